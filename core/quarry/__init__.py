@@ -1,0 +1,1 @@
+"""Quarry: a search stack that learns from its own clicks."""

@@ -1,0 +1,1 @@
+"""The document log and the indexers that follow it."""

@@ -1,0 +1,137 @@
+"""Everything that can go wrong, as types that know nothing of gRPC.
+
+``quarry_server.interceptors`` holds the one table from these to status codes.
+"""
+
+from collections.abc import Mapping
+
+
+class QuarryError(Exception):
+    """Base of all errors that Quarry raises on purpose.
+
+    Attributes:
+        reason: UPPER_SNAKE_CASE, stable, for programs; unique to the class unless given.
+        metadata: the variable parts of the message, for programs.
+    """
+
+    reason = "INTERNAL"
+
+    def __init__(self, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.metadata: Mapping[str, str] = metadata
+
+
+class InvalidArgumentError(QuarryError):
+    """A field of the request is wrong whatever the server's state is.
+
+    Attributes:
+        field: path of the field in the request, such as ``documents[3].fields.price``.
+    """
+
+    reason = "INVALID_ARGUMENT"
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}", field=field)
+        self.field = field
+        self.problem = problem
+
+    def under(self, prefix: str) -> "InvalidArgumentError":
+        """The same error about a field that lies below ``prefix``."""
+        return InvalidArgumentError(f"{prefix}.{self.field}" if self.field else prefix, self.problem)
+
+
+class NotFoundError(QuarryError):
+    """What the request names does not exist."""
+
+    reason = "NOT_FOUND"
+
+
+class CollectionNotFoundError(NotFoundError):
+    reason = "COLLECTION_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no collection is called {name!r}", collection=name)
+
+
+class DocumentNotFoundError(NotFoundError):
+    reason = "DOCUMENT_NOT_FOUND"
+
+    def __init__(self, document_id: str) -> None:
+        super().__init__(f"no document has the id {document_id!r}", document_id=document_id)
+
+
+class AlreadyExistsError(QuarryError):
+    reason = "ALREADY_EXISTS"
+
+
+class FailedPreconditionError(QuarryError):
+    """The request is fine, the state it needs is not there."""
+
+    reason = "FAILED_PRECONDITION"
+
+
+class PageExpiredError(FailedPreconditionError):
+    reason = "PAGE_EXPIRED"
+
+    def __init__(self) -> None:
+        super().__init__("this search's pages are no longer kept: search again")
+
+
+class ReadOnlyError(FailedPreconditionError):
+    """Writes are refused until an operator has decided."""
+
+    reason = "READ_ONLY"
+
+
+class ConflictError(QuarryError):
+    """Someone else has written since the etag was read."""
+
+    reason = "ETAG_MISMATCH"
+
+
+class LimitExceededError(QuarryError):
+    """A published limit, or the disk, is exhausted."""
+
+    reason = "LIMIT_EXCEEDED"
+
+
+class DiskFullError(LimitExceededError):
+    reason = "DISK_FULL"
+
+
+class UnavailableError(QuarryError):
+    """A part that the answer needs cannot be reached now; a later try may succeed."""
+
+    reason = "UNAVAILABLE"
+
+
+class RetrieverUnavailableError(UnavailableError):
+    """An arm cannot answer.
+
+    Attributes:
+        arm: its name.
+    """
+
+    reason = "RETRIEVER_UNAVAILABLE"
+
+    def __init__(self, arm: str, cause: str) -> None:
+        super().__init__(f"the {arm} arm is unavailable: {cause}", arm=arm)
+        self.arm = arm
+
+
+class DeadlineExceeded(QuarryError):
+    """The caller's time is up, and it asked not to be given part of an answer."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+class DataLossError(QuarryError):
+    """Data that was acknowledged is gone, or what is there contradicts itself."""
+
+    reason = "DATA_LOSS"
+
+
+class ModelError(QuarryError):
+    """A model cannot be found, loaded, exported, or does not give what was asked."""
+
+    reason = "MODEL_UNUSABLE"

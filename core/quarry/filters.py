@@ -1,0 +1,215 @@
+"""Conditions on documents: the types, their validation, and their meaning.
+
+``matches`` is the meaning. Both arms translate filters into their engines' terms, and the tests hold
+each translation to ``matches``. docs/filters.md has the same in a table.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from quarry.errors import InvalidArgumentError
+from quarry.schema import Field, FieldType, Schema, as_list, check_scalar
+from quarry.types import Fields, FieldScalar
+
+MAX_CONDITIONS = 1_024
+MAX_LEVELS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """Holds if all hold; so the empty one always does."""
+
+    filters: tuple["Filter", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """Holds if any holds; so the empty one never does."""
+
+    filters: tuple["Filter", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Holds if ``filter`` does not, a missing field included."""
+
+    filter: "Filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Equals:
+    """The field has this value."""
+
+    field: str
+    value: FieldScalar
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """The field has one of these values."""
+
+    field: str
+    values: tuple[FieldScalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """One value of the field lies between all bounds given. Strings compare by UTF-8 bytes."""
+
+    field: str
+    gt: FieldScalar | None = None
+    gte: FieldScalar | None = None
+    lt: FieldScalar | None = None
+    lte: FieldScalar | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """The field has a value."""
+
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """One value of the KEYWORD field starts with ``prefix``."""
+
+    field: str
+    prefix: str
+
+
+Filter = And | Or | Not | Equals | In | Range | Exists | Prefix
+
+
+def check_filter(filter: Filter, schema: Schema) -> Filter:
+    """``filter`` with every value as it is stored.
+
+    Raises:
+        InvalidArgumentError: ``field`` is the path of what is wrong, from the filter's root: an
+            unknown or unfilterable field, a value of the wrong type, a range without bounds or with
+            two on one side, too many levels or conditions.
+    """
+    _check_size(filter)
+    return _checked(filter, schema)
+
+
+def _check_size(filter: Filter) -> None:
+    conditions, level = 0, [filter]
+    for _ in range(MAX_LEVELS):
+        conditions += sum(len(f.values) if isinstance(f, In) else 1 for f in level)
+        level = [child for f in level for child in _children(f)]
+        if conditions > MAX_CONDITIONS or len(level) > MAX_CONDITIONS:
+            raise InvalidArgumentError("", f"has more than {MAX_CONDITIONS} conditions and values")
+        if not level:
+            return
+    raise InvalidArgumentError("", f"is more than {MAX_LEVELS} levels deep")
+
+
+def _children(filter: Filter) -> tuple[Filter, ...]:
+    match filter:
+        case And(filters) | Or(filters):
+            return filters
+        case Not(inner):
+            return (inner,)
+    return ()
+
+
+def _checked(filter: Filter, schema: Schema) -> Filter:
+    match filter:
+        case And(filters):
+            return And(_checked_list("and", filters, schema))
+        case Or(filters):
+            return Or(_checked_list("or", filters, schema))
+        case Not(inner):
+            return Not(_below("not", inner, schema))
+        case Equals(name, value):
+            field = _filterable("equals", name, schema)
+            return Equals(name, _value("equals.value", value, field))
+        case In(name, values):
+            field = _filterable("in", name, schema)
+            return In(name, tuple(_value(f"in.values[{i}]", v, field) for i, v in enumerate(values)))
+        case Range():
+            return _checked_range(filter, _filterable("range", filter.field, schema))
+        case Exists(name):
+            _filterable("exists", name, schema)
+            return filter
+        case Prefix(name, prefix):
+            field = _filterable("prefix", name, schema)
+            if field.type is not FieldType.KEYWORD:
+                raise InvalidArgumentError("prefix.field", f"{name} is {field.type}, not keyword")
+            _value("prefix.prefix", prefix, field)
+            return filter
+
+
+def _below(path: str, filter: Filter, schema: Schema) -> Filter:
+    try:
+        return _checked(filter, schema)
+    except InvalidArgumentError as error:
+        raise error.under(path) from None
+
+
+def _checked_list(path: str, filters: tuple[Filter, ...], schema: Schema) -> tuple[Filter, ...]:
+    return tuple(_below(f"{path}.filters[{i}]", f, schema) for i, f in enumerate(filters))
+
+
+def _checked_range(filter: Range, field: Field) -> Range:
+    bounds = {side: getattr(filter, side) for side in ("gt", "gte", "lt", "lte")}
+    given = {side: value for side, value in bounds.items() if value is not None}
+    if field.type is FieldType.BOOLEAN:
+        raise InvalidArgumentError("range.field", f"{field.name} is boolean, which has no order")
+    if not given:
+        raise InvalidArgumentError("range", "has no bound")
+    for pair in (("gt", "gte"), ("lt", "lte")):
+        if given.keys() >= set(pair):
+            raise InvalidArgumentError("range", f"has both {pair[0]} and {pair[1]}")
+    checked: dict[str, Any] = {side: _value(f"range.{side}", value, field) for side, value in given.items()}
+    return replace(filter, **checked)
+
+
+def _filterable(path: str, name: str, schema: Schema) -> Field:
+    field = schema.get(name)
+    if field is None:
+        raise InvalidArgumentError(f"{path}.field", f"the schema has no field {name[:80]!r}")
+    if not field.filterable:
+        raise InvalidArgumentError(f"{path}.field", f"{name} is text, which cannot be filtered on")
+    return field
+
+
+def _value(path: str, value: Any, field: Field) -> FieldScalar:
+    try:
+        return check_scalar(value, field.type)
+    except InvalidArgumentError as error:
+        raise error.under(path) from None
+
+
+def matches(filter: Filter, fields: Fields) -> bool:
+    """Whether a document with these ``fields`` passes a checked ``filter``."""
+    match filter:
+        case And(filters):
+            return all(matches(f, fields) for f in filters)
+        case Or(filters):
+            return any(matches(f, fields) for f in filters)
+        case Not(inner):
+            return not matches(inner, fields)
+        case Equals(name, value):
+            return value in as_list(fields.get(name))
+        case In(name, values):
+            return any(value in values for value in as_list(fields.get(name)))
+        case Exists(name):
+            return bool(as_list(fields.get(name)))
+        case Prefix(name, prefix):
+            return any(value.startswith(prefix) for value in as_list(fields.get(name)))
+        case Range():
+            return any(_within(filter, value) for value in as_list(fields.get(filter.field)))
+
+
+def _within(bounds: Range, value: FieldScalar) -> bool:
+    def key(bound: FieldScalar) -> Any:
+        return bound.encode() if isinstance(bound, str) else bound
+
+    return (
+        (bounds.gt is None or key(value) > key(bounds.gt))
+        and (bounds.gte is None or key(value) >= key(bounds.gte))
+        and (bounds.lt is None or key(value) < key(bounds.lt))
+        and (bounds.lte is None or key(value) <= key(bounds.lte))
+    )

@@ -1,0 +1,1 @@
+"""Long-running operations: their state, progress and results."""

@@ -1,0 +1,1 @@
+"""Encoders and cross-encoders: finding, exporting, running and batching them."""

@@ -1,0 +1,60 @@
+"""What a model promises, whatever runs it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a loaded model is.
+
+    Attributes:
+        name: as the user gave it: a hub id, a folder or a package.
+        fingerprint: hex hash of weights, tokenizer and settings: two models with the same one give the
+            same outputs. Keys caches.
+        max_tokens: longest input, special tokens included.
+        dimension: of an encoder's vectors; 0 for a cross-encoder.
+    """
+
+    name: str
+    fingerprint: str
+    max_tokens: int
+    dimension: int = 0
+
+
+class Encoder(Protocol):
+    """Turns text into vectors. An output depends on its own text alone, to 1e-4, never on its batch."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of unit length, shape ``(len(texts), dimension)``; over-long texts are cut. Blocks."""
+        ...
+
+    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Of each text, the (start, end) characters of each token, special tokens left out, uncut."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PairScore:
+    """A cross-encoder's score of one pair, and whether it saw a cut text."""
+
+    score: float
+    truncated: bool
+
+
+class CrossEncoder(Protocol):
+    """Scores (query, passage) pairs. A score depends on its own pair alone, to 1e-4."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
+        """One score a pair, in order, higher is better; unbounded (logits). Blocks."""
+        ...

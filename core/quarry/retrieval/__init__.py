@@ -1,0 +1,1 @@
+"""First-stage retrieval: one module an engine, behind the Protocols of `base`."""

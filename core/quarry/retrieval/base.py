@@ -1,0 +1,134 @@
+"""What the two arms' indexes promise, whichever engine is behind them.
+
+An index follows the document log: ``apply`` takes changes in the log's order, and the index keeps, where it
+cannot lead what it describes, the position up to which it has them for good. Applying a change again does
+no harm, so after a crash the log is replayed from that position.
+"""
+
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarry.filters import Filter
+from quarry.types import Candidate, Change, Docno, Fields, Position
+
+MAX_PASSAGES = 2**16
+"""Passages a document can have; their numbers share the dense store's 64-bit ids with the docno."""
+
+
+@dataclass(frozen=True, slots=True)
+class LexicalResult:
+    """Candidates of one query, best first, ties by docno, and how many documents match in all."""
+
+    candidates: list[Candidate]
+    total: int
+
+
+class LexicalIndex(Protocol):
+    """BM25 over TEXT fields. Calls block; writes come from one thread at a time, reads from any.
+
+    Raises RetrieverUnavailableError where the engine fails.
+    """
+
+    @property
+    def position(self) -> Position:
+        """What the last commit holds; sequence 0 for a new index."""
+        ...
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Adds changes to the next commit: a document replaces what its docno had."""
+        ...
+
+    def commit(self, sequence: int) -> None:
+        """Makes what was applied durable and visible, and the position ``sequence``, in one step."""
+        ...
+
+    def search(self, text: str, depth: int, filter: Filter | None) -> LexicalResult:
+        """The ``depth`` best documents with a word of ``text`` that pass ``filter``.
+
+        A ``text`` without words matches nothing.
+        """
+        ...
+
+    def browse(self, depth: int, filter: Filter | None) -> LexicalResult:
+        """The first ``depth`` documents by docno that pass ``filter``; scores are 0."""
+        ...
+
+    def scores(self, text: str, docnos: Collection[Docno]) -> dict[Docno, float]:
+        """BM25 of these documents for ``text``; one without any of its words is left out (its score is 0)."""
+        ...
+
+    def versions(self) -> Iterator[tuple[Docno, int]]:
+        """Each document's version, as of the last commit, in any order."""
+        ...
+
+    def close(self) -> None:
+        """Releases files and locks; what was not committed is dropped."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorChange:
+    """One step of following the log for vectors.
+
+    Attributes:
+        docno: the document.
+        version: sequence number of the write.
+        vectors: float32, shape ``(passages, dimension)``, unit length, passage n in row n; None deletes.
+            With no rows the document is known to the store but never found.
+        fields: values of the filterable fields; empty for a deletion.
+    """
+
+    docno: Docno
+    version: int
+    vectors: NDArray[np.float32] | None
+    fields: Fields
+
+
+class DenseStore(Protocol):
+    """Nearest vectors by cosine, one to many vectors a document.
+
+    Raises RetrieverUnavailableError where the store cannot be reached or fails; a later call may succeed.
+    """
+
+    async def position(self) -> Position:
+        """What is durable; sequence 0 for a new store. Never ahead of the points on disk."""
+        ...
+
+    async def apply(self, changes: Sequence[VectorChange], sequence: int) -> None:
+        """Makes changes visible: all passages of a docno are replaced. Durable only after ``flush``."""
+        ...
+
+    async def flush(self) -> Position:
+        """Makes all that was applied durable, then the position; returns it."""
+        ...
+
+    async def nearest(
+        self, vector: NDArray[np.float32], depth: int, filter: Filter | None
+    ) -> list[Candidate]:
+        """The ``depth`` documents whose best passage is nearest to ``vector`` (unit length), best first.
+
+        Each document once, scored by its best passage, ties by docno. Fewer only if no more pass ``filter``.
+        """
+        ...
+
+    async def similarities(
+        self, vector: NDArray[np.float32], docnos: Collection[Docno]
+    ) -> dict[Docno, Candidate]:
+        """Exact score and best passage of these documents; those without vectors are left out."""
+        ...
+
+    def versions(self) -> AsyncIterator[tuple[Docno, int]]:
+        """Each document's version, in any order, those without passages included."""
+        ...
+
+    async def count(self) -> int:
+        """Documents in the store."""
+        ...
+
+    async def close(self) -> None:
+        """Flushes, and releases files, processes and connections."""
+        ...

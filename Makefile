@@ -1,0 +1,60 @@
+# Every target makes the environment when it is missing. CONTRIBUTING.md says what each is for.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+INSTALLED := $(VENV)/installed
+
+.PHONY: help setup demo test lint types imports protos check-protos lint-protos breaking unit crash-test bench clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+setup: $(INSTALLED) ## Make the environment in .venv
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[server]"
+	touch $(INSTALLED)
+
+demo: setup ## Index and search the shipped sample, and measure it
+	quarry demo
+
+test: setup lint types imports check-protos lint-protos breaking unit ## All checks; what CI runs
+
+lint:
+	ruff check core server cli tests benchmarks tools
+	ruff format --check core server cli tests benchmarks tools
+
+types:
+	mypy
+
+imports:
+	lint-imports
+
+unit: ## The tests alone
+	python -m pytest
+
+protos: setup ## Regenerate core/quarry/v1 from protos/
+	python tools/protos.py generate
+
+check-protos: ## Fail if regenerating would change a file
+	rm -rf build/protos && mkdir -p build/protos
+	python tools/protos.py generate build/protos
+	diff -r -x __init__.py -x __pycache__ build/protos/quarry/v1 core/quarry/v1
+
+lint-protos:
+	mkdir -p build && python tools/protos.py image build/image.binpb
+	buf lint build/image.binpb --config buf.yaml --path quarry/v1
+
+breaking: ## Fail if the API breaks clients of the last release
+	mkdir -p build && python tools/protos.py image build/image.binpb
+	test ! -f protos/released.binpb || buf breaking build/image.binpb --against protos/released.binpb --config buf.yaml --path quarry/v1
+
+crash-test: setup ## Kill and restart a server for HOURS (default 1)
+	python -m pytest tests/integration/test_crashes.py --crash-hours $(or $(HOURS),1)
+
+clean:
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis

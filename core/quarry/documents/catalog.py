@@ -1,0 +1,218 @@
+"""Which collections there are: their settings, and the row that hands out their sequence numbers."""
+
+import dataclasses
+import re
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from quarry.documents.tables import collections, documents
+from quarry.errors import (
+    AlreadyExistsError,
+    CollectionNotFoundError,
+    ConflictError,
+    InvalidArgumentError,
+)
+from quarry.schema import Field, FieldType, Schema, UnknownFields
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+NO_ENCODER = "none"
+MAX_DESCRIPTION_BYTES = 1_024
+MAX_MODEL_NAME_BYTES = 1_024
+MIN_PASSAGE_TOKENS = 32
+DEFAULT_OVERLAP_TOKENS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PassagePolicy:
+    """How documents are cut for the encoder.
+
+    Attributes:
+        max_tokens: longest passage, special tokens included; 0 means the encoder's own limit.
+        overlap_tokens: at most so many tokens, in whole sentences, are repeated from the passage before.
+        first_only: only the first passage is encoded.
+
+    Raises:
+        InvalidArgumentError: out of range.
+    """
+
+    max_tokens: int = 0
+    overlap_tokens: int = DEFAULT_OVERLAP_TOKENS
+    first_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_tokens and self.max_tokens < MIN_PASSAGE_TOKENS:
+            raise InvalidArgumentError("max_tokens", f"{self.max_tokens} is under {MIN_PASSAGE_TOKENS}")
+        if self.overlap_tokens < 0 or (self.max_tokens and self.overlap_tokens * 2 >= self.max_tokens):
+            raise InvalidArgumentError("overlap_tokens", "is negative, or not under half of max_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSettings:
+    """What a collection is made with.
+
+    Attributes:
+        encoder: a model's name, or ``NO_ENCODER`` for a collection without a dense arm.
+        reranker: a model's name, or empty for none.
+
+    Raises:
+        InvalidArgumentError: the name has other characters than it may, or a text is too long.
+    """
+
+    name: str
+    schema: Schema
+    encoder: str
+    reranker: str = ""
+    passages: PassagePolicy = PassagePolicy()
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise InvalidArgumentError(
+                "name",
+                f"{self.name[:80]!r} is not 1 to 64 of a-z, 0-9, _ and -, starting with a letter or digit",
+            )
+        for attribute, limit in [
+            ("description", MAX_DESCRIPTION_BYTES),
+            ("encoder", MAX_MODEL_NAME_BYTES),
+            ("reranker", MAX_MODEL_NAME_BYTES),
+        ]:
+            if len(getattr(self, attribute).encode()) > limit:
+                raise InvalidArgumentError(attribute, f"is longer than {limit} bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection as it is now.
+
+    Attributes:
+        key: names it in other tables; never reused, not even after deletion.
+        generation: which index serves it.
+        last_sequence: sequence number of its last write.
+        document_count: documents that exist.
+        revision: counts changes of settings; the etag.
+        create_time_us: microseconds since 1970, as ``update_time_us``.
+    """
+
+    key: int
+    settings: CollectionSettings
+    generation: str
+    last_sequence: int
+    document_count: int
+    revision: int
+    create_time_us: int
+    update_time_us: int
+
+
+def create_collection(connection: sa.Connection, settings: CollectionSettings) -> Collection:
+    """Raises AlreadyExistsError if the name is taken."""
+    taken = connection.execute(sa.select(collections.c.id).where(collections.c.name == settings.name)).first()
+    if taken:
+        raise AlreadyExistsError(
+            f"a collection is already called {settings.name!r}", collection=settings.name
+        )
+    now = now_us()
+    connection.execute(
+        sa.insert(collections).values(
+            name=settings.name,
+            schema=_schema_to_json(settings.schema),
+            passages=dataclasses.asdict(settings.passages),
+            encoder=settings.encoder,
+            reranker=settings.reranker,
+            description=settings.description,
+            generation=uuid.uuid4().hex,
+            last_sequence=0,
+            document_count=0,
+            revision=1,
+            create_time_us=now,
+            update_time_us=now,
+        )
+    )
+    return get_collection(connection, settings.name)
+
+
+def get_collection(connection: sa.Connection, name: str) -> Collection:
+    """Raises CollectionNotFoundError."""
+    row = connection.execute(sa.select(collections).where(collections.c.name == name)).first()
+    if row is None:
+        raise CollectionNotFoundError(name)
+    return _from_row(row)
+
+
+def list_collections(
+    connection: sa.Connection, after: str = "", limit: int | None = None
+) -> list[Collection]:
+    """By name, those whose name is greater than ``after``."""
+    query = sa.select(collections).where(collections.c.name > after).order_by(collections.c.name).limit(limit)
+    return [_from_row(row) for row in connection.execute(query)]
+
+
+def update_collection(
+    connection: sa.Connection, name: str, revision: int | None, **values: str
+) -> Collection:
+    """Sets ``reranker`` and ``description``. Raises ConflictError if ``revision`` is not the current one."""
+    current = get_collection(connection, name)
+    if revision is not None and revision != current.revision:
+        raise ConflictError(f"the collection {name!r} has changed since", collection=name)
+    dataclasses.replace(current.settings, **values)  # type: ignore[arg-type]  # only to check the values
+    connection.execute(
+        sa.update(collections)
+        .where(collections.c.id == current.key)
+        .values(**values, revision=current.revision + 1, update_time_us=now_us())
+    )
+    return get_collection(connection, name)
+
+
+def delete_collection(connection: sa.Connection, name: str, revision: int | None) -> Collection:
+    """Removes the collection and its documents; returns what it was."""
+    current = get_collection(connection, name)
+    if revision is not None and revision != current.revision:
+        raise ConflictError(f"the collection {name!r} has changed since", collection=name)
+    connection.execute(sa.delete(documents).where(documents.c.collection_id == current.key))
+    connection.execute(sa.delete(collections).where(collections.c.id == current.key))
+    return current
+
+
+def set_generation(connection: sa.Connection, key: int) -> str:
+    """Gives the collection a new, empty generation; returns its name."""
+    generation = uuid.uuid4().hex
+    connection.execute(sa.update(collections).where(collections.c.id == key).values(generation=generation))
+    return generation
+
+
+def now_us() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1_000
+
+
+def _schema_to_json(schema: Schema) -> dict[str, Any]:
+    return dataclasses.asdict(schema)
+
+
+def _schema_from_json(value: dict[str, Any]) -> Schema:
+    fields = tuple(Field(**{**field, "type": FieldType(field["type"])}) for field in value["fields"])
+    return Schema(fields, UnknownFields(value["unknown_fields"]))
+
+
+def _from_row(row: Any) -> Collection:
+    settings = CollectionSettings(
+        row.name,
+        _schema_from_json(row.schema),
+        row.encoder,
+        row.reranker,
+        PassagePolicy(**row.passages),
+        row.description,
+    )
+    return Collection(
+        row.id,
+        settings,
+        row.generation,
+        row.last_sequence,
+        row.document_count,
+        row.revision,
+        row.create_time_us,
+        row.update_time_us,
+    )

@@ -1,0 +1,210 @@
+"""Keeps an index up with the document log."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from quarry.errors import DataLossError, QuarryError
+from quarry.types import Change, Position
+
+logger = logging.getLogger(__name__)
+
+
+class FollowedIndex(Protocol):
+    """An index as its follower sees it."""
+
+    @property
+    def arm(self) -> str: ...
+
+    @property
+    def visible_at_once(self) -> bool:
+        """Whether ``apply`` alone lets searches find a change; otherwise ``settle`` does."""
+        ...
+
+    async def position(self) -> Position:
+        """What is durable."""
+        ...
+
+    async def apply(self, changes: Sequence[Change]) -> None: ...
+
+    async def settle(self, sequence: int) -> None:
+        """Makes all that was applied, up to ``sequence``, visible and durable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FollowPolicy:
+    """When to read and when to settle.
+
+    Attributes:
+        batch_rows: changes read at a time.
+        batch_bytes: content read at a time, roughly.
+        settle_rows: settle after so many changes even while more are coming.
+        settle_s: settle after so long even while more are coming.
+        idle_settle_s: shortest time between two settlings when nothing more is coming.
+        retry_s: pause after a failure, doubled up to 30 s.
+    """
+
+    batch_rows: int = 2_048
+    batch_bytes: int = 8 * 2**20
+    settle_rows: int = 50_000
+    settle_s: float = 5.0
+    idle_settle_s: float = 0.2
+    retry_s: float = 0.2
+
+
+ReadChanges = Callable[[int, int, int], list[Change]]
+"""(after sequence, most rows, most bytes) -> changes in order; blocks."""
+
+
+class Follower:
+    """Applies the log to one index, from the index's own position, for as long as it runs.
+
+    After any failure it reads the position again and replays from there.
+
+    Attributes:
+        visible: every write up to this sequence number is found by searches.
+        durable: every write up to this one survives a crash of the index without replay.
+        error: why the index is not being followed now; None while it is.
+        halted: the index contradicts the log: it is not followed until someone repairs it.
+    """
+
+    def __init__(
+        self,
+        index: FollowedIndex,
+        generation: str,
+        read_changes: ReadChanges,
+        last_sequence: Callable[[], int],
+        policy: FollowPolicy = FollowPolicy(),
+    ) -> None:
+        self.index = index
+        self.visible = 0
+        self.durable = 0
+        self.error: str | None = None
+        self.halted: DataLossError | None = None
+        self._generation = generation
+        self._read_changes = read_changes
+        self._last_sequence = last_sequence
+        self._policy = policy
+        self._written = asyncio.Event()
+        self._progress = asyncio.Condition()
+        self._wanted = 0
+        self._moving = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name=f"follow-{self.index.arm}")
+
+    async def stop(self) -> None:
+        """Stops following. What was applied but not settled will be replayed."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    def notify(self) -> None:
+        """Tells that the log has grown."""
+        self._written.set()
+
+    def paused(self) -> asyncio.Lock:
+        """A lock that keeps the index as it is while it is held."""
+        return self._moving
+
+    async def wait_visible(self, sequence: int, timeout_s: float | None) -> bool:
+        """Whether searches find everything up to ``sequence``, at the latest after ``timeout_s``."""
+        if self.visible < sequence:
+            self._wanted = max(self._wanted, sequence)
+            self._written.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s), self._progress:
+                    await self._progress.wait_for(lambda: self.visible >= sequence or self.halted is not None)
+        return self.visible >= sequence
+
+    async def _run(self) -> None:
+        pause = self._policy.retry_s
+        while self.halted is None:
+            try:
+                await self._follow()
+            except DataLossError as error:
+                await self._halt(error)
+            except QuarryError as error:
+                if self.error is None:
+                    pause = self._policy.retry_s
+                self.error = str(error)
+                logger.warning("the %s arm fell behind: %s", self.index.arm, error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, 30.0)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                self.error = f"{type(error).__name__}: {error}"
+                logger.exception("the %s arm stopped following the log", self.index.arm)
+                await asyncio.sleep(30.0)
+
+    async def _halt(self, error: DataLossError) -> None:
+        logger.error("the %s arm contradicts the log: %s", self.index.arm, error)
+        async with self._progress:
+            self.halted = error
+            self.error = str(error)
+            self._progress.notify_all()
+
+    async def _follow(self) -> None:
+        async with self._moving:
+            read = settled = await self._start_position()
+        pending, settled_at = 0, time.monotonic() - self._policy.idle_settle_s
+        while True:
+            self._written.clear()
+            async with self._moving:
+                changes = await asyncio.to_thread(
+                    self._read_changes, read, self._policy.batch_rows, self._policy.batch_bytes
+                )
+                if changes:
+                    await self.index.apply(changes)
+                    read, pending = changes[-1].version, pending + len(changes)
+                    if self.index.visible_at_once:
+                        await self._advance(visible=read)
+                self.error = None
+                since = time.monotonic() - settled_at
+                settle = read > settled and self._due(bool(changes), pending, since)
+                if settle:
+                    await self.index.settle(read)
+                    settled, pending, settled_at = read, 0, time.monotonic()
+                    await self._advance(visible=read, durable=read)
+            if not changes and not settle:
+                await self._wait_for_writes(self._policy.idle_settle_s - since if read > settled else None)
+
+    def _due(self, more: bool, pending: int, since_s: float) -> bool:
+        if not more:
+            asked = self._wanted > self.visible
+            return asked or since_s >= self._policy.idle_settle_s
+        return pending >= self._policy.settle_rows or since_s >= self._policy.settle_s
+
+    async def _wait_for_writes(self, timeout_s: float | None) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._written.wait()
+
+    async def _start_position(self) -> int:
+        position = await self.index.position()
+        last = await asyncio.to_thread(self._last_sequence)
+        if position.sequence and position.generation != self._generation:
+            raise DataLossError(f"the {self.index.arm} index belongs to another generation")
+        if position.sequence > last:
+            raise DataLossError(
+                f"the {self.index.arm} index has applied {position.sequence} writes and the log has {last}: "
+                "part of the log is lost"
+            )
+        await self._advance(visible=position.sequence, durable=position.sequence)
+        return position.sequence
+
+    async def _advance(self, visible: int, durable: int | None = None) -> None:
+        async with self._progress:
+            self.visible = visible
+            if durable is not None:
+                self.durable = durable
+            self._progress.notify_all()

@@ -1,0 +1,296 @@
+"""The document log: one row a document with its latest content, in the order of last writes.
+
+It is the source of truth. An index follows it by asking for the rows whose version is above what the
+index has applied; a row that is written again moves to the end, so nothing is missed. Deleted documents
+stay as rows without content, so that followers see the deletion.
+
+Functions take a connection inside the caller's transaction. Every write first raises the collection's
+last sequence number, which locks the collection's row until the commit: versions become visible in their
+own order, on any database.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+import sqlalchemy as sa
+
+from quarry.documents.catalog import now_us
+from quarry.documents.tables import collections, documents
+from quarry.errors import CollectionNotFoundError, ConflictError, DocumentNotFoundError, QuarryError
+from quarry.filters import Filter, matches
+from quarry.types import Change, Docno, Document, Fields
+
+T = TypeVar("T")
+_IDS_PER_QUERY = 500
+_ROWS_PER_FETCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """A document to store.
+
+    Attributes:
+        fields: checked against the collection's schema.
+        if_version: write only if this is the current version; None writes always.
+    """
+
+    id: str
+    fields: Fields
+    if_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one document of a write: its new version, or an error and version 0."""
+
+    id: str
+    version: int = 0
+    error: QuarryError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    docno: Docno
+    version: int
+    deleted: bool
+
+
+def upsert_documents(connection: sa.Connection, key: int, upserts: Sequence[Upsert]) -> list[Outcome]:
+    """Stores each document whose version is as wanted; one outcome each, in order.
+
+    Of two documents with one id the later wins, as if they had been written one after the other.
+    """
+    sequence = _reserve(connection, key, len(upserts))
+    current = _current(connection, key, [upsert.id for upsert in upserts])
+    outcomes: list[Outcome] = []
+    rows: dict[str, dict[str, Any]] = {}
+    versions = {id: row.version for id, row in current.items() if not row.deleted}
+    now = now_us()
+    for upsert in upserts:
+        if upsert.if_version is not None and upsert.if_version != versions.get(upsert.id, 0):
+            outcomes.append(Outcome(upsert.id, error=_conflict(upsert.id)))
+            continue
+        sequence += 1
+        versions[upsert.id] = sequence
+        outcomes.append(Outcome(upsert.id, sequence))
+        rows[upsert.id] = _row(key, upsert.id, sequence, upsert.fields, now)
+    _write(connection, rows, current)
+    born = sum(1 for id in rows if id not in current or current[id].deleted)
+    _finish(connection, key, sequence, born)
+    return outcomes
+
+
+def delete_documents(
+    connection: sa.Connection, key: int, ids: Sequence[str], if_version: int | None = None
+) -> list[Outcome]:
+    """Deletes each document; one that is not there gets DocumentNotFoundError as its outcome."""
+    sequence = _reserve(connection, key, len(ids))
+    current = {id: row for id, row in _current(connection, key, ids).items() if not row.deleted}
+    outcomes: list[Outcome] = []
+    rows: dict[str, dict[str, Any]] = {}
+    now = now_us()
+    for id in ids:
+        if id not in current or id in rows:
+            outcomes.append(Outcome(id, error=DocumentNotFoundError(id)))
+            continue
+        if if_version is not None and if_version != current[id].version:
+            outcomes.append(Outcome(id, error=_conflict(id)))
+            continue
+        sequence += 1
+        outcomes.append(Outcome(id, sequence))
+        rows[id] = _row(key, id, sequence, None, now)
+    _write(connection, rows, current)
+    _finish(connection, key, sequence, -len(rows))
+    return outcomes
+
+
+def delete_by_filter(connection: sa.Connection, key: int, filter: Filter) -> list[Outcome]:
+    """Deletes every document that passes ``filter`` now; their outcomes, in order of id."""
+    _reserve(connection, key, 0)  # no other writer until the commit
+    ids = [document.id for document in scan_documents(connection, key) if matches(filter, document.fields)]
+    return delete_documents(connection, key, ids)
+
+
+def update_document(
+    connection: sa.Connection,
+    key: int,
+    id: str,
+    change: Callable[[Fields], Fields],
+    if_version: int | None,
+    allow_missing: bool,
+) -> Document:
+    """Replaces a document's fields by ``change`` of them; the document as written.
+
+    Raises:
+        DocumentNotFoundError: it is not there and ``allow_missing`` is false.
+        ConflictError: ``if_version`` is not its version.
+    """
+    _reserve(connection, key, 0)
+    found = get_document(connection, key, id)
+    if found is None and not allow_missing:
+        raise DocumentNotFoundError(id)
+    fields = change(found.fields if found else {})
+    (outcome,) = upsert_documents(connection, key, [Upsert(id, fields, if_version)])
+    if outcome.error:
+        raise outcome.error
+    written = get_document(connection, key, id)
+    if written is None:
+        raise DocumentNotFoundError(id)
+    return written
+
+
+def get_document(connection: sa.Connection, key: int, id: str) -> Document | None:
+    query = sa.select(documents).where(
+        documents.c.collection_id == key, documents.c.id == id, documents.c.deleted.is_(False)
+    )
+    row = connection.execute(query).first()
+    return None if row is None else _document(row)
+
+
+def scan_documents(connection: sa.Connection, key: int, after: str = "") -> Iterator[Document]:
+    """Documents in order of id (UTF-8 bytes), those above ``after``."""
+    query = (
+        sa.select(documents)
+        .where(documents.c.collection_id == key, documents.c.id > after, documents.c.deleted.is_(False))
+        .order_by(documents.c.id)
+    )
+    for row in _streamed(connection, query):
+        yield _document(row)
+
+
+def read_documents(connection: sa.Connection, docnos: Collection[Docno]) -> dict[Docno, Document]:
+    """Those of the documents that exist."""
+    found: dict[Docno, Document] = {}
+    for some in _chunks(list(docnos)):
+        query = sa.select(documents).where(documents.c.docno.in_(some), documents.c.deleted.is_(False))
+        found.update((row.docno, _document(row)) for row in connection.execute(query))
+    return found
+
+
+def read_ids(connection: sa.Connection, docnos: Collection[Docno]) -> dict[Docno, tuple[str, int]]:
+    """Id and version of those of the documents that exist."""
+    found: dict[Docno, tuple[str, int]] = {}
+    columns = sa.select(documents.c.docno, documents.c.id, documents.c.version)
+    for some in _chunks(list(docnos)):
+        query = columns.where(documents.c.docno.in_(some), documents.c.deleted.is_(False))
+        found.update((docno, (id, version)) for docno, id, version in connection.execute(query))
+    return found
+
+
+def read_changes(
+    connection: sa.Connection, key: int, after: int, max_rows: int, max_bytes: int
+) -> list[Change]:
+    """What was written after sequence number ``after``, in order, at least one change if there is any."""
+    query = (
+        sa.select(documents.c.docno, documents.c.version, documents.c.fields)
+        .where(documents.c.collection_id == key, documents.c.version > after)
+        .order_by(documents.c.version)
+        .limit(max_rows)
+    )
+    changes: list[Change] = []
+    size = 0
+    for docno, version, fields in _streamed(connection, query):
+        changes.append(Change(docno, version, None if fields is None else orjson.loads(fields)))
+        size += len(fields or b"")
+        if size >= max_bytes:
+            break
+    return changes
+
+
+def read_versions(connection: sa.Connection, key: int) -> Iterator[tuple[Docno, str, int]]:
+    """Docno, id and version of every document that exists."""
+    query = sa.select(documents.c.docno, documents.c.id, documents.c.version).where(
+        documents.c.collection_id == key, documents.c.deleted.is_(False)
+    )
+    yield from _streamed(connection, query)
+
+
+def last_sequence(connection: sa.Connection, key: int) -> int:
+    """Raises CollectionNotFoundError if the collection was deleted meanwhile."""
+    found = connection.scalar(sa.select(collections.c.last_sequence).where(collections.c.id == key))
+    if found is None:
+        raise CollectionNotFoundError(str(key))
+    return int(found)
+
+
+def _reserve(connection: sa.Connection, key: int, count: int) -> int:
+    """Locks the collection's row and returns the last sequence number before the ``count`` to come."""
+    statement = (
+        sa.update(collections)
+        .where(collections.c.id == key)
+        .values(last_sequence=collections.c.last_sequence + count)
+        .returning(collections.c.last_sequence)
+    )
+    after = connection.scalar(statement)
+    if after is None:
+        raise CollectionNotFoundError(str(key))
+    return int(after) - count
+
+
+def _finish(connection: sa.Connection, key: int, sequence: int, born: int) -> None:
+    """Gives back reserved numbers that were not used, and counts documents."""
+    connection.execute(
+        sa.update(collections)
+        .where(collections.c.id == key)
+        .values(last_sequence=sequence, document_count=collections.c.document_count + born)
+    )
+
+
+def _current(connection: sa.Connection, key: int, ids: Sequence[str]) -> dict[str, _Row]:
+    found: dict[str, _Row] = {}
+    columns = sa.select(documents.c.docno, documents.c.id, documents.c.version, documents.c.deleted)
+    for some in _chunks(list(ids)):
+        query = columns.where(documents.c.collection_id == key, documents.c.id.in_(some))
+        for docno, id, version, deleted in connection.execute(query):
+            found[id] = _Row(docno, version, deleted)
+    return found
+
+
+def _write(connection: sa.Connection, rows: dict[str, dict[str, Any]], current: dict[str, _Row]) -> None:
+    new = [row for id, row in rows.items() if id not in current]
+    old = [{**row, "known": current[id].docno} for id, row in rows.items() if id in current]
+    if new:
+        connection.execute(sa.insert(documents), new)
+    if old:
+        columns = ("version", "deleted", "fields", "update_time_us")
+        connection.execute(
+            sa.update(documents)
+            .where(documents.c.docno == sa.bindparam("known"))
+            .values({name: sa.bindparam(name) for name in columns}),
+            [{name: row[name] for name in ("known", *columns)} for row in old],
+        )
+
+
+def _row(key: int, id: str, version: int, fields: Fields | None, now: int) -> dict[str, Any]:
+    return {
+        "collection_id": key,
+        "id": id,
+        "version": version,
+        "deleted": fields is None,
+        "fields": None if fields is None else orjson.dumps(fields),
+        "update_time_us": now,
+    }
+
+
+def _document(row: Any) -> Document:
+    return Document(row.docno, row.id, orjson.loads(row.fields), row.version, row.update_time_us)
+
+
+def _conflict(id: str) -> ConflictError:
+    return ConflictError(f"the document {id!r} has changed since its etag was read", document_id=id)
+
+
+def _chunks(values: list[T]) -> Iterator[list[T]]:
+    for start in range(0, len(values), _IDS_PER_QUERY):
+        yield values[start : start + _IDS_PER_QUERY]
+
+
+def _streamed(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Any]:
+    result = connection.execution_options(stream_results=True).execute(query)
+    try:
+        while rows := result.fetchmany(_ROWS_PER_FETCH):
+            yield from rows
+    finally:
+        result.close()

@@ -1,0 +1,218 @@
+"""Cuts documents into overlapping passages that the encoder reads whole, at sentence borders where it can.
+
+Sentences come from ``sentencex``: it cut 68 MB/s of technical documentation, and its sentences put together
+are the text again, so that places in the text survive.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import sentencex
+
+from quarry.documents.catalog import PassagePolicy
+from quarry.models.base import Encoder
+from quarry.models.tokens import without_surrogates
+from quarry.retrieval.base import MAX_PASSAGES
+
+Span = tuple[int, int]
+
+SPECIAL_TOKENS = 2
+"""Around a text: one before, one after, in every encoder family that is supported."""
+BLOCK_CHARACTERS = 65_536
+"""A text is read in blocks of this size, so that no call keeps other threads waiting for long."""
+CHARACTERS_PER_TOKEN = 32
+"""Of a text whose first passage alone is wanted, this times the passage's tokens is read."""
+CUTTING = 1
+"""Raised when the same text would be cut differently, so that no cached cut is used for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceText:
+    """What the encoder reads of a document.
+
+    Attributes:
+        title: stands in front of each passage.
+        text: all else, one string; passages are places in it.
+        language: ISO 639-1 code, for the borders of sentences.
+    """
+
+    title: str
+    text: str
+    language: str = "en"
+
+    @classmethod
+    def of(cls, title: str, pieces: Sequence[str], language: str = "en") -> "SourceText":
+        """Of a title and several texts, which become paragraphs."""
+        return cls(title, "\n\n".join(pieces), language)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where a text is cut.
+
+    Attributes:
+        title_end: how many characters of the title stand in front of each passage.
+        spans: (start, end) characters of each passage in the text, in order, overlapping.
+    """
+
+    title_end: int
+    spans: tuple[Span, ...]
+
+
+def passage_text(source: SourceText, cut: Cut, passage: int) -> str:
+    """What is encoded, and shown to a re-ranker, for one passage."""
+    start, end = cut.spans[passage]
+    return f"{source.title[: cut.title_end]}\n{source.text[start:end]}".strip()
+
+
+def passage_texts(source: SourceText, cut: Cut) -> list[str]:
+    """All passages of a document, in order."""
+    return [passage_text(source, cut, passage) for passage in range(len(cut.spans))]
+
+
+class PassageCutter:
+    """Cuts documents for one encoder by one policy. Callable from any thread; blocks."""
+
+    def __init__(self, encoder: Encoder, policy: PassagePolicy) -> None:
+        self._encoder = encoder
+        self._policy = policy
+        limit = encoder.info.max_tokens
+        self._room = min(policy.max_tokens or limit, limit) - SPECIAL_TOKENS
+
+    @property
+    def scope(self) -> str:
+        """What a vector depends on besides the text: the encoder and how it is cut."""
+        policy = self._policy
+        cutting = f"{CUTTING}:{self._room}:{policy.overlap_tokens}:{int(policy.first_only)}"
+        return f"{self._encoder.info.fingerprint}:{cutting}"
+
+    def cut(self, sources: Sequence[SourceText]) -> list[Cut]:
+        """The passages of each document. One without any word has none; one of only a title has one."""
+        return [self._cut_one(source) for source in sources]
+
+    def _cut_one(self, source: SourceText) -> Cut:
+        if not source.title.strip() and not source.text.strip():
+            return Cut(0, ())
+        if _surely_fits(source, self._room):
+            return Cut(len(source.title), ((0, len(source.text)),))
+        title_tokens = self._tokens(source.title, self._room)
+        text = self._readable(source.text)
+        tokens = self._tokens(text, None)
+        if len(title_tokens) + len(tokens) <= self._room:
+            return Cut(len(source.title), ((0, len(source.text)),))
+        title_end, used = _cut_title(source.title, title_tokens, self._room // 2 if tokens else self._room)
+        borders = _sentence_borders(text, source.language)
+        room = max(1, self._room - used)
+        spans = cut_text(text, tokens, borders, room, min(self._policy.overlap_tokens, room // 2))
+        if len(spans) > MAX_PASSAGES:
+            spans = cut_text(text, tokens, borders, room, 0)
+        return Cut(title_end, tuple(spans[: 1 if self._policy.first_only else MAX_PASSAGES]))
+
+    def _readable(self, text: str) -> str:
+        """The text, or as much of its beginning as surely makes a passage if only one is wanted."""
+        limit = self._room * CHARACTERS_PER_TOKEN
+        return next(_blocks(text, limit), "") if self._policy.first_only else text
+
+    def _tokens(self, text: str, at_most: int | None) -> list[Span]:
+        """(start, end) of the tokens of a text, or of a bit more than ``at_most``."""
+        found: list[Span] = []
+        start = 0
+        for block in _blocks(text, BLOCK_CHARACTERS):
+            found += ((start + a, start + b) for a, b in self._encoder.token_spans([block])[0] if b > a)
+            start += len(block)
+            if at_most is not None and len(found) > at_most:
+                break
+        return found
+
+
+def cut_text(
+    text: str, tokens: Sequence[Span], borders: Sequence[int], room: int, overlap: int
+) -> list[Span]:
+    """Spans of passages of at most ``room`` tokens, cut at ``borders`` where possible.
+
+    Args:
+        tokens: (start, end) of each token in ``text``, in order.
+        borders: where sentences start, ascending.
+        room: tokens a passage can have, 1 or more.
+        overlap: tokens of whole units that a passage may repeat from the one before; under ``room``.
+
+    Returns:
+        Spans in order. Every character that is not white space lies in one.
+    """
+    units = list(_units(text, tokens, borders, room))
+    firsts = [first for first, _ in units] + [len(tokens)]
+    starts = [start for _, start in units] + [len(text)]
+    spans: list[Span] = []
+    unit = 0
+    while unit < len(units):
+        end = max(bisect_left(firsts, firsts[unit] + room + 1) - 1, unit + 1)
+        if firsts[end] == len(tokens):  # nothing but white space is left
+            spans.append((starts[unit], len(text)))
+            break
+        spans.append((starts[unit], starts[end]))
+        back = bisect_left(firsts, firsts[end] - overlap)
+        # The unit after the repeated ones must fit too, or the passage would hold nothing new.
+        fits = bisect_left(firsts, firsts[end + 1] - room)
+        unit = min(max(back, fits, unit + 1), end)
+    return spans
+
+
+def _units(text: str, tokens: Sequence[Span], borders: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
+    """(first token, first character) of each piece that is never cut: sentences, or parts of long ones."""
+    limits = [(bisect_left(tokens, (border,)), border) for border in borders]
+    # A border inside a token would change what the encoder reads.
+    whole = [(i, border) for i, border in limits if 0 < i < len(tokens) and tokens[i - 1][1] <= border]
+    sentences = [(0, 0), *whole]
+    for (first, start), (after, _) in zip(sentences, [*whole, (len(tokens), len(text))], strict=True):
+        yield first, start
+        while after - first > room:
+            first = _word_start(tokens, first + room, first + room // 2)
+            yield first, tokens[first][0]
+
+
+def _word_start(tokens: Sequence[Span], position: int, earliest: int) -> int:
+    """The last token up to ``position`` with a gap before it; ``position`` if none follows ``earliest``.
+
+    A word that is cut in two can have more tokens than it had.
+    """
+    for candidate in range(position, earliest, -1):
+        if tokens[candidate - 1][1] < tokens[candidate][0]:
+            return candidate
+    return position
+
+
+def _sentence_borders(text: str, language: str) -> list[int]:
+    borders: list[int] = []
+    start = 0
+    for block in _blocks(text, BLOCK_CHARACTERS):
+        for sentence in sentencex.segment(language, without_surrogates(block)):
+            borders.append(start)
+            start += len(sentence)
+    return borders
+
+
+def _blocks(text: str, size: int) -> Iterator[str]:
+    """``text`` in parts of at most ``size`` characters, which end at white space where there is some."""
+    start = 0
+    while len(text) - start > size:
+        end = max(text.rfind("\n", start, start + size), text.rfind(" ", start, start + size)) + 1
+        end = end if end > start else start + size
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
+
+
+def _cut_title(title: str, tokens: Sequence[Span], most: int) -> tuple[int, int]:
+    """How many characters and tokens of the title are kept: at most ``most`` tokens."""
+    if len(tokens) <= most:
+        return len(title), len(tokens)
+    cut = _word_start(tokens, most, most // 2)
+    return tokens[cut - 1][1] if cut else 0, cut
+
+
+def _surely_fits(source: SourceText, room: int) -> bool:
+    """No tokenizer makes more tokens than there are ASCII characters, the line break included."""
+    short = len(source.title) + 1 + len(source.text) <= room
+    return short and source.title.isascii() and source.text.isascii()

@@ -1,0 +1,68 @@
+"""Request ids: a repeated write returns what the first one did, and does nothing."""
+
+import hashlib
+from collections.abc import Callable
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from quarry.documents.catalog import now_us
+from quarry.documents.tables import requests
+from quarry.errors import InvalidArgumentError
+
+T = TypeVar("T")
+LIFETIME_US = 24 * 3_600 * 1_000_000
+MAX_REQUEST_ID_CHARS = 36
+
+
+def check_request_id(request_id: str) -> None:
+    """Raises InvalidArgumentError unless it is empty or at most 36 printable ASCII characters (AIP-155)."""
+    if len(request_id) > MAX_REQUEST_ID_CHARS or not all(" " < c <= "~" for c in request_id):
+        raise InvalidArgumentError("request_id", f"is not at most {MAX_REQUEST_ID_CHARS} printable ASCII")
+
+
+def once(
+    connection: sa.Connection,
+    scope: str,
+    request_id: str,
+    request: bytes,
+    write: Callable[[], T],
+    dump: Callable[[T], bytes],
+    load: Callable[[bytes], T],
+) -> T:
+    """``write()``, or what it gave when ``request_id`` was first used in ``scope``.
+
+    The result is kept in the write's own transaction, so either both are on disk or neither.
+
+    Args:
+        scope: within which ids are unique, such as a collection and a method.
+        request: the whole request; the same id with another request is refused.
+
+    Raises:
+        InvalidArgumentError: the id was used for another request.
+    """
+    if not request_id:
+        return write()
+    digest = hashlib.blake2b(request, digest_size=16).digest()
+    _forget_old(connection)
+    query = sa.select(requests).where(requests.c.scope == scope, requests.c.request_id == request_id)
+    row = connection.execute(query).first()
+    if row is not None:
+        if row.request_hash != digest:
+            raise InvalidArgumentError("request_id", "was used before, for another request")
+        return load(row.result)
+    result = write()
+    connection.execute(
+        sa.insert(requests).values(
+            scope=scope,
+            request_id=request_id,
+            request_hash=digest,
+            result=dump(result),
+            create_time_us=now_us(),
+        )
+    )
+    return result
+
+
+def _forget_old(connection: sa.Connection) -> None:
+    connection.execute(sa.delete(requests).where(requests.c.create_time_us < now_us() - LIFETIME_US))

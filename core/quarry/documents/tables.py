@@ -1,0 +1,98 @@
+"""The tables of the document log, and the one way to open them.
+
+SQLite in WAL mode, synced at every commit, is the embedded default; nothing here but ``_prepare_sqlite``
+knows that. Migrations run on opening.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+collections = sa.Table(
+    "collections",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False, unique=True),
+    sa.Column("schema", sa.JSON, nullable=False),
+    sa.Column("passages", sa.JSON, nullable=False),
+    sa.Column("encoder", sa.Text, nullable=False),
+    sa.Column("reranker", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("generation", sa.String(32), nullable=False),
+    sa.Column("last_sequence", sa.BigInteger, nullable=False),
+    sa.Column("document_count", sa.BigInteger, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("create_time_us", sa.BigInteger, nullable=False),
+    sa.Column("update_time_us", sa.BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+documents = sa.Table(
+    "documents",
+    metadata,
+    # BigInteger is not an alias of SQLite's rowid, and only that counts up by itself.
+    sa.Column("docno", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("collection_id", sa.Integer, nullable=False),
+    sa.Column("id", sa.Text(collation="BINARY"), nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("deleted", sa.Boolean, nullable=False),
+    sa.Column("fields", sa.LargeBinary),
+    sa.Column("update_time_us", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("collection_id", "id"),
+    sa.Index("documents_by_version", "collection_id", "version"),
+    sqlite_autoincrement=True,
+)
+
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("request_hash", sa.LargeBinary, nullable=False),
+    sa.Column("result", sa.LargeBinary, nullable=False),
+    sa.Column("create_time_us", sa.BigInteger, nullable=False, index=True),
+)
+
+operations = sa.Table(
+    "operations",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("metadata", sa.LargeBinary, nullable=False),
+    sa.Column("done", sa.Boolean, nullable=False),
+    sa.Column("response", sa.LargeBinary),
+    sa.Column("error", sa.LargeBinary),
+    sa.Column("create_time_us", sa.BigInteger, nullable=False),
+)
+
+
+def open_database(path: Path) -> sa.Engine:
+    """The database at ``path``, created or migrated to this version's tables."""
+    engine = sa.create_engine(f"sqlite:///{path}", pool_size=16, max_overflow=16)
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin)
+    migrate(engine)
+    return engine
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Runs the migrations that the database has not seen."""
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "head")
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN comes too late for DDL and for reads
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "cache_size=-65536"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))

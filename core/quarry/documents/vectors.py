@@ -1,0 +1,74 @@
+"""From documents to the vectors of their passages, encoding only what was never encoded before."""
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarry.documents.passages import Cut, PassageCutter, SourceText, passage_texts
+from quarry.documents.vector_cache import CachedVectors, VectorCache, vector_key
+from quarry.models.batcher import EncoderBatcher, Priority
+from quarry.schema import Schema, as_list
+from quarry.types import Fields
+
+DEFAULT_LANGUAGE = "en"
+
+
+class DocumentVectors:
+    """Cuts, encodes and remembers, for one collection."""
+
+    def __init__(
+        self, schema: Schema, cutter: PassageCutter, encoder: EncoderBatcher, cache: VectorCache
+    ) -> None:
+        self._schema, self._cutter, self._encoder, self._cache = schema, cutter, encoder, cache
+
+    async def of(self, documents: Sequence[Fields]) -> list[NDArray[np.float32]]:
+        """Vectors of each document, float32, shape ``(passages, dimension)``.
+
+        Raises:
+            ModelError: the encoder gave no usable vector.
+            LimitExceededError: the disk is full, or too much waits for the encoder.
+        """
+        return [
+            found.vectors
+            for found in await self._found([source_of(self._schema, fields) for fields in documents])
+        ]
+
+    async def passages(self, documents: Sequence[Fields]) -> list[list[str]]:
+        """Texts of each document's passages, as they were encoded."""
+        sources = [source_of(self._schema, fields) for fields in documents]
+        found = await self._found(sources)
+        return [passage_texts(source, f.cut) for source, f in zip(sources, found, strict=True)]
+
+    async def _found(self, sources: Sequence[SourceText]) -> list[CachedVectors]:
+        keys = [vector_key(self._cutter.scope, source) for source in sources]
+        known = await asyncio.to_thread(self._cache.get_many, keys)
+        missing = {key: source for key, source in zip(keys, sources, strict=True) if key not in known}
+        if missing:
+            made = await self._encoded(missing)
+            await asyncio.to_thread(self._cache.put_many, made)
+            known = {**known, **made}
+        return [known[key] for key in keys]
+
+    async def _encoded(self, sources: dict[bytes, SourceText]) -> dict[bytes, CachedVectors]:
+        cuts = await asyncio.to_thread(self._cutter.cut, list(sources.values()))
+        texts = [
+            t for source, cut in zip(sources.values(), cuts, strict=True) for t in passage_texts(source, cut)
+        ]
+        vectors = await self._encoder.encode(texts, Priority.BULK)
+        return dict(zip(sources, _split(cuts, vectors), strict=True))
+
+
+def source_of(schema: Schema, fields: Fields) -> SourceText:
+    """What the encoder reads of a document."""
+    title, embedded = schema.title, schema.embedded
+    heading = " ".join(as_list(fields.get(title.name))) if title and title.embedded else ""
+    pieces = [value for field in embedded for value in as_list(fields.get(field.name))]
+    language = embedded[0].language if embedded else DEFAULT_LANGUAGE
+    return SourceText.of(heading, pieces, DEFAULT_LANGUAGE if language == "none" else language)
+
+
+def _split(cuts: Sequence[Cut], vectors: NDArray[np.float32]) -> list[CachedVectors]:
+    ends = np.cumsum([len(cut.spans) for cut in cuts])[:-1]
+    return [CachedVectors(cut, rows) for cut, rows in zip(cuts, np.split(vectors, ends), strict=True)]

@@ -1,0 +1,96 @@
+"""One thread through which every write of a database goes, many to a commit."""
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from quarry.errors import DiskFullError, QuarryError, UnavailableError
+
+T = TypeVar("T")
+Write = Callable[[sa.Connection], T]
+"""Work done in a transaction: it may raise to undo what itself has done, and that alone."""
+
+MAX_GROUP = 64
+_SQLITE_FULL = ("disk is full", "disk I/O error", "No space left")
+
+
+class GroupCommitWriter:
+    """Runs writes in one thread, and syncs once for all that wait: a write is done when its commit is.
+
+    A write that raises is rolled back to its savepoint; its neighbours in the group are not touched. If
+    the database itself fails, every write of the group fails, since SQLite may have undone them all. On
+    PostgreSQL the same class gives one writer per server process; sequence numbers are locked by the row
+    that holds them, not by this thread.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        self._queue: queue.Queue[tuple[Write[Any], Future[Any]] | None] = queue.Queue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, write: Write[T]) -> "Future[T]":
+        """Queues ``write``; the future's result is there once it is synced.
+
+        Raises (through the future) what ``write`` raises, DiskFullError, or UnavailableError.
+        """
+        future: Future[T] = Future()
+        if self._closed:
+            future.set_exception(UnavailableError("the server is shutting down"))
+        else:
+            self._queue.put((write, future))
+        return future
+
+    def close(self) -> None:
+        """Finishes what is queued, then ends the thread."""
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            group = [item]
+            while len(group) < MAX_GROUP:
+                try:
+                    more = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if more is None:
+                    self._queue.put(None)
+                    break
+                group.append(more)
+            self._commit([(write, f) for write, f in group if f.set_running_or_notify_cancel()])
+
+    def _commit(self, group: list[tuple[Write[Any], Future[Any]]]) -> None:
+        done: list[tuple[Future[Any], Any]] = []
+        failed: list[tuple[Future[Any], BaseException]] = []
+        try:
+            with self._engine.begin() as connection:
+                for write, future in group:
+                    try:
+                        with connection.begin_nested():
+                            done.append((future, write(connection)))
+                    except sa.exc.SQLAlchemyError:
+                        raise
+                    except Exception as error:  # noqa: BLE001  the caller's error, handed to the caller
+                        failed.append((future, error))
+        except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
+            failed = [(future, typed(error)) for _, future in group]
+            done = []
+        for future, result in done:
+            future.set_result(result)
+        for future, problem in failed:
+            future.set_exception(problem)
+
+
+def typed(error: Exception) -> QuarryError:
+    """A failure of the database as what a caller can act on."""
+    if any(sign in str(error) for sign in _SQLITE_FULL):
+        return DiskFullError("the disk that holds the document log is full or failing; nothing was written")
+    return UnavailableError(f"the document log cannot be written: {type(error).__name__}")

@@ -1,0 +1,144 @@
+"""Long-running operations: each a row, so that its outcome survives the server.
+
+Payloads are opaque bytes: what they mean is the API's business.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from quarry.documents.catalog import now_us
+from quarry.documents.tables import operations
+from quarry.documents.writer import GroupCommitWriter
+from quarry.errors import FailedPreconditionError, NotFoundError, QuarryError, UnavailableError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation as it is now.
+
+    Attributes:
+        name: unique, such as ``repair-3f0c...``.
+        metadata: progress, serialized.
+        response: result, serialized; None unless it ended well.
+        error: what went wrong, serialized; None unless it failed.
+    """
+
+    name: str
+    metadata: bytes
+    done: bool
+    response: bytes | None = None
+    error: bytes | None = None
+
+
+SetMetadata = Callable[[bytes], Awaitable[None]]
+Job = Callable[[SetMetadata], Awaitable[bytes]]
+"""Does the work; gets a way to report progress; returns the serialized response."""
+
+
+class Operations:
+    """Starts, remembers, cancels and forgets operations.
+
+    Args:
+        describe_error: turns what went wrong into the bytes that ``Operation.error`` holds.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        writer: GroupCommitWriter,
+        describe_error: Callable[[QuarryError], bytes],
+    ) -> None:
+        self._engine, self._writer, self._describe_error = engine, writer, describe_error
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def recover(self) -> None:
+        """Marks as failed what was running when the last server ended."""
+        error = self._describe_error(UnavailableError("the server stopped before the operation ended"))
+        values = {"done": True, "error": error}
+        await self._write(sa.update(operations).where(operations.c.done.is_(False)).values(values))
+
+    async def start(self, kind: str, metadata: bytes, job: Job) -> Operation:
+        """Runs ``job`` in the background."""
+        name = f"{kind}-{uuid.uuid4().hex}"
+        await self._write(
+            sa.insert(operations).values(name=name, metadata=metadata, done=False, create_time_us=now_us())
+        )
+        self._running[name] = asyncio.create_task(self._run(name, job), name=name)
+        return Operation(name, metadata, done=False)
+
+    async def get(self, name: str) -> Operation:
+        """Raises NotFoundError."""
+        rows = await asyncio.to_thread(self._read, sa.select(operations).where(operations.c.name == name))
+        for operation in rows:
+            return operation
+        raise NotFoundError(f"no operation is called {name[:80]!r}", operation=name[:80])
+
+    async def page(self, after: str, limit: int) -> list[Operation]:
+        """In order of name, those whose name is greater than ``after``."""
+        query = sa.select(operations).where(operations.c.name > after).order_by(operations.c.name)
+        return await asyncio.to_thread(self._read, query.limit(limit))
+
+    async def wait(self, name: str, timeout_s: float | None) -> Operation:
+        """The operation when it is done, or as it is after ``timeout_s``."""
+        if task := self._running.get(name):
+            await asyncio.wait([task], timeout=timeout_s)
+        return await self.get(name)
+
+    async def cancel(self, name: str) -> None:
+        """Asks a running operation to stop; one that has ended stays as it is."""
+        await self.get(name)
+        if task := self._running.get(name):
+            task.cancel()
+
+    async def forget(self, name: str) -> None:
+        """Raises FailedPreconditionError while the operation runs."""
+        if not (await self.get(name)).done:
+            raise FailedPreconditionError("the operation is still running: cancel it first", operation=name)
+        await self._write(sa.delete(operations).where(operations.c.name == name))
+
+    async def close(self) -> None:
+        """Cancels what is running."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, name: str, job: Job) -> None:
+        async def report(metadata: bytes) -> None:
+            await self._set(name, metadata=metadata)
+
+        try:
+            await self._set(name, response=await job(report), done=True)
+        except asyncio.CancelledError:
+            error = UnavailableError("the operation was cancelled")
+            await self._set(name, error=self._describe_error(error), done=True)
+        except QuarryError as error:
+            await self._set(name, error=self._describe_error(error), done=True)
+        except Exception as error:
+            problem = QuarryError(f"internal error: {type(error).__name__}: {error}")
+            logger.exception("the operation %s failed with an error that has no type", name)
+            await self._set(name, error=self._describe_error(problem), done=True)
+        finally:
+            self._running.pop(name, None)
+
+    async def _set(self, name: str, **values: bytes | bool) -> None:
+        await self._write(sa.update(operations).where(operations.c.name == name).values(**values))
+
+    async def _write(self, statement: sa.Insert | sa.Update | sa.Delete) -> None:
+        future = self._writer.submit(lambda connection: connection.execute(statement).close())
+        await asyncio.wrap_future(future)
+
+    def _read(self, query: sa.Select[Any]) -> list[Operation]:
+        with self._engine.connect() as connection:
+            return [
+                Operation(row.name, row.metadata, row.done, row.response, row.error)
+                for row in connection.execute(query)
+            ]

@@ -21,10 +21,18 @@ MAX_PASSAGES = 2**16
 
 @dataclass(frozen=True, slots=True)
 class LexicalResult:
-    """Candidates of one query, best first, ties by docno, and how many documents match in all."""
+    """What BM25 gives for one query.
+
+    Attributes:
+        candidates: best first, ties by docno.
+        total: how many documents match in all.
+        ceiling: what no document's score can exceed for this query on this index; 0 if no word of it
+            occurs. Bounds scores for fusion.
+    """
 
     candidates: list[Candidate]
     total: int
+    ceiling: float = 0.0
 
 
 class LexicalIndex(Protocol):

@@ -1,0 +1,222 @@
+"""The lexical arm: BM25 in an embedded Tantivy index."""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import tantivy
+from tantivy import Occur, Order, Query
+
+from quarry.errors import DataLossError, RetrieverUnavailableError
+from quarry.filters import Filter
+from quarry.retrieval.analysis import analyser_name, build_analyser
+from quarry.retrieval.base import LexicalResult
+from quarry.retrieval.tantivy_documents import (
+    DOCNO,
+    KIND,
+    MARKER,
+    VERSION,
+    DocumentMaker,
+    index_schema,
+    marker_document,
+    read_position,
+)
+from quarry.retrieval.tantivy_errors import ARM, engine_errors, opening_errors
+from quarry.retrieval.tantivy_filters import FilterTranslator
+from quarry.retrieval.tantivy_query import TextQueryBuilder, score_ceiling
+from quarry.schema import Schema
+from quarry.types import Candidate, Change, Docno, Position
+
+HEAP_BYTES = 64_000_000
+MIN_HEAP_BYTES_PER_THREAD = 15_000_000
+VERSIONS_AT_ONCE = 20_000
+
+
+class TantivyIndex:
+    """A LexicalIndex in a folder, which one index object at a time, of all processes, may write to.
+
+    Reads see the last commit. A failed write loses what was applied since that commit, and raises: read
+    ``position`` again and replay from there. Writes after that start a new writer.
+
+    Scores move a little with deletions: until segments merge, statistics count what was deleted.
+
+    Args:
+        folder: made if it is not there; deleting it is the way to rebuild.
+        generation: which index this is.
+        schema: what it indexes; a folder made for another schema cannot be opened.
+        heap_bytes: memory for documents not yet written to a segment, at least 15 MB a thread.
+        threads: how many index; one keeps up with Python on two cores.
+
+    Raises:
+        DataLossError: the folder holds another generation or schema, or a damaged index.
+        RetrieverUnavailableError: another index object has the folder, or the system refuses it.
+    """
+
+    def __init__(
+        self, folder: Path, generation: str, schema: Schema, heap_bytes: int = HEAP_BYTES, threads: int = 1
+    ) -> None:
+        if threads < 1 or heap_bytes < threads * MIN_HEAP_BYTES_PER_THREAD:
+            raise ValueError(f"{heap_bytes} bytes are too few for {threads} indexing threads")
+        self._heap_bytes, self._threads = heap_bytes, threads
+        with opening_errors(str(folder)):
+            self._index = _open_index(folder, schema)
+            self._engine_schema = self._index.schema
+        self._documents = DocumentMaker(schema, self._engine_schema)
+        self._queries = TextQueryBuilder(schema, self._engine_schema)
+        self._filters = FilterTranslator(schema, self._index)
+        self._writer: tantivy.IndexWriter | None = None
+        self._closed = False
+        with self._writing(), opening_errors(str(folder)):
+            self._searcher = self._index.searcher()
+            position = read_position(self._searcher, self._engine_schema)
+            self._last_docno = _last_docno(self._searcher)
+        self._position = Position(generation, 0)
+        if position is None:
+            self.commit(0)
+        elif position.generation != generation:
+            self.close()
+            raise DataLossError(f"the lexical index is of generation {position.generation}, not {generation}")
+        else:
+            self._position = position
+
+    @property
+    def position(self) -> Position:
+        return self._position
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Adds changes to the next commit. Commit every some 100 MB: what waits for indexing is in memory.
+
+        Raises:
+            InvalidArgumentError: a value is not of its field's type; nothing of ``changes`` was applied.
+        """
+        latest = {change.docno: change for change in changes}
+        documents = [self._documents.document(c) for c in latest.values() if c.fields is not None]
+        with self._writing() as writer:
+            for docno in latest:
+                if (
+                    docno <= self._last_docno
+                ):  # a new docno has nothing to delete, which spares bulk loads 13 %
+                    writer.delete_documents_by_term(DOCNO, docno)
+            for document in documents:
+                writer.add_document(document)
+        self._last_docno = max(self._last_docno, *latest, -1)
+
+    def commit(self, sequence: int) -> None:
+        position = Position(self._position.generation, sequence)
+        with self._writing() as writer:
+            writer.delete_documents_by_term(KIND, MARKER)
+            writer.add_document(marker_document(position))
+            writer.commit()
+            self._index.reload()
+            self._searcher = self._index.searcher()
+        self._position = position
+
+    def search(self, text: str, depth: int, filter: Filter | None) -> LexicalResult:
+        with self._reading() as searcher:
+            words = self._queries.words(text)
+            if not words:
+                return LexicalResult([], 0)
+            query = self._filters.narrowed(self._queries.query(words), filter)
+            candidates, total = _best(searcher, query, depth)
+            return LexicalResult(candidates, total, score_ceiling(searcher, words))
+
+    def browse(self, depth: int, filter: Filter | None) -> LexicalResult:
+        with self._reading() as searcher:
+            query = self._filters.query(filter)
+            found = searcher.search(query, max(depth, 1), order_by_field=DOCNO, order=Order.Asc)
+            candidates = [Candidate(Docno(docno), 0.0) for docno, _ in found.hits[:depth]]
+            return LexicalResult(candidates, _count(found))
+
+    def scores(self, text: str, docnos: Collection[Docno]) -> dict[Docno, float]:
+        with self._reading() as searcher:
+            words = self._queries.words(text)
+            if not words or not docnos:
+                return {}
+            among = Query.term_set_query(self._engine_schema, DOCNO, list(docnos))
+            narrowed = [
+                (Occur.Must, self._queries.query(words)),
+                (Occur.Must, Query.const_score_query(among, 0.0)),
+            ]
+            found = searcher.search(Query.boolean_query(narrowed), len(docnos), count=False)
+            return {c.docno: c.score for c in _candidates(searcher, found)}
+
+    def versions(self) -> Iterator[tuple[Docno, int]]:
+        with self._reading() as searcher:
+            return self._versions(searcher)
+
+    def close(self) -> None:
+        self._closed = True
+        self._writer = None  # dropping it ends its threads and releases the folder
+
+    def _versions(self, searcher: tantivy.Searcher) -> Iterator[tuple[Docno, int]]:
+        following, kind = 0, tantivy.FieldType.Integer
+        while True:
+            with engine_errors():
+                query = Query.range_query(self._engine_schema, DOCNO, kind, following)
+                found = searcher.search(
+                    query, VERSIONS_AT_ONCE, count=False, order_by_field=DOCNO, order=Order.Asc
+                )
+                versions = searcher.fast_field_values(VERSION, [address for _, address in found.hits])
+            yield from (
+                (Docno(docno), int(v or 0)) for (docno, _), v in zip(found.hits, versions, strict=True)
+            )
+            if len(found.hits) < VERSIONS_AT_ONCE:
+                return
+            following = found.hits[-1][0] + 1
+
+    @contextmanager
+    def _reading(self) -> Iterator[tantivy.Searcher]:
+        if self._closed:
+            raise RetrieverUnavailableError(ARM, "the index is closed")
+        with engine_errors():
+            yield self._searcher
+
+    @contextmanager
+    def _writing(self) -> Iterator[tantivy.IndexWriter]:
+        if self._closed:
+            raise RetrieverUnavailableError(ARM, "the index is closed")
+        try:
+            with engine_errors():
+                if self._writer is None:
+                    self._writer = self._index.writer(self._heap_bytes, self._threads)
+                yield self._writer
+        except BaseException:
+            # A writer that failed once takes further documents and drops them without a word.
+            self._writer = None
+            raise
+
+
+def _open_index(folder: Path, schema: Schema) -> tantivy.Index:
+    folder.mkdir(parents=True, exist_ok=True)
+    index = tantivy.Index(index_schema(schema), path=str(folder))
+    for language in {field.language for field in schema.searchable}:
+        index.register_tokenizer(analyser_name(language), build_analyser(language))
+    index.config_reader("manual")
+    return index
+
+
+def _last_docno(searcher: tantivy.Searcher) -> int:
+    hits = searcher.search(Query.exists_query(DOCNO), 1, order_by_field=DOCNO).hits
+    return int(hits[0][0]) if hits else -1
+
+
+def _best(searcher: tantivy.Searcher, query: Query, depth: int) -> tuple[list[Candidate], int]:
+    """The best by score, then docno: the engine breaks ties its own way, so all that tie at the cut count."""
+    limit = max(depth, 1) + 1
+    found = searcher.search(query, limit)
+    while _count(found) > limit and depth > 0 and found.hits[-1][0] == found.hits[depth - 1][0]:
+        limit *= 10
+        found = searcher.search(query, limit)
+    candidates = _candidates(searcher, found)
+    candidates.sort(key=lambda candidate: (-candidate.score, candidate.docno))
+    return candidates[:depth], _count(found)
+
+
+def _candidates(searcher: tantivy.Searcher, found: tantivy.SearchResult) -> list[Candidate]:
+    docnos = searcher.fast_field_values(DOCNO, [address for _, address in found.hits])
+    return [Candidate(Docno(int(n or 0)), score) for n, (score, _) in zip(docnos, found.hits, strict=True)]
+
+
+def _count(found: tantivy.SearchResult) -> int:
+    count: int = found.count  # type: ignore[attr-defined]  # missing from the stub
+    return count

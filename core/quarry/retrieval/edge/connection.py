@@ -1,0 +1,144 @@
+"""A running store process and the calls in flight to it."""
+
+import asyncio
+import itertools
+import logging
+import socket
+import sys
+from typing import Any
+
+from quarry.errors import DataLossError, RetrieverUnavailableError
+from quarry.retrieval.edge.settings import StoreSettings
+from quarry.retrieval.edge.wire import HEADER, Greeting, Reply, Request, decode, encode
+
+logger = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT_S = 60.0
+BUFFER_BYTES = 2**22
+
+
+class WorkerConnection:
+    """Calls of one store process; once it is lost it stays so. Made by ``start``."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._process, self._reader, self._writer = process, reader, writer
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._ids = itertools.count(1)
+        self._lost = False
+        self._reading: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, settings: StoreSettings) -> "WorkerConnection":
+        """A process that has the store open.
+
+        Raises:
+            DataLossError: the folder is of another generation.
+            RetrieverUnavailableError: the process ended, or cannot open the store.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "quarry.retrieval.edge.worker", str(theirs.fileno())),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+            )
+        reader, writer = await asyncio.open_connection(sock=ours, limit=BUFFER_BYTES)
+        connection = cls(process, reader, writer)
+        try:
+            await connection._greet(settings)
+        except BaseException:
+            await connection.kill()
+            raise
+        connection._reading = asyncio.create_task(connection._read(), name="dense store replies")
+        return connection
+
+    async def _greet(self, settings: StoreSettings) -> None:
+        try:
+            self._writer.write(encode(settings))
+            greeting: Greeting = await self._receive()
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise RetrieverUnavailableError("dense", "its process ended at start") from error
+        if greeting.data_loss is not None:
+            raise DataLossError(greeting.data_loss)
+        if greeting.error is not None:
+            raise RetrieverUnavailableError("dense", greeting.error)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """The store's answer.
+
+        Raises:
+            RetrieverUnavailableError: the process is gone, went, or could not do it.
+        """
+        if self._lost:
+            raise RetrieverUnavailableError("dense", "its process has ended")
+        request = Request(next(self._ids), method, arguments)
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting[request.id] = waiting
+        try:
+            self._writer.write(encode(request))
+            return await waiting
+        finally:
+            self._waiting.pop(request.id, None)
+
+    async def lost(self) -> None:
+        """Returns when the process is gone and its calls have failed."""
+        if self._reading is not None:
+            await asyncio.shield(self._reading)
+
+    async def _receive(self) -> Any:
+        (size,) = HEADER.unpack(await self._reader.readexactly(HEADER.size))
+        return decode(await self._reader.readexactly(size))
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                self._settle(await self._receive())
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the process has ended, or is ending because we closed
+        except Exception:
+            logger.exception("the dense store's process sends what cannot be read")
+            self._process.kill()
+        finally:
+            self._fail_all()
+            self._writer.close()
+            await self._process.wait()
+
+    def _settle(self, reply: Reply) -> None:
+        waiting = self._waiting.get(reply.id)
+        if waiting is None or waiting.done():  # its caller has gone
+            return
+        if reply.error is None:
+            waiting.set_result(reply.value)
+        else:
+            waiting.set_exception(RetrieverUnavailableError("dense", reply.error))
+
+    def _fail_all(self) -> None:
+        self._lost = True
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(RetrieverUnavailableError("dense", "its process ended during the call"))
+
+    async def close(self) -> None:
+        """Lets the process flush and exit; kills it if that takes too long."""
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
+        try:
+            await asyncio.wait_for(self.lost(), CLOSE_TIMEOUT_S)
+        except TimeoutError:
+            await self.kill()
+            raise RetrieverUnavailableError("dense", "its process did not end and was killed") from None
+
+    async def kill(self) -> None:
+        """Ends the process at once; nothing that was flushed is lost."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+        self._writer.close()
+        await self.lost()

@@ -1,0 +1,125 @@
+"""The files of one store: which shard folder is current, and the position that is durable.
+
+position.json      generation and sequence, written after a flush
+CURRENT            name of the shard folder in use
+shard-<number>     Qdrant Edge's own files
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from quarry.errors import DataLossError
+from quarry.types import Position
+
+logger = logging.getLogger(__name__)
+
+
+def write_durably(path: Path, content: str) -> None:
+    """Replaces ``path`` in one step that outlives a power cut."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_path(path.parent)
+
+
+def sync_path(path: Path) -> None:
+    """fsync of a file or of a folder's entries."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(path: Path) -> None:
+    """fsync of everything below ``path``: a copied file is not on the disk yet."""
+    for parent, _, files in os.walk(path):
+        for name in files:
+            sync_path(Path(parent, name))
+        sync_path(Path(parent))
+
+
+class StoreFolder:
+    """Reads and writes the store's own files.
+
+    Args:
+        path: made if missing.
+        generation: of the store.
+    """
+
+    def __init__(self, path: Path, generation: str) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._generation = generation
+
+    def read_position(self) -> Position:
+        """What is durable.
+
+        Raises:
+            DataLossError: the file is damaged, or is of another generation.
+        """
+        try:
+            stored = json.loads((self.path / "position.json").read_text(encoding="utf-8"))
+            position = Position(stored["generation"], stored["sequence"])
+        except FileNotFoundError:
+            return Position(self._generation, 0)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataLossError(f"the position in {self.path} cannot be read: {error}") from error
+        if position.generation != self._generation:
+            raise DataLossError(
+                f"{self.path} holds generation {position.generation!r}, not {self._generation!r}"
+            )
+        return position
+
+    def write_position(self, sequence: int) -> Position:
+        position = Position(self._generation, sequence)
+        content = json.dumps({"generation": position.generation, "sequence": position.sequence})
+        write_durably(self.path / "position.json", content)
+        return position
+
+    def current_shard(self) -> Path | None:
+        """The shard folder in use, or None where there is none yet or it has been removed."""
+        with contextlib.suppress(FileNotFoundError):
+            shard = self.path / (self.path / "CURRENT").read_text(encoding="utf-8").strip()
+            if shard.parent == self.path and shard.name.startswith("shard-") and shard.is_dir():
+                return shard
+        return None
+
+    def reset_position(self) -> None:
+        """Forgets the position, before an empty shard takes the place of a lost one."""
+        (self.path / "position.json").unlink(missing_ok=True)
+        sync_path(self.path)
+
+    def new_shard(self) -> Path:
+        """A path for a shard that no folder has or had in this store."""
+        numbers = [int(path.name.removeprefix("shard-")) for path in self._shards()]
+        return self.path / f"shard-{max(numbers, default=0) + 1:06d}"
+
+    def switch_to(self, shard: Path) -> None:
+        """Makes ``shard``, which must be flushed, the one in use."""
+        write_durably(self.path / "CURRENT", shard.name)
+
+    def remove_leftovers(self) -> None:
+        """Removes shard folders not in use; what cannot be removed now is tried again at the next start."""
+        current = self.current_shard()
+        for shard in self._shards():
+            if shard != current:
+                remove_folder(shard)
+
+    def _shards(self) -> Iterator[Path]:
+        return (p for p in self.path.glob("shard-*") if p.name.removeprefix("shard-").isdigit())
+
+
+def remove_folder(path: Path) -> None:
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        logger.warning("cannot remove %s now: %s", path, error)

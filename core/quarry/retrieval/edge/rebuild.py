@@ -1,0 +1,107 @@
+"""One graph build: a process that copies and builds, then catching up with what was written meanwhile."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Set
+from enum import Enum, auto
+from pathlib import Path
+
+from quarry.errors import UnavailableError
+from quarry.retrieval.edge.optimizer import COPIED
+from quarry.retrieval.edge.settings import StoreSettings
+from quarry.retrieval.edge.shard import Shard
+from quarry.types import Docno
+
+
+class Stage(Enum):
+    """How far a build is. While COPYING nothing may be written to the source."""
+
+    COPYING = auto()
+    BUILDING = auto()
+    CATCHING_UP = auto()
+    READY = auto()
+
+
+class Rebuild:
+    """Builds ``target`` from ``source``, which stays in use.
+
+    Args:
+        source: folder of the shard in use, flushed.
+        target: folder that the new one gets.
+        settings: of the store.
+    """
+
+    def __init__(self, source: Path, target: Path, settings: StoreSettings) -> None:
+        self.target = target
+        self.stage = Stage.COPYING
+        self.shard: Shard | None = None
+        self._settings = settings
+        self._touched: set[Docno] = set()
+        self._steps: Iterator[int] = iter(())
+        arguments = [str(source), str(target), str(settings.graph.niceness), str(os.getpid())]
+        module = "quarry.retrieval.edge.optimizer"
+        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
+            [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+        )
+
+    def fileno(self) -> int:
+        """Readable when ``advance`` has something to do."""
+        if self._process.stdout is None:
+            raise ValueError("the build was started without a pipe")
+        return self._process.stdout.fileno()
+
+    @property
+    def running(self) -> bool:
+        return self.stage in (Stage.COPYING, Stage.BUILDING)
+
+    def touch(self, docnos: Set[Docno]) -> None:
+        """Notes that documents were written after the copy."""
+        self._touched |= docnos
+
+    def advance(self) -> None:
+        """Reads what the process says; once it is done, opens what it built.
+
+        Raises:
+            UnavailableError: the process died or failed.
+        """
+        said = os.read(self.fileno(), 4_096)
+        if said == COPIED:
+            self.stage = Stage.BUILDING
+        elif not said:
+            code = self._process.wait()
+            self._close_pipe()
+            if code != 0:
+                raise UnavailableError(f"the build of the graph ended with status {code}")
+            self.shard = Shard.load(self.target, self._settings)
+            self.stage = Stage.CATCHING_UP
+
+    def catch_up(self, live: Shard, rows: int) -> None:
+        """Copies about ``rows`` points of touched documents; READY when none is left.
+
+        Whoever writes to ``live`` before the switch must ``touch`` and catch up again.
+        """
+        if self.shard is None:
+            raise ValueError("the build has not ended")
+        copied = 0
+        while copied < rows:
+            step = next(self._steps, None)
+            if step is not None:
+                copied += max(step, 1)
+            elif self._touched:
+                self._steps = live.copy_document(self._touched.pop(), self.shard, rows)
+            else:
+                self.stage = Stage.READY
+                return
+
+    def abandon(self) -> None:
+        """Ends the process and closes the new shard."""
+        self._process.kill()
+        self._process.wait()
+        self._close_pipe()
+        if self.shard is not None:
+            self.shard.close()
+
+    def _close_pipe(self) -> None:
+        if self._process.stdout is not None:
+            self._process.stdout.close()

@@ -1,0 +1,168 @@
+"""The store inside its process: the shard in use, its position, and when its graph is built."""
+
+import logging
+import threading
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarry.errors import RetrieverUnavailableError
+from quarry.filters import Filter
+from quarry.retrieval.edge.folder import StoreFolder, remove_folder
+from quarry.retrieval.edge.rebuild import Rebuild, Stage
+from quarry.retrieval.edge.settings import EdgeStatus, StoreSettings
+from quarry.retrieval.edge.shard import Shard
+from quarry.retrieval.points import Part
+from quarry.types import Candidate, Docno, Position
+
+logger = logging.getLogger(__name__)
+
+CATCH_UP_ROWS = 256
+RETRY_BUILD_S = 300.0
+LOCK_POLL_S = 0.1
+
+
+class ShardStore:
+    """Opens the store's folder, or starts an empty one.
+
+    Args:
+        settings: of the store.
+
+    Raises:
+        DataLossError: the folder is of another generation, or its position cannot be read.
+        RetrieverUnavailableError: another process still holds the shard, or the engine cannot open it.
+    """
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._settings = settings
+        self._folder = StoreFolder(settings.folder, settings.generation)
+        self._applied = self._folder.read_position().sequence
+        self._shard = self._open()
+        self._folder.remove_leftovers()
+        self.rebuild: Rebuild | None = None
+        self._retry_build_at = 0.0
+
+    def _open(self) -> Shard:
+        current = self._folder.current_shard()
+        if current is not None:
+            return self._load_when_free(current)
+        # the position must go first: a crash in between may not leave it before an empty shard
+        self._folder.reset_position()
+        self._applied = 0
+        path = self._folder.new_shard()
+        shard = Shard.create(path, self._settings)
+        self._folder.switch_to(path)
+        return shard
+
+    def _load_when_free(self, path: Path) -> Shard:
+        deadline = time.monotonic() + self._settings.lock_wait_s
+        while True:
+            try:
+                return Shard.load(path, self._settings)
+            except Exception as error:  # the engine raises nothing more telling
+                if "WouldBlock" not in str(error) or time.monotonic() > deadline:
+                    raise RetrieverUnavailableError("dense", f"cannot open {path}: {error}") from error
+            time.sleep(LOCK_POLL_S)
+
+    # the calls of the server
+
+    def apply(self, parts: Sequence[Part]) -> None:
+        if self.rebuild is not None:
+            self.rebuild.touch({part.docno for part in parts})
+        self._shard.apply(parts)
+
+    def applied(self, sequence: int) -> None:
+        """Notes that all changes up to ``sequence`` were applied; the next flush makes it the position."""
+        self._applied = sequence
+
+    def flush(self) -> Position:
+        self._shard.flush()
+        return self._folder.write_position(self._applied)
+
+    def position(self) -> Position:
+        return self._folder.read_position()
+
+    def nearest(self, vector: NDArray[np.float32], depth: int, filter: Filter | None) -> list[Candidate]:
+        return self._shard.nearest(vector, depth, filter)
+
+    def similarities(self, vector: NDArray[np.float32], docnos: Collection[Docno]) -> dict[Docno, Candidate]:
+        return self._shard.similarities(vector, docnos)
+
+    def versions(self, start: int, limit: int) -> tuple[list[tuple[Docno, int]], int | None]:
+        return self._shard.versions(start, limit)
+
+    def count(self) -> int:
+        return self._shard.count()
+
+    def status(self) -> EdgeStatus:
+        points, indexed = self._shard.sizes()
+        return EdgeStatus(points, indexed, self._shard.pending, self.rebuild is not None)
+
+    def close(self) -> None:
+        if self.rebuild is not None:
+            self.rebuild.abandon()
+        self.flush()
+        self._shard.close()
+
+    # building the graph
+
+    @property
+    def holds_writes(self) -> bool:
+        """Whether the shard is being copied, so that nothing may be written to it."""
+        return self.rebuild is not None and self.rebuild.stage is Stage.COPYING
+
+    @property
+    def has_work(self) -> bool:
+        """Whether ``work`` has something to do now."""
+        return self.rebuild is not None and not self.rebuild.running
+
+    def needs_rebuild(self) -> bool:
+        graph = self._settings.graph
+        if self.rebuild is not None or self._shard.pending < graph.min_pending:
+            return False
+        points, _ = self._shard.sizes()
+        return (
+            self._shard.pending >= points * graph.min_pending_share
+            and time.monotonic() > self._retry_build_at
+        )
+
+    def start_rebuild(self) -> Rebuild:
+        """Begins a build; one may not be running already."""
+        current = self._folder.current_shard()
+        if current is None:
+            raise RetrieverUnavailableError("dense", "its shard folder has been removed")
+        self._shard.flush()
+        self.rebuild = Rebuild(current, self._folder.new_shard(), self._settings)
+        return self.rebuild
+
+    def work(self) -> bool:
+        """One short step of a build that has ended; True when the new shard is in use."""
+        if self.rebuild is None or self.rebuild.shard is None:
+            return False
+        self.rebuild.catch_up(self._shard, CATCH_UP_ROWS)
+        if self.rebuild.stage is not Stage.READY:
+            return False
+        self._switch(self.rebuild.shard, self.rebuild.target)
+        self.rebuild = None
+        return True
+
+    def _switch(self, shard: Shard, path: Path) -> None:
+        shard.flush()
+        left = self._folder.current_shard()
+        self._folder.switch_to(path)
+        old, self._shard = self._shard, shard
+        old.close()
+        if left is not None:
+            threading.Thread(target=remove_folder, args=(left,), daemon=True).start()
+
+    def give_up_rebuild(self, cause: str) -> None:
+        """Drops a failed build; the shard in use is as good as before."""
+        logger.error("the graph could not be built, next try in %g s: %s", RETRY_BUILD_S, cause)
+        if self.rebuild is not None:
+            self.rebuild.abandon()
+            remove_folder(self.rebuild.target)
+        self.rebuild = None
+        self._retry_build_at = time.monotonic() + RETRY_BUILD_S

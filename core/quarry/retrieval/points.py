@@ -1,0 +1,172 @@
+"""How documents lie in a store of points: ids, checked vectors, pieces of bounded size, hits."""
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarry.retrieval.base import MAX_PASSAGES, VectorChange
+from quarry.types import Candidate, Docno, Fields
+
+PASSAGE_BITS = 16
+MAX_DOCNO = 2**48 - 1
+MAX_TIE_HITS = 16_384
+"""Hits fetched at most to settle by docno which of many equal documents are the first ones."""
+
+UNIT_TOLERANCE = 1e-2
+
+
+def point_id(docno: int, passage: int) -> int:
+    """Id of a passage's point: a search then needs no payload to name its document."""
+    return docno << PASSAGE_BITS | passage
+
+
+def docno_of(point: int) -> Docno:
+    return Docno(point >> PASSAGE_BITS)
+
+
+def passage_of(point: int) -> int:
+    return point & (MAX_PASSAGES - 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Some passages of a document's new content, or its deletion.
+
+    Attributes:
+        docno: the document.
+        version: sequence number of the write.
+        first: passage number of the first row of ``vectors``; 0 opens a new content.
+        total: passages that the whole content has; 0 with ``vectors`` None is a deletion.
+        vectors: float32, shape ``(rows, dimension)``, or None.
+        fields: values of the filterable fields.
+    """
+
+    docno: Docno
+    version: int
+    first: int
+    total: int
+    vectors: NDArray[np.float32] | None
+    fields: Fields
+
+
+def checked_vector(vector: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+    """``vector`` as float32.
+
+    Raises:
+        ValueError: not of shape ``(dimension,)``, not finite, or not of unit length.
+    """
+    rows = shaped(np.asarray(vector)[None, ...], dimension)
+    check_units(rows)
+    row: NDArray[np.float32] = rows[0]
+    return row
+
+
+def shaped(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+    """``vectors`` as float32.
+
+    Raises:
+        ValueError: not of shape ``(rows, dimension)``, or too many rows.
+    """
+    rows = np.asarray(vectors, dtype=np.float32)
+    if rows.ndim != 2 or rows.shape[1] != dimension or rows.shape[0] > MAX_PASSAGES:
+        raise ValueError(f"vectors of shape {rows.shape} are not (at most {MAX_PASSAGES}, {dimension})")
+    return rows
+
+
+def check_units(rows: NDArray[np.float32]) -> None:
+    """Refuses what the engines would store without complaint.
+
+    Raises:
+        ValueError: a row of ``rows``, shape ``(n, dimension)``, is not finite or not of unit length.
+    """
+    squares = np.einsum("ij,ij->i", rows, rows)  # NaN or infinity anywhere in a row shows in its sum
+    if not np.isfinite(squares).all():
+        raise ValueError("vectors hold NaN or infinity")
+    if (np.abs(np.sqrt(squares) - 1) > UNIT_TOLERANCE).any():
+        raise ValueError("vectors are not of unit length")
+
+
+def latest_changes(changes: Iterable[VectorChange], dimension: int) -> list[VectorChange]:
+    """The last change of each docno, all of them checked; earlier ones would be replaced at once.
+
+    Raises:
+        ValueError: a docno is out of range, or vectors are wrong as ``shaped`` and ``check_units`` say.
+    """
+    latest: dict[Docno, VectorChange] = {}
+    for change in changes:
+        docno = Docno(int(change.docno))  # a plain int: the clients take no integer of numpy
+        if not 0 <= docno <= MAX_DOCNO:
+            raise ValueError(f"docno {docno} is not in 0 to 2**48 - 1")
+        latest.pop(docno, None)
+        vectors = None if change.vectors is None else shaped(change.vectors, dimension)
+        latest[docno] = VectorChange(docno, int(change.version), vectors, change.fields)
+    given = [change.vectors for change in latest.values() if change.vectors is not None]
+    if given:
+        check_units(np.concatenate(given))  # all at once: this runs on the server's event loop
+    return list(latest.values())
+
+
+def cut_into_parts(change: VectorChange, rows: int) -> Iterator[Part]:
+    """The change in parts of at most ``rows`` passages, the first passage first."""
+    if change.vectors is None:
+        yield Part(change.docno, change.version, 0, 0, None, {})
+        return
+    total = len(change.vectors)
+    for first in range(0, max(total, 1), rows):
+        vectors = change.vectors[first : first + rows]
+        yield Part(change.docno, change.version, first, total, vectors, change.fields)
+
+
+def batches_of_parts(changes: Iterable[VectorChange], rows: int) -> Iterator[list[Part]]:
+    """All parts in order, in batches of at most ``rows`` points and documents together."""
+    batch: list[Part] = []
+    size = 0
+    for change in changes:
+        for part in cut_into_parts(change, rows):
+            cost = max(1, 0 if part.vectors is None else len(part.vectors))
+            if batch and size + cost > rows:
+                yield batch
+                batch, size = [], 0
+            batch.append(part)
+            size += cost
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A request for the ``limit`` nearest points of documents that are not in ``found``."""
+
+    limit: int
+    found: tuple[Docno, ...]
+
+
+Hits = Sequence[tuple[int, float]]
+"""Point id and score, best first."""
+
+
+def collect_documents(depth: int) -> Generator[Fetch, Hits, list[Candidate]]:
+    """Asks for points until they are of ``depth`` documents, or no more match, and returns those.
+
+    It knows no engine: who runs it answers each ``Fetch``, blocking or not. A document found once is
+    complete, as its best passage came first, so the next fetch leaves it out. Documents with the score of
+    the last place are all fetched, up to ``MAX_TIE_HITS`` points, so that ties go by docno.
+    """
+    best: dict[Docno, Candidate] = {}
+    limit, fetched = depth + 1, 0
+    while True:
+        hits = yield Fetch(limit, tuple(best))
+        fetched += len(hits)
+        for point, score in hits:
+            candidate = Candidate(docno_of(point), score, passage_of(point))
+            held = best.get(candidate.docno)
+            if held is None or (-score, candidate.passage) < (-held.score, held.passage):
+                best[candidate.docno] = candidate
+        ranked = sorted(best.values(), key=lambda c: (-c.score, c.docno))
+        if len(hits) < limit:
+            return ranked[:depth]
+        if len(ranked) >= depth and (ranked[depth - 1].score > hits[-1][1] or fetched >= MAX_TIE_HITS):
+            return ranked[:depth]
+        limit *= 4

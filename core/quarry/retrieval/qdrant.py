@@ -1,0 +1,324 @@
+"""The dense store on a Qdrant server or cluster, through its client."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
+from typing import Any, TypeVar
+from uuid import NAMESPACE_URL, uuid5
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.http.exceptions import ApiException
+
+from quarry.errors import DataLossError, RetrieverUnavailableError
+from quarry.filters import Filter
+from quarry.retrieval.base import VectorChange
+from quarry.retrieval.points import (
+    Fetch,
+    Hits,
+    Part,
+    batches_of_parts,
+    checked_vector,
+    collect_documents,
+    docno_of,
+    latest_changes,
+    passage_of,
+    point_id,
+)
+from quarry.retrieval.qdrant_filters import field_types, spell_out, stored_fields, string_ranges, translate
+from quarry.schema import Field, FieldType
+from quarry.types import Candidate, Docno, Position
+
+VECTOR = "passage"
+DOCNO = "_docno"
+VERSION = "_version"
+POSITIONS = "quarry_positions"
+BATCH_ROWS = 256
+EXACT_BELOW = 40_000
+EF = 256
+ALL_VALUES = 1_000_000
+PER_SCROLL = 2_000
+
+T = TypeVar("T")
+Condition = Any
+
+
+class ClientConditions:
+    """Implements ``quarry.retrieval.qdrant_filters.Conditions``."""
+
+    def all_of(self, conditions: Sequence[Condition]) -> Condition:
+        return models.Filter(must=list(conditions))
+
+    def any_of(self, conditions: Sequence[Condition]) -> Condition:
+        # to the engine an empty list of alternatives is no condition at all
+        return models.Filter(should=list(conditions)) if conditions else models.HasIdCondition(has_id=[])
+
+    def none_of(self, conditions: Sequence[Condition]) -> Condition:
+        return models.Filter(must_not=list(conditions))
+
+    def has_value(self, key: str, values: list[str] | list[int]) -> Condition:
+        return models.FieldCondition(key=key, match=models.MatchAny(any=values))
+
+    def has_prefix(self, key: str, prefix: str) -> Condition:
+        return models.FieldCondition(key=key, match=models.MatchPrefix(prefix=prefix))
+
+    def has_number(self, key: str, **bounds: float) -> Condition:
+        return models.FieldCondition(key=key, range=models.Range(**bounds))
+
+    def has_time(self, key: str, **bounds: str) -> Condition:
+        return models.FieldCondition(key=key, range=models.DatetimeRange(**bounds))
+
+    def has_field(self, key: str) -> Condition:
+        return models.Filter(must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=key))])
+
+
+INDEXES: dict[FieldType, Any] = {
+    FieldType.KEYWORD: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, prefix=True),
+    FieldType.INTEGER: models.PayloadSchemaType.INTEGER,
+    FieldType.BOOLEAN: models.PayloadSchemaType.INTEGER,
+    FieldType.FLOAT: models.PayloadSchemaType.FLOAT,
+    FieldType.TIMESTAMP: models.PayloadSchemaType.DATETIME,
+}
+
+
+class QdrantDenseStore:
+    """DenseStore in one collection of a Qdrant server. Made by ``open``, which creates the collection.
+
+    The position is a point of its own collection, written after the points, each acknowledged by the server
+    as applied and in its write-ahead log. After a failed
+    ``apply`` the next one raises until ``position`` has been read: the caller goes on from there.
+    """
+
+    def __init__(
+        self,
+        client: AsyncQdrantClient,
+        collection: str,
+        generation: str,
+        dimension: int,
+        fields: tuple[Field, ...],
+    ) -> None:
+        self._client, self._collection, self._dimension = client, collection, dimension
+        self._generation = generation
+        self._types = field_types(fields)
+        self._conditions = ClientConditions()
+        self._applied = 0
+        self._must_replay = False
+        self._writing = asyncio.Lock()
+
+    @classmethod
+    async def open(
+        cls,
+        client: AsyncQdrantClient,
+        collection: str,
+        generation: str,
+        dimension: int,
+        fields: tuple[Field, ...],
+    ) -> "QdrantDenseStore":
+        """The store of ``generation``, whose vectors lie in ``collection`` on the server.
+
+        Args:
+            client: ours from now on; ``close`` closes it.
+
+        Raises:
+            DataLossError: the collection holds another generation.
+            RetrieverUnavailableError: the server cannot be reached.
+        """
+        store = cls(client, collection, generation, dimension, fields)
+        await store._create_missing()
+        store._applied = (await store.position()).sequence
+        return store
+
+    async def _create_missing(self) -> None:
+        if not await self._ask(self._client.collection_exists(POSITIONS)):
+            await self._ask(self._client.create_collection(POSITIONS, vectors_config={}))
+        if not await self._ask(self._client.collection_exists(self._collection)):
+            # an empty collection may not stand behind an old position
+            await self._ask(self._client.delete(POSITIONS, [self._position_id], wait=True))
+            params = models.VectorParams(size=self._dimension, distance=models.Distance.COSINE)
+            await self._ask(self._client.create_collection(self._collection, vectors_config={VECTOR: params}))
+        # again on every start: a server that died between the two has a collection without indexes
+        for key in (DOCNO, VERSION):
+            await self._create_index(key, models.PayloadSchemaType.INTEGER)
+        for name, kind in self._types.items():
+            await self._create_index(name, INDEXES[kind])
+
+    async def _create_index(self, key: str, schema: Any) -> None:
+        await self._ask(self._client.create_payload_index(self._collection, key, schema, wait=True))
+
+    @property
+    def _position_id(self) -> str:
+        return str(uuid5(NAMESPACE_URL, f"quarry:{self._collection}"))
+
+    async def position(self) -> Position:
+        async with self._writing:
+            position = await self._stored_position()
+            self._must_replay = False
+            return position
+
+    async def _stored_position(self) -> Position:
+        records = await self._ask(
+            self._client.retrieve(POSITIONS, [self._position_id], with_payload=True, with_vectors=False)
+        )
+        if not records:
+            return Position(self._generation, 0)
+        stored = records[0].payload or {}
+        if stored.get("generation") != self._generation:
+            held = stored.get("generation")
+            raise DataLossError(f"{self._collection} holds generation {held!r}, not {self._generation!r}")
+        return Position(self._generation, int(stored["sequence"]))
+
+    async def apply(self, changes: Sequence[VectorChange], sequence: int) -> None:
+        async with self._writing:
+            latest = await asyncio.to_thread(latest_changes, changes, self._dimension)
+            if self._must_replay:
+                raise RetrieverUnavailableError("dense", "a write failed: go on from its position")
+            self._must_replay = True
+            for batch in batches_of_parts(latest, BATCH_ROWS):
+                await self._write(batch)
+            self._applied = sequence
+            self._must_replay = False
+
+    async def _write(self, parts: Sequence[Part]) -> None:
+        opened = [part for part in parts if part.first == 0]
+        if opened:
+            await self._ask(self._client.delete(self._collection, _outdated(opened), wait=True))
+        points = [point for part in parts for point in self._points(part)]
+        if points:
+            await self._ask(self._client.upsert(self._collection, points, wait=True))
+
+    def _points(self, part: Part) -> list[models.PointStruct]:
+        if part.vectors is None:
+            return []
+        payload: dict[str, Any] = {**stored_fields(part.fields, self._types), DOCNO: int(part.docno)}
+        head = {**payload, VERSION: part.version}
+        points = [
+            models.PointStruct(
+                id=point_id(part.docno, n), vector={VECTOR: row}, payload=payload if n else head
+            )
+            for n, row in enumerate(part.vectors.tolist(), part.first)
+        ]
+        if part.total == 0:
+            points.append(models.PointStruct(id=point_id(part.docno, 0), vector={}, payload=head))
+        return points
+
+    async def flush(self) -> Position:
+        async with self._writing:
+            position = Position(self._generation, self._applied)
+            payload = {"generation": position.generation, "sequence": position.sequence}
+            point = models.PointStruct(id=self._position_id, vector={}, payload=payload)
+            await self._ask(self._client.upsert(POSITIONS, [point], wait=True))
+            return position
+
+    async def nearest(
+        self, vector: NDArray[np.float32], depth: int, filter: Filter | None
+    ) -> list[Candidate]:
+        query = checked_vector(vector, self._dimension).tolist()
+        if depth <= 0:
+            return []
+        condition = None if filter is None else await self._condition(filter)
+        exact = condition is not None and await self._matching(condition) < EXACT_BELOW
+        rounds = collect_documents(depth)
+        fetch = next(rounds)
+        while True:
+            try:
+                fetch = rounds.send(await self._fetch(query, fetch, condition, exact))
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
+
+    async def _fetch(
+        self, query: list[float], fetch: Fetch, condition: Condition | None, exact: bool
+    ) -> Hits:
+        must = [] if condition is None else [condition]
+        found = [self._conditions.has_value(DOCNO, list(map(int, fetch.found)))] if fetch.found else []
+        filter = models.Filter(must=must, must_not=found)
+        hits = await self._query(query, fetch.limit, filter, exact=exact)
+        if exact or len(hits) == fetch.limit:
+            return hits
+        # a graph whose parts are not connected under the filter can end early: then look at every vector
+        return await self._query(query, fetch.limit, filter, exact=True)
+
+    async def _query(self, query: list[float], limit: int, filter: models.Filter, *, exact: bool) -> Hits:
+        response = await self._ask(
+            self._client.query_points(
+                self._collection,
+                query,
+                using=VECTOR,
+                query_filter=filter,
+                limit=limit,
+                with_payload=False,
+                search_params=models.SearchParams(hnsw_ef=max(EF, 4 * limit), exact=exact),
+            )
+        )
+        return [(int(hit.id), hit.score) for hit in response.points]
+
+    async def _condition(self, filter: Filter) -> Condition:
+        values = {name: await self._distinct(name) for name in string_ranges(filter, self._types)}
+        return translate(spell_out(filter, self._types, values), self._types, self._conditions)
+
+    async def _distinct(self, name: str) -> list[str]:
+        response = await self._ask(self._client.facet(self._collection, name, limit=ALL_VALUES, exact=True))
+        return [str(hit.value) for hit in response.hits]
+
+    async def _matching(self, condition: Condition) -> int:
+        only = models.Filter(must=[condition])
+        return (await self._ask(self._client.count(self._collection, only, exact=True))).count
+
+    async def similarities(
+        self, vector: NDArray[np.float32], docnos: Collection[Docno]
+    ) -> dict[Docno, Candidate]:
+        query = checked_vector(vector, self._dimension).tolist()
+        if not docnos:
+            return {}
+        condition = self._conditions.has_value(DOCNO, [int(docno) for docno in docnos])
+        limit = await self._matching(condition)
+        filter = models.Filter(must=[condition])
+        hits = await self._query(query, limit, filter, exact=True) if limit else []
+        best: dict[Docno, Candidate] = {}
+        for point, score in hits:
+            best.setdefault(docno_of(point), Candidate(docno_of(point), score, passage_of(point)))
+        return best
+
+    async def versions(self) -> AsyncIterator[tuple[Docno, int]]:
+        start: Any = None
+        while True:
+            records, start = await self._ask(
+                self._client.scroll(
+                    self._collection,
+                    scroll_filter=self._conditions.has_field(VERSION),
+                    limit=PER_SCROLL,
+                    offset=start,
+                    with_payload=[VERSION],
+                )
+            )
+            for record in records:
+                yield docno_of(int(record.id)), int((record.payload or {})[VERSION])
+            if start is None:
+                return
+
+    async def count(self) -> int:
+        return await self._matching(self._conditions.has_field(VERSION))
+
+    async def close(self) -> None:
+        try:
+            await self.flush()
+        finally:
+            await self._client.close()
+
+    async def _ask(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except (ApiException, grpc.RpcError, OSError) as error:
+            raise RetrieverUnavailableError("dense", f"the Qdrant server failed: {error}") from error
+
+
+def _outdated(parts: Sequence[Part]) -> models.Filter:
+    """Points that the documents of ``parts``, each its document's first, may have and have no more."""
+    kept = [
+        point_id(part.docno, n)
+        for part in parts
+        if part.vectors is not None
+        for n in range(max(part.total, 1))
+    ]
+    documents = ClientConditions().has_value(DOCNO, [int(part.docno) for part in parts])
+    return models.Filter(must=[documents], must_not=[models.HasIdCondition(has_id=kept)] if kept else None)

@@ -1,0 +1,134 @@
+"""Filters and field values in the terms of Qdrant, for the embedded engine and for the server alike.
+
+The two have the same conditions under different classes; ``Conditions`` makes them. Where Qdrant means
+something else than ``quarry.filters.matches`` does, the values are stored in another form: a boolean as 0
+or 1, because the embedded engine takes True for 1 and finds nothing, and a timestamp as a date string,
+because numeric ranges are doubles and lose microseconds beyond the year 2255. Qdrant has no order of
+strings: a range of strings becomes the list of the values in it, found through the field's index.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+from quarry.filters import And, Equals, Exists, Filter, In, Not, Or, Prefix, Range, matches
+from quarry.schema import Field, FieldType, as_list
+from quarry.types import Fields, FieldScalar
+
+EPOCH = datetime(1970, 1, 1)  # naive on purpose: only ever added to, in UTC
+
+C = TypeVar("C")
+FieldTypes = Mapping[str, FieldType]
+
+
+class Conditions(Protocol[C]):
+    """Makes one engine's conditions.
+
+    ``any_of`` nothing never holds and ``all_of`` nothing always does. Bounds are keyword arguments gt, gte,
+    lt and lte, and one value of the field must lie between all of them.
+    """
+
+    def all_of(self, conditions: Sequence[C]) -> C: ...
+    def any_of(self, conditions: Sequence[C]) -> C: ...
+    def none_of(self, conditions: Sequence[C]) -> C: ...
+    def has_value(self, key: str, values: list[str] | list[int]) -> C: ...
+    def has_prefix(self, key: str, prefix: str) -> C: ...
+    def has_number(self, key: str, **bounds: float) -> C: ...
+    def has_time(self, key: str, **bounds: str) -> C: ...
+    def has_field(self, key: str) -> C: ...
+
+
+def field_types(fields: Iterable[Field]) -> FieldTypes:
+    return {field.name: field.type for field in fields if field.filterable}
+
+
+def timestamp(microseconds: int) -> str:
+    """RFC 3339 of microseconds since 1970, to the microsecond, years 1 to 9999."""
+    return (EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec="microseconds") + "Z"
+
+
+def stored_scalar(value: Any, kind: FieldType) -> str | int | float:
+    match kind:
+        case FieldType.BOOLEAN:
+            return int(value)
+        case FieldType.TIMESTAMP:
+            return timestamp(value)
+        case FieldType.FLOAT:
+            return float(value)
+    return value  # type: ignore[no-any-return]  # a str or an int, as the schema has checked
+
+
+def stored_fields(fields: Fields, types: FieldTypes) -> dict[str, list[str | int | float]]:
+    """The payload of ``fields``: always lists; fields that cannot be filtered on are left out."""
+    return {
+        name: [stored_scalar(value, types[name]) for value in as_list(values)]
+        for name, values in fields.items()
+        if name in types
+    }
+
+
+def string_ranges(filter: Filter, types: FieldTypes) -> set[str]:
+    """Names of the fields whose distinct values ``spell_out`` needs."""
+    match filter:
+        case And(filters) | Or(filters):
+            return set().union(*(string_ranges(f, types) for f in filters))
+        case Not(inner):
+            return string_ranges(inner, types)
+        case Range(name) if types[name] is FieldType.KEYWORD:
+            return {name}
+    return set()
+
+
+def spell_out(filter: Filter, types: FieldTypes, values: Mapping[str, Sequence[str]]) -> Filter:
+    """``filter`` with each range of strings as the ``values`` of its field that lie in it."""
+    match filter:
+        case And(filters):
+            return And(tuple(spell_out(f, types, values) for f in filters))
+        case Or(filters):
+            return Or(tuple(spell_out(f, types, values) for f in filters))
+        case Not(inner):
+            return Not(spell_out(inner, types, values))
+        case Range(name) if types[name] is FieldType.KEYWORD:
+            return In(name, tuple(value for value in values[name] if matches(filter, {name: value})))
+    return filter
+
+
+def translate(filter: Filter, types: FieldTypes, conditions: Conditions[C]) -> C:
+    """The engine's condition for a checked filter without ranges of strings."""
+    match filter:
+        case And(filters):
+            return conditions.all_of([translate(f, types, conditions) for f in filters])
+        case Or(filters):
+            return conditions.any_of([translate(f, types, conditions) for f in filters])
+        case Not(inner):
+            return conditions.none_of([translate(inner, types, conditions)])
+        case Equals(name, value):
+            return _has_any(name, (value,), types[name], conditions)
+        case In(name, values):
+            return _has_any(name, values, types[name], conditions)
+        case Exists(name):
+            return conditions.has_field(name)
+        case Prefix(name, prefix):
+            return conditions.has_prefix(name, prefix)
+        case Range():
+            return _has_between(filter, types[filter.field], conditions)
+
+
+def _has_any(name: str, values: Sequence[FieldScalar], kind: FieldType, conditions: Conditions[C]) -> C:
+    stored: list[Any] = [stored_scalar(value, kind) for value in values]
+    if not stored:
+        return conditions.any_of([])
+    match kind:
+        case FieldType.FLOAT:
+            return conditions.any_of([conditions.has_number(name, gte=v, lte=v) for v in stored])
+        case FieldType.TIMESTAMP:
+            return conditions.any_of([conditions.has_time(name, gte=v, lte=v) for v in stored])
+    return conditions.has_value(name, stored)
+
+
+def _has_between(range: Range, kind: FieldType, conditions: Conditions[C]) -> C:
+    sides = {side: getattr(range, side) for side in ("gt", "gte", "lt", "lte")}
+    bounds: dict[str, Any] = {side: stored_scalar(v, kind) for side, v in sides.items() if v is not None}
+    if kind is FieldType.TIMESTAMP:
+        return conditions.has_time(range.field, **bounds)
+    return conditions.has_number(range.field, **{side: float(bound) for side, bound in bounds.items()})

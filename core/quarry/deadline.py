@@ -1,0 +1,35 @@
+"""How much time is left: one value that every stage of a request is given."""
+
+import math
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment on the monotonic clock, in seconds; ``math.inf`` for none."""
+
+    at_s: float = math.inf
+
+    @classmethod
+    def after(cls, seconds: float | None) -> "Deadline":
+        """``seconds`` from now; None for never."""
+        return cls() if seconds is None else cls(time.monotonic() + seconds)
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds left, 0 or more."""
+        return max(0.0, self.at_s - time.monotonic())
+
+    @property
+    def timeout_s(self) -> float | None:
+        """As asyncio's timeouts take it: None for no limit."""
+        return None if math.isinf(self.at_s) else self.remaining_s
+
+    def sooner(self, seconds: float) -> "Deadline":
+        """The same moment less ``seconds``: what an earlier stage may use."""
+        return Deadline(self.at_s - seconds)
+
+    def at_most(self, seconds: float | None) -> "Deadline":
+        """This moment, or ``seconds`` from now if that is earlier."""
+        return self if seconds is None else Deadline(min(self.at_s, time.monotonic() + seconds))

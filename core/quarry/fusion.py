@@ -1,0 +1,88 @@
+"""Merging what the arms propose into one order.
+
+Both methods give each document the sum of its arms' contributions, added with ``math.fsum`` so that the
+order of the arms does not matter; ties are for the caller to break by document id.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from quarry.types import Candidate, Docno
+
+DEFAULT_RRF_K = 60.0
+DEFAULT_WEIGHTS = {"bm25": 0.2, "dense": 0.8}
+"""Of the weighted sum, chosen over five collections: docs/benchmarks.md has the figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmRun:
+    """What one arm gives for one query.
+
+    Attributes:
+        arm: its name.
+        candidates: best first, each document once.
+        weight: 0 or more.
+        low: lowest score that the arm's formula can give (BM25 0, cosine -1).
+        high: highest score that it can give for this query (BM25: the query's ceiling; cosine 1).
+        others: true scores of documents that other arms proposed, where they were computed.
+    """
+
+    arm: str
+    candidates: Sequence[Candidate]
+    weight: float
+    low: float
+    high: float
+    others: Mapping[Docno, float] = field(default_factory=dict)
+
+    def bounded(self, score: float) -> float:
+        """``score`` mapped to [0, 1] by what the formula can give, whatever else was found."""
+        if self.high <= self.low:
+            return 0.0
+        return min(1.0, max(0.0, (score - self.low) / (self.high - self.low)))
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """A document's place in the fused order: its score, and what each arm added to it."""
+
+    docno: Docno
+    score: float
+    contributions: Mapping[str, float]
+
+
+def reciprocal_rank_fusion(runs: Sequence[ArmRun], k: float = DEFAULT_RRF_K) -> list[Fused]:
+    """Sum over runs of ``weight / (k + rank)``, ranks from 1, best first.
+
+    Source: Cormack, Clarke and Büttcher, SIGIR 2009.
+    """
+    contributions: dict[Docno, dict[str, float]] = {}
+    for run in runs:
+        for rank, candidate in enumerate(run.candidates, start=1):
+            contributions.setdefault(candidate.docno, {})[run.arm] = run.weight / (k + rank)
+    return _ordered(contributions)
+
+
+def weighted_sum(runs: Sequence[ArmRun]) -> list[Fused]:
+    """Mean over runs, by weight, of scores bounded to [0, 1], best first; itself in [0, 1].
+
+    A document that a run did not return has its true score there if ``others`` holds it, and otherwise
+    the run's lowest returned score, since it cannot have been better than that. Bounds come from the
+    formulas and the query alone, so a document's score does not depend on what else was found, nor on
+    the depth. The lower bounds are the theoretical minima of Bruch, Gai and Ingber, TOIS 2023.
+    """
+    total = math.fsum(run.weight for run in runs)
+    docnos = {candidate.docno for run in runs for candidate in run.candidates}
+    contributions: dict[Docno, dict[str, float]] = {docno: {} for docno in docnos}
+    for run in runs if total > 0 else ():
+        scores = {**run.others, **{c.docno: c.score for c in run.candidates}}
+        floor = run.candidates[-1].score if run.candidates else run.low
+        for docno in docnos:
+            share = run.weight / total * run.bounded(scores.get(docno, floor))
+            contributions[docno][run.arm] = share
+    return _ordered(contributions)
+
+
+def _ordered(contributions: Mapping[Docno, Mapping[str, float]]) -> list[Fused]:
+    fused = [Fused(docno, math.fsum(parts.values()), parts) for docno, parts in contributions.items()]
+    return sorted(fused, key=lambda f: (-f.score, f.docno))

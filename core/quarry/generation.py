@@ -1,0 +1,198 @@
+"""One generation of a collection: its indexes, what keeps them up, and what searches them."""
+
+import asyncio
+import logging
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from quarry.consistency import VersionedIndex
+from quarry.documents.catalog import Collection
+from quarry.documents.follower import FollowedIndex, Follower, FollowPolicy
+from quarry.documents.indexes import FollowedDense, FollowedLexical
+from quarry.documents.store import DocumentLog
+from quarry.documents.vectors import DocumentVectors
+from quarry.errors import DataLossError, QuarryError, RetrieverUnavailableError
+from quarry.filters import Filter
+from quarry.pipeline import ArmState, Reranking, Searcher
+from quarry.retrieval.arms import Bm25Retriever, DenseRetriever, QueryEncoder, Retrieved, Retriever
+from quarry.retrieval.base import DenseStore, LexicalIndex
+from quarry.schema import Schema
+from quarry.types import Docno
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+DENSE_POLICY = FollowPolicy(batch_rows=512, batch_bytes=4 * 2**20, settle_rows=50_000, idle_settle_s=1.0)
+LEXICAL_POLICY = FollowPolicy(batch_rows=4_096, batch_bytes=16 * 2**20)
+
+
+class Engines(Protocol):
+    """Opens the indexes of a generation. Raises DataLossError for one that cannot be read."""
+
+    def lexical(self, folder: Path, generation: str, schema: Schema) -> LexicalIndex:
+        """Blocks."""
+        ...
+
+    async def dense(self, folder: Path, generation: str, schema: Schema, dimension: int) -> DenseStore: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DenseParts:
+    """What a collection with an encoder needs for its dense arm."""
+
+    encoder: QueryEncoder
+    vectors: DocumentVectors
+    dimension: int
+
+
+class FailedRetriever:
+    """An arm that could not be opened: every search says so."""
+
+    def __init__(self, name: str, cause: str) -> None:
+        self.name, self._cause = name, cause
+
+    async def retrieve(self, text: str, depth: int, filter: Filter | None) -> Retrieved:
+        raise RetrieverUnavailableError(self.name, self._cause)
+
+
+class Generation:
+    """Open indexes, followed and searchable. Made by ``open``, ended by ``close``.
+
+    Attributes:
+        searcher: ranks its documents.
+        followers: by arm; an arm that could not be opened has none.
+        failures: by arm, why it could not be opened.
+        vectors: what encodes its documents; None without a dense arm.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        folder: Path,
+        log: DocumentLog,
+        engines: Engines,
+        threads: Executor,
+    ) -> None:
+        self.name = collection.generation
+        self._schema = collection.settings.schema
+        self._folder = folder
+        self._log = log
+        self._engines = engines
+        self._threads = threads
+        self._catch_up_to = collection.last_sequence
+        self._lexical: LexicalIndex | None = None
+        self._dense: DenseStore | None = None
+        self.followers: dict[str, Follower] = {}
+        self.failures: dict[str, str] = {}
+        self.vectors: DocumentVectors | None = None
+        self.searcher: Searcher
+
+    async def open(self, dense: DenseParts | QuarryError | None, reranking: Reranking) -> "Generation":
+        """Opens what there is and starts following the log.
+
+        Args:
+            dense: None for a collection without a dense arm; an error if its model cannot be loaded.
+        """
+        lexical = await self._open_lexical()
+        retrievers: list[Retriever] = [Bm25Retriever(lexical, self._threads)]
+        if isinstance(dense, QuarryError):
+            retrievers.append(self._failed("dense", dense))
+        elif dense is not None:
+            retrievers.append(await self._open_dense(dense))
+        self.searcher = Searcher(
+            self.name, retrievers, lexical, self._log, reranking, self.arm_state, self._threads
+        )
+        return self
+
+    async def _open_lexical(self) -> LexicalIndex:
+        folder = self._folder / "bm25"
+        self._lexical = await _opened(
+            folder, lambda: asyncio.to_thread(self._engines.lexical, folder, self.name, self._schema)
+        )
+        self._follow(FollowedLexical(self._lexical), LEXICAL_POLICY)
+        return self._lexical
+
+    async def _open_dense(self, parts: DenseParts) -> Retriever:
+        folder = self._folder / "dense"
+        try:
+            self._dense = await _opened(
+                folder, lambda: self._engines.dense(folder, self.name, self._schema, parts.dimension)
+            )
+        except QuarryError as error:
+            return self._failed("dense", error)
+        self.vectors = parts.vectors
+        self._follow(FollowedDense(self._dense, parts.vectors, self._schema), DENSE_POLICY)
+        return DenseRetriever(parts.encoder, self._dense)
+
+    def _failed(self, arm: str, error: QuarryError) -> FailedRetriever:
+        logger.error("the %s arm cannot be opened: %s", arm, error)
+        self.failures[arm] = str(error)
+        return FailedRetriever(arm, str(error))
+
+    def _follow(self, index: FollowedIndex, policy: FollowPolicy) -> None:
+        follower = Follower(index, self.name, self._log.changes, self._log.last_sequence, policy)
+        self.followers[index.arm] = follower
+        follower.start()
+
+    def arm_state(self, arm: str) -> ArmState:
+        """How far an arm is; one that is not followed is nowhere."""
+        follower = self.followers.get(arm)
+        if follower is None:
+            return ArmState(0, None)
+        if follower.halted:
+            return ArmState(follower.visible, str(follower.halted))
+        rebuilding = follower.visible < self._catch_up_to
+        return ArmState(follower.visible, "it does not hold all documents yet" if rebuilding else None)
+
+    def notify(self) -> None:
+        """Tells the followers that the log has grown."""
+        for follower in self.followers.values():
+            follower.notify()
+
+    async def wait_visible(self, sequence: int, timeout_s: float | None) -> bool:
+        """Whether every arm answers with everything up to ``sequence``, at the latest after ``timeout_s``."""
+        waits = (f.wait_visible(sequence, timeout_s) for f in self.followers.values())
+        return all(await asyncio.gather(*waits)) and not self.failures
+
+    def versioned(self, arm: str) -> VersionedIndex:
+        """An arm's index, to compare with the log."""
+        if arm == "bm25" and self._lexical is not None:
+            return _LexicalVersions(self._lexical)
+        if arm == "dense" and self._dense is not None:
+            return self._dense
+        raise RetrieverUnavailableError(arm, self.failures.get(arm, "it is not open"))
+
+    async def close(self) -> None:
+        """Stops following and releases files and processes."""
+        for follower in self.followers.values():
+            await follower.stop()
+        if self._dense is not None:
+            await self._dense.close()
+        if self._lexical is not None:
+            await asyncio.to_thread(self._lexical.close)
+
+
+class _LexicalVersions:
+    def __init__(self, index: LexicalIndex) -> None:
+        self._index = index
+
+    async def versions(self) -> AsyncIterator[tuple[Docno, int]]:
+        found: Sequence[tuple[Docno, int]] = await asyncio.to_thread(lambda: list(self._index.versions()))
+        for version in found:
+            yield version
+
+
+async def _opened(folder: Path, open: Callable[[], Awaitable[T]]) -> T:
+    """The index in ``folder``; one that cannot be read is set aside, and the log fills a new one."""
+    try:
+        return await open()
+    except DataLossError as error:
+        aside = folder.with_name(f"{folder.name}.damaged-{time.time_ns()}")
+        logger.error("the index %s is set aside and rebuilt from the log: %s", folder.name, error)
+        await asyncio.to_thread(shutil.move, folder, aside)
+        return await open()

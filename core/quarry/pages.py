@@ -1,0 +1,76 @@
+"""Later pages of a search: the ranked list is kept, and a token names a place in it."""
+
+import base64
+import binascii
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import orjson
+
+from quarry.errors import InvalidArgumentError, PageExpiredError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PageToken:
+    """A place in a kept list.
+
+    Attributes:
+        key: of the list.
+        offset: entries before the page, from 0.
+        fingerprint: of the request that made the list; another request may not go on with it.
+    """
+
+    key: str
+    offset: int
+    fingerprint: str
+
+    def encode(self) -> str:
+        raw = orjson.dumps([self.key, self.offset, self.fingerprint])
+        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, token: str) -> "PageToken":
+        """Raises InvalidArgumentError unless ``token`` is one that ``encode`` made."""
+        try:
+            padded = token.encode("ascii") + b"=" * (-len(token) % 4)
+            key, offset, fingerprint = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+            if isinstance(key, str) and type(offset) is int and offset >= 0 and isinstance(fingerprint, str):
+                return cls(key, offset, fingerprint)
+        except (ValueError, TypeError, binascii.Error):
+            pass
+        raise InvalidArgumentError("page_token", "is not a token that this server gave")
+
+
+class PageStore(Generic[T]):
+    """Keeps ranked lists for a time, and at most so many entries in all; the oldest go first.
+
+    Not thread-safe: lives on the event loop.
+    """
+
+    def __init__(self, lifetime_s: float, max_entries: int) -> None:
+        self.lifetime_s = lifetime_s
+        self._max_entries = max_entries
+        self._lists: OrderedDict[str, tuple[float, int, T]] = OrderedDict()
+        self._entries = 0
+
+    def keep(self, key: str, entries: int, ranked: T) -> None:
+        """Keeps ``ranked``, which holds so many ``entries``, under ``key``."""
+        self._lists[key] = (time.monotonic() + self.lifetime_s, entries, ranked)
+        self._entries += entries
+        while self._lists and (self._entries > self._max_entries or self._oldest_expired()):
+            _, (_, size, _) = self._lists.popitem(last=False)
+            self._entries -= size
+
+    def get(self, key: str) -> T:
+        """Raises PageExpiredError if the list is no longer kept."""
+        expires, _, ranked = self._lists.get(key, (0.0, 0, None))
+        if ranked is None or expires < time.monotonic():
+            raise PageExpiredError
+        return ranked
+
+    def _oldest_expired(self) -> bool:
+        return next(iter(self._lists.values()))[0] < time.monotonic()

@@ -1,0 +1,275 @@
+"""From a query to a ranked list: retrieve, complete, fuse, resolve, re-rank."""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from quarry.deadline import Deadline
+from quarry.errors import DeadlineExceeded, QuarryError, RetrieverUnavailableError, UnavailableError
+from quarry.filters import Filter, matches
+from quarry.fusion import ArmRun, Fused, reciprocal_rank_fusion, weighted_sum
+from quarry.queries import MAX_RANKED, ArmPlan, Query, RerankPlan, Rrf
+from quarry.ranking import ArmPlace, Degradation, RankedDocument, Ranking, Reason, Stage, Total
+from quarry.retrieval.arms import Retrieved, Retriever
+from quarry.retrieval.base import LexicalIndex
+from quarry.types import Candidate, Docno, Document
+
+T = TypeVar("T")
+
+ANSWER_RESERVE_S = 0.01
+"""Kept back from every stage, to hydrate and send what there is."""
+
+
+class Documents(Protocol):
+    """The log, as a search reads it; calls block."""
+
+    def ids(self, docnos: Collection[Docno]) -> Mapping[Docno, tuple[str, int]]:
+        """Id and version of those that exist."""
+        ...
+
+    def read(self, docnos: Collection[Docno]) -> Mapping[Docno, Document]: ...
+
+
+class Reranking(Protocol):
+    """Second stage of a search."""
+
+    async def rerank(
+        self, plan: RerankPlan, text: str, ranked: Sequence[RankedDocument], deadline: Deadline
+    ) -> tuple[list[RankedDocument], list[Degradation]]:
+        """``ranked`` in its new order; on a failure the old order and why."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ArmState:
+    """How far an arm has followed the log.
+
+    Attributes:
+        visible: sequence number up to which it answers with current versions.
+        lacking: why it does not hold all documents; None if it does.
+    """
+
+    visible: int
+    lacking: str | None
+
+
+class Searcher:
+    """Ranks the documents of one generation. Holds no state of a request."""
+
+    def __init__(
+        self,
+        generation: str,
+        retrievers: Iterable[Retriever],
+        lexical: LexicalIndex,
+        documents: Documents,
+        reranking: Reranking,
+        arm_state: Callable[[str], ArmState],
+        threads: Executor,
+    ) -> None:
+        self._generation = generation
+        self._retrievers = {retriever.name: retriever for retriever in retrievers}
+        self._lexical = lexical
+        self._documents = documents
+        self._reranking = reranking
+        self._arm_state = arm_state
+        self._threads = threads
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        return tuple(self._retrievers)
+
+    async def rank(self, query: Query, deadline: Deadline) -> Ranking:
+        """The ranked list for ``query``.
+
+        Raises:
+            DeadlineExceeded: no arm answered in time, or ``require_complete`` and a stage was late.
+            UnavailableError: no arm could answer, or ``require_complete`` and a stage failed.
+        """
+        if not query.text:
+            return await self._browse(query)
+        timings: dict[str, float] = {}
+        visible = min((self._arm_state(plan.name).visible for plan in query.arms), default=0)
+        found, degraded = await self._retrieve(query, deadline.sooner(ANSWER_RESERVE_S))
+        _refuse_incomplete(query, degraded, nothing=not found)
+        for name, retrieved in found.items():
+            timings[name] = retrieved.search_s
+            if retrieved.encode_s:
+                timings["encode"] = retrieved.encode_s
+        clock = time.perf_counter()
+        runs, candidates, late = await self._complete(query, found, deadline.sooner(ANSWER_RESERVE_S))
+        degraded += late
+        fused = (
+            reciprocal_rank_fusion(runs, query.fusion.k)
+            if isinstance(query.fusion, Rrf)
+            else weighted_sum(runs)
+        )
+        timings["fuse"] = time.perf_counter() - clock
+        clock = time.perf_counter()
+        ranked = await self._in_thread(self._resolve, fused, runs, candidates, query.filter, visible)
+        timings["hydrate"] = time.perf_counter() - clock
+        reranker = ""
+        if query.rerank is not None and ranked:
+            clock = time.perf_counter()
+            limit = deadline.sooner(ANSWER_RESERVE_S).at_most(query.rerank.budget_s)
+            ranked, late = await self._reranking.rerank(query.rerank, query.text, ranked, limit)
+            degraded += late
+            timings["rerank"] = time.perf_counter() - clock
+            reranker = query.rerank.model if any(d.rerank_score is not None for d in ranked) else ""
+        _refuse_incomplete(query, degraded, nothing=False)
+        total, uncounted = _total(found, len(ranked))
+        return Ranking(
+            tuple(ranked),
+            total,
+            (*degraded, *uncounted),
+            timings,
+            self._generation,
+            reranker,
+            query.configuration(),
+        )
+
+    async def retrieve(
+        self, text: str, arms: Sequence[ArmPlan], filter: Filter | None
+    ) -> dict[str, list[Candidate] | QuarryError]:
+        """Each arm's own candidates, or why it has none; nothing is fused or dropped."""
+
+        async def one(plan: ArmPlan) -> list[Candidate] | QuarryError:
+            try:
+                return (await self._retrievers[plan.name].retrieve(text, plan.depth, filter)).candidates
+            except QuarryError as error:
+                return error
+
+        return dict(zip((p.name for p in arms), await asyncio.gather(*map(one, arms)), strict=True))
+
+    async def _browse(self, query: Query) -> Ranking:
+        clock = time.perf_counter()
+        found = await self._in_thread(self._lexical.browse, MAX_RANKED, query.filter)
+        timings = {"bm25": time.perf_counter() - clock}
+        fused = [Fused(candidate.docno, 0.0, {}) for candidate in found.candidates]
+        state = self._arm_state("bm25")
+        ranked = await self._in_thread(self._resolve, fused, [], {}, query.filter, state.visible)
+        ranked.sort(key=lambda document: document.docno)
+        degraded = _rebuilding("bm25", state)
+        _refuse_incomplete(query, degraded, nothing=False)
+        total = Total(found.total, exact=True)
+        return Ranking(
+            tuple(ranked), total, tuple(degraded), timings, self._generation, "", query.configuration()
+        )
+
+    async def _retrieve(
+        self, query: Query, deadline: Deadline
+    ) -> tuple[dict[str, Retrieved], list[Degradation]]:
+        async def one(plan: ArmPlan) -> tuple[Retrieved | None, list[Degradation]]:
+            stage = Stage(plan.name)
+            try:
+                async with asyncio.timeout(deadline.timeout_s):
+                    retriever = self._retrievers[plan.name]
+                    retrieved = await retriever.retrieve(query.text, plan.depth, query.filter)
+            except TimeoutError:
+                return None, [
+                    Degradation(stage, Reason.TIMEOUT, f"the {plan.name} arm did not answer in time")
+                ]
+            except QuarryError as error:
+                return None, [Degradation(stage, Reason.UNAVAILABLE, str(error))]
+            notes = _rebuilding(plan.name, self._arm_state(plan.name))
+            if retrieved.truncated:
+                notes.append(
+                    Degradation(stage, Reason.TRUNCATED_QUERY, "the encoder read the query's beginning")
+                )
+            return retrieved, notes
+
+        results = await asyncio.gather(*map(one, query.arms))
+        found = {plan.name: r for plan, (r, _) in zip(query.arms, results, strict=True) if r is not None}
+        return found, [note for _, notes in results for note in notes]
+
+    async def _complete(
+        self, query: Query, found: Mapping[str, Retrieved], deadline: Deadline
+    ) -> tuple[list[ArmRun], dict[str, dict[Docno, Candidate]], list[Degradation]]:
+        """Runs for fusion: in a weighted sum, each arm's true score for what the other arms proposed."""
+        weights = {plan.name: plan.weight for plan in query.arms}
+        known = {name: {c.docno: c for c in r.candidates} for name, r in found.items()}
+        wanted = {docno for own in known.values() for docno in own}
+        degraded: list[Degradation] = []
+
+        async def one(name: str, retrieved: Retrieved) -> ArmRun:
+            missing = wanted - known[name].keys()
+            others: dict[Docno, float] = {}
+            if missing and not isinstance(query.fusion, Rrf):
+                if retrieved.absent_is_low:
+                    others = dict.fromkeys(missing, retrieved.low)
+                try:
+                    async with asyncio.timeout(deadline.timeout_s):
+                        completed = await retrieved.complete(missing)
+                    known[name].update(completed)
+                    others.update((docno, candidate.score) for docno, candidate in completed.items())
+                except (TimeoutError, RetrieverUnavailableError) as error:
+                    late = isinstance(error, TimeoutError)
+                    reason = Reason.TIMEOUT if late else Reason.UNAVAILABLE
+                    degraded.append(Degradation(Stage(name), reason, f"the {name} arm scored only its own"))
+                    others = {}
+            return ArmRun(name, retrieved.candidates, weights[name], retrieved.low, retrieved.high, others)
+
+        runs = await asyncio.gather(*(one(name, retrieved) for name, retrieved in found.items()))
+        return list(runs), known, degraded
+
+    def _resolve(
+        self,
+        fused: Sequence[Fused],
+        runs: Sequence[ArmRun],
+        known: Mapping[str, Mapping[Docno, Candidate]],
+        filter: Filter | None,
+        visible: int,
+    ) -> list[RankedDocument]:
+        """Fused documents that exist and pass the filter as they are now, ties by id."""
+        ids = self._documents.ids([f.docno for f in fused])
+        stale = [docno for docno, (_, version) in ids.items() if version > visible] if filter else []
+        current = self._documents.read(stale) if stale else {}
+        refused = {d.docno for d in current.values() if filter is not None and not matches(filter, d.fields)}
+        ranks = {run.arm: {c.docno: n for n, c in enumerate(run.candidates, 1)} for run in runs}
+        alive = [f for f in fused if f.docno in ids and f.docno not in refused]
+        alive.sort(key=lambda f: (-f.score, ids[f.docno][0]))
+        ranked = []
+        for place, f in enumerate(alive[:MAX_RANKED], start=1):
+            id, version = ids[f.docno]
+            arms = {
+                name: ArmPlace(
+                    ranks[name].get(f.docno, 0),
+                    own[f.docno].score if f.docno in own else None,
+                    f.contributions.get(name, 0.0),
+                )
+                for name, own in known.items()
+            }
+            best = known.get("dense", {}).get(f.docno)
+            passage = best.passage if best is not None else None
+            ranked.append(RankedDocument(f.docno, id, version, f.score, arms, passage, place, f.score))
+        return ranked
+
+    async def _in_thread(self, call: Callable[..., T], *args: Any) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, call, *args)
+
+
+def _rebuilding(arm: str, state: ArmState) -> list[Degradation]:
+    if state.lacking is None:
+        return []
+    return [Degradation(Stage(arm), Reason.REBUILDING, f"the {arm} arm: {state.lacking}")]
+
+
+def _refuse_incomplete(query: Query, degraded: Sequence[Degradation], nothing: bool) -> None:
+    """Fails if nothing answered, or if the caller wants all or nothing."""
+    lacking = [d for d in degraded if d.incomplete]
+    if not nothing and not (query.require_complete and lacking):
+        return
+    problem = "; ".join(d.detail for d in lacking) or "no arm was asked"
+    if any(d.reason in (Reason.TIMEOUT, Reason.REDUCED_DEPTH) for d in lacking):
+        raise DeadlineExceeded(problem)
+    raise UnavailableError(problem)
+
+
+def _total(found: Mapping[str, Retrieved], ranked: int) -> tuple[Total, list[Degradation]]:
+    counted = next((r.total for r in found.values() if r.total is not None), None)
+    if counted is not None:
+        return Total(counted, exact=True), []
+    return Total(ranked, exact=False), []

@@ -1,0 +1,122 @@
+"""What a search asks for, checked and with every default filled in."""
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+
+import orjson
+
+from quarry.errors import InvalidArgumentError
+from quarry.filters import Filter
+from quarry.fusion import DEFAULT_RRF_K, DEFAULT_WEIGHTS
+
+MAX_QUERY_BYTES = 8_192
+MAX_DEPTH = 1_000
+DEFAULT_DEPTH = 100
+MAX_RANKED = 1_000
+DEFAULT_RERANK_DEPTH = 50
+MAX_WEIGHT = 1_000.0
+MAX_RRF_K = 10_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class ArmPlan:
+    """How to use one arm.
+
+    Attributes:
+        name: ``bm25`` or ``dense``.
+        depth: candidates to take, 1 to 1,000.
+        weight: share in the fused score, 0 to 1,000.
+
+    Raises:
+        InvalidArgumentError: out of range.
+    """
+
+    name: str
+    depth: int = DEFAULT_DEPTH
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.depth <= MAX_DEPTH:
+            raise InvalidArgumentError("depth", f"{self.depth} is not 1 to {MAX_DEPTH}")
+        if not 0 <= self.weight <= MAX_WEIGHT:
+            raise InvalidArgumentError("weight", f"{self.weight} is not 0 to {MAX_WEIGHT:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rrf:
+    """Reciprocal rank fusion with this k, 1 to 10,000."""
+
+    k: float = DEFAULT_RRF_K
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= MAX_RRF_K:
+            raise InvalidArgumentError("k", f"{self.k} is not 1 to {MAX_RRF_K:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedSum:
+    """Weighted sum of bounded scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class RerankPlan:
+    """How to re-rank.
+
+    Attributes:
+        model: the cross-encoder's name.
+        depth: fused candidates to re-rank, 1 to 1,000.
+        budget_s: longest time to spend; None for what the deadline leaves.
+    """
+
+    model: str
+    depth: int = DEFAULT_RERANK_DEPTH
+    budget_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.depth <= MAX_DEPTH:
+            raise InvalidArgumentError("depth", f"{self.depth} is not 1 to {MAX_DEPTH}")
+        if self.budget_s is not None and self.budget_s <= 0:
+            raise InvalidArgumentError("budget", "is not over 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One search.
+
+    Attributes:
+        text: what the user typed, spaces around it cut; empty to browse.
+        filter: checked against the schema.
+        arms: each arm once.
+    """
+
+    text: str
+    arms: tuple[ArmPlan, ...]
+    filter: Filter | None = None
+    fusion: Rrf | WeightedSum = WeightedSum()
+    rerank: RerankPlan | None = None
+    require_complete: bool = False
+
+    def __post_init__(self) -> None:
+        check_query_text(self.text)
+
+    def configuration(self) -> str:
+        """Hash of what decides the order, the text and the filter left out."""
+        ranking = replace(self, text="", filter=None)
+        raw = orjson.dumps(asdict(ranking) | {"fusion": [type(self.fusion).__name__, asdict(self.fusion)]})
+        return hashlib.blake2b(raw, digest_size=8).hexdigest()
+
+
+def check_query_text(text: str) -> None:
+    """Raises InvalidArgumentError if ``text`` is too long."""
+    size = len(text.encode())
+    if size > MAX_QUERY_BYTES:
+        raise InvalidArgumentError("query", f"has {size} bytes, at most {MAX_QUERY_BYTES} are allowed")
+
+
+def default_arms(names: tuple[str, ...], fusion: Rrf | WeightedSum) -> tuple[ArmPlan, ...]:
+    """Every arm that the collection has, with the default depth and weight."""
+    return tuple(ArmPlan(name, weight=default_weight(name, fusion)) for name in names)
+
+
+def default_weight(arm: str, fusion: Rrf | WeightedSum) -> float:
+    return 1.0 if isinstance(fusion, Rrf) else DEFAULT_WEIGHTS.get(arm, 1.0)

@@ -1,0 +1,176 @@
+"""Wires a server together, runs it, and takes it apart again."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator
+
+import grpc
+import uvloop
+from google.longrunning import operations_pb2, operations_pb2_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from quarry.config import MAX_MESSAGE_BYTES, Settings
+from quarry.errors import UnavailableError
+from quarry.jobs.operations import Operations
+from quarry.library import DataFolder, Library
+from quarry.models.served import ServedModels
+from quarry.pages import PageStore
+from quarry.v1 import (
+    collection_service_pb2,
+    collection_service_pb2_grpc,
+    document_service_pb2,
+    document_service_pb2_grpc,
+    search_service_pb2,
+    search_service_pb2_grpc,
+    server_service_pb2,
+    server_service_pb2_grpc,
+)
+from quarry_server.collections import CollectionServicer
+from quarry_server.documents import DocumentServicer
+from quarry_server.info import ServerServicer
+from quarry_server.interceptors import TypedErrors
+from quarry_server.operations import OperationsServicer, describe_error
+from quarry_server.search import KeptSearch, SearchServicer
+from quarry_server.wiring import CollectionModels, SettingsEngines
+
+logger = logging.getLogger(__name__)
+
+SWITCH_INTERVAL_S = 0.001
+"""How long a thread that indexes may keep the interpreter while the event loop wants it."""
+
+SERVICES = [
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (collection_service_pb2, "CollectionService"),
+        (document_service_pb2, "DocumentService"),
+        (search_service_pb2, "SearchService"),
+        (server_service_pb2, "ServerService"),
+        (operations_pb2, "Operations"),
+    )
+]
+
+GRPC_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Clients behind load balancers ping more often than gRPC's five minutes, and are cut off for it.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_connection_age_ms", 30 * 60_000),
+    ("grpc.max_connection_age_grace_ms", 5 * 60_000),
+    ("grpc.so_reuseport", 0),  # two servers on one port would answer in turn
+]
+
+
+class Server:
+    """A server that is listening. Made by ``running``.
+
+    Attributes:
+        address: ``host:port``, with the port that was really taken.
+    """
+
+    def __init__(
+        self, grpc_server: grpc.aio.Server, health_servicer: health.aio.HealthServicer, address: str
+    ):
+        self._grpc, self._health, self.address = grpc_server, health_servicer, address
+
+    async def drain(self, seconds: float) -> None:
+        """Says NOT_SERVING, takes no new calls, and gives those that run so many seconds."""
+        await self._health.enter_graceful_shutdown()
+        await self._grpc.stop(seconds)
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Server]:
+    """A server, ready: models loaded, stores open, health SERVING.
+
+    Raises:
+        FailedPreconditionError: another server uses the data folder.
+        DataLossError: the data folder has lost its log.
+        UnavailableError: the port is taken.
+    """
+    folder = await asyncio.to_thread(DataFolder, settings.data)
+    models = ServedModels(settings.data, settings.models.device)
+    collection_models = CollectionModels(models, settings)
+    library = await Library.open(
+        folder, SettingsEngines(settings), collection_models, settings.search.threads
+    )
+    operations = Operations(library.database.engine, library.database.writer, describe_error)
+    try:
+        await operations.recover()
+        grpc_server = grpc.aio.server(interceptors=[TypedErrors()], options=GRPC_OPTIONS)
+        health_servicer = health.aio.HealthServicer()
+        _register(grpc_server, health_servicer, settings, library, operations, collection_models)
+        server = Server(grpc_server, health_servicer, _bind(grpc_server, settings))
+        await grpc_server.start()
+        for service in ["", *SERVICES]:
+            await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+        try:
+            yield server
+        finally:
+            await server.drain(settings.drain_s)
+    finally:
+        await operations.close()
+        await library.close()
+        await collection_models.close()
+
+
+def _register(
+    server: grpc.aio.Server,
+    health_servicer: health.aio.HealthServicer,
+    settings: Settings,
+    library: Library,
+    operations: Operations,
+    models: CollectionModels,
+) -> None:
+    default_s = settings.search.default_deadline_s
+    pages: PageStore[KeptSearch] = PageStore(
+        settings.search.page_lifetime_s, settings.search.max_kept_entries
+    )
+    collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(
+        CollectionServicer(library, operations, settings.models.encoder, default_s), server
+    )
+    document_service_pb2_grpc.add_DocumentServiceServicer_to_server(
+        DocumentServicer(library, default_s), server
+    )
+    search_service_pb2_grpc.add_SearchServiceServicer_to_server(
+        SearchServicer(library, pages, models.check_offered, default_s), server
+    )
+    server_service_pb2_grpc.add_ServerServiceServicer_to_server(
+        ServerServicer(settings, settings.models.device), server
+    )
+    operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(operations, default_s), server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    if settings.reflection:
+        reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+
+
+def _bind(server: grpc.aio.Server, settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    try:
+        port = server.add_insecure_port(f"{host}:{settings.port}")
+    except RuntimeError as error:
+        raise UnavailableError(f"cannot listen on {host}:{settings.port}: {error}") from None
+    return f"{host}:{port}"
+
+
+def serve(settings: Settings) -> None:
+    """Runs a server until SIGTERM or SIGINT; prints one line when it is ready. Raises as ``running``."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    uvloop.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings) as server:
+        sys.stdout.write(f"quarry: listening on {server.address}\n")
+        sys.stdout.flush()
+        await stop.wait()
+        logger.info("draining")

@@ -1,0 +1,78 @@
+"""The one table from what can go wrong to what a client is told."""
+
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from quarry.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    DataLossError,
+    DeadlineExceeded,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    LimitExceededError,
+    ModelError,
+    NotFoundError,
+    QuarryError,
+    UnavailableError,
+)
+
+DOMAIN = "quarry"
+MAX_MESSAGE_CHARS = 1_000
+_RETRY_AFTER_S = 1
+
+# The first class that an error is an instance of decides.
+_CODES: Sequence[tuple[type[QuarryError], grpc.StatusCode]] = (
+    (InvalidArgumentError, grpc.StatusCode.INVALID_ARGUMENT),
+    (NotFoundError, grpc.StatusCode.NOT_FOUND),
+    (AlreadyExistsError, grpc.StatusCode.ALREADY_EXISTS),
+    (FailedPreconditionError, grpc.StatusCode.FAILED_PRECONDITION),
+    (ModelError, grpc.StatusCode.FAILED_PRECONDITION),
+    (ConflictError, grpc.StatusCode.ABORTED),
+    (LimitExceededError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (UnavailableError, grpc.StatusCode.UNAVAILABLE),
+    (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (DataLossError, grpc.StatusCode.DATA_LOSS),
+    (QuarryError, grpc.StatusCode.INTERNAL),
+)
+
+
+def status_code(error: QuarryError) -> grpc.StatusCode:
+    return next(code for kind, code in _CODES if isinstance(error, kind))
+
+
+def status_of(error: QuarryError) -> status_pb2.Status:
+    """``error`` with exactly one ErrorInfo (AIP-193), and BadRequest or RetryInfo where they fit."""
+    code, _ = status_code(error).value
+    status = status_pb2.Status(code=code, message=_short(str(error)))
+    metadata = {name: _short(value, 256) for name, value in error.metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
+    status.details.append(_any(info))
+    if isinstance(error, InvalidArgumentError):
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=_short(error.field), description=_short(error.problem)
+        )
+        status.details.append(_any(error_details_pb2.BadRequest(field_violations=[violation])))
+    if isinstance(error, UnavailableError):
+        delay = duration_pb2.Duration(seconds=_RETRY_AFTER_S)
+        status.details.append(_any(error_details_pb2.RetryInfo(retry_delay=delay)))
+    return status
+
+
+def ok_status() -> status_pb2.Status:
+    return status_pb2.Status(code=code_pb2.OK)
+
+
+def _any(
+    message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
+) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def _short(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

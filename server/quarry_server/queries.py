@@ -1,0 +1,110 @@
+"""Search requests: messages to queries, with every default filled in."""
+
+import math
+from collections.abc import Sequence
+
+from quarry.documents.catalog import CollectionSettings
+from quarry.errors import InvalidArgumentError
+from quarry.queries import (
+    DEFAULT_DEPTH,
+    DEFAULT_RERANK_DEPTH,
+    ArmPlan,
+    Query,
+    RerankPlan,
+    Rrf,
+    WeightedSum,
+    check_query_text,
+    default_arms,
+    default_weight,
+)
+from quarry.schema import Schema
+from quarry.v1 import search_service_pb2 as pb
+from quarry_server.filters import parse_filter
+
+MAX_RETRIEVE_QUERIES = 256
+NO_FIELDS = "-"
+
+
+def parse_query(request: pb.SearchRequest, settings: CollectionSettings, arms: tuple[str, ...]) -> Query:
+    """The query that ``request`` states for a collection with these ``arms``.
+
+    Raises:
+        InvalidArgumentError: with the path of the first field that is wrong.
+    """
+    text = parse_text(request.query, "query")
+    fusion = parse_fusion(request.fusion)
+    return Query(
+        text,
+        parse_arms(request.arms, arms, fusion),
+        parse_filter(request.filter, settings.schema) if request.HasField("filter") else None,
+        fusion,
+        parse_rerank(request.rerank, settings.reranker),
+        request.require_complete,
+    )
+
+
+def parse_text(text: str, field: str) -> str:
+    stripped = text.strip()
+    try:
+        check_query_text(stripped)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(field, error.problem) from None
+    return stripped
+
+
+def parse_fusion(message: pb.Fusion) -> Rrf | WeightedSum:
+    if message.WhichOneof("method") != "rrf":
+        return WeightedSum()
+    try:
+        return Rrf(message.rrf.k) if message.rrf.k else Rrf()
+    except InvalidArgumentError as error:
+        raise error.under("fusion.rrf") from None
+
+
+def parse_arms(
+    messages: Sequence[pb.Arm], known: tuple[str, ...], fusion: Rrf | WeightedSum
+) -> tuple[ArmPlan, ...]:
+    """The arms asked for, each once; all of them if none is."""
+    plans: list[ArmPlan] = []
+    for index, message in enumerate(messages):
+        if message.name not in known:
+            problem = f"{message.name[:80]!r} is not an arm of this collection, which has {', '.join(known)}"
+            raise InvalidArgumentError(f"arms[{index}].name", problem)
+        if any(plan.name == message.name for plan in plans):
+            raise InvalidArgumentError(f"arms[{index}].name", f"{message.name} is there twice")
+        weight = message.weight if message.HasField("weight") else default_weight(message.name, fusion)
+        try:
+            plans.append(ArmPlan(message.name, message.depth or DEFAULT_DEPTH, _finite(weight)))
+        except InvalidArgumentError as error:
+            raise error.under(f"arms[{index}]") from None
+    return tuple(plans) or default_arms(known, fusion)
+
+
+def _finite(weight: float) -> float:
+    if not math.isfinite(weight):
+        raise InvalidArgumentError("weight", "is not finite")
+    return weight
+
+
+def parse_rerank(message: pb.Rerank, default_model: str) -> RerankPlan | None:
+    model = message.model or default_model
+    budget = None
+    if message.HasField("budget"):
+        budget = message.budget.seconds + message.budget.nanos / 1e9
+    try:
+        plan = RerankPlan(model, message.depth or DEFAULT_RERANK_DEPTH, budget)
+    except InvalidArgumentError as error:
+        raise error.under("rerank") from None
+    return None if message.disabled or not model else plan
+
+
+def parse_return_fields(names: Sequence[str], schema: Schema) -> frozenset[str] | None:
+    """The fields to return; None for all."""
+    if not names:
+        return None
+    if list(names) == [NO_FIELDS]:
+        return frozenset()
+    for index, name in enumerate(names):
+        if not name or name == NO_FIELDS:
+            raise InvalidArgumentError(f"return_fields[{index}]", f"{name!r} is not a field's name")
+    return frozenset(names)

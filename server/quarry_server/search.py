@@ -1,0 +1,260 @@
+"""SearchService."""
+
+import asyncio
+import math
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from google.protobuf import duration_pb2
+
+from quarry.collection import OpenCollection
+from quarry.deadline import Deadline
+from quarry.errors import InvalidArgumentError, PageExpiredError, QuarryError
+from quarry.filters import Filter, matches
+from quarry.library import Library
+from quarry.pages import PageStore, PageToken
+from quarry.queries import WeightedSum
+from quarry.ranking import Degradation, RankedDocument, Ranking, Reason, Stage
+from quarry.types import Candidate, Docno, Document
+from quarry.v1 import search_service_pb2 as pb
+from quarry.v1 import search_service_pb2_grpc
+from quarry_server.context import Context, deadline_of
+from quarry_server.errors import ok_status, status_of
+from quarry_server.filters import parse_filter
+from quarry_server.paging import fingerprint, parse_page_size
+from quarry_server.queries import (
+    MAX_RETRIEVE_QUERIES,
+    parse_arms,
+    parse_query,
+    parse_return_fields,
+    parse_text,
+)
+from quarry_server.values import document_message
+
+DEFAULT_PAGE_SIZE = 10
+MAX_PAGE_SIZE = 1_000
+
+_STAGES = {
+    Stage.BM25: pb.STAGE_BM25,
+    Stage.DENSE: pb.STAGE_DENSE,
+    Stage.RERANK: pb.STAGE_RERANK,
+    Stage.TOTAL: pb.STAGE_TOTAL,
+}
+_REASONS = {
+    Reason.TIMEOUT: pb.DEGRADATION_REASON_TIMEOUT,
+    Reason.UNAVAILABLE: pb.DEGRADATION_REASON_UNAVAILABLE,
+    Reason.REDUCED_DEPTH: pb.DEGRADATION_REASON_REDUCED_DEPTH,
+    Reason.TRUNCATED_QUERY: pb.DEGRADATION_REASON_TRUNCATED_QUERY,
+    Reason.REBUILDING: pb.DEGRADATION_REASON_REBUILDING,
+}
+
+CheckReranker = Callable[[str], Awaitable[None]]
+"""Raises InvalidArgumentError or ModelError for a re-ranker that a search may not ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSearch:
+    """A ranked list and what later pages need of the search that made it."""
+
+    ranking: Ranking
+    filter: Filter | None
+
+
+class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
+    def __init__(
+        self,
+        library: Library,
+        pages: PageStore[KeptSearch],
+        check_reranker: CheckReranker,
+        default_deadline_s: float,
+    ) -> None:
+        self._library = library
+        self._pages = pages
+        self._check_reranker = check_reranker
+        self._default_deadline_s = default_deadline_s
+        self._retrieving = asyncio.Semaphore(1)
+
+    async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
+        started = asyncio.get_running_loop().time()
+        deadline = deadline_of(context, self._default_deadline_s)
+        size = parse_page_size(request.page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        with self._library.use(request.collection) as collection:
+            parse_return_fields(request.return_fields, collection.collection.settings.schema)
+            token = self._parse_token(request)
+            if token is None:
+                kept = await self._rank(request, collection, deadline)
+                token = PageToken(uuid.uuid4().hex, 0, "")
+            else:
+                kept = self._pages.get(token.key)
+            response = await self._page(request, collection, kept, token, size)
+        seconds = asyncio.get_running_loop().time() - started
+        response.timings.total.CopyFrom(_duration(seconds))
+        return response
+
+    async def Retrieve(self, request: pb.RetrieveRequest, context: Context) -> pb.RetrieveResponse:
+        deadline = deadline_of(context, self._default_deadline_s)
+        if len(request.queries) > MAX_RETRIEVE_QUERIES:
+            problem = f"has {len(request.queries)} queries, at most {MAX_RETRIEVE_QUERIES} are allowed"
+            raise InvalidArgumentError("queries", problem)
+        with self._library.use(request.collection) as collection:
+            searcher = collection.generation.searcher
+            arms = parse_arms(request.arms, searcher.arms, WeightedSum())
+            schema = collection.collection.settings.schema
+            filter = parse_filter(request.filter, schema) if request.HasField("filter") else None
+            texts = [_retrieve_text(index, query) for index, query in enumerate(request.queries)]
+            response = pb.RetrieveResponse(generation=collection.generation.name)
+            async with asyncio.timeout(deadline.timeout_s):
+                for query, text in zip(request.queries, texts, strict=True):
+                    async with self._retrieving:  # one at a time: a search waits for one query at most
+                        found = await searcher.retrieve(text, arms, filter)
+                    result = await asyncio.to_thread(_retrieve_result, collection, query.id, found)
+                    response.results.append(result)
+        return response
+
+    def _parse_token(self, request: pb.SearchRequest) -> PageToken | None:
+        if not request.page_token:
+            return None
+        token = PageToken.decode(request.page_token)
+        if token.fingerprint != fingerprint(request):
+            raise InvalidArgumentError("page_token", "belongs to a search with other arguments")
+        return token
+
+    async def _rank(
+        self, request: pb.SearchRequest, collection: OpenCollection, deadline: Deadline
+    ) -> KeptSearch:
+        settings = collection.collection.settings
+        query = parse_query(request, settings, collection.generation.searcher.arms)
+        if query.rerank is not None and query.rerank.model != settings.reranker:
+            await self._check_reranker(query.rerank.model)
+        return KeptSearch(await collection.generation.searcher.rank(query, deadline), query.filter)
+
+    async def _page(
+        self,
+        request: pb.SearchRequest,
+        collection: OpenCollection,
+        kept: KeptSearch,
+        token: PageToken,
+        size: int,
+    ) -> pb.SearchResponse:
+        ranking = kept.ranking
+        if ranking.generation != collection.generation.name:
+            raise PageExpiredError
+        page, end = await asyncio.to_thread(_cut, collection, kept, token.offset, size)
+        names = parse_return_fields(request.return_fields, collection.collection.settings.schema)
+        schema = collection.collection.settings.schema
+        response = pb.SearchResponse(
+            search_id=token.key,
+            total=_total_message(ranking),
+            degraded=[_degradation_message(d) for d in ranking.degraded],
+            timings=_timings_message(ranking.timings_s if token.offset == 0 else {}),
+            generation=ranking.generation,
+            reranker=ranking.reranker,
+            ranking_configuration=ranking.configuration,
+        )
+        texts = await self._passages(collection, page) if request.explain else {}
+        for place, ranked, document in page:
+            hit = response.hits.add(rank=place + 1, score=ranked.score)
+            hit.document.CopyFrom(document_message(document, schema, names))
+            if request.explain:
+                hit.explanation.CopyFrom(_explanation(ranked, texts.get(ranked.docno, "")))
+        if end < len(ranking.documents):
+            if token.offset == 0:
+                self._pages.keep(token.key, len(ranking.documents), kept)
+            response.next_page_token = PageToken(token.key, end, fingerprint(request)).encode()
+        return response
+
+    async def _passages(
+        self, collection: OpenCollection, page: "list[tuple[int, RankedDocument, Document]]"
+    ) -> Mapping[Docno, str]:
+        vectors = collection.generation.vectors
+        wanted = [(ranked, document) for _, ranked, document in page if ranked.passage is not None]
+        if vectors is None or not wanted:
+            return {}
+        passages = await vectors.passages([document.fields for _, document in wanted])
+        return {
+            ranked.docno: texts[ranked.passage]
+            for (ranked, _), texts in zip(wanted, passages, strict=True)
+            if ranked.passage is not None and ranked.passage < len(texts)
+        }
+
+
+def _cut(
+    collection: OpenCollection, kept: KeptSearch, offset: int, size: int
+) -> "tuple[list[tuple[int, RankedDocument, Document]], int]":
+    """The next ``size`` ranked documents from ``offset`` that still exist and pass the filter.
+
+    Each comes with its place in the list; the second result is the place after the last one.
+    """
+    ranked = kept.ranking.documents
+    page: list[tuple[int, RankedDocument, Document]] = []
+    place = min(offset, len(ranked))
+    while len(page) < size and place < len(ranked):
+        some = ranked[place : place + size - len(page)]
+        current = collection.log.read([r.docno for r in some])
+        for index, r in enumerate(some, start=place):
+            document = current.get(r.docno)
+            if document is not None and (kept.filter is None or matches(kept.filter, document.fields)):
+                page.append((index, r, document))
+        place += len(some)
+    return page, place
+
+
+def _retrieve_text(index: int, query: pb.RetrieveQuery) -> str:
+    text = parse_text(query.text, f"queries[{index}].text")
+    if not text:
+        raise InvalidArgumentError(f"queries[{index}].text", "is empty")
+    return text
+
+
+def _retrieve_result(
+    collection: OpenCollection, query_id: str, found: Mapping[str, list[Candidate] | QuarryError]
+) -> pb.RetrieveResult:
+    result = pb.RetrieveResult(query_id=query_id)
+    docnos = {c.docno for arm in found.values() if not isinstance(arm, QuarryError) for c in arm}
+    ids = collection.log.ids(docnos)
+    for arm, candidates in found.items():
+        message = result.arms.add(arm=arm)
+        if isinstance(candidates, QuarryError):
+            message.status.CopyFrom(status_of(candidates))
+            continue
+        message.status.CopyFrom(ok_status())
+        alive = sorted((c for c in candidates if c.docno in ids), key=lambda c: (-c.score, ids[c.docno][0]))
+        for rank, c in enumerate(alive, start=1):
+            message.candidates.add(document_id=ids[c.docno][0], rank=rank, score=c.score, passage=c.passage)
+    return result
+
+
+def _total_message(ranking: Ranking) -> pb.Total:
+    exact = ranking.total.exact
+    relation = pb.TOTAL_RELATION_EXACT if exact else pb.TOTAL_RELATION_LOWER_BOUND
+    return pb.Total(count=ranking.total.count, relation=relation)
+
+
+def _degradation_message(degradation: Degradation) -> pb.Degradation:
+    return pb.Degradation(
+        stage=_STAGES[degradation.stage], reason=_REASONS[degradation.reason], detail=degradation.detail
+    )
+
+
+def _timings_message(timings_s: Mapping[str, float]) -> pb.Timings:
+    return pb.Timings(**{stage: _duration(seconds) for stage, seconds in timings_s.items()})
+
+
+def _duration(seconds: float) -> duration_pb2.Duration:
+    fraction, whole = math.modf(seconds)
+    return duration_pb2.Duration(seconds=int(whole), nanos=int(fraction * 1e9))
+
+
+def _explanation(ranked: RankedDocument, passage: str) -> pb.Explanation:
+    return pb.Explanation(
+        arms=[
+            pb.ArmExplanation(arm=arm, rank=place.rank, score=place.score, contribution=place.contribution)
+            for arm, place in ranked.arms.items()
+        ],
+        fused_rank=ranked.fused_rank,
+        fused_score=ranked.fused_score,
+        rerank_score=ranked.rerank_score,
+        truncated=ranked.truncated,
+        passage=passage,
+    )

@@ -1,0 +1,89 @@
+"""Chooses the implementations that a server's settings ask for."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from qdrant_client import AsyncQdrantClient
+
+from quarry.config import Settings
+from quarry.documents.catalog import NO_ENCODER, CollectionSettings
+from quarry.documents.passages import PassageCutter
+from quarry.documents.store import DocumentLog
+from quarry.documents.vector_cache import VectorCache
+from quarry.documents.vectors import DocumentVectors, source_of
+from quarry.errors import InvalidArgumentError
+from quarry.generation import DenseParts
+from quarry.models.served import ServedModels
+from quarry.reranking import BestPassages, CrossEncoderReranking
+from quarry.retrieval.base import DenseStore, LexicalIndex
+from quarry.retrieval.bm25 import TantivyIndex
+from quarry.retrieval.edge.client import EdgeDenseStore
+from quarry.retrieval.edge.settings import StoreSettings
+from quarry.retrieval.qdrant import QdrantDenseStore
+from quarry.schema import Schema
+from quarry.types import Fields
+
+
+class SettingsEngines:
+    """Tantivy, and Qdrant embedded or by URL."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def lexical(self, folder: Path, generation: str, schema: Schema) -> LexicalIndex:
+        return TantivyIndex(folder, generation, schema)
+
+    async def dense(self, folder: Path, generation: str, schema: Schema, dimension: int) -> DenseStore:
+        qdrant = self._settings.qdrant
+        if qdrant.url:
+            client = AsyncQdrantClient(url=qdrant.url, api_key=qdrant.api_key or None, prefer_grpc=True)
+            name = f"quarry-{generation}"
+            return await QdrantDenseStore.open(client, name, generation, dimension, schema.filterable)
+        return await EdgeDenseStore.open(StoreSettings(folder, generation, dimension, schema.filterable))
+
+
+class CollectionModels:
+    """The models that collections use, and the cache of what encoding cost. Ended by ``close``."""
+
+    def __init__(self, models: ServedModels, settings: Settings) -> None:
+        self._models, self._settings = models, settings
+        self._cache = VectorCache(settings.data / "vectors.db")
+
+    async def dense_parts(self, settings: CollectionSettings) -> DenseParts | None:
+        if settings.encoder == NO_ENCODER:
+            return None
+        served = await self._models.encoder(settings.encoder)
+        cutter = PassageCutter(served.encoder, settings.passages)
+        vectors = DocumentVectors(settings.schema, cutter, served.batcher, self._cache)
+        return DenseParts(served, vectors, served.encoder.info.dimension)
+
+    async def check_reranker(self, name: str) -> None:
+        await self._models.load_scorer(name)
+
+    async def check_offered(self, name: str) -> None:
+        """Loads a re-ranker that a search asks for by name, if the settings offer it.
+
+        Raises:
+            InvalidArgumentError: they do not: a search may not make the server load just anything.
+        """
+        if name not in self._settings.models.rerankers:
+            problem = (
+                f"{name[:80]!r} is neither the collection's re-ranker nor in the server's models.rerankers"
+            )
+            raise InvalidArgumentError("rerank.model", problem)
+        await self._models.load_scorer(name)
+
+    def reranking(
+        self, settings: CollectionSettings, log: DocumentLog, dense: DenseParts | None
+    ) -> CrossEncoderReranking:
+        async def whole(documents: Sequence[Fields]) -> list[list[str]]:
+            sources = [source_of(settings.schema, fields) for fields in documents]
+            return [[f"{source.title}\n{source.text}".strip()] for source in sources]
+
+        passages = whole if dense is None else dense.vectors.passages
+        return CrossEncoderReranking(self._models.scorer, BestPassages(log, passages))
+
+    async def close(self) -> None:
+        await self._models.close()
+        await asyncio.to_thread(self._cache.close)

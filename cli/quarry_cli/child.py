@@ -1,0 +1,65 @@
+"""A server as a child process, for as long as a ``with`` block lasts."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from quarry_cli.failures import CliError
+
+READY = "quarry: listening on "
+START_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 20.0
+POLL_S = 0.05
+SHOWN_LOG_LINES = 15
+
+
+@contextmanager
+def running_server(folder: Path) -> Iterator[str]:
+    """The address of a server with its data in ``folder / "data"`` and its log beside it.
+
+    Raises:
+        CliError: it did not come up; with the end of its log.
+    """
+    said, log = folder / "server.out", folder / "server.log"
+    with said.open("wb") as stdout, log.open("wb") as stderr:
+        # A session of its own: Ctrl-C in the terminal reaches this process, which then stops the server.
+        process = subprocess.Popen(  # noqa: S603
+            command(folder / "data"), stdout=stdout, stderr=stderr, start_new_session=True
+        )
+        try:
+            yield _address(process, said, log)
+        finally:
+            _stop(process)
+
+
+def command(data: Path) -> list[str]:
+    serve = [sys.executable, "-m", "quarry_cli", "serve"]
+    return [*serve, "--data", str(data), "--host", "127.0.0.1", "--port", "0"]
+
+
+def _address(process: "subprocess.Popen[bytes]", said: Path, log: Path) -> str:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        for line in said.read_text().splitlines(keepends=True):
+            if line.startswith(READY) and line.endswith("\n"):
+                return line.removeprefix(READY).strip()
+        if process.poll() is not None:
+            raise CliError(f"the server ended with status {process.returncode}: {_end_of(log)}")
+        time.sleep(POLL_S)
+    raise CliError(f"the server was not ready after {START_TIMEOUT_S:g} s: {_end_of(log)}")
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-SHOWN_LOG_LINES:])
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,86 @@
+"""Collections and their consistency as a person reads them."""
+
+from collections.abc import Iterable
+
+from rich import box
+from rich.table import Table
+
+from quarry.v1 import collection_service_pb2
+from quarry_cli.console import out, plain
+
+SETTINGS = ("boost", "language", "searchable", "embedded", "is_title")
+
+
+def show_collections(collections: Iterable[collection_service_pb2.Collection]) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("name", "documents", "encoder", "re-ranker", "description"):
+        table.add_column(column, justify="right" if column == "documents" else "left")
+    for c in collections:
+        table.add_row(
+            plain(c.name, "bold"),
+            f"{c.status.document_count:,}",
+            plain(c.encoder),
+            plain(c.reranker or "none"),
+            plain(c.description),
+        )
+    if table.row_count:
+        out.print(table)
+    else:
+        out.print("no collections")
+
+
+def show_collection(c: collection_service_pb2.Collection) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_row("name", plain(c.name, "bold"))
+    if c.description:
+        table.add_row("description", plain(c.description))
+    table.add_row("documents", f"{c.status.document_count:,}")
+    table.add_row("encoder", plain(c.encoder))
+    table.add_row("re-ranker", plain(c.reranker or "none"))
+    table.add_row("passages", _passages(c.passages))
+    for i, field in enumerate(c.schema.fields):
+        table.add_row("" if i else "fields", plain(_field(field)))
+    unknown = collection_service_pb2.UnknownFields.Name(c.schema.unknown_fields)
+    table.add_row("other fields", unknown.removeprefix("UNKNOWN_FIELDS_").lower())
+    for i, arm in enumerate(c.status.arms):
+        behind = c.status.last_sequence - arm.applied_sequence
+        state = arm.error or ("up to date" if behind <= 0 else f"{behind:,} writes behind")
+        style = "red" if arm.error else "yellow" if behind > 0 else "green"
+        table.add_row("" if i else "arms", plain(f"{arm.arm}: {state}", style))
+    if c.status.read_only_reason:
+        table.add_row("read-only", plain(c.status.read_only_reason, "red"))
+    table.add_row("generation", plain(c.status.generation))
+    table.add_row("made", c.create_time.ToJsonString())
+    out.print(table)
+
+
+def _passages(policy: collection_service_pb2.PassagePolicy) -> str:
+    if policy.first_only:
+        return f"the first {policy.max_tokens} tokens"
+    return f"of {policy.max_tokens} tokens, {policy.overlap_tokens} of them shared"
+
+
+def _field(field: collection_service_pb2.Field) -> str:
+    kind = collection_service_pb2.FieldType.Name(field.type).removeprefix("FIELD_TYPE_").lower()
+    if kind != "text":
+        return f"{field.name}: {kind}"
+    given = [f"{d.name} {str(value).lower()}" for d, value in field.ListFields() if d.name in SETTINGS]
+    return f"{field.name}: {kind}{' (' + ', '.join(given) + ')' if given else ''}"
+
+
+def show_consistency(answer: collection_service_pb2.CheckConsistencyResponse) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("arm", "documents", "missing", "surplus", "outdated", "for example"):
+        table.add_column(column, justify="left" if column in ("arm", "for example") else "right")
+    for arm in answer.arms:
+        kinds = (arm.missing, arm.surplus, arm.outdated)
+        samples = [id for kind in kinds for id in kind.sample_ids][:3]
+        counts = [plain(f"{kind.count:,}", "red" if kind.count else "") for kind in kinds]
+        table.add_row(plain(arm.arm), f"{arm.documents:,}", *counts, plain(", ".join(samples)))
+    out.print(table)
+    if answer.consistent:
+        out.print(f"every arm holds what the log holds, up to write {answer.sequence:,}", style="green")
+    else:
+        out.print(
+            "the arms differ from the log: `quarry collection repair` applies what differs", style="red"
+        )

@@ -1,0 +1,74 @@
+"""Where output goes: answers to stdout, everything about them to stderr."""
+
+import json
+import sys
+import unicodedata
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def printable(text: str) -> str:
+    """``text`` without what would move the cursor, colour the terminal or break the line."""
+    return "".join(" " if c in "\n\r\t" else "�" if _controls(c) else c for c in text)
+
+
+def _controls(character: str) -> bool:
+    # Cc: escape sequences; the bidirectional overrides of Cf reorder what stands beside them.
+    return (
+        unicodedata.category(character) == "Cc"
+        or character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    )
+
+
+def plain(text: str, style: str = "") -> Text:
+    """User text, which rich must neither parse nor colour."""
+    return Text(printable(text), style=style)
+
+
+def say(text: str, style: str = "") -> None:
+    """One line to stderr, never wrapped, so that scripts can match it."""
+    err.print(plain(text, style), soft_wrap=True)
+
+
+def note(text: str) -> None:
+    say(text, "dim")
+
+
+def warn(text: str) -> None:
+    say(f"warning: {text}", "yellow")
+
+
+def print_json(value: Any) -> None:
+    """One JSON value to stdout, without colours or wrapping."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def as_json(message: Message) -> dict[str, Any]:
+    """A message by protobuf's JSON mapping (int64 as strings), with the field names of the .proto."""
+    value: dict[str, Any] = MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return value
+
+
+def progress(*columns: ProgressColumn) -> Progress:
+    """A progress bar on stderr that shows nothing unless a person looks at it."""
+    middle = columns or (TextColumn("{task.completed:.0f}/{task.total:.0f}"),)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *middle,
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )

@@ -1,0 +1,119 @@
+"""`quarry demo`: a server, a collection, searches and figures, in one go."""
+
+import shlex
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.rule import Rule
+
+from quarry.v1 import collection_service_pb2, search_service_pb2
+from quarry_cli.batches import Failures
+from quarry_cli.checks import SERVER_EXTRA, server_installed
+from quarry_cli.child import running_server
+from quarry_cli.connection import Connection, connect
+from quarry_cli.console import note, out, plain
+from quarry_cli.evaluate import all_runs, measured, show_figures
+from quarry_cli.failures import CliError
+from quarry_cli.index import Summary, write_files
+from quarry_cli.judgments import read_qrels, read_queries
+from quarry_cli.sample import Sample, find_sample
+from quarry_cli.search import show_search
+from quarry_cli.visibility import wait_searchable
+
+COLLECTION = "faq"
+BATCH_BYTES = 2**20
+CALL_TIMEOUT_S = 240.0
+SHOWN_HITS = 3
+SEARCHES = (
+    ("In words that the answer does not use:", "get rid of my fb profile for good", ()),
+    ("And why each hit stands where it does:", "who has looked at my profile", ("--explain",)),
+    ("No character has a special meaning:", 'gmail:"undo* send?? AND (NOT ~[title:^9', ()),
+)
+"""What each search shows, its query, and the options that one would type."""
+
+
+def demo(
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep the server's data in this folder, which must be empty."),
+    ] = None,
+) -> None:
+    """See Quarry at work: starts a server of its own, indexes a sample, searches it, and measures it."""
+    if not server_installed():
+        raise CliError("the server's packages are not installed", SERVER_EXTRA)
+    sample = find_sample()
+    with work_folder(keep) as folder:
+        note("starting a server in a folder of its own")
+        with running_server(folder) as address, connect(address, CALL_TIMEOUT_S) as quarry:
+            note(f"it listens on {address}")
+            fill(quarry, sample)
+            search_it(quarry)
+            measure(quarry, sample)
+    say_what_next(keep)
+
+
+@contextmanager
+def work_folder(keep: Path | None) -> Iterator[Path]:
+    """A folder that goes away at the end, unless it is to be kept."""
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="quarry-demo-", ignore_cleanup_errors=True) as name:
+            yield Path(name)
+        return
+    if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+        raise CliError(f"{keep} is not an empty folder")
+    keep.mkdir(parents=True, exist_ok=True)
+    yield keep
+
+
+def fill(quarry: Connection, sample: Sample) -> None:
+    """Makes the collection and waits until all of the sample is searchable."""
+    heading("Index", f"quarry collection create {COLLECTION}", f"quarry index {COLLECTION} corpus.jsonl")
+    wanted = collection_service_pb2.Collection(name=COLLECTION, description="Help for web applications")
+    request = collection_service_pb2.CreateCollectionRequest(collection=wanted)
+    note("loading the encoder; the first time it is converted, which takes a minute or so")
+    quarry.collections.CreateCollection(request, timeout=quarry.timeout_s)
+    summary, failures, start = Summary(COLLECTION), Failures(), time.monotonic()
+    write_files(quarry, [sample.corpus], BATCH_BYTES, summary, failures)
+    if failures.count:
+        raise CliError(f"{failures.count} documents were not written, the first: {failures.first[0].reason}")
+    wait_searchable(quarry, COLLECTION, summary.sequence, summary.documents)
+    out.print(f"{summary.documents:,} documents searchable in {time.monotonic() - start:.1f} s")
+
+
+def search_it(quarry: Connection) -> None:
+    for what, query, options in SEARCHES:
+        heading(
+            what, " ".join(("quarry search", COLLECTION, shlex.quote(query), "-k", str(SHOWN_HITS), *options))
+        )
+        request = search_service_pb2.SearchRequest(
+            collection=COLLECTION, query=query, page_size=SHOWN_HITS, explain="--explain" in options
+        )
+        show_search(quarry, request)
+
+
+def measure(quarry: Connection, sample: Sample) -> None:
+    heading("How good is it?", f"quarry evaluate {COLLECTION} --queries queries.jsonl --qrels qrels/test.tsv")
+    qrels = read_qrels(sample.qrels)
+    show_figures(measured(all_runs(quarry, COLLECTION, read_queries(sample.queries, set(qrels))), qrels))
+
+
+def heading(what: str, *commands: str) -> None:
+    """A rule with what is shown, and what one would type for it."""
+    out.print()
+    out.print(Rule(plain(what, "bold"), align="left"))
+    for command in commands:
+        out.print(plain(f"$ {command}", "cyan"), soft_wrap=True)
+    out.print()
+
+
+def say_what_next(keep: Path | None) -> None:
+    data = str(keep / "data") if keep else "quarry-data"
+    commands = [f"quarry serve --data {shlex.quote(data)}"]
+    if keep is None:
+        commands += ["quarry collection create NAME", "quarry index NAME corpus.jsonl --wait searchable"]
+    heading("Your turn", *commands, f"quarry search {COLLECTION if keep else 'NAME'} 'your question'")

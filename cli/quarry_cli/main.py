@@ -1,0 +1,83 @@
+"""The `quarry` command: what it is made of, and how its errors end."""
+
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import grpc
+import typer
+from typer.core import TyperGroup
+
+from quarry.errors import QuarryError
+from quarry_cli import collection, demo, doctor, documents, evaluate, index, search, serve
+from quarry_cli.connection import DEFAULT_SERVER, named_server
+from quarry_cli.console import say
+from quarry_cli.failures import CliError, describe
+
+INTERRUPTED = 130
+"""Exit status by convention: 128 and SIGINT's number."""
+
+
+class ReadableErrors(TyperGroup):
+    """Ends a failed command with one line on stderr and exit status 1, not with a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (grpc.RpcError, CliError, QuarryError) as error:
+            say(f"quarry: {describe(error)}", "red")
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            say("quarry: interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=ReadableErrors,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"quarry {version('quarry-search')}")
+        raise typer.Exit
+
+
+@app.callback()
+def quarry(
+    _server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            metavar="H:P",
+            callback=named_server,
+            envvar="QUARRY_SERVER",
+            help=f"The server's address; commands take it too. Default: {DEFAULT_SERVER}",
+        ),
+    ] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Quarry: a search stack that learns from its own clicks.
+
+    `quarry demo` shows it at work; `quarry serve --data DIR` starts a server, and the other commands
+    talk to one: the one that --server or QUARRY_SERVER names.
+    """
+
+
+app.command()(serve.serve)
+app.add_typer(collection.app, name="collection")
+app.command()(index.index)
+app.command()(documents.get)
+app.command()(documents.delete)
+app.command()(search.search)
+app.command()(evaluate.evaluate)
+app.command()(doctor.doctor)
+app.command()(demo.demo)
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,109 @@
+"""`quarry collection`, `get` and `delete`: what is asked of the server, and how it ends."""
+
+import pytest
+
+from quarry.v1 import collection_service_pb2 as pb
+from quarry.v1 import types_pb2
+
+
+def test_a_collection_is_made_as_its_schema_file_says(quarry, cli, tmp_path):
+    (tmp_path / "s.toml").write_text('fields = [{name = "lang", type = "keyword"}]')
+    ended = cli("collection", "create", "faq", "--schema", tmp_path / "s.toml", "--encoder", "none", "--json")
+    assert (ended.status, ended.json["name"]) == (0, "faq")
+    made = quarry.collections["faq"]
+    assert (made.encoder, made.schema.fields[0].type) == ("none", pb.FIELD_TYPE_KEYWORD)
+    assert quarry.requests[-1].request_id
+
+
+def test_without_a_schema_file_the_server_chooses(quarry, cli):
+    assert cli("collection", "create", "faq").status == 0
+    assert not quarry.collections["faq"].HasField("schema")
+
+
+def test_a_wrong_field_is_named_in_one_line(quarry, cli):
+    ended = cli("collection", "create", "FAQ")
+    assert ended.status == 1
+    assert ended.err == "quarry: INVALID_ARGUMENT: bad name (collection.name: is wrong)\n"
+
+
+def test_all_pages_are_listed(quarry, cli):
+    for name in ("a", "b", "c"):
+        cli("collection", "create", name)
+    assert [c["name"] for c in cli("collection", "list", "--json").json] == ["a", "b", "c"]
+    assert all(name in cli("collection", "list").out for name in ("a", "b", "c"))
+
+
+def test_show_says_which_arm_is_behind_and_which_has_stopped(quarry, cli):
+    cli("collection", "create", "faq")
+    quarry.lag, quarry.failing_arm = 5, "bm25"
+    out = cli("collection", "show", "faq").out
+    assert "bm25: its process ended" in out
+    assert "dense: 4 writes behind" in out
+
+
+def test_only_what_is_given_is_updated(quarry, cli):
+    assert cli("collection", "update", "faq", "--reranker", "").status == 0
+    assert list(quarry.requests[-1].update_mask.paths) == ["reranker"]
+    assert cli("collection", "update", "faq").status == 2
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y\n", []), ("n\n", ["faq"]), ("", ["faq"])])
+def test_deleting_a_collection_asks_first(quarry, cli, answer, left):
+    cli("collection", "create", "faq")
+    ended = cli("collection", "delete", "faq", input=answer)
+    assert (list(quarry.collections), ended.status) == (left, 1 if left else 0)
+
+
+def test_yes_deletes_without_asking(quarry, cli):
+    cli("collection", "create", "faq")
+    assert cli("collection", "delete", "faq", "--yes").status == 0
+    assert not quarry.collections
+
+
+def test_check_ends_with_1_if_an_arm_differs(quarry, cli):
+    assert cli("collection", "check", "faq").status == 0
+    quarry.consistent = False
+    ended = cli("collection", "check", "faq")
+    assert ended.status == 1
+    assert "a, b" in ended.out
+
+
+def test_repair_waits_for_its_operation(quarry, cli, monkeypatch):
+    monkeypatch.setattr("quarry_cli.collection.POLL_S", 0.001)
+    ended = cli("collection", "repair", "faq", "--json")
+    assert (ended.status, ended.json["after"]["consistent"], quarry.polls) == (0, True, 2)
+
+
+def test_a_document_is_shown_with_all_its_fields(quarry, cli):
+    document = types_pb2.Document(id="d1", version=4)
+    document.fields["tags"].list_value.values.add(string_value="x")
+    document.fields["tags"].list_value.values.add(string_value="y")
+    document.fields["open"].boolean_value = False
+    quarry.documents["faq", "d1"] = document
+    out = cli("get", "faq", "d1").out
+    assert "x, y" in out
+    assert "false" in out
+    assert cli("get", "faq", "d1", "--json").json["version"] == "4"
+    assert cli("get", "faq", "d2").status == 1
+
+
+def test_deleting_what_is_not_there_is_said_and_ends_with_1(quarry, cli):
+    quarry.documents["faq", "d1"] = types_pb2.Document(id="d1")
+    ended = cli("delete", "faq", "d1", "d2", "--json")
+    assert (ended.status, ended.json["deleted"]) == (1, 1)
+    assert ended.json["failures"] == [{"id": "d2", "reason": "not found"}]
+
+
+def test_the_server_can_be_named_before_and_after_the_command(quarry, cli, monkeypatch):
+    monkeypatch.delenv("QUARRY_SERVER")
+    assert cli("--server", quarry.address, "collection", "list", "--json").json == []
+    assert cli("collection", "list", "--server", quarry.address, "--json").json == []
+    assert cli("--server", "127.0.0.1:1", "collection", "list", "--server", quarry.address).status == 0
+
+
+def test_a_server_that_is_not_there_is_one_line_with_what_to_type(cli):
+    ended = cli("collection", "list", "--server", "127.0.0.1:1")
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err.startswith("quarry: UNAVAILABLE: ")
+    assert "`quarry serve --data DIR`" in ended.err
+    assert ended.err.count("\n") == 1

@@ -1,0 +1,71 @@
+"""`quarry doctor`: what is wrong is a fail with what to do, what may be absent is not."""
+
+import socket
+
+import pytest
+
+from quarry_cli import checks, doctor
+from quarry_cli.checks import Check, State
+from quarry_cli.machine import check_data_folder, check_server, port_is_free
+
+
+@pytest.fixture(autouse=True)
+def no_model(monkeypatch):
+    """Loading the encoder takes seconds and is tested with the models."""
+    monkeypatch.setattr(doctor, "check_encoder", lambda data: [Check("encoder", State.OK, "not loaded here")])
+
+
+def states(ended):
+    return {check["name"]: check["state"] for check in ended.json}
+
+
+def test_a_server_that_answers_is_described(quarry, cli, tmp_path):
+    ended = cli("doctor", "--json", "--data", tmp_path)
+    found = {check["name"]: check["detail"] for check in ended.json}
+    assert found["server"] == f"{quarry.address}: SERVING, version 9.9, tiny on cpu"
+    assert states(ended)["server"] == "ok"
+
+
+def test_a_named_server_that_does_not_answer_fails(cli, tmp_path):
+    ended = cli("doctor", "--json", "--data", tmp_path, "--server", "127.0.0.1:1")
+    assert (ended.status, states(ended)["server"]) == (1, "fail")
+
+
+def test_the_table_shows_every_check(cli, tmp_path):
+    ended = cli("doctor", "--data", tmp_path)
+    for name in ("python", "server packages", "encoder", "processor", "data folder", "disk", "server"):
+        assert name in ended.out
+
+
+def test_a_missing_server_package_is_a_warning_with_the_command(monkeypatch):
+    real = checks._version
+    monkeypatch.setattr(checks, "_version", lambda name: None if name == "tantivy" else real(name))
+    found = {check.name: check for check in checks.check_packages()}
+    assert found["server packages"].state is State.WARN
+    assert found["server packages"].detail == "missing: tantivy: pip install 'quarry-search[server]'"
+
+
+def test_a_file_in_place_of_the_folder_fails(tmp_path):
+    (tmp_path / "data").write_text("")
+    assert next(iter(check_data_folder(tmp_path / "data"))).state is State.FAIL
+    assert next(iter(check_data_folder(tmp_path / "data" / "below"))).state is State.FAIL
+
+
+def test_a_folder_that_is_not_there_can_be_made_and_is_not(tmp_path):
+    checked = next(iter(check_data_folder(tmp_path / "new")))
+    assert checked.state is State.OK
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_port_with_a_listener_is_not_free():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        assert not port_is_free(address)
+    assert port_is_free(address)
+
+
+def test_nobody_at_the_default_address_is_fine_if_the_port_is_free(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    monkeypatch.setattr("quarry_cli.machine.DEFAULT_SERVER", address)
+    assert [check.state for check in check_server(None)] == [State.OK]

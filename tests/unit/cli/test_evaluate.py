@@ -1,0 +1,140 @@
+"""`quarry evaluate`: figures worked by hand, from the server's rankings to the JSON."""
+
+import gzip
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quarry.v1 import collection_service_pb2 as pb
+from quarry_cli.failures import CliError
+from quarry_cli.figures import bootstrap_interval, figures
+from quarry_cli.judgments import read_qrels, read_queries
+
+QRELS = "query-id\tcorpus-id\tscore\nq1\ta\t2\nq1\tb\t1\nq1\tc\t0\nq2\ta\t1\n"
+QUERIES = [("q1", "one"), ("q2", "two"), ("q3", "unjudged")]
+
+
+@pytest.fixture
+def judged(quarry, tmp_path):
+    """A collection that holds a, b and c, and the arguments that evaluate it."""
+    quarry.collections["faq"] = pb.Collection(name="faq")
+    for id in "abc":
+        quarry.documents["faq", id] = None
+    quarry.runs = {
+        "bm25": {"one": ["c", "b", "a"], "two": []},
+        "dense": {"one": ["a", "b"], "two": ["b", "c", "x", "a"]},
+        "fused": {"one": ["a", "c", "b"], "two": ["a"]},
+        "reranked": {"one": ["a", "b", "c"], "two": ["b", "a"]},
+    }
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps({"_id": i, "text": t}) + "\n" for i, t in QUERIES))
+    (tmp_path / "r.tsv").write_text(QRELS)
+    return ["evaluate", "faq", "--queries", tmp_path / "q.jsonl", "--qrels", tmp_path / "r.tsv"]
+
+
+def test_figures_are_those_worked_by_hand(judged, cli):
+    ended = cli(*judged, "--json")
+    assert ended.status == 0
+    # q1 has gains a: 2, b: 1, so an ideal DCG of 2 + 1 / log2(3); q2 has a: 1, ideal 1.
+    ideal = 2 + 1 / math.log2(3)
+    bm25 = (1 / math.log2(3) + 2 / math.log2(4)) / ideal
+    dense = 1 / math.log2(5)
+    fused = (2 + 1 / math.log2(4)) / ideal
+    expected = {
+        "bm25": {"nDCG@10": bm25 / 2, "RR@3": 0.25, "RR@10": 0.25, "R@100": 0.5},
+        "dense": {"nDCG@10": (1 + dense) / 2, "RR@3": 0.5, "RR@10": 0.625, "R@100": 1.0},
+        "fused": {"nDCG@10": (fused + 1) / 2, "RR@3": 1.0, "RR@10": 1.0, "R@100": 1.0},
+    }
+    assert list(ended.json) == list(expected)
+    for run, means in expected.items():
+        assert ended.json[run] == pytest.approx(means), run
+
+
+def test_a_collection_with_a_reranker_is_measured_with_it_too(judged, quarry, cli):
+    quarry.collections["faq"].reranker = "tiny"
+    ended = cli(*judged, "--json")
+    assert list(ended.json) == ["bm25", "dense", "fused", "reranked"]
+    assert ended.json["reranked"]["RR@10"] == pytest.approx(0.75)
+
+
+def test_only_judged_queries_are_run_and_searches_must_be_complete(judged, quarry, cli):
+    cli(*judged)
+    searches = [r for r in quarry.requests if hasattr(r, "page_size")]
+    assert sorted(r.query for r in searches) == ["one", "two"]
+    assert all(r.require_complete and r.page_size == 100 and r.rerank.disabled for r in searches)
+
+
+def test_the_table_names_the_queries_and_the_interval(judged, cli):
+    ended = cli(*judged)
+    assert ended.status == 0
+    assert "nDCG@10" in ended.out
+    assert "95 % interval" in ended.out
+    assert "2 queries" in ended.err
+
+
+def test_judged_documents_that_the_collection_lacks_are_counted(judged, quarry, cli):
+    del quarry.documents["faq", "b"]
+    quarry.runs = {"bm25": {}, "fused": {}}
+    quarry.documents["faq", "a"] = None
+    ended = cli(*judged, "--json")
+    assert ended.status == 0
+    assert "the collection lacks 1 documents that are judged relevant: b" in ended.err
+
+
+def test_an_arm_that_fails_is_an_error_not_a_low_figure(judged, quarry, cli):
+    quarry.failing_arm = "dense"
+    ended = cli(*judged, "--json")
+    assert (ended.status, ended.out) == (1, "")
+    assert "the dense arm failed for query q1" in ended.err
+
+
+def test_judged_queries_that_the_file_lacks_are_named(judged, cli, tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"_id": "q2", "text": "two"}\n')
+    ended = cli(*judged)
+    assert ended.status == 1
+    assert "lacks 1 of 2 judged queries: q1" in ended.err
+
+
+def test_judgments_are_read_in_both_forms_packed_or_not(tmp_path):
+    trec = "q1 0 a 2\nq1 0 b 1\nq1\t0\tc\t0\nq2 0 a 1\n"
+    (tmp_path / "beir.tsv").write_text(QRELS)
+    (tmp_path / "trec.qrels.gz").write_bytes(gzip.compress(trec.encode()))
+    expected = {"q1": {"a": 2, "b": 1, "c": 0}, "q2": {"a": 1}}
+    assert read_qrels(tmp_path / "beir.tsv") == read_qrels(tmp_path / "trec.qrels.gz") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "holds no judgments"), ("q1\ta\n", ":1: is neither"), ("q1\ta\tx\n", ":1: is neither")],
+)
+def test_a_file_that_holds_no_judgments_is_an_error(tmp_path, text, said):
+    (tmp_path / "r.tsv").write_text(text)
+    with pytest.raises(CliError, match=said):
+        read_qrels(tmp_path / "r.tsv")
+
+
+def test_an_empty_query_is_an_error_because_it_would_browse(tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"_id": "q1", "text": " "}\n')
+    with pytest.raises(CliError, match="is empty"):
+        read_queries(tmp_path / "q.jsonl", {"q1"})
+
+
+def test_a_judged_query_without_results_counts_zero():
+    qrels = {"q1": {"a": 1}, "q2": {"a": 1}}
+    assert figures({"q1": ["a"]}, qrels).means == {"nDCG@10": 0.5, "RR@3": 0.5, "RR@10": 0.5, "R@100": 0.5}
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_the_interval_holds_the_mean_and_lies_within_the_values(values):
+    low, high = bootstrap_interval(values)
+    mean = sum(values) / len(values)
+    assert min(values) - 1e-9 <= low <= mean + 1e-9
+    assert mean - 1e-9 <= high <= max(values) + 1e-9
+
+
+def test_the_interval_is_about_two_standard_errors_wide_on_each_side():
+    values = [0.0, 1.0] * 200
+    low, high = bootstrap_interval(values)
+    assert (low, high) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025), abs=0.006)

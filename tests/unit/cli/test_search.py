@@ -1,0 +1,146 @@
+"""`quarry search`: the request is what was typed, and the answer is shown whole."""
+
+import json
+
+import pytest
+from google.protobuf.json_format import ParseDict
+
+from quarry.v1 import collection_service_pb2 as pb
+from quarry.v1 import search_service_pb2
+from quarry_cli.console import printable
+
+ANSWER = {
+    "search_id": "s1",
+    "hits": [
+        {
+            "document": {
+                "id": "d7",
+                "fields": {
+                    "headline": {"string_value": "Deleting [bold]cards[/bold] \x1b[31m"},
+                    "text": {"string_value": "Open the card menu and delete it. " * 40},
+                },
+            },
+            "rank": 1,
+            "score": 0.75,
+            "explanation": {
+                "arms": [
+                    {"arm": "bm25", "rank": 3, "score": 12.5, "contribution": 0.0625},
+                    {"arm": "dense", "contribution": 0},
+                ],
+                "fused_rank": 2,
+                "fused_score": 0.5,
+                "rerank_score": 4.25,
+                "truncated": True,
+            },
+        }
+    ],
+    "total": {"count": "12", "relation": "TOTAL_RELATION_LOWER_BOUND"},
+    "degraded": [{"stage": "STAGE_DENSE", "reason": "DEGRADATION_REASON_TIMEOUT", "detail": "0.2 s"}],
+    "timings": {"total": "0.012s", "bm25": "0.002s"},
+    "reranker": "tiny",
+}
+
+
+@pytest.fixture
+def faq(quarry):
+    fields = [
+        pb.Field(name="headline", type=pb.FIELD_TYPE_TEXT, is_title=True),
+        pb.Field(name="text", type=pb.FIELD_TYPE_TEXT),
+        pb.Field(name="year", type=pb.FIELD_TYPE_INTEGER),
+    ]
+    quarry.collections["faq"] = pb.Collection(name="faq", schema=pb.Schema(fields=fields))
+    quarry.response = ParseDict(ANSWER, search_service_pb2.SearchResponse())
+    return quarry
+
+
+def test_json_is_the_response_and_can_be_parsed_back(faq, cli):
+    ended = cli("search", "faq", "delete a card", "--json")
+    assert (ended.status, ended.err) == (0, "")
+    assert ParseDict(ended.json, search_service_pb2.SearchResponse()) == faq.response
+    assert ended.json["next_page_token"] == ""  # stable: fields are there when they are empty
+
+
+def test_a_person_sees_rank_score_title_id_and_what_is_to_be_said(faq, cli):
+    ended = cli("search", "faq", "delete a card")
+    assert ended.status == 0
+    first = ended.out.splitlines()[0]
+    assert first.split() == ["1", "Deleting", "[bold]cards[/bold]", "�[31m", "0.7500", "d7"]
+    assert "at least 12 documents match" in ended.out
+    assert "12.0 ms (bm25 2.0 ms)" in ended.out
+    assert "re-ranked by tiny" in ended.out
+    assert "incomplete: dense: timeout (0.2 s)" in ended.out
+    assert "\x1b" not in ended.out
+    assert max(len(line.rstrip()) for line in ended.out.splitlines()) <= 100
+
+
+def test_explain_shows_a_line_for_each_arm_and_the_rest_of_the_way(faq, cli):
+    ended = cli("search", "faq", "delete a card", "--explain")
+    lines = [" ".join(line.split()) for line in ended.out.splitlines()]
+    assert "bm25 rank 3 score 12.5000 adds 0.0625" in lines
+    assert "dense rank - score - adds 0.0000" in lines
+    assert "fused rank 2 score 0.5000 re-ranked 4.2500 (text cut)" in lines
+    assert faq.requests[-1].explain
+
+
+def test_options_reach_the_request(faq, cli):
+    filter = '{"exists": {"field": "year"}}'
+    options = ["-k", 3, "--arm", "bm25", "--fusion", "rrf", "--rerank-depth", 9, "--reranker", "m"]
+    cli("search", "faq", "q", *options, "--filter", filter, "--where", "year>=2020")
+    request = faq.requests[-1]
+    expected = {
+        "collection": "faq",
+        "query": "q",
+        "page_size": 3,
+        "arms": [{"name": "bm25"}],
+        "fusion": {"rrf": {}},
+        "rerank": {"depth": 9, "model": "m"},
+        "filter": {
+            "and": {
+                "filters": [
+                    json.loads(filter),
+                    {"range": {"field": "year", "gte": {"integer_value": 2020}}},
+                ]
+            }
+        },
+    }
+    assert request == ParseDict(expected, search_service_pb2.SearchRequest())
+
+
+def test_no_rerank_asks_for_the_fused_order(faq, cli):
+    cli("search", "faq", "q", "--no-rerank")
+    assert faq.requests[-1].rerank.disabled
+
+
+@pytest.mark.parametrize(
+    "query",
+    ['"', "*", "AND OR NOT", "title:x", "[bold]", "a" * 9_000, "\\", "(", "", "é\u202e", "\x1b]0;x\x07"],
+)
+def test_any_query_is_sent_as_it_was_typed(faq, cli, query):
+    ended = cli("search", "faq", "--", query)
+    assert ended.status == 0
+    assert faq.requests[-1].query == query
+
+
+def test_a_search_without_hits_says_so(faq, cli):
+    faq.response = search_service_pb2.SearchResponse()
+    assert cli("search", "faq", "q").out.splitlines()[0] == "no hits"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--filter", "{"],
+        ["--filter", '{"equal": {}}'],
+        ["--where", "yaer=1"],
+        ["-k", "0"],
+        ["--server", "nowhere"],
+    ],
+)
+def test_a_mistake_of_usage_ends_with_status_2(faq, cli, options):
+    ended = cli("search", "faq", "q", *options)
+    assert (ended.status, ended.out) == (2, "")
+    assert "Traceback" not in ended.err
+
+
+def test_control_characters_never_reach_the_terminal():
+    assert printable("a\x1b[2Jb\u202ec\nd\x9b") == "a�[2Jb�c d�"

@@ -25,8 +25,8 @@ demo: setup ## Index and search the shipped sample, and measure it
 test: setup lint types imports check-protos lint-protos breaking unit ## All checks; what CI runs
 
 lint:
-	ruff check core server cli tests benchmarks tools
-	ruff format --check core server cli tests benchmarks tools
+	ruff check core server cli tests benchmarks examples tools
+	ruff format --check core server cli tests benchmarks examples tools
 
 types:
 	mypy

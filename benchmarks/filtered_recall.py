@@ -35,7 +35,8 @@ Vectors = NDArray[np.float32]
 
 
 def unit(rows: NDArray[np.float64]) -> Vectors:
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    lengths: NDArray[np.float64] = np.linalg.norm(rows, axis=1, keepdims=True)
+    return (rows / lengths).astype(np.float32)
 
 
 class Data:
@@ -149,7 +150,7 @@ async def fill(store: EdgeDenseStore, data: Data) -> float:
 
 async def waits_ms(store: EdgeDenseStore, data: Data, running: Callable[[], bool]) -> list[float]:
     """How long searches take, one after another, while something else is running."""
-    waits = []
+    waits: list[float] = []
     while running():
         began = time.perf_counter()
         await store.nearest(data.queries[len(waits) % QUERIES], 10, None)

@@ -1,1 +1,6 @@
 """The `quarry` command: a gRPC client like any other."""
+
+import os
+
+# Processes are started by exec alone; gRPC's fork handlers would only complain about it. Read on import.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

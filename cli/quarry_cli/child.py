@@ -4,14 +4,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from quarry_cli.failures import CliError
 
 READY = "quarry: listening on "
 START_TIMEOUT_S = 180.0
-STOP_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 8.0
 POLL_S = 0.05
 SHOWN_LOG_LINES = 15
 
@@ -59,7 +59,8 @@ def _end_of(log: Path) -> str:
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_TIMEOUT_S)
+    finally:  # a second Ctrl-C ends here too
         process.kill()
         process.wait()

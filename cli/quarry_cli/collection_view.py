@@ -8,7 +8,8 @@ from rich.table import Table
 from quarry.v1 import collection_service_pb2
 from quarry_cli.console import out, plain
 
-SETTINGS = ("boost", "language", "searchable", "embedded", "is_title")
+USUAL = {"boost": 0.0, "language": "en", "searchable": True, "embedded": True, "is_title": False}
+"""Settings of a text field that go without saying."""
 
 
 def show_collections(collections: Iterable[collection_service_pb2.Collection]) -> None:
@@ -55,17 +56,17 @@ def show_collection(c: collection_service_pb2.Collection) -> None:
 
 
 def _passages(policy: collection_service_pb2.PassagePolicy) -> str:
-    if policy.first_only:
-        return f"the first {policy.max_tokens} tokens"
-    return f"of {policy.max_tokens} tokens, {policy.overlap_tokens} of them shared"
+    size = f"{policy.max_tokens} tokens" if policy.max_tokens else "as many tokens as the encoder reads"
+    return f"the first {size}" if policy.first_only else f"{size}, {policy.overlap_tokens} of them shared"
 
 
 def _field(field: collection_service_pb2.Field) -> str:
     kind = collection_service_pb2.FieldType.Name(field.type).removeprefix("FIELD_TYPE_").lower()
     if kind != "text":
         return f"{field.name}: {kind}"
-    given = [f"{d.name} {str(value).lower()}" for d, value in field.ListFields() if d.name in SETTINGS]
-    return f"{field.name}: {kind}{' (' + ', '.join(given) + ')' if given else ''}"
+    given = {descriptor.name: value for descriptor, value in field.ListFields()}
+    unusual = [f"{k} {str(given[k]).lower()}" for k, usual in USUAL.items() if given.get(k, usual) != usual]
+    return f"{field.name}: {kind}{' (' + ', '.join(unusual) + ')' if unusual else ''}"
 
 
 def show_consistency(answer: collection_service_pb2.CheckConsistencyResponse) -> None:

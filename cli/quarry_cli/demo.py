@@ -16,7 +16,7 @@ from quarry_cli.batches import Failures
 from quarry_cli.checks import SERVER_EXTRA, server_installed
 from quarry_cli.child import running_server
 from quarry_cli.connection import Connection, connect
-from quarry_cli.console import note, out, plain
+from quarry_cli.console import err, note, out, plain
 from quarry_cli.evaluate import all_runs, measured, show_figures
 from quarry_cli.failures import CliError
 from quarry_cli.index import Summary, write_files
@@ -72,11 +72,16 @@ def work_folder(keep: Path | None) -> Iterator[Path]:
 
 def fill(quarry: Connection, sample: Sample) -> None:
     """Makes the collection and waits until all of the sample is searchable."""
-    heading("Index", f"quarry collection create {COLLECTION}", f"quarry index {COLLECTION} corpus.jsonl")
+    heading(
+        "Index",
+        f"quarry collection create {COLLECTION}",
+        f"quarry index {COLLECTION} corpus.jsonl --wait searchable",
+    )
     wanted = collection_service_pb2.Collection(name=COLLECTION, description="Help for web applications")
     request = collection_service_pb2.CreateCollectionRequest(collection=wanted)
     note("loading the encoder; the first time it is converted, which takes a minute or so")
-    quarry.collections.CreateCollection(request, timeout=quarry.timeout_s)
+    with err.status("loading the encoder"):
+        quarry.collections.CreateCollection(request, timeout=quarry.timeout_s)
     summary, failures, start = Summary(COLLECTION), Failures(), time.monotonic()
     write_files(quarry, [sample.corpus], BATCH_BYTES, summary, failures)
     if failures.count:

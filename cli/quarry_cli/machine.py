@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from quarry.v1 import server_service_pb2
 from quarry_cli.checks import Check, State
@@ -105,7 +105,8 @@ def check_server(server: str | None) -> Iterator[Check]:
     with connect(address, PROBE_TIMEOUT_S) as quarry:
         health = health_pb2_grpc.HealthStub(quarry.channel)
         try:
-            status = health.Check(health_pb2.HealthCheckRequest(), timeout=PROBE_TIMEOUT_S).status
+            # The stubs leave out the methods, which are set when the object is made.
+            status = health.Check(health_pb2.HealthCheckRequest(), timeout=PROBE_TIMEOUT_S).status  # type: ignore[attr-defined]
             request = server_service_pb2.GetServerInfoRequest()
             info = quarry.info.GetServerInfo(request, timeout=PROBE_TIMEOUT_S)
         except grpc.RpcError as error:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from google.protobuf.duration_pb2 import Duration
-from rich.padding import Padding
+from rich.console import Group
+from rich.table import Table
 from rich.text import Text
 
 from quarry.schema import FieldType
@@ -54,24 +55,33 @@ def show_answer(response: search_service_pb2.SearchResponse, view: View) -> None
 
 
 def show_hit(hit: search_service_pb2.Hit, view: View) -> None:
+    """Rank, title, score and id, the part of the text that fits best, and how the hit came there."""
     width = min(out.width, MAX_WIDTH)
     fields = hit.document.fields
     title = shown_value(fields[view.title]) if view.title in fields else ""
-    head = Text.assemble((f"{hit.rank:>{INDENT - 1}} ", "cyan"), plain(title or hit.document.id, "bold"))
-    head.append(f"  {hit.score:.4f}", "green")
+    head = plain(title or hit.document.id, "bold").append(f"  {hit.score:.4f}", "not bold green")
     if title:
-        head.append_text(plain(f"  {hit.document.id}", "dim"))
-    out.print(head)
+        head.append(f"  {printable(hit.document.id)}", "not bold dim")
+    parts = [head, _body(hit, title, view, width)]
+    if hit.HasField("explanation"):
+        parts.append(explanation(hit.explanation))
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=INDENT - 1, justify="right", style="cyan")
+    grid.add_column(width=width - INDENT - 1)
+    grid.add_row(str(hit.rank), Group(*(part for part in parts if part)))
+    out.print(grid)
+    out.print()
+
+
+def _body(hit: search_service_pb2.Hit, title: str, view: View, width: int) -> Text:
+    """An excerpt of the passage that matched, or of the text that has most of the query's words."""
+    fields = hit.document.fields
     texts = [shown_value(fields[name]) for name in view.texts if name in fields]
-    best = hit.explanation.passage or _fullest(texts, view.pattern)
+    best = hit.explanation.passage.removeprefix(title).lstrip() or _fullest(texts, view.pattern)
     body = plain(excerpt(printable(best), view.pattern, EXCERPT_LINES * (width - INDENT) - 20))
     if view.pattern:
         body.highlight_regex(view.pattern, "yellow")
-    if body:
-        out.print(Padding(body, (0, 0, 0, INDENT)), width=width)
-    if hit.HasField("explanation"):
-        out.print(Padding(explanation(hit.explanation), (0, 0, 0, INDENT)), width=width)
-    out.print()
+    return body
 
 
 def _fullest(texts: list[str], pattern: re.Pattern[str] | None) -> str:

@@ -31,12 +31,12 @@ def serve(
     """
     settings = _settings(config, data=data, host=host, port=port)
     try:
-        from quarry_server import app
+        from quarry_server.app import serve as run_server
     except ImportError as error:
         raise CliError(
             f"the server's packages are not installed ({error.name} is missing)", SERVER_EXTRA
         ) from None
-    app.serve(settings)
+    run_server(settings)
 
 
 def _settings(config: Path | None, *, data: Path | None, host: str | None, port: int | None) -> Settings:

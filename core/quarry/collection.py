@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from quarry.consistency import ArmDifferences, compare, reapply
 from quarry.deadline import Deadline
@@ -16,6 +17,8 @@ from quarry.errors import DataLossError, UnavailableError
 from quarry.filters import Filter
 from quarry.generation import Generation
 from quarry.types import Document, Fields
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +84,18 @@ class OpenCollection:
     ) -> Written:
         """Stores documents. With ``wait``, until searches find them or the deadline is near."""
         self._check_writable()
-        return await self._written(await self.log.upsert(upserts, request), wait, deadline)
+        return await self._written(await self._logged(self.log.upsert(upserts, request)), wait, deadline)
 
     async def delete(self, ids: Sequence[str], request: RequestId, wait: bool, deadline: Deadline) -> Written:
         self._check_writable()
-        return await self._written(await self.log.delete(ids, request), wait, deadline)
+        return await self._written(await self._logged(self.log.delete(ids, request)), wait, deadline)
 
     async def delete_by_filter(
         self, filter: Filter, request: RequestId, wait: bool, deadline: Deadline
     ) -> Written:
         self._check_writable()
-        return await self._written(await self.log.delete_by_filter(filter, request), wait, deadline)
+        outcomes = await self._logged(self.log.delete_by_filter(filter, request))
+        return await self._written(outcomes, wait, deadline)
 
     async def update(
         self,
@@ -104,16 +108,21 @@ class OpenCollection:
         deadline: Deadline,
     ) -> tuple[Document, Written]:
         self._check_writable()
-        document = await self.log.update(id, change, if_version, allow_missing, request)
+        document = await self._logged(self.log.update(id, change, if_version, allow_missing, request))
         return document, await self._written([Outcome(id, document.version)], wait, deadline)
 
     def _check_writable(self) -> None:
         if problem := self.read_only:
             raise problem
 
+    async def _logged(self, write: Coroutine[Any, Any, T]) -> T:
+        """The write's result. It goes on if the caller goes, since followers must hear of its commit."""
+        running = asyncio.create_task(write)
+        running.add_done_callback(lambda _: self.generation.notify())
+        return await asyncio.shield(running)
+
     async def _written(self, outcomes: Sequence[Outcome], wait: bool, deadline: Deadline) -> Written:
         sequence = max((outcome.version for outcome in outcomes), default=0)
-        self.generation.notify()
         if not wait:
             return Written(outcomes, sequence, searchable=False)
         seen = await self.generation.wait_visible(sequence, _margin(deadline))

@@ -73,6 +73,4 @@ async def reapply(follower: Follower, differences: ArmDifferences, log: Document
                 else Change(docno, follower.visible, None)
                 for docno in batch
             ]
-            await follower.index.apply(changes)
-        if docnos:
-            await follower.index.settle(follower.visible)
+            await follower.correct(changes)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from quarry.types import Candidate, Docno
 
 DEFAULT_RRF_K = 60.0
-DEFAULT_WEIGHTS = {"bm25": 0.2, "dense": 0.8}
+DEFAULT_WEIGHTS = {"bm25": 0.25, "dense": 0.75}
 """Of the weighted sum, chosen over five collections: docs/benchmarks.md has the figures."""
 
 

@@ -27,7 +27,7 @@ from quarry.types import Docno
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-DENSE_POLICY = FollowPolicy(batch_rows=512, batch_bytes=4 * 2**20, settle_rows=50_000, idle_settle_s=1.0)
+DENSE_POLICY = FollowPolicy(batch_rows=512, batch_bytes=2**19, settle_rows=50_000, idle_settle_s=1.0)
 LEXICAL_POLICY = FollowPolicy(batch_rows=4_096, batch_bytes=16 * 2**20)
 
 
@@ -43,11 +43,17 @@ class Engines(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DenseParts:
-    """What a collection with an encoder needs for its dense arm."""
+    """What a collection with an encoder needs for its dense arm.
+
+    Attributes:
+        dimension: of the encoder's vectors.
+        max_tokens: longest passage that it reads.
+    """
 
     encoder: QueryEncoder
     vectors: DocumentVectors
     dimension: int
+    max_tokens: int
 
 
 class FailedRetriever:
@@ -114,7 +120,7 @@ class Generation:
         self._lexical = await _opened(
             folder, lambda: asyncio.to_thread(self._engines.lexical, folder, self.name, self._schema)
         )
-        self._follow(FollowedLexical(self._lexical), LEXICAL_POLICY)
+        await self._follow(FollowedLexical(self._lexical), LEXICAL_POLICY)
         return self._lexical
 
     async def _open_dense(self, parts: DenseParts) -> Retriever:
@@ -126,7 +132,7 @@ class Generation:
         except QuarryError as error:
             return self._failed("dense", error)
         self.vectors = parts.vectors
-        self._follow(FollowedDense(self._dense, parts.vectors, self._schema), DENSE_POLICY)
+        await self._follow(FollowedDense(self._dense, parts.vectors, self._schema), DENSE_POLICY)
         return DenseRetriever(parts.encoder, self._dense)
 
     def _failed(self, arm: str, error: QuarryError) -> FailedRetriever:
@@ -134,10 +140,10 @@ class Generation:
         self.failures[arm] = str(error)
         return FailedRetriever(arm, str(error))
 
-    def _follow(self, index: FollowedIndex, policy: FollowPolicy) -> None:
+    async def _follow(self, index: FollowedIndex, policy: FollowPolicy) -> None:
         follower = Follower(index, self.name, self._log.changes, self._log.last_sequence, policy)
         self.followers[index.arm] = follower
-        follower.start()
+        await follower.start()
 
     def arm_state(self, arm: str) -> ArmState:
         """How far an arm is; one that is not followed is nowhere."""

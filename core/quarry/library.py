@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -114,7 +115,7 @@ class Library:
     async def create(self, settings: CollectionSettings, request: RequestId) -> OpenCollection:
         """Raises AlreadyExistsError, or ModelError if its encoder or re-ranker cannot be loaded."""
         async with self._changing:
-            await self._models.dense_parts(settings)
+            settings = _resolved(settings, await self._models.dense_parts(settings))
             if settings.reranker:
                 await self._models.check_reranker(settings.reranker)
 
@@ -131,7 +132,7 @@ class Library:
 
             made = await self.database.write(write)
             if settings.name not in self._open:
-                self._open[settings.name] = await self._opened(made)
+                self._open[settings.name] = await self._opened_or_undone(made)
             return self._open[settings.name]
 
     async def current(self, name: str) -> Collection:
@@ -189,6 +190,14 @@ class Library:
             self._threads.shutdown()
             self._folder.close()
 
+    async def _opened_or_undone(self, made: Collection) -> OpenCollection:
+        """A new collection, open; one that cannot be opened is not kept, so that the name stays free."""
+        try:
+            return await self._opened(made)
+        except QuarryError:
+            await self.database.write(lambda c: catalog.delete_collection(c, made.settings.name, None))
+            raise
+
     async def _opened(self, collection: Collection) -> OpenCollection:
         log = DocumentLog(self.database, collection.key)
         folder = self._folder.of(collection) / collection.generation
@@ -213,3 +222,13 @@ class Library:
             for generation in folder.glob("*"):
                 if generation.name != serving[folder.name]:
                     remove_folder(generation)
+
+
+def _resolved(settings: CollectionSettings, parts: DenseParts | None) -> CollectionSettings:
+    """``settings`` with the passages that the encoder can read, so that they never change unseen."""
+    if parts is None:
+        return settings
+    policy = settings.passages
+    limit = min(policy.max_tokens or parts.max_tokens, parts.max_tokens)
+    overlap = min(policy.overlap_tokens, (limit - 1) // 2)
+    return replace(settings, passages=replace(policy, max_tokens=limit, overlap_tokens=overlap))

@@ -4,6 +4,7 @@ import base64
 import binascii
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -39,7 +40,9 @@ class PageToken:
             padded = token.encode("ascii") + b"=" * (-len(token) % 4)
             key, offset, fingerprint = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
             if isinstance(key, str) and type(offset) is int and offset >= 0 and isinstance(fingerprint, str):
-                return cls(key, offset, fingerprint)
+                decoded = cls(key, offset, fingerprint)
+                if decoded.encode() == token:  # base64 has several ways to write the same bytes
+                    return decoded
         except (ValueError, TypeError, binascii.Error):
             pass
         raise InvalidArgumentError("page_token", "is not a token that this server gave")
@@ -51,15 +54,20 @@ class PageStore(Generic[T]):
     Not thread-safe: lives on the event loop.
     """
 
-    def __init__(self, lifetime_s: float, max_entries: int) -> None:
+    def __init__(
+        self, lifetime_s: float, max_entries: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.lifetime_s = lifetime_s
+        self._clock = clock
         self._max_entries = max_entries
         self._lists: OrderedDict[str, tuple[float, int, T]] = OrderedDict()
         self._entries = 0
 
     def keep(self, key: str, entries: int, ranked: T) -> None:
         """Keeps ``ranked``, which holds so many ``entries``, under ``key``."""
-        self._lists[key] = (time.monotonic() + self.lifetime_s, entries, ranked)
+        _, known, _ = self._lists.pop(key, (0.0, 0, None))
+        self._entries -= known
+        self._lists[key] = (self._clock() + self.lifetime_s, entries, ranked)
         self._entries += entries
         while self._lists and (self._entries > self._max_entries or self._oldest_expired()):
             _, (_, size, _) = self._lists.popitem(last=False)
@@ -68,9 +76,9 @@ class PageStore(Generic[T]):
     def get(self, key: str) -> T:
         """Raises PageExpiredError if the list is no longer kept."""
         expires, _, ranked = self._lists.get(key, (0.0, 0, None))
-        if ranked is None or expires < time.monotonic():
+        if ranked is None or expires <= self._clock():
             raise PageExpiredError
         return ranked
 
     def _oldest_expired(self) -> bool:
-        return next(iter(self._lists.values()))[0] < time.monotonic()
+        return next(iter(self._lists.values()))[0] <= self._clock()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from quarry.deadline import Deadline
-from quarry.errors import DeadlineExceeded, QuarryError, RetrieverUnavailableError, UnavailableError
+from quarry.errors import DeadlineExceeded, QuarryError, UnavailableError
 from quarry.filters import Filter, matches
 from quarry.fusion import ArmRun, Fused, reciprocal_rank_fusion, weighted_sum
 from quarry.queries import MAX_RANKED, ArmPlan, Query, RerankPlan, Rrf
@@ -92,7 +92,10 @@ class Searcher:
             return await self._browse(query)
         timings: dict[str, float] = {}
         visible = min((self._arm_state(plan.name).visible for plan in query.arms), default=0)
-        found, degraded = await self._retrieve(query, deadline.sooner(ANSWER_RESERVE_S))
+        limit = deadline.sooner(ANSWER_RESERVE_S)
+        (found, degraded), counted = await asyncio.gather(
+            self._retrieve(query, limit), self._count(query, limit)
+        )
         _refuse_incomplete(query, degraded, nothing=not found)
         for name, retrieved in found.items():
             timings[name] = retrieved.search_s
@@ -118,12 +121,16 @@ class Searcher:
             degraded += late
             timings["rerank"] = time.perf_counter() - clock
             reranker = query.rerank.model if any(d.rerank_score is not None for d in ranked) else ""
+        total = next((r.total for r in found.values() if r.total is not None), counted)
+        if total is None:
+            degraded.append(
+                Degradation(Stage.TOTAL, Reason.UNAVAILABLE, "matching documents were not counted")
+            )
         _refuse_incomplete(query, degraded, nothing=False)
-        total, uncounted = _total(found, len(ranked))
         return Ranking(
             tuple(ranked),
-            total,
-            (*degraded, *uncounted),
+            Total(total or 0, exact=total is not None),
+            tuple(degraded),
             timings,
             self._generation,
             reranker,
@@ -167,7 +174,7 @@ class Searcher:
                 async with asyncio.timeout(deadline.timeout_s):
                     retriever = self._retrievers[plan.name]
                     retrieved = await retriever.retrieve(query.text, plan.depth, query.filter)
-            except TimeoutError:
+            except (TimeoutError, DeadlineExceeded):
                 return None, [
                     Degradation(stage, Reason.TIMEOUT, f"the {plan.name} arm did not answer in time")
                 ]
@@ -183,6 +190,16 @@ class Searcher:
         results = await asyncio.gather(*map(one, query.arms))
         found = {plan.name: r for plan, (r, _) in zip(query.arms, results, strict=True) if r is not None}
         return found, [note for _, notes in results for note in notes]
+
+    async def _count(self, query: Query, deadline: Deadline) -> int | None:
+        """Documents that match, where no arm that is asked counts them; None if that fails too."""
+        if any(plan.name == "bm25" for plan in query.arms):
+            return None
+        try:
+            async with asyncio.timeout(deadline.timeout_s):
+                return (await self._in_thread(self._lexical.search, query.text, 0, query.filter)).total
+        except (TimeoutError, QuarryError):
+            return None
 
     async def _complete(
         self, query: Query, found: Mapping[str, Retrieved], deadline: Deadline
@@ -204,8 +221,8 @@ class Searcher:
                         completed = await retrieved.complete(missing)
                     known[name].update(completed)
                     others.update((docno, candidate.score) for docno, candidate in completed.items())
-                except (TimeoutError, RetrieverUnavailableError) as error:
-                    late = isinstance(error, TimeoutError)
+                except (TimeoutError, QuarryError) as error:
+                    late = isinstance(error, TimeoutError | DeadlineExceeded)
                     reason = Reason.TIMEOUT if late else Reason.UNAVAILABLE
                     degraded.append(Degradation(Stage(name), reason, f"the {name} arm scored only its own"))
                     others = {}
@@ -266,10 +283,3 @@ def _refuse_incomplete(query: Query, degraded: Sequence[Degradation], nothing: b
     if any(d.reason in (Reason.TIMEOUT, Reason.REDUCED_DEPTH) for d in lacking):
         raise DeadlineExceeded(problem)
     raise UnavailableError(problem)
-
-
-def _total(found: Mapping[str, Retrieved], ranked: int) -> tuple[Total, list[Degradation]]:
-    counted = next((r.total for r in found.values() if r.total is not None), None)
-    if counted is not None:
-        return Total(counted, exact=True), []
-    return Total(ranked, exact=False), []

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from quarry.deadline import Deadline
-from quarry.errors import QuarryError
+from quarry.errors import DeadlineExceeded, QuarryError
 from quarry.models.base import PairScore
 from quarry.pipeline import Documents
 from quarry.queries import RerankPlan
@@ -66,7 +66,7 @@ class CrossEncoderReranking:
         try:
             async with asyncio.timeout(deadline.timeout_s):
                 return await self._rerank(plan, text, ranked, deadline)
-        except TimeoutError:
+        except (TimeoutError, DeadlineExceeded):
             late = Degradation(Stage.RERANK, Reason.TIMEOUT, "re-ranking did not end in time")
             return list(ranked), [late]
         except QuarryError as error:

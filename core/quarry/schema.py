@@ -18,6 +18,8 @@ MAX_INTEGER = 2**53 - 1
 MIN_TIMESTAMP_US = -62_135_596_800_000_000  # 0001-01-01T00:00:00Z
 MAX_TIMESTAMP_US = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 MAX_BOOST = 100.0
+TITLE_BOOST = 0.3
+"""Of a title that is given no boost."""
 
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 LANGUAGES = {
@@ -57,7 +59,7 @@ class Field:
     Attributes:
         name: a letter, then letters, digits and ``_``; at most 64.
         type: what its values are.
-        boost: TEXT: weight of a match here in BM25, over 0, at most 100.
+        boost: TEXT: what a match here counts in BM25 beside the 1 that it counts anywhere, 0 to 100.
         language: TEXT: a key of ``LANGUAGES``, or ``none`` for an analyser without stemming.
         searchable: TEXT: whether BM25 searches it.
         embedded: TEXT: whether the encoder reads it.
@@ -69,7 +71,7 @@ class Field:
 
     name: str
     type: FieldType
-    boost: float = 1.0
+    boost: float = 0.0
     language: str = "en"
     searchable: bool = True
     embedded: bool = True
@@ -80,8 +82,8 @@ class Field:
             raise InvalidArgumentError(
                 "name", f"{self.name[:80]!r} is not a letter followed by at most 63 letters, digits and _"
             )
-        if not 0 < self.boost <= MAX_BOOST:
-            raise InvalidArgumentError("boost", f"{self.boost} is not over 0 and at most {MAX_BOOST:g}")
+        if not 0 <= self.boost <= MAX_BOOST:
+            raise InvalidArgumentError("boost", f"{self.boost} is not 0 to {MAX_BOOST:g}")
         if self.language != "none" and self.language not in LANGUAGES:
             known = ", ".join(sorted(LANGUAGES))
             raise InvalidArgumentError("language", f"{self.language[:80]!r} is not none, {known}")
@@ -137,7 +139,8 @@ class Schema:
 
 
 DEFAULT_SCHEMA = Schema(
-    (Field("title", FieldType.TEXT, is_title=True), Field("text", FieldType.TEXT)), UnknownFields.STORE
+    (Field("title", FieldType.TEXT, boost=TITLE_BOOST, is_title=True), Field("text", FieldType.TEXT)),
+    UnknownFields.STORE,
 )
 
 
@@ -156,7 +159,7 @@ def check_id(document_id: str) -> None:
     size = len(document_id.encode())
     if not 1 <= size <= MAX_ID_BYTES:
         raise InvalidArgumentError("id", f"has {size} bytes, not 1 to {MAX_ID_BYTES}")
-    if any(ord(c) < 32 or ord(c) == 127 for c in document_id):
+    if any(ord(c) < 32 or 127 <= ord(c) < 160 for c in document_id):
         raise InvalidArgumentError("id", "holds a control character")
 
 

@@ -14,9 +14,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from quarry.config import MAX_MESSAGE_BYTES, Settings
-from quarry.errors import UnavailableError
+from quarry.documents.catalog import list_collections
+from quarry.errors import ModelError, UnavailableError
 from quarry.jobs.operations import Operations
 from quarry.library import DataFolder, Library
+from quarry.models.loading import device_in_use
 from quarry.models.served import ServedModels
 from quarry.pages import PageStore
 from quarry.v1 import (
@@ -101,6 +103,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     operations = Operations(library.database.engine, library.database.writer, describe_error)
     try:
         await operations.recover()
+        await _load_rerankers(library, collection_models)
         grpc_server = grpc.aio.server(interceptors=[TypedErrors()], options=GRPC_OPTIONS)
         health_servicer = health.aio.HealthServicer()
         _register(grpc_server, health_servicer, settings, library, operations, collection_models)
@@ -116,6 +119,16 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         await operations.close()
         await library.close()
         await collection_models.close()
+
+
+async def _load_rerankers(library: Library, models: CollectionModels) -> None:
+    """Those that collections name. A search that misses one says so; the rest is served."""
+    found = await asyncio.to_thread(library.database.read, list_collections)
+    for name in {c.settings.reranker for c in found} - {""}:
+        try:
+            await models.check_reranker(name)
+        except ModelError as error:
+            logger.error("a re-ranker cannot be loaded: %s", error)
 
 
 def _register(
@@ -140,7 +153,7 @@ def _register(
         SearchServicer(library, pages, models.check_offered, default_s), server
     )
     server_service_pb2_grpc.add_ServerServiceServicer_to_server(
-        ServerServicer(settings, settings.models.device), server
+        ServerServicer(settings, device_in_use(settings.models.device)), server
     )
     operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(operations, default_s), server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)

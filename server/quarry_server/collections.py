@@ -8,11 +8,17 @@ from google.longrunning import operations_pb2
 from quarry.collection import Consistency, OpenCollection
 from quarry.consistency import SAMPLE, ArmDifferences
 from quarry.deadline import Deadline
-from quarry.documents.catalog import Collection, CollectionSettings, PassagePolicy, now_us
+from quarry.documents.catalog import (
+    DEFAULT_OVERLAP_TOKENS,
+    Collection,
+    CollectionSettings,
+    PassagePolicy,
+    now_us,
+)
 from quarry.errors import InvalidArgumentError
 from quarry.jobs.operations import Operations, SetMetadata
 from quarry.library import Library
-from quarry.schema import DEFAULT_SCHEMA, Field, FieldType, Schema, UnknownFields
+from quarry.schema import DEFAULT_SCHEMA, TITLE_BOOST, Field, FieldType, Schema, UnknownFields
 from quarry.types import Docno
 from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1 import collection_service_pb2_grpc
@@ -95,7 +101,7 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
                 )
         values = {path: getattr(request.collection, path) for path in paths}
         with self._library.use(request.collection.name):
-            revision = parse_etag(request.collection.etag)
+            revision = _parse_revision(request.collection.etag)
             updated = await self._library.update(request.collection.name, revision, values)
             return pb.UpdateCollectionResponse(collection=await self._message(updated))
 
@@ -165,9 +171,17 @@ def parse_settings(message: pb.Collection, default_encoder: str) -> CollectionSe
     )
 
 
+def _parse_revision(etag: str) -> int | None:
+    try:
+        return parse_etag(etag)
+    except InvalidArgumentError as error:
+        raise error.under("collection") from None
+
+
 def _parse_passages(message: pb.PassagePolicy) -> PassagePolicy:
-    default = PassagePolicy()
-    overlap = message.overlap_tokens if message.HasField("overlap_tokens") else default.overlap_tokens
+    overlap = message.overlap_tokens if message.HasField("overlap_tokens") else DEFAULT_OVERLAP_TOKENS
+    if message.max_tokens > 0 and not message.HasField("overlap_tokens"):
+        overlap = min(overlap, (message.max_tokens - 1) // 2)
     try:
         return PassagePolicy(message.max_tokens, overlap, message.first_only)
     except InvalidArgumentError as error:
@@ -183,6 +197,8 @@ def _parse_schema(message: pb.Schema) -> Schema:
     if not any(field.is_title for field in fields):
         said = {field.name for field in message.fields if field.HasField("is_title")}
         fields = [_as_title(field) if field.name not in said else field for field in fields]
+    unsaid = {field.name for field in message.fields if not field.HasField("boost")}
+    fields = [replace(f, boost=TITLE_BOOST) if f.is_title and f.name in unsaid else f for f in fields]
     try:
         return Schema(tuple(fields), _UNKNOWN[message.unknown_fields])
     except InvalidArgumentError as error:

@@ -1,7 +1,8 @@
 """DocumentService."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -13,7 +14,7 @@ from quarry.documents.requests import check_request_id
 from quarry.documents.store import RequestId
 from quarry.errors import DocumentNotFoundError, InvalidArgumentError
 from quarry.library import Library
-from quarry.schema import FIELD_NAME, MAX_DOCUMENT_BYTES, Schema, check_fields, check_id
+from quarry.schema import FIELD_NAME, MAX_DOCUMENT_BYTES, MAX_FIELDS, Schema, check_fields, check_id
 from quarry.types import Fields
 from quarry.v1 import document_service_pb2 as pb
 from quarry.v1 import document_service_pb2_grpc, types_pb2
@@ -24,10 +25,11 @@ from quarry_server.paging import (
     DEFAULT_LIST_PAGE,
     MAX_LIST_PAGE,
     encode_after,
+    fitting,
     parse_after,
     parse_page_size,
 )
-from quarry_server.values import document_message, etag_of, parse_etag, parse_fields
+from quarry_server.values import document_message, etag_of, parse_etag, parse_fields, set_fields
 
 MAX_BATCH_DOCUMENTS = 10_000
 _PARSED_AT_ONCE = 200
@@ -51,24 +53,25 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
         self, request_iterator: AsyncIterator[pb.UpsertDocumentsRequest], context: Context
     ) -> AsyncIterator[pb.UpsertDocumentsResponse]:
         config: pb.UpsertDocumentsConfig | None = None
+        wait = False
         async for request in request_iterator:
             kind = request.WhichOneof("message")
             if (kind == "config") != (config is None):
                 raise InvalidArgumentError("message", "the stream opens with config, and only once")
             if kind == "config":
                 config = request.config
-                parse_wait(config.wait)
+                with _under("config"):
+                    wait = parse_wait(config.wait)
                 with self._library.use(config.collection):
                     continue
             if config is None or kind is None:
                 raise InvalidArgumentError("message", "holds neither config nor batch")
             # A stream has no deadline of its own for a batch, unless the caller gave the whole stream one.
             deadline = deadline_of(context, self._default_deadline_s)
-            request_id = parse_request_id(request.batch.request_id, "upsert", request.batch)
-            with self._library.use(config.collection) as collection:
-                statuses, result = await upsert(
-                    collection, request.batch.documents, request_id, parse_wait(config.wait), deadline
-                )
+            batch = request.batch
+            with _under("batch"), self._library.use(config.collection) as collection:
+                request_id = parse_request_id(batch.request_id, "upsert", batch)
+                statuses, result = await upsert(collection, batch.documents, request_id, wait, deadline)
             yield pb.UpsertDocumentsResponse(statuses=statuses, result=result)
 
     async def UpdateDocument(
@@ -111,10 +114,11 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
             schema = collection.collection.settings.schema
             filter = parse_filter(request.filter, schema) if request.HasField("filter") else None
             found = await asyncio.to_thread(collection.log.page, after, size + 1, filter)
-        more = len(found) > size
+        messages = fitting(document_message(document, schema) for document in found[:size])
+        more = len(found) > len(messages)
         return pb.ListDocumentsResponse(
-            documents=[document_message(document, schema) for document in found[:size]],
-            next_page_token=encode_after(found[size - 1].id, request) if more else "",
+            documents=messages,
+            next_page_token=encode_after(found[len(messages) - 1].id, request) if more else "",
         )
 
     async def BatchDeleteDocuments(
@@ -188,20 +192,20 @@ def parse_update(request: pb.UpdateDocumentRequest, schema: Schema) -> "tuple[Fi
         given = check_fields(parse_fields(message), schema)
     except InvalidArgumentError as error:
         raise error.under("document") from None
-    return parse_mask(request.update_mask.paths, given), if_version
+    return parse_mask(request.update_mask.paths, given, schema), if_version
 
 
-def parse_mask(mask: Sequence[str], given: Fields) -> "FieldChange":
+def parse_mask(mask: Sequence[str], given: Fields, schema: Schema) -> "FieldChange":
     """The fields that ``mask`` names are taken from ``given``; all of them, if it is empty or ``*``."""
     if not mask or list(mask) == ["*"]:
-        return FieldChange(given, None)
+        return FieldChange(given, None, schema)
     names = frozenset(path.removeprefix("fields.") for path in mask)
     for name in names:
         if not FIELD_NAME.fullmatch(name):
             raise InvalidArgumentError("update_mask", f"{name[:80]!r} is not a field's name")
     if surplus := given.keys() - names:
         raise InvalidArgumentError("update_mask", f"lacks {min(surplus)}, which the document holds")
-    return FieldChange(given, names)
+    return FieldChange(given, names, schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +214,21 @@ class FieldChange:
 
     given: Fields
     names: frozenset[str] | None
+    schema: Schema
 
     def __call__(self, fields: Fields) -> Fields:
-        if self.names is None:
-            return self.given
-        return {name: value for name, value in fields.items() if name not in self.names} | self.given
+        """Raises InvalidArgumentError if the whole document gets larger than documents may be."""
+        kept = {} if self.names is None else {n: v for n, v in fields.items() if n not in self.names}
+        whole = kept | self.given
+        if len(whole) > MAX_FIELDS:
+            raise InvalidArgumentError("document.fields", f"would be over {MAX_FIELDS} fields in all")
+        message = types_pb2.Document()
+        set_fields(message, whole, self.schema, None)
+        if message.ByteSize() > MAX_DOCUMENT_BYTES:
+            raise InvalidArgumentError(
+                "document.fields", f"would have over {MAX_DOCUMENT_BYTES} bytes in all"
+            )
+        return whole
 
 
 def parse_request_id(request_id: str, method: str, request: Message) -> RequestId:
@@ -227,6 +241,15 @@ def parse_wait(value: int) -> bool:
     if value not in pb.WriteVisibility.values():
         raise InvalidArgumentError("wait", f"{value} is not a WriteVisibility")
     return value == pb.WRITE_VISIBILITY_SEARCHABLE
+
+
+@contextlib.contextmanager
+def _under(prefix: str) -> Iterator[None]:
+    """Errors about fields are about fields below ``prefix``."""
+    try:
+        yield
+    except InvalidArgumentError as error:
+        raise error.under(prefix) from None
 
 
 def check_batch(field: str, size: int) -> None:

@@ -21,7 +21,8 @@ from quarry.errors import (
 )
 
 DOMAIN = "quarry"
-MAX_MESSAGE_CHARS = 1_000
+MAX_MESSAGE_BYTES = 1_000
+"""A status travels in HTTP/2 headers, each byte as up to three, of which clients take 8 KiB."""
 _RETRY_AFTER_S = 1
 
 # The first class that an error is an instance of decides.
@@ -74,5 +75,6 @@ def _any(
     return packed
 
 
-def _short(text: str, limit: int = MAX_MESSAGE_CHARS) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def _short(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
+    data = text.encode()
+    return text if len(data) <= limit else data[: limit - 3].decode(errors="ignore") + "…"

@@ -40,9 +40,9 @@ def server_info(settings: Settings, device: str) -> pb.GetServerInfoResponse:
         max_filter_conditions=filters.MAX_CONDITIONS,
         max_filter_levels=filters.MAX_LEVELS,
         max_retrieve_queries=MAX_RETRIEVE_QUERIES,
-        page_lifetime=duration_pb2.Duration(seconds=int(settings.search.page_lifetime_s)),
         request_id_lifetime=duration_pb2.Duration(seconds=requests.LIFETIME_US // 1_000_000),
     )
+    limits.page_lifetime.FromMicroseconds(round(settings.search.page_lifetime_s * 1e6))
     return pb.GetServerInfoResponse(
         version=version("quarry-search"),
         limits=limits,

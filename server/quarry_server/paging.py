@@ -3,14 +3,20 @@
 import base64
 import binascii
 import hashlib
+from collections.abc import Iterable
+from typing import TypeVar
 
 import orjson
 from google.protobuf.message import Message
 
+from quarry.config import MAX_MESSAGE_BYTES
 from quarry.errors import InvalidArgumentError
 
+M = TypeVar("M", bound=Message)
 MAX_LIST_PAGE = 1_000
 DEFAULT_LIST_PAGE = 100
+MAX_PAGE_BYTES = MAX_MESSAGE_BYTES // 2
+"""A page of large entries ends early, so that its answer can be sent."""
 
 
 def parse_page_size(value: int, default: int, maximum: int) -> int:
@@ -20,18 +26,31 @@ def parse_page_size(value: int, default: int, maximum: int) -> int:
     return min(value or default, maximum)
 
 
-def fingerprint(request: Message) -> str:
-    """Of what must not change from page to page: all but the page's size and token."""
+def fitting(messages: Iterable[M]) -> list[M]:
+    """The first of ``messages``, one at least, that can be sent together."""
+    page: list[M] = []
+    size = 0
+    for message in messages:
+        size += message.ByteSize()
+        if page and size > MAX_PAGE_BYTES:
+            break
+        page.append(message)
+    return page
+
+
+def fingerprint(request: Message, *place: str | int) -> str:
+    """Of what must not change from page to page, all but the page's size and token; and of a ``place``."""
     same = type(request)()
     same.CopyFrom(request)
     same.ClearField("page_size")
     same.ClearField("page_token")
-    return hashlib.blake2b(same.SerializeToString(deterministic=True), digest_size=8).hexdigest()
+    raw = orjson.dumps(place) + same.SerializeToString(deterministic=True)
+    return hashlib.blake2b(raw, digest_size=8).hexdigest()
 
 
 def encode_after(after: str, request: Message) -> str:
     """The token of the page that starts above ``after``."""
-    return base64.urlsafe_b64encode(orjson.dumps([after, fingerprint(request)])).decode()
+    return base64.urlsafe_b64encode(orjson.dumps([after, fingerprint(request, after)])).decode()
 
 
 def parse_after(token: str, request: Message) -> str:
@@ -42,9 +61,9 @@ def parse_after(token: str, request: Message) -> str:
     if not token:
         return ""
     try:
-        after, made_for = orjson.loads(base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True))
+        after, _ = orjson.loads(base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True))
     except (ValueError, TypeError, binascii.Error):
         raise InvalidArgumentError("page_token", "is not a token that this server gave") from None
-    if not isinstance(after, str) or made_for != fingerprint(request):
+    if not isinstance(after, str) or token != encode_after(after, request):
         raise InvalidArgumentError("page_token", "belongs to a request with other arguments")
     return after

@@ -17,7 +17,7 @@ from quarry.queries import (
     default_arms,
     default_weight,
 )
-from quarry.schema import Schema
+from quarry.schema import FIELD_NAME, Schema, UnknownFields
 from quarry.v1 import search_service_pb2 as pb
 from quarry_server.filters import parse_filter
 
@@ -105,6 +105,7 @@ def parse_return_fields(names: Sequence[str], schema: Schema) -> frozenset[str] 
     if list(names) == [NO_FIELDS]:
         return frozenset()
     for index, name in enumerate(names):
-        if not name or name == NO_FIELDS:
-            raise InvalidArgumentError(f"return_fields[{index}]", f"{name!r} is not a field's name")
+        known = schema.unknown_fields is UnknownFields.STORE or schema.get(name) is not None
+        if not FIELD_NAME.fullmatch(name) or not known:
+            raise InvalidArgumentError(f"return_fields[{index}]", f"{name[:80]!r} is not a field's name")
     return frozenset(names)

@@ -3,14 +3,15 @@
 import asyncio
 import math
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf import duration_pb2
 
 from quarry.collection import OpenCollection
+from quarry.config import MAX_MESSAGE_BYTES
 from quarry.deadline import Deadline
-from quarry.errors import InvalidArgumentError, PageExpiredError, QuarryError
+from quarry.errors import InvalidArgumentError, LimitExceededError, PageExpiredError, QuarryError
 from quarry.filters import Filter, matches
 from quarry.library import Library
 from quarry.pages import PageStore, PageToken
@@ -18,11 +19,11 @@ from quarry.queries import WeightedSum
 from quarry.ranking import Degradation, RankedDocument, Ranking, Reason, Stage
 from quarry.types import Candidate, Docno, Document
 from quarry.v1 import search_service_pb2 as pb
-from quarry.v1 import search_service_pb2_grpc
+from quarry.v1 import search_service_pb2_grpc, types_pb2
 from quarry_server.context import Context, deadline_of
 from quarry_server.errors import ok_status, status_of
 from quarry_server.filters import parse_filter
-from quarry_server.paging import fingerprint, parse_page_size
+from quarry_server.paging import MAX_PAGE_BYTES, fingerprint, parse_page_size
 from quarry_server.queries import (
     MAX_RETRIEVE_QUERIES,
     parse_arms,
@@ -34,6 +35,8 @@ from quarry_server.values import document_message
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1_000
+_READ_AT_ONCE = 100
+_ENVELOPE_BYTES = 16_384
 
 _STAGES = {
     Stage.BM25: pb.STAGE_BM25,
@@ -59,6 +62,16 @@ class KeptSearch:
 
     ranking: Ranking
     filter: Filter | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A document on a page, and its place in the ranked list from 0."""
+
+    place: int
+    ranked: RankedDocument
+    document: Document
+    message: types_pb2.Document
 
 
 class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
@@ -104,11 +117,15 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
             filter = parse_filter(request.filter, schema) if request.HasField("filter") else None
             texts = [_retrieve_text(index, query) for index, query in enumerate(request.queries)]
             response = pb.RetrieveResponse(generation=collection.generation.name)
+            size = 0
             async with asyncio.timeout(deadline.timeout_s):
                 for query, text in zip(request.queries, texts, strict=True):
                     async with self._retrieving:  # one at a time: a search waits for one query at most
                         found = await searcher.retrieve(text, arms, filter)
                     result = await asyncio.to_thread(_retrieve_result, collection, query.id, found)
+                    size += result.ByteSize()
+                    if size > MAX_MESSAGE_BYTES - _ENVELOPE_BYTES:
+                        raise LimitExceededError("the answer is too large: ask fewer queries or less depth")
                     response.results.append(result)
         return response
 
@@ -116,7 +133,7 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         if not request.page_token:
             return None
         token = PageToken.decode(request.page_token)
-        if token.fingerprint != fingerprint(request):
+        if token.fingerprint != fingerprint(request, token.key, token.offset):
             raise InvalidArgumentError("page_token", "belongs to a search with other arguments")
         return token
 
@@ -140,9 +157,8 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         ranking = kept.ranking
         if ranking.generation != collection.generation.name:
             raise PageExpiredError
-        page, end = await asyncio.to_thread(_cut, collection, kept, token.offset, size)
         names = parse_return_fields(request.return_fields, collection.collection.settings.schema)
-        schema = collection.collection.settings.schema
+        page, end = await asyncio.to_thread(_cut, collection, kept, token.offset, size, names)
         response = pb.SearchResponse(
             search_id=token.key,
             total=_total_message(ranking),
@@ -153,22 +169,22 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
             ranking_configuration=ranking.configuration,
         )
         texts = await self._passages(collection, page) if request.explain else {}
-        for place, ranked, document in page:
-            hit = response.hits.add(rank=place + 1, score=ranked.score)
-            hit.document.CopyFrom(document_message(document, schema, names))
+        for shown in page:
+            hit = response.hits.add(document=shown.message, rank=shown.place + 1, score=shown.ranked.score)
             if request.explain:
-                hit.explanation.CopyFrom(_explanation(ranked, texts.get(ranked.docno, "")))
+                passage = texts.get(shown.ranked.docno, "")
+                hit.explanation.CopyFrom(_explanation(shown.ranked, passage))
         if end < len(ranking.documents):
             if token.offset == 0:
                 self._pages.keep(token.key, len(ranking.documents), kept)
-            response.next_page_token = PageToken(token.key, end, fingerprint(request)).encode()
+            response.next_page_token = PageToken(
+                token.key, end, fingerprint(request, token.key, end)
+            ).encode()
         return response
 
-    async def _passages(
-        self, collection: OpenCollection, page: "list[tuple[int, RankedDocument, Document]]"
-    ) -> Mapping[Docno, str]:
+    async def _passages(self, collection: OpenCollection, page: Sequence["Shown"]) -> Mapping[Docno, str]:
         vectors = collection.generation.vectors
-        wanted = [(ranked, document) for _, ranked, document in page if ranked.passage is not None]
+        wanted = [(shown.ranked, shown.document) for shown in page if shown.ranked.passage is not None]
         if vectors is None or not wanted:
             return {}
         passages = await vectors.passages([document.fields for _, document in wanted])
@@ -180,23 +196,27 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
 
 
 def _cut(
-    collection: OpenCollection, kept: KeptSearch, offset: int, size: int
-) -> "tuple[list[tuple[int, RankedDocument, Document]], int]":
-    """The next ``size`` ranked documents from ``offset`` that still exist and pass the filter.
+    collection: OpenCollection, kept: KeptSearch, offset: int, size: int, names: frozenset[str] | None
+) -> tuple[list[Shown], int]:
+    """At most ``size`` ranked documents from ``offset`` that still exist and pass the filter.
 
-    Each comes with its place in the list; the second result is the place after the last one.
+    The second result is the place in the list after the last one. Large documents make a smaller page.
     """
-    ranked = kept.ranking.documents
-    page: list[tuple[int, RankedDocument, Document]] = []
-    place = min(offset, len(ranked))
+    ranked, schema = kept.ranking.documents, collection.collection.settings.schema
+    page: list[Shown] = []
+    place, room = min(offset, len(ranked)), MAX_PAGE_BYTES
     while len(page) < size and place < len(ranked):
-        some = ranked[place : place + size - len(page)]
+        some = ranked[place : place + min(size - len(page), _READ_AT_ONCE)]
         current = collection.log.read([r.docno for r in some])
-        for index, r in enumerate(some, start=place):
+        for r in some:
             document = current.get(r.docno)
             if document is not None and (kept.filter is None or matches(kept.filter, document.fields)):
-                page.append((index, r, document))
-        place += len(some)
+                message = document_message(document, schema, names)
+                room -= message.ByteSize()
+                if page and room < 0:
+                    return page, place
+                page.append(Shown(place, r, document, message))
+            place += 1
     return page, place
 
 

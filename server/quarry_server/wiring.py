@@ -1,8 +1,9 @@
 """Chooses the implementations that a server's settings ask for."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from qdrant_client import AsyncQdrantClient
 
@@ -12,17 +13,19 @@ from quarry.documents.passages import PassageCutter
 from quarry.documents.store import DocumentLog
 from quarry.documents.vector_cache import VectorCache
 from quarry.documents.vectors import DocumentVectors, source_of
-from quarry.errors import InvalidArgumentError
+from quarry.errors import InvalidArgumentError, ModelError
 from quarry.generation import DenseParts
 from quarry.models.served import ServedModels
 from quarry.reranking import BestPassages, CrossEncoderReranking
 from quarry.retrieval.base import DenseStore, LexicalIndex
 from quarry.retrieval.bm25 import TantivyIndex
 from quarry.retrieval.edge.client import EdgeDenseStore
-from quarry.retrieval.edge.settings import StoreSettings
+from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
 from quarry.retrieval.qdrant import QdrantDenseStore
 from quarry.schema import Schema
 from quarry.types import Fields
+
+T = TypeVar("T")
 
 
 class SettingsEngines:
@@ -40,7 +43,10 @@ class SettingsEngines:
             client = AsyncQdrantClient(url=qdrant.url, api_key=qdrant.api_key or None, prefer_grpc=True)
             name = f"quarry-{generation}"
             return await QdrantDenseStore.open(client, name, generation, dimension, schema.filterable)
-        return await EdgeDenseStore.open(StoreSettings(folder, generation, dimension, schema.filterable))
+        graph = GraphPolicy(min_pending=qdrant.build_after, indexing_threshold_kb=qdrant.build_threshold_kb)
+        return await EdgeDenseStore.open(
+            StoreSettings(folder, generation, dimension, schema.filterable, graph)
+        )
 
 
 class CollectionModels:
@@ -53,13 +59,14 @@ class CollectionModels:
     async def dense_parts(self, settings: CollectionSettings) -> DenseParts | None:
         if settings.encoder == NO_ENCODER:
             return None
-        served = await self._models.encoder(settings.encoder)
+        served = await _typed(settings.encoder, self._models.encoder(settings.encoder))
         cutter = PassageCutter(served.encoder, settings.passages)
         vectors = DocumentVectors(settings.schema, cutter, served.batcher, self._cache)
-        return DenseParts(served, vectors, served.encoder.info.dimension)
+        info = served.encoder.info
+        return DenseParts(served, vectors, info.dimension, info.max_tokens)
 
     async def check_reranker(self, name: str) -> None:
-        await self._models.load_scorer(name)
+        await _typed(name, self._models.load_scorer(name))
 
     async def check_offered(self, name: str) -> None:
         """Loads a re-ranker that a search asks for by name, if the settings offer it.
@@ -72,7 +79,7 @@ class CollectionModels:
                 f"{name[:80]!r} is neither the collection's re-ranker nor in the server's models.rerankers"
             )
             raise InvalidArgumentError("rerank.model", problem)
-        await self._models.load_scorer(name)
+        await self.check_reranker(name)
 
     def reranking(
         self, settings: CollectionSettings, log: DocumentLog, dense: DenseParts | None
@@ -87,3 +94,13 @@ class CollectionModels:
     async def close(self) -> None:
         await self._models.close()
         await asyncio.to_thread(self._cache.close)
+
+
+async def _typed(name: str, loading: Awaitable[T]) -> T:
+    """What loading a model gives; names are the callers', and some of them offend the file system."""
+    try:
+        return await loading
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"{name[:80]!r} cannot be loaded: {type(error).__name__}", model=name[:80]
+        ) from error

@@ -46,17 +46,16 @@ def edge_settings(folder: Path) -> StoreSettings:
     return StoreSettings(folder, "g1", DIMENSION, FIELDS)
 
 
-async def open_qdrant(collection: str, path: Path) -> DenseStore:
-    client = (
-        AsyncQdrantClient(url=SERVER_URL, prefer_grpc=True)
-        if SERVER_URL
-        else AsyncQdrantClient(path=str(path))
-    )
+async def open_qdrant(collection: str, location: str) -> DenseStore:
+    if SERVER_URL:
+        client = AsyncQdrantClient(url=SERVER_URL, prefer_grpc=True)
+    else:
+        client = AsyncQdrantClient(**{"location" if location == ":memory:" else "path": location})
     return await QdrantDenseStore.open(client, collection, "g1", DIMENSION, FIELDS)
 
 
-def opener(kind: str, folder: Path) -> Opener:
-    """Opens the same store each time; one in memory is a new one."""
+def opener(kind: str, folder: Path, *, lasting: bool = False) -> Opener:
+    """Opens a store, the same each time if it is ``lasting`` and not the one in memory."""
     collection = f"quarry-test-{uuid.uuid4()}"
 
     async def open_memory() -> DenseStore:
@@ -65,7 +64,7 @@ def opener(kind: str, folder: Path) -> Opener:
     return {
         "memory": open_memory,
         "edge": lambda: EdgeDenseStore.open(edge_settings(folder / "edge")),
-        "qdrant": lambda: open_qdrant(collection, folder / "qdrant"),
+        "qdrant": lambda: open_qdrant(collection, str(folder / "qdrant") if lasting else ":memory:"),
     }[kind]
 
 
@@ -208,7 +207,7 @@ async def test_a_document_can_lose_its_passages_and_get_them_back(store: DenseSt
 
 async def test_the_greatest_docno_and_passage_number_are_kept(store: DenseStore) -> None:
     greatest = 2**48 - 1
-    last = 2**16 - 1 if not isinstance(store, QdrantDenseStore) else 999  # the stand-in is slow
+    last = 2**16 - 1 if not isinstance(store, QdrantDenseStore) else 99  # the stand-in is slow
     rows = np.tile(units([0, 1]), (last + 1, 1))
     rows[-1] = EAST
     await store.apply([upsert(greatest, 2**52, rows)], 2**52)
@@ -272,7 +271,7 @@ async def test_the_position_moves_with_flush_and_not_before(store: DenseStore) -
 
 @pytest.mark.parametrize("kind", ["edge", "qdrant"])
 async def test_a_closed_store_opens_with_all_it_had(kind: str, tmp_path: Path) -> None:
-    reopen = opener(kind, tmp_path)
+    reopen = opener(kind, tmp_path, lasting=True)
     store = await reopen()
     await store.apply([upsert(1, 5, units([1.0]), {"kw": "a"}), upsert(2, 6, units([0, 1]))], 6)
     await store.close()

@@ -6,11 +6,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from tests.strategies import FILTER_SCHEMA, VALUES, documents, filters
 
-from quarry.filters import And, Equals, Exists, Filter, In, Not, Or, Prefix, Range, check_filter, matches
+from quarry.filters import And, Equals, Exists, Filter, In, Not, Or, Prefix, Range, matches
 from quarry.retrieval.base import LexicalIndex, LexicalResult
 from quarry.retrieval.bm25 import TantivyIndex
 from quarry.retrieval.memory_lexical import MemoryLexicalIndex
@@ -53,6 +53,14 @@ def shop(index: LexicalIndex) -> LexicalIndex:
     return filled(index, FIELDS)
 
 
+@pytest.fixture(params=ENGINES, scope="module")
+def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LexicalIndex]:
+    """The same as ``shop``, for tests that only read."""
+    opened = opener(request.param, tmp_path_factory.mktemp("shelf"))()
+    yield filled(opened, FIELDS)
+    opened.close()
+
+
 def filled(index: LexicalIndex, fields: list[Fields]) -> LexicalIndex:
     """``index`` with these documents, docno 0, 1, ..., at version docno + 1."""
     index.apply([Change(Docno(n), n + 1, values) for n, values in enumerate(fields)])
@@ -77,8 +85,8 @@ def test_a_new_index_is_empty_and_at_sequence_0(index: LexicalIndex) -> None:
     assert versions(index) == {}
 
 
-def test_a_search_finds_documents_with_any_of_its_words_best_first(shop: LexicalIndex) -> None:
-    result = shop.search("red shoe", 10, None)
+def test_a_search_finds_documents_with_any_of_its_words_best_first(shelf: LexicalIndex) -> None:
+    result = shelf.search("red shoe", 10, None)
     assert result.total == 3
     assert docnos(result)[0] == 0
     assert set(docnos(result)) == {0, 1, 3}
@@ -87,8 +95,8 @@ def test_a_search_finds_documents_with_any_of_its_words_best_first(shop: Lexical
     assert all(candidate.passage == 0 for candidate in result.candidates)
 
 
-def test_case_does_not_matter(shop: LexicalIndex) -> None:
-    assert shop.search("RED Shoe", 10, None) == shop.search("red shoe", 10, None)
+def test_case_does_not_matter(shelf: LexicalIndex) -> None:
+    assert shelf.search("RED Shoe", 10, None) == shelf.search("red shoe", 10, None)
 
 
 def test_a_boosted_field_weighs_more(index: LexicalIndex) -> None:
@@ -96,9 +104,8 @@ def test_a_boosted_field_weighs_more(index: LexicalIndex) -> None:
     assert docnos(index.search("shoe", 10, None)) == [1, 0]
 
 
-def test_a_word_that_is_repeated_weighs_as_often(shop: LexicalIndex) -> None:
-    once, twice = shop.scores("red", [Docno(0)]), shop.scores("red Red", [Docno(0)])
-    assert twice[Docno(0)] == pytest.approx(2 * once[Docno(0)], rel=1e-6)
+def test_a_word_counts_once_however_often_the_query_has_it(shelf: LexicalIndex) -> None:
+    assert shelf.scores("red Red red", [Docno(0)]) == shelf.scores("red", [Docno(0)])
 
 
 def test_all_values_of_a_text_field_are_searched(index: LexicalIndex) -> None:
@@ -106,54 +113,65 @@ def test_all_values_of_a_text_field_are_searched(index: LexicalIndex) -> None:
     assert docnos(index.search("second", 10, None)) == [0]
 
 
-def test_the_total_counts_matches_that_pass_the_filter_whatever_the_depth(shop: LexicalIndex) -> None:
+def test_the_total_counts_matches_that_pass_the_filter_whatever_the_depth(shelf: LexicalIndex) -> None:
     for depth in (0, 1, 10):
-        result = shop.search("red", depth, Exists("count"))
+        result = shelf.search("red", depth, Exists("count"))
         assert result.total == 2
         assert len(result.candidates) == min(depth, 2)
 
 
-def test_a_filter_does_not_change_scores(shop: LexicalIndex) -> None:
-    free = {c.docno: c.score for c in shop.search("red shoe", 10, None).candidates}
+def test_a_filter_does_not_change_scores(shelf: LexicalIndex) -> None:
+    free = {c.docno: c.score for c in shelf.search("red shoe", 10, None).candidates}
     for filter in (Exists("tag"), Equals("tag", "sport"), Not(Equals("count", 3)), Or(())):
-        for candidate in shop.search("red shoe", 10, filter).candidates:
+        for candidate in shelf.search("red shoe", 10, filter).candidates:
             assert candidate.score == pytest.approx(free[candidate.docno], rel=1e-6)
 
 
-def test_scores_of_given_documents_are_those_of_a_search(shop: LexicalIndex) -> None:
-    found = shop.search("red wool", 10, None).candidates
+def test_no_score_exceeds_the_ceiling_of_its_query(shop: LexicalIndex) -> None:
+    shop.apply([Change(Docno(9), 9, {"title": "red " * 5_000, "text": "red " * 5_000})])
+    shop.commit(9)
+    for text in ("red", "red red shoe", "wool hat unheard-of"):
+        result = shop.search(text, 10, None)
+        assert 0 < result.candidates[0].score <= result.ceiling
+        assert shop.search(text, 10, Exists("tag")).ceiling == result.ceiling
+    assert shop.search("red", 10, None).ceiling < 1.05 * shop.scores("red", [Docno(9)])[Docno(9)]
+    assert shop.search("unheard-of", 10, None).ceiling == 0
+
+
+def test_scores_of_given_documents_are_those_of_a_search(shelf: LexicalIndex) -> None:
+    found = shelf.search("red wool", 10, None).candidates
     asked = [Docno(n) for n in range(6)]
-    assert shop.scores("red wool", asked) == pytest.approx({c.docno: c.score for c in found}, rel=1e-6)
-    assert shop.scores("red", [Docno(2), Docno(99)]) == {}
-    assert shop.scores("red", []) == {}
-    assert shop.scores("!?", asked) == {}
+    assert shelf.scores("red wool", asked) == pytest.approx({c.docno: c.score for c in found}, rel=1e-6)
+    assert shelf.scores("red", [Docno(2), Docno(99)]) == {}
+    assert shelf.scores("red", []) == {}
+    assert shelf.scores("!?", asked) == {}
 
 
-@pytest.mark.parametrize("text", ["", " ", "...", "* - ?", '"', "\x00", "🙂 👩‍👩‍👧", "((("])
-def test_a_text_without_words_matches_nothing(shop: LexicalIndex, text: str) -> None:
-    assert shop.search(text, 10, None) == LexicalResult([], 0)
+def test_a_text_without_words_matches_nothing(shelf: LexicalIndex) -> None:
+    for text in ("", " ", "...", "* - ?", '"', "\x00", "🙂 👩‍👩‍👧", "((("):
+        assert shelf.search(text, 10, None) == LexicalResult([], 0), text
 
 
-@pytest.mark.parametrize(
-    "text",
-    ['"red', "red*", "red AND", "NOT red", "title:red", "error: cannot open red", "red)", "[red TO", "red^9",
-     "+red -shoe~2", "\x00red\x00", "🙂red🙂", "red\\", "red" + " " * 100_000, "/red/", "_docno:0 red"],
-)  # fmt: skip
-def test_no_character_of_a_query_is_syntax(shop: LexicalIndex, text: str) -> None:
-    assert {0, 1, 3} <= set(docnos(shop.search(text, 10, None)))
+def test_no_character_of_a_query_is_syntax(shelf: LexicalIndex) -> None:
+    for text in (
+        '"red', "red*", "red AND", "NOT red", "title:red", "error: cannot open red", "red)", "[red TO",
+        "red^9", "+red -shoe~2", "\x00red\x00", "🙂red🙂", "red\\", "red" + " " * 100_000, "/red/",
+        "_docno:0 red",
+    ):  # fmt: skip
+        assert {0, 1, 3} <= set(docnos(shelf.search(text, 10, None))), text
 
 
-def test_a_query_of_100_000_characters_is_answered(shop: LexicalIndex) -> None:
+def test_a_query_of_100_000_characters_is_answered(shelf: LexicalIndex) -> None:
     text = "red " + " ".join(f"w{n}" for n in range(16_000))
     assert len(text) > 100_000
-    assert set(docnos(shop.search(text, 10, None))) == {0, 1, 3}
-    assert shop.search("x" * 100_000, 10, None).total == 0
+    assert set(docnos(shelf.search(text, 10, None))) == {0, 1, 3}
+    assert shelf.search("x" * 100_000, 10, None).total == 0
 
 
 @given(text=st.text(max_size=50))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
-def test_any_text_can_be_searched_for(shop: LexicalIndex, text: str) -> None:
-    result = shop.search(text, 10, None)
+@settings(max_examples=100, deadline=None)
+def test_any_text_can_be_searched_for(shelf: LexicalIndex, text: str) -> None:
+    result = shelf.search(text, 10, None)
     assert result.total == len(result.candidates) <= len(FIELDS)
 
 
@@ -252,7 +270,7 @@ def test_after_reopening_only_what_was_committed_is_there(reopen: Reopen) -> Non
     again.close()
 
 
-def test_the_position_is_no_document(shop: LexicalIndex) -> None:
+def test_the_position_is_no_document(shelf: LexicalIndex) -> None:
     everything: list[Filter | None] = [
         None,
         And(()),
@@ -262,11 +280,11 @@ def test_the_position_is_no_document(shop: LexicalIndex) -> None:
     ]
     for filter in everything:
         expected = [n for n, fields in enumerate(FIELDS) if filter is None or matches(filter, fields)]
-        result = shop.browse(10, filter)
+        result = shelf.browse(10, filter)
         assert (docnos(result), result.total) == (expected, len(expected))
     for text in (GENERATION, "4", "1", "marker"):
-        assert shop.search(text, 10, None).total == 0
-    assert versions(shop).keys() == {0, 1, 2, 3}
+        assert shelf.search(text, 10, None).total == 0
+    assert versions(shelf).keys() == {0, 1, 2, 3}
 
 
 def test_unknown_fields_are_kept_out(index: LexicalIndex) -> None:
@@ -319,15 +337,15 @@ def test_each_condition_on_each_edge_value_means_what_matches_says(
 
 @pytest.mark.parametrize("engine", ENGINES)
 @given(
-    contents=st.lists(documents(FILTER_SCHEMA), max_size=12),
-    drawn=st.lists(filters(FILTER_SCHEMA), min_size=10, max_size=10),
+    contents=st.lists(documents(FILTER_SCHEMA), max_size=20),
+    drawn=st.lists(filters(FILTER_SCHEMA), min_size=20, max_size=20),
 )
-@settings(max_examples=30, deadline=None, phases=set(Phase) - {Phase.explain})
+@settings(max_examples=12, deadline=None, phases=set(Phase) - {Phase.explain})
 def test_filters_mean_what_matches_says(engine: str, contents: list[Fields], drawn: list[Filter]) -> None:
     with TemporaryDirectory() as folder:
         index = filled(opener(engine, Path(folder))(), contents)
         found = set(docnos(index.search("red shoe", 99, None)))
-        for filter in (check_filter(one, FILTER_SCHEMA) for one in drawn):
+        for filter in drawn:
             expected = [n for n, fields in enumerate(contents) if matches(filter, fields)]
             result = index.browse(99, filter)
             assert (docnos(result), result.total) == (expected, len(expected)), filter

@@ -29,7 +29,9 @@ class FollowedIndex(Protocol):
         """What is durable."""
         ...
 
-    async def apply(self, changes: Sequence[Change]) -> None: ...
+    async def apply(self, changes: Sequence[Change], sequence: int) -> None:
+        """Applies changes, after which the index has all of the log up to ``sequence``."""
+        ...
 
     async def settle(self, sequence: int) -> None:
         """Makes all that was applied, up to ``sequence``, visible and durable."""
@@ -95,8 +97,18 @@ class Follower:
         self._wanted = 0
         self._moving = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._log_at_start: int | None = None
+        self._must_replay = False
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        """Compares the index with the log, before anyone can add to that, and begins to follow it."""
+        self._log_at_start = await asyncio.to_thread(self._last_sequence)
+        try:
+            await self._start_position()
+        except DataLossError as error:
+            await self._halt(error)
+        except QuarryError as error:
+            self.error = str(error)  # asked again while following
         self._task = asyncio.create_task(self._run(), name=f"follow-{self.index.arm}")
 
     async def stop(self) -> None:
@@ -114,6 +126,17 @@ class Follower:
     def paused(self) -> asyncio.Lock:
         """A lock that keeps the index as it is while it is held."""
         return self._moving
+
+    async def correct(self, changes: Sequence[Change]) -> None:
+        """Applies and settles changes out of order, while ``paused`` is held.
+
+        If that fails the index may have dropped more than these, so it is followed from its position again.
+        """
+        self._must_replay = True
+        self._written.set()
+        await self.index.apply(changes, self.visible)
+        await self.index.settle(self.visible)
+        self._must_replay = False
 
     async def wait_visible(self, sequence: int, timeout_s: float | None) -> bool:
         """Whether searches find everything up to ``sequence``, at the latest after ``timeout_s``."""
@@ -160,11 +183,14 @@ class Follower:
         while True:
             self._written.clear()
             async with self._moving:
+                if self._must_replay:
+                    self._must_replay = False
+                    return
                 changes = await asyncio.to_thread(
                     self._read_changes, read, self._policy.batch_rows, self._policy.batch_bytes
                 )
                 if changes:
-                    await self.index.apply(changes)
+                    await self.index.apply(changes, changes[-1].version)
                     read, pending = changes[-1].version, pending + len(changes)
                     if self.index.visible_at_once:
                         await self._advance(visible=read)
@@ -191,7 +217,9 @@ class Follower:
 
     async def _start_position(self) -> int:
         position = await self.index.position()
-        last = await asyncio.to_thread(self._last_sequence)
+        last = self._log_at_start  # what was written since may hide that some before it is lost
+        if last is None:
+            last = await asyncio.to_thread(self._last_sequence)
         if position.sequence and position.generation != self._generation:
             raise DataLossError(f"the {self.index.arm} index belongs to another generation")
         if position.sequence > last:
@@ -199,6 +227,7 @@ class Follower:
                 f"the {self.index.arm} index has applied {position.sequence} writes and the log has {last}: "
                 "part of the log is lost"
             )
+        self._log_at_start = None
         await self._advance(visible=position.sequence, durable=position.sequence)
         return position.sequence
 

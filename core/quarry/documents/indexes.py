@@ -1,12 +1,18 @@
 """The two arms' indexes as their followers see them: documents in, postings and vectors out."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 from quarry.documents.vectors import DocumentVectors
+from quarry.errors import RetrieverUnavailableError
+from quarry.faults import reach
 from quarry.retrieval.base import DenseStore, LexicalIndex, VectorChange
 from quarry.schema import Schema
 from quarry.types import Change, Fields, Position
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class FollowedLexical:
@@ -21,11 +27,13 @@ class FollowedLexical:
     async def position(self) -> Position:
         return self._index.position
 
-    async def apply(self, changes: Sequence[Change]) -> None:
-        await asyncio.to_thread(self._index.apply, changes)
+    async def apply(self, changes: Sequence[Change], sequence: int) -> None:
+        await _to_its_end(self._index.apply, changes)
+        reach("bm25-applied")
 
     async def settle(self, sequence: int) -> None:
-        await asyncio.to_thread(self._index.commit, sequence)
+        await _to_its_end(self._index.commit, sequence)
+        reach("bm25-committed")
 
 
 class FollowedDense:
@@ -41,7 +49,7 @@ class FollowedDense:
     async def position(self) -> Position:
         return await self._store.position()
 
-    async def apply(self, changes: Sequence[Change]) -> None:
+    async def apply(self, changes: Sequence[Change], sequence: int) -> None:
         written = [change.fields for change in changes if change.fields is not None]
         vectors = iter(await self._vectors.of(written))
         await self._store.apply(
@@ -51,11 +59,23 @@ class FollowedDense:
                 else VectorChange(c.docno, c.version, next(vectors), self._payload(c.fields))
                 for c in changes
             ],
-            changes[-1].version,
+            sequence,
         )
 
     async def settle(self, sequence: int) -> None:
-        await self._store.flush()
+        flushed = await self._store.flush()
+        if flushed.sequence < sequence:  # the store was started again, and does not know what it was told
+            raise RetrieverUnavailableError(self.arm, f"it holds writes up to {flushed.sequence} only")
 
     def _payload(self, fields: Fields) -> Fields:
         return {name: value for name, value in fields.items() if name in self._filterable}
+
+
+async def _to_its_end(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """``call`` in a thread; whoever is cancelled waits too, so that nobody closes what it still uses."""
+    running = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

@@ -183,10 +183,15 @@ def _word_start(tokens: Sequence[Span], position: int, earliest: int) -> int:
 
 
 def _sentence_borders(text: str, language: str) -> list[int]:
+    """Where sentences start."""
     borders: list[int] = []
     start = 0
-    for block in _blocks(text, BLOCK_CHARACTERS):
-        for sentence in sentencex.segment(language, without_surrogates(block)):
+    while start < len(text):
+        block = text[start : start + BLOCK_CHARACTERS]
+        sentences = list(sentencex.segment(language, without_surrogates(block)))
+        if start + len(block) < len(text) and len(sentences) > 1:
+            sentences.pop()  # it may go on: the next block begins with it
+        for sentence in sentences:
             borders.append(start)
             start += len(sentence)
     return borders

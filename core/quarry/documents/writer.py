@@ -3,13 +3,14 @@
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from quarry.errors import DiskFullError, QuarryError, UnavailableError
+from quarry.faults import reach
 
 T = TypeVar("T")
 Write = Callable[[sa.Connection], T]
@@ -32,6 +33,7 @@ class GroupCommitWriter:
         self._engine = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
         self._queue: queue.Queue[tuple[Write[Any], Future[Any]] | None] = queue.Queue()
         self._closed = False
+        self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -41,16 +43,18 @@ class GroupCommitWriter:
         Raises (through the future) what ``write`` raises, DiskFullError, or UnavailableError.
         """
         future: Future[T] = Future()
-        if self._closed:
-            future.set_exception(UnavailableError("the server is shutting down"))
-        else:
-            self._queue.put((write, future))
+        with self._closing:  # what is queued behind the end would wait for ever
+            if not self._closed:
+                self._queue.put((write, future))
+                return future
+        future.set_exception(UnavailableError("the server is shutting down"))
         return future
 
     def close(self) -> None:
         """Finishes what is queued, then ends the thread."""
-        self._closed = True
-        self._queue.put(None)
+        with self._closing:
+            self._closed = True
+            self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
@@ -80,6 +84,8 @@ class GroupCommitWriter:
                         raise
                     except Exception as error:  # noqa: BLE001  the caller's error, handed to the caller
                         failed.append((future, error))
+                reach("log-written")
+            reach("log-committed")
         except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
             failed = [(future, typed(error)) for _, future in group]
             done = []
@@ -91,6 +97,13 @@ class GroupCommitWriter:
 
 def typed(error: Exception) -> QuarryError:
     """A failure of the database as what a caller can act on."""
-    if any(sign in str(error) for sign in _SQLITE_FULL):
+    causes = [str(cause) for cause in _causes(error)]  # a full disk can make the rollback fail too
+    if any(sign in cause for cause in causes for sign in _SQLITE_FULL):
         return DiskFullError("the disk that holds the document log is full or failing; nothing was written")
     return UnavailableError(f"the document log cannot be written: {type(error).__name__}")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded, LimitExceededError, UnavailableError
-from quarry.models.packing import batch_size
+from quarry.models.packing import WASTE_SHARE, batch_size
 from quarry.models.running import BatchModel
 from quarry.models.throughput import Throughput
 
@@ -54,8 +54,8 @@ class Row(Generic[Item, Output]):
 class Lane(Generic[Item, Output]):
     """Workers that prepare requests and run batches joined from all of them, oldest request first.
 
-    A batch starts at the oldest request's longest row and takes what is nearest below in length, whoever
-    asked for it. A lone request is run at once: nothing is ever waited for to fill a batch.
+    A batch is the oldest request's longest row and what is nearest to it in length, whoever asked for it.
+    A lone request is run at once: nothing is ever waited for to fill a batch.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Lane(Generic[Item, Output]):
         self._changed = threading.Condition()
         self._new: deque[Request[Item, Output]] = deque()
         self._oldest: deque[Request[Item, Output]] = deque()
-        self._rows: list[tuple[int, int, Row[Item, Output]]] = []  # (length, unique, row), ascending
+        self._rows: list[tuple[int, int, Row[Item, Output]]] = []  # (length, minus age rank, row), ascending
         self._numbered = 0
         self._queued = 0
         self._closed = False
@@ -148,7 +148,7 @@ class Lane(Generic[Item, Output]):
         with self._changed:
             for position, one in enumerate(inputs):
                 self._numbered += 1
-                self._rows.append((len(one), self._numbered, Row(request, position, one)))
+                self._rows.append((len(one), -self._numbered, Row(request, position, one)))
             self._rows.sort(key=lambda row: row[:2])
             request.waiting = len(inputs)
             self._oldest.append(request)
@@ -162,15 +162,25 @@ class Lane(Generic[Item, Output]):
             return []
         oldest = self._oldest[0]
         last = next(i for i in range(len(self._rows) - 1, -1, -1) if self._rows[i][2].request is oldest)
-        budget = self._budget()
-        lengths = [row[0] for row in reversed(self._rows[max(0, last + 1 - budget) : last + 1])]
-        first = last + 1 - batch_size(lengths, 0, budget)
-        taken = [row for _, _, row in self._rows[first : last + 1]]
-        del self._rows[first : last + 1]
+        first, end = self._around(last, self._budget())
+        taken = [row for _, _, row in self._rows[first:end]]
+        del self._rows[first:end]
         for row in taken:
             row.request.waiting -= 1
         self._queued -= len(taken)
         return taken
+
+    def _around(self, last: int, budget: int) -> tuple[int, int]:
+        """The rows that are run with row ``last``: shorter ones first, then longer ones if there is room."""
+        lengths = [row[0] for row in reversed(self._rows[max(0, last + 1 - budget) : last + 1])]
+        size = batch_size(lengths, 0, budget)
+        end, used = last + 1, sum(lengths[:size])
+        for length, _, _ in self._rows[last + 1 :]:
+            padded, used = (size + 1) * length, used + length
+            if padded > budget or padded - used > budget * WASTE_SHARE:
+                break
+            size, end = size + 1, end + 1
+        return end - size, end
 
     def _budget(self) -> int:
         """Tokens of the next batch: what the model likes, or a thread's share of the little there is."""

@@ -68,11 +68,16 @@ def load_model(name: str, kind: ModelKind, data: Path, device: Device = "auto") 
 def _runner(device: Device, folder: Path, settings: ModelSettings, target: Path) -> Runner:
     if device not in ("auto", "cpu", "cuda"):
         raise ModelError(f"the device {device!r} is not auto, cpu or cuda")
-    if device == "cuda" or (device == "auto" and _has_cuda()):
+    if device_in_use(device) == "cuda":
         from quarry.models.torch_runner import TorchRunner
 
         return TorchRunner(folder, settings, "cuda")
     return OnnxRunner(target / MODEL_FILE)
+
+
+def device_in_use(device: Device) -> str:
+    """``cpu`` or ``cuda``: what ``device`` comes to on this machine."""
+    return "cuda" if device == "cuda" or (device == "auto" and _has_cuda()) else "cpu"
 
 
 def _has_cuda() -> bool:

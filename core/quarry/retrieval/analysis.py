@@ -9,18 +9,20 @@ from quarry.schema import LANGUAGES
 MAX_WORD_BYTES = 255
 """Longer words, in UTF-8 and before stemming, are not indexed and match nothing."""
 
+_WITHOUT_STOP_WORDS = frozenset({"ar", "el", "ro", "ta", "tr"})
+"""Languages that Tantivy stems and has no list of stop words for."""
+
 
 def analyser_name(language: str) -> str:
     """What the analyser of ``language`` (a key of ``LANGUAGES``, or ``none``) is called in an index."""
     return f"quarry_{language}"
 
 
-def build_analyser(language: str) -> tantivy.TextAnalyzer:
+def build_analyser(language: str, stop_words: bool = True) -> tantivy.TextAnalyzer:
     """Runs of letters and digits, lowercased, and stemmed unless ``language`` is ``none``.
 
     Only English is folded to ASCII, since its accents are optional (café, naïve); in other languages they
-    part words, and the stemmers read them. No stop words are dropped: BM25 gives them next to no weight, and
-    queries made only of them (``The Who``) keep their answers.
+    part words, and the stemmers read them. Documents keep their stop words: a query may be made of them.
     """
     builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
     builder = builder.filter(tantivy.Filter.remove_long(MAX_WORD_BYTES + 1))
@@ -28,8 +30,21 @@ def build_analyser(language: str) -> tantivy.TextAnalyzer:
     if language == "en":
         builder = builder.filter(tantivy.Filter.ascii_fold())
     if language != "none":
+        if not stop_words and language not in _WITHOUT_STOP_WORDS:
+            builder = builder.filter(tantivy.Filter.stopword(LANGUAGES[language]))
         builder = builder.filter(tantivy.Filter.stemmer(LANGUAGES[language]))
     return builder.build()
+
+
+class QueryAnalyser:
+    """The words of a query: stop words are left out, unless it has no others (``The Who``)."""
+
+    def __init__(self, language: str) -> None:
+        self._all = build_analyser(language)
+        self._telling = build_analyser(language, stop_words=False)
+
+    def words(self, text: str) -> list[str]:
+        return self._telling.analyze(text) or self._all.analyze(text)
 
 
 def composed(text: str) -> str:

@@ -1,11 +1,12 @@
 """The lexical arm: BM25 in an embedded Tantivy index."""
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import tantivy
-from tantivy import Occur, Order, Query
+from tantivy import Order, Query
 
 from quarry.errors import DataLossError, RetrieverUnavailableError
 from quarry.filters import Filter
@@ -22,14 +23,18 @@ from quarry.retrieval.tantivy_documents import (
     read_position,
 )
 from quarry.retrieval.tantivy_errors import ARM, engine_errors, opening_errors
-from quarry.retrieval.tantivy_filters import FilterTranslator
+from quarry.retrieval.tantivy_filters import FilterTranslator, any_term, narrowed
 from quarry.retrieval.tantivy_query import TextQueryBuilder, score_ceiling
+from quarry.retrieval.text_fields import text_fields
 from quarry.schema import Schema
 from quarry.types import Candidate, Change, Docno, Position
 
 HEAP_BYTES = 64_000_000
 MIN_HEAP_BYTES_PER_THREAD = 15_000_000
 VERSIONS_AT_ONCE = 20_000
+TIED_AT_ONCE = 256
+
+_Hit = tuple[float, tantivy.DocAddress]
 
 
 class TantivyIndex:
@@ -116,13 +121,15 @@ class TantivyIndex:
             words = self._queries.words(text)
             if not words:
                 return LexicalResult([], 0)
-            query = self._filters.narrowed(self._queries.query(words), filter)
+            query = self._queries.query(words)
+            if filter is not None:
+                query = narrowed(query, self._filters.condition(filter))
             candidates, total = _best(searcher, query, depth)
             return LexicalResult(candidates, total, score_ceiling(searcher, words))
 
     def browse(self, depth: int, filter: Filter | None) -> LexicalResult:
         with self._reading() as searcher:
-            query = self._filters.query(filter)
+            query = self._filters.documents(filter)
             found = searcher.search(query, max(depth, 1), order_by_field=DOCNO, order=Order.Asc)
             candidates = [Candidate(Docno(docno), 0.0) for docno, _ in found.hits[:depth]]
             return LexicalResult(candidates, _count(found))
@@ -132,13 +139,9 @@ class TantivyIndex:
             words = self._queries.words(text)
             if not words or not docnos:
                 return {}
-            among = Query.term_set_query(self._engine_schema, DOCNO, list(docnos))
-            narrowed = [
-                (Occur.Must, self._queries.query(words)),
-                (Occur.Must, Query.const_score_query(among, 0.0)),
-            ]
-            found = searcher.search(Query.boolean_query(narrowed), len(docnos), count=False)
-            return {c.docno: c.score for c in _candidates(searcher, found)}
+            given = any_term(self._engine_schema, DOCNO, docnos)
+            query = narrowed(self._queries.query(words), given)
+            return dict(_docnos(searcher, searcher.search(query, len(docnos), count=False).hits))
 
     def versions(self) -> Iterator[tuple[Docno, int]]:
         with self._reading() as searcher:
@@ -189,7 +192,7 @@ class TantivyIndex:
 def _open_index(folder: Path, schema: Schema) -> tantivy.Index:
     folder.mkdir(parents=True, exist_ok=True)
     index = tantivy.Index(index_schema(schema), path=str(folder))
-    for language in {field.language for field in schema.searchable}:
+    for language in {field.language for field in text_fields(schema)}:
         index.register_tokenizer(analyser_name(language), build_analyser(language))
     index.config_reader("manual")
     return index
@@ -201,20 +204,26 @@ def _last_docno(searcher: tantivy.Searcher) -> int:
 
 
 def _best(searcher: tantivy.Searcher, query: Query, depth: int) -> tuple[list[Candidate], int]:
-    """The best by score, then docno: the engine breaks ties its own way, so all that tie at the cut count."""
-    limit = max(depth, 1) + 1
+    """The best by score, then docno, and how many match.
+
+    The engine breaks ties its own way, so all that tie with the last one are read before the cut.
+    """
+    limit = max(depth, 1) + TIED_AT_ONCE
     found = searcher.search(query, limit)
-    while _count(found) > limit and depth > 0 and found.hits[-1][0] == found.hits[depth - 1][0]:
-        limit *= 10
-        found = searcher.search(query, limit)
-    candidates = _candidates(searcher, found)
-    candidates.sort(key=lambda candidate: (-candidate.score, candidate.docno))
-    return candidates[:depth], _count(found)
+    hits, total = found.hits, _count(found)
+    while depth > 0 and total > limit and hits[-1][0] == hits[depth - 1][0]:
+        limit *= 4
+        hits = searcher.search(query, limit, count=False).hits
+    if 0 < depth < len(hits):
+        worst = hits[depth - 1][0]
+        hits = hits[: bisect_right(hits, -worst, key=lambda hit: -hit[0])]
+    best = sorted((-score, docno) for docno, score in _docnos(searcher, hits))[:depth]
+    return [Candidate(docno, -negative) for negative, docno in best], total
 
 
-def _candidates(searcher: tantivy.Searcher, found: tantivy.SearchResult) -> list[Candidate]:
-    docnos = searcher.fast_field_values(DOCNO, [address for _, address in found.hits])
-    return [Candidate(Docno(int(n or 0)), score) for n, (score, _) in zip(docnos, found.hits, strict=True)]
+def _docnos(searcher: tantivy.Searcher, hits: Sequence[_Hit]) -> Iterator[tuple[Docno, float]]:
+    docnos = searcher.fast_field_values(DOCNO, [address for _, address in hits])
+    return ((Docno(int(docno or 0)), score) for docno, (score, _) in zip(docnos, hits, strict=True))
 
 
 def _count(found: tantivy.SearchResult) -> int:

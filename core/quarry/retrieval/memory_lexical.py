@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from quarry.filters import Filter, matches
 from quarry.retrieval.base import LexicalResult
+from quarry.retrieval.text_fields import text_fields
 from quarry.schema import Schema, as_list
 from quarry.types import Candidate, Change, Docno, Fields, Position
 
@@ -14,14 +15,14 @@ K1, B = 1.2, 0.75
 
 
 class MemoryLexicalIndex:
-    """BM25 over lowercased words, without stemming, summed over fields; nothing outlives the object.
+    """BM25 over lowercased words, without stemming, summed over text fields; nothing outlives the object.
 
     Source: Robertson and Zaragoza, The Probabilistic Relevance Framework, 2009, with Lucene's idf, which is
     never negative.
     """
 
     def __init__(self, generation: str, schema: Schema) -> None:
-        self._schema = schema
+        self._fields = text_fields(schema)
         self._position = Position(generation, 0)
         self._documents: dict[Docno, Change] = {}
         self._pending: dict[Docno, Change] = {}
@@ -38,8 +39,8 @@ class MemoryLexicalIndex:
         merged = self._documents | self._pending
         self._documents = {n: c for n, c in merged.items() if c.fields is not None}
         self._words = {
-            field.name: {n: _words(c.fields, field.name) for n, c in self._documents.items()}
-            for field in self._schema.searchable
+            field.name: {n: _words(c.fields, field.sources) for n, c in self._documents.items()}
+            for field in self._fields
         }
         self._pending = {}
         self._position = Position(self._position.generation, sequence)
@@ -48,22 +49,20 @@ class MemoryLexicalIndex:
         scores = self.scores(text, self._passing(filter))
         best = sorted(scores, key=lambda docno: (-scores[docno], docno))[:depth]
         candidates = [Candidate(docno, scores[docno]) for docno in best]
-        return LexicalResult(candidates, len(scores), self._ceiling(Counter(_split(text))))
+        return LexicalResult(candidates, len(scores), self._ceiling(set(_split(text))))
 
     def browse(self, depth: int, filter: Filter | None) -> LexicalResult:
         passing = sorted(self._passing(filter))
         return LexicalResult([Candidate(docno, 0.0) for docno in passing[:depth]], len(passing))
 
     def scores(self, text: str, docnos: Collection[Docno]) -> dict[Docno, float]:
-        asked = Counter(_split(text))
-        found = {
-            n for n in docnos for words in self._words.values() if asked.keys() & words.get(n, {}).keys()
-        }
+        asked = set(_split(text))
+        found = {n for n in docnos for words in self._words.values() if asked & words.get(n, {}).keys()}
         return {
             docno: math.fsum(
-                field.boost * count * self._bm25(self._words[field.name], word, docno)
-                for field in self._schema.searchable
-                for word, count in asked.items()
+                field.weight * self._bm25(self._words[field.name], word, docno)
+                for field in self._fields
+                for word in asked
             )
             for docno in found
         }
@@ -77,11 +76,11 @@ class MemoryLexicalIndex:
     def _passing(self, filter: Filter | None) -> list[Docno]:
         return [n for n, c in self._documents.items() if filter is None or matches(filter, c.fields or {})]
 
-    def _ceiling(self, asked: Counter[str]) -> float:
+    def _ceiling(self, asked: set[str]) -> float:
         return math.fsum(
-            field.boost * count * _idf(self._words[field.name], word) * (K1 + 1)
-            for field in self._schema.searchable
-            for word, count in asked.items()
+            field.weight * _idf(self._words[field.name], word) * (K1 + 1)
+            for field in self._fields
+            for word in asked
             if any(word in words for words in self._words.get(field.name, {}).values())
         )
 
@@ -101,8 +100,9 @@ def _idf(field: dict[Docno, Counter[str]], word: str) -> float:
     return math.log1p((len(field) - having + 0.5) / (having + 0.5))
 
 
-def _words(fields: Fields | None, name: str) -> Counter[str]:
-    return Counter(word for value in as_list((fields or {}).get(name)) for word in _split(value))
+def _words(fields: Fields | None, names: Sequence[str]) -> Counter[str]:
+    values = (value for name in names for value in as_list((fields or {}).get(name)))
+    return Counter(word for value in values for word in _split(value))
 
 
 def _split(text: str) -> list[str]:

@@ -7,6 +7,7 @@ import tantivy
 
 from quarry.errors import DataLossError, InvalidArgumentError
 from quarry.retrieval.analysis import analyser_name, composed
+from quarry.retrieval.text_fields import text_fields
 from quarry.schema import Field, FieldType, Schema, as_list
 from quarry.types import Change, Position
 
@@ -30,15 +31,15 @@ def index_schema(schema: Schema) -> tantivy.Schema:
     builder.add_integer_field(VERSION, fast=True)
     builder.add_text_field(GENERATION, stored=True, tokenizer_name="raw", index_option="basic")
     builder.add_integer_field(SEQUENCE, stored=True)
-    for field in (*schema.searchable, *schema.filterable):
+    for text in text_fields(schema):
+        builder.add_text_field(text.name, tokenizer_name=analyser_name(text.language))
+    for field in schema.filterable:
         _add_field(builder, field)
     return builder.build()
 
 
 def _add_field(builder: tantivy.SchemaBuilder, field: Field) -> None:
     match field.type:
-        case FieldType.TEXT:
-            builder.add_text_field(field.name, tokenizer_name=analyser_name(field.language))
         case FieldType.KEYWORD:
             builder.add_text_field(field.name, fast=True, tokenizer_name="raw", index_option="basic")
         case FieldType.INTEGER | FieldType.TIMESTAMP:
@@ -63,9 +64,9 @@ class DocumentMaker:
 
     def __init__(self, schema: Schema, engine_schema: tantivy.Schema) -> None:
         self._engine_schema = engine_schema
-        self._encode: list[tuple[str, Callable[[str], str] | None]] = [
-            *((field.name, composed) for field in schema.searchable),
-            *((f.name, keyword_term if f.type is FieldType.KEYWORD else None) for f in schema.filterable),
+        self._texts = text_fields(schema)
+        self._filterable: list[tuple[str, Callable[[str], str] | None]] = [
+            (f.name, keyword_term if f.type is FieldType.KEYWORD else None) for f in schema.filterable
         ]
 
     def document(self, change: Change) -> tantivy.Document:
@@ -77,7 +78,9 @@ class DocumentMaker:
         values: dict[str, Any] = {KIND: DOCUMENT, DOCNO: change.docno, VERSION: change.version}
         fields = change.fields or {}
         try:
-            for name, encode in self._encode:
+            for text in self._texts:
+                values[text.name] = [composed(v) for name in text.sources for v in as_list(fields.get(name))]
+            for name, encode in self._filterable:
                 if name in fields:
                     given = fields[name]
                     values[name] = given if encode is None else _encoded(encode, as_list(given))

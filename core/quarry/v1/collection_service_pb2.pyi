@@ -192,7 +192,9 @@ class Field(_message.Message):
     """1 to 64 characters: a letter, then letters, digits and `_`."""
     type: Global___FieldType.ValueType
     boost: _builtins.float
-    """TEXT: weight of a match in this field in BM25, over 0, at most 100. Default 1."""
+    """TEXT: what a match in this field counts in BM25, beside the 1 that it counts anywhere in the
+    document, 0 to 100. Default 0.3 for the title, 0 for others.
+    """
     language: _builtins.str
     """TEXT: language of the analyser: `en` (default), `de`, `fr`, ..., or `none` for no stemming."""
     searchable: _builtins.bool

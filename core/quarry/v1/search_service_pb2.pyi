@@ -180,8 +180,8 @@ class Arm(_message.Message):
     depth: _builtins.int
     """Candidates to take, 1 to 1,000; 0 means 100. Independent of the page size."""
     weight: _builtins.float
-    """Share of this arm in the fused score, 0 to 1,000; 0 asks for explanation only. Default: 0.1 for bm25
-    and 0.9 for dense in a weighted sum, 1 in RRF.
+    """Share of this arm in the fused score, 0 to 1,000; 0 asks for explanation only. Default: 0.25 for bm25
+    and 0.75 for dense in a weighted sum, 1 in RRF.
     """
     def __init__(
         self,
@@ -250,8 +250,9 @@ Global___ReciprocalRankFusion: _TypeAlias = ReciprocalRankFusion  # noqa: Y015
 
 @_typing.final
 class WeightedSum(_message.Message):
-    """Sum over arms of weight * score, each arm's scores first mapped to [0, 1]: from the lowest score that its
-    formula can give (BM25 0, cosine -1) to the highest that this query got.
+    """Mean over arms, by weight, of scores mapped to [0, 1]: from the lowest that the arm's formula can give
+    (BM25 0, cosine -1) to the highest that it can give for this query (BM25's own ceiling, cosine 1). What one
+    arm did not return is scored there too, so a hit's score does not depend on what else was found.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

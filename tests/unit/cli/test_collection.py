@@ -107,3 +107,12 @@ def test_a_server_that_is_not_there_is_one_line_with_what_to_type(cli):
     assert ended.err.startswith("quarry: UNAVAILABLE: ")
     assert "`quarry serve --data DIR`" in ended.err
     assert ended.err.count("\n") == 1
+
+
+def test_an_interrupt_ends_with_130_and_no_traceback(cli, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("quarry_cli.collection.connect", interrupted)
+    ended = cli("collection", "list")
+    assert (ended.status, ended.out, ended.err) == (130, "", "quarry: interrupted\n")

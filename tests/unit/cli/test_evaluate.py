@@ -5,7 +5,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quarry.v1 import collection_service_pb2 as pb
@@ -126,6 +126,7 @@ def test_a_judged_query_without_results_counts_zero():
     assert figures({"q1": ["a"]}, qrels).means == {"nDCG@10": 0.5, "RR@3": 0.5, "RR@10": 0.5, "R@100": 0.5}
 
 
+@settings(max_examples=20)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_the_interval_holds_the_mean_and_lies_within_the_values(values):
     low, high = bootstrap_interval(values)

@@ -54,7 +54,7 @@ def test_a_text_that_is_cut_equals_its_beginning_and_is_marked(encoder: Transfor
 def test_spans_are_the_characters_of_tokens_without_special_ones(encoder: TransformerEncoder) -> None:
     text = "the Éa\x00,\ud800 ba"
     (spans,) = encoder.token_spans([text])
-    assert [text[start:end] for start, end in spans] == ["the", "É", "a\x00", ",", "\ud800", "ba"]
+    assert [text[start:end] for start, end in spans] == ["the", "É", "a", ",", "ba"]
 
 
 def test_spans_are_not_cut_at_the_encoders_limit(encoder: TransformerEncoder) -> None:

@@ -65,7 +65,9 @@ def test_the_newer_exporter_takes_over_where_tracing_fails(
 def test_threads_that_want_an_export_at_once_all_get_it(encoder_folder: Path, tmp_path: Path) -> None:
     settings = read_settings(encoder_folder, ModelKind.ENCODER)
     with ThreadPoolExecutor(3) as pool:
-        made = list(pool.map(lambda _: onnx_export.exported(encoder_folder, settings, tmp_path / "x"), range(3)))
+        made = list(
+            pool.map(lambda _: onnx_export.exported(encoder_folder, settings, tmp_path / "x"), range(3))
+        )
     assert made == [tmp_path / "x"] * 3
     assert {path.name for path in tmp_path.iterdir()} == {"x", "x.lock"}
 

@@ -3,6 +3,8 @@
 position.json      generation and sequence, written after a flush
 CURRENT            name of the shard folder in use
 shard-<number>     Qdrant Edge's own files
+damaged-<time>     a shard that could not be opened, for whoever wants to know why
+lock               held by the process that has the store open
 """
 
 import contextlib
@@ -10,10 +12,13 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from quarry.errors import DataLossError
+from filelock import FileLock, Timeout
+
+from quarry.errors import DataLossError, RetrieverUnavailableError
 from quarry.types import Position
 
 logger = logging.getLogger(__name__)
@@ -59,6 +64,23 @@ class StoreFolder:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._generation = generation
+        self._lock = FileLock(path / "lock")
+
+    def lock(self, timeout_s: float) -> None:
+        """Keeps other processes out; a predecessor that died gets this long to end what it was doing.
+
+        Raises:
+            RetrieverUnavailableError: another process has it.
+        """
+        try:
+            self._lock.acquire(timeout=timeout_s)
+        except Timeout:
+            raise RetrieverUnavailableError(
+                "dense", f"cannot open {self.path}: another process has it open"
+            ) from None
+
+    def unlock(self) -> None:
+        self._lock.release()
 
     def read_position(self) -> Position:
         """What is durable.
@@ -68,7 +90,7 @@ class StoreFolder:
         """
         try:
             stored = json.loads((self.path / "position.json").read_text(encoding="utf-8"))
-            position = Position(stored["generation"], stored["sequence"])
+            position = Position(str(stored["generation"]), int(stored["sequence"]))
         except FileNotFoundError:
             return Position(self._generation, 0)
         except (ValueError, KeyError, TypeError) as error:
@@ -86,8 +108,8 @@ class StoreFolder:
         return position
 
     def current_shard(self) -> Path | None:
-        """The shard folder in use, or None where there is none yet or it has been removed."""
-        with contextlib.suppress(FileNotFoundError):
+        """The shard folder in use, or None where there is none yet or nothing tells which."""
+        with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
             shard = self.path / (self.path / "CURRENT").read_text(encoding="utf-8").strip()
             if shard.parent == self.path and shard.name.startswith("shard-") and shard.is_dir():
                 return shard
@@ -96,6 +118,11 @@ class StoreFolder:
     def reset_position(self) -> None:
         """Forgets the position, before an empty shard takes the place of a lost one."""
         (self.path / "position.json").unlink(missing_ok=True)
+        sync_path(self.path)
+
+    def set_aside(self, shard: Path) -> None:
+        """Keeps a damaged shard under another name, so that a new one takes its place."""
+        shard.rename(self.path / f"damaged-{time.time_ns()}")
         sync_path(self.path)
 
     def new_shard(self) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import qdrant_edge as edge
 
+from quarry.faults import reach
 from quarry.retrieval.edge.folder import sync_path, sync_tree
 from quarry.retrieval.edge.lifetime import die_with_parent
 
@@ -21,12 +22,14 @@ def build(source: Path, target: Path) -> None:
     shutil.copytree(source, target)
     sys.stdout.buffer.write(COPIED)
     sys.stdout.buffer.flush()
+    reach("build-copied")
     shard = edge.EdgeShard.load(str(target))
     shard.optimize()
     shard.flush()
     shard.close()
     sync_tree(target)
     sync_path(target.parent)
+    reach("build-built")
 
 
 def main() -> None:

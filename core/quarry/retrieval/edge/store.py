@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarry.errors import RetrieverUnavailableError
+from quarry.faults import reach
 from quarry.filters import Filter
 from quarry.retrieval.edge.folder import StoreFolder, remove_folder
 from quarry.retrieval.edge.rebuild import Rebuild, Stage
@@ -22,7 +23,11 @@ logger = logging.getLogger(__name__)
 
 CATCH_UP_ROWS = 256
 RETRY_BUILD_S = 300.0
-LOCK_POLL_S = 0.1
+SYSTEM_REFUSALS = (
+    *("WouldBlock", "Permission denied", "No space left", "Too many open files", "Read-only file system"),
+    *("Cannot allocate memory", "temporarily unavailable"),
+)
+"""Signs in the engine's messages that a shard may be sound although it does not open."""
 
 
 class ShardStore:
@@ -39,6 +44,7 @@ class ShardStore:
     def __init__(self, settings: StoreSettings) -> None:
         self._settings = settings
         self._folder = StoreFolder(settings.folder, settings.generation)
+        self._folder.lock(settings.lock_wait_s)
         self._applied = self._folder.read_position().sequence
         self._shard = self._open()
         self._folder.remove_leftovers()
@@ -47,8 +53,8 @@ class ShardStore:
 
     def _open(self) -> Shard:
         current = self._folder.current_shard()
-        if current is not None:
-            return self._load_when_free(current)
+        if current is not None and (shard := self._loaded(current)) is not None:
+            return shard
         # the position must go first: a crash in between may not leave it before an empty shard
         self._folder.reset_position()
         self._applied = 0
@@ -57,15 +63,18 @@ class ShardStore:
         self._folder.switch_to(path)
         return shard
 
-    def _load_when_free(self, path: Path) -> Shard:
-        deadline = time.monotonic() + self._settings.lock_wait_s
-        while True:
-            try:
-                return Shard.load(path, self._settings)
-            except Exception as error:  # the engine raises nothing more telling
-                if "WouldBlock" not in str(error) or time.monotonic() > deadline:
-                    raise RetrieverUnavailableError("dense", f"cannot open {path}: {error}") from error
-            time.sleep(LOCK_POLL_S)
+    def _loaded(self, path: Path) -> Shard | None:
+        """The shard; None, and its folder set aside, if it is damaged: the log then fills a new one."""
+        try:
+            return Shard.load(path, self._settings)
+        except BaseException as error:  # the engine raises plain Exceptions, and panics
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            if any(sign in str(error) for sign in SYSTEM_REFUSALS):
+                raise RetrieverUnavailableError("dense", f"cannot open {path}: {error}") from error
+            logger.error("the shard %s is damaged, set aside and made anew: %s", path.name, error)
+            self._folder.set_aside(path)
+            return None
 
     # the calls of the server
 
@@ -73,6 +82,7 @@ class ShardStore:
         if self.rebuild is not None:
             self.rebuild.touch({part.docno for part in parts})
         self._shard.apply(parts)
+        reach("dense-applied")
 
     def applied(self, sequence: int) -> None:
         """Notes that all changes up to ``sequence`` were applied; the next flush makes it the position."""
@@ -80,7 +90,10 @@ class ShardStore:
 
     def flush(self) -> Position:
         self._shard.flush()
-        return self._folder.write_position(self._applied)
+        reach("dense-flushed")
+        position = self._folder.write_position(self._applied)
+        reach("dense-positioned")
+        return position
 
     def position(self) -> Position:
         return self._folder.read_position()
@@ -106,6 +119,7 @@ class ShardStore:
             self.rebuild.abandon()
         self.flush()
         self._shard.close()
+        self._folder.unlock()
 
     # building the graph
 
@@ -146,14 +160,15 @@ class ShardStore:
         if self.rebuild.stage is not Stage.READY:
             return False
         self._switch(self.rebuild.shard, self.rebuild.target)
-        self.rebuild = None
         return True
 
     def _switch(self, shard: Shard, path: Path) -> None:
         shard.flush()
         left = self._folder.current_shard()
+        reach("build-flushed")
         self._folder.switch_to(path)
-        old, self._shard = self._shard, shard
+        reach("build-switched")
+        old, self._shard, self.rebuild = self._shard, shard, None  # from here on nothing can undo it
         old.close()
         if left is not None:
             threading.Thread(target=remove_folder, args=(left,), daemon=True).start()

@@ -1,0 +1,62 @@
+"""One server for all tests of the API, with models of a few thousand weights."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from tests.integration.api.corpus import SCHEMA_MESSAGE, seeded_documents
+from tests.integration.api.served import Api, served, tiny_settings
+
+from quarry.testing import tiny_cross_encoder, tiny_encoder
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
+
+
+@pytest.fixture(scope="session")
+def cross_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_cross_encoder(tmp_path_factory.mktemp("cross-encoder"), seed=2)
+
+
+@pytest.fixture(scope="session")
+def api(
+    tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path, cross_encoder_folder: Path
+) -> Iterator[Api]:
+    constants.HF_HUB_OFFLINE = True  # hostile names of models are looked up nowhere
+    models = {"encoder": str(encoder_folder), "rerankers": (str(cross_encoder_folder),), "device": "cpu"}
+    data = tmp_path_factory.mktemp("server")
+    with served(tiny_settings(data, encoder_folder, models=models)) as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def new_name() -> Callable[[], str]:
+    """Names of collections that no other test uses."""
+    numbers = itertools.count(1)
+    return lambda: f"c{next(numbers)}"
+
+
+@pytest.fixture
+def lexical(api: Api, new_name: Callable[[], str]) -> str:
+    """An empty collection with the default schema and no encoder."""
+    return api.create(new_name(), encoder="none").name
+
+
+@pytest.fixture(scope="session")
+def corpus(api: Api) -> str:
+    """A collection with both arms, full of seeded documents; only read."""
+    api.create("corpus", schema=SCHEMA_MESSAGE)
+    api.upsert("corpus", seeded_documents())
+    return "corpus"
+
+
+@pytest.fixture(scope="session")
+def reranked(api: Api, cross_encoder_folder: Path) -> str:
+    """The same with a re-ranker; only read."""
+    api.create("reranked", schema=SCHEMA_MESSAGE, reranker=str(cross_encoder_folder))
+    api.upsert("reranked", seeded_documents())
+    return "reranked"

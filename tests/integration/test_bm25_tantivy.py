@@ -1,0 +1,321 @@
+"""What only an index on disk can show: crashes, damage, locks, threads, analysis."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+
+import pytest
+import tantivy
+
+from quarry.errors import DataLossError, InvalidArgumentError, RetrieverUnavailableError
+from quarry.filters import Equals
+from quarry.retrieval.analysis import MAX_WORD_BYTES
+from quarry.retrieval.base import LexicalResult
+from quarry.retrieval.bm25 import TantivyIndex
+from quarry.schema import DEFAULT_SCHEMA, LANGUAGES, Field, FieldType, Schema
+from quarry.types import Change, Docno, Fields, Position
+
+GENERATION = "g1"
+PRICED = Schema((Field("text", FieldType.TEXT), Field("price", FieldType.INTEGER)))
+Open = Callable[..., TantivyIndex]
+
+
+@pytest.fixture
+def open_index(tmp_path: Path) -> Iterator[Open]:
+    opened: list[TantivyIndex] = []
+
+    def open_one(schema: Schema = DEFAULT_SCHEMA, generation: str = GENERATION) -> TantivyIndex:
+        opened.append(TantivyIndex(tmp_path / "lexical", generation, schema, heap_bytes=15_000_000))
+        return opened[-1]
+
+    yield open_one
+    for index in opened:
+        index.close()
+
+
+def written(docno: int, text: str, **fields: int) -> Change:
+    values: Fields = {"text": text, **fields}
+    return Change(Docno(docno), docno + 1, values)
+
+
+def filled(index: TantivyIndex, *texts: str) -> TantivyIndex:
+    index.apply([written(n, text) for n, text in enumerate(texts)])
+    index.commit(len(texts))
+    return index
+
+
+def docnos(result: LexicalResult) -> set[int]:
+    return {int(candidate.docno) for candidate in result.candidates}
+
+
+def test_a_writer_that_died_says_so_and_replay_mends_it(open_index: Open) -> None:
+    index = filled(open_index(), "first")
+    index.apply([written(1, "second")])
+    assert index._writer is not None
+    index._writer.add_document(tantivy.Document(_docno="not a number"))  # kills Tantivy's indexing thread
+    with pytest.raises(RetrieverUnavailableError):
+        index.commit(2)
+    assert index.position == Position(GENERATION, 1)
+    assert docnos(index.browse(9, None)) == {0}
+    index.apply([written(1, "second")])
+    index.commit(2)
+    assert docnos(index.browse(9, None)) == {0, 1}
+
+
+def test_a_batch_with_a_bad_value_is_refused_whole_and_harms_nothing(open_index: Open) -> None:
+    index = open_index(PRICED)
+    index.apply([written(0, "good", price=1)])
+    for bad in ({"price": "dear"}, {"price": 2**63}, {"price": 1.5}, {"text": 7}, {"text": "\ud800"}):
+        with pytest.raises(InvalidArgumentError, match="of document 2"):
+            index.apply([written(1, "good"), Change(Docno(2), 3, bad)])  # type: ignore[arg-type]  # on purpose
+    index.commit(1)
+    assert docnos(index.browse(9, None)) == {0}
+    assert docnos(index.browse(9, Equals("price", 1))) == {0}
+
+
+def test_an_index_whose_folder_was_deleted_still_reads_and_can_be_rebuilt(
+    open_index: Open, tmp_path: Path
+) -> None:
+    index = filled(open_index(), "first")
+    shutil.rmtree(tmp_path / "lexical")
+    index.apply([written(1, "second")])
+    with pytest.raises(RetrieverUnavailableError):
+        index.commit(2)
+    assert docnos(index.search("first", 9, None)) == {0}
+    index.close()
+    again = open_index()
+    assert again.position == Position(GENERATION, 0)
+    assert docnos(filled(again, "first", "second").browse(9, None)) == {0, 1}
+
+
+def test_a_closed_index_says_so(open_index: Open) -> None:
+    index = open_index()
+    index.close()
+    for call in (lambda: index.search("a", 1, None), lambda: index.apply([]), lambda: index.commit(1)):
+        with pytest.raises(RetrieverUnavailableError, match="closed"):
+            call()
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from quarry.retrieval.bm25 import TantivyIndex
+from quarry.schema import DEFAULT_SCHEMA
+from quarry.types import Change, Docno
+
+index = TantivyIndex(Path(sys.argv[1]), "g1", DEFAULT_SCHEMA, heap_bytes=15_000_000)
+for n in range(1, 10_000):
+    index.apply([Change(Docno(n), n, {"text": f"word w{n}"})])
+    if n == int(sys.argv[2]):
+        print("applied", flush=True)
+        sys.stdin.read()
+    index.commit(n)
+    print(n, flush=True)
+"""
+
+
+def child(folder: Path, stop_at: int = 0) -> "subprocess.Popen[str]":
+    """A process that commits one document after the other, and stops before commit ``stop_at``."""
+    arguments = [sys.executable, "-c", CHILD, str(folder), str(stop_at)]
+    return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def killed_after(process: "subprocess.Popen[str]", line: str) -> None:
+    with process:
+        assert process.stdout is not None
+        assert line in (written.strip() for written in process.stdout)
+        process.send_signal(signal.SIGKILL)
+
+
+def test_a_process_killed_between_apply_and_commit_leaves_the_last_commit(
+    open_index: Open, tmp_path: Path
+) -> None:
+    process = child(tmp_path / "lexical", stop_at=4)
+    killed_after(process, "applied")
+    index = open_index()
+    assert index.position == Position(GENERATION, 3)
+    assert dict(index.versions()) == {1: 1, 2: 2, 3: 3}
+
+
+def test_a_process_killed_while_it_commits_leaves_position_and_documents_in_step(
+    open_index: Open, tmp_path: Path
+) -> None:
+    killed_after(child(tmp_path / "lexical"), "12")
+    index = open_index()
+    sequence = index.position.sequence
+    assert sequence >= 12
+    assert dict(index.versions()) == {n: n for n in range(1, sequence + 1)}
+
+
+def test_a_second_writer_is_refused_in_this_and_another_process(open_index: Open, tmp_path: Path) -> None:
+    process = child(tmp_path / "lexical", stop_at=1)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "applied\n"
+        with pytest.raises(RetrieverUnavailableError, match="lock"):
+            open_index()
+        process.kill()
+    first = open_index()
+    with pytest.raises(RetrieverUnavailableError, match="lock"):
+        open_index()
+    first.close()
+    assert open_index().position == Position(GENERATION, 0)
+
+
+def test_an_index_of_another_generation_or_schema_is_data_loss(open_index: Open) -> None:
+    filled(open_index(), "first").close()
+    with pytest.raises(DataLossError, match="generation g1, not g2"):
+        open_index(generation="g2")
+    with pytest.raises(DataLossError, match="schema"):
+        open_index(PRICED)
+    assert open_index().position == Position(GENERATION, 1)
+
+
+@pytest.mark.parametrize("suffix", ["meta.json", ".idx", ".term", ".fast", ".store"])
+@pytest.mark.parametrize("damage", ["cut", "removed"])
+def test_a_damaged_index_is_data_loss_and_can_be_deleted_and_rebuilt(
+    open_index: Open, tmp_path: Path, suffix: str, damage: str
+) -> None:
+    folder = tmp_path / "lexical"
+    filled(open_index(), "first", "second").close()
+    for path in folder.glob(f"*{suffix}"):
+        if damage == "removed":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:20])
+    if (damage, suffix) == ("removed", "meta.json"):
+        assert open_index().position == Position(GENERATION, 0)  # to Tantivy no index at all: replayed from 0
+        return
+    with pytest.raises(DataLossError):
+        open_index()
+    shutil.rmtree(folder)
+    assert docnos(filled(open_index(), "first").browse(9, None)) == {0}
+
+
+def test_a_system_without_free_files_is_not_data_loss(open_index: Open, tmp_path: Path) -> None:
+    filled(open_index(), "first").close()
+    script = (
+        "import resource, sys; from pathlib import Path; from quarry.schema import DEFAULT_SCHEMA\n"
+        "from quarry.retrieval.bm25 import TantivyIndex; resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "TantivyIndex(Path(sys.argv[1]), 'g1', DEFAULT_SCHEMA)"
+    )
+    arguments = [sys.executable, "-c", script, str(tmp_path / "lexical")]
+    failed = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert "RetrieverUnavailableError" in failed.stderr.splitlines()[-1]
+
+
+def test_many_commits_and_merges_leave_one_position_and_every_document(open_index: Open) -> None:
+    index = open_index()
+    for n in range(24):
+        index.apply([written(n % 15, f"round {n}"), Change(Docno(99), n, None)])
+        index.commit(n)
+    index.close()
+    again = open_index()
+    assert again.position == Position(GENERATION, 23)
+    assert docnos(again.browse(99, None)) == set(range(15))
+    assert docnos(again.search("round", 99, None)) == set(range(15))
+
+
+def test_searches_during_commits_each_see_one_commit(open_index: Open) -> None:
+    index, done = filled(open_index(), *["common w0"] * 20), Event()
+
+    def searched() -> int:
+        searches = 0
+        while not done.is_set():
+            assert index.search("common", 30, None).total == 20
+            assert index.browse(5, None).total == 20
+            searches += 1
+        return searches
+
+    with ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(searched) for _ in range(3)]
+        for n in range(1, 16):
+            filled(index, *[f"common w{n}"] * 20)
+            assert index.search(f"w{n}", 30, None).total == 20
+            assert index.search(f"w{n - 1}", 30, None).total == 0
+        done.set()
+        assert all(future.result() > 0 for future in running)
+
+
+def test_scores_are_those_of_a_bare_index_with_en_stem(open_index: Open) -> None:
+    texts = [f"running shoes {'and wool socks ' * (n % 4)} number {n % 7}" for n in range(200)]
+    ours = filled(open_index(), *texts)
+    schema = tantivy.SchemaBuilder().add_text_field("text", tokenizer_name="en_stem").build()
+    bare = tantivy.Index(schema)
+    writer = bare.writer(15_000_000, 1)
+    for text in texts:
+        writer.add_document(tantivy.Document(text=text))
+    writer.commit()
+    bare.reload()
+    for query in ("run", "sock number", "wool 3"):
+        expected = [score for score, _ in bare.searcher().search(bare.parse_query(query, ["text"]), 200).hits]
+        got = [candidate.score for candidate in ours.search(query, 200, None).candidates]
+        assert got == pytest.approx(expected, abs=0.02)  # markers count as documents until they merge away
+
+
+def test_words_up_to_255_bytes_are_found_and_longer_ones_left_out(open_index: Open) -> None:
+    longest, over = "é" * (MAX_WORD_BYTES // 2) + "x", "y" * (MAX_WORD_BYTES + 1)
+    assert len(longest.encode()) == MAX_WORD_BYTES
+    index = filled(open_index(), f"{longest} one", f"{over} two")
+    assert docnos(index.search(longest, 9, None)) == {0}
+    assert docnos(index.search(over, 9, None)) == set()
+    assert docnos(index.search("two", 9, None)) == {1}
+
+
+def test_words_match_however_their_accents_are_encoded(open_index: Open) -> None:
+    index = filled(open_index(), "un caf\u00e9 noir", "un cafe\u0301 blanc", "a cafe")
+    for query in ("caf\u00e9", "cafe\u0301", "CAFE", "cafes"):
+        assert docnos(index.search(query, 9, None)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "query", "found"),
+    [
+        ("en", "The runners were running", "run", True),
+        ("en", "to be or not to be", "not", True),
+        ("de", "viele Häuser", "Haus", True),
+        ("fr", "les chevaux continuaient", "continuer", True),
+        ("ru", "новые книги", "книга", True),
+        ("none", "running", "run", False),
+        ("none", "Ünïcode RUNNING", "ünïcode", True),
+    ],
+)
+def test_text_is_analysed_by_the_language_of_its_field(
+    open_index: Open, language: str, text: str, query: str, found: bool
+) -> None:
+    index = filled(open_index(Schema((Field("text", FieldType.TEXT, language=language),))), text)
+    assert docnos(index.search(query, 9, None)) == ({0} if found else set())
+
+
+def test_every_language_of_a_schema_can_be_indexed_and_searched(open_index: Open) -> None:
+    fields = tuple(Field(f"text_{code}", FieldType.TEXT, language=code) for code in LANGUAGES)
+    index = open_index(Schema(fields))
+    index.apply([Change(Docno(n), 1, {field.name: "Quarry"}) for n, field in enumerate(fields)])
+    index.commit(1)
+    assert docnos(index.search("quarry", 99, None)) == set(range(len(fields)))
+
+
+def test_text_fields_that_are_not_searchable_are_left_out(open_index: Open) -> None:
+    schema = Schema((Field("text", FieldType.TEXT), Field("secret", FieldType.TEXT, searchable=False)))
+    index = open_index(schema)
+    index.apply([Change(Docno(0), 1, {"text": "open", "secret": "hidden"})])
+    index.commit(1)
+    assert index.search("hidden", 9, None).total == 0
+
+
+def test_a_schema_without_searchable_text_can_be_filtered(open_index: Open) -> None:
+    index = open_index(Schema((Field("price", FieldType.INTEGER),)))
+    index.apply([Change(Docno(0), 1, {"price": 5})])
+    index.commit(1)
+    assert index.search("5", 9, None) == LexicalResult([], 0)
+    assert docnos(index.browse(9, Equals("price", 5))) == {0}
+
+
+def test_too_little_memory_for_its_threads_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="too few"):
+        TantivyIndex(tmp_path, GENERATION, DEFAULT_SCHEMA, heap_bytes=20_000_000, threads=2)

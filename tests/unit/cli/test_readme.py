@@ -1,0 +1,40 @@
+"""The commands in README.md are commands of this command line."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from quarry_cli.main import app
+from quarry_cli.schema_file import read_schema
+
+ROOT = Path(__file__).resolve().parents[3]
+README = (ROOT / "README.md").read_text()
+QUICKSTART = re.findall(r"```console quickstart\n(.*?)```", README, re.DOTALL)
+COMMANDS = re.findall(r"^quarry ([^&\n]*)|`quarry ([^`&]*)`", README, re.MULTILINE)
+
+
+def test_there_is_one_quickstart():
+    assert len(QUICKSTART) == 1
+
+
+@pytest.mark.parametrize("command", sorted({a or b for a, b in COMMANDS}))
+def test_a_command_of_the_readme_is_understood(command, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    # --help ends each command before it acts, and after its options have been read.
+    result = CliRunner().invoke(app, [*shlex.split(command), "--help"])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)]*)\)", README))
+def test_a_link_of_the_readme_leads_somewhere(target):
+    assert (ROOT / target).exists()
+
+
+def test_the_example_schema_is_one():
+    assert [field.name for field in read_schema(ROOT / "examples/schema.toml").fields][:2] == [
+        "title",
+        "text",
+    ]

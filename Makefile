@@ -56,5 +56,10 @@ breaking: ## Fail if the API breaks clients of the last release
 crash-test: setup ## Kill and restart a server for HOURS (default 1)
 	python -m pytest tests/integration/test_crashes.py --crash-hours $(or $(HOURS),1)
 
+bench: setup ## The figures of docs/benchmarks.md, as JSON lines in build/benchmarks.jsonl (an hour or two)
+	mkdir -p build
+	for script in search_latency loop_gaps rerank_throughput ingest filtered_recall quality; do \
+		python benchmarks/$$script.py | tee -a build/benchmarks.jsonl || exit 1; done
+
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -114,7 +114,7 @@ def server(data: Path) -> Iterator[Server]:
     """A server on ``data``, with the models of earlier runs; ended with SIGTERM."""
     if (KEPT / "models").is_dir() and not (data / "models").exists():
         shutil.copytree(KEPT / "models", data / "models")
-    command = [sys.executable, "-m", "quarry_cli", "serve", "--data", str(data), "--port", "0"]
+    command = [sys.executable, *os.environ.get("QQ","-m quarry_cli").split(), "serve", "--data", str(data), "--port", "0"]
     with (data / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     assert process.stdout is not None

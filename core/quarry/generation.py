@@ -120,7 +120,8 @@ class Generation:
         self._lexical = await _opened(
             folder, lambda: asyncio.to_thread(self._engines.lexical, folder, self.name, self._schema)
         )
-        await self._follow(FollowedLexical(self._lexical), LEXICAL_POLICY)
+        whole = await asyncio.to_thread(self._lexical.browse, 1, None)
+        await self._follow(FollowedLexical(self._lexical), LEXICAL_POLICY, whole.total)
         return self._lexical
 
     async def _open_dense(self, parts: DenseParts) -> Retriever:
@@ -129,10 +130,11 @@ class Generation:
             self._dense = await _opened(
                 folder, lambda: self._engines.dense(folder, self.name, self._schema, parts.dimension)
             )
+            index = FollowedDense(self._dense, parts.vectors, self._schema)
+            await self._follow(index, DENSE_POLICY, await self._dense.count())
         except QuarryError as error:
             return self._failed("dense", error)
         self.vectors = parts.vectors
-        await self._follow(FollowedDense(self._dense, parts.vectors, self._schema), DENSE_POLICY)
         return DenseRetriever(parts.encoder, self._dense)
 
     def _failed(self, arm: str, error: QuarryError) -> FailedRetriever:
@@ -140,10 +142,22 @@ class Generation:
         self.failures[arm] = str(error)
         return FailedRetriever(arm, str(error))
 
-    async def _follow(self, index: FollowedIndex, policy: FollowPolicy) -> None:
+    async def _follow(self, index: FollowedIndex, policy: FollowPolicy, held: int) -> None:
         follower = Follower(index, self.name, self._log.changes, self._log.last_sequence, policy)
+        await follower.start(replay=await self._is_short(index, held))
         self.followers[index.arm] = follower
-        await follower.start()
+
+    async def _is_short(self, index: FollowedIndex, held: int) -> bool:
+        """Whether the index holds fewer documents than its position says: no engine notices all damage."""
+        position = (await index.position()).sequence
+        expected = await asyncio.to_thread(self._log.count, position)
+        if held >= expected or position > self._catch_up_to:
+            return False
+        logger.error(
+            "the %s arm holds %d documents and should have %d: it is filled from the log again",
+            *(index.arm, held, expected),
+        )
+        return True
 
     def arm_state(self, arm: str) -> ArmState:
         """How far an arm is; one that is not followed is nowhere."""
@@ -198,7 +212,11 @@ async def _opened(folder: Path, open: Callable[[], Awaitable[T]]) -> T:
     try:
         return await open()
     except DataLossError as error:
-        aside = folder.with_name(f"{folder.name}.damaged-{time.time_ns()}")
         logger.error("the index %s is set aside and rebuilt from the log: %s", folder.name, error)
-        await asyncio.to_thread(shutil.move, folder, aside)
+        await asyncio.to_thread(_set_aside, folder)
         return await open()
+
+
+def _set_aside(folder: Path) -> None:
+    if folder.exists():  # vectors on a Qdrant server have none
+        shutil.move(folder, folder.with_name(f"{folder.name}.damaged-{time.time_ns()}"))

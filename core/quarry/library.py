@@ -50,7 +50,7 @@ class DataFolder:
         """Raises FailedPreconditionError if another server has it, DataLossError if its log is gone."""
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(path / "lock")
+        self._lock = FileLock(path / "lock", thread_local=False)  # taken in one thread, released in another
         try:
             self._lock.acquire(timeout=0)
         except Timeout:

@@ -12,7 +12,7 @@ from quarry.errors import DeadlineExceeded, QuarryError, UnavailableError
 from quarry.filters import Filter, matches
 from quarry.fusion import ArmRun, Fused, reciprocal_rank_fusion, weighted_sum
 from quarry.queries import MAX_RANKED, ArmPlan, Query, RerankPlan, Rrf
-from quarry.ranking import ArmPlace, Degradation, RankedDocument, Ranking, Reason, Stage, Total
+from quarry.ranking import Degradation, FusedDocuments, RankedDocument, Ranking, Reason, Stage, Total
 from quarry.retrieval.arms import Retrieved, Retriever
 from quarry.retrieval.base import LexicalIndex
 from quarry.types import Candidate, Docno, Document
@@ -104,15 +104,14 @@ class Searcher:
         clock = time.perf_counter()
         runs, candidates, late = await self._complete(query, found, deadline.sooner(ANSWER_RESERVE_S))
         degraded += late
-        fused = (
-            reciprocal_rank_fusion(runs, query.fusion.k)
-            if isinstance(query.fusion, Rrf)
-            else weighted_sum(runs)
-        )
-        timings["fuse"] = time.perf_counter() - clock
-        clock = time.perf_counter()
-        ranked = await self._in_thread(self._resolve, fused, runs, candidates, query.filter, visible)
-        timings["hydrate"] = time.perf_counter() - clock
+
+        def merge() -> Sequence[RankedDocument]:
+            fused = _fused(query, runs)
+            timings["fuse"] = time.perf_counter() - clock
+            return self._resolve(fused, runs, candidates, query.filter, visible)
+
+        ranked = await self._in_thread(merge)
+        timings["hydrate"] = time.perf_counter() - clock - timings["fuse"]
         reranker = ""
         if query.rerank is not None and ranked:
             clock = time.perf_counter()
@@ -128,7 +127,7 @@ class Searcher:
             )
         _refuse_incomplete(query, degraded, nothing=False)
         return Ranking(
-            tuple(ranked),
+            ranked,
             Total(total or 0, exact=total is not None),
             tuple(degraded),
             timings,
@@ -157,7 +156,7 @@ class Searcher:
         fused = [Fused(candidate.docno, 0.0, {}) for candidate in found.candidates]
         state = self._arm_state("bm25")
         ranked = await self._in_thread(self._resolve, fused, [], {}, query.filter, state.visible)
-        ranked.sort(key=lambda document: document.docno)
+        ranked = sorted(ranked, key=lambda document: document.docno)
         degraded = _rebuilding("bm25", state)
         _refuse_incomplete(query, degraded, nothing=False)
         total = Total(found.total, exact=True)
@@ -238,7 +237,7 @@ class Searcher:
         known: Mapping[str, Mapping[Docno, Candidate]],
         filter: Filter | None,
         visible: int,
-    ) -> list[RankedDocument]:
+    ) -> Sequence[RankedDocument]:
         """Fused documents that exist and pass the filter as they are now, ties by id."""
         ids = self._documents.ids([f.docno for f in fused])
         stale = [docno for docno, (_, version) in ids.items() if version > visible] if filter else []
@@ -247,25 +246,17 @@ class Searcher:
         ranks = {run.arm: {c.docno: n for n, c in enumerate(run.candidates, 1)} for run in runs}
         alive = [f for f in fused if f.docno in ids and f.docno not in refused]
         alive.sort(key=lambda f: (-f.score, ids[f.docno][0]))
-        ranked = []
-        for place, f in enumerate(alive[:MAX_RANKED], start=1):
-            id, version = ids[f.docno]
-            arms = {
-                name: ArmPlace(
-                    ranks[name].get(f.docno, 0),
-                    own[f.docno].score if f.docno in own else None,
-                    f.contributions.get(name, 0.0),
-                )
-                for name, own in known.items()
-            }
-            best = known.get("dense", {}).get(f.docno)
-            passage = best.passage if best is not None else None
-            ranked.append(RankedDocument(f.docno, id, version, f.score, arms, passage, place, f.score))
-        return ranked
+        return FusedDocuments(alive[:MAX_RANKED], ids, ranks, known)
 
     async def _in_thread(self, call: Callable[..., T], *args: Any) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, call, *args)
+
+
+def _fused(query: Query, runs: Sequence[ArmRun]) -> list[Fused]:
+    if isinstance(query.fusion, Rrf):
+        return reciprocal_rank_fusion(runs, query.fusion.k)
+    return weighted_sum(runs)
 
 
 def _rebuilding(arm: str, state: ArmState) -> list[Degradation]:

@@ -1,10 +1,12 @@
 """What a search has found, before it is cut into pages: the ranked list and how it came about."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import overload
 
-from quarry.types import Docno
+from quarry.fusion import Fused
+from quarry.types import Candidate, Docno
 
 
 class Stage(StrEnum):
@@ -76,6 +78,61 @@ class RankedDocument:
     truncated: bool = False
 
 
+class FusedDocuments(Sequence[RankedDocument]):
+    """A ranked list in fused order, whose entries are made when they are asked for.
+
+    A search ranks hundreds of documents and shows ten of them.
+
+    Args:
+        fused: best first.
+        ids: id and version of each.
+        ranks: by arm, the ranks of its own candidates, from 1.
+        known: by arm, all that it has a score for.
+    """
+
+    def __init__(
+        self,
+        fused: Sequence[Fused],
+        ids: Mapping[Docno, tuple[str, int]],
+        ranks: Mapping[str, Mapping[Docno, int]],
+        known: Mapping[str, Mapping[Docno, Candidate]],
+    ) -> None:
+        self._fused, self._ids, self._ranks, self._known = fused, ids, ranks, known
+
+    def __len__(self) -> int:
+        return len(self._fused)
+
+    @overload
+    def __getitem__(self, index: int) -> RankedDocument: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[RankedDocument]: ...
+    def __getitem__(self, index: int | slice) -> RankedDocument | list[RankedDocument]:
+        if isinstance(index, slice):
+            return [self._made(place) for place in range(*index.indices(len(self)))]
+        return self._made(range(len(self))[index])
+
+    def _made(self, place: int) -> RankedDocument:
+        fused = self._fused[place]
+        id, version = self._ids[fused.docno]
+        arms = {name: self._arm_place(name, fused) for name in self._known}
+        best = self._known.get("dense", {}).get(fused.docno)
+        return RankedDocument(
+            fused.docno,
+            id,
+            version,
+            fused.score,
+            arms,
+            None if best is None else best.passage,
+            place + 1,
+            fused.score,
+        )
+
+    def _arm_place(self, arm: str, fused: Fused) -> ArmPlace:
+        candidate = self._known[arm].get(fused.docno)
+        score = None if candidate is None else candidate.score
+        return ArmPlace(self._ranks[arm].get(fused.docno, 0), score, fused.contributions.get(arm, 0.0))
+
+
 @dataclass(frozen=True, slots=True)
 class Total:
     """How many documents match; at least so many, if not exact."""
@@ -94,7 +151,7 @@ class Ranking:
         reranker: name of the model that re-ranked; empty if none did.
     """
 
-    documents: tuple[RankedDocument, ...]
+    documents: Sequence[RankedDocument]
     total: Total
     degraded: tuple[Degradation, ...]
     timings_s: Mapping[str, float]

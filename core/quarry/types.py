@@ -74,3 +74,7 @@ class Candidate:
     docno: Docno
     score: float
     passage: int = 0
+
+    def __reduce__(self) -> tuple[type["Candidate"], tuple[Docno, float, int]]:
+        """Half the time of what frozen dataclasses do; hundreds are pickled for each search."""
+        return Candidate, (self.docno, self.score, self.passage)

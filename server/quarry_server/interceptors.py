@@ -1,6 +1,7 @@
 """Around every call: undecodable bytes and errors become typed statuses, and nothing returns UNKNOWN."""
 
 import asyncio
+import inspect
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,6 +39,8 @@ class TypedErrors(grpc.aio.ServerInterceptor):
             (True, False): handler.stream_unary,
             (True, True): handler.stream_stream,
         }[kind]
+        if handler.response_streaming and not inspect.isasyncgenfunction(behaviour):
+            wrap = _WRAPPERS[handler.request_streaming, False][1]  # it writes to the context by itself
         decode = handler.request_deserializer or (lambda data: data)
         return factory(
             wrap(behaviour, decode),

@@ -26,13 +26,13 @@ def parse_page_size(value: int, default: int, maximum: int) -> int:
     return min(value or default, maximum)
 
 
-def fitting(messages: Iterable[M]) -> list[M]:
+def fitting(messages: Iterable[M], most_bytes: int = MAX_PAGE_BYTES) -> list[M]:
     """The first of ``messages``, one at least, that can be sent together."""
     page: list[M] = []
     size = 0
     for message in messages:
         size += message.ByteSize()
-        if page and size > MAX_PAGE_BYTES:
+        if page and size > most_bytes:
             break
         page.append(message)
     return page

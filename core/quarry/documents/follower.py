@@ -98,10 +98,16 @@ class Follower:
         self._moving = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._log_at_start: int | None = None
+        self._from_beginning = False
         self._must_replay = False
 
-    async def start(self) -> None:
-        """Compares the index with the log, before anyone can add to that, and begins to follow it."""
+    async def start(self, replay: bool = False) -> None:
+        """Compares the index with the log, before anyone can add to that, and begins to follow it.
+
+        Args:
+            replay: from the log's beginning, since the index does not hold what its position says.
+        """
+        self._from_beginning = replay
         self._log_at_start = await asyncio.to_thread(self._last_sequence)
         try:
             await self._start_position()
@@ -179,6 +185,7 @@ class Follower:
     async def _follow(self) -> None:
         async with self._moving:
             read = settled = await self._start_position()
+            self._from_beginning = False
         pending, settled_at = 0, time.monotonic() - self._policy.idle_settle_s
         while True:
             self._written.clear()
@@ -228,8 +235,9 @@ class Follower:
                 "part of the log is lost"
             )
         self._log_at_start = None
-        await self._advance(visible=position.sequence, durable=position.sequence)
-        return position.sequence
+        start = 0 if self._from_beginning else position.sequence
+        await self._advance(visible=start, durable=start)
+        return start
 
     async def _advance(self, visible: int, durable: int | None = None) -> None:
         async with self._progress:

@@ -162,21 +162,27 @@ def scan_documents(connection: sa.Connection, key: int, after: str = "") -> Iter
 
 def read_documents(connection: sa.Connection, docnos: Collection[Docno]) -> dict[Docno, Document]:
     """Those of the documents that exist."""
-    found: dict[Docno, Document] = {}
-    for some in _chunks(list(docnos)):
-        query = sa.select(documents).where(documents.c.docno.in_(some), documents.c.deleted.is_(False))
-        found.update((row.docno, _document(row)) for row in connection.execute(query))
-    return found
+    columns = "docno, id, fields, version, update_time_us"
+    rows = _rows(connection, columns, docnos)
+    return {
+        docno: Document(docno, id, orjson.loads(fields), version, time_us)
+        for docno, id, fields, version, time_us in rows
+    }
 
 
 def read_ids(connection: sa.Connection, docnos: Collection[Docno]) -> dict[Docno, tuple[str, int]]:
     """Id and version of those of the documents that exist."""
-    found: dict[Docno, tuple[str, int]] = {}
-    columns = sa.select(documents.c.docno, documents.c.id, documents.c.version)
-    for some in _chunks(list(docnos)):
-        query = columns.where(documents.c.docno.in_(some), documents.c.deleted.is_(False))
-        found.update((docno, (id, version)) for docno, id, version in connection.execute(query))
-    return found
+    return {docno: (id, version) for docno, id, version in _rows(connection, "docno, id, version", docnos)}
+
+
+def _rows(connection: sa.Connection, columns: str, docnos: Collection[Docno]) -> Iterator[Any]:
+    """Rows of those of the documents that exist.
+
+    Every search reads some 200: as numbers in the statement they cost half of what parameters do.
+    """
+    for some in _chunks([int(docno) for docno in docnos]):
+        found = f"docno IN ({','.join(map(str, some))}) AND NOT deleted"
+        yield from connection.exec_driver_sql(f"SELECT {columns} FROM documents WHERE {found}")  # noqa: S608
 
 
 def read_changes(
@@ -213,6 +219,15 @@ def last_sequence(connection: sa.Connection, key: int) -> int:
     if found is None:
         raise CollectionNotFoundError(str(key))
     return int(found)
+
+
+def count_documents(connection: sa.Connection, key: int, until: int) -> int:
+    """How many documents exist that were last written at sequence number ``until`` or before."""
+    total = connection.scalar(sa.select(collections.c.document_count).where(collections.c.id == key))
+    later = sa.select(sa.func.count()).where(
+        documents.c.collection_id == key, documents.c.version > until, documents.c.deleted.is_(False)
+    )
+    return int(total or 0) - int(connection.scalar(later) or 0)
 
 
 def _reserve(connection: sa.Connection, key: int, count: int) -> int:

@@ -143,5 +143,9 @@ class DocumentLog:
             lambda c: {docno: (id, version) for docno, id, version in log.read_versions(c, self._key)}
         )
 
+    def count(self, until: int) -> int:
+        """As ``log.count_documents``."""
+        return self._database.read(lambda c: log.count_documents(c, self._key, until))
+
     def last_sequence(self) -> int:
         return self._database.read(lambda c: log.last_sequence(c, self._key))

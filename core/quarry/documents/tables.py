@@ -4,12 +4,17 @@ SQLite in WAL mode, synced at every commit, is the embedded default; nothing her
 knows that. Migrations run on opening.
 """
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import alembic.command
 import alembic.config
 import sqlalchemy as sa
+
+from quarry.errors import DataLossError
+
+_UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
 metadata = sa.MetaData()
 
@@ -71,11 +76,21 @@ operations = sa.Table(
 
 
 def open_database(path: Path) -> sa.Engine:
-    """The database at ``path``, created or migrated to this version's tables."""
+    """The database at ``path``, created or migrated to this version's tables.
+
+    Raises:
+        DataLossError: the file is no sound database.
+    """
     engine = sa.create_engine(f"sqlite:///{path}", pool_size=16, max_overflow=16)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin)
-    migrate(engine)
+    try:
+        migrate(engine)
+    except sa.exc.DatabaseError as error:
+        engine.dispose()
+        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF not in _UNREADABLE:
+            raise
+        raise DataLossError(f"{path} cannot be read ({error.orig}): restore it from a backup") from error
     return engine
 
 

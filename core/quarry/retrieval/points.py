@@ -153,9 +153,12 @@ def collect_documents(depth: int) -> Generator[Fetch, Hits, list[Candidate]]:
     It knows no engine: who runs it answers each ``Fetch``, blocking or not. A document found once is
     complete, as its best passage came first, so the next fetch leaves it out. Documents with the score of
     the last place are all fetched, up to ``MAX_TIE_HITS`` points, so that ties go by docno.
+
+    Twice as many points as documents to begin with: passages of one document come together, and a second
+    fetch, which has to leave out what the first one found, costs three times a first one.
     """
     best: dict[Docno, Candidate] = {}
-    limit, fetched = depth + 1, 0
+    limit, fetched = 2 * depth, 0
     while True:
         hits = yield Fetch(limit, tuple(best))
         fetched += len(hits)

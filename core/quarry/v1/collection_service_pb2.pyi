@@ -254,7 +254,7 @@ class PassagePolicy(_message.Message):
     """
     overlap_tokens: _builtins.int
     """Tokens that one passage repeats of the one before, whole sentences; under half of max_tokens.
-    Default 32.
+    Default 64.
     """
     first_only: _builtins.bool
     """Only the first passage is encoded: one vector a document."""

@@ -1,4 +1,4 @@
-"""Writers that mix all kinds of writes, each on documents of its own, and tell the oracle what was promised."""
+"""Writers that mix all kinds of writes, each on documents of its own, and tell the oracle what was said."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -13,7 +13,7 @@ class GraphPolicy:
     Attributes:
         m: edges a node has.
         ef_construct: candidates looked at for each edge while building.
-        ef: candidates that a search through the graph looks at, unless four times its hits are more.
+        ef: candidates that a search through the graph looks at, unless twice its hits are more.
         min_pending: points written since the last build before the next one starts by itself.
         min_pending_share: the same as a share of all points, so that builds of a large store stay rare.
         exact_below: a filter that fewer points match is answered by looking at each of them:

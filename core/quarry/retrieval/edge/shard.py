@@ -154,7 +154,7 @@ class Shard:
         return hits if len(hits) == fetch.limit else self._query(query, fetch.limit, filter, exact=True)
 
     def _query(self, query: list[float], limit: int, filter: edge.Filter, *, exact: bool) -> Hits:
-        params = edge.SearchParams(hnsw_ef=max(self._graph.ef, 4 * limit), exact=exact)
+        params = edge.SearchParams(hnsw_ef=max(self._graph.ef, 2 * limit), exact=exact)
         nearest = edge.Query.Nearest(query, VECTOR)
         hits = self._engine.query(edge.QueryRequest(limit, query=nearest, filter=filter, params=params))
         return [(hit.id, hit.score) for hit in hits]  # type: ignore[misc]  # all our ids are integers

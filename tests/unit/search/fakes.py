@@ -1,0 +1,173 @@
+"""Arms, a log and a re-ranker that do what a test tells them."""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from quarry.errors import QuarryError
+from quarry.filters import Filter
+from quarry.models.base import PairScore
+from quarry.pipeline import ArmState, Documents, Reranking, Searcher
+from quarry.queries import Query, RerankPlan, WeightedSum, default_arms
+from quarry.ranking import RankedDocument
+from quarry.reranking import CrossEncoderReranking
+from quarry.retrieval.arms import Retrieved
+from quarry.retrieval.memory_lexical import MemoryLexicalIndex
+from quarry.schema import DEFAULT_SCHEMA
+from quarry.types import Candidate, Change, Docno, Document, Fields
+
+Scores = Mapping[int, float]
+
+
+class FixedArm:
+    """Answers with fixed scores, once it is let go.
+
+    Attributes:
+        asked: set when a search waits for it.
+        cancelled: set when such a wait is given up.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        scores: Scores,
+        others: Scores | None = None,
+        error: QuarryError | None = None,
+        stuck: bool = False,
+        stuck_completing: bool = False,
+        truncated: bool = False,
+    ) -> None:
+        self.name = name
+        self._scores, self._others, self._error, self._truncated = scores, others or {}, error, truncated
+        self._stuck, self._stuck_completing = stuck, stuck_completing
+        self.asked, self.cancelled = asyncio.Event(), asyncio.Event()
+
+    async def retrieve(self, text: str, depth: int, filter: Filter | None) -> Retrieved:
+        if self._stuck:
+            await self._wait_for_ever()
+        if self._error is not None:
+            raise self._error
+        order = sorted(self._scores, key=lambda docno: (-self._scores[docno], docno))
+        candidates = [Candidate(Docno(n), self._scores[n]) for n in order[:depth]]
+        dense = self.name == "dense"
+        return Retrieved(
+            candidates,
+            low=-1.0 if dense else 0.0,
+            high=1.0 if dense else 10.0,
+            complete=self._complete,
+            absent_is_low=not dense,
+            total=None if dense else len(self._scores),
+            truncated=self._truncated,
+        )
+
+    async def _complete(self, docnos: Collection[Docno]) -> dict[Docno, Candidate]:
+        if self._stuck_completing:
+            await self._wait_for_ever()
+        known = {**self._others, **self._scores}
+        return {docno: Candidate(docno, known[docno]) for docno in docnos if docno in known}
+
+    async def _wait_for_ever(self) -> NoReturn:
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        raise AssertionError("an event that nobody sets was set")
+
+
+class FixedDocuments:
+    """A log of documents called ``d1``, ``d2``, ..."""
+
+    def __init__(self, documents: Mapping[int, Fields], version: int = 1) -> None:
+        self._documents = {
+            Docno(n): Document(Docno(n), f"d{n}", fields, version, 0) for n, fields in documents.items()
+        }
+
+    def ids(self, docnos: Collection[Docno]) -> dict[Docno, tuple[str, int]]:
+        return {n: (d.id, d.version) for n, d in self.read(docnos).items()}
+
+    def read(self, docnos: Collection[Docno]) -> dict[Docno, Document]:
+        return {n: self._documents[n] for n in docnos if n in self._documents}
+
+
+class FixedScorer:
+    """A cross-encoder: the longer the passage, the better.
+
+    Attributes:
+        fits: how many pairs it says there is time for.
+    """
+
+    def __init__(self, fits: int = 1_000, error: QuarryError | None = None, stuck: bool = False) -> None:
+        self.fits, self._error, self._stuck = fits, error, stuck
+        self.seconds: list[float] = []
+        self.scored: list[int] = []
+
+    def fitting(self, pairs: Sequence[tuple[str, str]], seconds: float) -> int:
+        self.seconds.append(seconds)
+        return min(self.fits, len(pairs))
+
+    async def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
+        if self._stuck:
+            await asyncio.Event().wait()
+        if self._error is not None:
+            raise self._error
+        self.scored.append(len(pairs))
+        return [PairScore(float(len(passage)), False) for _, passage in pairs]
+
+
+class Texts:
+    """The text of each document as its one passage."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def texts(self, ranked: Sequence[RankedDocument]) -> list[str]:
+        found = self._documents.read([r.docno for r in ranked])
+        return [str(found[r.docno].fields.get("text", "")) for r in ranked]
+
+
+class NoReranking:
+    async def rerank(self, *arguments: object) -> NoReturn:
+        raise AssertionError("nobody asked for re-ranking")
+
+
+@dataclass
+class Stack:
+    """A searcher over fakes, and how far each arm is."""
+
+    arms: Sequence[FixedArm]
+    threads: Executor
+    documents: Mapping[int, Fields] = field(
+        default_factory=lambda: {n: {"text": "x" * n} for n in range(1, 30)}
+    )
+    states: Mapping[str, ArmState] = field(default_factory=dict)
+    scorer: FixedScorer | QuarryError | None = None
+
+    def searcher(self) -> Searcher:
+        log = FixedDocuments(self.documents)
+        lexical = MemoryLexicalIndex("g", DEFAULT_SCHEMA)
+        lexical.apply([Change(Docno(n), 1, fields) for n, fields in self.documents.items()])
+        lexical.commit(1)
+        reranking: Reranking = NoReranking()
+        if self.scorer is not None:
+            reranking = CrossEncoderReranking(self._scorer, Texts(log))
+        return Searcher("g", self.arms, lexical, log, reranking, self._state, self.threads)
+
+    def query(self, text: str = "words", **settings: object) -> Query:
+        arms = default_arms(tuple(arm.name for arm in self.arms), WeightedSum())
+        return Query(text, **{"arms": arms, **settings})  # type: ignore[arg-type]
+
+    def _state(self, arm: str) -> ArmState:
+        return self.states.get(arm, ArmState(1, None))
+
+    def _scorer(self, model: str) -> FixedScorer:
+        if isinstance(self.scorer, QuarryError):
+            raise self.scorer
+        assert isinstance(self.scorer, FixedScorer)
+        return self.scorer
+
+
+PLAN = RerankPlan("model", depth=3)

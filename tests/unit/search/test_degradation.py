@@ -1,0 +1,233 @@
+"""An arm or a re-ranker that is late, down or behind: the answer says so, or the call fails as asked."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.unit.search.fakes import PLAN, FixedArm, FixedScorer, Stack
+
+from quarry.deadline import Deadline
+from quarry.errors import (
+    DeadlineExceeded,
+    LimitExceededError,
+    ModelError,
+    QuarryError,
+    RetrieverUnavailableError,
+    UnavailableError,
+)
+from quarry.filters import Equals
+from quarry.pipeline import ArmState
+from quarry.queries import ArmPlan, RerankPlan, Rrf
+from quarry.ranking import Degradation, Ranking, Reason, Stage
+
+BM25 = {1: 5.0, 2: 4.0, 3: 3.0}
+DENSE = {3: 0.9, 4: 0.8, 5: 0.7}
+DOWN = RetrieverUnavailableError("any", "it is down")
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+def named(ranking: Ranking) -> list[tuple[Stage, Reason]]:
+    return [(d.stage, d.reason) for d in ranking.degraded]
+
+
+def ids(ranking: Ranking) -> list[str]:
+    return [document.id for document in ranking.documents]
+
+
+async def test_both_arms_well_is_a_complete_answer(threads: ThreadPoolExecutor) -> None:
+    stack = Stack([FixedArm("bm25", BM25), FixedArm("dense", DENSE, others={1: 0.1, 2: 0.2})], threads)
+    ranking = await stack.searcher().rank(stack.query(), Deadline.after(5))
+    assert not ranking.degraded
+    assert sorted(ids(ranking)) == ["d1", "d2", "d3", "d4", "d5"]
+    assert (ranking.total.count, ranking.total.exact) == (3, True)
+
+
+async def test_a_late_dense_arm_leaves_bm25s_answer_within_the_deadline(threads: ThreadPoolExecutor) -> None:
+    late = FixedArm("dense", DENSE, stuck=True)
+    stack = Stack([FixedArm("bm25", BM25), late], threads)
+    started = time.monotonic()
+    ranking = await stack.searcher().rank(stack.query(), Deadline.after(0.2))
+    assert time.monotonic() - started < 0.2
+    assert ids(ranking) == ["d1", "d2", "d3"]
+    assert named(ranking) == [(Stage.DENSE, Reason.TIMEOUT)]
+    assert late.cancelled.is_set()
+
+
+async def test_an_arm_that_is_down_is_named(threads: ThreadPoolExecutor) -> None:
+    stack = Stack([FixedArm("bm25", {}, error=DOWN), FixedArm("dense", DENSE)], threads)
+    ranking = await stack.searcher().rank(stack.query(), Deadline())
+    assert ids(ranking) == ["d3", "d4", "d5"]
+    assert named(ranking) == [(Stage.BM25, Reason.UNAVAILABLE), (Stage.TOTAL, Reason.UNAVAILABLE)]
+    assert (ranking.total.count, ranking.total.exact) == (0, False)
+
+
+@pytest.mark.parametrize("error", [ModelError("gave no vector"), LimitExceededError("too much waits")])
+async def test_any_error_of_an_arm_is_its_own(threads: ThreadPoolExecutor, error: QuarryError) -> None:
+    stack = Stack([FixedArm("bm25", BM25), FixedArm("dense", {}, error=error)], threads)
+    ranking = await stack.searcher().rank(stack.query(), Deadline())
+    assert named(ranking) == [(Stage.DENSE, Reason.UNAVAILABLE)]
+
+
+async def test_an_arms_own_deadline_is_a_timeout(threads: ThreadPoolExecutor) -> None:
+    stack = Stack([FixedArm("bm25", BM25), FixedArm("dense", {}, error=DeadlineExceeded("late"))], threads)
+    assert named(await stack.searcher().rank(stack.query(), Deadline())) == [(Stage.DENSE, Reason.TIMEOUT)]
+
+
+async def test_no_arm_at_all_is_an_error(threads: ThreadPoolExecutor) -> None:
+    down = Stack([FixedArm("bm25", {}, error=DOWN), FixedArm("dense", {}, error=DOWN)], threads)
+    with pytest.raises(UnavailableError):
+        await down.searcher().rank(down.query(), Deadline())
+    late = Stack([FixedArm("bm25", {}, stuck=True), FixedArm("dense", {}, stuck=True)], threads)
+    with pytest.raises(DeadlineExceeded):
+        await late.searcher().rank(late.query(), Deadline.after(0.05))
+
+
+async def test_an_answer_that_must_be_complete_fails_instead(threads: ThreadPoolExecutor) -> None:
+    for arm, error in (
+        (FixedArm("dense", DENSE, stuck=True), DeadlineExceeded),
+        (FixedArm("dense", DENSE, error=DOWN), UnavailableError),
+        (FixedArm("dense", DENSE, stuck_completing=True), DeadlineExceeded),
+    ):
+        stack = Stack([FixedArm("bm25", BM25), arm], threads)
+        with pytest.raises(error):
+            await stack.searcher().rank(stack.query(require_complete=True), Deadline.after(0.1))
+
+
+async def test_a_cut_query_is_flagged_and_still_complete(threads: ThreadPoolExecutor) -> None:
+    stack = Stack([FixedArm("bm25", BM25), FixedArm("dense", DENSE, truncated=True)], threads)
+    ranking = await stack.searcher().rank(stack.query(require_complete=True), Deadline())
+    assert named(ranking) == [(Stage.DENSE, Reason.TRUNCATED_QUERY)]
+
+
+async def test_an_arm_that_cannot_score_the_others_candidates_gives_them_its_floor(
+    threads: ThreadPoolExecutor,
+) -> None:
+    stack = Stack([FixedArm("bm25", BM25), FixedArm("dense", DENSE, stuck_completing=True)], threads)
+    ranking = await stack.searcher().rank(stack.query(), Deadline.after(0.2))
+    assert named(ranking) == [(Stage.DENSE, Reason.TIMEOUT)]
+    shares = {d.id: d.arms["dense"].contribution for d in ranking.documents}
+    assert shares["d1"] == shares["d2"] == shares["d5"] > 0
+
+
+async def test_rrf_asks_no_arm_for_others_candidates(threads: ThreadPoolExecutor) -> None:
+    stack = Stack([FixedArm("bm25", BM25), FixedArm("dense", DENSE, stuck_completing=True)], threads)
+    arms = (ArmPlan("bm25"), ArmPlan("dense"))
+    ranking = await stack.searcher().rank(stack.query(fusion=Rrf(), arms=arms), Deadline.after(5))
+    assert not ranking.degraded
+    assert ids(ranking)[0] == "d3"
+
+
+async def test_an_arm_that_is_rebuilding_is_flagged(threads: ThreadPoolExecutor) -> None:
+    states = {"dense": ArmState(0, "it does not hold all documents yet")}
+    stack = Stack([FixedArm("bm25", BM25), FixedArm("dense", DENSE)], threads, states=states)
+    ranking = await stack.searcher().rank(stack.query(), Deadline())
+    assert named(ranking) == [(Stage.DENSE, Reason.REBUILDING)]
+    with pytest.raises(UnavailableError):
+        await stack.searcher().rank(stack.query(require_complete=True), Deadline())
+    browsing = Stack([FixedArm("bm25", {})], threads, states={"bm25": ArmState(0, "it lags")})
+    assert named(await browsing.searcher().rank(browsing.query(""), Deadline())) == [
+        (Stage.BM25, Reason.REBUILDING)
+    ]
+
+
+async def test_a_cancelled_search_stops_its_arms(threads: ThreadPoolExecutor) -> None:
+    arms = [FixedArm("bm25", {}, stuck=True), FixedArm("dense", {}, stuck=True)]
+    stack = Stack(arms, threads)
+    search = asyncio.create_task(stack.searcher().rank(stack.query(), Deadline()))
+    for arm in arms:
+        await arm.asked.wait()
+    search.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await search
+    assert all(arm.cancelled.is_set() for arm in arms)
+
+
+async def test_hits_that_are_gone_or_no_longer_pass_are_dropped(threads: ThreadPoolExecutor) -> None:
+    """Indexes lag behind the log; the log decides."""
+    documents = {1: {"tag": "a"}, 2: {"tag": "b"}, 4: {"tag": "a"}}
+    states = {"bm25": ArmState(0, None), "dense": ArmState(0, None)}
+    arms = [FixedArm("bm25", BM25), FixedArm("dense", DENSE)]
+    stack = Stack(arms, threads, documents=documents, states=states)  # type: ignore[arg-type]
+    ranking = await stack.searcher().rank(stack.query(filter=Equals("tag", "a")), Deadline())
+    assert sorted(ids(ranking)) == ["d1", "d4"]
+    assert [d.fused_rank for d in ranking.documents] == [1, 2]
+
+
+async def test_a_dense_search_counts_what_matches_by_words(threads: ThreadPoolExecutor) -> None:
+    documents = {1: {"text": "red"}, 2: {"text": "red blue"}, 3: {"text": "green"}}
+    stack = Stack([FixedArm("dense", dict.fromkeys(documents, 0.5))], threads, documents=documents)  # type: ignore[arg-type]
+    ranking = await stack.searcher().rank(stack.query("red"), Deadline())
+    assert (ranking.total.count, ranking.total.exact, len(ranking.documents)) == (2, True, 3)
+
+
+@pytest.fixture
+def ranked_arms() -> list[FixedArm]:
+    return [FixedArm("bm25", {n: 10.0 - n for n in range(1, 9)})]
+
+
+async def test_the_first_candidates_are_reranked_and_the_rest_stay_below(
+    threads: ThreadPoolExecutor, ranked_arms: list[FixedArm]
+) -> None:
+    stack = Stack(ranked_arms, threads, scorer=FixedScorer())
+    ranking = await stack.searcher().rank(stack.query(rerank=PLAN), Deadline())
+    assert ids(ranking) == ["d3", "d2", "d1", "d4", "d5", "d6", "d7", "d8"]
+    assert [d.rerank_score for d in ranking.documents] == [3.0, 2.0, 1.0, *[None] * 5]
+    assert (ranking.reranker, ranking.degraded) == ("model", ())
+
+
+async def test_the_depth_of_reranking_shrinks_with_the_time_that_is_left(
+    threads: ThreadPoolExecutor, ranked_arms: list[FixedArm]
+) -> None:
+    scorer = FixedScorer(fits=2)
+    stack = Stack(ranked_arms, threads, scorer=scorer)
+    ranking = await stack.searcher().rank(stack.query(rerank=PLAN), Deadline.after(5))
+    assert ids(ranking)[:4] == ["d2", "d1", "d3", "d4"]
+    assert named(ranking) == [(Stage.RERANK, Reason.REDUCED_DEPTH)]
+    assert 0 < scorer.seconds[0] <= 5
+    budgeted = RerankPlan("model", 3, budget_s=1.0)
+    await stack.searcher().rank(stack.query(rerank=budgeted), Deadline())
+    assert 0 < scorer.seconds[1] <= 1
+    with pytest.raises(DeadlineExceeded):
+        await stack.searcher().rank(stack.query(rerank=PLAN, require_complete=True), Deadline())
+    scorer.fits = 0
+    ranking = await stack.searcher().rank(stack.query(rerank=PLAN), Deadline())
+    assert (ids(ranking)[0], ranking.reranker) == ("d1", "")
+    assert named(ranking) == [(Stage.RERANK, Reason.REDUCED_DEPTH)]
+
+
+@pytest.mark.parametrize(
+    ("scorer", "reason", "error"),
+    [
+        (FixedScorer(stuck=True), Reason.TIMEOUT, DeadlineExceeded),
+        (FixedScorer(error=ModelError("gave NaN")), Reason.UNAVAILABLE, UnavailableError),
+        (FixedScorer(error=DeadlineExceeded("too much waits")), Reason.TIMEOUT, DeadlineExceeded),
+        (ModelError("it is not loaded"), Reason.UNAVAILABLE, UnavailableError),
+    ],
+    ids=["late", "failing", "too busy", "absent"],
+)
+async def test_a_reranker_that_fails_leaves_the_fused_order(
+    threads: ThreadPoolExecutor,
+    ranked_arms: list[FixedArm],
+    scorer: FixedScorer | ModelError,
+    reason: Reason,
+    error: type[QuarryError],
+) -> None:
+    stack = Stack(ranked_arms, threads, scorer=scorer)
+    ranking = await stack.searcher().rank(stack.query(rerank=PLAN), Deadline.after(0.2))
+    assert ids(ranking) == [f"d{n}" for n in range(1, 9)]
+    assert named(ranking) == [(Stage.RERANK, reason)]
+    assert not ranking.reranker
+    with pytest.raises(error):
+        await stack.searcher().rank(stack.query(rerank=PLAN, require_complete=True), Deadline.after(0.2))
+
+
+def test_a_cut_query_alone_is_not_an_incomplete_answer() -> None:
+    for reason in Reason:
+        assert Degradation(Stage.DENSE, reason, "").incomplete is (reason is not Reason.TRUNCATED_QUERY)

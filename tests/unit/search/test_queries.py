@@ -1,0 +1,80 @@
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quarry.errors import InvalidArgumentError
+from quarry.filters import Exists
+from quarry.fusion import DEFAULT_WEIGHTS
+from quarry.queries import (
+    MAX_QUERY_BYTES,
+    ArmPlan,
+    Query,
+    RerankPlan,
+    Rrf,
+    WeightedSum,
+    check_query_text,
+    default_arms,
+)
+
+QUERY = Query("words", default_arms(("bm25", "dense"), WeightedSum()))
+
+
+@pytest.mark.parametrize("depth", [0, -1, 1_001])
+def test_depths_have_limits(depth: int) -> None:
+    for make in (lambda: ArmPlan("bm25", depth), lambda: RerankPlan("model", depth)):
+        with pytest.raises(InvalidArgumentError, match="depth"):
+            make()
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1_000.1, math.inf, math.nan])
+def test_weights_have_limits(weight: float) -> None:
+    with pytest.raises(InvalidArgumentError, match="weight"):
+        ArmPlan("bm25", weight=weight)
+
+
+@pytest.mark.parametrize("k", [0.0, 0.99, 10_001, math.inf, math.nan])
+def test_k_has_limits(k: float) -> None:
+    with pytest.raises(InvalidArgumentError, match="k"):
+        Rrf(k)
+
+
+@pytest.mark.parametrize("budget_s", [0.0, -1.0])
+def test_a_budget_is_some_time(budget_s: float) -> None:
+    with pytest.raises(InvalidArgumentError, match="budget"):
+        RerankPlan("model", budget_s=budget_s)
+
+
+def test_texts_are_measured_in_bytes() -> None:
+    check_query_text("é" * (MAX_QUERY_BYTES // 2))
+    with pytest.raises(InvalidArgumentError, match="query"):
+        check_query_text("é" * (MAX_QUERY_BYTES // 2) + "x")
+
+
+def test_default_weights_depend_on_the_fusion() -> None:
+    assert {a.name: a.weight for a in default_arms(("bm25", "dense"), WeightedSum())} == DEFAULT_WEIGHTS
+    assert {a.weight for a in default_arms(("bm25", "dense"), Rrf())} == {1.0}
+
+
+@given(text=st.text(max_size=20))
+def test_a_configuration_is_of_the_ranking_not_of_the_question(text: str) -> None:
+    asked = replace(QUERY, text=text, filter=Exists("tag"))
+    assert asked.configuration() == QUERY.configuration()
+
+
+def test_whatever_changes_the_order_changes_the_configuration() -> None:
+    arm = ArmPlan("bm25")
+    changed = [
+        QUERY,
+        replace(QUERY, arms=QUERY.arms[:1]),
+        replace(QUERY, arms=(arm,)),
+        replace(QUERY, arms=(replace(arm, depth=5),)),
+        replace(QUERY, fusion=Rrf()),
+        replace(QUERY, fusion=Rrf(k=7)),
+        replace(QUERY, rerank=RerankPlan("a")),
+        replace(QUERY, rerank=RerankPlan("b")),
+        replace(QUERY, rerank=RerankPlan("b", depth=3)),
+    ]
+    assert len({query.configuration() for query in changed}) == len(changed)

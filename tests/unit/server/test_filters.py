@@ -1,0 +1,126 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from tests.strategies import FILTER_SCHEMA, filters
+
+from quarry.errors import InvalidArgumentError
+from quarry.filters import (
+    MAX_CONDITIONS,
+    MAX_LEVELS,
+    And,
+    Equals,
+    Exists,
+    Filter,
+    In,
+    Not,
+    Or,
+    Prefix,
+    Range,
+)
+from quarry.schema import FieldType
+from quarry.types import FieldScalar
+from quarry.v1 import types_pb2
+from quarry_server.filters import parse_filter
+from quarry_server.values import timestamp_message
+
+
+def value_message(field: str, value: FieldScalar) -> types_pb2.FieldValue:
+    kind = FILTER_SCHEMA.get(field)
+    assert kind is not None
+    match kind.type, value:
+        case FieldType.TIMESTAMP, int():
+            return types_pb2.FieldValue(timestamp_value=timestamp_message(value))
+        case _, bool():
+            return types_pb2.FieldValue(boolean_value=value)
+        case _, int():
+            return types_pb2.FieldValue(integer_value=value)
+        case _, float():
+            return types_pb2.FieldValue(float_value=value)
+    return types_pb2.FieldValue(string_value=str(value))
+
+
+def message_of(filter: Filter) -> types_pb2.Filter:
+    def made(**condition: Any) -> types_pb2.Filter:
+        return types_pb2.Filter(**condition)
+
+    match filter:
+        case And(inner) | Or(inner):
+            name = "and" if isinstance(filter, And) else "or"
+            return made(**{name: types_pb2.FilterList(filters=[message_of(f) for f in inner])})
+        case Not(one):
+            return made(**{"not": message_of(one)})
+        case Equals(field, value):
+            return made(equals=types_pb2.EqualsFilter(field=field, value=value_message(field, value)))
+        case In(field, values):
+            messages = [value_message(field, value) for value in values]
+            return made(**{"in": types_pb2.InFilter(field=field, values=messages)})
+        case Exists(field):
+            return made(exists=types_pb2.ExistsFilter(field=field))
+        case Prefix(field, prefix):
+            return made(prefix=types_pb2.PrefixFilter(field=field, prefix=prefix))
+        case Range():
+            sides = {side: getattr(filter, side) for side in ("gt", "gte", "lt", "lte")}
+            bounds: dict[str, Any] = {
+                side: value_message(filter.field, bound) for side, bound in sides.items() if bound is not None
+            }
+            return made(range=types_pb2.RangeFilter(field=filter.field, **bounds))
+
+
+@given(filter=filters(FILTER_SCHEMA))
+def test_filters_come_back_as_they_were(filter: Filter) -> None:
+    wire = types_pb2.Filter.FromString(message_of(filter).SerializeToString())
+    assert parse_filter(wire, FILTER_SCHEMA) == filter
+
+
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        ({}, "filter"),
+        ({"and": {"filters": [{}, {}]}}, "filter.and.filters[0]"),
+        ({"not": {"not": {}}}, "filter.not.not"),
+        ({"equals": {"field": "tag"}}, "filter.equals.value"),
+        ({"equals": {"field": "tag", "value": {"integer_value": 1}}}, "filter.equals.value"),
+        ({"equals": {"field": "tag", "value": {"list_value": {}}}}, "filter.equals.value"),
+        ({"equals": {"field": "text", "value": {"string_value": "a"}}}, "filter.equals.field"),
+        ({"equals": {"value": {"string_value": "a"}}}, "filter.equals.field"),
+        (
+            {"in": {"field": "count", "values": [{"integer_value": 1}, {"float_value": 1}]}},
+            "filter.in.values[1]",
+        ),
+        ({"range": {"field": "count"}}, "filter.range"),
+        ({"range": {"field": "sale", "gt": {"boolean_value": False}}}, "filter.range.field"),
+        (
+            {"range": {"field": "count", "gt": {"integer_value": 1}, "gte": {"integer_value": 1}}},
+            "filter.range",
+        ),
+        ({"range": {"field": "price", "lt": {"float_value": float("nan")}}}, "filter.range.lt"),
+        ({"range": {"field": "count", "lt": {"integer_value": 2**53}}}, "filter.range.lt"),
+        ({"prefix": {"field": "count"}}, "filter.prefix.field"),
+        ({"prefix": {"field": "tag", "prefix": "k" * 1_025}}, "filter.prefix.prefix"),
+        ({"exists": {"field": "no such field"}}, "filter.exists.field"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_path(message: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        parse_filter(types_pb2.Filter(**message), FILTER_SCHEMA)
+    assert caught.value.field == field
+
+
+def nested(levels: int) -> types_pb2.Filter:
+    filter: Filter = Exists("tag")
+    for _ in range(levels - 1):
+        filter = Not(filter)
+    return message_of(filter)
+
+
+def test_levels_and_conditions_have_limits() -> None:
+    parse_filter(nested(MAX_LEVELS), FILTER_SCHEMA)
+    parse_filter(message_of(In("count", tuple(range(MAX_CONDITIONS)))), FILTER_SCHEMA)
+    wide = message_of(Or(tuple(Exists("tag") for _ in range(MAX_CONDITIONS - 1))))
+    parse_filter(wide, FILTER_SCHEMA)
+    getattr(wide, "or").filters.add().exists.field = "tag"
+    for message in (nested(MAX_LEVELS + 1), wide, message_of(In("count", tuple(range(MAX_CONDITIONS + 1))))):
+        with pytest.raises(InvalidArgumentError) as caught:
+            parse_filter(message, FILTER_SCHEMA)
+        assert caught.value.field.startswith("filter")

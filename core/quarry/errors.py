@@ -31,7 +31,7 @@ class InvalidArgumentError(QuarryError):
     reason = "INVALID_ARGUMENT"
 
     def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field}: {problem}", field=field)
+        super().__init__(f"{field}: {problem}" if field else problem, field=field)
         self.field = field
         self.problem = problem
 
@@ -117,6 +117,12 @@ class RetrieverUnavailableError(UnavailableError):
     def __init__(self, arm: str, cause: str) -> None:
         super().__init__(f"the {arm} arm is unavailable: {cause}", arm=arm)
         self.arm = arm
+
+
+class Cancelled(QuarryError):
+    """Someone asked for it to stop."""
+
+    reason = "CANCELLED"
 
 
 class DeadlineExceeded(QuarryError):

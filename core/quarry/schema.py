@@ -191,6 +191,8 @@ def check_scalar(value: Any, kind: FieldType) -> FieldScalar:
             if abs(value) > MAX_INTEGER:
                 raise InvalidArgumentError("", f"{value} is beyond 2^53 - 1: use a keyword for long ids")
             return value
+        case (FieldType.FLOAT, int()) if abs(value) > MAX_INTEGER:
+            raise InvalidArgumentError("", f"{value} is beyond 2^53 - 1, where a float would round it")
         case (FieldType.FLOAT, int() | float()):
             if not math.isfinite(value):
                 raise InvalidArgumentError("", f"{value} is not finite")

@@ -24,6 +24,7 @@ from quarry_server.filters import parse_filter
 from quarry_server.paging import (
     DEFAULT_LIST_PAGE,
     MAX_LIST_PAGE,
+    MAX_PAGE_BYTES,
     encode_after,
     fitting,
     parse_after,
@@ -113,9 +114,9 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
         with self._library.use(request.collection) as collection:
             schema = collection.collection.settings.schema
             filter = parse_filter(request.filter, schema) if request.HasField("filter") else None
-            found = await asyncio.to_thread(collection.log.page, after, size + 1, filter)
-        messages = fitting(document_message(document, schema) for document in found[:size])
-        more = len(found) > len(messages)
+            found, more = await asyncio.to_thread(collection.log.page, after, size, MAX_PAGE_BYTES, filter)
+        messages = fitting(document_message(document, schema) for document in found)
+        more = more or len(found) > len(messages)
         return pb.ListDocumentsResponse(
             documents=messages,
             next_page_token=encode_after(found[len(messages) - 1].id, request) if more else "",

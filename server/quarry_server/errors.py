@@ -8,6 +8,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from quarry.errors import (
     AlreadyExistsError,
+    Cancelled,
     ConflictError,
     DataLossError,
     DeadlineExceeded,
@@ -35,6 +36,7 @@ _CODES: Sequence[tuple[type[QuarryError], grpc.StatusCode]] = (
     (ConflictError, grpc.StatusCode.ABORTED),
     (LimitExceededError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (UnavailableError, grpc.StatusCode.UNAVAILABLE),
+    (Cancelled, grpc.StatusCode.CANCELLED),
     (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
     (DataLossError, grpc.StatusCode.DATA_LOSS),
     (QuarryError, grpc.StatusCode.INTERNAL),

@@ -334,7 +334,7 @@ async def test_a_full_disk_refuses_writes_answers_reads_and_is_forgotten_when_th
 def small_disk(folder: Path, size_mb: int):  # type: ignore[no-untyped-def]
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(folder)],  # noqa: S607
+        ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(folder)],
         capture_output=True,
         check=False,
     )
@@ -343,7 +343,7 @@ def small_disk(folder: Path, size_mb: int):  # type: ignore[no-untyped-def]
     try:
         yield folder
     finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def fill(path: Path) -> None:

@@ -109,7 +109,7 @@ def delete_documents(
 def delete_by_filter(connection: sa.Connection, key: int, filter: Filter) -> list[Outcome]:
     """Deletes every document that passes ``filter`` now; their outcomes, in order of id."""
     _reserve(connection, key, 0)  # no other writer until the commit
-    ids = [document.id for document in scan_documents(connection, key) if matches(filter, document.fields)]
+    ids = [d.id for d, _ in scan_documents(connection, key) if matches(filter, d.fields)]
     return delete_documents(connection, key, ids)
 
 
@@ -149,15 +149,15 @@ def get_document(connection: sa.Connection, key: int, id: str) -> Document | Non
     return None if row is None else _document(row)
 
 
-def scan_documents(connection: sa.Connection, key: int, after: str = "") -> Iterator[Document]:
-    """Documents in order of id (UTF-8 bytes), those above ``after``."""
+def scan_documents(connection: sa.Connection, key: int, after: str = "") -> Iterator[tuple[Document, int]]:
+    """Documents in order of id (UTF-8 bytes), those above ``after``, with the bytes of their content."""
     query = (
         sa.select(documents)
         .where(documents.c.collection_id == key, documents.c.id > after, documents.c.deleted.is_(False))
         .order_by(documents.c.id)
     )
     for row in _streamed(connection, query):
-        yield _document(row)
+        yield _document(row), len(row.fields)
 
 
 def read_documents(connection: sa.Connection, docnos: Collection[Docno]) -> dict[Docno, Document]:

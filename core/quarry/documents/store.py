@@ -114,17 +114,25 @@ class DocumentLog:
     def get(self, id: str) -> Document | None:
         return self._database.read(lambda c: log.get_document(c, self._key, id))
 
-    def page(self, after: str, limit: int, filter: Filter | None) -> list[Document]:
-        """At most ``limit`` documents that pass ``filter``, by id, from the first id above ``after``."""
+    def page(
+        self, after: str, limit: int, most_bytes: int, filter: Filter | None
+    ) -> tuple[list[Document], bool]:
+        """Documents that pass ``filter``, by id, from the first id above ``after``, and whether more follow.
 
-        def read(connection: sa.Connection) -> list[Document]:
+        At most ``limit``, and no more once they have ``most_bytes`` of content together.
+        """
+
+        def read(connection: sa.Connection) -> tuple[list[Document], bool]:
             found: list[Document] = []
-            for document in log.scan_documents(connection, self._key, after):
-                if filter is None or matches(filter, document.fields):
-                    found.append(document)
-                    if len(found) == limit:
-                        break
-            return found
+            size = 0
+            for document, content in log.scan_documents(connection, self._key, after):
+                if filter is not None and not matches(filter, document.fields):
+                    continue
+                if len(found) == limit or size >= most_bytes:
+                    return found, True
+                found.append(document)
+                size += content
+            return found, False
 
         return self._database.read(read)
 

@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from quarry.documents.catalog import now_us
 from quarry.documents.tables import operations
 from quarry.documents.writer import GroupCommitWriter
-from quarry.errors import FailedPreconditionError, NotFoundError, QuarryError, UnavailableError
+from quarry.errors import Cancelled, FailedPreconditionError, NotFoundError, QuarryError, UnavailableError
 
 logger = logging.getLogger(__name__)
+STOPPED = UnavailableError("the server stopped before the operation ended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,11 @@ class Operations:
     ) -> None:
         self._engine, self._writer, self._describe_error = engine, writer, describe_error
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._closing = False
 
     async def recover(self) -> None:
         """Marks as failed what was running when the last server ended."""
-        error = self._describe_error(UnavailableError("the server stopped before the operation ended"))
-        values = {"done": True, "error": error}
+        values = {"done": True, "error": self._describe_error(STOPPED)}
         await self._write(sa.update(operations).where(operations.c.done.is_(False)).values(values))
 
     async def start(self, kind: str, metadata: bytes, job: Job) -> Operation:
@@ -105,7 +106,8 @@ class Operations:
         await self._write(sa.delete(operations).where(operations.c.name == name))
 
     async def close(self) -> None:
-        """Cancels what is running."""
+        """Stops what is running."""
+        self._closing = True
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
@@ -118,7 +120,7 @@ class Operations:
         try:
             await self._set(name, response=await job(report), done=True)
         except asyncio.CancelledError:
-            error = UnavailableError("the operation was cancelled")
+            error = STOPPED if self._closing else Cancelled("the operation was cancelled")
             await self._set(name, error=self._describe_error(error), done=True)
         except QuarryError as error:
             await self._set(name, error=self._describe_error(error), done=True)

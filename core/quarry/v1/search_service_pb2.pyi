@@ -369,7 +369,9 @@ class Hit(_message.Message):
     rank: _builtins.int
     """1 is best; counted over pages."""
     score: _builtins.float
-    """What the order is by: comparable within this search only. See `explanation` for raw scores."""
+    """What the order is by: the re-ranker's score for what was re-ranked, below that the fused score.
+    Comparable within this search and this kind only. See `explanation` for both, and for raw scores.
+    """
     @_builtins.property
     def document(self) -> _types_pb2.Document:
         """Its `fields` are those of `return_fields`."""

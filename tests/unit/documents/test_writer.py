@@ -49,7 +49,7 @@ class Log:
 
     def ids(self) -> list[str]:
         with self.engine.connect() as connection:
-            return [document.id for document in log.scan_documents(connection, self.key)]
+            return [document.id for document, _ in log.scan_documents(connection, self.key)]
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ class StoreFolder:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._generation = generation
-        self._lock = FileLock(path / "lock")
+        self._lock = FileLock(path / "lock", thread_local=False)
 
     def lock(self, timeout_s: float) -> None:
         """Keeps other processes out; a predecessor that died gets this long to end what it was doing.

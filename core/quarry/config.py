@@ -64,13 +64,13 @@ class SearchSettings(Section):
     Attributes:
         default_deadline_s: of calls that come without one.
         page_lifetime_s: how long later pages can be asked for.
-        max_kept_entries: ranked entries kept for later pages, over all searches.
+        max_kept_bytes: memory for the lists that later pages are cut from; the oldest go first.
         threads: that searches may use for BM25 and for reading documents.
     """
 
     default_deadline_s: float = Field(30.0, gt=0)
     page_lifetime_s: float = Field(600.0, gt=0)
-    max_kept_entries: int = Field(2_000_000, ge=1_000)
+    max_kept_bytes: int = Field(256 * 2**20, ge=2**20)
     threads: int = Field(4, ge=1, le=256)
 
 

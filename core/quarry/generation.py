@@ -27,7 +27,7 @@ from quarry.types import Docno
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-DENSE_POLICY = FollowPolicy(batch_rows=512, batch_bytes=2**19, settle_rows=50_000, idle_settle_s=1.0)
+DENSE_POLICY = FollowPolicy(batch_rows=512, batch_bytes=2**19, settle_batches=20, idle_settle_s=1.0)
 LEXICAL_POLICY = FollowPolicy(batch_rows=4_096, batch_bytes=16 * 2**20)
 
 

@@ -49,29 +49,29 @@ class PageToken:
 
 
 class PageStore(Generic[T]):
-    """Keeps ranked lists for a time, and at most so many entries in all; the oldest go first.
+    """Keeps ranked lists for a time, and at most so many bytes in all; the oldest go first.
 
     Not thread-safe: lives on the event loop.
     """
 
     def __init__(
-        self, lifetime_s: float, max_entries: int, clock: Callable[[], float] = time.monotonic
+        self, lifetime_s: float, max_bytes: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.lifetime_s = lifetime_s
         self._clock = clock
-        self._max_entries = max_entries
+        self._max_bytes = max_bytes
         self._lists: OrderedDict[str, tuple[float, int, T]] = OrderedDict()
-        self._entries = 0
+        self._bytes = 0
 
-    def keep(self, key: str, entries: int, ranked: T) -> None:
-        """Keeps ``ranked``, which holds so many ``entries``, under ``key``."""
+    def keep(self, key: str, size: int, ranked: T) -> None:
+        """Keeps ``ranked``, which takes ``size`` bytes, under ``key``."""
         _, known, _ = self._lists.pop(key, (0.0, 0, None))
-        self._entries -= known
-        self._lists[key] = (self._clock() + self.lifetime_s, entries, ranked)
-        self._entries += entries
-        while self._lists and (self._entries > self._max_entries or self._oldest_expired()):
-            _, (_, size, _) = self._lists.popitem(last=False)
-            self._entries -= size
+        self._bytes -= known
+        self._lists[key] = (self._clock() + self.lifetime_s, size, ranked)
+        self._bytes += size
+        while self._lists and (self._bytes > self._max_bytes or self._oldest_expired()):
+            _, (_, freed, _) = self._lists.popitem(last=False)
+            self._bytes -= freed
 
     def get(self, key: str) -> T:
         """Raises PageExpiredError if the list is no longer kept."""

@@ -1,6 +1,7 @@
 """What a search has found, before it is cut into pages: the ranked list and how it came about."""
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import overload
@@ -97,10 +98,10 @@ class FusedDocuments(Sequence[RankedDocument]):
         ranks: Mapping[str, Mapping[Docno, int]],
         known: Mapping[str, Mapping[Docno, Candidate]],
     ) -> None:
-        self._fused, self._ids, self._ranks, self._known = fused, ids, ranks, known
+        self.fused, self._ids, self._ranks, self._known = fused, ids, ranks, known
 
     def __len__(self) -> int:
-        return len(self._fused)
+        return len(self.fused)
 
     @overload
     def __getitem__(self, index: int) -> RankedDocument: ...
@@ -112,7 +113,7 @@ class FusedDocuments(Sequence[RankedDocument]):
         return self._made(range(len(self))[index])
 
     def _made(self, place: int) -> RankedDocument:
-        fused = self._fused[place]
+        fused = self.fused[place]
         id, version = self._ids[fused.docno]
         arms = {name: self._arm_place(name, fused) for name in self._known}
         best = self._known.get("dense", {}).get(fused.docno)
@@ -131,6 +132,32 @@ class FusedDocuments(Sequence[RankedDocument]):
         candidate = self._known[arm].get(fused.docno)
         score = None if candidate is None else candidate.score
         return ArmPlace(self._ranks[arm].get(fused.docno, 0), score, fused.contributions.get(arm, 0.0))
+
+
+class BareDocuments(Sequence[RankedDocument]):
+    """A ranked list of which only the order is left, 16 bytes an entry. Its entries have no id or version."""
+
+    def __init__(self, docnos: Iterable[Docno], scores: Iterable[float]) -> None:
+        self._docnos, self._scores = array("Q", docnos), array("d", scores)
+
+    def __len__(self) -> int:
+        return len(self._docnos)
+
+    @overload
+    def __getitem__(self, index: int) -> RankedDocument: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[RankedDocument]: ...
+    def __getitem__(self, index: int | slice) -> RankedDocument | list[RankedDocument]:
+        if isinstance(index, slice):
+            pairs = zip(self._docnos[index], self._scores[index], strict=True)
+            return [RankedDocument(Docno(docno), "", 0, score) for docno, score in pairs]
+        return RankedDocument(Docno(self._docnos[index]), "", 0, self._scores[index])
+
+
+def without_explanations(documents: Sequence[RankedDocument]) -> BareDocuments:
+    """``documents`` as later pages need them that explain nothing."""
+    entries = documents.fused if isinstance(documents, FusedDocuments) else documents
+    return BareDocuments((e.docno for e in entries), (e.score for e in entries))
 
 
 @dataclass(frozen=True, slots=True)

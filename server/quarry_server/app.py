@@ -140,9 +140,7 @@ def _register(
     models: CollectionModels,
 ) -> None:
     default_s = settings.search.default_deadline_s
-    pages: PageStore[KeptSearch] = PageStore(
-        settings.search.page_lifetime_s, settings.search.max_kept_entries
-    )
+    pages: PageStore[KeptSearch] = PageStore(settings.search.page_lifetime_s, settings.search.max_kept_bytes)
     collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(
         CollectionServicer(library, operations, settings.models.encoder, default_s), server
     )

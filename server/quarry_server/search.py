@@ -4,7 +4,7 @@ import asyncio
 import math
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf import duration_pb2
 
@@ -16,7 +16,7 @@ from quarry.filters import Filter, matches
 from quarry.library import Library
 from quarry.pages import PageStore, PageToken
 from quarry.queries import WeightedSum
-from quarry.ranking import Degradation, RankedDocument, Ranking, Reason, Stage
+from quarry.ranking import Degradation, RankedDocument, Ranking, Reason, Stage, without_explanations
 from quarry.types import Candidate, Docno, Document
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import search_service_pb2_grpc, types_pb2
@@ -35,6 +35,9 @@ from quarry_server.values import document_message
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1_000
+
+LIST_BYTES, BARE_BYTES, EXPLAINED_BYTES = 2_000, 16, 1_000
+"""Memory that a kept list takes, and an entry of it without and with its explanation; measured."""
 _READ_AT_ONCE = 100
 _ENVELOPE_BYTES = 16_384
 
@@ -176,11 +179,20 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
                 hit.explanation.CopyFrom(_explanation(shown.ranked, passage))
         if end < len(ranking.documents):
             if token.offset == 0:
-                self._pages.keep(token.key, len(ranking.documents), kept)
+                self._keep(token.key, kept, request.explain)
             response.next_page_token = PageToken(
                 token.key, end, fingerprint(request, token.key, end)
             ).encode()
         return response
+
+    def _keep(self, key: str, kept: "KeptSearch", explain: bool) -> None:
+        """Keeps the list for later pages, which ask for explanations if the first one did."""
+        documents = kept.ranking.documents
+        if not explain:
+            ranking = replace(kept.ranking, documents=without_explanations(documents))
+            kept = replace(kept, ranking=ranking)
+        size = len(documents) * (EXPLAINED_BYTES if explain else BARE_BYTES)
+        self._pages.keep(key, LIST_BYTES + size, kept)
 
     async def _passages(self, collection: OpenCollection, page: Sequence["Shown"]) -> Mapping[Docno, str]:
         vectors = collection.generation.vectors

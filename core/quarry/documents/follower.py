@@ -45,7 +45,7 @@ class FollowPolicy:
     Attributes:
         batch_rows: changes read at a time.
         batch_bytes: content read at a time, roughly.
-        settle_rows: settle after so many changes even while more are coming.
+        settle_batches: settle after so many reads even while more are coming; it bounds what waits in memory.
         settle_s: settle after so long even while more are coming.
         idle_settle_s: shortest time between two settlings when nothing more is coming.
         retry_s: pause after a failure, doubled up to 30 s.
@@ -53,7 +53,7 @@ class FollowPolicy:
 
     batch_rows: int = 2_048
     batch_bytes: int = 8 * 2**20
-    settle_rows: int = 50_000
+    settle_batches: int = 12
     settle_s: float = 5.0
     idle_settle_s: float = 0.2
     retry_s: float = 0.2
@@ -198,7 +198,7 @@ class Follower:
                 )
                 if changes:
                     await self.index.apply(changes, changes[-1].version)
-                    read, pending = changes[-1].version, pending + len(changes)
+                    read, pending = changes[-1].version, pending + 1
                     if self.index.visible_at_once:
                         await self._advance(visible=read)
                 self.error = None
@@ -215,7 +215,7 @@ class Follower:
         if not more:
             asked = self._wanted > self.visible
             return asked or since_s >= self._policy.idle_settle_s
-        return pending >= self._policy.settle_rows or since_s >= self._policy.settle_s
+        return pending >= self._policy.settle_batches or since_s >= self._policy.settle_s
 
     async def _wait_for_writes(self, timeout_s: float | None) -> None:
         with contextlib.suppress(TimeoutError):

@@ -19,7 +19,7 @@ from quarry.types import Change, Docno, Document, Position
 
 GENERATION = "g1"
 PATIENCE_S = 20.0
-POLICY = FollowPolicy(batch_rows=3, settle_rows=7, settle_s=0.01, idle_settle_s=0.001, retry_s=0.0005)
+POLICY = FollowPolicy(batch_rows=3, settle_batches=2, settle_s=0.01, idle_settle_s=0.001, retry_s=0.0005)
 
 
 class Log:

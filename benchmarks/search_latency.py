@@ -24,8 +24,8 @@ from serving import (
     available,
     corpus,
     create_collection,
+    documents_of,
     echo_server,
-    index,
     load,
     load_average,
     queries,
@@ -149,7 +149,8 @@ def main() -> None:
         with server(data) as running:
             with running.channel() as channel:
                 create_collection(channel)
-                index(channel, records)
+            with load() as writer:
+                writer.write(running.address, documents_of(records))
             time.sleep(2)  # the dense store flushes a second after the last write
             bare = BareParts(data, Path(folder))
             found = measure(running, bare, queries(name, arguments.seed), arguments.rounds)

@@ -26,7 +26,6 @@ from quarry.v1 import (
     collection_service_pb2,
     collection_service_pb2_grpc,
     document_service_pb2,
-    document_service_pb2_grpc,
     search_service_pb2,
     types_pb2,
 )
@@ -38,6 +37,8 @@ KEPT = ROOT / "build" / "benchmarks"
 """Exported models and vectors from earlier runs, so that a run need not encode what another one has."""
 COLLECTION = "bench"
 SEARCH = "/quarry.v1.SearchService/Search"
+UPSERT = "/quarry.v1.DocumentService/BatchUpsertDocuments"
+UPSERT_STREAM = "/quarry.v1.DocumentService/UpsertDocuments"
 GRPC_OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -66,10 +67,13 @@ def available(name: str) -> str:
 def _lines(name: str, file: str) -> Iterator[Record]:
     folder = SAMPLE if name == SAMPLE.name else COLLECTIONS / name
     zipped = folder / f"{file}.gz"
-    opened = gzip.open(zipped, "rt", encoding="utf-8") if zipped.exists() else (folder / file).open()
-    with opened as lines:
+    with gzip.open(zipped, "rt", encoding="utf-8") if zipped.exists() else (folder / file).open() as lines:
         for line in lines:
             yield json.loads(line)
+
+
+def documents_of(records: Sequence[Record]) -> list[types_pb2.Document]:
+    return [document(record["_id"], record.get("title", ""), record["text"]) for record in records]
 
 
 def document(id: str, title: str, text: str) -> types_pb2.Document:
@@ -109,12 +113,17 @@ class Server:
             yield channel
 
 
+def reuse_models(data: Path) -> None:
+    """Gives ``data`` the models that earlier runs exported."""
+    if (KEPT / "models").is_dir() and not (data / "models").exists():
+        shutil.copytree(KEPT / "models", data / "models")
+
+
 @contextmanager
 def server(data: Path) -> Iterator[Server]:
     """A server on ``data``, with the models of earlier runs; ended with SIGTERM."""
-    if (KEPT / "models").is_dir() and not (data / "models").exists():
-        shutil.copytree(KEPT / "models", data / "models")
-    command = [sys.executable, *os.environ.get("QQ","-m quarry_cli").split(), "serve", "--data", str(data), "--port", "0"]
+    reuse_models(data)
+    command = [sys.executable, "-m", "quarry_cli", "serve", "--data", str(data), "--port", "0"]
     with (data / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     assert process.stdout is not None
@@ -137,44 +146,57 @@ def create_collection(channel: grpc.Channel, encoder: str = "") -> None:
     stub.CreateCollection(collection_service_pb2.CreateCollectionRequest(collection=collection))
 
 
-def index(channel: grpc.Channel, records: Sequence[Record], batch: int = 200) -> None:
-    """Writes documents and returns when searches find them."""
-    stub = document_service_pb2_grpc.DocumentServiceStub(channel)
-    for start in range(0, len(records), batch):
-        last = start + batch >= len(records)
-        wait = document_service_pb2.WRITE_VISIBILITY_SEARCHABLE if last else 0
-        documents = [document(r["_id"], r.get("title", ""), r["text"]) for r in records[start : start + batch]]
-        request = document_service_pb2.BatchUpsertDocumentsRequest(
-            collection=COLLECTION, documents=documents, wait=wait
-        )
-        answer = stub.BatchUpsertDocuments(request, timeout=1_200)
-    assert answer.result.reached == document_service_pb2.WRITE_VISIBILITY_SEARCHABLE
-
-
 class Load:
-    """A process that sends requests; made by ``load``."""
+    """A process that sends requests, all of them serialized before the clock runs. Made by ``load``."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def send(self, address: str, method: str, requests: Sequence[bytes], clients: int) -> list[float]:
         """Sends each request once, from so many clients; seconds until each answer."""
-        self._connection.send((address, method, requests, clients, 0.0))
-        return self.answer()
+        self._connection.send(("each", address, method, requests, clients))
+        times_s: list[float] = self._connection.recv()
+        return times_s
+
+    def write(self, address: str, documents: Sequence[types_pb2.Document], batch: int = 500) -> float:
+        """Streams documents; seconds until searches find all of them in both arms."""
+        self.start_writing(address, documents, batch)
+        return self.written()
+
+    def start_writing(self, address: str, documents: Sequence[types_pb2.Document], batch: int = 500) -> None:
+        *stream, last = _upserts(documents, batch)
+        self._connection.send(("write", address, stream, last))
+
+    def written(self) -> float:
+        """What ``write`` gives, of the documents that ``start_writing`` was given."""
+        seconds: float = self._connection.recv()
+        return seconds
 
     def start(self, address: str, method: str, requests: Sequence[bytes], pause_s: float) -> None:
         """Sends requests over and over from one client, until ``stop``."""
-        self._connection.send((address, method, requests, 0, pause_s))
+        self._connection.send(("repeat", address, method, requests, pause_s))
 
-    def stop(self) -> list[tuple[float, float]]:
-        """When each request of ``start`` was sent, on the wall clock, and seconds until its answer."""
+    def stop(self) -> list[float]:
+        """Seconds until the answer, of each request since ``start``."""
         self._connection.send("stop")
-        answer: list[tuple[float, float]] = self._connection.recv()
-        return answer
+        times_s: list[float] = self._connection.recv()
+        return times_s
 
-    def answer(self) -> list[float]:
-        answer: list[float] = self._connection.recv()
-        return answer
+
+def _upserts(documents: Sequence[types_pb2.Document], batch: int) -> list[bytes]:
+    """The messages of a stream, and last a call that waits until searches find everything."""
+    batches = [documents[start : start + batch] for start in range(0, len(documents), batch)]
+    config = document_service_pb2.UpsertDocumentsConfig(collection=COLLECTION)
+    messages = [document_service_pb2.UpsertDocumentsRequest(config=config)]
+    for some in batches[:-1]:
+        written = document_service_pb2.UpsertDocumentsBatch(documents=some)
+        messages.append(document_service_pb2.UpsertDocumentsRequest(batch=written))
+    last = document_service_pb2.BatchUpsertDocumentsRequest(
+        collection=COLLECTION,
+        documents=batches[-1],
+        wait=document_service_pb2.WRITE_VISIBILITY_SEARCHABLE,
+    )
+    return [*(message.SerializeToString() for message in messages), last.SerializeToString()]
 
 
 @contextmanager
@@ -198,21 +220,27 @@ async def _serve_load(connection: Connection) -> None:
     channels: dict[str, grpc.aio.Channel] = {}
     while True:
         try:
-            address, method, requests, clients, pause_s = await asyncio.to_thread(connection.recv)
+            kind, address, *arguments = await asyncio.to_thread(connection.recv)
         except EOFError:
             break
         if address not in channels:
             channels[address] = grpc.aio.insecure_channel(address, options=GRPC_OPTIONS)
-        call = channels[address].unary_unary(method)
-        if clients:
-            connection.send(await _each_once(call, requests, clients))
-        else:
-            connection.send(await _until_stopped(call, requests, pause_s, connection))
+        channel = channels[address]
+        match kind:
+            case "each":
+                connection.send(await _each_once(channel, *arguments))
+            case "write":
+                connection.send(await _write(channel, *arguments))
+            case "repeat":
+                connection.send(await _until_stopped(channel, *arguments, connection))
     for channel in channels.values():
         await channel.close()
 
 
-async def _each_once(call: "grpc.aio.UnaryUnaryMultiCallable", requests: Sequence[bytes], clients: int):  # type: ignore[type-arg,no-untyped-def]
+async def _each_once(
+    channel: grpc.aio.Channel, method: str, requests: Sequence[bytes], clients: int
+) -> list[float]:
+    call = channel.unary_unary(method)
     waiting = iter(requests)
     times_s: list[float] = []
 
@@ -226,16 +254,29 @@ async def _each_once(call: "grpc.aio.UnaryUnaryMultiCallable", requests: Sequenc
     return times_s
 
 
-async def _until_stopped(call, requests: Sequence[bytes], pause_s: float, connection: Connection):  # type: ignore[no-untyped-def]
-    times: list[tuple[float, float]] = []
-    for request in itertools.cycle(requests):
-        if connection.poll():
-            connection.recv()
-            return times
-        at, began = time.time(), time.perf_counter()
-        await call(request)
-        times.append((at, time.perf_counter() - began))
+async def _write(channel: grpc.aio.Channel, stream: Sequence[bytes], last: bytes) -> float:
+    began = time.perf_counter()
+    async for _ in channel.stream_stream(UPSERT_STREAM)(iter(stream)):
+        pass
+    answer = await channel.unary_unary(UPSERT)(last, timeout=3_600)
+    result = document_service_pb2.BatchUpsertDocumentsResponse.FromString(answer).result
+    assert result.reached == document_service_pb2.WRITE_VISIBILITY_SEARCHABLE
+    return time.perf_counter() - began
+
+
+async def _until_stopped(
+    channel: grpc.aio.Channel, method: str, requests: Sequence[bytes], pause_s: float, connection: Connection
+) -> list[float]:
+    call = channel.unary_unary(method)
+    times_s: list[float] = []
+    following = itertools.cycle(requests)
+    while not connection.poll():
+        began = time.perf_counter()
+        await call(next(following))
+        times_s.append(time.perf_counter() - began)
         await asyncio.sleep(pause_s)
+    connection.recv()
+    return times_s
 
 
 @contextmanager

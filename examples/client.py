@@ -3,6 +3,7 @@
 python examples/client.py [HOST:PORT]    with a server running: quarry serve --data quarry-data
 """
 
+import os
 import sys
 
 import grpc
@@ -41,8 +42,12 @@ def document(id: str, title: str, year: int) -> types.Document:
 
 
 def main() -> None:
-    server = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:50051"
+    server = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("QUARRY_SERVER", "127.0.0.1:50051")
     with grpc.insecure_channel(server) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=5)
+        except grpc.FutureTimeoutError:
+            sys.exit(f"no server answers at {server}: start one with `quarry serve --data quarry-data`")
         api = collection_service_pb2_grpc.CollectionServiceStub(channel)
         wanted = collections.Collection(name=NAME, schema=collections.Schema(fields=FIELDS))
         api.CreateCollection(collections.CreateCollectionRequest(collection=wanted), timeout=300)

@@ -1,5 +1,5 @@
 """`python -m quarry_cli` is `quarry`."""
 
-from quarry_cli.main import app
+from quarry_cli.main import run
 
-app(prog_name="quarry")
+run()

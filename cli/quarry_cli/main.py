@@ -1,5 +1,7 @@
 """The `quarry` command: what it is made of, and how its errors end."""
 
+import os
+import sys
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -81,3 +83,14 @@ app.command()(demo.demo)
 
 if __name__ == "__main__":
     app()
+
+
+def run() -> None:
+    """What the shell calls. After an interrupt it does not wait for streams that gRPC still reads."""
+    try:
+        app(prog_name="quarry")
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            sys.stdout.flush()
+            os._exit(INTERRUPTED)
+        raise

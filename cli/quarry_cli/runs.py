@@ -40,7 +40,7 @@ def arm_runs(
     """The run of each arm that the collection has, 100 deep.
 
     Raises:
-        CliError: an arm failed for a query.
+        CliError: an arm failed for a query, or does not hold all documents yet.
     """
     task = bar.add_task("arms", total=len(queries))
     runs: dict[str, Ranked] = {}
@@ -51,6 +51,10 @@ def arm_runs(
         ]
         request = search_service_pb2.RetrieveRequest(collection=collection, queries=batch)
         answer = quarry.search.Retrieve(request, timeout=quarry.timeout_s)
+        for lacking in answer.degraded:
+            raise CliError(
+                lacking.detail, f"figures would be too low; see `quarry collection show {collection}`"
+            )
         for result in answer.results:
             for arm in result.arms:
                 if arm.status.code:

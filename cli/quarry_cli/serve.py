@@ -36,7 +36,10 @@ def serve(
         raise CliError(
             f"the server's packages are not installed ({error.name} is missing)", SERVER_EXTRA
         ) from None
-    run_server(settings)
+    try:
+        run_server(settings)
+    except OSError as error:
+        raise CliError(f"the data folder {settings.data} cannot be used: {error}") from None
 
 
 def _settings(config: Path | None, *, data: Path | None, host: str | None, port: int | None) -> Settings:

@@ -28,8 +28,9 @@ def wait_searchable(quarry: Connection, name: str, sequence: int, writes: int) -
             if applied > last_applied:
                 last_applied, moved = applied, time.monotonic()
             elif time.monotonic() - moved > quarry.timeout_s:
+                still = f"no arm has moved for {quarry.timeout_s:g} s"
                 raise CliError(
-                    f"all is logged, but no arm has moved for {quarry.timeout_s:g} s",
+                    f"all is logged, but {still}{_problems(quarry, name)}",
                     "searches will find it later; --timeout SECONDS waits longer",
                 )
             _show(bar, task, writes - (sequence - applied))
@@ -38,10 +39,13 @@ def wait_searchable(quarry: Connection, name: str, sequence: int, writes: int) -
 
 def _applied(status: collection_service_pb2.CollectionStatus) -> int:
     """The sequence number that all arms have reached."""
-    for arm in status.arms:
-        if arm.error:
-            raise CliError(f"all is logged, but the {arm.arm} arm has stopped: {arm.error}")
     return min((arm.applied_sequence for arm in status.arms), default=status.last_sequence)
+
+
+def _problems(quarry: Connection, name: str) -> str:
+    """What the arms say is wrong; a failure that they get over by themselves is not worth stopping for."""
+    status = collection_of(quarry, name).status
+    return "".join(f"; the {arm.arm} arm: {arm.error}" for arm in status.arms if arm.error)
 
 
 def _show(bar: Progress, task: TaskID, done: int) -> None:

@@ -33,13 +33,11 @@ class ModelSettings(Section):
         encoder: of collections that name none: a hub id, a folder or an installed package.
         rerankers: cross-encoders that a search may ask for by name, beside its collection's own.
         device: ``auto``, ``cpu`` or ``cuda``.
-        threads: that a model may use; 0 for all cores.
     """
 
     encoder: str = DEFAULT_ENCODER
     rerankers: tuple[str, ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = Field(0, ge=0, le=1_024)
 
 
 class QdrantSettings(Section):

@@ -48,15 +48,15 @@ async def compare(follower: Follower, index: VersionedIndex, log: DocumentLog) -
         held = {docno: version async for docno, version in index.versions()}
         at = follower.visible
         truth = await asyncio.to_thread(log.versions)
-    current = {docno: version for docno, (_, version) in truth.items() if version <= at}
-    moved = truth.keys() - current.keys()
+    moved = {docno for docno, (_, version, _) in truth.items() if version > at}
+    current = {d: version for d, (_, version, gone) in truth.items() if version <= at and not gone}
     return ArmDifferences(
         follower.index.arm,
         len(current),
         missing=sorted(current.keys() - held.keys()),
         surplus=sorted(held.keys() - current.keys() - moved),
         outdated=sorted(d for d, version in current.items() if d in held and held[d] != version),
-        names={docno: id for docno, (id, _) in truth.items()},
+        names={docno: id for docno, (id, _, _) in truth.items()},
     )
 
 

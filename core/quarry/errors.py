@@ -1,6 +1,6 @@
 """Everything that can go wrong, as types that know nothing of gRPC.
 
-``quarry_server.interceptors`` holds the one table from these to status codes.
+``quarry_server.errors`` holds the one table from these to status codes.
 """
 
 from collections.abc import Mapping
@@ -47,10 +47,13 @@ class NotFoundError(QuarryError):
 
 
 class CollectionNotFoundError(NotFoundError):
+    """There is no collection of this name; without a name, it was there when the call began."""
+
     reason = "COLLECTION_NOT_FOUND"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"no collection is called {name!r}", collection=name)
+    def __init__(self, name: str = "") -> None:
+        message = f"no collection is called {name!r}" if name else "the collection has been deleted"
+        super().__init__(message, collection=name)
 
 
 class DocumentNotFoundError(NotFoundError):
@@ -75,12 +78,6 @@ class PageExpiredError(FailedPreconditionError):
 
     def __init__(self) -> None:
         super().__init__("this search's pages are no longer kept: search again")
-
-
-class ReadOnlyError(FailedPreconditionError):
-    """Writes are refused until an operator has decided."""
-
-    reason = "READ_ONLY"
 
 
 class ConflictError(QuarryError):

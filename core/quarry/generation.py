@@ -1,6 +1,7 @@
 """One generation of a collection: its indexes, what keeps them up, and what searches them."""
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import time
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DENSE_POLICY = FollowPolicy(batch_rows=512, batch_bytes=2**19, settle_batches=20, idle_settle_s=1.0)
+FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
+"""Pauses before an arm that could not be opened is tried again."""
 LEXICAL_POLICY = FollowPolicy(batch_rows=4_096, batch_bytes=16 * 2**20)
 
 
@@ -54,6 +57,10 @@ class DenseParts:
     vectors: DocumentVectors
     dimension: int
     max_tokens: int
+
+
+LoadDense = Callable[[], Awaitable[DenseParts | None]]
+"""Raises QuarryError if a model cannot be had now."""
 
 
 class FailedRetriever:
@@ -95,25 +102,46 @@ class Generation:
         self._dense: DenseStore | None = None
         self.followers: dict[str, Follower] = {}
         self.failures: dict[str, str] = {}
+        self._reopening: asyncio.Task[None] | None = None
         self.vectors: DocumentVectors | None = None
         self.searcher: Searcher
 
-    async def open(self, dense: DenseParts | QuarryError | None, reranking: Reranking) -> "Generation":
+    async def open(self, dense: LoadDense, reranking: Callable[[DenseParts | None], Reranking]) -> None:
         """Opens what there is and starts following the log.
 
+        A dense arm whose model or store cannot be had now is tried again until it can.
+
         Args:
-            dense: None for a collection without a dense arm; an error if its model cannot be loaded.
+            dense: loads what the dense arm needs; gives None for a collection without one.
         """
         lexical = await self._open_lexical()
         retrievers: list[Retriever] = [Bm25Retriever(lexical, self._threads)]
-        if isinstance(dense, QuarryError):
-            retrievers.append(self._failed("dense", dense))
-        elif dense is not None:
-            retrievers.append(await self._open_dense(dense))
+        parts: DenseParts | None = None
+        try:
+            parts = await dense()
+            if parts is not None:
+                retrievers.append(await self._open_dense(parts))
+        except QuarryError as error:
+            logger.error("the dense arm cannot be opened, and will be tried again: %s", error)
+            self.failures["dense"] = str(error)
+            retrievers.append(FailedRetriever("dense", str(error)))
+            self._reopening = asyncio.create_task(self._reopen_dense(dense), name="reopen-dense")
         self.searcher = Searcher(
-            self.name, retrievers, lexical, self._log, reranking, self.arm_state, self._threads
+            self.name, retrievers, lexical, self._log, reranking(parts), self.arm_state, self._threads
         )
-        return self
+
+    async def _reopen_dense(self, dense: LoadDense) -> None:
+        pause_s = FIRST_RETRY_S
+        while "dense" in self.failures:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_RETRY_S)
+            try:
+                parts = await dense()
+                if parts is not None:
+                    self.searcher.use(await self._open_dense(parts))
+                self.failures.pop("dense")
+            except QuarryError as error:
+                self.failures["dense"] = str(error)
 
     async def _open_lexical(self) -> LexicalIndex:
         folder = self._folder / "bm25"
@@ -125,22 +153,19 @@ class Generation:
         return self._lexical
 
     async def _open_dense(self, parts: DenseParts) -> Retriever:
+        """Raises QuarryError if the store cannot be opened."""
         folder = self._folder / "dense"
+        store = await _opened(
+            folder, lambda: self._engines.dense(folder, self.name, self._schema, parts.dimension)
+        )
         try:
-            self._dense = await _opened(
-                folder, lambda: self._engines.dense(folder, self.name, self._schema, parts.dimension)
-            )
-            index = FollowedDense(self._dense, parts.vectors, self._schema)
-            await self._follow(index, DENSE_POLICY, await self._dense.count())
-        except QuarryError as error:
-            return self._failed("dense", error)
-        self.vectors = parts.vectors
-        return DenseRetriever(parts.encoder, self._dense)
-
-    def _failed(self, arm: str, error: QuarryError) -> FailedRetriever:
-        logger.error("the %s arm cannot be opened: %s", arm, error)
-        self.failures[arm] = str(error)
-        return FailedRetriever(arm, str(error))
+            index = FollowedDense(store, parts.vectors, self._schema)
+            await self._follow(index, DENSE_POLICY, await store.count())
+        except BaseException:
+            await store.close()
+            raise
+        self._dense, self.vectors = store, parts.vectors
+        return DenseRetriever(parts.encoder, store)
 
     async def _follow(self, index: FollowedIndex, policy: FollowPolicy, held: int) -> None:
         follower = Follower(index, self.name, self._log.changes, self._log.last_sequence, policy)
@@ -164,10 +189,10 @@ class Generation:
         follower = self.followers.get(arm)
         if follower is None:
             return ArmState(0, None)
-        if follower.halted:
-            return ArmState(follower.visible, str(follower.halted))
-        rebuilding = follower.visible < self._catch_up_to
-        return ArmState(follower.visible, "it does not hold all documents yet" if rebuilding else None)
+        lacking = follower.error  # set when it is halted, too
+        if lacking is None and follower.visible < self._catch_up_to:
+            lacking = "it does not hold all documents yet"
+        return ArmState(follower.visible, lacking)
 
     def notify(self) -> None:
         """Tells the followers that the log has grown."""
@@ -188,13 +213,17 @@ class Generation:
         raise RetrieverUnavailableError(arm, self.failures.get(arm, "it is not open"))
 
     async def close(self) -> None:
-        """Stops following and releases files and processes."""
-        for follower in self.followers.values():
-            await follower.stop()
-        if self._dense is not None:
-            await self._dense.close()
-        if self._lexical is not None:
-            await asyncio.to_thread(self._lexical.close)
+        """Stops following and releases files and processes, all of them whatever fails on the way."""
+        async with contextlib.AsyncExitStack() as closing:
+            if self._lexical is not None:
+                closing.push_async_callback(asyncio.to_thread, self._lexical.close)
+            if self._reopening is not None:
+                self._reopening.cancel()
+                await asyncio.gather(self._reopening, return_exceptions=True)
+            if self._dense is not None:
+                closing.push_async_callback(self._dense.close)
+            for follower in self.followers.values():
+                closing.push_async_callback(follower.stop)
 
 
 class _LexicalVersions:

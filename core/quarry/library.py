@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
@@ -16,14 +16,21 @@ from quarry.collection import Consistency, OpenCollection, remove_folder
 from quarry.deadline import Deadline
 from quarry.documents import catalog
 from quarry.documents.catalog import Collection, CollectionSettings
-from quarry.documents.requests import once
+from quarry.documents.requests import forget, once
 from quarry.documents.store import Database, DocumentLog, RequestId
 from quarry.documents.tables import open_database
-from quarry.errors import CollectionNotFoundError, DataLossError, FailedPreconditionError, QuarryError
+from quarry.errors import (
+    CollectionNotFoundError,
+    DataLossError,
+    FailedPreconditionError,
+    QuarryError,
+    UnavailableError,
+)
 from quarry.generation import DenseParts, Engines, Generation
 from quarry.pipeline import Reranking
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 CLOSE_GRACE_S = 30.0
 
 
@@ -89,6 +96,8 @@ class Library:
         self._models = models
         self._threads = ThreadPoolExecutor(search_threads, thread_name_prefix="search")
         self._open: dict[str, OpenCollection] = {}
+        self._unopened: dict[str, str] = {}
+        self._running: set[asyncio.Task[Any]] = set()
         self._changing = asyncio.Lock()
 
     @classmethod
@@ -100,13 +109,19 @@ class Library:
         library = cls(folder, database, engines, models, search_threads)
         known = await asyncio.to_thread(database.read, catalog.list_collections)
         await asyncio.to_thread(library._remove_leftovers, known)
-        for opened in await asyncio.gather(*map(library._opened, known)):
-            library._open[opened.collection.settings.name] = opened
+        await asyncio.gather(*map(library._open_or_note, known))
         return library
 
     @contextlib.contextmanager
     def use(self, name: str) -> Iterator[OpenCollection]:
-        """The collection, kept open meanwhile. Raises CollectionNotFoundError."""
+        """The collection, kept open meanwhile.
+
+        Raises:
+            CollectionNotFoundError: there is none of this name.
+            UnavailableError: there is one, and its indexes cannot be opened.
+        """
+        if name in self._unopened:
+            raise UnavailableError(f"the collection {name!r} cannot be opened: {self._unopened[name]}")
         if name not in self._open:
             raise CollectionNotFoundError(name[:80])
         with self._open[name].use() as collection:
@@ -114,25 +129,27 @@ class Library:
 
     async def create(self, settings: CollectionSettings, request: RequestId) -> OpenCollection:
         """Raises AlreadyExistsError, or ModelError if its encoder or re-ranker cannot be loaded."""
+        settings = _resolved(settings, await self._models.dense_parts(settings))
+        if settings.reranker:
+            await self._models.check_reranker(settings.reranker)
+        return await self._finished(self._create(settings, request))
+
+    async def _create(self, settings: CollectionSettings, request: RequestId) -> OpenCollection:
+        def write(connection: sa.Connection) -> Collection:
+            return once(
+                connection,
+                request.method,
+                request.id,
+                request.request,
+                lambda: catalog.create_collection(connection, settings),
+                dump=lambda made: made.settings.name.encode(),
+                load=lambda name: catalog.get_collection(connection, name.decode()),
+            )
+
         async with self._changing:
-            settings = _resolved(settings, await self._models.dense_parts(settings))
-            if settings.reranker:
-                await self._models.check_reranker(settings.reranker)
-
-            def write(connection: sa.Connection) -> Collection:
-                return once(
-                    connection,
-                    request.method,
-                    request.id,
-                    request.request,
-                    lambda: catalog.create_collection(connection, settings),
-                    dump=lambda made: made.settings.name.encode(),
-                    load=lambda name: catalog.get_collection(connection, name.decode()),
-                )
-
             made = await self.database.write(write)
             if settings.name not in self._open:
-                self._open[settings.name] = await self._opened_or_undone(made)
+                self._open[settings.name] = await self._opened_or_undone(made, request)
             return self._open[settings.name]
 
     async def current(self, name: str) -> Collection:
@@ -147,9 +164,12 @@ class Library:
 
     async def update(self, name: str, revision: int | None, values: dict[str, str]) -> OpenCollection:
         """Sets ``reranker`` and ``description``. Raises as ``catalog.update_collection``, or ModelError."""
+        if values.get("reranker"):
+            await self._models.check_reranker(values["reranker"])
+        return await self._finished(self._update(name, revision, values))
+
+    async def _update(self, name: str, revision: int | None, values: dict[str, str]) -> OpenCollection:
         async with self._changing:
-            if values.get("reranker"):
-                await self._models.check_reranker(values["reranker"])
             updated = await self.database.write(
                 lambda c: catalog.update_collection(c, name, revision, **values)
             )
@@ -158,11 +178,16 @@ class Library:
 
     async def delete(self, name: str, revision: int | None) -> None:
         """Removes the collection, after the requests that use it."""
+        await self._finished(self._delete(name, revision))
+
+    async def _delete(self, name: str, revision: int | None) -> None:
         async with self._changing:
-            await self.database.write(lambda c: catalog.delete_collection(c, name, revision))
-            opened = self._open.pop(name)
-            await opened.close(CLOSE_GRACE_S)
-            await asyncio.to_thread(remove_folder, self._folder.of(opened.collection))
+            gone = await self.database.write(lambda c: catalog.delete_collection(c, name, revision))
+            self._unopened.pop(name, None)
+            opened = self._open.pop(name, None)
+            if opened is not None:
+                await opened.close(CLOSE_GRACE_S)
+            await asyncio.to_thread(remove_folder, self._folder.of(gone))
 
     async def repair(self, name: str, deadline: Deadline) -> tuple[Consistency, Consistency]:
         """Makes the arms agree with the log; the differences before and after.
@@ -173,53 +198,79 @@ class Library:
         with self.use(name) as collection:
             if collection.read_only is None:
                 return await collection.repair(deadline)
-        async with self._changing:
-            old = self._open[name]
-            await self.database.write(lambda c: catalog.set_generation(c, old.collection.key))
-            opened = await self._opened(await self.current(name))
-            self._open[name] = opened
-            await old.close(CLOSE_GRACE_S)
+        opened = await self._finished(self._rebuilt(name))
         found = await opened.check(deadline)
         return found, found
 
-    async def close(self) -> None:
+    async def _rebuilt(self, name: str) -> OpenCollection:
         async with self._changing:
-            await asyncio.gather(*(opened.close(CLOSE_GRACE_S) for opened in self._open.values()))
-            self._open.clear()
-            await asyncio.to_thread(self.database.close)
-            self._threads.shutdown()
-            self._folder.close()
+            old = self._open[name]
+            await self.database.write(lambda c: catalog.set_generation(c, old.collection.key))
+            self._open[name] = await self._opened(await self.current(name))
+            await old.close(CLOSE_GRACE_S)
+            return self._open[name]
 
-    async def _opened_or_undone(self, made: Collection) -> OpenCollection:
+    async def _finished(self, change: Coroutine[Any, Any, T]) -> T:
+        """The change's result. It goes on if the caller goes: half a change would outlive the call."""
+        task = asyncio.create_task(change)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Closes everything, whatever fails on the way; then raises the first failure."""
+        async with contextlib.AsyncExitStack() as closing:
+            closing.callback(self._folder.close)
+            closing.callback(self._threads.shutdown)
+            closing.push_async_callback(asyncio.to_thread, self.database.close)
+            await asyncio.gather(*self._running, return_exceptions=True)
+            async with self._changing:
+                for opened in self._open.values():
+                    closing.push_async_callback(opened.close, CLOSE_GRACE_S)
+                self._open.clear()
+
+    async def _open_or_note(self, collection: Collection) -> None:
+        """Opens a collection at the start; one that cannot be opened does not keep the others away."""
+        name = collection.settings.name
+        try:
+            self._open[name] = await self._opened(collection)
+        except (QuarryError, OSError) as error:
+            logger.error("the collection %s cannot be opened: %s", name, error)
+            self._unopened[name] = str(error)
+
+    async def _opened_or_undone(self, made: Collection, request: RequestId) -> OpenCollection:
         """A new collection, open; one that cannot be opened is not kept, so that the name stays free."""
+
+        def undo(connection: sa.Connection) -> None:
+            catalog.delete_collection(connection, made.settings.name, None)
+            forget(connection, request.method, request.id)
+
         try:
             return await self._opened(made)
-        except QuarryError:
-            await self.database.write(lambda c: catalog.delete_collection(c, made.settings.name, None))
+        except BaseException:
+            await self.database.write(undo)
             raise
 
     async def _opened(self, collection: Collection) -> OpenCollection:
         log = DocumentLog(self.database, collection.key)
         folder = self._folder.of(collection) / collection.generation
         folder.mkdir(parents=True, exist_ok=True)
-        dense: DenseParts | QuarryError | None
-        try:
-            dense = await self._models.dense_parts(collection.settings)
-        except QuarryError as error:
-            dense = error
-        parts = dense if isinstance(dense, DenseParts) else None
         generation = Generation(collection, folder, log, self._engines, self._threads)
-        await generation.open(dense, self._models.reranking(collection.settings, log, parts))
+        settings = collection.settings
+        await generation.open(
+            lambda: self._models.dense_parts(settings),
+            lambda parts: self._models.reranking(settings, log, parts),
+        )
         return OpenCollection(collection, log, generation)
 
     def _remove_leftovers(self, known: Sequence[Collection]) -> None:
         """Folders of deleted collections and of generations that no longer serve."""
         serving = {str(c.key): c.generation for c in known}
-        for folder in self._folder.collections.glob("*"):
+        for folder in filter(Path.is_dir, self._folder.collections.glob("*")):
             if folder.name not in serving:
                 remove_folder(folder)
                 continue
-            for generation in folder.glob("*"):
+            for generation in filter(Path.is_dir, folder.glob("*")):
                 if generation.name != serving[folder.name]:
                     remove_folder(generation)
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from quarry.deadline import Deadline
@@ -80,6 +80,14 @@ class Searcher:
     @property
     def arms(self) -> tuple[str, ...]:
         return tuple(self._retrievers)
+
+    def use(self, retriever: Retriever) -> None:
+        """Puts ``retriever`` in the place of the one of its name."""
+        self._retrievers[retriever.name] = retriever
+
+    def degradations(self, arms: Sequence[ArmPlan]) -> list[Degradation]:
+        """Why these arms do not hold all documents, of those that do not."""
+        return [note for plan in arms for note in _rebuilding(plan.name, self._arm_state(plan.name))]
 
     async def rank(self, query: Query, deadline: Deadline) -> Ranking:
         """The ranked list for ``query``.
@@ -157,6 +165,7 @@ class Searcher:
         state = self._arm_state("bm25")
         ranked = await self._in_thread(self._resolve, fused, [], {}, query.filter, state.visible)
         ranked = sorted(ranked, key=lambda document: document.docno)
+        ranked = [replace(document, fused_rank=place) for place, document in enumerate(ranked, start=1)]
         degraded = _rebuilding("bm25", state)
         _refuse_incomplete(query, degraded, nothing=False)
         total = Total(found.total, exact=True)

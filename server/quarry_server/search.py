@@ -119,7 +119,10 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
             schema = collection.collection.settings.schema
             filter = parse_filter(request.filter, schema) if request.HasField("filter") else None
             texts = [_retrieve_text(index, query) for index, query in enumerate(request.queries)]
-            response = pb.RetrieveResponse(generation=collection.generation.name)
+            response = pb.RetrieveResponse(
+                generation=collection.generation.name,
+                degraded=[_degradation_message(d) for d in searcher.degradations(arms)],
+            )
             size = 0
             async with asyncio.timeout(deadline.timeout_s):
                 for query, text in zip(request.queries, texts, strict=True):

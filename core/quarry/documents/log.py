@@ -82,9 +82,7 @@ def upsert_documents(connection: sa.Connection, key: int, upserts: Sequence[Upse
     return outcomes
 
 
-def delete_documents(
-    connection: sa.Connection, key: int, ids: Sequence[str], if_version: int | None = None
-) -> list[Outcome]:
+def delete_documents(connection: sa.Connection, key: int, ids: Sequence[str]) -> list[Outcome]:
     """Deletes each document; one that is not there gets DocumentNotFoundError as its outcome."""
     sequence = _reserve(connection, key, len(ids))
     current = {id: row for id, row in _current(connection, key, ids).items() if not row.deleted}
@@ -94,9 +92,6 @@ def delete_documents(
     for id in ids:
         if id not in current or id in rows:
             outcomes.append(Outcome(id, error=DocumentNotFoundError(id)))
-            continue
-        if if_version is not None and if_version != current[id].version:
-            outcomes.append(Outcome(id, error=_conflict(id)))
             continue
         sequence += 1
         outcomes.append(Outcome(id, sequence))
@@ -205,10 +200,10 @@ def read_changes(
     return changes
 
 
-def read_versions(connection: sa.Connection, key: int) -> Iterator[tuple[Docno, str, int]]:
-    """Docno, id and version of every document that exists."""
-    query = sa.select(documents.c.docno, documents.c.id, documents.c.version).where(
-        documents.c.collection_id == key, documents.c.deleted.is_(False)
+def read_versions(connection: sa.Connection, key: int) -> Iterator[tuple[Docno, str, int, bool]]:
+    """Docno, id, version and whether it is deleted, of every document that was ever written."""
+    query = sa.select(documents.c.docno, documents.c.id, documents.c.version, documents.c.deleted).where(
+        documents.c.collection_id == key
     )
     yield from _streamed(connection, query)
 
@@ -217,7 +212,7 @@ def last_sequence(connection: sa.Connection, key: int) -> int:
     """Raises CollectionNotFoundError if the collection was deleted meanwhile."""
     found = connection.scalar(sa.select(collections.c.last_sequence).where(collections.c.id == key))
     if found is None:
-        raise CollectionNotFoundError(str(key))
+        raise CollectionNotFoundError
     return int(found)
 
 
@@ -240,7 +235,7 @@ def _reserve(connection: sa.Connection, key: int, count: int) -> int:
     )
     after = connection.scalar(statement)
     if after is None:
-        raise CollectionNotFoundError(str(key))
+        raise CollectionNotFoundError
     return int(after) - count
 
 

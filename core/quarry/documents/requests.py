@@ -64,5 +64,12 @@ def once(
     return result
 
 
+def forget(connection: sa.Connection, scope: str, request_id: str) -> None:
+    """As if ``request_id`` had never been used."""
+    connection.execute(
+        sa.delete(requests).where(requests.c.scope == scope, requests.c.request_id == request_id)
+    )
+
+
 def _forget_old(connection: sa.Connection) -> None:
     connection.execute(sa.delete(requests).where(requests.c.create_time_us < now_us() - LIFETIME_US))

@@ -145,10 +145,12 @@ class DocumentLog:
     def changes(self, after: int, max_rows: int, max_bytes: int) -> list[Change]:
         return self._database.read(lambda c: log.read_changes(c, self._key, after, max_rows, max_bytes))
 
-    def versions(self) -> dict[Docno, tuple[str, int]]:
-        """Id and version of every document that exists."""
+    def versions(self) -> dict[Docno, tuple[str, int, bool]]:
+        """Id, version and whether it is deleted, of every document that was ever written."""
         return self._database.read(
-            lambda c: {docno: (id, version) for docno, id, version in log.read_versions(c, self._key)}
+            lambda c: {
+                docno: (id, version, gone) for docno, id, version, gone in log.read_versions(c, self._key)
+            }
         )
 
     def count(self, until: int) -> int:

@@ -36,10 +36,16 @@ class DocumentVectors:
         ]
 
     async def passages(self, documents: Sequence[Fields]) -> list[list[str]]:
-        """Texts of each document's passages, as they were encoded."""
-        sources = [source_of(self._schema, fields) for fields in documents]
-        found = await self._found(sources)
-        return [passage_texts(source, f.cut) for source, f in zip(sources, found, strict=True)]
+        """Texts of each document's passages, as they are or will be encoded; encodes nothing."""
+        return await asyncio.to_thread(self._passages, [source_of(self._schema, f) for f in documents])
+
+    def _passages(self, sources: Sequence[SourceText]) -> list[list[str]]:
+        keys = [vector_key(self._cutter.scope, source) for source in sources]
+        known = self._cache.get_many(keys)
+        return [
+            passage_texts(source, known[key].cut if key in known else self._cutter.cut([source])[0])
+            for key, source in zip(keys, sources, strict=True)
+        ]
 
     async def _found(self, sources: Sequence[SourceText]) -> list[CachedVectors]:
         keys = [vector_key(self._cutter.scope, source) for source in sources]

@@ -1,7 +1,9 @@
 """A server whose dense arm cannot be opened: everything else goes on, and each answer says what it lacks."""
 
 import shutil
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -67,3 +69,17 @@ def test_a_write_is_safe_and_does_not_claim_to_be_searchable(crippled: Api) -> N
     answer = crippled.documents.BatchUpsertDocuments(request, timeout=CALL_S)
     assert answer.result.reached == document_service_pb2.WRITE_VISIBILITY_LOGGED
     assert [hit.document.id for hit in crippled.search("half", "third").hits] == ["c"]
+
+
+def test_the_arm_comes_back_by_itself_once_its_model_is_there(crippled: Api) -> None:
+    def half() -> collection_service_pb2.Collection:
+        request = collection_service_pb2.GetCollectionRequest(name="half")
+        return crippled.collections.GetCollection(request, timeout=CALL_S).collection
+
+    tiny_encoder(Path(half().encoder), seed=3)
+    deadline = time.monotonic() + 120
+    while crippled.search("half", "another word").degraded:
+        assert time.monotonic() < deadline, "the dense arm has not come back"
+    assert {arm.error for arm in half().status.arms} == {""}
+    request = pb.SearchRequest(collection="half", query="word", arms=[{"name": "dense"}])
+    assert {"a", "b"} <= {hit.document.id for hit in crippled.searches.Search(request, timeout=CALL_S).hits}

@@ -109,8 +109,10 @@ class FakeQuarry(
         collection.status.last_sequence = self.sequence
         collection.status.document_count = len(self.documents)
         for arm, lag in (("bm25", 0), ("dense", self.lag)):
-            error = "its process ended" if arm == self.failing_arm else ""
-            collection.status.arms.add(arm=arm, applied_sequence=self.sequence - lag, error=error)
+            stuck = arm == self.failing_arm
+            applied = 0 if stuck else self.sequence - lag
+            error = "its process ended" if stuck else ""
+            collection.status.arms.add(arm=arm, applied_sequence=applied, error=error)
         return collection_service_pb2.GetCollectionResponse(collection=collection)
 
     def ListCollections(self, request: Any, context: grpc.ServicerContext) -> Any:

@@ -152,11 +152,13 @@ def test_searchable_waits_for_the_slowest_arm(faq, cli, tmp_path, monkeypatch):
     assert (ended.status, ended.json["reached"], faq.lag) == (0, "searchable", 0)
 
 
-def test_an_arm_that_has_stopped_ends_the_wait(faq, cli, tmp_path):
+def test_an_arm_that_does_not_move_ends_the_wait_and_says_why(faq, cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("quarry_cli.visibility.POLL_S", 0.001)
     faq.failing_arm = "dense"
-    ended = cli("index", "faq", write_lines(tmp_path / "c.jsonl", numbered(1)), "--wait", "searchable")
+    corpus = write_lines(tmp_path / "c.jsonl", numbered(1))
+    ended = cli("index", "faq", corpus, "--wait", "searchable", "--timeout", "0.5")
     assert ended.status == 1
-    assert "all is logged, but the dense arm has stopped: its process ended" in ended.err
+    assert "no arm has moved for 0.5 s; the dense arm: its process ended" in ended.err
 
 
 def test_a_missing_collection_is_answered_with_what_to_type(quarry, cli, tmp_path):

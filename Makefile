@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup demo test lint types imports protos check-protos lint-protos breaking unit crash-test bench clean
+.PHONY: help setup demo test lint types imports protos release-protos check-protos lint-protos breaking unit crash-test bench clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ unit: ## The tests alone
 protos: setup ## Regenerate core/quarry/v1 from protos/
 	python tools/protos.py generate
 
+release-protos: setup ## Make the API as it is now the one that must not break
+	python tools/protos.py image protos/released.binpb
+
 check-protos: ## Fail if regenerating would change a file
 	rm -rf build/protos && mkdir -p build/protos
 	python tools/protos.py generate build/protos
@@ -49,9 +52,9 @@ lint-protos:
 	mkdir -p build && python tools/protos.py image build/image.binpb
 	buf lint build/image.binpb --config buf.yaml --path quarry/v1
 
-breaking: ## Fail if the API breaks clients of the last release
+breaking: ## Fail if the API breaks clients of what protos/released.binpb holds
 	mkdir -p build && python tools/protos.py image build/image.binpb
-	test ! -f protos/released.binpb || buf breaking build/image.binpb --against protos/released.binpb --config buf.yaml --path quarry/v1
+	buf breaking build/image.binpb --against protos/released.binpb --config buf.yaml --path quarry/v1
 
 crash-test: setup ## Kill and restart a server for HOURS (default 1)
 	python -m pytest tests/integration/test_crashes.py --crash-hours $(or $(HOURS),1)

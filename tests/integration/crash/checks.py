@@ -1,5 +1,6 @@
 """Holds a server that was started again to everything that the one before it had promised."""
 
+import asyncio
 from random import Random
 
 from tests.integration.crash.oracle import Oracle, fields_of, state_of
@@ -68,6 +69,9 @@ async def assert_indexes(client: Client, oracle: Oracle, random: Random) -> None
     request = search_service_pb2.SearchRequest(
         collection=COLLECTION, query="bantoanto debur", page_size=10, require_complete=True
     )
+    async with asyncio.timeout(CALL_S):
+        while any(arm.error for arm in (await client.collection(COLLECTION)).status.arms):
+            continue  # its follower has not seen yet that the store is back
     answer = await client.search.Search(request, timeout=CALL_S)
     assert not answer.degraded
     assert {hit.document.id for hit in answer.hits} <= living.keys()

@@ -7,6 +7,7 @@ passages as tokens, sorted by length, in batches of 512, on as many threads as t
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -55,6 +56,7 @@ def tantivy_s(texts: Sequence[str], folder: Path) -> float:
     writer.commit()
     index.reload()
     seconds = time.perf_counter() - began
+    writer.wait_merging_threads()
     assert index.searcher().num_docs == len(texts)
     return seconds
 
@@ -93,6 +95,7 @@ def without_encoding(count: int, rounds: int, seed: int) -> dict[str, float]:
             with server(data) as running, load() as writer:
                 with running.channel() as channel:
                     create_collection(channel)
+                os.sync()  # what was written to prepare the run is not the server's to wait for
                 served.append(count / writer.write(running.address, documents))
         ratios.append(served[-1] / min(lexical[-1], dense[-1]))
     return {

@@ -25,10 +25,6 @@ def history(tmp_path: Path, request: pytest.FixtureRequest) -> History:
 
 
 @pytest.mark.timeout(0)
-@pytest.mark.skipif(
-    "not config.getoption('--crash-hours') and not config.getoption('--crash-seed')",
-    reason="runs by `make crash-test`: its client does not yet expect every moment at which a server dies",
-)
 async def test_nothing_acknowledged_is_lost_or_comes_back(
     history: History, request: pytest.FixtureRequest
 ) -> None:

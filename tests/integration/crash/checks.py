@@ -1,9 +1,7 @@
 """Holds a server that was started again to everything that the one before it had promised."""
 
-import asyncio
 from random import Random
 
-import grpc
 from tests.integration.crash.oracle import Oracle, fields_of, state_of
 from tests.integration.crash.server import CALL_S, Client
 from tests.integration.crash.workload import COLLECTION, retrieve
@@ -70,23 +68,10 @@ async def assert_indexes(client: Client, oracle: Oracle, random: Random) -> None
     request = search_service_pb2.SearchRequest(
         collection=COLLECTION, query="bantoanto debur", page_size=10, require_complete=True
     )
-    answer = await once_available(client, request)
+    answer = await client.search.Search(request, timeout=CALL_S)
     assert not answer.degraded
     assert {hit.document.id for hit in answer.hits} <= living.keys()
     assert len(answer.hits) == min(10, len(living))
-
-
-async def once_available(
-    client: Client, request: search_service_pb2.SearchRequest
-) -> search_service_pb2.SearchResponse:
-    """The answer; UNAVAILABLE asks for another try, while a follower has not seen that its store is back."""
-    async with asyncio.timeout(CALL_S):
-        while True:
-            try:
-                return await client.search.Search(request, timeout=CALL_S)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    raise
 
 
 def describe(found: collection_service_pb2.CheckConsistencyResponse) -> str:

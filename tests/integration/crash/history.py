@@ -69,7 +69,7 @@ class History:
         marker = self.data.with_name(f"fault-{len(self.done)}")
         fault = "" if kill.what in ANYWHERE else f"{kill.what}:{kill.after}:{marker}"
         try:
-            async with self._checked(fault) as (server, client):
+            async with self._checked(fault, marker) as (server, client):
                 self.done.append(kill)
                 await self._write_until_killed(server, client, kill, marker)
         except BaseException as error:
@@ -82,8 +82,12 @@ class History:
             await server.stop()
 
     @contextlib.asynccontextmanager
-    async def _checked(self, fault: str) -> AsyncIterator[tuple[Server, Client]]:
-        """A server that has shown that nothing is lost. If the fault hits it before that, another one."""
+    async def _checked(self, fault: str, marker: Path | None = None) -> AsyncIterator[tuple[Server, Client]]:
+        """A server that has shown that nothing is lost. If the fault hits it before that, another one.
+
+        ``marker`` is there once the fault has hit. A call that it broke can fail before the kernel says that
+        the process has ended, so that is not what is asked.
+        """
         while True:
             try:
                 server = await Server.start(self.data, self.encoder, fault, **SETTINGS)
@@ -97,7 +101,7 @@ class History:
                     try:
                         await self._check(client)
                     except grpc.aio.AioRpcError:
-                        if not server.ended or not fault:
+                        if not (fault and marker and await asyncio.to_thread(marker.exists)):
                             raise
                         fault = ""
                         continue

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +69,7 @@ class FailedRetriever:
     def __init__(self, name: str, cause: str) -> None:
         self.name, self._cause = name, cause
 
-    async def retrieve(
-        self, text: str, depth: int, filter: Filter | None, proposed: Iterable[Docno] = ()
-    ) -> Retrieved:
+    async def retrieve(self, text: str, depth: int, filter: Filter | None) -> Retrieved:
         raise RetrieverUnavailableError(self.name, self._cause)
 
 

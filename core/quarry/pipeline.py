@@ -176,22 +176,18 @@ class Searcher:
     async def _retrieve(
         self, query: Query, deadline: Deadline
     ) -> tuple[dict[str, Retrieved], list[Degradation]]:
-        proposed: set[Docno] = set()
-
         async def one(plan: ArmPlan) -> tuple[Retrieved | None, list[Degradation]]:
             stage = Stage(plan.name)
             try:
                 async with asyncio.timeout(deadline.timeout_s):
                     retriever = self._retrievers[plan.name]
-                    retrieved = await retriever.retrieve(query.text, plan.depth, query.filter, proposed)
+                    retrieved = await retriever.retrieve(query.text, plan.depth, query.filter)
             except (TimeoutError, DeadlineExceeded):
                 return None, [
                     Degradation(stage, Reason.TIMEOUT, f"the {plan.name} arm did not answer in time")
                 ]
             except QuarryError as error:
                 return None, [Degradation(stage, Reason.UNAVAILABLE, str(error))]
-            if not isinstance(query.fusion, Rrf):
-                proposed.update(candidate.docno for candidate in retrieved.candidates)
             notes = _rebuilding(plan.name, self._arm_state(plan.name))
             if retrieved.truncated:
                 notes.append(
@@ -218,27 +214,26 @@ class Searcher:
     ) -> tuple[list[ArmRun], dict[str, dict[Docno, Candidate]], list[Degradation]]:
         """Runs for fusion: in a weighted sum, each arm's true score for what the other arms proposed."""
         weights = {plan.name: plan.weight for plan in query.arms}
-        known = {name: {**r.ahead, **{c.docno: c for c in r.candidates}} for name, r in found.items()}
-        wanted = {candidate.docno for r in found.values() for candidate in r.candidates}
+        known = {name: {c.docno: c for c in r.candidates} for name, r in found.items()}
+        wanted = {docno for own in known.values() for docno in own}
         degraded: list[Degradation] = []
 
         async def one(name: str, retrieved: Retrieved) -> ArmRun:
             missing = wanted - known[name].keys()
-            ahead = {docno: candidate.score for docno, candidate in retrieved.ahead.items()}
-            others = ahead
+            others: dict[Docno, float] = {}
             if missing and not isinstance(query.fusion, Rrf):
                 if retrieved.absent_is_low:
-                    others = {**dict.fromkeys(missing, retrieved.low), **ahead}
+                    others = dict.fromkeys(missing, retrieved.low)
                 try:
                     async with asyncio.timeout(deadline.timeout_s):
                         completed = await retrieved.complete(missing)
                     known[name].update(completed)
-                    others = others | {docno: candidate.score for docno, candidate in completed.items()}
+                    others.update((docno, candidate.score) for docno, candidate in completed.items())
                 except (TimeoutError, QuarryError) as error:
                     late = isinstance(error, TimeoutError | DeadlineExceeded)
                     reason = Reason.TIMEOUT if late else Reason.UNAVAILABLE
                     degraded.append(Degradation(Stage(name), reason, f"the {name} arm scored only its own"))
-                    others = ahead
+                    others = {}
             return ArmRun(name, retrieved.candidates, weights[name], retrieved.low, retrieved.high, others)
 
         runs = await asyncio.gather(*(one(name, retrieved) for name, retrieved in found.items()))

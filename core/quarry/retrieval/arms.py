@@ -2,15 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.errors import RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.retrieval.base import DenseStore, LexicalIndex
 from quarry.types import Candidate, Docno
@@ -24,7 +23,6 @@ class Retrieved:
         candidates: best first.
         low: lowest score that the arm's formula can give.
         high: highest score that it can give for this query.
-        ahead: true scores of documents that other arms had proposed by then, where they came cheaply.
         complete: true scores of other documents; one that is left out matches nothing and has score ``low``
             if ``absent_is_low``, or cannot be scored.
         total: documents that match in all, where the arm knows.
@@ -38,7 +36,6 @@ class Retrieved:
     high: float
     complete: Callable[[Collection[Docno]], Awaitable[Mapping[Docno, Candidate]]]
     absent_is_low: bool
-    ahead: Mapping[Docno, Candidate] = field(default_factory=dict)
     total: int | None = None
     truncated: bool = False
     encode_s: float = 0.0
@@ -54,11 +51,7 @@ class Retriever(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def retrieve(
-        self, text: str, depth: int, filter: Filter | None, proposed: Iterable[Docno] = ()
-    ) -> Retrieved:
-        """Its candidates. ``proposed`` fills with those of other arms, whose scores will be asked for too."""
-        ...
+    async def retrieve(self, text: str, depth: int, filter: Filter | None) -> Retrieved: ...
 
 
 class QueryEncoder(Protocol):
@@ -73,9 +66,7 @@ class Bm25Retriever:
     def __init__(self, index: LexicalIndex, threads: Executor) -> None:
         self._index, self._threads = index, threads
 
-    async def retrieve(
-        self, text: str, depth: int, filter: Filter | None, proposed: Iterable[Docno] = ()
-    ) -> Retrieved:
+    async def retrieve(self, text: str, depth: int, filter: Filter | None) -> Retrieved:
         loop = asyncio.get_running_loop()
         started = time.perf_counter()
         found = await loop.run_in_executor(self._threads, self._index.search, text, depth, filter)
@@ -101,16 +92,11 @@ class DenseRetriever:
     def __init__(self, encoder: QueryEncoder, store: DenseStore) -> None:
         self._encoder, self._store = encoder, store
 
-    async def retrieve(
-        self, text: str, depth: int, filter: Filter | None, proposed: Iterable[Docno] = ()
-    ) -> Retrieved:
+    async def retrieve(self, text: str, depth: int, filter: Filter | None) -> Retrieved:
         started = time.perf_counter()
         vector, truncated = await self._encoder.encode_query(text)
         encoded = time.perf_counter()
-        # BM25 has its candidates long before the query is encoded: asked for now, their scores cost no wait.
-        candidates, ahead = await asyncio.gather(
-            self._store.nearest(vector, depth, filter), self._ahead(vector, tuple(proposed))
-        )
+        candidates = await self._store.nearest(vector, depth, filter)
 
         async def complete(docnos: Collection[Docno]) -> dict[Docno, Candidate]:
             return await self._store.similarities(vector, docnos)
@@ -121,16 +107,7 @@ class DenseRetriever:
             high=1.0,
             complete=complete,
             absent_is_low=False,
-            ahead=ahead,
             truncated=truncated,
             encode_s=encoded - started,
             search_s=time.perf_counter() - encoded,
         )
-
-    async def _ahead(
-        self, vector: NDArray[np.float32], docnos: Collection[Docno]
-    ) -> Mapping[Docno, Candidate]:
-        try:
-            return await self._store.similarities(vector, docnos) if docnos else {}
-        except RetrieverUnavailableError:
-            return {}  # whoever needs them asks again, and is told

@@ -1,7 +1,7 @@
 """Arms, a log and a re-ranker that do what a test tells them."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -44,9 +44,7 @@ class FixedArm:
         self._stuck, self._stuck_completing = stuck, stuck_completing
         self.asked, self.cancelled = asyncio.Event(), asyncio.Event()
 
-    async def retrieve(
-        self, text: str, depth: int, filter: Filter | None, proposed: Iterable[Docno] = ()
-    ) -> Retrieved:
+    async def retrieve(self, text: str, depth: int, filter: Filter | None) -> Retrieved:
         if self._stuck:
             await self._wait_for_ever()
         if self._error is not None:

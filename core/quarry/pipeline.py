@@ -97,7 +97,8 @@ class Searcher:
             UnavailableError: no arm could answer, or ``require_complete`` and a stage failed.
         """
         if not query.text:
-            return await self._browse(query)
+            async with asyncio.timeout(deadline.timeout_s):
+                return await self._browse(query)
         timings: dict[str, float] = {}
         visible = min((self._arm_state(plan.name).visible for plan in query.arms), default=0)
         limit = deadline.sooner(ANSWER_RESERVE_S)

@@ -1,5 +1,6 @@
 """What a search has found, before it is cut into pages: the ranked list and how it came about."""
 
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,10 +80,25 @@ class RankedDocument:
     truncated: bool = False
 
 
-class FusedDocuments(Sequence[RankedDocument]):
-    """A ranked list in fused order, whose entries are made when they are asked for.
+class LazyDocuments(Sequence[RankedDocument]):
+    """A ranked list whose entries are made when they are asked for: a search ranks hundreds and shows ten."""
 
-    A search ranks hundreds of documents and shows ten of them.
+    @abstractmethod
+    def _made(self, place: int) -> RankedDocument:
+        """The entry at ``place``, from 0."""
+
+    @overload
+    def __getitem__(self, index: int) -> RankedDocument: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[RankedDocument]: ...
+    def __getitem__(self, index: int | slice) -> RankedDocument | list[RankedDocument]:
+        if isinstance(index, slice):
+            return [self._made(place) for place in range(*index.indices(len(self)))]
+        return self._made(range(len(self))[index])
+
+
+class FusedDocuments(LazyDocuments):
+    """A ranked list in fused order.
 
     Args:
         fused: best first.
@@ -102,15 +118,6 @@ class FusedDocuments(Sequence[RankedDocument]):
 
     def __len__(self) -> int:
         return len(self.fused)
-
-    @overload
-    def __getitem__(self, index: int) -> RankedDocument: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[RankedDocument]: ...
-    def __getitem__(self, index: int | slice) -> RankedDocument | list[RankedDocument]:
-        if isinstance(index, slice):
-            return [self._made(place) for place in range(*index.indices(len(self)))]
-        return self._made(range(len(self))[index])
 
     def _made(self, place: int) -> RankedDocument:
         fused = self.fused[place]
@@ -134,7 +141,7 @@ class FusedDocuments(Sequence[RankedDocument]):
         return ArmPlace(self._ranks[arm].get(fused.docno, 0), score, fused.contributions.get(arm, 0.0))
 
 
-class BareDocuments(Sequence[RankedDocument]):
+class BareDocuments(LazyDocuments):
     """A ranked list of which only the order is left, 16 bytes an entry. Its entries have no id or version."""
 
     def __init__(self, docnos: Iterable[Docno], scores: Iterable[float]) -> None:
@@ -143,15 +150,8 @@ class BareDocuments(Sequence[RankedDocument]):
     def __len__(self) -> int:
         return len(self._docnos)
 
-    @overload
-    def __getitem__(self, index: int) -> RankedDocument: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[RankedDocument]: ...
-    def __getitem__(self, index: int | slice) -> RankedDocument | list[RankedDocument]:
-        if isinstance(index, slice):
-            pairs = zip(self._docnos[index], self._scores[index], strict=True)
-            return [RankedDocument(Docno(docno), "", 0, score) for docno, score in pairs]
-        return RankedDocument(Docno(self._docnos[index]), "", 0, self._scores[index])
+    def _made(self, place: int) -> RankedDocument:
+        return RankedDocument(Docno(self._docnos[place]), "", 0, self._scores[place])
 
 
 def without_explanations(documents: Sequence[RankedDocument]) -> BareDocuments:

@@ -103,7 +103,8 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
                 token = PageToken(uuid.uuid4().hex, 0, "")
             else:
                 kept = self._pages.get(token.key)
-            response = await self._page(request, collection, kept, token, size)
+            async with asyncio.timeout(deadline.timeout_s):
+                response = await self._page(request, collection, kept, token, size)
         seconds = asyncio.get_running_loop().time() - started
         response.timings.total.CopyFrom(_duration(seconds))
         return response

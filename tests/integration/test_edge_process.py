@@ -170,6 +170,17 @@ async def test_calls_in_flight_fail_when_the_process_dies_and_later_ones_succeed
     assert len(await store.nearest(query, 5, None)) == 5
 
 
+async def test_signals_to_the_whole_group_leave_the_store_to_its_server(store: EdgeDenseStore) -> None:
+    random = np.random.default_rng(0)
+    await store.apply([VectorChange(Docno(1), 1, units(random, 1), {})], 1)
+    pid = store.pid
+    assert pid is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(pid, number)
+        assert await store.count() == 1
+    assert (store.pid, store.restarts) == (pid, 0)
+
+
 async def test_writes_after_a_restart_are_refused_until_the_position_was_read(store: EdgeDenseStore) -> None:
     change = VectorChange(Docno(1), 1, units(np.random.default_rng(0), 1), {})
     await store.apply([change], 1)

@@ -1,4 +1,4 @@
-"""Child processes that end with their parent and leave Ctrl-C to it."""
+"""Child processes that end with their parent and leave Ctrl-C and SIGTERM to it."""
 
 import ctypes
 import os
@@ -8,15 +8,21 @@ import sys
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
+def leave_signals_to_parent() -> None:
+    """Ctrl-C and service managers signal the whole group; the parent drains first, then ends its children."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def die_with_parent(parent: int) -> None:
-    """Asks the kernel for SIGKILL when the parent goes; a no-op but for Ctrl-C where there is no prctl.
+    """Asks the kernel for SIGKILL when the parent goes; a no-op but for signals where there is no prctl.
 
     A process whose GIL is held cannot see for itself that it is alone.
 
     Args:
         parent: process id; if it has gone already, this process exits now.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_signals_to_parent()
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)

@@ -7,7 +7,6 @@ the other end closes, it flushes and exits.
 import logging
 import os
 import selectors
-import signal
 import socket
 import sys
 from collections import deque
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from quarry.errors import DataLossError, QuarryError
+from quarry.retrieval.edge.lifetime import leave_signals_to_parent
 from quarry.retrieval.edge.settings import StoreSettings
 from quarry.retrieval.edge.store import ShardStore
 from quarry.retrieval.edge.wire import FrameBuffer, Greeting, Reply, Request, encode
@@ -184,7 +184,7 @@ def first_message(peer: socket.socket, frames: FrameBuffer) -> StoreSettings:
 
 def main() -> None:
     logging.basicConfig(level=os.environ.get("QUARRY_LOG_LEVEL", "INFO"), stream=sys.stderr)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then closes the socket
+    leave_signals_to_parent()
     with socket.socket(fileno=int(sys.argv[1])) as peer:
         serve(peer)
 

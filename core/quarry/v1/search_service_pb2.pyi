@@ -112,6 +112,9 @@ class SearchRequest(_message.Message):
     EXPLAIN_FIELD_NUMBER: _builtins.int
     REQUIRE_COMPLETE_FIELD_NUMBER: _builtins.int
     RETURN_FIELDS_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    UNLOGGED_FIELD_NUMBER: _builtins.int
+    EXPLORATION_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     query: _builtins.str
     """What the user typed, at most 8,192 bytes. It is analysed, never parsed: no character has a special
@@ -127,6 +130,8 @@ class SearchRequest(_message.Message):
     """Say how each hit came to its rank."""
     require_complete: _builtins.bool
     """Fail with UNAVAILABLE or DEADLINE_EXCEEDED instead of answering with `degraded`."""
+    unlogged: _builtins.bool
+    """Do not log the answer: it has no attribution token, and nothing is learned from it."""
     @_builtins.property
     def filter(self) -> _types_pb2.Filter: ...
     @_builtins.property
@@ -143,6 +148,14 @@ class SearchRequest(_message.Message):
     def return_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Fields to return with each hit. Empty: all. `-`: none."""
 
+    @_builtins.property
+    def context(self) -> Global___SearchContext:
+        """Who searches, and where the answer is shown: logged with it."""
+
+    @_builtins.property
+    def exploration(self) -> Global___Exploration:
+        """Show some hits in each other's place, so that the effect of a rank can be told from that of a document."""
+
     def __init__(
         self,
         *,
@@ -157,14 +170,110 @@ class SearchRequest(_message.Message):
         explain: _builtins.bool = ...,
         require_complete: _builtins.bool = ...,
         return_fields: _abc.Iterable[_builtins.str] | None = ...,
+        context: Global___SearchContext | None = ...,
+        unlogged: _builtins.bool = ...,
+        exploration: Global___Exploration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "fusion", b"fusion", "rerank", b"rerank"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "rerank", b"rerank"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "collection", b"collection", "explain", b"explain", "filter", b"filter", "fusion", b"fusion", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "require_complete", b"require_complete", "rerank", b"rerank", "return_fields", b"return_fields"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "collection", b"collection", "context", b"context", "explain", b"explain", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "require_complete", b"require_complete", "rerank", b"rerank", "return_fields", b"return_fields", "unlogged", b"unlogged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
+
+@_typing.final
+class SearchContext(_message.Message):
+    """Who searches, and where the answer is shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    SURFACE_FIELD_NUMBER: _builtins.int
+    LAYOUT_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    SIMULATED_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """A pseudonym, at most 128 bytes. Feedback can be deleted by it."""
+    session_id: _builtins.str
+    """The visit, at most 128 bytes."""
+    surface: _builtins.str
+    """Where the answer is shown, such as `search-page`, `side-bar` or `agent`; at most 100 bytes."""
+    layout: _builtins.str
+    """How, such as `list` or `grid`; at most 100 bytes."""
+    simulated: _builtins.bool
+    """A program searches, not a person: kept apart in statistics, named in what is learned from it."""
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """At most 32, names at most 100 and values at most 1,024 bytes."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        surface: _builtins.str = ...,
+        layout: _builtins.str = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        simulated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "layout", b"layout", "session_id", b"session_id", "simulated", b"simulated", "surface", b"surface", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchContext: _TypeAlias = SearchContext  # noqa: Y015
+
+@_typing.final
+class Exploration(_message.Message):
+    """Swaps neighbours: a coin pairs ranks 1-2, 3-4, ... or 2-3, 4-5, ..., and each pair is swapped with the
+    probability given. The probability of each hit's rank is logged. After FairPairs (Radlinski and Joachims,
+    AAAI 2006).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWAP_PROBABILITY_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    swap_probability: _builtins.float
+    """0 (none) to 0.5."""
+    depth: _builtins.int
+    """Ranks to choose among, 2 to 100; 0 means 10."""
+    def __init__(
+        self,
+        *,
+        swap_probability: _builtins.float = ...,
+        depth: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "swap_probability", b"swap_probability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Exploration: _TypeAlias = Exploration  # noqa: Y015
 
 @_typing.final
 class Arm(_message.Message):
@@ -315,8 +424,9 @@ class SearchResponse(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     RERANKER_FIELD_NUMBER: _builtins.int
     RANKING_CONFIGURATION_FIELD_NUMBER: _builtins.int
+    ATTRIBUTION_TOKEN_FIELD_NUMBER: _builtins.int
     search_id: _builtins.str
-    """Names this search in logs, and later in feedback."""
+    """Names this search in logs and in feedback; the same on all its pages."""
     next_page_token: _builtins.str
     """Empty on the last page."""
     generation: _builtins.str
@@ -325,6 +435,10 @@ class SearchResponse(_message.Message):
     """The model that re-ranked. Empty: the order is the fused one."""
     ranking_configuration: _builtins.str
     """Hash of the arms, weights, fusion and re-ranking that were used."""
+    attribution_token: _builtins.str
+    """Send it back with every event about a hit of this page. Empty: the answer is not logged. Signed; it holds
+    no text and no user.
+    """
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]: ...
     @_builtins.property
@@ -349,10 +463,11 @@ class SearchResponse(_message.Message):
         generation: _builtins.str = ...,
         reranker: _builtins.str = ...,
         ranking_configuration: _builtins.str = ...,
+        attribution_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "generation", b"generation", "hits", b"hits", "next_page_token", b"next_page_token", "ranking_configuration", b"ranking_configuration", "reranker", b"reranker", "search_id", b"search_id", "timings", b"timings", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "degraded", b"degraded", "generation", b"generation", "hits", b"hits", "next_page_token", b"next_page_token", "ranking_configuration", b"ranking_configuration", "reranker", b"reranker", "search_id", b"search_id", "timings", b"timings", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

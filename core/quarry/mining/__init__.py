@@ -1,0 +1,1 @@
+"""What server and miner agree on: what is asked of a mining job, and where its results lie."""

@@ -1,0 +1,91 @@
+"""A mining job as it is written down for the process that does it, and its summary when it is done."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Verdict = Literal["GOOD", "LOW_COVERAGE", "FALSE_NEGATIVES", "TOO_NEAR_POSITIVE", "TOO_EASY", "NO_DATA"]
+ClickModelName = Literal["ctr", "coec", "sdbn", "pbm", "ubm", "affine"]
+DEFAULT_PRESET = "quarry"
+DEFAULT_NEGATIVES = 7
+DEFAULT_DEPTH = 100
+DEFAULT_FLOOR = 0.1
+
+
+class Written(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JudgedQuery(Written):
+    """A query and its judgments: grade by document id, over 0 is relevant."""
+
+    id: str
+    text: str
+    judgments: dict[str, int]
+
+
+class FeedbackPositives(Written):
+    """Which clicked documents are positives: the lower bound of their relevance is at least ``floor``."""
+
+    model: ClickModelName = "sdbn"
+    floor: float = Field(DEFAULT_FLOOR, ge=0, le=1)
+    start_us: int | None = None
+    end_us: int | None = None
+
+
+class Calibration(Written):
+    """Thresholds are chosen so that an audited sample has at most this share of false negatives."""
+
+    target: float = Field(0.1, gt=0, le=0.5)
+    judgments: tuple[JudgedQuery, ...] = ()
+
+
+class MiningSpec(Written):
+    """What a mining job is to do.
+
+    Attributes:
+        name: of the mining set, ``[a-z0-9-]+``; also its folder's.
+        collection: name, and ``collection_key`` its number in the log.
+        server: ``host:port`` of the server whose live arms are asked.
+        negatives: for each (query, positive) pair.
+        members: empty: the preset's.
+        parameters: the preset's constants in place of the defaults.
+    """
+
+    name: str
+    collection: str
+    collection_key: int
+    server: str
+    preset: str = DEFAULT_PRESET
+    queries: tuple[JudgedQuery, ...] = ()
+    feedback: FeedbackPositives | None = None
+    negatives: int = Field(DEFAULT_NEGATIVES, ge=1, le=100)
+    seed: int = Field(0, ge=0, lt=2**64)
+    members: tuple[str, ...] = ()
+    depth: int = Field(DEFAULT_DEPTH, ge=10, le=1_000)
+    parameters: dict[str, float] = {}
+    calibration: Calibration | None = None
+    create_time_us: int = 0
+
+
+class MiningSummary(Written):
+    """A finished mining set, in short. The whole report is beside it."""
+
+    name: str
+    collection: str
+    preset: str
+    create_time_us: int
+    verdict: Verdict
+    advice: tuple[str, ...]
+    pairs: int
+    coverage: float
+    rows: int
+    false_negatives: float | None
+    false_negatives_lower: float | None
+    false_negatives_upper: float | None
+    rungs: dict[str, int]
+    members: tuple[str, ...]
+    simulated: bool
+    data_hash: str
+    feedback_start_us: int | None = None
+    feedback_end_us: int | None = None

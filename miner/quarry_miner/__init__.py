@@ -1,0 +1,1 @@
+"""From feedback and judgments to training examples: click models, hard negatives, reports."""

@@ -1,0 +1,1 @@
+"""The rules by which negatives are chosen, one module a family."""

@@ -61,9 +61,12 @@ def read_records(path: Path) -> Iterator[Record | BadRecord]:
 
 def open_maybe_gzipped(raw: BinaryIO) -> BinaryIO:
     """The content of a file, unpacked if it begins as gzip does."""
-    packed = raw.read(2) == GZIP_MAGIC
-    raw.seek(0)
+    packed = cast(io.BufferedReader, raw).peek(2)[:2] == GZIP_MAGIC  # a pipe has no way back
     return cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
+
+
+def _read_so_far(raw: BinaryIO) -> int:
+    return raw.tell() if raw.seekable() else 0
 
 
 def _json_lines(path: Path) -> Iterator[Record | BadRecord]:
@@ -72,7 +75,7 @@ def _json_lines(path: Path) -> Iterator[Record | BadRecord]:
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line.strip():
-                yield _from_json(f"{path}:{number}", line, raw.tell())
+                yield _from_json(f"{path}:{number}", line, _read_so_far(raw))
 
 
 def _from_json(where: str, line: bytes, position: int) -> Record | BadRecord:
@@ -96,7 +99,7 @@ def _csv(path: Path, delimiter: str = ",") -> Iterator[Record | BadRecord]:
         rows = csv.DictReader(text, delimiter=delimiter, strict=True)
         try:
             for row in rows:
-                yield _from_row(f"{path}:{rows.line_num}", row, raw.tell())
+                yield _from_row(f"{path}:{rows.line_num}", row, _read_so_far(raw))
         except (csv.Error, UnicodeDecodeError) as error:
             raise CliError(f"{path}:{rows.line_num + 1}: is not CSV in UTF-8: {error}") from None
 

@@ -1,0 +1,51 @@
+"""Ctrl-C in the middle of `quarry index`: it ends at once, and what was acknowledged stays."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from quarry_cli.child import running_server
+
+PATIENCE_S = 30.0
+ENDS_WITHIN_S = 10.0
+
+
+def quarry(address: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "quarry_cli", "--server", address, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
+
+
+def written(address: str) -> int:
+    shown = json.loads(quarry(address, "collection", "show", "c", "--json").stdout)
+    return int(shown["status"]["document_count"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_an_interrupted_index_ends_at_once_and_keeps_what_was_written(tmp_path: Path) -> None:
+    pipe = tmp_path / "endless.jsonl"
+    os.mkfifo(pipe)
+    with running_server(tmp_path) as address:
+        quarry(address, "collection", "create", "c", "--encoder", "none")
+        command = [sys.executable, "-m", "quarry_cli", "--server", address, "index", "c", str(pipe)]
+        indexing = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        line = json.dumps({"_id": "x", "title": "t", "text": "word " * 400}) + "\n"
+        with pipe.open("w") as stream:
+            for number in range(3_000):  # several batches; the last is cut off
+                stream.write(line.replace('"x"', f'"{number}"'))
+            stream.flush()
+            deadline = time.monotonic() + PATIENCE_S
+            while not (before := written(address)):
+                assert time.monotonic() < deadline, "nothing was written"
+            indexing.send_signal(signal.SIGINT)
+            started = time.monotonic()
+            _, problem = indexing.communicate(timeout=PATIENCE_S)
+        assert indexing.returncode == 130
+        assert time.monotonic() - started < ENDS_WITHIN_S
+        assert "interrupted" in problem and "Traceback" not in problem
+        assert written(address) >= before

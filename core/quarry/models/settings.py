@@ -9,6 +9,8 @@ from typing import Any
 from quarry.errors import ModelError
 
 FALLBACK_MAX_TOKENS = 512
+SPLIT_KEY = "quarry_split"
+"""In config.json of a split cross-encoder: its joint layers and scale."""
 LARGEST_MAX_TOKENS = 8_192
 NO_TOKEN_TYPES = {"distilbert", "mpnet", "roberta", "xlm-roberta", "camembert", "modernbert", "deberta-v2"}
 """Model types whose inputs have no token types, or only one of them."""

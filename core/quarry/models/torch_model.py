@@ -13,7 +13,8 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from quarry.errors import ModelError
-from quarry.models.settings import ModelKind, ModelSettings, Pooling
+from quarry.models.settings import SPLIT_KEY, ModelKind, ModelSettings, Pooling, read_json
+from quarry.models.split_module import load_split_module
 
 
 class EncoderModule(nn.Module):
@@ -56,6 +57,8 @@ def load_module(folder: Path, settings: ModelSettings, attention: str = "sdpa") 
         ModelError: it cannot be loaded, or weights that it needs are missing from the file.
     """
     encoder = settings.kind is ModelKind.ENCODER
+    if not encoder and SPLIT_KEY in read_json(folder / "config.json"):
+        return load_split_module(folder, attention)
     loader: Any = AutoModel if encoder else AutoModelForSequenceClassification
     with _quiet():
         try:

@@ -21,6 +21,7 @@ MAX_BOOST = 100.0
 TITLE_BOOST = 0.3
 """Of a title that is given no boost."""
 
+CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 LANGUAGES = {
     "ar": "arabic", "da": "danish", "nl": "dutch", "en": "english", "fi": "finnish", "fr": "french",
@@ -159,7 +160,7 @@ def check_id(document_id: str) -> None:
     size = len(document_id.encode())
     if not 1 <= size <= MAX_ID_BYTES:
         raise InvalidArgumentError("id", f"has {size} bytes, not 1 to {MAX_ID_BYTES}")
-    if any(ord(c) < 32 or 127 <= ord(c) < 160 for c in document_id):
+    if CONTROL_CHARACTER.search(document_id):
         raise InvalidArgumentError("id", "holds a control character")
 
 

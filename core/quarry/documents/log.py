@@ -166,18 +166,29 @@ def read_documents(connection: sa.Connection, docnos: Collection[Docno]) -> dict
 
 
 def read_ids(connection: sa.Connection, docnos: Collection[Docno]) -> dict[Docno, tuple[str, int]]:
-    """Id and version of those of the documents that exist."""
-    return {docno: (id, version) for docno, id, version in _rows(connection, "docno, id, version", docnos)}
+    """Id and version of those of the documents that exist.
+
+    Every search reads some 200. As one row of JSON they take the interpreter lock once, not once a row.
+    """
+    rows = "json_group_array(json_array(docno, id, version))"
+    found: dict[Docno, tuple[str, int]] = {}
+    for statement in _selects(rows, docnos):
+        for docno, id, version in orjson.loads(connection.exec_driver_sql(statement).scalar_one()):
+            found[docno] = (id, version)
+    return found
 
 
 def _rows(connection: sa.Connection, columns: str, docnos: Collection[Docno]) -> Iterator[Any]:
-    """Rows of those of the documents that exist.
+    """Rows of those of the documents that exist."""
+    for statement in _selects(columns, docnos):
+        yield from connection.exec_driver_sql(statement)
 
-    Every search reads some 200: as numbers in the statement they cost half of what parameters do.
-    """
+
+def _selects(columns: str, docnos: Collection[Docno]) -> Iterator[str]:
+    """As numbers in the statement docnos cost half of what parameters do."""
     for some in _chunks([int(docno) for docno in docnos]):
         found = f"docno IN ({','.join(map(str, some))}) AND NOT deleted"
-        yield from connection.exec_driver_sql(f"SELECT {columns} FROM documents WHERE {found}")  # noqa: S608
+        yield f"SELECT {columns} FROM documents WHERE {found}"  # noqa: S608
 
 
 def read_changes(

@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 KEY_BYTES = 16
 HEADER = struct.Struct("<IIII")  # CRC-32 of key and the rest, title_end, passages, dimension
+SPAN = struct.Struct("<II")
 QUERY_KEYS = 500
 UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 SCHEMA = """
@@ -51,12 +52,11 @@ class CachedVectors:
 
 def vector_key(scope: str, source: SourceText) -> bytes:
     """Names what is encoded and how; ``scope`` is a ``PassageCutter``'s."""
-    digest = hashlib.blake2b(digest_size=KEY_BYTES)
+    parts: list[bytes] = []
     for part in (scope, source.language, source.title, source.text):
         encoded = part.encode("utf-8", "surrogatepass")
-        digest.update(len(encoded).to_bytes(8, "little"))
-        digest.update(encoded)
-    return digest.digest()
+        parts += (len(encoded).to_bytes(8, "little"), encoded)
+    return hashlib.blake2b(b"".join(parts), digest_size=KEY_BYTES).digest()
 
 
 class VectorCache:
@@ -199,6 +199,6 @@ def _decoded(key: bytes, value: bytes) -> CachedVectors | None:
     spans_end = HEADER.size + passages * 8
     if len(value) != spans_end + passages * dimension * 4:
         return None
-    spans = np.frombuffer(value, "<u4", passages * 2, HEADER.size).reshape(passages, 2)
+    spans = tuple(SPAN.iter_unpack(memoryview(value)[HEADER.size : spans_end]))
     vectors = np.frombuffer(value, "<f4", passages * dimension, spans_end).reshape(passages, dimension)
-    return CachedVectors(Cut(title_end, tuple((int(a), int(b)) for a, b in spans.tolist())), vectors)
+    return CachedVectors(Cut(title_end, spans), vectors)

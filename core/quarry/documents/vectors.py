@@ -21,7 +21,9 @@ class DocumentVectors:
     def __init__(
         self, schema: Schema, cutter: PassageCutter, encoder: EncoderBatcher, cache: VectorCache
     ) -> None:
-        self._schema, self._cutter, self._encoder, self._cache = schema, cutter, encoder, cache
+        self._cutter, self._encoder, self._cache = cutter, encoder, cache
+        self._scope = cutter.scope
+        self._sources = SourceReader(schema)
 
     async def of(self, documents: Sequence[Fields]) -> list[NDArray[np.float32]]:
         """Vectors of each document, float32, shape ``(passages, dimension)``.
@@ -30,17 +32,14 @@ class DocumentVectors:
             ModelError: the encoder gave no usable vector.
             LimitExceededError: the disk is full, or too much waits for the encoder.
         """
-        return [
-            found.vectors
-            for found in await self._found([source_of(self._schema, fields) for fields in documents])
-        ]
+        return [found.vectors for found in await self._found(list(map(self._sources.read, documents)))]
 
     async def passages(self, documents: Sequence[Fields]) -> list[list[str]]:
         """Texts of each document's passages, as they are or will be encoded; encodes nothing."""
-        return await asyncio.to_thread(self._passages, [source_of(self._schema, f) for f in documents])
+        return await asyncio.to_thread(self._passages, list(map(self._sources.read, documents)))
 
     def _passages(self, sources: Sequence[SourceText]) -> list[list[str]]:
-        keys = [vector_key(self._cutter.scope, source) for source in sources]
+        keys = [vector_key(self._scope, source) for source in sources]
         known = self._cache.get_many(keys)
         return [
             passage_texts(source, known[key].cut if key in known else self._cutter.cut([source])[0])
@@ -48,7 +47,7 @@ class DocumentVectors:
         ]
 
     async def _found(self, sources: Sequence[SourceText]) -> list[CachedVectors]:
-        keys = [vector_key(self._cutter.scope, source) for source in sources]
+        keys = [vector_key(self._scope, source) for source in sources]
         known = await asyncio.to_thread(self._cache.get_many, keys)
         missing = {key: source for key, source in zip(keys, sources, strict=True) if key not in known}
         if missing:
@@ -66,13 +65,25 @@ class DocumentVectors:
         return dict(zip(sources, _split(cuts, vectors), strict=True))
 
 
+class SourceReader:
+    """Reads of documents what the encoder reads. The schema is looked at once, not for each document."""
+
+    def __init__(self, schema: Schema) -> None:
+        title, embedded = schema.title, schema.embedded
+        language = embedded[0].language if embedded else DEFAULT_LANGUAGE
+        self._language = DEFAULT_LANGUAGE if language == "none" else language
+        self._title = title.name if title and title.embedded else None
+        self._embedded = tuple(field.name for field in embedded)
+
+    def read(self, fields: Fields) -> SourceText:
+        heading = " ".join(as_list(fields.get(self._title))) if self._title else ""
+        pieces = [value for name in self._embedded for value in as_list(fields.get(name))]
+        return SourceText.of(heading, pieces, self._language)
+
+
 def source_of(schema: Schema, fields: Fields) -> SourceText:
     """What the encoder reads of a document."""
-    title, embedded = schema.title, schema.embedded
-    heading = " ".join(as_list(fields.get(title.name))) if title and title.embedded else ""
-    pieces = [value for field in embedded for value in as_list(fields.get(field.name))]
-    language = embedded[0].language if embedded else DEFAULT_LANGUAGE
-    return SourceText.of(heading, pieces, DEFAULT_LANGUAGE if language == "none" else language)
+    return SourceReader(schema).read(fields)
 
 
 def _split(cuts: Sequence[Cut], vectors: NDArray[np.float32]) -> list[CachedVectors]:

@@ -1,5 +1,6 @@
 """How documents lie in a store of points: ids, checked vectors, pieces of bounded size, hits."""
 
+import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -51,15 +52,52 @@ class Part:
     fields: Fields
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedParts:
+    """Parts on their way to another process: one array pickles in a third of the time of many.
+
+    Attributes:
+        heads: docno, version, first, total, rows (None for a deletion) and fields of each part.
+        vectors: float32, the rows of all parts, one after another.
+    """
+
+    heads: list[tuple[Docno, int, int, int, int | None, Fields]]
+    vectors: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, parts: Sequence[Part]) -> "PackedParts":
+        heads = [
+            (p.docno, p.version, p.first, p.total, None if p.vectors is None else len(p.vectors), p.fields)
+            for p in parts
+        ]
+        given = [part.vectors for part in parts if part.vectors is not None]
+        return cls(heads, np.concatenate(given) if given else np.empty((0, 0), np.float32))
+
+    def parts(self) -> list[Part]:
+        found: list[Part] = []
+        start = 0
+        for docno, version, first, total, rows, fields in self.heads:
+            end = start + (rows or 0)
+            vectors = None if rows is None else self.vectors[start:end]
+            found.append(Part(docno, version, first, total, vectors, fields))
+            start = end
+        return found
+
+
 def checked_vector(vector: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
     """``vector`` as float32.
 
     Raises:
         ValueError: not of shape ``(dimension,)``, not finite, or not of unit length.
     """
-    rows = shaped(np.asarray(vector)[None, ...], dimension)
-    check_units(rows)
-    row: NDArray[np.float32] = rows[0]
+    row = np.asarray(vector, dtype=np.float32)
+    if row.shape != (dimension,):
+        raise ValueError(f"vectors of shape {row.shape} are not ({dimension},)")
+    square = float(row @ row)  # every search comes here twice: a tenth of what check_units costs
+    if not math.isfinite(square):
+        raise ValueError("vectors hold NaN or infinity")
+    if abs(math.sqrt(square) - 1) > UNIT_TOLERANCE:
+        raise ValueError("vectors are not of unit length")
     return row
 
 
@@ -157,19 +195,18 @@ def collect_documents(depth: int) -> Generator[Fetch, Hits, list[Candidate]]:
     Twice as many points as documents to begin with: passages of one document come together, and a second
     fetch, which has to leave out what the first one found, costs three times a first one.
     """
-    best: dict[Docno, Candidate] = {}
+    best: dict[Docno, tuple[float, int]] = {}  # (minus score, passage): the least is the best
     limit, fetched = 2 * depth, 0
     while True:
         hits = yield Fetch(limit, tuple(best))
         fetched += len(hits)
         for point, score in hits:
-            candidate = Candidate(docno_of(point), score, passage_of(point))
-            held = best.get(candidate.docno)
-            if held is None or (-score, candidate.passage) < (-held.score, held.passage):
-                best[candidate.docno] = candidate
-        ranked = sorted(best.values(), key=lambda c: (-c.score, c.docno))
-        if len(hits) < limit:
-            return ranked[:depth]
-        if len(ranked) >= depth and (ranked[depth - 1].score > hits[-1][1] or fetched >= MAX_TIE_HITS):
-            return ranked[:depth]
+            docno, place = docno_of(point), (-score, passage_of(point))
+            held = best.get(docno)
+            if held is None or place < held:
+                best[docno] = place
+        enough = len(best) >= depth and fetched >= MAX_TIE_HITS
+        ranked = sorted((place[0], docno, place[1]) for docno, place in best.items())[:depth]
+        if len(hits) < limit or enough or (len(ranked) == depth and -ranked[-1][0] > hits[-1][1]):
+            return [Candidate(docno, -negative, passage) for negative, docno, passage in ranked]
         limit *= 4

@@ -14,7 +14,7 @@ from quarry.filters import Filter
 from quarry.retrieval.base import VectorChange
 from quarry.retrieval.edge.connection import WorkerConnection
 from quarry.retrieval.edge.settings import EdgeStatus, StoreSettings
-from quarry.retrieval.points import batches_of_parts, checked_vector, latest_changes
+from quarry.retrieval.points import PackedParts, batches_of_parts, checked_vector, latest_changes
 from quarry.types import Candidate, Docno, Position
 
 logger = logging.getLogger(__name__)
@@ -179,7 +179,7 @@ async def _write(connection: WorkerConnection, changes: Sequence[VectorChange]) 
             if len(sent) == BATCHES_IN_FLIGHT:
                 await sent[0]
                 sent.popleft()
-            sent.append(asyncio.create_task(connection.call("apply", batch)))
+            sent.append(asyncio.create_task(connection.call("apply", PackedParts.of(batch))))
         await asyncio.gather(*sent)
     finally:
         for task in sent:

@@ -8,7 +8,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from quarry.errors import UnavailableError
-from quarry.retrieval.edge.optimizer import COPIED
+from quarry.retrieval.edge.optimizer import COPIED, COPY, STARTED
 from quarry.retrieval.edge.settings import StoreSettings
 from quarry.retrieval.edge.shard import Shard
 from quarry.types import Docno
@@ -17,6 +17,7 @@ from quarry.types import Docno
 class Stage(Enum):
     """How far a build is. While COPYING nothing may be written to the source."""
 
+    STARTING = auto()
     COPYING = auto()
     BUILDING = auto()
     CATCHING_UP = auto()
@@ -27,14 +28,16 @@ class Rebuild:
     """Builds ``target`` from ``source``, which stays in use.
 
     Args:
-        source: folder of the shard in use, flushed.
+        live: the shard in use; it is flushed before it is copied.
+        source: its folder.
         target: folder that the new one gets.
         settings: of the store.
     """
 
-    def __init__(self, source: Path, target: Path, settings: StoreSettings) -> None:
+    def __init__(self, live: Shard, source: Path, target: Path, settings: StoreSettings) -> None:
         self.target = target
-        self.stage = Stage.COPYING
+        self.stage = Stage.STARTING
+        self._live = live
         self.shard: Shard | None = None
         self._settings = settings
         self._touched: set[Docno] = set()
@@ -42,7 +45,7 @@ class Rebuild:
         arguments = [str(source), str(target), str(settings.graph.niceness), str(os.getpid())]
         module = "quarry.retrieval.edge.optimizer"
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+            [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, stdin=subprocess.PIPE
         )
 
     def fileno(self) -> int:
@@ -53,7 +56,7 @@ class Rebuild:
 
     @property
     def running(self) -> bool:
-        return self.stage in (Stage.COPYING, Stage.BUILDING)
+        return self.stage in (Stage.STARTING, Stage.COPYING, Stage.BUILDING)
 
     def touch(self, docnos: Set[Docno]) -> None:
         """Notes that documents were written after the copy."""
@@ -66,11 +69,13 @@ class Rebuild:
             UnavailableError: the process died or failed.
         """
         said = os.read(self.fileno(), 4_096)
-        if said == COPIED:
+        if said == STARTED:
+            self._copy()
+        elif said == COPIED:
             self.stage = Stage.BUILDING
         elif not said:
             code = self._process.wait()
-            self._close_pipe()
+            self._close_pipes()
             if code != 0:
                 raise UnavailableError(f"the build of the graph ended with status {code}")
             self.shard = Shard.load(self.target, self._settings)
@@ -98,10 +103,19 @@ class Rebuild:
         """Ends the process and closes the new shard."""
         self._process.kill()
         self._process.wait()
-        self._close_pipe()
+        self._close_pipes()
         if self.shard is not None:
             self.shard.close()
 
-    def _close_pipe(self) -> None:
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+    def _copy(self) -> None:
+        self._live.flush()
+        self._touched.clear()  # the copy has it all
+        self.stage = Stage.COPYING
+        if self._process.stdin is not None:
+            self._process.stdin.write(COPY)
+            self._process.stdin.flush()
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from quarry.retrieval.edge.folder import StoreFolder, remove_folder
 from quarry.retrieval.edge.rebuild import Rebuild, Stage
 from quarry.retrieval.edge.settings import EdgeStatus, StoreSettings
 from quarry.retrieval.edge.shard import Shard
-from quarry.retrieval.points import Part
+from quarry.retrieval.points import PackedParts
 from quarry.types import Candidate, Docno, Position
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,8 @@ class ShardStore:
 
     # the calls of the server
 
-    def apply(self, parts: Sequence[Part]) -> None:
+    def apply(self, packed: PackedParts) -> None:
+        parts = packed.parts()
         if self.rebuild is not None:
             self.rebuild.touch({part.docno for part in parts})
         self._shard.apply(parts)
@@ -148,8 +149,7 @@ class ShardStore:
         current = self._folder.current_shard()
         if current is None:
             raise RetrieverUnavailableError("dense", "its shard folder has been removed")
-        self._shard.flush()
-        self.rebuild = Rebuild(current, self._folder.new_shard(), self._settings)
+        self.rebuild = Rebuild(self._shard, current, self._folder.new_shard(), self._settings)
         return self.rebuild
 
     def work(self) -> bool:

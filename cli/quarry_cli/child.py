@@ -36,7 +36,7 @@ def running_server(folder: Path) -> Iterator[str]:
 
 
 def command(data: Path) -> list[str]:
-    serve = [sys.executable, "-m", "quarry_cli", "serve"]
+    serve = [sys.executable, "-P", "-m", "quarry_cli", "serve"]  # -P: not what lies in this folder
     return [*serve, "--data", str(data), "--host", "127.0.0.1", "--port", "0"]
 
 

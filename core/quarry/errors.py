@@ -80,6 +80,15 @@ class PageExpiredError(FailedPreconditionError):
         super().__init__("this search's pages are no longer kept: search again")
 
 
+class NoFeedbackError(FailedPreconditionError):
+    """There is no click, or not one that counts, to learn from."""
+
+    reason = "NO_FEEDBACK"
+
+    def __init__(self) -> None:
+        super().__init__("nothing was clicked in the feedback asked for: there is nothing to learn from")
+
+
 class ConflictError(QuarryError):
     """Someone else has written since the etag was read."""
 
@@ -138,3 +147,20 @@ class ModelError(QuarryError):
     """A model cannot be found, loaded, exported, or does not give what was asked."""
 
     reason = "MODEL_UNUSABLE"
+
+
+KINDS: tuple[type[QuarryError], ...] = (
+    InvalidArgumentError,
+    NotFoundError,
+    AlreadyExistsError,
+    FailedPreconditionError,
+    ModelError,
+    ConflictError,
+    LimitExceededError,
+    UnavailableError,
+    Cancelled,
+    DeadlineExceeded,
+    DataLossError,
+    QuarryError,
+)
+"""What errors are told apart by where they cross a process; the first that fits names the kind."""

@@ -41,7 +41,7 @@ class WorkerConnection:
         with theirs:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "quarry.retrieval.edge.worker", str(theirs.fileno())),
+                *("-P", "-m", "quarry.retrieval.edge.worker", str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
             )

@@ -45,7 +45,7 @@ class Rebuild:
         arguments = [str(source), str(target), str(settings.graph.niceness), str(os.getpid())]
         module = "quarry.retrieval.edge.optimizer"
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, stdin=subprocess.PIPE
+            [sys.executable, "-P", "-m", module, *arguments], stdout=subprocess.PIPE, stdin=subprocess.PIPE
         )
 
     def fileno(self) -> int:

@@ -1,0 +1,103 @@
+"""Trust bias: a hit shown high is clicked more even if it is not relevant; corrected by a line."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from quarry_miner.clicks.alternating import Freedom, Learned, fit_contexts
+from quarry_miner.clicks.base import Bool, ClickLog, Examination, FittedModel, Float64
+from quarry_miner.clicks.counts import Cells, Places
+from quarry_miner.clicks.information import covariance
+from quarry_miner.clicks.linear import LEAST, Contexts, by_rank_contexts, estimate
+from quarry_miner.clicks.pbm import PositionBased, prior_strength
+from quarry_miner.clicks.ranks import impressions_by_rank, rank_probabilities, relative_curve
+
+_START = 0.1
+_NOTES = (
+    "Alpha and beta are told by pairs of unlike click rates that were shown at the same two ranks: the line "
+    "from one rate to the other. Any other unit and zero of relevance explains clicks as well; these are "
+    "chosen: at the rank that is trusted least an irrelevant hit is never clicked, at the rank that draws "
+    "most a relevant one always is. So beta is the least trust that explains the clicks, and ratios of "
+    "alpha depend on neither.",
+    "A corrected label, (click - beta) / alpha cut to [0, 1], is a weight, not a probability.",
+)
+_UNTOLD = (
+    "What does not tell examination tells no trust: none is assumed, and the model is the position-based."
+)
+
+
+class TrustBiasAffine:
+    """P(click) = alpha of the rank times relevance + beta of the rank, by expectation maximization.
+
+    The examination curve holds alpha relative to rank 1, with intervals from the Fisher information;
+    relevance is a posterior mean under alpha and beta taken as known.
+
+    Source: Agarwal et al., WWW 2019; Vardasbi, Oosterhuis and de Rijke, CIKM 2020.
+    """
+
+    name = "affine"
+
+    def fit(self, log: ClickLog) -> FittedModel:
+        by_rank = PositionBased().fit(log)
+        strength = prior_strength(by_rank)
+        if strength is None:  # then beta would be told by the prior's shape, which is a convenience
+            return replace(by_rank, name=self.name, notes=(*by_rank.notes, _UNTOLD))
+        places = Places.of(log)
+        cells, ranks = by_rank_contexts(places, log.max_rank)
+        theta = by_rank.parameters["alpha"]
+        start = Contexts(np.append((1 - _START) * theta, 1.0), np.append(_START * theta, 0.0))
+        freedom = Freedom(np.arange(ranks + 1) < ranks, scaled=True, trust=True)
+        learned = fit_contexts(cells, start, freedom, strength)
+        examination = _alpha_curve(log, cells, learned)
+        clicked = cells.by_context(cells.clicked)[:ranks] > 0
+        contexts = _least_trust(learned.contexts, clicked)
+        estimates, prior = estimate(places, cells, contexts)
+        parameters = {
+            "alpha": contexts.alpha[:ranks],
+            "beta": contexts.beta[:ranks],
+            "mean": np.array([prior.mean]),
+        }
+        return FittedModel(self.name, estimates, examination, (*by_rank.notes, *_NOTES), parameters)
+
+    def click_probabilities(self, fitted: FittedModel, log: ClickLog) -> Float64:
+        return rank_probabilities(fitted, log)
+
+
+def corrected_labels(fitted: FittedModel, log: ClickLog) -> Float64:
+    """(click - beta) / alpha of each place, cut to [0, 1], shape ``(n, r)``; 0 where there is no hit."""
+    alpha, beta = fitted.parameters["alpha"], fitted.parameters["beta"]
+    at = np.clip(log.rank - 1, 0, len(alpha) - 1)
+    labels = np.clip((log.clicked - beta[at]) / np.maximum(alpha[at], LEAST), 0, 1)
+    return np.where(log.shown, labels, 0.0)
+
+
+def _least_trust(contexts: Contexts, clicked: Bool) -> Contexts:
+    """The same click probabilities with the unit and zero of relevance that the notes name.
+
+    Args:
+        clicked: bool, shape ``(ranks,)``; only ranks that were clicked at choose. The context after them, of
+            what was said to be examined and refused, stays as it is.
+    """
+    alpha, beta = contexts.alpha[:-1], contexts.beta[:-1]
+    told = clicked & (alpha > 2 * LEAST)
+    if not told.any():
+        return contexts
+    zero = -float((beta / alpha)[told].min())
+    unit = float(((1 - beta) / alpha)[told].min())
+    new_beta = np.clip(beta + alpha * zero, 0, 1)
+    new_alpha = np.clip(alpha * (unit - zero), 0, 1 - new_beta)
+    return Contexts(np.append(new_alpha, contexts.alpha[-1]), np.append(new_beta, contexts.beta[-1]))
+
+
+def _alpha_curve(log: ClickLog, cells: Cells, learned: Learned) -> Examination:
+    """Alpha by rank relative to rank 1: the difference of two click rates, by the delta method."""
+    ranks, contexts = log.max_rank, cells.contexts
+    alpha = learned.contexts.alpha[:ranks]
+    spread = covariance(cells, learned.contexts, learned.relevance, learned.prior, trust=True)
+    slope = np.zeros((ranks, 2 * contexts))
+    slope[np.arange(ranks), np.arange(ranks)] = 1 / alpha
+    slope[np.arange(ranks), contexts + np.arange(ranks)] = -1 / alpha
+    of_log = slope @ spread @ slope.T
+    clicked = cells.by_context(cells.clicked)[:ranks] > 0
+    of_log[~clicked] = of_log[:, ~clicked] = np.nan
+    return relative_curve(np.log(np.where(clicked, alpha, np.nan)), of_log, impressions_by_rank(log))

@@ -1,4 +1,4 @@
-"""`quarry demo`: a server, a collection, searches and figures, in one go."""
+"""`quarry demo`: a server, a collection, searches, figures, clicks and what is mined from them, in one go."""
 
 import shlex
 import tempfile
@@ -11,23 +11,28 @@ from typing import Annotated
 import typer
 from rich.rule import Rule
 
-from quarry.v1 import collection_service_pb2, search_service_pb2
+from quarry.v1 import collection_service_pb2, mining_service_pb2, search_service_pb2
 from quarry_cli.batches import Failures
 from quarry_cli.checks import SERVER_EXTRA, server_installed
 from quarry_cli.child import running_server
 from quarry_cli.connection import Connection, connect
-from quarry_cli.console import err, note, out, plain
+from quarry_cli.console import err, note, out, plain, progress
 from quarry_cli.evaluate import all_runs, measured, show_figures
 from quarry_cli.failures import CliError
 from quarry_cli.index import Summary, write_files
 from quarry_cli.judgments import read_qrels, read_queries
+from quarry_cli.mining_calls import mined, write_examples
+from quarry_cli.mining_view import show_set
 from quarry_cli.sample import Sample, find_sample
 from quarry_cli.search import show_search
+from quarry_cli.sessions import Simulation, run_sessions
+from quarry_cli.simulate import report, simulated_users
 from quarry_cli.visibility import wait_searchable
 
 COLLECTION = "faq"
 BATCH_BYTES = 2**20
 CALL_TIMEOUT_S = 240.0
+SESSIONS = 1_000
 SHOWN_HITS = 3
 SEARCHES = (
     ("In words that the answer does not use:", "get rid of my fb profile for good", ()),
@@ -43,7 +48,10 @@ def demo(
         typer.Option(metavar="DIR", help="Keep the server's data in this folder, which must be empty."),
     ] = None,
 ) -> None:
-    """See Quarry at work: starts a server of its own, indexes a sample, searches it, and measures it."""
+    """See Quarry at work: starts a server of its own, indexes a sample, searches and measures it, and learns.
+
+    Its users are simulated: they click on what they find, and hard negatives are mined from that.
+    """
     if not server_installed():
         raise CliError("the server's packages are not installed", SERVER_EXTRA)
     sample = find_sample()
@@ -54,6 +62,8 @@ def demo(
             fill(quarry, sample)
             search_it(quarry)
             measure(quarry, sample)
+            click(quarry, sample)
+            mine(quarry, folder)
     say_what_next(keep)
 
 
@@ -105,6 +115,34 @@ def measure(quarry: Connection, sample: Sample) -> None:
     heading("How good is it?", f"quarry evaluate {COLLECTION} --queries queries.jsonl --qrels qrels/test.tsv")
     qrels = read_qrels(sample.qrels)
     show_figures(measured(all_runs(quarry, COLLECTION, read_queries(sample.queries, set(qrels))), qrels))
+
+
+def click(quarry: Connection, sample: Sample) -> None:
+    heading(
+        "Who chose what? (simulated users, not people)",
+        f"quarry simulate {COLLECTION} --queries queries.jsonl --qrels qrels/train.tsv --sessions {SESSIONS}",
+        f"quarry feedback stats {COLLECTION}",
+    )
+    judged = read_qrels(sample.needs)
+    texts = read_queries(sample.queries, set(judged))
+    simulation = Simulation(COLLECTION, list(texts.items()), judged, simulated_users(), seed=0)
+    with progress() as bar:
+        visits = run_sessions(quarry, simulation, SESSIONS, bar)
+    report(visits, simulation, json=False)
+
+
+def mine(quarry: Connection, folder: Path) -> None:
+    out_file = folder / "negatives.parquet"
+    heading(
+        "What was wrong, and looked right? Negatives to train a re-ranker on",
+        f"quarry mine {COLLECTION} --from-feedback --out {out_file.name}",
+    )
+    feedback = mining_service_pb2.FeedbackPositives()
+    made = mined(
+        quarry, mining_service_pb2.MineHardNegativesRequest(collection=COLLECTION, feedback=feedback)
+    )
+    write_examples(quarry, made.name, out_file)
+    show_set(made, out_file)
 
 
 def heading(what: str, *commands: str) -> None:

@@ -10,7 +10,19 @@ import typer
 from typer.core import TyperGroup
 
 from quarry.errors import QuarryError
-from quarry_cli import collection, demo, doctor, documents, evaluate, index, search, serve
+from quarry_cli import (
+    collection,
+    demo,
+    doctor,
+    documents,
+    evaluate,
+    feedback,
+    index,
+    mine,
+    search,
+    serve,
+    simulate,
+)
 from quarry_cli.connection import DEFAULT_SERVER, named_server
 from quarry_cli.console import say
 from quarry_cli.failures import CliError, describe
@@ -78,6 +90,9 @@ app.command()(documents.get)
 app.command()(documents.delete)
 app.command()(search.search)
 app.command()(evaluate.evaluate)
+app.add_typer(feedback.app, name="feedback")
+app.command()(simulate.simulate)
+app.command()(mine.mine)
 app.command()(doctor.doctor)
 app.command()(demo.demo)
 

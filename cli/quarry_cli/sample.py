@@ -11,11 +11,17 @@ NAME = "stackfaq-webapps"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Files of a judged collection."""
+    """Files of a judged collection.
+
+    Attributes:
+        qrels: what it is measured with: queries whose documents nobody has clicked.
+        needs: what simulated users find relevant.
+    """
 
     corpus: Path
     queries: Path
     qrels: Path
+    needs: Path
 
 
 def find_sample() -> Sample:
@@ -27,9 +33,10 @@ def find_sample() -> Sample:
     packaged = Path(str(resources.files("quarry_cli"))) / "data" / NAME
     checkout = Path(__file__).resolve().parents[2] / "examples" / "data" / NAME
     for folder in (packaged, checkout):
-        sample = Sample(folder / "corpus.jsonl", folder / "queries.jsonl", folder / "qrels" / "test.tsv")
-        if all(file.is_file() for file in (sample.corpus, sample.queries, sample.qrels)):
-            return sample
+        qrels = folder / "qrels"
+        files = (folder / "corpus.jsonl", folder / "queries.jsonl", qrels / "test.tsv", qrels / "train.tsv")
+        if all(file.is_file() for file in files):
+            return Sample(*files)
     raise CliError(
         f"this installation came without the sample collection {NAME}",
         "run `quarry demo` in a checkout of the repository, which has it under examples/data",

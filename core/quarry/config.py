@@ -72,6 +72,38 @@ class SearchSettings(Section):
     threads: int = Field(4, ge=1, le=256)
 
 
+class GuardSettings(Section):
+    """Which events do not count; ``quarry.feedback.guards.GuardPolicy`` says what each means."""
+
+    choices_per_minute: int = Field(30, ge=1)
+    choices_per_day: int = Field(3, ge=1)
+    choices_per_pair: int = Field(10, ge=1)
+    bot_share: float = Field(0.9, gt=0, le=1)
+    bot_displayed: int = Field(20, ge=1)
+    bot_haste_s: float = Field(0.05, ge=0)
+    bot_clicks: int = Field(5, ge=1)
+
+
+class FeedbackSettings(Section):
+    """What is logged of answers and of what people do with them.
+
+    Attributes:
+        pool_depth: fused candidates that are logged beside the hits of a first page; 0 for none.
+        pool_rate: share of searches for which they are.
+        buffer_pages: answers that may wait to be written; more are dropped and counted.
+        retention_days: how long the log keeps what it got, counted from when it got it.
+        key_rotation_days: how long a key signs attribution tokens.
+        guards: applied when the log is read.
+    """
+
+    pool_depth: int = Field(50, ge=0, le=1_000)
+    pool_rate: float = Field(1.0, ge=0, le=1)
+    buffer_pages: int = Field(2_000, ge=1, le=100_000)
+    retention_days: float = Field(365.0, gt=0, le=36_500)
+    key_rotation_days: float = Field(30.0, gt=0, le=36_500)
+    guards: GuardSettings = GuardSettings()
+
+
 class Settings(BaseSettings):
     """All of a server's settings.
 
@@ -95,6 +127,7 @@ class Settings(BaseSettings):
     models: ModelSettings = ModelSettings()
     qdrant: QdrantSettings = QdrantSettings()
     search: SearchSettings = SearchSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -85,7 +85,12 @@ class DataFolder:
 
 
 class Library:
-    """Made by ``open``, ended by ``close``. Lives on one event loop."""
+    """Made by ``open``, ended by ``close``. Lives on one event loop.
+
+    Attributes:
+        on_delete: told of each collection that was deleted, when it is gone. Whatever it leaves undone or
+            fails at must be made up for at the next start: the deletion stands.
+    """
 
     def __init__(
         self, folder: DataFolder, database: Database, engines: Engines, models: Models, search_threads: int
@@ -99,6 +104,7 @@ class Library:
         self._unopened: dict[str, str] = {}
         self._running: set[asyncio.Task[Any]] = set()
         self._changing = asyncio.Lock()
+        self.on_delete: Callable[[Collection], Awaitable[None]] | None = None
 
     @classmethod
     async def open(
@@ -188,6 +194,15 @@ class Library:
             if opened is not None:
                 await opened.close(CLOSE_GRACE_S)
             await asyncio.to_thread(remove_folder, self._folder.of(gone))
+        await self._tell_deleted(gone)
+
+    async def _tell_deleted(self, gone: Collection) -> None:
+        if self.on_delete is None:
+            return
+        try:
+            await self.on_delete(gone)
+        except (QuarryError, sa.exc.SQLAlchemyError, OSError) as error:
+            logger.error("what belonged to the collection %s is left for now: %s", gone.settings.name, error)
 
     async def repair(self, name: str, deadline: Deadline) -> tuple[Consistency, Consistency]:
         """Makes the arms agree with the log; the differences before and after.

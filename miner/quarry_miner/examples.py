@@ -53,6 +53,8 @@ class PairCandidates:
         s_qd: float32, shape ``(c,)``: query to candidate.
         s_pd: float32, shape ``(c,)``: positive to candidate.
         s_qp: query to positive.
+        s_qp_least: query to the least similar of its positives: what a document must stay under that is no
+            better than any answer. sentence-transformers measures by it too.
         members: names of the members, ``m`` of them.
         ranks: int32, shape ``(m, c)``: place in the member's own list with the query's positives left
             out, from 1; 0 if not listed.
@@ -61,11 +63,14 @@ class PairCandidates:
         shown: float32, shape ``(c,)``: how often the candidate was displayed for this query.
         refusals: float32, shape ``(c,)``: expected number of times that it was examined and not chosen.
         clicked: bool, shape ``(c,)``: it was ever chosen for this query.
+        clicked_near: bool, shape ``(c,)``: it was chosen for a query that shares a clicked one with this.
         coclick: float32, shape ``(c,)``: Jaccard overlap of the positive's and the candidate's
             neighbourhoods in the graph of documents clicked together; NaN without clicks on either.
         rerank: float32, shape ``(c,)``: the re-ranker's probability that the candidate answers the
             query; NaN without one.
         rerank_positive: the same of the positive; NaN without one.
+        excluded: int32: the query's positives and their copies, which may not be drawn at random either.
+        batch: int32: positives of the task's queries, this one's too, each once.
     """
 
     query: int
@@ -74,16 +79,24 @@ class PairCandidates:
     s_qd: Float32
     s_pd: Float32
     s_qp: float
+    s_qp_least: float
     members: tuple[str, ...]
     ranks: Int32
     scores: Float32
     positive_ranks: Int32
+    positive_scores: Float32
     shown: Float32
     refusals: Float32
     clicked: Bool
+    clicked_near: Bool
     coclick: Float32
     rerank: Float32
-    rerank_positive: float = float("nan")
+    rerank_positive: float
+    excluded: Int32
+    batch: Int32
+
+    def __len__(self) -> int:
+        return len(self.documents)
 
     @property
     def agreement(self) -> Int32:
@@ -132,7 +145,7 @@ class Example:
     members: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     """By member that lists the negative: its rank and raw score."""
     evidence: Mapping[str, float] = field(default_factory=dict)
-    """What is known of ``shown``, ``refusals``, ``coclick`` and ``rerank``."""
+    """What is known of ``shown``, ``refusals``, ``coclick`` and ``rerank``; what is not known is left out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

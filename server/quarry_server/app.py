@@ -20,6 +20,7 @@ from quarry.documents.catalog import list_collections
 from quarry.errors import ModelError, UnavailableError
 from quarry.jobs.operations import Operations
 from quarry.library import DataFolder, Library
+from quarry.mining.jobs import MiningJobs
 from quarry.models.loading import device_in_use
 from quarry.models.served import ServedModels
 from quarry.pages import PageStore
@@ -28,6 +29,10 @@ from quarry.v1 import (
     collection_service_pb2_grpc,
     document_service_pb2,
     document_service_pb2_grpc,
+    feedback_service_pb2,
+    feedback_service_pb2_grpc,
+    mining_service_pb2,
+    mining_service_pb2_grpc,
     search_service_pb2,
     search_service_pb2_grpc,
     server_service_pb2,
@@ -35,11 +40,15 @@ from quarry.v1 import (
 )
 from quarry_server.collections import CollectionServicer
 from quarry_server.documents import DocumentServicer
+from quarry_server.feedback import FeedbackServicer
+from quarry_server.feedback_jobs import remove_spooled
+from quarry_server.impressions import AnswerLog
 from quarry_server.info import ServerServicer
 from quarry_server.interceptors import TypedErrors
+from quarry_server.mining import MiningServicer, reachable
 from quarry_server.operations import OperationsServicer, describe_error
 from quarry_server.search import KeptSearch, SearchServicer
-from quarry_server.wiring import CollectionModels, SettingsEngines
+from quarry_server.wiring import CollectionModels, SettingsEngines, open_feedback
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +62,8 @@ SERVICES = [
         (collection_service_pb2, "CollectionService"),
         (document_service_pb2, "DocumentService"),
         (search_service_pb2, "SearchService"),
+        (feedback_service_pb2, "FeedbackService"),
+        (mining_service_pb2, "MiningService"),
         (server_service_pb2, "ServerService"),
         (operations_pb2, "Operations"),
     )
@@ -106,13 +117,28 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         folder, SettingsEngines(settings), collection_models, settings.search.threads
     )
     operations = Operations(library.database.engine, library.database.writer, describe_error)
-    try:
+    async with contextlib.AsyncExitStack() as closing:  # from the last to the first
+        closing.push_async_callback(collection_models.close)
+        closing.push_async_callback(library.close)
         await operations.recover()
+        await asyncio.to_thread(remove_spooled, settings.data)
+        feedback = await closing.enter_async_context(open_feedback(settings, library))
+        closing.push_async_callback(operations.close)
+        jobs = MiningJobs(settings.data)
+        mining = MiningServicer(library, operations, jobs)
+        await mining.tidy()
         await _load_rerankers(library, collection_models)
         grpc_server = grpc.aio.server(interceptors=[TypedErrors()], options=GRPC_OPTIONS)
         health_servicer = health.aio.HealthServicer()
-        _register(grpc_server, health_servicer, settings, library, operations, collection_models)
+        _register(
+            grpc_server, health_servicer, settings, library, operations, collection_models, feedback.answers
+        )
+        feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(
+            FeedbackServicer(library, operations, feedback, settings, jobs.purge_mining_sets), grpc_server
+        )
+        mining_service_pb2_grpc.add_MiningServiceServicer_to_server(mining, grpc_server)
         server = Server(grpc_server, health_servicer, _bind(grpc_server, settings))
+        mining.address = reachable(server.address)
         await grpc_server.start()
         for service in ["", *SERVICES]:
             await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -120,10 +146,6 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
             yield server
         finally:
             await server.drain(settings.drain_s)
-    finally:
-        await operations.close()
-        await library.close()
-        await collection_models.close()
 
 
 async def _load_rerankers(library: Library, models: CollectionModels) -> None:
@@ -143,6 +165,7 @@ def _register(
     library: Library,
     operations: Operations,
     models: CollectionModels,
+    answers: AnswerLog,
 ) -> None:
     default_s = settings.search.default_deadline_s
     pages: PageStore[KeptSearch] = PageStore(settings.search.page_lifetime_s, settings.search.max_kept_bytes)
@@ -153,7 +176,7 @@ def _register(
         DocumentServicer(library, default_s), server
     )
     search_service_pb2_grpc.add_SearchServiceServicer_to_server(
-        SearchServicer(library, pages, models.check_offered, default_s), server
+        SearchServicer(library, pages, models.check_offered, answers, default_s), server
     )
     server_service_pb2_grpc.add_ServerServiceServicer_to_server(
         ServerServicer(settings, device_in_use(settings.models.device)), server

@@ -12,6 +12,7 @@ from quarry.collection import OpenCollection
 from quarry.config import MAX_MESSAGE_BYTES
 from quarry.deadline import Deadline
 from quarry.errors import InvalidArgumentError, LimitExceededError, PageExpiredError, QuarryError
+from quarry.feedback.exploration import explored
 from quarry.filters import Filter, matches
 from quarry.library import Library
 from quarry.pages import PageStore, PageToken
@@ -20,9 +21,11 @@ from quarry.ranking import Degradation, RankedDocument, Ranking, Reason, Stage, 
 from quarry.types import Candidate, Docno, Document
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import search_service_pb2_grpc, types_pb2
+from quarry_server.audience import parse_context, parse_exploration
 from quarry_server.context import Context, deadline_of
 from quarry_server.errors import ok_status, status_of
 from quarry_server.filters import parse_filter
+from quarry_server.impressions import AnswerLog, GivenPage
 from quarry_server.paging import MAX_PAGE_BYTES, fingerprint, parse_page_size
 from quarry_server.queries import (
     MAX_RETRIEVE_QUERIES,
@@ -83,10 +86,12 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         library: Library,
         pages: PageStore[KeptSearch],
         check_reranker: CheckReranker,
+        answers: AnswerLog,
         default_deadline_s: float,
     ) -> None:
         self._library = library
         self._pages = pages
+        self._answers = answers
         self._check_reranker = check_reranker
         self._default_deadline_s = default_deadline_s
         self._retrieving = asyncio.Semaphore(1)
@@ -99,8 +104,8 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
             parse_return_fields(request.return_fields, collection.collection.settings.schema)
             token = self._parse_token(request)
             if token is None:
-                kept = await self._rank(request, collection, deadline)
                 token = PageToken(uuid.uuid4().hex, 0, "")
+                kept = await self._rank(request, collection, token.key, deadline)
             else:
                 kept = self._pages.get(token.key)
             async with asyncio.timeout(deadline.timeout_s):
@@ -145,13 +150,17 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         return token
 
     async def _rank(
-        self, request: pb.SearchRequest, collection: OpenCollection, deadline: Deadline
+        self, request: pb.SearchRequest, collection: OpenCollection, search_id: str, deadline: Deadline
     ) -> KeptSearch:
+        parse_context(request.context)
+        exploration = parse_exploration(request.exploration)
         settings = collection.collection.settings
         query = parse_query(request, settings, collection.generation.searcher.arms)
         if query.rerank is not None and query.rerank.model != settings.reranker:
             await self._check_reranker(query.rerank.model)
-        return KeptSearch(await collection.generation.searcher.rank(query, deadline), query.filter)
+        ranking = await collection.generation.searcher.rank(query, deadline)
+        order = explored(ranking.documents, exploration, search_id)
+        return KeptSearch(replace(ranking, documents=order), query.filter)
 
     async def _page(
         self,
@@ -187,7 +196,33 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
             response.next_page_token = PageToken(
                 token.key, end, fingerprint(request, token.key, end)
             ).encode()
+        if not request.unlogged:
+            response.attribution_token = self._given(request, collection, kept.ranking, token, page)
         return response
+
+    def _given(
+        self,
+        request: pb.SearchRequest,
+        collection: OpenCollection,
+        ranking: Ranking,
+        token: PageToken,
+        page: Sequence["Shown"],
+    ) -> str:
+        """Logs the page; the token by which events refer to it."""
+        given = GivenPage(
+            collection.collection.key,
+            collection.collection.settings.schema,
+            collection.log,
+            token.key,
+            token.offset,
+            request.query.strip(),
+            request.filter.SerializeToString(deterministic=True) if request.HasField("filter") else b"",
+            parse_context(request.context),
+            parse_exploration(request.exploration),
+            ranking,
+            [(s.place, s.ranked, s.document.id, s.document.version) for s in page],
+        )
+        return self._answers.give(given)
 
     def _keep(self, key: str, kept: "KeptSearch", explain: bool) -> None:
         """Keeps the list for later pages, which ask for explanations if the first one did."""

@@ -1,20 +1,29 @@
 """Chooses the implementations that a server's settings ask for."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from qdrant_client import AsyncQdrantClient
 
 from quarry.config import Settings
-from quarry.documents.catalog import NO_ENCODER, CollectionSettings
+from quarry.documents.catalog import NO_ENCODER, Collection, CollectionSettings, list_collections
 from quarry.documents.passages import PassageCutter
 from quarry.documents.store import DocumentLog
 from quarry.documents.vector_cache import VectorCache
 from quarry.documents.vectors import DocumentVectors, source_of
 from quarry.errors import InvalidArgumentError, ModelError
+from quarry.feedback.guards import GuardPolicy
+from quarry.feedback.impressions import BufferPolicy, ImpressionLog
+from quarry.feedback.log import FeedbackLog
+from quarry.feedback.tables import FILE_NAME as FEEDBACK_FILE
+from quarry.feedback.tokens import TokenSigner, rotate_keys
+from quarry.feedback.upkeep import Retention, Upkeep, remove_collection
 from quarry.generation import DenseParts
+from quarry.library import Library
 from quarry.models.served import ServedModels
 from quarry.reranking import BestPassages, CrossEncoderReranking
 from quarry.retrieval.base import DenseStore, LexicalIndex
@@ -24,6 +33,7 @@ from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
 from quarry.retrieval.qdrant import QdrantDenseStore
 from quarry.schema import Schema
 from quarry.types import Fields
+from quarry_server.impressions import AnswerLog, PoolPolicy
 
 T = TypeVar("T")
 
@@ -104,3 +114,46 @@ async def _typed(name: str, loading: Awaitable[T]) -> T:
         raise ModelError(
             f"{name[:80]!r} cannot be loaded: {type(error).__name__}", model=name[:80]
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """The feedback log, open, and what works on it."""
+
+    log: FeedbackLog
+    impressions: ImpressionLog
+    signer: TokenSigner
+    answers: AnswerLog
+    guards: GuardPolicy
+
+
+@contextlib.asynccontextmanager
+async def open_feedback(settings: Settings, library: Library) -> AsyncIterator[Feedback]:
+    """The feedback log of the library's collections; on leaving, what waits is written.
+
+    Raises DataLossError if the log is no sound database.
+    """
+    wanted = settings.feedback
+    retention = Retention(wanted.retention_days, wanted.key_rotation_days)
+
+    async def live() -> set[int]:
+        found = await asyncio.to_thread(library.database.read, list_collections)
+        return {collection.key for collection in found}
+
+    async def deleted(collection: Collection) -> None:
+        await remove_collection(log, impressions, collection.key)
+
+    log = await FeedbackLog.open(settings.data / FEEDBACK_FILE)
+    async with contextlib.AsyncExitStack() as closing:
+        closing.push_async_callback(log.close)
+        keys = await log.database.write(lambda c: rotate_keys(c, retention.key_rotation_us, retention.us))
+        signer = TokenSigner(keys)
+        impressions = ImpressionLog(log, BufferPolicy(max_pages=wanted.buffer_pages))
+        impressions.start()
+        closing.push_async_callback(impressions.close)
+        upkeep = Upkeep(log, impressions, signer, retention, live)
+        upkeep.start()
+        closing.push_async_callback(upkeep.close)
+        library.on_delete = deleted
+        answers = AnswerLog(impressions, signer, PoolPolicy(wanted.pool_depth, wanted.pool_rate))
+        yield Feedback(log, impressions, signer, answers, GuardPolicy(**wanted.guards.model_dump()))

@@ -1,10 +1,11 @@
 """The tables of the document log, and the one way to open them.
 
-SQLite in WAL mode, synced at every commit, is the embedded default; nothing here but ``_prepare_sqlite``
-knows that. Migrations run on opening.
+SQLite in WAL mode, synced at every commit, is the embedded default; nothing here but
+``connect_database`` knows that. Migrations run on opening.
 """
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from quarry.errors import DataLossError
 
 _UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "cache_size=-65536")
 
 metadata = sa.MetaData()
 
@@ -75,17 +77,22 @@ operations = sa.Table(
 )
 
 
-def open_database(path: Path) -> sa.Engine:
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def open_database(path: Path, migrations: Path = MIGRATIONS, pragmas: Sequence[str] = ()) -> sa.Engine:
     """The database at ``path``, created or migrated to this version's tables.
+
+    Args:
+        migrations: folder of the tables' own migrations; those of the document log are the default.
+        pragmas: of SQLite, for each connection, beside and over the usual ones.
 
     Raises:
         DataLossError: the file is no sound database.
     """
-    engine = sa.create_engine(f"sqlite:///{path}", pool_size=16, max_overflow=16)
-    sa.event.listen(engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine, "begin", _begin)
+    engine = connect_database(path, pragmas)
     try:
-        migrate(engine)
+        migrate(engine, migrations)
     except sa.exc.DatabaseError as error:
         engine.dispose()
         if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF not in _UNREADABLE:
@@ -94,19 +101,27 @@ def open_database(path: Path) -> sa.Engine:
     return engine
 
 
-def migrate(engine: sa.Engine) -> None:
+def connect_database(path: Path, pragmas: Sequence[str] = ()) -> sa.Engine:
+    """Connections to the database at ``path`` as it is."""
+    engine = sa.create_engine(f"sqlite:///{path}", pool_size=16, max_overflow=16)
+
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late for DDL and for reads
+        for pragma in (*_PRAGMAS, *pragmas):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    sa.event.listen(engine, "connect", prepare)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def migrate(engine: sa.Engine, migrations: Path = MIGRATIONS) -> None:
     """Runs the migrations that the database has not seen."""
     config = alembic.config.Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(migrations))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "head")
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN comes too late for DDL and for reads
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "cache_size=-65536"):
-        connection.execute(f"PRAGMA {pragma}").close()
 
 
 def _begin(connection: sa.Connection) -> None:

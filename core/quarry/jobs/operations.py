@@ -44,6 +44,10 @@ Job = Callable[[SetMetadata], Awaitable[bytes]]
 """Does the work; gets a way to report progress; returns the serialized response."""
 
 
+def new_name(kind: str) -> str:
+    return f"{kind}-{uuid.uuid4().hex}"
+
+
 class Operations:
     """Starts, remembers, cancels and forgets operations.
 
@@ -66,9 +70,9 @@ class Operations:
         values = {"done": True, "error": self._describe_error(STOPPED)}
         await self._write(sa.update(operations).where(operations.c.done.is_(False)).values(values))
 
-    async def start(self, kind: str, metadata: bytes, job: Job) -> Operation:
-        """Runs ``job`` in the background."""
-        name = f"{kind}-{uuid.uuid4().hex}"
+    async def start(self, kind: str, metadata: bytes, job: Job, name: str = "") -> Operation:
+        """Runs ``job`` in the background. A ``name`` that the caller has chosen is ``new_name(kind)``."""
+        name = name or new_name(kind)
         await self._write(
             sa.insert(operations).values(name=name, metadata=metadata, done=False, create_time_us=now_us())
         )

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Verdict = Literal["GOOD", "LOW_COVERAGE", "FALSE_NEGATIVES", "TOO_NEAR_POSITIVE", "TOO_EASY", "NO_DATA"]
 ClickModelName = Literal["ctr", "coec", "sdbn", "pbm", "ubm", "affine"]
 DEFAULT_PRESET = "quarry"
+DEFAULT_CLICK_MODEL: ClickModelName = "pbm"
+"""Among the best at predicting held-out clicks and at agreeing with judges: docs/benchmarks.md."""
 DEFAULT_NEGATIVES = 7
 DEFAULT_DEPTH = 100
 DEFAULT_FLOOR = 0.1
@@ -27,7 +29,7 @@ class JudgedQuery(Written):
 class FeedbackPositives(Written):
     """Which clicked documents are positives: the lower bound of their relevance is at least ``floor``."""
 
-    model: ClickModelName = "sdbn"
+    model: ClickModelName = DEFAULT_CLICK_MODEL
     floor: float = Field(DEFAULT_FLOOR, ge=0, le=1)
     start_us: int | None = None
     end_us: int | None = None
@@ -73,6 +75,7 @@ class MiningSummary(Written):
 
     name: str
     collection: str
+    collection_key: int
     preset: str
     create_time_us: int
     verdict: Verdict

@@ -117,7 +117,9 @@ class Lane(Generic[Item, Output]):
 
     def _work(self) -> None:
         if self._niceness and sys.platform == "linux":  # where a thread has its own niceness
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
+            thread = threading.get_native_id()
+            nice = max(self._niceness, os.getpriority(os.PRIO_PROCESS, thread))  # lower needs privileges
+            os.setpriority(os.PRIO_PROCESS, thread, nice)
         while (work := self._next()) is not None:
             if isinstance(work, Request):
                 self._prepare(work)

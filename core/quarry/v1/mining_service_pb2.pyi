@@ -27,7 +27,7 @@ class _ClickModel:
 class _ClickModelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClickModel.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CLICK_MODEL_UNSPECIFIED: _ClickModel.ValueType  # 0
-    """SDBN."""
+    """PBM."""
     CLICK_MODEL_CTR: _ClickModel.ValueType  # 1
     """Clicks by displays, whatever the rank."""
     CLICK_MODEL_COEC: _ClickModel.ValueType  # 2
@@ -45,7 +45,7 @@ class ClickModel(_ClickModel, metaclass=_ClickModelEnumTypeWrapper):
     """How relevance is estimated from clicks."""
 
 CLICK_MODEL_UNSPECIFIED: ClickModel.ValueType  # 0
-"""SDBN."""
+"""PBM."""
 CLICK_MODEL_CTR: ClickModel.ValueType  # 1
 """Clicks by displays, whatever the rank."""
 CLICK_MODEL_COEC: ClickModel.ValueType  # 2

@@ -1,11 +1,13 @@
 """What a preset is: a rule that looks at one (query, positive) pair and its candidates."""
 
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from quarry_miner.examples import Chosen, PairCandidates
+from quarry.errors import InvalidArgumentError
+from quarry_miner.examples import Bool, Chosen, Float32, Int32, PairCandidates
 
 
 class Need(StrEnum):
@@ -35,10 +37,10 @@ class Preset(Protocol):
         members: asked by default.
     """
 
-    name: str
-    needs: frozenset[Need]
-    space: SpaceKind
-    members: tuple[str, ...]
+    name: ClassVar[str]
+    needs: ClassVar[frozenset[Need]]
+    space: ClassVar[SpaceKind]
+    members: ClassVar[tuple[str, ...]]
 
     def select(
         self, pair: PairCandidates, count: int, corpus_size: int, rng: np.random.Generator
@@ -50,3 +52,58 @@ class Preset(Protocol):
             rng: seeded by the task's seed, the query's id and the positive's id: nothing else may be random.
         """
         ...
+
+
+def constant(default: float, low: float, high: float, meaning: str) -> Any:
+    """A field of a preset: a number from ``low`` to ``high``. docs/mining.md lists its ``meaning``."""
+    return field(default=default, metadata={"low": low, "high": high, "meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Base of presets: refuses constants that are out of range, and has the commonest class attributes.
+
+    Raises:
+        InvalidArgumentError: names the constant.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    space: ClassVar[SpaceKind] = SpaceKind.DENSE
+    members: ClassVar[tuple[str, ...]] = ("dense",)
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value, low, high = getattr(self, one.name), one.metadata["low"], one.metadata["high"]
+            if not low <= value <= high:
+                raise InvalidArgumentError(one.name, f"is {value:g}, not {low:g} to {high:g}")
+
+
+def first(pair: PairCandidates, kept: Bool, count: int, rule: str) -> list[Chosen]:
+    """The ``count`` candidates nearest to the query among ``kept``."""
+    return [Chosen(int(n), rule, rule) for n in pair.documents[np.flatnonzero(kept)[:count]]]
+
+
+def drawn(places: Int32, weights: Float32, count: int, rng: np.random.Generator) -> Int32:
+    """At most ``count`` of ``places``, without replacement, with chances as ``weights``, nearest first."""
+    possible = weights > 0
+    places, weights = places[possible], weights[possible].astype(np.float64)
+    if len(places) <= count:
+        return places
+    chosen = rng.choice(places, size=count, replace=False, p=weights / weights.sum())
+    return np.sort(chosen)
+
+
+def random_documents(taken: Int32, count: int, corpus_size: int, rng: np.random.Generator) -> list[int]:
+    """Documents from the whole corpus, each once, none of ``taken``; fewer if there are not enough."""
+    left = corpus_size - len(np.unique(taken))
+    if left <= count * 2:
+        free = np.setdiff1d(np.arange(corpus_size, dtype=np.int32), taken)
+        return [int(n) for n in rng.permutation(free)[:count]]
+    known = set(taken.tolist())
+    found: list[int] = []
+    while len(found) < count:
+        number = int(rng.integers(corpus_size))
+        if number not in known:
+            known.add(number)
+            found.append(number)
+    return found

@@ -9,7 +9,12 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
-from quarry.v1 import collection_service_pb2, document_service_pb2, search_service_pb2
+from quarry.v1 import (
+    collection_service_pb2,
+    document_service_pb2,
+    feedback_service_pb2,
+    search_service_pb2,
+)
 from quarry_server.app import SERVICES
 
 TEXTS = (
@@ -54,10 +59,10 @@ class Method:
         return self.descriptor.name
 
 
-def methods(collection: str, operation: str) -> list[Method]:
-    """Every method of every service of the API."""
+def methods(collection: str, operation: str, token: str = "") -> list[Method]:
+    """Every method of every service of the API. ``token`` attributes events to an answer."""
     pool = descriptor_pool.Default()
-    right = _right_requests(collection, operation)
+    right = _right_requests(collection, operation) | _right_feedback(collection, token)
     found = [m for name in SERVICES for m in pool.FindServiceByName(name).methods]
     return [Method(m, right.get(m.name) or (message_factory.GetMessageClass(m.input_type)(),)) for m in found]
 
@@ -103,7 +108,12 @@ def put(message: Message, path: Path, value: Any) -> Message:
     first, *rest = path
     if _is_map(first):
         entries = getattr(message, first.name)
-        if rest and rest[0].name == "value":
+        held = first.message_type.fields_by_name["value"]
+        if held.message_type is None:
+            wanted = rest[0].name if rest else ""
+            key = value if wanted == "key" else "title"
+            entries[key] = value if wanted == "value" else held.default_value
+        elif rest and rest[0].name == "value":
             if len(rest) > 1:
                 put(entries["title"], tuple(rest[1:]), value)
             else:
@@ -189,6 +199,27 @@ def _right_requests(collection: str, operation: str) -> dict[str, tuple[Message,
         "WaitOperation": (o.WaitOperationRequest(name=operation, timeout={"seconds": 1}),),
         "CancelOperation": (o.CancelOperationRequest(name=operation),),
         "DeleteOperation": (o.DeleteOperationRequest(name=operation + "-not"),),
+    }
+
+
+def _right_feedback(collection: str, token: str) -> dict[str, tuple[Message, ...]]:
+    f = feedback_service_pb2
+    click = f.Event(event_id="e", type="EVENT_TYPE_CLICK", attribution_token=token, document_id="a")
+    seen = f.Event(event_id="s", type="EVENT_TYPE_RENDERED", attribution_token=token)
+    seen.rendered.add(document_id="a", position=1)
+    line = b'{"event": {"event_id": "i", "type": "skip", "search_id": "s", "time": "2026-01-01T00:00:00Z", '
+    line += b'"document_id": "a"}}\n'
+    batch = f.StreamEventsBatch(events=[click, seen])
+    config = f.ImportEventsConfig(collection=collection, format=f.FEEDBACK_FORMAT_QUARRY)
+    return {
+        "RecordEvents": (f.RecordEventsRequest(collection=collection, events=[seen, click]),),
+        "StreamEvents": (
+            f.StreamEventsRequest(config={"collection": collection}),
+            f.StreamEventsRequest(batch=batch),
+        ),
+        "ImportEvents": (f.ImportEventsRequest(config=config), f.ImportEventsRequest(data=line)),
+        "PurgeFeedback": (f.PurgeFeedbackRequest(collection=collection, user_id="nobody"),),
+        "GetFeedbackStats": (f.GetFeedbackStatsRequest(collection=collection),),
     }
 
 

@@ -22,6 +22,7 @@ from quarry.v1 import (
     collection_service_pb2_grpc,
     document_service_pb2,
     document_service_pb2_grpc,
+    feedback_service_pb2_grpc,
     search_service_pb2,
     search_service_pb2_grpc,
     server_service_pb2_grpc,
@@ -43,11 +44,12 @@ Value = str | int | float | bool | Timestamp | list[Any]
 class Api:
     """Stubs of every service, on one channel."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
-        self.channel = channel
+    def __init__(self, channel: grpc.Channel, address: str) -> None:
+        self.channel, self.address = channel, address
         self.collections = collection_service_pb2_grpc.CollectionServiceStub(channel)
         self.documents = document_service_pb2_grpc.DocumentServiceStub(channel)
         self.searches = search_service_pb2_grpc.SearchServiceStub(channel)
+        self.feedback = feedback_service_pb2_grpc.FeedbackServiceStub(channel)
         self.server = server_service_pb2_grpc.ServerServiceStub(channel)
         self.operations: Any = operations_pb2_grpc.OperationsStub(channel)
         self.health = health_pb2_grpc.HealthStub(channel)
@@ -94,7 +96,7 @@ def served(settings: Settings) -> Iterator[Api]:
         server = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(CALL_S)
         try:
             with grpc.insecure_channel(server.address, OPTIONS) as channel:
-                yield Api(channel)
+                yield Api(channel, server.address)
         finally:
             asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result(CALL_S)
     finally:

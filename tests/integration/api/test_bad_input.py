@@ -63,7 +63,8 @@ def every_method(api: Api) -> dict[str, Method]:
     api.upsert("hostile", {"a": {"title": "the title", "tag": "x"}, "c": {"text": "of a title", "count": 3}})
     repair = collection_service_pb2.RepairCollectionRequest(name="hostile-doomed")
     operation = api.collections.RepairCollection(repair, timeout=CALL_S).name
-    return {str(method): method for method in methods("hostile", operation)}
+    token = api.search("hostile", "the title").attribution_token
+    return {str(method): method for method in methods("hostile", operation, token)}
 
 
 @pytest.fixture(params=method_names())

@@ -23,6 +23,11 @@ def die_with_parent(parent: int) -> None:
         parent: process id; if it has gone already, this process exits now.
     """
     leave_signals_to_parent()
+    killed_with(parent)
+
+
+def killed_with(parent: int) -> None:
+    """The part of ``die_with_parent`` that leaves signals as they are."""
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)

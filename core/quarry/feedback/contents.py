@@ -1,0 +1,109 @@
+"""Which text each logged hit had: read from the document log once, kept by hash, remembered by version."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import orjson
+import sqlalchemy as sa
+
+from quarry.documents.tables import documents
+from quarry.feedback.hits import CONTENT_BYTES
+from quarry.feedback.types import Impression, LoggedHit
+from quarry.types import Docno, Document, Fields
+
+_READ_AT_ONCE = 200
+
+Place = tuple[int, Docno, int]
+"""Of a text: collection, document, version."""
+Texts = dict[tuple[bytes, int], str]
+"""By hash and collection."""
+
+
+class Documents(Protocol):
+    """The document log of a collection; calls block."""
+
+    def read(self, docnos: Collection[Docno]) -> Mapping[Docno, Document]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TextSource:
+    """Where the texts of a collection come from.
+
+    Attributes:
+        key: the collection's.
+        text: what is kept of a document: what a re-ranker reads of it.
+    """
+
+    key: int
+    documents: Documents
+    text: Callable[[Fields], str]
+
+
+class KnownContents:
+    """Hashes of texts that the feedback log keeps, by place; the least used go first."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._contents: OrderedDict[Place, bytes] = OrderedDict()
+
+    def get(self, place: Place) -> bytes | None:
+        found = self._contents.get(place)
+        if found is not None:
+            self._contents.move_to_end(place)
+        return found
+
+    def update(self, contents: Mapping[Place, bytes]) -> None:
+        self._contents.update(contents)
+        while len(self._contents) > self._size:
+            self._contents.popitem(last=False)
+
+    def clear(self) -> None:
+        self._contents.clear()
+
+
+def read_texts(source: TextSource, wanted: Iterable[tuple[Docno, int]]) -> tuple[dict[Place, bytes], Texts]:
+    """Hashes and texts of those of the versions that are still current. Blocks."""
+    versions: dict[Docno, set[int]] = {}
+    for docno, version in wanted:
+        versions.setdefault(docno, set()).add(version)
+    contents: dict[Place, bytes] = {}
+    texts: Texts = {}
+    docnos = list(versions)
+    for start in range(0, len(docnos), _READ_AT_ONCE):
+        for docno, document in source.documents.read(docnos[start : start + _READ_AT_ONCE]).items():
+            if document.version in versions[docno]:
+                text = source.text(document.fields)
+                content = content_hash(text)
+                contents[source.key, docno, document.version] = content
+                texts[content, source.key] = text
+    return contents, texts
+
+
+def with_contents(impression: Impression, content: Callable[[LoggedHit], bytes | None]) -> Impression:
+    """``impression`` with the hash of each hit's text, where there is one."""
+
+    def filled(hits: Sequence[LoggedHit]) -> tuple[LoggedHit, ...]:
+        return tuple(replace(hit, content=(content(hit) or b"").hex()) for hit in hits)
+
+    return replace(impression, shown=filled(impression.shown), pool=filled(impression.pool))
+
+
+def documents_by_id(connection: sa.Connection, key: int, ids: Sequence[str]) -> dict[str, Document]:
+    """Those of a collection's documents that exist, by id; for logs whose hits have no docno."""
+    c = documents.c
+    found: dict[str, Document] = {}
+    for start in range(0, len(ids), _READ_AT_ONCE):
+        some = ids[start : start + _READ_AT_ONCE]
+        query = sa.select(documents).where(c.collection_id == key, c.id.in_(some), c.deleted.is_(False))
+        for row in connection.execute(query):
+            fields = orjson.loads(row.fields)
+            found[row.id] = Document(row.docno, row.id, fields, row.version, row.update_time_us)
+    return found
+
+
+def content_hash(text: str) -> bytes:
+    """By which the log keeps a text, 16 bytes."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=CONTENT_BYTES).digest()

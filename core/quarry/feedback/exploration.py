@@ -1,0 +1,106 @@
+"""Exploration: neighbours change places by chance, so that a place's effect can be told from a document's.
+
+FairPairs (Radlinski and Joachims, AAAI 2006): a coin pairs ranks 1-2, 3-4, ... or 2-3, 4-5, ..., and each
+pair is swapped with a probability that is logged.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from quarry.errors import InvalidArgumentError
+from quarry.ranking import LazyDocuments, RankedDocument
+
+DEFAULT_DEPTH = 10
+MAX_DEPTH = 100
+MAX_SWAP_PROBABILITY = 0.5
+NO_EXPLORATION = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class FairPairs:
+    """How to explore.
+
+    Attributes:
+        swap_probability: of each pair, 0 (nothing is explored) to 0.5.
+        depth: ranks to choose among, 2 to 100.
+
+    Raises:
+        InvalidArgumentError: out of range.
+    """
+
+    swap_probability: float = 0.0
+    depth: int = DEFAULT_DEPTH
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.swap_probability <= MAX_SWAP_PROBABILITY:  # neither is NaN
+            raise InvalidArgumentError(
+                "swap_probability", f"{self.swap_probability} is not 0 to {MAX_SWAP_PROBABILITY}"
+            )
+        if not 2 <= self.depth <= MAX_DEPTH:
+            raise InvalidArgumentError("depth", f"{self.depth} is not 2 to {MAX_DEPTH}")
+
+    @property
+    def policy(self) -> str:
+        """Its name in an impression, with what it was set to."""
+        if not self.swap_probability:
+            return NO_EXPLORATION
+        return f"fair-pairs:{self.swap_probability:g}:{self.depth}"
+
+    def order(self, seed: int, length: int) -> tuple[int, ...]:
+        """For each of the first places, from 0, the place before exploration; the rest stay."""
+        size = min(self.depth, length)
+        if not self.swap_probability or size < 2:
+            return ()
+        random = Random(seed)
+        order = list(range(size))
+        for first in range(random.getrandbits(1), size - 1, 2):
+            if random.random() < self.swap_probability:
+                order[first], order[first + 1] = first + 1, first
+        return tuple(order)
+
+    def probability(self, before: int, shown: int, length: int) -> float:
+        """That the hit at place ``before`` of ``length`` is shown at place ``shown``; places from 0.
+
+        A place but the first and the last has a partner above under one face of the coin and below under the
+        other, so each swap has half the probability of a pair's.
+        """
+        size = min(self.depth, length)
+        swap = self.swap_probability / 2
+        if before >= size or size < 2:
+            return 1.0 if before == shown else 0.0
+        if before == shown:
+            return 1.0 - swap * ((before > 0) + (before < size - 1))
+        return swap if abs(before - shown) == 1 and shown < size else 0.0
+
+
+def seed_of(search_id: str) -> int:
+    """Seed of a search's exploration, 63 bits: its pages are explored alike, and it can be done again."""
+    return int.from_bytes(hashlib.blake2b(search_id.encode(), digest_size=8).digest(), "big") >> 1
+
+
+class ExploredDocuments(LazyDocuments):
+    """A ranked list whose first entries have changed places; each keeps its own score."""
+
+    def __init__(self, documents: Sequence[RankedDocument], order: Sequence[int]) -> None:
+        self.ranked, self._order = documents, order
+
+    def __len__(self) -> int:
+        return len(self.ranked)
+
+    def _made(self, place: int) -> RankedDocument:
+        return self.ranked[self._order[place] if place < len(self._order) else place]
+
+
+def explored(
+    documents: Sequence[RankedDocument], policy: FairPairs, search_id: str
+) -> Sequence[RankedDocument]:
+    """``documents`` in the order that ``policy`` gives this search."""
+    order = policy.order(seed_of(search_id), len(documents))
+    return ExploredDocuments(documents, order) if order else documents
+
+
+def unexplored(documents: Sequence[RankedDocument]) -> Sequence[RankedDocument]:
+    """The list before exploration."""
+    return documents.ranked if isinstance(documents, ExploredDocuments) else documents

@@ -1,0 +1,176 @@
+"""Deletes feedback for good: by user, by time, by age, with its collection.
+
+Rows go in small transactions, so that events are stored in between. SQLite overwrites what is deleted
+(``secure_delete``), and the write-ahead log, which holds older copies, is emptied at the end.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from quarry.feedback.hits import packed_contents
+from quarry.feedback.impressions import ImpressionLog
+from quarry.feedback.log import FeedbackLog, chunks
+from quarry.feedback.tables import events, impressions, texts
+
+PAGES_AT_ONCE = 500
+EVENTS_AT_ONCE = 5_000
+_SCANNED_AT_ONCE = 2_000
+_CHECKPOINTS = 5
+
+Progress = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which feedback; what matches every condition that is given.
+
+    Attributes:
+        collection: its key.
+        start_us: answered, or done, at this time or later; ``end_us``: before this time.
+        received_before_us: when the log got it.
+    """
+
+    collection: int | None = None
+    user_id: str | None = None
+    start_us: int | None = None
+    end_us: int | None = None
+    received_before_us: int | None = None
+
+    def of(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+        columns = table.c
+        conditions: list[tuple[Any, Callable[[], sa.ColumnElement[bool]]]] = [
+            (self.collection, lambda: columns.collection_id == self.collection),
+            (self.user_id, lambda: columns.user_id == self.user_id),
+            (self.start_us, lambda: columns.time_us >= self.start_us),
+            (self.end_us, lambda: columns.time_us < self.end_us),
+            (self.received_before_us, lambda: columns.received_us < self.received_before_us),
+        ]
+        return [condition() for value, condition in conditions if value is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """How much was deleted."""
+
+    impressions: int = 0
+    events: int = 0
+    texts: int = 0
+
+
+async def purge(
+    log: FeedbackLog, pages: ImpressionLog, selection: Selection, report: Progress | None = None
+) -> Purged:
+    """Deletes impressions with their events, other events that match, and texts that nothing refers to."""
+    await pages.flush()
+    total = await asyncio.to_thread(log.database.read, lambda c: _count(c, selection))
+    removed_pages = removed_events = 0
+    while True:
+        found, with_them = await log.database.write(lambda c: _delete_pages(c, selection))
+        removed_pages += found
+        removed_events += with_them
+        if report is not None:
+            await report(0.9 * removed_pages / max(total, 1))
+        if not found:
+            break
+    while found := await log.database.write(lambda c: _delete_events(c, selection)):
+        removed_events += found
+    removed_texts = 0
+    if removed_pages:
+        removed_texts = await remove_unused_texts(log, pages, selection.collection)
+    if removed_pages or removed_events:
+        await empty_write_ahead_log(log)
+    return Purged(removed_pages, removed_events, removed_texts)
+
+
+async def remove_unused_texts(log: FeedbackLog, pages: ImpressionLog, collection: int | None) -> int:
+    """Deletes texts that no impression of their collection refers to; how many."""
+    used, last = await asyncio.to_thread(log.database.read, lambda c: _references(c, collection, 0))
+    async with pages.writing:  # no impression is written that refers to what is about to go
+        newer, _ = await asyncio.to_thread(log.database.read, lambda c: _references(c, collection, last))
+        kept = await asyncio.to_thread(log.database.read, lambda c: _kept(c, collection))
+        unused = sorted(kept - used - newer)
+        for some in chunks(unused, PAGES_AT_ONCE):
+            await log.database.write(lambda c, some=some: _delete_texts(c, some))  # type: ignore[misc]
+        pages.forget_texts()
+    return len(unused)
+
+
+async def empty_write_ahead_log(log: FeedbackLog) -> None:
+    """Moves what is in it to the database and cuts it, so that no older copy of a page is left on disk.
+
+    A reader that is still at an older state of the log holds it back; after some tries its end does it.
+    """
+    for _ in range(_CHECKPOINTS):
+        if await asyncio.to_thread(_checkpoint, log.engine):
+            return
+
+
+def _checkpoint(engine: sa.Engine) -> bool:
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        (busy, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        cursor.close()
+        return not busy
+    finally:
+        connection.close()
+
+
+def _count(connection: sa.Connection, selection: Selection) -> int:
+    query = sa.select(sa.func.count()).select_from(impressions).where(*selection.of(impressions))
+    return int(connection.scalar(query) or 0)
+
+
+def _delete_pages(connection: sa.Connection, selection: Selection) -> tuple[int, int]:
+    c = impressions.c
+    query = sa.select(c.id, c.collection_id, c.search_id, c.page_offset).where(*selection.of(impressions))
+    rows = connection.execute(query.limit(PAGES_AT_ONCE)).all()
+    if not rows:
+        return 0, 0
+    connection.execute(sa.delete(impressions).where(c.id.in_([row.id for row in rows])))
+    done = connection.exec_driver_sql(
+        "DELETE FROM events WHERE collection_id = ? AND search_id = ? AND page_offset = ?",
+        [(row.collection_id, row.search_id, row.page_offset) for row in rows],
+    )
+    return len(rows), max(0, done.rowcount)
+
+
+def _delete_events(connection: sa.Connection, selection: Selection) -> int:
+    some = sa.select(events.c.id).where(*selection.of(events)).limit(EVENTS_AT_ONCE)
+    ids = [id for (id,) in connection.execute(some)]
+    for part in chunks(ids, PAGES_AT_ONCE):
+        connection.execute(sa.delete(events).where(events.c.id.in_(part)))
+    return len(ids)
+
+
+def _delete_texts(connection: sa.Connection, places: Iterable[tuple[bytes, int]]) -> None:
+    connection.exec_driver_sql("DELETE FROM texts WHERE content = ? AND collection_id = ?", list(places))
+
+
+def _references(
+    connection: sa.Connection, collection: int | None, after: int
+) -> tuple[set[tuple[bytes, int]], int]:
+    """Texts that impressions above row ``after`` refer to, with their collections; and the last row."""
+    c = impressions.c
+    used: set[tuple[bytes, int]] = set()
+    query = sa.select(c.id, c.collection_id, c.shown, c.pool).where(c.id > after).order_by(c.id)
+    if collection is not None:
+        query = query.where(c.collection_id == collection)
+    result = connection.execution_options(stream_results=True).execute(query)
+    while rows := result.fetchmany(_SCANNED_AT_ONCE):
+        for row in rows:
+            for packed in (row.shown, row.pool):
+                used.update((content, row.collection_id) for content in packed_contents(packed))
+            after = row.id
+    return used, after
+
+
+def _kept(connection: sa.Connection, collection: int | None) -> set[tuple[bytes, int]]:
+    query = sa.select(texts.c.content, texts.c.collection_id)
+    if collection is not None:
+        query = query.where(texts.c.collection_id == collection)
+    return {(content, key) for content, key in connection.execute(query)}

@@ -1,0 +1,98 @@
+"""Once a day: what is past its retention goes, what deleted collections have left goes, keys change."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from quarry.documents.catalog import now_us
+from quarry.errors import QuarryError
+from quarry.feedback.impressions import ImpressionLog
+from quarry.feedback.log import FeedbackLog
+from quarry.feedback.purge import Purged, Selection, purge, remove_unused_texts
+from quarry.feedback.tables import events, impressions, texts
+from quarry.feedback.tokens import DAY_US, TokenSigner, rotate_keys
+
+logger = logging.getLogger(__name__)
+BETWEEN_S = 24 * 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are kept, in days."""
+
+    days: float = 365.0
+    key_rotation_days: float = 30.0
+
+    @property
+    def us(self) -> int:
+        return int(self.days * DAY_US)
+
+    @property
+    def key_rotation_us(self) -> int:
+        return int(self.key_rotation_days * DAY_US)
+
+
+class Upkeep:
+    """Runs in the background, at the start and then daily. ``live`` gives the keys of all collections."""
+
+    def __init__(
+        self,
+        log: FeedbackLog,
+        pages: ImpressionLog,
+        signer: TokenSigner,
+        retention: Retention,
+        live: Callable[[], Awaitable[Collection[int]]],
+    ) -> None:
+        self._log, self._pages, self._signer = log, pages, signer
+        self._retention, self._live = retention, live
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="feedback-upkeep")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def run_once(self) -> Purged:
+        """What was removed for its age."""
+        retention = self._retention
+        keys = await self._log.database.write(
+            lambda c: rotate_keys(c, retention.key_rotation_us, retention.us)
+        )
+        self._signer.use(keys)
+        for key in await asyncio.to_thread(self._log.database.read, _collections):
+            if key not in await self._live():
+                await remove_collection(self._log, self._pages, key)
+        old = Selection(received_before_us=now_us() - retention.us)
+        return await purge(self._log, self._pages, old)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.run_once()
+            except (QuarryError, sa.exc.SQLAlchemyError) as error:
+                logger.error("the upkeep of the feedback log failed and is tried again: %s", error)
+            await asyncio.sleep(BETWEEN_S)
+
+
+async def remove_collection(log: FeedbackLog, pages: ImpressionLog, key: int) -> None:
+    """Deletes all feedback of a collection that is gone."""
+    pages.forget(key)
+    await purge(log, pages, Selection(collection=key))
+    await remove_unused_texts(log, pages, key)
+
+
+def _collections(connection: sa.Connection) -> set[int]:
+    """Keys of the collections that the log holds anything of."""
+    return {
+        key
+        for table in (impressions, events, texts)
+        for (key,) in connection.execute(sa.select(table.c.collection_id).distinct())
+    }

@@ -1,0 +1,102 @@
+"""What a job's own process does: it takes little, ends with its server, and says how it gets on.
+
+It writes one JSON object a line to stdout: ``{"stage": ..., "progress": ...}`` as it gets on, and
+``{"error": {...}}`` before it fails. ``quarry.jobs.process`` is the other end.
+"""
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from quarry.errors import KINDS, InvalidArgumentError, LimitExceededError, QuarryError
+from quarry.retrieval.edge.lifetime import killed_with
+
+logger = logging.getLogger(__name__)
+
+PARENT = "QUARRY_JOB_PARENT"
+NICENESS = 19
+LEAST_PAUSE_S = 0.5
+"""Between two lines of one stage: each is a write to the server's log."""
+
+
+class Progress:
+    """Says on stdout how far the job is.
+
+    Args:
+        write: takes one line; stdout's by default.
+    """
+
+    def __init__(self, write: Callable[[bytes], None] | None = None) -> None:
+        self._write = write or _to_stdout
+        self._stage, self._said_s = "", 0.0
+
+    def __call__(self, stage: str, progress: float) -> None:
+        """``progress`` of the whole job, 0 to 1. Lines of one stage that come too fast are left out."""
+        now = time.monotonic()
+        if stage == self._stage and now - self._said_s < LEAST_PAUSE_S:
+            return
+        self._stage, self._said_s = stage, now
+        self._write(orjson.dumps({"stage": stage, "progress": round(progress, 4)}))
+
+
+def run_as_job(work: Callable[[Progress], None]) -> int:
+    """Runs ``work``; what goes wrong becomes a line. Returns the exit status."""
+    _give_way()
+    if parent := os.environ.get(PARENT):
+        killed_with(int(parent))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the server decides
+    try:
+        work(Progress())
+    except QuarryError as error:
+        return _failed(error)
+    except MemoryError:
+        return _failed(LimitExceededError("the job ran out of memory"))
+    except Exception as error:
+        logger.exception("the job failed with an error that has no type")
+        return _failed(QuarryError(f"internal error: {type(error).__name__}: {error}"))
+    return 0
+
+
+def _failed(error: QuarryError) -> int:
+    _to_stdout(orjson.dumps({"error": error_as_json(error)}))
+    return 1
+
+
+def error_as_json(error: QuarryError) -> dict[str, Any]:
+    """What ``quarry.jobs.process`` makes an error of the same kind from."""
+    kind = next(kind for kind in KINDS if isinstance(error, kind))
+    wrong = isinstance(error, InvalidArgumentError)
+    return {
+        "kind": kind.__name__,
+        "reason": error.reason,
+        "field": error.field if isinstance(error, InvalidArgumentError) else "",
+        "message": error.problem if isinstance(error, InvalidArgumentError) else str(error),
+        "metadata": {} if wrong else dict(error.metadata),
+    }
+
+
+def threads_for_jobs() -> int:
+    """Half of the processors that this process may use, one at least: the other half is for searches."""
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, usable // 2)
+
+
+def _give_way() -> None:
+    """Whatever else runs on this machine goes first."""
+    os.nice(NICENESS)
+    if sys.platform == "linux":
+        usable = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, usable[-threads_for_jobs() :])  # caps the threads of every library at once
+        # Batch: a job that wakes up does not interrupt a search.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def _to_stdout(line: bytes) -> None:
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()

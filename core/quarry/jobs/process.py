@@ -1,0 +1,141 @@
+"""Jobs that run in a process of their own: started low, followed line by line, ended with their server."""
+
+import asyncio
+import contextlib
+import importlib.util
+import logging
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import orjson
+
+from quarry.errors import KINDS, FailedPreconditionError, InvalidArgumentError, QuarryError, UnavailableError
+from quarry.jobs.child import PARENT, threads_for_jobs
+
+logger = logging.getLogger(__name__)
+
+TERM_GRACE_S = 5.0
+MAX_LINE_BYTES = 2**20
+KEPT_LOG_LINES = 20
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+
+OnProgress = Callable[[str, float], Awaitable[None]]
+"""Gets the stage, and progress of the whole job, 0 to 1."""
+
+
+class JobKilledError(UnavailableError):
+    """The job's process ended without a word. Made again, the job goes on where it was."""
+
+    reason = "JOB_KILLED"
+
+
+def check_installed(extra: str, modules: Sequence[str]) -> None:
+    """Raises FailedPreconditionError, with what to type, if one of ``modules`` is not installed."""
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise FailedPreconditionError(
+                f"{module} is not installed on the server: pip install quarry-search[{extra}]", module=module
+            )
+
+
+async def run_process(module: str, arguments: Sequence[str], on_progress: OnProgress) -> None:
+    """Runs ``python -m module arguments`` to its end. Cancelled, it ends the process, and then itself.
+
+    Raises:
+        QuarryError: the one that the job reported.
+        JobKilledError: it ended without reporting one.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        module,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=MAX_LINE_BYTES,
+        env={**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads_for_jobs()))}
+        | {"TOKENIZERS_PARALLELISM": "false", PARENT: str(os.getpid())},
+    )
+    last_words: deque[str] = deque(maxlen=KEPT_LOG_LINES)
+    logging_its_words = asyncio.create_task(_log(process, module, last_words))
+    try:
+        error = await _follow(process, on_progress)
+        status = await process.wait()
+    finally:
+        await asyncio.shield(_end(process))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(logging_its_words, TERM_GRACE_S)
+    if error is not None:
+        raise error
+    if status != 0:
+        how = signal.Signals(-status).name if status < 0 else f"status {status}"
+        logger.error("%s ended with %s; it said last:\n%s", module, how, "\n".join(last_words))
+        raise JobKilledError(f"the job's process ended with {how}: make the same request again to go on")
+
+
+async def _follow(process: asyncio.subprocess.Process, on_progress: OnProgress) -> QuarryError | None:
+    """Passes progress on until the process closes its stdout; the error that it reported."""
+    error: QuarryError | None = None
+    assert process.stdout is not None  # noqa: S101  it was asked for
+    async for line in process.stdout:
+        try:
+            said = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            logger.info("a job printed: %s", line.decode(errors="replace").rstrip())
+            continue
+        if "error" in said:
+            error = error_from_json(said["error"])
+        else:
+            await on_progress(str(said["stage"]), float(said["progress"]))
+    return error
+
+
+def error_from_json(said: dict[str, Any]) -> QuarryError:
+    """The inverse of ``quarry.jobs.child.error_as_json``."""
+    kind = {kind.__name__: kind for kind in KINDS}.get(said["kind"], QuarryError)
+    if kind is InvalidArgumentError:
+        return InvalidArgumentError(said["field"], said["message"])
+    error = kind(said["message"], **said["metadata"])
+    error.reason = said["reason"]
+    return error
+
+
+async def _log(process: asyncio.subprocess.Process, module: str, last_words: deque[str]) -> None:
+    assert process.stderr is not None  # noqa: S101  it was asked for
+    while True:
+        try:
+            line = await process.stderr.readline()
+        except ValueError:  # longer than a line may be: the reader has dropped it
+            continue
+        if not line:
+            return
+        text = line.decode(errors="replace").rstrip()
+        last_words.append(text)
+        logger.info("%s: %s", module, text)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """SIGTERM, and SIGKILL to what does not go."""
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), TERM_GRACE_S)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

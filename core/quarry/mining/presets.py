@@ -1,0 +1,134 @@
+"""The names that a mining request may use: presets, what each is for, and members.
+
+The rules themselves are the miner's, which need not be installed where a request is written or checked. A
+test holds the two lists equal.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from rapidfuzz import process
+
+from quarry.errors import InvalidArgumentError
+
+ENCODER_PREFIX = "encoder:"
+MEMBERS = ("bm25", "dense", "lsa", "reranker")
+KNOWN_MEMBERS = (*MEMBERS, f"{ENCODER_PREFIX}MODEL")
+MAX_MEMBERS = 16
+MAX_MEMBER_BYTES = 1_024
+DRAWS_FROM_CORPUS = ("quarry", "random")
+"""Presets that may draw any document, so that such rows depend on which documents there are."""
+DRAWS_FROM_REQUEST = ("in-batch",)
+"""Presets whose rows depend on the request's other queries."""
+READS_SCORES = ("intra-sample", "quarry")
+"""Presets that read members' raw scores, not only their ranks."""
+ALIASES: Mapping[str, str] = {"ensemble-2024": "enterprise-2025"}
+
+
+@dataclass(frozen=True, slots=True)
+class PresetSummary:
+    """A preset in one line, and the names of its constants."""
+
+    line: str
+    parameters: tuple[str, ...] = ()
+
+
+PRESETS: Mapping[str, PresetSummary] = {
+    "quarry": PresetSummary(
+        "the default: above the positive only what evidence refutes, else a band, else BM25",
+        (
+            "share",
+            "bound",
+            "near_query",
+            "positive_first",
+            "lexical",
+            "duplicate",
+            "refusals",
+            "disbelief",
+            "belief",
+            "relabel",
+            "apart",
+            "together",
+        ),
+    ),
+    "random": PresetSummary("control: documents drawn from the whole collection"),
+    "bm25": PresetSummary("control: what BM25 ranks first"),
+    "in-batch": PresetSummary("control: positives of other queries"),
+    "topk": PresetSummary("the most similar documents, whatever they are; many of them are relevant"),
+    "topk-shifted": PresetSummary("the most similar but the first ten", ("shift",)),
+    "topk-abs": PresetSummary("the most similar under a fixed similarity", ("ceiling",)),
+    "margin-pos": PresetSummary(
+        "the most similar that are less similar than the positive by a margin", ("margin",)
+    ),
+    "perc-pos": PresetSummary(
+        "the most similar that have at most a share of the positive's similarity", ("share",)
+    ),
+    "sampled-topk": PresetSummary(
+        "drawn from the first that perc-pos keeps", ("share", "among", "temperature")
+    ),
+    "top1-sampled": PresetSummary(
+        "the first that perc-pos keeps, and a draw from the next", ("share", "among", "temperature")
+    ),
+    "intra-sample": PresetSummary("members take turns; a document picked twice weighs twice", ("share",)),
+    "enterprise-2025": PresetSummary(
+        "an ensemble's nearest that is nearer to the query than the positive is"
+    ),
+    "semi-hard": PresetSummary(
+        "a band by similarity to the positive and to the query; ten a query",
+        ("share", "floor", "top", "ceiling"),
+    ),
+    "neighborhood": PresetSummary(
+        "by overlap of co-clicked documents, under a ceiling; needs clicks",
+        ("epoch", "first_epoch", "pace", "highest"),
+    ),
+    "simans": PresetSummary("drawn near the positive's similarity", ("a", "b", "scale")),
+    "denoised": PresetSummary("what a re-ranker is sure does not answer the query; needs one", ("ceiling",)),
+    "relabelled": PresetSummary(
+        "as denoised, and what it is sure does answer becomes a positive; needs one", ("gap",)
+    ),
+    "refresh": PresetSummary("what the re-ranker in training ranks first now; needs one", ("among",)),
+}
+"""By name, in the order in which people are shown them."""
+
+
+def check_preset(name: str) -> str:
+    """The preset's own name. Raises InvalidArgumentError with the nearest known one."""
+    if name in ALIASES:
+        return ALIASES[name]
+    if name not in PRESETS:
+        raise InvalidArgumentError("preset", _unknown(name, "a preset", [*PRESETS, *ALIASES]))
+    return name
+
+
+def check_parameters(preset: str, names: Iterable[str]) -> None:
+    """Raises InvalidArgumentError unless all are constants of ``preset``."""
+    known = PRESETS[preset].parameters
+    for name in names:
+        if name not in known:
+            problem = _unknown(name, f"a constant of {preset}", known)
+            raise InvalidArgumentError(f"parameters[{name[:80]}]", problem)
+
+
+def check_members(members: Iterable[str]) -> None:
+    """Raises InvalidArgumentError unless all are known, and each is there once."""
+    seen: set[str] = set()
+    for index, member in enumerate(members):
+        path = f"members[{index}]"
+        if index >= MAX_MEMBERS:
+            raise InvalidArgumentError("members", f"are more than {MAX_MEMBERS}")
+        if len(member.encode()) > MAX_MEMBER_BYTES:
+            raise InvalidArgumentError(path, f"is longer than {MAX_MEMBER_BYTES} bytes")
+        if member in seen:
+            raise InvalidArgumentError(path, f"{member[:80]!r} is there twice")
+        if member not in MEMBERS and not member.startswith(ENCODER_PREFIX):
+            raise InvalidArgumentError(path, _unknown(member, "a member", KNOWN_MEMBERS))
+        if member == ENCODER_PREFIX:
+            raise InvalidArgumentError(path, "names no model")
+        seen.add(member)
+
+
+def _unknown(name: str, what: str, known: Iterable[str]) -> str:
+    names = list(known)
+    nearest = process.extractOne(name, names)
+    hint = f"; did you mean {nearest[0]}? Known: {', '.join(names)}" if nearest else "; it has none"
+    return f"{name[:80]!r} is not {what}{hint}"

@@ -1,0 +1,121 @@
+"""The documents of a collection as mining sees them: numbered, texts read on demand, copies known."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from quarry.documents import log
+from quarry.documents.store import Database
+from quarry.documents.vectors import source_of
+from quarry.schema import Schema
+from quarry.types import Docno, Fields
+from quarry_miner.examples import Int32
+
+BATCH = 2_000
+"""Documents that are read at a time."""
+
+WHITE_SPACE = b" \t\n\r\f\v"
+
+ReadFields = Callable[[Sequence[int]], list[Fields]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corpus:
+    """A snapshot: what is written later is not in it. Some 150 bytes a document; texts stay where they are.
+
+    Attributes:
+        ids: by number.
+        groups: int32, shape ``(n,)``: the least number of the documents with the same text, case and white
+            space ignored; a document without a copy has its own number, one without text always.
+        schema: of the documents' fields.
+        read: the fields of documents by number; empty for one that was deleted meanwhile.
+        numbers: by id.
+        copies: all documents of a group, by its number; groups of one are left out.
+    """
+
+    ids: tuple[str, ...]
+    groups: Int32
+    schema: Schema
+    read: ReadFields
+    numbers: dict[str, int] = field(init=False)
+    copies: dict[int, Int32] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", {id: number for number, id in enumerate(self.ids)})
+        several = np.unique(self.groups[self.groups != np.arange(len(self.groups))])
+        copies = {int(group): np.flatnonzero(self.groups == group).astype(np.int32) for group in several}
+        object.__setattr__(self, "copies", copies)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def of_documents(cls, documents: Sequence[tuple[str, Fields]], schema: Schema) -> "Corpus":
+        """Documents in memory, each id once."""
+        fields = [f for _, f in documents]
+        groups = _groups(text_of(schema, f) for f in fields)
+        return cls(tuple(id for id, _ in documents), groups, schema, lambda some: [fields[n] for n in some])
+
+    @classmethod
+    def of_log(cls, database: Database, key: int, schema: Schema) -> "Corpus":
+        """All documents of a collection in the log, in order of id. Blocks."""
+        ids: list[str] = []
+        docnos: list[Docno] = []
+        with database.engine.connect() as connection:
+
+            def texts() -> Iterator[str]:
+                for document, _ in log.scan_documents(connection, key):
+                    ids.append(document.id)
+                    docnos.append(document.docno)
+                    yield text_of(schema, document.fields)
+
+            groups = _groups(texts())
+
+        def read(numbers: Sequence[int]) -> list[Fields]:
+            wanted = [docnos[number] for number in numbers]
+            found = database.read(lambda c: log.read_documents(c, wanted))
+            return [found[docno].fields if docno in found else {} for docno in wanted]
+
+        return cls(tuple(ids), groups, schema, read)
+
+    def with_copies(self, numbers: Int32) -> Int32:
+        """The documents and all that have the same text as one of them, ascending."""
+        if not self.copies:
+            return np.sort(numbers)
+        groups = self.groups[numbers].tolist()
+        found = [self.copies[group] for group in groups if group in self.copies]
+        return np.unique(np.concatenate([numbers, *found])) if found else np.unique(numbers)
+
+    def batches(self) -> Iterator[list[Fields]]:
+        """The fields of all documents, in order."""
+        for start in range(0, len(self), BATCH):
+            yield self.read(range(start, min(start + BATCH, len(self))))
+
+    def texts(self, numbers: Sequence[int]) -> list[str]:
+        """Title and text of documents, as a re-ranker or a word count reads them."""
+        return [text_of(self.schema, fields) for fields in self.read(numbers)]
+
+    def all_texts(self) -> Iterator[str]:
+        """Of every document, in order, a batch in memory at a time."""
+        for batch in self.batches():
+            for fields in batch:
+                yield text_of(self.schema, fields)
+
+
+def text_of(schema: Schema, fields: Fields) -> str:
+    """A document's title and text in one."""
+    source = source_of(schema, fields)
+    return f"{source.title}\n{source.text}".strip()
+
+
+def _groups(texts: Iterable[str]) -> Int32:
+    first: dict[bytes, int] = {}
+    groups: list[int] = []
+    for number, text in enumerate(texts):
+        # Splitting into words and joining them again takes five times as long as deleting what is between.
+        plain = text.casefold().encode("utf-8", "surrogatepass").translate(None, WHITE_SPACE)
+        digest = hashlib.blake2b(plain, digest_size=16).digest()
+        groups.append(first.setdefault(digest, number) if plain else number)
+    return np.array(groups, np.int32)

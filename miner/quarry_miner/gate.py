@@ -1,0 +1,111 @@
+"""Whether to train on a mining set: a typed verdict, and what to change."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from quarry.mining.spec import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class GatePolicy:
+    """What a set must keep to. Shares, 0 to 1.
+
+    Attributes:
+        min_coverage: of the (query, positive) pairs, those that got a negative. With fewer, training sees
+            mostly the queries that the retrievers get wrong.
+        max_false_negatives: of the negatives, by the estimate. Audits of naive top-k found 39 to 47 % and
+            positive-aware rules about half of that, as reported (arXiv 2407.15831).
+        near_positive: cosine to the positive from which a negative counts as nearly the positive.
+        max_near_positive: of the negatives, those that are. With 51 % at 0.9 or more a re-ranker's MRR was
+            halved, as reported (arXiv 2507.14619).
+        max_random: of the negatives, those drawn at random.
+    """
+
+    min_coverage: float = 0.5
+    max_false_negatives: float = 0.25
+    near_positive: float = 0.9
+    max_near_positive: float = 0.25
+    max_random: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the gate looks at.
+
+    Attributes:
+        negatives: rows with label 0.
+        false_negatives: estimated share and its 95 % interval; None where nothing tells.
+        near_positive: share of negatives whose cosine to the positive is at least the policy's.
+        random: share of negatives drawn at random.
+        control: the preset is a control, which promises no hard negatives.
+    """
+
+    pairs: int
+    negatives: int
+    coverage: float
+    false_negatives: tuple[float, float, float] | None
+    near_positive: float
+    random: float
+    control: bool = False
+
+
+DEFAULT_POLICY = GatePolicy()
+Objection = tuple[Verdict, str]
+
+
+def judge(measured: Measured, policy: GatePolicy = DEFAULT_POLICY) -> tuple[Verdict, tuple[str, ...]]:
+    """The gravest objection, and what to do about each, gravest first; GOOD and nothing without any."""
+    found = list(_objections(measured, policy))
+    return (found[0][0] if found else "GOOD"), tuple(advice for _, advice in found)
+
+
+def _objections(measured: Measured, policy: GatePolicy) -> Iterator[Objection]:
+    """Gravest first."""
+    if not measured.pairs:
+        yield "NO_DATA", _NO_DATA
+    elif not measured.negatives:
+        yield "LOW_COVERAGE", f"none of {measured.pairs:,} pairs got a negative: {_MORE_NEGATIVES}"
+    else:
+        yield from _dangers(measured, policy)
+        if measured.coverage < policy.min_coverage:
+            yield (
+                "LOW_COVERAGE",
+                f"{measured.coverage:.0%} of the pairs got a negative, under {policy.min_coverage:.0%}: "
+                f"{_MORE_NEGATIVES}",
+            )
+        if measured.random > policy.max_random and not measured.control:
+            yield (
+                "TOO_EASY",
+                f"{measured.random:.0%} of the negatives are random, over {policy.max_random:.0%}: {_HARDER}",
+            )
+
+
+def _dangers(measured: Measured, policy: GatePolicy) -> Iterator[Objection]:
+    if measured.false_negatives and measured.false_negatives[0] > policy.max_false_negatives:
+        share, low, high = measured.false_negatives
+        yield (
+            "FALSE_NEGATIVES",
+            f"an estimated {share:.0%} ({low:.0%} to {high:.0%}) of the negatives answer their query, over "
+            f"{policy.max_false_negatives:.0%}: {_FEWER_FALSE}",
+        )
+    if measured.near_positive > policy.max_near_positive:
+        yield (
+            "TOO_NEAR_POSITIVE",
+            f"{measured.near_positive:.0%} of the negatives have a cosine of {policy.near_positive} or more "
+            f"to their positive, over {policy.max_near_positive:.0%}: {_FARTHER}",
+        )
+
+
+_NO_DATA = (
+    "there is no (query, positive) pair: give judgments of documents that the collection holds, collect more "
+    "clicks, or lower the floor of clicked positives"
+)
+_MORE_NEGATIVES = (
+    "take more candidates (--depth), loosen the constants (--set), or use a preset with a ladder (`quarry`)"
+)
+_HARDER = "take more candidates (--depth), add members (--members), or loosen the constants (--set)"
+_FEWER_FALSE = (
+    "calibrate on audited queries (--calibrate), use a positive-aware preset (`quarry`, `perc-pos`), or "
+    "re-label with a re-ranker (`relabelled`)"
+)
+_FARTHER = "lower the bound on s(p,d) (--set), or use `semi-hard` or `quarry`"

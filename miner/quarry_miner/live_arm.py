@@ -1,0 +1,92 @@
+"""A live arm of the server as a member: asks ``SearchService.Retrieve``, many queries a call."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import grpc
+
+from quarry.errors import FailedPreconditionError, RetrieverUnavailableError
+from quarry.v1 import search_service_pb2 as pb
+from quarry.v1 import search_service_pb2_grpc
+from quarry_miner.corpus import Corpus
+from quarry_miner.members import Listed
+
+logger = logging.getLogger(__name__)
+
+QUERIES_PER_CALL = 256
+CANDIDATES_PER_CALL = 25_600
+"""A candidate is some 40 bytes: an answer stays under 2 MB."""
+MAX_DEPTH = 1_000
+TRIES = 6
+FIRST_PAUSE_S = 0.5
+TIMEOUT_S = 120.0
+TRANSIENT = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+
+class LiveArm:
+    """Asks one arm of a collection.
+
+    Attributes:
+        unknown: candidates so far that the corpus does not know, being written after its snapshot; left out.
+        incomplete: calls so far in which the arm did not hold all documents yet.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        corpus: Corpus,
+        channel: grpc.Channel,
+        collection: str,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._name, self._corpus, self._collection, self._pause = name, corpus, collection, pause
+        self._stub = search_service_pb2_grpc.SearchServiceStub(channel)
+        self.unknown = 0
+        self.incomplete = 0
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def search(self, queries: Sequence[str], depth: int) -> Listed:
+        size = max(1, min(QUERIES_PER_CALL, CANDIDATES_PER_CALL // max(1, depth)))
+        rows: list[tuple[list[int], list[float]]] = []
+        for start in range(0, len(queries), size):
+            rows += self._rows(queries[start : start + size], min(depth, MAX_DEPTH))
+        return Listed.of_rows(rows, depth)
+
+    def _rows(self, queries: Sequence[str], depth: int) -> Iterator[tuple[list[int], list[float]]]:
+        request = pb.RetrieveRequest(collection=self._collection)
+        request.queries.extend(pb.RetrieveQuery(text=text) for text in queries)
+        request.arms.add(name=self._name, depth=depth)
+        response = self._retrieve(request)
+        self.incomplete += bool(response.degraded)
+        for result in response.results:
+            (found,) = result.arms
+            if found.status.code:
+                raise RetrieverUnavailableError(self._name, found.status.message)
+            known = [(self._corpus.numbers.get(c.document_id, -1), c.score) for c in found.candidates]
+            kept = [(number, score) for number, score in known if number >= 0]
+            self.unknown += len(known) - len(kept)
+            yield [number for number, _ in kept], [score for _, score in kept]
+
+    def _retrieve(self, request: pb.RetrieveRequest) -> pb.RetrieveResponse:
+        for tried in range(1, TRIES + 1):
+            try:
+                return self._stub.Retrieve(request, timeout=TIMEOUT_S)
+            except grpc.RpcError as error:
+                code = error.code()
+                if code not in TRANSIENT:
+                    raise FailedPreconditionError(
+                        f"the {self._name} arm cannot be asked: {error.details()}", arm=self._name
+                    ) from error
+                if tried == TRIES:
+                    raise RetrieverUnavailableError(self._name, str(error.details())) from error
+                logger.warning("the %s arm did not answer (%s), try %d", self._name, code.name, tried)
+                self._pause(FIRST_PAUSE_S * 2 ** (tried - 1))
+        raise AssertionError("unreachable")

@@ -1,0 +1,60 @@
+"""What a collection has to mine with: its models, its cached vectors, and the way to its live arms."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import grpc
+
+from quarry.config import MAX_MESSAGE_BYTES
+from quarry.documents.catalog import NO_ENCODER, Collection
+from quarry.documents.vector_cache import VectorCache
+from quarry.mining.spec import MiningSpec
+from quarry.models.cross_encoder import load_cross_encoder
+from quarry.models.encoder import load_encoder
+from quarry_miner.assembly import LiveArms, Sources
+from quarry_miner.corpus import Corpus
+from quarry_miner.ensemble import Basis
+from quarry_miner.members import RERANKER
+from quarry_miner.presets.base import Need, Preset
+
+VECTORS = "vectors.db"
+OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
+
+
+@contextmanager
+def open_materials(
+    data: Path, collection: Collection, corpus: Corpus, spec: MiningSpec, preset: Preset, basis: Basis | None
+) -> Iterator[Sources]:
+    """Loads the collection's encoder, and its re-ranker if the preset or a member asks for one.
+
+    Raises:
+        ModelError: one of them cannot be loaded.
+    """
+    settings = collection.settings
+    judged = RERANKER in spec.members or Need.RERANKER in preset.needs
+    with (
+        closing(VectorCache(data / VECTORS)) as cache,
+        grpc.insecure_channel(spec.server, options=OPTIONS) as channel,
+    ):
+        yield Sources(
+            corpus=corpus,
+            cache=cache,
+            encoder=None if settings.encoder == NO_ENCODER else load_encoder(settings.encoder, data),
+            policy=settings.passages,
+            load_encoder=lambda name: load_encoder(name, data),
+            arms=LiveArms(channel, spec.collection),
+            cross_encoder=load_cross_encoder(settings.reranker, data)
+            if judged and settings.reranker
+            else None,
+            basis=basis,
+            seed=spec.seed,
+        )
+
+
+def versions_of(sources: Sources) -> dict[str, str]:
+    """Of what a set's rows depend on."""
+    found = {name: version(name) for name in ("quarry-search", "numpy", "scikit-learn", "pyarrow")}
+    models = {"encoder": sources.encoder, "reranker": sources.cross_encoder}
+    return found | {name: model.info.fingerprint for name, model in models.items() if model is not None}

@@ -1,0 +1,158 @@
+"""Vectors of all passages of a corpus in one matrix, compared exactly, a document by its best passage."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarry_miner.examples import Float32, Int32
+
+Int64 = NDArray[np.int64]
+
+EXACT_PASSAGES = 500_000
+"""Up to here exact search in memory is the default: 0.8 GB at 384 dimensions."""
+BLOCK_PASSAGES = 16_384
+BLOCK_QUERIES = 1_024
+BLOCK_PAIRS = 1_024
+SLACK = 8
+"""More than ``depth`` are taken from the large product, since it rounds by the number of its rows."""
+NO_VECTOR = -1.0
+"""Similarity to a document without a passage."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DocumentMatrix:
+    """Unit vectors of passages, by document.
+
+    Attributes:
+        vectors: float32, shape ``(passages, dimension)``, those of one document next to each other.
+        offsets: int64, shape ``(documents + 1,)``: document ``i`` has rows ``offsets[i]:offsets[i + 1]``.
+    """
+
+    vectors: Float32
+    offsets: Int64
+
+    def __post_init__(self) -> None:
+        if self.offsets[0] != 0 or self.offsets[-1] != len(self.vectors) or (np.diff(self.offsets) < 0).any():
+            raise ValueError("offsets must rise from 0 to the number of passages")
+
+    @classmethod
+    def one_each(cls, vectors: Float32) -> "DocumentMatrix":
+        """One vector a document."""
+        return cls(np.ascontiguousarray(vectors, np.float32), np.arange(len(vectors) + 1, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def is_flat(self) -> bool:
+        """Every document has exactly one vector."""
+        return len(self) == len(self.vectors) and bool((np.diff(self.offsets) == 1).all())
+
+    def nearest(self, queries: Float32, depth: int) -> tuple[Int32, Float32]:
+        """The ``depth`` most similar documents of each query, ties by number.
+
+        A query's answer does not depend on the other queries: what a blocked product finds is scored again,
+        query by query.
+
+        Args:
+            queries: unit vectors, shape ``(q, dimension)``.
+
+        Returns:
+            Numbers, int32, and similarities, float32, both of shape ``(q, min(depth, documents))``.
+        """
+        depth = min(depth, len(self))
+        documents = np.empty((len(queries), depth), np.int32)
+        scores = np.empty((len(queries), depth), np.float32)
+        flat = self.is_flat
+        for start in range(0, len(queries), BLOCK_QUERIES):
+            some = queries[start : start + BLOCK_QUERIES]
+            found = np.sort(self._best(some, min(depth + SLACK, len(self)), flat), axis=1)
+            exact = self._exact(some, found, flat)
+            order = np.argsort(-exact, axis=1, kind="stable")[:, :depth]
+            end = start + len(some)
+            documents[start:end] = np.take_along_axis(found, order, axis=1)
+            scores[start:end] = np.take_along_axis(exact, order, axis=1)
+        return documents, scores
+
+    def similarities(self, vectors: Float32, documents: Int32) -> Float32:
+        """Of each vector to each document's best passage, shape ``(len(vectors), len(documents))``.
+
+        To the last bit the same for a vector and a document, whatever the others are.
+        """
+        starts, lengths = self.offsets[documents], self.offsets[documents + 1] - self.offsets[documents]
+        if (lengths == 1).all():
+            return _products(vectors, self.vectors[starts])
+        ends = np.cumsum(lengths)
+        rows = np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
+        return _best_passages(_products(vectors, self.vectors[rows]), ends - lengths, lengths)
+
+    def paired(self, vectors: Float32, rows: Int64, documents: Int32) -> Float32:
+        """Of ``vectors[rows[i]]`` to ``documents[i]``, as ``similarities``; one vector a document only."""
+        found = np.empty(len(documents), np.float32)
+        for start in range(0, len(documents), BLOCK_PAIRS):
+            some = slice(start, start + BLOCK_PAIRS)
+            found[some] = np.vecdot(vectors[rows[some]], self.vectors[documents[some]])
+        return found
+
+    def between(self, document: int, documents: Int32) -> Float32:
+        """Of one document to others, the most similar two passages counting, shape ``(len(documents),)``."""
+        passages = self.vectors[self.offsets[document] : self.offsets[document + 1]]
+        if not len(passages):
+            return np.full(len(documents), NO_VECTOR, np.float32)
+        best: Float32 = self.similarities(passages, documents).max(axis=0)
+        return best
+
+    def _exact(self, queries: Float32, documents: Int32, flat: bool) -> Float32:
+        """Similarities of each query to its own row of documents, shape of ``documents``."""
+        if flat:
+            rows = np.repeat(np.arange(len(queries)), documents.shape[1])
+            return self.paired(queries, rows, documents.ravel()).reshape(documents.shape)
+        return np.stack(
+            [self.similarities(q[None], row)[0] for q, row in zip(queries, documents, strict=True)]
+        )
+
+    def _best(self, queries: Float32, depth: int, flat: bool) -> Int32:
+        """Numbers of the ``depth`` best of each query, in no order, a block of documents at a time."""
+        best = np.empty((len(queries), 0), np.int32)
+        scores = np.empty((len(queries), 0), np.float32)
+        first = 0
+        while first < len(self):
+            after = max(
+                first + 1,
+                int(np.searchsorted(self.offsets, self.offsets[first] + BLOCK_PASSAGES, "right")) - 1,
+            )
+            product = queries @ self.vectors[self.offsets[first] : self.offsets[after]].T
+            if not flat:
+                starts = self.offsets[first:after] - self.offsets[first]
+                product = _best_passages(product, starts, np.diff(self.offsets[first : after + 1]))
+            kept = _largest(product, depth)
+            best = np.concatenate([best, (kept + first).astype(np.int32)], axis=1)
+            scores = np.concatenate([scores, np.take_along_axis(product, kept, axis=1)], axis=1)
+            if best.shape[1] > depth:
+                kept = _largest(scores, depth)
+                best, scores = np.take_along_axis(best, kept, 1), np.take_along_axis(scores, kept, 1)
+            first = after
+        return best
+
+
+def _products(vectors: Float32, others: Float32) -> Float32:
+    """Each with each. A matrix product rounds by its shape; here two vectors have one product anywhere."""
+    found: Float32 = np.vecdot(vectors[:, None], others[None])
+    return found
+
+
+def _largest(scores: Float32, count: int) -> Int64:
+    """Columns of the ``count`` largest of each row, in no order."""
+    if scores.shape[1] <= count:
+        return np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+    return np.argpartition(scores, -count, axis=1)[:, -count:]
+
+
+def _best_passages(product: Float32, starts: Int64, lengths: Int64) -> Float32:
+    """The largest of each document's columns; documents without a passage get ``NO_VECTOR``."""
+    best = np.full((len(product), len(starts)), NO_VECTOR, np.float32)
+    present = lengths > 0
+    if present.any():
+        best[:, present] = np.maximum.reduceat(product, starts[present], axis=1)
+    return best

@@ -1,0 +1,139 @@
+"""What mining starts from: queries and their positives, from judgments, from clicks, or from both."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from quarry.mining.spec import JudgedQuery
+from quarry_miner.clicks.base import ClickLog, Estimates
+from quarry_miner.corpus import Corpus
+from quarry_miner.evidence import query_key
+from quarry_miner.examples import MiningQuery, Positive
+
+JUDGED, CLICKED = "judged", "clicked"
+CLICK_ID_PREFIX = "click:"
+"""In front of a clicked query's text, which is its id: nothing else names it."""
+SHOWN_UNKNOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Clicked:
+    """A document that clicks say is relevant. ``query`` is as ``ClickLog`` has it."""
+
+    query: str
+    document_id: str
+    relevance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Positives:
+    """Queries to mine for, and what had to be left out.
+
+    Attributes:
+        queries: judged ones as asked, then clicked ones by text; each with at least one positive.
+        judged_pairs: (query, positive) pairs from judgments; ``clicked_pairs`` from clicks.
+        unknown: judged or clicked documents that the collection does not hold, each once, sorted.
+        unknown_pairs: pairs lost to them.
+        without_positive: judged queries that have none, or none that the collection holds.
+        contradicted: pairs that clicks would make positives and that are judged not relevant.
+    """
+
+    queries: tuple[MiningQuery, ...]
+    judged_pairs: int
+    clicked_pairs: int
+    unknown: tuple[str, ...]
+    unknown_pairs: int
+    without_positive: int
+    contradicted: int
+
+    @property
+    def pairs(self) -> int:
+        return self.judged_pairs + self.clicked_pairs
+
+
+def above_floor(log: ClickLog, estimates: Estimates, floor: float) -> list[Clicked]:
+    """Pairs that were clicked, and whose relevance is at least ``floor`` by the lower end of its interval."""
+    found = np.flatnonzero((estimates.lower >= floor) & (estimates.clicks > 0))
+    return [
+        Clicked(
+            log.queries[estimates.query[row]],
+            log.documents[estimates.document[row]],
+            float(estimates.relevance[row]),
+        )
+        for row in found.tolist()
+    ]
+
+
+def join_positives(judged: Sequence[JudgedQuery], clicked: Sequence[Clicked], corpus: Corpus) -> Positives:
+    """Positives of both sources. A query is its text: clicks for the text of a judged query are its own.
+
+    A judgment outweighs clicks: 1 is its weight. Clicked documents weigh their relevance over the largest of
+    all, so that the best of them weighs as much as a judged one.
+    """
+    grades: dict[str, Mapping[str, int]] = {}
+    for query in judged:
+        key = query_key(query.text)
+        grades[key] = {**query.judgments, **grades.get(key, {})}
+    by_text: dict[str, list[Clicked]] = {}
+    for pair in clicked:
+        by_text.setdefault(query_key(pair.query), []).append(pair)
+    largest = max((pair.relevance for pair in clicked), default=1.0) or 1.0
+    joining = _Joining(corpus, largest)
+    queries: list[MiningQuery] = []
+    for query in judged:
+        key = query_key(query.text)
+        relevant = [id for id, grade in query.judgments.items() if grade > 0]
+        if positives := joining.positives(relevant, by_text.get(key, []), grades[key]):
+            queries.append(MiningQuery(query.id, query.text, positives))
+        else:
+            joining.without_positive += 1
+    queries += (
+        MiningQuery(CLICK_ID_PREFIX + text, text, positives)
+        for text in sorted(by_text.keys() - grades.keys())
+        if (positives := joining.positives([], by_text[text], {}))
+    )
+    return joining.result(queries)
+
+
+class _Joining:
+    """Counts what is taken and what is left out."""
+
+    def __init__(self, corpus: Corpus, largest: float) -> None:
+        self._numbers, self._largest = corpus.numbers, largest
+        self._unknown: set[str] = set()
+        self._unknown_pairs = self._contradicted = 0
+        self.without_positive = 0
+
+    def positives(
+        self, relevant: Iterable[str], clicked: Iterable[Clicked], judged: Mapping[str, int]
+    ) -> tuple[Positive, ...]:
+        found: dict[int, Positive] = {}
+        for id in relevant:
+            if (number := self._number(id)) is not None:
+                found[number] = Positive(number, 1.0, JUDGED)
+        for pair in clicked:
+            if pair.document_id in judged:
+                self._contradicted += judged[pair.document_id] <= 0
+            elif (number := self._number(pair.document_id)) is not None:
+                found[number] = Positive(number, max(pair.relevance / self._largest, 1e-3), CLICKED)
+        return tuple(found.values())
+
+    def _number(self, id: str) -> int | None:
+        number = self._numbers.get(id)
+        if number is None:
+            self._unknown.add(id)
+            self._unknown_pairs += 1
+        return number
+
+    def result(self, queries: Sequence[MiningQuery]) -> Positives:
+        sources = [positive.source for query in queries for positive in query.positives]
+        return Positives(
+            tuple(queries),
+            sources.count(JUDGED),
+            sources.count(CLICKED),
+            tuple(sorted(self._unknown)),
+            self._unknown_pairs,
+            self.without_positive,
+            self._contradicted,
+        )

@@ -1,0 +1,172 @@
+"""What FeedbackService does as operations: reading logs from files, and deleting for good."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from quarry.collection import OpenCollection
+from quarry.errors import DiskFullError, InvalidArgumentError, LimitExceededError
+from quarry.feedback.contents import documents_by_id
+from quarry.feedback.imports import ImportPlan, LogFormat, Tally, import_file
+from quarry.feedback.limits import check_time
+from quarry.feedback.purge import Purged, Selection, purge
+from quarry.jobs.operations import SetMetadata
+from quarry.library import Library
+from quarry.v1 import feedback_service_pb2 as pb
+from quarry_server.audience import MAX_PERSON_BYTES, check_label
+from quarry_server.impressions import kept_text
+from quarry_server.operations import packed
+from quarry_server.values import parse_timestamp
+from quarry_server.wiring import Feedback
+
+MAX_IMPORT_BYTES = 16 * 2**30
+FOLDER = "imports"
+_REPORT_S = 0.5
+
+FORMATS = {pb.FEEDBACK_FORMAT_QUARRY: LogFormat.QUARRY, pb.FEEDBACK_FORMAT_UBI: LogFormat.UBI}
+
+PurgeMiningSets = Callable[[int, int | None, int | None], Awaitable[list[str]]]
+"""Removes the mining sets of a collection (by key) that were made of feedback of a time; their names."""
+
+
+def remove_spooled(data: Path) -> None:
+    """What imports have left that a crash has ended."""
+    for file in (data / FOLDER).glob("*"):
+        file.unlink(missing_ok=True)
+
+
+async def spool(
+    requests: AsyncIterator[pb.ImportEventsRequest], library: Library, folder: Path
+) -> tuple[pb.ImportEventsConfig, Path]:
+    """Writes a stream to a file, which is the caller's to remove; and what the stream opened with."""
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    path = folder / uuid.uuid4().hex
+    config: pb.ImportEventsConfig | None = None
+    size = 0
+    try:
+        with await asyncio.to_thread(path.open, "wb") as file:
+            async for request in requests:
+                kind = request.WhichOneof("message")
+                if (kind == "config") != (config is None):
+                    raise InvalidArgumentError("message", "the stream opens with config, and only once")
+                if kind == "config":
+                    config = request.config
+                    _check_config(config, library)
+                    continue
+                if kind is None:
+                    raise InvalidArgumentError("message", "holds neither config nor data")
+                size += len(request.data)
+                if size > MAX_IMPORT_BYTES:
+                    raise LimitExceededError(f"the file has over {MAX_IMPORT_BYTES} bytes: send it in parts")
+                await asyncio.to_thread(file.write, request.data)
+        if config is None:
+            raise InvalidArgumentError("message", "the stream is empty: it opens with config")
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise DiskFullError(f"the file cannot be kept: {error.strerror}") from error
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return config, path
+
+
+def _check_config(config: pb.ImportEventsConfig, library: Library) -> None:
+    if config.format not in FORMATS:
+        raise InvalidArgumentError("config.format", f"{config.format} is not a FeedbackFormat, or is missing")
+    with library.use(config.collection):
+        pass
+
+
+async def run_import(
+    feedback: Feedback,
+    library: Library,
+    config: pb.ImportEventsConfig,
+    file: Path,
+    metadata: pb.ImportEventsMetadata,
+    set_metadata: SetMetadata,
+) -> bytes:
+    reported_s = time.monotonic()
+
+    async def report(tally: Tally) -> None:
+        nonlocal reported_s
+        if tally.progress == 1 or time.monotonic() - reported_s >= _REPORT_S:
+            reported_s = time.monotonic()
+            metadata.progress, metadata.lines = tally.progress, tally.lines
+            await set_metadata(packed(metadata))
+
+    try:
+        with library.use(config.collection) as collection:
+            plan = import_plan(library, collection, config, file)
+            tally = await import_file(feedback.log, feedback.impressions, plan, report)
+        await report(tally)
+    finally:
+        await asyncio.to_thread(file.unlink, missing_ok=True)
+    return packed(
+        pb.ImportEventsResponse(
+            lines=tally.lines,
+            impressions=tally.impressions,
+            events=tally.events,
+            duplicates=tally.duplicates,
+            rejected=tally.rejected,
+            rejections=[pb.RejectedLine(line=line, reason=reason) for line, reason in tally.rejections],
+        )
+    )
+
+
+def import_plan(
+    library: Library, collection: OpenCollection, config: pb.ImportEventsConfig, file: Path
+) -> ImportPlan:
+    key = collection.collection.key
+    return ImportPlan(
+        file,
+        FORMATS[config.format],
+        key,
+        config.simulated,
+        lambda ids: library.database.read(lambda c: documents_by_id(c, key, ids)),
+        kept_text(collection.collection.settings.schema),
+    )
+
+
+def parse_selection(request: pb.PurgeFeedbackRequest, key: int) -> Selection:
+    """Raises InvalidArgumentError; a request without any condition is a mistake."""
+    start_us, end_us = (
+        _time_us(request, name) if request.HasField(name) else None for name in ("start_time", "end_time")
+    )
+    if not request.user_id and start_us is None and end_us is None:
+        raise InvalidArgumentError("user_id", "is missing, and so are start_time and end_time: give one")
+    if start_us is not None and end_us is not None and end_us <= start_us:
+        raise InvalidArgumentError("end_time", "is not after start_time")
+    user = check_label("user_id", request.user_id, MAX_PERSON_BYTES) or None
+    return Selection(key, user, start_us, end_us)
+
+
+def _time_us(request: pb.PurgeFeedbackRequest, name: str) -> int:
+    try:
+        return check_time(parse_timestamp(getattr(request, name)))
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(name, error.problem) from None
+
+
+async def run_purge(
+    feedback: Feedback,
+    selection: Selection,
+    purge_mining_sets: PurgeMiningSets,
+    metadata: pb.PurgeFeedbackMetadata,
+    set_metadata: SetMetadata,
+) -> bytes:
+    async def report(progress: float) -> None:
+        metadata.progress = progress
+        await set_metadata(packed(metadata))
+
+    made_of = (selection.collection or 0, selection.start_us, selection.end_us)
+    names = await purge_mining_sets(*made_of)
+    purged: Purged = await purge(feedback.log, feedback.impressions, selection, report)
+    names += await purge_mining_sets(*made_of)  # what was begun meanwhile has read what is gone
+    await report(1.0)
+    return packed(
+        pb.PurgeFeedbackResponse(
+            impressions=purged.impressions, events=purged.events, texts=purged.texts, mining_sets=names
+        )
+    )

@@ -1,0 +1,180 @@
+"""MiningService."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from google.longrunning import operations_pb2
+
+from quarry.documents.catalog import Collection, list_collections, now_us
+from quarry.documents.requests import once
+from quarry.errors import FailedPreconditionError
+from quarry.jobs.operations import Operation, Operations, SetMetadata, new_name
+from quarry.library import Library
+from quarry.mining.jobs import MiningJobs
+from quarry.mining.sets import EXAMPLES, PAGE, REPORT, no_set
+from quarry.mining.spec import MiningSpec
+from quarry.v1 import mining_service_pb2 as pb
+from quarry.v1 import mining_service_pb2_grpc
+from quarry_server.context import Context
+from quarry_server.documents import parse_request_id
+from quarry_server.mining_messages import relevance_message, set_message
+from quarry_server.mining_requests import parse_estimate, parse_mining
+from quarry_server.operations import operation_message, packed
+from quarry_server.paging import (
+    DEFAULT_LIST_PAGE,
+    MAX_LIST_PAGE,
+    encode_after,
+    fitting,
+    parse_after,
+    parse_page_size,
+)
+from quarry_server.values import timestamp_message
+
+KIND = "mine"
+PIECE_BYTES = 2**20
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  every interface includes this one
+
+
+class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
+    """
+    Attributes:
+        address: where jobs reach this server; known once it listens.
+    """
+
+    def __init__(self, library: Library, operations: Operations, jobs: MiningJobs) -> None:
+        self._library, self._operations, self._jobs = library, operations, jobs
+        self._starting = asyncio.Lock()
+        self.address = ""
+
+    async def tidy(self) -> None:
+        """At the start: removes what unfinished jobs and deleted collections have left; sees to later."""
+        await asyncio.to_thread(self._jobs.sets.remove_unfinished)
+        await self._remove_others()
+        earlier = self._library.on_delete
+
+        async def deleted(collection: Collection) -> None:
+            await self._remove_others()
+            if earlier is not None:
+                await earlier(collection)
+
+        self._library.on_delete = deleted
+
+    async def MineHardNegatives(
+        self, request: pb.MineHardNegativesRequest, context: Context
+    ) -> operations_pb2.Operation:
+        collection = await self._collection(request.collection)
+        request_id = parse_request_id(request.request_id, "mine-hard-negatives", request)
+        spec = await asyncio.to_thread(parse_mining, request, collection, self.address, now_us())
+        self._jobs.check_installed()
+        name = new_name(KIND)
+        async with self._starting:  # or a repeat might not find the operation that it should return
+            scope = f"{collection.key}/{request_id.method}"
+            first = await self._library.database.write(
+                lambda c: once(
+                    c, scope, request_id.id, request_id.request, lambda: name, str.encode, bytes.decode
+                )
+            )
+            if first != name:
+                return operation_message(await self._operations.get(first))
+            return operation_message(await self._start(spec, name))
+
+    async def _start(self, spec: MiningSpec, name: str) -> Operation:
+        metadata = pb.MineHardNegativesMetadata(
+            collection=spec.collection, mining_set=spec.name, start_time=timestamp_message(now_us())
+        )
+
+        async def mine(report: SetMetadata) -> bytes:
+            async def on_progress(stage: str, progress: float) -> None:
+                metadata.stage, metadata.progress = stage, progress
+                await report(packed(metadata))
+
+            summary = await self._jobs.mine(spec, on_progress)
+            await on_progress("done", 1.0)
+            text = await asyncio.to_thread(self._jobs.sets.text, spec.name, REPORT)
+            return packed(set_message(summary, text))
+
+        return await self._operations.start(KIND, packed(metadata), mine, name)
+
+    async def EstimateRelevance(
+        self, request: pb.EstimateRelevanceRequest, context: Context
+    ) -> pb.EstimateRelevanceResponse:
+        collection = await self._collection(request.collection)
+        spec = await asyncio.to_thread(parse_estimate, request, collection)
+        self._jobs.check_installed()
+        return relevance_message(await self._jobs.estimate(spec))
+
+    async def GetMiningSet(
+        self, request: pb.GetMiningSetRequest, context: Context
+    ) -> pb.GetMiningSetResponse:
+        await self._remove_others()
+        sets = self._jobs.sets
+        summary = await asyncio.to_thread(sets.get, request.name)
+        report = await asyncio.to_thread(sets.text, request.name, REPORT)
+        html = await asyncio.to_thread(sets.text, request.name, PAGE) if request.include_html else ""
+        return pb.GetMiningSetResponse(mining_set=set_message(summary, report), html=html)
+
+    async def ListMiningSets(
+        self, request: pb.ListMiningSetsRequest, context: Context
+    ) -> pb.ListMiningSetsResponse:
+        size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
+        after = parse_after(request.page_token, request)
+        if request.collection:
+            await self._collection(request.collection)
+        await self._remove_others()
+        found = await asyncio.to_thread(self._jobs.sets.all, request.collection)
+        places = {_place(s.create_time_us, s.name): s for s in found}
+        later = sorted((place for place in places if not after or place < after), reverse=True)
+        page = fitting(set_message(places[place]) for place in later[:size])
+        more = len(later) > len(page)
+        return pb.ListMiningSetsResponse(
+            mining_sets=page, next_page_token=encode_after(later[len(page) - 1], request) if more else ""
+        )
+
+    async def ReadExamples(
+        self, request: pb.ReadExamplesRequest, context: Context
+    ) -> AsyncIterator[pb.ReadExamplesResponse]:
+        await self._remove_others()
+        await asyncio.to_thread(self._jobs.sets.get, request.name)
+        path = self._jobs.sets.folder(request.name) / EXAMPLES
+        at = 0
+        while piece := await asyncio.to_thread(_piece, path, at):
+            yield pb.ReadExamplesResponse(parquet=piece)
+            at += len(piece)
+
+    async def _collection(self, name: str) -> Collection:
+        """The collection's row. Raises as ``Library.use``."""
+        with self._library.use(name):
+            pass
+        return await self._library.current(name)
+
+    async def _remove_others(self) -> None:
+        """Removes the sets of collections that have been deleted."""
+
+        async def known() -> set[int]:
+            found = await asyncio.to_thread(self._library.database.read, list_collections)
+            return {collection.key for collection in found}
+
+        await self._jobs.remove_others(known)
+
+
+def reachable(address: str) -> str:
+    """Where a process on this machine reaches a server that listens on ``address``."""
+    host, _, port = address.rpartition(":")
+    return f"{_LOOPBACK.get(host, host)}:{port}"
+
+
+def _place(create_time_us: int, name: str) -> str:
+    """Sorts as sets are listed, backwards."""
+    return f"{create_time_us:020}/{name}"
+
+
+def _piece(path: Path, at: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(at)
+            return file.read(PIECE_BYTES)
+    except FileNotFoundError:
+        if at:
+            raise FailedPreconditionError("the mining set was deleted while it was read") from None
+        raise no_set(path.parent.name) from None

@@ -1,0 +1,185 @@
+"""What every member of a mining ensemble promises: live arms, vectors, LSA, the re-ranker."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from tests.unit.miner.core.small import SCHEMA, corpus_of, space_of, texts_of
+
+from quarry.documents.catalog import PassagePolicy
+from quarry.documents.vector_cache import VectorCache
+from quarry.errors import FailedPreconditionError, RetrieverUnavailableError
+from quarry.models.base import ModelInfo, PairScore
+from quarry.models.encoder import load_encoder
+from quarry.retrieval.memory_lexical import MemoryLexicalIndex
+from quarry.testing import tiny_encoder
+from quarry.v1 import search_service_pb2 as pb
+from quarry.v1 import search_service_pb2_grpc
+from quarry_miner.ensemble import ensemble_space
+from quarry_miner.lexical_member import LexicalMember, index_corpus
+from quarry_miner.live_arm import LiveArm
+from quarry_miner.lsa import fit_lsa
+from quarry_miner.members import NO_DOCUMENT, Member, VectorMember
+from quarry_miner.reranker import Reranker, RerankerMember
+from quarry_miner.spaces import encoder_space
+
+TEXTS = texts_of(40, seed=5)
+CORPUS = corpus_of(TEXTS)
+QUERIES = [" ".join(text.split()[:3]) for text in TEXTS[:9]]
+
+
+class WordOverlap:
+    """A cross-encoder that counts shared words."""
+
+    info = ModelInfo("overlap", "0" * 32, 64)
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
+        return [PairScore(float(len({*q.split()} & {*p.split()})) - 2, False) for q, p in pairs]
+
+
+class FakeSearch(search_service_pb2_grpc.SearchServiceServicer):
+    """Answers from a member of this process, after failing so often; the corpus lacks one document."""
+
+    def __init__(self, member: Member, failures: list[grpc.StatusCode]) -> None:
+        self._member, self._failures = member, failures
+        self.requests: list[pb.RetrieveRequest] = []
+
+    def Retrieve(self, request: pb.RetrieveRequest, context: grpc.ServicerContext) -> pb.RetrieveResponse:
+        if self._failures:
+            context.abort(self._failures.pop(), "not now")
+        self.requests.append(request)
+        (arm,) = request.arms
+        response = pb.RetrieveResponse()
+        found = self._member.search([query.text for query in request.queries], arm.depth)
+        for documents, scores in zip(found.documents, found.scores, strict=True):
+            candidates = response.results.add().arms.add(arm=arm.name).candidates
+            for rank, (number, score) in enumerate(zip(documents, scores, strict=True), 1):
+                if number != NO_DOCUMENT:
+                    id = "written later" if number == 11 else CORPUS.ids[number]
+                    candidates.add(document_id=id, rank=rank, score=score)
+        return response
+
+
+@pytest.fixture
+def live(request: pytest.FixtureRequest) -> Iterator[Callable[..., tuple[LiveArm, FakeSearch, list[float]]]]:
+    servers: list[grpc.Server] = []
+    channels: list[grpc.Channel] = []
+
+    def make(*failures: grpc.StatusCode) -> tuple[LiveArm, FakeSearch, list[float]]:
+        server = grpc.server(futures.ThreadPoolExecutor(1))
+        search = FakeSearch(VectorMember(space_of(CORPUS)), list(failures))
+        search_service_pb2_grpc.add_SearchServiceServicer_to_server(search, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        channels.append(grpc.insecure_channel(f"127.0.0.1:{port}"))
+        servers.append(server)
+        pauses: list[float] = []
+        return LiveArm("dense", CORPUS, channels[-1], "docs", pauses.append), search, pauses
+
+    yield make
+    for channel in channels:
+        channel.close()
+    for server in servers:
+        server.stop(None).wait()
+
+
+@pytest.fixture(params=["live", "exact", "encoder", "lsa", "ensemble", "lexical", "reranker"])
+def member(request: pytest.FixtureRequest, tmp_path: Path, live: Callable[..., tuple[Member, ...]]) -> Member:
+    match request.param:
+        case "live":
+            return live()[0]
+        case "exact":
+            return VectorMember(space_of(CORPUS))
+        case "encoder":
+            encoder = load_encoder(str(tiny_encoder(tmp_path / "tiny", seed=0)), tmp_path)
+            cache = VectorCache(tmp_path / "vectors.db")
+            request.addfinalizer(cache.close)
+            return VectorMember(encoder_space("encoder:tiny", CORPUS, encoder, PassagePolicy(), cache))
+        case "lsa":
+            return VectorMember(fit_lsa(CORPUS, seed=0, dimensions=16))
+        case "ensemble":
+            parts = [space_of(CORPUS), fit_lsa(CORPUS, seed=0, dimensions=16)]
+            return VectorMember(ensemble_space(parts)[0])
+        case "lexical":
+            index = MemoryLexicalIndex("g", SCHEMA)
+            index_corpus(index, CORPUS)
+            return LexicalMember(index)
+        case _:
+            others = [VectorMember(space_of(CORPUS)), VectorMember(space_of(CORPUS, "lsa"))]
+            return RerankerMember(Reranker(WordOverlap(), CORPUS), others)
+
+
+@pytest.mark.parametrize("depth", [1, 7, 40, 60])
+def test_rows_hold_each_document_once_best_first_and_end_in_padding(member: Member, depth: int) -> None:
+    listed = member.search(QUERIES, depth)
+    assert listed.documents.shape == listed.scores.shape == (len(QUERIES), depth)
+    assert listed.documents.dtype == np.int32
+    assert listed.scores.dtype == np.float32
+    for documents, scores in zip(listed.documents, listed.scores, strict=True):
+        size = int((documents != NO_DOCUMENT).sum())
+        assert 0 < size <= len(CORPUS)
+        assert (documents[size:] == NO_DOCUMENT).all()
+        assert np.isnan(scores[size:]).all()
+        assert len(set(documents[:size].tolist())) == size
+        assert documents[:size].max() < len(CORPUS)
+        assert (np.diff(scores[:size]) <= 0).all()
+
+
+def test_a_row_does_not_depend_on_the_queries_beside_it(member: Member) -> None:
+    together, alone = member.search(QUERIES, 10), member.search(QUERIES[4:5], 10)
+    assert together.documents[4].tolist() == alone.documents[0].tolist()
+    assert together.scores[4].tolist() == pytest.approx(alone.scores[0].tolist(), nan_ok=True)
+
+
+def test_a_shallower_list_is_the_beginning_of_a_deeper_one(member: Member) -> None:
+    if isinstance(member, RerankerMember):
+        pytest.skip("a re-ranker orders what the others list, and deeper lists hold more")
+    deep, shallow = member.search(QUERIES, 20), member.search(QUERIES, 5)
+    lost = isinstance(member, LiveArm)  # candidates that the corpus does not know leave room
+    for more, fewer in zip(deep.documents.tolist(), shallow.documents.tolist(), strict=True):
+        known = [number for number in fewer if number != NO_DOCUMENT] if lost else fewer
+        assert more[: len(known)] == known
+
+
+def test_no_queries_have_no_rows(member: Member) -> None:
+    assert member.search([], 5).documents.shape == (0, 5)
+
+
+def test_equal_searches_give_equal_rows(member: Member) -> None:
+    first, second = member.search(QUERIES, 10), member.search(QUERIES, 10)
+    assert first.documents.tolist() == second.documents.tolist()
+
+
+def test_a_live_arm_is_asked_for_many_queries_at_once_and_for_the_depth(
+    live: Callable[..., tuple[LiveArm, FakeSearch, list[float]]],
+) -> None:
+    arm, search, _ = live()
+    listed = arm.search(QUERIES * 60, 50)
+    assert [len(request.queries) for request in search.requests] == [256, 256, 28]
+    assert {request.arms[0].depth for request in search.requests} == {50}
+    assert arm.unknown == 540  # document 11, once a query
+    assert 11 not in listed.documents
+
+
+def test_a_live_arm_that_is_away_is_asked_again_after_longer_and_longer_pauses(
+    live: Callable[..., tuple[LiveArm, FakeSearch, list[float]]],
+) -> None:
+    arm, _, pauses = live(grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert arm.search(QUERIES[:1], 3).documents[0, 0] != NO_DOCUMENT
+    assert pauses == [0.5, 1.0]
+
+
+def test_a_live_arm_gives_up_in_the_end_and_at_once_where_trying_is_no_use(
+    live: Callable[..., tuple[LiveArm, FakeSearch, list[float]]],
+) -> None:
+    arm, _, pauses = live(*[grpc.StatusCode.UNAVAILABLE] * 9)
+    with pytest.raises(RetrieverUnavailableError, match="not now"):
+        arm.search(QUERIES[:1], 3)
+    assert len(pauses) == 5
+    arm, _, pauses = live(grpc.StatusCode.NOT_FOUND)
+    with pytest.raises(FailedPreconditionError, match="not now"):
+        arm.search(QUERIES[:1], 3)
+    assert not pauses

@@ -1,0 +1,125 @@
+"""A job's process reports, fails and ends as its server wants."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from quarry.errors import KINDS, FailedPreconditionError, InvalidArgumentError, NoFeedbackError, QuarryError
+from quarry.jobs.child import Progress, error_as_json
+from quarry.jobs.process import JobKilledError, check_installed, error_from_json, run_process
+
+BEGIN = "import sys, time, os\nfrom quarry.jobs.child import run_as_job\n"
+END = "\nsys.exit(run_as_job(work))\n"
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that is run as the module ``some_job``."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path / "some_job.py"
+
+
+def wrote(module: Path, text: str) -> None:
+    module.write_text(text)
+
+
+async def run(said: list[tuple[str, float]]) -> None:
+    async def on_progress(stage: str, progress: float) -> None:
+        said.append((stage, progress))
+
+    await run_process("some_job", [], on_progress)
+
+
+async def test_progress_and_success(module: Path) -> None:
+    body = "def work(progress):\n progress('one', 0.1)\n print('not JSON', flush=True)\n progress('two', 1)"
+    wrote(module, BEGIN + body + END)
+    said: list[tuple[str, float]] = []
+    await run(said)
+    assert said == [("one", 0.1), ("two", 1.0)]
+
+
+async def test_a_typed_error_keeps_its_type_and_field(module: Path) -> None:
+    body = "from quarry.errors import *\ndef work(p):\n raise InvalidArgumentError('preset', 'is unknown')"
+    wrote(module, BEGIN + body + END)
+    with pytest.raises(InvalidArgumentError) as raised:
+        await run([])
+    assert (raised.value.field, raised.value.problem) == ("preset", "is unknown")
+
+
+async def test_an_untyped_error_is_internal(module: Path) -> None:
+    wrote(module, BEGIN + "def work(p):\n raise KeyError('x')" + END)
+    with pytest.raises(QuarryError, match="KeyError") as raised:
+        await run([])
+    assert raised.value.reason == "INTERNAL"
+
+
+async def test_a_process_that_dies_without_a_word_says_how(module: Path) -> None:
+    wrote(module, BEGIN + "def work(p):\n os.kill(os.getpid(), 9)" + END)
+    with pytest.raises(JobKilledError, match="SIGKILL"):
+        await run([])
+    wrote(module, "raise SystemExit(3)")
+    with pytest.raises(JobKilledError, match="status 3"):
+        await run([])
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+async def test_a_cancelled_job_is_ended_even_if_it_is_deaf(
+    module: Path, deaf: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quarry.jobs.process.TERM_GRACE_S", 0.5)
+    ignore = "import signal\n signal.signal(signal.SIGTERM, signal.SIG_IGN)\n " if deaf else ""
+    body = f"def work(progress):\n {ignore}progress(str(os.getpid()), 0)\n time.sleep(60)"
+    wrote(module, BEGIN + body + END)
+    begun: asyncio.Queue[str] = asyncio.Queue()
+
+    async def on_progress(stage: str, _progress: float) -> None:
+        begun.put_nowait(stage)
+
+    task = asyncio.create_task(run_process("some_job", [], on_progress))
+    pid = int(await begun.get())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not psutil.pid_exists(pid)
+
+
+async def test_a_job_is_niced_and_has_half_of_the_processors(module: Path) -> None:
+    body = (
+        'def work(progress):\n progress(f"{os.nice(0)} {len(os.sched_getaffinity(0))} '
+        "{os.environ['OMP_NUM_THREADS']}\", 0)"
+    )
+    wrote(module, BEGIN + body + END)
+    said: list[tuple[str, float]] = []
+    await run(said)
+    half = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert said[0][0] == f"19 {half} {half}"
+
+
+def test_errors_of_every_kind_survive_the_way() -> None:
+    for kind in KINDS:
+        error = InvalidArgumentError("a.b", "c") if kind is InvalidArgumentError else kind("m", some="x")
+        back = error_from_json(error_as_json(error))
+        assert type(back) is kind
+        assert (str(back), back.reason, back.metadata) == (str(error), error.reason, error.metadata)
+    back = error_from_json(error_as_json(NoFeedbackError()))
+    assert isinstance(back, FailedPreconditionError)
+    assert back.reason == "NO_FEEDBACK"
+
+
+def test_lines_of_one_stage_that_come_too_fast_are_left_out() -> None:
+    lines: list[bytes] = []
+    progress = Progress(lines.append)
+    for step in range(1_000):
+        progress("a", step / 1_000)
+    progress("b", 1.0)
+    assert 2 <= len(lines) < 20
+    assert b'"b"' in lines[-1]
+
+
+def test_what_is_not_installed_is_named_with_what_to_type() -> None:
+    check_installed("miner", ["asyncio"])
+    with pytest.raises(FailedPreconditionError, match=r"pip install quarry-search\[miner\]"):
+        check_installed("miner", ["no_such_module"])

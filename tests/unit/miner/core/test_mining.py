@@ -1,0 +1,154 @@
+"""Mining as a whole: the same whatever the blocks and the order, and never a positive for a negative."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.miner.core.small import corpus_of, space_of, task_of, texts_of
+
+from quarry.errors import FailedPreconditionError, InvalidArgumentError
+from quarry_miner.candidates import Gatherer
+from quarry_miner.ensemble import ensemble_space
+from quarry_miner.examples import Example, MiningQuery, Positive
+from quarry_miner.members import VectorMember
+from quarry_miner.mining import joined, mine, mine_blocks
+from quarry_miner.presets.registry import PRESETS, make_preset
+
+TASK = task_of()
+WITHOUT_NEEDS = sorted(name for name, preset in PRESETS.items() if not preset.needs)
+
+
+def row(example: Example) -> dict[str, object]:
+    return dataclasses.asdict(example)
+
+
+def by_query(examples: list[Example]) -> dict[str, list[dict[str, object]]]:
+    found: dict[str, list[dict[str, object]]] = {}
+    for example in examples:
+        found.setdefault(example.query_id, []).append(row(example))
+    return found
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    name=st.sampled_from(WITHOUT_NEEDS),
+    size=st.integers(1, 13),
+    first=st.integers(0, 5),
+    order=st.permutations(range(len(TASK.queries))),
+)
+def test_blocks_resumption_and_order_change_no_example(
+    name: str, size: int, first: int, order: list[int]
+) -> None:
+    preset = make_preset(name)
+    whole = mine(TASK, preset, 4, seed=7)
+    begun = [b for b in mine_blocks(TASK, preset, 4, 7, size=size) if b.number < first]
+    resumed = joined(TASK, preset, [*begun, *mine_blocks(TASK, preset, 4, 7, first, size)])
+    assert [row(e) for e in resumed.examples] == [row(e) for e in whole.examples]
+    assert (resumed.pairs, resumed.covered, resumed.positive_first) == (
+        whole.pairs,
+        whole.covered,
+        whole.positive_first,
+    )
+    # in-batch draws from the positives of all queries, so the task must hold the same ones
+    shuffled = dataclasses.replace(TASK, queries=tuple(TASK.queries[i] for i in order))
+    assert by_query(mine(shuffled, preset, 4, seed=7).examples) == by_query(whole.examples)
+
+
+def test_the_seed_changes_what_is_drawn() -> None:
+    mined = [mine(TASK, make_preset("random"), 4, seed).examples for seed in (1, 2)]
+    assert [e.negative_id for e in mined[0]] != [e.negative_id for e in mined[1]]
+
+
+@pytest.mark.parametrize("name", WITHOUT_NEEDS)
+def test_no_positive_of_a_query_becomes_its_negative_and_rows_say_where_they_come_from(name: str) -> None:
+    mined = mine(TASK, make_preset(name), 5, seed=0)
+    positives = {q.id: {TASK.corpus.ids[p.document] for p in q.positives} for q in TASK.queries}
+    assert mined.pairs == sum(len(q.positives) for q in TASK.queries)
+    assert mined.covered == len({(e.query_id, e.positive_id) for e in mined.examples if e.label == 0})
+    for example in mined.examples:
+        assert example.negative_id not in positives[example.query_id]
+        assert example.positive_id in positives[example.query_id]
+        assert example.agreement == len(example.members)
+        assert example.preset == mined.preset
+    vectors = TASK.space.documents.vectors
+    for example in mined.examples:
+        query = TASK.space.queries.embed([example.query])[0]
+        numbers = [TASK.corpus.numbers[id] for id in (example.negative_id, example.positive_id)]
+        negative, positive = vectors[numbers[0]], vectors[numbers[1]]
+        expected = [query @ negative, query @ positive, positive @ negative]
+        assert [example.s_qd, example.s_qp, example.s_pd] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_positives_weight_is_that_of_its_examples() -> None:
+    mined = mine(TASK, make_preset("topk"), 1, seed=0)
+    weights = {(q.id, TASK.corpus.ids[p.document]): p.weight for q in TASK.queries for p in q.positives}
+    assert all(e.weight == weights[e.query_id, e.positive_id] for e in mined.examples)
+
+
+def test_copies_of_a_positives_text_are_left_out_and_counted() -> None:
+    texts = texts_of(20, seed=3)
+    texts[5] = f"  {texts[0].upper()} "
+    corpus = corpus_of(texts)
+    space = space_of(corpus)
+    queries = (MiningQuery("q", texts[0], (Positive(0),)),)
+    task = dataclasses.replace(
+        TASK, queries=queries, corpus=corpus, space=space, members=(VectorMember(space),)
+    )
+    mined = mine(task, make_preset("topk"), 20, seed=0)
+    assert corpus.ids[5] not in {e.negative_id for e in mined.examples}
+    assert any("1 candidates were left out" in note for note in mined.notes)
+    drawn = mine(task, make_preset("random"), 20, seed=0)
+    assert corpus.ids[5] not in {e.negative_id for e in drawn.examples}
+
+
+def test_ranks_leave_positives_out_and_the_positives_ranks_count_everything() -> None:
+    pairs = Gatherer(TASK, judged=False).of(0, len(TASK.queries)).pairs
+    for pair in pairs:
+        query = TASK.queries[pair.query]
+        own = [p.document for p in query.positives]
+        for m, member in enumerate(TASK.members):
+            listed = member.search([query.text], 80).documents[0].tolist()
+            ranked = sorted((r, d) for r, d in zip(pair.ranks[m], pair.documents, strict=True) if r)
+            assert [r for r, _ in ranked] == list(range(1, TASK.depth + 1))
+            assert [d for _, d in ranked] == [d for d in listed if d not in own][: TASK.depth]
+            assert pair.positive_ranks[m] in (0, listed.index(pair.positive.document) + 1)
+        assert (np.diff(pair.s_qd) <= 0).all()
+
+
+def test_the_2025_rule_covers_at_most_the_pairs_whose_positive_is_not_first() -> None:
+    parts = [space_of(TASK.corpus, "dense"), space_of(TASK.corpus, "lsa")]
+    for kept in (0.5, 0.95):
+        space, _ = ensemble_space(parts, kept)
+        task = dataclasses.replace(TASK, space=space, members=(VectorMember(space),))
+        mined = mine(task, make_preset("enterprise-2025"), 1, seed=0)
+        assert 0 < mined.covered <= mined.pairs - mined.positive_first
+        assert mined.positive_first > 0
+
+
+def test_a_preset_says_what_it_misses() -> None:
+    with pytest.raises(FailedPreconditionError, match="clicks"):
+        mine(TASK, make_preset("neighborhood"), 3, 0)
+    with pytest.raises(FailedPreconditionError, match="re-ranker"):
+        mine(TASK, make_preset("denoised"), 3, 0)
+
+
+def test_progress_is_told_after_each_block() -> None:
+    told: list[tuple[int, int]] = []
+    mine(task_of(documents=3_300, queries=1_100), make_preset("topk"), 1, 0, lambda *at: told.append(at))
+    assert told == [(1_024, 1_100), (1_100, 1_100)]
+
+
+@pytest.mark.parametrize(
+    "queries",
+    [
+        (MiningQuery("q", "x", ()),),
+        (MiningQuery("q", "x", (Positive(80),)),),
+        (MiningQuery("q", "x", (Positive(1), Positive(1))),),
+        (MiningQuery("q", "x", (Positive(1),)), MiningQuery("q", "y", (Positive(2),))),
+    ],
+)
+def test_a_task_that_makes_no_sense_is_refused(queries: tuple[MiningQuery, ...]) -> None:
+    with pytest.raises(InvalidArgumentError):
+        dataclasses.replace(TASK, queries=queries)

@@ -11,6 +11,8 @@ from quarry.v1 import server_service_pb2 as pb
 from quarry.v1 import server_service_pb2_grpc
 from quarry_server.context import Context
 from quarry_server.documents import MAX_BATCH_DOCUMENTS
+from quarry_server.events import MAX_BATCH_EVENTS
+from quarry_server.mining_requests import MAX_QUERIES
 from quarry_server.queries import MAX_RETRIEVE_QUERIES
 from quarry_server.search import MAX_PAGE_SIZE
 
@@ -40,6 +42,8 @@ def server_info(settings: Settings, device: str) -> pb.GetServerInfoResponse:
         max_filter_conditions=filters.MAX_CONDITIONS,
         max_filter_levels=filters.MAX_LEVELS,
         max_retrieve_queries=MAX_RETRIEVE_QUERIES,
+        max_batch_events=MAX_BATCH_EVENTS,
+        max_mining_queries=MAX_QUERIES,
         request_id_lifetime=duration_pb2.Duration(seconds=requests.LIFETIME_US // 1_000_000),
     )
     limits.page_lifetime.FromMicroseconds(round(settings.search.page_lifetime_s * 1e6))

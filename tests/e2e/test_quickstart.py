@@ -49,6 +49,10 @@ def test_the_quickstart_of_the_readme_runs_as_it_is_written(tmp_path: Path) -> N
     assert "719 documents searchable in faq" in said, said
     assert "How do I delete my Facebook account?" in said
     assert "fused" in said
+    assert "500 sessions of simulated pbm users" in said
+    assert re.search(r"^GOOD$", said, re.MULTILINE), said
+    assert (tmp_path / "negatives.parquet").stat().st_size > 10_000
+    assert "<svg" in (tmp_path / "negatives.html").read_text()
     assert ended.returncode in (0, 143), said  # 143: the server, ended by the script's own kill
 
 

@@ -144,6 +144,9 @@ class Event:
 class ObservedPage:
     """An impression with what became of it: marked events left out, the rest joined. Learning starts here.
 
+    A page without hits is none, nor is one of which a guard has taken the only choice of a hit: that hit
+    would look passed over.
+
     All tuples run over the page's hits, in the order in which the answer had them.
 
     Attributes:

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup demo test lint types imports protos release-protos check-protos lint-protos breaking unit crash-test bench clean
+.PHONY: help setup demo test lint types imports protos release-protos check-protos lint-protos breaking unit crash-test bench bench-learning clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -58,6 +58,14 @@ breaking: ## Fail if the API breaks clients of what protos/released.binpb holds
 
 crash-test: setup ## Kill and restart a server for HOURS (default 1)
 	python -m pytest tests/integration/test_crashes.py --crash-hours $(or $(HOURS),1)
+
+bench-learning: setup ## The figures on feedback and mining, into build/learning.jsonl (half an hour)
+	mkdir -p build
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
+	for script in "click_models" "click_evidence" "feedback_ingest" "mining_load" \
+			"mining_agreement --data build/mining" "mining_quality --data build/mining" \
+			"mining_speed --data build/mining"; do \
+		python benchmarks/$${script%% *}.py $${script#$${script%% *}} | tee -a build/learning.jsonl || exit 1; done
 
 bench: setup ## The figures of docs/benchmarks.md, as JSON lines in build/benchmarks.jsonl (an hour or two)
 	mkdir -p build

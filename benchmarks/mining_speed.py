@@ -1,5 +1,4 @@
 """Time to mine, as a multiple of sentence-transformers' ``mine_hard_negatives``, and what it grows with.
-members cost.
 
 The first JSON line: scifact's training queries with one encoder, one vector a document and ``perc-pos``
 (theirs: ``relative_margin=0.05``), from texts to rows. Both read their vectors from their own cache on

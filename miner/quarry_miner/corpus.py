@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from quarry.documents import log
+from quarry.documents.passages import SourceText
 from quarry.documents.store import Database
-from quarry.documents.vectors import source_of
+from quarry.documents.vectors import SourceReader
 from quarry.schema import Schema
 from quarry.types import Docno, Fields
 from quarry_miner.examples import Int32
@@ -17,6 +18,8 @@ BATCH = 2_000
 """Documents that are read at a time."""
 
 WHITE_SPACE = b" \t\n\r\f\v"
+HEAD_CHARACTERS, HEAD_BYTES = 256, 64
+"""Read of the beginning of a text, and kept of it without white space: few texts begin alike."""
 
 ReadFields = Callable[[Sequence[int]], list[Fields]]
 
@@ -54,8 +57,12 @@ class Corpus:
     @classmethod
     def of_documents(cls, documents: Sequence[tuple[str, Fields]], schema: Schema) -> "Corpus":
         """Documents in memory, each id once."""
+        reader = SourceReader(schema)
         fields = [f for _, f in documents]
-        groups = _groups(text_of(schema, f) for f in fields)
+        texts = [_text(reader.read(f)) for f in fields]
+        alike = _beginning_alike(texts)
+        groups = np.arange(len(texts), dtype=np.int32)
+        groups[alike] = alike[_groups(texts[number] for number in alike.tolist())]
         return cls(tuple(id for id, _ in documents), groups, schema, lambda some: [fields[n] for n in some])
 
     @classmethod
@@ -63,13 +70,14 @@ class Corpus:
         """All documents of a collection in the log, in order of id. Blocks."""
         ids: list[str] = []
         docnos: list[Docno] = []
+        reader = SourceReader(schema)
         with database.engine.connect() as connection:
 
             def texts() -> Iterator[str]:
                 for document, _ in log.scan_documents(connection, key):
                     ids.append(document.id)
                     docnos.append(document.docno)
-                    yield text_of(schema, document.fields)
+                    yield _text(reader.read(document.fields))
 
             groups = _groups(texts())
 
@@ -95,27 +103,45 @@ class Corpus:
 
     def texts(self, numbers: Sequence[int]) -> list[str]:
         """Title and text of documents, as a re-ranker or a word count reads them."""
-        return [text_of(self.schema, fields) for fields in self.read(numbers)]
+        reader = SourceReader(self.schema)
+        return [_text(reader.read(fields)) for fields in self.read(numbers)]
 
     def all_texts(self) -> Iterator[str]:
         """Of every document, in order, a batch in memory at a time."""
-        for batch in self.batches():
-            for fields in batch:
-                yield text_of(self.schema, fields)
+        for start in range(0, len(self), BATCH):
+            yield from self.texts(range(start, min(start + BATCH, len(self))))
 
 
-def text_of(schema: Schema, fields: Fields) -> str:
+def _text(source: SourceText) -> str:
     """A document's title and text in one."""
-    source = source_of(schema, fields)
     return f"{source.title}\n{source.text}".strip()
+
+
+def _beginning_alike(texts: Sequence[str]) -> Int32:
+    """Numbers of the texts that begin as another does. No other has a copy, so no other is read whole."""
+    first: dict[bytes, int] = {}
+    places = np.array([first.setdefault(_head(text), number) for number, text in enumerate(texts)], np.int32)
+    return np.flatnonzero(np.bincount(places)[places] > 1).astype(np.int32)
+
+
+def _head(text: str) -> bytes:
+    """The same of two texts that differ in case and white space only."""
+    head = _plain(text[:HEAD_CHARACTERS])
+    if len(head) < HEAD_BYTES and len(text) > HEAD_CHARACTERS:
+        head = _plain(text)
+    return head[:HEAD_BYTES]
+
+
+def _plain(text: str) -> bytes:
+    # Splitting into words and joining them again takes five times as long as deleting what is between.
+    return text.casefold().encode("utf-8", "surrogatepass").translate(None, WHITE_SPACE)
 
 
 def _groups(texts: Iterable[str]) -> Int32:
     first: dict[bytes, int] = {}
     groups: list[int] = []
     for number, text in enumerate(texts):
-        # Splitting into words and joining them again takes five times as long as deleting what is between.
-        plain = text.casefold().encode("utf-8", "surrogatepass").translate(None, WHITE_SPACE)
+        plain = _plain(text)
         digest = hashlib.blake2b(plain, digest_size=16).digest()
         groups.append(first.setdefault(digest, number) if plain else number)
     return np.array(groups, np.int32)

@@ -17,7 +17,8 @@ from quarry_miner.earlier import EarlierSet, with_scores
 from quarry_miner.examples import Example
 from quarry_miner.fingerprints import Fingerprints
 from quarry_miner.lists import RememberingMember
-from quarry_miner.mining import gatherer_for, mine_range
+from quarry_miner.mining import Block as MinedBlock
+from quarry_miner.mining import gatherer_for, mine_each
 from quarry_miner.parquet import table_of
 from quarry_miner.presets.base import Preset
 from quarry_miner.task import MiningTask
@@ -80,13 +81,13 @@ class IncrementalMining:
         texts = [query.text for query in self._task.queries[start:end]]
         for member in self._members:
             member.remember(texts)
-        facts: list[QueryFacts] = []
-        tables: list[pa.Table] = []
-        for place, fingerprint in zip(range(start, end), self._fingerprints.of(start, end), strict=True):
-            one, table = self._taken_over(place, fingerprint) or self._mined(place, fingerprint)
-            facts.append(one)
-            tables.append(table)
-        return Block(queries=facts), pa.concat_tables(tables)
+        fingerprints = self._fingerprints.of(start, end)
+        found = [self._taken_over(start + i, fingerprint) for i, fingerprint in enumerate(fingerprints)]
+        for first, after in _runs([one is None for one in found]):
+            mined = self._mined(start + first, fingerprints[first:after])
+            found[first:after] = mined
+        facts, tables = zip(*(one for one in found if one is not None), strict=True)
+        return Block(queries=list(facts)), pa.concat_tables(tables)
 
     def _taken_over(self, place: int, fingerprint: str) -> tuple[QueryFacts, pa.Table] | None:
         query = self._task.queries[place]
@@ -102,13 +103,20 @@ class IncrementalMining:
         }
         return found[0], with_scores(found[1], scores)
 
-    def _mined(self, place: int, fingerprint: str) -> tuple[QueryFacts, pa.Table]:
+    def _mined(self, start: int, fingerprints: Sequence[str]) -> list[tuple[QueryFacts, pa.Table]]:
+        """Of as many queries from place ``start`` on as there are fingerprints, gathered together."""
         if self._gatherer is None:
             self._gatherer = gatherer_for(self._task, self._choice.preset)
         preset, count, seed = self._choice.preset, self._choice.count, self._choice.seed
-        mined = mine_range(self._task, preset, count, seed, self._gatherer, place, place + 1)
-        facts = QueryFacts(
-            query_id=self._task.queries[place].id,
+        end = start + len(fingerprints)
+        each = mine_each(self._task, preset, count, seed, self._gatherer, start, end)
+        return [
+            (self._facts(*one), table_of(one[0].examples)) for one in zip(each, fingerprints, strict=True)
+        ]
+
+    def _facts(self, mined: MinedBlock, fingerprint: str) -> QueryFacts:
+        return QueryFacts(
+            query_id=self._task.queries[mined.number].id,
             fingerprint=fingerprint,
             whole=self._whole if self._depends_on_whole(mined.examples, mined.pairs) else "",
             rows=len(mined.examples),
@@ -118,7 +126,6 @@ class IncrementalMining:
             copies=mined.copies,
             reused=False,
         )
-        return facts, table_of(mined.examples)
 
     def _depends_on_whole(self, examples: Sequence[Example], pairs: int) -> bool:
         """Random draws are from the numbers of all documents, so each of them depends on all."""
@@ -129,6 +136,12 @@ class IncrementalMining:
             return False
         full = len(examples) >= pairs * self._choice.count
         return not full or any(example.rung == RANDOM for example in examples)
+
+
+def _runs(wanted: Sequence[bool]) -> list[tuple[int, int]]:
+    """Where unbroken runs of true begin and end."""
+    borders = np.flatnonzero(np.diff(np.array([False, *wanted, False], np.int8)))
+    return list(zip(borders[::2].tolist(), borders[1::2].tolist(), strict=True))
 
 
 def _excluded(task: MiningTask, place: int) -> "np.ndarray[tuple[int], np.dtype[np.int32]]":

@@ -6,6 +6,7 @@ import numpy as np
 
 from quarry_miner.examples import Float32, Int32
 from quarry_miner.members import NO_DOCUMENT, Listed, Member
+from quarry_miner.spaces import VectorSpace
 
 
 class RememberingMember:
@@ -18,6 +19,7 @@ class RememberingMember:
     def __init__(self, member: Member, depth: int) -> None:
         self._member, self._depth = member, depth
         self._lists: dict[str, tuple[Int32, Float32]] = {}
+        self._space: VectorSpace | None = None
 
     @property
     def name(self) -> str:
@@ -29,13 +31,14 @@ class RememberingMember:
         listed = self._member.search(distinct, self._depth)
         rows = zip(distinct, listed.documents, listed.scores, strict=True)
         self._lists = {text: (documents, scores) for text, documents, scores in rows}
+        self._space = listed.space
 
     def search(self, queries: Sequence[str], depth: int) -> Listed:
         """At most what is remembered; queries that are not, are asked for."""
         if missing := [text for text in queries if text not in self._lists]:
             self.remember([*self._lists, *missing])
         rows = [self._lists[text] for text in queries]
-        return Listed.of_rows([_until_end(*row) for row in rows], depth)
+        return Listed.of_rows([_until_end(*row) for row in rows], depth, self._space)
 
     def remembered(self, query: str, depth: int | None = None) -> Int32:
         """Documents, best first."""

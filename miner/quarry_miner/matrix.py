@@ -1,6 +1,6 @@
 """Vectors of all passages of a corpus in one matrix, compared exactly, a document by its best passage."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ EXACT_PASSAGES = 500_000
 """Up to here exact search in memory is the default: 0.8 GB at 384 dimensions."""
 BLOCK_PASSAGES = 16_384
 BLOCK_QUERIES = 1_024
-BLOCK_PAIRS = 1_024
+BLOCK_ROWS = 8
+"""Queries whose documents' vectors are copied side by side: some 500, which stay in the cache."""
 SLACK = 8
 """More than ``depth`` are taken from the large product, since it rounds by the number of its rows."""
 NO_VECTOR = -1.0
@@ -27,14 +28,18 @@ class DocumentMatrix:
     Attributes:
         vectors: float32, shape ``(passages, dimension)``, those of one document next to each other.
         offsets: int64, shape ``(documents + 1,)``: document ``i`` has rows ``offsets[i]:offsets[i + 1]``.
+        is_flat: every document has exactly one vector.
     """
 
     vectors: Float32
     offsets: Int64
+    is_flat: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.offsets[0] != 0 or self.offsets[-1] != len(self.vectors) or (np.diff(self.offsets) < 0).any():
+        lengths = np.diff(self.offsets)
+        if self.offsets[0] != 0 or self.offsets[-1] != len(self.vectors) or (lengths < 0).any():
             raise ValueError("offsets must rise from 0 to the number of passages")
+        object.__setattr__(self, "is_flat", bool((lengths == 1).all()))
 
     @classmethod
     def one_each(cls, vectors: Float32) -> "DocumentMatrix":
@@ -43,11 +48,6 @@ class DocumentMatrix:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
-
-    @property
-    def is_flat(self) -> bool:
-        """Every document has exactly one vector."""
-        return len(self) == len(self.vectors) and bool((np.diff(self.offsets) == 1).all())
 
     def nearest(self, queries: Float32, depth: int) -> tuple[Int32, Float32]:
         """The ``depth`` most similar documents of each query, ties by number.
@@ -64,11 +64,10 @@ class DocumentMatrix:
         depth = min(depth, len(self))
         documents = np.empty((len(queries), depth), np.int32)
         scores = np.empty((len(queries), depth), np.float32)
-        flat = self.is_flat
         for start in range(0, len(queries), BLOCK_QUERIES):
             some = queries[start : start + BLOCK_QUERIES]
-            found = np.sort(self._best(some, min(depth + SLACK, len(self)), flat), axis=1)
-            exact = self._exact(some, found, flat)
+            found = np.sort(self._best(some, min(depth + SLACK, len(self))), axis=1)
+            exact = self._exact(some, found)
             order = np.argsort(-exact, axis=1, kind="stable")[:, :depth]
             end = start + len(some)
             documents[start:end] = np.take_along_axis(found, order, axis=1)
@@ -80,39 +79,41 @@ class DocumentMatrix:
 
         To the last bit the same for a vector and a document, whatever the others are.
         """
+        if self.is_flat:
+            return _products(vectors, self.vectors[documents])
         starts, lengths = self.offsets[documents], self.offsets[documents + 1] - self.offsets[documents]
-        if (lengths == 1).all():
-            return _products(vectors, self.vectors[starts])
         ends = np.cumsum(lengths)
         rows = np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
         return _best_passages(_products(vectors, self.vectors[rows]), ends - lengths, lengths)
 
-    def paired(self, vectors: Float32, rows: Int64, documents: Int32) -> Float32:
-        """Of ``vectors[rows[i]]`` to ``documents[i]``, as ``similarities``; one vector a document only."""
-        found = np.empty(len(documents), np.float32)
-        for start in range(0, len(documents), BLOCK_PAIRS):
-            some = slice(start, start + BLOCK_PAIRS)
-            found[some] = np.vecdot(vectors[rows[some]], self.vectors[documents[some]])
-        return found
+    def paired(self, vectors: Float32, documents: Int32) -> Float32:
+        """Of ``vectors[i]`` to ``documents[i]``, as ``similarities``."""
+        return self._exact(vectors, documents[:, None])[:, 0]
 
     def between(self, document: int, documents: Int32) -> Float32:
         """Of one document to others, the most similar two passages counting, shape ``(len(documents),)``."""
+        if self.is_flat:
+            alone: Float32 = np.vecdot(self.vectors[document], self.vectors[documents])
+            return alone
         passages = self.vectors[self.offsets[document] : self.offsets[document + 1]]
         if not len(passages):
             return np.full(len(documents), NO_VECTOR, np.float32)
         best: Float32 = self.similarities(passages, documents).max(axis=0)
         return best
 
-    def _exact(self, queries: Float32, documents: Int32, flat: bool) -> Float32:
+    def _exact(self, queries: Float32, documents: Int32) -> Float32:
         """Similarities of each query to its own row of documents, shape of ``documents``."""
-        if flat:
-            rows = np.repeat(np.arange(len(queries)), documents.shape[1])
-            return self.paired(queries, rows, documents.ravel()).reshape(documents.shape)
-        return np.stack(
-            [self.similarities(q[None], row)[0] for q, row in zip(queries, documents, strict=True)]
-        )
+        found = np.empty(documents.shape, np.float32)
+        size = BLOCK_ROWS if self.is_flat else 1
+        for start in range(0, len(queries), size):
+            some = slice(start, start + size)
+            if self.is_flat:
+                found[some] = np.vecdot(queries[some, None], self.vectors[documents[some]])
+            else:
+                found[some] = self.similarities(queries[some], documents[start])
+        return found
 
-    def _best(self, queries: Float32, depth: int, flat: bool) -> Int32:
+    def _best(self, queries: Float32, depth: int) -> Int32:
         """Numbers of the ``depth`` best of each query, in no order, a block of documents at a time."""
         best = np.empty((len(queries), 0), np.int32)
         scores = np.empty((len(queries), 0), np.float32)
@@ -123,7 +124,7 @@ class DocumentMatrix:
                 int(np.searchsorted(self.offsets, self.offsets[first] + BLOCK_PASSAGES, "right")) - 1,
             )
             product = queries @ self.vectors[self.offsets[first] : self.offsets[after]].T
-            if not flat:
+            if not self.is_flat:
                 starts = self.offsets[first:after] - self.offsets[first]
                 product = _best_passages(product, starts, np.diff(self.offsets[first : after + 1]))
             kept = _largest(product, depth)

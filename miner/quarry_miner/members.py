@@ -23,20 +23,27 @@ class Listed:
         documents: int32, shape ``(queries, depth)``: numbers in the corpus, each at most once in a row;
             ``NO_DOCUMENT`` from where the row ends.
         scores: float32, alike: the member's raw scores, never rising; NaN from where the row ends.
+        space: whose similarities the scores are, to the last bit; None if they are anything else.
     """
 
     documents: Int32
     scores: Float32
+    space: VectorSpace | None = None
 
     @classmethod
-    def of_rows(cls, rows: Sequence[tuple[Sequence[int], Sequence[float]]], depth: int) -> "Listed":
+    def of_rows(
+        cls,
+        rows: Sequence[tuple[Sequence[int], Sequence[float]]],
+        depth: int,
+        space: VectorSpace | None = None,
+    ) -> "Listed":
         """Rows of documents and scores, cut or filled up to ``depth``."""
         documents = np.full((len(rows), depth), NO_DOCUMENT, np.int32)
         scores = np.full((len(rows), depth), np.nan, np.float32)
         for row, (numbers, values) in enumerate(rows):
             size = min(len(numbers), depth)
             documents[row, :size], scores[row, :size] = numbers[:size], values[:size]
-        return cls(documents, scores)
+        return cls(documents, scores, space)
 
 
 class Member(Protocol):
@@ -67,6 +74,6 @@ class VectorMember:
     def search(self, queries: Sequence[str], depth: int) -> Listed:
         documents, scores = self._space.documents.nearest(self._space.queries.embed(queries), depth)
         if documents.shape[1] == depth:
-            return Listed(documents, scores)
+            return Listed(documents, scores, self._space)
         rows = [(d.tolist(), s.tolist()) for d, s in zip(documents, scores, strict=True)]
-        return Listed.of_rows(rows, depth)
+        return Listed.of_rows(rows, depth, self._space)

@@ -3,7 +3,10 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, cast
 
 import numpy as np
 
@@ -126,8 +129,23 @@ def parameters_of(preset: Preset) -> dict[str, float]:
 
 def pair_rng(seed: int, query_id: str, positive_id: str) -> np.random.Generator:
     """The only source of chance for a pair, so that no result depends on what was mined before."""
-    digest = hashlib.blake2b(f"{seed}\0{query_id}\0{positive_id}".encode(), digest_size=16).digest()
-    return np.random.default_rng(int.from_bytes(digest, "little"))
+    return cast(np.random.Generator, _PairRng(seed, query_id, positive_id))
+
+
+class _PairRng:
+    """A generator made when first drawn from: seeding takes longer than most rules, which never draw."""
+
+    def __init__(self, seed: int, query_id: str, positive_id: str) -> None:
+        self._parts = seed, query_id, positive_id
+
+    @cached_property
+    def _generator(self) -> np.random.Generator:
+        seed, query_id, positive_id = self._parts
+        digest = hashlib.blake2b(f"{seed}\0{query_id}\0{positive_id}".encode(), digest_size=16).digest()
+        return np.random.default_rng(int.from_bytes(digest, "little"))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._generator, name)
 
 
 def mine_range(
@@ -141,29 +159,53 @@ def mine_range(
     number: int = 0,
 ) -> Block:
     """Queries from place ``start`` to before ``end``, as one block."""
+    each = mine_each(task, preset, count, seed, gatherer, start, end)
+    return Block(
+        number,
+        end - start,
+        examples=[example for one in each for example in one.examples],
+        pairs=sum(one.pairs for one in each),
+        covered=sum(one.covered for one in each),
+        positive_first=sum(one.positive_first for one in each),
+        copies=sum(one.copies for one in each),
+    )
+
+
+def mine_each(
+    task: MiningTask, preset: Preset, count: int, seed: int, gatherer: Gatherer, start: int, end: int
+) -> list[Block]:
+    """The same queries, gathered together, as a block each; its number is the query's place."""
     gathered = gatherer.of(start, end)
-    examples: list[Example] = []
-    covered = positive_first = 0
-    for pair in gathered.pairs:
-        query_id, positive_id = task.queries[pair.query].id, task.corpus.ids[pair.positive.document]
-        rng = pair_rng(seed, query_id, positive_id)
-        chosen = preset.select(pair, count, len(task.corpus), rng)
-        covered += any(one.label == 0 for one in chosen)
-        positive_first += not len(pair) or bool(pair.s_qd[0] <= pair.s_qp)
-        examples += _examples(task, preset, pair, chosen)
-    return Block(number, end - start, examples, len(gathered.pairs), covered, positive_first, gathered.copies)
+    blocks = []
+    for place, group in groupby(gathered.pairs, attrgetter("query")):
+        pairs = list(group)
+        examples: list[Example] = []
+        covered = positive_first = 0
+        for pair in pairs:
+            rng = pair_rng(seed, task.queries[place].id, task.corpus.ids[pair.positive.document])
+            chosen = preset.select(pair, count, len(task.corpus), rng)
+            covered += any(one.label == 0 for one in chosen)
+            positive_first += not len(pair) or bool(pair.s_qd[0] <= pair.s_qp)
+            examples += _examples(task, preset, pair, chosen)
+        copies = gathered.copies[place - start]
+        blocks.append(Block(place, 1, examples, len(pairs), covered, positive_first, copies))
+    return blocks
 
 
 def _examples(
     task: MiningTask, preset: Preset, pair: PairCandidates, chosen: list[Chosen]
 ) -> Iterator[Example]:
     query, ids = task.queries[pair.query], task.corpus.ids
-    places = {int(n): place for place, n in enumerate(pair.documents.tolist())} if chosen else {}
-    outside = np.array([one.document for one in chosen if one.document not in places], np.int32)
-    measured = _outside(task, pair, query.text, outside)
+    places = {n: place for place, n in enumerate(pair.documents.tolist())} if chosen else {}
+    outside = [one.document for one in chosen if one.document not in places]
+    measured = _outside(task, pair, query.text, np.array(outside, np.int32)) if outside else {}
     for one in chosen:
         place = places.get(one.document)
-        s_qd, s_pd = measured[one.document] if place is None else (pair.s_qd[place], pair.s_pd[place])
+        if place is None:
+            s_qd, s_pd = measured[one.document]
+        else:
+            s_qd, s_pd = pair.s_qd.item(place), pair.s_pd.item(place)
+        members = {} if place is None else _members(pair, place)
         yield Example(
             query_id=query.id,
             query=query.text,
@@ -174,11 +216,11 @@ def _examples(
             preset=preset.name,
             rule=one.rule,
             rung=one.rung,
-            agreement=0 if place is None else int((pair.ranks[:, place] > 0).sum()),
-            s_qd=float(s_qd),
+            agreement=len(members),
+            s_qd=s_qd,
             s_qp=pair.s_qp,
-            s_pd=float(s_pd),
-            members={} if place is None else _members(pair, place),
+            s_pd=s_pd,
+            members=members,
             evidence={} if place is None else _evidence(pair, place),
         )
 
@@ -187,8 +229,6 @@ def _outside(
     task: MiningTask, pair: PairCandidates, text: str, documents: np.ndarray[Any, np.dtype[np.int32]]
 ) -> dict[int, tuple[float, float]]:
     """s_qd and s_pd of chosen documents that no member listed, such as random ones."""
-    if not len(documents):
-        return {}
     matrix = task.space.documents
     s_qd = matrix.similarities(task.space.queries.embed([text]), documents)[0]
     s_pd = matrix.between(pair.positive.document, documents)
@@ -196,21 +236,22 @@ def _outside(
 
 
 def _members(pair: PairCandidates, place: int) -> dict[str, tuple[int, float]]:
-    ranks, scores = pair.ranks[:, place].tolist(), pair.scores[:, place].tolist()
     return {
-        name: (rank, score) for name, rank, score in zip(pair.members, ranks, scores, strict=True) if rank
+        name: (rank, pair.scores.item(m, place))
+        for m, name in enumerate(pair.members)
+        if (rank := pair.ranks.item(m, place))
     }
 
 
 def _evidence(pair: PairCandidates, place: int) -> dict[str, float]:
     known: dict[str, float] = {}
-    if (overlap := float(pair.coclick[place])) == overlap:
+    if (overlap := pair.coclick.item(place)) == overlap:
         known["coclick"] = overlap
-    if (believed := float(pair.rerank[place])) == believed:
+    if (believed := pair.rerank.item(place)) == believed:
         known["rerank"] = believed
-    if pair.shown[place]:
-        known |= {"shown": float(pair.shown[place]), "refusals": float(pair.refusals[place])}
+    if shown := pair.shown.item(place):
+        known |= {"shown": shown, "refusals": pair.refusals.item(place)}
         known["clicked"] = float(pair.clicked[place])
-    if pair.clicked_near[place]:
+    if pair.clicked_near.item(place):
         known["clicked_near"] = 1.0
     return known

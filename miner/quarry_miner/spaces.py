@@ -68,17 +68,17 @@ class CachedQueries:
 
     def _learn(self, texts: Sequence[str]) -> None:
         keys = {text: vector_key(self._scope, SourceText("", text)) for text in texts}
-        cached = self._cache.get_many(list(keys.values()))
+        cached = self._cache.get_vectors(list(keys.values()))
         new = [text for text in texts if keys[text] not in cached]
         if new:
-            rows = self._encoder.encode(new)
+            rows = self._encoder.encode(new)[:, None]
             made = {
-                keys[text]: CachedVectors(Cut(0, ((0, len(text)),)), row[None])
+                keys[text]: CachedVectors(Cut(0, ((0, len(text)),)), row)
                 for text, row in zip(new, rows, strict=True)
             }
             self._cache.put_many(made)
-            cached |= made
-        self._known |= {text: cached[key].vectors[0] for text, key in keys.items()}
+            cached |= {key: value.vectors for key, value in made.items()}
+        self._known |= {text: cached[key][0] for text, key in keys.items()}
 
 
 def encoder_space(

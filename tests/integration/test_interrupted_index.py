@@ -30,8 +30,8 @@ def written(address: str) -> int:
 def interrupted(process: "subprocess.Popen[str]") -> str:
     """What the process says when it ends.
 
-    As a person would, Ctrl-C is pressed again if nothing happens: a signal that comes between Python's look at
-    signals and a read of the pipe does not end that read.
+    As a person would, Ctrl-C is pressed again if nothing happens: a signal that comes between Python's look
+    at signals and a read of the pipe does not end that read.
     """
     for _ in range(4):
         process.send_signal(signal.SIGINT)

@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,8 @@ T = TypeVar("T")
 KEY_BYTES = 16
 HEADER = struct.Struct("<IIII")  # CRC-32 of key and the rest, title_end, passages, dimension
 SPAN = struct.Struct("<II")
+LENGTH = struct.Struct("<Q")
+FLOAT = np.dtype("<f4")
 QUERY_KEYS = 500
 UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 SCHEMA = """
@@ -55,7 +57,7 @@ def vector_key(scope: str, source: SourceText) -> bytes:
     parts: list[bytes] = []
     for part in (scope, source.language, source.title, source.text):
         encoded = part.encode("utf-8", "surrogatepass")
-        parts += (len(encoded).to_bytes(8, "little"), encoded)
+        parts += (LENGTH.pack(len(encoded)), encoded)
     return hashlib.blake2b(b"".join(parts), digest_size=KEY_BYTES).digest()
 
 
@@ -80,19 +82,23 @@ class VectorCache:
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, CachedVectors]:
         """What is known of ``keys``."""
-        found: dict[bytes, CachedVectors] = {}
-        with self._lock:
-            for start in range(0, len(keys), QUERY_KEYS):
-                some = keys[start : start + QUERY_KEYS]
+        return {key: _decoded(value) for key, value in self._intact(keys)}
+
+    def get_vectors(self, keys: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
+        """Vectors alone of what is known of ``keys``: half the time, for who needs no cut."""
+        return {key: _vectors(value) for key, value in self._intact(keys)}
+
+    def _intact(self, keys: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values that are as they were written."""
+        for start in range(0, len(keys), QUERY_KEYS):
+            some = keys[start : start + QUERY_KEYS]
+            with self._lock:
                 rows: list[tuple[bytes, bytes]] = self._guarded(partial(_select, some), [])
-                for key, value in rows:
-                    cached = _decoded(key, value)
-                    if cached is None:
-                        self.damaged += 1
-                        logger.warning("a value of the vector cache is damaged, and will be made again")
-                    else:
-                        found[key] = cached
-        return found
+                intact = [row for row in rows if _is_intact(*row)]
+                self.damaged += len(rows) - len(intact)
+            if len(intact) < len(rows):
+                logger.warning("values of the vector cache are damaged, and will be made again")
+            yield from intact
 
     def put_many(self, values: Mapping[bytes, CachedVectors]) -> None:
         """Keeps values, in place of what was there. Raises DiskFullError."""
@@ -191,14 +197,21 @@ def _encoded(key: bytes, value: CachedVectors) -> bytes:
     return zlib.crc32(key + header + body).to_bytes(4, "little") + header + body
 
 
-def _decoded(key: bytes, value: bytes) -> CachedVectors | None:
-    """None if the bytes are not those that were written under this key."""
-    if len(value) < HEADER.size or zlib.crc32(key + value[4:]) != int.from_bytes(value[:4], "little"):
-        return None
-    _, title_end, passages, dimension = HEADER.unpack_from(value)
-    spans_end = HEADER.size + passages * 8
-    if len(value) != spans_end + passages * dimension * 4:
-        return None
-    spans = tuple(SPAN.iter_unpack(memoryview(value)[HEADER.size : spans_end]))
-    vectors = np.frombuffer(value, "<f4", passages * dimension, spans_end).reshape(passages, dimension)
-    return CachedVectors(Cut(title_end, spans), vectors)
+def _is_intact(key: bytes, value: bytes) -> bool:
+    """Whether the bytes are those that were written under this key."""
+    if len(value) < HEADER.size:
+        return False
+    checksum, _, passages, dimension = HEADER.unpack_from(value)
+    whole: int = HEADER.size + passages * (SPAN.size + dimension * FLOAT.itemsize)
+    return len(value) == whole and zlib.crc32(value[4:], zlib.crc32(key)) == int(checksum)
+
+
+def _vectors(value: bytes) -> NDArray[np.float32]:
+    _, _, passages, dimension = HEADER.unpack_from(value)
+    return np.ndarray((passages, dimension), FLOAT, value, HEADER.size + passages * SPAN.size)
+
+
+def _decoded(value: bytes) -> CachedVectors:
+    _, title_end, passages, _ = HEADER.unpack_from(value)
+    spans = SPAN.iter_unpack(memoryview(value)[HEADER.size : HEADER.size + passages * SPAN.size])
+    return CachedVectors(Cut(title_end, tuple(spans)), _vectors(value))

@@ -32,7 +32,15 @@ class DocumentVectors:
             ModelError: the encoder gave no usable vector.
             LimitExceededError: the disk is full, or too much waits for the encoder.
         """
-        return [found.vectors for found in await self._found(list(map(self._sources.read, documents)))]
+        sources = list(map(self._sources.read, documents))
+        keys = [vector_key(self._scope, source) for source in sources]
+        known = await asyncio.to_thread(self._cache.get_vectors, keys)
+        missing = {key: source for key, source in zip(keys, sources, strict=True) if key not in known}
+        if missing:
+            made = await self._encoded(missing)
+            await asyncio.to_thread(self._cache.put_many, made)
+            known |= {key: value.vectors for key, value in made.items()}
+        return [known[key] for key in keys]
 
     async def passages(self, documents: Sequence[Fields]) -> list[list[str]]:
         """Texts of each document's passages, as they are or will be encoded; encodes nothing."""
@@ -45,16 +53,6 @@ class DocumentVectors:
             passage_texts(source, known[key].cut if key in known else self._cutter.cut([source])[0])
             for key, source in zip(keys, sources, strict=True)
         ]
-
-    async def _found(self, sources: Sequence[SourceText]) -> list[CachedVectors]:
-        keys = [vector_key(self._scope, source) for source in sources]
-        known = await asyncio.to_thread(self._cache.get_many, keys)
-        missing = {key: source for key, source in zip(keys, sources, strict=True) if key not in known}
-        if missing:
-            made = await self._encoded(missing)
-            await asyncio.to_thread(self._cache.put_many, made)
-            known = {**known, **made}
-        return [known[key] for key in keys]
 
     async def _encoded(self, sources: dict[bytes, SourceText]) -> dict[bytes, CachedVectors]:
         cuts = await asyncio.to_thread(self._cutter.cut, list(sources.values()))

@@ -46,6 +46,14 @@ def test_what_was_put_is_got_also_after_a_restart(cache: VectorCache, path: Path
     again.close()
 
 
+def test_vectors_alone_are_those_of_the_whole_values(cache: VectorCache) -> None:
+    values = {_key(n): _value(n, n % 3) for n in range(1_200)}
+    cache.put_many(values)
+    got = cache.get_vectors([*values, _key(-1)])
+    assert got.keys() == values.keys()
+    assert all(np.array_equal(got[key], values[key].vectors) for key in values)
+
+
 def test_a_later_value_replaces_an_earlier_one(cache: VectorCache) -> None:
     cache.put_many({_key(1): _value(1)})
     cache.put_many({_key(1): _value(2)})
@@ -67,6 +75,8 @@ def test_a_value_that_was_changed_on_disk_is_a_miss(cache: VectorCache, path: Pa
     other.close()
     assert cache.get_many([_key(0), _key(1)]).keys() == {_key(1)}
     assert cache.damaged == 1
+    assert cache.get_vectors([_key(0), _key(1)]).keys() == {_key(1)}
+    assert cache.damaged == 2
 
 
 def test_a_value_under_another_key_is_a_miss(cache: VectorCache, path: Path) -> None:

@@ -1,6 +1,7 @@
 """Mining as a whole: the same whatever the blocks and the order, and never a positive for a negative."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from tests.unit.miner.core.small import corpus_of, space_of, task_of, texts_of
 from quarry.errors import FailedPreconditionError, InvalidArgumentError
 from quarry_miner.candidates import Gatherer
 from quarry_miner.ensemble import ensemble_space
-from quarry_miner.examples import Example, MiningQuery, Positive
-from quarry_miner.members import VectorMember
+from quarry_miner.examples import Example, Float32, Int32, MiningQuery, Positive
+from quarry_miner.members import Listed, Member, VectorMember
 from quarry_miner.mining import joined, mine, mine_blocks
 from quarry_miner.presets.registry import PRESETS, make_preset
 
@@ -115,6 +116,44 @@ def test_ranks_leave_positives_out_and_the_positives_ranks_count_everything() ->
             assert [d for _, d in ranked] == [d for d in listed if d not in own][: TASK.depth]
             assert pair.positive_ranks[m] in (0, listed.index(pair.positive.document) + 1)
         assert (np.diff(pair.s_qd) <= 0).all()
+
+
+class Unlabelled:
+    """Another member, whose scores do not say in which space they are measured."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+        self.name = member.name
+
+    def search(self, queries: Sequence[str], depth: int) -> Listed:
+        return dataclasses.replace(self._member.search(queries, depth), space=None)
+
+
+@pytest.mark.parametrize("depth", [5, 20])
+def test_a_members_own_similarities_are_those_that_would_be_measured(depth: int) -> None:
+    task = dataclasses.replace(TASK, depth=depth)
+    unknown = dataclasses.replace(task, members=tuple(map(Unlabelled, task.members)))
+    for name in WITHOUT_NEEDS:
+        found = [mine(one, make_preset(name), 4, seed=7).examples for one in (task, unknown)]
+        assert [row(e) for e in found[0]] == [row(e) for e in found[1]]
+
+
+class JudgeByCompany:
+    """Gives other scores in other company, as a model does in the last digits."""
+
+    def logits(self, queries: Sequence[str], documents: Sequence[Int32]) -> list[Float32]:
+        company = sum(map(len, documents))
+        return [
+            np.sin(np.arange(len(some)) + len(q) + company).astype(np.float32)
+            for q, some in zip(queries, documents, strict=True)
+        ]
+
+
+def test_a_judges_scores_do_not_depend_on_the_queries_beside() -> None:
+    task = dataclasses.replace(TASK, judge=JudgeByCompany())
+    blocks = [list(mine_blocks(task, make_preset("refresh"), 4, 7, size=size)) for size in (1, 5, 12)]
+    found = [[row(e) for block in some for e in block.examples] for some in blocks]
+    assert found[0] == found[1] == found[2]
 
 
 def test_the_2025_rule_covers_at_most_the_pairs_whose_positive_is_not_first() -> None:

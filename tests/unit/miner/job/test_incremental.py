@@ -12,7 +12,7 @@ from tests.unit.miner.job.small import seeded_queries, seeded_texts, task_of
 
 from quarry.mining.presets import DRAWS_FROM_CORPUS, DRAWS_FROM_REQUEST, READS_SCORES
 from quarry.mining.sets import EXAMPLES, WorkMark
-from quarry_miner.candidates import Gatherer
+from quarry_miner.candidates import Gathered, Gatherer
 from quarry_miner.earlier import EarlierSet, Lineage, write_lineage
 from quarry_miner.evidence import Seen
 from quarry_miner.incremental import Choice, IncrementalMining
@@ -133,6 +133,35 @@ def test_queries_that_nothing_has_changed_for_are_taken_over_with_new_bm25_score
     scores = [[m["score"] for m in row["members"] if m["name"] == "bm25"] for row in rows(again)]
     assert scores != [[m["score"] for m in row["members"] if m["name"] == "bm25"] for row in rows(before)]
     assert rows(again) == rows(run(tmp_path / "c", task_of(far, queries)))
+
+
+def test_neighbouring_queries_are_mined_together_and_to_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = seeded_texts(200)
+    queries = seeded_queries(texts, 100)
+    missing = {f"q{n:03}" for n in (0, 1, 2, 7, 30, 31, 62, 63, 64, 65, 99)}
+    known = {id: query for id, query in queries.items() if id not in missing}
+    ranges: list[tuple[int, int]] = []
+    gather = Gatherer.of
+
+    def recorded(gatherer: Gatherer, start: int, end: int) -> Gathered:
+        ranges.append((start, end))
+        return gather(gatherer, start, end)
+
+    for preset in ("perc-pos", "quarry", "semi-hard"):
+        before = run(tmp_path / f"{preset}-a", task_of(texts, known), preset)
+        whole = run(tmp_path / f"{preset}-b", task_of(texts, queries), preset)
+        earlier = finished(tmp_path / f"{preset}-set", before)
+        ranges.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(Gatherer, "of", recorded)
+            again = run(tmp_path / f"{preset}-c", task_of(texts, queries), preset, earlier=earlier)
+        assert ranges == [(0, 3), (7, 8), (30, 32), (62, 64), (64, 66), (99, 100)]
+        assert rows(again) == rows(whole)
+        facts = [[q.model_dump(exclude={"reused"}) for q in work.queries()] for work in (again, whole)]
+        assert facts[0] == facts[1]
+        assert reused(again) == known.keys()
 
 
 class FewClicks:

@@ -14,9 +14,11 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quarry.feedback.types import ObservedPage
 from quarry_miner.clicks.base import ClickLog, ClickModel, Examination, Float64
@@ -61,6 +63,12 @@ def rounded(values: Float64, digits: int = 4) -> list[float | None]:
     return [round(float(value), digits) if np.isfinite(value) else None for value in values]
 
 
+def seed_error(held: list[NDArray[np.bool_]]) -> float:
+    """Of the coverage; the ranks of one seed hit or miss together."""
+    by_seed = np.mean(held, axis=1)
+    return round(float(np.std(by_seed) / np.sqrt(len(by_seed))), 4)
+
+
 def curves(seeds: int, impressions: int) -> None:
     truth = UNTRUSTING.examination(np.arange(1, RANKS + 1))
     for name, (estimated, world) in CURVES.items():
@@ -81,6 +89,7 @@ def curves(seeds: int, impressions: int) -> None:
             queries=world.queries,
             cells=int(np.size(held)),  # rank 1 is 1 by definition and not counted
             coverage=round(float(np.mean(held)), 4),
+            coverage_standard_error=seed_error(held),
             coverage_least_rank=round(float(np.mean(held, axis=0).min()), 4),
             rms_relative_error=round(float(np.sqrt(np.mean(np.square(errors)))), 5),
             mean_relative_error=round(float(np.mean(errors)), 5),
@@ -121,6 +130,7 @@ def trust(seeds: int, impressions: int) -> None:
             impressions=impressions,
             trust=users.trust,
             coverage=round(float(np.mean(held)), 4),
+            coverage_standard_error=seed_error(held),
             rms_relative_error=round(float(np.sqrt(np.mean(np.square(errors)))), 5),
             mean_relative_error=round(float(np.mean(errors)), 5),
         )
@@ -162,7 +172,7 @@ def speed(impressions: int) -> None:
 
     baseline = min(seconds(one_pass) for _ in range(5))
     fits: dict[str, Callable[[], object]] = {
-        name: lambda model=model: model.fit(log) for name, model in CLICK_MODELS.items()
+        name: partial(model.fit, log) for name, model in CLICK_MODELS.items()
     }
     fits["swaps"] = lambda: swapped_examination(log)
     fits["harvest"] = lambda: harvested_examination(log)

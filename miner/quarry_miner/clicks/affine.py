@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from quarry_miner.clicks.alternating import Freedom, Learned, fit_contexts
-from quarry_miner.clicks.base import Bool, ClickLog, Examination, FittedModel, Float64
+from quarry_miner.clicks.alternating import Freedom, Learned, fit_contexts, scaling_contexts
+from quarry_miner.clicks.base import ClickLog, Examination, FittedModel, Float64
 from quarry_miner.clicks.counts import Cells, Places
-from quarry_miner.clicks.information import covariance
 from quarry_miner.clicks.linear import LEAST, Contexts, by_rank_contexts, estimate
 from quarry_miner.clicks.pbm import PositionBased, prior_strength
 from quarry_miner.clicks.ranks import impressions_by_rank, rank_probabilities, relative_curve
+from quarry_miner.clicks.replicates import moves
 
 _START = 0.1
 _NOTES = (
@@ -29,8 +29,9 @@ _UNTOLD = (
 class TrustBiasAffine:
     """P(click) = alpha of the rank times relevance + beta of the rank, by expectation maximization.
 
-    The examination curve holds alpha relative to rank 1, with intervals from the Fisher information;
-    relevance is a posterior mean under alpha and beta taken as known.
+    The examination curve holds alpha relative to rank 1, corrected for bias, with intervals, by a parametric
+    bootstrap: clicks of one session are taken for independent once relevance and rank are given. Relevance
+    is a posterior mean under alpha and beta taken as known.
 
     Source: Agarwal et al., WWW 2019; Vardasbi, Oosterhuis and de Rijke, CIKM 2020.
     """
@@ -48,9 +49,8 @@ class TrustBiasAffine:
         start = Contexts(np.append((1 - _START) * theta, 1.0), np.append(_START * theta, 0.0))
         freedom = Freedom(np.arange(ranks + 1) < ranks, scaled=True, trust=True)
         learned = fit_contexts(cells, start, freedom, strength)
-        examination = _alpha_curve(log, cells, learned)
-        clicked = cells.by_context(cells.clicked)[:ranks] > 0
-        contexts = _least_trust(learned.contexts, clicked)
+        examination = _alpha_curve(log, cells, learned, freedom, strength)
+        contexts = learned.contexts.least_trust(scaling_contexts(cells, freedom.free), freedom.free)
         estimates, prior = estimate(places, cells, contexts)
         parameters = {
             "alpha": contexts.alpha[:ranks],
@@ -71,33 +71,21 @@ def corrected_labels(fitted: FittedModel, log: ClickLog) -> Float64:
     return np.where(log.shown, labels, 0.0)
 
 
-def _least_trust(contexts: Contexts, clicked: Bool) -> Contexts:
-    """The same click probabilities with the unit and zero of relevance that the notes name.
-
-    Args:
-        clicked: bool, shape ``(ranks,)``; only ranks that were clicked at choose. The context after them, of
-            what was said to be examined and refused, stays as it is.
-    """
-    alpha, beta = contexts.alpha[:-1], contexts.beta[:-1]
-    told = clicked & (alpha > 2 * LEAST)
-    if not told.any():
-        return contexts
-    zero = -float((beta / alpha)[told].min())
-    unit = float(((1 - beta) / alpha)[told].min())
-    new_beta = np.clip(beta + alpha * zero, 0, 1)
-    new_alpha = np.clip(alpha * (unit - zero), 0, 1 - new_beta)
-    return Contexts(np.append(new_alpha, contexts.alpha[-1]), np.append(new_beta, contexts.beta[-1]))
-
-
-def _alpha_curve(log: ClickLog, cells: Cells, learned: Learned) -> Examination:
-    """Alpha by rank relative to rank 1: the difference of two click rates, by the delta method."""
-    ranks, contexts = log.max_rank, cells.contexts
-    alpha = learned.contexts.alpha[:ranks]
-    spread = covariance(cells, learned.contexts, learned.relevance, learned.prior, trust=True)
-    slope = np.zeros((ranks, 2 * contexts))
-    slope[np.arange(ranks), np.arange(ranks)] = 1 / alpha
-    slope[np.arange(ranks), contexts + np.arange(ranks)] = -1 / alpha
-    of_log = slope @ spread @ slope.T
+def _alpha_curve(
+    log: ClickLog, cells: Cells, learned: Learned, freedom: Freedom, strength: float
+) -> Examination:
+    """Alpha by rank relative to rank 1, less its bias."""
+    ranks = log.max_rank
     clicked = cells.by_context(cells.clicked)[:ranks] > 0
-    of_log[~clicked] = of_log[:, ~clicked] = np.nan
-    return relative_curve(np.log(np.where(clicked, alpha, np.nan)), of_log, impressions_by_rank(log))
+
+    def of(contexts: Contexts) -> Float64:
+        relative = np.log(contexts.alpha[:ranks])
+        return np.where(clicked, relative - relative[0], 0.0)
+
+    found = moves(
+        cells, learned, lambda some: of(fit_contexts(some, learned.contexts, freedom, strength).contexts)
+    )
+    spread = found.covariance
+    spread[~clicked] = spread[:, ~clicked] = np.nan
+    value = np.where(clicked, of(learned.contexts) - found.bias, np.nan)
+    return relative_curve(value, spread, impressions_by_rank(log), found.quantile)

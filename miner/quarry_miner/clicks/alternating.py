@@ -22,6 +22,7 @@ _PRIOR_ROUNDS = 3
 _STEPS = 60
 _TOLERANCE = 1e-6
 _INNER_TOLERANCE = 1e-4  # Newton's error is about its square
+_OFTEN = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +86,7 @@ class _Step:
     def __init__(self, cells: Cells, freedom: Freedom, prior: BetaPrior, relevance: Float64 | None) -> None:
         self.relevance = relevance
         self._cells, self._freedom, self._prior = cells, freedom, prior
+        self._scaling = scaling_contexts(cells, freedom.free)
 
     def __call__(self, at: Float64) -> Float64:
         contexts = _contexts(at)
@@ -95,12 +97,25 @@ class _Step:
         high, low = update(self._cells, contexts, self.relevance, self._freedom)
         free = self._freedom.free
         high = np.clip(np.where(free, high, at[: len(free)]), LEAST, None)
-        low = np.clip(np.where(free, low, at[len(free) :]), 0, None)
-        if self._freedom.scaled:
-            scale = np.where(free, high[free].max(), 1.0)
-            high, low = high / scale, low / scale
-        high = np.minimum(high, 1)
+        low = np.where(free, low, at[len(free) :])
+        if self._freedom.trust:
+            told = Contexts(high - low, low).least_trust(self._scaling, free)
+            high, low = told.alpha + told.beta, told.beta
+        elif self._freedom.scaled:
+            high = high / np.where(free, high[self._scaling].max(), 1.0)
+        high, low = np.clip(high, LEAST, 1), np.maximum(low, 0)
         return np.concatenate([high, np.minimum(low, high - LEAST / 2)])
+
+
+def scaling_contexts(cells: Cells, free: Bool) -> Bool:
+    """The free contexts that may set the scale: clicked, and displayed a tenth as often as any, or more.
+
+    A rank that was displayed once and clicked once would be examined best, and all others hardly.
+    """
+    shown = np.where(free, cells.by_context(cells.shown), 0.0)
+    clicked = free & (cells.by_context(cells.clicked) > 0)
+    often = clicked & (shown >= _OFTEN * shown.max(initial=0.0))
+    return often if often.any() else clicked if clicked.any() else free
 
 
 def em_step(cells: Cells, theta: Float64, relevance: Float64, prior: BetaPrior) -> tuple[Float64, Float64]:
@@ -148,8 +163,9 @@ def _trusting(
     ridge = LEAST * (1 + hh + ll)
     old_high, old_low = contexts.alpha + contexts.beta, contexts.beta
     hh, ll, ch, cl = hh + ridge, ll + ridge, ch + ridge * old_high, cl + ridge * old_low
-    low = np.maximum((hh * cl - hl * ch) / (hh * ll - hl * hl), 0)
-    high = (ch - hl * low) / hh  # the best under the low rate as it was cut to be a probability
+    # Below 0 is no probability; but cut to 0 here, a rank could never become the one that is trusted least.
+    low = (hh * cl - hl * ch) / (hh * ll - hl * hl)
+    high = (ch - hl * low) / hh
     return np.maximum(high, low + LEAST), low
 
 

@@ -1,9 +1,10 @@
 """A click log as arrays, and what every click model makes of it."""
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
-from typing import Protocol, TypeVar
+from operator import gt
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,49 +86,38 @@ class ClickLog:
 
         Where no session is named, all pages of a user are one, and without a user all pages of a search.
         """
-        queries, documents, rankers = _Numbers[str](), _Numbers[str](), _Numbers[str]()
-        sessions = _Numbers[tuple[str, str]]()
-        of_page: list[tuple[int, int, int, int, bool]] = []
-        of_hits: list[list[_Hit]] = []
-        simulated = False
+        queries, rankers, sessions = _Numbers[str](), _Numbers[str](), _Numbers[tuple[str, str]]()
+        # Arrays from the start: as tuples, the hits of a million pages would take gigabytes.
+        query, session_number, ranker, time_us = array("i"), array("i"), array("i"), array("q")
+        rendered, hits, simulated = bytearray(), _Hits(), False
         for page in pages:
             session = ("s", page.session_id) if page.session_id else ("u", page.user_id)
-            numbers = (
-                queries[page.query.strip().casefold()],
-                sessions[session if session[1] else ("p", page.search_id)],
-                page.time_us,
-                rankers[page.ranker],
-                page.rendered,
-            )
-            of_page.append(numbers)
-            of_hits.append(_displayed(page, documents))
+            query.append(queries[page.query.strip().casefold()])
+            session_number.append(sessions[session if session[1] else ("p", page.search_id)])
+            ranker.append(rankers[page.ranker])
+            time_us.append(page.time_us)
+            rendered.append(page.rendered)
+            hits.add(page)
             simulated |= page.simulated
-        width = max((len(hits) for hits in of_hits), default=0)
-        table = np.array([hits + [_NO_HIT] * (width - len(hits)) for hits in of_hits], np.float64)
-        table = table.reshape(len(of_hits), width, len(_NO_HIT))
-        rank, document, clicked, refused, before, probability = np.moveaxis(table, 2, 0)
-        query, session_number, time_us, ranker, rendered = zip(*of_page, strict=True) if of_page else [()] * 5
         return cls(
             queries=list(queries),
-            documents=list(documents),
+            documents=list(hits.documents),
             query=np.array(query, np.int32),
             session=np.array(session_number, np.int32),
             time_us=np.array(time_us, np.int64),
-            document=document.astype(np.int32),
-            rank=rank.astype(np.int32),
-            clicked=clicked > 0,
-            refused=refused > 0,
-            rank_before=before.astype(np.int32),
+            document=hits.table(hits.document, np.int32, -1),
+            rank=hits.table(hits.rank, np.int32, 0),
+            clicked=hits.table(hits.clicked, np.bool_, False),
+            refused=hits.table(hits.refused, np.bool_, False),
+            rank_before=hits.table(hits.before, np.int32, 0),
             ranker=np.array(ranker, np.int32),
             rendered=np.array(rendered, np.bool_),
             simulated=simulated,
-            rank_probability=probability.copy(),
+            rank_probability=hits.table(hits.probability, np.float64, 1.0),
         )
 
 
 _Name = TypeVar("_Name")
-_Hit = tuple[int, int, bool, bool, int, float]
-_NO_HIT: _Hit = (0, -1, False, False, 0, 1.0)
 
 
 class _Numbers(dict[_Name, int]):
@@ -138,20 +128,43 @@ class _Numbers(dict[_Name, int]):
         return number
 
 
-def _displayed(page: ObservedPage, documents: _Numbers[str]) -> list[_Hit]:
-    """What stood on the screen, from the top."""
-    hits = zip(
-        page.ranks,
-        page.documents,
-        page.clicked,
-        page.refused,
-        page.ranks_before,
-        page.rank_probabilities,
-        page.displayed,
-        strict=True,
-    )
-    shown = sorted((hit[:6] for hit in hits if hit[6]), key=itemgetter(0))
-    return [(hit[0], documents[hit[1]], *hit[2:]) for hit in shown]
+class _Hits:
+    """The displayed hits of pages, one after the other, each page from the top."""
+
+    def __init__(self) -> None:
+        self.documents = _Numbers[str]()
+        self.sizes, self.document, self.rank, self.before = (array("i") for _ in range(4))
+        self.clicked, self.refused, self.probability = bytearray(), bytearray(), array("d")
+
+    def add(self, page: ObservedPage) -> None:
+        documents, ranks, clicked, refused = page.documents, page.ranks, page.clicked, page.refused
+        before, probabilities = page.ranks_before, page.rank_probabilities
+        if not all(page.displayed) or any(map(gt, ranks, ranks[1:])):
+            shown = sorted((i for i, yes in enumerate(page.displayed) if yes), key=ranks.__getitem__)
+            documents, ranks = tuple(documents[i] for i in shown), tuple(ranks[i] for i in shown)
+            clicked, refused = tuple(clicked[i] for i in shown), tuple(refused[i] for i in shown)
+            before = tuple(before[i] for i in shown)
+            probabilities = tuple(probabilities[i] for i in shown)
+        self.sizes.append(len(documents))
+        self.document.extend(map(self.documents.__getitem__, documents))
+        self.rank.extend(ranks)
+        self.clicked.extend(clicked)
+        self.refused.extend(refused)
+        self.before.extend(before)
+        self.probability.extend(probabilities)
+
+    def table(
+        self, values: "array[int] | array[float] | bytearray", kind: type[np.generic], nothing: float
+    ) -> NDArray[Any]:
+        """A row for each page, filled up with ``nothing``."""
+        sizes = np.array(self.sizes, np.int64)
+        width = int(sizes.max(initial=0))
+        flat = np.array(values, kind)
+        if (sizes == width).all():
+            return flat.reshape(len(sizes), width)
+        found = np.full((len(sizes), width), nothing, kind)
+        found[np.arange(width) < sizes[:, None]] = flat
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from quarry_miner.clicks.alternating import scaling_contexts
 from quarry_miner.clicks.base import ClickLog, FittedModel, Float64
 from quarry_miner.clicks.counts import Places
 from quarry_miner.clicks.linear import Contexts, by_rank_contexts, estimate
@@ -29,7 +30,9 @@ class ClicksOverExpected:
         shown = np.bincount(places.rank - 1, minlength=ranks)
         clicked = np.bincount(places.rank[places.clicked] - 1, minlength=ranks)
         rate = clicked / np.maximum(shown, 1)
-        curve = rate / rate.max()
+        curve = np.minimum(
+            rate / rate[scaling_contexts(cells, np.arange(ranks + 1) < ranks)[:ranks]].max(), 1
+        )
         estimates, prior = estimate(places, cells, Contexts.examined(np.append(curve, 1.0)))
         parameters = {"mean": np.array([prior.mean]), "alpha": curve, "beta": np.zeros(ranks)}
         return FittedModel(self.name, estimates, None, _NOTES, parameters)

@@ -89,6 +89,13 @@ class Cells:
         """Sums over each context's cells, shape ``(contexts,)``."""
         return np.bincount(self.context, value, self.contexts).astype(np.float64)
 
+    def of_pairs(self, chosen: Bool) -> "Cells":
+        """The cells of some of the pairs, shape ``(p,)``, which are numbered anew."""
+        kept = chosen[self.pair]
+        pair = (np.cumsum(chosen) - 1)[self.pair[kept]]
+        starts = np.flatnonzero(np.diff(pair, prepend=-1))
+        return Cells(pair, self.context[kept], self.shown[kept], self.clicked[kept], starts, self.contexts)
+
     @classmethod
     def of(cls, places: Places, context: Int64, contexts: int) -> "Cells":
         """Counts hits whose contexts are given, shape ``(m,)``, each in [0, ``contexts``)."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quarry_miner.clicks.base import Estimates, Float64
+from quarry_miner.clicks.base import Bool, Estimates, Float64
 from quarry_miner.clicks.counts import Cells, Places
 from quarry_miner.clicks.shrinkage import BetaPrior, fit_prior, posterior
 
@@ -28,6 +28,24 @@ class Contexts:
     def examined(cls, theta: Float64) -> "Contexts":
         """Without trust: what is examined and relevant is clicked, and nothing else."""
         return cls(theta, np.zeros_like(theta))
+
+    def least_trust(self, told: Bool, free: Bool) -> "Contexts":
+        """The same click probabilities in another zero and unit of relevance, which clicks do not tell.
+
+        At the context of ``told`` that is trusted least an irrelevant hit is never clicked; at the one that
+        draws most a relevant one always is.
+
+        Args:
+            free: the contexts that are meant; the others stay as they are.
+        """
+        told = told & (self.alpha > 2 * LEAST)
+        if not told.any():
+            return self
+        zero = -float((self.beta / np.maximum(self.alpha, LEAST))[told].min())
+        unit = float(((1 - self.beta) / np.maximum(self.alpha, LEAST))[told].min())
+        beta = np.clip(self.beta + self.alpha * zero, 0, 1)
+        alpha = np.clip(self.alpha * (unit - zero), 0, 1 - beta)
+        return Contexts(np.where(free, alpha, self.alpha), np.where(free, beta, self.beta))
 
 
 def estimate(places: Places, cells: Cells, contexts: Contexts) -> tuple[Estimates, BetaPrior]:

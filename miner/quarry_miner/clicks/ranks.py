@@ -29,12 +29,15 @@ def impressions_by_rank(log: ClickLog) -> Int64:
     return np.bincount(log.rank[log.shown] - 1, minlength=log.max_rank).astype(np.int64)
 
 
-def relative_curve(log_value: Float64, covariance: Float64, impressions: Int64) -> Examination:
+def relative_curve(
+    log_value: Float64, covariance: Float64, impressions: Int64, quantile: float = Z95
+) -> Examination:
     """A curve from logarithms, NaN where unknown, with intervals by the delta method.
 
     Args:
         log_value: float64, shape ``(r,)``.
         covariance: of ``log_value``, shape ``(r, r)``.
+        quantile: deviations from the value to either end of an interval.
     """
     if len(log_value) == 0:
         return Examination(log_value, log_value, log_value, impressions)
@@ -43,8 +46,8 @@ def relative_curve(log_value: Float64, covariance: Float64, impressions: Int64) 
     deviation = np.sqrt(np.maximum(spread, 0))
     deviation[0] = 0.0 if np.isfinite(relative[0]) else np.nan
     with np.errstate(over="ignore"):
-        upper = np.exp(relative + Z95 * deviation)
-    return Examination(np.exp(relative), np.exp(relative - Z95 * deviation), upper, impressions)
+        upper = np.exp(relative + quantile * deviation)
+    return Examination(np.exp(relative), np.exp(relative - quantile * deviation), upper, impressions)
 
 
 def tells(examination: Examination, clicks: Float64) -> bool:

@@ -23,9 +23,11 @@ class Quarry(Constants):
     re-ranker believes in it, or if it is clicked together with the positive: one that the re-ranker puts
     above the positive with ``relabel`` or more is re-labelled instead. Of the others a candidate above the
     positive (rung ``hard``) or in the band below it (``band``) is kept if evidence refutes it: it was
-    examined and skipped often, or the re-ranker disbelieves it, or, where feedback covers both, it is never
-    clicked together with the positive, or the geometry of the pair does not make it suspicious
-    (``suspicion.py``). What is missing is filled up from BM25's list below the positive, then at random.
+    examined and skipped often, or the re-ranker disbelieves it, or the geometry of the pair does not make it
+    suspicious (``suspicion.py``). With ``apart`` over 0 also if feedback covers both and they are hardly ever
+    clicked together; that is off, for in a log of few clicks it is no evidence: two thirds of what it refuted
+    and assessors judged were relevant (benchmarks/click_evidence.py). What is missing is
+    filled up from BM25's list below the positive, then at random.
 
     A weight grows with the share of the members that list the document, and with the share of its displays
     that were examined.
@@ -49,7 +51,7 @@ class Quarry(Constants):
     relabel: float = constant(
         0.9, 0, 1, "re-ranker's probability from which one above the positive is a positive"
     )
-    apart: float = constant(0.02, 0, 1, "overlap of clicks under which a candidate is refuted")
+    apart: float = constant(0.0, 0, 1, "overlap of clicks under which a candidate is refuted; 0: none is")
     together: float = constant(0.3, 0, 1, "overlap of clicks from which a candidate is dropped")
 
     def select(

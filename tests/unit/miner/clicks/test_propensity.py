@@ -121,3 +121,14 @@ def test_the_best_source_is_swaps_then_moves_then_the_model() -> None:
     chosen = [best_examination(log) for log in (explored, ranked, fixed)]
     assert [one.source for one in chosen] == ["swaps", "harvest", "pbm"]
     assert any("equally relevant" in note for note in chosen[2].notes)
+
+
+@pytest.mark.parametrize("model", ["pbm", "ubm", "coec"])
+def test_a_rank_displayed_once_and_clicked_does_not_set_the_scale(model: str) -> None:
+    """Else nothing at rank 1 would count as examined: so it was with a real log of a few deep pages."""
+    seen = [page("q", "ab", "a")] * 20 + [page("q", "ab", "")] * 20 + [page("r", "cd", "c")] * 20
+    deep = page("r", "xy", "y", ranks=(49, 50))
+    fitted = CLICK_MODELS[model].fit(ClickLog.of([*seen, deep]))
+    refusals = fitted.estimates.refusals[0]
+    assert fitted.estimates.clicks[0] == 20
+    assert refusals == pytest.approx(20, abs=0.5)

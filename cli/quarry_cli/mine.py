@@ -1,5 +1,7 @@
 """`quarry mine`: hard negatives for judged or clicked queries, into a Parquet file."""
 
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -93,6 +95,8 @@ def mine(
     Positives come from judgments (--queries and --qrels), from clicks (--from-feedback), or from both. The
     verdict says whether to train on the set; one is written whatever it says.
     """
+    for path in filter(None, (out, report)):
+        check_folder(path)
     request = pb.MineHardNegativesRequest(
         collection=name,
         preset=preset,
@@ -121,6 +125,15 @@ def mine(
         print_report(made, out)
     else:
         show_set(made, out)
+
+
+def check_folder(path: Path) -> None:
+    """Raises CliError if ``path`` cannot be written, before minutes are spent on what would go there."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise CliError(f"{path}: there is no folder {folder}", f"mkdir -p {shlex.quote(str(folder))}")
+    if not os.access(folder, os.W_OK):
+        raise CliError(f"{path}: the folder {folder} cannot be written to")
 
 
 def judged_queries(queries: Path | None, qrels: Path | None) -> list[pb.JudgedQuery]:

@@ -1,8 +1,9 @@
 """Sessions of users made by program: each searches once and clicks, through the public API."""
 
+import uuid
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from google.protobuf import duration_pb2
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 CERTAIN_ATTRACTION = 0.9
 """Relevance of a document of the highest grade: even the right answer is overlooked at times."""
-SESSIONS_PER_USER = 3
 EVENTS_AT_ONCE = 1_000
 
 
@@ -36,6 +36,7 @@ class Simulation:
         intents: meanings that a query has; its relevant documents are divided among them.
         skew: of how often queries are asked; 0: all alike.
         swap: probability of exploration's swaps.
+        run: names the users of one simulation, so that those of another are not taken for them.
     """
 
     collection: str
@@ -47,6 +48,7 @@ class Simulation:
     skew: float = 1.0
     swap: float = 0.0
     seed: int = 0
+    run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
     def generator(self, *numbers: int) -> "Generator":
         """Randomness that depends on the seed and these numbers alone, whatever runs beside it."""
@@ -82,15 +84,14 @@ def run_sessions(quarry: Connection, simulation: Simulation, sessions: int, bar:
 def _visit(quarry: Connection, feedback: FeedbackServiceStub, simulation: Simulation, session: int) -> Visit:
     random = simulation.generator(session)
     query_id, text = _query(simulation, session)
-    user = int(simulation.generator(0, session // SESSIONS_PER_USER).integers(2**31))
     request = search_service_pb2.SearchRequest(
         collection=simulation.collection,
         query=text,
         page_size=simulation.page_size,
         return_fields=["-"],
         context=search_service_pb2.SearchContext(
-            user_id=f"simulated-{user:x}",
-            session_id=f"simulated-{simulation.seed}-{session}",
+            user_id=f"simulated-{simulation.run}-{session}",
+            session_id=f"simulated-{simulation.run}-{session}",
             surface="simulation",
             simulated=True,
         ),

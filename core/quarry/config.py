@@ -76,8 +76,10 @@ class GuardSettings(Section):
     """Which events do not count; ``quarry.feedback.guards.GuardPolicy`` says what each means."""
 
     choices_per_minute: int = Field(30, ge=1)
-    choices_per_day: int = Field(3, ge=1)
-    choices_per_pair: int = Field(10, ge=1)
+    choices_per_day: int = Field(1, ge=1)
+    choices_per_pair: int = Field(3, ge=1)
+    anonymous_per_pair: int = Field(3, ge=1)
+    owner_share: float = Field(0.2, gt=0, le=1)
     bot_share: float = Field(0.9, gt=0, le=1)
     bot_displayed: int = Field(20, ge=1)
     bot_haste_s: float = Field(0.05, ge=0)

@@ -8,7 +8,7 @@ from quarry.errors import NoFeedbackError
 from quarry.mining.estimate import EstimateSpec, PairRelevance, RankValue, RelevanceReport
 from quarry_miner.clicks.base import ClickLog, Estimates, Examination
 from quarry_miner.clicks.evaluation import agreement_with, evaluate, split_by_session
-from quarry_miner.clicks.registry import CLICK_MODELS
+from quarry_miner.learned import click_model
 
 
 def estimate_relevance(clicks: ClickLog, spec: EstimateSpec) -> RelevanceReport:
@@ -20,14 +20,15 @@ def estimate_relevance(clicks: ClickLog, spec: EstimateSpec) -> RelevanceReport:
     """
     if not clicks.clicked.any():
         raise NoFeedbackError
-    model = CLICK_MODELS[spec.model]
+    model, source = click_model(spec.model, clicks)
     fitted = model.fit(clicks)
     judgments = {query.text: query.judgments for query in spec.judgments}
     agreement, pairs, _ = agreement_with(judgments, fitted.estimates, clicks)
     learned, held_out = split_by_session(clicks, spec.held_out, spec.seed)
     likelihood, perplexity = math.nan, np.empty(0)
-    notes = list(fitted.notes)
+    notes = [*source, *fitted.notes]
     if len(held_out) and learned.clicked.any():
+        model, _ = click_model(spec.model, learned)  # what is held out must not tell its curve either
         measured = evaluate(model, model.fit(learned), held_out)
         likelihood, perplexity = measured.log_likelihood, measured.perplexity
         notes.append(f"measured on {measured.sessions:,} held-out sessions")

@@ -8,9 +8,11 @@ from quarry.mining.spec import Verdict
 
 @dataclass(frozen=True, slots=True)
 class GatePolicy:
-    """What a set must keep to. Shares, 0 to 1.
+    """What a set must keep to. Shares, 0 to 1, but for counts.
 
     Attributes:
+        min_pairs: (query, positive) pairs. Of fewer, no share below is known within a quarter, and training
+            learns them by heart.
         min_coverage: of the (query, positive) pairs, those that got a negative. With fewer, training sees
             mostly the queries that the retrievers get wrong.
         max_false_negatives: of the negatives, by the estimate. Audits of naive top-k found 39 to 47 % and
@@ -21,6 +23,7 @@ class GatePolicy:
         max_random: of the negatives, those drawn at random.
     """
 
+    min_pairs: int = 20
     min_coverage: float = 0.5
     max_false_negatives: float = 0.25
     near_positive: float = 0.9
@@ -67,6 +70,12 @@ def _objections(measured: Measured, policy: GatePolicy) -> Iterator[Objection]:
         yield "LOW_COVERAGE", f"none of {measured.pairs:,} pairs got a negative: {_MORE_NEGATIVES}"
     else:
         yield from _dangers(measured, policy)
+        if measured.pairs < policy.min_pairs:
+            yield (
+                "LOW_COVERAGE",
+                f"there {'is' if measured.pairs == 1 else 'are'} {measured.pairs:,} (query, positive) "
+                f"pair{'s' * (measured.pairs != 1)}, under {policy.min_pairs:,}: {_MORE_PAIRS}",
+            )
         if measured.coverage < policy.min_coverage:
             yield (
                 "LOW_COVERAGE",
@@ -99,6 +108,10 @@ def _dangers(measured: Measured, policy: GatePolicy) -> Iterator[Objection]:
 _NO_DATA = (
     "there is no (query, positive) pair: give judgments of documents that the collection holds, collect more "
     "clicks, or lower the floor of clicked positives"
+)
+_MORE_PAIRS = (
+    "give judgments of more queries, collect clicks of more users, or lower the floor of clicked positives "
+    "(--floor)"
 )
 _MORE_NEGATIVES = (
     "take more candidates (--depth), loosen the constants (--set), or use a preset with a ladder (`quarry`)"

@@ -36,7 +36,7 @@ def estimate(folder: Path, progress: Progress) -> None:
     progress("feedback", 0.0)
     with open_logs(data_of(folder)) as logs:
         logs.collection(spec.collection_key)
-        clicks = logs.click_log(spec.collection_key)
+        clicks = logs.clicks(spec.collection_key, spec.guards).log
     progress("model", 0.5)
     write_model(folder / ESTIMATE, estimate_relevance(clicks, spec))
 

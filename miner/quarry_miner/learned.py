@@ -5,14 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from quarry.errors import NoFeedbackError
-from quarry.mining.spec import FeedbackPositives
-from quarry_miner.clicks.base import ClickLog, Estimates
+from quarry.mining.spec import ClickModelName, FeedbackPositives
+from quarry_miner.clicks.base import ClickLog, ClickModel, Estimates
+from quarry_miner.clicks.pbm import PositionBased
+from quarry_miner.clicks.propensity import best_examination
 from quarry_miner.clicks.registry import CLICK_MODELS
 from quarry_miner.corpus import Corpus
 from quarry_miner.evidence import Feedback, query_key
 from quarry_miner.false_negative_rows import RelativeRelevance
-from quarry_miner.logs import clicks_digest, span_us
-from quarry_miner.positives import Clicked, above_floor
+from quarry_miner.logs import OwnedClicks, clicks_digest, span_us
+from quarry_miner.positives import LEAST_OWNERS, Clicked, above_floor, by_several
 
 LEAST_EXAMINATIONS = 5.0
 """Expected, of a pair whose relevance is held against a negative."""
@@ -24,18 +26,16 @@ class Learned:
 
     Attributes:
         estimates: None if nothing was clicked.
-        positives: clicked pairs that are relevant enough.
+        digest: of the log.
+        positives: clicked pairs that are relevant enough, by the clicks of several.
         notes: for people.
     """
 
     clicks: ClickLog
+    digest: str
     estimates: Estimates | None
     positives: tuple[Clicked, ...]
     notes: tuple[str, ...]
-
-    @property
-    def digest(self) -> str:
-        return clicks_digest(self.clicks)
 
     @property
     def span_us(self) -> tuple[int, int] | None:
@@ -65,12 +65,37 @@ class Learned:
         return RelativeRelevance(found, float(np.mean([pair.relevance for pair in self.positives])))
 
 
-def learn(clicks: ClickLog, asked: FeedbackPositives) -> Learned:
+def learn(owned: OwnedClicks, asked: FeedbackPositives) -> Learned:
     """Fits the click model that is asked for. A log without a click teaches nothing, and that is said."""
+    clicks, digest = owned.log, clicks_digest(owned)
     try:
-        fitted = CLICK_MODELS[asked.model].fit(clicks)
+        model, source = click_model(asked.model, clicks)
+        fitted = model.fit(clicks)
     except NoFeedbackError as error:
-        return Learned(clicks, None, (), (str(error),))
-    positives = tuple(above_floor(clicks, fitted.estimates, asked.floor))
-    notes = (f"clicks are read by {fitted.name}", *fitted.notes)
-    return Learned(clicks, fitted.estimates, positives, notes)
+        return Learned(clicks, digest, None, (), (str(error),))
+    above = above_floor(clicks, fitted.estimates, asked.floor)
+    positives = by_several(above, owned)
+    notes = [f"clicks are read by {fitted.name}", *source, *fitted.notes]
+    if left_out := len(above) - len(positives):
+        notes.append(
+            f"{left_out:,} clicked pairs are no positives: fewer than {LEAST_OWNERS} users clicked them"
+        )
+    return Learned(clicks, digest, fitted.estimates, tuple(positives), tuple(notes))
+
+
+def click_model(name: ClickModelName, log: ClickLog) -> tuple[ClickModel, tuple[str, ...]]:
+    """The model to fit to ``log``, and what its examination rests on.
+
+    The position-based model is given the curve that exploration or moves between ranks tell. Without them it
+    learns its own, as the other models always do.
+
+    Raises:
+        NoFeedbackError: nothing was clicked.
+    """
+    model = CLICK_MODELS[name]
+    if name != PositionBased.name:
+        return model, ()
+    chosen = best_examination(log)
+    if chosen.source == "pbm":
+        return model, ()
+    return PositionBased(chosen.examination), (f"Source of examination: {chosen.source}.", *chosen.notes)

@@ -53,6 +53,22 @@ class LiveArm:
     def name(self) -> str:
         return self._name
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its lists were without so far, for people."""
+        told = []
+        if self.incomplete:
+            told.append(
+                f"{self._name}: in {self.incomplete:,} calls the live arm did not yet hold all documents; "
+                "what it lacked is not among the candidates"
+            )
+        if self.unknown:
+            told.append(
+                f"{self._name}: {self.unknown:,} candidates of the live arm were left out: they were written "
+                "after the documents were read"
+            )
+        return tuple(told)
+
     def search(self, queries: Sequence[str], depth: int) -> Listed:
         size = max(1, min(QUERIES_PER_CALL, CANDIDATES_PER_CALL // max(1, depth)))
         rows: list[tuple[list[int], list[float]]] = []

@@ -1,7 +1,7 @@
 """What a job reads: documents and feedback of one collection, while the server goes on writing both."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,41 @@ from quarry.documents.catalog import Collection, list_collections
 from quarry.documents.store import Database
 from quarry.documents.tables import connect_database
 from quarry.errors import CollectionNotFoundError, DataLossError
+from quarry.feedback.guards import GuardPolicy
 from quarry.feedback.pages import END_OF_TIME_US, observed_pages
 from quarry.feedback.tables import FILE_NAME, read_feedback
-from quarry_miner.clicks.base import ClickLog
+from quarry.feedback.types import ObservedPage
+from quarry_miner.clicks.base import ClickLog, Int32
 
 DOCUMENTS = "documents.db"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnedClicks:
+    """A click log, and whose pages they are.
+
+    Attributes:
+        owner: int32, shape ``(n,)``: a number for each page's user, without one for its session, without one
+            for its search, as the guards have it.
+    """
+
+    log: ClickLog
+    owner: Int32
+
+    @classmethod
+    def of(cls, pages: Iterable[ObservedPage]) -> "OwnedClicks":
+        numbers: dict[tuple[str, str], int] = {}
+        owner: list[int] = []
+
+        def noted() -> Iterator[ObservedPage]:
+            for page in pages:
+                names = (("u", page.user_id), ("s", page.session_id), ("p", page.search_id))
+                name = next((one for one in names if one[1]), names[-1])
+                owner.append(numbers.setdefault(name, len(numbers)))
+                yield page
+
+        log = ClickLog.of(noted())
+        return cls(log, np.array(owner, np.int32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +78,17 @@ class Logs:
 
         return self.documents.read(read)
 
-    def click_log(self, key: int, start_us: int | None = None, end_us: int | None = None) -> ClickLog:
+    def clicks(
+        self, key: int, guards: GuardPolicy, start_us: int | None = None, end_us: int | None = None
+    ) -> OwnedClicks:
         """Pages that were answered in [start_us, end_us); none if feedback was never kept."""
         try:
             engine = read_feedback(self.data / FILE_NAME)
         except FileNotFoundError:
-            return ClickLog.of([])
+            return OwnedClicks.of([])
         try:
-            pages = observed_pages(engine, key, start_us or 0, END_OF_TIME_US if end_us is None else end_us)
-            return ClickLog.of(pages)
+            end = END_OF_TIME_US if end_us is None else end_us
+            return OwnedClicks.of(observed_pages(engine, key, start_us or 0, end, guards))
         finally:
             engine.dispose()
 
@@ -79,9 +111,10 @@ def span_us(clicks: ClickLog) -> tuple[int, int] | None:
     return (int(clicks.time_us.min()), int(clicks.time_us.max())) if len(clicks) else None
 
 
-def clicks_digest(clicks: ClickLog) -> str:
-    """Of every page and what became of it."""
-    digest = hashlib.blake2b(digest_size=16)
+def clicks_digest(owned: OwnedClicks) -> str:
+    """Of every page, what became of it, and whose it is."""
+    clicks = owned.log
+    digest = hashlib.blake2b(np.ascontiguousarray(owned.owner).tobytes(), digest_size=16)
     for names in (clicks.queries, clicks.documents):
         for name in names:
             digest.update(name.encode("utf-8", "surrogatepass") + b"\0")
@@ -93,10 +126,13 @@ def clicks_digest(clicks: ClickLog) -> str:
         "rank",
         "clicked",
         "refused",
+        "rank_before",
+        "rank_probability",
         "ranker",
         "rendered",
     ):
-        digest.update(np.ascontiguousarray(getattr(clicks, name)).tobytes())
+        if (values := getattr(clicks, name)) is not None:
+            digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
 
 

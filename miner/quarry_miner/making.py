@@ -1,6 +1,7 @@
 """Makes one mining set: reads what there is, mines what is asked, writes rows and report."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import orjson
 
 from quarry.documents.catalog import Collection
+from quarry.errors import UnavailableError
 from quarry.jobs.child import Progress
 from quarry.mining.sets import (
     EXAMPLES,
@@ -33,8 +35,10 @@ from quarry_miner.false_negatives import Audit
 from quarry_miner.fingerprints import scope_of
 from quarry_miner.incremental import Choice, IncrementalMining
 from quarry_miner.learned import Learned, learn
+from quarry_miner.live_arm import LiveArm
 from quarry_miner.logs import Logs, open_logs, versions_digest
-from quarry_miner.materials import open_materials, versions_of
+from quarry_miner.materials import members_of, open_materials, versions_of
+from quarry_miner.members import RERANKER
 from quarry_miner.mining import check_needs, parameters_of
 from quarry_miner.page import render_page
 from quarry_miner.parquet import write_set
@@ -45,8 +49,12 @@ from quarry_miner.report import MinedFacts, make_report
 from quarry_miner.task import MiningTask
 from quarry_miner.work import NOT_OF_THE_RESULT, Work, data_hash
 
+logger = logging.getLogger(__name__)
+
 MINING_STARTS, MINING_ENDS = 0.2, 0.95
 """Shares of the progress."""
+TRIES = 2
+"""For a set that is made from one state of the collection."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,16 +77,55 @@ class Outcome:
     lineage: Lineage
 
 
+class DocumentsChangedError(UnavailableError):
+    """Documents were written, or indexed anew, while they were mined, each time again."""
+
+    reason = "DOCUMENTS_CHANGED"
+
+    def __init__(self, collection: str) -> None:
+        super().__init__(
+            f"the documents of {collection!r} keep changing while they are mined, and a set comes from one "
+            "state of them: mine when fewer are written",
+            collection=collection,
+        )
+
+
 def make_set(spec: MiningSpec, folder: Path, progress: Progress) -> None:
-    """Fills ``folder``; the summary comes last. Raises QuarryError for what cannot be done."""
+    """Fills ``folder``; the summary comes last. All rows come from one state of the documents: if they change
+    meanwhile, everything is mined again, once.
+
+    Raises:
+        DocumentsChangedError: they have changed again.
+        QuarryError: for what cannot be done.
+    """
     data = folder.resolve().parent.parent
     preset = make_preset(spec.preset, spec.parameters)
     with open_logs(data) as logs:
-        inputs = _read(spec, logs, progress)
-        outcome = _mined(spec, data, preset, inputs, folder, progress)
+        for _ in range(TRIES):
+            inputs = _read(spec, logs, progress)
+            state = _state(inputs.collection)
+
+            def check(state: tuple[int, str] = state) -> None:
+                if _state(logs.collection(spec.collection_key)) != state:
+                    raise DocumentsChangedError(spec.collection)
+
+            try:
+                outcome = _mined(spec, data, preset, inputs, folder, progress, check)
+                check()
+                break
+            except DocumentsChangedError as error:
+                changed = error
+                logger.warning("documents have changed: mining begins anew")
+        else:
+            raise changed
         progress("report", MINING_ENDS)
         _write(spec, folder, inputs, outcome)
     outcome.work.remove()
+
+
+def _state(collection: Collection) -> tuple[int, str]:
+    """Of its documents and its index: every write counts up, and no number comes again."""
+    return collection.last_sequence, collection.generation
 
 
 def _read(spec: MiningSpec, logs: Logs, progress: Progress) -> Inputs:
@@ -87,7 +134,7 @@ def _read(spec: MiningSpec, logs: Logs, progress: Progress) -> Inputs:
     learned = None
     if spec.feedback is not None:
         progress("feedback", 0.0)
-        clicks = logs.click_log(key, spec.feedback.start_us, spec.feedback.end_us)
+        clicks = logs.clicks(key, spec.guards, spec.feedback.start_us, spec.feedback.end_us)
         learned = learn(clicks, spec.feedback)
     progress("documents", 0.05)
     versions = logs.versions(key)
@@ -97,8 +144,15 @@ def _read(spec: MiningSpec, logs: Logs, progress: Progress) -> Inputs:
 
 
 def _mined(
-    spec: MiningSpec, data: Path, preset: Preset, inputs: Inputs, folder: Path, progress: Progress
+    spec: MiningSpec,
+    data: Path,
+    preset: Preset,
+    inputs: Inputs,
+    folder: Path,
+    progress: Progress,
+    check: Callable[[], None],
 ) -> Outcome:
+    """``check`` is called after every block, and raises if documents have changed."""
     if not inputs.positives.queries:
         return _nothing(spec, data, preset, inputs)
     progress("members", 0.1)
@@ -106,7 +160,7 @@ def _mined(
     settings = inputs.collection.settings
     asked = scope_of(
         **spec.model_dump(
-            mode="json", include={"preset", "parameters", "negatives", "seed", "members", "depth"}
+            mode="json", include={"preset", "parameters", "negatives", "seed", "members", "depth", "guards"}
         ),
         models=[settings.encoder, settings.reranker],
         calibration=spec.calibration.target if spec.calibration else None,
@@ -114,9 +168,10 @@ def _mined(
     lineage = Lineage(request=asked)
     earlier = latest(data, spec, lineage)
     known = read_basis(earlier.folder) if earlier else None
-    with open_materials(data, inputs.collection, inputs.corpus, spec, preset, known) as sources:
+    members = members_of(spec, preset, settings)
+    with open_materials(data, inputs.collection, inputs.corpus, spec, preset, members, known) as sources:
         evidence = learned.evidence(inputs.corpus) if learned else None
-        task = assemble(preset, inputs.positives.queries, sources, spec.members, spec.depth, evidence)
+        task = assemble(preset, inputs.positives.queries, sources, members, spec.depth, evidence)
         check_needs(task, preset)
         calibrated = _calibrated(spec, task, progress)
         if calibrated:
@@ -131,12 +186,16 @@ def _mined(
             basis_digest(basis),
         )
         named = data_hash(spec, *state, orjson.dumps([settings.encoder, versions]).decode())
-        mark = WorkMark(collection_key=spec.collection_key, from_feedback=learned is not None)
-        work = Work(data / FOLDER / WORK / named, mark)
+        work = _work(spec, data, inputs, named)
         parameters = parameters_of(preset)
         scope = scope_of(request=asked, parameters=parameters, models=versions)
         choice = Choice(preset, spec.negatives, spec.seed)
-        IncrementalMining(task, choice, scope, inputs.versions, earlier).run(work, _share_of(progress))
+        try:
+            mining = IncrementalMining(task, choice, scope, inputs.versions, earlier)
+            mining.run(work, _share_of(progress, check))
+        except DocumentsChangedError:
+            work.remove()
+            raise
         facts = MinedFacts(
             pairs=sum(query.pairs for query in work.queries()),
             positives=inputs.positives,
@@ -147,7 +206,7 @@ def _mined(
             calibration=calibrated.as_json() if calibrated else None,
             simulated=bool(learned and learned.clicks.simulated),
             feedback_us=learned.span_us if learned else None,
-            notes=_notes(task, work, learned),
+            notes=(*_notes(task, work, learned), *_asked_unnamed(spec, members)),
             versions=versions,
             data_hash=named,
         )
@@ -158,7 +217,6 @@ def _nothing(spec: MiningSpec, data: Path, preset: Preset, inputs: Inputs) -> Ou
     """A set without rows, whose report says why."""
     learned = inputs.learned
     named = data_hash(spec, versions_digest(dict(inputs.versions)), learned.digest if learned else "")
-    mark = WorkMark(collection_key=spec.collection_key, from_feedback=learned is not None)
     facts = MinedFacts(
         pairs=0,
         positives=inputs.positives,
@@ -173,7 +231,13 @@ def _nothing(spec: MiningSpec, data: Path, preset: Preset, inputs: Inputs) -> Ou
         versions={},
         data_hash=named,
     )
-    return Outcome(Work(data / FOLDER / WORK / named, mark), facts, Lineage(request=""))
+    return Outcome(_work(spec, data, inputs, named), facts, Lineage(request=""))
+
+
+def _work(spec: MiningSpec, data: Path, inputs: Inputs, named: str) -> Work:
+    """Of this state alone: documents that were written and deleted again may be in the blocks of another."""
+    mark = WorkMark(collection_key=spec.collection_key, from_feedback=inputs.learned is not None)
+    return Work(data / FOLDER / WORK / scope_of(set=named, state=_state(inputs.collection)), mark)
 
 
 def _calibrated(spec: MiningSpec, task: MiningTask, progress: Progress) -> Calibrated | None:
@@ -186,8 +250,9 @@ def _calibrated(spec: MiningSpec, task: MiningTask, progress: Progress) -> Calib
     )
 
 
-def _share_of(progress: Progress) -> Any:
+def _share_of(progress: Progress, check: Callable[[], None]) -> Any:
     def report(done: int, total: int) -> None:
+        check()
         progress("mining", MINING_STARTS + (MINING_ENDS - MINING_STARTS) * done / max(1, total))
 
     return report
@@ -215,7 +280,15 @@ def _reuse(work: Work, earlier: EarlierSet | None, same_basis: bool) -> dict[str
 def _notes(task: MiningTask, work: Work, learned: Learned | None) -> tuple[str, ...]:
     copies = sum(query.copies for query in work.queries())
     told = [f"{copies:,} candidates were left out as copies of a positive"] if copies else []
+    for member in task.members:
+        told += member.notes if isinstance(member, LiveArm) else ()
     return (*dict.fromkeys((*task.space.notes, *task.notes)), *(learned.notes if learned else ()), *told)
+
+
+def _asked_unnamed(spec: MiningSpec, members: Sequence[str]) -> tuple[str, ...]:
+    if RERANKER in members and RERANKER not in spec.members:
+        return ("the re-ranker that serves is asked, too; name members to mine without it",)
+    return ()
 
 
 def _write(spec: MiningSpec, folder: Path, inputs: Inputs, outcome: Outcome) -> None:

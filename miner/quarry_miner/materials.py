@@ -1,6 +1,6 @@
 """What a collection has to mine with: its models, its cached vectors, and the way to its live arms."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -8,32 +8,48 @@ from pathlib import Path
 import grpc
 
 from quarry.config import MAX_MESSAGE_BYTES
-from quarry.documents.catalog import NO_ENCODER, Collection
+from quarry.documents.catalog import NO_ENCODER, Collection, CollectionSettings
 from quarry.documents.vector_cache import VectorCache
-from quarry.mining.spec import MiningSpec
+from quarry.mining.spec import DEFAULT_PRESET, MiningSpec
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
 from quarry_miner.assembly import LiveArms, Sources
 from quarry_miner.corpus import Corpus
 from quarry_miner.ensemble import Basis
-from quarry_miner.members import RERANKER
+from quarry_miner.members import DENSE, LSA, RERANKER
 from quarry_miner.presets.base import Need, Preset
 
 VECTORS = "vectors.db"
 OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
 
 
+def members_of(spec: MiningSpec, preset: Preset, settings: CollectionSettings) -> tuple[str, ...]:
+    """Those that the request names. The default preset's own are joined by a re-ranker that serves; other
+    presets' own are named where the task is assembled, and none here.
+    """
+    if spec.members or preset.name != DEFAULT_PRESET or not settings.reranker:
+        return spec.members
+    missing = DENSE if settings.encoder == NO_ENCODER else ""
+    return (*(LSA if name == missing else name for name in preset.members), RERANKER)
+
+
 @contextmanager
 def open_materials(
-    data: Path, collection: Collection, corpus: Corpus, spec: MiningSpec, preset: Preset, basis: Basis | None
+    data: Path,
+    collection: Collection,
+    corpus: Corpus,
+    spec: MiningSpec,
+    preset: Preset,
+    members: Sequence[str],
+    basis: Basis | None,
 ) -> Iterator[Sources]:
-    """Loads the collection's encoder, and its re-ranker if the preset or a member asks for one.
+    """Loads the collection's encoder, and its re-ranker if the preset asks for one, or it is a member.
 
     Raises:
         ModelError: one of them cannot be loaded.
     """
     settings = collection.settings
-    judged = RERANKER in spec.members or Need.RERANKER in preset.needs
+    judged = RERANKER in members or Need.RERANKER in preset.needs
     with (
         closing(VectorCache(data / VECTORS)) as cache,
         grpc.insecure_channel(spec.server, options=OPTIONS) as channel,

@@ -10,11 +10,14 @@ from quarry_miner.clicks.base import ClickLog, Estimates
 from quarry_miner.corpus import Corpus
 from quarry_miner.evidence import query_key
 from quarry_miner.examples import MiningQuery, Positive
+from quarry_miner.logs import OwnedClicks
 
 JUDGED, CLICKED = "judged", "clicked"
 CLICK_ID_PREFIX = "click:"
 """In front of a clicked query's text, which is its id: nothing else names it."""
 SHOWN_UNKNOWN = 10
+LEAST_OWNERS = 2
+"""Users behind the clicks of a positive, so that nobody makes an example alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +68,28 @@ def above_floor(log: ClickLog, estimates: Estimates, floor: float) -> list[Click
     ]
 
 
+def by_several(found: Sequence[Clicked], owned: OwnedClicks, least: int = LEAST_OWNERS) -> list[Clicked]:
+    """The pairs that were clicked by at least ``least`` owners."""
+    log = owned.log
+    page, place = np.nonzero(log.clicked & log.shown)
+    clicks = np.stack([log.query[page], log.document[page, place], owned.owner[page]], axis=1)
+    pairs, owners = np.unique(np.unique(clicks, axis=0)[:, :2], axis=0, return_counts=True)
+    kept = {(log.queries[q], log.documents[d]) for q, d in pairs[owners >= least].tolist()}
+    return [pair for pair in found if (pair.query, pair.document_id) in kept]
+
+
 def join_positives(judged: Sequence[JudgedQuery], clicked: Sequence[Clicked], corpus: Corpus) -> Positives:
-    """Positives of both sources. A query is its text: clicks for the text of a judged query are its own.
+    """Positives of both sources. A query is its text: clicks for the text of a judged query are its own, and
+    so are the positives of another judged query with its text. None of them becomes its negative.
 
     A judgment outweighs clicks: 1 is its weight. Clicked documents weigh their relevance over the largest of
     all, so that the best of them weighs as much as a judged one.
     """
-    grades: dict[str, Mapping[str, int]] = {}
+    grades: dict[str, dict[str, int]] = {}
     for query in judged:
-        key = query_key(query.text)
-        grades[key] = {**query.judgments, **grades.get(key, {})}
+        of_text = grades.setdefault(query_key(query.text), {})
+        for id, grade in query.judgments.items():
+            of_text[id] = max(grade, of_text.get(id, grade))
     by_text: dict[str, list[Clicked]] = {}
     for pair in clicked:
         by_text.setdefault(query_key(pair.query), []).append(pair)
@@ -83,7 +98,8 @@ def join_positives(judged: Sequence[JudgedQuery], clicked: Sequence[Clicked], co
     queries: list[MiningQuery] = []
     for query in judged:
         key = query_key(query.text)
-        relevant = [id for id, grade in query.judgments.items() if grade > 0]
+        own = [id for id, grade in query.judgments.items() if grade > 0]
+        relevant = dict.fromkeys([*own, *(id for id, grade in grades[key].items() if grade > 0)])
         if positives := joining.positives(relevant, by_text.get(key, []), grades[key]):
             queries.append(MiningQuery(query.id, query.text, positives))
         else:

@@ -41,7 +41,7 @@ from quarry.v1 import (
 from quarry_server.collections import CollectionServicer
 from quarry_server.documents import DocumentServicer
 from quarry_server.feedback import FeedbackServicer
-from quarry_server.feedback_jobs import remove_spooled
+from quarry_server.feedback_jobs import MadeOfFeedback, remove_spooled
 from quarry_server.impressions import AnswerLog
 from quarry_server.info import ServerServicer
 from quarry_server.interceptors import TypedErrors
@@ -122,10 +122,11 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         closing.push_async_callback(library.close)
         await operations.recover()
         await asyncio.to_thread(remove_spooled, settings.data)
-        feedback = await closing.enter_async_context(open_feedback(settings, library))
-        closing.push_async_callback(operations.close)
         jobs = MiningJobs(settings.data)
-        mining = MiningServicer(library, operations, jobs)
+        made = MadeOfFeedback(jobs.purge_mining_sets, operations, library.database.engine)
+        feedback = await closing.enter_async_context(open_feedback(settings, library, made.purge))
+        closing.push_async_callback(operations.close)
+        mining = MiningServicer(library, operations, jobs, feedback)
         await mining.tidy()
         await _load_rerankers(library, collection_models)
         grpc_server = grpc.aio.server(interceptors=[TypedErrors()], options=GRPC_OPTIONS)
@@ -134,7 +135,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
             grpc_server, health_servicer, settings, library, operations, collection_models, feedback.answers
         )
         feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(
-            FeedbackServicer(library, operations, feedback, settings, jobs.purge_mining_sets), grpc_server
+            FeedbackServicer(library, operations, feedback, settings, made.purge), grpc_server
         )
         mining_service_pb2_grpc.add_MiningServiceServicer_to_server(mining, grpc_server)
         server = Server(grpc_server, health_servicer, _bind(grpc_server, settings))

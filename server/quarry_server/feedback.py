@@ -9,6 +9,7 @@ from google.protobuf import timestamp_pb2
 from quarry.config import Settings
 from quarry.documents.catalog import now_us
 from quarry.errors import InvalidArgumentError
+from quarry.feedback.purge import PurgeMade, nothing_made
 from quarry.feedback.stats import Statistics, statistics
 from quarry.feedback.types import EventMark
 from quarry.jobs.operations import Operations, SetMetadata
@@ -19,7 +20,6 @@ from quarry_server.context import Context, deadline_of
 from quarry_server.events import TYPES, record
 from quarry_server.feedback_jobs import (
     FOLDER,
-    PurgeMiningSets,
     parse_selection,
     run_import,
     run_purge,
@@ -40,11 +40,6 @@ _MARKS = {
 }
 
 
-async def no_mining_sets(_key: int, _start_us: int | None, _end_us: int | None) -> list[str]:
-    """For a server that mines nothing."""
-    return []
-
-
 class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
     def __init__(
         self,
@@ -52,12 +47,12 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
         operations: Operations,
         feedback: Feedback,
         settings: Settings,
-        purge_mining_sets: PurgeMiningSets = no_mining_sets,
+        purge_made: PurgeMade = nothing_made,
     ) -> None:
         self._library, self._operations, self._feedback = library, operations, feedback
         self._folder = settings.data / FOLDER
         self._default_deadline_s = settings.search.default_deadline_s
-        self._purge_mining_sets = purge_mining_sets
+        self._purge_made = purge_made
 
     async def RecordEvents(
         self, request: pb.RecordEventsRequest, context: Context
@@ -110,7 +105,7 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
         metadata = pb.PurgeFeedbackMetadata(collection=request.collection, start_time=_now())
 
         async def job(set_metadata: SetMetadata) -> bytes:
-            return await run_purge(self._feedback, selection, self._purge_mining_sets, metadata, set_metadata)
+            return await run_purge(self._feedback, selection, self._purge_made, metadata, set_metadata)
 
         return operation_message(await self._operations.start("purge-feedback", packed(metadata), job))
 

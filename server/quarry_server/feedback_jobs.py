@@ -3,16 +3,18 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
+
+import sqlalchemy as sa
 
 from quarry.collection import OpenCollection
 from quarry.errors import DiskFullError, InvalidArgumentError, LimitExceededError
 from quarry.feedback.contents import documents_by_id
 from quarry.feedback.imports import ImportPlan, LogFormat, Tally, import_file
 from quarry.feedback.limits import check_time
-from quarry.feedback.purge import Purged, Selection, purge
-from quarry.jobs.operations import SetMetadata
+from quarry.feedback.purge import Purged, PurgeMade, Selection, empty_write_ahead_log, purge
+from quarry.jobs.operations import Operations, SetMetadata
 from quarry.library import Library
 from quarry.v1 import feedback_service_pb2 as pb
 from quarry_server.audience import MAX_PERSON_BYTES, check_label
@@ -24,11 +26,30 @@ from quarry_server.wiring import Feedback
 MAX_IMPORT_BYTES = 16 * 2**30
 FOLDER = "imports"
 _REPORT_S = 0.5
+MINING = "mine"
+"""Kind of the operations that make mining sets."""
 
 FORMATS = {pb.FEEDBACK_FORMAT_QUARRY: LogFormat.QUARRY, pb.FEEDBACK_FORMAT_UBI: LogFormat.UBI}
 
-PurgeMiningSets = Callable[[int, int | None, int | None], Awaitable[list[str]]]
-"""Removes the mining sets of a collection (by key) that were made of feedback of a time; their names."""
+
+class MadeOfFeedback:
+    """What was made of feedback and goes with it: mining sets, and operations whose outcome tells of them.
+
+    Args:
+        purge_sets: removes the sets; their names.
+    """
+
+    def __init__(self, purge_sets: PurgeMade, operations: Operations, documents: sa.Engine) -> None:
+        self._purge_sets, self._operations, self._documents = purge_sets, operations, documents
+        self._gone: set[str] = set()
+
+    async def purge(self, key: int, start_us: int | None, end_us: int | None) -> list[str]:
+        """As ``PurgeMade``. A job that was ending during one call has left its outcome by the next."""
+        names = await self._purge_sets(key, start_us, end_us)
+        self._gone.update(names)
+        if self._gone and await self._operations.forget_telling(MINING, self._gone):
+            await empty_write_ahead_log(self._documents)
+        return names
 
 
 def remove_spooled(data: Path) -> None:
@@ -152,7 +173,7 @@ def _time_us(request: pb.PurgeFeedbackRequest, name: str) -> int:
 async def run_purge(
     feedback: Feedback,
     selection: Selection,
-    purge_mining_sets: PurgeMiningSets,
+    purge_made: PurgeMade,
     metadata: pb.PurgeFeedbackMetadata,
     set_metadata: SetMetadata,
 ) -> bytes:
@@ -161,9 +182,9 @@ async def run_purge(
         await set_metadata(packed(metadata))
 
     made_of = (selection.collection or 0, selection.start_us, selection.end_us)
-    names = await purge_mining_sets(*made_of)
+    names = await purge_made(*made_of)
     purged: Purged = await purge(feedback.log, feedback.impressions, selection, report)
-    names += await purge_mining_sets(*made_of)  # what was begun meanwhile has read what is gone
+    names += await purge_made(*made_of)  # what was begun meanwhile has read what is gone
     await report(1.0)
     return packed(
         pb.PurgeFeedbackResponse(

@@ -30,6 +30,7 @@ from quarry_server.paging import (
     parse_page_size,
 )
 from quarry_server.values import timestamp_message
+from quarry_server.wiring import Feedback
 
 KIND = "mine"
 PIECE_BYTES = 2**20
@@ -42,8 +43,11 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         address: where jobs reach this server; known once it listens.
     """
 
-    def __init__(self, library: Library, operations: Operations, jobs: MiningJobs) -> None:
+    def __init__(
+        self, library: Library, operations: Operations, jobs: MiningJobs, feedback: Feedback
+    ) -> None:
         self._library, self._operations, self._jobs = library, operations, jobs
+        self._feedback = feedback
         self._starting = asyncio.Lock()
         self.address = ""
 
@@ -65,7 +69,9 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
     ) -> operations_pb2.Operation:
         collection = await self._collection(request.collection)
         request_id = parse_request_id(request.request_id, "mine-hard-negatives", request)
-        spec = await asyncio.to_thread(parse_mining, request, collection, self.address, now_us())
+        spec = await asyncio.to_thread(
+            parse_mining, request, collection, self._feedback.guards, self.address, now_us()
+        )
         self._jobs.check_installed()
         name = new_name(KIND)
         async with self._starting:  # or a repeat might not find the operation that it should return
@@ -89,6 +95,8 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
                 metadata.stage, metadata.progress = stage, progress
                 await report(packed(metadata))
 
+            if spec.feedback is not None:
+                await self._feedback.impressions.flush()  # or the job would miss the last answers
             summary = await self._jobs.mine(spec, on_progress)
             await on_progress("done", 1.0)
             text = await asyncio.to_thread(self._jobs.sets.text, spec.name, REPORT)
@@ -100,8 +108,9 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         self, request: pb.EstimateRelevanceRequest, context: Context
     ) -> pb.EstimateRelevanceResponse:
         collection = await self._collection(request.collection)
-        spec = await asyncio.to_thread(parse_estimate, request, collection)
+        spec = await asyncio.to_thread(parse_estimate, request, collection, self._feedback.guards)
         self._jobs.check_installed()
+        await self._feedback.impressions.flush()
         return relevance_message(await self._jobs.estimate(spec))
 
     async def GetMiningSet(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from quarry.documents.catalog import Collection
 from quarry.errors import InvalidArgumentError
+from quarry.feedback.guards import GuardPolicy
 from quarry.mining.estimate import DEFAULT_HELD_OUT, EstimateSpec
 from quarry.mining.presets import check_members, check_parameters, check_preset
 from quarry.mining.spec import (
@@ -48,7 +49,11 @@ CLICK_MODELS: dict[int, ClickModelName] = {
 
 
 def parse_mining(
-    request: pb.MineHardNegativesRequest, collection: Collection, server: str, now_us: int
+    request: pb.MineHardNegativesRequest,
+    collection: Collection,
+    guards: GuardPolicy,
+    server: str,
+    now_us: int,
 ) -> MiningSpec:
     """What the job is asked to do, under a name of its own.
 
@@ -76,6 +81,7 @@ def parse_mining(
             "preset": preset,
             "queries": queries,
             "feedback": feedback,
+            "guards": guards,
             "negatives": request.negatives or DEFAULT_NEGATIVES,
             "seed": request.seed,
             "members": tuple(request.members),
@@ -87,13 +93,16 @@ def parse_mining(
     )
 
 
-def parse_estimate(request: pb.EstimateRelevanceRequest, collection: Collection) -> EstimateSpec:
+def parse_estimate(
+    request: pb.EstimateRelevanceRequest, collection: Collection, guards: GuardPolicy
+) -> EstimateSpec:
     """Raises InvalidArgumentError."""
     return _checked(
         EstimateSpec,
         {
             "collection": request.collection,
             "collection_key": collection.key,
+            "guards": guards,
             "model": _parse_model(request.model, "model"),
             "held_out": request.held_out if request.HasField("held_out") else DEFAULT_HELD_OUT,
             "judgments": parse_judged(request.judgments, "judgments"),

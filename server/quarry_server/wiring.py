@@ -19,6 +19,7 @@ from quarry.errors import InvalidArgumentError, ModelError
 from quarry.feedback.guards import GuardPolicy
 from quarry.feedback.impressions import BufferPolicy, ImpressionLog
 from quarry.feedback.log import FeedbackLog
+from quarry.feedback.purge import PurgeMade, nothing_made
 from quarry.feedback.tables import FILE_NAME as FEEDBACK_FILE
 from quarry.feedback.tokens import TokenSigner, rotate_keys
 from quarry.feedback.upkeep import Retention, Upkeep, remove_collection
@@ -128,7 +129,9 @@ class Feedback:
 
 
 @contextlib.asynccontextmanager
-async def open_feedback(settings: Settings, library: Library) -> AsyncIterator[Feedback]:
+async def open_feedback(
+    settings: Settings, library: Library, purge_made: PurgeMade = nothing_made
+) -> AsyncIterator[Feedback]:
     """The feedback log of the library's collections; on leaving, what waits is written.
 
     Raises DataLossError if the log is no sound database.
@@ -151,7 +154,7 @@ async def open_feedback(settings: Settings, library: Library) -> AsyncIterator[F
         impressions = ImpressionLog(log, BufferPolicy(max_pages=wanted.buffer_pages))
         impressions.start()
         closing.push_async_callback(impressions.close)
-        upkeep = Upkeep(log, impressions, signer, retention, live)
+        upkeep = Upkeep(log, impressions, signer, retention, live, purge_made)
         upkeep.start()
         closing.push_async_callback(upkeep.close)
         library.on_delete = deleted

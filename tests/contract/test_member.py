@@ -161,6 +161,8 @@ def test_a_live_arm_is_asked_for_many_queries_at_once_and_for_the_depth(
     assert [len(request.queries) for request in search.requests] == [256, 256, 28]
     assert {request.arms[0].depth for request in search.requests} == {50}
     assert arm.unknown == 540  # document 11, once a query
+    (note,) = arm.notes
+    assert "540 candidates of the live arm were left out" in note
     assert 11 not in listed.documents
 
 

@@ -1,7 +1,7 @@
-"""Guards: which events of a user do not count, and why. They mark when the log is read, and change nothing.
+"""Guards: which events do not count, and why. They mark when the log is read, and change nothing.
 
-A log that was read with one policy can be read again with another. An event belongs to its user, without one
-to its session, without one to its search.
+A log that was read with one policy can be read again with another. Whose an event is (its *owner*)
+``marking`` says; haste is judged owner by owner, and how often someone may choose query by query.
 """
 
 from collections import Counter
@@ -15,28 +15,44 @@ MINUTE_US = 60 * 1_000_000
 DAY_US = 24 * 60 * MINUTE_US
 CHOICES = frozenset({EventType.CLICK, EventType.VIEW, EventType.CONVERSION, EventType.RATING, EventType.COPY})
 """Events that can say that a hit was chosen."""
+VERDICTS = CHOICES | {EventType.SKIP}
+"""Events that say that a hit was chosen or refused. A page's about one hit are one choice, capped as one."""
+LEAST_DISPLAYED = 3
+"""Who clicks all of a page with fewer hits shows nothing of a program."""
+
+
+def normalized(query: str) -> str:
+    """Queries that differ in case and outer spaces alone are one, as for click models."""
+    return query.strip().casefold()
 
 
 @dataclass(frozen=True, slots=True)
 class GuardPolicy:
-    """What is not believed to be a person's choice. Programs that say what they are (``simulated``) are
-    exempt from the rules on haste.
+    """What is not believed to be a person's choice. A choice is all that is said of one hit on one page, of
+    whatever kind, refusals among them. Programs that say what they are (``simulated``) are exempt from the
+    rules on haste.
 
     Attributes:
-        choices_per_minute: more by one user within any 60 seconds are a BURST, all of them.
-        choices_per_day: of one kind, by one user, for the same query and document, on one UTC day; the rest
-            is CAPPED. On one page one counts.
-        choices_per_pair: the same without the day, so that nobody has a large share of a document's clicks.
-        bot_share: of the hits displayed to a user, clicked by it, from which the user is a BOT...
+        choices_per_minute: more by one owner within any 60 seconds are a BURST, all of them.
+        choices_per_day: of one owner, for the same query and document, on one UTC day; the rest is CAPPED.
+        choices_per_pair: the same without the day.
+        anonymous_per_pair: the same for all together whose searches name neither user nor session, since
+            nothing tells them apart.
+        owner_share: no owner has more choices of a query and document than this share of the choices, as
+            capped so far, of that query by everybody; one is always left.
+        bot_share: of the hits displayed to an owner, on pages with 3 or more of them, clicked by it, from
+            which the owner is a BOT...
         bot_displayed: ... if so many were displayed.
-        bot_haste_s: median time from answer to click under which the user is a BOT...
+        bot_haste_s: median time from answer to click under which the owner is a BOT...
         bot_clicks: ... if there are so many clicks. Clicks before their answer are a wrong clock's, and are
             left out.
     """
 
     choices_per_minute: int = 30
-    choices_per_day: int = 3
-    choices_per_pair: int = 10
+    choices_per_day: int = 1
+    choices_per_pair: int = 3
+    anonymous_per_pair: int = 3
+    owner_share: float = 0.2
     bot_share: float = 0.9
     bot_displayed: int = 20
     bot_haste_s: float = 0.05
@@ -44,10 +60,10 @@ class GuardPolicy:
 
     def __post_init__(self) -> None:
         counts = (self.choices_per_minute, self.choices_per_day, self.choices_per_pair, self.bot_clicks)
-        if min(*counts, self.bot_displayed) < 1:
+        if min(*counts, self.anonymous_per_pair, self.bot_displayed) < 1:
             raise ValueError("the guards' counts must be 1 or more")
-        if not (0 < self.bot_share <= 1 and self.bot_haste_s >= 0):
-            raise ValueError("bot_share must lie in (0, 1], bot_haste_s must not be negative")
+        if not (0 < self.bot_share <= 1 and 0 < self.owner_share <= 1 and self.bot_haste_s >= 0):
+            raise ValueError("shares must lie in (0, 1], bot_haste_s must not be negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +73,10 @@ class JoinedEvent:
     Attributes:
         id: its row.
         page: row of the impression.
-        query: of the page, as ``page_time_us``, ``hits`` (how many) and ``simulated``.
+        page_time_us: of the page, as ``hits`` (how many) and ``simulated``.
         shown: whether the page had the document; true for events without one.
         displayed: RENDERED: how many of the page's hits it names.
-        others: the page was shown to another user.
+        others: the page's hits are not among its owner's.
     """
 
     id: int
@@ -68,7 +84,6 @@ class JoinedEvent:
     document_id: str
     time_us: int
     page: int
-    query: str
     page_time_us: int
     hits: int
     simulated: bool
@@ -77,21 +92,106 @@ class JoinedEvent:
     others: bool = False
 
 
-def marks_of(events: Sequence[JoinedEvent], hits: int, policy: GuardPolicy) -> dict[int, EventMark]:
-    """Marks of those of one user's events that do not count, by row.
+@dataclass(frozen=True, slots=True)
+class OwnedChoice:
+    """An event that chooses or refuses a hit, and who answers for it.
+
+    Attributes:
+        id: its row.
+        page: row of the impression.
+        owners: of its page and, if it names somebody else, of the event; each is capped.
+        anonymous: its page names nobody.
+    """
+
+    id: int
+    type: EventType
+    document_id: str
+    time_us: int
+    page: int
+    owners: tuple[str, ...]
+    anonymous: bool = False
+
+
+_Said = list[OwnedChoice]
+"""What one page's events say of one hit."""
+
+
+def haste_marks(events: Sequence[JoinedEvent], hits: int, policy: GuardPolicy) -> dict[int, EventMark]:
+    """NOT_SHOWN, BOT and BURST among one owner's events, by row.
 
     Args:
-        events: all of the user's, in order of time, ties by id.
-        hits: on all pages that were shown to the user.
+        events: all of the owner's, in order of time, ties by id.
+        hits: on all pages with ``LEAST_DISPLAYED`` or more that were shown to the owner.
     """
     marks = {event.id: EventMark.NOT_SHOWN for event in events if not event.shown}
-    left = [event for event in events if event.shown]
-    people = [event for event in left if not event.simulated]
+    people = [event for event in events if event.shown and not event.simulated]
     if _is_bot(people, hits, policy):
         marks |= {event.id: EventMark.BOT for event in people}
-    marks |= {id: EventMark.BURST for id in _bursts(people, policy) if id not in marks}
-    marks |= dict.fromkeys(_capped((e for e in left if e.id not in marks), policy), EventMark.CAPPED)
-    return marks
+    return marks | {id: EventMark.BURST for id in _bursts(people, policy) if id not in marks}
+
+
+def capped(choices: Iterable[OwnedChoice], policy: GuardPolicy) -> set[int]:
+    """Rows of the choices of one query beyond what counts.
+
+    First, in order of time, those beyond what each owner has a day and in all; then those beyond the owner's
+    share of what is left. What one page says of one hit is one choice, with one event of each kind.
+
+    Args:
+        choices: all of the query that have no other mark, in order of time, ties by id.
+    """
+    repeated, said = _repeated(choices)
+    ordered = sorted(said.values(), key=lambda events: (events[0].time_us, events[0].id))
+    rest, over = _within_caps(ordered, policy)
+    allowed = max(1, int(policy.owner_share * len(rest)))
+    counts: Counter[tuple[str, str]] = Counter()
+    for events in rest:
+        pairs = _pairs(events)
+        if any(counts[pair] >= allowed for pair in pairs):
+            over.append(events)
+        else:
+            counts.update(pairs)
+    return repeated | {event.id for events in over for event in events}
+
+
+def _repeated(choices: Iterable[OwnedChoice]) -> tuple[set[int], dict[tuple[int, str], _Said]]:
+    """Events that say again what one of their page has said, and the others by page and document."""
+    repeated: set[int] = set()
+    said: dict[tuple[int, str], _Said] = {}
+    for choice in choices:
+        events = said.setdefault((choice.page, choice.document_id), [])
+        if any(event.type is choice.type for event in events):
+            repeated.add(choice.id)
+        else:
+            events.append(choice)
+    return repeated, said
+
+
+def _within_caps(ordered: Iterable[_Said], policy: GuardPolicy) -> tuple[list[_Said], list[_Said]]:
+    days: Counter[tuple[str, str, int]] = Counter()
+    pairs: Counter[tuple[str, str]] = Counter()
+    within: list[_Said] = []
+    over: list[_Said] = []
+    for events in ordered:
+        first = events[0]
+        places = _pairs(events)
+        daily = [(*place, first.time_us // DAY_US) for place in places]
+        if first.anonymous:
+            often = any(pairs[place] >= policy.anonymous_per_pair for place in places)
+        else:
+            often = any(pairs[place] >= policy.choices_per_pair for place in places)
+            often |= any(days[day] >= policy.choices_per_day for day in daily)
+        if often:
+            over.append(events)
+            continue
+        within.append(events)
+        pairs.update(places)
+        days.update(daily)
+    return within, over
+
+
+def _pairs(events: _Said) -> list[tuple[str, str]]:
+    """Whose choice it is and of which document: every owner must have one left."""
+    return [(owner, events[0].document_id) for owner in {o for event in events for o in event.owners}]
 
 
 def _is_bot(events: Sequence[JoinedEvent], hits: int, policy: GuardPolicy) -> bool:
@@ -99,58 +199,54 @@ def _is_bot(events: Sequence[JoinedEvent], hits: int, policy: GuardPolicy) -> bo
     delays = [e.time_us - e.page_time_us for e in clicks if e.time_us >= e.page_time_us]
     if len(delays) >= policy.bot_clicks and median(delays) < policy.bot_haste_s * 1_000_000:
         return True
-    clicked = len({(event.page, event.document_id) for event in clicks})
-    if clicked < policy.bot_share * policy.bot_displayed:
+    if len(clicks) < policy.bot_share * policy.bot_displayed:
         return False
-    displayed = _displayed(events, hits)
-    return displayed >= policy.bot_displayed and clicked >= policy.bot_share * displayed
+    sizes, displayed = _displayed(events, hits)
+    clicked = {(e.page, e.document_id) for e in clicks if sizes[e.page] >= LEAST_DISPLAYED}
+    return displayed >= policy.bot_displayed and len(clicked) >= policy.bot_share * displayed
 
 
-def _displayed(events: Sequence[JoinedEvent], hits: int) -> int:
-    """Hits that the user saw: of a page with RENDERED events those that they name, else all."""
-    sizes: dict[int, int] = {}
+def _displayed(events: Sequence[JoinedEvent], hits: int) -> tuple[dict[int, int], int]:
+    """How many hits each page with events displayed, and all pages with ``LEAST_DISPLAYED`` or more.
+
+    Of a page with RENDERED events those hits that they name were displayed, otherwise all.
+    """
+    given: dict[int, int] = {}
     named: Counter[int] = Counter()
     foreign: set[int] = set()
     for event in events:
-        sizes[event.page] = event.hits
+        given[event.page] = event.hits
         if event.others:
             foreign.add(event.page)
         if event.type is EventType.RENDERED:
             named[event.page] += event.displayed
-    hits += sum(sizes[page] for page in foreign)
-    return hits - sum(sizes[page] - min(count, sizes[page]) for page, count in named.items())
+    sizes = {page: min(named[page], size) if page in named else size for page, size in given.items()}
+    for page, size in sizes.items():
+        if page not in foreign:
+            hits -= _counted(given[page])
+        hits += _counted(size)
+    return sizes, hits
+
+
+def _counted(hits: int) -> int:
+    return hits if hits >= LEAST_DISPLAYED else 0
 
 
 def _bursts(events: Sequence[JoinedEvent], policy: GuardPolicy) -> set[int]:
-    """Choices that lie in a minute with too many of them."""
-    choices = [event for event in events if event.type in CHOICES]
+    """Events that choose or refuse in a minute with too many choices."""
+    verdicts = [event for event in events if event.type in VERDICTS]
     found: set[int] = set()
-    start = 0
-    for end, event in enumerate(choices):
-        while event.time_us - choices[start].time_us >= MINUTE_US:
+    within: Counter[tuple[int, str]] = Counter()
+    start = marked = 0
+    for end, event in enumerate(verdicts):
+        within[event.page, event.document_id] += 1
+        while event.time_us - verdicts[start].time_us >= MINUTE_US:
+            gone = verdicts[start].page, verdicts[start].document_id
+            within[gone] -= 1
+            if not within[gone]:
+                del within[gone]
             start += 1
-        if end - start + 1 > policy.choices_per_minute:
-            found.update(choice.id for choice in choices[start : end + 1])
+        if len(within) > policy.choices_per_minute:
+            found.update(choice.id for choice in verdicts[max(start, marked) : end + 1])
+            marked = end + 1
     return found
-
-
-def _capped(events: Iterable[JoinedEvent], policy: GuardPolicy) -> list[int]:
-    """Choices beyond what counts: once a page, so often a day, so often in all."""
-    pages: set[tuple[int, str, EventType]] = set()
-    days: Counter[tuple[str, str, EventType, int]] = Counter()
-    pairs: Counter[tuple[str, str, EventType]] = Counter()
-    capped: list[int] = []
-    for event in events:
-        if event.type not in CHOICES:
-            continue
-        page = (event.page, event.document_id, event.type)
-        pair = (event.query, event.document_id, event.type)
-        day = (*pair, event.time_us // DAY_US)
-        often = days[day] >= policy.choices_per_day or pairs[pair] >= policy.choices_per_pair
-        if page in pages or often:
-            capped.append(event.id)
-            continue
-        pages.add(page)
-        days[day] += 1
-        pairs[pair] += 1
-    return capped

@@ -6,7 +6,8 @@ from quarry.schema import MAX_TIMESTAMP_US
 MAX_EVENT_ID_CHARACTERS = 64
 MAX_ACTION_BYTES = 100
 MAX_RENDERED = 1_000
-MAX_POSITION = 1_000_000
+MAX_POSITION = 1_000
+"""The deepest rank or place on a screen that anyone may claim."""
 MAX_DWELL_US = 24 * 3_600 * 1_000_000
 MIN_TIME_US = 946_684_800_000_000  # 2000-01-01T00:00:00Z
 

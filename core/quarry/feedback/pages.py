@@ -3,7 +3,7 @@
 Any process may read while the server writes; what it sees is the log at one moment.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,19 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from quarry.feedback.guards import CHOICES, GuardPolicy
+from quarry.feedback.guards import CHOICES, VERDICTS, GuardPolicy
 from quarry.feedback.hits import unpack_hits
 from quarry.feedback.log import chunks, unpack_text
 from quarry.feedback.marking import marked_events
 from quarry.feedback.rows import event_of, ranker_of
 from quarry.feedback.tables import events, impressions, read_feedback, texts
-from quarry.feedback.types import Event, EventMark, EventType, ObservedPage
+from quarry.feedback.types import Event, EventMark, EventType, LoggedHit, ObservedPage
 
 END_OF_TIME_US = 2**62
 REFUSED_BELOW = 0.5
 """A RATING under this refuses a hit, another one chooses it."""
+MAX_RANK = 200
+"""Deeper hits are left out: nobody learns examination there, and tables over ranks stay small."""
 _PAGES_AT_ONCE = 200
 
 
@@ -35,7 +37,8 @@ def observed_pages(
     """Pages that were answered in [start_us, end_us), in that order.
 
     Left out are pages without hits, and pages where a choice does not count and leaves its hit without one
-    (see ``guards``): such a hit would seem to have been passed over.
+    (see ``guards``): such a hit would seem to have been passed over. Left out of their page are hits below
+    ``MAX_RANK`` and hits whose place is unknown or another's (see ``_placed``).
 
     Args:
         database: ``feedback.db``, or an engine for it.
@@ -113,16 +116,16 @@ def _observed(
     clicked = {event.document_id for event in counted if _chooses(event)}
     refused = {event.document_id for event in counted if _refuses(event)}
     for id, event in joined:
-        lost = marks.get(id, EventMark.NOT_SHOWN) is not EventMark.NOT_SHOWN and event.type in CHOICES
+        lost = marks.get(id, EventMark.NOT_SHOWN) is not EventMark.NOT_SHOWN and event.type in VERDICTS
         if lost and event.document_id not in clicked | refused:
             return None
-    places: dict[str, int] = {}
     renders = [event for event in counted if event.type is EventType.RENDERED]
-    for document, position in (place for event in renders for place in event.rendered):
-        places[document] = places.get(document) or position
+    placed = _placed(hits, renders, clicked | refused)
+    if not placed:
+        return None
     details = orjson.loads(row.details)
-    documents = tuple(hit.document_id for hit in hits)
-    seen = clicked | refused | places.keys()
+    kept = [hit for hit, _, _ in placed]
+    documents = tuple(hit.document_id for hit in kept)
     return ObservedPage(
         row.search_id,
         row.time_us,
@@ -132,15 +135,44 @@ def _observed(
         ranker_of(details),
         bool(row.simulated),
         documents,
-        tuple(hit.content for hit in hits),
-        tuple(places.get(hit.document_id) or hit.rank for hit in hits),
-        tuple(not renders or document in seen for document in documents),
+        tuple(hit.content for hit in kept),
+        tuple(rank for _, rank, _ in placed),
+        tuple(displayed for _, _, displayed in placed),
         bool(renders),
         tuple(document in clicked for document in documents),
         tuple(document in refused for document in documents),
-        tuple(hit.rank_before or hit.rank for hit in hits),
-        tuple(hit.rank_probability for hit in hits),
+        tuple(hit.rank_before or hit.rank for hit in kept),
+        tuple(hit.rank_probability for hit in kept),
     )
+
+
+def _placed(
+    hits: Sequence[LoggedHit], renders: Sequence[Event], acted_on: Set[str]
+) -> list[tuple[LoggedHit, int, bool]]:
+    """Hits with their ranks and whether they were displayed, no two at the same rank.
+
+    A hit's rank is its place on the screen, without one its rank in the answer. What RENDERED events do not
+    name was not displayed unless someone acted on it. Once they give places, its place is unknown: it is left
+    out if it was acted on. So is a hit deeper than ``MAX_RANK``, and one whose rank another one has with
+    better right: the first that has a place on the screen, then the first that was displayed.
+    """
+    places: dict[str, int] = {}
+    for document, position in (place for event in renders for place in event.rendered):
+        places[document] = places.get(document) or position
+    on_screen = any(places.get(hit.document_id) for hit in hits)
+    wanted: list[tuple[bool, int, int, bool]] = []
+    for index, hit in enumerate(hits):
+        place = places.get(hit.document_id)
+        if on_screen and place is None and hit.document_id in acted_on:
+            continue
+        displayed = not renders or place is not None or hit.document_id in acted_on
+        if max(place or hit.rank, hit.rank_before) <= MAX_RANK:
+            wanted.append((not place, index, place or hit.rank, displayed))
+    taken: dict[int, tuple[int, bool]] = {}
+    for _, index, rank, displayed in sorted(wanted, key=lambda one: (one[0], not one[3], one[1])):
+        taken.setdefault(rank, (index, displayed))
+    found = sorted((index, rank, displayed) for rank, (index, displayed) in taken.items())
+    return [(hits[index], rank, displayed) for index, rank, displayed in found]
 
 
 def _chooses(event: Event) -> bool:

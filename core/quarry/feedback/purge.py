@@ -23,6 +23,15 @@ _CHECKPOINTS = 5
 
 Progress = Callable[[float], Awaitable[None]]
 
+PurgeMade = Callable[[int, int | None, int | None], Awaitable[list[str]]]
+"""Removes what was made of a collection's (by key) feedback of a time, from the first to before the second;
+what it was called."""
+
+
+async def nothing_made(_key: int, _start_us: int | None, _end_us: int | None) -> list[str]:
+    """For whoever makes nothing of feedback."""
+    return []
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -82,7 +91,7 @@ async def purge(
     if removed_pages:
         removed_texts = await remove_unused_texts(log, pages, selection.collection)
     if removed_pages or removed_events:
-        await empty_write_ahead_log(log)
+        await empty_write_ahead_log(log.engine)
     return Purged(removed_pages, removed_events, removed_texts)
 
 
@@ -99,13 +108,41 @@ async def remove_unused_texts(log: FeedbackLog, pages: ImpressionLog, collection
     return len(unused)
 
 
-async def empty_write_ahead_log(log: FeedbackLog) -> None:
+async def remove_orphans(log: FeedbackLog, received_before_us: int) -> int:
+    """Deletes events, got before that time, that have no impression; how many.
+
+    Such an event names no user if it was sent without one, so that no purge would find it.
+    """
+    removed = last = 0
+    while True:
+        ids, last = await asyncio.to_thread(
+            log.database.read, lambda c, last=last: _orphans(c, received_before_us, last)
+        )
+        for some in chunks(ids, PAGES_AT_ONCE):
+            removed += await log.database.write(lambda c, some=some: _delete_orphans(c, some))  # type: ignore[misc]
+        if last < 0:
+            break
+    if removed:
+        await empty_write_ahead_log(log.engine)
+    return removed
+
+
+async def times_of(log: FeedbackLog, selection: Selection) -> list[tuple[int, int, int]]:
+    """Of the impressions that match: each collection's key with the first and the last time."""
+    c = impressions.c
+    query = sa.select(c.collection_id, sa.func.min(c.time_us), sa.func.max(c.time_us))
+    query = query.where(*selection.of(impressions)).group_by(c.collection_id)
+    rows = await asyncio.to_thread(log.database.read, lambda connection: connection.execute(query).all())
+    return [(int(key), int(first), int(last)) for key, first, last in rows]
+
+
+async def empty_write_ahead_log(engine: sa.Engine) -> None:
     """Moves what is in it to the database and cuts it, so that no older copy of a page is left on disk.
 
     A reader that is still at an older state of the log holds it back; after some tries its end does it.
     """
     for _ in range(_CHECKPOINTS):
-        if await asyncio.to_thread(_checkpoint, log.engine):
+        if await asyncio.to_thread(_checkpoint, engine):
             return
 
 
@@ -145,6 +182,27 @@ def _delete_events(connection: sa.Connection, selection: Selection) -> int:
     for part in chunks(ids, PAGES_AT_ONCE):
         connection.execute(sa.delete(events).where(events.c.id.in_(part)))
     return len(ids)
+
+
+_PAGELESS = """NOT EXISTS (SELECT 1 FROM impressions i WHERE i.collection_id = events.collection_id
+    AND i.search_id = events.search_id AND i.page_offset = events.page_offset)"""
+
+
+def _orphans(connection: sa.Connection, received_before_us: int, after: int) -> tuple[list[int], int]:
+    """Rows among some events above row ``after``, and the last of these; -1 at the end."""
+    query = "SELECT MAX(id) FROM (SELECT id FROM events WHERE id > ? ORDER BY id LIMIT ?)"
+    last = connection.exec_driver_sql(query, (after, EVENTS_AT_ONCE)).scalar()
+    if last is None:
+        return [], -1
+    query = f"SELECT id FROM events WHERE id > ? AND id <= ? AND received_us < ? AND {_PAGELESS}"  # noqa: S608
+    rows = connection.exec_driver_sql(query, (after, last, received_before_us))
+    return [id for (id,) in rows], int(last)
+
+
+def _delete_orphans(connection: sa.Connection, ids: Iterable[int]) -> int:
+    """Those that have got no impression since."""
+    query = f"DELETE FROM events WHERE id = ? AND {_PAGELESS}"  # noqa: S608
+    return max(0, connection.exec_driver_sql(query, [(id,) for id in ids]).rowcount)
 
 
 def _delete_texts(connection: sa.Connection, places: Iterable[tuple[bytes, int]]) -> None:

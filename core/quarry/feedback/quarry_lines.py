@@ -71,7 +71,7 @@ def _hits(values: list[Any], where: str, offset: int) -> tuple[LoggedHit, ...]:
 
 
 def _hit(fields: JsonFields, rank: int) -> LoggedHit:
-    rank = fields.integer("rank", 1, _MAX_OFFSET, rank)
+    rank = fields.integer("rank", 1, MAX_POSITION, rank)
     hit = LoggedHit(
         fields.text("id", MAX_ID_BYTES, None),
         fields.integer("version", 0),
@@ -80,7 +80,7 @@ def _hit(fields: JsonFields, rank: int) -> LoggedHit:
         fields.number("fused_score"),
         fields.optional("rerank_score"),
         _arms(fields.object("arms")),
-        rank_before=fields.integer("rank_before", 1, _MAX_OFFSET, rank),
+        rank_before=fields.integer("rank_before", 1, MAX_POSITION, rank),
         rank_probability=fields.number("rank_probability", 5e-324, 1, 1.0),
     )
     fields.end()

@@ -12,12 +12,23 @@ from quarry.documents.catalog import now_us
 from quarry.errors import QuarryError
 from quarry.feedback.impressions import ImpressionLog
 from quarry.feedback.log import FeedbackLog
-from quarry.feedback.purge import Purged, Selection, purge, remove_unused_texts
+from quarry.feedback.purge import (
+    Purged,
+    PurgeMade,
+    Selection,
+    nothing_made,
+    purge,
+    remove_orphans,
+    remove_unused_texts,
+    times_of,
+)
 from quarry.feedback.tables import events, impressions, texts
 from quarry.feedback.tokens import DAY_US, TokenSigner, rotate_keys
 
 logger = logging.getLogger(__name__)
 BETWEEN_S = 24 * 3_600.0
+ORPHAN_LIFETIME_US = DAY_US
+"""How long an event waits for its page. One that comes after its page was purged finds none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,12 @@ class Retention:
 
 
 class Upkeep:
-    """Runs in the background, at the start and then daily. ``live`` gives the keys of all collections."""
+    """Runs in the background, at the start and then daily.
+
+    Args:
+        live: gives the keys of all collections.
+        purge_made: removes what was made of feedback that goes for its age.
+    """
 
     def __init__(
         self,
@@ -46,9 +62,10 @@ class Upkeep:
         signer: TokenSigner,
         retention: Retention,
         live: Callable[[], Awaitable[Collection[int]]],
+        purge_made: PurgeMade = nothing_made,
     ) -> None:
         self._log, self._pages, self._signer = log, pages, signer
-        self._retention, self._live = retention, live
+        self._retention, self._live, self._purge_made = retention, live, purge_made
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -71,7 +88,14 @@ class Upkeep:
             if key not in await self._live():
                 await remove_collection(self._log, self._pages, key)
         old = Selection(received_before_us=now_us() - retention.us)
-        return await purge(self._log, self._pages, old)
+        await remove_orphans(self._log, now_us() - ORPHAN_LIFETIME_US)
+        made_of = await times_of(self._log, old)
+        for key, first_us, last_us in made_of:
+            await self._purge_made(key, first_us, last_us + 1)
+        purged = await purge(self._log, self._pages, old)
+        for key, first_us, last_us in made_of:  # what was begun meanwhile has read what is gone
+            await self._purge_made(key, first_us, last_us + 1)
+        return purged
 
     async def _run(self) -> None:
         while True:

@@ -6,7 +6,7 @@ Payloads are opaque bytes: what they mean is the API's business.
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +109,19 @@ class Operations:
             raise FailedPreconditionError("the operation is still running: cancel it first", operation=name)
         await self._write(sa.delete(operations).where(operations.c.name == name))
 
+    async def forget_telling(self, kind: str, words: Collection[str]) -> int:
+        """Forgets ended operations of a kind whose response holds one of the words; how many.
+
+        The write-ahead log may hold them still; whoever wants them gone empties it.
+        """
+        c = operations.c
+        forgotten = 0
+        for word in words:
+            telling = sa.func.instr(c.response, word.encode()) > 0
+            statement = sa.delete(operations).where(c.done, c.name.like(f"{kind}-%"), telling)
+            forgotten += await self._write(statement)
+        return forgotten
+
     async def close(self) -> None:
         """Stops what is running."""
         self._closing = True
@@ -138,9 +151,17 @@ class Operations:
     async def _set(self, name: str, **values: bytes | bool) -> None:
         await self._write(sa.update(operations).where(operations.c.name == name).values(**values))
 
-    async def _write(self, statement: sa.Insert | sa.Update | sa.Delete) -> None:
-        future = self._writer.submit(lambda connection: connection.execute(statement).close())
-        await asyncio.wrap_future(future)
+    async def _write(self, statement: sa.Insert | sa.Update | sa.Delete) -> int:
+        """How many rows it changed. What goes is overwritten on disk: responses may tell of people."""
+
+        def write(connection: sa.Connection) -> int:
+            connection.exec_driver_sql("PRAGMA secure_delete=ON").close()
+            try:
+                return max(0, connection.execute(statement).rowcount)
+            finally:
+                connection.exec_driver_sql("PRAGMA secure_delete=OFF").close()
+
+        return await asyncio.wrap_future(self._writer.submit(write))
 
     def _read(self, query: sa.Select[Any]) -> list[Operation]:
         with self._engine.connect() as connection:

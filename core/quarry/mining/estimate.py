@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from quarry.feedback.guards import GuardPolicy
 from quarry.mining.spec import DEFAULT_CLICK_MODEL, ClickModelName, JudgedQuery, Written
 
 DEFAULT_HELD_OUT = 0.2
@@ -12,6 +13,7 @@ class EstimateSpec(Written):
     """A click model to fit to a collection's feedback.
 
     Attributes:
+        guards: which events of feedback count, as the server has it.
         held_out: share of the sessions that it is measured on; 0 measures nothing.
         judgments: to measure agreement with.
         max_estimates: to return, most impressions first.
@@ -19,6 +21,7 @@ class EstimateSpec(Written):
 
     collection: str
     collection_key: int
+    guards: GuardPolicy = GuardPolicy()
     model: ClickModelName = DEFAULT_CLICK_MODEL
     held_out: float = Field(DEFAULT_HELD_OUT, ge=0, le=0.5)
     judgments: tuple[JudgedQuery, ...] = ()

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from quarry.feedback.guards import GuardPolicy
+
 Verdict = Literal["GOOD", "LOW_COVERAGE", "FALSE_NEGATIVES", "TOO_NEAR_POSITIVE", "TOO_EASY", "NO_DATA"]
 ClickModelName = Literal["ctr", "coec", "sdbn", "pbm", "ubm", "affine"]
 DEFAULT_PRESET = "quarry"
@@ -49,6 +51,7 @@ class MiningSpec(Written):
         name: of the mining set, ``[a-z0-9-]+``; also its folder's.
         collection: name, and ``collection_key`` its number in the log.
         server: ``host:port`` of the server whose live arms are asked.
+        guards: which events of feedback count, as the server has it.
         negatives: for each (query, positive) pair.
         members: empty: the preset's.
         parameters: the preset's constants in place of the defaults.
@@ -61,6 +64,7 @@ class MiningSpec(Written):
     preset: str = DEFAULT_PRESET
     queries: tuple[JudgedQuery, ...] = ()
     feedback: FeedbackPositives | None = None
+    guards: GuardPolicy = GuardPolicy()
     negatives: int = Field(DEFAULT_NEGATIVES, ge=1, le=100)
     seed: int = Field(0, ge=0, lt=2**64)
     members: tuple[str, ...] = ()

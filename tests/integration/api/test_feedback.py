@@ -1,6 +1,8 @@
 """Impressions, events and tokens through the API."""
 
+import contextlib
 import itertools
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,14 @@ import pytest
 import sqlalchemy as sa
 from google.longrunning import operations_pb2
 from tests.integration.api.corpus import SCHEMA_MESSAGE, WORDS, seeded_documents
+from tests.integration.api.mining import JOB_S, Mining, judged
 from tests.integration.api.served import CALL_S, Api, checked_status, refused, served, tiny_settings
 
 from quarry.feedback.pages import observed_pages, texts_of
 from quarry.feedback.rows import impression_of
 from quarry.feedback.tables import events, impressions, read_feedback, texts
 from quarry.feedback.types import Impression
-from quarry.v1 import collection_service_pb2, search_service_pb2
+from quarry.v1 import collection_service_pb2, mining_service_pb2, search_service_pb2
 from quarry.v1 import feedback_service_pb2 as pb
 
 CLICK, RENDERED, VIEW = pb.EVENT_TYPE_CLICK, pb.EVENT_TYPE_RENDERED, pb.EVENT_TYPE_VIEW
@@ -310,6 +313,7 @@ def test_a_bad_event_does_not_stop_the_others(api: Api, corpus: str) -> None:
         ({"type": RENDERED}, "rendered"),
         ({"type": RENDERED, "rendered": [{"document_id": "a"}] * 1_001}, "rendered"),
         ({"type": RENDERED, "rendered": [{"document_id": "a", "position": -1}]}, "rendered[0].position"),
+        ({"type": RENDERED, "rendered": [{"document_id": "a", "position": 1001}]}, "rendered[0].position"),
         ({"type": RENDERED, "rendered": [{"document_id": ""}]}, "rendered[0].document_id"),
         ({"attribution_token": "x" * 513}, "attribution_token"),
     ],
@@ -500,3 +504,49 @@ def test_what_is_past_its_retention_goes_at_the_next_start(new_server: Any, fold
         while found.impressions or found.texts or found.events:  # the sweep runs behind the start
             found = stats(api, "own")
     assert logged(folder) == []
+
+
+@pytest.mark.parametrize("how", ["purge", "age"])
+def test_nothing_made_of_deleted_feedback_stays_in_the_data_folder(
+    new_server: Any, folder: Path, how: str
+) -> None:
+    words = "confidentialquery"
+    with new_server() as api:
+        filled(api)
+        for visit, n in itertools.product(range(12), range(4)):  # five quick clicks are a program's
+            answer = api.search("own", f"{WORDS[n]} {words}", context={"user_id": f"u{visit}"})
+            assert record(api, "own", click(answer, 1))[0].status.code == 0
+        assert stats(api, "own").impressions == 48
+        mining = Mining(api)
+        positives = mining_service_pb2.FeedbackPositives(floor=0.05)
+        same = judged({"same": (f"{WORDS[0]} {words}", {"d001": 1})})
+        made = mining.mined("own", feedback=positives, queries=same, preset="topk", negatives=3)
+        other = mining.mined(
+            "own", queries=judged({"q": (WORDS[0], {"d001": 1})}), preset="random", negatives=3
+        )
+        assert words in made.report_json
+        assert words.encode() in b"".join(path.read_bytes() for path in folder.glob("documents.db*"))
+        if how == "purge":
+            found = purged(api, collection="own", end_time={"seconds": 2**32})
+            assert list(found.mining_sets) == [made.name]
+            assert files_with(folder, words) == []
+            assert mining.names("own") == [other.name]
+            request = operations_pb2.ListOperationsRequest(name="operations")
+            kept = api.operations.ListOperations(request, timeout=CALL_S).operations
+            assert sum("mine-" in operation.name for operation in kept) == 1
+    if how == "age":
+        with new_server(retention_days=1e-9) as api:
+            end_s = time.monotonic() + JOB_S
+            while (stats(api, "own").impressions or files_with(folder, words)) and time.monotonic() < end_s:
+                time.sleep(0.1)  # the sweep runs behind the start
+            assert files_with(folder, words) == []
+            assert Mining(api).names("own") == [other.name]
+
+
+def files_with(folder: Path, words: str) -> list[str]:
+    found = []
+    for path in sorted(folder.rglob("*")):
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+            if words.encode() in path.read_bytes():
+                found.append(str(path.relative_to(folder)))
+    return found

@@ -375,8 +375,6 @@ def clicked(mining: Mining) -> str:
             request = feedback_service_pb2.RecordEventsRequest(collection="clicked", events=[click])
             answer = feedback.RecordEvents(request, timeout=CALL_S)
             assert not answer.statuses[0].status.code, answer
-    stats = feedback_service_pb2.GetFeedbackStatsRequest(collection="clicked")
-    until(lambda: feedback.GetFeedbackStats(stats, timeout=CALL_S).impressions >= 48, "impressions")
     return "clicked"
 
 
@@ -415,3 +413,30 @@ def test_clicked_queries_are_mined_and_their_sets_go_with_the_feedback(mining: M
     assert mining.wait(operation).response.Unpack(purged)
     assert made.name in purged.mining_sets
     assert mining.names(clicked) == [judged_only.name]
+
+
+def test_jobs_read_feedback_by_the_guards_of_the_server_up_to_the_last_answer(
+    tmp_path: Path, encoder_folder: Path
+) -> None:
+    """Two clicks of u within a minute are a burst by these settings: both pages are left out."""
+    settings = tiny_settings(tmp_path, encoder_folder, feedback={"guards": {"choices_per_minute": 1}})
+    with served(settings) as api:
+        api.create("guarded", schema=SCHEMA_MESSAGE)
+        api.upsert("guarded", DOCUMENTS)
+        mining, feedback = Mining(api), FeedbackServiceStub(api.channel)
+        for visit, user in enumerate("uuv"):
+            found = api.search("guarded", WORDS[visit], context={"user_id": user})
+            click = feedback_service_pb2.Event(
+                event_id=f"e{visit}",
+                type=feedback_service_pb2.EVENT_TYPE_CLICK,
+                attribution_token=found.attribution_token,
+                document_id=found.hits[0].document.id,
+            )
+            request = feedback_service_pb2.RecordEventsRequest(collection="guarded", events=[click])
+            feedback.RecordEvents(request, timeout=CALL_S)
+        estimate = pb.EstimateRelevanceRequest(collection="guarded")
+        assert mining.stub.EstimateRelevance(estimate, timeout=CALL_S).impressions == 1
+        made = mining.mined("guarded", feedback=pb.FeedbackPositives(floor=0.0), preset="random")
+        assert "1 clicked pairs are no positives: fewer than 2 users" in made.report_json
+        spec = orjson.loads((tmp_path / "mining" / made.name / "spec.json").read_bytes())
+        assert spec["guards"]["choices_per_minute"] == 1

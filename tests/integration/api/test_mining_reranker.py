@@ -49,10 +49,12 @@ def test_refresh_draws_from_what_the_reranker_ranks_first(mining: Mining) -> Non
 
 
 def test_the_default_preset_uses_a_reranker_that_serves(mining: Mining) -> None:
-    members = ["dense", "bm25", "reranker"]
     sure = {"belief": 1.0, "duplicate": 1.0, "bound": 20.0}  # the tiny models find all documents alike
-    made = mining.mined("reranked", queries=QUERIES, negatives=3, members=members, parameters=sure)
-    assert "reranker" in made.members
+    made = mining.mined("reranked", queries=QUERIES, negatives=3, parameters=sure)
+    assert list(made.members) == ["dense", "bm25", "lsa", "reranker"]
+    assert "the re-ranker that serves is asked" in made.report_json
     listed = [row for row in mining.examples(made.name).to_pylist() if row["members"]]
     assert listed
     assert all("rerank" in dict(row["evidence"]) for row in listed)
+    without = mining.mined("reranked", queries=QUERIES, negatives=3, members=["dense", "bm25"])
+    assert list(without.members) == ["dense", "bm25"]

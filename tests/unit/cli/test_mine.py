@@ -209,6 +209,19 @@ def test_a_failed_job_ends_with_its_message_and_writes_nothing(
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("option", ["--out", "--report"])
+def test_a_folder_that_is_not_there_is_told_before_anything_is_mined(
+    fake: tuple[FakeMining, str], files: list[str], tmp_path: Path, option: str
+) -> None:
+    service, address = fake
+    paths = {"--out": tmp_path / "x", "--report": tmp_path / "y"} | {option: tmp_path / "no" / "x"}
+    options = [word for name, path in paths.items() for word in (name, str(path))]
+    ended = call(address, "mine", "faq", *files, *options)
+    assert ended.exit_code == 1
+    assert "there is no folder" in ended.output
+    assert not service.requests
+
+
 def test_ctrl_c_cancels_the_operation(fake: tuple[FakeMining, str], files: list[str], tmp_path: Path) -> None:
     service, address = fake
     service.endless = True

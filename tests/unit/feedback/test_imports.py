@@ -35,6 +35,7 @@ CLICK: dict[str, Any] = {
     "time": "2026-01-31T12:00:09Z",
     "document_id": "b",
 }
+SEEN = {name: value for name, value in CLICK.items() if name != "document_id"} | {"type": "rendered"}
 
 
 def imported(
@@ -107,6 +108,15 @@ def test_a_simulated_log_says_so(tmp_path: Path) -> None:
         ({"impression": {**IMPRESSION, "search_id": ""}}, "impression.search_id is empty"),
         ({"impression": {**IMPRESSION, "hits": [{"id": "a"}, {"id": "a"}]}}, "has a document twice"),
         ({"impression": {**IMPRESSION, "hits": [{"id": "a", "rank": 0}]}}, "impression.hits[0].rank"),
+        ({"impression": {**IMPRESSION, "hits": [{"id": "a", "rank": 1_001}]}}, "impression.hits[0].rank"),
+        (
+            {"impression": {**IMPRESSION, "hits": [{"id": "a", "rank_before": 1_001}]}},
+            "impression.hits[0].rank_before",
+        ),
+        (
+            {"event": {**SEEN, "rendered": [{"id": "a", "position": 1_001}]}},
+            "event.rendered[0].position is not an integer from 0 to 1000",
+        ),
         ({"impression": {**IMPRESSION, "query": "x" * 8_193}}, "impression.query has 8193 bytes"),
         ({"event": {**CLICK, "type": "stare"}}, "event.type 'stare' is none of"),
         ({"event": {**CLICK, "document_id": ""}}, "event.document_id is empty"),

@@ -69,9 +69,52 @@ def test_what_was_rendered_says_what_was_displayed_and_where(tmp_path: Path) -> 
 
 
 def test_what_was_clicked_was_displayed_whatever_was_rendered(tmp_path: Path) -> None:
-    events = [event(EventType.RENDERED, rendered=(("a", 1),)), event(document="c")]
+    events = [event(EventType.RENDERED, rendered=(("a", 0),)), event(document="c")]
     (one,) = observed(tmp_path, [page()], events)
     assert one.displayed == (True, False, True)
+
+
+def test_a_clicked_hit_whose_place_the_screen_does_not_say_is_left_out(tmp_path: Path) -> None:
+    events = [event(EventType.RENDERED, rendered=(("a", 1), ("b", 3))), event(document="c")]
+    (one,) = observed(tmp_path, [page()], events)
+    assert (one.documents, one.ranks) == (("a", "b"), (1, 3))
+
+
+@pytest.mark.parametrize(
+    ("rendered", "documents", "ranks", "displayed"),
+    [
+        ([("a", 3)], "ab", (3, 2), (True, False)),  # c's own rank is a's place
+        ([("b", 1)], "bc", (1, 3), (True, False)),
+        ([("a", 5), ("b", 5)], "ac", (5, 3), (True, False)),  # two at one place: the first
+        ([("a", 2), ("b", 0), ("c", 4)], "ac", (2, 4), (True, True)),
+        ([("c", 0)], "abc", (1, 2, 3), (False, False, True)),
+    ],
+)
+def test_no_two_hits_share_a_rank(
+    tmp_path: Path,
+    rendered: list[tuple[str, int]],
+    documents: str,
+    ranks: tuple[int, ...],
+    displayed: tuple[bool, ...],
+) -> None:
+    seen = event(EventType.RENDERED, rendered=tuple(rendered))
+    (one,) = observed(tmp_path, [page()], [seen])
+    assert ("".join(one.documents), one.ranks, one.displayed) == (documents, ranks, displayed)
+
+
+def test_hits_too_deep_to_learn_from_are_left_out(tmp_path: Path) -> None:
+    far = event(EventType.RENDERED, rendered=(("a", 1_000), ("b", 7)))
+    deep = LoggedHit("z", 1, 1_000_000, 0.5, rank_before=1_000_000)
+    before = LoggedHit("y", 1, 2, 0.5, rank_before=1_000_000)
+    mixed = Impression("t", 0, NOON_US, "q", page().context, (page().shown[0], before, deep))
+    pages = [page(), page("p", [f"d{n}" for n in range(10)], offset=195), mixed]
+    pages.append(page("o", offset=200))
+    found = {one.search_id: one for one in observed(tmp_path, pages, [far])}
+    assert found.keys() == {"s", "p", "t"}
+    assert (found["s"].documents, found["s"].ranks) == (("b", "c"), (7, 3))
+    assert found["p"].ranks == (196, 197, 198, 199, 200)
+    assert found["t"].documents == ("a",)
+    assert max(rank for one in found.values() for rank in one.ranks + one.ranks_before) <= 200
 
 
 def test_an_event_belongs_to_its_page_alone(tmp_path: Path) -> None:
@@ -85,7 +128,7 @@ def test_a_page_whose_choice_does_not_count_is_left_out(tmp_path: Path) -> None:
     pages = [page(f"s{n}", user="u", time_us=NOON_US + n) for n in range(5)]
     clicks = [event(document="a", search_id=f"s{n}", after_s=100 * n + 5) for n in range(5)]
     found = observed(tmp_path, pages, clicks)
-    assert [one.search_id for one in found] == ["s0", "s1", "s2"]
+    assert [one.search_id for one in found] == ["s0"]
 
 
 def test_a_hit_clicked_twice_is_clicked(tmp_path: Path) -> None:

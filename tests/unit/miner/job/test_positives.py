@@ -1,13 +1,17 @@
 """Positives come from judgments, from clicks, or from both; nothing is dropped unsaid."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from tests.unit.miner.clicks.logs import page
 
 from quarry.mining.spec import JudgedQuery
 from quarry.schema import DEFAULT_SCHEMA
 from quarry_miner.clicks.base import ClickLog, Estimates
 from quarry_miner.corpus import Corpus
-from quarry_miner.positives import Clicked, above_floor, join_positives
+from quarry_miner.logs import OwnedClicks
+from quarry_miner.positives import Clicked, above_floor, by_several, join_positives
 
 CORPUS = Corpus.of_documents([(id, {"text": id}) for id in "abcd"], DEFAULT_SCHEMA)
 
@@ -41,6 +45,30 @@ def test_clicked_queries_come_after_judged_ones_by_text_and_weigh_their_relevanc
     found = join_positives([judged("1", "x", a=1)], clicked, CORPUS)
     assert [query.id for query in found.queries] == ["1", "click:y", "click:z"]
     assert [query.positives[0].weight for query in found.queries] == [1.0, 1.0, pytest.approx(0.25)]
+
+
+def test_a_positive_of_another_query_with_the_same_text_is_one_of_this() -> None:
+    found = join_positives(
+        [judged("1", "x", a=1), judged("2", " X", b=1, c=0), judged("3", "y", c=1)], [], CORPUS
+    )
+    documents = {query.id: [p.document for p in query.positives] for query in found.queries}
+    assert documents == {"1": [0, 1], "2": [1, 0], "3": [2]}
+
+
+def test_one_person_makes_no_positive_alone() -> None:
+    """The user says who it is, without one the session, without one the search."""
+    once = page("q", "abc", "ab", session="s1")
+    visits = [
+        replace(once, user_id="u"),
+        replace(once, user_id="u", session_id="s2", clicked=(False, True, True)),
+        replace(once, session_id="s3", clicked=(False, True, False)),
+        replace(once, session_id="", search_id="p1", clicked=(False, False, True)),
+    ]
+    owned = OwnedClicks.of(visits)
+    assert owned.owner.tolist() == [0, 0, 1, 2]
+    found = [Clicked("q", id, 0.5) for id in "abc"]
+    assert [pair.document_id for pair in by_several(found, owned)] == ["b", "c"]
+    assert by_several([], OwnedClicks.of([])) == []
 
 
 def test_documents_that_the_collection_lacks_are_counted_and_named() -> None:

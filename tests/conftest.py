@@ -1,6 +1,13 @@
 """Options of the whole suite."""
 
+import signal
+
 import pytest
+
+
+def pytest_configure() -> None:
+    """Ctrl-C works in the tests and what they start, also where a shell has put them in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

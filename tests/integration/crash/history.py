@@ -11,7 +11,7 @@ import grpc
 from tests.integration.crash.checks import assert_documents, assert_indexes, assert_repeats
 from tests.integration.crash.oracle import Oracle
 from tests.integration.crash.server import CALL_S, Client, Server, ServerEnded, connected, until
-from tests.integration.crash.workload import COLLECTION, Writer
+from tests.integration.crash.workload import COLLECTION, ServerLostError, Writer
 
 from quarry.v1 import collection_service_pb2 as collections_pb
 
@@ -100,7 +100,7 @@ class History:
                 async with connected(server) as client:
                     try:
                         await self._check(client)
-                    except grpc.aio.AioRpcError:
+                    except (grpc.aio.AioRpcError, ServerLostError):
                         if not (fault and marker and await asyncio.to_thread(marker.exists)):
                             raise
                         fault = ""

@@ -30,6 +30,10 @@ LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("anto", "ebur", "ilas", "omek", "ursi")]
 
 
+class ServerLostError(Exception):
+    """The server was killed while it was checked: by a fault that the check itself has reached."""
+
+
 class Writer:
     """One client, which waits for each answer before it goes on.
 
@@ -71,7 +75,8 @@ class Writer:
         if write is None:
             return
         if write.request.request_id:
-            assert await self.send(client, write)
+            if not await self.send(client, write):
+                raise ServerLostError
         else:
             self._oracle.lost_reply(write)
 

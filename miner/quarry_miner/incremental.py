@@ -17,8 +17,7 @@ from quarry_miner.earlier import EarlierSet, with_scores
 from quarry_miner.examples import Example
 from quarry_miner.fingerprints import Fingerprints
 from quarry_miner.lists import RememberingMember
-from quarry_miner.mining import Block as MinedBlock
-from quarry_miner.mining import gatherer_for, mine_each
+from quarry_miner.mining import MinedQuery, gatherer_for, mine_range
 from quarry_miner.parquet import table_of
 from quarry_miner.presets.base import Preset
 from quarry_miner.task import MiningTask
@@ -109,14 +108,14 @@ class IncrementalMining:
             self._gatherer = gatherer_for(self._task, self._choice.preset)
         preset, count, seed = self._choice.preset, self._choice.count, self._choice.seed
         end = start + len(fingerprints)
-        each = mine_each(self._task, preset, count, seed, self._gatherer, start, end)
+        each = mine_range(self._task, preset, count, seed, self._gatherer, start, end)
         return [
             (self._facts(*one), table_of(one[0].examples)) for one in zip(each, fingerprints, strict=True)
         ]
 
-    def _facts(self, mined: MinedBlock, fingerprint: str) -> QueryFacts:
+    def _facts(self, mined: MinedQuery, fingerprint: str) -> QueryFacts:
         return QueryFacts(
-            query_id=self._task.queries[mined.number].id,
+            query_id=self._task.queries[mined.place].id,
             fingerprint=fingerprint,
             whole=self._whole if self._depends_on_whole(mined.examples, mined.pairs) else "",
             rows=len(mined.examples),

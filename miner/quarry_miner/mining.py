@@ -1,7 +1,7 @@
-"""Mines a task by a preset, block by block, so that a job can stop after any block and go on there."""
+"""Mines a task by a preset. Any range of queries gives what it gives beside the others."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import groupby
@@ -26,17 +26,15 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """What one block of queries gave.
+class MinedQuery:
+    """What one query gave.
 
     Attributes:
-        number: from 0.
-        queries: in it.
+        place: of the query in the task, from 0.
         copies: candidates left out because their text is a positive's.
     """
 
-    number: int
-    queries: int
+    place: int
     examples: list[Example]
     pairs: int
     covered: int
@@ -44,65 +42,48 @@ class Block:
     copies: int
 
 
-def mine(task: MiningTask, preset: Preset, count: int, seed: int, progress: Progress | None = None) -> Mined:
+def mine(
+    task: MiningTask,
+    preset: Preset,
+    count: int,
+    seed: int,
+    progress: Progress | None = None,
+    block_queries: int = 0,
+) -> Mined:
     """At most ``count`` negatives for each (query, positive) pair of the task. Blocks.
 
-    The same task, preset, count and seed give the same examples.
+    The same task, preset, count and seed give the same examples, whatever ``block_queries`` (0: the default).
 
     Raises:
         FailedPreconditionError: the preset needs clicks or a re-ranker, and the task has none.
         UnavailableError: a live arm does not answer.
     """
-    blocks = []
-    done = 0
-    for block in mine_blocks(task, preset, count, seed):
-        blocks.append(block)
-        done += block.queries
-        if progress:
-            progress(done, len(task.queries))
-    return joined(task, preset, blocks)
-
-
-def mine_blocks(
-    task: MiningTask, preset: Preset, count: int, seed: int, first: int = 0, size: int = 0
-) -> Iterator[Block]:
-    """Blocks of ``size`` queries (0: the default) from number ``first`` on, each made when it is asked for.
-
-    Raises as ``mine``.
-    """
     gatherer = gatherer_for(task, preset)
-    size = size or (BLOCK_QUERIES if task.judge is None else JUDGED_BLOCK_QUERIES)
-    for number, start in enumerate(range(0, len(task.queries), size)):
-        if number >= first:
-            end = min(start + size, len(task.queries))
-            yield mine_range(task, preset, count, seed, gatherer, start, end, number)
+    size = block_queries or (BLOCK_QUERIES if task.judge is None else JUDGED_BLOCK_QUERIES)
+    found: list[MinedQuery] = []
+    for start in range(0, len(task.queries), size):
+        end = min(start + size, len(task.queries))
+        found += mine_range(task, preset, count, seed, gatherer, start, end)
+        if progress:
+            progress(end, len(task.queries))
+    copies = sum(one.copies for one in found)
+    told = f"{copies} candidates were left out: their text is that of a positive of the query"
+    return Mined(
+        examples=[example for one in found for example in one.examples],
+        pairs=sum(one.pairs for one in found),
+        covered=sum(one.covered for one in found),
+        positive_first=sum(one.positive_first for one in found),
+        members=gatherer.members,
+        preset=preset.name,
+        parameters=parameters_of(preset),
+        notes=(*task.space.notes, *task.notes, *((told,) if copies else ())),
+    )
 
 
 def gatherer_for(task: MiningTask, preset: Preset) -> Gatherer:
     """Gathers what the preset reads. Raises as ``check_needs``."""
     check_needs(task, preset)
     return Gatherer(task, judged=Need.RERANKER in preset.needs)
-
-
-def joined(task: MiningTask, preset: Preset, blocks: Iterable[Block]) -> Mined:
-    """All of a task's blocks, in their order, as one set."""
-    kept = list(blocks)
-    copies = sum(block.copies for block in kept)
-    told = (
-        (f"{copies} candidates were left out: their text is that of a positive of the query",)
-        if copies
-        else ()
-    )
-    return Mined(
-        examples=[example for block in kept for example in block.examples],
-        pairs=sum(block.pairs for block in kept),
-        covered=sum(block.covered for block in kept),
-        positive_first=sum(block.positive_first for block in kept),
-        members=Gatherer(task, judged=False).members,
-        preset=preset.name,
-        parameters=parameters_of(preset),
-        notes=(*task.space.notes, *task.notes, *told),
-    )
 
 
 def check_needs(task: MiningTask, preset: Preset) -> None:
@@ -149,34 +130,11 @@ class _PairRng:
 
 
 def mine_range(
-    task: MiningTask,
-    preset: Preset,
-    count: int,
-    seed: int,
-    gatherer: Gatherer,
-    start: int,
-    end: int,
-    number: int = 0,
-) -> Block:
-    """Queries from place ``start`` to before ``end``, as one block."""
-    each = mine_each(task, preset, count, seed, gatherer, start, end)
-    return Block(
-        number,
-        end - start,
-        examples=[example for one in each for example in one.examples],
-        pairs=sum(one.pairs for one in each),
-        covered=sum(one.covered for one in each),
-        positive_first=sum(one.positive_first for one in each),
-        copies=sum(one.copies for one in each),
-    )
-
-
-def mine_each(
     task: MiningTask, preset: Preset, count: int, seed: int, gatherer: Gatherer, start: int, end: int
-) -> list[Block]:
-    """The same queries, gathered together, as a block each; its number is the query's place."""
+) -> list[MinedQuery]:
+    """Queries from place ``start`` to before ``end``, gathered together."""
     gathered = gatherer.of(start, end)
-    blocks = []
+    found = []
     for place, group in groupby(gathered.pairs, attrgetter("query")):
         pairs = list(group)
         examples: list[Example] = []
@@ -188,8 +146,8 @@ def mine_each(
             positive_first += not len(pair) or bool(pair.s_qd[0] <= pair.s_qp)
             examples += _examples(task, preset, pair, chosen)
         copies = gathered.copies[place - start]
-        blocks.append(Block(place, 1, examples, len(pairs), covered, positive_first, copies))
-    return blocks
+        found.append(MinedQuery(place, examples, len(pairs), covered, positive_first, copies))
+    return found
 
 
 def _examples(

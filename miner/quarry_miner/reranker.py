@@ -1,4 +1,4 @@
-"""The cross-encoder as judge of candidates and as a member that re-orders what the others list."""
+"""The cross-encoder as judge of candidates."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,7 +8,6 @@ import numpy as np
 from quarry.models.base import CrossEncoder
 from quarry_miner.corpus import Corpus
 from quarry_miner.examples import Float32, Int32
-from quarry_miner.members import NO_DOCUMENT, RERANKER, Listed, Member
 
 KEPT_TEXTS = 20_000
 
@@ -46,21 +45,6 @@ class Reranker:
         self._texts.update(zip(missing, self._corpus.texts(missing), strict=True))
 
 
-class RerankerMember:
-    """Lists the union of the others' candidates by the judge's score."""
-
-    name = RERANKER
-
-    def __init__(self, judge: Judge, others: Sequence[Member]) -> None:
-        self._judge, self._others = judge, others
-
-    def search(self, queries: Sequence[str], depth: int) -> Listed:
-        lists = [other.search(queries, depth).documents for other in self._others]
-        unions = [_present(np.concatenate([one[row] for one in lists])) for row in range(len(queries))]
-        rows = [by_score(*row) for row in zip(unions, self._judge.logits(queries, unions), strict=True)]
-        return Listed.of_rows([(d.tolist(), s.tolist()) for d, s in rows], depth)
-
-
 def by_score(documents: Int32, scores: Float32) -> tuple[Int32, Float32]:
     """Best first, ties by number."""
     order = np.lexsort((documents, -scores))
@@ -70,7 +54,3 @@ def by_score(documents: Int32, scores: Float32) -> tuple[Int32, Float32]:
 def probability(logits: Float32) -> Float32:
     """Sigmoid."""
     return np.exp(-np.logaddexp(np.float32(0), -logits)).astype(np.float32)
-
-
-def _present(documents: Int32) -> Int32:
-    return np.unique(documents[documents != NO_DOCUMENT])

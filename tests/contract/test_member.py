@@ -1,6 +1,6 @@
 """What every member of a mining ensemble promises: live arms, vectors, LSA, the re-ranker."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from tests.unit.miner.core.small import SCHEMA, corpus_of, space_of, texts_of
 from quarry.documents.catalog import PassagePolicy
 from quarry.documents.vector_cache import VectorCache
 from quarry.errors import FailedPreconditionError, RetrieverUnavailableError
-from quarry.models.base import ModelInfo, PairScore
 from quarry.models.encoder import load_encoder
 from quarry.retrieval.memory_lexical import MemoryLexicalIndex
 from quarry.testing import tiny_encoder
@@ -23,21 +22,11 @@ from quarry_miner.lexical_member import LexicalMember, index_corpus
 from quarry_miner.live_arm import LiveArm
 from quarry_miner.lsa import fit_lsa
 from quarry_miner.members import NO_DOCUMENT, Member, VectorMember
-from quarry_miner.reranker import Reranker, RerankerMember
 from quarry_miner.spaces import encoder_space
 
 TEXTS = texts_of(40, seed=5)
 CORPUS = corpus_of(TEXTS)
 QUERIES = [" ".join(text.split()[:3]) for text in TEXTS[:9]]
-
-
-class WordOverlap:
-    """A cross-encoder that counts shared words."""
-
-    info = ModelInfo("overlap", "0" * 32, 64)
-
-    def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
-        return [PairScore(float(len({*q.split()} & {*p.split()})) - 2, False) for q, p in pairs]
 
 
 class FakeSearch(search_service_pb2_grpc.SearchServiceServicer):
@@ -86,7 +75,7 @@ def live(request: pytest.FixtureRequest) -> Iterator[Callable[..., tuple[LiveArm
         server.stop(None).wait()
 
 
-@pytest.fixture(params=["live", "exact", "encoder", "lsa", "ensemble", "lexical", "reranker"])
+@pytest.fixture(params=["live", "exact", "encoder", "lsa", "ensemble", "lexical"])
 def member(request: pytest.FixtureRequest, tmp_path: Path, live: Callable[..., tuple[Member, ...]]) -> Member:
     match request.param:
         case "live":
@@ -103,13 +92,10 @@ def member(request: pytest.FixtureRequest, tmp_path: Path, live: Callable[..., t
         case "ensemble":
             parts = [space_of(CORPUS), fit_lsa(CORPUS, seed=0, dimensions=16)]
             return VectorMember(ensemble_space(parts)[0])
-        case "lexical":
+        case _:
             index = MemoryLexicalIndex("g", SCHEMA)
             index_corpus(index, CORPUS)
             return LexicalMember(index)
-        case _:
-            others = [VectorMember(space_of(CORPUS)), VectorMember(space_of(CORPUS, "lsa"))]
-            return RerankerMember(Reranker(WordOverlap(), CORPUS), others)
 
 
 @pytest.mark.parametrize("depth", [1, 7, 40, 60])
@@ -135,8 +121,6 @@ def test_a_row_does_not_depend_on_the_queries_beside_it(member: Member) -> None:
 
 
 def test_a_shallower_list_is_the_beginning_of_a_deeper_one(member: Member) -> None:
-    if isinstance(member, RerankerMember):
-        pytest.skip("a re-ranker orders what the others list, and deeper lists hold more")
     deep, shallow = member.search(QUERIES, 20), member.search(QUERIES, 5)
     lost = isinstance(member, LiveArm)  # candidates that the corpus does not know leave room
     for more, fewer in zip(deep.documents.tolist(), shallow.documents.tolist(), strict=True):

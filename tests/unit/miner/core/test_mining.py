@@ -14,7 +14,7 @@ from quarry_miner.candidates import Gatherer
 from quarry_miner.ensemble import ensemble_space
 from quarry_miner.examples import Example, Float32, Int32, MiningQuery, Positive
 from quarry_miner.members import Listed, Member, VectorMember
-from quarry_miner.mining import joined, mine, mine_blocks
+from quarry_miner.mining import gatherer_for, mine, mine_range
 from quarry_miner.presets.registry import PRESETS, make_preset
 
 TASK = task_of()
@@ -32,6 +32,9 @@ def by_query(examples: list[Example]) -> dict[str, list[dict[str, object]]]:
     return found
 
 
+FACTS = ("pairs", "covered", "positive_first")
+
+
 @settings(deadline=None, max_examples=25)
 @given(
     name=st.sampled_from(WITHOUT_NEEDS),
@@ -44,10 +47,16 @@ def test_blocks_resumption_and_order_change_no_example(
 ) -> None:
     preset = make_preset(name)
     whole = mine(TASK, preset, 4, seed=7)
-    begun = [b for b in mine_blocks(TASK, preset, 4, 7, size=size) if b.number < first]
-    resumed = joined(TASK, preset, [*begun, *mine_blocks(TASK, preset, 4, 7, first, size)])
-    assert [row(e) for e in resumed.examples] == [row(e) for e in whole.examples]
-    assert (resumed.pairs, resumed.covered, resumed.positive_first) == (
+    in_blocks = mine(TASK, preset, 4, seed=7, block_queries=size)
+    assert [row(e) for e in in_blocks.examples] == [row(e) for e in whole.examples]
+    border, end = min(first * size, len(TASK.queries)), len(TASK.queries)
+    resumed = [  # each half by a gatherer of its own, as by two processes
+        one
+        for part in ((0, border), (border, end))
+        for one in mine_range(TASK, preset, 4, 7, gatherer_for(TASK, preset), *part)
+    ]
+    assert [row(e) for one in resumed for e in one.examples] == [row(e) for e in whole.examples]
+    assert tuple(sum(getattr(one, name) for one in resumed) for name in FACTS) == (
         whole.pairs,
         whole.covered,
         whole.positive_first,
@@ -151,8 +160,8 @@ class JudgeByCompany:
 
 def test_a_judges_scores_do_not_depend_on_the_queries_beside() -> None:
     task = dataclasses.replace(TASK, judge=JudgeByCompany())
-    blocks = [list(mine_blocks(task, make_preset("refresh"), 4, 7, size=size)) for size in (1, 5, 12)]
-    found = [[row(e) for block in some for e in block.examples] for some in blocks]
+    mined = [mine(task, make_preset("refresh"), 4, 7, block_queries=size) for size in (1, 5, 12)]
+    found = [[row(e) for e in one.examples] for one in mined]
     assert found[0] == found[1] == found[2]
 
 

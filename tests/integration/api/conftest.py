@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import constants
@@ -60,3 +61,19 @@ def reranked(api: Api, cross_encoder_folder: Path) -> str:
     api.create("reranked", schema=SCHEMA_MESSAGE, reranker=str(cross_encoder_folder))
     api.upsert("reranked", seeded_documents())
     return "reranked"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Data of a server that is the test's own."""
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def new_server(folder: Path, encoder_folder: Path) -> Callable[..., Any]:
+    """Starts a server on the test's own data folder."""
+
+    def start(**feedback: Any) -> Any:
+        return served(tiny_settings(folder, encoder_folder, feedback=feedback))
+
+    return start

@@ -47,6 +47,15 @@ def test_a_gzipped_log_is_imported_and_bad_lines_are_told(
     assert "100.0%" in shown
 
 
+def test_a_file_without_a_line_that_can_be_read_is_a_failure(
+    cli: Callable[..., Result], lexical: str, tmp_path: Path
+) -> None:
+    (tmp_path / "log.jsonl").write_text("not json\n{}\n")
+    ended = cli("import", lexical, tmp_path / "log.jsonl")
+    assert ended.exit_code == 1
+    assert "2 were rejected" in ended.stdout
+
+
 def test_figures_are_json_for_scripts(cli: Callable[..., Result], lexical: str, log_file: Path) -> None:
     found: Any = json.loads(cli("import", lexical, log_file, "--json").stdout)
     assert (found["impressions"], found["events"], found["rejected"]) == ("1", "1", "1")

@@ -21,7 +21,7 @@ from quarry_cli.evaluate import all_runs, measured, show_figures
 from quarry_cli.failures import CliError
 from quarry_cli.index import Summary, write_files
 from quarry_cli.judgments import read_qrels, read_queries
-from quarry_cli.mining_calls import mined, write_examples
+from quarry_cli.mining_calls import mined, write_examples, write_page
 from quarry_cli.mining_view import show_set
 from quarry_cli.sample import Sample, find_sample
 from quarry_cli.search import show_search
@@ -121,7 +121,6 @@ def click(quarry: Connection, sample: Sample) -> None:
     heading(
         "Who chose what? (simulated users, not people)",
         f"quarry simulate {COLLECTION} --queries queries.jsonl --qrels qrels/train.tsv --sessions {SESSIONS}",
-        f"quarry feedback stats {COLLECTION}",
     )
     judged = read_qrels(sample.needs)
     texts = read_queries(sample.queries, set(judged))
@@ -135,13 +134,14 @@ def mine(quarry: Connection, folder: Path) -> None:
     out_file = folder / "negatives.parquet"
     heading(
         "What was wrong, and looked right? Negatives to train a re-ranker on",
-        f"quarry mine {COLLECTION} --from-feedback --out {out_file.name}",
+        f"quarry mine {COLLECTION} --from-feedback --out negatives.parquet --report negatives.html",
     )
     feedback = mining_service_pb2.FeedbackPositives()
     made = mined(
         quarry, mining_service_pb2.MineHardNegativesRequest(collection=COLLECTION, feedback=feedback)
     )
     write_examples(quarry, made.name, out_file)
+    write_page(quarry, made.name, out_file.with_suffix(".html"))
     show_set(made, out_file)
 
 
@@ -160,3 +160,5 @@ def say_what_next(keep: Path | None) -> None:
     if keep is None:
         commands += ["quarry collection create NAME", "quarry index NAME corpus.jsonl --wait searchable"]
     heading("Your turn", *commands, f"quarry search {COLLECTION if keep else 'NAME'} 'your question'")
+    if keep is None:
+        note("what the demo made is gone; `quarry demo --keep DIR` leaves it, report included")

@@ -72,7 +72,10 @@ def import_log(
     timeout: TimeoutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Read logs of impressions and events. What was read before is skipped, so repeating is safe."""
+    """Read logs of impressions and events. What was read before is skipped, so repeating is safe.
+
+    Lines that cannot be read are counted and told. Exit status 1 if no line could be.
+    """
     config = pb.ImportEventsConfig(collection=name, format=FORMATS[format], simulated=simulated)
     total = pb.ImportEventsResponse()
     with connect(server, timeout) as quarry, progress(DownloadColumn()) as bar:
@@ -84,13 +87,20 @@ def import_log(
             total.rejections.extend(found.rejections)
     if json:
         print_json(as_json(total))
-        return
+    else:
+        _show_imported(total)
+    if total.rejected == total.lines > 0:
+        raise typer.Exit(1)
+    if not json:
+        note(f"next: quarry feedback stats {name}")
+
+
+def _show_imported(total: pb.ImportEventsResponse) -> None:
     out.print(
         f"{total.lines:,} lines: {total.impressions:,} impressions and {total.events:,} events are new, "
         f"{total.duplicates:,} were there, {total.rejected:,} were rejected",
         soft_wrap=True,
     )
-    note(f"next: quarry feedback stats {name}")
 
 
 @app.command()

@@ -105,7 +105,9 @@ class _EventMarkEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventMark.V
     EVENT_MARK_NOT_SHOWN: _EventMark.ValueType  # 2
     """Its document was not on the page."""
     EVENT_MARK_CAPPED: _EventMark.ValueType  # 3
-    """The same user had chosen the same document for the same query often enough."""
+    """The same user had chosen the same document for the same query often enough, or has a large share of the
+    query's choices.
+    """
     EVENT_MARK_BURST: _EventMark.ValueType  # 4
     """Its user did more in a minute than a person does."""
     EVENT_MARK_BOT: _EventMark.ValueType  # 5
@@ -121,7 +123,9 @@ EVENT_MARK_ORPHAN: EventMark.ValueType  # 1
 EVENT_MARK_NOT_SHOWN: EventMark.ValueType  # 2
 """Its document was not on the page."""
 EVENT_MARK_CAPPED: EventMark.ValueType  # 3
-"""The same user had chosen the same document for the same query often enough."""
+"""The same user had chosen the same document for the same query often enough, or has a large share of the
+query's choices.
+"""
 EVENT_MARK_BURST: EventMark.ValueType  # 4
 """Its user did more in a minute than a person does."""
 EVENT_MARK_BOT: EventMark.ValueType  # 5
@@ -231,7 +235,9 @@ class RenderedHit(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     document_id: _builtins.str
     position: _builtins.int
-    """Where it stood on the user's screen, 1 is best; 0: where the answer had it."""
+    """Where it stood on the user's screen, 1 (best) to 1,000; 0: where the answer had it. Nothing is learned
+    from hits below 200.
+    """
     def __init__(
         self,
         *,

@@ -106,6 +106,7 @@ def part(judged: Judged, queries: float = 1.0, documents: float = 1.0) -> Judged
 
 
 def growing(judged: Judged, data: Path) -> Iterator[dict[str, Any]]:
+    cost(judged, sources_of(judged, data), MEMBERS[-1])  # encodes what no cache holds yet
     for share in SHARES:
         some = part(judged, queries=share)
         yield {"grows": "queries", **cost(some, sources_of(some, data), MEMBERS[-1])}

@@ -16,7 +16,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[server,miner]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[server,miner,trainer]"
 	touch $(INSTALLED)
 
 demo: setup ## Index and search the shipped sample, and measure it
@@ -25,8 +25,8 @@ demo: setup ## Index and search the shipped sample, and measure it
 test: setup lint types imports check-protos lint-protos breaking unit ## All checks; what CI runs
 
 lint:
-	ruff check core server miner cli tests benchmarks examples tools
-	ruff format --check core server miner cli tests benchmarks examples tools
+	ruff check core server miner trainer cli tests benchmarks examples tools
+	ruff format --check core server miner trainer cli tests benchmarks examples tools
 
 types:
 	mypy

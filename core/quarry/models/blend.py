@@ -1,0 +1,48 @@
+"""How a re-ranker's score and the fused one make the score that orders."""
+
+import math
+from pathlib import Path
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from quarry.errors import ModelError
+
+BLEND_FILE = "blend.json"
+"""In a model's folder. A model without one orders alone."""
+
+
+class Blend(BaseModel):
+    """``rerank * score + fused * fused score``. Both weights are constants of the model, so a document's score
+    still depends on nothing else in the list.
+
+    Attributes:
+        rerank: at least 0; 0 leaves the fused order as it is.
+        fused: at least 0, not both 0. Fitted to the default fusion, whose scores are in [0, 1].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rerank: float = Field(1.0, ge=0, allow_inf_nan=False)
+    fused: float = Field(0.0, ge=0, allow_inf_nan=False)
+
+    def score(self, rerank: float, fused: float) -> float:
+        """Of one document, from its two scores."""
+        return math.fsum((self.rerank * rerank, self.fused * fused))
+
+
+RERANKER_ALONE = Blend()
+
+
+def read_blend(folder: Path) -> Blend:
+    """The blend of the model in ``folder``. Raises ModelError if its file is broken."""
+    try:
+        return Blend.model_validate_json((folder / BLEND_FILE).read_bytes())
+    except FileNotFoundError:
+        return RERANKER_ALONE
+    except (OSError, ValidationError) as error:
+        raise ModelError(f"{folder / BLEND_FILE} cannot be read: {error}", path=str(folder)) from error
+
+
+def write_blend(folder: Path, blend: Blend) -> None:
+    (folder / BLEND_FILE).write_bytes(orjson.dumps(blend.model_dump()))

@@ -1,0 +1,1 @@
+"""The versions of models there are, and which of them serves."""

@@ -1,0 +1,174 @@
+"""A training job as it is written down for the process that does it, and what it leaves when it is done."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from quarry.feedback.guards import GuardPolicy
+from quarry.mining.spec import JudgedQuery, Written
+from quarry.models.blend import RERANKER_ALONE, Blend
+
+LossName = Literal["lce", "bce", "ranknet", "lambda", "margin-triplet", "margin-mse"]
+ModelVerdict = Literal["INSUFFICIENT_DATA", "BAD_DATA", "REGRESSED", "NO_IMPROVEMENT", "IMPROVED"]
+KindName = Literal["reranker", "encoder"]
+Subject = Literal["candidate", "serving", "fused", "difference"]
+
+DEFAULT_LOSS: LossName = "lce"
+DEFAULT_JOINT_LAYERS = 2
+DEFAULT_MAX_TOKENS = 128
+DEFAULT_BOOTSTRAP_QUERIES = 20_000
+MAX_EPOCH_STEPS = 1_000
+"""Steps of a training that is not told how many; one epoch if that is fewer."""
+
+
+class ModelRef(Written):
+    """A model that a job reads: its name for people, and the folder that it lies in."""
+
+    name: str
+    folder: str
+
+
+class Bootstrap(Written):
+    """Train on documents alone: the collections, by name and number in the log."""
+
+    collections: tuple[tuple[str, int], ...]
+    max_queries: int = Field(DEFAULT_BOOTSTRAP_QUERIES, ge=1, le=1_000_000)
+
+
+class TrainingSpec(Written):
+    """What a training job is to do.
+
+    Attributes:
+        name: of the job, ``[a-z0-9-]+``; also its folder's.
+        collection: name, and ``collection_key`` its number in the log.
+        server: ``host:port`` of the server that is asked for candidates.
+        examples: Parquet file with the columns of docs/mining.md; None with ``bootstrap``.
+        examples_name: mining set, or name of the uploaded file.
+        base: model to start from; a split cross-encoder is made of it if it is an encoder.
+        serving: re-ranker (encoder) to compare with; None: the fused order.
+        teacher: model whose scores are learned; only with ``layers``, of the student.
+        steps: 0: one epoch, at most ``MAX_EPOCH_STEPS``.
+        learning_rate: 0: the default of the model's form.
+        judgments: to evaluate on; empty: the examples' queries are divided.
+        guards: which events of feedback count, as the server has it.
+        spent: evaluations that the collection's held-out clicks have decided already.
+    """
+
+    name: str
+    collection: str
+    collection_key: int
+    server: str
+    what: KindName = "reranker"
+    examples: str | None = None
+    examples_name: str = ""
+    bootstrap: Bootstrap | None = None
+    base: ModelRef
+    serving: ModelRef | None = None
+    teacher: ModelRef | None = None
+    layers: int = Field(0, ge=0, le=64)
+    joint_layers: int = Field(DEFAULT_JOINT_LAYERS, ge=1, le=64)
+    loss: LossName = DEFAULT_LOSS
+    steps: int = Field(0, ge=0, le=1_000_000)
+    max_tokens: int = Field(DEFAULT_MAX_TOKENS, ge=16, le=8_192)
+    seed: int = Field(0, ge=0, lt=2**64)
+    learning_rate: float = Field(0.0, ge=0, le=0.1)
+    judgments: tuple[JudgedQuery, ...] = ()
+    guards: GuardPolicy = GuardPolicy()
+    spent: int = Field(0, ge=0)
+    description: str = ""
+    create_time_us: int = 0
+
+
+class Metric(Written):
+    """A measure on held-out queries, with its 95 % interval by paired bootstrap over queries.
+
+    Attributes:
+        measure: as ir-measures writes it: ``nDCG@10``, ``RR@3``, ``RR@10``, ``R@50``.
+        slice: ``all``, ``known``, ``unseen``, or another group of queries.
+        subject: what was measured; ``difference`` is candidate less serving (fused, if nothing serves).
+    """
+
+    measure: str
+    slice: str
+    subject: Subject
+    value: float
+    lower: float
+    upper: float
+    queries: int
+
+
+class OffPolicyEstimate(Written):
+    """A value estimated from clicks on another ranking; see ``quarry_trainer.off_policy``."""
+
+    estimator: Literal["snips", "doubly_robust"]
+    subject: Subject
+    value: float
+    lower: float
+    upper: float
+    effective_sample_size: float
+    support: float
+
+
+class EvaluationReport(Written):
+    """What an evaluation found.
+
+    Attributes:
+        source: ``judgments``, ``examples`` (held-out queries of them) or ``clicks``.
+        details: for people and plots, beyond what is typed here.
+    """
+
+    verdict: ModelVerdict
+    advice: tuple[str, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    off_policy: tuple[OffPolicyEstimate, ...] = ()
+    source: str = ""
+    queries: int = 0
+    compared_with: str = ""
+    details: dict[str, object] = {}
+
+
+class TrainingResult(Written):
+    """What a job leaves in ``result.json``, beside the folder ``model`` if a model came of it.
+
+    Attributes:
+        steps: that were made; early stopping may make them fewer than asked.
+        feedback_start_us: of the feedback that the examples rest on; None if none.
+    """
+
+    evaluation: EvaluationReport
+    what: KindName
+    base: str
+    examples: str
+    data_hash: str
+    loss: str
+    steps: int
+    seed: int
+    joint_layers: int
+    max_tokens: int
+    train_s: float
+    simulated: bool
+    blend: Blend = RERANKER_ALONE
+    feedback_start_us: int | None = None
+    feedback_end_us: int | None = None
+    has_model: bool = True
+
+
+class EvaluationSpec(Written):
+    """A comparison of two models that exist.
+
+    Attributes:
+        candidate: the model in question; ``serving``: what it is compared with, None for the fused order.
+        judgments: empty: held-out clicks of the collection.
+    """
+
+    name: str
+    collection: str
+    collection_key: int
+    server: str
+    candidate: ModelRef
+    serving: ModelRef | None = None
+    judgments: tuple[JudgedQuery, ...] = ()
+    guards: GuardPolicy = GuardPolicy()
+    spent: int = Field(0, ge=0)
+    seed: int = 0
+    create_time_us: int = 0

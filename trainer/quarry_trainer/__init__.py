@@ -1,0 +1,1 @@
+"""Makes models from mined examples, and says whether they are better."""

@@ -1,4 +1,4 @@
-"""`quarry collection`: make, list, change, check and repair collections."""
+"""`quarry collection`: make, list, change, reindex, check and repair collections."""
 
 import time
 from pathlib import Path
@@ -21,12 +21,13 @@ from quarry_cli.connection import (
 )
 from quarry_cli.console import as_json, note, out, print_json, progress
 from quarry_cli.failures import CliError
+from quarry_cli.reindex import reindex
 from quarry_cli.schema_file import read_schema
 
 POLL_S = 0.5
 LIST_PAGE = 1_000
 
-app = typer.Typer(no_args_is_help=True, help="Make, list, change, check and repair collections.")
+app = typer.Typer(no_args_is_help=True, help="Make, list, change, reindex, check and repair collections.")
 NameArgument = Annotated[str, typer.Argument(help="The collection.", show_default=False)]
 
 
@@ -170,6 +171,9 @@ def repair(
         show_consistency(result.after)
     if not result.after.consistent:
         raise typer.Exit(1)
+
+
+app.command()(reindex)
 
 
 def _finished(quarry: Connection, operation: operations_pb2.Operation) -> operations_pb2.Operation:

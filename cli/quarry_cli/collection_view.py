@@ -51,6 +51,10 @@ def show_collection(c: collection_service_pb2.Collection) -> None:
     if c.status.read_only_reason:
         table.add_row("read-only", plain(c.status.read_only_reason, "red"))
     table.add_row("generation", plain(c.status.generation))
+    if c.status.HasField("reindex"):
+        table.add_row("reindex", plain(reindex_state(c.status.reindex.progress), "yellow"))
+    if c.status.HasField("previous"):
+        table.add_row("kept for rollback", plain(f"encoder {c.status.previous.encoder}"))
     table.add_row("made", c.create_time.ToJsonString())
     out.print(table)
 
@@ -67,6 +71,33 @@ def _field(field: collection_service_pb2.Field) -> str:
     given = {descriptor.name: value for descriptor, value in field.ListFields()}
     unusual = [f"{k} {str(given[k]).lower()}" for k, usual in USUAL.items() if given.get(k, usual) != usual]
     return f"{field.name}: {kind}{' (' + ', '.join(unusual) + ')' if unusual else ''}"
+
+
+def reindex_state(now: collection_service_pb2.ReindexProgress) -> str:
+    """How far a reindex is, in a few words."""
+    state = collection_service_pb2.ReindexState.Name(now.state).removeprefix("REINDEX_STATE_").lower()
+    said = f"{state.replace('_', ' ')}, {now.documents_done:,} of {now.documents_total:,} documents"
+    if now.state == collection_service_pb2.REINDEX_STATE_BUILDING and now.HasField("remaining"):
+        said += f", {now.documents_per_second:,.0f}/s, {_time(now.remaining.seconds)} left"
+    return f"{said}: {now.problem}" if now.problem else said
+
+
+def show_estimate(cost: collection_service_pb2.ReindexEstimate) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_row("documents", f"{cost.documents:,}")
+    table.add_row("passages", f"about {cost.passages:,}")
+    table.add_row("to encode", f"about {cost.tokens:,} tokens")
+    table.add_row("time", f"about {_time(cost.duration.seconds + 1)}")
+    table.add_row("disk", f"about {cost.disk_bytes / 2**20:,.0f} MiB")
+    measured = f"{cost.sampled_documents:,} documents, {cost.encoded_passages:,} of their passages encoded"
+    table.add_row("measured on", measured)
+    out.print(table)
+
+
+def _time(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def show_consistency(answer: collection_service_pb2.CheckConsistencyResponse) -> None:

@@ -26,6 +26,10 @@ def evaluate(
     qrels: Annotated[
         Path, typer.Option(exists=True, dir_okay=False, help="BEIR's or TREC's judgments, maybe gzipped.")
     ],
+    model: Annotated[
+        str,
+        typer.Option(metavar="VERSION", help="Re-ranker to measure instead of the collection's, as faq@3."),
+    ] = "",
     server: ServerOption = None,
     timeout: TimeoutOption = None,
     json: JsonOption = False,
@@ -37,7 +41,7 @@ def evaluate(
     judged = read_qrels(qrels)
     texts = read_queries(queries, set(judged))
     with connect(server, timeout, default_timeout_s=120) as quarry:
-        runs = all_runs(quarry, name, texts)
+        runs = all_runs(quarry, name, texts, model)
         absent = absent_documents(quarry, name, judged, runs.values())
     results = measured(runs, judged)
     if absent:
@@ -49,14 +53,14 @@ def evaluate(
         show_figures(results)
 
 
-def all_runs(quarry: Connection, name: str, texts: dict[str, str]) -> dict[str, Ranked]:
-    """Runs by what answered: each arm, ``fused``, and ``reranked`` where the collection has a model."""
+def all_runs(quarry: Connection, name: str, texts: dict[str, str], model: str = "") -> dict[str, Ranked]:
+    """Runs by what answered: each arm, ``fused``, and ``reranked`` by ``model``, or by the collection's."""
     collection = collection_of(quarry, name)
     with progress() as bar:
         runs = arm_runs(quarry, name, texts, bar)
         runs["fused"] = search_run(quarry, name, texts, bar, rerank=False)
-        if collection.reranker:
-            runs["reranked"] = search_run(quarry, name, texts, bar, rerank=True)
+        if model or collection.reranker:
+            runs["reranked"] = search_run(quarry, name, texts, bar, rerank=True, model=model)
     return runs
 
 

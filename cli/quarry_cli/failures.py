@@ -11,6 +11,8 @@ from quarry.errors import QuarryError
 HINTS = {
     "COLLECTION_NOT_FOUND": "`quarry collection create NAME` makes it, `quarry collection list` lists all",
     "DATA_LOSS": "`quarry collection check NAME` says what differs",
+    "MODEL_DAMAGED": "`quarry model list` says what else there is",
+    "MODEL_NOT_FOUND": "`quarry model list` lists all",
     "MODEL_UNUSABLE": "`quarry doctor` says which models load",
     "PAGE_EXPIRED": "search again, without --page-token",
     "READ_ONLY": "`quarry collection show NAME` gives the reason",

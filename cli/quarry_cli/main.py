@@ -18,10 +18,13 @@ from quarry_cli import (
     evaluate,
     feedback,
     index,
+    loop,
     mine,
+    model,
     search,
     serve,
     simulate,
+    train,
 )
 from quarry_cli.connection import DEFAULT_SERVER, named_server
 from quarry_cli.console import say
@@ -93,6 +96,9 @@ app.command()(evaluate.evaluate)
 app.add_typer(feedback.app, name="feedback")
 app.command()(simulate.simulate)
 app.command()(mine.mine)
+app.command()(train.train)
+app.command()(loop.loop)
+app.add_typer(model.app, name="model")
 app.command()(doctor.doctor)
 app.command()(demo.demo)
 

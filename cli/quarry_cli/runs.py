@@ -67,9 +67,19 @@ def arm_runs(
 
 
 def search_run(
-    quarry: Connection, collection: str, queries: Mapping[str, str], bar: Progress, *, rerank: bool
+    quarry: Connection,
+    collection: str,
+    queries: Mapping[str, str],
+    bar: Progress,
+    *,
+    rerank: bool,
+    model: str = "",
 ) -> Ranked:
-    """The run of whole searches, 100 deep, in fused or in re-ranked order; all complete or an error."""
+    """The run of whole searches, 100 deep, in fused or in re-ranked order; all complete or an error.
+
+    Args:
+        model: re-ranker to use instead of the collection's.
+    """
     task = bar.add_task("re-ranked" if rerank else "fused", total=len(queries))
 
     def search(text: str) -> list[str]:
@@ -77,7 +87,7 @@ def search_run(
             collection=collection,
             query=text,
             page_size=DEPTH,
-            rerank=search_service_pb2.Rerank(disabled=not rerank),
+            rerank=search_service_pb2.Rerank(disabled=not rerank, model=model),
             require_complete=True,
             return_fields=["-"],
         )

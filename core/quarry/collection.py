@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import shutil
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from quarry.consistency import ArmDifferences, compare, reapply
@@ -13,7 +11,8 @@ from quarry.deadline import Deadline
 from quarry.documents.catalog import Collection
 from quarry.documents.log import Outcome, Upsert
 from quarry.documents.store import DocumentLog, RequestId
-from quarry.errors import DataLossError, UnavailableError
+from quarry.documents.view import DocumentView
+from quarry.errors import DataLossError, InvalidArgumentError, UnavailableError
 from quarry.filters import Filter
 from quarry.generation import Generation
 from quarry.types import Document, Fields
@@ -55,13 +54,22 @@ class OpenCollection:
         collection: its settings, as of the last change.
         log: its documents.
         generation: its indexes.
+        generations: all that follow the log, ``generation`` and those beside it; shared by them.
+        successor: what serves instead since a switch; None while this one serves, or has yet to.
     """
 
     def __init__(self, collection: Collection, log: DocumentLog, generation: Generation) -> None:
         self.collection, self.log, self.generation = collection, log, generation
+        self.generations = {generation}
+        self.successor: OpenCollection | None = None
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()
+        self._writes = 0
+        self._unwritten = asyncio.Event()
+        self._unwritten.set()
+        self._admitting = asyncio.Event()
+        self._admitting.set()
 
     @contextlib.contextmanager
     def use(self) -> Iterator["OpenCollection"]:
@@ -83,16 +91,51 @@ class OpenCollection:
         self, upserts: Sequence[Upsert], request: RequestId, wait: bool, deadline: Deadline
     ) -> Written:
         """Stores documents. With ``wait``, until searches find them or the deadline is near."""
+        await self._admitting.wait()
+        if self.successor is not None:
+            with self.serving.use() as serving:
+                return await serving.adopt(upserts, self, request, wait, deadline)
         self._check_writable()
         return await self._written(await self._logged(self.log.upsert(upserts, request)), wait, deadline)
 
+    async def adopt(
+        self,
+        upserts: Sequence[Upsert],
+        earlier: "OpenCollection",
+        request: RequestId,
+        wait: bool,
+        deadline: Deadline,
+    ) -> Written:
+        """Stores documents that were checked against the schema of an ``earlier`` generation."""
+        problems = [self._misfit(upsert, earlier) for upsert in upserts]
+        fitting = [u for u, problem in zip(upserts, problems, strict=True) if problem is None]
+        written = await self.upsert(fitting, request, wait, deadline)
+        done = iter(written.outcomes)
+        outcomes = [problem or next(done) for problem in problems]
+        return replace(written, outcomes=outcomes)
+
+    def _misfit(self, upsert: Upsert, earlier: "OpenCollection") -> Outcome | None:
+        """Why the document cannot be stored under this schema; None if it can."""
+        try:
+            self.check_fields(upsert.fields, earlier)
+        except InvalidArgumentError as error:
+            return Outcome(upsert.id, error=error.under("fields"))
+        return None
+
+    def check_fields(self, fields: Fields, earlier: "OpenCollection", returning: bool = False) -> None:
+        """Raises InvalidArgumentError if this schema misreads what was valid under ``earlier``'s."""
+        if isinstance(self.log.view, DocumentView):
+            self.log.view.check(fields, earlier.collection.settings.schema, returning)
+
     async def delete(self, ids: Sequence[str], request: RequestId, wait: bool, deadline: Deadline) -> Written:
+        await self._admitting.wait()
         self._check_writable()
         return await self._written(await self._logged(self.log.delete(ids, request)), wait, deadline)
 
     async def delete_by_filter(
         self, filter: Filter, request: RequestId, wait: bool, deadline: Deadline
     ) -> Written:
+        await self._admitting.wait()
         self._check_writable()
         outcomes = await self._logged(self.log.delete_by_filter(filter, request))
         return await self._written(outcomes, wait, deadline)
@@ -107,6 +150,19 @@ class OpenCollection:
         wait: bool,
         deadline: Deadline,
     ) -> tuple[Document, Written]:
+        await self._admitting.wait()
+        if self.successor is not None:
+            with self.serving.use() as serving:
+
+                def fitting(fields: Fields) -> Fields:
+                    changed = change(fields)
+                    try:
+                        serving.check_fields(changed, self)
+                    except InvalidArgumentError as error:
+                        raise error.under("document.fields") from None
+                    return changed
+
+                return await serving.update(id, fitting, if_version, allow_missing, request, wait, deadline)
         self._check_writable()
         document = await self._logged(self.log.update(id, change, if_version, allow_missing, request))
         return document, await self._written([Outcome(id, document.version)], wait, deadline)
@@ -117,15 +173,46 @@ class OpenCollection:
 
     async def _logged(self, write: Coroutine[Any, Any, T]) -> T:
         """The write's result. It goes on if the caller goes, since followers must hear of its commit."""
+        self._writes += 1
+        self._unwritten.clear()
         running = asyncio.create_task(write)
-        running.add_done_callback(lambda _: self.generation.notify())
+        running.add_done_callback(self._ended)
         return await asyncio.shield(running)
+
+    def _ended(self, _write: "asyncio.Task[Any]") -> None:
+        self._writes -= 1
+        if not self._writes:
+            self._unwritten.set()
+        for generation in self.generations:
+            generation.notify()
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """No write is under way meanwhile; those that come wait until it ends."""
+        self._admitting.clear()
+        try:
+            await self._unwritten.wait()
+            yield
+        finally:
+            self._admitting.set()
+
+    @property
+    def serving(self) -> "OpenCollection":
+        """What answers calls that begin now: this one, or what has taken over from it."""
+        serving = self
+        while serving.successor is not None:
+            serving = serving.successor
+        return serving
 
     async def _written(self, outcomes: Sequence[Outcome], wait: bool, deadline: Deadline) -> Written:
         sequence = max((outcome.version for outcome in outcomes), default=0)
         if not wait:
             return Written(outcomes, sequence, searchable=False)
-        seen = await self.generation.wait_visible(sequence, _margin(deadline))
+        waited, seen = None, False
+        while waited is not self.serving:  # a switch meanwhile makes the next search ask other indexes
+            waited = self.serving
+            with waited.use():
+                seen = await waited.generation.wait_visible(sequence, _margin(deadline))
         return Written(outcomes, sequence, searchable=seen)
 
     async def check(self, deadline: Deadline) -> Consistency:
@@ -158,13 +245,8 @@ class OpenCollection:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._unused.wait()
+        self.generations.discard(self.generation)
         await self.generation.close()
-
-
-def remove_folder(folder: Path) -> None:
-    """Deletes ``folder`` and what is in it; one that is not there is fine."""
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def _margin(deadline: Deadline) -> float | None:

@@ -32,11 +32,14 @@ class ModelSettings(Section):
     Attributes:
         encoder: of collections that name none: a hub id, a folder or an installed package.
         rerankers: cross-encoders that a search may ask for by name, beside its collection's own.
+        base_reranker: what re-rankers are trained from where none serves yet; empty: a split cross-encoder,
+            made of the collection's encoder.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
 
     encoder: str = DEFAULT_ENCODER
     rerankers: tuple[str, ...] = ()
+    base_reranker: str = ""
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -64,12 +67,14 @@ class SearchSettings(Section):
         page_lifetime_s: how long later pages can be asked for.
         max_kept_bytes: memory for the lists that later pages are cut from; the oldest go first.
         threads: that searches may use for BM25 and for reading documents.
+        score_cache_bytes: memory for scores of re-rankers, by model, query and passage; 0 keeps none.
     """
 
     default_deadline_s: float = Field(30.0, gt=0)
     page_lifetime_s: float = Field(600.0, gt=0)
     max_kept_bytes: int = Field(256 * 2**20, ge=2**20)
     threads: int = Field(4, ge=1, le=256)
+    score_cache_bytes: int = Field(64 * 2**20, ge=0)
 
 
 class GuardSettings(Section):
@@ -106,6 +111,30 @@ class FeedbackSettings(Section):
     guards: GuardSettings = GuardSettings()
 
 
+class TrainingSettings(Section):
+    """What becomes of a model that was trained.
+
+    Attributes:
+        promotion: ``manual``, or ``when_improved``: a re-ranker whose verdict is IMPROVED serves at once.
+    """
+
+    promotion: Literal["manual", "when_improved"] = "manual"
+
+
+class LoopSettings(Section):
+    """When the server turns the loop by itself: mines, trains, compares, and does what ``training`` says.
+
+    Attributes:
+        every_hours: how often a collection is looked at; 0: never.
+        min_new_choices: choices that a collection's log must have got since its last turn for another one.
+        collections: that are looked at; empty: all.
+    """
+
+    every_hours: float = Field(0.0, ge=0, le=8_760)
+    min_new_choices: int = Field(200, ge=1)
+    collections: tuple[str, ...] = ()
+
+
 class Settings(BaseSettings):
     """All of a server's settings.
 
@@ -130,6 +159,8 @@ class Settings(BaseSettings):
     qdrant: QdrantSettings = QdrantSettings()
     search: SearchSettings = SearchSettings()
     feedback: FeedbackSettings = FeedbackSettings()
+    training: TrainingSettings = TrainingSettings()
+    loop: LoopSettings = LoopSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -63,6 +63,15 @@ class DocumentNotFoundError(NotFoundError):
         super().__init__(f"no document has the id {document_id!r}", document_id=document_id)
 
 
+class ModelNotFoundError(NotFoundError):
+    """No version is called so."""
+
+    reason = "MODEL_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no model is called {name[:80]!r}", model=name[:80])
+
+
 class AlreadyExistsError(QuarryError):
     reason = "ALREADY_EXISTS"
 
@@ -78,6 +87,32 @@ class PageExpiredError(FailedPreconditionError):
 
     def __init__(self) -> None:
         super().__init__("this search's pages are no longer kept: search again")
+
+
+class ReindexRunningError(FailedPreconditionError):
+    """The collection has a reindex or a rollback already."""
+
+    reason = "REINDEX_RUNNING"
+
+    def __init__(self, collection: str, operation: str) -> None:
+        super().__init__(
+            f"the collection {collection!r} is being reindexed or rolled back already",
+            collection=collection,
+            operation=operation,
+        )
+
+
+class DocumentDoesNotFitError(FailedPreconditionError):
+    """A stored document has a value that the new schema cannot read."""
+
+    reason = "DOCUMENT_DOES_NOT_FIT"
+
+    def __init__(self, document_id: str, field: str, problem: str) -> None:
+        super().__init__(
+            f"the document {document_id!r} does not fit the schema: {field}: {problem}",
+            document_id=document_id,
+            field=field,
+        )
 
 
 class NoFeedbackError(FailedPreconditionError):
@@ -141,6 +176,12 @@ class DataLossError(QuarryError):
     """Data that was acknowledged is gone, or what is there contradicts itself."""
 
     reason = "DATA_LOSS"
+
+
+class ModelDamagedError(DataLossError):
+    """A registered model's files are not what they were when it was registered."""
+
+    reason = "MODEL_DAMAGED"
 
 
 class ModelError(QuarryError):

@@ -24,6 +24,11 @@ POINTS = (
     "build-flushed",  # the new shard has caught up, the old one is still in use
     "build-switched",
 )
+REINDEX_POINTS = (
+    "reindex-begun",  # it is recorded, and nobody has been told
+    "reindex-checked",  # the new indexes are whole, the old ones serve
+    "reindex-switched",  # the new ones serve next time, and not yet now
+)
 
 _armed, _count, _file = os.environ.get(VARIABLE, ":1:").split(":", 2)
 _reached = itertools.count(1)

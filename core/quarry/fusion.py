@@ -63,6 +63,11 @@ def reciprocal_rank_fusion(runs: Sequence[ArmRun], k: float = DEFAULT_RRF_K) -> 
     return _ordered(contributions)
 
 
+def highest_reciprocal_rank(runs: Sequence[ArmRun], k: float = DEFAULT_RRF_K) -> float:
+    """The score of a document that is first in every run."""
+    return math.fsum(run.weight / (k + 1) for run in runs)
+
+
 def weighted_sum(runs: Sequence[ArmRun]) -> list[Fused]:
     """Mean over runs, by weight, of scores bounded to [0, 1], best first; itself in [0, 1].
 

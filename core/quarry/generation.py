@@ -184,6 +184,19 @@ class Generation:
         )
         return True
 
+    @property
+    def visible(self) -> int:
+        """Every arm answers with everything up to this sequence number; 0 if one is not open."""
+        if self.failures:
+            return 0
+        return min((follower.visible for follower in self.followers.values()), default=0)
+
+    @property
+    def problem(self) -> str:
+        """Why an arm stands still now; empty if none does."""
+        arms = [*self.failures.items(), *((arm, f.error) for arm, f in self.followers.items())]
+        return "; ".join(f"{arm}: {error}" for arm, error in arms if error)
+
     def arm_state(self, arm: str) -> ArmState:
         """How far an arm is; one that is not followed is nowhere."""
         follower = self.followers.get(arm)

@@ -5,33 +5,45 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
-from filelock import FileLock, Timeout
 
-from quarry.collection import Consistency, OpenCollection, remove_folder
+from quarry.beside import BesideGenerations
+from quarry.collection import Consistency, OpenCollection
+from quarry.data_folder import DataFolder, remove_folder
 from quarry.deadline import Deadline
 from quarry.documents import catalog
 from quarry.documents.catalog import Collection, CollectionSettings
+from quarry.documents.generations import (
+    Role,
+    get_generation,
+    list_generations,
+    remove_generation,
+    take_over,
+)
 from quarry.documents.requests import forget, once
 from quarry.documents.store import Database, DocumentLog, RequestId
 from quarry.documents.tables import open_database
+from quarry.documents.view import view_of
 from quarry.errors import (
     CollectionNotFoundError,
-    DataLossError,
-    FailedPreconditionError,
     QuarryError,
     UnavailableError,
 )
+from quarry.faults import reach
 from quarry.generation import DenseParts, Engines, Generation
 from quarry.pipeline import Reranking
+from quarry.registry.serving import Note, check_own, note_change
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 CLOSE_GRACE_S = 30.0
+HOLD_S = 2.0
+"""How long writes may wait for the generation that is to serve."""
 
 
 class Models(Protocol):
@@ -41,47 +53,13 @@ class Models(Protocol):
         """What the dense arm needs; None for a collection without one."""
         ...
 
-    async def check_reranker(self, name: str) -> None:
-        """Loads the cross-encoder, so that a name that does not load is refused at once."""
+    def holding_reranker(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Loads the re-ranker, if there is a name, and keeps it loaded meanwhile."""
         ...
 
     def reranking(
         self, settings: CollectionSettings, log: DocumentLog, dense: DenseParts | None
     ) -> Reranking: ...
-
-
-class DataFolder:
-    """The folder that holds everything of a server, locked while it is open."""
-
-    def __init__(self, path: Path) -> None:
-        """Raises FailedPreconditionError if another server has it, DataLossError if its log is gone."""
-        self.path = path
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(path / "lock", thread_local=False)  # taken in one thread, released in another
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise FailedPreconditionError(f"another server is using {path}", folder=str(path)) from None
-        if not self.documents.exists() and any(self.collections.glob("*/*")):
-            self._lock.release()
-            raise DataLossError(
-                f"{path} holds indexes but no {self.documents.name}: restore it, or move the indexes away"
-            )
-
-    @property
-    def documents(self) -> Path:
-        return self.path / "documents.db"
-
-    @property
-    def collections(self) -> Path:
-        return self.path / "collections"
-
-    def of(self, collection: Collection) -> Path:
-        """Everything of one collection, all generations."""
-        return self.collections / str(collection.key)
-
-    def close(self) -> None:
-        self._lock.release()
 
 
 class Library:
@@ -98,25 +76,46 @@ class Library:
         self.database = database
         self._folder = folder
         self._engines = engines
-        self._models = models
+        self.models = models
         self._threads = ThreadPoolExecutor(search_threads, thread_name_prefix="search")
         self._open: dict[str, OpenCollection] = {}
         self._unopened: dict[str, str] = {}
+        self._beside = BesideGenerations(folder.of, self._opened)
         self._running: set[asyncio.Task[Any]] = set()
         self._changing = asyncio.Lock()
         self.on_delete: Callable[[Collection], Awaitable[None]] | None = None
 
     @classmethod
     async def open(
-        cls, folder: DataFolder, engines: Engines, models: Models, search_threads: int
+        cls,
+        folder: DataFolder,
+        engines: Engines,
+        models: Models,
+        search_threads: int,
+        database: Database | None = None,
     ) -> "Library":
-        """Opens every collection there is, and removes what deleted ones left behind."""
-        database = Database(await asyncio.to_thread(open_database, folder.documents))
+        """Opens every collection there is, and removes what deleted ones left behind.
+
+        Args:
+            database: of the folder, where the models need it too; closed with the library.
+        """
+        database = database or Database(await asyncio.to_thread(open_database, folder.documents))
         library = cls(folder, database, engines, models, search_threads)
         known = await asyncio.to_thread(database.read, catalog.list_collections)
-        await asyncio.to_thread(library._remove_leftovers, known)
+        beside = await asyncio.to_thread(database.read, list_generations)
+        needed: dict[int, set[str]] = {collection.key: {collection.generation} for collection in known}
+        for side in beside:
+            needed[side.key].add(side.name)
+        await asyncio.to_thread(folder.remove_leftovers, needed)
         await asyncio.gather(*map(library._open_or_note, known))
+        for side in beside:
+            if side.role is Role.PREVIOUS:
+                await library._open_previous_or_note(side.key)
         return library
+
+    def folder_of(self, collection: Collection) -> Path:
+        """Of the generation that serves it."""
+        return self._folder.of(collection.key) / collection.generation
 
     @contextlib.contextmanager
     def use(self, name: str) -> Iterator[OpenCollection]:
@@ -135,24 +134,27 @@ class Library:
 
     async def create(self, settings: CollectionSettings, request: RequestId) -> OpenCollection:
         """Raises AlreadyExistsError, or ModelError if its encoder or re-ranker cannot be loaded."""
-        settings = _resolved(settings, await self._models.dense_parts(settings))
-        if settings.reranker:
-            await self._models.check_reranker(settings.reranker)
+        settings = resolved(settings, await self.models.dense_parts(settings))
         return await self._finished(self._create(settings, request))
 
     async def _create(self, settings: CollectionSettings, request: RequestId) -> OpenCollection:
         def write(connection: sa.Connection) -> Collection:
+            def make() -> Collection:
+                made = catalog.create_collection(connection, settings)
+                check_own(connection, made)
+                return made
+
             return once(
                 connection,
                 request.method,
                 request.id,
                 request.request,
-                lambda: catalog.create_collection(connection, settings),
+                make,
                 dump=lambda made: made.settings.name.encode(),
                 load=lambda name: catalog.get_collection(connection, name.decode()),
             )
 
-        async with self._changing:
+        async with self.models.holding_reranker(settings.reranker), self._changing:
             made = await self.database.write(write)
             if settings.name not in self._open:
                 self._open[settings.name] = await self._opened_or_undone(made, request)
@@ -170,17 +172,136 @@ class Library:
 
     async def update(self, name: str, revision: int | None, values: dict[str, str]) -> OpenCollection:
         """Sets ``reranker`` and ``description``. Raises as ``catalog.update_collection``, or ModelError."""
-        if values.get("reranker"):
-            await self._models.check_reranker(values["reranker"])
-        return await self._finished(self._update(name, revision, values))
 
-    async def _update(self, name: str, revision: int | None, values: dict[str, str]) -> OpenCollection:
+        def write(connection: sa.Connection) -> None:
+            before = catalog.get_collection(connection, name)
+            after = catalog.update_collection(connection, name, revision, **values)
+            note_change(connection, before, after, Note(reason="UpdateCollection"))
+
+        await self.change(name, values.get("reranker", ""), write)
+        with self.use(name) as updated:
+            return updated
+
+    async def change(self, name: str, reranker: str, write: Callable[[sa.Connection], T]) -> T:
+        """Runs ``write`` on the row of a collection, whose searches see what it left from then on.
+
+        Args:
+            reranker: to be loaded first, so that no search misses it; empty for none.
+
+        Raises:
+            CollectionNotFoundError: it was deleted meanwhile.
+            ModelError: the re-ranker cannot be loaded.
+        """
+        return await self._finished(self._change(name, reranker, write))
+
+    async def _change(self, name: str, reranker: str, write: Callable[[sa.Connection], T]) -> T:
+        async with self.models.holding_reranker(reranker), self._changing:
+            if name not in self._open:
+                raise CollectionNotFoundError(name)
+            result = await self.database.write(write)
+            self._open[name].collection = await self.current(name)
+            return result
+
+    def beside(self, name: str, role: Role) -> OpenCollection | None:
+        """The open generation of a collection in this role; None if none is open."""
+        opened = self._open.get(name)
+        return None if opened is None else self._beside.get(opened.collection.key, role)
+
+    async def open_beside(self, key: int, role: Role) -> OpenCollection:
+        """Opens the generation in this role, which then follows the log.
+
+        Raises:
+            FailedPreconditionError: the collection has none.
+            CollectionNotFoundError: it is gone.
+            QuarryError: the indexes cannot be opened.
+        """
+        return await self._finished(self._open_beside(key, role))
+
+    async def _open_beside(self, key: int, role: Role) -> OpenCollection:
         async with self._changing:
-            updated = await self.database.write(
-                lambda c: catalog.update_collection(c, name, revision, **values)
-            )
-            self._open[name].collection = updated
-            return self._open[name]
+            serving, collection = await self._beside_row(key, role)
+            return await self._beside.open(role, collection, serving)
+
+    async def _beside_row(self, key: int, role: Role) -> tuple[OpenCollection, Collection]:
+        """What serves, and the collection as it would be with the generation in this role."""
+
+        def read(connection: sa.Connection) -> Collection:
+            current = catalog.collection_of_key(connection, key)
+            return get_generation(connection, key, role).of(current)
+
+        collection = await asyncio.to_thread(self.database.read, read)
+        name = collection.settings.name
+        if name not in self._open:
+            raise UnavailableError(f"the collection {name!r} is not open")
+        return self._open[name], collection
+
+    async def close_beside(self, key: int, role: Role) -> None:
+        """Closes the generation in this role and keeps its files."""
+        await self._finished(self._close_beside(key, role))
+
+    async def _close_beside(self, key: int, role: Role) -> None:
+        async with self._changing:
+            await self._beside.close(key, role, CLOSE_GRACE_S)
+
+    async def remove_beside(self, key: int, role: Role) -> None:
+        """Forgets the generation in this role and its files.
+
+        Raises FailedPreconditionError if the collection has none.
+        """
+        await self._finished(self._remove_beside(key, role))
+
+    async def _remove_beside(self, key: int, role: Role) -> None:
+        async with self._changing:
+            gone = await self.database.write(lambda c: remove_generation(c, key, role))
+            await self._beside.close(key, role, CLOSE_GRACE_S)
+            await self._beside.remove(key, gone.name)
+
+    async def switch(self, key: int, role: Role, check: Callable[[], Awaitable[None]]) -> Collection:
+        """Lets the open generation in this role serve, and keeps what served until now as the previous.
+
+        Writes wait meanwhile, some ``HOLD_S`` at most; answers that have begun end on the generation that
+        they began on.
+
+        Args:
+            check: called while no write is under way; what it raises leaves everything as it was.
+
+        Raises:
+            UnavailableError: it is behind what serves, and did not catch up in time.
+        """
+        return await self._finished(self._switch(key, role, check))
+
+    async def _switch(self, key: int, role: Role, check: Callable[[], Awaitable[None]]) -> Collection:
+        row, replaced, retired = await self._switched(key, role, check)
+        if retired is not None:
+            await retired.close(CLOSE_GRACE_S)
+        async with self._changing:
+            if replaced:
+                await self._beside.remove(key, replaced)
+        return row
+
+    async def _switched(
+        self, key: int, role: Role, check: Callable[[], Awaitable[None]]
+    ) -> tuple[Collection, str, OpenCollection | None]:
+        """What serves now, and what was the previous until then: its name, and itself if it was open."""
+        async with self._changing:
+            old, _ = await self._beside_row(key, role)
+            new = self._beside.get(key, role)
+            if new is None:
+                raise UnavailableError("the indexes that are to serve are not open")
+            async with old.held():
+                if not await new.generation.wait_visible(old.generation.visible, HOLD_S):
+                    raise UnavailableError("the indexes that are to serve have not caught up")
+                await check()
+                reach("reindex-checked")
+                row, replaced = await self.database.write(lambda c: take_over(c, key, role))
+                reach("reindex-switched")
+                # No await from here to the end of the block: no request sees half of it.
+                self._beside.release(key, role)
+                retired = self._beside.release(key, Role.PREVIOUS)
+                self._beside.take(Role.PREVIOUS, old, new)
+                new.collection, new.successor, old.successor = row, None, new
+                self._open[row.settings.name] = new
+            return row, replaced, retired
 
     async def delete(self, name: str, revision: int | None) -> None:
         """Removes the collection, after the requests that use it."""
@@ -191,9 +312,10 @@ class Library:
             gone = await self.database.write(lambda c: catalog.delete_collection(c, name, revision))
             self._unopened.pop(name, None)
             opened = self._open.pop(name, None)
+            await self._beside.close_all(CLOSE_GRACE_S, gone.key)
             if opened is not None:
                 await opened.close(CLOSE_GRACE_S)
-            await asyncio.to_thread(remove_folder, self._folder.of(gone))
+            await asyncio.to_thread(remove_folder, self._folder.of(gone.key))
         await self._tell_deleted(gone)
 
     async def _tell_deleted(self, gone: Collection) -> None:
@@ -221,9 +343,12 @@ class Library:
         async with self._changing:
             old = self._open[name]
             await self.database.write(lambda c: catalog.set_generation(c, old.collection.key))
-            self._open[name] = await self._opened(await self.current(name))
+            new = await self._opened(await self.current(name))
+            old.generations.add(new.generation)
+            new.generations = old.generations
+            self._open[name] = new
             await old.close(CLOSE_GRACE_S)
-            return self._open[name]
+            return new
 
     async def _finished(self, change: Coroutine[Any, Any, T]) -> T:
         """The change's result. It goes on if the caller goes: half a change would outlive the call."""
@@ -242,6 +367,7 @@ class Library:
             async with self._changing:
                 for opened in self._open.values():
                     closing.push_async_callback(opened.close, CLOSE_GRACE_S)
+                closing.push_async_callback(self._beside.close_all, CLOSE_GRACE_S)
                 self._open.clear()
 
     async def _open_or_note(self, collection: Collection) -> None:
@@ -252,6 +378,13 @@ class Library:
         except (QuarryError, OSError) as error:
             logger.error("the collection %s cannot be opened: %s", name, error)
             self._unopened[name] = str(error)
+
+    async def _open_previous_or_note(self, key: int) -> None:
+        """Opens what is kept for a rollback, which tries again if it cannot be opened now."""
+        try:
+            await self.open_beside(key, Role.PREVIOUS)
+        except (QuarryError, OSError) as error:
+            logger.error("a previous generation cannot be opened: %s", error)
 
     async def _opened_or_undone(self, made: Collection, request: RequestId) -> OpenCollection:
         """A new collection, open; one that cannot be opened is not kept, so that the name stays free."""
@@ -267,30 +400,19 @@ class Library:
             raise
 
     async def _opened(self, collection: Collection) -> OpenCollection:
-        log = DocumentLog(self.database, collection.key)
-        folder = self._folder.of(collection) / collection.generation
+        settings = collection.settings
+        log = DocumentLog(self.database, collection.key, view_of(settings.schema, collection.mixed_fields))
+        folder = self._folder.of(collection.key) / collection.generation
         folder.mkdir(parents=True, exist_ok=True)
         generation = Generation(collection, folder, log, self._engines, self._threads)
-        settings = collection.settings
         await generation.open(
-            lambda: self._models.dense_parts(settings),
-            lambda parts: self._models.reranking(settings, log, parts),
+            lambda: self.models.dense_parts(settings),
+            lambda parts: self.models.reranking(settings, log, parts),
         )
         return OpenCollection(collection, log, generation)
 
-    def _remove_leftovers(self, known: Sequence[Collection]) -> None:
-        """Folders of deleted collections and of generations that no longer serve."""
-        serving = {str(c.key): c.generation for c in known}
-        for folder in filter(Path.is_dir, self._folder.collections.glob("*")):
-            if folder.name not in serving:
-                remove_folder(folder)
-                continue
-            for generation in filter(Path.is_dir, folder.glob("*")):
-                if generation.name != serving[folder.name]:
-                    remove_folder(generation)
 
-
-def _resolved(settings: CollectionSettings, parts: DenseParts | None) -> CollectionSettings:
+def resolved(settings: CollectionSettings, parts: DenseParts | None) -> CollectionSettings:
     """``settings`` with the passages that the encoder can read, so that they never change unseen."""
     if parts is None:
         return settings

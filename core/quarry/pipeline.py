@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded, QuarryError, UnavailableError
 from quarry.filters import Filter, matches
-from quarry.fusion import ArmRun, Fused, reciprocal_rank_fusion, weighted_sum
+from quarry.fusion import ArmRun, Fused, highest_reciprocal_rank, reciprocal_rank_fusion, weighted_sum
 from quarry.queries import MAX_RANKED, ArmPlan, Query, RerankPlan, Rrf
 from quarry.ranking import Degradation, FusedDocuments, RankedDocument, Ranking, Reason, Stage, Total
 from quarry.retrieval.arms import Retrieved, Retriever
@@ -37,9 +37,19 @@ class Reranking(Protocol):
     """Second stage of a search."""
 
     async def rerank(
-        self, plan: RerankPlan, text: str, ranked: Sequence[RankedDocument], deadline: Deadline
+        self,
+        plan: RerankPlan,
+        text: str,
+        ranked: Sequence[RankedDocument],
+        highest_fused: float,
+        deadline: Deadline,
     ) -> tuple[list[RankedDocument], list[Degradation]]:
-        """``ranked`` in its new order; on a failure the old order and why."""
+        """``ranked`` in its new order; on a failure the old order and why.
+
+        Args:
+            highest_fused: fused score that the formula can give at most, over 0; a re-ranker that blends
+                was fitted to fused scores in [0, 1].
+        """
         ...
 
 
@@ -125,7 +135,8 @@ class Searcher:
         if query.rerank is not None and ranked:
             clock = time.perf_counter()
             limit = deadline.sooner(ANSWER_RESERVE_S).at_most(query.rerank.budget_s)
-            ranked, late = await self._reranking.rerank(query.rerank, query.text, ranked, limit)
+            highest = _highest(query, runs)
+            ranked, late = await self._reranking.rerank(query.rerank, query.text, ranked, highest, limit)
             degraded += late
             timings["rerank"] = time.perf_counter() - clock
             reranker = query.rerank.model if any(d.rerank_score is not None for d in ranked) else ""
@@ -267,6 +278,13 @@ def _fused(query: Query, runs: Sequence[ArmRun]) -> list[Fused]:
     if isinstance(query.fusion, Rrf):
         return reciprocal_rank_fusion(runs, query.fusion.k)
     return weighted_sum(runs)
+
+
+def _highest(query: Query, runs: Sequence[ArmRun]) -> float:
+    """The fused score that no document can exceed, over 0."""
+    if isinstance(query.fusion, Rrf):
+        return highest_reciprocal_rank(runs, query.fusion.k) or 1.0
+    return 1.0
 
 
 def _rebuilding(arm: str, state: ArmState) -> list[Degradation]:

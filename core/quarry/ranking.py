@@ -60,11 +60,12 @@ class RankedDocument:
     """One entry of a ranked list.
 
     Attributes:
-        score: what it is ranked by: the re-ranker's score if it was re-ranked, else the fused score.
+        score: what it is ranked by: if it was re-ranked, what the model's blend makes of both scores, which
+            is the re-ranker's own score where the model does not blend; else the fused score.
         version: of the document when it was ranked.
         passage: number of its best passage; None where no vector was compared.
         fused_rank: from 1.
-        rerank_score: None if it was not re-ranked.
+        rerank_score: raw; None if it was not re-ranked.
         truncated: the re-ranker saw a cut text.
     """
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded, QuarryError
 from quarry.models.base import PairScore
+from quarry.models.blend import Blend
 from quarry.pipeline import Documents
 from quarry.queries import RerankPlan
 from quarry.ranking import Degradation, RankedDocument, Reason, Stage
@@ -15,8 +16,14 @@ from quarry.types import Fields
 
 
 class PairScorer(Protocol):
-    """A cross-encoder behind its batcher."""
+    """A cross-encoder behind its batcher.
 
+    Attributes:
+        blend: how its scores join the fused ones.
+    """
+
+    @property
+    def blend(self) -> Blend: ...
     async def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]: ...
 
     def fitting(self, pairs: Sequence[tuple[str, str]], seconds: float) -> int:
@@ -61,11 +68,16 @@ class CrossEncoderReranking:
         self._scorer, self._passages = scorer, passages
 
     async def rerank(
-        self, plan: RerankPlan, text: str, ranked: Sequence[RankedDocument], deadline: Deadline
+        self,
+        plan: RerankPlan,
+        text: str,
+        ranked: Sequence[RankedDocument],
+        highest_fused: float,
+        deadline: Deadline,
     ) -> tuple[list[RankedDocument], list[Degradation]]:
         try:
             async with asyncio.timeout(deadline.timeout_s):
-                return await self._rerank(plan, text, ranked, deadline)
+                return await self._rerank(plan, text, ranked, highest_fused, deadline)
         except (TimeoutError, DeadlineExceeded):
             late = Degradation(Stage.RERANK, Reason.TIMEOUT, "re-ranking did not end in time")
             return list(ranked), [late]
@@ -73,7 +85,12 @@ class CrossEncoderReranking:
             return list(ranked), [Degradation(Stage.RERANK, Reason.UNAVAILABLE, str(error))]
 
     async def _rerank(
-        self, plan: RerankPlan, text: str, ranked: Sequence[RankedDocument], deadline: Deadline
+        self,
+        plan: RerankPlan,
+        text: str,
+        ranked: Sequence[RankedDocument],
+        highest_fused: float,
+        deadline: Deadline,
     ) -> tuple[list[RankedDocument], list[Degradation]]:
         scorer = self._scorer(plan.model)
         first = ranked[: plan.depth]
@@ -81,12 +98,28 @@ class CrossEncoderReranking:
         depth = scorer.fitting(pairs, deadline.remaining_s)
         scores = await scorer.score(pairs[:depth])
         scored = [
-            replace(document, score=s.score, rerank_score=s.score, truncated=s.truncated)
-            for document, s in zip(first[:depth], scores, strict=True)
+            _rescored(document, score, scorer.blend, highest_fused)
+            for document, score in zip(first[:depth], scores, strict=True)
         ]
-        scored.sort(key=lambda document: (-document.score, document.id))
         degraded = []
         if depth < len(first):
             detail = f"{depth} of {len(first)} candidates were re-ranked, to keep the deadline"
             degraded.append(Degradation(Stage.RERANK, Reason.REDUCED_DEPTH, detail))
-        return [*scored, *ranked[depth:]], degraded
+        return [*_ordered(scored, scorer.blend), *ranked[depth:]], degraded
+
+
+def _rescored(
+    document: RankedDocument, found: PairScore, blend: Blend, highest_fused: float
+) -> RankedDocument:
+    score = blend.score(found.score, document.fused_score / highest_fused)
+    return replace(document, score=score, rerank_score=found.score, truncated=found.truncated)
+
+
+def _ordered(scored: Sequence[RankedDocument], blend: Blend) -> list[RankedDocument]:
+    """Best first, ties by id; where the fused score counts, its order goes before the id's: two fused scores
+    may differ by less than their multiples can."""
+
+    def place(document: RankedDocument) -> tuple[float, int, str]:
+        return -document.score, document.fused_rank if blend.fused else 0, document.id
+
+    return sorted(scored, key=place)

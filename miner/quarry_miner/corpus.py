@@ -10,6 +10,7 @@ from quarry.documents import log
 from quarry.documents.passages import SourceText
 from quarry.documents.store import Database
 from quarry.documents.vectors import SourceReader
+from quarry.documents.view import View, as_stored
 from quarry.schema import Schema
 from quarry.types import Docno, Fields
 from quarry_miner.examples import Int32
@@ -66,8 +67,8 @@ class Corpus:
         return cls(tuple(id for id, _ in documents), groups, schema, lambda some: [fields[n] for n in some])
 
     @classmethod
-    def of_log(cls, database: Database, key: int, schema: Schema) -> "Corpus":
-        """All documents of a collection in the log, in order of id. Blocks."""
+    def of_log(cls, database: Database, key: int, schema: Schema, view: View = as_stored) -> "Corpus":
+        """All documents of a collection in the log, as they are viewed, in order of id. Blocks."""
         ids: list[str] = []
         docnos: list[Docno] = []
         reader = SourceReader(schema)
@@ -77,14 +78,14 @@ class Corpus:
                 for document, _ in log.scan_documents(connection, key):
                     ids.append(document.id)
                     docnos.append(document.docno)
-                    yield _text(reader.read(document.fields))
+                    yield _text(reader.read(view(document.fields)))
 
             groups = _groups(texts())
 
         def read(numbers: Sequence[int]) -> list[Fields]:
             wanted = [docnos[number] for number in numbers]
             found = database.read(lambda c: log.read_documents(c, wanted))
-            return [found[docno].fields if docno in found else {} for docno in wanted]
+            return [view(found[docno].fields) if docno in found else {} for docno in wanted]
 
         return cls(tuple(ids), groups, schema, read)
 

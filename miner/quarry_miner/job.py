@@ -7,50 +7,33 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
-
-from quarry.errors import InvalidArgumentError, NotFoundError
-from quarry.jobs.child import Progress, run_as_job
+from quarry.jobs.child import Progress, read_spec, run_as_job
 from quarry.mining.estimate import EstimateSpec
 from quarry.mining.jobs import ESTIMATE
 from quarry.mining.sets import SPEC, write_model
 from quarry.mining.spec import MiningSpec
 
-M = TypeVar("M", bound=BaseModel)
 USAGE = 2
 
 
 def mine(folder: Path, progress: Progress) -> None:
     from quarry_miner.making import make_set  # what it imports takes longer than reading a broken spec
 
-    make_set(read_spec(folder, MiningSpec), folder, progress)
+    make_set(read_spec(folder / SPEC, MiningSpec), folder, progress)
 
 
 def estimate(folder: Path, progress: Progress) -> None:
     from quarry_miner.estimate import estimate_relevance
     from quarry_miner.logs import open_logs
 
-    spec = read_spec(folder, EstimateSpec)
+    spec = read_spec(folder / SPEC, EstimateSpec)
     progress("feedback", 0.0)
     with open_logs(data_of(folder)) as logs:
         logs.collection(spec.collection_key)
         clicks = logs.clicks(spec.collection_key, spec.guards).log
     progress("model", 0.5)
     write_model(folder / ESTIMATE, estimate_relevance(clicks, spec))
-
-
-def read_spec(folder: Path, kind: type[M]) -> M:
-    """Raises NotFoundError if there is none, InvalidArgumentError if it is not what it should be."""
-    try:
-        return kind.model_validate_json((folder / SPEC).read_bytes())
-    except FileNotFoundError:
-        raise NotFoundError(f"{folder / SPEC} is not there: a job is started by a server") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InvalidArgumentError(f"spec.{field}" if field else "spec", first["msg"]) from None
 
 
 def data_of(folder: Path) -> Path:

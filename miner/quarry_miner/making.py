@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from quarry.documents.catalog import Collection
+from quarry.documents.view import view_of
 from quarry.errors import UnavailableError
 from quarry.jobs.child import Progress
 from quarry.mining.sets import (
@@ -138,7 +139,8 @@ def _read(spec: MiningSpec, logs: Logs, progress: Progress) -> Inputs:
         learned = learn(clicks, spec.feedback)
     progress("documents", 0.05)
     versions = logs.versions(key)
-    corpus = Corpus.of_log(logs.documents, key, collection.settings.schema)
+    schema = collection.settings.schema
+    corpus = Corpus.of_log(logs.documents, key, schema, view_of(schema, collection.mixed_fields))
     positives = join_positives(spec.queries, learned.positives if learned else (), corpus)
     return Inputs(collection, corpus, versions, learned, positives)
 

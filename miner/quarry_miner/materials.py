@@ -11,8 +11,10 @@ from quarry.config import MAX_MESSAGE_BYTES
 from quarry.documents.catalog import NO_ENCODER, Collection, CollectionSettings
 from quarry.documents.vector_cache import VectorCache
 from quarry.mining.spec import DEFAULT_PRESET, MiningSpec
+from quarry.models.base import CrossEncoder, Encoder
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
+from quarry.registry.store import version_folder
 from quarry_miner.assembly import LiveArms, Sources
 from quarry_miner.corpus import Corpus
 from quarry_miner.ensemble import Basis
@@ -57,16 +59,23 @@ def open_materials(
         yield Sources(
             corpus=corpus,
             cache=cache,
-            encoder=None if settings.encoder == NO_ENCODER else load_encoder(settings.encoder, data),
+            encoder=None if settings.encoder == NO_ENCODER else _encoder(settings.encoder, data),
             policy=settings.passages,
-            load_encoder=lambda name: load_encoder(name, data),
+            load_encoder=lambda name: _encoder(name, data),
             arms=LiveArms(channel, spec.collection),
-            cross_encoder=load_cross_encoder(settings.reranker, data)
-            if judged and settings.reranker
-            else None,
+            cross_encoder=_cross_encoder(settings.reranker, data) if judged and settings.reranker else None,
             basis=basis,
             seed=spec.seed,
         )
+
+
+def _encoder(name: str, data: Path) -> Encoder:
+    """A registered version or any other model, as for ``_cross_encoder``."""
+    return load_encoder(name, data, folder=version_folder(data, name))
+
+
+def _cross_encoder(name: str, data: Path) -> CrossEncoder:
+    return load_cross_encoder(name, data, folder=version_folder(data, name))
 
 
 def versions_of(sources: Sources) -> dict[str, str]:

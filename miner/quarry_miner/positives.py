@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quarry.mining.spec import JudgedQuery
+from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry_miner.clicks.base import ClickLog, Estimates
 from quarry_miner.corpus import Corpus
 from quarry_miner.evidence import query_key
@@ -13,8 +13,6 @@ from quarry_miner.examples import MiningQuery, Positive
 from quarry_miner.logs import OwnedClicks
 
 JUDGED, CLICKED = "judged", "clicked"
-CLICK_ID_PREFIX = "click:"
-"""In front of a clicked query's text, which is its id: nothing else names it."""
 SHOWN_UNKNOWN = 10
 LEAST_OWNERS = 2
 """Users behind the clicks of a positive, so that nobody makes an example alone."""

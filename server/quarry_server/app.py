@@ -16,14 +16,20 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from quarry.config import MAX_MESSAGE_BYTES, Settings
+from quarry.data_folder import DataFolder
 from quarry.documents.catalog import list_collections
-from quarry.errors import ModelError, UnavailableError
+from quarry.documents.store import Database
+from quarry.documents.tables import open_database
+from quarry.errors import QuarryError, UnavailableError
 from quarry.jobs.operations import Operations
-from quarry.library import DataFolder, Library
+from quarry.library import Library
 from quarry.mining.jobs import MiningJobs
 from quarry.models.loading import device_in_use
 from quarry.models.served import ServedModels
 from quarry.pages import PageStore
+from quarry.registry.promotion import Promotions
+from quarry.training.jobs import TrainingJobs
+from quarry.training.loop_jobs import LoopJobs
 from quarry.v1 import (
     collection_service_pb2,
     collection_service_pb2_grpc,
@@ -33,10 +39,14 @@ from quarry.v1 import (
     feedback_service_pb2_grpc,
     mining_service_pb2,
     mining_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
     search_service_pb2,
     search_service_pb2_grpc,
     server_service_pb2,
     server_service_pb2_grpc,
+    training_service_pb2,
+    training_service_pb2_grpc,
 )
 from quarry_server.collections import CollectionServicer
 from quarry_server.documents import DocumentServicer
@@ -45,10 +55,16 @@ from quarry_server.feedback_jobs import MadeOfFeedback, remove_spooled
 from quarry_server.impressions import AnswerLog
 from quarry_server.info import ServerServicer
 from quarry_server.interceptors import TypedErrors
+from quarry_server.loop import LoopSchedule
+from quarry_server.loop_runs import LoopRuns
 from quarry_server.mining import MiningServicer, reachable
+from quarry_server.models import ModelServicer
 from quarry_server.operations import OperationsServicer, describe_error
+from quarry_server.reindex import ReindexJobs
 from quarry_server.search import KeptSearch, SearchServicer
-from quarry_server.wiring import CollectionModels, SettingsEngines, open_feedback
+from quarry_server.training import TrainingServicer, ending_trainings
+from quarry_server.training_models import TrainedModels
+from quarry_server.wiring import CollectionModels, SettingsEngines, open_feedback, open_registry
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +80,8 @@ SERVICES = [
         (search_service_pb2, "SearchService"),
         (feedback_service_pb2, "FeedbackService"),
         (mining_service_pb2, "MiningService"),
+        (model_service_pb2, "ModelService"),
+        (training_service_pb2, "TrainingService"),
         (server_service_pb2, "ServerService"),
         (operations_pb2, "Operations"),
     )
@@ -111,26 +129,53 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     # Enough threads that no search waits for one behind indexing, which takes a few for seconds.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "work"))
     folder = await asyncio.to_thread(DataFolder, settings.data)
-    models = ServedModels(settings.data, settings.models.device)
-    collection_models = CollectionModels(models, settings)
+    database = Database(await asyncio.to_thread(open_database, folder.documents))
+    registry = open_registry(settings, database)
+    await asyncio.to_thread(registry.remove_leftovers)
+    models = ServedModels(settings.data, settings.models.device, registry, settings.search.score_cache_bytes)
+    collection_models = CollectionModels(models, settings, database)
     library = await Library.open(
-        folder, SettingsEngines(settings), collection_models, settings.search.threads
+        folder, SettingsEngines(settings), collection_models, settings.search.threads, database
     )
     operations = Operations(library.database.engine, library.database.writer, describe_error)
     async with contextlib.AsyncExitStack() as closing:  # from the last to the first
         closing.push_async_callback(collection_models.close)
         closing.push_async_callback(library.close)
-        await operations.recover()
+        reindexes = ReindexJobs(library, operations)
+        await operations.recover(await reindexes.lasting())
         await asyncio.to_thread(remove_spooled, settings.data)
         jobs = MiningJobs(settings.data)
-        made = MadeOfFeedback(jobs.purge_mining_sets, operations, library.database.engine)
+        training_jobs = TrainingJobs(settings.data)
+        purge_sets = ending_trainings(jobs.purge_mining_sets, training_jobs)
+        loop_jobs = LoopJobs(settings.data, operations.end)
+        made = MadeOfFeedback(purge_sets, operations, library.database.engine, loop_jobs.purge)
         feedback = await closing.enter_async_context(open_feedback(settings, library, made.purge))
         closing.push_async_callback(operations.close)
         mining = MiningServicer(library, operations, jobs, feedback)
         await mining.tidy()
+        promotions = Promotions(library, registry, models)
+        model_servicer = ModelServicer(library, registry, promotions, models)
+        model_servicer.tidy()
+        closing.push_async_callback(model_servicer.close)
+        trained_models = TrainedModels(library, registry, promotions, settings.training.promotion)
+        loops = LoopRuns(library, operations, loop_jobs, feedback, settings.loop)
+        training = TrainingServicer(
+            library, operations, training_jobs, jobs.sets, feedback, trained_models, loops, settings
+        )
+        await training.tidy()
+        await loops.tidy()
         await _load_rerankers(library, collection_models)
+        await reindexes.resume()
         grpc_server = grpc.aio.server(interceptors=[TypedErrors()], options=GRPC_OPTIONS)
         health_servicer = health.aio.HealthServicer()
+        collections = CollectionServicer(
+            library,
+            operations,
+            reindexes,
+            settings.models.encoder,
+            settings.search.default_deadline_s,
+        )
+        collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(collections, grpc_server)
         _register(
             grpc_server, health_servicer, settings, library, operations, collection_models, feedback.answers
         )
@@ -138,11 +183,16 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
             FeedbackServicer(library, operations, feedback, settings, made.purge), grpc_server
         )
         mining_service_pb2_grpc.add_MiningServiceServicer_to_server(mining, grpc_server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(model_servicer, grpc_server)
+        training_service_pb2_grpc.add_TrainingServiceServicer_to_server(training, grpc_server)
         server = Server(grpc_server, health_servicer, _bind(grpc_server, settings))
-        mining.address = reachable(server.address)
+        mining.address = training.address = loops.address = reachable(server.address)
         await grpc_server.start()
         for service in ["", *SERVICES]:
             await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+        schedule = LoopSchedule(settings.loop, loops.collections, loops.turned_us, loops.turn)
+        closing.push_async_callback(schedule.close)
+        schedule.start()
         try:
             yield server
         finally:
@@ -154,8 +204,9 @@ async def _load_rerankers(library: Library, models: CollectionModels) -> None:
     found = await asyncio.to_thread(library.database.read, list_collections)
     for name in {c.settings.reranker for c in found} - {""}:
         try:
-            await models.check_reranker(name)
-        except ModelError as error:
+            async with models.holding_reranker(name):
+                pass
+        except QuarryError as error:
             logger.error("a re-ranker cannot be loaded: %s", error)
 
 
@@ -170,14 +221,11 @@ def _register(
 ) -> None:
     default_s = settings.search.default_deadline_s
     pages: PageStore[KeptSearch] = PageStore(settings.search.page_lifetime_s, settings.search.max_kept_bytes)
-    collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(
-        CollectionServicer(library, operations, settings.models.encoder, default_s), server
-    )
     document_service_pb2_grpc.add_DocumentServiceServicer_to_server(
         DocumentServicer(library, default_s), server
     )
     search_service_pb2_grpc.add_SearchServiceServicer_to_server(
-        SearchServicer(library, pages, models.check_offered, answers, default_s), server
+        SearchServicer(library, pages, models.for_search, answers, default_s), server
     )
     server_service_pb2_grpc.add_ServerServiceServicer_to_server(
         ServerServicer(settings, device_in_use(settings.models.device)), server

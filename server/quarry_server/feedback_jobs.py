@@ -13,7 +13,14 @@ from quarry.errors import DiskFullError, InvalidArgumentError, LimitExceededErro
 from quarry.feedback.contents import documents_by_id
 from quarry.feedback.imports import ImportPlan, LogFormat, Tally, import_file
 from quarry.feedback.limits import check_time
-from quarry.feedback.purge import Purged, PurgeMade, Selection, empty_write_ahead_log, purge
+from quarry.feedback.purge import (
+    Purged,
+    PurgeMade,
+    Selection,
+    empty_write_ahead_log,
+    nothing_made,
+    purge,
+)
 from quarry.jobs.operations import Operations, SetMetadata
 from quarry.library import Library
 from quarry.v1 import feedback_service_pb2 as pb
@@ -26,28 +33,39 @@ from quarry_server.wiring import Feedback
 MAX_IMPORT_BYTES = 16 * 2**30
 FOLDER = "imports"
 _REPORT_S = 0.5
-MINING = "mine"
-"""Kind of the operations that make mining sets."""
+MINING, LOOP = "mine", "run-loop"
+"""Kinds of the operations that make mining sets, and reports of the loop."""
 
 FORMATS = {pb.FEEDBACK_FORMAT_QUARRY: LogFormat.QUARRY, pb.FEEDBACK_FORMAT_UBI: LogFormat.UBI}
 
 
 class MadeOfFeedback:
-    """What was made of feedback and goes with it: mining sets, and operations whose outcome tells of them.
+    """What was made of feedback and goes with it: mining sets, reports of the loop, and operations whose
+    outcome tells of them.
 
     Args:
-        purge_sets: removes the sets; their names.
+        purge_sets: removes the sets; their names. ``purge_reports`` removes the reports.
     """
 
-    def __init__(self, purge_sets: PurgeMade, operations: Operations, documents: sa.Engine) -> None:
+    def __init__(
+        self,
+        purge_sets: PurgeMade,
+        operations: Operations,
+        documents: sa.Engine,
+        purge_reports: PurgeMade = nothing_made,
+    ) -> None:
         self._purge_sets, self._operations, self._documents = purge_sets, operations, documents
+        self._purge_reports = purge_reports
         self._gone: set[str] = set()
 
     async def purge(self, key: int, start_us: int | None, end_us: int | None) -> list[str]:
-        """As ``PurgeMade``. A job that was ending during one call has left its outcome by the next."""
+        """As ``PurgeMade``; the sets' names. A job that was ending during one call has left its outcome by
+        the next."""
+        reports = await self._purge_reports(key, start_us, end_us)
         names = await self._purge_sets(key, start_us, end_us)
-        self._gone.update(names)
-        if self._gone and await self._operations.forget_telling(MINING, self._gone):
+        self._gone.update(names, reports)
+        told = [await self._operations.forget_telling(kind, self._gone) for kind in (MINING, LOOP)]
+        if any(told):
             await empty_write_ahead_log(self._documents)
         return names
 

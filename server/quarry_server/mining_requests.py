@@ -71,10 +71,10 @@ def parse_mining(
     if not queries and feedback is None:
         raise InvalidArgumentError("queries", "are none, and feedback is unset: nothing is a positive")
     calibration = _parse_calibration(request.calibration) if request.HasField("calibration") else None
-    return _checked(
+    return checked(
         MiningSpec,
         {
-            "name": _set_name(request.collection, now_us),
+            "name": unique_name(request.collection, now_us),
             "collection": request.collection,
             "collection_key": collection.key,
             "server": server,
@@ -97,7 +97,7 @@ def parse_estimate(
     request: pb.EstimateRelevanceRequest, collection: Collection, guards: GuardPolicy
 ) -> EstimateSpec:
     """Raises InvalidArgumentError."""
-    return _checked(
+    return checked(
         EstimateSpec,
         {
             "collection": request.collection,
@@ -157,7 +157,7 @@ def _parse_feedback(message: pb.FeedbackPositives) -> FeedbackPositives:
         "start_us": start,
         "end_us": end,
     }
-    return _checked(FeedbackPositives, values, "feedback")
+    return checked(FeedbackPositives, values, "feedback")
 
 
 def _parse_calibration(message: pb.Calibration) -> Calibration:
@@ -165,7 +165,7 @@ def _parse_calibration(message: pb.Calibration) -> Calibration:
     judged = parse_judged(message.judgments, "calibration.judgments")
     if not judged:
         raise InvalidArgumentError("calibration.judgments", "are none: thresholds need an audited sample")
-    return _checked(Calibration, {**names, "judgments": judged}, "calibration")
+    return checked(Calibration, {**names, "judgments": judged}, "calibration")
 
 
 def _parse_model(value: int, path: str) -> ClickModelName:
@@ -191,7 +191,7 @@ def _check_size(text: str, limit: int, path: str) -> None:
 _NAMES = {"target": "target_false_negatives"}
 
 
-def _checked(kind: type[M], values: Mapping[str, object], prefix: str = "") -> M:
+def checked(kind: type[M], values: Mapping[str, object], prefix: str = "") -> M:
     """The model of ``values``; what its ranges exclude is named as the request names it."""
     try:
         return kind.model_validate(values)
@@ -202,8 +202,8 @@ def _checked(kind: type[M], values: Mapping[str, object], prefix: str = "") -> M
         raise InvalidArgumentError(f"{prefix}.{field}" if prefix else field, problem) from None
 
 
-def _set_name(collection: str, now_us: int) -> str:
+def unique_name(collection: str, now_us: int) -> str:
     """Unique, and telling: collection, time, and a few random characters."""
     time = datetime.fromtimestamp(now_us / 1e6, UTC).strftime("%Y%m%d-%H%M%S")
-    plain = re.sub(r"[^a-z0-9]+", "-", collection).strip("-") or "set"
+    plain = re.sub(r"[^a-z0-9]+", "-", collection).strip("-") or "job"
     return f"{plain}-{time}-{uuid.uuid4().hex[:6]}"

@@ -3,7 +3,8 @@
 import asyncio
 import math
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 from google.protobuf import duration_pb2
@@ -11,6 +12,7 @@ from google.protobuf import duration_pb2
 from quarry.collection import OpenCollection
 from quarry.config import MAX_MESSAGE_BYTES
 from quarry.deadline import Deadline
+from quarry.documents.catalog import Collection
 from quarry.errors import InvalidArgumentError, LimitExceededError, PageExpiredError, QuarryError
 from quarry.feedback.exploration import explored
 from quarry.filters import Filter, matches
@@ -58,8 +60,8 @@ _REASONS = {
     Reason.REBUILDING: pb.DEGRADATION_REASON_REBUILDING,
 }
 
-CheckReranker = Callable[[str], Awaitable[None]]
-"""Raises InvalidArgumentError or ModelError for a re-ranker that a search may not ask for."""
+HoldReranker = Callable[[str, Collection], AbstractAsyncContextManager[None]]
+"""Keeps a re-ranker loaded for a search of a collection. Raises QuarryError if it may not be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +87,14 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         self,
         library: Library,
         pages: PageStore[KeptSearch],
-        check_reranker: CheckReranker,
+        reranker: HoldReranker,
         answers: AnswerLog,
         default_deadline_s: float,
     ) -> None:
         self._library = library
         self._pages = pages
         self._answers = answers
-        self._check_reranker = check_reranker
+        self._reranker = reranker
         self._default_deadline_s = default_deadline_s
         self._retrieving = asyncio.Semaphore(1)
 
@@ -154,11 +156,11 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
     ) -> KeptSearch:
         parse_context(request.context)
         exploration = parse_exploration(request.exploration)
-        settings = collection.collection.settings
+        current = collection.collection  # once: the collection may get another re-ranker meanwhile
+        settings = current.settings
         query = parse_query(request, settings, collection.generation.searcher.arms)
-        if query.rerank is not None and query.rerank.model != settings.reranker:
-            await self._check_reranker(query.rerank.model)
-        ranking = await collection.generation.searcher.rank(query, deadline)
+        async with self._reranker(query.rerank.model if query.rerank else settings.reranker, current):
+            ranking = await collection.generation.searcher.rank(query, deadline)
         order = explored(ranking.documents, exploration, search_id)
         return KeptSearch(replace(ranking, documents=order), query.filter)
 

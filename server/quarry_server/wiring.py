@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,10 +13,10 @@ from qdrant_client import AsyncQdrantClient
 from quarry.config import Settings
 from quarry.documents.catalog import NO_ENCODER, Collection, CollectionSettings, list_collections
 from quarry.documents.passages import PassageCutter
-from quarry.documents.store import DocumentLog
+from quarry.documents.store import Database, DocumentLog
 from quarry.documents.vector_cache import VectorCache
 from quarry.documents.vectors import DocumentVectors, source_of
-from quarry.errors import InvalidArgumentError, ModelError
+from quarry.errors import InvalidArgumentError, ModelError, QuarryError
 from quarry.feedback.guards import GuardPolicy
 from quarry.feedback.impressions import BufferPolicy, ImpressionLog
 from quarry.feedback.log import FeedbackLog
@@ -25,7 +26,10 @@ from quarry.feedback.tokens import TokenSigner, rotate_keys
 from quarry.feedback.upkeep import Retention, Upkeep, remove_collection
 from quarry.generation import DenseParts
 from quarry.library import Library
-from quarry.models.served import ServedModels
+from quarry.models.served import ServedModels, try_model
+from quarry.models.settings import ModelKind
+from quarry.registry.names import check_usable, parse_name
+from quarry.registry.store import ModelRegistry
 from quarry.reranking import BestPassages, CrossEncoderReranking
 from quarry.retrieval.base import DenseStore, LexicalIndex
 from quarry.retrieval.bm25 import TantivyIndex
@@ -33,6 +37,7 @@ from quarry.retrieval.edge.client import EdgeDenseStore
 from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
 from quarry.retrieval.qdrant import QdrantDenseStore
 from quarry.schema import Schema
+from quarry.training.spec import KindName
 from quarry.types import Fields
 from quarry_server.impressions import AnswerLog, PoolPolicy
 
@@ -63,8 +68,8 @@ class SettingsEngines:
 class CollectionModels:
     """The models that collections use, and the cache of what encoding cost. Ended by ``close``."""
 
-    def __init__(self, models: ServedModels, settings: Settings) -> None:
-        self._models, self._settings = models, settings
+    def __init__(self, models: ServedModels, settings: Settings, database: Database) -> None:
+        self._models, self._settings, self._database = models, settings, database
         self._cache = VectorCache(settings.data / "vectors.db")
 
     async def dense_parts(self, settings: CollectionSettings) -> DenseParts | None:
@@ -76,21 +81,41 @@ class CollectionModels:
         info = served.encoder.info
         return DenseParts(served, vectors, info.dimension, info.max_tokens)
 
-    async def check_reranker(self, name: str) -> None:
-        await _typed(name, self._models.load_scorer(name))
+    @contextlib.asynccontextmanager
+    async def holding_reranker(self, name: str) -> AsyncIterator[None]:
+        """Loads the re-ranker, if there is a name, and keeps it loaded meanwhile."""
+        async with contextlib.AsyncExitStack() as held:
+            if name:
+                await _typed(name, held.enter_async_context(self._models.reranker(name)))
+            yield
 
-    async def check_offered(self, name: str) -> None:
-        """Loads a re-ranker that a search asks for by name, if the settings offer it.
+    @contextlib.asynccontextmanager
+    async def for_search(self, name: str, collection: Collection) -> AsyncIterator[None]:
+        """Keeps the re-ranker that a search asks for loaded meanwhile, so that one model answers it.
+
+        The collection's own is used as it is; another is loaded on first use, if a search may ask for it.
 
         Raises:
-            InvalidArgumentError: they do not: a search may not make the server load just anything.
+            InvalidArgumentError: it is neither a version of the collection's own nor offered by the settings:
+                a search may not make the server load just anything.
+            ModelNotFoundError: there is no such version.
+            FailedPreconditionError: it is retired, or no re-ranker.
         """
-        if name not in self._settings.models.rerankers:
+        if name == collection.settings.reranker:
+            with self._models.keeping(name):
+                yield
+            return
+        if (version := parse_name(name)) is not None and version[0] == collection.settings.name:
+            check = partial(check_usable, key=collection.key, name=name, kind="reranker")
+            await asyncio.to_thread(self._database.read, check)
+        elif name not in self._settings.models.rerankers:
             problem = (
-                f"{name[:80]!r} is neither the collection's re-ranker nor in the server's models.rerankers"
+                f"{name[:80]!r} is neither the collection's re-ranker, nor a version of it, "
+                "nor in the server's models.rerankers"
             )
             raise InvalidArgumentError("rerank.model", problem)
-        await self.check_reranker(name)
+        async with self.holding_reranker(name):
+            yield
 
     def reranking(
         self, settings: CollectionSettings, log: DocumentLog, dense: DenseParts | None
@@ -107,11 +132,23 @@ class CollectionModels:
         await asyncio.to_thread(self._cache.close)
 
 
+def open_registry(settings: Settings, database: Database) -> ModelRegistry:
+    """The registry of the server's data folder; it tries models as the server will run them."""
+    kinds = {"reranker": ModelKind.CROSS_ENCODER, "encoder": ModelKind.ENCODER}
+
+    def try_one(folder: Path, kind: KindName) -> None:
+        try_model(folder, kinds[kind], settings.data, settings.models.device)
+
+    return ModelRegistry(settings.data, database, try_one)
+
+
 async def _typed(name: str, loading: Awaitable[T]) -> T:
     """What loading a model gives; names are the callers', and some of them offend the file system."""
     try:
         return await loading
-    except (OSError, RuntimeError, ValueError) as error:
+    except QuarryError:
+        raise
+    except Exception as error:  # what libraries raise at files that they do not expect
         raise ModelError(
             f"{name[:80]!r} cannot be loaded: {type(error).__name__}", model=name[:80]
         ) from error

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from quarry.documents.tables import collections, documents
+from quarry.documents.tables import collections, documents, side_generations
 from quarry.errors import (
     AlreadyExistsError,
     CollectionNotFoundError,
@@ -95,6 +95,8 @@ class Collection:
         document_count: documents that exist.
         revision: counts changes of settings; the etag.
         create_time_us: microseconds since 1970, as ``update_time_us``.
+        mixed_fields: names of the fields of which the log may hold values of several schemas; None if the
+            schema has never changed.
     """
 
     key: int
@@ -105,6 +107,7 @@ class Collection:
     revision: int
     create_time_us: int
     update_time_us: int
+    mixed_fields: frozenset[str] | None = None
 
 
 def create_collection(connection: sa.Connection, settings: CollectionSettings) -> Collection:
@@ -118,7 +121,7 @@ def create_collection(connection: sa.Connection, settings: CollectionSettings) -
     connection.execute(
         sa.insert(collections).values(
             name=settings.name,
-            schema=_schema_to_json(settings.schema),
+            schema=schema_to_json(settings.schema),
             passages=dataclasses.asdict(settings.passages),
             encoder=settings.encoder,
             reranker=settings.reranker,
@@ -139,6 +142,14 @@ def get_collection(connection: sa.Connection, name: str) -> Collection:
     row = connection.execute(sa.select(collections).where(collections.c.name == name)).first()
     if row is None:
         raise CollectionNotFoundError(name)
+    return _from_row(row)
+
+
+def collection_of_key(connection: sa.Connection, key: int) -> Collection:
+    """Raises CollectionNotFoundError if it was deleted meanwhile."""
+    row = connection.execute(sa.select(collections).where(collections.c.id == key)).first()
+    if row is None:
+        raise CollectionNotFoundError
     return _from_row(row)
 
 
@@ -172,6 +183,7 @@ def delete_collection(connection: sa.Connection, name: str, revision: int | None
     if revision is not None and revision != current.revision:
         raise ConflictError(f"the collection {name!r} has changed since", collection=name)
     connection.execute(sa.delete(documents).where(documents.c.collection_id == current.key))
+    connection.execute(sa.delete(side_generations).where(side_generations.c.collection_id == current.key))
     connection.execute(sa.delete(collections).where(collections.c.id == current.key))
     return current
 
@@ -188,11 +200,11 @@ def now_us() -> int:
     return time.time_ns() // 1_000
 
 
-def _schema_to_json(schema: Schema) -> dict[str, Any]:
+def schema_to_json(schema: Schema) -> dict[str, Any]:
     return dataclasses.asdict(schema)
 
 
-def _schema_from_json(value: dict[str, Any]) -> Schema:
+def schema_from_json(value: dict[str, Any]) -> Schema:
     fields = tuple(Field(**{**field, "type": FieldType(field["type"])}) for field in value["fields"])
     return Schema(fields, UnknownFields(value["unknown_fields"]))
 
@@ -200,7 +212,7 @@ def _schema_from_json(value: dict[str, Any]) -> Schema:
 def _from_row(row: Any) -> Collection:
     settings = CollectionSettings(
         row.name,
-        _schema_from_json(row.schema),
+        schema_from_json(row.schema),
         row.encoder,
         row.reranker,
         PassagePolicy(**row.passages),
@@ -215,4 +227,5 @@ def _from_row(row: Any) -> Collection:
         row.revision,
         row.create_time_us,
         row.update_time_us,
+        None if row.mixed_fields is None else frozenset(row.mixed_fields),
     )

@@ -18,7 +18,15 @@ import sqlalchemy as sa
 
 from quarry.documents.catalog import now_us
 from quarry.documents.tables import collections, documents
-from quarry.errors import CollectionNotFoundError, ConflictError, DocumentNotFoundError, QuarryError
+from quarry.documents.view import View, as_stored
+from quarry.errors import (
+    CollectionNotFoundError,
+    ConflictError,
+    DocumentDoesNotFitError,
+    DocumentNotFoundError,
+    InvalidArgumentError,
+    QuarryError,
+)
 from quarry.filters import Filter, matches
 from quarry.types import Change, Docno, Document, Fields
 
@@ -101,10 +109,12 @@ def delete_documents(connection: sa.Connection, key: int, ids: Sequence[str]) ->
     return outcomes
 
 
-def delete_by_filter(connection: sa.Connection, key: int, filter: Filter) -> list[Outcome]:
-    """Deletes every document that passes ``filter`` now; their outcomes, in order of id."""
+def delete_by_filter(
+    connection: sa.Connection, key: int, filter: Filter, view: View = as_stored
+) -> list[Outcome]:
+    """Deletes every document that passes ``filter`` now, as it is viewed; their outcomes, in order of id."""
     _reserve(connection, key, 0)  # no other writer until the commit
-    ids = [d.id for d, _ in scan_documents(connection, key) if matches(filter, d.fields)]
+    ids = [d.id for d, _ in scan_documents(connection, key) if matches(filter, view(d.fields))]
     return delete_documents(connection, key, ids)
 
 
@@ -209,6 +219,47 @@ def read_changes(
         if size >= max_bytes:
             break
     return changes
+
+
+def sample_documents(connection: sa.Connection, key: int, size: int) -> list[Fields]:
+    """The fields of at most ``size`` documents, evenly spread over the order of last writes."""
+    last = last_sequence(connection, key)
+    found: dict[Docno, Fields] = {}
+    for step in range(size):
+        query = (
+            sa.select(documents.c.docno, documents.c.fields)
+            .where(documents.c.collection_id == key, documents.c.version > step * last // size)
+            .where(documents.c.deleted.is_(False))
+            .order_by(documents.c.version)
+            .limit(1)
+        )
+        if row := connection.execute(query).first():
+            found[row.docno] = orjson.loads(row.fields)
+    return list(found.values())
+
+
+def first_unfit(
+    connection: sa.Connection, key: int, after: int, check: Callable[[Fields], None]
+) -> tuple[int, DocumentDoesNotFitError | None]:
+    """Looks at every document written after sequence number ``after``, in order.
+
+    Returns:
+        The sequence number up to which all was looked at, and what is wrong with the first document of
+        which ``check`` raised InvalidArgumentError.
+    """
+    query = (
+        sa.select(documents.c.id, documents.c.fields)
+        .where(documents.c.collection_id == key, documents.c.version > after)
+        .where(documents.c.deleted.is_(False))
+        .order_by(documents.c.version)
+    )
+    until = last_sequence(connection, key)
+    for id, fields in _streamed(connection, query):
+        try:
+            check(orjson.loads(fields))
+        except InvalidArgumentError as error:
+            return after, DocumentDoesNotFitError(id, error.field, error.problem)
+    return until, None
 
 
 def read_versions(connection: sa.Connection, key: int) -> Iterator[tuple[Docno, str, int, bool]]:

@@ -91,6 +91,10 @@ class PassageCutter:
         """The passages of each document. One without any word has none; one of only a title has one."""
         return [self._cut_one(source) for source in sources]
 
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Tokens that the encoder reads of passages, special ones included."""
+        return sum(len(spans) + SPECIAL_TOKENS for spans in self._encoder.token_spans(texts))
+
     def _cut_one(self, source: SourceText) -> Cut:
         if not source.title.strip() and not source.text.strip():
             return Cut(0, ())

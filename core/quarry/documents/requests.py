@@ -43,20 +43,16 @@ def once(
     """
     if not request_id:
         return write()
-    digest = hashlib.blake2b(request, digest_size=16).digest()
     _forget_old(connection)
-    query = sa.select(requests).where(requests.c.scope == scope, requests.c.request_id == request_id)
-    row = connection.execute(query).first()
-    if row is not None:
-        if row.request_hash != digest:
-            raise InvalidArgumentError("request_id", "was used before, for another request")
-        return load(row.result)
+    known = recall(connection, scope, request_id, request, load)
+    if known is not None:
+        return known
     result = write()
     connection.execute(
         sa.insert(requests).values(
             scope=scope,
             request_id=request_id,
-            request_hash=digest,
+            request_hash=_digest(request),
             result=dump(result),
             create_time_us=now_us(),
         )
@@ -64,11 +60,28 @@ def once(
     return result
 
 
+def recall(
+    connection: sa.Connection, scope: str, request_id: str, request: bytes, load: Callable[[bytes], T]
+) -> T | None:
+    """What the write gave when ``request_id`` was first used; None if it was not. Raises as ``once``."""
+    query = sa.select(requests).where(requests.c.scope == scope, requests.c.request_id == request_id)
+    row = connection.execute(query).first() if request_id else None
+    if row is None:
+        return None
+    if row.request_hash != _digest(request):
+        raise InvalidArgumentError("request_id", "was used before, for another request")
+    return load(row.result)
+
+
 def forget(connection: sa.Connection, scope: str, request_id: str) -> None:
     """As if ``request_id`` had never been used."""
     connection.execute(
         sa.delete(requests).where(requests.c.scope == scope, requests.c.request_id == request_id)
     )
+
+
+def _digest(request: bytes) -> bytes:
+    return hashlib.blake2b(request, digest_size=16).digest()
 
 
 def _forget_old(connection: sa.Connection) -> None:

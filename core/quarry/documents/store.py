@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -11,6 +11,7 @@ from quarry.documents import log
 from quarry.documents.log import Outcome, Upsert
 from quarry.documents.outcomes import dump_document, dump_outcomes, load_document, load_outcomes
 from quarry.documents.requests import once
+from quarry.documents.view import View, as_stored
 from quarry.documents.writer import GroupCommitWriter, Write
 from quarry.filters import Filter, matches
 from quarry.types import Change, Docno, Document, Fields
@@ -55,10 +56,14 @@ class Database:
 
 
 class DocumentLog:
-    """The documents of one collection."""
+    """The documents of one collection.
 
-    def __init__(self, database: Database, key: int) -> None:
-        self._database, self._key = database, key
+    Attributes:
+        view: how a generation's schema reads what is stored.
+    """
+
+    def __init__(self, database: Database, key: int, view: View = as_stored) -> None:
+        self._database, self._key, self.view = database, key, view
 
     async def upsert(self, upserts: Sequence[Upsert], request: RequestId) -> list[Outcome]:
         return await self._once(request, lambda c: log.upsert_documents(c, self._key, upserts))
@@ -67,7 +72,7 @@ class DocumentLog:
         return await self._once(request, lambda c: log.delete_documents(c, self._key, ids))
 
     async def delete_by_filter(self, filter: Filter, request: RequestId) -> list[Outcome]:
-        return await self._once(request, lambda c: log.delete_by_filter(c, self._key, filter))
+        return await self._once(request, lambda c: log.delete_by_filter(c, self._key, filter, self.view))
 
     async def update(
         self,
@@ -77,7 +82,10 @@ class DocumentLog:
         allow_missing: bool,
         request: RequestId,
     ) -> Document:
-        """As ``log.update_document``."""
+        """As ``log.update_document``, of the fields as they are viewed."""
+
+        def viewed(fields: Fields) -> Fields:
+            return change(self.view(fields))
 
         def write(connection: sa.Connection) -> Document:
             return once(
@@ -85,7 +93,7 @@ class DocumentLog:
                 self._scope(request),
                 request.id,
                 request.request,
-                lambda: log.update_document(connection, self._key, id, change, if_version, allow_missing),
+                lambda: log.update_document(connection, self._key, id, viewed, if_version, allow_missing),
                 dump_document,
                 load_document,
             )
@@ -112,7 +120,8 @@ class DocumentLog:
         return f"{self._key}/{request.method}"
 
     def get(self, id: str) -> Document | None:
-        return self._database.read(lambda c: log.get_document(c, self._key, id))
+        found = self._database.read(lambda c: log.get_document(c, self._key, id))
+        return None if found is None else self._viewed(found)
 
     def page(
         self, after: str, limit: int, most_bytes: int, filter: Filter | None
@@ -125,7 +134,8 @@ class DocumentLog:
         def read(connection: sa.Connection) -> tuple[list[Document], bool]:
             found: list[Document] = []
             size = 0
-            for document, content in log.scan_documents(connection, self._key, after):
+            for stored, content in log.scan_documents(connection, self._key, after):
+                document = self._viewed(stored)
                 if filter is not None and not matches(filter, document.fields):
                     continue
                 if len(found) == limit or size >= most_bytes:
@@ -140,10 +150,16 @@ class DocumentLog:
         return self._database.read(lambda c: log.read_ids(c, docnos))
 
     def read(self, docnos: Collection[Docno]) -> Mapping[Docno, Document]:
-        return self._database.read(lambda c: log.read_documents(c, docnos))
+        found = self._database.read(lambda c: log.read_documents(c, docnos))
+        if self.view is as_stored:
+            return found
+        return {docno: self._viewed(document) for docno, document in found.items()}
 
     def changes(self, after: int, max_rows: int, max_bytes: int) -> list[Change]:
-        return self._database.read(lambda c: log.read_changes(c, self._key, after, max_rows, max_bytes))
+        found = self._database.read(lambda c: log.read_changes(c, self._key, after, max_rows, max_bytes))
+        if self.view is as_stored:
+            return found
+        return [c if c.fields is None else replace(c, fields=self.view(c.fields)) for c in found]
 
     def versions(self) -> dict[Docno, tuple[str, int, bool]]:
         """Id, version and whether it is deleted, of every document that was ever written."""
@@ -159,3 +175,13 @@ class DocumentLog:
 
     def last_sequence(self) -> int:
         return self._database.read(lambda c: log.last_sequence(c, self._key))
+
+    def sample(self, size: int) -> list[Fields]:
+        """As ``log.sample_documents``, as they are viewed."""
+        found = self._database.read(lambda c: log.sample_documents(c, self._key, size))
+        return [self.view(fields) for fields in found]
+
+    def _viewed(self, document: Document) -> Document:
+        if self.view is as_stored:
+            return document
+        return replace(document, fields=self.view(document.fields))

@@ -36,7 +36,24 @@ collections = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("create_time_us", sa.BigInteger, nullable=False),
     sa.Column("update_time_us", sa.BigInteger, nullable=False),
+    sa.Column("mixed_fields", sa.JSON(none_as_null=True)),
     sqlite_autoincrement=True,
+)
+
+side_generations = sa.Table(
+    "side_generations",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("collection_id", sa.Integer, nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("schema", sa.JSON, nullable=False),
+    sa.Column("passages", sa.JSON, nullable=False),
+    sa.Column("encoder", sa.Text, nullable=False),
+    sa.Column("operation", sa.String(64), nullable=False),
+    sa.Column("paused", sa.Boolean, nullable=False),
+    sa.Column("estimate", sa.JSON, nullable=False),
+    sa.Column("create_time_us", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("collection_id", "role"),
 )
 
 documents = sa.Table(

@@ -1,7 +1,9 @@
 """From documents to the vectors of their passages, encoding only what was never encoded before."""
 
 import asyncio
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,31 @@ from quarry.schema import Schema, as_list
 from quarry.types import Fields
 
 DEFAULT_LANGUAGE = "en"
+WARM_UP, MEASURED_AT_ONCE = 4, 16
+"""Passages of a sample that are encoded before the clock starts, and between two looks at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingCost:
+    """What encoding some documents takes.
+
+    Attributes:
+        documents: how many they are.
+        passages: that they are cut into.
+        new_passages: those whose vectors are not in the cache.
+        new_tokens: of ``new_passages``.
+        encoded: passages that were encoded to measure the speed.
+        encoded_tokens: of those.
+        seconds: that this took, beside whatever else the server did.
+    """
+
+    documents: int
+    passages: int
+    new_passages: int
+    new_tokens: int
+    encoded: int
+    encoded_tokens: int
+    seconds: float
 
 
 class DocumentVectors:
@@ -41,6 +68,33 @@ class DocumentVectors:
             await asyncio.to_thread(self._cache.put_many, made)
             known |= {key: value.vectors for key, value in made.items()}
         return [known[key] for key in keys]
+
+    async def measure(self, documents: Sequence[Fields], most_s: float) -> EncodingCost:
+        """Cuts documents, and encodes of what is not in the cache as much as ``most_s`` allow; keeps nothing.
+
+        Raises as ``of``.
+        """
+        sources = list(map(self._sources.read, documents))
+        keys = [vector_key(self._scope, source) for source in sources]
+        known = await asyncio.to_thread(self._cache.get_vectors, keys)
+        missing = [source for key, source in zip(keys, sources, strict=True) if key not in known]
+        texts = await asyncio.to_thread(self._cut_texts, missing)
+        tokens = await asyncio.to_thread(lambda: [self._cutter.count_tokens([text]) for text in texts])
+        await self._encoder.encode(texts[:WARM_UP], Priority.BULK)
+        clock, done = time.perf_counter(), 0
+        while done < len(texts) and time.perf_counter() - clock < most_s:
+            some = texts[done : done + MEASURED_AT_ONCE]
+            await self._encoder.encode(some, Priority.BULK)
+            done += len(some)
+        seconds = time.perf_counter() - clock
+        passages = sum(map(len, known.values())) + len(texts)
+        return EncodingCost(
+            len(documents), passages, len(texts), sum(tokens), done, sum(tokens[:done]), seconds
+        )
+
+    def _cut_texts(self, sources: Sequence[SourceText]) -> list[str]:
+        cuts = self._cutter.cut(sources)
+        return [t for source, cut in zip(sources, cuts, strict=True) for t in passage_texts(source, cut)]
 
     async def passages(self, documents: Sequence[Fields]) -> list[list[str]]:
         """Texts of each document's passages, as they are or will be encoded; encodes nothing."""

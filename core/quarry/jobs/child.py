@@ -1,28 +1,42 @@
 """What a job's own process does: it takes little, ends with its server, and says how it gets on.
 
-It writes one JSON object a line to stdout: ``{"stage": ..., "progress": ...}`` as it gets on, and
-``{"error": {...}}`` before it fails. ``quarry.jobs.process`` is the other end.
+It writes one JSON object a line to stdout: ``{"stage": ..., "progress": ...}`` as it gets on, maybe with
+``"details": {name: number}``, and ``{"error": {...}}`` before it fails. ``quarry.jobs.process`` is the other
+end.
 """
 
+import errno
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
 
 import orjson
+from pydantic import BaseModel, ValidationError
 
-from quarry.errors import KINDS, InvalidArgumentError, LimitExceededError, QuarryError
+from quarry.errors import (
+    KINDS,
+    DiskFullError,
+    InvalidArgumentError,
+    LimitExceededError,
+    NotFoundError,
+    QuarryError,
+)
 from quarry.retrieval.edge.lifetime import killed_with
 
 logger = logging.getLogger(__name__)
+M = TypeVar("M", bound=BaseModel)
 
 PARENT = "QUARRY_JOB_PARENT"
 NICENESS = 19
 LEAST_PAUSE_S = 0.5
 """Between two lines of one stage: each is a write to the server's log."""
+_NO_SPACE = ("No space left on device", "PytorchStreamWriter failed", "unexpected pos ")
+"""How safetensors and torch, whose errors have no number, say that the disk is full."""
 
 
 class Progress:
@@ -36,13 +50,35 @@ class Progress:
         self._write = write or _to_stdout
         self._stage, self._said_s = "", 0.0
 
-    def __call__(self, stage: str, progress: float) -> None:
-        """``progress`` of the whole job, 0 to 1. Lines of one stage that come too fast are left out."""
+    def __call__(self, stage: str, progress: float, details: Mapping[str, float] | None = None) -> None:
+        """``progress`` of the whole job, 0 to 1. Lines of one stage that come too fast are left out.
+
+        Args:
+            details: what else there is to say of the stage; one that is not finite is not heard.
+        """
         now = time.monotonic()
         if stage == self._stage and now - self._said_s < LEAST_PAUSE_S:
             return
         self._stage, self._said_s = stage, now
-        self._write(orjson.dumps({"stage": stage, "progress": round(progress, 4)}))
+        line: dict[str, Any] = {"stage": stage, "progress": round(progress, 4)}
+        if details is not None:
+            line["details"] = {name: float(value) for name, value in details.items()}
+        self._write(orjson.dumps(line))
+
+
+def read_spec(path: Path, kind: type[M]) -> M:
+    """What is asked of a job, as its server wrote it down.
+
+    Raises NotFoundError if there is none, InvalidArgumentError if it is not what it should be.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise NotFoundError(f"{path} is not there: a job is started by a server") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InvalidArgumentError(f"spec.{field}" if field else "spec", first["msg"]) from None
 
 
 def run_as_job(work: Callable[[Progress], None]) -> int:
@@ -58,9 +94,22 @@ def run_as_job(work: Callable[[Progress], None]) -> int:
     except MemoryError:
         return _failed(LimitExceededError("the job ran out of memory"))
     except Exception as error:
+        if disk_is_full(error):
+            return _failed(DiskFullError("the disk that holds the job's data is full"))
         logger.exception("the job failed with an error that has no type")
         return _failed(QuarryError(f"internal error: {type(error).__name__}: {error}"))
     return 0
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether ``error``, or one that it came of, says so."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(error) for words in _NO_SPACE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _failed(error: QuarryError) -> int:

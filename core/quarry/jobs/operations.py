@@ -4,6 +4,7 @@ Payloads are opaque bytes: what they mean is the API's business.
 """
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Collection
@@ -63,12 +64,28 @@ class Operations:
     ) -> None:
         self._engine, self._writer, self._describe_error = engine, writer, describe_error
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._lasting: set[str] = set()
         self._closing = False
 
-    async def recover(self) -> None:
-        """Marks as failed what was running when the last server ended."""
+    @property
+    def closing(self) -> bool:
+        """Whether jobs are being stopped because the server ends, not because someone cancelled them."""
+        return self._closing
+
+    async def recover(self, lasting: Collection[str] = ()) -> None:
+        """Marks as failed what was running when the last server ended, but for what is ``lasting``."""
         values = {"done": True, "error": self._describe_error(STOPPED)}
-        await self._write(sa.update(operations).where(operations.c.done.is_(False)).values(values))
+        lost = sa.and_(operations.c.done.is_(False), operations.c.name.not_in(lasting))
+        await self._write(sa.update(operations).where(lost).values(values))
+
+    async def resume(self, name: str, metadata: bytes, job: Job) -> Operation:
+        """Runs a ``job`` that can be gone on with: when the server ends, its operation is left unfinished.
+
+        The first time, too: then ``name`` is ``new_name(kind)``.
+        """
+        await self._write(sa.delete(operations).where(operations.c.name == name))
+        self._lasting.add(name)
+        return await self.start("", metadata, job, name)
 
     async def start(self, kind: str, metadata: bytes, job: Job, name: str = "") -> Operation:
         """Runs ``job`` in the background. A ``name`` that the caller has chosen is ``new_name(kind)``."""
@@ -102,6 +119,11 @@ class Operations:
         await self.get(name)
         if task := self._running.get(name):
             task.cancel()
+
+    async def end(self, name: str) -> None:
+        """As ``cancel``; one that is not there needs nothing."""
+        with contextlib.suppress(NotFoundError):
+            await self.cancel(name)
 
     async def forget(self, name: str) -> None:
         """Raises FailedPreconditionError while the operation runs."""
@@ -137,6 +159,8 @@ class Operations:
         try:
             await self._set(name, response=await job(report), done=True)
         except asyncio.CancelledError:
+            if self._closing and name in self._lasting:
+                return
             error = STOPPED if self._closing else Cancelled("the operation was cancelled")
             await self._set(name, error=self._describe_error(error), done=True)
         except QuarryError as error:
@@ -147,6 +171,7 @@ class Operations:
             await self._set(name, error=self._describe_error(problem), done=True)
         finally:
             self._running.pop(name, None)
+            self._lasting.discard(name)
 
     async def _set(self, name: str, **values: bytes | bool) -> None:
         await self._write(sa.update(operations).where(operations.c.name == name).values(**values))

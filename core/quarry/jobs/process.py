@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -33,6 +33,13 @@ _THREAD_VARIABLES = (
 OnProgress = Callable[[str, float], Awaitable[None]]
 """Gets the stage, and progress of the whole job, 0 to 1."""
 
+OnDetails = Callable[[Mapping[str, float]], None]
+"""Gets the numbers that came with a stage, just before ``OnProgress`` gets the stage."""
+
+
+def unheard(_details: Mapping[str, float]) -> None:
+    """For jobs that say no more than how far they are."""
+
 
 class JobKilledError(UnavailableError):
     """The job's process ended without a word. Made again, the job goes on where it was."""
@@ -49,7 +56,9 @@ def check_installed(extra: str, modules: Sequence[str]) -> None:
             )
 
 
-async def run_process(module: str, arguments: Sequence[str], on_progress: OnProgress) -> None:
+async def run_process(
+    module: str, arguments: Sequence[str], on_progress: OnProgress, on_details: OnDetails = unheard
+) -> None:
     """Runs ``python -m module arguments`` to its end. Cancelled, it ends the process, and then itself.
 
     Raises:
@@ -72,7 +81,7 @@ async def run_process(module: str, arguments: Sequence[str], on_progress: OnProg
     last_words: deque[str] = deque(maxlen=KEPT_LOG_LINES)
     logging_its_words = asyncio.create_task(_log(process, module, last_words))
     try:
-        error = await _follow(process, on_progress)
+        error = await _follow(process, on_progress, on_details)
         status = await process.wait()
     finally:
         await asyncio.shield(_end(process))
@@ -86,7 +95,9 @@ async def run_process(module: str, arguments: Sequence[str], on_progress: OnProg
         raise JobKilledError(f"the job's process ended with {how}: make the same request again to go on")
 
 
-async def _follow(process: asyncio.subprocess.Process, on_progress: OnProgress) -> QuarryError | None:
+async def _follow(
+    process: asyncio.subprocess.Process, on_progress: OnProgress, on_details: OnDetails
+) -> QuarryError | None:
     """Passes progress on until the process closes its stdout; the error that it reported."""
     error: QuarryError | None = None
     assert process.stdout is not None  # noqa: S101  it was asked for
@@ -94,11 +105,15 @@ async def _follow(process: asyncio.subprocess.Process, on_progress: OnProgress) 
         try:
             said = orjson.loads(line)
         except orjson.JSONDecodeError:
+            said = None
+        if not isinstance(said, dict) or not said.keys() & {"stage", "error"}:
             logger.info("a job printed: %s", line.decode(errors="replace").rstrip())
             continue
         if "error" in said:
             error = error_from_json(said["error"])
         else:
+            if details := said.get("details"):
+                on_details({name: float(value) for name, value in details.items() if value is not None})
             await on_progress(str(said["stage"]), float(said["progress"]))
     return error
 

@@ -14,6 +14,8 @@ DEFAULT_CLICK_MODEL: ClickModelName = "pbm"
 DEFAULT_NEGATIVES = 7
 DEFAULT_DEPTH = 100
 DEFAULT_FLOOR = 0.1
+CLICK_ID_PREFIX = "click:"
+"""Of the id of a query whose positives were clicked; its text follows."""
 
 
 class Written(BaseModel):

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from quarry.errors import ModelError
 
@@ -13,8 +13,8 @@ BLEND_FILE = "blend.json"
 
 
 class Blend(BaseModel):
-    """``rerank * score + fused * fused score``. Both weights are constants of the model, so a document's score
-    still depends on nothing else in the list.
+    """``rerank * score + fused * fused score``. Both weights are constants of the model, so a document's
+    score still depends on nothing else in the list.
 
     Attributes:
         rerank: at least 0; 0 leaves the fused order as it is.
@@ -25,6 +25,12 @@ class Blend(BaseModel):
 
     rerank: float = Field(1.0, ge=0, allow_inf_nan=False)
     fused: float = Field(0.0, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _orders(self) -> "Blend":
+        if not self.rerank and not self.fused:
+            raise ValueError("rerank and fused are both 0: nothing would order")
+        return self
 
     def score(self, rerank: float, fused: float) -> float:
         """Of one document, from its two scores."""

@@ -16,13 +16,15 @@ from quarry.models.tokens import Tokens
 Pair = tuple[str, str]
 
 
-def load_cross_encoder(name: str, data: Path, device: Device = "auto") -> "TransformerCrossEncoder":
+def load_cross_encoder(
+    name: str, data: Path, device: Device = "auto", folder: Path | None = None
+) -> "TransformerCrossEncoder":
     """The cross-encoder called ``name``, exported under ``data`` at first.
 
     Raises:
         ModelError: as ``load_model``.
     """
-    return TransformerCrossEncoder(load_model(name, ModelKind.CROSS_ENCODER, data, device))
+    return TransformerCrossEncoder(load_model(name, ModelKind.CROSS_ENCODER, data, device, folder))
 
 
 class TransformerCrossEncoder:

@@ -17,9 +17,11 @@ from quarry.models.tokens import Tokens
 Vector = NDArray[np.float32]
 
 
-def load_encoder(name: str, data: Path, device: Device = "auto") -> "TransformerEncoder":
+def load_encoder(
+    name: str, data: Path, device: Device = "auto", folder: Path | None = None
+) -> "TransformerEncoder":
     """The encoder called ``name``, exported under ``data`` at first. Raises ModelError as ``load_model``."""
-    return TransformerEncoder(load_model(name, ModelKind.ENCODER, data, device))
+    return TransformerEncoder(load_model(name, ModelKind.ENCODER, data, device, folder))
 
 
 class TransformerEncoder:

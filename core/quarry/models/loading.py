@@ -18,6 +18,8 @@ from quarry.models.settings import ModelKind, ModelSettings, read_settings
 from quarry.models.tokens import TextTokenizer
 
 Device = Literal["auto", "cpu", "cuda"]
+EXPORTS = "export"
+"""Beside the folder of a model that the registry holds: its exports, which go when it goes."""
 
 
 class Runner(Protocol):
@@ -46,18 +48,24 @@ class LoadedModel:
     runner: Runner
 
 
-def load_model(name: str, kind: ModelKind, data: Path, device: Device = "auto") -> LoadedModel:
+def load_model(
+    name: str, kind: ModelKind, data: Path, device: Device = "auto", folder: Path | None = None
+) -> LoadedModel:
     """Loads the model called ``name``; the first time it is exported to ``data/models/<fingerprint>``.
 
     ``auto`` is a GPU where CUDA is installed and finds one, else the CPU.
 
+    Args:
+        folder: where a registered version lies; it is exported beside that. None: it is looked for by name.
+
     Raises:
         ModelError: it cannot be found, loaded or exported, or is of another kind.
     """
-    folder = resolve_model(name).path
+    exports = data / "models" if folder is None else folder.parent / EXPORTS
+    folder = folder or resolve_model(name).path
     settings = read_settings(folder, kind)
     digest = fingerprint(folder, settings, FileHashes(data / "models" / "hashes.json"))
-    target = exported(folder, settings, data / "models" / digest)
+    target = exported(folder, settings, exports / digest)
     runner = _runner(device, folder, settings, target)
     # A vector in bf16 is not the same as in fp32, so what is derived from either must not be mixed.
     suffix = "" if runner.precision == "fp32" else f"-{runner.precision}"

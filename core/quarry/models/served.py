@@ -1,22 +1,64 @@
 """The models that a server has loaded, by name, each once."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.errors import ModelError
-from quarry.models.base import Encoder
+from quarry.models.base import CrossEncoder, Encoder, PairScore
 from quarry.models.batcher import EncoderBatcher, PairBatcher
+from quarry.models.blend import Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
 from quarry.models.loading import Device
+from quarry.models.pool import ModelPool
+from quarry.models.resolve import resolve_model
+from quarry.models.score_cache import ScoreCache
+from quarry.models.settings import ModelKind
 
 _SPECIAL_TOKENS = 2
+WARM_UP = [("what is warm", "word " * length) for length in (1, 16, 64)]
+"""Scored before a model serves: the first runs of a session are slow, and a broken model shows here."""
 Loaded = TypeVar("Loaded")
+
+
+class Versions(Protocol):
+    """Where registered models lie; calls block."""
+
+    def folder(self, name: str) -> Path | None:
+        """None for a name that is no version's.
+
+        Raises:
+            ModelNotFoundError: there is no such version.
+            FailedPreconditionError: it is retired.
+        """
+        ...
+
+    def check(self, name: str) -> None:
+        """Raises ModelDamagedError unless the version's files are what they were when it was registered."""
+        ...
+
+    def kept(self) -> Collection[str]:
+        """Re-rankers that stay loaded: those that serve, and those that served before them."""
+        ...
+
+
+class NoVersions:
+    """Of a program without a registry: names are hub ids, folders and packages."""
+
+    def folder(self, name: str) -> Path | None:
+        return None
+
+    def check(self, name: str) -> None:
+        pass
+
+    def kept(self) -> Collection[str]:
+        return ()
 
 
 class ServedEncoder:
@@ -39,46 +81,140 @@ class ServedEncoder:
         return len(spans) > room
 
 
+class ServedReranker:
+    """A cross-encoder, its batcher, and how its scores join the fused ones.
+
+    Attributes:
+        folder: of a registered version; None for another model.
+    """
+
+    def __init__(
+        self, model: CrossEncoder, blend: Blend, folder: Path | None = None, cache: ScoreCache | None = None
+    ) -> None:
+        self.blend, self.folder = blend, folder
+        self.batcher = PairBatcher(model)
+        self._cache = ScoreCache(0) if cache is None else cache
+
+    async def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
+        """One score a pair, in order; only pairs that were not scored of late are run."""
+        fingerprint = self.batcher.info.fingerprint
+        known = self._cache.get(fingerprint, pairs)
+        missing = [pair for pair, score in zip(pairs, known, strict=True) if score is None]
+        scores = await self.batcher.score(missing)
+        self._cache.put(fingerprint, missing, scores)
+        new = iter(scores)
+        return [next(new) if score is None else score for score in known]
+
+    def fitting(self, pairs: Sequence[tuple[str, str]], seconds: float) -> int:
+        """How many of ``pairs``, from the first, are likely to be scored in ``seconds``."""
+        known = self._cache.get(self.batcher.info.fingerprint, pairs, count=False)
+        places = [place for place, score in enumerate(known) if score is None]
+        fit = self.batcher.fitting([pairs[place] for place in places], seconds)
+        return len(pairs) if fit == len(places) else places[fit]
+
+    def close(self) -> None:
+        self.batcher.close()
+
+
 class _Once(Generic[Loaded]):
     """Loads each name once, however many ask for it at the same time."""
 
-    def __init__(self, load: Callable[[str], Loaded]) -> None:
+    def __init__(self, load: Callable[[str, Path | None], Loaded]) -> None:
         self._load = load
-        self._locks: dict[str, asyncio.Lock] = {}
-        self.loaded: dict[str, Loaded] = {}
+        self._locks: dict[tuple[str, Path | None], asyncio.Lock] = {}
+        self.loaded: dict[tuple[str, Path | None], Loaded] = {}
 
-    async def get(self, name: str) -> Loaded:
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            if name not in self.loaded:
-                self.loaded[name] = await asyncio.to_thread(self._load, name)
-            return self.loaded[name]
+    async def get(self, name: str, folder: Path | None) -> Loaded:
+        key = name, folder
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            if key not in self.loaded:
+                self.loaded[key] = await asyncio.to_thread(self._load, name, folder)
+            return self.loaded[key]
 
 
 class ServedModels:
-    """Loads encoders and cross-encoders on first use and keeps them; ended by ``close``."""
+    """Loads encoders and cross-encoders on first use; ended by ``close``.
 
-    def __init__(self, data: Path, device: Device) -> None:
-        self._encoders = _Once(lambda name: ServedEncoder(load_encoder(name, data, device)))
-        self._scorers = _Once(lambda name: PairBatcher(load_cross_encoder(name, data, device)))
+    A name such as ``faq@3`` is a registered version: its files are checked against their hashes before it is
+    loaded. Encoders stay; re-rankers that are neither used nor kept are unloaded when there are too many.
+
+    Attributes:
+        scores: that re-rankers gave, each kept under its own model.
+    """
+
+    def __init__(
+        self, data: Path, device: Device, versions: Versions | None = None, score_cache_bytes: int = 0
+    ) -> None:
+        self._data, self._device = data, device
+        self.scores = ScoreCache(score_cache_bytes)
+        self._versions: Versions = versions or NoVersions()
+        self._encoders = _Once(self._load_encoder)
+        self.rerankers: ModelPool[ServedReranker] = ModelPool(
+            self._load_reranker, ServedReranker.close, self._versions.kept
+        )
 
     async def encoder(self, name: str) -> ServedEncoder:
-        """Raises ModelError."""
-        return await self._encoders.get(name)
+        """Raises ModelError, or as ``Versions``."""
+        return await self._encoders.get(name, await asyncio.to_thread(self._versions.folder, name))
 
-    async def load_scorer(self, name: str) -> PairBatcher:
-        """Raises ModelError."""
-        return await self._scorers.get(name)
+    @contextlib.asynccontextmanager
+    async def reranker(self, name: str) -> AsyncIterator[ServedReranker]:
+        """The re-ranker, loaded and warm, and kept so meanwhile. Raises ModelError, or as ``Versions``."""
+        folder = await asyncio.to_thread(self._versions.folder, name)
+        known = self.rerankers.peek(name)
+        if known is not None and known.folder != folder:  # of a collection of the same name that is gone
+            self.rerankers.forget(name)
+        new = known is None
+        async with self.rerankers.hold(name) as loaded:
+            if new:
+                await self.trim()
+            yield loaded
 
-    def scorer(self, name: str) -> PairBatcher:
-        """A cross-encoder that is loaded already. Raises ModelError for another."""
-        if name not in self._scorers.loaded:
-            raise ModelError(f"the re-ranker {name} is not loaded", model=name)
-        return self._scorers.loaded[name]
+    async def trim(self) -> None:
+        """Unloads re-rankers that are neither used nor kept, if there are too many."""
+        await self.rerankers.trim()
+
+    def forget(self, name: str) -> None:
+        """Unloads a re-ranker when its last user leaves."""
+        self.rerankers.forget(name)
+
+    def forget_under(self, folder: Path) -> None:
+        """Unloads the versions whose files lie somewhere in ``folder``."""
+        for name in self.rerankers.names:
+            model = self.rerankers.peek(name)
+            if model is not None and model.folder is not None and folder in model.folder.parents:
+                self.rerankers.forget(name)
+
+    def keeping(self, name: str) -> AbstractContextManager[None]:
+        """Keeps a re-ranker loaded meanwhile, if it is."""
+        return self.rerankers.hold_loaded(name)
+
+    def scorer(self, name: str) -> ServedReranker:
+        """A re-ranker that is loaded already. Raises ModelError for another."""
+        return self.rerankers.get(name)
 
     async def close(self) -> None:
-        batchers: Sequence[EncoderBatcher | PairBatcher] = [
-            *(served.batcher for served in self._encoders.loaded.values()),
-            *self._scorers.loaded.values(),
-        ]
-        for batcher in batchers:
-            await asyncio.to_thread(batcher.close)
+        for served in self._encoders.loaded.values():
+            await asyncio.to_thread(served.batcher.close)
+        await self.rerankers.close()
+
+    def _load_encoder(self, name: str, folder: Path | None) -> ServedEncoder:
+        self._versions.check(name)
+        return ServedEncoder(load_encoder(name, self._data, self._device, folder))
+
+    def _load_reranker(self, name: str) -> ServedReranker:
+        folder = self._versions.folder(name)
+        self._versions.check(name)
+        model = load_cross_encoder(name, self._data, self._device, folder)
+        model.score(WARM_UP)
+        blend = read_blend(folder or resolve_model(name).path)
+        return ServedReranker(model, blend, folder, self.scores)
+
+
+def try_model(folder: Path, kind: ModelKind, data: Path, device: Device) -> None:
+    """Loads the model in ``folder``, exporting it beside that, and runs it. Raises ModelError."""
+    if kind is ModelKind.ENCODER:
+        load_encoder(folder.name, data, device, folder).encode([passage for _, passage in WARM_UP])
+    else:
+        read_blend(folder)
+        load_cross_encoder(folder.name, data, device, folder).score(WARM_UP)

@@ -1,7 +1,8 @@
 """The split cross-encoder in torch: lower layers read query and passage apart, the upper ones both together.
 
-It starts near the dense order instead of at chance, since with no joint layer its score is the encoder's
-cosine. After PreTTR (MacAvaney et al., SIGIR 2020) and DeFormer (Cao et al., ACL 2020).
+It starts at the dense order instead of at chance: its score is the cosine of two means, as the encoder's is,
+and what a token sees of the other text is damped by a learned amount per head that starts high. After PreTTR
+(MacAvaney et al., SIGIR 2020) and DeFormer (Cao et al., ACL 2020), which start at full sight.
 """
 
 import json
@@ -15,10 +16,16 @@ from torch import Tensor, nn
 from transformers import AutoConfig, BertModel
 
 from quarry.errors import ModelError
+from quarry.models.quiet import quiet
 from quarry.models.settings import SPLIT_KEY, read_json
 
 START_SCALE = 20.0
 """Factor of the cosine before training: that of the softmax which such encoders were trained with."""
+START_DAMPING = 4.0
+"""Before training a token of the other text has ``exp(-4)`` of the attention that it would have: the order is
+the encoder's own, and gradients pass."""
+DAMPING = "damping"
+"""Its name among the weights in the file."""
 _MASKED = -1e4
 
 
@@ -29,7 +36,8 @@ class SplitModule(nn.Module):
     which text a token belongs to: each text has its own positions and looks like the encoder's own input.
 
     Attributes:
-        scale: factor of the cosine between the mean states of query and passage; over 0.
+        log_scale: logarithm of the factor of the cosine between the mean states of query and passage.
+        damping: shape ``(joint layers, heads)``: taken off the attention logits between the two texts.
     """
 
     def __init__(self, transformer: nn.Module, joint_layers: int, scale: float = START_SCALE) -> None:
@@ -40,6 +48,8 @@ class SplitModule(nn.Module):
         self.transformer = transformer
         self.joint_layers = joint_layers
         self.log_scale = nn.Parameter(torch.tensor(float(scale)).log())
+        heads: int = transformer.config.num_attention_heads  # type: ignore[union-attr, assignment]
+        self.damping = nn.Parameter(torch.full((joint_layers, heads), START_DAMPING))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         states = self.apart(input_ids, attention_mask, token_type_ids)
@@ -50,28 +60,43 @@ class SplitModule(nn.Module):
         first = (attention_mask * (1 - token_type_ids)).sum(1, keepdim=True)
         places = attention_mask.cumsum(1) - 1 - token_type_ids * first
         transformer: Any = self.transformer
-        states = transformer.embeddings(
+        states: Tensor = transformer.embeddings(
             input_ids=input_ids,
             position_ids=places.clamp(min=0),
             token_type_ids=torch.zeros_like(token_type_ids),
         )
-        same = token_type_ids[:, None, :, None] == token_type_ids[:, None, None, :]
-        hidden = _additive(same & attention_mask[:, None, None, :].bool())
-        return self._run(states, hidden, self._lower())
+        hidden = _additive(_same_text(token_type_ids) & attention_mask[:, None, None, :].bool())
+        for layer in self._lower():
+            states = _run(layer, states, hidden)
+        return states
 
     def together(self, states: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """Scores from the states after the lower layers."""
         hidden = _additive(attention_mask[:, None, None, :].bool())
-        states = self._run(states, hidden, self._upper()).float()
+        across = (~_same_text(token_type_ids)).to(states.dtype)
+        for layer, damping in zip(self._upper(), self.damping, strict=True):
+            states = _run(layer, states, hidden - damping[None, :, None, None] * across)
+        states = states.float()
         query = _mean(states, attention_mask * (1 - token_type_ids))
         passage = _mean(states, attention_mask * token_type_ids)
-        return self.log_scale.exp() * nn.functional.cosine_similarity(query, passage, dim=-1)
+        scores: Tensor = self.log_scale.exp() * nn.functional.cosine_similarity(query, passage, dim=-1)
+        return scores
 
     def freeze_lower(self) -> None:
         """Leaves what is below the joint layers as the encoder has it, so that its states can be kept."""
         for part in (self.transformer.embeddings, *self._lower()):
             for parameter in part.parameters():  # type: ignore[union-attr]
                 parameter.requires_grad_(False)
+
+    def same_below(self, other: "SplitModule") -> bool:
+        """Whether the other's lower layers make the same states of every text."""
+        if len(self._lower()) != len(other._lower()):
+            return False
+        own, others = (
+            [p for part in (m.transformer.embeddings, *m._lower()) for p in part.parameters()]  # type: ignore[union-attr]
+            for m in (self, other)
+        )
+        return all(torch.equal(a, b) for a, b in zip(own, others, strict=True))
 
     def _lower(self) -> list[nn.Module]:
         layers = list(self.transformer.encoder.layer)  # type: ignore[union-attr, arg-type]
@@ -81,12 +106,16 @@ class SplitModule(nn.Module):
         layers = list(self.transformer.encoder.layer)  # type: ignore[union-attr, arg-type]
         return layers[len(layers) - self.joint_layers :]
 
-    @staticmethod
-    def _run(states: Tensor, hidden: Tensor, layers: list[nn.Module]) -> Tensor:
-        for layer in layers:
-            output = layer(states, hidden)
-            states = output[0] if isinstance(output, tuple) else output
-        return states
+
+def _run(layer: nn.Module, states: Tensor, hidden: Tensor) -> Tensor:
+    output = layer(states, hidden)
+    made: Tensor = output[0] if isinstance(output, tuple) else output
+    return made
+
+
+def _same_text(token_type_ids: Tensor) -> Tensor:
+    """Whether two tokens belong to one text, shape ``(batch, 1, length, length)``."""
+    return token_type_ids[:, None, :, None] == token_type_ids[:, None, None, :]
 
 
 def _additive(visible: Tensor) -> Tensor:
@@ -107,7 +136,8 @@ def make_split_model(encoder: Path, joint_layers: int, target: Path) -> Path:
     config = read_json(encoder / "config.json")
     if config.get("model_type") != "bert":
         raise ModelError(f"a split cross-encoder is made of a BERT, not of {config.get('model_type')}")
-    transformer = BertModel.from_pretrained(encoder, add_pooling_layer=False, local_files_only=True)
+    with quiet():
+        transformer = BertModel.from_pretrained(encoder, add_pooling_layer=False, local_files_only=True)
     target.mkdir(parents=True, exist_ok=True)
     _write_tokenizer(encoder, target)
     save_split_model(SplitModule(transformer, joint_layers), config, target)
@@ -121,6 +151,7 @@ def save_split_model(module: SplitModule, config: dict[str, Any], target: Path) 
     kept = {key: value for key, value in config.items() if key not in ("architectures", *labels)}
     (target / "config.json").write_text(json.dumps({**kept, **labels, SPLIT_KEY: split}, indent=1))
     weights = {name: tensor.contiguous() for name, tensor in module.transformer.state_dict().items()}
+    weights[DAMPING] = module.damping.detach().contiguous()
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -130,10 +161,17 @@ def load_split_module(folder: Path, attention: str) -> SplitModule:
     split = getattr(config, SPLIT_KEY)
     config._attn_implementation = attention
     transformer = BertModel(config, add_pooling_layer=False)
-    found = transformer.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    weights = load_file(folder / "model.safetensors")
+    damping = weights.pop(DAMPING, None)
+    found = transformer.load_state_dict(weights, strict=False)
+    if damping is None:
+        raise ModelError(f"{folder} lacks weights, and would answer at random: {DAMPING}")
     if missing := sorted(found.missing_keys):
         raise ModelError(f"{folder} lacks weights, and would answer at random: {', '.join(missing[:5])}")
-    return SplitModule(transformer, int(split["joint_layers"]), float(split["scale"])).eval()
+    module = SplitModule(transformer, int(split["joint_layers"]), float(split["scale"]))
+    with torch.no_grad():
+        module.damping.copy_(damping)
+    return module.eval()
 
 
 def _write_tokenizer(encoder: Path, target: Path) -> None:

@@ -1,18 +1,14 @@
 """A transformer in torch with what Quarry puts on top. Imported only to export, and to run on a GPU."""
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification
-from transformers.utils import logging as transformers_logging
 
 from quarry.errors import ModelError
+from quarry.models.quiet import quiet
 from quarry.models.settings import SPLIT_KEY, ModelKind, ModelSettings, Pooling, read_json
 from quarry.models.split_module import load_split_module
 
@@ -60,7 +56,7 @@ def load_module(folder: Path, settings: ModelSettings, attention: str = "sdpa") 
     if not encoder and SPLIT_KEY in read_json(folder / "config.json"):
         return load_split_module(folder, attention)
     loader: Any = AutoModel if encoder else AutoModelForSequenceClassification
-    with _quiet():
+    with quiet():
         try:
             transformer, report = loader.from_pretrained(
                 folder / settings.weights,
@@ -81,20 +77,3 @@ def load_module(folder: Path, settings: ModelSettings, attention: str = "sdpa") 
 def _named(inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
     names = ("input_ids", "attention_mask", "token_type_ids")
     return dict(zip(names, inputs, strict=False))  # the last is left out by models without token types
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bar on the server's stderr, and no remarks on weights that are checked here."""
-    bar, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    transformers_logging.set_verbosity(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bar:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -14,7 +14,7 @@ KindName = Literal["reranker", "encoder"]
 Subject = Literal["candidate", "serving", "fused", "difference"]
 
 DEFAULT_LOSS: LossName = "lce"
-DEFAULT_JOINT_LAYERS = 2
+DEFAULT_JOINT_LAYERS = 1
 DEFAULT_MAX_TOKENS = 128
 DEFAULT_BOOTSTRAP_QUERIES = 20_000
 MAX_EPOCH_STEPS = 1_000
@@ -124,7 +124,7 @@ class EvaluationReport(Written):
     source: str = ""
     queries: int = 0
     compared_with: str = ""
-    details: dict[str, object] = {}
+    details: dict[str, object] = Field(default_factory=dict)
 
 
 class TrainingResult(Written):

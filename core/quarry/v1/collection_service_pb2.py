@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"quarry/v1/collection_service.proto\x12\tquarry.v1\x1a#google/longrunning/operations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x02\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x06schema\x18\x02 \x01(\x0b\x32\x11.quarry.v1.Schema\x12\x0f\n\x07\x65ncoder\x18\x03 \x01(\t\x12\x10\n\x08reranker\x18\x04 \x01(\t\x12*\n\x08passages\x18\x05 \x01(\x0b\x32\x18.quarry.v1.PassagePolicy\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x12+\n\x06status\x18\n \x01(\x0b\x32\x1b.quarry.v1.CollectionStatus\"\\\n\x06Schema\x12 \n\x06\x66ields\x18\x01 \x03(\x0b\x32\x10.quarry.v1.Field\x12\x30\n\x0eunknown_fields\x18\x02 \x01(\x0e\x32\x18.quarry.v1.UnknownFields\"\xd9\x01\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04type\x18\x02 \x01(\x0e\x32\x14.quarry.v1.FieldType\x12\x12\n\x05\x62oost\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08language\x18\x04 \x01(\t\x12\x17\n\nsearchable\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12\x15\n\x08\x65mbedded\x18\x06 \x01(\x08H\x02\x88\x01\x01\x12\x15\n\x08is_title\x18\x07 \x01(\x08H\x03\x88\x01\x01\x42\x08\n\x06_boostB\r\n\x0b_searchableB\x0b\n\t_embeddedB\x0b\n\t_is_title\"g\n\rPassagePolicy\x12\x12\n\nmax_tokens\x18\x01 \x01(\x05\x12\x1b\n\x0eoverlap_tokens\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\nfirst_only\x18\x03 \x01(\x08\x42\x11\n\x0f_overlap_tokens\"\x93\x01\n\x10\x43ollectionStatus\x12\x16\n\x0e\x64ocument_count\x18\x01 \x01(\x03\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03\x12\x12\n\ngeneration\x18\x03 \x01(\t\x12\"\n\x04\x61rms\x18\x04 \x03(\x0b\x32\x14.quarry.v1.ArmStatus\x12\x18\n\x10read_only_reason\x18\x05 \x01(\t\"[\n\tArmStatus\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x18\n\x10\x61pplied_sequence\x18\x02 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x03 \x01(\x03\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"X\n\x17\x43reateCollectionRequest\x12)\n\ncollection\x18\x01 \x01(\x0b\x32\x15.quarry.v1.Collection\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"E\n\x18\x43reateCollectionResponse\x12)\n\ncollection\x18\x01 \x01(\x0b\x32\x15.quarry.v1.Collection\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x15GetCollectionResponse\x12)\n\ncollection\x18\x01 \x01(\x0b\x32\x15.quarry.v1.Collection\"?\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x17ListCollectionsResponse\x12*\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x15.quarry.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"u\n\x17UpdateCollectionRequest\x12)\n\ncollection\x18\x01 \x01(\x0b\x32\x15.quarry.v1.Collection\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"E\n\x18UpdateCollectionResponse\x12)\n\ncollection\x18\x01 \x01(\x0b\x32\x15.quarry.v1.Collection\"5\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse\"\'\n\x17\x43heckConsistencyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"i\n\x18\x43heckConsistencyResponse\x12\x12\n\nconsistent\x18\x01 \x01(\x08\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\'\n\x04\x61rms\x18\x03 \x03(\x0b\x32\x19.quarry.v1.ArmDifferences\"\xac\x01\n\x0e\x41rmDifferences\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x11\n\tdocuments\x18\x02 \x01(\x03\x12\'\n\x07missing\x18\x03 \x01(\x0b\x32\x16.quarry.v1.Differences\x12\'\n\x07surplus\x18\x04 \x01(\x0b\x32\x16.quarry.v1.Differences\x12(\n\x08outdated\x18\x05 \x01(\x0b\x32\x16.quarry.v1.Differences\"0\n\x0b\x44ifferences\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x12\n\nsample_ids\x18\x02 \x03(\t\"\'\n\x17RepairCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"p\n\x18RepairCollectionMetadata\x12\x12\n\ncollection\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08progress\x18\x03 \x01(\x01\"\x82\x01\n\x18RepairCollectionResponse\x12\x32\n\x05\x66ound\x18\x01 \x01(\x0b\x32#.quarry.v1.CheckConsistencyResponse\x12\x32\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32#.quarry.v1.CheckConsistencyResponse*\xb4\x01\n\tFieldType\x12\x1a\n\x16\x46IELD_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46IELD_TYPE_TEXT\x10\x01\x12\x16\n\x12\x46IELD_TYPE_KEYWORD\x10\x02\x12\x16\n\x12\x46IELD_TYPE_INTEGER\x10\x03\x12\x14\n\x10\x46IELD_TYPE_FLOAT\x10\x04\x12\x16\n\x12\x46IELD_TYPE_BOOLEAN\x10\x05\x12\x18\n\x14\x46IELD_TYPE_TIMESTAMP\x10\x06*d\n\rUnknownFields\x12\x1e\n\x1aUNKNOWN_FIELDS_UNSPECIFIED\x10\x00\x12\x19\n\x15UNKNOWN_FIELDS_REJECT\x10\x01\x12\x18\n\x14UNKNOWN_FIELDS_STORE\x10\x02\x32\x8c\x05\n\x11\x43ollectionService\x12[\n\x10\x43reateCollection\x12\".quarry.v1.CreateCollectionRequest\x1a#.quarry.v1.CreateCollectionResponse\x12R\n\rGetCollection\x12\x1f.quarry.v1.GetCollectionRequest\x1a .quarry.v1.GetCollectionResponse\x12X\n\x0fListCollections\x12!.quarry.v1.ListCollectionsRequest\x1a\".quarry.v1.ListCollectionsResponse\x12[\n\x10UpdateCollection\x12\".quarry.v1.UpdateCollectionRequest\x1a#.quarry.v1.UpdateCollectionResponse\x12[\n\x10\x44\x65leteCollection\x12\".quarry.v1.DeleteCollectionRequest\x1a#.quarry.v1.DeleteCollectionResponse\x12[\n\x10\x43heckConsistency\x12\".quarry.v1.CheckConsistencyRequest\x1a#.quarry.v1.CheckConsistencyResponse\x12U\n\x10RepairCollection\x12\".quarry.v1.RepairCollectionRequest\x1a\x1d.google.longrunning.OperationBz\n\x13\x63om.quarrysearch.v1B\x16\x43ollectionServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xaa\x02\tQuarry.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"quarry/v1/collection_service.proto\x12\tquarry.v1\x1a#google/longrunning/operations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x02\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x06schema\x18\x02 \x01(\x0b\x32\x11.quarry.v1.Schema\x12\x0f\n\x07\x65ncoder\x18\x03 \x01(\t\x12\x10\n\x08reranker\x18\x04 \x01(\t\x12*\n\x08passages\x18\x05 \x01(\x0b\x32\x18.quarry.v1.PassagePolicy\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x12+\n\x06status\x18\n \x01(\x0b\x32\x1b.quarry.v1.CollectionStatus\"\\\n\x06Schema\x12 \n\x06\x66ields\x18\x01 \x03(\x0b\x32\x10.quarry.v1.Field\x12\x30\n\x0eunknown_fields\x18\x02 \x01(\x0e\x32\x18.quarry.v1.UnknownFields\"\xd9\x01\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04type\x18\x02 \x01(\x0e\x32\x14.quarry.v1.FieldType\x12\x12\n\x05\x62oost\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08language\x18\x04 \x01(\t\x12\x17\n\nsearchable\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12\x15\n\x08\x65mbedded\x18\x06 \x01(\x08H\x02\x88\x01\x01\x12\x15\n\x08is_title\x18\x07 \x01(\x08H\x03\x88\x01\x01\x42\x08\n\x06_boostB\r\n\x0b_searchableB\x0b\n\t_embeddedB\x0b\n\t_is_title\"g\n\rPassagePolicy\x12\x12\n\nmax_tokens\x18\x01 \x01(\x05\x12\x1b\n\x0eoverlap_tokens\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\nfirst_only\x18\x03 \x01(\x08\x42\x11\n\x0f_overlap_tokens\"\xef\x01\n\x10\x43ollectionStatus\x12\x16\n\x0e\x64ocument_count\x18\x01 \x01(\x03\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03\x12\x12\n\ngeneration\x18\x03 \x01(\t\x12\"\n\x04\x61rms\x18\x04 \x03(\x0b\x32\x14.quarry.v1.ArmStatus\x12\x18\n\x10read_only_reason\x18\x05 \x01(\t\x12)\n\x07reindex\x18\x06 \x01(\x0b\x32\x18.quarry.v1.ReindexStatus\x12/\n\x08previous\x18\x07 \x01(\x0b\x32\x1d.quarry.v1.PreviousGeneration\"\xc4\x01\n\rReindexStatus\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\t\x12\x0f\n\x07\x65ncoder\x18\x03 \x01(\t\x12!\n\x06schema\x18\x04 \x01(\x0b\x32\x11.quarry.v1.Schema\x12*\n\x08passages\x18\x05 \x01(\x0b\x32\x18.quarry.v1.PassagePolicy\x12,\n\x08progress\x18\x06 \x01(\x0b\x32\x1a.quarry.v1.ReindexProgress\"\xde\x01\n\x0fReindexProgress\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.quarry.v1.ReindexState\x12\x16\n\x0e\x64ocuments_done\x18\x02 \x01(\x03\x12\x17\n\x0f\x64ocuments_total\x18\x03 \x01(\x03\x12\x15\n\rpassages_done\x18\x04 \x01(\x03\x12\x1c\n\x14\x64ocuments_per_second\x18\x05 \x01(\x01\x12,\n\tremaining\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07problem\x18\x07 \x01(\t\"\xdd\x01\n\x12PreviousGeneration\x12\x12\n\ngeneration\x18\x01 \x01(\t\x12\x0f\n\x07\x65ncoder\x18\x02 \x01(\t\x12!\n\x06schema\x18\x03 \x01(\x0b\x32\x11.quarry.v1.Schema\x12*\n\x08passages\x18\x04 \x01(\x0b\x32\x18.quarry.v1.PassagePolicy\x12\"\n\x04\x61rms\x18\x05 \x03(\x0b\x32\x14.quarry.v1.ArmStatus\x12/\n\x0bretire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\tArmStatus\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x18\n\x10\x61pplied_sequence\x18\x02 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x03 \x01(\x03\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"X\n\x17\x43reateCollectionRequest\x12)\n\ncollection\x18\x01 \x01(\x0b\x32\x15.quarry.v1.Collection\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"E\n\x18\x43reateCollectionResponse\x12)\n\ncollection\x18\x01 \x01(\x0b\x32\x15.quarry.v1.Collection\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x15GetCollectionResponse\x12)\n\ncollection\x18\x01 \x01(\x0b\x32\x15.quarry.v1.Collection\"?\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x17ListCollectionsResponse\x12*\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x15.quarry.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"u\n\x17UpdateCollectionRequest\x12)\n\ncollection\x18\x01 \x01(\x0b\x32\x15.quarry.v1.Collection\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"E\n\x18UpdateCollectionResponse\x12)\n\ncollection\x18\x01 \x01(\x0b\x32\x15.quarry.v1.Collection\"5\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse\"\'\n\x17\x43heckConsistencyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"i\n\x18\x43heckConsistencyResponse\x12\x12\n\nconsistent\x18\x01 \x01(\x08\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\'\n\x04\x61rms\x18\x03 \x03(\x0b\x32\x19.quarry.v1.ArmDifferences\"\xac\x01\n\x0e\x41rmDifferences\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x11\n\tdocuments\x18\x02 \x01(\x03\x12\'\n\x07missing\x18\x03 \x01(\x0b\x32\x16.quarry.v1.Differences\x12\'\n\x07surplus\x18\x04 \x01(\x0b\x32\x16.quarry.v1.Differences\x12(\n\x08outdated\x18\x05 \x01(\x0b\x32\x16.quarry.v1.Differences\"0\n\x0b\x44ifferences\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x12\n\nsample_ids\x18\x02 \x03(\t\"\'\n\x17RepairCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"p\n\x18RepairCollectionMetadata\x12\x12\n\ncollection\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08progress\x18\x03 \x01(\x01\"\x82\x01\n\x18RepairCollectionResponse\x12\x32\n\x05\x66ound\x18\x01 \x01(\x0b\x32#.quarry.v1.CheckConsistencyResponse\x12\x32\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32#.quarry.v1.CheckConsistencyResponse\"\xb4\x01\n\x0eReindexRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x14\n\x07\x65ncoder\x18\x03 \x01(\tH\x00\x88\x01\x01\x12!\n\x06schema\x18\x04 \x01(\x0b\x32\x11.quarry.v1.Schema\x12*\n\x08passages\x18\x05 \x01(\x0b\x32\x18.quarry.v1.PassagePolicy\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\x42\n\n\x08_encoder\"\xbc\x01\n\x0fReindexEstimate\x12\x11\n\tdocuments\x18\x01 \x01(\x03\x12\x10\n\x08passages\x18\x02 \x01(\x03\x12\x0e\n\x06tokens\x18\x03 \x01(\x03\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\ndisk_bytes\x18\x05 \x01(\x03\x12\x19\n\x11sampled_documents\x18\x06 \x01(\x05\x12\x18\n\x10\x65ncoded_passages\x18\x07 \x01(\x05\"\xb1\x01\n\x0fReindexMetadata\x12\x12\n\ncollection\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65stimate\x18\x03 \x01(\x0b\x32\x1a.quarry.v1.ReindexEstimate\x12,\n\x08progress\x18\x04 \x01(\x0b\x32\x1a.quarry.v1.ReindexProgress\"j\n\x0fReindexResponse\x12)\n\ncollection\x18\x01 \x01(\x0b\x32\x15.quarry.v1.Collection\x12,\n\x08\x65stimate\x18\x02 \x01(\x0b\x32\x1a.quarry.v1.ReindexEstimate\"#\n\x13PauseReindexRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x14PauseReindexResponse\x12)\n\ncollection\x18\x01 \x01(\x0b\x32\x15.quarry.v1.Collection\"$\n\x14ResumeReindexRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x15ResumeReindexResponse\x12)\n\ncollection\x18\x01 \x01(\x0b\x32\x15.quarry.v1.Collection\"4\n\x16RollbackReindexRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"-\n\x1d\x44ropPreviousGenerationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"K\n\x1e\x44ropPreviousGenerationResponse\x12)\n\ncollection\x18\x01 \x01(\x0b\x32\x15.quarry.v1.Collection*\xb4\x01\n\tFieldType\x12\x1a\n\x16\x46IELD_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46IELD_TYPE_TEXT\x10\x01\x12\x16\n\x12\x46IELD_TYPE_KEYWORD\x10\x02\x12\x16\n\x12\x46IELD_TYPE_INTEGER\x10\x03\x12\x14\n\x10\x46IELD_TYPE_FLOAT\x10\x04\x12\x16\n\x12\x46IELD_TYPE_BOOLEAN\x10\x05\x12\x18\n\x14\x46IELD_TYPE_TIMESTAMP\x10\x06*d\n\rUnknownFields\x12\x1e\n\x1aUNKNOWN_FIELDS_UNSPECIFIED\x10\x00\x12\x19\n\x15UNKNOWN_FIELDS_REJECT\x10\x01\x12\x18\n\x14UNKNOWN_FIELDS_STORE\x10\x02*\xd3\x01\n\x0cReindexState\x12\x1d\n\x19REINDEX_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REINDEX_STATE_BUILDING\x10\x01\x12\x18\n\x14REINDEX_STATE_PAUSED\x10\x02\x12\x1d\n\x19REINDEX_STATE_CATCHING_UP\x10\x03\x12\x1a\n\x16REINDEX_STATE_CHECKING\x10\x04\x12\x1b\n\x17REINDEX_STATE_SWITCHING\x10\x05\x12\x16\n\x12REINDEX_STATE_DONE\x10\x06\x32\xba\x08\n\x11\x43ollectionService\x12[\n\x10\x43reateCollection\x12\".quarry.v1.CreateCollectionRequest\x1a#.quarry.v1.CreateCollectionResponse\x12R\n\rGetCollection\x12\x1f.quarry.v1.GetCollectionRequest\x1a .quarry.v1.GetCollectionResponse\x12X\n\x0fListCollections\x12!.quarry.v1.ListCollectionsRequest\x1a\".quarry.v1.ListCollectionsResponse\x12[\n\x10UpdateCollection\x12\".quarry.v1.UpdateCollectionRequest\x1a#.quarry.v1.UpdateCollectionResponse\x12[\n\x10\x44\x65leteCollection\x12\".quarry.v1.DeleteCollectionRequest\x1a#.quarry.v1.DeleteCollectionResponse\x12[\n\x10\x43heckConsistency\x12\".quarry.v1.CheckConsistencyRequest\x1a#.quarry.v1.CheckConsistencyResponse\x12U\n\x10RepairCollection\x12\".quarry.v1.RepairCollectionRequest\x1a\x1d.google.longrunning.Operation\x12\x43\n\x07Reindex\x12\x19.quarry.v1.ReindexRequest\x1a\x1d.google.longrunning.Operation\x12O\n\x0cPauseReindex\x12\x1e.quarry.v1.PauseReindexRequest\x1a\x1f.quarry.v1.PauseReindexResponse\x12R\n\rResumeReindex\x12\x1f.quarry.v1.ResumeReindexRequest\x1a .quarry.v1.ResumeReindexResponse\x12S\n\x0fRollbackReindex\x12!.quarry.v1.RollbackReindexRequest\x1a\x1d.google.longrunning.Operation\x12m\n\x16\x44ropPreviousGeneration\x12(.quarry.v1.DropPreviousGenerationRequest\x1a).quarry.v1.DropPreviousGenerationResponseBz\n\x13\x63om.quarrysearch.v1B\x16\x43ollectionServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xaa\x02\tQuarry.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,56 +36,86 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quarry.v1.collection_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023com.quarrysearch.v1B\026CollectionServiceProtoP\001Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\252\002\tQuarry.V1'
-  _globals['_FIELDTYPE']._serialized_start=2499
-  _globals['_FIELDTYPE']._serialized_end=2679
-  _globals['_UNKNOWNFIELDS']._serialized_start=2681
-  _globals['_UNKNOWNFIELDS']._serialized_end=2781
-  _globals['_COLLECTION']._serialized_start=154
-  _globals['_COLLECTION']._serialized_end=472
-  _globals['_SCHEMA']._serialized_start=474
-  _globals['_SCHEMA']._serialized_end=566
-  _globals['_FIELD']._serialized_start=569
-  _globals['_FIELD']._serialized_end=786
-  _globals['_PASSAGEPOLICY']._serialized_start=788
-  _globals['_PASSAGEPOLICY']._serialized_end=891
-  _globals['_COLLECTIONSTATUS']._serialized_start=894
-  _globals['_COLLECTIONSTATUS']._serialized_end=1041
-  _globals['_ARMSTATUS']._serialized_start=1043
-  _globals['_ARMSTATUS']._serialized_end=1134
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=1136
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=1224
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=1226
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1295
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1297
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1333
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1335
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1401
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1403
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1466
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1468
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1562
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=1564
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=1681
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=1683
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=1752
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1754
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1807
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1809
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1835
-  _globals['_CHECKCONSISTENCYREQUEST']._serialized_start=1837
-  _globals['_CHECKCONSISTENCYREQUEST']._serialized_end=1876
-  _globals['_CHECKCONSISTENCYRESPONSE']._serialized_start=1878
-  _globals['_CHECKCONSISTENCYRESPONSE']._serialized_end=1983
-  _globals['_ARMDIFFERENCES']._serialized_start=1986
-  _globals['_ARMDIFFERENCES']._serialized_end=2158
-  _globals['_DIFFERENCES']._serialized_start=2160
-  _globals['_DIFFERENCES']._serialized_end=2208
-  _globals['_REPAIRCOLLECTIONREQUEST']._serialized_start=2210
-  _globals['_REPAIRCOLLECTIONREQUEST']._serialized_end=2249
-  _globals['_REPAIRCOLLECTIONMETADATA']._serialized_start=2251
-  _globals['_REPAIRCOLLECTIONMETADATA']._serialized_end=2363
-  _globals['_REPAIRCOLLECTIONRESPONSE']._serialized_start=2366
-  _globals['_REPAIRCOLLECTIONRESPONSE']._serialized_end=2496
-  _globals['_COLLECTIONSERVICE']._serialized_start=2784
-  _globals['_COLLECTIONSERVICE']._serialized_end=3436
+  _globals['_FIELDTYPE']._serialized_start=4321
+  _globals['_FIELDTYPE']._serialized_end=4501
+  _globals['_UNKNOWNFIELDS']._serialized_start=4503
+  _globals['_UNKNOWNFIELDS']._serialized_end=4603
+  _globals['_REINDEXSTATE']._serialized_start=4606
+  _globals['_REINDEXSTATE']._serialized_end=4817
+  _globals['_COLLECTION']._serialized_start=186
+  _globals['_COLLECTION']._serialized_end=504
+  _globals['_SCHEMA']._serialized_start=506
+  _globals['_SCHEMA']._serialized_end=598
+  _globals['_FIELD']._serialized_start=601
+  _globals['_FIELD']._serialized_end=818
+  _globals['_PASSAGEPOLICY']._serialized_start=820
+  _globals['_PASSAGEPOLICY']._serialized_end=923
+  _globals['_COLLECTIONSTATUS']._serialized_start=926
+  _globals['_COLLECTIONSTATUS']._serialized_end=1165
+  _globals['_REINDEXSTATUS']._serialized_start=1168
+  _globals['_REINDEXSTATUS']._serialized_end=1364
+  _globals['_REINDEXPROGRESS']._serialized_start=1367
+  _globals['_REINDEXPROGRESS']._serialized_end=1589
+  _globals['_PREVIOUSGENERATION']._serialized_start=1592
+  _globals['_PREVIOUSGENERATION']._serialized_end=1813
+  _globals['_ARMSTATUS']._serialized_start=1815
+  _globals['_ARMSTATUS']._serialized_end=1906
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=1908
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=1996
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=1998
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=2067
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=2069
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=2105
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=2107
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=2173
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=2175
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=2238
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=2240
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=2334
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=2336
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=2453
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=2455
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=2524
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=2526
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=2579
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=2581
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=2607
+  _globals['_CHECKCONSISTENCYREQUEST']._serialized_start=2609
+  _globals['_CHECKCONSISTENCYREQUEST']._serialized_end=2648
+  _globals['_CHECKCONSISTENCYRESPONSE']._serialized_start=2650
+  _globals['_CHECKCONSISTENCYRESPONSE']._serialized_end=2755
+  _globals['_ARMDIFFERENCES']._serialized_start=2758
+  _globals['_ARMDIFFERENCES']._serialized_end=2930
+  _globals['_DIFFERENCES']._serialized_start=2932
+  _globals['_DIFFERENCES']._serialized_end=2980
+  _globals['_REPAIRCOLLECTIONREQUEST']._serialized_start=2982
+  _globals['_REPAIRCOLLECTIONREQUEST']._serialized_end=3021
+  _globals['_REPAIRCOLLECTIONMETADATA']._serialized_start=3023
+  _globals['_REPAIRCOLLECTIONMETADATA']._serialized_end=3135
+  _globals['_REPAIRCOLLECTIONRESPONSE']._serialized_start=3138
+  _globals['_REPAIRCOLLECTIONRESPONSE']._serialized_end=3268
+  _globals['_REINDEXREQUEST']._serialized_start=3271
+  _globals['_REINDEXREQUEST']._serialized_end=3451
+  _globals['_REINDEXESTIMATE']._serialized_start=3454
+  _globals['_REINDEXESTIMATE']._serialized_end=3642
+  _globals['_REINDEXMETADATA']._serialized_start=3645
+  _globals['_REINDEXMETADATA']._serialized_end=3822
+  _globals['_REINDEXRESPONSE']._serialized_start=3824
+  _globals['_REINDEXRESPONSE']._serialized_end=3930
+  _globals['_PAUSEREINDEXREQUEST']._serialized_start=3932
+  _globals['_PAUSEREINDEXREQUEST']._serialized_end=3967
+  _globals['_PAUSEREINDEXRESPONSE']._serialized_start=3969
+  _globals['_PAUSEREINDEXRESPONSE']._serialized_end=4034
+  _globals['_RESUMEREINDEXREQUEST']._serialized_start=4036
+  _globals['_RESUMEREINDEXREQUEST']._serialized_end=4072
+  _globals['_RESUMEREINDEXRESPONSE']._serialized_start=4074
+  _globals['_RESUMEREINDEXRESPONSE']._serialized_end=4140
+  _globals['_ROLLBACKREINDEXREQUEST']._serialized_start=4142
+  _globals['_ROLLBACKREINDEXREQUEST']._serialized_end=4194
+  _globals['_DROPPREVIOUSGENERATIONREQUEST']._serialized_start=4196
+  _globals['_DROPPREVIOUSGENERATIONREQUEST']._serialized_end=4241
+  _globals['_DROPPREVIOUSGENERATIONRESPONSE']._serialized_start=4243
+  _globals['_DROPPREVIOUSGENERATIONRESPONSE']._serialized_end=4318
+  _globals['_COLLECTIONSERVICE']._serialized_start=4820
+  _globals['_COLLECTIONSERVICE']._serialized_end=5902
 # @@protoc_insertion_point(module_scope)

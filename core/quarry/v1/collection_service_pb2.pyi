@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -77,6 +78,43 @@ UNKNOWN_FIELDS_STORE: UnknownFields.ValueType  # 2
 """Such fields are kept and returned, not searched and not filterable."""
 Global___UnknownFields: _TypeAlias = UnknownFields  # noqa: Y015
 
+class _ReindexState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReindexStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReindexState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REINDEX_STATE_UNSPECIFIED: _ReindexState.ValueType  # 0
+    REINDEX_STATE_BUILDING: _ReindexState.ValueType  # 1
+    """Documents are encoded and indexed, from the first write on."""
+    REINDEX_STATE_PAUSED: _ReindexState.ValueType  # 2
+    """Nothing is done until ResumeReindex."""
+    REINDEX_STATE_CATCHING_UP: _ReindexState.ValueType  # 3
+    """All that was there at the beginning is indexed; what was written since follows."""
+    REINDEX_STATE_CHECKING: _ReindexState.ValueType  # 4
+    """Ids and versions are compared with the log."""
+    REINDEX_STATE_SWITCHING: _ReindexState.ValueType  # 5
+    """The new indexes take over."""
+    REINDEX_STATE_DONE: _ReindexState.ValueType  # 6
+    """The new indexes serve."""
+
+class ReindexState(_ReindexState, metaclass=_ReindexStateEnumTypeWrapper): ...
+
+REINDEX_STATE_UNSPECIFIED: ReindexState.ValueType  # 0
+REINDEX_STATE_BUILDING: ReindexState.ValueType  # 1
+"""Documents are encoded and indexed, from the first write on."""
+REINDEX_STATE_PAUSED: ReindexState.ValueType  # 2
+"""Nothing is done until ResumeReindex."""
+REINDEX_STATE_CATCHING_UP: ReindexState.ValueType  # 3
+"""All that was there at the beginning is indexed; what was written since follows."""
+REINDEX_STATE_CHECKING: ReindexState.ValueType  # 4
+"""Ids and versions are compared with the log."""
+REINDEX_STATE_SWITCHING: ReindexState.ValueType  # 5
+"""The new indexes take over."""
+REINDEX_STATE_DONE: ReindexState.ValueType  # 6
+"""The new indexes serve."""
+Global___ReindexState: _TypeAlias = ReindexState  # noqa: Y015
+
 @_typing.final
 class Collection(_message.Message):
     """A set of documents with one schema, searched together."""
@@ -111,7 +149,7 @@ class Collection(_message.Message):
 
     @_builtins.property
     def passages(self) -> Global___PassagePolicy:
-        """How long documents are cut for the encoder. Fixed at creation."""
+        """How long documents are cut for the encoder. Changed by Reindex alone."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -149,7 +187,7 @@ Global___Collection: _TypeAlias = Collection  # noqa: Y015
 
 @_typing.final
 class Schema(_message.Message):
-    """The fields of a collection's documents. Fixed at creation."""
+    """The fields of a collection's documents. Changed by Reindex alone."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -284,6 +322,8 @@ class CollectionStatus(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     ARMS_FIELD_NUMBER: _builtins.int
     READ_ONLY_REASON_FIELD_NUMBER: _builtins.int
+    REINDEX_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
     document_count: _builtins.int
     """Documents that exist."""
     last_sequence: _builtins.int
@@ -294,6 +334,14 @@ class CollectionStatus(_message.Message):
     """Not empty: writes are refused, for this reason (say, an arm that is ahead of its log)."""
     @_builtins.property
     def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmStatus]: ...
+    @_builtins.property
+    def reindex(self) -> Global___ReindexStatus:
+        """The reindex that is under way or paused; unset if there is none. Not in lists of collections."""
+
+    @_builtins.property
+    def previous(self) -> Global___PreviousGeneration:
+        """What served before the last reindex; unset if it is not kept. Not in lists of collections."""
+
     def __init__(
         self,
         *,
@@ -302,14 +350,147 @@ class CollectionStatus(_message.Message):
         generation: _builtins.str = ...,
         arms: _abc.Iterable[Global___ArmStatus] | None = ...,
         read_only_reason: _builtins.str = ...,
+        reindex: Global___ReindexStatus | None = ...,
+        previous: Global___PreviousGeneration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["previous", b"previous", "reindex", b"reindex"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "document_count", b"document_count", "generation", b"generation", "last_sequence", b"last_sequence", "read_only_reason", b"read_only_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "document_count", b"document_count", "generation", b"generation", "last_sequence", b"last_sequence", "previous", b"previous", "read_only_reason", b"read_only_reason", "reindex", b"reindex"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CollectionStatus: _TypeAlias = CollectionStatus  # noqa: Y015
+
+@_typing.final
+class ReindexStatus(_message.Message):
+    """What a reindex makes, and how far it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    PASSAGES_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    operation: _builtins.str
+    """The operation's name, to wait for it or to cancel it."""
+    generation: _builtins.str
+    """Names the indexes in the making."""
+    encoder: _builtins.str
+    """What will serve."""
+    @_builtins.property
+    def schema(self) -> Global___Schema: ...
+    @_builtins.property
+    def passages(self) -> Global___PassagePolicy: ...
+    @_builtins.property
+    def progress(self) -> Global___ReindexProgress: ...
+    def __init__(
+        self,
+        *,
+        operation: _builtins.str = ...,
+        generation: _builtins.str = ...,
+        encoder: _builtins.str = ...,
+        schema: Global___Schema | None = ...,
+        passages: Global___PassagePolicy | None = ...,
+        progress: Global___ReindexProgress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["passages", b"passages", "progress", b"progress", "schema", b"schema"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder", "generation", b"generation", "operation", b"operation", "passages", b"passages", "progress", b"progress", "schema", b"schema"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReindexStatus: _TypeAlias = ReindexStatus  # noqa: Y015
+
+@_typing.final
+class ReindexProgress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_DONE_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_TOTAL_FIELD_NUMBER: _builtins.int
+    PASSAGES_DONE_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    state: Global___ReindexState.ValueType
+    documents_done: _builtins.int
+    """Documents that the new indexes hold in their current version."""
+    documents_total: _builtins.int
+    """Documents that exist."""
+    passages_done: _builtins.int
+    """Passages of documents_done, by the sample that the estimate was made on."""
+    documents_per_second: _builtins.float
+    """Over the last half minute; 0 while nothing is known."""
+    problem: _builtins.str
+    """Not empty: why the work stands still now. It is tried again."""
+    @_builtins.property
+    def remaining(self) -> _duration_pb2.Duration:
+        """Until all documents are indexed, at that rate; unset while nothing is known."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___ReindexState.ValueType = ...,
+        documents_done: _builtins.int = ...,
+        documents_total: _builtins.int = ...,
+        passages_done: _builtins.int = ...,
+        documents_per_second: _builtins.float = ...,
+        remaining: _duration_pb2.Duration | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["remaining", b"remaining"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents_done", b"documents_done", "documents_per_second", b"documents_per_second", "documents_total", b"documents_total", "passages_done", b"passages_done", "problem", b"problem", "remaining", b"remaining", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReindexProgress: _TypeAlias = ReindexProgress  # noqa: Y015
+
+@_typing.final
+class PreviousGeneration(_message.Message):
+    """A generation that is kept, and follows all writes, so that RollbackReindex can go back to it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    PASSAGES_FIELD_NUMBER: _builtins.int
+    ARMS_FIELD_NUMBER: _builtins.int
+    RETIRE_TIME_FIELD_NUMBER: _builtins.int
+    generation: _builtins.str
+    encoder: _builtins.str
+    @_builtins.property
+    def schema(self) -> Global___Schema: ...
+    @_builtins.property
+    def passages(self) -> Global___PassagePolicy: ...
+    @_builtins.property
+    def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmStatus]:
+        """Its arms. An arm that is behind has to catch up before a rollback."""
+
+    @_builtins.property
+    def retire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it stopped serving."""
+
+    def __init__(
+        self,
+        *,
+        generation: _builtins.str = ...,
+        encoder: _builtins.str = ...,
+        schema: Global___Schema | None = ...,
+        passages: Global___PassagePolicy | None = ...,
+        arms: _abc.Iterable[Global___ArmStatus] | None = ...,
+        retire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["passages", b"passages", "retire_time", b"retire_time", "schema", b"schema"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "encoder", b"encoder", "generation", b"generation", "passages", b"passages", "retire_time", b"retire_time", "schema", b"schema"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviousGeneration: _TypeAlias = PreviousGeneration  # noqa: Y015
 
 @_typing.final
 class ArmStatus(_message.Message):
@@ -747,3 +928,307 @@ class RepairCollectionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RepairCollectionResponse: _TypeAlias = RepairCollectionResponse  # noqa: Y015
+
+@_typing.final
+class ReindexRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    PASSAGES_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The collection."""
+    etag: _builtins.str
+    """Empty: whatever the state is. With one that is not current the call fails with ABORTED."""
+    encoder: _builtins.str
+    """As in Collection. Unset: stays as it is; `none`: without a dense arm."""
+    validate_only: _builtins.bool
+    """Only checks and estimates: the answer is a finished operation, without a name, whose response holds
+    the estimate. Nothing is stored.
+    """
+    @_builtins.property
+    def schema(self) -> Global___Schema:
+        """The whole new schema. Unset: stays as it is. Fields may be added, removed and changed. Values of a
+        field that changes its type are read as the new type; each stored document must permit that.
+        No field becomes a TIMESTAMP, or stops being one, while a document has a value for it.
+        """
+
+    @_builtins.property
+    def passages(self) -> Global___PassagePolicy:
+        """Unset: stays as it is, cut to what the encoder reads. With `max_tokens` 0, the encoder's own limit."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        encoder: _builtins.str | None = ...,
+        schema: Global___Schema | None = ...,
+        passages: Global___PassagePolicy | None = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "encoder", b"encoder", "passages", b"passages", "schema", b"schema"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "encoder", b"encoder", "etag", b"etag", "name", b"name", "passages", b"passages", "schema", b"schema", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__encoder: _TypeAlias = _typing.Literal["encoder"]  # noqa: Y015
+    _WhichOneofArgType__encoder: _TypeAlias = _typing.Literal["_encoder", b"_encoder"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__encoder) -> _WhichOneofReturnType__encoder | None: ...
+
+Global___ReindexRequest: _TypeAlias = ReindexRequest  # noqa: Y015
+
+@_typing.final
+class ReindexEstimate(_message.Message):
+    """What a reindex will cost, extrapolated from a sample of documents, encoded on this server."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    PASSAGES_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    DISK_BYTES_FIELD_NUMBER: _builtins.int
+    SAMPLED_DOCUMENTS_FIELD_NUMBER: _builtins.int
+    ENCODED_PASSAGES_FIELD_NUMBER: _builtins.int
+    documents: _builtins.int
+    """Documents that exist."""
+    passages: _builtins.int
+    """Passages that they are cut into."""
+    tokens: _builtins.int
+    """Tokens of the passages that have to be encoded; the vectors of others are kept from before."""
+    disk_bytes: _builtins.int
+    """Of the new indexes and of the vectors that are kept, rather too much than too little."""
+    sampled_documents: _builtins.int
+    """Documents in the sample."""
+    encoded_passages: _builtins.int
+    """Passages of the sample that were encoded to measure the speed; 0 if all vectors are known."""
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """At the speed at which the sample was encoded beside the present load."""
+
+    def __init__(
+        self,
+        *,
+        documents: _builtins.int = ...,
+        passages: _builtins.int = ...,
+        tokens: _builtins.int = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        disk_bytes: _builtins.int = ...,
+        sampled_documents: _builtins.int = ...,
+        encoded_passages: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk_bytes", b"disk_bytes", "documents", b"documents", "duration", b"duration", "encoded_passages", b"encoded_passages", "passages", b"passages", "sampled_documents", b"sampled_documents", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReindexEstimate: _TypeAlias = ReindexEstimate  # noqa: Y015
+
+@_typing.final
+class ReindexMetadata(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def estimate(self) -> Global___ReindexEstimate:
+        """Unset for a rollback."""
+
+    @_builtins.property
+    def progress(self) -> Global___ReindexProgress: ...
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        estimate: Global___ReindexEstimate | None = ...,
+        progress: Global___ReindexProgress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "estimate", b"estimate", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReindexMetadata: _TypeAlias = ReindexMetadata  # noqa: Y015
+
+@_typing.final
+class ReindexResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> Global___Collection:
+        """As it is after the switch; with validate_only, as it would be."""
+
+    @_builtins.property
+    def estimate(self) -> Global___ReindexEstimate:
+        """Unset for a rollback."""
+
+    def __init__(
+        self,
+        *,
+        collection: Global___Collection | None = ...,
+        estimate: Global___ReindexEstimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "estimate", b"estimate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "estimate", b"estimate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReindexResponse: _TypeAlias = ReindexResponse  # noqa: Y015
+
+@_typing.final
+class PauseReindexRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The collection."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseReindexRequest: _TypeAlias = PauseReindexRequest  # noqa: Y015
+
+@_typing.final
+class PauseReindexResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> Global___Collection: ...
+    def __init__(
+        self,
+        *,
+        collection: Global___Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseReindexResponse: _TypeAlias = PauseReindexResponse  # noqa: Y015
+
+@_typing.final
+class ResumeReindexRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The collection."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeReindexRequest: _TypeAlias = ResumeReindexRequest  # noqa: Y015
+
+@_typing.final
+class ResumeReindexResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> Global___Collection: ...
+    def __init__(
+        self,
+        *,
+        collection: Global___Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeReindexResponse: _TypeAlias = ResumeReindexResponse  # noqa: Y015
+
+@_typing.final
+class RollbackReindexRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The collection."""
+    etag: _builtins.str
+    """Empty: whatever the state is. With one that is not current the call fails with ABORTED."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackReindexRequest: _TypeAlias = RollbackReindexRequest  # noqa: Y015
+
+@_typing.final
+class DropPreviousGenerationRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The collection."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropPreviousGenerationRequest: _TypeAlias = DropPreviousGenerationRequest  # noqa: Y015
+
+@_typing.final
+class DropPreviousGenerationResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> Global___Collection: ...
+    def __init__(
+        self,
+        *,
+        collection: Global___Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropPreviousGenerationResponse: _TypeAlias = DropPreviousGenerationResponse  # noqa: Y015

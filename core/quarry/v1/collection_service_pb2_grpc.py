@@ -71,6 +71,31 @@ class CollectionServiceStub:
                 request_serializer=quarry_dot_v1_dot_collection__service__pb2.RepairCollectionRequest.SerializeToString,
                 response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
                 _registered_method=True)
+        self.Reindex = channel.unary_unary(
+                '/quarry.v1.CollectionService/Reindex',
+                request_serializer=quarry_dot_v1_dot_collection__service__pb2.ReindexRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
+        self.PauseReindex = channel.unary_unary(
+                '/quarry.v1.CollectionService/PauseReindex',
+                request_serializer=quarry_dot_v1_dot_collection__service__pb2.PauseReindexRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_collection__service__pb2.PauseReindexResponse.FromString,
+                _registered_method=True)
+        self.ResumeReindex = channel.unary_unary(
+                '/quarry.v1.CollectionService/ResumeReindex',
+                request_serializer=quarry_dot_v1_dot_collection__service__pb2.ResumeReindexRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_collection__service__pb2.ResumeReindexResponse.FromString,
+                _registered_method=True)
+        self.RollbackReindex = channel.unary_unary(
+                '/quarry.v1.CollectionService/RollbackReindex',
+                request_serializer=quarry_dot_v1_dot_collection__service__pb2.RollbackReindexRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
+        self.DropPreviousGeneration = channel.unary_unary(
+                '/quarry.v1.CollectionService/DropPreviousGeneration',
+                request_serializer=quarry_dot_v1_dot_collection__service__pb2.DropPreviousGenerationRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_collection__service__pb2.DropPreviousGenerationResponse.FromString,
+                _registered_method=True)
 
 
 class CollectionServiceServicer:
@@ -128,6 +153,55 @@ class CollectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reindex(self, request, context):
+        """Gives the collection another encoder, schema or passage policy: new indexes are built beside those
+        that answer, checked against the log, and take over in one step. docs/reindex.md says how.
+        FAILED_PRECONDITION if a reindex is under way, if nothing would change, if a model cannot be loaded,
+        or if a stored document does not fit the new schema. Cancelling the operation removes the new indexes.
+        The operation's response is a ReindexResponse, its metadata a ReindexMetadata. It goes on under the
+        same name when the server is started again.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseReindex(self, request, context):
+        """Stops the work of a reindex, keeping what it has built. A paused one stays paused over restarts.
+        FAILED_PRECONDITION if none is under way; as it is, if it is paused already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeReindex(self, request, context):
+        """Goes on with a paused reindex where it was. FAILED_PRECONDITION if none is under way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackReindex(self, request, context):
+        """Switches back to the generation that served before the last reindex, with its encoder, schema and
+        passages, once it has every write. What served until then becomes the previous generation.
+        FAILED_PRECONDITION if none is kept, or a stored document does not fit its schema.
+        The operation's response is a ReindexResponse, its metadata a ReindexMetadata.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropPreviousGeneration(self, request, context):
+        """Removes the previous generation, which costs disk, memory and the encoding of each new document.
+        FAILED_PRECONDITION if none is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CollectionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -165,6 +239,31 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.RepairCollection,
                     request_deserializer=quarry_dot_v1_dot_collection__service__pb2.RepairCollectionRequest.FromString,
                     response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'Reindex': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reindex,
+                    request_deserializer=quarry_dot_v1_dot_collection__service__pb2.ReindexRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'PauseReindex': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseReindex,
+                    request_deserializer=quarry_dot_v1_dot_collection__service__pb2.PauseReindexRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_collection__service__pb2.PauseReindexResponse.SerializeToString,
+            ),
+            'ResumeReindex': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeReindex,
+                    request_deserializer=quarry_dot_v1_dot_collection__service__pb2.ResumeReindexRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_collection__service__pb2.ResumeReindexResponse.SerializeToString,
+            ),
+            'RollbackReindex': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackReindex,
+                    request_deserializer=quarry_dot_v1_dot_collection__service__pb2.RollbackReindexRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'DropPreviousGeneration': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropPreviousGeneration,
+                    request_deserializer=quarry_dot_v1_dot_collection__service__pb2.DropPreviousGenerationRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_collection__service__pb2.DropPreviousGenerationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -357,6 +456,141 @@ class CollectionService:
             '/quarry.v1.CollectionService/RepairCollection',
             quarry_dot_v1_dot_collection__service__pb2.RepairCollectionRequest.SerializeToString,
             google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reindex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.CollectionService/Reindex',
+            quarry_dot_v1_dot_collection__service__pb2.ReindexRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseReindex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.CollectionService/PauseReindex',
+            quarry_dot_v1_dot_collection__service__pb2.PauseReindexRequest.SerializeToString,
+            quarry_dot_v1_dot_collection__service__pb2.PauseReindexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeReindex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.CollectionService/ResumeReindex',
+            quarry_dot_v1_dot_collection__service__pb2.ResumeReindexRequest.SerializeToString,
+            quarry_dot_v1_dot_collection__service__pb2.ResumeReindexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackReindex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.CollectionService/RollbackReindex',
+            quarry_dot_v1_dot_collection__service__pb2.RollbackReindexRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropPreviousGeneration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.CollectionService/DropPreviousGeneration',
+            quarry_dot_v1_dot_collection__service__pb2.DropPreviousGenerationRequest.SerializeToString,
+            quarry_dot_v1_dot_collection__service__pb2.DropPreviousGenerationResponse.FromString,
             options,
             channel_credentials,
             insecure,

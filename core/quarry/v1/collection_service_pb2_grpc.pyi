@@ -51,6 +51,34 @@ class CollectionServiceStub:
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
+    Reindex: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.ReindexRequest, _operations_pb2.Operation]
+    """Gives the collection another encoder, schema or passage policy: new indexes are built beside those
+    that answer, checked against the log, and take over in one step. docs/reindex.md says how.
+    FAILED_PRECONDITION if a reindex is under way, if nothing would change, if a model cannot be loaded,
+    or if a stored document does not fit the new schema. Cancelling the operation removes the new indexes.
+    The operation's response is a ReindexResponse, its metadata a ReindexMetadata. It goes on under the
+    same name when the server is started again.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    PauseReindex: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.PauseReindexRequest, _collection_service_pb2.PauseReindexResponse]
+    """Stops the work of a reindex, keeping what it has built. A paused one stays paused over restarts.
+    FAILED_PRECONDITION if none is under way; as it is, if it is paused already.
+    """
+    ResumeReindex: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.ResumeReindexRequest, _collection_service_pb2.ResumeReindexResponse]
+    """Goes on with a paused reindex where it was. FAILED_PRECONDITION if none is under way."""
+    RollbackReindex: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.RollbackReindexRequest, _operations_pb2.Operation]
+    """Switches back to the generation that served before the last reindex, with its encoder, schema and
+    passages, once it has every write. What served until then becomes the previous generation.
+    FAILED_PRECONDITION if none is kept, or a stored document does not fit its schema.
+    The operation's response is a ReindexResponse, its metadata a ReindexMetadata.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    DropPreviousGeneration: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.DropPreviousGenerationRequest, _collection_service_pb2.DropPreviousGenerationResponse]
+    """Removes the previous generation, which costs disk, memory and the encoding of each new document.
+    FAILED_PRECONDITION if none is kept.
+    """
 
 @_typing.type_check_only
 class CollectionServiceAsyncStub(CollectionServiceStub):
@@ -73,6 +101,34 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     The operation's response is a RepairCollectionResponse, its metadata a RepairCollectionMetadata.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    Reindex: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ReindexRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Gives the collection another encoder, schema or passage policy: new indexes are built beside those
+    that answer, checked against the log, and take over in one step. docs/reindex.md says how.
+    FAILED_PRECONDITION if a reindex is under way, if nothing would change, if a model cannot be loaded,
+    or if a stored document does not fit the new schema. Cancelling the operation removes the new indexes.
+    The operation's response is a ReindexResponse, its metadata a ReindexMetadata. It goes on under the
+    same name when the server is started again.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    PauseReindex: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.PauseReindexRequest, _collection_service_pb2.PauseReindexResponse]  # type: ignore[assignment]
+    """Stops the work of a reindex, keeping what it has built. A paused one stays paused over restarts.
+    FAILED_PRECONDITION if none is under way; as it is, if it is paused already.
+    """
+    ResumeReindex: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ResumeReindexRequest, _collection_service_pb2.ResumeReindexResponse]  # type: ignore[assignment]
+    """Goes on with a paused reindex where it was. FAILED_PRECONDITION if none is under way."""
+    RollbackReindex: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.RollbackReindexRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Switches back to the generation that served before the last reindex, with its encoder, schema and
+    passages, once it has every write. What served until then becomes the previous generation.
+    FAILED_PRECONDITION if none is kept, or a stored document does not fit its schema.
+    The operation's response is a ReindexResponse, its metadata a ReindexMetadata.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    DropPreviousGeneration: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.DropPreviousGenerationRequest, _collection_service_pb2.DropPreviousGenerationResponse]  # type: ignore[assignment]
+    """Removes the previous generation, which costs disk, memory and the encoding of each new document.
+    FAILED_PRECONDITION if none is kept.
     """
 
 class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -135,6 +191,64 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         The operation's response is a RepairCollectionResponse, its metadata a RepairCollectionMetadata.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def Reindex(
+        self,
+        request: _collection_service_pb2.ReindexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Gives the collection another encoder, schema or passage policy: new indexes are built beside those
+        that answer, checked against the log, and take over in one step. docs/reindex.md says how.
+        FAILED_PRECONDITION if a reindex is under way, if nothing would change, if a model cannot be loaded,
+        or if a stored document does not fit the new schema. Cancelling the operation removes the new indexes.
+        The operation's response is a ReindexResponse, its metadata a ReindexMetadata. It goes on under the
+        same name when the server is started again.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def PauseReindex(
+        self,
+        request: _collection_service_pb2.PauseReindexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_service_pb2.PauseReindexResponse, _abc.Awaitable[_collection_service_pb2.PauseReindexResponse]]:
+        """Stops the work of a reindex, keeping what it has built. A paused one stays paused over restarts.
+        FAILED_PRECONDITION if none is under way; as it is, if it is paused already.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeReindex(
+        self,
+        request: _collection_service_pb2.ResumeReindexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_service_pb2.ResumeReindexResponse, _abc.Awaitable[_collection_service_pb2.ResumeReindexResponse]]:
+        """Goes on with a paused reindex where it was. FAILED_PRECONDITION if none is under way."""
+
+    @_abc_1.abstractmethod
+    def RollbackReindex(
+        self,
+        request: _collection_service_pb2.RollbackReindexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Switches back to the generation that served before the last reindex, with its encoder, schema and
+        passages, once it has every write. What served until then becomes the previous generation.
+        FAILED_PRECONDITION if none is kept, or a stored document does not fit its schema.
+        The operation's response is a ReindexResponse, its metadata a ReindexMetadata.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def DropPreviousGeneration(
+        self,
+        request: _collection_service_pb2.DropPreviousGenerationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_service_pb2.DropPreviousGenerationResponse, _abc.Awaitable[_collection_service_pb2.DropPreviousGenerationResponse]]:
+        """Removes the previous generation, which costs disk, memory and the encoding of each new document.
+        FAILED_PRECONDITION if none is kept.
         """
 
 def add_CollectionServiceServicer_to_server(servicer: CollectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

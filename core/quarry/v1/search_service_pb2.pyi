@@ -388,7 +388,9 @@ class Rerank(_message.Message):
     disabled: _builtins.bool
     """Answer in fused order."""
     model: _builtins.str
-    """Cross-encoder to use instead of the collection's: a hub id, a folder or a package."""
+    """Cross-encoder to use instead of the collection's: a version of this collection that is not retired, such
+    as `faq@3`, or one that the server offers (`models.rerankers`): a hub id, a folder or a package.
+    """
     depth: _builtins.int
     """Best fused candidates to re-rank, 1 to 1,000; 0 means 50. Less if the deadline does not pay for it."""
     @_builtins.property
@@ -432,7 +434,7 @@ class SearchResponse(_message.Message):
     generation: _builtins.str
     """The index that answered; all pages of a search come from one."""
     reranker: _builtins.str
-    """The model that re-ranked. Empty: the order is the fused one."""
+    """The model that re-ranked all that was re-ranked, such as `faq@3`. Empty: the order is the fused one."""
     ranking_configuration: _builtins.str
     """Hash of the arms, weights, fusion and re-ranking that were used."""
     attribution_token: _builtins.str
@@ -484,7 +486,9 @@ class Hit(_message.Message):
     rank: _builtins.int
     """1 is best; counted over pages."""
     score: _builtins.float
-    """What the order is by: the re-ranker's score for what was re-ranked, below that the fused score.
+    """What the order is by: of what was re-ranked, what the model's blend makes of the re-ranker's score and the
+    fused one (of a model that does not blend: the re-ranker's score); below that the fused score. The blend
+    takes a fused score from 0 to 1: of RRF, the share of what a document has that is first in every arm.
     Comparable within this search and this kind only. See `explanation` for both, and for raw scores.
     """
     @_builtins.property
@@ -527,7 +531,7 @@ class Explanation(_message.Message):
     """1 is best."""
     fused_score: _builtins.float
     rerank_score: _builtins.float
-    """Unset: not re-ranked."""
+    """The re-ranker's own, before it is blended. Unset: not re-ranked."""
     truncated: _builtins.bool
     """The re-ranker saw a cut text."""
     passage: _builtins.str

@@ -62,6 +62,44 @@ TRAINING_LOSS_MARGIN_MSE: TrainingLoss.ValueType  # 6
 """Squared error of the teacher's differences (Hofstätter et al., 2020)."""
 Global___TrainingLoss: _TypeAlias = TrainingLoss  # noqa: Y015
 
+class _LoopOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LoopOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LoopOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOOP_OUTCOME_UNSPECIFIED: _LoopOutcome.ValueType  # 0
+    LOOP_OUTCOME_NOT_ENOUGH_FEEDBACK: _LoopOutcome.ValueType  # 1
+    """Too few choices are new. Nothing was done, and no report is kept."""
+    LOOP_OUTCOME_BAD_EXAMPLES: _LoopOutcome.ValueType  # 2
+    """What was mined is not to be trained on, or training found it so."""
+    LOOP_OUTCOME_NOT_BETTER: _LoopOutcome.ValueType  # 3
+    """The model is not proven better than what serves, which goes on serving."""
+    LOOP_OUTCOME_PROMOTED: _LoopOutcome.ValueType  # 4
+    """The model is better, and serves."""
+    LOOP_OUTCOME_IMPROVED_NOT_PROMOTED: _LoopOutcome.ValueType  # 5
+    """The model is better, and waits: the policy leaves promotion to people, or something else serves by now."""
+    LOOP_OUTCOME_FAILED: _LoopOutcome.ValueType  # 6
+    """The turn did not come to its end; `advice` says why."""
+
+class LoopOutcome(_LoopOutcome, metaclass=_LoopOutcomeEnumTypeWrapper):
+    """How a turn of the loop ended."""
+
+LOOP_OUTCOME_UNSPECIFIED: LoopOutcome.ValueType  # 0
+LOOP_OUTCOME_NOT_ENOUGH_FEEDBACK: LoopOutcome.ValueType  # 1
+"""Too few choices are new. Nothing was done, and no report is kept."""
+LOOP_OUTCOME_BAD_EXAMPLES: LoopOutcome.ValueType  # 2
+"""What was mined is not to be trained on, or training found it so."""
+LOOP_OUTCOME_NOT_BETTER: LoopOutcome.ValueType  # 3
+"""The model is not proven better than what serves, which goes on serving."""
+LOOP_OUTCOME_PROMOTED: LoopOutcome.ValueType  # 4
+"""The model is better, and serves."""
+LOOP_OUTCOME_IMPROVED_NOT_PROMOTED: LoopOutcome.ValueType  # 5
+"""The model is better, and waits: the policy leaves promotion to people, or something else serves by now."""
+LOOP_OUTCOME_FAILED: LoopOutcome.ValueType  # 6
+"""The turn did not come to its end; `advice` says why."""
+Global___LoopOutcome: _TypeAlias = LoopOutcome  # noqa: Y015
+
 @_typing.final
 class UploadExamplesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -137,7 +175,7 @@ class TrainRerankerRequest(_message.Message):
     """
     joint_layers: _builtins.int
     """Layers of a split cross-encoder that attend across query and passage, where `base` is an encoder. 1 to
-    the encoder's layers; 0 means 2.
+    the encoder's layers; 0 means 1.
     """
     loss: Global___TrainingLoss.ValueType
     steps: _builtins.int
@@ -503,3 +541,332 @@ class OffPolicyEstimate(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OffPolicyEstimate: _TypeAlias = OffPolicyEstimate  # noqa: Y015
+
+@_typing.final
+class RunLoopRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    MIN_NEW_CHOICES_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    JUDGMENTS_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    min_new_choices: _builtins.int
+    """Choices that the log must have got since the last turn; fewer end this one as NOT_ENOUGH_FEEDBACK. 1 or
+    more; default: the server's `loop.min_new_choices`.
+    """
+    force: _builtins.bool
+    """Turn however few there are."""
+    request_id: _builtins.str
+    """As DocumentService's; a repeat returns the first call's operation."""
+    steps: _builtins.int
+    """As TrainRerankerRequest's, and so are all that follow."""
+    max_tokens: _builtins.int
+    seed: _builtins.int
+    @_builtins.property
+    def judgments(self) -> _containers.RepeatedCompositeFieldContainer[_mining_service_pb2.JudgedQuery]: ...
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        min_new_choices: _builtins.int | None = ...,
+        force: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+        steps: _builtins.int = ...,
+        max_tokens: _builtins.int = ...,
+        seed: _builtins.int = ...,
+        judgments: _abc.Iterable[_mining_service_pb2.JudgedQuery] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_new_choices", b"_min_new_choices", "min_new_choices", b"min_new_choices"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_new_choices", b"_min_new_choices", "collection", b"collection", "force", b"force", "judgments", b"judgments", "max_tokens", b"max_tokens", "min_new_choices", b"min_new_choices", "request_id", b"request_id", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__min_new_choices: _TypeAlias = _typing.Literal["min_new_choices"]  # noqa: Y015
+    _WhichOneofArgType__min_new_choices: _TypeAlias = _typing.Literal["_min_new_choices", b"_min_new_choices"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_new_choices) -> _WhichOneofReturnType__min_new_choices | None: ...
+
+Global___RunLoopRequest: _TypeAlias = RunLoopRequest  # noqa: Y015
+
+@_typing.final
+class RunLoopMetadata(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    stage: _builtins.str
+    """What is being done, such as `mining: candidates`."""
+    progress: _builtins.float
+    """Of the whole turn, 0 to 1."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        stage: _builtins.str = ...,
+        progress: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "progress", b"progress", "stage", b"stage", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunLoopMetadata: _TypeAlias = RunLoopMetadata  # noqa: Y015
+
+@_typing.final
+class LoopReport(_message.Message):
+    """A turn of the loop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    NEW_CHOICES_FIELD_NUMBER: _builtins.int
+    MIN_NEW_CHOICES_FIELD_NUMBER: _builtins.int
+    MINING_SET_FIELD_NUMBER: _builtins.int
+    MINING_VERDICT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_VERDICT_FIELD_NUMBER: _builtins.int
+    COMPARED_WITH_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    QUERIES_COMPARED_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    SIMULATED_FIELD_NUMBER: _builtins.int
+    REPORT_JSON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Empty if no report is kept."""
+    collection: _builtins.str
+    outcome: Global___LoopOutcome.ValueType
+    new_choices: _builtins.int
+    """Choices that were new, and how many the turn wanted."""
+    min_new_choices: _builtins.int
+    mining_set: _builtins.str
+    """Empty and unspecified if nothing was mined."""
+    mining_verdict: _mining_service_pb2.MiningVerdict.ValueType
+    model: _builtins.str
+    """Empty and unspecified if nothing was trained."""
+    model_verdict: _model_service_pb2.ModelVerdict.ValueType
+    compared_with: _builtins.str
+    """What the model was compared with; empty: the fused order."""
+    queries_compared: _builtins.int
+    """How many such queries were compared."""
+    simulated: _builtins.bool
+    """It rests on feedback that a program made, wholly or in part."""
+    report_json: _builtins.str
+    """The whole report, as JSON; docs/training.md describes it. Not in lists."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_model_service_pb2.ModelMetric]: ...
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryChange]:
+        """Of the queries asked most, those whose top ten the model changes; most asked first."""
+
+    @_builtins.property
+    def advice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why, and what to do; for people."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        outcome: Global___LoopOutcome.ValueType = ...,
+        new_choices: _builtins.int = ...,
+        min_new_choices: _builtins.int = ...,
+        mining_set: _builtins.str = ...,
+        mining_verdict: _mining_service_pb2.MiningVerdict.ValueType = ...,
+        model: _builtins.str = ...,
+        model_verdict: _model_service_pb2.ModelVerdict.ValueType = ...,
+        compared_with: _builtins.str = ...,
+        metrics: _abc.Iterable[_model_service_pb2.ModelMetric] | None = ...,
+        changes: _abc.Iterable[Global___QueryChange] | None = ...,
+        queries_compared: _builtins.int = ...,
+        advice: _abc.Iterable[_builtins.str] | None = ...,
+        simulated: _builtins.bool = ...,
+        report_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "changes", b"changes", "collection", b"collection", "compared_with", b"compared_with", "end_time", b"end_time", "metrics", b"metrics", "min_new_choices", b"min_new_choices", "mining_set", b"mining_set", "mining_verdict", b"mining_verdict", "model", b"model", "model_verdict", b"model_verdict", "name", b"name", "new_choices", b"new_choices", "outcome", b"outcome", "queries_compared", b"queries_compared", "report_json", b"report_json", "simulated", b"simulated", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoopReport: _TypeAlias = LoopReport  # noqa: Y015
+
+@_typing.final
+class QueryChange(_message.Message):
+    """What a model changes in the top ten of a query, compared with what served before it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    TIMES_ASKED_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    times_asked: _builtins.int
+    """Searches for it that are logged."""
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankChange]:
+        """Documents that entered, left or moved, by their new rank; those that left come last."""
+
+    def __init__(
+        self,
+        *,
+        query: _builtins.str = ...,
+        times_asked: _builtins.int = ...,
+        documents: _abc.Iterable[Global___RankChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "query", b"query", "times_asked", b"times_asked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryChange: _TypeAlias = QueryChange  # noqa: Y015
+
+@_typing.final
+class RankChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    RANK_BEFORE_FIELD_NUMBER: _builtins.int
+    RANK_AFTER_FIELD_NUMBER: _builtins.int
+    document_id: _builtins.str
+    title: _builtins.str
+    """The document's title, or of one without the beginning of its text; at most 120 characters."""
+    rank_before: _builtins.int
+    """1 to 10; 0: not in the top ten."""
+    rank_after: _builtins.int
+    def __init__(
+        self,
+        *,
+        document_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        rank_before: _builtins.int = ...,
+        rank_after: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_id", b"document_id", "rank_after", b"rank_after", "rank_before", b"rank_before", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankChange: _TypeAlias = RankChange  # noqa: Y015
+
+@_typing.final
+class GetLoopReportRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    INCLUDE_HTML_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    include_html: _builtins.bool
+    """Return the report as one HTML page, too."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        include_html: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_html", b"include_html", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLoopReportRequest: _TypeAlias = GetLoopReportRequest  # noqa: Y015
+
+@_typing.final
+class GetLoopReportResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    HTML_FIELD_NUMBER: _builtins.int
+    html: _builtins.str
+    """Empty of a turn that failed."""
+    @_builtins.property
+    def report(self) -> Global___LoopReport: ...
+    def __init__(
+        self,
+        *,
+        report: Global___LoopReport | None = ...,
+        html: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["html", b"html", "report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLoopReportResponse: _TypeAlias = GetLoopReportResponse  # noqa: Y015
+
+@_typing.final
+class ListLoopReportsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Empty: of all collections."""
+    page_size: _builtins.int
+    """1 to 1,000; 0 means 100; more is cut to 1,000."""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLoopReportsRequest: _TypeAlias = ListLoopReportsRequest  # noqa: Y015
+
+@_typing.final
+class ListLoopReportsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoopReport]:
+        """Without `report_json`."""
+
+    def __init__(
+        self,
+        *,
+        reports: _abc.Iterable[Global___LoopReport] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "reports", b"reports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLoopReportsResponse: _TypeAlias = ListLoopReportsResponse  # noqa: Y015

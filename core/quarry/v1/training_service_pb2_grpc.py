@@ -62,6 +62,21 @@ class TrainingServiceStub:
                 request_serializer=quarry_dot_v1_dot_training__service__pb2.EvaluateRerankerRequest.SerializeToString,
                 response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
                 _registered_method=True)
+        self.RunLoop = channel.unary_unary(
+                '/quarry.v1.TrainingService/RunLoop',
+                request_serializer=quarry_dot_v1_dot_training__service__pb2.RunLoopRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
+        self.GetLoopReport = channel.unary_unary(
+                '/quarry.v1.TrainingService/GetLoopReport',
+                request_serializer=quarry_dot_v1_dot_training__service__pb2.GetLoopReportRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_training__service__pb2.GetLoopReportResponse.FromString,
+                _registered_method=True)
+        self.ListLoopReports = channel.unary_unary(
+                '/quarry.v1.TrainingService/ListLoopReports',
+                request_serializer=quarry_dot_v1_dot_training__service__pb2.ListLoopReportsRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_training__service__pb2.ListLoopReportsResponse.FromString,
+                _registered_method=True)
 
 
 class TrainingServiceServicer:
@@ -115,6 +130,30 @@ class TrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RunLoop(self, request, context):
+        """One turn of the loop: mines examples from the feedback there is, trains on them if they are good, compares
+        the model with what serves, makes it serve if it is better and the server's policy says so, and reports.
+        The operation's response is a LoopReport, its metadata a RunLoopMetadata. One runs at a time, others wait.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLoopReport(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLoopReports(self, request, context):
+        """Newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -142,6 +181,21 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.EvaluateReranker,
                     request_deserializer=quarry_dot_v1_dot_training__service__pb2.EvaluateRerankerRequest.FromString,
                     response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'RunLoop': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunLoop,
+                    request_deserializer=quarry_dot_v1_dot_training__service__pb2.RunLoopRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'GetLoopReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLoopReport,
+                    request_deserializer=quarry_dot_v1_dot_training__service__pb2.GetLoopReportRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_training__service__pb2.GetLoopReportResponse.SerializeToString,
+            ),
+            'ListLoopReports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLoopReports,
+                    request_deserializer=quarry_dot_v1_dot_training__service__pb2.ListLoopReportsRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_training__service__pb2.ListLoopReportsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -281,6 +335,87 @@ class TrainingService:
             '/quarry.v1.TrainingService/EvaluateReranker',
             quarry_dot_v1_dot_training__service__pb2.EvaluateRerankerRequest.SerializeToString,
             google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunLoop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.TrainingService/RunLoop',
+            quarry_dot_v1_dot_training__service__pb2.RunLoopRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLoopReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.TrainingService/GetLoopReport',
+            quarry_dot_v1_dot_training__service__pb2.GetLoopReportRequest.SerializeToString,
+            quarry_dot_v1_dot_training__service__pb2.GetLoopReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLoopReports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.TrainingService/ListLoopReports',
+            quarry_dot_v1_dot_training__service__pb2.ListLoopReportsRequest.SerializeToString,
+            quarry_dot_v1_dot_training__service__pb2.ListLoopReportsResponse.FromString,
             options,
             channel_credentials,
             insecure,

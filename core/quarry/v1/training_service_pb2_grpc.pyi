@@ -61,6 +61,16 @@ class TrainingServiceStub:
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
+    RunLoop: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.RunLoopRequest, _operations_pb2.Operation]
+    """One turn of the loop: mines examples from the feedback there is, trains on them if they are good, compares
+    the model with what serves, makes it serve if it is better and the server's policy says so, and reports.
+    The operation's response is a LoopReport, its metadata a RunLoopMetadata. One runs at a time, others wait.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    GetLoopReport: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.GetLoopReportRequest, _training_service_pb2.GetLoopReportResponse]
+    ListLoopReports: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.ListLoopReportsRequest, _training_service_pb2.ListLoopReportsResponse]
+    """Newest first."""
 
 @_typing.type_check_only
 class TrainingServiceAsyncStub(TrainingServiceStub):
@@ -94,6 +104,16 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
+    RunLoop: _aio.UnaryUnaryMultiCallable[_training_service_pb2.RunLoopRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """One turn of the loop: mines examples from the feedback there is, trains on them if they are good, compares
+    the model with what serves, makes it serve if it is better and the server's policy says so, and reports.
+    The operation's response is a LoopReport, its metadata a RunLoopMetadata. One runs at a time, others wait.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    GetLoopReport: _aio.UnaryUnaryMultiCallable[_training_service_pb2.GetLoopReportRequest, _training_service_pb2.GetLoopReportResponse]  # type: ignore[assignment]
+    ListLoopReports: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListLoopReportsRequest, _training_service_pb2.ListLoopReportsResponse]  # type: ignore[assignment]
+    """Newest first."""
 
 class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Makes models from mined examples, and says whether they are better. The work runs in a process of its own,
@@ -154,5 +174,33 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
+
+    @_abc_1.abstractmethod
+    def RunLoop(
+        self,
+        request: _training_service_pb2.RunLoopRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """One turn of the loop: mines examples from the feedback there is, trains on them if they are good, compares
+        the model with what serves, makes it serve if it is better and the server's policy says so, and reports.
+        The operation's response is a LoopReport, its metadata a RunLoopMetadata. One runs at a time, others wait.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def GetLoopReport(
+        self,
+        request: _training_service_pb2.GetLoopReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_service_pb2.GetLoopReportResponse, _abc.Awaitable[_training_service_pb2.GetLoopReportResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListLoopReports(
+        self,
+        request: _training_service_pb2.ListLoopReportsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_service_pb2.ListLoopReportsResponse, _abc.Awaitable[_training_service_pb2.ListLoopReportsResponse]]:
+        """Newest first."""
 
 def add_TrainingServiceServicer_to_server(servicer: TrainingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,13 +24,16 @@ def cross_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def api(
-    tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path, cross_encoder_folder: Path
-) -> Iterator[Api]:
+def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data of the server that ``api`` talks to."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="session")
+def api(server_folder: Path, encoder_folder: Path, cross_encoder_folder: Path) -> Iterator[Api]:
     constants.HF_HUB_OFFLINE = True  # hostile names of models are looked up nowhere
     models = {"encoder": str(encoder_folder), "rerankers": (str(cross_encoder_folder),), "device": "cpu"}
-    data = tmp_path_factory.mktemp("server")
-    with served(tiny_settings(data, encoder_folder, models=models)) as api:
+    with served(tiny_settings(server_folder, encoder_folder, models=models)) as api:
         yield api
 
 

@@ -13,6 +13,7 @@ from quarry.v1 import (
     collection_service_pb2,
     document_service_pb2,
     feedback_service_pb2,
+    model_service_pb2,
     search_service_pb2,
 )
 from quarry_server.app import SERVICES
@@ -63,6 +64,7 @@ def methods(collection: str, operation: str, token: str = "") -> list[Method]:
     """Every method of every service of the API. ``token`` attributes events to an answer."""
     pool = descriptor_pool.Default()
     right = _right_requests(collection, operation) | _right_feedback(collection, token)
+    right |= _right_models(collection)
     found = [m for name in SERVICES for m in pool.FindServiceByName(name).methods]
     return [Method(m, right.get(m.name) or (message_factory.GetMessageClass(m.input_type)(),)) for m in found]
 
@@ -220,6 +222,18 @@ def _right_feedback(collection: str, token: str) -> dict[str, tuple[Message, ...
         "ImportEvents": (f.ImportEventsRequest(config=config), f.ImportEventsRequest(data=line)),
         "PurgeFeedback": (f.PurgeFeedbackRequest(collection=collection, user_id="nobody"),),
         "GetFeedbackStats": (f.GetFeedbackStatsRequest(collection=collection),),
+    }
+
+
+def _right_models(collection: str) -> dict[str, tuple[Message, ...]]:
+    m, version = model_service_pb2, f"{collection}@9"
+    return {
+        "GetModel": (m.GetModelRequest(name=version),),
+        "ListModels": (m.ListModelsRequest(collection=collection),),
+        "PromoteModel": (m.PromoteModelRequest(name=version, promoted_by="me", reason="why"),),
+        "RetireModel": (m.RetireModelRequest(name=version),),
+        "ImportModel": (m.ImportModelRequest(options={"collection": collection, "source": version}),),
+        "ExportModel": (m.ExportModelRequest(name=version),),
     }
 
 

@@ -59,6 +59,15 @@ def test_a_collection_with_a_reranker_is_measured_with_it_too(judged, quarry, cl
     assert ended.json["reranked"]["RR@10"] == pytest.approx(0.75)
 
 
+def test_any_version_is_measured_in_place_of_the_collections_reranker(judged, quarry, cli):
+    ended = cli(*judged, "--json", "--model", "faq@3")
+    assert list(ended.json) == ["bm25", "dense", "fused", "reranked"]
+    assert ended.json["reranked"]["RR@10"] == pytest.approx(0.75)
+    asked = [r.rerank for r in quarry.requests if hasattr(r, "page_size") and not r.rerank.disabled]
+    assert {rerank.model for rerank in asked} == {"faq@3"}
+    assert len(asked) == 2
+
+
 def test_only_judged_queries_are_run_and_searches_must_be_complete(judged, quarry, cli):
     cli(*judged)
     searches = [r for r in quarry.requests if hasattr(r, "page_size")]

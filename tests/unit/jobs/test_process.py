@@ -6,9 +6,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import BaseModel
 
-from quarry.errors import KINDS, FailedPreconditionError, InvalidArgumentError, NoFeedbackError, QuarryError
-from quarry.jobs.child import Progress, error_as_json
+from quarry.errors import (
+    KINDS,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    LimitExceededError,
+    NoFeedbackError,
+    NotFoundError,
+    QuarryError,
+)
+from quarry.jobs.child import Progress, error_as_json, read_spec
 from quarry.jobs.process import JobKilledError, check_installed, error_from_json, run_process
 
 BEGIN = "import sys, time, os\nfrom quarry.jobs.child import run_as_job\n"
@@ -123,3 +132,67 @@ def test_what_is_not_installed_is_named_with_what_to_type() -> None:
     check_installed("miner", ["asyncio"])
     with pytest.raises(FailedPreconditionError, match=r"pip install quarry-search\[miner\]"):
         check_installed("miner", ["no_such_module"])
+
+
+async def test_details_come_before_their_stage_and_only_as_numbers(module: Path) -> None:
+    body = (
+        "def work(progress):\n progress('one', 0.1)\n"
+        " progress('two', 0.2, {'step': 3, 'loss': float('nan')})\n print('[1]\\n7\\n{}', flush=True)"
+    )
+    wrote(module, BEGIN + body + END)
+    heard: list[object] = []
+
+    async def on_progress(stage: str, progress: float) -> None:
+        heard.append((stage, progress))
+
+    await run_process("some_job", [], on_progress, heard.append)
+    assert heard == [("one", 0.1), {"step": 3.0}, ("two", 0.2)]
+
+
+def test_without_details_a_line_has_none() -> None:
+    lines: list[bytes] = []
+    Progress(lines.append)("a", 0.5)
+    Progress(lines.append)("a", 0.5, {"loss": 0.25})
+    assert lines == [
+        b'{"stage":"a","progress":0.5}',
+        b'{"stage":"a","progress":0.5,"details":{"loss":0.25}}',
+    ]
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "OSError(28, 'No space left on device')",
+        "RuntimeError('[enforce fail at inline_container.cc:603] . unexpected pos 64 vs 0')",
+        "ValueError('Error while serializing: I/O error: No space left on device (os error 28)')",
+    ],
+)
+async def test_a_full_disk_is_typed_however_it_is_told(module: Path, raised: str) -> None:
+    body = f"def work(p):\n try:\n  raise {raised}\n except Exception as e:\n  raise RuntimeError('x') from e"
+    wrote(module, BEGIN + body + END)
+    with pytest.raises(LimitExceededError) as told:
+        await run([])
+    assert told.value.reason == "DISK_FULL"
+
+
+async def test_another_system_error_is_no_full_disk(module: Path) -> None:
+    wrote(module, BEGIN + "def work(p):\n raise OSError(13, 'Permission denied')" + END)
+    with pytest.raises(QuarryError) as told:
+        await run([])
+    assert told.value.reason == "INTERNAL"
+
+
+class Asked(BaseModel):
+    count: int
+
+
+def test_a_spec_that_cannot_be_read_is_a_typed_error(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        read_spec(tmp_path / "spec.json", Asked)
+    for content, field in (("{", "spec"), ('{"count": "x"}', "spec.count")):
+        (tmp_path / "spec.json").write_text(content)
+        with pytest.raises(InvalidArgumentError) as raised:
+            read_spec(tmp_path / "spec.json", Asked)
+        assert raised.value.field == field
+    (tmp_path / "spec.json").write_text('{"count": 3}')
+    assert read_spec(tmp_path / "spec.json", Asked) == Asked(count=3)

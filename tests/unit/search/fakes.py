@@ -9,6 +9,7 @@ from typing import NoReturn
 from quarry.errors import QuarryError
 from quarry.filters import Filter
 from quarry.models.base import PairScore
+from quarry.models.blend import RERANKER_ALONE, Blend
 from quarry.pipeline import ArmState, Documents, Reranking, Searcher
 from quarry.queries import Query, RerankPlan, WeightedSum, default_arms
 from quarry.ranking import RankedDocument
@@ -100,8 +101,15 @@ class FixedScorer:
         fits: how many pairs it says there is time for.
     """
 
-    def __init__(self, fits: int = 1_000, error: QuarryError | None = None, stuck: bool = False) -> None:
+    def __init__(
+        self,
+        fits: int = 1_000,
+        error: QuarryError | None = None,
+        stuck: bool = False,
+        blend: Blend = RERANKER_ALONE,
+    ) -> None:
         self.fits, self._error, self._stuck = fits, error, stuck
+        self.blend = blend
         self.seconds: list[float] = []
         self.scored: list[int] = []
 

@@ -1,0 +1,178 @@
+"""`quarry model`: the versions there are, which one serves, and ways back."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from quarry.v1 import model_service_pb2 as pb
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
+from quarry_cli.console import as_json, note, out, print_json
+from quarry_cli.failures import CliError
+from quarry_cli.model_calls import all_models, imported, stub_of, write_archive
+from quarry_cli.model_view import print_model, show_model, show_models
+
+LOADING_S = 300.0
+"""A server may export a model before it answers."""
+
+app = typer.Typer(no_args_is_help=True, help="List, promote, take back, retire, import and export models.")
+CollectionArgument = Annotated[str, typer.Argument(help="The collection.", show_default=False)]
+VersionArgument = Annotated[
+    str, typer.Argument(metavar="VERSION", help="COLLECTION@NUMBER, such as faq@3.", show_default=False)
+]
+ReasonOption = Annotated[str, typer.Option(help="Kept in the history.")]
+ByOption = Annotated[str, typer.Option(metavar="WHO", envvar="USER", help="Kept in the history.")]
+
+
+class Kind(StrEnum):
+    RERANKER = "reranker"
+    ENCODER = "encoder"
+
+
+@app.command("list")
+def list_models(
+    collection: Annotated[str, typer.Argument(help="Of this collection alone.", show_default=False)] = "",
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List versions, newest first, with what their evaluation found."""
+    with connect(server, timeout) as quarry:
+        found = all_models(quarry, collection)
+    if json:
+        print_json([as_json(model) for model in found])
+    else:
+        show_models(found)
+
+
+@app.command()
+def show(
+    version: VersionArgument,
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what a version was made from, what was measured, and whether it serves."""
+    with connect(server, timeout) as quarry:
+        model = stub_of(quarry).GetModel(pb.GetModelRequest(name=version), timeout=quarry.timeout_s).model
+    _show(model, json)
+
+
+@app.command()
+def promote(
+    version: VersionArgument,
+    reason: ReasonOption = "",
+    by: ByOption = "",
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a version serve. It is loaded beside the old one first; no search fails or waits."""
+    request = pb.PromoteModelRequest(name=version, promoted_by=by, reason=reason, request_id=str(uuid4()))
+    with connect(server, timeout, LOADING_S) as quarry:
+        answer = stub_of(quarry).PromoteModel(request, timeout=quarry.timeout_s)
+    if json:
+        print_json(as_json(answer))
+        return
+    before = answer.previous or "the fused order"
+    out.print(f"{version} serves {answer.model.collection}, in place of {before}", soft_wrap=True)
+    note(f"`quarry model rollback {answer.model.collection}` takes it back")
+
+
+@app.command()
+def rollback(
+    collection: CollectionArgument,
+    reason: ReasonOption = "",
+    by: ByOption = "",
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make what served before serve again; repeated, it goes back further."""
+    request = pb.RollbackModelRequest(
+        collection=collection, promoted_by=by, reason=reason, request_id=str(uuid4())
+    )
+    with connect(server, timeout, LOADING_S) as quarry:
+        answer = stub_of(quarry).RollbackModel(request, timeout=quarry.timeout_s)
+    if json:
+        print_json(as_json(answer))
+        return
+    now, before = answer.serving or "the fused order", answer.previous or "the fused order"
+    out.print(f"{now} serves {collection} again, in place of {before}", soft_wrap=True)
+
+
+@app.command()
+def retire(
+    version: VersionArgument,
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Mark a version that does not serve as not to be used. Its files are deleted, its record stays."""
+    with connect(server, timeout) as quarry:
+        answer = stub_of(quarry).RetireModel(pb.RetireModelRequest(name=version), timeout=quarry.timeout_s)
+    if json:
+        print_model(answer.model)
+    else:
+        out.print(f"{version} is retired", soft_wrap=True)
+
+
+@app.command("import")
+def import_model(
+    collection: CollectionArgument,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE_OR_MODEL",
+            help="An archive or a folder here, or what the server finds: a hub id, a package, a version.",
+            show_default=False,
+        ),
+    ],
+    kind: Annotated[Kind | None, typer.Option(help="Default: what an archive says, else reranker.")] = None,
+    description: Annotated[str, typer.Option(help="For people.")] = "",
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Register a model made elsewhere: what `export` wrote, or a cross-encoder in Hugging Face's layout."""
+    options = pb.ImportOptions(
+        collection=collection,
+        kind=pb.MODEL_KIND_UNSPECIFIED if kind is None else pb.ModelKind.Value(f"MODEL_KIND_{kind.name}"),
+        source=model,
+        description=description,
+    )
+    with connect(server, timeout, LOADING_S) as quarry:
+        made = imported(quarry, options)
+    _show(made, json)
+    if made.kind == pb.MODEL_KIND_RERANKER:
+        note(f"next: quarry model promote {made.name}")
+    else:
+        note(f"next: quarry collection reindex {collection} --encoder {made.name}")
+
+
+@app.command()
+def export(
+    version: VersionArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE.tar", dir_okay=False, show_default=False)],
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write a version into an archive, for another server to import."""
+    if not file.absolute().parent.is_dir():
+        raise CliError(f"there is no folder {file.absolute().parent}")
+    with connect(server, timeout, LOADING_S) as quarry:
+        size = write_archive(quarry, version, file)
+    if json:
+        print_json({"version": version, "file": str(file), "bytes": size})
+    else:
+        out.print(f"{version} is in {file}, {size / 1e6:,.1f} MB", soft_wrap=True)
+
+
+def _show(model: pb.Model, json: bool) -> None:
+    if json:
+        print_model(model)
+    else:
+        show_model(model)

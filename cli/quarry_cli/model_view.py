@@ -1,0 +1,116 @@
+"""Versions of models in a terminal."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from quarry.v1 import model_service_pb2 as pb
+from quarry_cli.console import as_json, out, plain, print_json, warn
+from quarry_cli.training_view import figures_table, verdict_of
+
+MEASURE = "nDCG@10"
+_STATE_STYLES = {"serving": "bold green", "retired": "dim"}
+_VERDICT_STYLES = {"IMPROVED": "green", "REGRESSED": "red", "BAD_DATA": "red"}
+
+
+def show_models(models: Iterable[pb.Model]) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("version", "kind", "state", "verdict"):
+        table.add_column(heading, no_wrap=heading == "version")
+    table.add_column(MEASURE, justify="right", no_wrap=True)
+    table.add_column("serving", justify="right", no_wrap=True)
+    table.add_column("difference, 95 % interval", justify="right", no_wrap=True)
+    table.add_column("created", no_wrap=True)
+    for model in models:
+        table.add_row(
+            plain(model.name, "bold"),
+            kind_of(model),
+            plain(state_of(model), _STATE_STYLES.get(state_of(model), "")),
+            _verdict_cell(model),
+            *_figures(model),
+            moment(model.create_time),
+        )
+    if table.row_count:
+        out.print(table)
+    else:
+        out.print("no models")
+
+
+def show_model(model: pb.Model) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, value in _facts(model).items():
+        if value:
+            table.add_row(name, plain(value))
+    out.print(table)
+    for advice in model.advice:
+        out.print(plain(f"  {advice}", "yellow"), soft_wrap=True)
+    if model.metrics:
+        out.print(figures_table(model.metrics))
+    if model.lineage.simulated:
+        warn("the feedback was made by a program, wholly or in part")
+
+
+def print_model(model: pb.Model) -> None:
+    print_json(as_json(model))
+
+
+def kind_of(model: pb.Model) -> str:
+    return pb.ModelKind.Name(model.kind).removeprefix("MODEL_KIND_").lower()
+
+
+def state_of(model: pb.Model) -> str:
+    return pb.ModelState.Name(model.state).removeprefix("MODEL_STATE_").lower()
+
+
+def moment(time: Timestamp) -> str:
+    """In local time, to the minute."""
+    return f"{datetime.fromtimestamp(time.seconds).astimezone():%Y-%m-%d %H:%M}"
+
+
+def _verdict_cell(model: pb.Model) -> Text:
+    verdict = verdict_of(model)
+    return plain("" if verdict == "UNSPECIFIED" else verdict, _VERDICT_STYLES.get(verdict, ""))
+
+
+def _figures(model: pb.Model) -> tuple[str, str, str]:
+    """Candidate, what it was compared with, and the difference, on all queries."""
+    found = {m.subject: m for m in model.metrics if (m.measure, m.slice) == (MEASURE, "all")}
+    base = found.get("serving") or found.get("fused")
+    difference = found.get("difference")
+    return (
+        f"{found['candidate'].value:.3f}" if "candidate" in found else "",
+        f"{base.value:.3f}" if base else "",
+        f"{difference.value:+.3f} ({difference.lower:+.3f} to {difference.upper:+.3f})" if difference else "",
+    )
+
+
+def _facts(model: pb.Model) -> Mapping[str, str]:
+    lineage, blend = model.lineage, model.blend
+    promoted = f" by {model.promoted_by}" if model.promoted_by else ""
+    span = [moment(t) for t in (lineage.feedback_start_time, lineage.feedback_end_time) if t.seconds]
+    verdict = verdict_of(model)
+    return {
+        "version": model.name,
+        "kind": kind_of(model),
+        "state": state_of(model),
+        "verdict": "" if verdict == "UNSPECIFIED" else verdict,
+        "description": model.description,
+        "created": moment(model.create_time),
+        "promoted": moment(model.promote_time) + promoted if model.HasField("promote_time") else "",
+        "base": lineage.base,
+        "compared with": lineage.compared_with,
+        "examples": lineage.examples,
+        "data": lineage.data_hash,
+        "feedback": " to ".join(span),
+        "training": f"{lineage.loss}, {lineage.steps:,} steps in {lineage.train_seconds:,.0f} s, "
+        f"seed {lineage.seed}"
+        if lineage.loss
+        else "",
+        "blend": f"{blend.rerank:g} x re-ranker + {blend.fused:g} x fused" if blend.fused else "",
+        "files": f"{model.artefact_bytes / 1e6:,.1f} MB, {model.artefact_hash[:16]}",
+        "made by": f"quarry {lineage.quarry_version}",
+    }

@@ -1,0 +1,107 @@
+"""A trained version in a terminal: the verdict first, then what it rests on, then what to type next."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from rich import box
+from rich.table import Table
+
+from quarry.v1 import model_service_pb2 as models_pb
+from quarry_cli.console import as_json, note, out, plain, print_json, warn
+
+SLICES = ("all", "known", "unseen")
+IMPROVED = "IMPROVED"
+_STYLES = {IMPROVED: "bold green", "BAD_DATA": "bold red", "REGRESSED": "bold red"}
+_INTEGERS = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64}
+
+
+def verdict_of(model: models_pb.Model) -> str:
+    """Without the enum's prefix; ``UNSPECIFIED`` if it was not evaluated."""
+    return models_pb.ModelVerdict.Name(model.verdict).removeprefix("MODEL_VERDICT_")
+
+
+def print_model(model: models_pb.Model, promoted: bool) -> None:
+    """The version as JSON, its numbers as numbers."""
+    print_json(
+        {
+            "model": model.name,
+            "verdict": verdict_of(model),
+            "advice": list(model.advice),
+            "metrics": [numbers(metric) for metric in model.metrics],
+            "blend": numbers(model.blend),
+            "lineage": numbers(model.lineage),
+            "promoted": promoted,
+        }
+    )
+
+
+def numbers(message: Message) -> dict[str, Any]:
+    """As ``as_json``, but for 64-bit integers, which are numbers here."""
+    fields = message.DESCRIPTOR.fields_by_name
+    values = as_json(message)
+    return {
+        name: int(value) if fields[name].cpp_type in _INTEGERS else value for name, value in values.items()
+    }
+
+
+def show_model(model: models_pb.Model, promoted: bool) -> None:
+    verdict = verdict_of(model)
+    name = f"  {model.name}" if model.name else ""
+    out.print(plain(f"{verdict}{name}", _STYLES.get(verdict, "bold yellow")))
+    for advice in model.advice:
+        out.print(plain(f"  {advice}", "yellow"), soft_wrap=True)
+    if model.metrics:
+        out.print(figures_table(model.metrics))
+        note(
+            "difference: candidate less what serves, with its 95 % interval, by paired bootstrap over queries"
+        )
+    if model.lineage.simulated:
+        warn("the feedback was made by a program, wholly or in part")
+    if model.name:
+        note(next_step(model, promoted))
+
+
+def next_step(model: models_pb.Model, promoted: bool) -> str:
+    """What to type, now that there is a version."""
+    if promoted:
+        return f"{model.name} serves; `quarry model rollback {model.collection}` takes it back"
+    if model.kind == models_pb.MODEL_KIND_ENCODER:
+        return f"`quarry collection reindex {model.collection} --encoder {model.name}` makes it the encoder"
+    if verdict_of(model) == IMPROVED:
+        return f"`quarry model promote {model.name}` makes it serve"
+    return f"it is not proven to be better; `quarry model promote {model.name}` makes it serve all the same"
+
+
+def figures_table(metrics: Iterable[models_pb.ModelMetric]) -> Table:
+    """A row for each measure of all, known and unseen queries; the report has more groups."""
+    rows: dict[tuple[str, str], dict[str, models_pb.ModelMetric]] = {}
+    for metric in metrics:
+        if metric.slice in SLICES:
+            rows.setdefault((metric.slice, metric.measure), {})[metric.subject] = metric
+    others = [name for name in ("serving", "fused") if any(name in row for row in rows.values())]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), pad_edge=False)  # fits into 80 columns
+    for heading in ("queries", "measure"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("candidate", *others, "difference"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("95 % interval", justify="center", style="dim", no_wrap=True)
+    table.add_column("n", justify="right", style="dim", no_wrap=True)
+    for slice, measure in sorted(rows, key=lambda key: SLICES.index(key[0])):
+        row = rows[slice, measure]
+        cells = [_value(row, name) for name in ("candidate", *others)]
+        table.add_row(plain(slice), plain(measure), *cells, *_difference(row))
+    return table
+
+
+def _value(row: Mapping[str, models_pb.ModelMetric], subject: str) -> str:
+    return f"{row[subject].value:.3f}" if subject in row else ""
+
+
+def _difference(row: Mapping[str, models_pb.ModelMetric]) -> tuple[str, str, str]:
+    count = f"{max(metric.queries for metric in row.values()):,}"
+    if "difference" not in row:
+        return "", "", count
+    metric = row["difference"]
+    return f"{metric.value:+.3f}", f"{metric.lower:+.3f} to {metric.upper:+.3f}", count

@@ -1,0 +1,77 @@
+"""Scores that re-rankers gave before: people ask the same, and the same passages are found."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from quarry.models.base import PairScore
+
+ENTRY_BYTES = 320
+"""Memory that an entry takes: its key, its score, and their place in the table; measured."""
+_KEY_BYTES = 16
+Pair = tuple[str, str]
+
+
+class ScoreCache:
+    """Scores by model, query and passage; those used longest ago go first. Callable from any thread.
+
+    Attributes:
+        asked: pairs that were looked up so far; ``hits`` of them were there.
+
+    Args:
+        max_bytes: at least 0; 0 keeps nothing.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._most = max_bytes // ENTRY_BYTES
+        self._scores: OrderedDict[bytes, PairScore] = OrderedDict()
+        self._lock = threading.Lock()
+        self.asked = self.hits = 0
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def get(self, fingerprint: str, pairs: Sequence[Pair], count: bool = True) -> list[PairScore | None]:
+        """The score of each pair, None for one that is not kept.
+
+        Args:
+            fingerprint: the model's; two models never share a score unless they give the same.
+            count: whether the look-up counts as asked.
+        """
+        if not self._most:
+            return [None] * len(pairs)
+        keys = _keys(fingerprint, pairs)
+        with self._lock:
+            found = [self._scores.get(key) for key in keys]
+            for key, score in zip(keys, found, strict=True):
+                if score is not None:
+                    self._scores.move_to_end(key)
+            if count:
+                self.asked += len(found)
+                self.hits += sum(score is not None for score in found)
+        return found
+
+    def put(self, fingerprint: str, pairs: Sequence[Pair], scores: Sequence[PairScore]) -> None:
+        if not self._most:
+            return
+        new = dict(zip(_keys(fingerprint, pairs), scores, strict=True))
+        with self._lock:
+            self._scores.update(new)
+            for key in new:
+                self._scores.move_to_end(key)
+            while len(self._scores) > self._most:
+                self._scores.popitem(last=False)
+
+
+def _keys(fingerprint: str, pairs: Sequence[Pair]) -> list[bytes]:
+    """Hashes: a key says nothing of what people asked, and no text can be taken for part of another."""
+    return [_key(fingerprint, query, passage) for query, passage in pairs]
+
+
+def _key(fingerprint: str, query: str, passage: str) -> bytes:
+    first = query.encode(errors="surrogatepass")
+    digest = hashlib.blake2b(f"{fingerprint}:{len(first)}:".encode(), digest_size=_KEY_BYTES)
+    digest.update(first)
+    digest.update(passage.encode(errors="surrogatepass"))
+    return digest.digest()

@@ -1,0 +1,131 @@
+"""A version as a tar archive: made to be read by another server, and read with the suspicion that takes."""
+
+import lzma
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from quarry.errors import InvalidArgumentError, LimitExceededError
+from quarry.models.resolve import is_model
+from quarry.registry.artefacts import MODEL, cannot_keep, model_files
+from quarry.registry.versions import ModelVersion
+from quarry.training.spec import KindName, TrainingResult
+
+VERSION_FILE = "version.json"
+MAX_ARCHIVE_BYTES = 16 * 2**30
+"""Of an archive, and of what is in it."""
+MAX_MEMBERS = 10_000
+_PIECE_BYTES = 2**20
+_BROKEN = (tarfile.TarError, EOFError, ValueError, zlib.error, lzma.LZMAError)
+
+
+class Passport(BaseModel):
+    """What an archive says of the version in it, beside the model's own files.
+
+    Attributes:
+        name: of the version in the server that it comes from.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = 1
+    name: str
+    kind: KindName
+    description: str = ""
+    quarry_version: str = ""
+    result: TrainingResult | None = None
+
+    @classmethod
+    def of(cls, version: ModelVersion) -> "Passport":
+        return cls(
+            name=version.name,
+            kind=version.kind,
+            description=version.description,
+            quarry_version=version.quarry_version,
+            result=version.result,
+        )
+
+
+def write_archive(version: ModelVersion, model: Path) -> Iterator[bytes]:
+    """The archive in pieces, read from the disk as they are asked for. Raises ModelError if files go."""
+    yield from _member(VERSION_FILE, Passport.of(version).model_dump_json(indent=1).encode())
+    try:
+        for file in model_files(model):
+            size = file.stat().st_size
+            yield _header(f"{MODEL}/{file.relative_to(model).as_posix()}", size)
+            with file.open("rb") as opened:
+                while piece := opened.read(_PIECE_BYTES):
+                    yield piece
+            if padding := -size % tarfile.BLOCKSIZE:
+                yield bytes(padding)
+    except OSError as error:
+        raise cannot_keep(error) from error
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def read_archive(file: Path, target: Path) -> tuple[Path, Passport | None]:
+    """Unpacks an archive into ``target``; the model's folder in it, and its passport if it has one.
+
+    The archive is one that ``write_archive`` made, or holds a model's files at its top or in one folder.
+
+    Raises:
+        InvalidArgumentError: it is no tar archive, holds what is no plain file or leads out of ``target``,
+            or no model.
+        LimitExceededError: it holds too much.
+    """
+    try:
+        with tarfile.open(file, "r:*") as archive:
+            _extract(archive, target)
+    except _BROKEN as error:
+        raise InvalidArgumentError("archive", f"is no tar archive that can be read: {error}") from None
+    except OSError as error:
+        raise cannot_keep(error) from error
+    passport = _passport(target / VERSION_FILE)
+    return _model_in(target), passport
+
+
+def _extract(archive: tarfile.TarFile, target: Path) -> None:
+    size = 0
+    for count, member in enumerate(archive, start=1):
+        if count > MAX_MEMBERS:
+            raise LimitExceededError(f"the archive has over {MAX_MEMBERS} members")
+        if not (member.isreg() or member.isdir()):
+            raise InvalidArgumentError("archive", f"{member.name[:80]!r} is neither a file nor a folder")
+        size += member.size
+        if size > MAX_ARCHIVE_BYTES:
+            raise LimitExceededError(f"the archive holds over {MAX_ARCHIVE_BYTES} bytes")
+        if ".." in PurePosixPath(member.name).parts:
+            raise InvalidArgumentError("archive", f"{member.name[:80]!r} leads out of it")
+        archive.extract(member, target, filter="data")
+
+
+def _model_in(target: Path) -> Path:
+    folders = [target / MODEL, target, *(path for path in sorted(target.iterdir()) if path.is_dir())]
+    for folder in folders:
+        if is_model(folder):
+            return folder
+    raise InvalidArgumentError("archive", "holds no model: a config.json beside weights (*.safetensors)")
+
+
+def _passport(path: Path) -> Passport | None:
+    try:
+        return Passport.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise InvalidArgumentError("archive", f"its {VERSION_FILE} cannot be read: {error}") from None
+
+
+def _member(name: str, data: bytes) -> Iterator[bytes]:
+    yield _header(name, len(data))
+    yield data + bytes(-len(data) % tarfile.BLOCKSIZE)
+
+
+def _header(name: str, size: int) -> bytes:
+    """Of a plain file that says nothing of who made it and when."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, 0o644
+    return member.tobuf(tarfile.PAX_FORMAT)

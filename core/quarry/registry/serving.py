@@ -1,0 +1,115 @@
+"""Which model serves a collection, and which did before: the history of promotions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from quarry.documents import catalog
+from quarry.documents.catalog import Collection, now_us
+from quarry.errors import FailedPreconditionError, NotFoundError
+from quarry.registry.names import check_usable, parse_name
+from quarry.registry.tables import promotions
+
+NOTHING = ""
+"""In place of a model's name: no re-ranker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Who changes what serves, and why; for the history.
+
+    Attributes:
+        by: as the caller said, or ``policy``.
+    """
+
+    by: str = ""
+    reason: str = ""
+
+
+def serve_reranker(
+    connection: sa.Connection, collection: Collection, model: str, note: Note, rollback: bool = False
+) -> None:
+    """Makes ``model`` the collection's re-ranker. One that is it already leaves everything as it is.
+
+    Raises FailedPreconditionError or ModelNotFoundError if it is a version that must not serve.
+    """
+    updated = collection
+    if model != collection.settings.reranker:
+        updated = catalog.update_collection(connection, collection.settings.name, None, reranker=model)
+    note_change(connection, collection, updated, note, rollback)
+
+
+def note_change(
+    connection: sa.Connection, before: Collection, after: Collection, note: Note, rollback: bool = False
+) -> None:
+    """Writes into the history that the collection's re-ranker changed, if it did. Raises as ``check_own``."""
+    check_own(connection, after)
+    if after.settings.reranker == before.settings.reranker:
+        return
+    connection.execute(
+        sa.insert(promotions).values(
+            collection_id=after.key,
+            model=after.settings.reranker,
+            previous=before.settings.reranker,
+            rollback=rollback,
+            promoted_by=note.by,
+            reason=note.reason,
+            time_us=now_us(),
+        )
+    )
+
+
+def check_own(connection: sa.Connection, collection: Collection) -> None:
+    """Raises as ``check_usable`` if one of the collection's models is a version that must not serve it."""
+    settings = collection.settings
+    if parse_name(settings.reranker):
+        check_usable(connection, collection.key, settings.reranker, "reranker")
+    if parse_name(settings.encoder):
+        check_usable(connection, collection.key, settings.encoder, "encoder")
+
+
+def earlier_reranker(connection: sa.Connection, collection: Collection) -> str | None:
+    """What served before what serves now and may serve again; None if nothing did."""
+    now = collection.settings.reranker
+    below = served_before(history(connection, collection.key))
+    return next((m for m in reversed(below) if m != now and _may_serve(connection, collection, m)), None)
+
+
+def history(connection: sa.Connection, key: int) -> Sequence[Any]:
+    """Rows of the collection's promotions, oldest first."""
+    query = sa.select(promotions).where(promotions.c.collection_id == key).order_by(promotions.c.id)
+    return connection.execute(query).all()
+
+
+def served_before(rows: Sequence[Any]) -> list[str]:
+    """What to go back to from what serves now, the last one first to go back to.
+
+    A promotion lays a model on a stack, a rollback takes off what lies above the model that it went back to.
+    """
+    stack = [rows[0].previous] if rows else []
+    for row in rows:
+        if not row.rollback:
+            stack.append(row.model)
+            continue
+        stack.pop()
+        while stack and stack[-1] != row.model:
+            stack.pop()
+    return stack[:-1]
+
+
+def refuse_rollback(collection: str) -> FailedPreconditionError:
+    return FailedPreconditionError(
+        f"no other re-ranker served {collection} before the present one", collection=collection
+    )
+
+
+def _may_serve(connection: sa.Connection, collection: Collection, model: str) -> bool:
+    if not parse_name(model):
+        return True
+    try:
+        check_usable(connection, collection.key, model, "reranker")
+    except (NotFoundError, FailedPreconditionError):
+        return False
+    return True

@@ -1,0 +1,242 @@
+"""The registry: every model that was trained for a collection or imported into it, with its files."""
+
+import shutil
+import threading
+from collections.abc import Callable
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from quarry.documents import catalog
+from quarry.documents.store import Database
+from quarry.documents.tables import connect_database
+from quarry.errors import CollectionNotFoundError, FailedPreconditionError, ModelError, QuarryError
+from quarry.models.blend import BLEND_FILE, RERANKER_ALONE, read_blend, write_blend
+from quarry.registry import artefacts
+from quarry.registry.artefacts import MODEL
+from quarry.registry.names import parse_name, version_name
+from quarry.registry.serving import earlier_reranker
+from quarry.registry.versions import (
+    ModelState,
+    ModelVersion,
+    NewVersion,
+    Place,
+    get_version,
+    insert_version,
+    list_versions,
+    live_places,
+    next_number,
+    orphaned_keys,
+    remove_versions,
+    retire_version,
+)
+from quarry.training.spec import KindName, TrainingResult
+
+FOLDER = "registry"
+MAX_DESCRIPTION_BYTES = 1_024
+
+TryModel = Callable[[Path, KindName], None]
+"""Loads the model in a folder, exporting it beside that, and runs it. Raises ModelError."""
+
+
+class ModelRegistry:
+    """Versions of one data folder: rows in the document log's database, files in ``registry``. Blocks.
+
+    Files are in place before their row is committed, so a row never lacks them; files without a row are what
+    an interrupted registration has left.
+
+    Attributes:
+        root: folder of all files.
+    """
+
+    def __init__(self, data: Path, database: Database, try_model: TryModel) -> None:
+        self.root = data / FOLDER
+        self._database, self._try_model = database, try_model
+        self._numbering = threading.Lock()
+
+    def register(
+        self,
+        collection: str,
+        kind: KindName,
+        folder: Path,
+        result: TrainingResult | None = None,
+        description: str = "",
+        source: str = "",
+        *,
+        key: int | None = None,
+        quarry_version: str = "",
+    ) -> ModelVersion:
+        """Makes the model in ``folder`` the collection's next version, a candidate. The folder is copied.
+
+        The copy is loaded and run before it becomes a version. Call it in a thread: it blocks for seconds.
+
+        Args:
+            collection: its name.
+            result: of the training that made it; its blend counts if the folder has none.
+            description: for people, at most 1,024 bytes.
+            source: what it came from, for people.
+            key: the collection's, where that was known when the work began: a collection of the same name
+                that was made since is another one.
+            quarry_version: that made it; this one, if not given.
+
+        Raises:
+            CollectionNotFoundError: there is no such collection, or it was deleted meanwhile.
+            ModelError: it cannot be loaded. Nothing is left.
+            DiskFullError: as it says. Nothing is left.
+        """
+        found = self._collection(collection, key)
+        staged = artefacts.stage(folder, self.root)
+        try:
+            model = staged / MODEL
+            if result is not None and result.blend != RERANKER_ALONE and not (model / BLEND_FILE).exists():
+                write_blend(model, result.blend)
+            self._tried(model, kind)
+            manifest = artefacts.seal(staged)
+            new = NewVersion(
+                kind=kind,
+                source=source,
+                result=result,
+                blend=read_blend(model),
+                artefact_hash=manifest.hash,
+                artefact_bytes=manifest.size,
+                description=description,
+                quarry_version=quarry_version or installed_version("quarry-search"),
+            )
+            return self._numbered(found, staged, new)
+        except OSError as error:
+            raise artefacts.cannot_keep(error) from error
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+    def get(self, name: str) -> ModelVersion:
+        """Raises ModelNotFoundError."""
+        return self._database.read(lambda c: get_version(c, name))
+
+    def page(self, collection: str, below: Place | None, limit: int) -> list[ModelVersion]:
+        """Newest first, those below a place; of all collections if none is named."""
+        return self._database.read(lambda c: list_versions(c, collection, below, limit))
+
+    def folder(self, name: str) -> Path | None:
+        """Where the model of a version lies; None for a name that is no version's.
+
+        Raises:
+            ModelNotFoundError: there is no such version.
+            FailedPreconditionError: it is retired.
+        """
+        if parse_name(name) is None:
+            return None
+        version = self.get(name)
+        if version.state is ModelState.RETIRED:
+            raise _retired(name)
+        return self._place(version.key, version.number) / MODEL
+
+    def check(self, name: str) -> None:
+        """Raises ModelDamagedError if a version's files have changed; other names have nothing to check."""
+        if parse_name(name) is not None:
+            version = self.get(name)
+            artefacts.check(self._place(version.key, version.number), version.artefact_hash, name)
+
+    def kept(self) -> set[str]:
+        """Re-rankers that serve, and those that would after a rollback."""
+
+        def read(connection: sa.Connection) -> set[str]:
+            found = catalog.list_collections(connection)
+            earlier = {earlier_reranker(connection, collection) or "" for collection in found}
+            return ({c.settings.reranker for c in found} | earlier) - {""}
+
+        return self._database.read(read)
+
+    def retire(self, name: str) -> ModelVersion:
+        """Marks a version and removes its files. Raises as ``retire_version``."""
+        version = self._database.writer.submit(lambda c: retire_version(c, name)).result()
+        shutil.rmtree(self._place(version.key, version.number), ignore_errors=True)
+        return version
+
+    def remove_of(self, key: int) -> None:
+        """Removes everything of a collection that is gone."""
+        self._database.writer.submit(lambda c: remove_versions(c, key)).result()
+        shutil.rmtree(self.root / str(key), ignore_errors=True)
+
+    def folder_of(self, key: int) -> Path:
+        """Of all versions of a collection."""
+        return self.root / str(key)
+
+    def remove_leftovers(self) -> None:
+        """At the start: what registrations, retirements and deletions that were cut short have left."""
+        for key in self._database.read(orphaned_keys):
+            self.remove_of(key)
+        live = self._database.read(live_places)
+        places = {self._place(key, number) for key, number in live}
+        for folder in self.root.glob("*"):
+            kept = [place for place in folder.glob("*") if place in places] if folder.is_dir() else []
+            if not kept:
+                _remove(folder)
+                continue
+            for place in set(folder.glob("*")) - set(kept):
+                _remove(place)
+
+    def _place(self, key: int, number: int) -> Path:
+        return self.root / str(key) / str(number)
+
+    def _collection(self, name: str, key: int | None) -> catalog.Collection:
+        found = self._database.read(lambda c: catalog.get_collection(c, name))
+        if key not in (None, found.key):
+            raise CollectionNotFoundError
+        return found
+
+    def _tried(self, model: Path, kind: KindName) -> None:
+        try:
+            self._try_model(model, kind)
+        except ModelError as error:
+            raise ModelError(str(error).replace(str(model), "the model")) from error
+        except (QuarryError, OSError):
+            raise
+        except Exception as error:  # what libraries raise at files that they do not expect
+            raise ModelError(f"the model cannot be loaded: {type(error).__name__}") from error
+
+    def _numbered(self, collection: catalog.Collection, staged: Path, new: NewVersion) -> ModelVersion:
+        """Gives the staged version its number and place; no two at once, or both would get the same."""
+        key, name = collection.key, collection.settings.name
+
+        def write(connection: sa.Connection) -> ModelVersion:
+            if catalog.get_collection(connection, name).key != key:
+                raise CollectionNotFoundError
+            insert_version(connection, key, number, new)
+            return get_version(connection, version_name(name, number))
+
+        with self._numbering:
+            number = self._database.read(lambda c: next_number(c, key))
+            place = self._place(key, number)
+            artefacts.put_in_place(staged, place)
+            try:
+                return self._database.writer.submit(write).result()
+            except BaseException:
+                shutil.rmtree(place, ignore_errors=True)
+                raise
+
+
+def version_folder(data: Path, name: str) -> Path | None:
+    """As ``ModelRegistry.folder``, for the process of a job: reads the data folder of a server that runs."""
+    if parse_name(name) is None:
+        return None
+    engine = connect_database(data / "documents.db", ("query_only=ON",))
+    try:
+        with engine.connect() as connection:
+            version = get_version(connection, name)
+    finally:
+        engine.dispose()
+    if version.state is ModelState.RETIRED:
+        raise _retired(name)
+    return data / FOLDER / str(version.key) / str(version.number) / MODEL
+
+
+def _retired(name: str) -> FailedPreconditionError:
+    return FailedPreconditionError(f"{name} is retired: its files are gone", model=name)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,207 @@
+"""Registered versions of models: what each is, and their rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from quarry.documents.catalog import now_us
+from quarry.documents.tables import collections
+from quarry.errors import FailedPreconditionError, ModelNotFoundError
+from quarry.models.blend import Blend
+from quarry.registry.names import parse_name, version_name
+from quarry.registry.tables import model_versions, promotions
+from quarry.training.spec import KindName, TrainingResult
+
+Place = tuple[int, int, int]
+"""Of a version in lists: create time, key, number. Descending is newest first."""
+
+
+class ModelState(StrEnum):
+    CANDIDATE = "candidate"
+    SERVING = "serving"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A version as it is now. Only whether it serves or is retired ever changes.
+
+    Attributes:
+        collection: name, and ``key`` its number in the log.
+        number: from 1, counted for each key, never reused.
+        source: what it came from, for people: a training, an archive, a model's name.
+        result: of the training that made it; None if it was made elsewhere and says nothing.
+        artefact_hash: hex SHA-256 of names and hashes of the model's files.
+        artefact_bytes: size of those files.
+        quarry_version: of the server that registered it first.
+        promote_time_us: of the last promotion; None if there was none.
+    """
+
+    collection: str
+    key: int
+    number: int
+    kind: KindName
+    state: ModelState
+    source: str
+    result: TrainingResult | None
+    blend: Blend
+    artefact_hash: str
+    artefact_bytes: int
+    description: str
+    quarry_version: str
+    create_time_us: int
+    promote_time_us: int | None
+    promoted_by: str
+
+    @property
+    def name(self) -> str:
+        return version_name(self.collection, self.number)
+
+    @property
+    def place(self) -> Place:
+        return self.create_time_us, self.key, self.number
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """What is written down of a version when it is registered; attributes as ModelVersion's."""
+
+    kind: KindName
+    source: str
+    result: TrainingResult | None
+    blend: Blend
+    artefact_hash: str
+    artefact_bytes: int
+    description: str
+    quarry_version: str
+
+
+def get_version(connection: sa.Connection, name: str) -> ModelVersion:
+    """Raises ModelNotFoundError."""
+    parsed = parse_name(name)
+    if parsed is None:
+        raise ModelNotFoundError(name)
+    collection, number = parsed
+    wanted = sa.and_(collections.c.name == collection, model_versions.c.number == number)
+    row = connection.execute(_versions().where(wanted)).first()
+    if row is None:
+        raise ModelNotFoundError(name)
+    return _from_row(row)
+
+
+def list_versions(
+    connection: sa.Connection, collection: str = "", below: Place | None = None, limit: int | None = None
+) -> list[ModelVersion]:
+    """Newest first, those below a place; of all collections if none is named."""
+    c = model_versions.c
+    place = sa.tuple_(c.create_time_us, c.collection_id, c.number)
+    query = _versions().order_by(c.create_time_us.desc(), c.collection_id.desc(), c.number.desc())
+    if collection:
+        query = query.where(collections.c.name == collection)
+    if below is not None:
+        query = query.where(place < sa.tuple_(*map(sa.literal, below)))
+    return [_from_row(row) for row in connection.execute(query.limit(limit))]
+
+
+def next_number(connection: sa.Connection, key: int) -> int:
+    last = sa.select(sa.func.max(model_versions.c.number)).where(model_versions.c.collection_id == key)
+    return (connection.execute(last).scalar() or 0) + 1
+
+
+def insert_version(connection: sa.Connection, key: int, number: int, new: NewVersion) -> None:
+    connection.execute(
+        sa.insert(model_versions).values(
+            collection_id=key,
+            number=number,
+            kind=new.kind,
+            source=new.source,
+            result=None if new.result is None else new.result.model_dump_json(),
+            blend=new.blend.model_dump_json(),
+            artefact_hash=new.artefact_hash,
+            artefact_bytes=new.artefact_bytes,
+            description=new.description,
+            quarry_version=new.quarry_version,
+            create_time_us=now_us(),
+        )
+    )
+
+
+def retire_version(connection: sa.Connection, name: str) -> ModelVersion:
+    """Marks it; one that is retired stays so. Raises FailedPreconditionError while it serves."""
+    version = get_version(connection, name)
+    if version.state is ModelState.SERVING:
+        raise FailedPreconditionError(
+            f"{name} serves: promote another version, or roll back, and then retire it", model=name
+        )
+    if version.state is ModelState.CANDIDATE:
+        c = model_versions.c
+        connection.execute(
+            sa.update(model_versions)
+            .where(c.collection_id == version.key, c.number == version.number)
+            .values(retire_time_us=now_us())
+        )
+    return get_version(connection, name)
+
+
+def remove_versions(connection: sa.Connection, key: int) -> None:
+    """Removes the rows of a collection that is gone."""
+    for table in (model_versions, promotions):
+        connection.execute(sa.delete(table).where(table.c.collection_id == key))
+
+
+def live_places(connection: sa.Connection) -> set[tuple[int, int]]:
+    """Key and number of each version that has files; rows of deleted collections have none."""
+    return {(v.key, v.number) for v in list_versions(connection) if v.state is not ModelState.RETIRED}
+
+
+def orphaned_keys(connection: sa.Connection) -> Sequence[int]:
+    """Keys of collections that are gone and have rows still."""
+    known = sa.select(collections.c.id)
+    found: set[int] = set()
+    for table in (model_versions, promotions):
+        query = sa.select(table.c.collection_id).where(table.c.collection_id.not_in(known)).distinct()
+        found.update(connection.execute(query).scalars())
+    return sorted(found)
+
+
+def _versions() -> sa.Select[Any]:
+    """Versions with what their collections serve, and their last promotions."""
+    v, c, p = model_versions.c, collections.c, promotions.c
+    name = c.name + "@" + sa.cast(v.number, sa.Text)
+    last = (
+        sa.select(sa.func.max(p.id))
+        .where(p.collection_id == v.collection_id, p.model == name)
+        .correlate(model_versions, collections)
+        .scalar_subquery()
+    )
+    return (
+        sa.select(model_versions, c.name, c.reranker, c.encoder, p.time_us, p.promoted_by)
+        .join_from(model_versions, collections, c.id == v.collection_id)
+        .outerjoin(promotions, p.id == last)
+    )
+
+
+def _from_row(row: Any) -> ModelVersion:
+    name = version_name(row.name, row.number)
+    serves = name in (row.reranker, row.encoder)
+    retired = row.retire_time_us is not None
+    return ModelVersion(
+        row.name,
+        row.collection_id,
+        row.number,
+        row.kind,
+        ModelState.RETIRED if retired else ModelState.SERVING if serves else ModelState.CANDIDATE,
+        row.source,
+        None if row.result is None else TrainingResult.model_validate_json(row.result),
+        Blend.model_validate_json(row.blend),
+        row.artefact_hash,
+        row.artefact_bytes,
+        row.description,
+        row.quarry_version,
+        row.create_time_us,
+        row.time_us,
+        row.promoted_by or "",
+    )

@@ -1,0 +1,43 @@
+"""What form a model has that a training starts from, read from its folder without torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from quarry.errors import ModelError
+from quarry.models.settings import SPLIT_KEY, ModelKind, read_json, read_settings
+
+_CROSS_ENCODER = "ForSequenceClassification"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelForm:
+    """
+    Attributes:
+        kind: a split cross-encoder is a cross-encoder.
+        max_tokens: longest input, special tokens included.
+        layers: of the transformer.
+        joint_layers: of a split cross-encoder; 0 for any other.
+    """
+
+    kind: ModelKind
+    max_tokens: int
+    layers: int
+    joint_layers: int = 0
+
+
+def model_form(folder: Path) -> ModelForm:
+    """The form of the model in ``folder``. Raises ModelError if it is none that Quarry runs."""
+    kind = _kind(folder)
+    settings = read_settings(folder, kind)
+    config = read_json(folder / settings.weights / "config.json")
+    layers = config.get("num_hidden_layers")
+    if not isinstance(layers, int) or layers < 1:
+        raise ModelError(f"the config.json of {folder} does not say how many layers the model has")
+    joint_layers = config.get(SPLIT_KEY, {}).get("joint_layers", 0)
+    return ModelForm(kind, settings.max_tokens, layers, int(joint_layers))
+
+
+def _kind(folder: Path) -> ModelKind:
+    config = read_json(folder / "config.json")
+    named = any(str(name).endswith(_CROSS_ENCODER) for name in config.get("architectures") or ())
+    return ModelKind.CROSS_ENCODER if named or SPLIT_KEY in config else ModelKind.ENCODER

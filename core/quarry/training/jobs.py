@@ -1,0 +1,166 @@
+"""Runs training jobs: one at a time, each in a process of its own, which the trainer provides."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from quarry.errors import Cancelled, QuarryError
+from quarry.jobs.process import OnDetails, OnProgress, check_installed, run_process
+from quarry.mining.sets import remove_folder
+from quarry.training.folders import EVALUATION, MODEL, RESULT, TrainingFolders, keys_of, read_answer
+from quarry.training.spec import EvaluationReport, EvaluationSpec, TrainingResult, TrainingSpec
+from quarry.training.uploads import Uploads
+
+T = TypeVar("T")
+
+MODULE = "quarry_trainer.job"
+NEEDED = ("quarry_trainer", "accelerate", "pyarrow", "scipy")
+
+Take = Callable[[TrainingResult, Path], Awaitable[T]]
+"""Gets what a training gave, and the folder of its model, which goes when the call has ended."""
+
+
+class RunProcess(Protocol):
+    """Runs a module's main with arguments, as ``quarry.jobs.process.run_process``."""
+
+    def __call__(
+        self, module: str, arguments: list[str], on_progress: OnProgress, on_details: OnDetails
+    ) -> Coroutine[Any, Any, None]: ...
+
+
+class TrainingJobs:
+    """Queues, runs and ends jobs of one data folder. Lives on one event loop."""
+
+    def __init__(self, data: Path, run: RunProcess = run_process) -> None:
+        self.folders, self.uploads = TrainingFolders(data), Uploads(data)
+        self._run = run
+        self._training, self._evaluating = asyncio.Lock(), asyncio.Lock()
+        self._running: dict[str, tuple[TrainingSpec | EvaluationSpec, asyncio.Task[Any]]] = {}
+
+    @staticmethod
+    def check_installed() -> None:
+        """Raises FailedPreconditionError if the trainer, or what it needs, is not installed."""
+        check_installed("trainer", NEEDED)
+
+    async def train(
+        self, spec: TrainingSpec, on_progress: OnProgress, on_details: OnDetails, take: Take[T]
+    ) -> T:
+        """What ``take`` makes of the result. Other trainings go first.
+
+        Nothing cancels ``take`` once it has begun. Unless it ends well, the job's work stays, and the same
+        request goes on where it was.
+
+        Raises:
+            QuarryError: the one that the job reported, or ``take`` raised.
+            Cancelled: what it is made from was deleted meanwhile.
+        """
+
+        async def trained(folder: Path) -> T:
+            await self._run(MODULE, ["train", str(folder)], on_progress, on_details)
+            result = await asyncio.to_thread(_read_result, folder)
+            taken = await _undisturbed(take(result, folder / MODEL))
+            await asyncio.to_thread(self.folders.remove_work, spec)
+            return taken
+
+        return await self._in_turn(self._training, spec, on_progress, trained)
+
+    async def evaluate(
+        self, spec: EvaluationSpec, on_progress: OnProgress, on_details: OnDetails
+    ) -> EvaluationReport:
+        """Compares two models. Other evaluations go first. Raises as ``train``."""
+
+        async def evaluated(folder: Path) -> EvaluationReport:
+            await self._run(MODULE, ["evaluate", str(folder)], on_progress, on_details)
+            return await asyncio.to_thread(read_answer, folder / EVALUATION, EvaluationReport)
+
+        return await self._in_turn(self._evaluating, spec, on_progress, evaluated)
+
+    async def end_those_of(self, mining_sets: Collection[str]) -> None:
+        """Ends trainings on these mining sets, and removes what they have left."""
+        await self._end(
+            [
+                spec.name
+                for spec, _ in self._running.values()
+                if isinstance(spec, TrainingSpec) and spec.examples_name in mining_sets
+            ]
+        )
+        if mining_sets:
+            await asyncio.to_thread(self.folders.remove_work_of, (), mining_sets)
+
+    async def remove_others(self, read_known: Callable[[], Awaitable[Collection[int]]]) -> None:
+        """Ends jobs on collections that are no more, and removes what they have left.
+
+        Args:
+            read_known: keys of the collections there are; asked last, since one may be made meanwhile.
+        """
+        keys = await asyncio.to_thread(self.folders.keys)
+        for spec, _ in self._running.values():
+            keys.update(keys_of(spec))
+        if not keys:
+            return
+        gone = keys - set(await read_known())
+        await self._end([spec.name for spec, _ in self._running.values() if gone.intersection(keys_of(spec))])
+        await asyncio.to_thread(self.folders.remove_work_of, gone)
+
+    async def _in_turn(
+        self,
+        turn: asyncio.Lock,
+        spec: TrainingSpec | EvaluationSpec,
+        on_progress: OnProgress,
+        work: Callable[[Path], Coroutine[Any, Any, T]],
+    ) -> T:
+        async def done() -> T:
+            await on_progress("waiting", 0.0)
+            async with turn:
+                folder = await asyncio.to_thread(self.folders.create, spec)
+                try:
+                    return await work(folder)
+                finally:
+                    await _undisturbed(asyncio.to_thread(remove_folder, folder))
+
+        task = asyncio.create_task(done())
+        self._running[spec.name] = spec, task
+        try:
+            return await _until_ended(task)
+        finally:
+            del self._running[spec.name]
+
+    async def _end(self, names: Collection[str]) -> None:
+        tasks = [self._running[name][1] for name in names]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+async def _until_ended(task: "asyncio.Task[T]") -> T:
+    """The task's result; whoever cancels the wait cancels the task, and waits for what comes of that."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if task.cancelled():
+            raise Cancelled("what the job works on was deleted meanwhile") from None
+        task.cancel()
+        await asyncio.wait([task])
+        if task.cancelled() or task.exception():
+            raise
+        return task.result()  # it was too late: the model is registered
+
+
+async def _undisturbed(work: Awaitable[T]) -> T:
+    """The result of ``work``, which a cancellation neither ends nor leaves behind."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            continue
+    return task.result()
+
+
+def _read_result(folder: Path) -> TrainingResult:
+    result = read_answer(folder / RESULT, TrainingResult)
+    if result.has_model and not (folder / MODEL).is_dir():
+        raise QuarryError("the job says that it has made a model, and has left none")
+    return result

@@ -1,0 +1,162 @@
+"""Uploaded files of examples: named by their bytes, kept once, removed when nobody uses them."""
+
+import contextlib
+import hashlib
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quarry.errors import DiskFullError, InvalidArgumentError, LimitExceededError, NotFoundError
+from quarry.jobs.process import check_installed
+from quarry.training.folders import FOLDER, UPLOADS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FIELD = "parquet"
+"""The request's field that what is wrong with a file is told of."""
+LIFETIME_S = 7 * 24 * 3_600.0
+MAX_UPLOAD_BYTES = 8 * 2**30
+HASH_BYTES = 16
+_NAME = re.compile(r"[0-9a-f]{32}")
+_UNFINISHED = ".part"
+_MAGIC = b"PAR1"
+
+
+class Uploads:
+    """The files of one data folder. Blocks.
+
+    Args:
+        max_bytes: of one file.
+    """
+
+    def __init__(self, data: Path, max_bytes: int = MAX_UPLOAD_BYTES) -> None:
+        self._folder, self._max_bytes = data / FOLDER / UPLOADS, max_bytes
+
+    def begin(self) -> "Upload":
+        """Raises DiskFullError, or FailedPreconditionError if files cannot be checked on this server."""
+        check_installed("trainer", ["pyarrow"])
+        return Upload(self._folder, self._max_bytes)
+
+    def path(self, name: str) -> Path:
+        """The file called ``name``, which counts as used now. Raises NotFoundError."""
+        path = self._folder / f"{name}.parquet"
+        if not _NAME.fullmatch(name) or not path.exists():
+            raise NotFoundError(
+                f"no uploaded file is called {name[:80]!r}: upload it again", examples=name[:80]
+            )
+        os.utime(path)
+        return path
+
+    def remove_unused(self) -> None:
+        """At the start: files that nothing has used for a week, and those that did not arrive whole."""
+        for file in self._folder.glob("*"):
+            unused_s = time.time() - file.stat().st_mtime
+            if file.suffix == _UNFINISHED or unused_s > LIFETIME_S:
+                file.unlink(missing_ok=True)
+
+
+class Upload:
+    """One file that is arriving. Ended by ``finish`` or ``drop``."""
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._folder, self._max_bytes = folder, max_bytes
+        self._hash = hashlib.blake2b(digest_size=HASH_BYTES)
+        self.size = 0
+        self._partial = folder / f"{uuid.uuid4().hex}{_UNFINISHED}"
+
+        def opened() -> Any:
+            folder.mkdir(parents=True, exist_ok=True)
+            return self._partial.open("wb")
+
+        self._file = _written(opened)
+
+    def add(self, piece: bytes) -> None:
+        """Raises LimitExceededError or DiskFullError."""
+        self.size += len(piece)
+        if self.size > self._max_bytes:
+            raise LimitExceededError(f"the file has over {self._max_bytes:,} bytes: train on fewer examples")
+        self._hash.update(piece)
+        _written(lambda: self._file.write(piece))
+
+    def finish(self) -> tuple[str, int]:
+        """Keeps the file; its name, and how many rows it has.
+
+        Raises:
+            InvalidArgumentError: it is no Parquet file of examples.
+        """
+
+        def synced() -> None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+        _written(synced)
+        self._file.close()
+        rows = check_examples(self._partial)
+        name = self._hash.hexdigest()
+        self._partial.replace(self._folder / f"{name}.parquet")
+        return name, rows
+
+    def drop(self) -> None:
+        """Leaves nothing of a file that was not finished."""
+        with contextlib.suppress(OSError):  # what is not written yet need not be
+            self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+
+def _written(write: Callable[[], Any]) -> Any:
+    try:
+        return write()
+    except OSError as error:
+        raise DiskFullError(f"the file cannot be kept: {error.strerror}") from error
+
+
+def check_examples(path: Path) -> int:
+    """Number of rows of a file of examples. Only its footer is read: rows are the job's to judge.
+
+    Raises InvalidArgumentError unless it is Parquet with the columns that training reads, of their types.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with path.open("rb") as begun:
+        first = begun.read(len(_MAGIC))
+    if first != _MAGIC:  # which the reader does not look at
+        raise InvalidArgumentError(FIELD, "is no Parquet file" if first else "is empty")
+    try:
+        with pq.ParquetFile(path) as file:
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidArgumentError(FIELD, f"is no Parquet file: {error}") from None
+    _check_columns(schema, typed=rows > 0)
+    return int(rows)
+
+
+def _check_columns(schema: "pa.Schema", typed: bool) -> None:
+    """``typed``: where there are rows; without any, writers give columns no type."""
+    from pyarrow import types
+
+    def text(kind: "pa.DataType") -> bool:
+        return bool(types.is_string(kind) or types.is_large_string(kind))
+
+    def number(kind: "pa.DataType") -> bool:
+        return bool(types.is_floating(kind) or types.is_integer(kind))
+
+    texts = dict.fromkeys(("query_id", "query", "positive_id", "negative_id"), (text, "text"))
+    needed = texts | {"label": (types.is_integer, "whole numbers"), "weight": (number, "numbers")}
+    lacking = [name for name in needed if name not in schema.names]
+    if lacking:
+        raise InvalidArgumentError(
+            FIELD, f"lacks the columns {', '.join(lacking)}, which docs/mining.md describes"
+        )
+    for name, (fits, what) in needed.items():
+        if schema.names.count(name) > 1:
+            raise InvalidArgumentError(FIELD, f"has the column {name} twice")
+        if typed and not fits(schema.field(name).type):
+            raise InvalidArgumentError(
+                FIELD, f"has {schema.field(name).type} in the column {name}, not {what}"
+            )

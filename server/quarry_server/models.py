@@ -1,0 +1,152 @@
+"""ModelService."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+from quarry.documents.catalog import Collection
+from quarry.errors import FailedPreconditionError, InvalidArgumentError
+from quarry.library import Library
+from quarry.models.served import ServedModels
+from quarry.registry.archive import write_archive
+from quarry.registry.imports import import_archive, import_source, scratch
+from quarry.registry.promotion import Promotions
+from quarry.registry.serving import Note
+from quarry.registry.store import ModelRegistry
+from quarry.registry.versions import ModelVersion, Place
+from quarry.v1 import model_service_pb2 as pb
+from quarry.v1 import model_service_pb2_grpc
+from quarry_server.audience import check_label
+from quarry_server.context import Context
+from quarry_server.documents import parse_request_id
+from quarry_server.model_imports import received
+from quarry_server.model_messages import model_message
+from quarry_server.paging import (
+    DEFAULT_LIST_PAGE,
+    MAX_LIST_PAGE,
+    encode_after,
+    fitting,
+    parse_after,
+    parse_page_size,
+)
+
+T = TypeVar("T")
+MAX_PROMOTER_BYTES = 128
+MAX_REASON_BYTES = 1_024
+
+
+class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
+    def __init__(
+        self, library: Library, registry: ModelRegistry, promotions: Promotions, models: ServedModels
+    ) -> None:
+        self._library, self._registry, self._promotions = library, registry, promotions
+        self._models = models
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def tidy(self) -> None:
+        """At the start: sees to the versions of collections that will be deleted."""
+        earlier = self._library.on_delete
+
+        async def deleted(collection: Collection) -> None:
+            self._models.forget_under(self._registry.folder_of(collection.key))
+            await asyncio.to_thread(self._registry.remove_of, collection.key)
+            if earlier is not None:
+                await earlier(collection)
+
+        self._library.on_delete = deleted
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        return pb.GetModelResponse(model=model_message(await self._get(request.name)))
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
+        below = _parse_place(parse_after(request.page_token, request))
+        if request.collection:
+            with self._library.use(request.collection):
+                pass
+        found = await asyncio.to_thread(self._registry.page, request.collection, below, size + 1)
+        page = fitting(model_message(version, report=False) for version in found[:size])
+        more = len(found) > len(page)
+        after = encode_after("/".join(map(str, found[len(page) - 1].place)), request) if more else ""
+        return pb.ListModelsResponse(models=page, next_page_token=after)
+
+    async def PromoteModel(
+        self, request: pb.PromoteModelRequest, context: Context
+    ) -> pb.PromoteModelResponse:
+        request_id = parse_request_id(request.request_id, "promote-model", request)
+        note = _parse_note(request.promoted_by, request.reason)
+        _, previous = await self._promotions.promote(request.name, note, request_id)
+        return pb.PromoteModelResponse(model=model_message(await self._get(request.name)), previous=previous)
+
+    async def RollbackModel(
+        self, request: pb.RollbackModelRequest, context: Context
+    ) -> pb.RollbackModelResponse:
+        request_id = parse_request_id(request.request_id, "rollback-model", request)
+        note = _parse_note(request.promoted_by, request.reason)
+        with self._library.use(request.collection):
+            pass
+        serving, previous = await self._promotions.rollback(request.collection, note, request_id)
+        return pb.RollbackModelResponse(serving=serving, previous=previous)
+
+    async def RetireModel(self, request: pb.RetireModelRequest, context: Context) -> pb.RetireModelResponse:
+        return pb.RetireModelResponse(model=model_message(await self._promotions.retire(request.name)))
+
+    async def ImportModel(
+        self, request_iterator: AsyncIterator[pb.ImportModelRequest], context: Context
+    ) -> pb.ImportModelResponse:
+        with ExitStack() as closing:
+            folder = closing.enter_context(scratch(self._registry))
+            archive = folder / "archive.tar"
+            plan = await received(request_iterator, self._library, archive)
+            kept = closing.pop_all()  # from here on it is the task's to remove
+
+            def register() -> ModelVersion:
+                with kept:
+                    if plan.source:
+                        return import_source(self._registry, plan)
+                    return import_archive(self._registry, plan, archive, folder)
+
+            version = await self._finished(asyncio.to_thread(register))
+        return pb.ImportModelResponse(model=model_message(version))
+
+    async def ExportModel(
+        self, request: pb.ExportModelRequest, context: Context
+    ) -> AsyncIterator[pb.ExportModelResponse]:
+        version = await self._get(request.name)
+        folder = await asyncio.to_thread(self._registry.folder, version.name)
+        if folder is None:
+            raise FailedPreconditionError(f"{version.name} has no files", model=version.name)
+        await asyncio.to_thread(self._registry.check, version.name)
+        pieces = write_archive(version, folder)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield pb.ExportModelResponse(archive=piece)
+
+    async def _get(self, name: str) -> ModelVersion:
+        return await asyncio.to_thread(self._registry.get, name)
+
+    async def _finished(self, change: Coroutine[Any, Any, T]) -> T:
+        """The change's result. It goes on if the caller goes."""
+        task = asyncio.create_task(change)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Waits for the imports that are being registered."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+
+def _parse_place(after: str) -> Place | None:
+    if not after:
+        return None
+    time_us, key, number = map(int, after.split("/"))
+    return time_us, key, number
+
+
+def _parse_note(by: str, reason: str) -> Note:
+    """Raises InvalidArgumentError."""
+    size = len(reason.encode())
+    if size > MAX_REASON_BYTES:
+        raise InvalidArgumentError("reason", f"has {size} bytes, at most {MAX_REASON_BYTES} are allowed")
+    return Note(check_label("promoted_by", by, MAX_PROMOTER_BYTES), reason)

@@ -1,0 +1,273 @@
+"""TrainingService."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from google.longrunning import operations_pb2
+from google.protobuf.message import Message
+
+from quarry.config import Settings
+from quarry.documents.catalog import Collection, get_collection, list_collections, now_us
+from quarry.documents.requests import once, recall
+from quarry.documents.store import RequestId
+from quarry.errors import InvalidArgumentError, QuarryError
+from quarry.feedback.purge import PurgeMade
+from quarry.jobs.operations import Operations, SetMetadata, new_name
+from quarry.jobs.process import OnDetails, OnProgress
+from quarry.library import Library
+from quarry.mining.sets import MiningSets
+from quarry.registry.names import parse_name
+from quarry.training.jobs import TrainingJobs
+from quarry.training.spec import EvaluationSpec, TrainingResult, TrainingSpec
+from quarry.training.uploads import FIELD
+from quarry.v1 import model_service_pb2 as models_pb
+from quarry.v1 import training_service_pb2 as pb
+from quarry.v1 import training_service_pb2_grpc
+from quarry_server.context import Context
+from quarry_server.documents import parse_request_id
+from quarry_server.loop_runs import LoopRuns
+from quarry_server.operations import operation_message, packed
+from quarry_server.training_messages import (
+    evaluation_message,
+    new_metadata,
+    set_details,
+    unregistered_message,
+)
+from quarry_server.training_models import TrainedModels
+from quarry_server.training_requests import (
+    Ground,
+    Request,
+    parse_distillation,
+    parse_encoder_training,
+    parse_evaluation,
+    parse_training,
+)
+from quarry_server.wiring import Feedback
+
+logger = logging.getLogger(__name__)
+R = TypeVar("R", bound=Request)
+Work = Callable[[OnProgress, OnDetails], Awaitable[Message]]
+"""Does what an operation is for; its response."""
+
+
+class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
+    """
+    Attributes:
+        address: where jobs reach this server; known once it listens.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        operations: Operations,
+        jobs: TrainingJobs,
+        mining_sets: MiningSets,
+        feedback: Feedback,
+        models: TrainedModels,
+        loops: LoopRuns,
+        settings: Settings,
+    ) -> None:
+        self._library, self._operations, self._jobs = library, operations, jobs
+        self._mining_sets, self._feedback, self._models = mining_sets, feedback, models
+        self._loops = loops
+        self._base_reranker = settings.models.base_reranker
+        self._starting = asyncio.Lock()
+        self.address = ""
+
+    async def tidy(self) -> None:
+        """At the start: removes what unfinished jobs and deleted collections have left; sees to later."""
+        await asyncio.to_thread(self._jobs.folders.remove_unfinished)
+        await asyncio.to_thread(self._jobs.uploads.remove_unused)
+        await self._remove_others()
+        earlier = self._library.on_delete
+
+        async def deleted(collection: Collection) -> None:
+            await self._remove_others()
+            if earlier is not None:
+                await earlier(collection)
+
+        self._library.on_delete = deleted
+
+    async def UploadExamples(
+        self, request_iterator: AsyncIterator[pb.UploadExamplesRequest], context: Context
+    ) -> pb.UploadExamplesResponse:
+        upload = await asyncio.to_thread(self._jobs.uploads.begin)
+        try:
+            async for request in request_iterator:
+                if not request.parquet:
+                    raise InvalidArgumentError(FIELD, "is empty")
+                await asyncio.to_thread(upload.add, request.parquet)
+            name, rows = await asyncio.to_thread(upload.finish)
+        finally:
+            await asyncio.shield(asyncio.to_thread(upload.drop))
+        return pb.UploadExamplesResponse(examples=name, rows=rows, bytes=upload.size)
+
+    async def TrainReranker(
+        self, request: pb.TrainRerankerRequest, context: Context
+    ) -> operations_pb2.Operation:
+        return await self._train("train-reranker", request, parse_training)
+
+    async def TrainEncoder(
+        self, request: pb.TrainEncoderRequest, context: Context
+    ) -> operations_pb2.Operation:
+        return await self._train("train-encoder", request, parse_encoder_training)
+
+    async def DistillReranker(
+        self, request: pb.DistillRerankerRequest, context: Context
+    ) -> operations_pb2.Operation:
+        return await self._train("distill-reranker", request, parse_distillation)
+
+    async def EvaluateReranker(
+        self, request: pb.EvaluateRerankerRequest, context: Context
+    ) -> operations_pb2.Operation:
+        version = parse_name(request.model)
+        if version is None:
+            raise InvalidArgumentError("model", f"{request.model[:80]!r} is not COLLECTION@NUMBER")
+        collection = await self._collection(version[0])
+        request_id = parse_request_id(request.request_id, "evaluate-reranker", request)
+        if first := await self._first(collection, request_id):
+            return first
+        self._jobs.check_installed()
+        spec = await asyncio.to_thread(lambda: parse_evaluation(request, self._ground(collection)))
+
+        async def evaluate(on_progress: OnProgress, on_details: OnDetails) -> Message:
+            return evaluation_message(await self._jobs.evaluate(spec, on_progress, on_details), spec)
+
+        return await self._once(collection, request_id, spec, evaluate)
+
+    async def RunLoop(self, request: pb.RunLoopRequest, context: Context) -> operations_pb2.Operation:
+        return await self._loops.run(request)
+
+    async def GetLoopReport(
+        self, request: pb.GetLoopReportRequest, context: Context
+    ) -> pb.GetLoopReportResponse:
+        return await self._loops.get(request)
+
+    async def ListLoopReports(
+        self, request: pb.ListLoopReportsRequest, context: Context
+    ) -> pb.ListLoopReportsResponse:
+        return await self._loops.listed(request)
+
+    async def _train(
+        self, kind: str, request: R, parse: Callable[[R, Ground], TrainingSpec]
+    ) -> operations_pb2.Operation:
+        collection = await self._collection(request.collection)
+        request_id = parse_request_id(request.request_id, kind, request)
+        if first := await self._first(collection, request_id):
+            return first
+        self._jobs.check_installed()
+        spec = await asyncio.to_thread(lambda: parse(request, self._ground(collection)))
+
+        async def train(on_progress: OnProgress, on_details: OnDetails) -> Message:
+            return await self._jobs.train(spec, on_progress, on_details, partial(self._take, spec))
+
+        return await self._once(collection, request_id, spec, train)
+
+    async def _take(self, spec: TrainingSpec, result: TrainingResult, folder: Path) -> models_pb.Model:
+        """The version that came of a training, registered; if the policy says so, it serves."""
+        if not result.has_model or result.evaluation.verdict == "BAD_DATA":
+            return unregistered_message(result, spec)
+        model = await self._models.register(spec, result, folder)
+        if not self._models.promotes(result):
+            return model
+        try:
+            return await self._models.promote(model, spec)
+        except QuarryError as error:
+            logger.warning("%s is registered, and does not serve: %s", model.name, error)
+            model.advice.append(f"it is not promoted: {error}")
+            return model
+
+    async def _first(self, collection: Collection, request_id: RequestId) -> operations_pb2.Operation | None:
+        """The operation of an earlier call with this request id."""
+        scope = _scope(collection, request_id)
+        async with self._starting:
+            name = await asyncio.to_thread(
+                self._library.database.read,
+                lambda c: recall(c, scope, request_id.id, request_id.request, bytes.decode),
+            )
+            return operation_message(await self._operations.get(name)) if name else None
+
+    async def _once(
+        self, collection: Collection, request_id: RequestId, spec: TrainingSpec | EvaluationSpec, work: Work
+    ) -> operations_pb2.Operation:
+        """The operation that ``work`` is done in, or the one of the first call with this request id."""
+        name = new_name(request_id.method)
+        async with self._starting:  # or a repeat might not find the operation that it should return
+            scope = _scope(collection, request_id)
+            first = await self._library.database.write(
+                lambda c: once(
+                    c, scope, request_id.id, request_id.request, lambda: name, str.encode, bytes.decode
+                )
+            )
+            if first != name:
+                return operation_message(await self._operations.get(first))
+            return await self._start(name, spec, work)
+
+    async def _start(
+        self, name: str, spec: TrainingSpec | EvaluationSpec, work: Work
+    ) -> operations_pb2.Operation:
+        metadata = new_metadata(spec)
+
+        async def job(report: SetMetadata) -> bytes:
+            async def on_progress(stage: str, progress: float) -> None:
+                metadata.stage, metadata.progress = stage, progress
+                await report(packed(metadata))
+
+            await self._feedback.impressions.flush()  # or the job would miss the last answers
+            response = await work(on_progress, partial(set_details, metadata))
+            metadata.ClearField("eta")
+            await on_progress("done", 1.0)
+            return packed(response)
+
+        return operation_message(await self._operations.start("", packed(metadata), job, name))
+
+    async def _collection(self, name: str) -> Collection:
+        """The collection's row. Raises as ``Library.use``."""
+        with self._library.use(name):
+            pass
+        return await self._library.current(name)
+
+    def _ground(self, collection: Collection) -> Ground:
+        """Blocks."""
+        database = self._library.database
+        return Ground(
+            collection=collection,
+            base_reranker=self._base_reranker,
+            guards=self._feedback.guards,
+            server=self.address,
+            now_us=now_us(),
+            resolve=self._models.resolve,
+            key_of=lambda name: database.read(lambda c: get_collection(c, name)).key,
+            mining_sets=self._mining_sets,
+            uploads=self._jobs.uploads,
+            spent=self._models.spent(collection),
+        )
+
+    async def _remove_others(self) -> None:
+        """Removes what is left of trainings on collections that have been deleted."""
+
+        async def known() -> set[int]:
+            found = await asyncio.to_thread(self._library.database.read, list_collections)
+            return {collection.key for collection in found}
+
+        await self._jobs.remove_others(known)
+
+
+def _scope(collection: Collection, request_id: RequestId) -> str:
+    """Within which request ids are unique."""
+    return f"{collection.key}/{request_id.method}"
+
+
+def ending_trainings(purge_sets: PurgeMade, jobs: TrainingJobs) -> PurgeMade:
+    """``purge_sets``, and with the mining sets go the trainings on them."""
+
+    async def purge(key: int, start_us: int | None, end_us: int | None) -> list[str]:
+        names = await purge_sets(key, start_us, end_us)
+        await jobs.end_those_of(names)
+        return names
+
+    return purge

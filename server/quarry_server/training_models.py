@@ -1,0 +1,94 @@
+"""What trainings need of the registry: models to start from, versions of what came out, and promotion."""
+
+import asyncio
+from pathlib import Path
+from typing import Literal
+
+from quarry.documents.catalog import Collection
+from quarry.documents.store import RequestId
+from quarry.errors import FailedPreconditionError, ModelError
+from quarry.library import Library
+from quarry.models.resolve import resolve_model
+from quarry.registry.promotion import Promotions
+from quarry.registry.serving import Note
+from quarry.registry.store import ModelRegistry
+from quarry.registry.versions import list_versions
+from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
+from quarry.v1 import model_service_pb2 as models_pb
+from quarry_server.model_messages import model_message
+
+Policy = Literal["manual", "when_improved"]
+POLICY = "policy"
+"""Who promotes what the policy promotes."""
+_FUSED = "the fused order"
+_NO_REPEAT = RequestId("", "policy", b"")
+
+
+class TrainedModels:
+    """The registry as trainings use it. Lives on the library's event loop."""
+
+    def __init__(
+        self, library: Library, registry: ModelRegistry, promotions: Promotions, policy: Policy
+    ) -> None:
+        self._library, self._registry, self._promotions = library, registry, promotions
+        self._policy = policy
+
+    def resolve(self, name: str) -> ModelRef:
+        """Where a version, a hub id, a folder or a package lies; what the hub has is fetched. Blocks.
+
+        Raises:
+            ModelNotFoundError: no version is called so.
+            FailedPreconditionError: the version is retired.
+            ModelError: there is no such model.
+        """
+        folder = self._registry.folder(name)
+        if folder is not None:
+            return ModelRef(name=name, folder=str(folder))
+        try:
+            return ModelRef(name=name, folder=str(resolve_model(name).path))
+        except (OSError, RuntimeError, ValueError) as error:  # names are the callers'
+            problem = f"{name[:80]!r} cannot be found: {type(error).__name__}"
+            raise ModelError(problem, model=name[:80]) from error
+
+    def spent(self, collection: Collection) -> int:
+        """Versions of the collection on which its held-out clicks have decided. Blocks."""
+        versions = self._library.database.read(lambda c: list_versions(c, collection.settings.name))
+        results = [version.result for version in versions if version.result is not None]
+        return sum(result.evaluation.source == "clicks" for result in results)
+
+    async def register(self, spec: TrainingSpec, result: TrainingResult, folder: Path) -> models_pb.Model:
+        """The model in ``folder`` as a version. Raises as ``ModelRegistry.register``."""
+        version = await asyncio.to_thread(
+            self._registry.register,
+            spec.collection,
+            spec.what,
+            folder,
+            result,
+            spec.description,
+            f"training {spec.name}",
+            key=spec.collection_key,
+        )
+        return model_message(version)
+
+    def promotes(self, result: TrainingResult) -> bool:
+        """Whether the policy makes it serve."""
+        improved = result.evaluation.verdict == "IMPROVED"
+        return self._policy == "when_improved" and result.what == "reranker" and improved
+
+    async def promote(self, model: models_pb.Model, spec: TrainingSpec) -> models_pb.Model:
+        """The version once it serves.
+
+        Raises:
+            FailedPreconditionError: something else serves now than it was compared with.
+            QuarryError: as ``Promotions.promote``.
+        """
+        compared = spec.serving.name if spec.serving else ""
+        serves = (await self._library.current(spec.collection)).settings.reranker
+        if serves != compared:
+            raise FailedPreconditionError(
+                f"it was compared with {compared or _FUSED}, and {serves or _FUSED} serves now",
+                model=model.name,
+            )
+        reason = f"{models_pb.ModelVerdict.Name(model.verdict)}: [training] promotion is {self._policy}"
+        await self._promotions.promote(model.name, Note(POLICY, reason), _NO_REPEAT)
+        return model_message(await asyncio.to_thread(self._registry.get, model.name))

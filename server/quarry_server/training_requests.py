@@ -1,0 +1,275 @@
+"""Training requests: messages to what is asked of the job, every field checked."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quarry.documents.catalog import MAX_DESCRIPTION_BYTES, NO_ENCODER, Collection
+from quarry.errors import FailedPreconditionError, InvalidArgumentError
+from quarry.feedback.guards import GuardPolicy
+from quarry.mining.sets import EXAMPLES, MiningSets
+from quarry.models.settings import ModelKind
+from quarry.training.forms import ModelForm, model_form
+from quarry.training.spec import (
+    DEFAULT_BOOTSTRAP_QUERIES,
+    DEFAULT_JOINT_LAYERS,
+    DEFAULT_LOSS,
+    DEFAULT_MAX_TOKENS,
+    EvaluationSpec,
+    LossName,
+    ModelRef,
+    TrainingSpec,
+)
+from quarry.training.uploads import Uploads
+from quarry.v1 import training_service_pb2 as pb
+from quarry_server.mining_requests import checked, parse_judged, unique_name
+
+DEFAULT_STUDENT_LAYERS = 3
+
+LOSSES: dict[int, LossName] = {
+    pb.TRAINING_LOSS_UNSPECIFIED: DEFAULT_LOSS,
+    pb.TRAINING_LOSS_LCE: "lce",
+    pb.TRAINING_LOSS_BCE: "bce",
+    pb.TRAINING_LOSS_RANKNET: "ranknet",
+    pb.TRAINING_LOSS_LAMBDA: "lambda",
+    pb.TRAINING_LOSS_MARGIN_TRIPLET: "margin-triplet",
+    pb.TRAINING_LOSS_MARGIN_MSE: "margin-mse",
+}
+
+Request = pb.TrainRerankerRequest | pb.TrainEncoderRequest | pb.DistillRerankerRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a request is read against. All of it blocks.
+
+    Attributes:
+        base_reranker: the server's, or empty.
+        server: ``host:port`` where the job reaches it.
+        resolve: the folder of a version, a hub id, a folder or a package; raises ModelError or NotFoundError.
+        key_of: of another collection, by name; raises CollectionNotFoundError.
+        spent: evaluations that the collection's held-out clicks have decided already.
+    """
+
+    collection: Collection
+    base_reranker: str
+    guards: GuardPolicy
+    server: str
+    now_us: int
+    resolve: Callable[[str], ModelRef]
+    key_of: Callable[[str], int]
+    mining_sets: MiningSets
+    uploads: Uploads
+    spent: int = 0
+
+    @property
+    def encoder(self) -> str:
+        """The collection's; empty if it has none."""
+        name = self.collection.settings.encoder
+        return "" if name == NO_ENCODER else name
+
+    @property
+    def serving(self) -> ModelRef | None:
+        """The re-ranker that serves."""
+        name = self.collection.settings.reranker
+        return self.resolve(name) if name else None
+
+    @property
+    def common(self) -> dict[str, object]:
+        """What every job is told."""
+        return {
+            "name": unique_name(self.collection.settings.name, self.now_us),
+            "collection": self.collection.settings.name,
+            "collection_key": self.collection.key,
+            "server": self.server,
+            "guards": self.guards,
+            "spent": self.spent,
+            "create_time_us": self.now_us,
+        }
+
+
+def parse_training(request: pb.TrainRerankerRequest, ground: Ground) -> TrainingSpec:
+    """A re-ranker's training, under a name of its own.
+
+    Raises:
+        InvalidArgumentError: a field is wrong.
+        NotFoundError: what a field names is not there.
+        FailedPreconditionError: there is nothing to start from.
+        ModelError: the model to start from cannot be used.
+    """
+    if request.loss not in LOSSES:
+        raise InvalidArgumentError("loss", f"{request.loss} is not a TrainingLoss")
+    values = _asked(request, ground) | {
+        "description": _description(request.description),
+        "learning_rate": _learning_rate(request.learning_rate),
+        "loss": LOSSES[request.loss],
+        "serving": ground.serving,
+    }
+    name = request.base or ground.collection.settings.reranker or ground.base_reranker or ground.encoder
+    base = _base(name, ground)
+    form = model_form(Path(base.folder))
+    joint_layers = _joint_layers(request.joint_layers, form)
+    return _spec(
+        values, base, {"joint_layers": joint_layers, "max_tokens": _max_tokens(request.max_tokens, form)}
+    )
+
+
+def parse_encoder_training(request: pb.TrainEncoderRequest, ground: Ground) -> TrainingSpec:
+    """An encoder's training. Raises as ``parse_training``."""
+    values = _asked(request, ground) | {
+        "what": "encoder",
+        "description": _description(request.description),
+        "learning_rate": _learning_rate(request.learning_rate),
+        "serving": ground.resolve(ground.encoder) if ground.encoder else None,
+    }
+    base = _base(request.base or ground.encoder, ground)
+    form = model_form(Path(base.folder))
+    if form.kind is not ModelKind.ENCODER:
+        raise InvalidArgumentError(
+            "base", f"{base.name[:80]} is a re-ranker, and an encoder is to be trained"
+        )
+    return _spec(values, base, {"max_tokens": _max_tokens(request.max_tokens, form)})
+
+
+def parse_distillation(request: pb.DistillRerankerRequest, ground: Ground) -> TrainingSpec:
+    """A student's training. Raises as ``parse_training``; without a teacher, FailedPreconditionError."""
+    teacher = ground.resolve(request.teacher) if request.teacher else ground.serving
+    if teacher is None:
+        raise FailedPreconditionError(
+            f"no re-ranker serves {ground.collection.settings.name!r}: name a teacher",
+            collection=ground.collection.settings.name,
+        )
+    _check_reranker(teacher, "teacher")
+    base = ground.resolve(request.base) if request.base else teacher
+    form = model_form(Path(base.folder))
+    layers = request.layers or min(DEFAULT_STUDENT_LAYERS, form.layers)
+    if not 1 <= layers <= form.layers:
+        raise InvalidArgumentError("layers", f"is {layers}, and {base.name[:80]} has {form.layers}")
+    values = _asked(request, ground) | {
+        "loss": "margin-mse",
+        "teacher": teacher,
+        "layers": layers,
+        "serving": ground.serving,
+    }
+    joint_layers = min(_joint_layers(0, form), layers)
+    return _spec(
+        values, base, {"joint_layers": joint_layers, "max_tokens": _max_tokens(request.max_tokens, form)}
+    )
+
+
+def parse_evaluation(request: pb.EvaluateRerankerRequest, ground: Ground) -> EvaluationSpec:
+    """A comparison. A version that serves itself is compared with the fused order. Raises as
+    ``parse_training``."""
+    if request.compare_with == request.model:
+        raise InvalidArgumentError("compare_with", "is the model itself")
+    candidate = _check_reranker(ground.resolve(request.model), "model")
+    other = request.compare_with or ground.collection.settings.reranker
+    serving = ground.resolve(other) if other and other != request.model else None
+    values = ground.common | {
+        "candidate": candidate,
+        "serving": serving and _check_reranker(serving, "compare_with"),
+        "judgments": parse_judged(request.judgments, "judgments"),
+    }
+    return checked(EvaluationSpec, values)
+
+
+def _asked(request: Request, ground: Ground) -> dict[str, Any]:
+    """What all trainings have."""
+    if request.steps < 0:
+        raise InvalidArgumentError("steps", f"is {request.steps}, not 0 to 1,000,000")
+    return {
+        **ground.common,
+        **_source(request, ground),
+        "steps": request.steps,
+        "seed": request.seed,
+        "judgments": parse_judged(request.judgments, "judgments"),
+    }
+
+
+def _source(request: Request, ground: Ground) -> dict[str, object]:
+    match request.WhichOneof("source"):
+        case "mining_set" if request.mining_set:
+            return _mining_set(request.mining_set, ground)
+        case "examples" if request.examples:
+            path = ground.uploads.path(request.examples)
+            return {"examples": str(path), "examples_name": request.examples}
+        case "bootstrap" if isinstance(request, pb.TrainRerankerRequest):
+            return {"bootstrap": _bootstrap(request.bootstrap, ground)}
+    raise InvalidArgumentError("examples", "is missing: say what to train on")
+
+
+def _mining_set(name: str, ground: Ground) -> dict[str, object]:
+    made = ground.mining_sets.get(name)
+    if made.collection_key != ground.collection.key:
+        raise InvalidArgumentError("mining_set", f"was mined from another collection, {made.collection}")
+    return {"examples": str(ground.mining_sets.folder(name) / EXAMPLES), "examples_name": name}
+
+
+def _bootstrap(message: pb.Bootstrap, ground: Ground) -> dict[str, object]:
+    names = list(message.collections)
+    if not names:
+        raise InvalidArgumentError("bootstrap.collections", "are none")
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise InvalidArgumentError(f"bootstrap.collections[{place}]", f"{name[:80]!r} is there twice")
+    if message.max_queries < 0:
+        raise InvalidArgumentError("bootstrap.max_queries", f"is {message.max_queries}, not 1 to 1,000,000")
+    return {
+        "collections": tuple((name, ground.key_of(name)) for name in names),
+        "max_queries": message.max_queries or DEFAULT_BOOTSTRAP_QUERIES,
+    }
+
+
+def _base(name: str, ground: Ground) -> ModelRef:
+    if not name:
+        raise FailedPreconditionError(
+            f"the collection {ground.collection.settings.name!r} has neither re-ranker nor encoder to start "
+            "from, and the server's models.base_reranker is empty: name a base",
+            collection=ground.collection.settings.name,
+        )
+    return ground.resolve(name)
+
+
+def _check_reranker(model: ModelRef, path: str) -> ModelRef:
+    if model_form(Path(model.folder)).kind is ModelKind.ENCODER:
+        raise InvalidArgumentError(path, f"{model.name[:80]} is an encoder, and a re-ranker is needed")
+    return model
+
+
+def _joint_layers(asked: int, form: ModelForm) -> int:
+    """Layers that read both texts; of a base that is a re-ranker already, its own."""
+    if form.kind is ModelKind.ENCODER:
+        if not 0 <= asked <= form.layers:
+            raise InvalidArgumentError(
+                "joint_layers", f"is {asked}, and the encoder has {form.layers} layers"
+            )
+        return asked or min(DEFAULT_JOINT_LAYERS, form.layers)
+    if asked and asked != form.joint_layers:
+        own = f"has {form.joint_layers} already" if form.joint_layers else "is no split cross-encoder"
+        raise InvalidArgumentError("joint_layers", f"is for a base that is an encoder; this one {own}")
+    return form.joint_layers or DEFAULT_JOINT_LAYERS
+
+
+def _max_tokens(asked: int, form: ModelForm) -> int:
+    limit = form.max_tokens
+    if asked and not 16 <= asked <= limit:
+        raise InvalidArgumentError("max_tokens", f"is {asked}, not 16 to {limit}, the model's limit")
+    return asked or min(DEFAULT_MAX_TOKENS, limit)
+
+
+def _learning_rate(value: float) -> float:
+    if not math.isfinite(value):
+        raise InvalidArgumentError("learning_rate", f"is {value}")
+    return value
+
+
+def _description(text: str) -> str:
+    if len(text.encode()) > MAX_DESCRIPTION_BYTES:
+        raise InvalidArgumentError("description", f"is longer than {MAX_DESCRIPTION_BYTES:,} bytes")
+    return text
+
+
+def _spec(values: dict[str, Any], base: ModelRef, more: dict[str, object]) -> TrainingSpec:
+    return checked(TrainingSpec, values | {"base": base} | more)

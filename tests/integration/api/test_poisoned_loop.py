@@ -1,0 +1,145 @@
+"""One client makes nearly a third of all clicks to push one document: the loop does not learn it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import orjson
+import pytest
+from tests.integration.api.feedback import CLICK, record, stats
+from tests.integration.api.looped import Loop
+from tests.integration.api.mining import Mining, judged
+from tests.integration.api.served import Api, served, tiny_settings
+
+from quarry.config import DEFAULT_ENCODER
+from quarry.v1 import feedback_service_pb2
+from quarry.v1 import training_service_pb2 as pb
+from quarry_cli.connection import connect
+from quarry_cli.console import progress
+from quarry_cli.judgments import read_qrels, read_queries
+from quarry_cli.sample import find_sample
+from quarry_cli.sessions import Simulation, run_sessions
+from quarry_cli.simulate import simulated_users
+
+SESSIONS = 600
+POISON = 0.3
+"""Share of all clicks that are the client's."""
+DEPTH = 50
+ATTACKED = 40
+JUDGED = 60
+STEPS = 25
+CLIENT = "one-client"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """The document that is pushed, queries that do not ask for it, by id, and how many clicks were made."""
+
+    document: str
+    queries: Mapping[str, str]
+    clicks: int
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """The shipped sample with its encoder, on a server that makes what is improved serve."""
+    data = tmp_path_factory.mktemp("poisoned")
+    training = {"promotion": "when_improved"}
+    with served(tiny_settings(data, Path(DEFAULT_ENCODER), training=training)) as api:
+        api.create("sample")
+        lines = find_sample().corpus.read_bytes().splitlines()
+        documents = {one.pop("_id"): one for one in map(orjson.loads, lines)}
+        api.upsert("sample", documents)
+        yield api
+
+
+@pytest.fixture(scope="module")
+def attack(api: Api) -> Attack:
+    """Simulated users click on what they need; then the client searches for what others ask, and clicks."""
+    sample = find_sample()
+    needs = read_qrels(sample.needs)
+    texts = read_queries(sample.queries, set(needs))
+    simulation = Simulation(
+        "sample", list(texts.items()), needs, simulated_users(noise=0.02), swap=0.2, seed=3, run="people"
+    )
+    with connect(api.address, 60.0) as quarry, progress() as bar:
+        visits = run_sessions(quarry, simulation, SESSIONS, bar)
+    asked = list(dict.fromkeys(visit.query_id for visit in visits))
+    document = _seen_most(api, {id: texts[id] for id in asked[:100]})
+    unrelated = {id: texts[id] for id in asked if not needs[id].get(document)}
+    clicks = round(POISON / (1 - POISON) * sum(sum(visit.clicked) for visit in visits))
+    attacked: dict[str, str] = {}
+    made = 0
+    for number in range(10 * clicks):
+        if made == clicks:
+            break
+        names = list(attacked) if len(attacked) == ATTACKED else list(unrelated)
+        id = names[number % len(names)]
+        if _pushed(api, unrelated[id], document, number):
+            attacked[id] = unrelated[id]
+            made += 1
+    assert made == clicks
+    return Attack(document, attacked, made)
+
+
+def _seen_most(api: Api, queries: Mapping[str, str]) -> str:
+    """The document that most queries could show on a deep page, and that none has among its best."""
+    counts: dict[str, int] = {}
+    for text in queries.values():
+        for hit in api.search("sample", text, page_size=DEPTH, unlogged=True).hits[5:]:
+            counts[hit.document.id] = counts.get(hit.document.id, 0) + 1
+    return max(counts, key=lambda id: (counts[id], id))
+
+
+def _pushed(api: Api, text: str, document: str, number: int) -> bool:
+    """Whether the client could click on the document; it says that it is a program, which hides its haste."""
+    context = {"user_id": CLIENT, "session_id": f"{CLIENT}-{number}", "simulated": True}
+    probe = api.search("sample", text, page_size=DEPTH, unlogged=True)
+    if document not in [hit.document.id for hit in probe.hits]:
+        return False
+    answer = api.search("sample", text, page_size=DEPTH, context=context)
+    event = feedback_service_pb2.Event(
+        event_id=f"push-{number}",
+        type=CLICK,
+        document_id=document,
+        attribution_token=answer.attribution_token,
+    )
+    (status,) = record(api, "sample", event)
+    assert not status.status.code, status
+    return True
+
+
+def reciprocal_ranks(api: Api, attack: Attack, model: str = "") -> list[float]:
+    """Of the document in each attacked query; 0 where it is not found."""
+    found = []
+    for text in attack.queries.values():
+        rerank = {"model": model} if model else {"disabled": True}
+        hits = api.search(
+            "sample", text, page_size=DEPTH, unlogged=True, rerank=rerank, require_complete=True
+        ).hits
+        found.append(next((1 / hit.rank for hit in hits if hit.document.id == attack.document), 0.0))
+    return found
+
+
+def test_a_client_that_makes_nearly_a_third_of_all_clicks_pushes_nothing(api: Api, attack: Attack) -> None:
+    clicks = sum(event.count for event in stats(api, "sample").events if event.type == CLICK)
+    assert attack.clicks / clicks == pytest.approx(POISON, abs=0.01)
+    sample = find_sample()
+    qrels = read_qrels(sample.qrels)
+    chosen = dict(sorted(qrels.items())[:JUDGED])
+    texts = read_queries(sample.queries, set(chosen))
+    judgments = judged({id: (texts[id], grades) for id, grades in chosen.items()})
+    report = Loop(api).turned("sample", force=True, steps=STEPS, max_tokens=64, seed=1, judgments=judgments)
+    assert report.simulated
+    assert report.new_choices < clicks - attack.clicks * 0.8  # the client's hardly count
+
+    rows = Mining(api).examples(report.mining_set).to_pylist()
+    taught = {row["query"] for row in rows if row["positive_id"] == attack.document}
+    assert not taught & set(attack.queries.values())
+
+    before = reciprocal_ranks(api, attack)
+    trained = reciprocal_ranks(api, attack, report.model)
+    assert mean(trained) < mean(before) + 0.05
+    if report.outcome == pb.LOOP_OUTCOME_PROMOTED:
+        assert mean(trained) <= mean(before) + 0.01

@@ -1,0 +1,105 @@
+"""How much the fused score counts beside a re-ranker's."""
+
+import numpy as np
+import pytest
+from tests.unit.trainer.ranked import candidates, grades_of, ranked_query, scores_by
+
+from quarry.models.blend import Blend
+from quarry_trainer.blending import fit_blend
+from quarry_trainer.scoring import FUSED_ALONE, blended_order
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_useless_model_is_left_out(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    ranked = candidates(80)
+    qrels = grades_of(ranked, random, towards_top=0.5)
+    scores = scores_by(ranked, qrels, random, skill=0.0)
+    assert fit_blend(ranked, scores, qrels) == FUSED_ALONE
+
+
+def test_a_model_that_is_against_the_judgments_is_left_out() -> None:
+    random = np.random.default_rng(1)
+    ranked = candidates(40)
+    qrels = grades_of(ranked, random, towards_top=0.5)
+    assert fit_blend(ranked, scores_by(ranked, qrels, random, skill=-3.0), qrels) == FUSED_ALONE
+
+
+def test_beside_a_perfect_model_the_fused_score_hardly_counts() -> None:
+    random = np.random.default_rng(2)
+    ranked = candidates(100, depth=30)
+    graded = {q.query_id: {d: int(random.integers(0, 50)) for d in q.documents} for q in ranked}
+    scores = [np.array([graded[q.query_id][d] for d in q.documents], np.float64) for q in ranked]
+    blend = fit_blend(ranked, scores, graded)
+    unit = float(np.median([s.std() for s in scores]) / ranked[0].fused.std())
+    assert blend.rerank == 1
+    assert blend.fused <= unit / 8
+
+
+def test_two_signals_that_each_know_a_part_are_mixed() -> None:
+    random = np.random.default_rng(3)
+    ranked = candidates(300)
+    qrels = grades_of(ranked, random, towards_top=0.3)
+    scores = scores_by(ranked, qrels, random, skill=1.5)
+    blend = fit_blend(ranked, scores, qrels)
+    assert blend.rerank == 1
+    assert blend.fused > 0
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_the_unit_of_a_models_scores_changes_no_order(scale: float) -> None:
+    random = np.random.default_rng(4)
+    ranked = candidates(100)
+    qrels = grades_of(ranked, random, towards_top=0.3)
+    scores = scores_by(ranked, qrels, random, skill=1.5)
+    scaled = [scale * some for some in scores]
+    blend, other = fit_blend(ranked, scores, qrels), fit_blend(ranked, scaled, qrels)
+    assert other.fused == pytest.approx(scale * blend.fused)
+    assert other.rerank == blend.rerank == 1
+
+
+def test_a_model_that_knows_by_heart_is_held_to_what_it_does_not_know() -> None:
+    """Nine of ten queries are known and answered perfectly; to the others the model is harmful."""
+    random = np.random.default_rng(5)
+    ranked = candidates(200)
+    qrels = grades_of(ranked, random, towards_top=0.5)
+    known = {query.query_id: n % 10 != 0 for n, query in enumerate(ranked)}
+    by_heart = scores_by(ranked, qrels, random, skill=8.0)
+    against = scores_by(ranked, qrels, random, skill=-8.0)
+    scores = [a if known[q.query_id] else b for q, a, b in zip(ranked, by_heart, against, strict=True)]
+    assert fit_blend(ranked, scores, qrels).rerank == 1
+    assert fit_blend(ranked, scores, qrels, known) == FUSED_ALONE
+
+
+def test_a_slight_hint_from_a_few_queries_is_not_enough() -> None:
+    random = np.random.default_rng(7)
+    ranked = candidates(200)
+    qrels = grades_of(ranked, random, towards_top=0.5)
+    scores = scores_by(ranked, qrels, random, skill=1.0)
+    few = {query.query_id for query in ranked[:3]}
+    assert fit_blend(ranked, scores, {id: qrels[id] for id in few}) == FUSED_ALONE
+    assert fit_blend(ranked, scores, qrels).rerank == 1
+
+
+def test_without_anything_to_measure_the_fused_order_stays() -> None:
+    one = [ranked_query("q", ["a"])]
+    assert fit_blend(one, [np.array([3.0])], {"q": {"a": 1}}) == FUSED_ALONE
+    two = [ranked_query("q", ["a", "b"])]
+    scores = [np.array([0.0, 1.0])]
+    assert fit_blend(two, scores, {"q": {"a": 0}}) == FUSED_ALONE
+    assert fit_blend(two, scores, {}) == FUSED_ALONE
+    assert fit_blend(two, [np.array([1.0, 1.0])], {"q": {"b": 1}}) == FUSED_ALONE
+    assert fit_blend([], [], {}) == FUSED_ALONE
+
+
+def test_a_blended_order_is_the_one_that_the_blend_itself_gives() -> None:
+    random = np.random.default_rng(6)
+    fused = sorted(random.random(30).round(1).tolist(), reverse=True)
+    query = ranked_query("q", [f"d{n:02}" for n in range(30)], fused)
+    scores = random.normal(size=30).round(1)
+    for blend in (Blend(), Blend(rerank=1, fused=3.7), FUSED_ALONE):
+        served = sorted(
+            zip(query.documents, scores.tolist(), query.fused.tolist(), strict=True),
+            key=lambda one: (-blend.score(one[1], one[2]), -one[2] if blend.fused else 0, one[0]),
+        )
+        assert blended_order(query, scores, blend) == tuple(id for id, _, _ in served)

@@ -1,0 +1,128 @@
+"""Example files become groups; a larger group is drawn from anew each epoch."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from quarry.errors import InvalidArgumentError
+from quarry_trainer.dataset import BadExamplesError, GroupDataset, TextGroup, read_examples
+
+
+def row(query: str, positive: str, negative: str, **changed: Any) -> dict[str, Any]:
+    return {
+        "query_id": query,
+        "query": f"text of {query}",
+        "positive_id": positive,
+        "negative_id": negative,
+        "label": 0,
+        "weight": 1.0,
+        **changed,
+    }
+
+
+def written(path: Path, rows: list[dict[str, Any]], simulated: bool = False) -> Path:
+    names = row("", "", "").keys()
+    table = pa.table({name: [r[name] for r in rows] for name in names})
+    pq.write_table(table.replace_schema_metadata({"quarry.simulated": str(simulated).lower()}), path)
+    return path
+
+
+def test_rows_of_a_pair_become_one_group(tmp_path: Path) -> None:
+    rows = [row("q1", "a", "b"), row("q1", "a", "c", label=1), row("q1", "d", "b"), row("q2", "e", "f")]
+    examples = read_examples(written(tmp_path / "x.parquet", rows))
+    assert [(g.query_id, g.positive, g.documents, g.relevant) for g in examples.groups] == [
+        ("q1", "a", ("b", "c"), (False, True)),
+        ("q1", "d", ("b",), (False,)),
+        ("q2", "e", ("f",), (False,)),
+    ]
+    assert examples.positives == {"q1": {"a": 1, "c": 1, "d": 1}, "q2": {"e": 1}}
+    assert examples.queries == {"q1": "text of q1", "q2": "text of q2"}
+
+
+def test_weights_are_relative(tmp_path: Path) -> None:
+    rows = [
+        row("q1", "a", "b", weight=2.0),
+        row("q1", "a", "c", weight=6.0),
+        row("q2", "d", "e", weight=12.0),
+    ]
+    first, second = read_examples(written(tmp_path / "x.parquet", rows)).groups
+    assert first.weights == (0.5, 1.5)
+    assert second.weights == (1.0,)
+    assert (first.weight, second.weight) == (0.5, 1.5)
+
+
+def test_one_heavy_example_does_not_drown_the_others(tmp_path: Path) -> None:
+    rows = [row(f"q{n}", "a", "b") for n in range(1_000)] + [row("heavy", "a", "b", weight=1e6)]
+    groups = read_examples(written(tmp_path / "x.parquet", rows)).groups
+    assert groups[-1].weight == 10.0
+    assert groups[0].weight == pytest.approx(0.1)
+
+
+def test_the_file_says_whether_users_were_simulated(tmp_path: Path) -> None:
+    for simulated in (True, False):
+        file = written(tmp_path / f"{simulated}.parquet", [row("q", "a", "b")], simulated)
+        assert read_examples(file).simulated is simulated
+
+
+def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
+    first = read_examples(written(tmp_path / "1.parquet", [row("q", "a", "b")]))
+    same = read_examples(written(tmp_path / "2.parquet", [row("q", "a", "b")]))
+    other = read_examples(written(tmp_path / "3.parquet", [row("q", "a", "c")]))
+    assert first.data_hash == same.data_hash != other.data_hash
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ([], "no examples"),
+        ([row("q", "a", "b", weight=float("nan"))], "not a number over 0"),
+        ([row("q", "a", "b", weight=0.0)], "not a number over 0"),
+        ([row("q", "a", "a")], "positive and negative of one query: 'a'"),
+    ],
+)
+def test_nothing_can_be_learned_from_it(tmp_path: Path, rows: list[dict[str, Any]], problem: str) -> None:
+    with pytest.raises(BadExamplesError, match=problem):
+        read_examples(written(tmp_path / "x.parquet", rows))
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no parquet")
+    with pytest.raises(InvalidArgumentError, match="no readable Parquet file"):
+        read_examples(tmp_path / "text")
+    pq.write_table(pa.table({"query_id": ["q"], "query": ["text"]}), tmp_path / "columns")
+    with pytest.raises(InvalidArgumentError, match="no column positive_id, negative_id, label, weight"):
+        read_examples(tmp_path / "columns")
+
+
+def text_group(others: int) -> TextGroup:
+    count = others + 1
+    return TextGroup(
+        "query",
+        tuple(f"passage {n}" for n in range(count)),
+        tuple(n / count for n in range(count)),
+        (True, *(False for _ in range(others))),
+        tuple(float(n + 1) for n in range(count)),
+    )
+
+
+def test_a_small_group_is_read_whole() -> None:
+    assert GroupDataset([text_group(3)], 8, seed=1)[0] == text_group(3)
+
+
+def test_others_are_drawn_anew_each_epoch_and_alike_each_time() -> None:
+    dataset = GroupDataset([text_group(20)], 8, seed=1)
+    drawn = []
+    for epoch in (0, 1, 0):
+        dataset.epoch = epoch
+        drawn.append(dataset[0])
+    assert drawn[0] == drawn[2] != drawn[1]
+    for group in drawn:
+        assert len(group.passages) == len(set(group.passages)) == 8
+        assert group.passages[0] == "passage 0"
+        whole = text_group(20)
+        places = [whole.passages.index(p) for p in group.passages]
+        assert group.fused == tuple(whole.fused[p] for p in places)
+        assert group.weights == tuple(whole.weights[p] for p in places)

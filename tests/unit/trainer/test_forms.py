@@ -1,0 +1,105 @@
+"""What is trained is what is served, in both forms of cross-encoder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from quarry.errors import ModelError
+from quarry.models.cross_encoder import load_cross_encoder
+from quarry.testing import tiny_cross_encoder, tiny_encoder
+from quarry_trainer.forms import Form, FormScorer, SplitForm, StateCache, open_form, start_folder
+
+PAIRS = [("the bado", "cobe fidu nami"), ("gira", "lute of sapo to bine"), ("the bado", "mo mo mo")]
+
+
+@pytest.fixture(params=["split", "ordinary"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param == "ordinary":
+        return tiny_cross_encoder(tmp_path / "ordinary", seed=3)
+    return start_folder(tiny_encoder(tmp_path / "encoder", seed=3), 1, tmp_path / "split")
+
+
+def scores(form: Form) -> list[float]:
+    return [found.score for found in FormScorer(form).score(PAIRS)]
+
+
+def served(folder: Path, data: Path) -> list[float]:
+    return [found.score for found in load_cross_encoder(str(folder), data, "cpu").score(PAIRS)]
+
+
+def test_it_scores_as_it_is_served(folder: Path, tmp_path: Path) -> None:
+    np.testing.assert_allclose(scores(open_form(folder, 64, 0)), served(folder, tmp_path), atol=5e-3)
+
+
+def test_what_was_trained_is_served(folder: Path, tmp_path: Path) -> None:
+    form = open_form(folder, 64, 0)
+    before = scores(form)
+    optimizer = torch.optim.SGD(form.parameter_groups(0.5, 0.0))
+    form.module(**form.inputs(PAIRS)).sum().backward()
+    optimizer.step()
+    form.save(tmp_path / "saved")
+    after = served(tmp_path / "saved", tmp_path)
+    assert np.abs(np.array(after) - before).max() > 0.05
+    np.testing.assert_allclose(after, scores(form), atol=5e-3)
+
+
+def test_lower_layers_of_a_split_one_stay_as_they_are(tmp_path: Path) -> None:
+    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), 1, tmp_path / "split")
+    form = open_form(start, 64, 0)
+    trained = {name for name, p in form.module.named_parameters() if p.requires_grad}
+    assert any("layer.1." in name for name in trained)
+    assert "split.damping" in trained
+    assert not any("layer.0." in name or "embeddings" in name for name in trained)
+
+
+def test_a_long_passage_is_cut_to_what_was_asked(tmp_path: Path) -> None:
+    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), 1, tmp_path / "split")
+    inputs = open_form(start, 16, 0).inputs([("the bado", "mo " * 60)])
+    assert int(inputs["token_type_ids"].sum()) == 16
+
+
+def test_states_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), 1, tmp_path / "split")
+    form = open_form(start, 64, 0)
+    assert isinstance(form, SplitForm)
+    first = form.inputs(PAIRS)
+    monkeypatch.setattr(form, "_lower", lambda _tokens: pytest.fail("made again"))
+    again = form.inputs(PAIRS)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_the_cache_forgets_what_was_used_least_recently() -> None:
+    cache = StateCache(limit_bytes=2 * 8)
+    one = torch.zeros(4, dtype=torch.float16)
+    cache.put((8, "a"), one)
+    cache.put((8, "b"), one)
+    assert cache.get((8, "a")) is one
+    cache.put((8, "c"), one)
+    assert cache.get((8, "b")) is None
+    assert cache.get((8, "a")) is one
+    assert cache.get((9, "a")) is None
+
+
+def test_states_are_shared_by_models_with_the_same_lower_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), 1, tmp_path / "split")
+    other = start_folder(tiny_encoder(tmp_path / "other", seed=4), 1, tmp_path / "other-split")
+    first = open_form(start, 64, 0)
+    expected = scores(first)
+    same, different = (open_form(folder, 64, 0, like=first) for folder in (start, other))
+    assert abs(scores(different)[0] - expected[0]) > 1e-3
+    monkeypatch.setattr(same, "_lower", lambda _tokens: pytest.fail("made again"))
+    assert scores(same) == pytest.approx(expected)
+
+
+def test_a_cross_encoder_is_its_own_start(tmp_path: Path) -> None:
+    ordinary = tiny_cross_encoder(tmp_path / "ordinary", seed=3)
+    assert start_folder(ordinary, 1, tmp_path / "split") == ordinary
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError):
+        start_folder(tmp_path, 1, tmp_path / "split")

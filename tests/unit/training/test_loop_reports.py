@@ -1,0 +1,83 @@
+"""Reports of the loop are kept, listed and purged; how far it has come outlives them."""
+
+from pathlib import Path
+
+import pytest
+from tests.unit.training.loops import loop_report, loop_spec
+
+from quarry.errors import NotFoundError, UnavailableError
+from quarry.mining.sets import write_model
+from quarry.training.loop_reports import PAGE, REPORT, LoopReports, Place, Unfinished
+from quarry.training.loop_spec import LoopReport
+
+
+def kept(reports: LoopReports, report: LoopReport) -> Path:
+    folder = reports.create(loop_spec(report.name, report.collection_key))
+    (folder / PAGE).write_text("<html>")
+    write_model(folder / REPORT, report)
+    return folder
+
+
+def test_a_turn_counts_when_its_report_is_there(tmp_path: Path) -> None:
+    reports = LoopReports(tmp_path)
+    reports.create(loop_spec("under-way"))
+    kept(reports, loop_report("faq-1"))
+    kept(reports, loop_report("faq-2", start_us=3_000_000))
+    kept(reports, loop_report("web-1", collection="web", start_us=2_000_000))
+    assert [one.name for one in reports.all()] == ["faq-2", "web-1", "faq-1"]
+    assert [one.name for one in reports.all("web")] == ["web-1"]
+    assert reports.get("faq-1") == loop_report("faq-1")
+    assert reports.page("faq-1") == "<html>"
+    for name in ("under-way", "nothing", "../faq-1", ""):
+        with pytest.raises(NotFoundError):
+            reports.get(name)
+
+
+def test_what_the_last_server_left_has_failed(tmp_path: Path) -> None:
+    reports = LoopReports(tmp_path)
+    reports.create(loop_spec("under-way"))
+    broken = reports.create(loop_spec("broken"))
+    (broken / "spec.json").write_text("{")
+    reports.fail_unfinished()
+    (report,) = reports.all()
+    assert (report.name, report.outcome, report.reason) == ("under-way", "FAILED", UnavailableError.reason)
+    assert report.advice
+    assert reports.page("under-way") == ""
+    assert not broken.exists()
+
+
+@pytest.mark.parametrize(
+    ("start_us", "end_us", "goes"),
+    [(None, None, True), (901, None, False), (900, None, True), (None, 100, False), (None, 101, True)],
+)
+def test_a_report_goes_with_feedback_of_its_time(
+    tmp_path: Path, start_us: int | None, end_us: int | None, goes: bool
+) -> None:
+    reports = LoopReports(tmp_path)
+    folder = kept(reports, loop_report("faq-1"))
+    kept(reports, loop_report("other", collection_key=2))
+    kept(reports, loop_report("quotes-nothing", feedback_start_us=None, feedback_end_us=None))
+    assert reports.purge(1, start_us, end_us) == ["faq-1"] * goes
+    assert folder.exists() is not goes
+    assert {"other", "quotes-nothing"} <= {one.name for one in reports.all()}
+
+
+def test_all_of_a_collection_goes_with_it(tmp_path: Path) -> None:
+    reports = LoopReports(tmp_path)
+    kept(reports, loop_report("faq-1"))
+    kept(reports, loop_report("other", collection_key=2))
+    place = Place(until_us=5, unfinished=Unfinished(until_us=9, mining_set="set"))
+    for key in (1, 3):
+        reports.set_place(key, place)
+    assert reports.place(1) == place
+    assert reports.keys() == {1, 2, 3}
+    reports.remove_of({1, 3})
+    assert reports.keys() == {2}
+    assert reports.place(1) == Place()
+
+
+def test_a_place_that_cannot_be_read_is_the_beginning(tmp_path: Path) -> None:
+    reports = LoopReports(tmp_path)
+    reports.set_place(1, Place(until_us=5))
+    (tmp_path / "loops" / ".places" / "1.json").write_text("{")
+    assert reports.place(1) == Place()

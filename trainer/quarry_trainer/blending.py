@@ -1,0 +1,116 @@
+"""Chooses how much the fused score counts beside a re-ranker's, on queries held out for it.
+
+A re-ranker that has seen little can be much worse than the order that it is given, and a few words that both
+arms agree on are evidence that a cross-encoder does not have. So the fused score has a weight, and what is
+doubtful is decided for it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ir_measures import nDCG
+from numpy.typing import NDArray
+
+from quarry.models.blend import RERANKER_ALONE, Blend
+from quarry_trainer.live import Float64, RankedQuery
+from quarry_trainer.measures import NDCG, Qrels, judged_queries, per_query
+from quarry_trainer.scoring import FUSED_ALONE, blended_order
+
+Int64 = NDArray[np.int64]
+
+WEIGHTS = (0.0, *(2.0**power for power in range(-4, 6)))
+"""Of the fused score, where both scores have a spread of 1 over a query's candidates. From 32 on, what the
+re-ranker says decides no more than ties: the next step is to leave it out."""
+NEAR = 1.0
+"""Standard errors of the difference within which two blends are taken for equally good.
+
+Source: the one-standard-error rule; Breiman, Friedman, Olshen and Stone 1984, section 3.4.3.
+"""
+SURE = 1.645
+"""Standard errors by which a blend must be better than the fused order alone, or the re-ranker is left out:
+95 % on one side, since the best of a dozen blends is by chance alone about one error above."""
+LEAST_OF_SLICE = 5
+"""Queries that a slice needs to be weighed like the other one: the mean of fewer is mostly chance."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tried:
+    blend: Blend
+    ndcg: Float64
+
+
+def fit_blend(
+    ranked: Sequence[RankedQuery],
+    scores: Sequence[Float64],
+    qrels: Qrels,
+    known: Mapping[str, bool] | None = None,
+) -> Blend:
+    """The blend with the best nDCG@10, or the nearest to the fused order that is about as good.
+
+    Known and unseen queries count alike, however many there are of each: the blend must serve queries whose
+    documents the re-ranker was not trained on.
+
+    Args:
+        ranked: development queries. Those without a relevant document are left out.
+        scores: of the candidates of each.
+        known: whether training saw a relevant document of the query; None: nothing is told apart.
+
+    Returns:
+        ``Blend(1, weight)``, or ``FUSED_ALONE`` if no weight is surely better, or none can be measured.
+    """
+    unit = _unit(ranked, scores)
+    judged = judged_queries({query.query_id: qrels.get(query.query_id, {}) for query in ranked})
+    if unit is None or not judged:
+        return FUSED_ALONE
+    blends = [RERANKER_ALONE, *(Blend(rerank=1.0, fused=w * unit) for w in WEIGHTS[1:]), FUSED_ALONE]
+    wanted = {id: qrels[id] for id in judged}
+    tried = [_Tried(blend, _ndcg(ranked, scores, blend, wanted)) for blend in blends]
+    slices = _slices(judged, known)
+    best = max(tried, key=lambda one: _mean(one.ndcg, slices))
+    if _as_good(tried[-1].ndcg, best.ndcg, slices, SURE):
+        return FUSED_ALONE
+    near = [one for one in tried if _as_good(one.ndcg, best.ndcg, slices, NEAR)]
+    return near[-1].blend  # from the re-ranker alone towards the fused order
+
+
+def _ndcg(ranked: Sequence[RankedQuery], scores: Sequence[Float64], blend: Blend, qrels: Qrels) -> Float64:
+    orders = {
+        query.query_id: blended_order(query, some, blend)
+        for query, some in zip(ranked, scores, strict=True)
+        if query.query_id in qrels
+    }
+    return per_query(orders, qrels, (nDCG @ 10,))[NDCG]
+
+
+def _unit(ranked: Sequence[RankedQuery], scores: Sequence[Float64]) -> float | None:
+    """How much wider the re-ranker's scores spread than the fused ones, by the median query; None if either
+    does not spread."""
+    several = [(s, query.fused) for query, s in zip(ranked, scores, strict=True) if len(query) > 1]
+    if not several:
+        return None
+    rerank = float(np.median([np.std(s) for s, _ in several]))
+    fused = float(np.median([np.std(f) for _, f in several]))
+    return rerank / fused if rerank > 0 and fused > 0 else None
+
+
+def _slices(judged: Sequence[str], known: Mapping[str, bool] | None) -> list[Int64]:
+    """Places of known and of unseen queries; of all, where one of these has too few to speak for itself."""
+    if known is not None:
+        is_known = np.array([known.get(id, True) for id in judged])
+        parts = [np.flatnonzero(is_known), np.flatnonzero(~is_known)]
+        if min(map(len, parts)) >= LEAST_OF_SLICE:
+            return parts
+    return [np.arange(len(judged))]
+
+
+def _mean(values: Float64, slices: Sequence[Int64]) -> float:
+    return float(np.mean([values[some].mean() for some in slices]))
+
+
+def _as_good(values: Float64, best: Float64, slices: Sequence[Int64], errors: float) -> bool:
+    """Whether the mean misses the best one's by no more than so many standard errors of the difference."""
+    missing = best - values
+    spread = [missing[some].var(ddof=1) / len(some) if len(some) > 1 else np.inf for some in slices]
+    error = float(np.sqrt(sum(spread))) / len(slices)
+    return _mean(missing, slices) <= errors * error

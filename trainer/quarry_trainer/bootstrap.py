@@ -1,0 +1,199 @@
+"""Makes a base re-ranker of documents alone, before there is any click.
+
+Queries are made of the documents, negatives are what the live first stage finds for them: from easy ones, far
+down in its list, to hard ones. What stands near the top is often an answer too, so only candidates that score
+clearly below the document itself are taken.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from quarry.documents import log
+from quarry.documents.catalog import collection_of_key
+from quarry.documents.passages import SourceText
+from quarry.documents.vectors import SourceReader
+from quarry.documents.view import view_of
+from quarry.jobs.child import Progress
+from quarry.models.blend import Blend, write_blend
+from quarry.training.folders import MODEL, work_of
+from quarry.training.forms import model_form
+from quarry.training.spec import EvaluationReport, TrainingResult, TrainingSpec
+from quarry_trainer.dataset import BadExamplesError, GroupDataset, TextGroup
+from quarry_trainer.evaluation import Scored, evaluate_ranked
+from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP
+from quarry_trainer.live import DEPTH, RankedQuery, open_search
+from quarry_trainer.loop import LoopSettings, run_loop
+from quarry_trainer.material import ranked_once
+from quarry_trainer.passages import open_documents
+from quarry_trainer.pseudo_queries import PseudoQuery, pseudo_queries, without_title
+from quarry_trainer.reranker import RerankerRecipe
+from quarry_trainer.scoring import score_ranked
+from quarry_trainer.training import data_of
+
+HELD_OUT = 200
+"""Pseudo-queries that say when to stop, and what came of it."""
+BASE_RATE = 1e-4
+"""Lower than for clicks: a base is to stay near the encoder where it has nothing to learn."""
+EASY_FROM, HARD_FROM = 15, 1
+"""Places in the first stage's list, from 0, from which negatives are taken: at first, and in the end."""
+KEPT_NEGATIVES = 15
+CLEARLY_BELOW = 0.97
+"""Share of the document's own fused score that a negative may have at most."""
+BASE_BLEND = Blend(rerank=1.0, fused=20.0)
+"""No clicks say how a base is to be blended: the fused score counts as the cosine does."""
+
+
+def bootstrap_reranker(spec: TrainingSpec, folder: Path, progress: Progress) -> TrainingResult:
+    """Trains a base re-ranker as ``spec.bootstrap`` says. Raises as ``quarry_trainer.training.train``."""
+    started, data, work = time.monotonic(), data_of(folder), work_of(folder, spec)
+    recipe = RerankerRecipe(spec, data, work)
+    try:
+        held, groups = _material(spec, data, work, progress)
+    except BadExamplesError as error:
+        return _result(spec, EvaluationReport(verdict="BAD_DATA", advice=(str(error),)), 0, started)
+    steps = spec.steps or max(1, len(groups) // GROUPS_A_STEP)
+    rate = spec.learning_rate or BASE_RATE
+
+    def on_step(share: float, details: Mapping[str, float]) -> None:
+        progress("training", 0.25 + 0.65 * share, details)
+
+    loop = run_loop(
+        recipe.trainable(rate),
+        GroupDataset(groups, GROUP_SIZE, spec.seed),
+        LoopSettings(steps, GROUPS_A_STEP, spec.seed, rate, shuffle=False),
+        work,
+        None,
+        on_step,
+    )
+    progress("evaluating", 0.9)
+    model = folder / MODEL
+    recipe.save(model)
+    write_blend(model, BASE_BLEND)
+    scores = score_ranked(recipe.served(model), [query for query, _ in held])
+    report = evaluate_ranked(
+        [query for query, _ in held],
+        {query.query_id: {document: 1} for query, document in held},
+        Scored(scores, BASE_BLEND),
+        source="examples",
+    )
+    return _result(spec, report, loop.steps, started, model)
+
+
+Held = list[tuple[RankedQuery, str]]
+"""Held-out pseudo-queries, each with the document that answers it."""
+
+
+def _material(spec: TrainingSpec, data: Path, work: Path, progress: Progress) -> tuple[Held, list[TextGroup]]:
+    """Raises BadExamplesError if the documents make no queries."""
+    assert spec.bootstrap is not None  # noqa: S101  the job was dispatched by it
+    held: Held = []
+    groups: list[TextGroup] = []
+    collections = spec.bootstrap.collections
+    each = spec.bootstrap.max_queries // len(collections) + 1
+    for number, (name, key) in enumerate(collections):
+        sources = _sources(data, key)
+        queries = pseudo_queries(sources.items(), each, spec.seed)
+
+        def counted(done: int, of: int, number: int = number) -> None:
+            progress("candidates", 0.25 * (number + done / of) / len(collections))
+
+        place = work / name
+        place.mkdir(exist_ok=True)
+        texts = {str(n): query.text for n, query in enumerate(queries)}
+        with open_search(data, spec.server, name, key) as live:
+            ranked = ranked_once(live, texts, DEPTH, place, counted)
+        bare = [_bare(ranked[str(n)], query, sources) for n, query in enumerate(queries)]
+        own = HELD_OUT // len(collections)
+        held += [(one, query.document) for one, query in zip(bare[:own], queries[:own], strict=True)]
+        groups += _groups(bare[own:], queries[own:])
+    if not groups:
+        raise BadExamplesError("the documents have no titles, headings or sentences to make queries of")
+    order = np.random.default_rng(spec.seed).permutation(len(groups))
+    return held, [_by_hardness(groups[place], n / len(groups)) for n, place in enumerate(order)]
+
+
+def _sources(data: Path, key: int) -> dict[str, SourceText]:
+    """What the encoder reads of each document, by id."""
+    with open_documents(data) as documents, documents.engine.connect() as connection:
+        collection = collection_of_key(connection, key)
+        schema = collection.settings.schema
+        reader, view = SourceReader(schema), view_of(schema, collection.mixed_fields)
+        scanned = log.scan_documents(connection, key)
+        return {document.id: reader.read(view(document.fields)) for document, _ in scanned}
+
+
+def _bare(ranked: RankedQuery, query: PseudoQuery, sources: Mapping[str, SourceText]) -> RankedQuery:
+    """Candidates without titles; the passage that answers is the one that the query stood above."""
+    passages = tuple(
+        query.passage if id == query.document else without_title(passage, _title(sources, id))
+        for id, passage in zip(ranked.documents, ranked.passages, strict=True)
+    )
+    return RankedQuery(ranked.query_id, ranked.text, ranked.documents, ranked.fused, passages, ranked.arms)
+
+
+def _title(sources: Mapping[str, SourceText], id: str) -> str:
+    return sources[id].title if id in sources else ""
+
+
+def _groups(ranked: Sequence[RankedQuery], queries: Sequence[PseudoQuery]) -> list[TextGroup]:
+    """Each with all candidates that are clearly below the document itself, best first."""
+    made: list[TextGroup] = []
+    for one, query in zip(ranked, queries, strict=True):
+        if query.document not in one.documents:
+            continue
+        own = one.documents.index(query.document)
+        limit = CLEARLY_BELOW * float(one.fused[own])
+        kept = [n for n in range(len(one)) if n != own and one.fused[n] <= limit and one.passages[n].strip()]
+        if len(kept) < GROUP_SIZE - 1:
+            continue
+        rows = [own, *kept]
+        made.append(
+            TextGroup(
+                one.text,
+                tuple(one.passages[n] for n in rows),
+                tuple(float(one.fused[n]) for n in rows),
+                (True, *(False for _ in kept)),
+                tuple(1.0 for _ in rows),
+            )
+        )
+    return made
+
+
+def _by_hardness(group: TextGroup, share: float) -> TextGroup:
+    """The positive and some negatives: easy ones where ``share``, of the course of training, is near 0."""
+    others = len(group.passages) - 1
+    first = round(EASY_FROM + share * (HARD_FROM - EASY_FROM))
+    first = max(1, min(first, others - GROUP_SIZE + 2))
+    rows = [0, *range(first, min(others + 1, first + KEPT_NEGATIVES))]
+    return TextGroup(
+        group.query,
+        tuple(group.passages[n] for n in rows),
+        tuple(group.fused[n] for n in rows),
+        tuple(group.relevant[n] for n in rows),
+        tuple(group.weights[n] for n in rows),
+    )
+
+
+def _result(
+    spec: TrainingSpec, report: EvaluationReport, steps: int, started: float, model: Path | None = None
+) -> TrainingResult:
+    assert spec.bootstrap is not None  # noqa: S101
+    return TrainingResult(
+        evaluation=report,
+        what="reranker",
+        base=spec.base.name,
+        examples="bootstrap: " + ", ".join(name for name, _ in spec.bootstrap.collections),
+        data_hash="",
+        loss=spec.loss,
+        steps=steps,
+        seed=spec.seed,
+        joint_layers=model_form(model).joint_layers if model else 0,
+        max_tokens=spec.max_tokens,
+        train_s=time.monotonic() - started,
+        simulated=False,
+        blend=BASE_BLEND,
+        has_model=model is not None,
+    )

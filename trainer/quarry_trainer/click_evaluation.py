@@ -1,0 +1,111 @@
+"""Compares a re-ranker with what serves by held-out clicks, where there are no judgments."""
+
+import hashlib
+import math
+from collections.abc import Callable, Collection, Mapping
+
+import numpy as np
+
+from quarry.training.spec import EvaluationReport, Subject
+from quarry_trainer.displays import Bool, Displays
+from quarry_trainer.examination import Explored
+from quarry_trainer.gate import DEFAULT_POLICY, Clicked, GatePolicy, judge_clicks, level_of
+from quarry_trainer.measures import Orders
+from quarry_trainer.off_policy import Basis, OffPolicy, estimate
+from quarry_trainer.resampling import Interval
+
+HELD_OUT = 0.3
+"""Share of the searches, the latest ones, whose clicks decide."""
+MAX_QUERIES = 500
+"""Held-out queries that are searched again and scored: some minutes of one processor for two models."""
+
+OrdersOf = Callable[[Mapping[str, str]], tuple[Orders, Orders]]
+"""Orders by candidate and by what it is compared with, of queries given as texts by name."""
+
+
+def evaluate_clicks(
+    log: Displays,
+    orders_of: OrdersOf,
+    base_name: Subject,
+    *,
+    spent: int = 0,
+    seed: int = 0,
+    compared_with: str = "",
+    queries: Collection[str] | None = None,
+    policy: GatePolicy = DEFAULT_POLICY,
+) -> EvaluationReport:
+    """Estimates both orders' worth on searches that are held out, and judges the candidate.
+
+    Nothing is ranked where the log itself is too little to tell.
+
+    Args:
+        log: all feedback that counts.
+        base_name: ``serving`` or ``fused``: what the candidate is compared with.
+        spent: verdicts that the collection's held-out clicks have given before.
+        seed: of the queries that are drawn, and of the bootstrap.
+        queries: held out by query: all searches for these; None: held out by time, the latest searches.
+    """
+    held_out = log.latest(HELD_OUT) if queries is None else log.searches_for(queries)
+    names = _drawn(log, held_out, seed)
+    wanted = np.array([name in names for name in log.queries], bool)
+    found = OffPolicy(Basis.of(log, held_out & wanted[log.query], Explored.of(log)))
+    verdict, advice = judge_clicks(_at_best(found.basis), spent, policy)
+    changed = True
+    if verdict not in ("BAD_DATA", "INSUFFICIENT_DATA"):
+        candidate, base = orders_of(names)
+        changed = any(candidate[name] != base[name] for name in names)
+        found = estimate(log, held_out, candidate, base, base_name, seed)
+        verdict, advice = judge_clicks(_evidence(found, changed), spent, policy)
+    return EvaluationReport(
+        verdict=verdict,
+        advice=advice,
+        off_policy=found.estimates,
+        source="clicks",
+        queries=found.basis.queries,
+        compared_with=compared_with,
+        details=_details(log, held_out, found, spent),
+    )
+
+
+def _drawn(log: Displays, held_out: Bool, seed: int) -> dict[str, str]:
+    """Texts of at most ``MAX_QUERIES`` held-out queries by name, drawn by a hash."""
+
+    def place(name: str) -> bytes:
+        return hashlib.blake2b(f"{seed}\0{name}".encode("utf-8", "surrogatepass")).digest()
+
+    text = {log.queries[number]: log.texts[number] for number in set(log.query[held_out].tolist())}
+    return {name: text[name] for name in sorted(text, key=place)[:MAX_QUERIES]}
+
+
+def _at_best(basis: Basis) -> Clicked:
+    """What the gate would see if the rankings left nothing to be desired."""
+    unknown = Interval(0.0, -math.inf, math.inf)
+    return Clicked(basis.queries, basis.owner_share, basis.explored_clicks, math.inf, 1.0, unknown, unknown)
+
+
+def _evidence(found: OffPolicy, changed: bool) -> Clicked:
+    basis = found.basis
+    return Clicked(
+        basis.queries,
+        basis.owner_share,
+        basis.explored_clicks,
+        found.effective_sample,
+        found.support,
+        found.doubly_robust,
+        found.snips,
+        changed,
+    )
+
+
+def _details(log: Displays, held_out: Bool, found: OffPolicy, spent: int) -> dict[str, object]:
+    span = log.time_us[held_out]
+    return {
+        "decides": {"level": level_of(spent), "spent": spent},
+        "held_out_searches": int(held_out.sum()),
+        "held_out_start_us": int(span.min()) if len(span) else None,
+        "searches": len(log.query),
+        "owner_share": found.basis.owner_share,
+        "explored_clicks": found.basis.explored_clicks,
+        "examination": list(found.examination),
+        "simulated": log.simulated,
+    }

@@ -1,0 +1,118 @@
+"""Groups to a loss, by an encoder: each query is to be nearest to its positive of all passages of a batch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from quarry.models.onnx_export import TOKENIZER_FILE
+from quarry.models.packing import arrays
+from quarry.models.settings import ModelKind, read_settings
+from quarry.models.tokens import TextTokenizer
+from quarry.models.torch_model import load_module
+from quarry_trainer.dataset import TextGroup
+from quarry_trainer.loop import Trainable
+
+GROUPS_A_STEP = 32
+GROUP_SIZE = 2
+SCALE = 20.0
+"""Of the cosines in the softmax: what such encoders were trained with."""
+AWARE = 0.95
+"""A passage of another query that is nearer than this share of the positive's cosine is taken for relevant
+and not counted: the positive-aware rule of NV-Retriever (arXiv 2407.15831), within the batch."""
+DECAY = 0.01
+
+
+class EncoderInTraining:
+    """An encoder and how it reads texts.
+
+    Attributes:
+        module: from ids, mask and types to unit vectors.
+    """
+
+    def __init__(self, folder: Path, max_tokens: int, seed: int) -> None:
+        self._settings = read_settings(folder, ModelKind.ENCODER)
+        torch.manual_seed(seed)
+        self.folder, self.module = folder, load_module(folder, self._settings)
+        limit = min(max_tokens, self._settings.max_tokens)
+        self._tokenizer = TextTokenizer(folder / TOKENIZER_FILE, limit)
+
+    def inputs(self, texts: Sequence[str]) -> list[Tensor]:
+        settings = self._settings
+        made = arrays(self._tokenizer.texts(texts), settings.pad_id, settings.token_types)
+        return [torch.from_numpy(values) for values in made.values()]
+
+    def save(self, folder: Path) -> None:
+        """Writes the trained weights into a copy of the encoder's folder."""
+        transformer: Any = self.module.transformer
+        transformer.save_pretrained(folder / self._settings.weights)
+
+
+def contrastive(encoder: EncoderInTraining, learning_rate: float) -> Trainable:
+    """``encoder``, to be trained on groups."""
+    parameters = list(encoder.module.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "lr": learning_rate, "weight_decay": DECAY},
+        {"params": [p for p in parameters if p.dim() <= 1], "lr": learning_rate, "weight_decay": 0.0},
+    ]
+    return Trainable(_Contrastive(encoder.module), _Collator(encoder), groups)
+
+
+class _Contrastive(nn.Module):
+    """InfoNCE over all passages of the batch, those left out that are likely to be relevant."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        queries = self.module(*_inputs(batch, "query"))
+        passages = self.module(*_inputs(batch, "passage"))
+        cosines = queries @ passages.T
+        own = batch["own"]
+        nearest = cosines.detach()
+        limit = AWARE * nearest.gather(1, own[:, None])
+        kept = (nearest <= limit) | batch["mined"]
+        kept &= ~batch["relevant"]
+        kept.scatter_(1, own[:, None], True)
+        logits = (SCALE * cosines).masked_fill(~kept, -torch.inf)
+        each = functional.cross_entropy(logits, own, reduction="none")
+        weights = batch["group_weights"]
+        return {"loss": (each * weights).sum() / weights.sum()}
+
+
+class _Collator:
+    def __init__(self, encoder: EncoderInTraining) -> None:
+        self._encoder = encoder
+
+    def __call__(self, groups: Sequence[TextGroup]) -> dict[str, Tensor]:
+        passages = list(dict.fromkeys(p for group in groups for p in group.passages))
+        place = {passage: number for number, passage in enumerate(passages)}
+        relevant = torch.zeros(len(groups), len(passages), dtype=torch.bool)
+        mined = torch.zeros_like(relevant)
+        for row, group in enumerate(groups):
+            for passage, yes in zip(group.passages, group.relevant, strict=True):
+                (relevant if yes else mined)[row, place[passage]] = True
+        # Other positives of the same query are in the batch by chance.
+        same = [[a.query == b.query for b in groups] for a in groups]
+        for row, others in enumerate(same):
+            for other, is_same in enumerate(others):
+                if is_same:
+                    relevant[row, place[groups[other].passages[0]]] = True
+        batch = {
+            "own": torch.tensor([place[group.passages[0]] for group in groups]),
+            "relevant": relevant,
+            "mined": mined & ~relevant,
+            "group_weights": torch.tensor([group.weight for group in groups]),
+        }
+        texts = {"query": [group.query for group in groups], "passage": passages}
+        for name, some in texts.items():
+            batch |= {f"{name}_{n}": tensor for n, tensor in enumerate(self._encoder.inputs(some))}
+        return batch
+
+
+def _inputs(batch: dict[str, Tensor], name: str) -> list[Tensor]:
+    return [tensor for key, tensor in batch.items() if key.startswith(f"{name}_")]

@@ -1,0 +1,199 @@
+"""Mined examples as groups: a query, a positive, and the negatives that it must come before."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from quarry.errors import InvalidArgumentError, QuarryError
+from quarry.models.base import CrossEncoder
+
+COLUMNS = ("query_id", "query", "positive_id", "negative_id", "label", "weight")
+PREFIX = b"quarry."
+WEIGHT_RANGE = (0.1, 10.0)
+"""Weights are taken relative to their mean; one example counts at most this many times another's mean."""
+
+
+class BadExamplesError(QuarryError):
+    """Nothing can be learned from the examples: a verdict, not a failure of the job."""
+
+    reason = "BAD_EXAMPLES"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One (query, positive) pair and its other documents, as mined.
+
+    Attributes:
+        documents: ids of the others, in the order of the file.
+        relevant: whether each was re-labelled as relevant after all.
+        weights: of each, over 0, with a mean of 1 over the group.
+        weight: of the group, with a mean of 1 over all groups.
+    """
+
+    query_id: str
+    query: str
+    positive: str
+    documents: tuple[str, ...]
+    relevant: tuple[bool, ...]
+    weights: tuple[float, ...]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """A file of examples.
+
+    Attributes:
+        simulated: a program made some of the feedback that they rest on.
+        data_hash: of the file's bytes.
+    """
+
+    groups: tuple[Group, ...]
+    simulated: bool
+    data_hash: str
+
+    @property
+    def positives(self) -> dict[str, dict[str, int]]:
+        """By query id: grade 1 for every document that some group has as relevant."""
+        found: dict[str, dict[str, int]] = {}
+        for group in self.groups:
+            grades = found.setdefault(group.query_id, {})
+            grades[group.positive] = 1
+            grades |= {d: 1 for d, yes in zip(group.documents, group.relevant, strict=True) if yes}
+        return found
+
+    @property
+    def queries(self) -> dict[str, str]:
+        """Texts by id."""
+        return {group.query_id: group.query for group in self.groups}
+
+
+def read_examples(path: Path) -> Examples:
+    """The groups of a Parquet file with the columns of docs/mining.md, in the order of the file.
+
+    Raises:
+        InvalidArgumentError: it is no such file.
+        BadExamplesError: it has no rows, or rows that contradict themselves.
+    """
+    try:
+        file = pq.ParquetFile(path)
+        table = file.read(columns=list(COLUMNS))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InvalidArgumentError("examples", f"is no readable Parquet file: {error}") from error
+    if missing := [name for name in COLUMNS if name not in table.column_names]:
+        raise InvalidArgumentError("examples", f"has no column {', '.join(missing)}")
+    if not table.num_rows:
+        raise BadExamplesError("the file has no examples")
+    metadata: Mapping[bytes, bytes] = file.schema_arrow.metadata or {}
+    with path.open("rb") as raw:
+        digest = hashlib.file_digest(raw, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    return Examples(_groups(table), metadata.get(PREFIX + b"simulated") == b"true", digest)
+
+
+def _groups(table: pa.Table) -> tuple[Group, ...]:
+    columns = {name: table.column(name).to_pylist() for name in COLUMNS}
+    weights = np.array(columns["weight"], dtype=np.float64)
+    if not np.isfinite(weights).all() or (weights <= 0).any():
+        raise BadExamplesError("a weight is not a number over 0")
+    rows: dict[tuple[str, str], list[int]] = {}
+    for place, pair in enumerate(zip(columns["query_id"], columns["positive_id"], strict=True)):
+        rows.setdefault(pair, []).append(place)
+    whole = float(np.mean([weights[places].mean() for places in rows.values()]))
+    return tuple(_group(columns, weights, places, whole) for places in rows.values())
+
+
+def _group(
+    columns: Mapping[str, list[object]], weights: np.ndarray, places: Sequence[int], whole: float
+) -> Group:
+    first, mean = places[0], float(weights[places].mean())
+    documents = tuple(str(columns["negative_id"][place]) for place in places)
+    positive = str(columns["positive_id"][first])
+    if positive in documents:
+        raise BadExamplesError(f"a document is positive and negative of one query: {positive[:80]!r}")
+    low, high = WEIGHT_RANGE
+    return Group(
+        str(columns["query_id"][first]),
+        str(columns["query"][first]),
+        positive,
+        documents,
+        tuple(bool(columns["label"][place]) for place in places),
+        tuple(float(np.clip(weights[place] / mean, low, high)) for place in places),
+        float(np.clip(mean / whole, low, high)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TextGroup:
+    """A group with what a re-ranker reads, the positive first.
+
+    Attributes:
+        passages: one for each document.
+        fused: score of each that the first stage gave, 0 to 1.
+        relevant: of each; the first is True.
+        weights: of each; the first is 1.
+        teacher: score of each by a teacher; empty without one.
+    """
+
+    query: str
+    passages: tuple[str, ...]
+    fused: tuple[float, ...]
+    relevant: tuple[bool, ...]
+    weights: tuple[float, ...]
+    weight: float = 1.0
+    teacher: tuple[float, ...] = ()
+
+
+class GroupDataset:
+    """Groups of at most ``size`` documents; the others of a larger group are drawn anew each epoch.
+
+    Attributes:
+        epoch: from 0; what is drawn depends on it, on the seed and on the group alone.
+    """
+
+    def __init__(self, groups: Sequence[TextGroup], size: int, seed: int) -> None:
+        self._groups, self._size, self._seed = groups, size, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, place: int) -> TextGroup:
+        group = self._groups[place]
+        others = len(group.passages) - 1
+        if others < self._size:
+            return group
+        random = np.random.default_rng([self._seed, self.epoch, place])
+        drawn = np.sort(random.choice(others, self._size - 1, replace=False)) + 1
+        kept = [0, *drawn.tolist()]
+        return TextGroup(
+            group.query,
+            tuple(group.passages[i] for i in kept),
+            tuple(group.fused[i] for i in kept),
+            tuple(group.relevant[i] for i in kept),
+            tuple(group.weights[i] for i in kept),
+            group.weight,
+            tuple(group.teacher[i] for i in kept) if group.teacher else (),
+        )
+
+
+def with_teacher(groups: Sequence[TextGroup], teacher: CrossEncoder) -> list[TextGroup]:
+    """The groups with the teacher's scores. Blocks."""
+    pairs = [(group.query, passage) for group in groups for passage in group.passages]
+    scores = iter(found.score for found in teacher.score(pairs))
+    return [
+        TextGroup(
+            g.query,
+            g.passages,
+            g.fused,
+            g.relevant,
+            g.weights,
+            g.weight,
+            tuple(next(scores) for _ in g.passages),
+        )
+        for g in groups
+    ]

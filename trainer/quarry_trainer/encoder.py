@@ -1,0 +1,92 @@
+"""How an encoder is trained."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quarry.jobs.child import Progress
+from quarry.models.base import PairScore
+from quarry.models.encoder import load_encoder
+from quarry.training.spec import TrainingResult, TrainingSpec
+from quarry_trainer.contrastive import GROUP_SIZE, GROUPS_A_STEP, EncoderInTraining, contrastive
+from quarry_trainer.dataset import TextGroup
+from quarry_trainer.loop import Trainable
+from quarry_trainer.scoring import PairModel
+from quarry_trainer.training import train
+
+RATE = 2e-5
+BATCH = 64
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.onnx", "onnx/*", "openvino/*")
+"""Of the old encoder; not copied to the new one."""
+
+Encode = Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+def train_encoder(spec: TrainingSpec, folder: Path, progress: Progress) -> TrainingResult:
+    """Raises as ``quarry_trainer.training.train``.
+
+    It is measured by how it orders the candidates that the live first stage gives: what it would find in the
+    whole collection is known once that is encoded anew.
+    """
+    return train(spec, folder, progress, EncoderRecipe)
+
+
+def served_encoder(folder: Path, data: Path) -> PairModel:
+    """The encoder in ``folder`` as it is served, scoring pairs by their cosine; exported under ``data``."""
+    return _Cosines(load_encoder(str(folder), data).encode)
+
+
+class EncoderRecipe:
+    """An encoder on pairs of a query and a positive, against the passages of others and a mined negative."""
+
+    groups, group_size, learning_rate, blends = GROUPS_A_STEP, GROUP_SIZE, RATE, False
+
+    def __init__(self, spec: TrainingSpec, data: Path, work: Path) -> None:
+        self._base, self._data = Path(spec.base.folder), data
+        self._encoder = EncoderInTraining(self._base, spec.max_tokens, spec.seed)
+
+    def prepared(self, texts: list[TextGroup]) -> list[TextGroup]:
+        return texts
+
+    def trainable(self, learning_rate: float) -> Trainable:
+        return contrastive(self._encoder, learning_rate)
+
+    def scorer(self) -> PairModel:
+        return _Cosines(self._encode)
+
+    def save(self, folder: Path) -> None:
+        shutil.copytree(self._base, folder, ignore=shutil.ignore_patterns(*WEIGHTS))
+        self._encoder.save(folder)
+
+    def served(self, folder: Path) -> PairModel:
+        return served_encoder(folder, self._data)
+
+    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        module = self._encoder.module
+        device, training = next(module.parameters()).device, module.training
+        module.eval()
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        made: list[tuple[int, NDArray[np.float32]]] = []
+        with torch.no_grad():
+            for start in range(0, len(order), BATCH):
+                some = order[start : start + BATCH]
+                inputs = [t.to(device) for t in self._encoder.inputs([texts[place] for place in some])]
+                made += zip(some, module(*inputs).cpu().numpy(), strict=True)
+        module.train(training)
+        return np.stack([vector for _, vector in sorted(made, key=lambda one: one[0])])
+
+
+class _Cosines:
+    """An encoder as a model of pairs: the score is the cosine. Each text is encoded once a call."""
+
+    def __init__(self, encode: Encode) -> None:
+        self._encode = encode
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
+        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+        vectors = dict(zip(texts, self._encode(texts), strict=True))
+        return [PairScore(float(vectors[q] @ vectors[p]), False) for q, p in pairs]

@@ -1,0 +1,270 @@
+"""Compares a re-ranker with what serves, on queries that it was not trained on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from quarry.feedback.guards import GuardPolicy
+from quarry.feedback.pages import observed_pages
+from quarry.feedback.tables import FILE_NAME
+from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
+from quarry.models.cross_encoder import load_cross_encoder
+from quarry.training.spec import EvaluationReport, EvaluationSpec, Metric, ModelRef, Subject
+from quarry_trainer.click_evaluation import evaluate_clicks
+from quarry_trainer.displays import Displays
+from quarry_trainer.gate import DEFAULT_POLICY, GatePolicy, Judged, judge, level_of
+from quarry_trainer.live import Counted, Float64, LiveSearch, RankedQuery, open_search
+from quarry_trainer.measures import NDCG, Orders, Qrels, judged_queries, per_query
+from quarry_trainer.resampling import Interval, mean_intervals
+from quarry_trainer.scoring import FUSED_ALONE, blended_order, score_ranked
+from quarry_trainer.slices import ALL, KNOWN, UNSEEN, slices_of
+
+LEAST_OF_SLICE = 5
+"""Queries that a slice needs to be reported."""
+
+Progress = Callable[[str, float], None]
+"""Told the stage, and how far the whole job is, 0 to 1."""
+
+
+def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> EvaluationReport:
+    """Compares two models as the live server would serve them: by judgments if there are any, else by clicks.
+
+    Judgments are the caller's to spend; ``spec.spent`` counts what clicks have decided.
+
+    Args:
+        folder: of the job, in the data folder of its server.
+
+    Raises:
+        ModelError: a model cannot be loaded.
+        UnavailableError: the server does not answer.
+        CollectionNotFoundError: the collection was deleted meanwhile.
+    """
+    data = folder.resolve().parent.parent
+    compared_with = spec.serving.name if spec.serving else ""
+    with open_search(data, spec.server, spec.collection, spec.collection_key) as search:
+        if spec.judgments:
+            ranked, candidate, serving = _ranked_and_scored(
+                {query.id: query.text for query in spec.judgments}, search, spec, data, progress
+            )
+            qrels = {query.id: query.judgments for query in spec.judgments}
+            progress("comparing", _COMPARING)
+            return evaluate_ranked(ranked, qrels, candidate, serving, compared_with=compared_with)
+
+        def orders_of(queries: Mapping[str, str]) -> tuple[Orders, Orders]:
+            ranked, candidate, serving = _ranked_and_scored(queries, search, spec, data, progress)
+            progress("comparing", _COMPARING)
+            return orders_by(ranked, candidate), orders_by(ranked, serving or fused_alone(ranked))
+
+        return evaluate_clicks(
+            feedback_of(data, spec.collection_key, spec.guards),
+            orders_of,
+            "serving" if spec.serving else "fused",
+            spent=spec.spent,
+            seed=spec.seed,
+            compared_with=compared_with,
+        )
+
+
+_SEARCHED, _COMPARING = 0.3, 0.95
+"""How far a job is when all queries are searched, and when all candidates are scored."""
+
+
+class Scored(NamedTuple):
+    """What a model makes of ranked queries.
+
+    Attributes:
+        scores: of each query's candidates, as ``score_ranked`` gives them.
+        blend: how they order.
+    """
+
+    scores: Sequence[Float64]
+    blend: Blend = RERANKER_ALONE
+
+
+def evaluate_ranked(
+    ranked: Sequence[RankedQuery],
+    qrels: Qrels,
+    candidate: Scored,
+    serving: Scored | None = None,
+    known: Mapping[str, bool] | None = None,
+    *,
+    spent: int = 0,
+    source: str = "judgments",
+    compared_with: str = "",
+    frequency: Mapping[str, int] | None = None,
+    policy: GatePolicy = DEFAULT_POLICY,
+) -> EvaluationReport:
+    """Measures candidate, serving and fused orders of held-out queries, and judges the candidate.
+
+    Intervals are paired over queries, those with the same relevant documents drawn together. ``metrics``
+    have 95 % intervals; the one that decides is wider once evidence is ``spent``, and in ``details``.
+
+    Args:
+        ranked: held-out queries. Those that ``qrels`` knows no relevant document of are left out.
+        serving: None: the candidate is compared with the fused order.
+        known: whether training saw a relevant document, by query; see ``Division.knows``.
+        spent: verdicts that these queries have given before.
+        compared_with: name of what serves.
+        frequency: how often each query is asked, by id.
+    """
+    grades = {query.query_id: qrels.get(query.query_id, {}) for query in ranked}
+    judged = judged_queries(grades)
+    subjects: dict[Subject, Scored] = {"candidate": candidate, "fused": fused_alone(ranked)}
+    if serving is not None:
+        subjects["serving"] = serving
+    finite = all(bool(np.isfinite(s).all()) for one in subjects.values() for s in one.scores)
+    if not (judged and finite):
+        verdict, advice = judge(Judged(len(judged), 0, {}, finite=finite), spent, policy)
+        return EvaluationReport(
+            verdict=verdict,
+            advice=advice,
+            source=source,
+            queries=len(judged),
+            compared_with=compared_with,
+        )
+    orders = {name: orders_by(ranked, one) for name, one in subjects.items()}
+    values = {name: per_query(one, grades) for name, one in orders.items()}
+    base: Subject = "fused" if serving is None else "serving"
+    values["difference"] = {m: v - values[base][m] for m, v in values["candidate"].items()}
+    groups = {ALL: frozenset(judged), **slices_of(ranked, grades, known, frequency)}
+    metrics = _metrics(values, judged, groups, grades)
+    differences = {
+        m.slice: Interval(m.value, m.lower, m.upper)
+        for m in metrics
+        if m.measure == NDCG and m.subject == "difference" and m.slice in (ALL, UNSEEN)
+    }
+    unseen = len(groups.get(UNSEEN, frozenset()) & set(judged))
+    found = sum(any(grades[q.query_id].get(d, 0) > 0 for d in q.documents) for q in ranked)
+    changed = any(orders["candidate"][id] != orders[base][id] for id in judged)
+    evidence = Judged(len(judged), found, differences, unseen, changed)
+    verdict, advice = judge(evidence, spent, policy)
+    return EvaluationReport(
+        verdict=verdict,
+        advice=advice,
+        metrics=metrics,
+        source=source,
+        queries=len(judged),
+        compared_with=compared_with,
+        details=_details(evidence, spent, len(ranked), _clusters(judged, grades), candidate.blend),
+    )
+
+
+def _ranked_and_scored(
+    queries: Mapping[str, str], search: LiveSearch, spec: EvaluationSpec, data: Path, progress: Progress
+) -> tuple[list[RankedQuery], Scored, Scored | None]:
+    """Candidates of each query, and what both models make of them."""
+    ranked = search.rank(queries, counted=_between(progress, "searching", 0.0, _SEARCHED))
+    models = [spec.candidate, *([spec.serving] if spec.serving else [])]
+    share = (_COMPARING - _SEARCHED) / len(models)
+    found = [
+        score_model(ref, data, ranked, _between(progress, "scoring", _SEARCHED + n * share, share))
+        for n, ref in enumerate(models)
+    ]
+    return ranked, found[0], found[1] if spec.serving else None
+
+
+def score_model(
+    model: ModelRef, data: Path, ranked: Sequence[RankedQuery], counted: Counted | None = None
+) -> Scored:
+    """What a model that lies in a folder makes of ranked queries, with the blend that lies there.
+
+    A version of the registry is exported beside its folder, any other where the server keeps exports.
+
+    Raises:
+        ModelError: it cannot be loaded, or a score is not finite.
+    """
+    folder = Path(model.folder)
+    if folder.resolve().is_relative_to(data.resolve()):
+        loaded = load_cross_encoder(model.name, data, folder=folder)
+    else:
+        loaded = load_cross_encoder(model.folder, data)
+    return Scored(score_ranked(loaded, ranked, counted), read_blend(folder))
+
+
+def _between(progress: Progress, stage: str, start: float, share: float) -> Counted:
+    def counted(done: int, of: int) -> None:
+        progress(stage, start + share * done / max(1, of))
+
+    return counted
+
+
+def feedback_of(data: Path, key: int, guards: GuardPolicy) -> Displays:
+    """All of a collection's that the guards leave; none if feedback was never kept."""
+    try:
+        return Displays.of(observed_pages(data / FILE_NAME, key, policy=guards))
+    except FileNotFoundError:
+        return Displays.of([])
+
+
+def fused_alone(ranked: Sequence[RankedQuery]) -> Scored:
+    return Scored([np.zeros(len(query)) for query in ranked], FUSED_ALONE)
+
+
+def orders_by(ranked: Sequence[RankedQuery], scored: Scored) -> dict[str, tuple[str, ...]]:
+    return {
+        query.query_id: blended_order(query, scores, scored.blend)
+        for query, scores in zip(ranked, scored.scores, strict=True)
+    }
+
+
+def _clusters(judged: Sequence[str], grades: Qrels) -> list[frozenset[str]]:
+    """The relevant documents of each query: of two with the same ones, one hardly tells more than both."""
+    return [frozenset(d for d, grade in grades[id].items() if grade > 0) for id in judged]
+
+
+def _metrics(
+    values: Mapping[Subject, Mapping[str, Float64]],
+    judged: Sequence[str],
+    groups: Mapping[str, frozenset[str]],
+    grades: Qrels,
+) -> tuple[Metric, ...]:
+    """All measures of the slices that the gate and people look at first, nDCG@10 of the others."""
+    clusters = _clusters(judged, grades)
+    found: list[Metric] = []
+    for name, ids in groups.items():
+        rows = [place for place, id in enumerate(judged) if id in ids]
+        main = name in (ALL, KNOWN, UNSEEN)
+        if not rows or (not main and len(rows) < LEAST_OF_SLICE):
+            continue
+        own = [clusters[row] for row in rows]
+        measures = list(values["difference"]) if main else [NDCG]
+        named = [(subject, measure) for subject in values for measure in measures]
+        table = np.column_stack([values[subject][measure][rows] for subject, measure in named])
+        for (subject, measure), interval in zip(named, mean_intervals(table, own), strict=True):
+            found.append(_metric(measure, name, subject, interval, len(rows)))
+    return tuple(found)
+
+
+def _metric(measure: str, slice: str, subject: Subject, interval: Interval, queries: int) -> Metric:
+    lower = interval.lower if subject == "difference" else max(0.0, interval.lower)
+    return Metric(
+        measure=measure,
+        slice=slice,
+        subject=subject,
+        value=interval.value,
+        lower=lower,
+        upper=interval.upper,
+        queries=queries,
+    )
+
+
+def _details(
+    evidence: Judged, spent: int, ranked: int, clusters: Sequence[frozenset[str]], blend: Blend
+) -> dict[str, object]:
+    level = level_of(spent)
+    sure = {name: interval.widened(level) for name, interval in evidence.differences.items()}
+    return {
+        "decides": {
+            "level": level,
+            "spent": spent,
+            "differences": {
+                name: {"value": i.value, "lower": i.lower, "upper": i.upper} for name, i in sure.items()
+            },
+        },
+        "queries_without_relevant_document": ranked - evidence.queries,
+        "queries_without_relevant_candidate": evidence.queries - evidence.found,
+        "clusters": len(set(clusters)),
+        "blend": blend.model_dump(),
+    }

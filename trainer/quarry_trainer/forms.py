@@ -1,0 +1,268 @@
+"""The forms of cross-encoder that can be trained, behind one interface.
+
+An ordinary cross-encoder reads both texts in all its layers. Of a split one only the upper ones are trained:
+what the lower ones make of a text never changes, so it is computed once.
+"""
+
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from quarry.models.base import PairScore
+from quarry.models.onnx_export import TOKENIZER_FILE
+from quarry.models.packing import arrays
+from quarry.models.settings import ModelKind, ModelSettings, read_json, read_settings
+from quarry.models.split_module import SplitModule, make_split_model, save_split_model
+from quarry.models.tokens import TextTokenizer, Tokens
+from quarry.models.torch_model import load_module
+from quarry.training.forms import model_form
+
+Pair = tuple[str, str]
+STATE_BYTES = 2 * 2**30
+"""Most memory for states of lower layers; beyond it the least recently used are computed again."""
+APART_BATCH = 32
+SCORING_BATCH = 64
+DAMPING_RATE = 1_000.0
+"""Learning rate of the damping, in times of the weights': it has a long way to go in few steps."""
+
+
+class Form(Protocol):
+    """A cross-encoder in training."""
+
+    @property
+    def module(self) -> nn.Module:
+        """From ``inputs`` to scores, shape ``(n,)``."""
+        ...
+
+    def inputs(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
+        """What the module reads of (query, passage) pairs."""
+        ...
+
+    def parameter_groups(self, learning_rate: float, decay: float) -> list[dict[str, Any]]:
+        """What is trained, as an optimizer takes it."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Writes the model as it can be served."""
+        ...
+
+
+def open_form(folder: Path, max_tokens: int, seed: int, like: Form | None = None) -> Form:
+    """The cross-encoder in ``folder``, to read passages of at most ``max_tokens``.
+
+    Args:
+        like: one whose states are shared, if its lower layers are the same.
+
+    Raises:
+        ModelError: it is no cross-encoder.
+    """
+    settings = read_settings(folder, ModelKind.CROSS_ENCODER)
+    torch.manual_seed(seed)
+    module = load_module(folder, settings)
+    if isinstance(module, SplitModule):
+        form = SplitForm(folder, settings, module, max_tokens)
+        form.share_states(like)
+        return form
+    return OrdinaryForm(folder, settings, module, max_tokens)
+
+
+def start_folder(base: Path, joint_layers: int, target: Path) -> Path:
+    """A folder that ``open_form`` can open: ``base``, or a split cross-encoder made of the encoder there.
+
+    Raises:
+        ModelError: the encoder is no BERT, or has fewer layers.
+    """
+    if model_form(base).kind is ModelKind.CROSS_ENCODER:
+        return base
+    return make_split_model(base, joint_layers, target)
+
+
+class OrdinaryForm:
+    """A cross-encoder of Hugging Face's layout, all layers trained."""
+
+    def __init__(self, folder: Path, settings: ModelSettings, module: nn.Module, max_tokens: int) -> None:
+        self.module = _ByName(module)
+        self._inner, self._folder, self._settings = module, folder, settings
+        self._tokenizer = TextTokenizer(_tokenizer_file(folder), min(settings.max_tokens, max_tokens))
+
+    def inputs(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
+        settings = self._settings
+        made = arrays(self._tokenizer.pairs(pairs), settings.pad_id, settings.token_types)
+        return {name: torch.from_numpy(values) for name, values in made.items()}
+
+    def parameter_groups(self, learning_rate: float, decay: float) -> list[dict[str, Any]]:
+        return _by_decay(self.module.named_parameters(), learning_rate, decay)
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        transformer: Any = self._inner.transformer
+        transformer.save_pretrained(folder)
+        _copy_tokenizer(self._folder, folder)
+
+
+class SplitForm:
+    """A split cross-encoder, the joint layers trained."""
+
+    def __init__(self, folder: Path, settings: ModelSettings, module: SplitModule, max_tokens: int) -> None:
+        module.freeze_lower()
+        self.module = _Together(module)
+        self._split, self._folder, self._settings = module, folder, settings
+        self._tokenizer = TextTokenizer(_tokenizer_file(folder), settings.max_tokens)
+        self._room = max_tokens
+        self._states = StateCache(STATE_BYTES)
+
+    def inputs(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
+        """States after the lower layers, shape ``(n, length, width)``, and whose each is."""
+        known = self._apart(list(dict.fromkeys(text for pair in pairs for text in pair)))
+        rows = [(known[query], known[passage]) for query, passage in pairs]
+        length = max(len(query) + len(passage) for query, passage in rows)
+        states = torch.zeros(len(rows), length, rows[0][0].shape[1])
+        mask = torch.zeros(len(rows), length, dtype=torch.long)
+        types = torch.zeros_like(mask)
+        for row, (query, passage) in enumerate(rows):
+            end = len(query) + len(passage)
+            states[row, : len(query)], states[row, len(query) : end] = query.float(), passage.float()
+            mask[row, :end], types[row, len(query) : end] = 1, 1
+        return {"states": states, "attention_mask": mask, "token_type_ids": types}
+
+    def parameter_groups(self, learning_rate: float, decay: float) -> list[dict[str, Any]]:
+        own = {"split.damping", "split.log_scale"}
+        weights = [(name, p) for name, p in self.module.named_parameters() if name not in own]
+        fast = {"params": [self._split.damping], "lr": DAMPING_RATE * learning_rate, "weight_decay": 0.0}
+        scale = {"params": [self._split.log_scale], "lr": 10 * learning_rate, "weight_decay": 0.0}
+        return [*_by_decay(iter(weights), learning_rate, decay), fast, scale]
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_split_model(self._split, read_json(self._folder / "config.json"), folder)
+        _copy_tokenizer(self._folder, folder)
+
+    def share_states(self, other: Form | None) -> None:
+        """Uses the other's states from now on, if its lower layers make the same ones."""
+        if isinstance(other, SplitForm) and self._split.same_below(other._split):
+            self._states = other._states
+
+    def _apart(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """States of each text, float16 on the CPU, shape ``(length, width)``."""
+        room = self._room
+        known = {text: states for text in texts if (states := self._states.get((room, text))) is not None}
+        missing = [text for text in texts if text not in known]
+        tokens = [_cut(found, self._room) for found in self._tokenizer.texts(missing)]
+        order = sorted(range(len(missing)), key=lambda place: len(tokens[place]))
+        for start in range(0, len(order), APART_BATCH):
+            some = order[start : start + APART_BATCH]
+            for place, states in zip(some, self._lower([tokens[p] for p in some]), strict=True):
+                known[missing[place]] = states
+                self._states.put((room, missing[place]), states)
+        return known
+
+    def _lower(self, tokens: Sequence[Tokens]) -> list[Tensor]:
+        device = self._split.damping.device
+        made = arrays(tokens, self._settings.pad_id, True)
+        ids, mask, types = (torch.from_numpy(values).to(device) for values in made.values())
+        training = self._split.training
+        self._split.eval()  # no dropout below: the states are to be the same each time
+        with torch.no_grad():
+            states = self._split.apart(ids, mask, torch.zeros_like(types)).half().cpu()
+        self._split.train(training)
+        return [row[: len(t)].clone() for row, t in zip(states, tokens, strict=True)]
+
+
+class StateCache:
+    """States by text and how much of it was read, the least recently used forgotten beyond so many bytes."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit, self._size = limit_bytes, 0
+        self._kept: OrderedDict[tuple[int, str], Tensor] = OrderedDict()
+
+    def get(self, key: tuple[int, str]) -> Tensor | None:
+        if (found := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def put(self, key: tuple[int, str], states: Tensor) -> None:
+        self._kept[key] = states
+        self._size += states.nbytes
+        while self._size > self._limit and len(self._kept) > 1:
+            _, gone = self._kept.popitem(last=False)
+            self._size -= gone.nbytes
+
+
+class FormScorer:
+    """A model in training as a ``CrossEncoder``, to be measured as it is. Blocks."""
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+
+    def score(self, pairs: Sequence[Pair]) -> list[PairScore]:
+        device = next(self._form.module.parameters()).device
+        order = sorted(range(len(pairs)), key=lambda place: len(pairs[place][0]) + len(pairs[place][1]))
+        found = [0.0] * len(pairs)
+        training = self._form.module.training
+        self._form.module.eval()
+        with torch.no_grad():
+            for start in range(0, len(order), SCORING_BATCH):
+                some = order[start : start + SCORING_BATCH]
+                inputs = self._form.inputs([pairs[place] for place in some])
+                scores = self._form.module(**{name: value.to(device) for name, value in inputs.items()})
+                for place, score in zip(some, scores.float().tolist(), strict=True):
+                    found[place] = score
+        self._form.module.train(training)
+        return [PairScore(score, False) for score in found]
+
+
+class _ByName(nn.Module):
+    """Takes a cross-encoder's inputs by name."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        scores: Tensor = self.inner(*inputs.values())
+        return scores
+
+
+class _Together(nn.Module):
+    """The part of a split cross-encoder that is trained."""
+
+    def __init__(self, split: SplitModule) -> None:
+        super().__init__()
+        self.split = split
+
+    def forward(self, states: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        return self.split.together(states, attention_mask, token_type_ids)
+
+
+def _by_decay(
+    parameters: Iterator[tuple[str, nn.Parameter]], learning_rate: float, decay: float
+) -> list[dict[str, Any]]:
+    """Weights decay; biases and norms, which have one axis, do not."""
+    trained = [p for _, p in parameters if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.dim() > 1], "lr": learning_rate, "weight_decay": decay},
+        {"params": [p for p in trained if p.dim() <= 1], "lr": learning_rate, "weight_decay": 0.0},
+    ]
+
+
+def _cut(tokens: Tokens, room: int) -> Tokens:
+    """At most ``room`` tokens, the last one kept as it is."""
+    if len(tokens) <= room:
+        return tokens
+    keep = [*range(room - 1), len(tokens) - 1]
+    return Tokens(tokens.ids[keep], tokens.types[keep], True)
+
+
+def _tokenizer_file(folder: Path) -> Path:
+    return folder / TOKENIZER_FILE
+
+
+def _copy_tokenizer(source: Path, target: Path) -> None:
+    for name in (TOKENIZER_FILE, "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)

@@ -1,0 +1,262 @@
+"""Whether a model is proven better: a typed verdict, and what to do."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from quarry.training.spec import ModelVerdict
+from quarry_trainer.resampling import Interval
+from quarry_trainer.slices import ALL, UNSEEN
+
+
+@dataclass(frozen=True, slots=True)
+class GatePolicy:
+    """What evidence a verdict needs.
+
+    Attributes:
+        min_queries: judged held-out queries, or held-out queries with clicks. Of fewer, a bootstrap knows
+            neither the spread nor the tails: its intervals hold the truth less often than they say.
+        min_unseen: held-out queries whose documents training did not see, from which these are judged by
+            themselves.
+        max_unseen_loss: of nDCG@10 on unseen queries, more than which no model is called improved, however
+            sure or unsure the loss is: what is won on queries that are known is not worth a loss on all
+            that will be asked.
+        max_owner_share: of the held-out clicks, one owner's. Over it the verdict would be that owner's.
+            Guards cap an owner's clicks query by query (``quarry.feedback.guards``), not over queries.
+        min_explored_clicks: on hits that exploration moved; on fewer, how well ranks are seen is not known
+            within a factor of two.
+        min_effective_sample: clicks that an estimate rests on, after weighing.
+        min_support: share of either ranking's top ten that was ever displayed. What was not displayed was
+            not clicked, however good it is.
+    """
+
+    min_queries: int = 20
+    min_unseen: int = 10
+    max_unseen_loss: float = 0.01
+    max_owner_share: float = 0.5
+    min_explored_clicks: int = 30
+    min_effective_sample: float = 50.0
+    min_support: float = 0.8
+
+
+DEFAULT_POLICY = GatePolicy()
+Ruling = tuple[ModelVerdict, tuple[str, ...]]
+
+
+def level_of(spent: int) -> float:
+    """The level of the interval that decides, after ``spent`` decisions on the same queries or clicks.
+
+    Who tries often enough wins by chance. The k-th decision has the error ``0.05 / k ** 2``, half of it on
+    the side of improvement: over any number of decisions, a model that is no better is called improved with
+    a probability of at most 0.025 * pi ** 2 / 6 = 0.041.
+
+    Source: Bonferroni's inequality with a convergent series, as in alpha spending (Lan and DeMets,
+    Biometrika 1983). It takes what is tried for chosen without a look at the answers before; of those, a
+    loop of retraining sees no more than verdicts.
+    """
+    return 1 - 0.05 / (spent + 1) ** 2
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the gate looks at with judgments.
+
+    Attributes:
+        queries: how many have a relevant document; with ``found`` of them, it is among the candidates.
+        differences: of nDCG@10, candidate less what it is compared with, by slice: ``all`` and, if some
+            queries are unseen, ``unseen``; 95 % intervals.
+        unseen: unseen queries.
+        changed: whether any order differs.
+        finite: whether all scores are.
+    """
+
+    queries: int
+    found: int
+    differences: Mapping[str, Interval]
+    unseen: int = 0
+    changed: bool = True
+    finite: bool = True
+
+
+def judge(evidence: Judged, spent: int = 0, policy: GatePolicy = DEFAULT_POLICY) -> Ruling:
+    """The verdict by judgments, and advice.
+
+    REGRESSED if all queries or the unseen ones are surely worse; IMPROVED if all are surely better and the
+    unseen ones not worse by more than ``max_unseen_loss``.
+    """
+    if (refusal := _refusal(evidence, policy)) is not None:
+        return refusal
+    level = level_of(spent)
+    sure = {name: interval.widened(level) for name, interval in evidence.differences.items()}
+    if evidence.unseen < policy.min_unseen:
+        sure.pop(UNSEEN, None)
+    notes = tuple(_notes(evidence, spent, policy))
+    worse = [name for name, interval in sure.items() if interval.upper < 0]
+    if worse:
+        name = ALL if ALL in worse else UNSEEN
+        return "REGRESSED", (f"{_told(sure[name], name)}: {_WORSE[name]}", *notes)
+    if not evidence.changed:
+        return "NO_IMPROVEMENT", (_UNCHANGED, *notes)
+    if sure[ALL].lower <= 0:
+        return "NO_IMPROVEMENT", (f"{_told(sure[ALL], ALL)}: {_UNSURE}", *notes)
+    if UNSEEN in sure and sure[UNSEEN].value < -policy.max_unseen_loss:
+        return "NO_IMPROVEMENT", (f"{_told(sure[UNSEEN], UNSEEN)}: {_BY_HEART}", *notes)
+    return "IMPROVED", (_told(sure[ALL], ALL), *notes)
+
+
+def _refusal(evidence: Judged, policy: GatePolicy) -> Ruling | None:
+    if not evidence.finite:
+        return "BAD_DATA", (_NOT_FINITE,)
+    if not evidence.queries:
+        return "BAD_DATA", (_NOTHING_RELEVANT,)
+    if not evidence.found:
+        return "BAD_DATA", (_NOTHING_FOUND,)
+    if evidence.queries < policy.min_queries:
+        few = f"{evidence.queries:,} judged queries were held out, under {policy.min_queries:,}"
+        return "INSUFFICIENT_DATA", (f"{few}: {_MORE_QUERIES}",)
+    return None
+
+
+def _notes(evidence: Judged, spent: int, policy: GatePolicy) -> Iterator[str]:
+    if evidence.found < evidence.queries / 2:
+        share = evidence.found / evidence.queries
+        yield f"{share:.0%} of the queries have a relevant document among the candidates: {_FIRST_STAGE}"
+    if 0 < evidence.unseen < policy.min_unseen:
+        yield f"{evidence.unseen:,} queries ask for documents that training did not see: {_FEW_UNSEEN}"
+    if spent:
+        yield _spent_note(spent)
+
+
+@dataclass(frozen=True, slots=True)
+class Clicked:
+    """What the gate looks at without judgments.
+
+    Attributes:
+        queries: held-out queries with a click that counts.
+        owner_share: of the held-out clicks, those of whoever has most.
+        explored_clicks: on hits that stood where exploration had put them.
+        effective_sample: the least of the estimates'; ``support`` likewise.
+        doubly_robust: difference of candidate and what it is compared with, 95 % interval. So is ``snips``.
+        changed: whether any order differs.
+    """
+
+    queries: int
+    owner_share: float
+    explored_clicks: int
+    effective_sample: float
+    support: float
+    doubly_robust: Interval
+    snips: Interval
+    changed: bool = True
+
+
+def judge_clicks(evidence: Clicked, spent: int = 0, policy: GatePolicy = DEFAULT_POLICY) -> Ruling:
+    """The verdict by clicks, and advice.
+
+    The doubly robust difference decides. It takes what was never displayed for as good as the rest, where
+    SNIPS takes it for worthless, so SNIPS must at least point the same way.
+    """
+    doubts = tuple(_doubts(evidence, policy))
+    if doubts:
+        return doubts[0][0], tuple(advice for _, advice in doubts)
+    notes = (_spent_note(spent),) if spent else ()
+    if not evidence.changed:
+        return "NO_IMPROVEMENT", (_UNCHANGED, *notes)
+    sure = evidence.doubly_robust.widened(level_of(spent))
+    told = (
+        f"the estimated difference of clicks for a search is {sure.value:+.3f} ({sure.lower:+.3f} to "
+        f"{sure.upper:+.3f})"
+    )
+    if sure.lower > 0 and evidence.snips.value > 0:
+        return "IMPROVED", (told, *notes)
+    if sure.upper < 0 and evidence.snips.value < 0:
+        return "REGRESSED", (f"{told}: {_WORSE[ALL]}", *notes)
+    if sure.lower > 0 or sure.upper < 0:
+        return "NO_IMPROVEMENT", (f"{told}, {_DISAGREE}", *notes)
+    return "NO_IMPROVEMENT", (f"{told}: {_UNSURE_CLICKS}", *notes)
+
+
+def _doubts(evidence: Clicked, policy: GatePolicy) -> Iterator[tuple[ModelVerdict, str]]:
+    """Gravest first."""
+    if evidence.queries and evidence.owner_share > policy.max_owner_share:
+        yield "BAD_DATA", f"one user made {evidence.owner_share:.0%} of the held-out clicks: {_ONE_OWNER}"
+    if evidence.queries < policy.min_queries:
+        yield (
+            "INSUFFICIENT_DATA",
+            f"{evidence.queries:,} held-out queries have clicks, under {policy.min_queries:,}: "
+            f"{_MORE_CLICKS}",
+        )
+    if evidence.explored_clicks < policy.min_explored_clicks:
+        yield (
+            "INSUFFICIENT_DATA",
+            f"{evidence.explored_clicks:,} clicks are on hits that exploration had moved, under "
+            f"{policy.min_explored_clicks:,}: {_EXPLORE}",
+        )
+        return  # nothing is estimated without examination
+    if evidence.support < policy.min_support:
+        yield (
+            "INSUFFICIENT_DATA",
+            f"{evidence.support:.0%} of a top ten was ever displayed, under {policy.min_support:.0%}: "
+            f"{_SUPPORT}",
+        )
+    if evidence.changed and evidence.effective_sample < policy.min_effective_sample:
+        yield (
+            "INSUFFICIENT_DATA",
+            f"the estimate rests on {evidence.effective_sample:.0f} clicks, after weighing, under "
+            f"{policy.min_effective_sample:.0f}: {_MORE_CLICKS}",
+        )
+
+
+def _told(interval: Interval, name: str) -> str:
+    where = "" if name == ALL else " on documents that training did not see"
+    return f"nDCG@10 differs by {interval.value:+.3f} ({interval.lower:+.3f} to {interval.upper:+.3f}){where}"
+
+
+def _spent_note(spent: int) -> str:
+    return (
+        f"the same evidence has decided {spent:,} time{'s' * (spent != 1)} before, so the interval that "
+        f"decides has a level of {level_of(spent):.2%}; give fresh judgments to start anew"
+    )
+
+
+_NOT_FINITE = "a score is not a finite number: lower the learning rate, and look for empty or broken examples"
+_NOTHING_RELEVANT = "no held-out query has a relevant document: give judgments with a grade over 0"
+_NOTHING_FOUND = (
+    "of no query is a relevant document among the candidates: give judgments of documents that the "
+    "collection holds, by their ids there"
+)
+_MORE_QUERIES = "give judgments (--judgments), or mine examples of more queries"
+_FIRST_STAGE = "what retrieval does not find no re-ranker can mend; look at the encoder and the texts first"
+_FEW_UNSEEN = "that is too few to be judged by themselves; examples of more documents would tell"
+_WORSE: Mapping[str, str] = {
+    ALL: "do not promote it; look at the examples' verdict, lower the learning rate, or train for less long",
+    UNSEEN: (
+        "it knows its examples by heart; train for fewer steps, on more documents, or start with the "
+        "documents alone (bootstrap)"
+    ),
+}
+_UNCHANGED = (
+    "it orders every query as before: on the queries to choose by, no weight of the model was surely better "
+    "than the fused order; train on more or on harder examples"
+)
+_UNSURE = "the interval holds 0; more judged queries narrow it, more or harder examples may move it"
+_BY_HEART = (
+    "what is won is won on documents that training saw; train on more documents, or for fewer steps, and "
+    "give judgments of other documents"
+)
+_DISAGREE = (
+    "but the estimators disagree, since much rests on what was never displayed: go on exploring, or give "
+    "judgments (--judgments)"
+)
+_UNSURE_CLICKS = "the interval holds 0; more searches with exploration, or judgments (--judgments), narrow it"
+_ONE_OWNER = (
+    "tell programs apart (`simulated`), delete what is not a person's, or give judgments (--judgments)"
+)
+_MORE_CLICKS = "collect clicks for longer, or give judgments (--judgments)"
+_EXPLORE = (
+    "clicks favour whatever was displayed first; search with `exploration.swap_probability`, or give "
+    "judgments (--judgments)"
+)
+_SUPPORT = (
+    "clicks say nothing of what nobody saw; promote it by hand to a part of the traffic, or give judgments "
+    "(--judgments)"
+)

@@ -1,0 +1,80 @@
+"""The process of a job: ``python -m quarry_trainer.job train FOLDER``, ``evaluate FOLDER``, ``loop FOLDER``.
+
+The folder holds the spec, and gets the results. It lies in the data folder of a server.
+"""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from quarry.jobs.child import Progress, read_spec, run_as_job
+from quarry.mining.sets import SPEC, write_model
+from quarry.training.folders import EVALUATION, RESULT
+from quarry.training.loop_spec import LoopSpec
+from quarry.training.spec import EvaluationSpec, TrainingResult, TrainingSpec
+
+USAGE = 2
+
+
+def train(folder: Path, progress: Progress) -> None:
+    spec = read_spec(folder / SPEC, TrainingSpec)
+    write_model(folder / RESULT, _TRAININGS[spec.what](spec, folder, progress))
+
+
+def evaluate(folder: Path, progress: Progress) -> None:
+    spec = read_spec(folder / SPEC, EvaluationSpec)
+    from quarry_trainer.evaluation import evaluate_models
+
+    write_model(folder / EVALUATION, evaluate_models(spec, folder, progress))
+
+
+def loop(folder: Path, progress: Progress) -> None:
+    spec = read_spec(folder / SPEC, LoopSpec)
+    from quarry_trainer.cycle import make_turn
+
+    make_turn(spec, folder, progress)
+
+
+# What these import takes longer than reading a broken spec.
+
+
+def _reranker(spec: TrainingSpec, folder: Path, progress: Progress) -> TrainingResult:
+    if spec.bootstrap is not None:
+        from quarry_trainer.bootstrap import bootstrap_reranker
+
+        return bootstrap_reranker(spec, folder, progress)
+    from quarry_trainer.reranker import train_reranker
+
+    return train_reranker(spec, folder, progress)
+
+
+def _encoder(spec: TrainingSpec, folder: Path, progress: Progress) -> TrainingResult:
+    from quarry_trainer.encoder import train_encoder
+
+    return train_encoder(spec, folder, progress)
+
+
+_TRAININGS: Mapping[str, Callable[[TrainingSpec, Path, Progress], TrainingResult]] = {
+    "reranker": _reranker,
+    "encoder": _encoder,
+}
+JOBS: Mapping[str, Callable[[Path, Progress], None]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "loop": loop,
+}
+
+
+def main(arguments: list[str]) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    if len(arguments) != 2 or arguments[0] not in JOBS:
+        sys.stderr.write(f"usage: python -m quarry_trainer.job {'|'.join(JOBS)} FOLDER\n")
+        return USAGE
+    work, folder = JOBS[arguments[0]], Path(arguments[1])
+    return run_as_job(lambda progress: work(folder, progress))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

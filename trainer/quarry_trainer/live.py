@@ -1,0 +1,190 @@
+"""Asks the live server what it would give a re-ranker to order: the best fused candidates of many queries."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from quarry.config import MAX_MESSAGE_BYTES
+from quarry.errors import FailedPreconditionError, UnavailableError
+from quarry.v1 import search_service_pb2 as pb
+from quarry.v1 import search_service_pb2_grpc
+from quarry_trainer.passages import FirstPassages, collection_of, open_documents
+
+logger = logging.getLogger(__name__)
+
+Float64 = NDArray[np.float64]
+Counted = Callable[[int, int], None]
+"""Told how many of how many are done."""
+PassagesOf = Callable[[Sequence[str]], Mapping[str, str]]
+"""The first passage of each document by id; without those that are gone."""
+
+DEPTH = 50
+"""Candidates that the server re-ranks unless a search says otherwise."""
+THREADS = 2
+"""Searches under way at once: more would make those of people wait."""
+TRIES = 6
+FIRST_PAUSE_S = 0.5
+TIMEOUT_S = 60.0
+TRANSIENT = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+
+_OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankedQuery:
+    """What a re-ranker is given to order for one query, ``n`` candidates, best first in fused order.
+
+    Attributes:
+        query_id: whatever the caller knows it by.
+        text: as the re-ranker reads it.
+        documents: ids, distinct.
+        fused: float64, shape ``(n,)``, not rising.
+        passages: the text that the re-ranker reads of each.
+        arms: which arms returned each, of themselves.
+
+    Raises:
+        ValueError: of other lengths.
+    """
+
+    query_id: str
+    text: str
+    documents: tuple[str, ...]
+    fused: Float64
+    passages: tuple[str, ...]
+    arms: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.documents) == len(self.fused) == len(self.passages) == len(self.arms):
+            raise ValueError(f"{self.query_id}: documents, scores, passages and arms differ in number")
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+
+class LiveSearch:
+    """Asks a collection's searches, without re-ranking and without leaving a trace in the feedback log.
+
+    Args:
+        channel: to the server.
+        first: reads the passage of a document whose vectors no search has compared: the re-ranker is given
+            its first.
+        pause: waits before a call is tried again.
+
+    Attributes:
+        first_passages: ``first``.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        collection: str,
+        first: PassagesOf,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._stub = search_service_pb2_grpc.SearchServiceStub(channel)
+        self._collection, self.first_passages, self._pause = collection, first, pause
+
+    def rank(
+        self, queries: Mapping[str, str], depth: int = DEPTH, counted: Counted | None = None
+    ) -> list[RankedQuery]:
+        """The best ``depth`` candidates of each query, in the order of ``queries``.
+
+        Args:
+            queries: texts by id; none of them empty, or documents are listed and nothing is ranked.
+
+        Raises:
+            FailedPreconditionError: the server refuses a search.
+            UnavailableError: it does not answer in full, however often it is asked.
+        """
+        ranked: list[RankedQuery] = []
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="search") as pool:
+            for one in pool.map(lambda id: self._rank(id, queries[id], depth), queries):
+                ranked.append(one)
+                if counted is not None:
+                    counted(len(ranked), len(queries))
+        return ranked
+
+    def _rank(self, query_id: str, text: str, depth: int) -> RankedQuery:
+        hits = self._hits(text, depth)
+        missing = [hit.document.id for hit in hits if not hit.explanation.passage]
+        first = self.first_passages(missing) if missing else {}
+        return RankedQuery(
+            query_id,
+            text.strip(),
+            tuple(hit.document.id for hit in hits),
+            np.array([hit.explanation.fused_score for hit in hits], np.float64),
+            tuple(hit.explanation.passage or first.get(hit.document.id, "") for hit in hits),
+            tuple(tuple(arm.arm for arm in hit.explanation.arms if arm.rank) for hit in hits),
+        )
+
+    def _hits(self, text: str, depth: int) -> list[pb.Hit]:
+        """As many pages as it takes: one is cut short if its texts are too long for a message."""
+        request = pb.SearchRequest(
+            collection=self._collection,
+            query=text,
+            page_size=depth,
+            rerank=pb.Rerank(disabled=True),
+            explain=True,
+            require_complete=True,
+            return_fields=["-"],
+            unlogged=True,
+        )
+        hits: list[pb.Hit] = []
+        while len(hits) < depth:
+            response = self._search(request)
+            hits += response.hits
+            request.page_token = response.next_page_token
+            if not response.next_page_token:
+                break
+        return hits[:depth]
+
+    def _search(self, request: pb.SearchRequest) -> pb.SearchResponse:
+        for tried in range(1, TRIES + 1):
+            try:
+                return self._stub.Search(request, timeout=TIMEOUT_S)
+            except grpc.RpcError as error:
+                code = error.code()
+                if code not in TRANSIENT:
+                    raise FailedPreconditionError(
+                        f"{self._collection} cannot be searched: {error.details()}",
+                        collection=self._collection,
+                    ) from error
+                if tried == TRIES:
+                    raise UnavailableError(
+                        f"{self._collection} did not answer in {TRIES} tries: {error.details()}",
+                        collection=self._collection,
+                    ) from error
+                logger.warning("%s did not answer (%s), try %d", self._collection, code.name, tried)
+                self._pause(FIRST_PAUSE_S * 2 ** (tried - 1))
+        raise AssertionError("unreachable")
+
+
+@contextmanager
+def open_search(data: Path, server: str, collection: str, key: int) -> Iterator[LiveSearch]:
+    """Searches of a collection, for as long as the context lasts.
+
+    Args:
+        data: the server's data folder.
+        server: its ``host:port``.
+        key: the collection's number in the log.
+
+    Raises:
+        CollectionNotFoundError: it was deleted meanwhile.
+        DataLossError: there is no document log.
+    """
+    with open_documents(data) as database, grpc.insecure_channel(server, _OPTIONS) as channel:
+        first = FirstPassages(database, collection_of(database, key), data)
+        yield LiveSearch(channel, collection, first)

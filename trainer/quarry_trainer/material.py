@@ -1,0 +1,171 @@
+"""What a training reads: its examples with the passages and scores that the live first stage gives them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from quarry.mining.sets import write_bytes
+from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
+from quarry_trainer.dataset import BadExamplesError, Examples, Group, TextGroup
+from quarry_trainer.division import Division, divide
+from quarry_trainer.live import Counted, LiveSearch, PassagesOf, RankedQuery
+
+RANKED = "ranked.json"
+DEVELOPMENT_QUERIES = 48
+"""Most that are measured while training goes on: each is 50 pairs a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Queries by what they are for.
+
+    Attributes:
+        train: groups to learn from.
+        development, gate: judged queries.
+        known: whether training sees a relevant document of a held-out query, by id.
+        source: of what decides: ``judgments``; ``examples``, whose positives were judged; or ``clicks``.
+    """
+
+    train: tuple[Group, ...]
+    development: tuple[JudgedQuery, ...]
+    gate: tuple[JudgedQuery, ...]
+    known: Mapping[str, bool]
+    source: str
+
+
+def divided(examples: Examples, judgments: Sequence[JudgedQuery], seed: int) -> Parts:
+    """Which queries to learn from, to choose by and to decide by.
+
+    Queries that are judged decide, and those with the same text are not learned from. Without judgments the
+    examples' own queries are divided in three; of those that are to decide, the judged ones do. Where all are
+    clicked ones their clicks decide: what was clicked favours whatever was shown, and is no judgment.
+
+    Raises:
+        BadExamplesError: nothing is left to learn from.
+    """
+    own = [JudgedQuery(id=id, text=examples.queries[id], judgments=j) for id, j in examples.positives.items()]
+    parts = _judged_apart(examples, own, judgments, seed) if judgments else _all_divided(examples, own, seed)
+    if not parts.train:
+        raise BadExamplesError("no query is left to learn from once some are held out")
+    return parts
+
+
+def _all_divided(examples: Examples, own: Sequence[JudgedQuery], seed: int) -> Parts:
+    division = divide(own, seed)
+    gate = tuple(query for query in own if query.id in division.gate)
+    judged = tuple(query for query in gate if not query.id.startswith(CLICK_ID_PREFIX))
+    return Parts(
+        _of(examples, division.train),
+        _some(own, division.development, seed),
+        judged or gate,
+        division.knows(division.development | division.gate),
+        "examples" if judged else "clicks",
+    )
+
+
+def _judged_apart(
+    examples: Examples, own: Sequence[JudgedQuery], judgments: Sequence[JudgedQuery], seed: int
+) -> Parts:
+    texts = {_plain(query.text) for query in judgments}
+    left = [query for query in own if _plain(query.text) not in texts]
+    division: Division = divide(left, seed)
+    train = _of(examples, division.train | division.gate)
+    seen = {group.positive for group in train}
+    development = _some(left, division.development, seed)
+    known = {
+        q.id: any(d in seen for d, g in q.judgments.items() if g > 0) for q in [*judgments, *development]
+    }
+    return Parts(train, development, tuple(judgments), known, "judgments")
+
+
+def _of(examples: Examples, ids: frozenset[str]) -> tuple[Group, ...]:
+    return tuple(group for group in examples.groups if group.query_id in ids)
+
+
+def _some(queries: Sequence[JudgedQuery], ids: frozenset[str], seed: int) -> tuple[JudgedQuery, ...]:
+    held = sorted((query for query in queries if query.id in ids), key=lambda query: query.id)
+    order = np.random.default_rng(seed).permutation(len(held))[:DEVELOPMENT_QUERIES]
+    return tuple(held[place] for place in sorted(order))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def ranked_once(
+    live: LiveSearch, queries: Mapping[str, str], depth: int, work: Path, counted: Counted
+) -> dict[str, RankedQuery]:
+    """What the first stage gives for each query, by id; as it was at first if the job was interrupted."""
+    kept = work / RANKED
+    if kept.exists():
+        found = [_from_json(one) for one in orjson.loads(kept.read_bytes())]
+        if {query.query_id for query in found} == set(queries):
+            return {query.query_id: query for query in found}
+    ranked = live.rank(queries, depth, counted)
+    write_bytes(kept, orjson.dumps([_to_json(query) for query in ranked]))
+    return {query.query_id: query for query in ranked}
+
+
+def text_groups(
+    groups: Sequence[Group], ranked: Mapping[str, RankedQuery], first: PassagesOf
+) -> list[TextGroup]:
+    """Groups with passages and fused scores. Documents that are gone are left out, and so are groups then
+    without a positive or without others.
+
+    A document that the first stage did not propose has its first passage, and the score of the last proposed.
+    """
+    missing = {
+        id: None
+        for group in groups
+        for id in (group.positive, *group.documents)
+        if id not in ranked[group.query_id].documents
+    }
+    others = first(list(missing)) if missing else {}
+    made = (_with_texts(group, ranked[group.query_id], others) for group in groups)
+    return [group for group in made if group is not None]
+
+
+def _with_texts(group: Group, ranked: RankedQuery, others: Mapping[str, str]) -> TextGroup | None:
+    place = {id: number for number, id in enumerate(ranked.documents)}
+    lowest = float(ranked.fused.min()) if len(ranked) else 0.0
+    rows: list[tuple[str, float, bool, float]] = []
+    documents = [
+        (group.positive, True, 1.0),
+        *zip(group.documents, group.relevant, group.weights, strict=True),
+    ]
+    for id, relevant, weight in documents:
+        passage = ranked.passages[place[id]] if id in place else others.get(id, "")
+        if passage:
+            fused = float(ranked.fused[place[id]]) if id in place else lowest
+            rows.append((passage, fused, relevant, weight))
+        elif id == group.positive:
+            return None
+    if all(relevant for _, _, relevant, _ in rows):
+        return None
+    passages, fused_scores, relevants, weights = zip(*rows, strict=True)
+    return TextGroup(ranked.text, passages, fused_scores, relevants, weights, group.weight)
+
+
+def _to_json(query: RankedQuery) -> dict[str, object]:
+    return {
+        "query_id": query.query_id,
+        "text": query.text,
+        "documents": query.documents,
+        "fused": query.fused.tolist(),
+        "passages": query.passages,
+        "arms": query.arms,
+    }
+
+
+def _from_json(one: Mapping[str, list[object]]) -> RankedQuery:
+    return RankedQuery(
+        str(one["query_id"]),
+        str(one["text"]),
+        tuple(map(str, one["documents"])),
+        np.array(one["fused"], np.float64),
+        tuple(map(str, one["passages"])),
+        tuple(tuple(arms) for arms in one["arms"]),  # type: ignore[arg-type]
+    )

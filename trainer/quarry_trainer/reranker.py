@@ -1,0 +1,62 @@
+"""How a re-ranker is trained."""
+
+from pathlib import Path
+
+from quarry.errors import InvalidArgumentError
+from quarry.jobs.child import Progress
+from quarry.models.cross_encoder import load_cross_encoder
+from quarry.training.forms import model_form
+from quarry.training.spec import TrainingResult, TrainingSpec
+from quarry_trainer.dataset import TextGroup, with_teacher
+from quarry_trainer.forms import FormScorer, SplitForm, open_form, start_folder
+from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
+from quarry_trainer.loop import Trainable
+from quarry_trainer.scoring import PairModel
+from quarry_trainer.student import cut_student
+from quarry_trainer.training import train
+
+SPLIT_RATE, ORDINARY_RATE = 3e-4, 2e-5
+START, STUDENT = "start", "student"
+
+
+def train_reranker(spec: TrainingSpec, folder: Path, progress: Progress) -> TrainingResult:
+    """Raises as ``quarry_trainer.training.train``."""
+    return train(spec, folder, progress, RerankerRecipe)
+
+
+class RerankerRecipe:
+    """A cross-encoder on groups of a positive and its negatives."""
+
+    groups, group_size, blends = GROUPS_A_STEP, GROUP_SIZE, True
+
+    def __init__(self, spec: TrainingSpec, data: Path, work: Path) -> None:
+        if spec.loss == "margin-mse" and spec.teacher is None:
+            raise InvalidArgumentError("loss", "margin-mse learns a teacher's scores, and there is none")
+        start = start_folder(Path(spec.base.folder), spec.joint_layers, work / START)
+        if spec.layers:
+            start = cut_student(start, spec.layers, work / STUDENT)
+        room = min(spec.max_tokens, model_form(start).max_tokens)
+        self._spec, self._data, self._form = spec, data, open_form(start, room, spec.seed)
+        self.learning_rate = SPLIT_RATE if isinstance(self._form, SplitForm) else ORDINARY_RATE
+
+    def prepared(self, texts: list[TextGroup]) -> list[TextGroup]:
+        teacher = self._spec.teacher
+        if teacher is None:
+            return texts
+        return with_teacher(texts, load_cross_encoder(teacher.folder, self._data))
+
+    def trainable(self, learning_rate: float) -> Trainable:
+        return listwise(self._form, self._spec.loss, learning_rate)
+
+    def scorer(self) -> PairModel:
+        return FormScorer(self._form)
+
+    def save(self, folder: Path) -> None:
+        self._form.save(folder)
+
+    def served(self, folder: Path) -> PairModel:
+        """A split one is scored by torch, which keeps lower states, once its export scores alike."""
+        exported = load_cross_encoder(str(folder), self._data)
+        if not model_form(folder).joint_layers:
+            return exported
+        return FormScorer(open_form(folder, model_form(folder).max_tokens, 0, like=self._form))

@@ -1,0 +1,64 @@
+"""Scores of candidates by a cross-encoder as it serves, and the order that a blend makes of them."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from quarry.models.base import PairScore
+from quarry.models.blend import Blend
+from quarry_trainer.live import Counted, Float64, RankedQuery
+
+PAIRS_AT_ONCE = 4_096
+"""Pairs whose tokens are in memory together; they are packed by length."""
+
+FUSED_ALONE = Blend(rerank=0.0, fused=1.0)
+
+
+class PairModel(Protocol):
+    """A model of (query, passage) pairs; a ``CrossEncoder`` is one."""
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
+        """One score a pair, in order, higher is better. Blocks."""
+        ...
+
+
+def score_ranked(
+    model: PairModel, ranked: Sequence[RankedQuery], counted: Counted | None = None
+) -> list[Float64]:
+    """The model's scores of each query's candidates, float64, shape ``(n,)``; higher is better.
+
+    Raises:
+        ModelError: a score is not finite.
+    """
+    scores: list[Float64] = []
+    for some in _together(ranked):
+        pairs = [(query.text, passage) for query in some for passage in query.passages]
+        flat = np.array([one.score for one in model.score(pairs)], np.float64)
+        scores += np.split(flat, np.cumsum([len(query) for query in some])[:-1])
+        if counted is not None:
+            counted(len(scores), len(ranked))
+    return scores
+
+
+def blended_order(query: RankedQuery, scores: Float64, blend: Blend) -> tuple[str, ...]:
+    """The candidates as a server with this model and blend gives them out: best first, ties by id, or in
+    fused order where the fused score counts (``quarry.reranking``)."""
+    blended = blend.rerank * scores + blend.fused * query.fused
+
+    def served(place: int) -> tuple[float, int, str]:
+        return -blended[place], place if blend.fused else 0, query.documents[place]
+
+    return tuple(query.documents[place] for place in sorted(range(len(query)), key=served))
+
+
+def _together(ranked: Sequence[RankedQuery]) -> list[list[RankedQuery]]:
+    groups: list[list[RankedQuery]] = []
+    pairs = 0
+    for query in ranked:
+        if not groups or pairs + len(query) > PAIRS_AT_ONCE:
+            groups.append([])
+            pairs = 0
+        groups[-1].append(query)
+        pairs += len(query)
+    return groups

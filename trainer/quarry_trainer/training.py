@@ -1,0 +1,367 @@
+"""One training from its examples to an evaluated model, whatever kind of model it is."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from ir_measures import nDCG
+
+from quarry.feedback.guards import normalized
+from quarry.jobs.child import Progress
+from quarry.mining.spec import JudgedQuery
+from quarry.models.blend import RERANKER_ALONE, Blend, read_blend, write_blend
+from quarry.training.folders import MODEL, work_of
+from quarry.training.forms import model_form
+from quarry.training.spec import MAX_EPOCH_STEPS, EvaluationReport, TrainingResult, TrainingSpec
+from quarry_trainer.blending import fit_blend
+from quarry_trainer.click_evaluation import evaluate_clicks
+from quarry_trainer.dataset import (
+    BadExamplesError,
+    Examples,
+    Group,
+    GroupDataset,
+    TextGroup,
+    read_examples,
+)
+from quarry_trainer.evaluation import Scored, evaluate_ranked, feedback_of, fused_alone, orders_by
+from quarry_trainer.live import DEPTH, LiveSearch, RankedQuery, open_search
+from quarry_trainer.loop import LoopResult, LoopSettings, Trainable, run_loop
+from quarry_trainer.material import Parts, divided, ranked_once, text_groups
+from quarry_trainer.measures import NDCG, Orders, judged_queries, per_query
+from quarry_trainer.scoring import PairModel, blended_order, score_ranked
+
+DEVELOPMENT_DEPTH = 30
+LEAST_STEPS = 50
+"""Of a training that is not told how many: a small set is read more than once."""
+
+SHARES = {"candidates": (0.0, 0.1), "training": (0.1, 0.75), "evaluating": (0.75, 1.0)}
+"""Where each stage begins and ends in the progress of the whole."""
+
+
+class Recipe(Protocol):
+    """How a kind of model is trained. Made with the model open.
+
+    Attributes:
+        groups: read in each step.
+        group_size: documents of a group that are read at a time.
+        learning_rate: unless something else is asked for.
+        blends: its score is blended with the fused one.
+    """
+
+    groups: int
+    group_size: int
+    learning_rate: float
+    blends: bool
+
+    def prepared(self, texts: list[TextGroup]) -> list[TextGroup]:
+        """Groups as the loss needs them."""
+        ...
+
+    def trainable(self, learning_rate: float) -> Trainable: ...
+
+    def scorer(self) -> PairModel:
+        """The model as it is now."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Writes the model as it can be served."""
+        ...
+
+    def served(self, folder: Path) -> PairModel:
+        """A model as it is served: exported, its scores compared with torch's."""
+        ...
+
+
+class OpenRecipe(Protocol):
+    """Makes a recipe for a job, whose unfinished work lies in ``work``."""
+
+    def __call__(self, spec: TrainingSpec, data: Path, work: Path) -> Recipe: ...
+
+
+def train(spec: TrainingSpec, folder: Path, progress: Progress, open_recipe: OpenRecipe) -> TrainingResult:
+    """Does what ``spec`` asks; the model is in ``folder / "model"`` afterwards, if there is one.
+
+    Examples that nothing can be learned from are a result without a model.
+
+    Raises:
+        QuarryError: the server, a model or the examples cannot be read.
+    """
+    started, data = time.monotonic(), data_of(folder)
+    assert spec.examples is not None  # noqa: S101  the request was checked
+    examples: Examples | None = None
+    try:
+        examples = read_examples(Path(spec.examples))
+        with open_search(data, spec.server, spec.collection, spec.collection_key) as live:
+            return _Training(spec, examples, live, folder, progress, open_recipe).run(started)
+    except BadExamplesError as error:
+        return _refused(spec, examples, error, started)
+
+
+class Model(NamedTuple):
+    """A trained model as it serves."""
+
+    scorer: PairModel
+    blend: Blend
+
+
+class _Training:
+    """Made and run once."""
+
+    def __init__(
+        self,
+        spec: TrainingSpec,
+        examples: Examples,
+        live: LiveSearch,
+        folder: Path,
+        progress: Progress,
+        open_recipe: OpenRecipe,
+    ) -> None:
+        self._spec, self._examples, self._live = spec, examples, live
+        self._folder, self._progress, self._open_recipe = folder, progress, open_recipe
+        self._work = work_of(folder, spec)
+
+    def run(self, started: float) -> TrainingResult:
+        spec = self._spec
+        recipe = self._open_recipe(spec, data_of(self._folder), self._work)
+        parts = divided(self._examples, spec.judgments, spec.seed)
+        steps = spec.steps or steps_for(len(parts.train), recipe.groups)
+        groups = _needed(parts.train, steps * recipe.groups, spec.seed)
+        ranked = self._ranked(groups, parts)
+        texts = text_groups(groups, ranked, self._live.first_passages)
+        if not texts:
+            raise BadExamplesError("none of the documents that the examples name is in the collection")
+        development = _Development.of(parts, ranked, recipe.blends)
+        loop = self._trained(recipe, recipe.prepared(texts), steps, development)
+        model = self._folder / MODEL
+        recipe.save(model)
+        evaluation, blend = self._evaluated(recipe, model, parts, ranked, development)
+        if recipe.blends:
+            write_blend(model, blend)
+        return _result(spec, self._examples, evaluation, loop, blend, model, started)
+
+    def _ranked(self, groups: Sequence[Group], parts: Parts) -> dict[str, RankedQuery]:
+        texts = {group.query_id: group.query for group in groups}
+        held_out = {query.id: query.text for query in (*parts.development, *parts.gate)}
+
+        def counted(done: int, of: int) -> None:
+            self._say("candidates", done / of)
+
+        return ranked_once(self._live, texts | held_out, DEPTH, self._work, counted)
+
+    def _trained(
+        self, recipe: Recipe, texts: Sequence[TextGroup], steps: int, development: "_Development"
+    ) -> LoopResult:
+        spec = self._spec
+        rate = spec.learning_rate or recipe.learning_rate
+        started = time.monotonic()
+
+        def on_step(share: float, details: Mapping[str, float]) -> None:
+            seconds = time.monotonic() - started
+            self._say("training", share, {**details, "eta_s": seconds / share - seconds})
+
+        def measure() -> float:
+            return development.ndcg(recipe.scorer())
+
+        self._say("training", 0.0)
+        return run_loop(
+            recipe.trainable(rate),
+            GroupDataset(texts, recipe.group_size, spec.seed),
+            LoopSettings(steps, recipe.groups, spec.seed, rate),
+            self._work,
+            measure if development.ranked else None,
+            on_step,
+        )
+
+    def _evaluated(
+        self,
+        recipe: Recipe,
+        model: Path,
+        parts: Parts,
+        ranked: Mapping[str, RankedQuery],
+        development: "_Development",
+    ) -> tuple[EvaluationReport, Blend]:
+        self._say("evaluating", 0.0)
+        served = recipe.served(model)
+        blend = development.blend(served)
+        decide = self._by_clicks if parts.source == "clicks" else self._by_judgments
+        return decide(recipe, Model(served, blend), parts, ranked), blend
+
+    def _by_judgments(
+        self, recipe: Recipe, model: Model, parts: Parts, ranked: Mapping[str, RankedQuery]
+    ) -> EvaluationReport:
+        gate = [ranked[query.id] for query in parts.gate]
+        return evaluate_ranked(
+            gate,
+            {query.id: query.judgments for query in parts.gate},
+            Scored(score_ranked(model.scorer, gate, self._counted), model.blend),
+            self._serving(recipe, gate),
+            parts.known,
+            spent=self._spec.spent,
+            source=parts.source,
+            compared_with=self._serving_name,
+        )
+
+    def _by_clicks(
+        self, recipe: Recipe, model: Model, parts: Parts, ranked: Mapping[str, RankedQuery]
+    ) -> EvaluationReport:
+        known = {normalized(query.text): query for query in ranked.values()}
+
+        def orders_of(queries: Mapping[str, str]) -> tuple[Orders, Orders]:
+            missing = {name: text for name, text in queries.items() if name not in known}
+            found = known | {query.query_id: query for query in self._live.rank(missing)}
+            asked = [replace(found[name], query_id=name) for name in queries]
+            scored = Scored(score_ranked(model.scorer, asked, self._counted), model.blend)
+            other = self._serving(recipe, asked) or fused_alone(asked)
+            return orders_by(asked, scored), orders_by(asked, other)
+
+        return evaluate_clicks(
+            feedback_of(data_of(self._folder), self._spec.collection_key, self._spec.guards),
+            orders_of,
+            "serving" if self._spec.serving else "fused",
+            spent=self._spec.spent,
+            seed=self._spec.seed % 2**32,
+            compared_with=self._serving_name,
+            queries=[query.text for query in parts.gate],
+        )
+
+    @property
+    def _serving_name(self) -> str:
+        return self._spec.serving.name if self._spec.serving else ""
+
+    def _serving(self, recipe: Recipe, gate: Sequence[RankedQuery]) -> Scored | None:
+        if self._spec.serving is None:
+            return None
+        folder = Path(self._spec.serving.folder)
+        blend = read_blend(folder) if recipe.blends else RERANKER_ALONE
+        return Scored(score_ranked(recipe.served(folder), gate), blend)
+
+    def _counted(self, done: int, of: int) -> None:
+        self._say("evaluating", done / of)
+
+    def _say(self, stage: str, share: float, details: Mapping[str, float] | None = None) -> None:
+        begin, end = SHARES[stage]
+        self._progress(stage, begin + share * (end - begin), details)
+
+
+class _Development:
+    """Queries that choices are made by.
+
+    Attributes:
+        whole: all their candidates; ``ranked`` has the first ones, which are cheaper to score often.
+        known: whether training sees a relevant document, by query.
+    """
+
+    def __init__(
+        self,
+        whole: Sequence[RankedQuery],
+        queries: Sequence[JudgedQuery],
+        known: Mapping[str, bool],
+        blends: bool,
+    ) -> None:
+        self.whole, self.known, self._blends = whole, known, blends
+        self.ranked = [_head(query) for query in whole]
+        self.qrels = {query.id: query.judgments for query in queries}
+
+    @classmethod
+    def of(cls, parts: Parts, ranked: Mapping[str, RankedQuery], blends: bool) -> "_Development":
+        return cls([ranked[query.id] for query in parts.development], parts.development, parts.known, blends)
+
+    def blend(self, model: PairModel) -> Blend:
+        """How the model is best blended; alone, if it is not to be."""
+        if not self._blends:
+            return RERANKER_ALONE
+        return fit_blend(self.whole, score_ranked(model, self.whole), self.qrels, self.known)
+
+    def ndcg(self, model: PairModel) -> float:
+        """Mean nDCG@10 of the model's own order; known and unseen queries count alike."""
+        scores = score_ranked(model, self.ranked)
+        orders = {
+            query.query_id: blended_order(query, some, RERANKER_ALONE)
+            for query, some in zip(self.ranked, scores, strict=True)
+        }
+        values = per_query(orders, self.qrels, [nDCG @ 10])[NDCG]
+        known = np.array([self.known[id] for id in judged_queries(self.qrels)])
+        halves = [values[known], values[~known]]
+        return float(np.mean([half.mean() for half in halves if len(half)]))
+
+
+def steps_for(groups: int, a_step: int) -> int:
+    """Of a training that is not told how many: one epoch, within bounds."""
+    return min(MAX_EPOCH_STEPS, max(LEAST_STEPS, math.ceil(groups / a_step)))
+
+
+def _needed(groups: Sequence[Group], wanted: int, seed: int) -> list[Group]:
+    """So many groups, drawn at random; all, if there are fewer."""
+    if len(groups) <= wanted:
+        return list(groups)
+    drawn = np.random.default_rng(seed).choice(len(groups), wanted, replace=False)
+    return [groups[place] for place in np.sort(drawn)]
+
+
+def _head(query: RankedQuery) -> RankedQuery:
+    return RankedQuery(
+        query.query_id,
+        query.text,
+        query.documents[:DEVELOPMENT_DEPTH],
+        query.fused[:DEVELOPMENT_DEPTH],
+        query.passages[:DEVELOPMENT_DEPTH],
+        query.arms[:DEVELOPMENT_DEPTH],
+    )
+
+
+def _result(
+    spec: TrainingSpec,
+    examples: Examples,
+    evaluation: EvaluationReport,
+    loop: LoopResult,
+    blend: Blend,
+    model: Path,
+    started: float,
+) -> TrainingResult:
+    course = {"losses": loop.losses, "development_ndcg": loop.measured, "best_development_ndcg": loop.best}
+    evaluation = evaluation.model_copy(update={"details": {**evaluation.details, "training": course}})
+    return TrainingResult(
+        evaluation=evaluation,
+        what=spec.what,
+        base=spec.base.name,
+        examples=spec.examples_name,
+        data_hash=examples.data_hash,
+        loss=spec.loss,
+        steps=loop.steps,
+        seed=spec.seed,
+        joint_layers=model_form(model).joint_layers,
+        max_tokens=spec.max_tokens,
+        train_s=time.monotonic() - started,
+        simulated=examples.simulated,
+        blend=blend,
+    )
+
+
+def _refused(
+    spec: TrainingSpec, examples: Examples | None, error: BadExamplesError, started: float
+) -> TrainingResult:
+    """A verdict without a model."""
+    return TrainingResult(
+        evaluation=EvaluationReport(verdict="BAD_DATA", advice=(str(error),)),
+        what=spec.what,
+        base=spec.base.name,
+        examples=spec.examples_name,
+        data_hash=examples.data_hash if examples else "",
+        loss=spec.loss,
+        steps=0,
+        seed=spec.seed,
+        joint_layers=0,
+        max_tokens=spec.max_tokens,
+        train_s=time.monotonic() - started,
+        simulated=bool(examples and examples.simulated),
+        has_model=False,
+    )
+
+
+def data_of(folder: Path) -> Path:
+    """The server's data folder that a job's folder lies in."""
+    return folder.resolve().parent.parent

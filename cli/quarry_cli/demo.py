@@ -1,17 +1,28 @@
-"""`quarry demo`: a server, a collection, searches, figures, clicks and what is mined from them, in one go."""
+"""`quarry demo`: the whole loop in one go, from an empty folder to a re-ranker that serves."""
 
+import json
 import shlex
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.rule import Rule
+from rich.table import Table
 
-from quarry.v1 import collection_service_pb2, mining_service_pb2, search_service_pb2
+from quarry.v1 import (
+    collection_service_pb2,
+    mining_service_pb2,
+    search_service_pb2,
+    training_service_pb2,
+)
+from quarry.v1 import model_service_pb2 as models_pb
 from quarry_cli.batches import Failures
 from quarry_cli.checks import SERVER_EXTRA, server_installed
 from quarry_cli.child import running_server
@@ -21,18 +32,27 @@ from quarry_cli.evaluate import all_runs, measured, show_figures
 from quarry_cli.failures import CliError
 from quarry_cli.index import Summary, write_files
 from quarry_cli.judgments import read_qrels, read_queries
+from quarry_cli.mine import judged_queries
 from quarry_cli.mining_calls import mined, write_examples, write_page
 from quarry_cli.mining_view import show_set
 from quarry_cli.sample import Sample, find_sample
+from quarry_cli.schema_file import schema_message
 from quarry_cli.search import show_search
 from quarry_cli.sessions import Simulation, run_sessions
 from quarry_cli.simulate import report, simulated_users
+from quarry_cli.training_calls import promoted, trained, uploaded
+from quarry_cli.training_view import IMPROVED, show_model, verdict_of
 from quarry_cli.visibility import wait_searchable
+
+if TYPE_CHECKING:
+    from quarry_cli.figures import Figures
 
 COLLECTION = "faq"
 BATCH_BYTES = 2**20
 CALL_TIMEOUT_S = 240.0
-SESSIONS = 1_000
+SESSIONS, SWAP = 3_000, 0.1
+STEPS = 60
+NEGATIVES, ANSWERS = "negatives.parquet", "answers.json"
 SHOWN_HITS = 3
 SEARCHES = (
     ("In words that the answer does not use:", "get rid of my fb profile for good", ()),
@@ -40,6 +60,15 @@ SEARCHES = (
     ("No character has a special meaning:", 'gmail:"undo* send?? AND (NOT ~[title:^9', ()),
 )
 """What each search shows, its query, and the options that one would type."""
+SCHEMA = {
+    "fields": [
+        {"name": "title", "type": "text", "searchable": False, "embedded": False},
+        {"name": "text", "type": "text"},
+    ]
+}
+"""Only answers are searched. With the questions above them there would be nothing left to learn."""
+JUDGED, MEASURED = 100, 75
+"""Queries that the gate judges by, and others that are measured before and after."""
 
 
 def demo(
@@ -50,20 +79,26 @@ def demo(
 ) -> None:
     """See Quarry at work: starts a server of its own, indexes a sample, searches and measures it, and learns.
 
-    Its users are simulated: they click on what they find, and hard negatives are mined from that.
+    Its users are simulated: they click on what they find, hard negatives are mined from that, a re-ranker is
+    trained on them, and serves if it is proven to be better. Under ten minutes on two cores.
     """
     if not server_installed():
         raise CliError("the server's packages are not installed", SERVER_EXTRA)
     sample = find_sample()
     with work_folder(keep) as folder:
+        files = divide(sample, folder)
         note("starting a server in a folder of its own")
         with running_server(folder) as address, connect(address, CALL_TIMEOUT_S) as quarry:
             note(f"it listens on {address}")
-            fill(quarry, sample)
+            fill(quarry, sample, folder)
             search_it(quarry)
-            measure(quarry, sample)
+            before = measure(quarry, files, "How good is it?")
             click(quarry, sample)
             mine(quarry, folder)
+            made = train(quarry, files, folder)
+            if promote(quarry, made):
+                after = measure(quarry, files, "The same searches again")
+                compare(before, after)
     say_what_next(keep)
 
 
@@ -80,15 +115,18 @@ def work_folder(keep: Path | None) -> Iterator[Path]:
     yield keep
 
 
-def fill(quarry: Connection, sample: Sample) -> None:
+def fill(quarry: Connection, sample: Sample, folder: Path) -> None:
     """Makes the collection and waits until all of the sample is searchable."""
     heading(
         "Index",
-        f"quarry collection create {COLLECTION}",
+        f"quarry collection create {COLLECTION} --schema {ANSWERS}",
         f"quarry index {COLLECTION} corpus.jsonl --wait searchable",
     )
-    wanted = collection_service_pb2.Collection(name=COLLECTION, description="Help for web applications")
+    wanted = collection_service_pb2.Collection(
+        name=COLLECTION, description="Help for web applications", schema=schema_message(SCHEMA)
+    )
     request = collection_service_pb2.CreateCollectionRequest(collection=wanted)
+    (folder / ANSWERS).write_text(json.dumps(SCHEMA, indent=1), encoding="utf-8")
     note("loading the encoder; the first time it is converted, which takes a minute or so")
     with err.status("loading the encoder"):
         quarry.collections.CreateCollection(request, timeout=quarry.timeout_s)
@@ -111,27 +149,52 @@ def search_it(quarry: Connection) -> None:
         show_search(quarry, request)
 
 
-def measure(quarry: Connection, sample: Sample) -> None:
-    heading("How good is it?", f"quarry evaluate {COLLECTION} --queries queries.jsonl --qrels qrels/test.tsv")
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Judged queries in two parts, texts and judgments of each."""
+
+    queries: Path
+    judged: Path
+    measured: Path
+
+
+def divide(sample: Sample, folder: Path) -> Files:
+    """What the gate judges by is not what is measured in the end."""
     qrels = read_qrels(sample.qrels)
-    show_figures(measured(all_runs(quarry, COLLECTION, read_queries(sample.queries, set(qrels))), qrels))
+    ids = sorted(qrels, key=lambda id: zlib.crc32(id.encode()))
+    files = Files(sample.queries, folder / "judged.tsv", folder / "measured.tsv")
+    for path, some in ((files.judged, ids[:JUDGED]), (files.measured, ids[JUDGED : JUDGED + MEASURED])):
+        lines = [f"{id}\t{document}\t{grade}" for id in some for document, grade in qrels[id].items()]
+        path.write_text("\n".join(["query-id\tcorpus-id\tscore", *lines, ""]), encoding="utf-8")
+    return files
+
+
+def measure(quarry: Connection, files: Files, what: str) -> "dict[str, Figures]":
+    heading(what, f"quarry evaluate {COLLECTION} --queries queries.jsonl --qrels measured.tsv")
+    qrels = read_qrels(files.measured)
+    results = measured(all_runs(quarry, COLLECTION, read_queries(files.queries, set(qrels))), qrels)
+    show_figures(results)
+    return results
 
 
 def click(quarry: Connection, sample: Sample) -> None:
     heading(
         "Who chose what? (simulated users, not people)",
-        f"quarry simulate {COLLECTION} --queries queries.jsonl --qrels qrels/train.tsv --sessions {SESSIONS}",
+        f"quarry simulate {COLLECTION} --queries queries.jsonl --qrels known-train.tsv "
+        f"--sessions {SESSIONS} --skew 0.5 --swap {SWAP}",
     )
     judged = read_qrels(sample.needs)
     texts = read_queries(sample.queries, set(judged))
-    simulation = Simulation(COLLECTION, list(texts.items()), judged, simulated_users(), seed=0)
+    simulation = Simulation(
+        COLLECTION, list(texts.items()), judged, simulated_users(), skew=0.5, swap=SWAP, seed=0
+    )
     with progress() as bar:
         visits = run_sessions(quarry, simulation, SESSIONS, bar)
     report(visits, simulation, json=False)
 
 
 def mine(quarry: Connection, folder: Path) -> None:
-    out_file = folder / "negatives.parquet"
+    out_file = folder / NEGATIVES
     heading(
         "What was wrong, and looked right? Negatives to train a re-ranker on",
         f"quarry mine {COLLECTION} --from-feedback --out negatives.parquet --report negatives.html",
@@ -143,6 +206,46 @@ def mine(quarry: Connection, folder: Path) -> None:
     write_examples(quarry, made.name, out_file)
     write_page(quarry, made.name, out_file.with_suffix(".html"))
     show_set(made, out_file)
+
+
+def train(quarry: Connection, files: Files, folder: Path) -> models_pb.Model:
+    heading(
+        "Can a re-ranker learn from that? It is held to queries that nobody asked",
+        f"quarry train {COLLECTION} --examples negatives.parquet --steps {STEPS} "
+        "--queries queries.jsonl --qrels judged.tsv",
+    )
+    request = training_service_pb2.TrainRerankerRequest(
+        collection=COLLECTION,
+        examples=uploaded(quarry, folder / NEGATIVES),
+        steps=STEPS,
+        judgments=judged_queries(files.queries, files.judged),
+    )
+    made = trained(quarry, request)
+    show_model(made, promoted=False)
+    return made
+
+
+def promote(quarry: Connection, made: models_pb.Model) -> bool:
+    """Whether the gate lets the model serve, and so it does."""
+    if verdict_of(made) != IMPROVED:
+        note(f"the gate refuses it: {verdict_of(made)}. Searches stay as they are.")
+        return False
+    heading("It is better, and shall serve", f"quarry model promote {made.name}")
+    promoted(quarry, made.name)
+    note("swapped between two searches; the old order is kept: `quarry model rollback faq`")
+    return True
+
+
+def compare(before: "dict[str, Figures]", after: "dict[str, Figures]") -> None:
+    """What changed for queries that neither training nor the gate has seen."""
+    table = Table(box=box.SIMPLE_HEAD, title="before and after, queries that nothing has seen")
+    for column in ("measure", "before", "after", "difference"):
+        table.add_column(column, justify="left" if column == "measure" else "right")
+    for measure, value in before["fused"].means.items():
+        new = after["reranked"].means[measure]
+        table.add_row(measure, f"{value:.3f}", f"{new:.3f}", f"{new - value:+.3f}")
+    out.print(table)
+    note("learned from simulated users; docs/flywheel.md has the whole table, with intervals")
 
 
 def heading(what: str, *commands: str) -> None:

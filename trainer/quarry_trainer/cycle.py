@@ -1,5 +1,6 @@
 """A turn of the loop: feedback becomes examples, examples a model, and the model is held to what serves."""
 
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -107,7 +108,7 @@ class Turn:
             collection=self._spec.collection,
             feedback=mining_pb.FeedbackPositives(end_time=_timestamp(begun.until_us)),
             seed=self._spec.seed,
-            request_id=f"{self._spec.name}-mine",
+            request_id=_request_id(self._spec, "mine"),
         )
         operation = self._server.ask(self._server.mining.MineHardNegatives, wanted)
         made = mining_pb.MiningSet()
@@ -134,7 +135,7 @@ class Turn:
                 for query in spec.judgments
             ],
             description=f"loop {spec.name}",
-            request_id=f"{spec.name}-train",
+            request_id=_request_id(spec, "train"),
         )
         operation = self._server.ask(self._server.training.TrainReranker, request)
         made = models_pb.Model()
@@ -235,6 +236,11 @@ class Turn:
 
     def _set_place(self, place: Place) -> None:
         self._reports.set_place(self._spec.collection_key, place)
+
+
+def _request_id(spec: LoopSpec, what: str) -> str:
+    """So short that the server takes it, however long the turn's name is."""
+    return f"{hashlib.blake2b(spec.name.encode(), digest_size=12).hexdigest()}-{what}"
 
 
 def _outcome(model: models_pb.Model) -> LoopOutcome:

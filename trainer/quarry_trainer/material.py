@@ -14,8 +14,8 @@ from quarry_trainer.division import Division, divide
 from quarry_trainer.live import Counted, LiveSearch, PassagesOf, RankedQuery
 
 RANKED = "ranked.json"
-DEVELOPMENT_QUERIES = 48
-"""Most that are measured while training goes on: each is 50 pairs a time."""
+DEVELOPMENT_QUERIES = 150
+"""Most that choices are made by: each is 50 pairs."""
 
 
 @dataclass(frozen=True, slots=True)

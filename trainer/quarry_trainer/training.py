@@ -34,7 +34,8 @@ from quarry_trainer.material import Parts, divided, ranked_once, text_groups
 from quarry_trainer.measures import NDCG, Orders, judged_queries, per_query
 from quarry_trainer.scoring import PairModel, blended_order, score_ranked
 
-DEVELOPMENT_DEPTH = 30
+MEASURED_QUERIES, MEASURED_DEPTH = 48, 30
+"""Development queries, and candidates of each, that are scored again and again while training goes on."""
 LEAST_STEPS = 50
 """Of a training that is not told how many: a small set is read more than once."""
 
@@ -251,7 +252,7 @@ class _Development:
     """Queries that choices are made by.
 
     Attributes:
-        whole: all their candidates; ``ranked`` has the first ones, which are cheaper to score often.
+        whole: with all candidates; ``ranked`` has some of them, which are cheaper to score often.
         known: whether training sees a relevant document, by query.
     """
 
@@ -263,7 +264,8 @@ class _Development:
         blends: bool,
     ) -> None:
         self.whole, self.known, self._blends = whole, known, blends
-        self.ranked = [_head(query) for query in whole]
+        some = whole[:: max(1, len(whole) // MEASURED_QUERIES)][:MEASURED_QUERIES]
+        self.ranked = [_head(query) for query in some]
         self.qrels = {query.id: query.judgments for query in queries}
 
     @classmethod
@@ -283,8 +285,9 @@ class _Development:
             query.query_id: blended_order(query, some, RERANKER_ALONE)
             for query, some in zip(self.ranked, scores, strict=True)
         }
-        values = per_query(orders, self.qrels, [nDCG @ 10])[NDCG]
-        known = np.array([self.known[id] for id in judged_queries(self.qrels)])
+        qrels = {id: self.qrels[id] for id in orders}
+        values = per_query(orders, qrels, [nDCG @ 10])[NDCG]
+        known = np.array([self.known[id] for id in judged_queries(qrels)])
         halves = [values[known], values[~known]]
         return float(np.mean([half.mean() for half in halves if len(half)]))
 
@@ -306,10 +309,10 @@ def _head(query: RankedQuery) -> RankedQuery:
     return RankedQuery(
         query.query_id,
         query.text,
-        query.documents[:DEVELOPMENT_DEPTH],
-        query.fused[:DEVELOPMENT_DEPTH],
-        query.passages[:DEVELOPMENT_DEPTH],
-        query.arms[:DEVELOPMENT_DEPTH],
+        query.documents[:MEASURED_DEPTH],
+        query.fused[:MEASURED_DEPTH],
+        query.passages[:MEASURED_DEPTH],
+        query.arms[:MEASURED_DEPTH],
     )
 
 

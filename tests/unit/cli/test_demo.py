@@ -17,7 +17,7 @@ def test_the_sample_is_whole():
     assert len(records) == 719
     ids = {record.id for record in records if isinstance(record, Record)}
     qrels = read_qrels(found.qrels)
-    assert len(qrels) == len(read_queries(found.queries, set(qrels))) == 250
+    assert len(qrels) == len(read_queries(found.queries, set(qrels))) == 375
     assert {id for judged in qrels.values() for id in judged} <= ids
     assert "CC BY-SA" in (found.corpus.parent / "ATTRIBUTION.md").read_text()
 

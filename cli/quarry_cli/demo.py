@@ -5,7 +5,7 @@ import shlex
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from quarry_cli.console import err, note, out, plain, progress
 from quarry_cli.evaluate import all_runs, measured, show_figures
 from quarry_cli.failures import CliError
 from quarry_cli.index import Summary, write_files
-from quarry_cli.judgments import read_qrels, read_queries
+from quarry_cli.judgments import Qrels, read_qrels, read_queries
 from quarry_cli.mine import judged_queries
 from quarry_cli.mining_calls import mined, write_examples, write_page
 from quarry_cli.mining_view import show_set
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 COLLECTION = "faq"
 BATCH_BYTES = 2**20
 CALL_TIMEOUT_S = 240.0
-SESSIONS, SWAP = 3_000, 0.1
+ASKED, SESSIONS, SWAP = 400, 3_200, 0.1
+"""Queries that simulated users ask, how often in all, and how often two neighbours change places."""
 STEPS = 60
 NEGATIVES, ANSWERS = "negatives.parquet", "answers.json"
 SHOWN_HITS = 3
@@ -67,8 +68,8 @@ SCHEMA = {
     ]
 }
 """Only answers are searched. With the questions above them there would be nothing left to learn."""
-JUDGED, MEASURED = 100, 75
-"""Queries that the gate judges by, and others that are measured before and after."""
+JUDGED, MEASURED = 200, 75
+"""Queries to choose and to decide by, and others that are measured before and after."""
 
 
 def demo(
@@ -93,7 +94,7 @@ def demo(
             fill(quarry, sample, folder)
             search_it(quarry)
             before = measure(quarry, files, "How good is it?")
-            click(quarry, sample)
+            click(quarry, files)
             mine(quarry, folder)
             made = train(quarry, files, folder)
             if promote(quarry, made):
@@ -151,22 +152,34 @@ def search_it(quarry: Connection) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Judged queries in two parts, texts and judgments of each."""
+    """Texts of queries, and judgments of three parts of them: nobody asks what is judged or measured."""
 
     queries: Path
+    asked: Path
     judged: Path
     measured: Path
 
 
 def divide(sample: Sample, folder: Path) -> Files:
     """What the gate judges by is not what is measured in the end."""
-    qrels = read_qrels(sample.qrels)
-    ids = sorted(qrels, key=lambda id: zlib.crc32(id.encode()))
-    files = Files(sample.queries, folder / "judged.tsv", folder / "measured.tsv")
-    for path, some in ((files.judged, ids[:JUDGED]), (files.measured, ids[JUDGED : JUDGED + MEASURED])):
-        lines = [f"{id}\t{document}\t{grade}" for id in some for document, grade in qrels[id].items()]
-        path.write_text("\n".join(["query-id\tcorpus-id\tscore", *lines, ""]), encoding="utf-8")
+    needs, qrels = read_qrels(sample.needs), read_qrels(sample.qrels)
+    ids = _shuffled(qrels)
+    files = Files(sample.queries, *(folder / f"{name}.tsv" for name in ("asked", "judged", "measured")))
+    _write(files.asked, {id: needs[id] for id in _shuffled(needs)[:ASKED]})
+    _write(files.judged, {id: qrels[id] for id in ids[:JUDGED]})
+    _write(files.measured, {id: qrels[id] for id in ids[JUDGED : JUDGED + MEASURED]})
     return files
+
+
+def _shuffled(ids: Iterable[str]) -> list[str]:
+    return sorted(ids, key=lambda id: zlib.crc32(id.encode()))
+
+
+def _write(path: Path, qrels: Qrels) -> None:
+    lines = [
+        f"{id}\t{document}\t{grade}" for id, grades in qrels.items() for document, grade in grades.items()
+    ]
+    path.write_text("\n".join(["query-id\tcorpus-id\tscore", *lines, ""]), encoding="utf-8")
 
 
 def measure(quarry: Connection, files: Files, what: str) -> "dict[str, Figures]":
@@ -177,16 +190,16 @@ def measure(quarry: Connection, files: Files, what: str) -> "dict[str, Figures]"
     return results
 
 
-def click(quarry: Connection, sample: Sample) -> None:
+def click(quarry: Connection, files: Files) -> None:
     heading(
         "Who chose what? (simulated users, not people)",
-        f"quarry simulate {COLLECTION} --queries queries.jsonl --qrels known-train.tsv "
-        f"--sessions {SESSIONS} --skew 0.5 --swap {SWAP}",
+        f"quarry simulate {COLLECTION} --queries queries.jsonl --qrels asked.tsv "
+        f"--sessions {SESSIONS} --skew 0 --swap {SWAP}",
     )
-    judged = read_qrels(sample.needs)
-    texts = read_queries(sample.queries, set(judged))
+    judged = read_qrels(files.asked)
+    texts = read_queries(files.queries, set(judged))
     simulation = Simulation(
-        COLLECTION, list(texts.items()), judged, simulated_users(), skew=0.5, swap=SWAP, seed=0
+        COLLECTION, list(texts.items()), judged, simulated_users(), skew=0.0, swap=SWAP, seed=0
     )
     with progress() as bar:
         visits = run_sessions(quarry, simulation, SESSIONS, bar)

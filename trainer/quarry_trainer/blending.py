@@ -27,8 +27,8 @@ NEAR = 0.5
 Breiman, Friedman, Olshen and Stone 1984, section 3.4.3. Half of theirs: some dozens of queries have errors of
 0.02, and whole ones would give most of what was learned away. The gate, not this, decides what serves."""
 SURE = 1.0
-"""Standard errors by which a blend must be better than the fused order alone, or the re-ranker is left out: the
-best of a dozen blends of a useless one is by chance about half an error above."""
+"""Standard errors by which a blend must be better than the fused order alone, or the re-ranker is left out:
+the best of a dozen blends of a useless one is by chance about half an error above."""
 LEAST_OF_SLICE = 5
 """Queries that a slice needs to be weighed like the other one: the mean of fewer is mostly chance."""
 

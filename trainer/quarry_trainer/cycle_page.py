@@ -27,14 +27,15 @@ def render_page(report: LoopReport) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "figure": _figure, "signed": _signed, "rank": _rank}
+    rows = metric_rows(report.metrics)
     return environment.get_template(TEMPLATE).render(
         report=report,
         sentence=sentence(report),
         good=report.outcome in GOOD,
         ended=_time(report.end_us),
-        rows=metric_rows(report.metrics),
+        rows=rows,
         charts=[Markup(svg) for svg in _charts(report.versions)],  # noqa: S704  matplotlib escapes
-        subjects=SUBJECTS,
+        subjects=[name for name in SUBJECTS if any(name in found for _, _, found in rows)],
     )
 
 

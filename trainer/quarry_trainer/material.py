@@ -1,6 +1,6 @@
 """What a training reads: its examples with the passages and scores that the live first stage gives them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,12 @@ import orjson
 from quarry.mining.sets import write_bytes
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry_trainer.dataset import BadExamplesError, Examples, Group, TextGroup
-from quarry_trainer.division import Division, divide
+from quarry_trainer.division import divide
 from quarry_trainer.live import Counted, LiveSearch, PassagesOf, RankedQuery
 
 RANKED = "ranked.json"
+CHOOSING_SHARE, LEAST_TO_DIVIDE = 0.4, 40
+"""Of judged queries that are given, for choices; all of them decide if there are fewer."""
 DEVELOPMENT_QUERIES = 150
 """Most that choices are made by: each is 50 pairs."""
 
@@ -24,7 +26,7 @@ class Parts:
 
     Attributes:
         train: groups to learn from.
-        development, gate: judged queries.
+        development, gate: queries with their relevant documents.
         known: whether training sees a relevant document of a held-out query, by id.
         source: of what decides: ``judgments``; ``examples``, whose positives were judged; or ``clicks``.
     """
@@ -39,9 +41,10 @@ class Parts:
 def divided(examples: Examples, judgments: Sequence[JudgedQuery], seed: int) -> Parts:
     """Which queries to learn from, to choose by and to decide by.
 
-    Queries that are judged decide, and those with the same text are not learned from. Without judgments the
-    examples' own queries are divided in three; of those that are to decide, the judged ones do. Where all are
-    clicked ones their clicks decide: what was clicked favours whatever was shown, and is no judgment.
+    Queries that are judged choose and decide, and those with the same text are not learned from. Without
+    them the examples' own queries are divided in three; of those that are to decide, the judged ones
+    do. Where all are clicked ones their clicks decide: what was clicked favours whatever was shown, and is no
+    judgment.
 
     Raises:
         BadExamplesError: nothing is left to learn from.
@@ -70,15 +73,28 @@ def _judged_apart(
     examples: Examples, own: Sequence[JudgedQuery], judgments: Sequence[JudgedQuery], seed: int
 ) -> Parts:
     texts = {_plain(query.text) for query in judgments}
-    left = [query for query in own if _plain(query.text) not in texts]
-    division: Division = divide(left, seed)
-    train = _of(examples, division.train | division.gate)
+    left = frozenset(query.id for query in own if _plain(query.text) not in texts)
+    train = _of(examples, left)
     seen = {group.positive for group in train}
-    development = _some(left, division.development, seed)
-    known = {
-        q.id: any(d in seen for d, g in q.judgments.items() if g > 0) for q in [*judgments, *development]
-    }
-    return Parts(train, development, tuple(judgments), known, "judgments")
+    chosen_by = _chosen_by(judgments, seed)
+    known = {q.id: any(d in seen for d, g in q.judgments.items() if g > 0) for q in judgments}
+    return Parts(
+        train,
+        tuple(query for query in judgments if query.id in chosen_by),
+        tuple(query for query in judgments if query.id not in chosen_by),
+        known,
+        "judgments",
+    )
+
+
+def _chosen_by(judgments: Sequence[JudgedQuery], seed: int) -> frozenset[str]:
+    """Ids of the judged queries that choices are made by; the others decide. None, if all must decide."""
+    if len(judgments) < LEAST_TO_DIVIDE:
+        return frozenset()
+    ids = sorted(query.id for query in judgments)
+    size = min(DEVELOPMENT_QUERIES, round(CHOOSING_SHARE * len(ids)))
+    order = np.random.default_rng(seed).permutation(len(ids))
+    return frozenset(ids[place] for place in order[:size])
 
 
 def _of(examples: Examples, ids: frozenset[str]) -> tuple[Group, ...]:
@@ -102,7 +118,7 @@ def ranked_once(
     kept = work / RANKED
     if kept.exists():
         found = [_from_json(one) for one in orjson.loads(kept.read_bytes())]
-        if {query.query_id for query in found} == set(queries):
+        if {query.query_id: query.text for query in found} == {id: t.strip() for id, t in queries.items()}:
             return {query.query_id: query for query in found}
     ranked = live.rank(queries, depth, counted)
     write_bytes(kept, orjson.dumps([_to_json(query) for query in ranked]))
@@ -126,6 +142,20 @@ def text_groups(
     others = first(list(missing)) if missing else {}
     made = (_with_texts(group, ranked[group.query_id], others) for group in groups)
     return [group for group in made if group is not None]
+
+
+def displayed_only(ranked: RankedQuery, displayed: Collection[str]) -> RankedQuery:
+    """Without candidates that nobody was shown: of those clicks say nothing, and to count them as wrong
+    would favour whatever made the display (condensed lists: Sakai, SIGIR 2007)."""
+    kept = [place for place, id in enumerate(ranked.documents) if id in displayed]
+    return RankedQuery(
+        ranked.query_id,
+        ranked.text,
+        tuple(ranked.documents[place] for place in kept),
+        ranked.fused[kept],
+        tuple(ranked.passages[place] for place in kept),
+        tuple(ranked.arms[place] for place in kept),
+    )
 
 
 def _with_texts(group: Group, ranked: RankedQuery, others: Mapping[str, str]) -> TextGroup | None:

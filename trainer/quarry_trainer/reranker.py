@@ -4,6 +4,7 @@ from pathlib import Path
 
 from quarry.errors import InvalidArgumentError
 from quarry.jobs.child import Progress
+from quarry.models.blend import read_blend
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.training.forms import model_form
 from quarry.training.spec import TrainingResult, TrainingSpec
@@ -46,7 +47,10 @@ class RerankerRecipe:
         return with_teacher(texts, load_cross_encoder(teacher.folder, self._data))
 
     def trainable(self, learning_rate: float) -> Trainable:
-        return listwise(self._form, self._spec.loss, learning_rate)
+        """What the base's blend adds is added here too: it learns what the first stage does not know."""
+        blend = read_blend(Path(self._spec.base.folder))
+        offset = blend.fused / blend.rerank if blend.rerank else 0.0
+        return listwise(self._form, self._spec.loss, learning_rate, offset)
 
     def scorer(self) -> PairModel:
         return FormScorer(self._form)

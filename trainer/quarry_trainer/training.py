@@ -12,7 +12,7 @@ from ir_measures import nDCG
 
 from quarry.feedback.guards import normalized
 from quarry.jobs.child import Progress
-from quarry.mining.spec import JudgedQuery
+from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend, write_blend
 from quarry.training.folders import MODEL, work_of
 from quarry.training.forms import model_form
@@ -30,7 +30,7 @@ from quarry_trainer.dataset import (
 from quarry_trainer.evaluation import Scored, evaluate_ranked, feedback_of, fused_alone, orders_by
 from quarry_trainer.live import DEPTH, LiveSearch, RankedQuery, open_search
 from quarry_trainer.loop import LoopResult, LoopSettings, Trainable, run_loop
-from quarry_trainer.material import Parts, divided, ranked_once, text_groups
+from quarry_trainer.material import Parts, displayed_only, divided, ranked_once, text_groups
 from quarry_trainer.measures import NDCG, Orders, judged_queries, per_query
 from quarry_trainer.scoring import PairModel, blended_order, score_ranked
 
@@ -135,7 +135,9 @@ class _Training:
         texts = text_groups(groups, ranked, self._live.first_passages)
         if not texts:
             raise BadExamplesError("none of the documents that the examples name is in the collection")
-        development = _Development.of(parts, ranked, recipe.blends)
+        development = _Development(
+            self._development(parts, ranked), parts.development, parts.known, recipe.blends
+        )
         loop = self._trained(recipe, recipe.prepared(texts), steps, development)
         model = self._folder / MODEL
         recipe.save(model)
@@ -152,6 +154,20 @@ class _Training:
             self._say("candidates", done / of)
 
         return ranked_once(self._live, texts | held_out, DEPTH, self._work, counted)
+
+    def _development(self, parts: Parts, ranked: Mapping[str, RankedQuery]) -> list[RankedQuery]:
+        """What choices are made by: all candidates of judged queries, displayed ones of clicked queries."""
+        whole = [ranked[query.id] for query in parts.development]
+        if not any(query.id.startswith(CLICK_ID_PREFIX) for query in parts.development):
+            return whole
+        spec = self._spec
+        shown = feedback_of(data_of(self._folder), spec.collection_key, spec.guards).shown()
+        return [
+            displayed_only(query, shown.get(normalized(query.text), ()))
+            if query.query_id.startswith(CLICK_ID_PREFIX)
+            else query
+            for query in whole
+        ]
 
     def _trained(
         self, recipe: Recipe, texts: Sequence[TextGroup], steps: int, development: "_Development"
@@ -267,10 +283,6 @@ class _Development:
         some = whole[:: max(1, len(whole) // MEASURED_QUERIES)][:MEASURED_QUERIES]
         self.ranked = [_head(query) for query in some]
         self.qrels = {query.id: query.judgments for query in queries}
-
-    @classmethod
-    def of(cls, parts: Parts, ranked: Mapping[str, RankedQuery], blends: bool) -> "_Development":
-        return cls([ranked[query.id] for query in parts.development], parts.development, parts.known, blends)
 
     def blend(self, model: PairModel) -> Blend:
         """How the model is best blended; alone, if it is not to be."""

@@ -1,4 +1,4 @@
-"""What a turn of the loop asks the log: how much is new, what is asked most, when it begins and ends."""
+"""What a turn of the loop asks the log: how much is new, and what is asked most."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -6,10 +6,13 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from quarry.feedback.guards import CHOICES, GuardPolicy, normalized
+from quarry.feedback.guards import CHOICES, DAY_US, GuardPolicy, normalized
 from quarry.feedback.marking import marked_events
 from quarry.feedback.pages import END_OF_TIME_US
 from quarry.feedback.tables import events, impressions, read_feedback
+
+ASKED_DAYS = 28
+"""How far back of the newest search it counts what is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +29,9 @@ class News:
     Attributes:
         choices: hits of pages that were chosen, each once however often events say so; of events that the
             log got in the time asked for, and that the guards let count.
-        asked: most asked first; queries without any word are left out.
-        first_us: when the oldest impression of the whole log was answered; None without any. So is
-            ``last_us``, of the newest.
+        asked: most asked first, on the latest days that the log knows; queries without any word are left out.
+        first_us: when the first of those days began; None without any impression. ``last_us``: when the
+            newest impression was answered.
     """
 
     choices: int = 0
@@ -51,10 +54,13 @@ def read_news(path: Path, key: int, start_us: int, end_us: int, policy: GuardPol
         return News()
     try:
         with engine.connect() as connection:
-            span = sa.select(sa.func.min(impressions.c.time_us), sa.func.max(impressions.c.time_us))
-            first_us, last_us = connection.execute(span.where(impressions.c.collection_id == key)).one()
             choices = _choices(connection, key, start_us, end_us, policy)
-            return News(choices, _asked(connection, key, most_asked), first_us, last_us)
+            newest = sa.select(sa.func.max(impressions.c.time_us))
+            last_us = connection.scalar(newest.where(impressions.c.collection_id == key))
+            if last_us is None:
+                return News(choices)
+            first_us = int(last_us) - ASKED_DAYS * DAY_US
+            return News(choices, _asked(connection, key, first_us, most_asked), first_us, int(last_us))
     finally:
         engine.dispose()
 
@@ -82,18 +88,19 @@ def _choices(connection: sa.Connection, key: int, start_us: int, end_us: int, po
     return len({(row.page, row.document_id) for row in rows if row.id not in marks})
 
 
-def _asked(connection: sa.Connection, key: int, most: int) -> tuple[AskedQuery, ...]:
+def _asked(connection: sa.Connection, key: int, first_us: int, most: int) -> tuple[AskedQuery, ...]:
     c = impressions.c
     query = (
         sa.select(c.query, sa.func.count())
-        .where(c.collection_id == key, c.page_offset == 0)
+        .where(c.collection_id == key, c.time_us >= first_us, c.page_offset == 0)
         .group_by(c.query)
     )
     times: Counter[str] = Counter()
-    forms: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+    forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for text, count in connection.execute(query):
         if name := normalized(text):
             times[name] += count
-            forms[name].append((-count, text.strip()))
+            forms[name][text.strip()] += count
     first = sorted(times, key=lambda name: (-times[name], name))[:most]
-    return tuple(AskedQuery(min(forms[name])[1], times[name]) for name in first)
+    usual = {name: min(forms[name], key=lambda form: (-forms[name][form], form)) for name in first}
+    return tuple(AskedQuery(usual[name], times[name]) for name in first)

@@ -124,8 +124,8 @@ class LoopReport(Written):
         changes: of the queries that are asked most, those whose top ten changes; ``queries_compared`` of
             them were looked at.
         simulated: a program made some of the feedback.
-        feedback_start_us: when the oldest impression of the log that was read was answered; None if nothing
-            of the log is told. So is ``feedback_end_us``, of the newest.
+        feedback_start_us: of the time that the queries in ``changes`` were asked in, to ``feedback_end_us``,
+            inclusive; None if the report quotes nobody. It goes when feedback of that time is purged.
         versions: of the collection, oldest first.
         reason: of the error, if the turn failed.
     """

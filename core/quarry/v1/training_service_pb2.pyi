@@ -722,7 +722,7 @@ class QueryChange(_message.Message):
     DOCUMENTS_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     times_asked: _builtins.int
-    """Searches for it that are logged."""
+    """Searches for it that are logged, of the 28 days up to the newest one."""
     @_builtins.property
     def documents(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankChange]:
         """Documents that entered, left or moved, by their new rank; those that left come last."""

@@ -1,4 +1,4 @@
-"""One client makes nearly a third of all clicks to push one document: the loop does not learn it."""
+"""One client makes nearly a third of all events to push one document: the loop does not learn it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from statistics import mean
 
 import orjson
 import pytest
-from tests.integration.api.feedback import CLICK, record, stats
+from tests.integration.api.feedback import CLICK, RENDERED, VIEW, record, stats
 from tests.integration.api.looped import Loop
 from tests.integration.api.mining import Mining, judged
 from tests.integration.api.served import Api, served, tiny_settings
@@ -22,19 +22,23 @@ from quarry_cli.sample import find_sample
 from quarry_cli.sessions import Simulation, run_sessions
 from quarry_cli.simulate import simulated_users
 
-SESSIONS = 600
+SESSIONS = 300
 POISON = 0.3
-"""Share of all clicks that are the client's."""
+"""Share of all events that are the client's."""
 DEPTH = 50
 ATTACKED = 40
-JUDGED = 60
-STEPS = 25
+AT_ONCE = 100
+"""Documents that are encoded within one call's deadline, on a busy machine too."""
+JUDGED = 24
+STEPS = 10
 CLIENT = "one-client"
+KINDS = (RENDERED, CLICK, VIEW)
+"""What the client sends of each of its searches."""
 
 
 @dataclass(frozen=True)
 class Attack:
-    """The document that is pushed, queries that do not ask for it, by id, and how many clicks were made."""
+    """The document that is pushed, queries that do not ask for it, by id, and how often it was clicked."""
 
     document: str
     queries: Mapping[str, str]
@@ -49,8 +53,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with served(tiny_settings(data, Path(DEFAULT_ENCODER), training=training)) as api:
         api.create("sample")
         lines = find_sample().corpus.read_bytes().splitlines()
-        documents = {one.pop("_id"): one for one in map(orjson.loads, lines)}
-        api.upsert("sample", documents)
+        documents = [(one.pop("_id"), one) for one in map(orjson.loads, lines)]
+        for start in range(0, len(documents), AT_ONCE):
+            api.upsert("sample", dict(documents[start : start + AT_ONCE]))
         yield api
 
 
@@ -68,7 +73,7 @@ def attack(api: Api) -> Attack:
     asked = list(dict.fromkeys(visit.query_id for visit in visits))
     document = _seen_most(api, {id: texts[id] for id in asked[:100]})
     unrelated = {id: texts[id] for id in asked if not needs[id].get(document)}
-    clicks = round(POISON / (1 - POISON) * sum(sum(visit.clicked) for visit in visits))
+    clicks = round(POISON / (1 - POISON) * events_of(api) / len(KINDS))
     attacked: dict[str, str] = {}
     made = 0
     for number in range(10 * clicks):
@@ -99,15 +104,23 @@ def _pushed(api: Api, text: str, document: str, number: int) -> bool:
     if document not in [hit.document.id for hit in probe.hits]:
         return False
     answer = api.search("sample", text, page_size=DEPTH, context=context)
-    event = feedback_service_pb2.Event(
-        event_id=f"push-{number}",
-        type=CLICK,
-        document_id=document,
-        attribution_token=answer.attribution_token,
-    )
-    (status,) = record(api, "sample", event)
-    assert not status.status.code, status
+    events = [
+        feedback_service_pb2.Event(
+            event_id=f"push-{number}-{kind}",
+            type=kind,
+            document_id=document if kind != RENDERED else "",
+            rendered=[feedback_service_pb2.RenderedHit(document_id=document)] if kind == RENDERED else (),
+            attribution_token=answer.attribution_token,
+        )
+        for kind in KINDS
+    ]
+    assert not any(status.status.code for status in record(api, "sample", *events))
     return True
+
+
+def events_of(api: Api, *kinds: int) -> int:
+    """How many the log holds, of some kinds or of all, whether they count or not."""
+    return sum(event.count for event in stats(api, "sample").events if not kinds or event.type in kinds)
 
 
 def reciprocal_ranks(api: Api, attack: Attack, model: str = "") -> list[float]:
@@ -122,17 +135,18 @@ def reciprocal_ranks(api: Api, attack: Attack, model: str = "") -> list[float]:
     return found
 
 
-def test_a_client_that_makes_nearly_a_third_of_all_clicks_pushes_nothing(api: Api, attack: Attack) -> None:
-    clicks = sum(event.count for event in stats(api, "sample").events if event.type == CLICK)
-    assert attack.clicks / clicks == pytest.approx(POISON, abs=0.01)
+@pytest.mark.timeout(900)  # jobs are niced: on a busy machine they wait for whatever else runs
+def test_a_client_that_makes_nearly_a_third_of_all_events_pushes_nothing(api: Api, attack: Attack) -> None:
+    assert len(KINDS) * attack.clicks / events_of(api) == pytest.approx(POISON, abs=0.01)
     sample = find_sample()
     qrels = read_qrels(sample.qrels)
-    chosen = dict(sorted(qrels.items())[:JUDGED])
+    chosen = dict(sorted(qrels.items())[:: len(qrels) // JUDGED])
     texts = read_queries(sample.queries, set(chosen))
     judgments = judged({id: (texts[id], grades) for id, grades in chosen.items()})
     report = Loop(api).turned("sample", force=True, steps=STEPS, max_tokens=64, seed=1, judgments=judgments)
     assert report.simulated
-    assert report.new_choices < clicks - attack.clicks * 0.8  # the client's hardly count
+    honest = events_of(api, CLICK) - attack.clicks
+    assert report.new_choices < honest + 0.2 * attack.clicks  # the client's hardly count
 
     rows = Mining(api).examples(report.mining_set).to_pylist()
     taught = {row["query"] for row in rows if row["positive_id"] == attack.document}

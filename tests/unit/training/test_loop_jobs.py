@@ -52,6 +52,10 @@ class Ended:
         self.names.append(name)
 
 
+def written(folder: Path) -> str:
+    return "".join(path.read_text() for path in folder.rglob("*.json"))
+
+
 async def heard(_stage: str, _progress: float) -> None:
     pass
 
@@ -122,7 +126,7 @@ async def test_a_purge_ends_the_turn_that_reads_the_feedback_and_takes_reports(t
         await turn
     (left,) = jobs.reports.all()
     assert (left.name, left.outcome) == ("faq-2", "FAILED")
-    assert "lost password" not in "".join(path.read_text() for path in tmp_path.rglob("*.json"))
+    assert "lost password" not in written(tmp_path)
 
 
 async def test_what_is_of_deleted_collections_goes(tmp_path: Path) -> None:

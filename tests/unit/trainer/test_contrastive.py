@@ -1,0 +1,72 @@
+"""An encoder learns from pairs, and what it learns is served."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from quarry.models.encoder import load_encoder
+from quarry.testing import tiny_encoder
+from quarry_trainer.contrastive import EncoderInTraining, contrastive
+from quarry_trainer.dataset import TextGroup
+from quarry_trainer.encoder import served_encoder
+
+
+def pair(query: str, positive: str, negative: str) -> TextGroup:
+    return TextGroup(query, (positive, negative), (0.5, 0.5), (True, False), (1.0, 1.0))
+
+
+PAIRS = [
+    pair("the bado", "cobe fidu nami", "lute of sapo"),
+    pair("gira mo", "to bine sapo", "cobe of lute"),
+    pair("nami in", "mo mo mo", "the the fidu"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tiny_encoder(tmp_path / "encoder", seed=5)
+
+
+def test_steps_bring_queries_near_their_positives(folder: Path) -> None:
+    trainable = contrastive(EncoderInTraining(folder, 64, 0), 1e-2)
+    optimizer = torch.optim.AdamW(trainable.parameters)
+    batch = trainable.collate(PAIRS)
+    losses = []
+    for _ in range(8):
+        loss = trainable.model(batch)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2
+
+
+def test_what_was_trained_is_served(folder: Path, tmp_path: Path) -> None:
+    encoder = EncoderInTraining(folder, 64, 0)
+    with torch.no_grad():
+        for parameter in encoder.module.parameters():
+            parameter.add_(0.05)
+    saved = tmp_path / "saved"
+
+    shutil.copytree(folder, saved)
+    encoder.save(saved)
+    texts = ["the bado", "cobe fidu nami"]
+    with torch.no_grad():
+        trained = encoder.module(*encoder.inputs(texts)).numpy()
+    np.testing.assert_allclose(load_encoder(str(saved), tmp_path, "cpu").encode(texts), trained, atol=1e-4)
+    ((score,),) = [[found.score for found in served_encoder(saved, tmp_path).score([(texts[0], texts[1])])]]
+    assert score == pytest.approx(float(trained[0] @ trained[1]), abs=1e-4)
+
+
+def test_other_positives_of_the_same_query_are_no_negatives(folder: Path) -> None:
+    trainable = contrastive(EncoderInTraining(folder, 64, 0), 1e-2)
+    same = [pair("the bado", "cobe fidu nami", "lute"), pair("the bado", "to bine sapo", "lute")]
+    batch = trainable.collate(same)
+    passages = ["cobe fidu nami", "lute", "to bine sapo"]
+    assert batch["own"].tolist() == [0, 2]
+    assert batch["relevant"].tolist() == [[True, False, True], [True, False, True]]
+    assert batch["mined"].tolist() == [[False, True, False], [False, True, False]]
+    assert len(passages) == batch["passage_0"].shape[0]

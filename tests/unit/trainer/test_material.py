@@ -1,0 +1,117 @@
+"""What a training learns from, chooses by and is judged by, and the texts that it reads."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.unit.trainer.ranked import ranked_query
+
+from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
+from quarry_trainer.dataset import BadExamplesError, Examples, Group
+from quarry_trainer.live import RankedQuery
+from quarry_trainer.material import LEAST_TO_DIVIDE, displayed_only, divided, ranked_once, text_groups
+
+
+def group(id: str, positive: str, *others: str, text: str = "") -> Group:
+    return Group(
+        id, text or f"text {id}", positive, others, tuple(False for _ in others), tuple(1.0 for _ in others)
+    )
+
+
+def examples(count: int, prefix: str = "") -> Examples:
+    groups = [group(f"{prefix}q{n}", f"d{n % 30}", "x", "y", text=f"text {n}") for n in range(count)]
+    return Examples(tuple(groups), simulated=False, data_hash="")
+
+
+def judged(count: int, first: int = 0) -> list[JudgedQuery]:
+    return [
+        JudgedQuery(id=f"j{n}", text=f"Judged  {n}", judgments={f"d{n % 40}": 1})
+        for n in range(first, first + count)
+    ]
+
+
+def test_examples_are_divided_where_nothing_else_is_judged() -> None:
+    parts = divided(examples(200), (), seed=1)
+    held = {query.id for query in (*parts.development, *parts.gate)}
+    assert parts.source == "examples"
+    assert {g.query_id for g in parts.train}.isdisjoint(held)
+    assert len(parts.train) + len(held) == 200
+    assert {parts.known[id] for id in held} == {True, False}
+
+
+def test_where_all_queries_are_clicked_ones_clicks_decide() -> None:
+    assert divided(examples(200, CLICK_ID_PREFIX), (), seed=1).source == "clicks"
+
+
+def test_judged_queries_choose_and_decide_and_are_not_learned_from() -> None:
+    own = examples(100)
+    same = JudgedQuery(id="same", text=" TEXT  7 ", judgments={"d7": 1})
+    parts = divided(own, [*judged(99), same], seed=1)
+    chosen, decided = ({query.id for query in part} for part in (parts.development, parts.gate))
+    assert parts.source == "judgments"
+    assert "text 7" not in {g.query for g in parts.train}
+    assert len(parts.train) == 99
+    assert chosen.isdisjoint(decided)
+    assert chosen | decided == {query.id for query in [*judged(99), same]}
+    assert len(chosen) == 40
+    assert parts.known["j3"] is True
+    assert parts.known["j35"] is False
+
+
+def test_a_few_judged_queries_all_decide() -> None:
+    parts = divided(examples(100), judged(LEAST_TO_DIVIDE - 1), seed=1)
+    assert len(parts.gate) == LEAST_TO_DIVIDE - 1
+    assert parts.development == ()
+
+
+def test_examples_that_are_all_held_out_teach_nothing() -> None:
+    own = Examples((group("q", "d", "x", text="judged 0"),), simulated=False, data_hash="")
+    with pytest.raises(BadExamplesError, match="no query is left"):
+        divided(own, judged(1), seed=1)
+
+
+def test_only_what_was_displayed_is_ordered_by_clicks() -> None:
+    query = ranked_query("q", ["a", "b", "c"], [0.9, 0.5, 0.1])
+    kept = displayed_only(query, {"a", "c", "elsewhere"})
+    assert kept.documents == ("a", "c")
+    assert kept.fused.tolist() == [0.9, 0.1]
+    assert len(displayed_only(query, ())) == 0
+
+
+def firsts(ids: Sequence[str]) -> Mapping[str, str]:
+    return {id: f"first of {id}" for id in ids if id != "gone"}
+
+
+def test_groups_read_what_the_first_stage_gives_and_first_passages_of_the_rest() -> None:
+    ranked = {"q": ranked_query("q", ["a", "b"], [0.9, 0.5])}
+    (made,) = text_groups([group("q", "b", "a", "far", "gone")], ranked, firsts)
+    assert made.passages == (ranked["q"].passages[1], ranked["q"].passages[0], "first of far")
+    assert made.fused == (0.5, 0.9, 0.5)
+    assert made.relevant == (True, False, False)
+
+
+@pytest.mark.parametrize("one", [group("q", "gone", "a"), group("q", "a", "gone")])
+def test_a_group_without_a_positive_or_without_others_is_left_out(one: Group) -> None:
+    assert text_groups([one], {"q": ranked_query("q", ["a"], [0.9])}, firsts) == []
+
+
+class Counting:
+    """A first stage that counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def rank(self, queries: Mapping[str, str], depth: int, counted: object = None) -> list[RankedQuery]:
+        self.asked += 1
+        return [ranked_query(id, ["a", "b"], [0.9, 0.5], text.strip()) for id, text in queries.items()]
+
+
+def test_a_resumed_job_reads_what_it_got_at_first(tmp_path: Path) -> None:
+    live = Counting()
+    for queries in ({"q": "text "}, {"q": "text "}, {"q": "text", "r": "other"}, {"q": "text", "r": "new"}):
+        found = ranked_once(live, queries, 50, tmp_path, lambda _done, _of: None)  # type: ignore[arg-type]
+        assert set(found) == set(queries)
+        np.testing.assert_array_equal(found["q"].fused, [0.9, 0.5])
+        assert found["q"].documents == ("a", "b")
+    assert live.asked == 3

@@ -3,7 +3,8 @@
 For each set of judged queries a server indexes the documents, SIMULATED users (position and trust bias, 10 %
 noise) search with the train queries and click on what the server really shows, and each arm mines its
 negatives from the same clicks. One base, one budget of steps, the same 50 fused candidates; choices are made
-on a part of train, and figures are of test queries, which nothing has seen. One JSON line for each (set, arm,
+by the judgments of 150 train queries that are not learned from; figures are of test queries, which nothing
+has seen. One JSON line for each (set, arm,
 seed), with the measures of every query; a run goes on where an earlier one was ended.
 
     python benchmarks/flywheel.py --data build/flywheel --out benchmarks/results/flywheel.jsonl
@@ -17,6 +18,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ import numpy as np
 from ir_measures import RR, nDCG
 
 from quarry.mining.sets import write_model
+from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import RERANKER_ALONE, read_blend
 from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.split_module import make_split_model
@@ -50,7 +53,7 @@ from quarry_trainer.reranker import train_reranker
 from quarry_trainer.scoring import FUSED_ALONE, blended_order, score_ranked
 
 COLLECTIONS = Path(__file__).resolve().parents[2] / "shared" / "data"
-SESSIONS_A_QUERY = 10
+SESSIONS_A_QUERY, JUDGED = 10, 150
 MEASURES = [RR @ 3, RR @ 10, nDCG @ 10]
 SEEDS = 3
 
@@ -180,12 +183,19 @@ class Bench:
             serving=encoder if arm.encoder else None,
             steps=steps,
             seed=seed,
+            judgments=self.judged(),
         )
         folder = self.data / "training" / spec.name
         folder.mkdir(parents=True)
         write_model(folder / "spec.json", spec)
         train = train_encoder if arm.encoder else train_reranker
         return train(spec, folder, lambda _stage, _share, _details=None: None), folder / MODEL  # type: ignore[arg-type]
+
+    def judged(self) -> tuple[JudgedQuery, ...]:
+        """Train queries that are not learned from: their true judgments choose blend and stopping."""
+        ids = sorted(self.train, key=lambda id: zlib.crc32(id.encode()))[:JUDGED]
+        texts = read_queries(self.queries_file, set(ids))
+        return tuple(JudgedQuery(id=id, text=texts[id], judgments=self.train[id]) for id in ids)
 
     def orders(self, model: Path | None, encoder: bool = False) -> dict[str, tuple[str, ...]]:
         """The test candidates in a model's blended order; in fused order without one."""

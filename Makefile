@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup demo test lint types imports protos release-protos check-protos lint-protos breaking unit crash-test bench bench-learning clean
+.PHONY: help setup demo test lint types imports protos release-protos check-protos lint-protos breaking unit crash-test bench bench-learning bench-flywheel clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,11 @@ bench-learning: setup ## The figures on feedback and mining, into build/learning
 			"mining_agreement --data build/mining" "mining_quality --data build/mining" \
 			"mining_speed --data build/mining"; do \
 		python benchmarks/$${script%% *}.py $${script#$${script%% *}} | tee -a build/learning.jsonl || exit 1; done
+
+bench-flywheel: setup ## The table of docs/flywheel.md, into build/flywheel.jsonl (many hours; goes on where it was)
+	mkdir -p build
+	python benchmarks/flywheel.py --data build/flywheel --out build/flywheel.jsonl
+	python benchmarks/flywheel_table.py build/flywheel.jsonl --plot build/flywheel.svg
 
 bench: setup ## The figures of docs/benchmarks.md, as JSON lines in build/benchmarks.jsonl (an hour or two)
 	mkdir -p build

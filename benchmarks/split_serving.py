@@ -1,4 +1,4 @@
-"""Time to re-rank 50 passages of 128 tokens, as a multiple of sentence-transformers' ``CrossEncoder.predict``.
+"""Time to re-rank 50 passages of 128 tokens, in times of sentence-transformers' ``CrossEncoder.predict``.
 
 All models have the body of the default encoder; heads are made from a seed or not trained, for speed does not
 depend on what they learned. Every round has passages of its own, which all configurations score in turn; the
@@ -108,9 +108,7 @@ def largest_difference(folder: Path, joint: int, pairs: list[Pair]) -> float:
     name = str(split_folder(folder, joint))
     whole = TransformerCrossEncoder(load_model(name, ModelKind.CROSS_ENCODER, folder, "cpu"))
     parts = load_cross_encoder(name, folder, "cpu")
-    return max(
-        abs(a.score - b.score) for a, b in zip(whole.score(pairs), parts.score(pairs), strict=True)
-    )
+    return max(abs(a.score - b.score) for a, b in zip(whole.score(pairs), parts.score(pairs), strict=True))
 
 
 def timed(
@@ -160,7 +158,11 @@ def main() -> None:
         }
         print(json.dumps(line))
     line = {f"{joint} joint": round(difference, 6) for joint, difference in differences.items()}
-    print(json.dumps({"benchmark": "split_serving", "difference_from_whole": line, "load_per_core": load_average()}))
+    print(
+        json.dumps(
+            {"benchmark": "split_serving", "difference_from_whole": line, "load_per_core": load_average()}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from quarry.v1 import model_service_pb2 as models_pb
 from quarry_cli.console import as_json, note, out, plain, print_json, warn
 
 SLICES = ("all", "known", "unseen")
+LEAST_QUERIES = 5
+"""Of a slice that is shown: an interval of fewer says nothing. The report has them all."""
 IMPROVED = "IMPROVED"
 _STYLES = {IMPROVED: "bold green", "BAD_DATA": "bold red", "REGRESSED": "bold red"}
 _INTEGERS = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64}
@@ -78,7 +80,7 @@ def figures_table(metrics: Iterable[models_pb.ModelMetric]) -> Table:
     """A row for each measure of all, known and unseen queries; the report has more groups."""
     rows: dict[tuple[str, str], dict[str, models_pb.ModelMetric]] = {}
     for metric in metrics:
-        if metric.slice in SLICES:
+        if metric.slice in SLICES and (metric.slice == SLICES[0] or metric.queries >= LEAST_QUERIES):
             rows.setdefault((metric.slice, metric.measure), {})[metric.subject] = metric
     others = [name for name in ("serving", "fused") if any(name in row for row in rows.values())]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), pad_edge=False)  # fits into 80 columns

@@ -132,7 +132,13 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     database = Database(await asyncio.to_thread(open_database, folder.documents))
     registry = open_registry(settings, database)
     await asyncio.to_thread(registry.remove_leftovers)
-    models = ServedModels(settings.data, settings.models.device, registry, settings.search.score_cache_bytes)
+    models = ServedModels(
+        settings.data,
+        settings.models.device,
+        registry,
+        settings.search.score_cache_bytes,
+        settings.models.state_cache_bytes,
+    )
     collection_models = CollectionModels(models, settings, database)
     library = await Library.open(
         folder, SettingsEngines(settings), collection_models, settings.search.threads, database

@@ -121,7 +121,7 @@ def _notes(evidence: Judged, spent: int, policy: GatePolicy) -> Iterator[str]:
         share = evidence.found / evidence.queries
         yield f"{share:.0%} of the queries have a relevant document among the candidates: {_FIRST_STAGE}"
     if 0 < evidence.unseen < policy.min_unseen:
-        yield f"{evidence.unseen:,} queries ask for documents that training did not see: {_FEW_UNSEEN}"
+        yield f"documents that training did not see: asked for by {evidence.unseen:,} queries; {_FEW_UNSEEN}"
     if spent:
         yield _spent_note(spent)
 

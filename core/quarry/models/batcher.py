@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from quarry.deadline import Deadline
 from quarry.models.base import CrossEncoder, Encoder, ModelInfo, PairScore
 from quarry.models.lane import Lane, Request
-from quarry.models.running import BatchModel
+from quarry.models.running import BatchModel, PartialModel
 from quarry.models.throughput import TokenDensity
 from quarry.models.whole import WholePairs, WholeTexts
 
@@ -170,7 +170,10 @@ class PairBatcher(Batcher[Pair, PairScore]):
     ) -> int:
         """How many of ``pairs``, from the first, are likely to be scored in ``seconds``."""
         budget = self.tokens_within(seconds, priority)
-        sizes = accumulate(self._expected_tokens(len(query) + len(passage)) for query, passage in pairs)
+        sizes = accumulate(
+            share * self._expected_tokens(len(query) + len(passage))
+            for (query, passage), share in zip(pairs, self._model.shares(pairs), strict=True)
+        )
         return sum(1 for size in sizes if size <= budget)
 
 
@@ -199,6 +202,10 @@ class _Observed(Generic[Item, Output]):
     @property
     def parallel(self) -> int:
         return self._model.parallel
+
+    def shares(self, items: Sequence[Item]) -> list[float]:
+        """At most how much of each item's work is left, in (0, 1]."""
+        return self._model.shares(items) if isinstance(self._model, PartialModel) else [1.0] * len(items)
 
     def prepare(self, items: Sequence[Item]) -> list[Any]:
         inputs = self._model.prepare(items)

@@ -7,24 +7,49 @@ import numpy as np
 
 from quarry.errors import ModelError
 from quarry.models.base import ModelInfo, PairScore
-from quarry.models.loading import Device, LoadedModel, load_model
+from quarry.models.loading import Device, LoadedModel, device_in_use, export_model, load_exported
+from quarry.models.onnx_export import exported_parts
+from quarry.models.onnx_runner import OnnxRunner
 from quarry.models.packing import arrays
 from quarry.models.running import run_all
 from quarry.models.settings import ModelKind
+from quarry.models.split_cross_encoder import SplitCrossEncoder, SplitGraphs
+from quarry.models.split_parts import APART_FILE, TOGETHER_FILE
+from quarry.models.state_cache import StateCache
 from quarry.models.tokens import Tokens
 
 Pair = tuple[str, str]
 
 
 def load_cross_encoder(
-    name: str, data: Path, device: Device = "auto", folder: Path | None = None
-) -> "TransformerCrossEncoder":
+    name: str,
+    data: Path,
+    device: Device = "auto",
+    folder: Path | None = None,
+    states: StateCache | None = None,
+) -> "TransformerCrossEncoder | SplitCrossEncoder":
     """The cross-encoder called ``name``, exported under ``data`` at first.
+
+    On the CPU a split one is run in its two parts, if it could be exported so, else as a whole.
+
+    Args:
+        states: where a split one keeps states of passages; None for nowhere.
 
     Raises:
         ModelError: as ``load_model``.
     """
-    return TransformerCrossEncoder(load_model(name, ModelKind.CROSS_ENCODER, data, device, folder))
+    model = export_model(name, ModelKind.CROSS_ENCODER, data, folder)
+    parts = exported_parts(model.target)
+    if parts is None or device_in_use(device) != "cpu":
+        return TransformerCrossEncoder(load_exported(model, device))
+    apart, together = (OnnxRunner(model.target / file) for file in (APART_FILE, TOGETHER_FILE))
+    return SplitCrossEncoder(
+        model.info(),
+        model.split_tokenizer(),
+        SplitGraphs(apart, together, parts),
+        model.settings.pad_id,
+        StateCache(0) if states is None else states,
+    )
 
 
 class TransformerCrossEncoder:

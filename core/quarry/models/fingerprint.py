@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from quarry.models.settings import ModelSettings
+from quarry.models.settings import ModelSettings, is_split
 
 EXPORT_FORMAT = 1
 """Raised when the same files would be run differently, so that what was derived from them is made anew."""
+SPLIT_FORMAT = 1
+"""Raised as well, for split cross-encoders alone."""
 HASHED = (
     *("*.safetensors", "pytorch_model*.bin", "*.index.json", "config.json", "modules.json"),
     *("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model"),
@@ -56,7 +58,8 @@ class FileHashes:
 def fingerprint(folder: Path, settings: ModelSettings, hashes: FileHashes) -> str:
     """Hex, 32 digits, of all that an output of the model depends on."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([EXPORT_FORMAT, settings.to_json()], sort_keys=True).encode())
+    formats = [EXPORT_FORMAT, SPLIT_FORMAT] if is_split(folder) else [EXPORT_FORMAT]
+    digest.update(json.dumps([*formats, settings.to_json()], sort_keys=True).encode())
     for path in sorted(_hashed_files(folder)):
         digest.update(f"{path.relative_to(folder).as_posix()}={hashes.of(path)}\n".encode())
     return digest.hexdigest()

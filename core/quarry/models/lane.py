@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded, LimitExceededError, UnavailableError
 from quarry.models.packing import WASTE_SHARE, batch_size
-from quarry.models.running import BatchModel
+from quarry.models.running import BatchModel, work_of
 from quarry.models.throughput import Throughput
 
 Item = TypeVar("Item")
@@ -78,9 +78,9 @@ class Lane(Generic[Item, Output]):
 
     @property
     def queued_tokens(self) -> int:
-        """Tokens prepared and not yet taken."""
+        """Work prepared and not yet taken, in tokens."""
         with self._changed:
-            return sum(length for length, _, _ in self._rows)
+            return sum(work_of(row.input) for _, _, row in self._rows)
 
     @property
     def parallel(self) -> int:
@@ -213,7 +213,7 @@ class Lane(Generic[Item, Output]):
         except Exception as error:  # noqa: BLE001  # goes to the caller who waits for it
             self._blame(rows, error)
             return
-        self.throughput.add(sum(len(row.input) for row in rows), seconds)
+        self.throughput.add(sum(work_of(row.input) for row in rows), seconds)
         for request in self._store(rows, outputs):
             self._finish(request, None)
 

@@ -1,8 +1,9 @@
 """From a model's name to its tokenizer and the runner that fits the machine."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,9 @@ from quarry.models.base import ModelInfo
 from quarry.models.fingerprint import FileHashes, fingerprint
 from quarry.models.onnx_export import MODEL_FILE, TOKENIZER_FILE, exported, exported_dimension
 from quarry.models.onnx_runner import OnnxRunner
-from quarry.models.packing import Arrays
 from quarry.models.resolve import resolve_model
-from quarry.models.settings import ModelKind, ModelSettings, read_settings
+from quarry.models.settings import ModelKind, ModelSettings, is_split, read_settings
+from quarry.models.split_tokens import SplitTokenizer
 from quarry.models.tokens import TextTokenizer
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -35,7 +36,7 @@ class Runner(Protocol):
     parallel: int
     precision: str
 
-    def run(self, inputs: Arrays) -> NDArray[np.float32]: ...
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,43 +49,83 @@ class LoadedModel:
     runner: Runner
 
 
+@dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """A model that is ready to be loaded.
+
+    Attributes:
+        name: as the user gave it.
+        fingerprint: of its outputs in fp32.
+        folder: its weights.
+        target: its export.
+    """
+
+    name: str
+    fingerprint: str
+    folder: Path
+    target: Path
+    settings: ModelSettings
+
+    def info(self, precision: str = "fp32") -> ModelInfo:
+        # A vector in bf16 is not the same as in fp32, so what is derived from either must not be mixed.
+        suffix = "" if precision == "fp32" else f"-{precision}"
+        dimension = exported_dimension(self.target)
+        return ModelInfo(self.name, self.fingerprint + suffix, self.settings.max_tokens, dimension)
+
+    def split_tokenizer(self) -> SplitTokenizer:
+        """For a split cross-encoder."""
+        return SplitTokenizer(self.target / TOKENIZER_FILE, self.settings.max_tokens)
+
+
 def load_model(
     name: str, kind: ModelKind, data: Path, device: Device = "auto", folder: Path | None = None
 ) -> LoadedModel:
-    """Loads the model called ``name``; the first time it is exported to ``data/models/<fingerprint>``.
+    """Loads the model called ``name``; arguments and errors as ``export_model``'s.
 
     ``auto`` is a GPU where CUDA is installed and finds one, else the CPU.
+    """
+    return load_exported(export_model(name, kind, data, folder), device)
+
+
+def export_model(name: str, kind: ModelKind, data: Path, folder: Path | None = None) -> ExportedModel:
+    """Finds the model called ``name``; the first time it is exported to ``data/models/<fingerprint>``.
 
     Args:
         folder: where a registered version lies; it is exported beside that. None: it is looked for by name.
 
     Raises:
-        ModelError: it cannot be found, loaded or exported, or is of another kind.
+        ModelError: it cannot be found or exported, or is of another kind.
     """
     exports = data / "models" if folder is None else folder.parent / EXPORTS
     folder = folder or resolve_model(name).path
     settings = read_settings(folder, kind)
     digest = fingerprint(folder, settings, FileHashes(data / "models" / "hashes.json"))
-    target = exported(folder, settings, exports / digest)
-    runner = _runner(device, folder, settings, target)
-    # A vector in bf16 is not the same as in fp32, so what is derived from either must not be mixed.
-    suffix = "" if runner.precision == "fp32" else f"-{runner.precision}"
-    info = ModelInfo(name, digest + suffix, settings.max_tokens, exported_dimension(target))
-    return LoadedModel(info, settings, TextTokenizer(target / TOKENIZER_FILE, settings.max_tokens), runner)
+    return ExportedModel(name, digest, folder, exported(folder, settings, exports / digest), settings)
 
 
-def _runner(device: Device, folder: Path, settings: ModelSettings, target: Path) -> Runner:
-    if device not in ("auto", "cpu", "cuda"):
-        raise ModelError(f"the device {device!r} is not auto, cpu or cuda")
+def load_exported(model: ExportedModel, device: Device = "auto") -> LoadedModel:
+    """The model as a whole. Raises ModelError if it cannot be loaded or the device is not there."""
+    tokenizer = (
+        model.split_tokenizer()
+        if is_split(model.folder)
+        else TextTokenizer(model.target / TOKENIZER_FILE, model.settings.max_tokens)
+    )
+    runner = _runner(device, model)
+    return LoadedModel(model.info(runner.precision), model.settings, tokenizer, runner)
+
+
+def _runner(device: Device, model: ExportedModel) -> Runner:
     if device_in_use(device) == "cuda":
         from quarry.models.torch_runner import TorchRunner
 
-        return TorchRunner(folder, settings, "cuda")
-    return OnnxRunner(target / MODEL_FILE)
+        return TorchRunner(model.folder, model.settings, "cuda")
+    return OnnxRunner(model.target / MODEL_FILE)
 
 
 def device_in_use(device: Device) -> str:
-    """``cpu`` or ``cuda``: what ``device`` comes to on this machine."""
+    """``cpu`` or ``cuda``: what ``device`` comes to on this machine. Raises ModelError for another word."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise ModelError(f"the device {device!r} is not auto, cpu or cuda")
     return "cuda" if device == "cuda" or (device == "auto" and _has_cuda()) else "cpu"
 
 

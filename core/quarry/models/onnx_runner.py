@@ -1,14 +1,15 @@
 """Runs an exported model on the CPU."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from quarry.errors import ModelError
-from quarry.models.packing import Arrays
 
 CPU_BATCH_TOKENS = 512
 """Batches of about this size run fastest: what they touch stays in a core's cache. 4,096 tokens in one
@@ -45,7 +46,7 @@ class OnnxRunner:
             raise ModelError(f"{file} cannot be run: {error}", path=str(file)) from error
         self.parallel = available_cores()
 
-    def run(self, inputs: Arrays) -> NDArray[np.float32]:
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """The model's output, float32, one row an input. Lets other threads run meanwhile."""
         output: NDArray[np.float32] = self._session.run(None, inputs)[0]
         return output

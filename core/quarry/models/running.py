@@ -52,6 +52,21 @@ class BatchModel(Protocol[Item_contra, Input, Output_co]):
         ...
 
 
+@runtime_checkable
+class PartialModel(Protocol[Item_contra]):
+    """A model that may have done a part of the work before it is asked."""
+
+    def shares(self, items: Sequence[Item_contra]) -> list[float]:
+        """At most how much of each item's work is left, in (0, 1]. Takes no time to speak of."""
+        ...
+
+
+def work_of(one: Prepared) -> int:
+    """What the input costs, in tokens: its own ``work`` where a part may be done already, else its length."""
+    tokens: int = getattr(one, "work", None) or len(one)
+    return tokens
+
+
 def run_all(model: BatchModel[Item_contra, Input, Output], inputs: Sequence[Input]) -> list[Output]:
     """The output of each input, in order, on as many threads as the model wants."""
     packed = pack([len(one) for one in inputs], model.batch_tokens)

@@ -20,6 +20,7 @@ from quarry.models.pool import ModelPool
 from quarry.models.resolve import resolve_model
 from quarry.models.score_cache import ScoreCache
 from quarry.models.settings import ModelKind
+from quarry.models.state_cache import StateCache
 
 _SPECIAL_TOKENS = 2
 WARM_UP = [("what is warm", "word " * length) for length in (1, 16, 64)]
@@ -140,12 +141,19 @@ class ServedModels:
 
     Attributes:
         scores: that re-rankers gave, each kept under its own model.
+        states: of passages, which split re-rankers share that have the same lower layers.
     """
 
     def __init__(
-        self, data: Path, device: Device, versions: Versions | None = None, score_cache_bytes: int = 0
+        self,
+        data: Path,
+        device: Device,
+        versions: Versions | None = None,
+        score_cache_bytes: int = 0,
+        state_cache_bytes: int = 0,
     ) -> None:
         self._data, self._device = data, device
+        self.states = StateCache(state_cache_bytes)
         self.scores = ScoreCache(score_cache_bytes)
         self._versions: Versions = versions or NoVersions()
         self._encoders = _Once(self._load_encoder)
@@ -205,7 +213,7 @@ class ServedModels:
     def _load_reranker(self, name: str) -> ServedReranker:
         folder = self._versions.folder(name)
         self._versions.check(name)
-        model = load_cross_encoder(name, self._data, self._device, folder)
+        model = load_cross_encoder(name, self._data, self._device, folder, self.states)
         model.score(WARM_UP)
         blend = read_blend(folder or resolve_model(name).path)
         return ServedReranker(model, blend, folder, self.scores)

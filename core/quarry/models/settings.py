@@ -82,6 +82,11 @@ def read_settings(folder: Path, kind: ModelKind) -> ModelSettings:
     )
 
 
+def is_split(folder: Path) -> bool:
+    """Whether the cross-encoder in ``folder`` is a split one."""
+    return SPLIT_KEY in read_json(folder / "config.json")
+
+
 def read_json(path: Path) -> Any:
     """What the file holds; an empty dict if there is none. Raises ModelError if it is not JSON."""
     try:

@@ -5,6 +5,7 @@ and what a token sees of the other text is damped by a learned amount per head t
 (MacAvaney et al., SIGIR 2020) and DeFormer (Cao et al., ACL 2020), which start at full sight.
 """
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -26,16 +27,21 @@ START_DAMPING = 4.0
 the encoder's own, and gradients pass."""
 DAMPING = "damping"
 """Its name among the weights in the file."""
+LOWER_CONFIG = ("hidden_act", "layer_norm_eps", "num_attention_heads")
+"""What the lower layers' states depend on beside their weights."""
 _MASKED = -1e4
 
 
 class SplitModule(nn.Module):
     """Token ids of pairs to scores, shape ``(batch,)``.
 
-    Inputs are ``[CLS] query [SEP] [CLS] passage [SEP]``, with token types 0 and 1 for the two. Types only say
-    which text a token belongs to: each text has its own positions and looks like the encoder's own input.
+    Inputs are ids, mask and types of ``[CLS] query [SEP] [CLS] passage [SEP]``, with types 0 and 1 for the
+    two. Types only say which text a token belongs to: each text has its own positions and looks like the
+    encoder's own input.
 
     Attributes:
+        layers: all of them; the last ``joint_layers`` read both texts.
+        width: of a token's state.
         log_scale: logarithm of the factor of the cosine between the mean states of query and passage.
         damping: shape ``(joint layers, heads)``: taken off the attention logits between the two texts.
     """
@@ -46,12 +52,15 @@ class SplitModule(nn.Module):
         if not 0 <= joint_layers <= layers:
             raise ModelError(f"{joint_layers} joint layers: the encoder has {layers}")
         self.transformer = transformer
+        self.layers = layers
         self.joint_layers = joint_layers
+        self.width: int = transformer.config.hidden_size  # type: ignore[union-attr, assignment]
         self.log_scale = nn.Parameter(torch.tensor(float(scale)).log())
         heads: int = transformer.config.num_attention_heads  # type: ignore[union-attr, assignment]
         self.damping = nn.Parameter(torch.full((joint_layers, heads), START_DAMPING))
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
+        input_ids, attention_mask, token_type_ids = inputs
         states = self.apart(input_ids, attention_mask, token_type_ids)
         return self.together(states, attention_mask, token_type_ids)
 
@@ -66,6 +75,19 @@ class SplitModule(nn.Module):
             token_type_ids=torch.zeros_like(token_type_ids),
         )
         hidden = _additive(_same_text(token_type_ids) & attention_mask[:, None, None, :].bool())
+        for layer in self._lower():
+            states = _run(layer, states, hidden)
+        return states
+
+    def alone(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """States of single texts after the lower layers: what ``apart`` makes of either text of a pair."""
+        transformer: Any = self.transformer
+        states: Tensor = transformer.embeddings(
+            input_ids=input_ids,
+            position_ids=(attention_mask.cumsum(1) - 1).clamp(min=0),
+            token_type_ids=torch.zeros_like(input_ids),
+        )
+        hidden = _additive(attention_mask[:, None, None, :].bool())
         for layer in self._lower():
             states = _run(layer, states, hidden)
         return states
@@ -97,6 +119,16 @@ class SplitModule(nn.Module):
             for m in (self, other)
         )
         return all(torch.equal(a, b) for a, b in zip(own, others, strict=True))
+
+    def lower_fingerprint(self) -> str:
+        """Hex, 32 digits: two models that have the same one make the same states of the same tokens."""
+        config = {name: getattr(self.transformer.config, name, None) for name in LOWER_CONFIG}
+        digest = hashlib.blake2b(json.dumps(config).encode(), digest_size=16)
+        for number, part in enumerate((self.transformer.embeddings, *self._lower())):
+            for name, tensor in part.state_dict().items():  # type: ignore[union-attr]
+                digest.update(f"{number}.{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+                digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def _lower(self) -> list[nn.Module]:
         layers = list(self.transformer.encoder.layer)  # type: ignore[union-attr, arg-type]

@@ -1,14 +1,15 @@
 """Runs a model on a GPU with torch, in bf16."""
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from quarry.errors import ModelError
-from quarry.models.packing import Arrays
 from quarry.models.settings import ModelSettings
 from quarry.models.torch_model import load_module
 
@@ -34,7 +35,7 @@ class TorchRunner:
         self._lock = threading.Lock()
         self.precision = "bf16" if self._autocast else "fp32"
 
-    def run(self, inputs: Arrays) -> NDArray[np.float32]:
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """The model's output, float32, one row an input."""
         with (
             self._lock,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from quarry.errors import ModelError
-from quarry.models import onnx_export
+from quarry.models import onnx_export, onnx_graph
 from quarry.models.encoder import TransformerEncoder, load_encoder
 from quarry.models.settings import ModelKind, read_settings
 from quarry.models.torch_runner import TorchRunner
@@ -44,7 +44,7 @@ def test_a_second_start_uses_the_export(
 def test_an_export_that_differs_from_torch_is_not_kept(
     encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_export, "PARITY", -1.0)
+    monkeypatch.setattr(onnx_graph, "PARITY", -1.0)
     with pytest.raises(ModelError, match="differs from torch"):
         load_encoder(str(encoder_folder), tmp_path, "cpu")
     assert not [path for path in (tmp_path / "models").iterdir() if path.is_dir()]
@@ -56,7 +56,7 @@ def test_the_newer_exporter_takes_over_where_tracing_fails(
     def fail(*_: object) -> None:
         raise RuntimeError("tracing is gone")
 
-    monkeypatch.setattr(onnx_export, "_trace", fail)
+    monkeypatch.setattr(onnx_graph, "_trace", fail)
     other = load_encoder(str(encoder_folder), tmp_path, "cpu")
     texts = ["bado", "the ceda of nolo"]
     assert np.abs(other.encode(texts) - encoder.encode(texts)).max() <= 1e-4
@@ -84,7 +84,7 @@ def test_the_first_token_is_the_vector_where_the_model_says_so(
 
 def test_torch_gives_the_same_vectors(encoder: TransformerEncoder, encoder_folder: Path) -> None:
     settings = read_settings(encoder_folder, ModelKind.ENCODER)
-    inputs = onnx_export._seeded_inputs(settings, (3, 20), seed=0, vocabulary=100)
+    inputs = onnx_graph.seeded_tokens(settings, (3, 20), seed=0, vocabulary=100)
     got = TorchRunner(encoder_folder, settings, "cpu").run(inputs)
     assert np.abs(got - encoder._model.runner.run(inputs)).max() <= 1e-4
 

@@ -1,0 +1,92 @@
+"""What lower layers made of texts: the same passages are found for many queries, and by many versions."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+States = NDArray[np.float16]
+"""Of one text, shape ``(tokens, width)``."""
+
+ENTRY_BYTES = 512
+"""Memory that an entry takes beside its states: its key, the array's head and their place in the table."""
+_KEY_BYTES = 16
+
+
+def state_key(lower: str, ids: NDArray[np.int64]) -> bytes:
+    """What the states of a text are kept under.
+
+    Args:
+        lower: fingerprint of the lower layers; versions that share it share their states.
+        ids: the tokens that are read, cut and framed.
+    """
+    digest = hashlib.blake2b(f"{lower}:".encode(), digest_size=_KEY_BYTES)
+    digest.update(np.ascontiguousarray(ids, "<i8").tobytes())
+    return digest.digest()
+
+
+class StateCache:
+    """States by ``state_key``; those used longest ago go first. Callable from any thread.
+
+    Attributes:
+        bytes: memory that is taken now; never over ``max_bytes``.
+        asked: texts that were looked up so far; ``hits`` of them were there.
+
+    Args:
+        max_bytes: at least 0; 0 keeps nothing.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._states: OrderedDict[bytes, States] = OrderedDict()
+        self._lock = threading.Lock()
+        self.bytes = self.asked = self.hits = 0
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def known(self, keys: Collection[bytes]) -> set[bytes]:
+        """Those that are kept now; asking is no use."""
+        with self._lock:
+            return {key for key in keys if key in self._states}
+
+    def get(self, keys: Collection[bytes]) -> list[States | None]:
+        """The states under each key, read-only; None for what is not kept."""
+        with self._lock:
+            found = [self._states.get(key) for key in keys]
+            for key, states in zip(keys, found, strict=True):
+                if states is not None:
+                    self._states.move_to_end(key)
+            self.asked += len(found)
+            self.hits += sum(states is not None for states in found)
+        return found
+
+    def put(self, key: bytes, states: States) -> None:
+        """Keeps ``states``, read-only from now on, unless they alone are over the bound.
+
+        Raises:
+            ValueError: they are not float16, or part of a larger array, which they would keep in memory.
+        """
+        if states.dtype != np.float16 or states.base is not None:
+            raise ValueError("states are kept as float16, in an array of their own")
+        states.flags.writeable = False
+        with self._lock:
+            self._forget(key)
+            if _size(states) > self._max_bytes:
+                return
+            self._states[key] = states
+            self.bytes += _size(states)
+            while self.bytes > self._max_bytes:
+                self._forget(next(iter(self._states)))
+
+    def _forget(self, key: bytes) -> None:
+        gone = self._states.pop(key, None)
+        if gone is not None:
+            self.bytes -= _size(gone)
+
+
+def _size(states: States) -> int:
+    return states.nbytes + ENTRY_BYTES

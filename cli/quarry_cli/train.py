@@ -31,7 +31,6 @@ class Loss(StrEnum):
     RANKNET = "ranknet"
     LAMBDA = "lambda"
     MARGIN_TRIPLET = "margin-triplet"
-    MARGIN_MSE = "margin-mse"
 
 
 def train(

@@ -202,8 +202,13 @@ class Reindexer:
         """
         current = await self._free(name, revision)
         await self._row(current.key, Role.PREVIOUS)
+        await self._refuse_second(current)  # another call may have come first while this one looked
         self._rolling_back[current.key] = operation
         return current.key
+
+    def release(self, key: int) -> None:
+        """Gives back what ``begin_rollback`` has claimed, if no rollback comes of it."""
+        self._rolling_back.pop(key, None)
 
     async def roll_back(self, key: int, report: Report) -> Collection:
         """Lets the previous generation serve again, once it has every write and is held to the log.

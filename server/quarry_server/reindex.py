@@ -78,7 +78,11 @@ class ReindexJobs:
             made = await self.reindexer.roll_back(key, _reporting(metadata, report))
             return await _done(made, metadata, report)
 
-        return operation_message(await self._operations.start(ROLLBACK, packed(metadata), job, operation))
+        try:
+            return operation_message(await self._operations.start(ROLLBACK, packed(metadata), job, operation))
+        except BaseException:
+            self.reindexer.release(key)
+            raise
 
     def _reindex(self, key: int, metadata: pb.ReindexMetadata) -> Job:
         async def job(report: SetMetadata) -> bytes:

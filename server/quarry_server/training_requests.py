@@ -101,6 +101,8 @@ def parse_training(request: pb.TrainRerankerRequest, ground: Ground) -> Training
     """
     if request.loss not in LOSSES:
         raise InvalidArgumentError("loss", f"{request.loss} is not a TrainingLoss")
+    if request.loss == pb.TRAINING_LOSS_MARGIN_MSE:
+        raise InvalidArgumentError("loss", "learns a teacher's scores: that is DistillReranker's")
     values = _asked(request, ground) | {
         "description": _description(request.description),
         "learning_rate": _learning_rate(request.learning_rate),

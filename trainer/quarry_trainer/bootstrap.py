@@ -33,8 +33,9 @@ from quarry_trainer.reranker import RerankerRecipe
 from quarry_trainer.scoring import score_ranked
 from quarry_trainer.training import data_of
 
-HELD_OUT = 200
-"""Pseudo-queries that say when to stop, and what came of it."""
+HELD_OUT, HELD_OUT_SHARE = 200, 0.15
+"""Pseudo-queries that say what came of it, at most."""
+UNPROVEN = "it was measured by queries made of documents: hold it to judged queries before it serves"
 BASE_RATE = 1e-4
 """Lower than for clicks: a base is to stay near the encoder where it has nothing to learn."""
 EASY_FROM, HARD_FROM = 15, 1
@@ -48,12 +49,17 @@ BASE_BLEND = Blend(rerank=1.0, fused=20.0)
 
 def bootstrap_reranker(spec: TrainingSpec, folder: Path, progress: Progress) -> TrainingResult:
     """Trains a base re-ranker as ``spec.bootstrap`` says. Raises as ``quarry_trainer.training.train``."""
-    started, data, work = time.monotonic(), data_of(folder), work_of(folder, spec)
-    recipe = RerankerRecipe(spec, data, work)
+    started = time.monotonic()
     try:
-        held, groups = _material(spec, data, work, progress)
+        return _bootstrapped(spec, folder, progress, started)
     except BadExamplesError as error:
         return _result(spec, EvaluationReport(verdict="BAD_DATA", advice=(str(error),)), 0, started)
+
+
+def _bootstrapped(spec: TrainingSpec, folder: Path, progress: Progress, started: float) -> TrainingResult:
+    data, work = data_of(folder), work_of(folder, spec)
+    recipe = RerankerRecipe(spec, data, work)
+    held, groups = _material(spec, data, work, progress)
     steps = spec.steps or max(1, len(groups) // GROUPS_A_STEP)
     rate = spec.learning_rate or BASE_RATE
 
@@ -79,7 +85,9 @@ def bootstrap_reranker(spec: TrainingSpec, folder: Path, progress: Progress) -> 
         Scored(scores, BASE_BLEND),
         source="examples",
     )
-    return _result(spec, report, loop.steps, started, model)
+    # Whether titles find their texts proves nothing of what people ask.
+    unproven = report.model_copy(update={"verdict": "INSUFFICIENT_DATA", "advice": (UNPROVEN,)})
+    return _result(spec, unproven, loop.steps, started, model)
 
 
 Held = list[tuple[RankedQuery, str]]
@@ -102,11 +110,11 @@ def _material(spec: TrainingSpec, data: Path, work: Path, progress: Progress) ->
 
         place = work / name
         place.mkdir(exist_ok=True)
-        texts = {str(n): query.text for n, query in enumerate(queries)}
+        texts = {f"{name}/{n}": query.text for n, query in enumerate(queries)}
         with open_search(data, spec.server, name, key) as live:
             ranked = ranked_once(live, texts, DEPTH, place, counted)
-        bare = [_bare(ranked[str(n)], query, sources) for n, query in enumerate(queries)]
-        own = HELD_OUT // len(collections)
+        bare = [_bare(ranked[f"{name}/{n}"], query, sources) for n, query in enumerate(queries)]
+        own = min(HELD_OUT // len(collections), round(HELD_OUT_SHARE * len(queries)))
         held += [(one, query.document) for one, query in zip(bare[:own], queries[:own], strict=True)]
         groups += _groups(bare[own:], queries[own:])
     if not groups:

@@ -14,8 +14,8 @@ from quarry_trainer.measures import Orders
 from quarry_trainer.off_policy import Basis, OffPolicy, estimate
 from quarry_trainer.resampling import Interval
 
-HELD_OUT = 0.3
-"""Share of the searches, the latest ones, whose clicks decide."""
+HELD_OUT, HELD_OUT_OF_QUERIES = 0.3, 0.5
+"""Share of the searches, the latest ones, whose clicks decide: of all, and of queries that were held out."""
 MAX_QUERIES = 500
 """Held-out queries that are searched again and scored: some minutes of one processor for two models."""
 
@@ -43,9 +43,12 @@ def evaluate_clicks(
         base_name: ``serving`` or ``fused``: what the candidate is compared with.
         spent: verdicts that the collection's held-out clicks have given before.
         seed: of the queries that are drawn, and of the bootstrap.
-        queries: held out by query: all searches for these; None: held out by time, the latest searches.
+        queries: held out by query: the later searches for these, the earlier ones say how attractive their
+            documents are; None: held out by time, the latest searches for all.
     """
-    held_out = log.latest(HELD_OUT) if queries is None else log.searches_for(queries)
+    held_out = log.latest(HELD_OUT)
+    if queries is not None:
+        held_out = log.searches_for(queries) & log.latest(HELD_OUT_OF_QUERIES)
     names = _drawn(log, held_out, seed)
     wanted = np.array([name in names for name in log.queries], bool)
     found = OffPolicy(Basis.of(log, held_out & wanted[log.query], Explored.of(log)))

@@ -100,6 +100,8 @@ def _groups(table: pa.Table) -> tuple[Group, ...]:
     weights = np.array(columns["weight"], dtype=np.float64)
     if not np.isfinite(weights).all() or (weights <= 0).any():
         raise BadExamplesError("a weight is not a number over 0")
+    if len(set(zip(columns["query_id"], columns["query"], strict=True))) > len(set(columns["query_id"])):
+        raise BadExamplesError("a query id has several texts")
     rows: dict[tuple[str, str], list[int]] = {}
     for place, pair in enumerate(zip(columns["query_id"], columns["positive_id"], strict=True)):
         rows.setdefault(pair, []).append(place)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from quarry.jobs.child import Progress
 from quarry.models.base import PairScore
+from quarry.models.blend import RERANKER_ALONE
 from quarry.models.encoder import load_encoder
 from quarry.training.spec import TrainingResult, TrainingSpec
 from quarry_trainer.contrastive import GROUP_SIZE, GROUPS_A_STEP, EncoderInTraining, contrastive
@@ -44,6 +45,7 @@ class EncoderRecipe:
     """An encoder on pairs of a query and a positive, against the passages of others and a mined negative."""
 
     groups, group_size, learning_rate, blends = GROUPS_A_STEP, GROUP_SIZE, RATE, False
+    blend = RERANKER_ALONE
 
     def __init__(self, spec: TrainingSpec, data: Path, work: Path) -> None:
         self._base, self._data = Path(spec.base.folder), data

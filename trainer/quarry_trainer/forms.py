@@ -6,7 +6,7 @@ what the lower ones make of a text never changes, so it is computed once.
 
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from quarry.models.onnx_export import TOKENIZER_FILE
 from quarry.models.packing import arrays
 from quarry.models.settings import ModelKind, ModelSettings, read_json, read_settings
 from quarry.models.split_module import SplitModule, make_split_model, save_split_model
+from quarry.models.split_tokens import SplitTokenizer
 from quarry.models.tokens import TextTokenizer, Tokens
 from quarry.models.torch_model import load_module
 from quarry.training.forms import model_form
@@ -112,14 +113,16 @@ class SplitForm:
         module.freeze_lower()
         self.module = _Together(module)
         self._split, self._folder, self._settings = module, folder, settings
-        self._tokenizer = TextTokenizer(_tokenizer_file(folder), settings.max_tokens)
-        self._room = max_tokens
+        self._tokenizer = SplitTokenizer(_tokenizer_file(folder), settings.max_tokens)
+        self._query_room = self._tokenizer.query_tokens
+        self._passage_room = min(max_tokens, self._tokenizer.passage_tokens)
         self._states = StateCache(STATE_BYTES)
 
     def inputs(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
         """States after the lower layers, shape ``(n, length, width)``, and whose each is."""
-        known = self._apart(list(dict.fromkeys(text for pair in pairs for text in pair)))
-        rows = [(known[query], known[passage]) for query, passage in pairs]
+        queries = self._apart(dict.fromkeys(query for query, _ in pairs), self._query_room)
+        passages = self._apart(dict.fromkeys(passage for _, passage in pairs), self._passage_room)
+        rows = [(queries[query], passages[passage]) for query, passage in pairs]
         length = max(len(query) + len(passage) for query, passage in rows)
         states = torch.zeros(len(rows), length, rows[0][0].shape[1])
         mask = torch.zeros(len(rows), length, dtype=torch.long)
@@ -147,12 +150,11 @@ class SplitForm:
         if isinstance(other, SplitForm) and self._split.same_below(other._split):
             self._states = other._states
 
-    def _apart(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """States of each text, float16 on the CPU, shape ``(length, width)``."""
-        room = self._room
+    def _apart(self, texts: Collection[str], room: int) -> dict[str, Tensor]:
+        """States of each text, of at most ``room`` tokens, float16 on the CPU, shape ``(length, width)``."""
         known = {text: states for text in texts if (states := self._states.get((room, text))) is not None}
         missing = [text for text in texts if text not in known]
-        tokens = [_cut(found, self._room) for found in self._tokenizer.texts(missing)]
+        tokens = [_cut(found, room) for found in self._tokenizer.texts(missing)]
         order = sorted(range(len(missing)), key=lambda place: len(tokens[place]))
         for start in range(0, len(order), APART_BATCH):
             some = order[start : start + APART_BATCH]

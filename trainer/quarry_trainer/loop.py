@@ -6,6 +6,7 @@ of unequal size, which is why the class itself is used.
 
 import logging
 import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +24,16 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
 
+from quarry.mining.sets import write_bytes
 from quarry_trainer.dataset import BadExamplesError, GroupDataset, TextGroup
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 BEST, MEASURED = "best.safetensors", "measured.json"
+WEIGHTS_FILE = "model.safetensors"
 WARMUP_SHARE = 0.1
 MEASUREMENTS = 4
 """Times that the model is measured on development queries while it is trained."""
@@ -108,18 +111,26 @@ def run_loop(
         BadExamplesError: the loss is not finite.
     """
     watch = _Watch(trainable.model, groups, settings, folder, measure, on_step)
+    finite = _Finite(trainable.model)
     trainer = _LoopTrainer(
         parameters=trainable.parameters,
-        model=_Finite(trainable.model),
+        model=finite,
         args=_arguments(settings, folder),
         train_dataset=groups,
         data_collator=trainable.collate,
         callbacks=[watch],
     )
     trainer.remove_callback(PrinterCallback)  # stdout is for progress
-    trainer.train(resume_from_checkpoint=_checkpoint(folder))
+    place = _checkpoint(folder)
+    if place is not None and _step_of(place) >= settings.steps:
+        # The trainer would make one step more.
+        finite.load_state_dict(load_file(place / WEIGHTS_FILE))
+        watch.remember(settings.steps)
+    else:
+        trainer.train(resume_from_checkpoint=str(place) if place else None)
     watch.restore_best()
-    return LoopResult(trainer.state.global_step, tuple(watch.losses), tuple(watch.measured), watch.best)
+    done = max(trainer.state.global_step, _step_of(place) if place else 0)
+    return LoopResult(done, tuple(watch.losses), tuple(watch.measured), watch.best)
 
 
 class _Finite(nn.Module):
@@ -183,10 +194,7 @@ class _Watch(TrainerCallback):
             self._say(state, logs)
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if state.global_step and self._measured_file.exists():
-            kept = orjson.loads(self._measured_file.read_bytes())
-            # What was measured after the checkpoint is measured again, and comes out the same.
-            self.measured = [(step, value) for step, value in kept if step <= state.global_step]
+        self.remember(state.global_step)
         if self._measure is not None and not self.measured:
             self._measure_at(state.global_step)
 
@@ -198,6 +206,12 @@ class _Watch(TrainerCallback):
         values = [value for _, value in self.measured]
         if len(values) - 1 - values.index(max(values)) >= PATIENCE:
             control.should_training_stop = True
+
+    def remember(self, until: int) -> None:
+        """What was measured up to this step before; what came later is measured again, and alike."""
+        if until and self._measured_file.exists():
+            kept = orjson.loads(self._measured_file.read_bytes())
+            self.measured = [(step, value) for step, value in kept if step <= until]
 
     def restore_best(self) -> None:
         """Puts the weights back that measured best; the last ones stay where nothing was measured."""
@@ -216,7 +230,7 @@ class _Watch(TrainerCallback):
         self.measured.append((step, value))
         if best is None or value > best:
             save_file({name: p.detach().contiguous() for name, p in self._trained()}, self._best_file)
-        self._measured_file.write_bytes(orjson.dumps(self.measured))
+        write_bytes(self._measured_file, orjson.dumps(self.measured))
 
     def _say(self, state: TrainerState, logs: Mapping[str, float]) -> None:
         said = {
@@ -258,7 +272,17 @@ def _arguments(settings: LoopSettings, folder: Path) -> TrainingArguments:
     )
 
 
-def _checkpoint(folder: Path) -> str | None:
-    place = folder / CHECKPOINTS
-    found: str | None = get_last_checkpoint(str(place)) if place.is_dir() else None  # type: ignore[no-untyped-call]
-    return found
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _checkpoint(folder: Path) -> Path | None:
+    """The last checkpoint that is whole: its state is written last. Those that are not are removed."""
+    whole: list[Path] = []
+    for place in (folder / CHECKPOINTS).glob("checkpoint-*"):
+        try:
+            TrainerState.load_from_json(str(place / TRAINER_STATE_NAME))
+            whole.append(place)
+        except (OSError, ValueError, TypeError):
+            shutil.rmtree(place, ignore_errors=True)
+    return max(whole, key=_step_of, default=None)

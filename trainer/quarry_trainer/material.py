@@ -14,8 +14,10 @@ from quarry_trainer.division import divide
 from quarry_trainer.live import Counted, LiveSearch, PassagesOf, RankedQuery
 
 RANKED = "ranked.json"
+JUDGED = "judged:"
+"""In front of the ids of judged queries that are given: another file may use the same for other texts."""
 CHOOSING_SHARE, LEAST_TO_DIVIDE = 0.4, 40
-"""Of judged queries that are given, for choices; all of them decide if there are fewer."""
+"""Of judged queries that are given, for choices. Fewer all decide, and some of the examples' choose."""
 DEVELOPMENT_QUERIES = 150
 """Most that choices are made by: each is 50 pairs."""
 
@@ -75,20 +77,30 @@ def _judged_apart(
     texts = {_plain(query.text) for query in judgments}
     left = frozenset(query.id for query in own if _plain(query.text) not in texts)
     train = _of(examples, left)
-    seen = {group.positive for group in train}
-    chosen_by = _chosen_by(judgments, seed)
-    known = {q.id: any(d in seen for d, g in q.judgments.items() if g > 0) for q in judgments}
+    asked = [query.model_copy(update={"id": f"{JUDGED}{query.id}"}) for query in judgments]
+    chosen_by = _chosen_by(asked, seed)
+    development = tuple(query for query in asked if query.id in chosen_by)
+    if not development:
+        division = divide([query for query in own if query.id in left], seed)
+        development = _some(own, division.development, seed)
+        train = _of(examples, left - division.development)
+    seen = {d for group in train for d in _relevant(group)}
     return Parts(
         train,
-        tuple(query for query in judgments if query.id in chosen_by),
-        tuple(query for query in judgments if query.id not in chosen_by),
-        known,
+        development,
+        tuple(query for query in asked if query.id not in chosen_by),
+        {q.id: any(d in seen for d, g in q.judgments.items() if g > 0) for q in (*asked, *development)},
         "judgments",
     )
 
 
+def _relevant(group: Group) -> list[str]:
+    others = zip(group.documents, group.relevant, strict=True)
+    return [group.positive, *(document for document, yes in others if yes)]
+
+
 def _chosen_by(judgments: Sequence[JudgedQuery], seed: int) -> frozenset[str]:
-    """Ids of the judged queries that choices are made by; the others decide. None, if all must decide."""
+    """Ids of the judged queries that choices are made by; the others decide. Of a few none: all decide."""
     if len(judgments) < LEAST_TO_DIVIDE:
         return frozenset()
     ids = sorted(query.id for query in judgments)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from quarry.errors import InvalidArgumentError
 from quarry.jobs.child import Progress
-from quarry.models.blend import read_blend
+from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.training.forms import model_form
 from quarry.training.spec import TrainingResult, TrainingSpec
@@ -38,6 +38,7 @@ class RerankerRecipe:
             start = cut_student(start, spec.layers, work / STUDENT)
         room = min(spec.max_tokens, model_form(start).max_tokens)
         self._spec, self._data, self._form = spec, data, open_form(start, room, spec.seed)
+        self.blend = _added(spec)
         self.learning_rate = SPLIT_RATE if isinstance(self._form, SplitForm) else ORDINARY_RATE
 
     def prepared(self, texts: list[TextGroup]) -> list[TextGroup]:
@@ -47,10 +48,7 @@ class RerankerRecipe:
         return with_teacher(texts, load_cross_encoder(teacher.folder, self._data))
 
     def trainable(self, learning_rate: float) -> Trainable:
-        """What the base's blend adds is added here too: it learns what the first stage does not know."""
-        blend = read_blend(Path(self._spec.base.folder))
-        offset = blend.fused / blend.rerank if blend.rerank else 0.0
-        return listwise(self._form, self._spec.loss, learning_rate, offset)
+        return listwise(self._form, self._spec.loss, learning_rate, self.blend.fused)
 
     def scorer(self) -> PairModel:
         return FormScorer(self._form)
@@ -64,3 +62,14 @@ class RerankerRecipe:
         if not model_form(folder).joint_layers:
             return exported
         return FormScorer(open_form(folder, model_form(folder).max_tokens, 0, like=self._form))
+
+
+def _added(spec: TrainingSpec) -> Blend:
+    """What the base's blend adds is added in training: it learns what the first stage does not know.
+
+    Not where a teacher's scores are learned, which are without it.
+    """
+    blend = read_blend(Path(spec.base.folder))
+    if spec.teacher is not None or not blend.rerank:
+        return RERANKER_ALONE
+    return Blend(rerank=1.0, fused=blend.fused / blend.rerank)

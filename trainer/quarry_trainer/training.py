@@ -51,12 +51,14 @@ class Recipe(Protocol):
         group_size: documents of a group that are read at a time.
         learning_rate: unless something else is asked for.
         blends: its score is blended with the fused one.
+        blend: what is added to its score while it is trained.
     """
 
     groups: int
     group_size: int
     learning_rate: float
     blends: bool
+    blend: Blend
 
     def prepared(self, texts: list[TextGroup]) -> list[TextGroup]:
         """Groups as the loss needs them."""
@@ -181,7 +183,7 @@ class _Training:
             self._say("training", share, {**details, "eta_s": seconds / share - seconds})
 
         def measure() -> float:
-            return development.ndcg(recipe.scorer())
+            return development.ndcg(recipe.scorer(), recipe.blend)
 
         self._say("training", 0.0)
         return run_loop(
@@ -217,7 +219,6 @@ class _Training:
             Scored(score_ranked(model.scorer, gate, self._counted), model.blend),
             self._serving(recipe, gate),
             parts.known,
-            spent=self._spec.spent,
             source=parts.source,
             compared_with=self._serving_name,
         )
@@ -279,6 +280,9 @@ class _Development:
         known: Mapping[str, bool],
         blends: bool,
     ) -> None:
+        relevant = {q.id: {d for d, grade in q.judgments.items() if grade > 0} for q in queries}
+        # A query whose relevant documents are not among its candidates tells two orders apart in nothing.
+        whole = [query for query in whole if relevant[query.query_id] & set(query.documents)]
         self.whole, self.known, self._blends = whole, known, blends
         some = whole[:: max(1, len(whole) // MEASURED_QUERIES)][:MEASURED_QUERIES]
         self.ranked = [_head(query) for query in some]
@@ -290,11 +294,11 @@ class _Development:
             return RERANKER_ALONE
         return fit_blend(self.whole, score_ranked(model, self.whole), self.qrels, self.known)
 
-    def ndcg(self, model: PairModel) -> float:
-        """Mean nDCG@10 of the model's own order; known and unseen queries count alike."""
+    def ndcg(self, model: PairModel, blend: Blend) -> float:
+        """Mean nDCG@10 of the order in training; known and unseen queries count alike."""
         scores = score_ranked(model, self.ranked)
         orders = {
-            query.query_id: blended_order(query, some, RERANKER_ALONE)
+            query.query_id: blended_order(query, some, blend)
             for query, some in zip(self.ranked, scores, strict=True)
         }
         qrels = {id: self.qrels[id] for id in orders}

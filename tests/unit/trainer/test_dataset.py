@@ -81,6 +81,10 @@ def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
         ([row("q", "a", "b", weight=float("nan"))], "not a number over 0"),
         ([row("q", "a", "b", weight=0.0)], "not a number over 0"),
         ([row("q", "a", "a")], "positive and negative of one query: 'a'"),
+        (
+            [row("q", "a", "b"), {**row("q", "c", "b"), "query": "another text"}],
+            "a query id has several texts",
+        ),
     ],
 )
 def test_nothing_can_be_learned_from_it(tmp_path: Path, rows: list[dict[str, Any]], problem: str) -> None:

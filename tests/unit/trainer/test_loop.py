@@ -84,6 +84,23 @@ def test_one_that_was_killed_goes_on_to_the_same_end(tmp_path: Path, monkeypatch
     assert resumed.slope.item() == pytest.approx(whole.slope.item(), abs=1e-6)
 
 
+def test_a_checkpoint_that_was_cut_short_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quarry_trainer.loop.CHECKPOINT_STEPS", 5)
+    run(Line(), tmp_path)
+    (last,) = (tmp_path / CHECKPOINTS).glob("checkpoint-*")
+    torn = last.with_name("checkpoint-25")
+    torn.mkdir()
+    (torn / "model.safetensors").write_bytes(b"half of it")
+    (tmp_path / CHECKPOINTS / "checkpoint-30").mkdir()
+    (tmp_path / CHECKPOINTS / "checkpoint-30" / "trainer_state.json").write_text('{"epoch":')
+    resumed = Line()
+    assert run(resumed, tmp_path, steps=STEPS).steps == STEPS
+    assert resumed.seen == []  # the whole one was the end
+    assert not torn.exists()
+
+
 def test_the_best_is_remembered_over_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quarry_trainer.loop.CHECKPOINT_STEPS", 5)
     model = Line()

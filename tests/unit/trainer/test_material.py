@@ -10,7 +10,14 @@ from tests.unit.trainer.ranked import ranked_query
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry_trainer.dataset import BadExamplesError, Examples, Group
 from quarry_trainer.live import RankedQuery
-from quarry_trainer.material import LEAST_TO_DIVIDE, displayed_only, divided, ranked_once, text_groups
+from quarry_trainer.material import (
+    JUDGED,
+    LEAST_TO_DIVIDE,
+    displayed_only,
+    divided,
+    ranked_once,
+    text_groups,
+)
 
 
 def group(id: str, positive: str, *others: str, text: str = "") -> Group:
@@ -48,21 +55,41 @@ def test_judged_queries_choose_and_decide_and_are_not_learned_from() -> None:
     own = examples(100)
     same = JudgedQuery(id="same", text=" TEXT  7 ", judgments={"d7": 1})
     parts = divided(own, [*judged(99), same], seed=1)
-    chosen, decided = ({query.id for query in part} for part in (parts.development, parts.gate))
+    chosen, decided = (
+        {query.id.removeprefix(JUDGED) for query in part} for part in (parts.development, parts.gate)
+    )
     assert parts.source == "judgments"
     assert "text 7" not in {g.query for g in parts.train}
     assert len(parts.train) == 99
     assert chosen.isdisjoint(decided)
     assert chosen | decided == {query.id for query in [*judged(99), same]}
     assert len(chosen) == 40
-    assert parts.known["j3"] is True
-    assert parts.known["j35"] is False
+    assert parts.known[f"{JUDGED}j3"] is True
+    assert parts.known[f"{JUDGED}j35"] is False
+
+
+def test_judged_queries_may_have_the_ids_of_examples() -> None:
+    other = [JudgedQuery(id=f"q{n}", text=f"other {n}", judgments={f"d{n}": 1}) for n in range(60)]
+    parts = divided(examples(60), other, seed=1)
+    trained = {g.query_id for g in parts.train}
+    assert len(trained) == 60
+    assert trained.isdisjoint(query.id for query in (*parts.development, *parts.gate))
+
+
+def test_a_document_that_was_relabelled_as_relevant_is_known() -> None:
+    one = Group("q", "text", "a", ("b", "c"), (True, False), (1.0, 1.0))
+    asked = [JudgedQuery(id=d, text=f"about {d}", judgments={d: 1}) for d in ("b", "c")]
+    parts = divided(Examples((one,), simulated=False, data_hash=""), asked, seed=1)
+    assert parts.known == {f"{JUDGED}b": True, f"{JUDGED}c": False}
 
 
 def test_a_few_judged_queries_all_decide() -> None:
     parts = divided(examples(100), judged(LEAST_TO_DIVIDE - 1), seed=1)
     assert len(parts.gate) == LEAST_TO_DIVIDE - 1
-    assert parts.development == ()
+    chosen = {query.id for query in parts.development}
+    assert len(chosen) > 10
+    assert chosen.isdisjoint(g.query_id for g in parts.train)
+    assert set(parts.known) == chosen | {query.id for query in parts.gate}
 
 
 def test_examples_that_are_all_held_out_teach_nothing() -> None:

@@ -19,7 +19,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[server,miner,trainer]"
 	touch $(INSTALLED)
 
-demo: setup ## Index and search the shipped sample, and measure it
+demo: setup ## The whole loop on the shipped sample: index, search, click, mine, train, judge, promote
 	quarry demo
 
 test: setup lint types imports check-protos lint-protos breaking unit ## All checks; what CI runs

@@ -275,6 +275,8 @@ def say_what_next(keep: Path | None) -> None:
     commands = [f"quarry serve --data {shlex.quote(data)}"]
     if keep is None:
         commands += ["quarry collection create NAME", "quarry index NAME corpus.jsonl --wait searchable"]
-    heading("Your turn", *commands, f"quarry search {COLLECTION if keep else 'NAME'} 'your question'")
+    name = COLLECTION if keep else "NAME"
+    commands += [f"quarry search {name} 'your question'", f"quarry loop {name} --once"]
+    heading("Your turn", *commands)
     if keep is None:
         note("what the demo made is gone; `quarry demo --keep DIR` leaves it, report included")

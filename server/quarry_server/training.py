@@ -14,7 +14,7 @@ from quarry.config import Settings
 from quarry.documents.catalog import Collection, get_collection, list_collections, now_us
 from quarry.documents.requests import once, recall
 from quarry.documents.store import RequestId
-from quarry.errors import InvalidArgumentError, QuarryError
+from quarry.errors import InvalidArgumentError, NotFoundError, QuarryError
 from quarry.feedback.purge import PurgeMade
 from quarry.jobs.operations import Operations, SetMetadata, new_name
 from quarry.jobs.process import OnDetails, OnProgress
@@ -171,6 +171,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         """The version that came of a training, registered; if the policy says so, it serves."""
         if not result.has_model or result.evaluation.verdict == "BAD_DATA":
             return unregistered_message(result, spec)
+        result = await asyncio.to_thread(self._with_feedback_times, spec, result)
         model = await self._models.register(spec, result, folder)
         if not self._models.promotes(result):
             return model
@@ -180,6 +181,15 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
             logger.warning("%s is registered, and does not serve: %s", model.name, error)
             model.advice.append(f"it is not promoted: {error}")
             return model
+
+    def _with_feedback_times(self, spec: TrainingSpec, result: TrainingResult) -> TrainingResult:
+        """When the feedback was given that the examples rest on, where a mining set says so."""
+        try:
+            mined = self._mining_sets.get(spec.examples_name)
+        except NotFoundError:  # an uploaded file, documents alone, or a set that was purged meanwhile
+            return result
+        times = {"feedback_start_us": mined.feedback_start_us, "feedback_end_us": mined.feedback_end_us}
+        return result.model_copy(update=times)
 
     async def _first(self, collection: Collection, request_id: RequestId) -> operations_pb2.Operation | None:
         """The operation of an earlier call with this request id."""

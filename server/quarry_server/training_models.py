@@ -6,7 +6,7 @@ from typing import Literal
 
 from quarry.documents.catalog import Collection
 from quarry.documents.store import RequestId
-from quarry.errors import FailedPreconditionError, ModelError
+from quarry.errors import ModelError
 from quarry.library import Library
 from quarry.models.resolve import resolve_model
 from quarry.registry.promotion import Promotions
@@ -20,7 +20,6 @@ from quarry_server.model_messages import model_message
 Policy = Literal["manual", "when_improved"]
 POLICY = "policy"
 """Who promotes what the policy promotes."""
-_FUSED = "the fused order"
 _NO_REPEAT = RequestId("", "policy", b"")
 
 
@@ -83,12 +82,6 @@ class TrainedModels:
             QuarryError: as ``Promotions.promote``.
         """
         compared = spec.serving.name if spec.serving else ""
-        serves = (await self._library.current(spec.collection)).settings.reranker
-        if serves != compared:
-            raise FailedPreconditionError(
-                f"it was compared with {compared or _FUSED}, and {serves or _FUSED} serves now",
-                model=model.name,
-            )
         reason = f"{models_pb.ModelVerdict.Name(model.verdict)}: [training] promotion is {self._policy}"
-        await self._promotions.promote(model.name, Note(POLICY, reason), _NO_REPEAT)
+        await self._promotions.promote(model.name, Note(POLICY, reason), _NO_REPEAT, instead_of=compared)
         return model_message(await asyncio.to_thread(self._registry.get, model.name))

@@ -92,6 +92,7 @@ def test_the_loop(channel: grpc.Channel) -> None:
     )
     assert model.lineage.examples == mining_set.name
     assert model.lineage.simulated
+    assert 0 < model.lineage.feedback_start_time.seconds <= model.lineage.feedback_end_time.seconds
     difference = next(
         m for m in model.metrics if (m.measure, m.slice, m.subject) == ("nDCG@10", "all", "difference")
     )

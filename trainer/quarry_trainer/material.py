@@ -1,5 +1,6 @@
 """What a training reads: its examples with the passages and scores that the live first stage gives them."""
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class Parts:
     source: str
 
 
-def divided(examples: Examples, judgments: Sequence[JudgedQuery], seed: int) -> Parts:
+def divided(examples: Examples, judgments: Sequence[JudgedQuery]) -> Parts:
     """Which queries to learn from, to choose by and to decide by.
 
     Queries that are judged choose and decide, and those with the same text are not learned from. Without
@@ -52,37 +53,35 @@ def divided(examples: Examples, judgments: Sequence[JudgedQuery], seed: int) -> 
         BadExamplesError: nothing is left to learn from.
     """
     own = [JudgedQuery(id=id, text=examples.queries[id], judgments=j) for id, j in examples.positives.items()]
-    parts = _judged_apart(examples, own, judgments, seed) if judgments else _all_divided(examples, own, seed)
+    parts = _judged_apart(examples, own, judgments) if judgments else _all_divided(examples, own)
     if not parts.train:
         raise BadExamplesError("no query is left to learn from once some are held out")
     return parts
 
 
-def _all_divided(examples: Examples, own: Sequence[JudgedQuery], seed: int) -> Parts:
-    division = divide(own, seed)
+def _all_divided(examples: Examples, own: Sequence[JudgedQuery]) -> Parts:
+    division = divide(own)
     gate = tuple(query for query in own if query.id in division.gate)
     judged = tuple(query for query in gate if not query.id.startswith(CLICK_ID_PREFIX))
     return Parts(
         _of(examples, division.train),
-        _some(own, division.development, seed),
+        _some(own, division.development),
         judged or gate,
         division.knows(division.development | division.gate),
         "examples" if judged else "clicks",
     )
 
 
-def _judged_apart(
-    examples: Examples, own: Sequence[JudgedQuery], judgments: Sequence[JudgedQuery], seed: int
-) -> Parts:
+def _judged_apart(examples: Examples, own: Sequence[JudgedQuery], judgments: Sequence[JudgedQuery]) -> Parts:
     texts = {_plain(query.text) for query in judgments}
     left = frozenset(query.id for query in own if _plain(query.text) not in texts)
     train = _of(examples, left)
     asked = [query.model_copy(update={"id": f"{JUDGED}{query.id}"}) for query in judgments]
-    chosen_by = _chosen_by(asked, seed)
+    chosen_by = _chosen_by(asked)
     development = tuple(query for query in asked if query.id in chosen_by)
     if not development:
-        division = divide([query for query in own if query.id in left], seed)
-        development = _some(own, division.development, seed)
+        division = divide([query for query in own if query.id in left])
+        development = _some(own, division.development)
         train = _of(examples, left - division.development)
     seen = {d for group in train for d in _relevant(group)}
     return Parts(
@@ -99,24 +98,26 @@ def _relevant(group: Group) -> list[str]:
     return [group.positive, *(document for document, yes in others if yes)]
 
 
-def _chosen_by(judgments: Sequence[JudgedQuery], seed: int) -> frozenset[str]:
+def _chosen_by(judgments: Sequence[JudgedQuery]) -> frozenset[str]:
     """Ids of the judged queries that choices are made by; the others decide. Of a few none: all decide."""
     if len(judgments) < LEAST_TO_DIVIDE:
         return frozenset()
-    ids = sorted(query.id for query in judgments)
-    size = min(DEVELOPMENT_QUERIES, round(CHOOSING_SHARE * len(ids)))
-    order = np.random.default_rng(seed).permutation(len(ids))
-    return frozenset(ids[place] for place in order[:size])
+    size = min(DEVELOPMENT_QUERIES, round(CHOOSING_SHARE * len(judgments)))
+    return frozenset(query.id for query in sorted(judgments, key=_by_chance)[:size])
 
 
 def _of(examples: Examples, ids: frozenset[str]) -> tuple[Group, ...]:
     return tuple(group for group in examples.groups if group.query_id in ids)
 
 
-def _some(queries: Sequence[JudgedQuery], ids: frozenset[str], seed: int) -> tuple[JudgedQuery, ...]:
-    held = sorted((query for query in queries if query.id in ids), key=lambda query: query.id)
-    order = np.random.default_rng(seed).permutation(len(held))[:DEVELOPMENT_QUERIES]
-    return tuple(held[place] for place in sorted(order))
+def _some(queries: Sequence[JudgedQuery], ids: frozenset[str]) -> tuple[JudgedQuery, ...]:
+    held = [query for query in queries if query.id in ids]
+    return tuple(sorted(held, key=_by_chance)[:DEVELOPMENT_QUERIES])
+
+
+def _by_chance(query: JudgedQuery) -> bytes:
+    """A hash of the text: what is held out in one training is in the next, whatever the seed."""
+    return hashlib.blake2b(_plain(query.text).encode("utf-8", "surrogatepass")).digest()
 
 
 def _plain(text: str) -> str:

@@ -130,7 +130,7 @@ class _Training:
     def run(self, started: float) -> TrainingResult:
         spec = self._spec
         recipe = self._open_recipe(spec, data_of(self._folder), self._work)
-        parts = divided(self._examples, spec.judgments, spec.seed)
+        parts = divided(self._examples, spec.judgments)
         steps = spec.steps or steps_for(len(parts.train), recipe.groups)
         groups = _needed(parts.train, steps * recipe.groups, spec.seed)
         ranked = self._ranked(groups, parts)

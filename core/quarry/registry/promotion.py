@@ -17,6 +17,7 @@ from quarry.registry.serving import Note, earlier_reranker, refuse_rollback, ser
 from quarry.registry.store import ModelRegistry
 from quarry.registry.versions import ModelVersion
 
+FUSED = "the fused order"
 Change = tuple[str, str]
 """What serves now, and what served before; empty: no re-ranker."""
 
@@ -39,12 +40,17 @@ class Promotions:
     def __init__(self, library: Library, registry: ModelRegistry, loaded: LoadedModels) -> None:
         self._library, self._registry, self._loaded = library, registry, loaded
 
-    async def promote(self, name: str, note: Note, request: RequestId) -> Change:
+    async def promote(
+        self, name: str, note: Note, request: RequestId, instead_of: str | None = None
+    ) -> Change:
         """Makes a version serve; searches that run go on with what they began with.
+
+        Args:
+            instead_of: what must serve until then; empty: no re-ranker; None: whatever does.
 
         Raises:
             ModelNotFoundError: there is none of this name.
-            FailedPreconditionError: it is an encoder, or retired.
+            FailedPreconditionError: it is an encoder, or retired, or something else serves.
             ModelDamagedError: its files have changed.
             ModelError: it cannot be loaded. Nothing has changed, as with every error.
         """
@@ -62,7 +68,17 @@ class Promotions:
         await asyncio.to_thread(
             self._library.database.read, lambda c: check_usable(c, version.key, name, "reranker")
         )
-        return await self._serve(version.collection, name, lambda _: name, note, request, rollback=False)
+
+        def wanted(connection: sa.Connection) -> str:
+            serves = catalog.get_collection(connection, version.collection).settings.reranker
+            if instead_of not in (None, serves):
+                raise FailedPreconditionError(
+                    f"it was compared with {instead_of or FUSED}, and {serves or FUSED} serves now",
+                    model=name,
+                )
+            return name
+
+        return await self._serve(version.collection, name, wanted, note, request, rollback=False)
 
     async def rollback(self, collection: str, note: Note, request: RequestId) -> Change:
         """Makes what served before serve again.

@@ -39,7 +39,7 @@ def judged(count: int, first: int = 0) -> list[JudgedQuery]:
 
 
 def test_examples_are_divided_where_nothing_else_is_judged() -> None:
-    parts = divided(examples(200), (), seed=1)
+    parts = divided(examples(200), ())
     held = {query.id for query in (*parts.development, *parts.gate)}
     assert parts.source == "examples"
     assert {g.query_id for g in parts.train}.isdisjoint(held)
@@ -48,13 +48,13 @@ def test_examples_are_divided_where_nothing_else_is_judged() -> None:
 
 
 def test_where_all_queries_are_clicked_ones_clicks_decide() -> None:
-    assert divided(examples(200, CLICK_ID_PREFIX), (), seed=1).source == "clicks"
+    assert divided(examples(200, CLICK_ID_PREFIX), ()).source == "clicks"
 
 
 def test_judged_queries_choose_and_decide_and_are_not_learned_from() -> None:
     own = examples(100)
     same = JudgedQuery(id="same", text=" TEXT  7 ", judgments={"d7": 1})
-    parts = divided(own, [*judged(99), same], seed=1)
+    parts = divided(own, [*judged(99), same])
     chosen, decided = (
         {query.id.removeprefix(JUDGED) for query in part} for part in (parts.development, parts.gate)
     )
@@ -70,7 +70,7 @@ def test_judged_queries_choose_and_decide_and_are_not_learned_from() -> None:
 
 def test_judged_queries_may_have_the_ids_of_examples() -> None:
     other = [JudgedQuery(id=f"q{n}", text=f"other {n}", judgments={f"d{n}": 1}) for n in range(60)]
-    parts = divided(examples(60), other, seed=1)
+    parts = divided(examples(60), other)
     trained = {g.query_id for g in parts.train}
     assert len(trained) == 60
     assert trained.isdisjoint(query.id for query in (*parts.development, *parts.gate))
@@ -79,12 +79,12 @@ def test_judged_queries_may_have_the_ids_of_examples() -> None:
 def test_a_document_that_was_relabelled_as_relevant_is_known() -> None:
     one = Group("q", "text", "a", ("b", "c"), (True, False), (1.0, 1.0))
     asked = [JudgedQuery(id=d, text=f"about {d}", judgments={d: 1}) for d in ("b", "c")]
-    parts = divided(Examples((one,), simulated=False, data_hash=""), asked, seed=1)
+    parts = divided(Examples((one,), simulated=False, data_hash=""), asked)
     assert parts.known == {f"{JUDGED}b": True, f"{JUDGED}c": False}
 
 
 def test_a_few_judged_queries_all_decide() -> None:
-    parts = divided(examples(100), judged(LEAST_TO_DIVIDE - 1), seed=1)
+    parts = divided(examples(100), judged(LEAST_TO_DIVIDE - 1))
     assert len(parts.gate) == LEAST_TO_DIVIDE - 1
     chosen = {query.id for query in parts.development}
     assert len(chosen) > 10
@@ -95,7 +95,7 @@ def test_a_few_judged_queries_all_decide() -> None:
 def test_examples_that_are_all_held_out_teach_nothing() -> None:
     own = Examples((group("q", "d", "x", text="judged 0"),), simulated=False, data_hash="")
     with pytest.raises(BadExamplesError, match="no query is left"):
-        divided(own, judged(1), seed=1)
+        divided(own, judged(1))
 
 
 def test_only_what_was_displayed_is_ordered_by_clicks() -> None:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from google.longrunning import operations_pb2
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
@@ -15,6 +17,7 @@ from quarry.v1 import (
     feedback_service_pb2,
     model_service_pb2,
     search_service_pb2,
+    training_service_pb2,
 )
 from quarry_server.app import SERVICES
 
@@ -64,7 +67,7 @@ def methods(collection: str, operation: str, token: str = "") -> list[Method]:
     """Every method of every service of the API. ``token`` attributes events to an answer."""
     pool = descriptor_pool.Default()
     right = _right_requests(collection, operation) | _right_feedback(collection, token)
-    right |= _right_models(collection)
+    right |= _right_models(collection) | _right_trainings(collection)
     found = [m for name in SERVICES for m in pool.FindServiceByName(name).methods]
     return [Method(m, right.get(m.name) or (message_factory.GetMessageClass(m.input_type)(),)) for m in found]
 
@@ -239,3 +242,24 @@ def _right_models(collection: str) -> dict[str, tuple[Message, ...]]:
 
 def _document() -> Any:
     return {"id": "a", "fields": {"title": {"string_value": "the title"}}}
+
+
+def _right_trainings(collection: str) -> dict[str, tuple[Message, ...]]:
+    """Right, but for what they name: nothing is trained by them."""
+    t = training_service_pb2
+    asked = {"collection": collection, "examples": "0" * 32}
+    return {
+        "UploadExamples": (t.UploadExamplesRequest(parquet=_examples()),),
+        "TrainReranker": (t.TrainRerankerRequest(**asked),),
+        "TrainEncoder": (t.TrainEncoderRequest(**asked),),
+        "DistillReranker": (t.DistillRerankerRequest(**asked, teacher=f"{collection}@9"),),
+        "EvaluateReranker": (t.EvaluateRerankerRequest(model=f"{collection}@1"),),
+    }
+
+
+def _examples() -> bytes:
+    text = {name: ["a text"] for name in ("query_id", "query", "positive_id", "negative_id")}
+    table = pa.table({**text, "label": pa.array([0], pa.int8()), "weight": pa.array([1.0], pa.float32())})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return bytes(sink.getvalue().to_pybytes())

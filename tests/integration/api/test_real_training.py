@@ -62,10 +62,12 @@ def test_a_model_is_trained_registered_promoted_and_answers(training: Training, 
     assert {metric.subject for metric in made.metrics} >= {"candidate", "difference"}
     assert all(math.isfinite(metric.value) for metric in made.metrics)
     assert orjson.loads(made.report_json)["verdict"] in models_pb.ModelVerdict.Name(made.verdict)
-    before = training.api.search("full", WORDS[0], rerank={"disabled": True}, require_complete=True)
+    before = training.api.search(
+        "full", WORDS[0], page_size=50, rerank={"disabled": True}, require_complete=True
+    )
     promote = models_pb.PromoteModelRequest(name=made.name)
     training.models.PromoteModel(promote, timeout=CALL_S)
-    after = training.api.search("full", WORDS[0], require_complete=True, explain=True)
+    after = training.api.search("full", WORDS[0], page_size=50, require_complete=True, explain=True)
     assert {hit.document.id for hit in after.hits} == {hit.document.id for hit in before.hits}
     again = training.trained("full", mining_set=mining_set, steps=2, max_tokens=32)
     assert again.lineage.base == again.lineage.compared_with == made.name
@@ -82,7 +84,7 @@ def test_the_same_request_trains_the_same_weights(training: Training, mining_set
 def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_end(
     training: Training, mining_set: str
 ) -> None:
-    asked: dict[str, Any] = {"mining_set": mining_set, "steps": 120, "max_tokens": 32, "seed": 9}
+    asked: dict[str, Any] = {"mining_set": mining_set, "steps": 600, "max_tokens": 32, "seed": 9}
     operation = training.start("full", **asked)
     until(lambda: training.metadata(operation).step >= 55 or training.wait(operation, 0).done, "step")
     (job,) = jobs()

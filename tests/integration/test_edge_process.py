@@ -342,8 +342,12 @@ async def test_searches_and_writes_go_on_while_the_graph_is_built(store: EdgeDen
     assert (await store.status()).indexed > 3_000
     assert await held(store) == await held(oracle)
     query = units(random, 1)[0]
-    found = await store.nearest(query, 50, Equals("kw", "new"))
-    assert [c.docno for c in found] == [c.docno for c in await oracle.nearest(query, 50, Equals("kw", "new"))]
+    # More points match than GRAPH answers exactly: the graph may pass one over, and makes none up.
+    found = {c.docno: c.score for c in await store.nearest(query, 50, Equals("kw", "new"))}
+    every = {c.docno: c.score for c in await oracle.nearest(query, 6_000, Equals("kw", "new"))}
+    assert found == pytest.approx({docno: every[docno] for docno in found}, abs=1e-5)
+    assert len(found) == 50
+    assert len(found.keys() & set(list(every)[:50])) >= 47
 
 
 async def test_a_killed_build_leaves_the_store_as_it_was(

@@ -42,6 +42,7 @@ from quarry.registry.serving import Note, check_own, note_change
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 CLOSE_GRACE_S = 30.0
+OnDelete = Callable[[Collection], Awaitable[None]]
 HOLD_S = 2.0
 """How long writes may wait for the generation that is to serve."""
 
@@ -63,12 +64,7 @@ class Models(Protocol):
 
 
 class Library:
-    """Made by ``open``, ended by ``close``. Lives on one event loop.
-
-    Attributes:
-        on_delete: told of each collection that was deleted, when it is gone. Whatever it leaves undone or
-            fails at must be made up for at the next start: the deletion stands.
-    """
+    """Made by ``open``, ended by ``close``. Lives on one event loop."""
 
     def __init__(
         self, folder: DataFolder, database: Database, engines: Engines, models: Models, search_threads: int
@@ -83,7 +79,7 @@ class Library:
         self._beside = BesideGenerations(folder.of, self._opened)
         self._running: set[asyncio.Task[Any]] = set()
         self._changing = asyncio.Lock()
-        self.on_delete: Callable[[Collection], Awaitable[None]] | None = None
+        self._on_delete: list[OnDelete] = []
 
     @classmethod
     async def open(
@@ -318,13 +314,19 @@ class Library:
             await asyncio.to_thread(remove_folder, self._folder.of(gone.key))
         await self._tell_deleted(gone)
 
+    def when_deleted(self, told: OnDelete) -> None:
+        """Calls ``told`` for each collection that was deleted, when it is gone; the last one added first.
+
+        Whatever it leaves undone or fails at must be made up for at the next start: the deletion stands.
+        """
+        self._on_delete.append(told)
+
     async def _tell_deleted(self, gone: Collection) -> None:
-        if self.on_delete is None:
-            return
-        try:
-            await self.on_delete(gone)
-        except (QuarryError, sa.exc.SQLAlchemyError, OSError) as error:
-            logger.error("what belonged to the collection %s is left for now: %s", gone.settings.name, error)
+        for told in reversed(self._on_delete):  # jobs end before what they read goes
+            try:
+                await told(gone)
+            except (QuarryError, sa.exc.SQLAlchemyError, OSError) as error:
+                logger.error("what belonged to the collection %s is left: %s", gone.settings.name, error)
 
     async def repair(self, name: str, deadline: Deadline) -> tuple[Consistency, Consistency]:
         """Makes the arms agree with the log; the differences before and after.

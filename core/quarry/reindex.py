@@ -8,10 +8,9 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -43,6 +42,7 @@ from quarry.faults import reach
 from quarry.library import Library
 from quarry.registry.serving import check_own
 from quarry.reindex_plan import Plan, Wanted, check_documents, plan_reindex
+from quarry.waiting import undisturbed
 
 TICK_S = 1.0
 """Between two looks at how far the indexes are."""
@@ -269,7 +269,7 @@ class Reindexer:
             await self._fill(new, report)  # what was written during the checks
             await self._told(key, report, replace(self._of(key), state=State.SWITCHING))
             try:
-                return await _to_its_end(self._library.switch(key, role, check))
+                return await undisturbed(self._library.switch(key, role, check))
             except UnavailableError as error:
                 await self._stumble(key, report, error)
 
@@ -362,16 +362,3 @@ class Reindexer:
         self._progress[key] = progress
         with contextlib.suppress(*RETRIED):  # it is told again in a moment
             await report(progress)
-
-
-async def _to_its_end(call: Coroutine[Any, Any, Collection]) -> Collection:
-    """What ``call`` gives; whoever cancels it meanwhile comes too late."""
-    running = asyncio.ensure_future(call)
-    while not running.done():
-        try:
-            await asyncio.shield(running)
-        except asyncio.CancelledError:
-            continue
-        except Exception:  # noqa: S112, BLE001  raised below
-            continue
-    return running.result()

@@ -3,18 +3,15 @@
 The folder holds the spec, and gets the results. It lies in the data folder of a server, whose logs are read.
 """
 
-import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from quarry.jobs.child import Progress, read_spec, run_as_job
+from quarry.jobs.child import FolderJob, Progress, job_main, read_spec
 from quarry.mining.estimate import EstimateSpec
 from quarry.mining.jobs import ESTIMATE
 from quarry.mining.sets import SPEC, write_model
 from quarry.mining.spec import MiningSpec
-
-USAGE = 2
 
 
 def mine(folder: Path, progress: Progress) -> None:
@@ -41,17 +38,11 @@ def data_of(folder: Path) -> Path:
     return folder.resolve().parent.parent
 
 
-JOBS: Mapping[str, Callable[[Path, Progress], None]] = {"mine": mine, "estimate": estimate}
+JOBS: Mapping[str, FolderJob] = {"mine": mine, "estimate": estimate}
 
 
 def main(arguments: list[str]) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    if len(arguments) != 2 or arguments[0] not in JOBS:
-        sys.stderr.write(f"usage: python -m quarry_miner.job {'|'.join(JOBS)} FOLDER\n")
-        return USAGE
-    work, folder = JOBS[arguments[0]], Path(arguments[1])
-    return run_as_job(lambda progress: work(folder, progress))
+    return job_main("quarry_miner.job", JOBS, arguments)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,21 @@
 """A live arm of the server as a member: asks ``SearchService.Retrieve``, many queries a call."""
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import grpc
 
 from quarry.errors import FailedPreconditionError, RetrieverUnavailableError
+from quarry.jobs.retrying import Pause, retried
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import search_service_pb2_grpc
 from quarry_miner.corpus import Corpus
 from quarry_miner.members import Listed
 
-logger = logging.getLogger(__name__)
-
 QUERIES_PER_CALL = 256
 CANDIDATES_PER_CALL = 25_600
 """A candidate is some 40 bytes: an answer stays under 2 MB."""
 MAX_DEPTH = 1_000
-TRIES = 6
-FIRST_PAUSE_S = 0.5
 TIMEOUT_S = 120.0
 TRANSIENT = {
     grpc.StatusCode.UNAVAILABLE,
@@ -42,7 +38,7 @@ class LiveArm:
         corpus: Corpus,
         channel: grpc.Channel,
         collection: str,
-        pause: Callable[[float], None] = time.sleep,
+        pause: Pause = time.sleep,
     ) -> None:
         self._name, self._corpus, self._collection, self._pause = name, corpus, collection, pause
         self._stub = search_service_pb2_grpc.SearchServiceStub(channel)
@@ -92,17 +88,19 @@ class LiveArm:
             yield [number for number, _ in kept], [score for _, score in kept]
 
     def _retrieve(self, request: pb.RetrieveRequest) -> pb.RetrieveResponse:
-        for tried in range(1, TRIES + 1):
-            try:
-                return self._stub.Retrieve(request, timeout=TIMEOUT_S)
-            except grpc.RpcError as error:
-                code = error.code()
-                if code not in TRANSIENT:
-                    raise FailedPreconditionError(
-                        f"the {self._name} arm cannot be asked: {error.details()}", arm=self._name
-                    ) from error
-                if tried == TRIES:
-                    raise RetrieverUnavailableError(self._name, str(error.details())) from error
-                logger.warning("the %s arm did not answer (%s), try %d", self._name, code.name, tried)
-                self._pause(FIRST_PAUSE_S * 2 ** (tried - 1))
-        raise AssertionError("unreachable")
+        try:
+            return retried(
+                lambda: self._stub.Retrieve(request, timeout=TIMEOUT_S),
+                _is_transient,
+                f"the {self._name} arm",
+                self._pause,
+            )
+        except grpc.RpcError as error:
+            if _is_transient(error):
+                raise RetrieverUnavailableError(self._name, str(error.details())) from error
+            problem = f"the {self._name} arm cannot be asked: {error.details()}"
+            raise FailedPreconditionError(problem, arm=self._name) from error
+
+
+def _is_transient(error: Exception) -> bool:
+    return isinstance(error, grpc.RpcError) and error.code() in TRANSIENT

@@ -6,7 +6,6 @@ from google.longrunning import operations_pb2
 
 from quarry.config import LoopSettings
 from quarry.documents.catalog import Collection, list_collections, now_us
-from quarry.documents.requests import once
 from quarry.errors import InvalidArgumentError, NotFoundError, QuarryError
 from quarry.jobs.operations import Operation, Operations, SetMetadata, new_name
 from quarry.library import Library
@@ -18,6 +17,7 @@ from quarry_server.documents import parse_request_id
 from quarry_server.feedback_jobs import LOOP
 from quarry_server.loop_messages import report_message
 from quarry_server.mining_requests import checked, parse_judged, unique_name
+from quarry_server.once import StartedOnce
 from quarry_server.operations import operation_message, packed
 from quarry_server.paging import (
     DEFAULT_LIST_PAGE,
@@ -48,21 +48,14 @@ class LoopRuns:
     ) -> None:
         self._library, self._operations, self._jobs = library, operations, jobs
         self._feedback, self._settings = feedback, settings
-        self._starting = asyncio.Lock()
+        self._once = StartedOnce(library.database, operations)
         self.address = ""
 
     async def tidy(self) -> None:
         """At the start: what was under way has failed, what is of deleted collections goes; sees to later."""
         await asyncio.to_thread(self._jobs.reports.fail_unfinished)
         await self._remove_others()
-        earlier = self._library.on_delete
-
-        async def deleted(collection: Collection) -> None:
-            await self._remove_others()
-            if earlier is not None:
-                await earlier(collection)
-
-        self._library.on_delete = deleted
+        self._library.when_deleted(self._remove_others)
 
     async def run(self, request: pb.RunLoopRequest) -> operations_pb2.Operation:
         """Raises InvalidArgumentError, CollectionNotFoundError, or FailedPreconditionError if this server
@@ -72,17 +65,12 @@ class LoopRuns:
         spec = await asyncio.to_thread(self._spec, request, collection)
         self._jobs.check_installed()
         name = new_name(LOOP)
-        async with self._starting:  # or a repeat might not find the operation that it should return
-            scope = f"{collection.key}/{request_id.method}"
-            first = await self._library.database.write(
-                lambda c: once(
-                    c, scope, request_id.id, request_id.request, lambda: name, str.encode, bytes.decode
-                )
-            )
-            if first != name:
-                return operation_message(await self._operations.get(first))
+
+        async def start() -> Operation:
             operation, _ = await self._start(spec, name)
-            return operation_message(operation)
+            return operation
+
+        return operation_message(await self._once.start(collection, request_id, name, start))
 
     async def turn(self, name: str) -> LoopReport:
         """A turn of a collection as the server's policy says, to its end, as an operation that all can see.
@@ -197,7 +185,7 @@ class LoopRuns:
             pass
         return await self._library.current(name)
 
-    async def _remove_others(self) -> None:
+    async def _remove_others(self, _deleted: Collection | None = None) -> None:
         """Removes the reports of collections that have been deleted."""
 
         async def known() -> set[int]:

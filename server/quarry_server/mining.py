@@ -7,7 +7,6 @@ from pathlib import Path
 from google.longrunning import operations_pb2
 
 from quarry.documents.catalog import Collection, list_collections, now_us
-from quarry.documents.requests import once
 from quarry.errors import FailedPreconditionError
 from quarry.jobs.operations import Operation, Operations, SetMetadata, new_name
 from quarry.library import Library
@@ -20,6 +19,7 @@ from quarry_server.context import Context
 from quarry_server.documents import parse_request_id
 from quarry_server.mining_messages import relevance_message, set_message
 from quarry_server.mining_requests import parse_estimate, parse_mining
+from quarry_server.once import StartedOnce
 from quarry_server.operations import operation_message, packed
 from quarry_server.paging import (
     DEFAULT_LIST_PAGE,
@@ -48,21 +48,14 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
     ) -> None:
         self._library, self._operations, self._jobs = library, operations, jobs
         self._feedback = feedback
-        self._starting = asyncio.Lock()
+        self._once = StartedOnce(library.database, operations)
         self.address = ""
 
     async def tidy(self) -> None:
         """At the start: removes what unfinished jobs and deleted collections have left; sees to later."""
         await asyncio.to_thread(self._jobs.sets.remove_unfinished)
         await self._remove_others()
-        earlier = self._library.on_delete
-
-        async def deleted(collection: Collection) -> None:
-            await self._remove_others()
-            if earlier is not None:
-                await earlier(collection)
-
-        self._library.on_delete = deleted
+        self._library.when_deleted(self._remove_others)
 
     async def MineHardNegatives(
         self, request: pb.MineHardNegativesRequest, context: Context
@@ -74,16 +67,8 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         )
         self._jobs.check_installed()
         name = new_name(KIND)
-        async with self._starting:  # or a repeat might not find the operation that it should return
-            scope = f"{collection.key}/{request_id.method}"
-            first = await self._library.database.write(
-                lambda c: once(
-                    c, scope, request_id.id, request_id.request, lambda: name, str.encode, bytes.decode
-                )
-            )
-            if first != name:
-                return operation_message(await self._operations.get(first))
-            return operation_message(await self._start(spec, name))
+        started = await self._once.start(collection, request_id, name, lambda: self._start(spec, name))
+        return operation_message(started)
 
     async def _start(self, spec: MiningSpec, name: str) -> Operation:
         metadata = pb.MineHardNegativesMetadata(
@@ -157,7 +142,7 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
             pass
         return await self._library.current(name)
 
-    async def _remove_others(self) -> None:
+    async def _remove_others(self, _deleted: Collection | None = None) -> None:
         """Removes the sets of collections that have been deleted."""
 
         async def known() -> set[int]:

@@ -46,15 +46,12 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     def tidy(self) -> None:
         """At the start: sees to the versions of collections that will be deleted."""
-        earlier = self._library.on_delete
 
         async def deleted(collection: Collection) -> None:
             self._models.forget_under(self._registry.folder_of(collection.key))
             await asyncio.to_thread(self._registry.remove_of, collection.key)
-            if earlier is not None:
-                await earlier(collection)
 
-        self._library.on_delete = deleted
+        self._library.when_deleted(deleted)
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         return pb.GetModelResponse(model=model_message(await self._get(request.name)))

@@ -12,11 +12,10 @@ from google.protobuf.message import Message
 
 from quarry.config import Settings
 from quarry.documents.catalog import Collection, get_collection, list_collections, now_us
-from quarry.documents.requests import once, recall
 from quarry.documents.store import RequestId
 from quarry.errors import InvalidArgumentError, NotFoundError, QuarryError
 from quarry.feedback.purge import PurgeMade
-from quarry.jobs.operations import Operations, SetMetadata, new_name
+from quarry.jobs.operations import Operation, Operations, SetMetadata, new_name
 from quarry.jobs.process import OnDetails, OnProgress
 from quarry.library import Library
 from quarry.mining.sets import MiningSets
@@ -30,6 +29,7 @@ from quarry.v1 import training_service_pb2_grpc
 from quarry_server.context import Context
 from quarry_server.documents import parse_request_id
 from quarry_server.loop_runs import LoopRuns
+from quarry_server.once import StartedOnce
 from quarry_server.operations import operation_message, packed
 from quarry_server.training_messages import (
     evaluation_message,
@@ -75,7 +75,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         self._mining_sets, self._feedback, self._models = mining_sets, feedback, models
         self._loops = loops
         self._base_reranker = settings.models.base_reranker
-        self._starting = asyncio.Lock()
+        self._once = StartedOnce(library.database, operations)
         self.address = ""
 
     async def tidy(self) -> None:
@@ -83,14 +83,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         await asyncio.to_thread(self._jobs.folders.remove_unfinished)
         await asyncio.to_thread(self._jobs.uploads.remove_unused)
         await self._remove_others()
-        earlier = self._library.on_delete
-
-        async def deleted(collection: Collection) -> None:
-            await self._remove_others()
-            if earlier is not None:
-                await earlier(collection)
-
-        self._library.on_delete = deleted
+        self._library.when_deleted(self._remove_others)
 
     async def UploadExamples(
         self, request_iterator: AsyncIterator[pb.UploadExamplesRequest], context: Context
@@ -129,15 +122,15 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
             raise InvalidArgumentError("model", f"{request.model[:80]!r} is not COLLECTION@NUMBER")
         collection = await self._collection(version[0])
         request_id = parse_request_id(request.request_id, "evaluate-reranker", request)
-        if first := await self._first(collection, request_id):
-            return first
+        if first := await self._once.first(collection, request_id):
+            return operation_message(first)
         self._jobs.check_installed()
         spec = await asyncio.to_thread(lambda: parse_evaluation(request, self._ground(collection)))
 
         async def evaluate(on_progress: OnProgress, on_details: OnDetails) -> Message:
             return evaluation_message(await self._jobs.evaluate(spec, on_progress, on_details), spec)
 
-        return await self._once(collection, request_id, spec, evaluate)
+        return await self._started(collection, request_id, spec, evaluate)
 
     async def RunLoop(self, request: pb.RunLoopRequest, context: Context) -> operations_pb2.Operation:
         return await self._loops.run(request)
@@ -157,15 +150,15 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
     ) -> operations_pb2.Operation:
         collection = await self._collection(request.collection)
         request_id = parse_request_id(request.request_id, kind, request)
-        if first := await self._first(collection, request_id):
-            return first
+        if first := await self._once.first(collection, request_id):
+            return operation_message(first)
         self._jobs.check_installed()
         spec = await asyncio.to_thread(lambda: parse(request, self._ground(collection)))
 
         async def train(on_progress: OnProgress, on_details: OnDetails) -> Message:
             return await self._jobs.train(spec, on_progress, on_details, partial(self._take, spec))
 
-        return await self._once(collection, request_id, spec, train)
+        return await self._started(collection, request_id, spec, train)
 
     async def _take(self, spec: TrainingSpec, result: TrainingResult, folder: Path) -> models_pb.Model:
         """The version that came of a training, registered; if the policy says so, it serves."""
@@ -191,35 +184,15 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         times = {"feedback_start_us": mined.feedback_start_us, "feedback_end_us": mined.feedback_end_us}
         return result.model_copy(update=times)
 
-    async def _first(self, collection: Collection, request_id: RequestId) -> operations_pb2.Operation | None:
-        """The operation of an earlier call with this request id."""
-        scope = _scope(collection, request_id)
-        async with self._starting:
-            name = await asyncio.to_thread(
-                self._library.database.read,
-                lambda c: recall(c, scope, request_id.id, request_id.request, bytes.decode),
-            )
-            return operation_message(await self._operations.get(name)) if name else None
-
-    async def _once(
+    async def _started(
         self, collection: Collection, request_id: RequestId, spec: TrainingSpec | EvaluationSpec, work: Work
     ) -> operations_pb2.Operation:
         """The operation that ``work`` is done in, or the one of the first call with this request id."""
         name = new_name(request_id.method)
-        async with self._starting:  # or a repeat might not find the operation that it should return
-            scope = _scope(collection, request_id)
-            first = await self._library.database.write(
-                lambda c: once(
-                    c, scope, request_id.id, request_id.request, lambda: name, str.encode, bytes.decode
-                )
-            )
-            if first != name:
-                return operation_message(await self._operations.get(first))
-            return await self._start(name, spec, work)
+        started = await self._once.start(collection, request_id, name, lambda: self._start(name, spec, work))
+        return operation_message(started)
 
-    async def _start(
-        self, name: str, spec: TrainingSpec | EvaluationSpec, work: Work
-    ) -> operations_pb2.Operation:
+    async def _start(self, name: str, spec: TrainingSpec | EvaluationSpec, work: Work) -> Operation:
         metadata = new_metadata(spec)
 
         async def job(report: SetMetadata) -> bytes:
@@ -233,7 +206,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
             await on_progress("done", 1.0)
             return packed(response)
 
-        return operation_message(await self._operations.start("", packed(metadata), job, name))
+        return await self._operations.start("", packed(metadata), job, name)
 
     async def _collection(self, name: str) -> Collection:
         """The collection's row. Raises as ``Library.use``."""
@@ -257,7 +230,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
             spent=self._models.spent(collection),
         )
 
-    async def _remove_others(self) -> None:
+    async def _remove_others(self, _deleted: Collection | None = None) -> None:
         """Removes what is left of trainings on collections that have been deleted."""
 
         async def known() -> set[int]:
@@ -265,11 +238,6 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
             return {collection.key for collection in found}
 
         await self._jobs.remove_others(known)
-
-
-def _scope(collection: Collection, request_id: RequestId) -> str:
-    """Within which request ids are unique."""
-    return f"{collection.key}/{request_id.method}"
 
 
 def ending_trainings(purge_sets: PurgeMade, jobs: TrainingJobs) -> PurgeMade:

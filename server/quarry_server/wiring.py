@@ -194,6 +194,6 @@ async def open_feedback(
         upkeep = Upkeep(log, impressions, signer, retention, live, purge_made)
         upkeep.start()
         closing.push_async_callback(upkeep.close)
-        library.on_delete = deleted
+        library.when_deleted(deleted)
         answers = AnswerLog(impressions, signer, PoolPolicy(wanted.pool_depth, wanted.pool_rate))
         yield Feedback(log, impressions, signer, answers, GuardPolicy(**wanted.guards.model_dump()))

@@ -7,6 +7,7 @@ clearly below the document itself are taken.
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,7 @@ from quarry.documents.view import view_of
 from quarry.jobs.child import Progress
 from quarry.models.blend import Blend, write_blend
 from quarry.training.folders import MODEL, work_of
-from quarry.training.forms import model_form
-from quarry.training.spec import EvaluationReport, TrainingResult, TrainingSpec
+from quarry.training.spec import TrainingResult, TrainingSpec
 from quarry_trainer.dataset import BadExamplesError, GroupDataset, TextGroup
 from quarry_trainer.evaluation import Scored, evaluate_ranked
 from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP
@@ -30,6 +30,7 @@ from quarry_trainer.material import ranked_once
 from quarry_trainer.passages import open_documents
 from quarry_trainer.pseudo_queries import PseudoQuery, pseudo_queries, without_title
 from quarry_trainer.reranker import RerankerRecipe
+from quarry_trainer.results import refused, trained
 from quarry_trainer.scoring import score_ranked
 from quarry_trainer.training import data_of
 
@@ -53,7 +54,7 @@ def bootstrap_reranker(spec: TrainingSpec, folder: Path, progress: Progress) -> 
     try:
         return _bootstrapped(spec, folder, progress, started)
     except BadExamplesError as error:
-        return _result(spec, EvaluationReport(verdict="BAD_DATA", advice=(str(error),)), 0, started)
+        return refused(spec, error, started)
 
 
 def _bootstrapped(spec: TrainingSpec, folder: Path, progress: Progress, started: float) -> TrainingResult:
@@ -87,7 +88,7 @@ def _bootstrapped(spec: TrainingSpec, folder: Path, progress: Progress, started:
     )
     # Whether titles find their texts proves nothing of what people ask.
     unproven = report.model_copy(update={"verdict": "INSUFFICIENT_DATA", "advice": (UNPROVEN,)})
-    return _result(spec, unproven, loop.steps, started, model)
+    return trained(spec, unproven, started, model, loop, BASE_BLEND)
 
 
 Held = list[tuple[RankedQuery, str]]
@@ -139,7 +140,7 @@ def _bare(ranked: RankedQuery, query: PseudoQuery, sources: Mapping[str, SourceT
         query.passage if id == query.document else without_title(passage, _title(sources, id))
         for id, passage in zip(ranked.documents, ranked.passages, strict=True)
     )
-    return RankedQuery(ranked.query_id, ranked.text, ranked.documents, ranked.fused, passages, ranked.arms)
+    return replace(ranked, passages=passages)
 
 
 def _title(sources: Mapping[str, SourceText], id: str) -> str:
@@ -176,32 +177,4 @@ def _by_hardness(group: TextGroup, share: float) -> TextGroup:
     first = round(EASY_FROM + share * (HARD_FROM - EASY_FROM))
     first = max(1, min(first, others - GROUP_SIZE + 2))
     rows = [0, *range(first, min(others + 1, first + KEPT_NEGATIVES))]
-    return TextGroup(
-        group.query,
-        tuple(group.passages[n] for n in rows),
-        tuple(group.fused[n] for n in rows),
-        tuple(group.relevant[n] for n in rows),
-        tuple(group.weights[n] for n in rows),
-    )
-
-
-def _result(
-    spec: TrainingSpec, report: EvaluationReport, steps: int, started: float, model: Path | None = None
-) -> TrainingResult:
-    assert spec.bootstrap is not None  # noqa: S101
-    return TrainingResult(
-        evaluation=report,
-        what="reranker",
-        base=spec.base.name,
-        examples="bootstrap: " + ", ".join(name for name, _ in spec.bootstrap.collections),
-        data_hash="",
-        loss=spec.loss,
-        steps=steps,
-        seed=spec.seed,
-        joint_layers=model_form(model).joint_layers if model else 0,
-        max_tokens=spec.max_tokens,
-        train_s=time.monotonic() - started,
-        simulated=False,
-        blend=BASE_BLEND,
-        has_model=model is not None,
-    )
+    return group.take(rows)

@@ -1,6 +1,5 @@
 """What a turn of the loop asks of the server: calls are tried again, operations followed to their end."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,17 +24,15 @@ from quarry.errors import (
     QuarryError,
     UnavailableError,
 )
+from quarry.jobs.retrying import Pause, retried
 from quarry.v1.collection_service_pb2_grpc import CollectionServiceStub
 from quarry.v1.mining_service_pb2_grpc import MiningServiceStub
 from quarry.v1.model_service_pb2_grpc import ModelServiceStub
 from quarry.v1.search_service_pb2_grpc import SearchServiceStub
 from quarry.v1.training_service_pb2_grpc import TrainingServiceStub
 
-logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
-TRIES = 6
-FIRST_PAUSE_S = 0.5
 CALL_S = 120.0
 WAIT_S = 2
 _OPTIONS = [
@@ -63,7 +60,7 @@ class ServerCalls:
         pause: waits before a call is tried again.
     """
 
-    def __init__(self, channel: grpc.Channel, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, channel: grpc.Channel, pause: Pause = time.sleep) -> None:
         self.collections = CollectionServiceStub(channel)
         self.mining = MiningServiceStub(channel)
         self.models = ModelServiceStub(channel)
@@ -74,16 +71,10 @@ class ServerCalls:
 
     def ask(self, call: Callable[..., Answer], request: Message) -> Answer:
         """The answer. Raises QuarryError: what the server said, as the error that it was there."""
-        for tried in range(1, TRIES + 1):
-            try:
-                return call(request, timeout=CALL_S)
-            except grpc.RpcError as error:
-                typed = _of_call(error)
-                if not isinstance(typed, UnavailableError) or tried == TRIES:
-                    raise typed from error
-                logger.warning("the server did not answer (%s), try %d", typed, tried)
-                self._pause(FIRST_PAUSE_S * 2 ** (tried - 1))
-        raise AssertionError("unreachable")
+        try:
+            return retried(lambda: call(request, timeout=CALL_S), _is_transient, "the server", self._pause)
+        except grpc.RpcError as error:
+            raise _of_call(error) from error
 
     def finish(self, operation: operations_pb2.Operation, heard: Heard) -> operations_pb2.Operation:
         """The operation when it has ended well. Raises QuarryError: how it failed."""
@@ -121,6 +112,10 @@ def typed_error(status: status_pb2.Status) -> QuarryError:
     if info.reason:
         error.reason = info.reason
     return error
+
+
+def _is_transient(error: Exception) -> bool:
+    return isinstance(error, grpc.RpcError) and isinstance(_of_call(error), UnavailableError)
 
 
 def _of_call(error: grpc.RpcError) -> QuarryError:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +149,17 @@ class TextGroup:
     weight: float = 1.0
     teacher: tuple[float, ...] = ()
 
+    def take(self, places: Sequence[int]) -> "TextGroup":
+        """Some of the documents, by their places; 0, the positive, first."""
+        return replace(
+            self,
+            passages=tuple(self.passages[place] for place in places),
+            fused=tuple(self.fused[place] for place in places),
+            relevant=tuple(self.relevant[place] for place in places),
+            weights=tuple(self.weights[place] for place in places),
+            teacher=tuple(self.teacher[place] for place in places) if self.teacher else (),
+        )
+
 
 class GroupDataset:
     """Groups of at most ``size`` documents; the others of a larger group are drawn anew each epoch.
@@ -171,31 +182,11 @@ class GroupDataset:
             return group
         random = np.random.default_rng([self._seed, self.epoch, place])
         drawn = np.sort(random.choice(others, self._size - 1, replace=False)) + 1
-        kept = [0, *drawn.tolist()]
-        return TextGroup(
-            group.query,
-            tuple(group.passages[i] for i in kept),
-            tuple(group.fused[i] for i in kept),
-            tuple(group.relevant[i] for i in kept),
-            tuple(group.weights[i] for i in kept),
-            group.weight,
-            tuple(group.teacher[i] for i in kept) if group.teacher else (),
-        )
+        return group.take([0, *drawn.tolist()])
 
 
 def with_teacher(groups: Sequence[TextGroup], teacher: CrossEncoder) -> list[TextGroup]:
     """The groups with the teacher's scores. Blocks."""
     pairs = [(group.query, passage) for group in groups for passage in group.passages]
     scores = iter(found.score for found in teacher.score(pairs))
-    return [
-        TextGroup(
-            g.query,
-            g.passages,
-            g.fused,
-            g.relevant,
-            g.weights,
-            g.weight,
-            tuple(next(scores) for _ in g.passages),
-        )
-        for g in groups
-    ]
+    return [replace(group, teacher=tuple(next(scores) for _ in group.passages)) for group in groups]

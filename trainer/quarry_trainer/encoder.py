@@ -16,7 +16,7 @@ from quarry.training.spec import TrainingResult, TrainingSpec
 from quarry_trainer.contrastive import GROUP_SIZE, GROUPS_A_STEP, EncoderInTraining, contrastive
 from quarry_trainer.dataset import TextGroup
 from quarry_trainer.loop import Trainable
-from quarry_trainer.scoring import PairModel
+from quarry_trainer.scoring import PairModel, own_folder
 from quarry_trainer.training import train
 
 RATE = 2e-5
@@ -37,8 +37,8 @@ def train_encoder(spec: TrainingSpec, folder: Path, progress: Progress) -> Train
 
 
 def served_encoder(folder: Path, data: Path) -> PairModel:
-    """The encoder in ``folder`` as it is served, scoring pairs by their cosine; exported under ``data``."""
-    return _Cosines(load_encoder(str(folder), data).encode)
+    """The encoder in ``folder`` as it is served, scoring pairs by their cosine; exported if it never was."""
+    return _Cosines(load_encoder(str(folder), data, folder=own_folder(folder, data)).encode)
 
 
 class EncoderRecipe:

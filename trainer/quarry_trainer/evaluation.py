@@ -18,7 +18,7 @@ from quarry_trainer.gate import DEFAULT_POLICY, GatePolicy, Judged, judge, level
 from quarry_trainer.live import Counted, Float64, LiveSearch, RankedQuery, open_search
 from quarry_trainer.measures import NDCG, Orders, Qrels, judged_queries, per_query
 from quarry_trainer.resampling import Interval, mean_intervals
-from quarry_trainer.scoring import FUSED_ALONE, blended_order, score_ranked
+from quarry_trainer.scoring import FUSED_ALONE, blended_order, own_folder, score_ranked
 from quarry_trainer.slices import ALL, KNOWN, UNSEEN, slices_of
 
 LEAST_OF_SLICE = 5
@@ -170,16 +170,11 @@ def score_model(
 ) -> Scored:
     """What a model that lies in a folder makes of ranked queries, with the blend that lies there.
 
-    A version of the registry is exported beside its folder, any other where the server keeps exports.
-
     Raises:
         ModelError: it cannot be loaded, or a score is not finite.
     """
     folder = Path(model.folder)
-    if folder.resolve().is_relative_to(data.resolve()):
-        loaded = load_cross_encoder(model.name, data, folder=folder)
-    else:
-        loaded = load_cross_encoder(model.folder, data)
+    loaded = load_cross_encoder(model.folder, data, folder=own_folder(folder, data))
     return Scored(score_ranked(loaded, ranked, counted), read_blend(folder))
 
 

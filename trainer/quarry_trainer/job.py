@@ -3,18 +3,15 @@
 The folder holds the spec, and gets the results. It lies in the data folder of a server.
 """
 
-import logging
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from quarry.jobs.child import Progress, read_spec, run_as_job
+from quarry.jobs.child import FolderJob, Progress, job_main, read_spec
 from quarry.mining.sets import SPEC, write_model
 from quarry.training.folders import EVALUATION, RESULT
 from quarry.training.loop_spec import LoopSpec
 from quarry.training.spec import EvaluationSpec, TrainingResult, TrainingSpec
-
-USAGE = 2
 
 
 def train(folder: Path, progress: Progress) -> None:
@@ -59,7 +56,7 @@ _TRAININGS: Mapping[str, Callable[[TrainingSpec, Path, Progress], TrainingResult
     "reranker": _reranker,
     "encoder": _encoder,
 }
-JOBS: Mapping[str, Callable[[Path, Progress], None]] = {
+JOBS: Mapping[str, FolderJob] = {
     "train": train,
     "evaluate": evaluate,
     "loop": loop,
@@ -67,13 +64,7 @@ JOBS: Mapping[str, Callable[[Path, Progress], None]] = {
 
 
 def main(arguments: list[str]) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    if len(arguments) != 2 or arguments[0] not in JOBS:
-        sys.stderr.write(f"usage: python -m quarry_trainer.job {'|'.join(JOBS)} FOLDER\n")
-        return USAGE
-    work, folder = JOBS[arguments[0]], Path(arguments[1])
-    return run_as_job(lambda progress: work(folder, progress))
+    return job_main("quarry_trainer.job", JOBS, arguments)
 
 
 if __name__ == "__main__":

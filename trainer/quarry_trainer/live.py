@@ -1,11 +1,10 @@
 """Asks the live server what it would give a re-ranker to order: the best fused candidates of many queries."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
@@ -14,11 +13,10 @@ from numpy.typing import NDArray
 
 from quarry.config import MAX_MESSAGE_BYTES
 from quarry.errors import FailedPreconditionError, UnavailableError
+from quarry.jobs.retrying import Pause, retried
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import search_service_pb2_grpc
 from quarry_trainer.passages import FirstPassages, collection_of, open_documents
-
-logger = logging.getLogger(__name__)
 
 Float64 = NDArray[np.float64]
 Counted = Callable[[int, int], None]
@@ -30,8 +28,6 @@ DEPTH = 50
 """Candidates that the server re-ranks unless a search says otherwise."""
 THREADS = 2
 """Searches under way at once: more would make those of people wait."""
-TRIES = 6
-FIRST_PAUSE_S = 0.5
 TIMEOUT_S = 60.0
 TRANSIENT = {
     grpc.StatusCode.UNAVAILABLE,
@@ -73,6 +69,16 @@ class RankedQuery:
     def __len__(self) -> int:
         return len(self.documents)
 
+    def take(self, places: Sequence[int]) -> "RankedQuery":
+        """Some of the candidates, by their places from 0, ascending."""
+        return replace(
+            self,
+            documents=tuple(self.documents[place] for place in places),
+            fused=self.fused[list(places)],
+            passages=tuple(self.passages[place] for place in places),
+            arms=tuple(self.arms[place] for place in places),
+        )
+
 
 class LiveSearch:
     """Asks a collection's searches, without re-ranking and without leaving a trace in the feedback log.
@@ -92,7 +98,7 @@ class LiveSearch:
         channel: grpc.Channel,
         collection: str,
         first: PassagesOf,
-        pause: Callable[[float], None] = time.sleep,
+        pause: Pause = time.sleep,
     ) -> None:
         self._stub = search_service_pb2_grpc.SearchServiceStub(channel)
         self._collection, self.first_passages, self._pause = collection, first, pause
@@ -152,24 +158,20 @@ class LiveSearch:
         return hits[:depth]
 
     def _search(self, request: pb.SearchRequest) -> pb.SearchResponse:
-        for tried in range(1, TRIES + 1):
-            try:
-                return self._stub.Search(request, timeout=TIMEOUT_S)
-            except grpc.RpcError as error:
-                code = error.code()
-                if code not in TRANSIENT:
-                    raise FailedPreconditionError(
-                        f"{self._collection} cannot be searched: {error.details()}",
-                        collection=self._collection,
-                    ) from error
-                if tried == TRIES:
-                    raise UnavailableError(
-                        f"{self._collection} did not answer in {TRIES} tries: {error.details()}",
-                        collection=self._collection,
-                    ) from error
-                logger.warning("%s did not answer (%s), try %d", self._collection, code.name, tried)
-                self._pause(FIRST_PAUSE_S * 2 ** (tried - 1))
-        raise AssertionError("unreachable")
+        name = self._collection
+        try:
+            return retried(
+                lambda: self._stub.Search(request, timeout=TIMEOUT_S), _is_transient, name, self._pause
+            )
+        except grpc.RpcError as error:
+            problem = f"{name} cannot be searched: {error.details()}"
+            if _is_transient(error):
+                raise UnavailableError(problem, collection=name) from error
+            raise FailedPreconditionError(problem, collection=name) from error
+
+
+def _is_transient(error: Exception) -> bool:
+    return isinstance(error, grpc.RpcError) and error.code() in TRANSIENT
 
 
 @contextmanager

@@ -161,14 +161,7 @@ def displayed_only(ranked: RankedQuery, displayed: Collection[str]) -> RankedQue
     """Without candidates that nobody was shown: of those clicks say nothing, and to count them as wrong
     would favour whatever made the display (condensed lists: Sakai, SIGIR 2007)."""
     kept = [place for place, id in enumerate(ranked.documents) if id in displayed]
-    return RankedQuery(
-        ranked.query_id,
-        ranked.text,
-        tuple(ranked.documents[place] for place in kept),
-        ranked.fused[kept],
-        tuple(ranked.passages[place] for place in kept),
-        tuple(ranked.arms[place] for place in kept),
-    )
+    return ranked.take(kept)
 
 
 def _with_texts(group: Group, ranked: RankedQuery, others: Mapping[str, str]) -> TextGroup | None:

@@ -12,7 +12,7 @@ from quarry_trainer.dataset import TextGroup, with_teacher
 from quarry_trainer.forms import FormScorer, SplitForm, open_form, start_folder
 from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
 from quarry_trainer.loop import Trainable
-from quarry_trainer.scoring import PairModel
+from quarry_trainer.scoring import PairModel, own_folder
 from quarry_trainer.student import cut_student
 from quarry_trainer.training import train
 
@@ -58,7 +58,7 @@ class RerankerRecipe:
 
     def served(self, folder: Path) -> PairModel:
         """A split one is scored by torch, which keeps lower states, once its export scores alike."""
-        exported = load_cross_encoder(str(folder), self._data)
+        exported = load_cross_encoder(str(folder), self._data, folder=own_folder(folder, self._data))
         if not model_form(folder).joint_layers:
             return exported
         return FormScorer(open_form(folder, model_form(folder).max_tokens, 0, like=self._form))

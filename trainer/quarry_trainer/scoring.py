@@ -1,6 +1,7 @@
 """Scores of candidates by a cross-encoder as it serves, and the order that a blend makes of them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,12 @@ class PairModel(Protocol):
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
         """One score a pair, in order, higher is better. Blocks."""
         ...
+
+
+def own_folder(folder: Path, data: Path) -> Path | None:
+    """``folder``, if it lies in the server's data: a version's export, or that of a model in the making, lies
+    beside it and goes with it. None for any other model, whose export the server keeps."""
+    return folder if folder.resolve().is_relative_to(data.resolve()) else None
 
 
 def score_ranked(

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from ir_measures import nDCG
 
 from quarry.feedback.guards import normalized
 from quarry.jobs.child import Progress
-from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
+from quarry.mining.spec import CLICK_ID_PREFIX
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend, write_blend
 from quarry.training.folders import MODEL, work_of
-from quarry.training.forms import model_form
 from quarry.training.spec import MAX_EPOCH_STEPS, EvaluationReport, TrainingResult, TrainingSpec
-from quarry_trainer.blending import fit_blend
 from quarry_trainer.click_evaluation import evaluate_clicks
 from quarry_trainer.dataset import (
     BadExamplesError,
@@ -27,15 +24,15 @@ from quarry_trainer.dataset import (
     TextGroup,
     read_examples,
 )
+from quarry_trainer.development import Development
 from quarry_trainer.evaluation import Scored, evaluate_ranked, feedback_of, fused_alone, orders_by
 from quarry_trainer.live import DEPTH, LiveSearch, RankedQuery, open_search
 from quarry_trainer.loop import LoopResult, LoopSettings, Trainable, run_loop
 from quarry_trainer.material import Parts, displayed_only, divided, ranked_once, text_groups
-from quarry_trainer.measures import NDCG, Orders, judged_queries, per_query
-from quarry_trainer.scoring import PairModel, blended_order, score_ranked
+from quarry_trainer.measures import Orders
+from quarry_trainer.results import refused, trained
+from quarry_trainer.scoring import PairModel, score_ranked
 
-MEASURED_QUERIES, MEASURED_DEPTH = 48, 30
-"""Development queries, and candidates of each, that are scored again and again while training goes on."""
 LEAST_STEPS = 50
 """Of a training that is not told how many: a small set is read more than once."""
 
@@ -101,7 +98,7 @@ def train(spec: TrainingSpec, folder: Path, progress: Progress, open_recipe: Ope
         with open_search(data, spec.server, spec.collection, spec.collection_key) as live:
             return _Training(spec, examples, live, folder, progress, open_recipe).run(started)
     except BadExamplesError as error:
-        return _refused(spec, examples, error, started)
+        return refused(spec, error, started, examples)
 
 
 class Model(NamedTuple):
@@ -137,7 +134,7 @@ class _Training:
         texts = text_groups(groups, ranked, self._live.first_passages)
         if not texts:
             raise BadExamplesError("none of the documents that the examples name is in the collection")
-        development = _Development(
+        development = Development(
             self._development(parts, ranked), parts.development, parts.known, recipe.blends
         )
         loop = self._trained(recipe, recipe.prepared(texts), steps, development)
@@ -146,7 +143,7 @@ class _Training:
         evaluation, blend = self._evaluated(recipe, model, parts, ranked, development)
         if recipe.blends:
             write_blend(model, blend)
-        return _result(spec, self._examples, evaluation, loop, blend, model, started)
+        return trained(spec, evaluation, started, model, loop, blend, self._examples)
 
     def _ranked(self, groups: Sequence[Group], parts: Parts) -> dict[str, RankedQuery]:
         texts = {group.query_id: group.query for group in groups}
@@ -172,7 +169,7 @@ class _Training:
         ]
 
     def _trained(
-        self, recipe: Recipe, texts: Sequence[TextGroup], steps: int, development: "_Development"
+        self, recipe: Recipe, texts: Sequence[TextGroup], steps: int, development: "Development"
     ) -> LoopResult:
         spec = self._spec
         rate = spec.learning_rate or recipe.learning_rate
@@ -201,7 +198,7 @@ class _Training:
         model: Path,
         parts: Parts,
         ranked: Mapping[str, RankedQuery],
-        development: "_Development",
+        development: "Development",
     ) -> tuple[EvaluationReport, Blend]:
         self._say("evaluating", 0.0)
         served = recipe.served(model)
@@ -265,49 +262,6 @@ class _Training:
         self._progress(stage, begin + share * (end - begin), details)
 
 
-class _Development:
-    """Queries that choices are made by.
-
-    Attributes:
-        whole: with all candidates; ``ranked`` has some of them, which are cheaper to score often.
-        known: whether training sees a relevant document, by query.
-    """
-
-    def __init__(
-        self,
-        whole: Sequence[RankedQuery],
-        queries: Sequence[JudgedQuery],
-        known: Mapping[str, bool],
-        blends: bool,
-    ) -> None:
-        relevant = {q.id: {d for d, grade in q.judgments.items() if grade > 0} for q in queries}
-        # A query whose relevant documents are not among its candidates tells two orders apart in nothing.
-        whole = [query for query in whole if relevant[query.query_id] & set(query.documents)]
-        self.whole, self.known, self._blends = whole, known, blends
-        some = whole[:: max(1, len(whole) // MEASURED_QUERIES)][:MEASURED_QUERIES]
-        self.ranked = [_head(query) for query in some]
-        self.qrels = {query.id: query.judgments for query in queries}
-
-    def blend(self, model: PairModel) -> Blend:
-        """How the model is best blended; alone, if it is not to be."""
-        if not self._blends:
-            return RERANKER_ALONE
-        return fit_blend(self.whole, score_ranked(model, self.whole), self.qrels, self.known)
-
-    def ndcg(self, model: PairModel, blend: Blend) -> float:
-        """Mean nDCG@10 of the order in training; known and unseen queries count alike."""
-        scores = score_ranked(model, self.ranked)
-        orders = {
-            query.query_id: blended_order(query, some, blend)
-            for query, some in zip(self.ranked, scores, strict=True)
-        }
-        qrels = {id: self.qrels[id] for id in orders}
-        values = per_query(orders, qrels, [nDCG @ 10])[NDCG]
-        known = np.array([self.known[id] for id in judged_queries(qrels)])
-        halves = [values[known], values[~known]]
-        return float(np.mean([half.mean() for half in halves if len(half)]))
-
-
 def steps_for(groups: int, a_step: int) -> int:
     """Of a training that is not told how many: one epoch, within bounds."""
     return min(MAX_EPOCH_STEPS, max(LEAST_STEPS, math.ceil(groups / a_step)))
@@ -319,66 +273,6 @@ def _needed(groups: Sequence[Group], wanted: int, seed: int) -> list[Group]:
         return list(groups)
     drawn = np.random.default_rng(seed).choice(len(groups), wanted, replace=False)
     return [groups[place] for place in np.sort(drawn)]
-
-
-def _head(query: RankedQuery) -> RankedQuery:
-    return RankedQuery(
-        query.query_id,
-        query.text,
-        query.documents[:MEASURED_DEPTH],
-        query.fused[:MEASURED_DEPTH],
-        query.passages[:MEASURED_DEPTH],
-        query.arms[:MEASURED_DEPTH],
-    )
-
-
-def _result(
-    spec: TrainingSpec,
-    examples: Examples,
-    evaluation: EvaluationReport,
-    loop: LoopResult,
-    blend: Blend,
-    model: Path,
-    started: float,
-) -> TrainingResult:
-    course = {"losses": loop.losses, "development_ndcg": loop.measured, "best_development_ndcg": loop.best}
-    evaluation = evaluation.model_copy(update={"details": {**evaluation.details, "training": course}})
-    return TrainingResult(
-        evaluation=evaluation,
-        what=spec.what,
-        base=spec.base.name,
-        examples=spec.examples_name,
-        data_hash=examples.data_hash,
-        loss=spec.loss,
-        steps=loop.steps,
-        seed=spec.seed,
-        joint_layers=model_form(model).joint_layers,
-        max_tokens=spec.max_tokens,
-        train_s=time.monotonic() - started,
-        simulated=examples.simulated,
-        blend=blend,
-    )
-
-
-def _refused(
-    spec: TrainingSpec, examples: Examples | None, error: BadExamplesError, started: float
-) -> TrainingResult:
-    """A verdict without a model."""
-    return TrainingResult(
-        evaluation=EvaluationReport(verdict="BAD_DATA", advice=(str(error),)),
-        what=spec.what,
-        base=spec.base.name,
-        examples=spec.examples_name,
-        data_hash=examples.data_hash if examples else "",
-        loss=spec.loss,
-        steps=0,
-        seed=spec.seed,
-        joint_layers=0,
-        max_tokens=spec.max_tokens,
-        train_s=time.monotonic() - started,
-        simulated=bool(examples and examples.simulated),
-        has_model=False,
-    )
 
 
 def data_of(folder: Path) -> Path:

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ M = TypeVar("M", bound=BaseModel)
 
 PARENT = "QUARRY_JOB_PARENT"
 NICENESS = 19
+USAGE = 2
 LEAST_PAUSE_S = 0.5
 """Between two lines of one stage: each is a write to the server's log."""
 _NO_SPACE = ("No space left on device", "PytorchStreamWriter failed", "unexpected pos ")
@@ -79,6 +80,10 @@ def read_spec(path: Path, kind: type[M]) -> M:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InvalidArgumentError(f"spec.{field}" if field else "spec", first["msg"]) from None
+
+
+FolderJob = Callable[[Path, Progress], None]
+"""Does what is written down in a folder."""
 
 
 def run_as_job(work: Callable[[Progress], None]) -> int:
@@ -128,6 +133,17 @@ def error_as_json(error: QuarryError) -> dict[str, Any]:
         "message": error.problem if isinstance(error, InvalidArgumentError) else str(error),
         "metadata": {} if wrong else dict(error.metadata),
     }
+
+
+def job_main(module: str, jobs: Mapping[str, FolderJob], arguments: Sequence[str]) -> int:
+    """``python -m module JOB FOLDER``: does the job of that name. Returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    if len(arguments) != 2 or arguments[0] not in jobs:
+        sys.stderr.write(f"usage: python -m {module} {'|'.join(jobs)} FOLDER\n")
+        return USAGE
+    work, folder = jobs[arguments[0]], Path(arguments[1])
+    return run_as_job(lambda progress: work(folder, progress))
 
 
 def threads_for_jobs() -> int:

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from quarry.errors import Cancelled, QuarryError
+from quarry.errors import QuarryError
 from quarry.jobs.process import OnProgress, check_installed, run_process
 from quarry.mining.estimate import EstimateSpec, RelevanceReport
 from quarry.mining.sets import ESTIMATE_PREFIX, FOLDER, SPEC, MiningSets, write_model
 from quarry.mining.spec import MiningSpec, MiningSummary
+from quarry.waiting import end, until_ended
 
 MODULE = "quarry_miner.job"
 NEEDED = ("quarry_miner", "pyarrow", "scipy", "sklearn", "jinja2", "matplotlib")
@@ -48,7 +49,7 @@ class MiningJobs:
             task = asyncio.create_task(self._run(MODULE, ["mine", str(folder)], on_progress))
             self._running[spec.name] = spec, task
             try:
-                await _until_ended(task)
+                await until_ended(task)
                 return await asyncio.to_thread(self.sets.get, spec.name)
             except BaseException:
                 await asyncio.shield(asyncio.to_thread(self.sets.remove, spec.name))
@@ -90,11 +91,7 @@ class MiningJobs:
         return await asyncio.to_thread(self.sets.remove_of, gone)
 
     async def _end(self, names: Collection[str]) -> None:
-        tasks = [self._running[name][1] for name in names]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end(self._running[name][1] for name in names)
 
     def _estimate_folder(self, spec: EstimateSpec) -> Path:
         parent = self._data / FOLDER
@@ -102,18 +99,6 @@ class MiningJobs:
         folder = Path(tempfile.mkdtemp(prefix=ESTIMATE_PREFIX, dir=parent))
         write_model(folder / SPEC, spec)
         return folder
-
-
-async def _until_ended(task: "asyncio.Task[None]") -> None:
-    """Waits for the job; whoever cancels the wait cancels the job, and waits for that."""
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if task.cancelled():
-            raise Cancelled("what the set is made from was deleted meanwhile") from None
-        task.cancel()
-        await asyncio.wait([task])
-        raise
 
 
 def _read_report(path: Path) -> RelevanceReport:

@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from quarry.errors import Cancelled, QuarryError
+from quarry.errors import QuarryError
 from quarry.jobs.process import OnDetails, OnProgress, check_installed, run_process
 from quarry.mining.sets import remove_folder
 from quarry.training.folders import EVALUATION, MODEL, RESULT, TrainingFolders, keys_of, read_answer
 from quarry.training.spec import EvaluationReport, EvaluationSpec, TrainingResult, TrainingSpec
 from quarry.training.uploads import Uploads
+from quarry.waiting import end, undisturbed, until_ended
 
 T = TypeVar("T")
 
@@ -59,7 +60,7 @@ class TrainingJobs:
         async def trained(folder: Path) -> T:
             await self._run(MODULE, ["train", str(folder)], on_progress, on_details)
             result = await asyncio.to_thread(_read_result, folder)
-            taken = await _undisturbed(take(result, folder / MODEL))
+            taken = await undisturbed(take(result, folder / MODEL))
             await asyncio.to_thread(self.folders.remove_work, spec)
             return taken
 
@@ -117,46 +118,17 @@ class TrainingJobs:
                 try:
                     return await work(folder)
                 finally:
-                    await _undisturbed(asyncio.to_thread(remove_folder, folder))
+                    await undisturbed(asyncio.to_thread(remove_folder, folder))
 
         task = asyncio.create_task(done())
         self._running[spec.name] = spec, task
         try:
-            return await _until_ended(task)
+            return await until_ended(task)
         finally:
             del self._running[spec.name]
 
     async def _end(self, names: Collection[str]) -> None:
-        tasks = [self._running[name][1] for name in names]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-
-
-async def _until_ended(task: "asyncio.Task[T]") -> T:
-    """The task's result; whoever cancels the wait cancels the task, and waits for what comes of that."""
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if task.cancelled():
-            raise Cancelled("what the job works on was deleted meanwhile") from None
-        task.cancel()
-        await asyncio.wait([task])
-        if task.cancelled() or task.exception():
-            raise
-        return task.result()  # it was too late: the model is registered
-
-
-async def _undisturbed(work: Awaitable[T]) -> T:
-    """The result of ``work``, which a cancellation neither ends nor leaves behind."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            continue
-    return task.result()
+        await end(self._running[name][1] for name in names)
 
 
 def _read_result(folder: Path) -> TrainingResult:

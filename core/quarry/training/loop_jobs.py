@@ -11,6 +11,7 @@ from quarry.training.folders import read_answer
 from quarry.training.jobs import RunProcess
 from quarry.training.loop_reports import DOING, REPORT, LoopReports
 from quarry.training.loop_spec import LoopReport, LoopSpec
+from quarry.waiting import end, until_ended
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +20,6 @@ NEEDED = {
     "trainer": ("quarry_trainer", "accelerate", "pyarrow", "scipy", "jinja2", "matplotlib"),
     "miner": ("quarry_miner", "sklearn"),
 }
-DELETED = Cancelled("what the loop works on was deleted meanwhile")
 
 EndOperation = Callable[[str], Awaitable[None]]
 """Cancels the operation of this name; one that is not there, or has ended, stays as it is."""
@@ -54,13 +54,7 @@ class LoopJobs:
         task = asyncio.create_task(self._in_turn(spec, on_progress))
         self._running[spec.name] = spec, task
         try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.cancelled():
-                raise DELETED from None
-            task.cancel()
-            await asyncio.wait([task])
-            raise
+            return await until_ended(task)
         finally:
             del self._running[spec.name]
 
@@ -111,8 +105,4 @@ class LoopJobs:
         await asyncio.to_thread(self.reports.fail, spec, error)
 
     async def _end(self, keys: Collection[int]) -> None:
-        tasks = [task for spec, task in self._running.values() if spec.collection_key in keys]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end(task for spec, task in self._running.values() if spec.collection_key in keys)

@@ -355,7 +355,7 @@ def test_a_server_that_is_busy_for_a_moment_is_asked_again(
     server: tuple[FakeServer, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service, address = server
-    monkeypatch.setattr("quarry_trainer.cycle_calls.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("quarry.jobs.retrying.FIRST_PAUSE_S", 0.0)
     service.unavailable = 2
     write_log(tmp_path)
     assert turn(tmp_path, address)[0].outcome == "PROMOTED"

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from tests.unit.training.samples import evaluation_spec, report, result, spec
 
-from quarry.jobs.child import Progress
+from quarry.jobs.child import USAGE, Progress
 from quarry.mining.sets import write_model
 from quarry.training.folders import EVALUATION, RESULT, TrainingFolders, read_answer
 from quarry.training.spec import EvaluationReport, TrainingResult
@@ -54,7 +54,7 @@ def test_a_broken_spec_is_a_typed_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["train"], ["mine", "x"], ["train", "x", "y"]])
 def test_wrong_arguments_say_how_it_is_used(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert job.main(arguments) == job.USAGE
+    assert job.main(arguments) == USAGE
     assert "train|evaluate|loop FOLDER" in capsys.readouterr().err
 
 

@@ -1,0 +1,59 @@
+"""Queries that choices are made by while a model is made: when to stop, and how to blend."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from ir_measures import nDCG
+
+from quarry.mining.spec import JudgedQuery
+from quarry.models.blend import RERANKER_ALONE, Blend
+from quarry_trainer.blending import fit_blend
+from quarry_trainer.live import RankedQuery
+from quarry_trainer.measures import NDCG, judged_queries, per_query
+from quarry_trainer.scoring import PairModel, blended_order, score_ranked
+
+MEASURED_QUERIES, MEASURED_DEPTH = 48, 30
+"""Development queries, and candidates of each, that are scored again and again while training goes on."""
+
+
+class Development:
+    """Queries that choices are made by.
+
+    Attributes:
+        whole: with all candidates; ``ranked`` has some of them, which are cheaper to score often.
+        known: whether training sees a relevant document, by query.
+    """
+
+    def __init__(
+        self,
+        whole: Sequence[RankedQuery],
+        queries: Sequence[JudgedQuery],
+        known: Mapping[str, bool],
+        blends: bool,
+    ) -> None:
+        relevant = {q.id: {d for d, grade in q.judgments.items() if grade > 0} for q in queries}
+        # A query whose relevant documents are not among its candidates tells two orders apart in nothing.
+        whole = [query for query in whole if relevant[query.query_id] & set(query.documents)]
+        self.whole, self.known, self._blends = whole, known, blends
+        some = whole[:: max(1, len(whole) // MEASURED_QUERIES)][:MEASURED_QUERIES]
+        self.ranked = [query.take(range(min(MEASURED_DEPTH, len(query)))) for query in some]
+        self.qrels = {query.id: query.judgments for query in queries}
+
+    def blend(self, model: PairModel) -> Blend:
+        """How the model is best blended; alone, if it is not to be."""
+        if not self._blends:
+            return RERANKER_ALONE
+        return fit_blend(self.whole, score_ranked(model, self.whole), self.qrels, self.known)
+
+    def ndcg(self, model: PairModel, blend: Blend) -> float:
+        """Mean nDCG@10 of the order in training; known and unseen queries count alike."""
+        scores = score_ranked(model, self.ranked)
+        orders = {
+            query.query_id: blended_order(query, some, blend)
+            for query, some in zip(self.ranked, scores, strict=True)
+        }
+        qrels = {id: self.qrels[id] for id in orders}
+        values = per_query(orders, qrels, [nDCG @ 10])[NDCG]
+        known = np.array([self.known[id] for id in judged_queries(qrels)])
+        halves = [values[known], values[~known]]
+        return float(np.mean([half.mean() for half in halves if len(half)]))

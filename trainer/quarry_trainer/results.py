@@ -1,0 +1,65 @@
+"""What a training leaves behind in writing, with a model or without one."""
+
+import time
+from pathlib import Path
+
+from quarry.models.blend import Blend
+from quarry.training.forms import model_form
+from quarry.training.spec import EvaluationReport, TrainingResult, TrainingSpec
+from quarry_trainer.dataset import BadExamplesError, Examples
+from quarry_trainer.loop import LoopResult
+
+
+def trained(
+    spec: TrainingSpec,
+    evaluation: EvaluationReport,
+    started: float,
+    model: Path,
+    loop: LoopResult,
+    blend: Blend,
+    examples: Examples | None = None,
+) -> TrainingResult:
+    """Of the model in ``model``; ``started`` is by the monotonic clock; without examples it read texts."""
+    course = {"losses": loop.losses, "development_ndcg": loop.measured, "best_development_ndcg": loop.best}
+    details = {**evaluation.details, "training": course}
+    return _nothing(spec, started, examples).model_copy(
+        update={
+            "evaluation": evaluation.model_copy(update={"details": details}),
+            "steps": loop.steps,
+            "joint_layers": model_form(model).joint_layers,
+            "blend": blend,
+            "has_model": True,
+        }
+    )
+
+
+def refused(
+    spec: TrainingSpec, error: BadExamplesError, started: float, examples: Examples | None = None
+) -> TrainingResult:
+    """A verdict without a model."""
+    report = EvaluationReport(verdict="BAD_DATA", advice=(str(error),))
+    return _nothing(spec, started, examples).model_copy(update={"evaluation": report})
+
+
+def _nothing(spec: TrainingSpec, started: float, examples: Examples | None) -> TrainingResult:
+    """What was asked for, and that nothing came of it."""
+    return TrainingResult(
+        evaluation=EvaluationReport(verdict="BAD_DATA"),
+        what=spec.what,
+        base=spec.base.name,
+        examples=spec.examples_name or _documents_of(spec),
+        data_hash=examples.data_hash if examples else "",
+        loss=spec.loss,
+        steps=0,
+        seed=spec.seed,
+        joint_layers=0,
+        max_tokens=spec.max_tokens,
+        train_s=time.monotonic() - started,
+        simulated=bool(examples and examples.simulated),
+        has_model=False,
+    )
+
+
+def _documents_of(spec: TrainingSpec) -> str:
+    collections = spec.bootstrap.collections if spec.bootstrap else ()
+    return "bootstrap: " + ", ".join(name for name, _ in collections)

@@ -45,12 +45,15 @@ def write_graph(
 
     Raises:
         ModelError: no exporter can do it, or what comes out differs from torch by more than ``PARITY``.
+        OSError: the file cannot be written.
     """
     failures: list[Exception] = []
     for export in (_trace, _dynamo):
         try:
             export(module, seeded((2, 5), 1), file, per_token)
             return _check_parity(module, file, seeded, max_tokens)
+        except OSError:  # such as a full disk, for which no other exporter makes up
+            raise
         except Exception as error:  # noqa: BLE001  # whatever an exporter raises, the next may do better
             failures.append(error)
     causes = "; ".join(f"{type(error).__name__}: {str(error)[:300]}" for error in failures)

@@ -1,10 +1,12 @@
 """A split cross-encoder scores alike whether states are kept or not, and keeps them for its versions."""
 
+import errno
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from quarry.errors import ModelError
-from quarry.models import split_export
+from quarry.models import onnx_graph, split_export
 from quarry.models.batcher import PairBatcher
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
 from quarry.models.loading import load_model
@@ -316,3 +318,20 @@ def test_a_state_beyond_float16_is_an_error_and_is_not_kept(
     with pytest.raises(ModelError, match="not finite"):
         model.score(PAIRS)
     assert len(states) == 0
+
+
+def test_a_disk_that_is_full_for_the_parts_leaves_no_export(
+    split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model without its parts would be served five times as slowly, and nobody would see why."""
+    trace = onnx_graph._trace
+
+    def fill(module: Any, inputs: Any, target: Path, per_token: bool) -> None:
+        if target.name == TOGETHER_FILE:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        trace(module, inputs, target, per_token)
+
+    monkeypatch.setattr(onnx_graph, "_trace", fill)
+    with pytest.raises(OSError, match="No space left"):
+        load_cross_encoder(str(split), tmp_path, "cpu")
+    assert [*(tmp_path / "models").glob("*/model.onnx")] == []

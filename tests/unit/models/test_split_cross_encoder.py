@@ -95,10 +95,12 @@ def trained(module: SplitModule) -> None:
 
 
 class Counted:
-    """A graph that counts the texts it is given."""
+    """A graph that counts the texts it is given, one batch at a time: two that run at once and lack the same
+    passage both make it."""
 
     def __init__(self, model: SplitCrossEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
         self.texts = 0
+        model.parallel = 1
         run = model._graphs.apart.run
 
         def counted(inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
@@ -139,7 +141,6 @@ def test_states_of_a_passage_are_made_once_and_of_a_query_once_a_request(
     split: Path, load: Callable[..., SplitCrossEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load(split)
-    model.parallel = 1  # two batches at once that lack the same passage both make it
     counted = Counted(model, monkeypatch)
     model.score(PAIRS)
     assert counted.texts == len(QUERIES) + len(PASSAGES)

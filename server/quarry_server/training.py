@@ -227,7 +227,6 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
             key_of=lambda name: database.read(lambda c: get_collection(c, name)).key,
             mining_sets=self._mining_sets,
             uploads=self._jobs.uploads,
-            spent=self._models.spent(collection),
         )
 
     async def _remove_others(self, _deleted: Collection | None = None) -> None:

@@ -4,15 +4,12 @@ import asyncio
 from pathlib import Path
 from typing import Literal
 
-from quarry.documents.catalog import Collection
 from quarry.documents.store import RequestId
 from quarry.errors import ModelError
-from quarry.library import Library
 from quarry.models.resolve import resolve_model
 from quarry.registry.promotion import Promotions
 from quarry.registry.serving import Note
 from quarry.registry.store import ModelRegistry
-from quarry.registry.versions import list_versions
 from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry_server.model_messages import model_message
@@ -24,13 +21,10 @@ _NO_REPEAT = RequestId("", "policy", b"")
 
 
 class TrainedModels:
-    """The registry as trainings use it. Lives on the library's event loop."""
+    """The registry as trainings use it. Lives on the server's event loop."""
 
-    def __init__(
-        self, library: Library, registry: ModelRegistry, promotions: Promotions, policy: Policy
-    ) -> None:
-        self._library, self._registry, self._promotions = library, registry, promotions
-        self._policy = policy
+    def __init__(self, registry: ModelRegistry, promotions: Promotions, policy: Policy) -> None:
+        self._registry, self._promotions, self._policy = registry, promotions, policy
 
     def resolve(self, name: str) -> ModelRef:
         """Where a version, a hub id, a folder or a package lies; what the hub has is fetched. Blocks.
@@ -48,12 +42,6 @@ class TrainedModels:
         except (OSError, RuntimeError, ValueError) as error:  # names are the callers'
             problem = f"{name[:80]!r} cannot be found: {type(error).__name__}"
             raise ModelError(problem, model=name[:80]) from error
-
-    def spent(self, collection: Collection) -> int:
-        """Versions of the collection on which its held-out clicks have decided. Blocks."""
-        versions = self._library.database.read(lambda c: list_versions(c, collection.settings.name))
-        results = [version.result for version in versions if version.result is not None]
-        return sum(result.evaluation.source == "clicks" for result in results)
 
     async def register(self, spec: TrainingSpec, result: TrainingResult, folder: Path) -> models_pb.Model:
         """The model in ``folder`` as a version. Raises as ``ModelRegistry.register``."""

@@ -50,7 +50,6 @@ class Ground:
         server: ``host:port`` where the job reaches it.
         resolve: the folder of a version, a hub id, a folder or a package; raises ModelError or NotFoundError.
         key_of: of another collection, by name; raises CollectionNotFoundError.
-        spent: evaluations that the collection's held-out clicks have decided already.
     """
 
     collection: Collection
@@ -62,7 +61,6 @@ class Ground:
     key_of: Callable[[str], int]
     mining_sets: MiningSets
     uploads: Uploads
-    spent: int = 0
 
     @property
     def encoder(self) -> str:
@@ -85,7 +83,6 @@ class Ground:
             "collection_key": self.collection.key,
             "server": self.server,
             "guards": self.guards,
-            "spent": self.spent,
             "create_time_us": self.now_us,
         }
 

@@ -11,12 +11,15 @@ from quarry.feedback.pages import observed_pages
 from quarry.feedback.tables import FILE_NAME
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
+from quarry.registry.evidence import Spent, decisions_on
 from quarry.training.spec import EvaluationReport, EvaluationSpec, Metric, ModelRef, Subject
 from quarry_trainer.click_evaluation import evaluate_clicks
 from quarry_trainer.displays import Displays
 from quarry_trainer.gate import DEFAULT_POLICY, GatePolicy, Judged, judge, level_of
 from quarry_trainer.live import Counted, Float64, LiveSearch, RankedQuery, open_search
+from quarry_trainer.material import judged_marks
 from quarry_trainer.measures import NDCG, Orders, Qrels, judged_queries, per_query
+from quarry_trainer.passages import open_documents
 from quarry_trainer.resampling import Interval, mean_intervals
 from quarry_trainer.scoring import FUSED_ALONE, blended_order, own_folder, score_ranked
 from quarry_trainer.slices import ALL, KNOWN, UNSEEN, slices_of
@@ -31,7 +34,9 @@ Progress = Callable[[str, float], None]
 def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> EvaluationReport:
     """Compares two models as the live server would serve them: by judgments if there are any, else by clicks.
 
-    Judgments are the caller's to spend; ``spec.spent`` counts what clicks have decided.
+    The interval that decides is as wide as what trainings have spent makes it, the version's own left out:
+    that was the same question. An evaluation spends nothing itself. It changes nothing that serves, and gives
+    the same answer however often it is asked.
 
     Args:
         folder: of the job, in the data folder of its server.
@@ -43,6 +48,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
     """
     data = folder.resolve().parent.parent
     compared_with = spec.serving.name if spec.serving else ""
+    spent_by_others = spent_on(data, spec.collection).without(model=spec.candidate.name)
     with open_search(data, spec.server, spec.collection, spec.collection_key) as search:
         if spec.judgments:
             ranked, candidate, serving = _ranked_and_scored(
@@ -50,7 +56,10 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
             )
             qrels = {query.id: query.judgments for query in spec.judgments}
             progress("comparing", _COMPARING)
-            return evaluate_ranked(ranked, qrels, candidate, serving, compared_with=compared_with)
+            spent = spent_by_others.by_queries(judged_marks(spec.judgments))
+            return evaluate_ranked(
+                ranked, qrels, candidate, serving, spent=spent, compared_with=compared_with
+            )
 
         def orders_of(queries: Mapping[str, str]) -> tuple[Orders, Orders]:
             ranked, candidate, serving = _ranked_and_scored(queries, search, spec, data, progress)
@@ -61,7 +70,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
             feedback_of(data, spec.collection_key, spec.guards),
             orders_of,
             "serving" if spec.serving else "fused",
-            spent=spec.spent,
+            spent=spent_by_others.by_clicks(),
             seed=spec.seed,
             compared_with=compared_with,
         )
@@ -191,6 +200,12 @@ def feedback_of(data: Path, key: int, guards: GuardPolicy) -> Displays:
         return Displays.of(observed_pages(data / FILE_NAME, key, policy=guards))
     except FileNotFoundError:
         return Displays.of([])
+
+
+def spent_on(data: Path, collection: str) -> Spent:
+    """What has decided on versions of a collection of the server whose data folder this is."""
+    with open_documents(data) as database:
+        return Spent(database.read(lambda connection: decisions_on(connection, collection)))
 
 
 def fused_alone(ranked: Sequence[RankedQuery]) -> Scored:

@@ -214,7 +214,7 @@ def _told(interval: Interval, name: str) -> str:
 def _spent_note(spent: int) -> str:
     return (
         f"the same evidence has decided {spent:,} time{'s' * (spent != 1)} before, so the interval that "
-        f"decides has a level of {level_of(spent):.2%}; give fresh judgments to start anew"
+        f"decides has a level of {level_of(spent):.2%}; give judgments of other queries to start anew"
     )
 
 

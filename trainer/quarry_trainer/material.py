@@ -10,6 +10,7 @@ import orjson
 
 from quarry.mining.sets import write_bytes
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
+from quarry.training.marks import Marks, query_marks
 from quarry_trainer.dataset import BadExamplesError, Examples, Group, TextGroup
 from quarry_trainer.division import divide
 from quarry_trainer.live import Counted, LiveSearch, PassagesOf, RankedQuery
@@ -39,6 +40,18 @@ class Parts:
     gate: tuple[JudgedQuery, ...]
     known: Mapping[str, bool]
     source: str
+
+    @property
+    def decided_by(self) -> Marks:
+        """Marks of the judged queries that decide, of those with a relevant document."""
+        if self.source == "clicks":
+            return frozenset()
+        return judged_marks(self.gate)
+
+
+def judged_marks(queries: Sequence[JudgedQuery]) -> Marks:
+    """Of those with a relevant document: the others decide nothing."""
+    return query_marks(query.text for query in queries if max(query.judgments.values(), default=0) > 0)
 
 
 def divided(examples: Examples, judgments: Sequence[JudgedQuery]) -> Parts:

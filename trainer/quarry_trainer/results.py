@@ -1,10 +1,12 @@
 """What a training leaves behind in writing, with a model or without one."""
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from quarry.models.blend import Blend
 from quarry.training.forms import model_form
+from quarry.training.marks import packed
 from quarry.training.spec import EvaluationReport, TrainingResult, TrainingSpec
 from quarry_trainer.dataset import BadExamplesError, Examples
 from quarry_trainer.loop import LoopResult
@@ -18,8 +20,16 @@ def trained(
     loop: LoopResult,
     blend: Blend,
     examples: Examples | None = None,
+    *,
+    attempt: str = "",
+    decided_by: Iterable[bytes] = (),
 ) -> TrainingResult:
-    """Of the model in ``model``; ``started`` is by the monotonic clock; without examples it read texts."""
+    """Of the model in ``model``; ``started`` is by the monotonic clock; without examples it read texts.
+
+    Args:
+        attempt: see ``attempt_of``; empty: of what is no verdict.
+        decided_by: marks of the judged queries that the verdict rests on.
+    """
     course = {"losses": loop.losses, "development_ndcg": loop.measured, "best_development_ndcg": loop.best}
     details = {**evaluation.details, "training": course}
     return _nothing(spec, started, examples).model_copy(
@@ -29,6 +39,8 @@ def trained(
             "joint_layers": model_form(model).joint_layers,
             "blend": blend,
             "has_model": True,
+            "attempt": attempt,
+            "decided_by": packed(decided_by),
         }
     )
 

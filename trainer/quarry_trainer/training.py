@@ -13,7 +13,8 @@ from quarry.feedback.guards import normalized
 from quarry.jobs.child import Progress
 from quarry.mining.spec import CLICK_ID_PREFIX
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend, write_blend
-from quarry.training.folders import MODEL, work_of
+from quarry.registry.evidence import Spent
+from quarry.training.folders import MODEL, attempt_of, work_of
 from quarry.training.spec import MAX_EPOCH_STEPS, EvaluationReport, TrainingResult, TrainingSpec
 from quarry_trainer.click_evaluation import evaluate_clicks
 from quarry_trainer.dataset import (
@@ -25,7 +26,14 @@ from quarry_trainer.dataset import (
     read_examples,
 )
 from quarry_trainer.development import Development
-from quarry_trainer.evaluation import Scored, evaluate_ranked, feedback_of, fused_alone, orders_by
+from quarry_trainer.evaluation import (
+    Scored,
+    evaluate_ranked,
+    feedback_of,
+    fused_alone,
+    orders_by,
+    spent_on,
+)
 from quarry_trainer.live import DEPTH, LiveSearch, RankedQuery, open_search
 from quarry_trainer.loop import LoopResult, LoopSettings, Trainable, run_loop
 from quarry_trainer.material import Parts, displayed_only, divided, ranked_once, text_groups
@@ -143,7 +151,17 @@ class _Training:
         evaluation, blend = self._evaluated(recipe, model, parts, ranked, development)
         if recipe.blends:
             write_blend(model, blend)
-        return trained(spec, evaluation, started, model, loop, blend, self._examples)
+        return trained(
+            spec,
+            evaluation,
+            started,
+            model,
+            loop,
+            blend,
+            self._examples,
+            attempt=attempt_of(self._work),
+            decided_by=parts.decided_by,
+        )
 
     def _ranked(self, groups: Sequence[Group], parts: Parts) -> dict[str, RankedQuery]:
         texts = {group.query_id: group.query for group in groups}
@@ -216,6 +234,7 @@ class _Training:
             Scored(score_ranked(model.scorer, gate, self._counted), model.blend),
             self._serving(recipe, gate),
             parts.known,
+            spent=self._spent().by_queries(parts.decided_by),
             source=parts.source,
             compared_with=self._serving_name,
         )
@@ -237,11 +256,16 @@ class _Training:
             feedback_of(data_of(self._folder), self._spec.collection_key, self._spec.guards),
             orders_of,
             "serving" if self._spec.serving else "fused",
-            spent=self._spec.spent,
+            spent=self._spent().by_clicks(),
             seed=self._spec.seed % 2**32,
             compared_with=self._serving_name,
             queries=[query.text for query in parts.gate],
         )
+
+    def _spent(self) -> Spent:
+        """Read when it decides: trainings that were waiting at the time of the request have decided since."""
+        found = spent_on(data_of(self._folder), self._spec.collection)
+        return found.without(attempt=attempt_of(self._work))
 
     @property
     def _serving_name(self) -> str:

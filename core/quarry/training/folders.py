@@ -1,6 +1,7 @@
 """Where training jobs lie: a folder each while they run, and unfinished work until it is asked for again."""
 
 import hashlib
+import secrets
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -10,7 +11,16 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from quarry.errors import DiskFullError, QuarryError
-from quarry.mining.sets import MARK, NAME, SPEC, WORK, WORK_LIFETIME_S, remove_folder, write_model
+from quarry.mining.sets import (
+    MARK,
+    NAME,
+    SPEC,
+    WORK,
+    WORK_LIFETIME_S,
+    remove_folder,
+    write_bytes,
+    write_model,
+)
 from quarry.training.spec import EvaluationSpec, TrainingSpec
 
 M = TypeVar("M", bound=BaseModel)
@@ -20,9 +30,10 @@ UPLOADS = "uploads"
 RESULT, EVALUATION = "result.json", "evaluation.json"
 MODEL = "model"
 """Folder of the model that came of a training."""
-NOT_OF_THE_WORK = {"name", "server", "create_time_us", "description", "spent"}
+NOT_OF_THE_WORK = {"name", "server", "create_time_us", "description"}
 """What a training is asked that changes no step of it."""
 KEY_BYTES = 16
+ATTEMPT = "attempt"
 
 
 class TrainingMark(BaseModel):
@@ -47,6 +58,14 @@ def work_of(folder: Path, spec: TrainingSpec) -> Path:
     work.mkdir(parents=True, exist_ok=True)
     write_model(work / MARK, TrainingMark(collection_keys=keys_of(spec), examples=spec.examples_name))
     return work
+
+
+def attempt_of(work: Path) -> str:
+    """A name for what is tried in ``work``, the same until the work is removed; another one after that."""
+    kept = work / ATTEMPT
+    if not kept.exists():
+        write_bytes(kept, secrets.token_hex(KEY_BYTES).encode())
+    return kept.read_text()
 
 
 def keys_of(spec: TrainingSpec | EvaluationSpec) -> tuple[int, ...]:

@@ -1,12 +1,13 @@
 """A training job as it is written down for the process that does it, and what it leaves when it is done."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from quarry.feedback.guards import GuardPolicy
 from quarry.mining.spec import JudgedQuery, Written
 from quarry.models.blend import RERANKER_ALONE, Blend
+from quarry.training.marks import checked_marks
 
 LossName = Literal["lce", "bce", "ranknet", "lambda", "margin-triplet", "margin-mse"]
 ModelVerdict = Literal["INSUFFICIENT_DATA", "BAD_DATA", "REGRESSED", "NO_IMPROVEMENT", "IMPROVED"]
@@ -51,7 +52,6 @@ class TrainingSpec(Written):
         learning_rate: 0: the default of the model's form.
         judgments: to evaluate on; empty: the examples' queries are divided.
         guards: which events of feedback count, as the server has it.
-        spent: evaluations that the collection's held-out clicks have decided already.
     """
 
     name: str
@@ -74,7 +74,6 @@ class TrainingSpec(Written):
     learning_rate: float = Field(0.0, ge=0, le=0.1)
     judgments: tuple[JudgedQuery, ...] = ()
     guards: GuardPolicy = GuardPolicy()
-    spent: int = Field(0, ge=0)
     description: str = ""
     create_time_us: int = 0
 
@@ -133,6 +132,9 @@ class TrainingResult(Written):
     Attributes:
         steps: that were made; early stopping may make them fewer than asked.
         feedback_start_us: of the feedback that the examples rest on; None if none.
+        attempt: made with the job's work: the same however often the job goes on.
+        decided_by: marks of the judged queries that the verdict rests on (``quarry.training.marks``); empty:
+            there are none.
     """
 
     evaluation: EvaluationReport
@@ -150,6 +152,8 @@ class TrainingResult(Written):
     blend: Blend = RERANKER_ALONE
     feedback_start_us: int | None = None
     feedback_end_us: int | None = None
+    attempt: str = ""
+    decided_by: Annotated[str, AfterValidator(checked_marks)] = ""
     has_model: bool = True
 
 
@@ -169,6 +173,5 @@ class EvaluationSpec(Written):
     serving: ModelRef | None = None
     judgments: tuple[JudgedQuery, ...] = ()
     guards: GuardPolicy = GuardPolicy()
-    spent: int = Field(0, ge=0)
     seed: int = 0
     create_time_us: int = 0

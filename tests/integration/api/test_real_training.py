@@ -149,6 +149,49 @@ def test_a_version_is_evaluated_on_judgments(training: Training, mining_set: str
     assert {metric.subject for metric in found.metrics} >= {"candidate", "difference"}
 
 
+def decides(report_json: str) -> tuple[int, float]:
+    """How often the evidence had decided, and the level that this gives."""
+    found = orjson.loads(report_json)["details"]["decides"]
+    return found["spent"], found["level"]
+
+
+def test_judgments_that_decide_again_count_for_less_after_a_restart_too(
+    tmp_path: Path, encoder_folder: Path
+) -> None:
+    texts = {id: text for id, text in QUERIES.items() if int(id[1:]) < 32}
+    grades = {id: (text, {IDS[int(id[1:])]: 1}) for id, text in texts.items()}
+    deciding = judged(dict(list(grades.items())[:24]))
+    grown = judged(dict(list(grades.items())[:25]))
+    own = tiny_settings(tmp_path, encoder_folder)
+    asked: dict[str, Any] = {"steps": 1, "max_tokens": 32, "judgments": deciding}
+    with served(own) as api:
+        training = Training(api)
+        api.create("full", schema=SCHEMA_MESSAGE)
+        api.upsert("full", DOCUMENTS)
+        asked["mining_set"] = Mining(api).mined("full", queries=JUDGED, preset="random", negatives=4).name
+        few = training.trained("full", **asked | {"judgments": deciding[:19]})
+        assert few.verdict == models_pb.MODEL_VERDICT_INSUFFICIENT_DATA
+        first = training.start("full", **asked, request_id="once")
+        made = training.made(first)
+        assert decides(made.report_json) == (0, 0.95)  # too few decided nothing
+        assert training.start("full", **asked, request_id="once").name == first.name
+        waiting = [training.start("full", **asked | {"seed": seed, "judgments": grown}) for seed in (1, 2)]
+        later = [training.made(operation) for operation in waiting]
+        assert [decides(one.report_json)[0] for one in later] == [1, 2]
+        assert "has decided 1 time before" in later[0].advice[-1]
+    with served(own) as api:
+        training = Training(api)
+        assert decides(training.trained("full", **asked, seed=3).report_json) == (3, 1 - 0.05 / 16)
+        for _ in range(2):  # evaluating spends nothing, and leaves out what decided on the same version
+            request = pb.EvaluateRerankerRequest(model=made.name, judgments=deciding)
+            operation = training.wait(training.stub.EvaluateReranker(request, timeout=CALL_S))
+            found = pb.Evaluation()
+            assert operation.response.Unpack(found), operation
+            assert decides(found.report_json)[0] == 3
+        others = judged({f"o{n}": (f"{WORDS[n]} {WORDS[n + 1]}", {IDS[n]: 1}) for n in range(20)})
+        assert decides(training.trained("full", **asked | {"judgments": others}).report_json)[0] == 0
+
+
 def test_a_plain_cross_encoder_is_trained_too(
     training: Training, mining_set: str, cross_encoder_folder: Path
 ) -> None:

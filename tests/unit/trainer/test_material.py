@@ -8,6 +8,7 @@ import pytest
 from tests.unit.trainer.ranked import ranked_query
 
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
+from quarry.training.marks import query_marks
 from quarry_trainer.dataset import BadExamplesError, Examples, Group
 from quarry_trainer.live import RankedQuery
 from quarry_trainer.material import (
@@ -48,7 +49,18 @@ def test_examples_are_divided_where_nothing_else_is_judged() -> None:
 
 
 def test_where_all_queries_are_clicked_ones_clicks_decide() -> None:
-    assert divided(examples(200, CLICK_ID_PREFIX), ()).source == "clicks"
+    parts = divided(examples(200, CLICK_ID_PREFIX), ())
+    assert parts.source == "clicks"
+    assert not parts.decided_by
+
+
+def test_a_verdict_rests_on_queries_with_a_relevant_document() -> None:
+    empty = [JudgedQuery(id=f"e{n}", text=f"empty {n}", judgments={"d1": 0}) for n in range(30)]
+    given = judged(30)
+    assert divided(examples(100), [*given, *empty]).decided_by <= query_marks(q.text for q in given)
+    assert divided(examples(100), given).decided_by == query_marks(q.text for q in given)
+    parts = divided(examples(200), ())
+    assert parts.decided_by == query_marks(query.text for query in parts.gate)
 
 
 def test_judged_queries_choose_and_decide_and_are_not_learned_from() -> None:

@@ -10,7 +10,15 @@ from tests.unit.training.samples import evaluation_spec, spec
 
 from quarry.errors import DiskFullError, QuarryError
 from quarry.mining.sets import MARK, SPEC, WORK_LIFETIME_S
-from quarry.training.folders import FOLDER, UPLOADS, TrainingFolders, keys_of, read_answer, work_of
+from quarry.training.folders import (
+    FOLDER,
+    UPLOADS,
+    TrainingFolders,
+    attempt_of,
+    keys_of,
+    read_answer,
+    work_of,
+)
 from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 
 
@@ -24,7 +32,7 @@ def test_a_job_finds_in_its_folder_what_is_asked_of_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "same"),
     [
-        ({"name": "faq-9", "server": "other:1", "create_time_us": 7, "description": "d", "spent": 3}, True),
+        ({"name": "faq-9", "server": "other:1", "create_time_us": 7, "description": "d"}, True),
         ({"seed": 1}, False),
         ({"steps": 5}, False),
         ({"base": ModelRef(name="base", folder="/elsewhere")}, False),
@@ -37,6 +45,15 @@ def test_the_same_request_finds_its_work_again(tmp_path: Path, changes: dict[str
     second = work_of(tmp_path / FOLDER / "faq-9", spec(**changes))
     assert (second == first) is same
     assert (second / "checkpoint").exists() is same
+
+
+def test_an_attempt_is_the_same_until_its_work_is_removed(tmp_path: Path) -> None:
+    folders, asked = TrainingFolders(tmp_path), spec()
+    first = attempt_of(work_of(tmp_path / FOLDER / "faq-1", asked))
+    assert attempt_of(work_of(tmp_path / FOLDER / "faq-2", spec(name="faq-2"))) == first
+    assert attempt_of(work_of(tmp_path / FOLDER / "faq-1", spec(seed=1))) != first
+    folders.remove_work(asked)
+    assert attempt_of(work_of(tmp_path / FOLDER / "faq-3", asked)) != first
 
 
 def test_a_start_removes_jobs_but_neither_their_work_nor_uploads(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""Which evidence has decided on a collection's versions, so that what decides again counts for less.
+
+A verdict is spent with the row of its version, in one commit. What registers nothing spends nothing.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from quarry.registry.versions import ModelVersion, list_versions
+from quarry.training.marks import Marks, unpacked
+from quarry.training.spec import ModelVerdict
+
+SHARED = 0.1
+"""Of the smaller of two sets of queries: with so many in both, they are the same evidence.
+
+Measured by the smaller one, a set that grows around what has decided stays what it was; with a low bound, so
+does one of which some are exchanged or drawn anew. Below it, over nine tenths of what decides is fresh.
+"""
+_UNDECIDED: Collection[ModelVerdict] = ("BAD_DATA", "INSUFFICIENT_DATA")
+"""They look at no difference, and can call nothing improved by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict that was given on a version.
+
+    Attributes:
+        model: the version.
+        attempt: of the training. One that went on after it had been registered registers once more, and has
+            decided once.
+        queries: marks of those that decided; None: held-out clicks did.
+    """
+
+    model: str
+    attempt: str
+    queries: Marks | None
+
+
+def decisions_on(connection: sa.Connection, collection: str) -> list[Decision]:
+    """All of a collection's, each attempt once."""
+    found: dict[tuple[str, Marks | None], Decision] = {}
+    for version in list_versions(connection, collection):
+        for decision in _of(version):
+            found[decision.attempt or decision.model, decision.queries] = decision
+    return list(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What was decided before."""
+
+    decisions: Sequence[Decision] = ()
+
+    def without(self, *, model: str = "", attempt: str = "") -> "Spent":
+        """All but what was decided on a version, or in an attempt: what is judged anew is not another try."""
+        return Spent(
+            [
+                one
+                for one in self.decisions
+                if not (model and one.model == model) and not (attempt and one.attempt == attempt)
+            ]
+        )
+
+    def by_clicks(self) -> int:
+        """Verdicts of held-out clicks, which are one evidence however many come to them."""
+        return sum(one.queries is None for one in self.decisions)
+
+    def by_queries(self, marks: Marks) -> int:
+        """Verdicts of sets that share ``SHARED`` of the smaller set with this one, or more."""
+        return sum(_same(one.queries, marks) for one in self.decisions if one.queries)
+
+
+def _of(version: ModelVersion) -> Iterator[Decision]:
+    result = version.result
+    if result is None or result.evaluation.verdict in _UNDECIDED:
+        return
+    if result.evaluation.source == "clicks":
+        yield Decision(version.name, result.attempt, None)
+    elif result.decided_by:
+        yield Decision(version.name, result.attempt, unpacked(result.decided_by))
+
+
+def _same(some: Marks, others: Marks) -> bool:
+    smaller = min(len(some), len(others))
+    return smaller > 0 and len(some & others) >= SHARED * smaller

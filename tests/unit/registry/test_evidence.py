@@ -1,0 +1,114 @@
+"""What decides again counts for less, and only what decided counts."""
+
+from collections.abc import Iterable
+
+import pytest
+from pydantic import ValidationError
+from tests.unit.registry.small import RESULT, Small, model_folder, small
+
+from quarry.registry.evidence import Decision, Spent, decisions_on
+from quarry.training.marks import Marks, packed, query_marks
+from quarry.training.spec import ModelVerdict, TrainingResult
+
+
+def queries(numbers: Iterable[int]) -> Marks:
+    return query_marks(f"query {number}" for number in numbers)
+
+
+HUNDRED = queries(range(100))
+
+
+def decided(
+    faq: Small,
+    attempt: str,
+    marks: Marks = HUNDRED,
+    verdict: ModelVerdict = "NO_IMPROVEMENT",
+    source: str = "judgments",
+) -> str:
+    """Registers a version on which ``marks`` decided; its name."""
+    report = RESULT.evaluation.model_copy(update={"verdict": verdict, "source": source})
+    changes = {"evaluation": report, "attempt": attempt, "decided_by": packed(marks)}
+    result = RESULT.model_copy(update=changes)
+    folder = model_folder(faq.data / "made" / attempt, attempt)
+    return faq.registry.register("faq", "reranker", folder, result).name
+
+
+def spent(faq: Small, collection: str = "faq") -> Spent:
+    return Spent(faq.database.read(lambda connection: decisions_on(connection, collection)))
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (range(100), True),
+        (range(101), True),  # one more
+        (range(1, 100), True),  # one less
+        (range(2_000), True),  # grown to twenty times as many
+        (range(40, 60), True),  # a fifth of it
+        (range(50, 150), True),  # half of it exchanged
+        (range(90, 190), True),  # nine tenths exchanged
+        (range(91, 191), False),
+        (range(200, 300), False),
+    ],
+)
+def test_queries_that_decided_before_are_spent_however_the_set_was_changed(other: range, same: bool) -> None:
+    before = Spent([Decision("faq@1", "a", HUNDRED)])
+    assert before.by_queries(queries(other)) == int(same)
+    assert Spent([Decision("faq@1", "a", queries(other))]).by_queries(HUNDRED) == int(same)
+    assert before.by_clicks() == 0
+
+
+def test_no_queries_are_never_spent() -> None:
+    assert Spent([Decision("faq@1", "a", HUNDRED)]).by_queries(frozenset()) == 0
+
+
+def test_each_verdict_counts_once_it_is_registered_and_survives_a_restart(faq: Small) -> None:
+    faq.create("other")
+    assert spent(faq).by_queries(HUNDRED) == 0
+    for number, attempt in enumerate("abc"):
+        decided(faq, attempt)
+        assert spent(faq).by_queries(queries(range(101))) == number + 1
+    assert spent(faq).by_queries(queries(range(500, 600))) == 0
+    assert spent(faq, "other").by_queries(HUNDRED) == 0
+    with small(faq.data) as again:
+        assert spent(again).by_queries(HUNDRED) == 3
+
+
+def test_a_version_that_is_retired_has_decided_still(faq: Small) -> None:
+    faq.registry.retire(decided(faq, "a"))
+    assert spent(faq).by_queries(HUNDRED) == 1
+
+
+def test_what_decided_nothing_is_not_spent(faq: Small) -> None:
+    decided(faq, "a", verdict="INSUFFICIENT_DATA")
+    decided(faq, "b", verdict="BAD_DATA")
+    faq.register("imported without a verdict")
+    assert spent(faq).decisions == []
+
+
+def test_an_attempt_that_goes_on_once_it_was_registered_has_decided_once(faq: Small) -> None:
+    first, again = decided(faq, "a"), decided(faq, "a")
+    assert first != again
+    assert spent(faq).by_queries(HUNDRED) == 1
+    assert spent(faq).without(attempt="a").by_queries(HUNDRED) == 0
+    decided(faq, "b")
+    assert spent(faq).by_queries(HUNDRED) == 2
+    assert spent(faq).without(attempt="b").by_queries(HUNDRED) == 1
+
+
+def test_what_is_judged_anew_leaves_its_own_verdict_out(faq: Small) -> None:
+    name = decided(faq, "a")
+    assert spent(faq).without(model=name).by_queries(HUNDRED) == 0
+    assert spent(faq).without(model="faq@9").by_queries(HUNDRED) == 1
+    assert spent(faq).without().by_queries(HUNDRED) == 1
+
+
+def test_clicks_are_one_evidence_and_judgments_another(faq: Small) -> None:
+    decided(faq, "a", frozenset(), source="clicks")
+    decided(faq, "b", source="examples")
+    assert (spent(faq).by_clicks(), spent(faq).by_queries(HUNDRED)) == (1, 1)
+
+
+def test_a_result_whose_marks_are_torn_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        TrainingResult.model_validate(RESULT.model_dump() | {"decided_by": "AAAA"})

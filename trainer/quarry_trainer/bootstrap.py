@@ -27,6 +27,7 @@ from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP
 from quarry_trainer.live import DEPTH, RankedQuery, open_search
 from quarry_trainer.loop import LoopSettings, run_loop
 from quarry_trainer.material import ranked_once
+from quarry_trainer.memory import read_before
 from quarry_trainer.passages import open_documents
 from quarry_trainer.pseudo_queries import PseudoQuery, pseudo_queries, without_title
 from quarry_trainer.reranker import RerankerRecipe
@@ -78,6 +79,8 @@ def _bootstrapped(spec: TrainingSpec, folder: Path, progress: Progress, started:
     progress("evaluating", 0.9)
     model = folder / MODEL
     recipe.save(model)
+    # Documents that were all read alike, for queries that nobody asked, make none of them known.
+    read_before(spec).write(model)
     write_blend(model, BASE_BLEND)
     scores = score_ranked(recipe.served(model), [query for query, _ in held])
     report = evaluate_ranked(

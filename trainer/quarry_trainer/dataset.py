@@ -1,7 +1,7 @@
 """Mined examples as groups: a query, a positive, and the negatives that it must come before."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,6 +71,15 @@ class Examples:
     def queries(self) -> dict[str, str]:
         """Texts by id."""
         return {group.query_id: group.query for group in self.groups}
+
+
+def learned_documents(groups: Iterable[Group]) -> set[str]:
+    """Those that are relevant in one of them."""
+    found: set[str] = set()
+    for group in groups:
+        found.add(group.positive)
+        found.update(d for d, yes in zip(group.documents, group.relevant, strict=True) if yes)
+    return found
 
 
 def read_examples(path: Path) -> Examples:

@@ -6,7 +6,7 @@ documents that training never sees.
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -30,7 +30,7 @@ class Division:
         development: held out to choose by: when to stop, how to blend.
         gate: held out to decide by, and for nothing else.
         known: of the held-out queries, those with a relevant document that is also one of a query in
-            ``train``. The others are unseen.
+            ``train``, or that the model was trained on before. The others are unseen.
     """
 
     train: frozenset[str]
@@ -52,31 +52,54 @@ class _Asked:
     documents: frozenset[str]
 
 
-def divide(queries: Sequence[JudgedQuery], seed: int = 0) -> Division:
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What the model was trained on before, of the queries at hand and of their documents, by id."""
+
+    queries: frozenset[str] = frozenset()
+    documents: frozenset[str] = frozenset()
+
+
+NOTHING_BEFORE = Before()
+
+
+def divide(queries: Sequence[JudgedQuery], seed: int = 0, before: Before = NOTHING_BEFORE) -> Division:
     """Chance decides, by a hash of the seed and the text: the order of queries does not matter.
 
     Queries without a relevant document are in ``train``, for nothing can be decided by them. Connected
     components of the graph of queries and relevant documents are moved to a held-out part whole, until a
     third of it is unseen; the rest of it are single queries of other components, each of which leaves a
     relevant document to training. What is short after that is filled up with whole components.
+
+    Queries that the model was trained on before stay in ``train``, and components with one of them are not
+    moved whole.
     """
     asked = _grouped(queries)
-    size = held_out_size(sum(len(one.ids) for one in asked))
-    components = _shuffled(_components(asked), lambda some: some[0].text, seed)
-    parts: tuple[list[_Asked], list[_Asked]] = ([], [])
-    for part in parts:
-        components = _move_components(components, part, round(size * UNSEEN_SHARE))
-    rest = [one for component in components for one in component]
-    drawn = _draw_known(_shuffled(rest, lambda one: one.text, seed), parts, size)
-    left = [component for component in components if not drawn & {one.text for one in component}]
-    for part in parts:
-        left = _move_components(left, part, size)
+    parts = _held_out(asked, seed, before)
     development, gate = (frozenset(id for one in part for id in one.ids) for part in parts)
     train = frozenset(query.id for query in queries) - development - gate
-    seen = {d for one in asked if not train.isdisjoint(one.ids) for d in one.documents}
-    held_out = [one for part in parts for one in part]
-    known = frozenset(id for one in held_out if one.documents & seen for id in one.ids)
+    trained = {d for one in asked if not train.isdisjoint(one.ids) for d in one.documents}
+    seen = trained | before.documents
+    known = frozenset(id for part in parts for one in part if one.documents & seen for id in one.ids)
     return Division(train, development, gate, known)
+
+
+def _held_out(asked: Sequence[_Asked], seed: int, before: Before) -> tuple[list[_Asked], list[_Asked]]:
+    free = {one.text: one for one in asked if before.queries.isdisjoint(one.ids)}
+    size = min(held_out_size(_count(asked)), _count(free.values()) // 2)
+    components = _shuffled(_components(asked), lambda some: some[0].text, seed)
+    whole = [some for some in components if all(one.text in free for one in some)]
+    unseen = [some for some in whole if all(before.documents.isdisjoint(one.documents) for one in some)]
+    parts: tuple[list[_Asked], list[_Asked]] = ([], [])
+    for part in parts:
+        unseen = _move_components(unseen, part, round(size * UNSEEN_SHARE))
+    moved = {one.text for part in parts for one in part}
+    rest = [one for one in asked if one.text not in moved]
+    moved |= _draw_known(_shuffled(rest, lambda one: one.text, seed), parts, size, free, before.documents)
+    left = [some for some in whole if moved.isdisjoint(one.text for one in some)]
+    for part in parts:
+        left = _move_components(left, part, size)
+    return parts
 
 
 def held_out_size(queries: int) -> int:
@@ -136,16 +159,26 @@ def _move_components(components: Sequence[list[_Asked]], part: list[_Asked], siz
     return others
 
 
-def _draw_known(rest: Sequence[_Asked], parts: Sequence[list[_Asked]], size: int) -> set[str]:
+def _draw_known(
+    rest: Sequence[_Asked],
+    parts: Sequence[list[_Asked]],
+    size: int,
+    free: Collection[str],
+    seen: Collection[str],
+) -> set[str]:
     """Adds single queries to whichever part has fewer, while one has under ``size``; returns their texts.
 
     Each keeps a document that another query is trained with, so that it stays known whatever is drawn later.
+
+    Args:
+        free: texts of those that may be drawn.
+        seen: documents that were trained with before.
     """
-    left = Counter(document for one in rest for document in one.documents)
+    left = Counter(document for one in rest for document in one.documents) + Counter(seen)
     kept: set[str] = set()
     drawn: set[str] = set()
     sizes = [_count(part) for part in parts]
-    for one in rest:
+    for one in (one for one in rest if one.text in free):
         place = sizes.index(min(sizes))
         if sizes[place] + len(one.ids) > size:
             continue

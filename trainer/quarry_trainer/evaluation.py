@@ -12,6 +12,7 @@ from quarry.feedback.tables import FILE_NAME
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.registry.evidence import Spent, decisions_on
+from quarry.training.reading import reading_of
 from quarry.training.spec import EvaluationReport, EvaluationSpec, Metric, ModelRef, Subject
 from quarry_trainer.click_evaluation import evaluate_clicks
 from quarry_trainer.displays import Displays
@@ -19,6 +20,7 @@ from quarry_trainer.gate import DEFAULT_POLICY, GatePolicy, Judged, judge, level
 from quarry_trainer.live import Counted, Float64, LiveSearch, RankedQuery, open_search
 from quarry_trainer.material import judged_marks
 from quarry_trainer.measures import NDCG, Orders, Qrels, judged_queries, per_query
+from quarry_trainer.memory import Memory, with_memory
 from quarry_trainer.passages import open_documents
 from quarry_trainer.resampling import Interval, mean_intervals
 from quarry_trainer.scoring import FUSED_ALONE, blended_order, own_folder, score_ranked
@@ -34,6 +36,8 @@ Progress = Callable[[str, float], None]
 def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> EvaluationReport:
     """Compares two models as the live server would serve them: by judgments if there are any, else by clicks.
 
+    Queries that the candidate was trained on are left out of what decides.
+
     The interval that decides is as wide as what trainings have spent makes it, the version's own left out:
     that was the same question. An evaluation spends nothing itself. It changes nothing that serves, and gives
     the same answer however often it is asked.
@@ -48,18 +52,28 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
     """
     data = folder.resolve().parent.parent
     compared_with = spec.serving.name if spec.serving else ""
+    memory = Memory(reading_of(Path(spec.candidate.folder), spec.candidate.name), spec.collection)
     spent_by_others = spent_on(data, spec.collection).without(model=spec.candidate.name)
     with open_search(data, spec.server, spec.collection, spec.collection_key) as search:
         if spec.judgments:
+            deciding = [query for query in spec.judgments if not memory.read(query)]
+            kept_out = len(spec.judgments) - len(deciding)
             ranked, candidate, serving = _ranked_and_scored(
-                {query.id: query.text for query in spec.judgments}, search, spec, data, progress
+                {query.id: query.text for query in deciding}, search, spec, data, progress
             )
-            qrels = {query.id: query.judgments for query in spec.judgments}
+            qrels = {query.id: query.judgments for query in deciding}
             progress("comparing", _COMPARING)
-            spent = spent_by_others.by_queries(judged_marks(spec.judgments))
-            return evaluate_ranked(
-                ranked, qrels, candidate, serving, spent=spent, compared_with=compared_with
+            report = evaluate_ranked(
+                ranked,
+                qrels,
+                candidate,
+                serving,
+                {query.id: memory.saw(query) for query in deciding},
+                spent=spent_by_others.by_queries(judged_marks(deciding)),
+                kept_out=kept_out,
+                compared_with=compared_with,
             )
+            return with_memory(report, memory.reading, kept_out)
 
         def orders_of(queries: Mapping[str, str]) -> tuple[Orders, Orders]:
             ranked, candidate, serving = _ranked_and_scored(queries, search, spec, data, progress)
@@ -100,6 +114,7 @@ def evaluate_ranked(
     known: Mapping[str, bool] | None = None,
     *,
     spent: int = 0,
+    kept_out: int = 0,
     source: str = "judgments",
     compared_with: str = "",
     frequency: Mapping[str, int] | None = None,
@@ -115,6 +130,7 @@ def evaluate_ranked(
         serving: None: the candidate is compared with the fused order.
         known: whether training saw a relevant document, by query; see ``Division.knows``.
         spent: verdicts that these queries have given before.
+        kept_out: queries that do not decide, since the candidate was trained on them.
         compared_with: name of what serves.
         frequency: how often each query is asked, by id.
     """
@@ -125,7 +141,7 @@ def evaluate_ranked(
         subjects["serving"] = serving
     finite = all(bool(np.isfinite(s).all()) for one in subjects.values() for s in one.scores)
     if not (judged and finite):
-        verdict, advice = judge(Judged(len(judged), 0, {}, finite=finite), spent, policy)
+        verdict, advice = judge(Judged(len(judged), 0, {}, kept_out=kept_out, finite=finite), spent, policy)
         return EvaluationReport(
             verdict=verdict,
             advice=advice,
@@ -147,7 +163,7 @@ def evaluate_ranked(
     unseen = len(groups.get(UNSEEN, frozenset()) & set(judged))
     found = sum(any(grades[q.query_id].get(d, 0) > 0 for d in q.documents) for q in ranked)
     changed = any(orders["candidate"][id] != orders[base][id] for id in judged)
-    evidence = Judged(len(judged), found, differences, unseen, changed)
+    evidence = Judged(len(judged), found, differences, unseen, kept_out, changed)
     verdict, advice = judge(evidence, spent, policy)
     return EvaluationReport(
         verdict=verdict,

@@ -65,6 +65,7 @@ class Judged:
         differences: of nDCG@10, candidate less what it is compared with, by slice: ``all`` and, if some
             queries are unseen, ``unseen``; 95 % intervals.
         unseen: unseen queries.
+        kept_out: queries that were left out, since the candidate was trained on them.
         changed: whether any order differs.
         finite: whether all scores are.
     """
@@ -73,6 +74,7 @@ class Judged:
     found: int
     differences: Mapping[str, Interval]
     unseen: int = 0
+    kept_out: int = 0
     changed: bool = True
     finite: bool = True
 
@@ -106,9 +108,9 @@ def judge(evidence: Judged, spent: int = 0, policy: GatePolicy = DEFAULT_POLICY)
 def _refusal(evidence: Judged, policy: GatePolicy) -> Ruling | None:
     if not evidence.finite:
         return "BAD_DATA", (_NOT_FINITE,)
-    if not evidence.queries:
+    if not evidence.queries and not evidence.kept_out:
         return "BAD_DATA", (_NOTHING_RELEVANT,)
-    if not evidence.found:
+    if evidence.queries and not evidence.found:
         return "BAD_DATA", (_NOTHING_FOUND,)
     if evidence.queries < policy.min_queries:
         few = f"{evidence.queries:,} judged queries were held out, under {policy.min_queries:,}"

@@ -11,9 +11,10 @@ import orjson
 from quarry.mining.sets import write_bytes
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry.training.marks import Marks, query_marks
-from quarry_trainer.dataset import BadExamplesError, Examples, Group, TextGroup
+from quarry_trainer.dataset import BadExamplesError, Examples, Group, TextGroup, learned_documents
 from quarry_trainer.division import divide
 from quarry_trainer.live import Counted, LiveSearch, PassagesOf, RankedQuery
+from quarry_trainer.memory import NO_MEMORY, Memory
 
 RANKED = "ranked.json"
 JUDGED = "judged:"
@@ -33,6 +34,7 @@ class Parts:
         development, gate: queries with their relevant documents.
         known: whether training sees a relevant document of a held-out query, by id.
         source: of what decides: ``judgments``; ``examples``, whose positives were judged; or ``clicks``.
+        kept_out: queries that would choose or decide, had the base not been trained on them.
     """
 
     train: tuple[Group, ...]
@@ -40,6 +42,7 @@ class Parts:
     gate: tuple[JudgedQuery, ...]
     known: Mapping[str, bool]
     source: str
+    kept_out: int = 0
 
     @property
     def decided_by(self) -> Marks:
@@ -54,61 +57,69 @@ def judged_marks(queries: Sequence[JudgedQuery]) -> Marks:
     return query_marks(query.text for query in queries if max(query.judgments.values(), default=0) > 0)
 
 
-def divided(examples: Examples, judgments: Sequence[JudgedQuery]) -> Parts:
+def divided(examples: Examples, judgments: Sequence[JudgedQuery], memory: Memory = NO_MEMORY) -> Parts:
     """Which queries to learn from, to choose by and to decide by.
 
     Queries that are judged choose and decide, and those with the same text are not learned from. Without
     them the examples' own queries are divided in three; of those that are to decide, the judged ones
     do. Where all are clicked ones their clicks decide: what was clicked favours whatever was shown, and is no
-    judgment.
+    judgment. What the base was trained on neither chooses nor decides.
 
     Raises:
         BadExamplesError: nothing is left to learn from.
     """
     own = [JudgedQuery(id=id, text=examples.queries[id], judgments=j) for id, j in examples.positives.items()]
-    parts = _judged_apart(examples, own, judgments) if judgments else _all_divided(examples, own)
+    parts = (
+        _judged_apart(examples, own, judgments, memory) if judgments else _all_divided(examples, own, memory)
+    )
     if not parts.train:
         raise BadExamplesError("no query is left to learn from once some are held out")
     return parts
 
 
-def _all_divided(examples: Examples, own: Sequence[JudgedQuery]) -> Parts:
-    division = divide(own)
+def _all_divided(examples: Examples, own: Sequence[JudgedQuery], memory: Memory) -> Parts:
+    before = memory.of(own)
+    division = divide(own, before=before)
     gate = tuple(query for query in own if query.id in division.gate)
     judged = tuple(query for query in gate if not query.id.startswith(CLICK_ID_PREFIX))
+    clicked = all(query.id.startswith(CLICK_ID_PREFIX) for query in gate or own)
     return Parts(
         _of(examples, division.train),
         _some(own, division.development),
         judged or gate,
         division.knows(division.development | division.gate),
-        "examples" if judged else "clicks",
+        "clicks" if clicked else "examples",
+        len(before.queries),
     )
 
 
-def _judged_apart(examples: Examples, own: Sequence[JudgedQuery], judgments: Sequence[JudgedQuery]) -> Parts:
+def _judged_apart(
+    examples: Examples, own: Sequence[JudgedQuery], judgments: Sequence[JudgedQuery], memory: Memory
+) -> Parts:
     texts = {_plain(query.text) for query in judgments}
     left = frozenset(query.id for query in own if _plain(query.text) not in texts)
     train = _of(examples, left)
-    asked = [query.model_copy(update={"id": f"{JUDGED}{query.id}"}) for query in judgments]
+    fresh = [query for query in judgments if not memory.read(query)]
+    asked = [query.model_copy(update={"id": f"{JUDGED}{query.id}"}) for query in fresh]
     chosen_by = _chosen_by(asked)
     development = tuple(query for query in asked if query.id in chosen_by)
     if not development:
-        division = divide([query for query in own if query.id in left])
+        others = [query for query in own if query.id in left]
+        division = divide(others, before=memory.of(others))
         development = _some(own, division.development)
         train = _of(examples, left - division.development)
-    seen = {d for group in train for d in _relevant(group)}
+    seen = learned_documents(train)
     return Parts(
         train,
         development,
         tuple(query for query in asked if query.id not in chosen_by),
-        {q.id: any(d in seen for d, g in q.judgments.items() if g > 0) for q in (*asked, *development)},
+        {
+            q.id: any(d in seen for d, g in q.judgments.items() if g > 0) or memory.saw(q)
+            for q in (*asked, *development)
+        },
         "judgments",
+        len(judgments) - len(fresh),
     )
-
-
-def _relevant(group: Group) -> list[str]:
-    others = zip(group.documents, group.relevant, strict=True)
-    return [group.positive, *(document for document, yes in others if yes)]
 
 
 def _chosen_by(judgments: Sequence[JudgedQuery]) -> frozenset[str]:

@@ -36,8 +36,15 @@ from quarry_trainer.evaluation import (
 )
 from quarry_trainer.live import DEPTH, LiveSearch, RankedQuery, open_search
 from quarry_trainer.loop import LoopResult, LoopSettings, Trainable, run_loop
-from quarry_trainer.material import Parts, displayed_only, divided, ranked_once, text_groups
+from quarry_trainer.material import (
+    Parts,
+    displayed_only,
+    divided,
+    ranked_once,
+    text_groups,
+)
 from quarry_trainer.measures import Orders
+from quarry_trainer.memory import Memory, read_before, reading_from, with_memory
 from quarry_trainer.results import refused, trained
 from quarry_trainer.scoring import PairModel, score_ranked
 
@@ -135,7 +142,8 @@ class _Training:
     def run(self, started: float) -> TrainingResult:
         spec = self._spec
         recipe = self._open_recipe(spec, data_of(self._folder), self._work)
-        parts = divided(self._examples, spec.judgments)
+        before = read_before(spec)
+        parts = divided(self._examples, spec.judgments, Memory(before, spec.collection))
         steps = spec.steps or steps_for(len(parts.train), recipe.groups)
         groups = _needed(parts.train, steps * recipe.groups, spec.seed)
         ranked = self._ranked(groups, parts)
@@ -148,7 +156,9 @@ class _Training:
         loop = self._trained(recipe, recipe.prepared(texts), steps, development)
         model = self._folder / MODEL
         recipe.save(model)
+        (before | reading_from(groups, spec.collection)).write(model)
         evaluation, blend = self._evaluated(recipe, model, parts, ranked, development)
+        evaluation = with_memory(evaluation, before, parts.kept_out)
         if recipe.blends:
             write_blend(model, blend)
         return trained(
@@ -235,6 +245,7 @@ class _Training:
             self._serving(recipe, gate),
             parts.known,
             spent=self._spent().by_queries(parts.decided_by),
+            kept_out=parts.kept_out,
             source=parts.source,
             compared_with=self._serving_name,
         )

@@ -1,4 +1,4 @@
-"""Queries as short hashes: enough to know one again, too little to read it."""
+"""Queries and documents as short hashes: enough to know one again, too little to read it."""
 
 import base64
 import hashlib
@@ -17,6 +17,11 @@ def query_mark(text: str) -> bytes:
 
 def query_marks(texts: Iterable[str]) -> Marks:
     return frozenset(map(query_mark, texts))
+
+
+def document_mark(collection: str, id: str) -> bytes:
+    """Of the document with this id in the collection of this name."""
+    return _mark(f"{collection}\0{id}")
 
 
 def packed(marks: Iterable[bytes]) -> str:

@@ -1,7 +1,9 @@
 """The real trainer over the API, on models of few weights: trained, registered, served, resumed."""
 
+import io
 import math
 import signal
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from tests.integration.api.corpus import SCHEMA_MESSAGE, WORDS, seeded_documents
 from tests.integration.api.mining import Mining, failure_of, judged
+from tests.integration.api.models import Models
 from tests.integration.api.served import CALL_S, refused, served, tiny_settings
 from tests.integration.api.training import Training, examples_file, until
 from typer.testing import CliRunner
 
+from quarry.training.reading import Reading, reading_of
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
 from quarry_cli.main import app
@@ -190,6 +194,49 @@ def test_judgments_that_decide_again_count_for_less_after_a_restart_too(
             assert decides(found.report_json)[0] == 3
         others = judged({f"o{n}": (f"{WORDS[n]} {WORDS[n + 1]}", {IDS[n]: 1}) for n in range(20)})
         assert decides(training.trained("full", **asked | {"judgments": others}).report_json)[0] == 0
+
+
+def reading_in(training: Training, name: str, folder: Path) -> Reading:
+    """Of a version as it is exported."""
+    pieces = training.models.ExportModel(models_pb.ExportModelRequest(name=name), timeout=CALL_S)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(piece.archive for piece in pieces))) as archive:
+        archive.extractall(folder, filter="data")
+    return reading_of(folder / "model", name)
+
+
+def test_what_a_version_was_trained_on_decides_on_none_that_starts_from_it(
+    training: Training, mining_set: str, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {"mining_set": mining_set, "steps": 8, "max_tokens": 32, "seed": 50}
+    made = training.trained("full", **asked)
+    first = reading_in(training, made.name, tmp_path / "first")
+    read = {text for text in QUERIES.values() if first.has_query(text)}
+    assert (len(read), len(first.queries), len(first.documents)) == (20, 20, 20)
+    again = training.trained("full", **asked, base=made.name)
+    found = orjson.loads(again.report_json)
+    assert found["details"]["read_before"] | {"silent": 0} == {
+        "queries": 20, "documents": 20, "kept_out": 20, "silent": 0,
+    }  # fmt: skip
+    assert found["queries"] == 10
+    assert reading_in(training, again.name, tmp_path / "second").queries == first.queries
+
+    request = pb.EvaluateRerankerRequest(model=made.name, judgments=JUDGED)
+    evaluation = pb.Evaluation()
+    assert training.wait(training.stub.EvaluateReranker(request, timeout=CALL_S)).response.Unpack(evaluation)
+    assert orjson.loads(evaluation.report_json)["queries"] == 20
+    assert "20 queries do not decide, for the model learned from them before" in evaluation.advice
+
+
+def test_a_base_that_was_made_elsewhere_is_named(
+    training: Training, mining_set: str, cross_encoder_folder: Path
+) -> None:
+    foreign = Models(training.api).imported("full", source=cross_encoder_folder)
+    made = training.trained("full", mining_set=mining_set, base=foreign.name, steps=1)
+    assert f"{foreign.name} was made elsewhere" in made.advice[-1]
+    child = training.trained("full", mining_set=mining_set, base=made.name, steps=1)
+    assert f"{foreign.name} was made elsewhere" in child.advice[-1]
+    own = training.trained("full", mining_set=mining_set, steps=1)
+    assert not any("made elsewhere" in one for one in own.advice)
 
 
 def test_a_plain_cross_encoder_is_trained_too(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quarry.mining.spec import JudgedQuery
-from quarry_trainer.division import Division, divide, held_out_size
+from quarry_trainer.division import Before, Division, divide, held_out_size
 
 
 def judged(id: str, *documents: str, text: str = "") -> JudgedQuery:
@@ -105,3 +105,45 @@ def test_another_seed_divides_otherwise() -> None:
     assert divide(queries, 1).gate != divide(queries, 2).gate
     assert divide(queries, 1) == divide(queries, 1)
     assert divide([]) == Division(frozenset(), frozenset(), frozenset(), frozenset())
+
+
+@given(
+    graph=GRAPHS, seed=st.integers(0, 3), picked=st.sets(st.integers(0, 59)), seen=st.sets(st.integers(0, 12))
+)
+@settings(deadline=None)
+def test_what_was_trained_on_before_is_held_out_by_no_division(
+    graph: list[set[int]], seed: int, picked: set[int], seen: set[int]
+) -> None:
+    queries = [judged(f"q{n}", *(f"d{d}" for d in some)) for n, some in enumerate(graph)]
+    before = Before(frozenset(f"q{n}" for n in picked), frozenset(f"d{d}" for d in seen))
+    division = divide(queries, seed, before)
+    check(queries, division)
+    held_out = division.development | division.gate
+    assert held_out.isdisjoint(before.queries)
+    documents = relevant(queries)
+    trained = {d for id in division.train for d in documents[id]} | before.documents
+    assert division.known == {id for id in held_out if documents[id] & trained}
+
+
+def test_a_grown_set_holds_out_what_the_base_did_not_read() -> None:
+    """As turns of a loop meet it: all queries of the turn before are there again, and some more."""
+    queries = faq(1_200, 300)
+    first = divide(queries[:1_000])
+    documents = relevant(queries)
+    before = Before(first.train, frozenset(d for id in first.train for d in documents[id]))
+    second = divide(queries, before=before)
+    check(queries, second)
+    assert not before.queries & (second.development | second.gate)
+    assert divide(queries).gate & before.queries, "without memory some are held out that were trained on"
+    for part in (second.development, second.gate):
+        assert len(part) == 180
+        assert len(part - second.known) >= 40
+
+
+def test_few_queries_that_are_new_are_held_out_evenly() -> None:
+    queries = faq(200, 60)
+    division = divide(queries, before=Before(frozenset(f"q{n}" for n in range(180))))
+    assert (len(division.development), len(division.gate)) == (10, 10)
+    nothing = divide(queries, before=Before(frozenset(query.id for query in queries)))
+    assert not nothing.gate and not nothing.development
+    assert nothing.train == {query.id for query in queries}

@@ -127,6 +127,12 @@ def test_broken_evidence_has_a_verdict_of_its_own() -> None:
     assert metric(few, "fused").queries == 19
 
 
+def test_where_the_candidate_learned_all_judged_queries_there_is_too_little_to_tell() -> None:
+    found = evaluate_ranked([], {}, Scored([]), kept_out=30)
+    assert found.verdict == "INSUFFICIENT_DATA"
+    assert "0 judged queries" in found.advice[0]
+
+
 def test_evidence_that_was_used_before_must_be_stronger() -> None:
     random = np.random.default_rng(6)
     ranked = candidates(60)

@@ -19,6 +19,7 @@ from quarry_trainer.material import (
     ranked_once,
     text_groups,
 )
+from quarry_trainer.memory import Memory, reading_from
 
 
 def group(id: str, positive: str, *others: str, text: str = "") -> Group:
@@ -52,6 +53,34 @@ def test_where_all_queries_are_clicked_ones_clicks_decide() -> None:
     parts = divided(examples(200, CLICK_ID_PREFIX), ())
     assert parts.source == "clicks"
     assert not parts.decided_by
+
+
+def test_what_the_base_was_trained_on_neither_chooses_nor_decides() -> None:
+    own = examples(200)
+    first = divided(own, ())
+    memory = Memory(reading_from(first.train, "faq"), "faq")
+    second = divided(own, (), memory)
+    trained = {group.query_id for group in first.train}
+    assert second.kept_out == len(trained) == 140
+    assert second.source == "examples"
+    assert {query.id for query in (*second.development, *second.gate)}.isdisjoint(trained)
+    assert len(second.gate) == 30
+    elsewhere = divided(own, (), Memory(memory.reading, "another collection"))
+    assert {query.id for query in elsewhere.gate}.isdisjoint(trained), "a query is one in every collection"
+
+
+def test_judged_queries_that_the_base_was_trained_on_are_left_out() -> None:
+    read = judged(10)
+    before = reading_from([group("x", "d35", text=query.text) for query in read], "faq")
+    parts = divided(examples(100), judged(60), Memory(before, "faq"))
+    assert parts.kept_out == 10
+    asked = [*parts.development, *parts.gate]
+    assert len(asked) == 50
+    assert {query.text for query in asked}.isdisjoint(query.text for query in read)
+    assert parts.known[f"{JUDGED}j35"], "its base learned the document"
+    assert not divided(examples(100), judged(60)).known[f"{JUDGED}j35"]
+    none = divided(examples(100), read, Memory(before, "faq"))
+    assert (none.gate, none.source, none.kept_out) == ((), "judgments", 10)
 
 
 def test_a_verdict_rests_on_queries_with_a_relevant_document() -> None:

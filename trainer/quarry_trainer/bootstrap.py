@@ -21,9 +21,10 @@ from quarry.jobs.child import Progress
 from quarry.models.blend import Blend, write_blend
 from quarry.training.folders import MODEL, work_of
 from quarry.training.spec import TrainingResult, TrainingSpec
+from quarry_trainer.averaging import Averaging
 from quarry_trainer.dataset import BadExamplesError, GroupDataset, TextGroup
 from quarry_trainer.evaluation import Scored, evaluate_ranked
-from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP
+from quarry_trainer.listwise import GROUP_SIZE
 from quarry_trainer.live import DEPTH, RankedQuery, open_search
 from quarry_trainer.loop import LoopSettings, run_loop
 from quarry_trainer.material import ranked_once
@@ -62,20 +63,23 @@ def _bootstrapped(spec: TrainingSpec, folder: Path, progress: Progress, started:
     data, work = data_of(folder), work_of(folder, spec)
     recipe = RerankerRecipe(spec, data, work)
     held, groups = _material(spec, data, work, progress)
-    steps = spec.steps or max(1, len(groups) // GROUPS_A_STEP)
+    steps = spec.steps or max(1, len(groups) // recipe.groups)
     rate = spec.learning_rate or BASE_RATE
 
     def on_step(share: float, details: Mapping[str, float]) -> None:
         progress("training", 0.25 + 0.65 * share, details)
 
+    trainable = recipe.trainable(rate, groups)
+    averaging = Averaging(trainable.model, recipe.learned_share)
     loop = run_loop(
-        recipe.trainable(rate),
+        trainable,
         GroupDataset(groups, GROUP_SIZE, spec.seed),
-        LoopSettings(steps, GROUPS_A_STEP, spec.seed, rate, shuffle=False),
+        LoopSettings(steps, recipe.groups, spec.seed, rate, shuffle=False),
         work,
         None,
         on_step,
     )
+    averaging.apply()
     progress("evaluating", 0.9)
     model = folder / MODEL
     recipe.save(model)

@@ -1,8 +1,9 @@
 """Groups to a loss, by an encoder: each query is to be nearest to its positive of all passages of a batch."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,20 @@ AWARE = 0.95
 """A passage of another query that is nearer than this share of the positive's cosine is taken for relevant
 and not counted: the positive-aware rule of NV-Retriever (arXiv 2407.15831), within the batch."""
 DECAY = 0.01
+
+Positives = Mapping[str, Set[str]]
+"""By query: the passages of all documents that answer it."""
+
+
+class Vectors(Protocol):
+    """What makes vectors of texts and is trained to."""
+
+    @property
+    def module(self) -> nn.Module:
+        """From ``inputs`` to unit vectors, shape ``(n, width)``."""
+        ...
+
+    def inputs(self, texts: Sequence[str]) -> list[Tensor]: ...
 
 
 class EncoderInTraining:
@@ -51,14 +66,28 @@ class EncoderInTraining:
         transformer.save_pretrained(folder / self._settings.weights)
 
 
-def contrastive(encoder: EncoderInTraining, learning_rate: float) -> Trainable:
-    """``encoder``, to be trained on groups."""
-    parameters = list(encoder.module.parameters())
+def positives_of(groups: Iterable[TextGroup]) -> Positives:
+    """Of all groups: what answers a query in one of them is no negative of it in another."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for group in groups:
+        found[group.query] |= {p for p, yes in zip(group.passages, group.relevant, strict=True) if yes}
+    return found
+
+
+def contrastive(
+    encoder: Vectors, learning_rate: float, positives: Positives, negatives: int = GROUP_SIZE - 1
+) -> Trainable:
+    """``encoder``, to be trained on groups.
+
+    Args:
+        negatives: mined ones of each group that are read; those of the other groups are, too.
+    """
+    parameters = [p for p in encoder.module.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "lr": learning_rate, "weight_decay": DECAY},
         {"params": [p for p in parameters if p.dim() <= 1], "lr": learning_rate, "weight_decay": 0.0},
     ]
-    return Trainable(_Contrastive(encoder.module), _Collator(encoder), groups)
+    return Trainable(_Contrastive(encoder.module), _Collator(encoder, positives, negatives), groups)
 
 
 class _Contrastive(nn.Module):
@@ -85,23 +114,18 @@ class _Contrastive(nn.Module):
 
 
 class _Collator:
-    def __init__(self, encoder: EncoderInTraining) -> None:
-        self._encoder = encoder
+    def __init__(self, encoder: Vectors, positives: Positives, negatives: int) -> None:
+        self._encoder, self._positives, self._negatives = encoder, positives, negatives
 
     def __call__(self, groups: Sequence[TextGroup]) -> dict[str, Tensor]:
+        groups = [group.take(range(min(len(group.passages), 1 + self._negatives))) for group in groups]
         passages = list(dict.fromkeys(p for group in groups for p in group.passages))
         place = {passage: number for number, passage in enumerate(passages)}
         relevant = torch.zeros(len(groups), len(passages), dtype=torch.bool)
         mined = torch.zeros_like(relevant)
         for row, group in enumerate(groups):
-            for passage, yes in zip(group.passages, group.relevant, strict=True):
-                (relevant if yes else mined)[row, place[passage]] = True
-        # Other positives of the same query are in the batch by chance.
-        same = [[a.query == b.query for b in groups] for a in groups]
-        for row, others in enumerate(same):
-            for other, is_same in enumerate(others):
-                if is_same:
-                    relevant[row, place[groups[other].passages[0]]] = True
+            mined[row, [place[passage] for passage in group.passages[1:]]] = True
+            relevant[row, [place[p] for p in self._positives[group.query] if p in place]] = True
         batch = {
             "own": torch.tensor([place[group.passages[0]] for group in groups]),
             "relevant": relevant,

@@ -13,7 +13,14 @@ from quarry.models.base import PairScore
 from quarry.models.blend import RERANKER_ALONE
 from quarry.models.encoder import load_encoder
 from quarry.training.spec import TrainingResult, TrainingSpec
-from quarry_trainer.contrastive import GROUP_SIZE, GROUPS_A_STEP, EncoderInTraining, contrastive
+from quarry_trainer.averaging import LEARNED_SHARE
+from quarry_trainer.contrastive import (
+    GROUP_SIZE,
+    GROUPS_A_STEP,
+    EncoderInTraining,
+    contrastive,
+    positives_of,
+)
 from quarry_trainer.dataset import TextGroup
 from quarry_trainer.loop import Trainable
 from quarry_trainer.scoring import PairModel, own_folder
@@ -45,7 +52,7 @@ class EncoderRecipe:
     """An encoder on pairs of a query and a positive, against the passages of others and a mined negative."""
 
     groups, group_size, learning_rate, blends = GROUPS_A_STEP, GROUP_SIZE, RATE, False
-    blend = RERANKER_ALONE
+    epochs, learned_share, blend = 1, LEARNED_SHARE, RERANKER_ALONE
 
     def __init__(self, spec: TrainingSpec, data: Path, work: Path) -> None:
         self._base, self._data = Path(spec.base.folder), data
@@ -54,8 +61,8 @@ class EncoderRecipe:
     def prepared(self, texts: list[TextGroup]) -> list[TextGroup]:
         return texts
 
-    def trainable(self, learning_rate: float) -> Trainable:
-        return contrastive(self._encoder, learning_rate)
+    def trainable(self, learning_rate: float, texts: Sequence[TextGroup]) -> Trainable:
+        return contrastive(self._encoder, learning_rate, positives_of(texts))
 
     def scorer(self) -> PairModel:
         return _Cosines(self._encode)

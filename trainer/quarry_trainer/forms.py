@@ -6,7 +6,7 @@ what the lower ones make of a text never changes, so it is computed once.
 
 import shutil
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,12 +107,16 @@ class OrdinaryForm:
 
 
 class SplitForm:
-    """A split cross-encoder, the joint layers trained."""
+    """A split cross-encoder, the joint layers trained.
+
+    Attributes:
+        split: the whole of it; ``module`` is the part that reads states of pairs.
+    """
 
     def __init__(self, folder: Path, settings: ModelSettings, module: SplitModule, max_tokens: int) -> None:
         module.freeze_lower()
         self.module = _Together(module)
-        self._split, self._folder, self._settings = module, folder, settings
+        self.split, self._folder, self._settings = module, folder, settings
         self._tokenizer = SplitTokenizer(_tokenizer_file(folder), settings.max_tokens)
         self._query_room = self._tokenizer.query_tokens
         self._passage_room = min(max_tokens, self._tokenizer.passage_tokens)
@@ -136,18 +140,23 @@ class SplitForm:
     def parameter_groups(self, learning_rate: float, decay: float) -> list[dict[str, Any]]:
         own = {"split.damping", "split.log_scale"}
         weights = [(name, p) for name, p in self.module.named_parameters() if name not in own]
-        fast = {"params": [self._split.damping], "lr": DAMPING_RATE * learning_rate, "weight_decay": 0.0}
-        scale = {"params": [self._split.log_scale], "lr": 10 * learning_rate, "weight_decay": 0.0}
+        fast = {"params": [self.split.damping], "lr": DAMPING_RATE * learning_rate, "weight_decay": 0.0}
+        scale = {"params": [self.split.log_scale], "lr": 10 * learning_rate, "weight_decay": 0.0}
         return [*_by_decay(iter(weights), learning_rate, decay), fast, scale]
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        save_split_model(self._split, read_json(self._folder / "config.json"), folder)
+        save_split_model(self.split, read_json(self._folder / "config.json"), folder)
         _copy_tokenizer(self._folder, folder)
+
+    def states(self, texts: Sequence[str]) -> list[Tensor]:
+        """What the lower layers make of each text, cut as a passage is: float16, ``(length, width)``."""
+        made = self._apart(dict.fromkeys(texts), self._passage_room)
+        return [made[text] for text in texts]
 
     def share_states(self, other: Form | None) -> None:
         """Uses the other's states from now on, if its lower layers make the same ones."""
-        if isinstance(other, SplitForm) and self._split.same_below(other._split):
+        if isinstance(other, SplitForm) and self.split.same_below(other.split):
             self._states = other._states
 
     def _apart(self, texts: Collection[str], room: int) -> dict[str, Tensor]:
@@ -164,14 +173,14 @@ class SplitForm:
         return known
 
     def _lower(self, tokens: Sequence[Tokens]) -> list[Tensor]:
-        device = self._split.damping.device
+        device = self.split.damping.device
         made = arrays(tokens, self._settings.pad_id, True)
         ids, mask, types = (torch.from_numpy(values).to(device) for values in made.values())
-        training = self._split.training
-        self._split.eval()  # no dropout below: the states are to be the same each time
+        training = self.split.training
+        self.split.eval()  # no dropout below: the states are to be the same each time
         with torch.no_grad():
-            states = self._split.apart(ids, mask, torch.zeros_like(types)).half().cpu()
-        self._split.train(training)
+            states = self.split.apart(ids, mask, torch.zeros_like(types)).half().cpu()
+        self.split.train(training)
         return [row[: len(t)].clone() for row, t in zip(states, tokens, strict=True)]
 
 
@@ -196,10 +205,14 @@ class StateCache:
 
 
 class FormScorer:
-    """A model in training as a ``CrossEncoder``, to be measured as it is. Blocks."""
+    """A model in training as a ``CrossEncoder``, to be measured as it is. Blocks.
 
-    def __init__(self, form: Form) -> None:
-        self._form = form
+    Args:
+        roughly: in bf16 where that is faster, which is enough to tell one stage of training from another.
+    """
+
+    def __init__(self, form: Form, roughly: bool = False) -> None:
+        self._form, self._roughly = form, roughly and multiplies_bf16()
 
     def score(self, pairs: Sequence[Pair]) -> list[PairScore]:
         device = next(self._form.module.parameters()).device
@@ -207,7 +220,7 @@ class FormScorer:
         found = [0.0] * len(pairs)
         training = self._form.module.training
         self._form.module.eval()
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=self._roughly):
             for start in range(0, len(order), SCORING_BATCH):
                 some = order[start : start + SCORING_BATCH]
                 inputs = self._form.inputs([pairs[place] for place in some])
@@ -216,6 +229,13 @@ class FormScorer:
                     found[place] = score
         self._form.module.train(training)
         return [PairScore(score, False) for score in found]
+
+
+def multiplies_bf16() -> bool:
+    """Whether the processor does: training takes half the time. Elsewhere bf16 is slower than float32."""
+    known = getattr(torch.cpu, "get_capabilities", None)  # not in every torch that we run with
+    capabilities: Mapping[str, object] = known() if known else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 class _ByName(nn.Module):

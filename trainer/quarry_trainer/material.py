@@ -11,6 +11,7 @@ import orjson
 from quarry.mining.sets import write_bytes
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry.training.marks import Marks, query_marks
+from quarry_trainer.blending import LEAST_OF_SLICE
 from quarry_trainer.dataset import BadExamplesError, Examples, Group, TextGroup, learned_documents
 from quarry_trainer.division import divide
 from quarry_trainer.live import Counted, LiveSearch, PassagesOf, RankedQuery
@@ -97,29 +98,44 @@ def _judged_apart(
     examples: Examples, own: Sequence[JudgedQuery], judgments: Sequence[JudgedQuery], memory: Memory
 ) -> Parts:
     texts = {_plain(query.text) for query in judgments}
-    left = frozenset(query.id for query in own if _plain(query.text) not in texts)
-    train = _of(examples, left)
+    left = [query for query in own if _plain(query.text) not in texts]
     fresh = [query for query in judgments if not memory.read(query)]
     asked = [query.model_copy(update={"id": f"{JUDGED}{query.id}"}) for query in fresh]
     chosen_by = _chosen_by(asked)
-    development = tuple(query for query in asked if query.id in chosen_by)
-    if not development:
-        others = [query for query in own if query.id in left]
-        division = divide(others, before=memory.of(others))
-        development = _some(own, division.development)
-        train = _of(examples, left - division.development)
-    seen = learned_documents(train)
+    choosing = [query for query in asked if query.id in chosen_by]
+    held = _held_back(examples, left, choosing, memory)
+    train = _of(examples, frozenset(query.id for query in left) - held)
+    development = (*choosing, *_some(own, held))
     return Parts(
         train,
         development,
         tuple(query for query in asked if query.id not in chosen_by),
-        {
-            q.id: any(d in seen for d, g in q.judgments.items() if g > 0) or memory.saw(q)
-            for q in (*asked, *development)
-        },
+        _known((*asked, *development), learned_documents(train), memory),
         "judgments",
         len(judgments) - len(fresh),
     )
+
+
+def _held_back(
+    examples: Examples, own: Sequence[JudgedQuery], choosing: Sequence[JudgedQuery], memory: Memory
+) -> frozenset[str]:
+    """Ids of the examples' queries that choose beside the judged ones: all that a division gives where none
+    of those chooses, and unseen ones where they are nearly all known. Without them a model that has learned
+    its documents by heart would be chosen for that."""
+    division = divide(own, before=memory.of(own))
+    if not choosing:
+        return division.development
+    learned = learned_documents(_of(examples, frozenset(query.id for query in own)))
+    unseen = sum(not known for known in _known(choosing, learned, memory).values())
+    return frozenset() if unseen >= LEAST_OF_SLICE else division.development - division.known
+
+
+def _known(queries: Sequence[JudgedQuery], learned: Collection[str], memory: Memory) -> dict[str, bool]:
+    """Whether training sees a relevant document of each, or the base has seen one."""
+    return {
+        query.id: any(d in learned for d, grade in query.judgments.items() if grade > 0) or memory.saw(query)
+        for query in queries
+    }
 
 
 def _chosen_by(judgments: Sequence[JudgedQuery]) -> frozenset[str]:

@@ -1,5 +1,6 @@
 """How a re-ranker is trained."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from quarry.errors import InvalidArgumentError
@@ -8,6 +9,9 @@ from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.training.forms import model_form
 from quarry.training.spec import TrainingResult, TrainingSpec
+from quarry_trainer import contrastive
+from quarry_trainer.apart import apart_and_together
+from quarry_trainer.averaging import LEARNED_SHARE
 from quarry_trainer.dataset import TextGroup, with_teacher
 from quarry_trainer.forms import FormScorer, SplitForm, open_form, start_folder
 from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
@@ -17,6 +21,8 @@ from quarry_trainer.student import cut_student
 from quarry_trainer.training import train
 
 SPLIT_RATE, ORDINARY_RATE = 3e-4, 2e-5
+APART_EPOCHS = 3
+"""Of texts apart, which are cheap to read."""
 START, STUDENT = "start", "student"
 
 
@@ -28,7 +34,7 @@ def train_reranker(spec: TrainingSpec, folder: Path, progress: Progress) -> Trai
 class RerankerRecipe:
     """A cross-encoder on groups of a positive and its negatives."""
 
-    groups, group_size, blends = GROUPS_A_STEP, GROUP_SIZE, True
+    group_size, blends = GROUP_SIZE, True
 
     def __init__(self, spec: TrainingSpec, data: Path, work: Path) -> None:
         if spec.loss == "margin-mse" and spec.teacher is None:
@@ -39,6 +45,10 @@ class RerankerRecipe:
         room = min(spec.max_tokens, model_form(start).max_tokens)
         self._spec, self._data, self._form = spec, data, open_form(start, room, spec.seed)
         self.blend = _added(spec)
+        self._apart = isinstance(self._form, SplitForm) and spec.teacher is None
+        self.groups = contrastive.GROUPS_A_STEP if self._apart else GROUPS_A_STEP
+        self.epochs = APART_EPOCHS if self._apart else 1
+        self.learned_share = LEARNED_SHARE if self._apart else 1.0
         self.learning_rate = SPLIT_RATE if isinstance(self._form, SplitForm) else ORDINARY_RATE
 
     def prepared(self, texts: list[TextGroup]) -> list[TextGroup]:
@@ -47,11 +57,14 @@ class RerankerRecipe:
             return texts
         return with_teacher(texts, load_cross_encoder(teacher.folder, self._data))
 
-    def trainable(self, learning_rate: float) -> Trainable:
-        return listwise(self._form, self._spec.loss, learning_rate, self.blend.fused)
+    def trainable(self, learning_rate: float, texts: Sequence[TextGroup]) -> Trainable:
+        offset = self.blend.fused
+        if self._apart and isinstance(self._form, SplitForm):
+            return apart_and_together(self._form, self._spec.loss, learning_rate, offset, texts)
+        return listwise(self._form, self._spec.loss, learning_rate, offset)
 
     def scorer(self) -> PairModel:
-        return FormScorer(self._form)
+        return FormScorer(self._form, roughly=True)
 
     def save(self, folder: Path) -> None:
         self._form.save(folder)

@@ -16,6 +16,7 @@ from quarry.models.blend import RERANKER_ALONE, Blend, read_blend, write_blend
 from quarry.registry.evidence import Spent
 from quarry.training.folders import MODEL, attempt_of, work_of
 from quarry.training.spec import MAX_EPOCH_STEPS, EvaluationReport, TrainingResult, TrainingSpec
+from quarry_trainer.averaging import Averaging
 from quarry_trainer.click_evaluation import evaluate_clicks
 from quarry_trainer.dataset import (
     BadExamplesError,
@@ -61,6 +62,8 @@ class Recipe(Protocol):
     Attributes:
         groups: read in each step.
         group_size: documents of a group that are read at a time.
+        epochs: of a training that is not told how many steps to make.
+        learned_share: of the way from the weights that it began with to those that it ended with.
         learning_rate: unless something else is asked for.
         blends: its score is blended with the fused one.
         blend: what is added to its score while it is trained.
@@ -68,6 +71,8 @@ class Recipe(Protocol):
 
     groups: int
     group_size: int
+    epochs: int
+    learned_share: float
     learning_rate: float
     blends: bool
     blend: Blend
@@ -76,7 +81,9 @@ class Recipe(Protocol):
         """Groups as the loss needs them."""
         ...
 
-    def trainable(self, learning_rate: float) -> Trainable: ...
+    def trainable(self, learning_rate: float, texts: Sequence[TextGroup]) -> Trainable:
+        """Of all ``texts`` that it is going to be trained on, as they were ``prepared``."""
+        ...
 
     def scorer(self) -> PairModel:
         """The model as it is now."""
@@ -144,7 +151,7 @@ class _Training:
         recipe = self._open_recipe(spec, data_of(self._folder), self._work)
         before = read_before(spec)
         parts = divided(self._examples, spec.judgments, Memory(before, spec.collection))
-        steps = spec.steps or steps_for(len(parts.train), recipe.groups)
+        steps = spec.steps or steps_for(recipe.epochs * len(parts.train), recipe.groups)
         groups = _needed(parts.train, steps * recipe.groups, spec.seed)
         ranked = self._ranked(groups, parts)
         texts = text_groups(groups, ranked, self._live.first_passages)
@@ -207,18 +214,24 @@ class _Training:
             seconds = time.monotonic() - started
             self._say("training", share, {**details, "eta_s": seconds / share - seconds})
 
+        trainable = recipe.trainable(rate, texts)
+        averaging = Averaging(trainable.model, recipe.learned_share)
+
         def measure() -> float:
-            return development.ndcg(recipe.scorer(), recipe.blend)
+            with averaging.applied():
+                return development.ndcg(recipe.scorer(), recipe.blend)
 
         self._say("training", 0.0)
-        return run_loop(
-            recipe.trainable(rate),
+        result = run_loop(
+            trainable,
             GroupDataset(texts, recipe.group_size, spec.seed),
             LoopSettings(steps, recipe.groups, spec.seed, rate),
             self._work,
             measure if development.ranked else None,
             on_step,
         )
+        averaging.apply()
+        return result
 
     def _evaluated(
         self,
@@ -298,7 +311,7 @@ class _Training:
 
 
 def steps_for(groups: int, a_step: int) -> int:
-    """Of a training that is not told how many: one epoch, within bounds."""
+    """Of a training that is not told how many: enough to read so many groups, within bounds."""
     return min(MAX_EPOCH_STEPS, max(LEAST_STEPS, math.ceil(groups / a_step)))
 
 

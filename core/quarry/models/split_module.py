@@ -104,6 +104,14 @@ class SplitModule(nn.Module):
         scores: Tensor = self.log_scale.exp() * nn.functional.cosine_similarity(query, passage, dim=-1)
         return scores
 
+    def mean_alone(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        """Mean states of single texts after all layers, shape ``(batch, width)``; ``states`` are those after
+        the lower ones. What ``together`` takes the cosine of, did neither text see the other."""
+        hidden = _additive(attention_mask[:, None, None, :].bool())
+        for layer in self._upper():
+            states = _run(layer, states, hidden)
+        return _mean(states.float(), attention_mask)
+
     def freeze_lower(self) -> None:
         """Leaves what is below the joint layers as the encoder has it, so that its states can be kept."""
         for part in (self.transformer.embeddings, *self._lower()):

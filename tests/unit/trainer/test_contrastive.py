@@ -9,7 +9,7 @@ import torch
 
 from quarry.models.encoder import load_encoder
 from quarry.testing import tiny_encoder
-from quarry_trainer.contrastive import EncoderInTraining, contrastive
+from quarry_trainer.contrastive import EncoderInTraining, contrastive, positives_of
 from quarry_trainer.dataset import TextGroup
 from quarry_trainer.encoder import served_encoder
 
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_steps_bring_queries_near_their_positives(folder: Path) -> None:
-    trainable = contrastive(EncoderInTraining(folder, 64, 0), 1e-2)
+    trainable = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(PAIRS))
     optimizer = torch.optim.AdamW(trainable.parameters)
     batch = trainable.collate(PAIRS)
     losses = []
@@ -62,11 +62,24 @@ def test_what_was_trained_is_served(folder: Path, tmp_path: Path) -> None:
 
 
 def test_other_positives_of_the_same_query_are_no_negatives(folder: Path) -> None:
-    trainable = contrastive(EncoderInTraining(folder, 64, 0), 1e-2)
     same = [pair("the bado", "cobe fidu nami", "lute"), pair("the bado", "to bine sapo", "lute")]
+    trainable = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(same))
     batch = trainable.collate(same)
     passages = ["cobe fidu nami", "lute", "to bine sapo"]
     assert batch["own"].tolist() == [0, 2]
     assert batch["relevant"].tolist() == [[True, False, True], [True, False, True]]
     assert batch["mined"].tolist() == [[False, True, False], [False, True, False]]
     assert len(passages) == batch["passage_0"].shape[0]
+
+
+def test_what_answers_a_query_elsewhere_in_the_examples_is_no_negative_of_it(folder: Path) -> None:
+    groups = [*PAIRS, pair("the bado", "mo mo mo", "lute")]
+    batch = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(groups)).collate(PAIRS)
+    answers = batch["relevant"][0].nonzero().flatten().tolist()
+    assert answers == [0, 4], "its own positive, and that of the third, which another group has as its own"
+
+
+def test_so_many_mined_negatives_are_read_as_are_wanted(folder: Path) -> None:
+    batch = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(PAIRS), 0).collate(PAIRS)
+    assert len(batch["passage_0"]) == len(PAIRS)
+    assert not batch["mined"].any()

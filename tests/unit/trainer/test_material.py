@@ -9,6 +9,7 @@ from tests.unit.trainer.ranked import ranked_query
 
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry.training.marks import query_marks
+from quarry_trainer.blending import LEAST_OF_SLICE
 from quarry_trainer.dataset import BadExamplesError, Examples, Group
 from quarry_trainer.live import RankedQuery
 from quarry_trainer.material import (
@@ -74,7 +75,7 @@ def test_judged_queries_that_the_base_was_trained_on_are_left_out() -> None:
     before = reading_from([group("x", "d35", text=query.text) for query in read], "faq")
     parts = divided(examples(100), judged(60), Memory(before, "faq"))
     assert parts.kept_out == 10
-    asked = [*parts.development, *parts.gate]
+    asked = [query for query in (*parts.development, *parts.gate) if query.id.startswith(JUDGED)]
     assert len(asked) == 50
     assert {query.text for query in asked}.isdisjoint(query.text for query in read)
     assert parts.known[f"{JUDGED}j35"], "its base learned the document"
@@ -107,6 +108,20 @@ def test_judged_queries_choose_and_decide_and_are_not_learned_from() -> None:
     assert len(chosen) == 40
     assert parts.known[f"{JUDGED}j3"] is True
     assert parts.known[f"{JUDGED}j35"] is False
+
+
+def test_where_all_that_choose_are_known_some_unseen_examples_choose_too() -> None:
+    own = examples(200)
+    known = [JudgedQuery(id=f"j{n}", text=f"judged {n}", judgments={f"d{n % 30}": 1}) for n in range(60)]
+    parts = divided(own, known)
+    beside = [query for query in parts.development if not query.id.startswith(JUDGED)]
+    assert len(beside) >= LEAST_OF_SLICE
+    assert not any(parts.known[query.id] for query in beside)
+    assert {query.id for query in beside}.isdisjoint(group.query_id for group in parts.train)
+    learned = {group.positive for group in parts.train}
+    assert learned.isdisjoint(document for query in beside for document in query.judgments)
+    unseen = [JudgedQuery(id=f"u{n}", text=f"unseen {n}", judgments={"new": 1}) for n in range(60)]
+    assert all(query.id.startswith(JUDGED) for query in divided(own, [*known, *unseen]).development)
 
 
 def test_judged_queries_may_have_the_ids_of_examples() -> None:

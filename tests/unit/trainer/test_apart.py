@@ -1,0 +1,82 @@
+"""A split cross-encoder learns from texts apart and from pairs, at once."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from quarry.testing import tiny_encoder
+from quarry_trainer.apart import APART, TOGETHER, TOGETHER_GROUPS, TextsApart, apart_and_together
+from quarry_trainer.dataset import TextGroup
+from quarry_trainer.forms import SplitForm, open_form, start_folder
+
+WORDS = ["bado", "cobe", "fidu", "nami", "gira", "mo", "lute", "sapo"]
+
+
+def group(number: int) -> TextGroup:
+    query, positive, other = (f"{WORDS[(number + n) % 8]} {WORDS[(number + 3 * n) % 8]}" for n in (0, 1, 2))
+    return TextGroup(query, (positive, other), (0.5, 0.5), (True, False), (1.0, 1.0))
+
+
+GROUPS = [group(number) for number in range(6)]
+
+
+@pytest.fixture
+def form(tmp_path: Path) -> SplitForm:
+    folder = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), 1, tmp_path / "split")
+    made = open_form(folder, 64, 0)
+    assert isinstance(made, SplitForm)
+    return made
+
+
+def test_read_apart_it_gives_what_pairs_would_if_neither_text_saw_the_other(form: SplitForm) -> None:
+    query, passage = "the bado", "cobe fidu nami of lute"
+    reader = TextsApart(form)
+    with torch.no_grad():
+        form.split.damping.fill_(1e4)
+        vectors = reader.module(*reader.inputs([query, passage]))
+        score = form.module(**form.inputs([(query, passage)]))
+    expected = form.split.log_scale.exp().item() * float(vectors[0] @ vectors[1])
+    assert float(score) == pytest.approx(expected, abs=2e-3)  # states are rounded to float16
+
+
+def test_a_vector_does_not_depend_on_the_texts_beside_it(form: SplitForm) -> None:
+    reader = TextsApart(form)
+    with torch.no_grad():
+        alone = reader.module(*reader.inputs(["mo"]))
+        beside = reader.module(*reader.inputs(["mo", "cobe fidu nami of lute to bine sapo"]))
+    np.testing.assert_allclose(alone[0], beside[0], atol=1e-5)
+
+
+def test_a_batch_reads_all_positives_apart_and_all_pairs_of_some_groups(form: SplitForm) -> None:
+    batch = apart_and_together(form, "lce", 1e-3, 0.0, GROUPS).collate(GROUPS)
+    positives = {each.passages[0] for each in GROUPS}
+    assert len(batch[f"{APART}passage_0"]) == len(positives)
+    assert len(batch[f"{TOGETHER}relevant"]) == TOGETHER_GROUPS < len(GROUPS)
+
+
+def test_mined_negatives_count_in_the_pairs(form: SplitForm) -> None:
+    form.split.eval()
+    trainable = apart_and_together(form, "lce", 1e-3, 0.0, GROUPS)
+    others = [replace(each, passages=(each.passages[0], "mo mo mo")) for each in GROUPS]
+    first, second = (trainable.model(trainable.collate(some))["loss"] for some in (GROUPS, others))
+    assert first.item() != pytest.approx(second.item(), abs=1e-4)
+    first.backward()
+    assert form.split.damping.grad is not None
+    assert form.split.damping.grad.abs().max() > 0
+
+
+def test_steps_bring_queries_near_their_positives(form: SplitForm) -> None:
+    form.split.eval()  # without dropout losses can be compared
+    trainable = apart_and_together(form, "lce", 1e-2, 0.0, GROUPS)
+    optimizer = torch.optim.AdamW(trainable.parameters)
+    losses = []
+    for _ in range(10):
+        loss = trainable.model(trainable.collate(GROUPS))["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2

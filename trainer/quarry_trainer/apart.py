@@ -6,7 +6,8 @@ once, and it learns far more from the same clicks (docs/training.md, How it lear
 for what two texts say only together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +15,13 @@ from torch.nn import functional
 
 from quarry.models.split_module import SplitModule
 from quarry.training.spec import LossName
-from quarry_trainer.contrastive import contrastive, positives_of
+from quarry_trainer.contrastive import ContrastiveCollator, Vectors, contrastive_loss, positives_of
 from quarry_trainer.dataset import TextGroup
 from quarry_trainer.forms import SplitForm
-from quarry_trainer.listwise import DECAY, listwise
+from quarry_trainer.listwise import listwise
 from quarry_trainer.loop import Trainable
+
+Collate = Callable[[Sequence[TextGroup]], dict[str, Tensor]]
 
 APART, TOGETHER = "apart_", "together_"
 """In front of the names of what each of the two readings takes."""
@@ -40,49 +43,40 @@ def apart_and_together(
         offset: as ``listwise`` has it.
         groups: all that it is trained on.
     """
-    apart = contrastive(TextsApart(form), learning_rate, positives_of(groups), MINED_APART)
     together = listwise(form, loss, learning_rate, offset)
-    parameters = form.parameter_groups(learning_rate, DECAY)
-    return Trainable(_Both(apart.model, together.model), _Collator(apart, together), parameters)
+    apart = ContrastiveCollator(partial(states_apart, form), positives_of(groups), MINED_APART)
+    model = _Both(partial(vectors_apart, form.split), together.model)
+    return Trainable(model, _Collator(apart, together.collate), together.parameters)
 
 
-class TextsApart:
-    """A split cross-encoder as an encoder of single texts, through all its layers; see ``Vectors``."""
-
-    def __init__(self, form: SplitForm) -> None:
-        self._form = form
-        self.module = _Apart(form.split)
-
-    def inputs(self, texts: Sequence[str]) -> list[Tensor]:
-        """States after the lower layers, shape ``(n, length, width)``, and which of them are there."""
-        states = [each.float() for each in self._form.states(texts)]
-        mask = [torch.ones(len(each), dtype=torch.long) for each in states]
-        return [nn.utils.rnn.pad_sequence(rows, batch_first=True) for rows in (states, mask)]
+def states_apart(form: SplitForm, texts: Sequence[str]) -> list[Tensor]:
+    """States after the lower layers, shape ``(n, length, width)``, and which of them are there."""
+    states = [each.float() for each in form.states(texts)]
+    mask = [torch.ones(len(each), dtype=torch.long) for each in states]
+    return [nn.utils.rnn.pad_sequence(rows, batch_first=True) for rows in (states, mask)]
 
 
-class _Apart(nn.Module):
-    def __init__(self, split: SplitModule) -> None:
-        super().__init__()
-        self.split = split
-
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        return functional.normalize(self.split.mean_alone(states, mask), dim=-1)
+def vectors_apart(split: SplitModule, states: Tensor, mask: Tensor) -> Tensor:
+    """Unit vectors of single texts, shape ``(n, width)``."""
+    return functional.normalize(split.mean_alone(states, mask), dim=-1)
 
 
 class _Both(nn.Module):
-    def __init__(self, apart: nn.Module, together: nn.Module) -> None:
+    """Holds the model once, as part of ``together``: a checkpoint may not have a weight under two names."""
+
+    def __init__(self, vectors: Vectors, together: nn.Module) -> None:
         super().__init__()
-        self.apart, self.together = apart, together
+        self._vectors, self.together = vectors, together
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        apart = self.apart(_named(batch, APART))["loss"]
+        apart = contrastive_loss(self._vectors, _named(batch, APART))
         together = self.together(_named(batch, TOGETHER))["loss"]
         return {"loss": apart + TOGETHER_WEIGHT * together}
 
 
 class _Collator:
-    def __init__(self, apart: Trainable, together: Trainable) -> None:
-        self._apart, self._together = apart.collate, together.collate
+    def __init__(self, apart: Collate, together: Collate) -> None:
+        self._apart, self._together = apart, together
 
     def __call__(self, groups: Sequence[TextGroup]) -> dict[str, Tensor]:
         apart = self._apart(groups)

@@ -12,7 +12,7 @@ import numpy as np
 from ir_measures import nDCG
 from numpy.typing import NDArray
 
-from quarry.models.blend import RERANKER_ALONE, Blend
+from quarry.models.blend import Blend
 from quarry_trainer.live import Float64, RankedQuery
 from quarry_trainer.measures import NDCG, Qrels, judged_queries, per_query
 from quarry_trainer.scoring import FUSED_ALONE, blended_order
@@ -29,6 +29,10 @@ Breiman, Friedman, Olshen and Stone 1984, section 3.4.3. Half of theirs: some do
 SURE = 1.0
 """Standard errors by which a blend must be better than the fused order alone, or the re-ranker is left out:
 the best of a dozen blends of a useless one is by chance about half an error above."""
+LEAST_UNPROVEN = 0.5
+"""Weight of the fused score, at least, where no query asks for a document that training did not see. For such
+queries the trained model alone is worse than the fused order as a rule, and no worse with this; the others
+lose little of what they won (docs/training.md)."""
 LEAST_OF_SLICE = 5
 """Queries that a slice needs to be weighed like the other one: the mean of fewer is mostly chance."""
 
@@ -62,10 +66,12 @@ def fit_blend(
     judged = judged_queries({query.query_id: qrels.get(query.query_id, {}) for query in ranked})
     if unit is None or not judged:
         return FUSED_ALONE
-    blends = [RERANKER_ALONE, *(Blend(rerank=1.0, fused=w * unit) for w in WEIGHTS[1:]), FUSED_ALONE]
+    slices = _slices(judged, known)
+    proven = known is None or len(slices) > 1 or not any(known.get(id, True) for id in judged)
+    weights = [weight for weight in WEIGHTS if proven or weight >= LEAST_UNPROVEN]
+    blends = [*(Blend(rerank=1.0, fused=weight * unit) for weight in weights), FUSED_ALONE]
     wanted = {id: qrels[id] for id in judged}
     tried = [_Tried(blend, _ndcg(ranked, scores, blend, wanted)) for blend in blends]
-    slices = _slices(judged, known)
     best = max(tried, key=lambda one: _mean(one.ndcg, slices))
     if _as_good(tried[-1].ndcg, best.ndcg, slices, SURE):
         return FUSED_ALONE

@@ -1,9 +1,9 @@
 """Groups to a loss, by an encoder: each query is to be nearest to its positive of all passages of a batch."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from quarry.models.tokens import TextTokenizer
 from quarry.models.torch_model import load_module
 from quarry_trainer.dataset import TextGroup
 from quarry_trainer.loop import Trainable
+from quarry_trainer.losses import weighted
 
 GROUPS_A_STEP = 32
 GROUP_SIZE = 2
@@ -30,15 +31,10 @@ Positives = Mapping[str, Set[str]]
 """By query: the passages of all documents that answer it."""
 
 
-class Vectors(Protocol):
-    """What makes vectors of texts and is trained to."""
-
-    @property
-    def module(self) -> nn.Module:
-        """From ``inputs`` to unit vectors, shape ``(n, width)``."""
-        ...
-
-    def inputs(self, texts: Sequence[str]) -> list[Tensor]: ...
+Inputs = Callable[[Sequence[str]], list[Tensor]]
+"""What is read of texts; the first axis of each tensor is that of the texts."""
+Vectors = Callable[..., Tensor]
+"""From ``Inputs`` to unit vectors, shape ``(n, width)``."""
 
 
 class EncoderInTraining:
@@ -74,48 +70,49 @@ def positives_of(groups: Iterable[TextGroup]) -> Positives:
     return found
 
 
-def contrastive(
-    encoder: Vectors, learning_rate: float, positives: Positives, negatives: int = GROUP_SIZE - 1
-) -> Trainable:
-    """``encoder``, to be trained on groups.
-
-    Args:
-        negatives: mined ones of each group that are read; those of the other groups are, too.
-    """
-    parameters = [p for p in encoder.module.parameters() if p.requires_grad]
+def contrastive(encoder: EncoderInTraining, learning_rate: float, positives: Positives) -> Trainable:
+    """``encoder``, to be trained on groups."""
+    parameters = list(encoder.module.parameters())
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "lr": learning_rate, "weight_decay": DECAY},
         {"params": [p for p in parameters if p.dim() <= 1], "lr": learning_rate, "weight_decay": 0.0},
     ]
-    return Trainable(_Contrastive(encoder.module), _Collator(encoder, positives, negatives), groups)
+    collate = ContrastiveCollator(encoder.inputs, positives, GROUP_SIZE - 1)
+    return Trainable(_Contrastive(encoder.module), collate, groups)
 
 
 class _Contrastive(nn.Module):
-    """InfoNCE over all passages of the batch, those left out that are likely to be relevant."""
-
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        queries = self.module(*_inputs(batch, "query"))
-        passages = self.module(*_inputs(batch, "passage"))
-        cosines = queries @ passages.T
-        own = batch["own"]
-        nearest = cosines.detach()
-        limit = AWARE * nearest.gather(1, own[:, None])
-        kept = (nearest <= limit) | batch["mined"]
-        kept &= ~batch["relevant"]
-        kept.scatter_(1, own[:, None], True)
-        logits = (SCALE * cosines).masked_fill(~kept, -torch.inf)
-        each = functional.cross_entropy(logits, own, reduction="none")
-        weights = batch["group_weights"]
-        return {"loss": (each * weights).sum() / weights.sum()}
+        return {"loss": contrastive_loss(self.module, batch)}
 
 
-class _Collator:
-    def __init__(self, encoder: Vectors, positives: Positives, negatives: int) -> None:
-        self._encoder, self._positives, self._negatives = encoder, positives, negatives
+def contrastive_loss(vectors: Vectors, batch: Mapping[str, Tensor]) -> Tensor:
+    """InfoNCE over all passages of the batch, those left out that are likely to be relevant: a number."""
+    cosines = vectors(*_inputs(batch, "query")) @ vectors(*_inputs(batch, "passage")).T
+    own = batch["own"]
+    nearest = cosines.detach()
+    limit = AWARE * nearest.gather(1, own[:, None])
+    kept = (nearest <= limit) | batch["mined"]
+    kept &= ~batch["relevant"]
+    kept.scatter_(1, own[:, None], True)
+    logits = (SCALE * cosines).masked_fill(~kept, -torch.inf)
+    each = functional.cross_entropy(logits, own, reduction="none")
+    return weighted(each, batch["group_weights"])
+
+
+class ContrastiveCollator:
+    """Groups to what ``contrastive_loss`` takes.
+
+    Args:
+        negatives: mined ones of each group that are read; those of the other groups are, too.
+    """
+
+    def __init__(self, inputs: Inputs, positives: Positives, negatives: int) -> None:
+        self._inputs, self._positives, self._negatives = inputs, positives, negatives
 
     def __call__(self, groups: Sequence[TextGroup]) -> dict[str, Tensor]:
         groups = [group.take(range(min(len(group.passages), 1 + self._negatives))) for group in groups]
@@ -134,9 +131,9 @@ class _Collator:
         }
         texts = {"query": [group.query for group in groups], "passage": passages}
         for name, some in texts.items():
-            batch |= {f"{name}_{n}": tensor for n, tensor in enumerate(self._encoder.inputs(some))}
+            batch |= {f"{name}_{n}": tensor for n, tensor in enumerate(self._inputs(some))}
         return batch
 
 
-def _inputs(batch: dict[str, Tensor], name: str) -> list[Tensor]:
+def _inputs(batch: Mapping[str, Tensor], name: str) -> list[Tensor]:
     return [tensor for key, tensor in batch.items() if key.startswith(f"{name}_")]

@@ -120,11 +120,13 @@ def _held_back(
     examples: Examples, own: Sequence[JudgedQuery], choosing: Sequence[JudgedQuery], memory: Memory
 ) -> frozenset[str]:
     """Ids of the examples' queries that choose beside the judged ones: all that a division gives where none
-    of those chooses, and unseen ones where they are nearly all known. Without them a model that has learned
-    its documents by heart would be chosen for that."""
-    division = divide(own, before=memory.of(own))
+    of those chooses, and unseen ones where they are nearly all known, or a model that has learned its
+    documents by heart would be chosen for that. Clicked ones are not held back: what was clicked favours the
+    order that was shown, and any other would lose."""
     if not choosing:
-        return division.development
+        return divide(own, before=memory.of(own)).development
+    own = [query for query in own if not query.id.startswith(CLICK_ID_PREFIX)]
+    division = divide(own, before=memory.of(own))
     learned = learned_documents(_of(examples, frozenset(query.id for query in own)))
     unseen = sum(not known for known in _known(choosing, learned, memory).values())
     return frozenset() if unseen >= LEAST_OF_SLICE else division.development - division.known

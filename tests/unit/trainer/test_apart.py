@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from quarry.testing import tiny_encoder
-from quarry_trainer.apart import APART, TOGETHER, TOGETHER_GROUPS, TextsApart, apart_and_together
+from quarry_trainer.apart import (
+    APART,
+    TOGETHER,
+    TOGETHER_GROUPS,
+    apart_and_together,
+    states_apart,
+    vectors_apart,
+)
 from quarry_trainer.dataset import TextGroup
 from quarry_trainer.forms import SplitForm, open_form, start_folder
 
@@ -33,20 +40,20 @@ def form(tmp_path: Path) -> SplitForm:
 
 def test_read_apart_it_gives_what_pairs_would_if_neither_text_saw_the_other(form: SplitForm) -> None:
     query, passage = "the bado", "cobe fidu nami of lute"
-    reader = TextsApart(form)
     with torch.no_grad():
         form.split.damping.fill_(1e4)
-        vectors = reader.module(*reader.inputs([query, passage]))
+        vectors = vectors_apart(form.split, *states_apart(form, [query, passage]))
         score = form.module(**form.inputs([(query, passage)]))
     expected = form.split.log_scale.exp().item() * float(vectors[0] @ vectors[1])
     assert float(score) == pytest.approx(expected, abs=2e-3)  # states are rounded to float16
 
 
 def test_a_vector_does_not_depend_on_the_texts_beside_it(form: SplitForm) -> None:
-    reader = TextsApart(form)
     with torch.no_grad():
-        alone = reader.module(*reader.inputs(["mo"]))
-        beside = reader.module(*reader.inputs(["mo", "cobe fidu nami of lute to bine sapo"]))
+        alone, beside = (
+            vectors_apart(form.split, *states_apart(form, texts))
+            for texts in (["mo"], ["mo", "cobe fidu nami of lute to bine sapo"])
+        )
     np.testing.assert_allclose(alone[0], beside[0], atol=1e-5)
 
 
@@ -66,6 +73,11 @@ def test_mined_negatives_count_in_the_pairs(form: SplitForm) -> None:
     first.backward()
     assert form.split.damping.grad is not None
     assert form.split.damping.grad.abs().max() > 0
+
+
+def test_a_weight_stands_once_in_a_checkpoint(form: SplitForm) -> None:
+    weights = apart_and_together(form, "lce", 1e-3, 0.0, GROUPS).model.state_dict()
+    assert len({tensor.data_ptr() for tensor in weights.values()}) == len(weights)
 
 
 def test_steps_bring_queries_near_their_positives(form: SplitForm) -> None:

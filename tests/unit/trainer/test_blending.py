@@ -82,6 +82,19 @@ def test_a_model_that_knows_by_heart_is_held_to_what_it_does_not_know() -> None:
     assert fit_blend(ranked, scores, qrels, known) == FUSED_ALONE
 
 
+def test_where_nothing_unseen_was_asked_the_fused_score_counts_half_as_much_at_least() -> None:
+    random = np.random.default_rng(6)
+    ranked = candidates(100, depth=30)
+    graded = {q.query_id: {d: int(random.integers(0, 50)) for d in q.documents} for q in ranked}
+    scores = [np.array([graded[q.query_id][d] for d in q.documents], np.float64) for q in ranked]
+    unit = float(np.median([s.std() for s in scores]) / ranked[0].fused.std())
+    by_heart = dict.fromkeys(graded, True)
+    some_unseen = {id: n % 2 == 0 for n, id in enumerate(graded)}
+    assert fit_blend(ranked, scores, graded, by_heart).fused == pytest.approx(unit / 2)
+    for known in (some_unseen, dict.fromkeys(graded, False), None):
+        assert fit_blend(ranked, scores, graded, known).fused <= unit / 8
+
+
 def test_a_slight_hint_from_a_few_queries_is_not_enough() -> None:
     random = np.random.default_rng(7)
     ranked = candidates(200)

@@ -9,7 +9,7 @@ import torch
 
 from quarry.models.encoder import load_encoder
 from quarry.testing import tiny_encoder
-from quarry_trainer.contrastive import EncoderInTraining, contrastive, positives_of
+from quarry_trainer.contrastive import ContrastiveCollator, EncoderInTraining, contrastive, positives_of
 from quarry_trainer.dataset import TextGroup
 from quarry_trainer.encoder import served_encoder
 
@@ -80,6 +80,6 @@ def test_what_answers_a_query_elsewhere_in_the_examples_is_no_negative_of_it(fol
 
 
 def test_so_many_mined_negatives_are_read_as_are_wanted(folder: Path) -> None:
-    batch = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(PAIRS), 0).collate(PAIRS)
+    batch = ContrastiveCollator(EncoderInTraining(folder, 64, 0).inputs, positives_of(PAIRS), 0)(PAIRS)
     assert len(batch["passage_0"]) == len(PAIRS)
     assert not batch["mined"].any()

@@ -19,7 +19,7 @@ DEFAULT_JOINT_LAYERS = 1
 DEFAULT_MAX_TOKENS = 128
 DEFAULT_BOOTSTRAP_QUERIES = 20_000
 MAX_EPOCH_STEPS = 1_000
-"""Steps of a training that is not told how many; one epoch if that is fewer."""
+"""Steps of a training that is not told how many, at most."""
 
 
 class ModelRef(Written):
@@ -48,7 +48,7 @@ class TrainingSpec(Written):
         base: model to start from; a split cross-encoder is made of it if it is an encoder.
         serving: re-ranker (encoder) to compare with; None: the fused order.
         teacher: model whose scores are learned; only with ``layers``, of the student.
-        steps: 0: one epoch, at most ``MAX_EPOCH_STEPS``.
+        steps: 0: as many epochs as the form takes, at most ``MAX_EPOCH_STEPS``.
         learning_rate: 0: the default of the model's form.
         judgments: to evaluate on; empty: the examples' queries are divided.
         guards: which events of feedback count, as the server has it.

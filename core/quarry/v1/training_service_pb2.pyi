@@ -179,7 +179,9 @@ class TrainRerankerRequest(_message.Message):
     """
     loss: Global___TrainingLoss.ValueType
     steps: _builtins.int
-    """Optimizer steps, 1 to 1,000,000; 0: one epoch, at most 1,000, fewer if it stops early."""
+    """Optimizer steps, 1 to 1,000,000; 0: three epochs of a split model, one of any other, 50 to 1,000;
+    fewer if it stops early.
+    """
     max_tokens: _builtins.int
     """Longest passage read in training, 16 to the model's limit; 0 means 128, or the model's limit."""
     seed: _builtins.int

@@ -36,7 +36,10 @@ class ModelSettings(Section):
             made of the collection's encoder.
         device: ``auto``, ``cpu`` or ``cuda``.
         state_cache_bytes: memory for what the lower layers of split cross-encoders made of passages, which
-            versions share; about 100 kB a passage of 128 tokens; 0 keeps none. On the CPU alone.
+            versions share; about 100 kB a passage of 128 tokens, in int8 half of it; 0 keeps none. On the CPU
+            alone.
+        reranker_precision: ``fp32``, or ``int8``: about half the time of a re-ranker, for scores that are a
+            little off those that were judged (docs/benchmarks.md says how much). On the CPU alone.
     """
 
     encoder: str = DEFAULT_ENCODER
@@ -44,6 +47,7 @@ class ModelSettings(Section):
     base_reranker: str = ""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     state_cache_bytes: int = Field(512 * 2**20, ge=0)
+    reranker_precision: Literal["fp32", "int8"] = "fp32"
 
 
 class QdrantSettings(Section):

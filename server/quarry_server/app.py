@@ -138,6 +138,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         registry,
         settings.search.score_cache_bytes,
         settings.models.state_cache_bytes,
+        settings.models.reranker_precision,
     )
     collection_models = CollectionModels(models, settings, database)
     library = await Library.open(

@@ -137,7 +137,8 @@ def open_registry(settings: Settings, database: Database) -> ModelRegistry:
     kinds = {"reranker": ModelKind.CROSS_ENCODER, "encoder": ModelKind.ENCODER}
 
     def try_one(folder: Path, kind: KindName) -> None:
-        try_model(folder, kinds[kind], settings.data, settings.models.device)
+        models = settings.models
+        try_model(folder, kinds[kind], settings.data, models.device, models.reranker_precision)
 
     return ModelRegistry(settings.data, database, try_one)
 

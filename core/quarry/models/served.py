@@ -15,7 +15,7 @@ from quarry.models.batcher import EncoderBatcher, PairBatcher
 from quarry.models.blend import Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
-from quarry.models.loading import Device
+from quarry.models.loading import Device, Precision
 from quarry.models.pool import ModelPool
 from quarry.models.resolve import resolve_model
 from quarry.models.score_cache import ScoreCache
@@ -151,8 +151,9 @@ class ServedModels:
         versions: Versions | None = None,
         score_cache_bytes: int = 0,
         state_cache_bytes: int = 0,
+        precision: Precision = "fp32",
     ) -> None:
-        self._data, self._device = data, device
+        self._data, self._device, self._precision = data, device, precision
         self.states = StateCache(state_cache_bytes)
         self.scores = ScoreCache(score_cache_bytes)
         self._versions: Versions = versions or NoVersions()
@@ -213,16 +214,18 @@ class ServedModels:
     def _load_reranker(self, name: str) -> ServedReranker:
         folder = self._versions.folder(name)
         self._versions.check(name)
-        model = load_cross_encoder(name, self._data, self._device, folder, self.states)
+        model = load_cross_encoder(name, self._data, self._device, folder, self.states, self._precision)
         model.score(WARM_UP)
         blend = read_blend(folder or resolve_model(name).path)
         return ServedReranker(model, blend, folder, self.scores)
 
 
-def try_model(folder: Path, kind: ModelKind, data: Path, device: Device) -> None:
+def try_model(
+    folder: Path, kind: ModelKind, data: Path, device: Device, precision: Precision = "fp32"
+) -> None:
     """Loads the model in ``folder``, exporting it beside that, and runs it. Raises ModelError."""
     if kind is ModelKind.ENCODER:
         load_encoder(folder.name, data, device, folder).encode([passage for _, passage in WARM_UP])
     else:
         read_blend(folder)
-        load_cross_encoder(folder.name, data, device, folder).score(WARM_UP)
+        load_cross_encoder(folder.name, data, device, folder, precision=precision).score(WARM_UP)

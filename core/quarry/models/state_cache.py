@@ -8,22 +8,22 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-States = NDArray[np.float16]
-"""Of one text, shape ``(tokens, width)``."""
+from quarry.models.state_forms import States
 
 ENTRY_BYTES = 512
 """Memory that an entry takes beside its states: its key, the array's head and their place in the table."""
 _KEY_BYTES = 16
 
 
-def state_key(lower: str, ids: NDArray[np.int64]) -> bytes:
+def state_key(lower: str, form: str, ids: NDArray[np.int64]) -> bytes:
     """What the states of a text are kept under.
 
     Args:
         lower: fingerprint of the lower layers; versions that share it share their states.
+        form: name of the form that they are kept in.
         ids: the tokens that are read, cut and framed.
     """
-    digest = hashlib.blake2b(f"{lower}:".encode(), digest_size=_KEY_BYTES)
+    digest = hashlib.blake2b(f"{lower}:{form}:".encode(), digest_size=_KEY_BYTES)
     digest.update(np.ascontiguousarray(ids, "<i8").tobytes())
     return digest.digest()
 
@@ -68,10 +68,10 @@ class StateCache:
         """Keeps ``states``, read-only from now on, unless they alone are over the bound.
 
         Raises:
-            ValueError: they are not float16, or part of a larger array, which they would keep in memory.
+            ValueError: they are of no form, or part of a larger array, which they would keep in memory.
         """
-        if states.dtype != np.float16 or states.base is not None:
-            raise ValueError("states are kept as float16, in an array of their own")
+        if states.dtype not in (np.float16, np.uint8) or states.base is not None:
+            raise ValueError("states are kept as a form rounds them, in an array of their own")
         states.flags.writeable = False
         with self._lock:
             self._forget(key)

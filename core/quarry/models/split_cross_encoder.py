@@ -22,6 +22,7 @@ from quarry.models.tokens import Tokens
 
 Pair = tuple[str, str]
 _DIGEST_BYTES = 16
+_NO_QUERY = np.empty((0, 0), np.float32)
 REMEMBERED_TEXTS = 100_000
 """Passages that need not be read again to know what their states are kept under; about 40 MB."""
 OVERHEAD_LAYERS = 0.5
@@ -159,6 +160,22 @@ class SplitCrossEncoder:
             self._read.clear()
         self._read.update((digests[text], passage) for text, passage in made.items())
         return {**found, **{text: (passage, read[text]) for text, passage in made.items()}}
+
+    def keep(self, passages: Sequence[str]) -> bool:
+        """Stores the states of those that are not stored; False if there is no room. Leaves memory alone.
+
+        Raises:
+            ModelError: the model gave a state that cannot be kept.
+            DiskFullError: there is no space.
+        """
+        found = self._passages_of(list(dict.fromkeys(passages)))
+        stored = self._states.stored({passage.key for passage, _ in found.values()})
+        missing = {
+            passage.key: SplitPair(_NO_QUERY, text, passage, tokens, 0, passage.truncated)
+            for text, (passage, tokens) in found.items()
+            if passage.key not in stored
+        }
+        return self._states.store_all(self._made(list(missing.values())))
 
     def run(self, batch: Sequence[SplitPair]) -> list[PairScore]:
         """The score of each input; one batch, so inputs should be of like length."""

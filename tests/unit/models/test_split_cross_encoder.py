@@ -188,7 +188,7 @@ def test_versions_with_the_same_lower_layers_share_states(
 
 
 async def test_a_promotion_does_not_start_cold(split: Path, data: Path, tmp_path: Path) -> None:
-    models = ServedModels(data, "cpu", state_cache_bytes=ROOMY)
+    models = ServedModels(data, "cpu", states=StateCache(ROOMY))
     kept, hits = [], []
     for folder in (split, changed(split, tmp_path / "later", trained)):
         async with models.reranker(str(folder)) as served:

@@ -1,5 +1,6 @@
 """A split re-ranker finds its passages' states where an earlier server, or indexing, has left them."""
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from tests.integration.api.models import Models
 from tests.integration.api.served import CALL_S, served, tiny_settings
 
 from quarry.config import Settings
+from quarry.models.cross_encoder import load_cross_encoder
+from quarry.models.encoder import load_encoder
 from quarry.models.split_cross_encoder import SplitCrossEncoder
 from quarry.models.split_module import make_split_model
 from quarry.state_fill import StateFill
@@ -21,14 +24,29 @@ QUERY = "the rata neli of ba"
 DOCUMENTS = 30
 
 
-@pytest.fixture
-def encoder(tmp_path: Path) -> Path:
-    return tiny_encoder(tmp_path / "encoder", seed=4)
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=4)
+
+
+@pytest.fixture(scope="module")
+def split(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_split_model(encoder, 1, tmp_path_factory.mktemp("split"))
+
+
+@pytest.fixture(scope="module")
+def exports(encoder: Path, split: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both models, exported once for all servers."""
+    folder = tmp_path_factory.mktemp("exports")
+    load_encoder(str(encoder), folder, "cpu")
+    for precision in ("fp32", "int8"):
+        load_cross_encoder(str(split), folder, "cpu", precision=precision)  # type: ignore[arg-type]
+    return folder
 
 
 @pytest.fixture
-def split(encoder: Path, tmp_path: Path) -> Path:
-    return make_split_model(encoder, 1, tmp_path / "split")
+def data(exports: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(exports, tmp_path / "data")
 
 
 @pytest.fixture
@@ -74,11 +92,17 @@ def scores(answer: search_service_pb2.SearchResponse) -> list[float]:
     return [hit.explanation.rerank_score for hit in answer.hits]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_restart_does_not_start_cold(
-    tmp_path: Path, encoder: Path, split: Path, made: list[int], monkeypatch: pytest.MonkeyPatch
+    data: Path,
+    encoder: Path,
+    split: Path,
+    made: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
 ) -> None:
     monkeypatch.setattr(StateFill, "start", lambda self: None)  # so that only searches leave states
-    settings = settings_of(tmp_path / "data", encoder)
+    settings = settings_of(data, encoder, reranker_precision=precision)
     with served(settings) as api:
         api.create("faq", schema=SCHEMA_MESSAGE, reranker=str(split))
         api.upsert("faq", seeded_documents(size=DOCUMENTS))
@@ -92,9 +116,9 @@ def test_a_restart_does_not_start_cold(
 
 
 def test_indexing_leaves_states_that_no_search_has_asked_for(
-    tmp_path: Path, encoder: Path, split: Path, made: list[int], filled: list[int]
+    data: Path, encoder: Path, split: Path, made: list[int], filled: list[int]
 ) -> None:
-    with served(settings_of(tmp_path / "data", encoder)) as api:
+    with served(settings_of(data, encoder)) as api:
         api.create("faq", schema=SCHEMA_MESSAGE, reranker=str(split))
         for size in (DOCUMENTS, DOCUMENTS + 5):
             wanted = api.upsert("faq", seeded_documents(size=size)).result.sequence
@@ -105,9 +129,9 @@ def test_indexing_leaves_states_that_no_search_has_asked_for(
 
 
 def test_a_promotion_fills_in_the_states_of_what_was_indexed_before(
-    tmp_path: Path, encoder: Path, split: Path, made: list[int], filled: list[int]
+    data: Path, encoder: Path, split: Path, made: list[int], filled: list[int]
 ) -> None:
-    with served(settings_of(tmp_path / "data", encoder)) as api:
+    with served(settings_of(data, encoder)) as api:
         api.create("faq", schema=SCHEMA_MESSAGE)
         wanted = api.upsert("faq", seeded_documents(size=DOCUMENTS)).result.sequence
         models = Models(api)
@@ -119,8 +143,8 @@ def test_a_promotion_fills_in_the_states_of_what_was_indexed_before(
         assert sum(made) == 0
 
 
-def test_states_of_documents_that_go_do_not_pile_up(tmp_path: Path, encoder: Path, split: Path) -> None:
-    data, bound = tmp_path / "data", 20_000
+def test_states_of_documents_that_go_do_not_pile_up(data: Path, encoder: Path, split: Path) -> None:
+    bound = 20_000
     with served(settings_of(data, encoder, state_store_bytes=bound)) as api:
         api.create("faq", schema=SCHEMA_MESSAGE, reranker=str(split))
         for seed in range(4):
@@ -131,8 +155,7 @@ def test_states_of_documents_that_go_do_not_pile_up(tmp_path: Path, encoder: Pat
     assert 0 < kept <= bound
 
 
-def test_without_a_store_no_file_is_left(tmp_path: Path, encoder: Path, split: Path) -> None:
-    data = tmp_path / "data"
+def test_without_a_store_no_file_is_left(data: Path, encoder: Path, split: Path) -> None:
     with served(settings_of(data, encoder)) as api:
         api.create("faq", schema=SCHEMA_MESSAGE, reranker=str(split))
     assert (data / "states.db").exists()

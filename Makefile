@@ -74,7 +74,8 @@ bench-flywheel: setup ## The table of docs/flywheel.md, into build/flywheel.json
 
 bench: setup ## The figures of docs/benchmarks.md, as JSON lines in build/benchmarks.jsonl (an hour or two)
 	mkdir -p build
-	for script in search_latency loop_gaps rerank_throughput ingest filtered_recall quality; do \
+	for script in search_latency loop_gaps rerank_throughput split_serving split_quality ingest \
+			filtered_recall quality; do \
 		python benchmarks/$$script.py | tee -a build/benchmarks.jsonl || exit 1; done
 
 clean:

@@ -1,8 +1,10 @@
 """Time to re-rank 50 passages of 128 tokens, in times of sentence-transformers' ``CrossEncoder.predict``.
 
 All models have the body of the default encoder; heads are made from a seed or not trained, for speed does not
-depend on what they learned. Every round has passages of its own, which all configurations score in turn; the
-states that one of them is to find kept are made before, for another query. Both sides read texts themselves.
+depend on what they learned (what int8 costs in nDCG@10: ``split_quality.py``). Every round has passages of
+its own, which all configurations score in turn; states that one of them is to find are made before, for
+another query. Both sides read texts themselves. Beside other work wall times favour what waits for both cores
+least: the processor's time is given as well, and compared with torch on one thread.
 """
 
 import argparse
@@ -12,27 +14,34 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from rerank_throughput import cross_encoder
 from serving import available, corpus, load_average, queries
 
+from quarry.errors import ModelError
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
-from quarry.models.loading import load_model
+from quarry.models.loading import Precision, load_model
 from quarry.models.onnx_export import TOKENIZER_FILE
 from quarry.models.onnx_runner import available_cores
 from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.settings import ModelKind
+from quarry.models.split_cross_encoder import SplitCrossEncoder
 from quarry.models.split_module import make_split_model
 from quarry.models.state_cache import StateCache
+from quarry.models.state_store import StateStore
 from quarry.models.tokens import TextTokenizer
 from quarry_trainer.student import cut_student
 
 BASELINE = "sentence-transformers, 6 joint layers"
+ONE_THREAD = f"{BASELINE}, one thread"
+"""What the processor's time is compared with: two threads that wait for each other spin."""
 PASSAGES, PASSAGE_TOKENS = 50, 128
-KEPT_SHARES = (0.0, 0.5, 0.9, 1.0)
+KEPT_SHARES = (0.0, 1.0)
 JOINT_LAYERS = (1, 2)
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 STUDENT_LAYERS = 3
 STATE_BYTES = 2**30
 
@@ -47,11 +56,17 @@ class Configuration:
         score: what is timed.
         prepare: called before with the passages; makes the states that are to be kept.
         states: where a split one keeps states.
+        store: that file of them, for what is to be read from there.
     """
 
     score: Callable[[list[Pair]], object]
     prepare: Callable[[Sequence[str]], object] = lambda passages: None
     states: StateCache | None = None
+    store: StateStore | None = None
+
+    def bytes_a_passage(self) -> int | None:
+        kept = self.states if self.store is None else self.store
+        return kept.bytes // len(kept) if kept is not None and len(kept) else None
 
 
 def passages_of(name: str, count: int, seed: int) -> list[str]:
@@ -64,17 +79,31 @@ def passages_of(name: str, count: int, seed: int) -> list[str]:
     return [text[:end] for text, end in zip(made, ends, strict=True)]
 
 
-def sentence_transformers_model(folder: Path) -> Configuration:
+def sentence_transformers_models(folder: Path) -> dict[str, Configuration]:
+    """With all cores as it comes, and on one thread."""
+    import torch
     from sentence_transformers import CrossEncoder
 
     model = CrossEncoder(str(folder), device="cpu", max_length=512)
-    return Configuration(lambda pairs: model.predict(pairs, show_progress_bar=False))
+
+    def score(pairs: list[Pair], threads: int) -> None:
+        torch.set_num_threads(threads)
+        model.predict(pairs, show_progress_bar=False)
+
+    return {
+        BASELINE: Configuration(partial(score, threads=torch.get_num_threads())),
+        ONE_THREAD: Configuration(partial(score, threads=1)),
+    }
 
 
-def split_model(folder: Path, data: Path, share: float) -> Configuration:
-    """A split cross-encoder that finds the states of ``share`` of the passages kept."""
+def ordinary_model(folder: Path, data: Path, precision: Precision) -> Configuration:
+    return Configuration(load_cross_encoder(str(folder), data, "cpu", precision=precision).score)
+
+
+def split_model(folder: Path, data: Path, share: float, precision: Precision) -> Configuration:
+    """A split cross-encoder that finds the states of ``share`` of the passages kept in memory."""
     states = StateCache(STATE_BYTES if share else 0)
-    model = load_cross_encoder(str(folder), data, "cpu", states=states)
+    model = load_cross_encoder(str(folder), data, "cpu", states=states, precision=precision)
 
     def prepare(passages: Sequence[str]) -> None:
         model.score([("before", passage) for passage in passages[: round(share * len(passages))]])
@@ -82,20 +111,42 @@ def split_model(folder: Path, data: Path, share: float) -> Configuration:
     return Configuration(model.score, prepare, states)
 
 
-def configurations(folder: Path, seed: int) -> dict[str, Configuration]:
+def stored_model(folder: Path, data: Path, precision: Precision) -> Configuration:
+    """A split cross-encoder that finds all states on disk, as after a restart, and none in memory."""
+    store = StateStore(data / f"{precision}-states.db", STATE_BYTES)
+    name, states = str(folder), StateCache(0, store)
+    model = load_cross_encoder(name, data, "cpu", states=states, precision=precision)
+    if not isinstance(model, SplitCrossEncoder):
+        raise ModelError(f"{name} is not run in parts")
+
+    def prepare(passages: Sequence[str]) -> None:
+        model.keep(passages)
+
+    return Configuration(model.score, prepare, states, store)
+
+
+def configurations(folder: Path, joint_layers: Sequence[int], seed: int) -> dict[str, Configuration]:
+    """All of them by name; the baseline first."""
     ordinary = cross_encoder(folder / "ordinary", seed)
     student = cut_student(ordinary, STUDENT_LAYERS, folder / "student")
-    made = {
-        BASELINE: sentence_transformers_model(ordinary),
-        "ordinary": Configuration(load_cross_encoder(str(ordinary), folder, "cpu").score),
-        f"student, {STUDENT_LAYERS} layers": Configuration(
-            load_cross_encoder(str(student), folder, "cpu").score
-        ),
-    }
-    for joint in JOINT_LAYERS:
-        split = make_split_model(resolve_model(DEFAULT_ENCODER).path, joint, split_folder(folder, joint))
+    made = sentence_transformers_models(ordinary)
+    for precision in PRECISIONS:
+        made[f"ordinary, {precision}"] = ordinary_model(ordinary, folder, precision)
+        name = f"student, {STUDENT_LAYERS} layers, {precision}"
+        made[name] = ordinary_model(student, folder, precision)
+    for joint in joint_layers:
+        made |= split_configurations(folder, joint)
+    return made
+
+
+def split_configurations(folder: Path, joint: int) -> dict[str, Configuration]:
+    split = make_split_model(resolve_model(DEFAULT_ENCODER).path, joint, split_folder(folder, joint))
+    made = {}
+    for precision in PRECISIONS:
         for share in KEPT_SHARES:
-            made[f"split, {joint} joint, {share:.0%} kept"] = split_model(split, folder, share)
+            name = f"split, {joint} joint, {precision}, {share:.0%} kept"
+            made[name] = split_model(split, folder, share, precision)
+        made[f"split, {joint} joint, {precision}, all on disk"] = stored_model(split, folder, precision)
     return made
 
 
@@ -111,26 +162,37 @@ def largest_difference(folder: Path, joint: int, pairs: list[Pair]) -> float:
     return max(abs(a.score - b.score) for a, b in zip(whole.score(pairs), parts.score(pairs), strict=True))
 
 
-def timed(
-    made: dict[str, Configuration], rounds: Sequence[list[Pair]]
-) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """Milliseconds of each round after the first, and bytes a passage of what is kept."""
-    times: dict[str, list[float]] = {name: [] for name in made}
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one round took, in milliseconds; ``cpu_ms`` of all threads together."""
+
+    ms: float
+    cpu_ms: float
+
+
+def timed(made: dict[str, Configuration], rounds: Sequence[list[Pair]]) -> dict[str, list[Taken]]:
+    """Each round after the first."""
+    times: dict[str, list[Taken]] = {name: [] for name in made}
     for number, pairs in enumerate(rounds):
         for name, one in made.items():
             one.prepare([passage for _, passage in pairs])
-            began = time.perf_counter()
+            began, cpu_began = time.perf_counter(), time.process_time()
             one.score(pairs)
+            taken = Taken(1_000 * (time.perf_counter() - began), 1_000 * (time.process_time() - cpu_began))
             if number:  # the first runs of a session are slow
-                times[name].append(1_000 * (time.perf_counter() - began))
-    caches = {name: one.states for name, one in made.items() if one.states is not None}
-    return times, {name: cache.bytes // len(cache) for name, cache in caches.items() if len(cache)}
+                times[name].append(taken)
+    return times
+
+
+def medians(taken: Sequence[Taken]) -> Taken:
+    return Taken(median(one.ms for one in taken), median(one.cpu_ms for one in taken))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--collection", default="scifact")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--joint", type=int, nargs="+", default=list(JOINT_LAYERS), help="joint layers")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     name, rounds = available(arguments.collection), arguments.rounds + 1
@@ -141,20 +203,23 @@ def main() -> None:
         for n, query in enumerate(asked)
     ]
     with tempfile.TemporaryDirectory() as folder:
-        times, bytes_of = timed(configurations(Path(folder), arguments.seed), lots)
-        differences = {joint: largest_difference(Path(folder), joint, lots[0]) for joint in JOINT_LAYERS}
-    baseline = median(times[BASELINE])
+        made = configurations(Path(folder), arguments.joint, arguments.seed)
+        times = timed(made, lots)
+        differences = {joint: largest_difference(Path(folder), joint, lots[0]) for joint in arguments.joint}
+    baseline, one_thread = medians(times[BASELINE]), medians(times[ONE_THREAD])
     for configuration, taken in times.items():
+        found = medians(taken)
         line = {
             "benchmark": "split_serving",
             "configuration": configuration,
             "collection": name,
             "rounds": arguments.rounds,
             "cores": available_cores(),
-            "ms": round(median(taken), 1),
-            "ratio": round(median(taken) / baseline, 3),
-            "times_faster": round(baseline / median(taken), 2),
-            "bytes_a_passage": bytes_of.get(configuration),
+            "ms": round(found.ms, 1),
+            "times_faster": round(baseline.ms / found.ms, 2),
+            "cpu_ms": round(found.cpu_ms, 1),
+            "times_less_cpu": round(one_thread.cpu_ms / found.cpu_ms, 2),
+            "bytes_a_passage": made[configuration].bytes_a_passage(),
         }
         print(json.dumps(line))
     line = {f"{joint} joint": round(difference, 6) for joint, difference in differences.items()}

@@ -36,7 +36,13 @@ class ModelSettings(Section):
             made of the collection's encoder.
         device: ``auto``, ``cpu`` or ``cuda``.
         state_cache_bytes: memory for what the lower layers of split cross-encoders made of passages, which
-            versions share; about 100 kB a passage of 128 tokens; 0 keeps none. On the CPU alone.
+            versions share; about 100 kB a passage of 128 tokens, in int8 half of it; 0 keeps none. On the CPU
+            alone.
+        state_store_bytes: the same on disk, in ``states.db`` of the data folder: of what was re-ranked, and,
+            behind indexing, of all passages of collections that a split cross-encoder serves, until it is
+            full. What was used longest ago goes first; 0 keeps none, and removes what was kept.
+        reranker_precision: ``fp32``, or ``int8``: about half the time of a re-ranker, for scores that are a
+            little off those that were judged (docs/benchmarks.md says how much). On the CPU alone.
     """
 
     encoder: str = DEFAULT_ENCODER
@@ -44,6 +50,8 @@ class ModelSettings(Section):
     base_reranker: str = ""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     state_cache_bytes: int = Field(512 * 2**20, ge=0)
+    state_store_bytes: int = Field(2**30, ge=0)
+    reranker_precision: Literal["fp32", "int8"] = "fp32"
 
 
 class QdrantSettings(Section):

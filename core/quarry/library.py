@@ -109,6 +109,11 @@ class Library:
                 await library._open_previous_or_note(side.key)
         return library
 
+    @property
+    def names(self) -> list[str]:
+        """Of the collections that are open."""
+        return list(self._open)
+
     def folder_of(self, collection: Collection) -> Path:
         """Of the generation that serves it."""
         return self._folder.of(collection.key) / collection.generation

@@ -28,6 +28,7 @@ from quarry.models.loading import device_in_use
 from quarry.models.served import ServedModels
 from quarry.pages import PageStore
 from quarry.registry.promotion import Promotions
+from quarry.state_fill import StateFill
 from quarry.training.jobs import TrainingJobs
 from quarry.training.loop_jobs import LoopJobs
 from quarry.v1 import (
@@ -64,7 +65,13 @@ from quarry_server.reindex import ReindexJobs
 from quarry_server.search import KeptSearch, SearchServicer
 from quarry_server.training import TrainingServicer, ending_trainings
 from quarry_server.training_models import TrainedModels
-from quarry_server.wiring import CollectionModels, SettingsEngines, open_feedback, open_registry
+from quarry_server.wiring import (
+    CollectionModels,
+    SettingsEngines,
+    open_feedback,
+    open_registry,
+    open_states,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +144,8 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         settings.models.device,
         registry,
         settings.search.score_cache_bytes,
-        settings.models.state_cache_bytes,
+        await asyncio.to_thread(open_states, settings),
+        settings.models.reranker_precision,
     )
     collection_models = CollectionModels(models, settings, database)
     library = await Library.open(
@@ -199,6 +207,10 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         schedule = LoopSchedule(settings.loop, loops.collections, loops.turned_us, loops.turn)
         closing.push_async_callback(schedule.close)
         schedule.start()
+        if settings.models.state_store_bytes:
+            fill = StateFill(library, models)
+            closing.push_async_callback(fill.close)
+            fill.start()
         try:
             yield server
         finally:

@@ -28,6 +28,8 @@ from quarry.generation import DenseParts
 from quarry.library import Library
 from quarry.models.served import ServedModels, try_model
 from quarry.models.settings import ModelKind
+from quarry.models.state_cache import StateCache
+from quarry.models.state_store import StateStore, remove_store
 from quarry.registry.names import check_usable, parse_name
 from quarry.registry.store import ModelRegistry
 from quarry.reranking import BestPassages, CrossEncoderReranking
@@ -132,12 +134,22 @@ class CollectionModels:
         await asyncio.to_thread(self._cache.close)
 
 
+def open_states(settings: Settings) -> StateCache:
+    """Where states of passages are kept: in memory, and in the server's data folder."""
+    file, most = settings.data / "states.db", settings.models.state_store_bytes
+    if most:
+        return StateCache(settings.models.state_cache_bytes, StateStore(file, most))
+    remove_store(file)
+    return StateCache(settings.models.state_cache_bytes)
+
+
 def open_registry(settings: Settings, database: Database) -> ModelRegistry:
     """The registry of the server's data folder; it tries models as the server will run them."""
     kinds = {"reranker": ModelKind.CROSS_ENCODER, "encoder": ModelKind.ENCODER}
 
     def try_one(folder: Path, kind: KindName) -> None:
-        try_model(folder, kinds[kind], settings.data, settings.models.device)
+        models = settings.models
+        try_model(folder, kinds[kind], settings.data, models.device, models.reranker_precision)
 
     return ModelRegistry(settings.data, database, try_one)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from quarry.models.batcher import PairBatcher
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
-from quarry.models.loading import load_model
+from quarry.models.loading import Precision, load_model
 from quarry.models.settings import ModelKind
 from quarry.models.split_cross_encoder import SplitCrossEncoder
 from quarry.models.split_module import make_split_model
@@ -31,9 +31,14 @@ SMALL_BYTES = 3_000
 """Room for the states of about three short texts."""
 
 
-def _split(folder: Path, states: StateCache) -> Model:
+def _split(folder: Path, states: StateCache, precision: Precision = "fp32") -> Model:
     made = make_split_model(tiny_encoder(folder / "encoder", seed=4), 1, folder / "split")
-    return load_cross_encoder(str(made), folder, "cpu", states=states)
+    return load_cross_encoder(str(made), folder, "cpu", states=states, precision=precision)
+
+
+def _ordinary(folder: Path, precision: Precision = "fp32") -> Model:
+    made = tiny_cross_encoder(folder / "ordinary", seed=2)
+    return load_cross_encoder(str(made), folder, "cpu", precision=precision)
 
 
 def _split_as_a_whole(folder: Path) -> Model:
@@ -42,13 +47,15 @@ def _split_as_a_whole(folder: Path) -> Model:
 
 
 KINDS: dict[str, Callable[[Path], Model]] = {
-    "ordinary": lambda folder: load_cross_encoder(
-        str(tiny_cross_encoder(folder / "ordinary", seed=2)), folder, "cpu"
-    ),
+    "ordinary": _ordinary,
+    "ordinary in int8": lambda folder: _ordinary(folder, "int8"),
     "split as a whole": _split_as_a_whole,
     "split, no states kept": lambda folder: _split(folder, StateCache(0)),
     "split, few states kept": lambda folder: _split(folder, StateCache(SMALL_BYTES)),
     "split, states kept": lambda folder: _split(folder, StateCache(2**20)),
+    "split in int8, no states kept": lambda folder: _split(folder, StateCache(0), "int8"),
+    "split in int8, few states kept": lambda folder: _split(folder, StateCache(SMALL_BYTES), "int8"),
+    "split in int8, states kept": lambda folder: _split(folder, StateCache(2**20), "int8"),
 }
 
 

@@ -9,22 +9,19 @@ import logging
 import sqlite3
 import struct
 import threading
-import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quarry.cache_file import CacheFile, write_all
 from quarry.documents.passages import Cut, SourceText
-from quarry.errors import DiskFullError
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 KEY_BYTES = 16
 HEADER = struct.Struct("<IIII")  # CRC-32 of key and the rest, title_end, passages, dimension
@@ -32,7 +29,6 @@ SPAN = struct.Struct("<II")
 LENGTH = struct.Struct("<Q")
 FLOAT = np.dtype("<f4")
 QUERY_KEYS = 500
-UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS vector (id INTEGER PRIMARY KEY, key BLOB NOT NULL, value BLOB NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS vector_key ON vector (key);
@@ -62,23 +58,17 @@ def vector_key(scope: str, source: SourceText) -> bytes:
 
 
 class VectorCache:
-    """One file; callable from any thread, one call at a time. Blocks.
-
-    Attributes:
-        damaged: values that did not match their checksum, and files that could not be read, so far.
-    """
+    """One file; callable from any thread, one call at a time. Blocks."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = CacheFile(path, SCHEMA, "vector cache")
         self._lock = threading.Lock()
-        self.damaged = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._connection = _connect(path)
-        except sqlite3.DatabaseError as error:
-            if not _is_unreadable(error):
-                raise
-            self._connection = self._begin_anew(error)
+        self._damaged = 0
+
+    @property
+    def damaged(self) -> int:
+        """Values that did not match their checksum, and files that could not be read, so far."""
+        return self._damaged + self._file.begun_anew
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, CachedVectors]:
         """What is known of ``keys``."""
@@ -92,10 +82,10 @@ class VectorCache:
         """Keys and values that are as they were written."""
         for start in range(0, len(keys), QUERY_KEYS):
             some = keys[start : start + QUERY_KEYS]
+            rows: list[tuple[bytes, bytes]] = self._file.run(partial(_select, some), [])
+            intact = [row for row in rows if _is_intact(*row)]
             with self._lock:
-                rows: list[tuple[bytes, bytes]] = self._guarded(partial(_select, some), [])
-                intact = [row for row in rows if _is_intact(*row)]
-                self.damaged += len(rows) - len(intact)
+                self._damaged += len(rows) - len(intact)
             if len(intact) < len(rows):
                 logger.warning("values of the vector cache are damaged, and will be made again")
             yield from intact
@@ -104,78 +94,24 @@ class VectorCache:
         """Keeps values, in place of what was there. Raises DiskFullError."""
         rows = [(key, _encoded(key, value)) for key, value in values.items()]
         statement = "INSERT OR REPLACE INTO vector (key, value) VALUES (?, ?)"
-        with self._lock:
-            self._guarded(partial(_write, statement, rows), None)
+        self._file.run(lambda connection: write_all(connection, (statement, rows)), None)
 
     def delete_many(self, keys: Iterable[bytes]) -> None:
         """Forgets values."""
         rows = [(key,) for key in keys]
-        with self._lock:
-            self._guarded(partial(_write, "DELETE FROM vector WHERE key = ?", rows), None)
+        statement = "DELETE FROM vector WHERE key = ?"
+        self._file.run(lambda connection: write_all(connection, (statement, rows)), None)
 
     def count(self) -> int:
         """How many values are kept."""
-        with self._lock:
-            return self._guarded(lambda c: int(c.execute("SELECT count(*) FROM vector").fetchone()[0]), 0)
+        return self._file.run(lambda c: int(c.execute("SELECT count(*) FROM vector").fetchone()[0]), 0)
 
     def backup(self, target: Path) -> None:
         """Writes a consistent copy to a new file. Raises DiskFullError."""
-        with self._lock:
-            self._guarded(partial(_copy, target), None)
+        self._file.run(partial(_copy, target), None)
 
     def close(self) -> None:
-        with self._lock:
-            self._connection.close()
-
-    def _guarded(self, call: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
-        """What ``call`` gives; ``otherwise``, after a fresh start, if the file turns out to be unreadable."""
-        try:
-            return call(self._connection)
-        except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-                raise DiskFullError(f"no space for the vector cache {self._path.name}") from error
-            if not _is_unreadable(error):
-                raise
-            self._connection.close()
-            self._connection = self._begin_anew(error)
-            return otherwise
-
-    def _begin_anew(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
-        """Moves the file aside, for whoever wants to know why, and opens an empty one."""
-        self.damaged += 1
-        logger.error("the vector cache %s cannot be read (%s): begun anew", self._path, error)
-        for suffix in ("", "-wal", "-shm"):
-            part = self._path.with_name(self._path.name + suffix)
-            if part.exists():
-                part.replace(part.with_name(f"{self._path.name}.damaged-{time.time_ns()}{suffix}"))
-        return _connect(self._path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.executescript(SCHEMA)
-    except sqlite3.DatabaseError:
-        connection.close()
-        raise
-    return connection
-
-
-def _is_unreadable(error: sqlite3.DatabaseError) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in UNREADABLE
-
-
-def _write(statement: str, rows: Sequence[tuple[Any, ...]], connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        connection.executemany(statement, rows)
-        connection.execute("COMMIT")
-    except sqlite3.Error:
-        if connection.in_transaction:  # SQLite has already rolled back after some errors
-            connection.execute("ROLLBACK")
-        raise
+        self._file.close()
 
 
 def _copy(target: Path, connection: sqlite3.Connection) -> None:

@@ -13,12 +13,15 @@ from quarry.models.base import ModelInfo
 from quarry.models.fingerprint import FileHashes, fingerprint
 from quarry.models.onnx_export import MODEL_FILE, TOKENIZER_FILE, exported, exported_dimension
 from quarry.models.onnx_runner import OnnxRunner
+from quarry.models.quantize import quantized
 from quarry.models.resolve import resolve_model
 from quarry.models.settings import ModelKind, ModelSettings, is_split, read_settings
 from quarry.models.split_tokens import SplitTokenizer
 from quarry.models.tokens import TextTokenizer
 
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "int8"]
+"""Of a cross-encoder on the CPU; on a GPU it is run in bf16."""
 EXPORTS = "export"
 """Beside the folder of a model that the registry holds: its exports, which go when it goes."""
 
@@ -29,7 +32,7 @@ class Runner(Protocol):
     Attributes:
         batch_tokens: size of the batches that it runs fastest, padding counted.
         parallel: how many batches it should be given at once, each from its own thread.
-        precision: of its arithmetic, ``fp32`` or ``bf16``.
+        precision: of its arithmetic: ``fp32``, ``bf16`` or ``int8``.
     """
 
     batch_tokens: int
@@ -103,23 +106,30 @@ def export_model(name: str, kind: ModelKind, data: Path, folder: Path | None = N
     return ExportedModel(name, digest, folder, exported(folder, settings, exports / digest), settings)
 
 
-def load_exported(model: ExportedModel, device: Device = "auto") -> LoadedModel:
+def load_exported(
+    model: ExportedModel, device: Device = "auto", precision: Precision = "fp32"
+) -> LoadedModel:
     """The model as a whole. Raises ModelError if it cannot be loaded or the device is not there."""
     tokenizer = (
         model.split_tokenizer()
         if is_split(model.folder)
         else TextTokenizer(model.target / TOKENIZER_FILE, model.settings.max_tokens)
     )
-    runner = _runner(device, model)
+    runner = _runner(device, model, precision)
     return LoadedModel(model.info(runner.precision), model.settings, tokenizer, runner)
 
 
-def _runner(device: Device, model: ExportedModel) -> Runner:
+def _runner(device: Device, model: ExportedModel, precision: Precision) -> Runner:
     if device_in_use(device) == "cuda":
         from quarry.models.torch_runner import TorchRunner
 
         return TorchRunner(model.folder, model.settings, "cuda")
-    return OnnxRunner(model.target / MODEL_FILE)
+    return onnx_runner(model.target / MODEL_FILE, precision)
+
+
+def onnx_runner(graph: Path, precision: Precision) -> OnnxRunner:
+    """Runs ``graph``, or its int8 copy, made the first time. Raises ModelError if it cannot be run."""
+    return OnnxRunner(graph if precision == "fp32" else quantized(graph), precision)
 
 
 def device_in_use(device: Device) -> str:

@@ -32,10 +32,9 @@ class OnnxRunner:
     """
 
     batch_tokens = CPU_BATCH_TOKENS
-    precision = "fp32"
 
-    def __init__(self, file: Path) -> None:
-        """Raises ModelError if the file is no model that ONNX Runtime can run."""
+    def __init__(self, file: Path, precision: str = "fp32") -> None:
+        """``precision`` is the graph's. Raises ModelError if the file is nothing that can be run."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -45,6 +44,7 @@ class OnnxRunner:
         except Exception as error:  # its exceptions have no base below Exception
             raise ModelError(f"{file} cannot be run: {error}", path=str(file)) from error
         self.parallel = available_cores()
+        self.precision = precision
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """The model's output, float32, one row an input. Lets other threads run meanwhile."""

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from quarry.models.batcher import EncoderBatcher, PairBatcher
 from quarry.models.blend import Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
-from quarry.models.loading import Device
+from quarry.models.loading import Device, Precision
 from quarry.models.pool import ModelPool
 from quarry.models.resolve import resolve_model
 from quarry.models.score_cache import ScoreCache
@@ -62,6 +62,15 @@ class NoVersions:
         return ()
 
 
+@runtime_checkable
+class StateKeeper(Protocol):
+    """A model that can do a passage's part of the work beforehand. Blocks."""
+
+    def keep(self, passages: Sequence[str]) -> bool:
+        """Stores what it makes of each; False if there is no room. Raises ModelError or DiskFullError."""
+        ...
+
+
 class ServedEncoder:
     """An encoder and its batcher."""
 
@@ -87,12 +96,14 @@ class ServedReranker:
 
     Attributes:
         folder: of a registered version; None for another model.
+        keeper: the model, if it can store what it makes of a passage before anybody asks.
     """
 
     def __init__(
         self, model: CrossEncoder, blend: Blend, folder: Path | None = None, cache: ScoreCache | None = None
     ) -> None:
         self.blend, self.folder = blend, folder
+        self.keeper = model if isinstance(model, StateKeeper) else None
         self.batcher = PairBatcher(model)
         self._cache = ScoreCache(0) if cache is None else cache
 
@@ -141,7 +152,7 @@ class ServedModels:
 
     Attributes:
         scores: that re-rankers gave, each kept under its own model.
-        states: of passages, which split re-rankers share that have the same lower layers.
+        states: of passages, which split re-rankers share that have the same lower layers; closed with this.
     """
 
     def __init__(
@@ -150,10 +161,11 @@ class ServedModels:
         device: Device,
         versions: Versions | None = None,
         score_cache_bytes: int = 0,
-        state_cache_bytes: int = 0,
+        states: StateCache | None = None,
+        precision: Precision = "fp32",
     ) -> None:
-        self._data, self._device = data, device
-        self.states = StateCache(state_cache_bytes)
+        self._data, self._device, self._precision = data, device, precision
+        self.states = StateCache(0) if states is None else states
         self.scores = ScoreCache(score_cache_bytes)
         self._versions: Versions = versions or NoVersions()
         self._encoders = _Once(self._load_encoder)
@@ -205,6 +217,7 @@ class ServedModels:
         for served in self._encoders.loaded.values():
             await asyncio.to_thread(served.batcher.close)
         await self.rerankers.close()
+        await asyncio.to_thread(self.states.close)
 
     def _load_encoder(self, name: str, folder: Path | None) -> ServedEncoder:
         self._versions.check(name)
@@ -213,16 +226,18 @@ class ServedModels:
     def _load_reranker(self, name: str) -> ServedReranker:
         folder = self._versions.folder(name)
         self._versions.check(name)
-        model = load_cross_encoder(name, self._data, self._device, folder, self.states)
+        model = load_cross_encoder(name, self._data, self._device, folder, self.states, self._precision)
         model.score(WARM_UP)
         blend = read_blend(folder or resolve_model(name).path)
         return ServedReranker(model, blend, folder, self.scores)
 
 
-def try_model(folder: Path, kind: ModelKind, data: Path, device: Device) -> None:
+def try_model(
+    folder: Path, kind: ModelKind, data: Path, device: Device, precision: Precision = "fp32"
+) -> None:
     """Loads the model in ``folder``, exporting it beside that, and runs it. Raises ModelError."""
     if kind is ModelKind.ENCODER:
         load_encoder(folder.name, data, device, folder).encode([passage for _, passage in WARM_UP])
     else:
         read_blend(folder)
-        load_cross_encoder(folder.name, data, device, folder).score(WARM_UP)
+        load_cross_encoder(folder.name, data, device, folder, precision=precision).score(WARM_UP)

@@ -16,6 +16,7 @@ from quarry.models.onnx_graph import PARITY, PARITY_SHAPES, Inputs, difference, 
 from quarry.models.onnx_runner import OnnxRunner
 from quarry.models.packing import Arrays
 from quarry.models.settings import ModelSettings
+from quarry.models.split_joint import JointLayers
 from quarry.models.split_module import SplitModule
 from quarry.models.split_parts import APART_FILE, TOGETHER_FILE, SplitParts
 
@@ -55,11 +56,6 @@ class _Alone(nn.Module):
         return self.split.alone(*inputs)
 
 
-class _Together(_Alone):
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.split.together(*inputs)
-
-
 def _write_parts(module: SplitModule, settings: ModelSettings, vocabulary: int, target: Path) -> None:
     def texts(shape: tuple[int, int], seed: int) -> Inputs:
         inputs = seeded_tokens(settings, shape, seed, vocabulary)
@@ -70,7 +66,7 @@ def _write_parts(module: SplitModule, settings: ModelSettings, vocabulary: int, 
         return {"states": made, **_masks(seeded_tokens(settings, shape, seed, vocabulary))}
 
     write_graph(_Alone(module), texts, settings.max_tokens, target / APART_FILE, per_token=True)
-    write_graph(_Together(module), states, settings.max_tokens, target / TOGETHER_FILE)
+    write_graph(JointLayers(module), states, settings.max_tokens, target / TOGETHER_FILE)
 
 
 def _check_composition(settings: ModelSettings, vocabulary: int, target: Path, whole: Path) -> None:

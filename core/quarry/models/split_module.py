@@ -29,7 +29,8 @@ DAMPING = "damping"
 """Its name among the weights in the file."""
 LOWER_CONFIG = ("hidden_act", "layer_norm_eps", "num_attention_heads")
 """What the lower layers' states depend on beside their weights."""
-_MASKED = -1e4
+MASKED = -1e4
+"""Added to the attention logit of what a token must not see."""
 
 
 class SplitModule(nn.Module):
@@ -96,13 +97,9 @@ class SplitModule(nn.Module):
         """Scores from the states after the lower layers."""
         hidden = _additive(attention_mask[:, None, None, :].bool())
         across = (~_same_text(token_type_ids)).to(states.dtype)
-        for layer, damping in zip(self._upper(), self.damping, strict=True):
+        for layer, damping in zip(self.upper(), self.damping, strict=True):
             states = _run(layer, states, hidden - damping[None, :, None, None] * across)
-        states = states.float()
-        query = _mean(states, attention_mask * (1 - token_type_ids))
-        passage = _mean(states, attention_mask * token_type_ids)
-        scores: Tensor = self.log_scale.exp() * nn.functional.cosine_similarity(query, passage, dim=-1)
-        return scores
+        return score_of_means(states, attention_mask, token_type_ids, self.log_scale)
 
     def mean_alone(self, states: Tensor, attention_mask: Tensor) -> Tensor:
         """Mean states of single texts after all layers, shape ``(batch, width)``; ``states`` are those after
@@ -142,9 +139,21 @@ class SplitModule(nn.Module):
         layers = list(self.transformer.encoder.layer)  # type: ignore[union-attr, arg-type]
         return layers[: len(layers) - self.joint_layers]
 
-    def _upper(self) -> list[nn.Module]:
+    def upper(self) -> list[nn.Module]:
+        """The joint layers."""
         layers = list(self.transformer.encoder.layer)  # type: ignore[union-attr, arg-type]
         return layers[len(layers) - self.joint_layers :]
+
+
+def score_of_means(
+    states: Tensor, attention_mask: Tensor, token_type_ids: Tensor, log_scale: Tensor
+) -> Tensor:
+    """The scaled cosine between the mean states of query and passage."""
+    states = states.float()
+    query = _mean(states, attention_mask * (1 - token_type_ids))
+    passage = _mean(states, attention_mask * token_type_ids)
+    scores: Tensor = log_scale.exp() * nn.functional.cosine_similarity(query, passage, dim=-1)
+    return scores
 
 
 def _run(layer: nn.Module, states: Tensor, hidden: Tensor) -> Tensor:
@@ -159,7 +168,7 @@ def _same_text(token_type_ids: Tensor) -> Tensor:
 
 
 def _additive(visible: Tensor) -> Tensor:
-    return (~visible).float() * _MASKED
+    return (~visible).float() * MASKED
 
 
 def _mean(states: Tensor, mask: Tensor) -> Tensor:

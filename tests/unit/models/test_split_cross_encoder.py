@@ -90,7 +90,7 @@ def changed(folder: Path, target: Path, change: Callable[[SplitModule], NDArray[
 def trained(module: SplitModule) -> None:
     module.damping.sub_(3.0)
     module.log_scale.add_(0.2)
-    for parameter in module._upper()[0].parameters():
+    for parameter in module.upper()[0].parameters():
         parameter.mul_(1.3)
 
 
@@ -148,6 +148,31 @@ def test_states_of_a_passage_are_made_once_and_of_a_query_once_a_request(
     assert counted.texts == len(QUERIES) + len(PASSAGES) + 1
 
 
+def test_a_passage_that_was_read_before_is_not_read_again(
+    split: Path, load: Callable[..., SplitCrossEncoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(split)
+    expected = scores(model, PAIRS)
+    read: list[str] = []
+    passages = model._tokenizer.passages
+    monkeypatch.setattr(model._tokenizer, "passages", lambda texts: read.extend(texts) or passages(texts))
+    assert scores(model, [*PAIRS, ("mo", "new")])[: len(PAIRS)] == pytest.approx(expected, abs=1e-4)
+    assert read == ["new"]
+
+
+def test_damped_logits_are_those_of_the_whole_graph(
+    split: Path, tmp_path: Path, data: Path, load: Callable[..., SplitCrossEncoder]
+) -> None:
+    """The joint graph takes the damping off in another way, which only shows where it is small or uneven."""
+
+    def uneven(module: SplitModule) -> None:
+        module.damping.copy_(torch.linspace(-1.0, 2.0, module.damping.numel()).reshape(module.damping.shape))
+
+    other = changed(split, tmp_path / "uneven", uneven)
+    whole = TransformerCrossEncoder(load_model(str(other), ModelKind.CROSS_ENCODER, data, "cpu"))
+    np.testing.assert_allclose(scores(load(other), PAIRS), scores(whole, PAIRS), atol=2e-3)
+
+
 def test_versions_with_the_same_lower_layers_share_states(
     split: Path, tmp_path: Path, load: Callable[..., SplitCrossEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +188,7 @@ def test_versions_with_the_same_lower_layers_share_states(
 
 
 async def test_a_promotion_does_not_start_cold(split: Path, data: Path, tmp_path: Path) -> None:
-    models = ServedModels(data, "cpu", state_cache_bytes=ROOMY)
+    models = ServedModels(data, "cpu", states=StateCache(ROOMY))
     kept, hits = [], []
     for folder in (split, changed(split, tmp_path / "later", trained)):
         async with models.reranker(str(folder)) as served:

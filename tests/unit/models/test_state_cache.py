@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarry.models.state_cache import ENTRY_BYTES, StateCache, States, state_key
+from quarry.models.state_cache import ENTRY_BYTES, StateCache, state_key
+from quarry.models.state_forms import States
 
 KEYS = [bytes([n]) * 16 for n in range(100)]
 SIZE = 8 * 2 + ENTRY_BYTES
@@ -70,7 +71,7 @@ def test_a_size_of_zero_keeps_nothing() -> None:
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 4), np.float32), states(1, tokens=9)[:2]])
 def test_what_would_take_more_memory_than_is_counted_is_refused(wrong: States) -> None:
-    with pytest.raises(ValueError, match="float16"):
+    with pytest.raises(ValueError, match="a form"):
         StateCache(10 * SIZE).put(KEYS[0], wrong)
 
 
@@ -96,13 +97,13 @@ def test_it_takes_no_more_memory_than_is_counted() -> None:
 
 
 @given(
-    first=st.tuples(st.sampled_from(["a", "a1", ""]), IDS),
-    second=st.tuples(st.sampled_from(["a", "a1", ""]), IDS),
+    first=st.tuples(st.sampled_from(["a", "a1", ""]), st.sampled_from(["f16", "i8"]), IDS),
+    second=st.tuples(st.sampled_from(["a", "a1", ""]), st.sampled_from(["f16", "i8"]), IDS),
 )
 def test_no_two_texts_or_models_are_taken_for_each_other(
-    first: tuple[str, list[int]], second: tuple[str, list[int]]
+    first: tuple[str, str, list[int]], second: tuple[str, str, list[int]]
 ) -> None:
-    keys = [state_key(lower, np.array(ids, np.int64)) for lower, ids in (first, second)]
+    keys = [state_key(lower, form, np.array(ids, np.int64)) for lower, form, ids in (first, second)]
     assert (keys[0] == keys[1]) == (first == second)
 
 

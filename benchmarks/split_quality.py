@@ -1,0 +1,200 @@
+"""nDCG@10 of re-ranking by precision: what a split cross-encoder loses when it is served in int8.
+
+Split cross-encoders with one and two joint layers, as they start and after some steps on train queries of
+stackfaq (text alone), order the 50 documents that the encoder finds nearest to each test query. Documents of
+train queries are not kept apart: what is compared is one model in two precisions. Differences to fp32 with
+states in float16 are paired, with 95 % intervals by bootstrap over queries. One JSON line a configuration.
+
+    python benchmarks/split_quality.py --steps 0
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ir_measures import nDCG
+from numpy.typing import NDArray
+from serving import load_average
+
+from quarry.errors import ModelError
+from quarry.models.base import CrossEncoder
+from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
+from quarry.models.encoder import load_encoder
+from quarry.models.loading import Precision, export_model, load_exported
+from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
+from quarry.models.settings import ModelKind
+from quarry.models.split_cross_encoder import SplitCrossEncoder
+from quarry.models.split_module import make_split_model
+from quarry.models.state_cache import StateCache
+from quarry.models.state_forms import ByteStates, HalfStates, StateForm
+from quarry_cli.judgments import read_qrels, read_queries
+from quarry_cli.sample import find_sample
+from quarry_trainer.dataset import TextGroup
+from quarry_trainer.forms import open_form
+from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
+from quarry_trainer.measures import NDCG, per_query
+
+DEPTH, TRAIN_QUERIES, LEARNING_RATE = 50, 600, 3e-4
+MAX_TOKENS = 192
+STATE_BYTES = 2**30
+WAYS: tuple[tuple[Precision, StateForm], ...] = (
+    ("fp32", HalfStates()),
+    ("fp32", ByteStates()),
+    ("int8", HalfStates()),
+    ("int8", ByteStates()),
+)
+"""Precision of the joint layers and the form of the states; the first and the last are what is served."""
+
+Qrels = dict[str, dict[str, int]]
+Candidates = dict[str, list[str]]
+"""Of each query, ids of the documents that the encoder finds nearest, nearest first."""
+
+
+def candidates(texts: dict[str, str], queries: dict[str, str], data: Path) -> Candidates:
+    encoder = load_encoder(DEFAULT_ENCODER, data, "cpu")
+    ids = list(texts)
+    vectors = encoder.encode(list(texts.values()))
+    cosines = encoder.encode(list(queries.values())) @ vectors.T
+    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :DEPTH]
+    return {query: [ids[place] for place in row] for query, row in zip(queries, nearest, strict=True)}
+
+
+def groups_of(
+    texts: dict[str, str], queries: dict[str, str], found: Candidates, qrels: Qrels, rng: random.Random
+) -> Iterator[list[TextGroup]]:
+    """Batches of groups, each a relevant document and negatives drawn from a query's candidates."""
+    while True:
+        batch = []
+        for query in rng.sample(list(queries), GROUPS_A_STEP):
+            positive = rng.choice([doc for doc, grade in qrels[query].items() if grade > 0 and doc in texts])
+            others = [doc for doc in found[query] if doc not in qrels[query]]
+            docs = [positive, *rng.sample(others, GROUP_SIZE - 1)]
+            size = len(docs)
+            relevant = (True, *[False] * (size - 1))
+            passages = tuple(texts[doc] for doc in docs)
+            batch.append(TextGroup(queries[query], passages, (0.0,) * size, relevant, (1.0,) * size))
+        yield batch
+
+
+def train(start: Path, steps: int, target: Path, batches: Iterator[list[TextGroup]], seed: int) -> Path:
+    """A split cross-encoder in ``target``, trained from ``start`` if it is not there."""
+    if (target / "config.json").exists():
+        return target
+    torch.manual_seed(seed)
+    form = open_form(start, MAX_TOKENS, seed)
+    trainable = listwise(form, "lce", LEARNING_RATE)
+    optimizer = torch.optim.AdamW(trainable.parameters)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(10 * (step + 1) / steps, (steps - step) / (0.9 * steps))
+    )
+    for _, groups in zip(range(steps), batches, strict=False):
+        optimizer.zero_grad()
+        trainable.model(trainable.collate(groups))["loss"].backward()
+        optimizer.step()
+        schedule.step()
+    form.save(target)
+    return target
+
+
+def served(folder: Path, data: Path, precision: Precision, form: StateForm) -> SplitCrossEncoder:
+    """The model as it is served, with states of passages kept in ``form``."""
+    states = StateCache(STATE_BYTES)
+    model = load_cross_encoder(str(folder), data, "cpu", states=states, precision=precision)
+    if not isinstance(model, SplitCrossEncoder):
+        raise ModelError(f"{folder} is not run in parts")
+    model._graphs = replace(model._graphs, form=form)
+    return model
+
+
+def whole(folder: Path, data: Path) -> TransformerCrossEncoder:
+    """All of its layers in int8, as an ordinary cross-encoder of this body would be served."""
+    exported = export_model(str(folder), ModelKind.CROSS_ENCODER, data)
+    return TransformerCrossEncoder(load_exported(exported, "cpu", "int8"))
+
+
+def scored(
+    model: CrossEncoder, texts: dict[str, str], queries: dict[str, str], found: Candidates
+) -> NDArray[np.float64]:
+    """Shape ``(queries, DEPTH)``."""
+    pairs = [[(queries[query], texts[doc]) for doc in docs] for query, docs in found.items()]
+    return np.array([[one.score for one in model.score(row)] for row in pairs])
+
+
+def ndcg(scores: NDArray[np.float64], found: Candidates, qrels: Qrels) -> NDArray[np.float64]:
+    orders = {
+        query: tuple(docs[place] for place in np.argsort(-row, kind="stable"))
+        for (query, docs), row in zip(found.items(), scores, strict=True)
+    }
+    return per_query(orders, qrels, [nDCG @ 10])[NDCG]
+
+
+def interval(differences: NDArray[np.float64], seed: int) -> list[float]:
+    """95 %, by bootstrap."""
+    rng = np.random.default_rng(seed)
+    means = differences[rng.integers(0, len(differences), (10_000, len(differences)))].mean(axis=1)
+    return [round(float(end), 4) for end in np.quantile(means, [0.025, 0.975])]
+
+
+def compared(
+    folder: Path, data: Path, texts: dict[str, str], queries: dict[str, str], found: Candidates, qrels: Qrels
+) -> Iterator[dict[str, Any]]:
+    """A line for each way to serve the model in ``folder``, compared with the first."""
+    exact: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    ways: list[tuple[Precision, StateForm | None, CrossEncoder]]
+    ways = [(precision, form, served(folder, data, precision, form)) for precision, form in WAYS]
+    ways.append(("int8", None, whole(folder, data)))
+    for precision, form, model in ways:
+        scores = scored(model, texts, queries, found)
+        each = ndcg(scores, found, qrels)
+        exact = exact or (scores, each)
+        apart = scores - exact[0]
+        yield {
+            "model": folder.name,
+            "joint_layers": precision,
+            "states": "none: all layers in int8" if form is None else form.name,
+            "queries": len(found),
+            "ndcg": round(float(each.mean()), 4),
+            "difference": round(float((each - exact[1]).mean()), 4),
+            "interval": interval(each - exact[1], seed=0),
+            "score_rms": round(float(np.sqrt((apart**2).mean())), 4),
+            "score_most": round(float(np.abs(apart).max()), 4),
+            "score_deviation": round(float(exact[0].std()), 3),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("build/split_quality"))
+    parser.add_argument("--steps", type=int, default=150, help="of training; 0: as they start")
+    parser.add_argument("--queries", type=int, default=250)
+    parser.add_argument("--joint", type=int, nargs="+", default=[1, 2], help="joint layers")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    data: Path = arguments.data
+    sample = find_sample()
+    texts = {one["_id"]: one["text"] for one in map(json.loads, sample.corpus.open())}
+    train_qrels, qrels = (read_qrels(sample.qrels.with_name(name)) for name in ("train.tsv", "test.tsv"))
+    asked = {id: train_qrels[id] for id in sorted(train_qrels)[:TRAIN_QUERIES]}
+    learned = read_queries(sample.queries, set(asked))
+    queries = read_queries(sample.queries, set(sorted(qrels)[: arguments.queries]))
+    found = candidates(texts, queries, data)
+    for joint in arguments.joint:
+        folder = data / f"start-{joint}"
+        folder = make_split_model(resolve_model(DEFAULT_ENCODER).path, joint, folder)
+        if arguments.steps:
+            near = candidates(texts, learned, data)
+            batches = groups_of(texts, learned, near, train_qrels, random.Random(arguments.seed))
+            folder = train(folder, arguments.steps, data / f"trained-{joint}", batches, arguments.seed)
+        for line in compared(folder, data, texts, queries, found, qrels):
+            line["load_per_core"] = load_average()
+            print(json.dumps({"benchmark": "split_quality", **line}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

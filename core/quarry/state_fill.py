@@ -1,0 +1,113 @@
+"""Does a collection's part of re-ranking beforehand: stores what its split re-ranker makes of each passage.
+
+It follows the log behind the dense arm, whose cuts it reads, on one niced thread. It has no position on disk:
+after a start or a promotion it goes through all documents, and what is stored already costs only to be read.
+It stops where the store is full, for it must not push out what searches use.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from quarry.collection import OpenCollection
+from quarry.documents.store import DocumentLog
+from quarry.documents.vectors import DocumentVectors
+from quarry.errors import CollectionNotFoundError, QuarryError, UnavailableError
+from quarry.library import Library
+from quarry.models.batcher import BULK_NICENESS
+from quarry.models.served import ServedModels, StateKeeper
+
+logger = logging.getLogger(__name__)
+
+PAUSE_S = 2.0
+"""Between two looks at what was indexed meanwhile."""
+ROWS, BYTES, PASSAGES = 128, 2**20, 32
+"""Changes read at a time, their content, and passages that one piece of work has."""
+Filled = tuple[str, str, int]
+"""Generation, re-ranker, and the sequence number up to which its documents are done."""
+
+
+class StateFill:
+    """Begun by ``start``, ended by ``close``. Lives on the library's event loop."""
+
+    def __init__(self, library: Library, models: ServedModels, pause_s: float = PAUSE_S) -> None:
+        self._library, self._models, self._pause_s = library, models, pause_s
+        self._filled: dict[int, Filled] = {}
+        self._thread = ThreadPoolExecutor(1, "fill-states", _be_nice)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="fill-states")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def once(self) -> None:
+        """Stores what every collection has now, as far as there is room."""
+        for name in self._library.names:
+            while await self._step(name):
+                pass
+
+    async def _run(self) -> None:
+        while True:
+            await self.once()
+            await asyncio.sleep(self._pause_s)
+
+    async def _step(self, name: str) -> bool:
+        """Does a piece of a collection, which is kept open no longer than that; whether there is more."""
+        try:
+            with self._library.use(name) as opened:
+                return await self._fill(opened)
+        except (CollectionNotFoundError, UnavailableError):  # it went meanwhile
+            return False
+
+    async def _fill(self, opened: OpenCollection) -> bool:
+        collection, generation = opened.collection, opened.generation
+        name, vectors, visible = collection.settings.reranker, generation.vectors, generation.visible
+        served = self._models.rerankers.peek(name)
+        before = self._filled.get(collection.key)
+        done = before[2] if before is not None and before[:2] == (generation.name, name) else 0
+        if served is None or served.keeper is None or vectors is None or done >= visible:
+            return False
+        with self._models.keeping(name):
+            try:
+                until = await self._filled_until(opened.log, vectors, served.keeper, done)
+            except QuarryError as error:
+                logger.warning("passage states of %s are not stored: %s", collection.settings.name, error)
+                until = visible
+        self._filled[collection.key] = generation.name, name, max(until, done)
+        return done < until < visible
+
+    async def _filled_until(
+        self, log: DocumentLog, vectors: DocumentVectors, keeper: StateKeeper, done: int
+    ) -> int:
+        """How far it got beyond ``done``; to the log's end if there is no more room."""
+        changes = await asyncio.to_thread(log.changes, done, ROWS, BYTES)
+        fields = [change.fields for change in changes if change.fields is not None]
+        texts = [text for document in await vectors.passages(fields) for text in document]
+        if not changes or not await self._kept(keeper, texts):
+            return await asyncio.to_thread(log.last_sequence)
+        return changes[-1].version
+
+    async def _kept(self, keeper: StateKeeper, texts: list[str]) -> bool:
+        """Whether all of them are stored; some may be if not."""
+        loop = asyncio.get_running_loop()
+        for start in range(0, len(texts), PASSAGES):
+            if not await loop.run_in_executor(self._thread, keeper.keep, texts[start : start + PASSAGES]):
+                return False
+        return True
+
+
+def _be_nice() -> None:
+    if sys.platform == "linux":  # where a thread has its own niceness
+        thread = threading.get_native_id()
+        nice = max(BULK_NICENESS, os.getpriority(os.PRIO_PROCESS, thread))  # lower needs privileges
+        os.setpriority(os.PRIO_PROCESS, thread, nice)

@@ -16,7 +16,7 @@ from quarry.training.reading import reading_of
 from quarry.training.spec import EvaluationReport, EvaluationSpec, Metric, ModelRef, Subject
 from quarry_trainer.click_evaluation import evaluate_clicks
 from quarry_trainer.displays import Displays
-from quarry_trainer.gate import DEFAULT_POLICY, GatePolicy, Judged, judge, level_of
+from quarry_trainer.gate import DEFAULT_POLICY, GatePolicy, Judged, cautions, judge, level_of
 from quarry_trainer.live import Counted, Float64, LiveSearch, RankedQuery, open_search
 from quarry_trainer.material import judged_marks
 from quarry_trainer.measures import NDCG, Orders, Qrels, judged_queries, per_query
@@ -80,14 +80,17 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
             progress("comparing", _COMPARING)
             return orders_by(ranked, candidate), orders_by(ranked, serving or fused_alone(ranked))
 
-        return evaluate_clicks(
-            feedback_of(data, spec.collection_key, spec.guards),
+        log = feedback_of(data, spec.collection_key, spec.guards)
+        report = evaluate_clicks(
+            log,
             orders_of,
             "serving" if spec.serving else "fused",
             spent=spent_by_others.by_clicks(),
             seed=spec.seed,
             compared_with=compared_with,
+            unseen=[query for query, documents in log.chosen().items() if memory.is_new(documents)],
         )
+        return with_memory(report, memory.reading, 0)
 
 
 _SEARCHED, _COMPARING = 0.3, 0.95
@@ -168,6 +171,7 @@ def evaluate_ranked(
     return EvaluationReport(
         verdict=verdict,
         advice=advice,
+        cautions=cautions(verdict, unseen, policy),
         metrics=metrics,
         source=source,
         queries=len(judged),
@@ -291,6 +295,7 @@ def _details(
         },
         "queries_without_relevant_document": ranked - evidence.queries,
         "queries_without_relevant_candidate": evidence.queries - evidence.found,
+        "unseen_queries": evidence.unseen,
         "clusters": len(set(clusters)),
         "blend": blend.model_dump(),
     }

@@ -271,6 +271,7 @@ class _Training:
             seed=self._spec.seed % 2**32,
             compared_with=self._serving_name,
             queries=[query.text for query in parts.gate],
+            unseen=[query.text for query in parts.gate if not parts.known[query.id]],
         )
 
     def _spent(self) -> Spent:

@@ -1,5 +1,6 @@
 """Trainings over the API: a real server and registry, jobs in processes of their own that only pretend."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,8 @@ JUDGED = judged({"q1": ("bara", {"d001": 1})})
 
 @pytest.fixture(autouse=True)
 def pretending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *filter(None, known)]))
     monkeypatch.setattr("quarry.training.jobs.MODULE", FAKE)
 
 
@@ -396,6 +398,14 @@ def test_the_policy_makes_what_is_improved_serve_unless_something_else_does_by_t
         made = training.trained("full", **asked, description="IMPROVED")
         assert (made.state, made.promoted_by) == (models_pb.MODEL_STATE_SERVING, "policy")
         assert serving() == made.name == "full@2"
+        blind = training.trained("full", **asked, description="IMPROVED, few unseen")
+        assert (blind.verdict, blind.state) == (
+            models_pb.MODEL_VERDICT_IMPROVED,
+            models_pb.MODEL_STATE_CANDIDATE,
+        )
+        assert list(blind.cautions) == [models_pb.MODEL_CAUTION_FEW_UNSEEN]
+        assert "not promoted by itself (FEW_UNSEEN)" in blind.advice[-1]
+        assert serving() == "full@2"
         operation = training.start("full", **asked, seed=1, description="IMPROVED hold")
         until(lambda: training.metadata(operation).step, "step")
         rollback = models_pb.RollbackModelRequest(collection="full")

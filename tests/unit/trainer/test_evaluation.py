@@ -133,6 +133,23 @@ def test_where_the_candidate_learned_all_judged_queries_there_is_too_little_to_t
     assert "0 judged queries" in found.advice[0]
 
 
+def test_what_is_improved_where_hardly_a_document_is_unseen_has_a_caution() -> None:
+    random = np.random.default_rng(0)
+    ranked = candidates(120)
+    qrels = grades_of(ranked, random, towards_top=0.2)
+    good = Scored(scores_by(ranked, qrels, random, skill=4.0))
+
+    def judged(unseen: int) -> EvaluationReport:
+        known = {query.query_id: n >= unseen for n, query in enumerate(ranked)}
+        return evaluate_ranked(ranked, qrels, good, known=known)
+
+    few, enough = judged(9), judged(10)
+    assert (few.verdict, few.cautions) == ("IMPROVED", ("FEW_UNSEEN",))
+    assert few.details["unseen_queries"] == 9
+    assert "9 of the queries, under 10" in " ".join(few.advice)
+    assert (enough.verdict, enough.cautions) == ("IMPROVED", ())
+
+
 def test_evidence_that_was_used_before_must_be_stronger() -> None:
     random = np.random.default_rng(6)
     ranked = candidates(60)

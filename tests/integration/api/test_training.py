@@ -1,6 +1,5 @@
 """Trainings over the API: a real server and registry, jobs in processes of their own that only pretend."""
 
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from tests.integration.api.corpus import SCHEMA_MESSAGE, seeded_documents
 from tests.integration.api.mining import Mining, failure_of, judged
 from tests.integration.api.served import CALL_S, failure, refused, served, tiny_settings
-from tests.integration.api.training import Training, examples_file, until
+from tests.integration.api.training import Training, examples_file, path_with_fakes, until
 
 from quarry.v1 import collection_service_pb2, feedback_service_pb2
 from quarry.v1 import mining_service_pb2 as mining_pb
@@ -28,8 +27,7 @@ JUDGED = judged({"q1": ("bara", {"d001": 1})})
 
 @pytest.fixture(autouse=True)
 def pretending(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *filter(None, known)]))
+    monkeypatch.setenv("PYTHONPATH", path_with_fakes())
     monkeypatch.setattr("quarry.training.jobs.MODULE", FAKE)
 
 

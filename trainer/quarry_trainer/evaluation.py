@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quarry.feedback.guards import GuardPolicy
+from quarry.feedback.guards import GuardPolicy, normalized
 from quarry.feedback.pages import observed_pages
 from quarry.feedback.tables import FILE_NAME
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
@@ -54,6 +54,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
     compared_with = spec.serving.name if spec.serving else ""
     memory = Memory(reading_of(Path(spec.candidate.folder), spec.candidate.name), spec.collection)
     spent_by_others = spent_on(data, spec.collection).without(model=spec.candidate.name)
+    log = feedback_of(data, spec.collection_key, spec.guards)
     with open_search(data, spec.server, spec.collection, spec.collection_key) as search:
         if spec.judgments:
             deciding = [query for query in spec.judgments if not memory.read(query)]
@@ -72,6 +73,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
                 spent=spent_by_others.by_queries(judged_marks(deciding)),
                 kept_out=kept_out,
                 compared_with=compared_with,
+                frequency=frequency_of(log, ranked),
             )
             return with_memory(report, memory.reading, kept_out)
 
@@ -80,7 +82,6 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
             progress("comparing", _COMPARING)
             return orders_by(ranked, candidate), orders_by(ranked, serving or fused_alone(ranked))
 
-        log = feedback_of(data, spec.collection_key, spec.guards)
         report = evaluate_clicks(
             log,
             orders_of,
@@ -220,6 +221,13 @@ def feedback_of(data: Path, key: int, guards: GuardPolicy) -> Displays:
         return Displays.of(observed_pages(data / FILE_NAME, key, policy=guards))
     except FileNotFoundError:
         return Displays.of([])
+
+
+def frequency_of(log: Displays, ranked: Sequence[RankedQuery]) -> dict[str, int] | None:
+    """How often each query was asked, by id; None if none of them was."""
+    asked = log.asked()
+    found = {query.query_id: asked.get(normalized(query.text), 0) for query in ranked}
+    return found if any(found.values()) else None
 
 
 def spent_on(data: Path, collection: str) -> Spent:

@@ -44,6 +44,11 @@ def show_purged(found: pb.PurgeFeedbackResponse) -> None:
     )
     if found.mining_sets:
         out.print(plain(f"and the mining sets {', '.join(found.mining_sets)}"), soft_wrap=True)
+    if found.models:
+        told = (
+            f"{', '.join(found.models)} may have learned from it; `quarry model retire` removes their files"
+        )
+        out.print(plain(told), soft_wrap=True)
 
 
 def show_rejections(rejections: Iterable[pb.RejectedLine]) -> None:

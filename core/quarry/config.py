@@ -126,7 +126,8 @@ class TrainingSettings(Section):
     """What becomes of a model that was trained.
 
     Attributes:
-        promotion: ``manual``, or ``when_improved``: a re-ranker whose verdict is IMPROVED serves at once.
+        promotion: ``manual``, or ``when_improved``: a re-ranker that is IMPROVED without a caution
+            serves at once.
     """
 
     promotion: Literal["manual", "when_improved"] = "manual"

@@ -105,7 +105,10 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
         metadata = pb.PurgeFeedbackMetadata(collection=request.collection, start_time=_now())
 
         async def job(set_metadata: SetMetadata) -> bytes:
-            return await run_purge(self._feedback, selection, self._purge_made, metadata, set_metadata)
+            documents = self._library.database
+            return await run_purge(
+                self._feedback, selection, self._purge_made, documents, metadata, set_metadata
+            )
 
         return operation_message(await self._operations.start("purge-feedback", packed(metadata), job))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from quarry.collection import OpenCollection
+from quarry.documents.store import Database
 from quarry.errors import DiskFullError, InvalidArgumentError, LimitExceededError
 from quarry.feedback.contents import documents_by_id
 from quarry.feedback.imports import ImportPlan, LogFormat, Tally, import_file
@@ -23,6 +24,7 @@ from quarry.feedback.purge import (
 )
 from quarry.jobs.operations import Operations, SetMetadata
 from quarry.library import Library
+from quarry.registry.feedback import learned_from
 from quarry.v1 import feedback_service_pb2 as pb
 from quarry_server.audience import MAX_PERSON_BYTES, check_label
 from quarry_server.impressions import kept_text
@@ -192,9 +194,12 @@ async def run_purge(
     feedback: Feedback,
     selection: Selection,
     purge_made: PurgeMade,
+    documents: Database,
     metadata: pb.PurgeFeedbackMetadata,
     set_metadata: SetMetadata,
 ) -> bytes:
+    """What was deleted, and which models may have learned from it."""
+
     async def report(progress: float) -> None:
         metadata.progress = progress
         await set_metadata(packed(metadata))
@@ -203,9 +208,14 @@ async def run_purge(
     names = await purge_made(*made_of)
     purged: Purged = await purge(feedback.log, feedback.impressions, selection, report)
     names += await purge_made(*made_of)  # what was begun meanwhile has read what is gone
+    models = await asyncio.to_thread(documents.read, lambda connection: learned_from(connection, *made_of))
     await report(1.0)
     return packed(
         pb.PurgeFeedbackResponse(
-            impressions=purged.impressions, events=purged.events, texts=purged.texts, mining_sets=names
+            impressions=purged.impressions,
+            events=purged.events,
+            texts=purged.texts,
+            mining_sets=names,
+            models=models,
         )
     )

@@ -1,7 +1,7 @@
 """Versions of models, as messages."""
 
 from quarry.registry.versions import ModelState, ModelVersion
-from quarry.training.spec import KindName, Metric, TrainingResult
+from quarry.training.spec import Caution, KindName, Metric, TrainingResult
 from quarry.v1 import model_service_pb2 as pb
 from quarry_server.values import timestamp_message
 
@@ -9,6 +9,7 @@ KINDS: dict[KindName, pb.ModelKind.ValueType] = {
     "reranker": pb.MODEL_KIND_RERANKER,
     "encoder": pb.MODEL_KIND_ENCODER,
 }
+CAUTIONS: dict[Caution, pb.ModelCaution.ValueType] = {"FEW_UNSEEN": pb.MODEL_CAUTION_FEW_UNSEEN}
 _STATES = {
     ModelState.CANDIDATE: pb.MODEL_STATE_CANDIDATE,
     ModelState.SERVING: pb.MODEL_STATE_SERVING,
@@ -46,6 +47,7 @@ def _add_evaluation(message: pb.Model, result: TrainingResult, report: bool) -> 
     found = result.evaluation
     message.verdict = pb.ModelVerdict.Value(f"MODEL_VERDICT_{found.verdict}")
     message.advice.extend(found.advice)
+    message.cautions.extend(CAUTIONS[caution] for caution in found.cautions)
     message.metrics.extend(metric_message(metric) for metric in found.metrics)
     if report:
         message.report_json = found.model_dump_json()

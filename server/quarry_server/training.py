@@ -168,6 +168,9 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         model = await self._models.register(spec, result, folder)
         if not self._models.promotes(result):
             return model
+        if cautions := result.evaluation.cautions:
+            model.advice.append(f"it is not promoted by itself ({', '.join(cautions)}): that is for a person")
+            return model
         try:
             return await self._models.promote(model, spec)
         except QuarryError as error:

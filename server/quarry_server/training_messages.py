@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from quarry.training.spec import EvaluationReport, EvaluationSpec, ModelVerdict, TrainingResult, TrainingSpec
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
-from quarry_server.model_messages import KINDS, metric_message
+from quarry_server.model_messages import CAUTIONS, KINDS, metric_message
 from quarry_server.values import timestamp_message
 
 _NANOS = 1_000_000_000
@@ -45,6 +45,7 @@ def evaluation_message(report: EvaluationReport, spec: EvaluationSpec) -> pb.Eva
         verdict=_verdict(report.verdict),
         advice=report.advice,
         metrics=[metric_message(metric) for metric in report.metrics],
+        cautions=[CAUTIONS[caution] for caution in report.cautions],
         off_policy=[pb.OffPolicyEstimate(**estimate.model_dump()) for estimate in report.off_policy],
         report_json=report.model_dump_json(),
     )

@@ -58,7 +58,7 @@ class TrainedModels:
         return model_message(version)
 
     def promotes(self, result: TrainingResult) -> bool:
-        """Whether the policy makes it serve."""
+        """Whether the policy would make it serve, for what it is and how it was judged."""
         improved = result.evaluation.verdict == "IMPROVED"
         return self._policy == "when_improved" and result.what == "reranker" and improved
 

@@ -6,18 +6,21 @@ from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
+from quarry.feedback.guards import normalized
 from quarry.training.spec import EvaluationReport, Subject
 from quarry_trainer.displays import Bool, Displays
 from quarry_trainer.examination import Explored
-from quarry_trainer.gate import DEFAULT_POLICY, Clicked, GatePolicy, judge_clicks, level_of
+from quarry_trainer.gate import DEFAULT_POLICY, Clicked, GatePolicy, cautions, judge_clicks, level_of
 from quarry_trainer.measures import Orders
 from quarry_trainer.off_policy import Basis, OffPolicy, estimate
-from quarry_trainer.resampling import Interval
+from quarry_trainer.resampling import UNKNOWN
 
 HELD_OUT, HELD_OUT_OF_QUERIES = 0.3, 0.5
 """Share of the searches, the latest ones, whose clicks decide: of all, and of queries that were held out."""
 MAX_QUERIES = 500
 """Held-out queries that are searched again and scored: some minutes of one processor for two models."""
+
+NOTHING = OffPolicy(Basis(0, 0.0, 0))
 
 OrdersOf = Callable[[Mapping[str, str]], tuple[Orders, Orders]]
 """Orders by candidate and by what it is compared with, of queries given as texts by name."""
@@ -32,6 +35,7 @@ def evaluate_clicks(
     seed: int = 0,
     compared_with: str = "",
     queries: Collection[str] | None = None,
+    unseen: Collection[str] = (),
     policy: GatePolicy = DEFAULT_POLICY,
 ) -> EvaluationReport:
     """Estimates both orders' worth on searches that are held out, and judges the candidate.
@@ -45,6 +49,7 @@ def evaluate_clicks(
         seed: of the queries that are drawn, and of the bootstrap.
         queries: held out by query: the later searches for these, the earlier ones say how attractive their
             documents are; None: held out by time, the latest searches for all.
+        unseen: those whose documents training did not see.
     """
     held_out = log.latest(HELD_OUT)
     if queries is not None:
@@ -52,21 +57,25 @@ def evaluate_clicks(
     names = _drawn(log, held_out, seed)
     wanted = np.array([name in names for name in log.queries], bool)
     found = OffPolicy(Basis.of(log, held_out & wanted[log.query], Explored.of(log)))
+    apart = NOTHING
     verdict, advice = judge_clicks(_at_best(found.basis), spent, policy)
     changed = True
     if verdict not in ("BAD_DATA", "INSUFFICIENT_DATA"):
         candidate, base = orders_of(names)
         changed = any(candidate[name] != base[name] for name in names)
         found = estimate(log, held_out, candidate, base, base_name, seed)
-        verdict, advice = judge_clicks(_evidence(found, changed), spent, policy)
+        unknown = {normalized(query) for query in unseen} & names.keys()
+        apart = estimate(log, held_out, {name: candidate[name] for name in unknown}, base, base_name, seed)
+        verdict, advice = judge_clicks(_evidence(found, apart, changed), spent, policy)
     return EvaluationReport(
         verdict=verdict,
         advice=advice,
+        cautions=cautions(verdict, apart.basis.queries, policy),
         off_policy=found.estimates,
         source="clicks",
         queries=found.basis.queries,
         compared_with=compared_with,
-        details=_details(log, held_out, found, spent),
+        details=_details(log, held_out, found, apart, spent),
     )
 
 
@@ -82,11 +91,10 @@ def _drawn(log: Displays, held_out: Bool, seed: int) -> dict[str, str]:
 
 def _at_best(basis: Basis) -> Clicked:
     """What the gate would see if the rankings left nothing to be desired."""
-    unknown = Interval(0.0, -math.inf, math.inf)
-    return Clicked(basis.queries, basis.owner_share, basis.explored_clicks, math.inf, 1.0, unknown, unknown)
+    return Clicked(basis.queries, basis.owner_share, basis.explored_clicks, math.inf, 1.0, UNKNOWN, UNKNOWN)
 
 
-def _evidence(found: OffPolicy, changed: bool) -> Clicked:
+def _evidence(found: OffPolicy, apart: OffPolicy, changed: bool) -> Clicked:
     basis = found.basis
     return Clicked(
         basis.queries,
@@ -96,11 +104,16 @@ def _evidence(found: OffPolicy, changed: bool) -> Clicked:
         found.support,
         found.doubly_robust,
         found.snips,
+        apart.basis.queries,
+        apart.doubly_robust,
+        apart.snips,
         changed,
     )
 
 
-def _details(log: Displays, held_out: Bool, found: OffPolicy, spent: int) -> dict[str, object]:
+def _details(
+    log: Displays, held_out: Bool, found: OffPolicy, apart: OffPolicy, spent: int
+) -> dict[str, object]:
     span = log.time_us[held_out]
     return {
         "decides": {"level": level_of(spent), "spent": spent},
@@ -111,4 +124,6 @@ def _details(log: Displays, held_out: Bool, found: OffPolicy, spent: int) -> dic
         "explored_clicks": found.basis.explored_clicks,
         "examination": list(found.examination),
         "simulated": log.simulated,
+        "unseen_queries": apart.basis.queries,
+        "unseen": [one.model_dump() for one in apart.estimates],
     }

@@ -76,6 +76,19 @@ class Displays:
             found.setdefault(self.queries[self.query[search]], set()).add(self.documents[document])
         return found
 
+    def asked(self) -> dict[str, int]:
+        """How many searches were for each query, as ``normalized``."""
+        counts = np.bincount(self.query, minlength=len(self.queries)).tolist()
+        return dict(zip(self.queries, counts, strict=True))
+
+    def chosen(self) -> dict[str, set[str]]:
+        """Documents that were ever clicked, by query as ``normalized``."""
+        found: dict[str, set[str]] = {}
+        for place in np.flatnonzero(self.clicked).tolist():
+            query = self.queries[self.query[self.search[place]]]
+            found.setdefault(query, set()).add(self.documents[self.document[place]])
+        return found
+
     @classmethod
     def of(cls, pages: Iterable[ObservedPage]) -> "Displays":
         """Pages of searches that typed something; browsing has no order to judge."""

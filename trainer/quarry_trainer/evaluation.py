@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quarry.feedback.guards import GuardPolicy
+from quarry.feedback.guards import GuardPolicy, normalized
 from quarry.feedback.pages import observed_pages
 from quarry.feedback.tables import FILE_NAME
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
@@ -16,7 +16,7 @@ from quarry.training.reading import reading_of
 from quarry.training.spec import EvaluationReport, EvaluationSpec, Metric, ModelRef, Subject
 from quarry_trainer.click_evaluation import evaluate_clicks
 from quarry_trainer.displays import Displays
-from quarry_trainer.gate import DEFAULT_POLICY, GatePolicy, Judged, judge, level_of
+from quarry_trainer.gate import DEFAULT_POLICY, GatePolicy, Judged, cautions, judge, level_of
 from quarry_trainer.live import Counted, Float64, LiveSearch, RankedQuery, open_search
 from quarry_trainer.material import judged_marks
 from quarry_trainer.measures import NDCG, Orders, Qrels, judged_queries, per_query
@@ -54,6 +54,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
     compared_with = spec.serving.name if spec.serving else ""
     memory = Memory(reading_of(Path(spec.candidate.folder), spec.candidate.name), spec.collection)
     spent_by_others = spent_on(data, spec.collection).without(model=spec.candidate.name)
+    log = feedback_of(data, spec.collection_key, spec.guards)
     with open_search(data, spec.server, spec.collection, spec.collection_key) as search:
         if spec.judgments:
             deciding = [query for query in spec.judgments if not memory.read(query)]
@@ -72,6 +73,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
                 spent=spent_by_others.by_queries(judged_marks(deciding)),
                 kept_out=kept_out,
                 compared_with=compared_with,
+                frequency=frequency_of(log, ranked),
             )
             return with_memory(report, memory.reading, kept_out)
 
@@ -80,14 +82,16 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
             progress("comparing", _COMPARING)
             return orders_by(ranked, candidate), orders_by(ranked, serving or fused_alone(ranked))
 
-        return evaluate_clicks(
-            feedback_of(data, spec.collection_key, spec.guards),
+        report = evaluate_clicks(
+            log,
             orders_of,
             "serving" if spec.serving else "fused",
             spent=spent_by_others.by_clicks(),
             seed=spec.seed,
             compared_with=compared_with,
+            unseen=[query for query, documents in log.chosen().items() if memory.is_new(documents)],
         )
+        return with_memory(report, memory.reading, 0)
 
 
 _SEARCHED, _COMPARING = 0.3, 0.95
@@ -168,6 +172,7 @@ def evaluate_ranked(
     return EvaluationReport(
         verdict=verdict,
         advice=advice,
+        cautions=cautions(verdict, unseen, policy),
         metrics=metrics,
         source=source,
         queries=len(judged),
@@ -216,6 +221,13 @@ def feedback_of(data: Path, key: int, guards: GuardPolicy) -> Displays:
         return Displays.of(observed_pages(data / FILE_NAME, key, policy=guards))
     except FileNotFoundError:
         return Displays.of([])
+
+
+def frequency_of(log: Displays, ranked: Sequence[RankedQuery]) -> dict[str, int] | None:
+    """How often each query was asked, by id; None if none of them was."""
+    asked = log.asked()
+    found = {query.query_id: asked.get(normalized(query.text), 0) for query in ranked}
+    return found if any(found.values()) else None
 
 
 def spent_on(data: Path, collection: str) -> Spent:
@@ -291,6 +303,7 @@ def _details(
         },
         "queries_without_relevant_document": ranked - evidence.queries,
         "queries_without_relevant_candidate": evidence.queries - evidence.found,
+        "unseen_queries": evidence.unseen,
         "clusters": len(set(clusters)),
         "blend": blend.model_dump(),
     }

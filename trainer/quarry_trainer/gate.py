@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from quarry.training.spec import ModelVerdict
-from quarry_trainer.resampling import Interval
+from quarry.training.spec import Caution, ModelVerdict
+from quarry_trainer.resampling import UNKNOWN, Interval
 from quarry_trainer.slices import ALL, UNSEEN
 
 
@@ -16,10 +16,10 @@ class GatePolicy:
         min_queries: judged held-out queries, or held-out queries with clicks. Of fewer, a bootstrap knows
             neither the spread nor the tails: its intervals hold the truth less often than they say.
         min_unseen: held-out queries whose documents training did not see, from which these are judged by
-            themselves.
-        max_unseen_loss: of nDCG@10 on unseen queries, more than which no model is called improved, however
-            sure or unsure the loss is: what is won on queries that are known is not worth a loss on all
-            that will be asked.
+            themselves. Of fewer nothing can be told: what is improved then is so with a caution.
+        max_unseen_loss: of nDCG@10, or of clicks for a search, on unseen queries, more than which no model is
+            called improved, however sure or unsure the loss is: what is won on queries that are known is not
+            worth a loss on all that will be asked.
         max_owner_share: of the held-out clicks, one owner's. Over it the verdict would be that owner's.
             Guards cap an owner's clicks query by query (``quarry.feedback.guards``), not over queries.
         min_explored_clicks: on hits that exploration moved; on fewer, how well ranks are seen is not known
@@ -122,8 +122,8 @@ def _notes(evidence: Judged, spent: int, policy: GatePolicy) -> Iterator[str]:
     if evidence.found < evidence.queries / 2:
         share = evidence.found / evidence.queries
         yield f"{share:.0%} of the queries have a relevant document among the candidates: {_FIRST_STAGE}"
-    if 0 < evidence.unseen < policy.min_unseen:
-        yield f"documents that training did not see: asked for by {evidence.unseen:,} queries; {_FEW_UNSEEN}"
+    if evidence.unseen < policy.min_unseen:
+        yield _few_unseen(evidence.unseen, policy)
     if spent:
         yield _spent_note(spent)
 
@@ -138,6 +138,8 @@ class Clicked:
         explored_clicks: on hits that stood where exploration had put them.
         effective_sample: the least of the estimates'; ``support`` likewise.
         doubly_robust: difference of candidate and what it is compared with, 95 % interval. So is ``snips``.
+        unseen: queries with a click that counts whose documents training did not see.
+        unseen_doubly_robust: difference on those alone. So is ``unseen_snips``.
         changed: whether any order differs.
     """
 
@@ -148,6 +150,9 @@ class Clicked:
     support: float
     doubly_robust: Interval
     snips: Interval
+    unseen: int = 0
+    unseen_doubly_robust: Interval = UNKNOWN
+    unseen_snips: Interval = UNKNOWN
     changed: bool = True
 
 
@@ -155,19 +160,19 @@ def judge_clicks(evidence: Clicked, spent: int = 0, policy: GatePolicy = DEFAULT
     """The verdict by clicks, and advice.
 
     The doubly robust difference decides. It takes what was never displayed for as good as the rest, where
-    SNIPS takes it for worthless, so SNIPS must at least point the same way.
+    SNIPS takes it for worthless, so SNIPS must at least point the same way. Unseen queries decide as
+    they do by judgments.
     """
     doubts = tuple(_doubts(evidence, policy))
     if doubts:
         return doubts[0][0], tuple(advice for _, advice in doubts)
-    notes = (_spent_note(spent),) if spent else ()
+    notes = tuple(_click_notes(evidence, spent, policy))
     if not evidence.changed:
         return "NO_IMPROVEMENT", (_UNCHANGED, *notes)
+    if evidence.unseen >= policy.min_unseen and (ruling := _unseen_clicks(evidence, spent, policy)):
+        return ruling[0], (*ruling[1], *notes)
     sure = evidence.doubly_robust.widened(level_of(spent))
-    told = (
-        f"the estimated difference of clicks for a search is {sure.value:+.3f} ({sure.lower:+.3f} to "
-        f"{sure.upper:+.3f})"
-    )
+    told = _told_clicks(sure, ALL)
     if sure.lower > 0 and evidence.snips.value > 0:
         return "IMPROVED", (told, *notes)
     if sure.upper < 0 and evidence.snips.value < 0:
@@ -175,6 +180,25 @@ def judge_clicks(evidence: Clicked, spent: int = 0, policy: GatePolicy = DEFAULT
     if sure.lower > 0 or sure.upper < 0:
         return "NO_IMPROVEMENT", (f"{told}, {_DISAGREE}", *notes)
     return "NO_IMPROVEMENT", (f"{told}: {_UNSURE_CLICKS}", *notes)
+
+
+def _unseen_clicks(evidence: Clicked, spent: int, policy: GatePolicy) -> Ruling | None:
+    """What unseen queries rule by themselves; None: nothing."""
+    sure = evidence.unseen_doubly_robust.widened(level_of(spent))
+    told = _told_clicks(sure, UNSEEN)
+    if sure.upper < 0 and evidence.unseen_snips.value < 0:
+        return "REGRESSED", (f"{told}: {_WORSE[UNSEEN]}",)
+    better = evidence.doubly_robust.widened(level_of(spent)).lower > 0
+    if better and sure.value < -policy.max_unseen_loss:
+        return "NO_IMPROVEMENT", (f"{told}: {_BY_HEART}",)
+    return None
+
+
+def _click_notes(evidence: Clicked, spent: int, policy: GatePolicy) -> Iterator[str]:
+    if evidence.unseen < policy.min_unseen:
+        yield _few_unseen(evidence.unseen, policy)
+    if spent:
+        yield _spent_note(spent)
 
 
 def _doubts(evidence: Clicked, policy: GatePolicy) -> Iterator[tuple[ModelVerdict, str]]:
@@ -209,8 +233,28 @@ def _doubts(evidence: Clicked, policy: GatePolicy) -> Iterator[tuple[ModelVerdic
 
 
 def _told(interval: Interval, name: str) -> str:
+    return f"nDCG@10 differs by {_figures(interval, name)}"
+
+
+def _told_clicks(interval: Interval, name: str) -> str:
+    return f"the estimated difference of clicks for a search is {_figures(interval, name)}"
+
+
+def _figures(interval: Interval, name: str) -> str:
     where = "" if name == ALL else " on documents that training did not see"
-    return f"nDCG@10 differs by {interval.value:+.3f} ({interval.lower:+.3f} to {interval.upper:+.3f}){where}"
+    return f"{interval.value:+.3f} ({interval.lower:+.3f} to {interval.upper:+.3f}){where}"
+
+
+def cautions(verdict: ModelVerdict, unseen: int, policy: GatePolicy = DEFAULT_POLICY) -> tuple[Caution, ...]:
+    """What a verdict leaves open that rests on so many unseen queries."""
+    return ("FEW_UNSEEN",) if verdict == "IMPROVED" and unseen < policy.min_unseen else ()
+
+
+def _few_unseen(unseen: int, policy: GatePolicy) -> str:
+    return (
+        f"documents that training did not see: asked for by {unseen:,} of the queries, under "
+        f"{policy.min_unseen:,}; {_FEW_UNSEEN}"
+    )
 
 
 def _spent_note(spent: int) -> str:
@@ -228,7 +272,10 @@ _NOTHING_FOUND = (
 )
 _MORE_QUERIES = "give judgments (--judgments), or mine examples of more queries"
 _FIRST_STAGE = "what retrieval does not find no re-ranker can mend; look at the encoder and the texts first"
-_FEW_UNSEEN = "that is too few to be judged by themselves; examples of more documents would tell"
+_FEW_UNSEEN = (
+    "that is too few to tell whether those lose; examples, or judgments (--judgments), of more documents "
+    "would tell"
+)
 _WORSE: Mapping[str, str] = {
     ALL: "do not promote it; look at the examples' verdict, lower the learning rate, or train for less long",
     UNSEEN: (

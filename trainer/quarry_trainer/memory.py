@@ -25,8 +25,11 @@ class Memory:
 
     def saw(self, query: JudgedQuery) -> bool:
         """Whether it learned a relevant document of the query as relevant to some query."""
-        grades = query.judgments.items()
-        return any(grade > 0 and self.reading.has_document(self.collection, id) for id, grade in grades)
+        return not self.is_new(id for id, grade in query.judgments.items() if grade > 0)
+
+    def is_new(self, documents: Iterable[str]) -> bool:
+        """Whether it learned none of these as relevant."""
+        return not any(self.reading.has_document(self.collection, id) for id in documents)
 
     def of(self, queries: Sequence[JudgedQuery]) -> Before:
         documents = {document for query in queries for document in query.judgments}

@@ -18,7 +18,7 @@ from quarry.training.spec import OffPolicyEstimate, Subject
 from quarry_trainer.displays import Bool, Displays, Float64, Int64
 from quarry_trainer.examination import Explored
 from quarry_trainer.measures import Orders
-from quarry_trainer.resampling import Interval, percentiles
+from quarry_trainer.resampling import UNKNOWN, Interval, percentiles
 
 TOP = 10
 CLIP = 0.05
@@ -54,9 +54,6 @@ class Basis:
         return cls(queries, share, explored.clicks)
 
 
-_UNKNOWN = Interval(0.0, -np.inf, np.inf)
-
-
 @dataclass(frozen=True, slots=True)
 class OffPolicy:
     """Estimates, and what they rest on.
@@ -70,8 +67,8 @@ class OffPolicy:
 
     basis: Basis
     estimates: tuple[OffPolicyEstimate, ...] = ()
-    doubly_robust: Interval = _UNKNOWN
-    snips: Interval = _UNKNOWN
+    doubly_robust: Interval = UNKNOWN
+    snips: Interval = UNKNOWN
     effective_sample: float = 0.0
     support: float = 0.0
     examination: tuple[float, ...] = ()

@@ -1,5 +1,6 @@
 """Intervals of means by bootstrap over queries, paired where several things are measured on the same ones."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,9 @@ class Interval:
             self.value - stretch * (self.value - self.lower),
             self.value + stretch * (self.upper - self.value),
         )
+
+
+UNKNOWN = Interval(0.0, -math.inf, math.inf)
 
 
 def mean_intervals(

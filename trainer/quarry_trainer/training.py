@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -27,10 +28,12 @@ from quarry_trainer.dataset import (
     read_examples,
 )
 from quarry_trainer.development import Development
+from quarry_trainer.displays import Displays
 from quarry_trainer.evaluation import (
     Scored,
     evaluate_ranked,
     feedback_of,
+    frequency_of,
     fused_alone,
     orders_by,
     spent_on,
@@ -194,8 +197,7 @@ class _Training:
         whole = [ranked[query.id] for query in parts.development]
         if not any(query.id.startswith(CLICK_ID_PREFIX) for query in parts.development):
             return whole
-        spec = self._spec
-        shown = feedback_of(data_of(self._folder), spec.collection_key, spec.guards).shown()
+        shown = self._feedback.shown()
         return [
             displayed_only(query, shown.get(normalized(query.text), ()))
             if query.query_id.startswith(CLICK_ID_PREFIX)
@@ -261,6 +263,7 @@ class _Training:
             kept_out=parts.kept_out,
             source=parts.source,
             compared_with=self._serving_name,
+            frequency=frequency_of(self._feedback, gate),
         )
 
     def _by_clicks(
@@ -277,14 +280,19 @@ class _Training:
             return orders_by(asked, scored), orders_by(asked, other)
 
         return evaluate_clicks(
-            feedback_of(data_of(self._folder), self._spec.collection_key, self._spec.guards),
+            self._feedback,
             orders_of,
             "serving" if self._spec.serving else "fused",
             spent=self._spent().by_clicks(),
             seed=self._spec.seed % 2**32,
             compared_with=self._serving_name,
             queries=[query.text for query in parts.gate],
+            unseen=[query.text for query in parts.gate if not parts.known[query.id]],
         )
+
+    @cached_property
+    def _feedback(self) -> Displays:
+        return feedback_of(data_of(self._folder), self._spec.collection_key, self._spec.guards)
 
     def _spent(self) -> Spent:
         """Read when it decides: trainings that were waiting at the time of the request have decided since."""

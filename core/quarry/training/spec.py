@@ -11,6 +11,7 @@ from quarry.training.marks import checked_marks
 
 LossName = Literal["lce", "bce", "ranknet", "lambda", "margin-triplet", "margin-mse"]
 ModelVerdict = Literal["INSUFFICIENT_DATA", "BAD_DATA", "REGRESSED", "NO_IMPROVEMENT", "IMPROVED"]
+Caution = Literal["FEW_UNSEEN"]
 KindName = Literal["reranker", "encoder"]
 Subject = Literal["candidate", "serving", "fused", "difference"]
 
@@ -113,11 +114,13 @@ class EvaluationReport(Written):
 
     Attributes:
         source: ``judgments``, ``examples`` (held-out queries of them) or ``clicks``.
+        cautions: what IMPROVED leaves open: FEW_UNSEEN, whether documents that training did not see lose.
         details: for people and plots, beyond what is typed here.
     """
 
     verdict: ModelVerdict
     advice: tuple[str, ...] = ()
+    cautions: tuple[Caution, ...] = ()
     metrics: tuple[Metric, ...] = ()
     off_policy: tuple[OffPolicyEstimate, ...] = ()
     source: str = ""

@@ -635,12 +635,19 @@ class PurgeFeedbackResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     TEXTS_FIELD_NUMBER: _builtins.int
     MINING_SETS_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
     impressions: _builtins.int
     events: _builtins.int
     texts: _builtins.int
     @_builtins.property
     def mining_sets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the mining sets that were deleted."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Versions of models that may have learned from what was deleted, and that were trained from such, oldest
+        first. They are left as they are; ModelService.RetireModel removes their files.
+        """
 
     def __init__(
         self,
@@ -649,10 +656,11 @@ class PurgeFeedbackResponse(_message.Message):
         events: _builtins.int = ...,
         texts: _builtins.int = ...,
         mining_sets: _abc.Iterable[_builtins.str] | None = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "impressions", b"impressions", "mining_sets", b"mining_sets", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "impressions", b"impressions", "mining_sets", b"mining_sets", "models", b"models", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dquarry/v1/model_service.proto\x12\tquarry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\"\n\x04kind\x18\x03 \x01(\x0e\x32\x14.quarry.v1.ModelKind\x12$\n\x05state\x18\x04 \x01(\x0e\x32\x15.quarry.v1.ModelState\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x07verdict\x18\x06 \x01(\x0e\x32\x17.quarry.v1.ModelVerdict\x12\x0e\n\x06\x61\x64vice\x18\x07 \x03(\t\x12#\n\x07lineage\x18\x08 \x01(\x0b\x32\x12.quarry.v1.Lineage\x12\'\n\x07metrics\x18\t \x03(\x0b\x32\x16.quarry.v1.ModelMetric\x12\x1f\n\x05\x62lend\x18\n \x01(\x0b\x32\x10.quarry.v1.Blend\x12\x15\n\rartefact_hash\x18\x0b \x01(\t\x12\x16\n\x0e\x61rtefact_bytes\x18\x0c \x01(\x03\x12\x30\n\x0cpromote_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bpromoted_by\x18\x0e \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x0f \x01(\t\x12\x13\n\x0breport_json\x18\x10 \x01(\t\"\xda\x02\n\x07Lineage\x12\x0c\n\x04\x62\x61se\x18\x01 \x01(\t\x12\x15\n\rcompared_with\x18\x02 \x01(\t\x12\x10\n\x08\x65xamples\x18\x03 \x01(\t\x12\x11\n\tdata_hash\x18\x04 \x01(\t\x12\x37\n\x13\x66\x65\x65\x64\x62\x61\x63k_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x66\x65\x65\x64\x62\x61\x63k_end_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tsimulated\x18\x07 \x01(\x08\x12\x0c\n\x04loss\x18\x08 \x01(\t\x12\r\n\x05steps\x18\t \x01(\x03\x12\x0c\n\x04seed\x18\n \x01(\x04\x12\x14\n\x0cjoint_layers\x18\x0b \x01(\x05\x12\x12\n\nmax_tokens\x18\x0c \x01(\x05\x12\x16\n\x0equarry_version\x18\r \x01(\t\x12\x15\n\rtrain_seconds\x18\x0e \x01(\x01\"|\n\x0bModelMetric\x12\x0f\n\x07measure\x18\x01 \x01(\t\x12\r\n\x05slice\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\x01\x12\r\n\x05lower\x18\x05 \x01(\x01\x12\r\n\x05upper\x18\x06 \x01(\x01\x12\x0f\n\x07queries\x18\x07 \x01(\x03\"&\n\x05\x42lend\x12\x0e\n\x06rerank\x18\x01 \x01(\x01\x12\r\n\x05\x66used\x18\x02 \x01(\x01\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"N\n\x11ListModelsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.quarry.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x13PromoteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"I\n\x14PromoteModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\x12\x10\n\x08previous\x18\x02 \x01(\t\"c\n\x14RollbackModelRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\":\n\x15RollbackModelResponse\x12\x0f\n\x07serving\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t\"\"\n\x12RetireModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x13RetireModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"\\\n\x12ImportModelRequest\x12+\n\x07options\x18\x01 \x01(\x0b\x32\x18.quarry.v1.ImportOptionsH\x00\x12\x11\n\x07\x61rchive\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"l\n\rImportOptions\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.quarry.v1.ModelKind\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"6\n\x13ImportModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"\"\n\x12\x45xportModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x13\x45xportModelResponse\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\x0c*X\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_KIND_RERANKER\x10\x01\x12\x16\n\x12MODEL_KIND_ENCODER\x10\x02*v\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_STATE_CANDIDATE\x10\x01\x12\x17\n\x13MODEL_STATE_SERVING\x10\x02\x12\x17\n\x13MODEL_STATE_RETIRED\x10\x03*\xc9\x01\n\x0cModelVerdict\x12\x1d\n\x19MODEL_VERDICT_UNSPECIFIED\x10\x00\x12#\n\x1fMODEL_VERDICT_INSUFFICIENT_DATA\x10\x01\x12\x1a\n\x16MODEL_VERDICT_BAD_DATA\x10\x02\x12\x1b\n\x17MODEL_VERDICT_REGRESSED\x10\x03\x12 \n\x1cMODEL_VERDICT_NO_IMPROVEMENT\x10\x04\x12\x1a\n\x16MODEL_VERDICT_IMPROVED\x10\x05\x32\xb1\x04\n\x0cModelService\x12\x43\n\x08GetModel\x12\x1a.quarry.v1.GetModelRequest\x1a\x1b.quarry.v1.GetModelResponse\x12I\n\nListModels\x12\x1c.quarry.v1.ListModelsRequest\x1a\x1d.quarry.v1.ListModelsResponse\x12O\n\x0cPromoteModel\x12\x1e.quarry.v1.PromoteModelRequest\x1a\x1f.quarry.v1.PromoteModelResponse\x12R\n\rRollbackModel\x12\x1f.quarry.v1.RollbackModelRequest\x1a .quarry.v1.RollbackModelResponse\x12L\n\x0bRetireModel\x12\x1d.quarry.v1.RetireModelRequest\x1a\x1e.quarry.v1.RetireModelResponse\x12N\n\x0bImportModel\x12\x1d.quarry.v1.ImportModelRequest\x1a\x1e.quarry.v1.ImportModelResponse(\x01\x12N\n\x0b\x45xportModel\x12\x1d.quarry.v1.ExportModelRequest\x1a\x1e.quarry.v1.ExportModelResponse0\x01\x42u\n\x13\x63om.quarrysearch.v1B\x11ModelServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xaa\x02\tQuarry.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dquarry/v1/model_service.proto\x12\tquarry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\"\n\x04kind\x18\x03 \x01(\x0e\x32\x14.quarry.v1.ModelKind\x12$\n\x05state\x18\x04 \x01(\x0e\x32\x15.quarry.v1.ModelState\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x07verdict\x18\x06 \x01(\x0e\x32\x17.quarry.v1.ModelVerdict\x12\x0e\n\x06\x61\x64vice\x18\x07 \x03(\t\x12#\n\x07lineage\x18\x08 \x01(\x0b\x32\x12.quarry.v1.Lineage\x12\'\n\x07metrics\x18\t \x03(\x0b\x32\x16.quarry.v1.ModelMetric\x12\x1f\n\x05\x62lend\x18\n \x01(\x0b\x32\x10.quarry.v1.Blend\x12\x15\n\rartefact_hash\x18\x0b \x01(\t\x12\x16\n\x0e\x61rtefact_bytes\x18\x0c \x01(\x03\x12\x30\n\x0cpromote_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bpromoted_by\x18\x0e \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x0f \x01(\t\x12\x13\n\x0breport_json\x18\x10 \x01(\t\x12)\n\x08\x63\x61utions\x18\x11 \x03(\x0e\x32\x17.quarry.v1.ModelCaution\"\xda\x02\n\x07Lineage\x12\x0c\n\x04\x62\x61se\x18\x01 \x01(\t\x12\x15\n\rcompared_with\x18\x02 \x01(\t\x12\x10\n\x08\x65xamples\x18\x03 \x01(\t\x12\x11\n\tdata_hash\x18\x04 \x01(\t\x12\x37\n\x13\x66\x65\x65\x64\x62\x61\x63k_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x66\x65\x65\x64\x62\x61\x63k_end_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tsimulated\x18\x07 \x01(\x08\x12\x0c\n\x04loss\x18\x08 \x01(\t\x12\r\n\x05steps\x18\t \x01(\x03\x12\x0c\n\x04seed\x18\n \x01(\x04\x12\x14\n\x0cjoint_layers\x18\x0b \x01(\x05\x12\x12\n\nmax_tokens\x18\x0c \x01(\x05\x12\x16\n\x0equarry_version\x18\r \x01(\t\x12\x15\n\rtrain_seconds\x18\x0e \x01(\x01\"|\n\x0bModelMetric\x12\x0f\n\x07measure\x18\x01 \x01(\t\x12\r\n\x05slice\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\x01\x12\r\n\x05lower\x18\x05 \x01(\x01\x12\r\n\x05upper\x18\x06 \x01(\x01\x12\x0f\n\x07queries\x18\x07 \x01(\x03\"&\n\x05\x42lend\x12\x0e\n\x06rerank\x18\x01 \x01(\x01\x12\r\n\x05\x66used\x18\x02 \x01(\x01\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"N\n\x11ListModelsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.quarry.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x13PromoteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"I\n\x14PromoteModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\x12\x10\n\x08previous\x18\x02 \x01(\t\"c\n\x14RollbackModelRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\":\n\x15RollbackModelResponse\x12\x0f\n\x07serving\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t\"\"\n\x12RetireModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x13RetireModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"\\\n\x12ImportModelRequest\x12+\n\x07options\x18\x01 \x01(\x0b\x32\x18.quarry.v1.ImportOptionsH\x00\x12\x11\n\x07\x61rchive\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"l\n\rImportOptions\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.quarry.v1.ModelKind\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"6\n\x13ImportModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"\"\n\x12\x45xportModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x13\x45xportModelResponse\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\x0c*X\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_KIND_RERANKER\x10\x01\x12\x16\n\x12MODEL_KIND_ENCODER\x10\x02*v\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_STATE_CANDIDATE\x10\x01\x12\x17\n\x13MODEL_STATE_SERVING\x10\x02\x12\x17\n\x13MODEL_STATE_RETIRED\x10\x03*\xc9\x01\n\x0cModelVerdict\x12\x1d\n\x19MODEL_VERDICT_UNSPECIFIED\x10\x00\x12#\n\x1fMODEL_VERDICT_INSUFFICIENT_DATA\x10\x01\x12\x1a\n\x16MODEL_VERDICT_BAD_DATA\x10\x02\x12\x1b\n\x17MODEL_VERDICT_REGRESSED\x10\x03\x12 \n\x1cMODEL_VERDICT_NO_IMPROVEMENT\x10\x04\x12\x1a\n\x16MODEL_VERDICT_IMPROVED\x10\x05*K\n\x0cModelCaution\x12\x1d\n\x19MODEL_CAUTION_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODEL_CAUTION_FEW_UNSEEN\x10\x01\x32\xb1\x04\n\x0cModelService\x12\x43\n\x08GetModel\x12\x1a.quarry.v1.GetModelRequest\x1a\x1b.quarry.v1.GetModelResponse\x12I\n\nListModels\x12\x1c.quarry.v1.ListModelsRequest\x1a\x1d.quarry.v1.ListModelsResponse\x12O\n\x0cPromoteModel\x12\x1e.quarry.v1.PromoteModelRequest\x1a\x1f.quarry.v1.PromoteModelResponse\x12R\n\rRollbackModel\x12\x1f.quarry.v1.RollbackModelRequest\x1a .quarry.v1.RollbackModelResponse\x12L\n\x0bRetireModel\x12\x1d.quarry.v1.RetireModelRequest\x1a\x1e.quarry.v1.RetireModelResponse\x12N\n\x0bImportModel\x12\x1d.quarry.v1.ImportModelRequest\x1a\x1e.quarry.v1.ImportModelResponse(\x01\x12N\n\x0b\x45xportModel\x12\x1d.quarry.v1.ExportModelRequest\x1a\x1e.quarry.v1.ExportModelResponse0\x01\x42u\n\x13\x63om.quarrysearch.v1B\x11ModelServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xaa\x02\tQuarry.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,50 +33,52 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quarry.v1.model_service_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023com.quarrysearch.v1B\021ModelServiceProtoP\001Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\252\002\tQuarry.V1'
-  _globals['_MODELKIND']._serialized_start=2093
-  _globals['_MODELKIND']._serialized_end=2181
-  _globals['_MODELSTATE']._serialized_start=2183
-  _globals['_MODELSTATE']._serialized_end=2301
-  _globals['_MODELVERDICT']._serialized_start=2304
-  _globals['_MODELVERDICT']._serialized_end=2505
+  _globals['_MODELKIND']._serialized_start=2136
+  _globals['_MODELKIND']._serialized_end=2224
+  _globals['_MODELSTATE']._serialized_start=2226
+  _globals['_MODELSTATE']._serialized_end=2344
+  _globals['_MODELVERDICT']._serialized_start=2347
+  _globals['_MODELVERDICT']._serialized_end=2548
+  _globals['_MODELCAUTION']._serialized_start=2550
+  _globals['_MODELCAUTION']._serialized_end=2625
   _globals['_MODEL']._serialized_start=78
-  _globals['_MODEL']._serialized_end=571
-  _globals['_LINEAGE']._serialized_start=574
-  _globals['_LINEAGE']._serialized_end=920
-  _globals['_MODELMETRIC']._serialized_start=922
-  _globals['_MODELMETRIC']._serialized_end=1046
-  _globals['_BLEND']._serialized_start=1048
-  _globals['_BLEND']._serialized_end=1086
-  _globals['_GETMODELREQUEST']._serialized_start=1088
-  _globals['_GETMODELREQUEST']._serialized_end=1119
-  _globals['_GETMODELRESPONSE']._serialized_start=1121
-  _globals['_GETMODELRESPONSE']._serialized_end=1172
-  _globals['_LISTMODELSREQUEST']._serialized_start=1174
-  _globals['_LISTMODELSREQUEST']._serialized_end=1252
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1254
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1333
-  _globals['_PROMOTEMODELREQUEST']._serialized_start=1335
-  _globals['_PROMOTEMODELREQUEST']._serialized_end=1427
-  _globals['_PROMOTEMODELRESPONSE']._serialized_start=1429
-  _globals['_PROMOTEMODELRESPONSE']._serialized_end=1502
-  _globals['_ROLLBACKMODELREQUEST']._serialized_start=1504
-  _globals['_ROLLBACKMODELREQUEST']._serialized_end=1603
-  _globals['_ROLLBACKMODELRESPONSE']._serialized_start=1605
-  _globals['_ROLLBACKMODELRESPONSE']._serialized_end=1663
-  _globals['_RETIREMODELREQUEST']._serialized_start=1665
-  _globals['_RETIREMODELREQUEST']._serialized_end=1699
-  _globals['_RETIREMODELRESPONSE']._serialized_start=1701
-  _globals['_RETIREMODELRESPONSE']._serialized_end=1755
-  _globals['_IMPORTMODELREQUEST']._serialized_start=1757
-  _globals['_IMPORTMODELREQUEST']._serialized_end=1849
-  _globals['_IMPORTOPTIONS']._serialized_start=1851
-  _globals['_IMPORTOPTIONS']._serialized_end=1959
-  _globals['_IMPORTMODELRESPONSE']._serialized_start=1961
-  _globals['_IMPORTMODELRESPONSE']._serialized_end=2015
-  _globals['_EXPORTMODELREQUEST']._serialized_start=2017
-  _globals['_EXPORTMODELREQUEST']._serialized_end=2051
-  _globals['_EXPORTMODELRESPONSE']._serialized_start=2053
-  _globals['_EXPORTMODELRESPONSE']._serialized_end=2091
-  _globals['_MODELSERVICE']._serialized_start=2508
-  _globals['_MODELSERVICE']._serialized_end=3069
+  _globals['_MODEL']._serialized_end=614
+  _globals['_LINEAGE']._serialized_start=617
+  _globals['_LINEAGE']._serialized_end=963
+  _globals['_MODELMETRIC']._serialized_start=965
+  _globals['_MODELMETRIC']._serialized_end=1089
+  _globals['_BLEND']._serialized_start=1091
+  _globals['_BLEND']._serialized_end=1129
+  _globals['_GETMODELREQUEST']._serialized_start=1131
+  _globals['_GETMODELREQUEST']._serialized_end=1162
+  _globals['_GETMODELRESPONSE']._serialized_start=1164
+  _globals['_GETMODELRESPONSE']._serialized_end=1215
+  _globals['_LISTMODELSREQUEST']._serialized_start=1217
+  _globals['_LISTMODELSREQUEST']._serialized_end=1295
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1297
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1376
+  _globals['_PROMOTEMODELREQUEST']._serialized_start=1378
+  _globals['_PROMOTEMODELREQUEST']._serialized_end=1470
+  _globals['_PROMOTEMODELRESPONSE']._serialized_start=1472
+  _globals['_PROMOTEMODELRESPONSE']._serialized_end=1545
+  _globals['_ROLLBACKMODELREQUEST']._serialized_start=1547
+  _globals['_ROLLBACKMODELREQUEST']._serialized_end=1646
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_start=1648
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_end=1706
+  _globals['_RETIREMODELREQUEST']._serialized_start=1708
+  _globals['_RETIREMODELREQUEST']._serialized_end=1742
+  _globals['_RETIREMODELRESPONSE']._serialized_start=1744
+  _globals['_RETIREMODELRESPONSE']._serialized_end=1798
+  _globals['_IMPORTMODELREQUEST']._serialized_start=1800
+  _globals['_IMPORTMODELREQUEST']._serialized_end=1892
+  _globals['_IMPORTOPTIONS']._serialized_start=1894
+  _globals['_IMPORTOPTIONS']._serialized_end=2002
+  _globals['_IMPORTMODELRESPONSE']._serialized_start=2004
+  _globals['_IMPORTMODELRESPONSE']._serialized_end=2058
+  _globals['_EXPORTMODELREQUEST']._serialized_start=2060
+  _globals['_EXPORTMODELREQUEST']._serialized_end=2094
+  _globals['_EXPORTMODELRESPONSE']._serialized_start=2096
+  _globals['_EXPORTMODELRESPONSE']._serialized_end=2134
+  _globals['_MODELSERVICE']._serialized_start=2628
+  _globals['_MODELSERVICE']._serialized_end=3189
 # @@protoc_insertion_point(module_scope)

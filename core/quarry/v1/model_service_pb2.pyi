@@ -94,6 +94,28 @@ MODEL_VERDICT_IMPROVED: ModelVerdict.ValueType  # 5
 """The lower bound of the difference is above 0."""
 Global___ModelVerdict: _TypeAlias = ModelVerdict  # noqa: Y015
 
+class _ModelCaution:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelCautionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelCaution.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_CAUTION_UNSPECIFIED: _ModelCaution.ValueType  # 0
+    MODEL_CAUTION_FEW_UNSEEN: _ModelCaution.ValueType  # 1
+    """Too few of the queries that decided ask for documents that training did not see, so whether those are
+    ranked worse cannot be told.
+    """
+
+class ModelCaution(_ModelCaution, metaclass=_ModelCautionEnumTypeWrapper):
+    """What a verdict leaves open. Whoever promotes by hand may weigh it; the server's policy does not promote."""
+
+MODEL_CAUTION_UNSPECIFIED: ModelCaution.ValueType  # 0
+MODEL_CAUTION_FEW_UNSEEN: ModelCaution.ValueType  # 1
+"""Too few of the queries that decided ask for documents that training did not see, so whether those are
+ranked worse cannot be told.
+"""
+Global___ModelCaution: _TypeAlias = ModelCaution  # noqa: Y015
+
 @_typing.final
 class Model(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -114,6 +136,7 @@ class Model(_message.Message):
     PROMOTED_BY_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     REPORT_JSON_FIELD_NUMBER: _builtins.int
+    CAUTIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`COLLECTION@NUMBER`, such as `faq@3`; wherever a model's name is asked for, this is one."""
     collection: _builtins.str
@@ -145,6 +168,10 @@ class Model(_message.Message):
     def promote_time(self) -> _timestamp_pb2.Timestamp:
         """Of the last promotion; unset if there was none."""
 
+    @_builtins.property
+    def cautions(self) -> _containers.RepeatedScalarFieldContainer[Global___ModelCaution.ValueType]:
+        """Only of what is IMPROVED."""
+
     def __init__(
         self,
         *,
@@ -164,10 +191,11 @@ class Model(_message.Message):
         promoted_by: _builtins.str = ...,
         description: _builtins.str = ...,
         report_json: _builtins.str = ...,
+        cautions: _abc.Iterable[Global___ModelCaution.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["blend", b"blend", "create_time", b"create_time", "lineage", b"lineage", "promote_time", b"promote_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "artefact_bytes", b"artefact_bytes", "artefact_hash", b"artefact_hash", "blend", b"blend", "collection", b"collection", "create_time", b"create_time", "description", b"description", "kind", b"kind", "lineage", b"lineage", "metrics", b"metrics", "name", b"name", "promote_time", b"promote_time", "promoted_by", b"promoted_by", "report_json", b"report_json", "state", b"state", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "artefact_bytes", b"artefact_bytes", "artefact_hash", b"artefact_hash", "blend", b"blend", "cautions", b"cautions", "collection", b"collection", "create_time", b"create_time", "description", b"description", "kind", b"kind", "lineage", b"lineage", "metrics", b"metrics", "name", b"name", "promote_time", b"promote_time", "promoted_by", b"promoted_by", "report_json", b"report_json", "state", b"state", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

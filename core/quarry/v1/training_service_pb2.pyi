@@ -467,6 +467,7 @@ class Evaluation(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     OFF_POLICY_FIELD_NUMBER: _builtins.int
     REPORT_JSON_FIELD_NUMBER: _builtins.int
+    CAUTIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     compared_with: _builtins.str
     verdict: _model_service_pb2.ModelVerdict.ValueType
@@ -480,6 +481,10 @@ class Evaluation(_message.Message):
     def off_policy(self) -> _containers.RepeatedCompositeFieldContainer[Global___OffPolicyEstimate]:
         """From clicks: estimates that correct for what was displayed where. Empty with judgments."""
 
+    @_builtins.property
+    def cautions(self) -> _containers.RepeatedScalarFieldContainer[_model_service_pb2.ModelCaution.ValueType]:
+        """Only of what is IMPROVED."""
+
     def __init__(
         self,
         *,
@@ -490,10 +495,11 @@ class Evaluation(_message.Message):
         metrics: _abc.Iterable[_model_service_pb2.ModelMetric] | None = ...,
         off_policy: _abc.Iterable[Global___OffPolicyEstimate] | None = ...,
         report_json: _builtins.str = ...,
+        cautions: _abc.Iterable[_model_service_pb2.ModelCaution.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "compared_with", b"compared_with", "metrics", b"metrics", "model", b"model", "off_policy", b"off_policy", "report_json", b"report_json", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "cautions", b"cautions", "compared_with", b"compared_with", "metrics", b"metrics", "model", b"model", "off_policy", b"off_policy", "report_json", b"report_json", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

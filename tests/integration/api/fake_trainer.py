@@ -1,8 +1,8 @@
 """Stands in for ``quarry_trainer.job``: ends as the description of the training says.
 
 ``stop``: not until the job is killed and begun again. ``hold``: not until ``go`` lies in its folder.
-``full``: no space. ``bad``: no model. Else a model, the base's copy, with the verdict that the description
-names. It counts in its work how often it was begun.
+``full``: no space. ``bad``: no model. ``few unseen``: with a caution. Else a model, the base's copy, with the
+verdict that the description names. It counts in its work how often it was begun.
 """
 
 import shutil
@@ -60,6 +60,9 @@ def train(folder: Path, progress: Progress) -> None:
         loss=spec.loss, steps=10, seed=spec.seed, joint_layers=0, max_tokens=spec.max_tokens, train_s=1.5,
         simulated=False, blend=Blend(rerank=0.5, fused=0.5), has_model=not bad,
     )  # fmt: skip
+    if "few unseen" in spec.description:
+        found = result.evaluation.model_copy(update={"cautions": ("FEW_UNSEEN",)})
+        result = result.model_copy(update={"evaluation": found})
     write_model(folder / RESULT, result)
 
 

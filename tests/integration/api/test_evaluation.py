@@ -197,6 +197,12 @@ def test_clicks_on_explored_pages_tell_a_better_model(
     assert found["doubly_robust", "candidate"].support > 0.8
     assert found["doubly_robust", "difference"].lower > 0
     assert found["snips", "candidate"].value > found["snips", "fused"].value
+    judged = tuple(
+        JudgedQuery(id=id, text=text, judgments={f"d{int(id[1:]):03}": 1}) for id, text in QUERIES.items()
+    )
+    by_judgments = spec.model_copy(update={"judgments": judged})
+    sliced = evaluate_models(by_judgments, data / "training" / "one", lambda stage, share: None)
+    assert {"head", "tail"} <= {one.slice for one in sliced.metrics}
     served_now = spec.model_copy(update={"serving": spec.candidate})
     same = evaluate_models(served_now, data / "training" / "one", lambda stage, share: None)
     assert same.verdict == "NO_IMPROVEMENT"

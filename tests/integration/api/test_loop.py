@@ -14,7 +14,7 @@ from tests.integration.api.corpus import WORDS
 from tests.integration.api.feedback import click, filled, record, stats, waited
 from tests.integration.api.looped import Loop
 from tests.integration.api.served import CALL_S, Api, Failure, failure, refused, served, tiny_settings
-from tests.integration.api.training import Training, until
+from tests.integration.api.training import Training, path_with_fakes, until
 
 from quarry.config import Settings
 from quarry.v1 import collection_service_pb2, feedback_service_pb2
@@ -29,7 +29,7 @@ QUERIES = [f"{WORDS[n]} {WORD}" for n in range(4)]
 
 @pytest.fixture(autouse=True)
 def pretending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", path_with_fakes())
     monkeypatch.setattr("quarry.training.jobs.MODULE", FAKE)
     monkeypatch.setattr("quarry.mining.jobs.MODULE", FAKE)
 
@@ -244,7 +244,7 @@ def test_reports_go_with_the_feedback_whose_queries_they_quote(
         made = loop.turned(clicked(api), force=True)
         assert made.changes
         assert files_with(tmp_path, WORD)
-        purge(api, user_id="u1")
+        assert purge(api, user_id="u1") == [made.model]
         assert not_found(loop, made.name).code is grpc.StatusCode.NOT_FOUND
         now = Timestamp()
         now.GetCurrentTime()
@@ -260,10 +260,11 @@ def test_reports_go_with_the_feedback_whose_queries_they_quote(
         assert not list((tmp_path / "loops" / ".places").glob("*"))
 
 
-def purge(api: Api, **what: Any) -> None:
+def purge(api: Api, **what: Any) -> list[str]:
+    """Names of the versions that may have learned from what is deleted."""
     request = feedback_service_pb2.PurgeFeedbackRequest(collection="own", **what)
     operation = api.feedback.PurgeFeedback(request, timeout=CALL_S)
-    waited(api, operation, feedback_service_pb2.PurgeFeedbackResponse())
+    return list(waited(api, operation, feedback_service_pb2.PurgeFeedbackResponse()).models)
 
 
 def files_with(folder: Path, words: str) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from tests.integration.api.corpus import SCHEMA_MESSAGE, seeded_documents
 from tests.integration.api.mining import Mining, failure_of, judged
 from tests.integration.api.served import CALL_S, failure, refused, served, tiny_settings
-from tests.integration.api.training import Training, examples_file, until
+from tests.integration.api.training import Training, examples_file, path_with_fakes, until
 
 from quarry.v1 import collection_service_pb2, feedback_service_pb2
 from quarry.v1 import mining_service_pb2 as mining_pb
@@ -27,7 +27,7 @@ JUDGED = judged({"q1": ("bara", {"d001": 1})})
 
 @pytest.fixture(autouse=True)
 def pretending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", path_with_fakes())
     monkeypatch.setattr("quarry.training.jobs.MODULE", FAKE)
 
 
@@ -396,6 +396,14 @@ def test_the_policy_makes_what_is_improved_serve_unless_something_else_does_by_t
         made = training.trained("full", **asked, description="IMPROVED")
         assert (made.state, made.promoted_by) == (models_pb.MODEL_STATE_SERVING, "policy")
         assert serving() == made.name == "full@2"
+        blind = training.trained("full", **asked, description="IMPROVED, few unseen")
+        assert (blind.verdict, blind.state) == (
+            models_pb.MODEL_VERDICT_IMPROVED,
+            models_pb.MODEL_STATE_CANDIDATE,
+        )
+        assert list(blind.cautions) == [models_pb.MODEL_CAUTION_FEW_UNSEEN]
+        assert "not promoted by itself (FEW_UNSEEN)" in blind.advice[-1]
+        assert serving() == "full@2"
         operation = training.start("full", **asked, seed=1, description="IMPROVED hold")
         until(lambda: training.metadata(operation).step, "step")
         rollback = models_pb.RollbackModelRequest(collection="full")

@@ -10,6 +10,7 @@ from tests.unit.trainer.simulated import World
 from quarry_trainer import click_evaluation
 from quarry_trainer.click_evaluation import OrdersOf, evaluate_clicks
 from quarry_trainer.displays import Displays
+from quarry_trainer.gate import GatePolicy
 from quarry_trainer.measures import Orders
 
 WORLD = World.of(documents=10)
@@ -41,6 +42,24 @@ def test_a_better_and_a_worse_ranking_are_told_by_clicks() -> None:
     same = evaluate_clicks(log, giving(WORLD.logged(), WORLD.logged()), "fused")
     assert same.verdict == "NO_IMPROVEMENT"
     assert type(better).model_validate_json(better.model_dump_json()) == better
+
+
+def test_clicks_on_documents_that_training_did_not_see_are_held_apart() -> None:
+    """Known queries are ordered as well as can be, the others as badly."""
+    log, policy = WORLD.log(6_000, seed=0), GatePolicy(min_unseen=5)
+    best, worst = WORLD.orders(WORLD.attraction), WORLD.orders(-WORLD.attraction)
+    unseen = sorted(best)[:5]
+    mixed = giving({name: (worst if name in unseen else best)[name] for name in best}, WORLD.logged())
+    typed = [f" {name.upper()} " for name in unseen]
+    told = evaluate_clicks(log, mixed, "fused", unseen=typed, policy=policy)
+    assert told.verdict == "NO_IMPROVEMENT"
+    assert "documents that training did not see" in told.advice[0]
+    assert told.details["unseen_queries"] == 5
+    hidden = evaluate_clicks(log, mixed, "fused", policy=policy)
+    assert (hidden.verdict, hidden.cautions) == ("IMPROVED", ("FEW_UNSEEN",))
+    assert "0 of the queries, under 5" in " ".join(hidden.advice)
+    good = evaluate_clicks(log, giving(best, WORLD.logged()), "fused", unseen=typed, policy=policy)
+    assert (good.verdict, good.cautions) == ("IMPROVED", ())
 
 
 def test_where_the_log_is_too_little_nothing_is_ranked() -> None:

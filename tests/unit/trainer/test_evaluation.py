@@ -5,10 +5,11 @@ from math import log2
 import numpy as np
 import pytest
 from tests.unit.trainer.ranked import candidates, grades_of, ranked_query, scores_by
+from tests.unit.trainer.simulated import World
 
 from quarry.models.blend import Blend
 from quarry.training.spec import EvaluationReport, Metric, Subject
-from quarry_trainer.evaluation import Scored, evaluate_ranked
+from quarry_trainer.evaluation import Scored, evaluate_ranked, frequency_of
 from quarry_trainer.scoring import FUSED_ALONE
 
 
@@ -131,6 +132,41 @@ def test_where_the_candidate_learned_all_judged_queries_there_is_too_little_to_t
     found = evaluate_ranked([], {}, Scored([]), kept_out=30)
     assert found.verdict == "INSUFFICIENT_DATA"
     assert "0 judged queries" in found.advice[0]
+
+
+def test_what_is_improved_where_hardly_a_document_is_unseen_has_a_caution() -> None:
+    random = np.random.default_rng(0)
+    ranked = candidates(120)
+    qrels = grades_of(ranked, random, towards_top=0.2)
+    good = Scored(scores_by(ranked, qrels, random, skill=4.0))
+
+    def judged(unseen: int) -> EvaluationReport:
+        known = {query.query_id: n >= unseen for n, query in enumerate(ranked)}
+        return evaluate_ranked(ranked, qrels, good, known=known)
+
+    few, enough = judged(9), judged(10)
+    assert (few.verdict, few.cautions) == ("IMPROVED", ("FEW_UNSEEN",))
+    assert few.details["unseen_queries"] == 9
+    assert "9 of the queries, under 10" in " ".join(few.advice)
+    assert (enough.verdict, enough.cautions) == ("IMPROVED", ())
+
+
+def test_head_and_tail_are_by_how_often_a_query_was_searched_for() -> None:
+    world = World.of(documents=10)
+    log = world.log(600, seed=0)
+    ranked = [ranked_query(f"q{n}", ["a", "b"], text=f" {text}") for n, text in enumerate(log.texts[:20])]
+    ranked.append(ranked_query("never", ["a"], text="never asked"))
+    frequency = frequency_of(log, ranked)
+    assert frequency is not None
+    assert frequency["never"] == 0
+    assert all(frequency[f"q{n}"] == (log.query == n).sum() > 0 for n in range(20))
+    assert frequency_of(log, ranked[-1:]) is None
+    qrels = {query.query_id: {"b": 1} for query in ranked}
+    zeros = Scored([np.zeros(len(query)) for query in ranked])
+    report = evaluate_ranked(ranked, qrels, zeros, frequency=frequency)
+    counts = {name: metric(report, "fused", name).queries for name in ("head", "tail")}
+    assert sum(counts.values()) == 21
+    assert 5 <= counts["head"] < counts["tail"]
 
 
 def test_evidence_that_was_used_before_must_be_stronger() -> None:

@@ -5,7 +5,7 @@ from math import inf, pi
 
 import pytest
 
-from quarry_trainer.gate import Clicked, Judged, judge, judge_clicks, level_of
+from quarry_trainer.gate import Clicked, Judged, cautions, judge, judge_clicks, level_of
 from quarry_trainer.resampling import Interval
 
 BETTER, WORSE, UNSURE = Interval(0.05, 0.01, 0.09), Interval(-0.05, -0.09, -0.01), Interval(0.02, -0.01, 0.05)
@@ -19,6 +19,7 @@ CLICKED = Clicked(
     doubly_robust=BETTER,
     snips=BETTER,
 )
+UNSEEN_CLICKS = replace(CLICKED, unseen=10, unseen_doubly_robust=UNSURE, unseen_snips=BETTER)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,38 @@ def test_clicks_give_a_verdict_and_advice(evidence: Clicked, verdict: str, says:
     assert found == verdict
     assert says in " ".join(advice)
     assert advice
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict", "says"),
+    [
+        (replace(UNSEEN_CLICKS, unseen_doubly_robust=WORSE, unseen_snips=WORSE), "REGRESSED", "by heart"),
+        (replace(UNSEEN_CLICKS, unseen_doubly_robust=WORSE), "NO_IMPROVEMENT", "other documents"),
+        (
+            replace(UNSEEN_CLICKS, unseen_doubly_robust=Interval(-0.02, -0.1, 0.06)),
+            "NO_IMPROVEMENT",
+            "did not see",
+        ),
+        (replace(UNSEEN_CLICKS, unseen_doubly_robust=Interval(-0.01, -0.1, 0.08)), "IMPROVED", ""),
+        (
+            replace(UNSEEN_CLICKS, unseen=9, unseen_doubly_robust=WORSE, unseen_snips=WORSE),
+            "IMPROVED",
+            "9 of the queries, under 10",
+        ),
+    ],
+)
+def test_clicks_on_documents_that_training_did_not_see_decide_by_themselves(
+    evidence: Clicked, verdict: str, says: str
+) -> None:
+    found, advice = judge_clicks(evidence)
+    assert found == verdict
+    assert says in " ".join(advice)
+
+
+def test_only_what_is_improved_on_too_few_unseen_queries_has_a_caution() -> None:
+    assert cautions("IMPROVED", 9) == ("FEW_UNSEEN",)
+    assert cautions("IMPROVED", 10) == ()
+    assert cautions("NO_IMPROVEMENT", 0) == cautions("REGRESSED", 0) == ()
 
 
 def test_evidence_that_was_used_before_must_be_stronger() -> None:

@@ -1,0 +1,47 @@
+"""A purge of feedback names the versions that may have learned from it."""
+
+import pytest
+from tests.unit.registry.small import RESULT, Small, model_folder
+
+from quarry.registry.feedback import learned_from
+
+
+def trained(faq: Small, base: str, start_us: int | None, end_us: int | None) -> str:
+    changes = {"base": base, "feedback_start_us": start_us, "feedback_end_us": end_us}
+    folder = model_folder(faq.data / "made" / "m", "weights")
+    return faq.registry.register("faq", "reranker", folder, RESULT.model_copy(update=changes)).name
+
+
+def named(faq: Small, start_us: int | None, end_us: int | None) -> list[str]:
+    key = faq.collection().key
+    return faq.database.read(lambda connection: learned_from(connection, key, start_us, end_us))
+
+
+@pytest.mark.parametrize(
+    ("start_us", "end_us", "found"),
+    [
+        (None, None, True),
+        (None, 100, False),
+        (None, 101, True),
+        (200, None, True),
+        (201, None, False),
+        (120, 130, True),
+        (201, 300, False),
+    ],
+)
+def test_a_version_is_named_if_its_feedbacks_time_overlaps(
+    faq: Small, start_us: int | None, end_us: int | None, found: bool
+) -> None:
+    name = trained(faq, "a-base", 100, 200)
+    assert named(faq, start_us, end_us) == ([name] if found else [])
+
+
+def test_what_was_trained_from_it_is_named_too_and_what_is_retired_is_not(faq: Small) -> None:
+    first = trained(faq, "a-base", 100, 200)
+    child = trained(faq, first, 300, 400)
+    trained(faq, "a-base", 300, 400)
+    trained(faq, "a-base", None, None)
+    faq.register("imported")
+    assert named(faq, None, 250) == [first, child]
+    faq.registry.retire(first)
+    assert named(faq, None, 250) == [child]

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 
+from quarry.cascade import DEFAULT_RERANK_DEPTH
 from quarry.documents.catalog import CollectionSettings
 from quarry.errors import InvalidArgumentError
 from quarry.queries import (
     DEFAULT_DEPTH,
-    DEFAULT_RERANK_DEPTH,
     ArmPlan,
     Query,
     RerankPlan,

@@ -328,6 +328,6 @@ def _explanation(ranked: RankedDocument, passage: str) -> pb.Explanation:
         fused_rank=ranked.fused_rank,
         fused_score=ranked.fused_score,
         rerank_score=ranked.rerank_score,
-        truncated=ranked.truncated,
+        truncated=bool(ranked.readings) and ranked.readings[-1].truncated,
         passage=passage,
     )

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 
 from quarry.beside import BesideGenerations
-from quarry.cascade import Cascade
+from quarry.cascade import OWN, Cascade
 from quarry.collection import Consistency, OpenCollection
 from quarry.data_folder import DataFolder, remove_folder
 from quarry.deadline import Deadline
@@ -177,7 +177,7 @@ class Library:
 
         replace((await self.current(name)).settings, **values)  # checked before anything is loaded
         cascade: Cascade = values.get("cascade", ())
-        new = {values.get("reranker", ""), *(stage.model for stage in cascade)} - {""}
+        new = {values.get("reranker", ""), *(stage.model for stage in cascade)} - {OWN}
         await self.change(name, new, write)
         with self.use(name) as updated:
             return updated

@@ -106,12 +106,12 @@ class CollectionModels:
             FailedPreconditionError: it is retired, or no re-ranker.
         """
         async with contextlib.AsyncExitStack() as held:
-            for name, field in models.items():
-                if name in collection.settings.rerankers:
-                    held.enter_context(self._models.keeping(name))
-                else:
-                    await self._check_asked(name, field, collection)
-                    await held.enter_async_context(self.holding_rerankers([name]))
+            own = collection.settings.rerankers
+            for name in models.keys() & own:  # at once: while others are loaded, these may stop serving
+                held.enter_context(self._models.keeping(name))
+            for name in models.keys() - own:
+                await self._check_asked(name, models[name], collection)
+                await held.enter_async_context(self.holding_rerankers([name]))
             yield
 
     async def _check_asked(self, name: str, field: str, collection: Collection) -> None:

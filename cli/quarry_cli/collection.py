@@ -10,6 +10,7 @@ from google.longrunning import operations_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from quarry.v1 import collection_service_pb2
+from quarry_cli.cascade import CascadeOption, parse_stages
 from quarry_cli.collection_view import show_collection, show_collections, show_consistency
 from quarry_cli.connection import (
     Connection,
@@ -41,6 +42,7 @@ def create(
         str, typer.Option(metavar="MODEL", help="Hub id, folder or package; none: BM25 only.")
     ] = "",
     reranker: Annotated[str, typer.Option(metavar="MODEL", help="Cross-encoder that re-ranks.")] = "",
+    cascade: CascadeOption = None,
     description: Annotated[str, typer.Option(help="For people.")] = "",
     server: ServerOption = None,
     timeout: TimeoutOption = None,
@@ -52,6 +54,7 @@ def create(
         schema=None if schema is None else read_schema(schema),
         encoder=encoder,
         reranker=reranker,
+        cascade=parse_stages(cascade or ()),
         description=description,
     )
     request = collection_service_pb2.CreateCollectionRequest(collection=wanted, request_id=str(uuid4()))
@@ -96,19 +99,23 @@ def update(
     reranker: Annotated[
         str | None, typer.Option(metavar="MODEL", help='Cross-encoder that re-ranks; "": none.')
     ] = None,
+    cascade: CascadeOption = None,
     description: Annotated[str | None, typer.Option(help="For people.")] = None,
     server: ServerOption = None,
     timeout: TimeoutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Change what needs no new index: the re-ranker and the description."""
-    given = {"reranker": reranker, "description": description}
+    """Change what needs no new index: the re-ranker, the cascade (--cascade "": none) and the description."""
+    given = {"reranker": reranker, "cascade": cascade or None, "description": description}
     mask = FieldMask(paths=[key for key, value in given.items() if value is not None])
     if not mask.paths:
-        raise typer.BadParameter("nothing to change: give --reranker or --description")
+        raise typer.BadParameter("nothing to change: give --reranker, --cascade or --description")
     request = collection_service_pb2.UpdateCollectionRequest(
         collection=collection_service_pb2.Collection(
-            name=name, reranker=reranker or "", description=description or ""
+            name=name,
+            reranker=reranker or "",
+            cascade=parse_stages(cascade or ()),
+            description=description or "",
         ),
         update_mask=mask,
     )

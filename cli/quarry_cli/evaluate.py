@@ -7,6 +7,8 @@ import typer
 from rich import box
 from rich.table import Table
 
+from quarry.v1 import search_service_pb2
+from quarry_cli.cascade import CascadeOption, parse_stages
 from quarry_cli.connection import Connection, JsonOption, ServerOption, TimeoutOption, collection_of, connect
 from quarry_cli.console import note, out, print_json, progress, warn
 from quarry_cli.judgments import Qrels, read_qrels, read_queries
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from quarry_cli.figures import Figures
 
 SHOWN_ABSENT = 3
+USUAL, FUSED = search_service_pb2.Rerank(), search_service_pb2.Rerank(disabled=True)
 
 
 def evaluate(
@@ -30,18 +33,22 @@ def evaluate(
         str,
         typer.Option(metavar="VERSION", help="Re-ranker to measure instead of the collection's, as faq@3."),
     ] = "",
+    cascade: CascadeOption = None,
     server: ServerOption = None,
     timeout: TimeoutOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a collection on judged queries: each arm, their fusion, and the re-ranker if there is one.
 
-    nDCG@10, RR@3, RR@10 and R@100, averaged over all queries that have judgments.
+    nDCG@10, RR@3, RR@10 and R@100, averaged over all queries that have judgments. The re-ranked run is what
+    searches give: those of the collection's cascade, if it has one, in which VERSION takes the place of its
+    re-ranker; or those of the cascade that is given here.
     """
     judged = read_qrels(qrels)
     texts = read_queries(queries, set(judged))
     with connect(server, timeout, default_timeout_s=120) as quarry:
-        runs = all_runs(quarry, name, texts, model)
+        rerank = search_service_pb2.Rerank(model=model, cascade=parse_stages(cascade or ()))
+        runs = all_runs(quarry, name, texts, rerank)
         absent = absent_documents(quarry, name, judged, runs.values())
     results = measured(runs, judged)
     if absent:
@@ -53,14 +60,19 @@ def evaluate(
         show_figures(results)
 
 
-def all_runs(quarry: Connection, name: str, texts: dict[str, str], model: str = "") -> dict[str, Ranked]:
-    """Runs by what answered: each arm, ``fused``, and ``reranked`` by ``model``, or by the collection's."""
+def all_runs(
+    quarry: Connection,
+    name: str,
+    texts: dict[str, str],
+    rerank: search_service_pb2.Rerank = USUAL,
+) -> dict[str, Ranked]:
+    """Runs by what answered: each arm, ``fused``, and ``reranked`` as ``rerank`` or the collection says."""
     collection = collection_of(quarry, name)
     with progress() as bar:
         runs = arm_runs(quarry, name, texts, bar)
-        runs["fused"] = search_run(quarry, name, texts, bar, rerank=False)
-        if model or collection.reranker:
-            runs["reranked"] = search_run(quarry, name, texts, bar, rerank=True, model=model)
+        runs["fused"] = search_run(quarry, name, texts, bar, rerank=FUSED)
+        if rerank.model or rerank.cascade or collection.reranker:
+            runs["reranked"] = search_run(quarry, name, texts, bar, rerank=rerank)
     return runs
 
 

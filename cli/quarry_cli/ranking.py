@@ -94,12 +94,14 @@ def _fullest(texts: list[str], pattern: re.Pattern[str] | None) -> str:
 
 
 def explanation(explained: search_service_pb2.Explanation) -> Text:
-    """How a hit came to its rank, a line for each arm and one for what came after."""
+    """How a hit came to its rank: a line for each arm, one for what came after, and those of a cascade."""
     lines = [Text(_arm(arm), "dim") for arm in explained.arms]
     end = f"fused  rank {explained.fused_rank or '-':<5} score {explained.fused_score:<10.4f}"
     if explained.HasField("rerank_score"):
         end += f" re-ranked {explained.rerank_score:.4f}{' (text cut)' if explained.truncated else ''}"
-    return Text("\n").join([*lines, Text(end.rstrip(), "dim")])
+    readers = explained.rerankers if len(explained.rerankers) > 1 else ()
+    after = [Text(f"read by {printable(reader.model)}: {reader.score:.4f}", "dim") for reader in readers]
+    return Text("\n").join([*lines, Text(end.rstrip(), "dim"), *after])
 
 
 def _arm(arm: search_service_pb2.ArmExplanation) -> str:
@@ -114,7 +116,8 @@ def show_footer(response: search_service_pb2.SearchResponse) -> None:
         reason = search_service_pb2.DegradationReason.Name(degraded.reason)
         reason = reason.removeprefix("DEGRADATION_REASON_").replace("_", " ").lower()
         detail = f" ({printable(degraded.detail)})" if degraded.detail else ""
-        out.print(Text(f"incomplete: {stage}: {reason}{detail}", "yellow"))
+        model = f" by {printable(degraded.model)}" if degraded.model else ""
+        out.print(Text(f"incomplete: {stage}{model}: {reason}{detail}", "yellow"))
 
 
 def _footer(response: search_service_pb2.SearchResponse) -> Iterator[str]:
@@ -126,7 +129,8 @@ def _footer(response: search_service_pb2.SearchResponse) -> Iterator[str]:
     taken = {stage.name: duration for stage, duration in response.timings.ListFields()}
     stages = [f"{name} {milliseconds(taken[name])}" for name in STAGES if name in taken]
     yield milliseconds(response.timings.total) + (f" ({', '.join(stages)})" if stages else "")
-    yield f"re-ranked by {printable(response.reranker)}" if response.reranker else "not re-ranked"
+    models = [printable(model) for model in response.rerankers or [response.reranker]]
+    yield f"re-ranked by {', then '.join(models)}" if response.reranker else "not re-ranked"
 
 
 def milliseconds(duration: Duration) -> str:

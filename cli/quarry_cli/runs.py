@@ -72,22 +72,17 @@ def search_run(
     queries: Mapping[str, str],
     bar: Progress,
     *,
-    rerank: bool,
-    model: str = "",
+    rerank: search_service_pb2.Rerank,
 ) -> Ranked:
-    """The run of whole searches, 100 deep, in fused or in re-ranked order; all complete or an error.
-
-    Args:
-        model: re-ranker to use instead of the collection's.
-    """
-    task = bar.add_task("re-ranked" if rerank else "fused", total=len(queries))
+    """The run of whole searches, 100 deep, in fused or in re-ranked order; all complete or an error."""
+    task = bar.add_task("fused" if rerank.disabled else "re-ranked", total=len(queries))
 
     def search(text: str) -> list[str]:
         request = search_service_pb2.SearchRequest(
             collection=collection,
             query=text,
             page_size=DEPTH,
-            rerank=search_service_pb2.Rerank(disabled=not rerank, model=model),
+            rerank=rerank,
             require_complete=True,
             return_fields=["-"],
             unlogged=True,  # nobody has seen it

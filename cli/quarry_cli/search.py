@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from quarry.v1 import search_service_pb2, types_pb2
+from quarry_cli.cascade import CascadeOption, parse_stages
 from quarry_cli.conditions import all_of, parse_condition, parse_filter
 from quarry_cli.connection import Connection, JsonOption, ServerOption, TimeoutOption, collection_of, connect
 from quarry_cli.console import as_json, print_json
@@ -56,9 +57,12 @@ def search(
     fusion: Annotated[
         FusionName | None, typer.Option(help="How the arms are merged. Default: weighted.")
     ] = None,
-    rerank_depth: Annotated[int, typer.Option(min=0, max=1_000, help="Hits to re-rank; 0: 50.")] = 0,
+    rerank_depth: Annotated[
+        int, typer.Option(min=0, max=1_000, help="Hits to re-rank; 0: 50, or as the cascade says.")
+    ] = 0,
     rerank: Annotated[bool, typer.Option("--rerank/--no-rerank", help="Re-rank if there is a model.")] = True,
     reranker: Annotated[str, typer.Option(metavar="MODEL", help="Instead of the collection's.")] = "",
+    cascade: CascadeOption = None,
     page_token: Annotated[str, typer.Option(metavar="TOKEN", help="The next page of a search.")] = "",
     server: ServerOption = None,
     timeout: TimeoutOption = None,
@@ -72,7 +76,9 @@ def search(
         page_token=page_token,
         arms=[search_service_pb2.Arm(name=a) for a in arm or ()],
         fusion=FUSIONS[fusion] if fusion else None,
-        rerank=search_service_pb2.Rerank(disabled=not rerank, model=reranker, depth=rerank_depth),
+        rerank=search_service_pb2.Rerank(
+            disabled=not rerank, model=reranker, depth=rerank_depth, cascade=parse_stages(cascade or ())
+        ),
         explain=explain,
     )
     with connect(server, timeout) as quarry:

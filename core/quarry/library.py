@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 
 from quarry.beside import BesideGenerations
+from quarry.cascade import OWN, Cascade
 from quarry.collection import Consistency, OpenCollection
 from quarry.data_folder import DataFolder, remove_folder
 from quarry.deadline import Deadline
@@ -54,8 +55,8 @@ class Models(Protocol):
         """What the dense arm needs; None for a collection without one."""
         ...
 
-    def holding_reranker(self, name: str) -> AbstractAsyncContextManager[None]:
-        """Loads the re-ranker, if there is a name, and keeps it loaded meanwhile."""
+    def holding_rerankers(self, names: Iterable[str]) -> AbstractAsyncContextManager[None]:
+        """Loads these re-rankers, and keeps them loaded meanwhile."""
         ...
 
     def reranking(
@@ -155,7 +156,7 @@ class Library:
                 load=lambda name: catalog.get_collection(connection, name.decode()),
             )
 
-        async with self.models.holding_reranker(settings.reranker), self._changing:
+        async with self.models.holding_rerankers(settings.rerankers), self._changing:
             made = await self.database.write(write)
             if settings.name not in self._open:
                 self._open[settings.name] = await self._opened_or_undone(made, request)
@@ -171,32 +172,35 @@ class Library:
             self.database.read, lambda c: catalog.list_collections(c, after, limit)
         )
 
-    async def update(self, name: str, revision: int | None, values: dict[str, str]) -> OpenCollection:
-        """Sets ``reranker`` and ``description``. Raises as ``catalog.update_collection``, or ModelError."""
+    async def update(self, name: str, revision: int | None, values: dict[str, Any]) -> OpenCollection:
+        """Sets what ``catalog.update_collection`` sets. Raises as that does, or ModelError."""
 
         def write(connection: sa.Connection) -> None:
             before = catalog.get_collection(connection, name)
             after = catalog.update_collection(connection, name, revision, **values)
             note_change(connection, before, after, Note(reason="UpdateCollection"))
 
-        await self.change(name, values.get("reranker", ""), write)
+        replace((await self.current(name)).settings, **values)  # checked before anything is loaded
+        cascade: Cascade = values.get("cascade", ())
+        new = {values.get("reranker", ""), *(stage.model for stage in cascade)} - {OWN}
+        await self.change(name, new, write)
         with self.use(name) as updated:
             return updated
 
-    async def change(self, name: str, reranker: str, write: Callable[[sa.Connection], T]) -> T:
+    async def change(self, name: str, rerankers: Iterable[str], write: Callable[[sa.Connection], T]) -> T:
         """Runs ``write`` on the row of a collection, whose searches see what it left from then on.
 
         Args:
-            reranker: to be loaded first, so that no search misses it; empty for none.
+            rerankers: to be loaded first, so that no search misses one.
 
         Raises:
             CollectionNotFoundError: it was deleted meanwhile.
-            ModelError: the re-ranker cannot be loaded.
+            ModelError: one of them cannot be loaded.
         """
-        return await self._finished(self._change(name, reranker, write))
+        return await self._finished(self._change(name, rerankers, write))
 
-    async def _change(self, name: str, reranker: str, write: Callable[[sa.Connection], T]) -> T:
-        async with self.models.holding_reranker(reranker), self._changing:
+    async def _change(self, name: str, rerankers: Iterable[str], write: Callable[[sa.Connection], T]) -> T:
+        async with self.models.holding_rerankers(rerankers), self._changing:
             if name not in self._open:
                 raise CollectionNotFoundError(name)
             result = await self.database.write(write)

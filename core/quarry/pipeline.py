@@ -44,7 +44,7 @@ class Reranking(Protocol):
         highest_fused: float,
         deadline: Deadline,
     ) -> tuple[list[RankedDocument], list[Degradation]]:
-        """``ranked`` in its new order; on a failure the old order and why.
+        """``ranked`` in its new order; on a failure the order that there is by then, and why.
 
         Args:
             highest_fused: fused score that the formula can give at most, over 0; a re-ranker that blends
@@ -131,7 +131,7 @@ class Searcher:
 
         ranked = await self._in_thread(merge)
         timings["hydrate"] = time.perf_counter() - clock - timings["fuse"]
-        reranker = ""
+        rerankers: tuple[str, ...] = ()
         if query.rerank is not None and ranked:
             clock = time.perf_counter()
             limit = deadline.sooner(ANSWER_RESERVE_S).at_most(query.rerank.budget_s)
@@ -139,7 +139,7 @@ class Searcher:
             ranked, late = await self._reranking.rerank(query.rerank, query.text, ranked, highest, limit)
             degraded += late
             timings["rerank"] = time.perf_counter() - clock
-            reranker = query.rerank.model if any(d.rerank_score is not None for d in ranked) else ""
+            rerankers = _read_by(query.rerank, ranked)
         total = next((r.total for r in found.values() if r.total is not None), counted)
         if total is None:
             degraded.append(
@@ -152,7 +152,7 @@ class Searcher:
             tuple(degraded),
             timings,
             self._generation,
-            reranker,
+            rerankers,
             query.configuration(),
         )
 
@@ -182,7 +182,7 @@ class Searcher:
         _refuse_incomplete(query, degraded, nothing=False)
         total = Total(found.total, exact=True)
         return Ranking(
-            tuple(ranked), total, tuple(degraded), timings, self._generation, "", query.configuration()
+            tuple(ranked), total, tuple(degraded), timings, self._generation, (), query.configuration()
         )
 
     async def _retrieve(
@@ -285,6 +285,12 @@ def _highest(query: Query, runs: Sequence[ArmRun]) -> float:
     if isinstance(query.fusion, Rrf):
         return highest_reciprocal_rank(runs, query.fusion.k) or 1.0
     return 1.0
+
+
+def _read_by(plan: RerankPlan, ranked: Sequence[RankedDocument]) -> tuple[str, ...]:
+    """The models of ``plan`` that have read anything."""
+    read = {reading.model for document in ranked for reading in document.readings}
+    return tuple(stage.model for stage in plan.stages if stage.model in read)
 
 
 def _rebuilding(arm: str, state: ArmState) -> list[Degradation]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 
 import orjson
 
+from quarry.cascade import DEFAULT_RERANK_DEPTH, Cascade, RerankStage, check_cascade, check_depth
 from quarry.errors import InvalidArgumentError
 from quarry.filters import Filter
 from quarry.fusion import DEFAULT_RRF_K, DEFAULT_WEIGHTS
@@ -13,7 +14,6 @@ MAX_QUERY_BYTES = 8_192
 MAX_DEPTH = 1_000
 DEFAULT_DEPTH = 100
 MAX_RANKED = 1_000
-DEFAULT_RERANK_DEPTH = 50
 MAX_WEIGHT = 1_000.0
 MAX_RRF_K = 10_000.0
 
@@ -63,20 +63,34 @@ class RerankPlan:
     """How to re-rank.
 
     Attributes:
-        model: the cross-encoder's name.
-        depth: fused candidates to re-rank, 1 to 1,000.
-        budget_s: longest time to spend; None for what the deadline leaves.
+        model: the cross-encoder's name; of a cascade, the last one's.
+        depth: candidates that it reads, 1 to 1,000.
+        budget_s: longest time to spend, on all stages; None for what the deadline leaves.
+        before: stages that read more candidates, before it does.
     """
 
     model: str
     depth: int = DEFAULT_RERANK_DEPTH
     budget_s: float | None = None
+    before: Cascade = ()
 
     def __post_init__(self) -> None:
-        if not 1 <= self.depth <= MAX_DEPTH:
-            raise InvalidArgumentError("depth", f"{self.depth} is not 1 to {MAX_DEPTH}")
+        if self.before:
+            check_cascade(self.stages)
+        check_depth(self.depth)
         if self.budget_s is not None and self.budget_s <= 0:
             raise InvalidArgumentError("budget", "is not over 0")
+
+    @classmethod
+    def of(cls, stages: Cascade, budget_s: float | None = None) -> "RerankPlan":
+        """Of one stage at least."""
+        *before, last = stages
+        return cls(last.model, last.depth, budget_s, tuple(before))
+
+    @property
+    def stages(self) -> Cascade:
+        """In the order in which they read; one for a single re-ranker."""
+        return *self.before, RerankStage(self.model, self.depth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +115,11 @@ class Query:
 
     def configuration(self) -> str:
         """Hash of what decides the order, the text and the filter left out."""
-        ranking = replace(self, text="", filter=None)
-        raw = orjson.dumps(asdict(ranking) | {"fusion": [type(self.fusion).__name__, asdict(self.fusion)]})
-        return hashlib.blake2b(raw, digest_size=8).hexdigest()
+        ranking = asdict(replace(self, text="", filter=None))
+        ranking["fusion"] = [type(self.fusion).__name__, asdict(self.fusion)]
+        if self.rerank is not None and not self.rerank.before:
+            del ranking["rerank"]["before"]  # the hash is as old as the feedback log: it stays what it was
+        return hashlib.blake2b(orjson.dumps(ranking), digest_size=8).hexdigest()
 
 
 def check_query_text(text: str) -> None:

@@ -28,11 +28,17 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
-    """Part of the work that an answer is without. ``detail`` is for people and carries no user data."""
+    """Part of the work that an answer is without.
+
+    Attributes:
+        detail: for people; carries no user data.
+        model: of RERANK, the model that did not read all that it was to read.
+    """
 
     stage: Stage
     reason: Reason
     detail: str
+    model: str = ""
 
     @property
     def incomplete(self) -> bool:
@@ -56,17 +62,31 @@ class ArmPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What one re-ranker made of a document.
+
+    Attributes:
+        score: raw; comparable with the same model's only.
+        truncated: it saw a cut text.
+    """
+
+    model: str
+    score: float
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RankedDocument:
     """One entry of a ranked list.
 
     Attributes:
-        score: what it is ranked by: if it was re-ranked, what the model's blend makes of both scores, which
-            is the re-ranker's own score where the model does not blend; else the fused score.
+        score: what it is ranked by: if it was re-ranked, what the blend of the last model that read it makes
+            of both scores, which is the re-ranker's own score where the model does not blend; else the fused
+            score.
         version: of the document when it was ranked.
         passage: number of its best passage; None where no vector was compared.
         fused_rank: from 1.
-        rerank_score: raw; None if it was not re-ranked.
-        truncated: the re-ranker saw a cut text.
+        readings: by each re-ranker that read it, in the order in which they did; empty if none did.
     """
 
     docno: Docno
@@ -77,8 +97,12 @@ class RankedDocument:
     passage: int | None = None
     fused_rank: int = 0
     fused_score: float = 0.0
-    rerank_score: float | None = None
-    truncated: bool = False
+    readings: tuple[Reading, ...] = ()
+
+    @property
+    def rerank_score(self) -> float | None:
+        """Raw, of the last model that read it; None if it was not re-ranked."""
+        return self.readings[-1].score if self.readings else None
 
 
 class LazyDocuments(Sequence[RankedDocument]):
@@ -176,7 +200,7 @@ class Ranking:
     Attributes:
         documents: best first, at most 1,000.
         timings_s: seconds by stage: encode, bm25, dense, fuse, rerank, hydrate; those that ran.
-        reranker: name of the model that re-ranked; empty if none did.
+        rerankers: names of the models that re-ranked, in the order in which they read; empty if none did.
     """
 
     documents: Sequence[RankedDocument]
@@ -184,5 +208,10 @@ class Ranking:
     degraded: tuple[Degradation, ...]
     timings_s: Mapping[str, float]
     generation: str
-    reranker: str
+    rerankers: tuple[str, ...]
     configuration: str
+
+    @property
+    def reranker(self) -> str:
+        """The model that ordered what is on top; empty if none did."""
+        return self.rerankers[-1] if self.rerankers else ""

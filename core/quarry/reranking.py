@@ -1,18 +1,19 @@
-"""The second stage of a search: a cross-encoder reads the query with each candidate's best passage."""
+"""The second stage of a search: cross-encoders read the query with each candidate's best passage."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from quarry.cascade import RerankStage
 from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded, QuarryError
 from quarry.models.base import PairScore
 from quarry.models.blend import Blend
 from quarry.pipeline import Documents
 from quarry.queries import RerankPlan
-from quarry.ranking import Degradation, RankedDocument, Reason, Stage
-from quarry.types import Fields
+from quarry.ranking import Degradation, RankedDocument, Reading, Reason, Stage
+from quarry.types import Docno, Fields
 
 
 class PairScorer(Protocol):
@@ -61,7 +62,11 @@ class BestPassages:
 
 
 class CrossEncoderReranking:
-    """Re-ranks the first candidates and leaves the rest below them, in fused order."""
+    """Re-ranks the first candidates and leaves the rest below them, in the order that they had.
+
+    In a cascade each model does so with the order that the one before it has left. One that fails, or for
+    which there is no time, leaves that order as it is.
+    """
 
     def __init__(self, scorer: Callable[[str], PairScorer], passages: PassageTexts) -> None:
         """``scorer`` finds a loaded model by name; it raises ModelError for one that is not."""
@@ -75,44 +80,77 @@ class CrossEncoderReranking:
         highest_fused: float,
         deadline: Deadline,
     ) -> tuple[list[RankedDocument], list[Degradation]]:
-        try:
-            async with asyncio.timeout(deadline.timeout_s):
-                return await self._rerank(plan, text, ranked, highest_fused, deadline)
-        except (TimeoutError, DeadlineExceeded):
-            late = Degradation(Stage.RERANK, Reason.TIMEOUT, "re-ranking did not end in time")
-            return list(ranked), [late]
-        except QuarryError as error:
-            return list(ranked), [Degradation(Stage.RERANK, Reason.UNAVAILABLE, str(error))]
+        scorers = {stage.model: self._taken(stage.model) for stage in plan.stages}
+        search = _Search(text, highest_fused, deadline, self._passages, scorers)
+        order, degraded = list(ranked), []
+        for stage in plan.stages:
+            try:
+                async with asyncio.timeout(deadline.timeout_s):
+                    order, notes = await self._read(stage, order, search)
+            except (TimeoutError, DeadlineExceeded):
+                notes = [_note(stage, Reason.TIMEOUT, "re-ranking did not end in time")]
+            except QuarryError as error:
+                notes = [_note(stage, Reason.UNAVAILABLE, str(error))]
+            degraded += notes
+        return order, degraded
 
-    async def _rerank(
-        self,
-        plan: RerankPlan,
-        text: str,
-        ranked: Sequence[RankedDocument],
-        highest_fused: float,
-        deadline: Deadline,
+    def _taken(self, model: str) -> PairScorer | QuarryError:
+        """The model, or why there is none: one that is retired while others read can still be used."""
+        try:
+            return self._scorer(model)
+        except QuarryError as error:
+            return error
+
+    async def _read(
+        self, stage: RerankStage, order: list[RankedDocument], search: "_Search"
     ) -> tuple[list[RankedDocument], list[Degradation]]:
-        scorer = self._scorer(plan.model)
-        first = ranked[: plan.depth]
-        pairs = [(text, passage) for passage in await self._passages.texts(first)]
-        depth = scorer.fitting(pairs, deadline.remaining_s)
+        scorer = search.scorers[stage.model]
+        if isinstance(scorer, QuarryError):
+            raise scorer
+        first = order[: stage.depth]
+        pairs = [(search.text, passage) for passage in await search.passages_of(first)]
+        depth = scorer.fitting(pairs, search.deadline.remaining_s)
         scores = await scorer.score(pairs[:depth])
         scored = [
-            _rescored(document, score, scorer.blend, highest_fused)
+            _rescored(document, stage.model, score, scorer.blend, search.highest_fused)
             for document, score in zip(first[:depth], scores, strict=True)
         ]
-        degraded = []
+        notes = []
         if depth < len(first):
             detail = f"{depth} of {len(first)} candidates were re-ranked, to keep the deadline"
-            degraded.append(Degradation(Stage.RERANK, Reason.REDUCED_DEPTH, detail))
-        return [*_ordered(scored, scorer.blend), *ranked[depth:]], degraded
+            notes.append(_note(stage, Reason.REDUCED_DEPTH, detail))
+        return [*_ordered(scored, scorer.blend), *order[depth:]], notes
+
+
+@dataclass(slots=True)
+class _Search:
+    """What all stages of a search share. A passage is looked up for the first one that reads it."""
+
+    text: str
+    highest_fused: float
+    deadline: Deadline
+    passages: PassageTexts
+    scorers: Mapping[str, PairScorer | QuarryError]
+    _found: dict[Docno, str] = field(default_factory=dict)
+
+    async def passages_of(self, documents: Sequence[RankedDocument]) -> list[str]:
+        unknown = [document for document in documents if document.docno not in self._found]
+        if unknown:
+            texts = await self.passages.texts(unknown)
+            self._found.update(zip((document.docno for document in unknown), texts, strict=True))
+        return [self._found[document.docno] for document in documents]
+
+
+def _note(stage: RerankStage, reason: Reason, detail: str) -> Degradation:
+    return Degradation(Stage.RERANK, reason, detail, stage.model)
 
 
 def _rescored(
-    document: RankedDocument, found: PairScore, blend: Blend, highest_fused: float
+    document: RankedDocument, model: str, found: PairScore, blend: Blend, highest_fused: float
 ) -> RankedDocument:
     score = blend.score(found.score, document.fused_score / highest_fused)
-    return replace(document, score=score, rerank_score=found.score, truncated=found.truncated)
+    reading = Reading(model, found.score, found.truncated)
+    return replace(document, score=score, readings=(*document.readings, reading))
 
 
 def _ordered(scored: Sequence[RankedDocument], blend: Blend) -> list[RankedDocument]:

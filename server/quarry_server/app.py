@@ -220,9 +220,9 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
 async def _load_rerankers(library: Library, models: CollectionModels) -> None:
     """Those that collections name. A search that misses one says so; the rest is served."""
     found = await asyncio.to_thread(library.database.read, list_collections)
-    for name in {c.settings.reranker for c in found} - {""}:
+    for name in frozenset[str]().union(*(c.settings.rerankers for c in found)):
         try:
-            async with models.holding_reranker(name):
+            async with models.holding_rerankers([name]):
                 pass
         except QuarryError as error:
             logger.error("a re-ranker cannot be loaded: %s", error)

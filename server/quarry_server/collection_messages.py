@@ -16,6 +16,8 @@ from quarry.generation import Generation
 from quarry.schema import DEFAULT_SCHEMA, TITLE_BOOST, Field, FieldType, Schema, UnknownFields
 from quarry.types import Docno
 from quarry.v1 import collection_service_pb2 as pb
+from quarry.v1 import types_pb2
+from quarry_server.queries import cascade_of
 from quarry_server.values import etag_of, timestamp_message
 
 _TYPES = {
@@ -44,6 +46,7 @@ def parse_settings(message: pb.Collection, default_encoder: str) -> CollectionSe
         message.reranker,
         parse_passages(message.passages),
         message.description,
+        cascade_of(message.cascade),
     )
 
 
@@ -106,6 +109,7 @@ def collection_message(collection: Collection) -> pb.Collection:
         reranker=settings.reranker,
         passages=passages_message(settings.passages),
         description=settings.description,
+        cascade=[types_pb2.RerankStage(model=s.model, depth=s.depth) for s in settings.cascade],
         create_time=timestamp_message(collection.create_time_us),
         update_time=timestamp_message(collection.update_time_us),
         etag=etag_of(collection.revision),

@@ -2,6 +2,7 @@
 
 from google.longrunning import operations_pb2
 
+from quarry.cascade import Cascade
 from quarry.collection import OpenCollection
 from quarry.deadline import Deadline
 from quarry.documents.catalog import now_us
@@ -25,10 +26,11 @@ from quarry_server.paging import (
     parse_after,
     parse_page_size,
 )
+from quarry_server.queries import cascade_of
 from quarry_server.reindex import ReindexJobs, ReindexServicer
 from quarry_server.values import parse_etag, timestamp_message
 
-UPDATABLE = ("reranker", "description")
+UPDATABLE = ("reranker", "cascade", "description")
 
 
 class CollectionServicer(ReindexServicer):
@@ -82,10 +84,13 @@ class CollectionServicer(ReindexServicer):
                 raise InvalidArgumentError(
                     "update_mask", f"{path[:80]!r} is not one of {', '.join(UPDATABLE)}"
                 )
-        values = {path: getattr(request.collection, path) for path in paths}
+        values = {path: _parse_value(request.collection, path) for path in paths}
         with self._library.use(request.collection.name):
-            revision = _parse_revision(request.collection.etag)
-            updated = await self._library.update(request.collection.name, revision, values)
+            try:
+                revision = parse_etag(request.collection.etag)
+                updated = await self._library.update(request.collection.name, revision, values)
+            except InvalidArgumentError as error:
+                raise error.under("collection") from None
             return pb.UpdateCollectionResponse(collection=await self._message(updated))
 
     async def DeleteCollection(
@@ -135,8 +140,6 @@ class CollectionServicer(ReindexServicer):
         return message
 
 
-def _parse_revision(etag: str) -> int | None:
-    try:
-        return parse_etag(etag)
-    except InvalidArgumentError as error:
-        raise error.under("collection") from None
+def _parse_value(collection: pb.Collection, path: str) -> str | Cascade:
+    value: str = getattr(collection, path)
+    return cascade_of(collection.cascade) if path == "cascade" else value

@@ -117,7 +117,8 @@ class _Maker:
             ranking.generation,
             page.filter,
             tuple(
-                _hit(r, r.id, r.version, r.fused_rank, content(r.docno, r.version)) for r in self._pooled()
+                self._hit(r, r.id, r.version, r.fused_rank, content(r.docno, r.version))
+                for r in self._pooled()
             ),
             self.pool_rate,
             page.exploration.policy,
@@ -126,7 +127,12 @@ class _Maker:
             ranking.reranker,
             self._depth(),
             tuple(f"{d.stage}:{d.reason}" for d in ranking.degraded),
+            cascade=self._cascade(),
         )
+
+    def _cascade(self) -> tuple[str, ...]:
+        rerankers = self.page.ranking.rerankers
+        return rerankers if len(rerankers) > 1 else ()
 
     def _shown(self, content: ContentOf) -> Iterator[LoggedHit]:
         exploration, length = self.page.exploration, len(self.page.ranking.documents)
@@ -135,7 +141,7 @@ class _Maker:
             before = order[place] if place < len(order) else place
             probability = exploration.probability(before, place, length)
             text = content(ranked.docno, version)
-            yield _hit(ranked, id, version, place + 1, text, before + 1, probability)
+            yield self._hit(ranked, id, version, place + 1, text, before + 1, probability)
 
     def _pooled(self) -> list[RankedDocument]:
         """The best fused candidates; re-ranking has moved those that it read among themselves."""
@@ -152,25 +158,27 @@ class _Maker:
         documents = unexplored(self.page.ranking.documents)
         return sum(1 for _ in itertools.takewhile(lambda d: d.rerank_score is not None, documents))
 
-
-def _hit(
-    ranked: RankedDocument,
-    id: str,
-    version: int,
-    rank: int,
-    content: str,
-    before: int = 0,
-    probability: float = 1.0,
-) -> LoggedHit:
-    return LoggedHit(
-        id,
-        version,
-        rank,
-        ranked.score,
-        ranked.fused_score,
-        ranked.rerank_score,
-        {name: (place.rank, place.score) for name, place in ranked.arms.items()},
-        content,
-        before or rank,
-        probability,
-    )
+    def _hit(
+        self,
+        ranked: RankedDocument,
+        id: str,
+        version: int,
+        rank: int,
+        content: str,
+        before: int = 0,
+        probability: float = 1.0,
+    ) -> LoggedHit:
+        read = {reading.model: reading.score for reading in ranked.readings}
+        return LoggedHit(
+            id,
+            version,
+            rank,
+            ranked.score,
+            ranked.fused_score,
+            ranked.rerank_score,
+            {name: (place.rank, place.score) for name, place in ranked.arms.items()},
+            content,
+            before or rank,
+            probability,
+            tuple(read.get(model) for model in self._cascade()),
+        )

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 
+from quarry.cascade import OWN, Cascade, RerankStage, asked_cascade, usual_cascade
 from quarry.documents.catalog import CollectionSettings
 from quarry.errors import InvalidArgumentError
 from quarry.queries import (
     DEFAULT_DEPTH,
-    DEFAULT_RERANK_DEPTH,
     ArmPlan,
     Query,
     RerankPlan,
@@ -19,6 +19,7 @@ from quarry.queries import (
 )
 from quarry.schema import FIELD_NAME, Schema, UnknownFields
 from quarry.v1 import search_service_pb2 as pb
+from quarry.v1 import types_pb2
 from quarry_server.filters import parse_filter
 
 MAX_RETRIEVE_QUERIES = 256
@@ -38,7 +39,7 @@ def parse_query(request: pb.SearchRequest, settings: CollectionSettings, arms: t
         parse_arms(request.arms, arms, fusion),
         parse_filter(request.filter, settings.schema) if request.HasField("filter") else None,
         fusion,
-        parse_rerank(request.rerank, settings.reranker),
+        parse_rerank(request.rerank, settings),
         request.require_complete,
     )
 
@@ -86,16 +87,41 @@ def _finite(weight: float) -> float:
     return weight
 
 
-def parse_rerank(message: pb.Rerank, default_model: str) -> RerankPlan | None:
-    model = message.model or default_model
+def parse_rerank(message: pb.Rerank, settings: CollectionSettings) -> RerankPlan | None:
+    """How to re-rank; None for not at all."""
     budget = None
     if message.HasField("budget"):
         budget = message.budget.seconds + message.budget.nanos / 1e9
     try:
-        plan = RerankPlan(model, message.depth or DEFAULT_RERANK_DEPTH, budget)
+        stages = parse_stages(message, settings)
+        plan = RerankPlan.of(stages, budget)
     except InvalidArgumentError as error:
         raise error.under("rerank") from None
-    return None if message.disabled or not model else plan
+    return None if message.disabled or not plan.model else plan
+
+
+def parse_stages(message: pb.Rerank, settings: CollectionSettings) -> Cascade:
+    """The stages that a search asks for, or those of its collection."""
+    own = message.model or settings.reranker
+    if not message.cascade:
+        # Without a re-ranker of the collection's own, its cascade has nothing to work together with.
+        return usual_cascade(settings.cascade if own else (), own, message.depth or None)
+    if message.depth:
+        raise InvalidArgumentError("depth", "is there beside a cascade, whose stages have their own")
+    stages = cascade_of(message.cascade)
+    if message.model and all(stage.model != OWN for stage in stages):
+        raise InvalidArgumentError("model", "is there beside a cascade in which every stage has a model")
+    return asked_cascade(stages, own)
+
+
+def model_fields(message: pb.Rerank, plan: RerankPlan | None) -> dict[str, str]:
+    """Each model of ``plan``, and the field of the request that asks for it."""
+    fields = {stage.model: f"rerank.cascade[{n}].model" for n, stage in enumerate(message.cascade)}
+    return {stage.model: fields.get(stage.model, "rerank.model") for stage in plan.stages} if plan else {}
+
+
+def cascade_of(messages: Sequence[types_pb2.RerankStage]) -> Cascade:
+    return tuple(RerankStage(message.model, message.depth) for message in messages)
 
 
 def parse_return_fields(names: Sequence[str], schema: Schema) -> frozenset[str] | None:

@@ -31,6 +31,7 @@ from quarry_server.impressions import AnswerLog, GivenPage
 from quarry_server.paging import MAX_PAGE_BYTES, fingerprint, parse_page_size
 from quarry_server.queries import (
     MAX_RETRIEVE_QUERIES,
+    model_fields,
     parse_arms,
     parse_query,
     parse_return_fields,
@@ -60,8 +61,10 @@ _REASONS = {
     Reason.REBUILDING: pb.DEGRADATION_REASON_REBUILDING,
 }
 
-HoldReranker = Callable[[str, Collection], AbstractAsyncContextManager[None]]
-"""Keeps a re-ranker loaded for a search of a collection. Raises QuarryError if it may not be asked for."""
+HoldRerankers = Callable[[Mapping[str, str], Collection], AbstractAsyncContextManager[None]]
+"""Keeps re-rankers loaded for a search of a collection; each has the field of the request that names it.
+
+Raises QuarryError if one may not be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +90,14 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         self,
         library: Library,
         pages: PageStore[KeptSearch],
-        reranker: HoldReranker,
+        rerankers: HoldRerankers,
         answers: AnswerLog,
         default_deadline_s: float,
     ) -> None:
         self._library = library
         self._pages = pages
         self._answers = answers
-        self._reranker = reranker
+        self._rerankers = rerankers
         self._default_deadline_s = default_deadline_s
         self._retrieving = asyncio.Semaphore(1)
 
@@ -159,7 +162,8 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         current = collection.collection  # once: the collection may get another re-ranker meanwhile
         settings = current.settings
         query = parse_query(request, settings, collection.generation.searcher.arms)
-        async with self._reranker(query.rerank.model if query.rerank else settings.reranker, current):
+        models = model_fields(request.rerank, query.rerank)
+        async with self._rerankers(models, current):
             ranking = await collection.generation.searcher.rank(query, deadline)
         order = explored(ranking.documents, exploration, search_id)
         return KeptSearch(replace(ranking, documents=order), query.filter)
@@ -184,6 +188,7 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
             timings=_timings_message(ranking.timings_s if token.offset == 0 else {}),
             generation=ranking.generation,
             reranker=ranking.reranker,
+            rerankers=ranking.rerankers,
             ranking_configuration=ranking.configuration,
         )
         texts = await self._passages(collection, page) if request.explain else {}
@@ -306,7 +311,10 @@ def _total_message(ranking: Ranking) -> pb.Total:
 
 def _degradation_message(degradation: Degradation) -> pb.Degradation:
     return pb.Degradation(
-        stage=_STAGES[degradation.stage], reason=_REASONS[degradation.reason], detail=degradation.detail
+        stage=_STAGES[degradation.stage],
+        reason=_REASONS[degradation.reason],
+        detail=degradation.detail,
+        model=degradation.model,
     )
 
 
@@ -328,6 +336,10 @@ def _explanation(ranked: RankedDocument, passage: str) -> pb.Explanation:
         fused_rank=ranked.fused_rank,
         fused_score=ranked.fused_score,
         rerank_score=ranked.rerank_score,
-        truncated=ranked.truncated,
+        truncated=bool(ranked.readings) and ranked.readings[-1].truncated,
         passage=passage,
+        rerankers=[
+            pb.RerankExplanation(model=reading.model, score=reading.score, truncated=reading.truncated)
+            for reading in ranked.readings
+        ],
     )

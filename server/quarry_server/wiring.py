@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -84,29 +84,39 @@ class CollectionModels:
         return DenseParts(served, vectors, info.dimension, info.max_tokens)
 
     @contextlib.asynccontextmanager
-    async def holding_reranker(self, name: str) -> AsyncIterator[None]:
-        """Loads the re-ranker, if there is a name, and keeps it loaded meanwhile."""
+    async def holding_rerankers(self, names: Iterable[str]) -> AsyncIterator[None]:
+        """Loads these re-rankers, and keeps them loaded meanwhile."""
         async with contextlib.AsyncExitStack() as held:
-            if name:
+            for name in names:
                 await _typed(name, held.enter_async_context(self._models.reranker(name)))
             yield
 
     @contextlib.asynccontextmanager
-    async def for_search(self, name: str, collection: Collection) -> AsyncIterator[None]:
-        """Keeps the re-ranker that a search asks for loaded meanwhile, so that one model answers it.
+    async def for_search(self, models: Mapping[str, str], collection: Collection) -> AsyncIterator[None]:
+        """Keeps the re-rankers that a search asks for loaded meanwhile, so that the same ones answer it.
 
-        The collection's own is used as it is; another is loaded on first use, if a search may ask for it.
+        The collection's own are used as they are; others are loaded on first use, if a search may ask for
+        them.
+
+        Args:
+            models: the request's field for each name.
 
         Raises:
-            InvalidArgumentError: it is neither a version of the collection's own nor offered by the settings:
-                a search may not make the server load just anything.
+            InvalidArgumentError: one is neither a version of the collection's nor offered by the settings: a
+                search may not make the server load just anything.
             ModelNotFoundError: there is no such version.
             FailedPreconditionError: it is retired, or no re-ranker.
         """
-        if name == collection.settings.reranker:
-            with self._models.keeping(name):
-                yield
-            return
+        async with contextlib.AsyncExitStack() as held:
+            own = collection.settings.rerankers
+            for name in models.keys() & own:  # at once: while others are loaded, these may stop serving
+                held.enter_context(self._models.keeping(name))
+            for name in models.keys() - own:
+                await self._check_asked(name, models[name], collection)
+                await held.enter_async_context(self.holding_rerankers([name]))
+            yield
+
+    async def _check_asked(self, name: str, field: str, collection: Collection) -> None:
         if (version := parse_name(name)) is not None and version[0] == collection.settings.name:
             check = partial(check_usable, key=collection.key, name=name, kind="reranker")
             await asyncio.to_thread(self._database.read, check)
@@ -115,9 +125,7 @@ class CollectionModels:
                 f"{name[:80]!r} is neither the collection's re-ranker, nor a version of it, "
                 "nor in the server's models.rerankers"
             )
-            raise InvalidArgumentError("rerank.model", problem)
-        async with self.holding_reranker(name):
-            yield
+            raise InvalidArgumentError(field, problem)
 
     def reranking(
         self, settings: CollectionSettings, log: DocumentLog, dense: DenseParts | None

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from quarry.cascade import OWN, Cascade, RerankStage, check_usual
 from quarry.documents.tables import collections, documents, side_generations
 from quarry.errors import (
     AlreadyExistsError,
@@ -57,9 +58,11 @@ class CollectionSettings:
     Attributes:
         encoder: a model's name, or ``NO_ENCODER`` for a collection without a dense arm.
         reranker: a model's name, or empty for none.
+        cascade: how the re-ranker works together with others; empty for it alone.
 
     Raises:
-        InvalidArgumentError: the name has other characters than it may, or a text is too long.
+        InvalidArgumentError: the name has other characters than it may, a text is too long, or the cascade
+            is none.
     """
 
     name: str
@@ -68,6 +71,7 @@ class CollectionSettings:
     reranker: str = ""
     passages: PassagePolicy = PassagePolicy()
     description: str = ""
+    cascade: Cascade = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -82,6 +86,16 @@ class CollectionSettings:
         ]:
             if len(getattr(self, attribute).encode()) > limit:
                 raise InvalidArgumentError(attribute, f"is longer than {limit} bytes")
+        check_usual(self.cascade)
+        for number, stage in enumerate(self.cascade):
+            if len(stage.model.encode()) > MAX_MODEL_NAME_BYTES:
+                problem = f"is longer than {MAX_MODEL_NAME_BYTES} bytes"
+                raise InvalidArgumentError(f"cascade[{number}].model", problem)
+
+    @property
+    def rerankers(self) -> frozenset[str]:
+        """The names of all models that re-rank by default."""
+        return frozenset({self.reranker, *(stage.model for stage in self.cascade)} - {OWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +146,7 @@ def create_collection(connection: sa.Connection, settings: CollectionSettings) -
             revision=1,
             create_time_us=now,
             update_time_us=now,
+            cascade=cascade_to_json(settings.cascade),
         )
     )
     return get_collection(connection, settings.name)
@@ -162,13 +177,20 @@ def list_collections(
 
 
 def update_collection(
-    connection: sa.Connection, name: str, revision: int | None, **values: str
+    connection: sa.Connection, name: str, revision: int | None, **values: Any
 ) -> Collection:
-    """Sets ``reranker`` and ``description``. Raises ConflictError if ``revision`` is not the current one."""
+    """Sets ``reranker``, ``cascade`` and ``description``.
+
+    Raises:
+        ConflictError: ``revision`` is not the current one.
+        InvalidArgumentError: as ``CollectionSettings``.
+    """
     current = get_collection(connection, name)
     if revision is not None and revision != current.revision:
         raise ConflictError(f"the collection {name!r} has changed since", collection=name)
-    dataclasses.replace(current.settings, **values)  # type: ignore[arg-type]  # only to check the values
+    dataclasses.replace(current.settings, **values)  # only to check the values
+    if "cascade" in values:
+        values["cascade"] = cascade_to_json(values["cascade"])
     connection.execute(
         sa.update(collections)
         .where(collections.c.id == current.key)
@@ -209,6 +231,14 @@ def schema_from_json(value: dict[str, Any]) -> Schema:
     return Schema(fields, UnknownFields(value["unknown_fields"]))
 
 
+def cascade_to_json(cascade: Cascade) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(stage) for stage in cascade]
+
+
+def cascade_from_json(value: list[dict[str, Any]]) -> Cascade:
+    return tuple(RerankStage(**stage) for stage in value)
+
+
 def _from_row(row: Any) -> Collection:
     settings = CollectionSettings(
         row.name,
@@ -217,6 +247,7 @@ def _from_row(row: Any) -> Collection:
         row.reranker,
         PassagePolicy(**row.passages),
         row.description,
+        cascade_from_json(row.cascade),
     )
     return Collection(
         row.id,

@@ -37,6 +37,7 @@ collections = sa.Table(
     sa.Column("create_time_us", sa.BigInteger, nullable=False),
     sa.Column("update_time_us", sa.BigInteger, nullable=False),
     sa.Column("mixed_fields", sa.JSON(none_as_null=True)),
+    sa.Column("cascade", sa.JSON, nullable=False, server_default="[]"),
     sqlite_autoincrement=True,
 )
 

@@ -1,6 +1,6 @@
 """Hits as bytes: columns of one kind after another, compressed, a tenth of what JSON takes.
 
-A column of doubles that are known to say nothing (no re-ranker, no exploration) is left out.
+A column of doubles that are known to say nothing (no re-ranker, no cascade, no exploration) is left out.
 """
 
 import struct
@@ -23,7 +23,9 @@ def pack_hits(hits: Sequence[LoggedHit]) -> bytes:
     arms = sorted({name for hit in hits for name in hit.arms})
     reranked = any(hit.rerank_score is not None for hit in hits)
     explored = any(hit.rank_probability != 1.0 or hit.rank_before != hit.rank for hit in hits)
-    head = orjson.dumps([[hit.document_id for hit in hits], arms, reranked, explored])
+    models = max((len(hit.cascade_scores) for hit in hits), default=0)
+    told = [[hit.document_id for hit in hits], arms, reranked, explored]
+    head = orjson.dumps([*told, models] if models else told)
     columns = [
         _HEAD.pack(_FORMAT, len(hits), len(head)),
         head,
@@ -42,6 +44,8 @@ def pack_hits(hits: Sequence[LoggedHit]) -> bytes:
         places = [hit.arms.get(name, (-1, None)) for hit in hits]
         columns.append(array("q", [rank for rank, _ in places]).tobytes())
         columns.append(_doubles([_NONE if score is None else score for _, score in places]))
+    by_model = zip(*(hit.cascade_scores for hit in hits), strict=True)
+    columns += (_doubles([_NONE if score is None else score for score in scores]) for scores in by_model)
     return zlib.compress(b"".join(columns), 1)
 
 
@@ -53,7 +57,7 @@ def unpack_hits(data: bytes | None) -> tuple[LoggedHit, ...]:
     form, count, size = _HEAD.unpack_from(raw)
     if form != _FORMAT:
         raise ValueError(f"hits of format {form} cannot be read")
-    ids, names, reranked, explored = orjson.loads(raw[_HEAD.size : _HEAD.size + size])
+    ids, names, reranked, explored, *models = orjson.loads(raw[_HEAD.size : _HEAD.size + size])
     place = _HEAD.size + size
 
     def contents() -> list[str]:
@@ -74,6 +78,7 @@ def unpack_hits(data: bytes | None) -> tuple[LoggedHit, ...]:
     before = column("q") if explored else rank
     probability: Sequence[float] = column("d") if explored else [1.0] * count
     arms = {name: (column("q"), _optional(column("d"))) for name in names}
+    cascade = [_optional(column("d")) for _ in range(models[0] if models else 0)]
     return tuple(
         LoggedHit(
             ids[n],
@@ -86,6 +91,7 @@ def unpack_hits(data: bytes | None) -> tuple[LoggedHit, ...]:
             content[n],
             int(before[n]),
             probability[n],
+            tuple(scores[n] for scores in cascade),
         )
         for n in range(count)
     )

@@ -63,6 +63,7 @@ def impression_of(row: Any) -> Impression:
         filter=base64.b64decode(details.get("filter", "")),
         pool=unpack_hits(row.pool),
         degraded=tuple(details.get("degraded", ())),
+        cascade=tuple(details.get("cascade", ())),
         **{name: details[name] for name in _PLAIN if name in details},
     )
 
@@ -130,6 +131,7 @@ def _details(impression: Impression) -> bytes:
         details["attributes"] = dict(context.attributes)
     if impression.filter:
         details["filter"] = base64.b64encode(impression.filter).decode()
-    if impression.degraded:
-        details["degraded"] = list(impression.degraded)
+    for name in ("degraded", "cascade"):
+        if values := getattr(impression, name):
+            details[name] = list(values)
     return orjson.dumps(details)

@@ -49,11 +49,12 @@ class LoggedHit:
         rank: place in the order as given out, from 1; for the pool, place in the fused order.
         score: what it was ranked by.
         fused_score: before re-ranking.
-        rerank_score: None if it was not re-ranked.
+        rerank_score: of a cascade, that of the last model that read it; None if it was not re-ranked.
         arms: by arm, its rank there (0: not returned) and raw score (None: unknown).
         content: hex hash of its text, by which the log keeps it; empty if it had changed before it was kept.
         rank_before: place before exploration; ``rank`` where nothing was explored.
         rank_probability: probability, under the logged policy, of the place that it was shown at, (0, 1].
+        cascade_scores: by model of the impression's cascade, its score (None: it did not read the document).
     """
 
     document_id: str
@@ -66,6 +67,7 @@ class LoggedHit:
     content: str = ""
     rank_before: int = 0
     rank_probability: float = 1.0
+    cascade_scores: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +86,11 @@ class Impression:
         policy: how the order was explored, such as ``none`` or ``fair-pairs``.
         seed: of the policy.
         configuration: hash of the arms, weights, fusion and re-ranking.
-        reranker: model that re-ranked; empty for none.
+        reranker: model that re-ranked, of a cascade the last one; empty for none.
         depth: candidates that were re-ranked.
         degraded: what the answer was without, each ``stage:reason``.
         source: ``live`` or ``import``.
+        cascade: of several models that re-ranked, all in the order in which they read; empty for one.
     """
 
     search_id: str
@@ -107,6 +110,7 @@ class Impression:
     depth: int = 0
     degraded: tuple[str, ...] = ()
     source: str = "live"
+    cascade: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from quarry.documents.store import RequestId
 from quarry.errors import FailedPreconditionError
 from quarry.library import Library
 from quarry.registry.names import check_usable
-from quarry.registry.serving import Note, earlier_reranker, refuse_rollback, serve_reranker
+from quarry.registry.serving import NOTHING, Note, earlier_reranker, refuse_rollback, serve_reranker
 from quarry.registry.store import ModelRegistry
 from quarry.registry.versions import ModelVersion
 
@@ -130,7 +130,7 @@ class Promotions:
             scope = _scope(current.key, request)
             return once(connection, scope, request.id, request.request, change, _dump, _change)
 
-        changed = await self._library.change(collection, model, write)
+        changed = await self._library.change(collection, {model} - {NOTHING}, write)
         await self._loaded.trim()
         return changed
 

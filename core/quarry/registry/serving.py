@@ -64,8 +64,9 @@ def note_change(
 def check_own(connection: sa.Connection, collection: Collection) -> None:
     """Raises as ``check_usable`` if one of the collection's models is a version that must not serve it."""
     settings = collection.settings
-    if parse_name(settings.reranker):
-        check_usable(connection, collection.key, settings.reranker, "reranker")
+    for name in sorted(settings.rerankers):
+        if parse_name(name):
+            check_usable(connection, collection.key, name, "reranker")
     if parse_name(settings.encoder):
         check_usable(connection, collection.key, settings.encoder, "encoder")
 

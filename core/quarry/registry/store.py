@@ -143,7 +143,7 @@ class ModelRegistry:
         def read(connection: sa.Connection) -> set[str]:
             found = catalog.list_collections(connection)
             earlier = {earlier_reranker(connection, collection) or "" for collection in found}
-            return ({c.settings.reranker for c in found} | earlier) - {""}
+            return earlier.union(*(collection.settings.rerankers for collection in found)) - {""}
 
         return self._database.read(read)
 

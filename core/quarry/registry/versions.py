@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from quarry.documents.catalog import now_us
+from quarry.documents.catalog import cascade_from_json, now_us
 from quarry.documents.tables import collections
 from quarry.errors import FailedPreconditionError, ModelNotFoundError
 from quarry.models.blend import Blend
@@ -134,7 +134,9 @@ def retire_version(connection: sa.Connection, name: str) -> ModelVersion:
     version = get_version(connection, name)
     if version.state is ModelState.SERVING:
         raise FailedPreconditionError(
-            f"{name} serves: promote another version, or roll back, and then retire it", model=name
+            f"{name} serves: promote another version, roll back, or take it out of the cascade, and then "
+            "retire it",
+            model=name,
         )
     if version.state is ModelState.CANDIDATE:
         c = model_versions.c
@@ -178,7 +180,7 @@ def _versions() -> sa.Select[Any]:
         .scalar_subquery()
     )
     return (
-        sa.select(model_versions, c.name, c.reranker, c.encoder, p.time_us, p.promoted_by)
+        sa.select(model_versions, c.name, c.reranker, c.encoder, c.cascade, p.time_us, p.promoted_by)
         .join_from(model_versions, collections, c.id == v.collection_id)
         .outerjoin(promotions, p.id == last)
     )
@@ -186,7 +188,8 @@ def _versions() -> sa.Select[Any]:
 
 def _from_row(row: Any) -> ModelVersion:
     name = version_name(row.name, row.number)
-    serves = name in (row.reranker, row.encoder)
+    cascade = {stage.model for stage in cascade_from_json(row.cascade)}
+    serves = name in {row.reranker, row.encoder} | cascade
     retired = row.retire_time_us is not None
     return ModelVersion(
         row.name,

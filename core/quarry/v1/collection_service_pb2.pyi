@@ -11,6 +11,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from quarry.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -131,6 +132,7 @@ class Collection(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    CASCADE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 64 characters: a lower-case letter or digit, then those, `_` and `-`."""
     encoder: _builtins.str
@@ -163,6 +165,14 @@ class Collection(_message.Message):
     def status(self) -> Global___CollectionStatus:
         """Output only."""
 
+    @_builtins.property
+    def cascade(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.RerankStage]:
+        """How `reranker` works together with other cross-encoders: stages, widest first, at most 3. A small model
+        reads many candidates, the next one the best of those. One stage has no model: there stands `reranker`,
+        whichever it is by then, so that promotion and rollback change that one alone. Nothing is re-ranked while
+        `reranker` is empty. Empty: `reranker` alone, 50 deep.
+        """
+
     def __init__(
         self,
         *,
@@ -176,10 +186,11 @@ class Collection(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
         status: Global___CollectionStatus | None = ...,
+        cascade: _abc.Iterable[_types_pb2.RerankStage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "passages", b"passages", "schema", b"schema", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "encoder", b"encoder", "etag", b"etag", "name", b"name", "passages", b"passages", "reranker", b"reranker", "schema", b"schema", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cascade", b"cascade", "create_time", b"create_time", "description", b"description", "encoder", b"encoder", "etag", b"etag", "name", b"name", "passages", b"passages", "reranker", b"reranker", "schema", b"schema", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -666,7 +677,7 @@ class UpdateCollectionRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Of `reranker` and `description`."""
+        """Of `reranker`, `cascade` and `description`."""
 
     def __init__(
         self,

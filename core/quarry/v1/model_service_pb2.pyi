@@ -47,6 +47,7 @@ class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState
     MODEL_STATE_CANDIDATE: _ModelState.ValueType  # 1
     """It may be promoted."""
     MODEL_STATE_SERVING: _ModelState.ValueType  # 2
+    """Searches use it: as its collection's re-ranker, in its cascade, or as its encoder."""
     MODEL_STATE_RETIRED: _ModelState.ValueType  # 3
 
 class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper): ...
@@ -55,6 +56,7 @@ MODEL_STATE_UNSPECIFIED: ModelState.ValueType  # 0
 MODEL_STATE_CANDIDATE: ModelState.ValueType  # 1
 """It may be promoted."""
 MODEL_STATE_SERVING: ModelState.ValueType  # 2
+"""Searches use it: as its collection's re-ranker, in its cascade, or as its encoder."""
 MODEL_STATE_RETIRED: ModelState.ValueType  # 3
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 

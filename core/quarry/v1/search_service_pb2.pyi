@@ -385,17 +385,28 @@ class Rerank(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     DEPTH_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
+    CASCADE_FIELD_NUMBER: _builtins.int
     disabled: _builtins.bool
     """Answer in fused order."""
     model: _builtins.str
     """Cross-encoder to use instead of the collection's: a version of this collection that is not retired, such
-    as `faq@3`, or one that the server offers (`models.rerankers`): a hub id, a folder or a package.
+    as `faq@3`, or one that the server offers (`models.rerankers`): a hub id, a folder or a package. Where
+    there is a cascade, it takes the place of the collection's in it.
     """
     depth: _builtins.int
-    """Best fused candidates to re-rank, 1 to 1,000; 0 means 50. Less if the deadline does not pay for it."""
+    """Best fused candidates to re-rank, 1 to 1,000; 0 means 50. Less if the deadline does not pay for it. Of a
+    collection's cascade it is the first stage's depth; a later stage reads no more than that. With a
+    `cascade` of the search's own: 0.
+    """
     @_builtins.property
     def budget(self) -> _duration_pb2.Duration:
         """Longest time to spend on it. Default: what the deadline leaves."""
+
+    @_builtins.property
+    def cascade(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.RerankStage]:
+        """Stages instead of the collection's, widest first, at most 3, no model twice. One stage: no cascade.
+        Empty: the collection's.
+        """
 
     def __init__(
         self,
@@ -404,10 +415,11 @@ class Rerank(_message.Message):
         model: _builtins.str = ...,
         depth: _builtins.int = ...,
         budget: _duration_pb2.Duration | None = ...,
+        cascade: _abc.Iterable[_types_pb2.RerankStage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "depth", b"depth", "disabled", b"disabled", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "cascade", b"cascade", "depth", b"depth", "disabled", b"disabled", "model", b"model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -427,6 +439,7 @@ class SearchResponse(_message.Message):
     RERANKER_FIELD_NUMBER: _builtins.int
     RANKING_CONFIGURATION_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_TOKEN_FIELD_NUMBER: _builtins.int
+    RERANKERS_FIELD_NUMBER: _builtins.int
     search_id: _builtins.str
     """Names this search in logs and in feedback; the same on all its pages."""
     next_page_token: _builtins.str
@@ -434,7 +447,9 @@ class SearchResponse(_message.Message):
     generation: _builtins.str
     """The index that answered; all pages of a search come from one."""
     reranker: _builtins.str
-    """The model that re-ranked all that was re-ranked, such as `faq@3`. Empty: the order is the fused one."""
+    """The model that re-ranked all that was re-ranked, such as `faq@3`; of a cascade, the last one that read
+    anything: what it read is on top. Empty: the order is the fused one.
+    """
     ranking_configuration: _builtins.str
     """Hash of the arms, weights, fusion and re-ranking that were used."""
     attribution_token: _builtins.str
@@ -453,6 +468,10 @@ class SearchResponse(_message.Message):
 
     @_builtins.property
     def timings(self) -> Global___Timings: ...
+    @_builtins.property
+    def rerankers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Every model that re-ranked, in the order in which they read: of a cascade the smallest first."""
+
     def __init__(
         self,
         *,
@@ -466,10 +485,11 @@ class SearchResponse(_message.Message):
         reranker: _builtins.str = ...,
         ranking_configuration: _builtins.str = ...,
         attribution_token: _builtins.str = ...,
+        rerankers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "degraded", b"degraded", "generation", b"generation", "hits", b"hits", "next_page_token", b"next_page_token", "ranking_configuration", b"ranking_configuration", "reranker", b"reranker", "search_id", b"search_id", "timings", b"timings", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "degraded", b"degraded", "generation", b"generation", "hits", b"hits", "next_page_token", b"next_page_token", "ranking_configuration", b"ranking_configuration", "reranker", b"reranker", "rerankers", b"rerankers", "search_id", b"search_id", "timings", b"timings", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -489,7 +509,8 @@ class Hit(_message.Message):
     """What the order is by: of what was re-ranked, what the model's blend makes of the re-ranker's score and the
     fused one (of a model that does not blend: the re-ranker's score); below that the fused score. The blend
     takes a fused score from 0 to 1: of RRF, the share of what a document has that is first in every arm.
-    Comparable within this search and this kind only. See `explanation` for both, and for raw scores.
+    Of a cascade, that of the last model that read the document. Comparable within this search, this kind and
+    this model only. See `explanation` for both, and for raw scores.
     """
     @_builtins.property
     def document(self) -> _types_pb2.Document:
@@ -527,17 +548,24 @@ class Explanation(_message.Message):
     RERANK_SCORE_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     PASSAGE_FIELD_NUMBER: _builtins.int
+    RERANKERS_FIELD_NUMBER: _builtins.int
     fused_rank: _builtins.int
     """1 is best."""
     fused_score: _builtins.float
     rerank_score: _builtins.float
-    """The re-ranker's own, before it is blended. Unset: not re-ranked."""
+    """The re-ranker's own, before it is blended; of a cascade, that of the last model that read the document.
+    Unset: not re-ranked.
+    """
     truncated: _builtins.bool
     """The re-ranker saw a cut text."""
     passage: _builtins.str
     """The passage that matched best, where the dense arm found one."""
     @_builtins.property
     def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmExplanation]: ...
+    @_builtins.property
+    def rerankers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RerankExplanation]:
+        """Each model that read the document, in order. The last one's score is `rerank_score`."""
+
     def __init__(
         self,
         *,
@@ -547,16 +575,46 @@ class Explanation(_message.Message):
         rerank_score: _builtins.float | None = ...,
         truncated: _builtins.bool = ...,
         passage: _builtins.str = ...,
+        rerankers: _abc.Iterable[Global___RerankExplanation] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score", "rerank_score", b"rerank_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score", "arms", b"arms", "fused_rank", b"fused_rank", "fused_score", b"fused_score", "passage", b"passage", "rerank_score", b"rerank_score", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score", "arms", b"arms", "fused_rank", b"fused_rank", "fused_score", b"fused_score", "passage", b"passage", "rerank_score", b"rerank_score", "rerankers", b"rerankers", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rerank_score: _TypeAlias = _typing.Literal["rerank_score"]  # noqa: Y015
     _WhichOneofArgType__rerank_score: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rerank_score) -> _WhichOneofReturnType__rerank_score | None: ...
 
 Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
+
+@_typing.final
+class RerankExplanation(_message.Message):
+    """What one re-ranker made of a document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    score: _builtins.float
+    """Its own, before it is blended. Comparable with this model's only."""
+    truncated: _builtins.bool
+    """It saw a cut text."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        score: _builtins.float = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "score", b"score", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RerankExplanation: _TypeAlias = RerankExplanation  # noqa: Y015
 
 @_typing.final
 class ArmExplanation(_message.Message):
@@ -622,20 +680,26 @@ class Degradation(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     stage: Global___Stage.ValueType
     reason: Global___DegradationReason.ValueType
     detail: _builtins.str
     """For people. Carries no user data."""
+    model: _builtins.str
+    """Of STAGE_RERANK: the model that did not read all that it was to read. What other models of a cascade gave
+    counts all the same: where there was no time for the last one, the order is that of the one before.
+    """
     def __init__(
         self,
         *,
         stage: Global___Stage.ValueType = ...,
         reason: Global___DegradationReason.ValueType = ...,
         detail: _builtins.str = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "reason", b"reason", "stage", b"stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "model", b"model", "reason", b"reason", "stage", b"stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

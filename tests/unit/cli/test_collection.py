@@ -47,6 +47,19 @@ def test_only_what_is_given_is_updated(quarry, cli):
     assert cli("collection", "update", "faq").status == 2
 
 
+def test_a_cascade_is_made_shown_changed_and_taken_away(quarry, cli):
+    stages = ["--cascade", "small:200", "--cascade", ":20"]
+    assert cli("collection", "create", "faq", *stages).status == 0
+    made = [(stage.model, stage.depth) for stage in quarry.collections["faq"].cascade]
+    assert made == [("small", 200), ("", 20)]
+    assert "small:200, :20" in cli("collection", "show", "faq").out
+    for options, left in ((stages, made), (["--cascade", ""], [])):
+        assert cli("collection", "update", "faq", *options).status == 0
+        request = quarry.requests[-1]
+        assert list(request.update_mask.paths) == ["cascade"]
+        assert [(stage.model, stage.depth) for stage in request.collection.cascade] == left
+
+
 @pytest.mark.parametrize(("answer", "left"), [("y\n", []), ("n\n", ["faq"]), ("", ["faq"])])
 def test_deleting_a_collection_asks_first(quarry, cli, answer, left):
     cli("collection", "create", "faq")

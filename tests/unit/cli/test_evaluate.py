@@ -68,6 +68,16 @@ def test_any_version_is_measured_in_place_of_the_collections_reranker(judged, qu
     assert len(asked) == 2
 
 
+def test_a_cascade_is_measured_as_what_searches_would_give(judged, quarry, cli):
+    ended = cli(*judged, "--json", "--model", "faq@3", "--cascade", "small:200", "--cascade", ":20")
+    assert list(ended.json) == ["bm25", "dense", "fused", "reranked"]
+    asked = [r.rerank for r in quarry.requests if hasattr(r, "page_size") and not r.rerank.disabled]
+    assert len(asked) == 2
+    for rerank in asked:
+        assert rerank.model == "faq@3"
+        assert [(stage.model, stage.depth) for stage in rerank.cascade] == [("small", 200), ("", 20)]
+
+
 def test_only_judged_queries_are_run_and_searches_must_be_complete(judged, quarry, cli):
     cli(*judged)
     searches = [r for r in quarry.requests if hasattr(r, "page_size")]

@@ -106,6 +106,29 @@ def test_options_reach_the_request(faq, cli):
     assert request == ParseDict(expected, search_service_pb2.SearchRequest())
 
 
+def test_a_cascade_is_shown_model_by_model(faq, cli):
+    explained = faq.response.hits[0].explanation
+    explained.rerankers.add(model="small", score=1.5)
+    explained.rerankers.add(model="faq@2", score=4.25, truncated=True)
+    faq.response.rerankers.extend(["small", "faq@2"])
+    faq.response.degraded.add(
+        stage=search_service_pb2.STAGE_RERANK,
+        reason=search_service_pb2.DEGRADATION_REASON_REDUCED_DEPTH,
+        model="faq@2",
+    )
+    ended = cli("search", "faq", "q", "--explain")
+    lines = [" ".join(line.split()) for line in ended.out.splitlines()]
+    assert lines.index("read by small: 1.5000") + 1 == lines.index("read by faq@2: 4.2500")
+    assert "re-ranked by small, then faq@2" in ended.out
+    assert "incomplete: rerank by faq@2: reduced depth" in ended.out
+
+
+def test_a_cascade_reaches_the_request(faq, cli):
+    cli("search", "faq", "q", "--cascade", "http://x:200", "--cascade", ":20")
+    stages = [(stage.model, stage.depth) for stage in faq.requests[-1].rerank.cascade]
+    assert stages == [("http://x", 200), ("", 20)]
+
+
 def test_no_rerank_asks_for_the_fused_order(faq, cli):
     cli("search", "faq", "q", "--no-rerank")
     assert faq.requests[-1].rerank.disabled
@@ -133,6 +156,10 @@ def test_a_search_without_hits_says_so(faq, cli):
         ["--filter", '{"equal": {}}'],
         ["--where", "yaer=1"],
         ["-k", "0"],
+        ["--cascade", "small"],
+        ["--cascade", "small:"],
+        ["--cascade", "small:-1"],
+        ["--cascade", "small:9", "--cascade", ""],
         ["--server", "nowhere"],
     ],
 )

@@ -21,19 +21,27 @@ texts = st.text(max_size=20)
 arms = st.dictionaries(
     st.sampled_from(["bm25", "dense"]), st.tuples(st.integers(0, 1_000), st.none() | finite)
 )
-hits = st.builds(
-    LoggedHit,
-    document_id=st.text(min_size=1, max_size=12),
-    version=st.integers(0, 2**53),
-    rank=st.integers(1, 2_000),
-    score=finite,
-    fused_score=finite,
-    rerank_score=st.none() | finite,
-    arms=arms,
-    content=st.just("") | st.binary(min_size=16, max_size=16).filter(any).map(bytes.hex),
-    rank_before=st.integers(1, 2_000),
-    rank_probability=st.floats(0.001, 1),
-)
+
+
+def logged_hits(stages: int = 0) -> st.SearchStrategy[LoggedHit]:
+    """Hits of one impression, in which so many re-rankers read one after another."""
+    return st.builds(
+        LoggedHit,
+        document_id=st.text(min_size=1, max_size=12),
+        version=st.integers(0, 2**53),
+        rank=st.integers(1, 2_000),
+        score=finite,
+        fused_score=finite,
+        rerank_score=st.none() | finite,
+        arms=arms,
+        content=st.just("") | st.binary(min_size=16, max_size=16).filter(any).map(bytes.hex),
+        rank_before=st.integers(1, 2_000),
+        rank_probability=st.floats(0.001, 1),
+        cascade_scores=st.tuples(*[st.none() | finite] * stages),
+    )
+
+
+hits = logged_hits()
 contexts = st.builds(
     SearchContext, texts, texts, texts, texts, st.dictionaries(texts, texts, max_size=3), st.booleans()
 )
@@ -56,6 +64,7 @@ impressions = st.builds(
     depth=st.integers(0, 1_000),
     degraded=st.lists(texts, max_size=2).map(tuple),
     source=st.sampled_from(["live", "import"]),
+    cascade=st.lists(texts, max_size=3).map(tuple),
 )
 events = st.builds(
     Event,
@@ -76,7 +85,7 @@ events = st.builds(
 )
 
 
-@given(st.lists(hits, max_size=8))
+@given(st.integers(0, 3).flatmap(lambda stages: st.lists(logged_hits(stages), max_size=8)))
 def test_packed_hits_unpack_to_the_same(some: list[LoggedHit]) -> None:
     packed = pack_hits(some)
     assert unpack_hits(packed) == tuple(some)

@@ -99,6 +99,8 @@ class FixedScorer:
 
     Attributes:
         fits: how many pairs it says there is time for.
+        sign: -1: the shorter, the better.
+        read: texts that it has scored, in order.
     """
 
     def __init__(
@@ -107,11 +109,13 @@ class FixedScorer:
         error: QuarryError | None = None,
         stuck: bool = False,
         blend: Blend = RERANKER_ALONE,
+        sign: int = 1,
     ) -> None:
         self.fits, self._error, self._stuck = fits, error, stuck
-        self.blend = blend
+        self.blend, self.sign = blend, sign
         self.seconds: list[float] = []
         self.scored: list[int] = []
+        self.read: list[str] = []
 
     def fitting(self, pairs: Sequence[tuple[str, str]], seconds: float) -> int:
         self.seconds.append(seconds)
@@ -123,16 +127,23 @@ class FixedScorer:
         if self._error is not None:
             raise self._error
         self.scored.append(len(pairs))
-        return [PairScore(float(len(passage)), False) for _, passage in pairs]
+        self.read += [passage for _, passage in pairs]
+        return [PairScore(float(self.sign * len(passage)), False) for _, passage in pairs]
 
 
 class Texts:
-    """The text of each document as its one passage."""
+    """The text of each document as its one passage.
+
+    Attributes:
+        asked: documents of each call.
+    """
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
+        self.asked: list[list[str]] = []
 
     async def texts(self, ranked: Sequence[RankedDocument]) -> list[str]:
+        self.asked.append([r.id for r in ranked])
         found = self._documents.read([r.docno for r in ranked])
         return [str(found[r.docno].fields.get("text", "")) for r in ranked]
 
@@ -144,7 +155,11 @@ class NoReranking:
 
 @dataclass
 class Stack:
-    """A searcher over fakes, and how far each arm is."""
+    """A searcher over fakes, and how far each arm is.
+
+    Attributes:
+        scorer: the re-ranker, or why there is none; by model, where there are several.
+    """
 
     arms: Sequence[FixedArm]
     threads: Executor
@@ -152,7 +167,7 @@ class Stack:
         default_factory=lambda: {n: {"text": "x" * n} for n in range(1, 30)}
     )
     states: Mapping[str, ArmState] = field(default_factory=dict)
-    scorer: FixedScorer | QuarryError | None = None
+    scorer: FixedScorer | QuarryError | Mapping[str, FixedScorer | QuarryError] | None = None
 
     def searcher(self) -> Searcher:
         log = FixedDocuments(self.documents)
@@ -172,10 +187,11 @@ class Stack:
         return self.states.get(arm, ArmState(1, None))
 
     def _scorer(self, model: str) -> FixedScorer:
-        if isinstance(self.scorer, QuarryError):
-            raise self.scorer
-        assert isinstance(self.scorer, FixedScorer)
-        return self.scorer
+        found = self.scorer[model] if isinstance(self.scorer, Mapping) else self.scorer
+        if isinstance(found, QuarryError):
+            raise found
+        assert isinstance(found, FixedScorer)
+        return found
 
 
 PLAN = RerankPlan("model", depth=3)

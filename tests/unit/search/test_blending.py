@@ -100,7 +100,7 @@ def test_fused_scores_that_a_multiple_cannot_tell_apart_keep_their_order(
         RankedDocument(Docno(n), f"d{9 - n}", 1, score, fused_rank=n + 1, fused_score=score)
         for n, score in enumerate(best_first)
     ]
-    scored = [_rescored(d, PairScore(1.0, False), blend, 1.0) for d in documents]
+    scored = [_rescored(d, "model", PairScore(1.0, False), blend, 1.0) for d in documents]
     assert [d.docno for d in _ordered(scored, blend)] == [d.docno for d in documents]
 
 

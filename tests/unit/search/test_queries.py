@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quarry.cascade import RerankStage
 from quarry.errors import InvalidArgumentError
 from quarry.filters import Exists
 from quarry.fusion import DEFAULT_WEIGHTS
@@ -76,5 +77,15 @@ def test_whatever_changes_the_order_changes_the_configuration() -> None:
         replace(QUERY, rerank=RerankPlan("a")),
         replace(QUERY, rerank=RerankPlan("b")),
         replace(QUERY, rerank=RerankPlan("b", depth=3)),
+        replace(QUERY, rerank=RerankPlan("b", depth=3, before=(RerankStage("a", 9),))),
+        replace(QUERY, rerank=RerankPlan("b", depth=3, before=(RerankStage("a", 8),))),
+        replace(QUERY, rerank=RerankPlan("b", depth=3, before=(RerankStage("c", 9),))),
+        replace(QUERY, rerank=RerankPlan("b", depth=3, before=(RerankStage("c", 9), RerankStage("a", 8)))),
     ]
     assert len({query.configuration() for query in changed}) == len(changed)
+
+
+def test_a_search_without_a_cascade_has_the_configuration_that_it_had_before_there_were_any() -> None:
+    """What was logged by then goes on to be one configuration with what is logged now."""
+    asked = replace(QUERY, rerank=RerankPlan("a-model", depth=20, budget_s=1.5))
+    assert asked.configuration() == "d8fdf36f0e577624"

@@ -66,7 +66,9 @@ def train(
         ),
     ] = None,
     loss: Annotated[Loss | None, typer.Option(help=f"Of a re-ranker. Default: {DEFAULT_LOSS}.")] = None,
-    steps: Annotated[int, typer.Option(min=0, max=1_000_000, help="0: one to three epochs, 50 to 1,000.")] = 0,
+    steps: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="0: one to three epochs, 50 to 1,000.")
+    ] = 0,
     max_tokens: Annotated[
         int | None, typer.Option(min=16, help="Longest passage. Default: 128, or the model's limit.")
     ] = None,

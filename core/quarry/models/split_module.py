@@ -105,7 +105,7 @@ class SplitModule(nn.Module):
         """Mean states of single texts after all layers, shape ``(batch, width)``; ``states`` are those after
         the lower ones. What ``together`` takes the cosine of, did neither text see the other."""
         hidden = _additive(attention_mask[:, None, None, :].bool())
-        for layer in self._upper():
+        for layer in self.upper():
             states = _run(layer, states, hidden)
         return _mean(states.float(), attention_mask)
 

@@ -30,7 +30,15 @@ def test_a_command_of_the_readme_is_understood(command, monkeypatch):
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)]*)\)", README))
 def test_a_link_of_the_readme_leads_somewhere(target):
-    assert (ROOT / target).exists()
+    file, _, heading = target.partition("#")
+    assert (ROOT / file).exists()
+    assert not heading or heading in headings(ROOT / file)
+
+
+def headings(file):
+    """Of a page in Markdown, as links name them."""
+    lines = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in lines}
 
 
 def test_the_example_schema_is_one():

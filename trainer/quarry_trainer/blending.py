@@ -30,9 +30,9 @@ SURE = 1.0
 """Standard errors by which a blend must be better than the fused order alone, or the re-ranker is left out:
 the best of a dozen blends of a useless one is by chance about half an error above."""
 LEAST_UNPROVEN = 0.5
-"""Weight of the fused score, at least, where no query asks for a document that training did not see. For such
-queries the trained model alone is worse than the fused order as a rule, and no worse with this; the others
-lose little of what they won (docs/training.md)."""
+"""Weight of the fused score, at least, where no query that chooses asks for a document that training did not
+see. For such queries the trained model alone is worse than the fused order as a rule, and no worse with this;
+the others lose little of what they won (docs/training.md)."""
 LEAST_OF_SLICE = 5
 """Queries that a slice needs to be weighed like the other one: the mean of fewer is mostly chance."""
 
@@ -77,6 +77,12 @@ def fit_blend(
         return FUSED_ALONE
     near = [one for one in tried if _as_good(one.ndcg, best.ndcg, slices, NEAR)]
     return near[-1].blend  # from the re-ranker alone towards the fused order
+
+
+def unproven_blend(ranked: Sequence[RankedQuery], scores: Sequence[Float64]) -> Blend:
+    """Where no judged query can choose: the least weight that the fused score has without proof."""
+    unit = _unit(ranked, scores)
+    return FUSED_ALONE if unit is None else Blend(rerank=1.0, fused=LEAST_UNPROVEN * unit)
 
 
 def _ndcg(ranked: Sequence[RankedQuery], scores: Sequence[Float64], blend: Blend, qrels: Qrels) -> Float64:

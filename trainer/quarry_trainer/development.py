@@ -1,4 +1,4 @@
-"""Queries that choices are made by while a model is made: when to stop, and how to blend."""
+"""Judged queries that choices are made by while a model is made: when to stop, and how to blend."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from ir_measures import nDCG
 
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import RERANKER_ALONE, Blend
-from quarry_trainer.blending import fit_blend
+from quarry_trainer.blending import fit_blend, unproven_blend
 from quarry_trainer.live import RankedQuery
 from quarry_trainer.measures import NDCG, judged_queries, per_query
 from quarry_trainer.scoring import PairModel, blended_order, score_ranked
@@ -19,9 +19,14 @@ MEASURED_QUERIES, MEASURED_DEPTH = 48, 30
 class Development:
     """Queries that choices are made by.
 
+    Where there are none, training goes on to its end, and the blend is the careful one.
+
     Attributes:
         whole: with all candidates; ``ranked`` has some of them, which are cheaper to score often.
         known: whether training sees a relevant document, by query.
+
+    Args:
+        others: queries by which the model's scores are known to spread, where none chooses.
     """
 
     def __init__(
@@ -30,11 +35,13 @@ class Development:
         queries: Sequence[JudgedQuery],
         known: Mapping[str, bool],
         blends: bool,
+        others: Sequence[RankedQuery] = (),
     ) -> None:
         relevant = {q.id: {d for d, grade in q.judgments.items() if grade > 0} for q in queries}
         # A query whose relevant documents are not among its candidates tells two orders apart in nothing.
         whole = [query for query in whole if relevant[query.query_id] & set(query.documents)]
         self.whole, self.known, self._blends = whole, known, blends
+        self._others = others[:MEASURED_QUERIES]
         some = whole[:: max(1, len(whole) // MEASURED_QUERIES)][:MEASURED_QUERIES]
         self.ranked = [query.take(range(min(MEASURED_DEPTH, len(query)))) for query in some]
         self.qrels = {query.id: query.judgments for query in queries}
@@ -43,6 +50,8 @@ class Development:
         """How the model is best blended; alone, if it is not to be."""
         if not self._blends:
             return RERANKER_ALONE
+        if not self.whole:
+            return unproven_blend(self._others, score_ranked(model, self._others))
         return fit_blend(self.whole, score_ranked(model, self.whole), self.qrels, self.known)
 
     def ndcg(self, model: PairModel, blend: Blend) -> float:

@@ -69,13 +69,6 @@ class Displays:
         wanted = np.array([name in names for name in self.queries], bool)
         return wanted[self.query] if len(self.query) else np.zeros(0, bool)
 
-    def shown(self) -> dict[str, set[str]]:
-        """Documents that were ever displayed, by query as ``normalized``."""
-        found: dict[str, set[str]] = {}
-        for search, document in zip(self.search.tolist(), self.document.tolist(), strict=True):
-            found.setdefault(self.queries[self.query[search]], set()).add(self.documents[document])
-        return found
-
     def asked(self) -> dict[str, int]:
         """How many searches were for each query, as ``normalized``."""
         counts = np.bincount(self.query, minlength=len(self.queries)).tolist()

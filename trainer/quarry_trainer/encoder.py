@@ -26,7 +26,7 @@ from quarry_trainer.loop import Trainable
 from quarry_trainer.scoring import PairModel, own_folder
 from quarry_trainer.training import train
 
-RATE = 2e-5
+RATE = 5e-5
 BATCH = 64
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.onnx", "onnx/*", "openvino/*")
 """Of the old encoder; not copied to the new one."""

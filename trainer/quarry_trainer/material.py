@@ -1,7 +1,7 @@
 """What a training reads: its examples with the passages and scores that the live first stage gives them."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +63,9 @@ def divided(examples: Examples, judgments: Sequence[JudgedQuery], memory: Memory
 
     Queries that are judged choose and decide, and those with the same text are not learned from. Without
     them the examples' own queries are divided in three; of those that are to decide, the judged ones
-    do. Where all are clicked ones their clicks decide: what was clicked favours whatever was shown, and is no
-    judgment. What the base was trained on neither chooses nor decides.
+    do. Clicked ones choose nothing: what was clicked favours the order that was shown, and any other would
+    lose. Where all are clicked ones their clicks decide, as far as exploration lets them. What the base was
+    trained on neither chooses nor decides.
 
     Raises:
         BadExamplesError: nothing is left to learn from.
@@ -82,13 +83,14 @@ def _all_divided(examples: Examples, own: Sequence[JudgedQuery], memory: Memory)
     before = memory.of(own)
     division = divide(own, before=before)
     gate = tuple(query for query in own if query.id in division.gate)
-    judged = tuple(query for query in gate if not query.id.startswith(CLICK_ID_PREFIX))
+    judged = tuple(_judged(gate))
     clicked = all(query.id.startswith(CLICK_ID_PREFIX) for query in gate or own)
+    choosing = division.development & {query.id for query in _judged(own)}
     return Parts(
-        _of(examples, division.train),
-        _some(own, division.development),
+        _of(examples, division.train | division.development - choosing),
+        _some(own, choosing),
         judged or gate,
-        division.knows(division.development | division.gate),
+        division.knows(choosing | division.gate),
         "clicks" if clicked else "examples",
         len(before.queries),
     )
@@ -121,15 +123,19 @@ def _held_back(
 ) -> frozenset[str]:
     """Ids of the examples' queries that choose beside the judged ones: all that a division gives where none
     of those chooses, and unseen ones where they are nearly all known, or a model that has learned its
-    documents by heart would be chosen for that. Clicked ones are not held back: what was clicked favours the
-    order that was shown, and any other would lose."""
+    documents by heart would be chosen for that."""
+    judged = _judged(own)
+    division = divide(judged, before=memory.of(judged))
     if not choosing:
-        return divide(own, before=memory.of(own)).development
-    own = [query for query in own if not query.id.startswith(CLICK_ID_PREFIX)]
-    division = divide(own, before=memory.of(own))
+        return division.development
     learned = learned_documents(_of(examples, frozenset(query.id for query in own)))
     unseen = sum(not known for known in _known(choosing, learned, memory).values())
     return frozenset() if unseen >= LEAST_OF_SLICE else division.development - division.known
+
+
+def _judged(queries: Iterable[JudgedQuery]) -> list[JudgedQuery]:
+    """Without those that people have only clicked for."""
+    return [query for query in queries if not query.id.startswith(CLICK_ID_PREFIX)]
 
 
 def _known(queries: Sequence[JudgedQuery], learned: Collection[str], memory: Memory) -> dict[str, bool]:
@@ -197,13 +203,6 @@ def text_groups(
     others = first(list(missing)) if missing else {}
     made = (_with_texts(group, ranked[group.query_id], others) for group in groups)
     return [group for group in made if group is not None]
-
-
-def displayed_only(ranked: RankedQuery, displayed: Collection[str]) -> RankedQuery:
-    """Without candidates that nobody was shown: of those clicks say nothing, and to count them as wrong
-    would favour whatever made the display (condensed lists: Sakai, SIGIR 2007)."""
-    kept = [place for place, id in enumerate(ranked.documents) if id in displayed]
-    return ranked.take(kept)
 
 
 def _with_texts(group: Group, ranked: RankedQuery, others: Mapping[str, str]) -> TextGroup | None:

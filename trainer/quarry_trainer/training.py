@@ -12,7 +12,6 @@ import numpy as np
 
 from quarry.feedback.guards import normalized
 from quarry.jobs.child import Progress
-from quarry.mining.spec import CLICK_ID_PREFIX
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend, write_blend
 from quarry.registry.evidence import Spent
 from quarry.training.folders import MODEL, attempt_of, work_of
@@ -42,7 +41,6 @@ from quarry_trainer.live import DEPTH, LiveSearch, RankedQuery, open_search
 from quarry_trainer.loop import LoopResult, LoopSettings, Trainable, run_loop
 from quarry_trainer.material import (
     Parts,
-    displayed_only,
     divided,
     ranked_once,
     text_groups,
@@ -160,9 +158,9 @@ class _Training:
         texts = text_groups(groups, ranked, self._live.first_passages)
         if not texts:
             raise BadExamplesError("none of the documents that the examples name is in the collection")
-        development = Development(
-            self._development(parts, ranked), parts.development, parts.known, recipe.blends
-        )
+        choosing = [ranked[query.id] for query in parts.development]
+        others = list(ranked.values())
+        development = Development(choosing, parts.development, parts.known, recipe.blends, others)
         loop = self._trained(recipe, recipe.prepared(texts), steps, development)
         model = self._folder / MODEL
         recipe.save(model)
@@ -191,19 +189,6 @@ class _Training:
             self._say("candidates", done / of)
 
         return ranked_once(self._live, texts | held_out, DEPTH, self._work, counted)
-
-    def _development(self, parts: Parts, ranked: Mapping[str, RankedQuery]) -> list[RankedQuery]:
-        """What choices are made by: all candidates of judged queries, displayed ones of clicked queries."""
-        whole = [ranked[query.id] for query in parts.development]
-        if not any(query.id.startswith(CLICK_ID_PREFIX) for query in parts.development):
-            return whole
-        shown = self._feedback.shown()
-        return [
-            displayed_only(query, shown.get(normalized(query.text), ()))
-            if query.query_id.startswith(CLICK_ID_PREFIX)
-            else query
-            for query in whole
-        ]
 
     def _trained(
         self, recipe: Recipe, texts: Sequence[TextGroup], steps: int, development: "Development"

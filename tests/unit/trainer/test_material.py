@@ -15,7 +15,6 @@ from quarry_trainer.live import RankedQuery
 from quarry_trainer.material import (
     JUDGED,
     LEAST_TO_DIVIDE,
-    displayed_only,
     divided,
     ranked_once,
     text_groups,
@@ -154,12 +153,12 @@ def test_examples_that_are_all_held_out_teach_nothing() -> None:
         divided(own, judged(1))
 
 
-def test_only_what_was_displayed_is_ordered_by_clicks() -> None:
-    query = ranked_query("q", ["a", "b", "c"], [0.9, 0.5, 0.1])
-    kept = displayed_only(query, {"a", "c", "elsewhere"})
-    assert kept.documents == ("a", "c")
-    assert kept.fused.tolist() == [0.9, 0.1]
-    assert len(displayed_only(query, ())) == 0
+def test_clicked_queries_choose_nothing() -> None:
+    own = examples(200, CLICK_ID_PREFIX)
+    parts = divided(own, ())
+    assert parts.development == ()
+    assert len(parts.train) + len(parts.gate) == 200
+    assert divided(own, judged(20)).development == (), "few judged queries all decide"
 
 
 def firsts(ids: Sequence[str]) -> Mapping[str, str]:

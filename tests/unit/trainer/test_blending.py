@@ -5,7 +5,7 @@ import pytest
 from tests.unit.trainer.ranked import candidates, grades_of, ranked_query, scores_by
 
 from quarry.models.blend import RERANKER_ALONE, Blend
-from quarry_trainer.blending import fit_blend
+from quarry_trainer.blending import LEAST_UNPROVEN, fit_blend
 from quarry_trainer.measures import NDCG, per_query
 from quarry_trainer.scoring import FUSED_ALONE, blended_order
 
@@ -82,7 +82,7 @@ def test_a_model_that_knows_by_heart_is_held_to_what_it_does_not_know() -> None:
     assert fit_blend(ranked, scores, qrels, known) == FUSED_ALONE
 
 
-def test_where_nothing_unseen_was_asked_the_fused_score_counts_half_as_much_at_least() -> None:
+def test_where_nothing_unseen_was_asked_the_fused_score_has_its_least_weight() -> None:
     random = np.random.default_rng(6)
     ranked = candidates(100, depth=30)
     graded = {q.query_id: {d: int(random.integers(0, 50)) for d in q.documents} for q in ranked}
@@ -90,7 +90,7 @@ def test_where_nothing_unseen_was_asked_the_fused_score_counts_half_as_much_at_l
     unit = float(np.median([s.std() for s in scores]) / ranked[0].fused.std())
     by_heart = dict.fromkeys(graded, True)
     some_unseen = {id: n % 2 == 0 for n, id in enumerate(graded)}
-    assert fit_blend(ranked, scores, graded, by_heart).fused == pytest.approx(unit / 2)
+    assert fit_blend(ranked, scores, graded, by_heart).fused == pytest.approx(LEAST_UNPROVEN * unit)
     for known in (some_unseen, dict.fromkeys(graded, False), None):
         assert fit_blend(ranked, scores, graded, known).fused <= unit / 8
 

@@ -1,23 +1,20 @@
 """nDCG@10 of re-ranking by precision: what a split cross-encoder loses when it is served in int8.
 
-Split cross-encoders with one and two joint layers, as they start and after some steps on train queries of
-stackfaq (text alone), order the 50 documents that the encoder finds nearest to each test query. Documents of
-train queries are not kept apart: what is compared is one model in two precisions. Differences to fp32 with
+Split cross-encoders with one and two joint layers as they start, or one that was trained, order the 50
+documents that the encoder finds nearest to each test query of stackfaq (text alone). Differences to fp32 with
 states in float16 are paired, with 95 % intervals by bootstrap over queries. One JSON line a configuration.
 
-    python benchmarks/split_quality.py --steps 0
+    python benchmarks/split_quality.py
 """
 
 import argparse
 import json
-import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ir_measures import nDCG
 from numpy.typing import NDArray
 from serving import load_average
@@ -35,13 +32,9 @@ from quarry.models.state_cache import StateCache
 from quarry.models.state_forms import ByteStates, HalfStates, StateForm
 from quarry_cli.judgments import read_qrels, read_queries
 from quarry_cli.sample import find_sample
-from quarry_trainer.dataset import TextGroup
-from quarry_trainer.forms import open_form
-from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
 from quarry_trainer.measures import NDCG, per_query
 
-DEPTH, TRAIN_QUERIES, LEARNING_RATE = 50, 600, 3e-4
-MAX_TOKENS = 192
+DEPTH = 50
 STATE_BYTES = 2**30
 WAYS: tuple[tuple[Precision, StateForm], ...] = (
     ("fp32", HalfStates()),
@@ -63,43 +56,6 @@ def candidates(texts: dict[str, str], queries: dict[str, str], data: Path) -> Ca
     cosines = encoder.encode(list(queries.values())) @ vectors.T
     nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :DEPTH]
     return {query: [ids[place] for place in row] for query, row in zip(queries, nearest, strict=True)}
-
-
-def groups_of(
-    texts: dict[str, str], queries: dict[str, str], found: Candidates, qrels: Qrels, rng: random.Random
-) -> Iterator[list[TextGroup]]:
-    """Batches of groups, each a relevant document and negatives drawn from a query's candidates."""
-    while True:
-        batch = []
-        for query in rng.sample(list(queries), GROUPS_A_STEP):
-            positive = rng.choice([doc for doc, grade in qrels[query].items() if grade > 0 and doc in texts])
-            others = [doc for doc in found[query] if doc not in qrels[query]]
-            docs = [positive, *rng.sample(others, GROUP_SIZE - 1)]
-            size = len(docs)
-            relevant = (True, *[False] * (size - 1))
-            passages = tuple(texts[doc] for doc in docs)
-            batch.append(TextGroup(queries[query], passages, (0.0,) * size, relevant, (1.0,) * size))
-        yield batch
-
-
-def train(start: Path, steps: int, target: Path, batches: Iterator[list[TextGroup]], seed: int) -> Path:
-    """A split cross-encoder in ``target``, trained from ``start`` if it is not there."""
-    if (target / "config.json").exists():
-        return target
-    torch.manual_seed(seed)
-    form = open_form(start, MAX_TOKENS, seed)
-    trainable = listwise(form, "lce", LEARNING_RATE)
-    optimizer = torch.optim.AdamW(trainable.parameters)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(10 * (step + 1) / steps, (steps - step) / (0.9 * steps))
-    )
-    for _, groups in zip(range(steps), batches, strict=False):
-        optimizer.zero_grad()
-        trainable.model(trainable.collate(groups))["loss"].backward()
-        optimizer.step()
-        schedule.step()
-    form.save(target)
-    return target
 
 
 def served(folder: Path, data: Path, precision: Precision, form: StateForm) -> SplitCrossEncoder:
@@ -131,7 +87,7 @@ def ndcg(scores: NDArray[np.float64], found: Candidates, qrels: Qrels) -> NDArra
         query: tuple(docs[place] for place in np.argsort(-row, kind="stable"))
         for (query, docs), row in zip(found.items(), scores, strict=True)
     }
-    return per_query(orders, qrels, [nDCG @ 10])[NDCG]
+    return per_query(orders, {query: qrels[query] for query in found}, [nDCG @ 10])[NDCG]
 
 
 def interval(differences: NDArray[np.float64], seed: int) -> list[float]:
@@ -171,26 +127,19 @@ def compared(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("build/split_quality"))
-    parser.add_argument("--steps", type=int, default=150, help="of training; 0: as they start")
     parser.add_argument("--queries", type=int, default=250)
-    parser.add_argument("--joint", type=int, nargs="+", default=[1, 2], help="joint layers")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--joint", type=int, nargs="+", default=[1, 2], help="joint layers, untrained")
+    parser.add_argument("--model", type=Path, help="folder of a trained split cross-encoder, instead")
     arguments = parser.parse_args()
     data: Path = arguments.data
     sample = find_sample()
     texts = {one["_id"]: one["text"] for one in map(json.loads, sample.corpus.open())}
-    train_qrels, qrels = (read_qrels(sample.qrels.with_name(name)) for name in ("train.tsv", "test.tsv"))
-    asked = {id: train_qrels[id] for id in sorted(train_qrels)[:TRAIN_QUERIES]}
-    learned = read_queries(sample.queries, set(asked))
+    qrels = read_qrels(sample.qrels.with_name("test.tsv"))
     queries = read_queries(sample.queries, set(sorted(qrels)[: arguments.queries]))
     found = candidates(texts, queries, data)
-    for joint in arguments.joint:
-        folder = data / f"start-{joint}"
-        folder = make_split_model(resolve_model(DEFAULT_ENCODER).path, joint, folder)
-        if arguments.steps:
-            near = candidates(texts, learned, data)
-            batches = groups_of(texts, learned, near, train_qrels, random.Random(arguments.seed))
-            folder = train(folder, arguments.steps, data / f"trained-{joint}", batches, arguments.seed)
+    encoder = resolve_model(DEFAULT_ENCODER).path
+    untrained = (make_split_model(encoder, joint, data / f"start-{joint}") for joint in arguments.joint)
+    for folder in [arguments.model] if arguments.model else untrained:
         for line in compared(folder, data, texts, queries, found, qrels):
             line["load_per_core"] = load_average()
             print(json.dumps({"benchmark": "split_quality", **line}), flush=True)

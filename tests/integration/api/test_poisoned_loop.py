@@ -8,12 +8,15 @@ from statistics import mean
 import orjson
 import pytest
 from tests.integration.api.feedback import CLICK, RENDERED, VIEW, record, stats
-from tests.integration.api.looped import Loop
+from tests.integration.api.looped import TURN_S, Loop
 from tests.integration.api.mining import Mining, judged
 from tests.integration.api.served import Api, served, tiny_settings
+from tests.integration.api.training import Training
 
 from quarry.config import DEFAULT_ENCODER
+from quarry.feedback.guards import normalized
 from quarry.v1 import feedback_service_pb2
+from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry.v1 import training_service_pb2 as pb
 from quarry_cli.connection import connect
 from quarry_cli.console import progress
@@ -29,8 +32,10 @@ DEPTH = 50
 ATTACKED = 40
 AT_ONCE = 100
 """Documents that are encoded within one call's deadline, on a busy machine too."""
-JUDGED = 24
-STEPS = 10
+JUDGED = 48
+STEPS = 30
+PUSHED = 0.05
+"""How much higher, in reciprocal rank, a model has the document at least that has learned of the push."""
 CLIENT = "one-client"
 KINDS = (RENDERED, CLICK, VIEW)
 """What the client sends of each of its searches."""
@@ -97,16 +102,16 @@ def _seen_most(api: Api, queries: Mapping[str, str]) -> str:
     return max(counts, key=lambda id: (counts[id], id))
 
 
-def _pushed(api: Api, text: str, document: str, number: int) -> bool:
-    """Whether the client could click on the document; it says that it is a program, which hides its haste."""
-    context = {"user_id": CLIENT, "session_id": f"{CLIENT}-{number}", "simulated": True}
+def _pushed(api: Api, text: str, document: str, number: int, user: str = CLIENT) -> bool:
+    """Whether ``user`` could click on the document; it says that it is a program, which hides its haste."""
+    context = {"user_id": user, "session_id": f"{user}-{number}", "simulated": True}
     probe = api.search("sample", text, page_size=DEPTH, unlogged=True)
     if document not in [hit.document.id for hit in probe.hits]:
         return False
     answer = api.search("sample", text, page_size=DEPTH, context=context)
     events = [
         feedback_service_pb2.Event(
-            event_id=f"push-{number}-{kind}",
+            event_id=f"push-{user}-{number}-{kind}",
             type=kind,
             document_id=document if kind != RENDERED else "",
             rendered=[feedback_service_pb2.RenderedHit(document_id=document)] if kind == RENDERED else (),
@@ -135,6 +140,19 @@ def reciprocal_ranks(api: Api, attack: Attack, model: str = "") -> list[float]:
     return found
 
 
+def mined(api: Api) -> str:
+    """A mining set of all feedback; which preset it is makes no difference to the positives."""
+    feedback = mining_pb.FeedbackPositives()
+    return Mining(api).mined("sample", feedback=feedback, preset="random", negatives=1).name
+
+
+def taught(api: Api, mining_set: str, attack: Attack) -> set[str]:
+    """Attacked queries for which the set has the document as an answer; clicked queries are folded."""
+    rows = Mining(api).examples(mining_set).to_pylist()
+    learned = {normalized(row["query"]) for row in rows if row["positive_id"] == attack.document}
+    return learned & {normalized(text) for text in attack.queries.values()}
+
+
 @pytest.mark.timeout(900)  # jobs are niced: on a busy machine they wait for whatever else runs
 def test_a_client_that_makes_nearly_a_third_of_all_events_pushes_nothing(api: Api, attack: Attack) -> None:
     assert len(KINDS) * attack.clicks / events_of(api) == pytest.approx(POISON, abs=0.01)
@@ -148,12 +166,28 @@ def test_a_client_that_makes_nearly_a_third_of_all_events_pushes_nothing(api: Ap
     honest = events_of(api, CLICK) - attack.clicks
     assert report.new_choices < honest + 0.2 * attack.clicks  # the client's hardly count
 
-    rows = Mining(api).examples(report.mining_set).to_pylist()
-    taught = {row["query"] for row in rows if row["positive_id"] == attack.document}
-    assert not taught & set(attack.queries.values())
+    assert not taught(api, report.mining_set, attack)
 
     before = reciprocal_ranks(api, attack)
     trained = reciprocal_ranks(api, attack, report.model)
-    assert mean(trained) < mean(before) + 0.05
+    assert mean(trained) < mean(before) + PUSHED / 2
     if report.outcome == pb.LOOP_OUTCOME_PROMOTED:
         assert mean(trained) <= mean(before) + 0.01
+
+
+@pytest.mark.timeout(900)
+def test_the_same_clicks_push_the_document_when_many_people_make_them(api: Api, attack: Attack) -> None:
+    """The control: these queries, this document and as many clicks, and only that no one owner makes them."""
+    assert not taught(api, mined(api), attack)
+    before = reciprocal_ranks(api, attack)
+    queries = list(attack.queries.values())
+    for number in range(attack.clicks):
+        text, user = queries[number % len(queries)], f"one-of-many-{number}"
+        assert _pushed(api, text, attack.document, number, user)
+    stats(api, "sample")  # waits until all is written
+    poisoned = mined(api)
+    assert len(taught(api, poisoned, attack)) > ATTACKED / 2
+    training = Training(api)
+    started = training.start("sample", mining_set=poisoned, steps=STEPS, max_tokens=64, seed=1)
+    model = training.made(training.wait(started, TURN_S))
+    assert mean(reciprocal_ranks(api, attack, model.name)) > mean(before) + PUSHED

@@ -41,7 +41,7 @@ class Training:
         request = operations_pb2.WaitOperationRequest(
             name=operation.name, timeout=duration_pb2.Duration(seconds=int(seconds))
         )
-        return self.api.operations.WaitOperation(request, timeout=JOB_S)
+        return self.api.operations.WaitOperation(request, timeout=seconds + CALL_S)
 
     def made(self, operation: operations_pb2.Operation) -> models_pb.Model:
         """What a training gives."""

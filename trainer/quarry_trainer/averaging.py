@@ -39,8 +39,8 @@ class Averaging:
     def apply(self) -> None:
         """The averaged weights are the model's from now on; once, when training has ended."""
         if self._share < 1:
-            share = self._share
-            self._set({n: (1 - share) * self._start[n] + share * p for n, p in self._copy().items()})
+            # Training may have moved the model to another device since.
+            self._set({n: torch.lerp(self._start[n].to(p), p, self._share) for n, p in self._copy().items()})
 
     def _copy(self) -> dict[str, Tensor]:
         return {name: p.detach().clone() for name, p in self._trained()}

@@ -40,3 +40,11 @@ def test_training_goes_on_from_its_own_weights_after_a_measurement() -> None:
     with pytest.raises(ZeroDivisionError), averaging.applied():
         _ = 1 / 0
     assert made.weight.item() == 3.0
+
+
+def test_a_model_that_training_has_moved_is_averaged_where_it_is() -> None:
+    made, averaging = trained(0.5)
+    made.to(torch.float64)  # as a move to a GPU, which a test cannot count on, it makes new parameters
+    averaging.apply()
+    assert made.weight.dtype == torch.float64
+    assert made.weight.item() == pytest.approx(2.0)

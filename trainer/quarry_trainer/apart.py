@@ -2,8 +2,8 @@
 
 With what a token sees of the other text damped, a split cross-encoder is nearly an encoder of single texts.
 Read so, the passages of a whole batch are negatives of each of its queries, for the cost of reading each
-once, and it learns far more from the same clicks (docs/training.md, How it learns). Pairs are read beside it
-for what two texts say only together.
+once (docs/training.md, What keeps it from harming, has what that is worth). Pairs are read beside it for what
+two texts say only together.
 """
 
 from collections.abc import Callable, Mapping, Sequence

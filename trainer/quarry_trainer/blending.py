@@ -29,7 +29,7 @@ Breiman, Friedman, Olshen and Stone 1984, section 3.4.3. Half of theirs: some do
 SURE = 1.0
 """Standard errors by which a blend must be better than the fused order alone, or the re-ranker is left out:
 the best of a dozen blends of a useless one is by chance about half an error above."""
-LEAST_UNPROVEN = 0.25
+LEAST_UNPROVEN = 0.5
 """Weight of the fused score, at least, where no query that chooses asks for a document that training did not
 see. For such queries the trained model alone is worse than the fused order as a rule, and no worse with this;
 the others lose little of what they won (docs/training.md)."""

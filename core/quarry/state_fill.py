@@ -11,12 +11,14 @@ import logging
 import os
 import sys
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from quarry.collection import OpenCollection
 from quarry.documents.store import DocumentLog
 from quarry.documents.vectors import DocumentVectors
-from quarry.errors import CollectionNotFoundError, QuarryError, UnavailableError
+from quarry.errors import CollectionNotFoundError, QuarryError
 from quarry.library import Library
 from quarry.models.batcher import BULK_NICENESS
 from quarry.models.served import ServedModels, StateKeeper
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 PAUSE_S = 2.0
 """Between two looks at what was indexed meanwhile."""
+RETRY_S = 60.0
+"""From a failure to the next try: by then the disk may have room, and the log is not full of it."""
 ROWS, BYTES, PASSAGES = 128, 2**20, 32
 """Changes read at a time, their content, and passages that one piece of work has."""
 Filled = tuple[str, str, int]
@@ -34,9 +38,16 @@ Filled = tuple[str, str, int]
 class StateFill:
     """Begun by ``start``, ended by ``close``. Lives on the library's event loop."""
 
-    def __init__(self, library: Library, models: ServedModels, pause_s: float = PAUSE_S) -> None:
-        self._library, self._models, self._pause_s = library, models, pause_s
+    def __init__(
+        self,
+        library: Library,
+        models: ServedModels,
+        pause_s: float = PAUSE_S,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._library, self._models, self._pause_s, self._clock_s = library, models, pause_s, clock_s
         self._filled: dict[int, Filled] = {}
+        self._again_s: dict[str, float] = {}
         self._thread = ThreadPoolExecutor(1, "fill-states", _be_nice)
         self._task: asyncio.Task[None] | None = None
 
@@ -44,30 +55,43 @@ class StateFill:
         self._task = asyncio.create_task(self._run(), name="fill-states")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        await asyncio.to_thread(self._thread.shutdown)
+        try:
+            if self._task is not None:
+                self._task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._task
+        finally:
+            await asyncio.to_thread(self._thread.shutdown)
 
     async def once(self) -> None:
-        """Stores what every collection has now, as far as there is room."""
+        """Stores what every collection has now, as far as there is room; one that failed waits."""
         for name in self._library.names:
-            while await self._step(name):
-                pass
+            if self._clock_s() >= self._again_s.get(name, 0.0):
+                await self._tried(name)
 
     async def _run(self) -> None:
         while True:
             await self.once()
             await asyncio.sleep(self._pause_s)
 
+    async def _tried(self, name: str) -> None:
+        self._again_s.pop(name, None)
+        try:
+            while await self._step(name):
+                pass
+        except CollectionNotFoundError:  # it went meanwhile
+            return
+        except QuarryError as error:
+            logger.warning("passage states of %s are not stored: %s", name, error)
+            self._again_s[name] = self._clock_s() + RETRY_S
+        except Exception:
+            logger.exception("passage states of %s are not stored, by an error that has no type", name)
+            self._again_s[name] = self._clock_s() + RETRY_S
+
     async def _step(self, name: str) -> bool:
         """Does a piece of a collection, which is kept open no longer than that; whether there is more."""
-        try:
-            with self._library.use(name) as opened:
-                return await self._fill(opened)
-        except (CollectionNotFoundError, UnavailableError):  # it went meanwhile
-            return False
+        with self._library.use(name) as opened:
+            return await self._fill(opened)
 
     async def _fill(self, opened: OpenCollection) -> bool:
         collection, generation = opened.collection, opened.generation
@@ -78,11 +102,7 @@ class StateFill:
         if served is None or served.keeper is None or vectors is None or done >= visible:
             return False
         with self._models.keeping(name):
-            try:
-                until = await self._filled_until(opened.log, vectors, served.keeper, done)
-            except QuarryError as error:
-                logger.warning("passage states of %s are not stored: %s", collection.settings.name, error)
-                until = visible
+            until = await self._filled_until(opened.log, vectors, served.keeper, done)
         self._filled[collection.key] = generation.name, name, max(until, done)
         return done < until < visible
 

@@ -1,0 +1,136 @@
+"""States are stored behind indexing, whatever fails on the way, and nobody waits for it."""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from quarry.errors import CollectionNotFoundError, DiskFullError, ModelError
+from quarry.state_fill import RETRY_S, StateFill
+
+
+class Keeper:
+    """Notes what it is to store; raises ``error`` while there is one."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+        self.error: Exception | None = None
+
+    def keep(self, passages: Sequence[str]) -> bool:
+        if self.error is not None:
+            raise self.error
+        self.kept += passages
+        return True
+
+
+class Documents:
+    """A collection's log and passages, of which each document has one: its text."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = list(texts)
+
+    def changes(self, after: int, max_rows: int, max_bytes: int) -> list[Any]:
+        found = enumerate(self.texts[after : after + max_rows], after + 1)
+        return [SimpleNamespace(version=version, fields=text) for version, text in found]
+
+    def last_sequence(self) -> int:
+        return len(self.texts)
+
+    async def passages(self, documents: Sequence[str]) -> list[list[str]]:
+        return [[text] for text in documents]
+
+
+class Collections:
+    """A library of collections that all have the re-ranker ``small``, and the models that are loaded."""
+
+    def __init__(self, **documents: Documents) -> None:
+        self.documents = documents
+        self.models = {"small": Keeper()}
+        self.rerankers = self
+        self.users = 0
+        self.now_s = 1_000.0
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.documents)
+
+    @contextlib.contextmanager
+    def use(self, name: str) -> Iterator[Any]:
+        if name not in self.documents:
+            raise CollectionNotFoundError(name)
+        documents = self.documents[name]
+        settings = SimpleNamespace(name=name, reranker="small")
+        generation = SimpleNamespace(name="g1", vectors=documents, visible=documents.last_sequence())
+        self.users += 1
+        try:
+            yield SimpleNamespace(
+                collection=SimpleNamespace(key=self.names.index(name), settings=settings),
+                generation=generation,
+                log=documents,
+            )
+        finally:
+            self.users -= 1
+
+    def peek(self, name: str) -> Any:
+        return SimpleNamespace(keeper=self.models[name]) if name in self.models else None
+
+    def keeping(self, name: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def filling(self) -> StateFill:
+        return StateFill(self, self, 0.0, lambda: self.now_s)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "error", [ModelError("broken"), DiskFullError("no space"), sqlite3.OperationalError("disk I/O error")]
+)
+async def test_what_fails_is_said_once_and_tried_again_after_a_while(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    collections = Collections(faq=Documents("a", "b"))
+    fill, keeper = collections.filling(), collections.models["small"]
+    keeper.error = error
+    with caplog.at_level(logging.WARNING, "quarry.state_fill"):
+        for _ in range(5):
+            await fill.once()
+    assert len(caplog.records) == 1
+    assert "faq" in caplog.text
+    keeper.error = None
+    await fill.once()
+    assert keeper.kept == []
+    collections.now_s += RETRY_S
+    await fill.once()
+    assert keeper.kept == ["a", "b"]
+    await fill.close()
+
+
+async def test_a_collection_that_fails_does_not_keep_the_others_from_being_filled() -> None:
+    class Unreadable(Documents):
+        def changes(self, after: int, max_rows: int, max_bytes: int) -> list[Any]:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    collections = Collections(faq=Unreadable("a"), web=Documents("b"))
+    fill = collections.filling()
+    await fill.once()
+    assert collections.models["small"].kept == ["b"]
+    await fill.close()
+
+
+async def test_closing_ends_the_thread_whatever_has_ended_the_filling() -> None:
+    class Ended(StateFill):
+        async def once(self) -> None:
+            raise RuntimeError("nobody knows why")
+
+    collections = Collections()
+    fill = Ended(collections, collections)  # type: ignore[arg-type]
+    fill.start()
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="nobody knows"):
+        await fill.close()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        fill._thread.submit(int)

@@ -135,6 +135,34 @@ def test_a_full_disk_is_typed_and_nothing_is_promised(
     assert (store.known(KEYS), store.bytes) == (set(), 0)
 
 
+def unreadable(call: object, otherwise: object) -> None:
+    raise sqlite3.OperationalError("disk I/O error")
+
+
+def test_a_file_that_cannot_be_read_has_nothing_and_is_said_once(
+    open_store: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store()
+    store.put_many({KEYS[0]: states(1)})
+    with monkeypatch.context() as broken:
+        broken.setattr(store._file, "run", unreadable)
+        assert [store.get_many(KEYS[:1]) for _ in range(3)] == [{}, {}, {}]
+    assert caplog.text.count("disk I/O error") == 1
+    assert store.get_many(KEYS[:1]).keys() == {KEYS[0]}
+
+
+def test_damaged_states_that_cannot_be_removed_are_missing_all_the_same(
+    open_store: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    store.put_many({KEYS[0]: states(1)})
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE state SET value = CAST(x'00' || substr(value, 2) AS BLOB)")
+    monkeypatch.setattr(store, "_write", lambda *writes: unreadable(None, None))
+    assert store.get_many(KEYS[:1]) == {}
+    monkeypatch.undo()
+
+
 def test_states_that_nobody_has_time_to_write_are_dropped_and_counted(
     open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,8 @@ KINDS = (np.dtype("<f2"), np.dtype("u1"))
 WAITING, AT_ONCE = 1_024, 64
 """States that may wait to be written, some 100 MB of passages of 128 tokens; and those of one transaction."""
 QUERY_KEYS = 100
+ROOM_S = 0.2
+"""Between two looks at whether the writer still makes room."""
 SAY_AGAIN_S = 60.0
 """Between two lines of the log about a file that cannot be read: every search asks for it."""
 SCHEMA = """
@@ -117,7 +119,7 @@ class StateStore:
             try:
                 puts = [(key, used, _encoded(key, fitting[key])) for key, used in left.items()]
                 self._write(puts, touched, gone)
-            except (DiskFullError, sqlite3.Error):
+            except Exception:
                 with self._lock:
                     for key in fitting:
                         self._forget(key)
@@ -135,13 +137,20 @@ class StateStore:
         if self._closed:
             return
         self._closed = True
-        self._waiting.put(None)
-        self._writer.join()
+        self._end_writer()
         try:
             self.put_many({})  # when what was read was used
-        except DiskFullError as error:
+        except _FAILURES as error:
             logger.warning("%s: what was used last is not noted", error)
         self._file.close()
+
+    def _end_writer(self) -> None:
+        while self._writer.is_alive():  # one that is dead makes no room
+            try:
+                self._waiting.put(None, timeout=ROOM_S)
+            except queue.Full:
+                continue
+            self._writer.join()
 
     def _write_waiting(self) -> None:
         open_ = True
@@ -153,9 +162,14 @@ class StateStore:
             waiting = dict(one for one in some if one is not None)
             try:
                 self.put_many(waiting)
-            except (DiskFullError, sqlite3.Error) as error:
+            except _FAILURES as error:
                 self.dropped += len(waiting)
                 logger.warning("%d passage states are not stored: %s", len(waiting), error)
+            except Exception:
+                self.dropped += len(waiting)
+                logger.exception(
+                    "%d passage states are not stored, by an error that has no type", len(waiting)
+                )
 
     def _load(self) -> None:
         rows: list[tuple[bytes, int, int]] = self._file.run(lambda c: c.execute(_ALL).fetchall(), [])

@@ -14,10 +14,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from quarry.collection import OpenCollection
-from quarry.documents.store import DocumentLog
-from quarry.documents.vectors import DocumentVectors
 from quarry.errors import CollectionNotFoundError, QuarryError
 from quarry.library import Library
 from quarry.models.batcher import BULK_NICENESS
@@ -33,6 +32,28 @@ ROWS, BYTES, PASSAGES = 128, 2**20, 32
 """Changes read at a time, their content, and passages that one piece of work has."""
 Filled = tuple[str, str, int]
 """Generation, re-ranker, and the sequence number up to which its documents are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Some documents of a collection.
+
+    Attributes:
+        key: the collection's.
+        texts: of their passages.
+        done: sequence number up to which documents were done before; ``until``: with these.
+        last: the log's; it is taken for done if there is no more room.
+        visible: up to which documents are in the dense arm.
+    """
+
+    key: int
+    generation: str
+    reranker: str
+    texts: list[str]
+    done: int
+    until: int
+    last: int
+    visible: int
 
 
 class StateFill:
@@ -89,33 +110,37 @@ class StateFill:
             self._again_s[name] = self._clock_s() + RETRY_S
 
     async def _step(self, name: str) -> bool:
-        """Does a piece of a collection, which is kept open no longer than that; whether there is more."""
-        with self._library.use(name) as opened:
-            return await self._fill(opened)
+        """Does a piece of a collection; whether there is more."""
+        with self._library.use(name) as opened:  # no longer than it is read: a deletion waits for that
+            piece = await self._read(opened)
+        if piece is None:
+            return False
+        with self._models.keeping(piece.reranker):
+            keeper = self._keeper(piece.reranker)
+            if keeper is None:  # it was unloaded meanwhile
+                return False
+            until = piece.until if await self._kept(keeper, piece.texts) else piece.last
+        self._filled[piece.key] = piece.generation, piece.reranker, until
+        return piece.done < until < piece.visible
 
-    async def _fill(self, opened: OpenCollection) -> bool:
+    async def _read(self, opened: OpenCollection) -> "_Piece | None":
+        """What is to be done next; None for nothing."""
         collection, generation = opened.collection, opened.generation
         name, vectors, visible = collection.settings.reranker, generation.vectors, generation.visible
-        served = self._models.rerankers.peek(name)
         before = self._filled.get(collection.key)
         done = before[2] if before is not None and before[:2] == (generation.name, name) else 0
-        if served is None or served.keeper is None or vectors is None or done >= visible:
-            return False
-        with self._models.keeping(name):
-            until = await self._filled_until(opened.log, vectors, served.keeper, done)
-        self._filled[collection.key] = generation.name, name, max(until, done)
-        return done < until < visible
-
-    async def _filled_until(
-        self, log: DocumentLog, vectors: DocumentVectors, keeper: StateKeeper, done: int
-    ) -> int:
-        """How far it got beyond ``done``; to the log's end if there is no more room."""
-        changes = await asyncio.to_thread(log.changes, done, ROWS, BYTES)
+        if self._keeper(name) is None or vectors is None or done >= visible:
+            return None
+        changes = await asyncio.to_thread(opened.log.changes, done, ROWS, BYTES)
         fields = [change.fields for change in changes if change.fields is not None]
         texts = [text for document in await vectors.passages(fields) for text in document]
-        if not changes or not await self._kept(keeper, texts):
-            return await asyncio.to_thread(log.last_sequence)
-        return changes[-1].version
+        last = max(done, await asyncio.to_thread(opened.log.last_sequence))
+        until = changes[-1].version if changes else last
+        return _Piece(collection.key, generation.name, name, texts, done, until, last, visible)
+
+    def _keeper(self, reranker: str) -> StateKeeper | None:
+        served = self._models.rerankers.peek(reranker)
+        return None if served is None else served.keeper
 
     async def _kept(self, keeper: StateKeeper, texts: list[str]) -> bool:
         """Whether all of them are stored; some may be if not."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,15 +15,24 @@ from quarry.state_fill import RETRY_S, StateFill
 
 
 class Keeper:
-    """Notes what it is to store; raises ``error`` while there is one."""
+    """Notes what it is to store; raises ``error`` while there is one, and has no room beyond ``room``.
+
+    Attributes:
+        meanwhile: is called while it works.
+    """
 
     def __init__(self) -> None:
         self.kept: list[str] = []
         self.error: Exception | None = None
+        self.room = 1_000
+        self.meanwhile: Callable[[], object] = int
 
     def keep(self, passages: Sequence[str]) -> bool:
+        self.meanwhile()
         if self.error is not None:
             raise self.error
+        if len(self.kept) + len(passages) > self.room:
+            return False
         self.kept += passages
         return True
 
@@ -134,3 +143,27 @@ async def test_closing_ends_the_thread_whatever_has_ended_the_filling() -> None:
         await fill.close()
     with pytest.raises(RuntimeError, match="after shutdown"):
         fill._thread.submit(int)
+
+
+async def test_a_deletion_does_not_wait_for_the_model() -> None:
+    collections = Collections(faq=Documents(*map(str, range(300))))
+    fill, keeper, users = collections.filling(), collections.models["small"], []
+    keeper.meanwhile = lambda: users.append(collections.users)
+    await fill.once()
+    assert keeper.kept == list(map(str, range(300)))
+    assert set(users) == {0}
+    await fill.close()
+
+
+async def test_where_there_is_no_room_it_stops_until_more_is_indexed() -> None:
+    documents = Documents(*map(str, range(300)))
+    collections = Collections(faq=documents)
+    fill, keeper, calls = collections.filling(), collections.models["small"], []
+    keeper.room, keeper.meanwhile = 40, lambda: calls.append(1)
+    await fill.once()
+    await fill.once()
+    assert len(calls) == 2
+    documents.texts.append("more")
+    await fill.once()
+    assert len(calls) == 3
+    await fill.close()

@@ -55,7 +55,7 @@ class Documents:
 
 
 class Collections:
-    """A library of collections that all have the re-ranker ``small``, and the models that are loaded."""
+    """A library of collections that all have the same cascade, and the models that are loaded."""
 
     def __init__(self, **documents: Documents) -> None:
         self.documents = documents
@@ -73,7 +73,7 @@ class Collections:
         if name not in self.documents:
             raise CollectionNotFoundError(name)
         documents = self.documents[name]
-        settings = SimpleNamespace(name=name, reranker="small")
+        settings = SimpleNamespace(name=name, reranker="small", rerankers=frozenset({"small", *self.models}))
         generation = SimpleNamespace(name="g1", vectors=documents, visible=documents.last_sequence())
         self.users += 1
         try:
@@ -166,4 +166,30 @@ async def test_where_there_is_no_room_it_stops_until_more_is_indexed() -> None:
     documents.texts.append("more")
     await fill.once()
     assert len(calls) == 3
+    await fill.close()
+
+
+async def test_every_model_of_a_cascade_finds_its_states() -> None:
+    collections = Collections(faq=Documents("a", "b"))
+    fill, models = collections.filling(), collections.models
+    models["large"], models["broken"] = Keeper(), Keeper()
+    models["broken"].error = ModelError("broken")
+    await fill.once()
+    assert models["small"].kept == models["large"].kept == ["a", "b"]
+    await fill.close()
+
+
+async def test_a_model_that_comes_back_begins_anew_for_the_store_may_have_lost_its_states() -> None:
+    collections = Collections(faq=Documents("a"))
+    fill, models = collections.filling(), collections.models
+    models["large"] = large = Keeper()
+    await fill.once()
+    await fill.once()
+    assert large.kept == ["a"]
+    del models["large"]
+    await fill.once()
+    models["large"] = large
+    await fill.once()
+    assert large.kept == ["a", "a"]
+    assert models["small"].kept == ["a"]
     await fill.close()

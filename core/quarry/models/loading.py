@@ -1,5 +1,6 @@
 """From a model's name to its tokenizer and the runner that fits the machine."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from quarry.models.resolve import resolve_model
 from quarry.models.settings import ModelKind, ModelSettings, is_split, read_settings
 from quarry.models.split_tokens import SplitTokenizer
 from quarry.models.tokens import TextTokenizer
+
+logger = logging.getLogger(__name__)
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "int8"]
@@ -128,8 +131,18 @@ def _runner(device: Device, model: ExportedModel, precision: Precision) -> Runne
 
 
 def onnx_runner(graph: Path, precision: Precision) -> OnnxRunner:
-    """Runs ``graph``, or its int8 copy, made the first time. Raises ModelError if it cannot be run."""
-    return OnnxRunner(graph if precision == "fp32" else quantized(graph), precision)
+    """Runs ``graph``, or its int8 copy, made the first time, and again if it cannot be run.
+
+    Raises ModelError if even that cannot be run.
+    """
+    if precision == "fp32":
+        return OnnxRunner(graph)
+    copy = quantized(graph)
+    try:
+        return OnnxRunner(copy, precision)
+    except ModelError as error:  # it may have been cut short
+        logger.warning("%s; it is made again", error)
+        return OnnxRunner(quantized(graph, anew=True), precision)
 
 
 def device_in_use(device: Device) -> str:

@@ -5,6 +5,7 @@ whole batch, as ONNX Runtime's own dynamic quantization has it, would let a scor
 Sums are made in int32, exactly: weights have seven bits, for without VNNI two products are added in 16 bits.
 """
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ _MICROSOFT = "com.microsoft"
 
 
 def quantize_graph(source: Path, target: Path) -> None:
-    """Writes to ``target`` the graph of ``source`` with all products by constant weights in int8.
+    """Writes to ``target``, synced, the graph of ``source`` with all products by constant weights in int8.
 
     Raises:
         ModelError: it multiplies by no constant weights.
@@ -45,7 +46,10 @@ def quantize_graph(source: Path, target: Path) -> None:
     graph.initializer.extend([*kept, *made.constants])
     if all(one.domain != _MICROSOFT for one in model.opset_import):
         model.opset_import.append(helper.make_opsetid(_MICROSOFT, 1))
-    onnx.save(model, target)
+    with target.open("wb") as file:
+        onnx.save(model, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _int8(graph: onnx.GraphProto) -> "_Made":
@@ -128,11 +132,11 @@ class _Made:
         return output
 
 
-def quantized(graph: Path) -> Path:
-    """The int8 copy beside ``graph``, made if it is not there. Raises as ``quantize_graph``."""
+def quantized(graph: Path, anew: bool = False) -> Path:
+    """The int8 copy beside ``graph``, made if it is not there, or ``anew``. Raises as ``quantize_graph``."""
     target = graph.with_suffix(f".{INT8}{graph.suffix}")
     with FileLock(target.with_suffix(".lock")):
-        if not target.exists():
+        if anew or not target.exists():
             temporary = target.with_suffix(".part")
             quantize_graph(graph, temporary)
             temporary.replace(target)

@@ -9,6 +9,7 @@ import queue
 import sqlite3
 import struct
 import threading
+import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -29,6 +30,10 @@ KINDS = (np.dtype("<f2"), np.dtype("u1"))
 WAITING, AT_ONCE = 1_024, 64
 """States that may wait to be written, some 100 MB of passages of 128 tokens; and those of one transaction."""
 QUERY_KEYS = 100
+ROOM_S = 0.2
+"""Between two looks at whether the writer still makes room."""
+SAY_AGAIN_S = 60.0
+"""Between two lines of the log about a file that cannot be read: every search asks for it."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS state (
     id INTEGER PRIMARY KEY, key BLOB NOT NULL, used INTEGER NOT NULL, value BLOB NOT NULL
@@ -38,6 +43,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS state_key ON state (key);
 _PUT = "INSERT OR REPLACE INTO state (key, used, value) VALUES (?, ?, ?)"
 _TOUCH = "UPDATE state SET used = ? WHERE key = ?"
 _DELETE = "DELETE FROM state WHERE key = ?"
+_FAILURES = (DiskFullError, sqlite3.Error, OSError)
+"""What reading and writing the file may raise."""
 _ALL = "SELECT key, used, length(value) FROM state ORDER BY used, id"
 
 
@@ -62,6 +69,7 @@ class StateStore:
         self._closed = False
         self._clock = self.bytes = self.damaged = self.dropped = 0
         self._begun_anew = self._file.begun_anew
+        self._say_again_s = 0.0
         self._load()
         self._waiting: queue.Queue[tuple[bytes, States] | None] = queue.Queue(WAITING)
         self._writer = threading.Thread(target=self._write_waiting, name="passage-states", daemon=True)
@@ -80,7 +88,7 @@ class StateStore:
         return self.bytes + sum(map(_size, states)) <= self._max_bytes
 
     def get_many(self, keys: Collection[bytes]) -> dict[bytes, States]:
-        """What is stored under ``keys``, each in an array of its own."""
+        """What is stored under ``keys``, each in an array of its own; nothing if the file cannot be read."""
         wanted = list(self.known(keys))
         found: dict[bytes, States] = {}
         for start in range(0, len(wanted), QUERY_KEYS):
@@ -111,7 +119,7 @@ class StateStore:
             try:
                 puts = [(key, used, _encoded(key, fitting[key])) for key, used in left.items()]
                 self._write(puts, touched, gone)
-            except (DiskFullError, sqlite3.Error):
+            except Exception:
                 with self._lock:
                     for key in fitting:
                         self._forget(key)
@@ -129,13 +137,20 @@ class StateStore:
         if self._closed:
             return
         self._closed = True
-        self._waiting.put(None)
-        self._writer.join()
+        self._end_writer()
         try:
             self.put_many({})  # when what was read was used
-        except DiskFullError as error:
+        except _FAILURES as error:
             logger.warning("%s: what was used last is not noted", error)
         self._file.close()
+
+    def _end_writer(self) -> None:
+        while self._writer.is_alive():  # one that is dead makes no room
+            try:
+                self._waiting.put(None, timeout=ROOM_S)
+            except queue.Full:
+                continue
+            self._writer.join()
 
     def _write_waiting(self) -> None:
         open_ = True
@@ -147,9 +162,14 @@ class StateStore:
             waiting = dict(one for one in some if one is not None)
             try:
                 self.put_many(waiting)
-            except (DiskFullError, sqlite3.Error) as error:
+            except _FAILURES as error:
                 self.dropped += len(waiting)
                 logger.warning("%d passage states are not stored: %s", len(waiting), error)
+            except Exception:
+                self.dropped += len(waiting)
+                logger.exception(
+                    "%d passage states are not stored, by an error that has no type", len(waiting)
+                )
 
     def _load(self) -> None:
         rows: list[tuple[bytes, int, int]] = self._file.run(lambda c: c.execute(_ALL).fetchall(), [])
@@ -167,9 +187,21 @@ class StateStore:
     def _run_select(self, keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
         marks = ", ".join("?" * len(keys))
         statement = f"SELECT key, value FROM state WHERE key IN ({marks})"  # noqa: S608
-        rows: list[tuple[bytes, bytes]] = self._file.run(lambda c: c.execute(statement, keys).fetchall(), [])
+        rows: list[tuple[bytes, bytes]] = []
+        try:
+            rows = self._file.run(lambda c: c.execute(statement, keys).fetchall(), [])
+        except _FAILURES as error:
+            self._say_unreadable(error)
         self._notice_fresh_start()
         return rows
+
+    def _say_unreadable(self, error: Exception) -> None:
+        now_s = time.monotonic()
+        with self._lock:
+            if now_s < self._say_again_s:
+                return
+            self._say_again_s = now_s + SAY_AGAIN_S
+        logger.error("stored passage states cannot be read, and are made again: %s", error)
 
     def _write(
         self, puts: Sequence[tuple[bytes, int, bytes]], touched: Mapping[bytes, int], gone: Sequence[bytes]
@@ -189,7 +221,7 @@ class StateStore:
                 self._forget(key)
         try:
             self._write([], {}, keys)
-        except DiskFullError as error:
+        except _FAILURES as error:
             logger.warning("%s: they stay there until they are written again", error)
 
     def _notice_fresh_start(self) -> None:

@@ -71,7 +71,7 @@ def filled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     async def noted(self: StateFill) -> None:
         await once(self)
-        done.extend(position for _, _, position in self._filled.values())
+        done.extend(position for models in self._filled.values() for _, position in models.values())
 
     monkeypatch.setattr(StateFill, "once", noted)
     return done

@@ -1,5 +1,6 @@
 """A graph in int8 rounds each token by itself, by little, and says so where it cannot."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from quarry.errors import ModelError
 from quarry.models.cross_encoder import load_cross_encoder
+from quarry.models.loading import onnx_runner
 from quarry.models.onnx_runner import OnnxRunner
 from quarry.models.quantize import quantize_graph, quantized, rounded_weights
 from quarry.models.state_forms import FORMS, ByteStates
@@ -70,6 +72,31 @@ def test_a_graph_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no constant weights"):
         quantize_graph(graph(tmp_path / "none.onnx", None), tmp_path / "int8.onnx")
     assert not (tmp_path / "int8.onnx").exists()
+
+
+def test_a_copy_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
+    source = graph(tmp_path / "one.onnx", WEIGHTS)
+    copy = quantized(source)
+    whole = copy.read_bytes()
+    copy.write_bytes(whole[: len(whole) // 2])
+    assert onnx_runner(source, "int8").run({"states": STATES}).shape == (3, 5, OUTPUTS)
+    assert copy.read_bytes() == whole
+
+
+def test_a_copy_has_its_name_only_when_it_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = graph(tmp_path / "one.onnx", WEIGHTS)
+    named: list[bool] = []
+    sync, target = os.fsync, tmp_path / "one.int8.onnx"
+
+    def noted(file: int) -> None:
+        named.append(target.exists())
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    assert quantized(source) == target
+    assert named[:1] == [False]
 
 
 def test_the_precision_is_part_of_the_fingerprint_and_moves_scores_a_little(tmp_path: Path) -> None:

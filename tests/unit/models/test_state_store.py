@@ -1,9 +1,11 @@
 """Stored states outlive the server, within a bound; what is damaged is made again."""
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,6 +137,34 @@ def test_a_full_disk_is_typed_and_nothing_is_promised(
     assert (store.known(KEYS), store.bytes) == (set(), 0)
 
 
+def unreadable(call: object, otherwise: object) -> None:
+    raise sqlite3.OperationalError("disk I/O error")
+
+
+def test_a_file_that_cannot_be_read_has_nothing_and_is_said_once(
+    open_store: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store()
+    store.put_many({KEYS[0]: states(1)})
+    with monkeypatch.context() as broken:
+        broken.setattr(store._file, "run", unreadable)
+        assert [store.get_many(KEYS[:1]) for _ in range(3)] == [{}, {}, {}]
+    assert caplog.text.count("disk I/O error") == 1
+    assert store.get_many(KEYS[:1]).keys() == {KEYS[0]}
+
+
+def test_damaged_states_that_cannot_be_removed_are_missing_all_the_same(
+    open_store: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    store.put_many({KEYS[0]: states(1)})
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE state SET value = CAST(x'00' || substr(value, 2) AS BLOB)")
+    monkeypatch.setattr(store, "_write", lambda *writes: unreadable(None, None))
+    assert store.get_many(KEYS[:1]) == {}
+    monkeypatch.undo()
+
+
 def test_states_that_nobody_has_time_to_write_are_dropped_and_counted(
     open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +174,41 @@ def test_states_that_nobody_has_time_to_write_are_dropped_and_counted(
     for key in KEYS:
         store.put_later(key, states(1))
     assert store.dropped == len(KEYS) - 1
-    store._waiting.get()  # or closing would wait for the writer to make room
+    store.close()  # does not wait for a writer that has gone
+
+
+@pytest.mark.parametrize("error", [OSError("no such file"), RuntimeError("nobody knows why")])
+def test_the_writer_outlives_what_fails(
+    open_store: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    store = open_store()
+    write, wanted = store._write, [error]
+    failed = threading.Event()
+
+    def write_later(*writes: Any) -> None:
+        if wanted:
+            failed.set()
+            raise wanted.pop()
+        write(*writes)
+
+    monkeypatch.setattr(store, "_write", write_later)
+    store.put_later(KEYS[0], states(0))
+    assert failed.wait(30)
+    store.put_later(KEYS[1], states(1))
+    store.close()
+    assert (store.dropped, store.known(KEYS)) == (1, {KEYS[1]})
+    assert "1 passage states are not stored" in caplog.text
+    assert open_store().known(KEYS) == {KEYS[1]}
+
+
+def test_a_store_that_cannot_be_written_can_be_closed(
+    open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    monkeypatch.setattr(store, "_write", lambda *writes: unreadable(None, None))
+    store.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        store._file.run(lambda c: c.execute("SELECT 1"), None)
 
 
 def test_threads_share_it(open_store: Open) -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from quarry.v1 import model_service_pb2 as pb
 from quarry_cli.console import as_json, out, plain, print_json, warn
-from quarry_cli.training_view import figures_table, verdict_of
+from quarry_cli.training_view import cautions_of, figures_table, verdict_of
 
 MEASURE = "nDCG@10"
 _STATE_STYLES = {"serving": "bold green", "retired": "dim"}
@@ -98,6 +98,7 @@ def _facts(model: pb.Model) -> Mapping[str, str]:
         "kind": kind_of(model),
         "state": state_of(model),
         "verdict": "" if verdict == "UNSPECIFIED" else verdict,
+        "cautions": ", ".join(cautions_of(model)),
         "description": model.description,
         "created": moment(model.create_time),
         "promoted": moment(model.promote_time) + promoted if model.HasField("promote_time") else "",

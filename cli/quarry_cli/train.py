@@ -80,7 +80,7 @@ def train(
     qrels: QrelsOption = None,
     description: Annotated[str, typer.Option(help="Kept with the version.")] = "",
     promote: Annotated[
-        bool, typer.Option("--promote", help="Make it serve at once if it is IMPROVED.")
+        bool, typer.Option("--promote", help="Make it serve at once if it is IMPROVED, without cautions.")
     ] = False,
     server: ServerOption = None,
     timeout: TimeoutOption = None,
@@ -129,7 +129,8 @@ def train(
         elif mining_set:
             request.mining_set = mining_set
         made = trained(quarry, request)
-        if promote and verdict_of(made) == IMPROVED and made.state != models_pb.MODEL_STATE_SERVING:
+        proven = verdict_of(made) == IMPROVED and not made.cautions
+        if promote and proven and made.state != models_pb.MODEL_STATE_SERVING:
             made = promoted(quarry, made.name)
     serves = made.state == models_pb.MODEL_STATE_SERVING
     if json:

@@ -24,6 +24,11 @@ def verdict_of(model: models_pb.Model) -> str:
     return models_pb.ModelVerdict.Name(model.verdict).removeprefix("MODEL_VERDICT_")
 
 
+def cautions_of(model: models_pb.Model) -> list[str]:
+    """Without the enum's prefix."""
+    return [models_pb.ModelCaution.Name(one).removeprefix("MODEL_CAUTION_") for one in model.cautions]
+
+
 def print_model(model: models_pb.Model, promoted: bool) -> None:
     """The version as JSON, its numbers as numbers."""
     print_json(
@@ -31,6 +36,7 @@ def print_model(model: models_pb.Model, promoted: bool) -> None:
             "model": model.name,
             "verdict": verdict_of(model),
             "advice": list(model.advice),
+            "cautions": cautions_of(model),
             "metrics": [numbers(metric) for metric in model.metrics],
             "blend": numbers(model.blend),
             "lineage": numbers(model.lineage),
@@ -52,6 +58,8 @@ def show_model(model: models_pb.Model, promoted: bool) -> None:
     verdict = verdict_of(model)
     name = f"  {model.name}" if model.name else ""
     out.print(plain(f"{verdict}{name}", _STYLES.get(verdict, "bold yellow")))
+    if cautions := cautions_of(model):
+        out.print(plain(f"  cautions: {', '.join(cautions)}", "yellow"))
     for advice in model.advice:
         out.print(plain(f"  {advice}", "yellow"), soft_wrap=True)
     if model.metrics:
@@ -71,6 +79,9 @@ def next_step(model: models_pb.Model, promoted: bool) -> str:
         return f"{model.name} serves; `quarry model rollback {model.collection}` takes it back"
     if model.kind == models_pb.MODEL_KIND_ENCODER:
         return f"`quarry collection reindex {model.collection} --encoder {model.name}` makes it the encoder"
+    if cautions := cautions_of(model):
+        told = f"it has cautions ({', '.join(cautions)}), so whether it serves is for a person to say"
+        return f"{told}; `quarry model promote {model.name}` makes it serve"
     if verdict_of(model) == IMPROVED:
         return f"`quarry model promote {model.name}` makes it serve"
     return f"it is not proven to be better; `quarry model promote {model.name}` makes it serve all the same"

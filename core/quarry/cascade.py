@@ -60,6 +60,9 @@ def check_usual(stages: Sequence[RerankStage]) -> None:
 def asked_cascade(stages: Cascade, own: str) -> Cascade:
     """The cascade that a search states, with ``own`` in the place of the collection's re-ranker.
 
+    As in ``usual_cascade``, a model that stands there already reads once: no promotion makes a search wrong
+    that was right before.
+
     Raises InvalidArgumentError, also where there is no ``own`` to put there.
     """
     check_cascade(stages)
@@ -67,9 +70,7 @@ def asked_cascade(stages: Cascade, own: str) -> Cascade:
         if stage.model == OWN and not own:
             problem = "is empty, and the collection has no re-ranker"
             raise InvalidArgumentError(f"cascade[{number}].model", problem)
-    filled = _filled(stages, own)
-    check_cascade(filled)
-    return filled
+    return _filled(stages, own)
 
 
 def usual_cascade(stages: Cascade, own: str, depth: int | None = None) -> Cascade:
@@ -85,16 +86,19 @@ def usual_cascade(stages: Cascade, own: str, depth: int | None = None) -> Cascad
     Raises:
         InvalidArgumentError: ``depth`` is out of range.
     """
-    filled: list[RerankStage] = []
-    for stage in _filled(stages or (RerankStage(OWN, DEFAULT_RERANK_DEPTH),), own):
-        if all(stage.model != other.model for other in filled):
-            filled.append(stage)
+    filled = _filled(stages or (RerankStage(OWN, DEFAULT_RERANK_DEPTH),), own)
     if depth is None:
-        return tuple(filled)
+        return filled
     check_depth(depth)
     first, *later = filled
     return replace(first, depth=depth), *(replace(stage, depth=min(stage.depth, depth)) for stage in later)
 
 
 def _filled(stages: Cascade, own: str) -> Cascade:
-    return tuple(replace(stage, model=own) if stage.model == OWN else stage for stage in stages)
+    """``own`` in its place, and of the stages that have one model then the first, which is the wider one."""
+    filled: list[RerankStage] = []
+    for stage in stages:
+        model = own if stage.model == OWN else stage.model
+        if all(model != other.model for other in filled):
+            filled.append(replace(stage, model=model))
+    return tuple(filled)

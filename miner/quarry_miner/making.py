@@ -302,6 +302,9 @@ def _write(spec: MiningSpec, folder: Path, inputs: Inputs, outcome: Outcome) -> 
         "data_hash": facts.data_hash,
         "simulated": str(facts.simulated).lower(),
     }
+    if facts.feedback_us:
+        start_us, end_us = facts.feedback_us
+        metadata |= {"feedback_start_us": str(start_us), "feedback_end_us": str(end_us)}
     write_set(folder / EXAMPLES, work.tables(), metadata)
     if outcome.lineage.request:
         write_lineage(folder, outcome.lineage, work.queries())

@@ -179,7 +179,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
             return model
 
     def _with_feedback_times(self, spec: TrainingSpec, result: TrainingResult) -> TrainingResult:
-        """When the feedback was given that the examples rest on, where a mining set says so."""
+        """When the feedback was given that the examples rest on, also of a set whose file does not say."""
         try:
             mined = self._mining_sets.get(spec.examples_name)
         except NotFoundError:  # an uploaded file, documents alone, or a set that was purged meanwhile

@@ -20,7 +20,7 @@ from quarry.documents.view import view_of
 from quarry.jobs.child import Progress
 from quarry.models.blend import Blend, write_blend
 from quarry.training.folders import MODEL, work_of
-from quarry.training.spec import TrainingResult, TrainingSpec
+from quarry.training.spec import MAX_EPOCH_STEPS, TrainingResult, TrainingSpec
 from quarry_trainer.averaging import Averaging
 from quarry_trainer.dataset import BadExamplesError, GroupDataset, TextGroup
 from quarry_trainer.evaluation import Scored, evaluate_ranked
@@ -34,7 +34,7 @@ from quarry_trainer.pseudo_queries import PseudoQuery, pseudo_queries, without_t
 from quarry_trainer.reranker import RerankerRecipe
 from quarry_trainer.results import refused, trained
 from quarry_trainer.scoring import score_ranked
-from quarry_trainer.training import data_of
+from quarry_trainer.training import data_of, steps_for
 
 HELD_OUT, HELD_OUT_SHARE = 200, 0.15
 """Pseudo-queries that say what came of it, at most."""
@@ -63,7 +63,8 @@ def _bootstrapped(spec: TrainingSpec, folder: Path, progress: Progress, started:
     data, work = data_of(folder), work_of(folder, spec)
     recipe = RerankerRecipe(spec, data, work)
     held, groups = _material(spec, data, work, progress)
-    steps = spec.steps or max(1, len(groups) // recipe.groups)
+    steps = spec.steps or steps_for(recipe.epochs * len(groups), recipe.groups)
+    groups = course(groups, min(steps, MAX_EPOCH_STEPS) * recipe.groups, spec.seed)
     rate = spec.learning_rate or BASE_RATE
 
     def on_step(share: float, details: Mapping[str, float]) -> None:
@@ -127,8 +128,15 @@ def _material(spec: TrainingSpec, data: Path, work: Path, progress: Progress) ->
         groups += _groups(bare[own:], queries[own:])
     if not groups:
         raise BadExamplesError("the documents have no titles, headings or sentences to make queries of")
-    order = np.random.default_rng(spec.seed).permutation(len(groups))
-    return held, [_by_hardness(groups[place], n / len(groups)) for n, place in enumerate(order)]
+    return held, groups
+
+
+def course(groups: Sequence[TextGroup], wanted: int, seed: int) -> list[TextGroup]:
+    """``wanted`` groups with negatives from easy to hard, each group as often as any other, drawn anew."""
+    random = np.random.default_rng(seed)
+    passes = [random.permutation(len(groups)) for _ in range(-(-wanted // len(groups)))]
+    order = np.concatenate(passes)[:wanted]
+    return [_by_hardness(groups[place], n / wanted) for n, place in enumerate(order)]
 
 
 def _sources(data: Path, key: int) -> dict[str, SourceText]:

@@ -51,11 +51,13 @@ class Examples:
     Attributes:
         simulated: a program made some of the feedback that they rest on.
         data_hash: of the file's bytes.
+        feedback_us: times of the first and the last page of that feedback; None: the file names none.
     """
 
     groups: tuple[Group, ...]
     simulated: bool
     data_hash: str
+    feedback_us: tuple[int, int] | None = None
 
     @property
     def positives(self) -> dict[str, dict[str, int]]:
@@ -101,7 +103,20 @@ def read_examples(path: Path) -> Examples:
     metadata: Mapping[bytes, bytes] = file.schema_arrow.metadata or {}
     with path.open("rb") as raw:
         digest = hashlib.file_digest(raw, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    return Examples(_groups(table), metadata.get(PREFIX + b"simulated") == b"true", digest)
+    simulated = metadata.get(PREFIX + b"simulated") == b"true"
+    return Examples(_groups(table), simulated, digest, _feedback_us(metadata))
+
+
+def _feedback_us(metadata: Mapping[bytes, bytes]) -> tuple[int, int] | None:
+    """Raises InvalidArgumentError: what stands there is no time, or one of the two is missing."""
+    names = [PREFIX + b"feedback_start_us", PREFIX + b"feedback_end_us"]
+    if not any(name in metadata for name in names):
+        return None
+    try:
+        start_us, end_us = (int(metadata[name]) for name in names)
+    except (KeyError, ValueError) as error:
+        raise InvalidArgumentError("examples", "has metadata whose times of feedback are broken") from error
+    return start_us, end_us
 
 
 def _groups(table: pa.Table) -> tuple[Group, ...]:

@@ -12,7 +12,7 @@ from quarry.feedback.tables import FILE_NAME
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.registry.evidence import Spent, decisions_on
-from quarry.training.reading import reading_of
+from quarry.training.reading import joined, reading_of
 from quarry.training.spec import EvaluationReport, EvaluationSpec, Metric, ModelRef, Subject
 from quarry_trainer.click_evaluation import evaluate_clicks
 from quarry_trainer.displays import Displays
@@ -36,7 +36,7 @@ Progress = Callable[[str, float], None]
 def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> EvaluationReport:
     """Compares two models as the live server would serve them: by judgments if there are any, else by clicks.
 
-    Queries that the candidate was trained on are left out of what decides.
+    Queries that either of them was trained on are left out of what decides.
 
     The interval that decides is as wide as what trainings have spent makes it, the version's own left out:
     that was the same question. An evaluation spends nothing itself. It changes nothing that serves, and gives
@@ -53,11 +53,12 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
     data = folder.resolve().parent.parent
     compared_with = spec.serving.name if spec.serving else ""
     memory = Memory(reading_of(Path(spec.candidate.folder), spec.candidate.name), spec.collection)
+    either = joined(reading_of(Path(model.folder), model.name) for model in _models(spec))
     spent_by_others = spent_on(data, spec.collection).without(model=spec.candidate.name)
     log = feedback_of(data, spec.collection_key, spec.guards)
     with open_search(data, spec.server, spec.collection, spec.collection_key) as search:
         if spec.judgments:
-            deciding = [query for query in spec.judgments if not memory.read(query)]
+            deciding = [query for query in spec.judgments if not either.has_query(query.text)]
             kept_out = len(spec.judgments) - len(deciding)
             ranked, candidate, serving = _ranked_and_scored(
                 {query.id: query.text for query in deciding}, search, spec, data, progress
@@ -75,13 +76,15 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
                 compared_with=compared_with,
                 frequency=frequency_of(log, ranked),
             )
-            return with_memory(report, memory.reading, kept_out)
+            return with_memory(report, either, kept_out)
 
         def orders_of(queries: Mapping[str, str]) -> tuple[Orders, Orders]:
             ranked, candidate, serving = _ranked_and_scored(queries, search, spec, data, progress)
             progress("comparing", _COMPARING)
             return orders_by(ranked, candidate), orders_by(ranked, serving or fused_alone(ranked))
 
+        unread = [text for text in log.texts if not either.has_query(text)]
+        kept_out = len(log.texts) - len(unread)
         report = evaluate_clicks(
             log,
             orders_of,
@@ -89,9 +92,10 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
             spent=spent_by_others.by_clicks(),
             seed=spec.seed,
             compared_with=compared_with,
+            queries=unread if kept_out else None,
             unseen=[query for query, documents in log.chosen().items() if memory.is_new(documents)],
         )
-        return with_memory(report, memory.reading, 0)
+        return with_memory(report, either, kept_out)
 
 
 _SEARCHED, _COMPARING = 0.3, 0.95
@@ -134,7 +138,7 @@ def evaluate_ranked(
         serving: None: the candidate is compared with the fused order.
         known: whether training saw a relevant document, by query; see ``Division.knows``.
         spent: verdicts that these queries have given before.
-        kept_out: queries that do not decide, since the candidate was trained on them.
+        kept_out: queries that do not decide, since a model was trained on them.
         compared_with: name of what serves.
         frequency: how often each query is asked, by id.
     """
@@ -186,13 +190,18 @@ def _ranked_and_scored(
 ) -> tuple[list[RankedQuery], Scored, Scored | None]:
     """Candidates of each query, and what both models make of them."""
     ranked = search.rank(queries, counted=_between(progress, "searching", 0.0, _SEARCHED))
-    models = [spec.candidate, *([spec.serving] if spec.serving else [])]
+    models = _models(spec)
     share = (_COMPARING - _SEARCHED) / len(models)
     found = [
         score_model(ref, data, ranked, _between(progress, "scoring", _SEARCHED + n * share, share))
         for n, ref in enumerate(models)
     ]
     return ranked, found[0], found[1] if spec.serving else None
+
+
+def _models(spec: EvaluationSpec) -> list[ModelRef]:
+    """The candidate, and what it is compared with if that is a model."""
+    return [spec.candidate, *([spec.serving] if spec.serving else [])]
 
 
 def score_model(

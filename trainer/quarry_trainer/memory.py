@@ -56,10 +56,10 @@ def reading_from(groups: Iterable[Group], collection: str) -> Reading:
 
 
 def with_memory(report: EvaluationReport, before: Reading, kept_out: int) -> EvaluationReport:
-    """``report``, with what was known of the base, and what follows.
+    """``report``, with what was known of the base, or of both models of a comparison, and what follows.
 
     Args:
-        kept_out: queries that did not decide, since the base had been trained on them.
+        kept_out: queries that did not decide, since one of these had been trained on them.
     """
     details = {
         **report.details,

@@ -55,10 +55,12 @@ def refused(
 
 def _nothing(spec: TrainingSpec, started: float, examples: Examples | None) -> TrainingResult:
     """What was asked for, and that nothing came of it."""
+    first_us, last_us = (examples.feedback_us if examples else None) or (None, None)
     return TrainingResult(
         evaluation=EvaluationReport(verdict="BAD_DATA"),
         what=spec.what,
         base=spec.base.name,
+        teacher=spec.teacher.name if spec.teacher else "",
         examples=spec.examples_name or _documents_of(spec),
         data_hash=examples.data_hash if examples else "",
         loss=spec.loss,
@@ -68,6 +70,8 @@ def _nothing(spec: TrainingSpec, started: float, examples: Examples | None) -> T
         max_tokens=spec.max_tokens,
         train_s=time.monotonic() - started,
         simulated=bool(examples and examples.simulated),
+        feedback_start_us=first_us,
+        feedback_end_us=last_us,
         has_model=False,
     )
 

@@ -3,7 +3,8 @@
 A verdict is spent with the row of its version, in one commit. What registers nothing spends nothing.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -16,7 +17,8 @@ SHARED = 0.1
 """Of the smaller of two sets of queries: with so many in both, they are the same evidence.
 
 Measured by the smaller one, a set that grows around what has decided stays what it was; with a low bound, so
-does one of which some are exchanged or drawn anew. Below it, over nine tenths of what decides is fresh.
+does one of which some are exchanged or drawn anew. A set is compared with all earlier ones together, too:
+below this share, over nine tenths of what decides is fresh.
 """
 _UNDECIDED: Collection[ModelVerdict] = ("BAD_DATA", "INSUFFICIENT_DATA")
 """They look at no difference, and can call nothing improved by chance."""
@@ -68,8 +70,11 @@ class Spent:
         return sum(one.queries is None for one in self.decisions)
 
     def by_queries(self, marks: Marks) -> int:
-        """Verdicts of sets that share ``SHARED`` of the smaller set with this one, or more."""
-        return sum(_same(one.queries, marks) for one in self.decisions if one.queries)
+        """How often these have decided: verdicts of sets that share ``SHARED`` of the smaller set with this
+        one, or more, and at least as often as ``SHARED`` of these have in whatever sets.
+        """
+        sets = [one.queries for one in self.decisions if one.queries]
+        return max(sum(_same(one, marks) for one in sets), _times(sets, marks))
 
 
 def _of(version: ModelVersion) -> Iterator[Decision]:
@@ -85,3 +90,12 @@ def _of(version: ModelVersion) -> Iterator[Decision]:
 def _same(some: Marks, others: Marks) -> bool:
     smaller = min(len(some), len(others))
     return smaller > 0 and len(some & others) >= SHARED * smaller
+
+
+def _times(sets: Iterable[Marks], marks: Marks) -> int:
+    """How often ``SHARED`` of the marks are in one of the sets, at least."""
+    counts = Counter(mark for one in sets for mark in one & marks)
+    times = 0
+    while counts and sum(count > times for count in counts.values()) >= SHARED * len(marks):
+        times += 1
+    return times

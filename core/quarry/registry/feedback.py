@@ -8,13 +8,13 @@ from quarry.registry.versions import ModelState, ModelVersion, list_versions
 def learned_from(connection: sa.Connection, key: int, start_us: int | None, end_us: int | None) -> list[str]:
     """Versions of a collection whose examples rest on feedback from ``start_us`` to before ``end_us``.
 
-    Oldest first, with those that were trained from one of them, and without retired ones, whose weights are
-    gone. Whether any of what was purged is in them is not known, only that it may be.
+    Oldest first, with those that were trained from one of them or learned its scores, and without retired
+    ones, whose weights are gone. Whether any of what was purged is in them is not known, only that it may be.
     """
     found: dict[str, ModelVersion] = {}
     for version in reversed([one for one in list_versions(connection) if one.key == key]):
-        base = version.result.base if version.result else ""
-        if base in found or _overlaps(version, start_us, end_us):
+        learned = {version.result.base, version.result.teacher} if version.result else set()
+        if learned & found.keys() or _overlaps(version, start_us, end_us):
             found[version.name] = version
     return [name for name, version in found.items() if version.state is not ModelState.RETIRED]
 

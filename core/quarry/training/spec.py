@@ -133,6 +133,7 @@ class TrainingResult(Written):
     """What a job leaves in ``result.json``, beside the folder ``model`` if a model came of it.
 
     Attributes:
+        teacher: model whose scores were learned; empty: none.
         steps: that were made; early stopping may make them fewer than asked.
         feedback_start_us: of the feedback that the examples rest on; None if none.
         attempt: made with the job's work: the same however often the job goes on.
@@ -155,6 +156,7 @@ class TrainingResult(Written):
     blend: Blend = RERANKER_ALONE
     feedback_start_us: int | None = None
     feedback_end_us: int | None = None
+    teacher: str = ""
     attempt: str = ""
     decided_by: Annotated[str, AfterValidator(checked_marks)] = ""
     has_model: bool = True

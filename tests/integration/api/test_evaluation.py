@@ -14,6 +14,8 @@ from quarry.errors import CollectionNotFoundError, DataLossError
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import Blend, write_blend
 from quarry.testing import tiny_cross_encoder
+from quarry.training.marks import query_marks
+from quarry.training.reading import Reading
 from quarry.training.spec import EvaluationSpec, ModelRef
 from quarry.v1 import search_service_pb2
 from quarry_trainer.evaluation import evaluate_models, score_model
@@ -206,6 +208,19 @@ def test_clicks_on_explored_pages_tell_a_better_model(
     served_now = spec.model_copy(update={"serving": spec.candidate})
     same = evaluate_models(served_now, data / "training" / "one", lambda stage, share: None)
     assert same.verdict == "NO_IMPROVEMENT"
+    assert same.details["read_before"]["kept_out"] == 0  # type: ignore[index]
+    rival = tiny_cross_encoder(tmp_path / "rival", seed=6)
+    Reading(queries=query_marks(list(QUERIES.values())[:10])).write(liked)
+    Reading(queries=query_marks(list(QUERIES.values())[10:12])).write(rival)
+    held_out = spec.model_copy(update={"serving": ModelRef(name="full@0", folder=str(rival))})
+    for one, kept_out in ((spec, 10), (held_out, 12)):
+        told = evaluate_models(one, data / "training" / "one", lambda stage, share: None)
+        assert told.source == "clicks"
+        assert 0 < told.queries <= 24 - kept_out
+        assert told.details["read_before"]["kept_out"] == kept_out  # type: ignore[index]
+        by_judgments = one.model_copy(update={"judgments": judged})
+        sliced = evaluate_models(by_judgments, data / "training" / "one", lambda stage, share: None)
+        assert sliced.queries == 24 - kept_out
 
 
 def test_a_folder_of_no_server_and_a_collection_that_is_gone_are_errors(

@@ -61,6 +61,7 @@ def test_a_set_has_the_rows_that_its_summary_names(mining: Mining, made: pb.Mini
     metadata = table.schema.metadata
     assert metadata[b"quarry.data_hash"] == made.data_hash.encode()
     assert metadata[b"quarry.simulated"] == b"false"
+    assert b"quarry.feedback_start_us" not in metadata
     assert orjson.loads(metadata[b"quarry.spec"])["preset"] == "perc-pos"
 
 
@@ -403,7 +404,10 @@ def test_clicked_queries_are_mined_and_their_sets_go_with_the_feedback(mining: M
     made = mining.mined(clicked, feedback=pb.FeedbackPositives(floor=0.05), preset="topk", negatives=3)
     assert made.simulated
     assert made.pairs
-    rows = mining.examples(made.name).to_pylist()
+    table = mining.examples(made.name)
+    metadata, rows = table.schema.metadata, table.to_pylist()
+    first_us, last_us = (int(metadata[b"quarry.feedback_%b_us" % end]) for end in (b"start", b"end"))
+    assert 0 < first_us <= last_us <= made.create_time.ToMicroseconds()
     assert {row["query_id"] for row in rows} <= {f"click:{word}" for word in WORDS[:6]}
     assert any(dict(row["evidence"]).get("shown") for row in rows)
     judged_only = mining.mined(clicked, queries=QUERIES[:2], preset="random")

@@ -263,12 +263,13 @@ def test_an_encoder_is_trained_and_registered(training: Training, mining_set: st
     assert "quarry collection reindex full --encoder" in told.message
 
 
-def test_documents_alone_make_a_base(training: Training) -> None:
+def test_documents_alone_make_a_base_in_as_many_steps_as_any_training(training: Training) -> None:
     documents = pb.Bootstrap(collections=["full"], max_queries=40)
-    operation = training.wait(training.start("full", bootstrap=documents, steps=2, max_tokens=32))
+    operation = training.wait(training.start("full", bootstrap=documents, max_tokens=32))
     assert operation.done
     made = training.made(operation)
     assert made.verdict != models_pb.MODEL_VERDICT_UNSPECIFIED
+    assert made.lineage.steps == 50
 
 
 def test_the_commands_train_a_version_and_measure_it(

@@ -54,7 +54,13 @@ class FakeModels(model_service_pb2_grpc.ModelServiceServicer):
         self.received: list[tuple[pb.ImportOptions, bytes]] = []
         self.breaks = False
         self.models = [
-            model(2, verdict=pb.MODEL_VERDICT_IMPROVED, metrics=METRICS, advice=["serve \x1b[31mit"]),
+            model(
+                2,
+                verdict=pb.MODEL_VERDICT_IMPROVED,
+                metrics=METRICS,
+                advice=["serve \x1b[31mit"],
+                cautions=[pb.MODEL_CAUTION_FEW_UNSEEN],
+            ),
             model(1, state=pb.MODEL_STATE_RETIRED, description="first"),
         ]
 
@@ -134,7 +140,7 @@ def test_versions_are_listed_with_what_their_evaluation_found(service: FakeModel
 def test_a_version_is_shown_with_its_advice_and_figures(address: str) -> None:
     ended = call(address, "show", "faq@2")
     assert ended.exit_code == 0, ended.output
-    for told in ("faq@2", "IMPROVED", "quarry 9.9", "+0.012", "serve"):
+    for told in ("faq@2", "IMPROVED", "FEW_UNSEEN", "quarry 9.9", "+0.012", "serve"):
         assert told in ended.stdout
     assert "\x1b[31m" not in ended.output
     assert json.loads(call(address, "show", "faq@2", "--json").stdout)["verdict"] == "MODEL_VERDICT_IMPROVED"

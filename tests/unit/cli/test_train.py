@@ -255,6 +255,18 @@ def test_only_what_is_improved_is_promoted_at_once(
     assert ("not proven to be better" in ended.output) is not promoted
 
 
+def test_what_has_cautions_is_left_to_a_person(fake: tuple[FakeTraining, str], examples: list[str]) -> None:
+    fake[0].model = model(cautions=[models_pb.MODEL_CAUTION_FEW_UNSEEN])
+    ended = call(fake[1], *examples, "--promote")
+    assert ended.exit_code == 0
+    assert "cautions: FEW_UNSEEN" in ended.stdout
+    assert "for a person to say; `quarry model promote faq@3`" in " ".join(ended.output.split())
+    fake[0].waits = 0
+    found = json.loads(call(fake[1], *examples, "--promote", "--json").stdout)
+    assert (found["verdict"], found["cautions"], found["promoted"]) == ("IMPROVED", ["FEW_UNSEEN"], False)
+    assert not fake[0].promoted
+
+
 def test_what_the_servers_policy_has_promoted_is_not_promoted_again(
     fake: tuple[FakeTraining, str], examples: list[str]
 ) -> None:

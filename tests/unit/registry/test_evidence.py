@@ -58,6 +58,17 @@ def test_queries_that_decided_before_are_spent_however_the_set_was_changed(other
     assert before.by_clicks() == 0
 
 
+def test_a_set_that_takes_a_little_of_many_is_spent_as_often_as_a_tenth_of_it_was() -> None:
+    earlier = [Decision(f"faq@{n}", str(n), queries(range(100 * n, 100 * n + 100))) for n in range(11)]
+    few_of_each = queries([*(100 * n + m for n in range(11) for m in range(9)), 9_999])
+    assert Spent(earlier[:1]).by_queries(few_of_each) == 0
+    assert Spent(earlier[:2]).by_queries(few_of_each) == 1  # 18 of 100
+    assert Spent(earlier).by_queries(few_of_each) == 1
+    again = [Decision(f"{one.model}0", f"{one.attempt}0", one.queries) for one in earlier[:2]]
+    assert Spent([*earlier, *again[:1]]).by_queries(few_of_each) == 1  # 9 of 100 a second time
+    assert Spent([*earlier, *again]).by_queries(few_of_each) == 2
+
+
 def test_no_queries_are_never_spent() -> None:
     assert Spent([Decision("faq@1", "a", HUNDRED)]).by_queries(frozenset()) == 0
 

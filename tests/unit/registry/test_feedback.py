@@ -6,8 +6,8 @@ from tests.unit.registry.small import RESULT, Small, model_folder
 from quarry.registry.feedback import learned_from
 
 
-def trained(faq: Small, base: str, start_us: int | None, end_us: int | None) -> str:
-    changes = {"base": base, "feedback_start_us": start_us, "feedback_end_us": end_us}
+def trained(faq: Small, base: str, start_us: int | None, end_us: int | None, teacher: str = "") -> str:
+    changes = {"base": base, "teacher": teacher, "feedback_start_us": start_us, "feedback_end_us": end_us}
     folder = model_folder(faq.data / "made" / "m", "weights")
     return faq.registry.register("faq", "reranker", folder, RESULT.model_copy(update=changes)).name
 
@@ -42,6 +42,7 @@ def test_what_was_trained_from_it_is_named_too_and_what_is_retired_is_not(faq: S
     trained(faq, "a-base", 300, 400)
     trained(faq, "a-base", None, None)
     faq.register("imported")
-    assert named(faq, None, 250) == [first, child]
+    student = trained(faq, "a-base", 300, 400, teacher=child)
+    assert named(faq, None, 250) == [first, child, student]
     faq.registry.retire(first)
-    assert named(faq, None, 250) == [child]
+    assert named(faq, None, 250) == [child, student]

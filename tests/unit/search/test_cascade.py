@@ -258,10 +258,25 @@ def test_a_collections_cascade_has_a_place_for_its_reranker() -> None:
 
 def test_the_collections_reranker_takes_its_place_in_what_a_search_asks_for() -> None:
     assert asked_cascade(cascade([("a", 9), (OWN, 3)]), "faq@1") == cascade([("a", 9), ("faq@1", 3)])
-    for stages, own in (([("a", 9), (OWN, 3)], ""), ([("a", 9), (OWN, 3)], "a")):
-        with pytest.raises(InvalidArgumentError) as caught:
-            asked_cascade(cascade(stages), own)
-        assert caught.value.field == "cascade[1].model"
+    with pytest.raises(InvalidArgumentError) as caught:
+        asked_cascade(cascade([("a", 9), (OWN, 3)]), "")
+    assert caught.value.field == "cascade[1].model"
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [
+        ([("a", 200), (OWN, 20)], [("a", 200)]),
+        ([(OWN, 200), ("a", 20)], [("a", 200)]),
+        ([("a", 200), ("b", 50), (OWN, 20)], [("a", 200), ("b", 50)]),
+    ],
+)
+def test_a_promotion_makes_no_search_wrong_that_names_the_promoted_model(
+    stages: list[tuple[str, int]], expected: list[tuple[str, int]]
+) -> None:
+    assert asked_cascade(cascade(stages), "a") == cascade(expected) == usual_cascade(cascade(stages), "a")
+    with pytest.raises(InvalidArgumentError, match="is there twice"):
+        asked_cascade(cascade([("b", 200), ("b", 50), (OWN, 20)]), "a")
 
 
 @pytest.mark.parametrize(

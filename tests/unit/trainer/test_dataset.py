@@ -42,6 +42,22 @@ def test_rows_of_a_pair_become_one_group(tmp_path: Path) -> None:
     assert examples.queries == {"q1": "text of q1", "q2": "text of q2"}
 
 
+def test_a_file_says_when_the_feedback_was_given_that_it_rests_on(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.parquet", [row("q1", "a", "b")])
+    assert read_examples(path).feedback_us is None
+    table = pq.read_table(path)
+
+    def told(**times: str) -> Path:
+        metadata = {f"quarry.feedback_{name}_us": time for name, time in times.items()}
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+        return path
+
+    assert read_examples(told(start="100", end="200")).feedback_us == (100, 200)
+    for broken in ({"start": "100"}, {"start": "100", "end": "late"}):
+        with pytest.raises(InvalidArgumentError, match="times of feedback"):
+            read_examples(told(**broken))
+
+
 def test_weights_are_relative(tmp_path: Path) -> None:
     rows = [
         row("q1", "a", "b", weight=2.0),

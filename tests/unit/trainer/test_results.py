@@ -1,0 +1,16 @@
+"""What a training writes down of what it rests on."""
+
+from tests.unit.training.samples import spec
+
+from quarry.training.spec import ModelRef
+from quarry_trainer.dataset import BadExamplesError, Examples
+from quarry_trainer.results import refused
+
+
+def test_a_result_says_whose_feedback_and_which_teacher_it_learned_from() -> None:
+    """Or a purge of that feedback would not name what learned from it."""
+    asked = spec(teacher=ModelRef(name="faq@1", folder="/models/1"))
+    made = refused(asked, BadExamplesError("none"), 0.0, Examples((), False, "h", (100, 200)))
+    assert (made.feedback_start_us, made.feedback_end_us, made.teacher) == (100, 200, "faq@1")
+    judged = refused(spec(), BadExamplesError("none"), 0.0, Examples((), False, "h"))
+    assert (judged.feedback_start_us, judged.feedback_end_us, judged.teacher) == (None, None, "")

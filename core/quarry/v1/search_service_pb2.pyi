@@ -404,8 +404,9 @@ class Rerank(_message.Message):
 
     @_builtins.property
     def cascade(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.RerankStage]:
-        """Stages instead of the collection's, widest first, at most 3, no model twice. One stage: no cascade.
-        Empty: the collection's.
+        """Stages instead of the collection's, widest first, at most 3, no model twice; if the collection's
+        re-ranker is one that is named, too, it reads once, at the first of the two stages. One stage: no
+        cascade. Empty: the collection's.
         """
 
     def __init__(

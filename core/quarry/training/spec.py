@@ -166,6 +166,7 @@ class EvaluationSpec(Written):
     Attributes:
         candidate: the model in question; ``serving``: what it is compared with, None for the fused order.
         judgments: empty: held-out clicks of the collection.
+        precision: that the server serves re-rankers in, on the CPU.
     """
 
     name: str
@@ -174,6 +175,7 @@ class EvaluationSpec(Written):
     server: str
     candidate: ModelRef
     serving: ModelRef | None = None
+    precision: Literal["fp32", "int8"] = "fp32"
     judgments: tuple[JudgedQuery, ...] = ()
     guards: GuardPolicy = GuardPolicy()
     seed: int = 0

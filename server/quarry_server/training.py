@@ -75,6 +75,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         self._mining_sets, self._feedback, self._models = mining_sets, feedback, models
         self._loops = loops
         self._base_reranker = settings.models.base_reranker
+        self._precision = settings.models.reranker_precision
         self._once = StartedOnce(library.database, operations)
         self.address = ""
 
@@ -223,6 +224,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         return Ground(
             collection=collection,
             base_reranker=self._base_reranker,
+            precision=self._precision,
             guards=self._feedback.guards,
             server=self.address,
             now_us=now_us(),

@@ -10,6 +10,7 @@ from quarry.documents.catalog import MAX_DESCRIPTION_BYTES, NO_ENCODER, Collecti
 from quarry.errors import FailedPreconditionError, InvalidArgumentError
 from quarry.feedback.guards import GuardPolicy
 from quarry.mining.sets import EXAMPLES, MiningSets
+from quarry.models.loading import Precision
 from quarry.models.settings import ModelKind
 from quarry.training.forms import ModelForm, model_form
 from quarry.training.spec import (
@@ -47,6 +48,7 @@ class Ground:
 
     Attributes:
         base_reranker: the server's, or empty.
+        precision: of the re-rankers that it serves.
         server: ``host:port`` where the job reaches it.
         resolve: the folder of a version, a hub id, a folder or a package; raises ModelError or NotFoundError.
         key_of: of another collection, by name; raises CollectionNotFoundError.
@@ -54,6 +56,7 @@ class Ground:
 
     collection: Collection
     base_reranker: str
+    precision: Precision
     guards: GuardPolicy
     server: str
     now_us: int
@@ -168,6 +171,7 @@ def parse_evaluation(request: pb.EvaluateRerankerRequest, ground: Ground) -> Eva
     serving = ground.resolve(other) if other and other != request.model else None
     values = ground.common | {
         "candidate": candidate,
+        "precision": ground.precision,
         "serving": serving and _check_reranker(serving, "compare_with"),
         "judgments": parse_judged(request.judgments, "judgments"),
     }

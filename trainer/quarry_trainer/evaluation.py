@@ -11,6 +11,7 @@ from quarry.feedback.pages import observed_pages
 from quarry.feedback.tables import FILE_NAME
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
+from quarry.models.loading import Precision
 from quarry.registry.evidence import Spent, decisions_on
 from quarry.training.reading import joined, reading_of
 from quarry.training.spec import EvaluationReport, EvaluationSpec, Metric, ModelRef, Subject
@@ -193,7 +194,9 @@ def _ranked_and_scored(
     models = _models(spec)
     share = (_COMPARING - _SEARCHED) / len(models)
     found = [
-        score_model(ref, data, ranked, _between(progress, "scoring", _SEARCHED + n * share, share))
+        score_model(
+            ref, data, ranked, _between(progress, "scoring", _SEARCHED + n * share, share), spec.precision
+        )
         for n, ref in enumerate(models)
     ]
     return ranked, found[0], found[1] if spec.serving else None
@@ -205,7 +208,11 @@ def _models(spec: EvaluationSpec) -> list[ModelRef]:
 
 
 def score_model(
-    model: ModelRef, data: Path, ranked: Sequence[RankedQuery], counted: Counted | None = None
+    model: ModelRef,
+    data: Path,
+    ranked: Sequence[RankedQuery],
+    counted: Counted | None = None,
+    precision: Precision = "fp32",
 ) -> Scored:
     """What a model that lies in a folder makes of ranked queries, with the blend that lies there.
 
@@ -213,7 +220,7 @@ def score_model(
         ModelError: it cannot be loaded, or a score is not finite.
     """
     folder = Path(model.folder)
-    loaded = load_cross_encoder(model.folder, data, folder=own_folder(folder, data))
+    loaded = load_cross_encoder(model.folder, data, folder=own_folder(folder, data), precision=precision)
     return Scored(score_ranked(loaded, ranked, counted), read_blend(folder))
 
 

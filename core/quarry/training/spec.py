@@ -168,6 +168,7 @@ class EvaluationSpec(Written):
     Attributes:
         candidate: the model in question; ``serving``: what it is compared with, None for the fused order.
         judgments: empty: held-out clicks of the collection.
+        precision: that the server serves re-rankers in, on the CPU.
     """
 
     name: str
@@ -176,6 +177,7 @@ class EvaluationSpec(Written):
     server: str
     candidate: ModelRef
     serving: ModelRef | None = None
+    precision: Literal["fp32", "int8"] = "fp32"
     judgments: tuple[JudgedQuery, ...] = ()
     guards: GuardPolicy = GuardPolicy()
     seed: int = 0

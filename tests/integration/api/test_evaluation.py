@@ -161,6 +161,18 @@ def test_without_judgments_and_clicks_there_is_too_little_data(api: Api, data: P
     assert report.compared_with == ""
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_models_are_compared_in_the_precision_that_serves(
+    api: Api, data: Path, tmp_path: Path, precision: str
+) -> None:
+    model = tiny_cross_encoder(tmp_path / "new", seed=7)
+    judged = (JudgedQuery(id="q1", text=QUERIES["q1"], judgments={"d001": 1}),)
+    before = set(data.rglob("*.int8.onnx"))
+    spec = spec_of(api, data, model, judgments=judged, precision=precision)
+    evaluate_models(spec, data / "training" / "one", lambda stage, share: None)
+    assert (set(data.rglob("*.int8.onnx")) != before) == (precision == "int8")
+
+
 def test_clicks_on_explored_pages_tell_a_better_model(
     api: Api, data: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -96,13 +96,14 @@ def _ndcg(ranked: Sequence[RankedQuery], scores: Sequence[Float64], blend: Blend
 
 def _unit(ranked: Sequence[RankedQuery], scores: Sequence[Float64]) -> float | None:
     """How much wider the re-ranker's scores spread than the fused ones, by the median query; None if either
-    does not spread."""
+    does not spread. To three digits: the last bits of a fused score depend on which queries were encoded
+    together, and the same training is to make the same files."""
     several = [(s, query.fused) for query, s in zip(ranked, scores, strict=True) if len(query) > 1]
     if not several:
         return None
     rerank = float(np.median([np.std(s) for s, _ in several]))
     fused = float(np.median([np.std(f) for _, f in several]))
-    return rerank / fused if rerank > 0 and fused > 0 else None
+    return float(f"{rerank / fused:.3g}") if rerank > 0 and fused > 0 else None
 
 
 def _slices(judged: Sequence[str], known: Mapping[str, bool] | None) -> list[Int64]:

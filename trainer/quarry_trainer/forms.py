@@ -26,7 +26,6 @@ from quarry.training.forms import model_form
 Pair = tuple[str, str]
 STATE_BYTES = 2 * 2**30
 """Most memory for states of lower layers; beyond it the least recently used are computed again."""
-APART_BATCH = 32
 SCORING_BATCH = 64
 DAMPING_RATE = 1_000.0
 """Learning rate of the damping, in times of the weights': it has a long way to go in few steps."""
@@ -160,28 +159,28 @@ class SplitForm:
             self._states = other._states
 
     def _apart(self, texts: Collection[str], room: int) -> dict[str, Tensor]:
-        """States of each text, of at most ``room`` tokens, float16 on the CPU, shape ``(length, width)``."""
+        """States of each text, of at most ``room`` tokens, float16 on the CPU, shape ``(length, width)``.
+
+        Each is read by itself: in a batch its last bits would depend on which other texts were missing, and a
+        training that goes on after a kill would end elsewhere.
+        """
         known = {text: states for text in texts if (states := self._states.get((room, text))) is not None}
         missing = [text for text in texts if text not in known]
-        tokens = [_cut(found, room) for found in self._tokenizer.texts(missing)]
-        order = sorted(range(len(missing)), key=lambda place: len(tokens[place]))
-        for start in range(0, len(order), APART_BATCH):
-            some = order[start : start + APART_BATCH]
-            for place, states in zip(some, self._lower([tokens[p] for p in some]), strict=True):
-                known[missing[place]] = states
-                self._states.put((room, missing[place]), states)
+        for text, tokens in zip(missing, self._tokenizer.texts(missing), strict=True):
+            known[text] = self._lower(_cut(tokens, room))
+            self._states.put((room, text), known[text])
         return known
 
-    def _lower(self, tokens: Sequence[Tokens]) -> list[Tensor]:
+    def _lower(self, tokens: Tokens) -> Tensor:
         device = self.split.damping.device
-        made = arrays(tokens, self._settings.pad_id, True)
+        made = arrays([tokens], self._settings.pad_id, True)
         ids, mask, types = (torch.from_numpy(values).to(device) for values in made.values())
         training = self.split.training
         self.split.eval()  # no dropout below: the states are to be the same each time
         with torch.no_grad():
             states = self.split.apart(ids, mask, torch.zeros_like(types)).half().cpu()
         self.split.train(training)
-        return [row[: len(t)].clone() for row, t in zip(states, tokens, strict=True)]
+        return states[0].clone()
 
 
 class StateCache:

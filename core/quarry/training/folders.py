@@ -33,6 +33,8 @@ MODEL = "model"
 NOT_OF_THE_WORK = {"name", "server", "create_time_us", "description"}
 """What a training is asked that changes no step of it."""
 KEY_BYTES = 16
+BEGINNING_S = 60.0
+"""How long a job's unfinished work may be without its mark."""
 ATTEMPT = "attempt"
 
 
@@ -117,7 +119,10 @@ class TrainingFolders:
         for folder in (self._folder / WORK).glob("*"):
             try:
                 yield folder, TrainingMark.model_validate_json((folder / MARK).read_bytes())
-            except (FileNotFoundError, ValidationError):
+            except FileNotFoundError:  # a job that begins has its folder a moment before its mark
+                if folder.exists() and time.time() - folder.stat().st_mtime > BEGINNING_S:
+                    remove_folder(folder)
+            except ValidationError:
                 remove_folder(folder)  # it can be made again, and nothing says of whom it tells
 
 

@@ -225,7 +225,6 @@ def test_what_there_is_no_time_for_is_named_with_its_model(faq: Faq) -> None:
         ({"cascade": [{"model": "SMALL", "depth": 1_001}]}, "rerank.cascade[0].depth"),
         ({"cascade": [{"model": "SMALL", "depth": 9}, {"depth": 10}]}, "rerank.cascade[1].depth"),
         ({"cascade": [{"model": "SMALL", "depth": 9}] * 2}, "rerank.cascade[1].model"),
-        ({"cascade": [{"model": "LARGE", "depth": 9}, {"depth": 3}]}, "rerank.cascade[1].model"),
         ({"cascade": [{"model": f"m{n}", "depth": 9} for n in range(4)]}, "rerank.cascade"),
         ({"cascade": [{"model": "SMALL", "depth": 9}], "model": "LARGE"}, "rerank.model"),
         ({"cascade": [{"model": "SMALL", "depth": 9}, {"depth": 3}], "model": "nowhere"}, "rerank.model"),

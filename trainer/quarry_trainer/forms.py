@@ -207,7 +207,7 @@ class FormScorer:
     """A model in training as a ``CrossEncoder``, to be measured as it is. Blocks.
 
     Args:
-        roughly: in bf16 where that is faster, which is enough to tell one stage of training from another.
+        roughly: in bf16 where that is faster: enough for a benchmark to compare models by.
     """
 
     def __init__(self, form: Form, roughly: bool = False) -> None:
@@ -231,7 +231,7 @@ class FormScorer:
 
 
 def multiplies_bf16() -> bool:
-    """Whether the processor does: training takes half the time. Elsewhere bf16 is slower than float32."""
+    """Whether the processor does: scoring takes half the time. Elsewhere bf16 is slower than float32."""
     known = getattr(torch.cpu, "get_capabilities", None)  # not in every torch that we run with
     capabilities: Mapping[str, object] = known() if known else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

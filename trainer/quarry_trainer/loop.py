@@ -28,7 +28,6 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from quarry.mining.sets import write_bytes
 from quarry_trainer.dataset import BadExamplesError, GroupDataset, TextGroup
-from quarry_trainer.forms import multiplies_bf16
 
 logger = logging.getLogger(__name__)
 
@@ -255,7 +254,7 @@ def _arguments(settings: LoopSettings, folder: Path) -> TrainingArguments:
         lr_scheduler_type="linear",
         warmup_steps=max(1, round(WARMUP_SHARE * settings.steps)),
         max_grad_norm=1.0,
-        bf16=on_gpu or multiplies_bf16(),
+        bf16=on_gpu,  # on a processor, what goes on after a kill would not end at the same weights
         use_cpu=not on_gpu,
         seed=settings.seed % 2**32,
         data_seed=settings.seed % 2**32,

@@ -64,7 +64,7 @@ class RerankerRecipe:
         return listwise(self._form, self._spec.loss, learning_rate, offset)
 
     def scorer(self) -> PairModel:
-        return FormScorer(self._form, roughly=True)
+        return FormScorer(self._form)
 
     def save(self, folder: Path) -> None:
         self._form.save(folder)

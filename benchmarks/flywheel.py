@@ -26,6 +26,7 @@ from typing import Any
 
 import ir_measures
 import numpy as np
+import torch
 from ir_measures import RR, nDCG
 
 from quarry.mining.sets import write_model
@@ -47,7 +48,7 @@ from quarry_cli.simulate import simulated_users
 from quarry_trainer.dataset import BadExamplesError
 from quarry_trainer.encoder import served_encoder, train_encoder
 from quarry_trainer.forms import Form, FormScorer, open_form
-from quarry_trainer.live import RankedQuery, open_search
+from quarry_trainer.live import Float64, RankedQuery, open_search
 from quarry_trainer.material import ranked_once
 from quarry_trainer.reranker import train_reranker
 from quarry_trainer.scoring import FUSED_ALONE, blended_order, score_ranked
@@ -207,7 +208,7 @@ class Bench:
         else:
             form = open_form(model, model_form(model).max_tokens, 0, like=self._like)
             self._like = self._like or form
-            scores, blend = score_ranked(FormScorer(form, roughly=True), self.candidates), read_blend(model)
+            scores, blend = scored_roughly(form, self.candidates), read_blend(model)
         return {
             query.query_id: blended_order(query, some, blend)
             for query, some in zip(self.candidates, scores, strict=True)
@@ -250,6 +251,14 @@ class Bench:
         request = collection_service_pb2.UpdateCollectionRequest(collection=wanted)
         request.update_mask.paths.append("reranker")
         self.quarry.collections.UpdateCollection(request, timeout=600)
+
+
+def scored_roughly(form: Form, ranked: list[RankedQuery]) -> list[Float64]:
+    """Scores in bf16 where the processor multiplies that, in half the time."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
+    fast = bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+    with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+        return score_ranked(FormScorer(form), ranked)
 
 
 def _unzipped(path: Path) -> Any:

@@ -6,7 +6,7 @@ what the lower ones make of a text never changes, so it is computed once.
 
 import shutil
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -204,14 +204,10 @@ class StateCache:
 
 
 class FormScorer:
-    """A model in training as a ``CrossEncoder``, to be measured as it is. Blocks.
+    """A model in training as a ``CrossEncoder``, to be measured as it is. Blocks."""
 
-    Args:
-        roughly: in bf16 where that is faster: enough for a benchmark to compare models by.
-    """
-
-    def __init__(self, form: Form, roughly: bool = False) -> None:
-        self._form, self._roughly = form, roughly and multiplies_bf16()
+    def __init__(self, form: Form) -> None:
+        self._form = form
 
     def score(self, pairs: Sequence[Pair]) -> list[PairScore]:
         device = next(self._form.module.parameters()).device
@@ -219,7 +215,7 @@ class FormScorer:
         found = [0.0] * len(pairs)
         training = self._form.module.training
         self._form.module.eval()
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=self._roughly):
+        with torch.no_grad():
             for start in range(0, len(order), SCORING_BATCH):
                 some = order[start : start + SCORING_BATCH]
                 inputs = self._form.inputs([pairs[place] for place in some])
@@ -228,13 +224,6 @@ class FormScorer:
                     found[place] = score
         self._form.module.train(training)
         return [PairScore(score, False) for score in found]
-
-
-def multiplies_bf16() -> bool:
-    """Whether the processor does: scoring takes half the time. Elsewhere bf16 is slower than float32."""
-    known = getattr(torch.cpu, "get_capabilities", None)  # not in every torch that we run with
-    capabilities: Mapping[str, object] = known() if known else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 class _ByName(nn.Module):

@@ -244,6 +244,8 @@ def promote(quarry: Connection, made: models_pb.Model) -> bool:
         note(f"the gate refuses it: {verdict_of(made)}. Searches stay as they are.")
         return False
     heading("It is better, and shall serve", f"quarry model promote {made.name}")
+    if made.cautions:
+        note("its cautions are for a person to weigh; here the demo takes that part")
     promoted(quarry, made.name)
     note("swapped between two searches; the old order is kept: `quarry model rollback faq`")
     return True

@@ -213,7 +213,18 @@ class OpenCollection:
             waited = self.serving
             with waited.use():
                 seen = await waited.generation.wait_visible(sequence, _margin(deadline))
+                seen = await waited._switch_ended(_margin(deadline)) and seen
         return Written(outcomes, sequence, searchable=seen)
+
+    async def _switch_ended(self, timeout_s: float | None) -> bool:
+        """Whether a switch that is under way has ended, at the latest after ``timeout_s``.
+
+        It has asked what is visible here already, and will not wait for what became so since.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._admitting.wait()
+        return self._admitting.is_set()
 
     async def check(self, deadline: Deadline) -> Consistency:
         """Compares every arm with the log, once it has caught up.

@@ -139,6 +139,32 @@ async def test_searchable_means_by_what_serves_when_the_call_ends(old: Any, new:
     assert (await waiting).searchable
 
 
+async def test_what_becomes_searchable_during_a_switch_is_so_when_the_switch_has_ended(
+    old: Any, new: Any
+) -> None:
+    waiting = upsert(old, "1", wait=True)
+    await turns()
+    async with old.held():  # the new generation is held to what is visible here now
+        old.generation.seen.set()
+        await turns()
+        assert not waiting.done(), "the next search may ask the new generation, which does not have it"
+        old.successor = new
+    await turns()
+    assert not waiting.done()
+    new.generation.seen.set()
+    assert (await waiting).searchable
+
+
+async def test_a_switch_that_outlasts_the_deadline_leaves_a_write_unseen(old: Any) -> None:
+    upserts = [Upsert("1", {"text": "t", "tag": "1"})]
+    waiting = asyncio.create_task(old.upsert(upserts, REQUEST, True, Deadline.after(0.3)))
+    await turns()
+    async with old.held(), asyncio.timeout(10):
+        old.generation.seen.set()
+        written = await waiting
+    assert (written.sequence, written.searchable) == (1, False)
+
+
 async def test_an_update_is_checked_against_what_serves_then(old: Any, new: Any) -> None:
     def tag(value: str) -> Any:
         def change(fields: Fields) -> Fields:

@@ -4,8 +4,8 @@ For each set of judged queries a server indexes the documents, SIMULATED users (
 noise) search with the train queries and click on what the server really shows, and each arm mines its
 negatives from the same clicks. One base, one budget of steps, the same 50 fused candidates; choices are made
 by the judgments of 100 train queries that are not learned from; figures are of test queries, which nothing
-has seen, scored in bf16 where the processor multiplies that. One JSON line for each (set, arm, seed), with
-the measures of every query; a run goes on where an earlier one was ended.
+has seen. Trained and scored in bf16 where the processor multiplies that, in half the time. One JSON line for
+each (set, arm, seed), with the measures of every query; a run goes on where an earlier one was ended.
 
     python benchmarks/flywheel.py --data build/flywheel --out benchmarks/results/flywheel.jsonl
 """
@@ -190,7 +190,9 @@ class Bench:
         folder.mkdir(parents=True)
         write_model(folder / "spec.json", spec)
         train = train_encoder if arm.encoder else train_reranker
-        return train(spec, folder, lambda _stage, _share, _details=None: None), folder / MODEL  # type: ignore[arg-type]
+        with roughly():
+            result = train(spec, folder, lambda _stage, _share, _details=None: None)  # type: ignore[arg-type]
+        return result, folder / MODEL
 
     def judged(self) -> tuple[JudgedQuery, ...]:
         """Train queries that are not learned from: their true judgments choose blend and stopping."""
@@ -253,11 +255,15 @@ class Bench:
         self.quarry.collections.UpdateCollection(request, timeout=600)
 
 
-def scored_roughly(form: Form, ranked: list[RankedQuery]) -> list[Float64]:
-    """Scores in bf16 where the processor multiplies that, in half the time."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
+def roughly() -> torch.autocast:
+    """Multiplies in bf16 meanwhile, where the processor does: half the time."""
+    known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
     fast = bool(known.get("avx512_bf16") or known.get("amx_bf16"))
-    with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+    return torch.autocast("cpu", torch.bfloat16, enabled=fast)
+
+
+def scored_roughly(form: Form, ranked: list[RankedQuery]) -> list[Float64]:
+    with roughly():
         return score_ranked(FormScorer(form), ranked)
 
 
@@ -269,8 +275,8 @@ Run = tuple[str, str, int]
 """Set, arm and seed."""
 
 
-def runs(bench: Bench, arms: list[str], steps: int, done: set[Run]) -> Iterator[dict[str, Any]]:
-    for seed in range(SEEDS):
+def runs(bench: Bench, arms: list[str], seeds: int, steps: int, done: set[Run]) -> Iterator[dict[str, Any]]:
+    for seed in range(seeds):
         for name in arms:
             arm = ARMS[name]
             if seed < arm.seeds and (bench.name, name, seed) not in done:
@@ -322,6 +328,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, help="base re-ranker; default: an untrained split cross-encoder")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="most of an arm")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--sessions", type=int, default=0, help="of simulated users; 0: ten a query")
     options = parser.parse_args()
@@ -336,7 +343,7 @@ def main() -> None:
         with running_server(work) as address, connect(address, 600.0) as quarry:
             bench = Bench(name, quarry, address, work, base)
             bench.prepare(options.sessions)
-            for result in runs(bench, options.arms, options.steps, _done(options.out)):
+            for result in runs(bench, options.arms, options.seeds, options.steps, _done(options.out)):
                 with options.out.open("a") as out:
                     out.write(json.dumps(result) + "\n")
                 shown = {k: v for k, v in result.items() if k not in ("values", "training")}

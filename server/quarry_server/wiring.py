@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import logging
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +45,7 @@ from quarry.training.spec import KindName
 from quarry.types import Fields
 from quarry_server.impressions import AnswerLog, PoolPolicy
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -143,12 +146,19 @@ class CollectionModels:
 
 
 def open_states(settings: Settings) -> StateCache:
-    """Where states of passages are kept: in memory, and in the server's data folder."""
+    """Where states of passages are kept: in memory, and in the server's data folder if that can be written.
+
+    Without the file every state is made when it is needed: that takes time, and changes no score.
+    """
     file, most = settings.data / "states.db", settings.models.state_store_bytes
-    if most:
-        return StateCache(settings.models.state_cache_bytes, StateStore(file, most))
-    remove_store(file)
-    return StateCache(settings.models.state_cache_bytes)
+    try:
+        store = StateStore(file, most) if most else None
+        if store is None:
+            remove_store(file)
+    except (QuarryError, sqlite3.Error, OSError) as error:
+        logger.error("passage states are not stored until the next start: %s: %s", file, error)
+        store = None
+    return StateCache(settings.models.state_cache_bytes, store)
 
 
 def open_registry(settings: Settings, database: Database) -> ModelRegistry:

@@ -35,7 +35,7 @@ Seeded = Callable[[tuple[int, int], int], Inputs]
 def write_graph(
     module: "nn.Module", seeded: Seeded, max_tokens: int, file: Path, per_token: bool = False
 ) -> tuple[int, ...]:
-    """Exports ``module`` to ``file``; returns the shape of one input's output.
+    """Exports ``module`` to ``file``, in float32 under any autocast; returns the shape of an input's output.
 
     Args:
         module: its ``forward`` takes ``*inputs``.
@@ -47,11 +47,14 @@ def write_graph(
         ModelError: no exporter can do it, or what comes out differs from torch by more than ``PARITY``.
         OSError: the file cannot be written.
     """
+    import torch
+
     failures: list[Exception] = []
     for export in (_trace, _dynamo):
         try:
-            export(module, seeded((2, 5), 1), file, per_token)
-            return _check_parity(module, file, seeded, max_tokens)
+            with torch.autocast("cpu", enabled=False):
+                export(module, seeded((2, 5), 1), file, per_token)
+                return _check_parity(module, file, seeded, max_tokens)
         except OSError:  # such as a full disk, for which no other exporter makes up
             raise
         except Exception as error:  # noqa: BLE001  # whatever an exporter raises, the next may do better

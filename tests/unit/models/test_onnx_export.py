@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from quarry.errors import ModelError
 from quarry.models import onnx_export, onnx_graph
@@ -48,6 +49,14 @@ def test_an_export_that_differs_from_torch_is_not_kept(
     with pytest.raises(ModelError, match="differs from torch"):
         load_encoder(str(encoder_folder), tmp_path, "cpu")
     assert not [path for path in (tmp_path / "models").iterdir() if path.is_dir()]
+
+
+def test_an_export_is_in_float32_under_autocast(
+    encoder: TransformerEncoder, encoder_folder: Path, tmp_path: Path
+) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        other = load_encoder(str(encoder_folder), tmp_path, "cpu")
+    assert np.array_equal(other.encode(["zinc barata"]), encoder.encode(["zinc barata"]))
 
 
 def test_the_newer_exporter_takes_over_where_tracing_fails(

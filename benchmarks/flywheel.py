@@ -4,8 +4,9 @@ For each set of judged queries a server indexes the documents, SIMULATED users (
 noise) search with the train queries and click on what the server really shows, and each arm mines its
 negatives from the same clicks. One base, one budget of steps, the same 50 fused candidates; choices are made
 by the judgments of 100 train queries that are not learned from; figures are of test queries, which nothing
-has seen. Trained and scored in bf16 where the processor multiplies that, in half the time. One JSON line for
-each (set, arm, seed), with the measures of every query; a run goes on where an earlier one was ended.
+has seen, scored as a server scores. Trained in bf16 where the processor multiplies that, in half the time.
+One JSON line for each (set, arm, seed), with the measures of every query; a run goes on where an earlier one
+was ended.
 
     python benchmarks/flywheel.py --data build/flywheel --out benchmarks/results/flywheel.jsonl
 """
@@ -32,10 +33,11 @@ from ir_measures import RR, nDCG
 from quarry.mining.sets import write_model
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import RERANKER_ALONE, read_blend
+from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.split_module import make_split_model
+from quarry.models.state_cache import StateCache
 from quarry.training.folders import MODEL
-from quarry.training.forms import model_form
 from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 from quarry.v1 import collection_service_pb2, mining_service_pb2
 from quarry_cli.child import running_server
@@ -47,8 +49,7 @@ from quarry_cli.sessions import Simulation, run_sessions
 from quarry_cli.simulate import simulated_users
 from quarry_trainer.dataset import BadExamplesError
 from quarry_trainer.encoder import served_encoder, train_encoder
-from quarry_trainer.forms import Form, FormScorer, open_form
-from quarry_trainer.live import Float64, RankedQuery, open_search
+from quarry_trainer.live import RankedQuery, open_search
 from quarry_trainer.material import ranked_once
 from quarry_trainer.reranker import train_reranker
 from quarry_trainer.scoring import FUSED_ALONE, blended_order, score_ranked
@@ -57,6 +58,7 @@ COLLECTIONS = Path(__file__).resolve().parents[2] / "shared" / "data"
 SESSIONS_A_QUERY, JUDGED = 10, 100
 MEASURES = [RR @ 3, RR @ 10, nDCG @ 10]
 SEEDS = 3
+STATE_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class Bench:
         self.data = work / "data"
         self.key = 0
         self.candidates: list[RankedQuery] = []
-        self._like: Form | None = None
+        self._states = StateCache(STATE_BYTES)
 
     def prepare(self, sessions: int) -> None:
         """Index, simulate, and what the first stage gives for the test queries; what is there is kept."""
@@ -208,9 +210,8 @@ class Bench:
         elif encoder:
             scores, blend = score_ranked(served_encoder(model, self.data), self.candidates), RERANKER_ALONE
         else:
-            form = open_form(model, model_form(model).max_tokens, 0, like=self._like)
-            self._like = self._like or form
-            scores, blend = scored_roughly(form, self.candidates), read_blend(model)
+            served = load_cross_encoder(str(model), self.data, "cpu", states=self._states)
+            scores, blend = score_ranked(served, self.candidates), read_blend(model)
         return {
             query.query_id: blended_order(query, some, blend)
             for query, some in zip(self.candidates, scores, strict=True)
@@ -260,11 +261,6 @@ def roughly() -> torch.autocast:
     known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
     fast = bool(known.get("avx512_bf16") or known.get("amx_bf16"))
     return torch.autocast("cpu", torch.bfloat16, enabled=fast)
-
-
-def scored_roughly(form: Form, ranked: list[RankedQuery]) -> list[Float64]:
-    with roughly():
-        return score_ranked(FormScorer(form), ranked)
 
 
 def _unzipped(path: Path) -> Any:

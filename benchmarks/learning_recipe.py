@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flywheel import ARMS, Bench, scored_roughly
+from flywheel import ARMS, Bench, roughly
 from ir_measures import nDCG
 
 from quarry.models.blend import Blend
@@ -26,14 +26,14 @@ from quarry_trainer.averaging import Averaging
 from quarry_trainer.contrastive import GROUPS_A_STEP as GROUPS_APART
 from quarry_trainer.dataset import GroupDataset, TextGroup, read_examples
 from quarry_trainer.evaluation import Scored, orders_by
-from quarry_trainer.forms import SplitForm, open_form
+from quarry_trainer.forms import FormScorer, SplitForm, open_form
 from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
 from quarry_trainer.live import RankedQuery, open_search
 from quarry_trainer.loop import LoopSettings, Trainable, run_loop
 from quarry_trainer.material import divided, text_groups
 from quarry_trainer.measures import NDCG, Qrels, per_query
 from quarry_trainer.reranker import SPLIT_RATE
-from quarry_trainer.scoring import FUSED_ALONE
+from quarry_trainer.scoring import FUSED_ALONE, score_ranked
 
 SHARES, WEIGHTS = (1.0, 0.6, 0.3), (0.0, 8.0, 16.0, 32.0)
 EVERY = 2
@@ -50,7 +50,7 @@ def material(bench: Bench) -> tuple[list[TextGroup], Measured]:
         known = live.rank({query.id: query.text for query in judged})
         ranked = {q.query_id: q for q in live.rank({group.query_id: group.query for group in groups})}
         texts = text_groups(groups, ranked, live.first_passages)
-    measured = {
+    measured: Measured = {
         "known": (known[::EVERY], {query.id: query.judgments for query in judged}),
         "unseen": (bench.candidates[::EVERY], bench.test),
     }
@@ -61,7 +61,8 @@ def figures(form: SplitForm, measured: Measured) -> dict[str, Any]:
     """nDCG@10 by kind of query and weight of the fused score."""
     found: dict[str, Any] = {}
     for kind, (ranked, qrels) in measured.items():
-        scores = scored_roughly(form, ranked)
+        with roughly():
+            scores = score_ranked(FormScorer(form), ranked)
         named = {f"{weight:g}": Blend(rerank=1.0, fused=weight) for weight in WEIGHTS}
         found[kind] = {
             name: _ndcg(orders_by(ranked, Scored(scores, blend)), qrels)

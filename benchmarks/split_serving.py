@@ -2,12 +2,15 @@
 
 All models have the body of the default encoder; heads are made from a seed or not trained, for speed does not
 depend on what they learned (what int8 costs in nDCG@10: ``split_quality.py``). Every round has passages of
-its own, which all configurations score in turn; states that one of them is to find are made before, for
-another query. Both sides read texts themselves. Beside other work wall times favour what waits for both cores
-least: the processor's time is given as well, and compared with torch on one thread.
+its own, which all configurations score in turn. States that one of them is to find are made before, for
+another query; scores that it is to find, for the same pairs. Both sides read texts themselves. Beside other
+work wall times favour what waits for both cores least: the processor's time is given as well, and compared
+with torch on one thread.
 """
 
 import argparse
+import asyncio
+import itertools
 import json
 import random
 import tempfile
@@ -22,11 +25,15 @@ from rerank_throughput import cross_encoder
 from serving import available, corpus, load_average, queries
 
 from quarry.errors import ModelError
+from quarry.models.base import PairScore
+from quarry.models.blend import RERANKER_ALONE
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
 from quarry.models.loading import Precision, load_model
 from quarry.models.onnx_export import TOKENIZER_FILE
 from quarry.models.onnx_runner import available_cores
 from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
+from quarry.models.score_cache import ScoreCache
+from quarry.models.served import ServedReranker
 from quarry.models.settings import ModelKind
 from quarry.models.split_cross_encoder import SplitCrossEncoder
 from quarry.models.split_module import make_split_model
@@ -40,10 +47,14 @@ ONE_THREAD = f"{BASELINE}, one thread"
 """What the processor's time is compared with: two threads that wait for each other spin."""
 PASSAGES, PASSAGE_TOKENS = 50, 128
 KEPT_SHARES = (0.0, 1.0)
+CACHED_SHARES = (0.5, 0.9)
+CASCADE_DEPTH = 10
+"""Pairs that a cascade's second model reads."""
 JOINT_LAYERS = (1, 2)
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 STUDENT_LAYERS = 3
 STATE_BYTES = 2**30
+SCORE_BYTES = 2**24
 
 Pair = tuple[str, str]
 
@@ -54,13 +65,13 @@ class Configuration:
 
     Attributes:
         score: what is timed.
-        prepare: called before with the passages; makes the states that are to be kept.
+        prepare: called before with the pairs; makes the states or scores that are to be kept.
         states: where a split one keeps states.
         store: that file of them, for what is to be read from there.
     """
 
-    score: Callable[[list[Pair]], object]
-    prepare: Callable[[Sequence[str]], object] = lambda passages: None
+    score: Callable[[list[Pair]], list[PairScore]]
+    prepare: Callable[[list[Pair]], object] = lambda pairs: None
     states: StateCache | None = None
     store: StateStore | None = None
 
@@ -86,9 +97,9 @@ def sentence_transformers_models(folder: Path) -> dict[str, Configuration]:
 
     model = CrossEncoder(str(folder), device="cpu", max_length=512)
 
-    def score(pairs: list[Pair], threads: int) -> None:
+    def score(pairs: list[Pair], threads: int) -> list[PairScore]:
         torch.set_num_threads(threads)
-        model.predict(pairs, show_progress_bar=False)
+        return [PairScore(one, False) for one in model.predict(pairs, show_progress_bar=False)]
 
     return {
         BASELINE: Configuration(partial(score, threads=torch.get_num_threads())),
@@ -105,8 +116,8 @@ def split_model(folder: Path, data: Path, share: float, precision: Precision) ->
     states = StateCache(STATE_BYTES if share else 0)
     model = load_cross_encoder(str(folder), data, "cpu", states=states, precision=precision)
 
-    def prepare(passages: Sequence[str]) -> None:
-        model.score([("before", passage) for passage in passages[: round(share * len(passages))]])
+    def prepare(pairs: list[Pair]) -> None:
+        model.score([("before", passage) for _, passage in pairs[: round(share * len(pairs))]])
 
     return Configuration(model.score, prepare, states)
 
@@ -119,10 +130,33 @@ def stored_model(folder: Path, data: Path, precision: Precision) -> Configuratio
     if not isinstance(model, SplitCrossEncoder):
         raise ModelError(f"{name} is not run in parts")
 
-    def prepare(passages: Sequence[str]) -> None:
-        model.keep(passages)
+    def prepare(pairs: list[Pair]) -> None:
+        model.keep([passage for _, passage in pairs])
 
     return Configuration(model.score, prepare, states, store)
+
+
+def asked_before(folder: Path, data: Path, share: float, precision: Precision) -> Configuration:
+    """An ordinary model as it is served, which finds the scores of ``share`` of the pairs in the cache."""
+    model = load_cross_encoder(str(folder), data, "cpu", precision=precision)
+    served = ServedReranker(model, RERANKER_ALONE, cache=ScoreCache(SCORE_BYTES))
+    loop = asyncio.new_event_loop()
+
+    def score(pairs: list[Pair]) -> list[PairScore]:
+        return loop.run_until_complete(served.score(pairs))
+
+    return Configuration(score, lambda pairs: score(pairs[: round(share * len(pairs))]))
+
+
+def cascade(first: Configuration, then: Configuration) -> Configuration:
+    """``first`` scores all pairs, ``then`` the best of those."""
+
+    def score(pairs: list[Pair]) -> list[PairScore]:
+        scored = zip(first.score(pairs), pairs, strict=True)
+        best = sorted(scored, key=lambda one: -one[0].score)[:CASCADE_DEPTH]
+        return then.score([pair for _, pair in best])
+
+    return Configuration(score, first.prepare)
 
 
 def configurations(folder: Path, joint_layers: Sequence[int], seed: int) -> dict[str, Configuration]:
@@ -134,8 +168,16 @@ def configurations(folder: Path, joint_layers: Sequence[int], seed: int) -> dict
         made[f"ordinary, {precision}"] = ordinary_model(ordinary, folder, precision)
         name = f"student, {STUDENT_LAYERS} layers, {precision}"
         made[name] = ordinary_model(student, folder, precision)
+        for share in CACHED_SHARES:
+            name = f"ordinary, {precision}, {share:.0%} of the scores cached"
+            made[name] = asked_before(ordinary, folder, share, precision)
     for joint in joint_layers:
         made |= split_configurations(folder, joint)
+    for precision, joint in itertools.product(PRECISIONS, joint_layers):
+        first, then = made[f"split, {joint} joint, {precision}, 100% kept"], made[f"ordinary, {precision}"]
+        made[f"cascade, {joint} joint, {precision}, 100% kept, ordinary on {CASCADE_DEPTH}"] = cascade(
+            first, then
+        )
     return made
 
 
@@ -175,7 +217,7 @@ def timed(made: dict[str, Configuration], rounds: Sequence[list[Pair]]) -> dict[
     times: dict[str, list[Taken]] = {name: [] for name in made}
     for number, pairs in enumerate(rounds):
         for name, one in made.items():
-            one.prepare([passage for _, passage in pairs])
+            one.prepare(pairs)
             began, cpu_began = time.perf_counter(), time.process_time()
             one.score(pairs)
             taken = Taken(1_000 * (time.perf_counter() - began), 1_000 * (time.process_time() - cpu_began))

@@ -9,7 +9,10 @@ KINDS: dict[KindName, pb.ModelKind.ValueType] = {
     "reranker": pb.MODEL_KIND_RERANKER,
     "encoder": pb.MODEL_KIND_ENCODER,
 }
-CAUTIONS: dict[Caution, pb.ModelCaution.ValueType] = {"FEW_UNSEEN": pb.MODEL_CAUTION_FEW_UNSEEN}
+CAUTIONS: dict[Caution, pb.ModelCaution.ValueType] = {
+    "FEW_UNSEEN": pb.MODEL_CAUTION_FEW_UNSEEN,
+    "QUANTIZATION_LOSS": pb.MODEL_CAUTION_QUANTIZATION_LOSS,
+}
 _STATES = {
     ModelState.CANDIDATE: pb.MODEL_STATE_CANDIDATE,
     ModelState.SERVING: pb.MODEL_STATE_SERVING,

@@ -85,6 +85,7 @@ class Ground:
             "collection": self.collection.settings.name,
             "collection_key": self.collection.key,
             "server": self.server,
+            "precision": self.precision,
             "guards": self.guards,
             "create_time_us": self.now_us,
         }
@@ -171,7 +172,6 @@ def parse_evaluation(request: pb.EvaluateRerankerRequest, ground: Ground) -> Eva
     serving = ground.resolve(other) if other and other != request.model else None
     values = ground.common | {
         "candidate": candidate,
-        "precision": ground.precision,
         "serving": serving and _check_reranker(serving, "compare_with"),
         "judgments": parse_judged(request.judgments, "judgments"),
     }

@@ -74,6 +74,9 @@ class EncoderRecipe:
     def served(self, folder: Path) -> PairModel:
         return served_encoder(folder, self._data)
 
+    def exact(self, folder: Path) -> None:
+        """An encoder serves in float32."""
+
     def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         module = self._encoder.module
         device, training = next(module.parameters()).device, module.training

@@ -1,10 +1,12 @@
 """Compares a re-ranker with what serves, on queries that it was not trained on."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from ir_measures import nDCG
 
 from quarry.feedback.guards import GuardPolicy, normalized
 from quarry.feedback.pages import observed_pages
@@ -76,6 +78,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
                 kept_out=kept_out,
                 compared_with=compared_with,
                 frequency=frequency_of(log, ranked),
+                exact=score_model(spec.candidate, data, ranked) if spec.precision == "int8" else None,
             )
             return with_memory(report, either, kept_out)
 
@@ -127,6 +130,7 @@ def evaluate_ranked(
     source: str = "judgments",
     compared_with: str = "",
     frequency: Mapping[str, int] | None = None,
+    exact: Scored | None = None,
     policy: GatePolicy = DEFAULT_POLICY,
 ) -> EvaluationReport:
     """Measures candidate, serving and fused orders of held-out queries, and judges the candidate.
@@ -142,6 +146,7 @@ def evaluate_ranked(
         kept_out: queries that do not decide, since a model was trained on them.
         compared_with: name of what serves.
         frequency: how often each query is asked, by id.
+        exact: the candidate in float32, if it serves in int8.
     """
     grades = {query.query_id: qrels.get(query.query_id, {}) for query in ranked}
     judged = judged_queries(grades)
@@ -172,18 +177,29 @@ def evaluate_ranked(
     unseen = len(groups.get(UNSEEN, frozenset()) & set(judged))
     found = sum(any(grades[q.query_id].get(d, 0) > 0 for d in q.documents) for q in ranked)
     changed = any(orders["candidate"][id] != orders[base][id] for id in judged)
-    evidence = Judged(len(judged), found, differences, unseen, kept_out, changed)
+    quantization = _quantization(ranked, exact, values["candidate"][NDCG], grades)
+    evidence = Judged(len(judged), found, differences, unseen, kept_out, changed, quantization=quantization)
     verdict, advice = judge(evidence, spent, policy)
     return EvaluationReport(
         verdict=verdict,
         advice=advice,
-        cautions=cautions(verdict, unseen, policy),
+        cautions=cautions(verdict, unseen, policy, quantization),
         metrics=metrics,
         source=source,
         queries=len(judged),
         compared_with=compared_with,
         details=_details(evidence, spent, len(ranked), _clusters(judged, grades), candidate.blend),
     )
+
+
+def _quantization(
+    ranked: Sequence[RankedQuery], exact: Scored | None, served: Float64, grades: Qrels
+) -> Interval | None:
+    """Of nDCG@10, what serves less the same in float32."""
+    if exact is None:
+        return None
+    lost = served - per_query(orders_by(ranked, exact), grades, [nDCG @ 10])[NDCG]
+    return mean_intervals(lost[:, None], _clusters(judged_queries(grades), grades))[0]
 
 
 def _ranked_and_scored(
@@ -307,19 +323,18 @@ def _metric(measure: str, slice: str, subject: Subject, interval: Interval, quer
 def _details(
     evidence: Judged, spent: int, ranked: int, clusters: Sequence[frozenset[str]], blend: Blend
 ) -> dict[str, object]:
-    level = level_of(spent)
+    level, rounded = level_of(spent), evidence.quantization
     sure = {name: interval.widened(level) for name, interval in evidence.differences.items()}
     return {
         "decides": {
             "level": level,
             "spent": spent,
-            "differences": {
-                name: {"value": i.value, "lower": i.lower, "upper": i.upper} for name, i in sure.items()
-            },
+            "differences": {name: asdict(interval) for name, interval in sure.items()},
         },
         "queries_without_relevant_document": ranked - evidence.queries,
         "queries_without_relevant_candidate": evidence.queries - evidence.found,
         "unseen_queries": evidence.unseen,
         "clusters": len(set(clusters)),
         "blend": blend.model_dump(),
+        **({"quantization": asdict(rounded)} if rounded else {}),
     }

@@ -20,6 +20,7 @@ class GatePolicy:
         max_unseen_loss: of nDCG@10, or of clicks for a search, on unseen queries, more than which no model is
             called improved, however sure or unsure the loss is: what is won on queries that are known is not
             worth a loss on all that will be asked.
+        max_quantization_loss: of nDCG@10, of the model as it serves in int8 against itself in float32.
         max_owner_share: of the held-out clicks, one owner's. Over it the verdict would be that owner's.
             Guards cap an owner's clicks query by query (``quarry.feedback.guards``), not over queries.
         min_explored_clicks: on hits that exploration moved; on fewer, how well ranks are seen is not known
@@ -32,6 +33,7 @@ class GatePolicy:
     min_queries: int = 20
     min_unseen: int = 10
     max_unseen_loss: float = 0.01
+    max_quantization_loss: float = 0.01
     max_owner_share: float = 0.5
     min_explored_clicks: int = 30
     min_effective_sample: float = 50.0
@@ -68,6 +70,7 @@ class Judged:
         kept_out: queries that were left out, since the candidate was trained on them.
         changed: whether any order differs.
         finite: whether all scores are.
+        quantization: of nDCG@10, candidate as it serves less candidate in float32; None: it serves in that.
     """
 
     queries: int
@@ -77,6 +80,7 @@ class Judged:
     kept_out: int = 0
     changed: bool = True
     finite: bool = True
+    quantization: Interval | None = None
 
 
 def judge(evidence: Judged, spent: int = 0, policy: GatePolicy = DEFAULT_POLICY) -> Ruling:
@@ -124,6 +128,9 @@ def _notes(evidence: Judged, spent: int, policy: GatePolicy) -> Iterator[str]:
         yield f"{share:.0%} of the queries have a relevant document among the candidates: {_FIRST_STAGE}"
     if evidence.unseen < policy.min_unseen:
         yield _few_unseen(evidence.unseen, policy)
+    rounded = evidence.quantization
+    if rounded is not None and _loses_by_rounding(rounded, policy):
+        yield f"in int8 instead of float32 its nDCG@10 differs by {_figures(rounded, ALL)}: {_ROUNDED}"
     if spent:
         yield _spent_note(spent)
 
@@ -245,9 +252,24 @@ def _figures(interval: Interval, name: str) -> str:
     return f"{interval.value:+.3f} ({interval.lower:+.3f} to {interval.upper:+.3f}){where}"
 
 
-def cautions(verdict: ModelVerdict, unseen: int, policy: GatePolicy = DEFAULT_POLICY) -> tuple[Caution, ...]:
-    """What a verdict leaves open that rests on so many unseen queries."""
-    return ("FEW_UNSEEN",) if verdict == "IMPROVED" and unseen < policy.min_unseen else ()
+def cautions(
+    verdict: ModelVerdict,
+    unseen: int,
+    policy: GatePolicy = DEFAULT_POLICY,
+    quantization: Interval | None = None,
+) -> tuple[Caution, ...]:
+    """What a verdict leaves open that rests on so many unseen queries; ``quantization`` as in ``Judged``."""
+    if verdict != "IMPROVED":
+        return ()
+    held: dict[Caution, bool] = {
+        "FEW_UNSEEN": unseen < policy.min_unseen,
+        "QUANTIZATION_LOSS": _loses_by_rounding(quantization, policy),
+    }
+    return tuple(name for name, holds in held.items() if holds)
+
+
+def _loses_by_rounding(quantization: Interval | None, policy: GatePolicy) -> bool:
+    return quantization is not None and quantization.value < -policy.max_quantization_loss
 
 
 def _few_unseen(unseen: int, policy: GatePolicy) -> str:
@@ -276,6 +298,7 @@ _FEW_UNSEEN = (
     "that is too few to tell whether those lose; examples, or judgments (--judgments), of more documents "
     "would tell"
 )
+_ROUNDED = "serve it in float32 (models.reranker_precision), or leave what serves"
 _WORSE: Mapping[str, str] = {
     ALL: "do not promote it; look at the examples' verdict, lower the learning rate, or train for less long",
     UNSEEN: (

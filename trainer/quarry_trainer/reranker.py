@@ -7,6 +7,7 @@ from quarry.errors import InvalidArgumentError
 from quarry.jobs.child import Progress
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
+from quarry.models.state_cache import StateCache
 from quarry.training.forms import model_form
 from quarry.training.spec import TrainingResult, TrainingSpec
 from quarry_trainer import contrastive
@@ -24,6 +25,8 @@ SPLIT_RATE, ORDINARY_RATE = 3e-4, 2e-5
 APART_EPOCHS = 3
 """Of texts apart, which are cheap to read."""
 START, STUDENT = "start", "student"
+STATE_BYTES = 2**29
+"""Of passages that several models are scored on: ten thousand of 128 tokens in int8."""
 
 
 def train_reranker(spec: TrainingSpec, folder: Path, progress: Progress) -> TrainingResult:
@@ -44,6 +47,7 @@ class RerankerRecipe:
             start = cut_student(start, spec.layers, work / STUDENT)
         room = min(spec.max_tokens, model_form(start).max_tokens)
         self._spec, self._data, self._form = spec, data, open_form(start, room, spec.seed)
+        self._states = StateCache(STATE_BYTES)
         self.blend = _added(spec)
         self._apart = isinstance(self._form, SplitForm) and spec.teacher is None
         self.groups = contrastive.GROUPS_A_STEP if self._apart else GROUPS_A_STEP
@@ -70,10 +74,19 @@ class RerankerRecipe:
         self._form.save(folder)
 
     def served(self, folder: Path) -> PairModel:
-        """A split one is scored by torch, which keeps lower states, once its export scores alike."""
-        exported = load_cross_encoder(str(folder), self._data, folder=own_folder(folder, self._data))
-        if not model_form(folder).joint_layers:
+        """In float32 a split one is scored by torch, which keeps states, once its export scores alike."""
+        own, precision = own_folder(folder, self._data), self._spec.precision
+        exported = load_cross_encoder(
+            str(folder), self._data, folder=own, states=self._states, precision=precision
+        )
+        if precision == "int8" or not model_form(folder).joint_layers:
             return exported
+        return self._in_torch(folder)
+
+    def exact(self, folder: Path) -> PairModel | None:
+        return self._in_torch(folder) if self._spec.precision == "int8" else None
+
+    def _in_torch(self, folder: Path) -> PairModel:
         return FormScorer(open_form(folder, model_form(folder).max_tokens, 0, like=self._form))
 
 

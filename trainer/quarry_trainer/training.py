@@ -98,6 +98,10 @@ class Recipe(Protocol):
         """A model as it is served: exported, its scores compared with torch's."""
         ...
 
+    def exact(self, folder: Path) -> PairModel | None:
+        """The same in float32; None if it serves in that."""
+        ...
+
 
 class OpenRecipe(Protocol):
     """Makes a recipe for a job, whose unfinished work lies in ``work``."""
@@ -125,9 +129,10 @@ def train(spec: TrainingSpec, folder: Path, progress: Progress, open_recipe: Ope
 
 
 class Model(NamedTuple):
-    """A trained model as it serves."""
+    """A trained model as it serves; ``exact`` as in ``Recipe``."""
 
     scorer: PairModel
+    exact: PairModel | None
     blend: Blend
 
 
@@ -232,12 +237,13 @@ class _Training:
         served = recipe.served(model)
         blend = development.blend(served)
         decide = self._by_clicks if parts.source == "clicks" else self._by_judgments
-        return decide(recipe, Model(served, blend), parts, ranked), blend
+        return decide(recipe, Model(served, recipe.exact(model), blend), parts, ranked), blend
 
     def _by_judgments(
         self, recipe: Recipe, model: Model, parts: Parts, ranked: Mapping[str, RankedQuery]
     ) -> EvaluationReport:
         gate = [ranked[query.id] for query in parts.gate]
+        exact = Scored(score_ranked(model.exact, gate), model.blend) if model.exact else None
         return evaluate_ranked(
             gate,
             {query.id: query.judgments for query in parts.gate},
@@ -249,6 +255,7 @@ class _Training:
             source=parts.source,
             compared_with=self._serving_name,
             frequency=frequency_of(self._feedback, gate),
+            exact=exact,
         )
 
     def _by_clicks(

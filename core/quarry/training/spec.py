@@ -11,7 +11,8 @@ from quarry.training.marks import checked_marks
 
 LossName = Literal["lce", "bce", "ranknet", "lambda", "margin-triplet", "margin-mse"]
 ModelVerdict = Literal["INSUFFICIENT_DATA", "BAD_DATA", "REGRESSED", "NO_IMPROVEMENT", "IMPROVED"]
-Caution = Literal["FEW_UNSEEN"]
+Caution = Literal["FEW_UNSEEN", "QUANTIZATION_LOSS"]
+PrecisionName = Literal["fp32", "int8"]
 KindName = Literal["reranker", "encoder"]
 Subject = Literal["candidate", "serving", "fused", "difference"]
 
@@ -48,6 +49,7 @@ class TrainingSpec(Written):
         examples_name: mining set, or name of the uploaded file.
         base: model to start from; a split cross-encoder is made of it if it is an encoder.
         serving: re-ranker (encoder) to compare with; None: the fused order.
+        precision: that the server serves re-rankers in, on the CPU.
         teacher: model whose scores are learned; only with ``layers``, of the student.
         steps: 0: as many epochs as the form takes, at most ``MAX_EPOCH_STEPS``.
         learning_rate: 0: the default of the model's form.
@@ -65,6 +67,7 @@ class TrainingSpec(Written):
     bootstrap: Bootstrap | None = None
     base: ModelRef
     serving: ModelRef | None = None
+    precision: PrecisionName = "fp32"
     teacher: ModelRef | None = None
     layers: int = Field(0, ge=0, le=64)
     joint_layers: int = Field(DEFAULT_JOINT_LAYERS, ge=1, le=64)
@@ -114,7 +117,8 @@ class EvaluationReport(Written):
 
     Attributes:
         source: ``judgments``, ``examples`` (held-out queries of them) or ``clicks``.
-        cautions: what IMPROVED leaves open: FEW_UNSEEN, whether documents that training did not see lose.
+        cautions: what IMPROVED leaves open. FEW_UNSEEN: whether documents that training did not see lose.
+            QUANTIZATION_LOSS: the model is better, and would be better still in float32.
         details: for people and plots, beyond what is typed here.
     """
 
@@ -177,7 +181,7 @@ class EvaluationSpec(Written):
     server: str
     candidate: ModelRef
     serving: ModelRef | None = None
-    precision: Literal["fp32", "int8"] = "fp32"
+    precision: PrecisionName = "fp32"
     judgments: tuple[JudgedQuery, ...] = ()
     guards: GuardPolicy = GuardPolicy()
     seed: int = 0

@@ -107,6 +107,10 @@ class _ModelCautionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelCau
     """Too few of the queries that decided ask for documents that training did not see, so whether those are
     ranked worse cannot be told.
     """
+    MODEL_CAUTION_QUANTIZATION_LOSS: _ModelCaution.ValueType  # 2
+    """Re-rankers serve in int8 (`models.reranker_precision`), and in that it loses more than 0.01 of nDCG@10
+    against itself in float32.
+    """
 
 class ModelCaution(_ModelCaution, metaclass=_ModelCautionEnumTypeWrapper):
     """What a verdict leaves open. Whoever promotes by hand may weigh it; the server's policy does not promote."""
@@ -115,6 +119,10 @@ MODEL_CAUTION_UNSPECIFIED: ModelCaution.ValueType  # 0
 MODEL_CAUTION_FEW_UNSEEN: ModelCaution.ValueType  # 1
 """Too few of the queries that decided ask for documents that training did not see, so whether those are
 ranked worse cannot be told.
+"""
+MODEL_CAUTION_QUANTIZATION_LOSS: ModelCaution.ValueType  # 2
+"""Re-rankers serve in int8 (`models.reranker_precision`), and in that it loses more than 0.01 of nDCG@10
+against itself in float32.
 """
 Global___ModelCaution: _TypeAlias = ModelCaution  # noqa: Y015
 

@@ -65,6 +65,7 @@ def test_a_model_is_trained_registered_promoted_and_answers(training: Training, 
     assert 0 < made.lineage.steps <= 6  # it may stop early
     assert {metric.subject for metric in made.metrics} >= {"candidate", "difference"}
     assert all(math.isfinite(metric.value) for metric in made.metrics)
+    assert "quantization" not in orjson.loads(made.report_json)["details"]
     assert orjson.loads(made.report_json)["verdict"] in models_pb.ModelVerdict.Name(made.verdict)
     before = training.api.search(
         "full", WORDS[0], page_size=50, rerank={"disabled": True}, require_complete=True
@@ -151,6 +152,26 @@ def test_a_version_is_evaluated_on_judgments(training: Training, mining_set: str
     assert operation.response.Unpack(found), operation
     assert found.model == made.name
     assert {metric.subject for metric in found.metrics} >= {"candidate", "difference"}
+
+
+def test_where_int8_serves_it_is_what_is_judged_and_held_to_float32(
+    tmp_path: Path, encoder_folder: Path
+) -> None:
+    models = {"encoder": str(encoder_folder), "device": "cpu", "reranker_precision": "int8"}
+    with served(tiny_settings(tmp_path, encoder_folder, models=models)) as api:
+        api.create("full", schema=SCHEMA_MESSAGE)
+        api.upsert("full", DOCUMENTS)
+        training = Training(api)
+        mined = Mining(api).mined("full", queries=JUDGED, preset="random", negatives=4).name
+        made = training.trained("full", mining_set=mined, steps=2, max_tokens=32)
+        rounded = orjson.loads(made.report_json)["details"]["quantization"]
+        assert rounded["lower"] <= rounded["value"] <= rounded["upper"]
+        assert list(tmp_path.rglob("*.int8.onnx"))
+        request = pb.EvaluateRerankerRequest(model=made.name, judgments=JUDGED)
+        operation = training.wait(training.stub.EvaluateReranker(request, timeout=CALL_S))
+        found = pb.Evaluation()
+        assert operation.response.Unpack(found), operation
+        assert "quantization" in orjson.loads(found.report_json)["details"]
 
 
 def decides(report_json: str) -> tuple[int, float]:

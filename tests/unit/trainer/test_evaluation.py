@@ -151,6 +151,25 @@ def test_what_is_improved_where_hardly_a_document_is_unseen_has_a_caution() -> N
     assert (enough.verdict, enough.cautions) == ("IMPROVED", ())
 
 
+def test_what_serves_in_int8_is_held_to_itself_in_float32() -> None:
+    random = np.random.default_rng(0)
+    ranked = candidates(120)
+    qrels = grades_of(ranked, random, towards_top=0.2)
+    known = {query.query_id: False for query in ranked}
+    exact = Scored(scores_by(ranked, qrels, random, skill=8.0))
+    rounded = Scored([s + random.normal(0.0, 8.0, len(s)) for s in exact.scores])
+    found = evaluate_ranked(ranked, qrels, rounded, known=known, exact=exact)
+    assert found.verdict == "IMPROVED", "the gate judges what serves"
+    assert found.cautions == ("QUANTIZATION_LOSS",)
+    lost = evaluate_ranked(ranked, qrels, rounded, exact, known).metrics
+    (difference,) = (m for m in lost if (m.measure, m.slice, m.subject) == ("nDCG@10", "all", "difference"))
+    expected = {"value": difference.value, "lower": difference.lower, "upper": difference.upper}
+    assert found.details["quantization"] == pytest.approx(expected)
+    same = evaluate_ranked(ranked, qrels, exact, known=known, exact=exact)
+    assert (same.cautions, same.details["quantization"]) == ((), {"value": 0.0, "lower": 0.0, "upper": 0.0})
+    assert "quantization" not in evaluate_ranked(ranked, qrels, exact, known=known).details
+
+
 def test_head_and_tail_are_by_how_often_a_query_was_searched_for() -> None:
     world = World.of(documents=10)
     log = world.log(600, seed=0)

@@ -114,6 +114,19 @@ def test_only_what_is_improved_on_too_few_unseen_queries_has_a_caution() -> None
     assert cautions("NO_IMPROVEMENT", 0) == cautions("REGRESSED", 0) == ()
 
 
+def test_what_loses_by_rounding_has_a_caution_and_says_what_to_do() -> None:
+    lost, kept = Interval(-0.02, -0.03, -0.01), Interval(-0.005, -0.03, 0.02)
+    assert cautions("IMPROVED", 10, quantization=lost) == ("QUANTIZATION_LOSS",)
+    assert cautions("IMPROVED", 9, quantization=lost) == ("FEW_UNSEEN", "QUANTIZATION_LOSS")
+    assert cautions("IMPROVED", 10, quantization=kept) == ()
+    assert cautions("REGRESSED", 10, quantization=lost) == ()
+    verdict, advice = judge(replace(GOOD, quantization=lost))
+    assert verdict == "IMPROVED"
+    assert "in int8 instead of float32 its nDCG@10 differs by -0.020" in advice[-1]
+    assert "models.reranker_precision" in advice[-1]
+    assert judge(replace(GOOD, quantization=kept)) == judge(GOOD)
+
+
 def test_evidence_that_was_used_before_must_be_stronger() -> None:
     just = replace(GOOD, differences={"all": Interval(0.05, 0.005, 0.095)})
     assert judge(just, spent=0)[0] == "IMPROVED"

@@ -107,6 +107,21 @@ async def test_a_job_is_niced_and_has_half_of_the_processors(module: Path) -> No
     assert said[0][0] == f"19 {half} {half}"
 
 
+async def test_a_job_keeps_the_memory_that_it_frees_unless_somebody_says_otherwise(
+    module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = '" ".join(value for name, value in sorted(os.environ.items()) if name.startswith("MALLOC_"))'
+    body = f"def work(progress):\n progress({told}, 0)"
+    wrote(module, BEGIN + body + END)
+    for name in ("MALLOC_MMAP_MAX_", "MALLOC_TOP_PAD_", "MALLOC_TRIM_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
+    said: list[tuple[str, float]] = []
+    await run(said)
+    monkeypatch.setenv("MALLOC_MMAP_MAX_", "9")
+    await run(said)
+    assert [stage for stage, _ in said] == ["0 268435456 8589934592", "9 268435456 8589934592"]
+
+
 def test_errors_of_every_kind_survive_the_way() -> None:
     for kind in KINDS:
         error = InvalidArgumentError("a.b", "c") if kind is InvalidArgumentError else kind("m", some="x")

@@ -22,6 +22,7 @@ from quarry_cli.connection import (
 )
 from quarry_cli.console import as_json, note, out, print_json, progress
 from quarry_cli.failures import CliError
+from quarry_cli.promotion import PromotionOption, promotion_value
 from quarry_cli.reindex import reindex
 from quarry_cli.schema_file import read_schema
 
@@ -43,6 +44,7 @@ def create(
     ] = "",
     reranker: Annotated[str, typer.Option(metavar="MODEL", help="Cross-encoder that re-ranks.")] = "",
     cascade: CascadeOption = None,
+    promotion: PromotionOption = None,
     description: Annotated[str, typer.Option(help="For people.")] = "",
     server: ServerOption = None,
     timeout: TimeoutOption = None,
@@ -55,6 +57,7 @@ def create(
         encoder=encoder,
         reranker=reranker,
         cascade=parse_stages(cascade or ()),
+        promotion=promotion_value(promotion),
         description=description,
     )
     request = collection_service_pb2.CreateCollectionRequest(collection=wanted, request_id=str(uuid4()))
@@ -100,21 +103,29 @@ def update(
         str | None, typer.Option(metavar="MODEL", help='Cross-encoder that re-ranks; "": none.')
     ] = None,
     cascade: CascadeOption = None,
+    promotion: PromotionOption = None,
     description: Annotated[str | None, typer.Option(help="For people.")] = None,
     server: ServerOption = None,
     timeout: TimeoutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Change what needs no new index: the re-ranker, the cascade (--cascade "": none) and the description."""
-    given = {"reranker": reranker, "cascade": cascade or None, "description": description}
+    """Change what needs no new index: the re-ranker, the cascade (--cascade "": none), who promotes, and the
+    description."""
+    given = {
+        "reranker": reranker,
+        "cascade": cascade or None,
+        "promotion": promotion,
+        "description": description,
+    }
     mask = FieldMask(paths=[key for key, value in given.items() if value is not None])
     if not mask.paths:
-        raise typer.BadParameter("nothing to change: give --reranker, --cascade or --description")
+        raise typer.BadParameter("nothing to change: give --reranker, --cascade, --promotion, --description")
     request = collection_service_pb2.UpdateCollectionRequest(
         collection=collection_service_pb2.Collection(
             name=name,
             reranker=reranker or "",
             cascade=parse_stages(cascade or ()),
+            promotion=promotion_value(promotion),
             description=description or "",
         ),
         update_mask=mask,

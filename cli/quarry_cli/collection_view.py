@@ -8,6 +8,7 @@ from rich.table import Table
 from quarry.v1 import collection_service_pb2
 from quarry_cli.cascade import shown_stages
 from quarry_cli.console import out, plain
+from quarry_cli.promotion import shown_promotion
 
 USUAL = {"boost": 0.0, "language": "en", "searchable": True, "embedded": True, "is_title": False}
 """Settings of a text field that go without saying."""
@@ -41,6 +42,8 @@ def show_collection(c: collection_service_pb2.Collection) -> None:
     table.add_row("re-ranker", plain(c.reranker or "none"))
     if c.cascade:
         table.add_row("cascade", plain(shown_stages(c.cascade)))
+    if c.promotion:
+        table.add_row("promotion", plain(shown_promotion(c.promotion)))
     table.add_row("passages", _passages(c.passages))
     for i, field in enumerate(c.schema.fields):
         table.add_row("" if i else "fields", plain(_field(field)))

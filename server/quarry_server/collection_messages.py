@@ -13,6 +13,7 @@ from quarry.documents.catalog import (
 )
 from quarry.errors import InvalidArgumentError
 from quarry.generation import Generation
+from quarry.promotion_policy import PromotionPolicy
 from quarry.schema import DEFAULT_SCHEMA, TITLE_BOOST, Field, FieldType, Schema, UnknownFields
 from quarry.types import Docno
 from quarry.v1 import collection_service_pb2 as pb
@@ -33,6 +34,13 @@ _UNKNOWN = {
     pb.UNKNOWN_FIELDS_REJECT: UnknownFields.REJECT,
     pb.UNKNOWN_FIELDS_STORE: UnknownFields.STORE,
 }
+_PROMOTIONS = {
+    pb.PROMOTION_POLICY_UNSPECIFIED: None,
+    pb.PROMOTION_POLICY_MANUAL: PromotionPolicy.MANUAL,
+    pb.PROMOTION_POLICY_WHEN_IMPROVED: PromotionPolicy.WHEN_IMPROVED,
+    pb.PROMOTION_POLICY_DESPITE_CAUTIONS: PromotionPolicy.DESPITE_CAUTIONS,
+}
+_PROMOTION_VALUES = {policy: value for value, policy in _PROMOTIONS.items()}
 _TYPE_VALUES = {kind: value for value, kind in _TYPES.items()}
 _UNKNOWN_VALUES = {kind: value for value, kind in _UNKNOWN.items()}
 
@@ -47,7 +55,15 @@ def parse_settings(message: pb.Collection, default_encoder: str) -> CollectionSe
         parse_passages(message.passages),
         message.description,
         cascade_of(message.cascade),
+        parse_promotion(message.promotion),
     )
+
+
+def parse_promotion(value: pb.PromotionPolicy.ValueType) -> PromotionPolicy | None:
+    """None for what the server has. Raises InvalidArgumentError."""
+    if value not in _PROMOTIONS:
+        raise InvalidArgumentError("promotion", f"{value} is not a PromotionPolicy")
+    return _PROMOTIONS[value]
 
 
 def parse_passages(message: pb.PassagePolicy) -> PassagePolicy:
@@ -109,6 +125,7 @@ def collection_message(collection: Collection) -> pb.Collection:
         reranker=settings.reranker,
         passages=passages_message(settings.passages),
         description=settings.description,
+        promotion=_PROMOTION_VALUES[settings.promotion],
         cascade=[types_pb2.RerankStage(model=s.model, depth=s.depth) for s in settings.cascade],
         create_time=timestamp_message(collection.create_time_us),
         update_time=timestamp_message(collection.update_time_us),

@@ -9,11 +9,13 @@ from quarry.documents.catalog import now_us
 from quarry.errors import InvalidArgumentError
 from quarry.jobs.operations import Operations, SetMetadata
 from quarry.library import Library
+from quarry.promotion_policy import PromotionPolicy
 from quarry.v1 import collection_service_pb2 as pb
 from quarry_server.collection_messages import (
     arm_messages,
     collection_message,
     consistency_message,
+    parse_promotion,
     parse_settings,
 )
 from quarry_server.context import Context, deadline_of
@@ -30,7 +32,7 @@ from quarry_server.queries import cascade_of
 from quarry_server.reindex import ReindexJobs, ReindexServicer
 from quarry_server.values import parse_etag, timestamp_message
 
-UPDATABLE = ("reranker", "cascade", "description")
+UPDATABLE = ("reranker", "cascade", "promotion", "description")
 
 
 class CollectionServicer(ReindexServicer):
@@ -84,9 +86,9 @@ class CollectionServicer(ReindexServicer):
                 raise InvalidArgumentError(
                     "update_mask", f"{path[:80]!r} is not one of {', '.join(UPDATABLE)}"
                 )
-        values = {path: _parse_value(request.collection, path) for path in paths}
         with self._library.use(request.collection.name):
             try:
+                values = {path: _parse_value(request.collection, path) for path in paths}
                 revision = parse_etag(request.collection.etag)
                 updated = await self._library.update(request.collection.name, revision, values)
             except InvalidArgumentError as error:
@@ -140,6 +142,11 @@ class CollectionServicer(ReindexServicer):
         return message
 
 
-def _parse_value(collection: pb.Collection, path: str) -> str | Cascade:
-    value: str = getattr(collection, path)
-    return cascade_of(collection.cascade) if path == "cascade" else value
+def _parse_value(collection: pb.Collection, path: str) -> str | Cascade | PromotionPolicy | None:
+    match path:
+        case "cascade":
+            return cascade_of(collection.cascade)
+        case "promotion":
+            return parse_promotion(collection.promotion)
+        case _:
+            return str(getattr(collection, path))

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -19,9 +19,10 @@ from quarry.jobs.operations import Operation, Operations, SetMetadata, new_name
 from quarry.jobs.process import OnDetails, OnProgress
 from quarry.library import Library
 from quarry.mining.sets import MiningSets
+from quarry.promotion_policy import PromotionPolicy
 from quarry.registry.names import parse_name
 from quarry.training.jobs import TrainingJobs
-from quarry.training.spec import EvaluationSpec, TrainingResult, TrainingSpec
+from quarry.training.spec import Caution, EvaluationSpec, TrainingResult, TrainingSpec
 from quarry.training.uploads import FIELD
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
@@ -167,17 +168,26 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
             return unregistered_message(result, spec)
         result = await asyncio.to_thread(self._with_feedback_times, spec, result)
         model = await self._models.register(spec, result, folder)
-        if not self._models.promotes(result):
-            return model
-        if cautions := result.evaluation.cautions:
-            model.advice.append(f"it is not promoted by itself ({', '.join(cautions)}): that is for a person")
+        if result.what != "reranker" or result.evaluation.verdict != "IMPROVED":
             return model
         try:
-            return await self._models.promote(model, spec)
+            return await self._promoted(model, spec, result.evaluation.cautions)
         except QuarryError as error:
             logger.warning("%s is registered, and does not serve: %s", model.name, error)
             model.advice.append(f"it is not promoted: {error}")
             return model
+
+    async def _promoted(
+        self, model: models_pb.Model, spec: TrainingSpec, cautions: Sequence[Caution]
+    ) -> models_pb.Model:
+        """A better re-ranker, which serves if the collection's policy says so now."""
+        policy = await self._models.policy_of(spec.collection)
+        if not policy.by_itself:
+            return model
+        if cautions and policy is not PromotionPolicy.DESPITE_CAUTIONS:
+            model.advice.append(f"it is not promoted by itself ({', '.join(cautions)}): that is for a person")
+            return model
+        return await self._models.promote(model, spec, policy)
 
     def _with_feedback_times(self, spec: TrainingSpec, result: TrainingResult) -> TrainingResult:
         """When the feedback was given that the examples rest on, also of a set whose file does not say."""

@@ -2,11 +2,12 @@
 
 import asyncio
 from pathlib import Path
-from typing import Literal
 
 from quarry.documents.store import RequestId
 from quarry.errors import ModelError
+from quarry.library import Library
 from quarry.models.resolve import resolve_model
+from quarry.promotion_policy import PromotionPolicy
 from quarry.registry.promotion import Promotions
 from quarry.registry.serving import Note
 from quarry.registry.store import ModelRegistry
@@ -14,7 +15,6 @@ from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry_server.model_messages import model_message
 
-Policy = Literal["manual", "when_improved"]
 POLICY = "policy"
 """Who promotes what the policy promotes."""
 _NO_REPEAT = RequestId("", "policy", b"")
@@ -23,8 +23,12 @@ _NO_REPEAT = RequestId("", "policy", b"")
 class TrainedModels:
     """The registry as trainings use it. Lives on the server's event loop."""
 
-    def __init__(self, registry: ModelRegistry, promotions: Promotions, policy: Policy) -> None:
-        self._registry, self._promotions, self._policy = registry, promotions, policy
+    def __init__(
+        self, library: Library, registry: ModelRegistry, promotions: Promotions, policy: PromotionPolicy
+    ) -> None:
+        """``policy`` is that of collections which state none."""
+        self._library, self._registry = library, registry
+        self._promotions, self._policy = promotions, policy
 
     def resolve(self, name: str) -> ModelRef:
         """Where a version, a hub id, a folder or a package lies; what the hub has is fetched. Blocks.
@@ -57,12 +61,13 @@ class TrainedModels:
         )
         return model_message(version)
 
-    def promotes(self, result: TrainingResult) -> bool:
-        """Whether the policy would make it serve, for what it is and how it was judged."""
-        improved = result.evaluation.verdict == "IMPROVED"
-        return self._policy == "when_improved" and result.what == "reranker" and improved
+    async def policy_of(self, collection: str) -> PromotionPolicy:
+        """As it is now. Raises CollectionNotFoundError."""
+        return (await self._library.current(collection)).settings.promotion or self._policy
 
-    async def promote(self, model: models_pb.Model, spec: TrainingSpec) -> models_pb.Model:
+    async def promote(
+        self, model: models_pb.Model, spec: TrainingSpec, policy: PromotionPolicy
+    ) -> models_pb.Model:
         """The version once it serves.
 
         Raises:
@@ -70,6 +75,6 @@ class TrainedModels:
             QuarryError: as ``Promotions.promote``.
         """
         compared = spec.serving.name if spec.serving else ""
-        reason = f"{models_pb.ModelVerdict.Name(model.verdict)}: [training] promotion is {self._policy}"
+        reason = f"{models_pb.ModelVerdict.Name(model.verdict)}: the promotion policy is {policy}"
         await self._promotions.promote(model.name, Note(POLICY, reason), _NO_REPEAT, instead_of=compared)
         return model_message(await asyncio.to_thread(self._registry.get, model.name))

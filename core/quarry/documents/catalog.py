@@ -17,6 +17,7 @@ from quarry.errors import (
     ConflictError,
     InvalidArgumentError,
 )
+from quarry.promotion_policy import PromotionPolicy
 from quarry.schema import Field, FieldType, Schema, UnknownFields
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -59,6 +60,7 @@ class CollectionSettings:
         encoder: a model's name, or ``NO_ENCODER`` for a collection without a dense arm.
         reranker: a model's name, or empty for none.
         cascade: how the re-ranker works together with others; empty for it alone.
+        promotion: of re-rankers that are proven better; None: as the server has it.
 
     Raises:
         InvalidArgumentError: the name has other characters than it may, a text is too long, or the cascade
@@ -72,6 +74,7 @@ class CollectionSettings:
     passages: PassagePolicy = PassagePolicy()
     description: str = ""
     cascade: Cascade = ()
+    promotion: PromotionPolicy | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -147,6 +150,7 @@ def create_collection(connection: sa.Connection, settings: CollectionSettings) -
             create_time_us=now,
             update_time_us=now,
             cascade=cascade_to_json(settings.cascade),
+            promotion=settings.promotion,
         )
     )
     return get_collection(connection, settings.name)
@@ -179,7 +183,7 @@ def list_collections(
 def update_collection(
     connection: sa.Connection, name: str, revision: int | None, **values: Any
 ) -> Collection:
-    """Sets ``reranker``, ``cascade`` and ``description``.
+    """Sets ``reranker``, ``cascade``, ``promotion`` and ``description``.
 
     Raises:
         ConflictError: ``revision`` is not the current one.
@@ -248,6 +252,7 @@ def _from_row(row: Any) -> Collection:
         PassagePolicy(**row.passages),
         row.description,
         cascade_from_json(row.cascade),
+        None if row.promotion is None else PromotionPolicy(row.promotion),
     )
     return Collection(
         row.id,

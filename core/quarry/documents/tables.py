@@ -38,6 +38,7 @@ collections = sa.Table(
     sa.Column("update_time_us", sa.BigInteger, nullable=False),
     sa.Column("mixed_fields", sa.JSON(none_as_null=True)),
     sa.Column("cascade", sa.JSON, nullable=False, server_default="[]"),
+    sa.Column("promotion", sa.String(32)),
     sqlite_autoincrement=True,
 )
 

@@ -23,6 +23,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _PromotionPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PromotionPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PromotionPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROMOTION_POLICY_UNSPECIFIED: _PromotionPolicy.ValueType  # 0
+    """As the server has it (`training.promotion`)."""
+    PROMOTION_POLICY_MANUAL: _PromotionPolicy.ValueType  # 1
+    """A person, by PromoteModel."""
+    PROMOTION_POLICY_WHEN_IMPROVED: _PromotionPolicy.ValueType  # 2
+    """It serves at once if its verdict is IMPROVED, without a caution."""
+    PROMOTION_POLICY_DESPITE_CAUTIONS: _PromotionPolicy.ValueType  # 3
+    """It serves at once if its verdict is IMPROVED, whatever its cautions."""
+
+class PromotionPolicy(_PromotionPolicy, metaclass=_PromotionPolicyEnumTypeWrapper):
+    """Who makes a better re-ranker serve. Encoders are never promoted by themselves: that is what Reindex is for."""
+
+PROMOTION_POLICY_UNSPECIFIED: PromotionPolicy.ValueType  # 0
+"""As the server has it (`training.promotion`)."""
+PROMOTION_POLICY_MANUAL: PromotionPolicy.ValueType  # 1
+"""A person, by PromoteModel."""
+PROMOTION_POLICY_WHEN_IMPROVED: PromotionPolicy.ValueType  # 2
+"""It serves at once if its verdict is IMPROVED, without a caution."""
+PROMOTION_POLICY_DESPITE_CAUTIONS: PromotionPolicy.ValueType  # 3
+"""It serves at once if its verdict is IMPROVED, whatever its cautions."""
+Global___PromotionPolicy: _TypeAlias = PromotionPolicy  # noqa: Y015
+
 class _FieldType:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -133,6 +161,7 @@ class Collection(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     CASCADE_FIELD_NUMBER: _builtins.int
+    PROMOTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 64 characters: a lower-case letter or digit, then those, `_` and `-`."""
     encoder: _builtins.str
@@ -145,6 +174,8 @@ class Collection(_message.Message):
     """At most 1,024 bytes, for people."""
     etag: _builtins.str
     """Names this state of the collection's settings."""
+    promotion: Global___PromotionPolicy.ValueType
+    """What becomes of a re-ranker that a training of this collection has proven better."""
     @_builtins.property
     def schema(self) -> Global___Schema:
         """What the fields are. Default: `title` and `text`, other fields stored."""
@@ -187,10 +218,11 @@ class Collection(_message.Message):
         etag: _builtins.str = ...,
         status: Global___CollectionStatus | None = ...,
         cascade: _abc.Iterable[_types_pb2.RerankStage] | None = ...,
+        promotion: Global___PromotionPolicy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "passages", b"passages", "schema", b"schema", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cascade", b"cascade", "create_time", b"create_time", "description", b"description", "encoder", b"encoder", "etag", b"etag", "name", b"name", "passages", b"passages", "reranker", b"reranker", "schema", b"schema", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cascade", b"cascade", "create_time", b"create_time", "description", b"description", "encoder", b"encoder", "etag", b"etag", "name", b"name", "passages", b"passages", "promotion", b"promotion", "reranker", b"reranker", "schema", b"schema", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -677,7 +709,7 @@ class UpdateCollectionRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Of `reranker`, `cascade` and `description`."""
+        """Of `reranker`, `cascade`, `promotion` and `description`."""
 
     def __init__(
         self,

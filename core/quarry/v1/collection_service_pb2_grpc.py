@@ -123,7 +123,7 @@ class CollectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCollection(self, request, context):
-        """Changes what needs no new index: `reranker`, `cascade`, `description`.
+        """Changes what needs no new index: `reranker`, `cascade`, `promotion`, `description`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

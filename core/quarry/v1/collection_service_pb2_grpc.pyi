@@ -40,7 +40,7 @@ class CollectionServiceStub:
     ListCollections: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.ListCollectionsRequest, _collection_service_pb2.ListCollectionsResponse]
     """By name, in pages."""
     UpdateCollection: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.UpdateCollectionRequest, _collection_service_pb2.UpdateCollectionResponse]
-    """Changes what needs no new index: `reranker`, `cascade`, `description`."""
+    """Changes what needs no new index: `reranker`, `cascade`, `promotion`, `description`."""
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteCollectionRequest, _collection_service_pb2.DeleteCollectionResponse]
     """Removes the collection, its documents and its indexes. There is no undo."""
     CheckConsistency: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.CheckConsistencyRequest, _collection_service_pb2.CheckConsistencyResponse]
@@ -91,7 +91,7 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     ListCollections: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ListCollectionsRequest, _collection_service_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """By name, in pages."""
     UpdateCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.UpdateCollectionRequest, _collection_service_pb2.UpdateCollectionResponse]  # type: ignore[assignment]
-    """Changes what needs no new index: `reranker`, `cascade`, `description`."""
+    """Changes what needs no new index: `reranker`, `cascade`, `promotion`, `description`."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteCollectionRequest, _collection_service_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
     """Removes the collection, its documents and its indexes. There is no undo."""
     CheckConsistency: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.CheckConsistencyRequest, _collection_service_pb2.CheckConsistencyResponse]  # type: ignore[assignment]
@@ -163,7 +163,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.UpdateCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.UpdateCollectionResponse, _abc.Awaitable[_collection_service_pb2.UpdateCollectionResponse]]:
-        """Changes what needs no new index: `reranker`, `cascade`, `description`."""
+        """Changes what needs no new index: `reranker`, `cascade`, `promotion`, `description`."""
 
     @_abc_1.abstractmethod
     def DeleteCollection(

@@ -113,7 +113,7 @@ class _ModelCautionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelCau
     """
 
 class ModelCaution(_ModelCaution, metaclass=_ModelCautionEnumTypeWrapper):
-    """What a verdict leaves open. Whoever promotes by hand may weigh it; the server's policy does not promote."""
+    """What a verdict leaves open. Whoever promotes by hand may weigh it; the policy WHEN_IMPROVED does not promote."""
 
 MODEL_CAUTION_UNSPECIFIED: ModelCaution.ValueType  # 0
 MODEL_CAUTION_FEW_UNSEEN: ModelCaution.ValueType  # 1

@@ -378,6 +378,39 @@ def test_a_server_that_stops_fails_its_trainings_and_the_next_goes_on_with_them(
         assert training.trained("full", **asked).lineage.data_hash == "begun 2"
 
 
+@pytest.mark.parametrize("servers", ["manual", "when_improved"])
+def test_a_collections_own_policy_goes_before_the_servers(
+    tmp_path: Path, encoder_folder: Path, cross_encoder_folder: Path, data: bytes, servers: str
+) -> None:
+    settings = tiny_settings(tmp_path, encoder_folder, training={"promotion": servers})
+    with served(settings) as api:
+        training = Training(api)
+        asked = {"examples": training.upload(data), "base": str(cross_encoder_folder)}
+        api.create("full", promotion=collection_service_pb2.PROMOTION_POLICY_MANUAL)
+
+        def serves(description: str, policy: int | None = None) -> bool:
+            if policy is not None:
+                changed = collection_service_pb2.UpdateCollectionRequest(
+                    collection={"name": "full", "promotion": policy}, update_mask={"paths": ["promotion"]}
+                )
+                answer = api.collections.UpdateCollection(changed, timeout=CALL_S)
+                assert answer.collection.promotion == policy
+            made = training.trained("full", **asked, description=description)
+            assert made.verdict == models_pb.MODEL_VERDICT_IMPROVED
+            return made.state == models_pb.MODEL_STATE_SERVING
+
+        assert not serves("IMPROVED, by hand")
+        assert serves("IMPROVED, by itself", collection_service_pb2.PROMOTION_POLICY_WHEN_IMPROVED)
+        assert not serves("IMPROVED, few unseen")
+        assert serves("IMPROVED, few unseen again", collection_service_pb2.PROMOTION_POLICY_DESPITE_CAUTIONS)
+        by_server = serves("IMPROVED as the server says", collection_service_pb2.PROMOTION_POLICY_UNSPECIFIED)
+        assert by_server == (servers == "when_improved")
+        wrong = collection_service_pb2.UpdateCollectionRequest(
+            collection={"name": "full", "promotion": 99}, update_mask={"paths": ["promotion"]}
+        )
+        assert refused(api.collections.UpdateCollection, wrong).field == "collection.promotion"
+
+
 def test_the_policy_makes_what_is_improved_serve_unless_something_else_does_by_then(
     tmp_path: Path, encoder_folder: Path, cross_encoder_folder: Path, data: bytes
 ) -> None:

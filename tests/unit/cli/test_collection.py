@@ -47,6 +47,21 @@ def test_only_what_is_given_is_updated(quarry, cli):
     assert cli("collection", "update", "faq").status == 2
 
 
+def test_who_promotes_is_said_shown_changed_and_left_to_the_server(quarry, cli):
+    assert cli("collection", "create", "faq", "--promotion", "despite_cautions").status == 0
+    assert quarry.collections["faq"].promotion == pb.PROMOTION_POLICY_DESPITE_CAUTIONS
+    assert "despite_cautions" in cli("collection", "show", "faq").out
+    for said, left in (
+        ("when_improved", pb.PROMOTION_POLICY_WHEN_IMPROVED),
+        ("manual", pb.PROMOTION_POLICY_MANUAL),
+        ("server", pb.PROMOTION_POLICY_UNSPECIFIED),
+    ):
+        assert cli("collection", "update", "faq", "--promotion", said).status == 0
+        request = quarry.requests[-1]
+        assert (list(request.update_mask.paths), request.collection.promotion) == (["promotion"], left)
+    assert cli("collection", "update", "faq", "--promotion", "always").status == 2
+
+
 def test_a_cascade_is_made_shown_changed_and_taken_away(quarry, cli):
     stages = ["--cascade", "small:200", "--cascade", ":20"]
     assert cli("collection", "create", "faq", *stages).status == 0

@@ -1,0 +1,18 @@
+"""Who makes a better re-ranker serve: a person, or the server by itself."""
+
+from enum import StrEnum
+
+
+class PromotionPolicy(StrEnum):
+    """What becomes of a re-ranker that a training has proven better."""
+
+    MANUAL = "manual"
+    """A person promotes it."""
+    WHEN_IMPROVED = "when_improved"
+    """It serves at once if it is IMPROVED without a caution."""
+    DESPITE_CAUTIONS = "despite_cautions"
+    """It serves at once if it is IMPROVED, whatever its cautions."""
+
+    @property
+    def by_itself(self) -> bool:
+        return self is not PromotionPolicy.MANUAL

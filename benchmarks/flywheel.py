@@ -260,7 +260,8 @@ def roughly() -> torch.autocast:
     """Multiplies in bf16 meanwhile, where the processor does: half the time."""
     known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
     fast = bool(known.get("avx512_bf16") or known.get("amx_bf16"))
-    return torch.autocast("cpu", torch.bfloat16, enabled=fast)
+    # Without the cache, which is cleared when the context ends: weights change in it.
+    return torch.autocast("cpu", torch.bfloat16, enabled=fast, cache_enabled=False)
 
 
 def _unzipped(path: Path) -> Any:

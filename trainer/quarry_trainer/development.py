@@ -8,7 +8,7 @@ from ir_measures import nDCG
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import RERANKER_ALONE, Blend
 from quarry_trainer.blending import fit_blend, unproven_blend
-from quarry_trainer.live import Float64, RankedQuery
+from quarry_trainer.live import RankedQuery
 from quarry_trainer.measures import NDCG, judged_queries, per_query
 from quarry_trainer.scoring import PairModel, blended_order, score_ranked
 
@@ -54,9 +54,8 @@ class Development:
             return unproven_blend(self._others, score_ranked(model, self._others))
         return fit_blend(self.whole, score_ranked(model, self.whole), self.qrels, self.known)
 
-    def ndcgs(self, model: PairModel, blend: Blend) -> Float64:
-        """nDCG@10 of each query, in the order in training, times what makes known and unseen ones count alike
-        in the mean; shape ``(n,)``."""
+    def ndcg(self, model: PairModel, blend: Blend) -> float:
+        """Mean nDCG@10 of the order in training; known and unseen queries count alike."""
         scores = score_ranked(model, self.ranked)
         orders = {
             query.query_id: blended_order(query, some, blend)
@@ -65,7 +64,5 @@ class Development:
         qrels = {id: self.qrels[id] for id in orders}
         values = per_query(orders, qrels, [nDCG @ 10])[NDCG]
         known = np.array([self.known[id] for id in judged_queries(qrels)])
-        sizes = np.where(known, known.sum(), (~known).sum())
-        halves = len(set(known.tolist()))
-        weighted: Float64 = values * len(values) / (halves * sizes)
-        return weighted
+        halves = [values[known], values[~known]]
+        return float(np.mean([half.mean() for half in halves if len(half)]))

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
@@ -34,23 +32,19 @@ from quarry_trainer.dataset import BadExamplesError, GroupDataset, TextGroup
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
-KEPT, MEASURED = "kept.safetensors", "measured.json"
+BEST, MEASURED = "best.safetensors", "measured.json"
 WEIGHTS_FILE = "model.safetensors"
 WARMUP_SHARE = 0.1
 MEASUREMENTS = 4
 """Times that the model is measured on development queries while it is trained."""
 PATIENCE = 2
-"""Measurements in a row that are surely worse than the best one, after which training stops."""
-SURE = 1.0
-"""Standard errors of the difference from the best measurement by which one is surely worse. Some dozens of
-queries differ by chance alone from step to step, and whoever takes the best of them stops where he began."""
+"""Measurements in a row without a new best after which training stops."""
 CHECKPOINT_STEPS = 50
 
-Float64 = NDArray[np.float64]
 OnStep = Callable[[float, Mapping[str, float]], None]
 """Gets the share done, 0 to 1, and step, steps, loss, learning_rate and development_ndcg as far as known."""
-Measure = Callable[[], Float64]
-"""nDCG@10 of the model as it is, of each development query, shape ``(n,)``; weighted, if their mean is."""
+Measure = Callable[[], float]
+"""nDCG@10 of the model as it is, on development queries."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,13 +88,13 @@ class LoopResult:
         steps: that were made.
         losses: the mean loss of each stretch between two log lines, by its last step.
         measured: nDCG@10 on development queries, by step.
-        kept: of ``measured``; the model has the weights of that step.
+        best: of ``measured``; the model has the weights of that step.
     """
 
     steps: int
     losses: tuple[tuple[int, float], ...]
     measured: tuple[tuple[int, float], ...]
-    kept: float | None
+    best: float | None
 
 
 def run_loop(
@@ -112,8 +106,6 @@ def run_loop(
     on_step: OnStep,
 ) -> LoopResult:
     """Trains in place; goes on from the last checkpoint in ``folder`` if there is one.
-
-    The weights of the last measurement that is not surely worse than the best one are kept.
 
     Raises:
         BadExamplesError: the loss is not finite.
@@ -136,9 +128,9 @@ def run_loop(
         watch.remember(settings.steps)
     else:
         trainer.train(resume_from_checkpoint=str(place) if place else None)
-    watch.restore_kept()
+    watch.restore_best()
     done = max(trainer.state.global_step, _step_of(place) if place else 0)
-    return LoopResult(done, tuple(watch.losses), watch.means, watch.kept)
+    return LoopResult(done, tuple(watch.losses), tuple(watch.measured), watch.best)
 
 
 class _Finite(nn.Module):
@@ -169,7 +161,7 @@ class _LoopTrainer(Trainer):
 
 
 class _Watch(TrainerCallback):
-    """Says how training gets on, measures, remembers the weights to keep, and stops what gets worse."""
+    """Says how training gets on, measures, remembers the best weights, and stops what gets no better."""
 
     def __init__(
         self,
@@ -181,19 +173,15 @@ class _Watch(TrainerCallback):
         on_step: OnStep,
     ) -> None:
         self._model, self._groups, self._settings = model, groups, settings
-        self._kept_file, self._measured_file = folder / KEPT, folder / MEASURED
+        self._best_file, self._measured_file = folder / BEST, folder / MEASURED
         self._measure, self._on_step = measure, on_step
         self._every = max(1, math.ceil(settings.steps / MEASUREMENTS))
         self.losses: list[tuple[int, float]] = []
-        self._measured: list[tuple[int, Float64]] = []
+        self.measured: list[tuple[int, float]] = []
 
     @property
-    def means(self) -> tuple[tuple[int, float], ...]:
-        return tuple((step, float(values.mean())) for step, values in self._measured)
-
-    @property
-    def kept(self) -> float | None:
-        return self.means[self._place_kept()][1] if self._measured else None
+    def best(self) -> float | None:
+        return max((value for _, value in self.measured), default=None)
 
     def on_epoch_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._groups.epoch = int(state.epoch or 0)
@@ -207,7 +195,7 @@ class _Watch(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.remember(state.global_step)
-        if self._measure is not None and not self._measured:
+        if self._measure is not None and not self.measured:
             self._measure_at(state.global_step)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -215,19 +203,20 @@ class _Watch(TrainerCallback):
         if self._measure is None or (step % self._every and step < self._settings.steps):
             return
         self._measure_at(step)
-        if len(self._measured) - 1 - self._place_kept() >= PATIENCE:
+        values = [value for _, value in self.measured]
+        if len(values) - 1 - values.index(max(values)) >= PATIENCE:
             control.should_training_stop = True
 
     def remember(self, until: int) -> None:
         """What was measured up to this step before; what came later is measured again, and alike."""
         if until and self._measured_file.exists():
             kept = orjson.loads(self._measured_file.read_bytes())
-            self._measured = [(step, np.array(values)) for step, values in kept if step <= until]
+            self.measured = [(step, value) for step, value in kept if step <= until]
 
-    def restore_kept(self) -> None:
-        """Puts the weights back that are to be kept; the last ones stay where nothing was measured."""
-        if self._measured and self._kept_file.exists():
-            kept = load_file(self._kept_file)
+    def restore_best(self) -> None:
+        """Puts the weights back that measured best; the last ones stay where nothing was measured."""
+        if self.best is not None and self._best_file.exists():
+            kept = load_file(self._best_file)
             with torch.no_grad():
                 for name, parameter in self._trained():
                     parameter.copy_(kept[name])
@@ -237,22 +226,11 @@ class _Watch(TrainerCallback):
 
     def _measure_at(self, step: int) -> None:
         assert self._measure is not None  # noqa: S101  the callers asked
-        self._measured.append((step, self._measure()))
-        if self._place_kept() == len(self._measured) - 1:
-            save_file({name: p.detach().contiguous() for name, p in self._trained()}, self._kept_file)
-        values = orjson.dumps(self._measured, option=orjson.OPT_SERIALIZE_NUMPY)
-        write_bytes(self._measured_file, values)
-
-    def _place_kept(self) -> int:
-        """Of the last measurement that was not surely worse than the best one until then."""
-        best = kept = 0
-        values = [values for _, values in self._measured]
-        for place, now in enumerate(values):
-            if now.mean() > values[best].mean():
-                best = place
-            if not _surely_worse(now, values[best]):
-                kept = place
-        return kept
+        value, best = self._measure(), self.best
+        self.measured.append((step, value))
+        if best is None or value > best:
+            save_file({name: p.detach().contiguous() for name, p in self._trained()}, self._best_file)
+        write_bytes(self._measured_file, orjson.dumps(self.measured))
 
     def _say(self, state: TrainerState, logs: Mapping[str, float]) -> None:
         said = {
@@ -261,15 +239,9 @@ class _Watch(TrainerCallback):
             "loss": float(logs["loss"]),
             "learning_rate": float(logs.get("learning_rate", 0.0)),
         }
-        if self._measured:
-            said["development_ndcg"] = self.means[-1][1]
+        if self.measured:
+            said["development_ndcg"] = self.measured[-1][1]
         self._on_step(state.global_step / self._settings.steps, said)
-
-
-def _surely_worse(values: Float64, best: Float64) -> bool:
-    missing = best - values
-    error = float(missing.std(ddof=1)) / math.sqrt(len(missing)) if len(missing) > 1 else 0.0
-    return float(missing.mean()) > SURE * error
 
 
 def _arguments(settings: LoopSettings, folder: Path) -> TrainingArguments:

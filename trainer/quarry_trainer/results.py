@@ -30,7 +30,7 @@ def trained(
         attempt: see ``attempt_of``; empty: of what is no verdict.
         decided_by: marks of the judged queries that the verdict rests on.
     """
-    course = {"losses": loop.losses, "development_ndcg": loop.measured, "kept_development_ndcg": loop.kept}
+    course = {"losses": loop.losses, "development_ndcg": loop.measured, "best_development_ndcg": loop.best}
     details = {**evaluation.details, "training": course}
     return _nothing(spec, started, examples).model_copy(
         update={

@@ -37,7 +37,7 @@ from quarry_trainer.evaluation import (
     orders_by,
     spent_on,
 )
-from quarry_trainer.live import DEPTH, Float64, LiveSearch, RankedQuery, open_search
+from quarry_trainer.live import DEPTH, LiveSearch, RankedQuery, open_search
 from quarry_trainer.loop import LoopResult, LoopSettings, Trainable, run_loop
 from quarry_trainer.material import (
     Parts,
@@ -209,9 +209,9 @@ class _Training:
         trainable = recipe.trainable(rate, texts)
         averaging = Averaging(trainable.model, recipe.learned_share)
 
-        def measure() -> Float64:
+        def measure() -> float:
             with averaging.applied():
-                return development.ndcgs(recipe.scorer(), recipe.blend)
+                return development.ndcg(recipe.scorer(), recipe.blend)
 
         self._say("training", 0.0)
         result = run_loop(

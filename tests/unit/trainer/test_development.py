@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from tests.unit.trainer.ranked import candidates
 
-from quarry.mining.spec import JudgedQuery
 from quarry.models.base import PairScore
 from quarry.models.blend import RERANKER_ALONE
 from quarry_trainer.blending import LEAST_UNPROVEN
@@ -18,23 +17,6 @@ class ByText:
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
         return [PairScore(float(sum(passage.encode()) % 97), False) for _, passage in pairs]
-
-
-def test_known_and_unseen_queries_count_alike_however_many_there_are() -> None:
-    ranked = candidates(5, depth=4)
-    queries = [
-        JudgedQuery(id=q.query_id, text="", judgments={q.documents[n % 4]: 1}) for n, q in enumerate(ranked)
-    ]
-    known = {query.query_id: place > 0 for place, query in enumerate(ranked)}
-    development = Development(ranked, queries, known, blends=True)
-    values = development.ndcgs(ByText(), RERANKER_ALONE)
-    alone = [
-        Development([query], queries, known, blends=True).ndcgs(ByText(), RERANKER_ALONE)[0]
-        for query in ranked
-    ]
-    assert len(set(alone)) > 1
-    assert values.shape == (5,)
-    assert values.mean() == pytest.approx((alone[0] + np.mean(alone[1:])) / 2)
 
 
 def test_where_nothing_is_judged_the_blend_is_the_careful_one() -> None:

@@ -208,12 +208,12 @@ class OpenCollection:
         sequence = max((outcome.version for outcome in outcomes), default=0)
         if not wait:
             return Written(outcomes, sequence, searchable=False)
-        waited, seen = None, False
+        waited, seen, until = None, False, Deadline.after(_margin(deadline))
         while waited is not self.serving:  # a switch meanwhile makes the next search ask other indexes
             waited = self.serving
             with waited.use():
-                seen = await waited.generation.wait_visible(sequence, _margin(deadline))
-                seen = await waited._switch_ended(_margin(deadline)) and seen
+                seen = await waited.generation.wait_visible(sequence, until.timeout_s)
+                seen = await waited._switch_ended(until.timeout_s) and seen
         return Written(outcomes, sequence, searchable=seen)
 
     async def _switch_ended(self, timeout_s: float | None) -> bool:

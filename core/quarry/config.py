@@ -43,7 +43,7 @@ class ModelSettings(Section):
             behind indexing, of all passages of collections that a split cross-encoder serves, until it is
             full. What was used longest ago goes first; 0 keeps none, and removes what was kept.
         reranker_precision: ``fp32``, or ``int8``: about half the time of a re-ranker, for scores that are a
-            little off those that were judged (docs/benchmarks.md says how much). On the CPU alone.
+            little off those of float32 (docs/benchmarks.md says how much). On the CPU alone.
     """
 
     encoder: str = DEFAULT_ENCODER

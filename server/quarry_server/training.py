@@ -47,7 +47,7 @@ from quarry_server.training_requests import (
     parse_evaluation,
     parse_training,
 )
-from quarry_server.wiring import Feedback
+from quarry_server.wiring import Feedback, served_precision
 
 logger = logging.getLogger(__name__)
 R = TypeVar("R", bound=Request)
@@ -76,7 +76,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         self._mining_sets, self._feedback, self._models = mining_sets, feedback, models
         self._loops = loops
         self._base_reranker = settings.models.base_reranker
-        self._precision = settings.models.reranker_precision
+        self._precision = served_precision(settings)
         self._once = StartedOnce(library.database, operations)
         self.address = ""
 

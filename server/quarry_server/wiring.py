@@ -28,6 +28,7 @@ from quarry.feedback.tokens import TokenSigner, rotate_keys
 from quarry.feedback.upkeep import Retention, Upkeep, remove_collection
 from quarry.generation import DenseParts
 from quarry.library import Library
+from quarry.models.loading import Precision, device_in_use
 from quarry.models.served import ServedModels, try_model
 from quarry.models.settings import ModelKind
 from quarry.models.state_cache import StateCache
@@ -145,20 +146,26 @@ class CollectionModels:
         await asyncio.to_thread(self._cache.close)
 
 
+def served_precision(settings: Settings) -> Precision:
+    """What re-rankers are run in: int8 is for the CPU alone."""
+    on_cpu = device_in_use(settings.models.device) == "cpu"
+    return settings.models.reranker_precision if on_cpu else "fp32"
+
+
 def open_states(settings: Settings) -> StateCache:
     """Where states of passages are kept: in memory, and in the server's data folder if that can be written.
 
     Without the file every state is made when it is needed: that takes time, and changes no score.
     """
-    file, most = settings.data / "states.db", settings.models.state_store_bytes
+    file, models = settings.data / "states.db", settings.models
     try:
-        store = StateStore(file, most) if most else None
-        if store is None:
-            remove_store(file)
+        if models.state_store_bytes:
+            return StateCache(models.state_cache_bytes, StateStore(file, models.state_store_bytes))
+        remove_store(file)
     except (QuarryError, sqlite3.Error, OSError) as error:
-        logger.error("passage states are not stored until the next start: %s: %s", file, error)
-        store = None
-    return StateCache(settings.models.state_cache_bytes, store)
+        undone = "stored until the next start" if models.state_store_bytes else "removed"
+        logger.error("passage states are not %s: %s: %s", undone, file, error)
+    return StateCache(models.state_cache_bytes)
 
 
 def open_registry(settings: Settings, database: Database) -> ModelRegistry:

@@ -77,6 +77,7 @@ def test_variables_of_the_command_line_and_the_tests_are_not_the_servers(
         ("[search]\nthreads = 0", "search.threads"),
         ("[search]\npage_lifetime_s = nan", "search.page_lifetime_s"),
         ("[models]\ndevice = 'tpu'", "models.device"),
+        ("[training]\npromotion = 'always'", "training.promotion"),
     ],
 )
 def test_a_wrong_value_is_named(write: Writer, text: str, field: str) -> None:

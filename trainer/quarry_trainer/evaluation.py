@@ -13,7 +13,7 @@ from quarry.feedback.pages import observed_pages
 from quarry.feedback.tables import FILE_NAME
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
-from quarry.models.loading import Precision
+from quarry.models.loading import Device, Precision
 from quarry.registry.evidence import Spent, decisions_on
 from quarry.training.reading import joined, reading_of
 from quarry.training.spec import EvaluationReport, EvaluationSpec, Metric, ModelRef, Subject
@@ -78,7 +78,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
                 kept_out=kept_out,
                 compared_with=compared_with,
                 frequency=frequency_of(log, ranked),
-                exact=score_model(spec.candidate, data, ranked) if spec.precision == "int8" else None,
+                exact=_exact(spec, data, ranked),
             )
             return with_memory(report, either, kept_out)
 
@@ -153,7 +153,8 @@ def evaluate_ranked(
     subjects: dict[Subject, Scored] = {"candidate": candidate, "fused": fused_alone(ranked)}
     if serving is not None:
         subjects["serving"] = serving
-    finite = all(bool(np.isfinite(s).all()) for one in subjects.values() for s in one.scores)
+    scored = [*subjects.values(), *([exact] if exact else [])]
+    finite = all(bool(np.isfinite(scores).all()) for one in scored for scores in one.scores)
     if not (judged and finite):
         verdict, advice = judge(Judged(len(judged), 0, {}, kept_out=kept_out, finite=finite), spent, policy)
         return EvaluationReport(
@@ -202,6 +203,11 @@ def _quantization(
     return mean_intervals(lost[:, None], _clusters(judged_queries(grades), grades))[0]
 
 
+def _exact(spec: EvaluationSpec, data: Path, ranked: Sequence[RankedQuery]) -> Scored | None:
+    """The candidate in float32, if it serves in int8."""
+    return score_model(spec.candidate, data, ranked) if spec.precision == "int8" else None
+
+
 def _ranked_and_scored(
     queries: Mapping[str, str], search: LiveSearch, spec: EvaluationSpec, data: Path, progress: Progress
 ) -> tuple[list[RankedQuery], Scored, Scored | None]:
@@ -236,7 +242,8 @@ def score_model(
         ModelError: it cannot be loaded, or a score is not finite.
     """
     folder = Path(model.folder)
-    loaded = load_cross_encoder(model.folder, data, folder=own_folder(folder, data), precision=precision)
+    device: Device = "cpu" if precision == "int8" else "auto"
+    loaded = load_cross_encoder(model.folder, data, device, own_folder(folder, data), precision=precision)
     return Scored(score_ranked(loaded, ranked, counted), read_blend(folder))
 
 

@@ -298,7 +298,7 @@ _FEW_UNSEEN = (
     "that is too few to tell whether those lose; examples, or judgments (--judgments), of more documents "
     "would tell"
 )
-_ROUNDED = "serve it in float32 (models.reranker_precision), or leave what serves"
+_ROUNDED = "it would be better still in float32 (models.reranker_precision)"
 _WORSE: Mapping[str, str] = {
     ALL: "do not promote it; look at the examples' verdict, lower the learning rate, or train for less long",
     UNSEEN: (

@@ -7,6 +7,7 @@ from quarry.errors import InvalidArgumentError
 from quarry.jobs.child import Progress
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
+from quarry.models.loading import Device
 from quarry.models.state_cache import StateCache
 from quarry.training.forms import model_form
 from quarry.training.spec import TrainingResult, TrainingSpec
@@ -76,9 +77,8 @@ class RerankerRecipe:
     def served(self, folder: Path) -> PairModel:
         """In float32 a split one is scored by torch, which keeps states, once its export scores alike."""
         own, precision = own_folder(folder, self._data), self._spec.precision
-        exported = load_cross_encoder(
-            str(folder), self._data, folder=own, states=self._states, precision=precision
-        )
+        device: Device = "cpu" if precision == "int8" else "auto"
+        exported = load_cross_encoder(str(folder), self._data, device, own, self._states, precision)
         if precision == "int8" or not model_form(folder).joint_layers:
             return exported
         return self._in_torch(folder)

@@ -129,10 +129,10 @@ def train(spec: TrainingSpec, folder: Path, progress: Progress, open_recipe: Ope
 
 
 class Model(NamedTuple):
-    """A trained model as it serves; ``exact`` as in ``Recipe``."""
+    """A trained model as it serves."""
 
+    folder: Path
     scorer: PairModel
-    exact: PairModel | None
     blend: Blend
 
 
@@ -237,13 +237,14 @@ class _Training:
         served = recipe.served(model)
         blend = development.blend(served)
         decide = self._by_clicks if parts.source == "clicks" else self._by_judgments
-        return decide(recipe, Model(served, recipe.exact(model), blend), parts, ranked), blend
+        return decide(recipe, Model(model, served, blend), parts, ranked), blend
 
     def _by_judgments(
         self, recipe: Recipe, model: Model, parts: Parts, ranked: Mapping[str, RankedQuery]
     ) -> EvaluationReport:
         gate = [ranked[query.id] for query in parts.gate]
-        exact = Scored(score_ranked(model.exact, gate), model.blend) if model.exact else None
+        float32 = recipe.exact(model.folder)
+        exact = Scored(score_ranked(float32, gate, self._counted), model.blend) if float32 else None
         return evaluate_ranked(
             gate,
             {query.id: query.judgments for query in parts.gate},

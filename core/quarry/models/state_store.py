@@ -70,7 +70,11 @@ class StateStore:
         self._clock = self.bytes = self.damaged = self.dropped = 0
         self._begun_anew = self._file.begun_anew
         self._say_again_s = 0.0
-        self._load()
+        try:
+            self._load()
+        except BaseException:
+            self._file.close()
+            raise
         self._waiting: queue.Queue[tuple[bytes, States] | None] = queue.Queue(WAITING)
         self._writer = threading.Thread(target=self._write_waiting, name="passage-states", daemon=True)
         self._writer.start()

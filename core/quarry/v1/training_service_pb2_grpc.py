@@ -132,7 +132,7 @@ class TrainingServiceServicer:
 
     def RunLoop(self, request, context):
         """One turn of the loop: mines examples from the feedback there is, trains on them if they are good, compares
-        the model with what serves, makes it serve if it is better and the server's policy says so, and reports.
+        the model with what serves, makes it serve if it is better and the promotion policy says so, and reports.
         The operation's response is a LoopReport, its metadata a RunLoopMetadata. One runs at a time, others wait.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE

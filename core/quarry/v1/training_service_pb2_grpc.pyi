@@ -63,7 +63,7 @@ class TrainingServiceStub:
     """
     RunLoop: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.RunLoopRequest, _operations_pb2.Operation]
     """One turn of the loop: mines examples from the feedback there is, trains on them if they are good, compares
-    the model with what serves, makes it serve if it is better and the server's policy says so, and reports.
+    the model with what serves, makes it serve if it is better and the promotion policy says so, and reports.
     The operation's response is a LoopReport, its metadata a RunLoopMetadata. One runs at a time, others wait.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
@@ -106,7 +106,7 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     """
     RunLoop: _aio.UnaryUnaryMultiCallable[_training_service_pb2.RunLoopRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """One turn of the loop: mines examples from the feedback there is, trains on them if they are good, compares
-    the model with what serves, makes it serve if it is better and the server's policy says so, and reports.
+    the model with what serves, makes it serve if it is better and the promotion policy says so, and reports.
     The operation's response is a LoopReport, its metadata a RunLoopMetadata. One runs at a time, others wait.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
@@ -182,7 +182,7 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
         """One turn of the loop: mines examples from the feedback there is, trains on them if they are good, compares
-        the model with what serves, makes it serve if it is better and the server's policy says so, and reports.
+        the model with what serves, makes it serve if it is better and the promotion policy says so, and reports.
         The operation's response is a LoopReport, its metadata a RunLoopMetadata. One runs at a time, others wait.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE

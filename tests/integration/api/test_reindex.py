@@ -214,6 +214,15 @@ def test_a_rollback_brings_back_what_served_with_what_was_written_since(
     assert consistent(api, name)
 
 
+def test_the_promotion_policy_outlives_a_reindex_and_its_rollback(
+    api: Api, new_name: NewName, other_encoder: str
+) -> None:
+    policy = pb.PROMOTION_POLICY_DESPITE_CAUTIONS
+    name = api.create(new_name(), promotion=policy).name
+    assert reindexed(api, name, encoder=other_encoder).promotion == policy
+    assert rolled_back(api, name).promotion == policy
+
+
 def test_the_previous_generation_can_be_dropped(api: Api, new_name: NewName, folder: Path) -> None:
     name = api.create(new_name(), encoder="none").name
     request = pb.DropPreviousGenerationRequest(name=name)

@@ -1,7 +1,9 @@
 """Trainings over the API: a real server and registry, jobs in processes of their own that only pretend."""
 
 import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -409,6 +411,15 @@ def test_a_collections_own_policy_goes_before_the_servers(
             collection={"name": "full", "promotion": 99}, update_mask={"paths": ["promotion"]}
         )
         assert refused(api.collections.UpdateCollection, wrong).field == "collection.promotion"
+        made_wrong = collection_service_pb2.CreateCollectionRequest(
+            collection={"name": "other", "promotion": 99}
+        )
+        failed = refused(api.collections.CreateCollection, made_wrong)
+        assert (failed.code, failed.field) == (grpc.StatusCode.INVALID_ARGUMENT, "collection.promotion")
+    with closing(sqlite3.connect(tmp_path / "documents.db")) as database:
+        reasons = [reason for (reason,) in database.execute("SELECT reason FROM promotions ORDER BY id")]
+    by_whom = ["when_improved", "despite_cautions", *(["when_improved"] if by_server else [])]
+    assert reasons == [f"MODEL_VERDICT_IMPROVED: the promotion policy is {policy}" for policy in by_whom]
 
 
 def test_the_policy_makes_what_is_improved_serve_unless_something_else_does_by_then(

@@ -168,6 +168,8 @@ def test_what_serves_in_int8_is_held_to_itself_in_float32() -> None:
     same = evaluate_ranked(ranked, qrels, exact, known=known, exact=exact)
     assert (same.cautions, same.details["quantization"]) == ((), {"value": 0.0, "lower": 0.0, "upper": 0.0})
     assert "quantization" not in evaluate_ranked(ranked, qrels, exact, known=known).details
+    broken = Scored([np.full(len(s), np.nan) for s in exact.scores])
+    assert evaluate_ranked(ranked, qrels, rounded, known=known, exact=broken).verdict == "BAD_DATA"
 
 
 def test_head_and_tail_are_by_how_often_a_query_was_searched_for() -> None:

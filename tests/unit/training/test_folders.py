@@ -33,6 +33,7 @@ def test_a_job_finds_in_its_folder_what_is_asked_of_it(tmp_path: Path) -> None:
     ("changes", "same"),
     [
         ({"name": "faq-9", "server": "other:1", "create_time_us": 7, "description": "d"}, True),
+        ({"precision": "int8"}, True),
         ({"seed": 1}, False),
         ({"steps": 5}, False),
         ({"base": ModelRef(name="base", folder="/elsewhere")}, False),

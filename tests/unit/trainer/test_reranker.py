@@ -1,0 +1,51 @@
+"""A re-ranker in training is judged as it serves."""
+
+from pathlib import Path
+
+import pytest
+
+from quarry.models.cross_encoder import load_cross_encoder
+from quarry.models.loading import Precision
+from quarry.testing import tiny_cross_encoder, tiny_encoder
+from quarry.training.spec import ModelRef, TrainingSpec
+from quarry_trainer.forms import FormScorer
+from quarry_trainer.reranker import RerankerRecipe
+
+PAIRS = [("the bado", "cobe fidu nami"), ("gira", "lute of sapo to bine"), ("the bado", "mo mo mo")]
+
+
+def recipe(base: Path, data: Path, precision: Precision) -> RerankerRecipe:
+    spec = TrainingSpec(
+        name="faq-1",
+        collection="faq",
+        collection_key=1,
+        server="127.0.0.1:1",
+        base=ModelRef(name="base", folder=str(base)),
+        precision=precision,
+    )
+    return RerankerRecipe(spec, data, data / "work")
+
+
+@pytest.mark.parametrize("form", ["split", "ordinary"])
+def test_where_int8_serves_a_model_is_scored_in_that_and_in_float32(form: str, tmp_path: Path) -> None:
+    make = tiny_encoder if form == "split" else tiny_cross_encoder
+    rounded = recipe(make(tmp_path / "base", seed=3), tmp_path, "int8")
+    rounded.save(tmp_path / "model")
+
+    def scores(precision: Precision) -> list[float]:
+        model = load_cross_encoder(str(tmp_path / "model"), tmp_path, "cpu", precision=precision)
+        return [one.score for one in model.score(PAIRS)]
+
+    served, exact = rounded.served(tmp_path / "model"), rounded.exact(tmp_path / "model")
+    assert exact is not None
+    found = [one.score for one in served.score(PAIRS)]
+    assert found == pytest.approx(scores("int8"), abs=1e-6)
+    assert found != pytest.approx(scores("fp32"), abs=1e-6)
+    assert [one.score for one in exact.score(PAIRS)] == pytest.approx(scores("fp32"), abs=5e-3)
+
+
+def test_where_float32_serves_there_is_nothing_to_hold_it_to(tmp_path: Path) -> None:
+    plain = recipe(tiny_encoder(tmp_path / "base", seed=3), tmp_path, "fp32")
+    plain.save(tmp_path / "model")
+    assert plain.exact(tmp_path / "model") is None
+    assert isinstance(plain.served(tmp_path / "model"), FormScorer)

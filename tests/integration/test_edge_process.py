@@ -29,6 +29,8 @@ DIMENSION = 32
 FIELDS = (Field("kw", FieldType.KEYWORD), Field("num", FieldType.INTEGER))
 GRAPH = GraphPolicy(exact_below=200, indexing_threshold_kb=10, niceness=0)
 PATIENCE_S = 30.0
+QUERIES = 20
+"""One alone misses four of fifty now and then: a graph is built by threads, never twice the same."""
 
 Vectors = NDArray[np.float32]
 
@@ -341,13 +343,15 @@ async def test_searches_and_writes_go_on_while_the_graph_is_built(store: EdgeDen
     assert longest_ms < 1_000  # the switch opens the new files; a build would stop all for many seconds
     assert (await store.status()).indexed > 3_000
     assert await held(store) == await held(oracle)
-    query = units(random, 1)[0]
     # More points match than GRAPH answers exactly: the graph may pass one over, and makes none up.
-    found = {c.docno: c.score for c in await store.nearest(query, 50, Equals("kw", "new"))}
-    every = {c.docno: c.score for c in await oracle.nearest(query, 6_000, Equals("kw", "new"))}
-    assert found == pytest.approx({docno: every[docno] for docno in found}, abs=1e-5)
-    assert len(found) == 50
-    assert len(found.keys() & set(list(every)[:50])) >= 47
+    right = 0
+    for query in units(random, QUERIES):
+        found = {c.docno: c.score for c in await store.nearest(query, 50, Equals("kw", "new"))}
+        every = {c.docno: c.score for c in await oracle.nearest(query, 6_000, Equals("kw", "new"))}
+        assert found == pytest.approx({docno: every[docno] for docno in found}, abs=1e-5)
+        assert len(found) == 50
+        right += len(found.keys() & set(list(every)[:50]))
+    assert right >= 0.94 * 50 * QUERIES
 
 
 async def test_a_killed_build_leaves_the_store_as_it_was(

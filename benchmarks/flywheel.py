@@ -188,7 +188,7 @@ class Bench:
             seed=seed,
             judgments=self.judged(),
         )
-        folder = self.data / "training" / spec.name
+        folder = self.data / FOLDER / spec.name
         folder.mkdir(parents=True, exist_ok=True)
         write_model(folder / "spec.json", spec)
         train = train_encoder if arm.encoder else train_reranker

@@ -12,7 +12,3 @@ class PromotionPolicy(StrEnum):
     """It serves at once if it is IMPROVED without a caution."""
     DESPITE_CAUTIONS = "despite_cautions"
     """It serves at once if it is IMPROVED, whatever its cautions."""
-
-    @property
-    def by_itself(self) -> bool:
-        return self is not PromotionPolicy.MANUAL

@@ -182,7 +182,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
     ) -> models_pb.Model:
         """A better re-ranker, which serves if the collection's policy says so now."""
         policy = await self._models.policy_of(spec.collection)
-        if not policy.by_itself:
+        if policy is PromotionPolicy.MANUAL:
             return model
         if cautions and policy is not PromotionPolicy.DESPITE_CAUTIONS:
             model.advice.append(f"it is not promoted by itself ({', '.join(cautions)}): that is for a person")

@@ -12,8 +12,7 @@ from quarry.feedback.guards import GuardPolicy, normalized
 from quarry.feedback.pages import observed_pages
 from quarry.feedback.tables import FILE_NAME
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
-from quarry.models.cross_encoder import load_cross_encoder
-from quarry.models.loading import Device, Precision
+from quarry.models.loading import Precision
 from quarry.registry.evidence import Spent, decisions_on
 from quarry.training.reading import joined, reading_of
 from quarry.training.spec import EvaluationReport, EvaluationSpec, Metric, ModelRef, Subject
@@ -26,7 +25,7 @@ from quarry_trainer.measures import NDCG, Orders, Qrels, judged_queries, per_que
 from quarry_trainer.memory import Memory, with_memory
 from quarry_trainer.passages import open_documents
 from quarry_trainer.resampling import Interval, mean_intervals
-from quarry_trainer.scoring import FUSED_ALONE, blended_order, own_folder, score_ranked
+from quarry_trainer.scoring import FUSED_ALONE, blended_order, load_as_served, score_ranked
 from quarry_trainer.slices import ALL, KNOWN, UNSEEN, slices_of
 
 LEAST_OF_SLICE = 5
@@ -242,8 +241,7 @@ def score_model(
         ModelError: it cannot be loaded, or a score is not finite.
     """
     folder = Path(model.folder)
-    device: Device = "cpu" if precision == "int8" else "auto"
-    loaded = load_cross_encoder(model.folder, data, device, own_folder(folder, data), precision=precision)
+    loaded = load_as_served(folder, data, precision)
     return Scored(score_ranked(loaded, ranked, counted), read_blend(folder))
 
 

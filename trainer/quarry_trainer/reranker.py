@@ -7,7 +7,6 @@ from quarry.errors import InvalidArgumentError
 from quarry.jobs.child import Progress
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
-from quarry.models.loading import Device
 from quarry.models.state_cache import StateCache
 from quarry.training.forms import model_form
 from quarry.training.spec import TrainingResult, TrainingSpec
@@ -18,7 +17,7 @@ from quarry_trainer.dataset import TextGroup, with_teacher
 from quarry_trainer.forms import FormScorer, SplitForm, open_form, start_folder
 from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
 from quarry_trainer.loop import Trainable
-from quarry_trainer.scoring import PairModel, own_folder
+from quarry_trainer.scoring import PairModel, load_as_served
 from quarry_trainer.student import cut_student
 from quarry_trainer.training import train
 
@@ -76,10 +75,8 @@ class RerankerRecipe:
 
     def served(self, folder: Path) -> PairModel:
         """In float32 a split one is scored by torch, which keeps states, once its export scores alike."""
-        own, precision = own_folder(folder, self._data), self._spec.precision
-        device: Device = "cpu" if precision == "int8" else "auto"
-        exported = load_cross_encoder(str(folder), self._data, device, own, self._states, precision)
-        if precision == "int8" or not model_form(folder).joint_layers:
+        exported = load_as_served(folder, self._data, self._spec.precision, self._states)
+        if self._spec.precision == "int8" or not model_form(folder).joint_layers:
             return exported
         return self._in_torch(folder)
 

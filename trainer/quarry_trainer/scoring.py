@@ -6,8 +6,11 @@ from typing import Protocol
 
 import numpy as np
 
-from quarry.models.base import PairScore
+from quarry.models.base import CrossEncoder, PairScore
 from quarry.models.blend import Blend
+from quarry.models.cross_encoder import load_cross_encoder
+from quarry.models.loading import Device, Precision
+from quarry.models.state_cache import StateCache
 from quarry_trainer.live import Counted, Float64, RankedQuery
 
 PAIRS_AT_ONCE = 4_096
@@ -28,6 +31,18 @@ def own_folder(folder: Path, data: Path) -> Path | None:
     """``folder``, if it lies in the server's data: a version's export, or that of a model in the making, lies
     beside it and goes with it. None for any other model, whose export the server keeps."""
     return folder if folder.resolve().is_relative_to(data.resolve()) else None
+
+
+def load_as_served(
+    folder: Path, data: Path, precision: Precision, states: StateCache | None = None
+) -> CrossEncoder:
+    """The cross-encoder in ``folder`` as a server runs it whose data folder is ``data``; int8 is for the CPU.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    device: Device = "cpu" if precision == "int8" else "auto"
+    return load_cross_encoder(str(folder), data, device, own_folder(folder, data), states, precision)
 
 
 def score_ranked(

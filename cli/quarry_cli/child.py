@@ -1,5 +1,9 @@
-"""A server as a child process, for as long as a ``with`` block lasts."""
+"""A server as a child process, for as long as a ``with`` block lasts.
 
+Run as a program, this module is that child: ``quarry`` that is killed when the process that started it is.
+"""
+
+import os
 import subprocess
 import sys
 import time
@@ -7,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from quarry.lifetime import killed_with
 from quarry_cli.failures import CliError
 
 READY = "quarry: listening on "
@@ -36,8 +41,8 @@ def running_server(folder: Path) -> Iterator[str]:
 
 
 def command(data: Path) -> list[str]:
-    serve = [sys.executable, "-P", "-m", "quarry_cli", "serve"]  # -P: not what lies in this folder
-    return [*serve, "--data", str(data), "--host", "127.0.0.1", "--port", "0"]
+    child = [sys.executable, "-P", "-m", "quarry_cli.child"]  # -P: not what lies in this folder
+    return [*child, str(os.getpid()), "serve", "--data", str(data), "--host", "127.0.0.1", "--port", "0"]
 
 
 def _address(process: "subprocess.Popen[bytes]", said: Path, log: Path) -> str:
@@ -64,3 +69,10 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     finally:  # a second Ctrl-C ends here too
         process.kill()
         process.wait()
+
+
+if __name__ == "__main__":
+    from quarry_cli.main import run
+
+    killed_with(int(sys.argv.pop(1)))
+    run()

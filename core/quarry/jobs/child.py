@@ -26,7 +26,7 @@ from quarry.errors import (
     NotFoundError,
     QuarryError,
 )
-from quarry.retrieval.edge.lifetime import killed_with
+from quarry.lifetime import killed_with
 
 logger = logging.getLogger(__name__)
 M = TypeVar("M", bound=BaseModel)

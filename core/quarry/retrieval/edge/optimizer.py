@@ -14,8 +14,8 @@ from pathlib import Path
 import qdrant_edge as edge
 
 from quarry.faults import reach
+from quarry.lifetime import die_with_parent
 from quarry.retrieval.edge.folder import sync_path, sync_tree
-from quarry.retrieval.edge.lifetime import die_with_parent
 
 STARTED, COPY, COPIED = b"started\n", b"copy\n", b"copied\n"
 

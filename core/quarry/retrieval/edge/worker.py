@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from quarry.errors import DataLossError, QuarryError
-from quarry.retrieval.edge.lifetime import leave_signals_to_parent
+from quarry.lifetime import leave_signals_to_parent
 from quarry.retrieval.edge.settings import StoreSettings
 from quarry.retrieval.edge.store import ShardStore
 from quarry.retrieval.edge.wire import FrameBuffer, Greeting, Reply, Request, encode

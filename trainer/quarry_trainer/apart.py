@@ -18,7 +18,7 @@ from quarry.training.spec import LossName
 from quarry_trainer.contrastive import ContrastiveCollator, Vectors, contrastive_loss, positives_of
 from quarry_trainer.dataset import TextGroup
 from quarry_trainer.forms import SplitForm
-from quarry_trainer.listwise import listwise
+from quarry_trainer.listwise import GROUP_SIZE, listwise
 from quarry_trainer.loop import Trainable
 
 Collate = Callable[[Sequence[TextGroup]], dict[str, Tensor]]
@@ -27,16 +27,12 @@ APART, TOGETHER = "apart_", "together_"
 """In front of the names of what each of the two readings takes."""
 TOGETHER_GROUPS, TOGETHER_WEIGHT = 4, 0.3
 """Groups of a batch of which all pairs are read, and the weight of the loss over them."""
-MINED_APART = 0
-"""Mined negatives that are read apart. They would be pushed away from every query, and a document that
-answers no query in training would be nothing but a negative: with one a group, queries for such documents
-lost more."""
 
 
 def apart_and_together(
     form: SplitForm, loss: LossName, learning_rate: float, offset: float, groups: Sequence[TextGroup]
 ) -> Trainable:
-    """``form``, to be trained on batches of groups: of all the positives apart, of some all pairs together.
+    """``form``, to be trained on batches of groups: of all the texts apart, of some all pairs together.
 
     Args:
         loss: over pairs.
@@ -44,7 +40,7 @@ def apart_and_together(
         groups: all that it is trained on.
     """
     together = listwise(form, loss, learning_rate, offset)
-    apart = ContrastiveCollator(partial(states_apart, form), positives_of(groups), MINED_APART)
+    apart = ContrastiveCollator(partial(states_apart, form), positives_of(groups), GROUP_SIZE - 1)
     model = _Both(partial(vectors_apart, form.split), together.model)
     return Trainable(model, _Collator(apart, together.collate), together.parameters)
 

@@ -24,6 +24,7 @@ from quarry_trainer.dataset import (
     Group,
     GroupDataset,
     TextGroup,
+    against_answers,
     read_examples,
 )
 from quarry_trainer.development import Development
@@ -158,7 +159,7 @@ class _Training:
         before = read_before(spec)
         parts = divided(self._examples, spec.judgments, Memory(before, spec.collection))
         steps = spec.steps or steps_for(recipe.epochs * len(parts.train), recipe.groups)
-        groups = _needed(parts.train, steps * recipe.groups, spec.seed)
+        groups = _needed(against_answers(parts.train), steps * recipe.groups, spec.seed)
         ranked = self._ranked(groups, parts)
         texts = text_groups(groups, ranked, self._live.first_passages)
         if not texts:

@@ -57,10 +57,11 @@ def test_a_vector_does_not_depend_on_the_texts_beside_it(form: SplitForm) -> Non
     np.testing.assert_allclose(alone[0], beside[0], atol=1e-5)
 
 
-def test_a_batch_reads_all_positives_apart_and_all_pairs_of_some_groups(form: SplitForm) -> None:
+def test_a_batch_reads_all_texts_apart_and_all_pairs_of_some_groups(form: SplitForm) -> None:
     batch = apart_and_together(form, "lce", 1e-3, 0.0, GROUPS).collate(GROUPS)
-    positives = {each.passages[0] for each in GROUPS}
-    assert len(batch[f"{APART}passage_0"]) == len(positives)
+    passages = {passage for each in GROUPS for passage in each.passages}
+    assert len(batch[f"{APART}passage_0"]) == len(passages)
+    assert batch[f"{APART}mined"].sum() == len(GROUPS)
     assert len(batch[f"{TOGETHER}relevant"]) == TOGETHER_GROUPS < len(GROUPS)
 
 

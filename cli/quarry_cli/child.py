@@ -1,6 +1,6 @@
 """A server as a child process, for as long as a ``with`` block lasts.
 
-Run as a program, this module is that child: ``quarry`` that is killed when the process that started it is.
+Run as a program, this module is that child: ``quarry`` that is killed, on Linux, when what started it ends.
 """
 
 import os
@@ -24,6 +24,8 @@ SHOWN_LOG_LINES = 15
 @contextmanager
 def running_server(folder: Path) -> Iterator[str]:
     """The address of a server with its data in ``folder / "data"`` and its log beside it.
+
+    To be entered on a thread that lives as long: the kernel takes its end for that of the process.
 
     Raises:
         CliError: it did not come up; with the end of its log.

@@ -36,8 +36,9 @@ def test_what_a_killed_program_was_running_lets_go_of_its_data(end, tmp_path: Pa
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
-        assert program.stdout.readline().startswith("127.0.0.1:")
+        started = program.stdout.readline()
         end(program)
+    assert started.startswith("127.0.0.1:")
     deadline = time.monotonic() + PATIENCE_S
     while not started_again(tmp_path):
         assert time.monotonic() < deadline, "the server is still there"

@@ -18,7 +18,7 @@ from quarry.training.spec import LossName
 from quarry_trainer.contrastive import ContrastiveCollator, Vectors, contrastive_loss, positives_of
 from quarry_trainer.dataset import TextGroup
 from quarry_trainer.forms import SplitForm
-from quarry_trainer.listwise import GROUP_SIZE, listwise
+from quarry_trainer.listwise import listwise
 from quarry_trainer.loop import Trainable
 
 Collate = Callable[[Sequence[TextGroup]], dict[str, Tensor]]
@@ -40,7 +40,7 @@ def apart_and_together(
         groups: all that it is trained on.
     """
     together = listwise(form, loss, learning_rate, offset)
-    apart = ContrastiveCollator(partial(states_apart, form), positives_of(groups), GROUP_SIZE - 1)
+    apart = ContrastiveCollator(partial(states_apart, form), positives_of(groups))
     model = _Both(partial(vectors_apart, form.split), together.model)
     return Trainable(model, _Collator(apart, together.collate), together.parameters)
 

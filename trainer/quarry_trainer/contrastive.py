@@ -77,7 +77,7 @@ def contrastive(encoder: EncoderInTraining, learning_rate: float, positives: Pos
         {"params": [p for p in parameters if p.dim() > 1], "lr": learning_rate, "weight_decay": DECAY},
         {"params": [p for p in parameters if p.dim() <= 1], "lr": learning_rate, "weight_decay": 0.0},
     ]
-    collate = ContrastiveCollator(encoder.inputs, positives, GROUP_SIZE - 1)
+    collate = ContrastiveCollator(encoder.inputs, positives)
     return Trainable(_Contrastive(encoder.module), collate, groups)
 
 
@@ -105,17 +105,13 @@ def contrastive_loss(vectors: Vectors, batch: Mapping[str, Tensor]) -> Tensor:
 
 
 class ContrastiveCollator:
-    """Groups to what ``contrastive_loss`` takes.
+    """Groups to what ``contrastive_loss`` takes: every query meets the passages of every group."""
 
-    Args:
-        negatives: mined ones of each group that are read; those of the other groups are, too.
-    """
-
-    def __init__(self, inputs: Inputs, positives: Positives, negatives: int) -> None:
-        self._inputs, self._positives, self._negatives = inputs, positives, negatives
+    def __init__(self, inputs: Inputs, positives: Positives) -> None:
+        self._inputs, self._positives = inputs, positives
 
     def __call__(self, groups: Sequence[TextGroup]) -> dict[str, Tensor]:
-        groups = [group.take(range(min(len(group.passages), 1 + self._negatives))) for group in groups]
+        groups = [group.take([0]) if group.pairs_only else group for group in groups]
         passages = list(dict.fromkeys(p for group in groups for p in group.passages))
         place = {passage: number for number, passage in enumerate(passages)}
         relevant = torch.zeros(len(groups), len(passages), dtype=torch.bool)

@@ -84,28 +84,6 @@ def learned_documents(groups: Iterable[Group]) -> set[str]:
     return found
 
 
-def against_answers(groups: Sequence[Group]) -> list[Group]:
-    """The groups without documents that no group has as relevant; one that has no others keeps them.
-
-    A document that answers no query in training is only ever pushed away, by queries like those that may ask
-    for it one day, and nothing pulls it back (docs/training.md, What keeps it from harming).
-    """
-    answers = learned_documents(groups)
-    return [_only(group, [n for n, d in enumerate(group.documents) if d in answers]) for group in groups]
-
-
-def _only(group: Group, places: Sequence[int]) -> Group:
-    if not places:
-        return group
-    mean = float(np.mean([group.weights[place] for place in places]))
-    return replace(
-        group,
-        documents=tuple(group.documents[place] for place in places),
-        relevant=tuple(group.relevant[place] for place in places),
-        weights=tuple(group.weights[place] / mean for place in places),
-    )
-
-
 def read_examples(path: Path) -> Examples:
     """The groups of a Parquet file with the columns of docs/mining.md, in the order of the file.
 
@@ -185,6 +163,7 @@ class TextGroup:
         relevant: of each; the first is True.
         weights: of each; the first is 1.
         teacher: score of each by a teacher; empty without one.
+        pairs_only: its negatives answer no query in training, so no other query is to read them.
     """
 
     query: str
@@ -194,6 +173,7 @@ class TextGroup:
     weights: tuple[float, ...]
     weight: float = 1.0
     teacher: tuple[float, ...] = ()
+    pairs_only: bool = False
 
     def take(self, places: Sequence[int]) -> "TextGroup":
         """Some of the documents, by their places; 0, the positive, first."""

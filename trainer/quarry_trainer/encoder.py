@@ -51,7 +51,8 @@ def served_encoder(folder: Path, data: Path) -> PairModel:
 class EncoderRecipe:
     """An encoder on pairs of a query and a positive, against the passages of others and a mined negative."""
 
-    groups, group_size, learning_rate, blends = GROUPS_A_STEP, GROUP_SIZE, RATE, False
+    groups, group_size, learning_rate = GROUPS_A_STEP, GROUP_SIZE, RATE
+    spares, blends = True, False
     epochs, learned_share, blend = 1, LEARNED_SHARE, RERANKER_ALONE
 
     def __init__(self, spec: TrainingSpec, data: Path, work: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import orjson
@@ -187,12 +188,17 @@ def ranked_once(
 
 
 def text_groups(
-    groups: Sequence[Group], ranked: Mapping[str, RankedQuery], first: PassagesOf
+    groups: Sequence[Group], ranked: Mapping[str, RankedQuery], first: PassagesOf, spared: bool = False
 ) -> list[TextGroup]:
     """Groups with passages and fused scores. Documents that are gone are left out, and so are groups then
     without a positive or without others.
 
     A document that the first stage did not propose has its first passage, and the score of the last proposed.
+
+    Args:
+        spared: what no group has as relevant is no negative, but where a group has no other. Such a document
+            is only ever pushed away, by queries like those that may ask for it one day, and nothing pulls it
+            back (docs/training.md, What keeps it from harming).
     """
     missing = {
         id: None
@@ -201,14 +207,27 @@ def text_groups(
         if id not in ranked[group.query_id].documents
     }
     others = first(list(missing)) if missing else {}
-    made = (_with_texts(group, ranked[group.query_id], others) for group in groups)
+    answers = learned_documents(groups) if spared else None
+    made = (_with_texts(group, ranked[group.query_id], others, answers) for group in groups)
     return [group for group in made if group is not None]
 
 
-def _with_texts(group: Group, ranked: RankedQuery, others: Mapping[str, str]) -> TextGroup | None:
+class _Row(NamedTuple):
+    """A document of a group, as it is read."""
+
+    id: str
+    passage: str
+    fused: float
+    relevant: bool
+    weight: float
+
+
+def _with_texts(
+    group: Group, ranked: RankedQuery, others: Mapping[str, str], answers: Collection[str] | None
+) -> TextGroup | None:
     place = {id: number for number, id in enumerate(ranked.documents)}
     lowest = float(ranked.fused.min()) if len(ranked) else 0.0
-    rows: list[tuple[str, float, bool, float]] = []
+    rows: list[_Row] = []
     documents = [
         (group.positive, True, 1.0),
         *zip(group.documents, group.relevant, group.weights, strict=True),
@@ -217,13 +236,24 @@ def _with_texts(group: Group, ranked: RankedQuery, others: Mapping[str, str]) ->
         passage = ranked.passages[place[id]] if id in place else others.get(id, "")
         if passage:
             fused = float(ranked.fused[place[id]]) if id in place else lowest
-            rows.append((passage, fused, relevant, weight))
+            rows.append(_Row(id, passage, fused, relevant, weight))
         elif id == group.positive:
             return None
-    if all(relevant for _, _, relevant, _ in rows):
+    if all(row.relevant for row in rows):
         return None
-    passages, fused_scores, relevants, weights = zip(*rows, strict=True)
-    return TextGroup(ranked.text, passages, fused_scores, relevants, weights, group.weight)
+    kept = rows if answers is None else [row for row in rows if row.id in answers]
+    pairs_only = all(row.relevant for row in kept)
+    if pairs_only:
+        kept = rows
+    return TextGroup(
+        ranked.text,
+        tuple(row.passage for row in kept),
+        tuple(row.fused for row in kept),
+        tuple(row.relevant for row in kept),
+        tuple(row.weight for row in kept),
+        group.weight,
+        pairs_only=pairs_only,
+    )
 
 
 def _to_json(query: RankedQuery) -> dict[str, object]:

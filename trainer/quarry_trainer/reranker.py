@@ -23,7 +23,7 @@ from quarry_trainer.training import train
 
 SPLIT_RATE, ORDINARY_RATE = 3e-4, 2e-5
 APART_EPOCHS = 3
-"""Of texts apart, which are cheap to read."""
+"""Of texts apart."""
 START, STUDENT = "start", "student"
 STATE_BYTES = 2**29
 """Of passages that several models are scored on: ten thousand of 128 tokens in int8."""
@@ -50,6 +50,7 @@ class RerankerRecipe:
         self._states = StateCache(STATE_BYTES)
         self.blend = _added(spec)
         self._apart = isinstance(self._form, SplitForm) and spec.teacher is None
+        self.spares = self._apart
         self.groups = contrastive.GROUPS_A_STEP if self._apart else GROUPS_A_STEP
         self.epochs = APART_EPOCHS if self._apart else 1
         self.learned_share = LEARNED_SHARE if self._apart else 1.0

@@ -24,7 +24,6 @@ from quarry_trainer.dataset import (
     Group,
     GroupDataset,
     TextGroup,
-    against_answers,
     read_examples,
 )
 from quarry_trainer.development import Development
@@ -67,6 +66,7 @@ class Recipe(Protocol):
         epochs: of a training that is not told how many steps to make.
         learned_share: of the way from the weights that it began with to those that it ended with.
         learning_rate: unless something else is asked for.
+        spares: documents that answer no query in training are no negatives, as ``text_groups`` has it.
         blends: its score is blended with the fused one.
         blend: what is added to its score while it is trained.
     """
@@ -76,6 +76,7 @@ class Recipe(Protocol):
     epochs: int
     learned_share: float
     learning_rate: float
+    spares: bool
     blends: bool
     blend: Blend
 
@@ -159,9 +160,9 @@ class _Training:
         before = read_before(spec)
         parts = divided(self._examples, spec.judgments, Memory(before, spec.collection))
         steps = spec.steps or steps_for(recipe.epochs * len(parts.train), recipe.groups)
-        groups = _needed(against_answers(parts.train), steps * recipe.groups, spec.seed)
+        groups = _needed(parts.train, steps * recipe.groups, spec.seed)
         ranked = self._ranked(groups, parts)
-        texts = text_groups(groups, ranked, self._live.first_passages)
+        texts = text_groups(groups, ranked, self._live.first_passages, recipe.spares)
         if not texts:
             raise BadExamplesError("none of the documents that the examples name is in the collection")
         choosing = [ranked[query.id] for query in parts.development]
@@ -172,7 +173,7 @@ class _Training:
         recipe.save(model)
         (before | reading_from(groups, spec.collection)).write(model)
         evaluation, blend = self._evaluated(recipe, model, parts, ranked, development)
-        evaluation = with_memory(evaluation, before, parts.kept_out)
+        evaluation = _with_negatives(with_memory(evaluation, before, parts.kept_out), groups, texts)
         if recipe.blends:
             write_blend(model, blend)
         return trained(
@@ -323,6 +324,16 @@ def _needed(groups: Sequence[Group], wanted: int, seed: int) -> list[Group]:
         return list(groups)
     drawn = np.random.default_rng(seed).choice(len(groups), wanted, replace=False)
     return [groups[place] for place in np.sort(drawn)]
+
+
+def _with_negatives(
+    evaluation: EvaluationReport, groups: Sequence[Group], texts: Sequence[TextGroup]
+) -> EvaluationReport:
+    """With how many negatives the examples have and how many of them were read."""
+    mined = sum(not relevant for group in groups for relevant in group.relevant)
+    read = sum(not relevant for group in texts for relevant in group.relevant)
+    details = {**evaluation.details, "negatives": {"mined": mined, "read": read}}
+    return evaluation.model_copy(update={"details": details})
 
 
 def data_of(folder: Path) -> Path:

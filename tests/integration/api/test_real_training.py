@@ -65,7 +65,9 @@ def test_a_model_is_trained_registered_promoted_and_answers(training: Training, 
     assert 0 < made.lineage.steps <= 6  # it may stop early
     assert {metric.subject for metric in made.metrics} >= {"candidate", "difference"}
     assert all(math.isfinite(metric.value) for metric in made.metrics)
-    assert "quantization" not in orjson.loads(made.report_json)["details"]
+    details = orjson.loads(made.report_json)["details"]
+    assert "quantization" not in details
+    assert 0 < details["negatives"]["read"] < details["negatives"]["mined"], "what answers nothing is spared"
     assert orjson.loads(made.report_json)["verdict"] in models_pb.ModelVerdict.Name(made.verdict)
     before = training.api.search(
         "full", WORDS[0], page_size=50, rerank={"disabled": True}, require_complete=True

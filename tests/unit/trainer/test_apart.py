@@ -23,8 +23,8 @@ WORDS = ["bado", "cobe", "fidu", "nami", "gira", "mo", "lute", "sapo"]
 
 
 def group(number: int) -> TextGroup:
-    query, positive, other = (f"{WORDS[(number + n) % 8]} {WORDS[(number + 3 * n) % 8]}" for n in (0, 1, 2))
-    return TextGroup(query, (positive, other), (0.5, 0.5), (True, False), (1.0, 1.0))
+    query, *passages = (f"{WORDS[(number + n) % 8]} {WORDS[(number + 3 * n) % 8]}" for n in range(4))
+    return TextGroup(query, tuple(passages), (0.5,) * 3, (True, False, False), (1.0,) * 3)
 
 
 GROUPS = [group(number) for number in range(6)]
@@ -61,15 +61,16 @@ def test_a_batch_reads_all_texts_apart_and_all_pairs_of_some_groups(form: SplitF
     batch = apart_and_together(form, "lce", 1e-3, 0.0, GROUPS).collate(GROUPS)
     passages = {passage for each in GROUPS for passage in each.passages}
     assert len(batch[f"{APART}passage_0"]) == len(passages)
-    assert batch[f"{APART}mined"].sum() == len(GROUPS)
+    assert batch[f"{APART}mined"].sum() == 2 * len(GROUPS)
     assert len(batch[f"{TOGETHER}relevant"]) == TOGETHER_GROUPS < len(GROUPS)
 
 
 def test_mined_negatives_count_in_the_pairs(form: SplitForm) -> None:
     form.split.eval()
     trainable = apart_and_together(form, "lce", 1e-3, 0.0, GROUPS)
-    others = [replace(each, passages=(each.passages[0], "mo mo mo")) for each in GROUPS]
-    first, second = (trainable.model(trainable.collate(some))["loss"] for some in (GROUPS, others))
+    own = [replace(each, pairs_only=True) for each in GROUPS]  # not read apart
+    others = [replace(each, passages=(each.passages[0], "mo mo mo", "lute")) for each in own]
+    first, second = (trainable.model(trainable.collate(some))["loss"] for some in (own, others))
     assert first.item() != pytest.approx(second.item(), abs=1e-4)
     first.backward()
     assert form.split.damping.grad is not None

@@ -1,6 +1,7 @@
 """An encoder learns from pairs, and what it learns is served."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,18 @@ def test_what_answers_a_query_elsewhere_in_the_examples_is_no_negative_of_it(fol
     assert answers == [0, 4], "its own positive, and that of the third, which another group has as its own"
 
 
-def test_so_many_mined_negatives_are_read_as_are_wanted(folder: Path) -> None:
-    batch = ContrastiveCollator(EncoderInTraining(folder, 64, 0).inputs, positives_of(PAIRS), 0)(PAIRS)
-    assert len(batch["passage_0"]) == len(PAIRS)
-    assert not batch["mined"].any()
+def test_a_mined_negative_stands_against_the_queries_of_all_groups(folder: Path) -> None:
+    trainable = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(PAIRS))
+    changed = [replace(PAIRS[0], passages=(PAIRS[0].passages[0], "gira gira")), *PAIRS[1:]]
+    with torch.no_grad():
+        lone = [replace(each, weight=float(place == 2)) for place, each in enumerate(PAIRS)]
+        other = [replace(each, weight=float(place == 2)) for place, each in enumerate(changed)]
+        losses = [trainable.model(trainable.collate(some))["loss"].item() for some in (lone, other)]
+    assert losses[0] != pytest.approx(losses[1], abs=1e-5)
+
+
+def test_negatives_that_are_for_pairs_alone_are_not_read(folder: Path) -> None:
+    groups = [replace(PAIRS[0], pairs_only=True), *PAIRS[1:]]
+    batch = ContrastiveCollator(EncoderInTraining(folder, 64, 0).inputs, positives_of(PAIRS))(groups)
+    assert len(batch["passage_0"]) == 2 * len(PAIRS) - 1
+    assert batch["mined"].sum(1).tolist() == [0, 1, 1]

@@ -8,13 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from quarry.errors import InvalidArgumentError
-from quarry_trainer.dataset import (
-    BadExamplesError,
-    GroupDataset,
-    TextGroup,
-    against_answers,
-    read_examples,
-)
+from quarry_trainer.dataset import BadExamplesError, GroupDataset, TextGroup, read_examples
 
 
 def row(query: str, positive: str, negative: str, **changed: Any) -> dict[str, Any]:
@@ -46,22 +40,6 @@ def test_rows_of_a_pair_become_one_group(tmp_path: Path) -> None:
     ]
     assert examples.positives == {"q1": {"a": 1, "c": 1, "d": 1}, "q2": {"e": 1}}
     assert examples.queries == {"q1": "text of q1", "q2": "text of q2"}
-
-
-def test_what_answers_no_query_is_no_negative_unless_there_is_no_other(tmp_path: Path) -> None:
-    rows = [
-        row("q1", "a", "b", weight=3.0),
-        row("q1", "a", "never"),
-        row("q1", "a", "labelled", weight=1.0),
-        row("q2", "b", "never"),
-        row("q3", "c", "labelled", label=1),
-        row("q3", "c", "a"),
-    ]
-    first, second, third = against_answers(read_examples(written(tmp_path / "x.parquet", rows)).groups)
-    assert first.documents == ("b", "labelled")
-    assert first.weights == pytest.approx((1.5, 0.5))
-    assert second.documents == ("never",), "it has no other"
-    assert (third.documents, third.relevant) == (("labelled", "a"), (True, False))
 
 
 def test_a_file_says_when_the_feedback_was_given_that_it_rests_on(tmp_path: Path) -> None:

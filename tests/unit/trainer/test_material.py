@@ -173,6 +173,26 @@ def test_groups_read_what_the_first_stage_gives_and_first_passages_of_the_rest()
     assert made.relevant == (True, False, False)
 
 
+def test_what_answers_no_query_is_spared_but_where_there_is_no_other() -> None:
+    groups = [
+        group("q1", "a", "b", "never"),
+        group("q2", "b", "never", "gone"),
+        Group("q3", "text q3", "c", ("a", "never"), (True, False), (1.0, 0.5)),
+        group("q4", "gone", "never"),
+        group("q5", "c", "gone", "never"),
+    ]
+    ranked = {f"q{n}": ranked_query(f"q{n}", ["z"], [0.9]) for n in range(1, 6)}
+    made = text_groups(groups, ranked, firsts, spared=True)
+    assert [(each.passages, each.pairs_only) for each in made] == [
+        (("first of a", "first of b"), False),
+        (("first of b", "first of never"), True),
+        (("first of c", "first of a", "first of never"), True),
+        (("first of c", "first of never"), True),
+    ]
+    assert made[2].weights == (1.0, 1.0, 0.5)
+    assert len(text_groups(groups, ranked, firsts)[0].passages) == 3
+
+
 @pytest.mark.parametrize("one", [group("q", "gone", "a"), group("q", "a", "gone")])
 def test_a_group_without_a_positive_or_without_others_is_left_out(one: Group) -> None:
     assert text_groups([one], {"q": ranked_query("q", ["a"], [0.9])}, firsts) == []

@@ -27,12 +27,14 @@ APART, TOGETHER = "apart_", "together_"
 """In front of the names of what each of the two readings takes."""
 TOGETHER_GROUPS, TOGETHER_WEIGHT = 4, 0.3
 """Groups of a batch of which all pairs are read, and the weight of the loss over them."""
+APART_NEGATIVES = 3
+"""Mined negatives of a group that are read apart, one or more: each is read by every query of the batch."""
 
 
 def apart_and_together(
     form: SplitForm, loss: LossName, learning_rate: float, offset: float, groups: Sequence[TextGroup]
 ) -> Trainable:
-    """``form``, to be trained on batches of groups: of all the texts apart, of some all pairs together.
+    """``form``, to be trained on batches of groups: of all of them apart, of some all pairs together.
 
     Args:
         loss: over pairs.
@@ -75,7 +77,9 @@ class _Collator:
         self._apart, self._together = apart, together
 
     def __call__(self, groups: Sequence[TextGroup]) -> dict[str, Tensor]:
-        apart = self._apart(groups)
+        apart = self._apart(
+            [group.take(range(min(len(group.passages), 1 + APART_NEGATIVES))) for group in groups]
+        )
         together = self._together(groups[:TOGETHER_GROUPS])
         return _prefixed(APART, apart) | _prefixed(TOGETHER, together)
 

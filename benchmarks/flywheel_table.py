@@ -1,6 +1,6 @@
 """The table and the plot of docs/flywheel.md, out of the lines that benchmarks/flywheel.py has written.
 
-    python benchmarks/flywheel_table.py benchmarks/results/flywheel.jsonl --plot docs/flywheel.svg
+    python benchmarks/flywheel_table.py benchmarks/results/flywheel.jsonl --plot build/flywheel.svg
 
 Means are over test queries (and seeds, where there are several); 95 % intervals by bootstrap over queries.
 The last part compares each arm with `quarry`: the mean difference in nDCG@10 over the same queries of all

@@ -10,6 +10,7 @@ import torch
 from quarry.testing import tiny_encoder
 from quarry_trainer.apart import (
     APART,
+    APART_NEGATIVES,
     TOGETHER,
     TOGETHER_GROUPS,
     apart_and_together,
@@ -63,6 +64,13 @@ def test_a_batch_reads_all_texts_apart_and_all_pairs_of_some_groups(form: SplitF
     assert len(batch[f"{APART}passage_0"]) == len(passages)
     assert batch[f"{APART}mined"].sum() == 2 * len(GROUPS)
     assert len(batch[f"{TOGETHER}relevant"]) == TOGETHER_GROUPS < len(GROUPS)
+
+
+def test_of_a_large_group_some_mined_negatives_are_read_apart(form: SplitForm) -> None:
+    large = TextGroup("the bado", tuple(WORDS[:7]), (0.5,) * 7, (True, *[False] * 6), (1.0,) * 7)
+    batch = apart_and_together(form, "lce", 1e-3, 0.0, [large]).collate([large])
+    assert batch[f"{APART}mined"].sum() == APART_NEGATIVES < 6
+    assert batch[f"{TOGETHER}present"].sum() == 7
 
 
 def test_mined_negatives_count_in_the_pairs(form: SplitForm) -> None:

@@ -292,11 +292,11 @@ _NOTHING_FOUND = (
     "of no query is a relevant document among the candidates: give judgments of documents that the "
     "collection holds, by their ids there"
 )
-_MORE_QUERIES = "give judgments (--judgments), or mine examples of more queries"
+_MORE_QUERIES = "give judgments (--queries, --qrels), or mine examples of more queries"
 _FIRST_STAGE = "what retrieval does not find no re-ranker can mend; look at the encoder and the texts first"
 _FEW_UNSEEN = (
-    "that is too few to tell whether those lose; examples, or judgments (--judgments), of more documents "
-    "would tell"
+    "that is too few to tell whether those lose; examples, or judgments (--queries, --qrels), of more "
+    "documents would tell"
 )
 _ROUNDED = "it would be better still in float32 (models.reranker_precision)"
 _WORSE: Mapping[str, str] = {
@@ -317,18 +317,20 @@ _BY_HEART = (
 )
 _DISAGREE = (
     "but the estimators disagree, since much rests on what was never displayed: go on exploring, or give "
-    "judgments (--judgments)"
+    "judgments (--queries, --qrels)"
 )
-_UNSURE_CLICKS = "the interval holds 0; more searches with exploration, or judgments (--judgments), narrow it"
+_UNSURE_CLICKS = (
+    "the interval holds 0; more searches with exploration, or judgments (--queries, --qrels), narrow it"
+)
 _ONE_OWNER = (
-    "tell programs apart (`simulated`), delete what is not a person's, or give judgments (--judgments)"
+    "tell programs apart (`simulated`), delete what is not a person's, or give judgments (--queries, --qrels)"
 )
-_MORE_CLICKS = "collect clicks for longer, or give judgments (--judgments)"
+_MORE_CLICKS = "collect clicks for longer, or give judgments (--queries, --qrels)"
 _EXPLORE = (
     "clicks favour whatever was displayed first; search with `exploration.swap_probability`, or give "
-    "judgments (--judgments)"
+    "judgments (--queries, --qrels)"
 )
 _SUPPORT = (
     "clicks say nothing of what nobody saw; promote it by hand to a part of the traffic, or give judgments "
-    "(--judgments)"
+    "(--queries, --qrels)"
 )

@@ -164,7 +164,7 @@ class _Training:
         ranked = self._ranked(groups, parts)
         texts = text_groups(groups, ranked, self._live.first_passages, recipe.spares)
         if not texts:
-            raise BadExamplesError("none of the documents that the examples name is in the collection")
+            raise BadExamplesError("of no example are both the positive and a negative in the collection")
         choosing = [ranked[query.id] for query in parts.development]
         others = list(ranked.values())
         development = Development(choosing, parts.development, parts.known, recipe.blends, others)

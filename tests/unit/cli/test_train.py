@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf import any_pb2, duration_pb2, empty_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from quarry.v1 import model_service_pb2 as models_pb
@@ -21,6 +23,7 @@ from quarry.v1 import model_service_pb2_grpc, training_service_pb2_grpc
 from quarry.v1 import training_service_pb2 as pb
 from quarry_cli.main import app
 from quarry_cli.training_calls import duration, said
+from quarry_trainer import gate
 
 
 def metric(subject: str, value: float, slice: str = "all", width: float = 0.02) -> models_pb.ModelMetric:
@@ -316,3 +319,11 @@ def test_the_bar_says_step_loss_and_time_left() -> None:
     operation.metadata.Pack(pb.TrainingMetadata(stage="waiting"))
     assert said(operation) == (0.0, "waiting")
     assert [duration(seconds) for seconds in (-1, 5, 3_725)] == ["0:00", "0:05", "1:02:05"]
+
+
+def test_advice_names_options_that_there_are() -> None:
+    advice = [value for value in vars(gate).values() if isinstance(value, str)]
+    named = {option for text in advice for option in re.findall(r"--[a-z-]+", text)}
+    command = get_command(app).get_command(None, "train")  # type: ignore[attr-defined]
+    assert named
+    assert named <= {option for parameter in command.params for option in parameter.opts}

@@ -26,6 +26,9 @@ AWARE = 0.95
 """A passage of another query that is nearer than this share of the positive's cosine is taken for relevant
 and not counted: the positive-aware rule of NV-Retriever (arXiv 2407.15831), within the batch."""
 DECAY = 0.01
+MISSED_TIMES = 3
+"""How often a group is read, for once that others are, if the first stage does not put its positive first:
+docs/training.md, What it is trained on, has what that is worth."""
 
 Positives = Mapping[str, Set[str]]
 """By query: the passages of all documents that answer it."""

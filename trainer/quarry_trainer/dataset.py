@@ -164,6 +164,7 @@ class TextGroup:
         weights: of each; the first is 1.
         teacher: score of each by a teacher; empty without one.
         pairs_only: its negatives answer no query in training, so no other query is to read them.
+        missed: the first stage puts something that answers nothing of the query before its positive.
     """
 
     query: str
@@ -174,6 +175,7 @@ class TextGroup:
     weight: float = 1.0
     teacher: tuple[float, ...] = ()
     pairs_only: bool = False
+    missed: bool = False
 
     def take(self, places: Sequence[int]) -> "TextGroup":
         """Some of the documents, by their places; 0, the positive, first."""
@@ -191,11 +193,15 @@ class GroupDataset:
     """Groups of at most ``size`` documents; the others of a larger group are drawn anew each epoch.
 
     Attributes:
-        epoch: from 0; what is drawn depends on it, on the seed and on the group alone.
+        epoch: from 0; what is drawn depends on it, on the seed and on the place alone.
+
+    Args:
+        missed_times: how often in an epoch a ``missed`` group is there.
     """
 
-    def __init__(self, groups: Sequence[TextGroup], size: int, seed: int) -> None:
-        self._groups, self._size, self._seed = groups, size, seed
+    def __init__(self, groups: Sequence[TextGroup], size: int, seed: int, missed_times: int = 1) -> None:
+        self._groups = [group for group in groups for _ in range(missed_times if group.missed else 1)]
+        self._size, self._seed = size, seed
         self.epoch = 0
 
     def __len__(self) -> int:

@@ -17,6 +17,7 @@ from quarry_trainer.averaging import LEARNED_SHARE
 from quarry_trainer.contrastive import (
     GROUP_SIZE,
     GROUPS_A_STEP,
+    MISSED_TIMES,
     EncoderInTraining,
     contrastive,
     positives_of,
@@ -52,7 +53,7 @@ class EncoderRecipe:
     """An encoder on pairs of a query and a positive, against the passages of others and a mined negative."""
 
     groups, group_size, learning_rate = GROUPS_A_STEP, GROUP_SIZE, RATE
-    spares, blends = True, False
+    spares, missed_times, blends = True, MISSED_TIMES, False
     epochs, learned_share, blend = 1, LEARNED_SHARE, RERANKER_ALONE
 
     def __init__(self, spec: TrainingSpec, data: Path, work: Path) -> None:

@@ -1,8 +1,9 @@
 """What a training reads: its examples with the passages and scores that the live first stage gives them."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -208,8 +209,25 @@ def text_groups(
     }
     others = first(list(missing)) if missing else {}
     answers = learned_documents(groups) if spared else None
-    made = (_with_texts(group, ranked[group.query_id], others, answers) for group in groups)
-    return [group for group in made if group is not None]
+    by_query: dict[str, list[Group]] = defaultdict(list)
+    for group in groups:
+        by_query[group.query_id].append(group)
+    own = {id: learned_documents(of_query) for id, of_query in by_query.items()}
+    made: list[TextGroup] = []
+    for group in groups:
+        found = ranked[group.query_id]
+        text = _with_texts(group, found, others, answers)
+        if text is not None:
+            made.append(replace(text, missed=_missed(group.positive, found, own[group.query_id])))
+    return made
+
+
+def _missed(positive: str, ranked: RankedQuery, own: Collection[str]) -> bool:
+    """Whether the first stage puts a document that is not among the query's ``own`` before this one."""
+    scores = dict(zip(ranked.documents, ranked.fused.tolist(), strict=True))
+    return positive not in scores or any(
+        fused >= scores[positive] for id, fused in scores.items() if id not in own
+    )
 
 
 class _Row(NamedTuple):

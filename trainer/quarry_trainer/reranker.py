@@ -51,6 +51,7 @@ class RerankerRecipe:
         self.blend = _added(spec)
         self._apart = isinstance(self._form, SplitForm) and spec.teacher is None
         self.spares = self._apart
+        self.missed_times = contrastive.MISSED_TIMES if self._apart else 1
         self.groups = contrastive.GROUPS_A_STEP if self._apart else GROUPS_A_STEP
         self.epochs = APART_EPOCHS if self._apart else 1
         self.learned_share = LEARNED_SHARE if self._apart else 1.0

@@ -67,6 +67,7 @@ class Recipe(Protocol):
         learned_share: of the way from the weights that it began with to those that it ended with.
         learning_rate: unless something else is asked for.
         spares: documents that answer no query in training are no negatives, as ``text_groups`` has it.
+        missed_times: how often a group is read that the first stage ``missed``, for once that others are.
         blends: its score is blended with the fused one.
         blend: what is added to its score while it is trained.
     """
@@ -77,6 +78,7 @@ class Recipe(Protocol):
     learned_share: float
     learning_rate: float
     spares: bool
+    missed_times: int
     blends: bool
     blend: Blend
 
@@ -173,7 +175,7 @@ class _Training:
         recipe.save(model)
         (before | reading_from(groups, spec.collection)).write(model)
         evaluation, blend = self._evaluated(recipe, model, parts, ranked, development)
-        evaluation = _with_negatives(with_memory(evaluation, before, parts.kept_out), groups, texts)
+        evaluation = _with_material(with_memory(evaluation, before, parts.kept_out), groups, texts)
         if recipe.blends:
             write_blend(model, blend)
         return trained(
@@ -218,7 +220,7 @@ class _Training:
         self._say("training", 0.0)
         result = run_loop(
             trainable,
-            GroupDataset(texts, recipe.group_size, spec.seed),
+            GroupDataset(texts, recipe.group_size, spec.seed, recipe.missed_times),
             LoopSettings(steps, recipe.groups, spec.seed, rate),
             self._work,
             measure if development.ranked else None,
@@ -326,14 +328,17 @@ def _needed(groups: Sequence[Group], wanted: int, seed: int) -> list[Group]:
     return [groups[place] for place in np.sort(drawn)]
 
 
-def _with_negatives(
+def _with_material(
     evaluation: EvaluationReport, groups: Sequence[Group], texts: Sequence[TextGroup]
 ) -> EvaluationReport:
-    """With how many negatives the examples have and how many of them were read."""
+    """With how much of the examples was read: groups, those that the first stage missed, and negatives."""
     mined = sum(not relevant for group in groups for relevant in group.relevant)
-    read = sum(not relevant for group in texts for relevant in group.relevant)
-    details = {**evaluation.details, "negatives": {"mined": mined, "read": read}}
-    return evaluation.model_copy(update={"details": details})
+    read = sum(not relevant for text in texts for relevant in text.relevant)
+    details = {
+        "groups": {"mined": len(groups), "read": len(texts), "missed": sum(text.missed for text in texts)},
+        "negatives": {"mined": mined, "read": read},
+    }
+    return evaluation.model_copy(update={"details": {**evaluation.details, **details}})
 
 
 def data_of(folder: Path) -> Path:

@@ -193,6 +193,23 @@ def test_what_answers_no_query_is_spared_but_where_there_is_no_other() -> None:
     assert len(text_groups(groups, ranked, firsts)[0].passages) == 3
 
 
+@pytest.mark.parametrize(
+    ("documents", "fused", "missed"),
+    [
+        (["a", "x", "b"], [0.9, 0.5, 0.4], [False, True]),
+        (["b", "a", "x"], [0.9, 0.8, 0.1], [False, False]),
+        (["x", "a", "b"], [0.9, 0.9, 0.2], [True, True]),
+        (["a", "x"], [0.9, 0.5], [False, True]),
+    ],
+)
+def test_a_group_is_missed_where_what_is_no_answer_comes_before_its_positive(
+    documents: list[str], fused: list[float], missed: list[bool]
+) -> None:
+    groups = [group("q", "a", "x"), group("q", "b", "x")]
+    made = text_groups(groups, {"q": ranked_query("q", documents, fused)}, firsts)
+    assert [text.missed for text in made] == missed
+
+
 @pytest.mark.parametrize("one", [group("q", "gone", "a"), group("q", "a", "gone")])
 def test_a_group_without_a_positive_or_without_others_is_left_out(one: Group) -> None:
     assert text_groups([one], {"q": ranked_query("q", ["a"], [0.9])}, firsts) == []

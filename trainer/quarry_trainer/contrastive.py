@@ -27,8 +27,7 @@ AWARE = 0.95
 and not counted: the positive-aware rule of NV-Retriever (arXiv 2407.15831), within the batch."""
 DECAY = 0.01
 MISSED_TIMES = 3
-"""How often a group is read, for once that others are, if the first stage does not put its positive first:
-docs/training.md, What it is trained on, has what that is worth."""
+"""How often an epoch reads a ``missed`` group (``TextGroup``): docs/flywheel.md, What was found, has why."""
 
 Positives = Mapping[str, Set[str]]
 """By query: the passages of all documents that answer it."""

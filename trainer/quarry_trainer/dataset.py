@@ -164,7 +164,8 @@ class TextGroup:
         weights: of each; the first is 1.
         teacher: score of each by a teacher; empty without one.
         pairs_only: its negatives answer no query in training, so no other query is to read them.
-        missed: the first stage puts something that answers nothing of the query before its positive.
+        missed: the first stage puts a document that does not answer the query before the positive, or does
+            not propose the positive at all.
     """
 
     query: str
@@ -196,7 +197,7 @@ class GroupDataset:
         epoch: from 0; what is drawn depends on it, on the seed and on the place alone.
 
     Args:
-        missed_times: how often in an epoch a ``missed`` group is there.
+        missed_times: how often an epoch reads a ``missed`` group; once the others.
     """
 
     def __init__(self, groups: Sequence[TextGroup], size: int, seed: int, missed_times: int = 1) -> None:

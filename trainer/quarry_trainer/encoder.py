@@ -13,7 +13,6 @@ from quarry.models.base import PairScore
 from quarry.models.blend import RERANKER_ALONE
 from quarry.models.encoder import load_encoder
 from quarry.training.spec import TrainingResult, TrainingSpec
-from quarry_trainer.averaging import LEARNED_SHARE
 from quarry_trainer.contrastive import (
     GROUP_SIZE,
     GROUPS_A_STEP,
@@ -28,6 +27,8 @@ from quarry_trainer.scoring import PairModel, own_folder
 from quarry_trainer.training import train
 
 RATE = 5e-5
+LEARNED_SHARE = 0.8
+"""Of the way that weights went (``averaging.py``): docs/flywheel.md has what 0.6 and 0.8 are worth."""
 BATCH = 64
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.onnx", "onnx/*", "openvino/*")
 """Of the old encoder; not copied to the new one."""

@@ -1,7 +1,6 @@
 """What a training reads: its examples with the passages and scores that the live first stage gives them."""
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -189,7 +188,11 @@ def ranked_once(
 
 
 def text_groups(
-    groups: Sequence[Group], ranked: Mapping[str, RankedQuery], first: PassagesOf, spared: bool = False
+    groups: Sequence[Group],
+    ranked: Mapping[str, RankedQuery],
+    first: PassagesOf,
+    own: Mapping[str, Collection[str]],
+    spared: bool = False,
 ) -> list[TextGroup]:
     """Groups with passages and fused scores. Documents that are gone are left out, and so are groups then
     without a positive or without others.
@@ -197,6 +200,7 @@ def text_groups(
     A document that the first stage did not propose has its first passage, and the score of the last proposed.
 
     Args:
+        own: documents that answer a query, by its id: of all examples, be they among ``groups`` or not.
         spared: what no group has as relevant is no negative, but where a group has no other. Such a document
             is only ever pushed away, by queries like those that may ask for it one day, and nothing pulls it
             back (docs/training.md, What keeps it from harming).
@@ -209,10 +213,6 @@ def text_groups(
     }
     others = first(list(missing)) if missing else {}
     answers = learned_documents(groups) if spared else None
-    by_query: dict[str, list[Group]] = defaultdict(list)
-    for group in groups:
-        by_query[group.query_id].append(group)
-    own = {id: learned_documents(of_query) for id, of_query in by_query.items()}
     made: list[TextGroup] = []
     for group in groups:
         found = ranked[group.query_id]
@@ -223,11 +223,11 @@ def text_groups(
 
 
 def _missed(positive: str, ranked: RankedQuery, own: Collection[str]) -> bool:
-    """Whether the first stage puts a document that is not among the query's ``own`` before this one."""
-    scores = dict(zip(ranked.documents, ranked.fused.tolist(), strict=True))
-    return positive not in scores or any(
-        fused >= scores[positive] for id, fused in scores.items() if id not in own
-    )
+    """As ``TextGroup.missed`` has it; ``own`` answers the query."""
+    if positive not in ranked.documents:
+        return True
+    before = ranked.documents[: ranked.documents.index(positive)]
+    return any(id not in own for id in before)
 
 
 class _Row(NamedTuple):

@@ -67,7 +67,7 @@ class Recipe(Protocol):
         learned_share: of the way from the weights that it began with to those that it ended with.
         learning_rate: unless something else is asked for.
         spares: documents that answer no query in training are no negatives, as ``text_groups`` has it.
-        missed_times: how often a group is read that the first stage ``missed``, for once that others are.
+        missed_times: how often an epoch reads a group that the first stage ``missed``; once the others.
         blends: its score is blended with the fused one.
         blend: what is added to its score while it is trained.
     """
@@ -161,16 +161,17 @@ class _Training:
         recipe = self._open_recipe(spec, data_of(self._folder), self._work)
         before = read_before(spec)
         parts = divided(self._examples, spec.judgments, Memory(before, spec.collection))
-        steps = spec.steps or steps_for(recipe.epochs * len(parts.train), recipe.groups)
-        groups = _needed(parts.train, steps * recipe.groups, spec.seed)
+        most = spec.steps or steps_for(recipe.epochs * len(parts.train), recipe.groups)
+        groups = _needed(parts.train, most * recipe.groups, spec.seed)
         ranked = self._ranked(groups, parts)
-        texts = text_groups(groups, ranked, self._live.first_passages, recipe.spares)
+        own = self._examples.positives
+        texts = text_groups(groups, ranked, self._live.first_passages, own, recipe.spares)
         if not texts:
             raise BadExamplesError("of no example are both the positive and a negative in the collection")
         choosing = [ranked[query.id] for query in parts.development]
         others = list(ranked.values())
         development = Development(choosing, parts.development, parts.known, recipe.blends, others)
-        loop = self._trained(recipe, recipe.prepared(texts), steps, development)
+        loop = self._trained(recipe, recipe.prepared(texts), development)
         model = self._folder / MODEL
         recipe.save(model)
         (before | reading_from(groups, spec.collection)).write(model)
@@ -199,10 +200,10 @@ class _Training:
 
         return ranked_once(self._live, texts | held_out, DEPTH, self._work, counted)
 
-    def _trained(
-        self, recipe: Recipe, texts: Sequence[TextGroup], steps: int, development: "Development"
-    ) -> LoopResult:
+    def _trained(self, recipe: Recipe, texts: Sequence[TextGroup], development: "Development") -> LoopResult:
         spec = self._spec
+        dataset = GroupDataset(texts, recipe.group_size, spec.seed, recipe.missed_times)
+        steps = spec.steps or steps_for(recipe.epochs * len(dataset), recipe.groups)
         rate = spec.learning_rate or recipe.learning_rate
         started = time.monotonic()
 
@@ -220,7 +221,7 @@ class _Training:
         self._say("training", 0.0)
         result = run_loop(
             trainable,
-            GroupDataset(texts, recipe.group_size, spec.seed, recipe.missed_times),
+            dataset,
             LoopSettings(steps, recipe.groups, spec.seed, rate),
             self._work,
             measure if development.ranked else None,
@@ -331,11 +332,11 @@ def _needed(groups: Sequence[Group], wanted: int, seed: int) -> list[Group]:
 def _with_material(
     evaluation: EvaluationReport, groups: Sequence[Group], texts: Sequence[TextGroup]
 ) -> EvaluationReport:
-    """With how much of the examples was read: groups, those that the first stage missed, and negatives."""
+    """With what training had to read: groups, those that the first stage missed, and negatives."""
     mined = sum(not relevant for group in groups for relevant in group.relevant)
     read = sum(not relevant for text in texts for relevant in text.relevant)
     details = {
-        "groups": {"mined": len(groups), "read": len(texts), "missed": sum(text.missed for text in texts)},
+        "groups": {"drawn": len(groups), "usable": len(texts), "missed": sum(text.missed for text in texts)},
         "negatives": {"mined": mined, "read": read},
     }
     return evaluation.model_copy(update={"details": {**evaluation.details, **details}})

@@ -161,22 +161,25 @@ class _Training:
         recipe = self._open_recipe(spec, data_of(self._folder), self._work)
         before = read_before(spec)
         parts = divided(self._examples, spec.judgments, Memory(before, spec.collection))
-        most = spec.steps or steps_for(recipe.epochs * len(parts.train), recipe.groups)
-        groups = _needed(parts.train, most * recipe.groups, spec.seed)
+        wanted = recipe.groups * (spec.steps or steps_for(recipe.epochs * len(parts.train), recipe.groups))
+        groups = _needed(parts.train, wanted, spec.seed)
         ranked = self._ranked(groups, parts)
         own = self._examples.positives
         texts = text_groups(groups, ranked, self._live.first_passages, own, recipe.spares)
         if not texts:
             raise BadExamplesError("of no example are both the positive and a negative in the collection")
+        texts = recipe.prepared(texts)
+        dataset = GroupDataset(texts, recipe.group_size, spec.seed, recipe.missed_times)
         choosing = [ranked[query.id] for query in parts.development]
         others = list(ranked.values())
         development = Development(choosing, parts.development, parts.known, recipe.blends, others)
-        loop = self._trained(recipe, recipe.prepared(texts), development)
+        loop = self._trained(recipe, texts, dataset, development)
         model = self._folder / MODEL
         recipe.save(model)
         (before | reading_from(groups, spec.collection)).write(model)
         evaluation, blend = self._evaluated(recipe, model, parts, ranked, development)
-        evaluation = _with_material(with_memory(evaluation, before, parts.kept_out), groups, texts)
+        evaluation = with_memory(evaluation, before, parts.kept_out)
+        evaluation = _with_material(evaluation, groups, texts, len(dataset))
         if recipe.blends:
             write_blend(model, blend)
         return trained(
@@ -200,9 +203,10 @@ class _Training:
 
         return ranked_once(self._live, texts | held_out, DEPTH, self._work, counted)
 
-    def _trained(self, recipe: Recipe, texts: Sequence[TextGroup], development: "Development") -> LoopResult:
+    def _trained(
+        self, recipe: Recipe, texts: Sequence[TextGroup], dataset: GroupDataset, development: "Development"
+    ) -> LoopResult:
         spec = self._spec
-        dataset = GroupDataset(texts, recipe.group_size, spec.seed, recipe.missed_times)
         steps = spec.steps or steps_for(recipe.epochs * len(dataset), recipe.groups)
         rate = spec.learning_rate or recipe.learning_rate
         started = time.monotonic()
@@ -330,13 +334,19 @@ def _needed(groups: Sequence[Group], wanted: int, seed: int) -> list[Group]:
 
 
 def _with_material(
-    evaluation: EvaluationReport, groups: Sequence[Group], texts: Sequence[TextGroup]
+    evaluation: EvaluationReport, groups: Sequence[Group], texts: Sequence[TextGroup], epoch: int
 ) -> EvaluationReport:
-    """With what training had to read: groups, those that the first stage missed, and negatives."""
+    """With what training had to read: groups, those that the first stage missed, how many an epoch reads of
+    both, and negatives."""
     mined = sum(not relevant for group in groups for relevant in group.relevant)
     read = sum(not relevant for text in texts for relevant in text.relevant)
     details = {
-        "groups": {"drawn": len(groups), "usable": len(texts), "missed": sum(text.missed for text in texts)},
+        "groups": {
+            "drawn": len(groups),
+            "usable": len(texts),
+            "missed": sum(text.missed for text in texts),
+            "epoch": epoch,
+        },
         "negatives": {"mined": mined, "read": read},
     }
     return evaluation.model_copy(update={"details": {**evaluation.details, **details}})

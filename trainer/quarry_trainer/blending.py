@@ -13,6 +13,7 @@ from ir_measures import nDCG
 from numpy.typing import NDArray
 
 from quarry.models.blend import Blend
+from quarry_trainer.gate import DEFAULT_POLICY
 from quarry_trainer.live import Float64, RankedQuery
 from quarry_trainer.measures import NDCG, Qrels, judged_queries, per_query
 from quarry_trainer.scoring import FUSED_ALONE, blended_order
@@ -33,6 +34,8 @@ LEAST_UNPROVEN = 0.5
 """Weight of the fused score, at least, where no query that chooses asks for a document that training did not
 see. For such queries the trained model alone is worse than the fused order as a rule, and no worse with this;
 the others lose little of what they won (docs/training.md)."""
+MOST_LOST = DEFAULT_POLICY.max_unseen_loss
+"""Of nDCG@10 on known or on unseen queries, against the fused order, whatever the others win by it."""
 LEAST_OF_SLICE = 5
 """Queries that a slice needs to be weighed like the other one: the mean of fewer is mostly chance."""
 
@@ -51,8 +54,9 @@ def fit_blend(
 ) -> Blend:
     """The blend with the best nDCG@10, or the nearest to the fused order that is about as good.
 
-    Known and unseen queries count alike, however many there are of each: the blend must serve queries whose
-    documents the re-ranker was not trained on.
+    Known and unseen queries count alike, however many there are of each, and neither pays for the other: a
+    blend by which one of the two loses more than the gate forgives is none to choose. It must serve queries
+    whose documents the re-ranker was not trained on.
 
     Args:
         ranked: development queries. Those without a relevant document are left out.
@@ -72,10 +76,12 @@ def fit_blend(
     blends = [*(Blend(rerank=1.0, fused=weight * unit) for weight in weights), FUSED_ALONE]
     wanted = {id: qrels[id] for id in judged}
     tried = [_Tried(blend, _ndcg(ranked, scores, blend, wanted)) for blend in blends]
-    best = max(tried, key=lambda one: _mean(one.ndcg, slices))
-    if _as_good(tried[-1].ndcg, best.ndcg, slices, SURE):
+    fused = tried[-1].ndcg
+    harmless = [one for one in tried if _most_lost(fused - one.ndcg, slices) <= MOST_LOST]
+    best = max(harmless, key=lambda one: _mean(one.ndcg, slices))
+    if _as_good(fused, best.ndcg, slices, SURE):
         return FUSED_ALONE
-    near = [one for one in tried if _as_good(one.ndcg, best.ndcg, slices, NEAR)]
+    near = [one for one in harmless if _as_good(one.ndcg, best.ndcg, slices, NEAR)]
     return near[-1].blend  # from the re-ranker alone towards the fused order
 
 
@@ -118,6 +124,10 @@ def _slices(judged: Sequence[str], known: Mapping[str, bool] | None) -> list[Int
 
 def _mean(values: Float64, slices: Sequence[Int64]) -> float:
     return float(np.mean([values[some].mean() for some in slices]))
+
+
+def _most_lost(lost: Float64, slices: Sequence[Int64]) -> float:
+    return max(float(lost[some].mean()) for some in slices)
 
 
 def _as_good(values: Float64, best: Float64, slices: Sequence[Int64], errors: float) -> bool:

@@ -84,6 +84,36 @@ def test_a_model_that_knows_by_heart_is_held_to_what_it_does_not_know() -> None:
     assert fit_blend(ranked, scores, qrels, known) == FUSED_ALONE
 
 
+def test_what_known_queries_gain_pays_for_no_loss_of_unseen_ones() -> None:
+    """The model knows half of the queries by heart; of the others the fused order knows much more."""
+    random = np.random.default_rng(9)
+    ranked = candidates(200)
+    known = {query.query_id: n % 2 == 0 for n, query in enumerate(ranked)}
+    anywhere, on_top = grades_of(ranked, random), grades_of(ranked, random, towards_top=2.0)
+    qrels = {id: (anywhere if seen else on_top)[id] for id, seen in known.items()}
+    by_heart = scores_by(ranked, qrels, random, skill=8.0)
+    hints = scores_by(ranked, qrels, random, skill=1.0)
+    scores = [a if known[q.query_id] else b for q, a, b in zip(ranked, by_heart, hints, strict=True)]
+
+    def gain(blend: Blend, wanted: bool) -> float:
+        some = {id: qrels[id] for id, seen in known.items() if seen == wanted}
+
+        def ndcg(blend: Blend) -> float:
+            orders = {
+                q.query_id: blended_order(q, of, blend)
+                for q, of in zip(ranked, scores, strict=True)
+                if q.query_id in some
+            }
+            return float(per_query(orders, some)[NDCG].mean())
+
+        return ndcg(blend) - ndcg(FUSED_ALONE)
+
+    blend = fit_blend(ranked, scores, qrels, known)
+    assert gain(blend, True) > 0.2
+    assert gain(blend, False) >= -0.01
+    assert gain(RERANKER_ALONE, False) < -0.05
+
+
 def test_where_nothing_unseen_was_asked_the_fused_score_has_its_least_weight() -> None:
     random = np.random.default_rng(6)
     ranked = candidates(100, depth=30)

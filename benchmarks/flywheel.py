@@ -21,6 +21,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.split_module import make_split_model
 from quarry.models.state_cache import StateCache
+from quarry.models.state_store import StateStore
 from quarry.training.folders import FOLDER, MODEL
 from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 from quarry.v1 import collection_service_pb2, mining_service_pb2
@@ -58,7 +60,8 @@ COLLECTIONS = Path(__file__).resolve().parents[2] / "shared" / "data"
 SESSIONS_A_QUERY, JUDGED = 10, 100
 MEASURES = [RR @ 3, RR @ 10, nDCG @ 10]
 SEEDS = 3
-STATE_BYTES = 2**30
+STATE_BYTES, STORED_BYTES = 2**30, 8 * 2**30
+"""Of passage states in memory and on disk: the arms' models share their lower layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,10 @@ class Bench:
         self.data = work / "data"
         self.key = 0
         self.candidates: list[RankedQuery] = []
-        self._states = StateCache(STATE_BYTES)
+        self._states = StateCache(STATE_BYTES, StateStore(work / "states.db", STORED_BYTES))
+
+    def close(self) -> None:
+        self._states.close()
 
     def prepare(self, sessions: int) -> None:
         """Index, simulate, and what the first stage gives for the test queries; what is there is kept."""
@@ -341,8 +347,11 @@ def main() -> None:
         base = options.base or work / "untrained"
         if not base.exists():
             make_split_model(resolve_model(DEFAULT_ENCODER).path, 1, base)
-        with running_server(work) as address, connect(address, 600.0) as quarry:
-            bench = Bench(name, quarry, address, work, base)
+        with (
+            running_server(work) as address,
+            connect(address, 600.0) as quarry,
+            closing(Bench(name, quarry, address, work, base)) as bench,
+        ):
             bench.prepare(options.sessions)
             for result in runs(bench, options.arms, options.seeds, options.steps, _done(options.out)):
                 with options.out.open("a") as out:

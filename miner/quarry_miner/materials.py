@@ -14,6 +14,7 @@ from quarry.mining.spec import DEFAULT_PRESET, MiningSpec
 from quarry.models.base import CrossEncoder, Encoder
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
+from quarry.models.state_cache import StateCache
 from quarry.registry.store import version_folder
 from quarry_miner.assembly import LiveArms, Sources
 from quarry_miner.corpus import Corpus
@@ -22,6 +23,8 @@ from quarry_miner.members import DENSE, LSA, RERANKER
 from quarry_miner.presets.base import Need, Preset
 
 VECTORS = "vectors.db"
+STATE_BYTES = 2**29
+"""Most memory for what a split re-ranker's lower layers make of passages, which many queries have in common."""
 OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
 
 
@@ -75,7 +78,8 @@ def _encoder(name: str, data: Path) -> Encoder:
 
 
 def _cross_encoder(name: str, data: Path) -> CrossEncoder:
-    return load_cross_encoder(name, data, folder=version_folder(data, name))
+    states = StateCache(STATE_BYTES)
+    return load_cross_encoder(name, data, folder=version_folder(data, name), states=states)
 
 
 def versions_of(sources: Sources) -> dict[str, str]:

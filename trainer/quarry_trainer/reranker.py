@@ -61,7 +61,7 @@ class RerankerRecipe:
         teacher = self._spec.teacher
         if teacher is None:
             return texts
-        return with_teacher(texts, load_cross_encoder(teacher.folder, self._data))
+        return with_teacher(texts, load_cross_encoder(teacher.folder, self._data, states=self._states))
 
     def trainable(self, learning_rate: float, texts: Sequence[TextGroup]) -> Trainable:
         offset = self.blend.fused

@@ -209,15 +209,16 @@ class Bench:
         return tuple(JudgedQuery(id=id, text=texts[id], judgments=self.train[id]) for id in ids)
 
     def orders(self, model: Path | None, encoder: bool = False) -> dict[str, tuple[str, ...]]:
-        """The test candidates in a model's blended order; in fused order without one."""
-        if model is None:
+        """The test candidates in a model's blended order; in fused order without one, or where its blend
+        leaves it out."""
+        blend = FUSED_ALONE if model is None else RERANKER_ALONE if encoder else read_blend(model)
+        if model is None or not blend.rerank:
             scores = [np.zeros(len(query)) for query in self.candidates]
-            blend = FUSED_ALONE
         elif encoder:
-            scores, blend = score_ranked(served_encoder(model, self.data), self.candidates), RERANKER_ALONE
+            scores = score_ranked(served_encoder(model, self.data), self.candidates)
         else:
             served = load_cross_encoder(str(model), self.data, "cpu", states=self._states)
-            scores, blend = score_ranked(served, self.candidates), read_blend(model)
+            scores = score_ranked(served, self.candidates)
         return {
             query.query_id: blended_order(query, some, blend)
             for query, some in zip(self.candidates, scores, strict=True)

@@ -10,10 +10,12 @@ sets, its interval, and its p-value after Holm's correction over the arms.
 import argparse
 import json
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from flywheel import ARMS, SETS
 from matplotlib import pyplot
 from numpy.typing import NDArray
 
@@ -23,20 +25,38 @@ RESAMPLES = 10_000
 STYLE = {"svg.hashsalt": "quarry", "svg.fonttype": "none", "font.size": 9}
 
 Float64 = NDArray[np.float64]
-Values = dict[tuple[str, str], dict[str, dict[str, float]]]
-"""By set and arm: by measure: by query, the mean over seeds."""
+ByQuery = dict[str, dict[str, float]]
+"""By measure: by query."""
 
 
-def read(path: Path) -> Values:
-    seeds: dict[tuple[str, str], list[dict[str, dict[str, float]]]] = defaultdict(list)
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An arm on a set: the mean over ``seeds``, by measure, by query."""
+
+    seeds: int
+    values: ByQuery
+
+    @classmethod
+    def of(cls, runs: list[ByQuery]) -> "Measured":
+        means = {m: {q: float(np.mean([run[m][q] for run in runs])) for q in runs[0][m]} for m in MEASURES}
+        return cls(len(runs), means)
+
+    @property
+    def ndcg(self) -> dict[str, float]:
+        return self.values["nDCG@10"]
+
+
+Found = dict[tuple[str, str], Measured]
+"""By set and arm, in the order in which the benchmark has them."""
+
+
+def read(path: Path) -> Found:
+    runs: dict[tuple[str, str], list[ByQuery]] = defaultdict(list)
     for line in path.read_text().splitlines():
         one = json.loads(line)
         if "values" in one:
-            seeds[one["set"], one["arm"]].append(one["values"])
-    return {
-        key: {m: {q: float(np.mean([values[m][q] for values in runs])) for q in runs[0][m]} for m in MEASURES}
-        for key, runs in seeds.items()
-    }
+            runs[one["set"], one["arm"]].append(one["values"])
+    return {(s, arm): Measured.of(runs[s, arm]) for s in SETS for arm in ARMS if (s, arm) in runs}
 
 
 def interval(values: Float64) -> tuple[float, float]:
@@ -62,57 +82,60 @@ def holm(values: dict[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def differences(found: Values, arm: str, sets: list[str]) -> Float64:
+def differences(found: Found, arm: str) -> Float64:
     """nDCG@10 of ``quarry`` less the arm's, over the queries of all sets that have both."""
-    pairs = [(found[s, OURS]["nDCG@10"], found[s, arm]["nDCG@10"]) for s in sets if (s, arm) in found]
+    pairs = [(found[s, OURS].ndcg, found[s, arm].ndcg) for s in SETS if {(s, OURS), (s, arm)} <= found.keys()]
     return np.array([ours[q] - other[q] for ours, other in pairs for q in other])
 
 
-def table(found: Values) -> str:
-    sets = list(dict.fromkeys(s for s, _ in found))
-    arms = list(dict.fromkeys(arm for _, arm in found))
-    both = [s for s in sets if (s, OURS) in found]
-    against = {arm: differences(found, arm, both) for arm in arms if arm != OURS}
-    against = {arm: values for arm, values in against.items() if len(values)}
-    adjusted = holm({arm: p_value(values) for arm, values in against.items()})
+def table(found: Found) -> str:
     lines = []
-    for one in sets:
+    for one in dict.fromkeys(s for s, _ in found):
         lines += [
             f"\n**{one}**\n",
-            "| arm | MRR@3 | MRR@10 | nDCG@10 | 95 % interval |",
-            "|---|---|---|---|---|",
+            "| arm | seeds | MRR@3 | MRR@10 | nDCG@10 | 95 % interval |",
+            "|---|---|---|---|---|---|",
         ]
-        for arm in arms:
+        for arm in ARMS:
             if (one, arm) in found:
-                of = {m: np.array(list(found[one, arm][m].values())) for m in MEASURES}
+                measured = found[one, arm]
+                of = {m: np.array(list(measured.values[m].values())) for m in MEASURES}
                 low, high = interval(of["nDCG@10"])
                 means = " | ".join(f"{of[m].mean():.3f}" for m in MEASURES)
-                lines.append(f"| {arm} | {means} | {low:.3f} to {high:.3f} |")
-    lines += [
-        "\n**quarry less the arm, all sets**\n",
+                lines.append(f"| {arm} | {measured.seeds} | {means} | {low:.3f} to {high:.3f} |")
+    return "\n".join([*lines, *_against(found)])
+
+
+def _against(found: Found) -> list[str]:
+    against = {arm: differences(found, arm) for arm in ARMS if arm != OURS}
+    against = {arm: values for arm, values in against.items() if len(values)}
+    adjusted = holm({arm: p_value(values) for arm, values in against.items()})
+    lines = [
+        "\n**quarry less the arm, over the queries of all sets that have both**\n",
         "| arm | nDCG@10 | 95 % interval | p, Holm |",
         "|---|---|---|---|",
     ]
     for arm, values in against.items():
         low, high = interval(values)
         lines.append(f"| {arm} | {values.mean():+.3f} | {low:+.3f} to {high:+.3f} | {adjusted[arm]:.4f} |")
-    return "\n".join(lines)
+    return lines
 
 
-def plot(found: Values, target: Path) -> None:
+def plot(found: Found, target: Path) -> None:
     """nDCG@10 of each arm less that of the fused order, a panel for each set."""
-    sets = [s for s in dict.fromkeys(s for s, _ in found) if (s, "fused") in found]
+    sets = [s for s in SETS if (s, "fused") in found]
+    arms = [arm for arm in reversed(ARMS) if arm != "fused" and any((s, arm) in found for s in sets)]
     with mpl.rc_context(STYLE):
         figure, panels = pyplot.subplots(1, len(sets), figsize=(4 * len(sets), 4), sharey=True, squeeze=False)
         for axis, one in zip(panels[0], sets, strict=True):
-            arms = [arm for s, arm in found if s == one and arm != "fused"]
-            base = found[one, "fused"]["nDCG@10"]
-            for place, arm in enumerate(reversed(arms)):
-                gains = np.array([value - base[q] for q, value in found[one, arm]["nDCG@10"].items()])
-                low, high = interval(gains)
-                axis.plot([low, high], [place, place], color="#888", linewidth=2)
-                axis.plot(gains.mean(), place, "o", color="#c33" if arm == OURS else "#246")
-            axis.set_yticks(range(len(arms)), reversed(arms))
+            base = found[one, "fused"].ndcg
+            for place, arm in enumerate(arms):
+                if (one, arm) in found:
+                    gains = np.array([value - base[q] for q, value in found[one, arm].ndcg.items()])
+                    low, high = interval(gains)
+                    axis.plot([low, high], [place, place], color="#888", linewidth=2)
+                    axis.plot(gains.mean(), place, "o", color="#c33" if arm == OURS else "#246")
+            axis.set_yticks(range(len(arms)), arms)  # of all panels
             axis.axvline(0, color="#000", linewidth=0.8)
             axis.set_title(one)
             axis.set_xlabel("nDCG@10 less that of the fused order")

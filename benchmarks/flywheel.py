@@ -61,7 +61,7 @@ SESSIONS_A_QUERY, JUDGED = 10, 100
 MEASURES = [RR @ 3, RR @ 10, nDCG @ 10]
 SEEDS = 3
 STATE_BYTES, STORED_BYTES = 2**30, 8 * 2**30
-"""Of passage states in memory and on disk: the arms' models share their lower layers."""
+"""Of passage states in memory, and of each set on disk: all models of a set share their lower layers."""
 
 
 @dataclass(frozen=True, slots=True)

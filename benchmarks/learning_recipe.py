@@ -12,6 +12,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     options = parser.parse_args()
     work = options.data / "stackfaq-unseen"
-    with running_server(work) as address, connect(address, 600.0) as quarry:
-        bench = Bench("stackfaq-unseen", quarry, address, work, work / "untrained")
+    with (
+        running_server(work) as address,
+        connect(address, 600.0) as quarry,
+        closing(Bench("stackfaq-unseen", quarry, address, work, work / "untrained")) as bench,
+    ):
         bench.prepare(0)
         for line in lines(bench, options.steps):
             print(json.dumps({"benchmark": "learning_recipe", **line}), flush=True)

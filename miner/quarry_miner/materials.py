@@ -24,7 +24,7 @@ from quarry_miner.presets.base import Need, Preset
 
 VECTORS = "vectors.db"
 STATE_BYTES = 2**29
-"""Most memory for what a split re-ranker's lower layers make of passages, which many queries have in common."""
+"""Memory for what a split re-ranker's lower layers make of passages, which many queries have in common."""
 OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
 
 

@@ -84,19 +84,21 @@ def test_a_model_that_knows_by_heart_is_held_to_what_it_does_not_know() -> None:
     assert fit_blend(ranked, scores, qrels, known) == FUSED_ALONE
 
 
-def test_what_known_queries_gain_pays_for_no_loss_of_unseen_ones() -> None:
+@pytest.mark.parametrize("winning", [True, False])
+def test_neither_known_nor_unseen_queries_pay_for_the_others_gain(winning: bool) -> None:
     """The model knows half of the queries by heart; of the others the fused order knows much more."""
     random = np.random.default_rng(9)
     ranked = candidates(200)
-    known = {query.query_id: n % 2 == 0 for n, query in enumerate(ranked)}
+    wins = {query.query_id: n % 2 == 0 for n, query in enumerate(ranked)}
+    known = {id: won == winning for id, won in wins.items()}
     anywhere, on_top = grades_of(ranked, random), grades_of(ranked, random, towards_top=2.0)
-    qrels = {id: (anywhere if seen else on_top)[id] for id, seen in known.items()}
+    qrels = {id: (anywhere if won else on_top)[id] for id, won in wins.items()}
     by_heart = scores_by(ranked, qrels, random, skill=8.0)
     hints = scores_by(ranked, qrels, random, skill=1.0)
-    scores = [a if known[q.query_id] else b for q, a, b in zip(ranked, by_heart, hints, strict=True)]
+    scores = [a if wins[q.query_id] else b for q, a, b in zip(ranked, by_heart, hints, strict=True)]
 
     def gain(blend: Blend, wanted: bool) -> float:
-        some = {id: qrels[id] for id, seen in known.items() if seen == wanted}
+        some = {id: qrels[id] for id, won in wins.items() if won == wanted}
 
         def ndcg(blend: Blend) -> float:
             orders = {

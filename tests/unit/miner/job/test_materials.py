@@ -1,4 +1,4 @@
-"""The models that mining runs do no work twice."""
+"""The re-ranker that mining runs does no work twice."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -25,7 +25,7 @@ from quarry_miner.presets.base import Need, Preset
 VECTORS = "vectors.db"
 STATE_BYTES = 2 * 2**30
 """Memory, at most, for what a split re-ranker's lower layers make of passages, which many queries share:
-some 21,000 of 128 tokens. Half a GiB did not hold scifact, and most time went by on making them anew."""
+some 21,000 of 128 tokens. Half a GiB did not hold scifact, whose passages were read again and again."""
 OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
 
 

@@ -34,7 +34,7 @@ LEAST_UNPROVEN = 0.5
 """Weight of the fused score, at least, where no query that chooses asks for a document that training did not
 see. For such queries the trained model alone is worse than the fused order as a rule, and no worse with this;
 the others lose little of what they won (docs/training.md)."""
-MOST_LOSS = DEFAULT_POLICY.max_unseen_loss
+MAX_LOSS = DEFAULT_POLICY.max_unseen_loss
 """Of nDCG@10 on known or on unseen queries, against the fused order, whatever the others win by it. Means of
 few queries differ by more than that by chance, which costs little: the next weight up is nearly as good."""
 LEAST_OF_SLICE = 5
@@ -56,7 +56,7 @@ def fit_blend(
     """The blend with the best nDCG@10, or the nearest to the fused order that is about as good.
 
     Where there are some of each, known and unseen queries count alike, however many they are, and neither
-    pays for the other: a blend by which one of the two loses more than ``MOST_LOSS`` is none to choose. It
+    pays for the other: a blend by which one of the two loses more than ``MAX_LOSS`` is none to choose. It
     must serve queries whose documents the re-ranker was not trained on.
 
     Args:
@@ -78,7 +78,7 @@ def fit_blend(
     wanted = {id: qrels[id] for id in judged}
     tried = [_Tried(blend, _ndcg(ranked, scores, blend, wanted)) for blend in blends]
     fused = tried[-1].ndcg
-    harmless = [one for one in tried if _greatest_loss(fused - one.ndcg, slices) <= MOST_LOSS]
+    harmless = [one for one in tried if _greatest_loss(fused - one.ndcg, slices) <= MAX_LOSS]
     best = max(harmless, key=lambda one: _mean(one.ndcg, slices))
     if _as_good(fused, best.ndcg, slices, SURE):
         return FUSED_ALONE

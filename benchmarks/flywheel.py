@@ -3,10 +3,10 @@
 For each set of judged queries a server indexes the documents, SIMULATED users (position and trust bias, 10 %
 noise) search with the train queries and click on what the server really shows, and each arm mines its
 negatives from the same clicks. One base, one budget of steps, the same 50 fused candidates; choices are made
-by the judgments of 100 train queries that are not learned from; figures are of test queries, which nothing
-has seen, scored as a server scores. Trained in bf16 where the processor multiplies that, in half the time.
-One JSON line for each (set, arm, seed), with the measures of every query; a run goes on where an earlier one
-was ended.
+by the judgments of 40 train queries that are not learned from, the verdict by 60 more; figures are of test
+queries, which no training reads, scored as a server scores. Trained, chosen and decided in bf16 where the
+processor multiplies that, in half the time. One JSON line for each (set, arm, seed), with the measures of
+every query; a run goes on where an earlier one was ended.
 
     python benchmarks/flywheel.py --data build/flywheel --out benchmarks/results/flywheel.jsonl
 """
@@ -98,6 +98,11 @@ class Arm:
     needs_reranker: bool = False
     encoder: bool = False
     seeds: int = 1
+
+    @property
+    def is_rule(self) -> bool:
+        """Whether its negatives are what tells it from the others."""
+        return bool(self.preset) and not self.judged and not self.encoder
 
 
 ARMS = {

@@ -1,30 +1,42 @@
-"""The table and the plot of docs/flywheel.md, out of the lines that benchmarks/flywheel.py has written.
+"""The tables and the plot of docs/flywheel.md, out of the lines that benchmarks/flywheel.py has written.
 
     python benchmarks/flywheel_table.py benchmarks/results/flywheel.jsonl --plot build/flywheel.svg
 
-Means are over test queries (and seeds, where there are several); 95 % intervals by bootstrap over queries.
-The last part compares each arm with `quarry`: the mean difference in nDCG@10 over the same queries of all
-sets, its interval, and its p-value after Holm's correction over the arms.
+Means are over test queries (and seeds, where there are several). Queries with the same relevant documents are
+one question in several wordings, so they are drawn together: 95 % intervals by bootstrap, p-values by
+Fisher's randomization test (Smucker, Allan and Carterette, CIKM 2007), which turns the sign of a question's
+differences. The last table compares each arm with `quarry` over the queries of all sets. Of rules for
+negatives, which are many, p-values have Holm's correction; the other arms answer questions of their own.
 """
 
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from flywheel import ARMS, SETS
+from flywheel import ARMS, COLLECTIONS, SETS
 from matplotlib import pyplot
 from numpy.typing import NDArray
+from scipy import stats
+
+from quarry_cli.judgments import read_qrels
+from quarry_trainer.resampling import Interval, mean_intervals
 
 MEASURES = ("RR@3", "RR@10", "nDCG@10")
-OURS = "quarry"
-RESAMPLES = 10_000
+NDCG = MEASURES[-1]
+NAMES = {"RR@3": "MRR@3", "RR@10": "MRR@10", NDCG: NDCG}
+OURS, FUSED = "quarry", "fused"
+PERMUTATIONS = 9_999
 STYLE = {"svg.hashsalt": "quarry", "svg.fonttype": "none", "font.size": 9}
 
 Float64 = NDArray[np.float64]
+Question = tuple[str, frozenset[str]]
+"""A collection, and what is relevant in it."""
 ByQuery = dict[str, dict[str, float]]
 """By measure: by query."""
 
@@ -41,9 +53,36 @@ class Measured:
         means = {m: {q: float(np.mean([run[m][q] for run in runs])) for q in runs[0][m]} for m in MEASURES}
         return cls(len(runs), means)
 
+    def mean(self, measure: str) -> float:
+        return float(np.mean(list(self.values[measure].values())))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Values of queries, and the question that each of them asks."""
+
+    values: Float64
+    questions: list[Question]
+
     @property
-    def ndcg(self) -> dict[str, float]:
-        return self.values["nDCG@10"]
+    def interval(self) -> Interval:
+        return mean_intervals(self.values[:, None], self.questions)[0]
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, of the mean's being 0."""
+        sums: dict[Question, float] = defaultdict(float)
+        for question, value in zip(self.questions, self.values, strict=True):
+            sums[question] += value
+        found = stats.permutation_test(
+            (list(sums.values()),),
+            np.sum,
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=PERMUTATIONS,
+            rng=np.random.default_rng(0),
+        )
+        return float(found.pvalue)
 
 
 Found = dict[tuple[str, str], Measured]
@@ -59,17 +98,27 @@ def read(path: Path) -> Found:
     return {(s, arm): Measured.of(runs[s, arm]) for s in SETS for arm in ARMS if (s, arm) in runs}
 
 
-def interval(values: Float64) -> tuple[float, float]:
-    drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
-    return float(low), float(high)
+@cache
+def questions(name: str) -> dict[str, Question]:
+    """Of each test query of a set."""
+    of = SETS[name]
+    judged = read_qrels(COLLECTIONS / of.folder / "qrels" / f"{of.test}.tsv")
+    return {
+        q: (of.folder, frozenset(d for d, grade in grades.items() if grade > 0))
+        for q, grades in judged.items()
+    }
 
 
-def p_value(differences: Float64) -> float:
-    """Two-sided, by bootstrap over queries: how often the mean has the other sign."""
-    drawn = np.random.default_rng(0).integers(len(differences), size=(RESAMPLES, len(differences)))
-    means = differences[drawn].mean(axis=1)
-    return float(min(1.0, 2 * (1 + min((means <= 0).sum(), (means >= 0).sum())) / (RESAMPLES + 1)))
+def sample(found: Found, sets: list[str], arm: str, less: str = "", measure: str = NDCG) -> Sample:
+    """An arm's values in all of ``sets``, less those of another arm."""
+    values: list[float] = []
+    asked: list[Question] = []
+    for one in sets:
+        other = found[one, less].values[measure] if less else {}
+        for query, value in found[one, arm].values[measure].items():
+            values.append(value - other.get(query, 0.0))
+            asked.append(questions(one)[query])
+    return Sample(np.array(values), asked)
 
 
 def holm(values: dict[str, float]) -> dict[str, float]:
@@ -82,59 +131,54 @@ def holm(values: dict[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def differences(found: Found, arm: str) -> Float64:
-    """nDCG@10 of ``quarry`` less the arm's, over the queries of all sets that have both."""
-    pairs = [(found[s, OURS].ndcg, found[s, arm].ndcg) for s in SETS if {(s, OURS), (s, arm)} <= found.keys()]
-    return np.array([ours[q] - other[q] for ours, other in pairs for q in other])
+def tables(found: Found) -> str:
+    sets = list(dict.fromkeys(s for s, _ in found))
+    return "\n".join([line for one in sets for line in (*_of_set(found, one), "")] + list(_against(found)))
 
 
-def table(found: Found) -> str:
-    lines = []
-    for one in dict.fromkeys(s for s, _ in found):
-        lines += [
-            f"\n**{one}**\n",
-            "| arm | seeds | MRR@3 | MRR@10 | nDCG@10 | 95 % interval |",
-            "|---|---|---|---|---|---|",
-        ]
-        for arm in ARMS:
-            if (one, arm) in found:
-                measured = found[one, arm]
-                of = {m: np.array(list(measured.values[m].values())) for m in MEASURES}
-                low, high = interval(of["nDCG@10"])
-                means = " | ".join(f"{of[m].mean():.3f}" for m in MEASURES)
-                lines.append(f"| {arm} | {measured.seeds} | {means} | {low:.3f} to {high:.3f} |")
-    return "\n".join([*lines, *_against(found)])
+def _of_set(found: Found, name: str) -> Iterator[str]:
+    yield f"**{name}**\n"
+    yield "| arm | seeds | MRR@3 | MRR@10 | nDCG@10 | 95 % | less fused | 95 % |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for arm in ARMS:
+        if (name, arm) in found:
+            measured = found[name, arm]
+            means = " | ".join(f"{measured.mean(m):.3f}" for m in MEASURES)
+            own = sample(found, [name], arm).interval
+            gain = sample(found, [name], arm, FUSED).interval
+            less = " | " if arm == FUSED else f"{gain.value:+.3f} | {gain.lower:+.3f} to {gain.upper:+.3f}"
+            yield f"| {arm} | {measured.seeds} | {means} | {own.lower:.3f} to {own.upper:.3f} | {less} |"
 
 
-def _against(found: Found) -> list[str]:
-    against = {arm: differences(found, arm) for arm in ARMS if arm != OURS}
-    against = {arm: values for arm, values in against.items() if len(values)}
-    adjusted = holm({arm: p_value(values) for arm, values in against.items()})
-    lines = [
-        "\n**quarry less the arm, over the queries of all sets that have both**\n",
-        "| arm | nDCG@10 | 95 % interval | p, Holm |",
-        "|---|---|---|---|",
-    ]
-    for arm, values in against.items():
-        low, high = interval(values)
-        lines.append(f"| {arm} | {values.mean():+.3f} | {low:+.3f} to {high:+.3f} | {adjusted[arm]:.4f} |")
-    return lines
+def _against(found: Found) -> Iterator[str]:
+    yield "**quarry less the arm, over the queries of all sets**\n"
+    cells = " | ".join(f"{NAMES[m]} | 95 % | p" for m in reversed(MEASURES))
+    yield f"| arm | {cells} |"
+    yield "|---" * (1 + 3 * len(MEASURES)) + "|"
+    sets = {arm: [s for s in SETS if {(s, OURS), (s, arm)} <= found.keys()] for arm in ARMS if arm != OURS}
+    rows: dict[str, list[str]] = {arm: [] for arm, some in sets.items() if some}
+    for measure in reversed(MEASURES):
+        samples = {arm: sample(found, sets[arm], OURS, arm, measure) for arm in rows}
+        p_values = {arm: one.p_value for arm, one in samples.items()}
+        p_values |= holm({arm: p for arm, p in p_values.items() if ARMS[arm].is_rule})
+        for arm, one in samples.items():
+            at = one.interval
+            rows[arm].append(f"{at.value:+.3f} | {at.lower:+.3f} to {at.upper:+.3f} | {p_values[arm]:.4f}")
+    yield from (f"| {arm} | {' | '.join(cells)} |" for arm, cells in rows.items())
 
 
 def plot(found: Found, target: Path) -> None:
     """nDCG@10 of each arm less that of the fused order, a panel for each set."""
-    sets = [s for s in SETS if (s, "fused") in found]
-    arms = [arm for arm in reversed(ARMS) if arm != "fused" and any((s, arm) in found for s in sets)]
+    sets = [s for s in SETS if (s, FUSED) in found]
+    arms = [arm for arm in reversed(ARMS) if arm != FUSED and any((s, arm) in found for s in sets)]
     with mpl.rc_context(STYLE):
         figure, panels = pyplot.subplots(1, len(sets), figsize=(4 * len(sets), 4), sharey=True, squeeze=False)
         for axis, one in zip(panels[0], sets, strict=True):
-            base = found[one, "fused"].ndcg
             for place, arm in enumerate(arms):
                 if (one, arm) in found:
-                    gains = np.array([value - base[q] for q, value in found[one, arm].ndcg.items()])
-                    low, high = interval(gains)
-                    axis.plot([low, high], [place, place], color="#888", linewidth=2)
-                    axis.plot(gains.mean(), place, "o", color="#c33" if arm == OURS else "#246")
+                    gain = sample(found, [one], arm, FUSED).interval
+                    axis.plot([gain.lower, gain.upper], [place, place], color="#888", linewidth=2)
+                    axis.plot(gain.value, place, "o", color="#c33" if arm == OURS else "#246")
             axis.set_yticks(range(len(arms)), arms)  # of all panels
             axis.axvline(0, color="#000", linewidth=0.8)
             axis.set_title(one)
@@ -149,7 +193,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     found = read(options.lines)
-    print(table(found))
+    print(tables(found))
     if options.plot:
         plot(found, options.plot)
 

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from ir_measures import nDCG
-from numpy.typing import NDArray
 
 from quarry.models.blend import Blend
 from quarry_trainer.gate import DEFAULT_POLICY
+from quarry_trainer.halves import Places, halves_of, mean_of_halves
 from quarry_trainer.live import Float64, RankedQuery
 from quarry_trainer.measures import NDCG, Qrels, judged_queries, per_query
 from quarry_trainer.scoring import FUSED_ALONE, blended_order
-
-Int64 = NDArray[np.int64]
 
 WEIGHTS = (0.0, *(2.0**power for power in range(-4, 6)))
 """Of the fused score, where both scores have a spread of 1 over a query's candidates. From 32 on, what the
@@ -37,8 +35,6 @@ the others lose little of what they won (docs/training.md)."""
 MAX_LOSS = DEFAULT_POLICY.max_unseen_loss
 """Of nDCG@10 on known or on unseen queries, against the fused order, whatever the others win by it. Means of
 few queries differ by more than that by chance, which costs little: the next weight up is nearly as good."""
-LEAST_OF_SLICE = 5
-"""Known and unseen queries that it needs to tell them apart at all: the mean of fewer is mostly chance."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,18 +67,18 @@ def fit_blend(
     judged = judged_queries({query.query_id: qrels.get(query.query_id, {}) for query in ranked})
     if unit is None or not judged:
         return FUSED_ALONE
-    slices = _slices(judged, known)
-    proven = known is None or len(slices) > 1 or not any(known.get(id, True) for id in judged)
+    halves = halves_of(judged, known)
+    proven = known is None or len(halves) > 1 or not any(known.get(id, True) for id in judged)
     weights = [weight for weight in WEIGHTS if proven or weight >= LEAST_UNPROVEN]
     blends = [*(Blend(rerank=1.0, fused=weight * unit) for weight in weights), FUSED_ALONE]
     wanted = {id: qrels[id] for id in judged}
     tried = [_Tried(blend, _ndcg(ranked, scores, blend, wanted)) for blend in blends]
     fused = tried[-1].ndcg
-    harmless = [one for one in tried if _greatest_loss(fused - one.ndcg, slices) <= MAX_LOSS]
-    best = max(harmless, key=lambda one: _mean(one.ndcg, slices))
-    if _as_good(fused, best.ndcg, slices, SURE):
+    harmless = [one for one in tried if _greatest_loss(fused - one.ndcg, halves) <= MAX_LOSS]
+    best = max(harmless, key=lambda one: mean_of_halves(one.ndcg, halves))
+    if _as_good(fused, best.ndcg, halves, SURE):
         return FUSED_ALONE
-    near = [one for one in harmless if _as_good(one.ndcg, best.ndcg, slices, NEAR)]
+    near = [one for one in harmless if _as_good(one.ndcg, best.ndcg, halves, NEAR)]
     return near[-1].blend  # from the re-ranker alone towards the fused order
 
 
@@ -113,27 +109,13 @@ def _unit(ranked: Sequence[RankedQuery], scores: Sequence[Float64]) -> float | N
     return float(f"{rerank / fused:.3g}") if rerank > 0 and fused > 0 else None
 
 
-def _slices(judged: Sequence[str], known: Mapping[str, bool] | None) -> list[Int64]:
-    """Places of known and of unseen queries; of all, where one of these has too few to speak for itself."""
-    if known is not None:
-        is_known = np.array([known.get(id, True) for id in judged])
-        parts = [np.flatnonzero(is_known), np.flatnonzero(~is_known)]
-        if min(map(len, parts)) >= LEAST_OF_SLICE:
-            return parts
-    return [np.arange(len(judged))]
+def _greatest_loss(lost: Float64, halves: Sequence[Places]) -> float:
+    return max(float(lost[some].mean()) for some in halves)
 
 
-def _mean(values: Float64, slices: Sequence[Int64]) -> float:
-    return float(np.mean([values[some].mean() for some in slices]))
-
-
-def _greatest_loss(lost: Float64, slices: Sequence[Int64]) -> float:
-    return max(float(lost[some].mean()) for some in slices)
-
-
-def _as_good(values: Float64, best: Float64, slices: Sequence[Int64], errors: float) -> bool:
+def _as_good(values: Float64, best: Float64, halves: Sequence[Places], errors: float) -> bool:
     """Whether the mean misses the best one's by no more than so many standard errors of the difference."""
     missing = best - values
-    spread = [missing[some].var(ddof=1) / len(some) if len(some) > 1 else np.inf for some in slices]
-    error = float(np.sqrt(sum(spread))) / len(slices)
-    return _mean(missing, slices) <= errors * error
+    spread = [missing[some].var(ddof=1) / len(some) if len(some) > 1 else np.inf for some in halves]
+    error = float(np.sqrt(sum(spread))) / len(halves)
+    return mean_of_halves(missing, halves) <= errors * error

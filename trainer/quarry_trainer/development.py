@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from ir_measures import nDCG
 
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import RERANKER_ALONE, Blend
 from quarry_trainer.blending import fit_blend, unproven_blend
+from quarry_trainer.halves import halves_of, mean_of_halves
 from quarry_trainer.live import RankedQuery
 from quarry_trainer.measures import NDCG, judged_queries, per_query
 from quarry_trainer.scoring import PairModel, blended_order, score_ranked
@@ -55,7 +55,8 @@ class Development:
         return fit_blend(self.whole, score_ranked(model, self.whole), self.qrels, self.known)
 
     def ndcg(self, model: PairModel, blend: Blend) -> float:
-        """Mean nDCG@10 of the order in training; known and unseen queries count alike."""
+        """Mean nDCG@10 of the order in training; known and unseen queries, if there are some of each, count
+        alike."""
         scores = score_ranked(model, self.ranked)
         orders = {
             query.query_id: blended_order(query, some, blend)
@@ -63,6 +64,4 @@ class Development:
         }
         qrels = {id: self.qrels[id] for id in orders}
         values = per_query(orders, qrels, [nDCG @ 10])[NDCG]
-        known = np.array([self.known[id] for id in judged_queries(qrels)])
-        halves = [values[known], values[~known]]
-        return float(np.mean([half.mean() for half in halves if len(half)]))
+        return mean_of_halves(values, halves_of(judged_queries(qrels), self.known))

@@ -12,9 +12,9 @@ import orjson
 from quarry.mining.sets import write_bytes
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry.training.marks import Marks, query_marks
-from quarry_trainer.blending import LEAST_OF_SLICE
 from quarry_trainer.dataset import BadExamplesError, Examples, Group, TextGroup, learned_documents
 from quarry_trainer.division import divide
+from quarry_trainer.halves import LEAST_OF_HALF
 from quarry_trainer.live import Counted, LiveSearch, PassagesOf, RankedQuery
 from quarry_trainer.memory import NO_MEMORY, Memory
 
@@ -131,7 +131,7 @@ def _held_back(
         return division.development
     learned = learned_documents(_of(examples, frozenset(query.id for query in own)))
     unseen = sum(not known for known in _known(choosing, learned, memory).values())
-    return frozenset() if unseen >= LEAST_OF_SLICE else division.development - division.known
+    return frozenset() if unseen >= LEAST_OF_HALF else division.development - division.known
 
 
 def _judged(queries: Iterable[JudgedQuery]) -> list[JudgedQuery]:

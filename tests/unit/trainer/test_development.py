@@ -6,17 +6,23 @@ import numpy as np
 import pytest
 from tests.unit.trainer.ranked import candidates
 
+from quarry.mining.spec import JudgedQuery
 from quarry.models.base import PairScore
 from quarry.models.blend import RERANKER_ALONE
 from quarry_trainer.blending import LEAST_UNPROVEN
 from quarry_trainer.development import Development
+from quarry_trainer.halves import LEAST_OF_HALF
+
+
+def hashed(passage: str) -> float:
+    return float(sum(passage.encode()) % 97)
 
 
 class ByText:
     """Scores a pair by a hash of its passage."""
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
-        return [PairScore(float(sum(passage.encode()) % 97), False) for _, passage in pairs]
+        return [PairScore(hashed(passage), False) for _, passage in pairs]
 
 
 def test_where_nothing_is_judged_the_blend_is_the_careful_one() -> None:
@@ -32,3 +38,16 @@ def test_where_nothing_is_judged_the_blend_is_the_careful_one() -> None:
 
 def test_what_is_not_blended_is_not_blended_carefully_either() -> None:
     assert Development([], [], {}, blends=False, others=candidates(3)).blend(ByText()) == RERANKER_ALONE
+
+
+@pytest.mark.parametrize("unseen", [LEAST_OF_HALF - 1, LEAST_OF_HALF])
+def test_unseen_queries_count_for_half_once_there_are_enough_of_them(unseen: int) -> None:
+    whole = candidates(20)
+    texts = {query.query_id: query.passages for query in whole}
+    known = {query.query_id: place >= unseen for place, query in enumerate(whole)}
+    top = {query.query_id: max(query.documents, key=lambda d: hashed(f"text of {d}")) for query in whole}
+    # Of known queries what scores highest is relevant, of unseen ones what scores lowest.
+    relevant = {id: top[id] if known[id] else min(texts[id], key=hashed)[len("text of ") :] for id in known}
+    queries = [JudgedQuery(id=id, text="a query", judgments={relevant[id]: 1}) for id in known]
+    measured = Development(whole, queries, known, blends=True).ndcg(ByText(), RERANKER_ALONE)
+    assert measured == pytest.approx(0.5 if unseen == LEAST_OF_HALF else (20 - unseen) / 20)

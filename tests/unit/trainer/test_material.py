@@ -9,8 +9,8 @@ from tests.unit.trainer.ranked import ranked_query
 
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry.training.marks import query_marks
-from quarry_trainer.blending import LEAST_OF_SLICE
 from quarry_trainer.dataset import BadExamplesError, Examples, Group, learned_documents
+from quarry_trainer.halves import LEAST_OF_HALF
 from quarry_trainer.live import RankedQuery
 from quarry_trainer.material import (
     JUDGED,
@@ -114,7 +114,7 @@ def test_where_all_that_choose_are_known_some_unseen_examples_choose_too() -> No
     known = [JudgedQuery(id=f"j{n}", text=f"judged {n}", judgments={f"d{n % 30}": 1}) for n in range(60)]
     parts = divided(own, known)
     beside = [query for query in parts.development if not query.id.startswith(JUDGED)]
-    assert len(beside) >= LEAST_OF_SLICE
+    assert len(beside) >= LEAST_OF_HALF
     assert not any(parts.known[query.id] for query in beside)
     assert {query.id for query in beside}.isdisjoint(group.query_id for group in parts.train)
     learned = {group.positive for group in parts.train}

@@ -1,0 +1,33 @@
+"""Known and unseen queries apart, for choices: training saw a relevant document of the former."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarry_trainer.measures import Float64
+
+Places = NDArray[np.int64]
+
+LEAST_OF_HALF = 5
+"""Queries of each that it needs to tell them apart at all: the mean of fewer is mostly chance."""
+
+
+def halves_of(judged: Sequence[str], known: Mapping[str, bool] | None) -> list[Places]:
+    """Places of known and of unseen queries; of all, where one of these has too few to speak for itself.
+
+    Args:
+        judged: their ids; those that ``known`` does not name count as known.
+        known: None: nothing is told apart.
+    """
+    if known is not None:
+        is_known = np.array([known.get(id, True) for id in judged], bool)
+        parts = [np.flatnonzero(is_known), np.flatnonzero(~is_known)]
+        if min(map(len, parts)) >= LEAST_OF_HALF:
+            return parts
+    return [np.arange(len(judged))]
+
+
+def mean_of_halves(values: Float64, halves: Sequence[Places]) -> float:
+    """The mean over queries; both halves count alike, however many queries are in each."""
+    return float(np.mean([values[some].mean() for some in halves]))

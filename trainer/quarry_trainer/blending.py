@@ -7,6 +7,7 @@ doubtful is decided for it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from ir_measures import nDCG
@@ -15,7 +16,8 @@ from quarry.models.blend import Blend
 from quarry_trainer.gate import DEFAULT_POLICY
 from quarry_trainer.halves import Places, halves_of, mean_of_halves
 from quarry_trainer.live import Float64, RankedQuery
-from quarry_trainer.measures import NDCG, Qrels, judged_queries, per_query
+from quarry_trainer.measures import NDCG, Qrels, clusters_of, judged_queries, per_query
+from quarry_trainer.resampling import standard_error
 from quarry_trainer.scoring import FUSED_ALONE, blended_order
 
 WEIGHTS = (0.0, *(2.0**power for power in range(-4, 6)))
@@ -35,6 +37,13 @@ the others lose little of what they won (docs/training.md)."""
 MAX_LOSS = DEFAULT_POLICY.max_unseen_loss
 """Of nDCG@10 on known or on unseen queries, against the fused order, whatever the others win by it. Means of
 few queries differ by more than that by chance, which costs little: the next weight up is nearly as good."""
+
+
+class _Asked(NamedTuple):
+    """Places of known and of unseen queries, and what is relevant to each query."""
+
+    halves: list[Places]
+    clusters: list[frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,18 +76,18 @@ def fit_blend(
     judged = judged_queries({query.query_id: qrels.get(query.query_id, {}) for query in ranked})
     if unit is None or not judged:
         return FUSED_ALONE
-    halves = halves_of(judged, known)
-    proven = known is None or len(halves) > 1 or not any(known.get(id, True) for id in judged)
+    asked = _Asked(halves_of(judged, known), clusters_of(judged, qrels))
+    proven = known is None or len(asked.halves) > 1 or not any(known.get(id, True) for id in judged)
     weights = [weight for weight in WEIGHTS if proven or weight >= LEAST_UNPROVEN]
     blends = [*(Blend(rerank=1.0, fused=weight * unit) for weight in weights), FUSED_ALONE]
     wanted = {id: qrels[id] for id in judged}
     tried = [_Tried(blend, _ndcg(ranked, scores, blend, wanted)) for blend in blends]
     fused = tried[-1].ndcg
-    harmless = [one for one in tried if _greatest_loss(fused - one.ndcg, halves) <= MAX_LOSS]
-    best = max(harmless, key=lambda one: mean_of_halves(one.ndcg, halves))
-    if _as_good(fused, best.ndcg, halves, SURE):
+    harmless = [one for one in tried if _greatest_loss(fused - one.ndcg, asked.halves) <= MAX_LOSS]
+    best = max(harmless, key=lambda one: mean_of_halves(one.ndcg, asked.halves))
+    if _as_good(fused, best.ndcg, asked, SURE):
         return FUSED_ALONE
-    near = [one for one in harmless if _as_good(one.ndcg, best.ndcg, halves, NEAR)]
+    near = [one for one in harmless if _as_good(one.ndcg, best.ndcg, asked, NEAR)]
     return near[-1].blend  # from the re-ranker alone towards the fused order
 
 
@@ -113,9 +122,9 @@ def _greatest_loss(lost: Float64, halves: Sequence[Places]) -> float:
     return max(float(lost[some].mean()) for some in halves)
 
 
-def _as_good(values: Float64, best: Float64, halves: Sequence[Places], errors: float) -> bool:
+def _as_good(values: Float64, best: Float64, asked: _Asked, errors: float) -> bool:
     """Whether the mean misses the best one's by no more than so many standard errors of the difference."""
     missing = best - values
-    spread = [missing[some].var(ddof=1) / len(some) if len(some) > 1 else np.inf for some in halves]
-    error = float(np.sqrt(sum(spread))) / len(halves)
-    return mean_of_halves(missing, halves) <= errors * error
+    parts = [standard_error(missing[some], [asked.clusters[at] for at in some]) for some in asked.halves]
+    error = float(np.hypot.reduce(parts)) / len(parts)
+    return mean_of_halves(missing, asked.halves) <= errors * error

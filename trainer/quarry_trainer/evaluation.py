@@ -21,7 +21,7 @@ from quarry_trainer.displays import Displays
 from quarry_trainer.gate import DEFAULT_POLICY, GatePolicy, Judged, cautions, judge, level_of
 from quarry_trainer.live import Counted, Float64, LiveSearch, RankedQuery, open_search
 from quarry_trainer.material import judged_marks
-from quarry_trainer.measures import NDCG, Orders, Qrels, judged_queries, per_query
+from quarry_trainer.measures import NDCG, Orders, Qrels, clusters_of, judged_queries, per_query
 from quarry_trainer.memory import Memory, with_memory
 from quarry_trainer.passages import open_documents
 from quarry_trainer.resampling import Interval, mean_intervals
@@ -188,7 +188,7 @@ def evaluate_ranked(
         source=source,
         queries=len(judged),
         compared_with=compared_with,
-        details=_details(evidence, spent, len(ranked), _clusters(judged, grades), candidate.blend),
+        details=_details(evidence, spent, len(ranked), clusters_of(judged, grades), candidate.blend),
     )
 
 
@@ -199,7 +199,7 @@ def _quantization(
     if exact is None:
         return None
     lost = served - per_query(orders_by(ranked, exact), grades, [nDCG @ 10])[NDCG]
-    return mean_intervals(lost[:, None], _clusters(judged_queries(grades), grades))[0]
+    return mean_intervals(lost[:, None], clusters_of(judged_queries(grades), grades))[0]
 
 
 def _exact(spec: EvaluationSpec, data: Path, ranked: Sequence[RankedQuery]) -> Scored | None:
@@ -284,11 +284,6 @@ def orders_by(ranked: Sequence[RankedQuery], scored: Scored) -> dict[str, tuple[
     }
 
 
-def _clusters(judged: Sequence[str], grades: Qrels) -> list[frozenset[str]]:
-    """The relevant documents of each query: of two with the same ones, one hardly tells more than both."""
-    return [frozenset(d for d, grade in grades[id].items() if grade > 0) for id in judged]
-
-
 def _metrics(
     values: Mapping[Subject, Mapping[str, Float64]],
     judged: Sequence[str],
@@ -296,7 +291,7 @@ def _metrics(
     grades: Qrels,
 ) -> tuple[Metric, ...]:
     """All measures of the slices that the gate and people look at first, nDCG@10 of the others."""
-    clusters = _clusters(judged, grades)
+    clusters = clusters_of(judged, grades)
     found: list[Metric] = []
     for name, ids in groups.items():
         rows = [place for place, id in enumerate(judged) if id in ids]

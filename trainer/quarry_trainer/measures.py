@@ -23,6 +23,11 @@ def judged_queries(qrels: Qrels) -> list[str]:
     return sorted(id for id, grades in qrels.items() if any(grade > 0 for grade in grades.values()))
 
 
+def clusters_of(judged: Sequence[str], qrels: Qrels) -> list[frozenset[str]]:
+    """The relevant documents of each query: of two with the same ones, one hardly tells more than both."""
+    return [frozenset(d for d, grade in qrels[id].items() if grade > 0) for id in judged]
+
+
 def per_query(orders: Orders, qrels: Qrels, measures: Sequence[Measure] = MEASURES) -> dict[str, Float64]:
     """Each measure of each of ``judged_queries(qrels)``, in their order; float64 in [0, 1], by its name.
 

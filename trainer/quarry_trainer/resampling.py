@@ -75,6 +75,13 @@ def mean_intervals(
     return [percentiles(float(means[n]), samples[:, n], len(sizes)) for n in range(columns)]
 
 
+def standard_error(values: Float64, clusters: Sequence[object]) -> float:
+    """Of the mean of queries that come in clusters, as in ``mean_intervals``; infinite of fewer than two."""
+    sums, _ = _by_cluster((values - values.mean())[:, None], clusters)
+    number = len(sums)
+    return math.sqrt(number / (number - 1) * (sums**2).sum()) / len(values) if number > 1 else math.inf
+
+
 def percentiles(value: float, samples: Float64, clusters: int) -> Interval:
     """The 95 % interval of ``value`` that its resamples give; see ``mean_intervals``.
 

@@ -31,6 +31,20 @@ def test_a_useless_model_does_little_harm(seed: int) -> None:
     assert ndcg(RERANKER_ALONE) < ndcg(FUSED_ALONE) - 0.05
 
 
+def test_a_question_asked_in_ten_wordings_proves_no_more_than_once() -> None:
+    """A useless model is by chance better for some of four questions; each is asked ten times."""
+    chosen = 0
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        few = candidates(4)
+        of_few = grades_of(few, random, towards_top=0.3)
+        scores = scores_by(few, of_few, random, skill=0.0)
+        ranked = [replace(query, query_id=f"{query.query_id}:{n}") for n in range(10) for query in few]
+        qrels = {query.query_id: of_few[query.query_id.split(":")[0]] for query in ranked}
+        chosen += fit_blend(ranked, scores * 10, qrels) != FUSED_ALONE
+    assert chosen <= 12  # 22 of them, if all forty queries count
+
+
 def test_a_model_that_is_against_the_judgments_is_left_out() -> None:
     random = np.random.default_rng(1)
     ranked = candidates(40)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from quarry_trainer.resampling import Interval, mean_intervals
+from quarry_trainer.resampling import Interval, mean_intervals, standard_error
 
 
 def test_many_values_have_scipys_interval() -> None:
@@ -67,3 +67,12 @@ def test_a_wider_interval_is_a_normal_distributions() -> None:
     assert wide.upper == pytest.approx(5.152, abs=0.01)
     same = interval.widened(0.95)
     assert (same.lower, same.upper) == pytest.approx((interval.lower, interval.upper))
+
+
+def test_the_standard_error_is_of_clusters() -> None:
+    values = np.random.default_rng(5).random(30)
+    alone = standard_error(values, range(30))
+    assert alone == pytest.approx(stats.sem(values))
+    repeated, clusters = np.repeat(values, 10), [n // 10 for n in range(300)]
+    assert standard_error(repeated, clusters) == pytest.approx(alone)
+    assert standard_error(values, ["a"] * 30) == np.inf

@@ -50,7 +50,10 @@ class Measured:
 
     @classmethod
     def of(cls, runs: list[ByQuery]) -> "Measured":
-        means = {m: {q: float(np.mean([run[m][q] for run in runs])) for q in runs[0][m]} for m in MEASURES}
+        means = {
+            m: {q: round(float(np.mean([run[m][q] for run in runs])), 6) for q in runs[0][m]}
+            for m in MEASURES
+        }
         return cls(len(runs), means)
 
     def mean(self, measure: str) -> float:

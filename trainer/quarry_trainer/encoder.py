@@ -28,7 +28,8 @@ from quarry_trainer.training import train
 
 RATE = 5e-5
 LEARNED_SHARE = 0.8
-"""Of the way that weights went (``averaging.py``): docs/flywheel.md has what 0.6 and 0.8 are worth."""
+"""Of the way that weights went (``averaging.py``). By 0.6 known documents of stackfaq came to 0.815 nDCG@10,
+by 0.8 to 0.822, and unseen ones to 0.697, from 0.690 in the fused order (by hand, one run)."""
 BATCH = 64
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.onnx", "onnx/*", "openvino/*")
 """Of the old encoder; not copied to the new one."""

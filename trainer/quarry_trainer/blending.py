@@ -31,9 +31,11 @@ SURE = 1.0
 """Standard errors by which a blend must be better than the fused order alone, or the re-ranker is left out:
 the best of a dozen blends of a useless one is by chance about half an error above."""
 LEAST_UNPROVEN = 0.5
-"""Weight of the fused score, at least, where no query that chooses asks for a document that training did not
-see. For such queries the trained model alone is worse than the fused order as a rule, and no worse with this;
-the others lose little of what they won (docs/training.md)."""
+"""Weight of the fused score, at least, where too few of the questions that choose are for documents that
+training did not see. For such queries the trained model alone is worse than the fused order as a rule, and no
+worse with this; the others lose little of what they won (docs/training.md)."""
+LEAST_PROOF = DEFAULT_POLICY.min_unseen
+"""Unseen questions, however many wordings they have, from which on less of the fused score can be chosen."""
 MAX_LOSS = DEFAULT_POLICY.max_unseen_loss
 """Of nDCG@10 on known or on unseen queries, against the fused order, whatever the others win by it. Means of
 few queries differ by more than that by chance, which costs little: the next weight up is nearly as good."""
@@ -77,8 +79,7 @@ def fit_blend(
     if unit is None or not judged:
         return FUSED_ALONE
     asked = _Asked(halves_of(judged, known), clusters_of(judged, qrels))
-    proven = known is None or len(asked.halves) > 1 or not any(known.get(id, True) for id in judged)
-    weights = [weight for weight in WEIGHTS if proven or weight >= LEAST_UNPROVEN]
+    weights = WEIGHTS if _proven(judged, known, asked) else [w for w in WEIGHTS if w >= LEAST_UNPROVEN]
     blends = [*(Blend(rerank=1.0, fused=weight * unit) for weight in weights), FUSED_ALONE]
     wanted = {id: qrels[id] for id in judged}
     tried = [_Tried(blend, _ndcg(ranked, scores, blend, wanted)) for blend in blends]
@@ -95,6 +96,14 @@ def unproven_blend(ranked: Sequence[RankedQuery], scores: Sequence[Float64]) -> 
     """Where no judged query can choose: the least weight that the fused score has without proof."""
     unit = _unit(ranked, scores)
     return FUSED_ALONE if unit is None else Blend(rerank=1.0, fused=LEAST_UNPROVEN * unit)
+
+
+def _proven(judged: Sequence[str], known: Mapping[str, bool] | None, asked: _Asked) -> bool:
+    """Whether those that choose can tell what a blend does to unseen queries."""
+    if known is None:
+        return True
+    unseen = [place for place, id in enumerate(judged) if not known.get(id, True)]
+    return len(unseen) == len(judged) or len({asked.clusters[at] for at in unseen}) >= LEAST_PROOF
 
 
 def _ndcg(ranked: Sequence[RankedQuery], scores: Sequence[Float64], blend: Blend, qrels: Qrels) -> Float64:

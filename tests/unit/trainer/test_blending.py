@@ -7,7 +7,7 @@ import pytest
 from tests.unit.trainer.ranked import candidates, grades_of, ranked_query, scores_by
 
 from quarry.models.blend import RERANKER_ALONE, Blend
-from quarry_trainer.blending import LEAST_UNPROVEN, fit_blend
+from quarry_trainer.blending import LEAST_PROOF, LEAST_UNPROVEN, fit_blend
 from quarry_trainer.measures import NDCG, per_query
 from quarry_trainer.scoring import FUSED_ALONE, blended_order
 
@@ -141,6 +141,21 @@ def test_where_nothing_unseen_was_asked_the_fused_score_has_its_least_weight() -
     assert fit_blend(ranked, scores, graded, by_heart).fused == pytest.approx(LEAST_UNPROVEN * unit, rel=0.01)
     for known in (some_unseen, dict.fromkeys(graded, False), None):
         assert fit_blend(ranked, scores, graded, known).fused <= unit / 8
+
+
+@pytest.mark.parametrize("questions", [LEAST_PROOF - 1, LEAST_PROOF])
+def test_a_few_unseen_questions_do_not_prove_that_the_fused_score_may_count_less(questions: int) -> None:
+    random = np.random.default_rng(6)
+    ranked = candidates(60, depth=30)
+    wordings = [replace(query, query_id=f"{query.query_id}:again") for query in ranked[:questions]]
+    ranked += wordings
+    graded = {q.query_id: {d: int(random.integers(0, 50)) for d in q.documents} for q in ranked[:60]}
+    graded |= {q.query_id: graded[q.query_id.split(":")[0]] for q in wordings}
+    scores = [np.array([graded[q.query_id][d] for d in q.documents], np.float64) for q in ranked]
+    unit = float(np.median([s.std() for s in scores]) / ranked[0].fused.std())
+    known = {q.query_id: questions <= n < 60 for n, q in enumerate(ranked)}
+    blend = fit_blend(ranked, scores, graded, known)
+    assert (blend.fused >= 0.99 * LEAST_UNPROVEN * unit) == (questions < LEAST_PROOF)
 
 
 def test_the_last_bits_of_scores_change_nothing() -> None:

@@ -119,7 +119,7 @@ def sample(found: Found, sets: list[str], arm: str, less: str = "", measure: str
     for one in sets:
         other = found[one, less].values[measure] if less else {}
         for query, value in found[one, arm].values[measure].items():
-            values.append(value - other.get(query, 0.0))
+            values.append(value - other[query] if less else value)
             asked.append(questions(one)[query])
     return Sample(np.array(values), asked)
 
@@ -148,9 +148,13 @@ def _of_set(found: Found, name: str) -> Iterator[str]:
             measured = found[name, arm]
             means = " | ".join(f"{measured.mean(m):.3f}" for m in MEASURES)
             own = sample(found, [name], arm).interval
-            gain = sample(found, [name], arm, FUSED).interval
-            less = " | " if arm == FUSED else f"{gain.value:+.3f} | {gain.lower:+.3f} to {gain.upper:+.3f}"
+            less = _gain(found, name, arm) if (name, FUSED) in found and arm != FUSED else " | "
             yield f"| {arm} | {measured.seeds} | {means} | {own.lower:.3f} to {own.upper:.3f} | {less} |"
+
+
+def _gain(found: Found, name: str, arm: str) -> str:
+    gain = sample(found, [name], arm, FUSED).interval
+    return f"{gain.value:+.3f} | {gain.lower:+.3f} to {gain.upper:+.3f}"
 
 
 def _against(found: Found) -> Iterator[str]:

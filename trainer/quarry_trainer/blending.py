@@ -42,7 +42,7 @@ few queries differ by more than that by chance, which costs little: the next wei
 
 
 class _Asked(NamedTuple):
-    """Places of known and of unseen queries, and what is relevant to each query."""
+    """Places of known and of unseen queries, or of all, and what is relevant to each query."""
 
     halves: list[Places]
     clusters: list[frozenset[str]]
@@ -62,9 +62,10 @@ def fit_blend(
 ) -> Blend:
     """The blend with the best nDCG@10, or the nearest to the fused order that is about as good.
 
-    Where there are some of each, known and unseen queries count alike, however many they are, and neither
-    pays for the other: a blend by which one of the two loses more than ``MAX_LOSS`` is none to choose. It
-    must serve queries whose documents the re-ranker was not trained on.
+    It must serve queries whose documents the re-ranker was not trained on. So known and unseen queries, if
+    ``halves_of`` tells them apart, count alike, however many they are, and neither pays for the other: a
+    blend by which one of the two loses more than ``MAX_LOSS`` is none to choose. Beside known queries it
+    takes ``LEAST_PROOF`` unseen questions to choose a weight under ``LEAST_UNPROVEN``.
 
     Args:
         ranked: development queries. Those without a relevant document are left out.
@@ -78,7 +79,7 @@ def fit_blend(
     judged = judged_queries({query.query_id: qrels.get(query.query_id, {}) for query in ranked})
     if unit is None or not judged:
         return FUSED_ALONE
-    asked = _Asked(halves_of(judged, known), clusters_of(judged, qrels))
+    asked = _Asked(halves_of(judged, qrels, known), clusters_of(judged, qrels))
     weights = WEIGHTS if _proven(judged, known, asked) else [w for w in WEIGHTS if w >= LEAST_UNPROVEN]
     blends = [*(Blend(rerank=1.0, fused=weight * unit) for weight in weights), FUSED_ALONE]
     wanted = {id: qrels[id] for id in judged}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from ir_measures import nDCG
 
 from quarry.mining.spec import JudgedQuery
@@ -42,7 +43,8 @@ class Development:
         whole = [query for query in whole if relevant[query.query_id] & set(query.documents)]
         self.whole, self.known, self._blends = whole, known, blends
         self._others = others[:MEASURED_QUERIES]
-        some = whole[:: max(1, len(whole) // MEASURED_QUERIES)][:MEASURED_QUERIES]
+        places = np.linspace(0, len(whole) - 1, min(len(whole), MEASURED_QUERIES)).round().astype(int)
+        some = [whole[place] for place in places]
         self.ranked = [query.take(range(min(MEASURED_DEPTH, len(query)))) for query in some]
         self.qrels = {query.id: query.judgments for query in queries}
 
@@ -55,8 +57,8 @@ class Development:
         return fit_blend(self.whole, score_ranked(model, self.whole), self.qrels, self.known)
 
     def ndcg(self, model: PairModel, blend: Blend) -> float:
-        """Mean nDCG@10 of the order in training; known and unseen queries, if there are some of each, count
-        alike."""
+        """Mean nDCG@10 of the order in training; known and unseen queries, if ``halves_of`` tells them
+        apart, count alike."""
         scores = score_ranked(model, self.ranked)
         orders = {
             query.query_id: blended_order(query, some, blend)
@@ -64,4 +66,4 @@ class Development:
         }
         qrels = {id: self.qrels[id] for id in orders}
         values = per_query(orders, qrels, [nDCG @ 10])[NDCG]
-        return mean_of_halves(values, halves_of(judged_queries(qrels), self.known))
+        return mean_of_halves(values, halves_of(judged_queries(qrels), qrels, self.known))

@@ -5,15 +5,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry_trainer.measures import Float64
+from quarry_trainer.measures import Float64, Qrels, clusters_of
 
 Places = NDArray[np.int64]
 
 LEAST_OF_HALF = 5
-"""Queries of each that it needs to tell them apart at all: the mean of fewer is mostly chance."""
+"""Questions of each that it needs to tell them apart at all: the mean of fewer is mostly chance. Queries with
+the same relevant documents are one question."""
 
 
-def halves_of(judged: Sequence[str], known: Mapping[str, bool] | None) -> list[Places]:
+def halves_of(judged: Sequence[str], qrels: Qrels, known: Mapping[str, bool] | None) -> list[Places]:
     """Places of known and of unseen queries; of all, where one of these has too few to speak for itself.
 
     Args:
@@ -23,7 +24,8 @@ def halves_of(judged: Sequence[str], known: Mapping[str, bool] | None) -> list[P
     if known is not None:
         is_known = np.array([known.get(id, True) for id in judged], bool)
         parts = [np.flatnonzero(is_known), np.flatnonzero(~is_known)]
-        if min(map(len, parts)) >= LEAST_OF_HALF:
+        questions = clusters_of(judged, qrels)
+        if min(len({questions[int(at)] for at in part}) for part in parts) >= LEAST_OF_HALF:
             return parts
     return [np.arange(len(judged))]
 

@@ -158,6 +158,18 @@ def test_a_few_unseen_questions_do_not_prove_that_the_fused_score_may_count_less
     assert (blend.fused >= 0.99 * LEAST_UNPROVEN * unit) == (questions < LEAST_PROOF)
 
 
+@pytest.mark.parametrize("wordings", [1, 8])
+def test_one_unseen_question_leaves_no_good_model_out(wordings: int) -> None:
+    random = np.random.default_rng(6)
+    ranked = candidates(60, depth=30)
+    ranked += [replace(ranked[0], query_id=f"q0:{n}") for n in range(wordings)]
+    graded = {q.query_id: {d: int(random.integers(0, 50)) for d in q.documents} for q in ranked[:60]}
+    graded |= {q.query_id: graded["q0"] for q in ranked[60:]}
+    scores = [np.array([graded[q.query_id][d] for d in q.documents], np.float64) for q in ranked]
+    known = {q.query_id: 0 < n < 60 for n, q in enumerate(ranked)}
+    assert fit_blend(ranked, scores, graded, known) != FUSED_ALONE
+
+
 def test_the_last_bits_of_scores_change_nothing() -> None:
     random = np.random.default_rng(8)
     ranked = candidates(60)

@@ -10,7 +10,7 @@ from quarry.mining.spec import JudgedQuery
 from quarry.models.base import PairScore
 from quarry.models.blend import RERANKER_ALONE
 from quarry_trainer.blending import LEAST_UNPROVEN
-from quarry_trainer.development import Development
+from quarry_trainer.development import MEASURED_QUERIES, Development
 from quarry_trainer.halves import LEAST_OF_HALF
 
 
@@ -38,6 +38,14 @@ def test_where_nothing_is_judged_the_blend_is_the_careful_one() -> None:
 
 def test_what_is_not_blended_is_not_blended_carefully_either() -> None:
     assert Development([], [], {}, blends=False, others=candidates(3)).blend(ByText()) == RERANKER_ALONE
+
+
+def test_queries_at_the_end_choose_when_to_stop_as_well() -> None:
+    whole = candidates(75)
+    queries = [JudgedQuery(id=q.query_id, text="a query", judgments={q.documents[0]: 1}) for q in whole]
+    measured = Development(whole, queries, dict.fromkeys((q.id for q in queries), True), blends=True).ranked
+    assert len(measured) == MEASURED_QUERIES
+    assert sum(int(query.query_id[1:]) >= 60 for query in measured) in (9, 10, 11)
 
 
 @pytest.mark.parametrize("unseen", [LEAST_OF_HALF - 1, LEAST_OF_HALF])

@@ -43,5 +43,11 @@ def check_usable(connection: sa.Connection, key: int, name: str, kind: str) -> N
         raise FailedPreconditionError(f"{name} is a model of another collection: import it first", model=name)
     if row.retire_time_us is not None:
         raise FailedPreconditionError(f"{name} is retired: its files are gone", model=name)
+    if row.kind == "encoder" != kind:
+        raise FailedPreconditionError(
+            f"{name} is an encoder, and every document must be encoded anew with it: "
+            f"`quarry collection reindex {parsed[0]} --encoder {name}`",
+            model=name,
+        )
     if row.kind != kind:
-        raise FailedPreconditionError(f"{name} is no {kind} but of the kind {row.kind}", model=name)
+        raise FailedPreconditionError(f"{name} is a {row.kind}, and no {kind}", model=name)

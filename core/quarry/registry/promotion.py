@@ -58,13 +58,6 @@ class Promotions:
         known = await self._known(version.key, request)
         if known is not None:
             return known
-        if version.kind == "encoder":
-            raise FailedPreconditionError(
-                f"{name} is an encoder, and every document must be encoded anew with it: "
-                f"`quarry collection reindex {version.collection} --encoder {name}`",
-                model=name,
-            )
-
         await asyncio.to_thread(
             self._library.database.read, lambda c: check_usable(c, version.key, name, "reranker")
         )

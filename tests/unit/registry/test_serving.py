@@ -93,6 +93,12 @@ def test_what_must_not_serve_is_refused_and_nothing_changes(faq: Small) -> None:
     assert faq.earlier() is None
 
 
+def test_who_wants_to_rerank_by_an_encoder_is_told_what_to_type(faq: Small) -> None:
+    faq.register("a", kind="encoder")
+    with pytest.raises(FailedPreconditionError, match="`quarry collection reindex faq --encoder faq@1`"):
+        faq.serve("faq@1")
+
+
 def test_another_collections_version_is_refused(faq: Small) -> None:
     faq.register()
     faq.create("other")

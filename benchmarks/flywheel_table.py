@@ -11,6 +11,7 @@ negatives, which are many, p-values have Holm's correction; the other arms answe
 
 import argparse
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from quarry_cli.judgments import read_qrels
+from quarry_trainer.measures import clusters_of
 from quarry_trainer.resampling import Interval, mean_intervals
 
 MEASURES = ("RR@3", "RR@10", "nDCG@10")
@@ -106,10 +108,8 @@ def questions(name: str) -> dict[str, Question]:
     """Of each test query of a set."""
     of = SETS[name]
     judged = read_qrels(COLLECTIONS / of.folder / "qrels" / f"{of.test}.tsv")
-    return {
-        q: (of.folder, frozenset(d for d, grade in grades.items() if grade > 0))
-        for q, grades in judged.items()
-    }
+    clusters = clusters_of(list(judged), judged)
+    return {query: (of.folder, cluster) for query, cluster in zip(judged, clusters, strict=True)}
 
 
 def sample(found: Found, sets: list[str], arm: str, less: str = "", measure: str = NDCG) -> Sample:
@@ -199,6 +199,8 @@ def main() -> None:
     parser.add_argument("lines", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
+    if not COLLECTIONS.exists():
+        sys.exit(f"the test collections are not there: {COLLECTIONS}")
     found = read(options.lines)
     print(tables(found))
     if options.plot:

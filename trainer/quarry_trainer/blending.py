@@ -79,7 +79,8 @@ def fit_blend(
     judged = judged_queries({query.query_id: qrels.get(query.query_id, {}) for query in ranked})
     if unit is None or not judged:
         return FUSED_ALONE
-    asked = _Asked(halves_of(judged, qrels, known), clusters_of(judged, qrels))
+    clusters = clusters_of(judged, qrels)
+    asked = _Asked(halves_of(judged, clusters, known), clusters)
     weights = WEIGHTS if _proven(judged, known, asked) else [w for w in WEIGHTS if w >= LEAST_UNPROVEN]
     blends = [*(Blend(rerank=1.0, fused=weight * unit) for weight in weights), FUSED_ALONE]
     wanted = {id: qrels[id] for id in judged}

@@ -10,7 +10,7 @@ from quarry.models.blend import RERANKER_ALONE, Blend
 from quarry_trainer.blending import fit_blend, unproven_blend
 from quarry_trainer.halves import halves_of, mean_of_halves
 from quarry_trainer.live import RankedQuery
-from quarry_trainer.measures import NDCG, judged_queries, per_query
+from quarry_trainer.measures import NDCG, clusters_of, judged_queries, per_query
 from quarry_trainer.scoring import PairModel, blended_order, score_ranked
 
 MEASURED_QUERIES, MEASURED_DEPTH = 48, 30
@@ -66,4 +66,5 @@ class Development:
         }
         qrels = {id: self.qrels[id] for id in orders}
         values = per_query(orders, qrels, [nDCG @ 10])[NDCG]
-        return mean_of_halves(values, halves_of(judged_queries(qrels), qrels, self.known))
+        judged = judged_queries(qrels)
+        return mean_of_halves(values, halves_of(judged, clusters_of(judged, qrels), self.known))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry_trainer.measures import Float64, Qrels, clusters_of
+from quarry_trainer.measures import Float64
 
 Places = NDArray[np.int64]
 
@@ -14,18 +14,20 @@ LEAST_OF_HALF = 5
 the same relevant documents are one question."""
 
 
-def halves_of(judged: Sequence[str], qrels: Qrels, known: Mapping[str, bool] | None) -> list[Places]:
+def halves_of(
+    judged: Sequence[str], clusters: Sequence[object], known: Mapping[str, bool] | None
+) -> list[Places]:
     """Places of known and of unseen queries; of all, where one of these has too few to speak for itself.
 
     Args:
         judged: their ids; those that ``known`` does not name count as known.
+        clusters: the question that each of them asks (``clusters_of``).
         known: None: nothing is told apart.
     """
     if known is not None:
         is_known = np.array([known.get(id, True) for id in judged], bool)
         parts = [np.flatnonzero(is_known), np.flatnonzero(~is_known)]
-        questions = clusters_of(judged, qrels)
-        if min(len({questions[int(at)] for at in part}) for part in parts) >= LEAST_OF_HALF:
+        if min(len({clusters[int(at)] for at in part}) for part in parts) >= LEAST_OF_HALF:
             return parts
     return [np.arange(len(judged))]
 

@@ -1,7 +1,7 @@
 """`quarry serve`: runs the server, whose packages are an extra."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,14 @@ def serve(
         int | None,
         typer.Option(min=0, max=65_535, help="Port to listen on; 0: one that is free. Default: 50051"),
     ] = None,
+    accept_loss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE",
+            help="For one start: go on with a data folder that was refused with DATA_LOSS and this code. "
+            "What no database knows is moved to quarantine in the folder.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="TOML file of settings.")
     ] = None,
@@ -29,7 +37,7 @@ def serve(
     Prints `quarry: listening on H:P` when it is ready. Options go before QUARRY_ variables, and those
     before the file.
     """
-    settings = _settings(config, data=data, host=host, port=port)
+    settings = _settings(config, data=data, host=host, port=port, accept_loss=accept_loss)
     try:
         from quarry_server.app import serve as run_server
     except ImportError as error:
@@ -42,8 +50,8 @@ def serve(
         raise CliError(f"the data folder {settings.data} cannot be used: {error}") from None
 
 
-def _settings(config: Path | None, *, data: Path | None, host: str | None, port: int | None) -> Settings:
+def _settings(config: Path | None, **arguments: Any) -> Settings:
     try:
-        return load_settings(config, data=data, host=host, port=port)
+        return load_settings(config, **arguments)
     except InvalidArgumentError as error:
         raise CliError(f"{config or 'settings'}: {error}") from None

@@ -83,6 +83,7 @@ def write_all(connection: sqlite3.Connection, *writes: tuple[str, Sequence[tuple
 
 
 def _connect(path: Path, schema: str) -> sqlite3.Connection:
+    path.touch(mode=0o600)
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
     try:
         connection.execute("PRAGMA journal_mode = WAL")

@@ -157,6 +157,8 @@ class Settings(BaseSettings):
         port: 0 lets the kernel choose.
         reflection: whether explorers may list the API.
         drain_s: how long calls may go on after the server is asked to stop.
+        quarantine_days: how long ``quarantine/`` keeps what no database knows.
+        accept_loss: for one start: the code that an earlier start gave with DATA_LOSS, to go on all the same.
     """
 
     model_config = SettingsConfigDict(
@@ -168,6 +170,8 @@ class Settings(BaseSettings):
     port: int = Field(50051, ge=0, le=65_535)
     reflection: bool = True
     drain_s: float = Field(10.0, ge=0)
+    quarantine_days: float = Field(7.0, ge=0, le=3_650)
+    accept_loss: str = ""
     models: ModelSettings = ModelSettings()
     qdrant: QdrantSettings = QdrantSettings()
     search: SearchSettings = SearchSettings()

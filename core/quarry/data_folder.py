@@ -1,67 +1,201 @@
-"""Where everything of a server lies."""
+"""Where everything of a server lies: locked, private, and checked before anything in it is touched."""
 
+import atexit
+import logging
 import shutil
-from collections.abc import Collection, Mapping
+import stat
+import uuid
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
-from quarry.errors import DataLossError, FailedPreconditionError
+from quarry.documents.tables import open_database
+from quarry.errors import FailedPreconditionError
+from quarry.storage.marks import DatabaseInUse
+from quarry.storage.quarantine import Quarantine
+from quarry.storage.start_check import (
+    COLLECTIONS,
+    CONTENT,
+    DOCUMENTS,
+    MADE,
+    StartState,
+    examine,
+    refuse,
+)
+from quarry.storage.trusted_clock import MARK, TrustedClock, wall_us
+
+logger = logging.getLogger(__name__)
+QUARANTINE_DAYS = 7.0
+_DATABASE_FILES = ("", "-wal", "-shm")
 
 
 class DataFolder:
-    """The folder that holds everything of a server, locked while it is open."""
+    """The folder that holds everything of a server, locked while it is open. Its calls block.
 
-    def __init__(self, path: Path) -> None:
-        """Raises FailedPreconditionError if another server has it, DataLossError if its log is gone."""
+    Attributes:
+        path: the folder.
+        clock: decides what is old enough to delete; there once the document log is open.
+
+    Args:
+        quarantine_days: how long things are kept that no database knows.
+        accept_loss: the code of the contradictions that the operator accepts; empty: none.
+    """
+
+    clock: TrustedClock
+
+    def __init__(self, path: Path, quarantine_days: float = QUARANTINE_DAYS, accept_loss: str = "") -> None:
+        """Changes nothing in a folder that it refuses.
+
+        Raises:
+            FailedPreconditionError: another server uses the folder.
+            DataLossError: its databases do not know what it holds, or one is damaged.
+        """
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = FileLock(path / "lock", thread_local=False)  # taken in one thread, released in another
+        self._in_use: dict[str, DatabaseInUse] = {}
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise FailedPreconditionError(f"another server is using {path}", folder=str(path)) from None
-        # Without rows, models would be taken for what interrupted registrations have left.
-        derived = {"indexes": self.collections, "models": path / "registry"}
-        held = next((what for what, folder in derived.items() if any(folder.glob("[0-9]*/*"))), None)
-        if held and not self.documents.exists():
+        try:
+            self.quarantine = Quarantine(path, quarantine_days)
+            self._state = self._checked(accept_loss)
+            _make_private(path)
+        except BaseException:
             self._lock.release()
-            raise DataLossError(
-                f"{path} holds {held} but no {self.documents.name}: restore it, or move the {held} away"
-            )
+            raise
+        atexit.register(self.close)  # an end without close must not look like a copy without its log
 
     @property
     def documents(self) -> Path:
-        return self.path / "documents.db"
+        return self.path / DOCUMENTS
 
     @property
     def collections(self) -> Path:
-        return self.path / "collections"
+        return self.path / COLLECTIONS
 
     def of(self, key: int) -> Path:
         """Everything of one collection, all generations."""
         return self.collections / str(key)
 
-    def remove_leftovers(self, needed: Mapping[int, Collection[str]]) -> None:
-        """Removes the folders of deleted collections, and of generations that nothing needs.
+    def open_documents(self) -> sa.Engine:
+        """Opens the document log, and with it the folder's clock. Raises as ``open_database``."""
+        engine = self.open_database(DOCUMENTS, open_database)
+        marks = self._in_use[DOCUMENTS]
+        _keep_keys_above(engine, self._state.highest_key)
+        marks.write({finding.mark: finding.message for finding in self._state.findings if finding.lasts})
+        self.clock = TrustedClock(
+            marks.read().get(MARK), self._state.newest_us, lambda value: marks.write({MARK: value})
+        )
+        return engine
+
+    def open_database(self, name: str, open_engine: Callable[[Path], sa.Engine]) -> sa.Engine:
+        """Opens one of the folder's databases, which says that it is in use until the folder is closed.
+
+        The document log is opened first: it knows the folder's identity and which other databases there are.
+        """
+        path = self.path / name
+        # An existing file is held before it is opened, so that nothing folds its log into it too early.
+        held = DatabaseInUse(path) if path.exists() else None
+        try:
+            engine = open_engine(path)
+        except BaseException:
+            if held is not None:
+                held.end()
+            raise
+        self._in_use[name] = held = held or DatabaseInUse(path)
+        held.begin(self._identity())
+        if name != DOCUMENTS:
+            self._in_use[DOCUMENTS].write({f"{MADE}{name}": "1"})
+        return engine
+
+    def remove_leftovers(self, needed: Mapping[int, Collection[str]], deleted: Collection[int]) -> None:
+        """Removes the folders of deleted collections, and moves what nobody knows to quarantine.
 
         Args:
             needed: generations, by the collection's key.
+            deleted: keys of the collections that were deleted on purpose.
         """
         for folder in filter(Path.is_dir, self.collections.glob("*")):
-            generations = next((names for key, names in needed.items() if str(key) == folder.name), None)
-            if generations is None:
+            key = int(folder.name) if folder.name.isdecimal() else 0  # no collection has the key 0
+            if key in deleted:
+                logger.info("removing %s, which is left of a deleted collection", folder)
                 remove_folder(folder)
-                continue
-            for generation in filter(Path.is_dir, folder.glob("*")):
-                if generation.name not in generations:
-                    remove_folder(generation)
+            elif key not in needed:
+                self.take_away(folder, "no collection has this key")
+            else:
+                for generation in filter(Path.is_dir, folder.glob("*")):
+                    if generation.name not in needed[key]:
+                        self.take_away(generation, "its collection does not use this generation")
+
+    def take_away(self, path: Path, reason: str) -> None:
+        """Moves what no database knows to quarantine."""
+        self.quarantine.take(path, reason, self.clock.now_us)
+
+    def keep_house(self) -> None:
+        """Lets the clock follow, and removes what has been in quarantine for long enough. Once an hour."""
+        self.clock.step()
+        self.quarantine.remove_old(self.clock.now_us)
 
     def close(self) -> None:
+        """Ends the use of all databases, whose engines are closed by now, and gives the lock back."""
+        for held in reversed(list(self._in_use.values())):
+            held.end()
+        self._in_use.clear()
         self._lock.release()
+        atexit.unregister(self.close)
+
+    def _identity(self) -> str:
+        marks = self._in_use.get(DOCUMENTS)
+        found = marks.read().get("identity") if marks is not None else self._state.identity
+        return found or uuid.uuid4().hex
+
+    def _checked(self, accept_loss: str) -> StartState:
+        state = examine(self.path)
+        if not state.findings:
+            return state
+        if accept_loss != state.code:
+            raise refuse(self.path, state)
+        lost = {finding.lost for finding in state.findings} - {""}
+        for finding in state.findings:
+            logger.warning("going on as the operator has accepted: %s", finding.message)
+        if DOCUMENTS in lost:
+            lost = {DOCUMENTS, *CONTENT}
+        for name in sorted(lost):
+            for suffix in _DATABASE_FILES:
+                self.quarantine.take(
+                    self.path / f"{name}{suffix}", "the operator accepted its loss", wall_us()
+                )
+        return StartState() if DOCUMENTS in lost else state
 
 
 def remove_folder(folder: Path) -> None:
     """Deletes ``folder`` and what is in it; one that is not there is fine."""
     if folder.exists():
         shutil.rmtree(folder)
+
+
+def _keep_keys_above(engine: sa.Engine, highest_key: int) -> None:
+    """A new collection must not get a key that something in the folder belongs to already."""
+    raised = "UPDATE sqlite_sequence SET seq = MAX(seq, ?) WHERE name = 'collections'"
+    with engine.begin() as connection:
+        if highest_key and not connection.exec_driver_sql(raised, (highest_key,)).rowcount:
+            connection.exec_driver_sql(
+                "INSERT INTO sqlite_sequence VALUES ('collections', ?)", (highest_key,)
+            )
+
+
+def _make_private(path: Path) -> None:
+    """Lets nobody but the server's user into the folder, nor at the databases in it."""
+    if path.stat().st_mode & stat.S_ISVTX:
+        logger.warning("%s is a folder that all users share: give Quarry one of its own", path)
+        return
+    try:
+        path.chmod(0o700)
+        for file in path.glob("*.db*"):
+            file.chmod(0o600)
+    except PermissionError as error:
+        logger.warning("others may read %s, which belongs to another user: %s", path, error)

@@ -178,6 +178,12 @@ class DataLossError(QuarryError):
     reason = "DATA_LOSS"
 
 
+class FolderContradictionError(DataLossError):
+    """The databases of a data folder do not know what the folder holds."""
+
+    reason = "FOLDER_CONTRADICTION"
+
+
 class ModelDamagedError(DataLossError):
     """A registered model's files are not what they were when it was registered."""
 

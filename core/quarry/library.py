@@ -28,7 +28,6 @@ from quarry.documents.generations import (
 )
 from quarry.documents.requests import forget, once
 from quarry.documents.store import Database, DocumentLog, RequestId
-from quarry.documents.tables import open_database
 from quarry.documents.view import view_of
 from quarry.errors import (
     CollectionNotFoundError,
@@ -65,13 +64,17 @@ class Models(Protocol):
 
 
 class Library:
-    """Made by ``open``, ended by ``close``. Lives on one event loop."""
+    """Made by ``open``, ended by ``close``. Lives on one event loop.
+
+    Attributes:
+        folder: where everything lies.
+    """
 
     def __init__(
         self, folder: DataFolder, database: Database, engines: Engines, models: Models, search_threads: int
     ) -> None:
         self.database = database
-        self._folder = folder
+        self.folder = folder
         self._engines = engines
         self.models = models
         self._threads = ThreadPoolExecutor(search_threads, thread_name_prefix="search")
@@ -96,14 +99,14 @@ class Library:
         Args:
             database: of the folder, where the models need it too; closed with the library.
         """
-        database = database or Database(await asyncio.to_thread(open_database, folder.documents))
+        database = database or Database(await asyncio.to_thread(folder.open_documents))
         library = cls(folder, database, engines, models, search_threads)
         known = await asyncio.to_thread(database.read, catalog.list_collections)
         beside = await asyncio.to_thread(database.read, list_generations)
         needed: dict[int, set[str]] = {collection.key: {collection.generation} for collection in known}
         for side in beside:
             needed[side.key].add(side.name)
-        await asyncio.to_thread(folder.remove_leftovers, needed)
+        await asyncio.to_thread(folder.remove_leftovers, needed, await library.deleted_keys())
         await asyncio.gather(*map(library._open_or_note, known))
         for side in beside:
             if side.role is Role.PREVIOUS:
@@ -117,7 +120,7 @@ class Library:
 
     def folder_of(self, collection: Collection) -> Path:
         """Of the generation that serves it."""
-        return self._folder.of(collection.key) / collection.generation
+        return self.folder.of(collection.key) / collection.generation
 
     @contextlib.contextmanager
     def use(self, name: str) -> Iterator[OpenCollection]:
@@ -161,6 +164,10 @@ class Library:
             if settings.name not in self._open:
                 self._open[settings.name] = await self._opened_or_undone(made, request)
             return self._open[settings.name]
+
+    async def deleted_keys(self) -> set[int]:
+        """Reads the keys of the collections that were deleted: what else belongs to them may go."""
+        return await asyncio.to_thread(self.database.read, catalog.deleted_keys)
 
     async def current(self, name: str) -> Collection:
         """The collection's row as it is now. Raises CollectionNotFoundError."""
@@ -320,7 +327,7 @@ class Library:
             await self._beside.close_all(CLOSE_GRACE_S, gone.key)
             if opened is not None:
                 await opened.close(CLOSE_GRACE_S)
-            await asyncio.to_thread(remove_folder, self._folder.of(gone.key))
+            await asyncio.to_thread(remove_folder, self.folder.of(gone.key))
         await self._tell_deleted(gone)
 
     def when_deleted(self, told: OnDelete) -> None:
@@ -371,7 +378,6 @@ class Library:
     async def close(self) -> None:
         """Closes everything, whatever fails on the way; then raises the first failure."""
         async with contextlib.AsyncExitStack() as closing:
-            closing.callback(self._folder.close)
             closing.callback(self._threads.shutdown)
             closing.push_async_callback(asyncio.to_thread, self.database.close)
             await asyncio.gather(*self._running, return_exceptions=True)
@@ -413,7 +419,7 @@ class Library:
     async def _opened(self, collection: Collection) -> OpenCollection:
         settings = collection.settings
         log = DocumentLog(self.database, collection.key, view_of(settings.schema, collection.mixed_fields))
-        folder = self._folder.of(collection.key) / collection.generation
+        folder = self.folder.of(collection.key) / collection.generation
         folder.mkdir(parents=True, exist_ok=True)
         generation = Generation(collection, folder, log, self._engines, self._threads)
         await generation.open(

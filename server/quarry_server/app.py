@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -14,12 +15,13 @@ import uvloop
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from sqlalchemy.exc import SQLAlchemyError
 
 from quarry.config import MAX_MESSAGE_BYTES, Settings
 from quarry.data_folder import DataFolder
 from quarry.documents.catalog import list_collections
 from quarry.documents.store import Database
-from quarry.documents.tables import open_database
+from quarry.documents.writer import typed
 from quarry.errors import QuarryError, UnavailableError
 from quarry.jobs.operations import Operations
 from quarry.library import Library
@@ -29,6 +31,7 @@ from quarry.models.served import ServedModels
 from quarry.pages import PageStore
 from quarry.registry.promotion import Promotions
 from quarry.state_fill import StateFill
+from quarry.storage.housekeeping import Housekeeping
 from quarry.training.jobs import TrainingJobs
 from quarry.training.loop_jobs import LoopJobs
 from quarry.v1 import (
@@ -130,29 +133,32 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
 
     Raises:
         FailedPreconditionError: another server uses the data folder.
-        DataLossError: the data folder has lost its log.
+        DataLossError: the databases of the data folder do not know what it holds, or one is damaged.
         UnavailableError: the port is taken.
     """
     # Enough threads that no search waits for one behind indexing, which takes a few for seconds.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "work"))
-    folder = await asyncio.to_thread(DataFolder, settings.data)
-    database = Database(await asyncio.to_thread(open_database, folder.documents))
-    registry = open_registry(settings, database)
-    await asyncio.to_thread(registry.remove_leftovers)
-    models = ServedModels(
-        settings.data,
-        settings.models.device,
-        registry,
-        settings.search.score_cache_bytes,
-        await asyncio.to_thread(open_states, settings),
-        settings.models.reranker_precision,
+    folder = await asyncio.to_thread(
+        DataFolder, settings.data, settings.quarantine_days, settings.accept_loss
     )
-    collection_models = CollectionModels(models, settings, database)
-    library = await Library.open(
-        folder, SettingsEngines(settings), collection_models, settings.search.threads, database
-    )
-    operations = Operations(library.database.engine, library.database.writer, describe_error)
     async with contextlib.AsyncExitStack() as closing:  # from the last to the first
+        closing.push_async_callback(asyncio.to_thread, folder.close)
+        database = Database(await asyncio.to_thread(folder.open_documents))
+        registry = open_registry(settings, database)
+        await asyncio.to_thread(registry.remove_leftovers, folder.take_away)
+        models = ServedModels(
+            settings.data,
+            settings.models.device,
+            registry,
+            settings.search.score_cache_bytes,
+            await asyncio.to_thread(open_states, settings),
+            settings.models.reranker_precision,
+        )
+        collection_models = CollectionModels(models, settings, database)
+        library = await Library.open(
+            folder, SettingsEngines(settings), collection_models, settings.search.threads, database
+        )
+        operations = Operations(library.database.engine, library.database.writer, describe_error)
         closing.push_async_callback(collection_models.close)
         closing.push_async_callback(library.close)
         reindexes = ReindexJobs(library, operations)
@@ -204,6 +210,9 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         await grpc_server.start()
         for service in ["", *SERVICES]:
             await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+        housekeeping = Housekeeping(folder.keep_house)
+        closing.push_async_callback(housekeeping.close)
+        housekeeping.start()
         schedule = LoopSchedule(settings.loop, loops.collections, loops.turned_us, loops.turn)
         closing.push_async_callback(schedule.close)
         schedule.start()
@@ -266,9 +275,13 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> str:
 def serve(settings: Settings) -> None:
     """Runs a server until SIGTERM or SIGINT; prints one line when it is ready. Raises as ``running``."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    os.umask(0o077)  # what a server and its jobs write is for its user alone
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    uvloop.run(_serve(settings))
+    try:
+        uvloop.run(_serve(settings))
+    except SQLAlchemyError as error:  # a database that turns out to be damaged while it is opened
+        raise typed(error) from error
 
 
 def spare_what_stays() -> None:

@@ -54,8 +54,8 @@ class LoopRuns:
     async def tidy(self) -> None:
         """At the start: what was under way has failed, what is of deleted collections goes; sees to later."""
         await asyncio.to_thread(self._jobs.reports.fail_unfinished)
-        await self._remove_others()
-        self._library.when_deleted(self._remove_others)
+        await self._remove_of_deleted()
+        self._library.when_deleted(self._remove_of_deleted)
 
     async def run(self, request: pb.RunLoopRequest) -> operations_pb2.Operation:
         """Raises InvalidArgumentError, CollectionNotFoundError, or FailedPreconditionError if this server
@@ -91,7 +91,7 @@ class LoopRuns:
             raise
 
     async def get(self, request: pb.GetLoopReportRequest) -> pb.GetLoopReportResponse:
-        await self._remove_others()
+        await self._remove_of_deleted()
         if not request.name:
             raise no_report(request.name)
         report = await asyncio.to_thread(self._jobs.reports.get, request.name)
@@ -103,7 +103,7 @@ class LoopRuns:
         after = parse_after(request.page_token, request)
         if request.collection:
             await self._collection(request.collection)
-        await self._remove_others()
+        await self._remove_of_deleted()
         found = await asyncio.to_thread(self._jobs.reports.all, request.collection)
         places = {f"{report.start_us:020}/{report.name}": report for report in found}
         later = sorted((place for place in places if not after or place < after), reverse=True)
@@ -185,11 +185,6 @@ class LoopRuns:
             pass
         return await self._library.current(name)
 
-    async def _remove_others(self, _deleted: Collection | None = None) -> None:
+    async def _remove_of_deleted(self, _deleted: Collection | None = None) -> None:
         """Removes the reports of collections that have been deleted."""
-
-        async def known() -> set[int]:
-            found = await asyncio.to_thread(self._library.database.read, list_collections)
-            return {collection.key for collection in found}
-
-        await self._jobs.remove_others(known)
+        await self._jobs.remove_of_deleted(self._library.deleted_keys)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from google.longrunning import operations_pb2
 
-from quarry.documents.catalog import Collection, list_collections, now_us
+from quarry.documents.catalog import Collection, now_us
 from quarry.errors import FailedPreconditionError
 from quarry.jobs.operations import Operation, Operations, SetMetadata, new_name
 from quarry.library import Library
@@ -53,9 +53,10 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
 
     async def tidy(self) -> None:
         """At the start: removes what unfinished jobs and deleted collections have left; sees to later."""
-        await asyncio.to_thread(self._jobs.sets.remove_unfinished)
-        await self._remove_others()
-        self._library.when_deleted(self._remove_others)
+        now_us = self._library.folder.clock.now_us
+        await asyncio.to_thread(self._jobs.sets.remove_unfinished, now_us)
+        await self._remove_of_deleted()
+        self._library.when_deleted(self._remove_of_deleted)
 
     async def MineHardNegatives(
         self, request: pb.MineHardNegativesRequest, context: Context
@@ -101,7 +102,7 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
     async def GetMiningSet(
         self, request: pb.GetMiningSetRequest, context: Context
     ) -> pb.GetMiningSetResponse:
-        await self._remove_others()
+        await self._remove_of_deleted()
         sets = self._jobs.sets
         summary = await asyncio.to_thread(sets.get, request.name)
         report = await asyncio.to_thread(sets.text, request.name, REPORT)
@@ -115,7 +116,7 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         after = parse_after(request.page_token, request)
         if request.collection:
             await self._collection(request.collection)
-        await self._remove_others()
+        await self._remove_of_deleted()
         found = await asyncio.to_thread(self._jobs.sets.all, request.collection)
         places = {_place(s.create_time_us, s.name): s for s in found}
         later = sorted((place for place in places if not after or place < after), reverse=True)
@@ -128,7 +129,7 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
     async def ReadExamples(
         self, request: pb.ReadExamplesRequest, context: Context
     ) -> AsyncIterator[pb.ReadExamplesResponse]:
-        await self._remove_others()
+        await self._remove_of_deleted()
         await asyncio.to_thread(self._jobs.sets.get, request.name)
         path = self._jobs.sets.folder(request.name) / EXAMPLES
         at = 0
@@ -142,14 +143,9 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
             pass
         return await self._library.current(name)
 
-    async def _remove_others(self, _deleted: Collection | None = None) -> None:
+    async def _remove_of_deleted(self, _deleted: Collection | None = None) -> None:
         """Removes the sets of collections that have been deleted."""
-
-        async def known() -> set[int]:
-            found = await asyncio.to_thread(self._library.database.read, list_collections)
-            return {collection.key for collection in found}
-
-        await self._jobs.remove_others(known)
+        await self._jobs.remove_of_deleted(self._library.deleted_keys)
 
 
 def reachable(address: str) -> str:

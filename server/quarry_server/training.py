@@ -11,7 +11,7 @@ from google.longrunning import operations_pb2
 from google.protobuf.message import Message
 
 from quarry.config import Settings
-from quarry.documents.catalog import Collection, get_collection, list_collections, now_us
+from quarry.documents.catalog import Collection, get_collection, now_us
 from quarry.documents.store import RequestId
 from quarry.errors import InvalidArgumentError, NotFoundError, QuarryError
 from quarry.feedback.purge import PurgeMade
@@ -82,10 +82,11 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
 
     async def tidy(self) -> None:
         """At the start: removes what unfinished jobs and deleted collections have left; sees to later."""
-        await asyncio.to_thread(self._jobs.folders.remove_unfinished)
-        await asyncio.to_thread(self._jobs.uploads.remove_unused)
-        await self._remove_others()
-        self._library.when_deleted(self._remove_others)
+        now_us = self._library.folder.clock.now_us
+        await asyncio.to_thread(self._jobs.folders.remove_unfinished, now_us)
+        await asyncio.to_thread(self._jobs.uploads.remove_unused, now_us)
+        await self._remove_of_deleted()
+        self._library.when_deleted(self._remove_of_deleted)
 
     async def UploadExamples(
         self, request_iterator: AsyncIterator[pb.UploadExamplesRequest], context: Context
@@ -244,14 +245,9 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
             uploads=self._jobs.uploads,
         )
 
-    async def _remove_others(self, _deleted: Collection | None = None) -> None:
+    async def _remove_of_deleted(self, _deleted: Collection | None = None) -> None:
         """Removes what is left of trainings on collections that have been deleted."""
-
-        async def known() -> set[int]:
-            found = await asyncio.to_thread(self._library.database.read, list_collections)
-            return {collection.key for collection in found}
-
-        await self._jobs.remove_others(known)
+        await self._jobs.remove_of_deleted(self._library.deleted_keys)
 
 
 def ending_trainings(purge_sets: PurgeMade, jobs: TrainingJobs) -> PurgeMade:

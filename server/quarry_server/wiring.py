@@ -13,7 +13,7 @@ from typing import TypeVar
 from qdrant_client import AsyncQdrantClient
 
 from quarry.config import Settings
-from quarry.documents.catalog import NO_ENCODER, Collection, CollectionSettings, list_collections
+from quarry.documents.catalog import NO_ENCODER, Collection, CollectionSettings
 from quarry.documents.passages import PassageCutter
 from quarry.documents.store import Database, DocumentLog
 from quarry.documents.vector_cache import VectorCache
@@ -24,6 +24,7 @@ from quarry.feedback.impressions import BufferPolicy, ImpressionLog
 from quarry.feedback.log import FeedbackLog
 from quarry.feedback.purge import PurgeMade, nothing_made
 from quarry.feedback.tables import FILE_NAME as FEEDBACK_FILE
+from quarry.feedback.tables import open_feedback as open_feedback_database
 from quarry.feedback.tokens import TokenSigner, rotate_keys
 from quarry.feedback.upkeep import Retention, Upkeep, remove_collection
 from quarry.generation import DenseParts
@@ -213,22 +214,27 @@ async def open_feedback(
     wanted = settings.feedback
     retention = Retention(wanted.retention_days, wanted.key_rotation_days)
 
-    async def live() -> set[int]:
-        found = await asyncio.to_thread(library.database.read, list_collections)
-        return {collection.key for collection in found}
-
     async def deleted(collection: Collection) -> None:
         await remove_collection(log, impressions, collection.key)
 
-    log = await FeedbackLog.open(settings.data / FEEDBACK_FILE)
+    folder = library.folder
+    log = FeedbackLog(
+        settings.data / FEEDBACK_FILE,
+        await asyncio.to_thread(folder.open_database, FEEDBACK_FILE, open_feedback_database),
+    )
     async with contextlib.AsyncExitStack() as closing:
         closing.push_async_callback(log.close)
-        keys = await log.database.write(lambda c: rotate_keys(c, retention.key_rotation_us, retention.us))
+        now_us = folder.clock.now_us
+        keys = await log.database.write(
+            lambda c: rotate_keys(c, retention.key_rotation_us, retention.us, now_us)
+        )
         signer = TokenSigner(keys)
         impressions = ImpressionLog(log, BufferPolicy(max_pages=wanted.buffer_pages))
         impressions.start()
         closing.push_async_callback(impressions.close)
-        upkeep = Upkeep(log, impressions, signer, retention, live, purge_made)
+        upkeep = Upkeep(
+            log, impressions, signer, retention, library.deleted_keys, lambda: folder.clock.now_us, purge_made
+        )
         upkeep.start()
         closing.push_async_callback(upkeep.close)
         library.when_deleted(deleted)

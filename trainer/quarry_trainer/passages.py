@@ -30,7 +30,7 @@ def open_documents(data: Path) -> Iterator[Database]:
     path = data / DOCUMENTS
     if not path.exists():
         raise DataLossError(f"{path} is not there: the job must be given a folder of a server's data")
-    database = Database(connect_database(path, ("query_only=ON",)))
+    database = Database(connect_database(path, read_only=True))
     try:
         yield database
     finally:

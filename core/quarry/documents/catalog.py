@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from quarry.cascade import OWN, Cascade, RerankStage, check_usual
-from quarry.documents.tables import collections, documents, side_generations
+from quarry.documents.tables import collections, deleted_collections, documents, side_generations
 from quarry.errors import (
     AlreadyExistsError,
     CollectionNotFoundError,
@@ -204,14 +204,25 @@ def update_collection(
 
 
 def delete_collection(connection: sa.Connection, name: str, revision: int | None) -> Collection:
-    """Removes the collection and its documents; returns what it was."""
+    """Removes the collection and its documents, and notes that this was on purpose; returns what it was."""
     current = get_collection(connection, name)
     if revision is not None and revision != current.revision:
         raise ConflictError(f"the collection {name!r} has changed since", collection=name)
     connection.execute(sa.delete(documents).where(documents.c.collection_id == current.key))
     connection.execute(sa.delete(side_generations).where(side_generations.c.collection_id == current.key))
     connection.execute(sa.delete(collections).where(collections.c.id == current.key))
+    connection.execute(
+        sa.insert(deleted_collections).values(key=current.key, name=name, delete_time_us=now_us())
+    )
     return current
+
+
+def deleted_keys(connection: sa.Connection) -> set[int]:
+    """Reads the keys of the collections that were deleted on purpose.
+
+    What else belongs to such a key may be deleted. A key that no row knows at all proves nothing.
+    """
+    return set(connection.execute(sa.select(deleted_collections.c.key)).scalars())
 
 
 def set_generation(connection: sa.Connection, key: int) -> str:

@@ -7,8 +7,9 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from quarry.documents.catalog import now_us
-from quarry.documents.tables import requests
+from quarry.documents.tables import marks, requests
 from quarry.errors import InvalidArgumentError
+from quarry.storage.trusted_clock import MARK
 
 T = TypeVar("T")
 LIFETIME_US = 24 * 3_600 * 1_000_000
@@ -85,4 +86,7 @@ def _digest(request: bytes) -> bytes:
 
 
 def _forget_old(connection: sa.Connection) -> None:
-    connection.execute(sa.delete(requests).where(requests.c.create_time_us < now_us() - LIFETIME_US))
+    """A clock that jumps ahead must not let a retry double its write: the folder's own clock counts."""
+    remembered = connection.scalar(sa.select(marks.c.value).where(marks.c.name == MARK))
+    now = min(now_us(), int(remembered.split(",")[1])) if remembered else now_us()
+    connection.execute(sa.delete(requests).where(requests.c.create_time_us < now - LIFETIME_US))

@@ -4,6 +4,7 @@ SQLite in WAL mode, synced at every commit, is the embedded default; nothing her
 ``connect_database`` knows that. Migrations run on opening.
 """
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 
 from quarry.errors import DataLossError
 
-_UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
+UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "cache_size=-65536")
 
 metadata = sa.MetaData()
@@ -84,6 +85,21 @@ requests = sa.Table(
     sa.Column("create_time_us", sa.BigInteger, nullable=False, index=True),
 )
 
+marks = sa.Table(
+    "marks",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+deleted_collections = sa.Table(
+    "deleted_collections",
+    metadata,
+    sa.Column("key", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("delete_time_us", sa.BigInteger, nullable=False),
+)
+
 operations = sa.Table(
     "operations",
     metadata,
@@ -97,32 +113,66 @@ operations = sa.Table(
 
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+_UNFINISHED = ".new"
 
 
 def open_database(path: Path, migrations: Path = MIGRATIONS, pragmas: Sequence[str] = ()) -> sa.Engine:
-    """The database at ``path``, created or migrated to this version's tables.
+    """Opens the database at ``path``, which is created or migrated to this version's tables.
+
+    A database appears under its name with all of its tables. So an empty file was not made here: it has lost
+    what it held.
 
     Args:
         migrations: folder of the tables' own migrations; those of the document log are the default.
         pragmas: of SQLite, for each connection, beside and over the usual ones.
 
     Raises:
-        DataLossError: the file is no sound database.
+        DataLossError: the file is no sound database, or holds no table.
     """
+    if not path.exists():
+        _create(path, migrations, pragmas)
     engine = connect_database(path, pragmas)
     try:
+        if not sa.inspect(engine).get_table_names():
+            raise DataLossError(f"{path} holds no table: restore it from a backup")
         migrate(engine, migrations)
     except sa.exc.DatabaseError as error:
         engine.dispose()
-        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF not in _UNREADABLE:
+        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF not in UNREADABLE:
             raise
         raise DataLossError(f"{path} cannot be read ({error.orig}): restore it from a backup") from error
+    except DataLossError:
+        engine.dispose()
+        raise
     return engine
 
 
-def connect_database(path: Path, pragmas: Sequence[str] = ()) -> sa.Engine:
-    """Connections to the database at ``path`` as it is."""
-    engine = sa.create_engine(f"sqlite:///{path}", pool_size=16, max_overflow=16)
+def _create(path: Path, migrations: Path, pragmas: Sequence[str]) -> None:
+    """Makes the database beside its place, and renames it when it is on the disk."""
+    unfinished = path.with_name(path.name + _UNFINISHED)
+    for left in path.parent.glob(f"{unfinished.name}*"):
+        left.unlink()
+    unfinished.touch(mode=0o600)
+    engine = connect_database(unfinished, pragmas)
+    migrate(engine, migrations)
+    engine.dispose()
+    unfinished.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def connect_database(path: Path, pragmas: Sequence[str] = (), read_only: bool = False) -> sa.Engine:
+    """Connects to the database at ``path`` as it is.
+
+    Args:
+        read_only: for other processes than the server: they never fold the write-ahead log into the file, not
+            even if theirs is the last connection that ends.
+    """
+    database = f"{path.resolve().as_uri()}?mode=ro&uri=true" if read_only else str(path)
+    engine = sa.create_engine(f"sqlite:///{database}", pool_size=16, max_overflow=16)
 
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late for DDL and for reads

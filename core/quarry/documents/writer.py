@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from quarry.errors import DiskFullError, QuarryError, UnavailableError
+from quarry.documents.tables import UNREADABLE
+from quarry.errors import DataLossError, DiskFullError, QuarryError, UnavailableError
 from quarry.faults import reach
 
 T = TypeVar("T")
@@ -96,11 +97,17 @@ class GroupCommitWriter:
 
 
 def typed(error: Exception) -> QuarryError:
-    """A failure of the database as what a caller can act on."""
-    causes = [str(cause) for cause in _causes(error)]  # a full disk can make the rollback fail too
-    if any(sign in cause for cause in causes for sign in _SQLITE_FULL):
-        return DiskFullError("the disk that holds the document log is full or failing; nothing was written")
-    return UnavailableError(f"the document log cannot be written: {type(error).__name__}")
+    """Turns a failure of a database into what a caller can act on, whether it was reading or writing."""
+    causes = list(_causes(error))  # a full disk can make the rollback fail too
+    if any(sign in str(cause) for cause in causes for sign in _SQLITE_FULL):
+        return DiskFullError("the disk that holds the databases is full or failing; nothing was written")
+    damaged = [c for c in causes if getattr(c, "sqlite_errorcode", 0) & 0xFF in UNREADABLE]
+    if damaged:
+        return DataLossError(
+            f"a database of the data folder cannot be read ({damaged[-1]}): stop the server, and restore the "
+            "folder from a backup"
+        )
+    return UnavailableError(f"a database of the data folder cannot be used now: {type(error).__name__}")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -64,6 +64,13 @@ texts = sa.Table(
     sa.Column("text", sa.LargeBinary, nullable=False),
 )
 
+marks = sa.Table(
+    "marks",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
 signing_keys = sa.Table(
     "signing_keys",
     metadata,
@@ -87,4 +94,4 @@ def read_feedback(path: Path) -> sa.Engine:
     """
     if not path.exists():
         raise FileNotFoundError(path)
-    return connect_database(path, (*_PRAGMAS, "query_only=ON"))
+    return connect_database(path, _PRAGMAS, read_only=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from quarry.documents.catalog import now_us
 from quarry.errors import QuarryError
 from quarry.feedback.impressions import ImpressionLog
 from quarry.feedback.log import FeedbackLog
@@ -51,7 +50,8 @@ class Upkeep:
     """Runs in the background, at the start and then daily.
 
     Args:
-        live: gives the keys of all collections.
+        deleted: gives the keys of all collections that were deleted.
+        now_us: the time by which ages are counted; it never jumps ahead.
         purge_made: removes what was made of feedback that goes for its age.
     """
 
@@ -61,11 +61,13 @@ class Upkeep:
         pages: ImpressionLog,
         signer: TokenSigner,
         retention: Retention,
-        live: Callable[[], Awaitable[Collection[int]]],
+        deleted: Callable[[], Awaitable[Collection[int]]],
+        now_us: Callable[[], int],
         purge_made: PurgeMade = nothing_made,
     ) -> None:
         self._log, self._pages, self._signer = log, pages, signer
-        self._retention, self._live, self._purge_made = retention, live, purge_made
+        self._retention, self._deleted, self._now_us = retention, deleted, now_us
+        self._purge_made = purge_made
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -79,16 +81,17 @@ class Upkeep:
 
     async def run_once(self) -> Purged:
         """What was removed for its age."""
-        retention = self._retention
+        retention, now_us = self._retention, self._now_us()
         keys = await self._log.database.write(
-            lambda c: rotate_keys(c, retention.key_rotation_us, retention.us)
+            lambda c: rotate_keys(c, retention.key_rotation_us, retention.us, now_us)
         )
         self._signer.use(keys)
+        deleted = await self._deleted()
         for key in await asyncio.to_thread(self._log.database.read, _collections):
-            if key not in await self._live():
+            if key in deleted:
                 await remove_collection(self._log, self._pages, key)
-        old = Selection(received_before_us=now_us() - retention.us)
-        await remove_orphans(self._log, now_us() - ORPHAN_LIFETIME_US)
+        old = Selection(received_before_us=now_us - retention.us)
+        await remove_orphans(self._log, now_us - ORPHAN_LIFETIME_US)
         made_of = await times_of(self._log, old)
         for key, first_us, last_us in made_of:
             await self._purge_made(key, first_us, last_us + 1)
@@ -100,7 +103,13 @@ class Upkeep:
     async def _run(self) -> None:
         while True:
             try:
-                await self.run_once()
+                purged = await self.run_once()
+                logger.info(
+                    "the upkeep of the feedback log removed %d answers and %d events older than %g days",
+                    purged.impressions,
+                    purged.events,
+                    self._retention.days,
+                )
             except (QuarryError, sa.exc.SQLAlchemyError) as error:
                 logger.error("the upkeep of the feedback log failed and is tried again: %s", error)
             await asyncio.sleep(BETWEEN_S)

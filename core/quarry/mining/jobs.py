@@ -76,17 +76,17 @@ class MiningJobs:
         await self._end([s.name for s, _ in self._running.values() if s.collection_key == key and s.feedback])
         return await asyncio.to_thread(self.sets.purge, key, start_us, end_us)
 
-    async def remove_others(self, read_known: Callable[[], Awaitable[Collection[int]]]) -> list[str]:
-        """Removes what was made from collections that are no more; names of the sets.
+    async def remove_of_deleted(self, read_deleted: Callable[[], Awaitable[Collection[int]]]) -> list[str]:
+        """Removes what was made from collections that were deleted; names of the sets.
 
         Args:
-            read_known: keys of the collections there are; asked last, since one may be made meanwhile.
+            read_deleted: reads the keys of the collections that were deleted on purpose.
         """
         keys = await asyncio.to_thread(self.sets.keys)
         keys |= {spec.collection_key for spec, _ in self._running.values()}
         if not keys:
             return []
-        gone = keys - set(await read_known())
+        gone = keys & set(await read_deleted())
         await self._end([s.name for s, _ in self._running.values() if s.collection_key in gone])
         return await asyncio.to_thread(self.sets.remove_of, gone)
 

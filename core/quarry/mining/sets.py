@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -72,15 +71,19 @@ class MiningSets:
     def remove(self, name: str) -> None:
         remove_folder(self.folder(name))
 
-    def remove_unfinished(self) -> None:
-        """What jobs left that ended with the last server. Their work waits for the same request."""
+    def remove_unfinished(self, now_us: int) -> None:
+        """Removes what jobs left that ended with the last server. Their work waits for the same request.
+
+        Args:
+            now_us: microseconds since 1970, of a clock that never jumps ahead.
+        """
         for folder in self._folders():
             if not (folder / SUMMARY).exists():
                 remove_folder(folder)
         for folder in self._folder.glob(f"{ESTIMATE_PREFIX}*"):
             remove_folder(folder)
         for folder in (self._folder / WORK).glob("*"):
-            if time.time() - folder.stat().st_mtime > WORK_LIFETIME_S:
+            if now_us / 1e6 - folder.stat().st_mtime > WORK_LIFETIME_S:
                 remove_folder(folder)
 
     def keys(self) -> set[int]:

@@ -22,19 +22,22 @@ from quarry.registry.versions import (
     ModelVersion,
     NewVersion,
     Place,
+    deleted_keys_with_rows,
     get_version,
     insert_version,
     list_versions,
-    live_places,
     next_number,
-    orphaned_keys,
     remove_versions,
     retire_version,
+    states_of_places,
 )
 from quarry.training.spec import KindName, TrainingResult
 
 FOLDER = "registry"
 MAX_DESCRIPTION_BYTES = 1_024
+
+TakeAway = Callable[[Path, str], None]
+"""Moves a path to where it can be found again; gets the reason."""
 
 TryModel = Callable[[Path, KindName], None]
 """Loads the model in a folder, exporting it beside that, and runs it. Raises ModelError."""
@@ -162,18 +165,32 @@ class ModelRegistry:
         """Of all versions of a collection."""
         return self.root / str(key)
 
-    def remove_leftovers(self) -> None:
-        """At the start: what registrations, retirements and deletions that were cut short have left."""
-        for key in self._database.read(orphaned_keys):
+    def remove_leftovers(self, take_away: TakeAway) -> None:
+        """Removes at the start what deletions, retirements and copies that were cut short have left.
+
+        Args:
+            take_away: gets what no row knows, and why it is not wanted. It may be what a registration has
+                left that was cut short, or it may be all that is left of a version.
+        """
+        for key in self._database.read(deleted_keys_with_rows):
             self.remove_of(key)
-        live = self._database.read(live_places)
-        places = {self._place(key, number) for key, number in live}
+        deleted = {str(key) for key in self._database.read(catalog.deleted_keys)}
+        known = {str(found.key) for found in self._database.read(catalog.list_collections)}
         for folder in self.root.glob("*"):
-            kept = [place for place in folder.glob("*") if place in places] if folder.is_dir() else []
-            if not kept:
+            if folder.name in deleted or folder.name.startswith(artefacts.STAGED):
                 _remove(folder)
-                continue
-            for place in set(folder.glob("*")) - set(kept):
+            elif folder.name in known:
+                self._remove_leftover_places(folder, take_away)
+            else:
+                take_away(folder, "no collection has this key")
+
+    def _remove_leftover_places(self, folder: Path, take_away: TakeAway) -> None:
+        states = self._database.read(states_of_places)
+        known = {self._place(key, number): state for (key, number), state in states.items()}
+        for place in folder.glob("*"):
+            if place not in known:
+                take_away(place, "no version has this number")
+            elif known[place] is ModelState.RETIRED:
                 _remove(place)
 
     def _place(self, key: int, number: int) -> Path:
@@ -220,7 +237,7 @@ def version_folder(data: Path, name: str) -> Path | None:
     """As ``ModelRegistry.folder``, for the process of a job: reads the data folder of a server that runs."""
     if parse_name(name) is None:
         return None
-    engine = connect_database(data / "documents.db", ("query_only=ON",))
+    engine = connect_database(data / "documents.db", read_only=True)
     try:
         with engine.connect() as connection:
             version = get_version(connection, name)

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from quarry.documents.catalog import cascade_from_json, now_us
-from quarry.documents.tables import collections
+from quarry.documents.tables import collections, deleted_collections
 from quarry.errors import FailedPreconditionError, ModelNotFoundError
 from quarry.models.blend import Blend
 from quarry.registry.names import parse_name, version_name
@@ -154,17 +154,17 @@ def remove_versions(connection: sa.Connection, key: int) -> None:
         connection.execute(sa.delete(table).where(table.c.collection_id == key))
 
 
-def live_places(connection: sa.Connection) -> set[tuple[int, int]]:
-    """Key and number of each version that has files; rows of deleted collections have none."""
-    return {(v.key, v.number) for v in list_versions(connection) if v.state is not ModelState.RETIRED}
+def states_of_places(connection: sa.Connection) -> dict[tuple[int, int], ModelState]:
+    """Reads the state of every version, by its collection's key and its number."""
+    return {(version.key, version.number): version.state for version in list_versions(connection)}
 
 
-def orphaned_keys(connection: sa.Connection) -> Sequence[int]:
-    """Keys of collections that are gone and have rows still."""
-    known = sa.select(collections.c.id)
+def deleted_keys_with_rows(connection: sa.Connection) -> Sequence[int]:
+    """Finds the deleted collections whose versions, or promotions, still have rows."""
+    deleted = sa.select(deleted_collections.c.key)
     found: set[int] = set()
     for table in (model_versions, promotions):
-        query = sa.select(table.c.collection_id).where(table.c.collection_id.not_in(known)).distinct()
+        query = sa.select(table.c.collection_id).where(table.c.collection_id.in_(deleted)).distinct()
         found.update(connection.execute(query).scalars())
     return sorted(found)
 

@@ -96,13 +96,17 @@ class TrainingFolders:
         """What the job has left for the next try."""
         remove_folder(work_of(self._folder / spec.name, spec))
 
-    def remove_unfinished(self) -> None:
-        """What jobs left that ended with the last server. Their work waits a week for the same request."""
+    def remove_unfinished(self, now_us: int) -> None:
+        """Removes what jobs left that ended with the last server. Their work waits for the same request.
+
+        Args:
+            now_us: microseconds since 1970, of a clock that never jumps ahead.
+        """
         for folder in self._folder.glob("*"):
             if NAME.fullmatch(folder.name) and folder.name != UPLOADS:
                 remove_folder(folder)
         for folder in (self._folder / WORK).glob("*"):
-            if time.time() - folder.stat().st_mtime > WORK_LIFETIME_S:
+            if now_us / 1e6 - folder.stat().st_mtime > WORK_LIFETIME_S:
                 remove_folder(folder)
 
     def keys(self) -> set[int]:

@@ -89,18 +89,18 @@ class TrainingJobs:
         if mining_sets:
             await asyncio.to_thread(self.folders.remove_work_of, (), mining_sets)
 
-    async def remove_others(self, read_known: Callable[[], Awaitable[Collection[int]]]) -> None:
-        """Ends jobs on collections that are no more, and removes what they have left.
+    async def remove_of_deleted(self, read_deleted: Callable[[], Awaitable[Collection[int]]]) -> None:
+        """Ends jobs on collections that were deleted, and removes what they have left.
 
         Args:
-            read_known: keys of the collections there are; asked last, since one may be made meanwhile.
+            read_deleted: reads the keys of the collections that were deleted on purpose.
         """
         keys = await asyncio.to_thread(self.folders.keys)
         for spec, _ in self._running.values():
             keys.update(keys_of(spec))
         if not keys:
             return
-        gone = keys - set(await read_known())
+        gone = keys & set(await read_deleted())
         await self._end([spec.name for spec, _ in self._running.values() if gone.intersection(keys_of(spec))])
         await asyncio.to_thread(self.folders.remove_work_of, gone)
 

@@ -64,17 +64,17 @@ class LoopJobs:
         await self._end({key})
         return await asyncio.to_thread(self.reports.purge, key, start_us, end_us)
 
-    async def remove_others(self, read_known: Callable[[], Awaitable[Collection[int]]]) -> None:
-        """Ends turns on collections that are no more, and removes what is about them.
+    async def remove_of_deleted(self, read_deleted: Callable[[], Awaitable[Collection[int]]]) -> None:
+        """Ends turns on collections that were deleted, and removes what is about them.
 
         Args:
-            read_known: keys of the collections there are; asked last, since one may be made meanwhile.
+            read_deleted: reads the keys of the collections that were deleted on purpose.
         """
         keys = await asyncio.to_thread(self.reports.keys)
         keys |= {spec.collection_key for spec, _ in self._running.values()}
         if not keys:
             return
-        gone = keys - set(await read_known())
+        gone = keys & set(await read_deleted())
         await self._end(gone)
         await asyncio.to_thread(self.reports.remove_of, gone)
 

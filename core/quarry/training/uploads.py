@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import re
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -52,10 +51,14 @@ class Uploads:
         os.utime(path)
         return path
 
-    def remove_unused(self) -> None:
-        """At the start: files that nothing has used for a week, and those that did not arrive whole."""
+    def remove_unused(self, now_us: int) -> None:
+        """Removes at the start files that nothing has used for a week, and those that did not arrive whole.
+
+        Args:
+            now_us: microseconds since 1970, of a clock that never jumps ahead.
+        """
         for file in self._folder.glob("*"):
-            unused_s = time.time() - file.stat().st_mtime
+            unused_s = now_us / 1e6 - file.stat().st_mtime
             if file.suffix == _UNFINISHED or unused_s > LIFETIME_S:
                 file.unlink(missing_ok=True)
 

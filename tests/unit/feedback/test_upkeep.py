@@ -25,15 +25,15 @@ async def log(tmp_path: Path) -> AsyncIterator[FeedbackLog]:
 
 
 async def upkeep(log: FeedbackLog, days: float, calls: list[tuple[int, int | None, int | None]]) -> Upkeep:
-    async def live() -> set[int]:
-        return {KEY, 2}
+    async def deleted() -> set[int]:
+        return set()
 
     async def purge_made(key: int, start_us: int | None, end_us: int | None) -> list[str]:
         calls.append((key, start_us, end_us))
         return []
 
     keys = await log.database.write(lambda c: rotate_keys(c, HOUR_US, HOUR_US))
-    return Upkeep(log, ImpressionLog(log), TokenSigner(keys), Retention(days), live, purge_made)
+    return Upkeep(log, ImpressionLog(log), TokenSigner(keys), Retention(days), deleted, now_us, purge_made)
 
 
 def event_ids(log: FeedbackLog) -> set[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from quarry.documents.catalog import now_us
 from quarry.errors import InvalidArgumentError, NotFoundError
 from quarry.mining import presets
 from quarry.mining.sets import MARK, SUMMARY, WORK, MiningSets, WorkMark, write_model
@@ -33,7 +34,7 @@ def test_an_unfinished_set_is_no_set_and_goes_at_the_next_start(tmp_path: Path) 
     with pytest.raises(NotFoundError):
         sets.get("a")
     assert names(sets) == []
-    sets.remove_unfinished()
+    sets.remove_unfinished(now_us())
     assert not folder.exists()
 
 

@@ -22,6 +22,10 @@ from quarry.registry.versions import ModelState
 from quarry.training.spec import KindName
 
 
+def none_taken(path: Path, reason: str) -> None:
+    raise AssertionError(f"{path} was given away: {reason}")
+
+
 def test_a_version_is_what_was_registered(faq: Small, tmp_path: Path) -> None:
     blend = Blend(rerank=0.5, fused=2)
     result = RESULT.model_copy(update={"blend": blend})
@@ -139,7 +143,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     assert faq.register("second").name == "faq@2"
 
 
-def test_what_a_kill_between_files_and_row_leaves_is_removed_and_its_number_free(tmp_path: Path) -> None:
+def test_what_a_kill_between_files_and_row_leaves_is_given_away_and_its_number_free(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with small(data) as faq:
         faq.create("faq")
@@ -154,7 +158,14 @@ def test_what_a_kill_between_files_and_row_leaves_is_removed_and_its_number_free
         assert faq.files() > before
     with small(data) as faq:
         assert [v.name for v in faq.registry.page("", None, 10)] == ["faq@1"]
-        faq.registry.remove_leftovers()
+        taken: list[str] = []
+        faq.registry.remove_leftovers(
+            lambda path, _: taken.append(path.relative_to(faq.registry.root).as_posix())
+        )
+        assert sorted(taken) == ["1/2", "99"]
+        assert not list(faq.registry.root.glob(f"{artefacts.STAGED}*"))
+        for name in taken:
+            shutil.rmtree(faq.registry.root / name)
         assert faq.files() == before
         assert sorted(p.name for p in faq.registry.root.iterdir()) == ["1"]
         assert faq.register("again").name == "faq@2"
@@ -191,7 +202,7 @@ def test_versions_of_a_collection_whose_deletion_was_cut_short_go_at_the_next_st
     faq.serve("faq@1")
     faq.delete()
     assert not faq.registry.page("", None, 10)
-    faq.registry.remove_leftovers()
+    faq.registry.remove_leftovers(none_taken)
     assert not faq.files()
     faq.create("faq")
     assert faq.earlier() is None
@@ -210,7 +221,7 @@ def test_a_retired_version_keeps_its_record_and_loses_its_files(faq: Small) -> N
         faq.registry.folder("faq@1")
     with pytest.raises(FailedPreconditionError, match="retired"):
         faq.serve("faq@1")
-    faq.registry.remove_leftovers()
+    faq.registry.remove_leftovers(none_taken)
     faq.registry.check("faq@2")
     assert faq.register("c").name == "faq@3"
 

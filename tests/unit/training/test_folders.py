@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.training.samples import evaluation_spec, spec
 
+from quarry.documents.catalog import now_us
 from quarry.errors import DiskFullError, QuarryError
 from quarry.mining.sets import MARK, SPEC, WORK_LIFETIME_S
 from quarry.training.folders import (
@@ -67,7 +68,7 @@ def test_a_start_removes_jobs_but_neither_their_work_nor_uploads(tmp_path: Path)
     upload = tmp_path / FOLDER / UPLOADS / "x.parquet"
     upload.parent.mkdir()
     upload.touch()
-    folders.remove_unfinished()
+    folders.remove_unfinished(now_us())
     assert sorted(p.name for p in (tmp_path / FOLDER).iterdir()) == [".work", UPLOADS]
     assert work.exists()
     assert not old.exists()

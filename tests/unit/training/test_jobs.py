@@ -233,15 +233,15 @@ async def test_a_deleted_collection_ends_its_jobs_even_those_that_only_bootstrap
     )
     await process.begun.get()
 
-    async def all_known() -> set[int]:
-        return {1, 9}
+    async def another() -> set[int]:
+        return {8}
 
-    async def known() -> set[int]:
-        return {1}
+    async def deleted() -> set[int]:
+        return {9}
 
-    await jobs.remove_others(all_known)
+    await jobs.remove_of_deleted(another)
     assert not task.done()
-    await jobs.remove_others(known)
+    await jobs.remove_of_deleted(deleted)
     with pytest.raises(Cancelled):
         await task
     assert work(tmp_path) == []

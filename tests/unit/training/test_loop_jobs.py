@@ -133,8 +133,8 @@ async def test_what_is_of_deleted_collections_goes(tmp_path: Path) -> None:
     jobs = LoopJobs(tmp_path, Ended(), FakeProcess())
     await jobs.turn(loop_spec(), heard)
 
-    async def known() -> set[int]:
-        return {2}
+    async def deleted() -> set[int]:
+        return {1}
 
-    await jobs.remove_others(known)
+    await jobs.remove_of_deleted(deleted)
     assert not jobs.reports.all()

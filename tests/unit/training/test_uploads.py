@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.training.samples import write_examples
 
+from quarry.documents.catalog import now_us
 from quarry.errors import (
     DiskFullError,
     FailedPreconditionError,
@@ -96,7 +97,7 @@ def test_files_that_nobody_uses_go_at_the_start_and_use_keeps_them(tmp_path: Pat
         os.utime(tmp_path / FOLDER / UPLOADS / f"{name}.parquet", (long_ago, long_ago))
     (tmp_path / FOLDER / UPLOADS / "half.part").touch()
     uploads.path(names[1])
-    uploads.remove_unused()
+    uploads.remove_unused(now_us())
     assert kept(tmp_path) == sorted(f"{name}.parquet" for name in names[1:])
 
 

@@ -1,0 +1,1 @@
+"""How a data folder keeps what it holds: marks, checks at the start, quarantine, a clock that never jumps."""

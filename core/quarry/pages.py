@@ -1,51 +1,25 @@
 """Later pages of a search: the ranked list is kept, and a token names a place in it."""
 
-import base64
-import binascii
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-import orjson
-
-from quarry.errors import InvalidArgumentError, PageExpiredError
+from quarry.errors import PageExpiredError
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class PageToken:
+class Place(NamedTuple):
     """A place in a kept list.
 
     Attributes:
         key: of the list.
         offset: entries before the page, from 0.
-        fingerprint: of the request that made the list; another request may not go on with it.
     """
 
     key: str
     offset: int
-    fingerprint: str
-
-    def encode(self) -> str:
-        raw = orjson.dumps([self.key, self.offset, self.fingerprint])
-        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-    @classmethod
-    def decode(cls, token: str) -> "PageToken":
-        """Raises InvalidArgumentError unless ``token`` is one that ``encode`` made."""
-        try:
-            padded = token.encode("ascii") + b"=" * (-len(token) % 4)
-            key, offset, fingerprint = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-            if isinstance(key, str) and type(offset) is int and offset >= 0 and isinstance(fingerprint, str):
-                decoded = cls(key, offset, fingerprint)
-                if decoded.encode() == token:  # base64 has several ways to write the same bytes
-                    return decoded
-        except (ValueError, TypeError, binascii.Error):
-            pass
-        raise InvalidArgumentError("page_token", "is not a token that this server gave")
 
 
 class PageStore(Generic[T]):

@@ -21,13 +21,8 @@ from quarry_server.collection_messages import (
 from quarry_server.context import Context, deadline_of
 from quarry_server.documents import parse_request_id
 from quarry_server.operations import operation_message, packed
-from quarry_server.paging import (
-    DEFAULT_LIST_PAGE,
-    MAX_LIST_PAGE,
-    encode_after,
-    parse_after,
-    parse_page_size,
-)
+from quarry_server.page_tokens import COLLECTIONS
+from quarry_server.paging import DEFAULT_LIST_PAGE, MAX_LIST_PAGE, parse_page_size
 from quarry_server.queries import cascade_of
 from quarry_server.reindex import ReindexJobs, ReindexServicer
 from quarry_server.values import parse_etag, timestamp_message
@@ -70,11 +65,12 @@ class CollectionServicer(ReindexServicer):
         self, request: pb.ListCollectionsRequest, context: Context
     ) -> pb.ListCollectionsResponse:
         size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
-        found = await self._library.page(parse_after(request.page_token, request), size + 1)
+        (after,) = COLLECTIONS.parse(request) or ("",)
+        found = await self._library.page(after, size + 1)
         more = len(found) > size
         return pb.ListCollectionsResponse(
             collections=[collection_message(collection) for collection in found[:size]],
-            next_page_token=encode_after(found[size - 1].settings.name, request) if more else "",
+            next_page_token=COLLECTIONS.encode((found[size - 1].settings.name,), request) if more else "",
         )
 
     async def UpdateCollection(

@@ -21,13 +21,12 @@ from quarry.v1 import document_service_pb2_grpc, types_pb2
 from quarry_server.context import Context, deadline_of
 from quarry_server.errors import ok_status, status_of
 from quarry_server.filters import parse_filter
+from quarry_server.page_tokens import DOCUMENTS
 from quarry_server.paging import (
     DEFAULT_LIST_PAGE,
     MAX_LIST_PAGE,
     MAX_PAGE_BYTES,
-    encode_after,
     fitting,
-    parse_after,
     parse_page_size,
 )
 from quarry_server.values import document_message, etag_of, parse_etag, parse_fields, set_fields
@@ -110,7 +109,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
         self, request: pb.ListDocumentsRequest, context: Context
     ) -> pb.ListDocumentsResponse:
         size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
-        after = parse_after(request.page_token, request)
+        (after,) = DOCUMENTS.parse(request) or ("",)
         with self._library.use(request.collection) as collection:
             schema = collection.collection.settings.schema
             filter = parse_filter(request.filter, schema) if request.HasField("filter") else None
@@ -119,7 +118,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
         more = more or len(found) > len(messages)
         return pb.ListDocumentsResponse(
             documents=messages,
-            next_page_token=encode_after(found[len(messages) - 1].id, request) if more else "",
+            next_page_token=DOCUMENTS.encode((found[len(messages) - 1].id,), request) if more else "",
         )
 
     async def BatchDeleteDocuments(

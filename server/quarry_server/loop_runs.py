@@ -19,14 +19,8 @@ from quarry_server.loop_messages import report_message
 from quarry_server.mining_requests import checked, parse_judged, unique_name
 from quarry_server.once import StartedOnce
 from quarry_server.operations import operation_message, packed
-from quarry_server.paging import (
-    DEFAULT_LIST_PAGE,
-    MAX_LIST_PAGE,
-    encode_after,
-    fitting,
-    parse_after,
-    parse_page_size,
-)
+from quarry_server.page_tokens import LOOP_REPORTS
+from quarry_server.paging import DEFAULT_LIST_PAGE, MAX_LIST_PAGE, fitting, parse_page_size
 from quarry_server.values import timestamp_message
 from quarry_server.wiring import Feedback
 
@@ -100,18 +94,17 @@ class LoopRuns:
 
     async def listed(self, request: pb.ListLoopReportsRequest) -> pb.ListLoopReportsResponse:
         size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
-        after = parse_after(request.page_token, request)
+        below = LOOP_REPORTS.parse(request)
         if request.collection:
             await self._collection(request.collection)
         await self._remove_of_deleted()
         found = await asyncio.to_thread(self._jobs.reports.all, request.collection)
-        places = {f"{report.start_us:020}/{report.name}": report for report in found}
-        later = sorted((place for place in places if not after or place < after), reverse=True)
+        places = {(report.start_us, report.name): report for report in found}
+        later = sorted((place for place in places if below is None or place < below), reverse=True)
         page = fitting(report_message(places[place], whole=False) for place in later[:size])
         more = len(later) > len(page)
-        return pb.ListLoopReportsResponse(
-            reports=page, next_page_token=encode_after(later[len(page) - 1], request) if more else ""
-        )
+        token = LOOP_REPORTS.encode(later[len(page) - 1], request) if more else ""
+        return pb.ListLoopReportsResponse(reports=page, next_page_token=token)
 
     async def collections(self) -> list[str]:
         """Names of those there are."""

@@ -21,14 +21,8 @@ from quarry_server.mining_messages import relevance_message, set_message
 from quarry_server.mining_requests import parse_estimate, parse_mining
 from quarry_server.once import StartedOnce
 from quarry_server.operations import operation_message, packed
-from quarry_server.paging import (
-    DEFAULT_LIST_PAGE,
-    MAX_LIST_PAGE,
-    encode_after,
-    fitting,
-    parse_after,
-    parse_page_size,
-)
+from quarry_server.page_tokens import MINING_SETS
+from quarry_server.paging import DEFAULT_LIST_PAGE, MAX_LIST_PAGE, fitting, parse_page_size
 from quarry_server.values import timestamp_message
 from quarry_server.wiring import Feedback
 
@@ -113,17 +107,18 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         self, request: pb.ListMiningSetsRequest, context: Context
     ) -> pb.ListMiningSetsResponse:
         size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
-        after = parse_after(request.page_token, request)
+        below = MINING_SETS.parse(request)
         if request.collection:
             await self._collection(request.collection)
         await self._remove_of_deleted()
         found = await asyncio.to_thread(self._jobs.sets.all, request.collection)
-        places = {_place(s.create_time_us, s.name): s for s in found}
-        later = sorted((place for place in places if not after or place < after), reverse=True)
+        places = {(s.create_time_us, s.name): s for s in found}
+        later = sorted((place for place in places if below is None or place < below), reverse=True)
         page = fitting(set_message(places[place]) for place in later[:size])
         more = len(later) > len(page)
         return pb.ListMiningSetsResponse(
-            mining_sets=page, next_page_token=encode_after(later[len(page) - 1], request) if more else ""
+            mining_sets=page,
+            next_page_token=MINING_SETS.encode(later[len(page) - 1], request) if more else "",
         )
 
     async def ReadExamples(
@@ -152,11 +147,6 @@ def reachable(address: str) -> str:
     """Where a process on this machine reaches a server that listens on ``address``."""
     host, _, port = address.rpartition(":")
     return f"{_LOOPBACK.get(host, host)}:{port}"
-
-
-def _place(create_time_us: int, name: str) -> str:
-    """Sorts as sets are listed, backwards."""
-    return f"{create_time_us:020}/{name}"
 
 
 def _piece(path: Path, at: int) -> bytes:

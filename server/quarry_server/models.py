@@ -14,7 +14,7 @@ from quarry.registry.imports import import_archive, import_source, scratch
 from quarry.registry.promotion import Promotions
 from quarry.registry.serving import Note
 from quarry.registry.store import ModelRegistry
-from quarry.registry.versions import ModelVersion, Place
+from quarry.registry.versions import ModelVersion
 from quarry.v1 import model_service_pb2 as pb
 from quarry.v1 import model_service_pb2_grpc
 from quarry_server.audience import check_label
@@ -22,12 +22,11 @@ from quarry_server.context import Context
 from quarry_server.documents import parse_request_id
 from quarry_server.model_imports import received
 from quarry_server.model_messages import model_message
+from quarry_server.page_tokens import MODELS
 from quarry_server.paging import (
     DEFAULT_LIST_PAGE,
     MAX_LIST_PAGE,
-    encode_after,
     fitting,
-    parse_after,
     parse_page_size,
 )
 
@@ -58,14 +57,14 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
-        below = _parse_place(parse_after(request.page_token, request))
+        below = MODELS.parse(request)
         if request.collection:
             with self._library.use(request.collection):
                 pass
         found = await asyncio.to_thread(self._registry.page, request.collection, below, size + 1)
         page = fitting(model_message(version, report=False) for version in found[:size])
         more = len(found) > len(page)
-        after = encode_after("/".join(map(str, found[len(page) - 1].place)), request) if more else ""
+        after = MODELS.encode(found[len(page) - 1].place, request) if more else ""
         return pb.ListModelsResponse(models=page, next_page_token=after)
 
     async def PromoteModel(
@@ -132,13 +131,6 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def close(self) -> None:
         """Waits for the imports that are being registered."""
         await asyncio.gather(*self._running, return_exceptions=True)
-
-
-def _parse_place(after: str) -> Place | None:
-    if not after:
-        return None
-    time_us, key, number = map(int, after.split("/"))
-    return time_us, key, number
 
 
 def _parse_note(by: str, reason: str) -> Note:

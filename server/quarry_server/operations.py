@@ -9,13 +9,8 @@ from quarry.errors import InvalidArgumentError, QuarryError
 from quarry.jobs.operations import Operation, Operations
 from quarry_server.context import Context, deadline_of
 from quarry_server.errors import status_of
-from quarry_server.paging import (
-    DEFAULT_LIST_PAGE,
-    MAX_LIST_PAGE,
-    encode_after,
-    parse_after,
-    parse_page_size,
-)
+from quarry_server.page_tokens import OPERATIONS
+from quarry_server.paging import DEFAULT_LIST_PAGE, MAX_LIST_PAGE, parse_page_size
 
 PREFIX = "operations/"
 
@@ -37,11 +32,12 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
         if request.name not in ("", "operations"):
             raise InvalidArgumentError("name", "is not operations")
         size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
-        found = await self._operations.page(parse_after(request.page_token, request), size + 1)
+        (after,) = OPERATIONS.parse(request) or ("",)
+        found = await self._operations.page(after, size + 1)
         more = len(found) > size
         return operations_pb2.ListOperationsResponse(
             operations=[operation_message(operation) for operation in found[:size]],
-            next_page_token=encode_after(found[size - 1].name, request) if more else "",
+            next_page_token=OPERATIONS.encode((found[size - 1].name,), request) if more else "",
         )
 
     async def WaitOperation(

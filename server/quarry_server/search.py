@@ -17,7 +17,7 @@ from quarry.errors import InvalidArgumentError, LimitExceededError, PageExpiredE
 from quarry.feedback.exploration import explored
 from quarry.filters import Filter, matches
 from quarry.library import Library
-from quarry.pages import PageStore, PageToken
+from quarry.pages import PageStore, Place
 from quarry.queries import WeightedSum
 from quarry.ranking import Degradation, RankedDocument, Ranking, Reason, Stage, without_explanations
 from quarry.types import Candidate, Docno, Document
@@ -28,7 +28,8 @@ from quarry_server.context import Context, deadline_of
 from quarry_server.errors import ok_status, status_of
 from quarry_server.filters import parse_filter
 from quarry_server.impressions import AnswerLog, GivenPage
-from quarry_server.paging import MAX_PAGE_BYTES, fingerprint, parse_page_size
+from quarry_server.page_tokens import SEARCH
+from quarry_server.paging import MAX_PAGE_BYTES, parse_page_size
 from quarry_server.queries import (
     MAX_RETRIEVE_QUERIES,
     model_fields,
@@ -107,14 +108,14 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         size = parse_page_size(request.page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         with self._library.use(request.collection) as collection:
             parse_return_fields(request.return_fields, collection.collection.settings.schema)
-            token = self._parse_token(request)
-            if token is None:
-                token = PageToken(uuid.uuid4().hex, 0, "")
-                kept = await self._rank(request, collection, token.key, deadline)
+            if (later := SEARCH.parse(request)) is None:
+                place = Place(uuid.uuid4().hex, 0)
+                kept = await self._rank(request, collection, place.key, deadline)
             else:
-                kept = self._pages.get(token.key)
+                place = Place(*later)
+                kept = self._pages.get(place.key)
             async with asyncio.timeout(deadline.timeout_s):
-                response = await self._page(request, collection, kept, token, size)
+                response = await self._page(request, collection, kept, place, size)
         seconds = asyncio.get_running_loop().time() - started
         response.timings.total.CopyFrom(_duration(seconds))
         return response
@@ -146,14 +147,6 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
                     response.results.append(result)
         return response
 
-    def _parse_token(self, request: pb.SearchRequest) -> PageToken | None:
-        if not request.page_token:
-            return None
-        token = PageToken.decode(request.page_token)
-        if token.fingerprint != fingerprint(request, token.key, token.offset):
-            raise InvalidArgumentError("page_token", "belongs to a search with other arguments")
-        return token
-
     async def _rank(
         self, request: pb.SearchRequest, collection: OpenCollection, search_id: str, deadline: Deadline
     ) -> KeptSearch:
@@ -173,19 +166,19 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         request: pb.SearchRequest,
         collection: OpenCollection,
         kept: KeptSearch,
-        token: PageToken,
+        place: Place,
         size: int,
     ) -> pb.SearchResponse:
         ranking = kept.ranking
         if ranking.generation != collection.generation.name:
             raise PageExpiredError
         names = parse_return_fields(request.return_fields, collection.collection.settings.schema)
-        page, end = await asyncio.to_thread(_cut, collection, kept, token.offset, size, names)
+        page, end = await asyncio.to_thread(_cut, collection, kept, place.offset, size, names)
         response = pb.SearchResponse(
-            search_id=token.key,
+            search_id=place.key,
             total=_total_message(ranking),
             degraded=[_degradation_message(d) for d in ranking.degraded],
-            timings=_timings_message(ranking.timings_s if token.offset == 0 else {}),
+            timings=_timings_message(ranking.timings_s if place.offset == 0 else {}),
             generation=ranking.generation,
             reranker=ranking.reranker,
             rerankers=ranking.rerankers,
@@ -198,13 +191,11 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
                 passage = texts.get(shown.ranked.docno, "")
                 hit.explanation.CopyFrom(_explanation(shown.ranked, passage))
         if end < len(ranking.documents):
-            if token.offset == 0:
-                self._keep(token.key, kept, request.explain)
-            response.next_page_token = PageToken(
-                token.key, end, fingerprint(request, token.key, end)
-            ).encode()
+            if place.offset == 0:
+                self._keep(place.key, kept, request.explain)
+            response.next_page_token = SEARCH.encode((place.key, end), request)
         if not request.unlogged:
-            response.attribution_token = self._given(request, collection, kept.ranking, token, page)
+            response.attribution_token = self._given(request, collection, kept.ranking, place, page)
         return response
 
     def _given(
@@ -212,7 +203,7 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         request: pb.SearchRequest,
         collection: OpenCollection,
         ranking: Ranking,
-        token: PageToken,
+        place: Place,
         page: Sequence["Shown"],
     ) -> str:
         """Logs the page; the token by which events refer to it."""
@@ -220,8 +211,8 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
             collection.collection.key,
             collection.collection.settings.schema,
             collection.log,
-            token.key,
-            token.offset,
+            place.key,
+            place.offset,
             request.query.strip(),
             request.filter.SerializeToString(deterministic=True) if request.HasField("filter") else b"",
             parse_context(request.context),

@@ -1,8 +1,8 @@
 """Waiting for work that others may cancel, and that must not be left behind."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable
-from typing import TypeVar
+from collections.abc import Awaitable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 from quarry.errors import Cancelled
 
@@ -24,6 +24,39 @@ async def until_ended(task: "asyncio.Task[T]") -> T:
         if task.cancelled() or task.exception():
             raise
         return task.result()  # it was too late: the work is done
+
+
+class TimedWork:
+    """Work that is given up in time, and whose end is not waited for until ``close``."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def result(self, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
+        """What ``work`` gives. It is cancelled after ``timeout_s``, or if the caller is, and then cleans up
+        by itself, however long that takes.
+
+        Raises TimeoutError.
+        """
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            await asyncio.wait([task], timeout=timeout_s)
+            if not task.done():
+                raise TimeoutError
+        finally:
+            task.cancel()
+        return task.result()
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: nobody waits for what is given up
+
+    async def close(self) -> None:
+        """Gives up what runs, and waits for its end."""
+        await end(self._tasks)
 
 
 async def undisturbed(work: Awaitable[T]) -> T:

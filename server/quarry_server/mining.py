@@ -15,7 +15,8 @@ from quarry.mining.sets import EXAMPLES, PAGE, REPORT, no_set
 from quarry.mining.spec import MiningSpec
 from quarry.v1 import mining_service_pb2 as pb
 from quarry.v1 import mining_service_pb2_grpc
-from quarry_server.context import Context
+from quarry.waiting import TimedWork
+from quarry_server.context import Context, deadline_of
 from quarry_server.documents import parse_request_id
 from quarry_server.mining_messages import relevance_message, set_message
 from quarry_server.mining_requests import parse_estimate, parse_mining
@@ -28,6 +29,9 @@ from quarry_server.wiring import Feedback
 
 KIND = "mine"
 PIECE_BYTES = 2**20
+ANSWER_S, ANSWER_SHARE = 0.5, 0.1
+"""An estimate is given up so long before the caller's deadline, at most this share of the time that there is,
+so that the caller gets an answer and not silence."""
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  every interface includes this one
 
 
@@ -38,10 +42,16 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
     """
 
     def __init__(
-        self, library: Library, operations: Operations, jobs: MiningJobs, feedback: Feedback
+        self,
+        library: Library,
+        operations: Operations,
+        jobs: MiningJobs,
+        feedback: Feedback,
+        default_deadline_s: float,
     ) -> None:
         self._library, self._operations, self._jobs = library, operations, jobs
-        self._feedback = feedback
+        self._feedback, self._default_deadline_s = feedback, default_deadline_s
+        self._estimates = TimedWork()
         self._once = StartedOnce(library.database, operations)
         self.address = ""
 
@@ -87,11 +97,21 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
     async def EstimateRelevance(
         self, request: pb.EstimateRelevanceRequest, context: Context
     ) -> pb.EstimateRelevanceResponse:
+        """Answers DEADLINE_EXCEEDED in time, and ends the job's process."""
+        left_s = deadline_of(context, self._default_deadline_s).remaining_s
+        timeout_s = left_s - min(ANSWER_S, ANSWER_SHARE * left_s)
+        return await self._estimates.result(self._estimate(request), timeout_s)
+
+    async def _estimate(self, request: pb.EstimateRelevanceRequest) -> pb.EstimateRelevanceResponse:
         collection = await self._collection(request.collection)
         spec = await asyncio.to_thread(parse_estimate, request, collection, self._feedback.guards)
         self._jobs.check_installed()
         await self._feedback.impressions.flush()
         return relevance_message(await self._jobs.estimate(spec))
+
+    async def close(self) -> None:
+        """Ends the estimates that run, and waits for their processes."""
+        await self._estimates.close()
 
     async def GetMiningSet(
         self, request: pb.GetMiningSetRequest, context: Context

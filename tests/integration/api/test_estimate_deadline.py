@@ -1,0 +1,85 @@
+"""EstimateRelevance answers within its deadline, and its work ends with it."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+from tests.integration.api.corpus import SCHEMA_MESSAGE
+from tests.integration.api.mining import Mining
+from tests.integration.api.served import CALL_S, Api, Failure, failure, served, tiny_settings
+
+from quarry.v1 import mining_service_pb2 as pb
+
+DEADLINE_S = 0.8
+"""Less than a job takes to import what it needs."""
+LATE_S = 0.4
+GONE_S = 10.0
+REQUEST = pb.EstimateRelevanceRequest(collection="own")
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path) -> Iterator[Api]:
+    """A server whose default deadline is short, too."""
+    data = tmp_path_factory.mktemp("estimates")
+    with served(tiny_settings(data, encoder_folder, search={"default_deadline_s": DEADLINE_S})) as api:
+        api.create("own", schema=SCHEMA_MESSAGE, encoder="none")
+        yield api
+
+
+def jobs() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "quarry_miner.job" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def until(condition: Callable[[], Any]) -> None:
+    """Waits for what another process brings about, of which no event reaches this one."""
+    end = time.monotonic() + GONE_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def timed_failure(api: Api, timeout_s: float | None) -> tuple[Failure, float]:
+    begun = time.monotonic()
+    with pytest.raises(grpc.RpcError) as caught:
+        Mining(api).stub.EstimateRelevance(REQUEST, timeout=timeout_s)
+    return failure(caught.value), time.monotonic() - begun
+
+
+@pytest.mark.parametrize("timeout_s", [DEADLINE_S, None], ids=["the caller's", "the server's default"])
+def test_the_answer_comes_within_the_deadline_and_the_job_ends(hasty: Api, timeout_s: float | None) -> None:
+    failed, seconds = timed_failure(hasty, timeout_s)  # typed: it is the server's, not the client's own
+    assert failed.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert seconds < DEADLINE_S + LATE_S
+    until(lambda: not jobs())
+
+
+def test_what_waits_behind_another_estimate_is_answered_in_time_too(hasty: Api) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: timed_failure(hasty, DEADLINE_S), range(4)))
+    assert {failed.code for failed, _ in found} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert max(seconds for _, seconds in found) < DEADLINE_S + LATE_S
+    until(lambda: not jobs())
+
+
+def test_a_job_that_does_not_react_keeps_no_answer_back_and_is_killed(hasty: Api) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(timed_failure, hasty, 3.0)
+        until(jobs)
+        for job in jobs():
+            job.send_signal(signal.SIGSTOP)
+        failed, seconds = waiting.result(CALL_S)
+    assert failed.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert seconds < 3.0 + LATE_S
+    until(lambda: not jobs())

@@ -134,6 +134,23 @@ class TrainingSettings(Section):
     promotion: PromotionPolicy = PromotionPolicy.MANUAL
 
 
+class ConnectionSettings(Section):
+    """Who may be connected, and for how long.
+
+    Attributes:
+        max_connections: at once; further ones are closed. At most half of the files that the process may
+            open, whatever is set: the other half is for indexes and databases.
+        idle_s: a connection without a call is closed after it; clients connect anew by themselves.
+        handshake_s: a connection that does not speak HTTP/2 by then is closed.
+        max_calls: at once on one connection; clients keep further ones back.
+    """
+
+    max_connections: int = Field(4_096, ge=1, le=1_000_000)
+    idle_s: float = Field(60.0, ge=1, le=86_400)
+    handshake_s: float = Field(5.0, ge=0.1, le=600)
+    max_calls: int = Field(1_000, ge=1, le=1_000_000)
+
+
 class LoopSettings(Section):
     """When the server turns the loop by itself: mines, trains, compares, and does what ``training`` says.
 
@@ -156,7 +173,8 @@ class Settings(BaseSettings):
         host: address to listen on.
         port: 0 lets the kernel choose.
         reflection: whether explorers may list the API.
-        drain_s: how long calls may go on after the server is asked to stop.
+        drain_notice_s: how long a server that is asked to stop says NOT_SERVING and still takes calls.
+        drain_s: how long calls may go on after that.
         quarantine_days: how long ``quarantine/`` keeps what no database knows.
         accept_loss: for one start: the code that an earlier start gave with DATA_LOSS, to go on all the same.
     """
@@ -169,9 +187,11 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(50051, ge=0, le=65_535)
     reflection: bool = True
+    drain_notice_s: float = Field(2.0, ge=0, le=3_600)
     drain_s: float = Field(10.0, ge=0)
     quarantine_days: float = Field(7.0, ge=0, le=3_650)
     accept_loss: str = ""
+    connections: ConnectionSettings = ConnectionSettings()
     models: ModelSettings = ModelSettings()
     qdrant: QdrantSettings = QdrantSettings()
     search: SearchSettings = SearchSettings()

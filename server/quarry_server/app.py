@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from sqlalchemy.exc import SQLAlchemyError
 
-from quarry.config import MAX_MESSAGE_BYTES, Settings
+from quarry.config import Settings
 from quarry.data_folder import DataFolder
 from quarry.documents.catalog import list_collections
 from quarry.documents.store import Database
@@ -52,13 +52,23 @@ from quarry.v1 import (
     training_service_pb2,
     training_service_pb2_grpc,
 )
+from quarry_server.caller_log import CallerLog
 from quarry_server.collections import CollectionServicer
+from quarry_server.connections import (
+    ConnectionLimits,
+    connection_limits,
+    grpc_options,
+    raise_descriptor_limit,
+)
 from quarry_server.documents import DocumentServicer
+from quarry_server.drain import DrainPolicy, RunningCalls, drain
+from quarry_server.exposure import warn_if_exposed
 from quarry_server.feedback import FeedbackServicer
 from quarry_server.feedback_jobs import MadeOfFeedback, remove_spooled
 from quarry_server.impressions import AnswerLog
 from quarry_server.info import ServerServicer
 from quarry_server.interceptors import TypedErrors
+from quarry_server.log_lines import log_to_stderr
 from quarry_server.loop import LoopSchedule
 from quarry_server.loop_runs import LoopRuns
 from quarry_server.mining import MiningServicer, reachable
@@ -97,17 +107,6 @@ SERVICES = [
     )
 ]
 
-GRPC_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # Clients behind load balancers ping more often than gRPC's five minutes, and are cut off for it.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.max_connection_age_ms", 30 * 60_000),
-    ("grpc.max_connection_age_grace_ms", 5 * 60_000),
-    ("grpc.so_reuseport", 0),  # two servers on one port would answer in turn
-]
-
 
 class Server:
     """A server that is listening. Made by ``running``.
@@ -117,14 +116,17 @@ class Server:
     """
 
     def __init__(
-        self, grpc_server: grpc.aio.Server, health_servicer: health.aio.HealthServicer, address: str
+        self,
+        grpc_server: grpc.aio.Server,
+        health_servicer: health.aio.HealthServicer,
+        calls: RunningCalls,
+        address: str,
     ):
-        self._grpc, self._health, self.address = grpc_server, health_servicer, address
+        self._grpc, self._health, self._calls, self.address = grpc_server, health_servicer, calls, address
 
-    async def drain(self, seconds: float) -> None:
-        """Says NOT_SERVING, takes no new calls, and gives those that run so many seconds."""
-        await self._health.enter_graceful_shutdown()
-        await self._grpc.stop(seconds)
+    async def drain(self, policy: DrainPolicy) -> None:
+        """As ``quarry_server.drain.drain``."""
+        await drain(self._grpc, self._health, self._calls, policy)
 
 
 @contextlib.asynccontextmanager
@@ -187,7 +189,10 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         await loops.tidy()
         await _load_rerankers(library, collection_models)
         await reindexes.resume()
-        grpc_server = grpc.aio.server(interceptors=[TypedErrors()], options=GRPC_OPTIONS)
+        limits, calls = connection_limits(settings.connections), RunningCalls()
+        grpc_server = grpc.aio.server(
+            interceptors=[calls, TypedErrors(), CallerLog()], options=grpc_options(limits)
+        )
         health_servicer = health.aio.HealthServicer()
         collections = CollectionServicer(
             library,
@@ -198,7 +203,14 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         )
         collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(collections, grpc_server)
         _register(
-            grpc_server, health_servicer, settings, library, operations, collection_models, feedback.answers
+            grpc_server,
+            health_servicer,
+            settings,
+            library,
+            operations,
+            collection_models,
+            feedback.answers,
+            limits,
         )
         feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(
             FeedbackServicer(library, operations, feedback, settings, made.purge), grpc_server
@@ -206,7 +218,8 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         mining_service_pb2_grpc.add_MiningServiceServicer_to_server(mining, grpc_server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(model_servicer, grpc_server)
         training_service_pb2_grpc.add_TrainingServiceServicer_to_server(training, grpc_server)
-        server = Server(grpc_server, health_servicer, _bind(grpc_server, settings))
+        server = Server(grpc_server, health_servicer, calls, _bind(grpc_server, settings))
+        await asyncio.to_thread(warn_if_exposed, settings.host, server.address)
         mining.address = training.address = loops.address = reachable(server.address)
         await grpc_server.start()
         for service in ["", *SERVICES]:
@@ -224,7 +237,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         try:
             yield server
         finally:
-            await server.drain(settings.drain_s)
+            await server.drain(DrainPolicy(settings.drain_notice_s, settings.drain_s))
 
 
 async def _load_rerankers(library: Library, models: CollectionModels) -> None:
@@ -246,6 +259,7 @@ def _register(
     operations: Operations,
     models: CollectionModels,
     answers: AnswerLog,
+    limits: ConnectionLimits,
 ) -> None:
     default_s = settings.search.default_deadline_s
     pages: PageStore[KeptSearch] = PageStore(settings.search.page_lifetime_s, settings.search.max_kept_bytes)
@@ -256,7 +270,7 @@ def _register(
         SearchServicer(library, pages, models.for_search, answers, default_s), server
     )
     server_service_pb2_grpc.add_ServerServiceServicer_to_server(
-        ServerServicer(settings, device_in_use(settings.models.device)), server
+        ServerServicer(settings, device_in_use(settings.models.device), limits), server
     )
     operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(operations, default_s), server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
@@ -275,9 +289,9 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> str:
 
 def serve(settings: Settings) -> None:
     """Runs a server until SIGTERM or SIGINT; prints one line when it is ready. Raises as ``running``."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     os.umask(0o077)  # what a server and its jobs write is for its user alone
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
+    raise_descriptor_limit()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         uvloop.run(_serve(settings))

@@ -9,17 +9,19 @@ from quarry.config import MAX_MESSAGE_BYTES, Settings
 from quarry.documents import requests
 from quarry.v1 import server_service_pb2 as pb
 from quarry.v1 import server_service_pb2_grpc
+from quarry_server.connections import ConnectionLimits
 from quarry_server.context import Context
 from quarry_server.documents import MAX_BATCH_DOCUMENTS
 from quarry_server.events import MAX_BATCH_EVENTS
 from quarry_server.mining_requests import MAX_QUERIES
+from quarry_server.page_tokens import MAX_TOKEN_BYTES
 from quarry_server.queries import MAX_RETRIEVE_QUERIES
 from quarry_server.search import MAX_PAGE_SIZE
 
 
 class ServerServicer(server_service_pb2_grpc.ServerServiceServicer):
-    def __init__(self, settings: Settings, device: str) -> None:
-        self._info = server_info(settings, device)
+    def __init__(self, settings: Settings, device: str, connections: ConnectionLimits) -> None:
+        self._info = server_info(settings, device, connections)
 
     async def GetServerInfo(
         self, request: pb.GetServerInfoRequest, context: Context
@@ -27,7 +29,7 @@ class ServerServicer(server_service_pb2_grpc.ServerServiceServicer):
         return self._info
 
 
-def server_info(settings: Settings, device: str) -> pb.GetServerInfoResponse:
+def server_info(settings: Settings, device: str, connections: ConnectionLimits) -> pb.GetServerInfoResponse:
     limits = pb.Limits(
         max_message_bytes=MAX_MESSAGE_BYTES,
         max_batch_documents=MAX_BATCH_DOCUMENTS,
@@ -46,6 +48,12 @@ def server_info(settings: Settings, device: str) -> pb.GetServerInfoResponse:
         max_mining_queries=MAX_QUERIES,
         request_id_lifetime=duration_pb2.Duration(seconds=requests.LIFETIME_US // 1_000_000),
     )
+    limits.max_connections = connections.most
+    limits.connection_idle.FromMicroseconds(round(connections.idle_s * 1e6))
+    limits.connection_handshake.FromMicroseconds(round(connections.handshake_s * 1e6))
+    limits.max_calls_per_connection = connections.calls
+    limits.drain_notice.FromMicroseconds(round(settings.drain_notice_s * 1e6))
+    limits.max_page_token_bytes = MAX_TOKEN_BYTES
     limits.page_lifetime.FromMicroseconds(round(settings.search.page_lifetime_s * 1e6))
     return pb.GetServerInfoResponse(
         version=version("quarry-search"),

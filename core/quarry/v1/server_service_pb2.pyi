@@ -85,6 +85,12 @@ class Limits(_message.Message):
     REQUEST_ID_LIFETIME_FIELD_NUMBER: _builtins.int
     MAX_BATCH_EVENTS_FIELD_NUMBER: _builtins.int
     MAX_MINING_QUERIES_FIELD_NUMBER: _builtins.int
+    MAX_CONNECTIONS_FIELD_NUMBER: _builtins.int
+    CONNECTION_IDLE_FIELD_NUMBER: _builtins.int
+    CONNECTION_HANDSHAKE_FIELD_NUMBER: _builtins.int
+    MAX_CALLS_PER_CONNECTION_FIELD_NUMBER: _builtins.int
+    DRAIN_NOTICE_FIELD_NUMBER: _builtins.int
+    MAX_PAGE_TOKEN_BYTES_FIELD_NUMBER: _builtins.int
     max_message_bytes: _builtins.int
     """Largest message in either direction. Set your client's receive limit to it: gRPC's default is 4 MiB."""
     max_batch_documents: _builtins.int
@@ -103,6 +109,12 @@ class Limits(_message.Message):
     """In one call of FeedbackService.RecordEvents, or one batch of StreamEvents."""
     max_mining_queries: _builtins.int
     """In one call of MiningService.MineHardNegatives."""
+    max_connections: _builtins.int
+    """Clients that may be connected at once. A further connection is closed as soon as it is accepted."""
+    max_calls_per_connection: _builtins.int
+    """Calls at once on one connection. gRPC clients keep further ones back."""
+    max_page_token_bytes: _builtins.int
+    """Longest page token that is read; those that the server gives are shorter."""
     @_builtins.property
     def page_lifetime(self) -> _duration_pb2.Duration:
         """How long a search's pages can be asked for."""
@@ -110,6 +122,18 @@ class Limits(_message.Message):
     @_builtins.property
     def request_id_lifetime(self) -> _duration_pb2.Duration:
         """How long a request id is remembered."""
+
+    @_builtins.property
+    def connection_idle(self) -> _duration_pb2.Duration:
+        """A connection without a call is closed after it. gRPC clients connect anew by themselves."""
+
+    @_builtins.property
+    def connection_handshake(self) -> _duration_pb2.Duration:
+        """A connection that does not speak HTTP/2 by then is closed."""
+
+    @_builtins.property
+    def drain_notice(self) -> _duration_pb2.Duration:
+        """How long a server that stops says NOT_SERVING (grpc.health.v1) before it refuses calls."""
 
     def __init__(
         self,
@@ -131,10 +155,16 @@ class Limits(_message.Message):
         request_id_lifetime: _duration_pb2.Duration | None = ...,
         max_batch_events: _builtins.int = ...,
         max_mining_queries: _builtins.int = ...,
+        max_connections: _builtins.int = ...,
+        connection_idle: _duration_pb2.Duration | None = ...,
+        connection_handshake: _duration_pb2.Duration | None = ...,
+        max_calls_per_connection: _builtins.int = ...,
+        drain_notice: _duration_pb2.Duration | None = ...,
+        max_page_token_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_documents", b"max_batch_documents", "max_batch_events", b"max_batch_events", "max_depth", b"max_depth", "max_document_bytes", b"max_document_bytes", "max_fields", b"max_fields", "max_filter_conditions", b"max_filter_conditions", "max_filter_levels", b"max_filter_levels", "max_id_bytes", b"max_id_bytes", "max_keyword_bytes", b"max_keyword_bytes", "max_message_bytes", b"max_message_bytes", "max_mining_queries", b"max_mining_queries", "max_page_size", b"max_page_size", "max_query_bytes", b"max_query_bytes", "max_retrieve_queries", b"max_retrieve_queries", "max_values_per_field", b"max_values_per_field", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "max_batch_documents", b"max_batch_documents", "max_batch_events", b"max_batch_events", "max_calls_per_connection", b"max_calls_per_connection", "max_connections", b"max_connections", "max_depth", b"max_depth", "max_document_bytes", b"max_document_bytes", "max_fields", b"max_fields", "max_filter_conditions", b"max_filter_conditions", "max_filter_levels", b"max_filter_levels", "max_id_bytes", b"max_id_bytes", "max_keyword_bytes", b"max_keyword_bytes", "max_message_bytes", b"max_message_bytes", "max_mining_queries", b"max_mining_queries", "max_page_size", b"max_page_size", "max_page_token_bytes", b"max_page_token_bytes", "max_query_bytes", b"max_query_bytes", "max_retrieve_queries", b"max_retrieve_queries", "max_values_per_field", b"max_values_per_field", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -180,6 +180,7 @@ def tiny_settings(data: Path, encoder: Path, **changes: Any) -> Settings:
     values: dict[str, Any] = {
         "data": data,
         "port": 0,
+        "drain_notice_s": 0,
         "drain_s": 0.1,
         "models": {"encoder": str(encoder), "device": "cpu"},
     }

@@ -109,9 +109,9 @@ def launch(
     data: Path, encoder: Path, log: Path, fault: str = "", wrapper: tuple[str, ...] = (), **settings: str
 ) -> "subprocess.Popen[str]":
     environment = {name: value for name, value in os.environ.items() if not name.startswith("QUARRY_")}
+    environment |= {"QUARRY_DRAIN_S": "1", "QUARRY_DRAIN_NOTICE_S": "0"}
     environment |= {f"QUARRY_{name}": value for name, value in settings.items()}
     environment["QUARRY_MODELS__ENCODER"] = str(encoder)
-    environment["QUARRY_DRAIN_S"] = "1"
     if fault:
         environment[VARIABLE] = fault
     with log.open("a") as errors:

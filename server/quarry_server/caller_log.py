@@ -147,6 +147,5 @@ def _shown(value: Any) -> str:
         return kept if len(value) <= MAX_CHARACTERS else f"{kept} and {len(value) - MAX_CHARACTERS} more"
     if isinstance(value, (bool, int, float)):
         return str(value)
-    return (
-        f"[{', '.join(_shown(one) for one in value[:MAX_VALUES])}]{' and more' * (len(value) > MAX_VALUES)}"
-    )
+    listed = f"[{', '.join(_shown(one) for one in value[:MAX_VALUES])}]"
+    return listed if len(value) <= MAX_VALUES else f"{listed} and {len(value) - MAX_VALUES} more"

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -76,9 +75,13 @@ class Server:
         self._process.kill()
         await self.wait()
 
+    def terminate(self) -> None:
+        """SIGTERM, without waiting."""
+        self._process.terminate()
+
     async def stop(self) -> None:
         """SIGTERM, and the orderly end that it must bring about."""
-        self._process.send_signal(signal.SIGTERM)
+        self.terminate()
         async with asyncio.timeout(CALL_S):
             assert await self.wait() == 0, self.log()
 

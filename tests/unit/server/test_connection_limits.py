@@ -1,0 +1,35 @@
+import resource
+
+import pytest
+
+from quarry.config import ConnectionSettings
+from quarry_server.connections import connection_limits, grpc_options, raise_descriptor_limit
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "wanted", "most"),
+    [(1_024, 4_096, 512), (20_000, 4_096, 4_096), (1_024, 100, 100), (1, 10, 1)],
+)
+def test_connections_get_half_of_the_descriptors_at_most(descriptors: int, wanted: int, most: int) -> None:
+    settings = ConnectionSettings(max_connections=wanted)
+    assert connection_limits(settings, descriptors).most == most
+    assert connection_limits(settings, resource.RLIM_INFINITY).most == wanted
+
+
+def test_the_limits_reach_grpc() -> None:
+    settings = ConnectionSettings(max_connections=7, idle_s=1.5, handshake_s=0.25, max_calls=9)
+    options = dict(grpc_options(connection_limits(settings)))
+    assert options["grpc.max_allowed_incoming_connections"] == 7
+    assert options["grpc.max_connection_idle_ms"] == 1_500
+    assert options["grpc.server_handshake_timeout_ms"] == 250
+    assert options["grpc.max_concurrent_streams"] == 9
+
+
+def test_the_limit_of_descriptors_is_raised_to_what_is_allowed() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1_000), hard))
+    try:
+        raise_descriptor_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

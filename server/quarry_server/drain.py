@@ -17,7 +17,7 @@ Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHand
 QUIET_S = 1.0
 """A stop ends calls that wait for their clients once no call has worked for so long."""
 ANSWER_S = 0.5
-"""That streams have to tell their clients so. What is left then is cut off."""
+"""That clients have to take what a stop tells them. What is left then is cut off."""
 WAITING = frozenset({"/grpc.health.v1.Health/Watch", "/google.longrunning.Operations/WaitOperation"})
 """Methods that only wait for what happens elsewhere."""
 
@@ -146,6 +146,7 @@ async def drain(
     nobody else works.
     """
     announcing = asyncio.create_task(servicer.enter_graceful_shutdown())
+    await asyncio.wait([announcing], timeout=ANSWER_S)  # a watcher that takes no message would hold it
     await asyncio.sleep(policy.notice_s)
     stopping = asyncio.create_task(server.stop(policy.work_s))
     quiet = asyncio.create_task(calls.until_quiet(QUIET_S))
@@ -155,5 +156,5 @@ async def drain(
     await asyncio.wait([stopping], timeout=ANSWER_S)
     await server.stop(None)
     await stopping
-    announcing.cancel()  # a watcher that takes no message would hold it
+    announcing.cancel()
     await asyncio.gather(announcing, quiet, return_exceptions=True)

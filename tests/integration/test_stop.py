@@ -90,11 +90,13 @@ async def test_idle_streams_and_watches_do_not_hold_a_stop(tmp_path: Path) -> No
             await events.read()
             begun = loop.time()
             ended = stop(server)
+            assert (await watch.read()).status == NOT_SERVING
             for stream in (upserts, events):
                 assert await stream.code() is grpc.StatusCode.UNAVAILABLE
                 assert await stream.details() == "the server is stopping"
             assert await ended == 0
         assert loop.time() - begun < QUIET_S + ANSWER_S + SLACK_S
+        assert "Traceback" not in server.log()
 
 
 async def test_a_write_that_has_begun_is_finished(tmp_path: Path) -> None:

@@ -85,7 +85,13 @@ async def running() -> AsyncIterator[Running]:
         "Collect": grpc.stream_unary_rpc_method_handler(service.Collect),
         "Endless": grpc.unary_stream_rpc_method_handler(service.Endless),
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))
+    waiting = {"WaitOperation": handlers["Slow"]}
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler("test", handlers),
+            grpc.method_handlers_generic_handler("google.longrunning.Operations", waiting),
+        )
+    )
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -184,6 +190,15 @@ async def test_idle_streams_hold_nothing_and_are_told_to_try_elsewhere(running: 
         assert await stream.code() is grpc.StatusCode.UNAVAILABLE
         assert await stream.details() == "the server is stopping"
         assert any(key == "grpc-status-details-bin" for key, _ in await stream.trailing_metadata())
+
+
+async def test_who_only_waits_for_an_operation_holds_nothing(running: Running) -> None:
+    call = running.channel.unary_unary("/google.longrunning.Operations/WaitOperation")(b"", timeout=CALL_S)
+    await running.service.begun.wait()
+    assert await running.drain() < SOON_S
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await call
+    assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_an_answer_that_nobody_takes_holds_nothing(running: Running) -> None:

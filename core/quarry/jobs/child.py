@@ -26,6 +26,7 @@ from quarry.errors import (
     NotFoundError,
     QuarryError,
 )
+from quarry.jobs.memory import go_first
 from quarry.lifetime import killed_with
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,10 @@ LEAST_PAUSE_S = 0.5
 """Between two lines of one stage: each is a write to the server's log."""
 _NO_SPACE = ("No space left on device", "PytorchStreamWriter failed", "unexpected pos ")
 """How safetensors and torch, whose errors have no number, say that the disk is full."""
+_MAX_UNTYPED = 300
+_NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "bad allocation")
+"""How torch and onnxruntime, whose errors are of general types, say that there is no memory."""
+NO_MEMORY = LimitExceededError("the job needed more memory than the machine had left")
 
 
 class Progress:
@@ -94,16 +99,21 @@ def run_as_job(work: Callable[[Progress], None]) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the server decides
     try:
         work(Progress())
-    except QuarryError as error:
-        return _failed(error)
-    except MemoryError:
-        return _failed(LimitExceededError("the job ran out of memory"))
-    except Exception as error:
-        if disk_is_full(error):
-            return _failed(DiskFullError("the disk that holds the job's data is full"))
-        logger.exception("the job failed with an error that has no type")
-        return _failed(QuarryError(f"internal error: {type(error).__name__}: {error}"))
+    except Exception as error:  # noqa: BLE001  every error becomes a line
+        return _failed(typed_error(error))
     return 0
+
+
+def typed_error(error: Exception) -> QuarryError:
+    """What a server is told of an error in one of its jobs."""
+    if isinstance(error, QuarryError):
+        return error
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+        return NO_MEMORY
+    if disk_is_full(error):
+        return DiskFullError("the disk that holds the job's data is full")
+    logger.error("the job failed with an error that has no type", exc_info=error)
+    return QuarryError(f"internal error: {type(error).__name__}: {str(error)[:_MAX_UNTYPED]}")
 
 
 def disk_is_full(error: BaseException | None) -> bool:
@@ -153,8 +163,9 @@ def threads_for_jobs() -> int:
 
 
 def _give_way() -> None:
-    """Whatever else runs on this machine goes first."""
+    """Whatever else runs on this machine goes first, and keeps its memory first."""
     os.nice(NICENESS)
+    go_first()
     if sys.platform == "linux":
         usable = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, usable[-threads_for_jobs() :])  # caps the threads of every library at once

@@ -148,6 +148,41 @@ class LoopSettings(Section):
     collections: tuple[str, ...] = ()
 
 
+class UploadSettings(Section):
+    """How much clients may send in files. ServerService.GetServerInfo publishes all of it.
+
+    Attributes:
+        archive_bytes: of an archive of a model as it is sent, and of the files in it together.
+        archive_files: files and folders in it.
+        archive_ratio: bytes of files for each byte of a compressed archive; 64 MiB are always allowed.
+        examples_bytes: of a Parquet file of examples as it is sent, and of its columns once decompressed.
+        examples_rows: of such a file.
+        examples_text_bytes: of the texts in all of its rows, each counted as often as it stands there.
+        events_bytes: of a log of feedback.
+    """
+
+    archive_bytes: int = Field(16 * 2**30, ge=1)
+    archive_files: int = Field(1_000, ge=1, le=2**31 - 1)
+    archive_ratio: float = Field(20.0, ge=1)
+    examples_bytes: int = Field(8 * 2**30, ge=1)
+    examples_rows: int = Field(20_000_000, ge=1)
+    examples_text_bytes: int = Field(4 * 2**30, ge=1)
+    events_bytes: int = Field(16 * 2**30, ge=1)
+
+
+class JobSettings(Section):
+    """What a job's process may use; it ends with LIMIT_EXCEEDED when it needs more. On Linux alone.
+
+    Attributes:
+        memory_bytes: anonymous memory, in swap or not, of one process that mines, trains, evaluates or tries
+            a model; 0: half of what the machine, or the server's cgroup, has.
+        trial_s: how long a new model may take to be loaded, exported and run once before it is registered.
+    """
+
+    memory_bytes: int = Field(0, ge=0)
+    trial_s: float = Field(600.0, gt=0)
+
+
 class Settings(BaseSettings):
     """All of a server's settings.
 
@@ -174,6 +209,8 @@ class Settings(BaseSettings):
     feedback: FeedbackSettings = FeedbackSettings()
     training: TrainingSettings = TrainingSettings()
     loop: LoopSettings = LoopSettings()
+    uploads: UploadSettings = UploadSettings()
+    jobs: JobSettings = JobSettings()
 
     @classmethod
     def settings_customise_sources(

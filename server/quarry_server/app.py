@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 import uvloop
@@ -21,7 +22,9 @@ from quarry.documents.catalog import list_collections
 from quarry.documents.store import Database
 from quarry.documents.tables import open_database
 from quarry.errors import QuarryError, UnavailableError
+from quarry.jobs.memory import memory_limit
 from quarry.jobs.operations import Operations
+from quarry.jobs.process import run_process
 from quarry.library import Library
 from quarry.mining.jobs import MiningJobs
 from quarry.models.loading import device_in_use
@@ -68,6 +71,7 @@ from quarry_server.training_models import TrainedModels
 from quarry_server.wiring import (
     CollectionModels,
     SettingsEngines,
+    archive_limits,
     open_feedback,
     open_registry,
     open_states,
@@ -158,17 +162,18 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         reindexes = ReindexJobs(library, operations)
         await operations.recover(await reindexes.lasting())
         await asyncio.to_thread(remove_spooled, settings.data)
-        jobs = MiningJobs(settings.data)
-        training_jobs = TrainingJobs(settings.data)
+        run = partial(run_process, memory_bytes=memory_limit(settings.jobs.memory_bytes))
+        jobs = MiningJobs(settings.data, run)
+        training_jobs = TrainingJobs(settings.data, run)
         purge_sets = ending_trainings(jobs.purge_mining_sets, training_jobs)
-        loop_jobs = LoopJobs(settings.data, operations.end)
+        loop_jobs = LoopJobs(settings.data, operations.end, run)
         made = MadeOfFeedback(purge_sets, operations, library.database.engine, loop_jobs.purge)
         feedback = await closing.enter_async_context(open_feedback(settings, library, made.purge))
         closing.push_async_callback(operations.close)
         mining = MiningServicer(library, operations, jobs, feedback)
         await mining.tidy()
         promotions = Promotions(library, registry, models)
-        model_servicer = ModelServicer(library, registry, promotions, models)
+        model_servicer = ModelServicer(library, registry, promotions, models, archive_limits(settings))
         model_servicer.tidy()
         closing.push_async_callback(model_servicer.close)
         trained_models = TrainedModels(library, registry, promotions, settings.training.promotion)

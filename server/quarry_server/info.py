@@ -7,6 +7,8 @@ from google.protobuf import duration_pb2
 from quarry import filters, queries, schema
 from quarry.config import MAX_MESSAGE_BYTES, Settings
 from quarry.documents import requests
+from quarry.feedback.imports import MAX_LINE_BYTES
+from quarry.jobs.memory import memory_limit
 from quarry.v1 import server_service_pb2 as pb
 from quarry.v1 import server_service_pb2_grpc
 from quarry_server.context import Context
@@ -46,6 +48,7 @@ def server_info(settings: Settings, device: str) -> pb.GetServerInfoResponse:
         max_mining_queries=MAX_QUERIES,
         request_id_lifetime=duration_pb2.Duration(seconds=requests.LIFETIME_US // 1_000_000),
     )
+    _add_upload_limits(limits, settings)
     limits.page_lifetime.FromMicroseconds(round(settings.search.page_lifetime_s * 1e6))
     return pb.GetServerInfoResponse(
         version=version("quarry-search"),
@@ -53,3 +56,17 @@ def server_info(settings: Settings, device: str) -> pb.GetServerInfoResponse:
         default_encoder=settings.models.encoder,
         device=device,
     )
+
+
+def _add_upload_limits(limits: pb.Limits, settings: Settings) -> None:
+    uploads = settings.uploads
+    limits.max_archive_bytes = uploads.archive_bytes
+    limits.max_archive_files = uploads.archive_files
+    limits.max_archive_ratio = uploads.archive_ratio
+    limits.max_examples_bytes = uploads.examples_bytes
+    limits.max_examples_rows = uploads.examples_rows
+    limits.max_examples_text_bytes = uploads.examples_text_bytes
+    limits.max_events_bytes = uploads.events_bytes
+    limits.max_event_line_bytes = MAX_LINE_BYTES
+    limits.job_memory_bytes = memory_limit(settings.jobs.memory_bytes)
+    limits.model_trial_time.FromMicroseconds(round(settings.jobs.trial_s * 1e6))

@@ -35,6 +35,7 @@ from quarry.models.state_cache import StateCache
 from quarry.models.state_store import StateStore, remove_store
 from quarry.registry.names import check_usable, parse_name
 from quarry.registry.store import ModelRegistry
+from quarry.registry.unpacking import ArchiveLimits
 from quarry.reranking import BestPassages, CrossEncoderReranking
 from quarry.retrieval.base import DenseStore, LexicalIndex
 from quarry.retrieval.bm25 import TantivyIndex
@@ -177,6 +178,12 @@ def open_registry(settings: Settings, database: Database) -> ModelRegistry:
         try_model(folder, kinds[kind], settings.data, models.device, models.reranker_precision)
 
     return ModelRegistry(settings.data, database, try_one)
+
+
+def archive_limits(settings: Settings) -> ArchiveLimits:
+    """How much an archive of a model may hold."""
+    uploads = settings.uploads
+    return ArchiveLimits(uploads.archive_bytes, uploads.archive_files, uploads.archive_ratio)
 
 
 async def _typed(name: str, loading: Awaitable[T]) -> T:

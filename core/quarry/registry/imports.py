@@ -13,6 +13,7 @@ from quarry.registry import artefacts
 from quarry.registry.archive import Passport, read_archive
 from quarry.registry.names import parse_name
 from quarry.registry.store import ModelRegistry
+from quarry.registry.unpacking import ArchiveLimits
 from quarry.registry.versions import ModelVersion
 from quarry.training.spec import KindName
 
@@ -51,7 +52,9 @@ def scratch(registry: ModelRegistry) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def import_archive(registry: ModelRegistry, plan: ImportPlan, archive: Path, folder: Path) -> ModelVersion:
+def import_archive(
+    registry: ModelRegistry, plan: ImportPlan, archive: Path, folder: Path, limits: ArchiveLimits
+) -> ModelVersion:
     """Registers what the archive holds. Blocks.
 
     Args:
@@ -64,7 +67,7 @@ def import_archive(registry: ModelRegistry, plan: ImportPlan, archive: Path, fol
     """
     unpacked = folder / "unpacked"
     unpacked.mkdir()
-    model, passport = read_archive(archive, unpacked)
+    model, passport = read_archive(archive, unpacked, limits)
     if passport is None:
         return _registered(registry, plan, model, None, "an archive")
     return _registered(registry, plan, model, passport, f"an archive of {passport.name}")

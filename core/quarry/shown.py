@@ -3,17 +3,21 @@
 from pydantic import ValidationError
 
 MAX_CHARACTERS = 80
+MAX_ERROR_CHARACTERS = 300
 
 
 def shown(text: object) -> str:
     """At most 80 characters of ``text``, in quotes, with control characters escaped."""
-    whole = str(text)
-    return ascii_controls(whole[:MAX_CHARACTERS]) + ("…" if len(whole) > MAX_CHARACTERS else "")
+    return repr(_cut(str(text), MAX_CHARACTERS))
 
 
-def ascii_controls(text: str) -> str:
-    """``repr`` of the text; what cannot be encoded, such as half of a surrogate pair, is escaped too."""
-    return repr(text).encode("utf-8", "backslashreplace").decode()
+def shown_error(error: Exception) -> str:
+    """What a library says of something that a stranger wrote, which it may repeat: 300 characters of it."""
+    return repr(_cut(str(error), MAX_ERROR_CHARACTERS))[1:-1]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def first_problem(error: ValidationError) -> str:

@@ -75,6 +75,7 @@ from quarry_server.wiring import (
     open_feedback,
     open_registry,
     open_states,
+    open_trials,
 )
 
 logger = logging.getLogger(__name__)
@@ -141,7 +142,8 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "work"))
     folder = await asyncio.to_thread(DataFolder, settings.data)
     database = Database(await asyncio.to_thread(open_database, folder.documents))
-    registry = open_registry(settings, database)
+    trials = open_trials(settings)
+    registry = open_registry(settings, database, trials)
     await asyncio.to_thread(registry.remove_leftovers)
     models = ServedModels(
         settings.data,
@@ -176,6 +178,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         model_servicer = ModelServicer(library, registry, promotions, models, archive_limits(settings))
         model_servicer.tidy()
         closing.push_async_callback(model_servicer.close)
+        closing.push_async_callback(trials.close)
         trained_models = TrainedModels(library, registry, promotions, settings.training.promotion)
         loops = LoopRuns(library, operations, loop_jobs, feedback, settings.loop)
         training = TrainingServicer(

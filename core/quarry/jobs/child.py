@@ -147,6 +147,8 @@ def typed_error(error: Exception) -> QuarryError:
         return error
     if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         return NO_MEMORY
+    if isinstance(error, RecursionError):
+        return LimitExceededError("what the job reads is nested too deeply")
     if disk_is_full(error):
         return DiskFullError("the disk that holds the job's data is full")
     logger.error("the job failed with an error that has no type", exc_info=error)

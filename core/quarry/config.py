@@ -172,11 +172,11 @@ class UploadSettings(Section):
 
 
 class JobSettings(Section):
-    """What a job's process may use; it ends with LIMIT_EXCEEDED when it needs more. On Linux alone.
+    """What a job's process may use; it ends with LIMIT_EXCEEDED when it needs more.
 
     Attributes:
         memory_bytes: anonymous memory, in swap or not, of one process that mines, trains, evaluates or tries
-            a model; 0: half of what the machine, or the server's cgroup, has.
+            a model; 0: three quarters of what the machine, or the server's cgroup, has. On Linux alone.
         trial_s: how long a new model may take to be loaded, exported and run once before it is registered.
     """
 

@@ -1,6 +1,7 @@
 """ModelService."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -51,6 +52,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     ) -> None:
         self._library, self._registry, self._promotions = library, registry, promotions
         self._models, self._limits = models, limits
+        self._stopping = threading.Event()
         # Of their own, so that imports leave the threads that answer searches alone.
         self._importing = ThreadPoolExecutor(IMPORT_THREADS, "import")
         self._running: set[asyncio.Task[Any]] = set()
@@ -113,7 +115,9 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
                 with kept:
                     if plan.source:
                         return import_source(self._registry, plan)
-                    return import_archive(self._registry, plan, archive, folder, self._limits)
+                    return import_archive(
+                        self._registry, plan, archive, folder, self._limits, self._stopping.is_set
+                    )
 
             version = await self._finished(self._in_import_thread(register))
         return pb.ImportModelResponse(model=model_message(version))
@@ -144,7 +148,8 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         return await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Waits for the imports that are being registered."""
+        """Stops what is being unpacked, and waits for the imports that are being registered."""
+        self._stopping.set()
         await asyncio.gather(*self._running, return_exceptions=True)
         self._importing.shutdown(wait=False)
 

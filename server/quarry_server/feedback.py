@@ -50,7 +50,7 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
         purge_made: PurgeMade = nothing_made,
     ) -> None:
         self._library, self._operations, self._feedback = library, operations, feedback
-        self._folder = settings.data / FOLDER
+        self._folder, self._most_bytes = settings.data / FOLDER, settings.uploads.events_bytes
         self._default_deadline_s = settings.search.default_deadline_s
         self._purge_made = purge_made
 
@@ -89,7 +89,7 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
     async def ImportEvents(
         self, request_iterator: AsyncIterator[pb.ImportEventsRequest], context: Context
     ) -> operations_pb2.Operation:
-        config, file = await spool(request_iterator, self._library, self._folder)
+        config, file = await spool(request_iterator, self._library, self._folder, self._most_bytes)
         metadata = pb.ImportEventsMetadata(collection=config.collection, start_time=_now())
 
         async def job(set_metadata: SetMetadata) -> bytes:

@@ -32,7 +32,6 @@ from quarry_server.operations import packed
 from quarry_server.values import parse_timestamp
 from quarry_server.wiring import Feedback
 
-MAX_IMPORT_BYTES = 16 * 2**30
 FOLDER = "imports"
 _REPORT_S = 0.5
 MINING, LOOP = "mine", "run-loop"
@@ -79,9 +78,10 @@ def remove_spooled(data: Path) -> None:
 
 
 async def spool(
-    requests: AsyncIterator[pb.ImportEventsRequest], library: Library, folder: Path
+    requests: AsyncIterator[pb.ImportEventsRequest], library: Library, folder: Path, most_bytes: int
 ) -> tuple[pb.ImportEventsConfig, Path]:
-    """Writes a stream to a file, which is the caller's to remove; and what the stream opened with."""
+    """Writes a stream of at most ``most_bytes`` to a file, which is the caller's to remove; returns it with
+    what the stream opened with."""
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     path = folder / uuid.uuid4().hex
     config: pb.ImportEventsConfig | None = None
@@ -99,8 +99,8 @@ async def spool(
                 if kind is None:
                     raise InvalidArgumentError("message", "holds neither config nor data")
                 size += len(request.data)
-                if size > MAX_IMPORT_BYTES:
-                    raise LimitExceededError(f"the file has over {MAX_IMPORT_BYTES} bytes: send it in parts")
+                if size > most_bytes:
+                    raise LimitExceededError(f"the file has over {most_bytes} bytes: send it in parts")
                 await asyncio.to_thread(file.write, request.data)
         if config is None:
             raise InvalidArgumentError("message", "the stream is empty: it opens with config")

@@ -7,6 +7,8 @@ from google.protobuf import duration_pb2
 from quarry import filters, queries, schema
 from quarry.config import MAX_MESSAGE_BYTES, Settings
 from quarry.documents import requests
+from quarry.feedback.imports import MAX_LINE_BYTES
+from quarry.jobs.memory import memory_limit
 from quarry.v1 import server_service_pb2 as pb
 from quarry.v1 import server_service_pb2_grpc
 from quarry_server.connections import ConnectionLimits
@@ -48,12 +50,10 @@ def server_info(settings: Settings, device: str, connections: ConnectionLimits) 
         max_mining_queries=MAX_QUERIES,
         request_id_lifetime=duration_pb2.Duration(seconds=requests.LIFETIME_US // 1_000_000),
     )
-    limits.max_connections = connections.most
-    limits.connection_idle.FromMicroseconds(round(connections.idle_s * 1e6))
-    limits.connection_handshake.FromMicroseconds(round(connections.handshake_s * 1e6))
-    limits.max_calls_per_connection = connections.calls
-    limits.drain_notice.FromMicroseconds(round(settings.drain_notice_s * 1e6))
     limits.max_page_token_bytes = MAX_TOKEN_BYTES
+    _add_upload_limits(limits, settings)
+    _add_connection_limits(limits, connections)
+    limits.drain_notice.FromMicroseconds(round(settings.drain_notice_s * 1e6))
     limits.page_lifetime.FromMicroseconds(round(settings.search.page_lifetime_s * 1e6))
     return pb.GetServerInfoResponse(
         version=version("quarry-search"),
@@ -61,3 +61,24 @@ def server_info(settings: Settings, device: str, connections: ConnectionLimits) 
         default_encoder=settings.models.encoder,
         device=device,
     )
+
+
+def _add_upload_limits(limits: pb.Limits, settings: Settings) -> None:
+    uploads = settings.uploads
+    limits.max_archive_bytes = uploads.archive_bytes
+    limits.max_archive_files = uploads.archive_files
+    limits.max_archive_ratio = uploads.archive_ratio
+    limits.max_examples_bytes = uploads.examples_bytes
+    limits.max_examples_rows = uploads.examples_rows
+    limits.max_examples_text_bytes = uploads.examples_text_bytes
+    limits.max_events_bytes = uploads.events_bytes
+    limits.max_event_line_bytes = MAX_LINE_BYTES
+    limits.job_memory_bytes = memory_limit(settings.jobs.memory_bytes)
+    limits.model_trial_time.FromMicroseconds(round(settings.jobs.trial_s * 1e6))
+
+
+def _add_connection_limits(limits: pb.Limits, connections: ConnectionLimits) -> None:
+    limits.max_connections = connections.most
+    limits.connection_idle.FromMicroseconds(round(connections.idle_s * 1e6))
+    limits.connection_handshake.FromMicroseconds(round(connections.handshake_s * 1e6))
+    limits.max_calls_per_connection = connections.calls

@@ -12,7 +12,7 @@ import sqlalchemy.exc
 from google.protobuf.message import DecodeError, Message
 
 from quarry.documents.writer import typed
-from quarry.errors import DeadlineExceeded, InvalidArgumentError, QuarryError
+from quarry.errors import DeadlineExceeded, InvalidArgumentError, LimitExceededError, QuarryError
 from quarry_server.errors import status_code, status_of
 
 logger = logging.getLogger(__name__)
@@ -134,5 +134,10 @@ def _as_quarry_error(error: Exception) -> QuarryError:
         case sqlalchemy.exc.SQLAlchemyError() | sqlite3.Error():
             logger.error("the document log failed", exc_info=error)
             return typed(error)
+        case RecursionError():
+            return InvalidArgumentError("", "what was sent is nested too deeply")
+        case MemoryError():
+            logger.error("a call needed more memory than there is", exc_info=error)
+            return LimitExceededError("the call needed more memory than the server has")
     logger.error("a bug: an error without a type reached the client", exc_info=error)
     return QuarryError(f"internal error: {type(error).__name__}")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from quarry.errors import InvalidArgumentError, LimitExceededError
 from quarry.library import Library
-from quarry.registry.archive import MAX_ARCHIVE_BYTES
 from quarry.registry.artefacts import cannot_keep
 from quarry.registry.imports import ImportPlan
 from quarry.registry.store import MAX_DESCRIPTION_BYTES
@@ -21,9 +20,9 @@ _KINDS: dict[int, KindName | None] = {
 
 
 async def received(
-    requests: AsyncIterator[pb.ImportModelRequest], library: Library, archive: Path
+    requests: AsyncIterator[pb.ImportModelRequest], library: Library, archive: Path, most_bytes: int
 ) -> ImportPlan:
-    """What the stream asks for; its archive is written to ``archive``.
+    """What the stream asks for; its archive, of at most ``most_bytes``, is written to ``archive``.
 
     Raises:
         InvalidArgumentError: the stream does not open with options, or holds no archive and no source.
@@ -44,8 +43,8 @@ async def received(
                 if part is None:
                     raise InvalidArgumentError("part", "holds neither options nor archive")
                 size += len(request.archive)
-                if size > MAX_ARCHIVE_BYTES:
-                    raise LimitExceededError(f"the archive has over {MAX_ARCHIVE_BYTES} bytes")
+                if size > most_bytes:
+                    raise LimitExceededError(f"the archive has over {most_bytes} bytes")
                 await asyncio.to_thread(file.write, request.archive)
     except OSError as error:
         raise cannot_keep(error) from error

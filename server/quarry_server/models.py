@@ -1,7 +1,9 @@
 """ModelService."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
@@ -14,6 +16,7 @@ from quarry.registry.imports import import_archive, import_source, scratch
 from quarry.registry.promotion import Promotions
 from quarry.registry.serving import Note
 from quarry.registry.store import ModelRegistry
+from quarry.registry.unpacking import ArchiveLimits
 from quarry.registry.versions import ModelVersion
 from quarry.v1 import model_service_pb2 as pb
 from quarry.v1 import model_service_pb2_grpc
@@ -33,14 +36,24 @@ from quarry_server.paging import (
 T = TypeVar("T")
 MAX_PROMOTER_BYTES = 128
 MAX_REASON_BYTES = 1_024
+IMPORT_THREADS = 2
+"""Imports that are unpacked and tried at once; others wait."""
 
 
 class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(
-        self, library: Library, registry: ModelRegistry, promotions: Promotions, models: ServedModels
+        self,
+        library: Library,
+        registry: ModelRegistry,
+        promotions: Promotions,
+        models: ServedModels,
+        limits: ArchiveLimits,
     ) -> None:
         self._library, self._registry, self._promotions = library, registry, promotions
-        self._models = models
+        self._models, self._limits = models, limits
+        self._stopping = threading.Event()
+        # Of their own, so that imports leave the threads that answer searches alone.
+        self._importing = ThreadPoolExecutor(IMPORT_THREADS, "import")
         self._running: set[asyncio.Task[Any]] = set()
 
     def tidy(self) -> None:
@@ -94,16 +107,18 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         with ExitStack() as closing:
             folder = closing.enter_context(scratch(self._registry))
             archive = folder / "archive.tar"
-            plan = await received(request_iterator, self._library, archive)
+            plan = await received(request_iterator, self._library, archive, self._limits.bytes)
             kept = closing.pop_all()  # from here on it is the task's to remove
 
             def register() -> ModelVersion:
                 with kept:
                     if plan.source:
                         return import_source(self._registry, plan)
-                    return import_archive(self._registry, plan, archive, folder)
+                    return import_archive(
+                        self._registry, plan, archive, folder, self._limits, self._stopping.is_set
+                    )
 
-            version = await self._finished(asyncio.to_thread(register))
+            version = await self._finished(self._in_import_thread(register))
         return pb.ImportModelResponse(model=model_message(version))
 
     async def ExportModel(
@@ -121,6 +136,9 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def _get(self, name: str) -> ModelVersion:
         return await asyncio.to_thread(self._registry.get, name)
 
+    async def _in_import_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._importing, work)
+
     async def _finished(self, change: Coroutine[Any, Any, T]) -> T:
         """The change's result. It goes on if the caller goes."""
         task = asyncio.create_task(change)
@@ -129,8 +147,10 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         return await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Waits for the imports that are being registered."""
+        """Stops what is being unpacked, and waits for the imports that are being registered."""
+        self._stopping.set()
         await asyncio.gather(*self._running, return_exceptions=True)
+        self._importing.shutdown(wait=False)
 
 
 def _parse_note(by: str, reason: str) -> Note:

@@ -197,7 +197,8 @@ def _source(request: Request, ground: Ground) -> dict[str, object]:
             return _mining_set(request.mining_set, ground)
         case "examples" if request.examples:
             path = ground.uploads.path(request.examples)
-            return {"examples": str(path), "examples_name": request.examples}
+            most = ground.uploads.limits.text_bytes
+            return {"examples": str(path), "examples_name": request.examples, "max_text_bytes": most}
         case "bootstrap" if isinstance(request, pb.TrainRerankerRequest):
             return {"bootstrap": _bootstrap(request.bootstrap, ground)}
     raise InvalidArgumentError("examples", "is missing: say what to train on")

@@ -28,14 +28,18 @@ from quarry.feedback.tables import open_feedback as open_feedback_database
 from quarry.feedback.tokens import TokenSigner, rotate_keys
 from quarry.feedback.upkeep import Retention, Upkeep, remove_collection
 from quarry.generation import DenseParts
+from quarry.jobs.memory import memory_limit
+from quarry.jobs.process import JobKilledError
+from quarry.jobs.worker import Worker
 from quarry.library import Library
 from quarry.models.loading import Precision, device_in_use
-from quarry.models.served import ServedModels, try_model
+from quarry.models.served import ServedModels
 from quarry.models.settings import ModelKind
 from quarry.models.state_cache import StateCache
 from quarry.models.state_store import StateStore, remove_store
 from quarry.registry.names import check_usable, parse_name
 from quarry.registry.store import ModelRegistry
+from quarry.registry.unpacking import ArchiveLimits
 from quarry.reranking import BestPassages, CrossEncoderReranking
 from quarry.retrieval.base import DenseStore, LexicalIndex
 from quarry.retrieval.bm25 import TantivyIndex
@@ -43,6 +47,7 @@ from quarry.retrieval.edge.client import EdgeDenseStore
 from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
 from quarry.retrieval.qdrant import QdrantDenseStore
 from quarry.schema import Schema
+from quarry.training.limits import ExamplesLimits
 from quarry.training.spec import KindName
 from quarry.types import Fields
 from quarry_server.impressions import AnswerLog, PoolPolicy
@@ -169,15 +174,46 @@ def open_states(settings: Settings) -> StateCache:
     return StateCache(models.state_cache_bytes)
 
 
-def open_registry(settings: Settings, database: Database) -> ModelRegistry:
-    """The registry of the server's data folder; it tries models as the server will run them."""
+def open_registry(settings: Settings, database: Database, trials: Worker) -> ModelRegistry:
+    """The registry of the server's data folder; in ``trials`` it runs models as the server will run them.
+
+    Its methods are called in other threads than the event loop's, which is the running one.
+    """
+    loop = asyncio.get_running_loop()
     kinds = {"reranker": ModelKind.CROSS_ENCODER, "encoder": ModelKind.ENCODER}
 
     def try_one(folder: Path, kind: KindName) -> None:
-        models = settings.models
-        try_model(folder, kinds[kind], settings.data, models.device, models.reranker_precision)
+        task = {
+            "folder": str(folder),
+            "kind": kinds[kind].value,
+            "data": str(settings.data),
+            "device": settings.models.device,
+            "precision": settings.models.reranker_precision,
+        }
+        try:
+            asyncio.run_coroutine_threadsafe(trials.run(task), loop).result()
+        except JobKilledError as error:  # it would be killed again
+            raise ModelError("the model cannot be loaded: it ends the process that loads it") from error
 
     return ModelRegistry(settings.data, database, try_one)
+
+
+def open_trials(settings: Settings) -> Worker:
+    """Where new models are tried. Ended by ``close``."""
+    jobs = settings.jobs
+    return Worker("quarry.models.trial", memory_limit(jobs.memory_bytes), jobs.trial_s)
+
+
+def archive_limits(settings: Settings) -> ArchiveLimits:
+    """How much an archive of a model may hold."""
+    uploads = settings.uploads
+    return ArchiveLimits(uploads.archive_bytes, uploads.archive_files, uploads.archive_ratio)
+
+
+def examples_limits(settings: Settings) -> ExamplesLimits:
+    """How much a file of examples may hold."""
+    uploads = settings.uploads
+    return ExamplesLimits(uploads.examples_bytes, uploads.examples_rows, uploads.examples_text_bytes)
 
 
 async def _typed(name: str, loading: Awaitable[T]) -> T:

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from quarry.errors import InvalidArgumentError, QuarryError
 from quarry.models.base import CrossEncoder
+from quarry.training.limits import MAX_TEXT_BYTES
+from quarry_trainer.parquet import Columns, read_columns
 
-COLUMNS = ("query_id", "query", "positive_id", "negative_id", "label", "weight")
 PREFIX = b"quarry."
 WEIGHT_RANGE = (0.1, 10.0)
 """Weights are taken relative to their mean; one example counts at most this many times another's mean."""
@@ -84,27 +83,21 @@ def learned_documents(groups: Iterable[Group]) -> set[str]:
     return found
 
 
-def read_examples(path: Path) -> Examples:
+def read_examples(path: Path, most_text_bytes: int = MAX_TEXT_BYTES) -> Examples:
     """The groups of a Parquet file with the columns of docs/mining.md, in the order of the file.
 
     Raises:
         InvalidArgumentError: it is no such file.
+        LimitExceededError: its rows hold more text than ``most_text_bytes``.
         BadExamplesError: it has no rows, or rows that contradict themselves.
     """
-    try:
-        file = pq.ParquetFile(path)
-        table = file.read(columns=list(COLUMNS))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InvalidArgumentError("examples", f"is no readable Parquet file: {error}") from error
-    if missing := [name for name in COLUMNS if name not in table.column_names]:
-        raise InvalidArgumentError("examples", f"has no column {', '.join(missing)}")
-    if not table.num_rows:
+    columns, metadata = read_columns(path, most_text_bytes)
+    if not columns["label"]:
         raise BadExamplesError("the file has no examples")
-    metadata: Mapping[bytes, bytes] = file.schema_arrow.metadata or {}
     with path.open("rb") as raw:
         digest = hashlib.file_digest(raw, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     simulated = metadata.get(PREFIX + b"simulated") == b"true"
-    return Examples(_groups(table), simulated, digest, _feedback_us(metadata))
+    return Examples(_groups(columns), simulated, digest, _feedback_us(metadata))
 
 
 def _feedback_us(metadata: Mapping[bytes, bytes]) -> tuple[int, int] | None:
@@ -119,8 +112,7 @@ def _feedback_us(metadata: Mapping[bytes, bytes]) -> tuple[int, int] | None:
     return start_us, end_us
 
 
-def _groups(table: pa.Table) -> tuple[Group, ...]:
-    columns = {name: table.column(name).to_pylist() for name in COLUMNS}
+def _groups(columns: Columns) -> tuple[Group, ...]:
     weights = np.array(columns["weight"], dtype=np.float64)
     if not np.isfinite(weights).all() or (weights <= 0).any():
         raise BadExamplesError("a weight is not a number over 0")

@@ -25,6 +25,11 @@ from quarry.feedback.types import Event, Impression, LoggedHit
 from quarry.types import Document, Fields
 
 BATCH = 500
+"""Records of one transaction. It has fewer if they have many hits, or if few lines are records."""
+BATCH_HITS = 50_000
+BATCH_BYTES = 8 * 2**20
+MAX_QUERY_RECORDS = 10_000
+"""Of one query in a UBI log, which are in memory at once."""
 MAX_REPORTED = 1_000
 MAX_LINE_BYTES = 4 * 2**20
 
@@ -150,17 +155,20 @@ def _quarry_batches(plan: ImportPlan, tally: Tally) -> Iterator[Batch]:
     size = max(plan.file.stat().st_size, 1)
     received_us = now_us()
     batch: Batch = []
+    begun = hits = 0
     for number, line, end in _lines(plan.file):
-        tally.lines = number
-        try:
-            record = quarry_lines.parse_line(_short(line), received_us)
-            batch.append(_as_simulated(record) if plan.simulated else record)
-        except LineError as error:
-            tally.reject(number, str(error))
-        if len(batch) >= BATCH:
+        if line is not None:
+            tally.lines = number
+            try:
+                record = quarry_lines.parse_line(_short(line), received_us)
+                batch.append(_as_simulated(record) if plan.simulated else record)
+                hits += _hits(record)
+            except LineError as error:
+                tally.reject(number, str(error))
+        if len(batch) >= BATCH or hits >= BATCH_HITS or end - begun >= BATCH_BYTES:
             tally.progress = end / size
             yield batch
-            batch = []
+            batch, begun, hits = [], end, 0
     yield batch
 
 
@@ -168,16 +176,20 @@ def _ubi_batches(plan: ImportPlan, tally: Tally) -> Iterator[Batch]:
     staging = Staging(plan.file.with_name(f"{plan.file.name}.staged"))
     try:
         yield from _staged(plan, tally, staging)
-        total, done = max(len(staging), 1), 0
+        total, done, begun = max(len(staging), 1), 0, 0
         received_us = now_us()
         batch: Batch = []
-        for records in staging.queries():
+        for records, surplus in staging.queries(MAX_QUERY_RECORDS):
             done += len(records)
-            batch += _of_query(records, staging, plan.simulated, received_us, tally)
-            if len(batch) >= BATCH:
+            if surplus:
+                for number, _ in records:
+                    tally.reject(number, f"the query has over {MAX_QUERY_RECORDS} records")
+            else:
+                batch += _of_query(records, staging, plan.simulated, received_us, tally)
+            if len(batch) >= BATCH or done - begun >= 10 * BATCH:
                 tally.progress = 0.5 + 0.5 * done / total
                 yield batch
-                batch = []
+                batch, begun = [], done
         yield batch
     finally:
         staging.close()
@@ -187,18 +199,19 @@ def _staged(plan: ImportPlan, tally: Tally, staging: Staging) -> Iterator[Batch]
     """Fills ``staging``; the batches are empty and report how far it is."""
     size = max(plan.file.stat().st_size, 1)
     records: list[tuple[int, ubi.Record]] = []
+    begun = 0
     for number, line, end in _lines(plan.file):
-        tally.lines = number
-        try:
-            record = ubi.read_record(_short(line))
-        except LineError as error:
-            tally.reject(number, str(error))
-            continue
-        if record is not None:
-            records.append((number, record))
-        if len(records) >= 10 * BATCH:
+        if line is not None:
+            tally.lines = number
+            try:
+                record = ubi.read_record(_short(line))
+                if record is not None:
+                    records.append((number, record))
+            except LineError as error:
+                tally.reject(number, str(error))
+        if len(records) >= 10 * BATCH or end - begun >= BATCH_BYTES:
             staging.add(records)
-            records = []
+            records, begun = [], end
             tally.progress = 0.5 * end / size
             yield []
     staging.add(records)
@@ -227,21 +240,26 @@ def _of_query(
     return batch + [ubi.event_of(event, staging.base(event["application"]), received_us) for event in events]
 
 
-def _lines(file: Path) -> Iterator[tuple[int, bytes, int]]:
-    """Lines that are not empty, numbered from 1, with the bytes read up to their end.
+def _lines(file: Path) -> Iterator[tuple[int, bytes | None, int]]:
+    """Lines, numbered from 1, with the bytes read so far; None for an empty line.
 
-    Of a line that is too long only the beginning is given, so that no file fills the memory.
+    Of a line that is too long only the beginning is given, then None for each further piece, so that no file
+    fills the memory and none keeps its reader long without a word.
     """
     end = number = 0
     with file.open("rb") as lines:
         while line := lines.readline(MAX_LINE_BYTES + 1):
             end, number = end + len(line), number + 1
             rest = line
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            yield number, line if line.strip() else None, end
             while not rest.endswith(b"\n") and (rest := lines.readline(MAX_LINE_BYTES)):
                 end += len(rest)
-            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if line.strip():
-                yield number, line, end
+                yield number, None, end
+
+
+def _hits(record: Impression | Event) -> int:
+    return len(record.shown) + len(record.pool) if isinstance(record, Impression) else 0
 
 
 def _short(line: bytes) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 
 from quarry.feedback.limits import MIN_TIME_US
 from quarry.schema import CONTROL_CHARACTER, MAX_TIMESTAMP_US
+from quarry.shown import shown
 
 MAX_ATTRIBUTES = 32
 MAX_INTEGER = 2**63 - 1
@@ -102,7 +103,7 @@ class JsonFields:
     def end(self) -> None:
         """Nothing else may be there."""
         for name in self._left:
-            raise LineError(f"{self._where}{str(name)[:80]} is not a known field")
+            raise LineError(f"{self._where}{shown(name)[1:-1]} is not a known field")
 
     def _take(self, name: str, default: Any) -> Any:
         value = self._left.pop(name, None)

@@ -5,14 +5,17 @@ A temporary database beside the file holds them; it is removed at the end, and w
 
 import sqlite3
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 import orjson
 
+from quarry.errors import LimitExceededError
 from quarry.feedback.ubi import Record
 
 _ROWS_PER_FETCH = 1_000
+MAX_APPLICATIONS = 10_000
+"""Of which a log has positions; what they count from is in memory."""
 
 
 class Staging:
@@ -28,7 +31,7 @@ class Staging:
         self._bases: dict[str, int] = {}
 
     def add(self, records: list[tuple[int, Record]]) -> None:
-        """Records with the numbers of their lines."""
+        """Records with the numbers of their lines. Raises LimitExceededError for too many applications."""
         rows = [(record["search"], line, orjson.dumps(record)) for line, record in records]
         self._database.execute("BEGIN")
         self._database.executemany("INSERT INTO records VALUES (?, ?, ?)", rows)
@@ -38,6 +41,8 @@ class Staging:
             if ordinal is not None:
                 known = self._bases.get(record["application"], 1)
                 self._bases[record["application"]] = min(known, ordinal)
+        if len(self._bases) > MAX_APPLICATIONS:
+            raise LimitExceededError(f"the log names over {MAX_APPLICATIONS} applications: send it in parts")
 
     def base(self, application: str) -> int:
         """What the ordinals of an application count from, 0 or 1."""
@@ -47,8 +52,11 @@ class Staging:
         (count,) = self._database.execute("SELECT COUNT(*) FROM records").fetchone()
         return int(count)
 
-    def queries(self) -> Iterator[list[tuple[int, Record]]]:
-        """The records of each query, in the order of their lines."""
+    def queries(self, most: int) -> Iterator[tuple[list[tuple[int, Record]], bool]]:
+        """The records of each query, in the order of their lines, at most ``most``, and False.
+
+        Records of the same query beyond that follow, some at a time, with True.
+        """
         self._database.execute("CREATE INDEX by_search ON records (search, line)")
         cursor = self._database.execute("SELECT search, line, record FROM records ORDER BY search, line")
         rows = (
@@ -57,7 +65,9 @@ class Staging:
             for s, line, r in some
         )
         for _, group in groupby(rows, key=lambda row: row[0]):
-            yield [(line, orjson.loads(record)) for _, line, record in group]
+            yield [(line, orjson.loads(record)) for _, line, record in islice(group, most)], False
+            while surplus := [(line, Record()) for _, line, _ in islice(group, _ROWS_PER_FETCH)]:
+                yield surplus, True
 
     def close(self) -> None:
         self._database.close()

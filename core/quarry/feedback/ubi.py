@@ -77,7 +77,10 @@ def _event_record(value: Mapping[str, Any]) -> Record:
     ordinal = position.get("ordinal") if isinstance(position, dict) else None
     if action in ACTIONS and object_id is None:
         raise LineError(f"{action} has no event_attributes.object.object_id")
-    whole = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    try:
+        whole = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:  # it writes fewer levels than it reads
+        raise LineError("is nested too deeply") from None
     return {
         "search": _text(value, "query_id", MAX_SEARCH_ID_BYTES, needed=True),
         "application": _text(value, "application", _LABEL_BYTES),

@@ -11,9 +11,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -26,6 +27,7 @@ from quarry.errors import (
     NotFoundError,
     QuarryError,
 )
+from quarry.jobs.memory import go_first
 from quarry.lifetime import killed_with
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,10 @@ LEAST_PAUSE_S = 0.5
 """Between two lines of one stage: each is a write to the server's log."""
 _NO_SPACE = ("No space left on device", "PytorchStreamWriter failed", "unexpected pos ")
 """How safetensors and torch, whose errors have no number, say that the disk is full."""
+_MAX_UNTYPED = 300
+_NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "bad allocation")
+"""How torch and onnxruntime, whose errors are of general types, say that there is no memory."""
+NO_MEMORY = LimitExceededError("the job needed more memory than the machine had left")
 
 
 class Progress:
@@ -88,22 +94,65 @@ FolderJob = Callable[[Path, Progress], None]
 
 def run_as_job(work: Callable[[Progress], None]) -> int:
     """Runs ``work``; what goes wrong becomes a line. Returns the exit status."""
+    _serve_parent()
+    try:
+        work(Progress())
+    except Exception as error:  # noqa: BLE001  every error becomes a line
+        return _failed(typed_error(error))
+    return 0
+
+
+def work_as_worker(work: Callable[[dict[str, Any]], None]) -> int:
+    """Does a task a line of stdin, each a JSON object, and answers each with a line, until stdin ends.
+
+    ``quarry.jobs.worker`` is the other end. Returns the exit status.
+    """
+    _serve_parent()
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    with _tasks_and_answers() as (tasks, answers):
+        for line in tasks:
+            try:
+                work(orjson.loads(line))
+                answer: dict[str, Any] = {"done": True}
+            except Exception as error:  # noqa: BLE001  every error becomes a line
+                answer = {"error": error_as_json(typed_error(error))}
+            answers.write(orjson.dumps(answer) + b"\n")
+            answers.flush()
+    return 0
+
+
+@contextmanager
+def _tasks_and_answers() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """What stdin and stdout were. A library that asks something gets no task; what it prints is logged."""
+    with os.fdopen(os.dup(0), "rb") as tasks, os.fdopen(os.dup(1), "wb") as answers:
+        with Path(os.devnull).open("rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        os.dup2(2, 1)
+        yield tasks, answers
+
+
+def _serve_parent() -> None:
+    """Takes little from other processes, and ends with the server that has started this one."""
     _give_way()
     if parent := os.environ.get(PARENT):
         killed_with(int(parent))
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the server decides
-    try:
-        work(Progress())
-    except QuarryError as error:
-        return _failed(error)
-    except MemoryError:
-        return _failed(LimitExceededError("the job ran out of memory"))
-    except Exception as error:
-        if disk_is_full(error):
-            return _failed(DiskFullError("the disk that holds the job's data is full"))
-        logger.exception("the job failed with an error that has no type")
-        return _failed(QuarryError(f"internal error: {type(error).__name__}: {error}"))
-    return 0
+
+
+def typed_error(error: Exception) -> QuarryError:
+    """What a server is told of an error in one of its jobs."""
+    if isinstance(error, QuarryError):
+        return error
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+        return NO_MEMORY
+    if isinstance(error, RecursionError):
+        return LimitExceededError("what the job reads is nested too deeply")
+    if disk_is_full(error):
+        return DiskFullError("the disk that holds the job's data is full")
+    logger.error("the job failed with an error that has no type", exc_info=error)
+    return QuarryError(f"internal error: {type(error).__name__}: {str(error)[:_MAX_UNTYPED]}")
 
 
 def disk_is_full(error: BaseException | None) -> bool:
@@ -153,8 +202,9 @@ def threads_for_jobs() -> int:
 
 
 def _give_way() -> None:
-    """Whatever else runs on this machine goes first."""
+    """Whatever else runs on this machine goes first, and keeps its memory first."""
     os.nice(NICENESS)
+    go_first()
     if sys.platform == "linux":
         usable = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, usable[-threads_for_jobs() :])  # caps the threads of every library at once

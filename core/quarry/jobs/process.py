@@ -15,6 +15,7 @@ import orjson
 
 from quarry.errors import KINDS, FailedPreconditionError, InvalidArgumentError, QuarryError, UnavailableError
 from quarry.jobs.child import PARENT, threads_for_jobs
+from quarry.jobs.memory import MemoryWatch
 
 logger = logging.getLogger(__name__)
 
@@ -65,42 +66,65 @@ def check_installed(extra: str, modules: Sequence[str]) -> None:
 
 
 async def run_process(
-    module: str, arguments: Sequence[str], on_progress: OnProgress, on_details: OnDetails = unheard
+    module: str,
+    arguments: Sequence[str],
+    on_progress: OnProgress,
+    on_details: OnDetails = unheard,
+    *,
+    memory_bytes: int = 0,
 ) -> None:
     """Runs ``python -m module arguments`` to its end. Cancelled, it ends the process, and then itself.
 
+    Args:
+        memory_bytes: most memory that the process may take; 0 for no limit.
+
     Raises:
         QuarryError: the one that the job reported.
+        LimitExceededError: it was ended for its memory.
         JobKilledError: it ended without reporting one.
     """
-    process = await asyncio.create_subprocess_exec(
+    process = await start(module, arguments, stdin=asyncio.subprocess.DEVNULL)
+    watch = MemoryWatch(process, memory_bytes)
+    last_words: deque[str] = deque(maxlen=KEPT_LOG_LINES)
+    logging_its_words = asyncio.create_task(log_words(process, module, last_words))
+    try:
+        error = await _follow(process, on_progress, on_details)
+        status = await process.wait()
+    finally:
+        await asyncio.shield(end_process(process))
+        watch.stop()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(logging_its_words, TERM_GRACE_S)
+    if error is not None:
+        raise error
+    if status != 0:
+        raise watch.problem(status) or killed(module, status, last_words)
+
+
+async def start(
+    module: str, arguments: Sequence[str], stdin: int = asyncio.subprocess.PIPE
+) -> asyncio.subprocess.Process:
+    """Starts ``python -m module arguments``, its stdout and stderr piped, on half of the processors."""
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
         "-m",
         module,
         *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=MAX_LINE_BYTES,
         env={**_ALLOCATOR, **os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads_for_jobs()))}
         | {"TOKENIZERS_PARALLELISM": "false", PARENT: str(os.getpid())},
     )
-    last_words: deque[str] = deque(maxlen=KEPT_LOG_LINES)
-    logging_its_words = asyncio.create_task(_log(process, module, last_words))
-    try:
-        error = await _follow(process, on_progress, on_details)
-        status = await process.wait()
-    finally:
-        await asyncio.shield(_end(process))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(logging_its_words, TERM_GRACE_S)
-    if error is not None:
-        raise error
-    if status != 0:
-        how = signal.Signals(-status).name if status < 0 else f"status {status}"
-        logger.error("%s ended with %s; it said last:\n%s", module, how, "\n".join(last_words))
-        raise JobKilledError(f"the job's process ended with {how}: make the same request again to go on")
+
+
+def killed(module: str, status: int, last_words: Sequence[str]) -> JobKilledError:
+    """The error of a process that ended without reporting one; what it said last is logged."""
+    how = signal.Signals(-status).name if status < 0 else f"status {status}"
+    logger.error("%s ended with %s; it said last:\n%s", module, how, "\n".join(last_words))
+    return JobKilledError(f"the job's process ended with {how}: make the same request again to go on")
 
 
 async def _follow(
@@ -136,7 +160,8 @@ def error_from_json(said: dict[str, Any]) -> QuarryError:
     return error
 
 
-async def _log(process: asyncio.subprocess.Process, module: str, last_words: deque[str]) -> None:
+async def log_words(process: asyncio.subprocess.Process, module: str, last_words: deque[str]) -> None:
+    """Logs the lines of the process's stderr until it closes, and keeps the last ones."""
     assert process.stderr is not None  # noqa: S101  it was asked for
     while True:
         try:
@@ -150,7 +175,7 @@ async def _log(process: asyncio.subprocess.Process, module: str, last_words: deq
         logger.info("%s: %s", module, text)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end_process(process: asyncio.subprocess.Process) -> None:
     """SIGTERM, and SIGKILL to what does not go."""
     if process.returncode is not None:
         return

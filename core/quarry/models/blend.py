@@ -7,6 +7,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from quarry.errors import ModelError
+from quarry.shown import first_problem
 
 BLEND_FILE = "blend.json"
 """In a model's folder. A model without one orders alone."""
@@ -47,7 +48,8 @@ def read_blend(folder: Path) -> Blend:
     except FileNotFoundError:
         return RERANKER_ALONE
     except (OSError, ValidationError) as error:
-        raise ModelError(f"{folder / BLEND_FILE} cannot be read: {error}", path=str(folder)) from error
+        problem = first_problem(error) if isinstance(error, ValidationError) else error.strerror
+        raise ModelError(f"{folder / BLEND_FILE} cannot be read: {problem}", path=str(folder)) from error
 
 
 def write_blend(folder: Path, blend: Blend) -> None:

@@ -13,6 +13,7 @@ from quarry.errors import ModelError
 from quarry.models.onnx_graph import seeded_tokens, write_graph
 from quarry.models.settings import ModelSettings, read_json
 from quarry.models.split_parts import SplitParts
+from quarry.shown import shown_error
 
 MODEL_FILE, TOKENIZER_FILE, SETTINGS_FILE = "model.onnx", "tokenizer.json", "quarry.json"
 _PARTS = "parts"
@@ -90,9 +91,12 @@ def _write_tokenizer(folder: Path, target: Path) -> None:
     from transformers import AutoTokenizer
 
     try:
-        AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer.save(str(target))
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer.backend_tokenizer.save(str(target))
     except (OSError, ValueError, AttributeError, ImportError) as error:
-        raise ModelError(f"{folder} has no tokenizer.json, and none can be made: {error}") from error
+        raise ModelError(
+            f"{folder} has no tokenizer.json, and none can be made: {shown_error(error)}"
+        ) from error
 
 
 def _vocabulary(folder: Path, settings: ModelSettings) -> int:

@@ -3,12 +3,16 @@
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from quarry.errors import ModelError
+from quarry.models.bounds import check_config
+from quarry.shown import shown, shown_error
 
 FALLBACK_MAX_TOKENS = 512
+MAX_JSON_BYTES = 16 * 2**20
+"""Of a file of settings; the vocabulary is in files of its own."""
 SPLIT_KEY = "quarry_split"
 """In config.json of a split cross-encoder: its joint layers and scale."""
 LARGEST_MAX_TOKENS = 8_192
@@ -70,6 +74,7 @@ def read_settings(folder: Path, kind: ModelKind) -> ModelSettings:
     config = read_json(folder / weights / "config.json")
     if not config:
         raise ModelError(f"{folder} has no config.json", folder=str(folder))
+    check_config(folder / weights, config)
     _refuse_prompts(folder, kind)
     _refuse_several_labels(folder, kind, config)
     return ModelSettings(
@@ -88,35 +93,54 @@ def is_split(folder: Path) -> bool:
 
 
 def read_json(path: Path) -> Any:
-    """What the file holds; an empty dict if there is none. Raises ModelError if it is not JSON."""
+    """What the file holds; an empty dict if there is none. Raises ModelError: no JSON, or too large."""
     try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ModelError(f"{path} has over {MAX_JSON_BYTES} bytes", path=str(path))
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}", path=str(path)) from error
+    except (OSError, ValueError, RecursionError) as error:
+        problem = "it is nested too deeply" if isinstance(error, RecursionError) else shown_error(error)
+        raise ModelError(f"{path} cannot be read: {problem}", path=str(path)) from error
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """As ``read_json``. Raises ModelError if it is not an object."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} is not a JSON object", path=str(path))
+    return found
 
 
 def _modules(folder: Path) -> dict[str, str]:
     """Sub-folder by module of a sentence-transformers model; empty for a plain transformer."""
-    found = {str(m["type"]).rsplit(".", 1)[-1]: str(m["path"]) for m in read_json(folder / "modules.json")}
+    try:
+        listed = read_json(folder / "modules.json")
+        found = {str(m["type"]).rsplit(".", 1)[-1]: str(m["path"]) for m in listed}
+    except (TypeError, KeyError) as error:
+        raise ModelError(f"{folder / 'modules.json'} does not list modules") from error
     unknown = sorted(set(found) - {"Transformer", "Pooling", "Normalize"})
     if unknown:
-        raise ModelError(f"{folder} has modules that are not supported: {', '.join(unknown)}")
+        raise ModelError(f"{folder} has modules that are not supported: {', '.join(map(shown, unknown[:5]))}")
+    for path in map(PurePosixPath, found.values()):
+        if path.is_absolute() or ".." in path.parts:
+            raise ModelError(f"{folder} has a module that lies outside of it")
     return found
 
 
 def _pooling(folder: Path, modules: dict[str, str]) -> Pooling:
     if "Pooling" not in modules:
         return Pooling.MEAN
-    config = read_json(folder / modules["Pooling"] / "config.json")
+    config = _read_object(folder / modules["Pooling"] / "config.json")
     legacy = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
     modes = config.get("pooling_mode") or [
         legacy.get(key, key) for key, on in config.items() if key.startswith("pooling_mode_") and on is True
     ]
-    modes = [modes] if isinstance(modes, str) else modes
-    if len(modes) != 1 or modes[0] not in set(Pooling):
-        raise ModelError(f"{folder} pools by {', '.join(modes) or 'nothing'}; only mean or cls are supported")
+    modes = modes if isinstance(modes, list) else [modes]
+    if len(modes) != 1 or modes[0] not in list(Pooling):
+        named = ", ".join(map(shown, modes[:5])) or "nothing"
+        raise ModelError(f"{folder} pools by {named}; only mean or cls are supported")
     return Pooling(modes[0])
 
 
@@ -127,7 +151,7 @@ def _max_tokens(folder: Path, weights: str, config: dict[str, Any]) -> int:
         ("tokenizer_config.json", "model_max_length"),
     ):
         for place in {folder / name, folder / weights / name}:
-            value = read_json(place).get(key)
+            value = _read_object(place).get(key)
             if isinstance(value, int | float) and value > 0:
                 limits.append(int(min(value, LARGEST_MAX_TOKENS)))
     positions = config.get("max_position_embeddings")
@@ -146,12 +170,11 @@ def _has_token_types(config: dict[str, Any]) -> bool:
 
 def _refuse_prompts(folder: Path, kind: ModelKind) -> None:
     """A prompt left out would make every vector slightly wrong, and nobody would see it."""
-    config = read_json(folder / "config_sentence_transformers.json")
-    prompts = {name: text for name, text in (config.get("prompts") or {}).items() if text}
+    config = _read_object(folder / "config_sentence_transformers.json")
+    prompts = [name for name, text in dict(config.get("prompts") or {}).items() if text]
     if kind is ModelKind.ENCODER and prompts:
-        raise ModelError(
-            f"{folder} wants prompts in front of texts ({', '.join(prompts)}): not supported yet"
-        )
+        named = ", ".join(map(shown, prompts[:5]))
+        raise ModelError(f"{folder} wants prompts in front of texts ({named}): not supported yet")
 
 
 def _refuse_several_labels(folder: Path, kind: ModelKind, config: dict[str, Any]) -> None:

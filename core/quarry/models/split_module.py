@@ -206,7 +206,7 @@ def save_split_model(module: SplitModule, config: dict[str, Any], target: Path) 
 
 def load_split_module(folder: Path, attention: str) -> SplitModule:
     """The split cross-encoder in ``folder``. Raises ModelError if weights are missing."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     split = getattr(config, SPLIT_KEY)
     config._attn_implementation = attention
     transformer = BertModel(config, add_pooling_layer=False)

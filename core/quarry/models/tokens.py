@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from quarry.errors import ModelError
+from quarry.shown import shown_error
 
 # Its own thread pool would run at the priority of whichever thread came first, and Quarry's workers tokenize
 # side by side as it is.
@@ -84,7 +85,9 @@ class TextTokenizer:
             self._source = file.read_text(encoding="utf-8")
             first = _tokenizer(self._source)
         except Exception as error:  # tokenizers raises bare Exception
-            raise ModelError(f"{file} is no usable tokenizer: {error}", path=str(file)) from error
+            raise ModelError(
+                f"{file} is no usable tokenizer: {shown_error(error)}", path=str(file)
+            ) from error
         self._idle: LifoQueue[Tokenizer] = LifoQueue()
         self._single = _template(first, pair=False)
         self._pair = _template(first, pair=True)

@@ -11,6 +11,7 @@ from quarry.errors import ModelError
 from quarry.models.quiet import quiet
 from quarry.models.settings import SPLIT_KEY, ModelKind, ModelSettings, Pooling, read_json
 from quarry.models.split_module import load_split_module
+from quarry.shown import shown_error
 
 
 class EncoderModule(nn.Module):
@@ -63,10 +64,11 @@ def load_module(folder: Path, settings: ModelSettings, attention: str = "sdpa") 
                 attn_implementation=attention,
                 dtype=torch.float32,
                 local_files_only=True,
+                trust_remote_code=False,
                 output_loading_info=True,
             )
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-            raise ModelError(f"{folder} cannot be loaded: {error}", path=str(folder)) from error
+            raise ModelError(f"{folder} cannot be loaded: {shown_error(error)}", path=str(folder)) from error
     missing = sorted(key for key in report["missing_keys"] if "pooler" not in key or not encoder)
     if missing:
         raise ModelError(f"{folder} lacks weights, and would answer at random: {', '.join(missing[:5])}")

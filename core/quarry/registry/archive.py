@@ -1,25 +1,22 @@
 """A version as a tar archive: made to be read by another server, and read with the suspicion that takes."""
 
-import lzma
 import tarfile
-import zlib
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from quarry.errors import InvalidArgumentError, LimitExceededError
+from quarry.errors import InvalidArgumentError
 from quarry.models.resolve import is_model
 from quarry.registry.artefacts import MODEL, cannot_keep, model_files
+from quarry.registry.unpacking import ArchiveLimits, unpack
 from quarry.registry.versions import ModelVersion
+from quarry.shown import first_problem
 from quarry.training.spec import KindName, TrainingResult
 
 VERSION_FILE = "version.json"
-MAX_ARCHIVE_BYTES = 16 * 2**30
-"""Of an archive, and of what is in it."""
-MAX_MEMBERS = 10_000
+MAX_VERSION_FILE_BYTES = 8 * 2**20
 _PIECE_BYTES = 2**20
-_BROKEN = (tarfile.TarError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
 
 class Passport(BaseModel):
@@ -32,10 +29,10 @@ class Passport(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     format: int = 1
-    name: str
+    name: str = Field(max_length=200)
     kind: KindName
-    description: str = ""
-    quarry_version: str = ""
+    description: str = Field("", max_length=1_024)
+    quarry_version: str = Field("", max_length=100)
     result: TrainingResult | None = None
 
     @classmethod
@@ -66,40 +63,25 @@ def write_archive(version: ModelVersion, model: Path) -> Iterator[bytes]:
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def read_archive(file: Path, target: Path) -> tuple[Path, Passport | None]:
+def read_archive(
+    file: Path, target: Path, limits: ArchiveLimits, stopped: Callable[[], bool] = lambda: False
+) -> tuple[Path, Passport | None]:
     """Unpacks an archive into ``target``; the model's folder in it, and its passport if it has one.
 
     The archive is one that ``write_archive`` made, or holds a model's files at its top or in one folder.
 
+    Args:
+        stopped: asked now and then; once it says True, nothing more is read.
+
     Raises:
+        UnavailableError: it was stopped.
         InvalidArgumentError: it is no tar archive, holds what is no plain file or leads out of ``target``,
             or no model.
-        LimitExceededError: it holds too much.
+        LimitExceededError: it holds more than ``limits`` allow.
     """
-    try:
-        with tarfile.open(file, "r:*") as archive:
-            _extract(archive, target)
-    except _BROKEN as error:
-        raise InvalidArgumentError("archive", f"is no tar archive that can be read: {error}") from None
-    except OSError as error:
-        raise cannot_keep(error) from error
+    unpack(file, target, limits, stopped)
     passport = _passport(target / VERSION_FILE)
     return _model_in(target), passport
-
-
-def _extract(archive: tarfile.TarFile, target: Path) -> None:
-    size = 0
-    for count, member in enumerate(archive, start=1):
-        if count > MAX_MEMBERS:
-            raise LimitExceededError(f"the archive has over {MAX_MEMBERS} members")
-        if not (member.isreg() or member.isdir()):
-            raise InvalidArgumentError("archive", f"{member.name[:80]!r} is neither a file nor a folder")
-        size += member.size
-        if size > MAX_ARCHIVE_BYTES:
-            raise LimitExceededError(f"the archive holds over {MAX_ARCHIVE_BYTES} bytes")
-        if ".." in PurePosixPath(member.name).parts:
-            raise InvalidArgumentError("archive", f"{member.name[:80]!r} leads out of it")
-        archive.extract(member, target, filter="data")
 
 
 def _model_in(target: Path) -> Path:
@@ -112,11 +94,21 @@ def _model_in(target: Path) -> Path:
 
 def _passport(path: Path) -> Passport | None:
     try:
+        if path.stat().st_size > MAX_VERSION_FILE_BYTES:
+            raise InvalidArgumentError(
+                "archive", f"its {VERSION_FILE} has over {MAX_VERSION_FILE_BYTES} bytes"
+            )
         return Passport.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
-        raise InvalidArgumentError("archive", f"its {VERSION_FILE} cannot be read: {error}") from None
+    except ValidationError as error:
+        raise InvalidArgumentError(
+            "archive", f"its {VERSION_FILE} is wrong: {first_problem(error)}"
+        ) from None
+    except OSError as error:
+        raise InvalidArgumentError(
+            "archive", f"its {VERSION_FILE} cannot be read: {error.strerror}"
+        ) from None
 
 
 def _member(name: str, data: bytes) -> Iterator[bytes]:

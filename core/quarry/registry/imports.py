@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from quarry.registry import artefacts
 from quarry.registry.archive import Passport, read_archive
 from quarry.registry.names import parse_name
 from quarry.registry.store import ModelRegistry
+from quarry.registry.unpacking import ArchiveLimits
 from quarry.registry.versions import ModelVersion
 from quarry.training.spec import KindName
 
@@ -51,20 +52,29 @@ def scratch(registry: ModelRegistry) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def import_archive(registry: ModelRegistry, plan: ImportPlan, archive: Path, folder: Path) -> ModelVersion:
+def import_archive(
+    registry: ModelRegistry,
+    plan: ImportPlan,
+    archive: Path,
+    folder: Path,
+    limits: ArchiveLimits,
+    stopped: Callable[[], bool],
+) -> ModelVersion:
     """Registers what the archive holds. Blocks.
 
     Args:
         folder: to unpack it in; the caller removes it.
+        stopped: whether the server is stopping, asked now and then.
 
     Raises:
         InvalidArgumentError: it is no archive of a model, or of a model of another kind than asked for.
         ModelError: the model cannot be loaded.
         LimitExceededError: it is too large, or the disk is full.
+        UnavailableError: the server is stopping.
     """
     unpacked = folder / "unpacked"
     unpacked.mkdir()
-    model, passport = read_archive(archive, unpacked)
+    model, passport = read_archive(archive, unpacked, limits, stopped)
     if passport is None:
         return _registered(registry, plan, model, None, "an archive")
     return _registered(registry, plan, model, passport, f"an archive of {passport.name}")

@@ -80,7 +80,7 @@ def examine(data: Path) -> StartState:
     """
     if not (data / DOCUMENTS).exists():
         held = [name for name in CONTENT if _holds(data / name)]
-        found = [Finding(f"{DOCUMENTS} is not there, but {', '.join(held)} of its folder", DOCUMENTS)]
+        found = [Finding(f"{DOCUMENTS} is not there, but its folder holds {', '.join(held)}", DOCUMENTS)]
         return StartState(findings=tuple(found if held else []))
     with _opened(data / DOCUMENTS) as documents, _opened(data / FEEDBACK) as feedback:
         if documents is None or not _tables(documents):

@@ -30,7 +30,7 @@ UPLOADS = "uploads"
 RESULT, EVALUATION = "result.json", "evaluation.json"
 MODEL = "model"
 """Folder of the model that came of a training."""
-NOT_OF_THE_WORK = {"name", "server", "create_time_us", "description", "precision"}
+NOT_OF_THE_WORK = {"name", "server", "create_time_us", "description", "precision", "max_text_bytes"}
 """What a training is asked that changes no step of it."""
 KEY_BYTES = 16
 BEGINNING_S = 60.0

@@ -9,6 +9,7 @@ from quarry.errors import QuarryError
 from quarry.jobs.process import OnDetails, OnProgress, check_installed, run_process
 from quarry.mining.sets import remove_folder
 from quarry.training.folders import EVALUATION, MODEL, RESULT, TrainingFolders, keys_of, read_answer
+from quarry.training.limits import ExamplesLimits
 from quarry.training.spec import EvaluationReport, EvaluationSpec, TrainingResult, TrainingSpec
 from quarry.training.uploads import Uploads
 from quarry.waiting import end, undisturbed, until_ended
@@ -33,8 +34,10 @@ class RunProcess(Protocol):
 class TrainingJobs:
     """Queues, runs and ends jobs of one data folder. Lives on one event loop."""
 
-    def __init__(self, data: Path, run: RunProcess = run_process) -> None:
-        self.folders, self.uploads = TrainingFolders(data), Uploads(data)
+    def __init__(
+        self, data: Path, run: RunProcess = run_process, limits: ExamplesLimits | None = None
+    ) -> None:
+        self.folders, self.uploads = TrainingFolders(data), Uploads(data, limits or ExamplesLimits())
         self._run = run
         self._training, self._evaluating = asyncio.Lock(), asyncio.Lock()
         self._running: dict[str, tuple[TrainingSpec | EvaluationSpec, asyncio.Task[Any]]] = {}

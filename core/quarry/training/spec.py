@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 from quarry.feedback.guards import GuardPolicy
 from quarry.mining.spec import JudgedQuery, Written
 from quarry.models.blend import RERANKER_ALONE, Blend
+from quarry.training.limits import MAX_TEXT_BYTES
 from quarry.training.marks import checked_marks
 
 LossName = Literal["lce", "bce", "ranknet", "lambda", "margin-triplet", "margin-mse"]
@@ -47,6 +48,7 @@ class TrainingSpec(Written):
         server: ``host:port`` of the server that is asked for candidates.
         examples: Parquet file with the columns of docs/mining.md; None with ``bootstrap``.
         examples_name: mining set, or name of the uploaded file.
+        max_text_bytes: of the texts in all rows of the examples.
         base: model to start from; a split cross-encoder is made of it if it is an encoder.
         serving: re-ranker (encoder) to compare with; None: the fused order.
         precision: that the server serves re-rankers in, on the CPU.
@@ -64,6 +66,7 @@ class TrainingSpec(Written):
     what: KindName = "reranker"
     examples: str | None = None
     examples_name: str = ""
+    max_text_bytes: int = Field(MAX_TEXT_BYTES, ge=1)
     bootstrap: Bootstrap | None = None
     base: ModelRef
     serving: ModelRef | None = None

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from quarry.errors import DiskFullError, InvalidArgumentError, LimitExceededError, NotFoundError
 from quarry.jobs.process import check_installed
+from quarry.shown import shown, shown_error
 from quarry.training.folders import FOLDER, UPLOADS
+from quarry.training.limits import ExamplesLimits
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 FIELD = "parquet"
 """The request's field that what is wrong with a file is told of."""
 LIFETIME_S = 7 * 24 * 3_600.0
-MAX_UPLOAD_BYTES = 8 * 2**30
+MAX_FOOTER_BYTES = 16 * 2**20
+"""It takes some 20 times this memory once it is read."""
+DEFAULT_LIMITS = ExamplesLimits()
 HASH_BYTES = 16
 _NAME = re.compile(r"[0-9a-f]{32}")
 _UNFINISHED = ".part"
@@ -29,17 +33,17 @@ _MAGIC = b"PAR1"
 class Uploads:
     """The files of one data folder. Blocks.
 
-    Args:
-        max_bytes: of one file.
+    Attributes:
+        limits: of one file.
     """
 
-    def __init__(self, data: Path, max_bytes: int = MAX_UPLOAD_BYTES) -> None:
-        self._folder, self._max_bytes = data / FOLDER / UPLOADS, max_bytes
+    def __init__(self, data: Path, limits: ExamplesLimits = DEFAULT_LIMITS) -> None:
+        self._folder, self.limits = data / FOLDER / UPLOADS, limits
 
     def begin(self) -> "Upload":
         """Raises DiskFullError, or FailedPreconditionError if files cannot be checked on this server."""
         check_installed("trainer", ["pyarrow"])
-        return Upload(self._folder, self._max_bytes)
+        return Upload(self._folder, self.limits)
 
     def path(self, name: str) -> Path:
         """The file called ``name``, which counts as used now. Raises NotFoundError."""
@@ -66,8 +70,8 @@ class Uploads:
 class Upload:
     """One file that is arriving. Ended by ``finish`` or ``drop``."""
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._folder, self._max_bytes = folder, max_bytes
+    def __init__(self, folder: Path, limits: ExamplesLimits) -> None:
+        self._folder, self._limits = folder, limits
         self._hash = hashlib.blake2b(digest_size=HASH_BYTES)
         self.size = 0
         self._partial = folder / f"{uuid.uuid4().hex}{_UNFINISHED}"
@@ -81,8 +85,10 @@ class Upload:
     def add(self, piece: bytes) -> None:
         """Raises LimitExceededError or DiskFullError."""
         self.size += len(piece)
-        if self.size > self._max_bytes:
-            raise LimitExceededError(f"the file has over {self._max_bytes:,} bytes: train on fewer examples")
+        if self.size > self._limits.bytes:
+            raise LimitExceededError(
+                f"the file has over {self._limits.bytes:,} bytes: train on fewer examples"
+            )
         self._hash.update(piece)
         _written(lambda: self._file.write(piece))
 
@@ -91,6 +97,7 @@ class Upload:
 
         Raises:
             InvalidArgumentError: it is no Parquet file of examples.
+            LimitExceededError: it says that it holds too much.
         """
 
         def synced() -> None:
@@ -99,7 +106,7 @@ class Upload:
 
         _written(synced)
         self._file.close()
-        rows = check_examples(self._partial)
+        rows = check_examples(self._partial, self._limits)
         name = self._hash.hexdigest()
         self._partial.replace(self._folder / f"{name}.parquet")
         return name, rows
@@ -118,25 +125,44 @@ def _written(write: Callable[[], Any]) -> Any:
         raise DiskFullError(f"the file cannot be kept: {error.strerror}") from error
 
 
-def check_examples(path: Path) -> int:
+def check_examples(path: Path, limits: ExamplesLimits = DEFAULT_LIMITS) -> int:
     """Number of rows of a file of examples. Only its footer is read: rows are the job's to judge.
 
-    Raises InvalidArgumentError unless it is Parquet with the columns that training reads, of their types.
+    Raises:
+        InvalidArgumentError: it is no Parquet, or lacks a column that training reads, of its type.
+        LimitExceededError: it says that it holds more than ``limits`` allow.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with path.open("rb") as begun:
-        first = begun.read(len(_MAGIC))
-    if first != _MAGIC:  # which the reader does not look at
-        raise InvalidArgumentError(FIELD, "is no Parquet file" if first else "is empty")
+    _check_frame(path)
     try:
         with pq.ParquetFile(path) as file:
-            schema, rows = file.schema_arrow, file.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidArgumentError(FIELD, f"is no Parquet file: {error}") from None
+            schema, metadata = file.schema_arrow, file.metadata
+            rows = int(metadata.num_rows)
+            size = sum(metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InvalidArgumentError(FIELD, f"is no Parquet file: {shown_error(error)}") from None
+    if rows > limits.rows:
+        raise LimitExceededError(f"the file has over {limits.rows:,} rows: train on fewer examples")
+    if size > limits.bytes:
+        raise LimitExceededError(
+            f"the file has over {limits.bytes:,} bytes once it is decompressed: train on fewer examples"
+        )
     _check_columns(schema, typed=rows > 0)
-    return int(rows)
+    return rows
+
+
+def _check_frame(path: Path) -> None:
+    """Refuses what is no Parquet file, or has a footer that would take too much memory to read."""
+    with path.open("rb") as file:
+        first = file.read(len(_MAGIC))
+        file.seek(max(0, path.stat().st_size - 2 * len(_MAGIC)))
+        end = file.read()
+    if first != _MAGIC:  # which the reader does not look at
+        raise InvalidArgumentError(FIELD, "is no Parquet file" if first else "is empty")
+    if int.from_bytes(end[: len(_MAGIC)], "little") > MAX_FOOTER_BYTES:
+        raise InvalidArgumentError(FIELD, f"has a footer of over {MAX_FOOTER_BYTES} bytes")
 
 
 def _check_columns(schema: "pa.Schema", typed: bool) -> None:
@@ -161,5 +187,5 @@ def _check_columns(schema: "pa.Schema", typed: bool) -> None:
             raise InvalidArgumentError(FIELD, f"has the column {name} twice")
         if typed and not fits(schema.field(name).type):
             raise InvalidArgumentError(
-                FIELD, f"has {schema.field(name).type} in the column {name}, not {what}"
+                FIELD, f"has {shown(schema.field(name).type)[1:-1]} in the column {name}, not {what}"
             )

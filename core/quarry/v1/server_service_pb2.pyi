@@ -85,6 +85,16 @@ class Limits(_message.Message):
     REQUEST_ID_LIFETIME_FIELD_NUMBER: _builtins.int
     MAX_BATCH_EVENTS_FIELD_NUMBER: _builtins.int
     MAX_MINING_QUERIES_FIELD_NUMBER: _builtins.int
+    MAX_ARCHIVE_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_ARCHIVE_FILES_FIELD_NUMBER: _builtins.int
+    MAX_ARCHIVE_RATIO_FIELD_NUMBER: _builtins.int
+    MAX_EXAMPLES_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_EXAMPLES_ROWS_FIELD_NUMBER: _builtins.int
+    MAX_EXAMPLES_TEXT_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_EVENTS_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_EVENT_LINE_BYTES_FIELD_NUMBER: _builtins.int
+    JOB_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    MODEL_TRIAL_TIME_FIELD_NUMBER: _builtins.int
     MAX_CONNECTIONS_FIELD_NUMBER: _builtins.int
     CONNECTION_IDLE_FIELD_NUMBER: _builtins.int
     CONNECTION_HANDSHAKE_FIELD_NUMBER: _builtins.int
@@ -109,6 +119,24 @@ class Limits(_message.Message):
     """In one call of FeedbackService.RecordEvents, or one batch of StreamEvents."""
     max_mining_queries: _builtins.int
     """In one call of MiningService.MineHardNegatives."""
+    max_archive_bytes: _builtins.int
+    """Of an archive in ModelService.ImportModel, and of the files in it together."""
+    max_archive_files: _builtins.int
+    """Files and folders in such an archive."""
+    max_archive_ratio: _builtins.float
+    """Bytes of its files for each byte of the archive as it is sent; 64 MiB of files are always allowed."""
+    max_examples_bytes: _builtins.int
+    """Of a Parquet file in TrainingService.UploadExamples, and of its columns once decompressed."""
+    max_examples_rows: _builtins.int
+    """Rows of such a file."""
+    max_examples_text_bytes: _builtins.int
+    """Bytes of the texts in all of its rows, each counted as often as it stands there."""
+    max_events_bytes: _builtins.int
+    """Of a log in FeedbackService.ImportEvents."""
+    max_event_line_bytes: _builtins.int
+    """Of one line of such a log."""
+    job_memory_bytes: _builtins.int
+    """Memory of one process that mines, trains, evaluates or tries a model; 0: it is not limited."""
     max_connections: _builtins.int
     """Clients that may be connected at once. A further connection is closed as soon as it is accepted."""
     max_calls_per_connection: _builtins.int
@@ -122,6 +150,10 @@ class Limits(_message.Message):
     @_builtins.property
     def request_id_lifetime(self) -> _duration_pb2.Duration:
         """How long a request id is remembered."""
+
+    @_builtins.property
+    def model_trial_time(self) -> _duration_pb2.Duration:
+        """How long a new model may take to be loaded, exported and run once before it is registered."""
 
     @_builtins.property
     def connection_idle(self) -> _duration_pb2.Duration:
@@ -155,6 +187,16 @@ class Limits(_message.Message):
         request_id_lifetime: _duration_pb2.Duration | None = ...,
         max_batch_events: _builtins.int = ...,
         max_mining_queries: _builtins.int = ...,
+        max_archive_bytes: _builtins.int = ...,
+        max_archive_files: _builtins.int = ...,
+        max_archive_ratio: _builtins.float = ...,
+        max_examples_bytes: _builtins.int = ...,
+        max_examples_rows: _builtins.int = ...,
+        max_examples_text_bytes: _builtins.int = ...,
+        max_events_bytes: _builtins.int = ...,
+        max_event_line_bytes: _builtins.int = ...,
+        job_memory_bytes: _builtins.int = ...,
+        model_trial_time: _duration_pb2.Duration | None = ...,
         max_connections: _builtins.int = ...,
         connection_idle: _duration_pb2.Duration | None = ...,
         connection_handshake: _duration_pb2.Duration | None = ...,
@@ -162,9 +204,9 @@ class Limits(_message.Message):
         drain_notice: _duration_pb2.Duration | None = ...,
         max_page_token_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "model_trial_time", b"model_trial_time", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "max_batch_documents", b"max_batch_documents", "max_batch_events", b"max_batch_events", "max_calls_per_connection", b"max_calls_per_connection", "max_connections", b"max_connections", "max_depth", b"max_depth", "max_document_bytes", b"max_document_bytes", "max_fields", b"max_fields", "max_filter_conditions", b"max_filter_conditions", "max_filter_levels", b"max_filter_levels", "max_id_bytes", b"max_id_bytes", "max_keyword_bytes", b"max_keyword_bytes", "max_message_bytes", b"max_message_bytes", "max_mining_queries", b"max_mining_queries", "max_page_size", b"max_page_size", "max_page_token_bytes", b"max_page_token_bytes", "max_query_bytes", b"max_query_bytes", "max_retrieve_queries", b"max_retrieve_queries", "max_values_per_field", b"max_values_per_field", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "job_memory_bytes", b"job_memory_bytes", "max_archive_bytes", b"max_archive_bytes", "max_archive_files", b"max_archive_files", "max_archive_ratio", b"max_archive_ratio", "max_batch_documents", b"max_batch_documents", "max_batch_events", b"max_batch_events", "max_calls_per_connection", b"max_calls_per_connection", "max_connections", b"max_connections", "max_depth", b"max_depth", "max_document_bytes", b"max_document_bytes", "max_event_line_bytes", b"max_event_line_bytes", "max_events_bytes", b"max_events_bytes", "max_examples_bytes", b"max_examples_bytes", "max_examples_rows", b"max_examples_rows", "max_examples_text_bytes", b"max_examples_text_bytes", "max_fields", b"max_fields", "max_filter_conditions", b"max_filter_conditions", "max_filter_levels", b"max_filter_levels", "max_id_bytes", b"max_id_bytes", "max_keyword_bytes", b"max_keyword_bytes", "max_message_bytes", b"max_message_bytes", "max_mining_queries", b"max_mining_queries", "max_page_size", b"max_page_size", "max_page_token_bytes", b"max_page_token_bytes", "max_query_bytes", b"max_query_bytes", "max_retrieve_queries", b"max_retrieve_queries", "max_values_per_field", b"max_values_per_field", "model_trial_time", b"model_trial_time", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

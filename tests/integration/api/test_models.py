@@ -407,7 +407,7 @@ def test_a_folder_that_has_lost_its_log_is_not_served_and_keeps_its_models(
     model.parent.mkdir(parents=True)
     model.write_bytes(b"weights")
     with (
-        pytest.raises(DataLossError, match=r"holds models but no documents\.db"),
+        pytest.raises(DataLossError, match=r"documents\.db is not there, but its folder holds registry"),
         served(tiny_settings(folder, encoder_folder)),
     ):
         pass

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.feedback.samples import KEY
 
+from quarry.errors import LimitExceededError
 from quarry.feedback import quarry_lines, ubi
-from quarry.feedback.imports import ImportPlan, LogFormat, Tally, import_file
+from quarry.feedback.imports import _BATCHES, ImportPlan, LogFormat, Tally, import_file
 from quarry.feedback.impressions import ImpressionLog
 from quarry.feedback.json_fields import LineError
 from quarry.feedback.log import FeedbackLog
@@ -252,3 +253,60 @@ def test_the_public_sample_is_read(tmp_path: Path) -> None:
     assert tally.rejected < 300
     assert sum(any(page.clicked) for page in pages) > 50
     assert imported(tmp_path, lines, LogFormat.UBI)[0].impressions == 0
+
+
+DEEP = [b'{"a":' * levels + b"1" + b"}" * levels for levels in (300, 900, 100_000)]
+
+
+@pytest.mark.parametrize("deep", DEEP)
+def test_lines_that_are_nested_deeply_are_refused(tmp_path: Path, deep: bytes) -> None:
+    record = json.dumps(action("click", "a"))
+    lines = [f'{record[:-1]}, "more": {deep.decode()}}}', record]
+    for form in LogFormat:
+        tally, _ = imported(tmp_path, lines, form)
+        assert tally.rejected == (2 if form is LogFormat.QUARRY else 1)
+        assert all(len(reason) < 200 for _, reason in tally.rejections)
+
+
+def test_a_query_with_too_many_records_keeps_the_first_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quarry.feedback.imports.MAX_QUERY_RECORDS", 3)
+    hits = {"query_response_hit_ids": ["d0", "d1"]}
+    lines = [query(**hits), *(action("click", f"d{n}") for n in range(2_000)), query("another", **hits)]
+    tally, pages = imported(tmp_path, lines, LogFormat.UBI)
+    assert (tally.events, tally.impressions, tally.rejected) == (2, 2, 1_998)
+    assert tally.rejections[0] == (4, "the query has over 3 records")
+    assert len(pages) == 2
+
+
+def test_a_log_of_too_many_applications_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quarry.feedback.staging.MAX_APPLICATIONS", 2)
+    lines = [action("click", "a", ordinal=1) | {"application": f"app{n}"} for n in range(3)]
+    with pytest.raises(LimitExceededError, match="over 2 applications"):
+        imported(tmp_path, lines, LogFormat.UBI)
+    assert not list(tmp_path.glob("*.staged"))
+
+
+@pytest.mark.parametrize("form", list(LogFormat))
+@pytest.mark.parametrize("line", ["", "x", "y" * 5_000])
+def test_a_file_of_nothing_does_not_keep_its_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: LogFormat, line: str
+) -> None:
+    """Whoever reads it hears of each piece, and can stop there: cancelling it holds no thread for long."""
+    monkeypatch.setattr("quarry.feedback.imports.BATCH_BYTES", 1_000)
+    monkeypatch.setattr("quarry.feedback.imports.MAX_LINE_BYTES", 100)
+    file = tmp_path / "spooled"
+    file.write_text(f"{line}\n" * 3_000)
+    plan = ImportPlan(file, form, KEY, False, lambda _: {}, lambda _: "")
+    batches = _BATCHES[form](plan, Tally())
+    assert sum(1 for _ in batches) >= file.stat().st_size // 1_100
+
+
+def test_a_batch_has_a_bounded_number_of_hits(tmp_path: Path) -> None:
+    hits = [{"id": f"d{n}"} for n in range(1_000)]
+    lines = [{"impression": IMPRESSION | {"search_id": f"s{n}", "hits": hits}} for n in range(120)]
+    file = tmp_path / "spooled"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    plan = ImportPlan(file, LogFormat.QUARRY, KEY, False, lambda _: {}, lambda _: "")
+    assert [len(batch) for batch in _BATCHES[LogFormat.QUARRY](plan, Tally())] == [50, 50, 20]

@@ -27,7 +27,7 @@ END = "\nsys.exit(run_as_job(work))\n"
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that is run as the module ``some_job``."""
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     return tmp_path / "some_job.py"
 
 
@@ -211,3 +211,47 @@ def test_a_spec_that_cannot_be_read_is_a_typed_error(tmp_path: Path) -> None:
         assert raised.value.field == field
     (tmp_path / "spec.json").write_text('{"count": 3}')
     assert read_spec(tmp_path / "spec.json", Asked) == Asked(count=3)
+
+
+async def test_a_job_that_takes_too_much_memory_ends_with_a_typed_error(module: Path) -> None:
+    body = "def work(p):\n kept = [bytearray(b'x') * 2**20 for _ in range(8_000)]\n p('done', 1.0)"
+    wrote(module, BEGIN + body + END)
+    with pytest.raises(LimitExceededError, match=f"memory_bytes allows: {256 * 2**20} bytes") as raised:
+        await run_process("some_job", [], ignored, memory_bytes=256 * 2**20)
+    assert raised.value.reason == "LIMIT_EXCEEDED"
+    wrote(module, BEGIN + body.replace("8_000", "8") + END)
+    await run_process("some_job", [], ignored, memory_bytes=256 * 2**20)
+
+
+async def test_mapped_files_and_reserved_addresses_are_no_memory(module: Path) -> None:
+    (module.parent / "large").write_bytes(bytes(400 * 2**20))
+    body = (
+        "import mmap\ndef work(p):\n"
+        f" with open({str(module.parent / 'large')!r}, 'rb') as file:\n"
+        "  mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)\n"
+        "  assert sum(mapped[n] for n in range(0, len(mapped), 4096)) == 0\n"
+        " reserved = mmap.mmap(-1, 2**36, flags=mmap.MAP_PRIVATE | 0x4000)\n time.sleep(0.5)"
+    )
+    wrote(module, BEGIN + body + END)
+    await run_process("some_job", [], ignored, memory_bytes=256 * 2**20)
+
+
+@pytest.mark.parametrize(
+    "raised", ["MemoryError", 'RuntimeError("DefaultCPUAllocator: can\'t allocate memory: 7 bytes")']
+)
+async def test_an_allocation_that_fails_is_typed(module: Path, raised: str) -> None:
+    wrote(module, BEGIN + f"def work(p):\n raise {raised}" + END)
+    with pytest.raises(LimitExceededError, match="more memory than the machine"):
+        await run([])
+
+
+async def test_the_kernel_ends_a_job_before_its_server(module: Path) -> None:
+    body = "def work(progress):\n progress(open('/proc/self/oom_score_adj').read().strip(), 0)"
+    wrote(module, BEGIN + body + END)
+    said: list[tuple[str, float]] = []
+    await run(said)
+    assert said[0][0] == "1000"
+
+
+async def ignored(_stage: str, _progress: float) -> None:
+    pass

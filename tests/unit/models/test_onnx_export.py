@@ -101,7 +101,7 @@ def test_torch_gives_the_same_vectors(encoder: TransformerEncoder, encoder_folde
 @pytest.mark.parametrize(
     ("file", "values", "problem"),
     [
-        ("1_Pooling/config.json", {"pooling_mode": "max"}, "pools by max"),
+        ("1_Pooling/config.json", {"pooling_mode": "max"}, "pools by 'max'"),
         ("config_sentence_transformers.json", {"prompts": {"query": "query: "}}, "prompts"),
         ("config.json", {"model_type": "no-such-type"}, "cannot be loaded"),
     ],

@@ -102,6 +102,8 @@ def info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
             grpc.StatusCode.UNAVAILABLE,
             "UNAVAILABLE",
         ),
+        (RecursionError("secret"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
+        (MemoryError("secret"), grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED"),
         (ZeroDivisionError("secret"), grpc.StatusCode.INTERNAL, "INTERNAL"),
     ],
 )

@@ -1,5 +1,6 @@
 """Example files become groups; a larger group is drawn from anew each epoch."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.unit.training.samples import write_bomb
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import InvalidArgumentError, LimitExceededError
 from quarry_trainer.dataset import BadExamplesError, GroupDataset, TextGroup, read_examples
+from quarry_trainer.parquet import TEXTS
 
 
 def row(query: str, positive: str, negative: str, **changed: Any) -> dict[str, Any]:
@@ -155,3 +158,28 @@ def test_what_the_first_stage_missed_is_read_more_often_with_negatives_of_its_ow
     read = [dataset[place] for place in range(len(dataset))]
     assert [group.missed for group in read] == [False, True, True, True, False]
     assert len({group.passages for group in read if group.missed}) == 3
+
+
+def test_a_text_in_many_rows_is_in_memory_once(tmp_path: Path) -> None:
+    write_bomb(tmp_path / "x", rows=20_000, text_bytes=10_000)
+    tracemalloc.start()
+    try:
+        (group,) = read_examples(tmp_path / "x").groups
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(group.documents), len(group.query)) == (20_000, 10_000)
+    assert peak < 20 * 2**20  # the texts of all rows are 200 MB
+
+
+def test_a_file_with_more_text_than_allowed_is_refused_while_it_is_read(tmp_path: Path) -> None:
+    size = len(write_bomb(tmp_path / "x"))
+    assert size < 14 * 2**10
+    with pytest.raises(LimitExceededError, match="over 4294967296 bytes of text"):
+        read_examples(tmp_path / "x")
+    rows = [row("q", "a", "b"), row("q", "a", "c")]
+    texts = sum(len(str(r[name])) for r in rows for name in TEXTS)
+    file = written(tmp_path / "y", rows)
+    assert read_examples(file, texts).groups
+    with pytest.raises(LimitExceededError, match=f"over {texts - 1} bytes of text"):
+        read_examples(file, texts - 1)

@@ -61,3 +61,17 @@ def write_examples(path: Path, rows: int = 2, **changes: Any) -> bytes:
     columns = {name: [value] * rows for name, value in (ROW | changes).items() if value is not None}
     pq.write_table(pa.table(columns), path)
     return path.read_bytes()
+
+
+def write_bomb(path: Path, rows: int = 100_000, text_bytes: int = 220_000) -> bytes:
+    """A file of some kilobytes in whose rows one text stands again and again; its bytes."""
+
+    def again(text: str) -> pa.Array:
+        places = pa.array([0] * rows, pa.int32())
+        return pa.DictionaryArray.from_arrays(places, pa.array([text]))
+
+    texts = {"query_id": "q", "query": "x" * text_bytes, "positive_id": "p", "negative_id": "n"}
+    columns = {name: again(text) for name, text in texts.items()}
+    columns |= {"label": pa.array([0] * rows, pa.int8()), "weight": pa.array([1.0] * rows, pa.float32())}
+    pq.write_table(pa.table(columns), path, compression="zstd", store_schema=False)
+    return path.read_bytes()

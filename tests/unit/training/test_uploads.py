@@ -6,8 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from tests.unit.training.samples import write_examples
+from tests.unit.training.samples import write_bomb, write_examples
 
 from quarry.documents.catalog import now_us
 from quarry.errors import (
@@ -18,7 +20,8 @@ from quarry.errors import (
     NotFoundError,
 )
 from quarry.training.folders import FOLDER, UPLOADS
-from quarry.training.uploads import LIFETIME_S, Uploads, check_examples
+from quarry.training.limits import ExamplesLimits
+from quarry.training.uploads import LIFETIME_S, MAX_FOOTER_BYTES, Uploads, check_examples
 
 
 def keep(uploads: Uploads, data: bytes, piece: int = 100) -> tuple[str, int]:
@@ -84,9 +87,39 @@ def test_more_columns_and_an_empty_table_are_fine(tmp_path: Path) -> None:
 def test_a_file_over_the_limit_leaves_nothing(tmp_path: Path) -> None:
     data = write_examples(tmp_path / "x")
     with pytest.raises(LimitExceededError):
-        keep(Uploads(tmp_path, max_bytes=len(data) - 1), data)
+        keep(Uploads(tmp_path, ExamplesLimits(bytes=len(data) - 1)), data)
     assert kept(tmp_path) == []
-    assert keep(Uploads(tmp_path, max_bytes=len(data)), data)
+    assert keep(Uploads(tmp_path, ExamplesLimits(bytes=len(data) + 4_000)), data)
+
+
+def test_what_a_file_says_that_it_holds_is_bounded(tmp_path: Path) -> None:
+    data = write_bomb(tmp_path / "x", rows=1_000, text_bytes=2**20)
+    assert len(data) < 10_000
+    for limits, told in (
+        (ExamplesLimits(rows=999), "999 rows"),
+        (ExamplesLimits(bytes=2**20), "decompressed"),
+    ):
+        with pytest.raises(LimitExceededError, match=told):
+            keep(Uploads(tmp_path, limits), data)
+        assert kept(tmp_path) == []
+    assert keep(Uploads(tmp_path, ExamplesLimits(rows=1_000, bytes=2**21)), data)[1] == 1_000
+
+
+def test_a_footer_is_bounded_before_it_is_read(tmp_path: Path) -> None:
+    data = write_examples(tmp_path / "x")
+    for size in (MAX_FOOTER_BYTES + 1, 2**32 - 1):
+        with pytest.raises(InvalidArgumentError, match="footer"):
+            keep(Uploads(tmp_path), data[:-8] + size.to_bytes(4, "little") + b"PAR1")
+
+
+def test_columns_that_are_nested_deeply_are_refused(tmp_path: Path) -> None:
+    kind = pa.string()
+    for _ in range(5_000):
+        kind = pa.struct([("a", kind)])
+    pq.ParquetWriter(tmp_path / "x", pa.schema([("query", kind)]), store_schema=False).close()
+    with pytest.raises(InvalidArgumentError, match="nested") as raised:
+        keep(Uploads(tmp_path), (tmp_path / "x").read_bytes(), piece=2**20)
+    assert len(str(raised.value)) < 500
 
 
 def test_files_that_nobody_uses_go_at_the_start_and_use_keeps_them(tmp_path: Path) -> None:

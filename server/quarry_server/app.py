@@ -20,6 +20,7 @@ from quarry.data_folder import DataFolder
 from quarry.documents.catalog import list_collections
 from quarry.documents.store import Database
 from quarry.documents.tables import open_database
+from quarry.environment import keep_files_in, remove_temporary_files
 from quarry.errors import QuarryError, UnavailableError
 from quarry.jobs.operations import Operations
 from quarry.library import Library
@@ -59,6 +60,7 @@ from quarry_server.interceptors import TypedErrors
 from quarry_server.loop import LoopSchedule
 from quarry_server.loop_runs import LoopRuns
 from quarry_server.mining import MiningServicer, reachable
+from quarry_server.model_names import RequestedModels
 from quarry_server.models import ModelServicer
 from quarry_server.operations import OperationsServicer, describe_error
 from quarry_server.reindex import ReindexJobs
@@ -136,6 +138,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     # Enough threads that no search waits for one behind indexing, which takes a few for seconds.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "work"))
     folder = await asyncio.to_thread(DataFolder, settings.data)
+    await asyncio.to_thread(remove_temporary_files, settings.data)
     database = Database(await asyncio.to_thread(open_database, folder.documents))
     registry = open_registry(settings, database)
     await asyncio.to_thread(registry.remove_leftovers)
@@ -147,7 +150,9 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         await asyncio.to_thread(open_states, settings),
         settings.models.reranker_precision,
     )
-    collection_models = CollectionModels(models, settings, database)
+    requested = RequestedModels(settings)
+    await requested.tidy()
+    collection_models = CollectionModels(models, settings, database, requested)
     library = await Library.open(
         folder, SettingsEngines(settings), collection_models, settings.search.threads, database
     )
@@ -155,6 +160,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     async with contextlib.AsyncExitStack() as closing:  # from the last to the first
         closing.push_async_callback(collection_models.close)
         closing.push_async_callback(library.close)
+        closing.push_async_callback(requested.close)
         reindexes = ReindexJobs(library, operations)
         await operations.recover(await reindexes.lasting())
         await asyncio.to_thread(remove_spooled, settings.data)
@@ -165,16 +171,24 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         made = MadeOfFeedback(purge_sets, operations, library.database.engine, loop_jobs.purge)
         feedback = await closing.enter_async_context(open_feedback(settings, library, made.purge))
         closing.push_async_callback(operations.close)
-        mining = MiningServicer(library, operations, jobs, feedback)
+        mining = MiningServicer(library, operations, jobs, feedback, requested)
         await mining.tidy()
         promotions = Promotions(library, registry, models)
-        model_servicer = ModelServicer(library, registry, promotions, models)
+        model_servicer = ModelServicer(library, registry, promotions, models, requested)
         model_servicer.tidy()
         closing.push_async_callback(model_servicer.close)
-        trained_models = TrainedModels(library, registry, promotions, settings.training.promotion)
+        trained_models = TrainedModels(library, registry, promotions, settings)
         loops = LoopRuns(library, operations, loop_jobs, feedback, settings.loop)
         training = TrainingServicer(
-            library, operations, training_jobs, jobs.sets, feedback, trained_models, loops, settings
+            library,
+            operations,
+            training_jobs,
+            jobs.sets,
+            feedback,
+            trained_models,
+            loops,
+            settings,
+            requested,
         )
         await training.tidy()
         await loops.tidy()
@@ -186,6 +200,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
             library,
             operations,
             reindexes,
+            requested,
             settings.models.encoder,
             settings.search.default_deadline_s,
         )
@@ -268,6 +283,7 @@ def serve(settings: Settings) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    keep_files_in(settings.data)
     uvloop.run(_serve(settings))
 
 

@@ -22,6 +22,7 @@ from quarry_server.context import Context
 from quarry_server.documents import parse_request_id
 from quarry_server.model_imports import received
 from quarry_server.model_messages import model_message
+from quarry_server.model_names import RequestedModels
 from quarry_server.paging import (
     DEFAULT_LIST_PAGE,
     MAX_LIST_PAGE,
@@ -38,10 +39,15 @@ MAX_REASON_BYTES = 1_024
 
 class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(
-        self, library: Library, registry: ModelRegistry, promotions: Promotions, models: ServedModels
+        self,
+        library: Library,
+        registry: ModelRegistry,
+        promotions: Promotions,
+        models: ServedModels,
+        requested: RequestedModels,
     ) -> None:
         self._library, self._registry, self._promotions = library, registry, promotions
-        self._models = models
+        self._models, self._requested = models, requested
         self._running: set[asyncio.Task[Any]] = set()
 
     def tidy(self) -> None:
@@ -96,6 +102,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
             folder = closing.enter_context(scratch(self._registry))
             archive = folder / "archive.tar"
             plan = await received(request_iterator, self._library, archive)
+            await self._requested.admit(plan.source)
             kept = closing.pop_all()  # from here on it is the task's to remove
 
             def register() -> ModelVersion:

@@ -45,6 +45,7 @@ from quarry.schema import Schema
 from quarry.training.spec import KindName
 from quarry.types import Fields
 from quarry_server.impressions import AnswerLog, PoolPolicy
+from quarry_server.model_names import RequestedModels
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -74,8 +75,11 @@ class SettingsEngines:
 class CollectionModels:
     """The models that collections use, and the cache of what encoding cost. Ended by ``close``."""
 
-    def __init__(self, models: ServedModels, settings: Settings, database: Database) -> None:
+    def __init__(
+        self, models: ServedModels, settings: Settings, database: Database, requested: RequestedModels
+    ) -> None:
         self._models, self._settings, self._database = models, settings, database
+        self._requested = requested
         self._cache = VectorCache(settings.data / "vectors.db")
 
     async def dense_parts(self, settings: CollectionSettings) -> DenseParts | None:
@@ -110,6 +114,7 @@ class CollectionModels:
                 search may not make the server load just anything.
             ModelNotFoundError: there is no such version.
             FailedPreconditionError: it is retired, or no re-ranker.
+            UnavailableError: the hub has it, and does not give it now.
         """
         async with contextlib.AsyncExitStack() as held:
             own = collection.settings.rerankers
@@ -130,6 +135,7 @@ class CollectionModels:
                 "nor in the server's models.rerankers"
             )
             raise InvalidArgumentError(field, problem)
+        await self._requested.admit(name)
 
     def reranking(
         self, settings: CollectionSettings, log: DocumentLog, dense: DenseParts | None

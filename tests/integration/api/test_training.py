@@ -260,7 +260,7 @@ def test_what_is_named_and_not_there_is_not_found(training: Training, examples: 
 def test_a_base_that_cannot_be_had_is_a_typed_error(training: Training, examples: str, base: str) -> None:
     request = pb.TrainRerankerRequest(collection="full", examples=examples, base=base)
     ended = refused(training.stub.TrainReranker, request)
-    assert (ended.code, ended.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "MODEL_UNUSABLE")
+    assert (ended.code, ended.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "MODEL_NOT_ALLOWED")
 
 
 def test_without_encoder_and_base_there_is_nothing_to_start_from(

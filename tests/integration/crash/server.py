@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,7 @@ def launch(
     environment = {name: value for name, value in os.environ.items() if not name.startswith("QUARRY_")}
     environment |= {f"QUARRY_{name}": value for name, value in settings.items()}
     environment["QUARRY_MODELS__ENCODER"] = str(encoder)
+    environment.setdefault("QUARRY_MODELS__FOLDERS", json.dumps([tempfile.gettempdir()]))
     environment["QUARRY_DRAIN_S"] = "1"
     if fault:
         environment[VARIABLE] = fault

@@ -68,12 +68,14 @@ class QdrantSettings(Section):
     Attributes:
         url: of a Qdrant server or cluster; empty for the embedded store.
         api_key: for the server.
+        timeout_s: that one call of it may take.
         build_after: points written before the embedded store builds its graph anew, by itself.
         build_threshold_kb: vectors of a segment, in kilobytes, below which the embedded store needs no graph.
     """
 
     url: str = ""
     api_key: str = ""
+    timeout_s: float = Field(10.0, gt=0, le=3_600)
     build_after: int = Field(10_000, ge=1)
     build_threshold_kb: int = Field(1_000, ge=1)
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,9 +64,16 @@ class SettingsEngines:
     async def dense(self, folder: Path, generation: str, schema: Schema, dimension: int) -> DenseStore:
         qdrant = self._settings.qdrant
         if qdrant.url:
-            client = AsyncQdrantClient(url=qdrant.url, api_key=qdrant.api_key or None, prefer_grpc=True)
-            name = f"quarry-{generation}"
-            return await QdrantDenseStore.open(client, name, generation, dimension, schema.filterable)
+            client = AsyncQdrantClient(
+                url=qdrant.url,
+                api_key=qdrant.api_key or None,
+                prefer_grpc=True,
+                timeout=math.ceil(qdrant.timeout_s),
+                check_compatibility=False,  # that would be a thread that waits for the server
+            )
+            return await QdrantDenseStore.open(
+                client, f"quarry-{generation}", generation, dimension, schema.filterable, qdrant.timeout_s
+            )
         graph = GraphPolicy(min_pending=qdrant.build_after, indexing_threshold_kb=qdrant.build_threshold_kb)
         return await EdgeDenseStore.open(
             StoreSettings(folder, generation, dimension, schema.filterable, graph)

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 from tests.integration.crash.server import CALL_S, Client, Server, connected
-from tests.integration.hubs import SilentProxy, hub_of, silent_proxy
+from tests.integration.networks import SilentProxy, hub_of, silent_proxy
 
 from quarry.testing import tiny_encoder
 from quarry.v1 import collection_service_pb2 as pb

@@ -15,6 +15,8 @@ from quarry.models.resolve import FETCHED, fetched_folder, find_model, is_hub_id
 
 _UNFINISHED = ".fetch-"
 _HOME = ".home"
+MAX_FETCHES = 2
+"""That run at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class HubPolicy:
 
     allowed: bool = False
     timeout_s: float = 300.0
-    at_once: int = 2
+    at_once: int = MAX_FETCHES
 
 
 class HubBusyError(UnavailableError):

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equarry/v1/server_service.proto\x12\tquarry.v1\x1a\x1egoogle/protobuf/duration.proto\"\x16\n\x14GetServerInfoRequest\"t\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12!\n\x06limits\x18\x02 \x01(\x0b\x32\x11.quarry.v1.Limits\x12\x17\n\x0f\x64\x65\x66\x61ult_encoder\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\"\xfa\x03\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x1b\n\x13max_batch_documents\x18\x02 \x01(\x05\x12\x1a\n\x12max_document_bytes\x18\x03 \x01(\x05\x12\x14\n\x0cmax_id_bytes\x18\x04 \x01(\x05\x12\x19\n\x11max_keyword_bytes\x18\x05 \x01(\x05\x12\x1c\n\x14max_values_per_field\x18\x06 \x01(\x05\x12\x12\n\nmax_fields\x18\x07 \x01(\x05\x12\x17\n\x0fmax_query_bytes\x18\x08 \x01(\x05\x12\x15\n\rmax_page_size\x18\t \x01(\x05\x12\x11\n\tmax_depth\x18\n \x01(\x05\x12\x1d\n\x15max_filter_conditions\x18\x0b \x01(\x05\x12\x19\n\x11max_filter_levels\x18\x0c \x01(\x05\x12\x1c\n\x14max_retrieve_queries\x18\r \x01(\x05\x12\x30\n\rpage_lifetime\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13request_id_lifetime\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10max_batch_events\x18\x10 \x01(\x05\x12\x1a\n\x12max_mining_queries\x18\x11 \x01(\x05\x32\x63\n\rServerService\x12R\n\rGetServerInfo\x12\x1f.quarry.v1.GetServerInfoRequest\x1a .quarry.v1.GetServerInfoResponseBv\n\x13\x63om.quarrysearch.v1B\x12ServerServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xaa\x02\tQuarry.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equarry/v1/server_service.proto\x12\tquarry.v1\x1a\x1egoogle/protobuf/duration.proto\"\x16\n\x14GetServerInfoRequest\"\x89\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12!\n\x06limits\x18\x02 \x01(\x0b\x32\x11.quarry.v1.Limits\x12\x17\n\x0f\x64\x65\x66\x61ult_encoder\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x13\n\x0bhub_allowed\x18\x32 \x01(\x08\"\xc3\x04\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x1b\n\x13max_batch_documents\x18\x02 \x01(\x05\x12\x1a\n\x12max_document_bytes\x18\x03 \x01(\x05\x12\x14\n\x0cmax_id_bytes\x18\x04 \x01(\x05\x12\x19\n\x11max_keyword_bytes\x18\x05 \x01(\x05\x12\x1c\n\x14max_values_per_field\x18\x06 \x01(\x05\x12\x12\n\nmax_fields\x18\x07 \x01(\x05\x12\x17\n\x0fmax_query_bytes\x18\x08 \x01(\x05\x12\x15\n\rmax_page_size\x18\t \x01(\x05\x12\x11\n\tmax_depth\x18\n \x01(\x05\x12\x1d\n\x15max_filter_conditions\x18\x0b \x01(\x05\x12\x19\n\x11max_filter_levels\x18\x0c \x01(\x05\x12\x1c\n\x14max_retrieve_queries\x18\r \x01(\x05\x12\x30\n\rpage_lifetime\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13request_id_lifetime\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10max_batch_events\x18\x10 \x01(\x05\x12\x1a\n\x12max_mining_queries\x18\x11 \x01(\x05\x12.\n\x0bhub_timeout\x18\x32 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fmax_hub_fetches\x18\x33 \x01(\x05\x32\x63\n\rServerService\x12R\n\rGetServerInfo\x12\x1f.quarry.v1.GetServerInfoRequest\x1a .quarry.v1.GetServerInfoResponseBv\n\x13\x63om.quarrysearch.v1B\x12ServerServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xaa\x02\tQuarry.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\023com.quarrysearch.v1B\022ServerServiceProtoP\001Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\252\002\tQuarry.V1'
   _globals['_GETSERVERINFOREQUEST']._serialized_start=77
   _globals['_GETSERVERINFOREQUEST']._serialized_end=99
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=101
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=217
-  _globals['_LIMITS']._serialized_start=220
-  _globals['_LIMITS']._serialized_end=726
-  _globals['_SERVERSERVICE']._serialized_start=728
-  _globals['_SERVERSERVICE']._serialized_end=827
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=102
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=239
+  _globals['_LIMITS']._serialized_start=242
+  _globals['_LIMITS']._serialized_end=821
+  _globals['_SERVERSERVICE']._serialized_start=823
+  _globals['_SERVERSERVICE']._serialized_end=922
 # @@protoc_insertion_point(module_scope)

@@ -40,12 +40,18 @@ class GetServerInfoResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     DEFAULT_ENCODER_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
+    HUB_ALLOWED_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Of the server, by semantic versioning."""
     default_encoder: _builtins.str
     """Encoder of collections that name none."""
     device: _builtins.str
     """Where models run: `cpu`, `cuda:0`, ..."""
+    hub_allowed: _builtins.bool
+    """Whether requests may name ids of the Hugging Face hub, whose models are then fetched. Other models that
+    they may name: registered versions, those in the server's settings, installed packages that carry
+    weights, and folders below those that its settings allow.
+    """
     @_builtins.property
     def limits(self) -> Global___Limits: ...
     def __init__(
@@ -55,10 +61,11 @@ class GetServerInfoResponse(_message.Message):
         limits: Global___Limits | None = ...,
         default_encoder: _builtins.str = ...,
         device: _builtins.str = ...,
+        hub_allowed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_encoder", b"default_encoder", "device", b"device", "limits", b"limits", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_encoder", b"default_encoder", "device", b"device", "hub_allowed", b"hub_allowed", "limits", b"limits", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -85,6 +92,8 @@ class Limits(_message.Message):
     REQUEST_ID_LIFETIME_FIELD_NUMBER: _builtins.int
     MAX_BATCH_EVENTS_FIELD_NUMBER: _builtins.int
     MAX_MINING_QUERIES_FIELD_NUMBER: _builtins.int
+    HUB_TIMEOUT_FIELD_NUMBER: _builtins.int
+    MAX_HUB_FETCHES_FIELD_NUMBER: _builtins.int
     max_message_bytes: _builtins.int
     """Largest message in either direction. Set your client's receive limit to it: gRPC's default is 4 MiB."""
     max_batch_documents: _builtins.int
@@ -103,6 +112,8 @@ class Limits(_message.Message):
     """In one call of FeedbackService.RecordEvents, or one batch of StreamEvents."""
     max_mining_queries: _builtins.int
     """In one call of MiningService.MineHardNegatives."""
+    max_hub_fetches: _builtins.int
+    """Models that are fetched at the same time; one more is UNAVAILABLE with the reason HUB_BUSY."""
     @_builtins.property
     def page_lifetime(self) -> _duration_pb2.Duration:
         """How long a search's pages can be asked for."""
@@ -110,6 +121,10 @@ class Limits(_message.Message):
     @_builtins.property
     def request_id_lifetime(self) -> _duration_pb2.Duration:
         """How long a request id is remembered."""
+
+    @_builtins.property
+    def hub_timeout(self) -> _duration_pb2.Duration:
+        """That fetching one model from the hub may take. A call that names such a model may wait so long."""
 
     def __init__(
         self,
@@ -131,10 +146,12 @@ class Limits(_message.Message):
         request_id_lifetime: _duration_pb2.Duration | None = ...,
         max_batch_events: _builtins.int = ...,
         max_mining_queries: _builtins.int = ...,
+        hub_timeout: _duration_pb2.Duration | None = ...,
+        max_hub_fetches: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hub_timeout", b"hub_timeout", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_documents", b"max_batch_documents", "max_batch_events", b"max_batch_events", "max_depth", b"max_depth", "max_document_bytes", b"max_document_bytes", "max_fields", b"max_fields", "max_filter_conditions", b"max_filter_conditions", "max_filter_levels", b"max_filter_levels", "max_id_bytes", b"max_id_bytes", "max_keyword_bytes", b"max_keyword_bytes", "max_message_bytes", b"max_message_bytes", "max_mining_queries", b"max_mining_queries", "max_page_size", b"max_page_size", "max_query_bytes", b"max_query_bytes", "max_retrieve_queries", b"max_retrieve_queries", "max_values_per_field", b"max_values_per_field", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hub_timeout", b"hub_timeout", "max_batch_documents", b"max_batch_documents", "max_batch_events", b"max_batch_events", "max_depth", b"max_depth", "max_document_bytes", b"max_document_bytes", "max_fields", b"max_fields", "max_filter_conditions", b"max_filter_conditions", "max_filter_levels", b"max_filter_levels", "max_hub_fetches", b"max_hub_fetches", "max_id_bytes", b"max_id_bytes", "max_keyword_bytes", b"max_keyword_bytes", "max_message_bytes", b"max_message_bytes", "max_mining_queries", b"max_mining_queries", "max_page_size", b"max_page_size", "max_query_bytes", b"max_query_bytes", "max_retrieve_queries", b"max_retrieve_queries", "max_values_per_field", b"max_values_per_field", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

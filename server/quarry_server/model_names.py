@@ -7,6 +7,7 @@ from quarry.config import Settings
 from quarry.documents.catalog import NO_ENCODER, Collection
 from quarry.models.hub import Hub, HubPolicy
 from quarry.models.naming import AllowedModels
+from quarry.models.resolve import find_model
 from quarry.registry.names import parse_name
 
 
@@ -42,9 +43,11 @@ class RequestedModels:
         for name in names:
             if name in ("", NO_ENCODER) or parse_name(name) is not None:
                 continue
-            if name not in known:
-                await asyncio.to_thread(self._allowed.check, name)
-            await self._hub.fetch_missing(name)
+            if name in known or self._allowed.is_configured(name):
+                await self._hub.fetch_missing(name, find_model)
+                continue
+            await asyncio.to_thread(self._allowed.check, name)
+            await self._hub.fetch_missing(name)  # a folder of that name is not what the request may mean
 
     async def close(self) -> None:
         """Ends what is being fetched."""

@@ -130,7 +130,9 @@ async def test_a_server_ends_while_a_hub_does_not_answer(
 async def test_an_allowed_hub_gives_its_models_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoder: Path
 ) -> None:
-    data = tmp_path / "data"
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    (elsewhere / MODEL).mkdir(parents=True)  # nothing that a request may name
+    monkeypatch.chdir(elsewhere)
     with hub_of(MODEL, tiny_encoder(tmp_path / "theirs", seed=4)) as url:
         monkeypatch.setenv("HF_ENDPOINT", url)
         server = await Server.start(data, encoder, MODELS__HUB="true")

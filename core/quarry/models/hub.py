@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from quarry.errors import DiskFullError, ModelError, UnavailableError
 from quarry.jobs.child import disk_is_full
 from quarry.jobs.process import run_process
-from quarry.models.resolve import FETCHED, fetched_folder, find_model, is_hub_id
+from quarry.models.resolve import FETCHED, fetched_folder, find_installed, is_hub_id
 
+Find = Callable[[str, Path], Path | None]
+"""Finds a model by name on this machine, given the server's data folder."""
 _UNFINISHED = ".fetch-"
 _HOME = ".home"
 MAX_FETCHES = 2
@@ -57,8 +59,8 @@ class Hub:
         self._data, self._policy = data, policy
         self._fetching: dict[str, asyncio.Task[None]] = {}
 
-    async def fetch_missing(self, name: str) -> None:
-        """Fetches the model ``name`` if it has a hub's id, is not on this machine, and the hub is allowed.
+    async def fetch_missing(self, name: str, find: Find = find_installed) -> None:
+        """Fetches the model ``name`` if it has a hub's id, ``find`` does not find it, and the hub is allowed.
 
         A fetch goes on when its caller goes, so that a later call finds the model.
 
@@ -70,7 +72,7 @@ class Hub:
         """
         if not self._policy.allowed or not is_hub_id(name):
             return
-        if await asyncio.to_thread(find_model, name, self._data) is not None:
+        if await asyncio.to_thread(find, name, self._data) is not None:
             return
         if name not in self._fetching:
             self._begin(name)

@@ -40,14 +40,17 @@ class AllowedModels:
         self._named = tuple({*absolute, *(folder.resolve() for folder in absolute)})
         self._real = tuple(folder.resolve() for folder in absolute)
 
+    def is_configured(self, name: str) -> bool:
+        """Whether the operator has named this model."""
+        return name in self._configured
+
     def check(self, name: str) -> None:
-        """Looks at no file outside the allowed folders and the installed packages. Blocks.
+        """For names that are not configured. Looks at no file outside the allowed folders and the installed
+        packages. Blocks.
 
         Raises:
             ModelNotAllowedError: requests may not name this model.
         """
-        if name in self._configured:
-            return
         if looks_like_path(name):
             allowed = self._is_below(name)
         else:

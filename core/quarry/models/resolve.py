@@ -64,11 +64,21 @@ def find_model(name: str, data: Path | None = None) -> Path | None:
         raise ModelError("the model's name is empty")
     if looks_like_path(name):
         return _local(Path(name).expanduser())
+    if found := find_installed(name, data):
+        return found
+    return _local(Path(name)) if Path(name).is_dir() else _shared_snapshot(name)
+
+
+def find_installed(name: str, data: Path | None = None) -> Path | None:
+    """The folder of an installed package or of a fetched model; None if neither is called ``name``.
+
+    Raises ModelError if the package carries several.
+    """
     if packaged := find_packaged(name):
         return packaged
     if data is not None and is_hub_id(name) and is_model(fetched_folder(data, name)):
         return fetched_folder(data, name)
-    return _local(Path(name)) if Path(name).is_dir() else _shared_snapshot(name)
+    return None
 
 
 def looks_like_path(name: str) -> bool:

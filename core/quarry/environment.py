@@ -48,17 +48,20 @@ def allow_hub(home: Path) -> None:
 
 
 def keep_files_in(data: Path) -> None:
-    """Sends caches and temporary files of this process, and of those it starts, below the data folder."""
+    """Sends caches and temporary files of this process, and of those it starts, below the data folder.
+
+    The folder for temporary files is there once ``empty_temporary_folder`` has run.
+    """
     folder = data.resolve()
-    temporary = folder / TEMPORARY
-    temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder / TEMPORARY)
     os.environ.update({name: str(folder / CACHE / below) for name, below in _CACHES.items()})
 
 
-def remove_temporary_files(data: Path) -> None:
+def empty_temporary_folder(data: Path) -> None:
     """Removes what processes of an earlier server have left. Call it while the data folder is locked."""
-    for path in (data / TEMPORARY).glob("*"):
+    folder = data / TEMPORARY
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:

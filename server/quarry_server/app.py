@@ -20,7 +20,7 @@ from quarry.data_folder import DataFolder
 from quarry.documents.catalog import list_collections
 from quarry.documents.store import Database
 from quarry.documents.tables import open_database
-from quarry.environment import keep_files_in, remove_temporary_files
+from quarry.environment import empty_temporary_folder, keep_files_in
 from quarry.errors import QuarryError, UnavailableError
 from quarry.jobs.operations import Operations
 from quarry.library import Library
@@ -138,7 +138,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     # Enough threads that no search waits for one behind indexing, which takes a few for seconds.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "work"))
     folder = await asyncio.to_thread(DataFolder, settings.data)
-    await asyncio.to_thread(remove_temporary_files, settings.data)
+    await asyncio.to_thread(empty_temporary_folder, settings.data)
     database = Database(await asyncio.to_thread(open_database, folder.documents))
     registry = open_registry(settings, database)
     await asyncio.to_thread(registry.remove_leftovers)

@@ -153,3 +153,18 @@ async def test_an_allowed_hub_gives_its_models_once(
             assert (await client.consistency("c0")).consistent
     finally:
         await server.kill()
+
+
+async def test_a_hub_that_cannot_be_reached_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoder: Path
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens
+    server = await Server.start(tmp_path / "data", encoder, MODELS__HUB="true")
+    try:
+        async with connected(server) as client:
+            failed = await created(client, "c", MODEL)
+            assert failed is not None
+            assert failed.code() is grpc.StatusCode.UNAVAILABLE
+            assert "127.0.0.1" not in (failed.details() or "")  # an address may hold a password
+    finally:
+        await server.kill()

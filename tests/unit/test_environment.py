@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from quarry.environment import keep_files_in, remove_temporary_files
+from quarry.environment import empty_temporary_folder, keep_files_in
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("quarry", "quarry_server", "quarry_miner", "quarry_trainer", "quarry_cli")
@@ -64,16 +64,14 @@ def imported(script: Path) -> Iterator[str]:
 def test_temporary_files_lie_in_the_data_folder_and_go_at_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("TMPDIR", "MPLCONFIGDIR", "TORCH_HOME"):
-        monkeypatch.setenv(name, "elsewhere")
     monkeypatch.setattr(tempfile, "tempdir", None)
-    with monkeypatch.context() as changed:
-        changed.setattr(os, "environ", dict(os.environ))
-        keep_files_in(tmp_path)
-        assert Path(tempfile.mkdtemp()).parent == tmp_path / "tmp"
-        assert Path(os.environ["MPLCONFIGDIR"]).is_relative_to(tmp_path)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    keep_files_in(tmp_path)
+    empty_temporary_folder(tmp_path)
+    assert Path(tempfile.mkdtemp()).parent == tmp_path / "tmp"
+    assert Path(os.environ["MPLCONFIGDIR"]).is_relative_to(tmp_path)
     (tmp_path / "kept").write_text("x")
     (tmp_path / "tmp" / "link").symlink_to(tmp_path / "kept")
-    remove_temporary_files(tmp_path)
+    empty_temporary_folder(tmp_path)
     assert list((tmp_path / "tmp").iterdir()) == []
     assert (tmp_path / "kept").exists()

@@ -41,7 +41,7 @@ def test_a_model_that_is_not_here_is_asked_of_nobody(monkeypatch: pytest.MonkeyP
         raise AssertionError("somebody is called")
 
     monkeypatch.setattr("socket.socket.connect", connect)
-    with pytest.raises(ModelError, match="models.hub") as failure:
+    with pytest.raises(ModelError, match=r"models\.hub") as failure:
         resolve_model("nobody/no-such-model")
     assert DEFAULT_ENCODER in str(failure.value)
 

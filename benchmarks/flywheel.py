@@ -14,6 +14,7 @@ every query; a run goes on where an earlier one was ended.
 import argparse
 import gzip
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -350,7 +351,8 @@ def main() -> None:
     for name in options.sets:
         work = options.data / name
         work.mkdir(parents=True, exist_ok=True)
-        base = options.base or work / "untrained"
+        base = (options.base or work / "untrained").resolve()
+        os.environ["QUARRY_MODELS__FOLDERS"] = json.dumps([str(base)])  # it serves, for some arms
         if not base.exists():
             make_split_model(resolve_model(DEFAULT_ENCODER).path, 1, base)
         with (

@@ -1,5 +1,8 @@
 """Two encoders that are no member of any ensemble, to measure how hard negatives are."""
 
+import quarry as quarry  # forbids telemetry before a library is imported
+
+# isort: split
 import importlib.util
 from collections.abc import Sequence
 from importlib import metadata

@@ -1,5 +1,8 @@
 """Bare ONNX Runtime on perfectly packed batches: the most that a model can do on this machine."""
 
+import quarry as quarry  # forbids telemetry before a library is imported
+
+# isort: split
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -6,6 +6,9 @@ against the parts' CPU seconds. Both sides have copies of the same indexes, run 
 settings, fetch 100 candidates an arm, and are asked in turns; no query is asked twice of either in one run.
 """
 
+import quarry as quarry  # forbids telemetry before a library is imported
+
+# isort: split
 import argparse
 import json
 import shutil

@@ -11,6 +11,9 @@ that give none of the three an advantage here, for all run in one process; to ha
         python benchmarks/training_speed.py
 """
 
+from quarry import environment as environment  # forbids telemetry before a library is imported
+
+# isort: split
 import os
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch is imported: the loop would use bfloat16 on a GPU

@@ -4,6 +4,8 @@ import signal
 
 import pytest
 
+import quarry as quarry  # forbids telemetry before a test imports any library
+
 
 def pytest_configure() -> None:
     """Ctrl-C works in the tests and what they start, also where a shell has put them in the background."""

@@ -2,5 +2,7 @@
 
 import os
 
+import quarry as quarry  # forbids telemetry before any library is imported
+
 # Processes are started by exec alone; gRPC's fork handlers would only complain about it. Read on import.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -40,7 +40,7 @@ def create(
         Path | None, typer.Option(exists=True, dir_okay=False, help="TOML or JSON: fields, unknown_fields.")
     ] = None,
     encoder: Annotated[
-        str, typer.Option(metavar="MODEL", help="Hub id, folder or package; none: BM25 only.")
+        str, typer.Option(metavar="MODEL", help="Package, or what the server allows; none: BM25 only.")
     ] = "",
     reranker: Annotated[str, typer.Option(metavar="MODEL", help="Cross-encoder that re-ranks.")] = "",
     cascade: CascadeOption = None,

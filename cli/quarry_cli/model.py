@@ -126,7 +126,7 @@ def import_model(
         str,
         typer.Argument(
             metavar="FILE_OR_MODEL",
-            help="An archive or a folder here, or what the server finds: a hub id, a package, a version.",
+            help="An archive or a folder here, or what the server has or may fetch: a package, a version.",
             show_default=False,
         ),
     ],

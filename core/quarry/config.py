@@ -32,7 +32,7 @@ class ModelSettings(Section):
     """Which models are served, and where.
 
     Attributes:
-        encoder: of collections that name none: a hub id, a folder or an installed package.
+        encoder: of collections that name none: a folder, an installed package or a hub id.
         rerankers: cross-encoders that a search may ask for by name, beside its collection's own.
         base_reranker: what re-rankers are trained from where none serves yet; empty: a split cross-encoder,
             made of the collection's encoder.
@@ -43,6 +43,10 @@ class ModelSettings(Section):
         state_store_bytes: the same on disk, in ``states.db`` of the data folder: of what was re-ranked, and,
             behind indexing, of all passages of collections that a split cross-encoder serves, until it is
             full. What was used longest ago goes first; 0 keeps none, and removes what was kept.
+        hub: whether requests may name ids of the Hugging Face hub, whose models are then fetched. False: the
+            server never asks the hub.
+        hub_timeout_s: that fetching one model may take in all.
+        folders: whose models requests may name, at any depth. The names above may lie anywhere.
         reranker_precision: ``fp32``, or ``int8``: about half the time of a re-ranker, for scores that are a
             little off those of float32 (docs/benchmarks.md says how much). On the CPU alone.
     """
@@ -53,6 +57,9 @@ class ModelSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     state_cache_bytes: int = Field(512 * 2**20, ge=0)
     state_store_bytes: int = Field(2**30, ge=0)
+    hub: bool = False
+    hub_timeout_s: float = Field(300.0, gt=0, le=86_400)
+    folders: tuple[Path, ...] = ()
     reranker_precision: Literal["fp32", "int8"] = "fp32"
 
 
@@ -62,12 +69,14 @@ class QdrantSettings(Section):
     Attributes:
         url: of a Qdrant server or cluster; empty for the embedded store.
         api_key: for the server.
+        timeout_s: that one call of it may take.
         build_after: points written before the embedded store builds its graph anew, by itself.
         build_threshold_kb: vectors of a segment, in kilobytes, below which the embedded store needs no graph.
     """
 
     url: str = ""
     api_key: str = ""
+    timeout_s: float = Field(10.0, gt=0, le=3_600)
     build_after: int = Field(10_000, ge=1)
     build_threshold_kb: int = Field(1_000, ge=1)
 

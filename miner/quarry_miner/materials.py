@@ -7,9 +7,9 @@ from pathlib import Path
 
 import grpc
 
-from quarry.config import MAX_MESSAGE_BYTES
 from quarry.documents.catalog import NO_ENCODER, Collection, CollectionSettings
 from quarry.documents.vector_cache import VectorCache
+from quarry.jobs.child import CHANNEL_OPTIONS
 from quarry.mining.spec import DEFAULT_PRESET, MiningSpec
 from quarry.models.base import CrossEncoder, Encoder
 from quarry.models.cross_encoder import load_cross_encoder
@@ -26,7 +26,6 @@ VECTORS = "vectors.db"
 STATE_BYTES = 2 * 2**30
 """Memory, at most, for what a split re-ranker's lower layers make of passages, which many queries share:
 some 21,000 of 128 tokens. Half a GiB did not hold scifact, whose passages were read again and again."""
-OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
 
 
 def members_of(spec: MiningSpec, preset: Preset, settings: CollectionSettings) -> tuple[str, ...]:
@@ -58,7 +57,7 @@ def open_materials(
     judged = RERANKER in members or Need.RERANKER in preset.needs
     with (
         closing(VectorCache(data / VECTORS)) as cache,
-        grpc.insecure_channel(spec.server, options=OPTIONS) as channel,
+        grpc.insecure_channel(spec.server, options=CHANNEL_OPTIONS) as channel,
     ):
         yield Sources(
             corpus=corpus,

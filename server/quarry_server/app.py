@@ -23,6 +23,7 @@ from quarry.data_folder import DataFolder
 from quarry.documents.catalog import list_collections
 from quarry.documents.store import Database
 from quarry.documents.writer import typed
+from quarry.environment import empty_temporary_folder, keep_files_in
 from quarry.errors import QuarryError, UnavailableError
 from quarry.jobs.memory import memory_limit
 from quarry.jobs.operations import Operations
@@ -75,6 +76,7 @@ from quarry_server.log_lines import log_to_stderr
 from quarry_server.loop import LoopSchedule
 from quarry_server.loop_runs import LoopRuns
 from quarry_server.mining import MiningServicer, reachable
+from quarry_server.model_names import RequestedModels
 from quarry_server.models import ModelServicer
 from quarry_server.operations import OperationsServicer, describe_error
 from quarry_server.reindex import ReindexJobs
@@ -151,6 +153,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     )
     async with contextlib.AsyncExitStack() as closing:  # from the last to the first
         closing.push_async_callback(asyncio.to_thread, folder.close)
+        await asyncio.to_thread(empty_temporary_folder, settings.data)
         database = Database(await asyncio.to_thread(folder.open_documents))
         trials = open_trials(settings)
         registry = open_registry(settings, database, trials)
@@ -163,13 +166,16 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
             await asyncio.to_thread(open_states, settings),
             settings.models.reranker_precision,
         )
-        collection_models = CollectionModels(models, settings, database)
+        requested = RequestedModels(settings)
+        await requested.tidy()
+        collection_models = CollectionModels(models, settings, database, requested)
         library = await Library.open(
             folder, SettingsEngines(settings), collection_models, settings.search.threads, database
         )
         operations = Operations(library.database.engine, library.database.writer, describe_error)
         closing.push_async_callback(collection_models.close)
         closing.push_async_callback(library.close)
+        closing.push_async_callback(requested.close)
         reindexes = ReindexJobs(library, operations)
         await operations.recover(await reindexes.lasting())
         await asyncio.to_thread(remove_spooled, settings.data)
@@ -181,18 +187,30 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         made = MadeOfFeedback(purge_sets, operations, library.database.engine, loop_jobs.purge)
         feedback = await closing.enter_async_context(open_feedback(settings, library, made.purge))
         closing.push_async_callback(operations.close)
-        mining = MiningServicer(library, operations, jobs, feedback, settings.search.default_deadline_s)
+        mining = MiningServicer(
+            library, operations, jobs, feedback, requested, settings.search.default_deadline_s
+        )
         closing.push_async_callback(mining.close)
         await mining.tidy()
         promotions = Promotions(library, registry, models)
-        model_servicer = ModelServicer(library, registry, promotions, models, archive_limits(settings))
+        model_servicer = ModelServicer(
+            library, registry, promotions, models, requested, archive_limits(settings)
+        )
         model_servicer.tidy()
         closing.push_async_callback(model_servicer.close)
         closing.push_async_callback(trials.close)
-        trained_models = TrainedModels(library, registry, promotions, settings.training.promotion)
+        trained_models = TrainedModels(library, registry, promotions, settings)
         loops = LoopRuns(library, operations, loop_jobs, feedback, settings.loop)
         training = TrainingServicer(
-            library, operations, training_jobs, jobs.sets, feedback, trained_models, loops, settings
+            library,
+            operations,
+            training_jobs,
+            jobs.sets,
+            feedback,
+            trained_models,
+            loops,
+            settings,
+            requested,
         )
         await training.tidy()
         await loops.tidy()
@@ -207,6 +225,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
             library,
             operations,
             reindexes,
+            requested,
             settings.models.encoder,
             settings.search.default_deadline_s,
         )
@@ -302,6 +321,7 @@ def serve(settings: Settings) -> None:
     log_to_stderr()
     raise_descriptor_limit()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    keep_files_in(settings.data)
     try:
         uvloop.run(_serve(settings))
     except SQLAlchemyError as error:  # a database that turns out to be damaged while it is opened

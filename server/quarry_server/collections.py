@@ -1,5 +1,9 @@
 """CollectionService."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from google.longrunning import operations_pb2
 
 from quarry.cascade import Cascade
@@ -20,6 +24,7 @@ from quarry_server.collection_messages import (
 )
 from quarry_server.context import Context, deadline_of
 from quarry_server.documents import parse_request_id
+from quarry_server.model_names import RequestedModels, names_of
 from quarry_server.operations import operation_message, packed
 from quarry_server.page_tokens import COLLECTIONS
 from quarry_server.paging import DEFAULT_LIST_PAGE, MAX_LIST_PAGE, parse_page_size
@@ -36,10 +41,11 @@ class CollectionServicer(ReindexServicer):
         library: Library,
         operations: Operations,
         reindexes: ReindexJobs,
+        requested: RequestedModels,
         default_encoder: str,
         default_deadline_s: float,
     ) -> None:
-        super().__init__(library, reindexes)
+        super().__init__(library, reindexes, requested)
         self._operations = operations
         self._default_encoder = default_encoder
         self._default_deadline_s = default_deadline_s
@@ -52,6 +58,7 @@ class CollectionServicer(ReindexServicer):
             settings = parse_settings(request.collection, self._default_encoder)
         except InvalidArgumentError as error:
             raise error.under("collection") from None
+        await self._requested.admit(settings.encoder, *settings.rerankers)
         created = await self._library.create(settings, request_id)
         return pb.CreateCollectionResponse(collection=await self._message(created))
 
@@ -86,6 +93,7 @@ class CollectionServicer(ReindexServicer):
             try:
                 values = {path: _parse_value(request.collection, path) for path in paths}
                 revision = parse_etag(request.collection.etag)
+                await self._admit_changes(request.collection.name, values)
                 updated = await self._library.update(request.collection.name, revision, values)
             except InvalidArgumentError as error:
                 raise error.under("collection") from None
@@ -126,6 +134,12 @@ class CollectionServicer(ReindexServicer):
             )
 
         return operation_message(await self._operations.start("repair", packed(metadata), repair))
+
+    async def _admit_changes(self, name: str, values: Mapping[str, Any]) -> None:
+        """Raises as ``RequestedModels.admit``, or InvalidArgumentError for values that are none."""
+        current = await self._library.current(name)
+        changed = replace(current.settings, **values)
+        await self._requested.admit(*changed.rerankers, known=names_of(current))
 
     async def _message(self, opened: OpenCollection) -> pb.Collection:
         """The collection with its status; counts are read from the log."""

@@ -9,6 +9,7 @@ from quarry.config import MAX_MESSAGE_BYTES, Settings
 from quarry.documents import requests
 from quarry.feedback.imports import MAX_LINE_BYTES
 from quarry.jobs.memory import memory_limit
+from quarry.models.hub import MAX_FETCHES
 from quarry.v1 import server_service_pb2 as pb
 from quarry.v1 import server_service_pb2_grpc
 from quarry_server.connections import ConnectionLimits
@@ -48,18 +49,21 @@ def server_info(settings: Settings, device: str, connections: ConnectionLimits) 
         max_retrieve_queries=MAX_RETRIEVE_QUERIES,
         max_batch_events=MAX_BATCH_EVENTS,
         max_mining_queries=MAX_QUERIES,
+        max_hub_fetches=MAX_FETCHES,
         request_id_lifetime=duration_pb2.Duration(seconds=requests.LIFETIME_US // 1_000_000),
     )
     limits.max_page_token_bytes = MAX_TOKEN_BYTES
     _add_upload_limits(limits, settings)
     _add_connection_limits(limits, connections)
     limits.drain_notice.FromMicroseconds(round(settings.drain_notice_s * 1e6))
+    limits.hub_timeout.FromMicroseconds(round(settings.models.hub_timeout_s * 1e6))
     limits.page_lifetime.FromMicroseconds(round(settings.search.page_lifetime_s * 1e6))
     return pb.GetServerInfoResponse(
         version=version("quarry-search"),
         limits=limits,
         default_encoder=settings.models.encoder,
         device=device,
+        hub_allowed=settings.models.hub,
     )
 
 

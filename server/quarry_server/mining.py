@@ -11,6 +11,7 @@ from quarry.errors import FailedPreconditionError
 from quarry.jobs.operations import Operation, Operations, SetMetadata, new_name
 from quarry.library import Library
 from quarry.mining.jobs import MiningJobs
+from quarry.mining.presets import ENCODER_PREFIX, MEMBERS
 from quarry.mining.sets import EXAMPLES, PAGE, REPORT, no_set
 from quarry.mining.spec import MiningSpec
 from quarry.v1 import mining_service_pb2 as pb
@@ -20,6 +21,7 @@ from quarry_server.context import Context, deadline_of
 from quarry_server.documents import parse_request_id
 from quarry_server.mining_messages import relevance_message, set_message
 from quarry_server.mining_requests import parse_estimate, parse_mining
+from quarry_server.model_names import RequestedModels, names_of
 from quarry_server.once import StartedOnce
 from quarry_server.operations import operation_message, packed
 from quarry_server.page_tokens import MINING_SETS
@@ -47,10 +49,12 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         operations: Operations,
         jobs: MiningJobs,
         feedback: Feedback,
+        requested: RequestedModels,
         default_deadline_s: float,
     ) -> None:
         self._library, self._operations, self._jobs = library, operations, jobs
-        self._feedback, self._default_deadline_s = feedback, default_deadline_s
+        self._feedback, self._requested = feedback, requested
+        self._default_deadline_s = default_deadline_s
         self._estimates = TimedWork()
         self._once = StartedOnce(library.database, operations)
         self.address = ""
@@ -70,6 +74,8 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         spec = await asyncio.to_thread(
             parse_mining, request, collection, self._feedback.guards, self.address, now_us()
         )
+        encoders = [member.removeprefix(ENCODER_PREFIX) for member in spec.members if member not in MEMBERS]
+        await self._requested.admit(*encoders, known=names_of(collection))
         self._jobs.check_installed()
         name = new_name(KIND)
         started = await self._once.start(collection, request_id, name, lambda: self._start(spec, name))

@@ -25,6 +25,7 @@ from quarry_server.context import Context
 from quarry_server.documents import parse_request_id
 from quarry_server.model_imports import received
 from quarry_server.model_messages import model_message
+from quarry_server.model_names import RequestedModels
 from quarry_server.page_tokens import MODELS
 from quarry_server.paging import (
     DEFAULT_LIST_PAGE,
@@ -47,10 +48,11 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         registry: ModelRegistry,
         promotions: Promotions,
         models: ServedModels,
+        requested: RequestedModels,
         limits: ArchiveLimits,
     ) -> None:
         self._library, self._registry, self._promotions = library, registry, promotions
-        self._models, self._limits = models, limits
+        self._models, self._requested, self._limits = models, requested, limits
         self._stopping = threading.Event()
         # Of their own, so that imports leave the threads that answer searches alone.
         self._importing = ThreadPoolExecutor(IMPORT_THREADS, "import")
@@ -108,6 +110,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
             folder = closing.enter_context(scratch(self._registry))
             archive = folder / "archive.tar"
             plan = await received(request_iterator, self._library, archive, self._limits.bytes)
+            await self._requested.admit(plan.source)
             kept = closing.pop_all()  # from here on it is the task's to remove
 
             def register() -> ModelVersion:

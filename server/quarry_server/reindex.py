@@ -1,6 +1,7 @@
 """The reindexing methods of CollectionService, and the operations behind them."""
 
 import math
+from dataclasses import replace
 
 from google.longrunning import operations_pb2
 from google.protobuf import duration_pb2
@@ -25,6 +26,7 @@ from quarry_server.collection_messages import (
     schema_message,
 )
 from quarry_server.context import Context
+from quarry_server.model_names import RequestedModels, names_of
 from quarry_server.operations import PREFIX, operation_message, packed
 from quarry_server.values import parse_etag, timestamp_message
 
@@ -121,8 +123,8 @@ class ReindexJobs:
 class ReindexServicer(collection_service_pb2_grpc.CollectionServiceServicer):
     """Reindex and what belongs to it; the rest of the service is ``CollectionServicer``'s."""
 
-    def __init__(self, library: Library, reindexes: ReindexJobs) -> None:
-        self._library, self._reindexes = library, reindexes
+    def __init__(self, library: Library, reindexes: ReindexJobs, requested: RequestedModels) -> None:
+        self._library, self._reindexes, self._requested = library, reindexes, requested
 
     async def Reindex(self, request: pb.ReindexRequest, context: Context) -> operations_pb2.Operation:
         if request.HasField("encoder") and not request.encoder:
@@ -132,6 +134,8 @@ class ReindexServicer(collection_service_pb2_grpc.CollectionServiceServicer):
             parse_schema(request.schema) if request.HasField("schema") else None,
             parse_passages(request.passages) if request.HasField("passages") else None,
         )
+        if wanted.encoder is not None:
+            await self._admit(request.name, wanted.encoder)
         plan = await self._reindexes.reindexer.plan(request.name, parse_etag(request.etag), wanted)
         if not request.validate_only:
             return await self._reindexes.start(plan)
@@ -142,6 +146,13 @@ class ReindexServicer(collection_service_pb2_grpc.CollectionServiceServicer):
         operation.response.Pack(answer)
         operation.metadata.Pack(_metadata(request.name, plan.estimate))
         return operation
+
+    async def _admit(self, name: str, encoder: str) -> None:
+        """Raises as ``RequestedModels.admit``, or InvalidArgumentError for what can be no model's name."""
+        with self._library.use(name):
+            current = await self._library.current(name)
+        replace(current.settings, encoder=encoder)
+        await self._requested.admit(encoder, known=names_of(current))
 
     async def PauseReindex(
         self, request: pb.PauseReindexRequest, context: Context

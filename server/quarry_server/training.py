@@ -30,6 +30,7 @@ from quarry.v1 import training_service_pb2_grpc
 from quarry_server.context import Context
 from quarry_server.documents import parse_request_id
 from quarry_server.loop_runs import LoopRuns
+from quarry_server.model_names import RequestedModels, names_of
 from quarry_server.once import StartedOnce
 from quarry_server.operations import operation_message, packed
 from quarry_server.training_messages import (
@@ -71,10 +72,11 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         models: TrainedModels,
         loops: LoopRuns,
         settings: Settings,
+        requested: RequestedModels,
     ) -> None:
         self._library, self._operations, self._jobs = library, operations, jobs
         self._mining_sets, self._feedback, self._models = mining_sets, feedback, models
-        self._loops = loops
+        self._loops, self._requested = loops, requested
         self._base_reranker = settings.models.base_reranker
         self._precision = served_precision(settings)
         self._once = StartedOnce(library.database, operations)
@@ -128,6 +130,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         if first := await self._once.first(collection, request_id):
             return operation_message(first)
         self._jobs.check_installed()
+        await self._requested.admit(request.compare_with, known=names_of(collection))
         spec = await asyncio.to_thread(lambda: parse_evaluation(request, self._ground(collection)))
 
         async def evaluate(on_progress: OnProgress, on_details: OnDetails) -> Message:
@@ -156,6 +159,9 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         if first := await self._once.first(collection, request_id):
             return operation_message(first)
         self._jobs.check_installed()
+        teacher = request.teacher if isinstance(request, pb.DistillRerankerRequest) else ""
+        named = request.base, teacher, self._base_reranker
+        await self._requested.admit(*named, known=names_of(collection))
         spec = await asyncio.to_thread(lambda: parse(request, self._ground(collection)))
 
         async def train(on_progress: OnProgress, on_details: OnDetails) -> Message:

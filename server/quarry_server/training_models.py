@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from quarry.config import Settings
 from quarry.documents.store import RequestId
 from quarry.errors import ModelError
 from quarry.library import Library
@@ -24,14 +25,14 @@ class TrainedModels:
     """The registry as trainings use it. Lives on the server's event loop."""
 
     def __init__(
-        self, library: Library, registry: ModelRegistry, promotions: Promotions, policy: PromotionPolicy
+        self, library: Library, registry: ModelRegistry, promotions: Promotions, settings: Settings
     ) -> None:
-        """``policy`` is that of collections which state none."""
         self._library, self._registry = library, registry
-        self._promotions, self._policy = promotions, policy
+        self._promotions, self._policy = promotions, settings.training.promotion
+        self._data = settings.data
 
     def resolve(self, name: str) -> ModelRef:
-        """Where a version, a hub id, a folder or a package lies; what the hub has is fetched. Blocks.
+        """Where a version, a fetched model, a folder or a package lies. Blocks.
 
         Raises:
             ModelNotFoundError: no version is called so.
@@ -42,7 +43,7 @@ class TrainedModels:
         if folder is not None:
             return ModelRef(name=name, folder=str(folder))
         try:
-            return ModelRef(name=name, folder=str(resolve_model(name).path))
+            return ModelRef(name=name, folder=str(resolve_model(name, self._data).path))
         except (OSError, RuntimeError, ValueError) as error:  # names are the callers'
             problem = f"{name[:80]!r} cannot be found: {type(error).__name__}"
             raise ModelError(problem, model=name[:80]) from error

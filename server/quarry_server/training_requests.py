@@ -50,7 +50,7 @@ class Ground:
         base_reranker: the server's, or empty.
         precision: of the re-rankers that it serves.
         server: ``host:port`` where the job reaches it.
-        resolve: the folder of a version, a hub id, a folder or a package; raises ModelError or NotFoundError.
+        resolve: finds a version, a fetched model, a folder or a package; raises ModelError or NotFoundError.
         key_of: of another collection, by name; raises CollectionNotFoundError.
     """
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ from quarry.training.limits import ExamplesLimits
 from quarry.training.spec import KindName
 from quarry.types import Fields
 from quarry_server.impressions import AnswerLog, PoolPolicy
+from quarry_server.model_names import RequestedModels
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -68,9 +70,16 @@ class SettingsEngines:
     async def dense(self, folder: Path, generation: str, schema: Schema, dimension: int) -> DenseStore:
         qdrant = self._settings.qdrant
         if qdrant.url:
-            client = AsyncQdrantClient(url=qdrant.url, api_key=qdrant.api_key or None, prefer_grpc=True)
-            name = f"quarry-{generation}"
-            return await QdrantDenseStore.open(client, name, generation, dimension, schema.filterable)
+            client = AsyncQdrantClient(
+                url=qdrant.url,
+                api_key=qdrant.api_key or None,
+                prefer_grpc=True,
+                timeout=math.ceil(qdrant.timeout_s),
+                check_compatibility=False,  # that would be a thread that waits for the server
+            )
+            return await QdrantDenseStore.open(
+                client, f"quarry-{generation}", generation, dimension, schema.filterable, qdrant.timeout_s
+            )
         graph = GraphPolicy(min_pending=qdrant.build_after, indexing_threshold_kb=qdrant.build_threshold_kb)
         return await EdgeDenseStore.open(
             StoreSettings(folder, generation, dimension, schema.filterable, graph)
@@ -80,8 +89,11 @@ class SettingsEngines:
 class CollectionModels:
     """The models that collections use, and the cache of what encoding cost. Ended by ``close``."""
 
-    def __init__(self, models: ServedModels, settings: Settings, database: Database) -> None:
+    def __init__(
+        self, models: ServedModels, settings: Settings, database: Database, requested: RequestedModels
+    ) -> None:
         self._models, self._settings, self._database = models, settings, database
+        self._requested = requested
         self._cache = VectorCache(settings.data / "vectors.db")
 
     async def dense_parts(self, settings: CollectionSettings) -> DenseParts | None:
@@ -116,6 +128,7 @@ class CollectionModels:
                 search may not make the server load just anything.
             ModelNotFoundError: there is no such version.
             FailedPreconditionError: it is retired, or no re-ranker.
+            UnavailableError: the hub has it, and does not give it now.
         """
         async with contextlib.AsyncExitStack() as held:
             own = collection.settings.rerankers
@@ -136,6 +149,7 @@ class CollectionModels:
                 "nor in the server's models.rerankers"
             )
             raise InvalidArgumentError(field, problem)
+        await self._requested.admit(name)
 
     def reranking(
         self, settings: CollectionSettings, log: DocumentLog, dense: DenseParts | None

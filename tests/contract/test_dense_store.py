@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient
+from tests.integration.networks import silent_proxy
 
 from quarry.errors import RetrieverUnavailableError
 from quarry.filters import And, Equals, Exists, Filter, In, Not, Or, Prefix, Range, matches
@@ -502,4 +503,32 @@ async def test_a_qdrant_server_that_is_down_makes_the_arm_unavailable() -> None:
     client = AsyncQdrantClient(url="http://127.0.0.1:9", prefer_grpc=False, check_compatibility=False)
     with pytest.raises(RetrieverUnavailableError, match="dense"):
         await QdrantDenseStore.open(client, "documents", "g1", DIMENSION, FIELDS)
-    await client.close()
+
+
+@pytest.mark.parametrize("prefer_grpc", [True, False])
+async def test_a_qdrant_server_that_says_nothing_makes_the_arm_unavailable_in_time(prefer_grpc: bool) -> None:
+    with silent_proxy() as silent:
+        client = AsyncQdrantClient(
+            url=silent.url,
+            grpc_port=int(silent.url.rpartition(":")[2]),
+            prefer_grpc=prefer_grpc,
+            timeout=60,
+            check_compatibility=False,
+        )
+        async with asyncio.timeout(10):
+            with pytest.raises(RetrieverUnavailableError, match="within"):
+                await QdrantDenseStore.open(client, "documents", "g1", DIMENSION, FIELDS, timeout_s=0.5)
+        assert silent.connections
+
+
+async def test_a_qdrant_server_that_falls_silent_holds_up_no_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quarry.retrieval.qdrant.CLOSE_S", 0.2)
+    store = await open_qdrant("documents", ":memory:")
+
+    async def silence(*_: Any, **__: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(store._client, "upsert", silence)  # type: ignore[attr-defined]
+    async with asyncio.timeout(5):
+        with pytest.raises(RetrieverUnavailableError, match="does not answer"):
+            await store.close()

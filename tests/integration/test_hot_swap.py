@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from huggingface_hub import constants
 from tests.integration.api.models import Models, tiny_reranker
 from tests.integration.api.served import Api, served, tiny_settings
 
@@ -88,10 +87,7 @@ def scores_of(folder: Path, data: Path) -> Scores:
     return {(query, id): score.score for (query, id, _), score in zip(pairs, found, strict=True)}
 
 
-def test_swaps_under_load_fail_no_call_and_mix_no_models(
-    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+def test_swaps_under_load_fail_no_call_and_mix_no_models(folders: list[Path], tmp_path: Path) -> None:
     scores = {folder: scores_of(folder, tmp_path / "scores") for folder in folders}
     first, second = (scores[folder] for folder in folders)
     assert min(abs(first[pair] - second[pair]) for pair in first) > 1e-3  # a mixture would show

@@ -234,7 +234,10 @@ async def test_indexes_without_their_log_are_not_served(data: Path, encoder: Pat
     with pytest.raises(ServerEnded) as ended:
         await Server.start(data, encoder)
     assert ended.value.status == 1
-    assert "documents.db is not there, but its folder holds feedback.db, collections, vectors.db" in ended.value.said
+    assert (
+        "documents.db is not there, but its folder holds feedback.db, collections, vectors.db"
+        in ended.value.said
+    )
     assert len(list((data / "collections").glob("*/*"))) == 1
 
 

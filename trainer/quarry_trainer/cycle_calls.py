@@ -12,7 +12,6 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from quarry.config import MAX_MESSAGE_BYTES
 from quarry.errors import (
     Cancelled,
     DataLossError,
@@ -24,6 +23,7 @@ from quarry.errors import (
     QuarryError,
     UnavailableError,
 )
+from quarry.jobs.child import CHANNEL_OPTIONS
 from quarry.jobs.retrying import Pause, retried
 from quarry.v1.collection_service_pb2_grpc import CollectionServiceStub
 from quarry.v1.mining_service_pb2_grpc import MiningServiceStub
@@ -35,10 +35,6 @@ Answer = TypeVar("Answer")
 
 CALL_S = 120.0
 WAIT_S = 2
-_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-]
 _KINDS: dict[int, type[QuarryError]] = {
     code_pb2.NOT_FOUND: NotFoundError,
     code_pb2.FAILED_PRECONDITION: FailedPreconditionError,
@@ -92,7 +88,7 @@ class ServerCalls:
 @contextmanager
 def connected(server: str) -> Iterator[ServerCalls]:
     """Calls of the server at ``host:port``, for as long as the context lasts."""
-    with grpc.insecure_channel(server, _OPTIONS) as channel:
+    with grpc.insecure_channel(server, CHANNEL_OPTIONS) as channel:
         yield ServerCalls(channel)
 
 

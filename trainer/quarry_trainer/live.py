@@ -11,8 +11,8 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.config import MAX_MESSAGE_BYTES
 from quarry.errors import FailedPreconditionError, UnavailableError
+from quarry.jobs.child import CHANNEL_OPTIONS
 from quarry.jobs.retrying import Pause, retried
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import search_service_pb2_grpc
@@ -34,9 +34,6 @@ TRANSIENT = {
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-
-
-_OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,6 +184,6 @@ def open_search(data: Path, server: str, collection: str, key: int) -> Iterator[
         CollectionNotFoundError: it was deleted meanwhile.
         DataLossError: there is no document log.
     """
-    with open_documents(data) as database, grpc.insecure_channel(server, _OPTIONS) as channel:
+    with open_documents(data) as database, grpc.insecure_channel(server, CHANNEL_OPTIONS) as channel:
         first = FirstPassages(database, collection_of(database, key), data)
         yield LiveSearch(channel, collection, first)

@@ -19,6 +19,7 @@ from typing import IO, Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from quarry.config import MAX_MESSAGE_BYTES
 from quarry.errors import (
     KINDS,
     DiskFullError,
@@ -38,6 +39,12 @@ NICENESS = 19
 USAGE = 2
 LEAST_PAUSE_S = 0.5
 """Between two lines of one stage: each is a write to the server's log."""
+CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.enable_http_proxy", 0),
+]
+"""Of gRPC channels from a job to its server, which is on this machine: no proxy stands between them."""
 _NO_SPACE = ("No space left on device", "PytorchStreamWriter failed", "unexpected pos ")
 """How safetensors and torch, whose errors have no number, say that the disk is full."""
 _MAX_UNTYPED = 300

@@ -103,7 +103,7 @@ def export_model(name: str, kind: ModelKind, data: Path, folder: Path | None = N
         ModelError: it cannot be found or exported, or is of another kind.
     """
     exports = data / "models" if folder is None else folder.parent / EXPORTS
-    folder = folder or resolve_model(name).path
+    folder = folder or resolve_model(name, data).path
     settings = read_settings(folder, kind)
     digest = fingerprint(folder, settings, FileHashes(data / "models" / "hashes.json"))
     return ExportedModel(name, digest, folder, exported(folder, settings, exports / digest), settings)

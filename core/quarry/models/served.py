@@ -228,7 +228,7 @@ class ServedModels:
         self._versions.check(name)
         model = load_cross_encoder(name, self._data, self._device, folder, self.states, self._precision)
         model.score(WARM_UP)
-        blend = read_blend(folder or resolve_model(name).path)
+        blend = read_blend(folder or resolve_model(name, self._data).path)
         return ServedReranker(model, blend, folder, self.scores)
 
 

@@ -27,7 +27,7 @@ class ImportPlan:
     Attributes:
         collection: name, and ``key`` its number in the log when the import began.
         kind: None: what an archive says of itself, else a re-ranker.
-        source: a version, a hub id, a folder or a package; empty with an archive.
+        source: a version, a fetched model, a folder or a package; empty with an archive.
         description: empty: what an archive says of itself.
     """
 
@@ -81,7 +81,7 @@ def import_archive(
 
 
 def import_source(registry: ModelRegistry, plan: ImportPlan) -> ModelVersion:
-    """Registers the model that ``plan.source`` names; what the hub has is fetched. Blocks.
+    """Registers the model on this machine that ``plan.source`` names. Blocks.
 
     Raises:
         ModelError: there is none, or it cannot be loaded.
@@ -94,7 +94,7 @@ def import_source(registry: ModelRegistry, plan: ImportPlan) -> ModelVersion:
         if folder is not None:
             return _registered(registry, plan, folder, Passport.of(version), plan.source)
     try:
-        folder = resolve_model(plan.source).path
+        folder = resolve_model(plan.source, registry.data).path
     except (OSError, RuntimeError, ValueError) as error:  # names are the callers', and some offend
         problem = f"{plan.source[:80]!r} cannot be found: {type(error).__name__}"
         raise ModelError(problem, model=plan.source[:80]) from error

@@ -50,11 +50,12 @@ class ModelRegistry:
     an interrupted registration has left.
 
     Attributes:
-        root: folder of all files.
+        data: the folder of the server.
+        root: folder of all files, below it.
     """
 
     def __init__(self, data: Path, database: Database, try_model: TryModel) -> None:
-        self.root = data / FOLDER
+        self.data, self.root = data, data / FOLDER
         self._database, self._try_model = database, try_model
         self._numbering = threading.Lock()
 

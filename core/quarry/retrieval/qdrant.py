@@ -39,6 +39,9 @@ EXACT_BELOW = 40_000
 EF = 256
 ALL_VALUES = 1_000_000
 PER_SCROLL = 2_000
+DEFAULT_TIMEOUT_S = 10.0
+CLOSE_S = 5.0
+"""For writing the position when the store is closed: a server that hangs may not keep ours from ending."""
 
 T = TypeVar("T")
 Condition = Any
@@ -97,8 +100,10 @@ class QdrantDenseStore:
         generation: str,
         dimension: int,
         fields: tuple[Field, ...],
+        timeout_s: float,
     ) -> None:
         self._client, self._collection, self._dimension = client, collection, dimension
+        self._timeout_s = timeout_s
         self._generation = generation
         self._types = field_types(fields)
         self._conditions = ClientConditions()
@@ -114,19 +119,25 @@ class QdrantDenseStore:
         generation: str,
         dimension: int,
         fields: tuple[Field, ...],
+        timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> "QdrantDenseStore":
         """The store of ``generation``, whose vectors lie in ``collection`` on the server.
 
         Args:
-            client: ours from now on; ``close`` closes it.
+            client: ours from now on; closed by ``close``, or if the store cannot be opened.
+            timeout_s: that one call of the server may take.
 
         Raises:
             DataLossError: the collection holds another generation.
-            RetrieverUnavailableError: the server cannot be reached.
+            RetrieverUnavailableError: the server cannot be reached, or does not answer in time.
         """
-        store = cls(client, collection, generation, dimension, fields)
-        await store._create_missing()
-        store._applied = (await store.position()).sequence
+        store = cls(client, collection, generation, dimension, fields, timeout_s)
+        try:
+            await store._create_missing()
+            store._applied = (await store.position()).sequence
+        except BaseException:
+            await client.close()
+            raise
         return store
 
     async def _create_missing(self) -> None:
@@ -301,13 +312,20 @@ class QdrantDenseStore:
 
     async def close(self) -> None:
         try:
-            await self.flush()
+            async with asyncio.timeout(CLOSE_S):
+                await self.flush()
+        except TimeoutError:  # the position stays behind, and is caught up from
+            raise RetrieverUnavailableError("dense", "the Qdrant server does not answer") from None
         finally:
             await self._client.close()
 
     async def _ask(self, call: Awaitable[T]) -> T:
         try:
-            return await call
+            async with asyncio.timeout(self._timeout_s):
+                return await call
+        except TimeoutError:
+            problem = f"the Qdrant server did not answer within {self._timeout_s:g} s"
+            raise RetrieverUnavailableError("dense", problem) from None
         except (ApiException, grpc.RpcError, OSError) as error:
             raise RetrieverUnavailableError("dense", f"the Qdrant server failed: {error}") from error
 

@@ -165,8 +165,10 @@ class Collection(_message.Message):
     name: _builtins.str
     """1 to 64 characters: a lower-case letter or digit, then those, `_` and `-`."""
     encoder: _builtins.str
-    """Model that turns passages and queries into vectors: a hub id, a folder on the server or an
-    installed package. Default: the server's. `none`: no dense arm, BM25 only.
+    """Model that turns passages and queries into vectors: an installed package, or, as far as the server's
+    settings allow, a folder on the server or a hub id. Default: the server's. `none`: no dense arm, BM25
+    only. What may not be named is FAILED_PRECONDITION with the reason MODEL_NOT_ALLOWED, here and wherever
+    else a request names a model.
     """
     reranker: _builtins.str
     """Cross-encoder that re-ranks by default: a hub id, a folder or a package. Empty: none."""

@@ -40,12 +40,18 @@ class GetServerInfoResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     DEFAULT_ENCODER_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
+    HUB_ALLOWED_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Of the server, by semantic versioning."""
     default_encoder: _builtins.str
     """Encoder of collections that name none."""
     device: _builtins.str
     """Where models run: `cpu`, `cuda:0`, ..."""
+    hub_allowed: _builtins.bool
+    """Whether requests may name ids of the Hugging Face hub, whose models are then fetched. Other models that
+    they may name: registered versions, those in the server's settings, installed packages that carry
+    weights, and folders below those that its settings allow.
+    """
     @_builtins.property
     def limits(self) -> Global___Limits: ...
     def __init__(
@@ -55,10 +61,11 @@ class GetServerInfoResponse(_message.Message):
         limits: Global___Limits | None = ...,
         default_encoder: _builtins.str = ...,
         device: _builtins.str = ...,
+        hub_allowed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_encoder", b"default_encoder", "device", b"device", "limits", b"limits", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_encoder", b"default_encoder", "device", b"device", "hub_allowed", b"hub_allowed", "limits", b"limits", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -95,6 +102,8 @@ class Limits(_message.Message):
     MAX_EVENT_LINE_BYTES_FIELD_NUMBER: _builtins.int
     JOB_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     MODEL_TRIAL_TIME_FIELD_NUMBER: _builtins.int
+    HUB_TIMEOUT_FIELD_NUMBER: _builtins.int
+    MAX_HUB_FETCHES_FIELD_NUMBER: _builtins.int
     MAX_CONNECTIONS_FIELD_NUMBER: _builtins.int
     CONNECTION_IDLE_FIELD_NUMBER: _builtins.int
     CONNECTION_HANDSHAKE_FIELD_NUMBER: _builtins.int
@@ -137,6 +146,8 @@ class Limits(_message.Message):
     """Of one line of such a log."""
     job_memory_bytes: _builtins.int
     """Memory of one process that mines, trains, evaluates or tries a model; 0: it is not limited."""
+    max_hub_fetches: _builtins.int
+    """Models that are fetched at the same time; one more is UNAVAILABLE with the reason HUB_BUSY."""
     max_connections: _builtins.int
     """Clients that may be connected at once. A further connection is closed as soon as it is accepted."""
     max_calls_per_connection: _builtins.int
@@ -154,6 +165,10 @@ class Limits(_message.Message):
     @_builtins.property
     def model_trial_time(self) -> _duration_pb2.Duration:
         """How long a new model may take to be loaded, exported and run once before it is registered."""
+
+    @_builtins.property
+    def hub_timeout(self) -> _duration_pb2.Duration:
+        """That fetching one model from the hub may take. A call that names such a model may wait so long."""
 
     @_builtins.property
     def connection_idle(self) -> _duration_pb2.Duration:
@@ -197,6 +212,8 @@ class Limits(_message.Message):
         max_event_line_bytes: _builtins.int = ...,
         job_memory_bytes: _builtins.int = ...,
         model_trial_time: _duration_pb2.Duration | None = ...,
+        hub_timeout: _duration_pb2.Duration | None = ...,
+        max_hub_fetches: _builtins.int = ...,
         max_connections: _builtins.int = ...,
         connection_idle: _duration_pb2.Duration | None = ...,
         connection_handshake: _duration_pb2.Duration | None = ...,
@@ -204,9 +221,9 @@ class Limits(_message.Message):
         drain_notice: _duration_pb2.Duration | None = ...,
         max_page_token_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "model_trial_time", b"model_trial_time", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "hub_timeout", b"hub_timeout", "model_trial_time", b"model_trial_time", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "job_memory_bytes", b"job_memory_bytes", "max_archive_bytes", b"max_archive_bytes", "max_archive_files", b"max_archive_files", "max_archive_ratio", b"max_archive_ratio", "max_batch_documents", b"max_batch_documents", "max_batch_events", b"max_batch_events", "max_calls_per_connection", b"max_calls_per_connection", "max_connections", b"max_connections", "max_depth", b"max_depth", "max_document_bytes", b"max_document_bytes", "max_event_line_bytes", b"max_event_line_bytes", "max_events_bytes", b"max_events_bytes", "max_examples_bytes", b"max_examples_bytes", "max_examples_rows", b"max_examples_rows", "max_examples_text_bytes", b"max_examples_text_bytes", "max_fields", b"max_fields", "max_filter_conditions", b"max_filter_conditions", "max_filter_levels", b"max_filter_levels", "max_id_bytes", b"max_id_bytes", "max_keyword_bytes", b"max_keyword_bytes", "max_message_bytes", b"max_message_bytes", "max_mining_queries", b"max_mining_queries", "max_page_size", b"max_page_size", "max_page_token_bytes", b"max_page_token_bytes", "max_query_bytes", b"max_query_bytes", "max_retrieve_queries", b"max_retrieve_queries", "max_values_per_field", b"max_values_per_field", "model_trial_time", b"model_trial_time", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "hub_timeout", b"hub_timeout", "job_memory_bytes", b"job_memory_bytes", "max_archive_bytes", b"max_archive_bytes", "max_archive_files", b"max_archive_files", "max_archive_ratio", b"max_archive_ratio", "max_batch_documents", b"max_batch_documents", "max_batch_events", b"max_batch_events", "max_calls_per_connection", b"max_calls_per_connection", "max_connections", b"max_connections", "max_depth", b"max_depth", "max_document_bytes", b"max_document_bytes", "max_event_line_bytes", b"max_event_line_bytes", "max_events_bytes", b"max_events_bytes", "max_examples_bytes", b"max_examples_bytes", "max_examples_rows", b"max_examples_rows", "max_examples_text_bytes", b"max_examples_text_bytes", "max_fields", b"max_fields", "max_filter_conditions", b"max_filter_conditions", "max_filter_levels", b"max_filter_levels", "max_hub_fetches", b"max_hub_fetches", "max_id_bytes", b"max_id_bytes", "max_keyword_bytes", b"max_keyword_bytes", "max_message_bytes", b"max_message_bytes", "max_mining_queries", b"max_mining_queries", "max_page_size", b"max_page_size", "max_page_token_bytes", b"max_page_token_bytes", "max_query_bytes", b"max_query_bytes", "max_retrieve_queries", b"max_retrieve_queries", "max_values_per_field", b"max_values_per_field", "model_trial_time", b"model_trial_time", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

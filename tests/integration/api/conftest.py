@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import constants
 from tests.integration.api.corpus import SCHEMA_MESSAGE, seeded_documents
 from tests.integration.api.served import Api, served, tiny_settings
 
@@ -31,7 +30,6 @@ def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def api(server_folder: Path, encoder_folder: Path, cross_encoder_folder: Path) -> Iterator[Api]:
-    constants.HF_HUB_OFFLINE = True  # hostile names of models are looked up nowhere
     models = {"encoder": str(encoder_folder), "rerankers": (str(cross_encoder_folder),), "device": "cpu"}
     with served(tiny_settings(server_folder, encoder_folder, models=models)) as api:
         yield api

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -177,11 +178,13 @@ def field_value(value: Value) -> types_pb2.FieldValue:
 
 def tiny_settings(data: Path, encoder: Path, **changes: Any) -> Settings:
     """Settings of a server on a port that the kernel picks, which never looks for a model elsewhere."""
+    models = {"encoder": str(encoder), "device": "cpu"} | changes.pop("models", {})
+    models.setdefault("folders", (tempfile.gettempdir(),))  # where tests make models
     values: dict[str, Any] = {
         "data": data,
         "port": 0,
         "drain_notice_s": 0,
         "drain_s": 0.1,
-        "models": {"encoder": str(encoder), "device": "cpu"},
+        "models": models,
     }
     return Settings.model_validate(values | changes)

@@ -284,8 +284,8 @@ def filled(rerank: Mapping[str, Any], faq: Faq) -> dict[str, Any]:
     return named(rerank) | {"cascade": [named(stage) for stage in rerank.get("cascade", ())]}
 
 
-def test_a_cascade_names_models_that_can_be_loaded(api: Api, lexical: str) -> None:
-    stages = [{"model": "/no/such/folder", "depth": 9}, {"depth": 3}]
+def test_a_cascade_names_models_that_can_be_loaded(api: Api, lexical: str, tmp_path: Path) -> None:
+    stages = [{"model": str(tmp_path / "nothing"), "depth": 9}, {"depth": 3}]
     request = collection_service_pb2.UpdateCollectionRequest(
         collection={"name": lexical, "cascade": stages}, update_mask={"paths": ["cascade"]}
     )

@@ -100,8 +100,19 @@ def test_settings_that_are_wrong_are_named(api: Api, changes: dict[str, object],
 
 
 @pytest.mark.parametrize("model", ["no-such/model", "/no/such/folder", "~no-such-user", "a" * 1_024, "\x00"])
-def test_a_model_that_cannot_be_loaded_is_refused(api: Api, new_name: Callable[[], str], model: str) -> None:
+def test_a_model_that_a_request_may_not_name_is_refused(
+    api: Api, new_name: Callable[[], str], model: str
+) -> None:
     for changes in ({"encoder": model}, {"encoder": "none", "reranker": model}):
+        request = pb.CreateCollectionRequest(collection={"name": new_name(), **changes})
+        failed = refused(api.collections.CreateCollection, request)
+        assert (failed.code, failed.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "MODEL_NOT_ALLOWED")
+
+
+def test_a_model_that_cannot_be_loaded_is_refused(
+    api: Api, new_name: Callable[[], str], tmp_path: Path
+) -> None:
+    for changes in ({"encoder": str(tmp_path)}, {"encoder": "none", "reranker": str(tmp_path / "no")}):
         request = pb.CreateCollectionRequest(collection={"name": new_name(), **changes})
         failed = refused(api.collections.CreateCollection, request)
         assert (failed.code, failed.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "MODEL_UNUSABLE")

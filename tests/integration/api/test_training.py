@@ -256,11 +256,11 @@ def test_what_is_named_and_not_there_is_not_found(training: Training, examples: 
     assert refused(evaluate, wrong).field == "model"
 
 
-@pytest.mark.parametrize("base", ["no/such/folder/here", "\0", "~", "x" * 5_000])
+@pytest.mark.parametrize("base", ["/no/such/folder/here", "\0", "~", "x" * 5_000])
 def test_a_base_that_cannot_be_had_is_a_typed_error(training: Training, examples: str, base: str) -> None:
     request = pb.TrainRerankerRequest(collection="full", examples=examples, base=base)
     ended = refused(training.stub.TrainReranker, request)
-    assert (ended.code, ended.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "MODEL_UNUSABLE")
+    assert (ended.code, ended.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "MODEL_NOT_ALLOWED")
 
 
 def test_without_encoder_and_base_there_is_nothing_to_start_from(

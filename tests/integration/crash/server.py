@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,7 @@ def launch(
     environment |= {"QUARRY_DRAIN_S": "1", "QUARRY_DRAIN_NOTICE_S": "0"}
     environment |= {f"QUARRY_{name}": value for name, value in settings.items()}
     environment["QUARRY_MODELS__ENCODER"] = str(encoder)
+    environment.setdefault("QUARRY_MODELS__FOLDERS", json.dumps([tempfile.gettempdir()]))
     if fault:
         environment[VARIABLE] = fault
     with log.open("a") as errors:

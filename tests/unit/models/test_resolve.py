@@ -7,7 +7,7 @@ import pytest
 
 from quarry.errors import ModelError
 from quarry.models.fingerprint import FileHashes, fingerprint
-from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
+from quarry.models.resolve import DEFAULT_ENCODER, fetched_folder, resolve_model
 from quarry.models.settings import ModelKind, read_settings
 
 
@@ -36,11 +36,26 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
         resolve_model(str(tmp_path))
 
 
-def test_without_network_the_error_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match="no installed package") as failure:
+def test_a_model_that_is_not_here_is_asked_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*_: object) -> None:
+        raise AssertionError("somebody is called")
+
+    monkeypatch.setattr("socket.socket.connect", connect)
+    with pytest.raises(ModelError, match=r"models\.hub") as failure:
         resolve_model("nobody/no-such-model")
     assert DEFAULT_ENCODER in str(failure.value)
+
+
+def test_what_was_fetched_goes_before_a_folder_of_the_working_directory(
+    encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, name = tmp_path / "data", "somebody/model"
+    monkeypatch.chdir(tmp_path)
+    here = shutil.copytree(encoder_folder, tmp_path / name)
+    assert resolve_model(name, data).path == here.resolve()
+    fetched = shutil.copytree(encoder_folder, fetched_folder(data, name))
+    assert resolve_model(name, data).path == fetched
+    assert resolve_model(f"./{name}", data).path == here.resolve()
 
 
 def test_equal_files_have_equal_fingerprints_wherever_they_lie(encoder_folder: Path, tmp_path: Path) -> None:

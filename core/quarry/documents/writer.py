@@ -3,12 +3,13 @@
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from quarry.disk import causes, disk_is_full
 from quarry.errors import DiskFullError, QuarryError, UnavailableError
 from quarry.faults import reach
 
@@ -17,7 +18,8 @@ Write = Callable[[sa.Connection], T]
 """Work done in a transaction: it may raise to undo what itself has done, and that alone."""
 
 MAX_GROUP = 64
-_SQLITE_FULL = ("disk is full", "disk I/O error", "No space left")
+_IO_ERROR = "disk I/O error"
+"""What SQLite says where a full disk, or one that fails, keeps it from its shared memory."""
 
 
 class GroupCommitWriter:
@@ -97,13 +99,7 @@ class GroupCommitWriter:
 
 def typed(error: Exception) -> QuarryError:
     """A failure of the database as what a caller can act on."""
-    causes = [str(cause) for cause in _causes(error)]  # a full disk can make the rollback fail too
-    if any(sign in cause for cause in causes for sign in _SQLITE_FULL):
+    # a full disk can make the rollback fail too, so that the last error does not say it
+    if disk_is_full(error) or any(_IO_ERROR in str(cause) for cause in causes(error)):
         return DiskFullError("the disk that holds the document log is full or failing; nothing was written")
     return UnavailableError(f"the document log cannot be written: {type(error).__name__}")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

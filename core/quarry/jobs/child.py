@@ -5,7 +5,6 @@ It writes one JSON object a line to stdout: ``{"stage": ..., "progress": ...}`` 
 end.
 """
 
-import errno
 import logging
 import os
 import signal
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from quarry.disk import disk_is_full
 from quarry.errors import (
     KINDS,
     DiskFullError,
@@ -36,8 +36,6 @@ NICENESS = 19
 USAGE = 2
 LEAST_PAUSE_S = 0.5
 """Between two lines of one stage: each is a write to the server's log."""
-_NO_SPACE = ("No space left on device", "PytorchStreamWriter failed", "unexpected pos ")
-"""How safetensors and torch, whose errors have no number, say that the disk is full."""
 
 
 class Progress:
@@ -104,17 +102,6 @@ def run_as_job(work: Callable[[Progress], None]) -> int:
         logger.exception("the job failed with an error that has no type")
         return _failed(QuarryError(f"internal error: {type(error).__name__}: {error}"))
     return 0
-
-
-def disk_is_full(error: BaseException | None) -> bool:
-    """Whether ``error``, or one that it came of, says so."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if any(words in str(error) for words in _NO_SPACE):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _failed(error: QuarryError) -> int:

@@ -3,7 +3,6 @@
 A version's folder holds the model as it came, its export, and a manifest of both.
 """
 
-import errno
 import hashlib
 import os
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from quarry.disk import disk_is_full
 from quarry.errors import DiskFullError, ModelDamagedError, ModelError, QuarryError
 from quarry.models.fingerprint import HASHED
 
@@ -22,7 +22,6 @@ STAGED = ".staged-"
 PATTERNS = tuple(dict.fromkeys((*HASHED, "*.json", "*.txt")))
 """What belongs to a model, at its top and in its modules' folders; weights of other formats do not."""
 _PIECE_BYTES = 2**20
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class FileMark(BaseModel):
@@ -137,7 +136,7 @@ def _problem(folder: Path, artefact_hash: str) -> str:
 
 def cannot_keep(error: OSError) -> QuarryError:
     """What went wrong with files of a model, as what a caller can act on."""
-    if error.errno in _FULL:
+    if disk_is_full(error):
         return DiskFullError("the disk that holds the models is full; nothing was registered")
     return ModelError(f"the model's files cannot be copied: {error.strerror or type(error).__name__}")
 

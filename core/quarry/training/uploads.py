@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quarry.errors import DiskFullError, InvalidArgumentError, LimitExceededError, NotFoundError
+from quarry.disk import cannot_write
+from quarry.errors import InvalidArgumentError, LimitExceededError, NotFoundError
 from quarry.jobs.process import check_installed
 from quarry.training.folders import FOLDER, UPLOADS
 
@@ -112,7 +113,7 @@ def _written(write: Callable[[], Any]) -> Any:
     try:
         return write()
     except OSError as error:
-        raise DiskFullError(f"the file cannot be kept: {error.strerror}") from error
+        raise cannot_write("the file cannot be kept", error) from error
 
 
 def check_examples(path: Path) -> int:

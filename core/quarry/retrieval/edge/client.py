@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.errors import DataLossError, RetrieverUnavailableError
+from quarry.errors import QuarryError, RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.retrieval.base import VectorChange
 from quarry.retrieval.edge.connection import WorkerConnection
@@ -165,8 +165,8 @@ class EdgeDenseStore:
             delay_s = min(max(FIRST_DELAY_S, 2 * delay_s), LONGEST_DELAY_S)
             try:
                 return await WorkerConnection.start(self._settings), delay_s
-            except (RetrieverUnavailableError, DataLossError, OSError) as error:
-                known = isinstance(error, RetrieverUnavailableError | DataLossError)
+            except (QuarryError, OSError) as error:
+                known = isinstance(error, QuarryError)
                 self._cause = error if known else RetrieverUnavailableError("dense", str(error))
                 logger.error("the dense store's process cannot be started: %s", error)
 

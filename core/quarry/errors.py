@@ -179,7 +179,7 @@ class DataLossError(QuarryError):
 
 
 class ModelDamagedError(DataLossError):
-    """A registered model's files are not what they were when it was registered."""
+    """A model's files are not what they were when it was registered, or first used."""
 
     reason = "MODEL_DAMAGED"
 

@@ -14,6 +14,7 @@ from quarry.errors import DataLossError, DiskFullError, QuarryError, RetrieverUn
 from quarry.filters import Filter
 from quarry.retrieval.analysis import analyser_name, build_analyser
 from quarry.retrieval.base import LexicalResult
+from quarry.retrieval.tantivy_checksums import find_damaged_file
 from quarry.retrieval.tantivy_documents import (
     DOCNO,
     KIND,
@@ -148,6 +149,9 @@ class TantivyIndex:
     def versions(self) -> Iterator[tuple[Docno, int]]:
         with self._reading() as searcher:
             return self._versions(searcher)
+
+    def damage(self) -> str:
+        return find_damaged_file(self._folder)
 
     def close(self) -> None:
         self._closed = True

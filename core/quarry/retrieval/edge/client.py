@@ -14,7 +14,14 @@ from quarry.filters import Filter
 from quarry.retrieval.base import VectorChange
 from quarry.retrieval.edge.connection import WorkerConnection
 from quarry.retrieval.edge.settings import EdgeStatus, StoreSettings
-from quarry.retrieval.points import PackedParts, batches_of_parts, checked_vector, latest_changes
+from quarry.retrieval.points import (
+    PackedParts,
+    StoredPoint,
+    batches_of_parts,
+    checked_vector,
+    gather_vectors,
+    latest_changes,
+)
 from quarry.types import Candidate, Docno, Position
 
 logger = logging.getLogger(__name__)
@@ -24,6 +31,8 @@ BATCH_ROWS = 64
 BATCHES_IN_FLIGHT = 2
 """Enough to keep the process busy; a search's frame stands behind those of the writes in flight."""
 VERSIONS_PER_CALL = 2_000
+VECTORS_PER_CALL = 128
+"""4 ms of the process, which is what a search may have to wait for."""
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 10.0
 HEALTHY_AFTER_S = 60.0
@@ -105,6 +114,14 @@ class EdgeDenseStore:
             found, start = await self._call("versions", start, VERSIONS_PER_CALL)
             for version in found:
                 yield version
+
+    async def vectors(self, docnos: Collection[Docno]) -> dict[Docno, NDArray[np.float32]]:
+        points: list[StoredPoint] = []
+        start: int | None = 0
+        while docnos and start is not None:
+            found, start = await self._call("vectors", list(docnos), start, VECTORS_PER_CALL)
+            points += found
+        return gather_vectors(points, self._settings.dimension)
 
     async def count(self) -> int:
         documents: int = await self._call("count")

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quarry.errors import InvalidArgumentError, QuarryError
+from quarry.errors import DataLossError, InvalidArgumentError, QuarryError
 from quarry.models.base import CrossEncoder
+from quarry.training.uploads import has_changed
 
 COLUMNS = ("query_id", "query", "positive_id", "negative_id", "label", "weight")
 PREFIX = b"quarry."
@@ -90,9 +91,10 @@ def read_examples(path: Path) -> Examples:
     Raises:
         InvalidArgumentError: it is no such file.
         BadExamplesError: it has no rows, or rows that contradict themselves.
+        DataLossError: it was uploaded, and is not what it was then.
     """
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
         table = file.read(columns=list(COLUMNS))
     except (pa.ArrowInvalid, OSError) as error:
         raise InvalidArgumentError("examples", f"is no readable Parquet file: {error}") from error
@@ -104,6 +106,8 @@ def read_examples(path: Path) -> Examples:
     with path.open("rb") as raw:
         digest = hashlib.file_digest(raw, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     simulated = metadata.get(PREFIX + b"simulated") == b"true"
+    if has_changed(path, digest):
+        raise DataLossError("the uploaded file of examples has changed on the disk: upload it again")
     return Examples(_groups(table), simulated, digest, _feedback_us(metadata))
 
 

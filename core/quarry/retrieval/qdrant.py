@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import ApiException
 
-from quarry.errors import DataLossError, RetrieverUnavailableError
+from quarry.disk import disk_is_full
+from quarry.errors import DataLossError, DiskFullError, RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.retrieval.base import VectorChange
 from quarry.retrieval.points import (
@@ -331,6 +332,8 @@ class QdrantDenseStore:
         try:
             return await call
         except (ApiException, grpc.RpcError, OSError) as error:
+            if disk_is_full(error):
+                raise DiskFullError(f"the disk of the Qdrant server is full: {error}") from error
             raise RetrieverUnavailableError("dense", f"the Qdrant server failed: {error}") from error
 
 

@@ -116,6 +116,11 @@ def _written(write: Callable[[], Any]) -> Any:
         raise cannot_write("the file cannot be kept", error) from error
 
 
+def has_changed(path: Path, digest: str) -> bool:
+    """Whether ``path`` is an uploaded file whose bytes, of which ``digest`` is the hash, did not name it."""
+    return _NAME.fullmatch(path.stem) is not None and path.stem != digest
+
+
 def check_examples(path: Path) -> int:
     """Number of rows of a file of examples. Only its footer is read: rows are the job's to judge.
 

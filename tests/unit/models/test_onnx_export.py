@@ -72,6 +72,17 @@ def test_a_damaged_export_is_made_again(
     assert [path.name for path in (tmp_path / "models").iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_damaged_export_of_a_version_is_made_again_beside_it(encoder_folder: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(encoder_folder, tmp_path / "registry" / "1" / "1" / "model")
+    first = load_encoder("faq@1", tmp_path, "cpu", model)
+    graph = tmp_path / "registry" / "1" / "1" / "export" / first.info.fingerprint / "model.onnx"
+    whole = graph.read_bytes()
+    flip_bytes(graph)
+    again = load_encoder("faq@1", tmp_path, "cpu", model)
+    assert np.array_equal(again.encode(["zinc barata"]), first.encode(["zinc barata"]))
+    assert graph.read_bytes() == whole
+
+
 def test_an_export_is_not_made_of_weights_that_have_changed(encoder_folder: Path, tmp_path: Path) -> None:
     settings = read_settings(encoder_folder, ModelKind.ENCODER)
     with pytest.raises(ModelDamagedError, match="have changed although"):

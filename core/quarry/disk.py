@@ -11,7 +11,7 @@ FULL_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_WORDS = (
     *("No space left on device", "Disk quota exceeded", "File too large"),
     *("os error 28)", "os error 122)", "os error 27)"),  # Rust's, for these three
-    "database or disk is full",  # SQLite
+    "disk is full",  # SQLite
     *("PytorchStreamWriter failed", "unexpected pos "),  # torch
 )
 """What libraries say whose errors have no number."""

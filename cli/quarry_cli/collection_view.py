@@ -108,14 +108,20 @@ def _time(seconds: int) -> str:
 
 def show_consistency(answer: collection_service_pb2.CheckConsistencyResponse) -> None:
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("arm", "documents", "missing", "surplus", "outdated", "for example"):
+    for column in ("arm", "documents", "missing", "surplus", "outdated", "damaged", "for example"):
         table.add_column(column, justify="left" if column in ("arm", "for example") else "right")
     for arm in answer.arms:
-        kinds = (arm.missing, arm.surplus, arm.outdated)
+        kinds = (arm.missing, arm.surplus, arm.outdated, arm.damaged)
         samples = [id for kind in kinds for id in kind.sample_ids][:3]
         counts = [plain(f"{kind.count:,}", "red" if kind.count else "") for kind in kinds]
         table.add_row(plain(arm.arm), f"{arm.documents:,}", *counts, plain(", ".join(samples)))
     out.print(table)
+    for arm in answer.arms:
+        if arm.damaged_files:
+            out.print(plain(f"{arm.arm}: {arm.damaged_files}", "red"))
+        if arm.vectors_checked:
+            looked = f"{arm.vectors_checked:,} vectors looked at"
+            out.print(plain(f"{arm.arm}: {looked}, {arm.documents_encoded:,} documents encoded again"))
     if answer.consistent:
         out.print(f"every arm holds what the log holds, up to write {answer.sequence:,}", style="green")
     else:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from quarry.disk import is_nearly_full
 from quarry.errors import DiskFullError
 
 logger = logging.getLogger(__name__)
@@ -47,13 +48,20 @@ class CacheFile:
             try:
                 return call(self._connection)
             except sqlite3.DatabaseError as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+                if self._finds_disk_full(error):
                     raise DiskFullError(f"no space for the {self._name} {self._path.name}") from error
                 if not _is_unreadable(error):
                     raise
                 self._connection.close()
                 self._connection = self._begin_anew(error)
                 return otherwise
+
+    def _finds_disk_full(self, error: sqlite3.DatabaseError) -> bool:
+        """Where shared memory cannot grow, SQLite tells no full disk from one that fails."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_IOERR:
+            return is_nearly_full(self._path.parent)
+        return code == sqlite3.SQLITE_FULL
 
     def close(self) -> None:
         with self._lock:

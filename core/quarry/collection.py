@@ -16,8 +16,11 @@ from quarry.errors import DataLossError, InvalidArgumentError, UnavailableError
 from quarry.filters import Filter
 from quarry.generation import Generation
 from quarry.types import Document, Fields
+from quarry.vector_check import VectorSample
 
 T = TypeVar("T")
+SOME_VECTORS = VectorSample()
+ALL_VECTORS, ALL_ENCODED = VectorSample(documents=None), VectorSample(documents=None, encoded=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,13 +229,18 @@ class OpenCollection:
                 await self._admitting.wait()
         return self._admitting.is_set()
 
-    async def check(self, deadline: Deadline) -> Consistency:
+    async def check(self, deadline: Deadline, sample: VectorSample = SOME_VECTORS) -> Consistency:
         """Compares every arm with the log, once it has caught up.
+
+        Args:
+            deadline: half of the time to it is for looking at vectors, where ``sample`` takes so long.
 
         Raises:
             DataLossError: an arm is ahead of the log.
             UnavailableError: an arm cannot be reached or does not catch up in time.
+            ModelError: the encoder fails.
         """
+        vectors_until = Deadline.after(None if deadline.timeout_s is None else deadline.remaining_s / 2)
         self._check_writable()
         sequence = await asyncio.to_thread(self.log.last_sequence)
         if not await self.generation.wait_visible(sequence, _margin(deadline)):
@@ -242,14 +250,22 @@ class OpenCollection:
             await compare(follower, generation.versioned(arm), self.log)
             for arm, follower in generation.followers.items()
         ]
-        return Consistency(sequence, found)
+        return Consistency(
+            sequence, [await generation.look_inside(arm, sample, vectors_until) for arm in found]
+        )
 
     async def repair(self, deadline: Deadline) -> tuple[Consistency, Consistency]:
-        """Applies again what differs; the differences before and after."""
-        before = await self.check(deadline)
+        """Applies again what differs; the differences before and after. All vectors are looked at.
+
+        What is wrong with the files of an arm stays: it needs new ones.
+        """
+        before = await self.check(deadline, ALL_VECTORS)
+        if any(arm.wrongly_encoded for arm in before.arms):
+            before = await self.check(deadline, ALL_ENCODED)
         for arm in before.arms:
-            await reapply(self.generation.followers[arm.arm], arm, self.log)
-        return before, await self.check(deadline)
+            vectors = self.generation.vectors if arm.arm == "dense" else None
+            await reapply(self.generation.followers[arm.arm], arm, self.log, vectors)
+        return before, await self.check(deadline, ALL_VECTORS)
 
     async def close(self, grace_s: float) -> None:
         """Waits for the requests that use it, at most ``grace_s``, then closes the indexes."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from quarry.documents.follower import Follower
 from quarry.documents.store import DocumentLog
+from quarry.documents.vectors import DocumentVectors
 from quarry.types import Change, Docno
 
 SAMPLE = 100
@@ -28,6 +29,12 @@ class ArmDifferences:
         missing: in the log, not in the arm.
         surplus: in the arm, deleted or unknown in the log.
         outdated: in both, at different versions.
+        damaged: in both, with vectors that are not the document's.
+        compared: in both, at the same version.
+        files: what is wrong with the arm's files; empty if nothing is, or they are not looked at.
+        vectors: how many stored ones were looked at.
+        encoded: documents that were encoded again for that.
+        wrongly_encoded: whether kept vectors are not what the encoder makes, so that all are in doubt.
     """
 
     arm: str
@@ -35,11 +42,17 @@ class ArmDifferences:
     missing: Sequence[Docno] = ()
     surplus: Sequence[Docno] = ()
     outdated: Sequence[Docno] = ()
+    damaged: Sequence[Docno] = ()
+    compared: Sequence[Docno] = ()
+    files: str = ""
+    vectors: int = 0
+    encoded: int = 0
+    wrongly_encoded: bool = False
     names: Mapping[Docno, str] = field(default_factory=dict)
 
     @property
     def consistent(self) -> bool:
-        return not (self.missing or self.surplus or self.outdated)
+        return not (self.missing or self.surplus or self.outdated or self.damaged or self.files)
 
 
 async def compare(follower: Follower, index: VersionedIndex, log: DocumentLog) -> ArmDifferences:
@@ -56,17 +69,27 @@ async def compare(follower: Follower, index: VersionedIndex, log: DocumentLog) -
         missing=sorted(current.keys() - held.keys()),
         surplus=sorted(held.keys() - current.keys() - moved),
         outdated=sorted(d for d, version in current.items() if d in held and held[d] != version),
+        compared=sorted(d for d, version in current.items() if held.get(d) == version),
         names={docno: id for docno, (id, _, _) in truth.items()},
     )
 
 
-async def reapply(follower: Follower, differences: ArmDifferences, log: DocumentLog) -> None:
-    """Applies again, from the log as it is now, whatever differed."""
-    docnos = [*differences.missing, *differences.outdated, *differences.surplus]
+async def reapply(
+    follower: Follower, differences: ArmDifferences, log: DocumentLog, vectors: DocumentVectors | None = None
+) -> None:
+    """Applies again, from the log as it is now, whatever differed.
+
+    Args:
+        vectors: of the arm; what is damaged is encoded again, whatever its cache holds.
+    """
+    docnos = [*differences.missing, *differences.outdated, *differences.surplus, *differences.damaged]
+    damaged = set(differences.damaged)
     async with follower.paused():
         for start in range(0, len(docnos), _BATCH):
             batch = docnos[start : start + _BATCH]
             documents = await asyncio.to_thread(log.read, batch)
+            if vectors is not None:
+                await vectors.forget([documents[d].fields for d in batch if d in damaged and d in documents])
             changes = [
                 Change(docno, documents[docno].version, documents[docno].fields)
                 if docno in documents

@@ -185,7 +185,7 @@ class FolderContradictionError(DataLossError):
 
 
 class ModelDamagedError(DataLossError):
-    """A registered model's files are not what they were when it was registered."""
+    """A model's files are not what they were when it was registered, or first used."""
 
     reason = "MODEL_DAMAGED"
 

@@ -7,11 +7,12 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from quarry.consistency import VersionedIndex
+from quarry.consistency import ArmDifferences, VersionedIndex
+from quarry.deadline import Deadline
 from quarry.documents.catalog import Collection
 from quarry.documents.follower import FollowedIndex, Follower, FollowPolicy
 from quarry.documents.indexes import FollowedDense, FollowedLexical
@@ -24,6 +25,7 @@ from quarry.retrieval.arms import Bm25Retriever, DenseRetriever, QueryEncoder, R
 from quarry.retrieval.base import DenseStore, LexicalIndex
 from quarry.schema import Schema
 from quarry.types import Docno
+from quarry.vector_check import VectorCheck, VectorSample
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -224,6 +226,24 @@ class Generation:
         if arm == "dense" and self._dense is not None:
             return self._dense
         raise RetrieverUnavailableError(arm, self.failures.get(arm, "it is not open"))
+
+    async def look_inside(
+        self, arm: ArmDifferences, sample: VectorSample, deadline: Deadline
+    ) -> ArmDifferences:
+        """``arm`` with what is wrong with its files, or with those of its vectors that are looked at."""
+        if arm.arm == "bm25" and self._lexical is not None:
+            return replace(arm, files=await asyncio.to_thread(self._lexical.damage))
+        if arm.arm != "dense" or self._dense is None or self.vectors is None:
+            return arm
+        check = VectorCheck(self._dense, self.vectors, self.followers[arm.arm], self._log)
+        found = await check.run(arm.compared, sample, deadline)
+        return replace(
+            arm,
+            damaged=sorted(found.damaged),
+            vectors=found.vectors,
+            encoded=found.encoded,
+            wrongly_encoded=found.wrongly_encoded,
+        )
 
     async def close(self) -> None:
         """Stops following and releases files and processes, all of them whatever fails on the way."""

@@ -348,14 +348,18 @@ class Library:
         """Makes the arms agree with the log; the differences before and after.
 
         An arm that is ahead of the log cannot be followed on: the collection gets new indexes, made from the
-        log as it is. Whoever calls this accepts that log as the truth.
+        log as it is. Whoever calls this accepts that log as the truth. It gets new indexes, too, where files
+        are damaged.
         """
+        before: Consistency | None = None
         with self.use(name) as collection:
             if collection.read_only is None:
-                return await collection.repair(deadline)
+                before, after = await collection.repair(deadline)
+                if not any(arm.files for arm in after.arms):
+                    return before, after
         opened = await self._finished(self._rebuilt(name))
         found = await opened.check(deadline)
-        return found, found
+        return before or found, found
 
     async def _rebuilt(self, name: str) -> OpenCollection:
         async with self._changing:

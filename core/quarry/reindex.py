@@ -317,7 +317,7 @@ class Reindexer:
             _, found = await new.repair(Deadline())
         for arm in found.arms:
             if not arm.consistent:
-                differing = len(arm.missing) + len(arm.surplus) + len(arm.outdated)
+                differing = sum(map(len, (arm.missing, arm.surplus, arm.outdated, arm.damaged)))
                 raise DataLossError(f"the new {arm.arm} index differs from the log in {differing} documents")
 
     async def _check_documents(self, new: OpenCollection, checked: int, returning: bool) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -36,5 +37,5 @@ def read_basis(folder: Path) -> Basis | None:
     try:
         with np.load(folder / FILE, allow_pickle=False) as found:
             return Basis(found["mean"], found["components"], float(found["explained"]))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # the last one if a checksum is wrong
         return None

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from quarry.errors import QuarryError
 from quarry.mining.sets import EXAMPLES, MiningSets
 from quarry.mining.spec import MiningSpec
-from quarry_miner.parquet import SCHEMA
+from quarry_miner.parquet import SCHEMA, WRITING
 from quarry_miner.work import QueryFacts
 
 logger = logging.getLogger(__name__)
@@ -40,15 +40,16 @@ class Lineage(BaseModel):
 
 
 class EarlierSet:
-    """Rows of one finished set, read a row group at a time."""
+    """Rows of one finished set, read a row group at a time. Raises OSError if its files have changed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        facts = pq.read_table(folder / QUERIES, schema=COLUMNS).to_pylist()
+        facts = pq.read_table(folder / QUERIES, schema=COLUMNS, page_checksum_verification=True).to_pylist()
         self._facts = {one["query_id"]: QueryFacts(**one) for one in facts}
         starts = np.cumsum([0, *(one["rows"] for one in facts)])
         self._starts = {one["query_id"]: int(at) for one, at in zip(facts, starts, strict=False)}
-        self._file = pq.ParquetFile(folder / EXAMPLES)
+        self._file = pq.ParquetFile(folder / EXAMPLES, page_checksum_verification=True)
+        self._file.scan_contents()  # damage shows now, when mining can still do without
         groups = range(self._file.metadata.num_row_groups)
         self._groups = np.cumsum([0, *(self._file.metadata.row_group(g).num_rows for g in groups)])
         self._read = -1, SCHEMA.empty_table()
@@ -76,7 +77,7 @@ class EarlierSet:
 def write_lineage(folder: Path, lineage: Lineage, queries: Iterable[QueryFacts]) -> None:
     """What ``latest`` looks for and ``EarlierSet`` reads."""
     table = pa.Table.from_pylist([one.model_dump() for one in queries], schema=COLUMNS)
-    pq.write_table(table, folder / QUERIES, compression="zstd")
+    pq.write_table(table, folder / QUERIES, **WRITING)
     (folder / LINEAGE).write_text(lineage.model_dump_json(), encoding="utf-8")
 
 

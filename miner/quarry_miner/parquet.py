@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,6 +34,8 @@ FORMAT = "1"
 """Of columns and metadata; raised when either changes its meaning."""
 PREFIX = "quarry."
 """In front of the names of the file's metadata."""
+WRITING: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+"""How files are written: each page has a CRC-32, so that readers notice what a disk has changed."""
 
 
 def table_of(examples: Sequence[Example]) -> pa.Table:
@@ -55,7 +58,7 @@ def write_set(path: Path, tables: Iterable[pa.Table], metadata: Mapping[str, str
     """
     named = {f"{PREFIX}{name}": value for name, value in {"format": FORMAT, **metadata}.items()}
     rows = 0
-    with pq.ParquetWriter(path, SCHEMA.with_metadata(named), compression="zstd") as writer:
+    with pq.ParquetWriter(path, SCHEMA.with_metadata(named), **WRITING) as writer:
         for table in tables:
             if len(table):
                 writer.write_table(table.replace_schema_metadata(named))
@@ -66,11 +69,11 @@ def write_set(path: Path, tables: Iterable[pa.Table], metadata: Mapping[str, str
 def write_block(path: Path, table: pa.Table) -> None:
     """One finished block of a job, to be joined with others; whole or not at all."""
     buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, **WRITING)
     write_bytes(path, buffer.getvalue().to_pybytes())
 
 
 def read_tables(paths: Iterable[Path]) -> Iterable[pa.Table]:
     """Blocks, one in memory at a time."""
     for path in paths:
-        yield pq.read_table(path, schema=SCHEMA)
+        yield pq.read_table(path, schema=SCHEMA, page_checksum_verification=True)

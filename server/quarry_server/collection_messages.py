@@ -184,6 +184,10 @@ def _arm_message(arm: ArmDifferences) -> pb.ArmDifferences:
         missing=differences(arm.missing),
         surplus=differences(arm.surplus),
         outdated=differences(arm.outdated),
+        damaged=differences(arm.damaged),
+        vectors_checked=arm.vectors,
+        documents_encoded=arm.encoded,
+        damaged_files=arm.files,
     )
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from quarry.collection import OpenCollection
+from quarry.disk import cannot_write
 from quarry.documents.store import Database
-from quarry.errors import DiskFullError, InvalidArgumentError, LimitExceededError
+from quarry.errors import InvalidArgumentError, LimitExceededError
 from quarry.feedback.contents import documents_by_id
 from quarry.feedback.imports import ImportPlan, LogFormat, Tally, import_file
 from quarry.feedback.limits import check_time
@@ -106,7 +107,7 @@ async def spool(
             raise InvalidArgumentError("message", "the stream is empty: it opens with config")
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise DiskFullError(f"the file cannot be kept: {error.strerror}") from error
+        raise cannot_write("the file cannot be kept", error) from error
     except BaseException:
         path.unlink(missing_ok=True)
         raise

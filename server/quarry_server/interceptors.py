@@ -11,8 +11,15 @@ import grpc
 import sqlalchemy.exc
 from google.protobuf.message import DecodeError, Message
 
+from quarry.disk import disk_is_full
 from quarry.documents.writer import typed
-from quarry.errors import DeadlineExceeded, InvalidArgumentError, LimitExceededError, QuarryError
+from quarry.errors import (
+    DeadlineExceeded,
+    DiskFullError,
+    InvalidArgumentError,
+    LimitExceededError,
+    QuarryError,
+)
 from quarry_server.errors import status_code, status_of
 
 logger = logging.getLogger(__name__)
@@ -20,6 +27,7 @@ logger = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
 _DETAILS = "grpc-status-details-bin"
+DISK_FULL = "a disk of the server is full"
 
 
 class TypedErrors(grpc.aio.ServerInterceptor):
@@ -139,5 +147,8 @@ def _as_quarry_error(error: Exception) -> QuarryError:
         case MemoryError():
             logger.error("a call needed more memory than there is", exc_info=error)
             return LimitExceededError("the call needed more memory than the server has")
+    if disk_is_full(error):
+        logger.error("a disk is full", exc_info=error)
+        return DiskFullError(DISK_FULL)
     logger.error("a bug: an error without a type reached the client", exc_info=error)
     return QuarryError(f"internal error: {type(error).__name__}")

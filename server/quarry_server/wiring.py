@@ -14,12 +14,13 @@ from typing import TypeVar
 from qdrant_client import AsyncQdrantClient
 
 from quarry.config import Settings
+from quarry.disk import disk_is_full
 from quarry.documents.catalog import NO_ENCODER, Collection, CollectionSettings
 from quarry.documents.passages import PassageCutter
 from quarry.documents.store import Database, DocumentLog
 from quarry.documents.vector_cache import VectorCache
 from quarry.documents.vectors import DocumentVectors, source_of
-from quarry.errors import InvalidArgumentError, ModelError, QuarryError
+from quarry.errors import DiskFullError, InvalidArgumentError, ModelError, QuarryError
 from quarry.feedback.guards import GuardPolicy
 from quarry.feedback.impressions import BufferPolicy, ImpressionLog
 from quarry.feedback.log import FeedbackLog
@@ -237,6 +238,8 @@ async def _typed(name: str, loading: Awaitable[T]) -> T:
     except QuarryError:
         raise
     except Exception as error:  # what libraries raise at files that they do not expect
+        if disk_is_full(error):
+            raise DiskFullError("the disk that holds the models is full", model=name[:80]) from error
         raise ModelError(
             f"{name[:80]!r} cannot be loaded: {type(error).__name__}", model=name[:80]
         ) from error

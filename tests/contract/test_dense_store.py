@@ -129,6 +129,18 @@ async def test_a_document_with_many_near_passages_fills_one_place(store: DenseSt
     assert await docnos(store, depth=4) == [7, 8, 9]
 
 
+async def test_vectors_come_back_as_they_were_stored(store: DenseStore) -> None:
+    crowd = units(*([10.0, n / 100] for n in range(300)))
+    given = {1: units([0, 1], [3, 4]), 2: units(), 7: crowd}
+    await store.apply([upsert(docno, docno, rows) for docno, rows in given.items()], 7)
+    found = await store.vectors([Docno(docno) for docno in (7, 2, 1, 5)])
+    assert found.keys() == given.keys()
+    for docno, rows in given.items():
+        assert found[Docno(docno)].shape == rows.shape
+        assert np.allclose(found[Docno(docno)], rows, atol=1e-6)
+    assert await store.vectors([]) == {}
+
+
 async def test_equal_documents_are_ordered_and_cut_by_docno(store: DenseStore) -> None:
     same = [upsert(docno, docno, units([1, 2])) for docno in np.random.default_rng(0).permutation(60) + 1]
     await store.apply([*same, upsert(99, 99, units([1.0]))], 99)

@@ -1,10 +1,8 @@
 """What is done to a data folder from outside, and how the next start, or the running server, answers."""
 
-import contextlib
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -24,6 +22,7 @@ from tests.integration.crash.server import (
     eventually,
     serving,
 )
+from tests.integration.small_disk import fill, small_disk
 
 from quarry.testing import tiny_encoder
 from quarry.v1 import collection_service_pb2 as collections_pb
@@ -331,28 +330,3 @@ async def test_a_full_disk_refuses_writes_answers_reads_and_is_forgotten_when_th
             await assert_whole(client, written + 10)
             await server.stop()
         await started_whole(data, encoder, written + 10)
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path, size_mb: int):  # type: ignore[no-untyped-def]
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.decode().strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"\0" * 65_536)
-    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"\0" * 512)

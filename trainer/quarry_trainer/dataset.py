@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from quarry.errors import InvalidArgumentError, QuarryError
+from quarry.errors import DataLossError, InvalidArgumentError, QuarryError
 from quarry.models.base import CrossEncoder
 from quarry.training.limits import MAX_TEXT_BYTES
+from quarry.training.uploads import has_changed
 from quarry_trainer.parquet import Columns, read_columns
 
 PREFIX = b"quarry."
@@ -90,6 +91,7 @@ def read_examples(path: Path, most_text_bytes: int = MAX_TEXT_BYTES) -> Examples
         InvalidArgumentError: it is no such file.
         LimitExceededError: its rows hold more text than ``most_text_bytes``.
         BadExamplesError: it has no rows, or rows that contradict themselves.
+        DataLossError: it was uploaded, and is not what it was then.
     """
     columns, metadata = read_columns(path, most_text_bytes)
     if not columns["label"]:
@@ -97,6 +99,8 @@ def read_examples(path: Path, most_text_bytes: int = MAX_TEXT_BYTES) -> Examples
     with path.open("rb") as raw:
         digest = hashlib.file_digest(raw, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     simulated = metadata.get(PREFIX + b"simulated") == b"true"
+    if has_changed(path, digest):
+        raise DataLossError("the uploaded file of examples has changed on the disk: upload it again")
     return Examples(_groups(columns), simulated, digest, _feedback_us(metadata))
 
 

@@ -33,7 +33,7 @@ def read_columns(path: Path, most_text_bytes: int) -> tuple[Columns, dict[bytes,
         names = pq.read_schema(path).names
         if missing := [name for name in COLUMNS if name not in names]:
             raise InvalidArgumentError("examples", f"has no column {', '.join(missing)}")
-        with pq.ParquetFile(path, read_dictionary=list(TEXTS)) as file:
+        with pq.ParquetFile(path, read_dictionary=list(TEXTS), page_checksum_verification=True) as file:
             return _read(file, most_text_bytes), dict(file.schema_arrow.metadata or {})
     except (pa.ArrowInvalid, OSError) as error:
         problem = f"is no readable Parquet file: {shown_error(error)}"

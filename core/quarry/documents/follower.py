@@ -8,10 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from quarry.errors import DataLossError, QuarryError
+from quarry.errors import DataLossError, DiskFullError, QuarryError
 from quarry.types import Change, Position
 
 logger = logging.getLogger(__name__)
+
+LONGEST_RETRY_S = 30.0
+FULL_RETRY_S = 2.0
+"""A try on a full disk costs next to nothing, so that the arm answers soon after the disk is freed."""
 
 
 class FollowedIndex(Protocol):
@@ -48,7 +52,7 @@ class FollowPolicy:
         settle_batches: settle after so many reads even while more are coming; it bounds what waits in memory.
         settle_s: settle after so long even while more are coming.
         idle_settle_s: shortest time between two settlings when nothing more is coming.
-        retry_s: pause after a failure, doubled up to 30 s.
+        retry_s: pause after a failure, doubled up to ``LONGEST_RETRY_S``, or ``FULL_RETRY_S`` on a full disk.
     """
 
     batch_rows: int = 2_048
@@ -167,13 +171,13 @@ class Follower:
                 self.error = str(error)
                 logger.warning("the %s arm fell behind: %s", self.index.arm, error)
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, 30.0)
+                pause = min(2 * pause, FULL_RETRY_S if isinstance(error, DiskFullError) else LONGEST_RETRY_S)
             except asyncio.CancelledError:
                 raise
             except Exception as error:
                 self.error = f"{type(error).__name__}: {error}"
                 logger.exception("the %s arm stopped following the log", self.index.arm)
-                await asyncio.sleep(30.0)
+                await asyncio.sleep(LONGEST_RETRY_S)
 
     async def _halt(self, error: DataLossError) -> None:
         logger.error("the %s arm contradicts the log: %s", self.index.arm, error)

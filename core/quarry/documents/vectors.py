@@ -69,6 +69,26 @@ class DocumentVectors:
             known |= {key: value.vectors for key, value in made.items()}
         return [known[key] for key in keys]
 
+    async def kept(self, documents: Sequence[Fields]) -> list[NDArray[np.float32] | None]:
+        """What the cache holds for each document, None where it holds nothing."""
+        keys = self._keys(documents)
+        known = await asyncio.to_thread(self._cache.get_vectors, keys)
+        return [known.get(key) for key in keys]
+
+    async def encode_again(self, documents: Sequence[Fields]) -> list[NDArray[np.float32]]:
+        """Vectors of each document, encoded now whatever the cache holds; keeps nothing. Raises as ``of``."""
+        sources = list(map(self._sources.read, documents))
+        keys = [vector_key(self._scope, source) for source in sources]
+        made = await self._encoded(dict(zip(keys, sources, strict=True)))
+        return [made[key].vectors for key in keys]
+
+    async def forget(self, documents: Sequence[Fields]) -> None:
+        """Takes documents out of the cache, so that they are encoded when they are wanted next."""
+        await asyncio.to_thread(self._cache.delete_many, self._keys(documents))
+
+    def _keys(self, documents: Sequence[Fields]) -> list[bytes]:
+        return [vector_key(self._scope, self._sources.read(document)) for document in documents]
+
     async def measure(self, documents: Sequence[Fields], most_s: float) -> EncodingCost:
         """Cuts documents, and encodes of what is not in the cache as much as ``most_s`` allow; keeps nothing.
 

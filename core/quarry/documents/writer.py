@@ -3,12 +3,13 @@
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from quarry.disk import causes, disk_is_full
 from quarry.documents.tables import UNREADABLE
 from quarry.errors import DataLossError, DiskFullError, QuarryError, UnavailableError
 from quarry.faults import reach
@@ -18,7 +19,8 @@ Write = Callable[[sa.Connection], T]
 """Work done in a transaction: it may raise to undo what itself has done, and that alone."""
 
 MAX_GROUP = 64
-_SQLITE_FULL = ("disk is full", "disk I/O error", "No space left")
+_IO_ERROR = "disk I/O error"
+"""What SQLite says where a full disk, or one that fails, keeps it from its shared memory."""
 
 
 class GroupCommitWriter:
@@ -98,19 +100,13 @@ class GroupCommitWriter:
 
 def typed(error: Exception) -> QuarryError:
     """Turns a failure of a database into what a caller can act on, whether it was reading or writing."""
-    causes = list(_causes(error))  # a full disk can make the rollback fail too
-    if any(sign in str(cause) for cause in causes for sign in _SQLITE_FULL):
+    # A full disk can make the rollback fail too, so that the last error does not say it.
+    if disk_is_full(error) or any(_IO_ERROR in str(cause) for cause in causes(error)):
         return DiskFullError("the disk that holds the databases is full or failing; nothing was written")
-    damaged = [c for c in causes if getattr(c, "sqlite_errorcode", 0) & 0xFF in UNREADABLE]
+    damaged = [c for c in causes(error) if getattr(c, "sqlite_errorcode", 0) & 0xFF in UNREADABLE]
     if damaged:
         return DataLossError(
             f"a database of the data folder cannot be read ({damaged[-1]}): stop the server, and restore the "
             "folder from a backup"
         )
     return UnavailableError(f"a database of the data folder cannot be used now: {type(error).__name__}")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -5,7 +5,6 @@ It writes one JSON object a line to stdout: ``{"stage": ..., "progress": ...}`` 
 end.
 """
 
-import errno
 import logging
 import os
 import signal
@@ -20,6 +19,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from quarry.config import MAX_MESSAGE_BYTES
+from quarry.disk import disk_is_full
 from quarry.errors import (
     KINDS,
     DiskFullError,
@@ -45,8 +45,6 @@ CHANNEL_OPTIONS = [
     ("grpc.enable_http_proxy", 0),
 ]
 """Of gRPC channels from a job to its server, which is on this machine: no proxy stands between them."""
-_NO_SPACE = ("No space left on device", "PytorchStreamWriter failed", "unexpected pos ")
-"""How safetensors and torch, whose errors have no number, say that the disk is full."""
 _MAX_UNTYPED = 300
 _NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "bad allocation")
 """How torch and onnxruntime, whose errors are of general types, say that there is no memory."""
@@ -160,17 +158,6 @@ def typed_error(error: Exception) -> QuarryError:
         return DiskFullError("the disk that holds the job's data is full")
     logger.error("the job failed with an error that has no type", exc_info=error)
     return QuarryError(f"internal error: {type(error).__name__}: {str(error)[:_MAX_UNTYPED]}")
-
-
-def disk_is_full(error: BaseException | None) -> bool:
-    """Whether ``error``, or one that it came of, says so."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if any(words in str(error) for words in _NO_SPACE):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _failed(error: QuarryError) -> int:

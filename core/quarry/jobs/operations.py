@@ -13,10 +13,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from quarry.disk import disk_is_full
 from quarry.documents.catalog import now_us
 from quarry.documents.tables import operations
 from quarry.documents.writer import GroupCommitWriter
-from quarry.errors import Cancelled, FailedPreconditionError, NotFoundError, QuarryError, UnavailableError
+from quarry.errors import (
+    Cancelled,
+    DiskFullError,
+    FailedPreconditionError,
+    NotFoundError,
+    QuarryError,
+    UnavailableError,
+)
 
 logger = logging.getLogger(__name__)
 STOPPED = UnavailableError("the server stopped before the operation ended")
@@ -167,6 +175,8 @@ class Operations:
             await self._set(name, error=self._describe_error(error), done=True)
         except Exception as error:
             problem = QuarryError(f"internal error: {type(error).__name__}: {error}")
+            if disk_is_full(error):
+                problem = DiskFullError("a disk of the server is full; the operation was given up")
             logger.exception("the operation %s failed with an error that has no type", name)
             await self._set(name, error=self._describe_error(problem), done=True)
         finally:

@@ -7,9 +7,10 @@ FOLDER, and the library's own into HOME.
 import sys
 from pathlib import Path
 
+from quarry.disk import disk_is_full
 from quarry.environment import allow_hub
 from quarry.errors import DiskFullError, ModelError, UnavailableError
-from quarry.jobs.child import Progress, disk_is_full, run_as_job
+from quarry.jobs.child import Progress, run_as_job
 from quarry.models.resolve import is_model
 
 FILES = ["*.json", "*/config.json", "*.safetensors", "*.txt", "*.model"]

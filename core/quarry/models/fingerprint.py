@@ -2,13 +2,17 @@
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from quarry.models.settings import ModelSettings, is_split
+
+logger = logging.getLogger(__name__)
 
 EXPORT_FORMAT = 1
 """Raised when the same files would be run differently, so that what was derived from them is made anew."""
@@ -25,13 +29,16 @@ SETTLED_S = 2.0
 class FileHashes:
     """Content hashes of files, kept in one JSON file by what the file system says of them.
 
+    Args:
+        store: the JSON file; None: nothing is kept, and every file is read.
+
     A hash is kept under path, inode, size, mtime and ctime. The ctime cannot be set back by a copy that
     preserves times, which is what makes the shortcut sound.
     """
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path | None) -> None:
         self._store = store
-        self._known: dict[str, str] = _read(store)
+        self._known: dict[str, str] = {} if store is None else _read(store)
 
     def of(self, path: Path) -> str:
         """Hex blake2b of the file's bytes."""
@@ -42,17 +49,13 @@ class FileHashes:
             return self._known[key]
         with real.open("rb") as file:
             digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-        if time.time() - before.st_ctime > SETTLED_S:
+        if self._store is not None and time.time() - before.st_ctime > SETTLED_S:
             self._known[key] = digest
-            self._save()
+            try:
+                _save(self._store, self._known)
+            except OSError as error:
+                logger.warning("hashes of model files are not kept, and will be computed again: %s", error)
         return digest
-
-    def _save(self) -> None:
-        self._store.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self._store.parent, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({**_read(self._store), **self._known}, file)
-        Path(temporary).replace(self._store)
 
 
 def fingerprint(folder: Path, settings: ModelSettings, hashes: FileHashes) -> str:
@@ -72,9 +75,29 @@ def _hashed_files(folder: Path) -> Iterator[Path]:
 
 
 def _read(store: Path) -> dict[str, str]:
-    """What is kept; nothing if the file is missing or torn, since it can always be computed again."""
+    """What is kept and sound; a hash that is missing or damaged is computed again."""
     try:
         known = json.loads(store.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    entries = known.items() if isinstance(known, dict) else ()
+    split = {key: str(value).partition(":") for key, value in entries}
+    return {key: digest for key, (digest, _, check) in split.items() if check == _checksum(key, digest)}
+
+
+def _save(store: Path, known: Mapping[str, str]) -> None:
+    """Adds ``known`` to what is kept, each with its checksum. Raises OSError."""
+    store.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=store.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            both = {**_read(store), **known}
+            json.dump({key: f"{digest}:{_checksum(key, digest)}" for key, digest in both.items()}, file)
+        Path(temporary).replace(store)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _checksum(key: str, digest: str) -> str:
+    return f"{zlib.crc32(f'{key}={digest}'.encode()):08x}"

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from quarry.disk import disk_is_full
 from quarry.errors import DiskFullError, ModelError, UnavailableError
-from quarry.jobs.child import disk_is_full
 from quarry.jobs.process import run_process
 from quarry.models.resolve import FETCHED, fetched_folder, find_installed, is_hub_id
 

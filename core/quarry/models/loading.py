@@ -1,6 +1,5 @@
 """From a model's name to its tokenizer and the runner that fits the machine."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,6 @@ from quarry.models.resolve import resolve_model
 from quarry.models.settings import ModelKind, ModelSettings, is_split, read_settings
 from quarry.models.split_tokens import SplitTokenizer
 from quarry.models.tokens import TextTokenizer
-
-logger = logging.getLogger(__name__)
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "int8"]
@@ -94,19 +91,21 @@ def load_model(
 
 
 def export_model(name: str, kind: ModelKind, data: Path, folder: Path | None = None) -> ExportedModel:
-    """Finds the model called ``name``; the first time it is exported to ``data/models/<fingerprint>``.
+    """Finds the model called ``name``; an export in ``data/models/<fingerprint>`` is made if none is sound.
 
     Args:
         folder: where a registered version lies; it is exported beside that. None: it is looked for by name.
 
     Raises:
         ModelError: it cannot be found or exported, or is of another kind.
+        ModelDamagedError: it has to be exported, and its weights are not what they were.
+        DiskFullError: there is no space for its export.
     """
     exports = data / "models" if folder is None else folder.parent / EXPORTS
     folder = folder or resolve_model(name, data).path
     settings = read_settings(folder, kind)
     digest = fingerprint(folder, settings, FileHashes(data / "models" / "hashes.json"))
-    return ExportedModel(name, digest, folder, exported(folder, settings, exports / digest), settings)
+    return ExportedModel(name, digest, folder, exported(folder, settings, exports / digest, digest), settings)
 
 
 def load_exported(
@@ -131,18 +130,8 @@ def _runner(device: Device, model: ExportedModel, precision: Precision) -> Runne
 
 
 def onnx_runner(graph: Path, precision: Precision) -> OnnxRunner:
-    """Runs ``graph``, or its int8 copy, made the first time, and again if it cannot be run.
-
-    Raises ModelError if even that cannot be run.
-    """
-    if precision == "fp32":
-        return OnnxRunner(graph)
-    copy = quantized(graph)
-    try:
-        return OnnxRunner(copy, precision)
-    except ModelError as error:  # it may have been cut short
-        logger.warning("%s; it is made again", error)
-        return OnnxRunner(quantized(graph, anew=True), precision)
+    """Runs ``graph``, or its int8 copy, made if there is no sound one. Raises ModelError or DiskFullError."""
+    return OnnxRunner(graph if precision == "fp32" else quantized(graph), precision)
 
 
 def device_in_use(device: Device) -> str:

@@ -1,51 +1,81 @@
 """Exports a model from torch to ONNX, once: a folder of its graph, its tokenizer and its settings."""
 
 import json
+import logging
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from quarry.errors import ModelError
+from quarry.disk import disk_is_full
+from quarry.errors import DiskFullError, ModelDamagedError, ModelError
+from quarry.models.fingerprint import FileHashes, fingerprint
 from quarry.models.onnx_graph import seeded_tokens, write_graph
 from quarry.models.settings import ModelSettings, read_json
 from quarry.models.split_parts import SplitParts
+from quarry.sealed_files import MANIFEST, find_damage, seal_folder, sync
 from quarry.shown import shown_error
 
 MODEL_FILE, TOKENIZER_FILE, SETTINGS_FILE = "model.onnx", "tokenizer.json", "quarry.json"
 _PARTS = "parts"
 """In the settings file: of a split cross-encoder, what its two graphs are."""
 
+_log = logging.getLogger(__name__)
 
-def exported(folder: Path, settings: ModelSettings, target: Path) -> Path:
-    """``target``, holding the model as ONNX, its tokenizer and settings; exports it if it is not there.
 
-    The folder appears complete or not at all, and processes that want it at once wait for one of them.
+def exported(folder: Path, settings: ModelSettings, target: Path, digest: str = "") -> Path:
+    """``target``, holding the model as ONNX, its tokenizer and settings; made if it is not there or damaged.
+
+    The folder appears complete or not at all, and processes that want it at once wait for one of them. All of
+    it is read and compared with the hashes that were written down when it was made.
+
+    Args:
+        digest: the fingerprint that the weights must have when they are exported; empty: none is known.
 
     Raises:
         ModelError: the model cannot be loaded or exported, or differs from torch by more than ``PARITY``.
+        ModelDamagedError: the weights are not those of ``digest``.
+        DiskFullError: there is no space for the export.
         OSError: the target cannot be written.
     """
-    if is_exported(target):
+    if not find_damage(target / MANIFEST):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_suffix(".lock")):
-        if not is_exported(target):
-            temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".export-"))
-            try:
-                _export(folder, settings, temporary)
-                temporary.replace(target)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_suffix(".lock")):
+            problem = find_damage(target / MANIFEST)
+            if problem and target.exists():
+                _log.warning("the export %s is made again: %s", target, problem)
+            if problem:
+                _replace(target, lambda new: _export(folder, settings, new, digest))
+    except OSError as error:
+        if disk_is_full(error):
+            raise DiskFullError(f"the disk is full: {folder.name} cannot be exported") from error
+        raise
     return target
 
 
-def is_exported(target: Path) -> bool:
-    """Whether the folder holds a finished export; it is renamed into place as a whole."""
-    return (target / MODEL_FILE).exists()
+def _replace(target: Path, make: Callable[[Path], None]) -> None:
+    """Puts what ``make`` writes to a folder, sealed, in the place of ``target``; its lock is held."""
+    prefix = f".{target.name}-"
+    for leftover in target.parent.glob(f"{prefix}*"):  # of a process that died while it exported
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=prefix))
+    damaged = temporary.with_name(f"{temporary.name}-damaged")
+    try:
+        make(temporary)
+        seal_folder(temporary)
+        if target.exists():  # a rename replaces no folder that holds something
+            target.replace(damaged)
+        temporary.replace(target)
+        sync(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(damaged, ignore_errors=True)
 
 
 def exported_dimension(target: Path) -> int:
@@ -59,11 +89,15 @@ def exported_parts(target: Path) -> SplitParts | None:
     return None if parts is None else SplitParts(**parts)
 
 
-def _export(folder: Path, settings: ModelSettings, target: Path) -> None:
+def _export(folder: Path, settings: ModelSettings, target: Path, digest: str) -> None:
     from quarry.models.split_export import export_parts
     from quarry.models.split_module import SplitModule
     from quarry.models.torch_model import load_module
 
+    if digest and fingerprint(folder, settings, FileHashes(None)) != digest:
+        raise ModelDamagedError(
+            f"the weights in {folder} have changed although their time stamps have not", path=str(folder)
+        )
     _write_tokenizer(folder, target / TOKENIZER_FILE)
     module = load_module(folder, settings, attention="eager")
     vocabulary = _vocabulary(folder, settings)

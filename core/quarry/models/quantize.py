@@ -5,6 +5,7 @@ whole batch, as ONNX Runtime's own dynamic quantization has it, would let a scor
 Sums are made in int32, exactly: weights have seven bits, for without VNNI two products are added in 16 bits.
 """
 
+import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,9 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from quarry.errors import ModelError
+from quarry.disk import disk_is_full
+from quarry.errors import DiskFullError, ModelError
+from quarry.sealed_files import MANIFEST, find_damage, mark_file, write_manifest
 
 TOKEN_LEVELS, WEIGHT_LEVELS = 127, 64
 """Values on either side of zero. 255 * 64 * 2 is below 2**15; 255 * 127 * 2 is not."""
@@ -25,6 +28,8 @@ _SMALLEST = np.float32(1e-9)
 """Scale of a token that is zero throughout."""
 INT8 = "int8"
 _MICROSOFT = "com.microsoft"
+
+_log = logging.getLogger(__name__)
 
 
 def quantize_graph(source: Path, target: Path) -> None:
@@ -132,12 +137,33 @@ class _Made:
         return output
 
 
-def quantized(graph: Path, anew: bool = False) -> Path:
-    """The int8 copy beside ``graph``, made if it is not there, or ``anew``. Raises as ``quantize_graph``."""
+def quantized(graph: Path) -> Path:
+    """The int8 copy beside ``graph``, made if it is not there or damaged.
+
+    Raises ModelError as ``quantize_graph``, DiskFullError, or OSError.
+    """
     target = graph.with_suffix(f".{INT8}{graph.suffix}")
-    with FileLock(target.with_suffix(".lock")):
-        if anew or not target.exists():
-            temporary = target.with_suffix(".part")
-            quantize_graph(graph, temporary)
-            temporary.replace(target)
+    manifest = target.with_suffix(f".{MANIFEST}")
+    if not find_damage(manifest):
+        return target
+    try:
+        with FileLock(target.with_suffix(".lock")):
+            problem = find_damage(manifest)
+            if problem and target.exists():
+                _log.warning("%s is made again: %s", target, problem)
+            if problem:
+                _make_copy(graph, target, manifest)
+    except OSError as error:
+        if disk_is_full(error):
+            raise DiskFullError(f"the disk is full: {graph.name} cannot be rounded to int8") from error
+        raise
     return target
+
+
+def _make_copy(graph: Path, target: Path, manifest: Path) -> None:
+    temporary = target.with_suffix(".part")
+    quantize_graph(graph, temporary)
+    mark = mark_file(temporary)
+    manifest.unlink(missing_ok=True)  # a copy without a manifest is made again
+    temporary.replace(target)
+    write_manifest(manifest, {target.name: mark})

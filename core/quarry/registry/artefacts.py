@@ -1,45 +1,35 @@
 """A version's files: copied whole or not at all, and checked against their hashes before they are used.
 
-A version's folder holds the model as it came, its export, and a manifest of both.
+A version's folder holds the model as it came, a manifest of that, and its export, which has a manifest of its
+own: a damaged export is made anew from the model, where a damaged model is lost.
 """
 
-import errno
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from quarry.disk import disk_is_full
 from quarry.errors import DiskFullError, ModelDamagedError, ModelError, QuarryError
 from quarry.models.fingerprint import HASHED
+from quarry.sealed_files import MANIFEST, FileMark, Manifest, find_difference, mark_file, sync, write_manifest
 
-MANIFEST, MODEL = "manifest.json", "model"
+MODEL = "model"
 STAGED = ".staged-"
 """Begins the names of folders that are not yet versions."""
 PATTERNS = tuple(dict.fromkeys((*HASHED, "*.json", "*.txt")))
 """What belongs to a model, at its top and in its modules' folders; weights of other formats do not."""
-_PIECE_BYTES = 2**20
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class FileMark(BaseModel):
-    """What a file must be: its size in bytes, and its hex SHA-256."""
-
-    size: int
-    sha256: str
-
-
-class Manifest(BaseModel):
+class VersionManifest(Manifest):
     """The files of a version, by their paths in its folder."""
-
-    files: dict[str, FileMark]
 
     @property
     def model(self) -> dict[str, FileMark]:
-        """The files of the model alone; what was derived from them differs between machines."""
+        """The files of the model alone: older manifests name those of its export, too."""
         return {path: mark for path, mark in self.files.items() if path.startswith(f"{MODEL}/")}
 
     @property
@@ -81,18 +71,18 @@ def model_files(folder: Path) -> Iterator[Path]:
     yield from sorted(file for file in found if file.is_file() and not file.name.startswith("."))
 
 
-def seal(staged: Path) -> Manifest:
-    """Writes the manifest of what lies in ``staged``, and everything to the disk. Raises DiskFullError."""
+def seal(staged: Path) -> VersionManifest:
+    """Writes the manifest of the model in ``staged``, and everything to the disk. Raises DiskFullError."""
     try:
         files = {
-            path.relative_to(staged).as_posix(): _mark(path)
-            for path in sorted(staged.rglob("*"))
-            if path.is_file() and not path.name.endswith(".lock")
+            path.relative_to(staged).as_posix(): mark_file(path)
+            for path in sorted((staged / MODEL).rglob("*"))
+            if path.is_file()
         }
-        manifest = Manifest(files=files)
-        (staged / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+        manifest = VersionManifest(files=files)
+        write_manifest(staged / MANIFEST, files)
         for path in [*staged.rglob("*"), staged]:
-            _sync(path)
+            sync(path)
     except OSError as error:
         raise cannot_keep(error) from error
     return manifest
@@ -105,13 +95,13 @@ def put_in_place(staged: Path, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         staged.replace(folder)
         for parent in (folder.parent, folder.parent.parent):
-            _sync(parent)
+            sync(parent)
     except OSError as error:
         raise cannot_keep(error) from error
 
 
 def check(folder: Path, artefact_hash: str, name: str) -> None:
-    """Raises ModelDamagedError unless the files in ``folder`` are those that were registered."""
+    """Raises ModelDamagedError unless the model in ``folder`` is the one that was registered."""
     problem = _problem(folder, artefact_hash)
     if problem:
         raise ModelDamagedError(f"{name} is damaged: {problem}; import or train it again", model=name)
@@ -119,41 +109,19 @@ def check(folder: Path, artefact_hash: str, name: str) -> None:
 
 def _problem(folder: Path, artefact_hash: str) -> str:
     try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        manifest = VersionManifest.model_validate_json((folder / MANIFEST).read_bytes())
         if manifest.hash != artefact_hash:
             return f"its {MANIFEST} is another one"
-        for path, mark in manifest.files.items():
-            if not (folder / path).is_file():
-                return f"{path} is gone"
-            if _mark(folder / path) != mark:
-                return f"{path} has changed"
-        surplus = {p.relative_to(folder).as_posix() for p in (folder / MODEL).rglob("*") if p.is_file()}
-        if surplus := surplus - manifest.files.keys():
+        found = {p.relative_to(folder).as_posix() for p in (folder / MODEL).rglob("*") if p.is_file()}
+        if surplus := found - manifest.files.keys():
             return f"{min(surplus)} has been added"
     except (OSError, ValidationError) as error:
         return f"its files cannot be read ({type(error).__name__})"
-    return ""
+    return find_difference(folder, manifest.model)
 
 
 def cannot_keep(error: OSError) -> QuarryError:
     """What went wrong with files of a model, as what a caller can act on."""
-    if error.errno in _FULL:
+    if disk_is_full(error):
         return DiskFullError("the disk that holds the models is full; nothing was registered")
     return ModelError(f"the model's files cannot be copied: {error.strerror or type(error).__name__}")
-
-
-def _mark(path: Path) -> FileMark:
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
-            size += len(piece)
-    return FileMark(size=size, sha256=digest.hexdigest())
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

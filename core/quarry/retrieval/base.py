@@ -73,6 +73,10 @@ class LexicalIndex(Protocol):
         """Each document's version, as of the last commit, in any order."""
         ...
 
+    def damage(self) -> str:
+        """What is wrong with its files, which nobody may notice who reads them; empty if nothing is."""
+        ...
+
     def close(self) -> None:
         """Releases files and locks; what was not committed is dropped."""
         ...
@@ -127,6 +131,13 @@ class DenseStore(Protocol):
         self, vector: NDArray[np.float32], docnos: Collection[Docno]
     ) -> dict[Docno, Candidate]:
         """Exact score and best passage of these documents; those without vectors are left out."""
+        ...
+
+    async def vectors(self, docnos: Collection[Docno]) -> dict[Docno, NDArray[np.float32]]:
+        """The vectors of these documents as they are stored, shape ``(passages, dimension)``.
+
+        A passage that is lost is a row of zeros; documents that the store does not have are left out.
+        """
         ...
 
     def versions(self) -> AsyncIterator[tuple[Docno, int]]:

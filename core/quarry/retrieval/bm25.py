@@ -1,5 +1,6 @@
 """The lexical arm: BM25 in an embedded Tantivy index."""
 
+import contextlib
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,10 +9,12 @@ from pathlib import Path
 import tantivy
 from tantivy import Order, Query
 
-from quarry.errors import DataLossError, RetrieverUnavailableError
+from quarry.disk import is_nearly_full
+from quarry.errors import DataLossError, DiskFullError, QuarryError, RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.retrieval.analysis import analyser_name, build_analyser
 from quarry.retrieval.base import LexicalResult
+from quarry.retrieval.tantivy_checksums import find_damaged_file
 from quarry.retrieval.tantivy_documents import (
     DOCNO,
     KIND,
@@ -62,7 +65,7 @@ class TantivyIndex:
     ) -> None:
         if threads < 1 or heap_bytes < threads * MIN_HEAP_BYTES_PER_THREAD:
             raise ValueError(f"{heap_bytes} bytes are too few for {threads} indexing threads")
-        self._heap_bytes, self._threads = heap_bytes, threads
+        self._folder, self._heap_bytes, self._threads = folder, heap_bytes, threads
         with opening_errors(str(folder)):
             self._index = _open_index(folder, schema)
             self._engine_schema = self._index.schema
@@ -147,6 +150,9 @@ class TantivyIndex:
         with self._reading() as searcher:
             return self._versions(searcher)
 
+    def damage(self) -> str:
+        return find_damaged_file(self._folder)
+
     def close(self) -> None:
         self._closed = True
         self._writer = None  # dropping it ends its threads and releases the folder
@@ -183,10 +189,24 @@ class TantivyIndex:
                 if self._writer is None:
                     self._writer = self._index.writer(self._heap_bytes, self._threads)
                 yield self._writer
-        except BaseException:
-            # A writer that failed once takes further documents and drops them without a word.
-            self._writer = None
+        except BaseException as error:
+            self._end_writer()
+            # what an indexing thread died of is not told
+            if isinstance(error, RetrieverUnavailableError) and is_nearly_full(self._folder):
+                raise DiskFullError(f"the disk that holds the {ARM} index is full: {error}") from error
             raise
+
+    def _end_writer(self) -> None:
+        """Ends a writer that has failed: it would take further documents and drop them without a word.
+
+        Dropping our reference is not enough: the failure's traceback refers to the writer, too, and would
+        keep the folder locked until somebody collects the garbage.
+        """
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            # takes the engine's writer out of the binding's object; it fails as the writer has
+            with contextlib.suppress(QuarryError), engine_errors():
+                writer.wait_merging_threads()
 
 
 def _open_index(folder: Path, schema: Schema) -> tantivy.Index:

@@ -66,6 +66,9 @@ class MemoryDenseStore:
         held = {docno: self._documents[docno] for docno in docnos if docno in self._documents}
         return {docno: _best_passage(docno, h, query) for docno, h in held.items() if len(h.vectors)}
 
+    async def vectors(self, docnos: Collection[Docno]) -> dict[Docno, NDArray[np.float32]]:
+        return {docno: self._documents[docno].vectors for docno in docnos if docno in self._documents}
+
     async def versions(self) -> AsyncIterator[tuple[Docno, int]]:
         for docno, held in list(self._documents.items()):
             yield docno, held.version

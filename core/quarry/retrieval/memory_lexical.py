@@ -70,6 +70,9 @@ class MemoryLexicalIndex:
     def versions(self) -> Iterator[tuple[Docno, int]]:
         return iter([(docno, change.version) for docno, change in self._documents.items()])
 
+    def damage(self) -> str:
+        return ""
+
     def close(self) -> None:
         self._pending = {}
 

@@ -181,6 +181,27 @@ class Fetch:
     found: tuple[Docno, ...]
 
 
+StoredPoint = tuple[int, NDArray[np.float32] | None]
+"""Point id, and its vector, if it has one."""
+
+
+def gather_vectors(points: Iterable[StoredPoint], dimension: int) -> dict[Docno, NDArray[np.float32]]:
+    """Vectors by document, passage n in row n; a row is zero where a point before the last one is lost.
+
+    A document whose only point has no vector has no passages.
+    """
+    points = list(points)
+    passages: dict[Docno, list[int]] = {docno_of(point): [] for point, _ in points}
+    for point, vector in points:
+        if vector is not None or passage_of(point):
+            passages[docno_of(point)].append(passage_of(point))
+    found = {d: np.zeros((max(p, default=-1) + 1, dimension), np.float32) for d, p in passages.items()}
+    for point, vector in points:
+        if vector is not None:
+            found[docno_of(point)][passage_of(point)] = vector
+    return found
+
+
 Hits = Sequence[tuple[int, float]]
 """Point id and score, best first."""
 

@@ -11,17 +11,20 @@ from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import ApiException
 
-from quarry.errors import DataLossError, RetrieverUnavailableError
+from quarry.disk import disk_is_full
+from quarry.errors import DataLossError, DiskFullError, RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.retrieval.base import VectorChange
 from quarry.retrieval.points import (
     Fetch,
     Hits,
     Part,
+    StoredPoint,
     batches_of_parts,
     checked_vector,
     collect_documents,
     docno_of,
+    gather_vectors,
     latest_changes,
     passage_of,
     point_id,
@@ -290,6 +293,26 @@ class QdrantDenseStore:
             best.setdefault(docno_of(point), Candidate(docno_of(point), score, passage_of(point)))
         return best
 
+    async def vectors(self, docnos: Collection[Docno]) -> dict[Docno, NDArray[np.float32]]:
+        condition = self._conditions.has_value(DOCNO, [int(docno) for docno in docnos])
+        points: list[StoredPoint] = []
+        start: Any = None
+        while docnos:
+            records, start = await self._ask(
+                self._client.scroll(
+                    self._collection,
+                    scroll_filter=models.Filter(must=[condition]),
+                    limit=BATCH_ROWS,
+                    offset=start,
+                    with_payload=False,
+                    with_vectors=[VECTOR],
+                )
+            )
+            points += [(int(record.id), _vector_of(record)) for record in records]
+            if start is None:
+                break
+        return gather_vectors(points, self._dimension)
+
     async def versions(self) -> AsyncIterator[tuple[Docno, int]]:
         start: Any = None
         while True:
@@ -327,6 +350,8 @@ class QdrantDenseStore:
             problem = f"the Qdrant server did not answer within {self._timeout_s:g} s"
             raise RetrieverUnavailableError("dense", problem) from None
         except (ApiException, grpc.RpcError, OSError) as error:
+            if disk_is_full(error):
+                raise DiskFullError(f"the disk of the Qdrant server is full: {error}") from error
             raise RetrieverUnavailableError("dense", f"the Qdrant server failed: {error}") from error
 
 
@@ -340,3 +365,8 @@ def _outdated(parts: Sequence[Part]) -> models.Filter:
     ]
     documents = ClientConditions().has_value(DOCNO, [int(part.docno) for part in parts])
     return models.Filter(must=[documents], must_not=[models.HasIdCondition(has_id=kept)] if kept else None)
+
+
+def _vector_of(record: models.Record) -> NDArray[np.float32] | None:
+    stored = record.vector.get(VECTOR) if isinstance(record.vector, dict) else None
+    return None if stored is None else np.array(stored, np.float32)

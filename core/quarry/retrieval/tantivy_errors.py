@@ -5,11 +5,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from quarry.disk import FULL_NUMBERS
 from quarry.errors import DataLossError, DiskFullError, QuarryError, RetrieverUnavailableError
 
 ARM = "bm25"
 
-_OS_ERROR = re.compile(r"Os \{ code: (\d+)")
+_OS_ERROR = re.compile(r"Os \{ code: (\d+)|\(os error (\d+)\)")
+"""How the engine writes the system's error number: for programmers in some messages, for people in others."""
 
 
 @contextmanager
@@ -42,11 +44,11 @@ def opening_errors(folder: str) -> Iterator[None]:
 
 def _typed(error: Exception) -> QuarryError:
     message = str(error)
-    if _system_error(message) == errno.ENOSPC:
-        return DiskFullError(message)
+    if _system_error(message) in FULL_NUMBERS:
+        return DiskFullError(f"the disk that holds the {ARM} index is full: {message}")
     return RetrieverUnavailableError(ARM, message)
 
 
 def _system_error(message: str) -> int | None:
     found = _OS_ERROR.search(message)
-    return int(found[1]) if found else None
+    return int(found[1] or found[2]) if found else None

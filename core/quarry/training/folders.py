@@ -10,7 +10,8 @@ from typing import TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from quarry.errors import DiskFullError, QuarryError
+from quarry.disk import cannot_write
+from quarry.errors import QuarryError
 from quarry.mining.sets import (
     MARK,
     NAME,
@@ -83,13 +84,13 @@ class TrainingFolders:
         self._folder = data / FOLDER
 
     def create(self, spec: TrainingSpec | EvaluationSpec) -> Path:
-        """A folder for the job, with what is asked of it. Raises DiskFullError."""
+        """A folder for the job, with what is asked of it. Raises DiskFullError, or UnavailableError."""
         folder = self._folder / spec.name
         try:
             folder.mkdir(parents=True)
             write_model(folder / SPEC, spec)
         except OSError as error:
-            raise DiskFullError(f"the job cannot be written down: {error.strerror}") from error
+            raise cannot_write("the job cannot be written down", error) from error
         return folder
 
     def remove_work(self, spec: TrainingSpec) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from quarry.disk import cannot_write
 from quarry.documents.catalog import now_us
-from quarry.errors import DiskFullError, NotFoundError, QuarryError, UnavailableError
+from quarry.errors import NotFoundError, QuarryError, UnavailableError
 from quarry.mining.sets import NAME, SPEC, remove_folder, write_model
 from quarry.training.loop_spec import LoopReport, LoopSpec
 
@@ -50,13 +51,13 @@ class LoopReports:
         self._folder = data / FOLDER
 
     def create(self, spec: LoopSpec) -> Path:
-        """A folder for the turn, with what is asked of it. Raises DiskFullError."""
+        """A folder for the turn, with what is asked of it. Raises DiskFullError, or UnavailableError."""
         folder = self._folder / spec.name
         try:
             folder.mkdir(parents=True)
             write_model(folder / SPEC, spec)
         except OSError as error:
-            raise DiskFullError(f"the turn cannot be written down: {error.strerror}") from error
+            raise cannot_write("the turn cannot be written down", error) from error
         return folder
 
     def get(self, name: str) -> LoopReport:

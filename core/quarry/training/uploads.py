@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quarry.errors import DiskFullError, InvalidArgumentError, LimitExceededError, NotFoundError
+from quarry.disk import cannot_write
+from quarry.errors import InvalidArgumentError, LimitExceededError, NotFoundError
 from quarry.jobs.process import check_installed
 from quarry.shown import shown, shown_error
 from quarry.training.folders import FOLDER, UPLOADS
@@ -122,7 +123,12 @@ def _written(write: Callable[[], Any]) -> Any:
     try:
         return write()
     except OSError as error:
-        raise DiskFullError(f"the file cannot be kept: {error.strerror}") from error
+        raise cannot_write("the file cannot be kept", error) from error
+
+
+def has_changed(path: Path, digest: str) -> bool:
+    """Whether ``path`` is an uploaded file whose bytes, of which ``digest`` is the hash, did not name it."""
+    return _NAME.fullmatch(path.stem) is not None and path.stem != digest
 
 
 def check_examples(path: Path, limits: ExamplesLimits = DEFAULT_LIMITS) -> int:

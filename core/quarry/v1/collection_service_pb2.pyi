@@ -814,7 +814,9 @@ class CheckConsistencyResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     ARMS_FIELD_NUMBER: _builtins.int
     consistent: _builtins.bool
-    """True if every arm holds exactly the log's documents, each at the log's version."""
+    """True if every arm holds exactly the log's documents, each at the log's version, and nothing that was
+    looked at is damaged.
+    """
     sequence: _builtins.int
     """The log's sequence number at which the comparison was made."""
     @_builtins.property
@@ -843,9 +845,23 @@ class ArmDifferences(_message.Message):
     MISSING_FIELD_NUMBER: _builtins.int
     SURPLUS_FIELD_NUMBER: _builtins.int
     OUTDATED_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
+    VECTORS_CHECKED_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_ENCODED_FIELD_NUMBER: _builtins.int
+    DAMAGED_FILES_FIELD_NUMBER: _builtins.int
     arm: _builtins.str
     documents: _builtins.int
     """Documents compared."""
+    vectors_checked: _builtins.int
+    """Of the dense arm: stored vectors that were looked at: those of at most 20,000 documents, drawn with a
+    fixed seed, and of fewer if half of the time to the deadline is up. A repair looks at all of them.
+    """
+    documents_encoded: _builtins.int
+    """Of the dense arm: documents that were encoded again to compare, at most 16 of those."""
+    damaged_files: _builtins.str
+    """Of the BM25 arm: what is wrong with its files, each of which holds a checksum; empty if nothing is. A
+    repair builds new ones from the log.
+    """
     @_builtins.property
     def missing(self) -> Global___Differences:
         """In the log, not in the arm."""
@@ -858,6 +874,12 @@ class ArmDifferences(_message.Message):
     def outdated(self) -> Global___Differences:
         """In both, at different versions."""
 
+    @_builtins.property
+    def damaged(self) -> Global___Differences:
+        """Of the dense arm: in both, with vectors that are not the document's: not of unit length, too few, or
+        with a cosine below 0.999 to what is kept under a checksum or to what the encoder makes of the document.
+        """
+
     def __init__(
         self,
         *,
@@ -866,10 +888,14 @@ class ArmDifferences(_message.Message):
         missing: Global___Differences | None = ...,
         surplus: Global___Differences | None = ...,
         outdated: Global___Differences | None = ...,
+        damaged: Global___Differences | None = ...,
+        vectors_checked: _builtins.int = ...,
+        documents_encoded: _builtins.int = ...,
+        damaged_files: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["missing", b"missing", "outdated", b"outdated", "surplus", b"surplus"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "missing", b"missing", "outdated", b"outdated", "surplus", b"surplus"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "documents", b"documents", "missing", b"missing", "outdated", b"outdated", "surplus", b"surplus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "damaged", b"damaged", "damaged_files", b"damaged_files", "documents", b"documents", "documents_encoded", b"documents_encoded", "missing", b"missing", "outdated", b"outdated", "surplus", b"surplus", "vectors_checked", b"vectors_checked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

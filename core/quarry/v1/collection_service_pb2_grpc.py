@@ -137,14 +137,16 @@ class CollectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckConsistency(self, request, context):
-        """Compares ids and versions of the document log with those of each arm.
+        """Compares ids and versions of the document log with those of each arm, and looks for damaged vectors and
+        files.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RepairCollection(self, request, context):
-        """Applies to each arm what CheckConsistency finds different, from the log, which is the truth.
+        """Applies to each arm what CheckConsistency finds different, from the log, which is the truth. Documents
+        with damaged vectors are encoded again.
         The operation's response is a RepairCollectionResponse, its metadata a RepairCollectionMetadata.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE

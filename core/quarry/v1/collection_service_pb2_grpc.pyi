@@ -44,9 +44,12 @@ class CollectionServiceStub:
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteCollectionRequest, _collection_service_pb2.DeleteCollectionResponse]
     """Removes the collection, its documents and its indexes. There is no undo."""
     CheckConsistency: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.CheckConsistencyRequest, _collection_service_pb2.CheckConsistencyResponse]
-    """Compares ids and versions of the document log with those of each arm."""
+    """Compares ids and versions of the document log with those of each arm, and looks for damaged vectors and
+    files.
+    """
     RepairCollection: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.RepairCollectionRequest, _operations_pb2.Operation]
-    """Applies to each arm what CheckConsistency finds different, from the log, which is the truth.
+    """Applies to each arm what CheckConsistency finds different, from the log, which is the truth. Documents
+    with damaged vectors are encoded again.
     The operation's response is a RepairCollectionResponse, its metadata a RepairCollectionMetadata.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
@@ -95,9 +98,12 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteCollectionRequest, _collection_service_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
     """Removes the collection, its documents and its indexes. There is no undo."""
     CheckConsistency: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.CheckConsistencyRequest, _collection_service_pb2.CheckConsistencyResponse]  # type: ignore[assignment]
-    """Compares ids and versions of the document log with those of each arm."""
+    """Compares ids and versions of the document log with those of each arm, and looks for damaged vectors and
+    files.
+    """
     RepairCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.RepairCollectionRequest, _operations_pb2.Operation]  # type: ignore[assignment]
-    """Applies to each arm what CheckConsistency finds different, from the log, which is the truth.
+    """Applies to each arm what CheckConsistency finds different, from the log, which is the truth. Documents
+    with damaged vectors are encoded again.
     The operation's response is a RepairCollectionResponse, its metadata a RepairCollectionMetadata.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
@@ -179,7 +185,9 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.CheckConsistencyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.CheckConsistencyResponse, _abc.Awaitable[_collection_service_pb2.CheckConsistencyResponse]]:
-        """Compares ids and versions of the document log with those of each arm."""
+        """Compares ids and versions of the document log with those of each arm, and looks for damaged vectors and
+        files.
+        """
 
     @_abc_1.abstractmethod
     def RepairCollection(
@@ -187,7 +195,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.RepairCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
-        """Applies to each arm what CheckConsistency finds different, from the log, which is the truth.
+        """Applies to each arm what CheckConsistency finds different, from the log, which is the truth. Documents
+        with damaged vectors are encoded again.
         The operation's response is a RepairCollectionResponse, its metadata a RepairCollectionMetadata.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE

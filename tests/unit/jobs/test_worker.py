@@ -21,7 +21,9 @@ from quarry.errors import InvalidArgumentError
 from quarry.jobs.child import work_as_worker
 
 def work(task):
-    Path(task["pid_file"]).write_text(str(os.getpid()))
+    written = Path(task["pid_file"] + ".new")
+    written.write_text(str(os.getpid()))
+    written.replace(task["pid_file"])  # whole: the test may be reading it
     if task["what"] == "fail":
         raise InvalidArgumentError("what", "is wrong")
     if task["what"] == "ask":

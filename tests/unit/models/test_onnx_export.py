@@ -1,19 +1,24 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.damage import flip_bytes
 
-from quarry.errors import ModelError
+from quarry.errors import ModelDamagedError, ModelError
 from quarry.models import onnx_export, onnx_graph
 from quarry.models.encoder import TransformerEncoder, load_encoder
+from quarry.models.fingerprint import _read, _save
 from quarry.models.settings import ModelKind, read_settings
 from quarry.models.torch_runner import TorchRunner
+from quarry.sealed_files import find_damage
 
 SERVE = """
 import sys
@@ -40,6 +45,56 @@ def test_a_second_start_uses_the_export(
 ) -> None:
     monkeypatch.setattr(onnx_export, "_export", None)
     assert load_encoder(str(encoder_folder), data_folder, "cpu").info == encoder.info
+
+
+DAMAGE: dict[str, Callable[[Path], None]] = {
+    "graph flipped": lambda export: flip_bytes(export / "model.onnx"),
+    "graph cut short": lambda export: os.truncate(export / "model.onnx", 1_000),
+    "graph deleted": lambda export: (export / "model.onnx").unlink(),
+    "tokenizer flipped": lambda export: flip_bytes(export / "tokenizer.json", 1),
+    "settings changed": lambda export: _edit(export / "quarry.json", dimension=7),
+    "manifest deleted": lambda export: (export / "manifest.json").unlink(),
+    "everything deleted": lambda export: [path.unlink() for path in export.iterdir()],  # type: ignore[func-returns-value]
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_export_is_made_again(
+    encoder: TransformerEncoder, encoder_folder: Path, data_folder: Path, tmp_path: Path, damage: str
+) -> None:
+    made = data_folder / "models" / encoder.info.fingerprint
+    export = shutil.copytree(made, tmp_path / "models" / made.name)
+    DAMAGE[damage](export)
+    again = load_encoder(str(encoder_folder), tmp_path, "cpu")
+    assert again.info == encoder.info
+    assert np.array_equal(again.encode(["zinc barata"]), encoder.encode(["zinc barata"]))
+    assert find_damage(export / "manifest.json") == ""
+    assert [path.name for path in (tmp_path / "models").iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_damaged_export_of_a_version_is_made_again_beside_it(encoder_folder: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(encoder_folder, tmp_path / "registry" / "1" / "1" / "model")
+    first = load_encoder("faq@1", tmp_path, "cpu", model)
+    graph = tmp_path / "registry" / "1" / "1" / "export" / first.info.fingerprint / "model.onnx"
+    whole = graph.read_bytes()
+    flip_bytes(graph)
+    again = load_encoder("faq@1", tmp_path, "cpu", model)
+    assert np.array_equal(again.encode(["zinc barata"]), first.encode(["zinc barata"]))
+    assert graph.read_bytes() == whole
+
+
+def test_an_export_is_not_made_of_weights_that_have_changed(encoder_folder: Path, tmp_path: Path) -> None:
+    settings = read_settings(encoder_folder, ModelKind.ENCODER)
+    with pytest.raises(ModelDamagedError, match="have changed although"):
+        onnx_export.exported(encoder_folder, settings, tmp_path / "x", "0" * 32)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.lock"]
+
+
+def test_a_damaged_hash_of_weights_is_forgotten(tmp_path: Path) -> None:
+    _save(tmp_path / "hashes.json", {"a": "0" * 32, "b": "1" * 32})
+    kept = tmp_path / "hashes.json"
+    kept.write_text(kept.read_text().replace("1" * 32, "1" * 31 + "2"))
+    assert _read(kept) == {"a": "0" * 32}
 
 
 def test_an_export_that_differs_from_torch_is_not_kept(

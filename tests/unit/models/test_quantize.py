@@ -74,11 +74,18 @@ def test_a_graph_without_weights_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "int8.onnx").exists()
 
 
-def test_a_copy_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut short", "flipped", "deleted"])
+def test_a_damaged_copy_is_made_again(tmp_path: Path, damage: str) -> None:
     source = graph(tmp_path / "one.onnx", WEIGHTS)
     copy = quantized(source)
     whole = copy.read_bytes()
-    copy.write_bytes(whole[: len(whole) // 2])
+    match damage:
+        case "cut short":
+            copy.write_bytes(whole[: len(whole) // 2])
+        case "flipped":
+            copy.write_bytes(whole[:-10] + bytes([whole[-10] ^ 1]) + whole[-9:])
+        case "deleted":
+            copy.unlink()
     assert onnx_runner(source, "int8").run({"states": STATES}).shape == (3, 5, OUTPUTS)
     assert copy.read_bytes() == whole
 

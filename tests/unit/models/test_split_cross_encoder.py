@@ -13,7 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from quarry.errors import ModelError
+from quarry.errors import DiskFullError, ModelError
 from quarry.models import onnx_graph, split_export
 from quarry.models.batcher import PairBatcher
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
@@ -358,6 +358,6 @@ def test_a_disk_that_is_full_for_the_parts_leaves_no_export(
         trace(module, inputs, target, per_token)
 
     monkeypatch.setattr(onnx_graph, "_trace", fill)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DiskFullError, match="cannot be exported"):
         load_cross_encoder(str(split), tmp_path, "cpu")
     assert [*(tmp_path / "models").glob("*/model.onnx")] == []

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from tests.unit.training.samples import write_bomb
 
-from quarry.errors import InvalidArgumentError, LimitExceededError
+from quarry.errors import DataLossError, InvalidArgumentError, LimitExceededError
+from quarry.training.uploads import Uploads
 from quarry_trainer.dataset import BadExamplesError, GroupDataset, TextGroup, read_examples
 from quarry_trainer.parquet import TEXTS
 
@@ -44,6 +45,18 @@ def test_rows_of_a_pair_become_one_group(tmp_path: Path) -> None:
     ]
     assert examples.positives == {"q1": {"a": 1, "c": 1, "d": 1}, "q2": {"e": 1}}
     assert examples.queries == {"q1": "text of q1", "q2": "text of q2"}
+
+
+def test_an_uploaded_file_that_has_changed_is_refused(tmp_path: Path) -> None:
+    content = written(tmp_path / "x.parquet", [row("q1", "a", "b")]).read_bytes()
+    upload = Uploads(tmp_path).begin()
+    upload.add(content)
+    name, _ = upload.finish()
+    path = Uploads(tmp_path).path(name)
+    assert read_examples(path).positives == {"q1": {"a": 1}}
+    written(path, [row("q1", "a", "c")])
+    with pytest.raises(DataLossError, match="upload it again"):
+        read_examples(path)
 
 
 def test_a_file_says_when_the_feedback_was_given_that_it_rests_on(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.training.samples import evaluation_spec, spec
 
 from quarry.documents.catalog import now_us
-from quarry.errors import DiskFullError, QuarryError
+from quarry.errors import QuarryError, UnavailableError
 from quarry.mining.sets import MARK, SPEC, WORK_LIFETIME_S
 from quarry.training.folders import (
     FOLDER,
@@ -107,7 +107,7 @@ def test_an_answer_that_cannot_be_read_is_a_typed_error(tmp_path: Path) -> None:
         read_answer(tmp_path / "result.json", TrainingResult)
 
 
-def test_a_folder_that_cannot_be_made_is_a_full_disk(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named_as_what_it_is(tmp_path: Path) -> None:
     (tmp_path / FOLDER).write_text("a file where the folder belongs")
-    with pytest.raises(DiskFullError):
+    with pytest.raises(UnavailableError, match="the job cannot be written down"):
         TrainingFolders(tmp_path).create(spec())

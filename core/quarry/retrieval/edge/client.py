@@ -9,12 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.errors import DataLossError, RetrieverUnavailableError
+from quarry.errors import QuarryError, RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.retrieval.base import VectorChange
 from quarry.retrieval.edge.connection import WorkerConnection
 from quarry.retrieval.edge.settings import EdgeStatus, StoreSettings
-from quarry.retrieval.points import PackedParts, batches_of_parts, checked_vector, latest_changes
+from quarry.retrieval.points import (
+    PackedParts,
+    StoredPoint,
+    batches_of_parts,
+    checked_vector,
+    gather_vectors,
+    latest_changes,
+)
 from quarry.types import Candidate, Docno, Position
 
 logger = logging.getLogger(__name__)
@@ -24,6 +31,8 @@ BATCH_ROWS = 64
 BATCHES_IN_FLIGHT = 2
 """Enough to keep the process busy; a search's frame stands behind those of the writes in flight."""
 VERSIONS_PER_CALL = 2_000
+VECTORS_PER_CALL = 128
+"""4 ms of the process, which is what a search may have to wait for."""
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 10.0
 HEALTHY_AFTER_S = 60.0
@@ -106,6 +115,14 @@ class EdgeDenseStore:
             for version in found:
                 yield version
 
+    async def vectors(self, docnos: Collection[Docno]) -> dict[Docno, NDArray[np.float32]]:
+        points: list[StoredPoint] = []
+        start: int | None = 0
+        while docnos and start is not None:
+            found, start = await self._call("vectors", list(docnos), start, VECTORS_PER_CALL)
+            points += found
+        return gather_vectors(points, self._settings.dimension)
+
     async def count(self) -> int:
         documents: int = await self._call("count")
         return documents
@@ -165,8 +182,8 @@ class EdgeDenseStore:
             delay_s = min(max(FIRST_DELAY_S, 2 * delay_s), LONGEST_DELAY_S)
             try:
                 return await WorkerConnection.start(self._settings), delay_s
-            except (RetrieverUnavailableError, DataLossError, OSError) as error:
-                known = isinstance(error, RetrieverUnavailableError | DataLossError)
+            except (QuarryError, OSError) as error:
+                known = isinstance(error, QuarryError)
                 self._cause = error if known else RetrieverUnavailableError("dense", str(error))
                 logger.error("the dense store's process cannot be started: %s", error)
 

@@ -7,7 +7,8 @@ import socket
 import sys
 from typing import Any
 
-from quarry.errors import DataLossError, RetrieverUnavailableError
+from quarry.disk import says_disk_is_full
+from quarry.errors import DataLossError, DiskFullError, QuarryError, RetrieverUnavailableError
 from quarry.retrieval.edge.settings import StoreSettings
 from quarry.retrieval.edge.wire import HEADER, Greeting, Reply, Request, decode, encode
 
@@ -64,7 +65,7 @@ class WorkerConnection:
         if greeting.data_loss is not None:
             raise DataLossError(greeting.data_loss)
         if greeting.error is not None:
-            raise RetrieverUnavailableError("dense", greeting.error)
+            raise _store_error(greeting.error)
 
     @property
     def pid(self) -> int:
@@ -117,7 +118,7 @@ class WorkerConnection:
         if reply.error is None:
             waiting.set_result(reply.value)
         else:
-            waiting.set_exception(RetrieverUnavailableError("dense", reply.error))
+            waiting.set_exception(_store_error(reply.error))
 
     def _fail_all(self) -> None:
         self._lost = True
@@ -142,3 +143,10 @@ class WorkerConnection:
         await self._process.wait()
         self._writer.close()
         await self.lost()
+
+
+def _store_error(message: str) -> QuarryError:
+    """What the store process said went wrong, as an error."""
+    if says_disk_is_full(message):
+        return DiskFullError(f"the disk that holds the dense index is full: {message}")
+    return RetrieverUnavailableError("dense", message)

@@ -1,6 +1,6 @@
 """The files of one store: which shard folder is current, and the position that is durable.
 
-position.json      generation and sequence, written after a flush
+position.json      generation, sequence and a CRC-32 of both, written after a flush
 CURRENT            name of the shard folder in use
 shard-<number>     Qdrant Edge's own files
 damaged-<time>     a shard that could not be opened, for whoever wants to know why
@@ -13,7 +13,9 @@ import logging
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -91,6 +93,8 @@ class StoreFolder:
         try:
             stored = json.loads((self.path / "position.json").read_text(encoding="utf-8"))
             position = Position(str(stored["generation"]), int(stored["sequence"]))
+            if stored.get("crc", crc := _checksum(position)) != crc:  # older ones have none
+                raise ValueError("its checksum is wrong")
         except FileNotFoundError:
             return Position(self._generation, 0)
         except (ValueError, KeyError, TypeError) as error:
@@ -103,8 +107,8 @@ class StoreFolder:
 
     def write_position(self, sequence: int) -> Position:
         position = Position(self._generation, sequence)
-        content = json.dumps({"generation": position.generation, "sequence": position.sequence})
-        write_durably(self.path / "position.json", content)
+        content = {**asdict(position), "crc": _checksum(position)}
+        write_durably(self.path / "position.json", json.dumps(content))
         return position
 
     def current_shard(self) -> Path | None:
@@ -143,6 +147,10 @@ class StoreFolder:
 
     def _shards(self) -> Iterator[Path]:
         return (p for p in self.path.glob("shard-*") if p.name.removeprefix("shard-").isdigit())
+
+
+def _checksum(position: Position) -> int:
+    return zlib.crc32(f"{position.generation}:{position.sequence}".encode())
 
 
 def remove_folder(path: Path) -> None:

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from quarry.filters import Filter
 from quarry.retrieval.edge.conditions import Condition, EdgeConditions
 from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
-from quarry.retrieval.points import Fetch, Hits, Part, collect_documents, docno_of, passage_of, point_id
+from quarry.retrieval.points import (
+    Fetch,
+    Hits,
+    Part,
+    StoredPoint,
+    collect_documents,
+    docno_of,
+    passage_of,
+    point_id,
+)
 from quarry.retrieval.qdrant_filters import field_types, spell_out, stored_fields, string_ranges, translate
 from quarry.schema import FieldType
 from quarry.types import Candidate, Docno
@@ -218,6 +227,17 @@ class Shard:
         found = [(docno_of(int(r.id)), int((r.payload or {})[VERSION])) for r in records]
         return found, None if rest is None else int(rest)
 
+    def vectors(
+        self, docnos: Sequence[Docno], start: int, limit: int
+    ) -> tuple[list[StoredPoint], int | None]:
+        """Points of these documents from point ``start``, and the point to go on from, None at the end."""
+        only = edge.Filter(must=[self._conditions.has_value(DOCNO, [int(docno) for docno in docnos])])
+        records, rest = self._engine.scroll(
+            edge.ScrollRequest(offset=start, limit=limit, filter=only, with_payload=False, with_vector=True)
+        )
+        found = [(int(r.id), _vector_of(r)) for r in records]
+        return found, None if rest is None else int(rest)
+
     def sizes(self) -> tuple[int, int]:
         """Points, and vectors in the graph."""
         info = self._engine.info()
@@ -245,3 +265,8 @@ class Shard:
 def _point_count(part: Part) -> int:
     """Points of the whole document: one even for a document without passages, none for a deletion."""
     return 0 if part.vectors is None else max(part.total, 1)
+
+
+def _vector_of(record: edge.Record) -> NDArray[np.float32] | None:
+    stored = record.vector.get(VECTOR) if isinstance(record.vector, dict) else None
+    return None if stored is None else np.array(stored, np.float32)

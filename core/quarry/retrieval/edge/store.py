@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from quarry.retrieval.edge.folder import StoreFolder, remove_folder
 from quarry.retrieval.edge.rebuild import Rebuild, Stage
 from quarry.retrieval.edge.settings import EdgeStatus, StoreSettings
 from quarry.retrieval.edge.shard import Shard
-from quarry.retrieval.points import PackedParts
+from quarry.retrieval.points import PackedParts, StoredPoint
 from quarry.types import Candidate, Docno, Position
 
 logger = logging.getLogger(__name__)
@@ -107,6 +107,11 @@ class ShardStore:
 
     def versions(self, start: int, limit: int) -> tuple[list[tuple[Docno, int]], int | None]:
         return self._shard.versions(start, limit)
+
+    def vectors(
+        self, docnos: Sequence[Docno], start: int, limit: int
+    ) -> tuple[list[StoredPoint], int | None]:
+        return self._shard.vectors(docnos, start, limit)
 
     def count(self) -> int:
         return self._shard.count()

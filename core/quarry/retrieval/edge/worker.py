@@ -46,6 +46,7 @@ class Worker:
             "nearest": store.nearest,
             "similarities": store.similarities,
             "versions": store.versions,
+            "vectors": store.vectors,
             "count": store.count,
             "status": store.status,
         }

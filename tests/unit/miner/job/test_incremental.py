@@ -60,6 +60,18 @@ def finished(folder: Path, work: Work) -> EarlierSet:
     return EarlierSet(folder)
 
 
+def test_an_earlier_set_with_a_changed_page_is_not_built_on(tmp_path: Path) -> None:
+    texts = seeded_texts(60)
+    earlier = finished(tmp_path / "set", run(tmp_path / "work", task_of(texts, seeded_queries(texts, 40))))
+    file = earlier.folder / EXAMPLES
+    content = bytearray(file.read_bytes())
+    page = earlier._file.metadata.row_group(0).column(3).data_page_offset
+    content[page + 60] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(OSError, match="CRC"):
+        EarlierSet(earlier.folder)
+
+
 def reused(work: Work) -> set[str]:
     return {query.query_id for query in work.queries() if query.reused}
 

@@ -89,10 +89,11 @@ def examine(data: Path) -> StartState:
             )
             return StartState(findings=(Finding(message, DOCUMENTS),))
         marks = read_marks(documents) if TABLE in _tables(documents) else {}
+        on_disk = keys_on_disk(data, feedback)
         findings = [
             *_log_is_there(data / DOCUMENTS, marks),
             *_feedback_belongs(data / FEEDBACK, feedback, marks),
-            *_keys_are_known(documents, keys_on_disk(data, feedback)),
+            *_keys_are_known(documents, on_disk),
             *_sequences_agree(documents),
             *_versions_are_known(documents, data / REGISTRY),
         ]
@@ -100,7 +101,7 @@ def examine(data: Path) -> StartState:
             identity=marks.get(IDENTITY, ""),
             marks=marks,
             newest_us=_newest_feedback(feedback),
-            highest_key=max(keys_on_disk(data, feedback), default=0),
+            highest_key=max(on_disk, default=0),
             findings=tuple(found for found in findings if found.mark not in marks),
         )
 
@@ -128,18 +129,19 @@ def keys_on_disk(data: Path, feedback: sqlite3.Connection | None) -> set[int]:
         for file in data.glob(pattern):
             keys.update(_keys_named(file))
     tables = _tables(feedback) if feedback is not None else frozenset[str]()
-    for table in tables & {"impressions", "events", "texts"}:
-        # One look at the index for each key: a scan of all rows would take minutes.
-        key = -1
-        while (key := _next_key(feedback, table, key)) is not None:  # type: ignore[arg-type, assignment]
-            keys.add(key)
+    for table in tables & {"impressions", "events"}:
+        keys.update(_keys_in(feedback, table))  # type: ignore[arg-type]
     return keys
 
 
-def _next_key(connection: sqlite3.Connection, table: str, after: int) -> int | None:
+def _keys_in(connection: sqlite3.Connection, table: str) -> Iterator[int]:
+    """Looks once at the index for each key: a scan of all rows would take minutes."""
     query = f"SELECT MIN(collection_id) FROM {table} WHERE collection_id > ?"  # noqa: S608  names from this module
-    (found,) = connection.execute(query, (after,)).fetchone()
-    return None if found is None else int(found)
+    key: int | None = -1
+    while key is not None:
+        (key,) = connection.execute(query, (key,)).fetchone()
+        if key is not None:
+            yield key
 
 
 def _keys_named(file: Path) -> set[int]:

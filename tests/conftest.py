@@ -2,13 +2,16 @@
 
 import signal
 
+import hypothesis
 import pytest
 
 import quarry as quarry  # forbids telemetry before a test imports any library
 
 
 def pytest_configure() -> None:
-    """Ctrl-C works in the tests and what they start, also where a shell has put them in the background."""
+    """Lets no example fail because the machine is busy, and Ctrl-C reach the tests and what they start."""
+    hypothesis.settings.register_profile("any-machine", deadline=None)
+    hypothesis.settings.load_profile("any-machine")
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

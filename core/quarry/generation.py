@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from quarry.consistency import VersionedIndex
+from quarry.deadline import Deadline
 from quarry.documents.catalog import Collection
 from quarry.documents.follower import FollowedIndex, Follower, FollowPolicy
 from quarry.documents.indexes import FollowedDense, FollowedLexical
@@ -20,7 +21,7 @@ from quarry.documents.vectors import DocumentVectors
 from quarry.errors import DataLossError, QuarryError, RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.pipeline import ArmState, Reranking, Searcher
-from quarry.retrieval.arms import Bm25Retriever, DenseRetriever, QueryEncoder, Retrieved, Retriever
+from quarry.retrieval.arms import NO_LIMIT, Bm25Retriever, DenseRetriever, QueryEncoder, Retrieved, Retriever
 from quarry.retrieval.base import DenseStore, LexicalIndex
 from quarry.schema import Schema
 from quarry.types import Docno
@@ -69,7 +70,9 @@ class FailedRetriever:
     def __init__(self, name: str, cause: str) -> None:
         self.name, self._cause = name, cause
 
-    async def retrieve(self, text: str, depth: int, filter: Filter | None) -> Retrieved:
+    async def retrieve(
+        self, text: str, depth: int, filter: Filter | None, limit: Deadline = NO_LIMIT
+    ) -> Retrieved:
         raise RetrieverUnavailableError(self.name, self._cause)
 
 

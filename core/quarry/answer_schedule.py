@@ -12,7 +12,7 @@ FIRST_GUESS_S = 0.02
 """What answering is believed to take before it was measured."""
 SHORTEST_SENDING_S, SENDING_SHARE, LONGEST_SENDING_S = 0.01, 0.1, 0.5
 """Of the way to its caller, which the server cannot see, it believes a tenth of the time, within bounds."""
-LARGEST_SHARE = 0.6
+LARGEST_SHARE = 0.75
 """Of its time a search keeps back at most so much."""
 MEAN_WEIGHT, DEVIATION_WEIGHT, DEVIATIONS = 1 / 8, 1 / 4, 4.0
 """How fast estimates follow, and how many deviations are kept back: as in TCP's time-outs (RFC 6298)."""

@@ -58,10 +58,12 @@ class ArmState:
     Attributes:
         visible: sequence number up to which it answers with current versions.
         lacking: why it does not hold all documents; None if it does.
+        behind: why its answers lack what was written long ago; None if they do not.
     """
 
     visible: int
     lacking: str | None
+    behind: str | None = None
 
 
 class Searcher:
@@ -76,7 +78,10 @@ class Searcher:
         reranking: Reranking,
         arm_state: Callable[[str], ArmState],
         threads: Executor,
+        answering: Executor | None = None,
     ) -> None:
+        """``answering``: threads for what follows the last wait, so that it stands behind no new search."""
+        self._answering = answering or threads
         self._generation = generation
         self._retrievers = {retriever.name: retriever for retriever in retrievers}
         self._lexical = lexical
@@ -95,7 +100,7 @@ class Searcher:
 
     def degradations(self, arms: Sequence[ArmPlan]) -> list[Degradation]:
         """Why these arms do not hold all documents, of those that do not."""
-        return [note for plan in arms for note in _rebuilding(plan.name, self._arm_state(plan.name))]
+        return [note for plan in arms for note in _shortfall(plan.name, self._arm_state(plan.name))]
 
     async def rank(self, query: Query, deadline: Deadline, slot: Slot | None = None) -> Ranking:
         """The ranked list for ``query``.
@@ -131,7 +136,7 @@ class Searcher:
             return self._resolve(fused, runs, candidates, query.filter, visible)
 
         with slot.work():
-            ranked = await self._in_thread(merge)
+            ranked = await asyncio.get_running_loop().run_in_executor(self._answering, merge)
         timings["hydrate"] = time.perf_counter() - clock - timings["fuse"]
         rerankers: tuple[str, ...] = ()
         if query.rerank is not None and ranked:
@@ -180,7 +185,7 @@ class Searcher:
         ranked = await self._in_thread(self._resolve, fused, [], {}, query.filter, state.visible)
         ranked = sorted(ranked, key=lambda document: document.docno)
         ranked = [replace(document, fused_rank=place) for place, document in enumerate(ranked, start=1)]
-        degraded = _rebuilding("bm25", state)
+        degraded = _shortfall("bm25", state)
         _refuse_incomplete(query, degraded, nothing=False)
         total = Total(found.total, exact=True)
         return Ranking(
@@ -216,7 +221,7 @@ class Searcher:
             return _late(plan.name)
         except QuarryError as error:
             return None, [Degradation(stage, Reason.UNAVAILABLE, str(error))]
-        notes = _rebuilding(plan.name, self._arm_state(plan.name))
+        notes = _shortfall(plan.name, self._arm_state(plan.name))
         if retrieved.truncated:
             notes.append(Degradation(stage, Reason.TRUNCATED_QUERY, "the encoder read the query's beginning"))
         return retrieved, notes
@@ -307,10 +312,12 @@ def _late(arm: str) -> tuple[None, list[Degradation]]:
     return None, [Degradation(Stage(arm), Reason.TIMEOUT, f"the {arm} arm did not answer in time")]
 
 
-def _rebuilding(arm: str, state: ArmState) -> list[Degradation]:
-    if state.lacking is None:
-        return []
-    return [Degradation(Stage(arm), Reason.REBUILDING, f"the {arm} arm: {state.lacking}")]
+def _shortfall(arm: str, state: ArmState) -> list[Degradation]:
+    """Why the arm's answers lack documents, if they do."""
+    for reason, why in ((Reason.REBUILDING, state.lacking), (Reason.BEHIND, state.behind)):
+        if why is not None:
+            return [Degradation(Stage(arm), reason, f"the {arm} arm: {why}")]
+    return []
 
 
 def _refuse_incomplete(query: Query, degraded: Sequence[Degradation], nothing: bool) -> None:

@@ -46,6 +46,8 @@ def server_info(settings: Settings, device: str) -> pb.GetServerInfoResponse:
         max_mining_queries=MAX_QUERIES,
         request_id_lifetime=duration_pb2.Duration(seconds=requests.LIFETIME_US // 1_000_000),
     )
+    limits.behind_after.FromMicroseconds(round(settings.liveness.behind_after_s * 1e6))
+    limits.store_restart_after.FromMicroseconds(round(settings.liveness.restart_after_s * 1e6))
     limits.page_lifetime.FromMicroseconds(round(settings.search.page_lifetime_s * 1e6))
     return pb.GetServerInfoResponse(
         version=version("quarry-search"),

@@ -60,6 +60,7 @@ _REASONS = {
     Reason.REDUCED_DEPTH: pb.DEGRADATION_REASON_REDUCED_DEPTH,
     Reason.TRUNCATED_QUERY: pb.DEGRADATION_REASON_TRUNCATED_QUERY,
     Reason.REBUILDING: pb.DEGRADATION_REASON_REBUILDING,
+    Reason.BEHIND: pb.DEGRADATION_REASON_BEHIND,
 }
 
 HoldRerankers = Callable[[Mapping[str, str], Collection], AbstractAsyncContextManager[None]]

@@ -40,6 +40,7 @@ from quarry.retrieval.base import DenseStore, LexicalIndex
 from quarry.retrieval.bm25 import TantivyIndex
 from quarry.retrieval.edge.client import EdgeDenseStore
 from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
+from quarry.retrieval.heartbeat import Patience
 from quarry.retrieval.qdrant import QdrantDenseStore
 from quarry.schema import Schema
 from quarry.training.spec import KindName
@@ -55,6 +56,10 @@ class SettingsEngines:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        liveness = settings.liveness
+        self._patience = Patience(
+            liveness.hung_after_s, liveness.restart_after_s, liveness.busy_restart_after_s
+        )
 
     def lexical(self, folder: Path, generation: str, schema: Schema) -> LexicalIndex:
         return TantivyIndex(folder, generation, schema)
@@ -62,12 +67,17 @@ class SettingsEngines:
     async def dense(self, folder: Path, generation: str, schema: Schema, dimension: int) -> DenseStore:
         qdrant = self._settings.qdrant
         if qdrant.url:
-            client = AsyncQdrantClient(url=qdrant.url, api_key=qdrant.api_key or None, prefer_grpc=True)
+            # The check of versions would hold the event loop until the server answers.
+            client = AsyncQdrantClient(
+                url=qdrant.url, api_key=qdrant.api_key or None, prefer_grpc=True, check_compatibility=False
+            )
             name = f"quarry-{generation}"
-            return await QdrantDenseStore.open(client, name, generation, dimension, schema.filterable)
+            return await QdrantDenseStore.open(
+                client, name, generation, dimension, schema.filterable, self._patience
+            )
         graph = GraphPolicy(min_pending=qdrant.build_after, indexing_threshold_kb=qdrant.build_threshold_kb)
         return await EdgeDenseStore.open(
-            StoreSettings(folder, generation, dimension, schema.filterable, graph)
+            StoreSettings(folder, generation, dimension, schema.filterable, graph, patience=self._patience)
         )
 
 

@@ -1,7 +1,8 @@
 """The dense store on a Qdrant server or cluster, through its client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
@@ -14,6 +15,7 @@ from qdrant_client.http.exceptions import ApiException
 from quarry.errors import DataLossError, RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.retrieval.base import VectorChange
+from quarry.retrieval.heartbeat import DEFAULT_PATIENCE, Heartbeat, Patience
 from quarry.retrieval.points import (
     Fetch,
     Hits,
@@ -30,6 +32,8 @@ from quarry.retrieval.qdrant_filters import field_types, spell_out, stored_field
 from quarry.schema import Field, FieldType
 from quarry.types import Candidate, Docno, Position
 
+logger = logging.getLogger(__name__)
+
 VECTOR = "passage"
 DOCNO = "_docno"
 VERSION = "_version"
@@ -37,6 +41,7 @@ POSITIONS = "quarry_positions"
 BATCH_ROWS = 256
 EXACT_BELOW = 40_000
 EF = 256
+CLOSE_TIMEOUT_S = 3.0
 ALL_VALUES = 1_000_000
 PER_SCROLL = 2_000
 
@@ -88,6 +93,9 @@ class QdrantDenseStore:
     The position is a point of its own collection, written after the points, each acknowledged by the server
     as applied and in its write-ahead log. After a failed
     ``apply`` the next one raises until ``position`` has been read: the caller goes on from there.
+
+    Attributes:
+        problem: why the server does not answer now; None if it does.
     """
 
     def __init__(
@@ -97,6 +105,7 @@ class QdrantDenseStore:
         generation: str,
         dimension: int,
         fields: tuple[Field, ...],
+        patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
         self._client, self._collection, self._dimension = client, collection, dimension
         self._generation = generation
@@ -105,6 +114,10 @@ class QdrantDenseStore:
         self._applied = 0
         self._must_replay = False
         self._writing = asyncio.Lock()
+        self._patience = patience
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._beating: asyncio.Task[None] | None = None
+        self.problem: str | None = None
 
     @classmethod
     async def open(
@@ -114,19 +127,27 @@ class QdrantDenseStore:
         generation: str,
         dimension: int,
         fields: tuple[Field, ...],
+        patience: Patience = DEFAULT_PATIENCE,
     ) -> "QdrantDenseStore":
         """The store of ``generation``, whose vectors lie in ``collection`` on the server.
 
         Args:
-            client: ours from now on; ``close`` closes it.
+            client: ours from now on; ``close`` closes it, and so does a failure to open.
+            patience: with a server that does not answer; it is never started again from here.
 
         Raises:
             DataLossError: the collection holds another generation.
             RetrieverUnavailableError: the server cannot be reached.
         """
-        store = cls(client, collection, generation, dimension, fields)
-        await store._create_missing()
-        store._applied = (await store.position()).sequence
+        store = cls(client, collection, generation, dimension, fields, patience)
+        try:
+            await store._create_missing()
+            store._applied = (await store.position()).sequence
+        except BaseException:
+            await client.close()
+            raise
+        beat = Heartbeat(store._beat, store._judge)
+        store._beating = asyncio.create_task(beat.run(), name="dense store heartbeat")
         return store
 
     async def _create_missing(self) -> None:
@@ -300,16 +321,53 @@ class QdrantDenseStore:
         return await self._matching(self._conditions.has_field(VERSION))
 
     async def close(self) -> None:
+        """Writes the position, if the server answers: else the log is followed from an earlier one later."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
         try:
-            await self.flush()
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self.flush()
+        except (TimeoutError, RetrieverUnavailableError) as error:
+            logger.error("the position of %s is not written: %s", self._collection, error or "no answer")
         finally:
             await self._client.close()
 
-    async def _ask(self, call: Awaitable[T]) -> T:
+    async def _ask(self, call: Coroutine[Any, Any, T]) -> T:
+        """The server's answer; a server that hangs fails it at once, also when it is on its way."""
+        if self.problem is not None:
+            call.close()
+            raise RetrieverUnavailableError("dense", self.problem)
+        asked = asyncio.create_task(_typed(call))
+        self._calls.add(asked)
         try:
-            return await call
-        except (ApiException, grpc.RpcError, OSError) as error:
-            raise RetrieverUnavailableError("dense", f"the Qdrant server failed: {error}") from error
+            await asyncio.wait([asked])
+        finally:
+            self._calls.discard(asked)
+            asked.cancel()
+        if asked.cancelled():
+            raise RetrieverUnavailableError("dense", self.problem or "its server does not answer")
+        return asked.result()
+
+    async def _beat(self) -> None:
+        await _typed(self._client.collection_exists(POSITIONS))
+
+    def _judge(self, silent_s: float) -> None:
+        if silent_s < self._patience.hung_after_s:
+            self.problem = None
+            return
+        if self.problem is None:
+            logger.error("the Qdrant server does not answer, and searches leave %s out", self._collection)
+        self.problem = f"the Qdrant server has not answered for {silent_s:.0f} s"
+        for call in self._calls:
+            call.cancel()
+
+
+async def _typed(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except (ApiException, grpc.RpcError, OSError) as error:
+        raise RetrieverUnavailableError("dense", f"the Qdrant server failed: {error}") from error
 
 
 def _outdated(parts: Sequence[Part]) -> models.Filter:

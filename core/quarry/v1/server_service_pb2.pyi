@@ -85,6 +85,8 @@ class Limits(_message.Message):
     REQUEST_ID_LIFETIME_FIELD_NUMBER: _builtins.int
     MAX_BATCH_EVENTS_FIELD_NUMBER: _builtins.int
     MAX_MINING_QUERIES_FIELD_NUMBER: _builtins.int
+    BEHIND_AFTER_FIELD_NUMBER: _builtins.int
+    STORE_RESTART_AFTER_FIELD_NUMBER: _builtins.int
     max_message_bytes: _builtins.int
     """Largest message in either direction. Set your client's receive limit to it: gRPC's default is 4 MiB."""
     max_batch_documents: _builtins.int
@@ -111,6 +113,14 @@ class Limits(_message.Message):
     def request_id_lifetime(self) -> _duration_pb2.Duration:
         """How long a request id is remembered."""
 
+    @_builtins.property
+    def behind_after(self) -> _duration_pb2.Duration:
+        """How long an arm may lack what was written before answers name it as DEGRADATION_REASON_BEHIND."""
+
+    @_builtins.property
+    def store_restart_after(self) -> _duration_pb2.Duration:
+        """Silence after which the process of an embedded vector store is started again."""
+
     def __init__(
         self,
         *,
@@ -131,10 +141,12 @@ class Limits(_message.Message):
         request_id_lifetime: _duration_pb2.Duration | None = ...,
         max_batch_events: _builtins.int = ...,
         max_mining_queries: _builtins.int = ...,
+        behind_after: _duration_pb2.Duration | None = ...,
+        store_restart_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["behind_after", b"behind_after", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime", "store_restart_after", b"store_restart_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_documents", b"max_batch_documents", "max_batch_events", b"max_batch_events", "max_depth", b"max_depth", "max_document_bytes", b"max_document_bytes", "max_fields", b"max_fields", "max_filter_conditions", b"max_filter_conditions", "max_filter_levels", b"max_filter_levels", "max_id_bytes", b"max_id_bytes", "max_keyword_bytes", b"max_keyword_bytes", "max_message_bytes", b"max_message_bytes", "max_mining_queries", b"max_mining_queries", "max_page_size", b"max_page_size", "max_query_bytes", b"max_query_bytes", "max_retrieve_queries", b"max_retrieve_queries", "max_values_per_field", b"max_values_per_field", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["behind_after", b"behind_after", "max_batch_documents", b"max_batch_documents", "max_batch_events", b"max_batch_events", "max_depth", b"max_depth", "max_document_bytes", b"max_document_bytes", "max_fields", b"max_fields", "max_filter_conditions", b"max_filter_conditions", "max_filter_levels", b"max_filter_levels", "max_id_bytes", b"max_id_bytes", "max_keyword_bytes", b"max_keyword_bytes", "max_message_bytes", b"max_message_bytes", "max_mining_queries", b"max_mining_queries", "max_page_size", b"max_page_size", "max_query_bytes", b"max_query_bytes", "max_retrieve_queries", b"max_retrieve_queries", "max_values_per_field", b"max_values_per_field", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime", "store_restart_after", b"store_restart_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -51,15 +51,9 @@ class BesideGenerations:
         """Keeps it no longer; whoever calls this serves or closes it."""
         return self._open.pop((key, role), None)
 
-    async def close(self, key: int, role: Role, grace_s: float) -> None:
-        """Closes it after the requests that still use it, at most ``grace_s``."""
-        if opened := self.release(key, role):
-            await opened.close(grace_s)
-
-    async def close_all(self, grace_s: float, key: int | None = None) -> None:
-        """Those of one collection, or all."""
-        for number, role in [known for known in self._open if key in (None, known[0])]:
-            await self.close(number, role, grace_s)
+    def release_all(self, key: int | None = None) -> list[OpenCollection]:
+        """As ``release``, those of one collection or all."""
+        return [self._open.pop(known) for known in list(self._open) if key in (None, known[0])]
 
     async def remove(self, key: int, generation: str) -> None:
         """Deletes the files of a generation that is closed."""

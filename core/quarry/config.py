@@ -99,6 +99,25 @@ class SearchSettings(Section):
     score_cache_bytes: int = Field(64 * 2**20, ge=0)
 
 
+class LivenessSettings(Section):
+    """When a part of the server counts as hung or as behind, and what is done then.
+
+    Attributes:
+        hung_after_s: silence of a vector store that does nothing, after which searches leave it out.
+        restart_after_s: silence after which the embedded store's process is ended and started again.
+        busy_restart_after_s: the same for a process that is at work but does not answer.
+        behind_after_s: how long an arm may lack what was written before answers name it.
+        exit_s: from the request to stop to the end of the server, whatever hangs; at least 8 s longer than
+            ``drain_notice_s`` and ``drain_s`` together.
+    """
+
+    hung_after_s: float = Field(1.0, ge=0.25)
+    restart_after_s: float = Field(10.0, ge=0.5)
+    busy_restart_after_s: float = Field(300.0, ge=0.5)
+    behind_after_s: float = Field(2.0, gt=0)
+    exit_s: float = Field(20.0, gt=0)
+
+
 class GuardSettings(Section):
     """Which events do not count; ``quarry.feedback.guards.GuardPolicy`` says what each means."""
 
@@ -240,6 +259,7 @@ class Settings(BaseSettings):
     models: ModelSettings = ModelSettings()
     qdrant: QdrantSettings = QdrantSettings()
     search: SearchSettings = SearchSettings()
+    liveness: LivenessSettings = LivenessSettings()
     feedback: FeedbackSettings = FeedbackSettings()
     training: TrainingSettings = TrainingSettings()
     loop: LoopSettings = LoopSettings()

@@ -21,7 +21,7 @@ from quarry.documents.vectors import DocumentVectors
 from quarry.errors import DataLossError, QuarryError, RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.pipeline import ArmState, Reranking, Searcher
-from quarry.retrieval.arms import Bm25Retriever, DenseRetriever, QueryEncoder, Retrieved, Retriever
+from quarry.retrieval.arms import NO_LIMIT, Bm25Retriever, DenseRetriever, QueryEncoder, Retrieved, Retriever
 from quarry.retrieval.base import DenseStore, LexicalIndex
 from quarry.schema import Schema
 from quarry.types import Docno
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DENSE_POLICY = FollowPolicy(batch_rows=512, batch_bytes=2**19, settle_batches=20, idle_settle_s=1.0)
+BEHIND_AFTER_S = 2.0
+"""How long an arm may lack what was written before it counts as behind."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 """Pauses before an arm that could not be opened is tried again."""
 LEXICAL_POLICY = FollowPolicy(batch_rows=4_096, batch_bytes=16 * 2**20)
@@ -71,7 +73,9 @@ class FailedRetriever:
     def __init__(self, name: str, cause: str) -> None:
         self.name, self._cause = name, cause
 
-    async def retrieve(self, text: str, depth: int, filter: Filter | None) -> Retrieved:
+    async def retrieve(
+        self, text: str, depth: int, filter: Filter | None, limit: Deadline = NO_LIMIT
+    ) -> Retrieved:
         raise RetrieverUnavailableError(self.name, self._cause)
 
 
@@ -92,7 +96,11 @@ class Generation:
         log: DocumentLog,
         engines: Engines,
         threads: Executor,
+        answering: Executor,
+        behind_after_s: float = BEHIND_AFTER_S,
     ) -> None:
+        """``answering``: as ``Searcher`` takes it."""
+        self._answering, self._behind_after_s = answering, behind_after_s
         self.name = collection.generation
         self._schema = collection.settings.schema
         self._folder = folder
@@ -129,7 +137,14 @@ class Generation:
             retrievers.append(FailedRetriever("dense", str(error)))
             self._reopening = asyncio.create_task(self._reopen_dense(dense), name="reopen-dense")
         self.searcher = Searcher(
-            self.name, retrievers, lexical, self._log, reranking(parts), self.arm_state, self._threads
+            self.name,
+            retrievers,
+            lexical,
+            self._log,
+            reranking(parts),
+            self.arm_state,
+            self._threads,
+            self._answering,
         )
 
     async def _reopen_dense(self, dense: LoadDense) -> None:
@@ -193,11 +208,17 @@ class Generation:
             return 0
         return min((follower.visible for follower in self.followers.values()), default=0)
 
+    def problem_of(self, arm: str) -> str:
+        """Why an arm stands still now; empty if it does not."""
+        follower = self.followers.get(arm)
+        hangs = self._dense.problem if arm == "dense" and self._dense is not None else None
+        return self.failures.get(arm) or hangs or (follower.error if follower else None) or ""
+
     @property
     def problem(self) -> str:
         """Why an arm stands still now; empty if none does."""
-        arms = [*self.failures.items(), *((arm, f.error) for arm, f in self.followers.items())]
-        return "; ".join(f"{arm}: {error}" for arm, error in arms if error)
+        arms = dict.fromkeys([*self.failures, *self.followers])
+        return "; ".join(f"{arm}: {error}" for arm in arms if (error := self.problem_of(arm)))
 
     def arm_state(self, arm: str) -> ArmState:
         """How far an arm is; one that is not followed is nowhere."""
@@ -207,7 +228,11 @@ class Generation:
         lacking = follower.error  # set when it is halted, too
         if lacking is None and follower.visible < self._catch_up_to:
             lacking = "it does not hold all documents yet"
-        return ArmState(follower.visible, lacking)
+        late_s = follower.lag.seconds
+        behind = (
+            f"it has lacked what was written for {late_s:.0f} s" if late_s > self._behind_after_s else None
+        )
+        return ArmState(follower.visible, lacking, behind)
 
     def notify(self) -> None:
         """Tells the followers that the log has grown."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -29,19 +29,23 @@ from quarry.documents.generations import (
 from quarry.documents.requests import forget, once
 from quarry.documents.store import Database, DocumentLog, RequestId
 from quarry.documents.view import view_of
+from quarry.ending import end_threads
 from quarry.errors import (
     CollectionNotFoundError,
     QuarryError,
     UnavailableError,
 )
 from quarry.faults import reach
-from quarry.generation import DenseParts, Engines, Generation
+from quarry.generation import BEHIND_AFTER_S, DenseParts, Engines, Generation
+from quarry.locks import NamedLocks
 from quarry.pipeline import Reranking
 from quarry.registry.serving import Note, check_own, note_change
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 CLOSE_GRACE_S = 30.0
+ANSWERING_THREADS = 2
+"""They fuse what the arms gave and read the log, for a few milliseconds a search."""
 OnDelete = Callable[[Collection], Awaitable[None]]
 HOLD_S = 2.0
 """How long writes may wait for the generation that is to serve."""
@@ -71,18 +75,26 @@ class Library:
     """
 
     def __init__(
-        self, folder: DataFolder, database: Database, engines: Engines, models: Models, search_threads: int
+        self,
+        folder: DataFolder,
+        database: Database,
+        engines: Engines,
+        models: Models,
+        search_threads: int,
+        behind_after_s: float = BEHIND_AFTER_S,
     ) -> None:
+        self._behind_after_s = behind_after_s
         self.database = database
         self.folder = folder
         self._engines = engines
         self.models = models
         self._threads = ThreadPoolExecutor(search_threads, thread_name_prefix="search")
+        self._answering = ThreadPoolExecutor(ANSWERING_THREADS, thread_name_prefix="answer")
         self._open: dict[str, OpenCollection] = {}
         self._unopened: dict[str, str] = {}
         self._beside = BesideGenerations(folder.of, self._opened)
         self._running: set[asyncio.Task[Any]] = set()
-        self._changing = asyncio.Lock()
+        self._changing = NamedLocks()
         self._on_delete: list[OnDelete] = []
 
     @classmethod
@@ -93,14 +105,16 @@ class Library:
         models: Models,
         search_threads: int,
         database: Database | None = None,
+        behind_after_s: float = BEHIND_AFTER_S,
     ) -> "Library":
         """Opens every collection there is, and removes what deleted ones left behind.
 
         Args:
             database: of the folder, where the models need it too; closed with the library.
+            behind_after_s: how long an arm may lack what was written before answers name it.
         """
         database = database or Database(await asyncio.to_thread(folder.open_documents))
-        library = cls(folder, database, engines, models, search_threads)
+        library = cls(folder, database, engines, models, search_threads, behind_after_s)
         known = await asyncio.to_thread(database.read, catalog.list_collections)
         beside = await asyncio.to_thread(database.read, list_generations)
         needed: dict[int, set[str]] = {collection.key: {collection.generation} for collection in known}
@@ -159,7 +173,7 @@ class Library:
                 load=lambda name: catalog.get_collection(connection, name.decode()),
             )
 
-        async with self.models.holding_rerankers(settings.rerankers), self._changing:
+        async with self.models.holding_rerankers(settings.rerankers), self._changing.held(settings.name):
             made = await self.database.write(write)
             if settings.name not in self._open:
                 self._open[settings.name] = await self._opened_or_undone(made, request)
@@ -207,7 +221,7 @@ class Library:
         return await self._finished(self._change(name, rerankers, write))
 
     async def _change(self, name: str, rerankers: Iterable[str], write: Callable[[sa.Connection], T]) -> T:
-        async with self.models.holding_rerankers(rerankers), self._changing:
+        async with self.models.holding_rerankers(rerankers), self._changing.held(name):
             if name not in self._open:
                 raise CollectionNotFoundError(name)
             result = await self.database.write(write)
@@ -230,7 +244,7 @@ class Library:
         return await self._finished(self._open_beside(key, role))
 
     async def _open_beside(self, key: int, role: Role) -> OpenCollection:
-        async with self._changing:
+        async with self._changing_of(key):
             serving, collection = await self._beside_row(key, role)
             return await self._beside.open(role, collection, serving)
 
@@ -252,8 +266,10 @@ class Library:
         await self._finished(self._close_beside(key, role))
 
     async def _close_beside(self, key: int, role: Role) -> None:
-        async with self._changing:
-            await self._beside.close(key, role, CLOSE_GRACE_S)
+        async with self._changing_of(key):
+            closing = self._beside.release(key, role)
+        if closing is not None:
+            await closing.close(CLOSE_GRACE_S)
 
     async def remove_beside(self, key: int, role: Role) -> None:
         """Forgets the generation in this role and its files.
@@ -263,10 +279,12 @@ class Library:
         await self._finished(self._remove_beside(key, role))
 
     async def _remove_beside(self, key: int, role: Role) -> None:
-        async with self._changing:
+        async with self._changing_of(key):
             gone = await self.database.write(lambda c: remove_generation(c, key, role))
-            await self._beside.close(key, role, CLOSE_GRACE_S)
-            await self._beside.remove(key, gone.name)
+            closing = self._beside.release(key, role)
+        if closing is not None:
+            await closing.close(CLOSE_GRACE_S)
+        await self._beside.remove(key, gone.name)
 
     async def switch(self, key: int, role: Role, check: Callable[[], Awaitable[None]]) -> Collection:
         """Lets the open generation in this role serve, and keeps what served until now as the previous.
@@ -286,16 +304,15 @@ class Library:
         row, replaced, retired = await self._switched(key, role, check)
         if retired is not None:
             await retired.close(CLOSE_GRACE_S)
-        async with self._changing:
-            if replaced:
-                await self._beside.remove(key, replaced)
+        if replaced:
+            await self._beside.remove(key, replaced)
         return row
 
     async def _switched(
         self, key: int, role: Role, check: Callable[[], Awaitable[None]]
     ) -> tuple[Collection, str, OpenCollection | None]:
         """What serves now, and what was the previous until then: its name, and itself if it was open."""
-        async with self._changing:
+        async with self._changing_of(key):
             old, _ = await self._beside_row(key, role)
             new = self._beside.get(key, role)
             if new is None:
@@ -320,14 +337,13 @@ class Library:
         await self._finished(self._delete(name, revision))
 
     async def _delete(self, name: str, revision: int | None) -> None:
-        async with self._changing:
+        async with self._changing.held(name):
             gone = await self.database.write(lambda c: catalog.delete_collection(c, name, revision))
             self._unopened.pop(name, None)
             opened = self._open.pop(name, None)
-            await self._beside.close_all(CLOSE_GRACE_S, gone.key)
-            if opened is not None:
-                await opened.close(CLOSE_GRACE_S)
-            await asyncio.to_thread(remove_folder, self.folder.of(gone.key))
+            closing = self._beside.release_all(gone.key) + ([] if opened is None else [opened])
+        await _close_all(closing)
+        await asyncio.to_thread(remove_folder, self.folder.of(gone.key))
         await self._tell_deleted(gone)
 
     def when_deleted(self, told: OnDelete) -> None:
@@ -362,15 +378,15 @@ class Library:
         return before or found, found
 
     async def _rebuilt(self, name: str) -> OpenCollection:
-        async with self._changing:
+        async with self._changing.held(name):
             old = self._open[name]
             await self.database.write(lambda c: catalog.set_generation(c, old.collection.key))
             new = await self._opened(await self.current(name))
             old.generations.add(new.generation)
             new.generations = old.generations
             self._open[name] = new
-            await old.close(CLOSE_GRACE_S)
-            return new
+        await old.close(CLOSE_GRACE_S)
+        return new
 
     async def _finished(self, change: Coroutine[Any, Any, T]) -> T:
         """The change's result. It goes on if the caller goes: half a change would outlive the call."""
@@ -379,17 +395,32 @@ class Library:
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
-    async def close(self) -> None:
-        """Closes everything, whatever fails on the way; then raises the first failure."""
+    async def close(self, grace_s: float = CLOSE_GRACE_S) -> None:
+        """Closes everything, whatever fails on the way; then raises the first failure.
+
+        Args:
+            grace_s: for changes of collections that are under way, and for whoever uses one.
+        """
         async with contextlib.AsyncExitStack() as closing:
-            closing.callback(self._threads.shutdown)
             closing.push_async_callback(asyncio.to_thread, self.database.close)
-            await asyncio.gather(*self._running, return_exceptions=True)
-            async with self._changing:
-                for opened in self._open.values():
-                    closing.push_async_callback(opened.close, CLOSE_GRACE_S)
-                closing.push_async_callback(self._beside.close_all, CLOSE_GRACE_S)
-                self._open.clear()
+            closing.push_async_callback(end_threads, self._threads, grace_s)
+            closing.push_async_callback(end_threads, self._answering, grace_s)
+            if self._running:
+                await asyncio.wait(self._running, timeout=grace_s)
+            opened = [*self._open.values(), *self._beside.release_all()]
+            self._open.clear()
+            closing.push_async_callback(_close_all, opened, grace_s)
+
+    @contextlib.asynccontextmanager
+    async def _changing_of(self, key: int) -> AsyncIterator[None]:
+        """As ``_changing``, of the collection with this key. Nobody else changes one that is gone."""
+        try:
+            row = await asyncio.to_thread(self.database.read, lambda c: catalog.collection_of_key(c, key))
+        except CollectionNotFoundError:
+            yield
+            return
+        async with self._changing.held(row.settings.name):
+            yield
 
     async def _open_or_note(self, collection: Collection) -> None:
         """Opens a collection at the start; one that cannot be opened does not keep the others away."""
@@ -425,12 +456,22 @@ class Library:
         log = DocumentLog(self.database, collection.key, view_of(settings.schema, collection.mixed_fields))
         folder = self.folder.of(collection.key) / collection.generation
         folder.mkdir(parents=True, exist_ok=True)
-        generation = Generation(collection, folder, log, self._engines, self._threads)
+        generation = Generation(
+            collection, folder, log, self._engines, self._threads, self._answering, self._behind_after_s
+        )
         await generation.open(
             lambda: self.models.dense_parts(settings),
             lambda parts: self.models.reranking(settings, log, parts),
         )
         return OpenCollection(collection, log, generation)
+
+
+async def _close_all(opened: Sequence[OpenCollection], grace_s: float = CLOSE_GRACE_S) -> None:
+    """Closes them side by side, so that one that hangs holds no other; then raises the first failure."""
+    results = await asyncio.gather(*(one.close(grace_s) for one in opened), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
 
 
 def resolved(settings: CollectionSettings, parts: DenseParts | None) -> CollectionSettings:

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
+from quarry.answer_schedule import Slot
 from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded, QuarryError, UnavailableError
 from quarry.filters import Filter, matches
@@ -18,9 +19,6 @@ from quarry.retrieval.base import LexicalIndex
 from quarry.types import Candidate, Docno, Document
 
 T = TypeVar("T")
-
-ANSWER_RESERVE_S = 0.01
-"""Kept back from every stage, to hydrate and send what there is."""
 
 
 class Documents(Protocol):
@@ -60,10 +58,12 @@ class ArmState:
     Attributes:
         visible: sequence number up to which it answers with current versions.
         lacking: why it does not hold all documents; None if it does.
+        behind: why its answers lack what was written long ago; None if they do not.
     """
 
     visible: int
     lacking: str | None
+    behind: str | None = None
 
 
 class Searcher:
@@ -78,7 +78,10 @@ class Searcher:
         reranking: Reranking,
         arm_state: Callable[[str], ArmState],
         threads: Executor,
+        answering: Executor | None = None,
     ) -> None:
+        """``answering``: threads for what follows the last wait, so that it stands behind no new search."""
+        self._answering = answering or threads
         self._generation = generation
         self._retrievers = {retriever.name: retriever for retriever in retrievers}
         self._lexical = lexical
@@ -97,10 +100,13 @@ class Searcher:
 
     def degradations(self, arms: Sequence[ArmPlan]) -> list[Degradation]:
         """Why these arms do not hold all documents, of those that do not."""
-        return [note for plan in arms for note in _rebuilding(plan.name, self._arm_state(plan.name))]
+        return [note for plan in arms for note in _shortfall(plan.name, self._arm_state(plan.name))]
 
-    async def rank(self, query: Query, deadline: Deadline) -> Ranking:
+    async def rank(self, query: Query, deadline: Deadline, slot: Slot | None = None) -> Ranking:
         """The ranked list for ``query``.
+
+        Args:
+            slot: until when it may wait for what; of its own if it is the only search.
 
         Raises:
             DeadlineExceeded: no arm answered in time, or ``require_complete`` and a stage was late.
@@ -111,9 +117,9 @@ class Searcher:
                 return await self._browse(query)
         timings: dict[str, float] = {}
         visible = min((self._arm_state(plan.name).visible for plan in query.arms), default=0)
-        limit = deadline.sooner(ANSWER_RESERVE_S)
+        slot = slot or Slot.of(deadline)
         (found, degraded), counted = await asyncio.gather(
-            self._retrieve(query, limit), self._count(query, limit)
+            self._retrieve(query, slot), self._count(query, slot.limit)
         )
         _refuse_incomplete(query, degraded, nothing=not found)
         for name, retrieved in found.items():
@@ -121,7 +127,7 @@ class Searcher:
             if retrieved.encode_s:
                 timings["encode"] = retrieved.encode_s
         clock = time.perf_counter()
-        runs, candidates, late = await self._complete(query, found, deadline.sooner(ANSWER_RESERVE_S))
+        runs, candidates, late = await self._complete(query, found, slot.limit)
         degraded += late
 
         def merge() -> Sequence[RankedDocument]:
@@ -129,12 +135,13 @@ class Searcher:
             timings["fuse"] = time.perf_counter() - clock
             return self._resolve(fused, runs, candidates, query.filter, visible)
 
-        ranked = await self._in_thread(merge)
+        with slot.work():
+            ranked = await asyncio.get_running_loop().run_in_executor(self._answering, merge)
         timings["hydrate"] = time.perf_counter() - clock - timings["fuse"]
         rerankers: tuple[str, ...] = ()
         if query.rerank is not None and ranked:
             clock = time.perf_counter()
-            limit = deadline.sooner(ANSWER_RESERVE_S).at_most(query.rerank.budget_s)
+            limit = slot.limit.at_most(query.rerank.budget_s)
             highest = _highest(query, runs)
             ranked, late = await self._reranking.rerank(query.rerank, query.text, ranked, highest, limit)
             degraded += late
@@ -178,38 +185,46 @@ class Searcher:
         ranked = await self._in_thread(self._resolve, fused, [], {}, query.filter, state.visible)
         ranked = sorted(ranked, key=lambda document: document.docno)
         ranked = [replace(document, fused_rank=place) for place, document in enumerate(ranked, start=1)]
-        degraded = _rebuilding("bm25", state)
+        degraded = _shortfall("bm25", state)
         _refuse_incomplete(query, degraded, nothing=False)
         total = Total(found.total, exact=True)
         return Ranking(
             tuple(ranked), total, tuple(degraded), timings, self._generation, (), query.configuration()
         )
 
-    async def _retrieve(
-        self, query: Query, deadline: Deadline
-    ) -> tuple[dict[str, Retrieved], list[Degradation]]:
-        async def one(plan: ArmPlan) -> tuple[Retrieved | None, list[Degradation]]:
-            stage = Stage(plan.name)
-            try:
-                async with asyncio.timeout(deadline.timeout_s):
-                    retriever = self._retrievers[plan.name]
-                    retrieved = await retriever.retrieve(query.text, plan.depth, query.filter)
-            except (TimeoutError, DeadlineExceeded):
-                return None, [
-                    Degradation(stage, Reason.TIMEOUT, f"the {plan.name} arm did not answer in time")
-                ]
-            except QuarryError as error:
-                return None, [Degradation(stage, Reason.UNAVAILABLE, str(error))]
-            notes = _rebuilding(plan.name, self._arm_state(plan.name))
-            if retrieved.truncated:
-                notes.append(
-                    Degradation(stage, Reason.TRUNCATED_QUERY, "the encoder read the query's beginning")
-                )
-            return retrieved, notes
+    async def _retrieve(self, query: Query, slot: Slot) -> tuple[dict[str, Retrieved], list[Degradation]]:
+        """What the arms give until the slot's limit, and if none has by then what the first one gives."""
+        asked = {plan.name: asyncio.create_task(self._ask(plan, query, slot.limit)) for plan in query.arms}
+        arms = asked.values()
+        try:
+            await asyncio.wait(arms, timeout=slot.limit.timeout_s)
+            while slot.last.remaining_s and not any(task.done() and task.result()[0] for task in arms):
+                waiting = [task for task in arms if not task.done()]
+                if not waiting:
+                    break
+                await asyncio.wait(waiting, timeout=slot.last.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in arms:
+                task.cancel()
+            await asyncio.gather(*arms, return_exceptions=True)
+        results = {name: _late(name) if task.cancelled() else task.result() for name, task in asked.items()}
+        found = {name: retrieved for name, (retrieved, _) in results.items() if retrieved is not None}
+        return found, [note for _, notes in results.values() for note in notes]
 
-        results = await asyncio.gather(*map(one, query.arms))
-        found = {plan.name: r for plan, (r, _) in zip(query.arms, results, strict=True) if r is not None}
-        return found, [note for _, notes in results for note in notes]
+    async def _ask(
+        self, plan: ArmPlan, query: Query, limit: Deadline
+    ) -> tuple[Retrieved | None, list[Degradation]]:
+        stage, arm = Stage(plan.name), self._retrievers[plan.name]
+        try:
+            retrieved = await arm.retrieve(query.text, plan.depth, query.filter, limit)
+        except (TimeoutError, DeadlineExceeded):
+            return _late(plan.name)
+        except QuarryError as error:
+            return None, [Degradation(stage, Reason.UNAVAILABLE, str(error))]
+        notes = _shortfall(plan.name, self._arm_state(plan.name))
+        if retrieved.truncated:
+            notes.append(Degradation(stage, Reason.TRUNCATED_QUERY, "the encoder read the query's beginning"))
+        return retrieved, notes
 
     async def _count(self, query: Query, deadline: Deadline) -> int | None:
         """Documents that match, where no arm that is asked counts them; None if that fails too."""
@@ -293,10 +308,16 @@ def _read_by(plan: RerankPlan, ranked: Sequence[RankedDocument]) -> tuple[str, .
     return tuple(stage.model for stage in plan.stages if stage.model in read)
 
 
-def _rebuilding(arm: str, state: ArmState) -> list[Degradation]:
-    if state.lacking is None:
-        return []
-    return [Degradation(Stage(arm), Reason.REBUILDING, f"the {arm} arm: {state.lacking}")]
+def _late(arm: str) -> tuple[None, list[Degradation]]:
+    return None, [Degradation(Stage(arm), Reason.TIMEOUT, f"the {arm} arm did not answer in time")]
+
+
+def _shortfall(arm: str, state: ArmState) -> list[Degradation]:
+    """Why the arm's answers lack documents, if they do."""
+    for reason, why in ((Reason.REBUILDING, state.lacking), (Reason.BEHIND, state.behind)):
+        if why is not None:
+            return [Degradation(Stage(arm), reason, f"the {arm} arm: {why}")]
+    return []
 
 
 def _refuse_incomplete(query: Query, degraded: Sequence[Degradation], nothing: bool) -> None:

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     REDUCED_DEPTH = "reduced_depth"
     TRUNCATED_QUERY = "truncated_query"
     REBUILDING = "rebuilding"
+    BEHIND = "behind"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from quarry.data_folder import DataFolder
 from quarry.documents.catalog import list_collections
 from quarry.documents.store import Database
 from quarry.documents.writer import typed
+from quarry.ending import Ending, LastResort, end_now
 from quarry.environment import empty_temporary_folder, keep_files_in
 from quarry.errors import QuarryError, UnavailableError
 from quarry.jobs.memory import memory_limit
@@ -100,6 +101,11 @@ WORKER_THREADS = 32
 SWITCH_INTERVAL_S = 0.001
 """How long a thread that indexes may keep the interpreter while the event loop wants it."""
 
+LIBRARY_GRACE_S = 2.0
+"""When the server ends, for whoever still uses a collection."""
+CLOSING_S, MARGIN_S = 8.0, 2.0
+"""Least time for ending the parts of a server, and what of that is kept for announcing and for the system."""
+
 SERVICES = [
     module.DESCRIPTOR.services_by_name[name].full_name
     for module, name in (
@@ -138,8 +144,11 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Server]:
+async def running(settings: Settings, ending: Ending | None = None) -> AsyncIterator[Server]:
     """A server, ready: models loaded, stores open, health SERVING.
+
+    Args:
+        ending: ends its parts; a new one if none is given.
 
     Raises:
         FailedPreconditionError: another server uses the data folder.
@@ -151,8 +160,8 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     folder = await asyncio.to_thread(
         DataFolder, settings.data, settings.quarantine_days, settings.accept_loss
     )
-    async with contextlib.AsyncExitStack() as closing:  # from the last to the first
-        closing.push_async_callback(asyncio.to_thread, folder.close)
+    async with ending or ending_of(settings) as closing:  # from the last to the first
+        closing.push("the data folder", partial(asyncio.to_thread, folder.close))
         await asyncio.to_thread(empty_temporary_folder, settings.data)
         database = Database(await asyncio.to_thread(folder.open_documents))
         trials = open_trials(settings)
@@ -170,12 +179,17 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         await requested.tidy()
         collection_models = CollectionModels(models, settings, database, requested)
         library = await Library.open(
-            folder, SettingsEngines(settings), collection_models, settings.search.threads, database
+            folder,
+            SettingsEngines(settings),
+            collection_models,
+            settings.search.threads,
+            database,
+            settings.liveness.behind_after_s,
         )
         operations = Operations(library.database.engine, library.database.writer, describe_error)
-        closing.push_async_callback(collection_models.close)
-        closing.push_async_callback(library.close)
-        closing.push_async_callback(requested.close)
+        closing.push("the models", collection_models.close)
+        closing.push("the collections", partial(library.close, LIBRARY_GRACE_S))
+        closing.push("fetches from the hub", requested.close)
         reindexes = ReindexJobs(library, operations)
         await operations.recover(await reindexes.lasting())
         await asyncio.to_thread(remove_spooled, settings.data)
@@ -185,20 +199,20 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         purge_sets = ending_trainings(jobs.purge_mining_sets, training_jobs)
         loop_jobs = LoopJobs(settings.data, operations.end, run)
         made = MadeOfFeedback(purge_sets, operations, library.database.engine, loop_jobs.purge)
-        feedback = await closing.enter_async_context(open_feedback(settings, library, made.purge))
-        closing.push_async_callback(operations.close)
+        feedback = await closing.enter("the feedback log", open_feedback(settings, library, made.purge))
+        closing.push("the operations", operations.close)
         mining = MiningServicer(
             library, operations, jobs, feedback, requested, settings.search.default_deadline_s
         )
-        closing.push_async_callback(mining.close)
+        closing.push("estimates of relevance", mining.close)
         await mining.tidy()
         promotions = Promotions(library, registry, models)
         model_servicer = ModelServicer(
             library, registry, promotions, models, requested, archive_limits(settings)
         )
         model_servicer.tidy()
-        closing.push_async_callback(model_servicer.close)
-        closing.push_async_callback(trials.close)
+        closing.push("imports of models", model_servicer.close)
+        closing.push("the trial of models", trials.close)
         trained_models = TrainedModels(library, registry, promotions, settings)
         loops = LoopRuns(library, operations, loop_jobs, feedback, settings.loop)
         training = TrainingServicer(
@@ -253,19 +267,34 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         for service in ["", *SERVICES]:
             await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
         housekeeping = Housekeeping(folder.keep_house)
-        closing.push_async_callback(housekeeping.close)
+        closing.push("housekeeping", housekeeping.close)
         housekeeping.start()
         schedule = LoopSchedule(settings.loop, loops.collections, loops.turned_us, loops.turn)
-        closing.push_async_callback(schedule.close)
+        closing.push("the schedule of the loop", schedule.close)
         schedule.start()
         if settings.models.state_store_bytes:
             fill = StateFill(library, models)
-            closing.push_async_callback(fill.close)
+            closing.push("the filling of passage states", fill.close)
             fill.start()
         try:
             yield server
         finally:
             await server.drain(DrainPolicy(settings.drain_notice_s, settings.drain_s))
+
+
+def exit_s(settings: Settings) -> float:
+    """How long the server takes from the request to stop to its end, whatever hangs."""
+    return max(settings.liveness.exit_s, _drain_s(settings) + CLOSING_S) - MARGIN_S / 2
+
+
+def ending_of(settings: Settings) -> Ending:
+    """Ends a server's parts after its calls have ended."""
+    return Ending(max(CLOSING_S, settings.liveness.exit_s - _drain_s(settings)) - MARGIN_S)
+
+
+def _drain_s(settings: Settings) -> float:
+    """How long calls may go on after the request to stop."""
+    return settings.drain_notice_s + settings.drain_s
 
 
 async def _load_rerankers(library: Library, models: CollectionModels) -> None:
@@ -341,11 +370,20 @@ def spare_what_stays() -> None:
 async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    ending = ending_of(settings)
+    last_resort = LastResort(exit_s(settings), lambda: ending.doing)
+
+    def end() -> None:
+        last_resort.start()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with running(settings) as server:
+        loop.add_signal_handler(number, end)
+    async with running(settings, ending) as server:
         spare_what_stays()
         sys.stdout.write(f"quarry: listening on {server.address}\n")
         sys.stdout.flush()
         await stop.wait()
         logger.info("draining")
+    if ending.left:  # a thread that hangs would be waited for
+        end_now()

@@ -198,7 +198,7 @@ def arm_messages(generation: Generation) -> list[pb.ArmStatus]:
             arm=arm,
             applied_sequence=follower.visible,
             durable_sequence=follower.durable,
-            error=follower.error or "",
+            error=generation.problem_of(arm),
         )
         for arm, follower in generation.followers.items()
     ]

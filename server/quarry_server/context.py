@@ -1,5 +1,6 @@
 """What a call's context says: how much time there is."""
 
+import math
 from typing import Any
 
 import grpc
@@ -10,9 +11,26 @@ from quarry.errors import DeadlineExceeded
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+LONGEST_WAY_S = 0.25
+"""Between sending a call and asking how much time it has left, as far as rounding is concerned."""
+
+
 def deadline_of(context: Context, default_s: float) -> Deadline:
     """The caller's deadline, or ``default_s`` from now. Raises DeadlineExceeded if it has passed."""
     remaining = context.time_remaining()
-    if remaining is not None and remaining <= 0:
+    if remaining is None:
+        return Deadline.after(default_s)
+    remaining -= rounding_s(remaining)
+    if remaining <= 0:
         raise DeadlineExceeded("the deadline had passed when the call arrived")
-    return Deadline.after(default_s if remaining is None else remaining)
+    return Deadline.after(remaining)
+
+
+def rounding_s(remaining: float) -> float:
+    """By how much the caller may have less time than ``remaining`` seconds.
+
+    gRPC sends a time-out in milliseconds below a second, and above it with three digits, rounded up: 1.001 s
+    is 1.01 s, 10.01 s is 10.1 s and 100.1 s is 101 s by the time they arrive.
+    """
+    sent = remaining + LONGEST_WAY_S
+    return 0.001 if sent < 1 else 10.0 ** (math.floor(math.log10(sent)) - 2)

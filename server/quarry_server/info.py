@@ -57,6 +57,8 @@ def server_info(settings: Settings, device: str, connections: ConnectionLimits) 
     _add_connection_limits(limits, connections)
     limits.drain_notice.FromMicroseconds(round(settings.drain_notice_s * 1e6))
     limits.hub_timeout.FromMicroseconds(round(settings.models.hub_timeout_s * 1e6))
+    limits.behind_after.FromMicroseconds(round(settings.liveness.behind_after_s * 1e6))
+    limits.store_restart_after.FromMicroseconds(round(settings.liveness.restart_after_s * 1e6))
     limits.page_lifetime.FromMicroseconds(round(settings.search.page_lifetime_s * 1e6))
     return pb.GetServerInfoResponse(
         version=version("quarry-search"),

@@ -1,6 +1,7 @@
 """SearchService."""
 
 import asyncio
+import contextlib
 import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +10,9 @@ from dataclasses import dataclass, replace
 
 from google.protobuf import duration_pb2
 
+from quarry.answer_schedule import AnswerSchedule, Slot
 from quarry.collection import OpenCollection
 from quarry.config import MAX_MESSAGE_BYTES
-from quarry.deadline import Deadline
 from quarry.documents.catalog import Collection
 from quarry.errors import InvalidArgumentError, LimitExceededError, PageExpiredError, QuarryError
 from quarry.feedback.exploration import explored
@@ -60,6 +61,7 @@ _REASONS = {
     Reason.REDUCED_DEPTH: pb.DEGRADATION_REASON_REDUCED_DEPTH,
     Reason.TRUNCATED_QUERY: pb.DEGRADATION_REASON_TRUNCATED_QUERY,
     Reason.REBUILDING: pb.DEGRADATION_REASON_REBUILDING,
+    Reason.BEHIND: pb.DEGRADATION_REASON_BEHIND,
 }
 
 HoldRerankers = Callable[[Mapping[str, str], Collection], AbstractAsyncContextManager[None]]
@@ -101,21 +103,23 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         self._rerankers = rerankers
         self._default_deadline_s = default_deadline_s
         self._retrieving = asyncio.Semaphore(1)
+        self._schedule = AnswerSchedule()
 
     async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         started = asyncio.get_running_loop().time()
         deadline = deadline_of(context, self._default_deadline_s)
         size = parse_page_size(request.page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-        with self._library.use(request.collection) as collection:
+        with self._library.use(request.collection) as collection, self._schedule.slot(deadline) as slot:
             parse_return_fields(request.return_fields, collection.collection.settings.schema)
             if (later := SEARCH.parse(request)) is None:
                 place = Place(uuid.uuid4().hex, 0)
-                kept = await self._rank(request, collection, place.key, deadline)
+                kept = await self._rank(request, collection, place.key, slot)
             else:
                 place = Place(*later)
                 kept = self._pages.get(place.key)
-            async with asyncio.timeout(deadline.timeout_s):
-                response = await self._page(request, collection, kept, place, size)
+            with slot.work():
+                async with asyncio.timeout(deadline.timeout_s):
+                    response = await self._page(request, collection, kept, place, size)
         seconds = asyncio.get_running_loop().time() - started
         response.timings.total.CopyFrom(_duration(seconds))
         return response
@@ -148,7 +152,7 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         return response
 
     async def _rank(
-        self, request: pb.SearchRequest, collection: OpenCollection, search_id: str, deadline: Deadline
+        self, request: pb.SearchRequest, collection: OpenCollection, search_id: str, slot: Slot
     ) -> KeptSearch:
         parse_context(request.context)
         exploration = parse_exploration(request.exploration)
@@ -156,8 +160,11 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         settings = current.settings
         query = parse_query(request, settings, collection.generation.searcher.arms)
         models = model_fields(request.rerank, query.rerank)
-        async with self._rerankers(models, current):
-            ranking = await collection.generation.searcher.rank(query, deadline)
+        async with contextlib.AsyncExitStack() as held:
+            with contextlib.suppress(TimeoutError):  # it is still being loaded, as the answer says then
+                async with asyncio.timeout(slot.limit.timeout_s):
+                    await held.enter_async_context(self._rerankers(models, current))
+            ranking = await collection.generation.searcher.rank(query, slot.deadline, slot)
         order = explored(ranking.documents, exploration, search_id)
         return KeptSearch(replace(ranking, documents=order), query.filter)
 

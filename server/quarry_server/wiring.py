@@ -47,6 +47,7 @@ from quarry.retrieval.base import DenseStore, LexicalIndex
 from quarry.retrieval.bm25 import TantivyIndex
 from quarry.retrieval.edge.client import EdgeDenseStore
 from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
+from quarry.retrieval.heartbeat import Patience
 from quarry.retrieval.qdrant import QdrantDenseStore
 from quarry.schema import Schema
 from quarry.training.limits import ExamplesLimits
@@ -64,6 +65,10 @@ class SettingsEngines:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        liveness = settings.liveness
+        self._patience = Patience(
+            liveness.hung_after_s, liveness.restart_after_s, liveness.busy_restart_after_s
+        )
 
     def lexical(self, folder: Path, generation: str, schema: Schema) -> LexicalIndex:
         return TantivyIndex(folder, generation, schema)
@@ -79,11 +84,17 @@ class SettingsEngines:
                 check_compatibility=False,  # that would be a thread that waits for the server
             )
             return await QdrantDenseStore.open(
-                client, f"quarry-{generation}", generation, dimension, schema.filterable, qdrant.timeout_s
+                client,
+                f"quarry-{generation}",
+                generation,
+                dimension,
+                schema.filterable,
+                qdrant.timeout_s,
+                self._patience,
             )
         graph = GraphPolicy(min_pending=qdrant.build_after, indexing_threshold_kb=qdrant.build_threshold_kb)
         return await EdgeDenseStore.open(
-            StoreSettings(folder, generation, dimension, schema.filterable, graph)
+            StoreSettings(folder, generation, dimension, schema.filterable, graph, patience=self._patience)
         )
 
 

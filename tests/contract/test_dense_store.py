@@ -533,8 +533,10 @@ async def test_a_qdrant_server_that_says_nothing_makes_the_arm_unavailable_in_ti
         assert silent.connections
 
 
-async def test_a_qdrant_server_that_falls_silent_holds_up_no_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quarry.retrieval.qdrant.CLOSE_S", 0.2)
+async def test_a_qdrant_server_that_falls_silent_holds_up_no_close(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("quarry.retrieval.qdrant.CLOSE_TIMEOUT_S", 0.2)
     store = await open_qdrant("documents", ":memory:")
 
     async def silence(*_: Any, **__: Any) -> None:
@@ -542,5 +544,5 @@ async def test_a_qdrant_server_that_falls_silent_holds_up_no_close(monkeypatch: 
 
     monkeypatch.setattr(store._client, "upsert", silence)  # type: ignore[attr-defined]
     async with asyncio.timeout(5):
-        with pytest.raises(RetrieverUnavailableError, match="does not answer"):
-            await store.close()
+        await store.close()
+    assert "is not written: no answer" in caplog.text

@@ -17,10 +17,11 @@ import pytest
 from numpy.typing import NDArray
 
 from quarry.errors import DataLossError, RetrieverUnavailableError
-from quarry.filters import Equals, Range
+from quarry.filters import And, Equals, Not, Range
 from quarry.retrieval.base import DenseStore, VectorChange
 from quarry.retrieval.edge.client import EdgeDenseStore
 from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
+from quarry.retrieval.heartbeat import Patience
 from quarry.retrieval.memory import MemoryDenseStore
 from quarry.schema import Field, FieldType
 from quarry.types import Docno, Position
@@ -251,6 +252,7 @@ import numpy as np
 from quarry.retrieval.base import VectorChange
 from quarry.retrieval.edge.client import EdgeDenseStore
 from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
+from quarry.retrieval.heartbeat import Patience
 
 async def main():
     graph = GraphPolicy(indexing_threshold_kb=10, ef_construct=500)
@@ -434,3 +436,96 @@ async def test_a_built_store_opens_with_its_graph(settings: StoreSettings) -> No
     assert (status.points, status.indexed, status.pending) == (2_000, 2_000, 0)
     assert await store.position() == Position("g1", 2_000)
     await store.close()
+
+
+# a process that hangs
+
+QUICK = Patience(hung_after_s=0.5, restart_after_s=1.5, busy_restart_after_s=60.0)
+
+
+@pytest.fixture
+async def watched(settings: StoreSettings) -> AsyncIterator[EdgeDenseStore]:
+    opened = await EdgeDenseStore.open(replace(settings, patience=QUICK))
+    await fill(opened, 100)
+    await opened.flush()
+    yield opened
+    await opened.close()
+
+
+async def test_a_stopped_process_is_named_within_two_seconds_and_fails_its_calls_at_once(
+    settings: StoreSettings,
+) -> None:
+    store = await EdgeDenseStore.open(settings)
+    query = units(np.random.default_rng(1), 1)[0]
+    assert store.pid is not None
+    os.kill(store.pid, signal.SIGSTOP)
+    stopped_s = time.monotonic()
+    with pytest.raises(RetrieverUnavailableError, match="has not answered"):
+        await store.nearest(query, 5, None)  # it was on its way already
+    assert time.monotonic() - stopped_s < 2
+    assert "has not answered" in (store.problem or "")
+    for call in (store.nearest(query, 5, None), store.position(), store.apply([], 7), store.flush()):
+        began_s = time.monotonic()
+        with pytest.raises(RetrieverUnavailableError, match="has not answered"):
+            await call
+        assert time.monotonic() - began_s < 0.2
+    os.kill(store.pid, signal.SIGCONT)
+
+    async def answers() -> bool:
+        return store.problem is None
+
+    await until(answers)
+    assert (await store.position()).sequence == 0
+    assert store.restarts == 0
+    await store.close()
+
+
+async def test_a_stopped_process_is_replaced_and_nothing_that_was_flushed_is_lost(
+    watched: EdgeDenseStore,
+) -> None:
+    before = watched.pid
+    assert before is not None
+    os.kill(before, signal.SIGSTOP)
+    await until_back(watched, 1)
+    assert watched.pid != before
+    assert watched.problem is None
+    assert await watched.count() == 100
+    assert (await watched.position()).sequence == 100
+
+
+async def test_a_process_that_is_at_work_is_waited_for(settings: StoreSettings) -> None:
+    """The engine holds the interpreter: while it works, no sign of life comes."""
+    hasty = Patience(hung_after_s=0.25, restart_after_s=0.25, busy_restart_after_s=60.0)
+    store = await EdgeDenseStore.open(replace(settings, patience=hasty))
+    await fill(store, 30_000)
+    before, query = store.pid, units(np.random.default_rng(2), 1)[0]
+    slow = And(tuple(Not(Equals("kw", f"x{n}")) for n in range(200)))
+    longest_s = 0.0
+    while longest_s < 1.0:  # a quarter of that is taken for silence
+        began_s = time.monotonic()
+        assert len(await store.nearest(query, 25_000, slow)) == 25_000
+        longest_s = max(longest_s, time.monotonic() - began_s)
+        slow = And((slow, slow))
+    assert (store.pid, store.restarts) == (before, 0)
+    await store.close()
+
+
+async def test_a_process_that_is_at_work_for_too_long_is_replaced(settings: StoreSettings) -> None:
+    hasty = Patience(hung_after_s=60.0, restart_after_s=60.0, busy_restart_after_s=0.25)
+    store = await EdgeDenseStore.open(replace(settings, patience=hasty))
+    await fill(store, 30_000)
+    slow = And(tuple(Not(Equals("kw", f"x{n}")) for n in range(200)))
+    with pytest.raises(RetrieverUnavailableError, match="ended"):
+        while True:
+            await store.nearest(units(np.random.default_rng(2), 1)[0], 25_000, slow)
+            slow = And((slow, slow))
+    await until_back(store, 1)
+    await store.close()
+
+
+async def test_a_stopped_process_does_not_hold_the_end_of_its_store(watched: EdgeDenseStore) -> None:
+    assert watched.pid is not None
+    os.kill(watched.pid, signal.SIGSTOP)
+    began_s = time.monotonic()
+    await watched.close()
+    assert time.monotonic() - began_s < 7

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from quarry.documents.lag import Lag
 from quarry.errors import DataLossError, DiskFullError, QuarryError
 from quarry.types import Change, Position
 
@@ -77,6 +78,7 @@ class Follower:
         durable: every write up to this one survives a crash of the index without replay.
         error: why the index is not being followed now; None while it is.
         halted: the index contradicts the log: it is not followed until someone repairs it.
+        lag: for how long searches have not found something that was written.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Follower:
         self.durable = 0
         self.error: str | None = None
         self.halted: DataLossError | None = None
+        self.lag = Lag()
         self._generation = generation
         self._read_changes = read_changes
         self._last_sequence = last_sequence
@@ -131,6 +134,7 @@ class Follower:
 
     def notify(self) -> None:
         """Tells that the log has grown."""
+        self.lag.written()
         self._written.set()
 
     def paused(self) -> asyncio.Lock:
@@ -197,9 +201,9 @@ class Follower:
                 if self._must_replay:
                     self._must_replay = False
                     return
-                changes = await asyncio.to_thread(
-                    self._read_changes, read, self._policy.batch_rows, self._policy.batch_bytes
-                )
+                self.lag.reading()
+                changes, end = await asyncio.to_thread(self._read_log, read)
+                self.lag.read(end)
                 if changes:
                     await self.index.apply(changes, changes[-1].version)
                     read, pending = changes[-1].version, pending + 1
@@ -214,6 +218,11 @@ class Follower:
                     await self._advance(visible=read, durable=read)
             if not changes and not settle:
                 await self._wait_for_writes(self._policy.idle_settle_s - since if read > settled else None)
+
+    def _read_log(self, after: int) -> tuple[list[Change], int]:
+        """The next changes, and where the log ended before they were read."""
+        end = self._last_sequence()
+        return self._read_changes(after, self._policy.batch_rows, self._policy.batch_bytes), end
 
     def _due(self, more: bool, pending: int, since_s: float) -> bool:
         if not more:
@@ -246,6 +255,7 @@ class Follower:
     async def _advance(self, visible: int, durable: int | None = None) -> None:
         async with self._progress:
             self.visible = visible
+            self.lag.found(visible)
             if durable is not None:
                 self.durable = durable
             self._progress.notify_all()

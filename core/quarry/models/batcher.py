@@ -86,7 +86,7 @@ class Batcher(Generic[Item, Output]):
 
         Raises:
             LimitExceededError: too much is waiting.
-            DeadlineExceeded: the deadline passed before all work had begun.
+            DeadlineExceeded: the deadline passed before all work had begun, or would while others' work runs.
             UnavailableError: the batcher was closed.
             ModelError: the model gave no usable output.
         """
@@ -107,14 +107,19 @@ class Batcher(Generic[Item, Output]):
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(settle, result)
 
-        self._lanes[priority].put(Request(items, deadline, finish, answer.cancelled))
+        request = Request(items, deadline, finish, answer.cancelled, self._expected(items))
+        self._lanes[priority].put(request)
         return await answer
 
     def tokens_within(self, seconds: float, priority: Priority = Priority.INTERACTIVE) -> int:
         """Tokens likely to be run in ``seconds`` from now, after what is waiting already."""
-        lane = self._lanes[priority]
-        speed = lane.throughput.tokens_per_s * lane.parallel
-        return max(0, int(min(seconds, 3_600.0) * speed) - lane.queued_tokens)
+        return self._lanes[priority].tokens_within(seconds)
+
+    def _expected(self, items: Sequence[Item]) -> int:
+        """Tokens of the work that ``items`` are."""
+        shares = self._model.shares(items)
+        sizes = (self._expected_tokens(_characters(item)) for item in items)
+        return int(sum(share * size for share, size in zip(shares, sizes, strict=True)))
 
     def _expected_tokens(self, characters: int) -> int:
         """Of an item of so many characters, special tokens included."""

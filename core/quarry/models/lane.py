@@ -29,6 +29,7 @@ class Request(Generic[Item, Output]):
     Attributes:
         finish: called once, from a worker, with the outputs in order or with what went wrong.
         abandoned: whether the caller has gone; asked before work is done.
+        tokens: that the items are expected to have.
         waiting: rows that are prepared and not yet taken.
         over: it was answered, or its caller has gone.
     """
@@ -37,6 +38,7 @@ class Request(Generic[Item, Output]):
     deadline: Deadline
     finish: Callable[[list[Output] | Exception], None]
     abandoned: Callable[[], bool]
+    tokens: int = 0
     outputs: dict[int, Output] = field(default_factory=dict)
     waiting: int = 0
     over: bool = False
@@ -69,6 +71,7 @@ class Lane(Generic[Item, Output]):
         self._rows: list[tuple[int, int, Row[Item, Output]]] = []  # (length, minus age rank, row), ascending
         self._numbered = 0
         self._queued = 0
+        self._running_tokens = 0
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True) for i in range(threads)
@@ -76,26 +79,34 @@ class Lane(Generic[Item, Output]):
         for thread in self._threads:
             thread.start()
 
-    @property
-    def queued_tokens(self) -> int:
-        """Work prepared and not yet taken, in tokens."""
+    def tokens_within(self, seconds: float) -> int:
+        """Tokens likely to be run in ``seconds`` from now, after what is running or waits already."""
+        possible = int(min(seconds, 3_600.0) * self.throughput.tokens_per_s * len(self._threads))
         with self._changed:
-            return sum(work_of(row.input) for _, _, row in self._rows)
+            return max(0, possible - self._tokens_ahead())
 
-    @property
-    def parallel(self) -> int:
-        return len(self._threads)
+    def _tokens_ahead(self) -> int:
+        """Of batches that are running, half is taken to be left. Called with the lock held."""
+        new = sum(request.tokens for request in self._new if not request.abandoned())
+        prepared = sum(work_of(row.input) for _, _, row in self._rows if not row.request.abandoned())
+        return new + prepared + self._running_tokens // 2
 
     def put(self, request: Request[Item, Output]) -> None:
         """Queues a request. A single one over the limit is taken when nothing else waits.
 
         Raises:
+            DeadlineExceeded: what is running or waits takes longer than the request has.
             LimitExceededError: too much is waiting.
             UnavailableError: the lane is closed.
         """
         with self._changed:
             if self._closed:
                 raise UnavailableError(f"the model {self._model.info.name} is being closed")
+            speed = self.throughput.tokens_per_s * len(self._threads)
+            if self._tokens_ahead() > request.deadline.remaining_s * speed:
+                raise DeadlineExceeded(
+                    f"what waits for {self._model.info.name} takes longer than there is time"
+                )
             if self._queued and self._queued + len(request.items) > self._max_items:
                 raise LimitExceededError(
                     f"{self._queued} texts wait for {self._model.info.name}, at most {self._max_items} may",
@@ -206,6 +217,9 @@ class Lane(Generic[Item, Output]):
         return request.over
 
     def _run(self, rows: Sequence[Row[Item, Output]]) -> None:
+        tokens = sum(work_of(row.input) for row in rows)
+        with self._changed:
+            self._running_tokens += tokens
         try:
             started = time.perf_counter()
             outputs = self._model.run([row.input for row in rows])
@@ -213,7 +227,10 @@ class Lane(Generic[Item, Output]):
         except Exception as error:  # noqa: BLE001  # goes to the caller who waits for it
             self._blame(rows, error)
             return
-        self.throughput.add(sum(work_of(row.input) for row in rows), seconds)
+        finally:
+            with self._changed:
+                self._running_tokens -= tokens
+        self.throughput.add(tokens, seconds)
         for request in self._store(rows, outputs):
             self._finish(request, None)
 

@@ -10,8 +10,9 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from quarry.deadline import Deadline
 from quarry.models.base import CrossEncoder, Encoder, PairScore
-from quarry.models.batcher import EncoderBatcher, PairBatcher
+from quarry.models.batcher import NO_DEADLINE, EncoderBatcher, PairBatcher
 from quarry.models.blend import Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
@@ -78,9 +79,14 @@ class ServedEncoder:
         self.encoder = encoder
         self.batcher = EncoderBatcher(encoder)
 
-    async def encode_query(self, text: str) -> tuple[NDArray[np.float32], bool]:
-        """The unit vector of ``text``, and whether it was cut to what the model reads."""
-        vectors = await self.batcher.encode([text])
+    async def encode_query(
+        self, text: str, limit: Deadline = NO_DEADLINE
+    ) -> tuple[NDArray[np.float32], bool]:
+        """The unit vector of ``text``, and whether it was cut to what the model reads.
+
+        Raises DeadlineExceeded, at once where others' queries take until ``limit``.
+        """
+        vectors = await self.batcher.encode([text], deadline=limit)
         return vectors[0], await self._is_cut(text)
 
     async def _is_cut(self, text: str) -> bool:

@@ -10,9 +10,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from quarry.deadline import Deadline
 from quarry.filters import Filter
 from quarry.retrieval.base import DenseStore, LexicalIndex
 from quarry.types import Candidate, Docno
+
+NO_LIMIT = Deadline()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +48,30 @@ class Retrieved:
 class Retriever(Protocol):
     """First stage of a search.
 
-    Raises RetrieverUnavailableError when its index cannot answer.
+    Raises RetrieverUnavailableError when its index cannot answer, and DeadlineExceeded when it sees that it
+    will not do so in time.
     """
 
     @property
     def name(self) -> str: ...
 
-    async def retrieve(self, text: str, depth: int, filter: Filter | None) -> Retrieved: ...
+    async def retrieve(
+        self, text: str, depth: int, filter: Filter | None, limit: Deadline = NO_LIMIT
+    ) -> Retrieved:
+        """The best documents.
+
+        Args:
+            limit: until when the caller waits at least; what cannot be done by then need not be begun.
+        """
+        ...
 
 
 class QueryEncoder(Protocol):
     """Turns a query into a unit vector, and says whether it was cut."""
 
-    async def encode_query(self, text: str) -> tuple[NDArray[np.float32], bool]: ...
+    async def encode_query(
+        self, text: str, limit: Deadline = NO_LIMIT
+    ) -> tuple[NDArray[np.float32], bool]: ...
 
 
 class Bm25Retriever:
@@ -66,7 +80,9 @@ class Bm25Retriever:
     def __init__(self, index: LexicalIndex, threads: Executor) -> None:
         self._index, self._threads = index, threads
 
-    async def retrieve(self, text: str, depth: int, filter: Filter | None) -> Retrieved:
+    async def retrieve(
+        self, text: str, depth: int, filter: Filter | None, limit: Deadline = NO_LIMIT
+    ) -> Retrieved:
         loop = asyncio.get_running_loop()
         started = time.perf_counter()
         found = await loop.run_in_executor(self._threads, self._index.search, text, depth, filter)
@@ -92,9 +108,11 @@ class DenseRetriever:
     def __init__(self, encoder: QueryEncoder, store: DenseStore) -> None:
         self._encoder, self._store = encoder, store
 
-    async def retrieve(self, text: str, depth: int, filter: Filter | None) -> Retrieved:
+    async def retrieve(
+        self, text: str, depth: int, filter: Filter | None, limit: Deadline = NO_LIMIT
+    ) -> Retrieved:
         started = time.perf_counter()
-        vector, truncated = await self._encoder.encode_query(text)
+        vector, truncated = await self._encoder.encode_query(text, limit)
         encoded = time.perf_counter()
         candidates = await self._store.nearest(vector, depth, filter)
 

@@ -106,6 +106,11 @@ class DenseStore(Protocol):
     Raises RetrieverUnavailableError where the store cannot be reached or fails; a later call may succeed.
     """
 
+    @property
+    def problem(self) -> str | None:
+        """Why the store does not answer now; None if it does. Known without asking it."""
+        ...
+
     async def position(self) -> Position:
         """What is durable; sequence 0 for a new store. Never ahead of the points on disk."""
         ...

@@ -33,6 +33,10 @@ class MemoryDenseStore:
         self._position = Position(generation, 0)
         self._applied = 0
 
+    @property
+    def problem(self) -> None:
+        return None
+
     async def position(self) -> Position:
         return self._position
 

@@ -1,7 +1,8 @@
 """The dense store on a Qdrant server or cluster, through its client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
@@ -15,6 +16,7 @@ from quarry.disk import disk_is_full
 from quarry.errors import DataLossError, DiskFullError, RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.retrieval.base import VectorChange
+from quarry.retrieval.heartbeat import DEFAULT_PATIENCE, Heartbeat, Patience
 from quarry.retrieval.points import (
     Fetch,
     Hits,
@@ -33,6 +35,8 @@ from quarry.retrieval.qdrant_filters import field_types, spell_out, stored_field
 from quarry.schema import Field, FieldType
 from quarry.types import Candidate, Docno, Position
 
+logger = logging.getLogger(__name__)
+
 VECTOR = "passage"
 DOCNO = "_docno"
 VERSION = "_version"
@@ -40,11 +44,10 @@ POSITIONS = "quarry_positions"
 BATCH_ROWS = 256
 EXACT_BELOW = 40_000
 EF = 256
+CLOSE_TIMEOUT_S = 3.0
 ALL_VALUES = 1_000_000
 PER_SCROLL = 2_000
 DEFAULT_TIMEOUT_S = 10.0
-CLOSE_S = 5.0
-"""For writing the position when the store is closed: a server that hangs may not keep ours from ending."""
 
 T = TypeVar("T")
 Condition = Any
@@ -94,6 +97,9 @@ class QdrantDenseStore:
     The position is a point of its own collection, written after the points, each acknowledged by the server
     as applied and in its write-ahead log. After a failed
     ``apply`` the next one raises until ``position`` has been read: the caller goes on from there.
+
+    Attributes:
+        problem: why the server does not answer now; None if it does.
     """
 
     def __init__(
@@ -104,6 +110,7 @@ class QdrantDenseStore:
         dimension: int,
         fields: tuple[Field, ...],
         timeout_s: float,
+        patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
         self._client, self._collection, self._dimension = client, collection, dimension
         self._timeout_s = timeout_s
@@ -113,6 +120,10 @@ class QdrantDenseStore:
         self._applied = 0
         self._must_replay = False
         self._writing = asyncio.Lock()
+        self._patience = patience
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._beating: asyncio.Task[None] | None = None
+        self.problem: str | None = None
 
     @classmethod
     async def open(
@@ -123,24 +134,28 @@ class QdrantDenseStore:
         dimension: int,
         fields: tuple[Field, ...],
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        patience: Patience = DEFAULT_PATIENCE,
     ) -> "QdrantDenseStore":
         """The store of ``generation``, whose vectors lie in ``collection`` on the server.
 
         Args:
-            client: ours from now on; closed by ``close``, or if the store cannot be opened.
+            client: ours from now on; ``close`` closes it, and so does a failure to open.
             timeout_s: that one call of the server may take.
+            patience: with a server that does not answer; it is never started again from here.
 
         Raises:
             DataLossError: the collection holds another generation.
             RetrieverUnavailableError: the server cannot be reached, or does not answer in time.
         """
-        store = cls(client, collection, generation, dimension, fields, timeout_s)
+        store = cls(client, collection, generation, dimension, fields, timeout_s, patience)
         try:
             await store._create_missing()
             store._applied = (await store.position()).sequence
         except BaseException:
             await client.close()
             raise
+        beat = Heartbeat(store._beat, store._judge)
+        store._beating = asyncio.create_task(beat.run(), name="dense store heartbeat")
         return store
 
     async def _create_missing(self) -> None:
@@ -334,25 +349,59 @@ class QdrantDenseStore:
         return await self._matching(self._conditions.has_field(VERSION))
 
     async def close(self) -> None:
+        """Writes the position, if the server answers: else the log is followed from an earlier one later."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
         try:
-            async with asyncio.timeout(CLOSE_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self.flush()
-        except TimeoutError:  # the position stays behind, and is caught up from
-            raise RetrieverUnavailableError("dense", "the Qdrant server does not answer") from None
+        except (TimeoutError, RetrieverUnavailableError, DiskFullError) as error:
+            logger.error("the position of %s is not written: %s", self._collection, str(error) or "no answer")
         finally:
             await self._client.close()
 
-    async def _ask(self, call: Awaitable[T]) -> T:
+    async def _ask(self, call: Coroutine[Any, Any, T]) -> T:
+        """The server's answer; a server that hangs fails it at once, also when it is on its way."""
+        if self.problem is not None:
+            call.close()
+            raise RetrieverUnavailableError("dense", self.problem)
+        asked = asyncio.create_task(_typed(call))
+        self._calls.add(asked)
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await call
+                await asyncio.wait([asked])
         except TimeoutError:
             problem = f"the Qdrant server did not answer within {self._timeout_s:g} s"
             raise RetrieverUnavailableError("dense", problem) from None
-        except (ApiException, grpc.RpcError, OSError) as error:
-            if disk_is_full(error):
-                raise DiskFullError(f"the disk of the Qdrant server is full: {error}") from error
-            raise RetrieverUnavailableError("dense", f"the Qdrant server failed: {error}") from error
+        finally:
+            self._calls.discard(asked)
+            asked.cancel()
+        if asked.cancelled():
+            raise RetrieverUnavailableError("dense", self.problem or "its server does not answer")
+        return asked.result()
+
+    async def _beat(self) -> None:
+        await _typed(self._client.collection_exists(POSITIONS))
+
+    def _judge(self, silent_s: float) -> None:
+        if silent_s < self._patience.hung_after_s:
+            self.problem = None
+            return
+        if self.problem is None:
+            logger.error("the Qdrant server does not answer, and searches leave %s out", self._collection)
+        self.problem = f"the Qdrant server has not answered for {silent_s:.0f} s"
+        for call in self._calls:
+            call.cancel()
+
+
+async def _typed(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except (ApiException, grpc.RpcError, OSError) as error:
+        if disk_is_full(error):
+            raise DiskFullError(f"the disk of the Qdrant server is full: {error}") from error
+        raise RetrieverUnavailableError("dense", f"the Qdrant server failed: {error}") from error
 
 
 def _outdated(parts: Sequence[Part]) -> models.Filter:

@@ -552,7 +552,7 @@ class ArmStatus(_message.Message):
     durable_sequence: _builtins.int
     """All writes up to this one survive a crash without replay."""
     error: _builtins.str
-    """Not empty: the arm has stopped following the log, for this reason."""
+    """Not empty: the arm has stopped following the log or does not answer, for this reason."""
     def __init__(
         self,
         *,

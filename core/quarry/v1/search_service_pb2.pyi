@@ -81,6 +81,10 @@ class _DegradationReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deg
     """The query was longer than the encoder reads; the rest was cut."""
     DEGRADATION_REASON_REBUILDING: _DegradationReason.ValueType  # 5
     """The arm is rebuilding and does not hold all documents yet."""
+    DEGRADATION_REASON_BEHIND: _DegradationReason.ValueType  # 6
+    """The arm follows the log, but for longer than `Limits.behind_after` it has lacked something that was written.
+    A bulk load does that to the dense arm until all is encoded.
+    """
 
 class DegradationReason(_DegradationReason, metaclass=_DegradationReasonEnumTypeWrapper): ...
 
@@ -95,6 +99,10 @@ DEGRADATION_REASON_TRUNCATED_QUERY: DegradationReason.ValueType  # 4
 """The query was longer than the encoder reads; the rest was cut."""
 DEGRADATION_REASON_REBUILDING: DegradationReason.ValueType  # 5
 """The arm is rebuilding and does not hold all documents yet."""
+DEGRADATION_REASON_BEHIND: DegradationReason.ValueType  # 6
+"""The arm follows the log, but for longer than `Limits.behind_after` it has lacked something that was written.
+A bulk load does that to the dense arm until all is encoded.
+"""
 Global___DegradationReason: _TypeAlias = DegradationReason  # noqa: Y015
 
 @_typing.final

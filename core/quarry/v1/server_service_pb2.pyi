@@ -104,6 +104,8 @@ class Limits(_message.Message):
     MODEL_TRIAL_TIME_FIELD_NUMBER: _builtins.int
     HUB_TIMEOUT_FIELD_NUMBER: _builtins.int
     MAX_HUB_FETCHES_FIELD_NUMBER: _builtins.int
+    BEHIND_AFTER_FIELD_NUMBER: _builtins.int
+    STORE_RESTART_AFTER_FIELD_NUMBER: _builtins.int
     MAX_CONNECTIONS_FIELD_NUMBER: _builtins.int
     CONNECTION_IDLE_FIELD_NUMBER: _builtins.int
     CONNECTION_HANDSHAKE_FIELD_NUMBER: _builtins.int
@@ -171,6 +173,14 @@ class Limits(_message.Message):
         """That fetching one model from the hub may take. A call that names such a model may wait so long."""
 
     @_builtins.property
+    def behind_after(self) -> _duration_pb2.Duration:
+        """How long an arm may lack what was written before answers name it as DEGRADATION_REASON_BEHIND."""
+
+    @_builtins.property
+    def store_restart_after(self) -> _duration_pb2.Duration:
+        """Silence after which the process of an embedded vector store is started again."""
+
+    @_builtins.property
     def connection_idle(self) -> _duration_pb2.Duration:
         """A connection without a call is closed after it. gRPC clients connect anew by themselves."""
 
@@ -214,6 +224,8 @@ class Limits(_message.Message):
         model_trial_time: _duration_pb2.Duration | None = ...,
         hub_timeout: _duration_pb2.Duration | None = ...,
         max_hub_fetches: _builtins.int = ...,
+        behind_after: _duration_pb2.Duration | None = ...,
+        store_restart_after: _duration_pb2.Duration | None = ...,
         max_connections: _builtins.int = ...,
         connection_idle: _duration_pb2.Duration | None = ...,
         connection_handshake: _duration_pb2.Duration | None = ...,
@@ -221,9 +233,9 @@ class Limits(_message.Message):
         drain_notice: _duration_pb2.Duration | None = ...,
         max_page_token_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "hub_timeout", b"hub_timeout", "model_trial_time", b"model_trial_time", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["behind_after", b"behind_after", "connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "hub_timeout", b"hub_timeout", "model_trial_time", b"model_trial_time", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime", "store_restart_after", b"store_restart_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "hub_timeout", b"hub_timeout", "job_memory_bytes", b"job_memory_bytes", "max_archive_bytes", b"max_archive_bytes", "max_archive_files", b"max_archive_files", "max_archive_ratio", b"max_archive_ratio", "max_batch_documents", b"max_batch_documents", "max_batch_events", b"max_batch_events", "max_calls_per_connection", b"max_calls_per_connection", "max_connections", b"max_connections", "max_depth", b"max_depth", "max_document_bytes", b"max_document_bytes", "max_event_line_bytes", b"max_event_line_bytes", "max_events_bytes", b"max_events_bytes", "max_examples_bytes", b"max_examples_bytes", "max_examples_rows", b"max_examples_rows", "max_examples_text_bytes", b"max_examples_text_bytes", "max_fields", b"max_fields", "max_filter_conditions", b"max_filter_conditions", "max_filter_levels", b"max_filter_levels", "max_hub_fetches", b"max_hub_fetches", "max_id_bytes", b"max_id_bytes", "max_keyword_bytes", b"max_keyword_bytes", "max_message_bytes", b"max_message_bytes", "max_mining_queries", b"max_mining_queries", "max_page_size", b"max_page_size", "max_page_token_bytes", b"max_page_token_bytes", "max_query_bytes", b"max_query_bytes", "max_retrieve_queries", b"max_retrieve_queries", "max_values_per_field", b"max_values_per_field", "model_trial_time", b"model_trial_time", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["behind_after", b"behind_after", "connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "hub_timeout", b"hub_timeout", "job_memory_bytes", b"job_memory_bytes", "max_archive_bytes", b"max_archive_bytes", "max_archive_files", b"max_archive_files", "max_archive_ratio", b"max_archive_ratio", "max_batch_documents", b"max_batch_documents", "max_batch_events", b"max_batch_events", "max_calls_per_connection", b"max_calls_per_connection", "max_connections", b"max_connections", "max_depth", b"max_depth", "max_document_bytes", b"max_document_bytes", "max_event_line_bytes", b"max_event_line_bytes", "max_events_bytes", b"max_events_bytes", "max_examples_bytes", b"max_examples_bytes", "max_examples_rows", b"max_examples_rows", "max_examples_text_bytes", b"max_examples_text_bytes", "max_fields", b"max_fields", "max_filter_conditions", b"max_filter_conditions", "max_filter_levels", b"max_filter_levels", "max_hub_fetches", b"max_hub_fetches", "max_id_bytes", b"max_id_bytes", "max_keyword_bytes", b"max_keyword_bytes", "max_message_bytes", b"max_message_bytes", "max_mining_queries", b"max_mining_queries", "max_page_size", b"max_page_size", "max_page_token_bytes", b"max_page_token_bytes", "max_query_bytes", b"max_query_bytes", "max_retrieve_queries", b"max_retrieve_queries", "max_values_per_field", b"max_values_per_field", "model_trial_time", b"model_trial_time", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime", "store_restart_after", b"store_restart_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

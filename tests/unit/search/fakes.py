@@ -6,6 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from quarry.deadline import Deadline
 from quarry.errors import QuarryError
 from quarry.filters import Filter
 from quarry.models.base import PairScore
@@ -14,7 +15,7 @@ from quarry.pipeline import ArmState, Documents, Reranking, Searcher
 from quarry.queries import Query, RerankPlan, WeightedSum, default_arms
 from quarry.ranking import RankedDocument
 from quarry.reranking import CrossEncoderReranking
-from quarry.retrieval.arms import Retrieved
+from quarry.retrieval.arms import NO_LIMIT, Retrieved
 from quarry.retrieval.memory_lexical import MemoryLexicalIndex
 from quarry.schema import DEFAULT_SCHEMA
 from quarry.types import Candidate, Change, Docno, Document, Fields
@@ -28,6 +29,7 @@ class FixedArm:
     Attributes:
         asked: set when a search waits for it.
         cancelled: set when such a wait is given up.
+        let_go: ends the wait of an arm that is stuck.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class FixedArm:
         self.name = name
         self._scores, self._others, self._error, self._truncated = scores, others or {}, error, truncated
         self._stuck, self._stuck_completing = stuck, stuck_completing
-        self.asked, self.cancelled = asyncio.Event(), asyncio.Event()
+        self.asked, self.cancelled, self.let_go = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def retrieve(self, text: str, depth: int, filter: Filter | None) -> Retrieved:
+    async def retrieve(
+        self, text: str, depth: int, filter: Filter | None, limit: Deadline = NO_LIMIT
+    ) -> Retrieved:
         if self._stuck:
-            await self._wait_for_ever()
+            await self._wait()
         if self._error is not None:
             raise self._error
         order = sorted(self._scores, key=lambda docno: (-self._scores[docno], docno))
@@ -65,18 +69,17 @@ class FixedArm:
 
     async def _complete(self, docnos: Collection[Docno]) -> dict[Docno, Candidate]:
         if self._stuck_completing:
-            await self._wait_for_ever()
+            await self._wait()
         known = {**self._others, **self._scores}
         return {docno: Candidate(docno, known[docno]) for docno in docnos if docno in known}
 
-    async def _wait_for_ever(self) -> NoReturn:
+    async def _wait(self) -> None:
         self.asked.set()
         try:
-            await asyncio.Event().wait()
+            await self.let_go.wait()
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
-        raise AssertionError("an event that nobody sets was set")
 
 
 class FixedDocuments:

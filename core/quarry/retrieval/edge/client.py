@@ -14,6 +14,7 @@ from quarry.filters import Filter
 from quarry.retrieval.base import VectorChange
 from quarry.retrieval.edge.connection import WorkerConnection
 from quarry.retrieval.edge.settings import EdgeStatus, StoreSettings
+from quarry.retrieval.edge.watch import Watch
 from quarry.retrieval.points import (
     PackedParts,
     StoredPoint,
@@ -41,8 +42,8 @@ HEALTHY_AFTER_S = 60.0
 class EdgeDenseStore:
     """DenseStore on Qdrant Edge, for one event loop. Made by ``open``; ended by ``close``.
 
-    While the process is down every call raises RetrieverUnavailableError; it is started again at once,
-    then after growing delays. What was applied but not flushed may be lost with it, so after a lost
+    While the process is down or hangs every call raises RetrieverUnavailableError; it is started again at
+    once, then after growing delays. What was applied but not flushed may be lost with it, so after a lost
     process or a failed ``apply`` the next ``apply`` raises until ``position`` has been read: the caller
     goes on from there.
     """
@@ -55,6 +56,7 @@ class EdgeDenseStore:
         self._must_replay = False
         self._closed = False
         self.restarts = 0
+        self._watch: Watch | None = None
         self._supervisor = asyncio.create_task(self._supervise(connection), name="dense store supervisor")
 
     @classmethod
@@ -71,6 +73,13 @@ class EdgeDenseStore:
     def pid(self) -> int | None:
         """Of the store process; None while there is none."""
         return None if self._connection is None else self._connection.pid
+
+    @property
+    def problem(self) -> str | None:
+        """Why it does not answer now; None if it does."""
+        if self._connection is None:
+            return str(self._cause)
+        return None if self._watch is None else self._watch.problem
 
     async def position(self) -> Position:
         async with self._writing:
@@ -165,7 +174,9 @@ class EdgeDenseStore:
         delay_s = 0.0
         while True:
             started = loop.time()
-            await connection.lost()
+            self._watch = Watch(connection, self._settings.patience)
+            await self._watch.until_lost()
+            self._watch = None
             self._connection, self._must_replay = None, True
             self._cause = RetrieverUnavailableError("dense", "its process has ended and is being restarted")
             logger.error("the dense store's process has ended; starting it again")

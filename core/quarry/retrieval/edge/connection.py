@@ -1,20 +1,24 @@
 """A running store process and the calls in flight to it."""
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import socket
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from quarry.disk import says_disk_is_full
 from quarry.errors import DataLossError, DiskFullError, QuarryError, RetrieverUnavailableError
 from quarry.retrieval.edge.settings import StoreSettings
-from quarry.retrieval.edge.wire import HEADER, Greeting, Reply, Request, decode, encode
+from quarry.retrieval.edge.wire import HEADER, PING, Greeting, Reply, Request, decode, encode
 
 logger = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
+CLOSE_TIMEOUT_S, KILL_TIMEOUT_S = 3.0, 1.0
+"""How long a process may take to flush and exit, and to be gone once it was killed."""
 BUFFER_BYTES = 2**22
 
 
@@ -26,8 +30,10 @@ class WorkerConnection:
     ) -> None:
         self._process, self._reader, self._writer = process, reader, writer
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._pings: dict[int, asyncio.Future[Any]] = {}
         self._ids = itertools.count(1)
         self._lost = False
+        self._hung: str | None = None
         self._reading: asyncio.Task[None] | None = None
 
     @classmethod
@@ -59,7 +65,10 @@ class WorkerConnection:
     async def _greet(self, settings: StoreSettings) -> None:
         try:
             self._writer.write(encode(settings))
-            greeting: Greeting = await self._receive()
+            async with asyncio.timeout(START_TIMEOUT_S):
+                greeting: Greeting = await self._receive()
+        except TimeoutError:
+            raise RetrieverUnavailableError("dense", "its process does not start") from None
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise RetrieverUnavailableError("dense", "its process ended at start") from error
         if greeting.data_loss is not None:
@@ -75,18 +84,32 @@ class WorkerConnection:
         """The store's answer.
 
         Raises:
-            RetrieverUnavailableError: the process is gone, went, or could not do it.
+            RetrieverUnavailableError: the process is gone, went, hangs, or could not do it.
         """
         if self._lost:
             raise RetrieverUnavailableError("dense", "its process has ended")
+        if self._hung is not None and method != PING:
+            raise RetrieverUnavailableError("dense", self._hung)
         request = Request(next(self._ids), method, arguments)
         waiting = asyncio.get_running_loop().create_future()
-        self._waiting[request.id] = waiting
+        (self._pings if method == PING else self._waiting)[request.id] = waiting
         try:
             self._writer.write(encode(request))
             return await waiting
         finally:
             self._waiting.pop(request.id, None)
+            self._pings.pop(request.id, None)
+
+    @property
+    def hung(self) -> str | None:
+        """Why the process is not asked now; None if it is."""
+        return self._hung
+
+    def refuse(self, why: str | None) -> None:
+        """Fails calls that wait and those that come, since the process hangs; with None it is asked again."""
+        self._hung = why
+        if why is not None:
+            _fail(self._waiting, why)
 
     async def lost(self) -> None:
         """Returns when the process is gone and its calls have failed."""
@@ -112,7 +135,7 @@ class WorkerConnection:
             await self._process.wait()
 
     def _settle(self, reply: Reply) -> None:
-        waiting = self._waiting.get(reply.id)
+        waiting = self._waiting.get(reply.id) or self._pings.get(reply.id)
         if waiting is None or waiting.done():  # its caller has gone
             return
         if reply.error is None:
@@ -122,27 +145,39 @@ class WorkerConnection:
 
     def _fail_all(self) -> None:
         self._lost = True
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(RetrieverUnavailableError("dense", "its process ended during the call"))
+        _fail(self._waiting, "its process ended during the call")
+        _fail(self._pings, "its process ended during the call")
 
     async def close(self) -> None:
-        """Lets the process flush and exit; kills it if that takes too long."""
+        """Lets the process flush and exit, and kills one that hangs or takes too long.
+
+        Nothing that was flushed is lost, and what was not comes from the log again.
+        """
         if self._writer.can_write_eof():
             self._writer.write_eof()
-        try:
-            await asyncio.wait_for(self.lost(), CLOSE_TIMEOUT_S)
-        except TimeoutError:
+        if self._hung is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self.lost()
+        if not self._lost:
+            logger.error("the dense store's process %d hangs: it is killed", self.pid)
             await self.kill()
-            raise RetrieverUnavailableError("dense", "its process did not end and was killed") from None
+
+    def end(self) -> None:
+        """Kills the process, and does not wait until it is gone."""
+        if self._process.returncode is None:
+            self._process.kill()
 
     async def kill(self) -> None:
         """Ends the process at once; nothing that was flushed is lost."""
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.wait()
+        self.end()
+        try:
+            async with asyncio.timeout(KILL_TIMEOUT_S):
+                await self._process.wait()
+                await self.lost()
+        except TimeoutError:  # it waits for a disk that does not answer
+            logger.error("the dense store's process %d cannot be killed and is left", self.pid)
         self._writer.close()
-        await self.lost()
 
 
 def _store_error(message: str) -> QuarryError:
@@ -150,3 +185,9 @@ def _store_error(message: str) -> QuarryError:
     if says_disk_is_full(message):
         return DiskFullError(f"the disk that holds the dense index is full: {message}")
     return RetrieverUnavailableError("dense", message)
+
+
+def _fail(waiting: Mapping[int, "asyncio.Future[Any]"], why: str) -> None:
+    for future in waiting.values():
+        if not future.done():
+            future.set_exception(RetrieverUnavailableError("dense", why))

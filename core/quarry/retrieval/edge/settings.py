@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from quarry.retrieval.heartbeat import DEFAULT_PATIENCE, Patience
 from quarry.schema import Field
 
 
@@ -45,6 +46,7 @@ class StoreSettings:
         fields: filterable fields of the schema.
         graph: how and when HNSW is built.
         lock_wait_s: how long to wait for a process that died to let go of its files.
+        patience: with a process that does not answer.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class StoreSettings:
     fields: tuple[Field, ...]
     graph: GraphPolicy = GraphPolicy()
     lock_wait_s: float = 30.0
+    patience: Patience = DEFAULT_PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+PING = "ping"
+"""Method that is answered at once, before whatever waits."""
 HEADER = struct.Struct(">Q")
 
 

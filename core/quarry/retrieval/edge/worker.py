@@ -17,7 +17,7 @@ from quarry.errors import DataLossError, QuarryError
 from quarry.lifetime import leave_signals_to_parent
 from quarry.retrieval.edge.settings import StoreSettings
 from quarry.retrieval.edge.store import ShardStore
-from quarry.retrieval.edge.wire import FrameBuffer, Greeting, Reply, Request, encode
+from quarry.retrieval.edge.wire import PING, FrameBuffer, Greeting, Reply, Request, encode
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +114,9 @@ class Worker:
                 data = b""
             self._connected = bool(data)
             for request in self._frames.feed(data):
+                if request.method == PING:
+                    self._send(Reply(request.id))
+                    continue
                 (self._reads if request.method in self._read_methods else self._writes).append(request)
 
     # building the graph

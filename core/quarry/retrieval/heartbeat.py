@@ -1,0 +1,64 @@
+"""Asks a store for a sign of life, so that one that hangs is known before a search waits for it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from quarry.errors import QuarryError
+
+BEAT_S, LOOK_S = 0.5, 0.25
+"""From an answer to the next question, and between two looks at a question that is not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When a store that is silent counts as hung, and when its process is started again.
+
+    Attributes:
+        hung_after_s: silence of a store that does nothing, from which on it is not asked any more.
+        restart_after_s: silence after which a process that does nothing is ended and started again.
+        busy_restart_after_s: the same for a process that is at work, but does not answer. A flush or the
+            opening of a large graph lets nothing else run for as long as it takes.
+    """
+
+    hung_after_s: float = 1.0
+    restart_after_s: float = 10.0
+    busy_restart_after_s: float = 300.0
+
+
+DEFAULT_PATIENCE = Patience()
+
+
+class Heartbeat:
+    """Asks again and again, one question at a time.
+
+    Args:
+        ask: returns when the store has answered; a QuarryError is no answer.
+        judge: gets for how many seconds there has been no answer, every ``LOOK_S``, and 0 at each answer.
+            Time in which this program itself stood still does not count.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[object]], judge: Callable[[float], None]) -> None:
+        self._ask, self._judge = ask, judge
+
+    async def run(self) -> None:
+        """Goes on until it is cancelled."""
+        silent_s = 0.0
+        while True:
+            asked = asyncio.ensure_future(self._answered())
+            try:
+                while not (await asyncio.wait([asked], timeout=LOOK_S))[0]:
+                    silent_s += LOOK_S
+                    self._judge(silent_s)
+            finally:
+                asked.cancel()
+            silent_s = 0.0 if asked.result() else silent_s + BEAT_S
+            self._judge(silent_s)
+            await asyncio.sleep(BEAT_S)
+
+    async def _answered(self) -> bool:
+        try:
+            await self._ask()
+        except QuarryError:
+            return False
+        return True

@@ -1,0 +1,213 @@
+"""Real servers with a part that hangs: searches keep their deadlines, the part is named and replaced, and the
+server ends in time."""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from tests.integration.api.served import document
+from tests.integration.crash.server import CALL_S, Client, Server, serving
+
+from quarry.testing import tiny_encoder
+from quarry.v1 import collection_service_pb2, document_service_pb2
+from quarry.v1 import search_service_pb2 as pb
+
+EXIT_S = 20.0
+NEVER = {"LIVENESS__HUNG_AFTER_S": "600", "LIVENESS__RESTART_AFTER_S": "600"}
+WORDS = ["one", "two", "three", "four"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
+
+
+async def create(client: Client, name: str, **settings: Any) -> None:
+    collection = collection_service_pb2.Collection(name=name, **settings)
+    request = collection_service_pb2.CreateCollectionRequest(collection=collection)
+    await client.collections.CreateCollection(request, timeout=CALL_S)
+
+
+async def write(client: Client, name: str, texts: list[str], searchable: bool = True) -> None:
+    visibility = (
+        document_service_pb2.WRITE_VISIBILITY_SEARCHABLE
+        if searchable
+        else document_service_pb2.WRITE_VISIBILITY_LOGGED
+    )
+    request = document_service_pb2.BatchUpsertDocumentsRequest(
+        collection=name,
+        documents=[document(f"d{n}", text=text) for n, text in enumerate(texts)],
+        wait=visibility,
+    )
+    answer = await client.documents.BatchUpsertDocuments(request, timeout=CALL_S)
+    assert answer.result.reached == visibility
+
+
+async def search(client: Client, name: str, query: str, timeout_s: float) -> pb.SearchResponse:
+    request = pb.SearchRequest(collection=name, query=query, return_fields=["title"])
+    return await client.search.Search(request, timeout=timeout_s)
+
+
+async def searched_until(
+    client: Client, query: str, done: Callable[[pb.SearchResponse], object], timeout_s: float = CALL_S
+) -> pb.SearchResponse:
+    """Searches ``faq`` again and again until an answer is as wanted: no event tells of what changes there."""
+    async with asyncio.timeout(timeout_s):
+        while not done(answer := await search(client, "faq", query, CALL_S)):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return answer
+
+
+def degraded(answer: pb.SearchResponse) -> list[tuple[int, int]]:
+    return [(d.stage, d.reason) for d in answer.degraded]
+
+
+def store_pid(server: Server) -> int:
+    (process,) = server.processes("worker")
+    return process.pid
+
+
+async def with_documents(client: Client, name: str) -> None:
+    await create(client, name)
+    await write(client, name, [f"{WORDS[n % 4]} {WORDS[n // 4 % 4]} words" for n in range(100)])
+
+
+@pytest.fixture
+async def patient(tmp_path: Path, encoder: Path) -> AsyncIterator[tuple[Server, Client]]:
+    """A server that never takes its store for hung, with a collection ``faq``."""
+    async with serving(tmp_path / "data", encoder, **NEVER) as (server, client):
+        await with_documents(client, "faq")
+        yield server, client
+
+
+@pytest.fixture
+async def hasty(tmp_path: Path, encoder: Path) -> AsyncIterator[tuple[Server, Client]]:
+    """A server as it is by default, which starts a hung store again after 4 s; with a collection ``faq``."""
+    async with serving(tmp_path / "data", encoder, LIVENESS__RESTART_AFTER_S="4") as (server, client):
+        await with_documents(client, "faq")
+        yield server, client
+
+
+async def test_searches_keep_their_deadline_while_the_store_is_stopped(
+    patient: tuple[Server, Client],
+) -> None:
+    """Before, 16 clients got 1 to 6 of 100 answers: all woke at once, 10 ms before the end."""
+    server, client = patient
+    os.kill(store_pid(server), signal.SIGSTOP)
+    outcomes: Counter[str] = Counter()
+
+    async def searches(deadline_s: float) -> None:
+        for word in WORDS[: 1 if deadline_s > 5 else 3]:
+            try:
+                answer = await search(client, "faq", word, deadline_s)
+            except grpc.aio.AioRpcError as error:
+                outcomes[error.code().name] += 1
+            else:
+                assert answer.hits
+                assert degraded(answer) == [(pb.STAGE_DENSE, pb.DEGRADATION_REASON_TIMEOUT)]
+                outcomes["answered"] += 1
+
+    # From 1 s on gRPC rounds by 10 ms, from 10 s on by 100 ms. What fits into less depends on the machine.
+    for deadline_s, clients in ((0.3, 4), (0.5, 4), (1.0, 16), (2.0, 16), (10.1, 16)):
+        await asyncio.gather(*(searches(deadline_s) for _ in range(clients)))
+        assert outcomes["answered"] >= 0.99 * outcomes.total(), (deadline_s, outcomes)
+
+
+async def test_a_hung_store_is_named_and_left_out_and_replaced(hasty: tuple[Server, Client]) -> None:
+    server, client = hasty
+    before = store_pid(server)
+    os.kill(before, signal.SIGSTOP)
+    stopped_s = time.monotonic()
+    while not (error := await dense_error(client)):
+        assert time.monotonic() - stopped_s < 2
+        await asyncio.sleep(0.05)
+    assert "has not answered" in error
+    began_s = time.monotonic()
+    answer = await search(client, "faq", "one", 30.0)
+    assert time.monotonic() - began_s < 1
+    assert answer.hits
+    assert degraded(answer) == [(pb.STAGE_DENSE, pb.DEGRADATION_REASON_UNAVAILABLE)]
+
+    await searched_until(client, "one", lambda answer: not answer.degraded)
+    assert store_pid(server) != before
+    assert not await dense_error(client)
+    assert (await client.consistency("faq")).consistent
+    assert "started again" in server.log()
+
+
+async def dense_error(client: Client) -> str:
+    arms = {arm.arm: arm for arm in (await client.collection("faq")).status.arms}
+    return arms["dense"].error
+
+
+async def test_a_hung_store_holds_no_other_collection_and_not_its_own_deletion(
+    patient: tuple[Server, Client], tmp_path: Path
+) -> None:
+    server, client = patient
+    os.kill(store_pid(server), signal.SIGSTOP)
+    began_s = time.monotonic()
+    request = collection_service_pb2.DeleteCollectionRequest(name="faq")
+    deleting = asyncio.ensure_future(client.collections.DeleteCollection(request, timeout=CALL_S))
+    await create(client, "other", encoder="none")
+    assert not deleting.done()
+    assert time.monotonic() - began_s < 2
+    await deleting
+    assert time.monotonic() - began_s < 8
+    folders = await asyncio.to_thread(lambda: list((tmp_path / "data" / "collections").iterdir()))
+    assert len(folders) == 1
+
+
+async def test_a_server_ends_in_time_and_well_while_its_store_hangs(patient: tuple[Server, Client]) -> None:
+    server, client = patient
+    os.kill(store_pid(server), signal.SIGSTOP)
+    searching = asyncio.create_task(search(client, "faq", "one", 60.0))
+    began_s = time.monotonic()
+    await server.stop()
+    assert time.monotonic() - began_s < EXIT_S
+    assert "hangs" in server.log()
+    with pytest.raises(grpc.aio.AioRpcError):
+        await searching
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield "http://{}:{}".format(*listening.getsockname())
+
+
+async def test_a_server_serves_and_ends_in_time_while_its_qdrant_server_is_silent(
+    tmp_path: Path, encoder: Path, silent: str
+) -> None:
+    async with serving(tmp_path / "data", encoder, QDRANT__URL=silent) as (server, client):
+        await create(client, "faq")
+        await write(client, "faq", ["one word"], searchable=False)
+        await create(client, "other", encoder="none")
+        answer = await searched_until(client, "one", lambda answer: answer.hits)
+        assert degraded(answer) == [(pb.STAGE_DENSE, pb.DEGRADATION_REASON_UNAVAILABLE)]
+        began_s = time.monotonic()
+        await server.stop()
+        assert time.monotonic() - began_s < EXIT_S
+
+
+async def test_an_arm_that_is_far_behind_is_named_until_it_has_caught_up(
+    tmp_path: Path, encoder: Path
+) -> None:
+    async with serving(tmp_path / "data", encoder, LIVENESS__BEHIND_AFTER_S="0.05") as (_, client):
+        await create(client, "faq")
+        text = " ".join(f"word{n % 5_000}" for n in range(10_000))
+        await write(client, "faq", [f"{n} {text}" for n in range(8)], searchable=False)
+        behind = (pb.STAGE_DENSE, pb.DEGRADATION_REASON_BEHIND)
+        await searched_until(client, "word1", lambda answer: behind in degraded(answer))
+        request = pb.SearchRequest(collection="faq", query="word1", require_complete=True)
+        with pytest.raises(grpc.aio.AioRpcError, match="lacked what was written"):
+            await client.search.Search(request, timeout=CALL_S)
+        await searched_until(client, "word1", lambda answer: not answer.degraded, 2 * CALL_S)

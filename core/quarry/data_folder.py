@@ -1,17 +1,20 @@
 """Where everything of a server lies: locked, private, and checked before anything in it is touched."""
 
 import atexit
+import contextlib
 import logging
 import shutil
+import sqlite3
 import stat
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
 from quarry.documents.tables import open_database
+from quarry.documents.writer import typed
 from quarry.errors import FailedPreconditionError
 from quarry.storage.marks import DatabaseInUse
 from quarry.storage.quarantine import Quarantine
@@ -22,7 +25,7 @@ from quarry.storage.start_check import (
     MADE,
     StartState,
     examine,
-    refuse,
+    make_refusal,
 )
 from quarry.storage.trusted_clock import MARK, TrustedClock, wall_us
 
@@ -98,18 +101,19 @@ class DataFolder:
         The document log is opened first: it knows the folder's identity and which other databases there are.
         """
         path = self.path / name
-        # An existing file is held before it is opened, so that nothing folds its log into it too early.
-        held = DatabaseInUse(path) if path.exists() else None
-        try:
-            engine = open_engine(path)
-        except BaseException:
-            if held is not None:
-                held.end()
-            raise
-        self._in_use[name] = held = held or DatabaseInUse(path)
-        held.begin(self._identity())
-        if name != DOCUMENTS:
-            self._in_use[DOCUMENTS].write({f"{MADE}{name}": "1"})
+        with _typed_errors():
+            # An existing file is held before it is opened, so that nothing folds its log into it too early.
+            held = DatabaseInUse(path) if path.exists() else None
+            try:
+                engine = open_engine(path)
+            except BaseException:
+                if held is not None:
+                    held.end()
+                raise
+            self._in_use[name] = held = held or DatabaseInUse(path)
+            held.begin(self._identity())
+            if name != DOCUMENTS:
+                self._in_use[DOCUMENTS].write({f"{MADE}{name}": "1"})
         return engine
 
     def remove_leftovers(self, needed: Mapping[int, Collection[str]], deleted: Collection[int]) -> None:
@@ -154,11 +158,12 @@ class DataFolder:
         return found or uuid.uuid4().hex
 
     def _checked(self, accept_loss: str) -> StartState:
-        state = examine(self.path)
+        with _typed_errors():
+            state = examine(self.path)
         if not state.findings:
             return state
         if accept_loss != state.code:
-            raise refuse(self.path, state)
+            raise make_refusal(self.path, state)
         lost = {finding.lost for finding in state.findings} - {""}
         for finding in state.findings:
             logger.warning("going on as the operator has accepted: %s", finding.message)
@@ -170,6 +175,15 @@ class DataFolder:
                     self.path / f"{name}{suffix}", "the operator accepted its loss", wall_us()
                 )
         return StartState() if DOCUMENTS in lost else state
+
+
+@contextlib.contextmanager
+def _typed_errors() -> Iterator[None]:
+    """Turns what a database says of a full or damaged disk into an error that an operator can act on."""
+    try:
+        yield
+    except (sqlite3.Error, sa.exc.SQLAlchemyError) as error:
+        raise typed(error) from error
 
 
 def remove_folder(folder: Path) -> None:
@@ -190,11 +204,11 @@ def _keep_keys_above(engine: sa.Engine, highest_key: int) -> None:
 
 def _make_private(path: Path) -> None:
     """Lets nobody but the server's user into the folder, nor at the databases in it."""
-    if path.stat().st_mode & stat.S_ISVTX:
-        logger.warning("%s is a folder that all users share: give Quarry one of its own", path)
-        return
     try:
-        path.chmod(0o700)
+        if path.stat().st_mode & stat.S_ISVTX:
+            logger.warning("%s is a folder that all users share: give Quarry one of its own", path)
+        else:
+            path.chmod(0o700)
         for file in path.glob("*.db*"):
             file.chmod(0o600)
     except PermissionError as error:

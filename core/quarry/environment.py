@@ -9,13 +9,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-_NO_TELEMETRY = {
+NO_TELEMETRY = {
     "ORT_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
 }
 _OFFLINE = {"HF_HUB_OFFLINE": "1"}
-CACHE, TEMPORARY = "cache", "tmp"
+CACHE, TEMPORARY = "cache", ".quarry-tmp"
 _CACHES = {
     "MPLCONFIGDIR": "matplotlib",
     "TORCH_HOME": "torch",
@@ -28,7 +28,7 @@ _CACHES = {
 
 def forbid_telemetry() -> None:
     """Keeps libraries from reporting to their makers, also in processes that are started later."""
-    os.environ.update(_NO_TELEMETRY)
+    os.environ.update(NO_TELEMETRY)
 
 
 def forbid_hub() -> None:
@@ -58,8 +58,13 @@ def keep_files_in(data: Path) -> None:
 
 
 def empty_temporary_folder(data: Path) -> None:
-    """Removes what processes of an earlier server have left. Call it while the data folder is locked."""
+    """Removes what processes of an earlier server have left. Call it while the data folder is locked.
+
+    Its name is Quarry's own, and it is no link: nothing that somebody else has put somewhere is removed.
+    """
     folder = data / TEMPORARY
+    if folder.is_symlink():
+        folder.unlink()
     folder.mkdir(mode=0o700, exist_ok=True)
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():

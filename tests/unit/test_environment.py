@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from quarry.environment import empty_temporary_folder, keep_files_in
+from quarry.environment import NO_TELEMETRY, TEMPORARY, empty_temporary_folder, keep_files_in
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("quarry", "quarry_server", "quarry_miner", "quarry_trainer", "quarry_cli")
@@ -36,7 +36,7 @@ import {package}
 import onnxruntime
 print(json.dumps([seen, {{n: os.environ.get(n) for n in ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK")}}]))
 """
-    clean = {n: v for n, v in os.environ.items() if n not in ("ORT_DISABLE_TELEMETRY", "DO_NOT_TRACK")}
+    clean = {n: v for n, v in os.environ.items() if n not in NO_TELEMETRY}
     ran = subprocess.run([sys.executable, "-c", code], env=clean, check=True, capture_output=True, text=True)
     seen, others = json.loads(ran.stdout)
     assert set(seen) == {"1"}
@@ -68,10 +68,21 @@ def test_temporary_files_lie_in_the_data_folder_and_go_at_the_next_start(
     monkeypatch.setattr(os, "environ", dict(os.environ))
     keep_files_in(tmp_path)
     empty_temporary_folder(tmp_path)
-    assert Path(tempfile.mkdtemp()).parent == tmp_path / "tmp"
+    assert Path(tempfile.mkdtemp()).parent == tmp_path / TEMPORARY
     assert Path(os.environ["MPLCONFIGDIR"]).is_relative_to(tmp_path)
     (tmp_path / "kept").write_text("x")
-    (tmp_path / "tmp" / "link").symlink_to(tmp_path / "kept")
+    (tmp_path / TEMPORARY / "link").symlink_to(tmp_path / "kept")
     empty_temporary_folder(tmp_path)
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert list((tmp_path / TEMPORARY).iterdir()) == []
     assert (tmp_path / "kept").exists()
+
+
+def test_no_folder_of_somebody_else_is_emptied(tmp_path: Path) -> None:
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    for folder in (data / "tmp", elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "precious").write_text("x")
+    (data / TEMPORARY).symlink_to(elsewhere)
+    empty_temporary_folder(data)
+    assert (data / "tmp" / "precious").exists()
+    assert (elsewhere / "precious").exists()

@@ -30,6 +30,7 @@ from quarry.errors import (
 )
 from quarry.jobs.memory import go_first
 from quarry.lifetime import killed_with
+from quarry.shown import shown_error
 
 logger = logging.getLogger(__name__)
 M = TypeVar("M", bound=BaseModel)
@@ -45,7 +46,6 @@ CHANNEL_OPTIONS = [
     ("grpc.enable_http_proxy", 0),
 ]
 """Of gRPC channels from a job to its server, which is on this machine: no proxy stands between them."""
-_MAX_UNTYPED = 300
 _NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "bad allocation")
 """How torch and onnxruntime, whose errors are of general types, say that there is no memory."""
 NO_MEMORY = LimitExceededError("the job needed more memory than the machine had left")
@@ -157,7 +157,7 @@ def typed_error(error: Exception) -> QuarryError:
     if disk_is_full(error):
         return DiskFullError("the disk that holds the job's data is full")
     logger.error("the job failed with an error that has no type", exc_info=error)
-    return QuarryError(f"internal error: {type(error).__name__}: {str(error)[:_MAX_UNTYPED]}")
+    return QuarryError(f"internal error: {type(error).__name__}: {shown_error(error)}")
 
 
 def _failed(error: QuarryError) -> int:

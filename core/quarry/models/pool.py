@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -39,6 +40,7 @@ class ModelPool(Generic[Loaded]):
         load: raises ModelError or DataLossError. Blocks.
         unload: waits for what the model is doing. Blocks.
         kept: names that stay loaded whether they are used or not. Blocks.
+        threads: that load; those of everybody if none are given.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class ModelPool(Generic[Loaded]):
         unload: Callable[[Loaded], None],
         kept: Callable[[], Collection[str]],
         most_idle: int = MOST_IDLE,
+        threads: Executor | None = None,
     ) -> None:
+        self._threads = threads
         self._load, self._unload, self._kept, self._most_idle = load, unload, kept, most_idle
         self._entries: dict[str, _Entry[Loaded]] = {}  # the one used last is last
         self._unloading: set[asyncio.Task[None]] = set()
@@ -119,7 +123,8 @@ class ModelPool(Generic[Loaded]):
 
         async def load() -> Loaded:
             try:
-                model = await asyncio.to_thread(self._load, name)
+                loop = asyncio.get_running_loop()
+                model = await loop.run_in_executor(self._threads, self._load, name)
             except BaseException:
                 if self._entries.get(name) is entry:  # so that the next one tries again
                     del self._entries[name]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar, runtime_checkable
@@ -24,6 +25,8 @@ from quarry.models.settings import ModelKind
 from quarry.models.state_cache import StateCache
 
 _SPECIAL_TOKENS = 2
+LOADING_THREADS = 2
+"""Models that are loaded, and exported where that is needed, at the same time; others wait."""
 WARM_UP = [("what is warm", "word " * length) for length in (1, 16, 64)]
 """Scored before a model serves: the first runs of a session are slow, and a broken model shows here."""
 Loaded = TypeVar("Loaded")
@@ -137,8 +140,8 @@ class ServedReranker:
 class _Once(Generic[Loaded]):
     """Loads each name once, however many ask for it at the same time."""
 
-    def __init__(self, load: Callable[[str, Path | None], Loaded]) -> None:
-        self._load = load
+    def __init__(self, load: Callable[[str, Path | None], Loaded], threads: Executor) -> None:
+        self._load, self._threads = load, threads
         self._locks: dict[tuple[str, Path | None], asyncio.Lock] = {}
         self.loaded: dict[tuple[str, Path | None], Loaded] = {}
 
@@ -146,7 +149,8 @@ class _Once(Generic[Loaded]):
         key = name, folder
         async with self._locks.setdefault(key, asyncio.Lock()):
             if key not in self.loaded:
-                self.loaded[key] = await asyncio.to_thread(self._load, name, folder)
+                loop = asyncio.get_running_loop()
+                self.loaded[key] = await loop.run_in_executor(self._threads, self._load, name, folder)
             return self.loaded[key]
 
 
@@ -174,9 +178,11 @@ class ServedModels:
         self.states = StateCache(0) if states is None else states
         self.scores = ScoreCache(score_cache_bytes)
         self._versions: Versions = versions or NoVersions()
-        self._encoders = _Once(self._load_encoder)
+        # Of their own: a model that takes long to load keeps no thread from searches.
+        self._loading = ThreadPoolExecutor(LOADING_THREADS, thread_name_prefix="model-loading")
+        self._encoders = _Once(self._load_encoder, self._loading)
         self.rerankers: ModelPool[ServedReranker] = ModelPool(
-            self._load_reranker, ServedReranker.close, self._versions.kept
+            self._load_reranker, ServedReranker.close, self._versions.kept, threads=self._loading
         )
 
     async def encoder(self, name: str) -> ServedEncoder:
@@ -223,6 +229,7 @@ class ServedModels:
         for served in self._encoders.loaded.values():
             await asyncio.to_thread(served.batcher.close)
         await self.rerankers.close()
+        self._loading.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self.states.close)
 
     def _load_encoder(self, name: str, folder: Path | None) -> ServedEncoder:

@@ -114,12 +114,12 @@ def _extract(
     size = count = 0
     metered.allow(_HEADER_BYTES)
     while (member := archive.next()) is not None:
+        _check_member(member)
         count, size = count + 1, size + member.size
         if count > limits.files:
             raise LimitExceededError(f"the archive has over {limits.files} files and folders")
         if size > most_bytes:
             raise LimitExceededError(_too_large(most_bytes, limits))
-        _check_member(member)
         metered.allow(member.size)
         archive.extract(member, target, filter="data")
         metered.allow(_HEADER_BYTES)
@@ -137,6 +137,8 @@ def _check_member(member: tarfile.TarInfo) -> None:
     name = PurePosixPath(member.name)
     if not (member.isreg() or member.isdir()) or member.issparse():
         raise InvalidArgumentError("archive", f"{shown(member.name)} is neither a plain file nor a folder")
+    if member.size < 0 or (member.isdir() and member.size):  # tar can write down sizes below zero
+        raise InvalidArgumentError("archive", f"{shown(member.name)} has a size that it cannot have")
     if ".." in name.parts:
         raise InvalidArgumentError("archive", f"{shown(member.name)} leads out of it")
     if len(name.parts) > MAX_LEVELS or len(member.name.encode(errors="replace")) > MAX_NAME_BYTES:

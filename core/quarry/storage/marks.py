@@ -2,13 +2,15 @@
 
 A database file is not always the whole database: while a server uses it, the newest commits lie in the
 write-ahead log beside it. Therefore the file itself says that it is in use, from before the first commit
-until the last commit is part of the file. A copy of the file without its log gives itself away by that mark.
+until the last commit is part of the file. That mark shows that a copy was made without the log.
 """
 
 import contextlib
+import ctypes
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,6 +18,7 @@ logger = logging.getLogger(__name__)
 TABLE = "marks"
 IDENTITY, IN_USE = "identity", "in_use"
 _BUSY_S = 30.0
+_FOLD_TRIES, _FOLD_PAUSE_S = 20, 0.05
 _WRITE = (
     "INSERT INTO marks (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 )
@@ -42,9 +45,12 @@ class DatabaseInUse:
         self._connection.execute("PRAGMA synchronous = FULL")
 
     def begin(self, identity: str) -> None:
-        """Marks the database, in the file itself, as being in use and as part of the folder ``identity``."""
+        """Marks the database, in the file itself, as being in use and as part of the folder ``identity``.
+
+        The log keeps its space on the disk, so that a full disk does not keep ``end`` from its own mark.
+        """
         self.write({IDENTITY: identity, IN_USE: "1"})
-        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._fold_log("PASSIVE")
 
     def write(self, marks: Mapping[str, str]) -> None:
         """Stores marks and returns when they are synced."""
@@ -58,21 +64,50 @@ class DatabaseInUse:
             return {} if self._connection is None else read_marks(self._connection)
 
     def end(self) -> None:
-        """Folds the log into the file, which then says that it is whole. All other connections are closed."""
+        """Folds the log into the file, which then says that it is whole. All other connections are closed.
+
+        Where the mark cannot be written, the log stays beside the file, as it does after a kill.
+        """
         try:
-            self.write({IN_USE: "0"})
-            self._run("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error as error:  # a full disk, or no table of marks since a migration failed
-            logger.error("%s keeps the mark that it is in use: %s", self.path, error)
+            if TABLE in self._tables():  # there is none if the migration failed
+                self.write({IN_USE: "0"})
+                self._fold_log("TRUNCATE")
+        except sqlite3.Error as error:
+            logger.error("%s keeps the mark that it is in use, and its log: %s", self.path, error)
+            self.abandon()
+            return
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
 
-    def _run(self, statement: str) -> None:
+    def abandon(self) -> None:
+        """Leaves everything as a kill would leave it: SQLite must not remove the log at the process's end."""
         with self._lock:
             if self._connection is not None:
-                self._connection.execute(statement).fetchall()
+                # One reference that nobody gives back: not even the end of the interpreter closes it.
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+                self._connection = None
+
+    def _tables(self) -> frozenset[str]:
+        with self._lock:
+            if self._connection is None:
+                return frozenset()
+            query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            return frozenset(name for (name,) in self._connection.execute(query))
+
+    def _fold_log(self, how: str) -> None:
+        """Moves the log's commits into the file; waits a moment for readers of an older state."""
+        for _ in range(_FOLD_TRIES):
+            with self._lock:
+                if self._connection is None:
+                    return
+                row = self._connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
+            busy, in_log, folded = row
+            if not busy and in_log == folded:
+                return
+            time.sleep(_FOLD_PAUSE_S)
+        logger.warning("the log of %s is not part of the file yet: somebody is reading it", self.path)
 
 
 @contextlib.contextmanager

@@ -79,7 +79,7 @@ def examine(data: Path) -> StartState:
         DataLossError: a database is damaged.
     """
     if not (data / DOCUMENTS).exists():
-        held = [name for name in CONTENT if _holds(data / name)]
+        held = [name for name in (f"{DOCUMENTS}-wal", *CONTENT) if _holds(data / name)]
         found = [Finding(f"{DOCUMENTS} is not there, but its folder holds {', '.join(held)}", DOCUMENTS)]
         return StartState(findings=tuple(found if held else []))
     with _opened(data / DOCUMENTS) as documents, _opened(data / FEEDBACK) as feedback:
@@ -88,31 +88,35 @@ def examine(data: Path) -> StartState:
                 f"{DOCUMENTS} holds no table: it is empty, or a copy that was made without {DOCUMENTS}-wal"
             )
             return StartState(findings=(Finding(message, DOCUMENTS),))
-        marks = read_marks(documents) if TABLE in _tables(documents) else {}
-        on_disk = keys_on_disk(data, feedback)
-        findings = [
-            *_log_is_there(data / DOCUMENTS, marks),
-            *_feedback_belongs(data / FEEDBACK, feedback, marks),
-            *_keys_are_known(documents, on_disk),
-            *_sequences_agree(documents),
-            *_versions_are_known(documents, data / REGISTRY),
-        ]
-        return StartState(
-            identity=marks.get(IDENTITY, ""),
-            marks=marks,
-            newest_us=_newest_feedback(feedback),
-            highest_key=max(on_disk, default=0),
-            findings=tuple(found for found in findings if found.mark not in marks),
-        )
+        with _blaming(data / DOCUMENTS):
+            marks = read_marks(documents) if TABLE in _tables(documents) else {}
+            findings = [
+                *_log_is_there(data / DOCUMENTS, marks),
+                *_sequences_agree(documents),
+                *_versions_are_known(documents, data / REGISTRY),
+            ]
+        with _blaming(data / FEEDBACK):
+            findings += _feedback_belongs(data / FEEDBACK, feedback, marks)
+            on_disk = keys_on_disk(data, feedback)
+            newest_us = _newest_feedback(feedback)
+        with _blaming(data / DOCUMENTS):
+            findings += _keys_are_known(documents, on_disk)
+    return StartState(
+        identity=marks.get(IDENTITY, ""),
+        marks=marks,
+        newest_us=newest_us,
+        highest_key=max(on_disk, default=0),
+        findings=tuple(found for found in findings if found.mark not in marks),
+    )
 
 
-def refuse(data: Path, state: StartState) -> FolderContradictionError:
-    """The error that names all findings and says how to go on."""
+def make_refusal(data: Path, state: StartState) -> FolderContradictionError:
+    """Makes the error that names all findings and says how to go on."""
     told = "; ".join(finding.message for finding in state.findings)
     return FolderContradictionError(
-        f"the data folder {data} contradicts itself: {told}. Nothing was changed. Restore what is missing "
-        f"from a backup; or, to go on with what is there, start once with --accept-loss {state.code}: what "
-        "no database knows is then moved to quarantine (docs/safety.md)",
+        f"DATA_LOSS: the data folder {data} contradicts itself: {told}. Nothing was changed. Restore what "
+        f"is missing from a backup; or, to go on with what is there, start once with --accept-loss "
+        f"{state.code}: what no database knows is then moved to quarantine (docs/safety.md)",
         accept_loss=state.code,
     )
 
@@ -159,7 +163,7 @@ def _log_is_there(path: Path, marks: Mapping[str, str]) -> Iterator[Finding]:
     if marks.get(IN_USE) == "1" and not _log_of(path).exists():
         yield Finding(
             f"{path.name} was in use when it was written, and {path.name}-wal, which holds the newest "
-            "commits, is not beside it: was it copied from a running server, or without that file?"
+            "commits, is not beside it, as in a copy that was made while a server ran"
         )
 
 
@@ -188,7 +192,7 @@ def _keys_are_known(documents: sqlite3.Connection, on_disk: Iterable[int]) -> It
     if unknown:
         yield Finding(
             f"{DOCUMENTS} has given out keys of collections up to {highest}, but the folder holds data of "
-            f"{', '.join(map(str, unknown))}: is the database older than the rest?"
+            f"{', '.join(map(str, unknown))}, as if the database were older than the rest"
         )
 
 
@@ -216,7 +220,7 @@ def _versions_are_known(documents: sqlite3.Connection, registry: Path) -> Iterat
         if highest > (known or 0) + 1:
             yield Finding(
                 f"{DOCUMENTS} knows models of the collection {name} up to number {known or 0}, but the "
-                f"folder holds number {highest}: is the database older than the rest?"
+                f"folder holds number {highest}, as if the database were older than the rest"
             )
 
 
@@ -243,14 +247,22 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
     how = "mode=ro" if has_log else "mode=ro&immutable=1"
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=30)
     try:
-        _check_pages(connection, path)
+        with _blaming(path):
+            _check_pages(connection, path)
         yield connection
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """Says of damage that is met meanwhile that it is in ``path``."""
+    try:
+        yield
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _UNREADABLE:
             raise
         raise DataLossError(f"{path} cannot be read ({error}): restore it from a backup") from error
-    finally:
-        connection.close()
 
 
 def _log_of(path: Path) -> Path:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import re
+import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,8 @@ HASH_BYTES = 16
 _NAME = re.compile(r"[0-9a-f]{32}")
 _UNFINISHED = ".part"
 _MAGIC = b"PAR1"
+_READING_FOOTERS = threading.Semaphore(1)
+"""Footers take up to 20 times their bytes while they are read: one at a time."""
 
 
 class Uploads:
@@ -143,7 +146,7 @@ def check_examples(path: Path, limits: ExamplesLimits = DEFAULT_LIMITS) -> int:
 
     _check_frame(path)
     try:
-        with pq.ParquetFile(path) as file:
+        with _READING_FOOTERS, pq.ParquetFile(path) as file:
             schema, metadata = file.schema_arrow, file.metadata
             rows = int(metadata.num_rows)
             size = sum(metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups))

@@ -246,6 +246,17 @@ def test_sparse_files_are_refused(tmp_path: Path) -> None:
             unpacked(sparse, tmp_path / str(number))
 
 
+@pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.REGTYPE])
+def test_a_size_below_zero_buys_no_room_for_others(tmp_path: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("model")
+    info.type, info.size = kind, -(2**40)
+    header = info.tobuf(format=tarfile.GNU_FORMAT)
+    archive = header + tar(member("config.json", b"{}"), member("model.safetensors", bytes(2**20)))
+    with pytest.raises(InvalidArgumentError, match=r"a size that it cannot have|is no archive"):
+        unpacked(archive, tmp_path, replace(LIMITS, bytes=2**19))
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
 def test_an_error_does_not_repeat_what_was_sent(tmp_path: Path) -> None:
     secret = "\x1b[31m" + "secret" * 1_000
     for number, bad in enumerate(

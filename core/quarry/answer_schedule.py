@@ -11,11 +11,14 @@ from quarry.deadline import Deadline
 FIRST_GUESS_S = 0.02
 """What answering is believed to take before it was measured."""
 SHORTEST_SENDING_S, SENDING_SHARE, LONGEST_SENDING_S = 0.01, 0.1, 0.5
-"""Of the way to its caller, which the server cannot see, it believes a tenth of the time, within bounds."""
+"""The server cannot see how long an answer is on its way. A tenth of the time is kept back, within bounds."""
 LARGEST_SHARE = 0.75
 """Of its time a search keeps back at most so much."""
 MEAN_WEIGHT, DEVIATION_WEIGHT, DEVIATIONS = 1 / 8, 1 / 4, 4.0
 """How fast estimates follow, and how many deviations are kept back: as in TCP's time-outs (RFC 6298)."""
+SURPRISE_S = 0.05
+"""A measurement counts as at most so much more than what few exceed. So one outlier moves little, and lasting
+slowness is learned within some ten searches, since each of them about doubles the estimate."""
 
 
 class Estimate:
@@ -25,7 +28,8 @@ class Estimate:
         self.mean_s, self.deviation_s = first_guess_s, first_guess_s / 2
 
     def add(self, seconds: float) -> None:
-        """Counts a measurement."""
+        """Counts a measurement; one that is far too high, as a lower one."""
+        seconds = min(seconds, self.high_s + SURPRISE_S)
         self.deviation_s += DEVIATION_WEIGHT * (abs(seconds - self.mean_s) - self.deviation_s)
         self.mean_s += MEAN_WEIGHT * (seconds - self.mean_s)
 
@@ -71,7 +75,7 @@ class Slot:
     @classmethod
     def of(cls, deadline: Deadline) -> "Slot":
         """The slot of a search beside which no other runs."""
-        limit = deadline.sooner(sending_s(deadline))
+        limit = _leave_time_to_send(deadline)
         return cls(deadline, limit, limit)
 
     @contextlib.contextmanager
@@ -102,7 +106,7 @@ class AnswerSchedule:
     @contextlib.contextmanager
     def slot(self, deadline: Deadline) -> Iterator[Slot]:
         """A slot before ``deadline``, kept until the search has ended."""
-        took, end = self._times.took, deadline.sooner(sending_s(deadline))
+        took, end = self._times.took, _leave_time_to_send(deadline)
         soonest_s = deadline.at_s - LARGEST_SHARE * deadline.remaining_s if deadline.timeout_s else 0.0
         start_s = max(soonest_s, self._free_before(end.at_s - took.high_s))
         last = Deadline(max(start_s, end.at_s - took.mean_s))
@@ -127,6 +131,7 @@ class AnswerSchedule:
         return start_s
 
 
-def sending_s(deadline: Deadline) -> float:
-    """What a search keeps back for sending its answer, in seconds."""
-    return min(LONGEST_SENDING_S, max(SHORTEST_SENDING_S, SENDING_SHARE * deadline.remaining_s))
+def _leave_time_to_send(deadline: Deadline) -> Deadline:
+    """When an answer must be sent to arrive by ``deadline``."""
+    wanted_s = SENDING_SHARE * deadline.remaining_s
+    return deadline.sooner(min(LONGEST_SENDING_S, max(SHORTEST_SENDING_S, wanted_s)))

@@ -102,15 +102,24 @@ class Searcher:
         """Why these arms do not hold all documents, of those that do not."""
         return [note for plan in arms for note in _shortfall(plan.name, self._arm_state(plan.name))]
 
-    async def rank(self, query: Query, deadline: Deadline, slot: Slot | None = None) -> Ranking:
+    async def rank(
+        self,
+        query: Query,
+        deadline: Deadline,
+        slot: Slot | None = None,
+        loading: "asyncio.Future[None] | None" = None,
+    ) -> Ranking:
         """The ranked list for ``query``.
 
         Args:
             slot: until when it may wait for what; of its own if it is the only search.
+            loading: done when the re-rankers are loaded, or failed; None if they are. If it takes longer
+                than the slot's limit, re-ranking finds that they are not.
 
         Raises:
             DeadlineExceeded: no arm answered in time, or ``require_complete`` and a stage was late.
             UnavailableError: no arm could answer, or ``require_complete`` and a stage failed.
+            QuarryError: ``loading`` has failed, and there is something to re-rank.
         """
         if not query.text:
             async with asyncio.timeout(deadline.timeout_s):
@@ -141,6 +150,10 @@ class Searcher:
         rerankers: tuple[str, ...] = ()
         if query.rerank is not None and ranked:
             clock = time.perf_counter()
+            if loading is not None:
+                await asyncio.wait([loading], timeout=slot.limit.timeout_s)
+                if loading.done():
+                    loading.result()
             limit = slot.limit.at_most(query.rerank.budget_s)
             highest = _highest(query, runs)
             ranked, late = await self._reranking.rerank(query.rerank, query.text, ranked, highest, limit)

@@ -140,7 +140,7 @@ class Server:
 
     async def drain(self, policy: DrainPolicy) -> None:
         """As ``quarry_server.drain.drain``."""
-        await drain(self._grpc, self._health, self._calls, policy)
+        await drain(self._grpc, self._health, ["", *SERVICES], self._calls, policy)
 
 
 @contextlib.asynccontextmanager

@@ -20,17 +20,17 @@ def deadline_of(context: Context, default_s: float) -> Deadline:
     remaining = context.time_remaining()
     if remaining is None:
         return Deadline.after(default_s)
-    remaining -= rounding_s(remaining)
+    remaining = undo_rounding(remaining)
     if remaining <= 0:
         raise DeadlineExceeded("the deadline had passed when the call arrived")
     return Deadline.after(remaining)
 
 
-def rounding_s(remaining: float) -> float:
-    """By how much the caller may have less time than ``remaining`` seconds.
+def undo_rounding(remaining: float) -> float:
+    """The seconds that a caller has left at least, of whose call gRPC says that ``remaining`` are left.
 
     gRPC sends a time-out in milliseconds below a second, and above it with three digits, rounded up: 1.001 s
     is 1.01 s, 10.01 s is 10.1 s and 100.1 s is 101 s by the time they arrive.
     """
     sent = remaining + LONGEST_WAY_S
-    return 0.001 if sent < 1 else 10.0 ** (math.floor(math.log10(sent)) - 2)
+    return remaining - (0.001 if sent < 1 else 10.0 ** (math.floor(math.log10(sent)) - 2))

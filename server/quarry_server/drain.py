@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health
+from grpc_health.v1 import health, health_pb2
 
 from quarry.errors import UnavailableError
+
+logger = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
@@ -17,7 +21,7 @@ Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHand
 QUIET_S = 1.0
 """A stop ends calls that wait for their clients once no call has worked for so long."""
 ANSWER_S = 0.5
-"""That clients have to take what a stop tells them. What is left then is cut off."""
+"""Clients have so long to read what the server tells them when it stops. It cuts off what is left then."""
 WAITING = frozenset({"/grpc.health.v1.Health/Watch", "/google.longrunning.Operations/WaitOperation"})
 """Methods that only wait for what happens elsewhere."""
 
@@ -44,8 +48,11 @@ class RunningCalls(grpc.aio.ServerInterceptor):
             (True, False): (grpc.stream_unary_rpc_method_handler, "stream_unary", self._answering),
             (True, True): (grpc.stream_stream_rpc_method_handler, "stream_stream", self._streaming),
         }[handler.request_streaming, handler.response_streaming]
+        behaviour = getattr(handler, name)
+        if handler.response_streaming and not inspect.isasyncgenfunction(behaviour):
+            wrap = self._answering  # it writes to the context by itself, and is at work until it returns
         return factory(
-            wrap(getattr(handler, name), handler.request_streaming),
+            wrap(behaviour, handler.request_streaming),
             handler.request_deserializer,
             handler.response_serializer,
         )
@@ -138,23 +145,51 @@ class DrainPolicy:
 
 
 async def drain(
-    server: grpc.aio.Server, servicer: health.aio.HealthServicer, calls: RunningCalls, policy: DrainPolicy
+    server: grpc.aio.Server,
+    servicer: health.aio.HealthServicer,
+    services: Sequence[str],
+    calls: RunningCalls,
+    policy: DrainPolicy,
 ) -> None:
     """Says NOT_SERVING, waits, and refuses new calls; returns when no call is left.
 
     Calls at work have their time. Those that wait for their clients are ended, with UNAVAILABLE, as soon as
     nobody else works.
+
+    Args:
+        services: that health knows.
     """
-    announcing = asyncio.create_task(servicer.enter_graceful_shutdown())
-    await asyncio.wait([announcing], timeout=ANSWER_S)  # a watcher that takes no message would hold it
-    await asyncio.sleep(policy.notice_s)
-    stopping = asyncio.create_task(server.stop(policy.work_s))
-    quiet = asyncio.create_task(calls.until_quiet(QUIET_S))
-    await asyncio.wait([stopping, quiet], return_when=asyncio.FIRST_COMPLETED)
-    quiet.cancel()
-    calls.end_idle_streams()
-    await asyncio.wait([stopping], timeout=ANSWER_S)
-    await server.stop(None)
-    await stopping
-    announcing.cancel()
-    await asyncio.gather(announcing, quiet, return_exceptions=True)
+    async with _announced(servicer, services):
+        await asyncio.sleep(policy.notice_s)
+        stopping = asyncio.create_task(server.stop(policy.work_s))
+        quiet = asyncio.create_task(calls.until_quiet(QUIET_S))
+        await asyncio.wait([stopping, quiet], return_when=asyncio.FIRST_COMPLETED)
+        quiet.cancel()
+        calls.end_idle_streams()
+        await asyncio.wait([stopping], timeout=ANSWER_S)
+        await server.stop(None)
+        await stopping
+        await asyncio.gather(quiet, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _announced(servicer: health.aio.HealthServicer, services: Sequence[str]) -> AsyncIterator[None]:
+    """Sets all services to NOT_SERVING for good, and logs those for which this takes too long.
+
+    Each is set in a task of its own: a watcher that does not read what health writes holds its service, and
+    must hold no other.
+    """
+    not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+    telling = {service: asyncio.create_task(servicer.set(service, not_serving)) for service in services}
+    # Last, since health takes nothing after it.
+    tasks = [*telling.values(), asyncio.create_task(servicer.enter_graceful_shutdown())]
+    try:
+        await asyncio.wait(tasks, timeout=ANSWER_S)
+        untold = [service or "the whole server" for service, task in telling.items() if not task.done()]
+        if untold:
+            logger.warning("a watcher does not read, so health still says SERVING of %s", ", ".join(untold))
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,7 +1,6 @@
 """SearchService."""
 
 import asyncio
-import contextlib
 import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -64,10 +63,10 @@ _REASONS = {
     Reason.BEHIND: pb.DEGRADATION_REASON_BEHIND,
 }
 
-HoldRerankers = Callable[[Mapping[str, str], Collection], AbstractAsyncContextManager[None]]
+HoldRerankers = Callable[[Mapping[str, str], Collection], AbstractAsyncContextManager["asyncio.Future[None]"]]
 """Keeps re-rankers loaded for a search of a collection; each has the field of the request that names it.
 
-Raises QuarryError if one may not be asked for."""
+Yields what is done when all are loaded. Raises QuarryError if one may not be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +159,8 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         settings = current.settings
         query = parse_query(request, settings, collection.generation.searcher.arms)
         models = model_fields(request.rerank, query.rerank)
-        async with contextlib.AsyncExitStack() as held:
-            with contextlib.suppress(TimeoutError):  # it is still being loaded, as the answer says then
-                async with asyncio.timeout(slot.limit.timeout_s):
-                    await held.enter_async_context(self._rerankers(models, current))
-            ranking = await collection.generation.searcher.rank(query, slot.deadline, slot)
+        async with self._rerankers(models, current) as loading:
+            ranking = await collection.generation.searcher.rank(query, slot.deadline, slot, loading)
         order = explored(ranking.documents, exploration, search_id)
         return KeptSearch(replace(ranking, documents=order), query.filter)
 

@@ -126,11 +126,14 @@ class CollectionModels:
             yield
 
     @contextlib.asynccontextmanager
-    async def for_search(self, models: Mapping[str, str], collection: Collection) -> AsyncIterator[None]:
+    async def for_search(
+        self, models: Mapping[str, str], collection: Collection
+    ) -> AsyncIterator["asyncio.Future[None]"]:
         """Keeps the re-rankers that a search asks for loaded meanwhile, so that the same ones answer it.
 
-        The collection's own are used as they are; others are loaded on first use, if a search may ask for
-        them.
+        The collection's own are used as they are. Others are loaded on first use, if a search may ask for
+        them: what it yields is done when all are loaded, or fails as loading does. They are loaded beside
+        the search, which may go on without them.
 
         Args:
             models: the request's field for each name.
@@ -140,16 +143,26 @@ class CollectionModels:
                 search may not make the server load just anything.
             ModelNotFoundError: there is no such version.
             FailedPreconditionError: it is retired, or no re-ranker.
-            UnavailableError: the hub has it, and does not give it now.
+            UnavailableError: the hub has it, and does not give it now. What is yielded raises it.
         """
+        own = collection.settings.rerankers
+        others = models.keys() - own
         async with contextlib.AsyncExitStack() as held:
-            own = collection.settings.rerankers
-            for name in models.keys() & own:  # at once: while others are loaded, these may stop serving
+            for name in models.keys() & own:  # at once: while others are checked, these may stop serving
                 held.enter_context(self._models.keeping(name))
-            for name in models.keys() - own:
+            for name in others:
                 await self._check_asked(name, models[name], collection)
-                await held.enter_async_context(self.holding_rerankers([name]))
-            yield
+            loading = asyncio.create_task(self._hold(others, held))
+            try:
+                yield loading
+            finally:
+                loading.cancel()
+                await asyncio.gather(loading, return_exceptions=True)  # whom it concerned has heard of it
+
+    async def _hold(self, names: Iterable[str], held: contextlib.AsyncExitStack) -> None:
+        for name in names:
+            await self._requested.admit(name)
+            await held.enter_async_context(self.holding_rerankers([name]))
 
     async def _check_asked(self, name: str, field: str, collection: Collection) -> None:
         if (version := parse_name(name)) is not None and version[0] == collection.settings.name:
@@ -161,7 +174,6 @@ class CollectionModels:
                 "nor in the server's models.rerankers"
             )
             raise InvalidArgumentError(field, problem)
-        await self._requested.admit(name)
 
     def reranking(
         self, settings: CollectionSettings, log: DocumentLog, dense: DenseParts | None

@@ -2,7 +2,10 @@
 server ends in time."""
 
 import asyncio
+import itertools
+import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -22,6 +25,7 @@ from quarry.v1 import search_service_pb2 as pb
 
 EXIT_S = 20.0
 NEVER = {"LIVENESS__HUNG_AFTER_S": "600", "LIVENESS__RESTART_AFTER_S": "600"}
+LONG_QUERY_WORDS = 230
 WORDS = ["one", "two", "three", "four"]
 
 
@@ -96,29 +100,83 @@ async def hasty(tmp_path: Path, encoder: Path) -> AsyncIterator[tuple[Server, Cl
         yield server, client
 
 
+async def outcomes_of(
+    client: Client, query: str, deadline_s: float, clients: int, searches: int
+) -> tuple[Counter[str], list[pb.SearchResponse]]:
+    """How the searches of some clients end, each of which waits for one answer before it asks again."""
+    outcomes: Counter[str] = Counter()
+    answers: list[pb.SearchResponse] = []
+
+    async def ask() -> None:
+        for _ in range(searches):
+            try:
+                answers.append(await search(client, "faq", query, deadline_s))
+            except grpc.aio.AioRpcError as error:
+                outcomes[error.code().name] += 1
+            else:
+                outcomes["answered"] += 1
+
+    await asyncio.gather(*(ask() for _ in range(clients)))
+    return outcomes, answers
+
+
 async def test_searches_keep_their_deadline_while_the_store_is_stopped(
     patient: tuple[Server, Client],
 ) -> None:
     """Before, 16 clients got 1 to 6 of 100 answers: all woke at once, 10 ms before the end."""
     server, client = patient
     os.kill(store_pid(server), signal.SIGSTOP)
-    outcomes: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    # From 1 s on gRPC rounds by 10 ms, from 10 s on by 100 ms. What fits into less depends on the machine:
+    # docs/safety.md says with how many clients the shortest deadlines are missed.
+    for deadline_s, clients in ((0.2, 2), (0.3, 4), (0.5, 4), (1.0, 16), (2.0, 16), (10.1, 16)):
+        searches = 1 if deadline_s > 5 else 3
+        outcomes, answers = await outcomes_of(client, "one two", deadline_s, clients, searches)
+        for answer in answers:
+            assert answer.hits
+            assert degraded(answer) == [(pb.STAGE_DENSE, pb.DEGRADATION_REASON_TIMEOUT)]
+        total += outcomes
+        assert total["answered"] >= 0.99 * total.total(), (deadline_s, outcomes)
 
-    async def searches(deadline_s: float) -> None:
-        for word in WORDS[: 1 if deadline_s > 5 else 3]:
-            try:
-                answer = await search(client, "faq", word, deadline_s)
-            except grpc.aio.AioRpcError as error:
-                outcomes[error.code().name] += 1
-            else:
-                assert answer.hits
-                assert degraded(answer) == [(pb.STAGE_DENSE, pb.DEGRADATION_REASON_TIMEOUT)]
-                outcomes["answered"] += 1
 
-    # From 1 s on gRPC rounds by 10 ms, from 10 s on by 100 ms. What fits into less depends on the machine.
-    for deadline_s, clients in ((0.3, 4), (0.5, 4), (1.0, 16), (2.0, 16), (10.1, 16)):
-        await asyncio.gather(*(searches(deadline_s) for _ in range(clients)))
-        assert outcomes["answered"] >= 0.99 * outcomes.total(), (deadline_s, outcomes)
+async def test_searches_keep_their_deadline_while_encoding_takes_longer(
+    tmp_path: Path, encoder: Path
+) -> None:
+    """Before, 90 of 96 such searches failed: each encoded its query, however many stood before it."""
+    slow = shutil.copytree(encoder, tmp_path / "slow-encoder")
+    await asyncio.to_thread(enlarge, slow)
+    words = itertools.cycle(WORDS)
+    query = " ".join(itertools.islice(words, LONG_QUERY_WORDS))
+    async with serving(tmp_path / "data", slow, **NEVER) as (_, client):
+        await with_documents(client, "faq")
+        outcomes, answers = await outcomes_of(client, query, 2.0, clients=32, searches=2)
+    assert outcomes["answered"] >= 0.99 * outcomes.total(), outcomes
+    assert all(answer.hits for answer in answers)
+    late = (pb.STAGE_DENSE, pb.DEGRADATION_REASON_TIMEOUT)
+    assert any(late in degraded(answer) for answer in answers)  # or the machine has encoded all in time
+
+
+def enlarge(folder: Path) -> None:
+    """Gives a tiny encoder the size of a real one, so that 32 long queries take longer than 2 s."""
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig.from_pretrained(folder)
+    config.update(
+        {
+            "hidden_size": 384,
+            "num_attention_heads": 12,
+            "intermediate_size": 1_536,
+            "num_hidden_layers": 12,
+            "max_position_embeddings": 512,
+        }
+    )
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    for name, key in (
+        ("tokenizer_config.json", "model_max_length"),
+        ("sentence_bert_config.json", "max_seq_length"),
+    ):
+        settings = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(settings | {key: 512}))
 
 
 async def test_a_hung_store_is_named_and_left_out_and_replaced(hasty: tuple[Server, Client]) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 
 class Lag:
-    """The age of the oldest write that searches do not find, at most twice as high as it is.
+    """Estimates the age of the oldest write that searches do not find, as at most twice what it is.
 
-    A write's time is not kept: the end of the log is noted now and then, and when searches find everything up
-    to there, what they do not find is younger than that note.
+    It keeps no write's time. It notes the end of the log now and then; once searches find everything up to
+    there, what they do not find is younger than that note.
 
     Args:
         clock_s: monotonic.

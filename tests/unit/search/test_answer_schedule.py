@@ -23,6 +23,44 @@ def test_an_estimate_follows_what_is_measured_as_tcp_does() -> None:
     assert estimate.high_s == pytest.approx(0.5)
 
 
+def test_one_slow_answer_takes_little_of_the_time_of_others() -> None:
+    schedule = AnswerSchedule()
+    answer(schedule, 0.01, times=50)
+    answer(schedule, 10.0)  # as after a SIGSTOP
+    for _ in range(3):
+        assert arms_time_s(schedule, 1.0) > 0.75
+        answer(schedule, 0.01)
+
+
+def test_an_answer_in_twenty_that_is_slow_leaves_arms_nearly_all_of_their_time() -> None:
+    schedule = AnswerSchedule()
+    for _ in range(50):
+        answer(schedule, 0.01, times=19)
+        answer(schedule, 1.0)
+        assert arms_time_s(schedule, 1.0) > 0.75
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2.0, 10.0])
+def test_slowness_that_lasts_is_learned_within_some_ten_searches(seconds: float) -> None:
+    schedule = AnswerSchedule()
+    answer(schedule, 0.005, times=200)
+    answer(schedule, seconds, times=12)
+    assert 1_000.0 - arms_time_s(schedule, 1_000.0) > seconds
+
+
+def answer(schedule: AnswerSchedule, seconds: float, times: int = 1) -> None:
+    for _ in range(times):
+        with schedule.slot(Deadline.after(1_000.0)) as slot:
+            slot.took_s = slot.alone_s = seconds
+
+
+def arms_time_s(schedule: AnswerSchedule, deadline_s: float) -> float:
+    """How long a search that starts now waits for its arms."""
+    deadline = Deadline.after(deadline_s)
+    with schedule.slot(deadline) as slot:
+        return deadline_s - (deadline.at_s - slot.limit.at_s)
+
+
 def test_searches_with_one_deadline_wake_one_after_the_other() -> None:
     schedule, deadline = AnswerSchedule(), Deadline.after(10.0)
     with contextlib.ExitStack() as running:

@@ -17,6 +17,8 @@ from quarry_server.interceptors import TypedErrors
 CALL_S = 30.0
 WORK_S = 20.0
 SOON_S = QUIET_S + 2.0
+HELD = ["first", "second", "third"]
+"""Services that health knows."""
 LARGE = b"x" * 2**20
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -51,6 +53,12 @@ class Service:
             self.taken += 1
             self.begun.set()
 
+    async def Written(self, request: bytes, context: Context) -> None:
+        self.begun.set()
+        await context.write(b"a")
+        await self.done.wait()
+        await context.write(b"b")
+
     async def Quick(self, request: bytes, context: Context) -> bytes:
         return request
 
@@ -67,7 +75,7 @@ class Running:
         """How many seconds it took."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        await drain(self.server, self.health, self.calls, DrainPolicy(notice_s, work_s))
+        await drain(self.server, self.health, ["", *HELD], self.calls, DrainPolicy(notice_s, work_s))
         return loop.time() - begun
 
     def quick(self, **settings: Any) -> Any:
@@ -83,6 +91,7 @@ async def running() -> AsyncIterator[Running]:
         "Quick": grpc.unary_unary_rpc_method_handler(service.Quick),
         "Echo": grpc.stream_stream_rpc_method_handler(service.Echo),
         "Collect": grpc.stream_unary_rpc_method_handler(service.Collect),
+        "Written": grpc.unary_stream_rpc_method_handler(service.Written),
         "Endless": grpc.unary_stream_rpc_method_handler(service.Endless),
     }
     waiting = {"WaitOperation": handlers["Slow"]}
@@ -118,6 +127,52 @@ async def test_calls_are_taken_during_the_notice_and_refused_after_it(running: R
     with pytest.raises(grpc.aio.AioRpcError) as ended:
         await watch.read()
     assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+class Unread:
+    """The context of a call whose client reads nothing."""
+
+    def __init__(self) -> None:
+        self.written = asyncio.Event()
+
+    async def write(self, message: object) -> None:
+        self.written.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_watcher_that_does_not_read_holds_its_own_service_and_is_logged(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    for service in HELD:
+        await running.health.set(service, health_pb2.HealthCheckResponse.SERVING)
+    unread = Unread()
+    request = health_pb2.HealthCheckRequest(service=HELD[0])
+    watching = asyncio.create_task(running.health.Watch(request, unread))
+    await unread.written.wait()
+    draining = asyncio.create_task(running.drain(notice_s=CALL_S))
+    told = health_pb2_grpc.HealthStub(running.channel).Watch(health_pb2.HealthCheckRequest(service=HELD[2]))
+    async with asyncio.timeout(SOON_S):
+        while (await told.read()).status != health_pb2.HealthCheckResponse.NOT_SERVING:
+            pass
+        while not caplog.messages:  # noqa: ASYNC110  no event tells of a line in the log
+            await asyncio.sleep(0.01)
+    assert HELD[0] in caplog.text
+    assert HELD[1] not in caplog.text
+    for task in (draining, watching):
+        task.cancel()
+    await asyncio.gather(draining, watching, return_exceptions=True)
+
+
+async def test_a_method_that_writes_to_its_context_is_at_work_until_it_returns(running: Running) -> None:
+    stream = running.channel.unary_stream("/test/Written")(b"", timeout=CALL_S)
+    assert await stream.read() == b"a"
+    draining = asyncio.create_task(running.drain())
+    await asyncio.wait([draining], timeout=2 * QUIET_S)
+    assert not draining.done()
+    running.service.done.set()
+    assert await stream.read() == b"b"
+    assert await stream.read() is grpc.aio.EOF
+    assert await draining < 2 * QUIET_S + SOON_S
 
 
 async def test_new_calls_are_refused_while_another_still_works(running: Running) -> None:

@@ -2,10 +2,11 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarry_server.context import LONGEST_WAY_S, rounding_s
+from quarry_server.context import LONGEST_WAY_S, undo_rounding
 
 
 def sent(seconds: float) -> float:
@@ -19,9 +20,9 @@ def sent(seconds: float) -> float:
 def test_the_rounding_of_a_deadline_is_taken_off_again(timeout_s: float, way: float) -> None:
     way_s = min(way * LONGEST_WAY_S, timeout_s / 2)
     remaining = sent(timeout_s) - way_s
-    assert remaining - rounding_s(remaining) <= timeout_s - way_s + 1e-9
+    assert undo_rounding(remaining) <= timeout_s - way_s + 1e-9
 
 
 def test_the_rounding_is_small_beside_the_time_that_is_left() -> None:
     for remaining, expected in ((0.3, 0.001), (2.0, 0.01), (20.0, 0.1), (200.0, 1.0)):
-        assert rounding_s(remaining) == expected
+        assert remaining - undo_rounding(remaining) == pytest.approx(expected)

@@ -45,7 +45,7 @@ class Stoppable(AsyncQdrantClient):
 
 async def test_a_server_that_hangs_is_named_and_left_out_until_it_answers() -> None:
     client = Stoppable()
-    store = await QdrantDenseStore.open(client, "c", "g1", 2, (), HASTY)
+    store = await QdrantDenseStore.open(client, "c", "g1", 2, (), patience=HASTY)
     await store.apply([VectorChange(Docno(1), 1, VECTOR[None], {})], 1)
     client.going.clear()
     began_s = time.monotonic()

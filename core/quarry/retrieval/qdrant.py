@@ -109,7 +109,8 @@ class QdrantDenseStore:
         generation: str,
         dimension: int,
         fields: tuple[Field, ...],
-        timeout_s: float,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
         patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
         self._client, self._collection, self._dimension = client, collection, dimension
@@ -133,6 +134,7 @@ class QdrantDenseStore:
         generation: str,
         dimension: int,
         fields: tuple[Field, ...],
+        *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         patience: Patience = DEFAULT_PATIENCE,
     ) -> "QdrantDenseStore":
@@ -147,7 +149,7 @@ class QdrantDenseStore:
             DataLossError: the collection holds another generation.
             RetrieverUnavailableError: the server cannot be reached, or does not answer in time.
         """
-        store = cls(client, collection, generation, dimension, fields, timeout_s, patience)
+        store = cls(client, collection, generation, dimension, fields, timeout_s=timeout_s, patience=patience)
         try:
             await store._create_missing()
             store._applied = (await store.position()).sequence

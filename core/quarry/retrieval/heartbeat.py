@@ -47,6 +47,10 @@ class Heartbeat:
         self._silent_s = 0.0
         self._logged: set[type[Exception]] = set()
 
+    def hear(self) -> None:
+        """Notes another sign of life: the silence begins anew."""
+        self._silent_s = 0.0
+
     async def run(self) -> None:
         """Goes on until it is cancelled; nothing else ends it."""
         while True:

@@ -26,7 +26,7 @@ def find_damaged_file(folder: Path, go_on: Callable[[], None] = lambda: None) ->
     no more. What has replaced it is read, too.
 
     Args:
-        go_on: is called for each MiB that is read; what it raises ends the reading.
+        go_on: is called for each MiB that is read; a QuarryError that it raises ends the reading.
     """
     looked: set[str] = set()
     try:

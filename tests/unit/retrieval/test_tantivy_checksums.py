@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from quarry.deadline import Deadline
+from quarry.errors import DeadlineExceeded, RetrieverUnavailableError
 from quarry.retrieval.bm25 import TantivyIndex
 from quarry.retrieval.tantivy_checksums import COMPONENTS, END, MAGIC, META, find_damaged_file
 from quarry.schema import DEFAULT_SCHEMA
@@ -86,10 +88,20 @@ def test_the_file_of_deletions_belongs_to_a_real_index(tmp_path: Path) -> None:
     for n in range(1, 4):
         index.apply([Change(Docno(n), 20 + n, None)])
         index.commit(1 + n)
-    assert index.damage() == ""
+    assert index.damage(Deadline()) == ""
     deletions = {file.name for file in tmp_path.glob("*.del")}
     assert deletions
     index.close()
     for name in deletions:
         (tmp_path / name).unlink()
-    assert index.damage().removesuffix(" is gone") in deletions
+    assert find_damaged_file(tmp_path).removesuffix(" is gone") in deletions
+
+
+def test_an_index_reads_its_files_while_there_is_time_and_it_is_open(tmp_path: Path) -> None:
+    index = TantivyIndex(tmp_path, "g1", DEFAULT_SCHEMA)
+    with pytest.raises(DeadlineExceeded):
+        index.damage(Deadline.after(0))
+    assert index.damage(Deadline()) == ""
+    index.close()
+    with pytest.raises(RetrieverUnavailableError, match="closed"):
+        index.damage(Deadline())

@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -18,7 +18,7 @@ from quarry.documents.follower import FollowedIndex, Follower, FollowPolicy
 from quarry.documents.indexes import FollowedDense, FollowedLexical
 from quarry.documents.store import DocumentLog
 from quarry.documents.vectors import DocumentVectors
-from quarry.errors import DataLossError, QuarryError, RetrieverUnavailableError
+from quarry.errors import DataLossError, DeadlineExceeded, QuarryError, RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.pipeline import ArmState, Reranking, Searcher
 from quarry.retrieval.arms import NO_LIMIT, Bm25Retriever, DenseRetriever, QueryEncoder, Retrieved, Retriever
@@ -35,6 +35,8 @@ BEHIND_AFTER_S = 2.0
 """How long an arm may lack what was written before it counts as behind."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 """Pauses before an arm that could not be opened is tried again."""
+FILE_CHECKS = ThreadPoolExecutor(1, "check-files")
+"""A thread of their own: they read whole indexes, and would keep all others from what searches need."""
 LEXICAL_POLICY = FollowPolicy(batch_rows=4_096, batch_bytes=16 * 2**20)
 
 
@@ -257,7 +259,7 @@ class Generation:
     ) -> ArmDifferences:
         """``arm`` with what is wrong with its files, or with those of its vectors that are looked at."""
         if arm.arm == "bm25" and self._lexical is not None:
-            return replace(arm, files=await asyncio.to_thread(self._lexical.damage))
+            return replace(arm, files=await _damage(self._lexical, deadline))
         if arm.arm != "dense" or self._dense is None or self.vectors is None:
             return arm
         check = VectorCheck(self._dense, self.vectors, self.followers[arm.arm], self._log)
@@ -292,6 +294,15 @@ class _LexicalVersions:
         found: Sequence[tuple[Docno, int]] = await asyncio.to_thread(lambda: list(self._index.versions()))
         for version in found:
             yield version
+
+
+async def _damage(index: LexicalIndex, deadline: Deadline) -> str:
+    """As ``LexicalIndex.damage``, one index at a time; waiting for the others counts."""
+    try:
+        async with asyncio.timeout(deadline.timeout_s):
+            return await asyncio.get_running_loop().run_in_executor(FILE_CHECKS, index.damage, deadline)
+    except TimeoutError:
+        raise DeadlineExceeded("there was not time enough to read all files of the lexical index") from None
 
 
 async def _opened(folder: Path, open: Callable[[], Awaitable[T]]) -> T:

@@ -30,6 +30,7 @@ from quarry.jobs.memory import memory_limit
 from quarry.jobs.operations import Operations
 from quarry.jobs.process import run_process
 from quarry.library import Library
+from quarry.log_lines import log_to_stderr
 from quarry.mining.jobs import MiningJobs
 from quarry.models.loading import device_in_use
 from quarry.models.served import ServedModels
@@ -73,7 +74,6 @@ from quarry_server.feedback_jobs import MadeOfFeedback, remove_spooled
 from quarry_server.impressions import AnswerLog
 from quarry_server.info import ServerServicer
 from quarry_server.interceptors import TypedErrors
-from quarry_server.log_lines import log_to_stderr
 from quarry_server.loop import LoopSchedule
 from quarry_server.loop_runs import LoopRuns
 from quarry_server.mining import MiningServicer, reachable

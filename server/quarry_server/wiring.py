@@ -89,8 +89,8 @@ class SettingsEngines:
                 generation,
                 dimension,
                 schema.filterable,
-                qdrant.timeout_s,
-                self._patience,
+                timeout_s=qdrant.timeout_s,
+                patience=self._patience,
             )
         graph = GraphPolicy(min_pending=qdrant.build_after, indexing_threshold_kb=qdrant.build_threshold_kb)
         return await EdgeDenseStore.open(

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import sys
@@ -529,3 +530,30 @@ async def test_a_stopped_process_does_not_hold_the_end_of_its_store(watched: Edg
     began_s = time.monotonic()
     await watched.close()
     assert time.monotonic() - began_s < 7
+
+
+async def test_the_log_says_why_a_process_is_killed_at_the_end_of_its_store(
+    settings: StoreSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody knows of one that has only not ended yet that it hangs: it may be flushing."""
+    monkeypatch.setattr("quarry.retrieval.edge.connection.CLOSE_TIMEOUT_S", 0.2)
+    store = await EdgeDenseStore.open(settings)
+    pid = store.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    await store.close()
+    assert f"process {pid} is killed: it did not end within 0.2 s" in caplog.text
+
+
+async def test_the_store_process_logs_as_the_server_does(
+    settings: StoreSettings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No line of the log begins with what was sent to it, and no control character reaches a terminal."""
+    store = await EdgeDenseStore.open(settings)
+    with pytest.raises(RetrieverUnavailableError):
+        await store._call("no method\nforged \x1b[2J")
+    await store.close()
+    logged = capfd.readouterr().err
+    assert "\\x1b[2J" in logged
+    assert "\x1b" not in logged
+    assert all(re.match(r"\d{4}-\d\d-\d\d |    ", line) for line in logged.splitlines())

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from quarry.deadline import Deadline
 from quarry.filters import Filter
 from quarry.types import Candidate, Change, Docno, Fields, Position
 
@@ -73,8 +74,13 @@ class LexicalIndex(Protocol):
         """Each document's version, as of the last commit, in any order."""
         ...
 
-    def damage(self) -> str:
-        """What is wrong with its files, which nobody may notice who reads them; empty if nothing is."""
+    def damage(self, deadline: Deadline) -> str:
+        """What is wrong with its files, which nobody may notice who reads them; empty if nothing is.
+
+        Raises:
+            DeadlineExceeded: they could not all be read by then.
+            RetrieverUnavailableError: the index was closed meanwhile.
+        """
         ...
 
     def close(self) -> None:

@@ -9,8 +9,15 @@ from pathlib import Path
 import tantivy
 from tantivy import Order, Query
 
+from quarry.deadline import Deadline
 from quarry.disk import is_nearly_full
-from quarry.errors import DataLossError, DiskFullError, QuarryError, RetrieverUnavailableError
+from quarry.errors import (
+    DataLossError,
+    DeadlineExceeded,
+    DiskFullError,
+    QuarryError,
+    RetrieverUnavailableError,
+)
 from quarry.filters import Filter
 from quarry.retrieval.analysis import analyser_name, build_analyser
 from quarry.retrieval.base import LexicalResult
@@ -150,8 +157,14 @@ class TantivyIndex:
         with self._reading() as searcher:
             return self._versions(searcher)
 
-    def damage(self) -> str:
-        return find_damaged_file(self._folder)
+    def damage(self, deadline: Deadline) -> str:
+        def go_on() -> None:
+            if self._closed:
+                raise RetrieverUnavailableError(ARM, "the index is closed")
+            if not deadline.remaining_s:
+                raise DeadlineExceeded("there was not time enough to read all files of the lexical index")
+
+        return find_damaged_file(self._folder, go_on)
 
     def close(self) -> None:
         self._closed = True

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
+from quarry.deadline import Deadline
 from quarry.filters import Filter, matches
 from quarry.retrieval.base import LexicalResult
 from quarry.retrieval.text_fields import text_fields
@@ -70,7 +71,7 @@ class MemoryLexicalIndex:
     def versions(self) -> Iterator[tuple[Docno, int]]:
         return iter([(docno, change.version) for docno, change in self._documents.items()])
 
-    def damage(self) -> str:
+    def damage(self, deadline: Deadline) -> str:
         return ""
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, uuid5
@@ -48,6 +49,10 @@ CLOSE_TIMEOUT_S = 3.0
 ALL_VALUES = 1_000_000
 PER_SCROLL = 2_000
 DEFAULT_TIMEOUT_S = 10.0
+LEAST_PATIENCE_S, ROUND_TRIPS = 3.0, 4
+"""A server may be silent for so long, or for so many of its round trips, before searches leave it out."""
+FORGETTING = 0.9
+"""How much of the longest round trip still counts at the next one."""
 
 T = TypeVar("T")
 Condition = Any
@@ -98,8 +103,11 @@ class QdrantDenseStore:
     as applied and in its write-ahead log. After a failed
     ``apply`` the next one raises until ``position`` has been read: the caller goes on from there.
 
+    A server that is silent is not asked for searches until it answers anything at all. Other calls go on and
+    have until ``timeout_s``, since a slow server can do them.
+
     Attributes:
-        problem: why the server does not answer now; None if it does.
+        problem: why the server is not asked for searches now; None if it is.
     """
 
     def __init__(
@@ -109,7 +117,8 @@ class QdrantDenseStore:
         generation: str,
         dimension: int,
         fields: tuple[Field, ...],
-        timeout_s: float,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
         patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
         self._client, self._collection, self._dimension = client, collection, dimension
@@ -121,7 +130,9 @@ class QdrantDenseStore:
         self._must_replay = False
         self._writing = asyncio.Lock()
         self._patience = patience
-        self._calls: set[asyncio.Task[Any]] = set()
+        self._heartbeat = Heartbeat(self._beat, self._judge)
+        self._round_trip_s = 0.0
+        self._searches: set[asyncio.Task[Any]] = set()
         self._beating: asyncio.Task[None] | None = None
         self.problem: str | None = None
 
@@ -133,6 +144,7 @@ class QdrantDenseStore:
         generation: str,
         dimension: int,
         fields: tuple[Field, ...],
+        *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         patience: Patience = DEFAULT_PATIENCE,
     ) -> "QdrantDenseStore":
@@ -141,25 +153,25 @@ class QdrantDenseStore:
         Args:
             client: ours from now on; ``close`` closes it, and so does a failure to open.
             timeout_s: that one call of the server may take.
-            patience: with a server that does not answer; it is never started again from here.
+            patience: with a server that does not answer, at least ``LEAST_PATIENCE_S`` or ``ROUND_TRIPS``
+                round trips, so that a slow one is asked on; it is never started again from here.
 
         Raises:
             DataLossError: the collection holds another generation.
             RetrieverUnavailableError: the server cannot be reached, or does not answer in time.
         """
-        store = cls(client, collection, generation, dimension, fields, timeout_s, patience)
+        store = cls(client, collection, generation, dimension, fields, timeout_s=timeout_s, patience=patience)
         try:
             await store._create_missing()
             store._applied = (await store.position()).sequence
         except BaseException:
             await client.close()
             raise
-        beat = Heartbeat(store._beat, store._judge)
-        store._beating = asyncio.create_task(beat.run(), name="dense store heartbeat")
+        store._beating = asyncio.create_task(store._heartbeat.run(), name="dense store heartbeat")
         return store
 
     async def _create_missing(self) -> None:
-        if not await self._ask(self._client.collection_exists(POSITIONS)):
+        if not await self._beat():
             await self._ask(self._client.create_collection(POSITIONS, vectors_config={}))
         if not await self._ask(self._client.collection_exists(self._collection)):
             # an empty collection may not stand behind an old position
@@ -243,8 +255,9 @@ class QdrantDenseStore:
         self, vector: NDArray[np.float32], depth: int, filter: Filter | None
     ) -> list[Candidate]:
         query = checked_vector(vector, self._dimension).tolist()
-        if depth <= 0:
-            return []
+        return await self._search(self._nearest(query, depth, filter)) if depth > 0 else []
+
+    async def _nearest(self, query: list[float], depth: int, filter: Filter | None) -> list[Candidate]:
         condition = None if filter is None else await self._condition(filter)
         exact = condition is not None and await self._matching(condition) < EXACT_BELOW
         rounds = collect_documents(depth)
@@ -297,8 +310,9 @@ class QdrantDenseStore:
         self, vector: NDArray[np.float32], docnos: Collection[Docno]
     ) -> dict[Docno, Candidate]:
         query = checked_vector(vector, self._dimension).tolist()
-        if not docnos:
-            return {}
+        return await self._search(self._similarities(query, docnos)) if docnos else {}
+
+    async def _similarities(self, query: list[float], docnos: Collection[Docno]) -> dict[Docno, Candidate]:
         condition = self._conditions.has_value(DOCNO, [int(docno) for docno in docnos])
         limit = await self._matching(condition)
         filter = models.Filter(must=[condition])
@@ -361,13 +375,25 @@ class QdrantDenseStore:
         finally:
             await self._client.close()
 
-    async def _ask(self, call: Coroutine[Any, Any, T]) -> T:
-        """The server's answer; a server that hangs fails it at once, also when it is on its way."""
+    async def _search(self, search: Coroutine[Any, Any, T]) -> T:
+        """What ``search`` finds; it fails at once, also on its way, while the server is silent."""
         if self.problem is not None:
-            call.close()
+            search.close()
             raise RetrieverUnavailableError("dense", self.problem)
+        searching = asyncio.create_task(search)
+        self._searches.add(searching)
+        try:
+            await asyncio.wait([searching])
+        finally:
+            self._searches.discard(searching)
+            searching.cancel()
+        if searching.cancelled():
+            raise RetrieverUnavailableError("dense", self.problem or "its server does not answer")
+        return searching.result()
+
+    async def _ask(self, call: Coroutine[Any, Any, T]) -> T:
+        """The server's answer within ``timeout_s``, which is a sign of life as well."""
         asked = asyncio.create_task(_typed(call))
-        self._calls.add(asked)
         try:
             async with asyncio.timeout(self._timeout_s):
                 await asyncio.wait([asked])
@@ -375,24 +401,30 @@ class QdrantDenseStore:
             problem = f"the Qdrant server did not answer within {self._timeout_s:g} s"
             raise RetrieverUnavailableError("dense", problem) from None
         finally:
-            self._calls.discard(asked)
             asked.cancel()
         if asked.cancelled():
-            raise RetrieverUnavailableError("dense", self.problem or "its server does not answer")
-        return asked.result()
+            raise RetrieverUnavailableError("dense", "the client has given up the call")
+        answer = asked.result()
+        self._heartbeat.hear()
+        return answer
 
-    async def _beat(self) -> None:
-        await _typed(self._client.collection_exists(POSITIONS))
+    async def _beat(self) -> bool:
+        """Whether the server has the collection of positions; measures the round trip."""
+        began_s = time.monotonic()
+        exists = await self._ask(self._client.collection_exists(POSITIONS))
+        self._round_trip_s = max(time.monotonic() - began_s, FORGETTING * self._round_trip_s)
+        return exists
 
     def _judge(self, silent_s: float) -> None:
-        if silent_s < self._patience.hung_after_s:
+        slow_s = min(ROUND_TRIPS * self._round_trip_s, self._timeout_s)
+        if silent_s < max(self._patience.hung_after_s, LEAST_PATIENCE_S, slow_s):
             self.problem = None
             return
         if self.problem is None:
             logger.error("the Qdrant server does not answer, and searches leave %s out", self._collection)
         self.problem = f"the Qdrant server has not answered for {silent_s:.0f} s"
-        for call in self._calls:
-            call.cancel()
+        for search in self._searches:
+            search.cancel()
 
 
 async def _typed(call: Awaitable[T]) -> T:

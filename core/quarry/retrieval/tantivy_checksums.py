@@ -7,7 +7,9 @@ number, both four bytes, the least significant first.
 import json
 import struct
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 META = "meta.json"
 MAGIC = 1_337
@@ -17,47 +19,68 @@ COMPONENTS = ("fast", "fieldnorm", "idx", "pos", "store", "term")
 _PIECE_BYTES = 2**20
 
 
-def find_damaged_file(folder: Path) -> str:
+def find_damaged_file(folder: Path, go_on: Callable[[], None] = lambda: None) -> str:
     """What is wrong with a file of the last commit; empty if nothing is. Reads them all, some 1 GB a second.
 
-    Merges remove files meanwhile: one that is gone is not damaged, if it is in the last commit no more.
+    Merges and deletions replace files meanwhile: one that is gone is not damaged, if it is in the last commit
+    no more. What has replaced it is read, too.
+
+    Args:
+        go_on: is called for each MiB that is read; a QuarryError that it raises ends the reading.
     """
-    for _ in range(3):
-        problem = _find(folder)
-        if not problem.endswith(" is gone"):
-            break
-    return problem
-
-
-def _find(folder: Path) -> str:
+    looked: set[str] = set()
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        segments = {str(segment["segment_id"]).replace("-", "") for segment in meta["segments"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{META} cannot be read ({type(error).__name__})"
-    for segment in sorted(segments):
-        files = {folder / f"{segment}.{suffix}" for suffix in COMPONENTS}
-        for file in sorted(files.union(folder.glob(f"{segment}.*"))):
-            if problem := _problem(file):
-                return problem
+        while left := sorted(_listed(folder) - looked):
+            for name in left:
+                problem = _problem(folder / name, go_on)
+                if problem is None and name in _listed(folder):
+                    return f"{name} is gone"
+                if problem:
+                    return f"{name} {problem}"
+            looked.update(left)
+    except _NoListError as error:
+        return str(error)
     return ""
 
 
-def _problem(file: Path) -> str:
+class _NoListError(Exception):
+    """Nobody can say which files the index has."""
+
+
+def _listed(folder: Path) -> set[str]:
+    """The files of the segments of the last commit."""
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        return {name for segment in meta["segments"] for name in _files_of(segment)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _NoListError(f"{META} cannot be read ({type(error).__name__})") from error
+
+
+def _files_of(segment: dict[str, Any]) -> Iterator[str]:
+    name = str(segment["segment_id"]).replace("-", "")
+    yield from (f"{name}.{component}" for component in COMPONENTS)
+    if segment["deletes"] is not None:
+        yield f"{name}.{segment['deletes']['opstamp']}.del"
+
+
+def _problem(file: Path, go_on: Callable[[], None]) -> str | None:
+    """Empty for a file that is whole; None for one that is gone."""
     try:
         with file.open("rb") as opened:
             size = opened.seek(-END.size, 2)
             length, magic = END.unpack(opened.read(END.size))
             if magic != MAGIC or length > size:
-                return f"{file.name} has no footer"
+                return "has no footer"
             opened.seek(size - length)
             expected = int(json.loads(opened.read(length))["crc"])
             opened.seek(0)
             left, crc = size - length, 0
+            go_on()
             while left and (piece := opened.read(min(left, _PIECE_BYTES))):
                 crc, left = zlib.crc32(piece, crc), left - len(piece)
+                go_on()
     except FileNotFoundError:
-        return f"{file.name} is gone"
+        return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{file.name} cannot be read ({type(error).__name__})"
-    return "" if crc == expected else f"{file.name} has changed"
+        return f"cannot be read ({type(error).__name__})"
+    return "" if crc == expected else "has changed"

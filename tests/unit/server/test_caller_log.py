@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quarry.log_lines import LineFormatter
 from quarry.v1.collection_service_pb2 import (
     CreateCollectionRequest,
     DeleteCollectionRequest,
@@ -16,7 +17,6 @@ from quarry.v1.collection_service_pb2 import (
 )
 from quarry_server.app import SERVICES
 from quarry_server.caller_log import LOGGED, MAX_CHARACTERS, call_line
-from quarry_server.log_lines import LineFormatter
 
 PEER = "ipv4:10.0.0.7:50000"
 DELETE = "quarry.v1.CollectionService/DeleteCollection"

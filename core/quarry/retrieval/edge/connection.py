@@ -149,18 +149,20 @@ class WorkerConnection:
         _fail(self._pings, "its process ended during the call")
 
     async def close(self) -> None:
-        """Lets the process flush and exit, and kills one that hangs or takes too long.
+        """Lets the process flush and exit, and kills one that hangs or takes longer than ``CLOSE_TIMEOUT_S``.
 
         Nothing that was flushed is lost, and what was not comes from the log again.
         """
         if self._writer.can_write_eof():
             self._writer.write_eof()
-        if self._hung is None:
+        why = self._hung
+        if why is None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await self.lost()
         if not self._lost:
-            logger.error("the dense store's process %d hangs: it is killed", self.pid)
+            why = why or self._hung or f"it did not end within {CLOSE_TIMEOUT_S:g} s"
+            logger.error("the dense store's process %d is killed: %s", self.pid, why)
             await self.kill()
 
     def end(self) -> None:

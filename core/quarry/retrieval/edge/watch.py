@@ -5,7 +5,7 @@ import logging
 from functools import partial
 
 from quarry.retrieval.edge.activity import Activity
-from quarry.retrieval.edge.connection import WorkerConnection
+from quarry.retrieval.edge.connection import KILL_TIMEOUT_S, WorkerConnection
 from quarry.retrieval.edge.wire import PING
 from quarry.retrieval.heartbeat import Heartbeat, Patience
 
@@ -27,6 +27,8 @@ class Watch:
         self._connection, self._patience = connection, patience
         self._activity = Activity(connection.pid)
         self._silent_s = self._idle_s = 0.0
+        self._ended_s: float | None = None
+        self._stays = False
         self.problem: str | None = None
 
     async def until_lost(self) -> None:
@@ -59,8 +61,19 @@ class Watch:
             if self._connection.hung is None:
                 logger.error("the dense store hangs, and searches leave it out: %s", self.problem)
             self._connection.refuse(self.problem)
-        elif silent_s >= self._patience.restart_after_s:
+        elif silent_s >= min(self._patience.restart_after_s, self._patience.busy_restart_after_s):
             self.problem = f"its process has not answered for {silent_s:.0f} s and is at work"
         if idle_s >= self._patience.restart_after_s or silent_s >= self._patience.busy_restart_after_s:
+            self._end(silent_s)
+
+    def _end(self, silent_s: float) -> None:
+        """Ends the process, once, and says once if it stays."""
+        if self._ended_s is None:
+            self._ended_s = silent_s
             logger.error("the dense store is started again: %s", self.problem)
             self._connection.end()
+        elif silent_s >= self._ended_s + KILL_TIMEOUT_S:
+            if not self._stays:
+                self._stays = True
+                logger.error("the dense store's process %d cannot be killed", self._connection.pid)
+            self.problem = f"{self.problem}, and cannot be killed"

@@ -15,6 +15,7 @@ from typing import Any
 
 from quarry.errors import DataLossError, QuarryError
 from quarry.lifetime import leave_signals_to_parent
+from quarry.log_lines import log_to_stderr
 from quarry.retrieval.edge.settings import StoreSettings
 from quarry.retrieval.edge.store import ShardStore
 from quarry.retrieval.edge.wire import PING, FrameBuffer, Greeting, Reply, Request, encode
@@ -187,10 +188,14 @@ def first_message(peer: socket.socket, frames: FrameBuffer) -> StoreSettings:
 
 
 def main() -> None:
-    logging.basicConfig(level=os.environ.get("QUARRY_LOG_LEVEL", "INFO"), stream=sys.stderr)
+    log_to_stderr(os.environ.get("QUARRY_LOG_LEVEL", "INFO"))
     leave_signals_to_parent()
-    with socket.socket(fileno=int(sys.argv[1])) as peer:
-        serve(peer)
+    try:
+        with socket.socket(fileno=int(sys.argv[1])) as peer:
+            serve(peer)
+    except Exception:  # the interpreter would write it as it is, control characters and all
+        logger.exception("the store process ends")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

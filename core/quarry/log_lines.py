@@ -1,4 +1,4 @@
-"""How the server's log is written: only the server can begin a line of it."""
+"""How the server's log is written: only the server and its store processes can begin a line of it."""
 
 import logging
 import re
@@ -22,9 +22,9 @@ class LineFormatter(logging.Formatter):
         return text.replace("\n", "\n    ")
 
 
-def log_to_stderr() -> None:
-    """Writes records of INFO and above to stderr, but alembic's only from WARNING on."""
+def log_to_stderr(level: int | str = logging.INFO) -> None:
+    """Writes records of ``level`` and above to stderr, but alembic's only from WARNING on."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=level, handlers=[handler])

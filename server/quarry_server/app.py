@@ -178,17 +178,18 @@ async def running(settings: Settings, ending: Ending | None = None) -> AsyncIter
         requested = RequestedModels(settings)
         await requested.tidy()
         collection_models = CollectionModels(models, settings, database, requested)
-        library = await Library.open(
+        library = Library(
             folder,
+            database,
             SettingsEngines(settings),
             collection_models,
             settings.search.threads,
-            database,
             settings.liveness.behind_after_s,
         )
-        operations = Operations(library.database.engine, library.database.writer, describe_error)
         closing.push("the models", collection_models.close)
         closing.push("the collections", partial(library.close, LIBRARY_GRACE_S))
+        await library.open()
+        operations = Operations(library.database.engine, library.database.writer, describe_error)
         closing.push("fetches from the hub", requested.close)
         reindexes = ReindexJobs(library, operations)
         await operations.recover(await reindexes.lasting())

@@ -5,6 +5,7 @@ import contextlib
 import re
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -280,6 +281,36 @@ async def test_a_start_that_fails_halfway_does_not_stop_the_next_one(data: Path,
     async with serving(data, encoder) as (server, client):
         await assert_whole(client)
         await server.stop()
+
+
+async def test_a_start_that_fails_on_the_way_closes_what_it_has_opened(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "data", port=0, drain_s=0, drain_notice_s=0)
+    known = CollectionSettings("known", Schema((Field("text", FieldType.TEXT),)), "none")
+    async with running(settings):
+        pass
+    folder = DataFolder(settings.data)
+    database = Database(folder.open_documents())
+    key = (await database.write(lambda c: create_collection(c, known))).key
+    database.close()
+    folder.close()
+    (folder.of(key) / ("f" * 32)).mkdir(parents=True)  # nobody knows it, and it cannot be moved
+    shutil.rmtree(settings.data / "quarantine", ignore_errors=True)
+    (settings.data / "quarantine").touch()
+    threads = set(threading.enumerate())
+    with pytest.raises(OSError, match="quarantine"):
+        async with running(settings):
+            pass
+    assert open_in(settings.data) == []
+    assert not [t.name for t in set(threading.enumerate()) - threads if not t.name.startswith("work")]
+
+
+def open_in(folder: Path) -> list[str]:
+    """Files in a folder that this process has open."""
+    links = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # of the listing itself
+            links.append(str(descriptor.readlink()))
+    return [link for link in links if link.startswith(f"{folder}/")]
 
 
 @pytest.mark.parametrize("data", ["stopped"], indirect=True)

@@ -152,6 +152,13 @@ class DataFolder:
         self._lock.release()
         atexit.unregister(self.close)
 
+    def leave_in_use(self) -> None:
+        """Leaves everything as a kill does, for what may still commit to a database.
+
+        The databases keep saying that they are in use, and the lock stays until the process ends.
+        """
+        atexit.unregister(self.close)
+
     def _identity(self) -> str:
         marks = self._in_use.get(DOCUMENTS)
         found = marks.read().get("identity") if marks is not None else self._state.identity

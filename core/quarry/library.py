@@ -68,10 +68,14 @@ class Models(Protocol):
 
 
 class Library:
-    """Made by ``open``, ended by ``close``. Lives on one event loop.
+    """Holds nothing before ``open``; ended by ``close``. Lives on one event loop.
 
     Attributes:
         folder: where everything lies.
+        database: of the folder; closed with the library.
+
+    Args:
+        behind_after_s: how long an arm may lack what was written before answers name it.
     """
 
     def __init__(
@@ -94,38 +98,26 @@ class Library:
         self._unopened: dict[str, str] = {}
         self._beside = BesideGenerations(folder.of, self._opened)
         self._running: set[asyncio.Task[Any]] = set()
+        self._retiring: dict[int, set[asyncio.Task[None]]] = {}
         self._changing = NamedLocks()
         self._on_delete: list[OnDelete] = []
 
-    @classmethod
-    async def open(
-        cls,
-        folder: DataFolder,
-        engines: Engines,
-        models: Models,
-        search_threads: int,
-        database: Database | None = None,
-        behind_after_s: float = BEHIND_AFTER_S,
-    ) -> "Library":
+    async def open(self) -> None:
         """Opens every collection there is, and removes what deleted ones left behind.
 
-        Args:
-            database: of the folder, where the models need it too; closed with the library.
-            behind_after_s: how long an arm may lack what was written before answers name it.
+        If that fails, ``close`` closes what is open by then.
         """
-        database = database or Database(await asyncio.to_thread(folder.open_documents))
-        library = cls(folder, database, engines, models, search_threads, behind_after_s)
-        known = await asyncio.to_thread(database.read, catalog.list_collections)
-        beside = await asyncio.to_thread(database.read, list_generations)
+        known = await asyncio.to_thread(self.database.read, catalog.list_collections)
+        beside = await asyncio.to_thread(self.database.read, list_generations)
         needed: dict[int, set[str]] = {collection.key: {collection.generation} for collection in known}
         for side in beside:
             needed[side.key].add(side.name)
-        await asyncio.to_thread(folder.remove_leftovers, needed, await library.deleted_keys())
-        await asyncio.gather(*map(library._open_or_note, known))
+        await asyncio.to_thread(self.folder.remove_leftovers, needed, await self.deleted_keys())
+        # All are waited for: one that still opens while the library is closed would stay open.
+        _raise_first(await asyncio.gather(*map(self._open_or_note, known), return_exceptions=True))
         for side in beside:
             if side.role is Role.PREVIOUS:
-                await library._open_previous_or_note(side.key)
-        return library
+                await self._open_previous_or_note(side.key)
 
     @property
     def names(self) -> list[str]:
@@ -267,9 +259,8 @@ class Library:
 
     async def _close_beside(self, key: int, role: Role) -> None:
         async with self._changing_of(key):
-            closing = self._beside.release(key, role)
-        if closing is not None:
-            await closing.close(CLOSE_GRACE_S)
+            retiring = self._retire(key, self._beside.release(key, role))
+        await retiring
 
     async def remove_beside(self, key: int, role: Role) -> None:
         """Forgets the generation in this role and its files.
@@ -281,10 +272,27 @@ class Library:
     async def _remove_beside(self, key: int, role: Role) -> None:
         async with self._changing_of(key):
             gone = await self.database.write(lambda c: remove_generation(c, key, role))
-            closing = self._beside.release(key, role)
-        if closing is not None:
-            await closing.close(CLOSE_GRACE_S)
-        await self._beside.remove(key, gone.name)
+            retiring = self._retire(key, self._beside.release(key, role), gone.name)
+        await retiring
+
+    def _retire(self, key: int, opened: OpenCollection | None, removed: str = "") -> "asyncio.Task[None]":
+        """Closes a generation that no request finds any more. The collection's deletion waits for that.
+
+        Args:
+            removed: the generation whose files are deleted then; empty: none.
+        """
+
+        async def retire() -> None:
+            if opened is not None:
+                await opened.close(CLOSE_GRACE_S)
+            if removed:
+                await self._beside.remove(key, removed)
+
+        task = asyncio.create_task(retire())
+        tasks = self._retiring.setdefault(key, set())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
 
     async def switch(self, key: int, role: Role, check: Callable[[], Awaitable[None]]) -> Collection:
         """Lets the open generation in this role serve, and keeps what served until now as the previous.
@@ -301,17 +309,14 @@ class Library:
         return await self._finished(self._switch(key, role, check))
 
     async def _switch(self, key: int, role: Role, check: Callable[[], Awaitable[None]]) -> Collection:
-        row, replaced, retired = await self._switched(key, role, check)
-        if retired is not None:
-            await retired.close(CLOSE_GRACE_S)
-        if replaced:
-            await self._beside.remove(key, replaced)
+        row, retiring = await self._switched(key, role, check)
+        await retiring
         return row
 
     async def _switched(
         self, key: int, role: Role, check: Callable[[], Awaitable[None]]
-    ) -> tuple[Collection, str, OpenCollection | None]:
-        """What serves now, and what was the previous until then: its name, and itself if it was open."""
+    ) -> tuple[Collection, "asyncio.Task[None]"]:
+        """What serves now, and the task that closes and removes what was the previous until then."""
         async with self._changing_of(key):
             old, _ = await self._beside_row(key, role)
             new = self._beside.get(key, role)
@@ -330,7 +335,7 @@ class Library:
                 self._beside.take(Role.PREVIOUS, old, new)
                 new.collection, new.successor, old.successor = row, None, new
                 self._open[row.settings.name] = new
-            return row, replaced, retired
+            return row, self._retire(key, retired, replaced)
 
     async def delete(self, name: str, revision: int | None) -> None:
         """Removes the collection, after the requests that use it."""
@@ -340,10 +345,17 @@ class Library:
         async with self._changing.held(name):
             gone = await self.database.write(lambda c: catalog.delete_collection(c, name, revision))
             self._unopened.pop(name, None)
-            opened = self._open.pop(name, None)
-            closing = self._beside.release_all(gone.key) + ([] if opened is None else [opened])
-        await _close_all(closing)
-        await asyncio.to_thread(remove_folder, self.folder.of(gone.key))
+            for opened in [self._open.pop(name, None), *self._beside.release_all(gone.key)]:
+                self._retire(gone.key, opened)
+            retiring = self._retiring.pop(gone.key)
+        # The deletion stands, whatever fails from here on: the next start removes what is left of the folder.
+        for result in await asyncio.gather(*retiring, return_exceptions=True):
+            if isinstance(result, BaseException):
+                logger.error("indexes of the deleted collection %s did not close well: %s", name, result)
+        try:
+            await asyncio.to_thread(remove_folder, self.folder.of(gone.key))
+        except OSError as error:
+            logger.error("the folder of the deleted collection %s is left: %s", name, error)
         await self._tell_deleted(gone)
 
     def when_deleted(self, told: OnDelete) -> None:
@@ -379,13 +391,17 @@ class Library:
 
     async def _rebuilt(self, name: str) -> OpenCollection:
         async with self._changing.held(name):
-            old = self._open[name]
-            await self.database.write(lambda c: catalog.set_generation(c, old.collection.key))
+            old = self._open.get(name)
+            if old is None:
+                raise CollectionNotFoundError(name)
+            key = old.collection.key
+            await self.database.write(lambda c: catalog.set_generation(c, key))
             new = await self._opened(await self.current(name))
             old.generations.add(new.generation)
             new.generations = old.generations
             self._open[name] = new
-        await old.close(CLOSE_GRACE_S)
+            retiring = self._retire(key, old)
+        await retiring
         return new
 
     async def _finished(self, change: Coroutine[Any, Any, T]) -> T:
@@ -413,7 +429,7 @@ class Library:
 
     @contextlib.asynccontextmanager
     async def _changing_of(self, key: int) -> AsyncIterator[None]:
-        """As ``_changing``, of the collection with this key. Nobody else changes one that is gone."""
+        """Lets nobody else change the collection with this key meanwhile, unless it is gone."""
         try:
             row = await asyncio.to_thread(self.database.read, lambda c: catalog.collection_of_key(c, key))
         except CollectionNotFoundError:
@@ -459,16 +475,23 @@ class Library:
         generation = Generation(
             collection, folder, log, self._engines, self._threads, self._answering, self._behind_after_s
         )
-        await generation.open(
-            lambda: self.models.dense_parts(settings),
-            lambda parts: self.models.reranking(settings, log, parts),
-        )
+        try:
+            await generation.open(
+                lambda: self.models.dense_parts(settings),
+                lambda parts: self.models.reranking(settings, log, parts),
+            )
+        except BaseException:
+            await generation.close()
+            raise
         return OpenCollection(collection, log, generation)
 
 
 async def _close_all(opened: Sequence[OpenCollection], grace_s: float = CLOSE_GRACE_S) -> None:
     """Closes them side by side, so that one that hangs holds no other; then raises the first failure."""
-    results = await asyncio.gather(*(one.close(grace_s) for one in opened), return_exceptions=True)
+    _raise_first(await asyncio.gather(*(one.close(grace_s) for one in opened), return_exceptions=True))
+
+
+def _raise_first(results: Iterable[object]) -> None:
     for result in results:
         if isinstance(result, BaseException):
             raise result

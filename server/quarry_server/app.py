@@ -23,7 +23,7 @@ from quarry.data_folder import DataFolder
 from quarry.documents.catalog import list_collections
 from quarry.documents.store import Database
 from quarry.documents.writer import typed
-from quarry.ending import Ending, LastResort, end_now
+from quarry.ending import Begins, Ending, LastResort, call_on_signals, end_now
 from quarry.environment import empty_temporary_folder, keep_files_in
 from quarry.errors import QuarryError, UnavailableError
 from quarry.jobs.memory import memory_limit
@@ -122,6 +122,10 @@ SERVICES = [
 ]
 
 
+class StopAsked(BaseException):
+    """The server was asked to stop before it served. That is no failure."""
+
+
 class Server:
     """A server that is listening. Made by ``running``.
 
@@ -144,13 +148,17 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, ending: Ending | None = None) -> AsyncIterator[Server]:
+async def running(
+    settings: Settings, ending: Ending | None = None, stop: asyncio.Event | None = None
+) -> AsyncIterator[Server]:
     """A server, ready: models loaded, stores open, health SERVING.
 
     Args:
         ending: ends its parts; a new one if none is given.
+        stop: is looked at between the steps of the start, which ends at the next one if it is set.
 
     Raises:
+        StopAsked: ``stop`` was set before the server served.
         FailedPreconditionError: another server uses the data folder.
         DataLossError: the databases of the data folder do not know what it holds, or one is damaged.
         UnavailableError: the port is taken.
@@ -160,13 +168,19 @@ async def running(settings: Settings, ending: Ending | None = None) -> AsyncIter
     folder = await asyncio.to_thread(
         DataFolder, settings.data, settings.quarantine_days, settings.accept_loss
     )
-    async with ending or ending_of(settings) as closing:  # from the last to the first
-        closing.push("the data folder", partial(asyncio.to_thread, folder.close))
+
+    def look_at_stop() -> None:
+        if stop is not None and stop.is_set():
+            raise StopAsked
+
+    async with ending or make_ending(settings) as closing:  # from the last to the first
+        closing.push("the data folder", partial(close_folder, folder, closing))
         await asyncio.to_thread(empty_temporary_folder, settings.data)
         database = Database(await asyncio.to_thread(folder.open_documents))
-        trials = open_trials(settings)
+        closing.push("the document log", partial(asyncio.to_thread, database.close))
+        look_at_stop()
+        trials = open_trials(settings)  # nothing is tried before its closing is pushed below
         registry = open_registry(settings, database, trials)
-        await asyncio.to_thread(registry.remove_leftovers, folder.take_away)
         models = ServedModels(
             settings.data,
             settings.models.device,
@@ -176,20 +190,24 @@ async def running(settings: Settings, ending: Ending | None = None) -> AsyncIter
             settings.models.reranker_precision,
         )
         requested = RequestedModels(settings)
-        await requested.tidy()
         collection_models = CollectionModels(models, settings, database, requested)
-        library = await Library.open(
+        closing.push("the models", collection_models.close)
+        closing.push("fetches from the hub", requested.close)
+        await asyncio.to_thread(registry.remove_leftovers, folder.take_away)
+        await requested.tidy()
+        look_at_stop()
+        library = Library(
             folder,
+            database,
             SettingsEngines(settings),
             collection_models,
             settings.search.threads,
-            database,
             settings.liveness.behind_after_s,
         )
-        operations = Operations(library.database.engine, library.database.writer, describe_error)
-        closing.push("the models", collection_models.close)
         closing.push("the collections", partial(library.close, LIBRARY_GRACE_S))
-        closing.push("fetches from the hub", requested.close)
+        await library.open()
+        look_at_stop()
+        operations = Operations(library.database.engine, library.database.writer, describe_error)
         reindexes = ReindexJobs(library, operations)
         await operations.recover(await reindexes.lasting())
         await asyncio.to_thread(remove_spooled, settings.data)
@@ -228,7 +246,9 @@ async def running(settings: Settings, ending: Ending | None = None) -> AsyncIter
         )
         await training.tidy()
         await loops.tidy()
+        look_at_stop()
         await _load_rerankers(library, collection_models)
+        look_at_stop()
         await reindexes.resume()
         limits, calls = connection_limits(settings.connections), RunningCalls()
         grpc_server = grpc.aio.server(
@@ -263,6 +283,7 @@ async def running(settings: Settings, ending: Ending | None = None) -> AsyncIter
         server = Server(grpc_server, health_servicer, calls, _bind(grpc_server, settings))
         await asyncio.to_thread(warn_if_exposed, settings.host, server.address)
         mining.address = training.address = loops.address = reachable(server.address)
+        look_at_stop()
         await grpc_server.start()
         for service in ["", *SERVICES]:
             await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -282,14 +303,26 @@ async def running(settings: Settings, ending: Ending | None = None) -> AsyncIter
             await server.drain(DrainPolicy(settings.drain_notice_s, settings.drain_s))
 
 
-def exit_s(settings: Settings) -> float:
+async def close_folder(folder: DataFolder, ending: Ending) -> None:
+    """Closes the data folder, unless a part was left behind.
+
+    That part may still commit. The commit would be in the log beside a database that says it is whole, and
+    whoever copies the database alone would lose it unseen.
+    """
+    if ending.left:
+        folder.leave_in_use()
+    else:
+        await asyncio.to_thread(folder.close)
+
+
+def limit_exit_s(settings: Settings) -> float:
     """How long the server takes from the request to stop to its end, whatever hangs."""
     return max(settings.liveness.exit_s, _drain_s(settings) + CLOSING_S) - MARGIN_S / 2
 
 
-def ending_of(settings: Settings) -> Ending:
-    """Ends a server's parts after its calls have ended."""
-    return Ending(max(CLOSING_S, settings.liveness.exit_s - _drain_s(settings)) - MARGIN_S)
+def make_ending(settings: Settings, begins: Begins | None = None) -> Ending:
+    """What ends a server's parts after its calls have ended; ``begins`` as ``Ending`` takes it."""
+    return Ending(max(CLOSING_S, settings.liveness.exit_s - _drain_s(settings)) - MARGIN_S, begins)
 
 
 def _drain_s(settings: Settings) -> float:
@@ -370,20 +403,27 @@ def spare_what_stays() -> None:
 async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    ending = ending_of(settings)
-    last_resort = LastResort(exit_s(settings), lambda: ending.doing)
+    last_resort = LastResort(limit_exit_s(settings), lambda: ending.doing)
+    ending = make_ending(settings, last_resort.start)
 
     def end() -> None:
         last_resort.start()
-        stop.set()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
+            loop.call_soon_threadsafe(stop.set)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
-    async with running(settings, ending) as server:
-        spare_what_stays()
-        sys.stdout.write(f"quarry: listening on {server.address}\n")
-        sys.stdout.flush()
-        await stop.wait()
-        logger.info("draining")
+    call_on_signals((signal.SIGTERM, signal.SIGINT), end)
+    try:
+        async with running(settings, ending, stop) as server:
+            spare_what_stays()
+            sys.stdout.write(f"quarry: listening on {server.address}\n")
+            sys.stdout.flush()
+            await stop.wait()
+            logger.info("draining")
+    except StopAsked:
+        logger.info("stopped before the start was done")
+    except BaseException as error:
+        if ending.left:
+            end_now("", error)
+        raise
     if ending.left:  # a thread that hangs would be waited for
         end_now()

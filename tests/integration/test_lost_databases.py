@@ -5,6 +5,7 @@ import contextlib
 import re
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,11 +18,16 @@ from tests.integration.crash.server import CALL_S, Client, Server, ServerEnded, 
 from tests.integration.small_disk import fill, small_disk
 from tests.integration.test_recovery import assert_whole, create, refusal, search, upsert
 
+from quarry.config import Settings
 from quarry.data_folder import DataFolder
+from quarry.documents.catalog import CollectionSettings, create_collection
 from quarry.documents.store import Database
+from quarry.ending import SHORTEST_STEP_S, Ending
 from quarry.errors import DataLossError
 from quarry.feedback.tables import open_feedback
+from quarry.library import Library
 from quarry.registry.store import ModelRegistry
+from quarry.schema import Field, FieldType, Schema
 from quarry.storage.trusted_clock import DAY_US
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 from quarry.v1 import collection_service_pb2 as collections_pb
@@ -30,6 +36,7 @@ from quarry.v1 import feedback_service_pb2 as feedback_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from quarry.v1.model_service_pb2_grpc import ModelServiceStub
+from quarry_server.app import running
 
 THINGS, DOCUMENTS, EVENTS = "things", 150, 3
 UPKEEP_DONE = "the upkeep of the feedback log removed"
@@ -231,6 +238,35 @@ async def test_databases_copied_from_a_stopped_server_are_a_backup_of_documents_
         assert (code, reason) == (grpc.StatusCode.DATA_LOSS, "MODEL_DAMAGED")  # its files were not copied
 
 
+async def test_databases_of_a_server_that_left_a_part_behind_are_refused_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The part may commit after the server has looked at it last, and the commit lies beside the database."""
+    left: list[Library] = []
+    close = Library.close
+
+    async def hang(library: Library, _grace_s: float) -> None:
+        left.append(library)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Library, "close", hang)
+    settings = Settings(data=tmp_path / "data", port=0, drain_s=0, drain_notice_s=0)
+    ending = Ending(SHORTEST_STEP_S)
+    # What is behind the library must stay open for the late commit.
+    monkeypatch.setattr(Database, "close", lambda database: None)
+    async with running(settings, ending):
+        pass
+    monkeypatch.undo()
+    assert ending.left == ["the collections"]
+    (library,) = left
+    late = CollectionSettings("late", Schema((Field("text", FieldType.TEXT),)), "none")
+    await library.database.write(lambda c: create_collection(c, late))
+    copy_databases(settings.data, tmp_path / "copy")
+    with pytest.raises(DataLossError, match="which holds the newest commits, is not beside it"):
+        DataFolder(tmp_path / "copy")
+    await close(library)
+
+
 @pytest.mark.parametrize("data", ["killed"], indirect=True)
 async def test_the_whole_folder_of_a_killed_server_is_a_backup(data: Path, encoder: Path) -> None:
     async with serving(data, encoder) as (server, client):
@@ -246,6 +282,36 @@ async def test_a_start_that_fails_halfway_does_not_stop_the_next_one(data: Path,
     async with serving(data, encoder) as (server, client):
         await assert_whole(client)
         await server.stop()
+
+
+async def test_a_start_that_fails_on_the_way_closes_what_it_has_opened(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "data", port=0, drain_s=0, drain_notice_s=0)
+    known = CollectionSettings("known", Schema((Field("text", FieldType.TEXT),)), "none")
+    async with running(settings):
+        pass
+    folder = DataFolder(settings.data)
+    database = Database(folder.open_documents())
+    key = (await database.write(lambda c: create_collection(c, known))).key
+    database.close()
+    folder.close()
+    (folder.of(key) / ("f" * 32)).mkdir(parents=True)  # nobody knows it, and it cannot be moved
+    shutil.rmtree(settings.data / "quarantine", ignore_errors=True)
+    (settings.data / "quarantine").touch()
+    threads = set(threading.enumerate())
+    with pytest.raises(OSError, match="quarantine"):
+        async with running(settings):
+            pass
+    assert open_in(settings.data) == []
+    assert not [t.name for t in set(threading.enumerate()) - threads if not t.name.startswith("work")]
+
+
+def open_in(folder: Path) -> list[str]:
+    """Files in a folder that this process has open."""
+    links = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # of the listing itself
+            links.append(str(descriptor.readlink()))
+    return [link for link in links if link.startswith(f"{folder}/")]
 
 
 @pytest.mark.parametrize("data", ["stopped"], indirect=True)

@@ -15,7 +15,7 @@ HANGING = """
 import logging, threading
 from quarry.ending import LastResort
 logging.basicConfig()
-LastResort(0.5, lambda: "the model").start()
+LastResort(0.5, lambda: "the model").start(PROBLEM)
 threading.Thread(target=threading.Event().wait, name="stuck").start()
 """
 
@@ -74,6 +74,22 @@ async def test_a_part_that_fails_is_told_of_after_all_have_ended() -> None:
     assert ended.is_set()
 
 
+async def test_a_failure_of_the_block_is_told_to_whom_it_concerns_and_not_hidden_by_a_part_that_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun: list[BaseException | None] = []
+
+    async def fail() -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(ValueError, match="the start") as raised:
+        async with Ending(10.0, begun.append) as ending:
+            ending.push("what fails", fail)
+            raise ValueError("the start failed")
+    assert begun == [raised.value]
+    assert "the disk is full" in caplog.text
+
+
 async def test_threads_that_hang_are_waited_for_no_longer_than_asked(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -85,12 +101,20 @@ async def test_threads_that_hang_are_waited_for_no_longer_than_asked(
     await end_threads(threads, 10.0)
 
 
-def test_a_process_with_a_thread_that_hangs_ends_well_and_says_what_hung() -> None:
+@pytest.mark.parametrize(("problem", "status"), [("None", 0), ("OSError('no port')", 1)])
+def test_a_process_with_a_thread_that_hangs_ends_and_says_what_hung_and_why_it_ends(
+    problem: str, status: int
+) -> None:
     began_s = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", HANGING.replace("PROBLEM", problem)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
-    assert done.returncode == 0
+    assert done.returncode == status
     assert time.monotonic() - began_s < 20
     assert "the model" in done.stderr
     assert "stuck" in done.stderr
+    assert ("no port" in done.stderr) == bool(status)

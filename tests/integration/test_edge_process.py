@@ -535,14 +535,14 @@ async def test_a_stopped_process_does_not_hold_the_end_of_its_store(watched: Edg
 async def test_the_log_says_why_a_process_is_killed_at_the_end_of_its_store(
     settings: StoreSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody knows of one that has only not ended yet that it hangs: it may be flushing."""
+    """One that is at work, such as a long flush, does not hang."""
     monkeypatch.setattr("quarry.retrieval.edge.connection.CLOSE_TIMEOUT_S", 0.2)
     store = await EdgeDenseStore.open(settings)
     pid = store.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     await store.close()
-    assert f"process {pid} is killed: it did not end within 0.2 s" in caplog.text
+    assert f"process {pid} is killed: it did not end within 0.2 s and hangs" in caplog.text
 
 
 async def test_the_store_process_logs_as_the_server_does(

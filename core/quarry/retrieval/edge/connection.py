@@ -11,6 +11,7 @@ from typing import Any
 
 from quarry.disk import says_disk_is_full
 from quarry.errors import DataLossError, DiskFullError, QuarryError, RetrieverUnavailableError
+from quarry.retrieval.edge.activity import Activity
 from quarry.retrieval.edge.settings import StoreSettings
 from quarry.retrieval.edge.wire import HEADER, PING, Greeting, Reply, Request, decode, encode
 
@@ -156,12 +157,15 @@ class WorkerConnection:
         if self._writer.can_write_eof():
             self._writer.write_eof()
         why = self._hung
+        activity = Activity(self.pid)
+        activity.note()
         if why is None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await self.lost()
         if not self._lost:
-            why = why or self._hung or f"it did not end within {CLOSE_TIMEOUT_S:g} s"
+            state = "is at work" if activity.at_work() else "hangs"
+            why = why or self._hung or f"it did not end within {CLOSE_TIMEOUT_S:g} s and {state}"
             logger.error("the dense store's process %d is killed: %s", self.pid, why)
             await self.kill()
 

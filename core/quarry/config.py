@@ -103,7 +103,8 @@ class LivenessSettings(Section):
     """When a part of the server counts as hung or as behind, and what is done then.
 
     Attributes:
-        hung_after_s: silence of a vector store that does nothing, after which searches leave it out.
+        hung_after_s: silence of a vector store that does nothing, after which searches leave it out; of a
+            Qdrant server by URL at least 3 s, and four of its round trips.
         restart_after_s: silence after which the embedded store's process is ended and started again.
         busy_restart_after_s: the same for a process that is at work but does not answer.
         behind_after_s: how long an arm may lack what was written before answers name it.

@@ -36,7 +36,8 @@ logger = logging.getLogger(__name__)
 M = TypeVar("M", bound=BaseModel)
 
 PARENT = "QUARRY_JOB_PARENT"
-NICENESS = 19
+NICENESS, WAITED_FOR_NICENESS = 19, 5
+"""Of a job, and of a process whose answer a caller waits for: busy neighbours would starve it at 19."""
 USAGE = 2
 LEAST_PAUSE_S = 0.5
 """Between two lines of one stage: each is a write to the server's log."""
@@ -112,7 +113,7 @@ def work_as_worker(work: Callable[[dict[str, Any]], None]) -> int:
 
     ``quarry.jobs.worker`` is the other end. Returns the exit status.
     """
-    _serve_parent()
+    _serve_parent(WAITED_FOR_NICENESS)
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
@@ -138,9 +139,9 @@ def _tasks_and_answers() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
         yield tasks, answers
 
 
-def _serve_parent() -> None:
+def _serve_parent(niceness: int = NICENESS) -> None:
     """Takes little from other processes, and ends with the server that has started this one."""
-    _give_way()
+    _give_way(niceness)
     if parent := os.environ.get(PARENT):
         killed_with(int(parent))
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the server decides
@@ -195,9 +196,9 @@ def threads_for_jobs() -> int:
     return max(1, usable // 2)
 
 
-def _give_way() -> None:
-    """Whatever else runs on this machine goes first, and keeps its memory first."""
-    os.nice(NICENESS)
+def _give_way(niceness: int) -> None:
+    """Lets whatever else runs on this machine go first, and keep its memory."""
+    os.nice(niceness)
     go_first()
     if sys.platform == "linux":
         usable = sorted(os.sched_getaffinity(0))

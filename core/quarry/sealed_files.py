@@ -1,11 +1,12 @@
 """Files whose sizes and hashes are written down when they are made, so that a later reader notices damage."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
+
+from quarry.storage.sync import sync_path
 
 MANIFEST = "manifest.json"
 """In a sealed folder: what its files must be."""
@@ -37,13 +38,13 @@ def seal_folder(folder: Path) -> None:
     files = {path.relative_to(folder).as_posix(): mark_file(path) for path in paths}
     write_manifest(folder / MANIFEST, files)
     for path in [*paths, folder]:
-        sync(path)
+        sync_path(path)
 
 
 def write_manifest(path: Path, files: Mapping[str, FileMark]) -> None:
     """Writes it, synced. Raises OSError."""
     path.write_text(Manifest(files=dict(files)).model_dump_json(indent=1), encoding="utf-8")
-    sync(path)
+    sync_path(path)
 
 
 def find_damage(manifest: Path) -> str:
@@ -68,12 +69,3 @@ def find_difference(folder: Path, files: Mapping[str, FileMark]) -> str:
         except OSError as error:
             return f"{path} cannot be read ({type(error).__name__})"
     return ""
-
-
-def sync(path: Path) -> None:
-    """Waits until a file, or a folder's entries, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

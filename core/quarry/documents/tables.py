@@ -4,7 +4,6 @@ SQLite in WAL mode, synced at every commit, is the embedded default; nothing her
 ``connect_database`` knows that. Migrations run on opening.
 """
 
-import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import alembic.config
 import sqlalchemy as sa
 
 from quarry.errors import DataLossError
+from quarry.storage.sync import sync_path
 
 UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "cache_size=-65536")
@@ -157,11 +157,7 @@ def _create(path: Path, migrations: Path, pragmas: Sequence[str]) -> None:
     migrate(engine, migrations)
     engine.dispose()
     unfinished.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_path(path.parent)
 
 
 def connect_database(path: Path, pragmas: Sequence[str] = (), read_only: bool = False) -> sa.Engine:

@@ -17,8 +17,9 @@ from quarry.models.fingerprint import FileHashes, fingerprint
 from quarry.models.onnx_graph import seeded_tokens, write_graph
 from quarry.models.settings import ModelSettings, read_json
 from quarry.models.split_parts import SplitParts
-from quarry.sealed_files import MANIFEST, find_damage, seal_folder, sync
+from quarry.sealed_files import MANIFEST, find_damage, seal_folder
 from quarry.shown import shown_error
+from quarry.storage.sync import sync_path
 
 MODEL_FILE, TOKENIZER_FILE, SETTINGS_FILE = "model.onnx", "tokenizer.json", "quarry.json"
 _PARTS = "parts"
@@ -72,7 +73,7 @@ def _replace(target: Path, make: Callable[[Path], None]) -> None:
         if target.exists():  # a rename replaces no folder that holds something
             target.replace(damaged)
         temporary.replace(target)
-        sync(target.parent)
+        sync_path(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(damaged, ignore_errors=True)

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from quarry.disk import disk_is_full
 from quarry.errors import DiskFullError, ModelDamagedError, ModelError, QuarryError
 from quarry.models.fingerprint import HASHED
-from quarry.sealed_files import MANIFEST, FileMark, Manifest, find_difference, mark_file, sync, write_manifest
+from quarry.sealed_files import MANIFEST, FileMark, Manifest, find_difference, mark_file, write_manifest
+from quarry.storage.sync import sync_path
 
 MODEL = "model"
 STAGED = ".staged-"
@@ -82,7 +83,7 @@ def seal(staged: Path) -> VersionManifest:
         manifest = VersionManifest(files=files)
         write_manifest(staged / MANIFEST, files)
         for path in [*staged.rglob("*"), staged]:
-            sync(path)
+            sync_path(path)
     except OSError as error:
         raise cannot_keep(error) from error
     return manifest
@@ -95,7 +96,7 @@ def put_in_place(staged: Path, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         staged.replace(folder)
         for parent in (folder.parent, folder.parent.parent):
-            sync(parent)
+            sync_path(parent)
     except OSError as error:
         raise cannot_keep(error) from error
 

@@ -339,7 +339,7 @@ def test_a_full_disk_registers_nothing(
 
     kept = own.imported("faq", first_folder).name
     with monkeypatch.context() as broken:
-        broken.setattr(artefacts, "sync", full)
+        broken.setattr(artefacts, "sync_path", full)
         failed = refused(own.stub.ImportModel, import_stream(tar_of(first_folder), collection="faq"))
         assert (failed.code, failed.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "DISK_FULL")
     assert own.names() == [kept]

@@ -132,7 +132,7 @@ def test_a_model_that_does_not_load_is_no_version_and_leaves_nothing(tmp_path: P
         assert not faq.registry.page("", None, 10)
 
 
-@pytest.mark.parametrize("broken", ["copyfile", "sync", "replace"])
+@pytest.mark.parametrize("broken", ["copyfile", "sync_path", "replace"])
 def test_a_full_disk_is_told_and_leaves_nothing(
     faq: Small, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
@@ -142,7 +142,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    where = {"copyfile": shutil, "sync": artefacts, "replace": Path}[broken]
+    where = {"copyfile": shutil, "sync_path": artefacts, "replace": Path}[broken]
     monkeypatch.setattr(where, broken, full)
     with pytest.raises(DiskFullError, match="nothing was registered"):
         faq.register("second")

@@ -21,6 +21,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from quarry.errors import DataLossError, RetrieverUnavailableError
+from quarry.storage.sync import sync_path
 from quarry.types import Position
 
 logger = logging.getLogger(__name__)
@@ -35,15 +36,6 @@ def write_durably(path: Path, content: str) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     sync_path(path.parent)
-
-
-def sync_path(path: Path) -> None:
-    """fsync of a file or of a folder's entries."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sync_tree(path: Path) -> None:

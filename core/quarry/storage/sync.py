@@ -1,0 +1,13 @@
+"""Waits until what was written is on the disk: the one place that does it for paths."""
+
+import os
+from pathlib import Path
+
+
+def sync_path(path: Path) -> None:
+    """Returns when a file, or a folder's entries, are on the disk. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

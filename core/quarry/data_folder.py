@@ -65,7 +65,7 @@ class DataFolder:
             raise FailedPreconditionError(f"another server is using {path}", folder=str(path)) from None
         try:
             self.quarantine = Quarantine(path, quarantine_days)
-            self._state = self._checked(accept_loss)
+            self._state = self._check(accept_loss)
             _make_private(path)
         except BaseException:
             self._lock.release()
@@ -101,7 +101,7 @@ class DataFolder:
         The document log is opened first: it knows the folder's identity and which other databases there are.
         """
         path = self.path / name
-        with _typed_errors():
+        with _translate_errors():
             # An existing file is held before it is opened, so that nothing folds its log into it too early.
             held = DatabaseInUse(path) if path.exists() else None
             try:
@@ -111,7 +111,7 @@ class DataFolder:
                     held.end()
                 raise
             self._in_use[name] = held = held or DatabaseInUse(path)
-            held.begin(self._identity())
+            held.begin(self._find_identity())
             if name != DOCUMENTS:
                 self._in_use[DOCUMENTS].write({f"{MADE}{name}": "1"})
         return engine
@@ -159,13 +159,13 @@ class DataFolder:
         """
         atexit.unregister(self.close)
 
-    def _identity(self) -> str:
+    def _find_identity(self) -> str:
         marks = self._in_use.get(DOCUMENTS)
         found = marks.read().get("identity") if marks is not None else self._state.identity
         return found or uuid.uuid4().hex
 
-    def _checked(self, accept_loss: str) -> StartState:
-        with _typed_errors():
+    def _check(self, accept_loss: str) -> StartState:
+        with _translate_errors():
             state = examine(self.path)
         if not state.findings:
             return state
@@ -185,7 +185,7 @@ class DataFolder:
 
 
 @contextlib.contextmanager
-def _typed_errors() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """Turns what a database says of a full or damaged disk into an error that an operator can act on."""
     try:
         yield

@@ -82,25 +82,25 @@ def examine(data: Path) -> StartState:
         held = [name for name in (f"{DOCUMENTS}-wal", *CONTENT) if _holds(data / name)]
         found = [Finding(f"{DOCUMENTS} is not there, but its folder holds {', '.join(held)}", DOCUMENTS)]
         return StartState(findings=tuple(found if held else []))
-    with _opened(data / DOCUMENTS) as documents, _opened(data / FEEDBACK) as feedback:
-        if documents is None or not _tables(documents):
+    with _open_read_only(data / DOCUMENTS) as documents, _open_read_only(data / FEEDBACK) as feedback:
+        if documents is None or not _read_tables(documents):
             message = (
                 f"{DOCUMENTS} holds no table: it is empty, or a copy that was made without {DOCUMENTS}-wal"
             )
             return StartState(findings=(Finding(message, DOCUMENTS),))
-        with _blaming(data / DOCUMENTS):
-            marks = read_marks(documents) if TABLE in _tables(documents) else {}
+        with _blame(data / DOCUMENTS):
+            marks = read_marks(documents) if TABLE in _read_tables(documents) else {}
             findings = [
-                *_log_is_there(data / DOCUMENTS, marks),
-                *_sequences_agree(documents),
-                *_versions_are_known(documents, data / REGISTRY),
+                *_find_missing_log(data / DOCUMENTS, marks),
+                *_find_sequence_gaps(documents),
+                *_find_unknown_versions(documents, data / REGISTRY),
             ]
-        with _blaming(data / FEEDBACK):
-            findings += _feedback_belongs(data / FEEDBACK, feedback, marks)
-            on_disk = keys_on_disk(data, feedback)
-            newest_us = _newest_feedback(feedback)
-        with _blaming(data / DOCUMENTS):
-            findings += _keys_are_known(documents, on_disk)
+        with _blame(data / FEEDBACK):
+            findings += _find_foreign_feedback(data / FEEDBACK, feedback, marks)
+            on_disk = find_keys_on_disk(data, feedback)
+            newest_us = _read_newest_feedback(feedback)
+        with _blame(data / DOCUMENTS):
+            findings += _find_unknown_keys(documents, on_disk)
     return StartState(
         identity=marks.get(IDENTITY, ""),
         marks=marks,
@@ -121,7 +121,7 @@ def make_refusal(data: Path, state: StartState) -> FolderContradictionError:
     )
 
 
-def keys_on_disk(data: Path, feedback: sqlite3.Connection | None) -> set[int]:
+def find_keys_on_disk(data: Path, feedback: sqlite3.Connection | None) -> set[int]:
     """Keys of all collections that a folder, a finished set, a report or a row of feedback belongs to."""
     keys = {
         int(folder.name)
@@ -131,14 +131,14 @@ def keys_on_disk(data: Path, feedback: sqlite3.Connection | None) -> set[int]:
     }
     for pattern in ("mining/*/summary.json", "training/.work/*/of.json", "loops/*/report.json"):
         for file in data.glob(pattern):
-            keys.update(_keys_named(file))
-    tables = _tables(feedback) if feedback is not None else frozenset[str]()
+            keys.update(_read_named_keys(file))
+    tables = _read_tables(feedback) if feedback is not None else frozenset[str]()
     for table in tables & {"impressions", "events"}:
-        keys.update(_keys_in(feedback, table))  # type: ignore[arg-type]
+        keys.update(_read_keys(feedback, table))  # type: ignore[arg-type]
     return keys
 
 
-def _keys_in(connection: sqlite3.Connection, table: str) -> Iterator[int]:
+def _read_keys(connection: sqlite3.Connection, table: str) -> Iterator[int]:
     """Looks once at the index for each key: a scan of all rows would take minutes."""
     query = f"SELECT MIN(collection_id) FROM {table} WHERE collection_id > ?"  # noqa: S608  names from this module
     key: int | None = -1
@@ -148,7 +148,7 @@ def _keys_in(connection: sqlite3.Connection, table: str) -> Iterator[int]:
             yield key
 
 
-def _keys_named(file: Path) -> set[int]:
+def _read_named_keys(file: Path) -> set[int]:
     try:
         value: Any = json.loads(file.read_bytes())
     except (OSError, ValueError):
@@ -159,7 +159,7 @@ def _keys_named(file: Path) -> set[int]:
     return {key for key in named if isinstance(key, int)}
 
 
-def _log_is_there(path: Path, marks: Mapping[str, str]) -> Iterator[Finding]:
+def _find_missing_log(path: Path, marks: Mapping[str, str]) -> Iterator[Finding]:
     if marks.get(IN_USE) == "1" and not _log_of(path).exists():
         yield Finding(
             f"{path.name} was in use when it was written, and {path.name}-wal, which holds the newest "
@@ -167,25 +167,25 @@ def _log_is_there(path: Path, marks: Mapping[str, str]) -> Iterator[Finding]:
         )
 
 
-def _feedback_belongs(
+def _find_foreign_feedback(
     path: Path, feedback: sqlite3.Connection | None, marks: Mapping[str, str]
 ) -> Iterator[Finding]:
     if not path.exists():
         if f"{MADE}{FEEDBACK}" in marks:
             yield Finding(f"{FEEDBACK} is not there, but {DOCUMENTS} says that it was made", FEEDBACK)
         return
-    if feedback is None or not _tables(feedback):
+    if feedback is None or not _read_tables(feedback):
         message = f"{FEEDBACK} holds no table: it is empty, or a copy that was made without {FEEDBACK}-wal"
         yield Finding(message, FEEDBACK)
         return
-    own = read_marks(feedback) if TABLE in _tables(feedback) else {}
+    own = read_marks(feedback) if TABLE in _read_tables(feedback) else {}
     if own.get(IDENTITY, marks.get(IDENTITY)) != marks.get(IDENTITY):
         yield Finding(f"{FEEDBACK} belongs to another data folder than {DOCUMENTS}", FEEDBACK)
         return
-    yield from _log_is_there(path, own)
+    yield from _find_missing_log(path, own)
 
 
-def _keys_are_known(documents: sqlite3.Connection, on_disk: Iterable[int]) -> Iterator[Finding]:
+def _find_unknown_keys(documents: sqlite3.Connection, on_disk: Iterable[int]) -> Iterator[Finding]:
     row = documents.execute("SELECT seq FROM sqlite_sequence WHERE name = 'collections'").fetchone()
     highest = row[0] if row else 0
     unknown = sorted(key for key in on_disk if key > highest)
@@ -196,7 +196,7 @@ def _keys_are_known(documents: sqlite3.Connection, on_disk: Iterable[int]) -> It
         )
 
 
-def _sequences_agree(documents: sqlite3.Connection) -> Iterator[Finding]:
+def _find_sequence_gaps(documents: sqlite3.Connection) -> Iterator[Finding]:
     last_version = "SELECT MAX(version) FROM documents WHERE collection_id = c.id"
     rows = documents.execute(f"SELECT name, last_sequence, ({last_version}) FROM collections c")  # noqa: S608
     for name, last, newest in rows:
@@ -208,9 +208,9 @@ def _sequences_agree(documents: sqlite3.Connection) -> Iterator[Finding]:
             )
 
 
-def _versions_are_known(documents: sqlite3.Connection, registry: Path) -> Iterator[Finding]:
+def _find_unknown_versions(documents: sqlite3.Connection, registry: Path) -> Iterator[Finding]:
     """A registration that was cut short leaves one number above the last row, and no more."""
-    if "model_versions" not in _tables(documents):
+    if "model_versions" not in _read_tables(documents):
         return
     last_number = "SELECT MAX(number) FROM model_versions WHERE collection_id = c.id"
     rows = documents.execute(f"SELECT id, name, ({last_number}) FROM collections c")  # noqa: S608
@@ -224,8 +224,8 @@ def _versions_are_known(documents: sqlite3.Connection, registry: Path) -> Iterat
             )
 
 
-def _newest_feedback(feedback: sqlite3.Connection | None) -> int | None:
-    tables = _tables(feedback) if feedback is not None else frozenset[str]()
+def _read_newest_feedback(feedback: sqlite3.Connection | None) -> int | None:
+    tables = _read_tables(feedback) if feedback is not None else frozenset[str]()
     newest: list[int] = []
     for table in tables & {"impressions", "events"}:
         query = f"SELECT received_us FROM {table} ORDER BY id DESC LIMIT 1"  # noqa: S608  names from this module
@@ -234,8 +234,8 @@ def _newest_feedback(feedback: sqlite3.Connection | None) -> int | None:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """The database for reading alone; None for a file without a byte.
+def _open_read_only(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """Opens a database for reading alone; gives None for a file without a byte.
 
     The log stays as it is. Where there is none, the file is opened as one that cannot change: SQLite would
     make an empty log otherwise, and nobody would miss the one that is lost.
@@ -247,7 +247,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
     how = "mode=ro" if has_log else "mode=ro&immutable=1"
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=30)
     try:
-        with _blaming(path):
+        with _blame(path):
             _check_pages(connection, path)
         yield connection
     finally:
@@ -255,7 +255,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
 
 
 @contextlib.contextmanager
-def _blaming(path: Path) -> Iterator[None]:
+def _blame(path: Path) -> Iterator[None]:
     """Says of damage that is met meanwhile that it is in ``path``."""
     try:
         yield
@@ -271,7 +271,7 @@ def _log_of(path: Path) -> Path:
 
 def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
     """Reads a database through that was not closed in good order, unless it is large."""
-    marks = read_marks(connection) if TABLE in _tables(connection) else {}
+    marks = read_marks(connection) if TABLE in _read_tables(connection) else {}
     if marks.get(IN_USE) != "1" or path.stat().st_size > MAX_CHECKED_BYTES:
         return
     (told,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -279,7 +279,7 @@ def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
         raise DataLossError(f"{path} is damaged ({told}): restore it from a backup")
 
 
-def _tables(connection: sqlite3.Connection) -> frozenset[str]:
+def _read_tables(connection: sqlite3.Connection) -> frozenset[str]:
     query = "SELECT name FROM sqlite_master WHERE type = 'table'"
     return frozenset(name for (name,) in connection.execute(query))
 

@@ -11,16 +11,17 @@ from quarry.v1 import document_service_pb2 as docs
 HASTE_S = (0.001, 0.005, 0.01, 0.02, 0.05)
 
 
-def settled(api: Api, name: str) -> bool:
-    """Whether a collection is there, once what was going on with it is over."""
-    probe = pb.CreateCollectionRequest(collection=pb.Collection(name=f"{name}-probe", encoder="none"))
-    api.collections.CreateCollection(probe, timeout=CALL_S)  # changes are made one after the other
+def create_unless_there(api: Api, name: str) -> None:
+    """Create a collection, or find that it is there, once what was going on with its name is over.
+
+    Changes of one name happen one after the other; those of different names do not wait for each other.
+    """
+    request = pb.CreateCollectionRequest(collection=pb.Collection(name=name, encoder="none"))
     try:
-        api.collections.GetCollection(pb.GetCollectionRequest(name=name), timeout=CALL_S)
+        api.collections.CreateCollection(request, timeout=CALL_S)
     except grpc.RpcError as error:
-        assert error.code() is grpc.StatusCode.NOT_FOUND
-        return False
-    return True
+        assert error.code() is grpc.StatusCode.ALREADY_EXISTS
+        api.collections.GetCollection(pb.GetCollectionRequest(name=name), timeout=CALL_S)
 
 
 def test_a_create_whose_caller_gives_up_happens_whole_or_not_at_all(
@@ -33,8 +34,7 @@ def test_a_create_whose_caller_gives_up_happens_whole_or_not_at_all(
             api.collections.CreateCollection(request, timeout=haste_s)
         except grpc.RpcError as error:
             assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        if not settled(api, name):
-            api.collections.CreateCollection(request, timeout=CALL_S)
+        create_unless_there(api, name)
         api.upsert(name, {"a": {"text": "word"}})
 
 
@@ -49,8 +49,7 @@ def test_a_delete_whose_caller_gives_up_leaves_the_name_free_or_the_collection_w
             api.collections.DeleteCollection(pb.DeleteCollectionRequest(name=name), timeout=haste_s)
         except grpc.RpcError as error:
             assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        if not settled(api, name):
-            api.collections.CreateCollection(request, timeout=CALL_S)
+        create_unless_there(api, name)
         api.upsert(name, {"a": {"text": "word"}})
         assert [hit.document.id for hit in api.search(name, "word").hits] == ["a"]
 

@@ -158,8 +158,9 @@ def groups_of(name: str, count: int, seed: int) -> list[TextGroup]:
     relevant = (True, *[False] * (GROUP_SIZE - 1))
     ones, zeros = (1.0,) * GROUP_SIZE, (0.0,) * GROUP_SIZE
     return [
-        TextGroup(rng.choice(asked), tuple(rng.choices(long, k=GROUP_SIZE)), zeros, relevant, ones)
+        TextGroup(rng.choice(asked), some, some, zeros, relevant, ones)
         for _ in range(count)
+        for some in [tuple(rng.choices(long, k=GROUP_SIZE))]
     ]
 
 

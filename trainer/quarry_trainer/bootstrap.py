@@ -177,6 +177,7 @@ def _groups(ranked: Sequence[RankedQuery], queries: Sequence[PseudoQuery]) -> li
         made.append(
             TextGroup(
                 one.text,
+                tuple(one.documents[n] for n in rows),
                 tuple(one.passages[n] for n in rows),
                 tuple(float(one.fused[n]) for n in rows),
                 (True, *(False for _ in kept)),

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,22 @@ DECAY = 0.01
 MISSED_TIMES = 3
 """How often an epoch reads a ``missed`` group (``TextGroup``): docs/flywheel.md, What was found, has why."""
 
-Positives = Mapping[str, Set[str]]
-"""By query: the passages of all documents that answer it."""
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What answers a query in any group.
+
+    Attributes:
+        documents: their ids: another passage of one is no negative either.
+        passages: their texts: a copy of one under another id has the same vector, and cannot be far away.
+    """
+
+    documents: set[str] = field(default_factory=set)
+    passages: set[str] = field(default_factory=set)
+
+
+Positives = Mapping[str, Answers]
+"""By the text of the query."""
 
 Inputs = Callable[[Sequence[str]], list[Tensor]]
 """What is read of texts; the first axis of each tensor is that of the texts."""
@@ -65,10 +79,14 @@ class EncoderInTraining:
 
 
 def positives_of(groups: Iterable[TextGroup]) -> Positives:
-    """Of all groups: what answers a query in one of them is no negative of it in another."""
-    found: dict[str, set[str]] = defaultdict(set)
+    """Collects the answers of each query over all groups, so that none of them becomes its negative."""
+    found: dict[str, Answers] = defaultdict(Answers)
     for group in groups:
-        found[group.query] |= {p for p, yes in zip(group.passages, group.relevant, strict=True) if yes}
+        answers = found[group.query]
+        for document, passage, relevant in zip(group.documents, group.passages, group.relevant, strict=True):
+            if relevant:
+                answers.documents.add(document)
+                answers.passages.add(passage)
     return found
 
 
@@ -107,30 +125,42 @@ def contrastive_loss(vectors: Vectors, batch: Mapping[str, Tensor]) -> Tensor:
 
 
 class ContrastiveCollator:
-    """Groups to what ``contrastive_loss`` takes: every query meets the passages of every group."""
+    """Groups to what ``contrastive_loss`` takes: every query meets the passages of every group.
+
+    A column is a passage, read once however many documents have it. It is relevant to a query if one of
+    these documents answers it, or if the passage is that of one that does.
+    """
 
     def __init__(self, inputs: Inputs, positives: Positives) -> None:
         self._inputs, self._positives = inputs, positives
 
     def __call__(self, groups: Sequence[TextGroup]) -> dict[str, Tensor]:
         groups = [group.take([0]) if group.pairs_only else group for group in groups]
-        passages = list(dict.fromkeys(p for group in groups for p in group.passages))
-        place = {passage: number for number, passage in enumerate(passages)}
-        relevant = torch.zeros(len(groups), len(passages), dtype=torch.bool)
-        mined = torch.zeros_like(relevant)
+        documents: dict[str, set[str]] = defaultdict(set)
+        for group in groups:
+            for document, passage in zip(group.documents, group.passages, strict=True):
+                documents[passage].add(document)
+        place = {passage: number for number, passage in enumerate(documents)}
+        mined = torch.zeros(len(groups), len(place), dtype=torch.bool)
         for row, group in enumerate(groups):
             mined[row, [place[passage] for passage in group.passages[1:]]] = True
-            relevant[row, [place[p] for p in self._positives[group.query] if p in place]] = True
+        relevant = torch.tensor(
+            [[_answers(self._positives[g.query], *column) for column in documents.items()] for g in groups]
+        )
         batch = {
             "own": torch.tensor([place[group.passages[0]] for group in groups]),
             "relevant": relevant,
             "mined": mined & ~relevant,
             "group_weights": torch.tensor([group.weight for group in groups]),
         }
-        texts = {"query": [group.query for group in groups], "passage": passages}
+        texts = {"query": [group.query for group in groups], "passage": list(place)}
         for name, some in texts.items():
             batch |= {f"{name}_{n}": tensor for n, tensor in enumerate(self._inputs(some))}
         return batch
+
+
+def _answers(answers: Answers, passage: str, documents: Set[str]) -> bool:
+    return passage in answers.passages or not answers.documents.isdisjoint(documents)
 
 
 def _inputs(batch: Mapping[str, Tensor], name: str) -> list[Tensor]:

@@ -154,6 +154,7 @@ class TextGroup:
     """A group with what a re-ranker reads, the positive first.
 
     Attributes:
+        documents: their ids.
         passages: one for each document.
         fused: score of each that the first stage gave, 0 to 1.
         relevant: of each; the first is True.
@@ -165,6 +166,7 @@ class TextGroup:
     """
 
     query: str
+    documents: tuple[str, ...]
     passages: tuple[str, ...]
     fused: tuple[float, ...]
     relevant: tuple[bool, ...]
@@ -178,6 +180,7 @@ class TextGroup:
         """Some of the documents, by their places; 0, the positive, first."""
         return replace(
             self,
+            documents=tuple(self.documents[place] for place in places),
             passages=tuple(self.passages[place] for place in places),
             fused=tuple(self.fused[place] for place in places),
             relevant=tuple(self.relevant[place] for place in places),

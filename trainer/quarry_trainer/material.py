@@ -265,6 +265,7 @@ def _with_texts(
         kept = rows
     return TextGroup(
         ranked.text,
+        tuple(row.id for row in kept),
         tuple(row.passage for row in kept),
         tuple(row.fused for row in kept),
         tuple(row.relevant for row in kept),

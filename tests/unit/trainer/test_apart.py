@@ -25,7 +25,7 @@ WORDS = ["bado", "cobe", "fidu", "nami", "gira", "mo", "lute", "sapo"]
 
 def group(number: int) -> TextGroup:
     query, *passages = (f"{WORDS[(number + n) % 8]} {WORDS[(number + 3 * n) % 8]}" for n in range(4))
-    return TextGroup(query, tuple(passages), (0.5,) * 3, (True, False, False), (1.0,) * 3)
+    return TextGroup(query, tuple(passages), tuple(passages), (0.5,) * 3, (True, False, False), (1.0,) * 3)
 
 
 GROUPS = [group(number) for number in range(6)]
@@ -67,7 +67,9 @@ def test_a_batch_reads_all_texts_apart_and_all_pairs_of_some_groups(form: SplitF
 
 
 def test_of_a_large_group_some_mined_negatives_are_read_apart(form: SplitForm) -> None:
-    large = TextGroup("the bado", tuple(WORDS[:7]), (0.5,) * 7, (True, *[False] * 6), (1.0,) * 7)
+    large = TextGroup(
+        "the bado", tuple(WORDS[:7]), tuple(WORDS[:7]), (0.5,) * 7, (True, *[False] * 6), (1.0,) * 7
+    )
     batch = apart_and_together(form, "lce", 1e-3, 0.0, [large]).collate([large])
     assert batch[f"{APART}mined"].sum() == APART_NEGATIVES < 6
     assert batch[f"{TOGETHER}present"].sum() == 7

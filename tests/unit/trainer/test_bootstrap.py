@@ -14,6 +14,7 @@ def group(query: str) -> TextGroup:
     """Its negatives named by their places, best first."""
     return TextGroup(
         query,
+        tuple(f"d{n}" for n in range(DOCUMENTS)),
         tuple(map(str, range(DOCUMENTS))),
         (1.0,) * DOCUMENTS,
         (True,) + (False,) * (DOCUMENTS - 1),

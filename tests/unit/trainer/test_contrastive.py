@@ -16,7 +16,8 @@ from quarry_trainer.encoder import served_encoder
 
 
 def pair(query: str, positive: str, negative: str) -> TextGroup:
-    return TextGroup(query, (positive, negative), (0.5, 0.5), (True, False), (1.0, 1.0))
+    texts = (positive, negative)
+    return TextGroup(query, texts, texts, (0.5, 0.5), (True, False), (1.0, 1.0))
 
 
 PAIRS = [
@@ -78,6 +79,33 @@ def test_what_answers_a_query_elsewhere_in_the_examples_is_no_negative_of_it(fol
     batch = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(groups)).collate(PAIRS)
     answers = batch["relevant"][0].nonzero().flatten().tolist()
     assert answers == [0, 4], "its own positive, and that of the third, which another group has as its own"
+
+
+def test_another_passage_of_an_answer_is_no_negative(folder: Path) -> None:
+    first = replace(pair("the bado", "cobe fidu nami", "lute"), documents=("answer", "l"))
+    other = replace(pair("gira mo", "to bine sapo", "fidu mo"), documents=("o", "answer"))
+    groups = [first, other]
+    batch = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(groups)).collate(groups)
+    assert batch["relevant"].tolist() == [[True, False, False, True], [False, False, True, False]]
+
+
+def test_a_copy_of_an_answer_under_another_id_is_no_negative(folder: Path) -> None:
+    first = replace(pair("the bado", "cobe fidu nami", "lute"), documents=("answer", "l"))
+    other = replace(pair("gira mo", "to bine sapo", "cobe fidu nami"), documents=("o", "copy"))
+    positives = positives_of([first, other])
+    batch = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives).collate([first, other])
+    assert batch["relevant"].tolist() == [[True, False, False], [False, False, True]]
+
+
+def test_a_shared_text_is_an_answer_for_whichever_document_has_been_judged(folder: Path) -> None:
+    """The copy answers by another passage, and is read in this batch by the one that both documents have."""
+    groups = [
+        replace(pair("the bado", "cobe fidu nami", "lute"), documents=("copy", "l")),
+        replace(pair("gira mo", "to bine sapo", "mo mo mo"), documents=("o", "else")),
+        replace(pair("nami in", "fidu", "mo mo mo"), documents=("f", "copy")),
+    ]
+    batch = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(groups)).collate(groups)
+    assert batch["relevant"][0].tolist() == [True, False, False, True, False]
 
 
 def test_a_mined_negative_stands_against_the_queries_of_all_groups(folder: Path) -> None:

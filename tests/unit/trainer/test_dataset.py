@@ -138,6 +138,7 @@ def text_group(others: int) -> TextGroup:
     count = others + 1
     return TextGroup(
         "query",
+        tuple(f"d{n}" for n in range(count)),
         tuple(f"passage {n}" for n in range(count)),
         tuple(n / count for n in range(count)),
         (True, *(False for _ in range(others))),
@@ -158,6 +159,9 @@ def test_others_are_drawn_anew_each_epoch_and_alike_each_time() -> None:
     assert drawn[0] == drawn[2] != drawn[1]
     for group in drawn:
         assert len(group.passages) == len(set(group.passages)) == 8
+        assert [id.removeprefix("d") for id in group.documents] == [
+            passage.removeprefix("passage ") for passage in group.passages
+        ]
         assert group.passages[0] == "passage 0"
         whole = text_group(20)
         places = [whole.passages.index(p) for p in group.passages]

@@ -30,7 +30,8 @@ class Line(nn.Module):
 
 def groups() -> GroupDataset:
     made = [
-        TextGroup("q", ("a", "b"), (0.0, 0.0), (True, False), (1.0, 1.0), 0.5 + n / 10) for n in range(12)
+        TextGroup("q", ("1", "2"), ("a", "b"), (0.0, 0.0), (True, False), (1.0, 1.0), 0.5 + n / 10)
+        for n in range(12)
     ]
     return GroupDataset(made, 8, seed=1)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from quarry.training.spec import DEFAULT_BOOTSTRAP_QUERIES, DEFAULT_JOINT_LAYERS, DEFAULT_LOSS
+from quarry.training.spec import DEFAULT_BOOTSTRAP_QUERIES, DEFAULT_FORM, DEFAULT_JOINT_LAYERS, DEFAULT_LOSS
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
@@ -23,6 +23,11 @@ FAILED = 1
 class What(StrEnum):
     RERANKER = "reranker"
     ENCODER = "encoder"
+
+
+class Form(StrEnum):
+    SPLIT = "split"
+    CROSS = "cross"
 
 
 class Loss(StrEnum):
@@ -65,10 +70,12 @@ def train(
             help=f"Of an encoder's layers, those that read both texts. Default: {DEFAULT_JOINT_LAYERS}.",
         ),
     ] = None,
+    form: Annotated[
+        Form | None,
+        typer.Option(help=f"What is made of an encoder. Default: what serves has, else {DEFAULT_FORM}."),
+    ] = None,
     loss: Annotated[Loss | None, typer.Option(help=f"Of a re-ranker. Default: {DEFAULT_LOSS}.")] = None,
-    steps: Annotated[
-        int, typer.Option(min=0, max=1_000_000, help="0: one to three epochs, 50 to 1,000.")
-    ] = 0,
+    steps: Annotated[int, typer.Option(min=0, max=1_000_000, help="0: one epoch, 50 to 1,000.")] = 0,
     max_tokens: Annotated[
         int | None, typer.Option(min=16, help="Longest passage. Default: 128, or the model's limit.")
     ] = None,
@@ -106,14 +113,15 @@ def train(
     }
     request: pb.TrainRerankerRequest | pb.TrainEncoderRequest
     if what is What.ENCODER:
-        if bootstrap or joint_layers or loss or promote:
+        if bootstrap or form or joint_layers or loss or promote:
             raise CliError(
-                "--bootstrap, --joint-layers, --loss and --promote are for re-rankers",
+                "--bootstrap, --form, --joint-layers, --loss and --promote are for re-rankers",
                 "`quarry collection reindex` makes an encoder serve",
             )
         request = pb.TrainEncoderRequest(**common)  # type: ignore[arg-type]
     else:
         request = pb.TrainRerankerRequest(
+            form=pb.RerankerForm.Value(f"RERANKER_FORM_{form.name if form else 'UNSPECIFIED'}"),
             joint_layers=joint_layers or 0,
             loss=pb.TrainingLoss.Value(f"TRAINING_LOSS_{(loss or Loss(DEFAULT_LOSS)).name}"),
             **common,  # type: ignore[arg-type]

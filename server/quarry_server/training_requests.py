@@ -12,9 +12,10 @@ from quarry.feedback.guards import GuardPolicy
 from quarry.mining.sets import EXAMPLES, MiningSets
 from quarry.models.loading import Precision
 from quarry.models.settings import ModelKind
-from quarry.training.forms import ModelForm, model_form
+from quarry.training.forms import FormName, ModelForm, model_form
 from quarry.training.spec import (
     DEFAULT_BOOTSTRAP_QUERIES,
+    DEFAULT_FORM,
     DEFAULT_JOINT_LAYERS,
     DEFAULT_LOSS,
     DEFAULT_MAX_TOKENS,
@@ -37,6 +38,12 @@ LOSSES: dict[int, LossName] = {
     pb.TRAINING_LOSS_LAMBDA: "lambda",
     pb.TRAINING_LOSS_MARGIN_TRIPLET: "margin-triplet",
     pb.TRAINING_LOSS_MARGIN_MSE: "margin-mse",
+}
+
+FORMS: dict[int, FormName | None] = {
+    pb.RERANKER_FORM_UNSPECIFIED: None,
+    pb.RERANKER_FORM_SPLIT: "split",
+    pb.RERANKER_FORM_CROSS: "cross",
 }
 
 Request = pb.TrainRerankerRequest | pb.TrainEncoderRequest | pb.DistillRerankerRequest
@@ -110,13 +117,35 @@ def parse_training(request: pb.TrainRerankerRequest, ground: Ground) -> Training
         "loss": LOSSES[request.loss],
         "serving": ground.serving,
     }
-    name = request.base or ground.collection.settings.reranker or ground.base_reranker or ground.encoder
-    base = _base(name, ground)
+    base, name = _start(request, ground)
     form = model_form(Path(base.folder))
-    joint_layers = _joint_layers(request.joint_layers, form)
-    return _spec(
-        values, base, {"joint_layers": joint_layers, "max_tokens": _max_tokens(request.max_tokens, form)}
-    )
+    if name != "split" and request.joint_layers:
+        raise InvalidArgumentError("joint_layers", f"is for the form split, and {name} is asked for")
+    more: dict[str, object] = {
+        "form": name,
+        "joint_layers": _joint_layers(request.joint_layers, form)
+        if name == "split"
+        else DEFAULT_JOINT_LAYERS,
+        "max_tokens": _max_tokens(request.max_tokens, form),
+    }
+    return _spec(values, base, more)
+
+
+def _start(request: pb.TrainRerankerRequest, ground: Ground) -> tuple[ModelRef, FormName]:
+    """The model to start from, and the form of what is made of it."""
+    if request.form not in FORMS:
+        raise InvalidArgumentError("form", f"{request.form} is not a RerankerForm")
+    wanted = FORMS[request.form]
+    usual = request.base or ground.collection.settings.reranker or ground.base_reranker or ground.encoder
+    base = _base(usual, ground)
+    form = model_form(Path(base.folder))
+    if form.kind is ModelKind.ENCODER:
+        return base, wanted or DEFAULT_FORM
+    if wanted in (None, form.name):
+        return base, form.name
+    if request.base:
+        raise InvalidArgumentError("form", f"{base.name[:80]} has the form {form.name}, not {wanted}")
+    return _base(ground.encoder, ground), wanted
 
 
 def parse_encoder_training(request: pb.TrainEncoderRequest, ground: Ground) -> TrainingSpec:

@@ -1,8 +1,7 @@
 """Chooses how much the fused score counts beside a re-ranker's, on queries held out for it.
 
-A re-ranker that has seen little can be much worse than the order that it is given, and a few words that both
-arms agree on are evidence that a cross-encoder does not have. So the fused score has a weight, and what is
-doubtful is decided for it.
+A re-ranker learns what is to be added to a multiple of the fused score, and serves with the same multiple. On
+queries that it has not seen it can still do harm, and then the fused score has to count for more, or alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from ir_measures import nDCG
 
-from quarry.models.blend import Blend
+from quarry.models.blend import RERANKER_ALONE, Blend
 from quarry_trainer.gate import DEFAULT_POLICY
 from quarry_trainer.halves import Places, halves_of, mean_of_halves
 from quarry_trainer.live import Float64, RankedQuery
@@ -20,25 +19,19 @@ from quarry_trainer.measures import NDCG, Qrels, clusters_of, judged_queries, pe
 from quarry_trainer.resampling import standard_error
 from quarry_trainer.scoring import FUSED_ALONE, blended_order
 
-WEIGHTS = (0.0, *(2.0**power for power in range(-4, 6)))
-"""Of the fused score, where both scores have a spread of 1 over a query's candidates. From 32 on, what the
-re-ranker says decides no more than ties: the next step is to leave it out."""
+TIMES = (1.0, 2.0, 4.0, 8.0)
+"""By how much the fused score may count more than it did in training."""
+LEAST_UNPROVEN = 2.0
+"""Of ``TIMES``, where too few of the questions that choose are for documents that training did not see. What
+a model has learned is worth less for such queries, and this costs the others little (docs/training.md)."""
+LEAST_PROOF = DEFAULT_POLICY.min_unseen
+"""Unseen questions, however many wordings they have, from which on less can be chosen."""
 NEAR = 0.5
 """Standard errors of the difference within which two blends are taken for equally good, after the rule of
 Breiman, Friedman, Olshen and Stone 1984, section 3.4.3. Half of theirs: some dozens of queries have errors of
 0.02, and whole ones would give most of what was learned away. The gate, not this, decides what serves."""
-SURE = 1.0
-"""Standard errors by which a blend must be better than the fused order alone, or the re-ranker is left out:
-the best of a dozen blends of a useless one is by chance about half an error above."""
-LEAST_UNPROVEN = 0.5
-"""Weight of the fused score, at least, where too few of the questions that choose are for documents that
-training did not see. For such queries the trained model alone is worse than the fused order as a rule, and no
-worse with this; the others lose little of what they won (docs/training.md)."""
-LEAST_PROOF = DEFAULT_POLICY.min_unseen
-"""Unseen questions, however many wordings they have, from which on less of the fused score can be chosen."""
-MAX_LOSS = DEFAULT_POLICY.max_unseen_loss
-"""Of nDCG@10 on known or on unseen queries, against the fused order, whatever the others win by it. Means of
-few queries differ by more than that by chance, which costs little: the next weight up is nearly as good."""
+MAX_LOSS = 0.005
+"""Of nDCG@10 on known or on unseen queries, against the fused order, whatever the others win by it."""
 
 
 class _Asked(NamedTuple):
@@ -58,46 +51,54 @@ def fit_blend(
     ranked: Sequence[RankedQuery],
     scores: Sequence[Float64],
     qrels: Qrels,
+    trained: Blend,
     known: Mapping[str, bool] | None = None,
 ) -> Blend:
-    """The blend with the best nDCG@10, or the nearest to the fused order that is about as good.
+    """Chooses the blend with the best nDCG@10, or one nearer to the fused order that is about as good.
 
     It must serve queries whose documents the re-ranker was not trained on. So known and unseen queries, if
     ``halves_of`` tells them apart, count alike, however many they are, and neither pays for the other: a
-    blend by which one of the two loses more than ``MAX_LOSS`` is none to choose. Beside known queries it
-    takes ``LEAST_PROOF`` unseen questions to choose a weight under ``LEAST_UNPROVEN``.
+    blend by which one of the two loses more than ``MAX_LOSS`` is not chosen. Beside known queries it takes
+    ``LEAST_PROOF`` unseen questions to choose under ``LEAST_UNPROVEN``.
 
     Args:
         ranked: development queries. Those without a relevant document are left out.
         scores: of the candidates of each.
+        trained: how the model's score and the fused one were added in training.
         known: whether training saw a relevant document of the query; None: nothing is told apart.
 
     Returns:
-        ``Blend(1, weight)``, or ``FUSED_ALONE`` if no weight is surely better, or none can be measured.
+        ``FUSED_ALONE`` if no blend is better than the fused order; ``unproven_blend`` if nothing is judged.
     """
-    unit = _unit(ranked, scores)
     judged = judged_queries({query.query_id: qrels.get(query.query_id, {}) for query in ranked})
-    if unit is None or not judged:
-        return FUSED_ALONE
+    if not judged:
+        return unproven_blend(trained)
     clusters = clusters_of(judged, qrels)
     asked = _Asked(halves_of(judged, clusters, known), clusters)
-    weights = WEIGHTS if _proven(judged, known, asked) else [w for w in WEIGHTS if w >= LEAST_UNPROVEN]
-    blends = [*(Blend(rerank=1.0, fused=weight * unit) for weight in weights), FUSED_ALONE]
+    least = TIMES[0] if _proven(judged, known, asked) else LEAST_UNPROVEN
     wanted = {id: qrels[id] for id in judged}
-    tried = [_Tried(blend, _ndcg(ranked, scores, blend, wanted)) for blend in blends]
+    tried = [_Tried(b, _ndcg(ranked, scores, b, wanted)) for b in (*_blends(trained, least), FUSED_ALONE)]
     fused = tried[-1].ndcg
     harmless = [one for one in tried if _greatest_loss(fused - one.ndcg, asked.halves) <= MAX_LOSS]
     best = max(harmless, key=lambda one: mean_of_halves(one.ndcg, asked.halves))
-    if _as_good(fused, best.ndcg, asked, SURE):
+    if mean_of_halves(best.ndcg, asked.halves) <= mean_of_halves(fused, asked.halves):
         return FUSED_ALONE
-    near = [one for one in harmless if _as_good(one.ndcg, best.ndcg, asked, NEAR)]
-    return near[-1].blend  # from the re-ranker alone towards the fused order
+    near = [one for one in harmless[:-1] if _as_good(one.ndcg, best.ndcg, asked, NEAR)]
+    return near[-1].blend  # towards the fused order
 
 
-def unproven_blend(ranked: Sequence[RankedQuery], scores: Sequence[Float64]) -> Blend:
-    """Where no judged query can choose: the least weight that the fused score has without proof."""
-    unit = _unit(ranked, scores)
-    return FUSED_ALONE if unit is None else Blend(rerank=1.0, fused=LEAST_UNPROVEN * unit)
+def unproven_blend(trained: Blend) -> Blend:
+    """The careful blend, where no judged query can choose."""
+    return _blends(trained, LEAST_UNPROVEN)[0]
+
+
+def _blends(trained: Blend, least: float) -> list[Blend]:
+    """From ``least`` times the fused score on, ever nearer to the fused order; the model alone if it does not
+    blend."""
+    if not trained.fused:
+        return [RERANKER_ALONE]
+    times = [some for some in TIMES if some >= least]
+    return [Blend(rerank=trained.rerank, fused=some * trained.fused) for some in times]
 
 
 def _proven(judged: Sequence[str], known: Mapping[str, bool] | None, asked: _Asked) -> bool:
@@ -115,18 +116,6 @@ def _ndcg(ranked: Sequence[RankedQuery], scores: Sequence[Float64], blend: Blend
         if query.query_id in qrels
     }
     return per_query(orders, qrels, (nDCG @ 10,))[NDCG]
-
-
-def _unit(ranked: Sequence[RankedQuery], scores: Sequence[Float64]) -> float | None:
-    """How much wider the re-ranker's scores spread than the fused ones, by the median query; None if either
-    does not spread. To three digits: the last bits of a fused score depend on which queries were encoded
-    together, and the same training is to make the same files."""
-    several = [(s, query.fused) for query, s in zip(ranked, scores, strict=True) if len(query) > 1]
-    if not several:
-        return None
-    rerank = float(np.median([np.std(s) for s, _ in several]))
-    fused = float(np.median([np.std(f) for _, f in several]))
-    return float(f"{rerank / fused:.3g}") if rerank > 0 and fused > 0 else None
 
 
 def _greatest_loss(lost: Float64, halves: Sequence[Places]) -> float:

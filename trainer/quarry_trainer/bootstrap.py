@@ -18,10 +18,11 @@ from quarry.documents.passages import SourceText
 from quarry.documents.vectors import SourceReader
 from quarry.documents.view import view_of
 from quarry.jobs.child import Progress
-from quarry.models.blend import Blend, write_blend
+from quarry.models.blend import write_blend
 from quarry.training.folders import MODEL, work_of
 from quarry.training.spec import MAX_EPOCH_STEPS, TrainingResult, TrainingSpec
 from quarry_trainer.averaging import Averaging
+from quarry_trainer.blending import unproven_blend
 from quarry_trainer.dataset import BadExamplesError, GroupDataset, TextGroup
 from quarry_trainer.evaluation import Scored, evaluate_ranked
 from quarry_trainer.listwise import GROUP_SIZE
@@ -46,8 +47,6 @@ EASY_FROM, HARD_FROM = 15, 1
 KEPT_NEGATIVES = 15
 CLEARLY_BELOW = 0.97
 """Share of the document's own fused score that a negative may have at most."""
-BASE_BLEND = Blend(rerank=1.0, fused=20.0)
-"""No clicks say how a base is to be blended: the fused score counts as the cosine does."""
 
 
 def bootstrap_reranker(spec: TrainingSpec, folder: Path, progress: Progress) -> TrainingResult:
@@ -63,6 +62,7 @@ def _bootstrapped(spec: TrainingSpec, folder: Path, progress: Progress, started:
     data, work = data_of(folder), work_of(folder, spec)
     recipe = RerankerRecipe(spec, data, work)
     held, groups = _material(spec, data, work, progress)
+    groups = recipe.prepared(groups)
     steps = spec.steps or steps_for(recipe.epochs * len(groups), recipe.groups)
     groups = course(groups, min(steps, MAX_EPOCH_STEPS) * recipe.groups, spec.seed)
     rate = spec.learning_rate or BASE_RATE
@@ -86,17 +86,18 @@ def _bootstrapped(spec: TrainingSpec, folder: Path, progress: Progress, started:
     recipe.save(model)
     # Documents that were all read alike, for queries that nobody asked, make none of them known.
     read_before(spec).write(model)
-    write_blend(model, BASE_BLEND)
+    blend = unproven_blend(recipe.blend)
+    write_blend(model, blend)
     scores = score_ranked(recipe.served(model), [query for query, _ in held])
     report = evaluate_ranked(
         [query for query, _ in held],
         {query.query_id: {document: 1} for query, document in held},
-        Scored(scores, BASE_BLEND),
+        Scored(scores, blend),
         source="examples",
     )
     # Whether titles find their texts proves nothing of what people ask.
     unproven = report.model_copy(update={"verdict": "INSUFFICIENT_DATA", "advice": (UNPROVEN,)})
-    return trained(spec, unproven, started, model, loop, BASE_BLEND)
+    return trained(spec, unproven, started, model, loop, blend)
 
 
 Held = list[tuple[RankedQuery, str]]

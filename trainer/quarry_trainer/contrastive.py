@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,11 +26,10 @@ GROUP_SIZE = 2
 SCALE = 20.0
 """Of the cosines in the softmax: what such encoders were trained with."""
 AWARE = 0.95
-"""A passage of another query that is nearer than this share of the positive's cosine is taken for relevant
-and not counted: the positive-aware rule of NV-Retriever (arXiv 2407.15831), within the batch."""
+"""A passage of another query is taken for relevant, and not counted, if the teacher finds it nearer to the
+query than this share of the positive's cosine: the positive-aware rule of NV-Retriever (arXiv 2407.15831)."""
 DECAY = 0.01
-MISSED_TIMES = 3
-"""How often an epoch reads a ``missed`` group (``TextGroup``): docs/flywheel.md, What was found, has why."""
+ENCODED_TOGETHER = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,8 @@ Positives = Mapping[str, Answers]
 
 Inputs = Callable[[Sequence[str]], list[Tensor]]
 """What is read of texts; the first axis of each tensor is that of the texts."""
-Vectors = Callable[..., Tensor]
-"""From ``Inputs`` to unit vectors, shape ``(n, width)``."""
+Vectors = Callable[[Sequence[str]], NDArray[np.float32]]
+"""From texts to unit vectors, shape ``(n, width)``."""
 
 
 class EncoderInTraining:
@@ -72,10 +73,37 @@ class EncoderInTraining:
         made = arrays(self._tokenizer.texts(texts), settings.pad_id, settings.token_types)
         return [torch.from_numpy(values) for values in made.values()]
 
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors by the weights as they are now, shape ``(n, width)``. Blocks."""
+        device, training = next(self.module.parameters()).device, self.module.training
+        self.module.eval()
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        made: dict[int, NDArray[np.float32]] = {}
+        with torch.no_grad():
+            for start in range(0, len(order), ENCODED_TOGETHER):
+                some = order[start : start + ENCODED_TOGETHER]
+                inputs = [tensor.to(device) for tensor in self.inputs([texts[place] for place in some])]
+                made |= zip(some, self.module(*inputs).cpu().numpy(), strict=True)
+        self.module.train(training)
+        return np.stack([made[place] for place in range(len(texts))])
+
     def save(self, folder: Path) -> None:
         """Writes the trained weights into a copy of the encoder's folder."""
         transformer: Any = self.module.transformer
         transformer.save_pretrained(folder / self._settings.weights)
+
+
+def remembering(encode: Vectors) -> Vectors:
+    """``encode`` of a model that does not change, each text once."""
+    known: dict[str, NDArray[np.float32]] = {}
+
+    def remembered(texts: Sequence[str]) -> NDArray[np.float32]:
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing:
+            known.update(zip(missing, encode(missing), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    return remembered
 
 
 def positives_of(groups: Iterable[TextGroup]) -> Positives:
@@ -90,14 +118,21 @@ def positives_of(groups: Iterable[TextGroup]) -> Positives:
     return found
 
 
-def contrastive(encoder: EncoderInTraining, learning_rate: float, positives: Positives) -> Trainable:
-    """``encoder``, to be trained on groups."""
+def contrastive(
+    encoder: EncoderInTraining, learning_rate: float, positives: Positives, teacher: Vectors
+) -> Trainable:
+    """``encoder``, to be trained on groups.
+
+    Args:
+        teacher: says which passages of other queries are too near to a query to be its negatives. Not the
+            encoder in training itself, which would hide from itself whatever it gets wrong.
+    """
     parameters = list(encoder.module.parameters())
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "lr": learning_rate, "weight_decay": DECAY},
         {"params": [p for p in parameters if p.dim() <= 1], "lr": learning_rate, "weight_decay": 0.0},
     ]
-    collate = ContrastiveCollator(encoder.inputs, positives)
+    collate = ContrastiveCollator(encoder.inputs, positives, teacher)
     return Trainable(_Contrastive(encoder.module), collate, groups)
 
 
@@ -110,17 +145,11 @@ class _Contrastive(nn.Module):
         return {"loss": contrastive_loss(self.module, batch)}
 
 
-def contrastive_loss(vectors: Vectors, batch: Mapping[str, Tensor]) -> Tensor:
-    """InfoNCE over all passages of the batch, those left out that are likely to be relevant: a number."""
-    cosines = vectors(*_inputs(batch, "query")) @ vectors(*_inputs(batch, "passage")).T
-    own = batch["own"]
-    nearest = cosines.detach()
-    limit = AWARE * nearest.gather(1, own[:, None])
-    kept = (nearest <= limit) | batch["mined"]
-    kept &= ~batch["relevant"]
-    kept.scatter_(1, own[:, None], True)
-    logits = (SCALE * cosines).masked_fill(~kept, -torch.inf)
-    each = functional.cross_entropy(logits, own, reduction="none")
+def contrastive_loss(module: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """InfoNCE of each query over the passages of the batch that are ``kept`` for it: a number."""
+    cosines = module(*_inputs(batch, "query")) @ module(*_inputs(batch, "passage")).T
+    logits = (SCALE * cosines).masked_fill(~batch["kept"], -torch.inf)
+    each = functional.cross_entropy(logits, batch["own"], reduction="none")
     return weighted(each, batch["group_weights"])
 
 
@@ -128,14 +157,14 @@ class ContrastiveCollator:
     """Groups to what ``contrastive_loss`` takes: every query meets the passages of every group.
 
     A column is a passage, read once however many documents have it. It is relevant to a query if one of
-    these documents answers it, or if the passage is that of one that does.
+    these documents answers it, or if the passage is that of one that does. What is relevant is no negative,
+    nor is what the teacher takes for relevant, unless it was mined for the query.
     """
 
-    def __init__(self, inputs: Inputs, positives: Positives) -> None:
-        self._inputs, self._positives = inputs, positives
+    def __init__(self, inputs: Inputs, positives: Positives, teacher: Vectors) -> None:
+        self._inputs, self._positives, self._teacher = inputs, positives, teacher
 
     def __call__(self, groups: Sequence[TextGroup]) -> dict[str, Tensor]:
-        groups = [group.take([0]) if group.pairs_only else group for group in groups]
         documents: dict[str, set[str]] = defaultdict(set)
         for group in groups:
             for document, passage in zip(group.documents, group.passages, strict=True):
@@ -147,16 +176,24 @@ class ContrastiveCollator:
         relevant = torch.tensor(
             [[_answers(self._positives[g.query], *column) for column in documents.items()] for g in groups]
         )
+        own = torch.tensor([place[group.passages[0]] for group in groups])
+        texts = {"query": [group.query for group in groups], "passage": list(place)}
+        kept = (mined | self._far(texts["query"], texts["passage"], own)) & ~relevant
         batch = {
-            "own": torch.tensor([place[group.passages[0]] for group in groups]),
-            "relevant": relevant,
-            "mined": mined & ~relevant,
+            "own": own,
+            "kept": kept.scatter(1, own[:, None], True),
             "group_weights": torch.tensor([group.weight for group in groups]),
         }
-        texts = {"query": [group.query for group in groups], "passage": list(place)}
         for name, some in texts.items():
             batch |= {f"{name}_{n}": tensor for n, tensor in enumerate(self._inputs(some))}
         return batch
+
+    def _far(self, queries: Sequence[str], passages: Sequence[str], own: Tensor) -> Tensor:
+        """Whether the teacher finds each passage farther from each query than its positive, by enough."""
+        vectors = torch.from_numpy(self._teacher([*queries, *passages]))
+        cosines = vectors[: len(queries)] @ vectors[len(queries) :].T
+        positive = cosines.gather(1, own[:, None])
+        return cosines <= positive - (1 - AWARE) * positive.abs()
 
 
 def _answers(answers: Answers, passage: str, documents: Set[str]) -> bool:

@@ -160,9 +160,6 @@ class TextGroup:
         relevant: of each; the first is True.
         weights: of each; the first is 1.
         teacher: score of each by a teacher; empty without one.
-        pairs_only: its negatives answer no query in training, so no other query is to read them.
-        missed: the first stage puts a document that does not answer the query before the positive, or does
-            not propose the positive at all.
     """
 
     query: str
@@ -173,8 +170,6 @@ class TextGroup:
     weights: tuple[float, ...]
     weight: float = 1.0
     teacher: tuple[float, ...] = ()
-    pairs_only: bool = False
-    missed: bool = False
 
     def take(self, places: Sequence[int]) -> "TextGroup":
         """Some of the documents, by their places; 0, the positive, first."""
@@ -194,14 +189,10 @@ class GroupDataset:
 
     Attributes:
         epoch: from 0; what is drawn depends on it, on the seed and on the place alone.
-
-    Args:
-        missed_times: how often an epoch reads a ``missed`` group; once the others.
     """
 
-    def __init__(self, groups: Sequence[TextGroup], size: int, seed: int, missed_times: int = 1) -> None:
-        self._groups = [group for group in groups for _ in range(missed_times if group.missed else 1)]
-        self._size, self._seed = size, seed
+    def __init__(self, groups: Sequence[TextGroup], size: int, seed: int) -> None:
+        self._groups, self._size, self._seed = groups, size, seed
         self.epoch = 0
 
     def __len__(self) -> int:

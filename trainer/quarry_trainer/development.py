@@ -6,7 +6,7 @@ import numpy as np
 from ir_measures import nDCG
 
 from quarry.mining.spec import JudgedQuery
-from quarry.models.blend import RERANKER_ALONE, Blend
+from quarry.models.blend import Blend
 from quarry_trainer.blending import fit_blend, unproven_blend
 from quarry_trainer.halves import halves_of, mean_of_halves
 from quarry_trainer.live import RankedQuery
@@ -18,16 +18,11 @@ MEASURED_QUERIES, MEASURED_DEPTH = 48, 30
 
 
 class Development:
-    """Queries that choices are made by.
-
-    Where there are none, training goes on to its end, and the blend is the careful one.
+    """Queries that choices are made by. Without any, training goes on to its end, and the blend is careful.
 
     Attributes:
         whole: with all candidates; ``ranked`` has some of them, which are cheaper to score often.
         known: whether training sees a relevant document, by query.
-
-    Args:
-        others: queries by which the model's scores are known to spread, where none chooses.
     """
 
     def __init__(
@@ -35,26 +30,21 @@ class Development:
         whole: Sequence[RankedQuery],
         queries: Sequence[JudgedQuery],
         known: Mapping[str, bool],
-        blends: bool,
-        others: Sequence[RankedQuery] = (),
     ) -> None:
         relevant = {q.id: {d for d, grade in q.judgments.items() if grade > 0} for q in queries}
         # A query whose relevant documents are not among its candidates tells two orders apart in nothing.
         whole = [query for query in whole if relevant[query.query_id] & set(query.documents)]
-        self.whole, self.known, self._blends = whole, known, blends
-        self._others = others[:MEASURED_QUERIES]
+        self.whole, self.known = whole, known
         places = np.linspace(0, len(whole) - 1, min(len(whole), MEASURED_QUERIES)).round().astype(int)
         some = [whole[place] for place in places]
         self.ranked = [query.take(range(min(MEASURED_DEPTH, len(query)))) for query in some]
         self.qrels = {query.id: query.judgments for query in queries}
 
-    def blend(self, model: PairModel) -> Blend:
-        """How the model is best blended; alone, if it is not to be."""
-        if not self._blends:
-            return RERANKER_ALONE
+    def blend(self, model: PairModel, trained: Blend) -> Blend:
+        """Chooses how the model serves that was ``trained`` with a blend."""
         if not self.whole:
-            return unproven_blend(self._others, score_ranked(model, self._others))
-        return fit_blend(self.whole, score_ranked(model, self.whole), self.qrels, self.known)
+            return unproven_blend(trained)
+        return fit_blend(self.whole, score_ranked(model, self.whole), self.qrels, trained, self.known)
 
     def ndcg(self, model: PairModel, blend: Blend) -> float:
         """Mean nDCG@10 of the order in training; known and unseen queries, if ``halves_of`` tells them

@@ -12,16 +12,18 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification
 
 from quarry.models.base import PairScore
 from quarry.models.onnx_export import TOKENIZER_FILE
 from quarry.models.packing import arrays
+from quarry.models.quiet import quiet
 from quarry.models.settings import ModelKind, ModelSettings, read_json, read_settings
 from quarry.models.split_module import SplitModule, make_split_model, save_split_model
 from quarry.models.split_tokens import SplitTokenizer
 from quarry.models.tokens import TextTokenizer, Tokens
 from quarry.models.torch_model import load_module
-from quarry.training.forms import model_form
+from quarry.training.forms import FormName, model_form
 
 Pair = tuple[str, str]
 STATE_BYTES = 2 * 2**30
@@ -71,15 +73,33 @@ def open_form(folder: Path, max_tokens: int, seed: int, like: Form | None = None
     return OrdinaryForm(folder, settings, module, max_tokens)
 
 
-def start_folder(base: Path, joint_layers: int, target: Path) -> Path:
-    """A folder that ``open_form`` can open: ``base``, or a split cross-encoder made of the encoder there.
+def start_folder(base: Path, form: FormName, joint_layers: int, target: Path) -> Path:
+    """A folder that ``open_form`` can open: ``base``, or a re-ranker of ``form`` made of the encoder there.
 
     Raises:
-        ModelError: the encoder is no BERT, or has fewer layers.
+        ModelError: a split one is asked for, and the encoder is no BERT, or has fewer layers.
     """
     if model_form(base).kind is ModelKind.CROSS_ENCODER:
         return base
+    if form == "cross":
+        return make_cross_encoder(base, target)
     return make_split_model(base, joint_layers, target)
+
+
+def make_cross_encoder(encoder: Path, target: Path) -> Path:
+    """Writes an untrained cross-encoder with the layers of the encoder in ``encoder``; returns ``target``.
+
+    Its head is new, so it orders by chance until it is trained.
+    """
+    settings = read_settings(encoder, ModelKind.ENCODER)
+    with quiet():
+        torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            encoder / settings.weights, num_labels=1, local_files_only=True
+        )
+        model.save_pretrained(target)
+    _copy_tokenizer(encoder, target)
+    return target
 
 
 class OrdinaryForm:
@@ -147,11 +167,6 @@ class SplitForm:
         folder.mkdir(parents=True, exist_ok=True)
         save_split_model(self.split, read_json(self._folder / "config.json"), folder)
         _copy_tokenizer(self._folder, folder)
-
-    def states(self, texts: Sequence[str]) -> list[Tensor]:
-        """What the lower layers make of each text, cut as a passage is: float16, ``(length, width)``."""
-        made = self._apart(dict.fromkeys(texts), self._passage_room)
-        return [made[text] for text in texts]
 
     def share_states(self, other: Form | None) -> None:
         """Uses the other's states from now on, if its lower layers make the same ones."""

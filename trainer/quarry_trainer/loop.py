@@ -35,8 +35,9 @@ CHECKPOINTS = "checkpoints"
 BEST, MEASURED = "best.safetensors", "measured.json"
 WEIGHTS_FILE = "model.safetensors"
 WARMUP_SHARE = 0.1
-MEASUREMENTS = 4
-"""Times that the model is measured on development queries while it is trained."""
+MEASUREMENTS, MEASURED_STEPS = 4, 75
+"""Times that the model is measured on development queries while it is trained, and the least steps between
+two of them: a measurement costs as much as some ten steps."""
 PATIENCE = 2
 """Measurements in a row without a new best after which training stops."""
 CHECKPOINT_STEPS = 50
@@ -175,7 +176,7 @@ class _Watch(TrainerCallback):
         self._model, self._groups, self._settings = model, groups, settings
         self._best_file, self._measured_file = folder / BEST, folder / MEASURED
         self._measure, self._on_step = measure, on_step
-        self._every = max(1, math.ceil(settings.steps / MEASUREMENTS))
+        self._every = max(MEASURED_STEPS, math.ceil(settings.steps / MEASUREMENTS))
         self.losses: list[tuple[int, float]] = []
         self.measured: list[tuple[int, float]] = []
 

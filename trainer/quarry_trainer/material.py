@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -188,22 +188,12 @@ def ranked_once(
 
 
 def text_groups(
-    groups: Sequence[Group],
-    ranked: Mapping[str, RankedQuery],
-    first: PassagesOf,
-    own: Mapping[str, Collection[str]],
-    spared: bool = False,
+    groups: Sequence[Group], ranked: Mapping[str, RankedQuery], first: PassagesOf
 ) -> list[TextGroup]:
     """Groups with passages and fused scores. Documents that are gone are left out, and so are groups then
     without a positive or without others.
 
     A document that the first stage did not propose has its first passage, and the score of the last proposed.
-
-    Args:
-        own: documents that answer a query, by its id: of all examples, be they among ``groups`` or not.
-        spared: what no group has as relevant is no negative, but where a group has no other. Such a document
-            is only ever pushed away, by queries like those that may ask for it one day, and nothing pulls it
-            back (docs/training.md, What keeps it from harming).
     """
     missing = {
         id: None
@@ -212,22 +202,8 @@ def text_groups(
         if id not in ranked[group.query_id].documents
     }
     others = first(list(missing)) if missing else {}
-    answers = learned_documents(groups) if spared else None
-    made: list[TextGroup] = []
-    for group in groups:
-        found = ranked[group.query_id]
-        text = _with_texts(group, found, others, answers)
-        if text is not None:
-            made.append(replace(text, missed=_missed(group.positive, found, own[group.query_id])))
-    return made
-
-
-def _missed(positive: str, ranked: RankedQuery, own: Collection[str]) -> bool:
-    """As ``TextGroup.missed`` has it; ``own`` answers the query."""
-    if positive not in ranked.documents:
-        return True
-    before = ranked.documents[: ranked.documents.index(positive)]
-    return any(id not in own for id in before)
+    made = (_with_texts(group, ranked[group.query_id], others) for group in groups)
+    return [text for text in made if text is not None]
 
 
 class _Row(NamedTuple):
@@ -240,9 +216,7 @@ class _Row(NamedTuple):
     weight: float
 
 
-def _with_texts(
-    group: Group, ranked: RankedQuery, others: Mapping[str, str], answers: Collection[str] | None
-) -> TextGroup | None:
+def _with_texts(group: Group, ranked: RankedQuery, others: Mapping[str, str]) -> TextGroup | None:
     place = {id: number for number, id in enumerate(ranked.documents)}
     lowest = float(ranked.fused.min()) if len(ranked) else 0.0
     rows: list[_Row] = []
@@ -259,19 +233,14 @@ def _with_texts(
             return None
     if all(row.relevant for row in rows):
         return None
-    kept = rows if answers is None else [row for row in rows if row.id in answers]
-    pairs_only = all(row.relevant for row in kept)
-    if pairs_only:
-        kept = rows
     return TextGroup(
         ranked.text,
-        tuple(row.id for row in kept),
-        tuple(row.passage for row in kept),
-        tuple(row.fused for row in kept),
-        tuple(row.relevant for row in kept),
-        tuple(row.weight for row in kept),
+        tuple(row.id for row in rows),
+        tuple(row.passage for row in rows),
+        tuple(row.fused for row in rows),
+        tuple(row.relevant for row in rows),
+        tuple(row.weight for row in rows),
         group.weight,
-        pairs_only=pairs_only,
     )
 
 

@@ -8,22 +8,22 @@ from quarry.jobs.child import Progress
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.state_cache import StateCache
-from quarry.training.forms import model_form
-from quarry.training.spec import TrainingResult, TrainingSpec
-from quarry_trainer import contrastive
-from quarry_trainer.apart import apart_and_together
+from quarry.training.forms import FormName, model_form
+from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 from quarry_trainer.averaging import LEARNED_SHARE
 from quarry_trainer.dataset import TextGroup, with_teacher
-from quarry_trainer.forms import FormScorer, SplitForm, open_form, start_folder
+from quarry_trainer.forms import FormScorer, open_form, start_folder
 from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
 from quarry_trainer.loop import Trainable
+from quarry_trainer.offset import fit_offset
 from quarry_trainer.scoring import PairModel, load_as_served
 from quarry_trainer.student import cut_student
 from quarry_trainer.training import train
 
-SPLIT_RATE, ORDINARY_RATE = 3e-4, 2e-5
-APART_EPOCHS = 3
-"""Of texts apart."""
+RATES: dict[FormName, float] = {"split": 3e-4, "cross": 2e-5}
+"""Learning rate by form."""
+LEARNED_SHARES: dict[FormName, float] = {"split": LEARNED_SHARE, "cross": 1.0}
+"""Of the way that weights went (``averaging.py``). A new head has to go all of it."""
 START, STUDENT = "start", "student"
 STATE_BYTES = 2**29
 """Of passages that several models are scored on: some 5,400 of 128 tokens, twice as many in int8."""
@@ -35,39 +35,39 @@ def train_reranker(spec: TrainingSpec, folder: Path, progress: Progress) -> Trai
 
 
 class RerankerRecipe:
-    """A cross-encoder on groups of a positive and its negatives."""
+    """A re-ranker on groups of a positive and its negatives.
 
-    group_size, blends = GROUP_SIZE, True
+    All documents of a group are read, and the positive is to come first. The fused score is added to the
+    model's own in training as it is when it serves.
+    """
+
+    groups, group_size, epochs, blends = GROUPS_A_STEP, GROUP_SIZE, 1, True
 
     def __init__(self, spec: TrainingSpec, data: Path, work: Path) -> None:
         if spec.loss == "margin-mse" and spec.teacher is None:
             raise InvalidArgumentError("loss", "margin-mse learns a teacher's scores, and there is none")
-        start = start_folder(Path(spec.base.folder), spec.joint_layers, work / START)
+        start = start_folder(Path(spec.base.folder), spec.form, spec.joint_layers, work / START)
         if spec.layers:
             start = cut_student(start, spec.layers, work / STUDENT)
-        room = min(spec.max_tokens, model_form(start).max_tokens)
+        form = model_form(start)
+        room = min(spec.max_tokens, form.max_tokens)
         self._spec, self._data, self._form = spec, data, open_form(start, room, spec.seed)
         self._states = StateCache(STATE_BYTES)
-        self.blend = _added(spec)
-        self._apart = isinstance(self._form, SplitForm) and spec.teacher is None
-        self.spares = self._apart
-        self.missed_times = contrastive.MISSED_TIMES if self._apart else 1
-        self.groups = contrastive.GROUPS_A_STEP if self._apart else GROUPS_A_STEP
-        self.epochs = APART_EPOCHS if self._apart else 1
-        self.learned_share = LEARNED_SHARE if self._apart else 1.0
-        self.learning_rate = SPLIT_RATE if isinstance(self._form, SplitForm) else ORDINARY_RATE
+        self.blend = RERANKER_ALONE
+        self.learned_share, self.learning_rate = LEARNED_SHARES[form.name], RATES[form.name]
 
     def prepared(self, texts: list[TextGroup]) -> list[TextGroup]:
         teacher = self._spec.teacher
         if teacher is None:
+            known = _blend_of(self._spec.base)
+            self.blend = known or Blend(rerank=1.0, fused=fit_offset(texts, self.scorer()))
             return texts
+        self.blend = _blend_of(teacher) or RERANKER_ALONE
         states = StateCache(STATE_BYTES)
         return with_teacher(texts, load_cross_encoder(teacher.folder, self._data, states=states))
 
     def trainable(self, learning_rate: float, texts: Sequence[TextGroup]) -> Trainable:
-        offset = self.blend.fused
-        if self._apart and isinstance(self._form, SplitForm):
-            return apart_and_together(self._form, self._spec.loss, learning_rate, offset, texts)
+        offset = 0.0 if self._spec.teacher else self.blend.fused  # a teacher's scores are without it
         return listwise(self._form, self._spec.loss, learning_rate, offset)
 
     def scorer(self) -> PairModel:
@@ -90,12 +90,9 @@ class RerankerRecipe:
         return FormScorer(open_form(folder, model_form(folder).max_tokens, 0, like=self._form))
 
 
-def _added(spec: TrainingSpec) -> Blend:
-    """What the base's blend adds is added in training: it learns what the first stage does not know.
-
-    Not where a teacher's scores are learned, which are without it.
-    """
-    blend = read_blend(Path(spec.base.folder))
-    if spec.teacher is not None or not blend.rerank:
-        return RERANKER_ALONE
+def _blend_of(model: ModelRef) -> Blend | None:
+    """How the model in a folder serves, for a rerank weight of 1; None if it does not blend."""
+    blend = read_blend(Path(model.folder))
+    if not (blend.rerank and blend.fused):
+        return None
     return Blend(rerank=1.0, fused=blend.fused / blend.rerank)

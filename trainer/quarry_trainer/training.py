@@ -66,10 +66,9 @@ class Recipe(Protocol):
         epochs: of a training that is not told how many steps to make.
         learned_share: of the way from the weights that it began with to those that it ended with.
         learning_rate: unless something else is asked for.
-        spares: documents that answer no query in training are no negatives, as ``text_groups`` has it.
-        missed_times: how often an epoch reads a group that the first stage ``missed``; once the others.
         blends: its score is blended with the fused one.
-        blend: what is added to its score while it is trained.
+        blend: how its score and the fused one are added while it is trained; known once groups are
+            ``prepared``.
     """
 
     groups: int
@@ -77,8 +76,6 @@ class Recipe(Protocol):
     epochs: int
     learned_share: float
     learning_rate: float
-    spares: bool
-    missed_times: int
     blends: bool
     blend: Blend
 
@@ -164,22 +161,20 @@ class _Training:
         wanted = recipe.groups * (spec.steps or steps_for(recipe.epochs * len(parts.train), recipe.groups))
         groups = _needed(parts.train, wanted, spec.seed)
         ranked = self._ranked(groups, parts)
-        own = self._examples.positives
-        texts = text_groups(groups, ranked, self._live.first_passages, own, recipe.spares)
+        texts = text_groups(groups, ranked, self._live.first_passages)
         if not texts:
             raise BadExamplesError("of no example are both the positive and a negative in the collection")
         texts = recipe.prepared(texts)
-        dataset = GroupDataset(texts, recipe.group_size, spec.seed, recipe.missed_times)
+        dataset = GroupDataset(texts, recipe.group_size, spec.seed)
         choosing = [ranked[query.id] for query in parts.development]
-        others = list(ranked.values())
-        development = Development(choosing, parts.development, parts.known, recipe.blends, others)
+        development = Development(choosing, parts.development, parts.known)
         loop = self._trained(recipe, texts, dataset, development)
         model = self._folder / MODEL
         recipe.save(model)
         (before | reading_from(groups, spec.collection)).write(model)
         evaluation, blend = self._evaluated(recipe, model, parts, ranked, development)
         evaluation = with_memory(evaluation, before, parts.kept_out)
-        evaluation = _with_material(evaluation, groups, texts, len(dataset))
+        evaluation = _with_material(evaluation, groups, texts)
         if recipe.blends:
             write_blend(model, blend)
         return trained(
@@ -244,7 +239,7 @@ class _Training:
     ) -> tuple[EvaluationReport, Blend]:
         self._say("evaluating", 0.0)
         served = recipe.served(model)
-        blend = development.blend(served)
+        blend = development.blend(served, recipe.blend) if recipe.blends else RERANKER_ALONE
         decide = self._by_clicks if parts.source == "clicks" else self._by_judgments
         return decide(recipe, Model(model, served, blend), parts, ranked), blend
 
@@ -334,19 +329,13 @@ def _needed(groups: Sequence[Group], wanted: int, seed: int) -> list[Group]:
 
 
 def _with_material(
-    evaluation: EvaluationReport, groups: Sequence[Group], texts: Sequence[TextGroup], epoch: int
+    evaluation: EvaluationReport, groups: Sequence[Group], texts: Sequence[TextGroup]
 ) -> EvaluationReport:
-    """With what training had to read: groups, those that the first stage missed, how many an epoch reads of
-    both, and negatives."""
+    """Adds to the report how many groups and negatives there were for training, and how many can be read."""
     mined = sum(not relevant for group in groups for relevant in group.relevant)
     read = sum(not relevant for text in texts for relevant in text.relevant)
     details = {
-        "groups": {
-            "drawn": len(groups),
-            "usable": len(texts),
-            "missed": sum(text.missed for text in texts),
-            "epoch": epoch,
-        },
+        "groups": {"drawn": len(groups), "usable": len(texts)},
         "negatives": {"mined": mined, "read": read},
     }
     return evaluation.model_copy(update={"details": {**evaluation.details, **details}})

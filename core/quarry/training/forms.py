@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from quarry.errors import ModelError
 from quarry.models.settings import SPLIT_KEY, ModelKind, read_json, read_settings
 
+FormName = Literal["split", "cross"]
+"""Of a re-ranker: a split cross-encoder reads query and passage apart in its lower layers, an ordinary one
+reads them together in all."""
 _CROSS_ENCODER = "ForSequenceClassification"
 
 
@@ -23,6 +27,11 @@ class ModelForm:
     max_tokens: int
     layers: int
     joint_layers: int = 0
+
+    @property
+    def name(self) -> FormName:
+        """Of a re-ranker."""
+        return "split" if self.joint_layers else "cross"
 
 
 def model_form(folder: Path) -> ModelForm:

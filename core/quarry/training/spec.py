@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 from quarry.feedback.guards import GuardPolicy
 from quarry.mining.spec import JudgedQuery, Written
 from quarry.models.blend import RERANKER_ALONE, Blend
+from quarry.training.forms import FormName
 from quarry.training.limits import MAX_TEXT_BYTES
 from quarry.training.marks import checked_marks
 
@@ -18,6 +19,7 @@ KindName = Literal["reranker", "encoder"]
 Subject = Literal["candidate", "serving", "fused", "difference"]
 
 DEFAULT_LOSS: LossName = "lce"
+DEFAULT_FORM: FormName = "split"
 DEFAULT_JOINT_LAYERS = 1
 DEFAULT_MAX_TOKENS = 128
 DEFAULT_BOOTSTRAP_QUERIES = 20_000
@@ -49,7 +51,7 @@ class TrainingSpec(Written):
         examples: Parquet file with the columns of docs/mining.md; None with ``bootstrap``.
         examples_name: mining set, or name of the uploaded file.
         max_text_bytes: of the texts in all rows of the examples.
-        base: model to start from; a split cross-encoder is made of it if it is an encoder.
+        base: model to start from; a re-ranker of ``form`` is made of it if it is an encoder.
         serving: re-ranker (encoder) to compare with; None: the fused order.
         precision: that the server serves re-rankers in, on the CPU.
         teacher: model whose scores are learned; only with ``layers``, of the student.
@@ -73,6 +75,7 @@ class TrainingSpec(Written):
     precision: PrecisionName = "fp32"
     teacher: ModelRef | None = None
     layers: int = Field(0, ge=0, le=64)
+    form: FormName = DEFAULT_FORM
     joint_layers: int = Field(DEFAULT_JOINT_LAYERS, ge=1, le=64)
     loss: LossName = DEFAULT_LOSS
     steps: int = Field(0, ge=0, le=1_000_000)

@@ -62,6 +62,28 @@ TRAINING_LOSS_MARGIN_MSE: TrainingLoss.ValueType  # 6
 """Squared error of the teacher's differences (Hofstätter et al., 2020)."""
 Global___TrainingLoss: _TypeAlias = TrainingLoss  # noqa: Y015
 
+class _RerankerForm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RerankerFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RerankerForm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RERANKER_FORM_UNSPECIFIED: _RerankerForm.ValueType  # 0
+    RERANKER_FORM_SPLIT: _RerankerForm.ValueType  # 1
+    """Apart in its lower layers, whose states of passages are kept, and together in the joint ones."""
+    RERANKER_FORM_CROSS: _RerankerForm.ValueType  # 2
+    """Together in all layers: an ordinary cross-encoder."""
+
+class RerankerForm(_RerankerForm, metaclass=_RerankerFormEnumTypeWrapper):
+    """How a re-ranker reads query and passage."""
+
+RERANKER_FORM_UNSPECIFIED: RerankerForm.ValueType  # 0
+RERANKER_FORM_SPLIT: RerankerForm.ValueType  # 1
+"""Apart in its lower layers, whose states of passages are kept, and together in the joint ones."""
+RERANKER_FORM_CROSS: RerankerForm.ValueType  # 2
+"""Together in all layers: an ordinary cross-encoder."""
+Global___RerankerForm: _TypeAlias = RerankerForm  # noqa: Y015
+
 class _LoopOutcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -164,6 +186,7 @@ class TrainRerankerRequest(_message.Message):
     JUDGMENTS_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     mining_set: _builtins.str
     """A mining set of this server."""
@@ -179,9 +202,7 @@ class TrainRerankerRequest(_message.Message):
     """
     loss: Global___TrainingLoss.ValueType
     steps: _builtins.int
-    """Optimizer steps, 1 to 1,000,000; 0: three epochs of a split model, one of any other, 50 to 1,000;
-    fewer if it stops early.
-    """
+    """Optimizer steps, 1 to 1,000,000; 0: one epoch, 50 to 1,000; fewer if it stops early."""
     max_tokens: _builtins.int
     """Longest passage read in training, 16 to the model's limit; 0 means 128, or the model's limit."""
     seed: _builtins.int
@@ -191,6 +212,10 @@ class TrainRerankerRequest(_message.Message):
     """At most 1,024 bytes, kept with the version."""
     request_id: _builtins.str
     """As DocumentService's; a repeat returns the first call's operation."""
+    form: Global___RerankerForm.ValueType
+    """What is made of an encoder. Default: the form of `base` where that is a re-ranker, else SPLIT. If what
+    serves has another form and no `base` is named, training starts from the collection's encoder.
+    """
     @_builtins.property
     def bootstrap(self) -> Global___Bootstrap:
         """Train on the documents alone, without queries or clicks."""
@@ -218,10 +243,11 @@ class TrainRerankerRequest(_message.Message):
         judgments: _abc.Iterable[_mining_service_pb2.JudgedQuery] | None = ...,
         description: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        form: Global___RerankerForm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bootstrap", b"bootstrap", "examples", b"examples", "mining_set", b"mining_set", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "bootstrap", b"bootstrap", "collection", b"collection", "description", b"description", "examples", b"examples", "joint_layers", b"joint_layers", "judgments", b"judgments", "learning_rate", b"learning_rate", "loss", b"loss", "max_tokens", b"max_tokens", "mining_set", b"mining_set", "request_id", b"request_id", "seed", b"seed", "source", b"source", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "bootstrap", b"bootstrap", "collection", b"collection", "description", b"description", "examples", b"examples", "form", b"form", "joint_layers", b"joint_layers", "judgments", b"judgments", "learning_rate", b"learning_rate", "loss", b"loss", "max_tokens", b"max_tokens", "mining_set", b"mining_set", "request_id", b"request_id", "seed", b"seed", "source", b"source", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["mining_set", "examples", "bootstrap"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015

@@ -24,7 +24,6 @@ from quarry.training.reading import Reading, reading_of
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
 from quarry_cli.main import app
-from quarry_trainer.contrastive import MISSED_TIMES
 
 DOCUMENTS = seeded_documents()
 IDS = sorted(DOCUMENTS)
@@ -68,10 +67,10 @@ def test_a_model_is_trained_registered_promoted_and_answers(training: Training, 
     assert all(math.isfinite(metric.value) for metric in made.metrics)
     details = orjson.loads(made.report_json)["details"]
     assert "quantization" not in details
-    assert 0 < details["negatives"]["read"] < details["negatives"]["mined"], "what answers nothing is spared"
-    groups = details["groups"]
-    assert groups["drawn"] >= groups["usable"] >= groups["missed"] > 0
-    assert groups["epoch"] == groups["usable"] + (MISSED_TIMES - 1) * groups["missed"]
+    assert details["negatives"]["read"] == details["negatives"]["mined"] > 0, (
+        "nothing that was mined is spared"
+    )
+    assert details["groups"]["drawn"] >= details["groups"]["usable"] > 0
     assert orjson.loads(made.report_json)["verdict"] in models_pb.ModelVerdict.Name(made.verdict)
     before = training.api.search(
         "full", WORDS[0], page_size=50, rerank={"disabled": True}, require_complete=True

@@ -1,7 +1,6 @@
 """Example files become groups; a larger group is drawn from anew each epoch."""
 
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,14 +166,6 @@ def test_others_are_drawn_anew_each_epoch_and_alike_each_time() -> None:
         places = [whole.passages.index(p) for p in group.passages]
         assert group.fused == tuple(whole.fused[p] for p in places)
         assert group.weights == tuple(whole.weights[p] for p in places)
-
-
-def test_what_the_first_stage_missed_is_read_more_often_with_negatives_of_its_own() -> None:
-    easy, missed = text_group(3), replace(text_group(20), missed=True)
-    dataset = GroupDataset([easy, missed, easy], 8, seed=1, missed_times=3)
-    read = [dataset[place] for place in range(len(dataset))]
-    assert [group.missed for group in read] == [False, True, True, True, False]
-    assert len({group.passages for group in read if group.missed}) == 3
 
 
 def test_a_text_in_many_rows_is_in_memory_once(tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 from tests.unit.trainer.ranked import candidates
 
 from quarry.mining.spec import JudgedQuery
 from quarry.models.base import PairScore
-from quarry.models.blend import RERANKER_ALONE
+from quarry.models.blend import RERANKER_ALONE, Blend
 from quarry_trainer.blending import LEAST_UNPROVEN
 from quarry_trainer.development import MEASURED_QUERIES, Development
 from quarry_trainer.halves import LEAST_OF_HALF
@@ -26,24 +25,15 @@ class ByText:
 
 
 def test_where_nothing_is_judged_the_blend_is_the_careful_one() -> None:
-    others = candidates(20, depth=30)
-    nobody = Development([], [], {}, blends=True, others=others)
-    blend = nobody.blend(ByText())
-    scores = [np.array([s.score for s in ByText().score([("", p) for p in q.passages])]) for q in others]
-    unit = float(np.median([s.std() for s in scores]) / np.median([q.fused.std() for q in others]))
+    nobody = Development([], [], {})
     assert nobody.ranked == []
-    assert blend.rerank == 1
-    assert blend.fused == pytest.approx(LEAST_UNPROVEN * unit, rel=0.01)
-
-
-def test_what_is_not_blended_is_not_blended_carefully_either() -> None:
-    assert Development([], [], {}, blends=False, others=candidates(3)).blend(ByText()) == RERANKER_ALONE
+    assert nobody.blend(ByText(), Blend(rerank=1.0, fused=30.0)).fused == LEAST_UNPROVEN * 30.0
 
 
 def test_queries_at_the_end_choose_when_to_stop_as_well() -> None:
     whole = candidates(75)
     queries = [JudgedQuery(id=q.query_id, text="a query", judgments={q.documents[0]: 1}) for q in whole]
-    measured = Development(whole, queries, dict.fromkeys((q.id for q in queries), True), blends=True).ranked
+    measured = Development(whole, queries, dict.fromkeys((q.id for q in queries), True)).ranked
     assert len(measured) == MEASURED_QUERIES
     assert sum(int(query.query_id[1:]) >= 60 for query in measured) in (9, 10, 11)
 
@@ -57,5 +47,5 @@ def test_unseen_queries_count_for_half_once_there_are_enough_of_them(unseen: int
     # Of known queries what scores highest is relevant, of unseen ones what scores lowest.
     relevant = {id: top[id] if known[id] else min(texts[id], key=hashed)[len("text of ") :] for id in known}
     queries = [JudgedQuery(id=id, text="a query", judgments={relevant[id]: 1}) for id in known]
-    measured = Development(whole, queries, known, blends=True).ndcg(ByText(), RERANKER_ALONE)
+    measured = Development(whole, queries, known).ndcg(ByText(), RERANKER_ALONE)
     assert measured == pytest.approx(0.5 if unseen == LEAST_OF_HALF else (20 - unseen) / 20)

@@ -1,4 +1,4 @@
-"""What is trained is what is served, in both forms of cross-encoder."""
+"""What is trained is what is served, in all forms of re-ranker."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from quarry_trainer.forms import Form, FormScorer, SplitForm, StateCache, open_f
 PAIRS = [("the bado", "cobe fidu nami"), ("gira", "lute of sapo to bine"), ("the bado", "mo mo mo")]
 
 
-@pytest.fixture(params=["split", "ordinary"])
+@pytest.fixture(params=["split", "cross", "ordinary"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "ordinary":
         return tiny_cross_encoder(tmp_path / "ordinary", seed=3)
-    return start_folder(tiny_encoder(tmp_path / "encoder", seed=3), 1, tmp_path / "split")
+    return start_folder(tiny_encoder(tmp_path / "encoder", seed=3), request.param, 1, tmp_path / "start")
 
 
 def scores(form: Form) -> list[float]:
@@ -46,7 +46,7 @@ def test_what_was_trained_is_served(folder: Path, tmp_path: Path) -> None:
 
 
 def test_lower_layers_of_a_split_one_stay_as_they_are(tmp_path: Path) -> None:
-    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), 1, tmp_path / "split")
+    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), "split", 1, tmp_path / "split")
     form = open_form(start, 64, 0)
     trained = {name for name, p in form.module.named_parameters() if p.requires_grad}
     assert any("layer.1." in name for name in trained)
@@ -55,13 +55,13 @@ def test_lower_layers_of_a_split_one_stay_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_long_passage_is_cut_to_what_was_asked(tmp_path: Path) -> None:
-    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), 1, tmp_path / "split")
+    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), "split", 1, tmp_path / "split")
     inputs = open_form(start, 16, 0).inputs([("the bado", "mo " * 60)])
     assert int(inputs["token_type_ids"].sum()) == 16
 
 
 def test_states_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), 1, tmp_path / "split")
+    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), "split", 1, tmp_path / "split")
     form = open_form(start, 64, 0)
     assert isinstance(form, SplitForm)
     first = form.inputs(PAIRS)
@@ -85,8 +85,8 @@ def test_the_cache_forgets_what_was_used_least_recently() -> None:
 def test_states_are_shared_by_models_with_the_same_lower_layers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), 1, tmp_path / "split")
-    other = start_folder(tiny_encoder(tmp_path / "other", seed=4), 1, tmp_path / "other-split")
+    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), "split", 1, tmp_path / "split")
+    other = start_folder(tiny_encoder(tmp_path / "other", seed=4), "split", 1, tmp_path / "other-split")
     first = open_form(start, 64, 0)
     expected = scores(first)
     same, different = (open_form(folder, 64, 0, like=first) for folder in (start, other))
@@ -97,9 +97,9 @@ def test_states_are_shared_by_models_with_the_same_lower_layers(
 
 def test_a_cross_encoder_is_its_own_start(tmp_path: Path) -> None:
     ordinary = tiny_cross_encoder(tmp_path / "ordinary", seed=3)
-    assert start_folder(ordinary, 1, tmp_path / "split") == ordinary
+    assert start_folder(ordinary, "split", 1, tmp_path / "split") == ordinary
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError):
-        start_folder(tmp_path, 1, tmp_path / "split")
+        start_folder(tmp_path, "split", 1, tmp_path / "split")

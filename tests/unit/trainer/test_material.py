@@ -9,7 +9,7 @@ from tests.unit.trainer.ranked import ranked_query
 
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry.training.marks import query_marks
-from quarry_trainer.dataset import BadExamplesError, Examples, Group, learned_documents
+from quarry_trainer.dataset import BadExamplesError, Examples, Group
 from quarry_trainer.halves import LEAST_OF_HALF
 from quarry_trainer.live import RankedQuery
 from quarry_trainer.material import (
@@ -167,57 +167,24 @@ def firsts(ids: Sequence[str]) -> Mapping[str, str]:
 
 def test_groups_read_what_the_first_stage_gives_and_first_passages_of_the_rest() -> None:
     ranked = {"q": ranked_query("q", ["a", "b"], [0.9, 0.5])}
-    (made,) = text_groups([group("q", "b", "a", "far", "gone")], ranked, firsts, {"q": {"b"}})
+    (made,) = text_groups([group("q", "b", "a", "far", "gone")], ranked, firsts)
     assert made.passages == (ranked["q"].passages[1], ranked["q"].passages[0], "first of far")
     assert made.fused == (0.5, 0.9, 0.5)
     assert made.relevant == (True, False, False)
 
 
-def test_what_answers_no_query_is_spared_but_where_there_is_no_other() -> None:
-    groups = [
-        group("q1", "a", "b", "never"),
-        group("q2", "b", "never", "gone"),
-        Group("q3", "text q3", "c", ("a", "never"), (True, False), (1.0, 0.5)),
-        group("q4", "gone", "never"),
-        group("q5", "c", "gone", "never"),
-    ]
-    ranked = {f"q{n}": ranked_query(f"q{n}", ["z"], [0.9]) for n in range(1, 6)}
-    own = {group.query_id: learned_documents([group]) for group in groups}
-    made = text_groups(groups, ranked, firsts, own, spared=True)
-    assert [(each.passages, each.pairs_only) for each in made] == [
-        (("first of a", "first of b"), False),
-        (("first of b", "first of never"), True),
-        (("first of c", "first of a", "first of never"), True),
-        (("first of c", "first of never"), True),
-    ]
-    assert made[2].weights == (1.0, 1.0, 0.5)
-    assert len(text_groups(groups, ranked, firsts, own)[0].passages) == 3
-
-
-@pytest.mark.parametrize(
-    ("documents", "missed"),
-    [
-        (["a", "x", "b"], [False, True]),
-        (["b", "a", "x"], [False, False]),
-        (["relabelled", "not drawn", "a", "b"], [False, False]),
-        (["other query's", "a", "b"], [True, True]),
-        (["a", "x"], [False, True]),
-    ],
-)
-def test_a_group_is_missed_where_what_is_no_answer_comes_before_its_positive(
-    documents: list[str], missed: list[bool]
-) -> None:
-    groups = [group("q", "a", "x"), group("q", "b", "x"), group("r", "other query's", "x")]
-    own = {"q": {"a", "b", "relabelled", "not drawn"}, "r": {"other query's"}}
-    fused = [0.9 - 0.1 * place for place in range(len(documents))]
-    ranked = {"q": ranked_query("q", documents, fused), "r": ranked_query("r", ["x"], [0.9])}
-    made = text_groups(groups, ranked, firsts, own)
-    assert [text.missed for text in made] == [*missed, True]
+def test_what_answers_no_query_is_a_negative_like_any_other() -> None:
+    """Most of what is mined answers nothing: without it a model would learn next to nothing."""
+    one = Group("q", "text q", "c", ("a", "never"), (True, False), (1.0, 0.5))
+    (made,) = text_groups([one], {"q": ranked_query("q", ["z"], [0.9])}, firsts)
+    assert made.documents == ("c", "a", "never")
+    assert made.relevant == (True, True, False)
+    assert made.weights == (1.0, 1.0, 0.5)
 
 
 @pytest.mark.parametrize("one", [group("q", "gone", "a"), group("q", "a", "gone")])
 def test_a_group_without_a_positive_or_without_others_is_left_out(one: Group) -> None:
-    assert text_groups([one], {"q": ranked_query("q", ["a"], [0.9])}, firsts, {"q": {one.positive}}) == []
+    assert text_groups([one], {"q": ranked_query("q", ["a"], [0.9])}, firsts) == []
 
 
 class Counting:

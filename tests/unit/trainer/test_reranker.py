@@ -8,8 +8,6 @@ from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.loading import Precision
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 from quarry.training.spec import ModelRef, TrainingSpec
-from quarry_trainer.contrastive import MISSED_TIMES
-from quarry_trainer.encoder import EncoderRecipe
 from quarry_trainer.forms import FormScorer
 from quarry_trainer.reranker import RerankerRecipe
 
@@ -44,13 +42,6 @@ def test_where_int8_serves_a_model_is_scored_in_that_and_in_float32(form: str, t
     assert found == pytest.approx(scores("int8"), abs=1e-6)
     assert found != pytest.approx(scores("fp32"), abs=1e-6)
     assert [one.score for one in exact.score(PAIRS)] == pytest.approx(scores("fp32"), abs=5e-3)
-
-
-def test_what_the_first_stage_missed_is_read_often_where_texts_are_read_apart(tmp_path: Path) -> None:
-    split, ordinary = tiny_encoder(tmp_path / "split", seed=3), tiny_cross_encoder(tmp_path / "x", seed=3)
-    assert recipe(split, tmp_path, "fp32").missed_times == MISSED_TIMES > 1
-    assert recipe(ordinary, tmp_path, "fp32").missed_times == 1
-    assert EncoderRecipe.missed_times == MISSED_TIMES
 
 
 def test_where_float32_serves_there_is_nothing_to_hold_it_to(tmp_path: Path) -> None:

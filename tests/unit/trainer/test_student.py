@@ -36,7 +36,7 @@ def test_a_student_of_an_ordinary_cross_encoder(tmp_path: Path) -> None:
 
 
 def test_a_student_of_a_split_one_keeps_its_joint_layers(tmp_path: Path) -> None:
-    split = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), 1, tmp_path / "split")
+    split = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), "split", 1, tmp_path / "split")
     with pytest.raises(InvalidArgumentError, match="1 is not 2 to 2"):
         cut_student(split, 1, tmp_path / "student")
     assert model_form(cut_student(split, 2, tmp_path / "student")).joint_layers == 1

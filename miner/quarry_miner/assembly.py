@@ -16,9 +16,10 @@ from quarry_miner.ensemble import Basis, ensemble_space
 from quarry_miner.evidence import NO_FEEDBACK, Evidence
 from quarry_miner.examples import MiningQuery
 from quarry_miner.live_arm import LiveArm
+from quarry_miner.live_pool import LivePool
 from quarry_miner.lsa import fit_lsa
 from quarry_miner.matrix import EXACT_PASSAGES
-from quarry_miner.members import BM25, DENSE, ENCODER_PREFIX, LSA, RERANKER, Member, VectorMember
+from quarry_miner.members import BM25, DENSE, ENCODER_PREFIX, FUSED, LSA, RERANKER, Member, VectorMember
 from quarry_miner.presets.base import Need, Preset, SpaceKind
 from quarry_miner.reranker import Reranker
 from quarry_miner.spaces import VectorSpace, encoder_space
@@ -132,7 +133,7 @@ def _own_members(preset: Preset, sources: Sources) -> list[str]:
 
 
 def _checked(names: Sequence[str]) -> list[str]:
-    known = [BM25, DENSE, LSA, RERANKER]
+    known = [FUSED, BM25, DENSE, LSA, RERANKER]
     for place, name in enumerate(names):
         if name not in known and not (name.startswith(ENCODER_PREFIX) and name != ENCODER_PREFIX):
             nearest = process.extractOne(name, [*known, f"{ENCODER_PREFIX}MODEL"])
@@ -143,7 +144,7 @@ def _checked(names: Sequence[str]) -> list[str]:
 
 def _space(preset: Preset, names: Sequence[str], sources: Sources) -> tuple[VectorSpace, tuple[str, ...]]:
     if preset.space is SpaceKind.ENSEMBLE:
-        parts = [sources.space(name) for name in names if name not in (BM25, RERANKER)]
+        parts = [sources.space(name) for name in names if name not in (FUSED, BM25, RERANKER)]
         if not parts:
             raise FailedPreconditionError(
                 f"the preset {preset.name} joins vectors, and no member has any: name dense or lsa"
@@ -158,6 +159,12 @@ def _space(preset: Preset, names: Sequence[str], sources: Sources) -> tuple[Vect
 def _member(name: str, sources: Sources) -> tuple[Member, str]:
     """The member, and what was decided about it."""
     arms = sources.arms
+    if name == FUSED:
+        if arms is None:
+            raise FailedPreconditionError(
+                "the member fused needs the server, and it is not reached", need=FUSED
+            )
+        return LivePool(sources.corpus, arms.channel, arms.collection), "fused: the live first stage"
     if name == BM25:
         if arms is not None:
             return LiveArm(BM25, sources.corpus, arms.channel, arms.collection), "bm25: the live arm"

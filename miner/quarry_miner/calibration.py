@@ -36,7 +36,7 @@ PATHS: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "semi-hard": {"share": (0.5, 1.0), "ceiling": (0.5, 0.95)},
     "denoised": {"ceiling": (0.005, 0.3)},
     "relabelled": {"gap": (0.6, 0.05)},
-    "quarry": {"bound": (-3.0, 1.0), "duplicate": (0.7, 0.97)},
+    "quarry": {"spread": (100.0, 3.0), "duplicate": (0.7, 0.97)},
 }
 """Constants that are calibrated, by preset: the strictest and the loosest value. They move together."""
 

@@ -91,16 +91,16 @@ class LiveArm:
         try:
             return retried(
                 lambda: self._stub.Retrieve(request, timeout=TIMEOUT_S),
-                _is_transient,
+                is_transient,
                 f"the {self._name} arm",
                 self._pause,
             )
         except grpc.RpcError as error:
-            if _is_transient(error):
+            if is_transient(error):
                 raise RetrieverUnavailableError(self._name, str(error.details())) from error
             problem = f"the {self._name} arm cannot be asked: {error.details()}"
             raise FailedPreconditionError(problem, arm=self._name) from error
 
 
-def _is_transient(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     return isinstance(error, grpc.RpcError) and error.code() in TRANSIENT

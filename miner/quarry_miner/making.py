@@ -37,9 +37,9 @@ from quarry_miner.fingerprints import scope_of
 from quarry_miner.incremental import Choice, IncrementalMining
 from quarry_miner.learned import Learned, learn
 from quarry_miner.live_arm import LiveArm
+from quarry_miner.live_pool import LivePool
 from quarry_miner.logs import Logs, open_logs, versions_digest
-from quarry_miner.materials import members_of, open_materials, versions_of
-from quarry_miner.members import RERANKER
+from quarry_miner.materials import open_materials, versions_of
 from quarry_miner.mining import check_needs, parameters_of
 from quarry_miner.page import render_page
 from quarry_miner.parquet import write_set
@@ -170,10 +170,9 @@ def _mined(
     lineage = Lineage(request=asked)
     earlier = latest(data, spec, lineage)
     known = read_basis(earlier.folder) if earlier else None
-    members = members_of(spec, preset, settings)
-    with open_materials(data, inputs.collection, inputs.corpus, spec, preset, members, known) as sources:
+    with open_materials(data, inputs.collection, inputs.corpus, spec, preset, spec.members, known) as sources:
         evidence = learned.evidence(inputs.corpus) if learned else None
-        task = assemble(preset, inputs.positives.queries, sources, members, spec.depth, evidence)
+        task = assemble(preset, inputs.positives.queries, sources, spec.members, spec.depth, evidence)
         check_needs(task, preset)
         calibrated = _calibrated(spec, task, progress)
         if calibrated:
@@ -208,7 +207,7 @@ def _mined(
             calibration=calibrated.as_json() if calibrated else None,
             simulated=bool(learned and learned.clicks.simulated),
             feedback_us=learned.span_us if learned else None,
-            notes=(*_notes(task, work, learned), *_asked_unnamed(spec, members)),
+            notes=_notes(task, work, learned),
             versions=versions,
             data_hash=named,
         )
@@ -283,14 +282,8 @@ def _notes(task: MiningTask, work: Work, learned: Learned | None) -> tuple[str, 
     copies = sum(query.copies for query in work.queries())
     told = [f"{copies:,} candidates were left out as copies of a positive"] if copies else []
     for member in task.members:
-        told += member.notes if isinstance(member, LiveArm) else ()
+        told += member.notes if isinstance(member, LiveArm | LivePool) else ()
     return (*dict.fromkeys((*task.space.notes, *task.notes)), *(learned.notes if learned else ()), *told)
-
-
-def _asked_unnamed(spec: MiningSpec, members: Sequence[str]) -> tuple[str, ...]:
-    if RERANKER in members and RERANKER not in spec.members:
-        return ("the re-ranker that serves is asked, too; name members to mine without it",)
-    return ()
 
 
 def _write(spec: MiningSpec, folder: Path, inputs: Inputs, outcome: Outcome) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import grpc
 
-from quarry.documents.catalog import NO_ENCODER, Collection, CollectionSettings
+from quarry.documents.catalog import NO_ENCODER, Collection
 from quarry.documents.vector_cache import VectorCache
 from quarry.jobs.child import CHANNEL_OPTIONS
-from quarry.mining.spec import DEFAULT_PRESET, MiningSpec
+from quarry.mining.spec import MiningSpec
 from quarry.models.base import CrossEncoder, Encoder
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
@@ -19,23 +19,13 @@ from quarry.registry.store import version_folder
 from quarry_miner.assembly import LiveArms, Sources
 from quarry_miner.corpus import Corpus
 from quarry_miner.ensemble import Basis
-from quarry_miner.members import DENSE, LSA, RERANKER
+from quarry_miner.members import RERANKER
 from quarry_miner.presets.base import Need, Preset
 
 VECTORS = "vectors.db"
 STATE_BYTES = 2 * 2**30
 """Memory, at most, for what a split re-ranker's lower layers make of passages, which many queries share:
 some 21,000 of 128 tokens. Half a GiB did not hold scifact, whose passages were read again and again."""
-
-
-def members_of(spec: MiningSpec, preset: Preset, settings: CollectionSettings) -> tuple[str, ...]:
-    """Those that the request names. The default preset's own are joined by a re-ranker that serves; other
-    presets' own are named where the task is assembled, and none here.
-    """
-    if spec.members or preset.name != DEFAULT_PRESET or not settings.reranker:
-        return spec.members
-    missing = DENSE if settings.encoder == NO_ENCODER else ""
-    return (*(LSA if name == missing else name for name in preset.members), RERANKER)
 
 
 @contextmanager

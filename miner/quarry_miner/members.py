@@ -10,7 +10,8 @@ from quarry_miner.examples import Float32, Int32
 from quarry_miner.spaces import VectorSpace
 
 NO_DOCUMENT = -1
-BM25, DENSE, LSA, RERANKER, ENSEMBLE = "bm25", "dense", "lsa", "reranker", "ensemble"
+FUSED, BM25, DENSE, LSA = "fused", "bm25", "dense", "lsa"
+RERANKER, ENSEMBLE = "reranker", "ensemble"
 ENCODER_PREFIX = "encoder:"
 """In front of a model's name: a member of that name searches the model's vectors."""
 

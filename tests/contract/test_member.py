@@ -1,7 +1,8 @@
-"""What every member of a mining ensemble promises: live arms, vectors, LSA, the re-ranker."""
+"""What every member of a mining ensemble promises: the live first stage and its arms, vectors, LSA."""
 
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -20,10 +21,13 @@ from quarry.v1 import search_service_pb2_grpc
 from quarry_miner.ensemble import ensemble_space
 from quarry_miner.lexical_member import LexicalMember, index_corpus
 from quarry_miner.live_arm import LiveArm
+from quarry_miner.live_pool import LivePool
 from quarry_miner.lsa import fit_lsa
 from quarry_miner.members import NO_DOCUMENT, Member, VectorMember
 from quarry_miner.spaces import encoder_space
 
+PAGE = 7
+"""Hits of a page, at most: a real one is cut short where its texts are too long for a message."""
 TEXTS = texts_of(40, seed=5)
 CORPUS = corpus_of(TEXTS)
 QUERIES = [" ".join(text.split()[:3]) for text in TEXTS[:9]]
@@ -35,6 +39,7 @@ class FakeSearch(search_service_pb2_grpc.SearchServiceServicer):
     def __init__(self, member: Member, failures: list[grpc.StatusCode]) -> None:
         self._member, self._failures = member, failures
         self.requests: list[pb.RetrieveRequest] = []
+        self.searches: list[pb.SearchRequest] = []
 
     def Retrieve(self, request: pb.RetrieveRequest, context: grpc.ServicerContext) -> pb.RetrieveResponse:
         if self._failures:
@@ -51,13 +56,59 @@ class FakeSearch(search_service_pb2_grpc.SearchServiceServicer):
                     candidates.add(document_id=id, rank=rank, score=score)
         return response
 
+    def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:
+        """Pages of at most ``PAGE`` hits; a page token is the place of the first one."""
+        if self._failures:
+            context.abort(self._failures.pop(), "not now")
+        self.searches.append(pb.SearchRequest.FromString(request.SerializeToString()))
+        found = self._member.search([request.query], 60)
+        listed = [
+            (number, score)
+            for number, score in zip(found.documents[0], found.scores[0], strict=True)
+            if number != NO_DOCUMENT
+        ]
+        start = int(request.page_token or 0)
+        end = start + min(PAGE, request.page_size)
+        response = pb.SearchResponse(next_page_token=str(end) if end < len(listed) else "")
+        for number, score in listed[start:end]:
+            hit = response.hits.add()
+            hit.document.id = "written later" if number == 11 else CORPUS.ids[number]
+            hit.explanation.fused_score = score
+        return response
+
 
 @pytest.fixture
-def live(request: pytest.FixtureRequest) -> Iterator[Callable[..., tuple[LiveArm, FakeSearch, list[float]]]]:
+def live() -> Iterator[Callable[..., tuple[LiveArm, FakeSearch, list[float]]]]:
+    """Makes a live arm, the server that it asks, and the pauses that it has made."""
+    with served() as make:
+
+        def arm(*failures: grpc.StatusCode) -> tuple[LiveArm, FakeSearch, list[float]]:
+            channel, search = make(*failures)
+            pauses: list[float] = []
+            return LiveArm("dense", CORPUS, channel, "docs", pauses.append), search, pauses
+
+        yield arm
+
+
+@pytest.fixture
+def pool() -> Iterator[Callable[..., tuple[LivePool, FakeSearch, list[float]]]]:
+    """The same with the live first stage."""
+    with served() as make:
+
+        def first_stage(*failures: grpc.StatusCode) -> tuple[LivePool, FakeSearch, list[float]]:
+            channel, search = make(*failures)
+            pauses: list[float] = []
+            return LivePool(CORPUS, channel, "docs", pauses.append), search, pauses
+
+        yield first_stage
+
+
+@contextmanager
+def served() -> Iterator[Callable[..., tuple[grpc.Channel, FakeSearch]]]:
     servers: list[grpc.Server] = []
     channels: list[grpc.Channel] = []
 
-    def make(*failures: grpc.StatusCode) -> tuple[LiveArm, FakeSearch, list[float]]:
+    def make(*failures: grpc.StatusCode) -> tuple[grpc.Channel, FakeSearch]:
         server = grpc.server(futures.ThreadPoolExecutor(1))
         search = FakeSearch(VectorMember(space_of(CORPUS)), list(failures))
         search_service_pb2_grpc.add_SearchServiceServicer_to_server(search, server)
@@ -65,8 +116,7 @@ def live(request: pytest.FixtureRequest) -> Iterator[Callable[..., tuple[LiveArm
         server.start()
         channels.append(grpc.insecure_channel(f"127.0.0.1:{port}"))
         servers.append(server)
-        pauses: list[float] = []
-        return LiveArm("dense", CORPUS, channels[-1], "docs", pauses.append), search, pauses
+        return channels[-1], search
 
     yield make
     for channel in channels:
@@ -75,11 +125,18 @@ def live(request: pytest.FixtureRequest) -> Iterator[Callable[..., tuple[LiveArm
         server.stop(None).wait()
 
 
-@pytest.fixture(params=["live", "exact", "encoder", "lsa", "ensemble", "lexical"])
-def member(request: pytest.FixtureRequest, tmp_path: Path, live: Callable[..., tuple[Member, ...]]) -> Member:
+@pytest.fixture(params=["live", "pool", "exact", "encoder", "lsa", "ensemble", "lexical"])
+def member(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    live: Callable[..., tuple[Member, ...]],
+    pool: Callable[..., tuple[Member, ...]],
+) -> Member:
     match request.param:
         case "live":
             return live()[0]
+        case "pool":
+            return pool()[0]
         case "exact":
             return VectorMember(space_of(CORPUS))
         case "encoder":
@@ -122,7 +179,7 @@ def test_a_row_does_not_depend_on_the_queries_beside_it(member: Member) -> None:
 
 def test_a_shallower_list_is_the_beginning_of_a_deeper_one(member: Member) -> None:
     deep, shallow = member.search(QUERIES, 20), member.search(QUERIES, 5)
-    lost = isinstance(member, LiveArm)  # candidates that the corpus does not know leave room
+    lost = isinstance(member, LiveArm | LivePool)  # candidates that the corpus does not know leave room
     for more, fewer in zip(deep.documents.tolist(), shallow.documents.tolist(), strict=True):
         known = [number for number in fewer if number != NO_DOCUMENT] if lost else fewer
         assert more[: len(known)] == known
@@ -169,3 +226,28 @@ def test_a_live_arm_gives_up_in_the_end_and_at_once_where_trying_is_no_use(
     with pytest.raises(FailedPreconditionError, match="not now"):
         arm.search(QUERIES[:1], 3)
     assert not pauses
+
+
+def test_the_live_first_stage_is_asked_without_a_trace_and_as_a_re_ranker_would_be_given_it(
+    pool: Callable[..., tuple[LivePool, FakeSearch, list[float]]],
+) -> None:
+    member, search, _ = pool()
+    listed = member.search(QUERIES[:2], 20)
+    assert len(search.searches) == 2 * 3, "three pages of at most seven for each query"
+    for request in search.searches:
+        assert request.unlogged
+        assert request.require_complete
+        assert request.rerank.disabled
+    assert 11 not in listed.documents
+
+
+def test_a_first_stage_that_is_away_is_asked_again_and_given_up_in_the_end(
+    pool: Callable[..., tuple[LivePool, FakeSearch, list[float]]],
+) -> None:
+    member, _, pauses = pool(grpc.StatusCode.UNAVAILABLE)
+    assert member.search(QUERIES[:1], 3).documents[0, 0] != NO_DOCUMENT
+    assert pauses == [0.5]
+    with pytest.raises(RetrieverUnavailableError, match="not now"):
+        pool(*[grpc.StatusCode.UNAVAILABLE] * 9)[0].search(QUERIES[:1], 3)
+    with pytest.raises(FailedPreconditionError, match="not now"):
+        pool(grpc.StatusCode.NOT_FOUND)[0].search(QUERIES[:1], 3)

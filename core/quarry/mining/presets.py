@@ -12,7 +12,7 @@ from rapidfuzz import process
 from quarry.errors import InvalidArgumentError
 
 ENCODER_PREFIX = "encoder:"
-MEMBERS = ("bm25", "dense", "lsa", "reranker")
+MEMBERS = ("fused", "bm25", "dense", "lsa", "reranker")
 KNOWN_MEMBERS = (*MEMBERS, f"{ENCODER_PREFIX}MODEL")
 MAX_MEMBERS = 16
 MAX_MEMBER_BYTES = 1_024
@@ -20,7 +20,7 @@ DRAWS_FROM_CORPUS = ("quarry", "random")
 """Presets that may draw any document, so that such rows depend on which documents there are."""
 DRAWS_FROM_REQUEST = ("in-batch",)
 """Presets whose rows depend on the request's other queries."""
-READS_SCORES = ("intra-sample", "quarry")
+READS_SCORES = ("intra-sample",)
 """Presets that read members' raw scores, not only their ranks."""
 ALIASES: Mapping[str, str] = {"ensemble-2024": "enterprise-2025"}
 
@@ -35,21 +35,8 @@ class PresetSummary:
 
 PRESETS: Mapping[str, PresetSummary] = {
     "quarry": PresetSummary(
-        "the default: above the positive only what evidence refutes, else a band, else BM25",
-        (
-            "share",
-            "bound",
-            "near_query",
-            "positive_first",
-            "lexical",
-            "duplicate",
-            "refusals",
-            "disbelief",
-            "belief",
-            "relabel",
-            "apart",
-            "together",
-        ),
+        "the default: drawn from what the first stage shows, likely answers left out",
+        ("pool", "spread", "duplicate", "together", "belief", "relabel"),
     ),
     "random": PresetSummary("control: documents drawn from the whole collection"),
     "bm25": PresetSummary("control: what BM25 ranks first"),

@@ -1,123 +1,85 @@
-"""Quarry's own rule: as hard as evidence allows, rung by rung."""
+"""Quarry's own rule: what the collection would really show, less what is likely to be an answer."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from quarry_miner.examples import Bool, Chosen, Float32, PairCandidates
-from quarry_miner.presets.base import Constants, constant, random_documents
-from quarry_miner.presets.controls import by_bm25
-from quarry_miner.presets.positive_aware import below_share
-from quarry_miner.presets.suspicion import hardness, suspicion
+from quarry_miner.examples import Bool, Chosen, Float32, Int32, PairCandidates
+from quarry_miner.presets.base import Constants, constant, drawn, random_documents
 
-HARD, BAND, BM25, RANDOM = "hard", "band", "bm25", "random"
-RULES = ("", "refuted:examined", "refuted:rerank", "refuted:coclick", "refuted:geometry")
+POOL, RANDOM = "pool", "random"
 
 
 @dataclass(frozen=True)
 class Quarry(Constants):
-    """Takes the hardest candidates that nothing suggests are answers.
+    """Draws from what the live first stage puts before a re-ranker, and drops likely answers.
 
-    A candidate is dropped if it was clicked for the query, if its text is nearly the positive's, if the
-    re-ranker believes in it, or if it is clicked together with the positive: one that the re-ranker puts
-    above the positive with ``relabel`` or more is re-labelled instead. Of the others a candidate above the
-    positive (rung ``hard``) or in the band below it (``band``) is kept if evidence refutes it: it was
-    examined and skipped often, or the re-ranker disbelieves it, or the geometry of the pair does not make it
-    suspicious (``suspicion.py``). With ``apart`` over 0 also if feedback covers both and they are hardly ever
-    clicked together; that is off, for in a log of few clicks it is no evidence: two thirds of what it refuted
-    and assessors judged were relevant (benchmarks/click_evidence.py). What is missing is
-    filled up from BM25's list below the positive, then at random.
+    The candidates are the first ``pool`` of each member: of the live first stage (``fused``), and of any
+    further encoder that is named. These are the documents that a re-ranker has to tell apart when it serves.
+    A candidate is dropped if it was clicked for the query, or for a query that shares a clicked document with
+    it; if its text is nearly the positive's; if it is clicked together with the positive; or if the serving
+    re-ranker's calibrated probability that it answers is ``belief`` or more. One that has ``relabel`` or
+    more, and more than the positive, becomes a positive. Without a calibrated re-ranker nothing is dropped or
+    re-labelled by it.
 
-    A weight grows with the share of the members that list the document, and with the share of its displays
-    that were examined.
+    The others are drawn with chances that fall with their place: by ``exp(-(place - 1) / spread)``, place 1
+    being the best over all members. A draw instead of the first ones leaves room for answers that nobody has
+    clicked yet, and shows training more of the list. What is missing is filled up at random.
+
+    A weight is 1 to 2, by the share of its displays in which a candidate was examined and not chosen.
     """
 
     name: ClassVar[str] = "quarry"
-    members: ClassVar[tuple[str, ...]] = ("dense", "bm25", "lsa")
-    share: float = constant(
-        0.95, 0, 1, "of s(q,p): candidates above it are on the rung `hard`, others on `band`"
-    )
-    bound: float = constant(-0.5, -20, 20, "suspicion that a candidate stays under")
-    near_query: float = constant(0.5, 0, 10, "what nearness to the query counts in suspicion")
-    positive_first: float = constant(1.25, 0, 10, "what the positive's nearness to the query takes off it")
-    lexical: float = constant(0.3, 0, 10, "what the other members' scores count in hardness")
+    members: ClassVar[tuple[str, ...]] = ("fused",)
+    pool: int = constant(30, 1, 1_000, "candidates of each member that are drawn from")
+    spread: float = constant(10.0, 0.1, 1_000_000, "places over which the chance to be drawn falls by e")
     duplicate: float = constant(
-        0.95, -1, 1, "similarity to the positive from which a text is nearly the same"
+        0.95, -1, 1.01, "similarity to the positive from which a text is nearly the same; over 1: none is"
     )
-    refusals: float = constant(3.0, 0, 1_000_000, "examined and not chosen so often, a candidate is refuted")
-    disbelief: float = constant(0.1, 0, 1, "re-ranker's probability under which a candidate is refuted")
-    belief: float = constant(0.5, 0, 1, "re-ranker's probability from which a candidate is dropped")
-    relabel: float = constant(
-        0.9, 0, 1, "re-ranker's probability from which one above the positive is a positive"
-    )
-    apart: float = constant(0.0, 0, 1, "overlap of clicks under which a candidate is refuted; 0: none is")
-    together: float = constant(0.3, 0, 1, "overlap of clicks from which a candidate is dropped")
+    together: float = constant(0.3, 0, 1.01, "overlap of clicks with the positive from which it is an answer")
+    belief: float = constant(0.5, 0, 1.01, "calibrated probability from which a candidate is dropped")
+    relabel: float = constant(0.9, 0, 1.01, "calibrated probability from which it is a positive")
 
     def select(
         self, pair: PairCandidates, count: int, corpus_size: int, rng: np.random.Generator
     ) -> list[Chosen]:
-        suspects = self._suspects(pair)
-        rules = self._rules(pair)
-        refuted = np.array([bool(rule) for rule in rules], np.bool_)
-        below = below_share(pair.s_qd, pair.s_qp_least, self.share)
-        places = np.flatnonzero(~suspects & refuted)
-        places = places[np.argsort(-hardness(pair, self.lexical)[places], kind="stable")][:count]
-        weights = _weights(pair)
-        chosen = [
-            Chosen(int(pair.documents[i]), rules[i], BAND if below[i] else HARD, 0, float(weights[i]))
-            for i in places
-        ]
+        place = _best_place(pair)
+        weights = np.where(self._answers(pair) | (place > self.pool), 0.0, np.exp((1 - place) / self.spread))
+        places = drawn(np.arange(len(pair), dtype=np.int32), weights.astype(np.float32), count, rng)
+        places = places[np.argsort(place[places], kind="stable")]
+        sure = _weights(pair)
+        chosen = [Chosen(int(pair.documents[i]), POOL, POOL, 0, float(sure[i])) for i in places]
         if len(chosen) < count:
-            chosen += self._filled(pair, chosen, suspects | ~below, count, corpus_size, rng)
+            known = np.concatenate([pair.excluded, pair.documents])
+            others = random_documents(known, count - len(chosen), corpus_size, rng)
+            chosen += [Chosen(number, RANDOM, RANDOM) for number in others]
         return [*chosen, *self._relabelled(pair, count)]
 
-    def _suspects(self, pair: PairCandidates) -> Bool:
-        """Likely answers, whatever else speaks for them as negatives."""
+    def _answers(self, pair: PairCandidates) -> Bool:
+        """Which candidates are likely to answer the query."""
         # A comparison with NaN, what is not known, is false.
-        believed = (pair.rerank >= self.belief) | (pair.rerank > pair.rerank_positive)
+        believed = pair.rerank >= self.belief
         together = pair.coclick >= self.together
-        found: Bool = pair.clicked | (pair.s_pd >= self.duplicate) | believed | together
+        clicked = pair.clicked | pair.clicked_near
+        found: Bool = clicked | (pair.s_pd >= self.duplicate) | believed | together
         return found
-
-    def _rules(self, pair: PairCandidates) -> list[str]:
-        """What refutes each candidate; empty if nothing does."""
-        examined = (pair.refusals > 0) & (pair.refusals >= self.refusals)
-        disbelieved = pair.rerank < self.disbelief
-        apart = pair.coclick < self.apart
-        clear = suspicion(pair, self.near_query, self.positive_first) <= self.bound
-        found = np.select([examined, disbelieved, apart, clear], np.arange(1, 5), default=0)
-        return [RULES[number] for number in found.tolist()]
-
-    def _filled(
-        self,
-        pair: PairCandidates,
-        chosen: list[Chosen],
-        refused: Bool,
-        count: int,
-        corpus_size: int,
-        rng: np.random.Generator,
-    ) -> list[Chosen]:
-        taken = {one.document for one in chosen} | set(pair.documents[refused].tolist())
-        lexical = [number for number in by_bm25(pair) if number not in taken][: count - len(chosen)]
-        lowest = 1 / (1 + len(pair.members))
-        filled = [Chosen(number, BM25, BM25, 0, 2 * lowest) for number in lexical]
-        missing = count - len(chosen) - len(filled)
-        if missing:
-            known = np.concatenate([pair.excluded, pair.documents])
-            drawn = random_documents(known, missing, corpus_size, rng)
-            filled += [Chosen(number, RANDOM, RANDOM, 0, lowest) for number in drawn]
-        return filled
 
     def _relabelled(self, pair: PairCandidates, count: int) -> list[Chosen]:
         above = (pair.rerank >= self.relabel) & (pair.rerank > pair.rerank_positive)
         places = np.flatnonzero(above)[:count]
-        return [Chosen(int(pair.documents[i]), "relabelled:rerank", HARD, 1) for i in places]
+        return [Chosen(int(pair.documents[i]), "relabelled:rerank", POOL, 1) for i in places]
+
+
+def _best_place(pair: PairCandidates) -> Int32:
+    """The best rank of each candidate over all members that list it, from 1, shape ``(c,)``."""
+    listed = np.where(pair.ranks > 0, pair.ranks, np.iinfo(np.int32).max)
+    found: Int32 = listed.min(axis=0, initial=np.iinfo(np.int32).max)
+    return found
 
 
 def _weights(pair: PairCandidates) -> Float32:
-    """(1 + agreement) / (1 + members), times 1 to 2 by how much of its displays was examined."""
+    """1 to 2, by the share of its displays in which it was examined and not chosen."""
     examined = np.divide(pair.refusals, pair.shown, out=np.zeros(len(pair), np.float32), where=pair.shown > 0)
-    agreed = (1 + pair.agreement) / np.float32(1 + len(pair.members))
-    weights: Float32 = (agreed * (1 + np.minimum(examined, 1))).astype(np.float32)
+    weights: Float32 = (1 + np.minimum(examined, 1)).astype(np.float32)
     return weights

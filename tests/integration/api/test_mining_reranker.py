@@ -46,15 +46,3 @@ def test_refresh_draws_from_what_the_reranker_ranks_first(mining: Mining) -> Non
     first, second, third = (mining.examples(one.name).to_pylist() for one in (made, again, other))
     assert len(first) == 24
     assert first == second != third
-
-
-def test_the_default_preset_uses_a_reranker_that_serves(mining: Mining) -> None:
-    sure = {"belief": 1.0, "duplicate": 1.0, "bound": 20.0}  # the tiny models find all documents alike
-    made = mining.mined("reranked", queries=QUERIES, negatives=3, parameters=sure)
-    assert list(made.members) == ["dense", "bm25", "lsa", "reranker"]
-    assert "the re-ranker that serves is asked" in made.report_json
-    listed = [row for row in mining.examples(made.name).to_pylist() if row["members"]]
-    assert listed
-    assert all("rerank" in dict(row["evidence"]) for row in listed)
-    without = mining.mined("reranked", queries=QUERIES, negatives=3, members=["dense", "bm25"])
-    assert list(without.members) == ["dense", "bm25"]

@@ -1,4 +1,4 @@
-"""From pages to negatives: what was shown and not clicked is no negative unless more speaks for it."""
+"""From pages to negatives: what was examined and not chosen weighs more, what nobody reached does not."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from quarry.feedback.types import ObservedPage
 from quarry_miner.clicks.base import ClickLog
 from quarry_miner.clicks.registry import CLICK_MODELS
 from quarry_miner.evidence import Feedback, Seen
-from quarry_miner.presets.quarry import Quarry
+from quarry_miner.presets.quarry import POOL, Quarry
 
 HIGHEST, LOWEST = 0.9, 0.2
 
@@ -27,18 +27,17 @@ def seen(pages: list[ObservedPage], model: str) -> Seen:
     return feedback.of(["q"], zero, zero, np.array([1, 2], np.int32))
 
 
-def rules(found: Seen, preset: Quarry) -> dict[int, str]:
-    """What `quarry` keeps of two candidates that the geometry suspects, and why."""
+def weights(found: Seen) -> dict[int, float]:
+    """Of the two candidates as negatives by `quarry`; without those that it leaves out."""
     one = pair(
         [HIGHEST, LOWEST],
-        s_pd=[HIGHEST, LOWEST],
         shown=found.shown.tolist(),
         refusals=found.refusals.tolist(),
         clicked=found.clicked.tolist(),
         coclick=found.coclick.tolist(),
     )
-    chosen = preset.select(one, 2, 60, np.random.default_rng(0))
-    return {c.document: c.rule for c in chosen if c.rule.startswith("refuted:")}
+    chosen = Quarry().select(one, 2, 60, np.random.default_rng(0))
+    return {c.document: c.weight for c in chosen if c.rung == POOL}
 
 
 def elsewhere(count: int) -> list[ObservedPage]:
@@ -47,12 +46,12 @@ def elsewhere(count: int) -> list[ObservedPage]:
 
 
 @pytest.mark.parametrize("model", ["pbm", "sdbn", "ubm"])
-@pytest.mark.parametrize("times", [1, 2])
-def test_shown_and_skipped_alone_makes_no_negative(model: str, times: int) -> None:
-    found = seen([page("q", "bac", "a")] * times + elsewhere(10), model)
-    assert found.shown.tolist() == [times, times]
-    assert (found.refusals <= times).all()
-    assert rules(found, Quarry(bound=-20)) == {}
+def test_what_was_examined_and_skipped_weighs_more_than_what_was_not_shown(model: str) -> None:
+    """``b`` stands above the hit that was chosen, ``c`` below it."""
+    found = seen([page("q", "bac", "a")] * 40 + elsewhere(10), model)
+    assert found.shown.tolist() == [40, 40]
+    assert (found.refusals <= 40).all()
+    assert 1 <= weights(found)[2] < weights(found)[1] <= 2
 
 
 def test_a_hit_that_nobody_reached_is_shown_and_not_examined() -> None:
@@ -60,18 +59,9 @@ def test_a_hit_that_nobody_reached_is_shown_and_not_examined() -> None:
     found = seen([page("q", "abc", "a")] * 50, "sdbn")
     assert found.shown.tolist() == [50, 50]
     assert found.refusals.tolist() == [0, 0]
-    assert rules(found, Quarry(bound=-20)) == {}
+    assert weights(found) == {1: 1.0, 2: 1.0}
 
 
-@pytest.mark.parametrize("model", ["pbm", "sdbn", "ubm"])
-def test_examined_and_skipped_often_is_refuted(model: str) -> None:
-    found = seen([page("q", "bac", "a")] * 40 + elsewhere(10), model)
-    assert rules(found, Quarry(bound=-20))[1] == "refuted:examined"
-
-
-def test_never_clicked_together_refutes_nothing_unless_it_is_asked_for() -> None:
-    """Two documents clicked for other needs: in a log of few clicks that says nothing."""
-    found = seen([page("q", "a", "a", session="1"), page("r", "bc", "b", session="2")], "sdbn")
-    assert found.coclick[0] == 0
-    assert rules(found, Quarry(bound=-20)) == {}
-    assert rules(found, Quarry(bound=-20, apart=0.02)) == {1: "refuted:coclick"}
+def test_what_was_clicked_once_is_no_negative_and_makes_no_other_one() -> None:
+    found = seen([page("q", "bac", "b"), *[page("q", "bac", "a")] * 5, *elsewhere(10)], "sdbn")
+    assert set(weights(found)) == {2}

@@ -1,5 +1,7 @@
 """Rules on clicks and re-rankers, and Quarry's own: worked examples, and what must hold of any pair."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +15,6 @@ from quarry_miner.presets.judged import Denoised, Refresh, Relabelled
 from quarry_miner.presets.neighborhood import Neighborhood
 from quarry_miner.presets.quarry import Quarry
 from quarry_miner.presets.registry import ALIASES, PRESETS, make_preset
-from quarry_miner.presets.suspicion import hardness, suspicion
 
 CORPUS = 60
 
@@ -64,90 +65,70 @@ def test_refresh_follows_the_model_and_not_the_similarity() -> None:
     assert [c.document for c in select(Refresh(among=2), one)] == [2, 3]
 
 
-def test_suspicion_is_in_standard_deviations_of_the_pairs_own_candidates() -> None:
-    one = pair([0.8, 0.6, 0.4], s_pd=[0.9, 0.1, 0.5], s_qp=0.6)
-    spread = np.sqrt(1.5)  # of -1, 0, 1 in standard deviations
-    assert suspicion(one, near_query=0.5, positive_first=1.5) == pytest.approx(
-        [spread + 0.5 * spread, -spread, -0.5 * spread], abs=1e-5
-    )
+def test_negatives_are_drawn_from_the_first_of_every_member() -> None:
+    """The fourth is beyond the pool of the first member, and within that of the second."""
+    one = pair([0.9, 0.8, 0.7, 0.6], ranks=[[1, 2, 3, 4], [0, 0, 0, 1], [0] * 4])
+    drawn = {c.document for seed in range(50) for c in select(Quarry(pool=2), one, 1, seed)}
+    assert drawn == {1, 2, 4}
 
 
-def test_hardness_takes_a_members_lowest_score_for_what_it_does_not_list() -> None:
-    one = pair(
-        [0.8, 0.6, 0.4],
-        ranks=[[1, 2, 3], [0, 1, 2], [0, 0, 0]],
-        scores=[[0.8, 0.6, 0.4], [np.nan, 9.0, 3.0], [np.nan] * 3],
-    )
-    spread, lexical = np.sqrt(1.5), np.array([-1, 2, -1]) / np.sqrt(2)
-    expected = np.array([1, 0, -1]) * spread + 0.5 * lexical
-    assert hardness(one, 0.5) == pytest.approx(expected, abs=1e-5)
+def test_the_chance_to_be_drawn_falls_with_the_place() -> None:
+    one = pair([0.9, 0.8, 0.7], ranks=[[1, 2, 3], [0] * 3, [0] * 3])
+    drawn = [select(Quarry(spread=1.0), one, 1, seed)[0].document for seed in range(3_000)]
+    expected = np.exp([0.0, -1.0, -2.0]) / np.exp([0.0, -1.0, -2.0]).sum()
+    shares = [drawn.count(document) / len(drawn) for document in (1, 2, 3)]
+    assert shares == pytest.approx(expected, abs=0.03)
 
 
-def test_above_the_positive_only_what_evidence_refutes_is_kept() -> None:
-    one = pair(
-        [0.9, 0.8, 0.7, 0.65],
-        s_pd=[0.9, 0.9, 0.9, 0.9],
-        s_qp=0.5,
-        shown=[9, 9, 0, 0],
-        refusals=[0, 8, 0, 0],
-        rerank=[np.nan, np.nan, 0.05, 0.3],
-        rerank_positive=0.9,
-    )
-    chosen = select(Quarry(bound=-20), one, 2)
-    assert [(c.document, c.rule, c.rung) for c in chosen] == [
-        (2, "refuted:examined", "hard"),
-        (3, "refuted:rerank", "hard"),
-    ]
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        {"clicked": [1, 0]},
+        {"clicked_near": [1, 0]},
+        {"coclick": [0.5, 0.0]},
+        {"rerank": [0.6, 0.2], "rerank_positive": 0.1},
+        {"s_pd": [0.97, 0.1]},
+    ],
+)
+def test_a_likely_answer_is_no_negative(evidence: dict[str, Any]) -> None:
+    chosen = select(Quarry(), pair([0.6, 0.6], **evidence), 1)
+    assert [(c.document, c.rung) for c in chosen] == [(2, "pool")]
 
 
-def test_a_likely_answer_is_dropped_whatever_refutes_it_and_a_sure_one_is_relabelled() -> None:
-    one = pair(
-        [0.6, 0.6, 0.6, 0.6, 0.6],
-        s_pd=[0.1, 0.97, 0.1, 0.1, 0.1],
-        shown=[9] * 5,
-        refusals=[9] * 5,
-        clicked=[1, 0, 0, 0, 0],
-        coclick=[0, 0, 0.5, 0, 0],
-        rerank=[0.2, 0.2, 0.2, 0.95, 0.2],
-        rerank_positive=0.9,
-    )
-    chosen = select(Quarry(), one, 1)
-    assert [(c.document, c.label) for c in chosen] == [(5, 0), (4, 1)]
+def test_a_sure_answer_becomes_a_positive() -> None:
+    one = pair([0.6, 0.6], rerank=[0.95, 0.2], rerank_positive=0.9)
+    assert [(c.document, c.label) for c in select(Quarry(), one, 1)] == [(2, 0), (1, 1)]
 
 
-def test_the_ladder_goes_down_to_bm25_and_then_to_chance() -> None:
-    one = pair([0.9, 0.2, 0.1], s_qp=0.8, ranks=[[1, 2, 3], [2, 0, 1], [0, 0, 0]])
-    chosen = select(Quarry(bound=-20), one, 3)
-    assert [c.rung for c in chosen] == ["bm25", "random", "random"]
-    assert chosen[0].document == 3
-    assert chosen[1].document > 3
+def test_what_nothing_is_known_of_is_neither_dropped_nor_relabelled() -> None:
+    """Without a calibrated re-ranker the geometry alone says what a negative is."""
+    assert [(c.document, c.label) for c in select(Quarry(), pair([0.9, 0.8]), 2)] == [(1, 0), (2, 0)]
 
 
-def test_agreement_and_examination_are_weight() -> None:
-    one = pair(
-        [0.3, 0.2], ranks=[[1, 2], [1, 0], [1, 0]], shown=[4, 0], refusals=[2, 0], s_qp=0.9, s_pd=[0.1, 0.2]
-    )
-    weights = {c.document: c.weight for c in select(Quarry(bound=20), one, 2)}
-    assert weights == pytest.approx({1: 1.0 * 1.5, 2: 0.5 * 1.0})
+def test_what_is_missing_is_drawn_from_the_whole_collection() -> None:
+    chosen = select(Quarry(), pair([0.9, 0.2], clicked=[1, 0]), 3)
+    assert [c.rung for c in chosen] == ["pool", "random", "random"]
+    assert all(c.document > 2 for c in chosen[1:])
+
+
+def test_what_was_examined_and_not_chosen_weighs_more() -> None:
+    one = pair([0.3, 0.2], shown=[4, 0], refusals=[2, 0])
+    assert {c.document: c.weight for c in select(Quarry(), one, 2)} == pytest.approx({1: 1.5, 2: 1.0})
 
 
 @given(one=any_pairs(), count=st.integers(1, 12))
-def test_every_pair_is_filled_and_no_suspect_becomes_a_negative(one: PairCandidates, count: int) -> None:
+def test_every_pair_is_filled_and_no_likely_answer_becomes_a_negative(
+    one: PairCandidates, count: int
+) -> None:
     preset = Quarry()
-    chosen = select(preset, one, count)
-    negatives = [c for c in chosen if c.label == 0]
-    assert len(negatives) == count
-    doubts = suspicion(one, preset.near_query, preset.positive_first)
-    for place, c in ((c.document - 1, c) for c in negatives if c.document <= len(one)):
+    negatives = [c for c in select(preset, one, count) if c.label == 0]
+    assert len(negatives) == len({c.document for c in negatives}) == count
+    for place in (c.document - 1 for c in negatives if c.document <= len(one)):
         assert not one.clicked[place]
         assert one.s_pd[place] < preset.duplicate
         assert not one.rerank[place] >= preset.belief
-        assert not one.rerank[place] > one.rerank_positive
         assert not one.coclick[place] >= preset.together
-        if c.rule == "refuted:geometry":
-            assert doubts[place] <= preset.bound
-        if c.rung == "hard":
-            assert c.rule.startswith("refuted:")
+        assert one.ranks[:, place].max() > 0
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:

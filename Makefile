@@ -62,7 +62,7 @@ crash-test: setup ## Kill and restart a server for HOURS (default 1)
 bench-learning: setup ## The figures on feedback and mining, into build/learning.jsonl (half an hour)
 	mkdir -p build
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
-	for script in "click_models" "click_evidence" "feedback_ingest" "mining_load" \
+	for script in "click_models" "feedback_ingest" "mining_load" \
 			"mining_agreement --data build/mining" "mining_quality --data build/mining" \
 			"mining_speed --data build/mining"; do \
 		python benchmarks/$${script%% *}.py $${script#$${script%% *}} | tee -a build/learning.jsonl || exit 1; done

@@ -153,8 +153,6 @@ class Gatherer:
         space = self._task.space
         vectors = space.queries.embed(asked.texts)
         s_qp = space.documents.paired(vectors[asked.rows], asked.documents)
-        least = np.full(len(asked.queries), np.inf, np.float32)
-        np.minimum.at(least, asked.rows, s_qp)
         seen = self._seen(asked, union)
         borders = union.borders.tolist()
         unjudged = np.full(int(np.diff(union.borders).max(initial=0)) + 1, np.nan, np.float32)
@@ -175,7 +173,6 @@ class Gatherer:
                 s_qd=s_qd[some],
                 s_pd=space.documents.between(positive.document, documents),
                 s_qp=similarity,
-                s_qp_least=float(least[row]),
                 members=self.members,
                 ranks=union.ranks[:, some],
                 scores=union.scores[:, some],

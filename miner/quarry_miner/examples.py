@@ -53,8 +53,6 @@ class PairCandidates:
         s_qd: float32, shape ``(c,)``: query to candidate.
         s_pd: float32, shape ``(c,)``: positive to candidate.
         s_qp: query to positive.
-        s_qp_least: query to the least similar of its positives: what a document must stay under that is no
-            better than any answer. sentence-transformers measures by it too.
         members: names of the members, ``m`` of them.
         ranks: int32, shape ``(m, c)``: place in the member's own list with the query's positives left
             out, from 1; 0 if not listed.
@@ -79,7 +77,6 @@ class PairCandidates:
     s_qd: Float32
     s_pd: Float32
     s_qp: float
-    s_qp_least: float
     members: tuple[str, ...]
     ranks: Int32
     scores: Float32

@@ -14,7 +14,7 @@ from quarry.mining.spec import JudgedQuery
 
 SHARE = 0.15
 """Of the queries, for each of the parts that are held out..."""
-LEAST = 20
+LEAST = 40
 """... but so many, unless that is more than a quarter of all."""
 UNSEEN_SHARE = 1 / 3
 """Of a part that is held out, for queries whose documents training does not see."""

@@ -14,7 +14,8 @@ class GatePolicy:
 
     Attributes:
         min_queries: judged held-out queries, or held-out queries with clicks. Of fewer, a bootstrap knows
-            neither the spread nor the tails: its intervals hold the truth less often than they say.
+            neither the spread nor the tails: with 20 it called a model improved that was not in 4.8 % of
+            cases where 2.5 % are promised, with 40 it keeps the promise.
         min_unseen: held-out queries whose documents training did not see, from which these are judged by
             themselves. Of fewer nothing can be told: what is improved then is so with a caution.
         max_unseen_loss: of nDCG@10, or of clicks for a search, on unseen queries, more than which no model is
@@ -30,7 +31,7 @@ class GatePolicy:
             not clicked, however good it is.
     """
 
-    min_queries: int = 20
+    min_queries: int = 40
     min_unseen: int = 10
     max_unseen_loss: float = 0.01
     max_quantization_loss: float = 0.01

@@ -15,7 +15,9 @@ from quarry_miner.presets.base import Constants, SpaceKind, first
 
 @dataclass(frozen=True)
 class Enterprise2025(Constants):
-    """Admissible: dist(q, d) < dist(q, p) and dist(q, d) < dist(p, d), strictly; the nearest to q are taken.
+    """The rule of the paper, not the paper's system: that joins six encoders where this has two members.
+
+    Admissible: dist(q, d) < dist(q, p) and dist(q, d) < dist(p, d), strictly; the nearest to q are taken.
 
     Distances are cosine distances in the ensemble's space, so both conditions are on cosines. A pair whose
     positive is nearest has no admissible document and yields nothing: coverage is at most the share of pairs

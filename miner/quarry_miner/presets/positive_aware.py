@@ -3,7 +3,8 @@
 Source: Moreira et al., NV-Retriever: Improving text embedding models with effective hard-negative mining,
 arXiv 2407.15831. There a threshold is ``a * s(q, p)``; that rises above the positive where similarities are
 below zero, as logits and some cosines are, so here, as in sentence-transformers, it is ``s(q, p) - |s(q,
-p)| (1 - a)``; and of several positives the least similar counts, also as there.
+p)| (1 - a)``. Each pair is measured by its own positive, as in the paper; sentence-transformers measures all
+pairs of a query by the least similar of its positives.
 """
 
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class MarginPos(Constants):
     def select(
         self, pair: PairCandidates, count: int, corpus_size: int, rng: np.random.Generator
     ) -> list[Chosen]:
-        kept = pair.s_qd + np.float32(self.margin) <= np.float32(pair.s_qp_least)
+        kept = pair.s_qd + np.float32(self.margin) <= np.float32(pair.s_qp)
         return first(pair, kept, count, self.name)
 
 
@@ -87,7 +88,7 @@ class PercPos(Constants):
     def select(
         self, pair: PairCandidates, count: int, corpus_size: int, rng: np.random.Generator
     ) -> list[Chosen]:
-        return first(pair, below_share(pair.s_qd, pair.s_qp_least, self.share), count, self.name)
+        return first(pair, below_share(pair.s_qd, pair.s_qp, self.share), count, self.name)
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class SampledTopK(Constants):
         return _chosen(pair, _softmax_draw(pair, places, self.temperature, count, rng), self.name)
 
     def _survivors(self, pair: PairCandidates) -> Int32:
-        kept = np.flatnonzero(below_share(pair.s_qd, pair.s_qp_least, self.share))[: self.among]
+        kept = np.flatnonzero(below_share(pair.s_qd, pair.s_qp, self.share))[: self.among]
         return kept.astype(np.int32)
 
 

@@ -48,7 +48,7 @@ class SemiHard(Constants):
             return np.zeros(0, np.bool_)
         low, high = np.quantile(pair.s_pd, [self.floor, max(self.floor, self.top)])
         far = (pair.s_pd >= low) & (pair.s_pd <= high) & (pair.s_pd < self.ceiling)
-        kept: Bool = far & below_share(pair.s_qd, pair.s_qp_least, self.share)
+        kept: Bool = far & below_share(pair.s_qd, pair.s_qp, self.share)
         return kept
 
 

@@ -89,7 +89,7 @@ def test_what_was_decided_before_makes_it_harder() -> None:
 
 
 def test_no_more_queries_are_ranked_than_can_be_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(click_evaluation, "MAX_QUERIES", 25)
+    monkeypatch.setattr(click_evaluation, "MAX_QUERIES", 45)
     asked: list[set[str]] = []
 
     def orders(queries: Mapping[str, str]) -> tuple[Orders, Orders]:
@@ -98,5 +98,5 @@ def test_no_more_queries_are_ranked_than_can_be_paid_for(monkeypatch: pytest.Mon
 
     log = WORLD.log(6_000, seed=0)
     for seed in (0, 0, 1):
-        assert evaluate_clicks(log, orders, "fused", seed=seed).queries == 25
+        assert evaluate_clicks(log, orders, "fused", seed=seed).queries == 45
     assert asked[0] == asked[1] != asked[2]

@@ -64,14 +64,14 @@ def test_parts_have_their_share_and_a_third_of_each_is_unseen() -> None:
 
 
 def test_few_queries_are_held_out_up_to_a_quarter_of_them() -> None:
-    assert [held_out_size(n) for n in (0, 3, 8, 40, 80, 100, 200)] == [0, 0, 2, 10, 20, 20, 30]
+    assert [held_out_size(n) for n in (0, 3, 8, 80, 160, 200, 400)] == [0, 0, 2, 20, 40, 40, 60]
 
 
 def test_where_every_query_has_a_document_of_its_own_all_held_out_are_unseen() -> None:
     queries = [judged(f"q{n}", f"d{n}") for n in range(200)]
     division = divide(queries)
     check(queries, division)
-    assert (len(division.development), len(division.gate)) == (30, 30)
+    assert (len(division.development), len(division.gate)) == (40, 40)
     assert not division.known
 
 
@@ -79,7 +79,7 @@ def test_where_all_queries_hang_together_all_held_out_are_known() -> None:
     queries = [judged(f"q{n}", f"d{n}", f"d{n + 1}") for n in range(200)]
     division = divide(queries)
     check(queries, division)
-    assert (len(division.development), len(division.gate)) == (30, 30)
+    assert (len(division.development), len(division.gate)) == (40, 40)
     assert division.known == division.development | division.gate
 
 

@@ -21,11 +21,11 @@ def metric(
 
 
 def test_figures_are_as_worked_by_hand() -> None:
-    ranked = [ranked_query(f"q{n:02}", ["a", "b"]) for n in range(24)]
+    ranked = [ranked_query(f"q{n:02}", ["a", "b"]) for n in range(48)]
     qrels = {query.query_id: {"b": 1} for query in ranked}
     up, down = np.array([0.0, 1.0]), np.array([1.0, 0.0])
-    candidate = Scored([up if n < 12 else down for n in range(24)])
-    report = evaluate_ranked(ranked, qrels, candidate, Scored([down] * 24))
+    candidate = Scored([up if n < 24 else down for n in range(48)])
+    report = evaluate_ranked(ranked, qrels, candidate, Scored([down] * 48))
     second = 1 / log2(3)
     assert metric(report, "candidate").value == pytest.approx((1 + second) / 2)
     assert metric(report, "serving").value == pytest.approx(second)
@@ -33,7 +33,7 @@ def test_figures_are_as_worked_by_hand() -> None:
     assert metric(report, "difference").value == pytest.approx((1 - second) / 2)
     assert metric(report, "candidate", measure="RR@3").value == pytest.approx(0.75)
     assert metric(report, "difference", measure="R@50").value == 0
-    assert metric(report, "difference").queries == 24
+    assert metric(report, "difference").queries == 48
     # They all ask for one document, so nothing is known of other documents.
     assert (metric(report, "difference").lower, metric(report, "difference").upper) == (-1, 1)
     assert (metric(report, "candidate").lower, metric(report, "candidate").upper) == (0, 1)

@@ -61,10 +61,10 @@ def test_what_the_base_was_trained_on_neither_chooses_nor_decides() -> None:
     memory = Memory(reading_from(first.train, "faq"), "faq")
     second = divided(own, (), memory)
     trained = {group.query_id for group in first.train}
-    assert second.kept_out == len(trained) == 140
+    assert second.kept_out == len(trained) == 120
     assert second.source == "examples"
     assert {query.id for query in (*second.development, *second.gate)}.isdisjoint(trained)
-    assert len(second.gate) == 30
+    assert len(second.gate) == 40
     elsewhere = divided(own, (), Memory(memory.reading, "another collection"))
     assert {query.id for query in elsewhere.gate}.isdisjoint(trained), "a query is one in every collection"
 

@@ -36,7 +36,6 @@ def pair(
         s_qd=np.array(s_qd, np.float32),
         s_pd=np.array(s_pd if s_pd is not None else [0.0] * size, np.float32),
         s_qp=s_qp,
-        s_qp_least=s_qp,
         members=members,
         ranks=listed if ranks is None else np.array(ranks, np.int32),
         scores=raw if scores is None else np.array(scores, np.float32),

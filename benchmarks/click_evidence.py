@@ -33,10 +33,11 @@ from quarry.feedback.impressions import ImpressionLog
 from quarry.feedback.log import FeedbackLog
 from quarry.feedback.pages import observed_pages
 from quarry.feedback.types import ObservedPage
+from quarry.questions import question_key
 from quarry_miner.assembly import Sources, assemble
 from quarry_miner.clicks.base import ClickLog
 from quarry_miner.clicks.registry import CLICK_MODELS
-from quarry_miner.evidence import Feedback, query_key
+from quarry_miner.evidence import Feedback
 from quarry_miner.examples import Bool, Chosen, PairCandidates
 from quarry_miner.mining import gatherer_for, pair_rng
 from quarry_miner.positives import above_floor, join_positives
@@ -134,7 +135,7 @@ class Tasks:
     description: Mapping[str, str]
 
     def relevant(self, text: str, document: str) -> bool | None:
-        tasks = self.of_query[query_key(text)]
+        tasks = self.of_query[question_key(text)]
         grades = [self.judged[task][document] for task in tasks if document in self.judged[task]]
         return max(grades) > 0 if grades else None
 
@@ -185,14 +186,15 @@ def read_tasks(folder: Path) -> Tasks:
     of_query: dict[str, tuple[str, ...]] = {}
     asked = [(query["text"], query["topic_id"]) for query in queries]
     for text, task in [*asked, *((text, task) for task, text in description.items())]:
-        of_query[query_key(text)] = tuple({*of_query.get(query_key(text), ()), task})
+        of_query[question_key(text)] = tuple({*of_query.get(question_key(text), ()), task})
     return Tasks(of_query, judged, description)
 
 
 def as_one_query(pages: Iterable[ObservedPage], tasks: Tasks) -> list[ObservedPage]:
     """Each page as an answer to the description of its task."""
     return [
-        replace(page, query=tasks.description[min(tasks.of_query[query_key(page.query)])]) for page in pages
+        replace(page, query=tasks.description[min(tasks.of_query[question_key(page.query)])])
+        for page in pages
     ]
 
 
@@ -248,7 +250,7 @@ class Judge:
         return self.tasks.relevant(text, self.ids[document])
 
     def task(self, text: str) -> str:
-        return min(self.tasks.of_query[query_key(text)])
+        return min(self.tasks.of_query[question_key(text)])
 
 
 def share(rows: list[Row], of: Callable[[Row], bool | None]) -> list[float]:
@@ -348,7 +350,7 @@ def binned(year: int, log: ClickLog, judge: Callable[[str, str], bool | None]) -
 def bins(log_2012: ClickLog, tasks: Tasks) -> Iterator[dict[str, Any]]:
     yield from binned(2012, log_2012, tasks.relevant)
     if (TREC_2014 / "events.jsonl.gz").exists():
-        grades = {query_key(text): of for text, of in trec_judgments(TREC_2014).items()}
+        grades = {question_key(text): of for text, of in trec_judgments(TREC_2014).items()}
 
         def judge(text: str, document: str) -> bool | None:
             grade = grades.get(text, {}).get(document)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
+from quarry.questions import question_key
 from quarry_miner.clicks.base import ClickLog, Estimates
 from quarry_miner.corpus import Corpus
-from quarry_miner.evidence import query_key
 from quarry_miner.examples import MiningQuery, Positive
 from quarry_miner.logs import OwnedClicks
 
@@ -85,17 +85,17 @@ def join_positives(judged: Sequence[JudgedQuery], clicked: Sequence[Clicked], co
     """
     grades: dict[str, dict[str, int]] = {}
     for query in judged:
-        of_text = grades.setdefault(query_key(query.text), {})
+        of_text = grades.setdefault(question_key(query.text), {})
         for id, grade in query.judgments.items():
             of_text[id] = max(grade, of_text.get(id, grade))
     by_text: dict[str, list[Clicked]] = {}
     for pair in clicked:
-        by_text.setdefault(query_key(pair.query), []).append(pair)
+        by_text.setdefault(question_key(pair.query), []).append(pair)
     largest = max((pair.relevance for pair in clicked), default=1.0) or 1.0
     joining = _Joining(corpus, largest)
     queries: list[MiningQuery] = []
     for query in judged:
-        key = query_key(query.text)
+        key = question_key(query.text)
         own = [id for id, grade in query.judgments.items() if grade > 0]
         relevant = dict.fromkeys([*own, *(id for id, grade in grades[key].items() if grade > 0)])
         if positives := joining.positives(relevant, by_text.get(key, []), grades[key]):

@@ -55,6 +55,15 @@ def test_a_positive_of_another_query_with_the_same_text_is_one_of_this() -> None
     assert documents == {"1": [0, 1], "2": [1, 0], "3": [2]}
 
 
+def test_a_question_that_is_written_in_several_ways_is_one() -> None:
+    clicked = [Clicked("red fruit", "c", 0.5)]
+    found = join_positives([judged("1", "Red fruit", a=1), judged("2", "red fruit?", b=1)], clicked, CORPUS)
+    documents = {query.id: sorted(p.document for p in query.positives) for query in found.queries}
+    assert documents == {"1": [0, 1, 2], "2": [0, 1, 2]}
+    log = ClickLog.of([page("red fruit", "abc", "a"), page("Red fruit?", "abc", "b"), page("c++", "abc", "")])
+    assert list(log.queries) == ["red fruit", "c++"]
+
+
 def test_one_person_makes_no_positive_alone() -> None:
     """The user says who it is, without one the session, without one the search."""
     once = page("q", "abc", "ab", session="s1")

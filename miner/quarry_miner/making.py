@@ -48,7 +48,7 @@ from quarry_miner.presets.base import Preset
 from quarry_miner.presets.registry import make_preset
 from quarry_miner.report import MinedFacts, make_report
 from quarry_miner.task import MiningTask
-from quarry_miner.work import NOT_OF_THE_RESULT, Work, data_hash
+from quarry_miner.work import NOT_OF_THE_RESULT, RULES, Work, data_hash
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +161,7 @@ def _mined(
     learned = inputs.learned
     settings = inputs.collection.settings
     asked = scope_of(
+        rules=RULES,
         **spec.model_dump(
             mode="json", include={"preset", "parameters", "negatives", "seed", "members", "depth", "guards"}
         ),

@@ -11,7 +11,7 @@ from quarry.v1 import search_service_pb2
 from quarry_cli.cascade import CascadeOption, parse_stages
 from quarry_cli.connection import Connection, JsonOption, ServerOption, TimeoutOption, collection_of, connect
 from quarry_cli.console import note, out, print_json, progress, warn
-from quarry_cli.judgments import Qrels, read_qrels, read_queries
+from quarry_cli.judgments import Qrels, read_judged
 from quarry_cli.runs import Ranked, absent_documents, arm_runs, search_run
 
 if TYPE_CHECKING:
@@ -40,12 +40,11 @@ def evaluate(
 ) -> None:
     """Measure a collection on judged queries: each arm, their fusion, and the re-ranker if there is one.
 
-    nDCG@10, RR@3, RR@10 and R@100, averaged over all queries that have judgments. The re-ranked run is what
+    nDCG@10, RR@3, RR@10 and R@100, averaged over all judged queries with a text. The re-ranked run is what
     searches give: those of the collection's cascade, if it has one, in which VERSION takes the place of its
     re-ranker; or those of the cascade that is given here.
     """
-    judged = read_qrels(qrels)
-    texts = read_queries(queries, set(judged))
+    texts, judged = read_judged(queries, qrels)
     with connect(server, timeout, default_timeout_s=120) as quarry:
         rerank = search_service_pb2.Rerank(model=model, cascade=parse_stages(cascade or ()))
         runs = all_runs(quarry, name, texts, rerank)

@@ -12,7 +12,7 @@ from quarry.mining.spec import DEFAULT_CLICK_MODEL, DEFAULT_DEPTH, DEFAULT_NEGAT
 from quarry.v1 import mining_service_pb2 as pb
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
 from quarry_cli.failures import CliError
-from quarry_cli.judgments import Qrels, read_qrels, read_queries
+from quarry_cli.judgments import read_judged
 from quarry_cli.mining_calls import mined, write_examples, write_page
 from quarry_cli.mining_view import ClickModel, click_model, print_report, show_presets, show_set
 
@@ -142,15 +142,14 @@ def judged_queries(queries: Path | None, qrels: Path | None) -> list[pb.JudgedQu
         return []
     if queries is None or qrels is None:
         raise CliError("--queries and --qrels go together")
-    judged: Qrels = read_qrels(qrels)
-    texts = read_queries(queries, set(judged))
+    judged = read_judged(queries, qrels)
     return [
         pb.JudgedQuery(
             query_id=id,
             text=text,
-            judgments=[pb.Judgment(document_id=d, grade=grade) for d, grade in judged[id].items()],
+            judgments=[pb.Judgment(document_id=d, grade=grade) for d, grade in judged.qrels[id].items()],
         )
-        for id, text in texts.items()
+        for id, text in judged.texts.items()
     ]
 
 

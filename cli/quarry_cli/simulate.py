@@ -12,7 +12,7 @@ from rich.table import Table
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
 from quarry_cli.console import note, out, print_json, progress
 from quarry_cli.failures import CliError
-from quarry_cli.judgments import read_qrels, read_queries
+from quarry_cli.judgments import read_judged
 from quarry_cli.sessions import Simulation, Visit, run_sessions
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def simulate(
     They see what the server really answers, and find relevant what the judgments say. Everything that they
     leave in the log is marked as simulated, and so is whatever is learned from it.
     """
-    judged = read_qrels(qrels)
-    texts = read_queries(queries, set(judged))
+    texts, judged = read_judged(queries, qrels)
     behaviour = simulated_users(users, noise, trust, eta, intents)
     simulation = Simulation(
         name, list(texts.items()), judged, behaviour, page_size, intents, skew, swap, seed

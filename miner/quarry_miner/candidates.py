@@ -91,18 +91,19 @@ class Gatherer:
         """Pairs of the queries from place ``start`` to before ``end``."""
         asked = _Asked.of(self._task, start, end)
         lists, copies = self._lists(asked)
-        union = _union(lists, asked, self._task.depth, len(self._task.corpus))
+        union = _union(lists, asked, self._task.depth, self._task.corpus.telling)
         logits = self._logits(asked, union)
         if self._task.judge_is_member:
             judged = [by_score(*one) for one in logits]
             rows = [(d.tolist(), s.tolist()) for d, s in judged]
             lists = [*lists, Listed.of_rows(rows, max((len(d) for d, _ in judged), default=0))]
-            union = _union(lists, asked, self._task.depth, len(self._task.corpus))
+            union = _union(lists, asked, self._task.depth, self._task.corpus.telling)
         union, s_qd = self._nearest_first(asked, union, lists)
         return Gathered(list(self._pairs(asked, union, s_qd, logits)), copies)
 
     def _lists(self, asked: _Asked) -> tuple[list[Listed], list[int]]:
-        depth = self._task.depth + max((len(numbers) for numbers in asked.excluded), default=0)
+        wordless = min(len(self._task.corpus.wordless), self._task.depth)
+        depth = self._task.depth + wordless + max((len(numbers) for numbers in asked.excluded), default=0)
         lists = [member.search(asked.texts, depth) for member in self._task.members]
         listed = [0] * len(asked.queries)
         for row, (every, query) in enumerate(zip(asked.excluded, asked.queries, strict=True)):
@@ -154,6 +155,8 @@ class Gatherer:
         vectors = space.queries.embed(asked.texts)
         s_qp = space.documents.paired(vectors[asked.rows], asked.documents)
         seen = self._seen(asked, union)
+        wordless = self._task.corpus.wordless
+        barred = [np.union1d(some, wordless) if len(wordless) else some for some in asked.excluded]
         borders = union.borders.tolist()
         unjudged = np.full(int(np.diff(union.borders).max(initial=0)) + 1, np.nan, np.float32)
         positives = (positive for query in asked.queries for positive in query.positives)
@@ -185,7 +188,7 @@ class Gatherer:
                 coclick=evidence.coclick,
                 rerank=rerank[:-1],
                 rerank_positive=float(rerank[-1]),
-                excluded=asked.excluded[row],
+                excluded=barred[row],
                 batch=self._batch,
             )
 
@@ -207,12 +210,13 @@ class Gatherer:
             )
 
 
-def _union(lists: Sequence[Listed], asked: _Asked, depth: int, width: int) -> _Union:
-    """Joins lists. Ranks count what is not excluded; each list is cut to ``depth`` such documents."""
+def _union(lists: Sequence[Listed], asked: _Asked, depth: int, telling: Bool) -> _Union:
+    """Joins lists. Ranks count what is not excluded and has a word; each is cut to ``depth`` of these."""
+    width = len(telling)
     places = np.arange(len(asked.queries), dtype=np.int64) * width
     sizes = np.array([len(some) for some in asked.excluded], np.int64)
     forbidden = np.concatenate([np.empty(0, np.int64), *asked.excluded]) + np.repeat(places, sizes)
-    cut = [_cut(one, places, forbidden, depth) for one in lists]
+    cut = [_cut(one, places, forbidden, depth, telling) for one in lists]
     keys = _distinct(np.concatenate([np.empty(0, np.int64), *(key for key, _, _ in cut)]))
     ranks = np.zeros((len(lists), len(keys)), np.int32)
     scores = np.full((len(lists), len(keys)), np.nan, np.float32)
@@ -235,10 +239,12 @@ def _distinct(keys: Int64) -> Int64:
     return ordered[np.diff(ordered, prepend=-1) > 0]
 
 
-def _cut(one: Listed, places: Int64, forbidden: Int64, depth: int) -> tuple[Int64, Int32, Float32]:
-    """Keys, ranks and scores of what a list holds for all queries, the excluded left out."""
+def _cut(
+    one: Listed, places: Int64, forbidden: Int64, depth: int, telling: Bool
+) -> tuple[Int64, Int32, Float32]:
+    """Keys, ranks and scores of what a list holds for all queries, without the excluded and the wordless."""
     key = one.documents + places[:, None]
-    kept: Bool = (one.documents != NO_DOCUMENT) & ~np.isin(key, forbidden)
+    kept: Bool = (one.documents != NO_DOCUMENT) & telling[one.documents] & ~np.isin(key, forbidden)
     rank = np.cumsum(kept, axis=1, dtype=np.int32)
     kept &= rank <= depth
     return key[kept], rank[kept], one.scores[kept]

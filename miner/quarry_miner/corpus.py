@@ -11,9 +11,10 @@ from quarry.documents.passages import SourceText
 from quarry.documents.store import Database
 from quarry.documents.vectors import SourceReader
 from quarry.documents.view import View, as_stored
+from quarry.questions import has_words
 from quarry.schema import Schema
 from quarry.types import Docno, Fields
-from quarry_miner.examples import Int32
+from quarry_miner.examples import Bool, Int32
 
 BATCH = 2_000
 """Documents that are read at a time."""
@@ -33,24 +34,30 @@ class Corpus:
         ids: by number.
         groups: int32, shape ``(n,)``: the least number of the documents with the same text, case and white
             space ignored; a document without a copy has its own number, one without text always.
+        telling: bool, shape ``(n,)``: whether a document has a word; one without is neither a positive nor a
+            negative.
         schema: of the documents' fields.
         read: the fields of documents by number; empty for one that was deleted meanwhile.
         numbers: by id.
         copies: all documents of a group, by its number; groups of one are left out.
+        wordless: int32: numbers of the documents that are not ``telling``, ascending.
     """
 
     ids: tuple[str, ...]
     groups: Int32
+    telling: Bool
     schema: Schema
     read: ReadFields
     numbers: dict[str, int] = field(init=False)
     copies: dict[int, Int32] = field(init=False)
+    wordless: Int32 = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "numbers", {id: number for number, id in enumerate(self.ids)})
         several = np.unique(self.groups[self.groups != np.arange(len(self.groups))])
         copies = {int(group): np.flatnonzero(self.groups == group).astype(np.int32) for group in several}
         object.__setattr__(self, "copies", copies)
+        object.__setattr__(self, "wordless", np.flatnonzero(~self.telling).astype(np.int32))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -64,13 +71,16 @@ class Corpus:
         alike = _beginning_alike(texts)
         groups = np.arange(len(texts), dtype=np.int32)
         groups[alike] = alike[_groups(texts[number] for number in alike.tolist())]
-        return cls(tuple(id for id, _ in documents), groups, schema, lambda some: [fields[n] for n in some])
+        telling = np.array([has_words(text) for text in texts], np.bool_)
+        ids = tuple(id for id, _ in documents)
+        return cls(ids, groups, telling, schema, lambda some: [fields[n] for n in some])
 
     @classmethod
     def of_log(cls, database: Database, key: int, schema: Schema, view: View = as_stored) -> "Corpus":
         """All documents of a collection in the log, as they are viewed, in order of id. Blocks."""
         ids: list[str] = []
         docnos: list[Docno] = []
+        telling = bytearray()
         reader = SourceReader(schema)
         with database.engine.connect() as connection:
 
@@ -78,7 +88,9 @@ class Corpus:
                 for document, _ in log.scan_documents(connection, key):
                     ids.append(document.id)
                     docnos.append(document.docno)
-                    yield _text(reader.read(view(document.fields)))
+                    text = _text(reader.read(view(document.fields)))
+                    telling.append(has_words(text))
+                    yield text
 
             groups = _groups(texts())
 
@@ -87,7 +99,7 @@ class Corpus:
             found = database.read(lambda c: log.read_documents(c, wanted))
             return [view(found[docno].fields) if docno in found else {} for docno in wanted]
 
-        return cls(tuple(ids), groups, schema, read)
+        return cls(tuple(ids), groups, np.frombuffer(telling, np.bool_), schema, read)
 
     def with_copies(self, numbers: Int32) -> Int32:
         """The documents and all that have the same text as one of them, ascending."""

@@ -5,17 +5,13 @@ from typing import Protocol
 
 import numpy as np
 
+from quarry.questions import question_key
 from quarry_miner.clicks.base import ClickLog, Estimates
 from quarry_miner.coclick import Clicks, CoclickGraph, Int64, values_at
 from quarry_miner.corpus import Corpus
 from quarry_miner.examples import Bool, Float32, Int32
 
 UNKNOWN_QUERY = -1
-
-
-def query_key(text: str) -> str:
-    """Queries of the log are texts, case and outer spaces ignored, as in ``ClickLog.of``."""
-    return text.strip().casefold()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +49,7 @@ class Feedback:
 
     def __init__(self, log: ClickLog, estimates: Estimates, corpus: Corpus) -> None:
         self._width = len(corpus)
-        self._rows = {query_key(text): row for row, text in enumerate(log.queries)}
+        self._rows = {question_key(text): row for row, text in enumerate(log.queries)}
         numbers = np.array([corpus.numbers.get(id, -1) for id in log.documents], np.int64)
         found = numbers[estimates.document]
         keys = estimates.query.astype(np.int64) * self._width + found
@@ -66,7 +62,9 @@ class Feedback:
         self.graph = CoclickGraph(_clicks_of(log, numbers), self._width)
 
     def of(self, texts: list[str], query: Int32, positive: Int32, document: Int32) -> Seen:
-        rows = np.array([self._rows.get(query_key(text), UNKNOWN_QUERY) for text in texts], np.int64)[query]
+        rows = np.array([self._rows.get(question_key(text), UNKNOWN_QUERY) for text in texts], np.int64)[
+            query
+        ]
         wanted = rows * self._width + document
         wanted[rows == UNKNOWN_QUERY] = -1
         near = np.zeros(len(document), np.bool_)

@@ -67,7 +67,8 @@ class PairCandidates:
         rerank: float32, shape ``(c,)``: the re-ranker's probability that the candidate answers the
             query; NaN without one.
         rerank_positive: the same of the positive; NaN without one.
-        excluded: int32: the query's positives and their copies, which may not be drawn at random either.
+        excluded: int32: the query's positives, their copies and documents without a word, which may not be
+            drawn at random either.
         batch: int32: positives of the task's queries, this one's too, each once.
     """
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from quarry_miner.evidence import query_key
+from quarry.questions import question_key
 from quarry_miner.false_negatives import LEAST_ROWS, Audit, FalseNegatives, averaged, counted
 from quarry_miner.figures import evidence_of
 
@@ -24,7 +24,7 @@ class RelativeRelevance:
     """Estimates over the mean of the positives', at most 1.
 
     Args:
-        estimates: by query, as ``query_key`` has it, and document id.
+        estimates: by query, as ``question_key`` has it, and document id.
         positives: mean relevance of those that mining started from, over 0.
     """
 
@@ -32,7 +32,7 @@ class RelativeRelevance:
         self._estimates, self._positives = estimates, positives
 
     def of(self, query: str, document_id: str) -> float:
-        found = self._estimates.get((query_key(query), document_id), np.nan)
+        found = self._estimates.get((question_key(query), document_id), np.nan)
         return float(np.minimum(1.0, found / self._positives))  # Python's min would make 1 of NaN
 
 

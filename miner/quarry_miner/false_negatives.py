@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry_miner.evidence import query_key
+from quarry.questions import question_key
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -95,7 +95,7 @@ class Audit:
     """Judgments that say of some queries which documents are relevant, all of them.
 
     Args:
-        relevant: by the query's text, as ``query_key`` has it.
+        relevant: by the query's text, as ``question_key`` has it.
         known: alike, the positives that mining was told of: it never chooses them.
     """
 
@@ -106,7 +106,7 @@ class Audit:
 
     def of(self, queries: Sequence[str], negatives: Sequence[str]) -> NDArray[np.int8]:
         """1: relevant, 0: not, -1: the query was not audited. ``queries`` are texts."""
-        keys = map(query_key, queries)
+        keys = map(question_key, queries)
         said = (
             negative in self._relevant[key] if key in self._relevant else -1
             for key, negative in zip(keys, negatives, strict=True)

@@ -60,7 +60,8 @@ class Fingerprints:
     def _one(self, query: MiningQuery, union: Int32, seen: bytes) -> str:
         numbers = [positive.document for positive in query.positives]
         excluded = self._task.corpus.with_copies(np.array(numbers, np.int32))
-        depth = self._task.depth + len(excluded)
+        wordless = min(len(self._task.corpus.wordless), self._task.depth)
+        depth = self._task.depth + wordless + len(excluded)
         digest = hashlib.blake2b(self._scope, digest_size=BYTES)
         asked = [query.id, query.text, [(p.weight, p.source) for p in query.positives]]
         digest.update(orjson.dumps(asked))

@@ -6,12 +6,13 @@ import numpy as np
 
 from quarry.errors import NoFeedbackError
 from quarry.mining.spec import ClickModelName, FeedbackPositives
+from quarry.questions import question_key
 from quarry_miner.clicks.base import ClickLog, ClickModel, Estimates
 from quarry_miner.clicks.pbm import PositionBased
 from quarry_miner.clicks.propensity import best_examination
 from quarry_miner.clicks.registry import CLICK_MODELS
 from quarry_miner.corpus import Corpus
-from quarry_miner.evidence import Feedback, query_key
+from quarry_miner.evidence import Feedback
 from quarry_miner.false_negative_rows import RelativeRelevance
 from quarry_miner.logs import OwnedClicks, clicks_digest, span_us
 from quarry_miner.positives import LEAST_OWNERS, Clicked, above_floor, by_several
@@ -54,7 +55,7 @@ class Learned:
             return None
         examined = self.estimates.clicks + self.estimates.refusals >= LEAST_EXAMINATIONS
         found = {
-            (query_key(self.clicks.queries[query]), self.clicks.documents[document]): relevance
+            (question_key(self.clicks.queries[query]), self.clicks.documents[document]): relevance
             for query, document, relevance in zip(
                 self.estimates.query[examined].tolist(),
                 self.estimates.document[examined].tolist(),

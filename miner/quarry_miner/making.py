@@ -25,12 +25,12 @@ from quarry.mining.sets import (
     write_model,
 )
 from quarry.mining.spec import MiningSpec
+from quarry.questions import question_key
 from quarry_miner.assembly import assemble
 from quarry_miner.bases import basis_digest, basis_of, read_basis, write_basis
 from quarry_miner.calibration import Calibrated, calibrate
 from quarry_miner.corpus import Corpus
 from quarry_miner.earlier import EarlierSet, Lineage, latest, write_lineage
-from quarry_miner.evidence import query_key
 from quarry_miner.false_negative_rows import FalseNegativeRows
 from quarry_miner.false_negatives import Audit
 from quarry_miner.fingerprints import scope_of
@@ -48,7 +48,7 @@ from quarry_miner.presets.base import Preset
 from quarry_miner.presets.registry import make_preset
 from quarry_miner.report import MinedFacts, make_report
 from quarry_miner.task import MiningTask
-from quarry_miner.work import NOT_OF_THE_RESULT, Work, data_hash
+from quarry_miner.work import NOT_OF_THE_RESULT, RULES, Work, data_hash
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +161,7 @@ def _mined(
     learned = inputs.learned
     settings = inputs.collection.settings
     asked = scope_of(
+        rules=RULES,
         **spec.model_dump(
             mode="json", include={"preset", "parameters", "negatives", "seed", "members", "depth", "guards"}
         ),
@@ -318,12 +319,12 @@ def _audit(spec: MiningSpec, inputs: Inputs) -> Audit | None:
     if spec.calibration is None:
         return None
     relevant = {
-        query_key(query.text): frozenset(id for id, grade in query.judgments.items() if grade > 0)
+        question_key(query.text): frozenset(id for id, grade in query.judgments.items() if grade > 0)
         for query in spec.calibration.judgments
     }
     ids = inputs.corpus.ids
     known = {
-        query_key(query.text): frozenset(ids[positive.document] for positive in query.positives)
+        question_key(query.text): frozenset(ids[positive.document] for positive in query.positives)
         for query in inputs.positives.queries
     }
     return Audit(relevant, known)

@@ -145,9 +145,16 @@ def mine_range(
             covered += any(one.label == 0 for one in chosen)
             positive_first += not len(pair) or bool(pair.s_qd[0] <= pair.s_qp)
             examples += _examples(task, preset, pair, chosen)
+        examples = _consistent(examples)
         copies = gathered.copies[place - start]
         found.append(MinedQuery(place, examples, len(pairs), covered, positive_first, copies))
     return found
+
+
+def _consistent(examples: list[Example]) -> list[Example]:
+    """A query's examples, without the negatives that another of its positives had re-labelled as relevant."""
+    relevant = {example.negative_id for example in examples if example.label}
+    return [example for example in examples if example.label or example.negative_id not in relevant]
 
 
 def _examples(

@@ -1,14 +1,14 @@
 """What mining starts from: queries and their positives, from judgments, from clicks, or from both."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
+from quarry.questions import question_key
 from quarry_miner.clicks.base import ClickLog, Estimates
 from quarry_miner.corpus import Corpus
-from quarry_miner.evidence import query_key
 from quarry_miner.examples import MiningQuery, Positive
 from quarry_miner.logs import OwnedClicks
 
@@ -36,8 +36,12 @@ class Positives:
         judged_pairs: (query, positive) pairs from judgments; ``clicked_pairs`` from clicks.
         unknown: judged or clicked documents that the collection does not hold, each once, sorted.
         unknown_pairs: pairs lost to them.
+        wordless: judged or clicked documents that have no word, each once, sorted; they are no positives.
+        wordless_pairs: pairs lost to them.
         without_positive: judged queries that have none, or none that the collection holds.
         contradicted: pairs that clicks would make positives and that are judged not relevant.
+        disputed: (query, document) pairs that are judged relevant under one id of a question and not relevant
+            under another, by the question, sorted: they count as relevant.
     """
 
     queries: tuple[MiningQuery, ...]
@@ -47,6 +51,9 @@ class Positives:
     unknown_pairs: int
     without_positive: int
     contradicted: int
+    wordless: tuple[str, ...] = ()
+    wordless_pairs: int = 0
+    disputed: tuple[tuple[str, str], ...] = ()
 
     @property
     def pairs(self) -> int:
@@ -84,18 +91,22 @@ def join_positives(judged: Sequence[JudgedQuery], clicked: Sequence[Clicked], co
     all, so that the best of them weighs as much as a judged one.
     """
     grades: dict[str, dict[str, int]] = {}
+    disputed: set[tuple[str, str]] = set()
     for query in judged:
-        of_text = grades.setdefault(query_key(query.text), {})
+        key = question_key(query.text)
+        of_text = grades.setdefault(key, {})
         for id, grade in query.judgments.items():
+            if (of_text.get(id, grade) > 0) != (grade > 0):
+                disputed.add((key, id))
             of_text[id] = max(grade, of_text.get(id, grade))
     by_text: dict[str, list[Clicked]] = {}
     for pair in clicked:
-        by_text.setdefault(query_key(pair.query), []).append(pair)
+        by_text.setdefault(question_key(pair.query), []).append(pair)
     largest = max((pair.relevance for pair in clicked), default=1.0) or 1.0
     joining = _Joining(corpus, largest)
     queries: list[MiningQuery] = []
     for query in judged:
-        key = query_key(query.text)
+        key = question_key(query.text)
         own = [id for id, grade in query.judgments.items() if grade > 0]
         relevant = dict.fromkeys([*own, *(id for id, grade in grades[key].items() if grade > 0)])
         if positives := joining.positives(relevant, by_text.get(key, []), grades[key]):
@@ -107,16 +118,17 @@ def join_positives(judged: Sequence[JudgedQuery], clicked: Sequence[Clicked], co
         for text in sorted(by_text.keys() - grades.keys())
         if (positives := joining.positives([], by_text[text], {}))
     )
-    return joining.result(queries)
+    return replace(joining.result(queries), disputed=tuple(sorted(disputed)))
 
 
 class _Joining:
     """Counts what is taken and what is left out."""
 
     def __init__(self, corpus: Corpus, largest: float) -> None:
-        self._numbers, self._largest = corpus.numbers, largest
+        self._corpus, self._largest = corpus, largest
         self._unknown: set[str] = set()
-        self._unknown_pairs = self._contradicted = 0
+        self._wordless: set[str] = set()
+        self._unknown_pairs = self._wordless_pairs = self._contradicted = 0
         self.without_positive = 0
 
     def positives(
@@ -134,10 +146,15 @@ class _Joining:
         return tuple(found.values())
 
     def _number(self, id: str) -> int | None:
-        number = self._numbers.get(id)
+        """Of a document that can be a positive; others are counted."""
+        number = self._corpus.numbers.get(id)
         if number is None:
             self._unknown.add(id)
             self._unknown_pairs += 1
+        elif not self._corpus.telling[number]:
+            self._wordless.add(id)
+            self._wordless_pairs += 1
+            return None
         return number
 
     def result(self, queries: Sequence[MiningQuery]) -> Positives:
@@ -150,4 +167,6 @@ class _Joining:
             self._unknown_pairs,
             self.without_positive,
             self._contradicted,
+            tuple(sorted(self._wordless)),
+            self._wordless_pairs,
         )

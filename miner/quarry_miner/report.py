@@ -1,6 +1,6 @@
 """A mining set's report: one JSON value, from which the terminal and the HTML page are made alike."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -107,7 +107,7 @@ def make_report(
         "calibration": facts.calibration,
         "policy": asdict(policy),
         "simulated": facts.simulated,
-        "notes": [*facts.notes, *remarks],
+        "notes": [*facts.notes, *_left_out(facts.positives), *remarks],
         "versions": dict(facts.versions),
         "data_hash": facts.data_hash,
     }
@@ -163,9 +163,29 @@ def _positives(positives: Positives) -> dict[str, Any]:
         "unknown_documents": len(positives.unknown),
         "unknown_examples": list(positives.unknown[:SHOWN_UNKNOWN]),
         "unknown_pairs": positives.unknown_pairs,
+        "wordless_documents": len(positives.wordless),
+        "wordless_examples": list(positives.wordless[:SHOWN_UNKNOWN]),
+        "wordless_pairs": positives.wordless_pairs,
         "queries_without_positive": positives.without_positive,
         "contradicted": positives.contradicted,
+        "disputed": len(positives.disputed),
+        "disputed_examples": [
+            {"query": query, "document_id": id} for query, id in positives.disputed[:SHOWN_UNKNOWN]
+        ],
     }
+
+
+def _left_out(positives: Positives) -> Iterator[str]:
+    """What judgments and clicks said and was not followed, for people."""
+    if positives.wordless:
+        named = ", ".join(positives.wordless[:SHOWN_UNKNOWN])
+        yield (f"{positives.wordless_pairs:,} positives have no word in them, and make no example: {named}")
+    if positives.disputed:
+        named = ", ".join(f"{query!r} and {id}" for query, id in positives.disputed[:SHOWN_UNKNOWN])
+        yield (
+            f"{len(positives.disputed):,} documents are judged relevant under one id of a question and not "
+            f"relevant under another, and count as relevant: {named}"
+        )
 
 
 def _summary(

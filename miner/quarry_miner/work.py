@@ -13,6 +13,8 @@ from quarry.mining.spec import MiningSpec
 from quarry_miner.parquet import FORMAT, read_tables, write_block
 
 KEY_BYTES = 16
+RULES = 2
+"""Counts up when the same inputs give other rows than before, so that none of earlier rules is taken."""
 NOT_OF_THE_RESULT = {"name", "server", "create_time_us"}
 
 
@@ -47,7 +49,7 @@ class Block(BaseModel):
 def data_hash(spec: MiningSpec, *state: str) -> str:
     """Names all that a set's rows depend on: what is asked, and the state that it is asked of."""
     asked = spec.model_dump(exclude=NOT_OF_THE_RESULT, mode="json")
-    parts = orjson.dumps([FORMAT, asked, *state], option=orjson.OPT_SORT_KEYS)
+    parts = orjson.dumps([FORMAT, RULES, asked, *state], option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(parts, digest_size=KEY_BYTES).hexdigest()
 
 

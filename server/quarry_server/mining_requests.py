@@ -28,6 +28,7 @@ from quarry.mining.spec import (
     MiningSpec,
 )
 from quarry.queries import MAX_QUERY_BYTES
+from quarry.questions import has_words
 from quarry.schema import MAX_ID_BYTES
 from quarry.v1 import mining_service_pb2 as pb
 from quarry_server.values import parse_timestamp
@@ -113,7 +114,7 @@ def parse_estimate(
 
 
 def parse_judged(messages: Sequence[pb.JudgedQuery], path: str) -> tuple[JudgedQuery, ...]:
-    """Judged queries, each id once, each with a text and at least one judgment."""
+    """Judged queries, each id once, each with a text that has a word, and at least one judgment."""
     if len(messages) > MAX_QUERIES:
         raise InvalidArgumentError(path, f"are {len(messages):,}, at most {MAX_QUERIES:,} are allowed")
     seen: set[str] = set()
@@ -122,6 +123,8 @@ def parse_judged(messages: Sequence[pb.JudgedQuery], path: str) -> tuple[JudgedQ
         here = f"{path}[{index}]"
         _check_size(message.query_id, MAX_QUERY_ID_BYTES, f"{here}.query_id")
         _check_size(message.text.strip(), MAX_QUERY_BYTES, f"{here}.text")
+        if not has_words(message.text):
+            raise InvalidArgumentError(f"{here}.text", f"{message.text[:80]!r} has no word")
         if message.query_id in seen:
             raise InvalidArgumentError(f"{here}.query_id", f"{message.query_id[:80]!r} is there twice")
         seen.add(message.query_id)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
-from quarry.feedback.guards import normalized
+from quarry.questions import question_key
 from quarry.training.spec import EvaluationReport, Subject
 from quarry_trainer.displays import Bool, Displays
 from quarry_trainer.examination import Explored
@@ -64,7 +64,7 @@ def evaluate_clicks(
         candidate, base = orders_of(names)
         changed = any(candidate[name] != base[name] for name in names)
         found = estimate(log, held_out, candidate, base, base_name, seed)
-        unknown = {normalized(query) for query in unseen} & names.keys()
+        unknown = {question_key(query) for query in unseen} & names.keys()
         apart = estimate(log, held_out, {name: candidate[name] for name in unknown}, base, base_name, seed)
         verdict, advice = judge_clicks(_evidence(found, apart, changed), spent, policy)
     return EvaluationReport(

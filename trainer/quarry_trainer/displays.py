@@ -8,8 +8,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.feedback.guards import normalized
 from quarry.feedback.types import ObservedPage
+from quarry.questions import question_key
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -24,7 +24,7 @@ class Displays:
     """``s`` searches, and the ``m`` hits that were on a screen.
 
     Attributes:
-        queries: distinct ones, as ``normalized``; ``query`` points into it.
+        queries: distinct ones, as ``question_key`` has it; ``query`` points into it.
         texts: one form of each, as it was typed.
         documents: distinct ids; ``document`` points into it.
         query: int32, shape ``(s,)``.
@@ -65,17 +65,17 @@ class Displays:
 
     def searches_for(self, queries: Collection[str]) -> Bool:
         """Whether a search is for one of these, however they are written; shape ``(s,)``."""
-        names = {normalized(query) for query in queries}
+        names = {question_key(query) for query in queries}
         wanted = np.array([name in names for name in self.queries], bool)
         return wanted[self.query] if len(self.query) else np.zeros(0, bool)
 
     def asked(self) -> dict[str, int]:
-        """How many searches were for each query, as ``normalized``."""
+        """How many searches were for each query, as ``question_key`` has it."""
         counts = np.bincount(self.query, minlength=len(self.queries)).tolist()
         return dict(zip(self.queries, counts, strict=True))
 
     def chosen(self) -> dict[str, set[str]]:
-        """Documents that were ever clicked, by query as ``normalized``."""
+        """Documents that were ever clicked, by query as ``question_key`` has it."""
         found: dict[str, set[str]] = {}
         for place in np.flatnonzero(self.clicked).tolist():
             query = self.queries[self.query[self.search[place]]]
@@ -92,7 +92,7 @@ class Displays:
         rank, before, time_us = array("i"), array("i"), array("q")
         probability, clicked, simulated = array("d"), bytearray(), False
         for page in pages:
-            if not (name := normalized(page.query)):
+            if not (name := question_key(page.query)):
                 continue
             number = searches[page.search_id]
             if number == len(query):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from quarry.mining.spec import JudgedQuery
+from quarry.questions import question_key
 
 SHARE = 0.15
 """Of the queries, for each of the parts that are held out..."""
@@ -114,7 +115,7 @@ def _grouped(queries: Sequence[JudgedQuery]) -> list[_Asked]:
     for query in queries:
         relevant = {id for id, grade in query.judgments.items() if grade > 0}
         if relevant:
-            text = " ".join(query.text.split()).casefold()
+            text = question_key(query.text)
             ids[text].append(query.id)
             documents[text] |= relevant
     return [_Asked(text, tuple(sorted(ids[text])), frozenset(documents[text])) for text in sorted(ids)]

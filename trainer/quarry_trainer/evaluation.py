@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from ir_measures import nDCG
 
-from quarry.feedback.guards import GuardPolicy, normalized
+from quarry.feedback.guards import GuardPolicy
 from quarry.feedback.pages import observed_pages
 from quarry.feedback.tables import FILE_NAME
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.loading import Precision
+from quarry.questions import question_key
 from quarry.registry.evidence import Spent, decisions_on
 from quarry.training.reading import joined, reading_of
 from quarry.training.spec import EvaluationReport, EvaluationSpec, Metric, ModelRef, Subject
@@ -73,7 +74,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
                 candidate,
                 serving,
                 {query.id: memory.saw(query) for query in deciding},
-                spent=spent_by_others.by_queries(judged_marks(deciding)),
+                spent=spent_by_others.renewed(q.text for q in deciding).by_queries(judged_marks(deciding)),
                 kept_out=kept_out,
                 compared_with=compared_with,
                 frequency=frequency_of(log, ranked),
@@ -263,7 +264,7 @@ def feedback_of(data: Path, key: int, guards: GuardPolicy) -> Displays:
 def frequency_of(log: Displays, ranked: Sequence[RankedQuery]) -> dict[str, int] | None:
     """How often each query was asked, by id; None if none of them was."""
     asked = log.asked()
-    found = {query.query_id: asked.get(normalized(query.text), 0) for query in ranked}
+    found = {query.query_id: asked.get(question_key(query.text), 0) for query in ranked}
     return found if any(found.values()) else None
 
 

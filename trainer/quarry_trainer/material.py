@@ -11,6 +11,7 @@ import orjson
 
 from quarry.mining.sets import write_bytes
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
+from quarry.questions import question_key
 from quarry.training.marks import Marks, query_marks
 from quarry_trainer.dataset import BadExamplesError, Examples, Group, TextGroup, learned_documents
 from quarry_trainer.division import divide
@@ -100,8 +101,8 @@ def _all_divided(examples: Examples, own: Sequence[JudgedQuery], memory: Memory)
 def _judged_apart(
     examples: Examples, own: Sequence[JudgedQuery], judgments: Sequence[JudgedQuery], memory: Memory
 ) -> Parts:
-    texts = {_plain(query.text) for query in judgments}
-    left = [query for query in own if _plain(query.text) not in texts]
+    texts = {question_key(query.text) for query in judgments}
+    left = [query for query in own if question_key(query.text) not in texts]
     fresh = [query for query in judgments if not memory.read(query)]
     asked = [query.model_copy(update={"id": f"{JUDGED}{query.id}"}) for query in fresh]
     chosen_by = _chosen_by(asked)
@@ -166,11 +167,7 @@ def _some(queries: Sequence[JudgedQuery], ids: frozenset[str]) -> tuple[JudgedQu
 
 def _by_chance(query: JudgedQuery) -> bytes:
     """A hash of the text: what is held out in one training is in the next, whatever the seed."""
-    return hashlib.blake2b(_plain(query.text).encode("utf-8", "surrogatepass")).digest()
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).casefold()
+    return hashlib.blake2b(question_key(query.text).encode("utf-8", "surrogatepass")).digest()
 
 
 def ranked_once(

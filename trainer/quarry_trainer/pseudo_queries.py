@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from quarry.documents.passages import SourceText
+from quarry.questions import question_key
 
 WORDS = (3, 24)
 """Of a query; a shorter one names nothing, a longer one is no heading."""
@@ -43,8 +44,8 @@ class PseudoQuery:
 def pseudo_queries(documents: Iterable[tuple[str, SourceText]], most: int, seed: int) -> list[PseudoQuery]:
     """At most so many, drawn at random, in random order; without those that several documents answer."""
     found = [query for id, source in documents for query in _of_document(id, source)]
-    used = Counter(query.text.casefold() for query in found)
-    telling = [query for query in found if used[query.text.casefold()] <= MOST_USED]
+    used = Counter(question_key(query.text) for query in found)
+    telling = [query for query in found if used[question_key(query.text)] <= MOST_USED]
     random.Random(seed).shuffle(telling)
     return telling[:most]
 

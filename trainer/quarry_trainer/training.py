@@ -10,9 +10,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from quarry.feedback.guards import normalized
 from quarry.jobs.child import Progress
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend, write_blend
+from quarry.questions import question_key
 from quarry.registry.evidence import Spent
 from quarry.training.folders import MODEL, attempt_of, work_of
 from quarry.training.spec import MAX_EPOCH_STEPS, EvaluationReport, TrainingResult, TrainingSpec
@@ -255,7 +255,7 @@ class _Training:
             Scored(score_ranked(model.scorer, gate, self._counted), model.blend),
             self._serving(recipe, gate),
             parts.known,
-            spent=self._spent().by_queries(parts.decided_by),
+            spent=self._spent().renewed(q.text for q in parts.gate).by_queries(parts.decided_by),
             kept_out=parts.kept_out,
             source=parts.source,
             compared_with=self._serving_name,
@@ -266,7 +266,7 @@ class _Training:
     def _by_clicks(
         self, recipe: Recipe, model: Model, parts: Parts, ranked: Mapping[str, RankedQuery]
     ) -> EvaluationReport:
-        known = {normalized(query.text): query for query in ranked.values()}
+        known = {question_key(query.text): query for query in ranked.values()}
 
         def orders_of(queries: Mapping[str, str]) -> tuple[Orders, Orders]:
             missing = {name: text for name, text in queries.items() if name not in known}

@@ -21,11 +21,6 @@ LEAST_DISPLAYED = 3
 """Who clicks all of a page with fewer hits shows nothing of a program."""
 
 
-def normalized(query: str) -> str:
-    """Queries that differ in case and outer spaces alone are one, as for click models."""
-    return query.strip().casefold()
-
-
 @dataclass(frozen=True, slots=True)
 class GuardPolicy:
     """What is not believed to be a person's choice. A choice is all that is said of one hit on one page, of

@@ -22,10 +22,10 @@ from quarry.feedback.guards import (
     OwnedChoice,
     capped,
     haste_marks,
-    normalized,
 )
 from quarry.feedback.hits import packed_ids
 from quarry.feedback.types import EventMark, EventType
+from quarry.questions import question_key
 
 _ROWS_PER_FETCH = 1_000
 _PAGES_KEPT = 1_024
@@ -46,7 +46,7 @@ _EVENTS = f"""SELECT {_EVENT_OWNER} AS owner, {_PAGE_OWNER} AS page_owner, e.id,
     FROM {_JOIN} WHERE {_WINDOW} ORDER BY owner, e.time_us, e.event_id"""  # noqa: S608
 _HITS = f"""SELECT {_PAGE_OWNER} AS owner, SUM(CASE WHEN i.hits >= {LEAST_DISPLAYED} THEN i.hits ELSE 0 END)
     FROM impressions i WHERE {_WINDOW} GROUP BY owner ORDER BY owner"""  # noqa: S608
-_CHOICES = f"""SELECT normalized(i.query) AS query, e.id, e.type, e.document_id, e.time_us, i.id AS page,
+_CHOICES = f"""SELECT question_key(i.query) AS query, e.id, e.type, e.document_id, e.time_us, i.id AS page,
     i.user_id AS page_user, i.session_id AS page_session, e.user_id, e.session_id
     FROM {_JOIN} WHERE {_WINDOW} AND e.type IN ({", ".join(f"'{kind}'" for kind in sorted(VERDICTS))})
     ORDER BY query, e.time_us, e.event_id"""  # noqa: S608
@@ -68,7 +68,7 @@ def marked_events(
         while owner < who and (total := next(totals, None)) is not None:
             owner, hits = str(total[0]), int(total[1])
         marks |= haste_marks([_joined(row) for row in rows], hits if owner == who else 0, policy)
-    _raw(connection).create_function("normalized", 1, normalized, deterministic=True)
+    _raw(connection).create_function("question_key", 1, question_key, deterministic=True)
     for _, rows in groupby(_streamed(connection, _CHOICES, window), key=lambda row: str(row[0])):
         left = (_choice(row) for row in rows if row.id not in marks)
         marks |= dict.fromkeys(capped(left, policy), EventMark.CAPPED)

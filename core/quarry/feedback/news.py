@@ -6,10 +6,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from quarry.feedback.guards import CHOICES, DAY_US, GuardPolicy, normalized
+from quarry.feedback.guards import CHOICES, DAY_US, GuardPolicy
 from quarry.feedback.marking import marked_events
 from quarry.feedback.pages import END_OF_TIME_US
 from quarry.feedback.tables import events, impressions, read_feedback
+from quarry.questions import question_key
 
 ASKED_DAYS = 28
 """How far back of the newest search it counts what is asked."""
@@ -98,7 +99,7 @@ def _asked(connection: sa.Connection, key: int, first_us: int, most: int) -> tup
     times: Counter[str] = Counter()
     forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for text, count in connection.execute(query):
-        if name := normalized(text):
+        if name := question_key(text):
             times[name] += count
             forms[name][text.strip()] += count
     first = sorted(times, key=lambda name: (-times[name], name))[:most]

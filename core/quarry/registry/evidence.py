@@ -5,12 +5,12 @@ A verdict is spent with the row of its version, in one commit. What registers no
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
 from quarry.registry.versions import ModelVersion, list_versions
-from quarry.training.marks import Marks, unpacked
+from quarry.training.marks import Marks, renewed, unpacked
 from quarry.training.spec import ModelVerdict
 
 SHARED = 0.1
@@ -62,6 +62,16 @@ class Spent:
                 one
                 for one in self.decisions
                 if not (model and one.model == model) and not (attempt and one.attempt == attempt)
+            ]
+        )
+
+    def renewed(self, texts: Iterable[str]) -> "Spent":
+        """The same, with former marks of these queries replaced by today's, so that sets can be compared."""
+        known = list(texts)
+        return Spent(
+            [
+                replace(one, queries=None if one.queries is None else renewed(one.queries, known))
+                for one in self.decisions
             ]
         )
 

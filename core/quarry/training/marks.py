@@ -4,6 +4,8 @@ import base64
 import hashlib
 from collections.abc import Iterable
 
+from quarry.questions import question_key
+
 BYTES = 8
 """Of a mark: among a million queries, two share one with a probability of 3e-8."""
 
@@ -11,8 +13,22 @@ Marks = frozenset[bytes]
 
 
 def query_mark(text: str) -> bytes:
-    """The same for texts that differ in case and in spaces alone."""
+    """The same for all texts that are one question."""
+    return _mark(question_key(text))
+
+
+def former_query_mark(text: str) -> bytes:
+    """What was stored of a text while only case and spaces did not matter. For most texts it is the same.
+
+    A hash does not tell its text, so marks on disk stay as they are, and whoever knows a text asks for both.
+    """
     return _mark(" ".join(text.split()).casefold())
+
+
+def renewed(stored: Marks, texts: Iterable[str]) -> Marks:
+    """``stored``, where former marks of ``texts`` are replaced by those that are made today."""
+    former = {former_query_mark(text): query_mark(text) for text in texts}
+    return frozenset(former.get(mark, mark) for mark in stored)
 
 
 def query_marks(texts: Iterable[str]) -> Marks:

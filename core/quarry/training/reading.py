@@ -11,7 +11,15 @@ from pydantic import AfterValidator, ValidationError
 from quarry.errors import ModelError
 from quarry.mining.sets import write_model
 from quarry.mining.spec import Written
-from quarry.training.marks import Marks, checked_marks, document_mark, packed, query_mark, unpacked
+from quarry.training.marks import (
+    Marks,
+    checked_marks,
+    document_mark,
+    former_query_mark,
+    packed,
+    query_mark,
+    unpacked,
+)
 
 READING = "reading.json"
 """In the model's folder: it is hashed, exported and imported with it. Eight bytes a query and a document."""
@@ -32,7 +40,7 @@ class Reading:
     silent: frozenset[str] = frozenset()
 
     def has_query(self, text: str) -> bool:
-        return query_mark(text) in self.queries
+        return not self.queries.isdisjoint((query_mark(text), former_query_mark(text)))
 
     def has_document(self, collection: str, id: str) -> bool:
         return document_mark(collection, id) in self.documents

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarry.feedback.types import ObservedPage
+from quarry.questions import question_key
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -82,7 +83,7 @@ class ClickLog:
 
     @classmethod
     def of(cls, pages: Iterable[ObservedPage]) -> "ClickLog":
-        """The displayed hits of ``pages``; a query is its text, case and outer spaces ignored.
+        """The displayed hits of ``pages``; a query is its ``question_key``.
 
         Where no session is named, all pages of a user are one, and without a user all pages of a search.
         """
@@ -92,7 +93,7 @@ class ClickLog:
         rendered, hits, simulated = bytearray(), _Hits(), False
         for page in pages:
             session = ("s", page.session_id) if page.session_id else ("u", page.user_id)
-            query.append(queries[page.query.strip().casefold()])
+            query.append(queries[question_key(page.query)])
             session_number.append(sessions[session if session[1] else ("p", page.search_id)])
             ranker.append(rankers[page.ranker])
             time_us.append(page.time_us)

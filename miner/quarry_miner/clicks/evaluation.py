@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quarry.questions import question_key
 from quarry_miner.clicks.base import ClickLog, ClickModel, Estimates, FittedModel, Float64, Int64
 
 Judgments = Mapping[str, Mapping[str, int]]
@@ -85,7 +86,7 @@ def agreement_with(judgments: Judgments, estimates: Estimates, log: ClickLog) ->
     numbers = {text: number for number, text in enumerate(log.queries)}
     right, pairs, queries = 0.0, 0, 0
     for text, grades in judgments.items():
-        number = numbers.get(text.strip().casefold(), -1)
+        number = numbers.get(question_key(text), -1)
         low, high = np.searchsorted(estimates.query, [number, number + 1])
         found = [
             (grades[log.documents[document]], float(relevance))

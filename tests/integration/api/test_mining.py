@@ -165,6 +165,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"queries": judged({"": ("x", {"a": 1})})}, "queries[0].query_id"),
     ({"queries": judged({"a": (" ", {"a": 1})})}, "queries[0].text"),
     ({"queries": judged({"a": ("x" * 8_193, {"a": 1})})}, "queries[0].text"),
+    ({"queries": judged({"a": ("?! ...", {"a": 1})})}, "queries[0].text"),
     ({"queries": judged({"a": ("x", {})})}, "queries[0].judgments"),
     ({"queries": judged({"a": ("x", {"": 1})})}, "queries[0].judgments[0].document_id"),
     ({"queries": [*QUERIES[:1], *QUERIES[:1]]}, "queries[1].query_id"),

@@ -14,7 +14,7 @@ from tests.integration.api.served import Api, served, tiny_settings
 from tests.integration.api.training import Training
 
 from quarry.config import DEFAULT_ENCODER
-from quarry.feedback.guards import normalized
+from quarry.questions import question_key
 from quarry.v1 import feedback_service_pb2
 from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry.v1 import training_service_pb2 as pb
@@ -149,8 +149,8 @@ def mined(api: Api) -> str:
 def taught(api: Api, mining_set: str, attack: Attack) -> set[str]:
     """Attacked queries for which the set has the document as an answer; clicked queries are folded."""
     rows = Mining(api).examples(mining_set).to_pylist()
-    learned = {normalized(row["query"]) for row in rows if row["positive_id"] == attack.document}
-    return learned & {normalized(text) for text in attack.queries.values()}
+    learned = {question_key(row["query"]) for row in rows if row["positive_id"] == attack.document}
+    return learned & {question_key(text) for text in attack.queries.values()}
 
 
 @pytest.mark.timeout(900)  # jobs are niced: on a busy machine they wait for whatever else runs

@@ -109,11 +109,20 @@ def test_an_arm_that_fails_is_an_error_not_a_low_figure(judged, quarry, cli):
     assert "the dense arm failed for query q1" in ended.err
 
 
-def test_judged_queries_that_the_file_lacks_are_named(judged, cli, tmp_path):
+def test_judged_queries_that_the_file_lacks_are_named_and_the_others_are_measured(judged, cli, tmp_path):
     (tmp_path / "q.jsonl").write_text('{"_id": "q2", "text": "two"}\n')
+    ended = cli(*judged, "--json")
+    assert ended.status == 0
+    assert "1 of 2 queries that are judged are missing: q1; the others are used" in ended.err
+    (tmp_path / "r.tsv").write_text("q2\ta\t1\n")
+    assert cli(*judged, "--json").out == ended.out, "the missing query does not count as zero"
+
+
+def test_a_file_that_lacks_all_judged_queries_is_an_error(judged, cli, tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"_id": "q7", "text": "seven"}\n')
     ended = cli(*judged)
     assert ended.status == 1
-    assert "lacks 1 of 2 judged queries: q1" in ended.err
+    assert "2 of 2 queries that are judged are missing: q1, q2" in ended.err
 
 
 def test_judgments_are_read_in_both_forms_packed_or_not(tmp_path):
@@ -126,7 +135,18 @@ def test_judgments_are_read_in_both_forms_packed_or_not(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("", "holds no judgments"), ("q1\ta\n", ":1: is neither"), ("q1\ta\tx\n", ":1: is neither")],
+    [
+        ("", "holds no judgments"),
+        ("query-id\tcorpus-id\tscore\n", "holds no judgments"),
+        ("q1\ta\n", ":1: has the columns 'q1 | a', not query, document and grade"),
+        ("q1 0 a 1 x\n", ":1: has the columns"),
+        ("q1\t\t1\n", ":1: has the columns"),
+        ("q1\ta\tx\n", ":1: the grade 'x' is no number"),
+        ("q1\ta\tnan\n", ":1: the grade 'nan' is no number"),
+        ("q1\ta\t1\nq1\tb\t0.5\n", ":2: the grade '0.5' is no whole number"),
+        ("q1\ta\t1\nquery-id\tcorpus-id\tscore\n", ":2: the grade 'score' is no number"),
+        ("q1\ta\t99999999999\n", ":1: the grade '99999999999' is no whole number"),
+    ],
 )
 def test_a_file_that_holds_no_judgments_is_an_error(tmp_path, text, said):
     (tmp_path / "r.tsv").write_text(text)
@@ -134,9 +154,58 @@ def test_a_file_that_holds_no_judgments_is_an_error(tmp_path, text, said):
         read_qrels(tmp_path / "r.tsv")
 
 
-def test_an_empty_query_is_an_error_because_it_would_browse(tmp_path):
-    (tmp_path / "q.jsonl").write_text('{"_id": "q1", "text": " "}\n')
-    with pytest.raises(CliError, match="is empty"):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "q1 d1 1\nq1 d2 0\n",
+        "q1\td1\t1.0\nq1\td2\t0.0\n",
+        "\ufeffquery-id\tcorpus-id\tscore\r\nq1\td1\t1\r\n\r\nq1\td2\t0\r\n",
+        "Query_ID doc_id Relevance\nq1 d1 1\nq1 d2 0",
+        "q1 0 d1 1\nq1 Q0 d2 0\n",
+        "qid iter docno rel\nq1\t0\td1\t+1\nq1\t0\td2\t0\n",
+    ],
+)
+def test_judgments_are_read_as_a_stranger_writes_them(tmp_path, text):
+    (tmp_path / "r.tsv").write_bytes(text.encode())
+    assert read_qrels(tmp_path / "r.tsv") == {"q1": {"d1": 1, "d2": 0}}
+
+
+def test_two_grades_of_one_document_are_an_error_that_names_both_lines(tmp_path):
+    (tmp_path / "r.tsv").write_text("q1 d1 1\nq2 d1 0\nq1 d1 0\n")
+    said = r"r.tsv:3: gives document d1 the grade 0 for query q1, and line 1 gives it 1"
+    with pytest.raises(CliError, match=said):
+        read_qrels(tmp_path / "r.tsv")
+
+
+def test_a_judgment_that_is_there_twice_is_named(tmp_path, capfd):
+    (tmp_path / "r.tsv").write_text("q1 d1 1\nq1 d1 1.0\nq1 d2 1\n")
+    assert read_qrels(tmp_path / "r.tsv") == {"q1": {"d1": 1, "d2": 1}}
+    assert "1 lines repeat an earlier judgment: 2" in capfd.readouterr().err
+
+
+def test_queries_without_a_word_are_named_and_left_out_because_they_would_browse(tmp_path, capfd):
+    (tmp_path / "q.jsonl").write_text(
+        '{"_id": "q1", "text": " "}\n{"_id": "q2", "text": "?!"}\n{"id": 3, "query": "red"}\n'
+    )
+    assert read_queries(tmp_path / "q.jsonl", {"q1", "q2", "3"}) == {"3": "red"}
+    assert "2 of 3 queries have no word in their text: q1, q2" in capfd.readouterr().err
+    with pytest.raises(CliError, match="1 of 1 queries have no word"):
+        read_queries(tmp_path / "q.jsonl", {"q1"})
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('{"_id": "q1", "text": "one"}\n{"_id": "q1", "text": "two"}\n', ":2: query q1 has another text"),
+        ('{"_id": null, "text": "one"}\n', ":1: is not a JSON object with _id and text"),
+        ('{"_id": "q1", "text": 7}\n', ":1: is not a JSON object with _id and text"),
+        ("[]\n", ":1: is not a JSON object with _id and text"),
+        ("q1\tone\n", ":1: is not a JSON object with _id and text"),
+    ],
+)
+def test_a_line_that_is_no_query_is_an_error(tmp_path, lines, said):
+    (tmp_path / "q.jsonl").write_text(lines)
+    with pytest.raises(CliError, match=said):
         read_queries(tmp_path / "q.jsonl", {"q1"})
 
 

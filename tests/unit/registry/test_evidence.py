@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from tests.unit.registry.small import RESULT, Small, model_folder, small
 
 from quarry.registry.evidence import Decision, Spent, decisions_on
-from quarry.training.marks import Marks, packed, query_marks
+from quarry.training.marks import Marks, former_query_mark, packed, query_marks
 from quarry.training.spec import ModelVerdict, TrainingResult
 
 
@@ -35,6 +35,13 @@ def decided(
 
 def spent(faq: Small, collection: str = "faq") -> Spent:
     return Spent(faq.database.read(lambda connection: decisions_on(connection, collection)))
+
+
+def test_what_decided_under_an_earlier_version_is_spent_all_the_same() -> None:
+    texts = [f"What is query {number}?" for number in range(100)]
+    before = Spent([Decision("faq@1", "a", frozenset(map(former_query_mark, texts)))])
+    assert before.renewed(texts).by_queries(query_marks(texts)) == 1
+    assert before.renewed(texts[:20]).by_queries(query_marks(texts[:20])) == 1
 
 
 @pytest.mark.parametrize(

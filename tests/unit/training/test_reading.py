@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from quarry.errors import ModelError
-from quarry.training.marks import document_mark, query_marks
+from quarry.training.marks import document_mark, former_query_mark, query_marks
 from quarry.training.reading import READING, Reading, joined, reading_of
 
 FIRST = Reading(query_marks(["how do I pay?"]), frozenset({document_mark("faq", "d1")}), frozenset({"base"}))
@@ -17,6 +17,19 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert found == FIRST
     assert found.has_query("How do  I pay?")
     assert not found.has_query("how do we pay?")
+
+
+def test_what_an_earlier_version_wrote_down_is_known_by_the_text_that_it_read(tmp_path: Path) -> None:
+    """Its marks were of the text with case and spaces evened out, and punctuation kept."""
+    Reading(frozenset({former_query_mark("how do I pay?")})).write(tmp_path)
+    found = reading_of(tmp_path, "faq@1")
+    assert found.has_query("How do I  pay?")
+    assert not found.has_query("how do we pay?")
+
+
+def test_documents_are_known_by_collection_and_id(tmp_path: Path) -> None:
+    FIRST.write(tmp_path)
+    found = reading_of(tmp_path, "faq@1")
     assert found.has_document("faq", "d1")
     assert not found.has_document("help", "d1")
 

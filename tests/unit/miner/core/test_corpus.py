@@ -14,6 +14,12 @@ def plain(text: str) -> str:
     return "".join(c for c in text.strip().casefold() if c not in " \t\n\r\f\v")
 
 
+def test_a_document_without_a_letter_or_digit_is_known() -> None:
+    corpus = corpus_of(["red fruit", "", " \n", "?! --", "5", "水"])
+    assert corpus.wordless.tolist() == [1, 2, 3]
+    assert corpus.telling.tolist() == [True, False, False, False, True, True]
+
+
 @given(st.lists(st.builds("".join, st.tuples(BEGINNINGS, ENDS)), max_size=12))
 @example(["x" * 64 + " y", "X" * 64 + "y", "x" * 64 + "z", "", " "])
 def test_documents_of_a_group_have_the_same_text(texts: list[str]) -> None:

@@ -16,6 +16,8 @@ from quarry_miner.examples import Example, Float32, Int32, MiningQuery, Positive
 from quarry_miner.members import Listed, Member, VectorMember
 from quarry_miner.mining import gatherer_for, mine, mine_range
 from quarry_miner.presets.registry import PRESETS, make_preset
+from quarry_miner.reranker import Judge
+from quarry_miner.task import MiningTask
 
 TASK = task_of()
 WITHOUT_NEEDS = sorted(name for name, preset in PRESETS.items() if not preset.needs)
@@ -30,6 +32,35 @@ def by_query(examples: list[Example]) -> dict[str, list[dict[str, object]]]:
     for example in examples:
         found.setdefault(example.query_id, []).append(row(example))
     return found
+
+
+@pytest.mark.parametrize("name", WITHOUT_NEEDS)
+def test_a_document_without_a_word_is_no_negative_of_any_preset(name: str) -> None:
+    """Half of the corpus has none: members list it, and whoever draws from all documents would meet it."""
+    words = texts_of(6, seed=3)
+    corpus = corpus_of([*words, "", " \n", "?!", "--", "...", "()"])
+    asked = tuple(MiningQuery(f"q{n}", words[n].split()[0], (Positive(n),)) for n in range(6))
+    space = space_of(corpus)
+    listed = (VectorMember(space), VectorMember(space_of(corpus, "lsa")))
+    task = MiningTask(asked, corpus, listed, space, depth=20)
+    found = mine(task, make_preset(name), 4, seed=1)
+    assert {example.negative_id for example in found.examples} <= {f"d{n:03}" for n in range(6)}
+    if name == "random":
+        assert len(found.examples) == 6 * 4
+
+
+def test_what_is_relabelled_for_one_positive_is_no_negative_for_another() -> None:
+    class Relabels(Judge):
+        """Finds document 5 better than the first positive and worse than the second."""
+
+        def logits(self, queries: Sequence[str], documents: Sequence[Int32]) -> list[Float32]:
+            told = {0: -5.0, 1: 5.0, 5: 0.0}
+            return [np.array([told.get(n, -9.0) for n in some.tolist()], np.float32) for some in documents]
+
+    task = task_of(documents=20, queries=1, judge=Relabels())
+    examples = mine(task, make_preset("relabelled"), 15, seed=1).examples
+    labels = {label for e in examples if e.negative_id == "d005" for label in [e.label]}
+    assert labels == {1}
 
 
 FACTS = ("pairs", "covered", "positive_first")

@@ -55,6 +55,33 @@ def test_a_positive_of_another_query_with_the_same_text_is_one_of_this() -> None
     assert documents == {"1": [0, 1], "2": [1, 0], "3": [2]}
 
 
+def test_a_question_that_is_written_in_several_ways_is_one() -> None:
+    clicked = [Clicked("red fruit", "c", 0.5)]
+    found = join_positives([judged("1", "Red fruit", a=1), judged("2", "red fruit?", b=1)], clicked, CORPUS)
+    documents = {query.id: sorted(p.document for p in query.positives) for query in found.queries}
+    assert documents == {"1": [0, 1, 2], "2": [0, 1, 2]}
+    log = ClickLog.of([page("red fruit", "abc", "a"), page("Red fruit?", "abc", "b"), page("c++", "abc", "")])
+    assert list(log.queries) == ["red fruit", "c++"]
+
+
+def test_a_document_without_a_word_is_no_positive_and_is_named() -> None:
+    corpus = Corpus.of_documents([("a", {"text": "red"}), ("b", {"text": " ?"}), ("c", {})], DEFAULT_SCHEMA)
+    found = join_positives(
+        [judged("1", "x", a=1, b=1), judged("2", "y", c=1)], [Clicked("z", "b", 1)], corpus
+    )
+    assert [(query.id, [p.document for p in query.positives]) for query in found.queries] == [("1", [0])]
+    assert (found.wordless, found.wordless_pairs, found.without_positive) == (("b", "c"), 3, 1)
+    assert (found.unknown, found.unknown_pairs) == ((), 0)
+
+
+def test_judgments_of_one_question_that_contradict_each_other_are_named() -> None:
+    found = join_positives(
+        [judged("1", "red fruit", a=1, b=0), judged("2", "Red fruit?", a=0, b=0)], [], CORPUS
+    )
+    assert [[p.document for p in query.positives] for query in found.queries] == [[0], [0]]
+    assert found.disputed == (("red fruit", "a"),)
+
+
 def test_one_person_makes_no_positive_alone() -> None:
     """The user says who it is, without one the session, without one the search."""
     once = page("q", "abc", "ab", session="s1")

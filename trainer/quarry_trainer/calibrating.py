@@ -19,9 +19,11 @@ LEAST_QUESTIONS, LEAST_RELEVANT = 20, 20
 """Questions, which may share no relevant document, and relevant candidates: fewer tell too little."""
 LEAST_UNSEEN = 10
 """Unseen questions, from which on their error is told apart."""
-SHOWN, FITTED = 10, 20
-"""Best candidates of a query: those over which errors are measured, which people see, and those that are
-fitted. Of all 50 the hopeless ones would decide; weights by rank would say too much where one document answers."""
+SHOWN = 10
+"""Best candidates of a query, over which errors are measured: those that people see."""
+FITTED = 20
+"""Best candidates of a query that are fitted. Of all 50 the hopeless ones would decide; weights by rank say
+too much where one document answers."""
 GOOD_ECE = 0.05
 """An error over this, and over what chance explains, is named in the advice."""
 FOLDS, DRAWS, LEVEL = 5, 200, 0.95

@@ -93,7 +93,7 @@ def fit_calibration(sample: Sample) -> tuple[Calibration, Errors]:
     """
     if not sample.queries:
         raise NotCalibrated(NOTHING_JUDGED)
-    fitted = sample.relevant[sample.ranks <= FITTED]
+    fitted = _fitted(sample).relevant
     relevant = int(fitted.sum())
     if sample.asked < LEAST_QUESTIONS or relevant < LEAST_RELEVANT:
         raise NotCalibrated(
@@ -102,7 +102,7 @@ def fit_calibration(sample: Sample) -> tuple[Calibration, Errors]:
         )
     if relevant == len(fitted):
         raise NotCalibrated("every candidate of the held-out judged queries is relevant: judge other queries")
-    slope, intercept = _platt(sample)
+    slope, intercept = platt(_fitted(sample))
     errors = Errors.of(_out_of_fold(sample), sample)
     calibration = Calibration(
         slope=slope,
@@ -162,14 +162,13 @@ def _by_chance(probabilities: Float64) -> float:
     return float(np.quantile(errors, LEVEL))
 
 
-def _platt(sample: Sample) -> tuple[float, float]:
-    """Slope and intercept, of the first ``FITTED`` candidates of each query.
+def platt(sample: Sample) -> tuple[float, float]:
+    """Slope and intercept of the logistic curve.
 
     Labels are drawn a little together, after Platt, so that a sample that the score divides has finite ones.
     Raises NotCalibrated.
     """
-    fitted = np.flatnonzero(sample.ranks <= FITTED)
-    relevant, raw = sample.relevant[fitted], sample.scores[fitted]
+    relevant, raw = sample.relevant, sample.scores
     positives, negatives = int(relevant.sum()), int((~relevant).sum())
     label = np.where(relevant, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     center, spread = float(raw.mean()), float(raw.std())
@@ -188,11 +187,15 @@ def _platt(sample: Sample) -> tuple[float, float]:
     return slope, intercept - slope * center
 
 
+def _fitted(sample: Sample) -> Sample:
+    return sample.take(np.flatnonzero(sample.ranks <= FITTED))
+
+
 def _out_of_fold(sample: Sample) -> Float64:
     """Each candidate's probability by a fit that saw no query of its question, float64, shape ``(n,)``."""
     found = np.empty(len(sample.scores))
     for rest, held in GroupKFold(FOLDS).split(sample.scores, groups=sample.questions):
-        slope, intercept = _platt(sample.take(rest))
+        slope, intercept = platt(_fitted(sample.take(rest)))
         logits = slope * sample.scores[held] + intercept
         found[held] = np.exp(-np.logaddexp(0.0, -logits))
     return found

@@ -14,7 +14,7 @@ from quarry.filters import Filter, matches
 from quarry.fusion import ArmRun, Fused, highest_reciprocal_rank, reciprocal_rank_fusion, weighted_sum
 from quarry.queries import MAX_RANKED, ArmPlan, Query, RerankPlan, Rrf, WeightedSum, default_arms
 from quarry.ranking import Degradation, FusedDocuments, RankedDocument, Ranking, Reason, Stage, Total
-from quarry.relevance import FusedScale, is_known, lacks_arm, relevant_only, with_unknown_named
+from quarry.relevance import FusedScale, lacks_arm, relevant_only, with_unknown_named
 from quarry.retrieval.arms import Retrieved, Retriever
 from quarry.retrieval.base import LexicalIndex
 from quarry.types import Candidate, Docno, Document
@@ -164,8 +164,9 @@ class Searcher:
             total = _total(next((r.total for r in found.values() if r.total is not None), counted), degraded)
             _refuse_incomplete(query, degraded, nothing=False)
         else:
-            _refuse_incomplete(query, degraded, nothing=not is_known(ranked))
             ranked, total = relevant_only(ranked, query.min_relevance)
+            # An empty answer says that nothing is relevant: where work is left undone that is not known.
+            _refuse_incomplete(query, degraded, nothing=not ranked and any(d.incomplete for d in degraded))
             degraded = [with_unknown_named(note) for note in degraded]
         return Ranking(
             ranked,

@@ -32,11 +32,6 @@ def lacks_arm(degraded: Sequence[Degradation]) -> bool:
     return any(note.stage in (Stage.BM25, Stage.DENSE) and note.reason in failures for note in degraded)
 
 
-def is_known(ranked: Sequence[RankedDocument]) -> bool:
-    """Whether the relevance of any of these is known; of an empty list nothing is unknown."""
-    return not ranked or any(document.relevance is not None for document in ranked)
-
-
 def relevant_only(ranked: Sequence[RankedDocument], least: float) -> tuple[list[RankedDocument], Total]:
     """The documents whose relevance is known and at least ``least``, in their order.
 

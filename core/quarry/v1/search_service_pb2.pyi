@@ -144,10 +144,10 @@ class SearchRequest(_message.Message):
     min_relevance: _builtins.float
     """Only hits whose `relevance` is at least this, over 0 to 1. Hits whose relevance is not known are left out,
     too; the answer may be empty, and `total` then counts the hits. It needs a query and re-ranking, and the
-    re-ranker that reads last must be calibrated: else FAILED_PRECONDITION, reason NOT_CALIBRATED. If no
-    relevance is known because a stage was late or failed, the search fails with DEADLINE_EXCEEDED or
-    UNAVAILABLE: an empty answer always means that nothing was found to be relevant. If that concerns some of
-    the candidates, `degraded` says so, and `require_complete` makes the search fail.
+    re-ranker that reads last must be calibrated: else FAILED_PRECONDITION, reason NOT_CALIBRATED. If an
+    arm or a re-ranker was late or failed and nothing reaches the bound, the search fails with
+    DEADLINE_EXCEEDED or UNAVAILABLE: an empty answer always means that nothing is relevant. If something
+    does, `degraded` says what is missing, and `require_complete` makes the search fail.
     """
     @_builtins.property
     def filter(self) -> _types_pb2.Filter: ...

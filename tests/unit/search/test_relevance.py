@@ -165,6 +165,15 @@ async def test_what_could_not_be_read_in_time_is_left_out_and_named(searches: Se
         await searches.rank(scorer, BOUND, require_complete=True)
 
 
+async def test_an_empty_answer_is_given_only_where_all_was_looked_at(searches: Searches) -> None:
+    calibrated = FixedScorer(fits=3, calibration=EVEN_AT_3)
+    with pytest.raises(DeadlineExceeded, match="3 of 5 candidates"):  # the two that are left reach the bound
+        await searches.rank(calibrated, replace(ALL, min_relevance=0.8))
+    down = FixedArm("dense", {}, error=UnavailableError("the dense arm is down"))
+    with pytest.raises(UnavailableError, match="the dense arm is down"):
+        await searches.rank(calibrated, BOUND, arm=down, scores={})
+
+
 BLENDING = FixedScorer(blend=Blend(rerank=1.0, fused=1.0), calibration=EVEN_AT_3)
 
 

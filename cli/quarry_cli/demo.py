@@ -185,7 +185,7 @@ def _write(path: Path, qrels: Qrels) -> None:
 def measure(quarry: Connection, files: Files, what: str) -> "dict[str, Figures]":
     heading(what, f"quarry evaluate {COLLECTION} --queries queries.jsonl --qrels measured.tsv")
     qrels = read_qrels(files.measured)
-    results = measured(all_runs(quarry, COLLECTION, read_queries(files.queries, set(qrels))), qrels)
+    results = measured(all_runs(quarry, COLLECTION, read_queries(files.queries, set(qrels))).runs, qrels)
     show_figures(results)
     return results
 

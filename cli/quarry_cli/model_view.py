@@ -10,7 +10,7 @@ from rich.text import Text
 
 from quarry.v1 import model_service_pb2 as pb
 from quarry_cli.console import as_json, out, plain, print_json, warn
-from quarry_cli.training_view import cautions_of, figures_table, verdict_of
+from quarry_cli.training_view import calibration_of, cautions_of, figures_table, verdict_of
 
 MEASURE = "nDCG@10"
 _STATE_STYLES = {"serving": "bold green", "retired": "dim"}
@@ -112,6 +112,7 @@ def _facts(model: pb.Model) -> Mapping[str, str]:
         if lineage.loss
         else "",
         "blend": f"{blend.rerank:g} x re-ranker + {blend.fused:g} x fused" if blend.fused else "",
+        "relevance": calibration_of(model),
         "files": f"{model.artefact_bytes / 1e6:,.1f} MB, {model.artefact_hash[:16]}",
         "made by": f"quarry {lineage.quarry_version}",
     }

@@ -60,6 +60,8 @@ def show_hit(hit: search_service_pb2.Hit, view: View) -> None:
     fields = hit.document.fields
     title = shown_value(fields[view.title]) if view.title in fields else ""
     head = plain(title or hit.document.id, "bold").append(f"  {hit.score:.4f}", "not bold green")
+    if hit.HasField("relevance"):
+        head.append(f"  relevant {hit.relevance:.0%}", "not bold cyan")
     if title:
         head.append(f"  {printable(hit.document.id)}", "not bold dim")
     parts = [head, _body(hit, title, view, width)]

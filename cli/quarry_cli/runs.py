@@ -66,6 +66,10 @@ def arm_runs(
     return runs
 
 
+Hits = dict[str, list[search_service_pb2.Hit]]
+"""Hits without fields by query id, best first."""
+
+
 def search_run(
     quarry: Connection,
     collection: str,
@@ -73,11 +77,11 @@ def search_run(
     bar: Progress,
     *,
     rerank: search_service_pb2.Rerank,
-) -> Ranked:
+) -> Hits:
     """The run of whole searches, 100 deep, in fused or in re-ranked order; all complete or an error."""
     task = bar.add_task("fused" if rerank.disabled else "re-ranked", total=len(queries))
 
-    def search(text: str) -> list[str]:
+    def search(text: str) -> list[search_service_pb2.Hit]:
         request = search_service_pb2.SearchRequest(
             collection=collection,
             query=text,
@@ -89,9 +93,13 @@ def search_run(
         )
         answer = quarry.search.Search(request, timeout=quarry.timeout_s)
         bar.advance(task)
-        return [hit.document.id for hit in answer.hits]
+        return list(answer.hits)
 
     return dict(zip(queries, concurrently(search, queries.values()), strict=True))
+
+
+def ranked_of(hits: Hits) -> Ranked:
+    return {query: [hit.document.id for hit in some] for query, some in hits.items()}
 
 
 def concurrently(call: Callable[[T], U], arguments: Iterable[T]) -> list[U]:

@@ -63,6 +63,10 @@ def search(
     rerank: Annotated[bool, typer.Option("--rerank/--no-rerank", help="Re-rank if there is a model.")] = True,
     reranker: Annotated[str, typer.Option(metavar="MODEL", help="Instead of the collection's.")] = "",
     cascade: CascadeOption = None,
+    min_relevance: Annotated[
+        float | None,
+        typer.Option(metavar="P", help="Only hits that are relevant with this probability, over 0 to 1."),
+    ] = None,
     page_token: Annotated[str, typer.Option(metavar="TOKEN", help="The next page of a search.")] = "",
     server: ServerOption = None,
     timeout: TimeoutOption = None,
@@ -80,6 +84,7 @@ def search(
             disabled=not rerank, model=reranker, depth=rerank_depth, cascade=parse_stages(cascade or ())
         ),
         explain=explain,
+        min_relevance=min_relevance,
     )
     with connect(server, timeout) as quarry:
         wanted = [parse_filter(filter)] if filter is not None else []

@@ -29,6 +29,18 @@ def cautions_of(model: models_pb.Model) -> list[str]:
     return [models_pb.ModelCaution.Name(one).removeprefix("MODEL_CAUTION_") for one in model.cautions]
 
 
+def calibration_of(model: models_pb.Model) -> str:
+    """What its relevance was fitted on, and how far it is off; empty if it has none."""
+    if not model.HasField("calibration"):
+        return ""
+    found = model.calibration
+    unseen = f", {found.ece_unseen:.3f} on unseen documents" if found.HasField("ece_unseen") else ""
+    return (
+        f"from {found.source}: {found.queries:,} held-out queries, {found.relevant:,} of {found.pairs:,} "
+        f"candidates relevant; off by {found.ece:.3f} on average over ten hits{unseen}"
+    )
+
+
 def print_model(model: models_pb.Model, promoted: bool) -> None:
     """The version as JSON, its numbers as numbers."""
     print_json(
@@ -39,6 +51,7 @@ def print_model(model: models_pb.Model, promoted: bool) -> None:
             "cautions": cautions_of(model),
             "metrics": [numbers(metric) for metric in model.metrics],
             "blend": numbers(model.blend),
+            "calibration": numbers(model.calibration) if model.HasField("calibration") else None,
             "lineage": numbers(model.lineage),
             "promoted": promoted,
         }
@@ -67,6 +80,8 @@ def show_model(model: models_pb.Model, promoted: bool) -> None:
         note(
             "difference: candidate less what serves, with its 95 % interval, by paired bootstrap over queries"
         )
+    if told := calibration_of(model):
+        note(f"relevance {told}")
     if model.lineage.simulated:
         warn("the feedback was made by a program, wholly or in part")
     if model.name:

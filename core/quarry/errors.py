@@ -115,6 +115,19 @@ class DocumentDoesNotFitError(FailedPreconditionError):
         )
 
 
+class NotCalibratedError(FailedPreconditionError):
+    """Probabilities of relevance are asked for, and nothing gives them."""
+
+    reason = "NOT_CALIBRATED"
+
+    def __init__(self, problem: str, model: str = "") -> None:
+        super().__init__(
+            f"{problem}: train a re-ranker with judged queries (TrainReranker with `judgments`), which "
+            "calibrates it if they are enough, and promote it",
+            model=model,
+        )
+
+
 class NoFeedbackError(FailedPreconditionError):
     """There is no click, or not one that counts, to learn from."""
 

@@ -12,8 +12,9 @@ from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded, QuarryError, UnavailableError
 from quarry.filters import Filter, matches
 from quarry.fusion import ArmRun, Fused, highest_reciprocal_rank, reciprocal_rank_fusion, weighted_sum
-from quarry.queries import MAX_RANKED, ArmPlan, Query, RerankPlan, Rrf
+from quarry.queries import MAX_RANKED, ArmPlan, Query, RerankPlan, Rrf, WeightedSum, default_arms
 from quarry.ranking import Degradation, FusedDocuments, RankedDocument, Ranking, Reason, Stage, Total
+from quarry.relevance import FusedScale, lacks_arm, relevant_only, with_unknown_named
 from quarry.retrieval.arms import Retrieved, Retriever
 from quarry.retrieval.base import LexicalIndex
 from quarry.types import Candidate, Docno, Document
@@ -39,14 +40,12 @@ class Reranking(Protocol):
         plan: RerankPlan,
         text: str,
         ranked: Sequence[RankedDocument],
-        highest_fused: float,
+        fused: FusedScale,
         deadline: Deadline,
     ) -> tuple[list[RankedDocument], list[Degradation]]:
         """``ranked`` in its new order; on a failure the order that there is by then, and why.
 
-        Args:
-            highest_fused: fused score that the formula can give at most, over 0; a re-ranker that blends
-                was fitted to fused scores in [0, 1].
+        Raises NotCalibratedError if the plan has a bound of relevance, and nothing tells relevance.
         """
         ...
 
@@ -120,6 +119,7 @@ class Searcher:
             DeadlineExceeded: no arm answered in time, or ``require_complete`` and a stage was late.
             UnavailableError: no arm could answer, or ``require_complete`` and a stage failed.
             QuarryError: ``loading`` has failed, and there is something to re-rank.
+            NotCalibratedError: the query has a bound of relevance, and nothing tells relevance.
         """
         if not query.text:
             async with asyncio.timeout(deadline.timeout_s):
@@ -148,27 +148,29 @@ class Searcher:
             ranked = await asyncio.get_running_loop().run_in_executor(self._answering, merge)
         timings["hydrate"] = time.perf_counter() - clock - timings["fuse"]
         rerankers: tuple[str, ...] = ()
-        if query.rerank is not None and ranked:
+        if query.rerank is not None and (ranked or query.min_relevance is not None):
             clock = time.perf_counter()
             if loading is not None:
                 await asyncio.wait([loading], timeout=slot.limit.timeout_s)
                 if loading.done():
                     loading.result()
             limit = slot.limit.at_most(query.rerank.budget_s)
-            highest = _highest(query, runs)
-            ranked, late = await self._reranking.rerank(query.rerank, query.text, ranked, highest, limit)
+            scale = FusedScale(_highest(query, runs), self._is_usual(query), not lacks_arm(degraded))
+            ranked, late = await self._reranking.rerank(query.rerank, query.text, ranked, scale, limit)
             degraded += late
             timings["rerank"] = time.perf_counter() - clock
             rerankers = _read_by(query.rerank, ranked)
-        total = next((r.total for r in found.values() if r.total is not None), counted)
-        if total is None:
-            degraded.append(
-                Degradation(Stage.TOTAL, Reason.UNAVAILABLE, "matching documents were not counted")
-            )
-        _refuse_incomplete(query, degraded, nothing=False)
+        if query.min_relevance is None:
+            total = _total(next((r.total for r in found.values() if r.total is not None), counted), degraded)
+            _refuse_incomplete(query, degraded, nothing=False)
+        else:
+            ranked, total = relevant_only(ranked, query.min_relevance)
+            # An empty answer says that nothing is relevant: where work is left undone that is not known.
+            _refuse_incomplete(query, degraded, nothing=not ranked and any(d.incomplete for d in degraded))
+            degraded = [with_unknown_named(note) for note in degraded]
         return Ranking(
             ranked,
-            Total(total or 0, exact=total is not None),
+            total,
             tuple(degraded),
             timings,
             self._generation,
@@ -205,6 +207,12 @@ class Searcher:
             tuple(ranked), total, tuple(degraded), timings, self._generation, (), query.configuration()
         )
 
+    def _is_usual(self, query: Query) -> bool:
+        """As ``FusedScale.usual``; how deep an arm is asked changes no score."""
+        usual = default_arms(self.arms, WeightedSum())
+        same = {(plan.name, plan.weight) for plan in query.arms} == {(p.name, p.weight) for p in usual}
+        return same and isinstance(query.fusion, WeightedSum)
+
     async def _retrieve(self, query: Query, slot: Slot) -> tuple[dict[str, Retrieved], list[Degradation]]:
         """What the arms give until the slot's limit, and if none has by then what the first one gives."""
         asked = {plan.name: asyncio.create_task(self._ask(plan, query, slot.limit)) for plan in query.arms}
@@ -240,8 +248,9 @@ class Searcher:
         return retrieved, notes
 
     async def _count(self, query: Query, deadline: Deadline) -> int | None:
-        """Documents that match, where no arm that is asked counts them; None if that fails too."""
-        if any(plan.name == "bm25" for plan in query.arms):
+        """Documents that match, where they are wanted and no arm that is asked counts them; None if that
+        fails too."""
+        if query.min_relevance is not None or any(plan.name == "bm25" for plan in query.arms):
             return None
         try:
             async with asyncio.timeout(deadline.timeout_s):
@@ -321,6 +330,14 @@ def _read_by(plan: RerankPlan, ranked: Sequence[RankedDocument]) -> tuple[str, .
     return tuple(stage.model for stage in plan.stages if stage.model in read)
 
 
+def _total(counted: int | None, degraded: list[Degradation]) -> Total:
+    """How many documents match; adds to ``degraded`` where that could not be counted."""
+    if counted is None:
+        note = Degradation(Stage.TOTAL, Reason.UNAVAILABLE, "matching documents were not counted")
+        degraded.append(note)
+    return Total(counted or 0, exact=counted is not None)
+
+
 def _late(arm: str) -> tuple[None, list[Degradation]]:
     return None, [Degradation(Stage(arm), Reason.TIMEOUT, f"the {arm} arm did not answer in time")]
 
@@ -334,7 +351,7 @@ def _shortfall(arm: str, state: ArmState) -> list[Degradation]:
 
 
 def _refuse_incomplete(query: Query, degraded: Sequence[Degradation], nothing: bool) -> None:
-    """Fails if nothing answered, or if the caller wants all or nothing."""
+    """Fails if nothing that is wanted is known, or if the caller wants all or nothing."""
     lacking = [d for d in degraded if d.incomplete]
     if not nothing and not (query.require_complete and lacking):
         return

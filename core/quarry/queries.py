@@ -67,12 +67,14 @@ class RerankPlan:
         depth: candidates that it reads, 1 to 1,000.
         budget_s: longest time to spend, on all stages; None for what the deadline leaves.
         before: stages that read more candidates, before it does.
+        min_relevance: least probability of relevance of what is given out, over 0 to 1; None for no bound.
     """
 
     model: str
     depth: int = DEFAULT_RERANK_DEPTH
     budget_s: float | None = None
     before: Cascade = ()
+    min_relevance: float | None = None
 
     def __post_init__(self) -> None:
         if self.before:
@@ -80,12 +82,16 @@ class RerankPlan:
         check_depth(self.depth)
         if self.budget_s is not None and self.budget_s <= 0:
             raise InvalidArgumentError("budget", "is not over 0")
+        if self.min_relevance is not None:
+            check_min_relevance(self.min_relevance)
 
     @classmethod
-    def of(cls, stages: Cascade, budget_s: float | None = None) -> "RerankPlan":
+    def of(
+        cls, stages: Cascade, budget_s: float | None = None, min_relevance: float | None = None
+    ) -> "RerankPlan":
         """Of one stage at least."""
         *before, last = stages
-        return cls(last.model, last.depth, budget_s, tuple(before))
+        return cls(last.model, last.depth, budget_s, tuple(before), min_relevance)
 
     @property
     def stages(self) -> Cascade:
@@ -113,13 +119,25 @@ class Query:
     def __post_init__(self) -> None:
         check_query_text(self.text)
 
+    @property
+    def min_relevance(self) -> float | None:
+        return None if self.rerank is None else self.rerank.min_relevance
+
     def configuration(self) -> str:
         """Hash of what decides the order, the text and the filter left out."""
         ranking = asdict(replace(self, text="", filter=None))
         ranking["fusion"] = [type(self.fusion).__name__, asdict(self.fusion)]
         if self.rerank is not None and not self.rerank.before:
             del ranking["rerank"]["before"]  # the hash is as old as the feedback log: it stays what it was
+        if self.rerank is not None and self.rerank.min_relevance is None:
+            del ranking["rerank"]["min_relevance"]
         return hashlib.blake2b(orjson.dumps(ranking), digest_size=8).hexdigest()
+
+
+def check_min_relevance(least: float) -> None:
+    """Raises InvalidArgumentError unless it is over 0 and at most 1."""
+    if not 0 < least <= 1:  # NaN is not
+        raise InvalidArgumentError("min_relevance", f"{least} is not over 0 and at most 1")
 
 
 def check_query_text(text: str) -> None:

@@ -1,5 +1,6 @@
 """What a search has found, before it is cut into pages: the ranked list and how it came about."""
 
+import math
 from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -88,6 +89,7 @@ class RankedDocument:
         passage: number of its best passage; None where no vector was compared.
         fused_rank: from 1.
         readings: by each re-ranker that read it, in the order in which they did; empty if none did.
+        relevance: probability, 0 to 1, by the calibration of the last model that read it; None: not known.
     """
 
     docno: Docno
@@ -99,6 +101,7 @@ class RankedDocument:
     fused_rank: int = 0
     fused_score: float = 0.0
     readings: tuple[Reading, ...] = ()
+    relevance: float | None = None
 
     @property
     def rerank_score(self) -> float | None:
@@ -168,22 +171,34 @@ class FusedDocuments(LazyDocuments):
 
 
 class BareDocuments(LazyDocuments):
-    """A ranked list of which only the order is left, 16 bytes an entry. Its entries have no id or version."""
+    """A ranked list of which the order, scores and relevance are left, 24 bytes an entry. Its entries have no
+    id or version.
 
-    def __init__(self, docnos: Iterable[Docno], scores: Iterable[float]) -> None:
+    Args:
+        relevances: of the first documents; those of the others are not known.
+    """
+
+    def __init__(
+        self, docnos: Iterable[Docno], scores: Iterable[float], relevances: Iterable[float | None] = ()
+    ) -> None:
         self._docnos, self._scores = array("Q", docnos), array("d", scores)
+        self._relevances = array("d", (math.nan if r is None else r for r in relevances))
 
     def __len__(self) -> int:
         return len(self._docnos)
 
     def _made(self, place: int) -> RankedDocument:
-        return RankedDocument(Docno(self._docnos[place]), "", 0, self._scores[place])
+        docno, score = Docno(self._docnos[place]), self._scores[place]
+        relevance = self._relevances[place] if place < len(self._relevances) else math.nan
+        return RankedDocument(docno, "", 0, score, relevance=None if math.isnan(relevance) else relevance)
 
 
 def without_explanations(documents: Sequence[RankedDocument]) -> BareDocuments:
     """``documents`` as later pages need them that explain nothing."""
-    entries = documents.fused if isinstance(documents, FusedDocuments) else documents
-    return BareDocuments((e.docno for e in entries), (e.score for e in entries))
+    if isinstance(documents, FusedDocuments):
+        return BareDocuments((f.docno for f in documents.fused), (f.score for f in documents.fused))
+    docnos, scores = (d.docno for d in documents), (d.score for d in documents)
+    return BareDocuments(docnos, scores, (d.relevance for d in documents))
 
 
 @dataclass(frozen=True, slots=True)

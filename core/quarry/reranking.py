@@ -7,12 +7,14 @@ from typing import Protocol
 
 from quarry.cascade import RerankStage
 from quarry.deadline import Deadline
-from quarry.errors import DeadlineExceeded, QuarryError
+from quarry.errors import DeadlineExceeded, NotCalibratedError, QuarryError
 from quarry.models.base import PairScore
 from quarry.models.blend import Blend
+from quarry.models.calibration import Calibration
 from quarry.pipeline import Documents
 from quarry.queries import RerankPlan
 from quarry.ranking import Degradation, RankedDocument, Reading, Reason, Stage
+from quarry.relevance import FusedScale
 from quarry.types import Docno, Fields
 
 
@@ -21,10 +23,13 @@ class PairScorer(Protocol):
 
     Attributes:
         blend: how its scores join the fused ones.
+        calibration: how blended scores become probabilities of relevance; None: that is not known.
     """
 
     @property
     def blend(self) -> Blend: ...
+    @property
+    def calibration(self) -> Calibration | None: ...
     async def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]: ...
 
     def fitting(self, pairs: Sequence[tuple[str, str]], seconds: float) -> int:
@@ -77,13 +82,15 @@ class CrossEncoderReranking:
         plan: RerankPlan,
         text: str,
         ranked: Sequence[RankedDocument],
-        highest_fused: float,
+        fused: FusedScale,
         deadline: Deadline,
     ) -> tuple[list[RankedDocument], list[Degradation]]:
         scorers = {stage.model: self._taken(stage.model) for stage in plan.stages}
-        search = _Search(text, highest_fused, deadline, self._passages, scorers)
+        if plan.min_relevance is not None:
+            _check_calibrated(plan.model, scorers[plan.model], fused)
+        search = _Search(text, fused, deadline, self._passages, scorers)
         order, degraded = list(ranked), []
-        for stage in plan.stages:
+        for stage in plan.stages if order else ():
             try:
                 async with asyncio.timeout(deadline.timeout_s):
                     order, notes = await self._read(stage, order, search)
@@ -112,7 +119,7 @@ class CrossEncoderReranking:
         depth = scorer.fitting(pairs, search.deadline.remaining_s)
         scores = await scorer.score(pairs[:depth])
         scored = [
-            _rescored(document, stage.model, score, scorer.blend, search.highest_fused)
+            _rescored(document, stage.model, score, scorer, search.fused)
             for document, score in zip(first[:depth], scores, strict=True)
         ]
         notes = []
@@ -127,7 +134,7 @@ class _Search:
     """What all stages of a search share. A passage is looked up for the first one that reads it."""
 
     text: str
-    highest_fused: float
+    fused: FusedScale
     deadline: Deadline
     passages: PassageTexts
     scorers: Mapping[str, PairScorer | QuarryError]
@@ -145,12 +152,40 @@ def _note(stage: RerankStage, reason: Reason, detail: str) -> Degradation:
     return Degradation(Stage.RERANK, reason, detail, stage.model)
 
 
+def _check_calibrated(model: str, scorer: PairScorer | QuarryError, fused: FusedScale) -> None:
+    """Raises NotCalibratedError if no search like this one gets probabilities from the model that reads
+    last. One that failed to load may get them the next time: that is a degradation."""
+    if isinstance(scorer, QuarryError):
+        return
+    if scorer.calibration is None:
+        raise NotCalibratedError(f"the re-ranker {model} has no calibration", model)
+    if scorer.blend.fused and not fused.usual:
+        raise NotCalibratedError(
+            f"{model} is calibrated for the fused score that all arms make by default, and this search "
+            "changes arms, weights or fusion",
+            model,
+        )
+
+
 def _rescored(
-    document: RankedDocument, model: str, found: PairScore, blend: Blend, highest_fused: float
+    document: RankedDocument, model: str, found: PairScore, scorer: PairScorer, fused: FusedScale
 ) -> RankedDocument:
-    score = blend.score(found.score, document.fused_score / highest_fused)
+    score = scorer.blend.score(found.score, document.fused_score / fused.highest)
     reading = Reading(model, found.score, found.truncated)
-    return replace(document, score=score, readings=(*document.readings, reading))
+    return replace(
+        document,
+        score=score,
+        readings=(*document.readings, reading),
+        relevance=_relevance(scorer, score, fused),
+    )
+
+
+def _relevance(scorer: PairScorer, score: float, fused: FusedScale) -> float | None:
+    """P(relevant); None without a calibration, or where the blend counts a fused score that is not the one
+    that it was fitted to."""
+    if scorer.calibration is None or (scorer.blend.fused and not fused.as_fitted):
+        return None
+    return float(scorer.calibration.probability(score))
 
 
 def _ordered(scored: Sequence[RankedDocument], blend: Blend) -> list[RankedDocument]:

@@ -21,7 +21,7 @@ from quarry_miner.lsa import fit_lsa
 from quarry_miner.matrix import EXACT_PASSAGES
 from quarry_miner.members import BM25, DENSE, ENCODER_PREFIX, FUSED, LSA, RERANKER, Member, VectorMember
 from quarry_miner.presets.base import Need, Preset, SpaceKind
-from quarry_miner.reranker import Reranker
+from quarry_miner.reranker import NO_BELIEF, Belief, Reranker
 from quarry_miner.spaces import VectorSpace, encoder_space
 from quarry_miner.task import DEFAULT_DEPTH, MiningTask
 
@@ -45,7 +45,7 @@ class Sources:
         policy: how the collection cuts documents, for every encoder.
         load_encoder: further encoders by name.
         arms: None without a server; ``lexical`` then stands in for its lexical arm.
-        cross_encoder: the serving re-ranker; None without one.
+        cross_encoder: the serving re-ranker; None without one. ``belief``: what its scores say of relevance.
         basis: of an earlier run's ensemble.
         seed: of the analysis of the corpus.
     """
@@ -58,6 +58,7 @@ class Sources:
     arms: LiveArms | None = None
     lexical: Member | None = None
     cross_encoder: CrossEncoder | None = None
+    belief: Belief = NO_BELIEF
     basis: Basis | None = None
     seed: int = 0
     _encoders: dict[str, VectorSpace] = field(default_factory=dict, init=False, repr=False)
@@ -110,6 +111,11 @@ def assemble(
             preset=preset.name,
             need=Need.RERANKER,
         )
+    judge = (
+        Reranker(sources.cross_encoder, sources.corpus, sources.belief)
+        if judged and sources.cross_encoder
+        else None
+    )
     found = [_member(name, sources) for name in asked]
     if preset.space is SpaceKind.ENSEMBLE:
         found.append((VectorMember(space), ""))
@@ -118,11 +124,21 @@ def assemble(
         corpus=sources.corpus,
         members=tuple(member for member, _ in found),
         space=space,
-        judge=Reranker(sources.cross_encoder, sources.corpus) if judged and sources.cross_encoder else None,
+        judge=judge,
         judge_is_member=RERANKER in names,
         feedback=NO_FEEDBACK if feedback is None else feedback,
         depth=depth,
-        notes=(*space_notes, *(note for _, note in found if note)),
+        notes=(*space_notes, *(note for _, note in found if note), *_doubt(judge)),
+    )
+
+
+def _doubt(judge: Reranker | None) -> tuple[str, ...]:
+    """What is to know of a judge that only orders."""
+    if judge is None or not judge.belief.lacking:
+        return ()
+    return (
+        f"{judge.belief.lacking}: its order counts, and no candidate is dropped, refuted or re-labelled by a "
+        "probability",
     )
 
 

@@ -9,7 +9,7 @@ from quarry_miner.evidence import Seen
 from quarry_miner.examples import Bool, Float32, Int32, MiningQuery, PairCandidates
 from quarry_miner.matrix import Int64
 from quarry_miner.members import NO_DOCUMENT, RERANKER, Listed
-from quarry_miner.reranker import by_score, probability
+from quarry_miner.reranker import NO_BELIEF, by_score
 from quarry_miner.task import MiningTask
 
 
@@ -81,7 +81,7 @@ class Gatherer:
     """Makes pairs for a task. What it gives for a query does not depend on the queries beside it."""
 
     def __init__(self, task: MiningTask, judged: bool) -> None:
-        """``judged``: candidates get the judge's probability."""
+        """``judged``: candidates get the judge's score, and its probability if its scores tell one."""
         self._task = task
         self._judge = task.judge if judged or task.judge_is_member else None
         self.members = (*(m.name for m in task.members), *([RERANKER] if task.judge_is_member else []))
@@ -159,16 +159,18 @@ class Gatherer:
         barred = [np.union1d(some, wordless) if len(wordless) else some for some in asked.excluded]
         borders = union.borders.tolist()
         unjudged = np.full(int(np.diff(union.borders).max(initial=0)) + 1, np.nan, np.float32)
+        belief = self._judge.belief if self._judge else NO_BELIEF
         positives = (positive for query in asked.queries for positive in query.positives)
         rows = zip(asked.rows.tolist(), positives, s_qp.tolist(), seen, strict=True)
         for place, (row, positive, similarity, evidence) in enumerate(rows):
             some = slice(borders[row], borders[row + 1])
             documents = union.documents[some]
-            rerank = unjudged[: len(documents) + 1]
+            judged = unjudged[: len(documents) + 1]
             if logits:
                 read, scores = logits[row]
                 wanted = np.append(documents, np.int32(positive.document))
-                rerank = probability(scores)[_places(read, wanted)]
+                judged = scores[_places(read, wanted)]
+            rerank = belief.probabilities(judged)
             yield PairCandidates(
                 query=asked.start + row,
                 positive=positive,
@@ -186,6 +188,7 @@ class Gatherer:
                 clicked=evidence.clicked,
                 clicked_near=evidence.clicked_near,
                 coclick=evidence.coclick,
+                judged=judged[:-1],
                 rerank=rerank[:-1],
                 rerank_positive=float(rerank[-1]),
                 excluded=barred[row],

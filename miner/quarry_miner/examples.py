@@ -64,9 +64,10 @@ class PairCandidates:
         clicked_near: bool, shape ``(c,)``: it was chosen for a query that shares a clicked one with this.
         coclick: float32, shape ``(c,)``: Jaccard overlap of the positive's and the candidate's
             neighbourhoods in the graph of documents clicked together; NaN without clicks on either.
+        judged: float32, shape ``(c,)``: the re-ranker's raw score, which only orders; NaN without one.
         rerank: float32, shape ``(c,)``: the re-ranker's probability that the candidate answers the
-            query; NaN without one.
-        rerank_positive: the same of the positive; NaN without one.
+            query; NaN without a re-ranker whose calibration tells it.
+        rerank_positive: the same of the positive; NaN likewise.
         excluded: int32: the query's positives, their copies and documents without a word, which may not be
             drawn at random either.
         batch: int32: positives of the task's queries, this one's too, each once.
@@ -88,6 +89,7 @@ class PairCandidates:
     clicked: Bool
     clicked_near: Bool
     coclick: Float32
+    judged: Float32
     rerank: Float32
     rerank_positive: float
     excluded: Int32

@@ -12,8 +12,11 @@ from quarry.documents.vector_cache import VectorCache
 from quarry.jobs.child import CHANNEL_OPTIONS
 from quarry.mining.spec import MiningSpec
 from quarry.models.base import CrossEncoder, Encoder
+from quarry.models.blend import read_blend
+from quarry.models.calibration import read_calibration
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
+from quarry.models.resolve import resolve_model
 from quarry.models.state_cache import StateCache
 from quarry.registry.store import version_folder
 from quarry_miner.assembly import LiveArms, Sources
@@ -21,6 +24,7 @@ from quarry_miner.corpus import Corpus
 from quarry_miner.ensemble import Basis
 from quarry_miner.members import RERANKER
 from quarry_miner.presets.base import Need, Preset
+from quarry_miner.reranker import NO_BELIEF, Belief
 
 VECTORS = "vectors.db"
 STATE_BYTES = 2 * 2**30
@@ -57,6 +61,7 @@ def open_materials(
             load_encoder=lambda name: _encoder(name, data),
             arms=LiveArms(channel, spec.collection),
             cross_encoder=_cross_encoder(settings.reranker, data) if judged and settings.reranker else None,
+            belief=_belief(settings.reranker, data) if judged and settings.reranker else NO_BELIEF,
             basis=basis,
             seed=spec.seed,
         )
@@ -70,6 +75,11 @@ def _encoder(name: str, data: Path) -> Encoder:
 def _cross_encoder(name: str, data: Path) -> CrossEncoder:
     states = StateCache(STATE_BYTES)
     return load_cross_encoder(name, data, folder=version_folder(data, name), states=states)
+
+
+def _belief(name: str, data: Path) -> Belief:
+    folder = version_folder(data, name) or resolve_model(name, data).path
+    return Belief(read_blend(folder), read_calibration(folder))
 
 
 def versions_of(sources: Sources) -> dict[str, str]:

@@ -100,6 +100,13 @@ def check_needs(task: MiningTask, preset: Preset) -> None:
             preset=preset.name,
             need=Need.RERANKER,
         )
+    if Need.CALIBRATION in preset.needs and task.judge is not None and task.judge.belief.lacking:
+        raise FailedPreconditionError(
+            f"the preset {preset.name} reads probabilities of relevance, and {task.judge.belief.lacking}: "
+            "promote a version that was trained with judged queries, or use another preset",
+            preset=preset.name,
+            need=Need.CALIBRATION,
+        )
 
 
 def parameters_of(preset: Preset) -> dict[str, float]:

@@ -1,19 +1,54 @@
 """The cross-encoder as judge of candidates."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from quarry.models.base import CrossEncoder
+from quarry.models.blend import RERANKER_ALONE, Blend
+from quarry.models.calibration import Calibration
 from quarry_miner.corpus import Corpus
 from quarry_miner.examples import Float32, Int32
 
 KEPT_TEXTS = 20_000
 
 
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What a re-ranker's scores say of relevance: its calibration, which reads blended scores."""
+
+    blend: Blend = RERANKER_ALONE
+    calibration: Calibration | None = None
+
+    @property
+    def lacking(self) -> str:
+        """Why there are no probabilities; empty if there are."""
+        if self.calibration is None:
+            return "the re-ranker has no calibration"
+        if self.blend.fused:
+            return "the re-ranker's calibration counts the fused score, which mining does not know"
+        return ""
+
+    def probabilities(self, scores: Float32) -> Float32:
+        """P(relevant) of the re-ranker's raw scores, float32, of their shape; NaN where nothing tells it."""
+        if self.calibration is None or self.lacking:
+            return np.full(scores.shape, np.nan, np.float32)
+        return self.calibration.probability(self.blend.rerank * scores).astype(np.float32)
+
+
+NO_BELIEF = Belief()
+
+
 class Judge(Protocol):
-    """Scores documents for queries."""
+    """Scores documents for queries.
+
+    Attributes:
+        belief: what its scores say of relevance.
+    """
+
+    belief: Belief
 
     def logits(self, queries: Sequence[str], documents: Sequence[Int32]) -> list[Float32]:
         """Of ``documents[i]`` for ``queries[i]``, unbounded, higher is better. Blocks."""
@@ -23,8 +58,8 @@ class Judge(Protocol):
 class Reranker:
     """A cross-encoder over the corpus. It reads title and text, and cuts what is longer than it reads."""
 
-    def __init__(self, model: CrossEncoder, corpus: Corpus) -> None:
-        self._model, self._corpus = model, corpus
+    def __init__(self, model: CrossEncoder, corpus: Corpus, belief: Belief = NO_BELIEF) -> None:
+        self._model, self._corpus, self.belief = model, corpus, belief
         self._texts: dict[int, str] = {}
 
     def logits(self, queries: Sequence[str], documents: Sequence[Int32]) -> list[Float32]:
@@ -49,8 +84,3 @@ def by_score(documents: Int32, scores: Float32) -> tuple[Int32, Float32]:
     """Best first, ties by number."""
     order = np.lexsort((documents, -scores))
     return documents[order], scores[order]
-
-
-def probability(logits: Float32) -> Float32:
-    """Sigmoid."""
-    return np.exp(-np.logaddexp(np.float32(0), -logits)).astype(np.float32)

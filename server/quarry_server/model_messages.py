@@ -35,6 +35,10 @@ def model_message(version: ModelVersion, report: bool = True) -> pb.Model:
         promoted_by=version.promoted_by,
         description=version.description,
     )
+    if version.calibration is not None:
+        message.calibration.CopyFrom(
+            pb.RelevanceCalibration(**version.calibration.model_dump(exclude={"bins"}))
+        )
     if version.promote_time_us is not None:
         message.promote_time.CopyFrom(timestamp_message(version.promote_time_us))
     if version.result is not None:

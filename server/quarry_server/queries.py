@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from quarry.cascade import OWN, Cascade, RerankStage, asked_cascade, usual_cascade
 from quarry.documents.catalog import CollectionSettings
-from quarry.errors import InvalidArgumentError
+from quarry.errors import InvalidArgumentError, NotCalibratedError
 from quarry.queries import (
     DEFAULT_DEPTH,
     ArmPlan,
@@ -13,6 +14,7 @@ from quarry.queries import (
     RerankPlan,
     Rrf,
     WeightedSum,
+    check_min_relevance,
     check_query_text,
     default_arms,
     default_weight,
@@ -31,15 +33,19 @@ def parse_query(request: pb.SearchRequest, settings: CollectionSettings, arms: t
 
     Raises:
         InvalidArgumentError: with the path of the first field that is wrong.
+        NotCalibratedError: it has a bound of relevance, and the collection has no re-ranker.
     """
     text = parse_text(request.query, "query")
     fusion = parse_fusion(request.fusion)
+    rerank = parse_rerank(request.rerank, settings)
+    if request.HasField("min_relevance"):
+        rerank = _bounded(rerank, request, text)
     return Query(
         text,
         parse_arms(request.arms, arms, fusion),
         parse_filter(request.filter, settings.schema) if request.HasField("filter") else None,
         fusion,
-        parse_rerank(request.rerank, settings),
+        rerank,
         request.require_complete,
     )
 
@@ -98,6 +104,21 @@ def parse_rerank(message: pb.Rerank, settings: CollectionSettings) -> RerankPlan
     except InvalidArgumentError as error:
         raise error.under("rerank") from None
     return None if message.disabled or not plan.model else plan
+
+
+def _bounded(plan: RerankPlan | None, request: pb.SearchRequest, text: str) -> RerankPlan:
+    """``plan`` with the request's bound of relevance."""
+    least = request.min_relevance
+    check_min_relevance(least)
+    if not text:
+        raise InvalidArgumentError(
+            "min_relevance", "is there, and the query has no words: nothing is relevant"
+        )
+    if request.rerank.disabled:
+        raise InvalidArgumentError("min_relevance", "needs re-ranking, and rerank.disabled is set")
+    if plan is None:
+        raise NotCalibratedError("the collection has no re-ranker, which would say how relevant a hit is")
+    return replace(plan, min_relevance=least)
 
 
 def parse_stages(message: pb.Rerank, settings: CollectionSettings) -> Cascade:

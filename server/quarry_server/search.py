@@ -43,7 +43,7 @@ from quarry_server.values import document_message
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1_000
 
-LIST_BYTES, BARE_BYTES, EXPLAINED_BYTES = 2_000, 16, 1_000
+LIST_BYTES, BARE_BYTES, EXPLAINED_BYTES = 2_000, 24, 1_000
 """Memory that a kept list takes, and an entry of it without and with its explanation; measured."""
 _READ_AT_ONCE = 100
 _ENVELOPE_BYTES = 16_384
@@ -189,7 +189,12 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         )
         texts = await self._passages(collection, page) if request.explain else {}
         for shown in page:
-            hit = response.hits.add(document=shown.message, rank=shown.place + 1, score=shown.ranked.score)
+            hit = response.hits.add(
+                document=shown.message,
+                rank=shown.place + 1,
+                score=shown.ranked.score,
+                relevance=shown.ranked.relevance,
+            )
             if request.explain:
                 passage = texts.get(shown.ranked.docno, "")
                 hit.explanation.CopyFrom(_explanation(shown.ranked, passage))

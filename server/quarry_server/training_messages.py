@@ -48,6 +48,7 @@ def evaluation_message(report: EvaluationReport, spec: EvaluationSpec) -> pb.Eva
         cautions=[CAUTIONS[caution] for caution in report.cautions],
         off_policy=[pb.OffPolicyEstimate(**estimate.model_dump()) for estimate in report.off_policy],
         report_json=report.model_dump_json(),
+        ece=report.ece,
     )
 
 

@@ -12,14 +12,17 @@ from quarry.feedback.guards import GuardPolicy
 from quarry.feedback.pages import observed_pages
 from quarry.feedback.tables import FILE_NAME
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
+from quarry.models.calibration import read_calibration
 from quarry.models.loading import Precision
 from quarry.questions import question_key
 from quarry.registry.evidence import Spent, decisions_on
 from quarry.training.reading import joined, reading_of
 from quarry.training.spec import EvaluationReport, EvaluationSpec, Metric, ModelRef, Subject
+from quarry_trainer.calibrating import with_errors
 from quarry_trainer.click_evaluation import evaluate_clicks
 from quarry_trainer.displays import Displays
 from quarry_trainer.gate import DEFAULT_POLICY, GatePolicy, Judged, cautions, judge, level_of
+from quarry_trainer.judged_sample import Sample
 from quarry_trainer.live import Counted, Float64, LiveSearch, RankedQuery, open_search
 from quarry_trainer.material import judged_marks
 from quarry_trainer.measures import NDCG, Orders, Qrels, clusters_of, judged_queries, per_query
@@ -79,6 +82,17 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
                 compared_with=compared_with,
                 frequency=frequency_of(log, ranked),
                 exact=_exact(spec, data, ranked),
+            )
+            report = with_errors(
+                report,
+                read_calibration(Path(spec.candidate.folder)),
+                Sample.of(
+                    ranked,
+                    candidate.scores,
+                    candidate.blend,
+                    deciding,
+                    {query.id: memory.saw(query) for query in deciding},
+                ),
             )
             return with_memory(report, either, kept_out)
 

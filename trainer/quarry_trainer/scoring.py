@@ -27,6 +27,20 @@ class PairModel(Protocol):
         ...
 
 
+class ReadOnce:
+    """A model that reads each pair once, however often it is asked: blend, verdict and calibration of one
+    training look at the same queries."""
+
+    def __init__(self, model: PairModel) -> None:
+        self._model = model
+        self._known: dict[tuple[str, str], PairScore] = {}
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
+        missing = list(dict.fromkeys(pair for pair in pairs if pair not in self._known))
+        self._known.update(zip(missing, self._model.score(missing), strict=True))
+        return [self._known[pair] for pair in pairs]
+
+
 def own_folder(folder: Path, data: Path) -> Path | None:
     """``folder``, if it lies in the server's data: a version's export, or that of a model in the making, lies
     beside it and goes with it. None for any other model, whose export the server keeps."""

@@ -12,11 +12,13 @@ import numpy as np
 
 from quarry.jobs.child import Progress
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend, write_blend
+from quarry.models.calibration import write_calibration
 from quarry.questions import question_key
 from quarry.registry.evidence import Spent
 from quarry.training.folders import MODEL, attempt_of, work_of
 from quarry.training.spec import MAX_EPOCH_STEPS, EvaluationReport, TrainingResult, TrainingSpec
 from quarry_trainer.averaging import Averaging
+from quarry_trainer.calibrating import with_calibration
 from quarry_trainer.click_evaluation import evaluate_clicks
 from quarry_trainer.dataset import (
     BadExamplesError,
@@ -37,6 +39,7 @@ from quarry_trainer.evaluation import (
     orders_by,
     spent_on,
 )
+from quarry_trainer.judged_sample import Sample, relabelled
 from quarry_trainer.live import DEPTH, LiveSearch, RankedQuery, open_search
 from quarry_trainer.loop import LoopResult, LoopSettings, Trainable, run_loop
 from quarry_trainer.material import (
@@ -48,7 +51,7 @@ from quarry_trainer.material import (
 from quarry_trainer.measures import Orders
 from quarry_trainer.memory import Memory, read_before, reading_from, with_memory
 from quarry_trainer.results import refused, trained
-from quarry_trainer.scoring import PairModel, score_ranked
+from quarry_trainer.scoring import PairModel, ReadOnce, score_ranked
 
 LEAST_STEPS = 50
 """Of a training that is not told how many: a small set is read more than once."""
@@ -238,10 +241,26 @@ class _Training:
         development: "Development",
     ) -> tuple[EvaluationReport, Blend]:
         self._say("evaluating", 0.0)
-        served = recipe.served(model)
+        served = ReadOnce(recipe.served(model))
         blend = development.blend(served, recipe.blend) if recipe.blends else RERANKER_ALONE
         decide = self._by_clicks if parts.source == "clicks" else self._by_judgments
-        return decide(recipe, Model(model, served, blend), parts, ranked), blend
+        evaluation = decide(recipe, Model(model, served, blend), parts, ranked)
+        if recipe.blends:
+            evaluation = self._calibrated(evaluation, Model(model, served, blend), parts, ranked)
+        return evaluation, blend
+
+    def _calibrated(
+        self, evaluation: EvaluationReport, model: Model, parts: Parts, ranked: Mapping[str, RankedQuery]
+    ) -> EvaluationReport:
+        """Writes the calibration beside the model, if there is one. What decides is decided by then."""
+        held_out = [*parts.development, *(parts.gate if parts.source != "clicks" else ())]
+        found = [ranked[query.id] for query in held_out]
+        scores = score_ranked(model.scorer, found)
+        doubtful = relabelled(self._examples, held_out)
+        sample = Sample.of(found, scores, model.blend, held_out, parts.known, doubtful)
+        evaluation, calibration = with_calibration(evaluation, sample)
+        write_calibration(model.folder, calibration)
+        return evaluation
 
     def _by_judgments(
         self, recipe: Recipe, model: Model, parts: Parts, ranked: Mapping[str, RankedQuery]

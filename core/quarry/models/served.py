@@ -15,6 +15,7 @@ from quarry.deadline import Deadline
 from quarry.models.base import CrossEncoder, Encoder, PairScore
 from quarry.models.batcher import NO_DEADLINE, EncoderBatcher, PairBatcher
 from quarry.models.blend import Blend, read_blend
+from quarry.models.calibration import Calibration, read_calibration
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
 from quarry.models.loading import Device, Precision
@@ -101,17 +102,23 @@ class ServedEncoder:
 
 
 class ServedReranker:
-    """A cross-encoder, its batcher, and how its scores join the fused ones.
+    """A cross-encoder, its batcher, how its scores join the fused ones, and what both say of relevance.
 
     Attributes:
+        calibration: None: what its scores say of relevance is not known.
         folder: of a registered version; None for another model.
         keeper: the model, if it can store what it makes of a passage before anybody asks.
     """
 
     def __init__(
-        self, model: CrossEncoder, blend: Blend, folder: Path | None = None, cache: ScoreCache | None = None
+        self,
+        model: CrossEncoder,
+        blend: Blend,
+        folder: Path | None = None,
+        cache: ScoreCache | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
-        self.blend, self.folder = blend, folder
+        self.blend, self.folder, self.calibration = blend, folder, calibration
         self.keeper = model if isinstance(model, StateKeeper) else None
         self.batcher = PairBatcher(model)
         self._cache = ScoreCache(0) if cache is None else cache
@@ -241,8 +248,8 @@ class ServedModels:
         self._versions.check(name)
         model = load_cross_encoder(name, self._data, self._device, folder, self.states, self._precision)
         model.score(WARM_UP)
-        blend = read_blend(folder or resolve_model(name, self._data).path)
-        return ServedReranker(model, blend, folder, self.scores)
+        path = folder or resolve_model(name, self._data).path
+        return ServedReranker(model, read_blend(path), folder, self.scores, read_calibration(path))
 
 
 def try_model(
@@ -253,4 +260,5 @@ def try_model(
         load_encoder(folder.name, data, device, folder).encode([passage for _, passage in WARM_UP])
     else:
         read_blend(folder)
+        read_calibration(folder)
         load_cross_encoder(folder.name, data, device, folder, precision=precision).score(WARM_UP)

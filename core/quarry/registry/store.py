@@ -13,6 +13,7 @@ from quarry.documents.store import Database
 from quarry.documents.tables import connect_database
 from quarry.errors import CollectionNotFoundError, FailedPreconditionError, ModelError, QuarryError
 from quarry.models.blend import BLEND_FILE, RERANKER_ALONE, read_blend, write_blend
+from quarry.models.calibration import read_calibration
 from quarry.registry import artefacts
 from quarry.registry.artefacts import MODEL
 from quarry.registry.names import parse_name, version_name
@@ -102,6 +103,7 @@ class ModelRegistry:
                 source=source,
                 result=result,
                 blend=read_blend(model),
+                calibration=read_calibration(model),
                 artefact_hash=manifest.hash,
                 artefact_bytes=manifest.size,
                 description=description,

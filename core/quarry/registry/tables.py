@@ -13,6 +13,7 @@ model_versions = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("result", sa.Text),
     sa.Column("blend", sa.Text, nullable=False),
+    sa.Column("calibration", sa.Text),
     sa.Column("artefact_hash", sa.String(64), nullable=False),
     sa.Column("artefact_bytes", sa.BigInteger, nullable=False),
     sa.Column("description", sa.Text, nullable=False),

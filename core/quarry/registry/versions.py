@@ -11,6 +11,7 @@ from quarry.documents.catalog import cascade_from_json, now_us
 from quarry.documents.tables import collections, deleted_collections
 from quarry.errors import FailedPreconditionError, ModelNotFoundError
 from quarry.models.blend import Blend
+from quarry.models.calibration import Calibration
 from quarry.registry.names import parse_name, version_name
 from quarry.registry.tables import model_versions, promotions
 from quarry.training.spec import KindName, TrainingResult
@@ -33,6 +34,7 @@ class ModelVersion:
         collection: name, and ``key`` its number in the log.
         number: from 1, counted for each key, never reused.
         source: what it came from, for people: a training, an archive, a model's name.
+        calibration: how its blended scores become probabilities; None: it has none.
         result: of the training that made it; None if it was made elsewhere and says nothing.
         artefact_hash: hex SHA-256 of names and hashes of the model's files.
         artefact_bytes: size of those files.
@@ -48,6 +50,7 @@ class ModelVersion:
     source: str
     result: TrainingResult | None
     blend: Blend
+    calibration: Calibration | None
     artefact_hash: str
     artefact_bytes: int
     description: str
@@ -73,6 +76,7 @@ class NewVersion:
     source: str
     result: TrainingResult | None
     blend: Blend
+    calibration: Calibration | None
     artefact_hash: str
     artefact_bytes: int
     description: str
@@ -120,6 +124,7 @@ def insert_version(connection: sa.Connection, key: int, number: int, new: NewVer
             source=new.source,
             result=None if new.result is None else new.result.model_dump_json(),
             blend=new.blend.model_dump_json(),
+            calibration=None if new.calibration is None else new.calibration.model_dump_json(),
             artefact_hash=new.artefact_hash,
             artefact_bytes=new.artefact_bytes,
             description=new.description,
@@ -200,6 +205,7 @@ def _from_row(row: Any) -> ModelVersion:
         row.source,
         None if row.result is None else TrainingResult.model_validate_json(row.result),
         Blend.model_validate_json(row.blend),
+        None if row.calibration is None else Calibration.model_validate_json(row.calibration),
         row.artefact_hash,
         row.artefact_bytes,
         row.description,

@@ -125,6 +125,8 @@ class EvaluationReport(Written):
         source: ``judgments``, ``examples`` (held-out queries of them) or ``clicks``.
         cautions: what IMPROVED leaves open. FEW_UNSEEN: whether documents that training did not see lose.
             QUANTIZATION_LOSS: the model is better, and would be better still in float32.
+        ece: expected calibration error of the candidate's relevance, 0 to 1, on judged queries that it did
+            not learn from; None: not measured.
         details: for people and plots, beyond what is typed here.
     """
 
@@ -136,6 +138,7 @@ class EvaluationReport(Written):
     source: str = ""
     queries: int = 0
     compared_with: str = ""
+    ece: float | None = None
     details: dict[str, object] = Field(default_factory=dict)
 
 

@@ -147,6 +147,7 @@ class Model(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     REPORT_JSON_FIELD_NUMBER: _builtins.int
     CAUTIONS_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`COLLECTION@NUMBER`, such as `faq@3`; wherever a model's name is asked for, this is one."""
     collection: _builtins.str
@@ -182,6 +183,10 @@ class Model(_message.Message):
     def cautions(self) -> _containers.RepeatedScalarFieldContainer[Global___ModelCaution.ValueType]:
         """Only of what is IMPROVED."""
 
+    @_builtins.property
+    def calibration(self) -> Global___RelevanceCalibration:
+        """How its scores become `Hit.relevance`. Unset: it has none, and `advice` of a trained one says why."""
+
     def __init__(
         self,
         *,
@@ -202,14 +207,74 @@ class Model(_message.Message):
         description: _builtins.str = ...,
         report_json: _builtins.str = ...,
         cautions: _abc.Iterable[Global___ModelCaution.ValueType] | None = ...,
+        calibration: Global___RelevanceCalibration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["blend", b"blend", "create_time", b"create_time", "lineage", b"lineage", "promote_time", b"promote_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blend", b"blend", "calibration", b"calibration", "create_time", b"create_time", "lineage", b"lineage", "promote_time", b"promote_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "artefact_bytes", b"artefact_bytes", "artefact_hash", b"artefact_hash", "blend", b"blend", "cautions", b"cautions", "collection", b"collection", "create_time", b"create_time", "description", b"description", "kind", b"kind", "lineage", b"lineage", "metrics", b"metrics", "name", b"name", "promote_time", b"promote_time", "promoted_by", b"promoted_by", "report_json", b"report_json", "state", b"state", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "artefact_bytes", b"artefact_bytes", "artefact_hash", b"artefact_hash", "blend", b"blend", "calibration", b"calibration", "cautions", b"cautions", "collection", b"collection", "create_time", b"create_time", "description", b"description", "kind", b"kind", "lineage", b"lineage", "metrics", b"metrics", "name", b"name", "promote_time", b"promote_time", "promoted_by", b"promoted_by", "report_json", b"report_json", "state", b"state", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class RelevanceCalibration(_message.Message):
+    """How a re-ranker's blended score becomes a probability: what it was fitted on, and how far it is off."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    RELEVANT_FIELD_NUMBER: _builtins.int
+    ECE_FIELD_NUMBER: _builtins.int
+    ECE_ALL_FIELD_NUMBER: _builtins.int
+    ECE_UNSEEN_FIELD_NUMBER: _builtins.int
+    SLOPE_FIELD_NUMBER: _builtins.int
+    INTERCEPT_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    """`platt`: 1 / (1 + exp(-(slope * score + intercept)))."""
+    source: _builtins.str
+    """`judgments`."""
+    queries: _builtins.int
+    """Held-out queries that it was fitted on, which the model did not learn from."""
+    pairs: _builtins.int
+    """Their best candidates, which it was fitted on, and how many of these are relevant."""
+    relevant: _builtins.int
+    ece: _builtins.float
+    """Expected calibration error of the ten best of each query, 0 to 1, by cross-validation: of queries that the
+    fit did not see.
+    """
+    ece_all: _builtins.float
+    """The same of all candidates."""
+    ece_unseen: _builtins.float
+    """The same as `ece` of queries whose documents training did not see; unset where too few are."""
+    slope: _builtins.float
+    intercept: _builtins.float
+    def __init__(
+        self,
+        *,
+        method: _builtins.str = ...,
+        source: _builtins.str = ...,
+        queries: _builtins.int = ...,
+        pairs: _builtins.int = ...,
+        relevant: _builtins.int = ...,
+        ece: _builtins.float = ...,
+        ece_all: _builtins.float = ...,
+        ece_unseen: _builtins.float | None = ...,
+        slope: _builtins.float = ...,
+        intercept: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ece_unseen", b"_ece_unseen", "ece_unseen", b"ece_unseen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ece_unseen", b"_ece_unseen", "ece", b"ece", "ece_all", b"ece_all", "ece_unseen", b"ece_unseen", "intercept", b"intercept", "method", b"method", "pairs", b"pairs", "queries", b"queries", "relevant", b"relevant", "slope", b"slope", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ece_unseen: _TypeAlias = _typing.Literal["ece_unseen"]  # noqa: Y015
+    _WhichOneofArgType__ece_unseen: _TypeAlias = _typing.Literal["_ece_unseen", b"_ece_unseen"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ece_unseen) -> _WhichOneofReturnType__ece_unseen | None: ...
+
+Global___RelevanceCalibration: _TypeAlias = RelevanceCalibration  # noqa: Y015
 
 @_typing.final
 class Lineage(_message.Message):

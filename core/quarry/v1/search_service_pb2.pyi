@@ -123,6 +123,7 @@ class SearchRequest(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     UNLOGGED_FIELD_NUMBER: _builtins.int
     EXPLORATION_FIELD_NUMBER: _builtins.int
+    MIN_RELEVANCE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     query: _builtins.str
     """What the user typed, at most 8,192 bytes. It is analysed, never parsed: no character has a special
@@ -140,6 +141,14 @@ class SearchRequest(_message.Message):
     """Fail with UNAVAILABLE or DEADLINE_EXCEEDED instead of answering with `degraded`."""
     unlogged: _builtins.bool
     """Do not log the answer: it has no attribution token, and nothing is learned from it."""
+    min_relevance: _builtins.float
+    """Only hits whose `relevance` is at least this, over 0 to 1. Hits whose relevance is not known are left out,
+    too; the answer may be empty, and `total` then counts the hits. It needs a query and re-ranking, and the
+    re-ranker that reads last must be calibrated: else FAILED_PRECONDITION, reason NOT_CALIBRATED. If an
+    arm or a re-ranker was late or failed and nothing reaches the bound, the search fails with
+    DEADLINE_EXCEEDED or UNAVAILABLE: an empty answer always means that nothing is relevant. If something
+    does, `degraded` says what is missing, and `require_complete` makes the search fail.
+    """
     @_builtins.property
     def filter(self) -> _types_pb2.Filter: ...
     @_builtins.property
@@ -181,12 +190,15 @@ class SearchRequest(_message.Message):
         context: Global___SearchContext | None = ...,
         unlogged: _builtins.bool = ...,
         exploration: Global___Exploration | None = ...,
+        min_relevance: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "rerank", b"rerank"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance", "context", b"context", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "min_relevance", b"min_relevance", "rerank", b"rerank"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "collection", b"collection", "context", b"context", "explain", b"explain", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "require_complete", b"require_complete", "rerank", b"rerank", "return_fields", b"return_fields", "unlogged", b"unlogged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance", "arms", b"arms", "collection", b"collection", "context", b"context", "explain", b"explain", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "min_relevance", b"min_relevance", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "require_complete", b"require_complete", "rerank", b"rerank", "return_fields", b"return_fields", "unlogged", b"unlogged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__min_relevance: _TypeAlias = _typing.Literal["min_relevance"]  # noqa: Y015
+    _WhichOneofArgType__min_relevance: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_relevance) -> _WhichOneofReturnType__min_relevance | None: ...
 
 Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
 
@@ -469,7 +481,9 @@ class SearchResponse(_message.Message):
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]: ...
     @_builtins.property
     def total(self) -> Global___Total:
-        """Documents that pass the filter and match a word of the query (the filter only, for an empty query)."""
+        """Documents that pass the filter and match a word of the query (the filter only, for an empty query). With
+        `min_relevance` the hits that reach it: exact if every candidate was read.
+        """
 
     @_builtins.property
     def degraded(self) -> _containers.RepeatedCompositeFieldContainer[Global___Degradation]:
@@ -512,6 +526,7 @@ class Hit(_message.Message):
     RANK_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    RELEVANCE_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """1 is best; counted over pages."""
     score: _builtins.float
@@ -520,6 +535,13 @@ class Hit(_message.Message):
     takes a fused score from 0 to 1: of RRF, the share of what a document has that is first in every arm.
     Of a cascade, that of the last model that read the document. Comparable within this search, this kind and
     this model only. See `explanation` for both, and for raw scores.
+    """
+    relevance: _builtins.float
+    """Probability that the document is relevant to the query, 0 to 1, by the calibration of the model that read it
+    last: of ten hits at 0.3 people find about three relevant. Unlike `score` it can be compared between
+    searches and between models. Unset where it is not known: nothing read the document, the model has no
+    calibration, or its blend counts the fused score and the search changes the arms, their weights or the
+    fusion, or lacks an arm.
     """
     @_builtins.property
     def document(self) -> _types_pb2.Document:
@@ -536,12 +558,15 @@ class Hit(_message.Message):
         rank: _builtins.int = ...,
         score: _builtins.float = ...,
         explanation: Global___Explanation | None = ...,
+        relevance: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "explanation", b"explanation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_relevance", b"_relevance", "document", b"document", "explanation", b"explanation", "relevance", b"relevance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "explanation", b"explanation", "rank", b"rank", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relevance", b"_relevance", "document", b"document", "explanation", b"explanation", "rank", b"rank", "relevance", b"relevance", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__relevance: _TypeAlias = _typing.Literal["relevance"]  # noqa: Y015
+    _WhichOneofArgType__relevance: _TypeAlias = _typing.Literal["_relevance", b"_relevance"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relevance) -> _WhichOneofReturnType__relevance | None: ...
 
 Global___Hit: _TypeAlias = Hit  # noqa: Y015
 

@@ -494,11 +494,16 @@ class Evaluation(_message.Message):
     OFF_POLICY_FIELD_NUMBER: _builtins.int
     REPORT_JSON_FIELD_NUMBER: _builtins.int
     CAUTIONS_FIELD_NUMBER: _builtins.int
+    ECE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     compared_with: _builtins.str
     verdict: _model_service_pb2.ModelVerdict.ValueType
     report_json: _builtins.str
     """Everything, as JSON; docs/training.md describes it."""
+    ece: _builtins.float
+    """Expected calibration error of the version's `relevance` on the judgments, over the ten best hits of each
+    query, 0 to 1. Unset without judgments, or where the version has no calibration.
+    """
     @_builtins.property
     def advice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -522,12 +527,15 @@ class Evaluation(_message.Message):
         off_policy: _abc.Iterable[Global___OffPolicyEstimate] | None = ...,
         report_json: _builtins.str = ...,
         cautions: _abc.Iterable[_model_service_pb2.ModelCaution.ValueType] | None = ...,
+        ece: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ece", b"_ece", "ece", b"ece"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "cautions", b"cautions", "compared_with", b"compared_with", "metrics", b"metrics", "model", b"model", "off_policy", b"off_policy", "report_json", b"report_json", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ece", b"_ece", "advice", b"advice", "cautions", b"cautions", "compared_with", b"compared_with", "ece", b"ece", "metrics", b"metrics", "model", b"model", "off_policy", b"off_policy", "report_json", b"report_json", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__ece: _TypeAlias = _typing.Literal["ece"]  # noqa: Y015
+    _WhichOneofArgType__ece: _TypeAlias = _typing.Literal["_ece", b"_ece"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ece) -> _WhichOneofReturnType__ece | None: ...
 
 Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
 

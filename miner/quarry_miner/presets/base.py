@@ -11,10 +11,11 @@ from quarry_miner.examples import Bool, Chosen, Float32, Int32, PairCandidates
 
 
 class Need(StrEnum):
-    """Input that a preset cannot do without."""
+    """Input that a preset cannot do without. CALIBRATION: a re-ranker whose scores tell probabilities."""
 
     CLICKS = "clicks"
     RERANKER = "reranker"
+    CALIBRATION = "calibration"
 
 
 class SpaceKind(StrEnum):

@@ -19,7 +19,7 @@ class Denoised(Constants):
     """The most similar documents that the re-ranker is sure are no answer."""
 
     name: ClassVar[str] = "denoised"
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.RERANKER})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.RERANKER, Need.CALIBRATION})
     members: ClassVar[tuple[str, ...]] = ("dense", "bm25")
     ceiling: float = constant(0.1, 0, 1, "re-ranker's probability that a negative stays under")
 
@@ -38,7 +38,7 @@ class Relabelled(Constants):
     """
 
     name: ClassVar[str] = "relabelled"
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.RERANKER})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.RERANKER, Need.CALIBRATION})
     members: ClassVar[tuple[str, ...]] = ("dense", "bm25")
     gap: float = constant(0.3, 0, 1, "of probability, below the positive, in which candidates are dropped")
 
@@ -68,7 +68,7 @@ class Refresh(Constants):
     def select(
         self, pair: PairCandidates, count: int, corpus_size: int, rng: np.random.Generator
     ) -> list[Chosen]:
-        places = np.argsort(-pair.rerank, kind="stable")[: self.among]
+        places = np.argsort(-pair.judged, kind="stable")[: self.among]
         chosen = rng.choice(places, size=min(count, len(places)), replace=False)
-        ordered = chosen[np.argsort(-pair.rerank[chosen], kind="stable")]
+        ordered = chosen[np.argsort(-pair.judged[chosen], kind="stable")]
         return [Chosen(int(pair.documents[place]), self.name, self.name) for place in ordered]

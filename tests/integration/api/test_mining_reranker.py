@@ -1,15 +1,22 @@
 """Presets that ask a re-ranker, mined by a job of a real server with a cross-encoder of a few weights."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from tests.integration.api.corpus import SCHEMA_MESSAGE, seeded_documents
 from tests.integration.api.mining import Mining, judged
 from tests.integration.api.served import served, tiny_settings
 
+from quarry.models.calibration import Calibration, write_calibration
+
 DOCUMENTS = seeded_documents()
 QUERIES = judged({f"q{n}": (str(DOCUMENTS[f"d{n:03}"]["text"]), {f"d{n:03}": 1}) for n in range(8)})
+PLAIN_SIGMOID = Calibration(
+    slope=1.0, intercept=0.0, source="judgments", queries=40, pairs=400, relevant=40, ece=0.02, ece_all=0.01
+)
 BELIEVED = {"ceiling": 1.0}  # the tiny re-ranker's probabilities lie anywhere
 
 
@@ -18,10 +25,28 @@ def mining(
     tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path, cross_encoder_folder: Path
 ) -> Iterator[Mining]:
     data = tmp_path_factory.mktemp("mining-reranker")
+    calibrated = tmp_path_factory.mktemp("calibrated") / "model"
+    shutil.copytree(cross_encoder_folder, calibrated)
+    write_calibration(calibrated, PLAIN_SIGMOID)
     with served(tiny_settings(data, encoder_folder)) as api:
-        api.create("reranked", schema=SCHEMA_MESSAGE, reranker=str(cross_encoder_folder))
-        api.upsert("reranked", DOCUMENTS)
+        for name, model in (("reranked", calibrated), ("uncalibrated", cross_encoder_folder)):
+            api.create(name, schema=SCHEMA_MESSAGE, reranker=str(model))
+            api.upsert(name, DOCUMENTS)
         yield Mining(api)
+
+
+@pytest.mark.parametrize("preset", ["denoised", "relabelled"])
+def test_without_a_calibration_probabilities_are_refused(mining: Mining, preset: str) -> None:
+    refusal = mining.failed("uncalibrated", queries=QUERIES, preset=preset)
+    assert refusal.code is grpc.StatusCode.FAILED_PRECONDITION
+    assert "the re-ranker has no calibration" in refusal.message
+
+
+def test_without_a_calibration_the_default_preset_judges_by_order_alone_and_says_so(mining: Mining) -> None:
+    made = mining.mined("uncalibrated", queries=QUERIES, negatives=3)
+    assert "no candidate is dropped, refuted or re-labelled by a probability" in made.report_json
+    rows = mining.examples(made.name).to_pylist()
+    assert rows and all("rerank" not in dict(row["evidence"]) and row["label"] == 0 for row in rows)
 
 
 def test_denoised_keeps_what_the_reranker_disbelieves_and_says_by_how_much(mining: Mining) -> None:

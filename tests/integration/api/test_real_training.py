@@ -29,6 +29,8 @@ DOCUMENTS = seeded_documents()
 IDS = sorted(DOCUMENTS)
 QUERIES = {f"q{n}": str(DOCUMENTS[id]["text"])[:40] for n, id in enumerate(IDS[:40])}
 JUDGED = judged({id: (text, {IDS[n]: 1}) for n, (id, text) in enumerate(QUERIES.items())})
+FRESH = judged({f"f{n}": (str(DOCUMENTS[id]["text"])[:60], {id: 1}) for n, id in enumerate(IDS[60:110])})
+"""Whose queries and documents are not among what is trained on."""
 MODULE = "quarry_trainer.job"
 
 
@@ -157,6 +159,26 @@ def test_a_version_is_evaluated_on_judgments(training: Training, mining_set: str
     assert operation.response.Unpack(found), operation
     assert found.model == made.name
     assert {metric.subject for metric in found.metrics} >= {"candidate", "difference"}
+
+
+def test_a_training_with_judged_queries_says_what_its_scores_mean(
+    training: Training, mining_set: str
+) -> None:
+    made = training.trained("full", mining_set=mining_set, judgments=FRESH, steps=2, max_tokens=32, seed=31)
+    told = orjson.loads(made.report_json)["details"]["calibration"]
+    assert made.HasField("calibration"), told
+    assert made.calibration.ece == told["ece"] and made.calibration.queries == len(FRESH)
+    answer = training.api.search("full", WORDS[0], rerank={"model": made.name}, require_complete=True)
+    assert answer.hits and all(0 <= hit.relevance <= 1 for hit in answer.hits)
+    assert [hit.relevance for hit in answer.hits] == sorted((h.relevance for h in answer.hits), reverse=True)
+    request = pb.EvaluateRerankerRequest(model=made.name, judgments=FRESH)
+    operation = training.wait(training.stub.EvaluateReranker(request, timeout=CALL_S))
+    found = pb.Evaluation()
+    assert operation.response.Unpack(found), operation
+    assert (
+        found.HasField("ece")
+        and orjson.loads(found.report_json)["details"]["calibration"]["ece"] == found.ece
+    )
 
 
 def test_where_int8_serves_it_is_what_is_judged_and_held_to_float32(

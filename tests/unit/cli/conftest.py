@@ -66,6 +66,7 @@ class FakeQuarry(
         refused: ids that are not written.
         silent: acknowledge nothing.
         runs: ranked document ids by arm (``fused`` and ``reranked`` too) and query text.
+        relevance: of hits, by document id.
     """
 
     def __init__(self) -> None:
@@ -76,6 +77,7 @@ class FakeQuarry(
         self.requests: list[Any] = []
         self.streams = 0
         self.written: dict[str, int] = {}
+        self.relevance: dict[str, float] = {}
         self.sequence = 0
         self.broken_after: set[int] = set()
         self.refused: dict[str, str] = {}
@@ -208,7 +210,7 @@ class FakeQuarry(
         run = "fused" if request.rerank.disabled else "reranked"
         response = search_service_pb2.SearchResponse()
         for rank, id in enumerate(self.runs[run].get(request.query, []), 1):
-            response.hits.add(rank=rank).document.id = id
+            response.hits.add(rank=rank, relevance=self.relevance.get(id)).document.id = id
         return response
 
     def Retrieve(self, request: Any, context: grpc.ServicerContext) -> Any:

@@ -227,3 +227,14 @@ def test_the_interval_is_about_two_standard_errors_wide_on_each_side():
     values = [0.0, 1.0] * 200
     low, high = bootstrap_interval(values)
     assert (low, high) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025), abs=0.006)
+
+
+def test_a_calibrated_reranker_is_held_to_the_relevance_that_it_gives(judged, quarry, cli):
+    quarry.relevance = {"a": 0.9, "b": 0.3}
+    ended = cli(*judged, "--model", "faq@1", "--json")
+    # Of q1 a and b are relevant, of q2 a: two hits at 0.9, both relevant, and two at 0.3, one relevant.
+    assert ended.json["reranked"]["ECE@10"] == pytest.approx((2 * 0.1 + abs(2 * 0.3 - 1)) / 4)
+    assert "ECE@10" not in ended.json["fused"]
+    assert "off by 0.150 on average (ECE@10)" in cli(*judged, "--model", "faq@1").err
+    quarry.relevance = {}
+    assert "ECE@10" not in cli(*judged, "--model", "faq@1", "--json").json["reranked"]

@@ -171,3 +171,12 @@ def test_a_mistake_of_usage_ends_with_status_2(faq, cli, options):
 
 def test_control_characters_never_reach_the_terminal():
     assert printable("a\x1b[2Jb\u202ec\nd\x9b") == "a�[2Jb�c d�"
+
+
+def test_relevance_is_shown_and_bounds_a_search(faq, cli):
+    faq.response.hits[0].relevance = 0.375
+    ended = cli("search", "faq", "delete a card", "--min-relevance", "0.25")
+    assert "relevant 38%" in ended.out
+    assert faq.requests[-1].min_relevance == 0.25
+    assert cli("search", "faq", "delete a card", "--json").json["hits"][0]["relevance"] == 0.375
+    assert not faq.requests[-1].HasField("min_relevance")

@@ -17,6 +17,7 @@ from quarry.errors import (
     ModelNotFoundError,
 )
 from quarry.models.blend import BLEND_FILE, Blend, read_blend
+from quarry.models.calibration import CALIBRATION_FILE, Calibration, read_calibration, write_calibration
 from quarry.registry import artefacts
 from quarry.registry.versions import ModelState
 from quarry.training.spec import KindName
@@ -239,3 +240,26 @@ def test_what_is_no_version_is_not_found(faq: Small, name: str) -> None:
     faq.register()
     with pytest.raises(ModelNotFoundError):
         faq.registry.get(name)
+
+
+def test_a_version_keeps_the_calibration_of_its_folder(faq: Small, tmp_path: Path) -> None:
+    calibration = Calibration(
+        slope=0.5, intercept=-3.0, source="judgments", queries=40, pairs=800, relevant=60, ece=0.03,
+        ece_all=0.01, ece_unseen=0.04,
+    )  # fmt: skip
+    folder = model_folder(tmp_path / "m", "weights")
+    write_calibration(folder, calibration)
+    made = faq.registry.register("faq", "reranker", folder)
+    assert made.calibration == faq.registry.get(made.name).calibration == calibration
+    place = faq.registry.folder(made.name)
+    assert place is not None and read_calibration(place) == calibration
+    plain = faq.registry.register("faq", "reranker", model_folder(tmp_path / "n", "weights"))
+    assert plain.calibration is None and plain.artefact_hash != made.artefact_hash
+
+
+def test_a_version_with_a_broken_calibration_is_not_registered(faq: Small, tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "m", "weights")
+    (folder / CALIBRATION_FILE).write_text('{"slope": 0}')
+    with pytest.raises(ModelError, match=CALIBRATION_FILE):
+        faq.registry.register("faq", "reranker", folder)
+    assert faq.files() == set()

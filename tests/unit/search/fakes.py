@@ -11,6 +11,7 @@ from quarry.errors import QuarryError
 from quarry.filters import Filter
 from quarry.models.base import PairScore
 from quarry.models.blend import RERANKER_ALONE, Blend
+from quarry.models.calibration import Calibration
 from quarry.pipeline import ArmState, Documents, Reranking, Searcher
 from quarry.queries import Query, RerankPlan, WeightedSum, default_arms
 from quarry.ranking import RankedDocument
@@ -113,9 +114,10 @@ class FixedScorer:
         stuck: bool = False,
         blend: Blend = RERANKER_ALONE,
         sign: int = 1,
+        calibration: Calibration | None = None,
     ) -> None:
         self.fits, self._error, self._stuck = fits, error, stuck
-        self.blend, self.sign = blend, sign
+        self.blend, self.sign, self.calibration = blend, sign, calibration
         self.seconds: list[float] = []
         self.scored: list[int] = []
         self.read: list[str] = []

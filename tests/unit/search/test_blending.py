@@ -16,6 +16,7 @@ from quarry.fusion import ArmRun, highest_reciprocal_rank, reciprocal_rank_fusio
 from quarry.models.blend import BLEND_FILE, RERANKER_ALONE, Blend, read_blend, write_blend
 from quarry.queries import RerankPlan, Rrf, WeightedSum, default_arms
 from quarry.ranking import RankedDocument
+from quarry.relevance import FusedScale
 from quarry.types import Candidate, Docno
 
 DENSE = {1: 0.9, 2: 0.7, 3: 0.5, 4: 0.3, 5: 0.1}
@@ -95,12 +96,13 @@ def test_fused_scores_that_a_multiple_cannot_tell_apart_keep_their_order(
     from quarry.reranking import _ordered, _rescored
 
     blend = Blend(rerank=0, fused=weight)
+    scorer = FixedScorer(blend=blend)
     best_first = sorted(scores, reverse=True)
     documents = [
         RankedDocument(Docno(n), f"d{9 - n}", 1, score, fused_rank=n + 1, fused_score=score)
         for n, score in enumerate(best_first)
     ]
-    scored = [_rescored(d, "model", PairScore(1.0, False), blend, 1.0) for d in documents]
+    scored = [_rescored(d, "model", PairScore(1.0, False), scorer, FusedScale()) for d in documents]
     assert [d.docno for d in _ordered(scored, blend)] == [d.docno for d in documents]
 
 

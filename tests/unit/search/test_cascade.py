@@ -30,6 +30,7 @@ from quarry.errors import (
 from quarry.models.blend import Blend
 from quarry.queries import RerankPlan
 from quarry.ranking import RankedDocument, Ranking, Reading, Reason, Stage
+from quarry.relevance import FusedScale
 from quarry.reranking import CrossEncoderReranking
 from quarry.types import Docno
 
@@ -131,7 +132,7 @@ async def reranked(plan: RerankPlan, texts: Texts | None = None) -> list[RankedD
     models = {"small": FixedScorer(), "large": FixedScorer(sign=-1)}
     ranked = [RankedDocument(Docno(n), f"d{n}", 1, 0.5) for n in range(1, 9)]
     reranking = CrossEncoderReranking(models.__getitem__, texts or Texts(log))
-    order, degraded = await reranking.rerank(plan, "words", ranked, 1.0, Deadline())
+    order, degraded = await reranking.rerank(plan, "words", ranked, FusedScale(), Deadline())
     assert not degraded
     assert sorted(document.id for document in order) == sorted(document.id for document in ranked)
     return order
@@ -155,7 +156,7 @@ async def test_models_are_taken_once_at_the_beginning() -> None:
     texts = Retiring(FixedDocuments({n: {"text": "x" * n} for n in range(1, 9)}))
     ranked = [RankedDocument(Docno(n), f"d{n}", 1, 0.5) for n in range(1, 9)]
     reranking = CrossEncoderReranking(models.__getitem__, texts)
-    order, degraded = await reranking.rerank(PLAN, "words", ranked, 1.0, Deadline())
+    order, degraded = await reranking.rerank(PLAN, "words", ranked, FusedScale(), Deadline())
     assert not degraded
     assert [document.id for document in order[:3]] == ["d4", "d5", "d6"]
 

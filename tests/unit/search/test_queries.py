@@ -77,6 +77,8 @@ def test_whatever_changes_the_order_changes_the_configuration() -> None:
         replace(QUERY, rerank=RerankPlan("a")),
         replace(QUERY, rerank=RerankPlan("b")),
         replace(QUERY, rerank=RerankPlan("b", depth=3)),
+        replace(QUERY, rerank=RerankPlan("b", depth=3, min_relevance=0.5)),
+        replace(QUERY, rerank=RerankPlan("b", depth=3, min_relevance=0.25)),
         replace(QUERY, rerank=RerankPlan("b", depth=3, before=(RerankStage("a", 9),))),
         replace(QUERY, rerank=RerankPlan("b", depth=3, before=(RerankStage("a", 8),))),
         replace(QUERY, rerank=RerankPlan("b", depth=3, before=(RerankStage("c", 9),))),

@@ -16,7 +16,7 @@ from quarry_miner.examples import Example, Float32, Int32, MiningQuery, Positive
 from quarry_miner.members import Listed, Member, VectorMember
 from quarry_miner.mining import gatherer_for, mine, mine_range
 from quarry_miner.presets.registry import PRESETS, make_preset
-from quarry_miner.reranker import Judge
+from quarry_miner.reranker import NO_BELIEF, Judge
 from quarry_miner.task import MiningTask
 
 TASK = task_of()
@@ -180,6 +180,8 @@ def test_a_members_own_similarities_are_those_that_would_be_measured(depth: int)
 
 class JudgeByCompany:
     """Gives other scores in other company, as a model does in the last digits."""
+
+    belief = NO_BELIEF
 
     def logits(self, queries: Sequence[str], documents: Sequence[Int32]) -> list[Float32]:
         company = sum(map(len, documents))

@@ -48,6 +48,7 @@ def pair(
         clicked=given.get("clicked", nothing) > 0,
         clicked_near=given.get("clicked_near", nothing) > 0,
         coclick=given.get("coclick", unknown),
+        judged=given.get("judged", given.get("rerank", unknown)),
         rerank=given.get("rerank", unknown),
         rerank_positive=float(given.get("rerank_positive", np.float32(np.nan))),
         excluded=np.array([0], np.int32),

@@ -61,7 +61,7 @@ def test_labels_follow_the_rerankers_order(one: PairCandidates) -> None:
 
 
 def test_refresh_follows_the_model_and_not_the_similarity() -> None:
-    one = pair([0.9, 0.8, 0.7], rerank=[0.1, 0.9, 0.8], rerank_positive=0.5)
+    one = pair([0.9, 0.8, 0.7], judged=[-8.0, 3.0, 2.0])  # whose scores tell no probability
     assert [c.document for c in select(Refresh(among=2), one)] == [2, 3]
 
 

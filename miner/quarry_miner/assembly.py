@@ -172,6 +172,10 @@ def _space(preset: Preset, names: Sequence[str], sources: Sources) -> tuple[Vect
     return sources.dense, ()
 
 
+_JUDGED = "the relevance that the serving re-ranker gives says what is likely to be an answer"
+_UNJUDGED = "no calibrated re-ranker serves, so nothing is dropped or re-labelled by a probability"
+
+
 def _member(name: str, sources: Sources) -> tuple[Member, str]:
     """The member, and what was decided about it."""
     arms = sources.arms
@@ -180,7 +184,11 @@ def _member(name: str, sources: Sources) -> tuple[Member, str]:
             raise FailedPreconditionError(
                 "the member fused needs the server, and it is not reached", need=FUSED
             )
-        return LivePool(sources.corpus, arms.channel, arms.collection), "fused: the live first stage"
+        judged = sources.belief.calibration is not None
+        return (
+            LivePool(sources.corpus, arms.channel, arms.collection, judged=judged),
+            f"fused: the live first stage; {_JUDGED if judged else _UNJUDGED}",
+        )
     if name == BM25:
         if arms is not None:
             return LiveArm(BM25, sources.corpus, arms.channel, arms.collection), "bm25: the live arm"

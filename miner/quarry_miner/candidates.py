@@ -1,6 +1,6 @@
 """From the members' lists to what presets look at: candidates by (query, positive) pair, evidence joined."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -99,7 +99,7 @@ class Gatherer:
             lists = [*lists, Listed.of_rows(rows, max((len(d) for d, _ in judged), default=0))]
             union = _union(lists, asked, self._task.depth, self._task.corpus.telling)
         union, s_qd = self._nearest_first(asked, union, lists)
-        return Gathered(list(self._pairs(asked, union, s_qd, logits)), copies)
+        return Gathered(list(self._pairs(asked, union, s_qd, logits, _relevance_of(lists))), copies)
 
     def _lists(self, asked: _Asked) -> tuple[list[Listed], list[int]]:
         wordless = min(len(self._task.corpus.wordless), self._task.depth)
@@ -149,7 +149,12 @@ class Gatherer:
         return replace(union, documents=union.documents[order], ranks=ranks, scores=scores), s_qd[order]
 
     def _pairs(
-        self, asked: _Asked, union: _Union, s_qd: Float32, logits: Sequence[tuple[Int32, Float32]]
+        self,
+        asked: _Asked,
+        union: _Union,
+        s_qd: Float32,
+        logits: Sequence[tuple[Int32, Float32]],
+        relevance: Sequence[Mapping[int, float]],
     ) -> Iterator[PairCandidates]:
         space = self._task.space
         vectors = space.queries.embed(asked.texts)
@@ -171,6 +176,9 @@ class Gatherer:
                 wanted = np.append(documents, np.int32(positive.document))
                 judged = scores[_places(read, wanted)]
             rerank = belief.probabilities(judged)
+            if relevance:
+                wanted = np.append(documents, np.int32(positive.document))
+                rerank = np.array([relevance[row].get(n, np.nan) for n in wanted.tolist()], np.float32)
             yield PairCandidates(
                 query=asked.start + row,
                 positive=positive,
@@ -234,6 +242,15 @@ def _union(lists: Sequence[Listed], asked: _Asked, depth: int, telling: Bool) ->
         own_ranks[m, pair], own_scores[m, pair] = column + 1, one.scores[asked.rows[pair], column]
     borders = np.searchsorted(keys, np.append(places, len(places) * width))
     return _Union(borders, (keys % width).astype(np.int32), ranks, scores, own_ranks, own_scores)
+
+
+def _relevance_of(lists: Sequence[Listed]) -> list[dict[int, float]]:
+    """Of each query, the calibrated probabilities by document; empty if no member knows any."""
+    for one in lists:
+        if one.relevance is not None:
+            rows = zip(one.documents.tolist(), one.relevance.tolist(), strict=True)
+            return [dict(zip(documents, values, strict=True)) for documents, values in rows]
+    return []
 
 
 def _distinct(keys: Int64) -> Int64:

@@ -70,6 +70,8 @@ class Fingerprints:
         for member in self._members:
             listed = member.remembered(query.text, depth)
             digest.update(len(listed).to_bytes(4, "little") + self._names(listed))
+            if (relevance := member.relevance(query.text)) is not None:
+                digest.update(np.nan_to_num(relevance, nan=-1.0).tobytes())
             if self._with_scores:
                 digest.update(np.array(list(member.scores(query.text).values()), np.float32).tobytes())
         digest.update(self._task.space.queries.embed([query.text]).tobytes())

@@ -19,6 +19,7 @@ class RememberingMember:
     def __init__(self, member: Member, depth: int) -> None:
         self._member, self._depth = member, depth
         self._lists: dict[str, tuple[Int32, Float32]] = {}
+        self._relevance: dict[str, Float32] | None = None
         self._space: VectorSpace | None = None
 
     @property
@@ -32,19 +33,28 @@ class RememberingMember:
         rows = zip(distinct, listed.documents, listed.scores, strict=True)
         self._lists = {text: (documents, scores) for text, documents, scores in rows}
         self._space = listed.space
+        if listed.relevance is not None:
+            self._relevance = dict(zip(distinct, listed.relevance, strict=True))
 
     def search(self, queries: Sequence[str], depth: int) -> Listed:
         """At most what is remembered; queries that are not, are asked for."""
         if missing := [text for text in queries if text not in self._lists]:
             self.remember([*self._lists, *missing])
         rows = [self._lists[text] for text in queries]
-        return Listed.of_rows([_until_end(*row) for row in rows], depth, self._space)
+        relevance = None
+        if self._relevance is not None:
+            relevance = [self._relevance[text].tolist() for text in queries]
+        return Listed.of_rows([_until_end(*row) for row in rows], depth, self._space, relevance)
 
     def remembered(self, query: str, depth: int | None = None) -> Int32:
         """Documents, best first."""
         documents = self._lists[query][0][:depth]
         found: Int32 = documents[documents != NO_DOCUMENT]
         return found
+
+    def relevance(self, query: str) -> Float32 | None:
+        """Probabilities in the order of ``remembered``; None if the member knows none."""
+        return None if self._relevance is None else self._relevance[query]
 
     def scores(self, query: str) -> Mapping[int, float]:
         """Raw scores by document."""

@@ -1,7 +1,9 @@
 """The live first stage as a member of the ensemble: what the collection really puts before a re-ranker."""
 
+import math
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import grpc
 
@@ -14,15 +16,28 @@ from quarry_miner.live_arm import MAX_DEPTH, TIMEOUT_S, is_transient
 from quarry_miner.members import FUSED, Listed
 
 SCORE_DIGITS = 4
-"""Of a fused score. Its last bits depend on which queries the server encoded together, and the same state of
-the collection is to give the same rows."""
+"""Of a fused score and of a probability. Their last bits depend on which queries the server encoded together,
+and the same state of the collection is to give the same rows."""
+
+
+UNKNOWN = -1
+
+
+class _Candidate(NamedTuple):
+    number: int
+    score: float
+    relevance: float
 
 
 class LivePool:
-    """Asks a collection's searches, without re-ranking and without leaving a trace in the feedback log.
+    """Asks a collection's searches, without leaving a trace in the feedback log.
 
     A training reads the same lists, and so does a re-ranker when it serves: the documents that it is going to
     confuse are among them.
+
+    Args:
+        judged: the re-ranker that serves is calibrated, and says how likely each document answers. It changes
+            neither the order nor which documents are listed.
 
     Attributes:
         unknown: documents so far that the corpus does not know, being written after its snapshot; left out.
@@ -31,9 +46,15 @@ class LivePool:
     name = FUSED
 
     def __init__(
-        self, corpus: Corpus, channel: grpc.Channel, collection: str, pause: Pause = time.sleep
+        self,
+        corpus: Corpus,
+        channel: grpc.Channel,
+        collection: str,
+        pause: Pause = time.sleep,
+        judged: bool = False,
     ) -> None:
         self._corpus, self._collection, self._pause = corpus, collection, pause
+        self._judged = judged
         self._stub = search_service_pb2_grpc.SearchServiceStub(channel)
         self.unknown = 0
 
@@ -55,22 +76,32 @@ class LivePool:
             FailedPreconditionError: it refuses a search.
         """
         size = min(depth, MAX_DEPTH)
-        return Listed.of_rows([self._row(text, size) for text in queries], depth)
+        rows = [self._row(text, size) for text in queries]
+        listed = [([one.number for one in row], [one.score for one in row]) for row in rows]
+        relevance = [[one.relevance for one in row] for row in rows] if self._judged else None
+        return Listed.of_rows(listed, depth, relevance=relevance)
 
-    def _row(self, text: str, depth: int) -> tuple[list[int], list[float]]:
+    def _row(self, text: str, depth: int) -> list["_Candidate"]:
+        """In fused order, whatever a re-ranker has made of it."""
         hits = self._hits(text, depth)
-        known = [(self._corpus.numbers.get(hit.document.id, -1), hit.explanation.fused_score) for hit in hits]
-        kept = [(number, round(score, SCORE_DIGITS)) for number, score in known if number >= 0]
-        self.unknown += len(known) - len(kept)
-        kept.sort(key=lambda one: (-one[1], one[0]))
-        return [number for number, _ in kept], [score for _, score in kept]
+        found = [
+            _Candidate(
+                self._corpus.numbers.get(hit.document.id, UNKNOWN),
+                round(hit.explanation.fused_score, SCORE_DIGITS),
+                round(hit.relevance, SCORE_DIGITS) if hit.HasField("relevance") else math.nan,
+            )
+            for hit in hits
+        ]
+        kept = [one for one in found if one.number != UNKNOWN]
+        self.unknown += len(found) - len(kept)
+        return sorted(kept, key=lambda one: (-one.score, one.number))
 
     def _hits(self, text: str, depth: int) -> list[pb.Hit]:
         request = pb.SearchRequest(
             collection=self._collection,
             query=text,
             page_size=depth,
-            rerank=pb.Rerank(disabled=True),
+            rerank=pb.Rerank(disabled=not self._judged),
             explain=True,
             require_complete=True,
             return_fields=["-"],

@@ -61,7 +61,7 @@ def open_materials(
             load_encoder=lambda name: _encoder(name, data),
             arms=LiveArms(channel, spec.collection),
             cross_encoder=_cross_encoder(settings.reranker, data) if judged and settings.reranker else None,
-            belief=_belief(settings.reranker, data) if judged and settings.reranker else NO_BELIEF,
+            belief=_belief(settings.reranker, data) if settings.reranker else NO_BELIEF,
             basis=basis,
             seed=spec.seed,
         )

@@ -25,11 +25,14 @@ class Listed:
             ``NO_DOCUMENT`` from where the row ends.
         scores: float32, alike: the member's raw scores, never rising; NaN from where the row ends.
         space: whose similarities the scores are, to the last bit; None if they are anything else.
+        relevance: float32, alike: the calibrated probability that each document answers, NaN where it is not
+            known; None: the member knows none.
     """
 
     documents: Int32
     scores: Float32
     space: VectorSpace | None = None
+    relevance: Float32 | None = None
 
     @classmethod
     def of_rows(
@@ -37,14 +40,18 @@ class Listed:
         rows: Sequence[tuple[Sequence[int], Sequence[float]]],
         depth: int,
         space: VectorSpace | None = None,
+        relevance: Sequence[Sequence[float]] | None = None,
     ) -> "Listed":
         """Rows of documents and scores, cut or filled up to ``depth``."""
         documents = np.full((len(rows), depth), NO_DOCUMENT, np.int32)
         scores = np.full((len(rows), depth), np.nan, np.float32)
+        believed = None if relevance is None else scores.copy()
         for row, (numbers, values) in enumerate(rows):
             size = min(len(numbers), depth)
             documents[row, :size], scores[row, :size] = numbers[:size], values[:size]
-        return cls(documents, scores, space)
+            if believed is not None and relevance is not None:
+                believed[row, :size] = relevance[row][:size]
+        return cls(documents, scores, space, believed)
 
 
 class Member(Protocol):

@@ -40,6 +40,7 @@ class FakeSearch(search_service_pb2_grpc.SearchServiceServicer):
         self._member, self._failures = member, failures
         self.requests: list[pb.RetrieveRequest] = []
         self.searches: list[pb.SearchRequest] = []
+        self.relevance: dict[str, float] = {}
 
     def Retrieve(self, request: pb.RetrieveRequest, context: grpc.ServicerContext) -> pb.RetrieveResponse:
         if self._failures:
@@ -74,6 +75,8 @@ class FakeSearch(search_service_pb2_grpc.SearchServiceServicer):
             hit = response.hits.add()
             hit.document.id = "written later" if number == 11 else CORPUS.ids[number]
             hit.explanation.fused_score = score
+            if not request.rerank.disabled and hit.document.id in self.relevance:
+                hit.relevance = self.relevance[hit.document.id]
         return response
 
 
@@ -95,10 +98,12 @@ def pool() -> Iterator[Callable[..., tuple[LivePool, FakeSearch, list[float]]]]:
     """The same with the live first stage."""
     with served() as make:
 
-        def first_stage(*failures: grpc.StatusCode) -> tuple[LivePool, FakeSearch, list[float]]:
+        def first_stage(
+            *failures: grpc.StatusCode, judged: bool = False
+        ) -> tuple[LivePool, FakeSearch, list[float]]:
             channel, search = make(*failures)
             pauses: list[float] = []
-            return LivePool(CORPUS, channel, "docs", pauses.append), search, pauses
+            return LivePool(CORPUS, channel, "docs", pauses.append, judged), search, pauses
 
         yield first_stage
 
@@ -251,3 +256,18 @@ def test_a_first_stage_that_is_away_is_asked_again_and_given_up_in_the_end(
         pool(*[grpc.StatusCode.UNAVAILABLE] * 9)[0].search(QUERIES[:1], 3)
     with pytest.raises(FailedPreconditionError, match="not now"):
         pool(grpc.StatusCode.NOT_FOUND)[0].search(QUERIES[:1], 3)
+
+
+def test_a_calibrated_re_ranker_says_how_likely_an_answer_is_and_moves_nothing(
+    pool: Callable[..., tuple[LivePool, FakeSearch, list[float]]],
+) -> None:
+    plain, _, _ = pool()
+    judged, search, _ = pool(judged=True)
+    search.relevance = {CORPUS.ids[number]: number / 100 for number in range(0, 40, 2)}
+    without, found = plain.search(QUERIES[:2], 20), judged.search(QUERIES[:2], 20)
+    assert found.documents.tolist() == without.documents.tolist()
+    assert without.relevance is None
+    assert found.relevance is not None
+    for number, relevance in zip(found.documents[0].tolist(), found.relevance[0].tolist(), strict=True):
+        known = number != NO_DOCUMENT and number % 2 == 0
+        assert relevance == pytest.approx(number / 100) if known else np.isnan(relevance)

@@ -50,7 +50,7 @@ def material(bench: Bench) -> tuple[list[TextGroup], Measured]:
     with open_search(bench.data, bench.address, "bench", bench.key) as live:
         known = live.rank({query.id: query.text for query in judged})
         ranked = {q.query_id: q for q in live.rank({group.query_id: group.query for group in groups})}
-        texts = text_groups(groups, ranked, live.first_passages, examples.positives, spared=True)
+        texts = text_groups(groups, ranked, live.matching_passages, examples.positives, spared=True)
     measured: Measured = {
         "known": (known[::EVERY], {query.id: query.judgments for query in judged}),
         "unseen": (bench.candidates[::EVERY], bench.test),

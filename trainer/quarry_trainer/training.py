@@ -165,7 +165,8 @@ class _Training:
         groups = _needed(parts.train, wanted, spec.seed)
         ranked = self._ranked(groups, parts)
         own = self._examples.positives
-        texts = text_groups(groups, ranked, self._live.first_passages, own, recipe.spares)
+        dropped = self._examples.dropped
+        texts = text_groups(groups, ranked, self._live.matching_passages, own, recipe.spares, dropped)
         if not texts:
             raise BadExamplesError("of no example are both the positive and a negative in the collection")
         texts = recipe.prepared(texts)

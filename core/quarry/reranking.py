@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 from quarry.cascade import RerankStage
 from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded, NotCalibratedError, QuarryError
+from quarry.matching_passage import matching_passage
 from quarry.models.base import PairScore
 from quarry.models.blend import Blend
 from quarry.models.calibration import Calibration
@@ -44,26 +46,32 @@ Passages = Callable[[Sequence[Fields]], Awaitable[list[list[str]]]]
 class PassageTexts(Protocol):
     """Finds the text that a re-ranker reads of each document."""
 
-    async def texts(self, ranked: Sequence[RankedDocument]) -> list[str]:
-        """The best passage of each; empty for one that is gone."""
+    async def texts(self, query: str, ranked: Sequence[RankedDocument]) -> list[str]:
+        """The best passage of each for the query; empty for one that is gone."""
         ...
 
 
 class BestPassages:
-    """The passage that the dense arm found best; the first one where it compared none."""
+    """The passage that the dense arm found best; where it compared none, the one that matches by words."""
 
     def __init__(self, documents: Documents, passages: Passages) -> None:
         self._documents, self._passages = documents, passages
 
-    async def texts(self, ranked: Sequence[RankedDocument]) -> list[str]:
+    async def texts(self, query: str, ranked: Sequence[RankedDocument]) -> list[str]:
         found = await asyncio.to_thread(self._documents.read, [r.docno for r in ranked])
         alive = [r for r in ranked if r.docno in found]
         passages = await self._passages([found[r.docno].fields for r in alive])
-        best = {
-            r.docno: texts[min(r.passage or 0, len(texts) - 1)] if texts else ""
-            for r, texts in zip(alive, passages, strict=True)
-        }
+        chosen = await asyncio.to_thread(lambda: list(map(partial(_best, query), alive, passages)))
+        best = dict(zip((r.docno for r in alive), chosen, strict=True))
         return [best.get(r.docno, "") for r in ranked]
+
+
+def _best(query: str, document: RankedDocument, passages: Sequence[str]) -> str:
+    if not passages:
+        return ""
+    if document.passage is None:
+        return passages[matching_passage(query, passages)]
+    return passages[min(document.passage, len(passages) - 1)]
 
 
 class CrossEncoderReranking:
@@ -143,7 +151,7 @@ class _Search:
     async def passages_of(self, documents: Sequence[RankedDocument]) -> list[str]:
         unknown = [document for document in documents if document.docno not in self._found]
         if unknown:
-            texts = await self.passages.texts(unknown)
+            texts = await self.passages.texts(self.text, unknown)
             self._found.update(zip((document.docno for document in unknown), texts, strict=True))
         return [self._found[document.docno] for document in documents]
 

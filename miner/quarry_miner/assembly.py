@@ -8,6 +8,7 @@ import grpc
 from rapidfuzz import process
 
 from quarry.documents.catalog import PassagePolicy
+from quarry.documents.passages import PassageCutter, passage_texts
 from quarry.documents.vector_cache import VectorCache
 from quarry.errors import FailedPreconditionError, InvalidArgumentError
 from quarry.models.base import CrossEncoder, Encoder
@@ -70,6 +71,21 @@ class Sources:
             raise FailedPreconditionError("the collection has no dense arm", need=DENSE)
         return encoder_space(DENSE, self.corpus, self.encoder, self.policy, self.cache)
 
+    @property
+    def judge(self) -> Reranker | None:
+        """The serving re-ranker, which reads documents as they are cut for searches; None without one."""
+        if self.cross_encoder is None:
+            return None
+        if self.encoder is None:
+            return Reranker(self.cross_encoder, self.corpus, belief=self.belief)
+        cutter = PassageCutter(self.encoder, self.policy)
+        return Reranker(
+            self.cross_encoder,
+            self.corpus,
+            lambda source: passage_texts(source, cutter.cut([source])[0]),
+            self.belief,
+        )
+
     @cached_property
     def lsa(self) -> VectorSpace:
         return fit_lsa(self.corpus, self.seed)
@@ -111,11 +127,7 @@ def assemble(
             preset=preset.name,
             need=Need.RERANKER,
         )
-    judge = (
-        Reranker(sources.cross_encoder, sources.corpus, sources.belief)
-        if judged and sources.cross_encoder
-        else None
-    )
+    judge = sources.judge if judged else None
     found = [_member(name, sources) for name in asked]
     if preset.space is SpaceKind.ENSEMBLE:
         found.append((VectorMember(space), ""))

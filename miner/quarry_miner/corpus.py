@@ -114,10 +114,14 @@ class Corpus:
         for start in range(0, len(self), BATCH):
             yield self.read(range(start, min(start + BATCH, len(self))))
 
-    def texts(self, numbers: Sequence[int]) -> list[str]:
-        """Title and text of documents, as a re-ranker or a word count reads them."""
+    def sources(self, numbers: Sequence[int]) -> list[SourceText]:
+        """What the encoder reads of documents."""
         reader = SourceReader(self.schema)
-        return [_text(reader.read(fields)) for fields in self.read(numbers)]
+        return [reader.read(fields) for fields in self.read(numbers)]
+
+    def texts(self, numbers: Sequence[int]) -> list[str]:
+        """Title and text of documents, as a word count reads them."""
+        return [_text(source) for source in self.sources(numbers)]
 
     def all_texts(self) -> Iterator[str]:
         """Of every document, in order, a batch in memory at a time."""

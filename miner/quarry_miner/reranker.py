@@ -1,18 +1,23 @@
 """The cross-encoder as judge of candidates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from quarry.documents.passages import SourceText, passages_by_words
+from quarry.matching_passage import matching_passage
 from quarry.models.base import CrossEncoder
 from quarry.models.blend import RERANKER_ALONE, Blend
 from quarry.models.calibration import Calibration
 from quarry_miner.corpus import Corpus
 from quarry_miner.examples import Float32, Int32
 
-KEPT_TEXTS = 20_000
+KEPT_DOCUMENTS = 20_000
+
+Cut = Callable[[SourceText], list[str]]
+"""The passages of a document, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +61,44 @@ class Judge(Protocol):
 
 
 class Reranker:
-    """A cross-encoder over the corpus. It reads title and text, and cuts what is longer than it reads."""
+    """A cross-encoder over the corpus. It reads the passage of a document that matches the query by words.
 
-    def __init__(self, model: CrossEncoder, corpus: Corpus, belief: Belief = NO_BELIEF) -> None:
-        self._model, self._corpus, self.belief = model, corpus, belief
-        self._texts: dict[int, str] = {}
+    Args:
+        passages: cuts a document as the server does for the collection.
+    """
+
+    def __init__(
+        self,
+        model: CrossEncoder,
+        corpus: Corpus,
+        passages: Cut = passages_by_words,
+        belief: Belief = NO_BELIEF,
+    ) -> None:
+        self._model, self._corpus, self._cut, self.belief = model, corpus, passages, belief
+        self._passages: dict[int, list[str]] = {}
 
     def logits(self, queries: Sequence[str], documents: Sequence[Int32]) -> list[Float32]:
         if not documents:
             return []
         self._read(np.unique(np.concatenate([np.empty(0, np.int32), *documents])))
         pairs = [
-            (q, self._texts[n]) for q, some in zip(queries, documents, strict=True) for n in some.tolist()
+            (q, self._passage(q, n))
+            for q, some in zip(queries, documents, strict=True)
+            for n in some.tolist()
         ]
         scores = np.array([one.score for one in self._model.score(pairs)], np.float32)
         return np.split(scores, np.cumsum([len(some) for some in documents])[:-1])
 
+    def _passage(self, query: str, number: int) -> str:
+        passages = self._passages[number]
+        return passages[matching_passage(query, passages)] if passages else ""
+
     def _read(self, numbers: Int32) -> None:
-        missing = [number for number in numbers.tolist() if number not in self._texts]
-        if len(self._texts) + len(missing) > KEPT_TEXTS:
-            self._texts.clear()
+        missing = [number for number in numbers.tolist() if number not in self._passages]
+        if len(self._passages) + len(missing) > KEPT_DOCUMENTS:
+            self._passages.clear()
             missing = numbers.tolist()
-        self._texts.update(zip(missing, self._corpus.texts(missing), strict=True))
+        self._passages.update(zip(missing, map(self._cut, self._corpus.sources(missing)), strict=True))
 
 
 def by_score(documents: Int32, scores: Float32) -> tuple[Int32, Float32]:

@@ -16,7 +16,7 @@ from qdrant_client import AsyncQdrantClient
 from quarry.config import Settings
 from quarry.disk import disk_is_full
 from quarry.documents.catalog import NO_ENCODER, Collection, CollectionSettings
-from quarry.documents.passages import PassageCutter
+from quarry.documents.passages import PassageCutter, passages_by_words
 from quarry.documents.store import Database, DocumentLog
 from quarry.documents.vector_cache import VectorCache
 from quarry.documents.vectors import DocumentVectors, source_of
@@ -178,11 +178,11 @@ class CollectionModels:
     def reranking(
         self, settings: CollectionSettings, log: DocumentLog, dense: DenseParts | None
     ) -> CrossEncoderReranking:
-        async def whole(documents: Sequence[Fields]) -> list[list[str]]:
+        async def by_words(documents: Sequence[Fields]) -> list[list[str]]:
             sources = [source_of(settings.schema, fields) for fields in documents]
-            return [[f"{source.title}\n{source.text}".strip()] for source in sources]
+            return await asyncio.to_thread(lambda: list(map(passages_by_words, sources)))
 
-        passages = whole if dense is None else dense.vectors.passages
+        passages = by_words if dense is None else dense.vectors.passages
         return CrossEncoderReranking(self._models.scorer, BestPassages(log, passages))
 
     async def close(self) -> None:

@@ -2,26 +2,26 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from quarry.errors import DataLossError, InvalidArgumentError, QuarryError
+from quarry.errors import DataLossError, InvalidArgumentError
 from quarry.models.base import CrossEncoder
+from quarry.questions import has_words
 from quarry.training.limits import MAX_TEXT_BYTES
 from quarry.training.uploads import has_changed
+from quarry_trainer.dropped import Dropped
 from quarry_trainer.parquet import Columns, read_columns
+from quarry_trainer.rows import BadExamplesError as BadExamplesError
+from quarry_trainer.rows import check_values, kept_rows
 
 PREFIX = b"quarry."
 WEIGHT_RANGE = (0.1, 10.0)
 """Weights are taken relative to their mean; one example counts at most this many times another's mean."""
-
-
-class BadExamplesError(QuarryError):
-    """Nothing can be learned from the examples: a verdict, not a failure of the job."""
-
-    reason = "BAD_EXAMPLES"
+LEAST_DIFFERENCE = 1e-4
+"""Between a teacher's scores: a model is not exact to less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,14 @@ class Examples:
         simulated: a program made some of the feedback that they rest on.
         data_hash: of the file's bytes.
         feedback_us: times of the first and the last page of that feedback; None: the file names none.
+        dropped: what of the file is not learned from.
     """
 
     groups: tuple[Group, ...]
     simulated: bool
     data_hash: str
     feedback_us: tuple[int, int] | None = None
+    dropped: Dropped = field(default_factory=Dropped, compare=False)
 
     @property
     def positives(self) -> dict[str, dict[str, int]]:
@@ -90,7 +92,7 @@ def read_examples(path: Path, most_text_bytes: int = MAX_TEXT_BYTES) -> Examples
     Raises:
         InvalidArgumentError: it is no such file.
         LimitExceededError: its rows hold more text than ``most_text_bytes``.
-        BadExamplesError: it has no rows, or rows that contradict themselves.
+        BadExamplesError: it has no rows, rows that are broken, or too many that contradict others.
         DataLossError: it was uploaded, and is not what it was then.
     """
     columns, metadata = read_columns(path, most_text_bytes)
@@ -101,7 +103,9 @@ def read_examples(path: Path, most_text_bytes: int = MAX_TEXT_BYTES) -> Examples
     simulated = metadata.get(PREFIX + b"simulated") == b"true"
     if has_changed(path, digest):
         raise DataLossError("the uploaded file of examples has changed on the disk: upload it again")
-    return Examples(_groups(columns), simulated, digest, _feedback_us(metadata))
+    weights, dropped = check_values(columns), Dropped()
+    groups = _groups(columns, weights, kept_rows(columns, dropped))
+    return Examples(groups, simulated, digest, _feedback_us(metadata), dropped)
 
 
 def _feedback_us(metadata: Mapping[bytes, bytes]) -> tuple[int, int] | None:
@@ -116,35 +120,36 @@ def _feedback_us(metadata: Mapping[bytes, bytes]) -> tuple[int, int] | None:
     return start_us, end_us
 
 
-def _groups(columns: Columns) -> tuple[Group, ...]:
-    weights = np.array(columns["weight"], dtype=np.float64)
-    if not np.isfinite(weights).all() or (weights <= 0).any():
-        raise BadExamplesError("a weight is not a number over 0")
-    if len(set(zip(columns["query_id"], columns["query"], strict=True))) > len(set(columns["query_id"])):
-        raise BadExamplesError("a query id has several texts")
+def _groups(columns: Columns, weights: np.ndarray, kept: Sequence[int]) -> tuple[Group, ...]:
+    """A pair whose rows were all dropped stays a group without others: its positive answers the query."""
     rows: dict[tuple[str, str], list[int]] = {}
     for place, pair in enumerate(zip(columns["query_id"], columns["positive_id"], strict=True)):
-        rows.setdefault(pair, []).append(place)
-    whole = float(np.mean([weights[places].mean() for places in rows.values()]))
-    return tuple(_group(columns, weights, places, whole) for places in rows.values())
+        if has_words(columns["query"][place]):
+            rows.setdefault(pair, []).append(place)
+    left = np.zeros(len(weights), np.bool_)
+    left[list(kept)] = True
+    places = [[place for place in some if left[place]] or some for some in rows.values()]
+    whole = float(np.mean([weights[some].mean() for some in places]))
+    return tuple(_group(columns, weights, some, left, whole) for some in places)
 
 
 def _group(
-    columns: Mapping[str, list[object]], weights: np.ndarray, places: Sequence[int], whole: float
+    columns: Mapping[str, list[object]],
+    weights: np.ndarray,
+    places: Sequence[int],
+    left: np.ndarray,
+    whole: float,
 ) -> Group:
     first, mean = places[0], float(weights[places].mean())
-    documents = tuple(str(columns["negative_id"][place]) for place in places)
-    positive = str(columns["positive_id"][first])
-    if positive in documents:
-        raise BadExamplesError(f"a document is positive and negative of one query: {positive[:80]!r}")
     low, high = WEIGHT_RANGE
+    read = [place for place in places if left[place]]
     return Group(
         str(columns["query_id"][first]),
         str(columns["query"][first]),
-        positive,
-        documents,
-        tuple(bool(columns["label"][place]) for place in places),
-        tuple(float(np.clip(weights[place] / mean, low, high)) for place in places),
+        str(columns["positive_id"][first]),
+        tuple(str(columns["negative_id"][place]) for place in read),
+        tuple(bool(columns["label"][place]) for place in read),
+        tuple(float(np.clip(weights[place] / mean, low, high)) for place in read),
         float(np.clip(mean / whole, low, high)),
     )
 
@@ -209,7 +214,21 @@ class GroupDataset:
 
 
 def with_teacher(groups: Sequence[TextGroup], teacher: CrossEncoder) -> list[TextGroup]:
-    """The groups with the teacher's scores. Blocks."""
+    """The groups with the teacher's scores. Blocks.
+
+    The teacher reads the texts with its own tokenizer, so its vocabulary may be another than the student's.
+
+    Raises:
+        BadExamplesError: a score is not finite, or the teacher tells the documents of no group apart, as one
+            does that knows none of their words.
+    """
     pairs = [(group.query, passage) for group in groups for passage in group.passages]
     scores = iter(found.score for found in teacher.score(pairs))
-    return [replace(group, teacher=tuple(next(scores) for _ in group.passages)) for group in groups]
+    told = [replace(group, teacher=tuple(next(scores) for _ in group.passages)) for group in groups]
+    if not all(np.isfinite(group.teacher).all() for group in told):
+        raise BadExamplesError("a score of the teacher is not a finite number")
+    if all(np.ptp(group.teacher) < LEAST_DIFFERENCE for group in told):
+        raise BadExamplesError(
+            "the teacher gives all documents of a query the same score: does it know the language?"
+        )
+    return told

@@ -16,13 +16,13 @@ from quarry.jobs.child import CHANNEL_OPTIONS
 from quarry.jobs.retrying import Pause, retried
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import search_service_pb2_grpc
-from quarry_trainer.passages import FirstPassages, collection_of, open_documents
+from quarry_trainer.passages import MatchingPassages, collection_of, open_documents
 
 Float64 = NDArray[np.float64]
 Counted = Callable[[int, int], None]
 """Told how many of how many are done."""
-PassagesOf = Callable[[Sequence[str]], Mapping[str, str]]
-"""The first passage of each document by id; without those that are gone."""
+PassagesOf = Callable[[str, Sequence[str]], Mapping[str, str]]
+"""The passage of each document that matches a query, by id; without those that are gone."""
 
 DEPTH = 50
 """Candidates that the server re-ranks unless a search says otherwise."""
@@ -82,23 +82,23 @@ class LiveSearch:
 
     Args:
         channel: to the server.
-        first: reads the passage of a document whose vectors no search has compared: the re-ranker is given
-            its first.
+        matching: reads the passage of a document whose vectors no search has compared: the re-ranker is given
+            the one that matches the query by words.
         pause: waits before a call is tried again.
 
     Attributes:
-        first_passages: ``first``.
+        matching_passages: ``matching``.
     """
 
     def __init__(
         self,
         channel: grpc.Channel,
         collection: str,
-        first: PassagesOf,
+        matching: PassagesOf,
         pause: Pause = time.sleep,
     ) -> None:
         self._stub = search_service_pb2_grpc.SearchServiceStub(channel)
-        self._collection, self.first_passages, self._pause = collection, first, pause
+        self._collection, self.matching_passages, self._pause = collection, matching, pause
 
     def rank(
         self, queries: Mapping[str, str], depth: int = DEPTH, counted: Counted | None = None
@@ -123,13 +123,13 @@ class LiveSearch:
     def _rank(self, query_id: str, text: str, depth: int) -> RankedQuery:
         hits = self._hits(text, depth)
         missing = [hit.document.id for hit in hits if not hit.explanation.passage]
-        first = self.first_passages(missing) if missing else {}
+        matching = self.matching_passages(text, missing) if missing else {}
         return RankedQuery(
             query_id,
             text.strip(),
             tuple(hit.document.id for hit in hits),
             np.array([hit.explanation.fused_score for hit in hits], np.float64),
-            tuple(hit.explanation.passage or first.get(hit.document.id, "") for hit in hits),
+            tuple(hit.explanation.passage or matching.get(hit.document.id, "") for hit in hits),
             tuple(tuple(arm.arm for arm in hit.explanation.arms if arm.rank) for hit in hits),
         )
 
@@ -185,5 +185,5 @@ def open_search(data: Path, server: str, collection: str, key: int) -> Iterator[
         DataLossError: there is no document log.
     """
     with open_documents(data) as database, grpc.insecure_channel(server, CHANNEL_OPTIONS) as channel:
-        first = FirstPassages(database, collection_of(database, key), data)
-        yield LiveSearch(channel, collection, first)
+        matching = MatchingPassages(database, collection_of(database, key), data)
+        yield LiveSearch(channel, collection, matching)

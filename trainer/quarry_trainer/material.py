@@ -1,7 +1,8 @@
 """What a training reads: its examples with the passages and scores that the live first stage gives them."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +12,11 @@ import orjson
 
 from quarry.mining.sets import write_bytes
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
-from quarry.questions import question_key
+from quarry.questions import has_words, question_key
 from quarry.training.marks import Marks, query_marks
 from quarry_trainer.dataset import BadExamplesError, Examples, Group, TextGroup, learned_documents
 from quarry_trainer.division import divide
+from quarry_trainer.dropped import Dropped, Reason
 from quarry_trainer.halves import LEAST_OF_HALF
 from quarry_trainer.live import Counted, LiveSearch, PassagesOf, RankedQuery
 from quarry_trainer.memory import NO_MEMORY, Memory
@@ -185,22 +187,47 @@ def ranked_once(
 
 
 def text_groups(
-    groups: Sequence[Group], ranked: Mapping[str, RankedQuery], first: PassagesOf
+    groups: Sequence[Group],
+    ranked: Mapping[str, RankedQuery],
+    matching: PassagesOf,
+    dropped: Dropped | None = None,
 ) -> list[TextGroup]:
-    """Groups with passages and fused scores. Documents that are gone are left out, and so are groups then
-    without a positive or without others.
+    """Groups with passages and fused scores. Documents that are gone or have no word are left out, and so are
+    negatives that read as an answer of their question does, and groups then without a positive or without
+    others.
 
-    A document that the first stage did not propose has its first passage, and the score of the last proposed.
+    A document that the first stage did not propose has the passage that matches the query by words, and the
+    score of the last proposed.
+
+    Args:
+        dropped: counts what is left out.
     """
-    missing = {
-        id: None
-        for group in groups
-        for id in (group.positive, *group.documents)
-        if id not in ranked[group.query_id].documents
-    }
-    others = first(list(missing)) if missing else {}
-    made = (_with_texts(group, ranked[group.query_id], others) for group in groups)
-    return [text for text in made if text is not None]
+    others = _others(groups, ranked, matching)
+    counted = Dropped() if dropped is None else dropped
+    rows = [_rows(group, ranked[group.query_id], others[group.query_id], counted) for group in groups]
+    read: dict[str, set[str]] = defaultdict(set)
+    for group, some in zip(groups, rows, strict=True):
+        read[question_key(group.query)].update(_plain(row.passage) for row in some if row.relevant)
+    made: list[TextGroup] = []
+    for group, some in zip(groups, rows, strict=True):
+        distinct = _without_copies(group, some, read[question_key(group.query)], counted)
+        text = _with_texts(group, ranked[group.query_id], distinct)
+        if text is not None:
+            made.append(text)
+        elif distinct:
+            counted.add(Reason.NO_NEGATIVE, group.query_id, group.positive)
+    return made
+
+
+def _others(
+    groups: Sequence[Group], ranked: Mapping[str, RankedQuery], matching: PassagesOf
+) -> Mapping[str, Mapping[str, str]]:
+    """By query: passages of the documents that its groups have and the first stage did not propose."""
+    missing: dict[str, dict[str, None]] = {group.query_id: {} for group in groups}
+    for group in groups:
+        own = ranked[group.query_id].documents
+        missing[group.query_id] |= {id: None for id in (group.positive, *group.documents) if id not in own}
+    return {id: matching(ranked[id].text, list(some)) if some else {} for id, some in missing.items()}
 
 
 class _Row(NamedTuple):
@@ -213,7 +240,8 @@ class _Row(NamedTuple):
     weight: float
 
 
-def _with_texts(group: Group, ranked: RankedQuery, others: Mapping[str, str]) -> TextGroup | None:
+def _rows(group: Group, ranked: RankedQuery, others: Mapping[str, str], dropped: Dropped) -> list[_Row]:
+    """The documents of a group that can be read, the positive first; none if that cannot."""
     place = {id: number for number, id in enumerate(ranked.documents)}
     lowest = float(ranked.fused.min()) if len(ranked) else 0.0
     rows: list[_Row] = []
@@ -222,12 +250,40 @@ def _with_texts(group: Group, ranked: RankedQuery, others: Mapping[str, str]) ->
         *zip(group.documents, group.relevant, group.weights, strict=True),
     ]
     for id, relevant, weight in documents:
-        passage = ranked.passages[place[id]] if id in place else others.get(id, "")
-        if passage:
+        passage = ranked.passages[place[id]] if id in place else others.get(id)
+        if passage is not None and has_words(passage):
             fused = float(ranked.fused[place[id]]) if id in place else lowest
             rows.append(_Row(id, passage, fused, relevant, weight))
-        elif id == group.positive:
-            return None
+            continue
+        gone, wordless = _UNREADABLE[id == group.positive]
+        dropped.add(gone if passage is None else wordless, group.query_id, id)
+        if id == group.positive:
+            return []
+    return rows
+
+
+_UNREADABLE = {
+    True: (Reason.UNKNOWN_POSITIVE, Reason.WORDLESS_POSITIVE),
+    False: (Reason.UNKNOWN_NEGATIVE, Reason.WORDLESS_NEGATIVE),
+}
+
+
+def _without_copies(group: Group, rows: Sequence[_Row], answers: Set[str], dropped: Dropped) -> list[_Row]:
+    """``rows`` without negatives that a model cannot tell from an answer, for it reads the same of both."""
+    kept: list[_Row] = []
+    for row in rows:
+        if not row.relevant and _plain(row.passage) in answers:
+            dropped.add(Reason.COPY, group.query_id, row.id)
+        else:
+            kept.append(row)
+    return kept
+
+
+def _plain(passage: str) -> str:
+    return " ".join(passage.split()).casefold()
+
+
+def _with_texts(group: Group, ranked: RankedQuery, rows: Sequence[_Row]) -> TextGroup | None:
     if all(row.relevant for row in rows):
         return None
     return TextGroup(

@@ -1,4 +1,4 @@
-"""First passages of documents, read from the server's log while it goes on writing."""
+"""Passages of documents that match a query, read from the server's log while it goes on writing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,12 +9,13 @@ import sqlalchemy as sa
 
 from quarry.documents import log
 from quarry.documents.catalog import NO_ENCODER, Collection, collection_of_key
-from quarry.documents.passages import PassageCutter, SourceText, passage_text
+from quarry.documents.passages import PassageCutter, SourceText, passage_texts, passages_by_words
 from quarry.documents.store import Database
 from quarry.documents.tables import connect_database
 from quarry.documents.vectors import SourceReader
 from quarry.documents.view import view_of
 from quarry.errors import DataLossError
+from quarry.matching_passage import matching_passage
 from quarry.models.encoder import load_encoder
 
 DOCUMENTS = "documents.db"
@@ -42,10 +43,11 @@ def collection_of(database: Database, key: int) -> Collection:
     return database.read(lambda connection: collection_of_key(connection, key))
 
 
-class FirstPassages:
-    """Reads and cuts as the server does for its re-ranker. Callable from any thread; blocks.
+class MatchingPassages:
+    """Reads and cuts as the server does for its re-ranker where no vector was compared. Callable from any
+    thread; blocks.
 
-    With an encoder the first passage that is encoded, without one title and text whole. Encodes nothing; the
+    The passages are those that the encoder reads, or without one ``passages_by_words``. Encodes nothing; the
     encoder's tokenizer is loaded when a document is first asked for.
 
     Args:
@@ -57,21 +59,23 @@ class FirstPassages:
         self._sources = SourceReader(collection.settings.schema)
         self._view = view_of(collection.settings.schema, collection.mixed_fields)
 
-    def __call__(self, ids: Sequence[str]) -> Mapping[str, str]:
-        """By id; without documents that are not there. Empty for one without any word."""
+    def __call__(self, query: str, ids: Sequence[str]) -> Mapping[str, str]:
+        """The passage that matches the query best, by id; without documents that are not there. Empty for one
+        without any word."""
 
         def read(connection: sa.Connection) -> dict[str, SourceText]:
             found = ((id, log.get_document(connection, self._collection.key, id)) for id in ids)
             return {id: self._sources.read(self._view(one.fields)) for id, one in found if one is not None}
 
         sources = self._database.read(read)
-        return {id: self._passage(source) for id, source in sources.items()}
+        cut = {id: self._passages(source) for id, source in sources.items()}
+        return {id: some[matching_passage(query, some)] if some else "" for id, some in cut.items()}
 
-    def _passage(self, source: SourceText) -> str:
+    def _passages(self, source: SourceText) -> list[str]:
         if self._cutter is None:
-            return f"{source.title}\n{source.text}".strip()
+            return passages_by_words(source)
         (cut,) = self._cutter.cut([source])
-        return passage_text(source, cut, 0) if cut.spans else ""
+        return passage_texts(source, cut)
 
     @cached_property
     def _cutter(self) -> PassageCutter | None:

@@ -31,6 +31,7 @@ def trained(
         decided_by: marks of the judged queries that the verdict rests on.
     """
     course = {"losses": loop.losses, "development_ndcg": loop.measured, "best_development_ndcg": loop.best}
+    evaluation = _with_dropped(evaluation, examples)
     details = {**evaluation.details, "training": course}
     return _nothing(spec, started, examples).model_copy(
         update={
@@ -49,8 +50,18 @@ def refused(
     spec: TrainingSpec, error: BadExamplesError, started: float, examples: Examples | None = None
 ) -> TrainingResult:
     """A verdict without a model."""
-    report = EvaluationReport(verdict="BAD_DATA", advice=(str(error),))
+    report = _with_dropped(EvaluationReport(verdict="BAD_DATA", advice=(str(error),)), examples)
     return _nothing(spec, started, examples).model_copy(update={"evaluation": report})
+
+
+def _with_dropped(report: EvaluationReport, examples: Examples | None) -> EvaluationReport:
+    """With what of the examples was not learned from."""
+    if examples is None or not examples.dropped:
+        return report
+    details = {**report.details, "dropped": examples.dropped.as_json()}
+    return report.model_copy(
+        update={"details": details, "advice": (*report.advice, *examples.dropped.advice())}
+    )
 
 
 def _nothing(spec: TrainingSpec, started: float, examples: Examples | None) -> TrainingResult:

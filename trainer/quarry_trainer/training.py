@@ -164,7 +164,8 @@ class _Training:
         wanted = recipe.groups * (spec.steps or steps_for(recipe.epochs * len(parts.train), recipe.groups))
         groups = _needed(parts.train, wanted, spec.seed)
         ranked = self._ranked(groups, parts)
-        texts = text_groups(groups, ranked, self._live.first_passages)
+        dropped = self._examples.dropped
+        texts = text_groups(groups, ranked, self._live.matching_passages, dropped)
         if not texts:
             raise BadExamplesError("of no example are both the positive and a negative in the collection")
         texts = recipe.prepared(texts)

@@ -4,6 +4,7 @@ Sentences come from ``sentencex``: it cut 68 MB/s of technical documentation, an
 are the text again, so that places in the text survive.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ BLOCK_CHARACTERS = 65_536
 """A text is read in blocks of this size, so that no call keeps other threads waiting for long."""
 CHARACTERS_PER_TOKEN = 32
 """Of a text whose first passage alone is wanted, this times the passage's tokens is read."""
+WORDS_A_PASSAGE, WORDS_REPEATED = 96, 16
+"""Of a passage that no encoder cuts: with some 1.3 tokens a word, 128 are not exceeded by much."""
+_WORD = re.compile(r"\w{1,16}")
 CUTTING = 1
 """Raised when the same text would be cut differently, so that no cached cut is used for it."""
 
@@ -69,6 +73,24 @@ def passage_text(source: SourceText, cut: Cut, passage: int) -> str:
 def passage_texts(source: SourceText, cut: Cut) -> list[str]:
     """All passages of a document, in order."""
     return [passage_text(source, cut, passage) for passage in range(len(cut.spans))]
+
+
+def passages_by_words(source: SourceText) -> list[str]:
+    """Passages of a document that no encoder reads, in order: title and some ``WORDS_A_PASSAGE`` words each.
+
+    Most re-rankers read these whole. A document without any word has none.
+    """
+    if not source.title.strip() and not source.text.strip():
+        return []
+    words = [match.span() for match in _WORD.finditer(source.text)]
+    title = [match.span() for match in _WORD.finditer(source.title)]
+    title_end, used = _cut_title(source.title, title, WORDS_A_PASSAGE // 2 if words else WORDS_A_PASSAGE)
+    room = WORDS_A_PASSAGE - used
+    if len(words) <= room:
+        return [passage_text(source, Cut(title_end, ((0, len(source.text)),)), 0)]
+    borders = _sentence_borders(source.text, source.language)
+    spans = cut_text(source.text, words, borders, room, min(WORDS_REPEATED, room // 2))
+    return passage_texts(source, Cut(title_end, tuple(spans[:MAX_PASSAGES])))
 
 
 class PassageCutter:

@@ -20,7 +20,7 @@ from quarry.training.spec import EvaluationSpec, ModelRef
 from quarry.v1 import search_service_pb2
 from quarry_trainer.evaluation import evaluate_models, score_model
 from quarry_trainer.live import RankedQuery, open_search
-from quarry_trainer.passages import FirstPassages, collection_of, open_documents
+from quarry_trainer.passages import MatchingPassages, collection_of, open_documents
 from quarry_trainer.scoring import blended_order
 
 DOCUMENTS = seeded_documents()
@@ -112,12 +112,12 @@ def test_a_models_scores_are_those_that_a_search_gives(
                 assert blended_order(query, scores, scored.blend) == served_order
 
 
-def test_first_passages_are_the_servers(api: Api, data: Path) -> None:
+def test_passages_are_the_servers(api: Api, data: Path) -> None:
     """Of documents whose first passage is the best one, a search shows the same text."""
     first_only = {id: fields for id, fields in DOCUMENTS.items() if len(str(fields["text"])) < 60}
     with open_documents(data) as database:
-        first = FirstPassages(database, collection_of(database, key_of(data, "full")), data)
-        found = first([*DOCUMENTS, "not there"])
+        matching = MatchingPassages(database, collection_of(database, key_of(data, "full")), data)
+        found = matching("words", [*DOCUMENTS, "not there"])
     assert found.keys() == DOCUMENTS.keys()
     compared = 0
     for query in ranked(api, data, "full"):

@@ -147,7 +147,7 @@ class Texts:
         self._documents = documents
         self.asked: list[list[str]] = []
 
-    async def texts(self, ranked: Sequence[RankedDocument]) -> list[str]:
+    async def texts(self, query: str, ranked: Sequence[RankedDocument]) -> list[str]:
         self.asked.append([r.id for r in ranked])
         found = self._documents.read([r.docno for r in ranked])
         return [str(found[r.docno].fields.get("text", "")) for r in ranked]

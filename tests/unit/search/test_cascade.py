@@ -149,9 +149,9 @@ async def test_models_are_taken_once_at_the_beginning() -> None:
     models = {"small": FixedScorer(), "large": FixedScorer(sign=-1)}
 
     class Retiring(Texts):
-        async def texts(self, ranked: Sequence[RankedDocument]) -> list[str]:
+        async def texts(self, query: str, ranked: Sequence[RankedDocument]) -> list[str]:
             models.clear()
-            return await super().texts(ranked)
+            return await super().texts(query, ranked)
 
     texts = Retiring(FixedDocuments({n: {"text": "x" * n} for n in range(1, 9)}))
     ranked = [RankedDocument(Docno(n), f"d{n}", 1, 0.5) for n in range(1, 9)]

@@ -12,13 +12,14 @@ from tests.unit.training.samples import write_bomb
 from quarry.errors import DataLossError, InvalidArgumentError, LimitExceededError
 from quarry.training.uploads import Uploads
 from quarry_trainer.dataset import BadExamplesError, GroupDataset, TextGroup, read_examples
+from quarry_trainer.dropped import Reason
 from quarry_trainer.parquet import TEXTS
 
 
-def row(query: str, positive: str, negative: str, **changed: Any) -> dict[str, Any]:
+def row(query_id: str, positive: str, negative: str, **changed: Any) -> dict[str, Any]:
     return {
-        "query_id": query,
-        "query": f"text of {query}",
+        "query_id": query_id,
+        "query": f"text of {query_id}",
         "positive_id": positive,
         "negative_id": negative,
         "label": 0,
@@ -112,7 +113,24 @@ def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
         ([], "no examples"),
         ([row("q", "a", "b", weight=float("nan"))], "not a number over 0"),
         ([row("q", "a", "b", weight=0.0)], "not a number over 0"),
-        ([row("q", "a", "a")], "positive and negative of one query: 'a'"),
+        ([row("q", "a", "b", weight=None)], "not a number over 0"),
+        ([row("q", "a", "b", weight="1")], "a weight is not a number"),
+        ([row("q", "a", "b", label=7)], "a label is 7, not 0"),
+        ([row("q", "a", "b"), row("q", "a", "c", label=-1)], "a label is -1, not 0"),
+        ([row("q", "a", "b", label=None)], "a label is None, not 0"),
+        ([row("q", "a", "b", label=0.5)], "a label is 0.5, not 0"),
+        ([row("q", "a", "b", label="1")], "a label is '1', not 0"),
+        ([row("q", "a", "b", label=[0])], "label holds lists"),
+        ([row("q", "a", "b", label=1), row("r", "a", "c", label=1)], "every label is 1"),
+        ([row("q", None, "b")], "positive_id is None in a row"),
+        ([row("q", "a", 7)], "negative_id is 7 in a row"),
+        ([row("q", "a", "b", query=" ?! ")], r"no row is left .*1 rows whose query has no word \(q\)"),
+        ([row("q", "a", "a")], r"1 of 1 rows a document is positive and negative of one query.*\(q/a\)"),
+        ([row("q", "a", "b"), row("q", "b", "a")], "2 of 2 rows a document is positive and negative"),
+        (
+            [row("1", "a", "b", query="red fruit"), row("2", "b", "a", query="Red fruit?")],
+            "2 of 2 rows a document is positive and negative",
+        ),
         (
             [row("q", "a", "b"), {**row("q", "c", "b"), "query": "another text"}],
             "a query id has several texts",
@@ -131,6 +149,45 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": ["q"], "query": ["text"]}), tmp_path / "columns")
     with pytest.raises(InvalidArgumentError, match="no column positive_id, negative_id, label, weight"):
         read_examples(tmp_path / "columns")
+
+
+def test_a_few_contradictions_are_dropped_and_named(tmp_path: Path) -> None:
+    """Of A before B and B before A both are dropped; the documents stay answers of the query."""
+    sound = [row(f"q{n}", "p", "n") for n in range(30)]
+    rows = [*sound, row("x", "a", "b"), row("x", "b", "a"), row("x", "a", "c")]
+    examples = read_examples(written(tmp_path / "x.parquet", rows))
+    found = {(g.query_id, g.positive): g.documents for g in examples.groups if g.query_id == "x"}
+    assert found == {("x", "a"): ("c",), ("x", "b"): ()}
+    assert examples.positives["x"] == {"a": 1, "b": 1}
+    assert examples.dropped.as_json() == {"contradicted": {"count": 2, "examples": ["x/b", "x/a"]}}
+    assert "2 negatives that answer the same question" in examples.dropped.advice()[0]
+
+
+def test_what_is_relevant_in_one_group_is_no_negative_in_another(tmp_path: Path) -> None:
+    sound = [row(f"q{n}", "p", "n") for n in range(30)]
+    rows = [*sound, row("x", "a", "b", label=1), row("x", "c", "b"), row("y", "d", "b", query="Text of X?")]
+    examples = read_examples(written(tmp_path / "x.parquet", rows))
+    assert [g.documents for g in examples.groups[-3:]] == [("b",), (), ()]
+    assert examples.dropped.as_json()["contradicted"] == {"count": 2, "examples": ["x/b", "y/b"]}
+
+
+def test_repeated_rows_count_once_and_are_named(tmp_path: Path) -> None:
+    rows = [row("q", "a", "b", weight=2.0), row("q", "a", "b"), row("q", "a", "c", weight=2.0)]
+    rows += [row("empty", "a", "b", query="...")]
+    examples = read_examples(written(tmp_path / "x.parquet", rows))
+    (group,) = examples.groups
+    assert (group.documents, group.weights) == (("b", "c"), (1.0, 1.0))
+    assert examples.dropped.as_json() == {
+        "repeated": {"count": 1, "examples": ["q/b"]},
+        "query_without_text": {"count": 1, "examples": ["empty"]},
+    }
+
+
+def test_labels_may_be_truth_values_or_whole_floats(tmp_path: Path) -> None:
+    for number, (no, yes) in enumerate([(False, True), (0.0, 1.0)]):
+        rows = [row("q", "a", "b", label=no), row("q", "a", "c", label=yes)]
+        (group,) = read_examples(written(tmp_path / f"{number}.parquet", rows)).groups
+        assert group.relevant == (False, True)
 
 
 def text_group(others: int) -> TextGroup:
@@ -172,11 +229,13 @@ def test_a_text_in_many_rows_is_in_memory_once(tmp_path: Path) -> None:
     write_bomb(tmp_path / "x", rows=20_000, text_bytes=10_000)
     tracemalloc.start()
     try:
-        (group,) = read_examples(tmp_path / "x").groups
+        examples = read_examples(tmp_path / "x")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert (len(group.documents), len(group.query)) == (20_000, 10_000)
+    (group,) = examples.groups
+    assert (len(group.documents), len(group.query)) == (1, 10_000)
+    assert examples.dropped[Reason.REPEATED] == 19_999
     assert peak < 20 * 2**20  # the texts of all rows are 200 MB
 
 

@@ -49,12 +49,12 @@ def server() -> Iterator[tuple[TwoAPage, grpc.Channel]]:
     served.stop(None).wait()
 
 
-def first_passages(ids: Sequence[str]) -> dict[str, str]:
+def matching_passages(query: str, ids: Sequence[str]) -> dict[str, str]:
     return {id: f"first of {id}" for id in ids if not id.endswith("-3")}
 
 
 def live(channel: grpc.Channel, pauses: list[float] | None = None) -> LiveSearch:
-    return LiveSearch(channel, "faq", first_passages, [].append if pauses is None else pauses.append)
+    return LiveSearch(channel, "faq", matching_passages, [].append if pauses is None else pauses.append)
 
 
 def test_candidates_come_in_fused_order_with_what_a_re_ranker_reads(

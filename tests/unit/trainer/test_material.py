@@ -1,6 +1,7 @@
 """What a training learns from, chooses by and is judged by, and the texts that it reads."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from tests.unit.trainer.ranked import ranked_query
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry.training.marks import query_marks
 from quarry_trainer.dataset import BadExamplesError, Examples, Group
+from quarry_trainer.dropped import Dropped
 from quarry_trainer.halves import LEAST_OF_HALF
 from quarry_trainer.live import RankedQuery
 from quarry_trainer.material import (
@@ -161,13 +163,13 @@ def test_clicked_queries_choose_nothing() -> None:
     assert divided(own, judged(20)).development == (), "few judged queries all decide"
 
 
-def firsts(ids: Sequence[str]) -> Mapping[str, str]:
+def matching(query: str, ids: Sequence[str]) -> Mapping[str, str]:
     return {id: f"first of {id}" for id in ids if id != "gone"}
 
 
-def test_groups_read_what_the_first_stage_gives_and_first_passages_of_the_rest() -> None:
+def test_groups_read_what_the_first_stage_gives_and_matching_passages_of_the_rest() -> None:
     ranked = {"q": ranked_query("q", ["a", "b"], [0.9, 0.5])}
-    (made,) = text_groups([group("q", "b", "a", "far", "gone")], ranked, firsts)
+    (made,) = text_groups([group("q", "b", "a", "far", "gone")], ranked, matching)
     assert made.passages == (ranked["q"].passages[1], ranked["q"].passages[0], "first of far")
     assert made.fused == (0.5, 0.9, 0.5)
     assert made.relevant == (True, False, False)
@@ -176,7 +178,7 @@ def test_groups_read_what_the_first_stage_gives_and_first_passages_of_the_rest()
 def test_what_answers_no_query_is_a_negative_like_any_other() -> None:
     """Most of what is mined answers nothing: without it a model would learn next to nothing."""
     one = Group("q", "text q", "c", ("a", "never"), (True, False), (1.0, 0.5))
-    (made,) = text_groups([one], {"q": ranked_query("q", ["z"], [0.9])}, firsts)
+    (made,) = text_groups([one], {"q": ranked_query("q", ["z"], [0.9])}, matching)
     assert made.documents == ("c", "a", "never")
     assert made.relevant == (True, True, False)
     assert made.weights == (1.0, 1.0, 0.5)
@@ -184,7 +186,37 @@ def test_what_answers_no_query_is_a_negative_like_any_other() -> None:
 
 @pytest.mark.parametrize("one", [group("q", "gone", "a"), group("q", "a", "gone")])
 def test_a_group_without_a_positive_or_without_others_is_left_out(one: Group) -> None:
-    assert text_groups([one], {"q": ranked_query("q", ["a"], [0.9])}, firsts) == []
+    assert text_groups([one], {"q": ranked_query("q", ["a"], [0.9])}, matching) == []
+
+
+def test_what_cannot_be_read_is_counted_and_named() -> None:
+    """Lost positives take their group with them; the others are lost alone."""
+    texts = {"a": "answer", "blank": " ?", "copy": " ANSWER\n", "n": "other", "only": "more"}
+    documents = ["a", "blank", "copy", "n"]
+    found = replace(
+        ranked_query("q", documents, [0.9, 0.8, 0.7, 0.6]), passages=tuple(map(texts.get, documents))
+    )
+    groups = [
+        group("q", "a", "blank", "copy", "n", "gone"),
+        group("q", "gone", "n"),
+        group("q", "blank", "n"),
+        group("q", "only", "copy"),
+    ]
+    dropped = Dropped()
+
+    def readable(query: str, ids: Sequence[str]) -> Mapping[str, str]:
+        return {id: texts[id] for id in ids if id in texts}
+
+    (made,) = text_groups(groups, {"q": found}, readable, dropped)
+    assert (made.documents, made.passages) == (("a", "n"), ("answer", "other"))
+    assert dropped.as_json() == {
+        "unknown_positive": {"count": 1, "examples": ["q/gone"]},
+        "unknown_negative": {"count": 1, "examples": ["q/gone"]},
+        "wordless_positive": {"count": 1, "examples": ["q/blank"]},
+        "wordless_negative": {"count": 1, "examples": ["q/blank"]},
+        "copy": {"count": 2, "examples": ["q/copy", "q/copy"]},
+        "no_negative": {"count": 1, "examples": ["q/only"]},
+    }
 
 
 class Counting:

@@ -1,13 +1,17 @@
 """A re-ranker in training is judged as it serves."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from quarry.models.base import ModelInfo, PairScore
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.loading import Precision
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 from quarry.training.spec import ModelRef, TrainingSpec
+from quarry_trainer.dataset import BadExamplesError, TextGroup, with_teacher
 from quarry_trainer.forms import FormScorer
 from quarry_trainer.reranker import RerankerRecipe
 
@@ -15,15 +19,18 @@ PAIRS = [("the bado", "cobe fidu nami"), ("gira", "lute of sapo to bine"), ("the
 
 
 def recipe(base: Path, data: Path, precision: Precision) -> RerankerRecipe:
-    spec = TrainingSpec(
+    return RerankerRecipe(spec(base, precision=precision), data, data / "work")
+
+
+def spec(base: Path, **asked: Any) -> TrainingSpec:
+    return TrainingSpec(
         name="faq-1",
         collection="faq",
         collection_key=1,
         server="127.0.0.1:1",
         base=ModelRef(name="base", folder=str(base)),
-        precision=precision,
+        **asked,
     )
-    return RerankerRecipe(spec, data, data / "work")
 
 
 @pytest.mark.parametrize("form", ["split", "ordinary"])
@@ -49,3 +56,38 @@ def test_where_float32_serves_there_is_nothing_to_hold_it_to(tmp_path: Path) -> 
     plain.save(tmp_path / "model")
     assert plain.exact(tmp_path / "model") is None
     assert isinstance(plain.served(tmp_path / "model"), FormScorer)
+
+
+def groups_of_pairs() -> list[TextGroup]:
+    return [
+        TextGroup(query, ("p", "n"), (passage, "bine fidu"), (0.5, 0.5), (True, False), (1.0, 1.0))
+        for query, passage in PAIRS
+    ]
+
+
+def test_a_teacher_of_another_vocabulary_reads_the_texts_with_its_own(tmp_path: Path) -> None:
+    """Ids of the student's tokenizer would be other words to it."""
+    base, taught = tiny_cross_encoder(tmp_path / "base", seed=3), tiny_cross_encoder(tmp_path / "t", seed=8)
+    assert (base / "tokenizer.json").read_bytes() != (taught / "tokenizer.json").read_bytes()
+    asked = spec(base, teacher=ModelRef(name="teacher", folder=str(taught)), loss="margin-mse")
+    prepared = RerankerRecipe(asked, tmp_path, tmp_path / "work").prepared(groups_of_pairs())
+    model = load_cross_encoder(str(taught), tmp_path, "cpu")
+    for group in prepared:
+        own = [one.score for one in model.score([(group.query, passage) for passage in group.passages])]
+        assert group.teacher == pytest.approx(own, abs=1e-5)
+
+
+class Says:
+    """A teacher that gives every pair one score."""
+
+    def __init__(self, score: float) -> None:
+        self.info, self._score = ModelInfo("says", "0" * 32, 64), score
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
+        return [PairScore(self._score, False) for _ in pairs]
+
+
+@pytest.mark.parametrize(("score", "problem"), [(0.25, "the same score"), (float("nan"), "not a finite")])
+def test_a_teacher_that_tells_nothing_apart_makes_no_model(score: float, problem: str) -> None:
+    with pytest.raises(BadExamplesError, match=problem):
+        with_teacher(groups_of_pairs(), Says(score))

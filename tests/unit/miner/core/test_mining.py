@@ -10,15 +10,19 @@ from hypothesis import strategies as st
 from tests.unit.miner.core.small import corpus_of, space_of, task_of, texts_of
 
 from quarry.errors import FailedPreconditionError, InvalidArgumentError
+from quarry.models.calibration import Calibration
 from quarry_miner.candidates import Gatherer
 from quarry_miner.ensemble import ensemble_space
 from quarry_miner.examples import Example, Float32, Int32, MiningQuery, Positive
 from quarry_miner.members import Listed, Member, VectorMember
 from quarry_miner.mining import gatherer_for, mine, mine_range
 from quarry_miner.presets.registry import PRESETS, make_preset
-from quarry_miner.reranker import NO_BELIEF, Judge
+from quarry_miner.reranker import NO_BELIEF, Belief, Judge
 from quarry_miner.task import MiningTask
 
+CALIBRATION = Calibration(
+    slope=2.0, intercept=-1.0, source="judgments", queries=40, pairs=400, relevant=40, ece=0.02, ece_all=0.01
+)
 TASK = task_of()
 WITHOUT_NEEDS = sorted(name for name, preset in PRESETS.items() if not preset.needs)
 
@@ -52,6 +56,8 @@ def test_a_document_without_a_word_is_no_negative_of_any_preset(name: str) -> No
 def test_what_is_relabelled_for_one_positive_is_no_negative_for_another() -> None:
     class Relabels(Judge):
         """Finds document 5 better than the first positive and worse than the second."""
+
+        belief = Belief(calibration=CALIBRATION)
 
         def logits(self, queries: Sequence[str], documents: Sequence[Int32]) -> list[Float32]:
             told = {0: -5.0, 1: 5.0, 5: 0.0}

@@ -35,6 +35,19 @@ def test_each_query_is_scored_with_its_own_documents() -> None:
     assert (first.tolist(), none.tolist(), second.tolist()) == ([0, -1], [], [-2, 0])
 
 
+def test_it_reads_the_passage_that_matches_the_query_not_the_beginning() -> None:
+    long = " ".join(["blue sky over the sea."] * 60) + " A red apple. " + " ".join(["grey rock."] * 60)
+    reranker = Reranker(WordOverlap(), corpus_of([long]))
+    (logits,) = reranker.logits(["red apple."], [np.array([0], np.int32)])
+    assert logits.tolist() == [0]
+
+    cut = Reranker(
+        WordOverlap(), corpus_of(["red apple. green pear."]), lambda source: source.text.split(". ")
+    )
+    (logits,) = cut.logits(["green pear."], [np.array([0], np.int32)])
+    assert logits.tolist() == [0]
+
+
 def test_as_a_member_it_ranks_what_the_others_list_by_its_score() -> None:
     task = task_of(documents=60, queries=5)
     judge = Reranker(WordOverlap(), task.corpus)
@@ -78,7 +91,7 @@ def test_a_score_that_tells_no_probability_drops_refutes_and_relabels_nothing(
         def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
             return [PairScore(10 + one.score, one.truncated) for one in super().score(pairs)]
 
-    judge = Reranker(Cosines(), task.corpus, belief)
+    judge = Reranker(Cosines(), task.corpus, belief=belief)
     judged = dataclasses.replace(task, judge=judge, judge_is_member=True)
     found = mine(judged, make_preset("quarry"), 4, seed=7)
     assert found.examples and all(one.label == 0 and "rerank" not in one.evidence for one in found.examples)

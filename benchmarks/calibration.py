@@ -132,6 +132,14 @@ def scored(ranked: list[RankedQuery], work: Path, model: Path | None) -> list[Fl
 
 
 def lines(sample: Sample) -> Iterator[dict[str, Any]]:
+    calibration, errors = calibrating.fit_calibration(sample)
+    yield {
+        "method": "as a version's, cross-validated",
+        "queries": sample.queries,
+        "shown": round(calibration.ece, 4),
+        "chance": round(errors.chance, 4),
+        "all": round(calibration.ece_all, 4),
+    }
     for size in SIZES:
         for name, fit in METHODS.items():
             found = np.array([errors for seed in range(DRAWS) if (errors := _drawn(sample, fit, size, seed))])

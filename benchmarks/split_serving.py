@@ -25,6 +25,7 @@ from rerank_throughput import cross_encoder
 from serving import available, corpus, load_average, queries
 
 from quarry.errors import ModelError
+from quarry.models.apart_cross_encoder import ApartCrossEncoder
 from quarry.models.base import PairScore
 from quarry.models.blend import RERANKER_ALONE
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
@@ -35,7 +36,6 @@ from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.score_cache import ScoreCache
 from quarry.models.served import ServedReranker
 from quarry.models.settings import ModelKind
-from quarry.models.split_cross_encoder import SplitCrossEncoder
 from quarry.models.split_module import make_split_model
 from quarry.models.state_cache import StateCache
 from quarry.models.state_store import StateStore
@@ -127,7 +127,7 @@ def stored_model(folder: Path, data: Path, precision: Precision) -> Configuratio
     store = StateStore(data / f"{precision}-states.db", STATE_BYTES)
     name, states = str(folder), StateCache(0, store)
     model = load_cross_encoder(name, data, "cpu", states=states, precision=precision)
-    if not isinstance(model, SplitCrossEncoder):
+    if not isinstance(model, ApartCrossEncoder):
         raise ModelError(f"{name} is not run in parts")
 
     def prepare(pairs: list[Pair]) -> None:

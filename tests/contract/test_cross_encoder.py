@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quarry.models.apart_cross_encoder import ApartCrossEncoder
 from quarry.models.batcher import PairBatcher
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
 from quarry.models.loading import Precision, load_model
 from quarry.models.settings import ModelKind
-from quarry.models.split_cross_encoder import SplitCrossEncoder
 from quarry.models.split_module import make_split_model
 from quarry.models.state_cache import StateCache
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 
-Model = TransformerCrossEncoder | SplitCrossEncoder
+Model = TransformerCrossEncoder | ApartCrossEncoder
 TEXTS = st.text(alphabet="abc deo.,\x00é\ud800中", max_size=60)
 PAIRS = [
     *[("the bado", passage) for passage in ("cobe fidu nami", "mo " * 10, "", "a", "the bado")],

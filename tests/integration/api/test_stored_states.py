@@ -12,9 +12,9 @@ from tests.integration.api.models import Models
 from tests.integration.api.served import CALL_S, served, tiny_settings
 
 from quarry.config import Settings
+from quarry.models.apart_cross_encoder import ApartCrossEncoder
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
-from quarry.models.split_cross_encoder import SplitCrossEncoder
 from quarry.models.split_module import make_split_model
 from quarry.state_fill import StateFill
 from quarry.testing import tiny_encoder
@@ -53,13 +53,13 @@ def data(exports: Path, tmp_path: Path) -> Path:
 def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many passages were run through lower layers, by each batch that lacked some."""
     counts: list[int] = []
-    make = SplitCrossEncoder._made
+    make = ApartCrossEncoder._made
 
-    def counted(self: SplitCrossEncoder, pairs: list) -> dict:  # type: ignore[type-arg]
+    def counted(self: ApartCrossEncoder, pairs: list) -> dict:  # type: ignore[type-arg]
         counts.append(len(pairs))
         return make(self, pairs)
 
-    monkeypatch.setattr(SplitCrossEncoder, "_made", counted)
+    monkeypatch.setattr(ApartCrossEncoder, "_made", counted)
     return counts
 
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from quarry.models.quiet import quiet
 from quarry.models.settings import read_json
 
 WEIGHTS_FILE = "model.safetensors"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 LABELS = {"id2label": {"0": "score"}, "label2id": {"score": 0}}
 
 
@@ -83,6 +84,15 @@ def write_tokenizer(encoder: Path, target: Path) -> None:
         next(iter(piece.values()))["type_id"] = 1
     frame["pair"] = [*frame["single"], *second]
     (target / "tokenizer.json").write_text(json.dumps(source, ensure_ascii=False), encoding="utf-8")
-    for name in ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
-        if (encoder / name).exists():
-            shutil.copyfile(encoder / name, target / name)
+    _copy(encoder, target, TOKENIZER_FILES[1:])
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copies all that a model's folder has of its tokenizer."""
+    _copy(source, target, TOKENIZER_FILES)
+
+
+def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)

@@ -33,10 +33,11 @@ def open_steps(
         ModelError: a file cannot be run.
     """
     form = form or FORMS[precision]
-    split, late = facts.get(SPLIT_PARTS), facts.get(LATE_PARTS)
-    if split is None and late is None:
+    kind = next((kind for kind in (SPLIT_PARTS, LATE_PARTS) if facts.get(kind)), None)
+    if kind is None:
         return None
     reader = TextReader(OnnxRunner(target / APART_FILE), pad_id, precision)
-    if late is not None:
-        return LateSteps(reader, load_late_weights(target), LateParts(**late), form)
-    return SplitSteps(reader, onnx_runner(target / TOGETHER_FILE, precision), SplitParts(**split), form)
+    if kind == LATE_PARTS:
+        return LateSteps(reader, load_late_weights(target), LateParts(**facts[kind]), form)
+    together = onnx_runner(target / TOGETHER_FILE, precision)
+    return SplitSteps(reader, together, SplitParts(**facts[kind]), form)

@@ -6,7 +6,6 @@ unit length, cut into rows, then a vector of each token.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +57,7 @@ class LateWeights:
     def mean_rows(self) -> int:
         """Rows that a mean state takes among those of the vectors."""
         dimension, width = self.projection.shape
-        return ceil(width / dimension)
+        return -(-int(width) // int(dimension))
 
     def save(self, folder: Path) -> None:
         arrays = {name: getattr(self, name) for name in self.__slots__}

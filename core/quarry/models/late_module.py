@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quarry.errors import ModelError
@@ -23,6 +24,8 @@ from quarry.models.tokens import TextTokenizer
 
 DIMENSION = 64
 """Of a token's vector."""
+MAX_TOKENS = 512
+"""Of a passage in which tokens are counted."""
 START_SCALE, START_DENSE = 10.0, 20.0
 """Factors of the tokens' part and of the cosine of the means, before training."""
 LEAST_WEIGHT = 0.05
@@ -110,45 +113,41 @@ class LateModule(ApartLayers):
         return f"{self.lower_fingerprint()}:{self.head.fingerprint()}"
 
 
-def make_late_model(
-    encoder: Path, target: Path, passages: Sequence[str], dimension: int = DIMENSION, seed: int = 0
-) -> Path:
+def make_late_model(encoder: Path, target: Path, dimension: int = DIMENSION, seed: int = 0) -> Path:
     """Writes an untrained late-interaction re-ranker made of the encoder in ``encoder``; returns ``target``.
 
-    It orders about as the encoder does: random directions keep cosines.
+    It orders about as the encoder does: orthogonal directions at random nearly keep cosines, and all tokens
+    count alike but those that stand for no text. ``rareness`` says how much they should count.
 
     Args:
-        passages: of the collection, from which it is known how rare a token is; none: all count alike.
+        dimension: of a token's vector, at least 1; at most as many as a state has are made.
 
     Raises:
-        ModelError: the encoder is no BERT, or has no ``dimension`` dimensions.
+        ModelError: the encoder is no BERT.
     """
     transformer, config = open_bert(encoder)
     width = transformer.config.hidden_size
-    if not 1 <= dimension <= width:
-        raise ModelError(f"{dimension} dimensions of a token: the encoder has {width}")
+    dimension = min(dimension, width)
     head = LateHead(width, transformer.config.vocab_size, dimension)
     target.mkdir(parents=True, exist_ok=True)
     write_tokenizer(encoder, target)
     with torch.no_grad():
         random = np.random.default_rng(seed).standard_normal((width, dimension))
         head.projection.copy_(torch.from_numpy(np.linalg.qr(random)[0].T))
-        head.token_weights.copy_(torch.from_numpy(_rareness(target, passages, len(head.token_weights))))
+        tokenizer = TextTokenizer(target / "tokenizer.json", MAX_TOKENS)
+        head.token_weights.copy_(torch.from_numpy(rareness(tokenizer, (), len(head.token_weights))))
     save_late_model(LateModule(transformer, head), config, target)
     return target
 
 
-def _rareness(folder: Path, passages: Sequence[str], vocabulary: int) -> np.ndarray:
-    """Logarithm of each token's inverse document frequency (BM25's), float64, shape ``(vocabulary,)``."""
-    tokenizer = TextTokenizer(folder / "tokenizer.json", 512)
+def rareness(tokenizer: TextTokenizer, passages: Sequence[str], vocabulary: int) -> NDArray[np.float64]:
+    """Logarithm of each token's inverse document frequency (BM25's), shape ``(vocabulary,)``."""
     having = np.zeros(vocabulary)
     for tokens in tokenizer.texts(passages):
         having[np.unique(tokens.ids)] += 1
-    weights = np.log1p((len(passages) - having + 0.5) / (having + 0.5))
-    weights = np.maximum(weights, LEAST_WEIGHT)
+    weights = np.maximum(np.log1p((len(passages) - having + 0.5) / (having + 0.5)), LEAST_WEIGHT)
     weights[tokenizer.special_ids()] = SPECIAL_WEIGHT
-    found: np.ndarray = np.log(weights)
-    return found
+    return np.log(weights)
 
 
 def save_late_model(module: LateModule, config: dict[str, Any], target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,7 @@ class LateSteps:
             places_of.setdefault(id(query), []).append(place)
         for places in places_of.values():
             some = [passages[place] for place in places]
-            kept = self.form.read(np.concatenate(some)).astype(np.float32, copy=False)
+            joined: Any = np.concatenate(some)
+            kept = self.form.read(joined).astype(np.float32, copy=False)
             scores[places] = self._weights.scores(queries[places[0]], kept, [len(one) for one in some])
         return scores

@@ -1,5 +1,6 @@
 """The late-interaction re-ranker in training: its head alone, on states that the encoder makes once."""
 
+import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from quarry.models.apart_files import copy_tokenizer
-from quarry.models.late_module import LateModule, rareness, save_late_model
+from quarry.models.late_module import LateModule, Read, rareness, save_late_model
 from quarry.models.settings import ModelSettings, read_json
 from quarry_trainer.text_states import TextStates
 
@@ -39,6 +40,16 @@ class LateForm:
         weights = rareness(self.states.tokenizer, list(passages), len(self.late.head.token_weights))
         with torch.no_grad():
             self.late.head.token_weights.copy_(torch.from_numpy(weights))
+
+    def set_factors(self, tokens: float, dense: float) -> None:
+        """Of both parts of a score; that of the tokens is over 0."""
+        with torch.no_grad():
+            self.late.head.log_scale.fill_(math.log(tokens))
+            self.late.head.dense_weight.fill_(dense)
+
+    def parts(self, pairs: Sequence[Pair]) -> Tensor:
+        """Both parts of each pair's score, shape ``(n, 2)``, without their factors."""
+        return self.late.head.parts(*self.module.read(**self.inputs(pairs)))
 
     def inputs(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
         """States of the queries and of the passages, each once, and which of them each pair is."""
@@ -79,7 +90,11 @@ class _OfStates(nn.Module):
         super().__init__()
         self.head = late.head
 
-    def forward(
+    def forward(self, **inputs: Tensor) -> Tensor:
+        scores: Tensor = self.head(*self.read(**inputs))
+        return scores
+
+    def read(
         self,
         queries: Tensor,
         query_ids: Tensor,
@@ -88,11 +103,11 @@ class _OfStates(nn.Module):
         passage_mask: Tensor,
         query_of: Tensor,
         passage_of: Tensor,
-    ) -> Tensor:
+    ) -> tuple[Read, Read, Tensor]:
+        """Query and passage of each pair, and the tokens of the query."""
         query = self.head.read(queries, query_mask).take(query_of)
         passage = self.head.read(passages, passage_mask).take(passage_of)
-        scores: Tensor = self.head(query, passage, query_ids[query_of])
-        return scores
+        return query, passage, query_ids[query_of]
 
 
 def _padded(rows: Sequence[Tensor]) -> Tensor:

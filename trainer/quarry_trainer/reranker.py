@@ -15,6 +15,7 @@ from quarry_trainer.averaging import LEARNED_SHARE
 from quarry_trainer.dataset import TextGroup, with_teacher
 from quarry_trainer.forms import FormScorer, open_form, start_folder
 from quarry_trainer.late_form import LateForm
+from quarry_trainer.late_start import fit_start
 from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
 from quarry_trainer.loop import Trainable
 from quarry_trainer.offset import fit_offset
@@ -61,11 +62,8 @@ class RerankerRecipe:
 
     def prepared(self, texts: list[TextGroup]) -> list[TextGroup]:
         teacher = self._spec.teacher
-        if self._new and isinstance(self._form, LateForm):
-            self._form.weigh_tokens({passage for group in texts for passage in group.passages})
         if teacher is None:
-            known = _blend_of(self._spec.base)
-            self.blend = known or Blend(rerank=1.0, fused=fit_offset(texts, self.scorer()))
+            self.blend = _blend_of(self._spec.base) or Blend(rerank=1.0, fused=self._offset(texts))
             return texts
         self.blend = _blend_of(teacher) or RERANKER_ALONE
         states = StateCache(STATE_BYTES)
@@ -74,6 +72,11 @@ class RerankerRecipe:
     def trainable(self, learning_rate: float, texts: Sequence[TextGroup]) -> Trainable:
         offset = 0.0 if self._spec.teacher else self.blend.fused  # a teacher's scores are without it
         return listwise(self._form, self._spec.loss, learning_rate, offset)
+
+    def _offset(self, texts: Sequence[TextGroup]) -> float:
+        if self._new and isinstance(self._form, LateForm):
+            return fit_start(self._form, texts)
+        return fit_offset(texts, self.scorer())
 
     def scorer(self) -> PairModel:
         return FormScorer(self._form)

@@ -61,14 +61,18 @@ class LateHead(nn.Module):
 
     def forward(self, query: "Read", passage: "Read", query_ids: Tensor) -> Tensor:
         """Scores of pairs, shape ``(batch,)``; ``query_ids`` are the tokens of the queries."""
+        tokens, dense = self.parts(query, passage, query_ids).unbind(-1)
+        scores: Tensor = self.log_scale.exp() * tokens + self.dense_weight * dense
+        return scores
+
+    def parts(self, query: "Read", passage: "Read", query_ids: Tensor) -> Tensor:
+        """What a score is the weighted sum of, shape ``(batch, 2)``: of tokens, and of the means."""
         alike = query.vectors @ passage.vectors.transpose(-1, -2)
         hidden = (1 - passage.mask.to(alike.dtype)).unsqueeze(-2) * 1e4
         nearest = (alike - hidden).amax(-1)
         weights = self.token_weights[query_ids].exp() * query.mask
         tokens = (weights * nearest).sum(-1) / weights.sum(-1).clamp(min=1e-9)
-        dense = nn.functional.cosine_similarity(query.mean, passage.mean, dim=-1)
-        scores: Tensor = self.log_scale.exp() * tokens + self.dense_weight * dense
-        return scores
+        return torch.stack([tokens, nn.functional.cosine_similarity(query.mean, passage.mean, dim=-1)], -1)
 
     def read(self, states: Tensor, mask: Tensor) -> "Read":
         """What a score wants of texts; states of shape ``(batch, length, width)``."""

@@ -22,8 +22,7 @@ logarithms or large numbers, and have a longer way to go."""
 class LateForm:
     """A ``Form``.
 
-    Nothing decays: weights near 0 mean nothing here. What keeps them near their start is that a part of the
-    way is gone (``averaging.py``).
+    Nothing decays: weights near 0 mean nothing here.
 
     Attributes:
         late: the whole of it; ``module`` reads states.

@@ -50,19 +50,28 @@ def save_apart(
     save_file(tensors, target / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
-def load_apart(folder: Path, attention: str, own: str) -> tuple[BertModel, Any, dict[str, Tensor]]:
-    """The transformer in ``folder``, its config, and the other weights, whose names begin with ``own``.
+def load_apart(
+    folder: Path, attention: str, key: str, prefix: str
+) -> tuple[BertModel, dict[str, Any], dict[str, Tensor]]:
+    """The transformer in ``folder``, what its config has of this kind of re-ranker, and the other weights.
+
+    Args:
+        key: of that in the config.
+        prefix: of the names of those weights.
 
     Raises:
-        ModelError: weights of the transformer are missing.
+        ModelError: weights of the transformer are missing, or the config has no object under the key.
     """
+    settings = read_json(folder / "config.json").get(key)
+    if not isinstance(settings, dict):
+        raise ModelError(f"the {key} in the config.json of {folder} is no object")
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     config._attn_implementation = attention
     transformer = BertModel(config, add_pooling_layer=False)
     weights = load_file(folder / WEIGHTS_FILE)
-    others = {name: weights.pop(name) for name in list(weights) if name.startswith(own)}
+    others = {name: weights.pop(name) for name in list(weights) if name.startswith(prefix)}
     refuse_missing(folder, transformer.load_state_dict(weights, strict=False).missing_keys)
-    return transformer, config, others
+    return transformer, settings, others
 
 
 def refuse_missing(folder: Path, names: list[str]) -> None:

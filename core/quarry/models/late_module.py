@@ -164,9 +164,9 @@ def save_late_model(module: LateModule, config: dict[str, Any], target: Path) ->
 def load_late_module(folder: Path, attention: str) -> LateModule:
     """The late-interaction re-ranker in ``folder``. Raises ModelError if weights are missing or of another
     shape than the config says."""
-    transformer, config, own = load_apart(folder, attention, PREFIX)
-    width, vocabulary = config.hidden_size, config.vocab_size
-    dimension = getattr(config, LATE_KEY).get("dimension")
+    transformer, settings, own = load_apart(folder, attention, LATE_KEY, PREFIX)
+    width, vocabulary = transformer.config.hidden_size, transformer.config.vocab_size
+    dimension = settings.get("dimension")
     shapes = {
         "projection": [dimension, width],
         "offset": [dimension],
@@ -177,6 +177,6 @@ def load_late_module(folder: Path, attention: str) -> LateModule:
     refuse_missing(folder, [PREFIX + name for name in shapes if PREFIX + name not in own])
     if any(list(own[PREFIX + name].shape) != shape for name, shape in shapes.items()):
         raise ModelError(f"{folder} has weights of a late-interaction re-ranker that do not fit its config")
-    head = LateHead(width, vocabulary, int(dimension))
+    head = LateHead(width, vocabulary, len(own[PREFIX + "offset"]))
     head.load_state_dict({name.removeprefix(PREFIX): tensor.float() for name, tensor in own.items()})
     return LateModule(transformer, head).eval()

@@ -5,12 +5,14 @@ and what a token sees of the other text is damped by a learned amount per head t
 (MacAvaney et al., SIGIR 2020) and DeFormer (Cao et al., ACL 2020), which start at full sight.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from quarry.errors import ModelError
 from quarry.models.apart_files import load_apart, open_bert, refuse_missing, save_apart, write_tokenizer
 from quarry.models.apart_layers import ApartLayers, additive, mean_states, run_layer, same_text
 from quarry.models.settings import SPLIT_KEY
@@ -95,11 +97,16 @@ def save_split_model(module: SplitModule, config: dict[str, Any], target: Path) 
 
 
 def load_split_module(folder: Path, attention: str) -> SplitModule:
-    """The split cross-encoder in ``folder``. Raises ModelError if weights are missing."""
-    transformer, config, own = load_apart(folder, attention, DAMPING)
+    """The split cross-encoder in ``folder``. Raises ModelError if weights are missing, or
+    do not fit the config."""
+    transformer, split, own = load_apart(folder, attention, SPLIT_KEY, DAMPING)
     refuse_missing(folder, [DAMPING] if DAMPING not in own else [])
-    split = getattr(config, SPLIT_KEY)
-    module = SplitModule(transformer, int(split["joint_layers"]), float(split["scale"]))
+    joint_layers, scale = split.get("joint_layers"), split.get("scale")
+    if not isinstance(joint_layers, int) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
+        raise ModelError(f"{folder} has no joint layers or no scale that a split cross-encoder can have")
+    module = SplitModule(transformer, joint_layers, scale)
+    if own[DAMPING].shape != module.damping.shape:
+        raise ModelError(f"{folder} has a damping that does not fit its joint layers")
     with torch.no_grad():
         module.damping.copy_(own[DAMPING])
     return module.eval()

@@ -7,6 +7,7 @@ import pytest
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.loading import Precision
 from quarry.testing import tiny_cross_encoder, tiny_encoder
+from quarry.training.forms import FormName
 from quarry.training.spec import ModelRef, TrainingSpec
 from quarry_trainer.forms import FormScorer
 from quarry_trainer.reranker import RerankerRecipe
@@ -14,7 +15,7 @@ from quarry_trainer.reranker import RerankerRecipe
 PAIRS = [("the bado", "cobe fidu nami"), ("gira", "lute of sapo to bine"), ("the bado", "mo mo mo")]
 
 
-def recipe(base: Path, data: Path, precision: Precision) -> RerankerRecipe:
+def recipe(base: Path, data: Path, precision: Precision, form: FormName = "split") -> RerankerRecipe:
     spec = TrainingSpec(
         name="faq-1",
         collection="faq",
@@ -22,14 +23,15 @@ def recipe(base: Path, data: Path, precision: Precision) -> RerankerRecipe:
         server="127.0.0.1:1",
         base=ModelRef(name="base", folder=str(base)),
         precision=precision,
+        form=form,
     )
     return RerankerRecipe(spec, data, data / "work")
 
 
-@pytest.mark.parametrize("form", ["split", "ordinary"])
-def test_where_int8_serves_a_model_is_scored_in_that_and_in_float32(form: str, tmp_path: Path) -> None:
-    make = tiny_encoder if form == "split" else tiny_cross_encoder
-    rounded = recipe(make(tmp_path / "base", seed=3), tmp_path, "int8")
+@pytest.mark.parametrize("form", ["split", "late", "cross"])
+def test_where_int8_serves_a_model_is_scored_in_that_and_in_float32(form: FormName, tmp_path: Path) -> None:
+    make = tiny_cross_encoder if form == "cross" else tiny_encoder
+    rounded = recipe(make(tmp_path / "base", seed=3), tmp_path, "int8", form)
     rounded.save(tmp_path / "model")
 
     def scores(precision: Precision) -> list[float]:

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from serving import load_average
 
 from quarry.errors import ModelError
+from quarry.models.apart_cross_encoder import ApartCrossEncoder
 from quarry.models.base import CrossEncoder
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
 from quarry.models.encoder import load_encoder
 from quarry.models.loading import Precision, export_model, load_exported
 from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.settings import ModelKind
-from quarry.models.split_cross_encoder import SplitCrossEncoder
 from quarry.models.split_module import make_split_model
 from quarry.models.state_cache import StateCache
 from quarry.models.state_forms import ByteStates, HalfStates, StateForm
@@ -58,11 +58,11 @@ def candidates(texts: dict[str, str], queries: dict[str, str], data: Path) -> Ca
     return {query: [ids[place] for place in row] for query, row in zip(queries, nearest, strict=True)}
 
 
-def served(folder: Path, data: Path, precision: Precision, form: StateForm) -> SplitCrossEncoder:
+def served(folder: Path, data: Path, precision: Precision, form: StateForm) -> ApartCrossEncoder:
     """The model as it is served, with states of passages kept in ``form``."""
     states = StateCache(STATE_BYTES)
     model = load_cross_encoder(str(folder), data, "cpu", states=states, precision=precision)
-    if not isinstance(model, SplitCrossEncoder):
+    if not isinstance(model, ApartCrossEncoder):
         raise ModelError(f"{folder} is not run in parts")
     model._graphs = replace(model._graphs, form=form)
     return model

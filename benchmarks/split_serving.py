@@ -25,9 +25,11 @@ from rerank_throughput import cross_encoder
 from serving import available, corpus, load_average, queries
 
 from quarry.errors import ModelError
+from quarry.models.apart_cross_encoder import ApartCrossEncoder
 from quarry.models.base import PairScore
 from quarry.models.blend import RERANKER_ALONE
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
+from quarry.models.late_module import make_late_model
 from quarry.models.loading import Precision, load_model
 from quarry.models.onnx_export import TOKENIZER_FILE
 from quarry.models.onnx_runner import available_cores
@@ -35,7 +37,6 @@ from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.score_cache import ScoreCache
 from quarry.models.served import ServedReranker
 from quarry.models.settings import ModelKind
-from quarry.models.split_cross_encoder import SplitCrossEncoder
 from quarry.models.split_module import make_split_model
 from quarry.models.state_cache import StateCache
 from quarry.models.state_store import StateStore
@@ -66,7 +67,7 @@ class Configuration:
     Attributes:
         score: what is timed.
         prepare: called before with the pairs; makes the states or scores that are to be kept.
-        states: where a split one keeps states.
+        states: where one that reads texts apart keeps states.
         store: that file of them, for what is to be read from there.
     """
 
@@ -111,8 +112,8 @@ def ordinary_model(folder: Path, data: Path, precision: Precision) -> Configurat
     return Configuration(load_cross_encoder(str(folder), data, "cpu", precision=precision).score)
 
 
-def split_model(folder: Path, data: Path, share: float, precision: Precision) -> Configuration:
-    """A split cross-encoder that finds the states of ``share`` of the passages kept in memory."""
+def apart_model(folder: Path, data: Path, share: float, precision: Precision) -> Configuration:
+    """A model that finds the states of ``share`` of the passages kept in memory."""
     states = StateCache(STATE_BYTES if share else 0)
     model = load_cross_encoder(str(folder), data, "cpu", states=states, precision=precision)
 
@@ -123,11 +124,11 @@ def split_model(folder: Path, data: Path, share: float, precision: Precision) ->
 
 
 def stored_model(folder: Path, data: Path, precision: Precision) -> Configuration:
-    """A split cross-encoder that finds all states on disk, as after a restart, and none in memory."""
-    store = StateStore(data / f"{precision}-states.db", STATE_BYTES)
+    """A model that finds all states on disk, as after a restart, and none in memory."""
+    store = StateStore(data / f"{folder.name}-{precision}-states.db", STATE_BYTES)
     name, states = str(folder), StateCache(0, store)
     model = load_cross_encoder(name, data, "cpu", states=states, precision=precision)
-    if not isinstance(model, SplitCrossEncoder):
+    if not isinstance(model, ApartCrossEncoder):
         raise ModelError(f"{name} is not run in parts")
 
     def prepare(pairs: list[Pair]) -> None:
@@ -172,7 +173,8 @@ def configurations(folder: Path, joint_layers: Sequence[int], seed: int) -> dict
             name = f"ordinary, {precision}, {share:.0%} of the scores cached"
             made[name] = asked_before(ordinary, folder, share, precision)
     for joint in joint_layers:
-        made |= split_configurations(folder, joint)
+        made |= apart_configurations(folder, f"split, {joint} joint", split_folder(folder, joint))
+    made |= apart_configurations(folder, "late", make_late_model(encoder_folder(), folder / "late"))
     for precision, joint in itertools.product(PRECISIONS, joint_layers):
         first, then = made[f"split, {joint} joint, {precision}, 100% kept"], made[f"ordinary, {precision}"]
         made[f"cascade, {joint} joint, {precision}, 100% kept, ordinary on {CASCADE_DEPTH}"] = cascade(
@@ -181,19 +183,24 @@ def configurations(folder: Path, joint_layers: Sequence[int], seed: int) -> dict
     return made
 
 
-def split_configurations(folder: Path, joint: int) -> dict[str, Configuration]:
-    split = make_split_model(resolve_model(DEFAULT_ENCODER).path, joint, split_folder(folder, joint))
+def apart_configurations(folder: Path, kind: str, model: Path) -> dict[str, Configuration]:
+    """Of a model that reads query and passage apart."""
     made = {}
     for precision in PRECISIONS:
         for share in KEPT_SHARES:
-            name = f"split, {joint} joint, {precision}, {share:.0%} kept"
-            made[name] = split_model(split, folder, share, precision)
-        made[f"split, {joint} joint, {precision}, all on disk"] = stored_model(split, folder, precision)
+            made[f"{kind}, {precision}, {share:.0%} kept"] = apart_model(model, folder, share, precision)
+        made[f"{kind}, {precision}, all on disk"] = stored_model(model, folder, precision)
     return made
 
 
+def encoder_folder() -> Path:
+    return resolve_model(DEFAULT_ENCODER).path
+
+
 def split_folder(folder: Path, joint: int) -> Path:
-    return folder / f"split-{joint}"
+    """Of a split cross-encoder, made at first."""
+    target = folder / f"split-{joint}"
+    return target if target.exists() else make_split_model(encoder_folder(), joint, target)
 
 
 def largest_difference(folder: Path, joint: int, pairs: list[Pair]) -> float:

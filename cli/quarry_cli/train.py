@@ -27,6 +27,7 @@ class What(StrEnum):
 
 class Form(StrEnum):
     SPLIT = "split"
+    LATE = "late"
     CROSS = "cross"
 
 

@@ -43,6 +43,7 @@ LOSSES: dict[int, LossName] = {
 FORMS: dict[int, FormName | None] = {
     pb.RERANKER_FORM_UNSPECIFIED: None,
     pb.RERANKER_FORM_SPLIT: "split",
+    pb.RERANKER_FORM_LATE: "late",
     pb.RERANKER_FORM_CROSS: "cross",
 }
 

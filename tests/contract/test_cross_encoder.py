@@ -1,4 +1,4 @@
-"""What every cross-encoder promises: ordinary, split and run as a whole, split and run in parts."""
+"""What every re-ranker promises: ordinary, split or late, run as a whole or in two steps."""
 
 import asyncio
 import math
@@ -11,16 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quarry.models.apart_cross_encoder import ApartCrossEncoder
 from quarry.models.batcher import PairBatcher
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
+from quarry.models.late_module import make_late_model
 from quarry.models.loading import Precision, load_model
 from quarry.models.settings import ModelKind
-from quarry.models.split_cross_encoder import SplitCrossEncoder
 from quarry.models.split_module import make_split_model
 from quarry.models.state_cache import StateCache
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 
-Model = TransformerCrossEncoder | SplitCrossEncoder
+Model = TransformerCrossEncoder | ApartCrossEncoder
 TEXTS = st.text(alphabet="abc deo.,\x00é\ud800中", max_size=60)
 PAIRS = [
     *[("the bado", passage) for passage in ("cobe fidu nami", "mo " * 10, "", "a", "the bado")],
@@ -41,9 +42,25 @@ def _ordinary(folder: Path, precision: Precision = "fp32") -> Model:
     return load_cross_encoder(str(made), folder, "cpu", precision=precision)
 
 
-def _split_as_a_whole(folder: Path) -> Model:
-    made = make_split_model(tiny_encoder(folder / "encoder", seed=4), 1, folder / "split")
+def _late(folder: Path, states: StateCache, precision: Precision = "fp32") -> Model:
+    made = make_late_model(tiny_encoder(folder / "encoder", seed=4), folder / "late", dimension=12)
+    model = load_cross_encoder(str(made), folder, "cpu", states=states, precision=precision)
+    assert isinstance(model, ApartCrossEncoder)
+    return model
+
+
+def _as_a_whole(made: Path, folder: Path) -> Model:
     return TransformerCrossEncoder(load_model(str(made), ModelKind.CROSS_ENCODER, folder, "cpu"))
+
+
+def _split_as_a_whole(folder: Path) -> Model:
+    return _as_a_whole(
+        make_split_model(tiny_encoder(folder / "encoder", seed=4), 1, folder / "split"), folder
+    )
+
+
+def _late_as_a_whole(folder: Path) -> Model:
+    return _as_a_whole(make_late_model(tiny_encoder(folder / "encoder", seed=4), folder / "late", 12), folder)
 
 
 KINDS: dict[str, Callable[[Path], Model]] = {
@@ -56,6 +73,11 @@ KINDS: dict[str, Callable[[Path], Model]] = {
     "split in int8, no states kept": lambda folder: _split(folder, StateCache(0), "int8"),
     "split in int8, few states kept": lambda folder: _split(folder, StateCache(SMALL_BYTES), "int8"),
     "split in int8, states kept": lambda folder: _split(folder, StateCache(2**20), "int8"),
+    "late as a whole": _late_as_a_whole,
+    "late, no states kept": lambda folder: _late(folder, StateCache(0)),
+    "late, few states kept": lambda folder: _late(folder, StateCache(SMALL_BYTES)),
+    "late, states kept": lambda folder: _late(folder, StateCache(2**20)),
+    "late in int8, states kept": lambda folder: _late(folder, StateCache(2**20), "int8"),
 }
 
 

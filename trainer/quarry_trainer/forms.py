@@ -1,33 +1,33 @@
-"""The forms of cross-encoder that can be trained, behind one interface.
+"""The forms of re-ranker that can be trained, behind one interface.
 
-An ordinary cross-encoder reads both texts in all its layers. Of a split one only the upper ones are trained:
-what the lower ones make of a text never changes, so it is computed once.
+An ordinary cross-encoder reads both texts in all its layers. Of a split one only the upper ones are trained,
+and of a late-interaction one what is on top of all layers: what lies below makes the same of a text for ever,
+so it is computed once.
 """
 
-import shutil
-from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
+from quarry.models.apart_files import copy_tokenizer
 from quarry.models.base import PairScore
+from quarry.models.late_module import LateModule, make_late_model
 from quarry.models.onnx_export import TOKENIZER_FILE
 from quarry.models.packing import arrays
 from quarry.models.quiet import quiet
 from quarry.models.settings import ModelKind, ModelSettings, read_json, read_settings
 from quarry.models.split_module import SplitModule, make_split_model, save_split_model
-from quarry.models.split_tokens import SplitTokenizer
-from quarry.models.tokens import TextTokenizer, Tokens
+from quarry.models.tokens import TextTokenizer
 from quarry.models.torch_model import load_module
 from quarry.training.forms import FormName, model_form
+from quarry_trainer.late_form import LateForm
+from quarry_trainer.text_states import TextStates
 
 Pair = tuple[str, str]
-STATE_BYTES = 2 * 2**30
-"""Most memory for states of lower layers; beyond it the least recently used are computed again."""
 SCORING_BATCH = 64
 DAMPING_RATE = 1_000.0
 """Learning rate of the damping, in times of the weights': it has a long way to go in few steps."""
@@ -54,6 +54,13 @@ class Form(Protocol):
         ...
 
 
+@runtime_checkable
+class OfStates(Protocol):
+    """A form that is trained on states of texts."""
+
+    states: TextStates
+
+
 def open_form(folder: Path, max_tokens: int, seed: int, like: Form | None = None) -> Form:
     """The cross-encoder in ``folder``, to read passages of at most ``max_tokens``.
 
@@ -66,23 +73,30 @@ def open_form(folder: Path, max_tokens: int, seed: int, like: Form | None = None
     settings = read_settings(folder, ModelKind.CROSS_ENCODER)
     torch.manual_seed(seed)
     module = load_module(folder, settings)
+    form: Form
     if isinstance(module, SplitModule):
         form = SplitForm(folder, settings, module, max_tokens)
-        form.share_states(like)
-        return form
-    return OrdinaryForm(folder, settings, module, max_tokens)
+    elif isinstance(module, LateModule):
+        form = LateForm(folder, settings, module, max_tokens)
+    else:
+        form = OrdinaryForm(folder, settings, module, max_tokens)
+    if isinstance(form, OfStates) and isinstance(like, OfStates):
+        form.states.share(like.states)
+    return form
 
 
 def start_folder(base: Path, form: FormName, joint_layers: int, target: Path) -> Path:
     """A folder that ``open_form`` can open: ``base``, or a re-ranker of ``form`` made of the encoder there.
 
     Raises:
-        ModelError: a split one is asked for, and the encoder is no BERT, or has fewer layers.
+        ModelError: a split or late one is asked for, and the encoder is no BERT, or has fewer layers.
     """
     if model_form(base).kind is ModelKind.CROSS_ENCODER:
         return base
     if form == "cross":
         return make_cross_encoder(base, target)
+    if form == "late":
+        return make_late_model(base, target)
     return make_split_model(base, joint_layers, target)
 
 
@@ -98,7 +112,7 @@ def make_cross_encoder(encoder: Path, target: Path) -> Path:
             encoder / settings.weights, num_labels=1, local_files_only=True
         )
         model.save_pretrained(target)
-    _copy_tokenizer(encoder, target)
+    copy_tokenizer(encoder, target)
     return target
 
 
@@ -108,7 +122,7 @@ class OrdinaryForm:
     def __init__(self, folder: Path, settings: ModelSettings, module: nn.Module, max_tokens: int) -> None:
         self.module = _ByName(module)
         self._inner, self._folder, self._settings = module, folder, settings
-        self._tokenizer = TextTokenizer(_tokenizer_file(folder), min(settings.max_tokens, max_tokens))
+        self._tokenizer = TextTokenizer(folder / TOKENIZER_FILE, min(settings.max_tokens, max_tokens))
 
     def inputs(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
         settings = self._settings
@@ -122,7 +136,7 @@ class OrdinaryForm:
         folder.mkdir(parents=True, exist_ok=True)
         transformer: Any = self._inner.transformer
         transformer.save_pretrained(folder)
-        _copy_tokenizer(self._folder, folder)
+        copy_tokenizer(self._folder, folder)
 
 
 class SplitForm:
@@ -130,21 +144,18 @@ class SplitForm:
 
     Attributes:
         split: the whole of it; ``module`` is the part that reads states of pairs.
+        states: that it reads.
     """
 
     def __init__(self, folder: Path, settings: ModelSettings, module: SplitModule, max_tokens: int) -> None:
-        module.freeze_lower()
+        self.split, self._folder = module, folder
+        self.states = TextStates(module, folder, settings, max_tokens)
         self.module = _Together(module)
-        self.split, self._folder, self._settings = module, folder, settings
-        self._tokenizer = SplitTokenizer(_tokenizer_file(folder), settings.max_tokens)
-        self._query_room = self._tokenizer.query_tokens
-        self._passage_room = min(max_tokens, self._tokenizer.passage_tokens)
-        self._states = StateCache(STATE_BYTES)
 
     def inputs(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
         """States after the lower layers, shape ``(n, length, width)``, and whose each is."""
-        queries = self._apart(dict.fromkeys(query for query, _ in pairs), self._query_room)
-        passages = self._apart(dict.fromkeys(passage for _, passage in pairs), self._passage_room)
+        queries = self.states.queries([query for query, _ in pairs])
+        passages = self.states.passages([passage for _, passage in pairs])
         rows = [(queries[query], passages[passage]) for query, passage in pairs]
         length = max(len(query) + len(passage) for query, passage in rows)
         states = torch.zeros(len(rows), length, rows[0][0].shape[1])
@@ -166,56 +177,7 @@ class SplitForm:
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         save_split_model(self.split, read_json(self._folder / "config.json"), folder)
-        _copy_tokenizer(self._folder, folder)
-
-    def share_states(self, other: Form | None) -> None:
-        """Uses the other's states from now on, if its lower layers make the same ones."""
-        if isinstance(other, SplitForm) and self.split.same_below(other.split):
-            self._states = other._states
-
-    def _apart(self, texts: Collection[str], room: int) -> dict[str, Tensor]:
-        """States of each text, of at most ``room`` tokens, float16 on the CPU, shape ``(length, width)``.
-
-        Each is read by itself: in a batch its last bits would depend on which other texts were missing, and a
-        training that goes on after a kill would end elsewhere.
-        """
-        known = {text: states for text in texts if (states := self._states.get((room, text))) is not None}
-        missing = [text for text in texts if text not in known]
-        for text, tokens in zip(missing, self._tokenizer.texts(missing), strict=True):
-            known[text] = self._lower(_cut(tokens, room))
-            self._states.put((room, text), known[text])
-        return known
-
-    def _lower(self, tokens: Tokens) -> Tensor:
-        device = self.split.damping.device
-        made = arrays([tokens], self._settings.pad_id, True)
-        ids, mask, types = (torch.from_numpy(values).to(device) for values in made.values())
-        training = self.split.training
-        self.split.eval()  # no dropout below: the states are to be the same each time
-        with torch.no_grad():
-            states = self.split.apart(ids, mask, torch.zeros_like(types)).half().cpu()
-        self.split.train(training)
-        return states[0].clone()
-
-
-class StateCache:
-    """States by text and how much of it was read, the least recently used forgotten beyond so many bytes."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit, self._size = limit_bytes, 0
-        self._kept: OrderedDict[tuple[int, str], Tensor] = OrderedDict()
-
-    def get(self, key: tuple[int, str]) -> Tensor | None:
-        if (found := self._kept.get(key)) is not None:
-            self._kept.move_to_end(key)
-        return found
-
-    def put(self, key: tuple[int, str], states: Tensor) -> None:
-        self._kept[key] = states
-        self._size += states.nbytes
-        while self._size > self._limit and len(self._kept) > 1:
-            _, gone = self._kept.popitem(last=False)
-            self._size -= gone.nbytes
+        copy_tokenizer(self._folder, folder)
 
 
 class FormScorer:
@@ -273,21 +235,3 @@ def _by_decay(
         {"params": [p for p in trained if p.dim() > 1], "lr": learning_rate, "weight_decay": decay},
         {"params": [p for p in trained if p.dim() <= 1], "lr": learning_rate, "weight_decay": 0.0},
     ]
-
-
-def _cut(tokens: Tokens, room: int) -> Tokens:
-    """At most ``room`` tokens, the last one kept as it is."""
-    if len(tokens) <= room:
-        return tokens
-    keep = [*range(room - 1), len(tokens) - 1]
-    return Tokens(tokens.ids[keep], tokens.types[keep], True)
-
-
-def _tokenizer_file(folder: Path) -> Path:
-    return folder / TOKENIZER_FILE
-
-
-def _copy_tokenizer(source: Path, target: Path) -> None:
-    for name in (TOKENIZER_FILE, "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
-        if (source / name).exists():
-            shutil.copyfile(source / name, target / name)

@@ -24,8 +24,7 @@ def fit_offset(groups: Sequence[TextGroup], model: PairModel) -> float:
     of a fused score depend on which queries were encoded together, and the same training is to make the same
     files.
     """
-    places = np.linspace(0, len(groups) - 1, min(len(groups), FITTED_GROUPS)).round().astype(int)
-    some = [groups[place] for place in places]
+    some = fitted_groups(groups)
     scores = model.score([(group.query, passage) for group in some for passage in group.passages])
     found = np.split(
         np.array([one.score for one in scores], np.float64),
@@ -36,6 +35,12 @@ def fit_offset(groups: Sequence[TextGroup], model: PairModel) -> float:
         return -float(np.mean([_first(own, group, offset) for own, group in zip(found, some, strict=True)]))
 
     return float(f"{minimize_scalar(loss, bounds=(0.0, MOST), method='bounded').x:.3g}")
+
+
+def fitted_groups(groups: Sequence[TextGroup]) -> list[TextGroup]:
+    """``FITTED_GROUPS`` of them at most, at even distances."""
+    places = np.linspace(0, len(groups) - 1, min(len(groups), FITTED_GROUPS)).round().astype(int)
+    return [groups[place] for place in places]
 
 
 def _first(own: Float64, group: TextGroup, offset: float) -> float:

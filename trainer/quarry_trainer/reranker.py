@@ -7,12 +7,15 @@ from quarry.errors import InvalidArgumentError
 from quarry.jobs.child import Progress
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder
+from quarry.models.settings import ModelKind
 from quarry.models.state_cache import StateCache
 from quarry.training.forms import FormName, model_form
 from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 from quarry_trainer.averaging import LEARNED_SHARE
 from quarry_trainer.dataset import TextGroup, with_teacher
 from quarry_trainer.forms import FormScorer, open_form, start_folder
+from quarry_trainer.late_form import LateForm
+from quarry_trainer.late_start import fit_start
 from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
 from quarry_trainer.loop import Trainable
 from quarry_trainer.offset import fit_offset
@@ -20,10 +23,11 @@ from quarry_trainer.scoring import PairModel, load_as_served
 from quarry_trainer.student import cut_student
 from quarry_trainer.training import train
 
-RATES: dict[FormName, float] = {"split": 3e-4, "cross": 2e-5}
+RATES: dict[FormName, float] = {"split": 3e-4, "late": 1e-3, "cross": 2e-5}
 """Learning rate by form."""
-LEARNED_SHARES: dict[FormName, float] = {"split": LEARNED_SHARE, "cross": 1.0}
-"""Of the way that weights went (``averaging.py``). A new head has to go all of it."""
+LEARNED_SHARES: dict[FormName, float] = {"split": LEARNED_SHARE, "late": 1.0, "cross": 1.0}
+"""Of the way that weights went (``averaging.py``). A new head has to go all of it, and
+late interaction harms little on its way."""
 START, STUDENT = "start", "student"
 STATE_BYTES = 2**29
 """Of passages that several models are scored on: some 5,400 of 128 tokens, twice as many in int8."""
@@ -52,6 +56,7 @@ class RerankerRecipe:
         form = model_form(start)
         room = min(spec.max_tokens, form.max_tokens)
         self._spec, self._data, self._form = spec, data, open_form(start, room, spec.seed)
+        self._new = model_form(Path(spec.base.folder)).kind is ModelKind.ENCODER
         self._states = StateCache(STATE_BYTES)
         self.blend = RERANKER_ALONE
         self.learned_share, self.learning_rate = LEARNED_SHARES[form.name], RATES[form.name]
@@ -59,8 +64,7 @@ class RerankerRecipe:
     def prepared(self, texts: list[TextGroup]) -> list[TextGroup]:
         teacher = self._spec.teacher
         if teacher is None:
-            known = _blend_of(self._spec.base)
-            self.blend = known or Blend(rerank=1.0, fused=fit_offset(texts, self.scorer()))
+            self.blend = _blend_of(self._spec.base) or Blend(rerank=1.0, fused=self._offset(texts))
             return texts
         self.blend = _blend_of(teacher) or RERANKER_ALONE
         states = StateCache(STATE_BYTES)
@@ -69,6 +73,11 @@ class RerankerRecipe:
     def trainable(self, learning_rate: float, texts: Sequence[TextGroup]) -> Trainable:
         offset = 0.0 if self._spec.teacher else self.blend.fused  # a teacher's scores are without it
         return listwise(self._form, self._spec.loss, learning_rate, offset)
+
+    def _offset(self, texts: Sequence[TextGroup]) -> float:
+        if self._new and isinstance(self._form, LateForm):
+            return fit_start(self._form, texts)
+        return fit_offset(texts, self.scorer())
 
     def scorer(self) -> PairModel:
         return FormScorer(self._form)

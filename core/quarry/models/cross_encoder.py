@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from quarry.errors import ModelError
+from quarry.models.apart_cross_encoder import ApartCrossEncoder
+from quarry.models.apart_steps import open_steps
 from quarry.models.base import ModelInfo, PairScore
 from quarry.models.loading import (
     Device,
@@ -14,17 +16,12 @@ from quarry.models.loading import (
     device_in_use,
     export_model,
     load_exported,
-    onnx_runner,
 )
-from quarry.models.onnx_export import exported_parts
-from quarry.models.onnx_runner import OnnxRunner
+from quarry.models.onnx_export import exported_facts
 from quarry.models.packing import alike, arrays
 from quarry.models.running import run_all
 from quarry.models.settings import ModelKind
-from quarry.models.split_cross_encoder import SplitCrossEncoder, SplitGraphs
-from quarry.models.split_parts import APART_FILE, TOGETHER_FILE
 from quarry.models.state_cache import StateCache
-from quarry.models.state_forms import FORMS
 from quarry.models.tokens import Tokens
 
 Pair = tuple[str, str]
@@ -37,33 +34,28 @@ def load_cross_encoder(
     folder: Path | None = None,
     states: StateCache | None = None,
     precision: Precision = "fp32",
-) -> "TransformerCrossEncoder | SplitCrossEncoder":
+) -> "TransformerCrossEncoder | ApartCrossEncoder":
     """The cross-encoder called ``name``, exported under ``data`` at first.
 
-    On the CPU a split one is run in its two parts, if it could be exported so, else as a whole.
+    On the CPU one that reads texts apart, split or late, is run in its two steps, if it could be exported so,
+    else as a whole.
 
     Args:
-        states: where a split one keeps states of passages; None for nowhere.
-        precision: on the CPU: int8 halves the time and the states, and moves scores a little. Of a split one
-            the lower layers stay in fp32.
+        states: where such a one keeps states of passages; None for nowhere.
+        precision: on the CPU: int8 halves the time and the states, and moves scores a little. Layers that
+            read texts apart stay in fp32.
 
     Raises:
         ModelError: as ``load_model``.
     """
     model = export_model(name, ModelKind.CROSS_ENCODER, data, folder)
-    parts = exported_parts(model.target)
-    if parts is None or device_in_use(device) != "cpu":
+    in_steps = device_in_use(device) == "cpu"
+    facts = exported_facts(model.target) if in_steps else {}
+    steps = open_steps(model.target, facts, model.settings.pad_id, precision)
+    if steps is None:
         return TransformerCrossEncoder(load_exported(model, device, precision))
-    graphs = SplitGraphs(
-        OnnxRunner(model.target / APART_FILE),
-        onnx_runner(model.target / TOGETHER_FILE, precision),
-        parts,
-        FORMS[precision],
-    )
     kept = StateCache(0) if states is None else states
-    return SplitCrossEncoder(
-        model.info(precision), model.split_tokenizer(), graphs, model.settings.pad_id, kept
-    )
+    return ApartCrossEncoder(model.info(precision), model.split_tokenizer(), steps, kept)
 
 
 class TransformerCrossEncoder:

@@ -10,14 +10,14 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from quarry.models.settings import ModelSettings, is_split
+from quarry.models.settings import LATE_KEY, SPLIT_KEY, ModelSettings, apart_key
 
 logger = logging.getLogger(__name__)
 
 EXPORT_FORMAT = 1
 """Raised when the same files would be run differently, so that what was derived from them is made anew."""
-SPLIT_FORMAT = 1
-"""Raised as well, for split cross-encoders alone."""
+APART_FORMATS: dict[str, list[str | int]] = {SPLIT_KEY: [1], LATE_KEY: ["late", 1]}
+"""Raised as well, for re-rankers that read texts apart alone, by their kind."""
 HASHED = (
     *("*.safetensors", "pytorch_model*.bin", "*.index.json", "config.json", "modules.json"),
     *("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model"),
@@ -61,8 +61,8 @@ class FileHashes:
 def fingerprint(folder: Path, settings: ModelSettings, hashes: FileHashes) -> str:
     """Hex, 32 digits, of all that an output of the model depends on."""
     digest = hashlib.blake2b(digest_size=16)
-    formats = [EXPORT_FORMAT, SPLIT_FORMAT] if is_split(folder) else [EXPORT_FORMAT]
-    digest.update(json.dumps([*formats, settings.to_json()], sort_keys=True).encode())
+    own = APART_FORMATS.get(apart_key(folder) or "", [])
+    digest.update(json.dumps([EXPORT_FORMAT, *own, settings.to_json()], sort_keys=True).encode())
     for path in sorted(_hashed_files(folder)):
         digest.update(f"{path.relative_to(folder).as_posix()}={hashes.of(path)}\n".encode())
     return digest.hexdigest()

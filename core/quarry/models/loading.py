@@ -15,7 +15,7 @@ from quarry.models.onnx_export import MODEL_FILE, TOKENIZER_FILE, exported, expo
 from quarry.models.onnx_runner import OnnxRunner
 from quarry.models.quantize import quantized
 from quarry.models.resolve import resolve_model
-from quarry.models.settings import ModelKind, ModelSettings, is_split, read_settings
+from quarry.models.settings import ModelKind, ModelSettings, apart_key, read_settings
 from quarry.models.split_tokens import SplitTokenizer
 from quarry.models.tokens import TextTokenizer
 
@@ -76,7 +76,7 @@ class ExportedModel:
         return ModelInfo(self.name, self.fingerprint + suffix, self.settings.max_tokens, dimension)
 
     def split_tokenizer(self) -> SplitTokenizer:
-        """For a split cross-encoder."""
+        """For a re-ranker that reads texts apart."""
         return SplitTokenizer(self.target / TOKENIZER_FILE, self.settings.max_tokens)
 
 
@@ -114,7 +114,7 @@ def load_exported(
     """The model as a whole. Raises ModelError if it cannot be loaded or the device is not there."""
     tokenizer = (
         model.split_tokenizer()
-        if is_split(model.folder)
+        if apart_key(model.folder)
         else TextTokenizer(model.target / TOKENIZER_FILE, model.settings.max_tokens)
     )
     runner = _runner(device, model, precision)

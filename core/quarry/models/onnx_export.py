@@ -5,7 +5,6 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,11 @@ from quarry.errors import DiskFullError, ModelDamagedError, ModelError
 from quarry.models.fingerprint import FileHashes, fingerprint
 from quarry.models.onnx_graph import seeded_tokens, write_graph
 from quarry.models.settings import ModelSettings, read_json
-from quarry.models.split_parts import SplitParts
 from quarry.sealed_files import MANIFEST, find_damage, seal_folder
 from quarry.shown import shown_error
 from quarry.storage.sync import sync_path
 
 MODEL_FILE, TOKENIZER_FILE, SETTINGS_FILE = "model.onnx", "tokenizer.json", "quarry.json"
-_PARTS = "parts"
-"""In the settings file: of a split cross-encoder, what its two graphs are."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,18 +77,18 @@ def _replace(target: Path, make: Callable[[Path], None]) -> None:
 
 def exported_dimension(target: Path) -> int:
     """Dimension of the vectors of an exported encoder; 0 for a cross-encoder."""
-    return int(read_json(target / SETTINGS_FILE)["dimension"])
+    return int(exported_facts(target)["dimension"])
 
 
-def exported_parts(target: Path) -> SplitParts | None:
-    """The two graphs of an exported split cross-encoder; None for another model, or if they failed."""
-    parts = read_json(target / SETTINGS_FILE).get(_PARTS)
-    return None if parts is None else SplitParts(**parts)
+def exported_facts(target: Path) -> dict[str, Any]:
+    """What was written down of an export when it was made."""
+    facts: dict[str, Any] = read_json(target / SETTINGS_FILE)
+    return facts
 
 
 def _export(folder: Path, settings: ModelSettings, target: Path, digest: str) -> None:
-    from quarry.models.split_export import export_parts
-    from quarry.models.split_module import SplitModule
+    from quarry.models.apart_export import export_steps
+    from quarry.models.apart_layers import ApartLayers
     from quarry.models.torch_model import load_module
 
     if digest and fingerprint(folder, settings, FileHashes(None)) != digest:
@@ -112,9 +108,8 @@ def _export(folder: Path, settings: ModelSettings, target: Path, digest: str) ->
     except ModelError as error:
         raise ModelError(f"{folder} cannot be exported to ONNX: {error}") from error
     facts: dict[str, Any] = {**settings.to_json(), "dimension": shape[0] if shape else 0}
-    if isinstance(module, SplitModule):
-        parts = export_parts(module, settings, vocabulary, target, target / MODEL_FILE)
-        facts[_PARTS] = None if parts is None else asdict(parts)
+    if isinstance(module, ApartLayers):
+        facts |= export_steps(module, settings, vocabulary, target, target / MODEL_FILE)
     (target / SETTINGS_FILE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 

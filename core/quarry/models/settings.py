@@ -15,6 +15,8 @@ MAX_JSON_BYTES = 16 * 2**20
 """Of a file of settings; the vocabulary is in files of its own."""
 SPLIT_KEY = "quarry_split"
 """In config.json of a split cross-encoder: its joint layers and scale."""
+LATE_KEY = "quarry_late"
+"""In config.json of a late-interaction re-ranker: the dimension of its token vectors."""
 LARGEST_MAX_TOKENS = 8_192
 NO_TOKEN_TYPES = {"distilbert", "mpnet", "roberta", "xlm-roberta", "camembert", "modernbert", "deberta-v2"}
 """Model types whose inputs have no token types, or only one of them."""
@@ -87,9 +89,10 @@ def read_settings(folder: Path, kind: ModelKind) -> ModelSettings:
     )
 
 
-def is_split(folder: Path) -> bool:
-    """Whether the cross-encoder in ``folder`` is a split one."""
-    return SPLIT_KEY in read_json(folder / "config.json")
+def apart_key(folder: Path) -> str | None:
+    """Of a re-ranker that reads query and passage apart, the key that says how: split or late; else None."""
+    config = read_json(folder / "config.json")
+    return next((key for key in (SPLIT_KEY, LATE_KEY) if key in config), None)
 
 
 def read_json(path: Path) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quarry.models.split_module import MASKED, SplitModule, score_of_means
+from quarry.models.apart_layers import MASKED
+from quarry.models.split_module import SplitModule, score_of_means
 
 
 class JointLayers(nn.Module):

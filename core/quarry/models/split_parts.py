@@ -1,9 +1,7 @@
-"""The two graphs of a split cross-encoder, exported beside the whole one, and what is known of them."""
+"""What is known of an exported split cross-encoder that is run in two steps."""
 
 from dataclasses import dataclass
 
-APART_FILE = "apart.onnx"
-"""input_ids and attention_mask of single texts to their states after the lower layers."""
 TOGETHER_FILE = "together.onnx"
 """States, attention_mask and token_type_ids of pairs to their scores."""
 

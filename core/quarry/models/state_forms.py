@@ -70,5 +70,19 @@ class ByteStates:
         return states
 
 
+@dataclass(frozen=True, slots=True)
+class ExactStates:
+    """float32, as they come: to compare with, not to keep."""
+
+    name: str = "f32"
+
+    def keep(self, states: NDArray[np.float32]) -> States:
+        return np.ascontiguousarray(states, "<f4").view(np.uint8)
+
+    def read(self, kept: States) -> NDArray[np.floating]:
+        return kept.view("<f4")
+
+
+EXACT = ExactStates()
 FORMS: dict[str, StateForm] = {"fp32": HalfStates(), "int8": ByteStates()}
 """By the precision of the joint layers."""

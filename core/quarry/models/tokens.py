@@ -108,6 +108,12 @@ class TextTokenizer:
         ids_of = dict(zip(distinct, self._ids(distinct, room), strict=True))
         return [self._framed_pair(ids_of[a], ids_of[b], room) for a, b in pairs]
 
+    def special_ids(self) -> list[int]:
+        """Tokens that stand for no text: those of the frame, padding, and what is not known."""
+        with self._borrowed() as tokenizer:
+            added = tokenizer.get_added_tokens_decoder()
+        return sorted(number for number, token in added.items() if token.special)
+
     def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """(start, end) characters of each token of each text, uncut, without special tokens."""
         with self._borrowed() as tokenizer:

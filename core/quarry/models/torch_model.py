@@ -8,10 +8,14 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from quarry.errors import ModelError
+from quarry.models.late_module import load_late_module
 from quarry.models.quiet import quiet
-from quarry.models.settings import SPLIT_KEY, ModelKind, ModelSettings, Pooling, read_json
+from quarry.models.settings import LATE_KEY, SPLIT_KEY, ModelKind, ModelSettings, Pooling, apart_key
 from quarry.models.split_module import load_split_module
 from quarry.shown import shown_error
+
+APART = {SPLIT_KEY: load_split_module, LATE_KEY: load_late_module}
+"""What loads a re-ranker that reads texts apart, by its key in config.json."""
 
 
 class EncoderModule(nn.Module):
@@ -54,8 +58,8 @@ def load_module(folder: Path, settings: ModelSettings, attention: str = "sdpa") 
         ModelError: it cannot be loaded, or weights that it needs are missing from the file.
     """
     encoder = settings.kind is ModelKind.ENCODER
-    if not encoder and SPLIT_KEY in read_json(folder / "config.json"):
-        return load_split_module(folder, attention)
+    if not encoder and (load_apart := APART.get(apart_key(folder) or "")):
+        return load_apart(folder, attention)
     loader: Any = AutoModel if encoder else AutoModelForSequenceClassification
     with quiet():
         try:

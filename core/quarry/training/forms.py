@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 from quarry.errors import ModelError
-from quarry.models.settings import SPLIT_KEY, ModelKind, read_json, read_settings
+from quarry.models.settings import LATE_KEY, SPLIT_KEY, ModelKind, apart_key, read_json, read_settings
 
-FormName = Literal["split", "cross"]
-"""Of a re-ranker: a split cross-encoder reads query and passage apart in its lower layers, an ordinary one
-reads them together in all."""
+FormName = Literal["split", "late", "cross"]
+"""Of a re-ranker: a split cross-encoder reads query and passage apart in its lower layers, a late-interaction
+one in all layers, and an ordinary one reads them together in all."""
 _CROSS_ENCODER = "ForSequenceClassification"
 
 
@@ -17,21 +17,23 @@ _CROSS_ENCODER = "ForSequenceClassification"
 class ModelForm:
     """
     Attributes:
-        kind: a split cross-encoder is a cross-encoder.
+        kind: a re-ranker of any form is a cross-encoder.
         max_tokens: longest input, special tokens included.
         layers: of the transformer.
         joint_layers: of a split cross-encoder; 0 for any other.
+        late: whether it is a late-interaction re-ranker.
     """
 
     kind: ModelKind
     max_tokens: int
     layers: int
     joint_layers: int = 0
+    late: bool = False
 
     @property
     def name(self) -> FormName:
         """Of a re-ranker."""
-        return "split" if self.joint_layers else "cross"
+        return "late" if self.late else "split" if self.joint_layers else "cross"
 
 
 def model_form(folder: Path) -> ModelForm:
@@ -43,10 +45,10 @@ def model_form(folder: Path) -> ModelForm:
     if not isinstance(layers, int) or layers < 1:
         raise ModelError(f"the config.json of {folder} does not say how many layers the model has")
     joint_layers = config.get(SPLIT_KEY, {}).get("joint_layers", 0)
-    return ModelForm(kind, settings.max_tokens, layers, int(joint_layers))
+    return ModelForm(kind, settings.max_tokens, layers, int(joint_layers), LATE_KEY in config)
 
 
 def _kind(folder: Path) -> ModelKind:
     config = read_json(folder / "config.json")
     named = any(str(name).endswith(_CROSS_ENCODER) for name in config.get("architectures") or ())
-    return ModelKind.CROSS_ENCODER if named or SPLIT_KEY in config else ModelKind.ENCODER
+    return ModelKind.CROSS_ENCODER if named or apart_key(folder) else ModelKind.ENCODER

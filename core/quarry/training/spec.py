@@ -19,7 +19,7 @@ KindName = Literal["reranker", "encoder"]
 Subject = Literal["candidate", "serving", "fused", "difference"]
 
 DEFAULT_LOSS: LossName = "lce"
-DEFAULT_FORM: FormName = "split"
+DEFAULT_FORM: FormName = "late"
 DEFAULT_JOINT_LAYERS = 1
 DEFAULT_MAX_TOKENS = 128
 DEFAULT_BOOTSTRAP_QUERIES = 20_000

@@ -73,6 +73,10 @@ class _RerankerFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reranker
     """Apart in its lower layers, whose states of passages are kept, and together in the joint ones."""
     RERANKER_FORM_CROSS: _RerankerForm.ValueType  # 2
     """Together in all layers: an ordinary cross-encoder."""
+    RERANKER_FORM_LATE: _RerankerForm.ValueType  # 3
+    """Apart in all layers; each token of the query is compared with those of the passage, whose small vectors
+    are kept. What is learned is on top of the encoder, which stays as it is.
+    """
 
 class RerankerForm(_RerankerForm, metaclass=_RerankerFormEnumTypeWrapper):
     """How a re-ranker reads query and passage."""
@@ -82,6 +86,10 @@ RERANKER_FORM_SPLIT: RerankerForm.ValueType  # 1
 """Apart in its lower layers, whose states of passages are kept, and together in the joint ones."""
 RERANKER_FORM_CROSS: RerankerForm.ValueType  # 2
 """Together in all layers: an ordinary cross-encoder."""
+RERANKER_FORM_LATE: RerankerForm.ValueType  # 3
+"""Apart in all layers; each token of the query is compared with those of the passage, whose small vectors
+are kept. What is learned is on top of the encoder, which stays as it is.
+"""
 Global___RerankerForm: _TypeAlias = RerankerForm  # noqa: Y015
 
 class _LoopOutcome:

@@ -1,4 +1,4 @@
-"""A split re-ranker finds its passages' states where an earlier server, or indexing, has left them."""
+"""What reads texts apart finds states of passages where an earlier server, or indexing, has left them."""
 
 import shutil
 import sqlite3
@@ -12,9 +12,10 @@ from tests.integration.api.models import Models
 from tests.integration.api.served import CALL_S, served, tiny_settings
 
 from quarry.config import Settings
+from quarry.models.apart_cross_encoder import ApartCrossEncoder
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
-from quarry.models.split_cross_encoder import SplitCrossEncoder
+from quarry.models.late_module import make_late_model
 from quarry.models.split_module import make_split_model
 from quarry.state_fill import StateFill
 from quarry.testing import tiny_encoder
@@ -29,18 +30,21 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=4)
 
 
-@pytest.fixture(scope="module")
-def split(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_split_model(encoder, 1, tmp_path_factory.mktemp("split"))
+@pytest.fixture(scope="module", params=["split", "late"])
+def reranker(encoder: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    folder = tmp_path_factory.mktemp(request.param)
+    return (
+        make_late_model(encoder, folder) if request.param == "late" else make_split_model(encoder, 1, folder)
+    )
 
 
 @pytest.fixture(scope="module")
-def exports(encoder: Path, split: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exports(encoder: Path, reranker: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both models, exported once for all servers."""
     folder = tmp_path_factory.mktemp("exports")
     load_encoder(str(encoder), folder, "cpu")
     for precision in ("fp32", "int8"):
-        load_cross_encoder(str(split), folder, "cpu", precision=precision)  # type: ignore[arg-type]
+        load_cross_encoder(str(reranker), folder, "cpu", precision=precision)  # type: ignore[arg-type]
     return folder
 
 
@@ -53,13 +57,13 @@ def data(exports: Path, tmp_path: Path) -> Path:
 def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many passages were run through lower layers, by each batch that lacked some."""
     counts: list[int] = []
-    make = SplitCrossEncoder._made
+    make = ApartCrossEncoder._made
 
-    def counted(self: SplitCrossEncoder, pairs: list) -> dict:  # type: ignore[type-arg]
+    def counted(self: ApartCrossEncoder, pairs: list) -> dict:  # type: ignore[type-arg]
         counts.append(len(pairs))
         return make(self, pairs)
 
-    monkeypatch.setattr(SplitCrossEncoder, "_made", counted)
+    monkeypatch.setattr(ApartCrossEncoder, "_made", counted)
     return counts
 
 
@@ -96,7 +100,7 @@ def scores(answer: search_service_pb2.SearchResponse) -> list[float]:
 def test_a_restart_does_not_start_cold(
     data: Path,
     encoder: Path,
-    split: Path,
+    reranker: Path,
     made: list[int],
     monkeypatch: pytest.MonkeyPatch,
     precision: str,
@@ -104,7 +108,7 @@ def test_a_restart_does_not_start_cold(
     monkeypatch.setattr(StateFill, "start", lambda self: None)  # so that only searches leave states
     settings = settings_of(data, encoder, reranker_precision=precision)
     with served(settings) as api:
-        api.create("faq", schema=SCHEMA_MESSAGE, reranker=str(split))
+        api.create("faq", schema=SCHEMA_MESSAGE, reranker=str(reranker))
         api.upsert("faq", seeded_documents(size=DOCUMENTS))
         before = api.search("faq", QUERY, explain=True)
     assert sum(made) > len(before.hits)
@@ -116,26 +120,26 @@ def test_a_restart_does_not_start_cold(
 
 
 def test_indexing_leaves_states_that_no_search_has_asked_for(
-    data: Path, encoder: Path, split: Path, made: list[int], filled: list[int]
+    data: Path, encoder: Path, reranker: Path, made: list[int], filled: list[int]
 ) -> None:
     with served(settings_of(data, encoder)) as api:
-        api.create("faq", schema=SCHEMA_MESSAGE, reranker=str(split))
+        api.create("faq", schema=SCHEMA_MESSAGE, reranker=str(reranker))
         for size in (DOCUMENTS, DOCUMENTS + 5):
             wanted = api.upsert("faq", seeded_documents(size=size)).result.sequence
             wait_until(lambda wanted=wanted: max(filled, default=0) >= wanted)
             made.clear()
-            assert api.search("faq", QUERY, explain=True).reranker == str(split)
+            assert api.search("faq", QUERY, explain=True).reranker == str(reranker)
             assert sum(made) == 0
 
 
 def test_a_promotion_fills_in_the_states_of_what_was_indexed_before(
-    data: Path, encoder: Path, split: Path, made: list[int], filled: list[int]
+    data: Path, encoder: Path, reranker: Path, made: list[int], filled: list[int]
 ) -> None:
     with served(settings_of(data, encoder)) as api:
         api.create("faq", schema=SCHEMA_MESSAGE)
         wanted = api.upsert("faq", seeded_documents(size=DOCUMENTS)).result.sequence
         models = Models(api)
-        version = models.imported("faq", split).name
+        version = models.imported("faq", reranker).name
         models.promote(version)
         wait_until(lambda: max(filled, default=0) >= wanted)
         made.clear()
@@ -143,10 +147,10 @@ def test_a_promotion_fills_in_the_states_of_what_was_indexed_before(
         assert sum(made) == 0
 
 
-def test_states_of_documents_that_go_do_not_pile_up(data: Path, encoder: Path, split: Path) -> None:
+def test_states_of_documents_that_go_do_not_pile_up(data: Path, encoder: Path, reranker: Path) -> None:
     bound = 20_000
     with served(settings_of(data, encoder, state_store_bytes=bound)) as api:
-        api.create("faq", schema=SCHEMA_MESSAGE, reranker=str(split))
+        api.create("faq", schema=SCHEMA_MESSAGE, reranker=str(reranker))
         for seed in range(4):
             api.upsert("faq", seeded_documents(size=DOCUMENTS, seed=seed))
             api.search("faq", QUERY, explain=True)
@@ -155,11 +159,11 @@ def test_states_of_documents_that_go_do_not_pile_up(data: Path, encoder: Path, s
     assert 0 < kept <= bound
 
 
-def test_without_a_store_no_file_is_left(data: Path, encoder: Path, split: Path) -> None:
+def test_without_a_store_no_file_is_left(data: Path, encoder: Path, reranker: Path) -> None:
     with served(settings_of(data, encoder)) as api:
-        api.create("faq", schema=SCHEMA_MESSAGE, reranker=str(split))
+        api.create("faq", schema=SCHEMA_MESSAGE, reranker=str(reranker))
     assert (data / "states.db").exists()
     with served(settings_of(data, encoder, state_store_bytes=0)) as api:
         api.upsert("faq", seeded_documents(size=5))
-        assert api.search("faq", QUERY).reranker == str(split)
+        assert api.search("faq", QUERY).reranker == str(reranker)
     assert not (data / "states.db").exists()

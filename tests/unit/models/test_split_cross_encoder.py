@@ -14,17 +14,18 @@ import torch
 from numpy.typing import NDArray
 
 from quarry.errors import DiskFullError, ModelError
-from quarry.models import onnx_graph, split_export
+from quarry.models import apart_export, onnx_graph
+from quarry.models.apart_cross_encoder import ApartCrossEncoder
 from quarry.models.batcher import PairBatcher
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
 from quarry.models.loading import load_model
 from quarry.models.served import ServedModels
 from quarry.models.settings import ModelKind, read_json
-from quarry.models.split_cross_encoder import SplitCrossEncoder
 from quarry.models.split_module import SplitModule, load_split_module, make_split_model, save_split_model
-from quarry.models.split_parts import APART_FILE, TOGETHER_FILE
+from quarry.models.split_parts import TOGETHER_FILE
 from quarry.models.split_tokens import SplitTokenizer
 from quarry.models.state_cache import StateCache
+from quarry.models.text_reader import APART_FILE
 from quarry.testing import tiny_encoder
 
 WORDS = [
@@ -60,18 +61,18 @@ def split(data: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def load(data: Path) -> Callable[..., SplitCrossEncoder]:
-    def load(folder: Path, bytes: int = ROOMY, states: StateCache | None = None) -> SplitCrossEncoder:
+def load(data: Path) -> Callable[..., ApartCrossEncoder]:
+    def load(folder: Path, bytes: int = ROOMY, states: StateCache | None = None) -> ApartCrossEncoder:
         kept = StateCache(bytes) if states is None else states
         model = load_cross_encoder(str(folder), data, "cpu", states=kept)
-        assert isinstance(model, SplitCrossEncoder)
+        assert isinstance(model, ApartCrossEncoder)
         return model
 
     return load
 
 
 def scores(
-    model: SplitCrossEncoder | TransformerCrossEncoder, pairs: Sequence[tuple[str, str]]
+    model: ApartCrossEncoder | TransformerCrossEncoder, pairs: Sequence[tuple[str, str]]
 ) -> list[float]:
     return [found.score for found in model.score(pairs)]
 
@@ -98,20 +99,20 @@ class Counted:
     """A graph that counts the texts it is given, one batch at a time: two that run at once and lack the same
     passage both make it."""
 
-    def __init__(self, model: SplitCrossEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, model: ApartCrossEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
         self.texts = 0
         model.parallel = 1
-        run = model._graphs.apart.run
+        run = model._steps._reader._graph.run
 
         def counted(inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
             self.texts += len(inputs["input_ids"])
             return run(inputs)
 
-        monkeypatch.setattr(model._graphs.apart, "run", counted)
+        monkeypatch.setattr(model._steps._reader._graph, "run", counted)
 
 
 def test_it_scores_as_the_whole_graph_does(
-    split: Path, data: Path, load: Callable[..., SplitCrossEncoder]
+    split: Path, data: Path, load: Callable[..., ApartCrossEncoder]
 ) -> None:
     whole = TransformerCrossEncoder(load_model(str(split), ModelKind.CROSS_ENCODER, data, "cpu"))
     pairs = [*PAIRS, ("", ""), ("bado " * 90, "mo"), ("mo", "sapo " * 90), ("fidu " * 90, "nolo " * 90)]
@@ -124,7 +125,7 @@ def test_it_scores_as_the_whole_graph_does(
 
 @pytest.mark.parametrize("bytes", [0, 1, 3_000, ROOMY])
 def test_scores_do_not_depend_on_what_is_kept(
-    split: Path, load: Callable[..., SplitCrossEncoder], bytes: int
+    split: Path, load: Callable[..., ApartCrossEncoder], bytes: int
 ) -> None:
     expected = scores(load(split, 0), PAIRS)
     states = StateCache(bytes)
@@ -138,7 +139,7 @@ def test_scores_do_not_depend_on_what_is_kept(
 
 
 def test_states_of_a_passage_are_made_once_and_of_a_query_once_a_request(
-    split: Path, load: Callable[..., SplitCrossEncoder], monkeypatch: pytest.MonkeyPatch
+    split: Path, load: Callable[..., ApartCrossEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load(split)
     counted = Counted(model, monkeypatch)
@@ -149,7 +150,7 @@ def test_states_of_a_passage_are_made_once_and_of_a_query_once_a_request(
 
 
 def test_a_passage_that_was_read_before_is_not_read_again(
-    split: Path, load: Callable[..., SplitCrossEncoder], monkeypatch: pytest.MonkeyPatch
+    split: Path, load: Callable[..., ApartCrossEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load(split)
     expected = scores(model, PAIRS)
@@ -161,7 +162,7 @@ def test_a_passage_that_was_read_before_is_not_read_again(
 
 
 def test_damped_logits_are_those_of_the_whole_graph(
-    split: Path, tmp_path: Path, data: Path, load: Callable[..., SplitCrossEncoder]
+    split: Path, tmp_path: Path, data: Path, load: Callable[..., ApartCrossEncoder]
 ) -> None:
     """The joint graph takes the damping off in another way, which only shows where it is small or uneven."""
 
@@ -174,7 +175,7 @@ def test_damped_logits_are_those_of_the_whole_graph(
 
 
 def test_versions_with_the_same_lower_layers_share_states(
-    split: Path, tmp_path: Path, load: Callable[..., SplitCrossEncoder], monkeypatch: pytest.MonkeyPatch
+    split: Path, tmp_path: Path, load: Callable[..., ApartCrossEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later = changed(split, tmp_path / "later", trained)
     states = StateCache(ROOMY)
@@ -204,7 +205,7 @@ async def test_a_promotion_does_not_start_cold(split: Path, data: Path, tmp_path
 def test_models_with_other_lower_layers_share_nothing(
     split: Path,
     tmp_path: Path,
-    load: Callable[..., SplitCrossEncoder],
+    load: Callable[..., ApartCrossEncoder],
     monkeypatch: pytest.MonkeyPatch,
     part: str,
 ) -> None:
@@ -221,7 +222,7 @@ def test_models_with_other_lower_layers_share_nothing(
 
 
 def test_models_with_more_joint_layers_share_nothing(
-    split: Path, data: Path, load: Callable[..., SplitCrossEncoder], monkeypatch: pytest.MonkeyPatch
+    split: Path, data: Path, load: Callable[..., ApartCrossEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = StateCache(ROOMY)
     model = load(make_split_model(data / "encoder", 2, data / "two"), states=states)
@@ -232,7 +233,7 @@ def test_models_with_more_joint_layers_share_nothing(
 
 
 def test_a_passage_is_read_alike_for_every_query(
-    split: Path, load: Callable[..., SplitCrossEncoder], monkeypatch: pytest.MonkeyPatch
+    split: Path, load: Callable[..., ApartCrossEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load(split)
     counted = Counted(model, monkeypatch)
@@ -261,7 +262,7 @@ def test_a_long_reader_leaves_64_tokens_to_the_query(split: Path) -> None:
 
 
 def test_many_threads_get_the_same_scores_from_a_cache_that_is_too_small(
-    split: Path, load: Callable[..., SplitCrossEncoder]
+    split: Path, load: Callable[..., ApartCrossEncoder]
 ) -> None:
     expected = scores(load(split, 0), PAIRS)
     states = StateCache(6_000)
@@ -281,7 +282,7 @@ def test_many_threads_get_the_same_scores_from_a_cache_that_is_too_small(
 
 
 async def test_pairs_whose_states_are_kept_are_promised_in_less_time(
-    split: Path, load: Callable[..., SplitCrossEncoder]
+    split: Path, load: Callable[..., ApartCrossEncoder]
 ) -> None:
     model = load(split)
     batcher = PairBatcher(model)
@@ -296,7 +297,7 @@ async def test_pairs_whose_states_are_kept_are_promised_in_less_time(
 
 
 def test_kept_pairs_count_as_little_work_and_new_ones_as_all(
-    split: Path, load: Callable[..., SplitCrossEncoder]
+    split: Path, load: Callable[..., ApartCrossEncoder]
 ) -> None:
     model = load(split)
     cold = model.prepare([PAIRS[3], PAIRS[3 + len(PASSAGES)]])  # two queries, one passage
@@ -310,7 +311,7 @@ def test_kept_pairs_count_as_little_work_and_new_ones_as_all(
 
 
 def test_states_that_went_meanwhile_are_made_again(
-    split: Path, load: Callable[..., SplitCrossEncoder]
+    split: Path, load: Callable[..., ApartCrossEncoder]
 ) -> None:
     states = StateCache(2_500)
     model = load(split, states=states)
@@ -325,7 +326,7 @@ def test_states_that_went_meanwhile_are_made_again(
 def test_it_serves_as_a_whole_where_the_parts_do_not_fit(
     split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(split_export, "HALF_PARITY", -1.0)
+    monkeypatch.setattr(apart_export, "HALF_PARITY", -1.0)
     with caplog.at_level(logging.WARNING):
         model = load_cross_encoder(str(split), tmp_path, "cpu", states=StateCache(ROOMY))
     assert isinstance(model, TransformerCrossEncoder)
@@ -335,12 +336,12 @@ def test_it_serves_as_a_whole_where_the_parts_do_not_fit(
 
 
 def test_a_state_beyond_float16_is_an_error_and_is_not_kept(
-    split: Path, load: Callable[..., SplitCrossEncoder], monkeypatch: pytest.MonkeyPatch
+    split: Path, load: Callable[..., ApartCrossEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = StateCache(ROOMY)
     model = load(split, states=states)
-    run = model._graphs.apart.run
-    monkeypatch.setattr(model._graphs.apart, "run", lambda inputs: run(inputs) * 1e6)
+    run = model._steps._reader._graph.run
+    monkeypatch.setattr(model._steps._reader._graph, "run", lambda inputs: run(inputs) * 1e6)
     with pytest.raises(ModelError, match="not finite"):
         model.score(PAIRS)
     assert len(states) == 0

@@ -1,5 +1,7 @@
 """The split cross-encoder, served as any cross-encoder is."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from quarry.errors import ModelError
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
+from quarry.models.settings import SPLIT_KEY, read_json
 from quarry.models.split_module import START_SCALE, make_split_model
 from quarry.testing import tiny_encoder
 
@@ -49,3 +52,17 @@ def test_a_score_does_not_depend_on_its_batch(encoder: Path, tmp_path: Path) -> 
 def test_more_joint_layers_than_there_are_is_an_error(encoder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="3 joint layers: the encoder has 2"):
         make_split_model(encoder, 3, tmp_path / "split")
+
+
+@pytest.mark.parametrize(
+    "own",
+    [{}, [], None, 5, {"joint_layers": "1", "scale": 20.0}, {"joint_layers": 1, "scale": 0.0},
+     {"joint_layers": 2, "scale": 20.0}],
+)  # fmt: skip
+def test_a_config_that_lies_is_refused(own: object, encoder: Path, tmp_path: Path) -> None:
+    split = make_split_model(encoder, 1, tmp_path / "split")
+    broken = shutil.copytree(split, tmp_path / "broken")
+    config = read_json(split / "config.json") | {SPLIT_KEY: own}
+    (broken / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError):
+        load_cross_encoder(str(broken), tmp_path, "cpu")

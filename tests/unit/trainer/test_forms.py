@@ -9,12 +9,15 @@ import torch
 from quarry.errors import ModelError
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.testing import tiny_cross_encoder, tiny_encoder
-from quarry_trainer.forms import Form, FormScorer, SplitForm, StateCache, open_form, start_folder
+from quarry.training.forms import FormName
+from quarry_trainer.forms import Form, FormScorer, OfStates, open_form, start_folder
+from quarry_trainer.text_states import StateCache
 
+BY_STATES = pytest.mark.parametrize("kind", ["split", "late"])
 PAIRS = [("the bado", "cobe fidu nami"), ("gira", "lute of sapo to bine"), ("the bado", "mo mo mo")]
 
 
-@pytest.fixture(params=["split", "cross", "ordinary"])
+@pytest.fixture(params=["split", "late", "cross", "ordinary"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "ordinary":
         return tiny_cross_encoder(tmp_path / "ordinary", seed=3)
@@ -54,18 +57,28 @@ def test_lower_layers_of_a_split_one_stay_as_they_are(tmp_path: Path) -> None:
     assert not any("layer.0." in name or "embeddings" in name for name in trained)
 
 
-def test_a_long_passage_is_cut_to_what_was_asked(tmp_path: Path) -> None:
-    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), "split", 1, tmp_path / "split")
-    inputs = open_form(start, 16, 0).inputs([("the bado", "mo " * 60)])
-    assert int(inputs["token_type_ids"].sum()) == 16
-
-
-def test_states_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), "split", 1, tmp_path / "split")
+def test_of_a_late_one_the_whole_encoder_stays_as_it_is(tmp_path: Path) -> None:
+    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), "late", 1, tmp_path / "late")
     form = open_form(start, 64, 0)
-    assert isinstance(form, SplitForm)
+    given = [p for group in form.parameter_groups(0.1, 0.01) for p in group["params"]]
+    assert {id(p) for p in given} == {id(p) for p in form.module.parameters()}
+    assert sum(p.numel() for p in given) < 0.5 * sum(p.numel() for p in form.late.parameters())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("kind", "mask"), [("split", "token_type_ids"), ("late", "passage_mask")])
+def test_a_long_passage_is_cut_to_what_was_asked(tmp_path: Path, kind: FormName, mask: str) -> None:
+    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), kind, 1, tmp_path / "start")
+    inputs = open_form(start, 16, 0).inputs([("the bado", "mo " * 60)])
+    assert int(inputs[mask].sum()) == 16
+
+
+@BY_STATES
+def test_states_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: FormName) -> None:
+    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), kind, 1, tmp_path / "start")
+    form = open_form(start, 64, 0)
+    assert isinstance(form, OfStates)
     first = form.inputs(PAIRS)
-    monkeypatch.setattr(form, "_lower", lambda _tokens: pytest.fail("made again"))
+    monkeypatch.setattr(form.states, "_read", lambda _tokens: pytest.fail("made again"))
     again = form.inputs(PAIRS)
     assert all(torch.equal(first[name], again[name]) for name in first)
 
@@ -82,16 +95,17 @@ def test_the_cache_forgets_what_was_used_least_recently() -> None:
     assert cache.get((9, "a")) is None
 
 
+@BY_STATES
 def test_states_are_shared_by_models_with_the_same_lower_layers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: FormName
 ) -> None:
-    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), "split", 1, tmp_path / "split")
-    other = start_folder(tiny_encoder(tmp_path / "other", seed=4), "split", 1, tmp_path / "other-split")
+    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), kind, 1, tmp_path / "start")
+    other = start_folder(tiny_encoder(tmp_path / "other", seed=4), kind, 1, tmp_path / "other-start")
     first = open_form(start, 64, 0)
     expected = scores(first)
     same, different = (open_form(folder, 64, 0, like=first) for folder in (start, other))
     assert abs(scores(different)[0] - expected[0]) > 1e-3
-    monkeypatch.setattr(same, "_lower", lambda _tokens: pytest.fail("made again"))
+    monkeypatch.setattr(same.states, "_read", lambda _tokens: pytest.fail("made again"))
     assert scores(same) == pytest.approx(expected)
 
 

@@ -10,6 +10,7 @@ from quarry.models.base import ModelInfo, PairScore
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.loading import Precision
 from quarry.testing import tiny_cross_encoder, tiny_encoder
+from quarry.training.forms import FormName
 from quarry.training.spec import ModelRef, TrainingSpec
 from quarry_trainer.dataset import BadExamplesError, TextGroup, with_teacher
 from quarry_trainer.forms import FormScorer
@@ -18,8 +19,8 @@ from quarry_trainer.reranker import RerankerRecipe
 PAIRS = [("the bado", "cobe fidu nami"), ("gira", "lute of sapo to bine"), ("the bado", "mo mo mo")]
 
 
-def recipe(base: Path, data: Path, precision: Precision) -> RerankerRecipe:
-    return RerankerRecipe(spec(base, precision=precision), data, data / "work")
+def recipe(base: Path, data: Path, precision: Precision, form: FormName = "split") -> RerankerRecipe:
+    return RerankerRecipe(spec(base, precision=precision, form=form), data, data / "work")
 
 
 def spec(base: Path, **asked: Any) -> TrainingSpec:
@@ -33,10 +34,10 @@ def spec(base: Path, **asked: Any) -> TrainingSpec:
     )
 
 
-@pytest.mark.parametrize("form", ["split", "ordinary"])
-def test_where_int8_serves_a_model_is_scored_in_that_and_in_float32(form: str, tmp_path: Path) -> None:
-    make = tiny_encoder if form == "split" else tiny_cross_encoder
-    rounded = recipe(make(tmp_path / "base", seed=3), tmp_path, "int8")
+@pytest.mark.parametrize("form", ["split", "late", "cross"])
+def test_where_int8_serves_a_model_is_scored_in_that_and_in_float32(form: FormName, tmp_path: Path) -> None:
+    make = tiny_cross_encoder if form == "cross" else tiny_encoder
+    rounded = recipe(make(tmp_path / "base", seed=3), tmp_path, "int8", form)
     rounded.save(tmp_path / "model")
 
     def scores(precision: Precision) -> list[float]:

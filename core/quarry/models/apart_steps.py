@@ -1,0 +1,43 @@
+"""Opens the two steps of an exported re-ranker that reads texts apart, whatever kind it is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from quarry.models.apart_cross_encoder import Steps
+from quarry.models.late_head import HEAD_FILE, load_late_weights
+from quarry.models.late_steps import LateParts, LateSteps
+from quarry.models.loading import Precision, onnx_runner
+from quarry.models.onnx_runner import OnnxRunner
+from quarry.models.split_parts import TOGETHER_FILE, SplitParts
+from quarry.models.split_steps import SplitSteps
+from quarry.models.state_forms import FORMS, StateForm
+from quarry.models.text_reader import APART_FILE, TextReader
+
+FILES = (APART_FILE, TOGETHER_FILE, HEAD_FILE)
+"""That a model may have for its steps."""
+SPLIT_PARTS, LATE_PARTS = "parts", "late"
+"""In the settings of an export: what is known of the steps, by their kind; None if they failed."""
+
+
+def open_steps(
+    target: Path, facts: Mapping[str, Any], pad_id: int, precision: Precision, form: StateForm | None = None
+) -> Steps | None:
+    """The steps of the model that is exported in ``target``; None for one that is run as a whole.
+
+    Args:
+        facts: the settings of the export.
+        form: of passages' states; None: that of the precision.
+
+    Raises:
+        ModelError: a file cannot be run.
+    """
+    form = form or FORMS[precision]
+    kind = next((kind for kind in (SPLIT_PARTS, LATE_PARTS) if facts.get(kind)), None)
+    if kind is None:
+        return None
+    reader = TextReader(OnnxRunner(target / APART_FILE), pad_id, precision)
+    if kind == LATE_PARTS:
+        return LateSteps(reader, load_late_weights(target), LateParts(**facts[kind]), form)
+    together = onnx_runner(target / TOGETHER_FILE, precision)
+    return SplitSteps(reader, together, SplitParts(**facts[kind]), form)

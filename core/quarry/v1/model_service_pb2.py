@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from quarry.v1 import search_service_pb2 as quarry_dot_v1_dot_search__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dquarry/v1/model_service.proto\x12\tquarry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\"\n\x04kind\x18\x03 \x01(\x0e\x32\x14.quarry.v1.ModelKind\x12$\n\x05state\x18\x04 \x01(\x0e\x32\x15.quarry.v1.ModelState\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x07verdict\x18\x06 \x01(\x0e\x32\x17.quarry.v1.ModelVerdict\x12\x0e\n\x06\x61\x64vice\x18\x07 \x03(\t\x12#\n\x07lineage\x18\x08 \x01(\x0b\x32\x12.quarry.v1.Lineage\x12\'\n\x07metrics\x18\t \x03(\x0b\x32\x16.quarry.v1.ModelMetric\x12\x1f\n\x05\x62lend\x18\n \x01(\x0b\x32\x10.quarry.v1.Blend\x12\x15\n\rartefact_hash\x18\x0b \x01(\t\x12\x16\n\x0e\x61rtefact_bytes\x18\x0c \x01(\x03\x12\x30\n\x0cpromote_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bpromoted_by\x18\x0e \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x0f \x01(\t\x12\x13\n\x0breport_json\x18\x10 \x01(\t\x12)\n\x08\x63\x61utions\x18\x11 \x03(\x0e\x32\x17.quarry.v1.ModelCaution\"\xda\x02\n\x07Lineage\x12\x0c\n\x04\x62\x61se\x18\x01 \x01(\t\x12\x15\n\rcompared_with\x18\x02 \x01(\t\x12\x10\n\x08\x65xamples\x18\x03 \x01(\t\x12\x11\n\tdata_hash\x18\x04 \x01(\t\x12\x37\n\x13\x66\x65\x65\x64\x62\x61\x63k_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x66\x65\x65\x64\x62\x61\x63k_end_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tsimulated\x18\x07 \x01(\x08\x12\x0c\n\x04loss\x18\x08 \x01(\t\x12\r\n\x05steps\x18\t \x01(\x03\x12\x0c\n\x04seed\x18\n \x01(\x04\x12\x14\n\x0cjoint_layers\x18\x0b \x01(\x05\x12\x12\n\nmax_tokens\x18\x0c \x01(\x05\x12\x16\n\x0equarry_version\x18\r \x01(\t\x12\x15\n\rtrain_seconds\x18\x0e \x01(\x01\"|\n\x0bModelMetric\x12\x0f\n\x07measure\x18\x01 \x01(\t\x12\r\n\x05slice\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\x01\x12\r\n\x05lower\x18\x05 \x01(\x01\x12\r\n\x05upper\x18\x06 \x01(\x01\x12\x0f\n\x07queries\x18\x07 \x01(\x03\"&\n\x05\x42lend\x12\x0e\n\x06rerank\x18\x01 \x01(\x01\x12\r\n\x05\x66used\x18\x02 \x01(\x01\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"N\n\x11ListModelsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.quarry.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x13PromoteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"I\n\x14PromoteModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\x12\x10\n\x08previous\x18\x02 \x01(\t\"c\n\x14RollbackModelRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\":\n\x15RollbackModelResponse\x12\x0f\n\x07serving\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t\"\"\n\x12RetireModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x13RetireModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"\\\n\x12ImportModelRequest\x12+\n\x07options\x18\x01 \x01(\x0b\x32\x18.quarry.v1.ImportOptionsH\x00\x12\x11\n\x07\x61rchive\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"l\n\rImportOptions\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.quarry.v1.ModelKind\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"6\n\x13ImportModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"\"\n\x12\x45xportModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x13\x45xportModelResponse\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\x0c*X\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_KIND_RERANKER\x10\x01\x12\x16\n\x12MODEL_KIND_ENCODER\x10\x02*v\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_STATE_CANDIDATE\x10\x01\x12\x17\n\x13MODEL_STATE_SERVING\x10\x02\x12\x17\n\x13MODEL_STATE_RETIRED\x10\x03*\xc9\x01\n\x0cModelVerdict\x12\x1d\n\x19MODEL_VERDICT_UNSPECIFIED\x10\x00\x12#\n\x1fMODEL_VERDICT_INSUFFICIENT_DATA\x10\x01\x12\x1a\n\x16MODEL_VERDICT_BAD_DATA\x10\x02\x12\x1b\n\x17MODEL_VERDICT_REGRESSED\x10\x03\x12 \n\x1cMODEL_VERDICT_NO_IMPROVEMENT\x10\x04\x12\x1a\n\x16MODEL_VERDICT_IMPROVED\x10\x05*p\n\x0cModelCaution\x12\x1d\n\x19MODEL_CAUTION_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODEL_CAUTION_FEW_UNSEEN\x10\x01\x12#\n\x1fMODEL_CAUTION_QUANTIZATION_LOSS\x10\x02\x32\xb1\x04\n\x0cModelService\x12\x43\n\x08GetModel\x12\x1a.quarry.v1.GetModelRequest\x1a\x1b.quarry.v1.GetModelResponse\x12I\n\nListModels\x12\x1c.quarry.v1.ListModelsRequest\x1a\x1d.quarry.v1.ListModelsResponse\x12O\n\x0cPromoteModel\x12\x1e.quarry.v1.PromoteModelRequest\x1a\x1f.quarry.v1.PromoteModelResponse\x12R\n\rRollbackModel\x12\x1f.quarry.v1.RollbackModelRequest\x1a .quarry.v1.RollbackModelResponse\x12L\n\x0bRetireModel\x12\x1d.quarry.v1.RetireModelRequest\x1a\x1e.quarry.v1.RetireModelResponse\x12N\n\x0bImportModel\x12\x1d.quarry.v1.ImportModelRequest\x1a\x1e.quarry.v1.ImportModelResponse(\x01\x12N\n\x0b\x45xportModel\x12\x1d.quarry.v1.ExportModelRequest\x1a\x1e.quarry.v1.ExportModelResponse0\x01\x42u\n\x13\x63om.quarrysearch.v1B\x11ModelServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xaa\x02\tQuarry.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dquarry/v1/model_service.proto\x12\tquarry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1equarry/v1/search_service.proto\"\x98\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\"\n\x04kind\x18\x03 \x01(\x0e\x32\x14.quarry.v1.ModelKind\x12$\n\x05state\x18\x04 \x01(\x0e\x32\x15.quarry.v1.ModelState\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x07verdict\x18\x06 \x01(\x0e\x32\x17.quarry.v1.ModelVerdict\x12\x0e\n\x06\x61\x64vice\x18\x07 \x03(\t\x12#\n\x07lineage\x18\x08 \x01(\x0b\x32\x12.quarry.v1.Lineage\x12\'\n\x07metrics\x18\t \x03(\x0b\x32\x16.quarry.v1.ModelMetric\x12\x1f\n\x05\x62lend\x18\n \x01(\x0b\x32\x10.quarry.v1.Blend\x12\x15\n\rartefact_hash\x18\x0b \x01(\t\x12\x16\n\x0e\x61rtefact_bytes\x18\x0c \x01(\x03\x12\x30\n\x0cpromote_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bpromoted_by\x18\x0e \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x0f \x01(\t\x12\x13\n\x0breport_json\x18\x10 \x01(\t\x12)\n\x08\x63\x61utions\x18\x11 \x03(\x0e\x32\x17.quarry.v1.ModelCaution\"\xda\x02\n\x07Lineage\x12\x0c\n\x04\x62\x61se\x18\x01 \x01(\t\x12\x15\n\rcompared_with\x18\x02 \x01(\t\x12\x10\n\x08\x65xamples\x18\x03 \x01(\t\x12\x11\n\tdata_hash\x18\x04 \x01(\t\x12\x37\n\x13\x66\x65\x65\x64\x62\x61\x63k_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x66\x65\x65\x64\x62\x61\x63k_end_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tsimulated\x18\x07 \x01(\x08\x12\x0c\n\x04loss\x18\x08 \x01(\t\x12\r\n\x05steps\x18\t \x01(\x03\x12\x0c\n\x04seed\x18\n \x01(\x04\x12\x14\n\x0cjoint_layers\x18\x0b \x01(\x05\x12\x12\n\nmax_tokens\x18\x0c \x01(\x05\x12\x16\n\x0equarry_version\x18\r \x01(\t\x12\x15\n\rtrain_seconds\x18\x0e \x01(\x01\"|\n\x0bModelMetric\x12\x0f\n\x07measure\x18\x01 \x01(\t\x12\r\n\x05slice\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\x01\x12\r\n\x05lower\x18\x05 \x01(\x01\x12\r\n\x05upper\x18\x06 \x01(\x01\x12\x0f\n\x07queries\x18\x07 \x01(\x03\"&\n\x05\x42lend\x12\x0e\n\x06rerank\x18\x01 \x01(\x01\x12\r\n\x05\x66used\x18\x02 \x01(\x01\"\xb1\x04\n\x07Ranking\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.quarry.v1.ModelState\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x07verdict\x18\x05 \x01(\x0e\x32\x17.quarry.v1.ModelVerdict\x12\x0e\n\x06\x61\x64vice\x18\x06 \x03(\t\x12)\n\x08\x63\x61utions\x18\x07 \x03(\x0e\x32\x17.quarry.v1.ModelCaution\x12\'\n\x07metrics\x18\x08 \x03(\x0b\x32\x16.quarry.v1.ModelMetric\x12\x1c\n\x04\x61rms\x18\t \x03(\x0b\x32\x0e.quarry.v1.Arm\x12!\n\x06\x66usion\x18\n \x01(\x0b\x32\x11.quarry.v1.Fusion\x12%\n\x05\x66olds\x18\x0b \x03(\x0b\x32\x16.quarry.v1.RankingFold\x12\x0f\n\x07queries\x18\x0c \x01(\x03\x12\x0e\n\x06source\x18\r \x01(\t\x12\x15\n\rcompared_with\x18\x0e \x01(\t\x12\x10\n\x08reranker\x18\x0f \x01(\t\x12\x11\n\tsimulated\x18\x10 \x01(\x08\x12\x30\n\x0cpromote_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bpromoted_by\x18\x12 \x01(\t\x12\x13\n\x0breport_json\x18\x13 \x01(\t\"~\n\x0bRankingFold\x12\x0f\n\x07queries\x18\x01 \x01(\x03\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\x01\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x01\x12\x1c\n\x04\x61rms\x18\x04 \x03(\x0b\x32\x0e.quarry.v1.Arm\x12!\n\x06\x66usion\x18\x05 \x01(\x0b\x32\x11.quarry.v1.Fusion\"!\n\x11GetRankingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x12GetRankingResponse\x12#\n\x07ranking\x18\x01 \x01(\x0b\x32\x12.quarry.v1.Ranking\")\n\x13ListRankingsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"<\n\x14ListRankingsResponse\x12$\n\x08rankings\x18\x01 \x03(\x0b\x32\x12.quarry.v1.Ranking\"^\n\x15PromoteRankingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"O\n\x16PromoteRankingResponse\x12#\n\x07ranking\x18\x01 \x01(\x0b\x32\x12.quarry.v1.Ranking\x12\x10\n\x08previous\x18\x02 \x01(\t\"e\n\x16RollbackRankingRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"<\n\x17RollbackRankingResponse\x12\x0f\n\x07serving\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"N\n\x11ListModelsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.quarry.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x13PromoteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"I\n\x14PromoteModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\x12\x10\n\x08previous\x18\x02 \x01(\t\"c\n\x14RollbackModelRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\":\n\x15RollbackModelResponse\x12\x0f\n\x07serving\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t\"\"\n\x12RetireModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x13RetireModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"\\\n\x12ImportModelRequest\x12+\n\x07options\x18\x01 \x01(\x0b\x32\x18.quarry.v1.ImportOptionsH\x00\x12\x11\n\x07\x61rchive\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"l\n\rImportOptions\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.quarry.v1.ModelKind\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"6\n\x13ImportModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"\"\n\x12\x45xportModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x13\x45xportModelResponse\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\x0c*X\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_KIND_RERANKER\x10\x01\x12\x16\n\x12MODEL_KIND_ENCODER\x10\x02*v\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_STATE_CANDIDATE\x10\x01\x12\x17\n\x13MODEL_STATE_SERVING\x10\x02\x12\x17\n\x13MODEL_STATE_RETIRED\x10\x03*\xc9\x01\n\x0cModelVerdict\x12\x1d\n\x19MODEL_VERDICT_UNSPECIFIED\x10\x00\x12#\n\x1fMODEL_VERDICT_INSUFFICIENT_DATA\x10\x01\x12\x1a\n\x16MODEL_VERDICT_BAD_DATA\x10\x02\x12\x1b\n\x17MODEL_VERDICT_REGRESSED\x10\x03\x12 \n\x1cMODEL_VERDICT_NO_IMPROVEMENT\x10\x04\x12\x1a\n\x16MODEL_VERDICT_IMPROVED\x10\x05*p\n\x0cModelCaution\x12\x1d\n\x19MODEL_CAUTION_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODEL_CAUTION_FEW_UNSEEN\x10\x01\x12#\n\x1fMODEL_CAUTION_QUANTIZATION_LOSS\x10\x02\x32\xfe\x06\n\x0cModelService\x12\x43\n\x08GetModel\x12\x1a.quarry.v1.GetModelRequest\x1a\x1b.quarry.v1.GetModelResponse\x12I\n\nListModels\x12\x1c.quarry.v1.ListModelsRequest\x1a\x1d.quarry.v1.ListModelsResponse\x12O\n\x0cPromoteModel\x12\x1e.quarry.v1.PromoteModelRequest\x1a\x1f.quarry.v1.PromoteModelResponse\x12R\n\rRollbackModel\x12\x1f.quarry.v1.RollbackModelRequest\x1a .quarry.v1.RollbackModelResponse\x12L\n\x0bRetireModel\x12\x1d.quarry.v1.RetireModelRequest\x1a\x1e.quarry.v1.RetireModelResponse\x12N\n\x0bImportModel\x12\x1d.quarry.v1.ImportModelRequest\x1a\x1e.quarry.v1.ImportModelResponse(\x01\x12N\n\x0b\x45xportModel\x12\x1d.quarry.v1.ExportModelRequest\x1a\x1e.quarry.v1.ExportModelResponse0\x01\x12I\n\nGetRanking\x12\x1c.quarry.v1.GetRankingRequest\x1a\x1d.quarry.v1.GetRankingResponse\x12O\n\x0cListRankings\x12\x1e.quarry.v1.ListRankingsRequest\x1a\x1f.quarry.v1.ListRankingsResponse\x12U\n\x0ePromoteRanking\x12 .quarry.v1.PromoteRankingRequest\x1a!.quarry.v1.PromoteRankingResponse\x12X\n\x0fRollbackRanking\x12!.quarry.v1.RollbackRankingRequest\x1a\".quarry.v1.RollbackRankingResponseBu\n\x13\x63om.quarrysearch.v1B\x11ModelServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xaa\x02\tQuarry.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,52 +34,72 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quarry.v1.model_service_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023com.quarrysearch.v1B\021ModelServiceProtoP\001Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\252\002\tQuarry.V1'
-  _globals['_MODELKIND']._serialized_start=2136
-  _globals['_MODELKIND']._serialized_end=2224
-  _globals['_MODELSTATE']._serialized_start=2226
-  _globals['_MODELSTATE']._serialized_end=2344
-  _globals['_MODELVERDICT']._serialized_start=2347
-  _globals['_MODELVERDICT']._serialized_end=2548
-  _globals['_MODELCAUTION']._serialized_start=2550
-  _globals['_MODELCAUTION']._serialized_end=2662
-  _globals['_MODEL']._serialized_start=78
-  _globals['_MODEL']._serialized_end=614
-  _globals['_LINEAGE']._serialized_start=617
-  _globals['_LINEAGE']._serialized_end=963
-  _globals['_MODELMETRIC']._serialized_start=965
-  _globals['_MODELMETRIC']._serialized_end=1089
-  _globals['_BLEND']._serialized_start=1091
-  _globals['_BLEND']._serialized_end=1129
-  _globals['_GETMODELREQUEST']._serialized_start=1131
-  _globals['_GETMODELREQUEST']._serialized_end=1162
-  _globals['_GETMODELRESPONSE']._serialized_start=1164
-  _globals['_GETMODELRESPONSE']._serialized_end=1215
-  _globals['_LISTMODELSREQUEST']._serialized_start=1217
-  _globals['_LISTMODELSREQUEST']._serialized_end=1295
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1297
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1376
-  _globals['_PROMOTEMODELREQUEST']._serialized_start=1378
-  _globals['_PROMOTEMODELREQUEST']._serialized_end=1470
-  _globals['_PROMOTEMODELRESPONSE']._serialized_start=1472
-  _globals['_PROMOTEMODELRESPONSE']._serialized_end=1545
-  _globals['_ROLLBACKMODELREQUEST']._serialized_start=1547
-  _globals['_ROLLBACKMODELREQUEST']._serialized_end=1646
-  _globals['_ROLLBACKMODELRESPONSE']._serialized_start=1648
-  _globals['_ROLLBACKMODELRESPONSE']._serialized_end=1706
-  _globals['_RETIREMODELREQUEST']._serialized_start=1708
-  _globals['_RETIREMODELREQUEST']._serialized_end=1742
-  _globals['_RETIREMODELRESPONSE']._serialized_start=1744
-  _globals['_RETIREMODELRESPONSE']._serialized_end=1798
-  _globals['_IMPORTMODELREQUEST']._serialized_start=1800
-  _globals['_IMPORTMODELREQUEST']._serialized_end=1892
-  _globals['_IMPORTOPTIONS']._serialized_start=1894
-  _globals['_IMPORTOPTIONS']._serialized_end=2002
-  _globals['_IMPORTMODELRESPONSE']._serialized_start=2004
-  _globals['_IMPORTMODELRESPONSE']._serialized_end=2058
-  _globals['_EXPORTMODELREQUEST']._serialized_start=2060
-  _globals['_EXPORTMODELREQUEST']._serialized_end=2094
-  _globals['_EXPORTMODELRESPONSE']._serialized_start=2096
-  _globals['_EXPORTMODELRESPONSE']._serialized_end=2134
-  _globals['_MODELSERVICE']._serialized_start=2665
-  _globals['_MODELSERVICE']._serialized_end=3226
+  _globals['_MODELKIND']._serialized_start=3401
+  _globals['_MODELKIND']._serialized_end=3489
+  _globals['_MODELSTATE']._serialized_start=3491
+  _globals['_MODELSTATE']._serialized_end=3609
+  _globals['_MODELVERDICT']._serialized_start=3612
+  _globals['_MODELVERDICT']._serialized_end=3813
+  _globals['_MODELCAUTION']._serialized_start=3815
+  _globals['_MODELCAUTION']._serialized_end=3927
+  _globals['_MODEL']._serialized_start=110
+  _globals['_MODEL']._serialized_end=646
+  _globals['_LINEAGE']._serialized_start=649
+  _globals['_LINEAGE']._serialized_end=995
+  _globals['_MODELMETRIC']._serialized_start=997
+  _globals['_MODELMETRIC']._serialized_end=1121
+  _globals['_BLEND']._serialized_start=1123
+  _globals['_BLEND']._serialized_end=1161
+  _globals['_RANKING']._serialized_start=1164
+  _globals['_RANKING']._serialized_end=1725
+  _globals['_RANKINGFOLD']._serialized_start=1727
+  _globals['_RANKINGFOLD']._serialized_end=1853
+  _globals['_GETRANKINGREQUEST']._serialized_start=1855
+  _globals['_GETRANKINGREQUEST']._serialized_end=1888
+  _globals['_GETRANKINGRESPONSE']._serialized_start=1890
+  _globals['_GETRANKINGRESPONSE']._serialized_end=1947
+  _globals['_LISTRANKINGSREQUEST']._serialized_start=1949
+  _globals['_LISTRANKINGSREQUEST']._serialized_end=1990
+  _globals['_LISTRANKINGSRESPONSE']._serialized_start=1992
+  _globals['_LISTRANKINGSRESPONSE']._serialized_end=2052
+  _globals['_PROMOTERANKINGREQUEST']._serialized_start=2054
+  _globals['_PROMOTERANKINGREQUEST']._serialized_end=2148
+  _globals['_PROMOTERANKINGRESPONSE']._serialized_start=2150
+  _globals['_PROMOTERANKINGRESPONSE']._serialized_end=2229
+  _globals['_ROLLBACKRANKINGREQUEST']._serialized_start=2231
+  _globals['_ROLLBACKRANKINGREQUEST']._serialized_end=2332
+  _globals['_ROLLBACKRANKINGRESPONSE']._serialized_start=2334
+  _globals['_ROLLBACKRANKINGRESPONSE']._serialized_end=2394
+  _globals['_GETMODELREQUEST']._serialized_start=2396
+  _globals['_GETMODELREQUEST']._serialized_end=2427
+  _globals['_GETMODELRESPONSE']._serialized_start=2429
+  _globals['_GETMODELRESPONSE']._serialized_end=2480
+  _globals['_LISTMODELSREQUEST']._serialized_start=2482
+  _globals['_LISTMODELSREQUEST']._serialized_end=2560
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2562
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2641
+  _globals['_PROMOTEMODELREQUEST']._serialized_start=2643
+  _globals['_PROMOTEMODELREQUEST']._serialized_end=2735
+  _globals['_PROMOTEMODELRESPONSE']._serialized_start=2737
+  _globals['_PROMOTEMODELRESPONSE']._serialized_end=2810
+  _globals['_ROLLBACKMODELREQUEST']._serialized_start=2812
+  _globals['_ROLLBACKMODELREQUEST']._serialized_end=2911
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_start=2913
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_end=2971
+  _globals['_RETIREMODELREQUEST']._serialized_start=2973
+  _globals['_RETIREMODELREQUEST']._serialized_end=3007
+  _globals['_RETIREMODELRESPONSE']._serialized_start=3009
+  _globals['_RETIREMODELRESPONSE']._serialized_end=3063
+  _globals['_IMPORTMODELREQUEST']._serialized_start=3065
+  _globals['_IMPORTMODELREQUEST']._serialized_end=3157
+  _globals['_IMPORTOPTIONS']._serialized_start=3159
+  _globals['_IMPORTOPTIONS']._serialized_end=3267
+  _globals['_IMPORTMODELRESPONSE']._serialized_start=3269
+  _globals['_IMPORTMODELRESPONSE']._serialized_end=3323
+  _globals['_EXPORTMODELREQUEST']._serialized_start=3325
+  _globals['_EXPORTMODELREQUEST']._serialized_end=3359
+  _globals['_EXPORTMODELRESPONSE']._serialized_start=3361
+  _globals['_EXPORTMODELRESPONSE']._serialized_end=3399
+  _globals['_MODELSERVICE']._serialized_start=3930
+  _globals['_MODELSERVICE']._serialized_end=4824
 # @@protoc_insertion_point(module_scope)

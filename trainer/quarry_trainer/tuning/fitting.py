@@ -109,23 +109,6 @@ def fit(gains: Mapping[Setting, Gains], clusters: Sequence[object]) -> Choice:
     return Choice(setting, *(by_query or (share, None)))
 
 
-def values_of(gains: Mapping[Setting, Gains], choice: Choice) -> Float64:
-    """nDCG@10 of each query by ``choice``, interpolated between shares; shape ``(queries,)``."""
-    own = gains[choice.setting]
-    if choice.rrf:
-        return own.by_rrf
-    return _interpolated(own.by_share, shares_of(own.traits, choice))
-
-
-def shares_of(traits: Float64, choice: Choice) -> Float64:
-    """The dense arm's share for queries with these traits."""
-    if choice.by_query is None:
-        return np.full(len(traits), choice.share)
-    return np.array(
-        [choice.by_query.share(choice.share, dict(zip(TRAITS, row, strict=True))) for row in traits]
-    )
-
-
 def _scale_cost(scale: float) -> float:
     return SCALE_PENALTY / 2 * math.log2((scale + 0.25) / 1.25) ** 2
 
@@ -156,8 +139,12 @@ def _surely_better(values: Float64, others: Float64, clusters: Sequence[object])
 
 
 def _at(gains: Gains, share: float) -> Float64:
-    """nDCG@10 of each query with this share."""
-    return _interpolated(gains.by_share, np.full(len(gains.by_rrf), share))
+    """nDCG@10 of each query with this share, interpolated."""
+    place = share * (len(SHARES) - 1)
+    left = min(int(place), len(SHARES) - 2)
+    below, above = gains.by_share[:, left], gains.by_share[:, left + 1]
+    between: Float64 = below + (above - below) * (place - left)
+    return between
 
 
 def _fit_query_weights(gains: Gains, share: float) -> tuple[float, QueryWeights] | None:
@@ -212,14 +199,3 @@ def _smoothed(by_share: Float64) -> Float64:
     near = np.exp(-0.5 * ((SHARES[:, None] - SHARES[None, :]) / SMOOTHING) ** 2)
     smoothed: Float64 = by_share @ (near / near.sum(axis=1, keepdims=True)).T
     return smoothed
-
-
-def _interpolated(by_share: Float64, shares: Float64) -> Float64:
-    """Value of each row at its share."""
-    steps = len(SHARES) - 1
-    place = np.clip(shares, 0.0, 1.0) * steps
-    left = np.minimum(place.astype(np.int64), steps - 1)
-    rows = np.arange(len(shares))
-    below, above = by_share[rows, left], by_share[rows, left + 1]
-    between: Float64 = below + (above - below) * (place - left)
-    return between

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from quarry.errors import QuarryError
+from quarry.feedback.guards import normalized
 from quarry.jobs.child import Progress
 from quarry.mining.spec import JudgedQuery
 from quarry.training.marks import packed
@@ -131,8 +132,8 @@ class _Tuning:
             return ruled_by_judgments(comparison, times, spec.serving)
 
         def orders_of(queries: Mapping[str, str]) -> tuple[Orders, Orders]:
-            by_text = {query.text: own[query.id] for query in self._queries}
-            asked = {name: by_text.get(text, final) for name, text in queries.items()}
+            by_text = {normalized(query.text): own[query.id] for query in self._queries}
+            asked = {name: by_text.get(normalized(text), final) for name, text in queries.items()}
             tuned = self._searches.by(asked, queries, self._counted("searching: tuned"))
             return tuned, self._searches.serving(queries, self._counted("searching: serving"))
 

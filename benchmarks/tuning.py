@@ -2,7 +2,7 @@
 
 One JSON line for each collection: nDCG@10 of each arm, of plain RRF, of the defaults and of the tuned order,
 where every part of the queries is merged by what was fitted to the others. Queries are those that choices may
-be made by: where a collection has splits, its train (and dev) queries; its test set is not looked at.
+be made by: where a collection has splits, its train or dev queries; its test set is not looked at.
 """
 
 import argparse
@@ -45,9 +45,7 @@ SETS = {
     "stackfaq": TestSet("stackfaq-webapps", "corpus.jsonl", STACKFAQ),
     "stackfaq-text": TestSet("stackfaq-webapps", "corpus.jsonl", STACKFAQ, text_only=True),
     "trec-session-2012": TestSet("trec-session-2012", "corpus.jsonl", ("qrels.tsv",)),
-    "medquad": TestSet(
-        "medquad", "corpus.jsonl.gz", ("qrels/train.tsv", "qrels/dev.tsv"), "queries.jsonl.gz"
-    ),
+    "medquad": TestSet("medquad", "corpus.jsonl.gz", ("qrels/dev.tsv",), "queries.jsonl.gz"),
     "awsdocs": TestSet("awsdocs", "corpus.jsonl.gz", ("qrels.tsv",)),
 }
 

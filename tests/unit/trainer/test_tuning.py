@@ -22,6 +22,8 @@ from quarry_trainer.tuning.fitting import (
 )
 from quarry_trainer.tuning.folds import components_of, folds_of
 from quarry_trainer.tuning.job import configuration_of
+from quarry_trainer.tuning.positives import MAX_QUERIES, drawn
+from quarry_trainer.tuning.positives import judged as judged_material
 from quarry_trainer.tuning.verdict import Comparison, ruled_by_judgments
 
 BOTH = ("bm25", "dense")
@@ -160,3 +162,16 @@ def test_judgments_of_documents_that_nobody_holds_are_bad_data() -> None:
     asked = [query(f"q{n}", f"text {n}", f"d{n}") for n in range(30)]
     orders = {q.id: ("x", "y") for q in asked}
     assert ruled_by_judgments(Comparison.of(asked, orders, orders), 0, "").verdict == "BAD_DATA"
+
+
+def test_of_many_queries_some_are_drawn_the_same_ones_by_the_same_seed() -> None:
+    many = judged_material([query(f"q{n}", f"text {n}", f"d{n}") for n in range(MAX_QUERIES + 500)])
+    some = drawn(many, 1)
+    assert len(some.queries) == MAX_QUERIES
+    kept = {q.id for q in some.queries}
+    assert [q.id for q in some.queries] == [q.id for q in many.queries if q.id in kept]
+    assert drawn(many, 1) == some
+    assert drawn(many, 2) != some
+    few = judged_material([query("q", "text", "d"), JudgedQuery(id="n", text="none", judgments={"d": 0})])
+    assert drawn(few, 0) == few
+    assert [q.id for q in few.queries] == ["q"]

@@ -21,7 +21,7 @@ from quarry_trainer.measures import NDCG, Orders
 from quarry_trainer.tuning.fitting import Choice, Gains, Setting, fit
 from quarry_trainer.tuning.folds import components_of, folds_of
 from quarry_trainer.tuning.lists import SCALES, Counted, LiveLists
-from quarry_trainer.tuning.positives import Material, chosen, judged
+from quarry_trainer.tuning.positives import Material, chosen, drawn, judged
 from quarry_trainer.tuning.searches import Searches
 from quarry_trainer.tuning.verdict import Comparison, ruled_by_clicks, ruled_by_judgments
 
@@ -51,7 +51,7 @@ def tune_ranking(spec: TuningSpec, folder: Path, progress: Progress) -> TuningRe
             material = judged(spec.judgments) if spec.judgments else chosen(server, spec, data)
             if len(material.queries) < LEAST_QUERIES:
                 raise TooFewError(len(material.queries))
-            return _Tuning(spec, material, server, data, progress).run(started)
+            return _Tuning(spec, drawn(material, spec.seed), server, data, progress).run(started)
         except (BadExamplesError, TooFewError) as error:
             report = EvaluationReport(
                 verdict="BAD_DATA" if isinstance(error, BadExamplesError) else "INSUFFICIENT_DATA",

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +30,22 @@ class Material:
     data_hash: str
     simulated: bool = False
     feedback_us: tuple[int, int] | None = None
+
+
+MAX_QUERIES = 2_000
+"""That are fitted to and searched: more would take longer and hardly move a dozen numbers."""
+
+
+def drawn(material: Material, seed: int) -> Material:
+    """``material`` with at most ``MAX_QUERIES`` of its queries, drawn by a hash of their ids."""
+
+    def place(query: JudgedQuery) -> bytes:
+        return hashlib.blake2b(f"{seed}\0{query.id}".encode("utf-8", "surrogatepass")).digest()
+
+    if len(material.queries) <= MAX_QUERIES:
+        return material
+    last = sorted(map(place, material.queries))[MAX_QUERIES - 1]
+    return replace(material, queries=tuple(query for query in material.queries if place(query) <= last))
 
 
 def judged(queries: Sequence[JudgedQuery]) -> Material:

@@ -16,7 +16,7 @@ USUAL = {"boost": 0.0, "language": "en", "searchable": True, "embedded": True, "
 
 def show_collections(collections: Iterable[collection_service_pb2.Collection]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("name", "documents", "encoder", "re-ranker", "description"):
+    for column in ("name", "documents", "encoder", "re-ranker", "ranking", "description"):
         table.add_column(column, justify="right" if column == "documents" else "left")
     for c in collections:
         table.add_row(
@@ -24,6 +24,7 @@ def show_collections(collections: Iterable[collection_service_pb2.Collection]) -
             f"{c.status.document_count:,}",
             plain(c.encoder),
             plain(c.reranker or "none"),
+            plain(c.ranking or "defaults"),
             plain(c.description),
         )
     if table.row_count:
@@ -40,6 +41,8 @@ def show_collection(c: collection_service_pb2.Collection) -> None:
     table.add_row("documents", f"{c.status.document_count:,}")
     table.add_row("encoder", plain(c.encoder))
     table.add_row("re-ranker", plain(c.reranker or "none"))
+    if c.ranking:
+        table.add_row("ranking", plain(c.ranking))
     if c.cascade:
         table.add_row("cascade", plain(shown_stages(c.cascade)))
     if c.promotion:

@@ -25,6 +25,7 @@ from quarry_cli import (
     serve,
     simulate,
     train,
+    tune,
 )
 from quarry_cli.connection import DEFAULT_SERVER, named_server
 from quarry_cli.console import say
@@ -97,6 +98,7 @@ app.add_typer(feedback.app, name="feedback")
 app.command()(simulate.simulate)
 app.command()(mine.mine)
 app.command()(train.train)
+app.command()(tune.tune)
 app.command()(loop.loop)
 app.add_typer(model.app, name="model")
 app.command()(doctor.doctor)

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import typer
 
+from quarry.tuned import parse_ranking_name
 from quarry.v1 import model_service_pb2 as pb
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
 from quarry_cli.console import as_json, note, out, print_json
@@ -70,6 +71,9 @@ def promote(
     json: JsonOption = False,
 ) -> None:
     """Make a version serve. It is loaded beside the old one first; no search fails or waits."""
+    if parse_ranking_name(version):
+        _promote_ranking(version, reason, by, server, timeout, json)
+        return
     request = pb.PromoteModelRequest(name=version, promoted_by=by, reason=reason, request_id=str(uuid4()))
     with connect(server, timeout, LOADING_S) as quarry:
         answer = stub_of(quarry).PromoteModel(request, timeout=quarry.timeout_s)
@@ -79,6 +83,21 @@ def promote(
     before = answer.previous or "the fused order"
     out.print(f"{version} serves {answer.model.collection}, in place of {before}", soft_wrap=True)
     note(f"`quarry model rollback {answer.model.collection}` takes it back")
+
+
+def _promote_ranking(
+    version: str, reason: str, by: str, server: str | None, timeout: float | None, json: bool
+) -> None:
+    request = pb.PromoteRankingRequest(name=version, promoted_by=by, reason=reason, request_id=str(uuid4()))
+    with connect(server, timeout) as quarry:
+        answer = stub_of(quarry).PromoteRanking(request, timeout=quarry.timeout_s)
+    if json:
+        print_json(as_json(answer))
+        return
+    before = answer.previous or "the defaults"
+    name = answer.ranking.collection
+    out.print(f"{version} merges the arms of {name}, in place of {before}", soft_wrap=True)
+    note(f"`quarry tune {name} --rollback` takes it back")
 
 
 @app.command()

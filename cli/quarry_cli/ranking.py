@@ -132,6 +132,10 @@ def _footer(response: search_service_pb2.SearchResponse) -> Iterator[str]:
     stages = [f"{name} {milliseconds(taken[name])}" for name in STAGES if name in taken]
     yield milliseconds(response.timings.total) + (f" ({', '.join(stages)})" if stages else "")
     models = [printable(model) for model in response.rerankers or [response.reranker]]
+    if response.ranking:
+        yield f"merged by {printable(response.ranking)}"
+    if response.weights:
+        yield ", ".join(f"{weight.arm} {weight.weight:.2f}" for weight in response.weights)
     yield f"re-ranked by {', then '.join(models)}" if response.reranker else "not re-ranked"
 
 

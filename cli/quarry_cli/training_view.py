@@ -15,7 +15,7 @@ SLICES = ("all", "known", "unseen")
 LEAST_QUERIES = 5
 """Of a slice that is shown: an interval of fewer says nothing. The report has them all."""
 IMPROVED = "IMPROVED"
-_STYLES = {IMPROVED: "bold green", "BAD_DATA": "bold red", "REGRESSED": "bold red"}
+STYLES = {IMPROVED: "bold green", "BAD_DATA": "bold red", "REGRESSED": "bold red"}
 _INTEGERS = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64}
 
 
@@ -70,7 +70,7 @@ def numbers(message: Message) -> dict[str, Any]:
 def show_model(model: models_pb.Model, promoted: bool) -> None:
     verdict = verdict_of(model)
     name = f"  {model.name}" if model.name else ""
-    out.print(plain(f"{verdict}{name}", _STYLES.get(verdict, "bold yellow")))
+    out.print(plain(f"{verdict}{name}", STYLES.get(verdict, "bold yellow")))
     if cautions := cautions_of(model):
         out.print(plain(f"  cautions: {', '.join(cautions)}", "yellow"))
     for advice in model.advice:

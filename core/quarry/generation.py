@@ -76,7 +76,12 @@ class FailedRetriever:
         self.name, self._cause = name, cause
 
     async def retrieve(
-        self, text: str, depth: int, filter: Filter | None, limit: Deadline = NO_LIMIT
+        self,
+        text: str,
+        depth: int,
+        filter: Filter | None,
+        limit: Deadline = NO_LIMIT,
+        boost_scale: float = 1.0,
     ) -> Retrieved:
         raise RetrieverUnavailableError(self.name, self._cause)
 

@@ -18,6 +18,7 @@ from quarry.relevance import FusedScale, lacks_arm, relevant_only, with_unknown_
 from quarry.retrieval.arms import Retrieved, Retriever
 from quarry.retrieval.base import LexicalIndex
 from quarry.types import Candidate, Docno, Document
+from quarry.weighting import traits_of, weighted_by_query
 
 T = TypeVar("T")
 
@@ -138,6 +139,7 @@ class Searcher:
         clock = time.perf_counter()
         runs, candidates, late = await self._complete(query, found, slot.limit)
         degraded += late
+        runs = _weighted(query, runs)
 
         def merge() -> Sequence[RankedDocument]:
             fused = _fused(query, runs)
@@ -155,7 +157,7 @@ class Searcher:
                 if loading.done():
                     loading.result()
             limit = slot.limit.at_most(query.rerank.budget_s)
-            scale = FusedScale(_highest(query, runs), self._is_usual(query), not lacks_arm(degraded))
+            scale = FusedScale(_highest(query, runs), self._ranking(query), not lacks_arm(degraded))
             ranked, late = await self._reranking.rerank(query.rerank, query.text, ranked, scale, limit)
             degraded += late
             timings["rerank"] = time.perf_counter() - clock
@@ -176,6 +178,9 @@ class Searcher:
             self._generation,
             rerankers,
             query.configuration(),
+            query.tuned,
+            {run.arm: run.weight for run in runs},
+            _highest(query, runs),
         )
 
     async def retrieve(
@@ -185,11 +190,25 @@ class Searcher:
 
         async def one(plan: ArmPlan) -> list[Candidate] | QuarryError:
             try:
-                return (await self._retrievers[plan.name].retrieve(text, plan.depth, filter)).candidates
+                arm = self._retrievers[plan.name]
+                found = await arm.retrieve(text, plan.depth, filter, boost_scale=plan.boost_scale)
+                return found.candidates
             except QuarryError as error:
                 return error
 
         return dict(zip((p.name for p in arms), await asyncio.gather(*map(one, arms)), strict=True))
+
+    async def runs(self, query: Query, deadline: Deadline) -> list[ArmRun]:
+        """What each arm gives, and its true scores of what the others propose, before anything is merged.
+
+        Raises DeadlineExceeded or UnavailableError if an arm does not answer in full.
+        """
+        query = replace(query, require_complete=True)
+        found, degraded = await self._retrieve(query, Slot.of(deadline))
+        _refuse_incomplete(query, degraded, nothing=not found)
+        runs, _, late = await self._complete(query, found, deadline)
+        _refuse_incomplete(query, late, nothing=False)
+        return runs
 
     async def _browse(self, query: Query) -> Ranking:
         clock = time.perf_counter()
@@ -207,11 +226,13 @@ class Searcher:
             tuple(ranked), total, tuple(degraded), timings, self._generation, (), query.configuration()
         )
 
-    def _is_usual(self, query: Query) -> bool:
-        """As ``FusedScale.usual``; how deep an arm is asked changes no score."""
+    def _ranking(self, query: Query) -> str | None:
+        """As ``FusedScale.ranking``; how deep an arm is asked changes no score."""
+        if query.tuned:
+            return query.tuned
         usual = default_arms(self.arms, WeightedSum())
         same = {(plan.name, plan.weight) for plan in query.arms} == {(p.name, p.weight) for p in usual}
-        return same and isinstance(query.fusion, WeightedSum)
+        return "" if same and isinstance(query.fusion, WeightedSum) else None
 
     async def _retrieve(self, query: Query, slot: Slot) -> tuple[dict[str, Retrieved], list[Degradation]]:
         """What the arms give until the slot's limit, and if none has by then what the first one gives."""
@@ -237,7 +258,7 @@ class Searcher:
     ) -> tuple[Retrieved | None, list[Degradation]]:
         stage, arm = Stage(plan.name), self._retrievers[plan.name]
         try:
-            retrieved = await arm.retrieve(query.text, plan.depth, query.filter, limit)
+            retrieved = await arm.retrieve(query.text, plan.depth, query.filter, limit, plan.boost_scale)
         except (TimeoutError, DeadlineExceeded):
             return _late(plan.name)
         except QuarryError as error:
@@ -309,6 +330,15 @@ class Searcher:
     async def _in_thread(self, call: Callable[..., T], *args: Any) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, call, *args)
+
+
+def _weighted(query: Query, runs: list[ArmRun]) -> list[ArmRun]:
+    """``runs`` with the weights that they have for this query."""
+    by_query = None if isinstance(query.fusion, Rrf) else query.fusion.by_query
+    if by_query is None:
+        return runs
+    weights = weighted_by_query(runs, traits_of(query.text, runs), by_query)
+    return [replace(run, weight=weight) for run, weight in zip(runs, weights, strict=True)]
 
 
 def _fused(query: Query, runs: Sequence[ArmRun]) -> list[Fused]:

@@ -9,12 +9,14 @@ from quarry.cascade import DEFAULT_RERANK_DEPTH, Cascade, RerankStage, check_cas
 from quarry.errors import InvalidArgumentError
 from quarry.filters import Filter
 from quarry.fusion import DEFAULT_RRF_K, DEFAULT_WEIGHTS
+from quarry.weighting import QueryWeights
 
 MAX_QUERY_BYTES = 8_192
 MAX_DEPTH = 1_000
 DEFAULT_DEPTH = 100
 MAX_RANKED = 1_000
 MAX_WEIGHT = 1_000.0
+MAX_BOOST_SCALE = 100.0
 MAX_RRF_K = 10_000.0
 
 
@@ -26,6 +28,7 @@ class ArmPlan:
         name: ``bm25`` or ``dense``.
         depth: candidates to take, 1 to 1,000.
         weight: share in the fused score, 0 to 1,000.
+        boost_scale: of the lexical arm, what the boosts of the schema's fields are multiplied by, 0 to 100.
 
     Raises:
         InvalidArgumentError: out of range.
@@ -34,12 +37,15 @@ class ArmPlan:
     name: str
     depth: int = DEFAULT_DEPTH
     weight: float = 1.0
+    boost_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.depth <= MAX_DEPTH:
             raise InvalidArgumentError("depth", f"{self.depth} is not 1 to {MAX_DEPTH}")
         if not 0 <= self.weight <= MAX_WEIGHT:
             raise InvalidArgumentError("weight", f"{self.weight} is not 0 to {MAX_WEIGHT:g}")
+        if not 0 <= self.boost_scale <= MAX_BOOST_SCALE:
+            raise InvalidArgumentError("boost_scale", f"{self.boost_scale} is not 0 to {MAX_BOOST_SCALE:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,13 @@ class Rrf:
 
 @dataclass(frozen=True, slots=True)
 class WeightedSum:
-    """Weighted sum of bounded scores."""
+    """Weighted sum of bounded scores.
+
+    Attributes:
+        by_query: how the arms' weights depend on the query; None: they do not.
+    """
+
+    by_query: QueryWeights | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +119,7 @@ class Query:
         text: what the user typed, spaces around it cut; empty to browse.
         filter: checked against the schema.
         arms: each arm once.
+        tuned: name of the collection's ranking configuration that arms and fusion are from; empty: of none.
     """
 
     text: str
@@ -115,6 +128,7 @@ class Query:
     fusion: Rrf | WeightedSum = WeightedSum()
     rerank: RerankPlan | None = None
     require_complete: bool = False
+    tuned: str = ""
 
     def __post_init__(self) -> None:
         check_query_text(self.text)
@@ -126,9 +140,18 @@ class Query:
     def configuration(self) -> str:
         """Hash of what decides the order, the text and the filter left out."""
         ranking = asdict(replace(self, text="", filter=None))
-        ranking["fusion"] = [type(self.fusion).__name__, asdict(self.fusion)]
+        fusion = asdict(self.fusion)
+        ranking["fusion"] = [type(self.fusion).__name__, fusion]
+        # The hash is as old as the feedback log: without what came later it stays what it was.
+        if fusion.get("by_query", ...) is None:
+            del fusion["by_query"]
+        for arm in ranking["arms"]:
+            if arm["boost_scale"] == 1:
+                del arm["boost_scale"]
+        if not self.tuned:
+            del ranking["tuned"]
         if self.rerank is not None and not self.rerank.before:
-            del ranking["rerank"]["before"]  # the hash is as old as the feedback log: it stays what it was
+            del ranking["rerank"]["before"]
         if self.rerank is not None and self.rerank.min_relevance is None:
             del ranking["rerank"]["min_relevance"]
         return hashlib.blake2b(orjson.dumps(ranking), digest_size=8).hexdigest()

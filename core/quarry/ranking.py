@@ -217,6 +217,9 @@ class Ranking:
         documents: best first, at most 1,000.
         timings_s: seconds by stage: encode, bm25, dense, fuse, rerank, hydrate; those that ran.
         rerankers: names of the models that re-ranked, in the order in which they read; empty if none did.
+        tuned: name of the ranking configuration that merged the arms; empty: none of the collection's.
+        weights: of each arm that answered, as they were for this query.
+        highest_fused: fused score that no document can exceed.
     """
 
     documents: Sequence[RankedDocument]
@@ -226,6 +229,9 @@ class Ranking:
     generation: str
     rerankers: tuple[str, ...]
     configuration: str
+    tuned: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    highest_fused: float = 1.0
 
     @property
     def reranker(self) -> str:

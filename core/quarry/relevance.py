@@ -8,22 +8,19 @@ from quarry.ranking import Degradation, RankedDocument, Reason, Stage, Total
 
 @dataclass(frozen=True, slots=True)
 class FusedScale:
-    """What the fused scores of a search mean to a re-ranker that blends, which was fitted to those that all
-    arms give by default, in [0, 1].
+    """What the fused scores of a search mean to a re-ranker that blends, which was fitted to those, in [0, 1],
+    that all arms gave by one ranking configuration.
 
     Attributes:
         highest: fused score that the formula can give at most, over 0.
-        usual: the search asks for all arms with their default weights, and for the default fusion.
+        ranking: name of the ranking configuration that all arms are merged by; empty: the default; None: the
+            search states arms, weights or fusion of its own.
         complete: no arm failed or was late.
     """
 
     highest: float = 1.0
-    usual: bool = True
+    ranking: str | None = ""
     complete: bool = True
-
-    @property
-    def as_fitted(self) -> bool:
-        return self.usual and self.complete
 
 
 def lacks_arm(degraded: Sequence[Degradation]) -> bool:

@@ -167,10 +167,11 @@ def _check_calibrated(model: str, scorer: PairScorer | QuarryError, fused: Fused
         return
     if scorer.calibration is None:
         raise NotCalibratedError(f"the re-ranker {model} has no calibration", model)
-    if scorer.blend.fused and not fused.usual:
+    if scorer.blend.fused and scorer.calibration.ranking != fused.ranking:
+        fitted = scorer.calibration.ranking or "the default ranking configuration"
         raise NotCalibratedError(
-            f"{model} is calibrated for the fused score that all arms make by default, and this search "
-            "changes arms, weights or fusion",
+            f"{model} is calibrated for the fused scores of {fitted}, and this search merges the arms in "
+            "another way: train a version under the configuration that serves, or state no arms and no fusion",
             model,
         )
 
@@ -191,9 +192,12 @@ def _rescored(
 def _relevance(scorer: PairScorer, score: float, fused: FusedScale) -> float | None:
     """P(relevant); None without a calibration, or where the blend counts a fused score that is not the one
     that it was fitted to."""
-    if scorer.calibration is None or (scorer.blend.fused and not fused.as_fitted):
+    calibration = scorer.calibration
+    if calibration is None:
         return None
-    return float(scorer.calibration.probability(score))
+    if scorer.blend.fused and not (fused.complete and fused.ranking == calibration.ranking):
+        return None
+    return float(calibration.probability(score))
 
 
 def _ordered(scored: Sequence[RankedDocument], blend: Blend) -> list[RankedDocument]:

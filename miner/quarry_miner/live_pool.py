@@ -15,7 +15,7 @@ from quarry_miner.corpus import Corpus
 from quarry_miner.live_arm import MAX_DEPTH, TIMEOUT_S, is_transient
 from quarry_miner.members import FUSED, Listed
 
-SCORE_DIGITS = 4
+SIGNIFICANT_DIGITS = 5
 """Of a fused score and of a probability. Their last bits depend on which queries the server encoded together,
 and the same state of the collection is to give the same rows."""
 
@@ -87,8 +87,8 @@ class LivePool:
         found = [
             _Candidate(
                 self._corpus.numbers.get(hit.document.id, UNKNOWN),
-                round(hit.explanation.fused_score, SCORE_DIGITS),
-                round(hit.relevance, SCORE_DIGITS) if hit.HasField("relevance") else math.nan,
+                _rounded(hit.explanation.fused_score),
+                _rounded(hit.relevance) if hit.HasField("relevance") else math.nan,
             )
             for hit in hits
         ]
@@ -129,3 +129,7 @@ class LivePool:
                 raise RetrieverUnavailableError(FUSED, str(error.details())) from error
             problem = f"the first stage cannot be asked: {error.details()}"
             raise FailedPreconditionError(problem, arm=FUSED) from error
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")

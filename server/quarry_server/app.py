@@ -36,6 +36,7 @@ from quarry.models.loading import device_in_use
 from quarry.models.served import ServedModels
 from quarry.pages import PageStore
 from quarry.registry.promotion import Promotions
+from quarry.registry.ranking_promotion import Rankings
 from quarry.state_fill import StateFill
 from quarry.storage.housekeeping import Housekeeping
 from quarry.training.jobs import TrainingJobs
@@ -80,10 +81,12 @@ from quarry_server.mining import MiningServicer, reachable
 from quarry_server.model_names import RequestedModels
 from quarry_server.models import ModelServicer
 from quarry_server.operations import OperationsServicer, describe_error
+from quarry_server.rankings import RankingCalls
 from quarry_server.reindex import ReindexJobs
 from quarry_server.search import KeptSearch, SearchServicer
 from quarry_server.training import TrainingServicer, ending_trainings
 from quarry_server.training_models import TrainedModels
+from quarry_server.tuned_rankings import TunedRankings
 from quarry_server.wiring import (
     CollectionModels,
     SettingsEngines,
@@ -224,9 +227,15 @@ async def running(
         )
         closing.push("estimates of relevance", mining.close)
         await mining.tidy()
-        promotions = Promotions(library, registry, models)
+        promotions, rankings = Promotions(library, registry, models), Rankings(library)
         model_servicer = ModelServicer(
-            library, registry, promotions, models, requested, archive_limits(settings)
+            library,
+            registry,
+            promotions,
+            models,
+            requested,
+            archive_limits(settings),
+            RankingCalls(library, rankings),
         )
         model_servicer.tidy()
         closing.push("imports of models", model_servicer.close)
@@ -240,6 +249,7 @@ async def running(
             jobs.sets,
             feedback,
             trained_models,
+            TunedRankings(rankings, trained_models),
             loops,
             settings,
             requested,

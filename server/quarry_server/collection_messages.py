@@ -130,6 +130,7 @@ def collection_message(collection: Collection) -> pb.Collection:
         create_time=timestamp_message(collection.create_time_us),
         update_time=timestamp_message(collection.update_time_us),
         etag=etag_of(collection.revision),
+        ranking=collection.ranking_name,
         status=pb.CollectionStatus(
             document_count=collection.document_count,
             last_sequence=collection.last_sequence,

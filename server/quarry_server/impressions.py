@@ -128,6 +128,7 @@ class _Maker:
             self._depth(),
             tuple(f"{d.stage}:{d.reason}" for d in ranking.degraded),
             cascade=self._cascade(),
+            tuned=ranking.tuned,
         )
 
     def _cascade(self) -> tuple[str, ...]:

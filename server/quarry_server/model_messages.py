@@ -1,9 +1,15 @@
 """Versions of models, as messages."""
 
+from quarry.errors import InvalidArgumentError
+from quarry.registry.serving import Note
 from quarry.registry.versions import ModelState, ModelVersion
-from quarry.training.spec import Caution, KindName, Metric, TrainingResult
+from quarry.training.spec import Caution, KindName, Metric, ModelVerdict, TrainingResult
 from quarry.v1 import model_service_pb2 as pb
+from quarry_server.audience import check_label
 from quarry_server.values import timestamp_message
+
+MAX_PROMOTER_BYTES = 128
+MAX_REASON_BYTES = 1_024
 
 KINDS: dict[KindName, pb.ModelKind.ValueType] = {
     "reranker": pb.MODEL_KIND_RERANKER,
@@ -13,7 +19,7 @@ CAUTIONS: dict[Caution, pb.ModelCaution.ValueType] = {
     "FEW_UNSEEN": pb.MODEL_CAUTION_FEW_UNSEEN,
     "QUANTIZATION_LOSS": pb.MODEL_CAUTION_QUANTIZATION_LOSS,
 }
-_STATES = {
+STATES = {
     ModelState.CANDIDATE: pb.MODEL_STATE_CANDIDATE,
     ModelState.SERVING: pb.MODEL_STATE_SERVING,
     ModelState.RETIRED: pb.MODEL_STATE_RETIRED,
@@ -26,7 +32,7 @@ def model_message(version: ModelVersion, report: bool = True) -> pb.Model:
         name=version.name,
         collection=version.collection,
         kind=KINDS[version.kind],
-        state=_STATES[version.state],
+        state=STATES[version.state],
         create_time=timestamp_message(version.create_time_us),
         lineage=_lineage(version),
         blend=pb.Blend(rerank=version.blend.rerank, fused=version.blend.fused),
@@ -46,13 +52,17 @@ def model_message(version: ModelVersion, report: bool = True) -> pb.Model:
     return message
 
 
+def verdict_value(verdict: ModelVerdict) -> pb.ModelVerdict.ValueType:
+    return pb.ModelVerdict.Value(f"MODEL_VERDICT_{verdict}")
+
+
 def metric_message(metric: Metric) -> pb.ModelMetric:
     return pb.ModelMetric(**metric.model_dump())
 
 
 def _add_evaluation(message: pb.Model, result: TrainingResult, report: bool) -> None:
     found = result.evaluation
-    message.verdict = pb.ModelVerdict.Value(f"MODEL_VERDICT_{found.verdict}")
+    message.verdict = verdict_value(found.verdict)
     message.advice.extend(found.advice)
     message.cautions.extend(CAUTIONS[caution] for caution in found.cautions)
     message.metrics.extend(metric_message(metric) for metric in found.metrics)
@@ -83,3 +93,11 @@ def _lineage(version: ModelVersion) -> pb.Lineage:
     if result.feedback_end_us is not None:
         lineage.feedback_end_time.CopyFrom(timestamp_message(result.feedback_end_us))
     return lineage
+
+
+def parse_note(by: str, reason: str) -> Note:
+    """Who changes what serves, and why. Raises InvalidArgumentError."""
+    size = len(reason.encode())
+    if size > MAX_REASON_BYTES:
+        raise InvalidArgumentError("reason", f"has {size} bytes, at most {MAX_REASON_BYTES} are allowed")
+    return Note(check_label("promoted_by", by, MAX_PROMOTER_BYTES), reason)

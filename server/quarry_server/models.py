@@ -8,23 +8,21 @@ from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from quarry.documents.catalog import Collection
-from quarry.errors import FailedPreconditionError, InvalidArgumentError
+from quarry.errors import FailedPreconditionError
 from quarry.library import Library
 from quarry.models.served import ServedModels
 from quarry.registry.archive import write_archive
 from quarry.registry.imports import import_archive, import_source, scratch
 from quarry.registry.promotion import Promotions
-from quarry.registry.serving import Note
 from quarry.registry.store import ModelRegistry
 from quarry.registry.unpacking import ArchiveLimits
 from quarry.registry.versions import ModelVersion
 from quarry.v1 import model_service_pb2 as pb
 from quarry.v1 import model_service_pb2_grpc
-from quarry_server.audience import check_label
 from quarry_server.context import Context
 from quarry_server.documents import parse_request_id
 from quarry_server.model_imports import received
-from quarry_server.model_messages import model_message
+from quarry_server.model_messages import model_message, parse_note
 from quarry_server.model_names import RequestedModels
 from quarry_server.page_tokens import MODELS
 from quarry_server.paging import (
@@ -33,10 +31,9 @@ from quarry_server.paging import (
     fitting,
     parse_page_size,
 )
+from quarry_server.rankings import RankingCalls
 
 T = TypeVar("T")
-MAX_PROMOTER_BYTES = 128
-MAX_REASON_BYTES = 1_024
 IMPORT_THREADS = 2
 """Imports that are unpacked and tried at once; others wait."""
 
@@ -50,7 +47,9 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         models: ServedModels,
         requested: RequestedModels,
         limits: ArchiveLimits,
+        rankings: RankingCalls,
     ) -> None:
+        self._rankings = rankings
         self._library, self._registry, self._promotions = library, registry, promotions
         self._models, self._requested, self._limits = models, requested, limits
         self._stopping = threading.Event()
@@ -86,7 +85,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self, request: pb.PromoteModelRequest, context: Context
     ) -> pb.PromoteModelResponse:
         request_id = parse_request_id(request.request_id, "promote-model", request)
-        note = _parse_note(request.promoted_by, request.reason)
+        note = parse_note(request.promoted_by, request.reason)
         _, previous = await self._promotions.promote(request.name, note, request_id)
         return pb.PromoteModelResponse(model=model_message(await self._get(request.name)), previous=previous)
 
@@ -94,7 +93,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self, request: pb.RollbackModelRequest, context: Context
     ) -> pb.RollbackModelResponse:
         request_id = parse_request_id(request.request_id, "rollback-model", request)
-        note = _parse_note(request.promoted_by, request.reason)
+        note = parse_note(request.promoted_by, request.reason)
         with self._library.use(request.collection):
             pass
         serving, previous = await self._promotions.rollback(request.collection, note, request_id)
@@ -136,6 +135,24 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             yield pb.ExportModelResponse(archive=piece)
 
+    async def GetRanking(self, request: pb.GetRankingRequest, context: Context) -> pb.GetRankingResponse:
+        return await self._rankings.get(request)
+
+    async def ListRankings(
+        self, request: pb.ListRankingsRequest, context: Context
+    ) -> pb.ListRankingsResponse:
+        return await self._rankings.listed(request)
+
+    async def PromoteRanking(
+        self, request: pb.PromoteRankingRequest, context: Context
+    ) -> pb.PromoteRankingResponse:
+        return await self._rankings.promote(request)
+
+    async def RollbackRanking(
+        self, request: pb.RollbackRankingRequest, context: Context
+    ) -> pb.RollbackRankingResponse:
+        return await self._rankings.rollback(request)
+
     async def _get(self, name: str) -> ModelVersion:
         return await asyncio.to_thread(self._registry.get, name)
 
@@ -154,11 +171,3 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self._stopping.set()
         await asyncio.gather(*self._running, return_exceptions=True)
         self._importing.shutdown(wait=False)
-
-
-def _parse_note(by: str, reason: str) -> Note:
-    """Raises InvalidArgumentError."""
-    size = len(reason.encode())
-    if size > MAX_REASON_BYTES:
-        raise InvalidArgumentError("reason", f"has {size} bytes, at most {MAX_REASON_BYTES} are allowed")
-    return Note(check_label("promoted_by", by, MAX_PROMOTER_BYTES), reason)

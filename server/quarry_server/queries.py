@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from quarry.cascade import OWN, Cascade, RerankStage, asked_cascade, usual_cascade
-from quarry.documents.catalog import CollectionSettings
+from quarry.documents.catalog import Collection, CollectionSettings
 from quarry.errors import InvalidArgumentError, NotCalibratedError
 from quarry.queries import (
     DEFAULT_DEPTH,
@@ -22,31 +22,41 @@ from quarry.queries import (
 from quarry.schema import FIELD_NAME, Schema, UnknownFields
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import types_pb2
+from quarry.weighting import QueryWeights, Trait, check_trait
 from quarry_server.filters import parse_filter
 
 MAX_RETRIEVE_QUERIES = 256
 NO_FIELDS = "-"
+LEXICAL = "bm25"
 
 
-def parse_query(request: pb.SearchRequest, settings: CollectionSettings, arms: tuple[str, ...]) -> Query:
+def parse_query(request: pb.SearchRequest, collection: Collection, arms: tuple[str, ...]) -> Query:
     """The query that ``request`` states for a collection with these ``arms``.
+
+    Unless it says anything of arms or fusion, both are as the collection's ranking configuration has them.
 
     Raises:
         InvalidArgumentError: with the path of the first field that is wrong.
         NotCalibratedError: it has a bound of relevance, and the collection has no re-ranker.
     """
+    settings = collection.settings
     text = parse_text(request.query, "query")
     fusion = parse_fusion(request.fusion)
     rerank = parse_rerank(request.rerank, settings)
     if request.HasField("min_relevance"):
         rerank = _bounded(rerank, request, text)
+    plans = parse_arms(request.arms, arms, fusion)
+    tuned = collection.ranking if not request.arms and not request.HasField("fusion") else None
+    if tuned is not None:
+        fusion, plans = tuned.configuration.method, tuned.configuration.arms(arms)
     return Query(
         text,
-        parse_arms(request.arms, arms, fusion),
+        plans,
         parse_filter(request.filter, settings.schema) if request.HasField("filter") else None,
         fusion,
         rerank,
         request.require_complete,
+        collection.ranking_name if tuned is not None else "",
     )
 
 
@@ -61,11 +71,25 @@ def parse_text(text: str, field: str) -> str:
 
 def parse_fusion(message: pb.Fusion) -> Rrf | WeightedSum:
     if message.WhichOneof("method") != "rrf":
-        return WeightedSum()
+        return WeightedSum(_parse_traits(message.weighted_sum.by_query))
     try:
         return Rrf(message.rrf.k) if message.rrf.k else Rrf()
     except InvalidArgumentError as error:
         raise error.under("fusion.rrf") from None
+
+
+def _parse_traits(messages: Sequence[pb.QueryTrait]) -> QueryWeights | None:
+    traits: dict[str, Trait] = {}
+    for index, message in enumerate(messages):
+        path = f"fusion.weighted_sum.by_query[{index}]"
+        if message.name in traits:
+            raise InvalidArgumentError(f"{path}.name", f"{message.name[:80]!r} is there twice")
+        try:
+            traits[message.name] = Trait(message.slope, message.mean, message.deviation)
+            check_trait(message.name)
+        except InvalidArgumentError as error:
+            raise error.under(path) from None
+    return QueryWeights(traits) if traits else None
 
 
 def parse_arms(
@@ -81,16 +105,20 @@ def parse_arms(
             raise InvalidArgumentError(f"arms[{index}].name", f"{message.name} is there twice")
         weight = message.weight if message.HasField("weight") else default_weight(message.name, fusion)
         try:
-            plans.append(ArmPlan(message.name, message.depth or DEFAULT_DEPTH, _finite(weight)))
+            scale = message.boost_scale if message.HasField("boost_scale") else 1.0
+            if scale != 1 and message.name != LEXICAL:
+                raise InvalidArgumentError("boost_scale", f"is for {LEXICAL}")
+            depth = message.depth or DEFAULT_DEPTH
+            plans.append(ArmPlan(message.name, depth, _finite(weight), _finite(scale, "boost_scale")))
         except InvalidArgumentError as error:
             raise error.under(f"arms[{index}]") from None
     return tuple(plans) or default_arms(known, fusion)
 
 
-def _finite(weight: float) -> float:
-    if not math.isfinite(weight):
-        raise InvalidArgumentError("weight", "is not finite")
-    return weight
+def _finite(value: float, field: str = "weight") -> float:
+    if not math.isfinite(value):
+        raise InvalidArgumentError(field, "is not finite")
+    return value
 
 
 def parse_rerank(message: pb.Rerank, settings: CollectionSettings) -> RerankPlan | None:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from google.protobuf import duration_pb2
 
@@ -18,7 +19,7 @@ from quarry.feedback.exploration import explored
 from quarry.filters import Filter, matches
 from quarry.library import Library
 from quarry.pages import PageStore, Place
-from quarry.queries import WeightedSum
+from quarry.queries import Query, WeightedSum
 from quarry.ranking import Degradation, RankedDocument, Ranking, Reason, Stage, without_explanations
 from quarry.types import Candidate, Docno, Document
 from quarry.v1 import search_service_pb2 as pb
@@ -38,6 +39,7 @@ from quarry_server.queries import (
     parse_return_fields,
     parse_text,
 )
+from quarry_server.retrieval import complete_result
 from quarry_server.values import document_message
 
 DEFAULT_PAGE_SIZE = 10
@@ -142,8 +144,13 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
             async with asyncio.timeout(deadline.timeout_s):
                 for query, text in zip(request.queries, texts, strict=True):
                     async with self._retrieving:  # one at a time: a search waits for one query at most
-                        found = await searcher.retrieve(text, arms, filter)
-                    result = await asyncio.to_thread(_retrieve_result, collection, query.id, found)
+                        if request.complete:
+                            runs = await searcher.runs(Query(text, arms, filter), deadline)
+                            make = partial(complete_result, collection, query.id, text, runs)
+                        else:
+                            found = await searcher.retrieve(text, arms, filter)
+                            make = partial(_retrieve_result, collection, query.id, found)
+                    result = await asyncio.to_thread(make)
                     size += result.ByteSize()
                     if size > MAX_MESSAGE_BYTES - _ENVELOPE_BYTES:
                         raise LimitExceededError("the answer is too large: ask fewer queries or less depth")
@@ -156,8 +163,7 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         parse_context(request.context)
         exploration = parse_exploration(request.exploration)
         current = collection.collection  # once: the collection may get another re-ranker meanwhile
-        settings = current.settings
-        query = parse_query(request, settings, collection.generation.searcher.arms)
+        query = parse_query(request, current, collection.generation.searcher.arms)
         models = model_fields(request.rerank, query.rerank)
         async with self._rerankers(models, current) as loading:
             ranking = await collection.generation.searcher.rank(query, slot.deadline, slot, loading)
@@ -186,7 +192,12 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
             reranker=ranking.reranker,
             rerankers=ranking.rerankers,
             ranking_configuration=ranking.configuration,
+            ranking=ranking.tuned,
         )
+        if request.explain:
+            weights = ranking.weights.items()
+            response.highest_fused = ranking.highest_fused
+            response.weights.extend(pb.ArmWeight(arm=arm, weight=weight) for arm, weight in weights)
         texts = await self._passages(collection, page) if request.explain else {}
         for shown in page:
             hit = response.hits.add(

@@ -21,8 +21,8 @@ from quarry.library import Library
 from quarry.mining.sets import MiningSets
 from quarry.promotion_policy import PromotionPolicy
 from quarry.registry.names import parse_name
-from quarry.training.jobs import TrainingJobs
-from quarry.training.spec import Caution, EvaluationSpec, TrainingResult, TrainingSpec
+from quarry.training.jobs import AnySpec, TrainingJobs
+from quarry.training.spec import Caution, TrainingResult, TrainingSpec
 from quarry.training.uploads import FIELD
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
@@ -47,7 +47,9 @@ from quarry_server.training_requests import (
     parse_encoder_training,
     parse_evaluation,
     parse_training,
+    parse_tuning,
 )
+from quarry_server.tuned_rankings import TunedRankings
 from quarry_server.wiring import Feedback, served_precision
 
 logger = logging.getLogger(__name__)
@@ -70,12 +72,14 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         mining_sets: MiningSets,
         feedback: Feedback,
         models: TrainedModels,
+        tuned: TunedRankings,
         loops: LoopRuns,
         settings: Settings,
         requested: RequestedModels,
     ) -> None:
         self._library, self._operations, self._jobs = library, operations, jobs
         self._mining_sets, self._feedback, self._models = mining_sets, feedback, models
+        self._tuned = tuned
         self._loops, self._requested = loops, requested
         self._base_reranker = settings.models.base_reranker
         self._precision = served_precision(settings)
@@ -137,6 +141,21 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
             return evaluation_message(await self._jobs.evaluate(spec, on_progress, on_details), spec)
 
         return await self._started(collection, request_id, spec, evaluate)
+
+    async def TuneRanking(self, request: pb.TuneRankingRequest, context: Context) -> operations_pb2.Operation:
+        collection = await self._collection(request.collection)
+        request_id = parse_request_id(request.request_id, "tune-ranking", request)
+        if first := await self._once.first(collection, request_id):
+            return operation_message(first)
+        self._jobs.check_installed()
+        with self._library.use(request.collection) as opened:
+            arms = opened.generation.searcher.arms
+        spec = await asyncio.to_thread(lambda: parse_tuning(request, self._ground(collection), arms))
+
+        async def tune(on_progress: OnProgress, on_details: OnDetails) -> Message:
+            return await self._jobs.tune(spec, on_progress, on_details, partial(self._tuned.take, spec))
+
+        return await self._started(collection, request_id, spec, tune)
 
     async def RunLoop(self, request: pb.RunLoopRequest, context: Context) -> operations_pb2.Operation:
         return await self._loops.run(request)
@@ -206,14 +225,14 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         return result.model_copy(update=times)
 
     async def _started(
-        self, collection: Collection, request_id: RequestId, spec: TrainingSpec | EvaluationSpec, work: Work
+        self, collection: Collection, request_id: RequestId, spec: AnySpec, work: Work
     ) -> operations_pb2.Operation:
         """The operation that ``work`` is done in, or the one of the first call with this request id."""
         name = new_name(request_id.method)
         started = await self._once.start(collection, request_id, name, lambda: self._start(name, spec, work))
         return operation_message(started)
 
-    async def _start(self, name: str, spec: TrainingSpec | EvaluationSpec, work: Work) -> Operation:
+    async def _start(self, name: str, spec: AnySpec, work: Work) -> Operation:
         metadata = new_metadata(spec)
 
         async def job(report: SetMetadata) -> bytes:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
-from quarry.training.spec import EvaluationReport, EvaluationSpec, ModelVerdict, TrainingResult, TrainingSpec
+from quarry.training.jobs import AnySpec
+from quarry.training.spec import EvaluationReport, EvaluationSpec, TrainingResult, TrainingSpec
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
-from quarry_server.model_messages import CAUTIONS, KINDS, metric_message
+from quarry_server.model_messages import CAUTIONS, KINDS, metric_message, verdict_value
 from quarry_server.values import timestamp_message
 
 _NANOS = 1_000_000_000
@@ -29,7 +30,7 @@ def unregistered_message(result: TrainingResult, spec: TrainingSpec) -> models_p
     return models_pb.Model(
         collection=spec.collection,
         kind=KINDS[result.what],
-        verdict=_verdict(report.verdict),
+        verdict=verdict_value(report.verdict),
         advice=report.advice,
         lineage=lineage,
         metrics=[metric_message(metric) for metric in report.metrics],
@@ -42,7 +43,7 @@ def evaluation_message(report: EvaluationReport, spec: EvaluationSpec) -> pb.Eva
     return pb.Evaluation(
         model=spec.candidate.name,
         compared_with=spec.serving.name if spec.serving else "",
-        verdict=_verdict(report.verdict),
+        verdict=verdict_value(report.verdict),
         advice=report.advice,
         metrics=[metric_message(metric) for metric in report.metrics],
         cautions=[CAUTIONS[caution] for caution in report.cautions],
@@ -52,11 +53,7 @@ def evaluation_message(report: EvaluationReport, spec: EvaluationSpec) -> pb.Eva
     )
 
 
-def _verdict(verdict: ModelVerdict) -> models_pb.ModelVerdict.ValueType:
-    return models_pb.ModelVerdict.Value(f"MODEL_VERDICT_{verdict}")
-
-
-def new_metadata(spec: TrainingSpec | EvaluationSpec) -> pb.TrainingMetadata:
+def new_metadata(spec: AnySpec) -> pb.TrainingMetadata:
     start_time = timestamp_message(spec.create_time_us)
     return pb.TrainingMetadata(collection=spec.collection, start_time=start_time)
 

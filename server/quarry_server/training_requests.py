@@ -23,12 +23,15 @@ from quarry.training.spec import (
     LossName,
     ModelRef,
     TrainingSpec,
+    TuningSpec,
 )
 from quarry.training.uploads import Uploads
 from quarry.v1 import training_service_pb2 as pb
 from quarry_server.mining_requests import checked, parse_judged, unique_name
 
 DEFAULT_STUDENT_LAYERS = 3
+LEAST_QUERIES = 20
+"""Judged queries, as the gate needs them."""
 
 LOSSES: dict[int, LossName] = {
     pb.TRAINING_LOSS_UNSPECIFIED: DEFAULT_LOSS,
@@ -208,6 +211,37 @@ def parse_evaluation(request: pb.EvaluateRerankerRequest, ground: Ground) -> Eva
     return checked(EvaluationSpec, values)
 
 
+def parse_tuning(request: pb.TuneRankingRequest, ground: Ground, arms: tuple[str, ...]) -> TuningSpec:
+    """What is to be fitted, for a collection with these ``arms``.
+
+    Raises:
+        InvalidArgumentError: a judgment is none, or too few queries have a relevant document.
+        FailedPreconditionError: there is nothing to fit.
+    """
+    collection = ground.collection
+    judgments = parse_judged(request.judgments, "judgments")
+    relevant = sum(max(query.judgments.values()) > 0 for query in judgments)
+    if judgments and relevant < LEAST_QUERIES:
+        few = f"hold {relevant:,} queries with a relevant document, at least {LEAST_QUERIES} are needed"
+        raise InvalidArgumentError("judgments", few)
+    boosts = {field.name: field.boost for field in collection.settings.schema.searchable if field.boost}
+    if len(arms) < 2 and not boosts:
+        name = collection.settings.name
+        raise FailedPreconditionError(
+            f"{name!r} has one arm and no boosted field: there is nothing to tune", collection=name
+        )
+    values = ground.common | {
+        "judgments": judgments,
+        "arms": arms,
+        "boosts": boosts,
+        "serving": collection.ranking_name,
+        "reranker": collection.settings.reranker,
+        "seed": request.seed,
+    }
+    del values["precision"]
+    return checked(TuningSpec, values)
+
+
 def _asked(request: Request, ground: Ground) -> dict[str, Any]:
     """What all trainings have."""
     if request.steps < 0:
@@ -215,6 +249,7 @@ def _asked(request: Request, ground: Ground) -> dict[str, Any]:
     return {
         **ground.common,
         **_source(request, ground),
+        "ranking": ground.collection.ranking_name,
         "steps": request.steps,
         "seed": request.seed,
         "judgments": parse_judged(request.judgments, "judgments"),

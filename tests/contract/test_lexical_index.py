@@ -104,6 +104,23 @@ def test_a_boosted_field_weighs_more(index: LexicalIndex) -> None:
     assert docnos(index.search("shoe", 10, None)) == [1, 0]
 
 
+def test_boosts_are_scaled_and_at_0_a_boosted_field_counts_once(index: LexicalIndex) -> None:
+    filled(index, [{"title": "hat", "text": "shoe"}, {"title": "shoe", "text": "hat"}])
+    usual, none, double = (index.search("shoe", 10, None, scale) for scale in (1.0, 0.0, 2.0))
+    assert usual == index.search("shoe", 10, None)
+    plain, titled = Docno(0), Docno(1)
+    scores = {scale: index.scores("shoe", [plain, titled], scale) for scale in (0.0, 1.0, 2.0)}
+    assert scores[0.0][plain] == pytest.approx(scores[0.0][titled])
+    assert scores[1.0][plain] == scores[2.0][plain] == scores[0.0][plain]
+    added = scores[1.0][titled] - scores[0.0][titled]
+    assert scores[2.0][titled] - scores[0.0][titled] == pytest.approx(2 * added)
+    assert added > 0
+    for result, scale in ((none, 0.0), (usual, 1.0), (double, 2.0)):
+        assert {c.docno: c.score for c in result.candidates} == pytest.approx(scores[scale])
+        assert max(c.score for c in result.candidates) <= result.ceiling
+    assert none.ceiling < usual.ceiling < double.ceiling
+
+
 def test_a_word_counts_once_however_often_the_query_has_it(shelf: LexicalIndex) -> None:
     assert shelf.scores("red Red red", [Docno(0)]) == shelf.scores("red", [Docno(0)])
 

@@ -118,13 +118,16 @@ def fit_calibration(sample: Sample) -> tuple[Calibration, Errors]:
     return calibration, errors
 
 
-def with_calibration(report: EvaluationReport, sample: Sample) -> tuple[EvaluationReport, Calibration | None]:
+def with_calibration(
+    report: EvaluationReport, sample: Sample, ranking: str = ""
+) -> tuple[EvaluationReport, Calibration | None]:
     """The calibration that ``sample`` gives, if any, and the report with what became of it: in ``ece``,
     ``details.calibration`` and, where there is none or it is inexact, ``advice``."""
     try:
-        calibration, errors = fit_calibration(sample)
+        fitted, errors = fit_calibration(sample)
     except NotCalibrated as error:
         return _without(report, str(error)), None
+    calibration = fitted.model_copy(update={"ranking": ranking})
     told = {**calibration.model_dump(), **asdict(errors)}
     return _told(report, told, errors.advice, errors.ece), calibration
 

@@ -1,4 +1,5 @@
-"""The process of a job: ``python -m quarry_trainer.job train FOLDER``, ``evaluate FOLDER``, ``loop FOLDER``.
+"""The process of a job: ``python -m quarry_trainer.job``, then ``train``, ``evaluate``, ``tune`` or ``loop``,
+then a folder.
 
 The folder holds the spec, and gets the results. It lies in the data folder of a server.
 """
@@ -11,7 +12,7 @@ from quarry.jobs.child import FolderJob, Progress, job_main, read_spec
 from quarry.mining.sets import SPEC, write_model
 from quarry.training.folders import EVALUATION, RESULT
 from quarry.training.loop_spec import LoopSpec
-from quarry.training.spec import EvaluationSpec, TrainingResult, TrainingSpec
+from quarry.training.spec import EvaluationSpec, TrainingResult, TrainingSpec, TuningSpec
 
 
 def train(folder: Path, progress: Progress) -> None:
@@ -24,6 +25,13 @@ def evaluate(folder: Path, progress: Progress) -> None:
     from quarry_trainer.evaluation import evaluate_models
 
     write_model(folder / EVALUATION, evaluate_models(spec, folder, progress))
+
+
+def tune(folder: Path, progress: Progress) -> None:
+    spec = read_spec(folder / SPEC, TuningSpec)
+    from quarry_trainer.tuning.job import tune_ranking
+
+    write_model(folder / RESULT, tune_ranking(spec, folder, progress))
 
 
 def loop(folder: Path, progress: Progress) -> None:
@@ -59,6 +67,7 @@ _TRAININGS: Mapping[str, Callable[[TrainingSpec, Path, Progress], TrainingResult
 JOBS: Mapping[str, FolderJob] = {
     "train": train,
     "evaluate": evaluate,
+    "tune": tune,
     "loop": loop,
 }
 

@@ -44,7 +44,7 @@ class RankedQuery:
         query_id: whatever the caller knows it by.
         text: as the re-ranker reads it.
         documents: ids, distinct.
-        fused: float64, shape ``(n,)``, not rising.
+        fused: float64 in [0, 1], shape ``(n,)``, not rising: a share of what the method can give at most.
         passages: the text that the re-ranker reads of each.
         arms: which arms returned each, of themselves.
 
@@ -121,20 +121,23 @@ class LiveSearch:
         return ranked
 
     def _rank(self, query_id: str, text: str, depth: int) -> RankedQuery:
-        hits = self._hits(text, depth)
+        hits, highest = self._hits(text, depth)
         missing = [hit.document.id for hit in hits if not hit.explanation.passage]
         matching = self.matching_passages(text, missing) if missing else {}
         return RankedQuery(
             query_id,
             text.strip(),
             tuple(hit.document.id for hit in hits),
-            np.array([hit.explanation.fused_score for hit in hits], np.float64),
+            np.array([hit.explanation.fused_score / highest for hit in hits], np.float64),
             tuple(hit.explanation.passage or matching.get(hit.document.id, "") for hit in hits),
             tuple(tuple(arm.arm for arm in hit.explanation.arms if arm.rank) for hit in hits),
         )
 
-    def _hits(self, text: str, depth: int) -> list[pb.Hit]:
-        """As many pages as it takes: one is cut short if its texts are too long for a message."""
+    def _hits(self, text: str, depth: int) -> tuple[list[pb.Hit], float]:
+        """The hits, and the highest fused score that there can be.
+
+        As many pages as it takes: one is cut short if its texts are too long for a message.
+        """
         request = pb.SearchRequest(
             collection=self._collection,
             query=text,
@@ -146,13 +149,15 @@ class LiveSearch:
             unlogged=True,
         )
         hits: list[pb.Hit] = []
+        highest = 1.0
         while len(hits) < depth:
             response = self._search(request)
             hits += response.hits
+            highest = response.highest_fused or highest
             request.page_token = response.next_page_token
             if not response.next_page_token:
                 break
-        return hits[:depth]
+        return hits[:depth], highest
 
     def _search(self, request: pb.SearchRequest) -> pb.SearchResponse:
         name = self._collection

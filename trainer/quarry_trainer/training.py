@@ -259,7 +259,7 @@ class _Training:
         scores = score_ranked(model.scorer, found)
         doubtful = relabelled(self._examples, held_out)
         sample = Sample.of(found, scores, model.blend, held_out, parts.known, doubtful)
-        evaluation, calibration = with_calibration(evaluation, sample)
+        evaluation, calibration = with_calibration(evaluation, sample, self._spec.ranking)
         write_calibration(model.folder, calibration)
         return evaluation
 

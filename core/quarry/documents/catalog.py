@@ -19,6 +19,7 @@ from quarry.errors import (
 )
 from quarry.promotion_policy import PromotionPolicy
 from quarry.schema import Field, FieldType, Schema, UnknownFields
+from quarry.tuned import ServedRanking, ranking_name
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 NO_ENCODER = "none"
@@ -114,6 +115,7 @@ class Collection:
         create_time_us: microseconds since 1970, as ``update_time_us``.
         mixed_fields: names of the fields of which the log may hold values of several schemas; None if the
             schema has never changed.
+        ranking: how arms are asked and merged; None: by the defaults.
     """
 
     key: int
@@ -125,6 +127,12 @@ class Collection:
     create_time_us: int
     update_time_us: int
     mixed_fields: frozenset[str] | None = None
+    ranking: ServedRanking | None = None
+
+    @property
+    def ranking_name(self) -> str:
+        """Of the ranking configuration that serves; empty: the defaults do."""
+        return "" if self.ranking is None else ranking_name(self.settings.name, self.ranking.number)
 
 
 def create_collection(connection: sa.Connection, settings: CollectionSettings) -> Collection:
@@ -203,6 +211,13 @@ def update_collection(
     return get_collection(connection, name)
 
 
+def set_ranking(connection: sa.Connection, key: int, ranking: ServedRanking | None) -> None:
+    """Makes a ranking configuration serve; None: the defaults."""
+    revised = {"revision": collections.c.revision + 1, "update_time_us": now_us()}
+    value = None if ranking is None else ranking.model_dump(mode="json")
+    connection.execute(sa.update(collections).where(collections.c.id == key).values(ranking=value, **revised))
+
+
 def delete_collection(connection: sa.Connection, name: str, revision: int | None) -> Collection:
     """Removes the collection and its documents, and notes that this was on purpose; returns what it was."""
     current = get_collection(connection, name)
@@ -275,4 +290,5 @@ def _from_row(row: Any) -> Collection:
         row.create_time_us,
         row.update_time_us,
         None if row.mixed_fields is None else frozenset(row.mixed_fields),
+        None if row.ranking is None else ServedRanking.model_validate(row.ranking),
     )

@@ -18,7 +18,17 @@ EVENT_COLUMNS = (
     "user_id", "session_id", "details",
 )  # fmt: skip
 
-_PLAIN = ("generation", "pool_rate", "policy", "seed", "configuration", "reranker", "depth", "source")
+_PLAIN = (
+    "generation",
+    "pool_rate",
+    "policy",
+    "seed",
+    "configuration",
+    "reranker",
+    "depth",
+    "source",
+    "tuned",
+)
 _DEFAULTS = Impression("", 0, 0, "", SearchContext(), ())
 
 

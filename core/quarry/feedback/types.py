@@ -91,6 +91,7 @@ class Impression:
         degraded: what the answer was without, each ``stage:reason``.
         source: ``live`` or ``import``.
         cascade: of several models that re-ranked, all in the order in which they read; empty for one.
+        tuned: name of the ranking configuration that merged the arms; empty for none.
     """
 
     search_id: str
@@ -111,6 +112,7 @@ class Impression:
     degraded: tuple[str, ...] = ()
     source: str = "live"
     cascade: tuple[str, ...] = ()
+    tuned: str = ""
 
 
 @dataclass(frozen=True, slots=True)

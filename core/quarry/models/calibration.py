@@ -35,6 +35,7 @@ class Calibration(BaseModel):
         ece_all: the same over all candidates.
         ece_unseen: as ``ece``, of queries whose documents training did not see; None if too few are.
         bins: that these errors were measured in.
+        ranking: name of the ranking configuration that merged the arms' scores; empty: the default.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +51,7 @@ class Calibration(BaseModel):
     ece_all: float = Field(ge=0, le=1)
     ece_unseen: float | None = Field(None, ge=0, le=1)
     bins: int = Field(ECE_BINS, ge=1)
+    ranking: str = ""
 
     @model_validator(mode="after")
     def _has_both_classes(self) -> "Calibration":

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from quarry.registry.versions import ModelVersion, list_versions
+from quarry.registry.rankings import list_rankings
+from quarry.registry.versions import list_versions
 from quarry.training.marks import Marks, renewed, unpacked
-from quarry.training.spec import ModelVerdict
+from quarry.training.spec import ModelVerdict, TrainingResult, TuningResult
 
 SHARED = 0.1
 """Of the smaller of two sets of queries: with so many in both, they are the same evidence.
@@ -29,7 +30,7 @@ class Decision:
     """A verdict that was given on a version.
 
     Attributes:
-        model: the version.
+        model: the version of a model, or of a ranking configuration.
         attempt: of the training. One that went on after it had been registered registers once more, and has
             decided once.
         queries: marks of those that decided; None: held-out clicks did.
@@ -43,8 +44,12 @@ class Decision:
 def decisions_on(connection: sa.Connection, collection: str) -> list[Decision]:
     """All of a collection's, each attempt once."""
     found: dict[tuple[str, Marks | None], Decision] = {}
-    for version in list_versions(connection, collection):
-        for decision in _of(version):
+    results: list[tuple[str, TrainingResult | TuningResult | None]] = [
+        *((version.name, version.result) for version in list_versions(connection, collection)),
+        *((version.name, version.result) for version in list_rankings(connection, collection)),
+    ]
+    for name, result in results:
+        for decision in _of(name, result):
             found[decision.attempt or decision.model, decision.queries] = decision
     return list(found.values())
 
@@ -87,14 +92,13 @@ class Spent:
         return max(sum(_same(one, marks) for one in sets), _times(sets, marks))
 
 
-def _of(version: ModelVersion) -> Iterator[Decision]:
-    result = version.result
+def _of(name: str, result: TrainingResult | TuningResult | None) -> Iterator[Decision]:
     if result is None or result.evaluation.verdict in _UNDECIDED:
         return
     if result.evaluation.source == "clicks":
-        yield Decision(version.name, result.attempt, None)
+        yield Decision(name, result.attempt, None)
     elif result.decided_by:
-        yield Decision(version.name, result.attempt, unpacked(result.decided_by))
+        yield Decision(name, result.attempt, unpacked(result.decided_by))
 
 
 def _same(some: Marks, others: Marks) -> bool:

@@ -2,25 +2,29 @@
 
 import sqlalchemy as sa
 
+from quarry.registry.rankings import rankings_of
 from quarry.registry.versions import ModelState, ModelVersion, list_versions
+from quarry.training.spec import TrainingResult, TuningResult
 
 
 def learned_from(connection: sa.Connection, key: int, start_us: int | None, end_us: int | None) -> list[str]:
-    """Versions of a collection whose examples rest on feedback from ``start_us`` to before ``end_us``.
+    """Versions of a collection's models and ranking configurations that rest on feedback of a time.
 
-    Oldest first, with those that were trained from one of them or learned its scores, and without retired
-    ones, whose weights are gone. Whether any of what was purged is in them is not known, only that it may be.
+    The time is from ``start_us`` to before ``end_us``. Models come first, oldest first, with those that were
+    trained from one of them or learned its scores, and without retired ones, whose weights are gone. Whether
+    any of what was purged is in them is not known, only that it may be.
     """
     found: dict[str, ModelVersion] = {}
     for version in reversed([one for one in list_versions(connection) if one.key == key]):
         learned = {version.result.base, version.result.teacher} if version.result else set()
-        if learned & found.keys() or _overlaps(version, start_us, end_us):
+        if learned & found.keys() or _overlaps(version.result, start_us, end_us):
             found[version.name] = version
-    return [name for name, version in found.items() if version.state is not ModelState.RETIRED]
+    models = [name for name, version in found.items() if version.state is not ModelState.RETIRED]
+    rankings = rankings_of(connection, key)
+    return [*models, *(one.name for one in rankings if _overlaps(one.result, start_us, end_us))]
 
 
-def _overlaps(version: ModelVersion, start_us: int | None, end_us: int | None) -> bool:
-    result = version.result
+def _overlaps(result: TrainingResult | TuningResult | None, start_us: int | None, end_us: int | None) -> bool:
     if result is None or result.feedback_start_us is None or result.feedback_end_us is None:
         return False
     begins_before = end_us is None or result.feedback_start_us < end_us

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -12,6 +12,7 @@ from quarry.errors import FailedPreconditionError, NotFoundError
 from quarry.registry.names import check_usable, parse_name
 from quarry.registry.tables import promotions
 
+What = Literal["reranker", "ranking"]
 NOTHING = ""
 """In place of a model's name: no re-ranker."""
 
@@ -48,15 +49,29 @@ def note_change(
     check_own(connection, after)
     if after.settings.reranker == before.settings.reranker:
         return
+    write_change(connection, after.key, after.settings.reranker, before.settings.reranker, note, rollback)
+
+
+def write_change(
+    connection: sa.Connection,
+    key: int,
+    now: str,
+    before: str,
+    note: Note,
+    rollback: bool,
+    what: What = "reranker",
+) -> None:
+    """Writes into the history what serves ``now`` and what did ``before``."""
     connection.execute(
         sa.insert(promotions).values(
-            collection_id=after.key,
-            model=after.settings.reranker,
-            previous=before.settings.reranker,
+            collection_id=key,
+            model=now,
+            previous=before,
             rollback=rollback,
             promoted_by=note.by,
             reason=note.reason,
             time_us=now_us(),
+            what=what,
         )
     )
 
@@ -78,9 +93,10 @@ def earlier_reranker(connection: sa.Connection, collection: Collection) -> str |
     return next((m for m in reversed(below) if m != now and _may_serve(connection, collection, m)), None)
 
 
-def history(connection: sa.Connection, key: int) -> Sequence[Any]:
+def history(connection: sa.Connection, key: int, what: What = "reranker") -> Sequence[Any]:
     """Rows of the collection's promotions, oldest first."""
-    query = sa.select(promotions).where(promotions.c.collection_id == key).order_by(promotions.c.id)
+    own = sa.and_(promotions.c.collection_id == key, promotions.c.what == what)
+    query = sa.select(promotions).where(own).order_by(promotions.c.id)
     return connection.execute(query).all()
 
 

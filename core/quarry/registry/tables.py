@@ -33,5 +33,17 @@ promotions = sa.Table(
     sa.Column("promoted_by", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("time_us", sa.BigInteger, nullable=False),
+    sa.Column("what", sa.String(16), nullable=False, server_default="reranker"),
     sqlite_autoincrement=True,
+)
+
+ranking_versions = sa.Table(
+    "ranking_versions",
+    metadata,
+    sa.Column("collection_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("configuration", sa.Text, nullable=False),
+    sa.Column("result", sa.Text, nullable=False),
+    sa.Column("quarry_version", sa.String(64), nullable=False),
+    sa.Column("create_time_us", sa.BigInteger, nullable=False),
 )

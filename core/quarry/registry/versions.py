@@ -13,7 +13,7 @@ from quarry.errors import FailedPreconditionError, ModelNotFoundError
 from quarry.models.blend import Blend
 from quarry.models.calibration import Calibration
 from quarry.registry.names import parse_name, version_name
-from quarry.registry.tables import model_versions, promotions
+from quarry.registry.tables import model_versions, promotions, ranking_versions
 from quarry.training.spec import KindName, TrainingResult
 
 Place = tuple[int, int, int]
@@ -155,7 +155,7 @@ def retire_version(connection: sa.Connection, name: str) -> ModelVersion:
 
 def remove_versions(connection: sa.Connection, key: int) -> None:
     """Removes the rows of a collection that is gone."""
-    for table in (model_versions, promotions):
+    for table in (model_versions, ranking_versions, promotions):
         connection.execute(sa.delete(table).where(table.c.collection_id == key))
 
 
@@ -168,7 +168,7 @@ def deleted_keys_with_rows(connection: sa.Connection) -> Sequence[int]:
     """Finds the deleted collections whose versions, or promotions, still have rows."""
     deleted = sa.select(deleted_collections.c.key)
     found: set[int] = set()
-    for table in (model_versions, promotions):
+    for table in (model_versions, ranking_versions, promotions):
         query = sa.select(table.c.collection_id).where(table.c.collection_id.in_(deleted)).distinct()
         found.update(connection.execute(query).scalars())
     return sorted(found)

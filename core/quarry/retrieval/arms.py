@@ -56,12 +56,18 @@ class Retriever(Protocol):
     def name(self) -> str: ...
 
     async def retrieve(
-        self, text: str, depth: int, filter: Filter | None, limit: Deadline = NO_LIMIT
+        self,
+        text: str,
+        depth: int,
+        filter: Filter | None,
+        limit: Deadline = NO_LIMIT,
+        boost_scale: float = 1.0,
     ) -> Retrieved:
         """The best documents.
 
         Args:
             limit: until when the caller waits at least; what cannot be done by then need not be begun.
+            boost_scale: what the lexical arm multiplies the boosts of the schema's fields by.
         """
         ...
 
@@ -81,14 +87,21 @@ class Bm25Retriever:
         self._index, self._threads = index, threads
 
     async def retrieve(
-        self, text: str, depth: int, filter: Filter | None, limit: Deadline = NO_LIMIT
+        self,
+        text: str,
+        depth: int,
+        filter: Filter | None,
+        limit: Deadline = NO_LIMIT,
+        boost_scale: float = 1.0,
     ) -> Retrieved:
         loop = asyncio.get_running_loop()
         started = time.perf_counter()
-        found = await loop.run_in_executor(self._threads, self._index.search, text, depth, filter)
+        found = await loop.run_in_executor(
+            self._threads, self._index.search, text, depth, filter, boost_scale
+        )
 
         async def complete(docnos: Collection[Docno]) -> dict[Docno, Candidate]:
-            scores = await loop.run_in_executor(self._threads, self._index.scores, text, docnos)
+            scores = await loop.run_in_executor(self._threads, self._index.scores, text, docnos, boost_scale)
             return {docno: Candidate(docno, score) for docno, score in scores.items()}
 
         return Retrieved(
@@ -109,7 +122,12 @@ class DenseRetriever:
         self._encoder, self._store = encoder, store
 
     async def retrieve(
-        self, text: str, depth: int, filter: Filter | None, limit: Deadline = NO_LIMIT
+        self,
+        text: str,
+        depth: int,
+        filter: Filter | None,
+        limit: Deadline = NO_LIMIT,
+        boost_scale: float = 1.0,
     ) -> Retrieved:
         started = time.perf_counter()
         vector, truncated = await self._encoder.encode_query(text, limit)

@@ -55,10 +55,13 @@ class LexicalIndex(Protocol):
         """Makes what was applied durable and visible, and the position ``sequence``, in one step."""
         ...
 
-    def search(self, text: str, depth: int, filter: Filter | None) -> LexicalResult:
+    def search(self, text: str, depth: int, filter: Filter | None, boost_scale: float = 1.0) -> LexicalResult:
         """The ``depth`` best documents with a word of ``text`` that pass ``filter``.
 
         A ``text`` without words matches nothing.
+
+        Args:
+            boost_scale: what the boosts of the schema's fields are multiplied by, 0 or more.
         """
         ...
 
@@ -66,7 +69,7 @@ class LexicalIndex(Protocol):
         """The first ``depth`` documents by docno that pass ``filter``; scores are 0."""
         ...
 
-    def scores(self, text: str, docnos: Collection[Docno]) -> dict[Docno, float]:
+    def scores(self, text: str, docnos: Collection[Docno], boost_scale: float = 1.0) -> dict[Docno, float]:
         """BM25 of these documents for ``text``; one without any of its words is left out (its score is 0)."""
         ...
 

@@ -126,9 +126,9 @@ class TantivyIndex:
             self._searcher = self._index.searcher()
         self._position = position
 
-    def search(self, text: str, depth: int, filter: Filter | None) -> LexicalResult:
+    def search(self, text: str, depth: int, filter: Filter | None, boost_scale: float = 1.0) -> LexicalResult:
         with self._reading() as searcher:
-            words = self._queries.words(text)
+            words = self._queries.words(text, boost_scale)
             if not words:
                 return LexicalResult([], 0)
             query = self._queries.query(words)
@@ -144,9 +144,9 @@ class TantivyIndex:
             candidates = [Candidate(Docno(docno), 0.0) for docno, _ in found.hits[:depth]]
             return LexicalResult(candidates, _count(found))
 
-    def scores(self, text: str, docnos: Collection[Docno]) -> dict[Docno, float]:
+    def scores(self, text: str, docnos: Collection[Docno], boost_scale: float = 1.0) -> dict[Docno, float]:
         with self._reading() as searcher:
-            words = self._queries.words(text)
+            words = self._queries.words(text, boost_scale)
             if not words or not docnos:
                 return {}
             given = any_term(self._engine_schema, DOCNO, docnos)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from quarry.deadline import Deadline
 from quarry.filters import Filter, matches
 from quarry.retrieval.base import LexicalResult
-from quarry.retrieval.text_fields import text_fields
+from quarry.retrieval.text_fields import scaled, text_fields
 from quarry.schema import Schema, as_list
 from quarry.types import Candidate, Change, Docno, Fields, Position
 
@@ -46,23 +46,24 @@ class MemoryLexicalIndex:
         self._pending = {}
         self._position = Position(self._position.generation, sequence)
 
-    def search(self, text: str, depth: int, filter: Filter | None) -> LexicalResult:
-        scores = self.scores(text, self._passing(filter))
+    def search(self, text: str, depth: int, filter: Filter | None, boost_scale: float = 1.0) -> LexicalResult:
+        scores = self.scores(text, self._passing(filter), boost_scale)
         best = sorted(scores, key=lambda docno: (-scores[docno], docno))[:depth]
         candidates = [Candidate(docno, scores[docno]) for docno in best]
-        return LexicalResult(candidates, len(scores), self._ceiling(set(_split(text))))
+        return LexicalResult(candidates, len(scores), self._ceiling(set(_split(text)), boost_scale))
 
     def browse(self, depth: int, filter: Filter | None) -> LexicalResult:
         passing = sorted(self._passing(filter))
         return LexicalResult([Candidate(docno, 0.0) for docno in passing[:depth]], len(passing))
 
-    def scores(self, text: str, docnos: Collection[Docno]) -> dict[Docno, float]:
+    def scores(self, text: str, docnos: Collection[Docno], boost_scale: float = 1.0) -> dict[Docno, float]:
         asked = set(_split(text))
-        found = {n for n in docnos for words in self._words.values() if asked & words.get(n, {}).keys()}
+        fields = scaled(self._fields, boost_scale)
+        found = {n for n in docnos for f in fields if asked & self._words.get(f.name, {}).get(n, {}).keys()}
         return {
             docno: math.fsum(
                 field.weight * self._bm25(self._words[field.name], word, docno)
-                for field in self._fields
+                for field in fields
                 for word in asked
             )
             for docno in found
@@ -80,10 +81,10 @@ class MemoryLexicalIndex:
     def _passing(self, filter: Filter | None) -> list[Docno]:
         return [n for n, c in self._documents.items() if filter is None or matches(filter, c.fields or {})]
 
-    def _ceiling(self, asked: set[str]) -> float:
+    def _ceiling(self, asked: set[str], boost_scale: float) -> float:
         return math.fsum(
             field.weight * _idf(self._words[field.name], word) * (K1 + 1)
-            for field in self._fields
+            for field in scaled(self._fields, boost_scale)
             for word in asked
             if any(word in words for words in self._words.get(field.name, {}).values())
         )

@@ -9,7 +9,7 @@ from tantivy import Occur, Query
 
 from quarry.retrieval.analysis import QueryAnalyser, composed
 from quarry.retrieval.tantivy_documents import total_documents
-from quarry.retrieval.text_fields import text_fields
+from quarry.retrieval.text_fields import scaled, text_fields
 from quarry.schema import Schema
 
 MAX_QUERY_WORDS = 512
@@ -43,7 +43,7 @@ class TextQueryBuilder:
         self._fields = text_fields(schema)
         self._analysers = {field.language: QueryAnalyser(field.language) for field in self._fields}
 
-    def words(self, text: str) -> list[Word]:
+    def words(self, text: str, boost_scale: float = 1.0) -> list[Word]:
         """The words of ``text`` in each field, each once; none if nothing can match.
 
         Counting a word as often as the query has it ranked worse on five collections of six.
@@ -53,9 +53,8 @@ class TextQueryBuilder:
             language: list(dict.fromkeys(analyser.words(text)))[:MAX_QUERY_WORDS]
             for language, analyser in self._analysers.items()
         }
-        return [
-            Word(field.name, word, field.weight) for field in self._fields for word in words[field.language]
-        ]
+        fields = scaled(self._fields, boost_scale)
+        return [Word(field.name, word, field.weight) for field in fields for word in words[field.language]]
 
     def query(self, words: Sequence[Word]) -> Query:
         return Query.boolean_query([(Occur.Should, self._word_query(word)) for word in words])

@@ -5,7 +5,8 @@ than a sum over title and text at any weights: BM25 saturates each field by itse
 what stands in both (docs/benchmarks.md has the figures).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from quarry.schema import Schema
 
@@ -19,12 +20,14 @@ class TextField:
         sources: fields of the schema whose texts it holds, one after another.
         language: of their analyser.
         weight: what a match counts.
+        boosted: it holds again what the field of all text holds already.
     """
 
     name: str
     sources: tuple[str, ...]
     language: str
     weight: float
+    boosted: bool = False
 
 
 def text_fields(schema: Schema) -> tuple[TextField, ...]:
@@ -39,5 +42,13 @@ def text_fields(schema: Schema) -> tuple[TextField, ...]:
         )
         for language in languages
     )
-    boosted = (TextField(f.name, (f.name,), f.language, f.boost) for f in schema.searchable if f.boost)
+    boosted = (
+        TextField(f.name, (f.name,), f.language, f.boost, boosted=True) for f in schema.searchable if f.boost
+    )
     return (*whole, *boosted)
+
+
+def scaled(fields: Iterable[TextField], boost_scale: float) -> tuple[TextField, ...]:
+    """The fields with all boosts multiplied by ``boost_scale``; at 0 the boosted ones count for nothing."""
+    changed = (replace(f, weight=f.weight * boost_scale) if f.boosted else f for f in fields)
+    return tuple(field for field in changed if field.weight)

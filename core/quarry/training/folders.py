@@ -22,7 +22,7 @@ from quarry.mining.sets import (
     write_bytes,
     write_model,
 )
-from quarry.training.spec import EvaluationSpec, TrainingSpec
+from quarry.training.spec import EvaluationSpec, TrainingSpec, TuningSpec
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -71,7 +71,7 @@ def attempt_of(work: Path) -> str:
     return kept.read_text()
 
 
-def keys_of(spec: TrainingSpec | EvaluationSpec) -> tuple[int, ...]:
+def keys_of(spec: TrainingSpec | EvaluationSpec | TuningSpec) -> tuple[int, ...]:
     """Keys of the collections that a job reads."""
     others = spec.bootstrap.collections if isinstance(spec, TrainingSpec) and spec.bootstrap else ()
     return tuple(sorted({spec.collection_key, *(key for _, key in others)}))
@@ -83,7 +83,7 @@ class TrainingFolders:
     def __init__(self, data: Path) -> None:
         self._folder = data / FOLDER
 
-    def create(self, spec: TrainingSpec | EvaluationSpec) -> Path:
+    def create(self, spec: TrainingSpec | EvaluationSpec | TuningSpec) -> Path:
         """A folder for the job, with what is asked of it. Raises DiskFullError, or UnavailableError."""
         folder = self._folder / spec.name
         try:

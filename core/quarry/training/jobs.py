@@ -10,7 +10,14 @@ from quarry.jobs.process import OnDetails, OnProgress, check_installed, run_proc
 from quarry.mining.sets import remove_folder
 from quarry.training.folders import EVALUATION, MODEL, RESULT, TrainingFolders, keys_of, read_answer
 from quarry.training.limits import ExamplesLimits
-from quarry.training.spec import EvaluationReport, EvaluationSpec, TrainingResult, TrainingSpec
+from quarry.training.spec import (
+    EvaluationReport,
+    EvaluationSpec,
+    TrainingResult,
+    TrainingSpec,
+    TuningResult,
+    TuningSpec,
+)
 from quarry.training.uploads import Uploads
 from quarry.waiting import end, undisturbed, until_ended
 
@@ -18,6 +25,8 @@ T = TypeVar("T")
 
 MODULE = "quarry_trainer.job"
 NEEDED = ("quarry_trainer", "accelerate", "pyarrow", "scipy")
+
+AnySpec = TrainingSpec | EvaluationSpec | TuningSpec
 
 Take = Callable[[TrainingResult, Path], Awaitable[T]]
 """Gets what a training gave, and the folder of its model, which goes when the call has ended."""
@@ -40,7 +49,7 @@ class TrainingJobs:
         self.folders, self.uploads = TrainingFolders(data), Uploads(data, limits or ExamplesLimits())
         self._run = run
         self._training, self._evaluating = asyncio.Lock(), asyncio.Lock()
-        self._running: dict[str, tuple[TrainingSpec | EvaluationSpec, asyncio.Task[Any]]] = {}
+        self._running: dict[str, tuple[AnySpec, asyncio.Task[Any]]] = {}
 
     @staticmethod
     def check_installed() -> None:
@@ -80,6 +89,25 @@ class TrainingJobs:
 
         return await self._in_turn(self._evaluating, spec, on_progress, evaluated)
 
+    async def tune(
+        self,
+        spec: TuningSpec,
+        on_progress: OnProgress,
+        on_details: OnDetails,
+        take: Callable[[TuningResult], Awaitable[T]],
+    ) -> T:
+        """What ``take`` makes of the result; nothing cancels that. Evaluations go first.
+
+        Raises as ``train``.
+        """
+
+        async def tuned(folder: Path) -> T:
+            await self._run(MODULE, ["tune", str(folder)], on_progress, on_details)
+            result = await asyncio.to_thread(read_answer, folder / RESULT, TuningResult)
+            return await undisturbed(take(result))
+
+        return await self._in_turn(self._evaluating, spec, on_progress, tuned)
+
     async def end_those_of(self, mining_sets: Collection[str]) -> None:
         """Ends trainings on these mining sets, and removes what they have left."""
         await self._end(
@@ -110,7 +138,7 @@ class TrainingJobs:
     async def _in_turn(
         self,
         turn: asyncio.Lock,
-        spec: TrainingSpec | EvaluationSpec,
+        spec: AnySpec,
         on_progress: OnProgress,
         work: Callable[[Path], Coroutine[Any, Any, T]],
     ) -> T:

@@ -10,6 +10,7 @@ from quarry.models.blend import RERANKER_ALONE, Blend
 from quarry.training.forms import FormName
 from quarry.training.limits import MAX_TEXT_BYTES
 from quarry.training.marks import checked_marks
+from quarry.tuned import RankingConfiguration
 
 LossName = Literal["lce", "bce", "ranknet", "lambda", "margin-triplet", "margin-mse"]
 ModelVerdict = Literal["INSUFFICIENT_DATA", "BAD_DATA", "REGRESSED", "NO_IMPROVEMENT", "IMPROVED"]
@@ -59,12 +60,14 @@ class TrainingSpec(Written):
         learning_rate: 0: the default of the model's form.
         judgments: to evaluate on; empty: the examples' queries are divided.
         guards: which events of feedback count, as the server has it.
+        ranking: name of the ranking configuration that serves; empty: the default.
     """
 
     name: str
     collection: str
     collection_key: int
     server: str
+    ranking: str = ""
     what: KindName = "reranker"
     examples: str | None = None
     examples_name: str = ""
@@ -173,6 +176,69 @@ class TrainingResult(Written):
     attempt: str = ""
     decided_by: Annotated[str, AfterValidator(checked_marks)] = ""
     has_model: bool = True
+
+
+class TuningSpec(Written):
+    """How a collection's arms are to be merged better, as it is written down for the process that finds out.
+
+    Attributes:
+        judgments: empty: what people chose, of the collection's feedback.
+        arms: that the collection has.
+        boosts: of the schema's fields, those over 0; without one there is no title weight to fit.
+        serving: name of the ranking configuration that serves; empty: the defaults do.
+        reranker: that serves; empty: none.
+    """
+
+    name: str
+    collection: str
+    collection_key: int
+    server: str
+    judgments: tuple[JudgedQuery, ...] = ()
+    arms: tuple[str, ...]
+    boosts: dict[str, float] = Field(default_factory=dict)
+    serving: str = ""
+    reranker: str = ""
+    guards: GuardPolicy = GuardPolicy()
+    seed: int = Field(0, ge=0, lt=2**64)
+    description: str = ""
+    create_time_us: int = 0
+
+
+class Fold(Written):
+    """What was fitted to all but one part of the queries, and what it made of that part.
+
+    Attributes:
+        before: nDCG@10 by what serves; ``after``: by what was fitted.
+    """
+
+    queries: int
+    before: float
+    after: float
+    configuration: RankingConfiguration
+
+
+class TuningResult(Written):
+    """What a tuning leaves in ``result.json``.
+
+    Attributes:
+        configuration: fitted to all queries; None with BAD_DATA.
+        queries: that it was fitted to; ``source``: where their relevant documents are from.
+        decided_by: marks of the judged queries that the verdict rests on.
+    """
+
+    evaluation: EvaluationReport
+    configuration: RankingConfiguration | None
+    queries: int
+    source: Literal["judgments", "clicks"]
+    folds: tuple[Fold, ...] = ()
+    data_hash: str = ""
+    reranker: str = ""
+    simulated: bool = False
+    feedback_start_us: int | None = None
+    feedback_end_us: int | None = None
+    attempt: str = ""
+    decided_by: Annotated[str, AfterValidator(checked_marks)] = ""
+    tune_s: float = 0.0
 
 
 class EvaluationSpec(Written):

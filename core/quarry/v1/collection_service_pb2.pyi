@@ -162,6 +162,7 @@ class Collection(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     CASCADE_FIELD_NUMBER: _builtins.int
     PROMOTION_FIELD_NUMBER: _builtins.int
+    RANKING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 64 characters: a lower-case letter or digit, then those, `_` and `-`."""
     encoder: _builtins.str
@@ -178,6 +179,10 @@ class Collection(_message.Message):
     """Names this state of the collection's settings."""
     promotion: Global___PromotionPolicy.ValueType
     """What becomes of a re-ranker that a training of this collection has proven better."""
+    ranking: _builtins.str
+    """Output only. The ranking configuration that merges the arms, such as `faq/ranking@2`: TuneRanking makes
+    them, PromoteRanking and RollbackRanking change which one serves. Empty: the defaults do.
+    """
     @_builtins.property
     def schema(self) -> Global___Schema:
         """What the fields are. Default: `title` and `text`, other fields stored."""
@@ -221,10 +226,11 @@ class Collection(_message.Message):
         status: Global___CollectionStatus | None = ...,
         cascade: _abc.Iterable[_types_pb2.RerankStage] | None = ...,
         promotion: Global___PromotionPolicy.ValueType = ...,
+        ranking: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "passages", b"passages", "schema", b"schema", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cascade", b"cascade", "create_time", b"create_time", "description", b"description", "encoder", b"encoder", "etag", b"etag", "name", b"name", "passages", b"passages", "promotion", b"promotion", "reranker", b"reranker", "schema", b"schema", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cascade", b"cascade", "create_time", b"create_time", "description", b"description", "encoder", b"encoder", "etag", b"etag", "name", b"name", "passages", b"passages", "promotion", b"promotion", "ranking", b"ranking", "reranker", b"reranker", "schema", b"schema", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

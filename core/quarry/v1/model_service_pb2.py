@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from quarry.v1 import search_service_pb2 as quarry_dot_v1_dot_search__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dquarry/v1/model_service.proto\x12\tquarry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xce\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\"\n\x04kind\x18\x03 \x01(\x0e\x32\x14.quarry.v1.ModelKind\x12$\n\x05state\x18\x04 \x01(\x0e\x32\x15.quarry.v1.ModelState\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x07verdict\x18\x06 \x01(\x0e\x32\x17.quarry.v1.ModelVerdict\x12\x0e\n\x06\x61\x64vice\x18\x07 \x03(\t\x12#\n\x07lineage\x18\x08 \x01(\x0b\x32\x12.quarry.v1.Lineage\x12\'\n\x07metrics\x18\t \x03(\x0b\x32\x16.quarry.v1.ModelMetric\x12\x1f\n\x05\x62lend\x18\n \x01(\x0b\x32\x10.quarry.v1.Blend\x12\x15\n\rartefact_hash\x18\x0b \x01(\t\x12\x16\n\x0e\x61rtefact_bytes\x18\x0c \x01(\x03\x12\x30\n\x0cpromote_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bpromoted_by\x18\x0e \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x0f \x01(\t\x12\x13\n\x0breport_json\x18\x10 \x01(\t\x12)\n\x08\x63\x61utions\x18\x11 \x03(\x0e\x32\x17.quarry.v1.ModelCaution\x12\x34\n\x0b\x63\x61libration\x18\x12 \x01(\x0b\x32\x1f.quarry.v1.RelevanceCalibration\"\xd0\x01\n\x14RelevanceCalibration\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0f\n\x07queries\x18\x03 \x01(\x03\x12\r\n\x05pairs\x18\x04 \x01(\x03\x12\x10\n\x08relevant\x18\x05 \x01(\x03\x12\x0b\n\x03\x65\x63\x65\x18\x06 \x01(\x01\x12\x0f\n\x07\x65\x63\x65_all\x18\x07 \x01(\x01\x12\x17\n\nece_unseen\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05slope\x18\t \x01(\x01\x12\x11\n\tintercept\x18\n \x01(\x01\x42\r\n\x0b_ece_unseen\"\xda\x02\n\x07Lineage\x12\x0c\n\x04\x62\x61se\x18\x01 \x01(\t\x12\x15\n\rcompared_with\x18\x02 \x01(\t\x12\x10\n\x08\x65xamples\x18\x03 \x01(\t\x12\x11\n\tdata_hash\x18\x04 \x01(\t\x12\x37\n\x13\x66\x65\x65\x64\x62\x61\x63k_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x66\x65\x65\x64\x62\x61\x63k_end_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tsimulated\x18\x07 \x01(\x08\x12\x0c\n\x04loss\x18\x08 \x01(\t\x12\r\n\x05steps\x18\t \x01(\x03\x12\x0c\n\x04seed\x18\n \x01(\x04\x12\x14\n\x0cjoint_layers\x18\x0b \x01(\x05\x12\x12\n\nmax_tokens\x18\x0c \x01(\x05\x12\x16\n\x0equarry_version\x18\r \x01(\t\x12\x15\n\rtrain_seconds\x18\x0e \x01(\x01\"|\n\x0bModelMetric\x12\x0f\n\x07measure\x18\x01 \x01(\t\x12\r\n\x05slice\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\x01\x12\r\n\x05lower\x18\x05 \x01(\x01\x12\r\n\x05upper\x18\x06 \x01(\x01\x12\x0f\n\x07queries\x18\x07 \x01(\x03\"&\n\x05\x42lend\x12\x0e\n\x06rerank\x18\x01 \x01(\x01\x12\r\n\x05\x66used\x18\x02 \x01(\x01\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"N\n\x11ListModelsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.quarry.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x13PromoteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"I\n\x14PromoteModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\x12\x10\n\x08previous\x18\x02 \x01(\t\"c\n\x14RollbackModelRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\":\n\x15RollbackModelResponse\x12\x0f\n\x07serving\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t\"\"\n\x12RetireModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x13RetireModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"\\\n\x12ImportModelRequest\x12+\n\x07options\x18\x01 \x01(\x0b\x32\x18.quarry.v1.ImportOptionsH\x00\x12\x11\n\x07\x61rchive\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"l\n\rImportOptions\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.quarry.v1.ModelKind\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"6\n\x13ImportModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"\"\n\x12\x45xportModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x13\x45xportModelResponse\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\x0c*X\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_KIND_RERANKER\x10\x01\x12\x16\n\x12MODEL_KIND_ENCODER\x10\x02*v\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_STATE_CANDIDATE\x10\x01\x12\x17\n\x13MODEL_STATE_SERVING\x10\x02\x12\x17\n\x13MODEL_STATE_RETIRED\x10\x03*\xc9\x01\n\x0cModelVerdict\x12\x1d\n\x19MODEL_VERDICT_UNSPECIFIED\x10\x00\x12#\n\x1fMODEL_VERDICT_INSUFFICIENT_DATA\x10\x01\x12\x1a\n\x16MODEL_VERDICT_BAD_DATA\x10\x02\x12\x1b\n\x17MODEL_VERDICT_REGRESSED\x10\x03\x12 \n\x1cMODEL_VERDICT_NO_IMPROVEMENT\x10\x04\x12\x1a\n\x16MODEL_VERDICT_IMPROVED\x10\x05*p\n\x0cModelCaution\x12\x1d\n\x19MODEL_CAUTION_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODEL_CAUTION_FEW_UNSEEN\x10\x01\x12#\n\x1fMODEL_CAUTION_QUANTIZATION_LOSS\x10\x02\x32\xb1\x04\n\x0cModelService\x12\x43\n\x08GetModel\x12\x1a.quarry.v1.GetModelRequest\x1a\x1b.quarry.v1.GetModelResponse\x12I\n\nListModels\x12\x1c.quarry.v1.ListModelsRequest\x1a\x1d.quarry.v1.ListModelsResponse\x12O\n\x0cPromoteModel\x12\x1e.quarry.v1.PromoteModelRequest\x1a\x1f.quarry.v1.PromoteModelResponse\x12R\n\rRollbackModel\x12\x1f.quarry.v1.RollbackModelRequest\x1a .quarry.v1.RollbackModelResponse\x12L\n\x0bRetireModel\x12\x1d.quarry.v1.RetireModelRequest\x1a\x1e.quarry.v1.RetireModelResponse\x12N\n\x0bImportModel\x12\x1d.quarry.v1.ImportModelRequest\x1a\x1e.quarry.v1.ImportModelResponse(\x01\x12N\n\x0b\x45xportModel\x12\x1d.quarry.v1.ExportModelRequest\x1a\x1e.quarry.v1.ExportModelResponse0\x01\x42u\n\x13\x63om.quarrysearch.v1B\x11ModelServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xaa\x02\tQuarry.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dquarry/v1/model_service.proto\x12\tquarry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1equarry/v1/search_service.proto\"\xce\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\"\n\x04kind\x18\x03 \x01(\x0e\x32\x14.quarry.v1.ModelKind\x12$\n\x05state\x18\x04 \x01(\x0e\x32\x15.quarry.v1.ModelState\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x07verdict\x18\x06 \x01(\x0e\x32\x17.quarry.v1.ModelVerdict\x12\x0e\n\x06\x61\x64vice\x18\x07 \x03(\t\x12#\n\x07lineage\x18\x08 \x01(\x0b\x32\x12.quarry.v1.Lineage\x12\'\n\x07metrics\x18\t \x03(\x0b\x32\x16.quarry.v1.ModelMetric\x12\x1f\n\x05\x62lend\x18\n \x01(\x0b\x32\x10.quarry.v1.Blend\x12\x15\n\rartefact_hash\x18\x0b \x01(\t\x12\x16\n\x0e\x61rtefact_bytes\x18\x0c \x01(\x03\x12\x30\n\x0cpromote_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bpromoted_by\x18\x0e \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x0f \x01(\t\x12\x13\n\x0breport_json\x18\x10 \x01(\t\x12)\n\x08\x63\x61utions\x18\x11 \x03(\x0e\x32\x17.quarry.v1.ModelCaution\x12\x34\n\x0b\x63\x61libration\x18\x12 \x01(\x0b\x32\x1f.quarry.v1.RelevanceCalibration\"\xd0\x01\n\x14RelevanceCalibration\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0f\n\x07queries\x18\x03 \x01(\x03\x12\r\n\x05pairs\x18\x04 \x01(\x03\x12\x10\n\x08relevant\x18\x05 \x01(\x03\x12\x0b\n\x03\x65\x63\x65\x18\x06 \x01(\x01\x12\x0f\n\x07\x65\x63\x65_all\x18\x07 \x01(\x01\x12\x17\n\nece_unseen\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05slope\x18\t \x01(\x01\x12\x11\n\tintercept\x18\n \x01(\x01\x42\r\n\x0b_ece_unseen\"\xda\x02\n\x07Lineage\x12\x0c\n\x04\x62\x61se\x18\x01 \x01(\t\x12\x15\n\rcompared_with\x18\x02 \x01(\t\x12\x10\n\x08\x65xamples\x18\x03 \x01(\t\x12\x11\n\tdata_hash\x18\x04 \x01(\t\x12\x37\n\x13\x66\x65\x65\x64\x62\x61\x63k_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x66\x65\x65\x64\x62\x61\x63k_end_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tsimulated\x18\x07 \x01(\x08\x12\x0c\n\x04loss\x18\x08 \x01(\t\x12\r\n\x05steps\x18\t \x01(\x03\x12\x0c\n\x04seed\x18\n \x01(\x04\x12\x14\n\x0cjoint_layers\x18\x0b \x01(\x05\x12\x12\n\nmax_tokens\x18\x0c \x01(\x05\x12\x16\n\x0equarry_version\x18\r \x01(\t\x12\x15\n\rtrain_seconds\x18\x0e \x01(\x01\"|\n\x0bModelMetric\x12\x0f\n\x07measure\x18\x01 \x01(\t\x12\r\n\x05slice\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\x01\x12\r\n\x05lower\x18\x05 \x01(\x01\x12\r\n\x05upper\x18\x06 \x01(\x01\x12\x0f\n\x07queries\x18\x07 \x01(\x03\"&\n\x05\x42lend\x12\x0e\n\x06rerank\x18\x01 \x01(\x01\x12\r\n\x05\x66used\x18\x02 \x01(\x01\"\xb1\x04\n\x07Ranking\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.quarry.v1.ModelState\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x07verdict\x18\x05 \x01(\x0e\x32\x17.quarry.v1.ModelVerdict\x12\x0e\n\x06\x61\x64vice\x18\x06 \x03(\t\x12)\n\x08\x63\x61utions\x18\x07 \x03(\x0e\x32\x17.quarry.v1.ModelCaution\x12\'\n\x07metrics\x18\x08 \x03(\x0b\x32\x16.quarry.v1.ModelMetric\x12\x1c\n\x04\x61rms\x18\t \x03(\x0b\x32\x0e.quarry.v1.Arm\x12!\n\x06\x66usion\x18\n \x01(\x0b\x32\x11.quarry.v1.Fusion\x12%\n\x05\x66olds\x18\x0b \x03(\x0b\x32\x16.quarry.v1.RankingFold\x12\x0f\n\x07queries\x18\x0c \x01(\x03\x12\x0e\n\x06source\x18\r \x01(\t\x12\x15\n\rcompared_with\x18\x0e \x01(\t\x12\x10\n\x08reranker\x18\x0f \x01(\t\x12\x11\n\tsimulated\x18\x10 \x01(\x08\x12\x30\n\x0cpromote_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bpromoted_by\x18\x12 \x01(\t\x12\x13\n\x0breport_json\x18\x13 \x01(\t\"~\n\x0bRankingFold\x12\x0f\n\x07queries\x18\x01 \x01(\x03\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\x01\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x01\x12\x1c\n\x04\x61rms\x18\x04 \x03(\x0b\x32\x0e.quarry.v1.Arm\x12!\n\x06\x66usion\x18\x05 \x01(\x0b\x32\x11.quarry.v1.Fusion\"!\n\x11GetRankingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x12GetRankingResponse\x12#\n\x07ranking\x18\x01 \x01(\x0b\x32\x12.quarry.v1.Ranking\")\n\x13ListRankingsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"<\n\x14ListRankingsResponse\x12$\n\x08rankings\x18\x01 \x03(\x0b\x32\x12.quarry.v1.Ranking\"^\n\x15PromoteRankingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"O\n\x16PromoteRankingResponse\x12#\n\x07ranking\x18\x01 \x01(\x0b\x32\x12.quarry.v1.Ranking\x12\x10\n\x08previous\x18\x02 \x01(\t\"e\n\x16RollbackRankingRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"<\n\x17RollbackRankingResponse\x12\x0f\n\x07serving\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"N\n\x11ListModelsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.quarry.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x13PromoteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"I\n\x14PromoteModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\x12\x10\n\x08previous\x18\x02 \x01(\t\"c\n\x14RollbackModelRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0bpromoted_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\":\n\x15RollbackModelResponse\x12\x0f\n\x07serving\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t\"\"\n\x12RetireModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x13RetireModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"\\\n\x12ImportModelRequest\x12+\n\x07options\x18\x01 \x01(\x0b\x32\x18.quarry.v1.ImportOptionsH\x00\x12\x11\n\x07\x61rchive\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"l\n\rImportOptions\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.quarry.v1.ModelKind\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"6\n\x13ImportModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.quarry.v1.Model\"\"\n\x12\x45xportModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x13\x45xportModelResponse\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\x0c*X\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_KIND_RERANKER\x10\x01\x12\x16\n\x12MODEL_KIND_ENCODER\x10\x02*v\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_STATE_CANDIDATE\x10\x01\x12\x17\n\x13MODEL_STATE_SERVING\x10\x02\x12\x17\n\x13MODEL_STATE_RETIRED\x10\x03*\xc9\x01\n\x0cModelVerdict\x12\x1d\n\x19MODEL_VERDICT_UNSPECIFIED\x10\x00\x12#\n\x1fMODEL_VERDICT_INSUFFICIENT_DATA\x10\x01\x12\x1a\n\x16MODEL_VERDICT_BAD_DATA\x10\x02\x12\x1b\n\x17MODEL_VERDICT_REGRESSED\x10\x03\x12 \n\x1cMODEL_VERDICT_NO_IMPROVEMENT\x10\x04\x12\x1a\n\x16MODEL_VERDICT_IMPROVED\x10\x05*p\n\x0cModelCaution\x12\x1d\n\x19MODEL_CAUTION_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODEL_CAUTION_FEW_UNSEEN\x10\x01\x12#\n\x1fMODEL_CAUTION_QUANTIZATION_LOSS\x10\x02\x32\xfe\x06\n\x0cModelService\x12\x43\n\x08GetModel\x12\x1a.quarry.v1.GetModelRequest\x1a\x1b.quarry.v1.GetModelResponse\x12I\n\nListModels\x12\x1c.quarry.v1.ListModelsRequest\x1a\x1d.quarry.v1.ListModelsResponse\x12O\n\x0cPromoteModel\x12\x1e.quarry.v1.PromoteModelRequest\x1a\x1f.quarry.v1.PromoteModelResponse\x12R\n\rRollbackModel\x12\x1f.quarry.v1.RollbackModelRequest\x1a .quarry.v1.RollbackModelResponse\x12L\n\x0bRetireModel\x12\x1d.quarry.v1.RetireModelRequest\x1a\x1e.quarry.v1.RetireModelResponse\x12N\n\x0bImportModel\x12\x1d.quarry.v1.ImportModelRequest\x1a\x1e.quarry.v1.ImportModelResponse(\x01\x12N\n\x0b\x45xportModel\x12\x1d.quarry.v1.ExportModelRequest\x1a\x1e.quarry.v1.ExportModelResponse0\x01\x12I\n\nGetRanking\x12\x1c.quarry.v1.GetRankingRequest\x1a\x1d.quarry.v1.GetRankingResponse\x12O\n\x0cListRankings\x12\x1e.quarry.v1.ListRankingsRequest\x1a\x1f.quarry.v1.ListRankingsResponse\x12U\n\x0ePromoteRanking\x12 .quarry.v1.PromoteRankingRequest\x1a!.quarry.v1.PromoteRankingResponse\x12X\n\x0fRollbackRanking\x12!.quarry.v1.RollbackRankingRequest\x1a\".quarry.v1.RollbackRankingResponseBu\n\x13\x63om.quarrysearch.v1B\x11ModelServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xaa\x02\tQuarry.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,54 +34,74 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quarry.v1.model_service_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023com.quarrysearch.v1B\021ModelServiceProtoP\001Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\252\002\tQuarry.V1'
-  _globals['_MODELKIND']._serialized_start=2401
-  _globals['_MODELKIND']._serialized_end=2489
-  _globals['_MODELSTATE']._serialized_start=2491
-  _globals['_MODELSTATE']._serialized_end=2609
-  _globals['_MODELVERDICT']._serialized_start=2612
-  _globals['_MODELVERDICT']._serialized_end=2813
-  _globals['_MODELCAUTION']._serialized_start=2815
-  _globals['_MODELCAUTION']._serialized_end=2927
-  _globals['_MODEL']._serialized_start=78
-  _globals['_MODEL']._serialized_end=668
-  _globals['_RELEVANCECALIBRATION']._serialized_start=671
-  _globals['_RELEVANCECALIBRATION']._serialized_end=879
-  _globals['_LINEAGE']._serialized_start=882
-  _globals['_LINEAGE']._serialized_end=1228
-  _globals['_MODELMETRIC']._serialized_start=1230
-  _globals['_MODELMETRIC']._serialized_end=1354
-  _globals['_BLEND']._serialized_start=1356
-  _globals['_BLEND']._serialized_end=1394
-  _globals['_GETMODELREQUEST']._serialized_start=1396
-  _globals['_GETMODELREQUEST']._serialized_end=1427
-  _globals['_GETMODELRESPONSE']._serialized_start=1429
-  _globals['_GETMODELRESPONSE']._serialized_end=1480
-  _globals['_LISTMODELSREQUEST']._serialized_start=1482
-  _globals['_LISTMODELSREQUEST']._serialized_end=1560
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1562
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1641
-  _globals['_PROMOTEMODELREQUEST']._serialized_start=1643
-  _globals['_PROMOTEMODELREQUEST']._serialized_end=1735
-  _globals['_PROMOTEMODELRESPONSE']._serialized_start=1737
-  _globals['_PROMOTEMODELRESPONSE']._serialized_end=1810
-  _globals['_ROLLBACKMODELREQUEST']._serialized_start=1812
-  _globals['_ROLLBACKMODELREQUEST']._serialized_end=1911
-  _globals['_ROLLBACKMODELRESPONSE']._serialized_start=1913
-  _globals['_ROLLBACKMODELRESPONSE']._serialized_end=1971
-  _globals['_RETIREMODELREQUEST']._serialized_start=1973
-  _globals['_RETIREMODELREQUEST']._serialized_end=2007
-  _globals['_RETIREMODELRESPONSE']._serialized_start=2009
-  _globals['_RETIREMODELRESPONSE']._serialized_end=2063
-  _globals['_IMPORTMODELREQUEST']._serialized_start=2065
-  _globals['_IMPORTMODELREQUEST']._serialized_end=2157
-  _globals['_IMPORTOPTIONS']._serialized_start=2159
-  _globals['_IMPORTOPTIONS']._serialized_end=2267
-  _globals['_IMPORTMODELRESPONSE']._serialized_start=2269
-  _globals['_IMPORTMODELRESPONSE']._serialized_end=2323
-  _globals['_EXPORTMODELREQUEST']._serialized_start=2325
-  _globals['_EXPORTMODELREQUEST']._serialized_end=2359
-  _globals['_EXPORTMODELRESPONSE']._serialized_start=2361
-  _globals['_EXPORTMODELRESPONSE']._serialized_end=2399
-  _globals['_MODELSERVICE']._serialized_start=2930
-  _globals['_MODELSERVICE']._serialized_end=3491
+  _globals['_MODELKIND']._serialized_start=3666
+  _globals['_MODELKIND']._serialized_end=3754
+  _globals['_MODELSTATE']._serialized_start=3756
+  _globals['_MODELSTATE']._serialized_end=3874
+  _globals['_MODELVERDICT']._serialized_start=3877
+  _globals['_MODELVERDICT']._serialized_end=4078
+  _globals['_MODELCAUTION']._serialized_start=4080
+  _globals['_MODELCAUTION']._serialized_end=4192
+  _globals['_MODEL']._serialized_start=110
+  _globals['_MODEL']._serialized_end=700
+  _globals['_RELEVANCECALIBRATION']._serialized_start=703
+  _globals['_RELEVANCECALIBRATION']._serialized_end=911
+  _globals['_LINEAGE']._serialized_start=914
+  _globals['_LINEAGE']._serialized_end=1260
+  _globals['_MODELMETRIC']._serialized_start=1262
+  _globals['_MODELMETRIC']._serialized_end=1386
+  _globals['_BLEND']._serialized_start=1388
+  _globals['_BLEND']._serialized_end=1426
+  _globals['_RANKING']._serialized_start=1429
+  _globals['_RANKING']._serialized_end=1990
+  _globals['_RANKINGFOLD']._serialized_start=1992
+  _globals['_RANKINGFOLD']._serialized_end=2118
+  _globals['_GETRANKINGREQUEST']._serialized_start=2120
+  _globals['_GETRANKINGREQUEST']._serialized_end=2153
+  _globals['_GETRANKINGRESPONSE']._serialized_start=2155
+  _globals['_GETRANKINGRESPONSE']._serialized_end=2212
+  _globals['_LISTRANKINGSREQUEST']._serialized_start=2214
+  _globals['_LISTRANKINGSREQUEST']._serialized_end=2255
+  _globals['_LISTRANKINGSRESPONSE']._serialized_start=2257
+  _globals['_LISTRANKINGSRESPONSE']._serialized_end=2317
+  _globals['_PROMOTERANKINGREQUEST']._serialized_start=2319
+  _globals['_PROMOTERANKINGREQUEST']._serialized_end=2413
+  _globals['_PROMOTERANKINGRESPONSE']._serialized_start=2415
+  _globals['_PROMOTERANKINGRESPONSE']._serialized_end=2494
+  _globals['_ROLLBACKRANKINGREQUEST']._serialized_start=2496
+  _globals['_ROLLBACKRANKINGREQUEST']._serialized_end=2597
+  _globals['_ROLLBACKRANKINGRESPONSE']._serialized_start=2599
+  _globals['_ROLLBACKRANKINGRESPONSE']._serialized_end=2659
+  _globals['_GETMODELREQUEST']._serialized_start=2661
+  _globals['_GETMODELREQUEST']._serialized_end=2692
+  _globals['_GETMODELRESPONSE']._serialized_start=2694
+  _globals['_GETMODELRESPONSE']._serialized_end=2745
+  _globals['_LISTMODELSREQUEST']._serialized_start=2747
+  _globals['_LISTMODELSREQUEST']._serialized_end=2825
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2827
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2906
+  _globals['_PROMOTEMODELREQUEST']._serialized_start=2908
+  _globals['_PROMOTEMODELREQUEST']._serialized_end=3000
+  _globals['_PROMOTEMODELRESPONSE']._serialized_start=3002
+  _globals['_PROMOTEMODELRESPONSE']._serialized_end=3075
+  _globals['_ROLLBACKMODELREQUEST']._serialized_start=3077
+  _globals['_ROLLBACKMODELREQUEST']._serialized_end=3176
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_start=3178
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_end=3236
+  _globals['_RETIREMODELREQUEST']._serialized_start=3238
+  _globals['_RETIREMODELREQUEST']._serialized_end=3272
+  _globals['_RETIREMODELRESPONSE']._serialized_start=3274
+  _globals['_RETIREMODELRESPONSE']._serialized_end=3328
+  _globals['_IMPORTMODELREQUEST']._serialized_start=3330
+  _globals['_IMPORTMODELREQUEST']._serialized_end=3422
+  _globals['_IMPORTOPTIONS']._serialized_start=3424
+  _globals['_IMPORTOPTIONS']._serialized_end=3532
+  _globals['_IMPORTMODELRESPONSE']._serialized_start=3534
+  _globals['_IMPORTMODELRESPONSE']._serialized_end=3588
+  _globals['_EXPORTMODELREQUEST']._serialized_start=3590
+  _globals['_EXPORTMODELREQUEST']._serialized_end=3624
+  _globals['_EXPORTMODELRESPONSE']._serialized_start=3626
+  _globals['_EXPORTMODELRESPONSE']._serialized_end=3664
+  _globals['_MODELSERVICE']._serialized_start=4195
+  _globals['_MODELSERVICE']._serialized_end=5089
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from quarry.v1 import search_service_pb2 as _search_service_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -414,6 +415,331 @@ class Blend(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Blend: _TypeAlias = Blend  # noqa: Y015
+
+@_typing.final
+class Ranking(_message.Message):
+    """How a collection's arms are asked and merged. A version never changes, but for its state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    CAUTIONS_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    ARMS_FIELD_NUMBER: _builtins.int
+    FUSION_FIELD_NUMBER: _builtins.int
+    FOLDS_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    COMPARED_WITH_FIELD_NUMBER: _builtins.int
+    RERANKER_FIELD_NUMBER: _builtins.int
+    SIMULATED_FIELD_NUMBER: _builtins.int
+    PROMOTE_TIME_FIELD_NUMBER: _builtins.int
+    PROMOTED_BY_FIELD_NUMBER: _builtins.int
+    REPORT_JSON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`COLLECTION/ranking@NUMBER`, such as `faq/ranking@2`."""
+    collection: _builtins.str
+    state: Global___ModelState.ValueType
+    """CANDIDATE or SERVING."""
+    verdict: Global___ModelVerdict.ValueType
+    queries: _builtins.int
+    """Queries that it was fitted to."""
+    source: _builtins.str
+    """`judgments` or `clicks`."""
+    compared_with: _builtins.str
+    """What it was compared with; empty: the defaults."""
+    reranker: _builtins.str
+    """The re-ranker that served then, whose orders were compared; empty: none."""
+    simulated: _builtins.bool
+    """A program made some of the feedback that it rests on."""
+    promoted_by: _builtins.str
+    report_json: _builtins.str
+    """Everything that evaluation found, as JSON. Not in lists."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def advice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why, and what to do; for people."""
+
+    @_builtins.property
+    def cautions(self) -> _containers.RepeatedScalarFieldContainer[Global___ModelCaution.ValueType]:
+        """Only of what is IMPROVED."""
+
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelMetric]:
+        """`candidate`, `serving` and `difference`, all by out-of-fold queries, as people would see them."""
+
+    @_builtins.property
+    def arms(self) -> _containers.RepeatedCompositeFieldContainer[_search_service_pb2.Arm]:
+        """All arms of the collection, with weights, depths and boosts."""
+
+    @_builtins.property
+    def fusion(self) -> _search_service_pb2.Fusion: ...
+    @_builtins.property
+    def folds(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankingFold]:
+        """Each part of the queries, and what the others chose for it."""
+
+    @_builtins.property
+    def promote_time(self) -> _timestamp_pb2.Timestamp:
+        """Of the last promotion; unset if there was none."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        state: Global___ModelState.ValueType = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        verdict: Global___ModelVerdict.ValueType = ...,
+        advice: _abc.Iterable[_builtins.str] | None = ...,
+        cautions: _abc.Iterable[Global___ModelCaution.ValueType] | None = ...,
+        metrics: _abc.Iterable[Global___ModelMetric] | None = ...,
+        arms: _abc.Iterable[_search_service_pb2.Arm] | None = ...,
+        fusion: _search_service_pb2.Fusion | None = ...,
+        folds: _abc.Iterable[Global___RankingFold] | None = ...,
+        queries: _builtins.int = ...,
+        source: _builtins.str = ...,
+        compared_with: _builtins.str = ...,
+        reranker: _builtins.str = ...,
+        simulated: _builtins.bool = ...,
+        promote_time: _timestamp_pb2.Timestamp | None = ...,
+        promoted_by: _builtins.str = ...,
+        report_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "fusion", b"fusion", "promote_time", b"promote_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "arms", b"arms", "cautions", b"cautions", "collection", b"collection", "compared_with", b"compared_with", "create_time", b"create_time", "folds", b"folds", "fusion", b"fusion", "metrics", b"metrics", "name", b"name", "promote_time", b"promote_time", "promoted_by", b"promoted_by", "queries", b"queries", "report_json", b"report_json", "reranker", b"reranker", "simulated", b"simulated", "source", b"source", "state", b"state", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ranking: _TypeAlias = Ranking  # noqa: Y015
+
+@_typing.final
+class RankingFold(_message.Message):
+    """What was fitted to all but one part of the queries, and what it made of that part."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERIES_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    ARMS_FIELD_NUMBER: _builtins.int
+    FUSION_FIELD_NUMBER: _builtins.int
+    queries: _builtins.int
+    before: _builtins.float
+    """nDCG@10 of the part by what served; of what people chose with `clicks`."""
+    after: _builtins.float
+    """By what was fitted to the others."""
+    @_builtins.property
+    def arms(self) -> _containers.RepeatedCompositeFieldContainer[_search_service_pb2.Arm]: ...
+    @_builtins.property
+    def fusion(self) -> _search_service_pb2.Fusion: ...
+    def __init__(
+        self,
+        *,
+        queries: _builtins.int = ...,
+        before: _builtins.float = ...,
+        after: _builtins.float = ...,
+        arms: _abc.Iterable[_search_service_pb2.Arm] | None = ...,
+        fusion: _search_service_pb2.Fusion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fusion", b"fusion"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "arms", b"arms", "before", b"before", "fusion", b"fusion", "queries", b"queries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankingFold: _TypeAlias = RankingFold  # noqa: Y015
+
+@_typing.final
+class GetRankingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRankingRequest: _TypeAlias = GetRankingRequest  # noqa: Y015
+
+@_typing.final
+class GetRankingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ranking(self) -> Global___Ranking: ...
+    def __init__(
+        self,
+        *,
+        ranking: Global___Ranking | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ranking", b"ranking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ranking", b"ranking"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRankingResponse: _TypeAlias = GetRankingResponse  # noqa: Y015
+
+@_typing.final
+class ListRankingsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRankingsRequest: _TypeAlias = ListRankingsRequest  # noqa: Y015
+
+@_typing.final
+class ListRankingsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rankings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ranking]:
+        """Without `report_json` and `folds`."""
+
+    def __init__(
+        self,
+        *,
+        rankings: _abc.Iterable[Global___Ranking] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rankings", b"rankings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRankingsResponse: _TypeAlias = ListRankingsResponse  # noqa: Y015
+
+@_typing.final
+class PromoteRankingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PROMOTED_BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    promoted_by: _builtins.str
+    """As PromoteModelRequest's."""
+    reason: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        promoted_by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "promoted_by", b"promoted_by", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteRankingRequest: _TypeAlias = PromoteRankingRequest  # noqa: Y015
+
+@_typing.final
+class PromoteRankingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKING_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    previous: _builtins.str
+    """What served before; empty: the defaults."""
+    @_builtins.property
+    def ranking(self) -> Global___Ranking: ...
+    def __init__(
+        self,
+        *,
+        ranking: Global___Ranking | None = ...,
+        previous: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ranking", b"ranking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["previous", b"previous", "ranking", b"ranking"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteRankingResponse: _TypeAlias = PromoteRankingResponse  # noqa: Y015
+
+@_typing.final
+class RollbackRankingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    PROMOTED_BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    promoted_by: _builtins.str
+    """As PromoteModelRequest's."""
+    reason: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        promoted_by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "promoted_by", b"promoted_by", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackRankingRequest: _TypeAlias = RollbackRankingRequest  # noqa: Y015
+
+@_typing.final
+class RollbackRankingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVING_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    serving: _builtins.str
+    """What serves now; empty: the defaults."""
+    previous: _builtins.str
+    def __init__(
+        self,
+        *,
+        serving: _builtins.str = ...,
+        previous: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["previous", b"previous", "serving", b"serving"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackRankingResponse: _TypeAlias = RollbackRankingResponse  # noqa: Y015
 
 @_typing.final
 class GetModelRequest(_message.Message):

@@ -70,6 +70,26 @@ class ModelServiceStub:
                 request_serializer=quarry_dot_v1_dot_model__service__pb2.ExportModelRequest.SerializeToString,
                 response_deserializer=quarry_dot_v1_dot_model__service__pb2.ExportModelResponse.FromString,
                 _registered_method=True)
+        self.GetRanking = channel.unary_unary(
+                '/quarry.v1.ModelService/GetRanking',
+                request_serializer=quarry_dot_v1_dot_model__service__pb2.GetRankingRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_model__service__pb2.GetRankingResponse.FromString,
+                _registered_method=True)
+        self.ListRankings = channel.unary_unary(
+                '/quarry.v1.ModelService/ListRankings',
+                request_serializer=quarry_dot_v1_dot_model__service__pb2.ListRankingsRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_model__service__pb2.ListRankingsResponse.FromString,
+                _registered_method=True)
+        self.PromoteRanking = channel.unary_unary(
+                '/quarry.v1.ModelService/PromoteRanking',
+                request_serializer=quarry_dot_v1_dot_model__service__pb2.PromoteRankingRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_model__service__pb2.PromoteRankingResponse.FromString,
+                _registered_method=True)
+        self.RollbackRanking = channel.unary_unary(
+                '/quarry.v1.ModelService/RollbackRanking',
+                request_serializer=quarry_dot_v1_dot_model__service__pb2.RollbackRankingRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_model__service__pb2.RollbackRankingResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
@@ -126,6 +146,34 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRanking(self, request, context):
+        """A version of how a collection's arms are merged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRankings(self, request, context):
+        """Newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteRanking(self, request, context):
+        """Makes a version merge the collection's arms, from the next search on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackRanking(self, request, context):
+        """Makes what merged the arms before do so again: an earlier version, or the defaults.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -163,6 +211,26 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ExportModel,
                     request_deserializer=quarry_dot_v1_dot_model__service__pb2.ExportModelRequest.FromString,
                     response_serializer=quarry_dot_v1_dot_model__service__pb2.ExportModelResponse.SerializeToString,
+            ),
+            'GetRanking': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRanking,
+                    request_deserializer=quarry_dot_v1_dot_model__service__pb2.GetRankingRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_model__service__pb2.GetRankingResponse.SerializeToString,
+            ),
+            'ListRankings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRankings,
+                    request_deserializer=quarry_dot_v1_dot_model__service__pb2.ListRankingsRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_model__service__pb2.ListRankingsResponse.SerializeToString,
+            ),
+            'PromoteRanking': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteRanking,
+                    request_deserializer=quarry_dot_v1_dot_model__service__pb2.PromoteRankingRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_model__service__pb2.PromoteRankingResponse.SerializeToString,
+            ),
+            'RollbackRanking': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackRanking,
+                    request_deserializer=quarry_dot_v1_dot_model__service__pb2.RollbackRankingRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_model__service__pb2.RollbackRankingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -355,6 +423,114 @@ class ModelService:
             '/quarry.v1.ModelService/ExportModel',
             quarry_dot_v1_dot_model__service__pb2.ExportModelRequest.SerializeToString,
             quarry_dot_v1_dot_model__service__pb2.ExportModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRanking(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.ModelService/GetRanking',
+            quarry_dot_v1_dot_model__service__pb2.GetRankingRequest.SerializeToString,
+            quarry_dot_v1_dot_model__service__pb2.GetRankingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRankings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.ModelService/ListRankings',
+            quarry_dot_v1_dot_model__service__pb2.ListRankingsRequest.SerializeToString,
+            quarry_dot_v1_dot_model__service__pb2.ListRankingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteRanking(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.ModelService/PromoteRanking',
+            quarry_dot_v1_dot_model__service__pb2.PromoteRankingRequest.SerializeToString,
+            quarry_dot_v1_dot_model__service__pb2.PromoteRankingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackRanking(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.ModelService/RollbackRanking',
+            quarry_dot_v1_dot_model__service__pb2.RollbackRankingRequest.SerializeToString,
+            quarry_dot_v1_dot_model__service__pb2.RollbackRankingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,14 @@ class ModelServiceStub:
     """
     ExportModel: _grpc.UnaryStreamMultiCallable[_model_service_pb2.ExportModelRequest, _model_service_pb2.ExportModelResponse]
     """A version's files as a tar archive, in pieces."""
+    GetRanking: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetRankingRequest, _model_service_pb2.GetRankingResponse]
+    """A version of how a collection's arms are merged."""
+    ListRankings: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListRankingsRequest, _model_service_pb2.ListRankingsResponse]
+    """Newest first."""
+    PromoteRanking: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.PromoteRankingRequest, _model_service_pb2.PromoteRankingResponse]
+    """Makes a version merge the collection's arms, from the next search on."""
+    RollbackRanking: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.RollbackRankingRequest, _model_service_pb2.RollbackRankingResponse]
+    """Makes what merged the arms before do so again: an earlier version, or the defaults."""
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
@@ -73,6 +81,14 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """
     ExportModel: _aio.UnaryStreamMultiCallable[_model_service_pb2.ExportModelRequest, _model_service_pb2.ExportModelResponse]  # type: ignore[assignment]
     """A version's files as a tar archive, in pieces."""
+    GetRanking: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetRankingRequest, _model_service_pb2.GetRankingResponse]  # type: ignore[assignment]
+    """A version of how a collection's arms are merged."""
+    ListRankings: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListRankingsRequest, _model_service_pb2.ListRankingsResponse]  # type: ignore[assignment]
+    """Newest first."""
+    PromoteRanking: _aio.UnaryUnaryMultiCallable[_model_service_pb2.PromoteRankingRequest, _model_service_pb2.PromoteRankingResponse]  # type: ignore[assignment]
+    """Makes a version merge the collection's arms, from the next search on."""
+    RollbackRanking: _aio.UnaryUnaryMultiCallable[_model_service_pb2.RollbackRankingRequest, _model_service_pb2.RollbackRankingResponse]  # type: ignore[assignment]
+    """Makes what merged the arms before do so again: an earlier version, or the defaults."""
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     """The registry: every model that was trained for a collection or imported into it, and which one serves."""
@@ -135,5 +151,37 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_model_service_pb2.ExportModelResponse], _abc.AsyncIterator[_model_service_pb2.ExportModelResponse]]:
         """A version's files as a tar archive, in pieces."""
+
+    @_abc_1.abstractmethod
+    def GetRanking(
+        self,
+        request: _model_service_pb2.GetRankingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.GetRankingResponse, _abc.Awaitable[_model_service_pb2.GetRankingResponse]]:
+        """A version of how a collection's arms are merged."""
+
+    @_abc_1.abstractmethod
+    def ListRankings(
+        self,
+        request: _model_service_pb2.ListRankingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.ListRankingsResponse, _abc.Awaitable[_model_service_pb2.ListRankingsResponse]]:
+        """Newest first."""
+
+    @_abc_1.abstractmethod
+    def PromoteRanking(
+        self,
+        request: _model_service_pb2.PromoteRankingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.PromoteRankingResponse, _abc.Awaitable[_model_service_pb2.PromoteRankingResponse]]:
+        """Makes a version merge the collection's arms, from the next search on."""
+
+    @_abc_1.abstractmethod
+    def RollbackRanking(
+        self,
+        request: _model_service_pb2.RollbackRankingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.RollbackRankingResponse, _abc.Awaitable[_model_service_pb2.RollbackRankingResponse]]:
+        """Makes what merged the arms before do so again: an earlier version, or the defaults."""
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -153,11 +153,15 @@ class SearchRequest(_message.Message):
     def filter(self) -> _types_pb2.Filter: ...
     @_builtins.property
     def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Arm]:
-        """Which retrievers to ask. Empty: all that the collection has, with defaults."""
+        """Which retrievers to ask. Empty: all that the collection has, with defaults. A search that states arms or
+        fusion does not use the collection's ranking configuration.
+        """
 
     @_builtins.property
     def fusion(self) -> Global___Fusion:
-        """How the arms' candidates are merged. Default: weighted sum."""
+        """How the arms' candidates are merged. Default, with the `arms` left out, too: as the collection's ranking
+        configuration says, if it has one; else weighted sum.
+        """
 
     @_builtins.property
     def rerank(self) -> Global___Rerank: ...
@@ -304,6 +308,7 @@ class Arm(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DEPTH_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    BOOST_SCALE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`bm25` or `dense`."""
     depth: _builtins.int
@@ -312,19 +317,29 @@ class Arm(_message.Message):
     """Share of this arm in the fused score, 0 to 1,000; 0 asks for explanation only. Default: 0.25 for bm25
     and 0.75 for dense in a weighted sum, 1 in RRF.
     """
+    boost_scale: _builtins.float
+    """bm25: what the boosts of the schema's fields are multiplied by, the title's above all; 0 to 100.
+    Default 1.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         depth: _builtins.int = ...,
         weight: _builtins.float | None = ...,
+        boost_scale: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_boost_scale", b"_boost_scale", "_weight", b"_weight", "boost_scale", b"boost_scale", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "depth", b"depth", "name", b"name", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_boost_scale", b"_boost_scale", "_weight", b"_weight", "boost_scale", b"boost_scale", "depth", b"depth", "name", b"name", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__boost_scale: _TypeAlias = _typing.Literal["boost_scale"]  # noqa: Y015
+    _WhichOneofArgType__boost_scale: _TypeAlias = _typing.Literal["_boost_scale", b"_boost_scale"]  # noqa: Y015
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__boost_scale) -> _WhichOneofReturnType__boost_scale | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
 Global___Arm: _TypeAlias = Arm  # noqa: Y015
@@ -382,20 +397,65 @@ class WeightedSum(_message.Message):
     """Mean over arms, by weight, of scores mapped to [0, 1]: from the lowest that the arm's formula can give
     (BM25 0, cosine -1) to the highest that it can give for this query (BM25's own ceiling, cosine 1). What one
     arm did not return is scored there too, so a hit's score does not depend on what else was found.
+
+    With `by_query` the dense arm's share is moved for each query by what its two lists tell before they are
+    merged, so that a hit's score depends on them, too. Its logarithmic odds get, for each trait, `slope` times
+    how many deviations the query's value lies above the mean.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    BY_QUERY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def by_query(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryTrait]:
+        """Each trait once. Empty: the weights are the same for every query. Where one arm does not answer, too."""
+
     def __init__(
         self,
+        *,
+        by_query: _abc.Iterable[Global___QueryTrait] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_query", b"by_query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WeightedSum: _TypeAlias = WeightedSum  # noqa: Y015
+
+@_typing.final
+class QueryTrait(_message.Message):
+    """What one trait of a query does to the dense arm's share."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SLOPE_FIELD_NUMBER: _builtins.int
+    MEAN_FIELD_NUMBER: _builtins.int
+    DEVIATION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`words`, `rarity`, `bm25_best`, `dense_best` or `agreement`; docs/tuning.md says what they are."""
+    slope: _builtins.float
+    """Finite."""
+    mean: _builtins.float
+    """Of the queries that it was fitted to."""
+    deviation: _builtins.float
+    """Over 0."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        slope: _builtins.float = ...,
+        mean: _builtins.float = ...,
+        deviation: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deviation", b"deviation", "mean", b"mean", "name", b"name", "slope", b"slope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryTrait: _TypeAlias = QueryTrait  # noqa: Y015
 
 @_typing.final
 class Rerank(_message.Message):
@@ -461,6 +521,9 @@ class SearchResponse(_message.Message):
     RANKING_CONFIGURATION_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_TOKEN_FIELD_NUMBER: _builtins.int
     RERANKERS_FIELD_NUMBER: _builtins.int
+    RANKING_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    HIGHEST_FUSED_FIELD_NUMBER: _builtins.int
     search_id: _builtins.str
     """Names this search in logs and in feedback; the same on all its pages."""
     next_page_token: _builtins.str
@@ -477,6 +540,12 @@ class SearchResponse(_message.Message):
     """Send it back with every event about a hit of this page. Empty: the answer is not logged. Signed; it holds
     no text and no user.
     """
+    ranking: _builtins.str
+    """The ranking configuration of the collection that merged the arms, such as `faq/ranking@2`. Empty: none
+    serves, or the search states arms or fusion of its own.
+    """
+    highest_fused: _builtins.float
+    """With `explain`: the fused score that no document can exceed for this query; 1 of a weighted sum."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]: ...
     @_builtins.property
@@ -495,6 +564,10 @@ class SearchResponse(_message.Message):
     def rerankers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Every model that re-ranked, in the order in which they read: of a cascade the smallest first."""
 
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmWeight]:
+        """With `explain`: what each arm that answered counted for this query."""
+
     def __init__(
         self,
         *,
@@ -509,14 +582,42 @@ class SearchResponse(_message.Message):
         ranking_configuration: _builtins.str = ...,
         attribution_token: _builtins.str = ...,
         rerankers: _abc.Iterable[_builtins.str] | None = ...,
+        ranking: _builtins.str = ...,
+        weights: _abc.Iterable[Global___ArmWeight] | None = ...,
+        highest_fused: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "degraded", b"degraded", "generation", b"generation", "hits", b"hits", "next_page_token", b"next_page_token", "ranking_configuration", b"ranking_configuration", "reranker", b"reranker", "rerankers", b"rerankers", "search_id", b"search_id", "timings", b"timings", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "degraded", b"degraded", "generation", b"generation", "highest_fused", b"highest_fused", "hits", b"hits", "next_page_token", b"next_page_token", "ranking", b"ranking", "ranking_configuration", b"ranking_configuration", "reranker", b"reranker", "rerankers", b"rerankers", "search_id", b"search_id", "timings", b"timings", "total", b"total", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SearchResponse: _TypeAlias = SearchResponse  # noqa: Y015
+
+@_typing.final
+class ArmWeight(_message.Message):
+    """What an arm counted in the fused score of one query."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARM_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    arm: _builtins.str
+    weight: _builtins.float
+    """As in Arm; of a weighted sum only the ratio of weights matters."""
+    def __init__(
+        self,
+        *,
+        arm: _builtins.str = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArmWeight: _TypeAlias = ArmWeight  # noqa: Y015
 
 @_typing.final
 class Hit(_message.Message):
@@ -797,7 +898,12 @@ class RetrieveRequest(_message.Message):
     QUERIES_FIELD_NUMBER: _builtins.int
     ARMS_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
+    complete: _builtins.bool
+    """Each arm scores what the others propose, too, and `traits` and bounds are given: all that merging rests on.
+    An arm that does not answer in full then fails the call.
+    """
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RetrieveQuery]:
         """At most 256."""
@@ -817,10 +923,11 @@ class RetrieveRequest(_message.Message):
         queries: _abc.Iterable[Global___RetrieveQuery] | None = ...,
         arms: _abc.Iterable[Global___Arm] | None = ...,
         filter: _types_pb2.Filter | None = ...,
+        complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "collection", b"collection", "filter", b"filter", "queries", b"queries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "collection", b"collection", "complete", b"complete", "filter", b"filter", "queries", b"queries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -885,20 +992,46 @@ Global___RetrieveResponse: _TypeAlias = RetrieveResponse  # noqa: Y015
 class RetrieveResult(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TraitsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     QUERY_ID_FIELD_NUMBER: _builtins.int
     ARMS_FIELD_NUMBER: _builtins.int
+    TRAITS_FIELD_NUMBER: _builtins.int
     query_id: _builtins.str
     @_builtins.property
     def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmCandidates]: ...
+    @_builtins.property
+    def traits(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """With `complete`: what is known of the query before merging, by the names of QueryTrait."""
+
     def __init__(
         self,
         *,
         query_id: _builtins.str = ...,
         arms: _abc.Iterable[Global___ArmCandidates] | None = ...,
+        traits: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "query_id", b"query_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "query_id", b"query_id", "traits", b"traits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -911,7 +1044,12 @@ class ArmCandidates(_message.Message):
     ARM_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
     arm: _builtins.str
+    low: _builtins.float
+    """With `complete`: the lowest score that the arm's formula can give, and the highest one for this query."""
+    high: _builtins.float
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """Best first."""
@@ -926,10 +1064,12 @@ class ArmCandidates(_message.Message):
         arm: _builtins.str = ...,
         candidates: _abc.Iterable[Global___Candidate] | None = ...,
         status: _status_pb2.Status | None = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "candidates", b"candidates", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "candidates", b"candidates", "high", b"high", "low", b"low", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -945,7 +1085,7 @@ class Candidate(_message.Message):
     PASSAGE_FIELD_NUMBER: _builtins.int
     document_id: _builtins.str
     rank: _builtins.int
-    """1 is best."""
+    """1 is best; 0: another arm proposed it, and this one scored it (`complete`)."""
     score: _builtins.float
     """BM25 sum or cosine."""
     passage: _builtins.int

@@ -593,6 +593,41 @@ class OffPolicyEstimate(_message.Message):
 Global___OffPolicyEstimate: _TypeAlias = OffPolicyEstimate  # noqa: Y015
 
 @_typing.final
+class TuneRankingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    JUDGMENTS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    seed: _builtins.int
+    """Of the parts that the queries are divided into."""
+    request_id: _builtins.str
+    """As DocumentService's; a repeat returns the first call's operation."""
+    @_builtins.property
+    def judgments(self) -> _containers.RepeatedCompositeFieldContainer[_mining_service_pb2.JudgedQuery]:
+        """At least 20 with a relevant document. None: what people chose, of the collection's feedback, by the
+        positives that mining finds in it.
+        """
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        judgments: _abc.Iterable[_mining_service_pb2.JudgedQuery] | None = ...,
+        seed: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "judgments", b"judgments", "request_id", b"request_id", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TuneRankingRequest: _TypeAlias = TuneRankingRequest  # noqa: Y015
+
+@_typing.final
 class RunLoopRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

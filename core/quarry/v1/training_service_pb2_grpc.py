@@ -62,6 +62,11 @@ class TrainingServiceStub:
                 request_serializer=quarry_dot_v1_dot_training__service__pb2.EvaluateRerankerRequest.SerializeToString,
                 response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
                 _registered_method=True)
+        self.TuneRanking = channel.unary_unary(
+                '/quarry.v1.TrainingService/TuneRanking',
+                request_serializer=quarry_dot_v1_dot_training__service__pb2.TuneRankingRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
         self.RunLoop = channel.unary_unary(
                 '/quarry.v1.TrainingService/RunLoop',
                 request_serializer=quarry_dot_v1_dot_training__service__pb2.RunLoopRequest.SerializeToString,
@@ -130,6 +135,16 @@ class TrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TuneRanking(self, request, context):
+        """Fits how the arms are merged to judged queries, or to what people chose, and holds it by parts to queries
+        that it was not fitted to. The operation's response is a Ranking, its metadata a TrainingMetadata.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RunLoop(self, request, context):
         """One turn of the loop: mines examples from the feedback there is, trains on them if they are good, compares
         the model with what serves, makes it serve if it is better and the promotion policy says so, and reports.
@@ -180,6 +195,11 @@ def add_TrainingServiceServicer_to_server(servicer, server):
             'EvaluateReranker': grpc.unary_unary_rpc_method_handler(
                     servicer.EvaluateReranker,
                     request_deserializer=quarry_dot_v1_dot_training__service__pb2.EvaluateRerankerRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'TuneRanking': grpc.unary_unary_rpc_method_handler(
+                    servicer.TuneRanking,
+                    request_deserializer=quarry_dot_v1_dot_training__service__pb2.TuneRankingRequest.FromString,
                     response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
             ),
             'RunLoop': grpc.unary_unary_rpc_method_handler(
@@ -334,6 +354,33 @@ class TrainingService:
             target,
             '/quarry.v1.TrainingService/EvaluateReranker',
             quarry_dot_v1_dot_training__service__pb2.EvaluateRerankerRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TuneRanking(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.TrainingService/TuneRanking',
+            quarry_dot_v1_dot_training__service__pb2.TuneRankingRequest.SerializeToString,
             google_dot_longrunning_dot_operations__pb2.Operation.FromString,
             options,
             channel_credentials,

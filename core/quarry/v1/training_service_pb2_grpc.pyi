@@ -61,6 +61,12 @@ class TrainingServiceStub:
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
+    TuneRanking: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.TuneRankingRequest, _operations_pb2.Operation]
+    """Fits how the arms are merged to judged queries, or to what people chose, and holds it by parts to queries
+    that it was not fitted to. The operation's response is a Ranking, its metadata a TrainingMetadata.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
     RunLoop: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.RunLoopRequest, _operations_pb2.Operation]
     """One turn of the loop: mines examples from the feedback there is, trains on them if they are good, compares
     the model with what serves, makes it serve if it is better and the promotion policy says so, and reports.
@@ -101,6 +107,12 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     EvaluateReranker: _aio.UnaryUnaryMultiCallable[_training_service_pb2.EvaluateRerankerRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Compares a version with what serves. The operation's response is an Evaluation, its metadata a
     TrainingMetadata.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    TuneRanking: _aio.UnaryUnaryMultiCallable[_training_service_pb2.TuneRankingRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Fits how the arms are merged to judged queries, or to what people chose, and holds it by parts to queries
+    that it was not fitted to. The operation's response is a Ranking, its metadata a TrainingMetadata.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -171,6 +183,18 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
         """Compares a version with what serves. The operation's response is an Evaluation, its metadata a
         TrainingMetadata.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def TuneRanking(
+        self,
+        request: _training_service_pb2.TuneRankingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Fits how the arms are merged to judged queries, or to what people chose, and holds it by parts to queries
+        that it was not fitted to. The operation's response is a Ranking, its metadata a TrainingMetadata.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """

@@ -82,6 +82,16 @@ def test_explain_shows_a_line_for_each_arm_and_the_rest_of_the_way(faq, cli):
     assert faq.requests[-1].explain
 
 
+def test_what_merged_the_arms_and_what_each_counted_is_shown(faq, cli):
+    assert "merged by" not in cli("search", "faq", "delete a card").out
+    faq.response.ranking = "faq/ranking@2"
+    for arm, weight in (("bm25", 0.4), ("dense", 0.6)):
+        faq.response.weights.add(arm=arm, weight=weight)
+    ended = cli("search", "faq", "delete a card", "--explain")
+    assert "merged by faq/ranking@2" in " ".join(ended.out.split())
+    assert "bm25 0.40, dense 0.60" in " ".join(ended.out.split())
+
+
 def test_options_reach_the_request(faq, cli):
     filter = '{"exists": {"field": "year"}}'
     options = ["-k", 3, "--arm", "bm25", "--fusion", "rrf", "--rerank-depth", 9, "--reranker", "m"]

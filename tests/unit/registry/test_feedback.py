@@ -4,6 +4,9 @@ import pytest
 from tests.unit.registry.small import RESULT, Small, model_folder
 
 from quarry.registry.feedback import learned_from
+from quarry.registry.rankings import insert_ranking
+from quarry.training.spec import EvaluationReport, TuningResult
+from quarry.tuned import RankingConfiguration
 
 
 def trained(faq: Small, base: str, start_us: int | None, end_us: int | None, teacher: str = "") -> str:
@@ -46,3 +49,20 @@ def test_what_was_trained_from_it_is_named_too_and_what_is_retired_is_not(faq: S
     assert named(faq, None, 250) == [first, child, student]
     faq.registry.retire(first)
     assert named(faq, None, 250) == [child, student]
+
+
+@pytest.mark.parametrize(("end_us", "found"), [(100, False), (101, True)])
+def test_a_ranking_configuration_is_named_if_its_feedbacks_time_overlaps(
+    faq: Small, end_us: int, found: bool
+) -> None:
+    made = TuningResult(
+        evaluation=EvaluationReport(verdict="IMPROVED", source="clicks"),
+        configuration=RankingConfiguration(),
+        queries=30,
+        source="clicks",
+        feedback_start_us=100,
+        feedback_end_us=200,
+    )
+    key = faq.collection().key
+    faq.database.writer.submit(lambda connection: insert_ranking(connection, key, made)).result()
+    assert named(faq, None, end_us) == (["faq/ranking@1"] if found else [])

@@ -49,7 +49,12 @@ class FixedArm:
         self.asked, self.cancelled, self.let_go = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def retrieve(
-        self, text: str, depth: int, filter: Filter | None, limit: Deadline = NO_LIMIT
+        self,
+        text: str,
+        depth: int,
+        filter: Filter | None,
+        limit: Deadline = NO_LIMIT,
+        boost_scale: float = 1.0,
     ) -> Retrieved:
         if self._stuck:
             await self._wait()

@@ -18,7 +18,7 @@ def ground(folder: Path, precision: Precision = "fp32", reranker: str = "", enco
     """A server whose models all lie in folders of their names below ``folder``."""
     settings = SimpleNamespace(name="faq", reranker=reranker, encoder=encoder)
     return Ground(
-        collection=SimpleNamespace(key=1, settings=settings),  # type: ignore[arg-type]
+        collection=SimpleNamespace(key=1, settings=settings, ranking_name=""),  # type: ignore[arg-type]
         base_reranker="",
         precision=precision,
         guards=GuardPolicy(),

@@ -20,13 +20,15 @@ class TwoAPage(search_service_pb2_grpc.SearchServiceServicer):
     def __init__(self) -> None:
         self.failures: list[grpc.StatusCode] = []
         self.asked: list[pb.SearchRequest] = []
+        self.highest_fused = 0.0
 
     def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:
         if self.failures:
             context.abort(self.failures.pop(0), "not now")
         self.asked.append(request)
         start = int(request.page_token or 0)
-        response = pb.SearchResponse(next_page_token=str(start + 2) if start + 2 < 5 else "")
+        token = str(start + 2) if start + 2 < 5 else ""
+        response = pb.SearchResponse(next_page_token=token, highest_fused=self.highest_fused)
         for place in range(start, min(start + 2, 5)):
             hit = response.hits.add(rank=place + 1)
             hit.document.id = f"{request.query.strip()}-{place}"
@@ -79,6 +81,14 @@ def test_candidates_come_in_fused_order_with_what_a_re_ranker_reads(
         assert request.require_complete
         assert request.rerank.disabled
         assert request.page_size == 50
+
+
+def test_fused_scores_are_shares_of_what_the_method_can_give(server: tuple[TwoAPage, grpc.Channel]) -> None:
+    """As a re-ranker that serves gets them; reciprocal ranks by themselves are some hundredths."""
+    servicer, channel = server
+    servicer.highest_fused = 2.0
+    (one,) = live(channel).rank({"q": "x"})
+    assert one.fused.tolist() == pytest.approx([0.5, 0.45, 0.4, 0.35, 0.3])
 
 
 def test_no_more_than_the_depth_is_taken(server: tuple[TwoAPage, grpc.Channel]) -> None:

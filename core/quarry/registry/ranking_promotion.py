@@ -1,0 +1,112 @@
+"""Registers ranking configurations, and changes which one merges a collection's arms: in one transaction."""
+
+import asyncio
+from collections.abc import Callable
+
+import orjson
+import sqlalchemy as sa
+
+from quarry.documents import catalog
+from quarry.documents.requests import once
+from quarry.documents.store import RequestId
+from quarry.errors import CollectionNotFoundError, FailedPreconditionError
+from quarry.library import Library
+from quarry.registry.rankings import (
+    RankingVersion,
+    earlier_ranking,
+    get_ranking,
+    insert_ranking,
+    list_rankings,
+    serve_ranking,
+)
+from quarry.registry.serving import Note
+from quarry.training.spec import TuningResult
+
+DEFAULTS = "the defaults"
+Change = tuple[str, str]
+"""What serves now, and what served before; empty: the defaults."""
+Wanted = Callable[[sa.Connection, catalog.Collection], str]
+"""Names what is to serve a collection that is as given."""
+
+
+class Rankings:
+    """Lives on the library's event loop. A search in flight goes on with what it began with."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+
+    async def register(self, collection: str, key: int, result: TuningResult) -> RankingVersion:
+        """Makes the collection's next version, which does not serve yet.
+
+        Raises CollectionNotFoundError if the collection was deleted meanwhile.
+        """
+
+        def write(connection: sa.Connection) -> RankingVersion:
+            if catalog.get_collection(connection, collection).key != key:
+                raise CollectionNotFoundError
+            number = insert_ranking(connection, key, result)
+            return next(one for one in list_rankings(connection, collection) if one.number == number)
+
+        return await self._library.database.write(write)
+
+    async def get(self, name: str) -> RankingVersion:
+        """Raises NotFoundError."""
+        return await asyncio.to_thread(self._library.database.read, lambda c: get_ranking(c, name))
+
+    async def listed(self, collection: str) -> list[RankingVersion]:
+        """Newest first."""
+        return await asyncio.to_thread(self._library.database.read, lambda c: list_rankings(c, collection))
+
+    async def promote(
+        self, name: str, note: Note, request: RequestId, instead_of: str | None = None
+    ) -> Change:
+        """Makes a version serve.
+
+        Args:
+            instead_of: what must serve until then; empty: the defaults; None: whatever does.
+
+        Raises:
+            NotFoundError: there is none of this name.
+            FailedPreconditionError: something else serves than ``instead_of``.
+        """
+        version = await self.get(name)
+
+        def wanted(_connection: sa.Connection, serves: catalog.Collection) -> str:
+            now = serves.ranking_name
+            if instead_of not in (None, now):
+                raise FailedPreconditionError(
+                    f"it was compared with {instead_of or DEFAULTS}, and {now or DEFAULTS} serves now",
+                    ranking=name,
+                )
+            return name
+
+        return await self._serve(version.collection, wanted, note, request, rollback=False)
+
+    async def rollback(self, collection: str, note: Note, request: RequestId) -> Change:
+        """Makes what served before serve again. Raises FailedPreconditionError if nothing did."""
+        return await self._serve(collection, earlier_ranking, note, request, rollback=True)
+
+    async def _serve(
+        self, collection: str, wanted: Wanted, note: Note, request: RequestId, rollback: bool
+    ) -> Change:
+        def write(connection: sa.Connection) -> Change:
+            current = catalog.get_collection(connection, collection)
+
+            def change() -> Change:
+                name = wanted(connection, current)
+                serve_ranking(connection, current, name, note, rollback)
+                return name, current.ranking_name
+
+            scope = f"{current.key}/{request.method}"
+            return once(connection, scope, request.id, request.request, change, _dump, _change)
+
+        return await self._library.change(collection, (), write)
+
+
+def _dump(change: Change) -> bytes:
+    return orjson.dumps(change)
+
+
+def _change(data: bytes) -> Change:
+    now, before = orjson.loads(data)
+    return str(now), str(before)

@@ -1,0 +1,158 @@
+"""Versions of how a collection's arms are merged: their rows, and which one serves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from typing import Any
+
+import sqlalchemy as sa
+
+from quarry.documents import catalog
+from quarry.documents.catalog import Collection, now_us
+from quarry.documents.tables import collections
+from quarry.errors import FailedPreconditionError, NotFoundError
+from quarry.registry.serving import NOTHING, Note, history, served_before, write_change
+from quarry.registry.tables import promotions, ranking_versions
+from quarry.registry.versions import ModelState
+from quarry.training.spec import TuningResult
+from quarry.tuned import RankingConfiguration, ServedRanking, parse_ranking_name, ranking_name
+
+
+@dataclass(frozen=True, slots=True)
+class RankingVersion:
+    """A ranking configuration as it is now. Only whether it serves ever changes.
+
+    Attributes:
+        key: the collection's number in the log.
+        number: from 1, counted for each key, never reused.
+        promote_time_us: of the last promotion; None if there was none.
+    """
+
+    collection: str
+    key: int
+    number: int
+    state: ModelState
+    configuration: RankingConfiguration
+    result: TuningResult
+    quarry_version: str
+    create_time_us: int
+    promote_time_us: int | None
+    promoted_by: str
+
+    @property
+    def name(self) -> str:
+        return ranking_name(self.collection, self.number)
+
+
+def insert_ranking(connection: sa.Connection, key: int, result: TuningResult) -> int:
+    """Makes what a tuning has found the collection's next version; its number."""
+    assert result.configuration is not None  # noqa: S101  BAD_DATA is not registered
+    v = ranking_versions.c
+    last = connection.execute(sa.select(sa.func.max(v.number)).where(v.collection_id == key)).scalar()
+    number = (last or 0) + 1
+    connection.execute(
+        sa.insert(ranking_versions).values(
+            collection_id=key,
+            number=number,
+            configuration=result.configuration.model_dump_json(),
+            result=result.model_dump_json(),
+            quarry_version=installed_version("quarry-search"),
+            create_time_us=now_us(),
+        )
+    )
+    return number
+
+
+def get_ranking(connection: sa.Connection, name: str) -> RankingVersion:
+    """Raises NotFoundError."""
+    parsed = parse_ranking_name(name)
+    if parsed is not None:
+        own = ranking_versions.c.number == parsed[1]
+        row = connection.execute(_versions().where(collections.c.name == parsed[0], own)).first()
+        if row is not None:
+            return _from_row(row)
+    raise NotFoundError(f"there is no ranking configuration {name[:80]!r}", ranking=name[:80])
+
+
+def list_rankings(connection: sa.Connection, collection: str) -> list[RankingVersion]:
+    """Newest first; of a collection that there is not, none."""
+    query = _versions().where(collections.c.name == collection).order_by(ranking_versions.c.number.desc())
+    return [_from_row(row) for row in connection.execute(query)]
+
+
+def rankings_of(connection: sa.Connection, key: int) -> list[RankingVersion]:
+    """All of the collection with this key, oldest first."""
+    own = ranking_versions.c.collection_id == key
+    return [
+        _from_row(row)
+        for row in connection.execute(_versions().where(own).order_by(ranking_versions.c.number))
+    ]
+
+
+def serve_ranking(
+    connection: sa.Connection, collection: Collection, name: str, note: Note, rollback: bool = False
+) -> None:
+    """Makes a version merge the collection's arms; an empty name: the defaults.
+
+    One that does so already leaves everything as it is.
+
+    Raises:
+        NotFoundError: there is no such version.
+        FailedPreconditionError: it is another collection's.
+    """
+    if name == collection.ranking_name:
+        return
+    served = None
+    if name != NOTHING:
+        version = get_ranking(connection, name)
+        if version.key != collection.key:
+            raise FailedPreconditionError(f"{name} was fitted to another collection", ranking=name)
+        served = ServedRanking(number=version.number, configuration=version.configuration)
+    catalog.set_ranking(connection, collection.key, served)
+    write_change(connection, collection.key, name, collection.ranking_name, note, rollback, "ranking")
+
+
+def earlier_ranking(connection: sa.Connection, collection: Collection) -> str:
+    """What merged the arms before what does now; empty: the defaults.
+
+    Raises FailedPreconditionError if nothing did.
+    """
+    before: Sequence[str] = served_before(history(connection, collection.key, "ranking"))
+    if not before:
+        name = collection.settings.name
+        raise FailedPreconditionError(
+            f"no other ranking served {name} before the present one", collection=name
+        )
+    return before[-1]
+
+
+def _versions() -> sa.Select[Any]:
+    v, c, p = ranking_versions.c, collections.c, promotions.c
+    name = c.name + "/ranking@" + sa.cast(v.number, sa.Text)
+    last = (
+        sa.select(sa.func.max(p.id))
+        .where(p.collection_id == v.collection_id, p.model == name)
+        .correlate(ranking_versions, collections)
+        .scalar_subquery()
+    )
+    return (
+        sa.select(ranking_versions, c.name, c.ranking, p.time_us, p.promoted_by)
+        .join_from(ranking_versions, collections, c.id == v.collection_id)
+        .outerjoin(promotions, p.id == last)
+    )
+
+
+def _from_row(row: Any) -> RankingVersion:
+    serves = row.ranking is not None and row.ranking["number"] == row.number
+    return RankingVersion(
+        row.name,
+        row.collection_id,
+        row.number,
+        ModelState.SERVING if serves else ModelState.CANDIDATE,
+        RankingConfiguration.model_validate_json(row.configuration),
+        TuningResult.model_validate_json(row.result),
+        row.quarry_version,
+        row.create_time_us,
+        row.time_us,
+        row.promoted_by or "",
+    )

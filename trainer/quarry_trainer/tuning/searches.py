@@ -1,0 +1,99 @@
+"""Asks the live server for the orders that people would see, re-ranking and all, and leaves no trace."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from quarry.errors import FailedPreconditionError
+from quarry.training.spec import TuningSpec
+from quarry.tuned import RankingConfiguration
+from quarry.v1 import search_service_pb2 as pb
+from quarry_trainer.cycle_calls import ServerCalls
+from quarry_trainer.live import DEPTH, THREADS
+from quarry_trainer.measures import Orders
+
+Counted = Callable[[int, int], None]
+
+
+class Searches:
+    """Searches of one collection, in full or not at all."""
+
+    def __init__(self, server: ServerCalls, spec: TuningSpec) -> None:
+        self._server, self._spec = server, spec
+
+    def serving(self, queries: Mapping[str, str], counted: Counted) -> Orders:
+        """Orders as people get them now.
+
+        Raises FailedPreconditionError if something else serves than when the tuning was asked for.
+        """
+
+        def ask(text: str) -> tuple[str, ...]:
+            answer = self._search(self._request(text))
+            if answer.ranking != self._spec.serving:
+                raise FailedPreconditionError(
+                    "another ranking configuration serves since the tuning began: tune again",
+                    collection=self._spec.collection,
+                )
+            return _order(answer)
+
+        return self._all(queries, ask, counted)
+
+    def by(
+        self, chosen: Mapping[str, RankingConfiguration], queries: Mapping[str, str], counted: Counted
+    ) -> Orders:
+        """Orders as people would get them if each query were merged by what was ``chosen`` for it."""
+
+        def ask(id: str) -> tuple[str, ...]:
+            request = self._request(queries[id])
+            state(request, chosen[id], self._spec.arms)
+            return _order(self._search(request))
+
+        return self._all({id: id for id in queries}, ask, counted)
+
+    def _all(
+        self, queries: Mapping[str, str], ask: Callable[[str], tuple[str, ...]], counted: Counted
+    ) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="search") as pool:
+            for id, order in zip(queries, pool.map(ask, queries.values()), strict=True):
+                found[id] = order
+                counted(len(found), len(queries))
+        return found
+
+    def _request(self, text: str) -> pb.SearchRequest:
+        return pb.SearchRequest(
+            collection=self._spec.collection,
+            query=text,
+            page_size=DEPTH,
+            require_complete=True,
+            return_fields=["-"],
+            unlogged=True,
+        )
+
+    def _search(self, request: pb.SearchRequest) -> pb.SearchResponse:
+        answer = self._server.ask(self._server.search.Search, request)
+        if answer.reranker != self._spec.reranker and self._spec.reranker and answer.hits:
+            raise FailedPreconditionError(
+                f"{self._spec.reranker} no longer re-ranks since the tuning began: tune again",
+                collection=self._spec.collection,
+            )
+        return answer
+
+
+def state(request: pb.SearchRequest, configuration: RankingConfiguration, arms: tuple[str, ...]) -> None:
+    """Makes a request say what a ranking configuration says."""
+    for plan in configuration.arms(arms):
+        arm = request.arms.add(name=plan.name, depth=plan.depth, weight=plan.weight)
+        if plan.boost_scale != 1:
+            arm.boost_scale = plan.boost_scale
+    if configuration.fusion == "rrf":
+        request.fusion.rrf.SetInParent()
+        return
+    request.fusion.weighted_sum.SetInParent()
+    for name, trait in configuration.by_query.items():
+        request.fusion.weighted_sum.by_query.add(
+            name=name, slope=trait.slope, mean=trait.mean, deviation=trait.deviation
+        )
+
+
+def _order(answer: pb.SearchResponse) -> tuple[str, ...]:
+    return tuple(hit.document.id for hit in answer.hits)

@@ -1,0 +1,119 @@
+"""Whether the orders that a tuning gives are proven better than those that people get now."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from quarry.mining.spec import JudgedQuery
+from quarry.training.spec import EvaluationReport, Metric, Subject
+from quarry_trainer.click_evaluation import OrdersOf, evaluate_clicks
+from quarry_trainer.displays import Displays
+from quarry_trainer.gate import Judged, judge, level_of
+from quarry_trainer.measures import NDCG, Float64, Orders, clusters_of, judged_queries, per_query
+from quarry_trainer.resampling import Interval, mean_intervals
+from quarry_trainer.slices import ALL
+
+Values = Mapping[str, Float64]
+"""Each measure of each judged query, in the order of ``judged_queries``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """Two orders of the same queries, each merged by what was fitted without it in the one that is tuned.
+
+    Attributes:
+        found: queries of which either order has a relevant document.
+        changed: whether any order differs.
+    """
+
+    judged: tuple[str, ...]
+    clusters: tuple[frozenset[str], ...]
+    tuned: Values
+    serving: Values
+    found: int
+    changed: bool
+
+    @classmethod
+    def of(cls, queries: Sequence[JudgedQuery], tuned: Orders, serving: Orders) -> "Comparison":
+        qrels = {query.id: query.judgments for query in queries}
+        ids = judged_queries(qrels)
+        found = sum(any(qrels[id].get(d, 0) > 0 for d in (*tuned[id], *serving[id])) for id in ids)
+        return cls(
+            tuple(ids),
+            tuple(clusters_of(ids, qrels)),
+            per_query(tuned, qrels),
+            per_query(serving, qrels),
+            found,
+            any(tuned[id] != serving[id] for id in ids),
+        )
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Every measure of both orders and of the difference, with paired 95 % intervals."""
+        subjects: dict[Subject, Values] = {
+            "candidate": self.tuned,
+            "serving": self.serving,
+            "difference": {measure: values - self.serving[measure] for measure, values in self.tuned.items()},
+        }
+        named = [(measure, subject) for measure in self.tuned for subject in subjects]
+        table = np.column_stack([subjects[subject][measure] for measure, subject in named])
+        intervals = mean_intervals(table, self.clusters)
+        return tuple(
+            Metric(
+                measure=measure,
+                slice=ALL,
+                subject=subject,
+                value=interval.value,
+                lower=interval.lower if subject == "difference" else max(0.0, interval.lower),
+                upper=interval.upper,
+                queries=len(self.judged),
+            )
+            for (measure, subject), interval in zip(named, intervals, strict=True)
+        )
+
+
+def ruled_by_judgments(comparison: Comparison, spent: int, compared_with: str) -> EvaluationReport:
+    """The gate's verdict. Every query is an unseen one: nothing that shares a document with it was fitted to.
+
+    Args:
+        spent: verdicts that these queries have given before.
+        compared_with: the ranking configuration that serves; empty: the defaults do.
+    """
+    metrics = comparison.metrics()
+    own = next(m for m in metrics if m.measure == NDCG and m.subject == "difference")
+    difference = Interval(own.value, own.lower, own.upper)
+    number = len(comparison.judged)
+    evidence = Judged(number, comparison.found, {ALL: difference}, number, changed=comparison.changed)
+    verdict, advice = judge(evidence, spent)
+    level = level_of(spent)
+    decides = {"level": level, "spent": spent, "differences": {ALL: asdict(difference.widened(level))}}
+    return EvaluationReport(
+        verdict=verdict,
+        advice=advice,
+        metrics=metrics,
+        source="judgments",
+        queries=number,
+        compared_with=compared_with,
+        details={"decides": decides, "clusters": len(set(comparison.clusters))},
+    )
+
+
+def ruled_by_clicks(
+    comparison: Comparison,
+    log: Displays,
+    orders_of: OrdersOf,
+    spent: int,
+    seed: int,
+    compared_with: str,
+) -> EvaluationReport:
+    """The gate's verdict by held-out clicks, the effect of ranks taken out; it looks at no positive."""
+    report = evaluate_clicks(
+        log,
+        orders_of,
+        "serving",
+        spent=spent,
+        seed=seed,
+        compared_with=compared_with,
+        unseen=list(dict.fromkeys(log.texts)),
+    )
+    return report.model_copy(update={"metrics": comparison.metrics()})

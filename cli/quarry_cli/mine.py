@@ -61,7 +61,13 @@ def mine(
         int, typer.Option(min=10, max=1_000, help="Candidates from each member.")
     ] = DEFAULT_DEPTH,
     floor: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Least lower bound of a clicked positive's relevance.")
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Least lower bound of a clicked positive's relevance. Default: the noise of the clicks is "
+            "estimated, and positives stand out from it.",
+        ),
     ] = None,
     model: Annotated[ClickModel, typer.Option(help="How clicks are read.")] = DEFAULT_MODEL,
     calibrate: Annotated[

@@ -8,7 +8,7 @@ from quarry.ranking import Degradation, RankedDocument, Reason, Stage, Total
 
 @dataclass(frozen=True, slots=True)
 class FusedScale:
-    """What the fused scores of a search mean to a re-ranker that blends, which was fitted to those, in [0, 1],
+    """What the fused scores of a search mean to a re-ranker that blends: it was fitted to those, in [0, 1],
     that all arms gave by one ranking configuration.
 
     Attributes:

@@ -171,7 +171,7 @@ def _check_calibrated(model: str, scorer: PairScorer | QuarryError, fused: Fused
         fitted = scorer.calibration.ranking or "the default ranking configuration"
         raise NotCalibratedError(
             f"{model} is calibrated for the fused scores of {fitted}, and this search merges the arms in "
-            "another way: train a version under the configuration that serves, or state no arms and no fusion",
+            "another way",
             model,
         )
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry.questions import question_key
-from quarry_miner.clicks.base import ClickLog, Estimates
+from quarry_miner.clicks.base import Bool, ClickLog, Estimates
 from quarry_miner.corpus import Corpus
 from quarry_miner.examples import MiningQuery, Positive
 from quarry_miner.logs import OwnedClicks
@@ -16,6 +16,9 @@ JUDGED, CLICKED = "judged", "clicked"
 SHOWN_UNKNOWN = 10
 LEAST_OWNERS = 2
 """Users behind the clicks of a positive, so that nobody makes an example alone."""
+FALLBACK_FLOOR = 0.3
+"""Of positives where too few pairs tell the noise: over the relevance of an irrelevant hit that users choose
+every fifth time, by a lower bound that few clicks do not reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,12 @@ class Positives:
 
 def above_floor(log: ClickLog, estimates: Estimates, floor: float) -> list[Clicked]:
     """Pairs that were clicked, and whose relevance is at least ``floor`` by the lower end of its interval."""
-    found = np.flatnonzero((estimates.lower >= floor) & (estimates.clicks > 0))
+    return clicked_pairs(log, estimates, estimates.lower >= floor)
+
+
+def clicked_pairs(log: ClickLog, estimates: Estimates, chosen: Bool) -> list[Clicked]:
+    """Those of the ``chosen`` pairs that were clicked; ``chosen`` has the shape of the estimates."""
+    found = np.flatnonzero(chosen & (estimates.clicks > 0))
     return [
         Clicked(
             log.queries[estimates.query[row]],

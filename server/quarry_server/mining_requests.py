@@ -18,7 +18,6 @@ from quarry.mining.presets import check_members, check_parameters, check_preset
 from quarry.mining.spec import (
     DEFAULT_CLICK_MODEL,
     DEFAULT_DEPTH,
-    DEFAULT_FLOOR,
     DEFAULT_NEGATIVES,
     DEFAULT_PRESET,
     Calibration,
@@ -156,7 +155,7 @@ def _parse_feedback(message: pb.FeedbackPositives) -> FeedbackPositives:
         raise InvalidArgumentError("feedback.end_time", "is not after start_time")
     values = {
         "model": _parse_model(message.model, "feedback.model"),
-        "floor": message.floor if message.HasField("floor") else DEFAULT_FLOOR,
+        "floor": message.floor if message.HasField("floor") else None,
         "start_us": start,
         "end_us": end,
     }

@@ -13,7 +13,6 @@ DEFAULT_CLICK_MODEL: ClickModelName = "pbm"
 """Among the best at predicting held-out clicks and at agreeing with judges: docs/benchmarks.md."""
 DEFAULT_NEGATIVES = 7
 DEFAULT_DEPTH = 100
-DEFAULT_FLOOR = 0.1
 CLICK_ID_PREFIX = "click:"
 """Of the id of a query whose positives were clicked; its text follows."""
 
@@ -31,10 +30,15 @@ class JudgedQuery(Written):
 
 
 class FeedbackPositives(Written):
-    """Which clicked documents are positives: the lower bound of their relevance is at least ``floor``."""
+    """Which clicked documents are positives.
+
+    Attributes:
+        floor: least lower bound of a positive's relevance. None: the noise of the clicks is estimated, and a
+            positive stands out from it.
+    """
 
     model: ClickModelName = DEFAULT_CLICK_MODEL
-    floor: float = Field(DEFAULT_FLOOR, ge=0, le=1)
+    floor: float | None = Field(None, ge=0, le=1)
     start_us: int | None = None
     end_us: int | None = None
 

@@ -451,7 +451,10 @@ class FeedbackPositives(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     model: Global___ClickModel.ValueType
     floor: _builtins.float
-    """Least lower bound of a positive's relevance, 0 to 1. Default 0.1."""
+    """Least lower bound of a positive's relevance, 0 to 1. Without it, how often users choose what is not
+    relevant is estimated, and a positive is relevant with probability 0.95 or more; where too few pairs
+    tell it, the floor is 0.3. The set's notes say what was estimated.
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Only impressions from this time on."""

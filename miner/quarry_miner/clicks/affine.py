@@ -20,6 +20,8 @@ _NOTES = (
     "most a relevant one always is. So beta is the least trust that explains the clicks, and ratios of "
     "alpha depend on neither.",
     "A corrected label, (click - beta) / alpha cut to [0, 1], is a weight, not a probability.",
+    "The curve of this model is less sure than its intervals say: on simulated logs it was off by some "
+    "2.5 % at deep ranks, and 95 % intervals held the truth in 89 to 94 % of cases.",
 )
 _UNTOLD = (
     "What does not tell examination tells no trust: none is assumed, and the model is the position-based."

@@ -179,6 +179,8 @@ class Estimates:
         impressions: int64: how often the pair was displayed.
         clicks: int64.
         refusals: float64: expected number of times that it was examined and not chosen.
+        examined: float64: expected number of times that it was examined, at least ``clicks``. It is
+            ``clicks + refusals`` but for a model that takes pages without a click for seen.
     """
 
     query: Int32
@@ -189,6 +191,7 @@ class Estimates:
     impressions: Int64
     clicks: Int64
     refusals: Float64
+    examined: Float64
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -54,6 +54,7 @@ def estimate(places: Places, cells: Cells, contexts: Contexts) -> tuple[Estimate
     belief = posterior(cells, contexts.alpha, contexts.beta, prior)
     lower, upper = belief.interval()
     mean = belief.mean
+    clicks, refused = cells.by_pair(cells.clicked), refusals(cells, contexts, mean)
     estimates = Estimates(
         query=places.query,
         document=places.document,
@@ -61,8 +62,9 @@ def estimate(places: Places, cells: Cells, contexts: Contexts) -> tuple[Estimate
         lower=lower,
         upper=upper,
         impressions=cells.by_pair(cells.shown).astype(np.int64),
-        clicks=cells.by_pair(cells.clicked).astype(np.int64),
-        refusals=refusals(cells, contexts, mean),
+        clicks=clicks.astype(np.int64),
+        refusals=refused,
+        examined=clicks + refused,
     )
     return estimates, prior
 

@@ -52,6 +52,7 @@ class SimplifiedDbn:
             impressions=places.per_pair().astype(np.int64),
             clicks=clicks.astype(np.int64),
             refusals=places.per_pair(((above & ~clicked) | refused)[shown]),
+            examined=seen,
         )
         parameters = {"attraction": attraction.mean, "satisfaction": satisfaction.mean}
         unseen = _rate(np.append(seen, 0.0), np.append(clicks, 0.0)).mean[-1:]

@@ -14,7 +14,10 @@ _MOST_CONTEXTS = 1_500
 _NOTES = (
     "Examination of a rank is the mean over the last clicks above it that this log has; what is clicked "
     "above changes it.",
+    "Trust in high ranks is no part of this model: what it makes of clicks on irrelevant hits looks like "
+    "examination and relevance.",
 )
+_NO_INTERVALS = f"There are over {_MOST_CONTEXTS:,} contexts: the curve of examination has no intervals."
 
 
 class UserBrowsing:
@@ -48,7 +51,9 @@ class UserBrowsing:
             "mean": np.array([prior.mean]),
         }
         examination = _mean_over_contexts(log, cells, learned, _rank(keys))
-        return FittedModel(self.name, estimates, examination, (*by_rank.notes, *_NOTES), parameters)
+        unsure = (_NO_INTERVALS,) if refused > _MOST_CONTEXTS else ()
+        notes = (*by_rank.notes, *_NOTES, *unsure)
+        return FittedModel(self.name, estimates, examination, notes, parameters)
 
     def click_probabilities(self, fitted: FittedModel, log: ClickLog) -> Float64:
         known, theta = fitted.parameters["contexts"].astype(np.int64), fitted.parameters["theta"]

@@ -181,7 +181,7 @@ async def test_another_fused_score_than_the_one_it_was_fitted_to_has_no_relevanc
     assert None not in {relevance for _, relevance in shown(await searches.rank(BLENDING))}
     ranking = await searches.rank(BLENDING, fusion=Rrf())
     assert {relevance for _, relevance in shown(ranking)} == {None}
-    with pytest.raises(NotCalibratedError, match="changes arms, weights or fusion"):
+    with pytest.raises(NotCalibratedError, match="merges the arms in another way"):
         await searches.rank(BLENDING, BOUND, fusion=Rrf())
     alone = FixedScorer(calibration=EVEN_AT_3)  # which counts no fused score
     assert None not in {relevance for _, relevance in shown(await searches.rank(alone, fusion=Rrf()))}

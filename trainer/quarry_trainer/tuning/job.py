@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from quarry.errors import QuarryError
-from quarry.questions import question_key
 from quarry.jobs.child import Progress
 from quarry.mining.spec import JudgedQuery
+from quarry.questions import question_key
 from quarry.training.marks import packed
 from quarry.training.spec import EvaluationReport, Fold, TuningResult, TuningSpec
 from quarry.tuned import RankingConfiguration

@@ -15,7 +15,9 @@ def estimates(relevance: dict[int, float]) -> Estimates:
     values, zero = np.array(list(relevance.values())), np.zeros(count, np.int64)
     documents = np.array(list(relevance), np.int32)
     query = np.zeros(count, np.int32)
-    return Estimates(query, documents, values, values, values, zero, zero, zero.astype(np.float64))
+    return Estimates(
+        query, documents, values, values, values, zero, zero, zero.astype(np.float64), zero.astype(np.float64)
+    )
 
 
 class Fixed:

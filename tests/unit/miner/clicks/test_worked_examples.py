@@ -138,7 +138,7 @@ def test_a_corrected_label_subtracts_trust_and_divides_by_the_rest() -> None:
     none = np.zeros(0)
     whole = np.zeros(0, np.int64)
     estimates = Estimates(
-        whole.astype(np.int32), whole.astype(np.int32), none, none, none, whole, whole, none
+        whole.astype(np.int32), whole.astype(np.int32), none, none, none, whole, whole, none, none
     )
     parameters = {"alpha": np.array([0.5, 0.8]), "beta": np.array([0.25, 0.6])}
     fitted = FittedModel("affine", estimates, None, (), parameters)

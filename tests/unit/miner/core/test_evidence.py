@@ -110,6 +110,7 @@ def test_feedback_answers_by_the_text_of_the_query_and_the_number_of_the_documen
         impressions=np.array([10, 20, 30, 40, 50]),
         clicks=np.array([1, 1, 0, 1, 1]),
         refusals=figures,
+        examined=figures + 1,
     )
     seen = Feedback(log, estimates, corpus).of(
         [" Bana KISI", "never asked"],

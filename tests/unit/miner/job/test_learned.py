@@ -69,3 +69,12 @@ def test_mining_learns_from_exploration_too() -> None:
     assert learned.positives
     assert not alone.positives
     assert any("fewer than 2 users" in note for note in alone.notes)
+
+
+def test_what_ubm_and_affine_do_not_do_is_said() -> None:
+    log, _ = simulated_log(SimulatedWorld(queries=50), UserBehaviour(), 2_000, 0)
+    owned = OwnedClicks(log, log.session)
+    affine, ubm = (" ".join(learn(owned, FeedbackPositives(model=name)).notes) for name in ("affine", "ubm"))
+    assert "learns examination itself" in affine and "learns examination itself" in ubm
+    assert "less sure than its intervals" in affine
+    assert "Trust in high ranks is no part" in ubm

@@ -122,6 +122,7 @@ def test_only_clicked_pairs_over_the_floor_are_positives() -> None:
         impressions=np.full(3, 9),
         clicks=np.array([4, 0, 4]),
         refusals=np.zeros(3),
+        examined=np.array([4.0, 0.0, 4.0]),
     )
     object.__setattr__(log, "queries", ["q"])
     object.__setattr__(log, "documents", ["a", "b", "c"])

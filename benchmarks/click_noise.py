@@ -1,0 +1,94 @@
+"""Positives from SIMULATED clicks: how many are right, and how many are found, as data grows.
+
+Users of `quarry simulate` (position-based, 1 / rank) see the ten hits that Quarry's fused arms really put
+first for train queries of three collections. ``results/shown_relevant.json`` counts the queries by which of
+those hits the judgments call relevant: `0100000000` is a query whose second hit alone is. ``precision`` is
+the share of right ones among the positives that two users or more have clicked, ``recall`` their share of the
+relevant documents that were shown; by the rule in use (``estimated``), and by the fixed floors 0.1, the rule
+before, and 0.3. One JSON line for each result; at most 1,000 queries of a collection, drawn by the seed.
+
+    python benchmarks/click_noise.py > benchmarks/results/click_noise.jsonl
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from quarry.mining.spec import FeedbackPositives
+from quarry_miner.clicks.base import Bool
+from quarry_miner.clicks.simulation import shown_log
+from quarry_miner.learned import Learned, learn
+from quarry_miner.logs import OwnedClicks
+from quarry_miner.positives import Clicked, above_floor, by_several
+from quarry_miner.users import UserBehaviour
+
+SHOWN = Path(__file__).parent / "results" / "shown_relevant.json"
+CERTAIN = 0.9
+MOST_QUERIES = 1_000
+SEARCHES = (3, 10, 30, 100, 300)
+WORLDS = ((1.0, 0.0), (0.0, 0.1))
+"""Skew and swaps: the defaults of `quarry simulate`, and queries alike with exploration."""
+
+
+def relevant_hits(patterns: Mapping[str, int], random: np.random.Generator) -> Bool:
+    """Which hits of each query are relevant, shape ``(queries, ranks)``, in a random order."""
+    rows = np.array([list(pattern) for pattern in patterns]) == "1"
+    return rows[random.permutation(np.repeat(np.arange(len(rows)), list(patterns.values())))[:MOST_QUERIES]]
+
+
+def figures(found: Sequence[Clicked], relevant: Bool) -> dict[str, float]:
+    right = int(sum(relevant.ravel()[int(pair.document_id)] for pair in found))
+    return {
+        "positives": len(found),
+        "precision": round(right / max(1, len(found)), 4),
+        "recall": round(right / int(relevant.sum()), 4),
+    }
+
+
+def by_rule(owned: OwnedClicks, learned: Learned, relevant: Bool) -> dict[str, dict[str, float]]:
+    assert learned.estimates is not None
+    fixed = {f"floor {f:g}": above_floor(owned.log, learned.estimates, f) for f in (0.1, 0.3)}
+    found = {
+        "estimated": learned.positives,
+        **{name: by_several(some, owned) for name, some in fixed.items()},
+    }
+    return {name: figures(some, relevant) for name, some in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--searches", type=int, nargs="*", default=SEARCHES, help="a query")
+    parser.add_argument("--noise", type=float, nargs="*", default=(0.0, 0.05, 0.1, 0.2))
+    parser.add_argument("--sets", nargs="*", default=tuple(json.loads(SHOWN.read_text())))
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    shown = json.loads(SHOWN.read_text())
+    for name in options.sets:
+        relevant = relevant_hits(shown[name], np.random.default_rng(options.seed))
+        for skew, swap in WORLDS:
+            for noise in options.noise:
+                users = UserBehaviour(noise=noise)
+                for searches in options.searches:
+                    world = {"set": name, "skew": skew, "swap": swap, "noise": noise, "searches": searches}
+                    count = searches * len(relevant)
+                    log = shown_log(CERTAIN * relevant, users, count, options.seed, skew=skew, swap=swap)
+                    owned = OwnedClicks(log, log.session)
+                    learned = learn(owned, FeedbackPositives())
+                    told = learned.noise
+                    rates = (
+                        {}
+                        if told is None
+                        else {
+                            "noise_rate": [round(float(v), 3) for v in told.noise_rate],
+                            "floor": [round(float(v), 3) for v in told.floor],
+                        }
+                    )
+                    line = {"queries": len(relevant), **by_rule(owned, learned, relevant), **rates}
+                    print(json.dumps({"benchmark": "click_noise", **world, **line}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -34,7 +34,7 @@ def spec(base: Path, **asked: Any) -> TrainingSpec:
     )
 
 
-@pytest.mark.parametrize("form", ["split", "late", "cross"])
+@pytest.mark.parametrize("form", ["split", "cross"])
 def test_where_int8_serves_a_model_is_scored_in_that_and_in_float32(form: FormName, tmp_path: Path) -> None:
     make = tiny_cross_encoder if form == "cross" else tiny_encoder
     rounded = recipe(make(tmp_path / "base", seed=3), tmp_path, "int8", form)
@@ -57,6 +57,14 @@ def test_where_float32_serves_there_is_nothing_to_hold_it_to(tmp_path: Path) -> 
     plain.save(tmp_path / "model")
     assert plain.exact(tmp_path / "model") is None
     assert isinstance(plain.served(tmp_path / "model"), FormScorer)
+
+
+def test_a_late_one_is_judged_with_its_vectors_as_they_are_kept(tmp_path: Path) -> None:
+    made = recipe(tiny_encoder(tmp_path / "base", seed=3), tmp_path, "fp32", "late")
+    made.save(tmp_path / "model")
+    served = [one.score for one in load_cross_encoder(str(tmp_path / "model"), tmp_path, "cpu").score(PAIRS)]
+    assert [one.score for one in made.served(tmp_path / "model").score(PAIRS)] == pytest.approx(served)
+    assert [one.score for one in made.scorer().score(PAIRS)] != pytest.approx(served, abs=1e-6)
 
 
 def groups_of_pairs() -> list[TextGroup]:

@@ -121,7 +121,7 @@ def earlier_ranking(connection: sa.Connection, collection: Collection) -> str:
     if not before:
         name = collection.settings.name
         raise FailedPreconditionError(
-            f"no other ranking served {name} before the present one", collection=name
+            f"no other ranking configuration served {name} before the present one", collection=name
         )
     return before[-1]
 

@@ -229,7 +229,7 @@ def _right_feedback(collection: str, token: str) -> dict[str, tuple[Message, ...
 
 
 def _right_models(collection: str) -> dict[str, tuple[Message, ...]]:
-    m, version = model_service_pb2, f"{collection}@9"
+    m, version, ranking = model_service_pb2, f"{collection}@9", f"{collection}/ranking@9"
     return {
         "GetModel": (m.GetModelRequest(name=version),),
         "ListModels": (m.ListModelsRequest(collection=collection),),
@@ -237,6 +237,9 @@ def _right_models(collection: str) -> dict[str, tuple[Message, ...]]:
         "RetireModel": (m.RetireModelRequest(name=version),),
         "ImportModel": (m.ImportModelRequest(options={"collection": collection, "source": version}),),
         "ExportModel": (m.ExportModelRequest(name=version),),
+        "GetRanking": (m.GetRankingRequest(name=ranking),),
+        "ListRankings": (m.ListRankingsRequest(collection=collection),),
+        "PromoteRanking": (m.PromoteRankingRequest(name=ranking, promoted_by="me", reason="why"),),
     }
 
 
@@ -254,6 +257,7 @@ def _right_trainings(collection: str) -> dict[str, tuple[Message, ...]]:
         "TrainEncoder": (t.TrainEncoderRequest(**asked),),
         "DistillReranker": (t.DistillRerankerRequest(**asked, teacher=f"{collection}@9"),),
         "EvaluateReranker": (t.EvaluateRerankerRequest(model=f"{collection}@1"),),
+        "TuneRanking": (t.TuneRankingRequest(collection=f"{collection}-x"),),
     }
 
 

@@ -23,6 +23,7 @@ from quarry.v1 import collection_service_pb2 as collections_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import training_service_pb2 as training_pb
+from quarry_trainer.measures import per_query
 
 DOCUMENTS = seeded_documents()
 IDS = sorted(DOCUMENTS)
@@ -238,6 +239,21 @@ def test_a_search_with_weights_that_are_none_is_refused(
 def test_a_boost_scale_has_limits(tuning: Tuning, scale: float) -> None:
     assert tuning.field_refused(arms=[pb.Arm(name="bm25", boost_scale=scale)]) == "arms[0].boost_scale"
     assert tuning.field_refused(arms=[pb.Arm(name="dense", boost_scale=2)]) == "arms[0].boost_scale"
+
+
+def test_what_is_compared_is_re_ranked_as_people_see_it(
+    tmp_path: Path, encoder_folder: Path, cross_encoder_folder: Path
+) -> None:
+    reranker = str(cross_encoder_folder)
+    with served(tiny_settings(tmp_path, encoder_folder, models={"rerankers": (reranker,)})) as api:
+        tuning = Tuning(filled(api, "own", reranker=reranker))
+        made = tuning.tuned("own", judgments=judged(QUERIES))
+        assert made.reranker == reranker
+        assert "blend" in " ".join(made.advice)
+        figures = {m.subject: m.value for m in made.metrics if m.measure == "nDCG@10"}
+        ranked = {id: order(api.search("own", text, page_size=50)) for id, (text, _) in QUERIES.items()}
+        judgments = {id: dict(grades) for id, (_, grades) in QUERIES.items()}
+        assert figures["serving"] == pytest.approx(per_query(ranked, judgments)["nDCG@10"].mean())
 
 
 def test_answers_are_logged_with_the_configuration_that_merged_them(

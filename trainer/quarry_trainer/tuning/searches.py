@@ -71,9 +71,10 @@ class Searches:
 
     def _search(self, request: pb.SearchRequest) -> pb.SearchResponse:
         answer = self._server.ask(self._server.search.Search, request)
-        if answer.reranker != self._spec.reranker and self._spec.reranker and answer.hits:
+        own = self._spec.reranker
+        if own and answer.hits and own not in answer.rerankers:
             raise FailedPreconditionError(
-                f"{self._spec.reranker} no longer re-ranks since the tuning began: tune again",
+                f"{own} no longer re-ranks since the tuning began: tune again",
                 collection=self._spec.collection,
             )
         return answer

@@ -45,7 +45,7 @@ def print_model(model: models_pb.Model, promoted: bool) -> None:
     """The version as JSON, its numbers as numbers."""
     print_json(
         {
-            "model": model.name,
+            "model_version": model.name,
             "verdict": verdict_of(model),
             "advice": list(model.advice),
             "cautions": cautions_of(model),

@@ -354,7 +354,7 @@ def test_the_commands_train_a_version_and_measure_it(
     mined = tmp_path / "x.parquet"
     pq.write_table(Mining(training.api).examples(mining_set), mined)
     found = call("train", "full", "--examples", str(mined), "--steps", "2", "--max-tokens", "32")
-    assert found["model"] == training.names("full")[0]
+    assert found["model_version"] == training.names("full")[0]
     assert found["verdict"] in ("INSUFFICIENT_DATA", "REGRESSED", "NO_IMPROVEMENT", "IMPROVED")
     assert found["metrics"]
     queries, qrels = tmp_path / "queries.jsonl", tmp_path / "qrels.tsv"
@@ -362,5 +362,5 @@ def test_the_commands_train_a_version_and_measure_it(
     queries.write_text("\n".join(texts))
     qrels.write_text("\n".join(f"q{n} 0 {IDS[n]} 1" for n in range(5)))
     judged = ["--queries", str(queries), "--qrels", str(qrels)]
-    runs = call("evaluate", "full", *judged, "--model", found["model"])
+    runs = call("evaluate", "full", *judged, "--model", found["model_version"])
     assert list(runs) == ["bm25", "dense", "fused", "reranked"]

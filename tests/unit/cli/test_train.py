@@ -192,7 +192,7 @@ def test_json_holds_version_verdict_and_metrics_as_numbers(
     fake: tuple[FakeTraining, str], examples: list[str]
 ) -> None:
     found = json.loads(call(fake[1], *examples, "--json").stdout)
-    assert (found["model"], found["verdict"], found["promoted"]) == ("faq@3", "IMPROVED", False)
+    assert (found["model_version"], found["verdict"], found["promoted"]) == ("faq@3", "IMPROVED", False)
     assert found["blend"] == {"rerank": 0.75, "fused": 0.25}
     assert (found["lineage"]["steps"], found["lineage"]["seed"]) == (400, 2**40)
     assert found["metrics"][4] == {
@@ -241,7 +241,7 @@ def test_bad_data_ends_with_status_1_and_its_advice(
     fake[0].waits = 0
     ended = call(fake[1], *examples, "--json")
     assert ended.exit_code == 1
-    assert json.loads(ended.stdout)["model"] == ""
+    assert json.loads(ended.stdout)["model_version"] == ""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""nDCG@10 of re-ranking by precision: what a split cross-encoder loses when it is served in int8.
+"""nDCG@10 of re-ranking by precision: what is lost when a split or a late-interaction model serves in int8.
 
-Split cross-encoders with one and two joint layers as they start, or one that was trained, order the 50
+Split cross-encoders with one and two joint layers and late interaction as they start, or a model that was
+trained, order the 50
 documents that the encoder finds nearest to each test query of stackfaq (text alone). Differences to fp32 with
 states in float16 are paired, with 95 % intervals by bootstrap over queries. One JSON line a configuration.
 
@@ -10,7 +11,6 @@ states in float16 are paired, with 95 % intervals by bootstrap over queries. One
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from quarry.models.apart_cross_encoder import ApartCrossEncoder
 from quarry.models.base import CrossEncoder
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
 from quarry.models.encoder import load_encoder
+from quarry.models.late_module import make_late_model
 from quarry.models.loading import Precision, export_model, load_exported
 from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.settings import ModelKind
@@ -64,7 +65,7 @@ def served(folder: Path, data: Path, precision: Precision, form: StateForm) -> A
     model = load_cross_encoder(str(folder), data, "cpu", states=states, precision=precision)
     if not isinstance(model, ApartCrossEncoder):
         raise ModelError(f"{folder} is not run in parts")
-    model._graphs = replace(model._graphs, form=form)
+    model._steps.form = form  # type: ignore[misc]
     return model
 
 
@@ -128,8 +129,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("build/split_quality"))
     parser.add_argument("--queries", type=int, default=250)
-    parser.add_argument("--joint", type=int, nargs="+", default=[1, 2], help="joint layers, untrained")
-    parser.add_argument("--model", type=Path, help="folder of a trained split cross-encoder, instead")
+    parser.add_argument("--joint", type=int, nargs="*", default=[1, 2], help="joint layers, untrained")
+    parser.add_argument("--model", type=Path, help="folder of a trained one, instead")
     arguments = parser.parse_args()
     data: Path = arguments.data
     sample = find_sample()
@@ -138,7 +139,8 @@ def main() -> None:
     queries = read_queries(sample.queries, set(sorted(qrels)[: arguments.queries]))
     found = candidates(texts, queries, data)
     encoder = resolve_model(DEFAULT_ENCODER).path
-    untrained = (make_split_model(encoder, joint, data / f"start-{joint}") for joint in arguments.joint)
+    untrained = [make_split_model(encoder, joint, data / f"start-{joint}") for joint in arguments.joint]
+    untrained.append(make_late_model(encoder, data / "late"))
     for folder in [arguments.model] if arguments.model else untrained:
         for line in compared(folder, data, texts, queries, found, qrels):
             line["load_per_core"] = load_average()

@@ -174,7 +174,8 @@ def configurations(folder: Path, joint_layers: Sequence[int], seed: int) -> dict
             made[name] = asked_before(ordinary, folder, share, precision)
     for joint in joint_layers:
         made |= apart_configurations(folder, f"split, {joint} joint", split_folder(folder, joint))
-    made |= apart_configurations(folder, "late", make_late_model(encoder_folder(), folder / "late"))
+    late = make_late_model(encoder_folder(), folder / "late")
+    made |= apart_configurations(folder, "late", late, PRECISIONS[:1])  # it is the same in both
     for precision, joint in itertools.product(PRECISIONS, joint_layers):
         first, then = made[f"split, {joint} joint, {precision}, 100% kept"], made[f"ordinary, {precision}"]
         made[f"cascade, {joint} joint, {precision}, 100% kept, ordinary on {CASCADE_DEPTH}"] = cascade(
@@ -183,10 +184,12 @@ def configurations(folder: Path, joint_layers: Sequence[int], seed: int) -> dict
     return made
 
 
-def apart_configurations(folder: Path, kind: str, model: Path) -> dict[str, Configuration]:
+def apart_configurations(
+    folder: Path, kind: str, model: Path, precisions: Sequence[Precision] = PRECISIONS
+) -> dict[str, Configuration]:
     """Of a model that reads query and passage apart."""
     made = {}
-    for precision in PRECISIONS:
+    for precision in precisions:
         for share in KEPT_SHARES:
             made[f"{kind}, {precision}, {share:.0%} kept"] = apart_model(model, folder, share, precision)
         made[f"{kind}, {precision}, all on disk"] = stored_model(model, folder, precision)

@@ -180,6 +180,11 @@ def parse_distillation(request: pb.DistillRerankerRequest, ground: Ground) -> Tr
     _check_reranker(teacher, "teacher")
     base = ground.resolve(request.base) if request.base else teacher
     form = model_form(Path(base.folder))
+    if form.late:
+        raise InvalidArgumentError(
+            "base",
+            f"{base.name[:80]} has no layers that learn, and a student is cut from layers: name another",
+        )
     layers = request.layers or min(DEFAULT_STUDENT_LAYERS, form.layers)
     if not 1 <= layers <= form.layers:
         raise InvalidArgumentError("layers", f"is {layers}, and {base.name[:80]} has {form.layers}")

@@ -42,9 +42,9 @@ def _ordinary(folder: Path, precision: Precision = "fp32") -> Model:
     return load_cross_encoder(str(made), folder, "cpu", precision=precision)
 
 
-def _late(folder: Path, states: StateCache, precision: Precision = "fp32") -> Model:
+def _late(folder: Path, states: StateCache) -> Model:
     made = make_late_model(tiny_encoder(folder / "encoder", seed=4), folder / "late", dimension=12)
-    model = load_cross_encoder(str(made), folder, "cpu", states=states, precision=precision)
+    model = load_cross_encoder(str(made), folder, "cpu", states=states)
     assert isinstance(model, ApartCrossEncoder)
     return model
 
@@ -77,7 +77,6 @@ KINDS: dict[str, Callable[[Path], Model]] = {
     "late, no states kept": lambda folder: _late(folder, StateCache(0)),
     "late, few states kept": lambda folder: _late(folder, StateCache(SMALL_BYTES)),
     "late, states kept": lambda folder: _late(folder, StateCache(2**20)),
-    "late in int8, states kept": lambda folder: _late(folder, StateCache(2**20), "int8"),
 }
 
 

@@ -35,7 +35,7 @@ from quarry_trainer.pseudo_queries import PseudoQuery, pseudo_queries, without_t
 from quarry_trainer.reranker import RerankerRecipe
 from quarry_trainer.results import refused, trained
 from quarry_trainer.scoring import score_ranked
-from quarry_trainer.training import data_of, steps_for
+from quarry_trainer.training import data_of
 
 HELD_OUT, HELD_OUT_SHARE = 200, 0.15
 """Pseudo-queries that say what came of it, at most."""
@@ -63,7 +63,7 @@ def _bootstrapped(spec: TrainingSpec, folder: Path, progress: Progress, started:
     recipe = RerankerRecipe(spec, data, work)
     held, groups = _material(spec, data, work, progress)
     groups = recipe.prepared(groups)
-    steps = spec.steps or steps_for(recipe.epochs * len(groups), recipe.groups)
+    steps = spec.steps or recipe.usual_steps(len(groups))
     groups = course(groups, min(steps, MAX_EPOCH_STEPS) * recipe.groups, spec.seed)
     rate = spec.learning_rate or BASE_RATE
 

@@ -21,7 +21,7 @@ from quarry_trainer.contrastive import (
 from quarry_trainer.dataset import TextGroup
 from quarry_trainer.loop import Trainable
 from quarry_trainer.scoring import PairModel, own_folder
-from quarry_trainer.training import train
+from quarry_trainer.training import steps_for, train
 
 RATE = 5e-5
 LEARNED_SHARE = 0.8
@@ -50,12 +50,15 @@ class EncoderRecipe:
 
     groups, group_size, learning_rate = GROUPS_A_STEP, GROUP_SIZE, RATE
     blends = False
-    epochs, learned_share, blend = 1, LEARNED_SHARE, RERANKER_ALONE
+    learned_share, blend = LEARNED_SHARE, RERANKER_ALONE
 
     def __init__(self, spec: TrainingSpec, data: Path, work: Path) -> None:
         self._base, self._data = Path(spec.base.folder), data
         self._encoder = EncoderInTraining(self._base, spec.max_tokens, spec.seed)
         self._teacher = remembering(EncoderInTraining(self._base, spec.max_tokens, spec.seed).encode)
+
+    def usual_steps(self, groups: int) -> int:
+        return steps_for(groups, self.groups)
 
     def prepared(self, texts: list[TextGroup]) -> list[TextGroup]:
         return texts

@@ -21,13 +21,16 @@ from quarry_trainer.loop import Trainable
 from quarry_trainer.offset import fit_offset
 from quarry_trainer.scoring import PairModel, load_as_served
 from quarry_trainer.student import cut_student
-from quarry_trainer.training import train
+from quarry_trainer.training import steps_for, train
 
 RATES: dict[FormName, float] = {"split": 3e-4, "late": 1e-3, "cross": 2e-5}
 """Learning rate by form."""
 LEARNED_SHARES: dict[FormName, float] = {"split": LEARNED_SHARE, "late": 1.0, "cross": 1.0}
 """Of the way that weights went (``averaging.py``). A new head has to go all of it, and
 late interaction harms little on its way."""
+LATE_STEPS = 400
+"""Of late interaction, however many groups there are: of few it learns more each time that it reads them, and
+of many it learns too much of documents that it has seen (docs/training.md)."""
 START, STUDENT = "start", "student"
 STATE_BYTES = 2**29
 """Of passages that several models are scored on: some 5,400 of 128 tokens, twice as many in int8."""
@@ -45,7 +48,7 @@ class RerankerRecipe:
     model's own in training as it is when it serves.
     """
 
-    groups, group_size, epochs, blends = GROUPS_A_STEP, GROUP_SIZE, 1, True
+    groups, group_size, blends = GROUPS_A_STEP, GROUP_SIZE, True
 
     def __init__(self, spec: TrainingSpec, data: Path, work: Path) -> None:
         if spec.loss == "margin-mse" and spec.teacher is None:
@@ -60,6 +63,9 @@ class RerankerRecipe:
         self._states = StateCache(STATE_BYTES)
         self.blend = RERANKER_ALONE
         self.learned_share, self.learning_rate = LEARNED_SHARES[form.name], RATES[form.name]
+
+    def usual_steps(self, groups: int) -> int:
+        return LATE_STEPS if isinstance(self._form, LateForm) else steps_for(groups, self.groups)
 
     def prepared(self, texts: list[TextGroup]) -> list[TextGroup]:
         teacher = self._spec.teacher

@@ -26,10 +26,13 @@ def cut_student(base: Path, layers: int, target: Path) -> Path:
     Of a split one the joint layers stay, and lower ones go.
 
     Raises:
-        InvalidArgumentError: it has fewer layers, or no lower one would be left.
+        InvalidArgumentError: it has fewer layers, or no lower one would be left, or it is a late-interaction
+            re-ranker, whose head stands on all layers.
         ModelError: its weights are not in one safetensors file, or its layers have names that are not known.
     """
     form = model_form(base)
+    if form.late:
+        raise InvalidArgumentError("layers", "is for a base with layers to train, and this one has none")
     if not form.joint_layers < layers <= form.layers:
         raise InvalidArgumentError("layers", f"{layers} is not {form.joint_layers + 1} to {form.layers}")
     if not (base / _WEIGHTS).exists():

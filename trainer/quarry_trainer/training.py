@@ -66,7 +66,6 @@ class Recipe(Protocol):
     Attributes:
         groups: read in each step.
         group_size: documents of a group that are read at a time.
-        epochs: of a training that is not told how many steps to make.
         learned_share: of the way from the weights that it began with to those that it ended with.
         learning_rate: unless something else is asked for.
         blends: its score is blended with the fused one.
@@ -76,11 +75,14 @@ class Recipe(Protocol):
 
     groups: int
     group_size: int
-    epochs: int
     learned_share: float
     learning_rate: float
     blends: bool
     blend: Blend
+
+    def usual_steps(self, groups: int) -> int:
+        """Of a training on so many groups that is not told how many to make."""
+        ...
 
     def prepared(self, texts: list[TextGroup]) -> list[TextGroup]:
         """Groups as the loss needs them."""
@@ -161,7 +163,7 @@ class _Training:
         recipe = self._open_recipe(spec, data_of(self._folder), self._work)
         before = read_before(spec)
         parts = divided(self._examples, spec.judgments, Memory(before, spec.collection))
-        wanted = recipe.groups * (spec.steps or steps_for(recipe.epochs * len(parts.train), recipe.groups))
+        wanted = recipe.groups * (spec.steps or recipe.usual_steps(len(parts.train)))
         groups = _needed(parts.train, wanted, spec.seed)
         ranked = self._ranked(groups, parts)
         dropped = self._examples.dropped
@@ -206,7 +208,7 @@ class _Training:
         self, recipe: Recipe, texts: Sequence[TextGroup], dataset: GroupDataset, development: "Development"
     ) -> LoopResult:
         spec = self._spec
-        steps = spec.steps or steps_for(recipe.epochs * len(dataset), recipe.groups)
+        steps = spec.steps or recipe.usual_steps(len(dataset))
         rate = spec.learning_rate or recipe.learning_rate
         started = time.monotonic()
 
@@ -336,7 +338,7 @@ class _Training:
 
 
 def steps_for(groups: int, a_step: int) -> int:
-    """Of a training that is not told how many: enough to read so many groups, within bounds."""
+    """Enough to read so many groups once, within bounds."""
     return min(MAX_EPOCH_STEPS, max(LEAST_STEPS, math.ceil(groups / a_step)))
 
 

@@ -27,16 +27,19 @@ def open_steps(
 
     Args:
         facts: the settings of the export.
-        form: of passages' states; None: that of the precision.
+        precision: of joint layers. Of late interaction nothing is computed in int8, and vectors are always
+            kept so: it costs no quality (docs/benchmarks.md).
+        form: of passages' states; None: that which serves.
 
     Raises:
         ModelError: a file cannot be run.
     """
-    form = form or FORMS[precision]
     kind = next((kind for kind in (SPLIT_PARTS, LATE_PARTS) if facts.get(kind)), None)
     if kind is None:
         return None
-    reader = TextReader(OnnxRunner(target / APART_FILE), pad_id, precision)
+    rounded: Precision = "int8" if kind == LATE_PARTS else precision
+    reader = TextReader(OnnxRunner(target / APART_FILE), pad_id, rounded)
+    form = form or FORMS[rounded]
     if kind == LATE_PARTS:
         return LateSteps(reader, load_late_weights(target), LateParts(**facts[kind]), form)
     together = onnx_runner(target / TOGETHER_FILE, precision)

@@ -43,7 +43,7 @@ def load_cross_encoder(
     Args:
         states: where such a one keeps states of passages; None for nowhere.
         precision: on the CPU: int8 halves the time and the states, and moves scores a little. Layers that
-            read texts apart stay in fp32.
+            read texts apart stay in fp32. What a late one keeps is in int8 in any case.
 
     Raises:
         ModelError: as ``load_model``.

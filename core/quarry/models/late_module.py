@@ -178,5 +178,5 @@ def load_late_module(folder: Path, attention: str) -> LateModule:
     if any(list(own[PREFIX + name].shape) != shape for name, shape in shapes.items()):
         raise ModelError(f"{folder} has weights of a late-interaction re-ranker that do not fit its config")
     head = LateHead(width, vocabulary, len(own[PREFIX + "offset"]))
-    head.load_state_dict({name.removeprefix(PREFIX): tensor.float() for name, tensor in own.items()})
+    head.load_state_dict({name: own[PREFIX + name].float() for name in shapes})
     return LateModule(transformer, head).eval()

@@ -102,7 +102,7 @@ def load_split_module(folder: Path, attention: str) -> SplitModule:
     transformer, split, own = load_apart(folder, attention, SPLIT_KEY, DAMPING)
     refuse_missing(folder, [DAMPING] if DAMPING not in own else [])
     joint_layers, scale = split.get("joint_layers"), split.get("scale")
-    if not isinstance(joint_layers, int) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
+    if not isinstance(joint_layers, int) or not isinstance(scale, int | float) or not 0 <= scale < math.inf:
         raise ModelError(f"{folder} has no joint layers or no scale that a split cross-encoder can have")
     module = SplitModule(transformer, joint_layers, scale)
     if own[DAMPING].shape != module.damping.shape:

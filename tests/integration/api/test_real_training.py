@@ -86,8 +86,31 @@ def test_a_model_is_trained_registered_promoted_and_answers(training: Training, 
     training.models.RollbackModel(models_pb.RollbackModelRequest(collection="full"), timeout=CALL_S)
 
 
-def test_the_same_request_trains_the_same_weights(training: Training, mining_set: str) -> None:
-    asked: dict[str, Any] = {"mining_set": mining_set, "steps": 3, "max_tokens": 32, "seed": 7}
+def test_a_late_one_is_trained_and_learns_on_from_what_serves(training: Training, mining_set: str) -> None:
+    made = training.trained(
+        "full", mining_set=mining_set, form=pb.RERANKER_FORM_LATE, steps=6, max_tokens=32, seed=1
+    )
+    assert made.verdict != models_pb.MODEL_VERDICT_BAD_DATA
+    assert made.lineage.joint_layers == 0
+    training.models.PromoteModel(models_pb.PromoteModelRequest(name=made.name), timeout=CALL_S)
+    found = training.api.search("full", WORDS[0], page_size=50, require_complete=True, explain=True)
+    assert found.reranker == made.name
+    again = training.trained("full", mining_set=mining_set, steps=2, max_tokens=32)
+    assert again.lineage.base == again.lineage.compared_with == made.name
+    assert (
+        refused(
+            training.stub.DistillReranker, pb.DistillRerankerRequest(collection="full", mining_set=mining_set)
+        ).field
+        == "base"
+    )
+    training.models.RollbackModel(models_pb.RollbackModelRequest(collection="full"), timeout=CALL_S)
+
+
+@pytest.mark.parametrize("form", [pb.RERANKER_FORM_SPLIT, pb.RERANKER_FORM_LATE])
+def test_the_same_request_trains_the_same_weights(
+    training: Training, mining_set: str, form: pb.RerankerForm.ValueType
+) -> None:
+    asked: dict[str, Any] = {"mining_set": mining_set, "steps": 3, "max_tokens": 32, "seed": 7, "form": form}
     first, second = (training.trained("full", **asked) for _ in range(2))
     assert first.name != second.name
     assert first.artefact_hash == second.artefact_hash

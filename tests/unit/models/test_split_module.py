@@ -56,7 +56,7 @@ def test_more_joint_layers_than_there_are_is_an_error(encoder: Path, tmp_path: P
 
 @pytest.mark.parametrize(
     "own",
-    [{}, [], None, 5, {"joint_layers": "1", "scale": 20.0}, {"joint_layers": 1, "scale": 0.0},
+    [{}, [], None, 5, {"joint_layers": "1", "scale": 20.0}, {"joint_layers": 1, "scale": -1.0},
      {"joint_layers": 2, "scale": 20.0}],
 )  # fmt: skip
 def test_a_config_that_lies_is_refused(own: object, encoder: Path, tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ import pytest
 
 from quarry.errors import InvalidArgumentError
 from quarry.feedback.guards import GuardPolicy
+from quarry.models.late_module import make_late_model
 from quarry.models.loading import Precision
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 from quarry.training.spec import ModelRef
 from quarry.v1 import training_service_pb2 as pb
-from quarry_server.training_requests import Ground, parse_evaluation, parse_training
+from quarry_server.training_requests import Ground, parse_distillation, parse_evaluation, parse_training
 
 
 def ground(folder: Path, precision: Precision = "fp32", reranker: str = "", encoder: str = "none") -> Ground:
@@ -55,9 +56,14 @@ def test_training_goes_on_in_the_form_that_serves_unless_another_is_asked_for(tm
 
     assert start(pb.RERANKER_FORM_UNSPECIFIED, nothing_serves) == ("encoder", "split")
     assert start(pb.RERANKER_FORM_CROSS, nothing_serves) == ("encoder", "cross")
+    assert start(pb.RERANKER_FORM_LATE, nothing_serves) == ("encoder", "late")
     assert start(pb.RERANKER_FORM_UNSPECIFIED, serves) == ("faq@1", "cross")
     assert start(pb.RERANKER_FORM_CROSS, serves) == ("faq@1", "cross")
     assert start(pb.RERANKER_FORM_SPLIT, serves) == ("encoder", "split")
+    assert start(pb.RERANKER_FORM_LATE, serves) == ("encoder", "late")
+    make_late_model(tmp_path / "encoder", tmp_path / "faq@2")
+    late_serves = ground(tmp_path, reranker="faq@2", encoder="encoder")
+    assert start(pb.RERANKER_FORM_UNSPECIFIED, late_serves) == ("faq@2", "late")
     assert start(pb.RERANKER_FORM_CROSS, serves, "encoder") == ("encoder", "cross")
 
 
@@ -75,3 +81,10 @@ def test_a_form_that_cannot_be_is_refused(fields: dict[str, object], field: str,
     with pytest.raises(InvalidArgumentError) as error:
         parse_training(asked(**fields), ground(tmp_path))
     assert error.value.field == field
+
+
+def test_no_student_is_cut_from_a_late_one(tmp_path: Path) -> None:
+    tiny_encoder(tmp_path / "encoder", seed=0)
+    make_late_model(tmp_path / "encoder", tmp_path / "faq@2")
+    with pytest.raises(InvalidArgumentError, match="name another"):
+        parse_distillation(pb.DistillRerankerRequest(teacher="faq@2"), ground(tmp_path))

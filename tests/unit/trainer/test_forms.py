@@ -9,7 +9,7 @@ import torch
 from quarry.errors import ModelError
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.testing import tiny_cross_encoder, tiny_encoder
-from quarry.training.forms import FormName
+from quarry.training.forms import FormName, model_form
 from quarry_trainer.forms import Form, FormScorer, OfStates, open_form, start_folder
 from quarry_trainer.text_states import StateCache
 
@@ -32,8 +32,13 @@ def served(folder: Path, data: Path) -> list[float]:
     return [found.score for found in load_cross_encoder(str(folder), data, "cpu").score(PAIRS)]
 
 
+def near(folder: Path) -> float:
+    """How far a score may be from that in training: states are rounded when it serves, or vectors to int8."""
+    return 0.1 if model_form(folder).late else 5e-3
+
+
 def test_it_scores_as_it_is_served(folder: Path, tmp_path: Path) -> None:
-    np.testing.assert_allclose(scores(open_form(folder, 64, 0)), served(folder, tmp_path), atol=5e-3)
+    np.testing.assert_allclose(scores(open_form(folder, 64, 0)), served(folder, tmp_path), atol=near(folder))
 
 
 def test_what_was_trained_is_served(folder: Path, tmp_path: Path) -> None:
@@ -45,7 +50,7 @@ def test_what_was_trained_is_served(folder: Path, tmp_path: Path) -> None:
     form.save(tmp_path / "saved")
     after = served(tmp_path / "saved", tmp_path)
     assert np.abs(np.array(after) - before).max() > 0.05
-    np.testing.assert_allclose(after, scores(form), atol=5e-3)
+    np.testing.assert_allclose(after, scores(form), atol=near(folder))
 
 
 def test_lower_layers_of_a_split_one_stay_as_they_are(tmp_path: Path) -> None:

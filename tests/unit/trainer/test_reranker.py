@@ -34,7 +34,7 @@ def spec(base: Path, **asked: Any) -> TrainingSpec:
     )
 
 
-@pytest.mark.parametrize("form", ["split", "late", "cross"])
+@pytest.mark.parametrize("form", ["split", "cross"])
 def test_where_int8_serves_a_model_is_scored_in_that_and_in_float32(form: FormName, tmp_path: Path) -> None:
     make = tiny_cross_encoder if form == "cross" else tiny_encoder
     rounded = recipe(make(tmp_path / "base", seed=3), tmp_path, "int8", form)
@@ -92,3 +92,11 @@ class Says:
 def test_a_teacher_that_tells_nothing_apart_makes_no_model(score: float, problem: str) -> None:
     with pytest.raises(BadExamplesError, match=problem):
         with_teacher(groups_of_pairs(), Says(score))
+
+
+def test_a_late_one_is_judged_with_its_vectors_as_they_are_kept(tmp_path: Path) -> None:
+    made = recipe(tiny_encoder(tmp_path / "base", seed=3), tmp_path, "fp32", "late")
+    made.save(tmp_path / "model")
+    served = [one.score for one in load_cross_encoder(str(tmp_path / "model"), tmp_path, "cpu").score(PAIRS)]
+    assert [one.score for one in made.served(tmp_path / "model").score(PAIRS)] == pytest.approx(served)
+    assert [one.score for one in made.scorer().score(PAIRS)] != pytest.approx(served, abs=1e-6)

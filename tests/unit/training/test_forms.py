@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from quarry.errors import ModelError
+from quarry.models.late_module import make_late_model
 from quarry.models.settings import ModelKind
 from quarry.models.split_module import make_split_model
 from quarry.testing import tiny_cross_encoder, tiny_encoder
@@ -16,6 +17,9 @@ def test_each_form_is_told_from_the_others(tmp_path: Path) -> None:
     encoder = tiny_encoder(tmp_path / "encoder", seed=1)
     split = make_split_model(encoder, 1, tmp_path / "split")
     plain = tiny_cross_encoder(tmp_path / "plain", seed=1)
+    late = make_late_model(encoder, tmp_path / "late")
+    assert model_form(late) == ModelForm(ModelKind.CROSS_ENCODER, max_tokens=64, layers=2, late=True)
+    assert model_form(late).name == "late"
     assert model_form(encoder) == ModelForm(ModelKind.ENCODER, max_tokens=64, layers=2)
     assert model_form(split) == ModelForm(ModelKind.CROSS_ENCODER, max_tokens=64, layers=2, joint_layers=1)
     assert model_form(plain) == ModelForm(ModelKind.CROSS_ENCODER, max_tokens=64, layers=2)

@@ -37,9 +37,9 @@ def fit_offset(groups: Sequence[TextGroup], model: PairModel) -> float:
     return float(f"{minimize_scalar(loss, bounds=(0.0, MOST), method='bounded').x:.3g}")
 
 
-def fitted_groups(groups: Sequence[TextGroup]) -> list[TextGroup]:
-    """``FITTED_GROUPS`` of them at most, at even distances."""
-    places = np.linspace(0, len(groups) - 1, min(len(groups), FITTED_GROUPS)).round().astype(int)
+def fitted_groups(groups: Sequence[TextGroup], most: int = FITTED_GROUPS) -> list[TextGroup]:
+    """So many of them at most, at even distances."""
+    places = np.linspace(0, len(groups) - 1, min(len(groups), most)).round().astype(int)
     return [groups[place] for place in places]
 
 

@@ -88,3 +88,12 @@ def test_no_student_is_cut_from_a_late_one(tmp_path: Path) -> None:
     make_late_model(tmp_path / "encoder", tmp_path / "faq@2")
     with pytest.raises(InvalidArgumentError, match="name another"):
         parse_distillation(pb.DistillRerankerRequest(teacher="faq@2"), ground(tmp_path))
+
+
+def test_who_asks_for_joint_layers_asks_for_a_split_one(tmp_path: Path) -> None:
+    tiny_encoder(tmp_path / "encoder", seed=0)
+    known = ground(tmp_path, encoder="encoder")
+    spec = parse_training(asked(joint_layers=2), known)
+    assert (spec.form, spec.joint_layers) == ("split", 2)
+    with pytest.raises(InvalidArgumentError, match="joint_layers"):
+        parse_training(asked(joint_layers=2, form=pb.RERANKER_FORM_LATE), known)

@@ -144,7 +144,7 @@ def _start(request: pb.TrainRerankerRequest, ground: Ground) -> tuple[ModelRef, 
     base = _base(usual, ground)
     form = model_form(Path(base.folder))
     if form.kind is ModelKind.ENCODER:
-        return base, wanted or DEFAULT_FORM
+        return base, wanted or ("split" if request.joint_layers else DEFAULT_FORM)  # no other has such layers
     if wanted in (None, form.name):
         return base, form.name
     if request.base:

@@ -12,6 +12,8 @@ from quarry_trainer.late_form import LateForm
 from quarry_trainer.live import Float64
 from quarry_trainer.offset import fitted_groups
 
+MOST_GROUPS = 200
+"""That are read before training. Their states are made only once, and training needs most of them."""
 START = (10.0, 10.0, 30.0)
 MOST = (200.0, 200.0, 500.0)
 """Largest weights of the tokens' part, of the cosine of the means and of the fused score."""
@@ -31,7 +33,7 @@ def fit_start(form: LateForm, groups: Sequence[TextGroup]) -> float:
         that multiple, to three digits as ``fit_offset``'s.
     """
     form.weigh_tokens({passage for group in groups for passage in group.passages})
-    some = [_Group(form, group) for group in fitted_groups(groups)]
+    some = [_Group(form, group) for group in fitted_groups(groups, MOST_GROUPS)]
     bounds = [(LEAST_SCALE, MOST[0]), (0.0, MOST[1]), (0.0, MOST[2])]
 
     def loss(weights: Float64) -> tuple[float, Float64]:

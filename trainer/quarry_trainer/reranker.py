@@ -83,7 +83,7 @@ class RerankerRecipe:
     def _offset(self, texts: Sequence[TextGroup]) -> float:
         if self._new and isinstance(self._form, LateForm):
             return fit_start(self._form, texts)
-        return fit_offset(texts, self.scorer())
+        return fit_offset(texts, None if self._new else self.scorer())
 
     def scorer(self) -> PairModel:
         return FormScorer(self._form)

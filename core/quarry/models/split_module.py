@@ -17,8 +17,9 @@ from quarry.models.apart_files import load_apart, open_bert, refuse_missing, sav
 from quarry.models.apart_layers import ApartLayers, additive, mean_states, run_layer, same_text
 from quarry.models.settings import SPLIT_KEY
 
-START_SCALE = 20.0
-"""Factor of the cosine before training: that of the softmax which such encoders were trained with."""
+START_SCALE = 5.0
+"""Factor of the cosine before training. A quarter of that of the softmax that such encoders were trained with:
+beside the fused score, which has the cosine already, more would count it twice."""
 START_DAMPING = 4.0
 """Before training a token of the other text has ``exp(-4)`` of the attention that it would have: the order is
 the encoder's own, and gradients pass."""

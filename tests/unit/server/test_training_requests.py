@@ -10,7 +10,7 @@ from quarry.feedback.guards import GuardPolicy
 from quarry.models.late_module import make_late_model
 from quarry.models.loading import Precision
 from quarry.testing import tiny_cross_encoder, tiny_encoder
-from quarry.training.spec import ModelRef
+from quarry.training.spec import DEFAULT_FORM, ModelRef
 from quarry.v1 import training_service_pb2 as pb
 from quarry_server.training_requests import Ground, parse_distillation, parse_evaluation, parse_training
 
@@ -54,7 +54,7 @@ def test_training_goes_on_in_the_form_that_serves_unless_another_is_asked_for(tm
         spec = parse_training(asked(form=form, base=base), known)
         return spec.base.name, spec.form
 
-    assert start(pb.RERANKER_FORM_UNSPECIFIED, nothing_serves) == ("encoder", "split")
+    assert start(pb.RERANKER_FORM_UNSPECIFIED, nothing_serves) == ("encoder", DEFAULT_FORM)
     assert start(pb.RERANKER_FORM_CROSS, nothing_serves) == ("encoder", "cross")
     assert start(pb.RERANKER_FORM_LATE, nothing_serves) == ("encoder", "late")
     assert start(pb.RERANKER_FORM_UNSPECIFIED, serves) == ("faq@1", "cross")
@@ -88,3 +88,12 @@ def test_no_student_is_cut_from_a_late_one(tmp_path: Path) -> None:
     make_late_model(tmp_path / "encoder", tmp_path / "faq@2")
     with pytest.raises(InvalidArgumentError, match="name another"):
         parse_distillation(pb.DistillRerankerRequest(teacher="faq@2"), ground(tmp_path))
+
+
+def test_who_asks_for_joint_layers_asks_for_a_split_one(tmp_path: Path) -> None:
+    tiny_encoder(tmp_path / "encoder", seed=0)
+    known = ground(tmp_path, encoder="encoder")
+    spec = parse_training(asked(joint_layers=2), known)
+    assert (spec.form, spec.joint_layers) == ("split", 2)
+    with pytest.raises(InvalidArgumentError, match="joint_layers"):
+        parse_training(asked(joint_layers=2, form=pb.RERANKER_FORM_LATE), known)

@@ -18,7 +18,7 @@ from quarry.models.apart_layers import ApartLayers, additive, mean_states, run_l
 from quarry.models.settings import SPLIT_KEY
 
 START_SCALE = 5.0
-"""Factor of the cosine before training. A quarter of that of the softmax that such encoders were trained with:
+"""Factor of the cosine before training. A quarter of that of the softmax that encoders were trained with:
 beside the fused score, which has the cosine already, more would count it twice."""
 START_DAMPING = 4.0
 """Before training a token of the other text has ``exp(-4)`` of the attention that it would have: the order is

@@ -6,14 +6,18 @@ Nothing but generated stubs: what this test can do, every client can. Users are 
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf import duration_pb2
+from pyarrow import parquet
 
+from quarry.questions import question_key
 from quarry.v1 import (
     collection_service_pb2,
     collection_service_pb2_grpc,
@@ -113,6 +117,11 @@ def test_the_loop(channel: grpc.Channel) -> None:
         )
         assert hit.score == pytest.approx(blended, abs=1e-4)
 
+    click(channel, clicked, first_user=SESSIONS_A_QUERY)
+    assert_no_easier_and_no_more_wrong(
+        examples(channel, mining_set), examples(channel, mine(channel)), clicked
+    )
+
     models = model_service_pb2_grpc.ModelServiceStub(channel)
     back = models.RollbackModel(
         model_service_pb2.RollbackModelRequest(collection=NAME, promoted_by="a person"), timeout=CALL_S
@@ -162,11 +171,11 @@ def search(
     )
 
 
-def click(channel: grpc.Channel, needs: dict[str, set[str]]) -> None:
+def click(channel: grpc.Channel, needs: dict[str, set[str]], first_user: int = 0) -> None:
     """Each query is asked by several users, who click on most of what is relevant on the page."""
     stub, chance = feedback_service_pb2_grpc.FeedbackServiceStub(channel), random.Random(0)
     for number, (query, wanted) in enumerate(needs.items()):
-        for user in range(SESSIONS_A_QUERY):
+        for user in range(first_user, first_user + SESSIONS_A_QUERY):
             answer = search(channel, query, f"simulated-{number}-{user}", logged=True)
             events = [
                 feedback_service_pb2.Event(
@@ -192,9 +201,40 @@ def mine(channel: grpc.Channel) -> mining_service_pb2.MiningSet:
     operation = mining_service_pb2_grpc.MiningServiceStub(channel).MineHardNegatives(request, timeout=CALL_S)
     made = mining_service_pb2.MiningSet()
     assert finished(channel, operation).response.Unpack(made)
+    assert made.verdict == mining_service_pb2.MINING_VERDICT_GOOD
     assert made.rows > 100
     assert made.simulated
     return made
+
+
+Rows = list[dict[str, Any]]
+
+
+def examples(channel: grpc.Channel, made: mining_service_pb2.MiningSet) -> Rows:
+    stub = mining_service_pb2_grpc.MiningServiceStub(channel)
+    read = stub.ReadExamples(mining_service_pb2.ReadExamplesRequest(name=made.name), timeout=CALL_S)
+    rows: Rows = parquet.read_table(BytesIO(b"".join(part.parquet for part in read))).to_pylist()
+    return rows
+
+
+def assert_no_easier_and_no_more_wrong(first: Rows, second: Rows, needs: dict[str, set[str]]) -> None:
+    """What a promoted model believes does not poison the next set: negatives are as near to their queries as
+    before, hardly any is drawn at random, and nothing becomes a positive that answers nothing."""
+    relevant = {question_key(text): some for text, some in needs.items()}
+
+    def share(rows: Rows, yes: Callable[[dict[str, Any]], bool]) -> float:
+        return sum(map(yes, rows)) / len(rows)
+
+    def nearness(rows: Rows) -> float:
+        return sum(row["s_qd"] for row in rows if row["label"] == 0) / len(rows)
+
+    def answers(row: dict[str, Any]) -> bool:
+        return row["negative_id"] in relevant[question_key(row["query"])]
+
+    assert nearness(second) > nearness(first) - 0.05
+    assert share(second, lambda row: row["rung"] == "random") < 0.1
+    assert all(answers(row) for row in second if row["label"] == 1)
+    assert share(second, answers) < share(first, answers) + 0.05
 
 
 def train(channel: grpc.Channel, mining_set: str, judged: dict[str, set[str]]) -> model_service_pb2.Model:
@@ -203,6 +243,7 @@ def train(channel: grpc.Channel, mining_set: str, judged: dict[str, set[str]]) -
         mining_set=mining_set,
         steps=10,
         max_tokens=64,
+        form=training_service_pb2.RERANKER_FORM_SPLIT,
         judgments=[
             mining_service_pb2.JudgedQuery(
                 query_id=f"judged-{number}",

@@ -12,6 +12,7 @@ from quarry.models.state_cache import StateCache
 from quarry.training.forms import FormName, model_form
 from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 from quarry_trainer.averaging import LEARNED_SHARE
+from quarry_trainer.blending import CAREFUL
 from quarry_trainer.dataset import TextGroup, with_teacher
 from quarry_trainer.forms import FormScorer, open_form, start_folder
 from quarry_trainer.late_form import LateForm
@@ -31,6 +32,8 @@ late interaction harms little on its way."""
 LATE_STEPS = 400
 """Of late interaction, however many groups there are: of few it learns more each time that it reads them, and
 of many it learns too much of documents that it has seen (docs/training.md)."""
+TIMES_UNPROVEN: dict[FormName, float] = {"split": CAREFUL, "late": 1.0, "cross": CAREFUL}
+"""How many times the fused score counts as in training where nothing proves that less does no harm."""
 START, STUDENT = "start", "student"
 STATE_BYTES = 2**29
 """Of passages that several models are scored on: some 5,400 of 128 tokens, twice as many in int8."""
@@ -63,6 +66,7 @@ class RerankerRecipe:
         self._states = StateCache(STATE_BYTES)
         self.blend = RERANKER_ALONE
         self.learned_share, self.learning_rate = LEARNED_SHARES[form.name], RATES[form.name]
+        self.careful = TIMES_UNPROVEN[form.name]
 
     def usual_steps(self, groups: int) -> int:
         return LATE_STEPS if isinstance(self._form, LateForm) else steps_for(groups, self.groups)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tests.unit.trainer.ranked import candidates, grades_of, ranked_query, scores_by
 
 from quarry.models.blend import RERANKER_ALONE, Blend
-from quarry_trainer.blending import LEAST_PROOF, LEAST_UNPROVEN, TIMES, fit_blend
+from quarry_trainer.blending import CAREFUL, LEAST_PROOF, TIMES, fit_blend
 from quarry_trainer.live import RankedQuery
 from quarry_trainer.measures import NDCG, per_query
 from quarry_trainer.scoring import FUSED_ALONE, blended_order
@@ -119,7 +119,7 @@ def perfect(
 def test_where_nothing_unseen_was_asked_the_fused_score_has_its_least_weight() -> None:
     ranked, graded, scores = perfect()
     by_heart = dict.fromkeys(graded, True)
-    assert fit_blend(ranked, scores, graded, TRAINED, by_heart).fused == LEAST_UNPROVEN * TRAINED.fused
+    assert fit_blend(ranked, scores, graded, TRAINED, by_heart).fused == CAREFUL * TRAINED.fused
     some_unseen = {id: n % 2 == 0 for n, id in enumerate(graded)}
     for known in (some_unseen, dict.fromkeys(graded, False), None):
         assert fit_blend(ranked, scores, graded, TRAINED, known) == TRAINED
@@ -133,7 +133,7 @@ def test_a_few_unseen_questions_do_not_prove_that_the_fused_score_may_count_less
     asked = [*ranked, *wordings]
     known = {q.query_id: questions <= n < 60 for n, q in enumerate(asked)}
     blend = fit_blend(asked, [*scores, *scores[:questions]], graded, TRAINED, known)
-    assert blend.fused == (LEAST_UNPROVEN if questions < LEAST_PROOF else TIMES[0]) * TRAINED.fused
+    assert blend.fused == (CAREFUL if questions < LEAST_PROOF else TIMES[0]) * TRAINED.fused
 
 
 @pytest.mark.parametrize("wordings", [1, 8])
@@ -162,7 +162,7 @@ def test_a_model_that_changes_no_order_is_left_out() -> None:
 
 def test_where_nothing_is_judged_the_blend_is_the_careful_one() -> None:
     two = [ranked_query("q", ["a", "b"])]
-    careful = Blend(rerank=1.0, fused=LEAST_UNPROVEN * TRAINED.fused)
+    careful = Blend(rerank=1.0, fused=CAREFUL * TRAINED.fused)
     assert fit_blend(two, [np.array([0.0, 1.0])], {"q": {"a": 0}}, TRAINED) == careful
     assert fit_blend([], [], {}, TRAINED) == careful
     assert fit_blend([], [], {}, RERANKER_ALONE) == RERANKER_ALONE

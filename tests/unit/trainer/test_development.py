@@ -8,7 +8,7 @@ from tests.unit.trainer.ranked import candidates
 from quarry.mining.spec import JudgedQuery
 from quarry.models.base import PairScore
 from quarry.models.blend import RERANKER_ALONE, Blend
-from quarry_trainer.blending import LEAST_UNPROVEN
+from quarry_trainer.blending import CAREFUL
 from quarry_trainer.development import MEASURED_QUERIES, Development
 from quarry_trainer.halves import LEAST_OF_HALF
 
@@ -27,7 +27,7 @@ class ByText:
 def test_where_nothing_is_judged_the_blend_is_the_careful_one() -> None:
     nobody = Development([], [], {})
     assert nobody.ranked == []
-    assert nobody.blend(ByText(), Blend(rerank=1.0, fused=30.0)).fused == LEAST_UNPROVEN * 30.0
+    assert nobody.blend(ByText(), Blend(rerank=1.0, fused=30.0)).fused == CAREFUL * 30.0
 
 
 def test_queries_at_the_end_choose_when_to_stop_as_well() -> None:

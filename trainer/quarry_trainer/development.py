@@ -41,7 +41,7 @@ class Development:
         self.qrels = {query.id: query.judgments for query in queries}
 
     def blend(self, model: PairModel, trained: Blend, careful: float = CAREFUL) -> Blend:
-        """Chooses how a model serves that was ``trained`` with a blend; ``careful`` is that of ``fit_blend``."""
+        """Chooses how a model serves that was ``trained`` with a blend; ``careful`` as in ``fit_blend``."""
         if not self.whole:
             return unproven_blend(trained, careful)
         scores = score_ranked(model, self.whole)

@@ -24,8 +24,9 @@ from quarry_trainer.memory import NO_MEMORY, Memory
 RANKED = "ranked.json"
 JUDGED = "judged:"
 """In front of the ids of judged queries that are given: another file may use the same for other texts."""
-CHOOSING_SHARE, LEAST_TO_DIVIDE = 0.4, 40
-"""Of judged queries that are given, for choices. Fewer all decide, and some of the examples' choose."""
+CHOOSING_SHARE, LEAST_TO_DIVIDE = 0.4, 70
+"""Of judged queries that are given, for choices. Fewer all decide, for the gate asks for forty, and some of
+the examples' choose."""
 DEVELOPMENT_QUERIES = 150
 """Most that choices are made by: each is 50 pairs."""
 

@@ -234,6 +234,7 @@ class RelevanceCalibration(_message.Message):
     ECE_UNSEEN_FIELD_NUMBER: _builtins.int
     SLOPE_FIELD_NUMBER: _builtins.int
     INTERCEPT_FIELD_NUMBER: _builtins.int
+    RANKING_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """`platt`: 1 / (1 + exp(-(slope * score + intercept)))."""
     source: _builtins.str
@@ -253,6 +254,10 @@ class RelevanceCalibration(_message.Message):
     """The same as `ece` of queries whose documents training did not see; unset where too few are."""
     slope: _builtins.float
     intercept: _builtins.float
+    ranking: _builtins.str
+    """Ranking configuration that merged the arms, for which alone it holds if the model's blend counts the fused
+    score; empty: the default.
+    """
     def __init__(
         self,
         *,
@@ -266,10 +271,11 @@ class RelevanceCalibration(_message.Message):
         ece_unseen: _builtins.float | None = ...,
         slope: _builtins.float = ...,
         intercept: _builtins.float = ...,
+        ranking: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ece_unseen", b"_ece_unseen", "ece_unseen", b"ece_unseen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ece_unseen", b"_ece_unseen", "ece", b"ece", "ece_all", b"ece_all", "ece_unseen", b"ece_unseen", "intercept", b"intercept", "method", b"method", "pairs", b"pairs", "queries", b"queries", "relevant", b"relevant", "slope", b"slope", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ece_unseen", b"_ece_unseen", "ece", b"ece", "ece_all", b"ece_all", "ece_unseen", b"ece_unseen", "intercept", b"intercept", "method", b"method", "pairs", b"pairs", "queries", b"queries", "ranking", b"ranking", "relevant", b"relevant", "slope", b"slope", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ece_unseen: _TypeAlias = _typing.Literal["ece_unseen"]  # noqa: Y015
     _WhichOneofArgType__ece_unseen: _TypeAlias = _typing.Literal["_ece_unseen", b"_ece_unseen"]  # noqa: Y015

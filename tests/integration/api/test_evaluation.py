@@ -24,7 +24,7 @@ from quarry_trainer.passages import MatchingPassages, collection_of, open_docume
 from quarry_trainer.scoring import blended_order
 
 DOCUMENTS = seeded_documents()
-QUERIES = {f"q{n}": " ".join(str(DOCUMENTS[f"d{n:03}"]["text"]).split()[:6]) for n in range(24)}
+QUERIES = {f"q{n}": " ".join(str(DOCUMENTS[f"d{n:03}"]["text"]).split()[:6]) for n in range(48)}
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_two_models_are_compared_by_judgments(api: Api, data: Path, model: Path,
     report = evaluate_models(spec, folder, lambda stage, share: said.append((stage, share)))
     assert report.source == "judgments"
     assert report.compared_with == "full@0"
-    assert report.queries == 24
+    assert report.queries == 48
     values = {(m.subject, m.measure): m.value for m in report.metrics if m.slice == "all"}
     assert values["serving", "nDCG@10"] == values["fused", "nDCG@10"]  # its blend leaves the fused order
     assert values["candidate", "nDCG@10"] < values["fused", "nDCG@10"]  # its weights are chance
@@ -190,7 +190,7 @@ def test_clicks_on_explored_pages_tell_a_better_model(
         order = blended_order(query, scores, blend)
         lifted[query.text] = {id for rank, id in enumerate(order) if rank < query.documents.index(id)}
     random, clicks = np.random.default_rng(0), []
-    for number in range(480):
+    for number in range(960):
         text = list(lifted)[number % len(lifted)]
         context = search_service_pb2.SearchContext(user_id=f"user {number}")
         exploration = search_service_pb2.Exploration(swap_probability=0.5)
@@ -228,11 +228,11 @@ def test_clicks_on_explored_pages_tell_a_better_model(
     for one, kept_out in ((spec, 10), (held_out, 12)):
         told = evaluate_models(one, data / "training" / "one", lambda stage, share: None)
         assert told.source == "clicks"
-        assert 0 < told.queries <= 24 - kept_out
+        assert 0 < told.queries <= 48 - kept_out
         assert told.details["read_before"]["kept_out"] == kept_out  # type: ignore[index]
         by_judgments = one.model_copy(update={"judgments": judged})
         sliced = evaluate_models(by_judgments, data / "training" / "one", lambda stage, share: None)
-        assert sliced.queries == 24 - kept_out
+        assert sliced.queries == 48 - kept_out
 
 
 def test_a_folder_of_no_server_and_a_collection_that_is_gone_are_errors(

@@ -233,10 +233,7 @@ def decides(report_json: str) -> tuple[int, float]:
 def test_judgments_that_decide_again_count_for_less_after_a_restart_too(
     tmp_path: Path, encoder_folder: Path
 ) -> None:
-    texts = {id: text for id, text in QUERIES.items() if int(id[1:]) < 32}
-    grades = {id: (text, {IDS[int(id[1:])]: 1}) for id, text in texts.items()}
-    deciding = judged(dict(list(grades.items())[:24]))
-    grown = judged(dict(list(grades.items())[:25]))
+    deciding, grown = FRESH[:48], FRESH[:49]
     own = tiny_settings(tmp_path, encoder_folder)
     asked: dict[str, Any] = {"steps": 1, "max_tokens": 32, "judgments": deciding}
     with served(own) as api:
@@ -244,7 +241,7 @@ def test_judgments_that_decide_again_count_for_less_after_a_restart_too(
         api.create("full", schema=SCHEMA_MESSAGE)
         api.upsert("full", DOCUMENTS)
         asked["mining_set"] = Mining(api).mined("full", queries=JUDGED, preset="random", negatives=4).name
-        few = training.trained("full", **asked | {"judgments": deciding[:19]})
+        few = training.trained("full", **asked | {"judgments": deciding[:39]})
         assert few.verdict == models_pb.MODEL_VERDICT_INSUFFICIENT_DATA
         first = training.start("full", **asked, request_id="once")
         made = training.made(first)
@@ -263,7 +260,9 @@ def test_judgments_that_decide_again_count_for_less_after_a_restart_too(
             found = pb.Evaluation()
             assert operation.response.Unpack(found), operation
             assert decides(found.report_json)[0] == 3
-        others = judged({f"o{n}": (f"{WORDS[n]} {WORDS[n + 1]}", {IDS[n]: 1}) for n in range(20)})
+        others = judged(
+            {f"o{n}": (f"{WORDS[n % 24]} {WORDS[(7 * n + n // 24) % 24]}", {IDS[n]: 1}) for n in range(40)}
+        )
         assert decides(training.trained("full", **asked | {"judgments": others}).report_json)[0] == 0
 
 

@@ -2,6 +2,7 @@
 
 from tests.unit.training.samples import evaluation_spec, metric, report, result, spec
 
+from quarry.models.calibration import Calibration
 from quarry.training.spec import ModelRef, OffPolicyEstimate
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry_server.training_messages import (
@@ -51,3 +52,9 @@ def test_details_stay_until_they_are_said_anew_but_for_the_time_left() -> None:
     assert not metadata.HasField("eta")
     set_details(metadata, {"eta_s": -5.0})
     assert not metadata.HasField("eta")
+
+
+def test_a_calibration_is_told_whole() -> None:
+    """All that is kept with a version, but for the bins that its errors were measured in."""
+    told = {field.name for field in models_pb.RelevanceCalibration.DESCRIPTOR.fields}
+    assert told == set(Calibration.model_fields) - {"bins"}

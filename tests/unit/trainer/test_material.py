@@ -113,7 +113,7 @@ def test_judged_queries_choose_and_decide_and_are_not_learned_from() -> None:
 
 def test_where_all_that_choose_are_known_some_unseen_examples_choose_too() -> None:
     own = examples(200)
-    known = [JudgedQuery(id=f"j{n}", text=f"judged {n}", judgments={f"d{n % 30}": 1}) for n in range(60)]
+    known = [JudgedQuery(id=f"j{n}", text=f"judged {n}", judgments={f"d{n % 30}": 1}) for n in range(80)]
     parts = divided(own, known)
     beside = [query for query in parts.development if not query.id.startswith(JUDGED)]
     assert len(beside) >= LEAST_OF_HALF
@@ -121,12 +121,12 @@ def test_where_all_that_choose_are_known_some_unseen_examples_choose_too() -> No
     assert {query.id for query in beside}.isdisjoint(group.query_id for group in parts.train)
     learned = {group.positive for group in parts.train}
     assert learned.isdisjoint(document for query in beside for document in query.judgments)
-    unseen = [JudgedQuery(id=f"u{n}", text=f"unseen {n}", judgments={"new": 1}) for n in range(60)]
+    unseen = [JudgedQuery(id=f"u{n}", text=f"unseen {n}", judgments={"new": 1}) for n in range(80)]
     assert all(query.id.startswith(JUDGED) for query in divided(own, [*known, *unseen]).development)
 
 
 def test_judged_queries_may_have_the_ids_of_examples() -> None:
-    other = [JudgedQuery(id=f"q{n}", text=f"other {n}", judgments={f"d{n}": 1}) for n in range(60)]
+    other = [JudgedQuery(id=f"q{n}", text=f"other {n}", judgments={f"d{n}": 1}) for n in range(80)]
     parts = divided(examples(60), other)
     trained = {g.query_id for g in parts.train}
     assert len(trained) == 60

@@ -113,7 +113,7 @@ class Chosen:
         document: number in the corpus.
         rule: what kept it, such as ``perc-pos`` or ``refuted:examined``.
         rung: of the fallback ladder: ``hard`` (above the positive), ``band``, ``bm25``, ``random``; presets
-            without a ladder use ``rule``'s own word.
+            that draw from nowhere else use ``rule``'s own word.
         label: 0 for a negative, 1 for a likely false negative that is re-labelled as a positive.
         weight: of the example in the loss, over 0, before the positive's weight.
     """

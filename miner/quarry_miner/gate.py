@@ -106,15 +106,12 @@ def _dangers(measured: Measured, policy: GatePolicy) -> Iterator[Objection]:
 
 
 _NO_DATA = (
-    "there is no (query, positive) pair: give judgments of documents that the collection holds, collect more "
-    "clicks, or lower the floor of clicked positives"
+    "there is no (query, positive) pair: give judgments of documents that the collection holds, or collect "
+    "more clicks of more users"
 )
-_MORE_PAIRS = (
-    "give judgments of more queries, collect clicks of more users, or lower the floor of clicked positives "
-    "(--floor)"
-)
+_MORE_PAIRS = "give judgments of more queries, or collect clicks of more users"
 _MORE_NEGATIVES = (
-    "take more candidates (--depth), loosen the constants (--set), or use a preset with a ladder (`quarry`)"
+    "take more candidates (--depth), loosen the constants (--set), or use a preset that fills up (`quarry`)"
 )
 _HARDER = "take more candidates (--depth), add members (--members), or loosen the constants (--set)"
 _FEWER_FALSE = (

@@ -16,6 +16,7 @@ from quarry.jobs.child import CHANNEL_OPTIONS
 from quarry.jobs.retrying import Pause, retried
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import search_service_pb2_grpc
+from quarry_trainer.entities import TitlesOf, no_titles
 from quarry_trainer.passages import MatchingPassages, collection_of, open_documents
 
 Float64 = NDArray[np.float64]
@@ -85,6 +86,7 @@ class LiveSearch:
         matching: reads the passage of a document whose vectors no search has compared: the re-ranker is given
             the one that matches the query by words.
         pause: waits before a call is tried again.
+        titles: reads the titles of documents.
 
     Attributes:
         matching_passages: ``matching``.
@@ -96,9 +98,11 @@ class LiveSearch:
         collection: str,
         matching: PassagesOf,
         pause: Pause = time.sleep,
+        titles: TitlesOf = no_titles,
     ) -> None:
         self._stub = search_service_pb2_grpc.SearchServiceStub(channel)
         self._collection, self.matching_passages, self._pause = collection, matching, pause
+        self.titles = titles
 
     def rank(
         self, queries: Mapping[str, str], depth: int = DEPTH, counted: Counted | None = None
@@ -191,4 +195,4 @@ def open_search(data: Path, server: str, collection: str, key: int) -> Iterator[
     """
     with open_documents(data) as database, grpc.insecure_channel(server, CHANNEL_OPTIONS) as channel:
         matching = MatchingPassages(database, collection_of(database, key), data)
-        yield LiveSearch(channel, collection, matching)
+        yield LiveSearch(channel, collection, matching, titles=matching.titles)

@@ -17,6 +17,7 @@ from quarry.training.marks import Marks, query_marks
 from quarry_trainer.dataset import BadExamplesError, Examples, Group, TextGroup, learned_documents
 from quarry_trainer.division import divide
 from quarry_trainer.dropped import Dropped, Reason
+from quarry_trainer.entities import NO_ENTITIES, Entities, by_entity
 from quarry_trainer.halves import LEAST_OF_HALF
 from quarry_trainer.live import Counted, LiveSearch, PassagesOf, RankedQuery
 from quarry_trainer.memory import NO_MEMORY, Memory
@@ -38,7 +39,8 @@ class Parts:
     Attributes:
         train: groups to learn from.
         development, gate: queries with their relevant documents.
-        known: whether training sees a relevant document of a held-out query, by id.
+        known: whether training sees a relevant document of a held-out query, or one that speaks of the same
+            thing, by id.
         source: of what decides: ``judgments``; ``examples``, whose positives were judged; or ``clicks``.
         kept_out: queries that would choose or decide, had the base not been trained on them.
     """
@@ -63,7 +65,12 @@ def judged_marks(queries: Sequence[JudgedQuery]) -> Marks:
     return query_marks(query.text for query in queries if max(query.judgments.values(), default=0) > 0)
 
 
-def divided(examples: Examples, judgments: Sequence[JudgedQuery], memory: Memory = NO_MEMORY) -> Parts:
+def divided(
+    examples: Examples,
+    judgments: Sequence[JudgedQuery],
+    memory: Memory = NO_MEMORY,
+    entities: Entities = NO_ENTITIES,
+) -> Parts:
     """Which queries to learn from, to choose by and to decide by.
 
     Queries that are judged choose and decide, and those with the same text are not learned from. Without
@@ -72,21 +79,26 @@ def divided(examples: Examples, judgments: Sequence[JudgedQuery], memory: Memory
     lose. Where all are clicked ones their clicks decide, as far as exploration lets them. What the base was
     trained on neither chooses nor decides.
 
+    Args:
+        entities: what relevant documents speak of. Those of one thing are seen or unseen together.
+
     Raises:
         BadExamplesError: nothing is left to learn from.
     """
     own = [JudgedQuery(id=id, text=examples.queries[id], judgments=j) for id, j in examples.positives.items()]
     parts = (
-        _judged_apart(examples, own, judgments, memory) if judgments else _all_divided(examples, own, memory)
+        _judged_apart(examples, own, judgments, memory, entities)
+        if judgments
+        else _all_divided(examples, own, memory, entities)
     )
     if not parts.train:
         raise BadExamplesError("no query is left to learn from once some are held out")
     return parts
 
 
-def _all_divided(examples: Examples, own: Sequence[JudgedQuery], memory: Memory) -> Parts:
-    before = memory.of(own)
-    division = divide(own, before=before)
+def _all_divided(examples: Examples, own: Sequence[JudgedQuery], memory: Memory, entities: Entities) -> Parts:
+    before = memory.of(own, entities)
+    division = divide(by_entity(own, entities), before=before)
     gate = tuple(query for query in own if query.id in division.gate)
     judged = tuple(_judged(gate))
     clicked = all(query.id.startswith(CLICK_ID_PREFIX) for query in gate or own)
@@ -102,7 +114,11 @@ def _all_divided(examples: Examples, own: Sequence[JudgedQuery], memory: Memory)
 
 
 def _judged_apart(
-    examples: Examples, own: Sequence[JudgedQuery], judgments: Sequence[JudgedQuery], memory: Memory
+    examples: Examples,
+    own: Sequence[JudgedQuery],
+    judgments: Sequence[JudgedQuery],
+    memory: Memory,
+    entities: Entities,
 ) -> Parts:
     texts = {question_key(query.text) for query in judgments}
     left = [query for query in own if question_key(query.text) not in texts]
@@ -110,31 +126,35 @@ def _judged_apart(
     asked = [query.model_copy(update={"id": f"{JUDGED}{query.id}"}) for query in fresh]
     chosen_by = _chosen_by(asked)
     choosing = [query for query in asked if query.id in chosen_by]
-    held = _held_back(examples, left, choosing, memory)
+    held = _held_back(examples, left, choosing, memory, entities)
     train = _of(examples, frozenset(query.id for query in left) - held)
     development = (*choosing, *_some(own, held))
     return Parts(
         train,
         development,
         tuple(query for query in asked if query.id not in chosen_by),
-        _known((*asked, *development), learned_documents(train), memory),
+        _known((*asked, *development), learned_documents(train), memory, entities),
         "judgments",
         len(judgments) - len(fresh),
     )
 
 
 def _held_back(
-    examples: Examples, own: Sequence[JudgedQuery], choosing: Sequence[JudgedQuery], memory: Memory
+    examples: Examples,
+    own: Sequence[JudgedQuery],
+    choosing: Sequence[JudgedQuery],
+    memory: Memory,
+    entities: Entities,
 ) -> frozenset[str]:
     """Ids of the examples' queries that choose beside the judged ones: all that a division gives where none
     of those chooses, and unseen ones where they are nearly all known, or a model that has learned its
     documents by heart would be chosen for that."""
     judged = _judged(own)
-    division = divide(judged, before=memory.of(judged))
+    division = divide(by_entity(judged, entities), before=memory.of(judged, entities))
     if not choosing:
         return division.development
     learned = learned_documents(_of(examples, frozenset(query.id for query in own)))
-    unseen = sum(not known for known in _known(choosing, learned, memory).values())
+    unseen = sum(not known for known in _known(choosing, learned, memory, entities).values())
     return frozenset() if unseen >= LEAST_OF_HALF else division.development - division.known
 
 
@@ -143,12 +163,16 @@ def _judged(queries: Iterable[JudgedQuery]) -> list[JudgedQuery]:
     return [query for query in queries if not query.id.startswith(CLICK_ID_PREFIX)]
 
 
-def _known(queries: Sequence[JudgedQuery], learned: Collection[str], memory: Memory) -> dict[str, bool]:
-    """Whether training sees a relevant document of each, or the base has seen one."""
-    return {
-        query.id: any(d in learned for d, grade in query.judgments.items() if grade > 0) or memory.saw(query)
-        for query in queries
-    }
+def _known(
+    queries: Sequence[JudgedQuery], learned: Collection[str], memory: Memory, entities: Entities
+) -> dict[str, bool]:
+    """Whether training sees what a relevant document of each speaks of, or the base has seen the document."""
+    things = {entities.get(id, id) for id in learned}
+
+    def sees(query: JudgedQuery) -> bool:
+        return any(entities.get(d, d) in things for d, grade in query.judgments.items() if grade > 0)
+
+    return {query.id: sees(query) or memory.saw(query) for query in queries}
 
 
 def _chosen_by(judgments: Sequence[JudgedQuery]) -> frozenset[str]:

@@ -1,6 +1,6 @@
 """What the base of a training was trained on before: it is not held to that again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +31,13 @@ class Memory:
         """Whether it learned none of these as relevant."""
         return not any(self.reading.has_document(self.collection, id) for id in documents)
 
-    def of(self, queries: Sequence[JudgedQuery]) -> Before:
+    def of(self, queries: Sequence[JudgedQuery], entities: Mapping[str, str] = {}) -> Before:
+        """What it has read of these; documents by what they speak of, where ``entities`` names that."""
         documents = {document for query in queries for document in query.judgments}
+        seen = (id for id in documents if self.reading.has_document(self.collection, id))
         return Before(
             frozenset(query.id for query in queries if self.read(query)),
-            frozenset(id for id in documents if self.reading.has_document(self.collection, id)),
+            frozenset(entities.get(id, id) for id in seen),
         )
 
 

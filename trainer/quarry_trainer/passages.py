@@ -62,14 +62,19 @@ class MatchingPassages:
     def __call__(self, query: str, ids: Sequence[str]) -> Mapping[str, str]:
         """The passage that matches the query best, by id; without documents that are not there. Empty for one
         without any word."""
+        cut = {id: self._passages(source) for id, source in self._read(ids).items()}
+        return {id: some[matching_passage(query, some)] if some else "" for id, some in cut.items()}
 
+    def titles(self, ids: Sequence[str]) -> Mapping[str, str]:
+        """By id, without documents that are not there; empty for one that has none."""
+        return {id: source.title for id, source in self._read(ids).items()}
+
+    def _read(self, ids: Sequence[str]) -> Mapping[str, SourceText]:
         def read(connection: sa.Connection) -> dict[str, SourceText]:
             found = ((id, log.get_document(connection, self._collection.key, id)) for id in ids)
             return {id: self._sources.read(self._view(one.fields)) for id, one in found if one is not None}
 
-        sources = self._database.read(read)
-        cut = {id: self._passages(source) for id, source in sources.items()}
-        return {id: some[matching_passage(query, some)] if some else "" for id, some in cut.items()}
+        return self._database.read(read)
 
     def _passages(self, source: SourceText) -> list[str]:
         if self._cutter is None:

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from quarry.jobs.child import Progress
+from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend, write_blend
 from quarry.models.calibration import write_calibration
 from quarry.questions import question_key
@@ -30,6 +31,7 @@ from quarry_trainer.dataset import (
 )
 from quarry_trainer.development import Development
 from quarry_trainer.displays import Displays
+from quarry_trainer.entities import Entities, entities_of
 from quarry_trainer.evaluation import (
     Scored,
     evaluate_ranked,
@@ -164,7 +166,9 @@ class _Training:
         spec = self._spec
         recipe = self._open_recipe(spec, data_of(self._folder), self._work)
         before = read_before(spec)
-        parts = divided(self._examples, spec.judgments, Memory(before, spec.collection))
+        parts = divided(
+            self._examples, spec.judgments, Memory(before, spec.collection), self._entities(spec.judgments)
+        )
         wanted = recipe.groups * (spec.steps or recipe.usual_steps(len(parts.train)))
         groups = _needed(parts.train, wanted, spec.seed)
         ranked = self._ranked(groups, parts)
@@ -196,6 +200,11 @@ class _Training:
             attempt=attempt_of(self._work),
             decided_by=parts.decided_by,
         )
+
+    def _entities(self, judged: Sequence[JudgedQuery]) -> Entities:
+        own = (id for grades in self._examples.positives.values() for id in grades)
+        given = (id for query in judged for id, grade in query.judgments.items() if grade > 0)
+        return entities_of([*own, *given], self._live.titles)
 
     def _ranked(self, groups: Sequence[Group], parts: Parts) -> dict[str, RankedQuery]:
         texts = {group.query_id: group.query for group in groups}

@@ -55,7 +55,7 @@ def test_a_broken_spec_is_a_typed_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [[], ["train"], ["mine", "x"], ["train", "x", "y"]])
 def test_wrong_arguments_say_how_it_is_used(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert job.main(arguments) == USAGE
-    assert "train|evaluate|loop FOLDER" in capsys.readouterr().err
+    assert "train|evaluate|tune|loop FOLDER" in capsys.readouterr().err
 
 
 def test_a_spec_survives_being_written_down(tmp_path: Path) -> None:

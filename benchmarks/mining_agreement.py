@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,13 @@ def _reason(
     return "other"
 
 
+def with_one_positive(judged: Judged) -> Judged:
+    """The queries that have one. Of several positives sentence-transformers measures by the least similar, and
+    Quarry each pair by its own."""
+    kept = {query: found for query, found in judged.positives.items() if len(found) == 1}
+    return replace(judged, queries={query: judged.queries[query] for query in kept}, positives=kept)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder that keeps vectors and models")
@@ -173,7 +180,7 @@ def main() -> None:
     options = parser.parse_args()
     if not (COLLECTIONS / options.set).is_dir() and not (SAMPLE / options.set).is_dir():
         sys.exit(f"the collection {options.set} is not there")
-    judged = read_judged(options.set, options.qrels)
+    judged = with_one_positive(read_judged(options.set, options.qrels))
     sources = sources_of(judged, options.data, one_vector=True, lexical=False)
     theirs = Theirs(options.data / "sentence-transformers", max_tokens=256)
     for rule in RULES:

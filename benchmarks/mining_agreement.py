@@ -166,8 +166,8 @@ def _reason(
 
 
 def with_one_positive(judged: Judged) -> Judged:
-    """The queries that have one. Of several positives sentence-transformers measures by the least similar, and
-    Quarry each pair by its own."""
+    """The queries that have one. Of several positives sentence-transformers measures by the least similar,
+    and Quarry each pair by its own."""
     kept = {query: found for query, found in judged.positives.items() if len(found) == 1}
     return replace(judged, queries={query: judged.queries[query] for query in kept}, positives=kept)
 

@@ -39,7 +39,7 @@ def test_margins_and_shifts_choose_what_sentence_transformers_chooses(
     positives = {
         query: found for query, ids in whole.positives.items() if (found := [id for id in ids if id in known])
     }
-    # One positive each: of several, sentence-transformers measures by the least similar, Quarry by each pair's.
+    # One positive each: of several sentence-transformers measures by the least similar.
     chosen = {query: found[:1] for query, found in list(positives.items())[::5][:QUERIES]}
     judged = data.Judged(whole.name, documents, {id: whole.queries[id] for id in chosen}, chosen)
     sources = data.sources_of(judged, tmp_path, one_vector=True, lexical=False)

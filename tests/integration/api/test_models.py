@@ -388,16 +388,14 @@ def test_after_a_restart_the_same_version_answers(
 def test_mining_asks_the_version_that_serves(
     api: Api, models: Models, collection: str, first_folder: Path
 ) -> None:
-    models.promote(models.imported(collection, first_folder).name)
     texts = {id: str(fields["text"]) for id, fields in seeded_documents(size=30).items()}
     queries = judged({f"q{n}": (texts[f"d{n:03}"], {f"d{n:03}": 1}) for n in range(4)})
     mining = Mining(api)
-    made = mining.mined(
-        collection, queries=queries, preset="denoised", parameters={"ceiling": 1.0}, negatives=2
-    )
-    rows = mining.examples(made.name).to_pylist()
-    assert rows
-    assert all("rerank" in dict(row["evidence"]) for row in rows)
+    refused = mining.failed(collection, queries=queries, preset="refresh", negatives=2)
+    assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
+    models.promote(models.imported(collection, first_folder).name)
+    made = mining.mined(collection, queries=queries, preset="refresh", negatives=2)
+    assert len(mining.examples(made.name)) == 2 * len(queries)
 
 
 def test_a_folder_that_has_lost_its_log_is_not_served_and_keeps_its_models(

@@ -139,10 +139,10 @@ def reciprocal_ranks(api: Api, attack: Attack, model: str = "") -> list[float]:
     return found
 
 
-def mined(api: Api) -> str:
+def mined(api: Api, preset: str = "random", negatives: int = 1) -> str:
     """A mining set of all feedback; which preset it is makes no difference to the positives."""
     feedback = mining_pb.FeedbackPositives()
-    return Mining(api).mined("sample", feedback=feedback, preset="random", negatives=1).name
+    return Mining(api).mined("sample", feedback=feedback, preset=preset, negatives=negatives).name
 
 
 def taught(api: Api, mining_set: str, attack: Attack) -> set[str]:
@@ -183,9 +183,9 @@ def test_the_same_clicks_push_the_document_when_many_people_make_them(api: Api, 
         text, user = queries[number % len(queries)], f"one-of-many-{number}"
         assert _pushed(api, text, attack.document, number, user)
     stats(api, "sample")  # waits until all is written
-    poisoned = mined(api)
+    poisoned = mined(api, "quarry", 7)
     assert len(taught(api, poisoned, attack)) > ATTACKED / 2
     training = Training(api)
-    started = training.start("sample", mining_set=poisoned, steps=STEPS, max_tokens=64, seed=1)
+    started = training.start("sample", mining_set=poisoned, steps=10 * STEPS, max_tokens=64, seed=1)
     model = training.made(training.wait(started, TURN_S))
     assert mean(reciprocal_ranks(api, attack, model.name)) > mean(before) + PUSHED

@@ -88,6 +88,14 @@ def weighted_sum(runs: Sequence[ArmRun]) -> list[Fused]:
     return _ordered(contributions)
 
 
+def round_fused(score: float) -> float:
+    """Rounds to five digits, for whoever derives something that must come out the same again.
+
+    The last bits of a fused score depend on which queries the encoder read together.
+    """
+    return float(f"{score:.5g}")
+
+
 def _ordered(contributions: Mapping[Docno, Mapping[str, float]]) -> list[Fused]:
     fused = [Fused(docno, math.fsum(parts.values()), parts) for docno, parts in contributions.items()]
     return sorted(fused, key=lambda f: (-f.score, f.docno))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import grpc
 
 from quarry.errors import FailedPreconditionError, RetrieverUnavailableError
+from quarry.fusion import round_fused
 from quarry.jobs.retrying import Pause, retried
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import search_service_pb2_grpc
@@ -15,12 +16,9 @@ from quarry_miner.corpus import Corpus
 from quarry_miner.live_arm import MAX_DEPTH, TIMEOUT_S, is_transient
 from quarry_miner.members import FUSED, Listed
 
-SIGNIFICANT_DIGITS = 5
-"""Of a fused score and of a probability. Their last bits depend on which queries the server encoded together,
-and the same state of the collection is to give the same rows."""
-
-
 UNKNOWN = -1
+RELEVANCE_DIGITS = 4
+"""Beyond these a probability depends on the last bits of a fused score."""
 
 
 class _Candidate(NamedTuple):
@@ -87,8 +85,8 @@ class LivePool:
         found = [
             _Candidate(
                 self._corpus.numbers.get(hit.document.id, UNKNOWN),
-                _rounded(hit.explanation.fused_score),
-                _rounded(hit.relevance) if hit.HasField("relevance") else math.nan,
+                round_fused(hit.explanation.fused_score),
+                round(hit.relevance, RELEVANCE_DIGITS) if hit.HasField("relevance") else math.nan,
             )
             for hit in hits
         ]
@@ -129,7 +127,3 @@ class LivePool:
                 raise RetrieverUnavailableError(FUSED, str(error.details())) from error
             problem = f"the first stage cannot be asked: {error.details()}"
             raise FailedPreconditionError(problem, arm=FUSED) from error
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
+from quarry.fusion import round_fused
 from quarry.mining.sets import write_bytes
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry.questions import has_words, question_key
@@ -268,7 +269,7 @@ class _Row(NamedTuple):
 def _rows(group: Group, ranked: RankedQuery, others: Mapping[str, str], dropped: Dropped) -> list[_Row]:
     """The documents of a group that can be read, the positive first; none if that cannot."""
     place = {id: number for number, id in enumerate(ranked.documents)}
-    lowest = _rounded(ranked.fused.min()) if len(ranked) else 0.0
+    lowest = round_fused(ranked.fused.min()) if len(ranked) else 0.0
     rows: list[_Row] = []
     documents = [
         (group.positive, True, 1.0),
@@ -277,7 +278,7 @@ def _rows(group: Group, ranked: RankedQuery, others: Mapping[str, str], dropped:
     for id, relevant, weight in documents:
         passage = ranked.passages[place[id]] if id in place else others.get(id)
         if passage is not None and has_words(passage):
-            fused = _rounded(ranked.fused[place[id]]) if id in place else lowest
+            fused = round_fused(ranked.fused[place[id]]) if id in place else lowest
             rows.append(_Row(id, passage, fused, relevant, weight))
             continue
         gone, wordless = _UNREADABLE[id == group.positive]
@@ -285,12 +286,6 @@ def _rows(group: Group, ranked: RankedQuery, others: Mapping[str, str], dropped:
         if id == group.positive:
             return []
     return rows
-
-
-def _rounded(fused: float) -> float:
-    """To five digits: the last bits depend on which queries the server encoded together, they are added to a
-    score in the loss, and the same request is to train the same weights."""
-    return float(f"{fused:.5g}")
 
 
 _UNREADABLE = {

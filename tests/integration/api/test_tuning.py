@@ -135,12 +135,13 @@ def test_searches_are_merged_by_what_serves_and_say_so(tuning: Tuning, made: mod
     assert after.ranking_configuration == before.ranking_configuration
 
 
-def test_weights_of_a_query_are_what_its_configuration_says(tuning: Tuning, made: models_pb.Ranking) -> None:
-    by_query = made.fusion.weighted_sum.by_query
-    if not by_query:
-        pytest.skip("the best configuration of these documents does not depend on the query")
-    same = {"arms": made.arms, "fusion": made.fusion, "explain": True}
-    answers = [tuning.api.search("full", text, **same) for text, _ in list(QUERIES.values())[:10]]
+def test_weights_of_a_query_are_what_its_configuration_says(tuning: Tuning) -> None:
+    traits = [pb.QueryTrait(name=name, slope=1.0, mean=0.5, deviation=0.5) for name in ("words", "agreement")]
+    by_query = pb.Fusion(weighted_sum=pb.WeightedSum(by_query=traits))
+    answers = [
+        tuning.api.search("full", text, fusion=by_query, explain=True)
+        for text, _ in list(QUERIES.values())[:10]
+    ]
     shares = {round(weight.weight, 6) for answer in answers for weight in answer.weights}
     assert len(shares) > 2
     assert all(0 < share < 1 for share in shares)

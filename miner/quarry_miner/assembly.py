@@ -127,6 +127,7 @@ def assemble(
             preset=preset.name,
             need=Need.RERANKER,
         )
+    knows_relevance = FUSED in names and not sources.belief.unknown
     judge = sources.judge if judged else None
     found = [_member(name, sources) for name in asked]
     if preset.space is SpaceKind.ENSEMBLE:
@@ -138,9 +139,14 @@ def assemble(
         space=space,
         judge=judge,
         judge_is_member=RERANKER in names,
+        knows_relevance=knows_relevance,
         feedback=NO_FEEDBACK if feedback is None else feedback,
         depth=depth,
-        notes=(*space_notes, *(note for _, note in found if note), *_doubt(judge)),
+        notes=(
+            *space_notes,
+            *(note for _, note in found if note),
+            *(() if knows_relevance else _doubt(judge)),
+        ),
     )
 
 
@@ -185,7 +191,7 @@ def _space(preset: Preset, names: Sequence[str], sources: Sources) -> tuple[Vect
 
 
 _JUDGED = "the relevance that the serving re-ranker gives says what is likely to be an answer"
-_UNJUDGED = "no calibrated re-ranker serves, so nothing is dropped or re-labelled by a probability"
+_UNJUDGED = "nothing is dropped or re-labelled by a probability"
 
 
 def _member(name: str, sources: Sources) -> tuple[Member, str]:
@@ -196,10 +202,10 @@ def _member(name: str, sources: Sources) -> tuple[Member, str]:
             raise FailedPreconditionError(
                 "the member fused needs the server, and it is not reached", need=FUSED
             )
-        judged = sources.belief.calibration is not None
+        unknown = "no re-ranker serves" if sources.belief is NO_BELIEF else sources.belief.unknown
         return (
-            LivePool(sources.corpus, arms.channel, arms.collection, judged=judged),
-            f"fused: the live first stage; {_JUDGED if judged else _UNJUDGED}",
+            LivePool(sources.corpus, arms.channel, arms.collection, judged=not unknown),
+            f"fused: the live first stage; {f'{unknown}, so {_UNJUDGED}' if unknown else _JUDGED}",
         )
     if name == BM25:
         if arms is not None:

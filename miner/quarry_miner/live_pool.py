@@ -95,6 +95,8 @@ class LivePool:
         return sorted(kept, key=lambda one: (-one.score, one.number))
 
     def _hits(self, text: str, depth: int) -> list[pb.Hit]:
+        """The first ``depth`` of the fused order, in whatever order: a re-ranker may have put some of them on
+        later pages."""
         request = pb.SearchRequest(
             collection=self._collection,
             query=text,
@@ -105,14 +107,14 @@ class LivePool:
             return_fields=["-"],
             unlogged=True,
         )
-        hits: list[pb.Hit] = []
-        while len(hits) < depth:
+        found: list[pb.Hit] = []
+        while len(found) < depth:
             response = self._search(request)
-            hits += response.hits
+            found += [hit for hit in response.hits if hit.explanation.fused_rank <= depth]
             request.page_token = response.next_page_token
             if not response.next_page_token:
                 break
-        return hits[:depth]
+        return found
 
     def _search(self, request: pb.SearchRequest) -> pb.SearchResponse:
         try:

@@ -61,7 +61,7 @@ def open_materials(
             load_encoder=lambda name: _encoder(name, data),
             arms=LiveArms(channel, spec.collection),
             cross_encoder=_cross_encoder(settings.reranker, data) if judged and settings.reranker else None,
-            belief=_belief(settings.reranker, data) if settings.reranker else NO_BELIEF,
+            belief=_belief(collection, data) if settings.reranker else NO_BELIEF,
             basis=basis,
             seed=spec.seed,
         )
@@ -77,9 +77,10 @@ def _cross_encoder(name: str, data: Path) -> CrossEncoder:
     return load_cross_encoder(name, data, folder=version_folder(data, name), states=states)
 
 
-def _belief(name: str, data: Path) -> Belief:
+def _belief(collection: Collection, data: Path) -> Belief:
+    name = collection.settings.reranker
     folder = version_folder(data, name) or resolve_model(name, data).path
-    return Belief(read_blend(folder), read_calibration(folder))
+    return Belief(read_blend(folder), read_calibration(folder), collection.ranking_name)
 
 
 def versions_of(sources: Sources) -> dict[str, str]:

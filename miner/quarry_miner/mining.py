@@ -83,7 +83,8 @@ def mine(
 def gatherer_for(task: MiningTask, preset: Preset) -> Gatherer:
     """Gathers what the preset reads. Raises as ``check_needs``."""
     check_needs(task, preset)
-    return Gatherer(task, judged=Need.RERANKER in preset.needs)
+    told = Need.CALIBRATION in preset.needs and task.knows_relevance
+    return Gatherer(task, judged=Need.RERANKER in preset.needs and not told)
 
 
 def check_needs(task: MiningTask, preset: Preset) -> None:
@@ -100,13 +101,18 @@ def check_needs(task: MiningTask, preset: Preset) -> None:
             preset=preset.name,
             need=Need.RERANKER,
         )
-    if Need.CALIBRATION in preset.needs and task.judge is not None and task.judge.belief.lacking:
+    if Need.CALIBRATION in preset.needs and not task.knows_relevance and _lacking(task):
         raise FailedPreconditionError(
-            f"the preset {preset.name} reads probabilities of relevance, and {task.judge.belief.lacking}: "
-            "promote a version that was trained with judged queries, or use another preset",
+            f"the preset {preset.name} reads probabilities of relevance, and {_lacking(task)}: promote a "
+            "version that was trained with judged queries under the ranking configuration that serves, and "
+            "keep the member fused, or use another preset",
             preset=preset.name,
             need=Need.CALIBRATION,
         )
+
+
+def _lacking(task: MiningTask) -> str:
+    return "" if task.judge is None else task.judge.belief.lacking
 
 
 def parameters_of(preset: Preset) -> dict[str, float]:

@@ -22,19 +22,31 @@ Cut = Callable[[SourceText], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """What a re-ranker's scores say of relevance: its calibration, which reads blended scores."""
+    """What a re-ranker's scores say of relevance: its calibration, which reads blended scores.
+
+    Attributes:
+        ranking: name of the ranking configuration that merges the arms; empty: the default.
+    """
 
     blend: Blend = RERANKER_ALONE
     calibration: Calibration | None = None
+    ranking: str = ""
+
+    @property
+    def unknown(self) -> str:
+        """Why searches get no relevance from the re-ranker; empty if they do."""
+        if self.calibration is None:
+            return "the re-ranker has no calibration"
+        if self.blend.fused and self.calibration.ranking != self.ranking:
+            return "the re-ranker is calibrated for another ranking configuration than the one that serves"
+        return ""
 
     @property
     def lacking(self) -> str:
-        """Why there are no probabilities; empty if there are."""
-        if self.calibration is None:
-            return "the re-ranker has no calibration"
-        if self.blend.fused:
-            return "the re-ranker's calibration counts the fused score, which mining does not know"
-        return ""
+        """Why its scores alone tell no probabilities; empty if they do."""
+        if not self.unknown and self.blend.fused:
+            return "the re-ranker's calibration counts the fused score, which only the member fused knows"
+        return self.unknown
 
     def probabilities(self, scores: Float32) -> Float32:
         """P(relevant) of the re-ranker's raw scores, float32, of their shape; NaN where nothing tells it."""

@@ -23,6 +23,7 @@ class MiningTask:
         space: of ``s_qd``, ``s_qp`` and ``s_pd``.
         judge: re-ranker whose probabilities are evidence; asked only for presets that read them, and where
             ``reranker`` is to be a member, as ``judge_is_member`` says.
+        knows_relevance: a member gives the relevance that searches get from the re-ranker.
         feedback: of the collection.
         depth: candidates taken from each member for each query, the query's positives not counted.
         notes: recorded choices of the assembly, for people.
@@ -37,6 +38,7 @@ class MiningTask:
     space: VectorSpace
     judge: Judge | None = None
     judge_is_member: bool = False
+    knows_relevance: bool = False
     feedback: Evidence = NO_FEEDBACK
     depth: int = DEFAULT_DEPTH
     notes: tuple[str, ...] = ()

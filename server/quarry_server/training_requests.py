@@ -13,6 +13,7 @@ from quarry.mining.sets import EXAMPLES, MiningSets
 from quarry.models.loading import Precision
 from quarry.models.settings import ModelKind
 from quarry.training.forms import FormName, ModelForm, model_form
+from quarry.training.limits import LEAST_DECIDING
 from quarry.training.spec import (
     DEFAULT_BOOTSTRAP_QUERIES,
     DEFAULT_FORM,
@@ -30,8 +31,6 @@ from quarry.v1 import training_service_pb2 as pb
 from quarry_server.mining_requests import checked, parse_judged, unique_name
 
 DEFAULT_STUDENT_LAYERS = 3
-LEAST_QUERIES = 20
-"""Judged queries, as the gate needs them."""
 
 LOSSES: dict[int, LossName] = {
     pb.TRAINING_LOSS_UNSPECIFIED: DEFAULT_LOSS,
@@ -226,8 +225,8 @@ def parse_tuning(request: pb.TuneRankingRequest, ground: Ground, arms: tuple[str
     collection = ground.collection
     judgments = parse_judged(request.judgments, "judgments")
     relevant = sum(max(query.judgments.values()) > 0 for query in judgments)
-    if judgments and relevant < LEAST_QUERIES:
-        few = f"hold {relevant:,} queries with a relevant document, at least {LEAST_QUERIES} are needed"
+    if judgments and relevant < LEAST_DECIDING:
+        few = f"hold {relevant:,} queries with a relevant document, at least {LEAST_DECIDING} are needed"
         raise InvalidArgumentError("judgments", few)
     boosts = {field.name: field.boost for field in collection.settings.schema.searchable if field.boost}
     if len(arms) < 2 and not boosts:

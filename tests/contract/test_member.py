@@ -26,8 +26,9 @@ from quarry_miner.lsa import fit_lsa
 from quarry_miner.members import NO_DOCUMENT, Member, VectorMember
 from quarry_miner.spaces import encoder_space
 
-PAGE = 7
-"""Hits of a page, at most: a real one is cut short where its texts are too long for a message."""
+PAGE, RERANKED = 7, 30
+"""Hits of a page, at most: a real one is cut short where its texts are too long for a message. And how many a
+re-ranker reads, which turns them round."""
 TEXTS = texts_of(40, seed=5)
 CORPUS = corpus_of(TEXTS)
 QUERIES = [" ".join(text.split()[:3]) for text in TEXTS[:9]]
@@ -64,17 +65,21 @@ class FakeSearch(search_service_pb2_grpc.SearchServiceServicer):
         self.searches.append(pb.SearchRequest.FromString(request.SerializeToString()))
         found = self._member.search([request.query], 60)
         listed = [
-            (number, score)
-            for number, score in zip(found.documents[0], found.scores[0], strict=True)
+            (number, score, rank)
+            for rank, (number, score) in enumerate(
+                zip(found.documents[0].tolist(), found.scores[0].tolist(), strict=True), 1
+            )
             if number != NO_DOCUMENT
         ]
+        if not request.rerank.disabled:
+            listed = [*reversed(listed[:RERANKED]), *listed[RERANKED:]]
         start = int(request.page_token or 0)
         end = start + min(PAGE, request.page_size)
         response = pb.SearchResponse(next_page_token=str(end) if end < len(listed) else "")
-        for number, score in listed[start:end]:
+        for number, score, rank in listed[start:end]:
             hit = response.hits.add()
             hit.document.id = "written later" if number == 11 else CORPUS.ids[number]
-            hit.explanation.fused_score = score
+            hit.explanation.fused_score, hit.explanation.fused_rank = score, rank
             if not request.rerank.disabled and hit.document.id in self.relevance:
                 hit.relevance = self.relevance[hit.document.id]
         return response

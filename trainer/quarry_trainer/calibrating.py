@@ -133,11 +133,18 @@ def with_calibration(
 
 
 def with_errors(
-    report: EvaluationReport, calibration: Calibration | None, sample: Sample
+    report: EvaluationReport, calibration: Calibration | None, sample: Sample, ranking: str | None = None
 ) -> EvaluationReport:
-    """The report with how far the relevance of a version that exists is off on ``sample``, likewise."""
+    """The report with how far the relevance of a version that exists is off on ``sample``, likewise.
+
+    Args:
+        ranking: configuration that merged the fused scores; None: the version counts none.
+    """
     if calibration is None:
         return _without(report, "the version has no calibration")
+    if ranking not in (None, calibration.ranking):
+        fitted = calibration.ranking or "the default ranking configuration"
+        return _without(report, f"the version is calibrated for {fitted}, and another one serves")
     if not sample.queries:
         return report
     errors = Errors.of(calibration.probability(sample.scores), sample)

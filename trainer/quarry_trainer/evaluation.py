@@ -93,6 +93,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
                     deciding,
                     {query.id: memory.saw(query) for query in deciding},
                 ),
+                search.ranking if candidate.blend.fused else None,
             )
             return with_memory(report, either, kept_out)
 

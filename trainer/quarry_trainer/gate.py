@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from quarry.training.limits import LEAST_DECIDING
 from quarry.training.spec import Caution, ModelVerdict
 from quarry_trainer.resampling import UNKNOWN, Interval
 from quarry_trainer.slices import ALL, UNSEEN
@@ -31,7 +32,7 @@ class GatePolicy:
             not clicked, however good it is.
     """
 
-    min_queries: int = 40
+    min_queries: int = LEAST_DECIDING
     min_unseen: int = 10
     max_unseen_loss: float = 0.01
     max_quantization_loss: float = 0.01

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import Blend
 from quarry_trainer.dataset import Examples
+from quarry_trainer.linked_queries import components_of
 from quarry_trainer.live import Float64, RankedQuery
 
 Bool = NDArray[np.bool_]
@@ -71,7 +70,7 @@ class Sample:
             np.concatenate([np.empty(0), *blended]),
             np.array(relevant, np.bool_),
             np.concatenate([np.empty(0, np.int64), *(np.arange(1, size + 1) for size in sizes)]),
-            np.repeat(questions_of(queries), sizes),
+            np.repeat(np.array(components_of(queries), np.int64), sizes),
             np.repeat(np.array(unseen, np.bool_), sizes),
             len(queries),
         )
@@ -91,22 +90,6 @@ class Sample:
     def asked(self) -> int:
         """Number of questions."""
         return len(np.unique(self.questions))
-
-
-def questions_of(queries: Sequence[JudgedQuery]) -> Int64:
-    """A number for each query, int64, shape ``(queries,)``: the same where two share a text or a relevant
-    document, or are linked by queries that do."""
-    names: dict[tuple[str, str], int] = {}
-    edges: list[tuple[int, int]] = []
-    for place, query in enumerate(queries):
-        own = [("text", " ".join(query.text.split()).casefold())]
-        own += [("document", id) for id, grade in query.judgments.items() if grade > 0]
-        edges += [(place, len(queries) + names.setdefault(name, len(names))) for name in own]
-    size = len(queries) + len(names)
-    rows, columns = np.array(edges, np.int64).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(size, size))
-    found: Int64 = connected_components(graph, directed=False)[1][: len(queries)].astype(np.int64)
-    return found
 
 
 def relabelled(examples: Examples, queries: Iterable[JudgedQuery]) -> dict[str, set[str]]:

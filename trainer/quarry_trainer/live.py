@@ -87,9 +87,12 @@ class LiveSearch:
             the one that matches the query by words.
         pause: waits before a call is tried again.
         titles: reads the titles of documents.
+        ranking: name of the ranking configuration that must merge all searches, empty for the default; None:
+            the one that merges the first.
 
     Attributes:
         matching_passages: ``matching``.
+        ranking: as above; None until the first search is answered.
     """
 
     def __init__(
@@ -99,10 +102,11 @@ class LiveSearch:
         matching: PassagesOf,
         pause: Pause = time.sleep,
         titles: TitlesOf = no_titles,
+        ranking: str | None = None,
     ) -> None:
         self._stub = search_service_pb2_grpc.SearchServiceStub(channel)
         self._collection, self.matching_passages, self._pause = collection, matching, pause
-        self.titles = titles
+        self.titles, self.ranking = titles, ranking
 
     def rank(
         self, queries: Mapping[str, str], depth: int = DEPTH, counted: Counted | None = None
@@ -113,7 +117,7 @@ class LiveSearch:
             queries: texts by id; none of them empty, or documents are listed and nothing is ranked.
 
         Raises:
-            FailedPreconditionError: the server refuses a search.
+            FailedPreconditionError: the server refuses a search, or another ranking configuration serves.
             UnavailableError: it does not answer in full, however often it is asked.
         """
         ranked: list[RankedQuery] = []
@@ -156,12 +160,24 @@ class LiveSearch:
         highest = 1.0
         while len(hits) < depth:
             response = self._search(request)
+            self._check_ranking(response.ranking)
             hits += response.hits
             highest = response.highest_fused or highest
             request.page_token = response.next_page_token
             if not response.next_page_token:
                 break
         return hits[:depth], highest
+
+    def _check_ranking(self, name: str) -> None:
+        """Fused scores of two configurations are not to be compared, nor taken for those of one."""
+        if self.ranking is None:
+            self.ranking = name
+        if name != self.ranking:
+            raise FailedPreconditionError(
+                f"another ranking configuration of {self._collection} serves since the job was asked for: "
+                "ask again",
+                collection=self._collection,
+            )
 
     def _search(self, request: pb.SearchRequest) -> pb.SearchResponse:
         name = self._collection
@@ -181,13 +197,16 @@ def _is_transient(error: Exception) -> bool:
 
 
 @contextmanager
-def open_search(data: Path, server: str, collection: str, key: int) -> Iterator[LiveSearch]:
+def open_search(
+    data: Path, server: str, collection: str, key: int, ranking: str | None = None
+) -> Iterator[LiveSearch]:
     """Searches of a collection, for as long as the context lasts.
 
     Args:
         data: the server's data folder.
         server: its ``host:port``.
         key: the collection's number in the log.
+        ranking: as ``LiveSearch`` has it.
 
     Raises:
         CollectionNotFoundError: it was deleted meanwhile.
@@ -195,4 +214,4 @@ def open_search(data: Path, server: str, collection: str, key: int) -> Iterator[
     """
     with open_documents(data) as database, grpc.insecure_channel(server, CHANNEL_OPTIONS) as channel:
         matching = MatchingPassages(database, collection_of(database, key), data)
-        yield LiveSearch(channel, collection, matching, titles=matching.titles)
+        yield LiveSearch(channel, collection, matching, titles=matching.titles, ranking=ranking)

@@ -24,14 +24,18 @@ from quarry_trainer.scoring import PairModel, load_as_served
 from quarry_trainer.student import cut_student
 from quarry_trainer.training import steps_for, train
 
-RATES: dict[FormName, float] = {"split": 3e-4, "late": 1e-3, "cross": 2e-5}
+RATES: dict[FormName, float] = {"split": 3e-4, "late": 4e-3, "cross": 2e-5}
 """Learning rate by form."""
+GROUPS: dict[FormName, int] = {"split": GROUPS_A_STEP, "late": 16, "cross": GROUPS_A_STEP}
+"""Groups that a step reads. Of late interaction a step costs little, and with more groups it harms documents
+that training does not see less."""
 LEARNED_SHARES: dict[FormName, float] = {"split": LEARNED_SHARE, "late": 1.0, "cross": 1.0}
 """Of the way that weights went (``averaging.py``). A new head has to go all of it, and
 late interaction harms little on its way."""
-LATE_STEPS = 400
+LATE_STEPS = 200
 """Of late interaction, however many groups there are: of few it learns more each time that it reads them, and
-of many it learns too much of documents that it has seen (docs/training.md)."""
+of many it learns too much of documents that it has seen. A training that makes more steps makes them smaller,
+so that the weights go as far (docs/training.md)."""
 TIMES_UNPROVEN: dict[FormName, float] = {"split": CAREFUL, "late": 1.0, "cross": CAREFUL}
 """How many times the fused score counts as in training where nothing proves that less does no harm."""
 START, STUDENT = "start", "student"
@@ -51,7 +55,7 @@ class RerankerRecipe:
     model's own in training as it is when it serves.
     """
 
-    groups, group_size, blends = GROUPS_A_STEP, GROUP_SIZE, True
+    group_size, blends = GROUP_SIZE, True
 
     def __init__(self, spec: TrainingSpec, data: Path, work: Path) -> None:
         if spec.loss == "margin-mse" and spec.teacher is None:
@@ -65,7 +69,10 @@ class RerankerRecipe:
         self._new = model_form(Path(spec.base.folder)).kind is ModelKind.ENCODER
         self._states = StateCache(STATE_BYTES)
         self.blend = RERANKER_ALONE
-        self.learned_share, self.learning_rate = LEARNED_SHARES[form.name], RATES[form.name]
+        self.groups, self.learned_share = GROUPS[form.name], LEARNED_SHARES[form.name]
+        self.learning_rate = RATES[form.name]
+        if form.name == "late" and spec.steps > LATE_STEPS:
+            self.learning_rate *= LATE_STEPS / spec.steps
         self.careful = TIMES_UNPROVEN[form.name]
 
     def usual_steps(self, groups: int) -> int:

@@ -132,7 +132,7 @@ def train(spec: TrainingSpec, folder: Path, progress: Progress, open_recipe: Ope
     examples: Examples | None = None
     try:
         examples = read_examples(Path(spec.examples), spec.max_text_bytes)
-        with open_search(data, spec.server, spec.collection, spec.collection_key) as live:
+        with open_search(data, spec.server, spec.collection, spec.collection_key, spec.ranking) as live:
             return _Training(spec, examples, live, folder, progress, open_recipe).run(started)
     except BadExamplesError as error:
         return refused(spec, error, started, examples)

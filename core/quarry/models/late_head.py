@@ -7,6 +7,7 @@ unit length, cut into rows, then a vector of each token.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +95,7 @@ def load_late_weights(folder: Path) -> LateWeights:
     try:
         with np.load(folder / HEAD_FILE, allow_pickle=False) as arrays:
             return LateWeights(**{name: arrays[name] for name in LateWeights.__slots__})
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError) as error:
         raise ModelError(f"{folder / HEAD_FILE} cannot be read: {shown_error(error)}") from error
 
 

@@ -1,7 +1,9 @@
-"""How large a file of examples may be, where the settings do not say otherwise."""
+"""How large a file of examples may be where the settings do not say otherwise, and how few queries decide."""
 
 from dataclasses import dataclass
 
+LEAST_DECIDING = 40
+"""Held-out queries with a relevant document, or with clicks, that a verdict rests on at least."""
 MAX_UPLOAD_BYTES = 8 * 2**30
 MAX_ROWS = 20_000_000
 MAX_TEXT_BYTES = 4 * 2**30

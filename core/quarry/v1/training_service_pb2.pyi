@@ -221,7 +221,7 @@ class TrainRerankerRequest(_message.Message):
     request_id: _builtins.str
     """As DocumentService's; a repeat returns the first call's operation."""
     form: Global___RerankerForm.ValueType
-    """What is made of an encoder. Default: the form of `base` where that is a re-ranker, else SPLIT. If what
+    """What is made of an encoder. Default: the form of `base` where that is a re-ranker, else LATE. If what
     serves has another form and no `base` is named, training starts from the collection's encoder.
     """
     @_builtins.property
@@ -607,7 +607,7 @@ class TuneRankingRequest(_message.Message):
     """As DocumentService's; a repeat returns the first call's operation."""
     @_builtins.property
     def judgments(self) -> _containers.RepeatedCompositeFieldContainer[_mining_service_pb2.JudgedQuery]:
-        """At least 20 with a relevant document. None: what people chose, of the collection's feedback, by the
+        """At least 40 with a relevant document. None: what people chose, of the collection's feedback, by the
         positives that mining finds in it.
         """
 

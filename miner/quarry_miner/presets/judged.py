@@ -20,7 +20,7 @@ class Denoised(Constants):
 
     name: ClassVar[str] = "denoised"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RERANKER, Need.CALIBRATION})
-    members: ClassVar[tuple[str, ...]] = ("dense", "bm25")
+    members: ClassVar[tuple[str, ...]] = ("fused", "dense", "bm25")
     ceiling: float = constant(0.1, 0, 1, "re-ranker's probability that a negative stays under")
 
     def select(
@@ -39,7 +39,7 @@ class Relabelled(Constants):
 
     name: ClassVar[str] = "relabelled"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RERANKER, Need.CALIBRATION})
-    members: ClassVar[tuple[str, ...]] = ("dense", "bm25")
+    members: ClassVar[tuple[str, ...]] = ("fused", "dense", "bm25")
     gap: float = constant(0.3, 0, 1, "of probability, below the positive, in which candidates are dropped")
 
     def select(

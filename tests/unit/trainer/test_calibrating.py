@@ -32,7 +32,8 @@ from quarry_trainer.calibrating import (
     with_errors,
 )
 from quarry_trainer.dataset import Examples, Group
-from quarry_trainer.judged_sample import Sample, questions_of, relabelled
+from quarry_trainer.judged_sample import Sample, relabelled
+from quarry_trainer.linked_queries import components_of
 from quarry_trainer.live import RankedQuery
 
 Float64 = NDArray[np.float64]
@@ -122,7 +123,7 @@ def test_what_shares_a_document_or_a_text_is_one_question() -> None:
         JudgedQuery(id="e", text=" FOUR", judgments={"d4": 1}),
         JudgedQuery(id="f", text="five", judgments={"d1": 0}),
     ]
-    first, *others = questions_of(queries).tolist()
+    first, *others = components_of(queries)
     assert others[:2] == [first, first]
     assert others[2] == others[3] != first
     assert others[4] not in (first, others[2])

@@ -9,6 +9,7 @@ from quarry.mining.spec import JudgedQuery
 from quarry.queries import DEFAULT_DEPTH
 from quarry.tuned import RankingConfiguration
 from quarry.weighting import TRAITS
+from quarry_trainer.linked_queries import components_of
 from quarry_trainer.tuning.fitting import (
     DEFAULT,
     DEFAULT_SHARE,
@@ -20,7 +21,7 @@ from quarry_trainer.tuning.fitting import (
     Setting,
     fit,
 )
-from quarry_trainer.tuning.folds import components_of, folds_of
+from quarry_trainer.tuning.folds import folds_of
 from quarry_trainer.tuning.job import configuration_of
 from quarry_trainer.tuning.positives import MAX_QUERIES, drawn
 from quarry_trainer.tuning.positives import judged as judged_material

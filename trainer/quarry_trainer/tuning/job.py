@@ -10,16 +10,18 @@ from quarry.errors import QuarryError
 from quarry.jobs.child import Progress
 from quarry.mining.spec import JudgedQuery
 from quarry.questions import question_key
+from quarry.training.limits import LEAST_DECIDING
 from quarry.training.marks import packed
 from quarry.training.spec import EvaluationReport, Fold, TuningResult, TuningSpec
 from quarry.tuned import RankingConfiguration
 from quarry_trainer.cycle_calls import ServerCalls, connected
 from quarry_trainer.dataset import BadExamplesError
 from quarry_trainer.evaluation import feedback_of, spent_on
+from quarry_trainer.linked_queries import components_of
 from quarry_trainer.material import judged_marks
 from quarry_trainer.measures import NDCG, Orders
 from quarry_trainer.tuning.fitting import Choice, Gains, Setting, fit
-from quarry_trainer.tuning.folds import components_of, folds_of
+from quarry_trainer.tuning.folds import folds_of
 from quarry_trainer.tuning.lists import SCALES, Counted, LiveLists
 from quarry_trainer.tuning.positives import Material, chosen, drawn, judged
 from quarry_trainer.tuning.searches import Searches
@@ -27,7 +29,7 @@ from quarry_trainer.tuning.verdict import Comparison, ruled_by_clicks, ruled_by_
 
 STAGES = {"lists": (0.1, 0.6), "searching: serving": (0.6, 0.8), "searching: tuned": (0.8, 1.0)}
 """Where each stage begins and ends in the progress of the whole."""
-LEAST_QUERIES = 20
+LEAST_QUERIES = LEAST_DECIDING
 """With a relevant document, of fewer nothing is fitted: the gate would not look at them."""
 _PLACES = 6
 
@@ -128,7 +130,8 @@ class _Tuning:
     ) -> EvaluationReport:
         spec, spent = self._spec, spent_on(self._data, self._spec.collection)
         if self._material.source == "judgments":
-            times = spent.by_queries(judged_marks(self._queries))
+            texts = (query.text for query in self._queries)
+            times = spent.renewed(texts).by_queries(judged_marks(self._queries))
             return ruled_by_judgments(comparison, times, spec.serving)
 
         def orders_of(queries: Mapping[str, str]) -> tuple[Orders, Orders]:

@@ -72,9 +72,9 @@ class Searches:
     def _search(self, request: pb.SearchRequest) -> pb.SearchResponse:
         answer = self._server.ask(self._server.search.Search, request)
         own = self._spec.reranker
-        if own and answer.hits and own not in answer.rerankers:
+        if answer.hits and (own not in answer.rerankers if own else bool(answer.rerankers)):
             raise FailedPreconditionError(
-                f"{own} no longer re-ranks since the tuning began: tune again",
+                "another re-ranker serves since the tuning was asked for: tune again",
                 collection=self._spec.collection,
             )
         return answer

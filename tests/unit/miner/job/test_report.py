@@ -170,7 +170,7 @@ GOOD = Measured(100, 700, 0.9, (0.1, 0.05, 0.15), 0.1, 0.1)
         ({"pairs": 1, "negatives": 7}, "LOW_COVERAGE", "1 (query, positive) pair, under 20"),
         ({"pairs": 19}, "LOW_COVERAGE", "more users"),
         ({"pairs": 20}, "GOOD", ""),
-        ({"coverage": 0.2}, "LOW_COVERAGE", "ladder"),
+        ({"coverage": 0.2}, "LOW_COVERAGE", "fills up"),
         ({"false_negatives": (0.4, 0.3, 0.5)}, "FALSE_NEGATIVES", "--calibrate"),
         ({"near_positive": 0.6}, "TOO_NEAR_POSITIVE", "s(p,d)"),
         ({"random": 0.8}, "TOO_EASY", "--members"),

@@ -1,12 +1,12 @@
 """What learning from clicks is worth, and which negatives it is best done with: docs/flywheel.md.
 
-For each set of judged queries a server indexes the documents, SIMULATED users (position and trust bias, 10 %
-noise) search with the train queries and click on what the server really shows, and each arm mines its
-negatives from the same clicks. One base, one budget of steps, the same 50 fused candidates; choices are made
-by the judgments of 40 train queries that are not learned from, the verdict by 60 more; figures are of test
-queries, which no training reads, scored as a server scores. Trained, chosen and decided in bf16 where the
-processor multiplies that, in half the time. One JSON line for each (set, arm, seed), with the measures of
-every query; a run goes on where an earlier one was ended.
+For each set a server indexes the documents, SIMULATED users (position and trust bias, 10 % noise) search
+with train queries and click on what the server really shows, and each arm mines its negatives from these
+clicks. Every rule has the same positives, steps and base, as many negatives, and three seeds of training.
+The judgments of 40 train queries that are not learned from make the choices, those of 60 more the verdict;
+figures are of test queries, which no training reads. The encoder's states of a passage do not change in
+training, so they are computed once for all trainings of a set. Each (set, arm, seed) gives one JSON line with
+the measures of every query; a run goes on where an earlier one was ended.
 
     python benchmarks/flywheel.py --data build/flywheel --out benchmarks/results/flywheel.jsonl
 """
@@ -21,26 +21,25 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ir_measures
 import numpy as np
-import torch
 from ir_measures import RR, nDCG
+from outside_encoders import write_paraphrase
+from pyarrow import parquet
 
+from quarry.jobs.child import Progress
 from quarry.mining.sets import write_model
 from quarry.mining.spec import JudgedQuery
-from quarry.models.blend import RERANKER_ALONE, read_blend
-from quarry.models.cross_encoder import load_cross_encoder
+from quarry.models.blend import read_blend
 from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
-from quarry.models.split_module import make_split_model
-from quarry.models.state_cache import StateCache
-from quarry.models.state_store import StateStore
+from quarry.questions import question_key
 from quarry.training.folders import FOLDER, MODEL
+from quarry.training.forms import FormName, model_form
 from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 from quarry.v1 import collection_service_pb2, mining_service_pb2
 from quarry_cli.child import running_server
@@ -50,19 +49,26 @@ from quarry_cli.judgments import read_qrels, read_queries
 from quarry_cli.mining_calls import mined, write_examples
 from quarry_cli.sessions import Simulation, run_sessions
 from quarry_cli.simulate import simulated_users
+from quarry_trainer import text_states
 from quarry_trainer.dataset import BadExamplesError
-from quarry_trainer.encoder import served_encoder, train_encoder
+from quarry_trainer.forms import Form, FormScorer, open_form
 from quarry_trainer.live import RankedQuery, open_search
 from quarry_trainer.material import ranked_once
-from quarry_trainer.reranker import train_reranker
-from quarry_trainer.scoring import FUSED_ALONE, blended_order, score_ranked
+from quarry_trainer.reranker import LATE_STEPS, RerankerRecipe
+from quarry_trainer.scoring import FUSED_ALONE, PairModel, blended_order, score_ranked
+from quarry_trainer.training import train
 
-COLLECTIONS = Path(__file__).resolve().parents[2] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+COLLECTIONS = ROOT.parent / "shared" / "data"
+MANUAL_PAGES = ROOT / "build" / "manual-pages"
+"""Made by manual_pages.py."""
 SESSIONS_A_QUERY, JUDGED = 10, 100
+LEARNED, TESTED = 800, 300
+"""Train queries that users ask, and test queries that are measured, at most; by chance."""
 MEASURES = [RR @ 3, RR @ 10, nDCG @ 10]
 SEEDS = 3
-STATE_BYTES, STORED_BYTES = 2**30, 8 * 2**30
-"""Of passage states in memory, and of each set on disk: all models of a set share their lower layers."""
+STATE_BYTES = 6 * 2**30
+"""Of passage states in memory: all that a set's trainings and its test queries read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,115 +78,178 @@ class TestSet:
     folder: str
     train: str
     test: str
-    text_only: bool
+    text_only: bool = False
+
+    @property
+    def path(self) -> Path:
+        return MANUAL_PAGES if self.folder == MANUAL_PAGES.name else COLLECTIONS / self.folder
+
+    def file(self, name: str) -> Path:
+        """A file of the set, which may be gzipped."""
+        plain = self.path / name
+        return plain if plain.exists() else plain.with_name(f"{name}.gz")
+
+    def qrels(self, part: str, most: int) -> dict[str, dict[str, int]]:
+        """The judgments of at most so many queries, by chance."""
+        found = read_qrels(self.path / "qrels" / f"{part}.tsv")
+        return {id: found[id] for id in sorted(sorted(found, key=_chance)[:most])}
+
+
+def _chance(id: str) -> int:
+    return zlib.crc32(f"flywheel {id}".encode())
 
 
 SETS = {
-    "stackfaq-known": TestSet("stackfaq-webapps", "known-train", "known-test", True),
-    "stackfaq-unseen": TestSet("stackfaq-webapps", "train", "test", True),
-    "scifact": TestSet("scifact", "train", "test", False),
+    "medquad": TestSet("medquad", "train", "test"),
+    "manual pages": TestSet("manual-pages", "train", "test"),
+    "scifact": TestSet("scifact", "train", "test"),
+    "stackfaq, known": TestSet("stackfaq-webapps", "known-train", "known-test", True),
+    "stackfaq, unseen": TestSet("stackfaq-webapps", "train", "test", True),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """How negatives are mined.
+    """How negatives are mined, and what is trained on them.
 
     Attributes:
         preset: empty: nothing is trained.
         judged: positives are the true judgments instead of clicks.
-        needs_reranker: the base serves while this is mined.
+        members: that list candidates, in place of the preset's.
+        naive: every clicked document is a positive, whatever its rank and the noise.
+        ensemble: it shows what members are worth, and runs on ``ENSEMBLE_SETS`` alone.
         seeds: how many are run.
     """
 
     preset: str = ""
     members: tuple[str, ...] = ()
+    constants: tuple[tuple[str, float], ...] = ()
     judged: bool = False
-    needs_reranker: bool = False
-    encoder: bool = False
+    naive: bool = False
+    form: FormName = "late"
     seeds: int = 1
+    ensemble: bool = False
 
     @property
     def is_rule(self) -> bool:
         """Whether its negatives are what tells it from the others."""
-        return bool(self.preset) and not self.judged and not self.encoder
+        return bool(self.preset) and self.seeds == SEEDS
 
 
 ARMS = {
     "fused": Arm(),
-    "base": Arm(),
     "random": Arm("random", seeds=SEEDS),
-    "in-batch": Arm("in-batch"),
     "bm25": Arm("bm25", seeds=SEEDS),
-    "topk": Arm("topk"),
+    "topk": Arm("topk", seeds=SEEDS),
     "perc-pos": Arm("perc-pos", seeds=SEEDS),
-    "semi-hard": Arm("semi-hard"),
-    "enterprise-2025 (one member)": Arm("enterprise-2025", ("dense",)),
     "enterprise-2025": Arm("enterprise-2025", seeds=SEEDS),
-    "denoised": Arm("denoised", needs_reranker=True),
-    "refresh": Arm("refresh", needs_reranker=True),
     "quarry": Arm("quarry", seeds=SEEDS),
+    "pool, uniform": Arm("quarry", constants=(("spread", 1e6),), seeds=SEEDS),
+    "quarry, naive clicks": Arm("quarry", naive=True),
     "quarry, true judgments": Arm("quarry", judged=True),
-    "encoder, quarry": Arm("quarry", encoder=True),
+    "quarry, split": Arm("quarry", form="split"),
 }
+PARAPHRASE = "encoder:paraphrase"
+"""A member; ``Bench.examples`` puts the folder of paraphrase-MiniLM-L3 in its place."""
+ENSEMBLES = {
+    "quarry: dense": ("quarry", "dense"),
+    "quarry: dense, paraphrase": ("quarry", "dense", PARAPHRASE),
+    "quarry: dense, paraphrase, lsa": ("quarry", "dense", PARAPHRASE, "lsa"),
+    "quarry: fused, paraphrase": ("quarry", "fused", PARAPHRASE),
+    "quarry: fused, paraphrase, lsa": ("quarry", "fused", PARAPHRASE, "lsa"),
+    "enterprise-2025: dense": ("enterprise-2025", "dense"),
+    "enterprise-2025: dense, paraphrase": ("enterprise-2025", "dense", PARAPHRASE),
+    "enterprise-2025: dense, paraphrase, lsa": ("enterprise-2025", "dense", PARAPHRASE, "lsa"),
+}
+ARMS |= {name: Arm(preset, tuple(members), ensemble=True) for name, (preset, *members) in ENSEMBLES.items()}
+ENSEMBLE_SETS = {"medquad", "stackfaq, known"}
+SPLIT_STEPS = 150
+
+
+class SharedStates:
+    """Opens recipes and scorers whose encoder reads each text once for all of them."""
+
+    def __init__(self) -> None:
+        text_states.STATE_BYTES = STATE_BYTES
+        self._first: dict[FormName, Form] = {}
+
+    def open(self, spec: TrainingSpec, data: Path, work: Path) -> RerankerRecipe:
+        """As ``quarry_trainer.training.OpenRecipe``."""
+        return _Recipe(spec, data, work, self)
+
+    def scorer(self, folder: Path) -> PairModel:
+        """A trained model as it is served, by torch."""
+        form = model_form(folder)
+        opened = open_form(folder, form.max_tokens, 0, self.like(form.name))
+        self._first.setdefault(form.name, opened)
+        return FormScorer(opened)
+
+    def like(self, form: FormName) -> Form | None:
+        return self._first.get(form)
+
+
+class _Recipe(RerankerRecipe):
+    """Scores by torch, which keeps states; the export scores alike (docs/training.md)."""
+
+    def __init__(self, spec: TrainingSpec, data: Path, work: Path, shared: SharedStates) -> None:
+        super().__init__(spec, data, work, shared.like(spec.form))
+        self._shared = shared
+
+    def served(self, folder: Path) -> PairModel:
+        return self._shared.scorer(folder)
 
 
 class Bench:
     """One set on one server: documents, clicks, and what is measured."""
 
-    def __init__(self, name: str, quarry: Connection, address: str, work: Path, base: Path) -> None:
+    def __init__(self, name: str, quarry: Connection, address: str, work: Path, paraphrase: Path) -> None:
+        self.paraphrase = f"encoder:{paraphrase}"
         self.name, self.set = name, SETS[name]
-        self.quarry, self.address, self.work, self.base = quarry, address, work, base
-        folder = COLLECTIONS / self.set.folder
-        self.queries_file = folder / "queries.jsonl"
-        self.train = read_qrels(folder / "qrels" / f"{self.set.train}.tsv")
-        self.test = read_qrels(folder / "qrels" / f"{self.set.test}.tsv")
+        self.quarry, self.address, self.work = quarry, address, work
+        self.train = self.set.qrels(self.set.train, LEARNED)
+        self.test = self.set.qrels(self.set.test, TESTED)
         self.data = work / "data"
         self.key = 0
         self.candidates: list[RankedQuery] = []
-        self._states = StateCache(STATE_BYTES, StateStore(work / "states.db", STORED_BYTES))
+        self._states = SharedStates()
 
-    def close(self) -> None:
-        self._states.close()
-
-    def prepare(self, sessions: int) -> None:
+    def prepare(self) -> None:
         """Index, simulate, and what the first stage gives for the test queries; what is there is kept."""
         if not (self.work / "indexed").exists():
             self._index()
             (self.work / "indexed").touch()
         if not (self.work / "simulated").exists():
-            self._simulate(sessions)
+            self._simulate()
             (self.work / "simulated").touch()
         with sqlite3.connect(self.data / "documents.db") as database:
             (self.key,) = database.execute("SELECT id FROM collections").fetchone()
         with open_search(self.data, self.address, "bench", self.key) as live:
-            texts = read_queries(self.queries_file, set(self.test))
+            texts = self.texts(self.test)
             place = self.work / "test"
             place.mkdir(exist_ok=True)
             found = ranked_once(live, texts, 50, place, lambda _done, _of: None)
             self.candidates = [found[id] for id in sorted(texts)]
 
-    def examples(self, name: str, arm: Arm, seed: int) -> Path:
+    def examples(self, name: str, arm: Arm) -> Path:
         """The mined set of an arm, made once."""
-        target = self.work / f"{name}-{seed}.parquet".replace(" ", "-").replace(",", "")
+        target = self.work / f"{name}.parquet".replace(" ", "-").replace(",", "")
         if target.exists():
             return target
+        members = [self.paraphrase if member == PARAPHRASE else member for member in arm.members]
         request = mining_service_pb2.MineHardNegativesRequest(
-            collection="bench", preset=arm.preset, members=arm.members, seed=seed
+            collection="bench", preset=arm.preset, members=members, parameters=dict(arm.constants)
         )
         if arm.judged:
-            texts = read_queries(self.queries_file, set(self.train))
-            for id, text in texts.items():
+            for id, text in self.texts(self.train).items():
                 judged = request.queries.add(query_id=id, text=text)
                 for document, grade in self.train[id].items():
                     judged.judgments.add(document_id=document, grade=grade)
         else:
             request.feedback.SetInParent()
-        if arm.needs_reranker:
-            self._serve(str(self.base))
+        if arm.naive:
+            request.feedback.model = mining_service_pb2.CLICK_MODEL_CTR
+            request.feedback.floor = 0.0
         made = mined(self.quarry, request)
-        if arm.needs_reranker:
-            self._serve("")
         write_examples(self.quarry, made.name, target)
         return target
 
@@ -191,44 +260,41 @@ class Bench:
             collection="bench",
             collection_key=self.key,
             server=self.address,
-            what="encoder" if arm.encoder else "reranker",
             examples=str(examples),
             examples_name=examples.name,
-            base=encoder if arm.encoder else ModelRef(name="base", folder=str(self.base)),
-            serving=encoder if arm.encoder else None,
-            steps=steps,
+            base=encoder,
+            form=arm.form,
+            steps=SPLIT_STEPS if arm.form == "split" else steps,
             seed=seed,
             judgments=self.judged(),
         )
         folder = self.data / FOLDER / spec.name
         folder.mkdir(parents=True, exist_ok=True)
         write_model(folder / "spec.json", spec)
-        train = train_encoder if arm.encoder else train_reranker
-        with roughly():
-            result = train(spec, folder, lambda _stage, _share, _details=None: None)  # type: ignore[arg-type]
+        result = train(spec, folder, Progress(lambda _line: None), self._states.open)
         return result, folder / MODEL
 
     def judged(self) -> tuple[JudgedQuery, ...]:
         """Train queries that are not learned from: their true judgments choose blend and stopping."""
-        ids = sorted(self.train, key=lambda id: zlib.crc32(id.encode()))[:JUDGED]
-        texts = read_queries(self.queries_file, set(ids))
+        ids = sorted(self.train, key=_chance)[:JUDGED]
+        texts = self.texts(ids)
         return tuple(JudgedQuery(id=id, text=texts[id], judgments=self.train[id]) for id in ids)
 
-    def orders(self, model: Path | None, encoder: bool = False) -> dict[str, tuple[str, ...]]:
+    def orders(self, model: Path | None) -> dict[str, tuple[str, ...]]:
         """The test candidates in a model's blended order; in fused order without one, or where its blend
         leaves it out."""
-        blend = FUSED_ALONE if model is None else RERANKER_ALONE if encoder else read_blend(model)
+        blend = FUSED_ALONE if model is None else read_blend(model)
         if model is None or not blend.rerank:
             scores = [np.zeros(len(query)) for query in self.candidates]
-        elif encoder:
-            scores = score_ranked(served_encoder(model, self.data), self.candidates)
         else:
-            served = load_cross_encoder(str(model), self.data, "cpu", states=self._states)
-            scores = score_ranked(served, self.candidates)
+            scores = score_ranked(self._states.scorer(model), self.candidates)
         return {
             query.query_id: blended_order(query, some, blend)
             for query, some in zip(self.candidates, scores, strict=True)
         }
+
+    def texts(self, ids: Iterable[str]) -> dict[str, str]:
+        return read_queries(self.set.file("queries.jsonl"), set(ids))
 
     def measured(self, orders: dict[str, tuple[str, ...]]) -> dict[str, dict[str, float]]:
         run = {id: {d: -float(n) for n, d in enumerate(order)} for id, order in orders.items()}
@@ -239,9 +305,9 @@ class Bench:
 
     def _index(self) -> None:
         corpus = self.work / "corpus.jsonl"
-        source = COLLECTIONS / self.set.folder / "corpus.jsonl"
-        opened = source.open("rb") if source.exists() else _unzipped(source.with_name("corpus.jsonl.gz"))
-        with opened as lines, corpus.open("w") as out:
+        source = self.set.file("corpus.jsonl")
+        open_file = gzip.open if source.suffix == ".gz" else open
+        with open_file(source, "rb") as lines, corpus.open("w") as out:
             for line in lines:
                 record = json.loads(line)
                 if self.set.text_only:
@@ -254,34 +320,13 @@ class Bench:
         command = [sys.executable, "-m", "quarry_cli", "index", "bench", str(corpus)]
         subprocess.run([*command, "--server", self.address, "--wait", "searchable"], check=True)
 
-    def _simulate(self, sessions: int) -> None:
-        texts = read_queries(self.queries_file, set(self.train))
+    def _simulate(self) -> None:
+        texts = self.texts(self.train)
         simulation = Simulation(
             "bench", list(texts.items()), self.train, simulated_users(), skew=0.0, seed=0, swap=0.1
         )
         with progress() as bar:
-            run_sessions(self.quarry, simulation, sessions or SESSIONS_A_QUERY * len(texts), bar)
-
-    def _serve(self, reranker: str) -> None:
-        wanted = collection_service_pb2.Collection(name="bench", reranker=reranker)
-        request = collection_service_pb2.UpdateCollectionRequest(collection=wanted)
-        request.update_mask.paths.append("reranker")
-        self.quarry.collections.UpdateCollection(request, timeout=600)
-
-
-def roughly() -> torch.autocast:
-    """Multiplies in bf16 meanwhile, where the processor does: half the time."""
-    # Without the cache, which is cleared when the context ends: weights change in it.
-    return torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bf16(), cache_enabled=False)
-
-
-def multiplies_bf16() -> bool:
-    known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
-
-
-def _unzipped(path: Path) -> Any:
-    return gzip.open(path, "rb")
+            run_sessions(self.quarry, simulation, SESSIONS_A_QUERY * len(texts), bar)
 
 
 Run = tuple[str, str, int]
@@ -292,34 +337,53 @@ def runs(bench: Bench, arms: list[str], seeds: int, steps: int, done: set[Run]) 
     for seed in range(seeds):
         for name in arms:
             arm = ARMS[name]
-            if seed < arm.seeds and (bench.name, name, seed) not in done:
+            fits = seed < arm.seeds and (bench.name in ENSEMBLE_SETS or not arm.ensemble)
+            if fits and (bench.name, name, seed) not in done:
                 which = {"set": bench.name, "arm": name, "seed": seed, "steps": steps}
                 yield {"benchmark": "flywheel", **which, **line(bench, name, arm, seed, steps)}
 
 
 def line(bench: Bench, name: str, arm: Arm, seed: int, steps: int) -> dict[str, Any]:
-    started = time.monotonic()
+    started = time.process_time()
     if not arm.preset:
-        values = bench.measured(bench.orders(bench.base if name == "base" else None))
+        values = bench.measured(bench.orders(None))
         return {"values": values, "means": _means(values)}
-    examples = bench.examples(name, arm, 0)
+    examples = bench.examples(name, arm)
     try:
         result, model = bench.trained(examples, arm, seed, steps)
     except BadExamplesError as error:
         return {"refused": str(error)}
     if not result.has_model:
         return {"refused": "; ".join(result.evaluation.advice)}
-    values = bench.measured(bench.orders(model, arm.encoder))
+    values = bench.measured(bench.orders(model))
     shutil.rmtree(bench.data / FOLDER)  # unfinished work too: nobody registers the model, which removes it
     return {
         "values": values,
         "means": _means(values),
+        "material": _material(bench, examples),
         "verdict": result.evaluation.verdict,
         "blend": result.blend.model_dump(),
         "made_steps": result.steps,
         "training": result.evaluation.details.get("training"),
-        "seconds": round(time.monotonic() - started),
-        "trained_in": "bf16" if multiplies_bf16() else "fp32",
+        "cpu_seconds": round(time.process_time() - started),
+    }
+
+
+def _material(bench: Bench, examples: Path) -> dict[str, float]:
+    """How many pairs were mined, and shares of them by the true judgments: positives that are not relevant,
+    negatives that are."""
+    relevant = {question_key(text): bench.train[id] for id, text in bench.texts(bench.train).items()}
+    columns = ["query", "positive_id", "negative_id", "label"]
+    rows = parquet.read_table(examples, columns=columns).to_pylist()
+    negatives = [row for row in rows if not row["label"]]
+    wrong = sum(row["negative_id"] in relevant[question_key(row["query"])] for row in negatives)
+    pairs = {(question_key(row["query"]), row["positive_id"]) for row in rows}
+    missed = sum(document not in relevant[query] for query, document in pairs)
+    return {
+        "pairs": len(pairs),
+        "wrong_positives": round(missed / len(pairs), 4),
+        "negatives": len(negatives),
+        "false_negatives": round(wrong / len(negatives), 4),
     }
 
 
@@ -339,28 +403,23 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that keeps servers' data")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines; what is there is not run again")
-    parser.add_argument("--base", type=Path, help="base re-ranker; default: an untrained split cross-encoder")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=SEEDS, help="most of an arm")
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--sessions", type=int, default=0, help="of simulated users; 0: ten a query")
+    parser.add_argument("--steps", type=int, default=LATE_STEPS, help="of late interaction")
     options = parser.parse_args()
-    if not COLLECTIONS.exists():
-        sys.exit(f"the test collections are not there: {COLLECTIONS}")
+    paraphrase = (options.data / "paraphrase-minilm-l3").resolve()
+    if not paraphrase.exists():
+        write_paraphrase(paraphrase)
+    os.environ["QUARRY_MODELS__FOLDERS"] = json.dumps([str(paraphrase)])
     for name in options.sets:
-        work = options.data / name
+        if not SETS[name].path.exists():
+            sys.exit(f"{name} is not there: {SETS[name].path}")
+        work = options.data / name.replace(",", "").replace(" ", "-")
         work.mkdir(parents=True, exist_ok=True)
-        base = (options.base or work / "untrained").resolve()
-        os.environ["QUARRY_MODELS__FOLDERS"] = json.dumps([str(base)])  # it serves, for some arms
-        if not base.exists():
-            make_split_model(resolve_model(DEFAULT_ENCODER).path, 1, base)
-        with (
-            running_server(work) as address,
-            connect(address, 600.0) as quarry,
-            closing(Bench(name, quarry, address, work, base)) as bench,
-        ):
-            bench.prepare(options.sessions)
+        with running_server(work) as address, connect(address, 600.0) as quarry:
+            bench = Bench(name, quarry, address, work, paraphrase)
+            bench.prepare()
             for result in runs(bench, options.arms, options.seeds, options.steps, _done(options.out)):
                 with options.out.open("a") as out:
                     out.write(json.dumps(result) + "\n")

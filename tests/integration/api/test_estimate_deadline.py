@@ -21,7 +21,8 @@ DEADLINE_S = 4.0
 """The server answers 0.4 s before the caller would give up by itself, even on a busy machine."""
 LATE_S = 4.0
 """Far more than an answer takes that waits for no job: one that does not react is killed after 5 s."""
-GONE_S = 30.0
+GONE_S = 120.0
+"""Jobs run when nothing else does. A killed one, too, needs time on a processor to end."""
 REQUEST = pb.EstimateRelevanceRequest(collection="own")
 
 

@@ -51,7 +51,8 @@ def mine(
     members: Annotated[
         str,
         typer.Option(
-            metavar="A,B", help="Of bm25, dense, lsa, reranker and encoder:MODEL. Default: the preset's."
+            metavar="A,B",
+            help="Of fused, bm25, dense, lsa, reranker and encoder:MODEL. Default: the preset's.",
         ),
     ] = "",
     parameters: Annotated[

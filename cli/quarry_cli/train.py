@@ -62,21 +62,35 @@ def train(
     ] = None,
     what: Annotated[What, typer.Option(help="What to train.")] = What.RERANKER,
     base: Annotated[
-        str, typer.Option(metavar="MODEL", help="To start from. Default: what serves, else the encoder.")
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="To start from. Default: what serves, else the server's base_reranker, else the encoder.",
+        ),
     ] = "",
     joint_layers: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help=f"Of an encoder's layers, those that read both texts. Default: {DEFAULT_JOINT_LAYERS}.",
+            help=f"Layers that read both texts, with --form split. Default: {DEFAULT_JOINT_LAYERS}.",
         ),
     ] = None,
     form: Annotated[
         Form | None,
-        typer.Option(help=f"What is made of an encoder. Default: what serves has, else {DEFAULT_FORM}."),
+        typer.Option(
+            help="What is made of an encoder: late interaction, a split or an ordinary cross-encoder. "
+            f"Default: what serves has, else {DEFAULT_FORM}."
+        ),
     ] = None,
     loss: Annotated[Loss | None, typer.Option(help=f"Of a re-ranker. Default: {DEFAULT_LOSS}.")] = None,
-    steps: Annotated[int, typer.Option(min=0, max=1_000_000, help="0: one epoch, 50 to 1,000.")] = 0,
+    steps: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=1_000_000,
+            help="0: 200 for late interaction, one epoch of any other form, 50 to 1,000.",
+        ),
+    ] = 0,
     max_tokens: Annotated[
         int | None, typer.Option(min=16, help="Longest passage. Default: 128, or the model's limit.")
     ] = None,

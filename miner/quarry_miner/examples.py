@@ -111,9 +111,10 @@ class Chosen:
 
     Attributes:
         document: number in the corpus.
-        rule: what kept it, such as ``perc-pos`` or ``refuted:examined``.
-        rung: of the fallback ladder: ``hard`` (above the positive), ``band``, ``bm25``, ``random``; presets
-            that draw from nowhere else use ``rule``'s own word.
+        rule: what chose it: the preset's name, ``pool`` or ``random`` of ``quarry``, ``relabelled:rerank`` or
+            ``relabelled:above-positive``.
+        rung: where it was drawn from: ``pool`` (the first candidates) or ``random`` (the whole collection) of
+            ``quarry``; the name of any other preset.
         label: 0 for a negative, 1 for a likely false negative that is re-labelled as a positive.
         weight: of the example in the loss, over 0, before the positive's weight.
     """
@@ -145,7 +146,8 @@ class Example:
     members: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     """By member that lists the negative: its rank and raw score."""
     evidence: Mapping[str, float] = field(default_factory=dict)
-    """What is known of ``shown``, ``refusals``, ``coclick`` and ``rerank``; what is not known is left out."""
+    """What is known of ``shown``, ``refusals``, ``clicked``, ``clicked_near``, ``coclick``, ``rerank``; what
+    is not known is left out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

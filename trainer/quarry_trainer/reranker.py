@@ -27,8 +27,8 @@ from quarry_trainer.training import steps_for, train
 RATES: dict[FormName, float] = {"split": 3e-4, "late": 4e-3, "cross": 2e-5}
 """Learning rate by form."""
 GROUPS: dict[FormName, int] = {"split": GROUPS_A_STEP, "late": 16, "cross": GROUPS_A_STEP}
-"""Groups that a step reads. Of late interaction a step costs little, and with more groups it harms documents
-that training does not see less."""
+"""Groups that a step reads. A step of late interaction costs little, and with more groups a step, documents
+that training does not see lose less."""
 LEARNED_SHARES: dict[FormName, float] = {"split": LEARNED_SHARE, "late": 1.0, "cross": 1.0}
 """Of the way that weights went (``averaging.py``). A new head has to go all of it, and
 late interaction harms little on its way."""

@@ -61,7 +61,7 @@ PRESETS: Mapping[str, PresetSummary] = {
         "an ensemble's nearest that is nearer to the query than the positive is"
     ),
     "semi-hard": PresetSummary(
-        "a band by similarity to the positive and to the query; ten a query",
+        "a band by similarity to the positive and to the query",
         ("share", "floor", "top", "ceiling"),
     ),
     "neighborhood": PresetSummary(
@@ -69,11 +69,15 @@ PRESETS: Mapping[str, PresetSummary] = {
         ("epoch", "first_epoch", "pace", "highest"),
     ),
     "simans": PresetSummary("drawn near the positive's similarity", ("a", "b", "scale")),
-    "denoised": PresetSummary("what a re-ranker is sure does not answer the query; needs one", ("ceiling",)),
-    "relabelled": PresetSummary(
-        "as denoised, and what it is sure does answer becomes a positive; needs one", ("gap",)
+    "denoised": PresetSummary(
+        "what a calibrated re-ranker is sure does not answer the query; needs one", ("ceiling",)
     ),
-    "refresh": PresetSummary("what the re-ranker in training ranks first now; needs one", ("among",)),
+    "relabelled": PresetSummary(
+        "what a calibrated re-ranker puts above the positive becomes one, what it puts far below is a "
+        "negative; needs one",
+        ("gap",),
+    ),
+    "refresh": PresetSummary("drawn from what the re-ranker that serves ranks first; needs one", ("among",)),
 }
 """By name, in the order in which people are shown them."""
 

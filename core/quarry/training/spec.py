@@ -56,7 +56,8 @@ class TrainingSpec(Written):
         serving: re-ranker (encoder) to compare with; None: the fused order.
         precision: that the server serves re-rankers in, on the CPU.
         teacher: model whose scores are learned; only with ``layers``, of the student.
-        steps: 0: as many epochs as the form takes, at most ``MAX_EPOCH_STEPS``.
+        steps: 0: what the form takes: a fixed number for late interaction, else one epoch within bounds, at
+            most ``MAX_EPOCH_STEPS``.
         learning_rate: 0: the default of the model's form.
         judgments: to evaluate on; empty: the examples' queries are divided.
         guards: which events of feedback count, as the server has it.

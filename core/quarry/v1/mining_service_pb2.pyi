@@ -406,7 +406,9 @@ class MineHardNegativesRequest(_message.Message):
 
     @_builtins.property
     def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Retrievers to ask: `bm25`, `dense`, `lsa`, `encoder:MODEL`, `reranker`. Empty: the preset's."""
+        """What proposes candidates: `fused`, `bm25`, `dense`, `lsa`, `encoder:MODEL`, `reranker`. Empty: the
+        preset's.
+        """
 
     @_builtins.property
     def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
@@ -610,7 +612,7 @@ class MiningSet(_message.Message):
 
     @_builtins.property
     def rungs(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Rows by the rung of the ladder that they came from."""
+        """Rows by where the document was drawn from: the column `rung` of docs/mining.md."""
 
     @_builtins.property
     def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...

@@ -202,27 +202,30 @@ class TrainRerankerRequest(_message.Message):
     """What UploadExamples returned."""
     base: _builtins.str
     """To start from: a version, a hub id, a folder or a package. Default: what serves; else the server's base
-    re-ranker; else a split cross-encoder made of the collection's encoder.
+    re-ranker; else the collection's encoder, of which a re-ranker of `form` is made.
     """
     joint_layers: _builtins.int
-    """Layers of a split cross-encoder that attend across query and passage, where `base` is an encoder. 1 to
-    the encoder's layers; 0 means 1.
+    """Layers of a split cross-encoder that attend across query and passage, where one is made of an encoder. 1
+    to the encoder's layers; 0 means 1. Any other form refuses it.
     """
     loss: Global___TrainingLoss.ValueType
     steps: _builtins.int
-    """Optimizer steps, 1 to 1,000,000; 0: one epoch, 50 to 1,000; fewer if it stops early."""
+    """Optimizer steps, 1 to 1,000,000; fewer if it stops early. 0: 200 for late interaction, however many
+    examples there are; for any other form, and for an encoder, one epoch, 50 to 1,000.
+    """
     max_tokens: _builtins.int
     """Longest passage read in training, 16 to the model's limit; 0 means 128, or the model's limit."""
     seed: _builtins.int
     learning_rate: _builtins.float
-    """Over 0 to 0.1; 0: the default of the model's form."""
+    """Over 0 to 0.1; 0: the default of the model's form, as docs/training.md lists them."""
     description: _builtins.str
     """At most 1,024 bytes, kept with the version."""
     request_id: _builtins.str
     """As DocumentService's; a repeat returns the first call's operation."""
     form: Global___RerankerForm.ValueType
-    """What is made of an encoder. Default: the form of `base` where that is a re-ranker, else LATE. If what
-    serves has another form and no `base` is named, training starts from the collection's encoder.
+    """What is made of an encoder. Default: the form of `base` where that is a re-ranker; else SPLIT if
+    `joint_layers` is set; else LATE. If what serves has another form and no `base` is named, training starts
+    from the collection's encoder; a `base` of another form is INVALID_ARGUMENT.
     """
     @_builtins.property
     def bootstrap(self) -> Global___Bootstrap:
@@ -426,6 +429,9 @@ class DistillRerankerRequest(_message.Message):
     layers: _builtins.int
     """Layers of the student, cut from the teacher's body, or from `base`; 0 means 3."""
     base: _builtins.str
+    """As TrainRerankerRequest's, and so are all that follow. Default: the teacher. Late interaction has no
+    layers that learn: INVALID_ARGUMENT.
+    """
     steps: _builtins.int
     max_tokens: _builtins.int
     seed: _builtins.int

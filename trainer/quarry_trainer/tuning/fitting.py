@@ -30,7 +30,7 @@ SMOOTHING = 0.05
 """Width, in shares, of what a query's gain is averaged over: nDCG is a staircase of the share."""
 SHARE_PENALTY, TRAIT_PENALTY, SCALE_PENALTY = 1.0, 10.0, 4.0
 """In nDCG@10 of one query: half of it is what it costs to move the logit of the share by 1; to move it by 1
-for a trait that lies one standard deviation off; to double the title weight or to halve it."""
+for a trait that lies one standard deviation off, and nearly what it costs to double or halve the title's."""
 LEAST_GAIN = 1e-6
 """Of nDCG@10, summed over queries: less is rounding."""
 LEAST_SHARE = 0.02

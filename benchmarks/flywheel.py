@@ -117,6 +117,7 @@ class Arm:
         judged: positives are the true judgments instead of clicks.
         members: that list candidates, in place of the preset's.
         naive: every clicked document is a positive, whatever its rank and the noise.
+        unjudged: no judgments choose or decide: clicks alone.
         ensemble: it shows what members are worth, and runs on ``ENSEMBLE_SETS`` alone.
         seeds: how many are run.
     """
@@ -126,6 +127,7 @@ class Arm:
     constants: tuple[tuple[str, float], ...] = ()
     judged: bool = False
     naive: bool = False
+    unjudged: bool = False
     form: FormName = "late"
     seeds: int = 1
     ensemble: bool = False
@@ -146,6 +148,7 @@ ARMS = {
     "quarry": Arm("quarry", seeds=SEEDS),
     "pool, uniform": Arm("quarry", constants=(("spread", 1e6),), seeds=SEEDS),
     "quarry, naive clicks": Arm("quarry", naive=True),
+    "quarry, clicks alone": Arm("quarry", unjudged=True),
     "quarry, true judgments": Arm("quarry", judged=True),
     "quarry, split": Arm("quarry", form="split"),
 }
@@ -266,7 +269,7 @@ class Bench:
             form=arm.form,
             steps=SPLIT_STEPS if arm.form == "split" else steps,
             seed=seed,
-            judgments=self.judged(),
+            judgments=() if arm.unjudged else self.judged(),
         )
         folder = self.data / FOLDER / spec.name
         folder.mkdir(parents=True, exist_ok=True)

@@ -31,10 +31,10 @@ from quarry_trainer.dataset import GroupDataset, TextGroup
 from quarry_trainer.forms import FormScorer, open_form
 from quarry_trainer.late_form import LateForm
 from quarry_trainer.late_start import fit_start
-from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
+from quarry_trainer.listwise import GROUP_SIZE, listwise
 from quarry_trainer.loop import LoopSettings, run_loop
 from quarry_trainer.measures import NDCG, per_query
-from quarry_trainer.reranker import LATE_STEPS, RATES
+from quarry_trainer.reranker import GROUPS, LATE_STEPS, RATES
 
 TOKENS, POOL, DEPTH = 128, 30, 20
 Qrels = dict[str, dict[str, int]]
@@ -130,7 +130,7 @@ def main() -> None:
         line[f"{kind}_as_they_come"] = collection.ndcg(queries, None, 0.0)
         line[f"{kind}_untrained"] = collection.ndcg(queries, form, offset)
     trainable = listwise(form, "lce", RATES["late"], offset)
-    settings = LoopSettings(arguments.steps, GROUPS_A_STEP, arguments.seed, RATES["late"])
+    settings = LoopSettings(arguments.steps, GROUPS["late"], arguments.seed, RATES["late"])
     began = time.process_time()
     with tempfile.TemporaryDirectory() as work:
         dataset = GroupDataset(groups, GROUP_SIZE, arguments.seed)

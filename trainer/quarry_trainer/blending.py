@@ -22,8 +22,8 @@ from quarry_trainer.scoring import FUSED_ALONE, blended_order
 TIMES = (1.0, 2.0, 4.0, 8.0)
 """By how much the fused score may count more than it did in training."""
 CAREFUL = 2.0
-"""Of ``TIMES``, for models that harm documents which training did not see: the least where too few of the
-questions that choose are for such documents (docs/training.md)."""
+"""Of ``TIMES``, the least where too few of the questions that choose are for documents that training did not
+see. Models harm those, and twice the fused score takes little from the others (docs/training.md)."""
 LEAST_PROOF = DEFAULT_POLICY.min_unseen
 """Unseen questions, however many wordings they have, from which on less can be chosen."""
 NEAR = 0.5
@@ -53,31 +53,29 @@ def fit_blend(
     qrels: Qrels,
     trained: Blend,
     known: Mapping[str, bool] | None = None,
-    careful: float = CAREFUL,
 ) -> Blend:
     """Chooses the blend with the best nDCG@10, or one nearer to the fused order that is about as good.
 
     It must serve queries whose documents the re-ranker was not trained on. So known and unseen queries, if
     ``halves_of`` tells them apart, count alike, however many they are, and neither pays for the other: a
     blend by which one of the two loses more than ``MAX_LOSS`` is not chosen. Beside known queries it takes
-    ``LEAST_PROOF`` unseen questions to choose under ``careful``.
+    ``LEAST_PROOF`` unseen questions to choose under ``CAREFUL``.
 
     Args:
         ranked: development queries. Those without a relevant document are left out.
         scores: of the candidates of each.
         trained: how the model's score and the fused one were added in training.
         known: whether training saw a relevant document of the query; None: nothing is told apart.
-        careful: one of ``TIMES``.
 
     Returns:
         ``FUSED_ALONE`` if no blend is better than the fused order; ``unproven_blend`` if nothing is judged.
     """
     judged = judged_queries({query.query_id: qrels.get(query.query_id, {}) for query in ranked})
     if not judged:
-        return unproven_blend(trained, careful)
+        return unproven_blend(trained)
     clusters = clusters_of(judged, qrels)
     asked = _Asked(halves_of(judged, clusters, known), clusters)
-    least = TIMES[0] if _proven(judged, known, asked) else careful
+    least = TIMES[0] if _proven(judged, known, asked) else CAREFUL
     wanted = {id: qrels[id] for id in judged}
     tried = [_Tried(b, _ndcg(ranked, scores, b, wanted)) for b in (*_blends(trained, least), FUSED_ALONE)]
     fused = tried[-1].ndcg
@@ -89,9 +87,9 @@ def fit_blend(
     return near[-1].blend  # towards the fused order
 
 
-def unproven_blend(trained: Blend, careful: float = CAREFUL) -> Blend:
+def unproven_blend(trained: Blend) -> Blend:
     """The careful blend, where no judged query can choose."""
-    return _blends(trained, careful)[0]
+    return _blends(trained, CAREFUL)[0]
 
 
 def _blends(trained: Blend, least: float) -> list[Blend]:

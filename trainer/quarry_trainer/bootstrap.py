@@ -86,7 +86,7 @@ def _bootstrapped(spec: TrainingSpec, folder: Path, progress: Progress, started:
     recipe.save(model)
     # Documents that were all read alike, for queries that nobody asked, make none of them known.
     read_before(spec).write(model)
-    blend = unproven_blend(recipe.blend, recipe.careful)
+    blend = unproven_blend(recipe.blend)
     write_blend(model, blend)
     scores = score_ranked(recipe.served(model), [query for query, _ in held])
     report = evaluate_ranked(

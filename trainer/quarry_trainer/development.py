@@ -7,7 +7,7 @@ from ir_measures import nDCG
 
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import Blend
-from quarry_trainer.blending import CAREFUL, fit_blend, unproven_blend
+from quarry_trainer.blending import fit_blend, unproven_blend
 from quarry_trainer.halves import halves_of, mean_of_halves
 from quarry_trainer.live import RankedQuery
 from quarry_trainer.measures import NDCG, clusters_of, judged_queries, per_query
@@ -40,12 +40,12 @@ class Development:
         self.ranked = [query.take(range(min(MEASURED_DEPTH, len(query)))) for query in some]
         self.qrels = {query.id: query.judgments for query in queries}
 
-    def blend(self, model: PairModel, trained: Blend, careful: float = CAREFUL) -> Blend:
-        """Chooses how a model serves that was ``trained`` with a blend; ``careful`` as in ``fit_blend``."""
+    def blend(self, model: PairModel, trained: Blend) -> Blend:
+        """Chooses how a model serves that was ``trained`` with a blend."""
         if not self.whole:
-            return unproven_blend(trained, careful)
+            return unproven_blend(trained)
         scores = score_ranked(model, self.whole)
-        return fit_blend(self.whole, scores, self.qrels, trained, self.known, careful)
+        return fit_blend(self.whole, scores, self.qrels, trained, self.known)
 
     def ndcg(self, model: PairModel, blend: Blend) -> float:
         """Mean nDCG@10 of the order in training; known and unseen queries, if ``halves_of`` tells them

@@ -49,7 +49,7 @@ class EncoderRecipe:
     """An encoder on pairs of a query and a positive, against the passages of others and a mined negative."""
 
     groups, group_size, learning_rate = GROUPS_A_STEP, GROUP_SIZE, RATE
-    blends, careful = False, 1.0
+    blends = False
     learned_share, blend = LEARNED_SHARE, RERANKER_ALONE
 
     def __init__(self, spec: TrainingSpec, data: Path, work: Path) -> None:

@@ -73,7 +73,6 @@ class Recipe(Protocol):
         blends: its score is blended with the fused one.
         blend: how its score and the fused one are added while it is trained; known once groups are
             ``prepared``.
-        careful: how many times that the fused score counts where nothing proves that less does no harm.
     """
 
     groups: int
@@ -82,7 +81,6 @@ class Recipe(Protocol):
     learning_rate: float
     blends: bool
     blend: Blend
-    careful: float
 
     def usual_steps(self, groups: int) -> int:
         """Of a training on so many groups that is not told how many to make."""
@@ -256,7 +254,7 @@ class _Training:
     ) -> tuple[EvaluationReport, Blend]:
         self._say("evaluating", 0.0)
         served = ReadOnce(recipe.served(model))
-        blend = development.blend(served, recipe.blend, recipe.careful) if recipe.blends else RERANKER_ALONE
+        blend = development.blend(served, recipe.blend) if recipe.blends else RERANKER_ALONE
         decide = self._by_clicks if parts.source == "clicks" else self._by_judgments
         evaluation = decide(recipe, Model(model, served, blend), parts, ranked)
         if recipe.blends:

@@ -80,6 +80,14 @@ class TestSet:
     test: str
     text_only: bool = False
 
+    def titles(self) -> dict[str, str]:
+        """By document id: what the document is about, where it has a title; its id elsewhere."""
+        source = self.file("corpus.jsonl")
+        open_file = gzip.open if source.suffix == ".gz" else open
+        with open_file(source, "rb") as lines:
+            records = map(json.loads, lines)
+            return {one["_id"]: one["_id"] if self.text_only else one.get("title", "") for one in records}
+
     @property
     def path(self) -> Path:
         return MANUAL_PAGES if self.folder == MANUAL_PAGES.name else COLLECTIONS / self.folder
@@ -349,8 +357,10 @@ def runs(bench: Bench, arms: list[str], seeds: int, steps: int, done: set[Run]) 
 def line(bench: Bench, name: str, arm: Arm, seed: int, steps: int) -> dict[str, Any]:
     started = time.process_time()
     if not arm.preset:
-        values = bench.measured(bench.orders(None))
-        return {"values": values, "means": _means(values)}
+        orders = bench.orders(None)
+        values = bench.measured(orders)
+        first = {query: documents[0] for query, documents in orders.items()}
+        return {"values": values, "means": _means(values), "first": first}
     examples = bench.examples(name, arm)
     try:
         result, model = bench.trained(examples, arm, seed, steps)

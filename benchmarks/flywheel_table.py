@@ -2,83 +2,58 @@
 
     python benchmarks/flywheel_table.py benchmarks/results/flywheel.jsonl --plot build/flywheel.svg
 
-Means are over test queries (and seeds, where there are several). Queries with the same relevant documents are
-one question in several wordings, so they are drawn together: 95 % intervals by bootstrap, p-values by
-Fisher's randomization test (Smucker, Allan and Carterette, CIKM 2007), which turns the sign of a question's
-differences. The last table compares each arm with `quarry` over the queries of all sets. Of rules for
-negatives, which are many, p-values have Holm's correction; the other arms answer questions of their own.
+Values are nDCG@10, means over test queries (and seeds, where there are several). Queries that ask about one
+thing (documents of one title, or the same documents) are drawn together: 95 % intervals by bootstrap, p
+values by Fisher's randomization test (Smucker, Allan and Carterette, CIKM 2007), which turns the sign of a
+thing's differences. p values of rules for negatives, which are many, have Holm's correction.
 """
 
 import argparse
 import json
-import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from flywheel import ARMS, COLLECTIONS, SETS
+from flywheel import ARMS, SETS
 from matplotlib import pyplot
 from numpy.typing import NDArray
 from scipy import stats
 
-from quarry_cli.judgments import read_qrels
-from quarry_trainer.measures import clusters_of
 from quarry_trainer.resampling import Interval, mean_intervals
 
-MEASURES = ("RR@3", "RR@10", "nDCG@10")
-NDCG = MEASURES[-1]
-NAMES = {"RR@3": "MRR@3", "RR@10": "MRR@10", NDCG: NDCG}
-OURS, FUSED = "quarry", "fused"
+MEASURE = "nDCG@10"
+OURS, FUSED, RANDOM = "quarry", "fused", "random"
 PERMUTATIONS = 9_999
-STYLE = {"svg.hashsalt": "quarry", "svg.fonttype": "none", "font.size": 9}
+STYLE: dict[Any, Any] = {"svg.hashsalt": "quarry", "svg.fonttype": "none", "font.size": 9}
 
 Float64 = NDArray[np.float64]
-Question = tuple[str, frozenset[str]]
-"""A collection, and what is relevant in it."""
-ByQuery = dict[str, dict[str, float]]
-"""By measure: by query."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """An arm on a set: the mean over ``seeds``, by measure, by query."""
-
-    seeds: int
-    values: ByQuery
-
-    @classmethod
-    def of(cls, runs: list[ByQuery]) -> "Measured":
-        means = {
-            m: {q: round(float(np.mean([run[m][q] for run in runs])), 6) for q in runs[0][m]}
-            for m in MEASURES
-        }
-        return cls(len(runs), means)
-
-    def mean(self, measure: str) -> float:
-        return float(np.mean(list(self.values[measure].values())))
+Line = dict[str, Any]
+Arms = dict[str, dict[str, float]]
+"""The mean over seeds of each query, by arm."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Values of queries, and the question that each of them asks."""
+    """Values of queries, and the thing that each of them is about."""
 
     values: Float64
-    questions: list[Question]
+    things: list[str]
 
     @property
     def interval(self) -> Interval:
-        return mean_intervals(self.values[:, None], self.questions)[0]
+        return mean_intervals(self.values[:, None], self.things)[0]
 
     @property
     def p_value(self) -> float:
         """Two-sided, of the mean's being 0."""
-        sums: dict[Question, float] = defaultdict(float)
-        for question, value in zip(self.questions, self.values, strict=True):
-            sums[question] += value
+        sums: dict[str, float] = defaultdict(float)
+        for thing, value in zip(self.things, self.values, strict=True):
+            sums[thing] += value
         found = stats.permutation_test(
             (list(sums.values()),),
             np.sum,
@@ -90,38 +65,71 @@ class Sample:
         return float(found.pvalue)
 
 
-Found = dict[tuple[str, str], Measured]
-"""By set and arm, in the order in which the benchmark has them."""
+class Found:
+    """All lines of a run."""
 
+    def __init__(self, path: Path) -> None:
+        self.lines: dict[tuple[str, str], list[Line]] = defaultdict(list)
+        for line in path.read_text().splitlines():
+            one = json.loads(line)
+            if "values" in one:
+                self.lines[one["set"], one["arm"]].append(one)
+        self.sets = [name for name in SETS if (name, FUSED) in self.lines]
 
-def read(path: Path) -> Found:
-    runs: dict[tuple[str, str], list[ByQuery]] = defaultdict(list)
-    for line in path.read_text().splitlines():
-        one = json.loads(line)
-        if "values" in one:
-            runs[one["set"], one["arm"]].append(one["values"])
-    return {(s, arm): Measured.of(runs[s, arm]) for s in SETS for arm in ARMS if (s, arm) in runs}
+    def arms(self, name: str, ensembles: bool = False) -> list[str]:
+        wanted = (arm for arm, how in ARMS.items() if how.ensemble == ensembles)
+        return [arm for arm in wanted if (name, arm) in self.lines]
+
+    def values(self, name: str, arm: str) -> dict[str, float]:
+        runs = [one["values"][MEASURE] for one in self.lines[name, arm]]
+        return {query: float(np.mean([run[query] for run in runs])) for query in runs[0]}
+
+    def sample(self, sets: Iterable[str], arm: str, less: str = "", only: str = "") -> Sample:
+        """An arm's values in all of ``sets``, less those of another arm.
+
+        Args:
+            only: ``shared``: queries whose first fused hit is wrong and about the same thing as the answer.
+        """
+        values: list[float] = []
+        about: list[str] = []
+        for one in sets:
+            other = self.values(one, less) if less else {}
+            things = things_of(one)
+            first = self.lines[one, FUSED][0]["first"]
+            for query, value in self.values(one, arm).items():
+                if only and not _shares(one, query, first[query]):
+                    continue
+                values.append(value - other.get(query, 0.0))
+                about.append(f"{SETS[one].folder} {things[query]}")
+        return Sample(np.array(values), about)
 
 
 @cache
-def questions(name: str) -> dict[str, Question]:
-    """Of each test query of a set."""
-    of = SETS[name]
-    judged = read_qrels(COLLECTIONS / of.folder / "qrels" / f"{of.test}.tsv")
-    clusters = clusters_of(list(judged), judged)
-    return {query: (of.folder, cluster) for query, cluster in zip(judged, clusters, strict=True)}
+def things_of(name: str) -> dict[str, str]:
+    """What each test query of a set is about: the title of what is relevant, or that itself."""
+    titles = titles_of(name)
+    judged = qrels_of(name)
+    relevant = {query: sorted(d for d, grade in of.items() if grade > 0) for query, of in judged.items()}
+    return {
+        query: titles[ids[0]] if len({titles[id] for id in ids}) == 1 else " ".join(ids)
+        for query, ids in relevant.items()
+        if ids
+    }
 
 
-def sample(found: Found, sets: list[str], arm: str, less: str = "", measure: str = NDCG) -> Sample:
-    """An arm's values in all of ``sets``, less those of another arm."""
-    values: list[float] = []
-    asked: list[Question] = []
-    for one in sets:
-        other = found[one, less].values[measure] if less else {}
-        for query, value in found[one, arm].values[measure].items():
-            values.append(value - other[query] if less else value)
-            asked.append(questions(one)[query])
-    return Sample(np.array(values), asked)
+@cache
+def titles_of(name: str) -> dict[str, str]:
+    return SETS[name].titles()
+
+
+@cache
+def qrels_of(name: str) -> dict[str, dict[str, int]]:
+    return SETS[name].qrels(SETS[name].test, 10**9)
+
+
+def _shares(name: str, query: str, first: str) -> bool:
+    judged = qrels_of(name)[query]
+    return not judged.get(first) and titles_of(name)[first] == things_of(name)[query]
 
 
 def holm(values: dict[str, float]) -> dict[str, float]:
@@ -134,62 +142,95 @@ def holm(values: dict[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def tables(found: Found) -> str:
-    sets = list(dict.fromkeys(s for s, _ in found))
-    return "\n".join([line for one in sets for line in (*_of_set(found, one), "")] + list(_against(found)))
+def tables(found: Found) -> Iterator[str]:
+    for name in found.sets:
+        yield from (f"**{name}**\n", *_of_set(found, name), "")
+    yield from ("**quarry less the arm, over the queries of all sets**\n", *_against(found), "")
+    yield from ("**the first fused hit is wrong, and about the same thing**\n", *_shared(found), "")
+    yield from ("**ensembles**\n", *_ensembles(found))
 
 
 def _of_set(found: Found, name: str) -> Iterator[str]:
-    yield f"**{name}**\n"
-    yield "| arm | seeds | MRR@3 | MRR@10 | nDCG@10 | 95 % | less fused | 95 % |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for arm in ARMS:
-        if (name, arm) in found:
-            measured = found[name, arm]
-            means = " | ".join(f"{measured.mean(m):.3f}" for m in MEASURES)
-            own = sample(found, [name], arm).interval
-            less = _gain(found, name, arm) if (name, FUSED) in found and arm != FUSED else " | "
-            yield f"| {arm} | {measured.seeds} | {means} | {own.lower:.3f} to {own.upper:.3f} | {less} |"
+    columns = "seeds | nDCG@10 | less fused | 95 % | less random | 95 % | wrong positives | false negatives"
+    yield f"| arm | {columns} |"
+    yield "|---" * 9 + "|"
+    for arm in found.arms(name):
+        runs = found.lines[name, arm]
+        mean = found.sample([name], arm).interval.value
+        gains = " | ".join(_gain(found, [name], arm, than) for than in (FUSED, RANDOM))
+        yield f"| {arm} | {len(runs)} | {mean:.3f} | {gains} | {_share(runs, 'wrong_positives')} | " + (
+            f"{_share(runs, 'false_negatives')} |"
+        )
 
 
-def _gain(found: Found, name: str, arm: str) -> str:
-    gain = sample(found, [name], arm, FUSED).interval
+def _gain(found: Found, sets: list[str], arm: str, than: str, only: str = "") -> str:
+    if arm == than or (arm == FUSED and than == RANDOM):
+        return " | "
+    gain = found.sample(sets, arm, than, only).interval
     return f"{gain.value:+.3f} | {gain.lower:+.3f} to {gain.upper:+.3f}"
 
 
+def _share(runs: list[Line], name: str) -> str:
+    material = runs[0].get("material")
+    return f"{100 * material[name]:.1f} %" if material else ""
+
+
 def _against(found: Found) -> Iterator[str]:
-    yield "**quarry less the arm, over the queries of all sets**\n"
-    cells = " | ".join(f"{NAMES[m]} | 95 % | p" for m in reversed(MEASURES))
-    yield f"| arm | {cells} |"
-    yield "|---" * (1 + 3 * len(MEASURES)) + "|"
-    sets = {arm: [s for s in SETS if {(s, OURS), (s, arm)} <= found.keys()] for arm in ARMS if arm != OURS}
-    rows: dict[str, list[str]] = {arm: [] for arm, some in sets.items() if some}
-    for measure in reversed(MEASURES):
-        samples = {arm: sample(found, sets[arm], OURS, arm, measure) for arm in rows}
-        p_values = {arm: one.p_value for arm, one in samples.items()}
-        p_values |= holm({arm: p for arm, p in p_values.items() if ARMS[arm].is_rule})
-        for arm, one in samples.items():
-            at = one.interval
-            rows[arm].append(f"{at.value:+.3f} | {at.lower:+.3f} to {at.upper:+.3f} | {p_values[arm]:.4f}")
-    yield from (f"| {arm} | {' | '.join(cells)} |" for arm, cells in rows.items())
+    yield "| arm | nDCG@10 | 95 % | p |"
+    yield "|---|---|---|---|"
+    samples = {
+        arm: found.sample(sets, OURS, arm)
+        for arm in ARMS
+        if arm != OURS
+        and not ARMS[arm].ensemble
+        and (sets := [s for s in found.sets if arm in found.arms(s)])
+    }
+    p_values = {arm: one.p_value for arm, one in samples.items()}
+    p_values |= holm({arm: p for arm, p in p_values.items() if ARMS[arm].is_rule})
+    for arm, one in samples.items():
+        at = one.interval
+        yield f"| {arm} | {at.value:+.3f} | {at.lower:+.3f} to {at.upper:+.3f} | {p_values[arm]:.4f} |"
+
+
+def _shared(found: Found) -> Iterator[str]:
+    yield "| set | queries | fused | random less fused | 95 % | quarry less fused | 95 % |"
+    yield "|---|---|---|---|---|---|---|"
+    for name in found.sets:
+        own = found.sample([name], FUSED, only="shared").values
+        if len(own):
+            gains = " | ".join(_gain(found, [name], arm, FUSED, "shared") for arm in (RANDOM, OURS))
+            yield f"| {name} | {len(own)} | {own.mean():.3f} | {gains} |"
+
+
+def _ensembles(found: Found) -> Iterator[str]:
+    yield "| set | members | nDCG@10 | less fused | 95 % | false negatives |"
+    yield "|---|---|---|---|---|---|"
+    for name in found.sets:
+        for arm in [*found.arms(name, ensembles=True), OURS] if found.arms(name, ensembles=True) else []:
+            runs = found.lines[name, arm][:1]
+            mean = float(np.mean(list(runs[0]["values"][MEASURE].values())))
+            shown = "quarry: fused (three seeds)" if arm == OURS else arm
+            gain = _gain(found, [name], arm, FUSED)
+            yield f"| {name} | {shown} | {mean:.3f} | {gain} | {_share(runs, 'false_negatives')} |"
 
 
 def plot(found: Found, target: Path) -> None:
     """nDCG@10 of each arm less that of the fused order, a panel for each set."""
-    sets = [s for s in SETS if (s, FUSED) in found]
-    arms = [arm for arm in reversed(ARMS) if arm != FUSED and any((s, arm) in found for s in sets)]
+    known = {arm for name in found.sets for arm in found.arms(name)}
+    arms = [arm for arm in reversed(ARMS) if arm in known and arm != FUSED]
     with mpl.rc_context(STYLE):
-        figure, panels = pyplot.subplots(1, len(sets), figsize=(4 * len(sets), 4), sharey=True, squeeze=False)
-        for axis, one in zip(panels[0], sets, strict=True):
+        size = (3.4 * len(found.sets), 4)
+        figure, panels = pyplot.subplots(1, len(found.sets), figsize=size, sharey=True, squeeze=False)
+        for axis, one in zip(panels[0], found.sets, strict=True):
             for place, arm in enumerate(arms):
-                if (one, arm) in found:
-                    gain = sample(found, [one], arm, FUSED).interval
+                if (one, arm) in found.lines:
+                    gain = found.sample([one], arm, FUSED).interval
                     axis.plot([gain.lower, gain.upper], [place, place], color="#888", linewidth=2)
                     axis.plot(gain.value, place, "o", color="#c33" if arm == OURS else "#246")
             axis.set_yticks(range(len(arms)), arms)  # of all panels
             axis.axvline(0, color="#000", linewidth=0.8)
             axis.set_title(one)
-            axis.set_xlabel("nDCG@10 less that of the fused order")
+            axis.set_xlabel("nDCG@10 less fused")
         figure.tight_layout()
         figure.savefig(target, metadata={"Date": None})
 
@@ -199,10 +240,8 @@ def main() -> None:
     parser.add_argument("lines", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    if not COLLECTIONS.exists():
-        sys.exit(f"the test collections are not there: {COLLECTIONS}")
-    found = read(options.lines)
-    print(tables(found))
+    found = Found(options.lines)
+    print("\n".join(tables(found)))
     if options.plot:
         plot(found, options.plot)
 

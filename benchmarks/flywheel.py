@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,10 +178,15 @@ SPLIT_STEPS = 150
 
 
 class SharedStates:
-    """Opens recipes and scorers whose encoder reads each text once for all of them."""
+    """Opens recipes and scorers whose encoder reads each text once for all of them.
 
-    def __init__(self) -> None:
+    Args:
+        prepare: told of each form that is opened.
+    """
+
+    def __init__(self, prepare: Callable[[Form], None] | None = None) -> None:
         text_states.STATE_BYTES = STATE_BYTES
+        self.prepare = prepare or (lambda _form: None)
         self._first: dict[FormName, Form] = {}
 
     def open(self, spec: TrainingSpec, data: Path, work: Path) -> RerankerRecipe:
@@ -192,6 +197,7 @@ class SharedStates:
         """A trained model as it is served, by torch."""
         form = model_form(folder)
         opened = open_form(folder, form.max_tokens, 0, self.like(form.name))
+        self.prepare(opened)
         self._first.setdefault(form.name, opened)
         return FormScorer(opened)
 
@@ -204,6 +210,7 @@ class _Recipe(RerankerRecipe):
 
     def __init__(self, spec: TrainingSpec, data: Path, work: Path, shared: SharedStates) -> None:
         super().__init__(spec, data, work, shared.like(spec.form))
+        shared.prepare(self._form)
         self._shared = shared
 
     def served(self, folder: Path) -> PairModel:
@@ -222,7 +229,7 @@ class Bench:
         self.data = work / "data"
         self.key = 0
         self.candidates: list[RankedQuery] = []
-        self._states = SharedStates()
+        self.states = SharedStates()
 
     def prepare(self) -> None:
         """Index, simulate, and what the first stage gives for the test queries; what is there is kept."""
@@ -282,7 +289,7 @@ class Bench:
         folder = self.data / FOLDER / spec.name
         folder.mkdir(parents=True, exist_ok=True)
         write_model(folder / "spec.json", spec)
-        result = train(spec, folder, Progress(lambda _line: None), self._states.open)
+        result = train(spec, folder, Progress(lambda _line: None), self.states.open)
         return result, folder / MODEL
 
     def judged(self) -> tuple[JudgedQuery, ...]:
@@ -298,7 +305,7 @@ class Bench:
         if model is None or not blend.rerank:
             scores = [np.zeros(len(query)) for query in self.candidates]
         else:
-            scores = score_ranked(self._states.scorer(model), self.candidates)
+            scores = score_ranked(self.states.scorer(model), self.candidates)
         return {
             query.query_id: blended_order(query, some, blend)
             for query, some in zip(self.candidates, scores, strict=True)

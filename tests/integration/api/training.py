@@ -89,7 +89,7 @@ def path_with_fakes() -> str:
     return os.pathsep.join([str(Path(__file__).parent), *filter(None, known)])
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = 180) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"no {what}"

@@ -21,10 +21,12 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import ir_measures
 import numpy as np
@@ -49,10 +51,10 @@ from quarry_cli.judgments import read_qrels, read_queries
 from quarry_cli.mining_calls import mined, write_examples
 from quarry_cli.sessions import Simulation, run_sessions
 from quarry_cli.simulate import simulated_users
-from quarry_trainer import text_states
+from quarry_trainer import text_states, training
 from quarry_trainer.dataset import BadExamplesError
 from quarry_trainer.forms import Form, FormScorer, open_form
-from quarry_trainer.live import RankedQuery, open_search
+from quarry_trainer.live import DEPTH, Counted, LiveSearch, RankedQuery, open_search
 from quarry_trainer.material import ranked_once
 from quarry_trainer.reranker import LATE_STEPS, RerankerRecipe
 from quarry_trainer.scoring import FUSED_ALONE, PairModel, blended_order, score_ranked
@@ -100,10 +102,11 @@ class TestSet:
     def qrels(self, part: str, most: int) -> dict[str, dict[str, int]]:
         """The judgments of at most so many queries, by chance."""
         found = read_qrels(self.path / "qrels" / f"{part}.tsv")
-        return {id: found[id] for id in sorted(sorted(found, key=_chance)[:most])}
+        return {id: found[id] for id in sorted(sorted(found, key=chance)[:most])}
 
 
-def _chance(id: str) -> int:
+def chance(id: str) -> int:
+    """By which queries are drawn: the same ones each time."""
     return zlib.crc32(f"flywheel {id}".encode())
 
 
@@ -205,6 +208,38 @@ class SharedStates:
         return self._first.get(form)
 
 
+class _AskedOnce:
+    """A live search that asks the server for a query's candidates once: documents do not change here."""
+
+    def __init__(self, live: LiveSearch, known: dict[str, RankedQuery]) -> None:
+        self._live, self._known = live, known
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._live, name)
+
+    def rank(
+        self, queries: Mapping[str, str], depth: int = DEPTH, counted: Counted | None = None
+    ) -> list[RankedQuery]:
+        missing = {text: text for text in queries.values() if text not in self._known}
+        self._known |= {query.query_id: query for query in self._live.rank(missing, depth)}
+        if counted is not None:
+            counted(len(queries), len(queries))
+        return [replace(self._known[text], query_id=id) for id, text in queries.items()]
+
+
+@contextmanager
+def asking_once(known: dict[str, RankedQuery]) -> Iterator[None]:
+    """Trainings share what the first stage gives, in ``known``, for as long as the context lasts."""
+
+    @contextmanager
+    def opened(*arguments: Any) -> Iterator[_AskedOnce]:
+        with open_search(*arguments) as live:
+            yield _AskedOnce(live, known)
+
+    with patch.object(training, "open_search", opened):
+        yield
+
+
 class _Recipe(RerankerRecipe):
     """Scores by torch, which keeps states; the export scores alike (docs/training.md)."""
 
@@ -230,6 +265,7 @@ class Bench:
         self.key = 0
         self.candidates: list[RankedQuery] = []
         self.states = SharedStates()
+        self._ranked: dict[str, RankedQuery] = {}
 
     def prepare(self) -> None:
         """Index, simulate, and what the first stage gives for the test queries; what is there is kept."""
@@ -289,12 +325,13 @@ class Bench:
         folder = self.data / FOLDER / spec.name
         folder.mkdir(parents=True, exist_ok=True)
         write_model(folder / "spec.json", spec)
-        result = train(spec, folder, Progress(lambda _line: None), self.states.open)
+        with asking_once(self._ranked):
+            result = train(spec, folder, Progress(lambda _line: None), self.states.open)
         return result, folder / MODEL
 
     def judged(self) -> tuple[JudgedQuery, ...]:
         """Train queries that are not learned from: their true judgments choose blend and stopping."""
-        ids = sorted(self.train, key=_chance)[:JUDGED]
+        ids = sorted(self.train, key=chance)[:JUDGED]
         texts = self.texts(ids)
         return tuple(JudgedQuery(id=id, text=texts[id], judgments=self.train[id]) for id in ids)
 

@@ -14,7 +14,7 @@ from tests.integration.api.served import CALL_S, Api, Failure, checked_status
 from quarry.v1 import mining_service_pb2 as pb
 from quarry.v1.mining_service_pb2_grpc import MiningServiceStub
 
-JOB_S = 120.0
+JOB_S = 240.0
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 

@@ -18,7 +18,7 @@ from quarry.v1 import training_service_pb2 as pb
 from quarry.v1.model_service_pb2_grpc import ModelServiceStub
 from quarry.v1.training_service_pb2_grpc import TrainingServiceStub
 
-JOB_S = 120.0
+JOB_S = 240.0
 
 
 class Training:

@@ -3,8 +3,8 @@
 Each turn SIMULATED users click on what serves, with exploration on, negatives are mined from all clicks so
 far, a re-ranker is trained on them and promoted if the gate says IMPROVED. 100 judged train queries, which
 are not learned from, choose and decide. The test queries are measured after each turn with the new version,
-whether it serves or not. One JSON line a turn. The folder of data is a copy of the one of flywheel.py: indexed,
-and clicked in for the first turn.
+whether it serves or not. One JSON line a turn. The data are a copy of what flywheel.py has indexed and
+clicked in for the first turn.
 
     python benchmarks/turns.py --data build/flywheel --work build/turns --set "stackfaq, known"
 """

@@ -24,9 +24,9 @@ def verdict_of(model: models_pb.Model) -> str:
     return models_pb.ModelVerdict.Name(model.verdict).removeprefix("MODEL_VERDICT_")
 
 
-def cautions_of(model: models_pb.Model) -> list[str]:
+def cautions_of(made: models_pb.Model | models_pb.Ranking) -> list[str]:
     """Without the enum's prefix."""
-    return [models_pb.ModelCaution.Name(one).removeprefix("MODEL_CAUTION_") for one in model.cautions]
+    return [models_pb.ModelCaution.Name(one).removeprefix("MODEL_CAUTION_") for one in made.cautions]
 
 
 def calibration_of(model: models_pb.Model) -> str:

@@ -112,6 +112,10 @@ class _ModelCautionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelCau
     """Re-rankers serve in int8 (`models.reranker_precision`), and in that it loses more than 0.01 of nDCG@10
     against itself in float32.
     """
+    MODEL_CAUTION_NO_RELEVANCE: _ModelCaution.ValueType  # 3
+    """Of a ranking configuration: the re-ranker that serves is calibrated for the fused scores of the one that
+    it was compared with, so hits have no relevance while this one serves.
+    """
 
 class ModelCaution(_ModelCaution, metaclass=_ModelCautionEnumTypeWrapper):
     """What a verdict leaves open. Whoever promotes by hand may weigh it; the policy WHEN_IMPROVED does not promote."""
@@ -124,6 +128,10 @@ ranked worse cannot be told.
 MODEL_CAUTION_QUANTIZATION_LOSS: ModelCaution.ValueType  # 2
 """Re-rankers serve in int8 (`models.reranker_precision`), and in that it loses more than 0.01 of nDCG@10
 against itself in float32.
+"""
+MODEL_CAUTION_NO_RELEVANCE: ModelCaution.ValueType  # 3
+"""Of a ranking configuration: the re-ranker that serves is calibrated for the fused scores of the one that
+it was compared with, so hits have no relevance while this one serves.
 """
 Global___ModelCaution: _TypeAlias = ModelCaution  # noqa: Y015
 

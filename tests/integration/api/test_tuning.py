@@ -16,9 +16,12 @@ import pytest
 from google.longrunning import operations_pb2
 from tests.integration.api.corpus import SCHEMA_MESSAGE, seeded_documents
 from tests.integration.api.mining import failure_of, judged
+from tests.integration.api.models import Models, tiny_reranker
 from tests.integration.api.served import CALL_S, Api, refused, served, tiny_settings
 from tests.integration.api.training import JOB_S, Training, until
 
+from quarry.models.blend import Blend
+from quarry.models.calibration import Calibration, write_calibration
 from quarry.v1 import collection_service_pb2 as collections_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import search_service_pb2 as pb
@@ -29,6 +32,9 @@ DOCUMENTS = seeded_documents()
 IDS = sorted(DOCUMENTS)
 QUERIES = {f"q{n}": (str(DOCUMENTS[id]["text"])[:30], {id: 1}) for n, id in enumerate(IDS[:40])}
 SUM = pb.Fusion(weighted_sum=pb.WeightedSum())
+CALIBRATION = Calibration(
+    slope=1.0, intercept=0.0, source="judgments", queries=40, pairs=400, relevant=40, ece=0.02, ece_all=0.01
+)
 
 
 class Tuning(Training):
@@ -255,6 +261,31 @@ def test_what_is_compared_is_re_ranked_as_people_see_it(
         ranked = {id: order(api.search("own", text, page_size=50)) for id, (text, _) in QUERIES.items()}
         judgments = {id: dict(grades) for id, (_, grades) in QUERIES.items()}
         assert figures["serving"] == pytest.approx(per_query(ranked, judgments)["nDCG@10"].mean())
+
+
+def test_a_configuration_that_ends_relevance_is_left_to_a_person_and_taken_back_brings_it_back(
+    tmp_path: Path, encoder_folder: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    with served(tiny_settings(tmp_path / "data", encoder_folder)) as api:
+        policy = collections_pb.PROMOTION_POLICY_WHEN_IMPROVED
+        tuning, models = Tuning(filled(api, "own", promotion=policy)), Models(api)
+        reranker = tiny_reranker(tmp_path / "reranker", seed=21, blend=Blend(rerank=1e-6, fused=1.0))
+        write_calibration(reranker, CALIBRATION)
+        models.promote(models.imported("own", reranker).name)
+        made = tuning.tuned("own", judgments=judged(QUERIES))
+        assert made.verdict == models_pb.MODEL_VERDICT_IMPROVED, made.advice
+        assert list(made.cautions) == [models_pb.MODEL_CAUTION_NO_RELEVANCE]
+        assert made.state == models_pb.MODEL_STATE_CANDIDATE
+
+        def gives_relevance() -> bool:
+            return api.search("own", QUERIES["q0"][0]).hits[0].HasField("relevance")
+
+        assert gives_relevance()
+        tuning.promote(made.name)
+        assert not gives_relevance()
+        tuning.roll_back("own")
+        assert gives_relevance()
 
 
 def test_answers_are_logged_with_the_configuration_that_merged_them(

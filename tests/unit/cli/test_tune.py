@@ -137,7 +137,7 @@ def test_what_is_improved_serves_and_the_json_says_what_it_is(
     [
         (["--no-promote"], {}),
         ([], {"verdict": models_pb.MODEL_VERDICT_NO_IMPROVEMENT}),
-        ([], {"cautions": [models_pb.MODEL_CAUTION_FEW_UNSEEN]}),
+        ([], {"cautions": [models_pb.MODEL_CAUTION_NO_RELEVANCE]}),
     ],
 )
 def test_what_is_not_proven_or_not_wanted_does_not_serve(
@@ -149,6 +149,13 @@ def test_what_is_not_proven_or_not_wanted_does_not_serve(
     assert ended.exit_code == 0, ended.output
     assert len(service.requests) == 1
     assert "quarry model promote faq/ranking@2" in ended.output
+
+
+def test_cautions_are_told(fake: tuple[FakeTuning, str], judged: list[str]) -> None:
+    service, address = fake
+    service.ranking = ranking(cautions=[models_pb.MODEL_CAUTION_NO_RELEVANCE])
+    assert json.loads(call(address, *judged, "--json").stdout)["cautions"] == ["NO_RELEVANCE"]
+    assert "cautions: NO_RELEVANCE" in call(address, *judged).output
 
 
 def test_nothing_to_fit_ends_with_status_1(fake: tuple[FakeTuning, str]) -> None:

@@ -1,5 +1,7 @@
 """Fitting how arms are merged: little moves little, what helps is found, and parts share nothing."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,9 +9,11 @@ from hypothesis import strategies as st
 
 from quarry.mining.spec import JudgedQuery
 from quarry.queries import DEFAULT_DEPTH
+from quarry.training.spec import EvaluationReport, ModelVerdict, TuningSpec
 from quarry.tuned import RankingConfiguration
 from quarry.weighting import TRAITS
 from quarry_trainer.linked_queries import components_of
+from quarry_trainer.tuning.advice import with_advice
 from quarry_trainer.tuning.fitting import (
     DEFAULT,
     DEFAULT_SHARE,
@@ -157,6 +161,25 @@ def test_the_gate_looks_at_what_people_would_see() -> None:
     unchanged = Comparison(same.judged, same.clusters, same.tuned, same.tuned, same.found, changed=False)
     assert ruled_by_judgments(unchanged, 0, "").verdict == "NO_IMPROVEMENT"
     assert ruled_by_judgments(compared(True, 10), 0, "").verdict == "INSUFFICIENT_DATA"
+
+
+def advised(verdict: ModelVerdict, **serving: Any) -> EvaluationReport:
+    names = {"name": "t", "collection": "faq", "collection_key": 1, "server": "", "arms": BOTH}
+    spec = TuningSpec.model_validate(names | serving)
+    return with_advice(EvaluationReport(verdict=verdict, advice=("first",)), spec)
+
+
+def test_what_ends_the_relevance_of_hits_is_a_caution_and_says_what_to_do() -> None:
+    found = advised("IMPROVED", reranker="faq@3", calibrated=("faq@3",))
+    assert found.cautions == ("NO_RELEVANCE",)
+    assert found.advice[0] == "first"
+    assert "the relevance of faq@3" in found.advice[-1]
+    assert "train the re-ranker again" in found.advice[-1]
+    assert "quarry tune faq --rollback" in found.advice[-1]
+    unproven = advised("NO_IMPROVEMENT", reranker="faq@3", calibrated=("faq@3",))
+    assert (unproven.cautions, unproven.advice) == ((), found.advice)
+    without = advised("IMPROVED", reranker="faq@3")
+    assert (without.cautions, without.advice) == ((), found.advice[:-1])
 
 
 def test_judgments_of_documents_that_nobody_holds_are_bad_data() -> None:

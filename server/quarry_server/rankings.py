@@ -32,7 +32,7 @@ class RankingCalls:
     async def promote(self, request: pb.PromoteRankingRequest) -> pb.PromoteRankingResponse:
         request_id = parse_request_id(request.request_id, "promote-ranking", request)
         note = parse_note(request.promoted_by, request.reason)
-        _, previous = await self._rankings.promote(request.name, note, request_id)
+        _, previous = await self._rankings.promote(request.name, note, request_id, request.if_unchanged)
         return pb.PromoteRankingResponse(ranking=await self._message(request.name), previous=previous)
 
     async def rollback(self, request: pb.RollbackRankingRequest) -> pb.RollbackRankingResponse:

@@ -658,11 +658,16 @@ class PromoteRankingRequest(_message.Message):
     PROMOTED_BY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    IF_UNCHANGED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     promoted_by: _builtins.str
     """As PromoteModelRequest's."""
     reason: _builtins.str
     request_id: _builtins.str
+    if_unchanged: _builtins.bool
+    """Refuse, with FAILED_PRECONDITION, if another configuration or another re-ranker serves by now than when the
+    version was compared (`Ranking.compared_with`, `Ranking.reranker`).
+    """
     def __init__(
         self,
         *,
@@ -670,10 +675,11 @@ class PromoteRankingRequest(_message.Message):
         promoted_by: _builtins.str = ...,
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        if_unchanged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "promoted_by", b"promoted_by", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_unchanged", b"if_unchanged", "name", b"name", "promoted_by", b"promoted_by", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,6 +14,7 @@ import grpc
 import orjson
 import pytest
 from google.longrunning import operations_pb2
+from google.protobuf.field_mask_pb2 import FieldMask
 from tests.integration.api.corpus import SCHEMA_MESSAGE, seeded_documents
 from tests.integration.api.mining import failure_of, judged
 from tests.integration.api.models import Models, tiny_reranker
@@ -50,15 +51,16 @@ class Tuning(Training):
         assert operation.response.Unpack(found)
         return found
 
-    def promote(self, name: str) -> models_pb.PromoteRankingResponse:
-        return self.models.PromoteRanking(models_pb.PromoteRankingRequest(name=name), timeout=CALL_S)
+    def promote(self, name: str, **settings: Any) -> models_pb.PromoteRankingResponse:
+        request = models_pb.PromoteRankingRequest(name=name, **settings)
+        return self.models.PromoteRanking(request, timeout=CALL_S)
 
     def roll_back(self, collection: str) -> models_pb.RollbackRankingResponse:
         request = models_pb.RollbackRankingRequest(collection=collection)
         return self.models.RollbackRanking(request, timeout=CALL_S)
 
-    def refusal_to_promote(self, name: str) -> grpc.StatusCode:
-        request = models_pb.PromoteRankingRequest(name=name)
+    def refusal_to_promote(self, name: str, **settings: Any) -> grpc.StatusCode:
+        request = models_pb.PromoteRankingRequest(name=name, **settings)
         return refused(self.models.PromoteRanking, request).code
 
     def field_refused(self, **settings: Any) -> str:
@@ -161,6 +163,24 @@ def test_the_same_judgments_decide_at_a_higher_level_the_second_time(
     assert "decided 1 time before" in " ".join(again.advice)
 
 
+def test_who_asks_for_it_promotes_only_over_what_the_version_was_compared_with(
+    tuning: Tuning, made: models_pb.Ranking
+) -> None:
+    other = tuning.tuned("full", judgments=judged(QUERIES), seed=2)
+    tuning.promote(other.name)
+    try:
+        refusal = tuning.refusal_to_promote(made.name, if_unchanged=True)
+        assert refusal is grpc.StatusCode.FAILED_PRECONDITION
+        assert tuning.serving("full") == other.name
+    finally:
+        tuning.roll_back("full")
+    try:
+        for _ in range(2):
+            assert tuning.promote(made.name, if_unchanged=True).ranking.name == made.name
+    finally:
+        assert tuning.roll_back("full").serving == ""
+
+
 def test_versions_are_listed_and_shown(tuning: Tuning, made: models_pb.Ranking) -> None:
     request = models_pb.ListRankingsRequest(collection="full")
     listed = tuning.models.ListRankings(request, timeout=CALL_S).rankings
@@ -261,6 +281,13 @@ def test_what_is_compared_is_re_ranked_as_people_see_it(
         ranked = {id: order(api.search("own", text, page_size=50)) for id, (text, _) in QUERIES.items()}
         judgments = {id: dict(grades) for id, (_, grades) in QUERIES.items()}
         assert figures["serving"] == pytest.approx(per_query(ranked, judgments)["nDCG@10"].mean())
+        without = collections_pb.UpdateCollectionRequest(
+            collection=collections_pb.Collection(name="own"), update_mask=FieldMask(paths=["reranker"])
+        )
+        api.collections.UpdateCollection(without, timeout=CALL_S)
+        refusal = tuning.refusal_to_promote(made.name, if_unchanged=True)
+        assert refusal is grpc.StatusCode.FAILED_PRECONDITION
+        tuning.promote(made.name)
 
 
 def test_a_configuration_that_ends_relevance_is_left_to_a_person_and_taken_back_brings_it_back(

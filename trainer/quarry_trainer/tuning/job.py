@@ -51,7 +51,7 @@ def tune_ranking(spec: TuningSpec, folder: Path, progress: Progress) -> TuningRe
     with connected(spec.server) as server:
         try:
             progress("positives", 0.0)
-            material = judged(spec.judgments) if spec.judgments else chosen(server, spec, data)
+            material = judged(spec.judgments) if spec.judgments else chosen(server, spec, data, folder)
             if len(material.queries) < LEAST_QUERIES:
                 raise TooFewError(len(material.queries))
             return _Tuning(spec, drawn(material, spec.seed), server, data, progress).run(started)

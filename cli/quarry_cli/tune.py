@@ -15,8 +15,8 @@ from quarry_cli.failures import CliError
 from quarry_cli.mine import QrelsOption, QueriesOption, judged_queries
 from quarry_cli.operations import finished
 from quarry_cli.training_calls import said
-from quarry_cli.training_view import IMPROVED
-from quarry_cli.tune_view import boosts_of, print_ranking, show_ranking, verdict_of
+from quarry_cli.training_view import IMPROVED, verdict_of
+from quarry_cli.tune_view import boosts_of, print_ranking, show_ranking
 
 PROMOTER = "quarry tune"
 FAILED = 1

@@ -8,7 +8,7 @@ from quarry.v1 import model_service_pb2 as pb
 from quarry.v1 import search_service_pb2 as search_pb
 from quarry_cli.connection import Connection, collection_of
 from quarry_cli.console import note, out, plain, print_json, warn
-from quarry_cli.training_view import IMPROVED, STYLES, cautions_of, figures_table, numbers
+from quarry_cli.training_view import IMPROVED, STYLES, cautions_of, figures_table, numbers, verdict_of
 
 NDCG = "nDCG@10"
 Boosts = Mapping[str, float]
@@ -19,11 +19,6 @@ def boosts_of(quarry: Connection, collection: str) -> Boosts:
     fields = collection_of(quarry, collection).schema.fields
     searched = [f for f in fields if f.type == collections_pb.FIELD_TYPE_TEXT and f.searchable]
     return {field.name: field.boost for field in searched if field.boost}
-
-
-def verdict_of(ranking: pb.Ranking) -> str:
-    """Without the enum's prefix."""
-    return pb.ModelVerdict.Name(ranking.verdict).removeprefix("MODEL_VERDICT_")
 
 
 def print_ranking(ranking: pb.Ranking, boosts: Boosts) -> None:

@@ -20,7 +20,9 @@ from quarry.registry.rankings import (
     serve_ranking,
 )
 from quarry.registry.serving import Note
+from quarry.registry.versions import Place
 from quarry.training.spec import TuningResult
+from quarry.tuned import ranking_name
 
 DEFAULTS = "the defaults"
 NO_RERANKER = "no model"
@@ -46,7 +48,7 @@ class Rankings:
             if catalog.get_collection(connection, collection).key != key:
                 raise CollectionNotFoundError
             number = insert_ranking(connection, key, result)
-            return next(one for one in list_rankings(connection, collection) if one.number == number)
+            return get_ranking(connection, ranking_name(collection, number))
 
         return await self._library.database.write(write)
 
@@ -54,9 +56,11 @@ class Rankings:
         """Raises NotFoundError."""
         return await asyncio.to_thread(self._library.database.read, lambda c: get_ranking(c, name))
 
-    async def listed(self, collection: str) -> list[RankingVersion]:
-        """Newest first."""
-        return await asyncio.to_thread(self._library.database.read, lambda c: list_rankings(c, collection))
+    async def page(self, collection: str, below: Place | None, limit: int) -> list[RankingVersion]:
+        """Newest first, those below a place; of all collections if none is named."""
+        return await asyncio.to_thread(
+            self._library.database.read, lambda c: list_rankings(c, collection, below, limit)
+        )
 
     async def promote(self, name: str, note: Note, request: RequestId, if_unchanged: bool = False) -> Change:
         """Makes a version serve.

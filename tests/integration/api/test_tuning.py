@@ -185,6 +185,12 @@ def test_versions_are_listed_and_shown(tuning: Tuning, made: models_pb.Ranking) 
     request = models_pb.ListRankingsRequest(collection="full")
     listed = tuning.models.ListRankings(request, timeout=CALL_S).rankings
     assert listed[-1].name == made.name
+    in_pages, paged = [], models_pb.ListRankingsRequest(collection="full", page_size=1)
+    while not in_pages or paged.page_token:
+        answer = tuning.models.ListRankings(paged, timeout=CALL_S)
+        in_pages += answer.rankings
+        paged.page_token = answer.next_page_token
+    assert in_pages == list(listed)
     assert not listed[-1].report_json
     got = tuning.models.GetRanking(models_pb.GetRankingRequest(name=made.name), timeout=CALL_S).ranking
     assert list(got.folds) == list(made.folds)

@@ -12,8 +12,8 @@ from quarry.v1 import model_service_pb2 as pb
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
 from quarry_cli.console import as_json, note, out, print_json
 from quarry_cli.failures import CliError
-from quarry_cli.model_calls import all_models, imported, stub_of, write_archive
-from quarry_cli.model_view import print_model, show_model, show_models
+from quarry_cli.model_calls import all_models, all_rankings, imported, stub_of, write_archive
+from quarry_cli.model_view import print_model, show_model, show_models, show_rankings
 
 LOADING_S = 300.0
 """A server may export a model before it answers."""
@@ -46,6 +46,22 @@ def list_models(
         print_json([as_json(model) for model in found])
     else:
         show_models(found)
+
+
+@app.command("rankings")
+def list_rankings(
+    collection: Annotated[str, typer.Argument(help="Of this collection alone.", show_default=False)] = "",
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the ranking configurations that `quarry tune` made, newest first, with what was measured."""
+    with connect(server, timeout) as quarry:
+        found = all_rankings(quarry, collection)
+    if json:
+        print_json([as_json(ranking) for ranking in found])
+    else:
+        show_rankings(found)
 
 
 @app.command()

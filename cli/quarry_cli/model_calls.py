@@ -31,6 +31,18 @@ def all_models(quarry: Connection, collection: str) -> list[pb.Model]:
         request.page_token = page.next_page_token
 
 
+def all_rankings(quarry: Connection, collection: str) -> list[pb.Ranking]:
+    """As ``all_models``, of ranking configurations."""
+    found: list[pb.Ranking] = []
+    request = pb.ListRankingsRequest(collection=collection, page_size=LIST_PAGE)
+    while True:
+        page = stub_of(quarry).ListRankings(request, timeout=quarry.timeout_s)
+        found += page.rankings
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
 def imported(quarry: Connection, options: pb.ImportOptions) -> pb.Model:
     """The version made of ``options.source``: if that is a file or folder here, it is sent."""
     path = Path(options.source).expanduser()

@@ -12,32 +12,24 @@ from quarry.v1 import model_service_pb2 as pb
 from quarry_cli.console import as_json, out, plain, print_json, warn
 from quarry_cli.training_view import calibration_of, cautions_of, figures_table, verdict_of
 
+Version = pb.Model | pb.Ranking
 MEASURE = "nDCG@10"
 _STATE_STYLES = {"serving": "bold green", "retired": "dim"}
 _VERDICT_STYLES = {"IMPROVED": "green", "REGRESSED": "red", "BAD_DATA": "red"}
 
 
 def show_models(models: Iterable[pb.Model]) -> None:
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("version", "kind", "state", "verdict"):
-        table.add_column(heading, no_wrap=heading == "version")
-    table.add_column(MEASURE, justify="right", no_wrap=True)
-    table.add_column("serving", justify="right", no_wrap=True)
-    table.add_column("difference, 95 % interval", justify="right", no_wrap=True)
-    table.add_column("created", no_wrap=True)
+    table = _table("version", "kind", "state", "verdict")
     for model in models:
-        table.add_row(
-            plain(model.name, "bold"),
-            kind_of(model),
-            plain(state_of(model), _STATE_STYLES.get(state_of(model), "")),
-            _verdict_cell(model),
-            *_figures(model),
-            moment(model.create_time),
-        )
-    if table.row_count:
-        out.print(table)
-    else:
-        out.print("no models")
+        table.add_row(plain(model.name, "bold"), kind_of(model), *_found(model))
+    out.print(table if table.row_count else "no models")
+
+
+def show_rankings(rankings: Iterable[pb.Ranking]) -> None:
+    table = _table("version", "state", "verdict")
+    for ranking in rankings:
+        table.add_row(plain(ranking.name, "bold"), *_found(ranking))
+    out.print(table if table.row_count else "no ranking configurations")
 
 
 def show_model(model: pb.Model) -> None:
@@ -62,8 +54,8 @@ def kind_of(model: pb.Model) -> str:
     return pb.ModelKind.Name(model.kind).removeprefix("MODEL_KIND_").lower()
 
 
-def state_of(model: pb.Model) -> str:
-    return pb.ModelState.Name(model.state).removeprefix("MODEL_STATE_").lower()
+def state_of(version: Version) -> str:
+    return pb.ModelState.Name(version.state).removeprefix("MODEL_STATE_").lower()
 
 
 def moment(time: Timestamp) -> str:
@@ -71,14 +63,35 @@ def moment(time: Timestamp) -> str:
     return f"{datetime.fromtimestamp(time.seconds).astimezone():%Y-%m-%d %H:%M}"
 
 
-def _verdict_cell(model: pb.Model) -> Text:
-    verdict = verdict_of(model)
+def _table(*headings: str) -> Table:
+    """With these columns first, and then those of what was measured."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading == "version")
+    for heading in (MEASURE, "serving", "difference, 95 % interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("created", no_wrap=True)
+    return table
+
+
+def _found(version: Version) -> tuple[Text | str, ...]:
+    """State, verdict, figures and time."""
+    return (
+        plain(state_of(version), _STATE_STYLES.get(state_of(version), "")),
+        _verdict_cell(version),
+        *_figures(version),
+        moment(version.create_time),
+    )
+
+
+def _verdict_cell(version: Version) -> Text:
+    verdict = verdict_of(version)
     return plain("" if verdict == "UNSPECIFIED" else verdict, _VERDICT_STYLES.get(verdict, ""))
 
 
-def _figures(model: pb.Model) -> tuple[str, str, str]:
+def _figures(version: Version) -> tuple[str, str, str]:
     """Candidate, what it was compared with, and the difference, on all queries."""
-    found = {m.subject: m for m in model.metrics if (m.measure, m.slice) == (MEASURE, "all")}
+    found = {m.subject: m for m in version.metrics if (m.measure, m.slice) == (MEASURE, "all")}
     base = found.get("serving") or found.get("fused")
     difference = found.get("difference")
     return (

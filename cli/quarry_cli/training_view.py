@@ -19,14 +19,14 @@ STYLES = {IMPROVED: "bold green", "BAD_DATA": "bold red", "REGRESSED": "bold red
 _INTEGERS = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64}
 
 
-def verdict_of(model: models_pb.Model) -> str:
+def verdict_of(made: models_pb.Model | models_pb.Ranking) -> str:
     """Without the enum's prefix; ``UNSPECIFIED`` if it was not evaluated."""
-    return models_pb.ModelVerdict.Name(model.verdict).removeprefix("MODEL_VERDICT_")
+    return models_pb.ModelVerdict.Name(made.verdict).removeprefix("MODEL_VERDICT_")
 
 
-def cautions_of(model: models_pb.Model) -> list[str]:
+def cautions_of(made: models_pb.Model | models_pb.Ranking) -> list[str]:
     """Without the enum's prefix."""
-    return [models_pb.ModelCaution.Name(one).removeprefix("MODEL_CAUTION_") for one in model.cautions]
+    return [models_pb.ModelCaution.Name(one).removeprefix("MODEL_CAUTION_") for one in made.cautions]
 
 
 def calibration_of(model: models_pb.Model) -> str:

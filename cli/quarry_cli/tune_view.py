@@ -8,7 +8,7 @@ from quarry.v1 import model_service_pb2 as pb
 from quarry.v1 import search_service_pb2 as search_pb
 from quarry_cli.connection import Connection, collection_of
 from quarry_cli.console import note, out, plain, print_json, warn
-from quarry_cli.training_view import IMPROVED, STYLES, figures_table, numbers
+from quarry_cli.training_view import IMPROVED, STYLES, cautions_of, figures_table, numbers, verdict_of
 
 NDCG = "nDCG@10"
 Boosts = Mapping[str, float]
@@ -21,11 +21,6 @@ def boosts_of(quarry: Connection, collection: str) -> Boosts:
     return {field.name: field.boost for field in searched if field.boost}
 
 
-def verdict_of(ranking: pb.Ranking) -> str:
-    """Without the enum's prefix."""
-    return pb.ModelVerdict.Name(ranking.verdict).removeprefix("MODEL_VERDICT_")
-
-
 def print_ranking(ranking: pb.Ranking, boosts: Boosts) -> None:
     """As JSON; the keys of docs/tuning.md."""
     print_json(
@@ -35,6 +30,7 @@ def print_ranking(ranking: pb.Ranking, boosts: Boosts) -> None:
             "verdict": verdict_of(ranking),
             "promoted": _serves(ranking),
             "advice": list(ranking.advice),
+            "cautions": cautions_of(ranking),
             **_merged(ranking.arms, ranking.fusion, boosts),
             "queries": ranking.queries,
             "source": ranking.source,
@@ -68,6 +64,8 @@ def show_ranking(ranking: pb.Ranking, boosts: Boosts) -> None:
     verdict = verdict_of(ranking)
     name = f"  {ranking.name}" if ranking.name else ""
     out.print(plain(f"{verdict}{name}", STYLES.get(verdict, "bold yellow")))
+    if cautions := cautions_of(ranking):
+        out.print(plain(f"  cautions: {', '.join(cautions)}", "yellow"))
     for advice in ranking.advice:
         out.print(plain(f"  {advice}", "yellow"), soft_wrap=True)
     if ranking.name:

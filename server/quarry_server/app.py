@@ -216,7 +216,7 @@ async def running(
         await asyncio.to_thread(remove_spooled, settings.data)
         run = partial(run_process, memory_bytes=memory_limit(settings.jobs.memory_bytes))
         jobs = MiningJobs(settings.data, run)
-        training_jobs = TrainingJobs(settings.data, run, examples_limits(settings))
+        training_jobs = TrainingJobs(settings.data, operations.end, run, examples_limits(settings))
         purge_sets = ending_trainings(jobs.purge_mining_sets, training_jobs)
         loop_jobs = LoopJobs(settings.data, operations.end, run)
         made = MadeOfFeedback(purge_sets, operations, library.database.engine, loop_jobs.purge)

@@ -18,6 +18,7 @@ KINDS: dict[KindName, pb.ModelKind.ValueType] = {
 CAUTIONS: dict[Caution, pb.ModelCaution.ValueType] = {
     "FEW_UNSEEN": pb.MODEL_CAUTION_FEW_UNSEEN,
     "QUANTIZATION_LOSS": pb.MODEL_CAUTION_QUANTIZATION_LOSS,
+    "NO_RELEVANCE": pb.MODEL_CAUTION_NO_RELEVANCE,
 }
 STATES = {
     ModelState.CANDIDATE: pb.MODEL_STATE_CANDIDATE,

@@ -107,6 +107,8 @@ OPERATIONS: PageTokens[tuple[str]] = PageTokens(operations_pb2.ListOperationsReq
 """The last name of the page before."""
 MODELS: PageTokens[tuple[int, int, int]] = PageTokens(model_service_pb2.ListModelsRequest, int, int, int)
 """As ``quarry.registry.versions.Place``."""
+RANKINGS: PageTokens[tuple[int, int, int]] = PageTokens(model_service_pb2.ListRankingsRequest, int, int, int)
+"""As ``MODELS``."""
 MINING_SETS: PageTokens[tuple[int, str]] = PageTokens(mining_service_pb2.ListMiningSetsRequest, int, str)
 """Create time in microseconds, and name, of the last set of the page before."""
 LOOP_REPORTS: PageTokens[tuple[int, str]] = PageTokens(training_service_pb2.ListLoopReportsRequest, int, str)
@@ -119,6 +121,7 @@ ALL: tuple[PageTokens[Any], ...] = (
     DOCUMENTS,
     OPERATIONS,
     MODELS,
+    RANKINGS,
     MINING_SETS,
     LOOP_REPORTS,
     SEARCH,

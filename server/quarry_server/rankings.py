@@ -9,6 +9,8 @@ from quarry.v1 import model_service_pb2 as pb
 from quarry.v1 import search_service_pb2 as search_pb
 from quarry_server.documents import parse_request_id
 from quarry_server.model_messages import CAUTIONS, STATES, metric_message, parse_note, verdict_value
+from quarry_server.page_tokens import RANKINGS
+from quarry_server.paging import DEFAULT_LIST_PAGE, MAX_LIST_PAGE, fitting, parse_page_size
 from quarry_server.values import timestamp_message
 
 ARMS = ("bm25", "dense")
@@ -24,15 +26,21 @@ class RankingCalls:
         return pb.GetRankingResponse(ranking=await self._message(request.name))
 
     async def listed(self, request: pb.ListRankingsRequest) -> pb.ListRankingsResponse:
-        with self._library.use(request.collection):
-            pass
-        found = await self._rankings.listed(request.collection)
-        return pb.ListRankingsResponse(rankings=[ranking_message(one, report=False) for one in found])
+        size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
+        below = RANKINGS.parse(request)
+        if request.collection:
+            with self._library.use(request.collection):
+                pass
+        found = await self._rankings.page(request.collection, below, size + 1)
+        page = fitting(ranking_message(version, report=False) for version in found[:size])
+        more = len(found) > len(page)
+        after = RANKINGS.encode(found[len(page) - 1].place, request) if more else ""
+        return pb.ListRankingsResponse(rankings=page, next_page_token=after)
 
     async def promote(self, request: pb.PromoteRankingRequest) -> pb.PromoteRankingResponse:
         request_id = parse_request_id(request.request_id, "promote-ranking", request)
         note = parse_note(request.promoted_by, request.reason)
-        _, previous = await self._rankings.promote(request.name, note, request_id)
+        _, previous = await self._rankings.promote(request.name, note, request_id, request.if_unchanged)
         return pb.PromoteRankingResponse(ranking=await self._message(request.name), previous=previous)
 
     async def rollback(self, request: pb.RollbackRankingRequest) -> pb.RollbackRankingResponse:

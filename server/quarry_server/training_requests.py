@@ -10,6 +10,8 @@ from quarry.documents.catalog import MAX_DESCRIPTION_BYTES, NO_ENCODER, Collecti
 from quarry.errors import FailedPreconditionError, InvalidArgumentError
 from quarry.feedback.guards import GuardPolicy
 from quarry.mining.sets import EXAMPLES, MiningSets
+from quarry.models.blend import read_blend
+from quarry.models.calibration import read_calibration
 from quarry.models.loading import Precision
 from quarry.models.settings import ModelKind
 from quarry.training.forms import FormName, ModelForm, model_form
@@ -86,6 +88,16 @@ class Ground:
         """The re-ranker that serves."""
         name = self.collection.settings.reranker
         return self.resolve(name) if name else None
+
+    def gives_relevance(self, reranker: str) -> bool:
+        """Whether it says how relevant a hit is, and only while the present ranking configuration serves."""
+        folder = Path(self.resolve(reranker).folder)
+        calibration = read_calibration(folder)
+        return (
+            calibration is not None
+            and calibration.ranking == self.collection.ranking_name
+            and read_blend(folder).fused > 0
+        )
 
     @property
     def common(self) -> dict[str, object]:
@@ -221,6 +233,7 @@ def parse_tuning(request: pb.TuneRankingRequest, ground: Ground, arms: tuple[str
     Raises:
         InvalidArgumentError: a judgment is none, or too few queries have a relevant document.
         FailedPreconditionError: there is nothing to fit.
+        ModelError: a re-ranker that serves cannot be read.
     """
     collection = ground.collection
     judgments = parse_judged(request.judgments, "judgments")
@@ -240,6 +253,7 @@ def parse_tuning(request: pb.TuneRankingRequest, ground: Ground, arms: tuple[str
         "boosts": boosts,
         "serving": collection.ranking_name,
         "reranker": collection.settings.reranker,
+        "calibrated": tuple(filter(ground.gives_relevance, sorted(collection.settings.rerankers))),
         "seed": request.seed,
     }
     del values["precision"]

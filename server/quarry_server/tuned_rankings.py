@@ -40,7 +40,7 @@ class TunedRankings:
                 message.advice.append(told)
                 return message
             note = Note(POLICY, f"{found.verdict}: the promotion policy is {policy}")
-            await self._rankings.promote(version.name, note, _NO_REPEAT, instead_of=spec.serving)
+            await self._rankings.promote(version.name, note, _NO_REPEAT, if_unchanged=True)
             return ranking_message(await self._rankings.get(version.name))
         except QuarryError as error:
             logger.warning("%s is registered, and does not serve: %s", version.name, error)

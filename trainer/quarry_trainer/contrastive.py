@@ -17,6 +17,7 @@ from quarry.models.packing import arrays
 from quarry.models.settings import ModelKind, read_settings
 from quarry.models.tokens import TextTokenizer
 from quarry.models.torch_model import load_module
+from quarry_trainer.byte_cache import ByteCache
 from quarry_trainer.dataset import TextGroup
 from quarry_trainer.loop import Trainable
 from quarry_trainer.losses import weighted
@@ -30,6 +31,8 @@ AWARE = 0.95
 query than this share of the positive's cosine: the positive-aware rule of NV-Retriever (arXiv 2407.15831)."""
 DECAY = 0.01
 ENCODED_TOGETHER = 64
+TEACHER_BYTES = 2**30
+"""Most memory for vectors of the teacher: some 700,000 of 384 numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,11 @@ class EncoderInTraining:
         limit = min(max_tokens, self._settings.max_tokens)
         self._tokenizer = TextTokenizer(folder / TOKENIZER_FILE, limit)
 
+    @property
+    def device(self) -> torch.device:
+        """That the weights are on now: a training on a GPU moves them."""
+        return next(self.module.parameters()).device
+
     def inputs(self, texts: Sequence[str]) -> list[Tensor]:
         settings = self._settings
         made = arrays(self._tokenizer.texts(texts), settings.pad_id, settings.token_types)
@@ -75,7 +83,7 @@ class EncoderInTraining:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors by the weights as they are now, shape ``(n, width)``. Blocks."""
-        device, training = next(self.module.parameters()).device, self.module.training
+        device, training = self.device, self.module.training
         self.module.eval()
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         made: dict[int, NDArray[np.float32]] = {}
@@ -93,14 +101,29 @@ class EncoderInTraining:
         transformer.save_pretrained(folder / self._settings.weights)
 
 
-def remembering(encode: Vectors) -> Vectors:
-    """``encode`` of a model that does not change, each text once."""
-    known: dict[str, NDArray[np.float32]] = {}
+def make_teacher(untrained: EncoderInTraining, trained: EncoderInTraining) -> Vectors:
+    """Vectors by the encoder as it was, on the device that the one in training is on by then."""
+
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        untrained.module.to(trained.device)
+        return untrained.encode(texts)
+
+    return remembering(encode)
+
+
+def remembering(encode: Vectors, limit_bytes: int = TEACHER_BYTES) -> Vectors:
+    """``encode`` of a model that does not change, each text once as long as ``limit_bytes`` hold the vectors
+    of the texts that were asked for since."""
+    kept: ByteCache[str, NDArray[np.float32]] = ByteCache(limit_bytes)
 
     def remembered(texts: Sequence[str]) -> NDArray[np.float32]:
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        some = list(dict.fromkeys(texts))
+        known = {text: vector for text in some if (vector := kept.get(text)) is not None}
+        missing = [text for text in some if text not in known]
         if missing:
-            known.update(zip(missing, encode(missing), strict=True))
+            for text, vector in zip(missing, encode(missing), strict=True):
+                known[text] = vector.copy()  # a view would hold the vectors of all that are missing
+                kept.put(text, known[text])
         return np.stack([known[text] for text in texts])
 
     return remembered

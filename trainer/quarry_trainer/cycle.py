@@ -16,9 +16,10 @@ from quarry.feedback.tables import FILE_NAME
 from quarry.jobs.child import Progress
 from quarry.mining.sets import write_bytes, write_model
 from quarry.mining.spec import Verdict
-from quarry.training.loop_reports import DOING, PAGE, REPORT, LoopReports, Place, Unfinished
+from quarry.training.loop_reports import PAGE, REPORT, LoopReports, Place, Unfinished
 from quarry.training.loop_spec import MOST_ASKED, LoopOutcome, LoopReport, LoopSpec, MinedInShort
 from quarry.training.spec import EvaluationReport, ModelVerdict
+from quarry.training.waited_for import note_operation
 from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
@@ -31,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 MINED, SEARCHED, TRAINED, COMPARED = 0.45, 0.48, 0.94, 0.98
 """How far a turn is after each of its stages."""
-OPERATIONS = "operations/"
 _US, _NANOS_PER_US = 1_000_000, 1_000
 GO_ON_AFTER = (UnavailableError, Cancelled)
 """What a turn is interrupted by: the next one goes on with its work."""
@@ -152,7 +152,7 @@ class Turn:
         end: float,
     ) -> operations_pb2.Operation:
         """The operation when it has ended well. Its name lies beside the spec, for the server to end it."""
-        write_bytes(self._folder / DOING, operation.name.removeprefix(OPERATIONS).encode())
+        note_operation(self._folder, operation.name)
 
         def heard(now: operations_pb2.Operation) -> None:
             now.metadata.Unpack(metadata)

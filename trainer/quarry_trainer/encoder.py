@@ -15,8 +15,8 @@ from quarry_trainer.contrastive import (
     EncoderInTraining,
     Vectors,
     contrastive,
+    make_teacher,
     positives_of,
-    remembering,
 )
 from quarry_trainer.dataset import TextGroup
 from quarry_trainer.loop import Trainable
@@ -55,7 +55,8 @@ class EncoderRecipe:
     def __init__(self, spec: TrainingSpec, data: Path, work: Path) -> None:
         self._base, self._data = Path(spec.base.folder), data
         self._encoder = EncoderInTraining(self._base, spec.max_tokens, spec.seed)
-        self._teacher = remembering(EncoderInTraining(self._base, spec.max_tokens, spec.seed).encode)
+        untrained = EncoderInTraining(self._base, spec.max_tokens, spec.seed)
+        self._teacher = make_teacher(untrained, self._encoder)
 
     def usual_steps(self, groups: int) -> int:
         return steps_for(groups, self.groups)

@@ -1,6 +1,5 @@
 """States of single texts, by layers that are not trained: what they make of a text is computed once."""
 
-from collections import OrderedDict
 from collections.abc import Collection
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from quarry.models.packing import arrays
 from quarry.models.settings import ModelSettings
 from quarry.models.split_tokens import SplitTokenizer
 from quarry.models.tokens import Tokens
+from quarry_trainer.byte_cache import ByteCache
 
 STATE_BYTES = 2 * 2**30
 """Most memory for states; beyond it the least recently used are computed again."""
@@ -31,7 +31,7 @@ class TextStates:
         self.tokenizer = SplitTokenizer(folder / TOKENIZER_FILE, settings.max_tokens)
         self._query_room = self.tokenizer.query_tokens
         self._passage_room = min(max_tokens, self.tokenizer.passage_tokens)
-        self._kept = StateCache(STATE_BYTES)
+        self._kept: ByteCache[tuple[int, str], Tensor] = ByteCache(STATE_BYTES)  # by room and text
 
     def share(self, other: "TextStates") -> None:
         """Uses what the other keeps from now on, if its layers make the same states."""
@@ -74,26 +74,6 @@ class TextStates:
             states = layers.alone(ids, mask).half().cpu()
         layers.train(training)
         return states[0].clone()
-
-
-class StateCache:
-    """States by text and how much of it was read, the least recently used forgotten beyond so many bytes."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit, self._size = limit_bytes, 0
-        self._kept: OrderedDict[tuple[int, str], Tensor] = OrderedDict()
-
-    def get(self, key: tuple[int, str]) -> Tensor | None:
-        if (found := self._kept.get(key)) is not None:
-            self._kept.move_to_end(key)
-        return found
-
-    def put(self, key: tuple[int, str], states: Tensor) -> None:
-        self._kept[key] = states
-        self._size += states.nbytes
-        while self._size > self._limit and len(self._kept) > 1:
-            _, gone = self._kept.popitem(last=False)
-            self._size -= gone.nbytes
 
 
 def _cut(tokens: Tokens, room: int) -> Tokens:

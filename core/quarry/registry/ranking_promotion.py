@@ -20,9 +20,12 @@ from quarry.registry.rankings import (
     serve_ranking,
 )
 from quarry.registry.serving import Note
+from quarry.registry.versions import Place
 from quarry.training.spec import TuningResult
+from quarry.tuned import ranking_name
 
 DEFAULTS = "the defaults"
+NO_RERANKER = "no model"
 Change = tuple[str, str]
 """What serves now, and what served before; empty: the defaults."""
 Wanted = Callable[[sa.Connection, catalog.Collection], str]
@@ -45,7 +48,7 @@ class Rankings:
             if catalog.get_collection(connection, collection).key != key:
                 raise CollectionNotFoundError
             number = insert_ranking(connection, key, result)
-            return next(one for one in list_rankings(connection, collection) if one.number == number)
+            return get_ranking(connection, ranking_name(collection, number))
 
         return await self._library.database.write(write)
 
@@ -53,31 +56,27 @@ class Rankings:
         """Raises NotFoundError."""
         return await asyncio.to_thread(self._library.database.read, lambda c: get_ranking(c, name))
 
-    async def listed(self, collection: str) -> list[RankingVersion]:
-        """Newest first."""
-        return await asyncio.to_thread(self._library.database.read, lambda c: list_rankings(c, collection))
+    async def page(self, collection: str, below: Place | None, limit: int) -> list[RankingVersion]:
+        """Newest first, those below a place; of all collections if none is named."""
+        return await asyncio.to_thread(
+            self._library.database.read, lambda c: list_rankings(c, collection, below, limit)
+        )
 
-    async def promote(
-        self, name: str, note: Note, request: RequestId, instead_of: str | None = None
-    ) -> Change:
+    async def promote(self, name: str, note: Note, request: RequestId, if_unchanged: bool = False) -> Change:
         """Makes a version serve.
 
         Args:
-            instead_of: what must serve until then; empty: the defaults; None: whatever does.
+            if_unchanged: only if what it was compared with still serves, or it serves already.
 
         Raises:
             NotFoundError: there is none of this name.
-            FailedPreconditionError: something else serves than ``instead_of``.
+            FailedPreconditionError: another configuration or re-ranker serves than when it was compared.
         """
         version = await self.get(name)
 
         def wanted(_connection: sa.Connection, serves: catalog.Collection) -> str:
-            now = serves.ranking_name
-            if instead_of not in (None, now):
-                raise FailedPreconditionError(
-                    f"it was compared with {instead_of or DEFAULTS}, and {now or DEFAULTS} serves now",
-                    ranking=name,
-                )
+            if if_unchanged:
+                _check_unchanged(version, serves)
             return name
 
         return await self._serve(version.collection, wanted, note, request, rollback=False)
@@ -101,6 +100,22 @@ class Rankings:
             return once(connection, scope, request.id, request.request, change, _dump, _change)
 
         return await self._library.change(collection, (), write)
+
+
+def _check_unchanged(version: RankingVersion, collection: catalog.Collection) -> None:
+    """Raises FailedPreconditionError if something else serves the collection than when it was compared."""
+    compared, now = version.result.evaluation.compared_with, collection.ranking_name
+    if now not in (compared, version.name):
+        raise FailedPreconditionError(
+            f"it was compared with {compared or DEFAULTS}, and {now or DEFAULTS} serves now",
+            ranking=version.name,
+        )
+    reranker, now = version.result.reranker, collection.settings.reranker
+    if now != reranker:
+        raise FailedPreconditionError(
+            f"it was compared when {reranker or NO_RERANKER} re-ranked, and {now or NO_RERANKER} does now",
+            ranking=version.name,
+        )
 
 
 def _dump(change: Change) -> bytes:

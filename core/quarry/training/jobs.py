@@ -19,6 +19,7 @@ from quarry.training.spec import (
     TuningSpec,
 )
 from quarry.training.uploads import Uploads
+from quarry.training.waited_for import EndOperation, noted_operation
 from quarry.waiting import end, undisturbed, until_ended
 
 T = TypeVar("T")
@@ -41,13 +42,21 @@ class RunProcess(Protocol):
 
 
 class TrainingJobs:
-    """Queues, runs and ends jobs of one data folder. Lives on one event loop."""
+    """Queues, runs and ends jobs of one data folder. Lives on one event loop.
+
+    Args:
+        end_operation: ends what a job was waiting for when it did not come to its end.
+    """
 
     def __init__(
-        self, data: Path, run: RunProcess = run_process, limits: ExamplesLimits | None = None
+        self,
+        data: Path,
+        end_operation: EndOperation,
+        run: RunProcess = run_process,
+        limits: ExamplesLimits | None = None,
     ) -> None:
         self.folders, self.uploads = TrainingFolders(data), Uploads(data, limits or ExamplesLimits())
-        self._run = run
+        self._end_operation, self._run = end_operation, run
         self._training, self._evaluating = asyncio.Lock(), asyncio.Lock()
         self._running: dict[str, tuple[AnySpec, asyncio.Task[Any]]] = {}
 
@@ -149,7 +158,7 @@ class TrainingJobs:
                 try:
                     return await work(folder)
                 finally:
-                    await undisturbed(asyncio.to_thread(remove_folder, folder))
+                    await undisturbed(self._leave(folder))
 
         task = asyncio.create_task(done())
         self._running[spec.name] = spec, task
@@ -157,6 +166,12 @@ class TrainingJobs:
             return await until_ended(task)
         finally:
             del self._running[spec.name]
+
+    async def _leave(self, folder: Path) -> None:
+        """Ends what the job in ``folder`` waits for, and removes what it has left."""
+        if operation := await asyncio.to_thread(noted_operation, folder):
+            await self._end_operation(operation)
+        await asyncio.to_thread(remove_folder, folder)
 
     async def _end(self, names: Collection[str]) -> None:
         await end(self._running[name][1] for name in names)

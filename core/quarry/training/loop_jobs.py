@@ -9,8 +9,9 @@ from quarry.errors import Cancelled, QuarryError
 from quarry.jobs.process import OnProgress, check_installed, run_process, unheard
 from quarry.training.folders import read_answer
 from quarry.training.jobs import RunProcess
-from quarry.training.loop_reports import DOING, REPORT, LoopReports
+from quarry.training.loop_reports import REPORT, LoopReports
 from quarry.training.loop_spec import LoopReport, LoopSpec
+from quarry.training.waited_for import EndOperation, noted_operation
 from quarry.waiting import end, until_ended
 
 logger = logging.getLogger(__name__)
@@ -20,9 +21,6 @@ NEEDED = {
     "trainer": ("quarry_trainer", "accelerate", "pyarrow", "scipy", "jinja2", "matplotlib"),
     "miner": ("quarry_miner", "sklearn"),
 }
-
-EndOperation = Callable[[str], Awaitable[None]]
-"""Cancels the operation of this name; one that is not there, or has ended, stays as it is."""
 
 
 class LoopJobs:
@@ -96,12 +94,8 @@ class LoopJobs:
             return report
 
     async def _failed(self, spec: LoopSpec, folder: Path, error: QuarryError) -> None:
-        try:
-            doing = await asyncio.to_thread((folder / DOING).read_text)
-        except OSError:
-            doing = ""
-        if doing:
-            await self._end_operation(doing)
+        if operation := await asyncio.to_thread(noted_operation, folder):
+            await self._end_operation(operation)
         await asyncio.to_thread(self.reports.fail, spec, error)
 
     async def _end(self, keys: Collection[int]) -> None:

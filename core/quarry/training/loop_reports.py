@@ -16,8 +16,6 @@ logger = logging.getLogger(__name__)
 
 FOLDER, PLACES = "loops", ".places"
 REPORT, PAGE = "report.json", "report.html"
-DOING = "operation"
-"""In a turn's folder: name of the operation that it waits for."""
 STOPPED = UnavailableError("the server stopped before the turn ended")
 
 

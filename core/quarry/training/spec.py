@@ -14,7 +14,7 @@ from quarry.tuned import RankingConfiguration
 
 LossName = Literal["lce", "bce", "ranknet", "lambda", "margin-triplet", "margin-mse"]
 ModelVerdict = Literal["INSUFFICIENT_DATA", "BAD_DATA", "REGRESSED", "NO_IMPROVEMENT", "IMPROVED"]
-Caution = Literal["FEW_UNSEEN", "QUANTIZATION_LOSS"]
+Caution = Literal["FEW_UNSEEN", "QUANTIZATION_LOSS", "NO_RELEVANCE"]
 PrecisionName = Literal["fp32", "int8"]
 KindName = Literal["reranker", "encoder"]
 Subject = Literal["candidate", "serving", "fused", "difference"]
@@ -128,7 +128,8 @@ class EvaluationReport(Written):
     Attributes:
         source: ``judgments``, ``examples`` (held-out queries of them) or ``clicks``.
         cautions: what IMPROVED leaves open. FEW_UNSEEN: whether documents that training did not see lose.
-            QUANTIZATION_LOSS: the model is better, and would be better still in float32.
+            QUANTIZATION_LOSS: the model is better, and would be better still in float32. NO_RELEVANCE: the
+            ranking configuration is better, and ends the relevance that hits have now.
         ece: expected calibration error of the candidate's relevance, 0 to 1, on judged queries that it did
             not learn from; None: not measured.
         details: for people and plots, beyond what is typed here.
@@ -188,6 +189,7 @@ class TuningSpec(Written):
         boosts: of the schema's fields, those over 0; without one there is no title weight to fit.
         serving: name of the ranking configuration that serves; empty: the defaults do.
         reranker: that serves; empty: none.
+        calibrated: names of the re-rankers that serve, and whose relevance holds while ``serving`` does.
     """
 
     name: str
@@ -199,6 +201,7 @@ class TuningSpec(Written):
     boosts: dict[str, float] = Field(default_factory=dict)
     serving: str = ""
     reranker: str = ""
+    calibrated: tuple[str, ...] = ()
     guards: GuardPolicy = GuardPolicy()
     seed: int = Field(0, ge=0, lt=2**64)
     description: str = ""

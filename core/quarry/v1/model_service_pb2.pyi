@@ -112,6 +112,10 @@ class _ModelCautionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelCau
     """Re-rankers serve in int8 (`models.reranker_precision`), and in that it loses more than 0.01 of nDCG@10
     against itself in float32.
     """
+    MODEL_CAUTION_NO_RELEVANCE: _ModelCaution.ValueType  # 3
+    """Of a ranking configuration: the re-ranker that serves is calibrated for the fused scores of the one that
+    it was compared with, so hits have no relevance while this one serves.
+    """
 
 class ModelCaution(_ModelCaution, metaclass=_ModelCautionEnumTypeWrapper):
     """What a verdict leaves open. Whoever promotes by hand may weigh it; the policy WHEN_IMPROVED does not promote."""
@@ -124,6 +128,10 @@ ranked worse cannot be told.
 MODEL_CAUTION_QUANTIZATION_LOSS: ModelCaution.ValueType  # 2
 """Re-rankers serve in int8 (`models.reranker_precision`), and in that it loses more than 0.01 of nDCG@10
 against itself in float32.
+"""
+MODEL_CAUTION_NO_RELEVANCE: ModelCaution.ValueType  # 3
+"""Of a ranking configuration: the re-ranker that serves is calibrated for the fused scores of the one that
+it was compared with, so hits have no relevance while this one serves.
 """
 Global___ModelCaution: _TypeAlias = ModelCaution  # noqa: Y015
 
@@ -606,15 +614,23 @@ class ListRankingsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COLLECTION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
+    """Empty: of all collections."""
+    page_size: _builtins.int
+    """1 to 1,000; 0 means 100; more is cut to 1,000."""
+    page_token: _builtins.str
     def __init__(
         self,
         *,
         collection: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -625,6 +641,8 @@ class ListRankingsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RANKINGS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
     @_builtins.property
     def rankings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ranking]:
         """Without `report_json` and `folds`."""
@@ -633,10 +651,11 @@ class ListRankingsResponse(_message.Message):
         self,
         *,
         rankings: _abc.Iterable[Global___Ranking] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rankings", b"rankings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rankings", b"rankings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -650,11 +669,16 @@ class PromoteRankingRequest(_message.Message):
     PROMOTED_BY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    IF_UNCHANGED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     promoted_by: _builtins.str
     """As PromoteModelRequest's."""
     reason: _builtins.str
     request_id: _builtins.str
+    if_unchanged: _builtins.bool
+    """Refuse, with FAILED_PRECONDITION, if another configuration or another re-ranker serves by now than when the
+    version was compared (`Ranking.compared_with`, `Ranking.reranker`).
+    """
     def __init__(
         self,
         *,
@@ -662,10 +686,11 @@ class PromoteRankingRequest(_message.Message):
         promoted_by: _builtins.str = ...,
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        if_unchanged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "promoted_by", b"promoted_by", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_unchanged", b"if_unchanged", "name", b"name", "promoted_by", b"promoted_by", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

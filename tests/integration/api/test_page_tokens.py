@@ -11,7 +11,7 @@ from tests.integration.api.models import Models, tiny_reranker
 from tests.integration.api.served import CALL_S, Api, refused
 
 from quarry.v1 import collection_service_pb2
-from quarry_server.page_tokens import ALL, LOOP_REPORTS, MINING_SETS
+from quarry_server.page_tokens import ALL, LOOP_REPORTS, MINING_SETS, RANKINGS
 
 FIELD = "page_token"
 OLD = {
@@ -47,6 +47,7 @@ def tokens(api: Api, corpus: str, tmp_path_factory: pytest.TempPathFactory) -> M
         api.collections.RepairCollection(repair, timeout=CALL_S)
     made = {
         "ListMiningSets": MINING_SETS.encode((1, "a"), MINING_SETS.request()),
+        "ListRankings": RANKINGS.encode((1, 1, 1), RANKINGS.request()),
         "ListLoopReports": LOOP_REPORTS.encode((1, "a"), LOOP_REPORTS.request()),
     }
     for method in paged():
@@ -61,7 +62,7 @@ def tokens(api: Api, corpus: str, tmp_path_factory: pytest.TempPathFactory) -> M
 def test_every_method_with_pages_has_tokens_of_its_own() -> None:
     asked = {method.descriptor.input_type.full_name for method in paged()}
     assert asked == {tokens.request.DESCRIPTOR.full_name for tokens in ALL}
-    assert len(asked) == len(ALL) == 7
+    assert len(asked) == len(ALL) == 8
 
 
 @pytest.mark.parametrize("method", paged(), ids=str)

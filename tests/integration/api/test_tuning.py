@@ -14,11 +14,15 @@ import grpc
 import orjson
 import pytest
 from google.longrunning import operations_pb2
+from google.protobuf.field_mask_pb2 import FieldMask
 from tests.integration.api.corpus import SCHEMA_MESSAGE, seeded_documents
 from tests.integration.api.mining import failure_of, judged
+from tests.integration.api.models import Models, tiny_reranker
 from tests.integration.api.served import CALL_S, Api, refused, served, tiny_settings
 from tests.integration.api.training import JOB_S, Training, until
 
+from quarry.models.blend import Blend
+from quarry.models.calibration import Calibration, write_calibration
 from quarry.v1 import collection_service_pb2 as collections_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import search_service_pb2 as pb
@@ -29,6 +33,9 @@ DOCUMENTS = seeded_documents()
 IDS = sorted(DOCUMENTS)
 QUERIES = {f"q{n}": (str(DOCUMENTS[id]["text"])[:30], {id: 1}) for n, id in enumerate(IDS[:40])}
 SUM = pb.Fusion(weighted_sum=pb.WeightedSum())
+CALIBRATION = Calibration(
+    slope=1.0, intercept=0.0, source="judgments", queries=40, pairs=400, relevant=40, ece=0.02, ece_all=0.01
+)
 
 
 class Tuning(Training):
@@ -44,15 +51,16 @@ class Tuning(Training):
         assert operation.response.Unpack(found)
         return found
 
-    def promote(self, name: str) -> models_pb.PromoteRankingResponse:
-        return self.models.PromoteRanking(models_pb.PromoteRankingRequest(name=name), timeout=CALL_S)
+    def promote(self, name: str, **settings: Any) -> models_pb.PromoteRankingResponse:
+        request = models_pb.PromoteRankingRequest(name=name, **settings)
+        return self.models.PromoteRanking(request, timeout=CALL_S)
 
     def roll_back(self, collection: str) -> models_pb.RollbackRankingResponse:
         request = models_pb.RollbackRankingRequest(collection=collection)
         return self.models.RollbackRanking(request, timeout=CALL_S)
 
-    def refusal_to_promote(self, name: str) -> grpc.StatusCode:
-        request = models_pb.PromoteRankingRequest(name=name)
+    def refusal_to_promote(self, name: str, **settings: Any) -> grpc.StatusCode:
+        request = models_pb.PromoteRankingRequest(name=name, **settings)
         return refused(self.models.PromoteRanking, request).code
 
     def field_refused(self, **settings: Any) -> str:
@@ -155,10 +163,34 @@ def test_the_same_judgments_decide_at_a_higher_level_the_second_time(
     assert "decided 1 time before" in " ".join(again.advice)
 
 
+def test_who_asks_for_it_promotes_only_over_what_the_version_was_compared_with(
+    tuning: Tuning, made: models_pb.Ranking
+) -> None:
+    other = tuning.tuned("full", judgments=judged(QUERIES), seed=2)
+    tuning.promote(other.name)
+    try:
+        refusal = tuning.refusal_to_promote(made.name, if_unchanged=True)
+        assert refusal is grpc.StatusCode.FAILED_PRECONDITION
+        assert tuning.serving("full") == other.name
+    finally:
+        tuning.roll_back("full")
+    try:
+        for _ in range(2):
+            assert tuning.promote(made.name, if_unchanged=True).ranking.name == made.name
+    finally:
+        assert tuning.roll_back("full").serving == ""
+
+
 def test_versions_are_listed_and_shown(tuning: Tuning, made: models_pb.Ranking) -> None:
     request = models_pb.ListRankingsRequest(collection="full")
     listed = tuning.models.ListRankings(request, timeout=CALL_S).rankings
     assert listed[-1].name == made.name
+    in_pages, paged = [], models_pb.ListRankingsRequest(collection="full", page_size=1)
+    while not in_pages or paged.page_token:
+        answer = tuning.models.ListRankings(paged, timeout=CALL_S)
+        in_pages += answer.rankings
+        paged.page_token = answer.next_page_token
+    assert in_pages == list(listed)
     assert not listed[-1].report_json
     got = tuning.models.GetRanking(models_pb.GetRankingRequest(name=made.name), timeout=CALL_S).ranking
     assert list(got.folds) == list(made.folds)
@@ -255,6 +287,38 @@ def test_what_is_compared_is_re_ranked_as_people_see_it(
         ranked = {id: order(api.search("own", text, page_size=50)) for id, (text, _) in QUERIES.items()}
         judgments = {id: dict(grades) for id, (_, grades) in QUERIES.items()}
         assert figures["serving"] == pytest.approx(per_query(ranked, judgments)["nDCG@10"].mean())
+        without = collections_pb.UpdateCollectionRequest(
+            collection=collections_pb.Collection(name="own"), update_mask=FieldMask(paths=["reranker"])
+        )
+        api.collections.UpdateCollection(without, timeout=CALL_S)
+        refusal = tuning.refusal_to_promote(made.name, if_unchanged=True)
+        assert refusal is grpc.StatusCode.FAILED_PRECONDITION
+        tuning.promote(made.name)
+
+
+def test_a_configuration_that_ends_relevance_is_left_to_a_person_and_taken_back_brings_it_back(
+    tmp_path: Path, encoder_folder: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    with served(tiny_settings(tmp_path / "data", encoder_folder)) as api:
+        policy = collections_pb.PROMOTION_POLICY_WHEN_IMPROVED
+        tuning, models = Tuning(filled(api, "own", promotion=policy)), Models(api)
+        reranker = tiny_reranker(tmp_path / "reranker", seed=21, blend=Blend(rerank=1e-6, fused=1.0))
+        write_calibration(reranker, CALIBRATION)
+        models.promote(models.imported("own", reranker).name)
+        made = tuning.tuned("own", judgments=judged(QUERIES))
+        assert made.verdict == models_pb.MODEL_VERDICT_IMPROVED, made.advice
+        assert list(made.cautions) == [models_pb.MODEL_CAUTION_NO_RELEVANCE]
+        assert made.state == models_pb.MODEL_STATE_CANDIDATE
+
+        def gives_relevance() -> bool:
+            return api.search("own", QUERIES["q0"][0]).hits[0].HasField("relevance")
+
+        assert gives_relevance()
+        tuning.promote(made.name)
+        assert not gives_relevance()
+        tuning.roll_back("own")
+        assert gives_relevance()
 
 
 def test_answers_are_logged_with_the_configuration_that_merged_them(

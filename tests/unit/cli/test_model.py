@@ -64,12 +64,28 @@ class FakeModels(model_service_pb2_grpc.ModelServiceServicer):
             model(1, state=pb.MODEL_STATE_RETIRED, description="first"),
         ]
 
+        self.rankings = [
+            pb.Ranking(
+                name="faq/ranking@2", state=pb.MODEL_STATE_SERVING, verdict=pb.MODEL_VERDICT_IMPROVED,
+                metrics=[pb.ModelMetric(**metric) for metric in METRICS],
+            ),
+            pb.Ranking(name="faq/ranking@1", state=pb.MODEL_STATE_CANDIDATE),
+        ]  # fmt: skip
+
     def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
         self.requests.append(request)
         at = int(request.page_token or 0)
         more = at + 1 < len(self.models)
         return pb.ListModelsResponse(
             models=self.models[at : at + 1], next_page_token=str(at + 1) if more else ""
+        )
+
+    def ListRankings(self, request: pb.ListRankingsRequest, context: Any) -> pb.ListRankingsResponse:
+        self.requests.append(request)
+        at = int(request.page_token or 0)
+        more = at + 1 < len(self.rankings)
+        return pb.ListRankingsResponse(
+            rankings=self.rankings[at : at + 1], next_page_token=str(at + 1) if more else ""
         )
 
     def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.GetModelResponse:
@@ -135,6 +151,19 @@ def test_versions_are_listed_with_what_their_evaluation_found(service: FakeModel
     assert [one["name"] for one in found] == ["faq@2", "faq@1"]
     service.models = []
     assert "no models" in call(address, "list").stdout
+
+
+def test_ranking_configurations_are_listed_with_what_was_measured(service: FakeModels, address: str) -> None:
+    ended = call(address, "rankings", "faq")
+    assert ended.exit_code == 0, ended.output
+    lines = [line.split() for line in ended.stdout.splitlines() if "faq/ranking@" in line]
+    assert lines[0][:5] == ["faq/ranking@2", "serving", "IMPROVED", "0.712", "0.700"]
+    assert lines[1][:2] == ["faq/ranking@1", "candidate"]
+    assert [request.collection for request in service.requests] == ["faq", "faq"]
+    found = json.loads(call(address, "rankings", "--json").stdout)
+    assert [one["name"] for one in found] == ["faq/ranking@2", "faq/ranking@1"]
+    service.rankings = []
+    assert "no ranking configurations" in call(address, "rankings").stdout
 
 
 def test_a_version_is_shown_with_its_advice_and_figures(address: str) -> None:

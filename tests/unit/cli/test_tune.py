@@ -60,6 +60,7 @@ class FakeTuning(
     def __init__(self) -> None:
         self.requests: list[Any] = []
         self.ranking = ranking()
+        self.refusal = ""
 
     def TuneRanking(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.requests.append(request)
@@ -70,6 +71,8 @@ class FakeTuning(
 
     def PromoteRanking(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.requests.append(request)
+        if self.refusal:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, self.refusal)
         self.ranking.state = models_pb.MODEL_STATE_SERVING
         return models_pb.PromoteRankingResponse(ranking=self.ranking)
 
@@ -120,7 +123,7 @@ def test_what_is_improved_serves_and_the_json_says_what_it_is(
     asked, promoted = service.requests
     assert (asked.collection, asked.seed) == ("faq", 7)
     assert {j.document_id: j.grade for j in asked.judgments[0].judgments} == {"a": 1, "b": 0}
-    assert promoted.name == NAME
+    assert (promoted.name, promoted.if_unchanged) == (NAME, True)
     said = json.loads(ended.stdout)
     assert (said["configuration"], said["verdict"], said["promoted"]) == (NAME, "IMPROVED", True)
     assert said["weights"] == {"bm25": 0.4, "dense": 0.6}
@@ -137,7 +140,7 @@ def test_what_is_improved_serves_and_the_json_says_what_it_is(
     [
         (["--no-promote"], {}),
         ([], {"verdict": models_pb.MODEL_VERDICT_NO_IMPROVEMENT}),
-        ([], {"cautions": [models_pb.MODEL_CAUTION_FEW_UNSEEN]}),
+        ([], {"cautions": [models_pb.MODEL_CAUTION_NO_RELEVANCE]}),
     ],
 )
 def test_what_is_not_proven_or_not_wanted_does_not_serve(
@@ -149,6 +152,26 @@ def test_what_is_not_proven_or_not_wanted_does_not_serve(
     assert ended.exit_code == 0, ended.output
     assert len(service.requests) == 1
     assert "quarry model promote faq/ranking@2" in ended.output
+
+
+@pytest.mark.parametrize("known", [[], ["it is not promoted: faq/ranking@1 serves now"]])
+def test_what_the_server_refuses_to_promote_waits_and_says_why_once(
+    fake: tuple[FakeTuning, str], judged: list[str], known: list[str]
+) -> None:
+    service, address = fake
+    service.ranking, service.refusal = ranking(advice=known), "faq/ranking@1 serves now"
+    ended = call(address, *judged, "--json")
+    assert ended.exit_code == 0, ended.output
+    said = json.loads(ended.stdout)
+    assert (said["configuration"], said["promoted"]) == (NAME, False)
+    assert said["advice"] == ["it is not promoted: faq/ranking@1 serves now"]
+
+
+def test_cautions_are_told(fake: tuple[FakeTuning, str], judged: list[str]) -> None:
+    service, address = fake
+    service.ranking = ranking(cautions=[models_pb.MODEL_CAUTION_NO_RELEVANCE])
+    assert json.loads(call(address, *judged, "--json").stdout)["cautions"] == ["NO_RELEVANCE"]
+    assert "cautions: NO_RELEVANCE" in call(address, *judged).output
 
 
 def test_nothing_to_fit_ends_with_status_1(fake: tuple[FakeTuning, str]) -> None:
@@ -174,7 +197,7 @@ def test_a_version_is_promoted_by_its_name(fake: tuple[FakeTuning, str]) -> None
     service, address = fake
     ended = CliRunner().invoke(app, ["model", "promote", NAME, "--server", address])
     assert ended.exit_code == 0, ended.output
-    assert service.requests[0].name == NAME
+    assert (service.requests[0].name, service.requests[0].if_unchanged) == (NAME, False)
 
 
 def test_options_that_contradict_each_other_are_refused(

@@ -71,6 +71,23 @@ def test_versions_are_numbered_and_listed_newest_first(faq: Small) -> None:
         faq.database.read(lambda c: get_ranking(c, "faq/ranking@3"))
 
 
+def test_lists_are_read_in_pages_of_one_collection_or_of_all(faq: Small) -> None:
+    faq.create("other")
+    for collection in ("faq", "other", "faq", "faq"):
+        register(faq, collection=collection)
+
+    def pages(collection: str = "") -> list[list[str]]:
+        found: list[list[RankingVersion]] = []
+        while page := faq.database.read(
+            lambda c: list_rankings(c, collection, found[-1][-1].place if found else None, 2)
+        ):
+            found.append(page)
+        return [[version.name for version in page] for page in found]
+
+    assert pages("faq") == [["faq/ranking@3", "faq/ranking@2"], ["faq/ranking@1"]]
+    assert pages() == [["faq/ranking@3", "faq/ranking@2"], ["other/ranking@1", "faq/ranking@1"]]
+
+
 def test_what_serves_is_on_the_collection_and_is_walked_back_to_the_defaults(faq: Small) -> None:
     before = faq.collection().revision
     for _ in range(2):

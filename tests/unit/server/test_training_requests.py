@@ -7,17 +7,37 @@ import pytest
 
 from quarry.errors import InvalidArgumentError
 from quarry.feedback.guards import GuardPolicy
+from quarry.models.blend import Blend, write_blend
+from quarry.models.calibration import Calibration, write_calibration
 from quarry.models.late_module import make_late_model
 from quarry.models.loading import Precision
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 from quarry.training.spec import DEFAULT_FORM, ModelRef
 from quarry.v1 import training_service_pb2 as pb
-from quarry_server.training_requests import Ground, parse_distillation, parse_evaluation, parse_training
+from quarry_server.training_requests import (
+    Ground,
+    parse_distillation,
+    parse_evaluation,
+    parse_training,
+    parse_tuning,
+)
 
 
-def ground(folder: Path, precision: Precision = "fp32", reranker: str = "", encoder: str = "none") -> Ground:
+def ground(
+    folder: Path,
+    precision: Precision = "fp32",
+    reranker: str = "",
+    encoder: str = "none",
+    cascade: tuple[str, ...] = (),
+) -> Ground:
     """A server whose models all lie in folders of their names below ``folder``."""
-    settings = SimpleNamespace(name="faq", reranker=reranker, encoder=encoder)
+    settings = SimpleNamespace(
+        name="faq",
+        reranker=reranker,
+        encoder=encoder,
+        rerankers=frozenset({reranker, *cascade} - {""}),
+        schema=SimpleNamespace(searchable=[]),
+    )
     return Ground(
         collection=SimpleNamespace(key=1, settings=settings, ranking_name=""),  # type: ignore[arg-type]
         base_reranker="",
@@ -97,3 +117,35 @@ def test_who_asks_for_joint_layers_asks_for_a_split_one(tmp_path: Path) -> None:
     assert (spec.form, spec.joint_layers) == ("split", 2)
     with pytest.raises(InvalidArgumentError, match="joint_layers"):
         parse_training(asked(joint_layers=2, form=pb.RERANKER_FORM_LATE), known)
+
+
+@pytest.mark.parametrize(
+    ("blend", "fitted_to", "gives"),
+    [
+        (Blend(fused=2.0), "", True),
+        (Blend(), "", False),
+        (Blend(fused=2.0), "faq/ranking@1", False),
+        (Blend(fused=2.0), None, False),
+    ],
+)
+def test_a_tuning_knows_whose_relevance_it_would_end(
+    blend: Blend, fitted_to: str | None, gives: bool, tmp_path: Path
+) -> None:
+    for name in ("faq@1", "faq@2"):
+        (tmp_path / name).mkdir()
+    write_blend(tmp_path / "faq@1", blend)
+    if fitted_to is not None:
+        write_calibration(tmp_path / "faq@1", calibration(fitted_to))
+    for known in (
+        ground(tmp_path, reranker="faq@1"),
+        ground(tmp_path, reranker="faq@2", cascade=("faq@1",)),
+    ):
+        spec = parse_tuning(pb.TuneRankingRequest(collection="faq"), known, ("bm25", "dense"))
+        assert spec.calibrated == (("faq@1",) if gives else ())
+
+
+def calibration(ranking: str) -> Calibration:
+    return Calibration(
+        slope=1.0, intercept=0.0, source="judgments", queries=40, pairs=400, relevant=40, ece=0.02,
+        ece_all=0.01, ranking=ranking,
+    )  # fmt: skip

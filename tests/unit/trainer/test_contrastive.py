@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from quarry.models.encoder import load_encoder
 from quarry.testing import tiny_encoder
-from quarry_trainer.contrastive import EncoderInTraining, contrastive, positives_of, remembering
+from quarry_trainer.contrastive import EncoderInTraining, contrastive, make_teacher, positives_of, remembering
 from quarry_trainer.dataset import TextGroup
 from quarry_trainer.encoder import served_encoder
 
@@ -150,3 +150,34 @@ def test_a_teacher_reads_a_text_once() -> None:
     assert len(encode_once(["a", "b", "a"])) == 3
     encode_once(["b", "c"])
     assert asked == ["a", "b", "c"]
+
+
+def test_a_teacher_forgets_what_was_not_asked_for_longest_beyond_so_many_bytes() -> None:
+    asked: list[str] = []
+
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        asked.extend(texts)
+        return near(texts)
+
+    encode_some = remembering(encode, limit_bytes=2 * 4)
+    assert encode_some(["a", "b", "c"]).tolist() == [[1.0]] * 3, "more than is kept, and none is lost"
+    encode_some(["b"])
+    encode_some(["a", "b"])
+    encode_some(["c"])
+    assert asked == ["a", "b", "c", "a", "c"]
+
+
+def test_a_teacher_is_on_the_device_of_the_encoder_in_training(folder: Path) -> None:
+    devices: list[str] = []
+
+    class Untrained(EncoderInTraining):
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            devices.append(self.device.type)
+            return near(texts)
+
+    trained = EncoderInTraining(folder, 64, 0)
+    teacher = make_teacher(Untrained(folder, 64, 0), trained)
+    teacher(["a"])
+    trained.module.to("meta")
+    teacher(["b"])
+    assert devices == ["cpu", "meta"]

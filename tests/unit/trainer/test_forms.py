@@ -10,8 +10,8 @@ from quarry.errors import ModelError
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 from quarry.training.forms import FormName, model_form
+from quarry_trainer.byte_cache import ByteCache
 from quarry_trainer.forms import Form, FormScorer, OfStates, open_form, start_folder
-from quarry_trainer.text_states import StateCache
 
 BY_STATES = pytest.mark.parametrize("kind", ["split", "late"])
 PAIRS = [("the bado", "cobe fidu nami"), ("gira", "lute of sapo to bine"), ("the bado", "mo mo mo")]
@@ -89,7 +89,7 @@ def test_states_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k
 
 
 def test_the_cache_forgets_what_was_used_least_recently() -> None:
-    cache = StateCache(limit_bytes=2 * 8)
+    cache: ByteCache[tuple[int, str], torch.Tensor] = ByteCache(limit_bytes=2 * 8)
     one = torch.zeros(4, dtype=torch.float16)
     cache.put((8, "a"), one)
     cache.put((8, "b"), one)

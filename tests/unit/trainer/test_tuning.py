@@ -1,15 +1,25 @@
 """Fitting how arms are merged: little moves little, what helps is found, and parts share nothing."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
+from google.longrunning import operations_pb2
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.training.samples import tuning_spec
 
+from quarry.errors import Cancelled
 from quarry.mining.spec import JudgedQuery
 from quarry.queries import DEFAULT_DEPTH
+from quarry.training.spec import EvaluationReport, ModelVerdict
+from quarry.training.waited_for import noted_operation
 from quarry.tuned import RankingConfiguration
 from quarry.weighting import TRAITS
 from quarry_trainer.linked_queries import components_of
+from quarry_trainer.tuning.advice import with_advice
 from quarry_trainer.tuning.fitting import (
     DEFAULT,
     DEFAULT_SHARE,
@@ -23,7 +33,7 @@ from quarry_trainer.tuning.fitting import (
 )
 from quarry_trainer.tuning.folds import folds_of
 from quarry_trainer.tuning.job import configuration_of
-from quarry_trainer.tuning.positives import MAX_QUERIES, drawn
+from quarry_trainer.tuning.positives import MAX_QUERIES, chosen, drawn
 from quarry_trainer.tuning.positives import judged as judged_material
 from quarry_trainer.tuning.verdict import Comparison, ruled_by_judgments
 
@@ -159,6 +169,23 @@ def test_the_gate_looks_at_what_people_would_see() -> None:
     assert ruled_by_judgments(compared(True, 10), 0, "").verdict == "INSUFFICIENT_DATA"
 
 
+def advised(verdict: ModelVerdict, **serving: Any) -> EvaluationReport:
+    return with_advice(EvaluationReport(verdict=verdict, advice=("first",)), tuning_spec(**serving))
+
+
+def test_what_ends_the_relevance_of_hits_is_a_caution_and_says_what_to_do() -> None:
+    found = advised("IMPROVED", reranker="faq@3", calibrated=("faq@3",))
+    assert found.cautions == ("NO_RELEVANCE",)
+    assert found.advice[0] == "first"
+    assert "the relevance of faq@3" in found.advice[-1]
+    assert "train the re-ranker again" in found.advice[-1]
+    assert "quarry tune faq --rollback" in found.advice[-1]
+    unproven = advised("NO_IMPROVEMENT", reranker="faq@3", calibrated=("faq@3",))
+    assert (unproven.cautions, unproven.advice) == ((), found.advice)
+    without = advised("IMPROVED", reranker="faq@3")
+    assert (without.cautions, without.advice) == ((), found.advice[:-1])
+
+
 def test_judgments_of_documents_that_nobody_holds_are_bad_data() -> None:
     asked = [query(f"q{n}", f"text {n}", f"d{n}") for n in range(30)]
     orders = {q.id: ("x", "y") for q in asked}
@@ -176,3 +203,25 @@ def test_of_many_queries_some_are_drawn_the_same_ones_by_the_same_seed() -> None
     few = judged_material([query("q", "text", "d"), JudgedQuery(id="n", text="none", judgments={"d": 0})])
     assert drawn(few, 0) == few
     assert [q.id for q in few.queries] == ["q"]
+
+
+class MiningUntilCancelled:
+    """A server that begins to mine, and of which nobody gets the result."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.noted = folder, ""
+        self.mining = SimpleNamespace(MineHardNegatives=None)
+
+    def ask(self, _call: object, _request: object) -> operations_pb2.Operation:
+        return operations_pb2.Operation(name="operations/mine-1")
+
+    def finish(self, _operation: object, _heard: object) -> operations_pb2.Operation:
+        self.noted = noted_operation(self._folder)
+        raise Cancelled("cancelled")
+
+
+def test_the_mining_that_is_waited_for_is_written_down(tmp_path: Path) -> None:
+    server = MiningUntilCancelled(tmp_path)
+    with pytest.raises(Cancelled):
+        chosen(server, tuning_spec(), tmp_path, tmp_path)  # type: ignore[arg-type]
+    assert server.noted == "mine-1"

@@ -13,6 +13,7 @@ from quarry.training.spec import (
     ModelRef,
     TrainingResult,
     TrainingSpec,
+    TuningSpec,
 )
 
 BASE = ModelRef(name="base", folder="/models/base")
@@ -29,6 +30,13 @@ def spec(name: str = "faq-1", key: int = 1, **changes: Any) -> TrainingSpec:
 def evaluation_spec(name: str = "faq-evaluation", **changes: Any) -> EvaluationSpec:
     values = {"name": name, "collection": "faq", "collection_key": 1, "server": "", "candidate": BASE}
     return EvaluationSpec.model_validate(values | changes)
+
+
+def tuning_spec(name: str = "faq-tuning", **changes: Any) -> TuningSpec:
+    values = {
+        "name": name, "collection": "faq", "collection_key": 1, "server": "", "arms": ("bm25", "dense")
+    }  # fmt: skip
+    return TuningSpec.model_validate(values | changes)
 
 
 def metric(subject: str = "difference", value: float = 0.1, **changes: Any) -> Metric:

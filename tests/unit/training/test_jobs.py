@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.training.samples import evaluation_spec, report, result, spec
+from tests.unit.training.samples import evaluation_spec, report, result, spec, tuning_spec
 
 from quarry.errors import Cancelled, DiskFullError, QuarryError, UnavailableError
 from quarry.jobs.process import OnDetails, OnProgress
 from quarry.mining.sets import write_model
 from quarry.training.folders import EVALUATION, FOLDER, MODEL, RESULT, work_of
 from quarry.training.jobs import TrainingJobs
-from quarry.training.spec import TrainingResult, TrainingSpec
+from quarry.training.spec import TrainingResult, TrainingSpec, TuningResult
+from quarry.training.waited_for import note_operation
 
 
 class FakeProcess:
@@ -23,6 +24,7 @@ class FakeProcess:
         self.error: QuarryError | None = None
         self.go_on = asyncio.Event()
         self.go_on.set()
+        self.noted = asyncio.Event()
         self.begun: asyncio.Queue[str] = asyncio.Queue()
         self.running = self.most = 0
 
@@ -39,6 +41,9 @@ class FakeProcess:
                 (work_of(folder, spec) / "checkpoint").touch()
             on_details({"step": 1.0, "loss": 0.5})
             await on_progress("training", 0.5)
+            if what == "tune":
+                note_operation(folder, "operations/mine-1")
+                self.noted.set()
             await self.go_on.wait()
             if self.error:
                 raise self.error
@@ -72,8 +77,17 @@ async def process() -> FakeProcess:
 
 
 @pytest.fixture
-async def jobs(tmp_path: Path, process: FakeProcess) -> TrainingJobs:
-    return TrainingJobs(tmp_path, process)
+def ended() -> list[str]:
+    """Names of the operations that jobs had ended."""
+    return []
+
+
+@pytest.fixture
+async def jobs(tmp_path: Path, process: FakeProcess, ended: list[str]) -> TrainingJobs:
+    async def end_operation(name: str) -> None:
+        ended.append(name)
+
+    return TrainingJobs(tmp_path, end_operation, process)
 
 
 def exists(folder: Path) -> bool:
@@ -176,6 +190,29 @@ async def test_a_cancelled_training_is_cancelled_whether_it_runs_or_waits(
         await cancelled
     process.go_on.set()
     assert await other == "faq@1"
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [None, UnavailableError("killed")])
+async def test_a_tuning_that_does_not_end_well_ends_the_mining_that_it_waits_for(
+    jobs: TrainingJobs, process: FakeProcess, ended: list[str], tmp_path: Path, error: QuarryError | None
+) -> None:
+    process.go_on.clear()
+    process.error = error
+    heard = Heard()
+
+    async def take(_made: TuningResult) -> str:
+        raise AssertionError("there is no result")
+
+    task = asyncio.create_task(jobs.tune(tuning_spec(), heard.progress, heard.details.append, take))
+    await process.noted.wait()
+    assert ended == []
+    if error is None:
+        task.cancel()
+    process.go_on.set()
+    with pytest.raises(asyncio.CancelledError if error is None else UnavailableError):
+        await task
+    assert ended == ["mine-1"]
     assert left(tmp_path) == []
 
 

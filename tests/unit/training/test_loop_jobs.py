@@ -10,8 +10,9 @@ from quarry.errors import Cancelled, QuarryError, UnavailableError
 from quarry.jobs.process import OnDetails, OnProgress
 from quarry.mining.sets import write_model
 from quarry.training.loop_jobs import LoopJobs
-from quarry.training.loop_reports import DOING, REPORT
+from quarry.training.loop_reports import REPORT
 from quarry.training.loop_spec import LoopReport
+from quarry.training.waited_for import note_operation
 
 
 class FakeProcess:
@@ -34,7 +35,7 @@ class FakeProcess:
         self.running += 1
         self.most = max(self.most, self.running)
         try:
-            (folder / DOING).write_text("train-reranker-1")
+            note_operation(folder, "operations/train-reranker-1")
             await on_progress("training", 0.5)
             await self.go_on.wait()
             if self.error:

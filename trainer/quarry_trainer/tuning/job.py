@@ -20,6 +20,7 @@ from quarry_trainer.evaluation import feedback_of, spent_on
 from quarry_trainer.linked_queries import components_of
 from quarry_trainer.material import judged_marks
 from quarry_trainer.measures import NDCG, Orders
+from quarry_trainer.tuning.advice import with_advice
 from quarry_trainer.tuning.fitting import Choice, Gains, Setting, fit
 from quarry_trainer.tuning.folds import folds_of
 from quarry_trainer.tuning.lists import SCALES, Counted, LiveLists
@@ -50,7 +51,7 @@ def tune_ranking(spec: TuningSpec, folder: Path, progress: Progress) -> TuningRe
     with connected(spec.server) as server:
         try:
             progress("positives", 0.0)
-            material = judged(spec.judgments) if spec.judgments else chosen(server, spec, data)
+            material = judged(spec.judgments) if spec.judgments else chosen(server, spec, data, folder)
             if len(material.queries) < LEAST_QUERIES:
                 raise TooFewError(len(material.queries))
             return _Tuning(spec, drawn(material, spec.seed), server, data, progress).run(started)
@@ -96,10 +97,11 @@ class _Tuning:
         serving = self._searches.serving(texts, self._counted("searching: serving"))
         tuned = self._searches.by(own, texts, self._counted("searching: tuned"))
         comparison = Comparison.of(self._queries, tuned, serving)
-        report = self._ruled(comparison, own, final)
+        report = with_advice(self._ruled(comparison, own, final), self._spec)
+        details = {**report.details, "configuration": final.model_dump(mode="json")}
         material = self._material
         return TuningResult(
-            evaluation=self._with_advice(report, final),
+            evaluation=report.model_copy(update={"details": details}),
             configuration=final,
             queries=len(self._queries),
             source=material.source,
@@ -143,16 +145,6 @@ class _Tuning:
         log = feedback_of(self._data, spec.collection_key, spec.guards)
         seed = spec.seed % 2**32
         return ruled_by_clicks(comparison, log, orders_of, spent.by_clicks(), seed, spec.serving)
-
-    def _with_advice(self, report: EvaluationReport, final: RankingConfiguration) -> EvaluationReport:
-        notes: list[str] = []
-        if self._spec.reranker:
-            notes.append(
-                f"{self._spec.reranker} re-ranked both orders; its blend was fitted to the fused scores that "
-                "served then, so train it again, or evaluate it, when this serves"
-            )
-        details = {**report.details, "configuration": final.model_dump(mode="json")}
-        return report.model_copy(update={"advice": (*report.advice, *notes), "details": details})
 
     def _counted(self, stage: str) -> Counted:
         begin, end = STAGES[stage]

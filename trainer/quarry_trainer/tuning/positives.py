@@ -11,6 +11,7 @@ import orjson
 from quarry.mining.sets import EXAMPLES, MiningSets
 from quarry.mining.spec import JudgedQuery
 from quarry.training.spec import TuningSpec
+from quarry.training.waited_for import note_operation
 from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry_trainer.cycle_calls import ServerCalls
 from quarry_trainer.dataset import BadExamplesError, read_examples
@@ -55,10 +56,13 @@ def judged(queries: Sequence[JudgedQuery]) -> Material:
     return Material(own, "judgments", hashlib.sha256(written).hexdigest())
 
 
-def chosen(server: ServerCalls, spec: TuningSpec, data: Path) -> Material:
+def chosen(server: ServerCalls, spec: TuningSpec, data: Path, folder: Path) -> Material:
     """What people chose, the effect of ranks taken out: the positives of a mining set, made for this.
 
     Negatives are not looked at, so the cheapest are asked for.
+
+    Args:
+        folder: of the job; the name of the mining lies there, for the server to end it with the job.
 
     Raises:
         BadExamplesError: there is no positive.
@@ -73,6 +77,7 @@ def chosen(server: ServerCalls, spec: TuningSpec, data: Path) -> Material:
         request_id=hashlib.blake2b(spec.name.encode(), digest_size=16).hexdigest(),
     )
     operation = server.ask(server.mining.MineHardNegatives, request)
+    note_operation(folder, operation.name)
     made = mining_pb.MiningSet()
     server.finish(operation, lambda _: None).response.Unpack(made)
     if made.verdict == mining_pb.MINING_VERDICT_NO_DATA:

@@ -17,12 +17,14 @@ Pair = tuple[str, str]
 WEIGHT_RATE, SCALE_RATE = 3.0, 10.0
 """Learning rates of the tokens' weights and of the two factors, in times of the projection's. They are
 logarithms or large numbers, and have a longer way to go."""
+PULL = 3.0
+"""Of projection and table towards where training began (``optimizer.py``)."""
 
 
 class LateForm:
     """A ``Form``.
 
-    Nothing decays: weights near 0 mean nothing here.
+    Nothing decays towards 0, which means nothing here: weights are pulled back to where they began.
 
     Attributes:
         late: the whole of it; ``module`` reads states.
@@ -70,11 +72,20 @@ class LateForm:
     def parameter_groups(self, learning_rate: float, decay: float) -> list[dict[str, Any]]:
         head = self.late.head
         rates = (
-            ([head.projection, head.offset], 1.0),
-            ([head.token_weights], WEIGHT_RATE),
-            ([head.log_scale, head.dense_weight], SCALE_RATE),
+            ([head.projection, head.offset], 1.0, PULL),
+            ([head.token_weights], WEIGHT_RATE, PULL),
+            ([head.log_scale, head.dense_weight], SCALE_RATE, 0.0),
         )
-        return [{"params": some, "lr": times * learning_rate, "weight_decay": 0.0} for some, times in rates]
+        return [
+            {
+                "params": some,
+                "lr": times * learning_rate,
+                "weight_decay": 0.0,
+                "pull": pull,
+                "anchors": [parameter.detach().clone() for parameter in some],
+            }
+            for some, times, pull in rates
+        ]
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

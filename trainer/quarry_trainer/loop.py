@@ -28,6 +28,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from quarry.mining.sets import write_bytes
 from quarry_trainer.dataset import BadExamplesError, GroupDataset, TextGroup
+from quarry_trainer.optimizer import AnchoredAdamW
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +158,7 @@ class _LoopTrainer(Trainer):
 
     def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            self.optimizer = torch.optim.AdamW(self._parameters)
+            self.optimizer = AnchoredAdamW(self._parameters)
         return self.optimizer
 
 

@@ -40,7 +40,7 @@ from quarry_cli.schema_file import schema_message
 from quarry_cli.search import show_search
 from quarry_cli.sessions import Simulation, run_sessions
 from quarry_cli.simulate import report, simulated_users
-from quarry_cli.training_calls import promoted, trained, uploaded
+from quarry_cli.training_calls import promote_version, trained, uploaded
 from quarry_cli.training_view import IMPROVED, show_model, verdict_of
 from quarry_cli.visibility import wait_searchable
 
@@ -247,7 +247,7 @@ def promote(quarry: Connection, made: models_pb.Model) -> bool:
     heading("It is better, and shall serve", f"quarry model promote {made.name}")
     if made.cautions:
         note("its cautions are for a person to weigh; here the demo takes that part")
-    promoted(quarry, made.name)
+    promote_version(quarry, made)
     note("swapped between two searches; the old order is kept: `quarry model rollback faq`")
     return True
 

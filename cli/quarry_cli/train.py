@@ -12,7 +12,7 @@ from quarry.v1 import training_service_pb2 as pb
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
 from quarry_cli.failures import CliError
 from quarry_cli.mine import QrelsOption, QueriesOption, judged_queries
-from quarry_cli.training_calls import promoted, trained, uploaded
+from quarry_cli.training_calls import promote_version, trained, uploaded
 from quarry_cli.training_view import IMPROVED, print_model, show_model, verdict_of
 
 CALL_S = 120.0
@@ -154,7 +154,7 @@ def train(
         made = trained(quarry, request)
         proven = verdict_of(made) == IMPROVED and not made.cautions
         if promote and proven and made.state != models_pb.MODEL_STATE_SERVING:
-            made = promoted(quarry, made.name)
+            made = promote_version(quarry, made)
     serves = made.state == models_pb.MODEL_STATE_SERVING
     if json:
         print_model(made, serves)

@@ -1,8 +1,10 @@
 """Calls of TrainingService: examples sent, an operation followed to its end, a version promoted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
+import grpc
 from google.longrunning import operations_pb2
 
 from quarry.v1 import model_service_pb2 as models_pb
@@ -14,8 +16,10 @@ from quarry_cli.failures import CliError
 from quarry_cli.operations import finished
 
 PIECE_BYTES = 2**20
-PROMOTER = "quarry train --promote"
+PROMOTER, TUNER = "quarry train --promote", "quarry tune"
 _MINUTE_S = 60
+
+Version = TypeVar("Version", models_pb.Model, models_pb.Ranking)
 
 
 def uploaded(quarry: Connection, path: Path) -> str:
@@ -48,10 +52,31 @@ def trained(quarry: Connection, request: pb.TrainRerankerRequest | pb.TrainEncod
     return made
 
 
-def promoted(quarry: Connection, name: str) -> models_pb.Model:
-    """The version once it serves."""
-    request = models_pb.PromoteModelRequest(name=name, promoted_by=PROMOTER)
-    return ModelServiceStub(quarry.channel).PromoteModel(request, timeout=quarry.timeout_s).model
+def promote_version(quarry: Connection, made: models_pb.Model) -> models_pb.Model:
+    """The version once it serves; with the reason as advice if something else serves meanwhile."""
+    request = models_pb.PromoteModelRequest(name=made.name, promoted_by=PROMOTER, if_unchanged=True)
+    stub = ModelServiceStub(quarry.channel)
+    return or_advise(made, lambda: stub.PromoteModel(request, timeout=quarry.timeout_s).model)
+
+
+def promote_ranking(quarry: Connection, made: models_pb.Ranking) -> models_pb.Ranking:
+    """As ``promote_version``, for a ranking configuration."""
+    request = models_pb.PromoteRankingRequest(name=made.name, promoted_by=TUNER, if_unchanged=True)
+    stub = ModelServiceStub(quarry.channel)
+    return or_advise(made, lambda: stub.PromoteRanking(request, timeout=quarry.timeout_s).ranking)
+
+
+def or_advise(made: Version, call: Callable[[], Version]) -> Version:
+    """What ``call`` returns; if the server refuses it, ``made`` with the reason as advice."""
+    try:
+        return call()
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+            raise
+        told = f"it is not promoted: {error.details()}"
+        if told not in made.advice:  # the server's policy may have tried before
+            made.advice.append(told)
+        return made
 
 
 def said(operation: operations_pb2.Operation) -> tuple[float, str]:

@@ -2,23 +2,21 @@
 
 from typing import Annotated
 
-import grpc
 import typer
 
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
 from quarry.v1.model_service_pb2_grpc import ModelServiceStub
 from quarry.v1.training_service_pb2_grpc import TrainingServiceStub
-from quarry_cli.connection import Connection, JsonOption, ServerOption, TimeoutOption, connect
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
 from quarry_cli.console import note, out, plain, print_json
 from quarry_cli.failures import CliError
 from quarry_cli.mine import QrelsOption, QueriesOption, judged_queries
 from quarry_cli.operations import finished
-from quarry_cli.training_calls import said
+from quarry_cli.training_calls import TUNER, promote_ranking, said
 from quarry_cli.training_view import IMPROVED, verdict_of
 from quarry_cli.tune_view import boosts_of, print_ranking, show_ranking
 
-PROMOTER = "quarry tune"
 FAILED = 1
 
 
@@ -63,7 +61,7 @@ def tune(
         finished(quarry, operation, "tuning", said).response.Unpack(made)
         proven = verdict_of(made) == IMPROVED and not made.cautions
         if promote and proven and made.state != models_pb.MODEL_STATE_SERVING:
-            made = _promoted(quarry, made)
+            made = promote_ranking(quarry, made)
         boosts = boosts_of(quarry, name)
     if json:
         print_ranking(made, boosts)
@@ -73,23 +71,9 @@ def tune(
         raise typer.Exit(FAILED)
 
 
-def _promoted(quarry: Connection, made: models_pb.Ranking) -> models_pb.Ranking:
-    """The version once it serves; with the reason as advice if something else serves meanwhile."""
-    request = models_pb.PromoteRankingRequest(name=made.name, promoted_by=PROMOTER, if_unchanged=True)
-    try:
-        return ModelServiceStub(quarry.channel).PromoteRanking(request, timeout=quarry.timeout_s).ranking
-    except grpc.RpcError as error:
-        if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
-            raise
-        told = f"it is not promoted: {error.details()}"
-        if told not in made.advice:  # the server's policy may have tried before
-            made.advice.append(told)
-        return made
-
-
 def _roll_back(name: str, server: str | None, timeout: float | None, json: bool) -> None:
     with connect(server, timeout) as quarry:
-        request = models_pb.RollbackRankingRequest(collection=name, promoted_by=PROMOTER)
+        request = models_pb.RollbackRankingRequest(collection=name, promoted_by=TUNER)
         answer = ModelServiceStub(quarry.channel).RollbackRanking(request, timeout=quarry.timeout_s)
     if json:
         print_json({"serving": answer.serving, "previous": answer.previous})

@@ -86,7 +86,8 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     ) -> pb.PromoteModelResponse:
         request_id = parse_request_id(request.request_id, "promote-model", request)
         note = parse_note(request.promoted_by, request.reason)
-        _, previous = await self._promotions.promote(request.name, note, request_id)
+        compared = compared_with(await self._get(request.name)) if request.if_unchanged else None
+        _, previous = await self._promotions.promote(request.name, note, request_id, compared)
         return pb.PromoteModelResponse(model=model_message(await self._get(request.name)), previous=previous)
 
     async def RollbackModel(
@@ -171,3 +172,12 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self._stopping.set()
         await asyncio.gather(*self._running, return_exceptions=True)
         self._importing.shutdown(wait=False)
+
+
+def compared_with(version: ModelVersion) -> str:
+    """What a version was compared with; empty: the fused order. FailedPreconditionError: nothing says it."""
+    if version.result is None:
+        raise FailedPreconditionError(
+            "it was made elsewhere, and nothing says what it was compared with", model=version.name
+        )
+    return version.result.evaluation.compared_with

@@ -871,6 +871,7 @@ class PromoteModelRequest(_message.Message):
     PROMOTED_BY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    IF_UNCHANGED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     promoted_by: _builtins.str
     """Kept in the history, at most 128 bytes."""
@@ -878,6 +879,10 @@ class PromoteModelRequest(_message.Message):
     """Kept in the history, at most 1,024 bytes."""
     request_id: _builtins.str
     """As DocumentService's."""
+    if_unchanged: _builtins.bool
+    """Refuse, with FAILED_PRECONDITION, if another re-ranker serves by now than the version was compared with
+    (`Lineage.compared_with`).
+    """
     def __init__(
         self,
         *,
@@ -885,10 +890,11 @@ class PromoteModelRequest(_message.Message):
         promoted_by: _builtins.str = ...,
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        if_unchanged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "promoted_by", b"promoted_by", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_unchanged", b"if_unchanged", "name", b"name", "promoted_by", b"promoted_by", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

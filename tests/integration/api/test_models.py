@@ -56,6 +56,9 @@ def test_a_promoted_version_answers_the_next_search_and_a_rollback_takes_it_back
     second = models.imported(collection, second_folder)
     assert (first.name, second.name) == (f"{collection}@1", f"{collection}@2")
     assert not api.search(collection, QUERY).reranker
+    unknown = refused(models.stub.PromoteModel, pb.PromoteModelRequest(name=first.name, if_unchanged=True))
+    assert unknown.code is grpc.StatusCode.FAILED_PRECONDITION
+    assert "nothing says what it was compared with" in unknown.message
     assert models.promote(first.name, promoted_by="me", reason="why not").previous == ""
     assert api.search(collection, QUERY).reranker == first.name
     promoted = models.promote(second.name)

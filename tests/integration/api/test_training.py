@@ -457,4 +457,8 @@ def test_the_policy_makes_what_is_improved_serve_unless_something_else_does_by_t
         made = training.made(operation)
         assert made.state == models_pb.MODEL_STATE_CANDIDATE
         assert "compared with full@2, and the fused order serves now" in made.advice[-1]
+        unless_changed = models_pb.PromoteModelRequest(name=made.name, if_unchanged=True)
+        refusal = refused(training.models.PromoteModel, unless_changed)
+        assert refusal.code is grpc.StatusCode.FAILED_PRECONDITION
+        assert "compared with full@2, and the fused order serves now" in refusal.message
         assert serving() == ""

@@ -60,6 +60,7 @@ class FakeTraining(
         self.requests: list[Any] = []
         self.uploaded = b""
         self.promoted: list[Any] = []
+        self.refusal = ""
         self.cancelled = self.endless = False
         self.error: status_pb2.Status | None = None
         self.model = model()
@@ -96,6 +97,8 @@ class FakeTraining(
 
     def PromoteModel(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.promoted.append(request)
+        if self.refusal:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, self.refusal)
         self.model.state = models_pb.MODEL_STATE_SERVING
         return models_pb.PromoteModelResponse(model=self.model)
 
@@ -253,7 +256,7 @@ def test_only_what_is_improved_is_promoted_at_once(
     fake[0].model = model(verdict=models_pb.ModelVerdict.Value(f"MODEL_VERDICT_{verdict}"))
     ended = call(fake[1], *examples, "--promote")
     assert ended.exit_code == 0
-    assert [request.name for request in fake[0].promoted] == (["faq@3"] if promoted else [])
+    assert [r.name for r in fake[0].promoted if r.if_unchanged] == (["faq@3"] if promoted else [])
     assert ("faq@3 serves" in ended.output) is promoted
     assert ("not proven to be better" in ended.output) is not promoted
 
@@ -268,6 +271,15 @@ def test_what_has_cautions_is_left_to_a_person(fake: tuple[FakeTraining, str], e
     found = json.loads(call(fake[1], *examples, "--promote", "--json").stdout)
     assert (found["verdict"], found["cautions"], found["promoted"]) == ("IMPROVED", ["FEW_UNSEEN"], False)
     assert not fake[0].promoted
+
+
+def test_what_the_server_refuses_to_promote_waits_and_says_why(
+    fake: tuple[FakeTraining, str], examples: list[str]
+) -> None:
+    fake[0].refusal = "it was compared with the fused order, and faq@2 serves now"
+    found = json.loads(call(fake[1], *examples, "--promote", "--json").stdout)
+    assert (found["verdict"], found["promoted"]) == ("IMPROVED", False)
+    assert found["advice"][-1] == f"it is not promoted: {fake[0].refusal}"
 
 
 def test_what_the_servers_policy_has_promoted_is_not_promoted_again(

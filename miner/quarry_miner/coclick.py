@@ -77,11 +77,16 @@ class CoclickGraph:
         return overlap
 
     def near(self, queries: Int32, documents: Int32) -> Bool:
-        """Whether each document was clicked for a query that shares a clicked one with ``queries[i]``."""
-        distinct, place = np.unique(queries, return_inverse=True)
-        own = self._chosen[distinct]
-        others = (own @ self._chosen.T) @ self._chosen
-        return lookup(others.tocsr(), place, documents) > 0
+        """Whether each document was clicked for a query that shares a clicked one with ``queries[i]``.
+
+        A query without a click shares none, whatever its number.
+        """
+        found = np.zeros(len(queries), np.bool_)
+        clicked = queries < self._chosen.shape[0]
+        distinct, place = np.unique(queries[clicked], return_inverse=True)
+        others = (self._chosen[distinct] @ self._chosen.T) @ self._chosen
+        found[clicked] = lookup(others.tocsr(), place, documents[clicked]) > 0
+        return found
 
 
 def _visits(clicks: Clicks, documents: int) -> "sparse.csr_array":

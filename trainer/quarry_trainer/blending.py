@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 from ir_measures import nDCG
 
 from quarry.models.blend import RERANKER_ALONE, Blend
@@ -16,7 +15,6 @@ from quarry_trainer.gate import DEFAULT_POLICY
 from quarry_trainer.halves import Places, halves_of, mean_of_halves
 from quarry_trainer.live import Float64, RankedQuery
 from quarry_trainer.measures import NDCG, Qrels, clusters_of, judged_queries, per_query
-from quarry_trainer.resampling import standard_error
 from quarry_trainer.scoring import FUSED_ALONE, blended_order
 
 TIMES = (1.0, 2.0, 4.0, 8.0)
@@ -26,10 +24,6 @@ CAREFUL = 2.0
 see. Models harm those, and twice the fused score takes little from the others (docs/training.md)."""
 LEAST_PROOF = DEFAULT_POLICY.min_unseen
 """Unseen questions, however many wordings they have, from which on less can be chosen."""
-NEAR = 0.5
-"""Standard errors of the difference within which two blends are taken for equally good, after the rule of
-Breiman, Friedman, Olshen and Stone 1984, section 3.4.3. Half of theirs: some dozens of queries have errors of
-0.02, and whole ones would give most of what was learned away. The gate, not this, decides what serves."""
 MAX_LOSS = 0.005
 """Of nDCG@10 on known or on unseen queries, against the fused order, whatever the others win by it."""
 
@@ -54,7 +48,7 @@ def fit_blend(
     trained: Blend,
     known: Mapping[str, bool] | None = None,
 ) -> Blend:
-    """Chooses the blend with the best nDCG@10, or one nearer to the fused order that is about as good.
+    """Chooses the blend with the best nDCG@10; of equally good ones that nearest to the fused order.
 
     It must serve queries whose documents the re-ranker was not trained on. So known and unseen queries, if
     ``halves_of`` tells them apart, count alike, however many they are, and neither pays for the other: a
@@ -80,11 +74,8 @@ def fit_blend(
     tried = [_Tried(b, _ndcg(ranked, scores, b, wanted)) for b in (*_blends(trained, least), FUSED_ALONE)]
     fused = tried[-1].ndcg
     harmless = [one for one in tried if _greatest_loss(fused - one.ndcg, asked.halves) <= MAX_LOSS]
-    best = max(harmless, key=lambda one: mean_of_halves(one.ndcg, asked.halves))
-    if mean_of_halves(best.ndcg, asked.halves) <= mean_of_halves(fused, asked.halves):
-        return FUSED_ALONE
-    near = [one for one in harmless[:-1] if _as_good(one.ndcg, best.ndcg, asked, NEAR)]
-    return near[-1].blend  # towards the fused order
+    from_fused_on = reversed(harmless)  # of equals the first is taken
+    return max(from_fused_on, key=lambda one: mean_of_halves(one.ndcg, asked.halves)).blend
 
 
 def unproven_blend(trained: Blend) -> Blend:
@@ -120,11 +111,3 @@ def _ndcg(ranked: Sequence[RankedQuery], scores: Sequence[Float64], blend: Blend
 
 def _greatest_loss(lost: Float64, halves: Sequence[Places]) -> float:
     return max(float(lost[some].mean()) for some in halves)
-
-
-def _as_good(values: Float64, best: Float64, asked: _Asked, errors: float) -> bool:
-    """Whether the mean misses the best one's by no more than so many standard errors of the difference."""
-    missing = best - values
-    parts = [standard_error(missing[some], [asked.clusters[at] for at in some]) for some in asked.halves]
-    error = float(np.hypot.reduce(parts)) / len(parts)
-    return mean_of_halves(missing, asked.halves) <= errors * error

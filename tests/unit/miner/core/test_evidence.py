@@ -84,6 +84,13 @@ def test_neighbouring_queries_share_a_clicked_document() -> None:
     assert of.near(queries, documents).tolist() == [True, True, False, False]
 
 
+def test_a_query_without_a_click_shares_none_whatever_its_number() -> None:
+    of = graph([(0, 0, 1), (1, 1, 1)])
+    queries, documents = np.array([7, 0, 7], np.int32), np.array([1, 1, 2], np.int32)
+    assert of.near(queries, documents).tolist() == [False, True, False]
+    assert of.near(queries[:1], documents[:1]).tolist() == [False]
+
+
 def test_feedback_answers_by_the_text_of_the_query_and_the_number_of_the_document() -> None:
     corpus = corpus_of(texts_of(6, seed=0))
     log = ClickLog(

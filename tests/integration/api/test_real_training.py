@@ -24,6 +24,7 @@ from quarry.training.reading import Reading, reading_of
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
 from quarry_cli.main import app
+from quarry_trainer.reranker import LATE_STEPS
 
 DOCUMENTS = seeded_documents()
 IDS = sorted(DOCUMENTS)
@@ -190,7 +191,9 @@ def test_a_training_with_judged_queries_says_what_its_scores_mean(
     made = training.trained("full", mining_set=mining_set, judgments=FRESH, steps=2, max_tokens=32, seed=31)
     told = orjson.loads(made.report_json)["details"]["calibration"]
     assert made.HasField("calibration"), told
-    assert made.calibration.ece == told["ece"] and made.calibration.queries == len(FRESH)
+    assert made.calibration.ece == told["ece"]
+    # Some judged queries of the mining set are held out from training, too: they choose beside the fresh ones.
+    assert made.calibration.queries == told["queries"] >= len(FRESH)
     answer = training.api.search("full", WORDS[0], rerank={"model": made.name}, require_complete=True)
     assert answer.hits and all(0 <= hit.relevance <= 1 for hit in answer.hits)
     assert [hit.relevance for hit in answer.hits] == sorted((h.relevance for h in answer.hits), reverse=True)
@@ -213,7 +216,8 @@ def test_where_int8_serves_it_is_what_is_judged_and_held_to_float32(
         api.upsert("full", DOCUMENTS)
         training = Training(api)
         mined = Mining(api).mined("full", queries=JUDGED, preset="random", negatives=4).name
-        made = training.trained("full", mining_set=mined, steps=2, max_tokens=32)
+        split = pb.RERANKER_FORM_SPLIT  # late interaction has no graph of pairs to round
+        made = training.trained("full", mining_set=mined, steps=2, max_tokens=32, form=split)
         rounded = orjson.loads(made.report_json)["details"]["quantization"]
         assert rounded["lower"] <= rounded["value"] <= rounded["upper"]
         assert list(tmp_path.rglob("*.int8.onnx"))
@@ -339,7 +343,7 @@ def test_documents_alone_make_a_base_in_as_many_steps_as_any_training(training: 
     assert operation.done
     made = training.made(operation)
     assert made.verdict != models_pb.MODEL_VERDICT_UNSPECIFIED
-    assert made.lineage.steps == 50
+    assert made.lineage.steps == LATE_STEPS
 
 
 def test_the_commands_train_a_version_and_measure_it(

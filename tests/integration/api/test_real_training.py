@@ -192,7 +192,7 @@ def test_a_training_with_judged_queries_says_what_its_scores_mean(
     told = orjson.loads(made.report_json)["details"]["calibration"]
     assert made.HasField("calibration"), told
     assert made.calibration.ece == told["ece"]
-    # Some judged queries of the mining set are held out from training, too: they choose beside the fresh ones.
+    # Some judged queries of the mining set are held out, too: they choose beside the fresh ones.
     assert made.calibration.queries == told["queries"] >= len(FRESH)
     answer = training.api.search("full", WORDS[0], rerank={"model": made.name}, require_complete=True)
     assert answer.hits and all(0 <= hit.relevance <= 1 for hit in answer.hits)

@@ -69,6 +69,8 @@ bench-learning: setup ## The figures on feedback and mining, into build/learning
 
 bench-flywheel: setup ## The table of docs/flywheel.md, into build/flywheel.jsonl (many hours; goes on where it was)
 	mkdir -p build
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
+	python benchmarks/manual_pages.py --out build/manual-pages
 	python benchmarks/flywheel.py --data build/flywheel --out build/flywheel.jsonl
 	python benchmarks/flywheel_table.py build/flywheel.jsonl --plot build/flywheel.svg
 

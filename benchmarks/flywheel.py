@@ -21,18 +21,17 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import ir_measures
 import numpy as np
 from ir_measures import RR, nDCG
 from outside_encoders import write_paraphrase
 from pyarrow import parquet
+from shared_trainings import SharedStates, asking_once
 
 from quarry.jobs.child import Progress
 from quarry.mining.sets import write_model
@@ -41,7 +40,7 @@ from quarry.models.blend import read_blend
 from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.questions import question_key
 from quarry.training.folders import FOLDER, MODEL
-from quarry.training.forms import FormName, model_form
+from quarry.training.forms import FormName
 from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 from quarry.v1 import collection_service_pb2, mining_service_pb2
 from quarry_cli.child import running_server
@@ -51,13 +50,11 @@ from quarry_cli.judgments import read_qrels, read_queries
 from quarry_cli.mining_calls import mined, write_examples
 from quarry_cli.sessions import Simulation, run_sessions
 from quarry_cli.simulate import simulated_users
-from quarry_trainer import text_states, training
 from quarry_trainer.dataset import BadExamplesError
-from quarry_trainer.forms import Form, FormScorer, open_form
-from quarry_trainer.live import DEPTH, Counted, LiveSearch, RankedQuery, open_search
+from quarry_trainer.live import RankedQuery, open_search
 from quarry_trainer.material import ranked_once
-from quarry_trainer.reranker import LATE_STEPS, RerankerRecipe
-from quarry_trainer.scoring import FUSED_ALONE, PairModel, blended_order, score_ranked
+from quarry_trainer.reranker import LATE_STEPS
+from quarry_trainer.scoring import FUSED_ALONE, blended_order, score_ranked
 from quarry_trainer.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,8 +66,6 @@ LEARNED, TESTED = 800, 300
 """Train queries that users ask, and test queries that are measured, at most; by chance."""
 MEASURES = [RR @ 3, RR @ 10, nDCG @ 10]
 SEEDS = 3
-STATE_BYTES = 6 * 2**30
-"""Of passage states in memory: all that a set's trainings and its test queries read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,78 +173,6 @@ ENSEMBLES = {
 ARMS |= {name: Arm(preset, tuple(members), ensemble=True) for name, (preset, *members) in ENSEMBLES.items()}
 ENSEMBLE_SETS = {"medquad", "stackfaq, known"}
 SPLIT_STEPS = 150
-
-
-class SharedStates:
-    """Opens recipes and scorers whose encoder reads each text once for all of them.
-
-    Args:
-        prepare: told of each form that is opened.
-    """
-
-    def __init__(self, prepare: Callable[[Form], None] | None = None) -> None:
-        text_states.STATE_BYTES = STATE_BYTES
-        self.prepare = prepare or (lambda _form: None)
-        self._first: dict[FormName, Form] = {}
-
-    def open(self, spec: TrainingSpec, data: Path, work: Path) -> RerankerRecipe:
-        """As ``quarry_trainer.training.OpenRecipe``."""
-        return _Recipe(spec, data, work, self)
-
-    def scorer(self, folder: Path) -> PairModel:
-        """A trained model as it is served, by torch."""
-        form = model_form(folder)
-        opened = open_form(folder, form.max_tokens, 0, self.like(form.name))
-        self.prepare(opened)
-        self._first.setdefault(form.name, opened)
-        return FormScorer(opened)
-
-    def like(self, form: FormName) -> Form | None:
-        return self._first.get(form)
-
-
-class _AskedOnce:
-    """A live search that asks the server for a query's candidates once: documents do not change here."""
-
-    def __init__(self, live: LiveSearch, known: dict[str, RankedQuery]) -> None:
-        self._live, self._known = live, known
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._live, name)
-
-    def rank(
-        self, queries: Mapping[str, str], depth: int = DEPTH, counted: Counted | None = None
-    ) -> list[RankedQuery]:
-        missing = {text: text for text in queries.values() if text not in self._known}
-        self._known |= {query.query_id: query for query in self._live.rank(missing, depth)}
-        if counted is not None:
-            counted(len(queries), len(queries))
-        return [replace(self._known[text], query_id=id) for id, text in queries.items()]
-
-
-@contextmanager
-def asking_once(known: dict[str, RankedQuery]) -> Iterator[None]:
-    """Trainings share what the first stage gives, in ``known``, for as long as the context lasts."""
-
-    @contextmanager
-    def opened(*arguments: Any) -> Iterator[_AskedOnce]:
-        with open_search(*arguments) as live:
-            yield _AskedOnce(live, known)
-
-    with patch.object(training, "open_search", opened):
-        yield
-
-
-class _Recipe(RerankerRecipe):
-    """Scores by torch, which keeps states; the export scores alike (docs/training.md)."""
-
-    def __init__(self, spec: TrainingSpec, data: Path, work: Path, shared: SharedStates) -> None:
-        super().__init__(spec, data, work, shared.like(spec.form))
-        shared.prepare(self._form)
-        self._shared = shared
-
-    def served(self, folder: Path) -> PairModel:
-        return self._shared.scorer(folder)
 
 
 class Bench:

@@ -27,6 +27,8 @@ from quarry.models.late_module import make_late_model
 from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
 from quarry_cli.judgments import read_qrels, read_queries
 from quarry_cli.sample import find_sample
+from quarry_trainer import late_form
+from quarry_trainer.blending import TIMES
 from quarry_trainer.dataset import GroupDataset, TextGroup
 from quarry_trainer.forms import FormScorer, open_form
 from quarry_trainer.late_form import LateForm
@@ -110,7 +112,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=LATE_STEPS)
     parser.add_argument("--questions", type=int, default=150, help="of each kind that are held out")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pull", type=float, default=late_form.PULL, help="towards where training began")
     arguments = parser.parse_args()
+    late_form.PULL = arguments.pull
     collection = Collection(arguments.data)
     learned, held_out = collection.divided()
     held_out = {kind: queries[: arguments.questions] for kind, queries in held_out.items()}
@@ -124,7 +128,12 @@ def main() -> None:
     states_s = time.process_time() - began
     groups = collection.groups(learned)
     offset = fit_start(form, groups)
-    line: dict[str, object] = {"offset": offset, "groups": len(groups), "steps": arguments.steps}
+    line: dict[str, object] = {
+        "offset": offset,
+        "groups": len(groups),
+        "steps": arguments.steps,
+        "pull": arguments.pull,
+    }
     for kind, queries in held_out.items():
         line[f"{kind}_queries"] = len(queries)
         line[f"{kind}_as_they_come"] = collection.ndcg(queries, None, 0.0)
@@ -136,7 +145,8 @@ def main() -> None:
         dataset = GroupDataset(groups, GROUP_SIZE, arguments.seed)
         run_loop(trainable, dataset, settings, Path(work), None, lambda done, said: None)
     line |= {"states_cpu_s": round(states_s, 1), "steps_cpu_s": round(time.process_time() - began, 1)}
-    line |= {f"{kind}_trained": collection.ndcg(qs, form, offset) for kind, qs in held_out.items()}
+    for kind, queries in held_out.items():
+        line[f"{kind}_trained"] = {times: collection.ndcg(queries, form, times * offset) for times in TIMES}
     print(json.dumps({"benchmark": "late_training", **line, "load_per_core": load_average()}))
 
 

@@ -56,10 +56,10 @@ def pages(folder: Path) -> Iterator[tuple[str, Sections]]:
     for file in random.Random(0).sample(files, len(files)):
         source = gzip.decompress(file.read_bytes())
         if not source.lstrip().startswith(b".so "):
-            yield file.name.removesuffix(".gz"), sections(rendered(source))
+            yield file.name.removesuffix(".gz"), sections(render(source))
 
 
-def rendered(source: bytes) -> str:
+def render(source: bytes) -> str:
     flags = ("-t", "-man", "-Tascii", "-P-cbou", "-rLL=200n", "-rHY=0")
     return _run("groff", *flags, input=source).decode()
 

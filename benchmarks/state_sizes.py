@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from flywheel import ARMS, SETS, Arm, Bench, SharedStates, line
+from flywheel import ARMS, SETS, Arm, Bench, line
+from shared_trainings import SharedStates
 from torch import Tensor, nn
 
 from quarry.models.state_forms import ByteStates
@@ -30,7 +31,7 @@ LATE_BYTES = 9_256
 Change = Callable[[Tensor], Tensor]
 
 
-def pooled(states: Tensor, tokens: int) -> Tensor:
+def pool(states: Tensor, tokens: int) -> Tensor:
     """Means of so many rows each, the last of what is left over."""
     rows = nn.functional.pad(states.float(), (0, 0, 0, -len(states) % tokens))
     counts = torch.full((len(rows) // tokens, 1), float(tokens))
@@ -38,7 +39,7 @@ def pooled(states: Tensor, tokens: int) -> Tensor:
     return (rows.view(-1, tokens, states.shape[1]).sum(dim=1) / counts).half()
 
 
-def in_bytes(states: Tensor) -> Tensor:
+def round_to_bytes(states: Tensor) -> Tensor:
     """As int8 keeps them."""
     form = ByteStates()
     return torch.from_numpy(np.array(form.read(form.keep(states.float().numpy())))).half()
@@ -46,10 +47,10 @@ def in_bytes(states: Tensor) -> Tensor:
 
 CHANGES: dict[str, tuple[Change, int]] = {
     "float16": (lambda states: states, TOKENS * WIDTH * 2),
-    "int8": (in_bytes, TOKENS * (WIDTH + 4)),
-    "pooled by 2, int8": (lambda states: in_bytes(pooled(states, 2)), TOKENS // 2 * (WIDTH + 4)),
-    "pooled by 4, int8": (lambda states: in_bytes(pooled(states, 4)), TOKENS // 4 * (WIDTH + 4)),
-    "pooled by 8, int8": (lambda states: in_bytes(pooled(states, 8)), TOKENS // 8 * (WIDTH + 4)),
+    "int8": (round_to_bytes, TOKENS * (WIDTH + 4)),
+    "pooled by 2, int8": (lambda states: round_to_bytes(pool(states, 2)), TOKENS // 2 * (WIDTH + 4)),
+    "pooled by 4, int8": (lambda states: round_to_bytes(pool(states, 4)), TOKENS // 4 * (WIDTH + 4)),
+    "pooled by 8, int8": (lambda states: round_to_bytes(pool(states, 8)), TOKENS // 8 * (WIDTH + 4)),
 }
 
 

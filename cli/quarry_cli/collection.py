@@ -19,6 +19,7 @@ from quarry_cli.connection import (
     TimeoutOption,
     collection_of,
     connect,
+    read_pages,
 )
 from quarry_cli.console import as_json, note, out, print_json, progress
 from quarry_cli.failures import CliError
@@ -72,15 +73,10 @@ def list_collections(
     server: ServerOption = None, timeout: TimeoutOption = None, json: JsonOption = False
 ) -> None:
     """List all collections."""
-    found: list[collection_service_pb2.Collection] = []
     request = collection_service_pb2.ListCollectionsRequest(page_size=LIST_PAGE)
     with connect(server, timeout) as quarry:
-        while True:
-            page = quarry.collections.ListCollections(request, timeout=quarry.timeout_s)
-            found += page.collections
-            if not page.next_page_token:
-                break
-            request.page_token = page.next_page_token
+        pages = read_pages(quarry.collections.ListCollections, request, quarry.timeout_s)
+        found = [collection for page in pages for collection in page.collections]
     if json:
         print_json([as_json(collection) for collection in found])
     else:

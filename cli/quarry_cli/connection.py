@@ -1,9 +1,9 @@
 """The channel to a server, and the options that name it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol, TypeVar
 
 import grpc
 import typer
@@ -93,3 +93,24 @@ def collection_of(quarry: Connection, name: str) -> collection_service_pb2.Colle
     """The collection's settings and state."""
     request = collection_service_pb2.GetCollectionRequest(name=name)
     return quarry.collections.GetCollection(request, timeout=quarry.timeout_s).collection
+
+
+class _Page(Protocol):
+    next_page_token: str
+
+
+class _PageRequest(Protocol):
+    page_token: str
+
+
+Page = TypeVar("Page", bound=_Page)
+
+
+def read_pages(call: Callable[..., Page], request: _PageRequest, timeout_s: float) -> Iterator[Page]:
+    """Every page of a list, each asked for with the token that the one before it ended with."""
+    while True:
+        page = call(request, timeout=timeout_s)
+        yield page
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token

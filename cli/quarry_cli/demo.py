@@ -102,7 +102,8 @@ def demo(
                 made = train(quarry, files, folder)
                 if promote(quarry, made):
                     found[made.name] = measure(quarry, files, "The same searches again")["reranked"]
-            compare(found)
+            if len(found) > 1:
+                compare(found)
     say_what_next(keep)
 
 
@@ -247,7 +248,10 @@ def promote(quarry: Connection, made: models_pb.Model) -> bool:
     heading("It is better, and shall serve", f"quarry model promote {made.name}")
     if made.cautions:
         note("its cautions are for a person to weigh; here the demo takes that part")
-    promote_version(quarry, made)
+    made = promote_version(quarry, made)
+    if made.state != models_pb.MODEL_STATE_SERVING:
+        note(made.advice[-1])
+        return False
     note("swapped between two searches; the old order is kept: `quarry model rollback faq`")
     return True
 

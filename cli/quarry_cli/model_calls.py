@@ -8,7 +8,7 @@ from pathlib import Path
 
 from quarry.v1 import model_service_pb2 as pb
 from quarry.v1.model_service_pb2_grpc import ModelServiceStub
-from quarry_cli.connection import Connection
+from quarry_cli.connection import Connection, read_pages
 from quarry_cli.failures import CliError
 
 PIECE_BYTES = 2**20
@@ -21,26 +21,16 @@ def stub_of(quarry: Connection) -> ModelServiceStub:
 
 def all_models(quarry: Connection, collection: str) -> list[pb.Model]:
     """Newest first; of all collections if none is named."""
-    found: list[pb.Model] = []
     request = pb.ListModelsRequest(collection=collection, page_size=LIST_PAGE)
-    while True:
-        page = stub_of(quarry).ListModels(request, timeout=quarry.timeout_s)
-        found += page.models
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
+    pages = read_pages(stub_of(quarry).ListModels, request, quarry.timeout_s)
+    return [model for page in pages for model in page.models]
 
 
 def all_rankings(quarry: Connection, collection: str) -> list[pb.Ranking]:
     """As ``all_models``, of ranking configurations."""
-    found: list[pb.Ranking] = []
     request = pb.ListRankingsRequest(collection=collection, page_size=LIST_PAGE)
-    while True:
-        page = stub_of(quarry).ListRankings(request, timeout=quarry.timeout_s)
-        found += page.rankings
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
+    pages = read_pages(stub_of(quarry).ListRankings, request, quarry.timeout_s)
+    return [ranking for page in pages for ranking in page.rankings]
 
 
 def imported(quarry: Connection, options: pb.ImportOptions) -> pb.Model:

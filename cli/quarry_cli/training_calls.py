@@ -56,20 +56,20 @@ def promote_version(quarry: Connection, made: models_pb.Model) -> models_pb.Mode
     """The version once it serves; with the reason as advice if something else serves meanwhile."""
     request = models_pb.PromoteModelRequest(name=made.name, promoted_by=PROMOTER, if_unchanged=True)
     stub = ModelServiceStub(quarry.channel)
-    return or_advise(made, lambda: stub.PromoteModel(request, timeout=quarry.timeout_s).model)
+    return _promote_or_advise(made, lambda: stub.PromoteModel(request, timeout=quarry.timeout_s).model)
 
 
 def promote_ranking(quarry: Connection, made: models_pb.Ranking) -> models_pb.Ranking:
     """As ``promote_version``, for a ranking configuration."""
     request = models_pb.PromoteRankingRequest(name=made.name, promoted_by=TUNER, if_unchanged=True)
     stub = ModelServiceStub(quarry.channel)
-    return or_advise(made, lambda: stub.PromoteRanking(request, timeout=quarry.timeout_s).ranking)
+    return _promote_or_advise(made, lambda: stub.PromoteRanking(request, timeout=quarry.timeout_s).ranking)
 
 
-def or_advise(made: Version, call: Callable[[], Version]) -> Version:
-    """What ``call`` returns; if the server refuses it, ``made`` with the reason as advice."""
+def _promote_or_advise(made: Version, promote: Callable[[], Version]) -> Version:
+    """Returns what ``promote`` does; if the server refuses, ``made`` with the reason as advice."""
     try:
-        return call()
+        return promote()
     except grpc.RpcError as error:
         if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
             raise

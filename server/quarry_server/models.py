@@ -86,8 +86,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     ) -> pb.PromoteModelResponse:
         request_id = parse_request_id(request.request_id, "promote-model", request)
         note = parse_note(request.promoted_by, request.reason)
-        compared = compared_with(await self._get(request.name)) if request.if_unchanged else None
-        _, previous = await self._promotions.promote(request.name, note, request_id, compared)
+        _, previous = await self._promotions.promote(request.name, note, request_id, request.if_unchanged)
         return pb.PromoteModelResponse(model=model_message(await self._get(request.name)), previous=previous)
 
     async def RollbackModel(
@@ -172,12 +171,3 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self._stopping.set()
         await asyncio.gather(*self._running, return_exceptions=True)
         self._importing.shutdown(wait=False)
-
-
-def compared_with(version: ModelVersion) -> str:
-    """What a version was compared with; empty: the fused order. FailedPreconditionError: nothing says it."""
-    if version.result is None:
-        raise FailedPreconditionError(
-            "it was made elsewhere, and nothing says what it was compared with", model=version.name
-        )
-    return version.result.evaluation.compared_with

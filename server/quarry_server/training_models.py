@@ -75,7 +75,6 @@ class TrainedModels:
             FailedPreconditionError: something else serves now than it was compared with.
             QuarryError: as ``Promotions.promote``.
         """
-        compared = spec.serving.name if spec.serving else ""
         reason = f"{models_pb.ModelVerdict.Name(model.verdict)}: the promotion policy is {policy}"
-        await self._promotions.promote(model.name, Note(POLICY, reason), _NO_REPEAT, instead_of=compared)
+        await self._promotions.promote(model.name, Note(POLICY, reason), _NO_REPEAT, if_unchanged=True)
         return model_message(await asyncio.to_thread(self._registry.get, model.name))

@@ -40,17 +40,16 @@ class Promotions:
     def __init__(self, library: Library, registry: ModelRegistry, loaded: LoadedModels) -> None:
         self._library, self._registry, self._loaded = library, registry, loaded
 
-    async def promote(
-        self, name: str, note: Note, request: RequestId, instead_of: str | None = None
-    ) -> Change:
+    async def promote(self, name: str, note: Note, request: RequestId, if_unchanged: bool = False) -> Change:
         """Makes a version serve; searches that run go on with what they began with.
 
         Args:
-            instead_of: what must serve until then; empty: no re-ranker; None: whatever does.
+            if_unchanged: only if what it was compared with still serves, or it serves already.
 
         Raises:
             ModelNotFoundError: there is none of this name.
-            FailedPreconditionError: it is an encoder, or retired, or something else serves.
+            FailedPreconditionError: it is an encoder, or retired, or something else serves than when it was
+                compared.
             ModelDamagedError: its files have changed.
             ModelError: it cannot be loaded. Nothing has changed, as with every error.
         """
@@ -63,12 +62,9 @@ class Promotions:
         )
 
         def wanted(connection: sa.Connection) -> str:
-            serves = catalog.get_collection(connection, version.collection).settings.reranker
-            if instead_of not in (None, serves):
-                raise FailedPreconditionError(
-                    f"it was compared with {instead_of or FUSED}, and {serves or FUSED} serves now",
-                    model=name,
-                )
+            if if_unchanged:
+                serves = catalog.get_collection(connection, version.collection).settings.reranker
+                _check_unchanged(version, serves)
             return name
 
         return await self._serve(version.collection, name, wanted, note, request, rollback=False)
@@ -132,6 +128,19 @@ class Promotions:
         scope = _scope(key, request)
         return await asyncio.to_thread(
             self._library.database.read, lambda c: recall(c, scope, request.id, request.request, _change)
+        )
+
+
+def _check_unchanged(version: ModelVersion, serves: str) -> None:
+    """Raises FailedPreconditionError if something else serves than when the version was compared."""
+    if version.result is None:
+        raise FailedPreconditionError(
+            "it was made elsewhere, and nothing says what it was compared with", model=version.name
+        )
+    compared = version.result.evaluation.compared_with
+    if serves not in (compared, version.name):
+        raise FailedPreconditionError(
+            f"it was compared with {compared or FUSED}, and {serves or FUSED} serves now", model=version.name
         )
 
 

@@ -13,7 +13,7 @@ from quarry.documents.tables import collections
 from quarry.errors import FailedPreconditionError, NotFoundError
 from quarry.registry.serving import NOTHING, Note, history, served_before, write_change
 from quarry.registry.tables import promotions, ranking_versions
-from quarry.registry.versions import ModelState, Place
+from quarry.registry.versions import ModelState, Place, select_newest
 from quarry.training.spec import TuningResult
 from quarry.tuned import RankingConfiguration, ServedRanking, parse_ranking_name, ranking_name
 
@@ -82,14 +82,8 @@ def list_rankings(
     connection: sa.Connection, collection: str = "", below: Place | None = None, limit: int | None = None
 ) -> list[RankingVersion]:
     """Newest first, those below a place; of all collections if none is named."""
-    v = ranking_versions.c
-    place = sa.tuple_(v.create_time_us, v.collection_id, v.number)
-    query = _versions().order_by(v.create_time_us.desc(), v.collection_id.desc(), v.number.desc())
-    if collection:
-        query = query.where(collections.c.name == collection)
-    if below is not None:
-        query = query.where(place < sa.tuple_(*map(sa.literal, below)))
-    return [_from_row(row) for row in connection.execute(query.limit(limit))]
+    query = select_newest(_versions(), ranking_versions, collection, below, limit)
+    return [_from_row(row) for row in connection.execute(query)]
 
 
 def rankings_of(connection: sa.Connection, key: int) -> list[RankingVersion]:

@@ -100,14 +100,22 @@ def list_versions(
     connection: sa.Connection, collection: str = "", below: Place | None = None, limit: int | None = None
 ) -> list[ModelVersion]:
     """Newest first, those below a place; of all collections if none is named."""
-    c = model_versions.c
-    place = sa.tuple_(c.create_time_us, c.collection_id, c.number)
-    query = _versions().order_by(c.create_time_us.desc(), c.collection_id.desc(), c.number.desc())
+    query = select_newest(_versions(), model_versions, collection, below, limit)
+    return [_from_row(row) for row in connection.execute(query)]
+
+
+def select_newest(
+    versions: sa.Select[Any], table: sa.Table, collection: str, below: Place | None, limit: int | None
+) -> sa.Select[Any]:
+    """Of ``versions``, whose rows are in ``table``: newest first, those below a place, of one collection if
+    one is named."""
+    place = (table.c.create_time_us, table.c.collection_id, table.c.number)
+    query = versions.order_by(*(column.desc() for column in place))
     if collection:
         query = query.where(collections.c.name == collection)
     if below is not None:
-        query = query.where(place < sa.tuple_(*map(sa.literal, below)))
-    return [_from_row(row) for row in connection.execute(query.limit(limit))]
+        query = query.where(sa.tuple_(*place) < sa.tuple_(*map(sa.literal, below)))
+    return query.limit(limit)
 
 
 def next_number(connection: sa.Connection, key: int) -> int:

@@ -19,7 +19,7 @@ from quarry.training.spec import (
     TuningSpec,
 )
 from quarry.training.uploads import Uploads
-from quarry.training.waited_for import EndOperation, noted_operation
+from quarry.training.waited_for import EndOperation, read_operation
 from quarry.waiting import end, undisturbed, until_ended
 
 T = TypeVar("T")
@@ -169,7 +169,7 @@ class TrainingJobs:
 
     async def _leave(self, folder: Path) -> None:
         """Ends what the job in ``folder`` waits for, and removes what it has left."""
-        if operation := await asyncio.to_thread(noted_operation, folder):
+        if operation := await asyncio.to_thread(read_operation, folder):
             await self._end_operation(operation)
         await asyncio.to_thread(remove_folder, folder)
 

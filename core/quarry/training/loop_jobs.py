@@ -11,7 +11,7 @@ from quarry.training.folders import read_answer
 from quarry.training.jobs import RunProcess
 from quarry.training.loop_reports import REPORT, LoopReports
 from quarry.training.loop_spec import LoopReport, LoopSpec
-from quarry.training.waited_for import EndOperation, noted_operation
+from quarry.training.waited_for import EndOperation, read_operation
 from quarry.waiting import end, until_ended
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class LoopJobs:
             return report
 
     async def _failed(self, spec: LoopSpec, folder: Path, error: QuarryError) -> None:
-        if operation := await asyncio.to_thread(noted_operation, folder):
+        if operation := await asyncio.to_thread(read_operation, folder):
             await self._end_operation(operation)
         await asyncio.to_thread(self.reports.fail, spec, error)
 

@@ -17,7 +17,7 @@ def note_operation(folder: Path, name: str) -> None:
     write_bytes(folder / NOTE, name.removeprefix(_PREFIX).encode())
 
 
-def noted_operation(folder: Path) -> str:
+def read_operation(folder: Path) -> str:
     """The operation that the job in ``folder`` waited for last; empty if it wrote none down."""
     try:
         return (folder / NOTE).read_text()

@@ -37,6 +37,17 @@ def test_a_useless_model_does_little_harm(seed: int) -> None:
     assert ndcg(RERANKER_ALONE) < ndcg(FUSED_ALONE) - 0.05
 
 
+def test_the_blend_that_orders_best_is_chosen_however_little_it_is_ahead() -> None:
+    """Five of fifty queries are right with twice the fused score alone, four with four times alone."""
+    gap = 3 * TRAINED.fused  # between what the model has to make up with two times and with four
+    fused = np.array([1.0, 0.0])
+    ranked = [replace(ranked_query(f"q{n}", ["a", "b"]), fused=fused) for n in range(50)]
+    scores = [np.array([0.0, gap if n < 9 else 0.0]) for n in range(50)]
+    qrels = {f"q{n}": {"b" if n < 5 else "a": 1} for n in range(50)}
+    by_heart = dict.fromkeys(qrels, True)  # so that it takes CAREFUL at least
+    assert fit_blend(ranked, scores, qrels, TRAINED, by_heart).fused == CAREFUL * TRAINED.fused
+
+
 def test_a_model_that_is_against_the_judgments_is_left_out() -> None:
     random = np.random.default_rng(1)
     ranked = candidates(40)

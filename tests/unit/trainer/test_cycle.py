@@ -21,7 +21,7 @@ from quarry.jobs.child import Progress
 from quarry.training.loop_reports import PAGE, LoopReports, Place, Unfinished
 from quarry.training.loop_spec import LoopReport
 from quarry.training.spec import OffPolicyEstimate
-from quarry.training.waited_for import noted_operation
+from quarry.training.waited_for import read_operation
 from quarry.v1 import (
     collection_service_pb2,
     collection_service_pb2_grpc,
@@ -312,7 +312,7 @@ def test_an_interrupted_turn_is_gone_on_with_where_it_was(
     assert raised.value.reason == "JOB_KILLED"
     place = LoopReports(tmp_path).place(1)
     assert place.unfinished == Unfinished(until_us=place.unfinished.until_us, mining_set="faq-set")  # type: ignore[union-attr]
-    assert noted_operation(tmp_path / "loops" / "faq-1") == "train-reranker-1"
+    assert read_operation(tmp_path / "loops" / "faq-1") == "train-reranker-1"
     service.errors = {}
     made, _ = turn(tmp_path, address, name="faq-2", min_new_choices=1_000)
     assert made.outcome == "PROMOTED"

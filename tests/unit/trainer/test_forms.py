@@ -12,6 +12,7 @@ from quarry.testing import tiny_cross_encoder, tiny_encoder
 from quarry.training.forms import FormName, model_form
 from quarry_trainer.byte_cache import ByteCache
 from quarry_trainer.forms import Form, FormScorer, OfStates, open_form, start_folder
+from quarry_trainer.late_form import LateForm
 
 BY_STATES = pytest.mark.parametrize("kind", ["split", "late"])
 PAIRS = [("the bado", "cobe fidu nami"), ("gira", "lute of sapo to bine"), ("the bado", "mo mo mo")]
@@ -68,6 +69,19 @@ def test_of_a_late_one_the_whole_encoder_stays_as_it_is(tmp_path: Path) -> None:
     given = [p for group in form.parameter_groups(0.1, 0.01) for p in group["params"]]
     assert {id(p) for p in given} == {id(p) for p in form.module.parameters()}
     assert sum(p.numel() for p in given) < 0.5 * sum(p.numel() for p in form.late.parameters())  # type: ignore[attr-defined]
+
+
+def test_what_a_late_one_learns_is_pulled_to_where_it_began_but_for_its_factors(tmp_path: Path) -> None:
+    start = start_folder(tiny_encoder(tmp_path / "encoder", seed=3), "late", 1, tmp_path / "late")
+    form = open_form(start, 64, 0)
+    assert isinstance(form, LateForm)
+    groups = form.parameter_groups(0.1, 0.0)
+    pulled = {id(p) for group in groups if group["pull"] > 0 for p in group["params"]}
+    head = form.late.head
+    assert pulled == {id(p) for p in (head.projection, head.offset, head.token_weights)}
+    for group in groups:
+        for parameter, anchor in zip(group["params"], group["anchors"], strict=True):
+            assert torch.equal(parameter, anchor) and parameter.data_ptr() != anchor.data_ptr()
 
 
 @pytest.mark.parametrize(("kind", "mask"), [("split", "token_type_ids"), ("late", "passage_mask")])

@@ -15,7 +15,7 @@ from quarry.errors import Cancelled
 from quarry.mining.spec import JudgedQuery
 from quarry.queries import DEFAULT_DEPTH
 from quarry.training.spec import EvaluationReport, ModelVerdict
-from quarry.training.waited_for import noted_operation
+from quarry.training.waited_for import read_operation
 from quarry.tuned import RankingConfiguration
 from quarry.weighting import TRAITS
 from quarry_trainer.linked_queries import components_of
@@ -216,7 +216,7 @@ class MiningUntilCancelled:
         return operations_pb2.Operation(name="operations/mine-1")
 
     def finish(self, _operation: object, _heard: object) -> operations_pb2.Operation:
-        self.noted = noted_operation(self._folder)
+        self.noted = read_operation(self._folder)
         raise Cancelled("cancelled")
 
 

@@ -146,8 +146,9 @@ def tables(found: Found) -> Iterator[str]:
     for name in found.sets:
         yield from (f"**{name}**\n", *_of_set(found, name), "")
     yield from ("**quarry less the arm, over the queries of all sets**\n", *_against(found), "")
-    yield from ("**the first fused hit is wrong, and about the same thing**\n", *_shared(found), "")
-    yield from ("**ensembles**\n", *_ensembles(found))
+    yield from ("**the first fused hit is wrong, and about the same thing**\n", *_shared_thing(found), "")
+    if any(found.arms(name, ensembles=True) for name in found.sets):
+        yield from ("**ensembles**\n", *_ensembles(found))
 
 
 def _of_set(found: Found, name: str) -> Iterator[str]:
@@ -164,7 +165,8 @@ def _of_set(found: Found, name: str) -> Iterator[str]:
 
 
 def _gain(found: Found, sets: list[str], arm: str, than: str, only: str = "") -> str:
-    if arm == than or (arm == FUSED and than == RANDOM):
+    missing = any((name, wanted) not in found.lines for name in sets for wanted in (arm, than))
+    if missing or arm == than or (arm == FUSED and than == RANDOM):
         return " | "
     gain = found.sample(sets, arm, than, only).interval
     return f"{gain.value:+.3f} | {gain.lower:+.3f} to {gain.upper:+.3f}"
@@ -192,7 +194,7 @@ def _against(found: Found) -> Iterator[str]:
         yield f"| {arm} | {at.value:+.3f} | {at.lower:+.3f} to {at.upper:+.3f} | {p_values[arm]:.4f} |"
 
 
-def _shared(found: Found) -> Iterator[str]:
+def _shared_thing(found: Found) -> Iterator[str]:
     yield "| set | queries | fused | random less fused | 95 % | quarry less fused | 95 % |"
     yield "|---|---|---|---|---|---|---|"
     for name in found.sets:

@@ -83,7 +83,7 @@ def demo(
 
     Its users are simulated: they click on what they find, hard negatives are mined from that, a re-ranker is
     trained on them, and serves if it is proven to be better. Then they click on what it shows, and all begins
-    anew. Under ten minutes on two cores.
+    anew. Some ten minutes on two cores.
     """
     if not server_installed():
         raise CliError("the server's packages are not installed", SERVER_EXTRA)

@@ -14,6 +14,7 @@ from quarry_cli.console import as_json, note, out, print_json
 from quarry_cli.failures import CliError
 from quarry_cli.model_calls import all_models, all_rankings, imported, stub_of, write_archive
 from quarry_cli.model_view import print_model, show_model, show_models, show_rankings
+from quarry_cli.tune_view import boosts_of, show_ranking
 
 LOADING_S = 300.0
 """A server may export a model before it answers."""
@@ -22,6 +23,12 @@ app = typer.Typer(no_args_is_help=True, help="List, promote, take back, retire, 
 CollectionArgument = Annotated[str, typer.Argument(help="The collection.", show_default=False)]
 VersionArgument = Annotated[
     str, typer.Argument(metavar="VERSION", help="COLLECTION@NUMBER, such as faq@3.", show_default=False)
+]
+AnyVersionArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="VERSION", help="Such as faq@3, or faq/ranking@2 of `quarry tune`.", show_default=False
+    ),
 ]
 ReasonOption = Annotated[str, typer.Option(help="Kept in the history.")]
 ByOption = Annotated[str, typer.Option(metavar="WHO", envvar="USER", help="Kept in the history.")]
@@ -66,20 +73,34 @@ def list_rankings(
 
 @app.command()
 def show(
-    version: VersionArgument,
+    version: AnyVersionArgument,
     server: ServerOption = None,
     timeout: TimeoutOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show what a version was made from, what was measured, and whether it serves."""
+    if parse_ranking_name(version):
+        _show_ranking(version, server, timeout, json)
+        return
     with connect(server, timeout) as quarry:
         model = stub_of(quarry).GetModel(pb.GetModelRequest(name=version), timeout=quarry.timeout_s).model
     _show(model, json)
 
 
+def _show_ranking(version: str, server: str | None, timeout: float | None, json: bool) -> None:
+    with connect(server, timeout) as quarry:
+        asked = pb.GetRankingRequest(name=version)
+        ranking = stub_of(quarry).GetRanking(asked, timeout=quarry.timeout_s).ranking
+        boosts = boosts_of(quarry, ranking.collection)
+    if json:
+        print_json(as_json(ranking))
+    else:
+        show_ranking(ranking, boosts)
+
+
 @app.command()
 def promote(
-    version: VersionArgument,
+    version: AnyVersionArgument,
     reason: ReasonOption = "",
     by: ByOption = "",
     server: ServerOption = None,

@@ -69,6 +69,10 @@ class FakeTuning(
         operation.response.Pack(self.ranking)
         return operation
 
+    def GetRanking(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.requests.append(request)
+        return models_pb.GetRankingResponse(ranking=self.ranking)
+
     def PromoteRanking(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.requests.append(request)
         if self.refusal:
@@ -208,3 +212,14 @@ def test_options_that_contradict_each_other_are_refused(
         ended = call(address, *options)
         assert ended.exit_code != 0, options
     assert not service.requests
+
+
+def test_a_configuration_is_shown_like_any_version(fake: tuple[FakeTuning, str]) -> None:
+    service, address = fake
+    shown = ["model", "show", NAME, "--server", address]
+    ended = CliRunner().invoke(app, shown)
+    assert ended.exit_code == 0, ended.output
+    for told in (NAME, "IMPROVED", "bm25 0.40", "title 0.60", f"quarry model promote {NAME}"):
+        assert told in ended.output
+    assert [request.name for request in service.requests] == [NAME]
+    assert json.loads(CliRunner().invoke(app, [*shown, "--json"]).stdout)["name"] == NAME

@@ -57,7 +57,7 @@ breaking: ## Fail if the API breaks clients of what protos/released.binpb holds
 	buf breaking build/image.binpb --against protos/released.binpb --config buf.yaml --path quarry/v1
 
 crash-test: setup ## Kill and restart a server for HOURS (default 1)
-	python -m pytest tests/integration/test_crashes.py --crash-hours $(or $(HOURS),1)
+	python -m pytest tests/integration/recovery/test_crashes.py --crash-hours $(or $(HOURS),1)
 
 bench-learning: setup ## The figures on feedback and mining, into build/learning.jsonl (half an hour)
 	mkdir -p build

@@ -27,18 +27,18 @@ from sklearn.isotonic import IsotonicRegression
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import Blend
 from quarry.models.calibration import ECE_BINS, expected_calibration_error
-from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
-from quarry.models.split_module import make_split_model
+from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
+from quarry.models.torch_modules.split_module import make_split_model
 from quarry.v1 import collection_service_pb2
 from quarry_cli.child import running_server
 from quarry_cli.connection import connect
-from quarry_cli.judgments import read_qrels, read_queries
-from quarry_trainer import calibrating
-from quarry_trainer.forms import FormScorer, open_form
-from quarry_trainer.judged_sample import Sample
-from quarry_trainer.live import Float64, RankedQuery, open_search
-from quarry_trainer.material import ranked_once
-from quarry_trainer.scoring import score_ranked
+from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_trainer.data.judged_sample import Sample
+from quarry_trainer.data.live import Float64, RankedQuery, open_search
+from quarry_trainer.data.material import ranked_once
+from quarry_trainer.evaluation import calibrating
+from quarry_trainer.evaluation.scoring import score_ranked
+from quarry_trainer.learning.forms import FormScorer, open_form
 
 COLLECTIONS = Path(__file__).resolve().parents[2] / "shared" / "data"
 SETS = {"stackfaq": ("stackfaq-webapps", True), "scifact": ("scifact", False), "medquad": ("medquad", False)}

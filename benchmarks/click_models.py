@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from quarry.feedback.types import ObservedPage
 from quarry_miner.clicks.base import ClickLog, ClickModel, Examination, Float64
 from quarry_miner.clicks.evaluation import Judgments, evaluate, split_by_session
-from quarry_miner.clicks.harvest import all_pairs, harvested_examination
-from quarry_miner.clicks.pbm import PositionBased, position_based_examination
+from quarry_miner.clicks.examination.harvest import all_pairs, harvested_examination
+from quarry_miner.clicks.examination.swaps import swapped_examination
+from quarry_miner.clicks.models.pbm import PositionBased, position_based_examination
 from quarry_miner.clicks.propensity import best_examination
 from quarry_miner.clicks.registry import CLICK_MODELS
 from quarry_miner.clicks.simulation import SimulatedWorld, simulated_log
-from quarry_miner.clicks.swaps import swapped_examination
 from quarry_miner.users import UserBehaviour
 
 TREC = Path(__file__).parents[2] / "shared" / "data" / "trec-session-2014-clicks"

@@ -20,9 +20,9 @@ import numpy as np
 from quarry.mining.spec import FeedbackPositives
 from quarry_miner.clicks.base import Bool
 from quarry_miner.clicks.simulation import shown_log
-from quarry_miner.learned import Learned, learn
-from quarry_miner.logs import OwnedClicks
-from quarry_miner.positives import Clicked, above_floor, by_several
+from quarry_miner.evidence.logs import OwnedClicks
+from quarry_miner.evidence.positives import Clicked, above_floor, by_several
+from quarry_miner.job.learned import Learned, learn
 from quarry_miner.users import UserBehaviour
 
 SHOWN = Path(__file__).parent / "results" / "shown_relevant.json"

@@ -37,25 +37,25 @@ from quarry.jobs.child import Progress
 from quarry.mining.sets import write_model
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import read_blend
-from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
+from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.questions import question_key
 from quarry.training.folders import FOLDER, MODEL
 from quarry.training.forms import FormName
 from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 from quarry.v1 import collection_service_pb2, mining_service_pb2
+from quarry_cli.calls.mining import mined, write_examples
+from quarry_cli.calls.sessions import Simulation, run_sessions
 from quarry_cli.child import running_server
+from quarry_cli.commands.simulate import simulated_users
 from quarry_cli.connection import Connection, connect
 from quarry_cli.console import progress
-from quarry_cli.judgments import read_qrels, read_queries
-from quarry_cli.mining_calls import mined, write_examples
-from quarry_cli.sessions import Simulation, run_sessions
-from quarry_cli.simulate import simulated_users
-from quarry_trainer.dataset import BadExamplesError
-from quarry_trainer.live import RankedQuery, open_search
-from quarry_trainer.material import ranked_once
-from quarry_trainer.reranker import LATE_STEPS
-from quarry_trainer.scoring import FUSED_ALONE, blended_order, score_ranked
-from quarry_trainer.training import train
+from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_trainer.data.dataset import BadExamplesError
+from quarry_trainer.data.live import RankedQuery, open_search
+from quarry_trainer.data.material import ranked_once
+from quarry_trainer.evaluation.scoring import FUSED_ALONE, blended_order, score_ranked
+from quarry_trainer.trainings.reranker import LATE_STEPS
+from quarry_trainer.trainings.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
 COLLECTIONS = ROOT.parent / "shared" / "data"

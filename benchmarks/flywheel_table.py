@@ -24,7 +24,7 @@ from matplotlib import pyplot
 from numpy.typing import NDArray
 from scipy import stats
 
-from quarry_trainer.resampling import Interval, mean_intervals
+from quarry_trainer.evaluation.resampling import Interval, mean_intervals
 
 MEASURE = "nDCG@10"
 OURS, FUSED, RANDOM = "quarry", "fused", "random"

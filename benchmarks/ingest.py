@@ -33,7 +33,7 @@ from synthetic import DIMENSION, Synthetic
 from quarry.documents.catalog import PassagePolicy
 from quarry.documents.passages import PassageCutter, SourceText, passage_texts
 from quarry.models.encoder import load_encoder
-from quarry.models.resolve import DEFAULT_ENCODER
+from quarry.models.sources.resolve import DEFAULT_ENCODER
 
 EDGE_BATCH = 256
 TANTIVY_HEAP = 64_000_000

@@ -23,20 +23,20 @@ from serving import load_average
 from split_quality import candidates
 
 from quarry.models.encoder import load_encoder
-from quarry.models.late_module import make_late_model
-from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
-from quarry_cli.judgments import read_qrels, read_queries
-from quarry_cli.sample import find_sample
-from quarry_trainer import late_form
-from quarry_trainer.blending import TIMES
-from quarry_trainer.dataset import GroupDataset, TextGroup
-from quarry_trainer.forms import FormScorer, open_form
-from quarry_trainer.late_form import LateForm
-from quarry_trainer.late_start import fit_start
-from quarry_trainer.listwise import GROUP_SIZE, listwise
-from quarry_trainer.loop import LoopSettings, run_loop
+from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
+from quarry.models.torch_modules.late_module import make_late_model
+from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_cli.inputs.sample import find_sample
+from quarry_trainer.data.dataset import GroupDataset, TextGroup
+from quarry_trainer.learning import late_form
+from quarry_trainer.learning.forms import FormScorer, open_form
+from quarry_trainer.learning.late_form import LateForm
+from quarry_trainer.learning.late_start import fit_start
+from quarry_trainer.learning.listwise import GROUP_SIZE, listwise
+from quarry_trainer.learning.loop import LoopSettings, run_loop
 from quarry_trainer.measures import NDCG, per_query
-from quarry_trainer.reranker import GROUPS, LATE_STEPS, RATES
+from quarry_trainer.trainings.blending import TIMES
+from quarry_trainer.trainings.reranker import GROUPS, LATE_STEPS, RATES
 
 TOKENS, POOL, DEPTH = 128, 30, 20
 Qrels = dict[str, dict[str, int]]

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from mining_data import COLLECTIONS, SAMPLE, Judged, read_judged, sources_of
 
-from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
-from quarry_miner.assembly import Sources, assemble
+from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
 from quarry_miner.examples import MiningQuery, Positive
-from quarry_miner.mining import mine
+from quarry_miner.job.assembly import Sources, assemble
+from quarry_miner.mining.mining import mine
 from quarry_miner.presets.registry import make_preset
 
 NEGATIVES = 3

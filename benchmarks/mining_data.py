@@ -10,13 +10,13 @@ from pathlib import Path
 from quarry.documents.catalog import PassagePolicy
 from quarry.documents.vector_cache import VectorCache
 from quarry.models.encoder import load_encoder
-from quarry.models.resolve import DEFAULT_ENCODER
-from quarry.retrieval.bm25 import TantivyIndex
+from quarry.models.sources.resolve import DEFAULT_ENCODER
+from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.schema import Field, FieldType, Schema
 from quarry.types import Fields
-from quarry_miner.assembly import Sources
 from quarry_miner.corpus import Corpus
-from quarry_miner.lexical_member import LexicalMember, index_corpus
+from quarry_miner.job.assembly import Sources
+from quarry_miner.members.lexical_member import LexicalMember, index_corpus
 
 COLLECTIONS = Path(__file__).resolve().parents[2] / "shared" / "data"
 SAMPLE = Path(__file__).resolve().parents[1] / "examples" / "data"

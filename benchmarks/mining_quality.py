@@ -23,9 +23,9 @@ from mining_data import COLLECTIONS, Judged, hashed, read_judged, sources_of
 from numpy.typing import NDArray
 from outside_encoders import OutsideEncoder, ParaphraseL3, WordLlama, kept
 
-from quarry_miner.assembly import Sources, assemble
 from quarry_miner.examples import Mined, MiningQuery, Positive
-from quarry_miner.mining import mine
+from quarry_miner.job.assembly import Sources, assemble
+from quarry_miner.mining.mining import mine
 from quarry_miner.presets.registry import PRESETS, make_preset
 
 SETS = {"scifact": True, "cranfield": True, "stackfaq-webapps": False}

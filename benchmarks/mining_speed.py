@@ -21,9 +21,9 @@ from mining_agreement import Theirs, first_passages, queries_of
 from mining_data import COLLECTIONS, Judged, read_judged, sources_of
 
 from quarry.documents.vector_cache import VectorCache
-from quarry_miner.assembly import Sources, assemble
 from quarry_miner.corpus import Corpus
-from quarry_miner.mining import mine
+from quarry_miner.job.assembly import Sources, assemble
+from quarry_miner.mining.mining import mine
 from quarry_miner.presets.registry import make_preset
 
 NEGATIVES = 3

@@ -19,8 +19,8 @@ from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from quarry.models.packing import arrays, pack
-from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
+from quarry.models.runtime.packing import arrays, pack
+from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.tokens import TextTokenizer
 
 Vectors = NDArray[np.float32]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import onnxruntime
 
-from quarry.models.onnx_runner import CPU_BATCH_TOKENS, available_cores
-from quarry.models.packing import arrays, pack
+from quarry.models.runtime.onnx_runner import CPU_BATCH_TOKENS, available_cores
+from quarry.models.runtime.packing import arrays, pack
 from quarry.models.tokens import Tokens
 
 

@@ -19,8 +19,8 @@ from quarry.v1 import collection_service_pb2 as collections
 from quarry.v1 import search_service_pb2 as search
 from quarry_cli.child import running_server
 from quarry_cli.connection import connect
-from quarry_cli.figures import figures
-from quarry_cli.judgments import read_qrels, read_queries
+from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_cli.views.figures import figures
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SHARES = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0)

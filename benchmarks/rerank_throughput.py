@@ -18,9 +18,9 @@ from statistics import median
 from packed import PackedModel
 from serving import available, corpus, load_average, queries
 
-from quarry.models.batcher import PairBatcher
 from quarry.models.cross_encoder import load_cross_encoder
-from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
+from quarry.models.runtime.batcher import PairBatcher
+from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
 
 REQUESTS = 16
 PAIRS = 50

@@ -37,7 +37,7 @@ from serving import (
 )
 from tokenizers import Tokenizer
 
-from quarry.retrieval.tantivy_query import TextQueryBuilder
+from quarry.retrieval.lexical.tantivy_query import TextQueryBuilder
 from quarry.schema import DEFAULT_SCHEMA
 
 DEPTH = 100

@@ -9,11 +9,12 @@ from unittest.mock import patch
 
 from quarry.training.forms import FormName, model_form
 from quarry.training.spec import TrainingSpec
-from quarry_trainer import text_states, training
-from quarry_trainer.forms import Form, FormScorer, open_form
-from quarry_trainer.live import DEPTH, Counted, LiveSearch, RankedQuery, open_search
-from quarry_trainer.reranker import RerankerRecipe
-from quarry_trainer.scoring import PairModel
+from quarry_trainer.data.live import DEPTH, Counted, LiveSearch, RankedQuery, open_search
+from quarry_trainer.evaluation.scoring import PairModel
+from quarry_trainer.learning import text_states
+from quarry_trainer.learning.forms import Form, FormScorer, open_form
+from quarry_trainer.trainings import training
+from quarry_trainer.trainings.reranker import RerankerRecipe
 
 STATE_BYTES = 6 * 2**30
 """Of passage states in memory: all that a set's trainings and its test queries read."""
@@ -32,7 +33,7 @@ class SharedStates:
         self._first: dict[FormName, Form] = {}
 
     def open(self, spec: TrainingSpec, data: Path, work: Path) -> RerankerRecipe:
-        """As ``quarry_trainer.training.OpenRecipe``."""
+        """As ``quarry_trainer.trainings.training.OpenRecipe``."""
         return _Recipe(spec, data, work, self)
 
     def scorer(self, folder: Path) -> PairModel:

@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 from serving import load_average
 
 from quarry.errors import ModelError
-from quarry.models.apart_cross_encoder import ApartCrossEncoder
 from quarry.models.base import CrossEncoder
+from quarry.models.caches.state_cache import StateCache
+from quarry.models.caches.state_forms import ByteStates, HalfStates, StateForm
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
 from quarry.models.encoder import load_encoder
-from quarry.models.late_module import make_late_model
 from quarry.models.loading import Precision, export_model, load_exported
-from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.settings import ModelKind
-from quarry.models.split_module import make_split_model
-from quarry.models.state_cache import StateCache
-from quarry.models.state_forms import ByteStates, HalfStates, StateForm
-from quarry_cli.judgments import read_qrels, read_queries
-from quarry_cli.sample import find_sample
+from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
+from quarry.models.torch_modules.late_module import make_late_model
+from quarry.models.torch_modules.split_module import make_split_model
+from quarry.models.two_steps.apart_cross_encoder import ApartCrossEncoder
+from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_cli.inputs.sample import find_sample
 from quarry_trainer.measures import NDCG, per_query
 
 DEPTH = 50

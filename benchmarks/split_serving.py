@@ -25,23 +25,23 @@ from rerank_throughput import cross_encoder
 from serving import available, corpus, load_average, queries
 
 from quarry.errors import ModelError
-from quarry.models.apart_cross_encoder import ApartCrossEncoder
 from quarry.models.base import PairScore
 from quarry.models.blend import RERANKER_ALONE
+from quarry.models.caches.score_cache import ScoreCache
+from quarry.models.caches.state_cache import StateCache
+from quarry.models.caches.state_store import StateStore
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
-from quarry.models.late_module import make_late_model
+from quarry.models.export.onnx_export import TOKENIZER_FILE
 from quarry.models.loading import Precision, load_model
-from quarry.models.onnx_export import TOKENIZER_FILE
-from quarry.models.onnx_runner import available_cores
-from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
-from quarry.models.score_cache import ScoreCache
+from quarry.models.runtime.onnx_runner import available_cores
 from quarry.models.served import ServedReranker
 from quarry.models.settings import ModelKind
-from quarry.models.split_module import make_split_model
-from quarry.models.state_cache import StateCache
-from quarry.models.state_store import StateStore
+from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.tokens import TextTokenizer
-from quarry_trainer.student import cut_student
+from quarry.models.torch_modules.late_module import make_late_model
+from quarry.models.torch_modules.split_module import make_split_model
+from quarry.models.two_steps.apart_cross_encoder import ApartCrossEncoder
+from quarry_trainer.learning.student import cut_student
 
 BASELINE = "sentence-transformers, 6 joint layers"
 ONE_THREAD = f"{BASELINE}, one thread"

@@ -19,22 +19,27 @@ import torch
 from ir_measures import nDCG
 
 from quarry.models.blend import RERANKER_ALONE
-from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
-from quarry.models.split_module import START_DAMPING, load_split_module, make_split_model, save_split_model
+from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
+from quarry.models.torch_modules.split_module import (
+    START_DAMPING,
+    load_split_module,
+    make_split_model,
+    save_split_model,
+)
 from quarry.v1 import collection_service_pb2
-from quarry_cli.batches import Failures
+from quarry_cli.calls.visibility import wait_searchable
 from quarry_cli.child import running_server
+from quarry_cli.commands.demo import SCHEMA
+from quarry_cli.commands.index import Summary, write_files
 from quarry_cli.connection import connect
-from quarry_cli.demo import SCHEMA
-from quarry_cli.index import Summary, write_files
-from quarry_cli.judgments import read_qrels, read_queries
-from quarry_cli.sample import find_sample
-from quarry_cli.schema_file import schema_message
-from quarry_cli.visibility import wait_searchable
-from quarry_trainer.forms import FormScorer, open_form
-from quarry_trainer.live import RankedQuery, open_search
+from quarry_cli.inputs.batches import Failures
+from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_cli.inputs.sample import find_sample
+from quarry_cli.inputs.schema_file import schema_message
+from quarry_trainer.data.live import RankedQuery, open_search
+from quarry_trainer.evaluation.scoring import FUSED_ALONE, blended_order, score_ranked
+from quarry_trainer.learning.forms import FormScorer, open_form
 from quarry_trainer.measures import NDCG, per_query
-from quarry_trainer.scoring import FUSED_ALONE, blended_order, score_ranked
 
 CONFIGURATIONS = [(joint, damping) for joint in (1, 2) for damping in (0.0, START_DAMPING)]
 BATCH_BYTES = 2**20

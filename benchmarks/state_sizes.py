@@ -20,10 +20,10 @@ from flywheel import ARMS, SETS, Arm, Bench, line
 from shared_trainings import SharedStates
 from torch import Tensor, nn
 
-from quarry.models.state_forms import ByteStates
+from quarry.models.caches.state_forms import ByteStates
 from quarry_cli.child import running_server
 from quarry_cli.connection import connect
-from quarry_trainer.forms import Form, SplitForm
+from quarry_trainer.learning.forms import Form, SplitForm
 
 TOKENS, WIDTH = 128, 384
 LATE_BYTES = 9_256

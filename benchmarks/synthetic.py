@@ -12,7 +12,7 @@ from quarry.documents.catalog import PassagePolicy
 from quarry.documents.passages import Cut, PassageCutter, SourceText
 from quarry.documents.vector_cache import CachedVectors, VectorCache, vector_key
 from quarry.models.encoder import load_encoder
-from quarry.models.resolve import DEFAULT_ENCODER
+from quarry.models.sources.resolve import DEFAULT_ENCODER
 from quarry.v1 import types_pb2
 
 DIMENSION = 384

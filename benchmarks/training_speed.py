@@ -45,10 +45,10 @@ from transformers import (
 )
 from transformers.models.bert.modeling_bert import BertEmbeddings
 
-from quarry_trainer.dataset import GroupDataset, TextGroup
-from quarry_trainer.forms import open_form
-from quarry_trainer.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
-from quarry_trainer.loop import LoopSettings, run_loop
+from quarry_trainer.data.dataset import GroupDataset, TextGroup
+from quarry_trainer.learning.forms import open_form
+from quarry_trainer.learning.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
+from quarry_trainer.learning.loop import LoopSettings, run_loop
 
 TOKENS = 96
 RATE = 2e-5

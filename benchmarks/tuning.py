@@ -18,9 +18,9 @@ from quarry.v1 import collection_service_pb2 as collections
 from quarry.v1 import search_service_pb2 as search
 from quarry_cli.child import running_server
 from quarry_cli.connection import Connection, connect
-from quarry_cli.figures import figures
-from quarry_cli.judgments import Qrels, read_qrels, read_queries
-from quarry_cli.records import open_maybe_gzipped
+from quarry_cli.inputs.judgments import Qrels, read_qrels, read_queries
+from quarry_cli.inputs.records import open_maybe_gzipped
+from quarry_cli.views.figures import figures
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 NDCG = "nDCG@10"

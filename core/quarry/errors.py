@@ -1,6 +1,6 @@
 """Everything that can go wrong, as types that know nothing of gRPC.
 
-``quarry_server.errors`` holds the one table from these to status codes.
+``quarry_server.common.errors`` holds the one table from these to status codes.
 """
 
 from collections.abc import Mapping

@@ -18,8 +18,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from sqlalchemy.exc import SQLAlchemyError
 
+from quarry.collections.data_folder import DataFolder
+from quarry.collections.library import Library
+from quarry.collections.promotion import Promotions
+from quarry.collections.ranking_promotion import Rankings
+from quarry.collections.state_fill import StateFill
 from quarry.config import Settings
-from quarry.data_folder import DataFolder
 from quarry.documents.catalog import list_collections
 from quarry.documents.store import Database
 from quarry.documents.writer import typed
@@ -29,15 +33,11 @@ from quarry.errors import QuarryError, UnavailableError
 from quarry.jobs.memory import memory_limit
 from quarry.jobs.operations import Operations
 from quarry.jobs.process import run_process
-from quarry.library import Library
 from quarry.log_lines import log_to_stderr
 from quarry.mining.jobs import MiningJobs
 from quarry.models.loading import device_in_use
 from quarry.models.served import ServedModels
-from quarry.pages import PageStore
-from quarry.registry.promotion import Promotions
-from quarry.registry.ranking_promotion import Rankings
-from quarry.state_fill import StateFill
+from quarry.search.pages import PageStore
 from quarry.storage.housekeeping import Housekeeping
 from quarry.training.jobs import TrainingJobs
 from quarry.training.loop_jobs import LoopJobs
@@ -60,33 +60,33 @@ from quarry.v1 import (
     training_service_pb2_grpc,
 )
 from quarry_server.caller_log import CallerLog
-from quarry_server.collections import CollectionServicer
-from quarry_server.connections import (
+from quarry_server.collections.documents import DocumentServicer
+from quarry_server.collections.reindex import ReindexJobs
+from quarry_server.collections.service import CollectionServicer
+from quarry_server.common.model_names import RequestedModels
+from quarry_server.common.operations import OperationsServicer, describe_error
+from quarry_server.feedback.jobs import MadeOfFeedback, remove_spooled
+from quarry_server.feedback.service import FeedbackServicer
+from quarry_server.info import ServerServicer
+from quarry_server.mining.service import MiningServicer, reachable
+from quarry_server.models.rankings import RankingCalls
+from quarry_server.models.service import ModelServicer
+from quarry_server.search.impressions import AnswerLog
+from quarry_server.search.service import KeptSearch, SearchServicer
+from quarry_server.training.loop import LoopSchedule
+from quarry_server.training.loop_runs import LoopRuns
+from quarry_server.training.models import TrainedModels
+from quarry_server.training.service import TrainingServicer, ending_trainings
+from quarry_server.training.tuned_rankings import TunedRankings
+from quarry_server.transport.connections import (
     ConnectionLimits,
     connection_limits,
     grpc_options,
     raise_descriptor_limit,
 )
-from quarry_server.documents import DocumentServicer
-from quarry_server.drain import DrainPolicy, RunningCalls, drain
-from quarry_server.exposure import warn_if_exposed
-from quarry_server.feedback import FeedbackServicer
-from quarry_server.feedback_jobs import MadeOfFeedback, remove_spooled
-from quarry_server.impressions import AnswerLog
-from quarry_server.info import ServerServicer
-from quarry_server.interceptors import TypedErrors
-from quarry_server.loop import LoopSchedule
-from quarry_server.loop_runs import LoopRuns
-from quarry_server.mining import MiningServicer, reachable
-from quarry_server.model_names import RequestedModels
-from quarry_server.models import ModelServicer
-from quarry_server.operations import OperationsServicer, describe_error
-from quarry_server.rankings import RankingCalls
-from quarry_server.reindex import ReindexJobs
-from quarry_server.search import KeptSearch, SearchServicer
-from quarry_server.training import TrainingServicer, ending_trainings
-from quarry_server.training_models import TrainedModels
-from quarry_server.tuned_rankings import TunedRankings
+from quarry_server.transport.drain import DrainPolicy, RunningCalls, drain
+from quarry_server.transport.exposure import warn_if_exposed
+from quarry_server.transport.interceptors import TypedErrors
 from quarry_server.wiring import (
     CollectionModels,
     SettingsEngines,
@@ -146,7 +146,7 @@ class Server:
         self._grpc, self._health, self._calls, self.address = grpc_server, health_servicer, calls, address
 
     async def drain(self, policy: DrainPolicy) -> None:
-        """As ``quarry_server.drain.drain``."""
+        """As ``quarry_server.transport.drain.drain``."""
         await drain(self._grpc, self._health, ["", *SERVICES], self._calls, policy)
 
 

@@ -4,22 +4,23 @@ from importlib.metadata import version
 
 from google.protobuf import duration_pb2
 
-from quarry import filters, queries, schema
+from quarry import filters, schema
 from quarry.config import MAX_MESSAGE_BYTES, Settings
 from quarry.documents import requests
-from quarry.feedback.imports import MAX_LINE_BYTES
+from quarry.feedback.importing.imports import MAX_LINE_BYTES
 from quarry.jobs.memory import memory_limit
-from quarry.models.hub import MAX_FETCHES
+from quarry.models.sources.hub import MAX_FETCHES
+from quarry.ranking import queries
 from quarry.v1 import server_service_pb2 as pb
 from quarry.v1 import server_service_pb2_grpc
-from quarry_server.connections import ConnectionLimits
-from quarry_server.context import Context
-from quarry_server.documents import MAX_BATCH_DOCUMENTS
-from quarry_server.events import MAX_BATCH_EVENTS
-from quarry_server.mining_requests import MAX_QUERIES
-from quarry_server.page_tokens import MAX_TOKEN_BYTES
-from quarry_server.queries import MAX_RETRIEVE_QUERIES
-from quarry_server.search import MAX_PAGE_SIZE
+from quarry_server.collections.documents import MAX_BATCH_DOCUMENTS
+from quarry_server.common.context import Context
+from quarry_server.common.page_tokens import MAX_TOKEN_BYTES
+from quarry_server.feedback.events import MAX_BATCH_EVENTS
+from quarry_server.mining.requests import MAX_QUERIES
+from quarry_server.search.queries import MAX_RETRIEVE_QUERIES
+from quarry_server.search.service import MAX_PAGE_SIZE
+from quarry_server.transport.connections import ConnectionLimits
 
 
 class ServerServicer(server_service_pb2_grpc.ServerServiceServicer):

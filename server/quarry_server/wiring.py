@@ -13,48 +13,48 @@ from typing import TypeVar
 
 from qdrant_client import AsyncQdrantClient
 
+from quarry.collections.generation import DenseParts
+from quarry.collections.library import Library
 from quarry.config import Settings
-from quarry.disk import disk_is_full
 from quarry.documents.catalog import NO_ENCODER, Collection, CollectionSettings
 from quarry.documents.passages import PassageCutter, passages_by_words
 from quarry.documents.store import Database, DocumentLog
 from quarry.documents.vector_cache import VectorCache
 from quarry.documents.vectors import DocumentVectors, source_of
 from quarry.errors import DiskFullError, InvalidArgumentError, ModelError, QuarryError
-from quarry.feedback.guards import GuardPolicy
 from quarry.feedback.impressions import BufferPolicy, ImpressionLog
 from quarry.feedback.log import FeedbackLog
 from quarry.feedback.purge import PurgeMade, nothing_made
+from quarry.feedback.reading.guards import GuardPolicy
 from quarry.feedback.tables import FILE_NAME as FEEDBACK_FILE
 from quarry.feedback.tables import open_feedback as open_feedback_database
 from quarry.feedback.tokens import TokenSigner, rotate_keys
 from quarry.feedback.upkeep import Retention, Upkeep, remove_collection
-from quarry.generation import DenseParts
 from quarry.jobs.memory import memory_limit
 from quarry.jobs.process import JobKilledError
 from quarry.jobs.worker import Worker
-from quarry.library import Library
+from quarry.models.caches.state_cache import StateCache
+from quarry.models.caches.state_store import StateStore, remove_store
 from quarry.models.loading import Precision, device_in_use
 from quarry.models.served import ServedModels
 from quarry.models.settings import ModelKind
-from quarry.models.state_cache import StateCache
-from quarry.models.state_store import StateStore, remove_store
 from quarry.registry.names import check_usable, parse_name
 from quarry.registry.store import ModelRegistry
 from quarry.registry.unpacking import ArchiveLimits
-from quarry.reranking import BestPassages, CrossEncoderReranking
 from quarry.retrieval.base import DenseStore, LexicalIndex
-from quarry.retrieval.bm25 import TantivyIndex
 from quarry.retrieval.edge.client import EdgeDenseStore
 from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
 from quarry.retrieval.heartbeat import Patience
+from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.retrieval.qdrant import QdrantDenseStore
 from quarry.schema import Schema
+from quarry.search.reranking import BestPassages, CrossEncoderReranking
+from quarry.storage.disk import disk_is_full
 from quarry.training.limits import ExamplesLimits
 from quarry.training.spec import KindName
 from quarry.types import Fields
-from quarry_server.impressions import AnswerLog, PoolPolicy
-from quarry_server.model_names import RequestedModels
+from quarry_server.common.model_names import RequestedModels
+from quarry_server.search.impressions import AnswerLog, PoolPolicy
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

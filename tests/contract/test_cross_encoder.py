@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quarry.models.apart_cross_encoder import ApartCrossEncoder
-from quarry.models.batcher import PairBatcher
+from quarry.models.caches.state_cache import StateCache
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
-from quarry.models.late_module import make_late_model
 from quarry.models.loading import Precision, load_model
+from quarry.models.runtime.batcher import PairBatcher
 from quarry.models.settings import ModelKind
-from quarry.models.split_module import make_split_model
-from quarry.models.state_cache import StateCache
+from quarry.models.torch_modules.late_module import make_late_model
+from quarry.models.torch_modules.split_module import make_split_model
+from quarry.models.two_steps.apart_cross_encoder import ApartCrossEncoder
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 
 Model = TransformerCrossEncoder | ApartCrossEncoder

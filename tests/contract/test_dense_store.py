@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient
-from tests.integration.networks import silent_proxy
+from tests.integration.network.networks import silent_proxy
 
 from quarry.errors import RetrieverUnavailableError
 from quarry.filters import And, Equals, Exists, Filter, In, Not, Or, Prefix, Range, matches

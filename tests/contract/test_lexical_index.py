@@ -12,8 +12,8 @@ from tests.strategies import FILTER_SCHEMA, VALUES, documents, filters
 
 from quarry.filters import And, Equals, Exists, Filter, In, Not, Or, Prefix, Range, matches
 from quarry.retrieval.base import LexicalIndex, LexicalResult
-from quarry.retrieval.bm25 import TantivyIndex
-from quarry.retrieval.memory_lexical import MemoryLexicalIndex
+from quarry.retrieval.lexical.bm25 import TantivyIndex
+from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.types import Change, Docno, Fields, Position
 
 GENERATION = "g1"

@@ -8,23 +8,23 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from tests.unit.miner.core.small import SCHEMA, corpus_of, space_of, texts_of
+from tests.unit.miner.small import SCHEMA, corpus_of, space_of, texts_of
 
 from quarry.documents.catalog import PassagePolicy
 from quarry.documents.vector_cache import VectorCache
 from quarry.errors import FailedPreconditionError, RetrieverUnavailableError
 from quarry.models.encoder import load_encoder
-from quarry.retrieval.memory_lexical import MemoryLexicalIndex
+from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.testing import tiny_encoder
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import search_service_pb2_grpc
-from quarry_miner.ensemble import ensemble_space
-from quarry_miner.lexical_member import LexicalMember, index_corpus
-from quarry_miner.live_arm import LiveArm
-from quarry_miner.live_pool import LivePool
-from quarry_miner.lsa import fit_lsa
-from quarry_miner.members import NO_DOCUMENT, Member, VectorMember
-from quarry_miner.spaces import encoder_space
+from quarry_miner.members.ensemble import ensemble_space
+from quarry_miner.members.lexical_member import LexicalMember, index_corpus
+from quarry_miner.members.live_arm import LiveArm
+from quarry_miner.members.live_pool import LivePool
+from quarry_miner.members.lsa import fit_lsa
+from quarry_miner.members.members import NO_DOCUMENT, Member, VectorMember
+from quarry_miner.members.spaces import encoder_space
 
 PAGE, RERANKED = 7, 30
 """Hits of a page, at most: a real one is cut short where its texts are too long for a message. And how many a

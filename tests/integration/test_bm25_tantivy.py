@@ -14,9 +14,9 @@ import tantivy
 
 from quarry.errors import DataLossError, InvalidArgumentError, RetrieverUnavailableError
 from quarry.filters import Equals
-from quarry.retrieval.analysis import MAX_WORD_BYTES
 from quarry.retrieval.base import LexicalResult
-from quarry.retrieval.bm25 import TantivyIndex
+from quarry.retrieval.lexical.analysis import MAX_WORD_BYTES
+from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.schema import DEFAULT_SCHEMA, LANGUAGES, Field, FieldType, Schema
 from quarry.types import Change, Docno, Fields, Position
 
@@ -104,7 +104,7 @@ def test_a_closed_index_says_so(open_index: Open) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from quarry.retrieval.bm25 import TantivyIndex
+from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.schema import DEFAULT_SCHEMA
 from quarry.types import Change, Docno
 
@@ -201,7 +201,8 @@ def test_a_system_without_free_files_is_not_data_loss(open_index: Open, tmp_path
     filled(open_index(), "first").close()
     script = (
         "import resource, sys; from pathlib import Path; from quarry.schema import DEFAULT_SCHEMA\n"
-        "from quarry.retrieval.bm25 import TantivyIndex; resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "from quarry.retrieval.lexical.bm25 import TantivyIndex\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
         "TantivyIndex(Path(sys.argv[1]), 'g1', DEFAULT_SCHEMA)"
     )
     arguments = [sys.executable, "-c", script, str(tmp_path / "lexical")]

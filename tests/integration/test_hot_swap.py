@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.integration.api.models import Models, tiny_reranker
-from tests.integration.api.served import Api, served, tiny_settings
+from tests.integration.api.helpers.models import Models, tiny_reranker
+from tests.integration.api.helpers.served import Api, served, tiny_settings
 
 from quarry.models.blend import Blend, read_blend
 from quarry.models.cross_encoder import load_cross_encoder

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from tests.integration.crash.server import CALL_S
 
-from quarry.data_folder import DataFolder
+from quarry.collections.data_folder import DataFolder
+from quarry.collections.library import Library
 from quarry.deadline import Deadline
 from quarry.documents.catalog import CollectionSettings
 from quarry.documents.store import Database, RequestId
 from quarry.errors import CollectionNotFoundError, DataLossError
-from quarry.library import Library
-from quarry.retrieval.bm25 import TantivyIndex
+from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.schema import Field, FieldType, Schema
 
 
@@ -113,7 +113,7 @@ async def test_a_deletion_that_leaves_files_stands_and_is_told(
         raise OSError("not empty")
 
     library.when_deleted(tell)
-    monkeypatch.setattr("quarry.library.remove_folder", fail)
+    monkeypatch.setattr("quarry.collections.library.remove_folder", fail)
     SlowIndex.may_close.set()
     await library.delete("faq", None)
     assert told == ["faq"]

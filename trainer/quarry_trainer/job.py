@@ -22,7 +22,7 @@ def train(folder: Path, progress: Progress) -> None:
 
 def evaluate(folder: Path, progress: Progress) -> None:
     spec = read_spec(folder / SPEC, EvaluationSpec)
-    from quarry_trainer.evaluation import evaluate_models
+    from quarry_trainer.evaluation.evaluation import evaluate_models
 
     write_model(folder / EVALUATION, evaluate_models(spec, folder, progress))
 
@@ -36,7 +36,7 @@ def tune(folder: Path, progress: Progress) -> None:
 
 def loop(folder: Path, progress: Progress) -> None:
     spec = read_spec(folder / SPEC, LoopSpec)
-    from quarry_trainer.cycle import make_turn
+    from quarry_trainer.cycle.cycle import make_turn
 
     make_turn(spec, folder, progress)
 
@@ -46,16 +46,16 @@ def loop(folder: Path, progress: Progress) -> None:
 
 def _reranker(spec: TrainingSpec, folder: Path, progress: Progress) -> TrainingResult:
     if spec.bootstrap is not None:
-        from quarry_trainer.bootstrap import bootstrap_reranker
+        from quarry_trainer.trainings.bootstrap import bootstrap_reranker
 
         return bootstrap_reranker(spec, folder, progress)
-    from quarry_trainer.reranker import train_reranker
+    from quarry_trainer.trainings.reranker import train_reranker
 
     return train_reranker(spec, folder, progress)
 
 
 def _encoder(spec: TrainingSpec, folder: Path, progress: Progress) -> TrainingResult:
-    from quarry_trainer.encoder import train_encoder
+    from quarry_trainer.trainings.encoder import train_encoder
 
     return train_encoder(spec, folder, progress)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from quarry.cascade import OWN, Cascade, RerankStage, check_usual
 from quarry.documents.tables import collections, deleted_collections, documents, side_generations
 from quarry.errors import (
     AlreadyExistsError,
@@ -17,9 +16,10 @@ from quarry.errors import (
     ConflictError,
     InvalidArgumentError,
 )
-from quarry.promotion_policy import PromotionPolicy
+from quarry.ranking.cascade import OWN, Cascade, RerankStage, check_usual
+from quarry.ranking.promotion_policy import PromotionPolicy
+from quarry.ranking.tuned import ServedRanking, ranking_name
 from quarry.schema import Field, FieldType, Schema, UnknownFields
-from quarry.tuned import ServedRanking, ranking_name
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 NO_ENCODER = "none"

@@ -6,9 +6,9 @@ from typing import ParamSpec, TypeVar
 
 from quarry.documents.vectors import DocumentVectors
 from quarry.errors import RetrieverUnavailableError
-from quarry.faults import reach
 from quarry.retrieval.base import DenseStore, LexicalIndex, VectorChange
 from quarry.schema import Schema
+from quarry.storage.faults import reach
 from quarry.types import Change, Fields, Position
 
 P = ParamSpec("P")

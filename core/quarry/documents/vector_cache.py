@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.cache_file import CacheFile, write_all
 from quarry.documents.passages import Cut, SourceText
+from quarry.storage.cache_file import CacheFile, write_all
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from quarry.documents.passages import Cut, PassageCutter, SourceText, passage_texts
 from quarry.documents.vector_cache import CachedVectors, VectorCache, vector_key
-from quarry.models.batcher import EncoderBatcher, Priority
+from quarry.models.runtime.batcher import EncoderBatcher, Priority
 from quarry.schema import Schema, as_list
 from quarry.types import Fields
 

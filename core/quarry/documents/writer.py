@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from quarry.disk import causes, disk_is_full
 from quarry.documents.tables import UNREADABLE
 from quarry.errors import DataLossError, DiskFullError, QuarryError, UnavailableError
-from quarry.faults import reach
+from quarry.storage.disk import causes, disk_is_full
+from quarry.storage.faults import reach
 
 T = TypeVar("T")
 Write = Callable[[sa.Connection], T]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from quarry.errors import InvalidArgumentError
-from quarry.ranking import LazyDocuments, RankedDocument
+from quarry.ranking.ranking import LazyDocuments, RankedDocument
 
 DEFAULT_DEPTH = 10
 MAX_DEPTH = 100

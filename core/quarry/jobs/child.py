@@ -19,7 +19,6 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from quarry.config import MAX_MESSAGE_BYTES
-from quarry.disk import disk_is_full
 from quarry.errors import (
     KINDS,
     DiskFullError,
@@ -31,6 +30,7 @@ from quarry.errors import (
 from quarry.jobs.memory import go_first
 from quarry.lifetime import killed_with
 from quarry.shown import shown_error
+from quarry.storage.disk import disk_is_full
 
 logger = logging.getLogger(__name__)
 M = TypeVar("M", bound=BaseModel)

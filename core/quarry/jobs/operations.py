@@ -13,7 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from quarry.disk import disk_is_full
 from quarry.documents.catalog import now_us
 from quarry.documents.tables import operations
 from quarry.documents.writer import GroupCommitWriter
@@ -25,6 +24,7 @@ from quarry.errors import (
     QuarryError,
     UnavailableError,
 )
+from quarry.storage.disk import disk_is_full
 
 logger = logging.getLogger(__name__)
 STOPPED = UnavailableError("the server stopped before the operation ended")

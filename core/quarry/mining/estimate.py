@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from quarry.feedback.guards import GuardPolicy
+from quarry.feedback.reading.guards import GuardPolicy
 from quarry.mining.spec import DEFAULT_CLICK_MODEL, ClickModelName, JudgedQuery, Written
 
 DEFAULT_HELD_OUT = 0.2

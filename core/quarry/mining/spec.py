@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from quarry.feedback.guards import GuardPolicy
+from quarry.feedback.reading.guards import GuardPolicy
 
 Verdict = Literal["GOOD", "LOW_COVERAGE", "FALSE_NEGATIVES", "TOO_NEAR_POSITIVE", "TOO_EASY", "NO_DATA"]
 ClickModelName = Literal["ctr", "coec", "sdbn", "pbm", "ubm", "affine"]

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from quarry.errors import ModelError
-from quarry.models.apart_cross_encoder import ApartCrossEncoder
-from quarry.models.apart_steps import open_steps
 from quarry.models.base import ModelInfo, PairScore
+from quarry.models.caches.state_cache import StateCache
+from quarry.models.export.onnx_export import exported_facts
 from quarry.models.loading import (
     Device,
     LoadedModel,
@@ -17,12 +17,12 @@ from quarry.models.loading import (
     export_model,
     load_exported,
 )
-from quarry.models.onnx_export import exported_facts
-from quarry.models.packing import alike, arrays
-from quarry.models.running import run_all
+from quarry.models.runtime.packing import alike, arrays
+from quarry.models.runtime.running import run_all
 from quarry.models.settings import ModelKind
-from quarry.models.state_cache import StateCache
 from quarry.models.tokens import Tokens
+from quarry.models.two_steps.apart_cross_encoder import ApartCrossEncoder
+from quarry.models.two_steps.apart_steps import open_steps
 
 Pair = tuple[str, str]
 

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from quarry.errors import ModelError
 from quarry.models.base import ModelInfo
-from quarry.models.fingerprint import FileHashes, fingerprint
-from quarry.models.onnx_export import MODEL_FILE, TOKENIZER_FILE, exported, exported_dimension
-from quarry.models.onnx_runner import OnnxRunner
-from quarry.models.quantize import quantized
-from quarry.models.resolve import resolve_model
+from quarry.models.export.onnx_export import MODEL_FILE, TOKENIZER_FILE, exported, exported_dimension
+from quarry.models.runtime.onnx_runner import OnnxRunner
+from quarry.models.runtime.quantize import quantized
 from quarry.models.settings import ModelKind, ModelSettings, apart_key, read_settings
-from quarry.models.split_tokens import SplitTokenizer
+from quarry.models.sources.fingerprint import FileHashes, fingerprint
+from quarry.models.sources.resolve import resolve_model
 from quarry.models.tokens import TextTokenizer
+from quarry.models.two_steps.split_tokens import SplitTokenizer
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "int8"]
@@ -123,7 +123,7 @@ def load_exported(
 
 def _runner(device: Device, model: ExportedModel, precision: Precision) -> Runner:
     if device_in_use(device) == "cuda":
-        from quarry.models.torch_runner import TorchRunner
+        from quarry.models.runtime.torch_runner import TorchRunner
 
         return TorchRunner(model.folder, model.settings, "cuda")
     return onnx_runner(model.target / MODEL_FILE, precision)

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from quarry.deadline import Deadline
 from quarry.models.base import CrossEncoder, Encoder, PairScore
-from quarry.models.batcher import NO_DEADLINE, EncoderBatcher, PairBatcher
 from quarry.models.blend import Blend, read_blend
+from quarry.models.caches.score_cache import ScoreCache
+from quarry.models.caches.state_cache import StateCache
 from quarry.models.calibration import Calibration, read_calibration
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
 from quarry.models.loading import Device, Precision
 from quarry.models.pool import ModelPool
-from quarry.models.resolve import resolve_model
-from quarry.models.score_cache import ScoreCache
+from quarry.models.runtime.batcher import NO_DEADLINE, EncoderBatcher, PairBatcher
 from quarry.models.settings import ModelKind
-from quarry.models.state_cache import StateCache
+from quarry.models.sources.resolve import resolve_model
 
 _SPECIAL_TOKENS = 2
 LOADING_THREADS = 2

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from quarry.errors import InvalidArgumentError
-from quarry.models.resolve import is_model
+from quarry.models.sources.resolve import is_model
 from quarry.registry.artefacts import MODEL, cannot_keep, model_files
 from quarry.registry.unpacking import ArchiveLimits, unpack
 from quarry.registry.versions import ModelVersion

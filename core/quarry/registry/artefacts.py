@@ -12,10 +12,17 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from quarry.disk import disk_is_full
 from quarry.errors import DiskFullError, ModelDamagedError, ModelError, QuarryError
-from quarry.models.fingerprint import HASHED
-from quarry.sealed_files import MANIFEST, FileMark, Manifest, find_difference, mark_file, write_manifest
+from quarry.models.sources.fingerprint import HASHED
+from quarry.storage.disk import disk_is_full
+from quarry.storage.sealed_files import (
+    MANIFEST,
+    FileMark,
+    Manifest,
+    find_difference,
+    mark_file,
+    write_manifest,
+)
 from quarry.storage.sync import sync_path
 
 MODEL = "model"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quarry.errors import InvalidArgumentError, ModelError
-from quarry.models.resolve import resolve_model
+from quarry.models.sources.resolve import resolve_model
 from quarry.registry import artefacts
 from quarry.registry.archive import Passport, read_archive
 from quarry.registry.names import parse_name

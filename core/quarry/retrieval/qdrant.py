@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import ApiException
 
-from quarry.disk import disk_is_full
 from quarry.errors import DataLossError, DiskFullError, RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.retrieval.base import VectorChange
@@ -34,6 +33,7 @@ from quarry.retrieval.points import (
 )
 from quarry.retrieval.qdrant_filters import field_types, spell_out, stored_fields, string_ranges, translate
 from quarry.schema import Field, FieldType
+from quarry.storage.disk import disk_is_full
 from quarry.types import Candidate, Docno, Position
 
 logger = logging.getLogger(__name__)

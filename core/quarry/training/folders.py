@@ -10,7 +10,6 @@ from typing import TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from quarry.disk import cannot_write
 from quarry.errors import QuarryError
 from quarry.mining.sets import (
     MARK,
@@ -22,6 +21,7 @@ from quarry.mining.sets import (
     write_bytes,
     write_model,
 )
+from quarry.storage.disk import cannot_write
 from quarry.training.spec import EvaluationSpec, TrainingSpec, TuningSpec
 
 M = TypeVar("M", bound=BaseModel)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from quarry.disk import cannot_write
 from quarry.documents.catalog import now_us
 from quarry.errors import NotFoundError, QuarryError, UnavailableError
 from quarry.mining.sets import NAME, SPEC, remove_folder, write_model
+from quarry.storage.disk import cannot_write
 from quarry.training.loop_spec import LoopReport, LoopSpec
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from quarry.feedback.guards import GuardPolicy
+from quarry.feedback.reading.guards import GuardPolicy
 from quarry.mining.spec import JudgedQuery, Verdict, Written
 from quarry.training.spec import Metric, ModelVerdict, OffPolicyEstimate
 

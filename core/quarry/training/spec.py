@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from quarry.feedback.guards import GuardPolicy
+from quarry.feedback.reading.guards import GuardPolicy
 from quarry.mining.spec import JudgedQuery, Written
 from quarry.models.blend import RERANKER_ALONE, Blend
+from quarry.ranking.tuned import RankingConfiguration
 from quarry.training.forms import FormName
 from quarry.training.limits import MAX_TEXT_BYTES
 from quarry.training.marks import checked_marks
-from quarry.tuned import RankingConfiguration
 
 LossName = Literal["lce", "bce", "ranknet", "lambda", "margin-triplet", "margin-mse"]
 ModelVerdict = Literal["INSUFFICIENT_DATA", "BAD_DATA", "REGRESSED", "NO_IMPROVEMENT", "IMPROVED"]
@@ -111,7 +111,7 @@ class Metric(Written):
 
 
 class OffPolicyEstimate(Written):
-    """A value estimated from clicks on another ranking; see ``quarry_trainer.off_policy``."""
+    """A value estimated from clicks on another ranking; see ``quarry_trainer.evaluation.off_policy``."""
 
     estimator: Literal["snips", "doubly_robust"]
     subject: Subject

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quarry.disk import cannot_write
 from quarry.errors import InvalidArgumentError, LimitExceededError, NotFoundError
 from quarry.jobs.process import check_installed
 from quarry.shown import shown, shown_error
+from quarry.storage.disk import cannot_write
 from quarry.training.folders import FOLDER, UPLOADS
 from quarry.training.limits import ExamplesLimits
 

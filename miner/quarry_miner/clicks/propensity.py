@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 
 from quarry_miner.clicks.base import ClickLog, Examination
-from quarry_miner.clicks.harvest import harvested_examination
-from quarry_miner.clicks.pbm import position_based_examination
-from quarry_miner.clicks.ranks import tells
-from quarry_miner.clicks.swaps import swapped_examination
+from quarry_miner.clicks.examination.harvest import harvested_examination
+from quarry_miner.clicks.examination.ranks import tells
+from quarry_miner.clicks.examination.swaps import swapped_examination
+from quarry_miner.clicks.models.pbm import position_based_examination
 
 Source = Literal["swaps", "harvest", "pbm"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.api.corpus import SCHEMA_MESSAGE, seeded_documents
-from tests.integration.api.served import Api, served, tiny_settings
+from tests.integration.api.helpers.corpus import SCHEMA_MESSAGE, seeded_documents
+from tests.integration.api.helpers.served import Api, served, tiny_settings
 
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 

@@ -34,7 +34,7 @@ class Kill:
     """One crash.
 
     Attributes:
-        what: a point of ``quarry.faults``, or ``server``, ``worker`` or ``optimizer`` at any moment.
+        what: a point of ``quarry.storage.faults``, or ``server``, ``worker`` or ``optimizer`` at any moment.
         after: which time that the point is reached, or after how many acknowledged writes.
     """
 

@@ -15,7 +15,7 @@ import grpc
 import psutil
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
-from quarry.faults import VARIABLE
+from quarry.storage.faults import VARIABLE
 from quarry.v1 import (
     collection_service_pb2,
     collection_service_pb2_grpc,

@@ -97,7 +97,7 @@ def test_check_ends_with_1_if_an_arm_differs(quarry, cli):
 
 
 def test_repair_waits_for_its_operation(quarry, cli, monkeypatch):
-    monkeypatch.setattr("quarry_cli.collection.POLL_S", 0.001)
+    monkeypatch.setattr("quarry_cli.commands.collection.POLL_S", 0.001)
     ended = cli("collection", "repair", "faq", "--json")
     assert (ended.status, ended.json["after"]["consistent"], quarry.polls) == (0, True, 2)
 
@@ -141,6 +141,6 @@ def test_an_interrupt_ends_with_130_and_no_traceback(cli, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("quarry_cli.collection.connect", interrupted)
+    monkeypatch.setattr("quarry_cli.commands.collection.connect", interrupted)
     ended = cli("collection", "list")
     assert (ended.status, ended.out, ended.err) == (130, "", "quarry: interrupted\n")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from quarry.schema import FieldType
 from quarry.v1 import types_pb2
-from quarry_cli.conditions import all_of, parse_condition, parse_filter
+from quarry_cli.inputs.conditions import all_of, parse_condition, parse_filter
 
 TYPES = {
     "lang": FieldType.KEYWORD,

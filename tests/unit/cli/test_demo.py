@@ -4,11 +4,12 @@ import sys
 
 import pytest
 
-from quarry_cli import child, sample
+from quarry_cli import child
 from quarry_cli.child import running_server
 from quarry_cli.failures import CliError
-from quarry_cli.judgments import read_qrels, read_queries
-from quarry_cli.records import Record, read_records
+from quarry_cli.inputs import sample
+from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_cli.inputs.records import Record, read_records
 
 
 def test_the_sample_is_whole():

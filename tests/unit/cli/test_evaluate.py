@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from quarry.v1 import collection_service_pb2 as pb
 from quarry_cli.failures import CliError
-from quarry_cli.figures import bootstrap_interval, figures
-from quarry_cli.judgments import read_qrels, read_queries
+from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_cli.views.figures import bootstrap_interval, figures
 
 QRELS = "query-id\tcorpus-id\tscore\nq1\ta\t2\nq1\tb\t1\nq1\tc\t0\nq2\ta\t1\n"
 QUERIES = [("q1", "one"), ("q2", "two"), ("q3", "unjudged")]

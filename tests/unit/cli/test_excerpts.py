@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarry_cli.excerpts import excerpt, query_pattern
+from quarry_cli.views.excerpts import excerpt, query_pattern
 
 
 @given(st.text(), st.text(), st.integers(20, 400))

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from quarry.v1 import collection_service_pb2 as pb
-from quarry_cli import upserts
+from quarry_cli.calls import upserts
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ def test_only_the_first_ten_failures_are_listed(faq, cli, tmp_path):
 
 
 def test_searchable_waits_for_the_slowest_arm(faq, cli, tmp_path, monkeypatch):
-    monkeypatch.setattr("quarry_cli.visibility.POLL_S", 0.001)
+    monkeypatch.setattr("quarry_cli.calls.visibility.POLL_S", 0.001)
     faq.lag = 5
     ended = cli(
         "index", "faq", write_lines(tmp_path / "c.jsonl", numbered(6)), "--wait", "searchable", "--json"
@@ -153,7 +153,7 @@ def test_searchable_waits_for_the_slowest_arm(faq, cli, tmp_path, monkeypatch):
 
 
 def test_an_arm_that_does_not_move_ends_the_wait_and_says_why(faq, cli, tmp_path, monkeypatch):
-    monkeypatch.setattr("quarry_cli.visibility.POLL_S", 0.001)
+    monkeypatch.setattr("quarry_cli.calls.visibility.POLL_S", 0.001)
     faq.failing_arm = "dense"
     corpus = write_lines(tmp_path / "c.jsonl", numbered(1))
     ended = cli("index", "faq", corpus, "--wait", "searchable", "--timeout", "0.5")

@@ -24,7 +24,7 @@ from quarry.v1 import (
 from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
-from quarry_cli import loop as loop_command
+from quarry_cli.commands import loop as loop_command
 from quarry_cli.main import app
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from quarry_cli.inputs.schema_file import read_schema
 from quarry_cli.main import app
-from quarry_cli.schema_file import read_schema
 
 ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text()

@@ -216,7 +216,7 @@ def test_an_interrupt_leaves_it_running(fake: tuple[FakeReindex, str], monkeypat
     def interrupt(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("quarry_cli.reindex.reindex_state", interrupt)
+    monkeypatch.setattr("quarry_cli.commands.reindex.reindex_state", interrupt)
     ended = call(address, "--encoder", "new")
     assert ended.exit_code == 130
     assert "goes on in the server" in ended.output

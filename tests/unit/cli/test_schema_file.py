@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from quarry.v1 import collection_service_pb2 as pb
 from quarry_cli.failures import CliError
-from quarry_cli.schema_file import FIELD_KEYS, read_schema, schema_message
+from quarry_cli.inputs.schema_file import FIELD_KEYS, read_schema, schema_message
 
 TOML = """
 unknown_fields = "store"

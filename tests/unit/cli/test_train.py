@@ -21,9 +21,9 @@ from typer.testing import CliRunner, Result
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import model_service_pb2_grpc, training_service_pb2_grpc
 from quarry.v1 import training_service_pb2 as pb
+from quarry_cli.calls.training import duration, said
 from quarry_cli.main import app
-from quarry_cli.training_calls import duration, said
-from quarry_trainer import gate
+from quarry_trainer.evaluation import gate
 
 
 def metric(subject: str, value: float, slice: str = "all", width: float = 0.02) -> models_pb.ModelMetric:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quarry.schema import MAX_INTEGER, FieldType
-from quarry_cli.values import microseconds, to_field_value, to_scalar
+from quarry_cli.inputs.values import microseconds, to_field_value, to_scalar
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ANYTHING = st.recursive(

@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 from tests.unit.documents.database import new_database
 
-from quarry.cascade import OWN, Cascade, RerankStage
 from quarry.documents import catalog
 from quarry.documents.tables import MIGRATIONS, connect_database, migrate
 from quarry.errors import InvalidArgumentError
+from quarry.ranking.cascade import OWN, Cascade, RerankStage
 from quarry.schema import DEFAULT_SCHEMA
 
 CASCADE = (RerankStage("small", 200), RerankStage(OWN, 20))

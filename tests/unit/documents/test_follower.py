@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quarry.consistency import ArmDifferences, reapply
+from quarry.collections.consistency import ArmDifferences, reapply
 from quarry.documents.follower import Follower, FollowPolicy
 from quarry.documents.indexes import FollowedDense, FollowedLexical
 from quarry.errors import DataLossError, RetrieverUnavailableError

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from quarry.documents import catalog
 from quarry.documents.tables import MIGRATIONS, connect_database, migrate, open_database
-from quarry.promotion_policy import PromotionPolicy
+from quarry.ranking.promotion_policy import PromotionPolicy
 from quarry.schema import DEFAULT_SCHEMA
 
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from quarry.feedback.quarry_lines import parse_line
+from quarry.feedback.importing.quarry_lines import parse_line
 from quarry.feedback.types import Event, Impression
 
 DOCS = Path(__file__).parents[3] / "docs" / "feedback.md"

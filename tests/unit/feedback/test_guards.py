@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.feedback.samples import KEY, event, log_with, page
 
-from quarry.feedback.guards import CHOICES, GuardPolicy, JoinedEvent, OwnedChoice, capped, haste_marks
-from quarry.feedback.marking import marked_events, orphans
-from quarry.feedback.pages import END_OF_TIME_US, observed_pages
+from quarry.feedback.reading.guards import CHOICES, GuardPolicy, JoinedEvent, OwnedChoice, capped, haste_marks
+from quarry.feedback.reading.marking import marked_events, orphans
+from quarry.feedback.reading.pages import END_OF_TIME_US, observed_pages
 from quarry.feedback.types import Event, EventMark, EventType, Impression
 
 POLICY = GuardPolicy()

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tests.unit.feedback.samples import KEY
 
 from quarry.errors import LimitExceededError
-from quarry.feedback import quarry_lines, ubi
-from quarry.feedback.imports import _BATCHES, ImportPlan, LogFormat, Tally, import_file
+from quarry.feedback.importing import quarry_lines, ubi
+from quarry.feedback.importing.imports import _BATCHES, ImportPlan, LogFormat, Tally, import_file
+from quarry.feedback.importing.json_fields import LineError
 from quarry.feedback.impressions import ImpressionLog
-from quarry.feedback.json_fields import LineError
 from quarry.feedback.log import FeedbackLog
-from quarry.feedback.pages import observed_pages, texts_of
+from quarry.feedback.reading.pages import observed_pages, texts_of
 from quarry.feedback.types import ObservedPage
 from quarry.types import Docno, Document
 
@@ -271,7 +271,7 @@ def test_lines_that_are_nested_deeply_are_refused(tmp_path: Path, deep: bytes) -
 def test_a_query_with_too_many_records_keeps_the_first_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quarry.feedback.imports.MAX_QUERY_RECORDS", 3)
+    monkeypatch.setattr("quarry.feedback.importing.imports.MAX_QUERY_RECORDS", 3)
     hits = {"query_response_hit_ids": ["d0", "d1"]}
     lines = [query(**hits), *(action("click", f"d{n}") for n in range(2_000)), query("another", **hits)]
     tally, pages = imported(tmp_path, lines, LogFormat.UBI)
@@ -281,7 +281,7 @@ def test_a_query_with_too_many_records_keeps_the_first_ones(
 
 
 def test_a_log_of_too_many_applications_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quarry.feedback.staging.MAX_APPLICATIONS", 2)
+    monkeypatch.setattr("quarry.feedback.importing.staging.MAX_APPLICATIONS", 2)
     lines = [action("click", "a", ordinal=1) | {"application": f"app{n}"} for n in range(3)]
     with pytest.raises(LimitExceededError, match="over 2 applications"):
         imported(tmp_path, lines, LogFormat.UBI)
@@ -294,8 +294,8 @@ def test_a_file_of_nothing_does_not_keep_its_reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: LogFormat, line: str
 ) -> None:
     """Whoever reads it hears of each piece, and can stop there: cancelling it holds no thread for long."""
-    monkeypatch.setattr("quarry.feedback.imports.BATCH_BYTES", 1_000)
-    monkeypatch.setattr("quarry.feedback.imports.MAX_LINE_BYTES", 100)
+    monkeypatch.setattr("quarry.feedback.importing.imports.BATCH_BYTES", 1_000)
+    monkeypatch.setattr("quarry.feedback.importing.imports.MAX_LINE_BYTES", 100)
     file = tmp_path / "spooled"
     file.write_text(f"{line}\n" * 3_000)
     plan = ImportPlan(file, form, KEY, False, lambda _: {}, lambda _: "")

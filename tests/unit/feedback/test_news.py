@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from quarry.feedback.guards import GuardPolicy
 from quarry.feedback.log import insert_events, insert_impressions
-from quarry.feedback.news import ASKED_DAYS, AskedQuery, News, read_news
+from quarry.feedback.reading.guards import GuardPolicy
+from quarry.feedback.reading.news import ASKED_DAYS, AskedQuery, News, read_news
 from quarry.feedback.rows import impression_row
 from quarry.feedback.tables import FILE_NAME, open_feedback
 from quarry.feedback.types import Event, EventType, Impression, LoggedHit, SearchContext

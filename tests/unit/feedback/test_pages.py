@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from tests.unit.feedback.samples import KEY, NOON_US, event, log_with, page
 
-from quarry.feedback.guards import GuardPolicy
 from quarry.feedback.log import insert_impressions
-from quarry.feedback.pages import observed_pages, text_of, texts_of
-from quarry.feedback.stats import statistics
+from quarry.feedback.reading.guards import GuardPolicy
+from quarry.feedback.reading.pages import observed_pages, text_of, texts_of
+from quarry.feedback.reading.stats import statistics
 from quarry.feedback.types import Event, EventMark, EventType, Impression, LoggedHit, ObservedPage
 
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded, LimitExceededError, ModelError, UnavailableError
 from quarry.models.base import ModelInfo, PairScore
-from quarry.models.batcher import Batcher, BatcherLimits, EncoderBatcher, PairBatcher, Priority
 from quarry.models.encoder import TransformerEncoder
-from quarry.models.lane import Lane
+from quarry.models.runtime.batcher import Batcher, BatcherLimits, EncoderBatcher, PairBatcher, Priority
+from quarry.models.runtime.lane import Lane
 
 
 @dataclass(frozen=True)

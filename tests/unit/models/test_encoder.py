@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
 from quarry.models.encoder import TransformerEncoder, load_encoder
-from quarry.models.resolve import DEFAULT_ENCODER, resolve_model
+from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
 
 TEXTS = st.text(alphabet="abc deo.,\n\x00é\ud800中😀", max_size=80)
 TOLERANCE = 1e-4

@@ -11,10 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from quarry.errors import ModelError
-from quarry.models.apart_cross_encoder import ApartCrossEncoder
+from quarry.models.caches.state_cache import ENTRY_BYTES, StateCache
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
 from quarry.models.encoder import load_encoder
-from quarry.models.late_module import (
+from quarry.models.loading import load_model
+from quarry.models.settings import LATE_KEY, ModelKind, read_json
+from quarry.models.tokens import TextTokenizer
+from quarry.models.torch_modules.late_module import (
     PREFIX,
     SPECIAL_WEIGHT,
     LateModule,
@@ -23,11 +26,8 @@ from quarry.models.late_module import (
     rareness,
     save_late_model,
 )
-from quarry.models.loading import load_model
-from quarry.models.settings import LATE_KEY, ModelKind, read_json
-from quarry.models.split_tokens import SplitTokenizer
-from quarry.models.state_cache import ENTRY_BYTES, StateCache
-from quarry.models.tokens import TextTokenizer
+from quarry.models.two_steps.apart_cross_encoder import ApartCrossEncoder
+from quarry.models.two_steps.split_tokens import SplitTokenizer
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 
 QUERIES = ["the bado", "gira mo lute", "", "中 中"]

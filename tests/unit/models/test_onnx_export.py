@@ -13,12 +13,12 @@ import torch
 from tests.damage import flip_bytes
 
 from quarry.errors import ModelDamagedError, ModelError
-from quarry.models import onnx_export, onnx_graph
 from quarry.models.encoder import TransformerEncoder, load_encoder
-from quarry.models.fingerprint import _read, _save
+from quarry.models.export import onnx_export, onnx_graph
+from quarry.models.runtime.torch_runner import TorchRunner
 from quarry.models.settings import ModelKind, read_settings
-from quarry.models.torch_runner import TorchRunner
-from quarry.sealed_files import find_damage
+from quarry.models.sources.fingerprint import _read, _save
+from quarry.storage.sealed_files import find_damage
 
 SERVE = """
 import sys

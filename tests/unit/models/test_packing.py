@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarry.models.packing import WASTE_SHARE, pack
+from quarry.models.runtime.packing import WASTE_SHARE, pack
 
 LENGTHS = st.lists(st.integers(1, 300), max_size=200)
 BUDGETS = st.integers(16, 1_024)

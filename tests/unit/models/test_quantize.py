@@ -9,11 +9,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from quarry.errors import ModelError
+from quarry.models.caches.state_forms import FORMS, ByteStates
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.loading import onnx_runner
-from quarry.models.onnx_runner import OnnxRunner
-from quarry.models.quantize import quantize_graph, quantized, rounded_weights
-from quarry.models.state_forms import FORMS, ByteStates
+from quarry.models.runtime.onnx_runner import OnnxRunner
+from quarry.models.runtime.quantize import quantize_graph, quantized, rounded_weights
 from quarry.testing import tiny_cross_encoder
 
 WIDTH, OUTPUTS = 32, 24

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from quarry.errors import ModelError
-from quarry.models.fingerprint import FileHashes, fingerprint
-from quarry.models.resolve import DEFAULT_ENCODER, fetched_folder, resolve_model
 from quarry.models.settings import ModelKind, read_settings
+from quarry.models.sources.fingerprint import FileHashes, fingerprint
+from quarry.models.sources.resolve import DEFAULT_ENCODER, fetched_folder, resolve_model
 
 
 def _fingerprint(folder: Path, store: Path) -> str:
@@ -80,7 +80,7 @@ def test_a_changed_file_changes_the_fingerprint_though_its_size_and_time_stay(
 def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"x")
-    monkeypatch.setattr("quarry.models.fingerprint.SETTLED_S", -time.time())
+    monkeypatch.setattr("quarry.models.sources.fingerprint.SETTLED_S", -time.time())
     first = FileHashes(tmp_path / "hashes.json").of(file)
     monkeypatch.setattr("hashlib.file_digest", None)
     assert FileHashes(tmp_path / "hashes.json").of(file) == first

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from quarry.models.base import ModelInfo, PairScore
 from quarry.models.blend import RERANKER_ALONE
+from quarry.models.caches.score_cache import ENTRY_BYTES, ScoreCache
 from quarry.models.cross_encoder import TransformerCrossEncoder
-from quarry.models.score_cache import ENTRY_BYTES, ScoreCache
 from quarry.models.served import ServedReranker
 
 PAIRS = [(query, f"{passage} of the bado") for query in ("rata", "neli") for passage in ("a", "b", "c")]

@@ -14,18 +14,23 @@ import torch
 from numpy.typing import NDArray
 
 from quarry.errors import DiskFullError, ModelError
-from quarry.models import apart_export, onnx_graph
-from quarry.models.apart_cross_encoder import ApartCrossEncoder
-from quarry.models.batcher import PairBatcher
+from quarry.models.caches.state_cache import StateCache
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
+from quarry.models.export import apart_export, onnx_graph
 from quarry.models.loading import load_model
+from quarry.models.runtime.batcher import PairBatcher
 from quarry.models.served import ServedModels
 from quarry.models.settings import ModelKind, read_json
-from quarry.models.split_module import SplitModule, load_split_module, make_split_model, save_split_model
-from quarry.models.split_parts import TOGETHER_FILE
-from quarry.models.split_tokens import SplitTokenizer
-from quarry.models.state_cache import StateCache
-from quarry.models.text_reader import APART_FILE
+from quarry.models.torch_modules.split_module import (
+    SplitModule,
+    load_split_module,
+    make_split_model,
+    save_split_model,
+)
+from quarry.models.two_steps.apart_cross_encoder import ApartCrossEncoder
+from quarry.models.two_steps.split_parts import TOGETHER_FILE
+from quarry.models.two_steps.split_tokens import SplitTokenizer
+from quarry.models.two_steps.text_reader import APART_FILE
 from quarry.testing import tiny_encoder
 
 WORDS = [

@@ -11,7 +11,7 @@ from quarry.errors import ModelError
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
 from quarry.models.settings import SPLIT_KEY, read_json
-from quarry.models.split_module import START_SCALE, make_split_model
+from quarry.models.torch_modules.split_module import START_SCALE, make_split_model
 from quarry.testing import tiny_encoder
 
 PAIRS = [("the bado", "cobe fidu nami"), ("gira", "the " * 20), ("mo mo", "lute of sapo to bine"), ("a", "b")]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarry.models.state_cache import ENTRY_BYTES, StateCache, state_key
-from quarry.models.state_forms import States
+from quarry.models.caches.state_cache import ENTRY_BYTES, StateCache, state_key
+from quarry.models.caches.state_forms import States
 
 KEYS = [bytes([n]) * 16 for n in range(100)]
 SIZE = 8 * 2 + ENTRY_BYTES

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from quarry.errors import DiskFullError
-from quarry.models import state_store
-from quarry.models.state_cache import StateCache
-from quarry.models.state_forms import ByteStates, HalfStates, States
-from quarry.models.state_store import ENTRY_BYTES, HEADER, StateStore, remove_store
+from quarry.models.caches import state_store
+from quarry.models.caches.state_cache import StateCache
+from quarry.models.caches.state_forms import ByteStates, HalfStates, States
+from quarry.models.caches.state_store import ENTRY_BYTES, HEADER, StateStore, remove_store
 
 KEYS = [bytes([n]) * 16 for n in range(60)]
 SIZE = 8 * 2 + HEADER.size + ENTRY_BYTES

@@ -3,10 +3,10 @@
 import pytest
 from tests.unit.registry.small import RESULT, Small, model_folder
 
+from quarry.ranking.tuned import RankingConfiguration
 from quarry.registry.feedback import learned_from
 from quarry.registry.rankings import insert_ranking
 from quarry.training.spec import EvaluationReport, TuningResult
-from quarry.tuned import RankingConfiguration
 
 
 def trained(faq: Small, base: str, start_us: int | None, end_us: int | None, teacher: str = "") -> str:

@@ -9,6 +9,7 @@ from tests.unit.registry.small import Small
 
 from quarry.documents.catalog import get_collection
 from quarry.errors import FailedPreconditionError, NotFoundError
+from quarry.ranking.tuned import RankingConfiguration
 from quarry.registry.evidence import decisions_on
 from quarry.registry.rankings import (
     RankingVersion,
@@ -22,7 +23,6 @@ from quarry.registry.serving import Note
 from quarry.registry.versions import ModelState, deleted_keys_with_rows
 from quarry.training.marks import packed, query_marks
 from quarry.training.spec import EvaluationReport, ModelVerdict, TuningResult
-from quarry.tuned import RankingConfiguration
 
 T = TypeVar("T")
 MARKS = query_marks(f"question {n}" for n in range(30))

@@ -8,8 +8,8 @@ import pytest
 
 from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded, RetrieverUnavailableError
-from quarry.retrieval.bm25 import TantivyIndex
-from quarry.retrieval.tantivy_checksums import COMPONENTS, END, MAGIC, META, find_damaged_file
+from quarry.retrieval.lexical.bm25 import TantivyIndex
+from quarry.retrieval.lexical.tantivy_checksums import COMPONENTS, END, MAGIC, META, find_damaged_file
 from quarry.schema import DEFAULT_SCHEMA
 from quarry.types import Change, Docno
 

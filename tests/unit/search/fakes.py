@@ -12,13 +12,13 @@ from quarry.filters import Filter
 from quarry.models.base import PairScore
 from quarry.models.blend import RERANKER_ALONE, Blend
 from quarry.models.calibration import Calibration
-from quarry.pipeline import ArmState, Documents, Reranking, Searcher
-from quarry.queries import Query, RerankPlan, WeightedSum, default_arms
-from quarry.ranking import RankedDocument
-from quarry.reranking import CrossEncoderReranking
+from quarry.ranking.queries import Query, RerankPlan, WeightedSum, default_arms
+from quarry.ranking.ranking import RankedDocument
 from quarry.retrieval.arms import NO_LIMIT, Retrieved
-from quarry.retrieval.memory_lexical import MemoryLexicalIndex
+from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.schema import DEFAULT_SCHEMA
+from quarry.search.pipeline import ArmState, Documents, Reranking, Searcher
+from quarry.search.reranking import CrossEncoderReranking
 from quarry.types import Candidate, Change, Docno, Document, Fields
 
 Scores = Mapping[int, float]

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from quarry.answer_schedule import FIRST_GUESS_S, AnswerSchedule, AnswerTimes, Estimate, Slot
 from quarry.deadline import Deadline
+from quarry.search.answer_schedule import FIRST_GUESS_S, AnswerSchedule, AnswerTimes, Estimate, Slot
 
 MANY = 32
 

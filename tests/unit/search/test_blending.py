@@ -12,11 +12,11 @@ from tests.unit.search.fakes import FixedArm, FixedScorer, Stack
 
 from quarry.deadline import Deadline
 from quarry.errors import ModelError
-from quarry.fusion import ArmRun, highest_reciprocal_rank, reciprocal_rank_fusion
 from quarry.models.blend import BLEND_FILE, RERANKER_ALONE, Blend, read_blend, write_blend
-from quarry.queries import RerankPlan, Rrf, WeightedSum, default_arms
-from quarry.ranking import RankedDocument
-from quarry.relevance import FusedScale
+from quarry.ranking.fusion import ArmRun, highest_reciprocal_rank, reciprocal_rank_fusion
+from quarry.ranking.queries import RerankPlan, Rrf, WeightedSum, default_arms
+from quarry.ranking.ranking import RankedDocument
+from quarry.ranking.relevance import FusedScale
 from quarry.types import Candidate, Docno
 
 DENSE = {1: 0.9, 2: 0.7, 3: 0.5, 4: 0.3, 5: 0.1}
@@ -93,7 +93,7 @@ def test_fused_scores_that_a_multiple_cannot_tell_apart_keep_their_order(
     scores: list[float], weight: float
 ) -> None:
     from quarry.models.base import PairScore
-    from quarry.reranking import _ordered, _rescored
+    from quarry.search.reranking import _ordered, _rescored
 
     blend = Blend(rerank=0, fused=weight)
     scorer = FixedScorer(blend=blend)

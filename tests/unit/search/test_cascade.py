@@ -9,16 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.search.fakes import FixedArm, FixedDocuments, FixedScorer, Stack, Texts
 
-from quarry.cascade import (
-    MAX_STAGES,
-    OWN,
-    Cascade,
-    RerankStage,
-    asked_cascade,
-    check_cascade,
-    check_usual,
-    usual_cascade,
-)
 from quarry.deadline import Deadline
 from quarry.errors import (
     DeadlineExceeded,
@@ -28,10 +18,20 @@ from quarry.errors import (
     UnavailableError,
 )
 from quarry.models.blend import Blend
-from quarry.queries import RerankPlan
-from quarry.ranking import RankedDocument, Ranking, Reading, Reason, Stage
-from quarry.relevance import FusedScale
-from quarry.reranking import CrossEncoderReranking
+from quarry.ranking.cascade import (
+    MAX_STAGES,
+    OWN,
+    Cascade,
+    RerankStage,
+    asked_cascade,
+    check_cascade,
+    check_usual,
+    usual_cascade,
+)
+from quarry.ranking.queries import RerankPlan
+from quarry.ranking.ranking import RankedDocument, Ranking, Reading, Reason, Stage
+from quarry.ranking.relevance import FusedScale
+from quarry.search.reranking import CrossEncoderReranking
 from quarry.types import Docno
 
 SIX = (RerankStage("small", 6), RerankStage("large", 3))

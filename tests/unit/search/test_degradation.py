@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.unit.search.fakes import PLAN, FixedArm, FixedScorer, Stack
 
-from quarry.answer_schedule import Slot
 from quarry.deadline import Deadline
 from quarry.errors import (
     DeadlineExceeded,
@@ -19,9 +18,10 @@ from quarry.errors import (
     UnavailableError,
 )
 from quarry.filters import Equals
-from quarry.pipeline import ArmState
-from quarry.queries import ArmPlan, RerankPlan, Rrf
-from quarry.ranking import Degradation, Ranking, Reason, Stage
+from quarry.ranking.queries import ArmPlan, RerankPlan, Rrf
+from quarry.ranking.ranking import Degradation, Ranking, Reason, Stage
+from quarry.search.answer_schedule import Slot
+from quarry.search.pipeline import ArmState
 
 BM25 = {1: 5.0, 2: 4.0, 3: 3.0}
 DENSE = {3: 0.9, 4: 0.8, 5: 0.7}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from quarry.fusion import ArmRun, Fused, reciprocal_rank_fusion, weighted_sum
+from quarry.ranking.fusion import ArmRun, Fused, reciprocal_rank_fusion, weighted_sum
 from quarry.types import Candidate, Docno
 
 FINITE = st.floats(-1e6, 1e6)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tests.unit.search.fakes import FixedDocuments
 
 from quarry.documents.passages import SourceText, passages_by_words
-from quarry.matching_passage import matching_passage
-from quarry.ranking import RankedDocument
-from quarry.reranking import BestPassages
+from quarry.ranking.ranking import RankedDocument
+from quarry.search.matching_passage import matching_passage
+from quarry.search.reranking import BestPassages
 from quarry.types import Docno, Fields
 
 LONG = SourceText(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quarry.errors import PageExpiredError
-from quarry.pages import PageStore
+from quarry.search.pages import PageStore
 
 
 class Clock:

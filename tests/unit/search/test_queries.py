@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarry.cascade import RerankStage
 from quarry.errors import InvalidArgumentError
 from quarry.filters import Exists
-from quarry.fusion import DEFAULT_WEIGHTS
-from quarry.queries import (
+from quarry.ranking.cascade import RerankStage
+from quarry.ranking.fusion import DEFAULT_WEIGHTS
+from quarry.ranking.queries import (
     MAX_QUERY_BYTES,
     ArmPlan,
     Query,

@@ -8,7 +8,6 @@ from math import nan
 import pytest
 from tests.unit.search.fakes import FixedArm, FixedScorer, Stack
 
-from quarry.cascade import RerankStage
 from quarry.deadline import Deadline
 from quarry.errors import (
     DeadlineExceeded,
@@ -20,8 +19,9 @@ from quarry.errors import (
 )
 from quarry.models.blend import Blend
 from quarry.models.calibration import Calibration
-from quarry.queries import RerankPlan, Rrf
-from quarry.ranking import RankedDocument, Ranking, Stage, Total, without_explanations
+from quarry.ranking.cascade import RerankStage
+from quarry.ranking.queries import RerankPlan, Rrf
+from quarry.ranking.ranking import RankedDocument, Ranking, Stage, Total, without_explanations
 from quarry.types import Docno
 
 FIVE = {n: (6 - n) / 10 for n in range(1, 6)}

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quarry.errors import InvalidArgumentError
-from quarry.fusion import ArmRun
-from quarry.queries import ArmPlan, Query, RerankPlan, Rrf, WeightedSum, default_arms
-from quarry.tuned import RankingConfiguration, parse_ranking_name, ranking_name
+from quarry.ranking.fusion import ArmRun
+from quarry.ranking.queries import ArmPlan, Query, RerankPlan, Rrf, WeightedSum, default_arms
+from quarry.ranking.tuned import RankingConfiguration, parse_ranking_name, ranking_name
+from quarry.ranking.weighting import TRAITS, QueryWeights, Trait, traits_of, weighted_by_query
 from quarry.types import Candidate, Docno
-from quarry.weighting import TRAITS, QueryWeights, Trait, traits_of, weighted_by_query
 
 ARMS = ("bm25", "dense")
 AGREEMENT = QueryWeights({"agreement": Trait(slope=1.0, mean=0.5, deviation=0.25)})

@@ -3,7 +3,7 @@ import resource
 import pytest
 
 from quarry.config import ConnectionSettings
-from quarry_server.connections import connection_limits, grpc_options, raise_descriptor_limit
+from quarry_server.transport.connections import connection_limits, grpc_options, raise_descriptor_limit
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from quarry_server.drain import QUIET_S, DrainPolicy, RunningCalls, drain
-from quarry_server.interceptors import TypedErrors
+from quarry_server.transport.drain import QUIET_S, DrainPolicy, RunningCalls, drain
+from quarry_server.transport.interceptors import TypedErrors
 
 CALL_S = 30.0
 WORK_S = 20.0

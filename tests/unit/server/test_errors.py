@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from quarry import errors
 from quarry.errors import InvalidArgumentError, ModelError, QuarryError, RetrieverUnavailableError
-from quarry_server.errors import status_code, status_of
+from quarry_server.common.errors import status_code, status_of
 
 HEADER_BYTES = 8 * 1024
 """Of all headers together, what clients take by default."""

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from quarry_server.exposure import is_loopback, warn_if_exposed
+from quarry_server.transport.exposure import is_loopback, warn_if_exposed
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1", "[::1]", "::ffff:127.0.0.1"])

@@ -21,8 +21,8 @@ from quarry.filters import (
 from quarry.schema import FieldType
 from quarry.types import FieldScalar
 from quarry.v1 import types_pb2
-from quarry_server.filters import parse_filter
-from quarry_server.values import timestamp_message
+from quarry_server.common.values import timestamp_message
+from quarry_server.search.filters import parse_filter
 
 
 def value_message(field: str, value: FieldScalar) -> types_pb2.FieldValue:

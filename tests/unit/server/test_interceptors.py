@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 from quarry.errors import ConflictError, InvalidArgumentError, PageExpiredError
 from quarry.v1 import document_service_pb2 as pb
 from quarry.v1 import document_service_pb2_grpc
-from quarry_server.interceptors import TypedErrors
+from quarry_server.transport.interceptors import TypedErrors
 
 Servicer = document_service_pb2_grpc.DocumentServiceServicer
 

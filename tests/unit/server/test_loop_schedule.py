@@ -8,7 +8,7 @@ from tests.unit.training.loops import loop_report
 from quarry.config import LoopSettings
 from quarry.errors import UnavailableError
 from quarry.training.loop_spec import LoopReport
-from quarry_server.loop import LOOK_S, LoopSchedule
+from quarry_server.training.loop import LOOK_S, LoopSchedule
 
 HOUR_S = 3_600
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from quarry.documents.store import Database
 from quarry.documents.tables import open_database
 from quarry.jobs.operations import Operations, SetMetadata
-from quarry_server.feedback_jobs import MadeOfFeedback
+from quarry_server.feedback.jobs import MadeOfFeedback
 
 
 async def test_no_file_keeps_what_a_purged_sets_report_said(tmp_path: Path) -> None:

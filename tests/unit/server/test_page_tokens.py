@@ -12,7 +12,7 @@ from quarry.errors import InvalidArgumentError
 from quarry.v1.document_service_pb2 import ListDocumentsRequest
 from quarry.v1.model_service_pb2 import ListModelsRequest
 from quarry.v1.search_service_pb2 import SearchRequest
-from quarry_server.page_tokens import (
+from quarry_server.common.page_tokens import (
     ALL,
     DOCUMENTS,
     LOOP_REPORTS,

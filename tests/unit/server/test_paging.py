@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from quarry.errors import InvalidArgumentError
 from quarry.v1.types_pb2 import Document
-from quarry_server.paging import fitting, parse_page_size
+from quarry_server.common.paging import fitting, parse_page_size
 
 
 @pytest.mark.parametrize(("asked", "size"), [(0, 10), (1, 1), (50, 50), (51, 50), (2**31 - 1, 50)])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarry_server.context import LONGEST_WAY_S, undo_rounding
+from quarry_server.common.context import LONGEST_WAY_S, undo_rounding
 
 
 def sent(seconds: float) -> float:

@@ -5,7 +5,7 @@ from tests.unit.training.samples import evaluation_spec, metric, report, result,
 from quarry.models.calibration import Calibration
 from quarry.training.spec import ModelRef, OffPolicyEstimate
 from quarry.v1 import model_service_pb2 as models_pb
-from quarry_server.training_messages import (
+from quarry_server.training.messages import (
     evaluation_message,
     new_metadata,
     set_details,

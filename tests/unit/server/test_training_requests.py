@@ -6,15 +6,15 @@ from types import SimpleNamespace
 import pytest
 
 from quarry.errors import InvalidArgumentError
-from quarry.feedback.guards import GuardPolicy
+from quarry.feedback.reading.guards import GuardPolicy
 from quarry.models.blend import Blend, write_blend
 from quarry.models.calibration import Calibration, write_calibration
-from quarry.models.late_module import make_late_model
 from quarry.models.loading import Precision
+from quarry.models.torch_modules.late_module import make_late_model
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 from quarry.training.spec import DEFAULT_FORM, ModelRef
 from quarry.v1 import training_service_pb2 as pb
-from quarry_server.training_requests import (
+from quarry_server.training.requests import (
     Ground,
     parse_distillation,
     parse_evaluation,

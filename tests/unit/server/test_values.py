@@ -10,7 +10,7 @@ from quarry.errors import InvalidArgumentError
 from quarry.schema import MAX_TIMESTAMP_US, MIN_TIMESTAMP_US, check_fields
 from quarry.types import Docno, Document, Fields
 from quarry.v1 import types_pb2
-from quarry_server.values import (
+from quarry_server.common.values import (
     document_message,
     etag_of,
     parse_etag,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry_trainer.live import RankedQuery
+from quarry_trainer.data.live import RankedQuery
 
 
 def ranked_query(

@@ -34,7 +34,9 @@ def test_what_is_trained_decides_who_trains_it(tmp_path: Path, monkeypatch: pyte
 
 
 def test_an_evaluation_leaves_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quarry_trainer.evaluation.evaluate_models", lambda *_: report("REGRESSED"))
+    monkeypatch.setattr(
+        "quarry_trainer.evaluation.evaluation.evaluate_models", lambda *_: report("REGRESSED")
+    )
     folder = TrainingFolders(tmp_path).create(evaluation_spec())
     job.evaluate(folder, Progress(lambda _line: None))
     assert read_answer(folder / EVALUATION, EvaluationReport).verdict == "REGRESSED"

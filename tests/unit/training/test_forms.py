@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from quarry.errors import ModelError
-from quarry.models.late_module import make_late_model
 from quarry.models.settings import ModelKind
-from quarry.models.split_module import make_split_model
+from quarry.models.torch_modules.late_module import make_late_model
+from quarry.models.torch_modules.split_module import make_split_model
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 from quarry.training.forms import ModelForm, model_form
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy import optimize
 from scipy.interpolate import CubicSpline
 
-from quarry.fusion import DEFAULT_WEIGHTS
-from quarry.queries import DEFAULT_DEPTH
-from quarry.weighting import MAX_LOGIT, TRAITS, QueryWeights, Trait, logit, sigmoid
-from quarry_trainer.resampling import standard_error
+from quarry.ranking.fusion import DEFAULT_WEIGHTS
+from quarry.ranking.queries import DEFAULT_DEPTH
+from quarry.ranking.weighting import MAX_LOGIT, TRAITS, QueryWeights, Trait, logit, sigmoid
+from quarry_trainer.evaluation.resampling import standard_error
 
 Float64 = NDArray[np.float64]
 

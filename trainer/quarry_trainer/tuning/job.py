@@ -10,15 +10,15 @@ from quarry.errors import QuarryError
 from quarry.jobs.child import Progress
 from quarry.mining.spec import JudgedQuery
 from quarry.questions import question_key
+from quarry.ranking.tuned import RankingConfiguration
 from quarry.training.limits import LEAST_DECIDING
 from quarry.training.marks import packed
 from quarry.training.spec import EvaluationReport, Fold, TuningResult, TuningSpec
-from quarry.tuned import RankingConfiguration
-from quarry_trainer.cycle_calls import ServerCalls, connected
-from quarry_trainer.dataset import BadExamplesError
-from quarry_trainer.evaluation import feedback_of, spent_on
-from quarry_trainer.linked_queries import components_of
-from quarry_trainer.material import judged_marks
+from quarry_trainer.cycle.calls import ServerCalls, connected
+from quarry_trainer.data.dataset import BadExamplesError
+from quarry_trainer.data.linked_queries import components_of
+from quarry_trainer.data.material import judged_marks
+from quarry_trainer.evaluation.evaluation import feedback_of, spent_on
 from quarry_trainer.measures import NDCG, Orders
 from quarry_trainer.tuning.advice import with_advice
 from quarry_trainer.tuning.fitting import Choice, Gains, Setting, fit

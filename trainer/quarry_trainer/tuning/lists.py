@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.fusion import DEFAULT_RRF_K
 from quarry.mining.spec import JudgedQuery
+from quarry.ranking.fusion import DEFAULT_RRF_K
+from quarry.ranking.weighting import TRAITS
 from quarry.v1 import search_service_pb2 as pb
-from quarry.weighting import TRAITS
-from quarry_trainer.cycle_calls import ServerCalls
+from quarry_trainer.cycle.calls import ServerCalls
 from quarry_trainer.tuning.fitting import SHARES, Float64, Gains, Setting
 
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from quarry.errors import FailedPreconditionError
+from quarry.ranking.tuned import RankingConfiguration
 from quarry.training.spec import TuningSpec
-from quarry.tuned import RankingConfiguration
 from quarry.v1 import search_service_pb2 as pb
-from quarry_trainer.cycle_calls import ServerCalls
-from quarry_trainer.live import DEPTH, THREADS
+from quarry_trainer.cycle.calls import ServerCalls
+from quarry_trainer.data.live import DEPTH, THREADS
 from quarry_trainer.measures import Orders
 
 Counted = Callable[[int, int], None]

@@ -7,12 +7,12 @@ import numpy as np
 
 from quarry.mining.spec import JudgedQuery
 from quarry.training.spec import EvaluationReport, Metric, Subject
-from quarry_trainer.click_evaluation import OrdersOf, evaluate_clicks
-from quarry_trainer.displays import Displays
-from quarry_trainer.gate import Judged, judge, level_of
+from quarry_trainer.evaluation.click_evaluation import OrdersOf, evaluate_clicks
+from quarry_trainer.evaluation.displays import Displays
+from quarry_trainer.evaluation.gate import Judged, judge, level_of
+from quarry_trainer.evaluation.resampling import Interval, mean_intervals
+from quarry_trainer.evaluation.slices import ALL
 from quarry_trainer.measures import NDCG, Float64, Orders, clusters_of, judged_queries, per_query
-from quarry_trainer.resampling import Interval, mean_intervals
-from quarry_trainer.slices import ALL
 
 Values = Mapping[str, Float64]
 """Each measure of each judged query, in the order of ``judged_queries``."""

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from quarry.disk import says_disk_is_full
 from quarry.errors import DataLossError, DiskFullError, QuarryError, RetrieverUnavailableError
 from quarry.retrieval.edge.activity import Activity
 from quarry.retrieval.edge.settings import StoreSettings
 from quarry.retrieval.edge.wire import HEADER, PING, Greeting, Reply, Request, decode, encode
+from quarry.storage.disk import says_disk_is_full
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import qdrant_edge as edge
 
-from quarry.faults import reach
 from quarry.lifetime import die_with_parent
 from quarry.retrieval.edge.folder import sync_tree
+from quarry.storage.faults import reach
 from quarry.storage.sync import sync_path
 
 STARTED, COPY, COPIED = b"started\n", b"copy\n", b"copied\n"

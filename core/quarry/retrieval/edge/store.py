@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarry.errors import RetrieverUnavailableError
-from quarry.faults import reach
 from quarry.filters import Filter
 from quarry.retrieval.edge.folder import StoreFolder, remove_folder
 from quarry.retrieval.edge.rebuild import Rebuild, Stage
 from quarry.retrieval.edge.settings import EdgeStatus, StoreSettings
 from quarry.retrieval.edge.shard import Shard
 from quarry.retrieval.points import PackedParts, StoredPoint
+from quarry.storage.faults import reach
 from quarry.types import Candidate, Docno, Position
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from quarry_miner.clicks.noise import LEAST_PAIRS, Noise, estimate_noise
 from quarry_miner.clicks.registry import CLICK_MODELS
 from quarry_miner.clicks.simulation import shown_log
 from quarry_miner.corpus import Corpus
-from quarry_miner.learned import Learned, learn
-from quarry_miner.logs import OwnedClicks
+from quarry_miner.evidence.logs import OwnedClicks
+from quarry_miner.job.learned import Learned, learn
 from quarry_miner.users import UserBehaviour
 
 QUERIES, RANKS = 400, 10

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from tests.unit.miner.clicks.logs import clicked_logs, page
 
 from quarry_miner.clicks.base import ClickLog, Examination
-from quarry_miner.clicks.harvest import all_pairs, harvested_examination
-from quarry_miner.clicks.pbm import position_based_examination
+from quarry_miner.clicks.examination.harvest import all_pairs, harvested_examination
+from quarry_miner.clicks.examination.swaps import swapped, swapped_examination
+from quarry_miner.clicks.models.pbm import position_based_examination
 from quarry_miner.clicks.propensity import best_examination
 from quarry_miner.clicks.registry import CLICK_MODELS
 from quarry_miner.clicks.simulation import SimulatedWorld, simulated_log
-from quarry_miner.clicks.swaps import swapped, swapped_examination
 from quarry_miner.users import UserBehaviour
 
 USERS = UserBehaviour(trust=0.0)

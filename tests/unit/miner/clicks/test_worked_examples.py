@@ -7,14 +7,14 @@ import pytest
 from scipy.stats import beta
 from tests.unit.miner.clicks.logs import page
 
-from quarry_miner.clicks.affine import corrected_labels
 from quarry_miner.clicks.alternating import Freedom, em_step, fit_contexts
 from quarry_miner.clicks.base import ClickLog, Estimates, Examination, FittedModel
 from quarry_miner.clicks.counts import Cells, Places
 from quarry_miner.clicks.linear import Contexts, by_rank_contexts, refusals
-from quarry_miner.clicks.pbm import PositionBased
+from quarry_miner.clicks.models.affine import corrected_labels
+from quarry_miner.clicks.models.pbm import PositionBased
+from quarry_miner.clicks.models.sdbn import SimplifiedDbn
 from quarry_miner.clicks.registry import CLICK_MODELS
-from quarry_miner.clicks.sdbn import SimplifiedDbn
 from quarry_miner.clicks.shrinkage import BetaPrior, fit_prior, posterior
 
 

@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 from tests.unit.documents.database import new_collection, new_database, writing
-from tests.unit.miner.job.small import seeded_texts
+from tests.unit.miner.mining.seeded import seeded_texts
 
 from quarry.documents import log
 from quarry.errors import UnavailableError
 from quarry.mining.sets import EXAMPLES, REPORT, WORK
 from quarry.mining.spec import JudgedQuery, MiningSpec
-from quarry_miner.making import make_set
+from quarry_miner.job.making import make_set
 
 TEXTS = seeded_texts(40)
 Made = Callable[[Callable[[], None]], Path]

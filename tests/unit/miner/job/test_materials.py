@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 from numpy.typing import NDArray
-from tests.unit.miner.core.small import corpus_of
+from tests.unit.miner.small import corpus_of
 
 from quarry.documents.catalog import NO_ENCODER, Collection, CollectionSettings
 from quarry.mining.spec import MiningSpec
-from quarry.models.onnx_runner import OnnxRunner
-from quarry.models.split_module import make_split_model
+from quarry.models.runtime.onnx_runner import OnnxRunner
+from quarry.models.torch_modules.split_module import make_split_model
 from quarry.schema import DEFAULT_SCHEMA
 from quarry.testing import tiny_encoder
-from quarry_miner.materials import open_materials
+from quarry_miner.job.materials import open_materials
 from quarry_miner.presets.registry import make_preset
 
 QUERIES, PASSAGES = ("the bado", "gira mo", "sapo"), ("bado cobe", "fidu nami gira", "lute", "mo sapo bine")

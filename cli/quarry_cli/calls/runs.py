@@ -1,0 +1,131 @@
+"""Runs of a collection: what each arm, their fusion and the re-ranker answer to many queries."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import grpc
+from rich.progress import Progress
+
+from quarry.v1 import document_service_pb2, search_service_pb2
+from quarry_cli.connection import Connection
+from quarry_cli.failures import CliError
+from quarry_cli.inputs.judgments import Qrels
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+DEPTH = 100
+RETRIEVE_QUERIES = 32
+CONCURRENT_CALLS = 4
+
+Ranked = dict[str, list[str]]
+"""Document ids by query id, best first."""
+
+
+@contextmanager
+def workers() -> Iterator[ThreadPoolExecutor]:
+    """Threads for concurrent calls; an error or an interrupt drops the calls not yet begun."""
+    pool = ThreadPoolExecutor(CONCURRENT_CALLS)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def arm_runs(
+    quarry: Connection, collection: str, queries: Mapping[str, str], bar: Progress
+) -> dict[str, Ranked]:
+    """The run of each arm that the collection has, 100 deep.
+
+    Raises:
+        CliError: an arm failed for a query, or does not hold all documents yet.
+    """
+    task = bar.add_task("arms", total=len(queries))
+    runs: dict[str, Ranked] = {}
+    items = list(queries.items())
+    for start in range(0, len(items), RETRIEVE_QUERIES):
+        batch = [
+            search_service_pb2.RetrieveQuery(id=i, text=t) for i, t in items[start : start + RETRIEVE_QUERIES]
+        ]
+        request = search_service_pb2.RetrieveRequest(collection=collection, queries=batch)
+        answer = quarry.search.Retrieve(request, timeout=quarry.timeout_s)
+        for lacking in answer.degraded:
+            raise CliError(
+                lacking.detail, f"figures would be too low; see `quarry collection show {collection}`"
+            )
+        for result in answer.results:
+            for arm in result.arms:
+                if arm.status.code:
+                    raise CliError(
+                        f"the {arm.arm} arm failed for query {result.query_id}: {arm.status.message}"
+                    )
+                runs.setdefault(arm.arm, {})[result.query_id] = [c.document_id for c in arm.candidates]
+        bar.advance(task, len(batch))
+    return runs
+
+
+Hits = dict[str, list[search_service_pb2.Hit]]
+"""Hits without fields by query id, best first."""
+
+
+def search_run(
+    quarry: Connection,
+    collection: str,
+    queries: Mapping[str, str],
+    bar: Progress,
+    *,
+    rerank: search_service_pb2.Rerank,
+) -> Hits:
+    """The run of whole searches, 100 deep, in fused or in re-ranked order; all complete or an error."""
+    task = bar.add_task("fused" if rerank.disabled else "re-ranked", total=len(queries))
+
+    def search(text: str) -> list[search_service_pb2.Hit]:
+        request = search_service_pb2.SearchRequest(
+            collection=collection,
+            query=text,
+            page_size=DEPTH,
+            rerank=rerank,
+            require_complete=True,
+            return_fields=["-"],
+            unlogged=True,  # nobody has seen it
+        )
+        answer = quarry.search.Search(request, timeout=quarry.timeout_s)
+        bar.advance(task)
+        return list(answer.hits)
+
+    return dict(zip(queries, concurrently(search, queries.values()), strict=True))
+
+
+def ranked_of(hits: Hits) -> Ranked:
+    return {query: [hit.document.id for hit in some] for query, some in hits.items()}
+
+
+def concurrently(call: Callable[[T], U], arguments: Iterable[T]) -> list[U]:
+    """Results of the calls, in order."""
+    with workers() as pool:
+        futures: list[Future[U]] = [pool.submit(call, argument) for argument in arguments]
+        return [future.result() for future in futures]
+
+
+def absent_documents(quarry: Connection, collection: str, qrels: Qrels, runs: Iterable[Ranked]) -> list[str]:
+    """Relevant documents that the collection lacks, sorted: no run can find them.
+
+    Only those that no run returned are asked for.
+    """
+    relevant = {id for judged in qrels.values() for id, score in judged.items() if score > 0}
+    found = {id for run in runs for ids in run.values() for id in ids}
+    doubtful = sorted(relevant - found)
+
+    def present(id: str) -> bool:
+        request = document_service_pb2.GetDocumentRequest(collection=collection, id=id)
+        try:
+            quarry.documents.GetDocument(request, timeout=quarry.timeout_s)
+        except grpc.RpcError as error:
+            if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.NOT_FOUND:
+                return False
+            raise
+        return True
+
+    return [id for id, there in zip(doubtful, concurrently(present, doubtful), strict=True) if not there]

@@ -1,0 +1,1 @@
+"""What `quarry doctor` looks at, and what it says of one thing."""

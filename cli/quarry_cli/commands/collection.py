@@ -1,0 +1,212 @@
+"""`quarry collection`: make, list, change, reindex, check and repair collections."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+from google.longrunning import operations_pb2
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from quarry.v1 import collection_service_pb2
+from quarry_cli.commands.reindex import reindex
+from quarry_cli.connection import (
+    Connection,
+    JsonOption,
+    ServerOption,
+    TimeoutOption,
+    collection_of,
+    connect,
+    read_pages,
+)
+from quarry_cli.console import as_json, note, out, print_json, progress
+from quarry_cli.failures import CliError
+from quarry_cli.inputs.cascade import CascadeOption, parse_stages
+from quarry_cli.inputs.promotion import PromotionOption, promotion_value
+from quarry_cli.inputs.schema_file import read_schema
+from quarry_cli.views.collection import show_collection, show_collections, show_consistency
+
+POLL_S = 0.5
+LIST_PAGE = 1_000
+
+app = typer.Typer(no_args_is_help=True, help="Make, list, change, reindex, check and repair collections.")
+NameArgument = Annotated[str, typer.Argument(help="The collection.", show_default=False)]
+
+
+@app.command()
+def create(
+    name: NameArgument,
+    schema: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="TOML or JSON: fields, unknown_fields.")
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(metavar="MODEL", help="Package, or what the server allows; none: BM25 only.")
+    ] = "",
+    reranker: Annotated[str, typer.Option(metavar="MODEL", help="Cross-encoder that re-ranks.")] = "",
+    cascade: CascadeOption = None,
+    promotion: PromotionOption = None,
+    description: Annotated[str, typer.Option(help="For people.")] = "",
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make an empty collection. Without a schema, `title` and `text` are searched."""
+    wanted = collection_service_pb2.Collection(
+        name=name,
+        schema=None if schema is None else read_schema(schema),
+        encoder=encoder,
+        reranker=reranker,
+        cascade=parse_stages(cascade or ()),
+        promotion=promotion_value(promotion),
+        description=description,
+    )
+    request = collection_service_pb2.CreateCollectionRequest(collection=wanted, request_id=str(uuid4()))
+    with connect(server, timeout, default_timeout_s=300) as quarry:  # a first use exports the model
+        made = quarry.collections.CreateCollection(request, timeout=quarry.timeout_s).collection
+    _show(made, json)
+    note(f"next: quarry index {name} FILE")
+
+
+@app.command("list")
+def list_collections(
+    server: ServerOption = None, timeout: TimeoutOption = None, json: JsonOption = False
+) -> None:
+    """List all collections."""
+    request = collection_service_pb2.ListCollectionsRequest(page_size=LIST_PAGE)
+    with connect(server, timeout) as quarry:
+        pages = read_pages(quarry.collections.ListCollections, request, quarry.timeout_s)
+        found = [collection for page in pages for collection in page.collections]
+    if json:
+        print_json([as_json(collection) for collection in found])
+    else:
+        show_collections(found)
+
+
+@app.command()
+def show(
+    name: NameArgument, server: ServerOption = None, timeout: TimeoutOption = None, json: JsonOption = False
+) -> None:
+    """Show a collection's settings and state."""
+    with connect(server, timeout) as quarry:
+        _show(collection_of(quarry, name), json)
+
+
+@app.command()
+def update(
+    name: NameArgument,
+    reranker: Annotated[
+        str | None, typer.Option(metavar="MODEL", help='Cross-encoder that re-ranks; "": none.')
+    ] = None,
+    cascade: CascadeOption = None,
+    promotion: PromotionOption = None,
+    description: Annotated[str | None, typer.Option(help="For people.")] = None,
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Change what needs no new index: the re-ranker, the cascade (--cascade "": none), who promotes, and the
+    description."""
+    given = {
+        "reranker": reranker,
+        "cascade": cascade or None,
+        "promotion": promotion,
+        "description": description,
+    }
+    mask = FieldMask(paths=[key for key, value in given.items() if value is not None])
+    if not mask.paths:
+        raise typer.BadParameter("nothing to change: give --reranker, --cascade, --promotion, --description")
+    request = collection_service_pb2.UpdateCollectionRequest(
+        collection=collection_service_pb2.Collection(
+            name=name,
+            reranker=reranker or "",
+            cascade=parse_stages(cascade or ()),
+            promotion=promotion_value(promotion),
+            description=description or "",
+        ),
+        update_mask=mask,
+    )
+    with connect(server, timeout, default_timeout_s=300) as quarry:
+        _show(quarry.collections.UpdateCollection(request, timeout=quarry.timeout_s).collection, json)
+
+
+@app.command()
+def delete(
+    name: NameArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Delete a collection with its documents and indexes. There is no undo."""
+    with connect(server, timeout) as quarry:
+        count = collection_of(quarry, name).status.document_count
+        if not yes:
+            typer.confirm(f"Delete {name} and its {count:,} documents?", abort=True, err=True)
+        request = collection_service_pb2.DeleteCollectionRequest(name=name)
+        quarry.collections.DeleteCollection(request, timeout=quarry.timeout_s)
+    out.print(f"deleted {name} and its {count:,} documents", soft_wrap=True)
+
+
+@app.command()
+def check(
+    name: NameArgument, server: ServerOption = None, timeout: TimeoutOption = None, json: JsonOption = False
+) -> None:
+    """Compare each arm with the document log. Exit status 1 if they differ."""
+    request = collection_service_pb2.CheckConsistencyRequest(name=name)
+    with connect(server, timeout, default_timeout_s=600) as quarry:
+        answer = quarry.collections.CheckConsistency(request, timeout=quarry.timeout_s)
+    if json:
+        print_json(as_json(answer))
+    else:
+        show_consistency(answer)
+    if not answer.consistent:
+        raise typer.Exit(1)
+
+
+@app.command()
+def repair(
+    name: NameArgument, server: ServerOption = None, timeout: TimeoutOption = None, json: JsonOption = False
+) -> None:
+    """Apply to each arm what differs from the document log, and wait for it."""
+    request = collection_service_pb2.RepairCollectionRequest(name=name)
+    with connect(server, timeout) as quarry:
+        operation = quarry.collections.RepairCollection(request, timeout=quarry.timeout_s)
+        operation = _finished(quarry, operation)
+    if operation.HasField("error"):
+        raise CliError(f"the repair failed: {operation.error.message}")
+    result = collection_service_pb2.RepairCollectionResponse()
+    operation.response.Unpack(result)
+    if json:
+        print_json(as_json(result))
+    else:
+        out.print("Found:", style="bold")
+        show_consistency(result.found)
+        out.print("Afterwards:", style="bold")
+        show_consistency(result.after)
+    if not result.after.consistent:
+        raise typer.Exit(1)
+
+
+app.command()(reindex)
+
+
+def _finished(quarry: Connection, operation: operations_pb2.Operation) -> operations_pb2.Operation:
+    """The operation when it is done, under a progress bar. Interrupted, it goes on in the server."""
+    name = operation.name
+    with progress() as bar:
+        task = bar.add_task("repairing", total=100)
+        while not operation.done:
+            time.sleep(POLL_S)
+            request = operations_pb2.GetOperationRequest(name=name)
+            operation = quarry.operations.GetOperation(request, timeout=quarry.timeout_s)
+            metadata = collection_service_pb2.RepairCollectionMetadata()
+            if operation.metadata.Unpack(metadata):
+                bar.update(task, completed=100 * metadata.progress)
+    return operation
+
+
+def _show(collection: collection_service_pb2.Collection, json: bool) -> None:
+    if json:
+        print_json(as_json(collection))
+    else:
+        show_collection(collection)

@@ -1,0 +1,125 @@
+"""`quarry index`: documents from files into a collection."""
+
+import time
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import DownloadColumn, ProgressColumn, Task, TimeRemainingColumn
+from rich.text import Text
+
+from quarry_cli.calls.upserts import Response, StreamPolicy, UpsertStream
+from quarry_cli.calls.visibility import wait_searchable
+from quarry_cli.connection import Connection, JsonOption, ServerOption, TimeoutOption, collection_of, connect
+from quarry_cli.console import note, out, print_json, progress, say, warn
+from quarry_cli.inputs.batches import Batch, Failures, Packer
+from quarry_cli.inputs.values import field_types
+
+
+class Wait(StrEnum):
+    LOGGED = "logged"
+    SEARCHABLE = "searchable"
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of the files.
+
+    Attributes:
+        documents: written.
+        failed: not written.
+        sequence: of the last write.
+        seconds: wall clock, the wait included.
+        reached: how far the writes had come at the end.
+    """
+
+    collection: str
+    documents: int = 0
+    failed: int = 0
+    sequence: int = 0
+    seconds: float = 0
+    reached: Wait = Wait.LOGGED
+
+    def take(self, batch: Batch, response: Response, failures: Failures) -> None:
+        for place, status in zip(batch.places, response.statuses, strict=True):
+            if status.status.code:
+                failures.add(place, status.id, status.status.message)
+            else:
+                self.documents += 1
+        self.sequence = max(self.sequence, response.result.sequence)
+
+
+class DocumentRate(ProgressColumn):
+    """Documents acknowledged in a second."""
+
+    def render(self, task: Task) -> Text:
+        rate = task.fields["documents"] / task.elapsed if task.elapsed else 0
+        return Text(f"{task.fields['documents']:,} documents, {rate:,.0f}/s")
+
+
+def index(
+    name: Annotated[str, typer.Argument(help="The collection.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(exists=True, dir_okay=False, readable=True, show_default=False, help="What to index."),
+    ],
+    wait: Annotated[
+        Wait, typer.Option(help="How far writes must have come: on disk, or found by searches.")
+    ] = Wait.LOGGED,
+    batch_bytes: Annotated[int, typer.Option(min=1_024, max=32 * 2**20, help="Largest batch, in bytes.")] = 2
+    ** 20,
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Index documents from files, replacing those of the same id.
+
+    JSON lines as BEIR has them (_id, title, text; other keys become fields), CSV and TSV with a header,
+    and Parquet; .jsonl, .csv and .tsv may be gzipped. Values take the type of the collection's field.
+    Times are ISO 8601 (UTC unless they say otherwise) or numbers of seconds since 1970.
+    """
+    failures, summary = Failures(), Summary(name)
+    start = time.monotonic()
+    with connect(server, timeout, default_timeout_s=120) as quarry:
+        write_files(quarry, files, batch_bytes, summary, failures)
+        if wait is Wait.SEARCHABLE and summary.sequence:
+            wait_searchable(quarry, name, summary.sequence, summary.documents)
+            summary.reached = Wait.SEARCHABLE
+    summary.seconds, summary.failed = round(time.monotonic() - start, 3), failures.count
+    report(summary, failures, json)
+
+
+def write_files(
+    quarry: Connection, files: list[Path], batch_bytes: int, summary: Summary, failures: Failures
+) -> None:
+    """Writes all documents of ``files``, under a progress bar."""
+    packer = Packer(field_types(collection_of(quarry, summary.collection).schema), batch_bytes, failures)
+    stream = UpsertStream(quarry.documents, summary.collection, StreamPolicy(ack_timeout_s=quarry.timeout_s))
+    total = sum(path.stat().st_size for path in files)
+    with progress(DownloadColumn(), DocumentRate(), TimeRemainingColumn()) as bar:
+        task = bar.add_task("indexing", total=total, documents=0)
+        for batch, response in stream.write(packer.batches(files)):
+            summary.take(batch, response, failures)
+            bar.update(task, completed=batch.position, documents=summary.documents)
+
+
+def report(summary: Summary, failures: Failures, json: bool) -> None:
+    """Says what was written and what was not; exit status 1 if anything was not."""
+    if json:
+        print_json({**asdict(summary), "failures": [asdict(failure) for failure in failures.first]})
+    else:
+        rate = summary.documents / summary.seconds if summary.seconds else 0
+        out.print(
+            f"{summary.documents:,} documents {summary.reached} in {summary.collection}"
+            f" in {summary.seconds:.1f} s ({rate:,.0f}/s)",
+            soft_wrap=True,
+        )
+    if failures.count:
+        warn(f"{failures.count:,} documents were not written:")
+        for failure in failures.first:
+            say(f"  {failure.where}: {failure.id + ': ' if failure.id else ''}{failure.reason}")
+        if failures.count > len(failures.first):
+            note(f"  and {failures.count - len(failures.first):,} more")
+        raise typer.Exit(1)

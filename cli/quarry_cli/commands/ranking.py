@@ -1,0 +1,143 @@
+"""An answered search as a person reads it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from google.protobuf.duration_pb2 import Duration
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from quarry.schema import FieldType
+from quarry.v1 import collection_service_pb2, search_service_pb2
+from quarry_cli.commands.documents import shown_value
+from quarry_cli.console import out, plain, printable
+from quarry_cli.inputs.values import field_types
+from quarry_cli.views.excerpts import excerpt, query_pattern
+
+INDENT = 4
+EXCERPT_LINES = 3
+MAX_WIDTH = 110
+STAGES = ("encode", "bm25", "dense", "fuse", "hydrate", "rerank")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Which fields of a hit are shown.
+
+    Attributes:
+        title: name of the title field.
+        texts: names of the other text fields.
+        pattern: the query's words, to mark.
+    """
+
+    title: str
+    texts: tuple[str, ...]
+    pattern: re.Pattern[str] | None
+
+
+def view_of(collection: collection_service_pb2.Collection, query: str) -> View:
+    """How hits of this collection are shown."""
+    types = field_types(collection.schema)
+    title = next((f.name for f in collection.schema.fields if f.is_title), "title")
+    texts = tuple(n for n, kind in types.items() if kind is FieldType.TEXT and n != title)
+    return View(title, texts or ("text",), query_pattern(query))
+
+
+def show_answer(response: search_service_pb2.SearchResponse, view: View) -> None:
+    """Prints the hits, then what there is to say about the search."""
+    if not response.hits:
+        out.print("no hits")
+    for hit in response.hits:
+        show_hit(hit, view)
+    show_footer(response)
+
+
+def show_hit(hit: search_service_pb2.Hit, view: View) -> None:
+    """Rank, title, score and id, the part of the text that fits best, and how the hit came there."""
+    width = min(out.width, MAX_WIDTH)
+    fields = hit.document.fields
+    title = shown_value(fields[view.title]) if view.title in fields else ""
+    head = plain(title or hit.document.id, "bold").append(f"  {hit.score:.4f}", "not bold green")
+    if hit.HasField("relevance"):
+        head.append(f"  relevant {hit.relevance:.0%}", "not bold cyan")
+    if title:
+        head.append(f"  {printable(hit.document.id)}", "not bold dim")
+    parts = [head, _body(hit, title, view, width)]
+    if hit.HasField("explanation"):
+        parts.append(explanation(hit.explanation))
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=INDENT - 1, justify="right", style="cyan")
+    grid.add_column(width=width - INDENT - 1)
+    grid.add_row(str(hit.rank), Group(*(part for part in parts if part)))
+    out.print(grid)
+    out.print()
+
+
+def _body(hit: search_service_pb2.Hit, title: str, view: View, width: int) -> Text:
+    """An excerpt of the passage that matched, or of the text that has most of the query's words."""
+    fields = hit.document.fields
+    texts = [shown_value(fields[name]) for name in view.texts if name in fields]
+    best = hit.explanation.passage.removeprefix(title).lstrip() or _fullest(texts, view.pattern)
+    body = plain(excerpt(printable(best), view.pattern, EXCERPT_LINES * (width - INDENT) - 20))
+    if view.pattern:
+        body.highlight_regex(view.pattern, "yellow")
+    return body
+
+
+def _fullest(texts: list[str], pattern: re.Pattern[str] | None) -> str:
+    """The text with most query words, and of those the longest."""
+
+    def words(text: str) -> int:
+        return len(set(pattern.findall(text.casefold()))) if pattern else 0
+
+    return max(texts, key=lambda text: (words(text), len(text)), default="")
+
+
+def explanation(explained: search_service_pb2.Explanation) -> Text:
+    """How a hit came to its rank: a line for each arm, one for what came after, and those of a cascade."""
+    lines = [Text(_arm(arm), "dim") for arm in explained.arms]
+    end = f"fused  rank {explained.fused_rank or '-':<5} score {explained.fused_score:<10.4f}"
+    if explained.HasField("rerank_score"):
+        end += f" re-ranked {explained.rerank_score:.4f}{' (text cut)' if explained.truncated else ''}"
+    readers = explained.rerankers if len(explained.rerankers) > 1 else ()
+    after = [Text(f"read by {printable(reader.model)}: {reader.score:.4f}", "dim") for reader in readers]
+    return Text("\n").join([*lines, Text(end.rstrip(), "dim"), *after])
+
+
+def _arm(arm: search_service_pb2.ArmExplanation) -> str:
+    score = f"{arm.score:.4f}" if arm.HasField("score") else "-"
+    return f"{printable(arm.arm):<6} rank {arm.rank or '-':<5} score {score:<10} adds {arm.contribution:.4f}"
+
+
+def show_footer(response: search_service_pb2.SearchResponse) -> None:
+    out.print(Text(" · ".join(_footer(response)), "dim"))
+    for degraded in response.degraded:
+        stage = search_service_pb2.Stage.Name(degraded.stage).removeprefix("STAGE_").lower()
+        reason = search_service_pb2.DegradationReason.Name(degraded.reason)
+        reason = reason.removeprefix("DEGRADATION_REASON_").replace("_", " ").lower()
+        detail = f" ({printable(degraded.detail)})" if degraded.detail else ""
+        model = f" by {printable(degraded.model)}" if degraded.model else ""
+        out.print(Text(f"incomplete: {stage}{model}: {reason}{detail}", "yellow"))
+
+
+def _footer(response: search_service_pb2.SearchResponse) -> Iterator[str]:
+    total = response.total
+    if total.relation == search_service_pb2.TOTAL_RELATION_LOWER_BOUND:
+        yield f"at least {total.count:,} documents match"
+    else:
+        yield f"{total.count:,} document{'' if total.count == 1 else 's'} match"
+    taken = {stage.name: duration for stage, duration in response.timings.ListFields()}
+    stages = [f"{name} {milliseconds(taken[name])}" for name in STAGES if name in taken]
+    yield milliseconds(response.timings.total) + (f" ({', '.join(stages)})" if stages else "")
+    models = [printable(model) for model in response.rerankers or [response.reranker]]
+    if response.ranking:
+        yield f"merged by {printable(response.ranking)}"
+    if response.weights:
+        yield ", ".join(f"{weight.arm} {weight.weight:.2f}" for weight in response.weights)
+    yield f"re-ranked by {', then '.join(models)}" if response.reranker else "not re-ranked"
+
+
+def milliseconds(duration: Duration) -> str:
+    return f"{duration.ToMicroseconds() / 1_000:.1f} ms"

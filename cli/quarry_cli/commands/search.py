@@ -1,0 +1,114 @@
+"""`quarry search`: a query and its ranking."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from quarry.v1 import search_service_pb2, types_pb2
+from quarry_cli.commands.ranking import show_answer, view_of
+from quarry_cli.connection import Connection, JsonOption, ServerOption, TimeoutOption, collection_of, connect
+from quarry_cli.console import as_json, print_json
+from quarry_cli.inputs.cascade import CascadeOption, parse_stages
+from quarry_cli.inputs.conditions import all_of, parse_condition, parse_filter
+from quarry_cli.inputs.values import field_types
+
+
+class ArmName(StrEnum):
+    BM25 = "bm25"
+    DENSE = "dense"
+
+
+class FusionName(StrEnum):
+    RRF = "rrf"
+    WEIGHTED = "weighted"
+
+
+FUSIONS = {
+    FusionName.RRF: search_service_pb2.Fusion(rrf=search_service_pb2.ReciprocalRankFusion()),
+    FusionName.WEIGHTED: search_service_pb2.Fusion(weighted_sum=search_service_pb2.WeightedSum()),
+}
+
+
+def filter_option(text: str | None) -> str | None:
+    """Refuses a filter that is not one, as a mistake of usage."""
+    if text is not None:
+        try:
+            parse_filter(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    return text
+
+
+def search(
+    name: Annotated[str, typer.Argument(help="The collection.", show_default=False)],
+    query: Annotated[str, typer.Argument(help='Any text; "" browses.', show_default=False)],
+    k: Annotated[int, typer.Option("-k", min=1, max=1_000, help="Hits to show.")] = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="Say how each hit came to its rank.")] = False,
+    filter: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", callback=filter_option, help="A Filter message as JSON."),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=VALUE", help="Condition (=, !=, <, <=, >, >=, ^= prefix); repeatable."),
+    ] = None,
+    arm: Annotated[list[ArmName] | None, typer.Option(help="Ask only this arm; repeatable.")] = None,
+    fusion: Annotated[
+        FusionName | None, typer.Option(help="How the arms are merged. Default: weighted.")
+    ] = None,
+    rerank_depth: Annotated[
+        int, typer.Option(min=0, max=1_000, help="Hits to re-rank; 0: 50, or as the cascade says.")
+    ] = 0,
+    rerank: Annotated[bool, typer.Option("--rerank/--no-rerank", help="Re-rank if there is a model.")] = True,
+    reranker: Annotated[str, typer.Option(metavar="MODEL", help="Instead of the collection's.")] = "",
+    cascade: CascadeOption = None,
+    min_relevance: Annotated[
+        float | None,
+        typer.Option(metavar="P", help="Only hits that are relevant with this probability, over 0 to 1."),
+    ] = None,
+    page_token: Annotated[str, typer.Option(metavar="TOKEN", help="The next page of a search.")] = "",
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Search a collection. The query is plain words: no character of it has a special meaning."""
+    request = search_service_pb2.SearchRequest(
+        collection=name,
+        query=query,
+        page_size=k,
+        page_token=page_token,
+        arms=[search_service_pb2.Arm(name=a) for a in arm or ()],
+        fusion=FUSIONS[fusion] if fusion else None,
+        rerank=search_service_pb2.Rerank(
+            disabled=not rerank, model=reranker, depth=rerank_depth, cascade=parse_stages(cascade or ())
+        ),
+        explain=explain,
+        min_relevance=min_relevance,
+    )
+    with connect(server, timeout) as quarry:
+        wanted = [parse_filter(filter)] if filter is not None else []
+        condition = all_of([*wanted, *conditions(quarry, name, where or [])])
+        if condition is not None:
+            request.filter.CopyFrom(condition)
+        if json:
+            print_json(as_json(quarry.search.Search(request, timeout=quarry.timeout_s)))
+        else:
+            show_search(quarry, request)
+
+
+def conditions(quarry: Connection, name: str, texts: list[str]) -> list[types_pb2.Filter]:
+    """What ``--where`` says, by the types of the collection's schema."""
+    if not texts:
+        return []
+    types = field_types(collection_of(quarry, name).schema)
+    try:
+        return [parse_condition(text, types) for text in texts]
+    except ValueError as error:
+        raise typer.BadParameter(f"--where: {error}") from None
+
+
+def show_search(quarry: Connection, request: search_service_pb2.SearchRequest) -> None:
+    """Runs a search and prints its ranking."""
+    view = view_of(collection_of(quarry, request.collection), request.query)
+    show_answer(quarry.search.Search(request, timeout=quarry.timeout_s), view)

@@ -1,0 +1,57 @@
+"""`quarry serve`: runs the server, whose packages are an extra."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from quarry.config import Settings, load_settings
+from quarry.errors import InvalidArgumentError
+from quarry_cli.checks.base import SERVER_EXTRA
+from quarry_cli.failures import CliError
+
+
+def serve(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder that holds everything. Default: quarry-data")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Port to listen on; 0: one that is free. Default: 50051"),
+    ] = None,
+    accept_loss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE",
+            help="For one start: go on with a data folder that was refused with DATA_LOSS and this code. "
+            "What no database knows is moved to quarantine in the folder.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="TOML file of settings.")
+    ] = None,
+) -> None:
+    """Run a server until it is told to stop (SIGTERM or Ctrl-C).
+
+    Prints `quarry: listening on H:P` when it is ready. Options go before QUARRY_ variables, and those
+    before the file.
+    """
+    settings = _settings(config, data=data, host=host, port=port, accept_loss=accept_loss)
+    try:
+        from quarry_server.app import serve as run_server
+    except ImportError as error:
+        raise CliError(
+            f"the server's packages are not installed ({error.name} is missing)", SERVER_EXTRA
+        ) from None
+    try:
+        run_server(settings)
+    except OSError as error:
+        raise CliError(f"the data folder {settings.data} cannot be used: {error}") from None
+
+
+def _settings(config: Path | None, **arguments: Any) -> Settings:
+    try:
+        return load_settings(config, **arguments)
+    except InvalidArgumentError as error:
+        raise CliError(f"{config or 'settings'}: {error}") from None

@@ -1,0 +1,1 @@
+"""What a person gives, in files and typed, and how it becomes messages."""

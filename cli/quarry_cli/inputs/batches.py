@@ -1,0 +1,112 @@
+"""Documents of files, converted and packed into batches that one message holds."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+from quarry.v1 import types_pb2
+from quarry_cli.connection import MAX_MESSAGE_BYTES
+from quarry_cli.inputs.records import BadRecord, Record, read_records
+from quarry_cli.inputs.values import FieldTypes, to_field_value
+
+MAX_BATCH_DOCUMENTS = 500
+SHOWN_FAILURES = 10
+MAX_DOCUMENT_BYTES = MAX_MESSAGE_BYTES - 2**16
+"""Largest document that a message holds; the server's limit on documents is lower, and its own to state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A document that was not written, and why."""
+
+    where: str
+    id: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Failures:
+    """How many documents failed, and the first few of them."""
+
+    count: int = 0
+    first: list[Failure] = field(default_factory=list)
+
+    def add(self, where: str, id: str, reason: str) -> None:
+        self.count += 1
+        if len(self.first) < SHOWN_FAILURES:
+            self.first.append(Failure(where, id, reason))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Documents for one message.
+
+    Attributes:
+        request_id: of this batch; sent again with it, the batch is not written twice.
+        documents: in file order.
+        places: where each document stands in its file.
+        position: bytes of all files read when the batch was closed.
+    """
+
+    request_id: str
+    documents: list[types_pb2.Document]
+    places: list[str]
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Packer:
+    """Makes batches of at most ``batch_bytes``, or of one larger document.
+
+    Attributes:
+        types: of the collection's fields.
+        batch_bytes: largest batch.
+        failures: takes what cannot be sent.
+    """
+
+    types: FieldTypes
+    batch_bytes: int
+    failures: Failures
+
+    def batches(self, files: Iterable[Path]) -> Iterator[Batch]:
+        before = 0
+        for path in files:
+            yield from self.pack(read_records(path), before)
+            before += path.stat().st_size
+
+    def pack(self, records: Iterable[Record | BadRecord], before: int = 0) -> Iterator[Batch]:
+        documents: list[types_pb2.Document] = []
+        places: list[str] = []
+        size = position = 0
+        for record in records:
+            document = self._document(record)
+            if document is None or isinstance(record, BadRecord):
+                continue
+            added = document.ByteSize()
+            if documents and (size + added > self.batch_bytes or len(documents) == MAX_BATCH_DOCUMENTS):
+                yield Batch(str(uuid4()), documents, places, before + position)
+                documents, places, size = [], [], 0
+            documents.append(document)
+            places.append(record.where)
+            size, position = size + added, record.position
+        if documents:
+            yield Batch(str(uuid4()), documents, places, before + position)
+
+    def _document(self, record: Record | BadRecord) -> types_pb2.Document | None:
+        if isinstance(record, BadRecord):
+            self.failures.add(record.where, "", record.problem)
+            return None
+        document = types_pb2.Document()
+        name = "id"
+        try:
+            document.id = record.id
+            for name, value in record.fields.items():
+                document.fields[name].CopyFrom(to_field_value(value, self.types.get(name)))
+            if document.ByteSize() > MAX_DOCUMENT_BYTES:
+                name = "document"
+                raise ValueError(f"has {document.ByteSize():,} bytes, over {MAX_DOCUMENT_BYTES:,}")
+        except ValueError as error:  # UnicodeEncodeError, for half a surrogate pair, is one
+            self.failures.add(record.where, record.id, f"{name} {error}")
+            return None
+        return document

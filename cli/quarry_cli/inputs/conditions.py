@@ -1,0 +1,77 @@
+"""Filters on the command line: the Filter message as JSON, and `field=value` for short."""
+
+import re
+from collections.abc import Sequence
+
+from google.protobuf.json_format import Parse, ParseError
+
+from quarry.schema import FieldType
+from quarry.v1 import types_pb2
+from quarry_cli.inputs.schema_file import nearest
+from quarry_cli.inputs.values import FieldTypes, to_scalar
+
+CONDITION = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(>=|<=|!=|\^=|=|>|<)(.*)", re.DOTALL)
+BOUNDS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
+
+
+def parse_filter(text: str) -> types_pb2.Filter:
+    """A Filter message from protobuf JSON. Raises ValueError."""
+    try:
+        return Parse(text, types_pb2.Filter(), max_recursion_depth=100)
+    except ParseError as error:
+        raise ValueError(f"is not a Filter message in JSON: {error}") from None
+
+
+def parse_condition(text: str, types: FieldTypes) -> types_pb2.Filter:
+    """A filter from ``field OPERATOR value``: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` or ``^=`` (prefix).
+
+    The value goes to the end of the text and takes the field's type; spaces around it count only for
+    keywords. ``!=`` is the complement of ``=``, so it holds for documents without the field.
+
+    Raises:
+        ValueError: it is not of this form, or the collection has no such field to filter on.
+    """
+    found = CONDITION.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not FIELD=VALUE (or !=, <, <=, >, >=, ^= for a prefix)")
+    name, operator, value = found.groups()
+    kind = _filterable(name, types)
+    if operator == "^=":
+        return types_pb2.Filter(prefix=types_pb2.PrefixFilter(field=name, prefix=value))
+    try:
+        scalar = to_scalar(value, kind)
+    except ValueError as error:
+        raise ValueError(f"{name}: the value {error}") from None
+    if operator in BOUNDS:
+        bounds = types_pb2.RangeFilter(field=name)
+        getattr(bounds, BOUNDS[operator]).CopyFrom(scalar)
+        return types_pb2.Filter(range=bounds)
+    equals = types_pb2.Filter(equals=types_pb2.EqualsFilter(field=name, value=scalar))
+    return negated(equals) if operator == "!=" else equals
+
+
+def _filterable(name: str, types: FieldTypes) -> FieldType:
+    known = tuple(field for field, kind in types.items() if kind is not FieldType.TEXT)
+    if name in known:
+        return types[name]
+    if name in types:
+        raise ValueError(f"{name} is text, which cannot be filtered on")
+    fields = ", ".join(known) or "none: its schema names only text"
+    raise ValueError(
+        f"the collection's schema has no field {name}{nearest(name, known)} (fields to filter on: {fields})"
+    )
+
+
+def negated(inner: types_pb2.Filter) -> types_pb2.Filter:
+    outer = types_pb2.Filter()
+    getattr(outer, "not").CopyFrom(inner)  # a keyword of Python, so not an attribute that can be written
+    return outer
+
+
+def all_of(filters: Sequence[types_pb2.Filter]) -> types_pb2.Filter | None:
+    """The filter that holds if all hold; None for none."""
+    if len(filters) < 2:
+        return filters[0] if filters else None
+    outer = types_pb2.Filter()
+    getattr(outer, "and").filters.extend(filters)
+    return outer

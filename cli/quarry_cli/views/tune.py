@@ -1,0 +1,128 @@
+"""A ranking configuration in a terminal and as JSON: the verdict, what it is, and what it is worth."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from quarry.v1 import collection_service_pb2 as collections_pb
+from quarry.v1 import model_service_pb2 as pb
+from quarry.v1 import search_service_pb2 as search_pb
+from quarry_cli.connection import Connection, collection_of
+from quarry_cli.console import note, out, plain, print_json, warn
+from quarry_cli.views.training import IMPROVED, STYLES, cautions_of, figures_table, numbers, verdict_of
+
+NDCG = "nDCG@10"
+Boosts = Mapping[str, float]
+"""Of a schema's fields, those over 0, by name."""
+
+
+def boosts_of(quarry: Connection, collection: str) -> Boosts:
+    fields = collection_of(quarry, collection).schema.fields
+    searched = [f for f in fields if f.type == collections_pb.FIELD_TYPE_TEXT and f.searchable]
+    return {field.name: field.boost for field in searched if field.boost}
+
+
+def print_ranking(ranking: pb.Ranking, boosts: Boosts) -> None:
+    """As JSON; the keys of docs/tuning.md."""
+    print_json(
+        {
+            "configuration": ranking.name,
+            "collection": ranking.collection,
+            "verdict": verdict_of(ranking),
+            "promoted": _serves(ranking),
+            "advice": list(ranking.advice),
+            "cautions": cautions_of(ranking),
+            **_merged(ranking.arms, ranking.fusion, boosts),
+            "queries": ranking.queries,
+            "source": ranking.source,
+            "simulated": ranking.simulated,
+            "compared_with": ranking.compared_with,
+            "reranker": ranking.reranker,
+            NDCG: {
+                name: {"value": m.value, "lower": m.lower, "upper": m.upper}
+                for name, subject in (
+                    ("before", "serving"),
+                    ("after", "candidate"),
+                    ("difference", "difference"),
+                )
+                if (m := _metric(ranking, subject)) is not None
+            },
+            "metrics": [numbers(metric) for metric in ranking.metrics],
+            "folds": [
+                {
+                    "queries": fold.queries,
+                    "before": fold.before,
+                    "after": fold.after,
+                    **_merged(fold.arms, fold.fusion, boosts),
+                }
+                for fold in ranking.folds
+            ],
+        }
+    )
+
+
+def show_ranking(ranking: pb.Ranking, boosts: Boosts) -> None:
+    verdict = verdict_of(ranking)
+    name = f"  {ranking.name}" if ranking.name else ""
+    out.print(plain(f"{verdict}{name}", STYLES.get(verdict, "bold yellow")))
+    if cautions := cautions_of(ranking):
+        out.print(plain(f"  cautions: {', '.join(cautions)}", "yellow"))
+    for advice in ranking.advice:
+        out.print(plain(f"  {advice}", "yellow"), soft_wrap=True)
+    if ranking.name:
+        out.print(plain(_said(_merged(ranking.arms, ranking.fusion, boosts))))
+    if ranking.metrics:
+        out.print(figures_table(ranking.metrics))
+        note("candidate: each part of the queries by what was fitted to the others, as people would see it")
+    if ranking.simulated:
+        warn("the feedback was made by a program, wholly or in part")
+    if ranking.name:
+        note(_next_step(ranking))
+
+
+def _merged(arms: Iterable[search_pb.Arm], fusion: search_pb.Fusion, boosts: Boosts) -> dict[str, Any]:
+    """How the arms are merged, in the words of the JSON; nothing of what is none."""
+    own = list(arms)
+    if not own:
+        return {}
+    scale = next((arm.boost_scale for arm in own if arm.HasField("boost_scale")), 1.0)
+    traits = {
+        t.name: {"slope": t.slope, "mean": t.mean, "deviation": t.deviation}
+        for t in fusion.weighted_sum.by_query
+    }
+    return {
+        "fusion": fusion.WhichOneof("method"),
+        "weights": {arm.name: arm.weight for arm in own},
+        "title_weight": boosts["title"] * scale if "title" in boosts else None,
+        "boost_scale": scale,
+        "depth": own[0].depth,
+        "per_query": bool(traits),
+        "traits": traits,
+    }
+
+
+def _said(merged: Mapping[str, Any]) -> str:
+    weights = ", ".join(f"{arm} {weight:.2f}" for arm, weight in merged["weights"].items())
+    title = merged["title_weight"]
+    parts = [
+        f"{merged['fusion']}: {weights}{', by query' if merged['per_query'] else ''}",
+        *([f"title {title:.2f}"] if title is not None else []),
+        f"depth {merged['depth']}",
+    ]
+    return f"  {'; '.join(parts)}"
+
+
+def _metric(ranking: pb.Ranking, subject: str) -> pb.ModelMetric | None:
+    return next((m for m in ranking.metrics if m.measure == NDCG and m.subject == subject), None)
+
+
+def _serves(ranking: pb.Ranking) -> bool:
+    return ranking.state == pb.MODEL_STATE_SERVING
+
+
+def _next_step(ranking: pb.Ranking) -> str:
+    if _serves(ranking):
+        return f"{ranking.name} serves; `quarry tune {ranking.collection} --rollback` takes it back"
+    told = (
+        "it waits" if verdict_of(ranking) == IMPROVED else "it is not proven to be better, so nothing changes"
+    )
+    return f"{told}; `quarry model promote {ranking.name}` makes it serve"

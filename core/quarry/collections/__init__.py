@@ -1,0 +1,1 @@
+"""Collections that are open: their generations, their indexes, and every change of what serves."""

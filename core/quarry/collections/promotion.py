@@ -1,0 +1,168 @@
+"""Changes which model serves: loaded and warm before a search sees it, and then in one transaction."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import orjson
+import sqlalchemy as sa
+
+from quarry.collections.library import Library
+from quarry.documents import catalog
+from quarry.documents.requests import once, recall
+from quarry.documents.store import RequestId
+from quarry.errors import FailedPreconditionError
+from quarry.registry.names import check_usable
+from quarry.registry.serving import NOTHING, Note, earlier_reranker, refuse_rollback, serve_reranker
+from quarry.registry.store import ModelRegistry
+from quarry.registry.versions import ModelVersion
+
+FUSED = "the fused order"
+Change = tuple[str, str]
+"""What serves now, and what served before; empty: no re-ranker."""
+
+
+class LoadedModels(Protocol):
+    """What promotion needs to know of the models that are loaded."""
+
+    async def trim(self) -> None:
+        """Unloads what is neither used nor kept, if there is too much of it."""
+        ...
+
+    def forget(self, name: str) -> None:
+        """Unloads a re-ranker when its last user leaves."""
+        ...
+
+
+class Promotions:
+    """Lives on the library's event loop."""
+
+    def __init__(self, library: Library, registry: ModelRegistry, loaded: LoadedModels) -> None:
+        self._library, self._registry, self._loaded = library, registry, loaded
+
+    async def promote(self, name: str, note: Note, request: RequestId, if_unchanged: bool = False) -> Change:
+        """Makes a version serve; searches that run go on with what they began with.
+
+        Args:
+            if_unchanged: only if what it was compared with still serves, or it serves already.
+
+        Raises:
+            ModelNotFoundError: there is none of this name.
+            FailedPreconditionError: it is an encoder, or retired, or something else serves than when it was
+                compared.
+            ModelDamagedError: its files have changed.
+            ModelError: it cannot be loaded. Nothing has changed, as with every error.
+        """
+        version = await asyncio.to_thread(self._registry.get, name)
+        known = await self._known(version.key, request)
+        if known is not None:
+            return known
+        await asyncio.to_thread(
+            self._library.database.read, lambda c: check_usable(c, version.key, name, "reranker")
+        )
+
+        def wanted(connection: sa.Connection) -> str:
+            if if_unchanged:
+                serves = catalog.get_collection(connection, version.collection).settings.reranker
+                _check_unchanged(version, serves)
+            return name
+
+        return await self._serve(version.collection, name, wanted, note, request, rollback=False)
+
+    async def rollback(self, collection: str, note: Note, request: RequestId) -> Change:
+        """Makes what served before serve again.
+
+        Raises FailedPreconditionError if nothing did, else as ``promote``.
+        """
+        while True:
+            current = await self._library.current(collection)
+            known = await self._known(current.key, request)
+            if known is not None:
+                return known
+            target = await asyncio.to_thread(self._library.database.read, lambda c: _earlier(c, collection))
+            try:
+                return await self._serve(
+                    collection, target, lambda c: _earlier(c, collection), note, request, rollback=True
+                )
+            except _MovedOn:  # something else was promoted while the model was loaded
+                continue
+
+    async def retire(self, name: str) -> ModelVersion:
+        """Marks a version that does not serve as not to be used, and removes its files."""
+        version = await asyncio.to_thread(self._registry.retire, name)
+        self._loaded.forget(name)
+        return version
+
+    async def _serve(
+        self,
+        collection: str,
+        model: str,
+        wanted: Callable[[sa.Connection], str],
+        note: Note,
+        request: RequestId,
+        rollback: bool,
+    ) -> Change:
+        """Checks and loads ``model``, then makes it serve if it is still what is ``wanted``."""
+        with self._library.use(collection):
+            pass
+        await asyncio.to_thread(self._registry.check, model)
+
+        def write(connection: sa.Connection) -> Change:
+            current = catalog.get_collection(connection, collection)
+
+            def change() -> Change:
+                if wanted(connection) != model:
+                    raise _MovedOn
+                serve_reranker(connection, current, model, note, rollback)
+                return model, current.settings.reranker
+
+            scope = _scope(current.key, request)
+            return once(connection, scope, request.id, request.request, change, _dump, _change)
+
+        changed = await self._library.change(collection, {model} - {NOTHING}, write)
+        await self._loaded.trim()
+        return changed
+
+    async def _known(self, key: int, request: RequestId) -> Change | None:
+        """What the same request did before."""
+        scope = _scope(key, request)
+        return await asyncio.to_thread(
+            self._library.database.read, lambda c: recall(c, scope, request.id, request.request, _change)
+        )
+
+
+def _check_unchanged(version: ModelVersion, serves: str) -> None:
+    """Raises FailedPreconditionError if something else serves than when the version was compared."""
+    if version.result is None:
+        raise FailedPreconditionError(
+            "it was made elsewhere, and nothing says what it was compared with", model=version.name
+        )
+    compared = version.result.evaluation.compared_with
+    if serves not in (compared, version.name):
+        raise FailedPreconditionError(
+            f"it was compared with {compared or FUSED}, and {serves or FUSED} serves now", model=version.name
+        )
+
+
+class _MovedOn(Exception):
+    pass
+
+
+def _scope(key: int, request: RequestId) -> str:
+    return f"{key}/{request.method}"
+
+
+def _dump(change: Change) -> bytes:
+    return orjson.dumps(change)
+
+
+def _change(data: bytes) -> Change:
+    now, before = orjson.loads(data)
+    return str(now), str(before)
+
+
+def _earlier(connection: sa.Connection, name: str) -> str:
+    target = earlier_reranker(connection, catalog.get_collection(connection, name))
+    if target is None:
+        raise refuse_rollback(name)
+    return target

@@ -1,0 +1,126 @@
+"""What lower layers made of texts: the same passages are found for many queries, and by many versions."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarry.models.caches.state_forms import States
+from quarry.models.caches.state_store import StateStore
+
+ENTRY_BYTES = 512
+"""Memory that an entry takes beside its states: its key, the array's head and their place in the table."""
+_KEY_BYTES = 16
+
+
+def state_key(lower: str, form: str, ids: NDArray[np.int64]) -> bytes:
+    """What the states of a text are kept under.
+
+    Args:
+        lower: fingerprint of the lower layers; versions that share it share their states.
+        form: name of the form that they are kept in.
+        ids: the tokens that are read, cut and framed.
+    """
+    digest = hashlib.blake2b(f"{lower}:{form}:".encode(), digest_size=_KEY_BYTES)
+    digest.update(np.ascontiguousarray(ids, "<i8").tobytes())
+    return digest.digest()
+
+
+class StateCache:
+    """States by ``state_key``; those used longest ago go first. Callable from any thread.
+
+    Attributes:
+        bytes: memory that is taken now; never over ``max_bytes``.
+        asked: texts that were looked up so far; ``hits`` of them were there.
+
+    Args:
+        max_bytes: at least 0; 0 keeps nothing in memory.
+        store: has what memory has not, and gets what is put; None for none.
+    """
+
+    def __init__(self, max_bytes: int, store: StateStore | None = None) -> None:
+        self._max_bytes, self._store = max_bytes, store
+        self._states: OrderedDict[bytes, States] = OrderedDict()
+        self._lock = threading.Lock()
+        self.bytes = self.asked = self.hits = 0
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def known(self, keys: Collection[bytes]) -> set[bytes]:
+        """Those that are kept now; asking is no use."""
+        with self._lock:
+            known = {key for key in keys if key in self._states}
+        return known | self.stored(keys)
+
+    def get(self, keys: Collection[bytes]) -> list[States | None]:
+        """The states under each key, read-only; None for what is not kept."""
+        found = self._remembered(keys)
+        missing = [key for key in keys if key not in found]
+        if self._store is not None and missing:
+            stored = self._store.get_many(missing)
+            for key, states in stored.items():
+                self._remember(key, states)
+            found |= stored
+        with self._lock:
+            self.asked += len(keys)
+            self.hits += len(found)
+        return [found.get(key) for key in keys]
+
+    def stored(self, keys: Collection[bytes]) -> set[bytes]:
+        """Those that a restart leaves."""
+        return set() if self._store is None else self._store.known(keys)
+
+    def store_all(self, states: Mapping[bytes, States]) -> bool:
+        """Stores them, not in memory, if that pushes nothing out; whether it did. Raises DiskFullError."""
+        if self._store is None or not self._store.has_room_for(states.values()):
+            return False
+        self._store.put_many(states)
+        return True
+
+    def close(self) -> None:
+        """Writes what waits for the store, and closes it."""
+        if self._store is not None:
+            self._store.close()
+
+    def _remembered(self, keys: Collection[bytes]) -> dict[bytes, States]:
+        with self._lock:
+            found = {key: self._states[key] for key in keys if key in self._states}
+            for key in found:
+                self._states.move_to_end(key)
+        return found
+
+    def put(self, key: bytes, states: States) -> None:
+        """Keeps ``states``, read-only from now on, in memory unless they alone are over the bound.
+
+        Raises:
+            ValueError: they are of no form, or part of a larger array, which they would keep in memory.
+        """
+        if states.dtype not in (np.float16, np.uint8) or states.base is not None:
+            raise ValueError("states are kept as a form rounds them, in an array of their own")
+        self._remember(key, states)
+        if self._store is not None:
+            self._store.put_later(key, states)
+
+    def _remember(self, key: bytes, states: States) -> None:
+        states.flags.writeable = False
+        with self._lock:
+            self._forget(key)
+            if _size(states) > self._max_bytes:
+                return
+            self._states[key] = states
+            self.bytes += _size(states)
+            while self.bytes > self._max_bytes:
+                self._forget(next(iter(self._states)))
+
+    def _forget(self, key: bytes) -> None:
+        gone = self._states.pop(key, None)
+        if gone is not None:
+            self.bytes -= _size(gone)
+
+
+def _size(states: States) -> int:
+    return states.nbytes + ENTRY_BYTES

@@ -1,0 +1,228 @@
+"""Joins the model work of concurrent requests into batches, ahead of which no request waits idly.
+
+Searches and bulk work (indexing, mining) have threads of their own; bulk threads are niced, so that a
+search gets its core at once, and bulk work takes what is left: it lost no throughput when measured, and
+a query beside it took as long as on an idle machine.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import accumulate
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarry.deadline import Deadline
+from quarry.models.base import CrossEncoder, Encoder, ModelInfo, PairScore
+from quarry.models.runtime.lane import Lane, Request
+from quarry.models.runtime.running import BatchModel, PartialModel
+from quarry.models.runtime.throughput import TokenDensity
+from quarry.models.runtime.whole import WholePairs, WholeTexts
+
+Item = TypeVar("Item")
+Output = TypeVar("Output")
+Pair = tuple[str, str]
+Vector = NDArray[np.float32]
+
+MAX_QUEUED_ITEMS = 16_384
+BULK_NICENESS = 10
+NO_DEADLINE = Deadline()
+
+
+class Priority(Enum):
+    """A class of work."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+@dataclass(frozen=True, slots=True)
+class BatcherLimits:
+    """How much a batcher takes.
+
+    Attributes:
+        queued_items: texts or pairs that may wait in each class.
+        threads: batches run at once in each class; 0 for what the model wants.
+    """
+
+    queued_items: int = MAX_QUEUED_ITEMS
+    threads: int = 0
+
+
+class Batcher(Generic[Item, Output]):
+    """The asyncio front of a model. Ended by ``close``."""
+
+    def __init__(self, model: BatchModel[Item, Any, Output], limits: BatcherLimits = BatcherLimits()) -> None:
+        self._model = _Observed(model)
+        threads = limits.threads or model.parallel
+        self._lanes: dict[Priority, Lane[Item, Output]] = {
+            priority: Lane(
+                self._model, f"{priority.value}-{model.info.name}", threads, nice, limits.queued_items
+            )
+            for priority, nice in ((Priority.INTERACTIVE, 0), (Priority.BULK, BULK_NICENESS))
+        }
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._model.info
+
+    @property
+    def truncated(self) -> int:
+        """Items so far that were longer than the model reads."""
+        return self._model.truncated
+
+    async def run(
+        self,
+        items: Sequence[Item],
+        priority: Priority = Priority.INTERACTIVE,
+        deadline: Deadline = NO_DEADLINE,
+    ) -> list[Output]:
+        """An output of each item, in order. Cancelling it drops the work that has not begun.
+
+        Raises:
+            LimitExceededError: too much is waiting.
+            DeadlineExceeded: the deadline passed before all work had begun, or would while others' work runs.
+            UnavailableError: the batcher was closed.
+            ModelError: the model gave no usable output.
+        """
+        if not items:
+            return []
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Output]] = loop.create_future()
+
+        def settle(result: list[Output] | Exception) -> None:
+            if answer.done():
+                return
+            if isinstance(result, Exception):
+                answer.set_exception(result)
+            else:
+                answer.set_result(result)
+
+        def finish(result: list[Output] | Exception) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle, result)
+
+        request = Request(items, deadline, finish, answer.cancelled, self._expected(items))
+        self._lanes[priority].put(request)
+        return await answer
+
+    def tokens_within(self, seconds: float, priority: Priority = Priority.INTERACTIVE) -> int:
+        """Tokens likely to be run in ``seconds`` from now, after what is waiting already."""
+        return self._lanes[priority].tokens_within(seconds)
+
+    def _expected(self, items: Sequence[Item]) -> int:
+        """Tokens of the work that ``items`` are."""
+        shares = self._model.shares(items)
+        sizes = (self._expected_tokens(_characters(item)) for item in items)
+        return int(sum(share * size for share, size in zip(shares, sizes, strict=True)))
+
+    def _expected_tokens(self, characters: int) -> int:
+        """Of an item of so many characters, special tokens included."""
+        expected = int(characters * self._model.density.tokens_per_character) + 1
+        return min(self.info.max_tokens, expected)
+
+    def close(self) -> None:
+        """Ends the threads; requests that wait fail with UnavailableError. Blocks for the running batches."""
+        for lane in self._lanes.values():
+            lane.close()
+
+
+class EncoderBatcher(Batcher[str, Vector]):
+    """An encoder for concurrent callers."""
+
+    def __init__(self, encoder: Encoder, limits: BatcherLimits = BatcherLimits()) -> None:
+        steps: BatchModel[str, Any, Vector] = (
+            encoder if isinstance(encoder, BatchModel) else WholeTexts(encoder)
+        )
+        super().__init__(steps, limits)
+
+    async def encode(
+        self,
+        texts: Sequence[str],
+        priority: Priority = Priority.INTERACTIVE,
+        deadline: Deadline = NO_DEADLINE,
+    ) -> Vector:
+        """Unit vectors, float32, shape ``(len(texts), dimension)``. Raises as ``run``."""
+        vectors = await self.run(texts, priority, deadline)
+        return np.stack(vectors) if vectors else np.empty((0, self.info.dimension), np.float32)
+
+
+class PairBatcher(Batcher[Pair, PairScore]):
+    """A cross-encoder for concurrent callers."""
+
+    def __init__(self, model: CrossEncoder, limits: BatcherLimits = BatcherLimits()) -> None:
+        steps: BatchModel[Pair, Any, PairScore] = (
+            model if isinstance(model, BatchModel) else WholePairs(model)
+        )
+        super().__init__(steps, limits)
+
+    async def score(
+        self,
+        pairs: Sequence[Pair],
+        priority: Priority = Priority.INTERACTIVE,
+        deadline: Deadline = NO_DEADLINE,
+    ) -> list[PairScore]:
+        """One score a pair, in order. Raises as ``run``."""
+        return await self.run(pairs, priority, deadline)
+
+    def fitting(
+        self, pairs: Sequence[Pair], seconds: float, priority: Priority = Priority.INTERACTIVE
+    ) -> int:
+        """How many of ``pairs``, from the first, are likely to be scored in ``seconds``."""
+        budget = self.tokens_within(seconds, priority)
+        sizes = accumulate(
+            share * self._expected_tokens(len(query) + len(passage))
+            for (query, passage), share in zip(pairs, self._model.shares(pairs), strict=True)
+        )
+        return sum(1 for size in sizes if size <= budget)
+
+
+class _Observed(Generic[Item, Output]):
+    """A model whose inputs are counted on the way.
+
+    Attributes:
+        truncated: inputs that were longer than the model reads.
+        density: tokens per character of those that were not.
+    """
+
+    def __init__(self, model: BatchModel[Item, Any, Output]) -> None:
+        self._model = model
+        self._lock = threading.Lock()
+        self.truncated = 0
+        self.density = TokenDensity()
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._model.info
+
+    @property
+    def batch_tokens(self) -> int:
+        return self._model.batch_tokens
+
+    @property
+    def parallel(self) -> int:
+        return self._model.parallel
+
+    def shares(self, items: Sequence[Item]) -> list[float]:
+        """At most how much of each item's work is left, in (0, 1]."""
+        return self._model.shares(items) if isinstance(self._model, PartialModel) else [1.0] * len(items)
+
+    def prepare(self, items: Sequence[Item]) -> list[Any]:
+        inputs = self._model.prepare(items)
+        whole = [i for i, one in enumerate(inputs) if not one.truncated]
+        self.density.add(sum(len(inputs[i]) for i in whole), sum(_characters(items[i]) for i in whole))
+        with self._lock:
+            self.truncated += len(inputs) - len(whole)
+        return inputs
+
+    def run(self, batch: Sequence[Any]) -> Sequence[Output]:
+        return self._model.run(batch)
+
+
+def _characters(item: object) -> int:
+    return len(item) if isinstance(item, str) else sum(map(len, item)) if isinstance(item, tuple) else 0

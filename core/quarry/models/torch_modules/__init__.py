@@ -1,0 +1,1 @@
+"""Models as torch builds them, to be trained and exported."""

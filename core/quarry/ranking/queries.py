@@ -1,0 +1,179 @@
+"""What a search asks for, checked and with every default filled in."""
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+
+import orjson
+
+from quarry.errors import InvalidArgumentError
+from quarry.filters import Filter
+from quarry.ranking.cascade import DEFAULT_RERANK_DEPTH, Cascade, RerankStage, check_cascade, check_depth
+from quarry.ranking.fusion import DEFAULT_RRF_K, DEFAULT_WEIGHTS
+from quarry.ranking.weighting import QueryWeights
+
+MAX_QUERY_BYTES = 8_192
+MAX_DEPTH = 1_000
+DEFAULT_DEPTH = 100
+MAX_RANKED = 1_000
+MAX_WEIGHT = 1_000.0
+MAX_BOOST_SCALE = 100.0
+MAX_RRF_K = 10_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class ArmPlan:
+    """How to use one arm.
+
+    Attributes:
+        name: ``bm25`` or ``dense``.
+        depth: candidates to take, 1 to 1,000.
+        weight: share in the fused score, 0 to 1,000.
+        boost_scale: of the lexical arm, what the boosts of the schema's fields are multiplied by, 0 to 100.
+
+    Raises:
+        InvalidArgumentError: out of range.
+    """
+
+    name: str
+    depth: int = DEFAULT_DEPTH
+    weight: float = 1.0
+    boost_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.depth <= MAX_DEPTH:
+            raise InvalidArgumentError("depth", f"{self.depth} is not 1 to {MAX_DEPTH}")
+        if not 0 <= self.weight <= MAX_WEIGHT:
+            raise InvalidArgumentError("weight", f"{self.weight} is not 0 to {MAX_WEIGHT:g}")
+        if not 0 <= self.boost_scale <= MAX_BOOST_SCALE:
+            raise InvalidArgumentError("boost_scale", f"{self.boost_scale} is not 0 to {MAX_BOOST_SCALE:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rrf:
+    """Reciprocal rank fusion with this k, 1 to 10,000."""
+
+    k: float = DEFAULT_RRF_K
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= MAX_RRF_K:
+            raise InvalidArgumentError("k", f"{self.k} is not 1 to {MAX_RRF_K:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedSum:
+    """Weighted sum of bounded scores.
+
+    Attributes:
+        by_query: how the arms' weights depend on the query; None: they do not.
+    """
+
+    by_query: QueryWeights | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RerankPlan:
+    """How to re-rank.
+
+    Attributes:
+        model: the cross-encoder's name; of a cascade, the last one's.
+        depth: candidates that it reads, 1 to 1,000.
+        budget_s: longest time to spend, on all stages; None for what the deadline leaves.
+        before: stages that read more candidates, before it does.
+        min_relevance: least probability of relevance of what is given out, over 0 to 1; None for no bound.
+    """
+
+    model: str
+    depth: int = DEFAULT_RERANK_DEPTH
+    budget_s: float | None = None
+    before: Cascade = ()
+    min_relevance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.before:
+            check_cascade(self.stages)
+        check_depth(self.depth)
+        if self.budget_s is not None and self.budget_s <= 0:
+            raise InvalidArgumentError("budget", "is not over 0")
+        if self.min_relevance is not None:
+            check_min_relevance(self.min_relevance)
+
+    @classmethod
+    def of(
+        cls, stages: Cascade, budget_s: float | None = None, min_relevance: float | None = None
+    ) -> "RerankPlan":
+        """Of one stage at least."""
+        *before, last = stages
+        return cls(last.model, last.depth, budget_s, tuple(before), min_relevance)
+
+    @property
+    def stages(self) -> Cascade:
+        """In the order in which they read; one for a single re-ranker."""
+        return *self.before, RerankStage(self.model, self.depth)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One search.
+
+    Attributes:
+        text: what the user typed, spaces around it cut; empty to browse.
+        filter: checked against the schema.
+        arms: each arm once.
+        tuned: name of the collection's ranking configuration that arms and fusion are from; empty: of none.
+    """
+
+    text: str
+    arms: tuple[ArmPlan, ...]
+    filter: Filter | None = None
+    fusion: Rrf | WeightedSum = WeightedSum()
+    rerank: RerankPlan | None = None
+    require_complete: bool = False
+    tuned: str = ""
+
+    def __post_init__(self) -> None:
+        check_query_text(self.text)
+
+    @property
+    def min_relevance(self) -> float | None:
+        return None if self.rerank is None else self.rerank.min_relevance
+
+    def configuration(self) -> str:
+        """Hash of what decides the order, the text and the filter left out."""
+        ranking = asdict(replace(self, text="", filter=None))
+        fusion = asdict(self.fusion)
+        ranking["fusion"] = [type(self.fusion).__name__, fusion]
+        # The hash is as old as the feedback log: without what came later it stays what it was.
+        if fusion.get("by_query", ...) is None:
+            del fusion["by_query"]
+        for arm in ranking["arms"]:
+            if arm["boost_scale"] == 1:
+                del arm["boost_scale"]
+        if not self.tuned:
+            del ranking["tuned"]
+        if self.rerank is not None and not self.rerank.before:
+            del ranking["rerank"]["before"]
+        if self.rerank is not None and self.rerank.min_relevance is None:
+            del ranking["rerank"]["min_relevance"]
+        return hashlib.blake2b(orjson.dumps(ranking), digest_size=8).hexdigest()
+
+
+def check_min_relevance(least: float) -> None:
+    """Raises InvalidArgumentError unless it is over 0 and at most 1."""
+    if not 0 < least <= 1:  # NaN is not
+        raise InvalidArgumentError("min_relevance", f"{least} is not over 0 and at most 1")
+
+
+def check_query_text(text: str) -> None:
+    """Raises InvalidArgumentError if ``text`` is too long."""
+    size = len(text.encode())
+    if size > MAX_QUERY_BYTES:
+        raise InvalidArgumentError("query", f"has {size} bytes, at most {MAX_QUERY_BYTES} are allowed")
+
+
+def default_arms(names: tuple[str, ...], fusion: Rrf | WeightedSum) -> tuple[ArmPlan, ...]:
+    """Every arm that the collection has, with the default depth and weight."""
+    return tuple(ArmPlan(name, weight=default_weight(name, fusion)) for name in names)
+
+
+def default_weight(arm: str, fusion: Rrf | WeightedSum) -> float:
+    return 1.0 if isinstance(fusion, Rrf) else DEFAULT_WEIGHTS.get(arm, 1.0)

@@ -1,0 +1,239 @@
+"""What a search has found, before it is cut into pages: the ranked list and how it came about."""
+
+import math
+from abc import abstractmethod
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import overload
+
+from quarry.ranking.fusion import Fused
+from quarry.types import Candidate, Docno
+
+
+class Stage(StrEnum):
+    BM25 = "bm25"
+    DENSE = "dense"
+    RERANK = "rerank"
+    TOTAL = "total"
+
+
+class Reason(StrEnum):
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"
+    REDUCED_DEPTH = "reduced_depth"
+    TRUNCATED_QUERY = "truncated_query"
+    REBUILDING = "rebuilding"
+    BEHIND = "behind"
+
+
+@dataclass(frozen=True, slots=True)
+class Degradation:
+    """Part of the work that an answer is without.
+
+    Attributes:
+        detail: for people; carries no user data.
+        model: of RERANK, the model that did not read all that it was to read.
+    """
+
+    stage: Stage
+    reason: Reason
+    detail: str
+    model: str = ""
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether ``require_complete`` refuses it: a cut query is the caller's, not the server's."""
+        return self.reason is not Reason.TRUNCATED_QUERY
+
+
+@dataclass(frozen=True, slots=True)
+class ArmPlace:
+    """A document in one arm.
+
+    Attributes:
+        rank: in the arm's own list, from 1; 0 if the arm did not return it.
+        score: raw; None if the arm has none for it.
+        contribution: what the arm added to the fused score.
+    """
+
+    rank: int
+    score: float | None
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one re-ranker made of a document.
+
+    Attributes:
+        score: raw; comparable with the same model's only.
+        truncated: it saw a cut text.
+    """
+
+    model: str
+    score: float
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RankedDocument:
+    """One entry of a ranked list.
+
+    Attributes:
+        score: what it is ranked by: if it was re-ranked, what the blend of the last model that read it makes
+            of both scores, which is the re-ranker's own score where the model does not blend; else the fused
+            score.
+        version: of the document when it was ranked.
+        passage: number of its best passage; None where no vector was compared.
+        fused_rank: from 1.
+        readings: by each re-ranker that read it, in the order in which they did; empty if none did.
+        relevance: probability, 0 to 1, by the calibration of the last model that read it; None: not known.
+    """
+
+    docno: Docno
+    id: str
+    version: int
+    score: float
+    arms: Mapping[str, ArmPlace] = field(default_factory=dict)
+    passage: int | None = None
+    fused_rank: int = 0
+    fused_score: float = 0.0
+    readings: tuple[Reading, ...] = ()
+    relevance: float | None = None
+
+    @property
+    def rerank_score(self) -> float | None:
+        """Raw, of the last model that read it; None if it was not re-ranked."""
+        return self.readings[-1].score if self.readings else None
+
+
+class LazyDocuments(Sequence[RankedDocument]):
+    """A ranked list whose entries are made when they are asked for: a search ranks hundreds and shows ten."""
+
+    @abstractmethod
+    def _made(self, place: int) -> RankedDocument:
+        """The entry at ``place``, from 0."""
+
+    @overload
+    def __getitem__(self, index: int) -> RankedDocument: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[RankedDocument]: ...
+    def __getitem__(self, index: int | slice) -> RankedDocument | list[RankedDocument]:
+        if isinstance(index, slice):
+            return [self._made(place) for place in range(*index.indices(len(self)))]
+        return self._made(range(len(self))[index])
+
+
+class FusedDocuments(LazyDocuments):
+    """A ranked list in fused order.
+
+    Args:
+        fused: best first.
+        ids: id and version of each.
+        ranks: by arm, the ranks of its own candidates, from 1.
+        known: by arm, all that it has a score for.
+    """
+
+    def __init__(
+        self,
+        fused: Sequence[Fused],
+        ids: Mapping[Docno, tuple[str, int]],
+        ranks: Mapping[str, Mapping[Docno, int]],
+        known: Mapping[str, Mapping[Docno, Candidate]],
+    ) -> None:
+        self.fused, self._ids, self._ranks, self._known = fused, ids, ranks, known
+
+    def __len__(self) -> int:
+        return len(self.fused)
+
+    def _made(self, place: int) -> RankedDocument:
+        fused = self.fused[place]
+        id, version = self._ids[fused.docno]
+        arms = {name: self._arm_place(name, fused) for name in self._known}
+        best = self._known.get("dense", {}).get(fused.docno)
+        return RankedDocument(
+            fused.docno,
+            id,
+            version,
+            fused.score,
+            arms,
+            None if best is None else best.passage,
+            place + 1,
+            fused.score,
+        )
+
+    def _arm_place(self, arm: str, fused: Fused) -> ArmPlace:
+        candidate = self._known[arm].get(fused.docno)
+        score = None if candidate is None else candidate.score
+        return ArmPlace(self._ranks[arm].get(fused.docno, 0), score, fused.contributions.get(arm, 0.0))
+
+
+class BareDocuments(LazyDocuments):
+    """A ranked list of which the order, scores and relevance are left, 24 bytes an entry. Its entries have no
+    id or version.
+
+    Args:
+        relevances: of the first documents; those of the others are not known.
+    """
+
+    def __init__(
+        self, docnos: Iterable[Docno], scores: Iterable[float], relevances: Iterable[float | None] = ()
+    ) -> None:
+        self._docnos, self._scores = array("Q", docnos), array("d", scores)
+        self._relevances = array("d", (math.nan if r is None else r for r in relevances))
+
+    def __len__(self) -> int:
+        return len(self._docnos)
+
+    def _made(self, place: int) -> RankedDocument:
+        docno, score = Docno(self._docnos[place]), self._scores[place]
+        relevance = self._relevances[place] if place < len(self._relevances) else math.nan
+        return RankedDocument(docno, "", 0, score, relevance=None if math.isnan(relevance) else relevance)
+
+
+def without_explanations(documents: Sequence[RankedDocument]) -> BareDocuments:
+    """``documents`` as later pages need them that explain nothing."""
+    if isinstance(documents, FusedDocuments):
+        return BareDocuments((f.docno for f in documents.fused), (f.score for f in documents.fused))
+    docnos, scores = (d.docno for d in documents), (d.score for d in documents)
+    return BareDocuments(docnos, scores, (d.relevance for d in documents))
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How many documents match; at least so many, if not exact."""
+
+    count: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A search's whole answer, of which pages are cut.
+
+    Attributes:
+        documents: best first, at most 1,000.
+        timings_s: seconds by stage: encode, bm25, dense, fuse, rerank, hydrate; those that ran.
+        rerankers: names of the models that re-ranked, in the order in which they read; empty if none did.
+        tuned: name of the ranking configuration that merged the arms; empty: none of the collection's.
+        weights: of each arm that answered, as they were for this query.
+        highest_fused: fused score that no document can exceed.
+    """
+
+    documents: Sequence[RankedDocument]
+    total: Total
+    degraded: tuple[Degradation, ...]
+    timings_s: Mapping[str, float]
+    generation: str
+    rerankers: tuple[str, ...]
+    configuration: str
+    tuned: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    highest_fused: float = 1.0
+
+    @property
+    def reranker(self) -> str:
+        """The model that ordered what is on top; empty if none did."""
+        return self.rerankers[-1] if self.rerankers else ""

@@ -1,0 +1,1 @@
+"""The lexical arm: how text becomes words, BM25 in Tantivy, and an exact index in memory beside it."""

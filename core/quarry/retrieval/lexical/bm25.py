@@ -1,0 +1,264 @@
+"""The lexical arm: BM25 in an embedded Tantivy index."""
+
+import contextlib
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import tantivy
+from tantivy import Order, Query
+
+from quarry.deadline import Deadline
+from quarry.errors import (
+    DataLossError,
+    DeadlineExceeded,
+    DiskFullError,
+    QuarryError,
+    RetrieverUnavailableError,
+)
+from quarry.filters import Filter
+from quarry.retrieval.base import LexicalResult
+from quarry.retrieval.lexical.analysis import analyser_name, build_analyser
+from quarry.retrieval.lexical.tantivy_checksums import find_damaged_file
+from quarry.retrieval.lexical.tantivy_documents import (
+    DOCNO,
+    KIND,
+    MARKER,
+    VERSION,
+    DocumentMaker,
+    index_schema,
+    marker_document,
+    read_position,
+)
+from quarry.retrieval.lexical.tantivy_errors import ARM, engine_errors, opening_errors
+from quarry.retrieval.lexical.tantivy_filters import FilterTranslator, any_term, narrowed
+from quarry.retrieval.lexical.tantivy_query import TextQueryBuilder, score_ceiling
+from quarry.retrieval.lexical.text_fields import text_fields
+from quarry.schema import Schema
+from quarry.storage.disk import is_nearly_full
+from quarry.types import Candidate, Change, Docno, Position
+
+HEAP_BYTES = 64_000_000
+MIN_HEAP_BYTES_PER_THREAD = 15_000_000
+VERSIONS_AT_ONCE = 20_000
+TIED_AT_ONCE = 256
+
+_Hit = tuple[float, tantivy.DocAddress]
+
+
+class TantivyIndex:
+    """A LexicalIndex in a folder, which one index object at a time, of all processes, may write to.
+
+    Reads see the last commit. A failed write loses what was applied since that commit, and raises: read
+    ``position`` again and replay from there. Writes after that start a new writer.
+
+    Scores move a little with deletions: until segments merge, statistics count what was deleted.
+
+    Args:
+        folder: made if it is not there; deleting it is the way to rebuild.
+        generation: which index this is.
+        schema: what it indexes; a folder made for another schema cannot be opened.
+        heap_bytes: memory for documents not yet written to a segment, at least 15 MB a thread.
+        threads: how many index; one keeps up with Python on two cores.
+
+    Raises:
+        DataLossError: the folder holds another generation or schema, or a damaged index.
+        RetrieverUnavailableError: another index object has the folder, or the system refuses it.
+    """
+
+    def __init__(
+        self, folder: Path, generation: str, schema: Schema, heap_bytes: int = HEAP_BYTES, threads: int = 1
+    ) -> None:
+        if threads < 1 or heap_bytes < threads * MIN_HEAP_BYTES_PER_THREAD:
+            raise ValueError(f"{heap_bytes} bytes are too few for {threads} indexing threads")
+        self._folder, self._heap_bytes, self._threads = folder, heap_bytes, threads
+        with opening_errors(str(folder)):
+            self._index = _open_index(folder, schema)
+            self._engine_schema = self._index.schema
+        self._documents = DocumentMaker(schema, self._engine_schema)
+        self._queries = TextQueryBuilder(schema, self._engine_schema)
+        self._filters = FilterTranslator(schema, self._index)
+        self._writer: tantivy.IndexWriter | None = None
+        self._closed = False
+        with self._writing(), opening_errors(str(folder)):
+            self._searcher = self._index.searcher()
+            position = read_position(self._searcher, self._engine_schema)
+            self._last_docno = _last_docno(self._searcher)
+        self._position = Position(generation, 0)
+        if position is None:
+            self.commit(0)
+        elif position.generation != generation:
+            self.close()
+            raise DataLossError(f"the lexical index is of generation {position.generation}, not {generation}")
+        else:
+            self._position = position
+
+    @property
+    def position(self) -> Position:
+        return self._position
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Adds changes to the next commit. Commit every some 100 MB: what waits for indexing is in memory.
+
+        Raises:
+            InvalidArgumentError: a value is not of its field's type; nothing of ``changes`` was applied.
+        """
+        latest = {change.docno: change for change in changes}
+        documents = [self._documents.document(c) for c in latest.values() if c.fields is not None]
+        with self._writing() as writer:
+            for docno in latest:
+                if (
+                    docno <= self._last_docno
+                ):  # a new docno has nothing to delete, which spares bulk loads 13 %
+                    writer.delete_documents_by_term(DOCNO, docno)
+            for document in documents:
+                writer.add_document(document)
+        self._last_docno = max(self._last_docno, *latest, -1)
+
+    def commit(self, sequence: int) -> None:
+        position = Position(self._position.generation, sequence)
+        with self._writing() as writer:
+            writer.delete_documents_by_term(KIND, MARKER)
+            writer.add_document(marker_document(position))
+            writer.commit()
+            self._index.reload()
+            self._searcher = self._index.searcher()
+        self._position = position
+
+    def search(self, text: str, depth: int, filter: Filter | None, boost_scale: float = 1.0) -> LexicalResult:
+        with self._reading() as searcher:
+            words = self._queries.words(text, boost_scale)
+            if not words:
+                return LexicalResult([], 0)
+            query = self._queries.query(words)
+            if filter is not None:
+                query = narrowed(query, self._filters.condition(filter))
+            candidates, total = _best(searcher, query, depth)
+            return LexicalResult(candidates, total, score_ceiling(searcher, words))
+
+    def browse(self, depth: int, filter: Filter | None) -> LexicalResult:
+        with self._reading() as searcher:
+            query = self._filters.documents(filter)
+            found = searcher.search(query, max(depth, 1), order_by_field=DOCNO, order=Order.Asc)
+            candidates = [Candidate(Docno(docno), 0.0) for docno, _ in found.hits[:depth]]
+            return LexicalResult(candidates, _count(found))
+
+    def scores(self, text: str, docnos: Collection[Docno], boost_scale: float = 1.0) -> dict[Docno, float]:
+        with self._reading() as searcher:
+            words = self._queries.words(text, boost_scale)
+            if not words or not docnos:
+                return {}
+            given = any_term(self._engine_schema, DOCNO, docnos)
+            query = narrowed(self._queries.query(words), given)
+            return dict(_docnos(searcher, searcher.search(query, len(docnos), count=False).hits))
+
+    def versions(self) -> Iterator[tuple[Docno, int]]:
+        with self._reading() as searcher:
+            return self._versions(searcher)
+
+    def damage(self, deadline: Deadline) -> str:
+        def go_on() -> None:
+            if self._closed:
+                raise RetrieverUnavailableError(ARM, "the index is closed")
+            if not deadline.remaining_s:
+                raise DeadlineExceeded("there was not time enough to read all files of the lexical index")
+
+        return find_damaged_file(self._folder, go_on)
+
+    def close(self) -> None:
+        self._closed = True
+        self._writer = None  # dropping it ends its threads and releases the folder
+
+    def _versions(self, searcher: tantivy.Searcher) -> Iterator[tuple[Docno, int]]:
+        following, kind = 0, tantivy.FieldType.Integer
+        while True:
+            with engine_errors():
+                query = Query.range_query(self._engine_schema, DOCNO, kind, following)
+                found = searcher.search(
+                    query, VERSIONS_AT_ONCE, count=False, order_by_field=DOCNO, order=Order.Asc
+                )
+                versions = searcher.fast_field_values(VERSION, [address for _, address in found.hits])
+            yield from (
+                (Docno(docno), int(v or 0)) for (docno, _), v in zip(found.hits, versions, strict=True)
+            )
+            if len(found.hits) < VERSIONS_AT_ONCE:
+                return
+            following = found.hits[-1][0] + 1
+
+    @contextmanager
+    def _reading(self) -> Iterator[tantivy.Searcher]:
+        if self._closed:
+            raise RetrieverUnavailableError(ARM, "the index is closed")
+        with engine_errors():
+            yield self._searcher
+
+    @contextmanager
+    def _writing(self) -> Iterator[tantivy.IndexWriter]:
+        if self._closed:
+            raise RetrieverUnavailableError(ARM, "the index is closed")
+        try:
+            with engine_errors():
+                if self._writer is None:
+                    self._writer = self._index.writer(self._heap_bytes, self._threads)
+                yield self._writer
+        except BaseException as error:
+            self._end_writer()
+            # what an indexing thread died of is not told
+            if isinstance(error, RetrieverUnavailableError) and is_nearly_full(self._folder):
+                raise DiskFullError(f"the disk that holds the {ARM} index is full: {error}") from error
+            raise
+
+    def _end_writer(self) -> None:
+        """Ends a writer that has failed: it would take further documents and drop them without a word.
+
+        Dropping our reference is not enough: the failure's traceback refers to the writer, too, and would
+        keep the folder locked until somebody collects the garbage.
+        """
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            # takes the engine's writer out of the binding's object; it fails as the writer has
+            with contextlib.suppress(QuarryError), engine_errors():
+                writer.wait_merging_threads()
+
+
+def _open_index(folder: Path, schema: Schema) -> tantivy.Index:
+    folder.mkdir(parents=True, exist_ok=True)
+    index = tantivy.Index(index_schema(schema), path=str(folder))
+    for language in {field.language for field in text_fields(schema)}:
+        index.register_tokenizer(analyser_name(language), build_analyser(language))
+    index.config_reader("manual")
+    return index
+
+
+def _last_docno(searcher: tantivy.Searcher) -> int:
+    hits = searcher.search(Query.exists_query(DOCNO), 1, order_by_field=DOCNO).hits
+    return int(hits[0][0]) if hits else -1
+
+
+def _best(searcher: tantivy.Searcher, query: Query, depth: int) -> tuple[list[Candidate], int]:
+    """The best by score, then docno, and how many match.
+
+    The engine breaks ties its own way, so all that tie with the last one are read before the cut.
+    """
+    limit = max(depth, 1) + TIED_AT_ONCE
+    found = searcher.search(query, limit)
+    hits, total = found.hits, _count(found)
+    while depth > 0 and total > limit and hits[-1][0] == hits[depth - 1][0]:
+        limit *= 4
+        hits = searcher.search(query, limit, count=False).hits
+    if 0 < depth < len(hits):
+        worst = hits[depth - 1][0]
+        hits = hits[: bisect_right(hits, -worst, key=lambda hit: -hit[0])]
+    best = sorted((-score, docno) for docno, score in _docnos(searcher, hits))[:depth]
+    return [Candidate(docno, -negative) for negative, docno in best], total
+
+
+def _docnos(searcher: tantivy.Searcher, hits: Sequence[_Hit]) -> Iterator[tuple[Docno, float]]:
+    docnos = searcher.fast_field_values(DOCNO, [address for _, address in hits])
+    return ((Docno(int(docno or 0)), score) for docno, (score, _) in zip(docnos, hits, strict=True))
+
+
+def _count(found: tantivy.SearchResult) -> int:
+    count: int = found.count  # type: ignore[attr-defined]  # missing from the stub
+    return count

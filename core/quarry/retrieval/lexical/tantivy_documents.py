@@ -1,0 +1,122 @@
+"""What a collection's documents, and the marker that holds the position, are in Tantivy."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import tantivy
+
+from quarry.errors import DataLossError, InvalidArgumentError
+from quarry.retrieval.lexical.analysis import analyser_name, composed
+from quarry.retrieval.lexical.text_fields import text_fields
+from quarry.schema import Field, FieldType, Schema, as_list
+from quarry.types import Change, Position
+
+# No field of a collection begins with an underscore.
+DOCNO, VERSION = "_docno", "_version"
+GENERATION, SEQUENCE = "_generation", "_sequence"
+KIND, DOCUMENT, MARKER = "_kind", 0, 1
+"""Field that tells documents from the marker, and its values."""
+
+
+def index_schema(schema: Schema) -> tantivy.Schema:
+    """The Tantivy schema: nothing of a document is stored, since hits are hydrated from the log.
+
+    Positions of words are kept, for phrases. Filterable fields are fast fields too, which ranges and
+    ``exists`` read. TIMESTAMP is an i64, for Tantivy cuts its dates to seconds. So are docnos: of an unsigned
+    field the binding deletes by an i64 term, which never matches, and says nothing.
+    """
+    builder = tantivy.SchemaBuilder()
+    builder.add_integer_field(KIND, indexed=True)
+    builder.add_integer_field(DOCNO, indexed=True, fast=True)
+    builder.add_integer_field(VERSION, fast=True)
+    builder.add_text_field(GENERATION, stored=True, tokenizer_name="raw", index_option="basic")
+    builder.add_integer_field(SEQUENCE, stored=True)
+    for text in text_fields(schema):
+        builder.add_text_field(text.name, tokenizer_name=analyser_name(text.language))
+    for field in schema.filterable:
+        _add_field(builder, field)
+    return builder.build()
+
+
+def _add_field(builder: tantivy.SchemaBuilder, field: Field) -> None:
+    match field.type:
+        case FieldType.KEYWORD:
+            builder.add_text_field(field.name, fast=True, tokenizer_name="raw", index_option="basic")
+        case FieldType.INTEGER | FieldType.TIMESTAMP:
+            builder.add_integer_field(field.name, indexed=True, fast=True)
+        case FieldType.FLOAT:
+            builder.add_float_field(field.name, indexed=True, fast=True)
+        case FieldType.BOOLEAN:
+            builder.add_boolean_field(field.name, indexed=True, fast=True)
+
+
+def keyword_term(keyword: str) -> str:
+    """``keyword`` as hexadecimal digits after an ``x``, which sort as its UTF-8 bytes do.
+
+    The Python binding builds string ranges only through Tantivy's query parser; terms of these characters
+    mean nothing to its grammar. The ``x`` gives the empty keyword a term.
+    """
+    return "x" + keyword.encode().hex()
+
+
+class DocumentMaker:
+    """Makes Tantivy documents of changes, checked so that no value can kill the writer."""
+
+    def __init__(self, schema: Schema, engine_schema: tantivy.Schema) -> None:
+        self._engine_schema = engine_schema
+        self._texts = text_fields(schema)
+        self._filterable: list[tuple[str, Callable[[str], str] | None]] = [
+            (f.name, keyword_term if f.type is FieldType.KEYWORD else None) for f in schema.filterable
+        ]
+
+    def document(self, change: Change) -> tantivy.Document:
+        """The document after ``change``, which is no deletion.
+
+        Raises:
+            InvalidArgumentError: a value is not of its field's type.
+        """
+        values: dict[str, Any] = {KIND: DOCUMENT, DOCNO: change.docno, VERSION: change.version}
+        fields = change.fields or {}
+        try:
+            for text in self._texts:
+                values[text.name] = [composed(v) for name in text.sources for v in as_list(fields.get(name))]
+            for name, encode in self._filterable:
+                if name in fields:
+                    given = fields[name]
+                    values[name] = given if encode is None else _encoded(encode, as_list(given))
+            return tantivy.Document.from_dict(values, self._engine_schema)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InvalidArgumentError("fields", f"of document {change.docno}: {error}"[:500]) from error
+
+
+def _encoded(encode: Callable[[str], str], values: Iterable[str]) -> list[str]:
+    return [encode(value) for value in values]
+
+
+def marker_document(position: Position) -> tantivy.Document:
+    """The one document that is no document: it has no docno, and its fields are no field of a collection."""
+    marker = tantivy.Document()
+    marker.add_integer(KIND, MARKER)
+    marker.add_text(GENERATION, position.generation)
+    marker.add_integer(SEQUENCE, position.sequence)
+    return marker
+
+
+def total_documents(searcher: tantivy.Searcher) -> int:
+    """The engine's own count for BM25: the marker and what is deleted but not yet merged away included."""
+    return searcher.doc_freq(KIND, DOCUMENT) + searcher.doc_freq(KIND, MARKER)
+
+
+def read_position(searcher: tantivy.Searcher, engine_schema: tantivy.Schema) -> Position | None:
+    """What the marker says; None in an index that was never committed to.
+
+    Raises:
+        DataLossError: there are documents but not exactly one marker.
+    """
+    hits = searcher.search(tantivy.Query.term_query(engine_schema, KIND, MARKER), limit=2).hits
+    if not hits and not searcher.num_docs:
+        return None
+    if len(hits) != 1:
+        raise DataLossError(f"the lexical index has {len(hits)} positions, not one")
+    marker = searcher.doc(hits[0][1])
+    return Position(str(marker.get_first(GENERATION)), int(marker.get_first(SEQUENCE) or 0))

@@ -1,0 +1,210 @@
+"""The second stage of a search: cross-encoders read the query with each candidate's best passage."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
+
+from quarry.deadline import Deadline
+from quarry.errors import DeadlineExceeded, NotCalibratedError, QuarryError
+from quarry.models.base import PairScore
+from quarry.models.blend import Blend
+from quarry.models.calibration import Calibration
+from quarry.ranking.cascade import RerankStage
+from quarry.ranking.queries import RerankPlan
+from quarry.ranking.ranking import Degradation, RankedDocument, Reading, Reason, Stage
+from quarry.ranking.relevance import FusedScale
+from quarry.search.matching_passage import matching_passage
+from quarry.search.pipeline import Documents
+from quarry.types import Docno, Fields
+
+
+class PairScorer(Protocol):
+    """A cross-encoder behind its batcher.
+
+    Attributes:
+        blend: how its scores join the fused ones.
+        calibration: how blended scores become probabilities of relevance; None: that is not known.
+    """
+
+    @property
+    def blend(self) -> Blend: ...
+    @property
+    def calibration(self) -> Calibration | None: ...
+    async def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]: ...
+
+    def fitting(self, pairs: Sequence[tuple[str, str]], seconds: float) -> int:
+        """How many of ``pairs``, from the first, are likely to be scored in ``seconds``."""
+        ...
+
+
+Passages = Callable[[Sequence[Fields]], Awaitable[list[list[str]]]]
+"""The passages of each document, in order."""
+
+
+class PassageTexts(Protocol):
+    """Finds the text that a re-ranker reads of each document."""
+
+    async def texts(self, query: str, ranked: Sequence[RankedDocument]) -> list[str]:
+        """The best passage of each for the query; empty for one that is gone."""
+        ...
+
+
+class BestPassages:
+    """The passage that the dense arm found best; where it compared none, the one that matches by words."""
+
+    def __init__(self, documents: Documents, passages: Passages) -> None:
+        self._documents, self._passages = documents, passages
+
+    async def texts(self, query: str, ranked: Sequence[RankedDocument]) -> list[str]:
+        found = await asyncio.to_thread(self._documents.read, [r.docno for r in ranked])
+        alive = [r for r in ranked if r.docno in found]
+        passages = await self._passages([found[r.docno].fields for r in alive])
+        chosen = await asyncio.to_thread(lambda: list(map(partial(_best, query), alive, passages)))
+        best = dict(zip((r.docno for r in alive), chosen, strict=True))
+        return [best.get(r.docno, "") for r in ranked]
+
+
+def _best(query: str, document: RankedDocument, passages: Sequence[str]) -> str:
+    if not passages:
+        return ""
+    if document.passage is None:
+        return passages[matching_passage(query, passages)]
+    return passages[min(document.passage, len(passages) - 1)]
+
+
+class CrossEncoderReranking:
+    """Re-ranks the first candidates and leaves the rest below them, in the order that they had.
+
+    In a cascade each model does so with the order that the one before it has left. One that fails, or for
+    which there is no time, leaves that order as it is.
+    """
+
+    def __init__(self, scorer: Callable[[str], PairScorer], passages: PassageTexts) -> None:
+        """``scorer`` finds a loaded model by name; it raises ModelError for one that is not."""
+        self._scorer, self._passages = scorer, passages
+
+    async def rerank(
+        self,
+        plan: RerankPlan,
+        text: str,
+        ranked: Sequence[RankedDocument],
+        fused: FusedScale,
+        deadline: Deadline,
+    ) -> tuple[list[RankedDocument], list[Degradation]]:
+        scorers = {stage.model: self._taken(stage.model) for stage in plan.stages}
+        if plan.min_relevance is not None:
+            _check_calibrated(plan.model, scorers[plan.model], fused)
+        search = _Search(text, fused, deadline, self._passages, scorers)
+        order, degraded = list(ranked), []
+        for stage in plan.stages if order else ():
+            try:
+                async with asyncio.timeout(deadline.timeout_s):
+                    order, notes = await self._read(stage, order, search)
+            except (TimeoutError, DeadlineExceeded):
+                notes = [_note(stage, Reason.TIMEOUT, "re-ranking did not end in time")]
+            except QuarryError as error:
+                notes = [_note(stage, Reason.UNAVAILABLE, str(error))]
+            degraded += notes
+        return order, degraded
+
+    def _taken(self, model: str) -> PairScorer | QuarryError:
+        """The model, or why there is none: one that is retired while others read can still be used."""
+        try:
+            return self._scorer(model)
+        except QuarryError as error:
+            return error
+
+    async def _read(
+        self, stage: RerankStage, order: list[RankedDocument], search: "_Search"
+    ) -> tuple[list[RankedDocument], list[Degradation]]:
+        scorer = search.scorers[stage.model]
+        if isinstance(scorer, QuarryError):
+            raise scorer
+        first = order[: stage.depth]
+        pairs = [(search.text, passage) for passage in await search.passages_of(first)]
+        depth = scorer.fitting(pairs, search.deadline.remaining_s)
+        scores = await scorer.score(pairs[:depth])
+        scored = [
+            _rescored(document, stage.model, score, scorer, search.fused)
+            for document, score in zip(first[:depth], scores, strict=True)
+        ]
+        notes = []
+        if depth < len(first):
+            detail = f"{depth} of {len(first)} candidates were re-ranked, to keep the deadline"
+            notes.append(_note(stage, Reason.REDUCED_DEPTH, detail))
+        return [*_ordered(scored, scorer.blend), *order[depth:]], notes
+
+
+@dataclass(slots=True)
+class _Search:
+    """What all stages of a search share. A passage is looked up for the first one that reads it."""
+
+    text: str
+    fused: FusedScale
+    deadline: Deadline
+    passages: PassageTexts
+    scorers: Mapping[str, PairScorer | QuarryError]
+    _found: dict[Docno, str] = field(default_factory=dict)
+
+    async def passages_of(self, documents: Sequence[RankedDocument]) -> list[str]:
+        unknown = [document for document in documents if document.docno not in self._found]
+        if unknown:
+            texts = await self.passages.texts(self.text, unknown)
+            self._found.update(zip((document.docno for document in unknown), texts, strict=True))
+        return [self._found[document.docno] for document in documents]
+
+
+def _note(stage: RerankStage, reason: Reason, detail: str) -> Degradation:
+    return Degradation(Stage.RERANK, reason, detail, stage.model)
+
+
+def _check_calibrated(model: str, scorer: PairScorer | QuarryError, fused: FusedScale) -> None:
+    """Raises NotCalibratedError if no search like this one gets probabilities from the model that reads
+    last. One that failed to load may get them the next time: that is a degradation."""
+    if isinstance(scorer, QuarryError):
+        return
+    if scorer.calibration is None:
+        raise NotCalibratedError(f"the re-ranker {model} has no calibration", model)
+    if scorer.blend.fused and scorer.calibration.ranking != fused.ranking:
+        fitted = scorer.calibration.ranking or "the default ranking configuration"
+        raise NotCalibratedError(
+            f"{model} is calibrated for the fused scores of {fitted}, and this search merges the arms in "
+            "another way",
+            model,
+        )
+
+
+def _rescored(
+    document: RankedDocument, model: str, found: PairScore, scorer: PairScorer, fused: FusedScale
+) -> RankedDocument:
+    score = scorer.blend.score(found.score, document.fused_score / fused.highest)
+    reading = Reading(model, found.score, found.truncated)
+    return replace(
+        document,
+        score=score,
+        readings=(*document.readings, reading),
+        relevance=_relevance(scorer, score, fused),
+    )
+
+
+def _relevance(scorer: PairScorer, score: float, fused: FusedScale) -> float | None:
+    """P(relevant); None without a calibration, or where the blend counts a fused score that is not the one
+    that it was fitted to."""
+    calibration = scorer.calibration
+    if calibration is None:
+        return None
+    if scorer.blend.fused and not (fused.complete and fused.ranking == calibration.ranking):
+        return None
+    return float(calibration.probability(score))
+
+
+def _ordered(scored: Sequence[RankedDocument], blend: Blend) -> list[RankedDocument]:
+    """Best first, ties by id; where the fused score counts, its order goes before the id's: two fused scores
+    may differ by less than their multiples can."""
+
+    def place(document: RankedDocument) -> tuple[float, int, str]:
+        return -document.score, document.fused_rank if blend.fused else 0, document.id
+
+    return sorted(scored, key=place)

@@ -1,0 +1,1 @@
+"""The click models that can be chosen, one module a model."""

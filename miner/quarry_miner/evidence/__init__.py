@@ -1,0 +1,1 @@
+"""What feedback and judgments say: queries, positives, and what is known of a pair."""

@@ -1,0 +1,144 @@
+"""What a job reads: documents and feedback of one collection, while the server goes on writing both."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import sqlalchemy as sa
+
+from quarry.documents import log
+from quarry.documents.catalog import Collection, list_collections
+from quarry.documents.store import Database
+from quarry.documents.tables import connect_database
+from quarry.errors import CollectionNotFoundError, DataLossError
+from quarry.feedback.reading.guards import GuardPolicy
+from quarry.feedback.reading.pages import END_OF_TIME_US, observed_pages
+from quarry.feedback.tables import FILE_NAME, read_feedback
+from quarry.feedback.types import ObservedPage
+from quarry_miner.clicks.base import ClickLog, Int32
+
+DOCUMENTS = "documents.db"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnedClicks:
+    """A click log, and whose pages they are.
+
+    Attributes:
+        owner: int32, shape ``(n,)``: a number for each page's user, without one for its session, without one
+            for its search, as the guards have it.
+    """
+
+    log: ClickLog
+    owner: Int32
+
+    @classmethod
+    def of(cls, pages: Iterable[ObservedPage]) -> "OwnedClicks":
+        numbers: dict[tuple[str, str], int] = {}
+        owner: list[int] = []
+
+        def noted() -> Iterator[ObservedPage]:
+            for page in pages:
+                names = (("u", page.user_id), ("s", page.session_id), ("p", page.search_id))
+                name = next((one for one in names if one[1]), names[-1])
+                owner.append(numbers.setdefault(name, len(numbers)))
+                yield page
+
+        log = ClickLog.of(noted())
+        return cls(log, np.array(owner, np.int32))
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """Made by ``open_logs``.
+
+    Attributes:
+        data: the server's data folder.
+        documents: its document log, for reading alone.
+    """
+
+    data: Path
+    documents: Database
+
+    def collection(self, key: int) -> Collection:
+        """Raises CollectionNotFoundError if it was deleted meanwhile."""
+        for collection in self.documents.read(list_collections):
+            if collection.key == key:
+                return collection
+        raise CollectionNotFoundError
+
+    def versions(self, key: int) -> dict[str, int]:
+        """The version of every document that exists, by id."""
+
+        def read(connection: sa.Connection) -> dict[str, int]:
+            return {id: version for _, id, version, gone in log.read_versions(connection, key) if not gone}
+
+        return self.documents.read(read)
+
+    def clicks(
+        self, key: int, guards: GuardPolicy, start_us: int | None = None, end_us: int | None = None
+    ) -> OwnedClicks:
+        """Pages that were answered in [start_us, end_us); none if feedback was never kept."""
+        try:
+            engine = read_feedback(self.data / FILE_NAME)
+        except FileNotFoundError:
+            return OwnedClicks.of([])
+        try:
+            end = END_OF_TIME_US if end_us is None else end_us
+            return OwnedClicks.of(observed_pages(engine, key, start_us or 0, end, guards))
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def open_logs(data: Path) -> Iterator[Logs]:
+    """Raises DataLossError if there is no document log."""
+    path = data / DOCUMENTS
+    if not path.exists():
+        raise DataLossError(f"{path} is not there: the job must be given a folder of a server's data")
+    database = Database(connect_database(path, read_only=True))
+    try:
+        yield Logs(data, database)
+    finally:
+        database.close()
+
+
+def span_us(clicks: ClickLog) -> tuple[int, int] | None:
+    """Times of the first and the last page; None if there is none."""
+    return (int(clicks.time_us.min()), int(clicks.time_us.max())) if len(clicks) else None
+
+
+def clicks_digest(owned: OwnedClicks) -> str:
+    """Of every page, what became of it, and whose it is."""
+    clicks = owned.log
+    digest = hashlib.blake2b(np.ascontiguousarray(owned.owner).tobytes(), digest_size=16)
+    for names in (clicks.queries, clicks.documents):
+        for name in names:
+            digest.update(name.encode("utf-8", "surrogatepass") + b"\0")
+    for name in (
+        "query",
+        "session",
+        "time_us",
+        "document",
+        "rank",
+        "clicked",
+        "refused",
+        "rank_before",
+        "rank_probability",
+        "ranker",
+        "rendered",
+    ):
+        if (values := getattr(clicks, name)) is not None:
+            digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def versions_digest(versions: dict[str, int]) -> str:
+    """Of which documents there are, and as they were last written."""
+    digest = hashlib.blake2b(digest_size=16)
+    for id in sorted(versions):
+        digest.update(f"{id}\0{versions[id]}\0".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""A job's own process, and what it makes of a collection."""

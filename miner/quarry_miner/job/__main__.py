@@ -1,0 +1,49 @@
+"""The process of a job: ``python -m quarry_miner.job mine FOLDER``, or ``estimate FOLDER``.
+
+The folder holds the spec, and gets the results. It lies in the data folder of a server, whose logs are read.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from quarry.jobs.child import FolderJob, Progress, job_main, read_spec
+from quarry.mining.estimate import EstimateSpec
+from quarry.mining.jobs import ESTIMATE
+from quarry.mining.sets import SPEC, write_model
+from quarry.mining.spec import MiningSpec
+
+
+def mine(folder: Path, progress: Progress) -> None:
+    from quarry_miner.job.making import make_set  # what it imports takes longer than reading a broken spec
+
+    make_set(read_spec(folder / SPEC, MiningSpec), folder, progress)
+
+
+def estimate(folder: Path, progress: Progress) -> None:
+    from quarry_miner.evidence.logs import open_logs
+    from quarry_miner.job.estimate import estimate_relevance
+
+    spec = read_spec(folder / SPEC, EstimateSpec)
+    progress("feedback", 0.0)
+    with open_logs(data_of(folder)) as logs:
+        logs.collection(spec.collection_key)
+        clicks = logs.clicks(spec.collection_key, spec.guards).log
+    progress("model", 0.5)
+    write_model(folder / ESTIMATE, estimate_relevance(clicks, spec))
+
+
+def data_of(folder: Path) -> Path:
+    """The server's data folder that a job's folder lies in."""
+    return folder.resolve().parent.parent
+
+
+JOBS: Mapping[str, FolderJob] = {"mine": mine, "estimate": estimate}
+
+
+def main(arguments: list[str]) -> int:
+    return job_main("quarry_miner.job", JOBS, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

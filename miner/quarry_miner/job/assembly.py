@@ -1,0 +1,232 @@
+"""Puts a task together for a preset: members and space by name, from what the collection has."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import grpc
+from rapidfuzz import process
+
+from quarry.documents.catalog import PassagePolicy
+from quarry.documents.passages import PassageCutter, passage_texts
+from quarry.documents.vector_cache import VectorCache
+from quarry.errors import FailedPreconditionError, InvalidArgumentError
+from quarry.models.base import CrossEncoder, Encoder
+from quarry_miner.corpus import Corpus
+from quarry_miner.evidence.evidence import NO_FEEDBACK, Evidence
+from quarry_miner.examples import MiningQuery
+from quarry_miner.members.ensemble import Basis, ensemble_space
+from quarry_miner.members.live_arm import LiveArm
+from quarry_miner.members.live_pool import LivePool
+from quarry_miner.members.lsa import fit_lsa
+from quarry_miner.members.matrix import EXACT_PASSAGES
+from quarry_miner.members.members import (
+    BM25,
+    DENSE,
+    ENCODER_PREFIX,
+    FUSED,
+    LSA,
+    RERANKER,
+    Member,
+    VectorMember,
+)
+from quarry_miner.members.reranker import NO_BELIEF, Belief, Reranker
+from quarry_miner.members.spaces import VectorSpace, encoder_space
+from quarry_miner.mining.task import DEFAULT_DEPTH, MiningTask
+from quarry_miner.presets.base import Need, Preset, SpaceKind
+
+
+@dataclass(frozen=True, slots=True)
+class LiveArms:
+    """How the server is asked. ``dense``: ask its dense arm too, where exact search in memory would do."""
+
+    channel: grpc.Channel
+    collection: str
+    dense: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What a collection has to mine with. Spaces are made when first asked for, each once.
+
+    Attributes:
+        cache: the collection's vectors, queries' included.
+        encoder: the collection's; None if it has no dense arm.
+        policy: how the collection cuts documents, for every encoder.
+        load_encoder: further encoders by name.
+        arms: None without a server; ``lexical`` then stands in for its lexical arm.
+        cross_encoder: the serving re-ranker; None without one. ``belief``: what its scores say of relevance.
+        basis: of an earlier run's ensemble.
+        seed: of the analysis of the corpus.
+    """
+
+    corpus: Corpus
+    cache: VectorCache
+    encoder: Encoder | None
+    policy: PassagePolicy
+    load_encoder: Callable[[str], Encoder]
+    arms: LiveArms | None = None
+    lexical: Member | None = None
+    cross_encoder: CrossEncoder | None = None
+    belief: Belief = NO_BELIEF
+    basis: Basis | None = None
+    seed: int = 0
+    _encoders: dict[str, VectorSpace] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def dense(self) -> VectorSpace:
+        """Raises FailedPreconditionError if the collection has no encoder."""
+        if self.encoder is None:
+            raise FailedPreconditionError("the collection has no dense arm", need=DENSE)
+        return encoder_space(DENSE, self.corpus, self.encoder, self.policy, self.cache)
+
+    @property
+    def judge(self) -> Reranker | None:
+        """The serving re-ranker, which reads documents as they are cut for searches; None without one."""
+        if self.cross_encoder is None:
+            return None
+        if self.encoder is None:
+            return Reranker(self.cross_encoder, self.corpus, belief=self.belief)
+        cutter = PassageCutter(self.encoder, self.policy)
+        return Reranker(
+            self.cross_encoder,
+            self.corpus,
+            lambda source: passage_texts(source, cutter.cut([source])[0]),
+            self.belief,
+        )
+
+    @cached_property
+    def lsa(self) -> VectorSpace:
+        return fit_lsa(self.corpus, self.seed)
+
+    def encoded(self, name: str) -> VectorSpace:
+        """The space of a further encoder, ``encoder:MODEL``."""
+        if name not in self._encoders:
+            encoder = self.load_encoder(name.removeprefix(ENCODER_PREFIX))
+            self._encoders[name] = encoder_space(name, self.corpus, encoder, self.policy, self.cache)
+        return self._encoders[name]
+
+    def space(self, name: str) -> VectorSpace:
+        """Of a member that has vectors."""
+        return self.dense if name == DENSE else self.lsa if name == LSA else self.encoded(name)
+
+
+def assemble(
+    preset: Preset,
+    queries: Sequence[MiningQuery],
+    sources: Sources,
+    members: Sequence[str] = (),
+    depth: int = DEFAULT_DEPTH,
+    feedback: Evidence | None = None,
+) -> MiningTask:
+    """A task for ``preset``; its own members where none are named. Encodes what is not cached. Blocks.
+
+    Raises:
+        InvalidArgumentError: there is no such member, which names the nearest.
+        FailedPreconditionError: the collection lacks what a member or the preset needs.
+        ModelError: an encoder cannot be used.
+    """
+    names = _checked(members or _own_members(preset, sources))
+    space, space_notes = _space(preset, names, sources)
+    asked = [name for name in names if name != RERANKER]
+    judged = RERANKER in names or Need.RERANKER in preset.needs
+    if judged and sources.cross_encoder is None:
+        raise FailedPreconditionError(
+            f"the preset {preset.name} or its members need a re-ranker, and the collection has none",
+            preset=preset.name,
+            need=Need.RERANKER,
+        )
+    knows_relevance = FUSED in names and not sources.belief.unknown
+    judge = sources.judge if judged else None
+    found = [_member(name, sources) for name in asked]
+    if preset.space is SpaceKind.ENSEMBLE:
+        found.append((VectorMember(space), ""))
+    return MiningTask(
+        queries=tuple(queries),
+        corpus=sources.corpus,
+        members=tuple(member for member, _ in found),
+        space=space,
+        judge=judge,
+        judge_is_member=RERANKER in names,
+        knows_relevance=knows_relevance,
+        feedback=NO_FEEDBACK if feedback is None else feedback,
+        depth=depth,
+        notes=(
+            *space_notes,
+            *(note for _, note in found if note),
+            *(() if knows_relevance else _doubt(judge)),
+        ),
+    )
+
+
+def _doubt(judge: Reranker | None) -> tuple[str, ...]:
+    """What is to know of a judge that only orders."""
+    if judge is None or not judge.belief.lacking:
+        return ()
+    return (
+        f"{judge.belief.lacking}: its order counts, and no candidate is dropped, refuted or re-labelled by a "
+        "probability",
+    )
+
+
+def _own_members(preset: Preset, sources: Sources) -> list[str]:
+    """The preset's; without an encoder, LSA in place of the dense arm."""
+    missing = DENSE if sources.encoder is None else ""
+    return [LSA if name == missing else name for name in preset.members]
+
+
+def _checked(names: Sequence[str]) -> list[str]:
+    known = [FUSED, BM25, DENSE, LSA, RERANKER]
+    for place, name in enumerate(names):
+        if name not in known and not (name.startswith(ENCODER_PREFIX) and name != ENCODER_PREFIX):
+            nearest = process.extractOne(name, [*known, f"{ENCODER_PREFIX}MODEL"])
+            hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
+            raise InvalidArgumentError(f"members[{place}]", f"no member is called {name[:80]!r}{hint}")
+    return list(dict.fromkeys(names))
+
+
+def _space(preset: Preset, names: Sequence[str], sources: Sources) -> tuple[VectorSpace, tuple[str, ...]]:
+    if preset.space is SpaceKind.ENSEMBLE:
+        parts = [sources.space(name) for name in names if name not in (FUSED, BM25, RERANKER)]
+        if not parts:
+            raise FailedPreconditionError(
+                f"the preset {preset.name} joins vectors, and no member has any: name dense or lsa"
+            )
+        space, _ = ensemble_space(parts, known=sources.basis)
+        return space, ()
+    if sources.encoder is None:
+        return sources.lsa, ("the collection has no encoder: similarities are those of lsa",)
+    return sources.dense, ()
+
+
+_JUDGED = "the relevance that the serving re-ranker gives says what is likely to be an answer"
+_UNJUDGED = "nothing is dropped or re-labelled by a probability"
+
+
+def _member(name: str, sources: Sources) -> tuple[Member, str]:
+    """The member, and what was decided about it."""
+    arms = sources.arms
+    if name == FUSED:
+        if arms is None:
+            raise FailedPreconditionError(
+                "the member fused needs the server, and it is not reached", need=FUSED
+            )
+        unknown = "no re-ranker serves" if sources.belief is NO_BELIEF else sources.belief.unknown
+        return (
+            LivePool(sources.corpus, arms.channel, arms.collection, judged=not unknown),
+            f"fused: the live first stage; {f'{unknown}, so {_UNJUDGED}' if unknown else _JUDGED}",
+        )
+    if name == BM25:
+        if arms is not None:
+            return LiveArm(BM25, sources.corpus, arms.channel, arms.collection), "bm25: the live arm"
+        if sources.lexical is None:
+            raise FailedPreconditionError(
+                "the member bm25 needs the server, and it is not reached", need=BM25
+            )
+        return sources.lexical, "bm25: an index of this process"
+    if name != DENSE:
+        return VectorMember(sources.space(name)), ""
+    passages = len(sources.dense.documents.vectors)
+    if arms is not None and (arms.dense or passages > EXACT_PASSAGES):
+        return LiveArm(DENSE, sources.corpus, arms.channel, arms.collection), "dense: the live arm"
+    return VectorMember(sources.dense), f"dense: exact search in memory over {passages} passages"

@@ -1,0 +1,1 @@
+"""Who is asked for candidates, and where similarity is measured."""

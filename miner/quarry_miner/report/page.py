@@ -1,0 +1,46 @@
+"""A mining report as one HTML page that needs nothing else: styles and charts are inside, and no script."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from quarry_miner.report.charts import heat_map, histogram
+
+TEMPLATE = "report.html"
+
+
+def render_page(report: Mapping[str, Any]) -> str:
+    """Every text of the report is escaped; only the charts, which are made here, are not."""
+    environment = Environment(
+        loader=PackageLoader("quarry_miner"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "number": _number}
+    histograms, near = report["histograms"], report["near_positive"]["from"]
+    members = [member["name"] for member in report["members"]]
+    created = datetime.fromtimestamp(report["create_time_us"] / 1e6, UTC)
+    return environment.get_template(TEMPLATE).render(
+        report=report,
+        created=created.strftime("%Y-%m-%d %H:%M UTC"),
+        margins=_chart(histogram(histograms["s_qd_minus_s_qp"], "s(q,d) - s(q,p)", 0.0)),
+        cosines=_chart(histogram(histograms["s_pd"], "s(p,d)", near)),
+        overlap=_chart(heat_map(members, report["overlap"])) if len(members) > 1 else "",
+    )
+
+
+def _chart(svg: str) -> Markup:
+    return Markup(svg)  # noqa: S704  made by matplotlib, which escapes what it writes
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"

@@ -1,0 +1,1 @@
+"""CollectionService and DocumentService: collections, their documents, and reindexing."""

@@ -1,0 +1,162 @@
+"""CollectionService."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from google.longrunning import operations_pb2
+
+from quarry.collections.collection import OpenCollection
+from quarry.collections.library import Library
+from quarry.deadline import Deadline
+from quarry.documents.catalog import now_us
+from quarry.errors import InvalidArgumentError
+from quarry.jobs.operations import Operations, SetMetadata
+from quarry.ranking.cascade import Cascade
+from quarry.ranking.promotion_policy import PromotionPolicy
+from quarry.v1 import collection_service_pb2 as pb
+from quarry_server.collections.documents import parse_request_id
+from quarry_server.collections.messages import (
+    arm_messages,
+    collection_message,
+    consistency_message,
+    parse_promotion,
+    parse_settings,
+)
+from quarry_server.collections.reindex import ReindexJobs, ReindexServicer
+from quarry_server.common.context import Context, deadline_of
+from quarry_server.common.model_names import RequestedModels, names_of
+from quarry_server.common.operations import operation_message, packed
+from quarry_server.common.page_tokens import COLLECTIONS
+from quarry_server.common.paging import DEFAULT_LIST_PAGE, MAX_LIST_PAGE, parse_page_size
+from quarry_server.common.values import parse_etag, timestamp_message
+from quarry_server.search.queries import cascade_of
+
+UPDATABLE = ("reranker", "cascade", "promotion", "description")
+
+
+class CollectionServicer(ReindexServicer):
+    def __init__(
+        self,
+        library: Library,
+        operations: Operations,
+        reindexes: ReindexJobs,
+        requested: RequestedModels,
+        default_encoder: str,
+        default_deadline_s: float,
+    ) -> None:
+        super().__init__(library, reindexes, requested)
+        self._operations = operations
+        self._default_encoder = default_encoder
+        self._default_deadline_s = default_deadline_s
+
+    async def CreateCollection(
+        self, request: pb.CreateCollectionRequest, context: Context
+    ) -> pb.CreateCollectionResponse:
+        request_id = parse_request_id(request.request_id, "create-collection", request)
+        try:
+            settings = parse_settings(request.collection, self._default_encoder)
+        except InvalidArgumentError as error:
+            raise error.under("collection") from None
+        await self._requested.admit(settings.encoder, *settings.rerankers)
+        created = await self._library.create(settings, request_id)
+        return pb.CreateCollectionResponse(collection=await self._message(created))
+
+    async def GetCollection(
+        self, request: pb.GetCollectionRequest, context: Context
+    ) -> pb.GetCollectionResponse:
+        with self._library.use(request.name) as opened:
+            return pb.GetCollectionResponse(collection=await self._message(opened))
+
+    async def ListCollections(
+        self, request: pb.ListCollectionsRequest, context: Context
+    ) -> pb.ListCollectionsResponse:
+        size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
+        (after,) = COLLECTIONS.parse(request) or ("",)
+        found = await self._library.page(after, size + 1)
+        more = len(found) > size
+        return pb.ListCollectionsResponse(
+            collections=[collection_message(collection) for collection in found[:size]],
+            next_page_token=COLLECTIONS.encode((found[size - 1].settings.name,), request) if more else "",
+        )
+
+    async def UpdateCollection(
+        self, request: pb.UpdateCollectionRequest, context: Context
+    ) -> pb.UpdateCollectionResponse:
+        paths = list(request.update_mask.paths)
+        for path in paths or [""]:
+            if path not in UPDATABLE:
+                raise InvalidArgumentError(
+                    "update_mask", f"{path[:80]!r} is not one of {', '.join(UPDATABLE)}"
+                )
+        with self._library.use(request.collection.name):
+            try:
+                values = {path: _parse_value(request.collection, path) for path in paths}
+                revision = parse_etag(request.collection.etag)
+                await self._admit_changes(request.collection.name, values)
+                updated = await self._library.update(request.collection.name, revision, values)
+            except InvalidArgumentError as error:
+                raise error.under("collection") from None
+            return pb.UpdateCollectionResponse(collection=await self._message(updated))
+
+    async def DeleteCollection(
+        self, request: pb.DeleteCollectionRequest, context: Context
+    ) -> pb.DeleteCollectionResponse:
+        with self._library.use(request.name):
+            pass
+        await self._library.delete(request.name, parse_etag(request.etag))
+        return pb.DeleteCollectionResponse()
+
+    async def CheckConsistency(
+        self, request: pb.CheckConsistencyRequest, context: Context
+    ) -> pb.CheckConsistencyResponse:
+        deadline = deadline_of(context, self._default_deadline_s)
+        with self._library.use(request.name) as opened:
+            return consistency_message(await opened.check(deadline))
+
+    async def RepairCollection(
+        self, request: pb.RepairCollectionRequest, context: Context
+    ) -> operations_pb2.Operation:
+        with self._library.use(request.name):
+            pass
+        metadata = pb.RepairCollectionMetadata(
+            collection=request.name, start_time=timestamp_message(now_us()), progress=0.0
+        )
+
+        async def repair(report: SetMetadata) -> bytes:
+            found, after = await self._library.repair(request.name, Deadline())
+            metadata.progress = 1.0
+            await report(packed(metadata))
+            return packed(
+                pb.RepairCollectionResponse(
+                    found=consistency_message(found), after=consistency_message(after)
+                )
+            )
+
+        return operation_message(await self._operations.start("repair", packed(metadata), repair))
+
+    async def _admit_changes(self, name: str, values: Mapping[str, Any]) -> None:
+        """Raises as ``RequestedModels.admit``, or InvalidArgumentError for values that are none."""
+        current = await self._library.current(name)
+        changed = replace(current.settings, **values)
+        await self._requested.admit(*changed.rerankers, known=names_of(current))
+
+    async def _message(self, opened: OpenCollection) -> pb.Collection:
+        """The collection with its status; counts are read from the log."""
+        current = await self._library.current(opened.collection.settings.name)
+        message = collection_message(current)
+        status = message.status
+        status.read_only_reason = str(opened.read_only or "")
+        status.arms.extend(arm_messages(opened.generation))
+        await self._reindexes.add_status(opened, status)
+        return message
+
+
+def _parse_value(collection: pb.Collection, path: str) -> str | Cascade | PromotionPolicy | None:
+    match path:
+        case "cascade":
+            return cascade_of(collection.cascade)
+        case "promotion":
+            return parse_promotion(collection.promotion)
+        case _:
+            return str(getattr(collection, path))

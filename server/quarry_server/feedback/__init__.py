@@ -1,0 +1,1 @@
+"""FeedbackService: events, imports and deletion."""

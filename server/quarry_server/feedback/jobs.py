@@ -1,0 +1,222 @@
+"""What FeedbackService does as operations: reading logs from files, and deleting for good."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from quarry.collections.collection import OpenCollection
+from quarry.collections.library import Library
+from quarry.documents.store import Database
+from quarry.errors import InvalidArgumentError, LimitExceededError
+from quarry.feedback.contents import documents_by_id
+from quarry.feedback.importing.imports import ImportPlan, LogFormat, Tally, import_file
+from quarry.feedback.limits import check_time
+from quarry.feedback.purge import (
+    Purged,
+    PurgeMade,
+    Selection,
+    empty_write_ahead_log,
+    nothing_made,
+    purge,
+)
+from quarry.jobs.operations import Operations, SetMetadata
+from quarry.registry.feedback import learned_from
+from quarry.storage.disk import cannot_write
+from quarry.v1 import feedback_service_pb2 as pb
+from quarry_server.common.operations import packed
+from quarry_server.common.values import parse_timestamp
+from quarry_server.search.audience import MAX_PERSON_BYTES, check_label
+from quarry_server.search.impressions import kept_text
+from quarry_server.wiring import Feedback
+
+FOLDER = "imports"
+_REPORT_S = 0.5
+MINING, LOOP = "mine", "run-loop"
+"""Kinds of the operations that make mining sets, and reports of the loop."""
+
+FORMATS = {pb.FEEDBACK_FORMAT_QUARRY: LogFormat.QUARRY, pb.FEEDBACK_FORMAT_UBI: LogFormat.UBI}
+
+
+class MadeOfFeedback:
+    """What was made of feedback and goes with it: mining sets, reports of the loop, and operations whose
+    outcome tells of them.
+
+    Args:
+        purge_sets: removes the sets; their names. ``purge_reports`` removes the reports.
+    """
+
+    def __init__(
+        self,
+        purge_sets: PurgeMade,
+        operations: Operations,
+        documents: sa.Engine,
+        purge_reports: PurgeMade = nothing_made,
+    ) -> None:
+        self._purge_sets, self._operations, self._documents = purge_sets, operations, documents
+        self._purge_reports = purge_reports
+        self._gone: set[str] = set()
+
+    async def purge(self, key: int, start_us: int | None, end_us: int | None) -> list[str]:
+        """As ``PurgeMade``; the sets' names. A job that was ending during one call has left its outcome by
+        the next."""
+        reports = await self._purge_reports(key, start_us, end_us)
+        names = await self._purge_sets(key, start_us, end_us)
+        self._gone.update(names, reports)
+        told = [await self._operations.forget_telling(kind, self._gone) for kind in (MINING, LOOP)]
+        if any(told):
+            await empty_write_ahead_log(self._documents)
+        return names
+
+
+def remove_spooled(data: Path) -> None:
+    """What imports have left that a crash has ended."""
+    for file in (data / FOLDER).glob("*"):
+        file.unlink(missing_ok=True)
+
+
+async def spool(
+    requests: AsyncIterator[pb.ImportEventsRequest], library: Library, folder: Path, most_bytes: int
+) -> tuple[pb.ImportEventsConfig, Path]:
+    """Writes a stream of at most ``most_bytes`` to a file, which is the caller's to remove; returns it with
+    what the stream opened with."""
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    path = folder / uuid.uuid4().hex
+    config: pb.ImportEventsConfig | None = None
+    size = 0
+    try:
+        with await asyncio.to_thread(path.open, "wb") as file:
+            async for request in requests:
+                kind = request.WhichOneof("message")
+                if (kind == "config") != (config is None):
+                    raise InvalidArgumentError("message", "the stream opens with config, and only once")
+                if kind == "config":
+                    config = request.config
+                    _check_config(config, library)
+                    continue
+                if kind is None:
+                    raise InvalidArgumentError("message", "holds neither config nor data")
+                size += len(request.data)
+                if size > most_bytes:
+                    raise LimitExceededError(f"the file has over {most_bytes} bytes: send it in parts")
+                await asyncio.to_thread(file.write, request.data)
+        if config is None:
+            raise InvalidArgumentError("message", "the stream is empty: it opens with config")
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise cannot_write("the file cannot be kept", error) from error
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return config, path
+
+
+def _check_config(config: pb.ImportEventsConfig, library: Library) -> None:
+    if config.format not in FORMATS:
+        raise InvalidArgumentError("config.format", f"{config.format} is not a FeedbackFormat, or is missing")
+    with library.use(config.collection):
+        pass
+
+
+async def run_import(
+    feedback: Feedback,
+    library: Library,
+    config: pb.ImportEventsConfig,
+    file: Path,
+    metadata: pb.ImportEventsMetadata,
+    set_metadata: SetMetadata,
+) -> bytes:
+    reported_s = time.monotonic()
+
+    async def report(tally: Tally) -> None:
+        nonlocal reported_s
+        if tally.progress == 1 or time.monotonic() - reported_s >= _REPORT_S:
+            reported_s = time.monotonic()
+            metadata.progress, metadata.lines = tally.progress, tally.lines
+            await set_metadata(packed(metadata))
+
+    try:
+        with library.use(config.collection) as collection:
+            plan = import_plan(library, collection, config, file)
+            tally = await import_file(feedback.log, feedback.impressions, plan, report)
+        await report(tally)
+    finally:
+        await asyncio.to_thread(file.unlink, missing_ok=True)
+    return packed(
+        pb.ImportEventsResponse(
+            lines=tally.lines,
+            impressions=tally.impressions,
+            events=tally.events,
+            duplicates=tally.duplicates,
+            rejected=tally.rejected,
+            rejections=[pb.RejectedLine(line=line, reason=reason) for line, reason in tally.rejections],
+        )
+    )
+
+
+def import_plan(
+    library: Library, collection: OpenCollection, config: pb.ImportEventsConfig, file: Path
+) -> ImportPlan:
+    key = collection.collection.key
+    return ImportPlan(
+        file,
+        FORMATS[config.format],
+        key,
+        config.simulated,
+        lambda ids: library.database.read(lambda c: documents_by_id(c, key, ids)),
+        kept_text(collection.collection.settings.schema),
+    )
+
+
+def parse_selection(request: pb.PurgeFeedbackRequest, key: int) -> Selection:
+    """Raises InvalidArgumentError; a request without any condition is a mistake."""
+    start_us, end_us = (
+        _time_us(request, name) if request.HasField(name) else None for name in ("start_time", "end_time")
+    )
+    if not request.user_id and start_us is None and end_us is None:
+        raise InvalidArgumentError("user_id", "is missing, and so are start_time and end_time: give one")
+    if start_us is not None and end_us is not None and end_us <= start_us:
+        raise InvalidArgumentError("end_time", "is not after start_time")
+    user = check_label("user_id", request.user_id, MAX_PERSON_BYTES) or None
+    return Selection(key, user, start_us, end_us)
+
+
+def _time_us(request: pb.PurgeFeedbackRequest, name: str) -> int:
+    try:
+        return check_time(parse_timestamp(getattr(request, name)))
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(name, error.problem) from None
+
+
+async def run_purge(
+    feedback: Feedback,
+    selection: Selection,
+    purge_made: PurgeMade,
+    documents: Database,
+    metadata: pb.PurgeFeedbackMetadata,
+    set_metadata: SetMetadata,
+) -> bytes:
+    """What was deleted, and which models may have learned from it."""
+
+    async def report(progress: float) -> None:
+        metadata.progress = progress
+        await set_metadata(packed(metadata))
+
+    made_of = (selection.collection or 0, selection.start_us, selection.end_us)
+    names = await purge_made(*made_of)
+    purged: Purged = await purge(feedback.log, feedback.impressions, selection, report)
+    names += await purge_made(*made_of)  # what was begun meanwhile has read what is gone
+    models = await asyncio.to_thread(documents.read, lambda connection: learned_from(connection, *made_of))
+    await report(1.0)
+    return packed(
+        pb.PurgeFeedbackResponse(
+            impressions=purged.impressions,
+            events=purged.events,
+            texts=purged.texts,
+            mining_sets=names,
+            models=models,
+        )
+    )

@@ -1,0 +1,1 @@
+"""MiningService: mining jobs from and to messages."""

@@ -1,0 +1,1 @@
+"""ModelService: versions of models and of rankings, and which of them serve."""

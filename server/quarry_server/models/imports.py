@@ -1,0 +1,69 @@
+"""What ImportModel is sent: options, and maybe an archive, kept in a file until it is read."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from quarry.collections.library import Library
+from quarry.errors import InvalidArgumentError, LimitExceededError
+from quarry.registry.artefacts import cannot_keep
+from quarry.registry.imports import ImportPlan
+from quarry.registry.store import MAX_DESCRIPTION_BYTES
+from quarry.training.spec import KindName
+from quarry.v1 import model_service_pb2 as pb
+
+_KINDS: dict[int, KindName | None] = {
+    pb.MODEL_KIND_UNSPECIFIED: None,
+    pb.MODEL_KIND_RERANKER: "reranker",
+    pb.MODEL_KIND_ENCODER: "encoder",
+}
+
+
+async def received(
+    requests: AsyncIterator[pb.ImportModelRequest], library: Library, archive: Path, most_bytes: int
+) -> ImportPlan:
+    """What the stream asks for; its archive, of at most ``most_bytes``, is written to ``archive``.
+
+    Raises:
+        InvalidArgumentError: the stream does not open with options, or holds no archive and no source.
+        CollectionNotFoundError: there is no such collection.
+        LimitExceededError: the archive, or the disk, is too large.
+    """
+    plan: ImportPlan | None = None
+    size = 0
+    try:
+        with await asyncio.to_thread(archive.open, "wb") as file:
+            async for request in requests:
+                part = request.WhichOneof("part")
+                if (part == "options") != (plan is None):
+                    raise InvalidArgumentError("part", "the stream opens with options, and only once")
+                if part == "options":
+                    plan = await parse_options(request.options, library)
+                    continue
+                if part is None:
+                    raise InvalidArgumentError("part", "holds neither options nor archive")
+                size += len(request.archive)
+                if size > most_bytes:
+                    raise LimitExceededError(f"the archive has over {most_bytes} bytes")
+                await asyncio.to_thread(file.write, request.archive)
+    except OSError as error:
+        raise cannot_keep(error) from error
+    if plan is None:
+        raise InvalidArgumentError("part", "the stream is empty: it opens with options")
+    if bool(plan.source) == bool(size):
+        problem = "is there beside an archive" if size else "is missing, and so is an archive"
+        raise InvalidArgumentError("options.source", problem)
+    return plan
+
+
+async def parse_options(options: pb.ImportOptions, library: Library) -> ImportPlan:
+    """Raises InvalidArgumentError, its field below the options, or CollectionNotFoundError."""
+    if options.kind not in _KINDS:
+        raise InvalidArgumentError("options.kind", f"{options.kind} is not a ModelKind")
+    size = len(options.description.encode())
+    if size > MAX_DESCRIPTION_BYTES:
+        problem = f"has {size} bytes, at most {MAX_DESCRIPTION_BYTES} are allowed"
+        raise InvalidArgumentError("options.description", problem)
+    with library.use(options.collection) as collection:
+        key = collection.collection.key
+    return ImportPlan(options.collection, key, _KINDS[options.kind], options.source, options.description)

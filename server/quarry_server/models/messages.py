@@ -1,0 +1,104 @@
+"""Versions of models, as messages."""
+
+from quarry.errors import InvalidArgumentError
+from quarry.registry.serving import Note
+from quarry.registry.versions import ModelState, ModelVersion
+from quarry.training.spec import Caution, KindName, Metric, ModelVerdict, TrainingResult
+from quarry.v1 import model_service_pb2 as pb
+from quarry_server.common.values import timestamp_message
+from quarry_server.search.audience import check_label
+
+MAX_PROMOTER_BYTES = 128
+MAX_REASON_BYTES = 1_024
+
+KINDS: dict[KindName, pb.ModelKind.ValueType] = {
+    "reranker": pb.MODEL_KIND_RERANKER,
+    "encoder": pb.MODEL_KIND_ENCODER,
+}
+CAUTIONS: dict[Caution, pb.ModelCaution.ValueType] = {
+    "FEW_UNSEEN": pb.MODEL_CAUTION_FEW_UNSEEN,
+    "QUANTIZATION_LOSS": pb.MODEL_CAUTION_QUANTIZATION_LOSS,
+    "NO_RELEVANCE": pb.MODEL_CAUTION_NO_RELEVANCE,
+}
+STATES = {
+    ModelState.CANDIDATE: pb.MODEL_STATE_CANDIDATE,
+    ModelState.SERVING: pb.MODEL_STATE_SERVING,
+    ModelState.RETIRED: pb.MODEL_STATE_RETIRED,
+}
+
+
+def model_message(version: ModelVersion, report: bool = True) -> pb.Model:
+    """``report``: with everything that evaluation found."""
+    message = pb.Model(
+        name=version.name,
+        collection=version.collection,
+        kind=KINDS[version.kind],
+        state=STATES[version.state],
+        create_time=timestamp_message(version.create_time_us),
+        lineage=_lineage(version),
+        blend=pb.Blend(rerank=version.blend.rerank, fused=version.blend.fused),
+        artefact_hash=version.artefact_hash,
+        artefact_bytes=version.artefact_bytes,
+        promoted_by=version.promoted_by,
+        description=version.description,
+    )
+    if version.calibration is not None:
+        message.calibration.CopyFrom(
+            pb.RelevanceCalibration(**version.calibration.model_dump(exclude={"bins"}))
+        )
+    if version.promote_time_us is not None:
+        message.promote_time.CopyFrom(timestamp_message(version.promote_time_us))
+    if version.result is not None:
+        _add_evaluation(message, version.result, report)
+    return message
+
+
+def verdict_value(verdict: ModelVerdict) -> pb.ModelVerdict.ValueType:
+    return pb.ModelVerdict.Value(f"MODEL_VERDICT_{verdict}")
+
+
+def metric_message(metric: Metric) -> pb.ModelMetric:
+    return pb.ModelMetric(**metric.model_dump())
+
+
+def _add_evaluation(message: pb.Model, result: TrainingResult, report: bool) -> None:
+    found = result.evaluation
+    message.verdict = verdict_value(found.verdict)
+    message.advice.extend(found.advice)
+    message.cautions.extend(CAUTIONS[caution] for caution in found.cautions)
+    message.metrics.extend(metric_message(metric) for metric in found.metrics)
+    if report:
+        message.report_json = found.model_dump_json()
+
+
+def _lineage(version: ModelVersion) -> pb.Lineage:
+    result = version.result
+    if result is None:
+        return pb.Lineage(base=version.source, quarry_version=version.quarry_version)
+    lineage = pb.Lineage(
+        base=result.base,
+        compared_with=result.evaluation.compared_with,
+        examples=result.examples,
+        data_hash=result.data_hash,
+        simulated=result.simulated,
+        loss=result.loss,
+        steps=result.steps,
+        seed=result.seed,
+        joint_layers=result.joint_layers,
+        max_tokens=result.max_tokens,
+        quarry_version=version.quarry_version,
+        train_seconds=result.train_s,
+    )
+    if result.feedback_start_us is not None:
+        lineage.feedback_start_time.CopyFrom(timestamp_message(result.feedback_start_us))
+    if result.feedback_end_us is not None:
+        lineage.feedback_end_time.CopyFrom(timestamp_message(result.feedback_end_us))
+    return lineage
+
+
+def parse_note(by: str, reason: str) -> Note:
+    """Who changes what serves, and why. Raises InvalidArgumentError."""
+    size = len(reason.encode())
+    if size > MAX_REASON_BYTES:
+        raise InvalidArgumentError("reason", f"has {size} bytes, at most {MAX_REASON_BYTES} are allowed")
+    return Note(check_label("promoted_by", by, MAX_PROMOTER_BYTES), reason)

@@ -1,0 +1,173 @@
+"""ModelService."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+from quarry.collections.library import Library
+from quarry.collections.promotion import Promotions
+from quarry.documents.catalog import Collection
+from quarry.errors import FailedPreconditionError
+from quarry.models.served import ServedModels
+from quarry.registry.archive import write_archive
+from quarry.registry.imports import import_archive, import_source, scratch
+from quarry.registry.store import ModelRegistry
+from quarry.registry.unpacking import ArchiveLimits
+from quarry.registry.versions import ModelVersion
+from quarry.v1 import model_service_pb2 as pb
+from quarry.v1 import model_service_pb2_grpc
+from quarry_server.collections.documents import parse_request_id
+from quarry_server.common.context import Context
+from quarry_server.common.model_names import RequestedModels
+from quarry_server.common.page_tokens import MODELS
+from quarry_server.common.paging import (
+    DEFAULT_LIST_PAGE,
+    MAX_LIST_PAGE,
+    fitting,
+    parse_page_size,
+)
+from quarry_server.models.imports import received
+from quarry_server.models.messages import model_message, parse_note
+from quarry_server.models.rankings import RankingCalls
+
+T = TypeVar("T")
+IMPORT_THREADS = 2
+"""Imports that are unpacked and tried at once; others wait."""
+
+
+class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
+    def __init__(
+        self,
+        library: Library,
+        registry: ModelRegistry,
+        promotions: Promotions,
+        models: ServedModels,
+        requested: RequestedModels,
+        limits: ArchiveLimits,
+        rankings: RankingCalls,
+    ) -> None:
+        self._rankings = rankings
+        self._library, self._registry, self._promotions = library, registry, promotions
+        self._models, self._requested, self._limits = models, requested, limits
+        self._stopping = threading.Event()
+        # Of their own, so that imports leave the threads that answer searches alone.
+        self._importing = ThreadPoolExecutor(IMPORT_THREADS, "import")
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def tidy(self) -> None:
+        """At the start: sees to the versions of collections that will be deleted."""
+
+        async def deleted(collection: Collection) -> None:
+            self._models.forget_under(self._registry.folder_of(collection.key))
+            await asyncio.to_thread(self._registry.remove_of, collection.key)
+
+        self._library.when_deleted(deleted)
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        return pb.GetModelResponse(model=model_message(await self._get(request.name)))
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
+        below = MODELS.parse(request)
+        if request.collection:
+            with self._library.use(request.collection):
+                pass
+        found = await asyncio.to_thread(self._registry.page, request.collection, below, size + 1)
+        page = fitting(model_message(version, report=False) for version in found[:size])
+        more = len(found) > len(page)
+        after = MODELS.encode(found[len(page) - 1].place, request) if more else ""
+        return pb.ListModelsResponse(models=page, next_page_token=after)
+
+    async def PromoteModel(
+        self, request: pb.PromoteModelRequest, context: Context
+    ) -> pb.PromoteModelResponse:
+        request_id = parse_request_id(request.request_id, "promote-model", request)
+        note = parse_note(request.promoted_by, request.reason)
+        _, previous = await self._promotions.promote(request.name, note, request_id, request.if_unchanged)
+        return pb.PromoteModelResponse(model=model_message(await self._get(request.name)), previous=previous)
+
+    async def RollbackModel(
+        self, request: pb.RollbackModelRequest, context: Context
+    ) -> pb.RollbackModelResponse:
+        request_id = parse_request_id(request.request_id, "rollback-model", request)
+        note = parse_note(request.promoted_by, request.reason)
+        with self._library.use(request.collection):
+            pass
+        serving, previous = await self._promotions.rollback(request.collection, note, request_id)
+        return pb.RollbackModelResponse(serving=serving, previous=previous)
+
+    async def RetireModel(self, request: pb.RetireModelRequest, context: Context) -> pb.RetireModelResponse:
+        return pb.RetireModelResponse(model=model_message(await self._promotions.retire(request.name)))
+
+    async def ImportModel(
+        self, request_iterator: AsyncIterator[pb.ImportModelRequest], context: Context
+    ) -> pb.ImportModelResponse:
+        with ExitStack() as closing:
+            folder = closing.enter_context(scratch(self._registry))
+            archive = folder / "archive.tar"
+            plan = await received(request_iterator, self._library, archive, self._limits.bytes)
+            await self._requested.admit(plan.source)
+            kept = closing.pop_all()  # from here on it is the task's to remove
+
+            def register() -> ModelVersion:
+                with kept:
+                    if plan.source:
+                        return import_source(self._registry, plan)
+                    return import_archive(
+                        self._registry, plan, archive, folder, self._limits, self._stopping.is_set
+                    )
+
+            version = await self._finished(self._in_import_thread(register))
+        return pb.ImportModelResponse(model=model_message(version))
+
+    async def ExportModel(
+        self, request: pb.ExportModelRequest, context: Context
+    ) -> AsyncIterator[pb.ExportModelResponse]:
+        version = await self._get(request.name)
+        folder = await asyncio.to_thread(self._registry.folder, version.name)
+        if folder is None:
+            raise FailedPreconditionError(f"{version.name} has no files", model=version.name)
+        await asyncio.to_thread(self._registry.check, version.name)
+        pieces = write_archive(version, folder)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield pb.ExportModelResponse(archive=piece)
+
+    async def GetRanking(self, request: pb.GetRankingRequest, context: Context) -> pb.GetRankingResponse:
+        return await self._rankings.get(request)
+
+    async def ListRankings(
+        self, request: pb.ListRankingsRequest, context: Context
+    ) -> pb.ListRankingsResponse:
+        return await self._rankings.listed(request)
+
+    async def PromoteRanking(
+        self, request: pb.PromoteRankingRequest, context: Context
+    ) -> pb.PromoteRankingResponse:
+        return await self._rankings.promote(request)
+
+    async def RollbackRanking(
+        self, request: pb.RollbackRankingRequest, context: Context
+    ) -> pb.RollbackRankingResponse:
+        return await self._rankings.rollback(request)
+
+    async def _get(self, name: str) -> ModelVersion:
+        return await asyncio.to_thread(self._registry.get, name)
+
+    async def _in_import_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._importing, work)
+
+    async def _finished(self, change: Coroutine[Any, Any, T]) -> T:
+        """The change's result. It goes on if the caller goes."""
+        task = asyncio.create_task(change)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Stops what is being unpacked, and waits for the imports that are being registered."""
+        self._stopping.set()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        self._importing.shutdown(wait=False)

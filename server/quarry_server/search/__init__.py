@@ -1,0 +1,1 @@
+"""SearchService: searches from and to messages, and what is logged of them."""

@@ -1,0 +1,185 @@
+"""What a search gave out, handed to the feedback log; and the token by which events refer to it."""
+
+import itertools
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from quarry.documents.catalog import now_us
+from quarry.documents.vectors import source_of
+from quarry.feedback.contents import Documents, TextSource
+from quarry.feedback.exploration import FairPairs, seed_of, unexplored
+from quarry.feedback.impressions import AnsweredPage, ContentOf, ImpressionLog
+from quarry.feedback.tokens import Attribution, TokenSigner, page_digest
+from quarry.feedback.types import Impression, LoggedHit, SearchContext
+from quarry.ranking.ranking import RankedDocument, Ranking
+from quarry.schema import Schema
+from quarry.types import Docno, Fields
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPolicy:
+    """Which of the candidates that a ranking chose from are logged with its first page.
+
+    Attributes:
+        depth: so many of the best fused ones.
+        rate: for this share of searches.
+    """
+
+    depth: int = 50
+    rate: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPage:
+    """A page of a search, as it was given out.
+
+    Attributes:
+        collection: its key.
+        documents: the collection's log.
+        ranking: explored already.
+        shown: each hit's place in the ranking from 0, the hit, and the version that was given out.
+        filter: the request's, serialized.
+    """
+
+    collection: int
+    schema: Schema
+    documents: Documents
+    search_id: str
+    offset: int
+    query: str
+    filter: bytes
+    context: SearchContext
+    exploration: FairPairs
+    ranking: Ranking
+    shown: Sequence[tuple[int, RankedDocument, str, int]]
+
+
+class AnswerLog:
+    """Signs and logs pages. Lives on the event loop and never makes it wait."""
+
+    def __init__(self, impressions: ImpressionLog, signer: TokenSigner, pool: PoolPolicy) -> None:
+        self._impressions, self._signer, self._pool = impressions, signer, pool
+        self._random = random.Random()
+
+    def give(self, page: GivenPage) -> str:
+        """Logs a page; its attribution token."""
+        depth = self._pool.depth if page.offset == 0 and self._random.random() < self._pool.rate else 0
+        impression = _Maker(page, now_us(), depth, self._pool.rate)
+        source = TextSource(page.collection, page.documents, kept_text(page.schema))
+        self._impressions.offer(AnsweredPage(source, impression))
+        return self._signer.sign(
+            Attribution(
+                page.search_id,
+                page.offset,
+                page.collection,
+                page.ranking.configuration,
+                page_digest(id for _, _, id, _ in page.shown),
+            )
+        )
+
+
+def kept_text(schema: Schema) -> Callable[[Fields], str]:
+    """What the log keeps of a document: the title, and below it what encoder and re-ranker read."""
+
+    def text(fields: Fields) -> str:
+        source = source_of(schema, fields)
+        return f"{source.title}\n{source.text}".strip()
+
+    return text
+
+
+@dataclass(slots=True)
+class _Maker:
+    """Makes the impression of a page, later and in another thread."""
+
+    page: GivenPage
+    time_us: int
+    pool_depth: int
+    pool_rate: float
+    _pool: list[RankedDocument] | None = None
+
+    def versions(self) -> Iterator[tuple[Docno, int]]:
+        for _, ranked, _, version in self.page.shown:
+            yield ranked.docno, version
+        for ranked in self._pooled():
+            yield ranked.docno, ranked.version
+
+    def impression(self, content: ContentOf) -> Impression:
+        page, ranking = self.page, self.page.ranking
+        return Impression(
+            page.search_id,
+            page.offset,
+            self.time_us,
+            page.query,
+            page.context,
+            tuple(self._shown(content)),
+            ranking.generation,
+            page.filter,
+            tuple(
+                self._hit(r, r.id, r.version, r.fused_rank, content(r.docno, r.version))
+                for r in self._pooled()
+            ),
+            self.pool_rate,
+            page.exploration.policy,
+            seed_of(page.search_id) if page.exploration.swap_probability else 0,
+            ranking.configuration,
+            ranking.reranker,
+            self._depth(),
+            tuple(f"{d.stage}:{d.reason}" for d in ranking.degraded),
+            cascade=self._cascade(),
+            tuned=ranking.tuned,
+        )
+
+    def _cascade(self) -> tuple[str, ...]:
+        rerankers = self.page.ranking.rerankers
+        return rerankers if len(rerankers) > 1 else ()
+
+    def _shown(self, content: ContentOf) -> Iterator[LoggedHit]:
+        exploration, length = self.page.exploration, len(self.page.ranking.documents)
+        order = exploration.order(seed_of(self.page.search_id), length)
+        for place, ranked, id, version in self.page.shown:
+            before = order[place] if place < len(order) else place
+            probability = exploration.probability(before, place, length)
+            text = content(ranked.docno, version)
+            yield self._hit(ranked, id, version, place + 1, text, before + 1, probability)
+
+    def _pooled(self) -> list[RankedDocument]:
+        """The best fused candidates; re-ranking has moved those that it read among themselves."""
+        if self._pool is None:
+            reach = max(self.pool_depth, self._depth()) if self.pool_depth else 0
+            first = unexplored(self.page.ranking.documents)[:reach]
+            found = [ranked for ranked in first if 0 < ranked.fused_rank <= self.pool_depth]
+            self._pool = sorted(found, key=lambda ranked: ranked.fused_rank)
+        return self._pool
+
+    def _depth(self) -> int:
+        if not self.page.ranking.reranker:
+            return 0
+        documents = unexplored(self.page.ranking.documents)
+        return sum(1 for _ in itertools.takewhile(lambda d: d.rerank_score is not None, documents))
+
+    def _hit(
+        self,
+        ranked: RankedDocument,
+        id: str,
+        version: int,
+        rank: int,
+        content: str,
+        before: int = 0,
+        probability: float = 1.0,
+    ) -> LoggedHit:
+        read = {reading.model: reading.score for reading in ranked.readings}
+        return LoggedHit(
+            id,
+            version,
+            rank,
+            ranked.score,
+            ranked.fused_score,
+            ranked.rerank_score,
+            {name: (place.rank, place.score) for name, place in ranked.arms.items()},
+            content,
+            before or rank,
+            probability,
+            tuple(read.get(model) for model in self._cascade()),
+        )

@@ -1,0 +1,186 @@
+"""Search requests: messages to queries, with every default filled in."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from quarry.documents.catalog import Collection, CollectionSettings
+from quarry.errors import InvalidArgumentError, NotCalibratedError
+from quarry.ranking.cascade import OWN, Cascade, RerankStage, asked_cascade, usual_cascade
+from quarry.ranking.queries import (
+    DEFAULT_DEPTH,
+    ArmPlan,
+    Query,
+    RerankPlan,
+    Rrf,
+    WeightedSum,
+    check_min_relevance,
+    check_query_text,
+    default_arms,
+    default_weight,
+)
+from quarry.ranking.weighting import QueryWeights, Trait, check_trait
+from quarry.schema import FIELD_NAME, Schema, UnknownFields
+from quarry.v1 import search_service_pb2 as pb
+from quarry.v1 import types_pb2
+from quarry_server.search.filters import parse_filter
+
+MAX_RETRIEVE_QUERIES = 256
+NO_FIELDS = "-"
+LEXICAL = "bm25"
+
+
+def parse_query(request: pb.SearchRequest, collection: Collection, arms: tuple[str, ...]) -> Query:
+    """The query that ``request`` states for a collection with these ``arms``.
+
+    Unless it says anything of arms or fusion, both are as the collection's ranking configuration has them.
+
+    Raises:
+        InvalidArgumentError: with the path of the first field that is wrong.
+        NotCalibratedError: it has a bound of relevance, and the collection has no re-ranker.
+    """
+    settings = collection.settings
+    text = parse_text(request.query, "query")
+    fusion = parse_fusion(request.fusion)
+    rerank = parse_rerank(request.rerank, settings)
+    if request.HasField("min_relevance"):
+        rerank = _bounded(rerank, request, text)
+    plans = parse_arms(request.arms, arms, fusion)
+    tuned = collection.ranking if not request.arms and not request.HasField("fusion") else None
+    if tuned is not None:
+        fusion, plans = tuned.configuration.method, tuned.configuration.arms(arms)
+    return Query(
+        text,
+        plans,
+        parse_filter(request.filter, settings.schema) if request.HasField("filter") else None,
+        fusion,
+        rerank,
+        request.require_complete,
+        collection.ranking_name if tuned is not None else "",
+    )
+
+
+def parse_text(text: str, field: str) -> str:
+    stripped = text.strip()
+    try:
+        check_query_text(stripped)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(field, error.problem) from None
+    return stripped
+
+
+def parse_fusion(message: pb.Fusion) -> Rrf | WeightedSum:
+    if message.WhichOneof("method") != "rrf":
+        return WeightedSum(_parse_traits(message.weighted_sum.by_query))
+    try:
+        return Rrf(message.rrf.k) if message.rrf.k else Rrf()
+    except InvalidArgumentError as error:
+        raise error.under("fusion.rrf") from None
+
+
+def _parse_traits(messages: Sequence[pb.QueryTrait]) -> QueryWeights | None:
+    traits: dict[str, Trait] = {}
+    for index, message in enumerate(messages):
+        path = f"fusion.weighted_sum.by_query[{index}]"
+        if message.name in traits:
+            raise InvalidArgumentError(f"{path}.name", f"{message.name[:80]!r} is there twice")
+        try:
+            traits[message.name] = Trait(message.slope, message.mean, message.deviation)
+            check_trait(message.name)
+        except InvalidArgumentError as error:
+            raise error.under(path) from None
+    return QueryWeights(traits) if traits else None
+
+
+def parse_arms(
+    messages: Sequence[pb.Arm], known: tuple[str, ...], fusion: Rrf | WeightedSum
+) -> tuple[ArmPlan, ...]:
+    """The arms asked for, each once; all of them if none is."""
+    plans: list[ArmPlan] = []
+    for index, message in enumerate(messages):
+        if message.name not in known:
+            problem = f"{message.name[:80]!r} is not an arm of this collection, which has {', '.join(known)}"
+            raise InvalidArgumentError(f"arms[{index}].name", problem)
+        if any(plan.name == message.name for plan in plans):
+            raise InvalidArgumentError(f"arms[{index}].name", f"{message.name} is there twice")
+        weight = message.weight if message.HasField("weight") else default_weight(message.name, fusion)
+        try:
+            scale = message.boost_scale if message.HasField("boost_scale") else 1.0
+            if scale != 1 and message.name != LEXICAL:
+                raise InvalidArgumentError("boost_scale", f"is for {LEXICAL}")
+            depth = message.depth or DEFAULT_DEPTH
+            plans.append(ArmPlan(message.name, depth, _finite(weight), _finite(scale, "boost_scale")))
+        except InvalidArgumentError as error:
+            raise error.under(f"arms[{index}]") from None
+    return tuple(plans) or default_arms(known, fusion)
+
+
+def _finite(value: float, field: str = "weight") -> float:
+    if not math.isfinite(value):
+        raise InvalidArgumentError(field, "is not finite")
+    return value
+
+
+def parse_rerank(message: pb.Rerank, settings: CollectionSettings) -> RerankPlan | None:
+    """How to re-rank; None for not at all."""
+    budget = None
+    if message.HasField("budget"):
+        budget = message.budget.seconds + message.budget.nanos / 1e9
+    try:
+        stages = parse_stages(message, settings)
+        plan = RerankPlan.of(stages, budget)
+    except InvalidArgumentError as error:
+        raise error.under("rerank") from None
+    return None if message.disabled or not plan.model else plan
+
+
+def _bounded(plan: RerankPlan | None, request: pb.SearchRequest, text: str) -> RerankPlan:
+    """``plan`` with the request's bound of relevance."""
+    least = request.min_relevance
+    check_min_relevance(least)
+    if not text:
+        raise InvalidArgumentError(
+            "min_relevance", "is there, and the query has no words: nothing is relevant"
+        )
+    if request.rerank.disabled:
+        raise InvalidArgumentError("min_relevance", "needs re-ranking, and rerank.disabled is set")
+    if plan is None:
+        raise NotCalibratedError("the collection has no re-ranker, which would say how relevant a hit is")
+    return replace(plan, min_relevance=least)
+
+
+def parse_stages(message: pb.Rerank, settings: CollectionSettings) -> Cascade:
+    """The stages that a search asks for, or those of its collection."""
+    own = message.model or settings.reranker
+    if not message.cascade:
+        # Without a re-ranker of the collection's own, its cascade has nothing to work together with.
+        return usual_cascade(settings.cascade if own else (), own, message.depth or None)
+    if message.depth:
+        raise InvalidArgumentError("depth", "is there beside a cascade, whose stages have their own")
+    stages = cascade_of(message.cascade)
+    if message.model and all(stage.model != OWN for stage in stages):
+        raise InvalidArgumentError("model", "is there beside a cascade in which every stage has a model")
+    return asked_cascade(stages, own)
+
+
+def model_fields(message: pb.Rerank, plan: RerankPlan | None) -> dict[str, str]:
+    """Each model of ``plan``, and the field of the request that asks for it."""
+    fields = {stage.model: f"rerank.cascade[{n}].model" for n, stage in enumerate(message.cascade)}
+    return {stage.model: fields.get(stage.model, "rerank.model") for stage in plan.stages} if plan else {}
+
+
+def cascade_of(messages: Sequence[types_pb2.RerankStage]) -> Cascade:
+    return tuple(RerankStage(message.model, message.depth) for message in messages)
+
+
+def parse_return_fields(names: Sequence[str], schema: Schema) -> frozenset[str] | None:
+    """The fields to return; None for all."""
+    if not names:
+        return None
+    if list(names) == [NO_FIELDS]:
+        return frozenset()
+    for index, name in enumerate(names):
+        known = schema.unknown_fields is UnknownFields.STORE or schema.get(name) is not None
+        if not FIELD_NAME.fullmatch(name) or not known:
+            raise InvalidArgumentError(f"return_fields[{index}]", f"{name[:80]!r} is not a field's name")
+    return frozenset(names)

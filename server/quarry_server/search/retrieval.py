@@ -1,0 +1,31 @@
+"""What the arms give before they are merged, as messages."""
+
+from collections.abc import Sequence
+
+from quarry.collections.collection import OpenCollection
+from quarry.ranking.fusion import ArmRun
+from quarry.ranking.weighting import traits_of
+from quarry.v1 import search_service_pb2 as pb
+from quarry_server.common.errors import ok_status
+
+
+def complete_result(
+    collection: OpenCollection, query_id: str, text: str, runs: Sequence[ArmRun]
+) -> pb.RetrieveResult:
+    """All that merging rests on: what each arm proposes, what it makes of the others' proposals, its bounds.
+
+    A document that an arm could not score has no candidate there. Blocks.
+    """
+    result = pb.RetrieveResult(query_id=query_id, traits=traits_of(text, runs))
+    ids = collection.log.ids({c.docno for run in runs for c in run.candidates})
+    for run in runs:
+        message = result.arms.add(arm=run.arm, status=ok_status(), low=run.low, high=run.high)
+        alive = sorted(
+            (c for c in run.candidates if c.docno in ids), key=lambda c: (-c.score, ids[c.docno][0])
+        )
+        for rank, c in enumerate(alive, start=1):
+            message.candidates.add(document_id=ids[c.docno][0], rank=rank, score=c.score, passage=c.passage)
+        for docno, score in run.others.items():
+            if docno in ids:
+                message.candidates.add(document_id=ids[docno][0], score=score)
+    return result

@@ -1,0 +1,1 @@
+"""TrainingService: trainings, tunings and turns of the loop, and what becomes of their results."""

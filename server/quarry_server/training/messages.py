@@ -1,0 +1,72 @@
+"""What training jobs answer, as messages."""
+
+from collections.abc import Mapping
+
+from quarry.training.jobs import AnySpec
+from quarry.training.spec import EvaluationReport, EvaluationSpec, TrainingResult, TrainingSpec
+from quarry.v1 import model_service_pb2 as models_pb
+from quarry.v1 import training_service_pb2 as pb
+from quarry_server.common.values import timestamp_message
+from quarry_server.models.messages import CAUTIONS, KINDS, metric_message, verdict_value
+
+_NANOS = 1_000_000_000
+
+
+def unregistered_message(result: TrainingResult, spec: TrainingSpec) -> models_pb.Model:
+    """A training that no model came of: a Model without a name."""
+    report = result.evaluation
+    lineage = models_pb.Lineage(
+        base=result.base,
+        compared_with=report.compared_with,
+        examples=result.examples,
+        data_hash=result.data_hash,
+        simulated=result.simulated,
+        loss=result.loss,
+        steps=result.steps,
+        seed=result.seed,
+        max_tokens=result.max_tokens,
+        train_seconds=result.train_s,
+    )
+    return models_pb.Model(
+        collection=spec.collection,
+        kind=KINDS[result.what],
+        verdict=verdict_value(report.verdict),
+        advice=report.advice,
+        lineage=lineage,
+        metrics=[metric_message(metric) for metric in report.metrics],
+        description=spec.description,
+        report_json=report.model_dump_json(),
+    )
+
+
+def evaluation_message(report: EvaluationReport, spec: EvaluationSpec) -> pb.Evaluation:
+    return pb.Evaluation(
+        model=spec.candidate.name,
+        compared_with=spec.serving.name if spec.serving else "",
+        verdict=verdict_value(report.verdict),
+        advice=report.advice,
+        metrics=[metric_message(metric) for metric in report.metrics],
+        cautions=[CAUTIONS[caution] for caution in report.cautions],
+        off_policy=[pb.OffPolicyEstimate(**estimate.model_dump()) for estimate in report.off_policy],
+        report_json=report.model_dump_json(),
+        ece=report.ece,
+    )
+
+
+def new_metadata(spec: AnySpec) -> pb.TrainingMetadata:
+    start_time = timestamp_message(spec.create_time_us)
+    return pb.TrainingMetadata(collection=spec.collection, start_time=start_time)
+
+
+def set_details(metadata: pb.TrainingMetadata, details: Mapping[str, float]) -> None:
+    """What a job says of a stage; what it leaves out stays as it was, but for the time left."""
+    for name in ("step", "steps"):
+        if name in details:
+            setattr(metadata, name, int(details[name]))
+    for name in ("loss", "learning_rate", "development_ndcg"):
+        if name in details:
+            setattr(metadata, name, details[name])
+    metadata.ClearField("eta")
+    if details.get("eta_s", -1) >= 0:
+        nanos = round(details["eta_s"] * _NANOS)
+        metadata.eta.seconds, metadata.eta.nanos = divmod(nanos, _NANOS)

@@ -1,0 +1,286 @@
+"""TrainingService."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from google.longrunning import operations_pb2
+from google.protobuf.message import Message
+
+from quarry.collections.library import Library
+from quarry.config import Settings
+from quarry.documents.catalog import Collection, get_collection, now_us
+from quarry.documents.store import RequestId
+from quarry.errors import InvalidArgumentError, NotFoundError, QuarryError
+from quarry.feedback.purge import PurgeMade
+from quarry.jobs.operations import Operation, Operations, SetMetadata, new_name
+from quarry.jobs.process import OnDetails, OnProgress
+from quarry.mining.sets import MiningSets
+from quarry.ranking.promotion_policy import PromotionPolicy
+from quarry.registry.names import parse_name
+from quarry.training.jobs import AnySpec, TrainingJobs
+from quarry.training.spec import Caution, TrainingResult, TrainingSpec
+from quarry.training.uploads import FIELD
+from quarry.v1 import model_service_pb2 as models_pb
+from quarry.v1 import training_service_pb2 as pb
+from quarry.v1 import training_service_pb2_grpc
+from quarry_server.collections.documents import parse_request_id
+from quarry_server.common.context import Context
+from quarry_server.common.model_names import RequestedModels, names_of
+from quarry_server.common.once import StartedOnce
+from quarry_server.common.operations import operation_message, packed
+from quarry_server.training.loop_runs import LoopRuns
+from quarry_server.training.messages import (
+    evaluation_message,
+    new_metadata,
+    set_details,
+    unregistered_message,
+)
+from quarry_server.training.models import TrainedModels
+from quarry_server.training.requests import (
+    Ground,
+    Request,
+    parse_distillation,
+    parse_encoder_training,
+    parse_evaluation,
+    parse_training,
+    parse_tuning,
+)
+from quarry_server.training.tuned_rankings import TunedRankings
+from quarry_server.wiring import Feedback, served_precision
+
+logger = logging.getLogger(__name__)
+R = TypeVar("R", bound=Request)
+Work = Callable[[OnProgress, OnDetails], Awaitable[Message]]
+"""Does what an operation is for; its response."""
+
+
+class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
+    """
+    Attributes:
+        address: where jobs reach this server; known once it listens.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        operations: Operations,
+        jobs: TrainingJobs,
+        mining_sets: MiningSets,
+        feedback: Feedback,
+        models: TrainedModels,
+        tuned: TunedRankings,
+        loops: LoopRuns,
+        settings: Settings,
+        requested: RequestedModels,
+    ) -> None:
+        self._library, self._operations, self._jobs = library, operations, jobs
+        self._mining_sets, self._feedback, self._models = mining_sets, feedback, models
+        self._tuned = tuned
+        self._loops, self._requested = loops, requested
+        self._base_reranker = settings.models.base_reranker
+        self._precision = served_precision(settings)
+        self._once = StartedOnce(library.database, operations)
+        self.address = ""
+
+    async def tidy(self) -> None:
+        """At the start: removes what unfinished jobs and deleted collections have left; sees to later."""
+        now_us = self._library.folder.clock.now_us
+        await asyncio.to_thread(self._jobs.folders.remove_unfinished, now_us)
+        await asyncio.to_thread(self._jobs.uploads.remove_unused, now_us)
+        await self._remove_of_deleted()
+        self._library.when_deleted(self._remove_of_deleted)
+
+    async def UploadExamples(
+        self, request_iterator: AsyncIterator[pb.UploadExamplesRequest], context: Context
+    ) -> pb.UploadExamplesResponse:
+        upload = await asyncio.to_thread(self._jobs.uploads.begin)
+        try:
+            async for request in request_iterator:
+                if not request.parquet:
+                    raise InvalidArgumentError(FIELD, "is empty")
+                await asyncio.to_thread(upload.add, request.parquet)
+            name, rows = await asyncio.to_thread(upload.finish)
+        finally:
+            await asyncio.shield(asyncio.to_thread(upload.drop))
+        return pb.UploadExamplesResponse(examples=name, rows=rows, bytes=upload.size)
+
+    async def TrainReranker(
+        self, request: pb.TrainRerankerRequest, context: Context
+    ) -> operations_pb2.Operation:
+        return await self._train("train-reranker", request, parse_training)
+
+    async def TrainEncoder(
+        self, request: pb.TrainEncoderRequest, context: Context
+    ) -> operations_pb2.Operation:
+        return await self._train("train-encoder", request, parse_encoder_training)
+
+    async def DistillReranker(
+        self, request: pb.DistillRerankerRequest, context: Context
+    ) -> operations_pb2.Operation:
+        return await self._train("distill-reranker", request, parse_distillation)
+
+    async def EvaluateReranker(
+        self, request: pb.EvaluateRerankerRequest, context: Context
+    ) -> operations_pb2.Operation:
+        version = parse_name(request.model)
+        if version is None:
+            raise InvalidArgumentError("model", f"{request.model[:80]!r} is not COLLECTION@NUMBER")
+        collection = await self._collection(version[0])
+        request_id = parse_request_id(request.request_id, "evaluate-reranker", request)
+        if first := await self._once.first(collection, request_id):
+            return operation_message(first)
+        self._jobs.check_installed()
+        await self._requested.admit(request.compare_with, known=names_of(collection))
+        spec = await asyncio.to_thread(lambda: parse_evaluation(request, self._ground(collection)))
+
+        async def evaluate(on_progress: OnProgress, on_details: OnDetails) -> Message:
+            return evaluation_message(await self._jobs.evaluate(spec, on_progress, on_details), spec)
+
+        return await self._started(collection, request_id, spec, evaluate)
+
+    async def TuneRanking(self, request: pb.TuneRankingRequest, context: Context) -> operations_pb2.Operation:
+        collection = await self._collection(request.collection)
+        request_id = parse_request_id(request.request_id, "tune-ranking", request)
+        if first := await self._once.first(collection, request_id):
+            return operation_message(first)
+        self._jobs.check_installed()
+        with self._library.use(request.collection) as opened:
+            arms = opened.generation.searcher.arms
+        spec = await asyncio.to_thread(lambda: parse_tuning(request, self._ground(collection), arms))
+
+        async def tune(on_progress: OnProgress, on_details: OnDetails) -> Message:
+            return await self._jobs.tune(spec, on_progress, on_details, partial(self._tuned.take, spec))
+
+        return await self._started(collection, request_id, spec, tune)
+
+    async def RunLoop(self, request: pb.RunLoopRequest, context: Context) -> operations_pb2.Operation:
+        return await self._loops.run(request)
+
+    async def GetLoopReport(
+        self, request: pb.GetLoopReportRequest, context: Context
+    ) -> pb.GetLoopReportResponse:
+        return await self._loops.get(request)
+
+    async def ListLoopReports(
+        self, request: pb.ListLoopReportsRequest, context: Context
+    ) -> pb.ListLoopReportsResponse:
+        return await self._loops.listed(request)
+
+    async def _train(
+        self, kind: str, request: R, parse: Callable[[R, Ground], TrainingSpec]
+    ) -> operations_pb2.Operation:
+        collection = await self._collection(request.collection)
+        request_id = parse_request_id(request.request_id, kind, request)
+        if first := await self._once.first(collection, request_id):
+            return operation_message(first)
+        self._jobs.check_installed()
+        teacher = request.teacher if isinstance(request, pb.DistillRerankerRequest) else ""
+        named = request.base, teacher, self._base_reranker
+        await self._requested.admit(*named, known=names_of(collection))
+        spec = await asyncio.to_thread(lambda: parse(request, self._ground(collection)))
+
+        async def train(on_progress: OnProgress, on_details: OnDetails) -> Message:
+            return await self._jobs.train(spec, on_progress, on_details, partial(self._take, spec))
+
+        return await self._started(collection, request_id, spec, train)
+
+    async def _take(self, spec: TrainingSpec, result: TrainingResult, folder: Path) -> models_pb.Model:
+        """The version that came of a training, registered; if the policy says so, it serves."""
+        if not result.has_model or result.evaluation.verdict == "BAD_DATA":
+            return unregistered_message(result, spec)
+        result = await asyncio.to_thread(self._with_feedback_times, spec, result)
+        model = await self._models.register(spec, result, folder)
+        if result.what != "reranker" or result.evaluation.verdict != "IMPROVED":
+            return model
+        try:
+            return await self._promoted(model, spec, result.evaluation.cautions)
+        except QuarryError as error:
+            logger.warning("%s is registered, and does not serve: %s", model.name, error)
+            model.advice.append(f"it is not promoted: {error}")
+            return model
+
+    async def _promoted(
+        self, model: models_pb.Model, spec: TrainingSpec, cautions: Sequence[Caution]
+    ) -> models_pb.Model:
+        """A better re-ranker, which serves if the collection's policy says so now."""
+        policy = await self._models.policy_of(spec.collection)
+        if policy is PromotionPolicy.MANUAL:
+            return model
+        if cautions and policy is not PromotionPolicy.DESPITE_CAUTIONS:
+            model.advice.append(f"it is not promoted by itself ({', '.join(cautions)}): that is for a person")
+            return model
+        return await self._models.promote(model, spec, policy)
+
+    def _with_feedback_times(self, spec: TrainingSpec, result: TrainingResult) -> TrainingResult:
+        """When the feedback was given that the examples rest on, also of a set whose file does not say."""
+        try:
+            mined = self._mining_sets.get(spec.examples_name)
+        except NotFoundError:  # an uploaded file, documents alone, or a set that was purged meanwhile
+            return result
+        times = {"feedback_start_us": mined.feedback_start_us, "feedback_end_us": mined.feedback_end_us}
+        return result.model_copy(update=times)
+
+    async def _started(
+        self, collection: Collection, request_id: RequestId, spec: AnySpec, work: Work
+    ) -> operations_pb2.Operation:
+        """The operation that ``work`` is done in, or the one of the first call with this request id."""
+        name = new_name(request_id.method)
+        started = await self._once.start(collection, request_id, name, lambda: self._start(name, spec, work))
+        return operation_message(started)
+
+    async def _start(self, name: str, spec: AnySpec, work: Work) -> Operation:
+        metadata = new_metadata(spec)
+
+        async def job(report: SetMetadata) -> bytes:
+            async def on_progress(stage: str, progress: float) -> None:
+                metadata.stage, metadata.progress = stage, progress
+                await report(packed(metadata))
+
+            await self._feedback.impressions.flush()  # or the job would miss the last answers
+            response = await work(on_progress, partial(set_details, metadata))
+            metadata.ClearField("eta")
+            await on_progress("done", 1.0)
+            return packed(response)
+
+        return await self._operations.start("", packed(metadata), job, name)
+
+    async def _collection(self, name: str) -> Collection:
+        """The collection's row. Raises as ``Library.use``."""
+        with self._library.use(name):
+            pass
+        return await self._library.current(name)
+
+    def _ground(self, collection: Collection) -> Ground:
+        """Blocks."""
+        database = self._library.database
+        return Ground(
+            collection=collection,
+            base_reranker=self._base_reranker,
+            precision=self._precision,
+            guards=self._feedback.guards,
+            server=self.address,
+            now_us=now_us(),
+            resolve=self._models.resolve,
+            key_of=lambda name: database.read(lambda c: get_collection(c, name)).key,
+            mining_sets=self._mining_sets,
+            uploads=self._jobs.uploads,
+        )
+
+    async def _remove_of_deleted(self, _deleted: Collection | None = None) -> None:
+        """Removes what is left of trainings on collections that have been deleted."""
+        await self._jobs.remove_of_deleted(self._library.deleted_keys)
+
+
+def ending_trainings(purge_sets: PurgeMade, jobs: TrainingJobs) -> PurgeMade:
+    """``purge_sets``, and with the mining sets go the trainings on them."""
+
+    async def purge(key: int, start_us: int | None, end_us: int | None) -> list[str]:
+        names = await purge_sets(key, start_us, end_us)
+        await jobs.end_those_of(names)
+        return names
+
+    return purge

@@ -1,0 +1,507 @@
+"""What a data folder keeps when one of its databases has lost what it held: everything, and it is said."""
+
+import asyncio
+import contextlib
+import re
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+import pytest_asyncio
+from tests.integration.api.helpers.models import import_stream, tar_of
+from tests.integration.crash.oracle import document_of
+from tests.integration.crash.server import CALL_S, Client, Server, ServerEnded, serving, until
+from tests.integration.recovery.small_disk import fill, small_disk
+from tests.integration.recovery.test_recovery import assert_whole, create, refusal, search, upsert
+
+from quarry.collections.data_folder import DataFolder
+from quarry.collections.library import Library
+from quarry.config import Settings
+from quarry.documents.catalog import CollectionSettings, create_collection
+from quarry.documents.store import Database
+from quarry.ending import SHORTEST_STEP_S, Ending
+from quarry.errors import DataLossError
+from quarry.feedback.tables import open_feedback
+from quarry.registry.store import ModelRegistry
+from quarry.schema import Field, FieldType, Schema
+from quarry.storage.trusted_clock import DAY_US
+from quarry.testing import tiny_cross_encoder, tiny_encoder
+from quarry.v1 import collection_service_pb2 as collections_pb
+from quarry.v1 import document_service_pb2 as documents_pb
+from quarry.v1 import feedback_service_pb2 as feedback_pb
+from quarry.v1 import model_service_pb2 as models_pb
+from quarry.v1.feedback_service_pb2_grpc import FeedbackServiceStub
+from quarry.v1.model_service_pb2_grpc import ModelServiceStub
+from quarry_server.app import running
+
+THINGS, DOCUMENTS, EVENTS = "things", 150, 3
+UPKEEP_DONE = "the upkeep of the feedback log removed"
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def folders(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> dict[str, Path]:
+    """Copies of one data folder: while its server ran, killed, and after it had stopped in good order."""
+    home = tmp_path_factory.mktemp("folders")
+    data, copies = home / "data", {name: home / name for name in ("killed", "stopped", "databases")}
+    reranker = tar_of(tiny_cross_encoder(home / "reranker", seed=2))
+    async with serving(data, encoder) as (server, client):
+        await create(client, encoder)
+        await upsert(client, range(DOCUMENTS))
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            await leave_feedback(channel, (await search(client)).attribution_token)
+            importing = ModelServiceStub(channel).ImportModel(
+                import_stream(reranker, collection=THINGS), timeout=CALL_S
+            )
+            assert (await importing).model.name == f"{THINGS}@1"
+            async with asyncio.timeout(CALL_S):
+                while not (await stats_of(channel)).impressions:  # noqa: ASYNC110  written behind the answer
+                    await asyncio.sleep(0.05)
+        copy_databases(data, copies["databases"])
+        children = server.processes("worker")
+        await server.kill()
+        await until(lambda: not any(child.is_running() for child in children))
+    shutil.copytree(data, copies["killed"])
+    async with serving(data, encoder) as (server, client):
+        await assert_whole(client)
+        await server.stop()
+    shutil.copytree(data, copies["stopped"])
+    return copies
+
+
+async def leave_feedback(channel: grpc.aio.Channel, token: str) -> None:
+    events = [
+        feedback_pb.Event(
+            event_id=f"event-{n}",
+            type=feedback_pb.EVENT_TYPE_CLICK,
+            attribution_token=token,
+            document_id="0001",
+        )
+        for n in range(EVENTS)
+    ]
+    request = feedback_pb.RecordEventsRequest(collection=THINGS, events=events)
+    answer = await FeedbackServiceStub(channel).RecordEvents(request, timeout=CALL_S)
+    assert not any(status.status.code for status in answer.statuses)
+
+
+@pytest.fixture
+def data(folders: dict[str, Path], tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A copy of the folder that the test's parameter names."""
+    return Path(shutil.copytree(folders[request.param], tmp_path / "data"))
+
+
+def empty(name: str) -> Callable[[Path], None]:
+    def damage(data: Path) -> None:
+        (data / name).write_bytes(b"")
+        (data / f"{name}-wal").unlink(missing_ok=True)
+
+    return damage
+
+
+def lose(name: str) -> Callable[[Path], None]:
+    return lambda data: (data / name).unlink()
+
+
+def be_of_another_folder(data: Path) -> None:
+    set_mark(data / "feedback.db", "identity", "another")
+
+
+def be_older(data: Path) -> None:
+    """The log is put back to a time at which there was no collection."""
+    with changing(data / "documents.db") as connection:
+        for table in ("documents", "collections", "model_versions", "sqlite_sequence"):
+            connection.execute(f"DELETE FROM {table}")  # noqa: S608
+
+
+def lose_documents(data: Path) -> None:
+    """As a torn copy does it: the rows are gone, their number is not."""
+    with changing(data / "documents.db") as connection:
+        connection.execute("DELETE FROM documents WHERE version > 100")
+
+
+def lose_versions(data: Path) -> None:
+    shutil.copytree(data / "registry" / "1" / "1", data / "registry" / "1" / "2")
+    with changing(data / "documents.db") as connection:
+        connection.execute("DELETE FROM model_versions")
+
+
+LOSSES = [
+    ("stopped", empty("documents.db"), "documents.db holds no table"),
+    ("stopped", lose("documents.db"), "documents.db is not there"),
+    ("killed", lose("documents.db-wal"), "documents.db-wal, which holds the newest commits"),
+    ("stopped", be_older, "documents.db has given out keys of collections up to 0"),
+    ("stopped", lose_documents, "the last write of the collection things was number 150"),
+    ("stopped", lose_versions, "knows models of the collection things up to number 0"),
+    ("stopped", empty("feedback.db"), "feedback.db holds no table"),
+    ("stopped", lose("feedback.db"), "feedback.db is not there"),
+    ("killed", lose("feedback.db-wal"), "feedback.db-wal, which holds the newest commits"),
+    ("stopped", be_of_another_folder, "feedback.db belongs to another data folder"),
+]
+EACH_LOSS = pytest.mark.parametrize(
+    ("data", "damage", "told"), LOSSES, indirect=["data"], ids=[told for _, _, told in LOSSES]
+)
+
+
+@EACH_LOSS
+def test_a_folder_whose_database_knows_less_than_it_holds_is_refused_and_stays_as_it_is(
+    data: Path, damage: Callable[[Path], None], told: str
+) -> None:
+    damage(data)
+    before = contents(data)
+    codes = set()
+    for accepted in ("", "another"):  # the first refusal must not make the second one believe anything
+        with pytest.raises(DataLossError, match=re.escape(told)) as refused:
+            DataFolder(data, accept_loss=accepted)
+        codes.add(refused.value.metadata["accept_loss"])
+        assert contents(data) == before
+    (code,) = codes
+    folder = DataFolder(data, accept_loss=code)
+    database = Database(folder.open_documents())
+    folder.open_database("feedback.db", open_feedback).dispose()
+    ModelRegistry(data, database, lambda folder, kind: None).remove_leftovers(folder.take_away)
+    database.close()
+    folder.close()
+    kept = contents(data)
+    quarantined = {re.sub(r"^quarantine/[^/]*/", "", path) for path in kept}
+    assert quarantined >= {path for path in before if not path.endswith("-wal")}
+    DataFolder(data).close()  # once accepted, it is no matter of the next start
+
+
+@pytest.mark.parametrize(
+    ("data", "damage"),
+    [
+        ("stopped", empty("documents.db")),
+        ("killed", lose("documents.db-wal")),
+        ("stopped", be_older),
+        ("stopped", empty("feedback.db")),
+    ],
+    indirect=["data"],
+    ids=["emptied", "without its log", "older", "feedback"],
+)
+async def test_a_server_that_would_lose_data_does_not_start_until_the_operator_accepts_it(
+    data: Path, encoder: Path, damage: Callable[[Path], None]
+) -> None:
+    damage(data)
+    before = contents(data)
+    said = await refused_start(data, encoder)
+    assert "Nothing was changed" in said
+    assert "Traceback" not in said
+    assert contents(data) == before
+    (code,) = set(re.findall(r"--accept-loss\s+([0-9a-f]{8})", said))
+    async with serving(data, encoder, ACCEPT_LOSS=code) as (server, client):
+        assert "going on as the operator has accepted" in server.log()
+        listed = await client.collections.ListCollections(
+            collections_pb.ListCollectionsRequest(), timeout=CALL_S
+        )
+        if not listed.collections:  # a new collection gets nothing of the old one
+            await create(client, encoder)
+            assert len((await search(client)).hits) == 0
+            assert await events_counted(server) == 0
+        await server.stop()
+    kept = {re.sub(r"^quarantine/[^/]*/", "", path): content for path, content in contents(data).items()}
+    models = [path for path in before if path.startswith("registry/")]
+    assert models
+    assert {path: kept.get(path) for path in models} == {path: before[path] for path in models}
+    async with serving(data, encoder) as (server, _):
+        await server.stop()
+
+
+@pytest.mark.parametrize("data", ["databases"], indirect=True)
+async def test_databases_copied_from_a_running_server_are_refused_and_stay_as_they_are(
+    data: Path, encoder: Path
+) -> None:
+    before = contents(data)
+    assert "which holds the newest commits, is not beside it" in await refused_start(data, encoder)
+    assert contents(data) == before
+
+
+@pytest.mark.parametrize("data", ["stopped"], indirect=True)
+async def test_databases_copied_from_a_stopped_server_are_a_backup_of_documents_and_feedback(
+    data: Path, encoder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    copy_databases(data, copy)
+    async with serving(copy, encoder) as (server, client):
+        await assert_whole(client)
+        assert await events_counted(server) == EVENTS
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            promote = models_pb.PromoteModelRequest(name=f"{THINGS}@1")
+            code, reason, _ = await refusal(ModelServiceStub(channel).PromoteModel(promote, timeout=CALL_S))
+        assert (code, reason) == (grpc.StatusCode.DATA_LOSS, "MODEL_DAMAGED")  # its files were not copied
+
+
+async def test_databases_of_a_server_that_left_a_part_behind_are_refused_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The part may commit after the server has looked at it last, and the commit lies beside the database."""
+    left: list[Library] = []
+    close = Library.close
+
+    async def hang(library: Library, _grace_s: float) -> None:
+        left.append(library)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Library, "close", hang)
+    settings = Settings(data=tmp_path / "data", port=0, drain_s=0, drain_notice_s=0)
+    ending = Ending(SHORTEST_STEP_S)
+    # What is behind the library must stay open for the late commit.
+    monkeypatch.setattr(Database, "close", lambda database: None)
+    async with running(settings, ending):
+        pass
+    monkeypatch.undo()
+    assert ending.left == ["the collections"]
+    (library,) = left
+    late = CollectionSettings("late", Schema((Field("text", FieldType.TEXT),)), "none")
+    await library.database.write(lambda c: create_collection(c, late))
+    copy_databases(settings.data, tmp_path / "copy")
+    with pytest.raises(DataLossError, match="which holds the newest commits, is not beside it"):
+        DataFolder(tmp_path / "copy")
+    await close(library)
+
+
+@pytest.mark.parametrize("data", ["killed"], indirect=True)
+async def test_the_whole_folder_of_a_killed_server_is_a_backup(data: Path, encoder: Path) -> None:
+    async with serving(data, encoder) as (server, client):
+        await assert_whole(client)
+        assert await events_counted(server) == EVENTS
+        await server.stop()
+    assert not [path for path in contents(data) if path.endswith("-wal") or "quarantine" in path]
+
+
+@pytest.mark.parametrize("data", ["stopped"], indirect=True)
+async def test_a_start_that_fails_halfway_does_not_stop_the_next_one(data: Path, encoder: Path) -> None:
+    assert "cannot listen" in await refused_start(data, encoder, HOST="no.such.host.invalid")
+    async with serving(data, encoder) as (server, client):
+        await assert_whole(client)
+        await server.stop()
+
+
+async def test_a_start_that_fails_on_the_way_closes_what_it_has_opened(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "data", port=0, drain_s=0, drain_notice_s=0)
+    known = CollectionSettings("known", Schema((Field("text", FieldType.TEXT),)), "none")
+    async with running(settings):
+        pass
+    folder = DataFolder(settings.data)
+    database = Database(folder.open_documents())
+    key = (await database.write(lambda c: create_collection(c, known))).key
+    database.close()
+    folder.close()
+    (folder.of(key) / ("f" * 32)).mkdir(parents=True)  # nobody knows it, and it cannot be moved
+    shutil.rmtree(settings.data / "quarantine", ignore_errors=True)
+    (settings.data / "quarantine").touch()
+    threads = set(threading.enumerate())
+    with pytest.raises(OSError, match="quarantine"):
+        async with running(settings):
+            pass
+    assert open_in(settings.data) == []
+    assert not [t.name for t in set(threading.enumerate()) - threads if not t.name.startswith("work")]
+
+
+def open_in(folder: Path) -> list[str]:
+    """Files in a folder that this process has open."""
+    links = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # of the listing itself
+            links.append(str(descriptor.readlink()))
+    return [link for link in links if link.startswith(f"{folder}/")]
+
+
+@pytest.mark.parametrize("data", ["stopped"], indirect=True)
+async def test_folders_that_no_row_names_are_moved_with_a_word_and_removed_after_their_time(
+    data: Path, encoder: Path
+) -> None:
+    shutil.copytree(data / "registry" / "1" / "1", data / "registry" / "1" / "2")
+    (generation,) = (data / "collections" / "1").iterdir()
+    shutil.copytree(generation, generation.with_name("f" * 32))
+    async with serving(data, encoder) as (server, client):
+        await assert_whole(client)
+        log = server.log()
+        await server.stop()
+    assert len(re.findall(r"moved .*/(?:registry/1/2|collections/1/f{32}) to .*/quarantine/", log)) == 2
+    assert not (data / "registry" / "1" / "2").exists()
+    kept = {re.sub(r"^quarantine/[^/]*/", "", path) for path in contents(data)}
+    assert "registry/1/2/manifest.json" in kept
+    assert any(path.startswith(f"collections/1/{'f' * 32}/bm25/") for path in kept)
+    async with serving(data, encoder, QUARANTINE_DAYS="0") as (server, client):
+        await until(lambda: not list((data / "quarantine").iterdir()))
+        await assert_whole(client)
+        assert server.log().count("which lay there for 0 days") == 2
+
+
+@pytest.mark.parametrize("data", ["stopped"], indirect=True)
+async def test_a_database_that_cannot_be_read_says_so_in_reads_and_writes(data: Path, encoder: Path) -> None:
+    async with serving(data, encoder) as (server, client):
+        texts = {f"{n:04}": "word " * 2_000 for n in range(300)}
+        await upsert_texts(client, texts)
+        await server.stop()
+    async with serving(data, encoder) as (_, client):
+        garble_middle(data / "documents.db")
+        for call in (search(client, "word"), upsert_texts(client, texts)):
+            code, reason, message = await refusal(call)
+            assert (code, reason) == (grpc.StatusCode.DATA_LOSS, "DATA_LOSS")
+            assert "cannot be read" in message
+    said = await refused_start(data, encoder)
+    assert re.search(r"documents\.db (cannot be read|is damaged)", said)
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("data", ["stopped"], indirect=True)
+@pytest.mark.parametrize(
+    ("database", "part"),
+    [("documents.db", "documents_by_version"), ("feedback.db", "impressions")],
+)
+def test_damage_is_said_to_be_in_the_database_that_has_it(data: Path, database: str, part: str) -> None:
+    with changing(data / database) as connection:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        (page,) = connection.execute(query, (part,)).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with (data / database).open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    with pytest.raises(DataLossError, match=f"{re.escape(database)} cannot be read"):
+        DataFolder(data)
+
+
+@pytest.mark.parametrize("data", ["stopped"], indirect=True)
+async def test_a_server_that_stops_on_a_full_disk_starts_again_when_there_is_space(
+    data: Path, encoder: Path, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", size_mb=400) as folder:
+        shutil.copytree(data, folder, dirs_exist_ok=True)
+        async with serving(folder, encoder) as (server, client):
+            await assert_whole(client)
+            fill(folder / "ballast")
+            await server.stop()
+        fill(folder / "more")  # the stop has given space back
+        said = await refused_start(folder, encoder)
+        assert "is full" in said
+        assert "Traceback" not in said
+        (folder / "ballast").unlink()
+        async with serving(folder, encoder) as (server, client):
+            await assert_whole(client)
+            await server.stop()
+        assert not (folder / "quarantine").exists()
+
+
+@pytest.mark.parametrize("data", ["stopped"], indirect=True)
+async def test_one_start_with_the_clock_two_years_ahead_purges_no_feedback(data: Path, encoder: Path) -> None:
+    """The folder's times are put back instead: to a server that is the same."""
+    make_feedback_older(data, days=730)
+    with changing(data / "documents.db") as connection:
+        (clock,) = connection.execute("SELECT value FROM marks WHERE name = 'clock'").fetchone()
+    earlier = ",".join(str(int(part) - 730 * DAY_US) for part in clock.split(","))
+    set_mark(data / "documents.db", "clock", earlier)
+    for _ in range(2):  # a second start an instant later has seen no more of the time
+        async with serving(data, encoder) as (server, _):
+            await until(lambda server=server: UPKEEP_DONE in server.log())  # type: ignore[misc]
+            assert await events_counted(server) == EVENTS
+            assert "days ahead of the last time that this data folder was in use" in server.log()
+            await server.stop()
+
+
+@pytest.mark.parametrize("data", ["stopped"], indirect=True)
+async def test_feedback_past_its_retention_goes_while_the_clock_is_right(data: Path, encoder: Path) -> None:
+    make_feedback_older(data, days=366)
+    async with serving(data, encoder) as (server, _):
+        await until(lambda: UPKEEP_DONE in server.log())
+        assert await events_counted(server) == 0
+        await server.stop()
+
+
+@pytest.mark.parametrize("data", ["stopped"], indirect=True)
+async def test_nobody_else_can_read_a_data_folder_or_what_is_in_it(data: Path, encoder: Path) -> None:
+    open_to_all(data)
+    shutil.rmtree(data / "collections")  # it is made again, by the server and by its store process
+    shutil.rmtree(data / "registry")
+    async with serving(data, encoder) as (server, client):
+        await upsert(client, [DOCUMENTS])
+        assert open_to_others(data) == []
+        await server.stop()
+
+
+def open_to_all(data: Path) -> None:
+    data.chmod(0o755)
+    for file in data.glob("*.db"):
+        file.chmod(0o644)
+
+
+def open_to_others(data: Path) -> list[Path]:
+    return [path for path in [data, *data.rglob("*")] if path.stat().st_mode & 0o077]
+
+
+def garble_middle(path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 4)
+        file.write(b"\xff" * (size // 2))
+
+
+def copy_databases(data: Path, target: Path) -> None:
+    """What `cp *.db` does."""
+    target.mkdir()
+    for file in data.glob("*.db"):
+        shutil.copy(file, target)
+
+
+def make_feedback_older(data: Path, days: int) -> None:
+    with changing(data / "feedback.db") as connection:
+        for table in ("impressions", "events"):
+            older = f"UPDATE {table} SET received_us = received_us - ?"  # noqa: S608
+            connection.execute(older, (days * DAY_US,))
+
+
+async def upsert_texts(client: Client, texts: dict[str, str]) -> None:
+    documents = [document_of(id, {"text": text, "colour": "red"}) for id, text in texts.items()]
+    request = documents_pb.BatchUpsertDocumentsRequest(collection=THINGS, documents=documents)
+    await client.documents.BatchUpsertDocuments(request, timeout=CALL_S)
+
+
+async def refused_start(data: Path, encoder: Path, **settings: str) -> str:
+    """What a server says that must not start."""
+    data.with_name("server.log").unlink(missing_ok=True)
+    with pytest.raises(ServerEnded) as ended:
+        await Server.start(data, encoder, **settings)
+    assert ended.value.status == 1
+    return ended.value.said
+
+
+async def stats_of(channel: grpc.aio.Channel) -> feedback_pb.GetFeedbackStatsResponse:
+    request = feedback_pb.GetFeedbackStatsRequest(collection=THINGS)
+    return await FeedbackServiceStub(channel).GetFeedbackStats(request, timeout=CALL_S)
+
+
+async def events_counted(server: Server) -> int:
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        return sum(count.count for count in (await stats_of(channel)).events)
+
+
+def contents(data: Path) -> dict[str, int]:
+    """The files of a folder, by path, with a hash of what is in them; locks and memory maps left out."""
+    return {
+        path.relative_to(data).as_posix(): hash(path.read_bytes())
+        for path in data.rglob("*")
+        if path.is_file() and path.name != "lock" and not path.name.endswith("-shm")
+    }
+
+
+@contextlib.contextmanager
+def changing(path: Path):  # type: ignore[no-untyped-def]
+    connection = sqlite3.connect(path)
+    try:
+        with connection:
+            yield connection
+    finally:
+        connection.close()
+
+
+def set_mark(path: Path, name: str, value: str) -> None:
+    with changing(path) as connection:
+        assert connection.execute("UPDATE marks SET value = ? WHERE name = ?", (value, name)).rowcount == 1

@@ -1,0 +1,67 @@
+"""From pages to negatives: what was examined and not chosen weighs more, what nobody reached does not."""
+
+import numpy as np
+import pytest
+from tests.unit.miner.clicks.logs import page
+from tests.unit.miner.presets.pairs import pair
+from tests.unit.miner.small import corpus_of, texts_of
+
+from quarry.feedback.types import ObservedPage
+from quarry_miner.clicks.base import ClickLog
+from quarry_miner.clicks.registry import CLICK_MODELS
+from quarry_miner.evidence.evidence import Feedback, Seen
+from quarry_miner.presets.quarry import POOL, Quarry
+
+HIGHEST, LOWEST = 0.9, 0.2
+
+
+def seen(pages: list[ObservedPage], model: str) -> Seen:
+    """Of the query ``q``, the positive ``a`` and the candidates ``b`` and ``c``."""
+    log = ClickLog.of(pages)
+    estimates = CLICK_MODELS[model].fit(log).estimates
+    names = [f"d{number:03}" for number in range(6)]
+    letters = dict(zip("abcdef", names, strict=True))
+    log.documents[:] = [letters[letter] for letter in log.documents]  # type: ignore[index]
+    feedback = Feedback(log, estimates, corpus_of(texts_of(6, seed=0)))
+    zero = np.zeros(2, np.int32)
+    return feedback.of(["q"], zero, zero, np.array([1, 2], np.int32))
+
+
+def weights(found: Seen) -> dict[int, float]:
+    """Of the two candidates as negatives by `quarry`; without those that it leaves out."""
+    one = pair(
+        [HIGHEST, LOWEST],
+        shown=found.shown.tolist(),
+        refusals=found.refusals.tolist(),
+        clicked=found.clicked.tolist(),
+        coclick=found.coclick.tolist(),
+    )
+    chosen = Quarry().select(one, 2, 60, np.random.default_rng(0))
+    return {c.document: c.weight for c in chosen if c.rung == POOL}
+
+
+def elsewhere(count: int) -> list[ObservedPage]:
+    """Another query, whose first hit is chosen half of the time."""
+    return [page("other", "def", "d" if number % 2 else "") for number in range(count)]
+
+
+@pytest.mark.parametrize("model", ["pbm", "sdbn", "ubm"])
+def test_what_was_examined_and_skipped_weighs_more_than_what_was_not_shown(model: str) -> None:
+    """``b`` stands above the hit that was chosen, ``c`` below it."""
+    found = seen([page("q", "bac", "a")] * 40 + elsewhere(10), model)
+    assert found.shown.tolist() == [40, 40]
+    assert (found.refusals <= 40).all()
+    assert 1 <= weights(found)[2] < weights(found)[1] <= 2
+
+
+def test_a_hit_that_nobody_reached_is_shown_and_not_examined() -> None:
+    """Below the only click: however often it is shown, sdbn counts no examination."""
+    found = seen([page("q", "abc", "a")] * 50, "sdbn")
+    assert found.shown.tolist() == [50, 50]
+    assert found.refusals.tolist() == [0, 0]
+    assert weights(found) == {1: 1.0, 2: 1.0}
+
+
+def test_what_was_clicked_once_is_no_negative_and_makes_no_other_one() -> None:
+    found = seen([page("q", "bac", "b"), *[page("q", "bac", "a")] * 5, *elsewhere(10)], "sdbn")
+    assert set(weights(found)) == {2}

@@ -1,0 +1,66 @@
+"""Small corpora and tasks without a model: a text's vector is the sum of its words'."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarry.schema import Field, FieldType, Schema
+from quarry.types import Fields
+from quarry_miner.corpus import Corpus
+from quarry_miner.examples import MiningQuery, Positive
+from quarry_miner.members.lsa import unit
+from quarry_miner.members.matrix import DocumentMatrix
+from quarry_miner.members.members import VectorMember
+from quarry_miner.members.spaces import VectorSpace
+from quarry_miner.mining.task import MiningTask
+
+SCHEMA = Schema((Field("title", FieldType.TEXT, is_title=True), Field("text", FieldType.TEXT)))
+WORDS = [f"{a}{b}" for a in ("ba", "de", "ki", "lo", "mu") for b in ("na", "ro", "si", "tu", "fe")]
+DIMENSION = 16
+
+
+class WordVectors:
+    """Turns texts into vectors."""
+
+    def __init__(self, salt: str = "") -> None:
+        self._salt = salt
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        rows = [sum((self._word(w) for w in t.split()), np.zeros(DIMENSION)) for t in texts]
+        return unit(np.array(rows, np.float32).reshape(len(texts), DIMENSION))
+
+    def _word(self, word: str) -> NDArray[np.float64]:
+        seed = hashlib.blake2b(f"{self._salt}{word}".encode(), digest_size=8).digest()
+        return np.random.default_rng(int.from_bytes(seed, "big")).normal(size=DIMENSION)
+
+
+def texts_of(count: int, seed: int, length: int = 6) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS, size=length)) for _ in range(count)]
+
+
+def corpus_of(texts: Sequence[str]) -> Corpus:
+    documents: list[tuple[str, Fields]] = [(f"d{i:03}", {"text": text}) for i, text in enumerate(texts)]
+    return Corpus.of_documents(documents, SCHEMA)
+
+
+def space_of(corpus: Corpus, name: str = "dense") -> VectorSpace:
+    vectors = WordVectors(name)
+    matrix = DocumentMatrix.one_each(vectors.embed(corpus.texts(range(len(corpus)))))
+    return VectorSpace(name, matrix, vectors)
+
+
+def task_of(documents: int = 80, queries: int = 12, seed: int = 0, **other: Any) -> MiningTask:
+    """Queries are parts of their first positive's text; every third has a second positive."""
+    texts = texts_of(documents, seed)
+    corpus = corpus_of(texts)
+    asked = []
+    for i in range(queries):
+        positives = [Positive(i * 3)] + ([Positive(i * 3 + 1, 0.5, "clicked")] if i % 3 == 0 else [])
+        asked.append(MiningQuery(f"q{i}", " ".join(texts[i * 3].split()[:3]), tuple(positives)))
+    space = space_of(corpus)
+    members = (VectorMember(space), VectorMember(space_of(corpus, "lsa")))
+    return MiningTask(tuple(asked), corpus, **{"members": members, "space": space, "depth": 20, **other})

@@ -1,0 +1,1 @@
+"""A turn of the loop: feedback becomes examples, a model and a report."""

@@ -1,0 +1,136 @@
+"""Compares a re-ranker with what serves by held-out clicks, where there are no judgments."""
+
+import hashlib
+import math
+from collections.abc import Callable, Collection, Mapping
+
+import numpy as np
+
+from quarry.questions import question_key
+from quarry.training.spec import EvaluationReport, Subject
+from quarry_trainer.evaluation.displays import Bool, Displays
+from quarry_trainer.evaluation.examination import Explored
+from quarry_trainer.evaluation.gate import (
+    DEFAULT_POLICY,
+    Clicked,
+    GatePolicy,
+    cautions,
+    judge_clicks,
+    level_of,
+)
+from quarry_trainer.evaluation.off_policy import Basis, OffPolicy, estimate
+from quarry_trainer.evaluation.resampling import UNKNOWN
+from quarry_trainer.measures import Orders
+
+HELD_OUT, HELD_OUT_OF_QUERIES = 0.3, 0.5
+"""Share of the searches, the latest ones, whose clicks decide: of all, and of queries that were held out."""
+MAX_QUERIES = 500
+"""Held-out queries that are searched again and scored: some minutes of one processor for two models."""
+
+NOTHING = OffPolicy(Basis(0, 0.0, 0))
+
+OrdersOf = Callable[[Mapping[str, str]], tuple[Orders, Orders]]
+"""Orders by candidate and by what it is compared with, of queries given as texts by name."""
+
+
+def evaluate_clicks(
+    log: Displays,
+    orders_of: OrdersOf,
+    base_name: Subject,
+    *,
+    spent: int = 0,
+    seed: int = 0,
+    compared_with: str = "",
+    queries: Collection[str] | None = None,
+    unseen: Collection[str] = (),
+    policy: GatePolicy = DEFAULT_POLICY,
+) -> EvaluationReport:
+    """Estimates both orders' worth on searches that are held out, and judges the candidate.
+
+    Nothing is ranked where the log itself is too little to tell.
+
+    Args:
+        log: all feedback that counts.
+        base_name: ``serving`` or ``fused``: what the candidate is compared with.
+        spent: verdicts that the collection's held-out clicks have given before.
+        seed: of the queries that are drawn, and of the bootstrap.
+        queries: held out by query: the later searches for these, the earlier ones say how attractive their
+            documents are; None: held out by time, the latest searches for all.
+        unseen: those whose documents training did not see.
+    """
+    held_out = log.latest(HELD_OUT)
+    if queries is not None:
+        held_out = log.searches_for(queries) & log.latest(HELD_OUT_OF_QUERIES)
+    names = _drawn(log, held_out, seed)
+    wanted = np.array([name in names for name in log.queries], bool)
+    found = OffPolicy(Basis.of(log, held_out & wanted[log.query], Explored.of(log)))
+    apart = NOTHING
+    verdict, advice = judge_clicks(_at_best(found.basis), spent, policy)
+    changed = True
+    if verdict not in ("BAD_DATA", "INSUFFICIENT_DATA"):
+        candidate, base = orders_of(names)
+        changed = any(candidate[name] != base[name] for name in names)
+        found = estimate(log, held_out, candidate, base, base_name, seed)
+        unknown = {question_key(query) for query in unseen} & names.keys()
+        apart = estimate(log, held_out, {name: candidate[name] for name in unknown}, base, base_name, seed)
+        verdict, advice = judge_clicks(_evidence(found, apart, changed), spent, policy)
+    return EvaluationReport(
+        verdict=verdict,
+        advice=advice,
+        cautions=cautions(verdict, apart.basis.queries, policy),
+        off_policy=found.estimates,
+        source="clicks",
+        queries=found.basis.queries,
+        compared_with=compared_with,
+        details=_details(log, held_out, found, apart, spent),
+    )
+
+
+def _drawn(log: Displays, held_out: Bool, seed: int) -> dict[str, str]:
+    """Texts of at most ``MAX_QUERIES`` held-out queries by name, drawn by a hash."""
+
+    def place(name: str) -> bytes:
+        return hashlib.blake2b(f"{seed}\0{name}".encode("utf-8", "surrogatepass")).digest()
+
+    text = {log.queries[number]: log.texts[number] for number in set(log.query[held_out].tolist())}
+    return {name: text[name] for name in sorted(text, key=place)[:MAX_QUERIES]}
+
+
+def _at_best(basis: Basis) -> Clicked:
+    """What the gate would see if the rankings left nothing to be desired."""
+    return Clicked(basis.queries, basis.owner_share, basis.explored_clicks, math.inf, 1.0, UNKNOWN, UNKNOWN)
+
+
+def _evidence(found: OffPolicy, apart: OffPolicy, changed: bool) -> Clicked:
+    basis = found.basis
+    return Clicked(
+        basis.queries,
+        basis.owner_share,
+        basis.explored_clicks,
+        found.effective_sample,
+        found.support,
+        found.doubly_robust,
+        found.snips,
+        apart.basis.queries,
+        apart.doubly_robust,
+        apart.snips,
+        changed,
+    )
+
+
+def _details(
+    log: Displays, held_out: Bool, found: OffPolicy, apart: OffPolicy, spent: int
+) -> dict[str, object]:
+    span = log.time_us[held_out]
+    return {
+        "decides": {"level": level_of(spent), "spent": spent},
+        "held_out_searches": int(held_out.sum()),
+        "held_out_start_us": int(span.min()) if len(span) else None,
+        "searches": len(log.query),
+        "owner_share": found.basis.owner_share,
+        "explored_clicks": found.basis.explored_clicks,
+        "examination": list(found.examination),
+        "simulated": log.simulated,
+        "unseen_queries": apart.basis.queries,
+        "unseen": [one.model_dump() for one in apart.estimates],
+    }

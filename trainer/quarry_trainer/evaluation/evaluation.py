@@ -1,0 +1,356 @@
+"""Compares a re-ranker with what serves, on queries that it was not trained on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ir_measures import nDCG
+
+from quarry.feedback.reading.guards import GuardPolicy
+from quarry.feedback.reading.pages import observed_pages
+from quarry.feedback.tables import FILE_NAME
+from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
+from quarry.models.calibration import read_calibration
+from quarry.models.loading import Precision
+from quarry.questions import question_key
+from quarry.registry.evidence import Spent, decisions_on
+from quarry.training.reading import joined, reading_of
+from quarry.training.spec import EvaluationReport, EvaluationSpec, Metric, ModelRef, Subject
+from quarry_trainer.data.judged_sample import Sample
+from quarry_trainer.data.live import Counted, Float64, LiveSearch, RankedQuery, open_search
+from quarry_trainer.data.material import judged_marks
+from quarry_trainer.data.memory import Memory, with_memory
+from quarry_trainer.data.passages import open_documents
+from quarry_trainer.evaluation.calibrating import with_errors
+from quarry_trainer.evaluation.click_evaluation import evaluate_clicks
+from quarry_trainer.evaluation.displays import Displays
+from quarry_trainer.evaluation.gate import DEFAULT_POLICY, GatePolicy, Judged, cautions, judge, level_of
+from quarry_trainer.evaluation.resampling import Interval, mean_intervals
+from quarry_trainer.evaluation.scoring import FUSED_ALONE, blended_order, load_as_served, score_ranked
+from quarry_trainer.evaluation.slices import ALL, KNOWN, UNSEEN, slices_of
+from quarry_trainer.measures import NDCG, Orders, Qrels, clusters_of, judged_queries, per_query
+
+LEAST_OF_SLICE = 5
+"""Queries that a slice needs to be reported."""
+
+Progress = Callable[[str, float], None]
+"""Told the stage, and how far the whole job is, 0 to 1."""
+
+
+def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> EvaluationReport:
+    """Compares two models as the live server would serve them: by judgments if there are any, else by clicks.
+
+    Queries that either of them was trained on are left out of what decides.
+
+    The interval that decides is as wide as what trainings have spent makes it, the version's own left out:
+    that was the same question. An evaluation spends nothing itself. It changes nothing that serves, and gives
+    the same answer however often it is asked.
+
+    Args:
+        folder: of the job, in the data folder of its server.
+
+    Raises:
+        ModelError: a model cannot be loaded.
+        UnavailableError: the server does not answer.
+        CollectionNotFoundError: the collection was deleted meanwhile.
+    """
+    data = folder.resolve().parent.parent
+    compared_with = spec.serving.name if spec.serving else ""
+    memory = Memory(reading_of(Path(spec.candidate.folder), spec.candidate.name), spec.collection)
+    either = joined(reading_of(Path(model.folder), model.name) for model in _models(spec))
+    spent_by_others = spent_on(data, spec.collection).without(model=spec.candidate.name)
+    log = feedback_of(data, spec.collection_key, spec.guards)
+    with open_search(data, spec.server, spec.collection, spec.collection_key) as search:
+        if spec.judgments:
+            deciding = [query for query in spec.judgments if not either.has_query(query.text)]
+            kept_out = len(spec.judgments) - len(deciding)
+            ranked, candidate, serving = _ranked_and_scored(
+                {query.id: query.text for query in deciding}, search, spec, data, progress
+            )
+            qrels = {query.id: query.judgments for query in deciding}
+            progress("comparing", _COMPARING)
+            report = evaluate_ranked(
+                ranked,
+                qrels,
+                candidate,
+                serving,
+                {query.id: memory.saw(query) for query in deciding},
+                spent=spent_by_others.renewed(q.text for q in deciding).by_queries(judged_marks(deciding)),
+                kept_out=kept_out,
+                compared_with=compared_with,
+                frequency=frequency_of(log, ranked),
+                exact=_exact(spec, data, ranked),
+            )
+            report = with_errors(
+                report,
+                read_calibration(Path(spec.candidate.folder)),
+                Sample.of(
+                    ranked,
+                    candidate.scores,
+                    candidate.blend,
+                    deciding,
+                    {query.id: memory.saw(query) for query in deciding},
+                ),
+                search.ranking if candidate.blend.fused else None,
+            )
+            return with_memory(report, either, kept_out)
+
+        def orders_of(queries: Mapping[str, str]) -> tuple[Orders, Orders]:
+            ranked, candidate, serving = _ranked_and_scored(queries, search, spec, data, progress)
+            progress("comparing", _COMPARING)
+            return orders_by(ranked, candidate), orders_by(ranked, serving or fused_alone(ranked))
+
+        unread = [text for text in log.texts if not either.has_query(text)]
+        kept_out = len(log.texts) - len(unread)
+        report = evaluate_clicks(
+            log,
+            orders_of,
+            "serving" if spec.serving else "fused",
+            spent=spent_by_others.by_clicks(),
+            seed=spec.seed,
+            compared_with=compared_with,
+            queries=unread if kept_out else None,
+            unseen=[query for query, documents in log.chosen().items() if memory.is_new(documents)],
+        )
+        return with_memory(report, either, kept_out)
+
+
+_SEARCHED, _COMPARING = 0.3, 0.95
+"""How far a job is when all queries are searched, and when all candidates are scored."""
+
+
+class Scored(NamedTuple):
+    """What a model makes of ranked queries.
+
+    Attributes:
+        scores: of each query's candidates, as ``score_ranked`` gives them.
+        blend: how they order.
+    """
+
+    scores: Sequence[Float64]
+    blend: Blend = RERANKER_ALONE
+
+
+def evaluate_ranked(
+    ranked: Sequence[RankedQuery],
+    qrels: Qrels,
+    candidate: Scored,
+    serving: Scored | None = None,
+    known: Mapping[str, bool] | None = None,
+    *,
+    spent: int = 0,
+    kept_out: int = 0,
+    source: str = "judgments",
+    compared_with: str = "",
+    frequency: Mapping[str, int] | None = None,
+    exact: Scored | None = None,
+    policy: GatePolicy = DEFAULT_POLICY,
+) -> EvaluationReport:
+    """Measures candidate, serving and fused orders of held-out queries, and judges the candidate.
+
+    Intervals are paired over queries, those with the same relevant documents drawn together. ``metrics``
+    have 95 % intervals; the one that decides is wider once evidence is ``spent``, and in ``details``.
+
+    Args:
+        ranked: held-out queries. Those that ``qrels`` knows no relevant document of are left out.
+        serving: None: the candidate is compared with the fused order.
+        known: whether training saw a relevant document, by query; see ``Division.knows``.
+        spent: verdicts that these queries have given before.
+        kept_out: queries that do not decide, since a model was trained on them.
+        compared_with: name of what serves.
+        frequency: how often each query is asked, by id.
+        exact: the candidate in float32, if it serves in int8.
+    """
+    grades = {query.query_id: qrels.get(query.query_id, {}) for query in ranked}
+    judged = judged_queries(grades)
+    subjects: dict[Subject, Scored] = {"candidate": candidate, "fused": fused_alone(ranked)}
+    if serving is not None:
+        subjects["serving"] = serving
+    scored = [*subjects.values(), *([exact] if exact else [])]
+    finite = all(bool(np.isfinite(scores).all()) for one in scored for scores in one.scores)
+    if not (judged and finite):
+        verdict, advice = judge(Judged(len(judged), 0, {}, kept_out=kept_out, finite=finite), spent, policy)
+        return EvaluationReport(
+            verdict=verdict,
+            advice=advice,
+            source=source,
+            queries=len(judged),
+            compared_with=compared_with,
+        )
+    orders = {name: orders_by(ranked, one) for name, one in subjects.items()}
+    values = {name: per_query(one, grades) for name, one in orders.items()}
+    base: Subject = "fused" if serving is None else "serving"
+    values["difference"] = {m: v - values[base][m] for m, v in values["candidate"].items()}
+    groups = {ALL: frozenset(judged), **slices_of(ranked, grades, known, frequency)}
+    metrics = _metrics(values, judged, groups, grades)
+    differences = {
+        m.slice: Interval(m.value, m.lower, m.upper)
+        for m in metrics
+        if m.measure == NDCG and m.subject == "difference" and m.slice in (ALL, UNSEEN)
+    }
+    unseen = len(groups.get(UNSEEN, frozenset()) & set(judged))
+    found = sum(any(grades[q.query_id].get(d, 0) > 0 for d in q.documents) for q in ranked)
+    changed = any(orders["candidate"][id] != orders[base][id] for id in judged)
+    quantization = _quantization(ranked, exact, values["candidate"][NDCG], grades)
+    evidence = Judged(len(judged), found, differences, unseen, kept_out, changed, quantization=quantization)
+    verdict, advice = judge(evidence, spent, policy)
+    return EvaluationReport(
+        verdict=verdict,
+        advice=advice,
+        cautions=cautions(verdict, unseen, policy, quantization),
+        metrics=metrics,
+        source=source,
+        queries=len(judged),
+        compared_with=compared_with,
+        details=_details(evidence, spent, len(ranked), clusters_of(judged, grades), candidate.blend),
+    )
+
+
+def _quantization(
+    ranked: Sequence[RankedQuery], exact: Scored | None, served: Float64, grades: Qrels
+) -> Interval | None:
+    """Of nDCG@10, what serves less the same in float32."""
+    if exact is None:
+        return None
+    lost = served - per_query(orders_by(ranked, exact), grades, [nDCG @ 10])[NDCG]
+    return mean_intervals(lost[:, None], clusters_of(judged_queries(grades), grades))[0]
+
+
+def _exact(spec: EvaluationSpec, data: Path, ranked: Sequence[RankedQuery]) -> Scored | None:
+    """The candidate in float32, if it serves in int8."""
+    return score_model(spec.candidate, data, ranked) if spec.precision == "int8" else None
+
+
+def _ranked_and_scored(
+    queries: Mapping[str, str], search: LiveSearch, spec: EvaluationSpec, data: Path, progress: Progress
+) -> tuple[list[RankedQuery], Scored, Scored | None]:
+    """Candidates of each query, and what both models make of them."""
+    ranked = search.rank(queries, counted=_between(progress, "searching", 0.0, _SEARCHED))
+    models = _models(spec)
+    share = (_COMPARING - _SEARCHED) / len(models)
+    found = [
+        score_model(
+            ref, data, ranked, _between(progress, "scoring", _SEARCHED + n * share, share), spec.precision
+        )
+        for n, ref in enumerate(models)
+    ]
+    return ranked, found[0], found[1] if spec.serving else None
+
+
+def _models(spec: EvaluationSpec) -> list[ModelRef]:
+    """The candidate, and what it is compared with if that is a model."""
+    return [spec.candidate, *([spec.serving] if spec.serving else [])]
+
+
+def score_model(
+    model: ModelRef,
+    data: Path,
+    ranked: Sequence[RankedQuery],
+    counted: Counted | None = None,
+    precision: Precision = "fp32",
+) -> Scored:
+    """What a model that lies in a folder makes of ranked queries, with the blend that lies there.
+
+    Raises:
+        ModelError: it cannot be loaded, or a score is not finite.
+    """
+    folder = Path(model.folder)
+    loaded = load_as_served(folder, data, precision)
+    return Scored(score_ranked(loaded, ranked, counted), read_blend(folder))
+
+
+def _between(progress: Progress, stage: str, start: float, share: float) -> Counted:
+    def counted(done: int, of: int) -> None:
+        progress(stage, start + share * done / max(1, of))
+
+    return counted
+
+
+def feedback_of(data: Path, key: int, guards: GuardPolicy) -> Displays:
+    """All of a collection's that the guards leave; none if feedback was never kept."""
+    try:
+        return Displays.of(observed_pages(data / FILE_NAME, key, policy=guards))
+    except FileNotFoundError:
+        return Displays.of([])
+
+
+def frequency_of(log: Displays, ranked: Sequence[RankedQuery]) -> dict[str, int] | None:
+    """How often each query was asked, by id; None if none of them was."""
+    asked = log.asked()
+    found = {query.query_id: asked.get(question_key(query.text), 0) for query in ranked}
+    return found if any(found.values()) else None
+
+
+def spent_on(data: Path, collection: str) -> Spent:
+    """What has decided on versions of a collection of the server whose data folder this is."""
+    with open_documents(data) as database:
+        return Spent(database.read(lambda connection: decisions_on(connection, collection)))
+
+
+def fused_alone(ranked: Sequence[RankedQuery]) -> Scored:
+    return Scored([np.zeros(len(query)) for query in ranked], FUSED_ALONE)
+
+
+def orders_by(ranked: Sequence[RankedQuery], scored: Scored) -> dict[str, tuple[str, ...]]:
+    return {
+        query.query_id: blended_order(query, scores, scored.blend)
+        for query, scores in zip(ranked, scored.scores, strict=True)
+    }
+
+
+def _metrics(
+    values: Mapping[Subject, Mapping[str, Float64]],
+    judged: Sequence[str],
+    groups: Mapping[str, frozenset[str]],
+    grades: Qrels,
+) -> tuple[Metric, ...]:
+    """All measures of the slices that the gate and people look at first, nDCG@10 of the others."""
+    clusters = clusters_of(judged, grades)
+    found: list[Metric] = []
+    for name, ids in groups.items():
+        rows = [place for place, id in enumerate(judged) if id in ids]
+        main = name in (ALL, KNOWN, UNSEEN)
+        if not rows or (not main and len(rows) < LEAST_OF_SLICE):
+            continue
+        own = [clusters[row] for row in rows]
+        measures = list(values["difference"]) if main else [NDCG]
+        named = [(subject, measure) for subject in values for measure in measures]
+        table = np.column_stack([values[subject][measure][rows] for subject, measure in named])
+        for (subject, measure), interval in zip(named, mean_intervals(table, own), strict=True):
+            found.append(_metric(measure, name, subject, interval, len(rows)))
+    return tuple(found)
+
+
+def _metric(measure: str, slice: str, subject: Subject, interval: Interval, queries: int) -> Metric:
+    lower = interval.lower if subject == "difference" else max(0.0, interval.lower)
+    return Metric(
+        measure=measure,
+        slice=slice,
+        subject=subject,
+        value=interval.value,
+        lower=lower,
+        upper=interval.upper,
+        queries=queries,
+    )
+
+
+def _details(
+    evidence: Judged, spent: int, ranked: int, clusters: Sequence[frozenset[str]], blend: Blend
+) -> dict[str, object]:
+    level, rounded = level_of(spent), evidence.quantization
+    sure = {name: interval.widened(level) for name, interval in evidence.differences.items()}
+    return {
+        "decides": {
+            "level": level,
+            "spent": spent,
+            "differences": {name: asdict(interval) for name, interval in sure.items()},
+        },
+        "queries_without_relevant_document": ranked - evidence.queries,
+        "queries_without_relevant_candidate": evidence.queries - evidence.found,
+        "unseen_queries": evidence.unseen,
+        "clusters": len(set(clusters)),
+        "blend": blend.model_dump(),
+        **({"quantization": asdict(rounded)} if rounded else {}),
+    }

@@ -1,0 +1,61 @@
+"""Judged queries that choices are made by while a model is made: when to stop, and how to blend."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from ir_measures import nDCG
+
+from quarry.mining.spec import JudgedQuery
+from quarry.models.blend import Blend
+from quarry_trainer.data.halves import halves_of, mean_of_halves
+from quarry_trainer.data.live import RankedQuery
+from quarry_trainer.evaluation.scoring import PairModel, blended_order, score_ranked
+from quarry_trainer.measures import NDCG, clusters_of, judged_queries, per_query
+from quarry_trainer.trainings.blending import fit_blend, unproven_blend
+
+MEASURED_QUERIES, MEASURED_DEPTH = 48, 30
+"""Development queries, and candidates of each, that are scored again and again while training goes on."""
+
+
+class Development:
+    """Queries that choices are made by. Without any, training goes on to its end, and the blend is careful.
+
+    Attributes:
+        whole: with all candidates; ``ranked`` has some of them, which are cheaper to score often.
+        known: whether training sees a relevant document, by query.
+    """
+
+    def __init__(
+        self,
+        whole: Sequence[RankedQuery],
+        queries: Sequence[JudgedQuery],
+        known: Mapping[str, bool],
+    ) -> None:
+        relevant = {q.id: {d for d, grade in q.judgments.items() if grade > 0} for q in queries}
+        # A query whose relevant documents are not among its candidates tells two orders apart in nothing.
+        whole = [query for query in whole if relevant[query.query_id] & set(query.documents)]
+        self.whole, self.known = whole, known
+        places = np.linspace(0, len(whole) - 1, min(len(whole), MEASURED_QUERIES)).round().astype(int)
+        some = [whole[place] for place in places]
+        self.ranked = [query.take(range(min(MEASURED_DEPTH, len(query)))) for query in some]
+        self.qrels = {query.id: query.judgments for query in queries}
+
+    def blend(self, model: PairModel, trained: Blend) -> Blend:
+        """Chooses how a model serves that was ``trained`` with a blend."""
+        if not self.whole:
+            return unproven_blend(trained)
+        scores = score_ranked(model, self.whole)
+        return fit_blend(self.whole, scores, self.qrels, trained, self.known)
+
+    def ndcg(self, model: PairModel, blend: Blend) -> float:
+        """Mean nDCG@10 of the order in training; known and unseen queries, if ``halves_of`` tells them
+        apart, count alike."""
+        scores = score_ranked(model, self.ranked)
+        orders = {
+            query.query_id: blended_order(query, some, blend)
+            for query, some in zip(self.ranked, scores, strict=True)
+        }
+        qrels = {id: self.qrels[id] for id in orders}
+        values = per_query(orders, qrels, [nDCG @ 10])[NDCG]
+        judged = judged_queries(qrels)
+        return mean_of_halves(values, halves_of(judged, clusters_of(judged, qrels), self.known))

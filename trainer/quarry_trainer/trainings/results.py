@@ -1,0 +1,92 @@
+"""What a training leaves behind in writing, with a model or without one."""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from quarry.models.blend import Blend
+from quarry.training.forms import model_form
+from quarry.training.marks import packed
+from quarry.training.spec import EvaluationReport, TrainingResult, TrainingSpec
+from quarry_trainer.data.dataset import BadExamplesError, Examples
+from quarry_trainer.learning.loop import LoopResult
+
+
+def trained(
+    spec: TrainingSpec,
+    evaluation: EvaluationReport,
+    started: float,
+    model: Path,
+    loop: LoopResult,
+    blend: Blend,
+    examples: Examples | None = None,
+    *,
+    attempt: str = "",
+    decided_by: Iterable[bytes] = (),
+) -> TrainingResult:
+    """Of the model in ``model``; ``started`` is by the monotonic clock; without examples it read texts.
+
+    Args:
+        attempt: see ``attempt_of``; empty: of what is no verdict.
+        decided_by: marks of the judged queries that the verdict rests on.
+    """
+    course = {"losses": loop.losses, "development_ndcg": loop.measured, "best_development_ndcg": loop.best}
+    evaluation = _with_dropped(evaluation, examples)
+    details = {**evaluation.details, "training": course}
+    return _nothing(spec, started, examples).model_copy(
+        update={
+            "evaluation": evaluation.model_copy(update={"details": details}),
+            "steps": loop.steps,
+            "joint_layers": model_form(model).joint_layers,
+            "blend": blend,
+            "has_model": True,
+            "attempt": attempt,
+            "decided_by": packed(decided_by),
+        }
+    )
+
+
+def refused(
+    spec: TrainingSpec, error: BadExamplesError, started: float, examples: Examples | None = None
+) -> TrainingResult:
+    """A verdict without a model."""
+    report = _with_dropped(EvaluationReport(verdict="BAD_DATA", advice=(str(error),)), examples)
+    return _nothing(spec, started, examples).model_copy(update={"evaluation": report})
+
+
+def _with_dropped(report: EvaluationReport, examples: Examples | None) -> EvaluationReport:
+    """With what of the examples was not learned from."""
+    if examples is None or not examples.dropped:
+        return report
+    details = {**report.details, "dropped": examples.dropped.as_json()}
+    return report.model_copy(
+        update={"details": details, "advice": (*report.advice, *examples.dropped.advice())}
+    )
+
+
+def _nothing(spec: TrainingSpec, started: float, examples: Examples | None) -> TrainingResult:
+    """What was asked for, and that nothing came of it."""
+    first_us, last_us = (examples.feedback_us if examples else None) or (None, None)
+    return TrainingResult(
+        evaluation=EvaluationReport(verdict="BAD_DATA"),
+        what=spec.what,
+        base=spec.base.name,
+        teacher=spec.teacher.name if spec.teacher else "",
+        examples=spec.examples_name or _documents_of(spec),
+        data_hash=examples.data_hash if examples else "",
+        loss=spec.loss,
+        steps=0,
+        seed=spec.seed,
+        joint_layers=0,
+        max_tokens=spec.max_tokens,
+        train_s=time.monotonic() - started,
+        simulated=bool(examples and examples.simulated),
+        feedback_start_us=first_us,
+        feedback_end_us=last_us,
+        has_model=False,
+    )
+
+
+def _documents_of(spec: TrainingSpec) -> str:
+    collections = spec.bootstrap.collections if spec.bootstrap else ()
+    return "bootstrap: " + ", ".join(name for name, _ in collections)

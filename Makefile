@@ -62,22 +62,22 @@ crash-test: setup ## Kill and restart a server for HOURS (default 1)
 bench-learning: setup ## The figures on feedback and mining, into build/learning.jsonl (half an hour)
 	mkdir -p build
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
-	for script in "click_models" "feedback_ingest" "mining_load" \
-			"mining_agreement --data build/mining" "mining_quality --data build/mining" \
-			"mining_speed --data build/mining"; do \
+	for script in "quality/click_models" "speed/feedback_ingest" "speed/mining_load" \
+			"learning/mining_agreement --data build/mining" "learning/mining_quality --data build/mining" \
+			"learning/mining_speed --data build/mining"; do \
 		python benchmarks/$${script%% *}.py $${script#$${script%% *}} | tee -a build/learning.jsonl || exit 1; done
 
 bench-flywheel: setup ## The table of docs/flywheel.md, into build/flywheel.jsonl (many hours; goes on where it was)
 	mkdir -p build
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
-	python benchmarks/manual_pages.py --out build/manual-pages
-	python benchmarks/flywheel.py --data build/flywheel --out build/flywheel.jsonl
-	python benchmarks/flywheel_table.py build/flywheel.jsonl --plot build/flywheel.svg
+	python benchmarks/learning/manual_pages.py --out build/manual-pages
+	python benchmarks/learning/flywheel.py --data build/flywheel --out build/flywheel.jsonl
+	python benchmarks/learning/flywheel_table.py build/flywheel.jsonl --plot build/flywheel.svg
 
 bench: setup ## The figures of docs/benchmarks.md, as JSON lines in build/benchmarks.jsonl (an hour or two)
 	mkdir -p build
-	for script in search_latency loop_gaps rerank_throughput split_serving split_quality ingest \
-			filtered_recall quality; do \
+	for script in speed/search_latency speed/loop_gaps speed/rerank_throughput speed/split_serving \
+			speed/split_quality speed/ingest quality/filtered_recall quality/quality; do \
 		python benchmarks/$$script.py | tee -a build/benchmarks.jsonl || exit 1; done
 
 clean:

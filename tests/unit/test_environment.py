@@ -16,7 +16,7 @@ PACKAGES = ("quarry", "quarry_server", "quarry_miner", "quarry_trainer", "quarry
 TELLING = {"onnxruntime", "transformers", "sentence_transformers", "huggingface_hub", "datasets"}
 """Libraries that read the environment when they are imported."""
 SCRIPTS = [
-    *(ROOT / "benchmarks").glob("*.py"),
+    *(ROOT / "benchmarks").rglob("*.py"),
     *(ROOT / "tools").glob("*.py"),
     ROOT / "tests" / "conftest.py",
 ]

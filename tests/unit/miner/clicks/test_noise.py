@@ -53,7 +53,7 @@ def by_data(users: UserBehaviour, skew: float, swap: float) -> Iterator[float]:
     ("noise", "skew", "swap"), [(0.0, 0.0, 0.1), (0.05, 1.0, 0.0), (0.1, 0.0, 0.1), (0.2, 1.0, 0.0)]
 )
 def test_precision_does_not_fall_as_data_grows(noise: float, skew: float, swap: float) -> None:
-    """``benchmarks/click_noise.py`` does the same over lists that Quarry ranked."""
+    """``benchmarks/quality/click_noise.py`` does the same over lists that Quarry ranked."""
     found = list(by_data(UserBehaviour(noise=noise), skew, swap))
     assert min(found) >= 0.95, found
     assert found[-1] >= max(found) - 0.03, found  # a wrong one in thirty is within chance

@@ -91,7 +91,7 @@ def test_any_log_gives_a_curve_or_says_that_it_is_unknown(log: ClickLog) -> None
 def test_a_known_curve_is_found_and_held_by_its_intervals(
     estimated: Estimator, world: SimulatedWorld
 ) -> None:
-    """Three seeds of 40,000 pages; ``benchmarks/click_models.py`` takes twenty of 200,000."""
+    """Three seeds of 40,000 pages; ``benchmarks/quality/click_models.py`` takes twenty of 200,000."""
     errors, held = [], []
     for seed in range(3):
         curve = estimated(simulated_log(world, USERS, 40_000, seed)[0])

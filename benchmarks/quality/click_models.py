@@ -31,7 +31,7 @@ from quarry_miner.clicks.registry import CLICK_MODELS
 from quarry_miner.clicks.simulation import SimulatedWorld, simulated_log
 from quarry_miner.users import UserBehaviour
 
-TREC = Path(__file__).parents[2] / "shared" / "data" / "trec-session-2014-clicks"
+TREC = Path(__file__).parents[3] / "shared" / "data" / "trec-session-2014-clicks"
 RANKS = 10
 UNTRUSTING = UserBehaviour(trust=0.0)
 CURVES: Mapping[str, tuple[Callable[[ClickLog], Examination], SimulatedWorld]] = {

@@ -6,7 +6,7 @@ one thread in five that it does not (``unseen``). Negatives are drawn from the f
 line: nDCG@10 of the candidates as they come, of the model as it begins and as it ends, and the seconds of the
 processor that states of texts and steps took.
 
-    OMP_NUM_THREADS=1 python benchmarks/late_training.py
+    OMP_NUM_THREADS=1 python benchmarks/speed/late_training.py
 """
 
 import argparse

@@ -5,7 +5,7 @@ every 2, 4 or 8 tokens pooled into their mean (after PreTTR, SIGIR 2020); late i
 beside it. All are trained on the same set, mined from SIMULATED clicks by flywheel.py, whose data are
 needed. One JSON line a form.
 
-    python benchmarks/state_sizes.py --data build/flywheel --set "stackfaq, known"
+    python benchmarks/learning/state_sizes.py --data build/flywheel --set "stackfaq, known"
 """
 
 import argparse

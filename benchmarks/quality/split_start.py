@@ -3,7 +3,7 @@
 On train queries of stackfaq, text alone, the 50 fused candidates. ``damping`` 0 is full sight of the other
 text, as PreTTR and DeFormer have it. One JSON line a configuration.
 
-    python benchmarks/split_start.py
+    python benchmarks/quality/split_start.py
 """
 
 import argparse

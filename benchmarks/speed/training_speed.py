@@ -8,7 +8,7 @@ first round warms up and is not counted. On the CPU. A job of the server runs wi
 that give none of the three an advantage here, for all run in one process; to have them, set them:
 
     MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456 \\
-        python benchmarks/training_speed.py
+        python benchmarks/speed/training_speed.py
 """
 
 from quarry import environment as environment  # forbids telemetry before a library is imported

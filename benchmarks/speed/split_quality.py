@@ -5,7 +5,7 @@ trained, order the 50
 documents that the encoder finds nearest to each test query of stackfaq (text alone). Differences to fp32 with
 states in float16 are paired, with 95 % intervals by bootstrap over queries. One JSON line a configuration.
 
-    python benchmarks/split_quality.py
+    python benchmarks/speed/split_quality.py
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""The tables and the plot of docs/flywheel.md, out of the lines that benchmarks/flywheel.py has written.
+"""The tables and the plot of docs/flywheel.md, out of the lines that ``flywheel.py`` has written.
 
-    python benchmarks/flywheel_table.py benchmarks/results/flywheel.jsonl --plot build/flywheel.svg
+    python benchmarks/learning/flywheel_table.py benchmarks/results/flywheel.jsonl --plot build/flywheel.svg
 
 Values are nDCG@10, means over test queries (and seeds, where there are several). Queries that ask about one
 thing (documents of one title, or the same documents) are drawn together: 95 % intervals by bootstrap, p

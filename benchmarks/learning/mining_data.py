@@ -18,8 +18,8 @@ from quarry_miner.corpus import Corpus
 from quarry_miner.job.assembly import Sources
 from quarry_miner.members.lexical_member import LexicalMember, index_corpus
 
-COLLECTIONS = Path(__file__).resolve().parents[2] / "shared" / "data"
-SAMPLE = Path(__file__).resolve().parents[1] / "examples" / "data"
+COLLECTIONS = Path(__file__).resolve().parents[3] / "shared" / "data"
+SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "data"
 SCHEMA = Schema((Field("title", FieldType.TEXT, is_title=True), Field("text", FieldType.TEXT)))
 MAX_TOKENS = 256
 

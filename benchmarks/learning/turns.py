@@ -6,7 +6,7 @@ are not learned from, choose and decide. The test queries are measured after eac
 whether it serves or not. One JSON line a turn. The data are a copy of what flywheel.py has indexed and
 clicked in for the first turn.
 
-    python benchmarks/turns.py --data build/flywheel --work build/turns --set "stackfaq, known"
+    python benchmarks/learning/turns.py --data build/flywheel --work build/turns --set "stackfaq, known"
 """
 
 import argparse

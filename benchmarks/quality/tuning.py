@@ -22,7 +22,7 @@ from quarry_cli.inputs.judgments import Qrels, read_qrels, read_queries
 from quarry_cli.inputs.records import open_maybe_gzipped
 from quarry_cli.views.figures import figures
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 NDCG = "nDCG@10"
 CALL_S = 600
 

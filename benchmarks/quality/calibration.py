@@ -6,8 +6,8 @@ Of the queries some are fitted and all others are held to it, in ``DRAWS`` divis
 on both sides. ``shown`` is the expected calibration error over the ten best candidates, ``all`` over all 50,
 ``high`` the 90th percentile of ``shown``. One JSON line a setting; ``--work`` keeps the index and the scores.
 
-    python benchmarks/calibration.py stackfaq --work build/calibration
-    python benchmarks/calibration.py scifact --work build/calibration
+    python benchmarks/quality/calibration.py stackfaq --work build/calibration
+    python benchmarks/quality/calibration.py scifact --work build/calibration
 """
 
 import argparse
@@ -40,7 +40,7 @@ from quarry_trainer.evaluation import calibrating
 from quarry_trainer.evaluation.scoring import score_ranked
 from quarry_trainer.learning.forms import FormScorer, open_form
 
-COLLECTIONS = Path(__file__).resolve().parents[2] / "shared" / "data"
+COLLECTIONS = Path(__file__).resolve().parents[3] / "shared" / "data"
 SETS = {"stackfaq": ("stackfaq-webapps", True), "scifact": ("scifact", False), "medquad": ("medquad", False)}
 """Folder, and whether titles are left out, which are the questions themselves."""
 SIZES, DRAWS = (20, 40, 80), 30

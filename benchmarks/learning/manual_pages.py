@@ -7,7 +7,7 @@ dev and test. The pages are those of the package ``manpages-dev``, which the scr
 ``groff`` renders them. The queries are made from templates: a gain here says that negatives matter, not how
 people ask.
 
-    python benchmarks/manual_pages.py --out build/manual-pages
+    python benchmarks/learning/manual_pages.py --out build/manual-pages
 """
 
 import argparse

@@ -7,7 +7,7 @@ the share of right ones among the positives that two users or more have clicked,
 relevant documents that were shown; by the rule in use (``estimated``), and by the fixed floors 0.1, the rule
 before, and 0.3. One JSON line for each result; at most 1,000 queries of a collection, drawn by the seed.
 
-    python benchmarks/click_noise.py > benchmarks/results/click_noise.jsonl
+    python benchmarks/quality/click_noise.py > benchmarks/results/click_noise.jsonl
 """
 
 import argparse
@@ -25,7 +25,7 @@ from quarry_miner.evidence.positives import Clicked, above_floor, by_several
 from quarry_miner.job.learned import Learned, learn
 from quarry_miner.users import UserBehaviour
 
-SHOWN = Path(__file__).parent / "results" / "shown_relevant.json"
+SHOWN = Path(__file__).parents[1] / "results" / "shown_relevant.json"
 CERTAIN = 0.9
 MOST_QUERIES = 1_000
 SEARCHES = (3, 10, 30, 100, 300)

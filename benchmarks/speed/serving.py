@@ -30,7 +30,7 @@ from quarry.v1 import (
     types_pb2,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT.parent / "shared" / "data"
 SAMPLE = ROOT / "examples" / "data" / "stackfaq-webapps"
 KEPT = ROOT / "build" / "benchmarks"

@@ -22,7 +22,7 @@ from quarry_cli.connection import connect
 from quarry_cli.inputs.judgments import read_qrels, read_queries
 from quarry_cli.views.figures import figures
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 SHARES = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0)
 
 

@@ -8,7 +8,7 @@ figures are of test queries, which no training reads. The encoder's states of a 
 training, so they are computed once for all trainings of a set. Each (set, arm, seed) gives one JSON line with
 the measures of every query; a run goes on where an earlier one was ended.
 
-    python benchmarks/flywheel.py --data build/flywheel --out benchmarks/results/flywheel.jsonl
+    python benchmarks/learning/flywheel.py --data build/flywheel --out benchmarks/results/flywheel.jsonl
 """
 
 import argparse
@@ -57,7 +57,7 @@ from quarry_trainer.evaluation.scoring import FUSED_ALONE, blended_order, score_
 from quarry_trainer.trainings.reranker import LATE_STEPS
 from quarry_trainer.trainings.training import train
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT.parent / "shared" / "data"
 MANUAL_PAGES = ROOT / "build" / "manual-pages"
 """Made by manual_pages.py."""

@@ -34,6 +34,7 @@ from quarry_trainer.learning.late_form import LateForm
 from quarry_trainer.learning.late_start import fit_start
 from quarry_trainer.learning.listwise import GROUP_SIZE, listwise
 from quarry_trainer.learning.loop import LoopSettings, run_loop
+from quarry_trainer.learning.offset import NEW_OFFSET
 from quarry_trainer.measures import NDCG, per_query
 from quarry_trainer.trainings.blending import TIMES
 from quarry_trainer.trainings.reranker import GROUPS, LATE_STEPS, RATES
@@ -113,6 +114,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=150, help="of each kind that are held out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pull", type=float, default=late_form.PULL, help="towards where training began")
+    parser.add_argument("--offset", type=float, default=NEW_OFFSET, help="of the fused score")
     arguments = parser.parse_args()
     late_form.PULL = arguments.pull
     collection = Collection(arguments.data)
@@ -127,7 +129,8 @@ def main() -> None:
     form.states.queries([collection.queries[query] for query in learned])
     states_s = time.process_time() - began
     groups = collection.groups(learned)
-    offset = fit_start(form, groups)
+    offset = arguments.offset
+    fit_start(form, groups, offset)
     line: dict[str, object] = {
         "offset": offset,
         "groups": len(groups),

@@ -25,8 +25,11 @@ LEAST_TRIES = 3.0
 """Of a pair that tells noise from relevance: two binomials cannot be told apart from fewer."""
 LEAST_PAIRS = 100
 """Pairs of so many tries, below which nothing is estimated."""
+LIKELY = 0.8
+"""Least posterior of a positive, which weighs its posterior. Clicks are few: a bound of 0.95 leaves out half
+of the relevant documents that ten searches show (docs/mining.md, Noise)."""
 SURE = 0.95
-"""Least posterior of a positive. So at most one in twenty is wrong, whatever the amount of data."""
+"""Least posterior of noise that is told as noise."""
 MOST_PAIRS = 50_000
 """Pairs that the mixture is fitted to; of more, so many are drawn. All are judged by it."""
 
@@ -51,7 +54,7 @@ class Noise:
             chosen. So is ``relevant_rate``, of a relevant one.
         share: float64 in (0, 1), shape ``(bands,)``: of pairs that are relevant.
         floor: float64, shape ``(bands,)``: rate of choice from which a pair that was seen very often is
-            relevant with probability ``SURE``; 1 where there is none.
+            relevant with probability ``LIKELY``; 1 where there is none.
         pairs: how many had enough tries to tell the kinds apart.
     """
 
@@ -64,9 +67,9 @@ class Noise:
     pairs: int
 
     @property
-    def sure(self) -> Bool:
-        """Which pairs are relevant with probability ``SURE`` or more, shape ``(p,)``."""
-        found: Bool = self.relevant >= SURE
+    def likely(self) -> Bool:
+        """Which pairs are relevant with probability ``LIKELY`` or more, shape ``(p,)``."""
+        found: Bool = self.relevant >= LIKELY
         return found
 
     @property
@@ -82,7 +85,7 @@ class Noise:
             f"An examined hit that is not relevant is chosen with probability {_range(self.noise_rate)}, a "
             f"relevant one with {_range(self.relevant_rate)}, in {len(self.share)} bands of ranks (two kinds "
             f"of pairs, told by {self.pairs:,} that were examined {LEAST_TRIES:g} times or more). A pair "
-            f"that is seen often is relevant with probability {SURE:g} if it is chosen with "
+            f"that is seen often is relevant with probability {LIKELY:g} if it is chosen with "
             f"{_range(self.floor)}: that floor follows from the noise."
         )
 
@@ -159,15 +162,15 @@ class _Kinds:
         return found
 
     def floors(self) -> Float64:
-        """Least rate over the noise from which the posterior of a pair with endless tries is ``SURE``."""
+        """Least rate over the noise from which the posterior of a pair with endless tries is ``LIKELY``."""
         rate = np.linspace(_EDGE, 1 - _EDGE, 999)
         noise, relevant = (
             _log_density(rate[None], mean[:, None], spread)
             for mean, spread in zip(self.rate, self.spread, strict=True)
         )
-        sure = relevant - noise + logit(self.share)[:, None] >= logit(SURE)
-        sure &= rate[None] > self.rate[0][:, None]
-        return np.where(sure.any(axis=1), rate[sure.argmax(axis=1)], 1.0)
+        likely = relevant - noise + logit(self.share)[:, None] >= logit(LIKELY)
+        likely &= rate[None] > self.rate[0][:, None]
+        return np.where(likely.any(axis=1), rate[likely.argmax(axis=1)], 1.0)
 
 
 class _Step:

@@ -126,7 +126,8 @@ def _likely_relevant(
             note += ": what is not relevant gets above it, too, if it is shown often enough"
         return found, note if noise is None else f"{note}. {noise.note}"
     if noise is not None:
-        return clicked_pairs(log, estimates, noise.sure), noise.note
+        weighed = replace(estimates, relevance=estimates.relevance * noise.relevant)
+        return clicked_pairs(log, weighed, noise.likely), noise.note
     return above_floor(log, estimates, FALLBACK_FLOOR), (
         f"too few pairs were examined {LEAST_TRIES:g} times or more to tell how often users choose what is "
         f"not relevant (it takes {LEAST_PAIRS}): positives have a relevance of {FALLBACK_FLOOR:g} or more by "

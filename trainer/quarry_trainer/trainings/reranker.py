@@ -19,7 +19,7 @@ from quarry_trainer.learning.late_form import LateForm
 from quarry_trainer.learning.late_start import fit_start
 from quarry_trainer.learning.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
 from quarry_trainer.learning.loop import Trainable
-from quarry_trainer.learning.offset import fit_offset
+from quarry_trainer.learning.offset import NEW_OFFSET, fit_offset
 from quarry_trainer.learning.student import cut_student
 from quarry_trainer.trainings.training import steps_for, train
 
@@ -90,9 +90,12 @@ class RerankerRecipe:
         return listwise(self._form, self._spec.loss, learning_rate, offset)
 
     def _offset(self, texts: Sequence[TextGroup]) -> float:
-        if self._new and isinstance(self._form, LateForm):
-            return fit_start(self._form, texts)
-        return fit_offset(texts, None if self._new else self.scorer())
+        """How much the fused score counts beside a model that does not blend yet."""
+        if not self._new:
+            return fit_offset(texts, self.scorer())
+        if isinstance(self._form, LateForm):
+            fit_start(self._form, texts, NEW_OFFSET)
+        return NEW_OFFSET
 
     def scorer(self) -> PairModel:
         return FormScorer(self._form)

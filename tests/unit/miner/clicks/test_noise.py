@@ -55,7 +55,7 @@ def by_data(users: UserBehaviour, skew: float, swap: float) -> Iterator[float]:
 def test_precision_does_not_fall_as_data_grows(noise: float, skew: float, swap: float) -> None:
     """``benchmarks/quality/click_noise.py`` does the same over lists that Quarry ranked."""
     found = list(by_data(UserBehaviour(noise=noise), skew, swap))
-    assert min(found) >= 0.95, found
+    assert min(found) >= 0.9, found
     assert found[-1] >= max(found) - 0.03, found  # a wrong one in thirty is within chance
 
 

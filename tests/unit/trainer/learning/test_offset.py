@@ -42,7 +42,6 @@ def test_it_finds_the_multiple_that_positives_were_drawn_by(
 ) -> None:
     monkeypatch.setattr("quarry_trainer.learning.offset.FITTED_GROUPS", 2_000)
     assert fit_offset(drawn_groups(2_000, offset), Silent()) == pytest.approx(offset, rel=0.1)
-    assert fit_offset(drawn_groups(2_000, offset), None) == pytest.approx(offset, rel=0.1)
 
 
 def test_a_fused_score_that_says_nothing_counts_nothing() -> None:

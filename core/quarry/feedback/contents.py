@@ -1,13 +1,13 @@
 """Which text each logged hit had: read from the document log once, kept by hash, remembered by version."""
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import orjson
 import sqlalchemy as sa
+from cachetools import LRUCache
 
 from quarry.documents.tables import documents
 from quarry.feedback.hits import CONTENT_BYTES
@@ -42,26 +42,8 @@ class TextSource:
     text: Callable[[Fields], str]
 
 
-class KnownContents:
-    """Hashes of texts that the feedback log keeps, by place; the least used go first."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._contents: OrderedDict[Place, bytes] = OrderedDict()
-
-    def get(self, place: Place) -> bytes | None:
-        found = self._contents.get(place)
-        if found is not None:
-            self._contents.move_to_end(place)
-        return found
-
-    def update(self, contents: Mapping[Place, bytes]) -> None:
-        self._contents.update(contents)
-        while len(self._contents) > self._size:
-            self._contents.popitem(last=False)
-
-    def clear(self) -> None:
-        self._contents.clear()
+KnownContents: TypeAlias = LRUCache[Place, bytes]
+"""Hashes of texts that the feedback log keeps, by place."""
 
 
 def read_texts(source: TextSource, wanted: Iterable[tuple[Docno, int]]) -> tuple[dict[Place, bytes], Texts]:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from cachetools import LRUCache
+
 from quarry.documents.catalog import now_us
 from quarry.errors import QuarryError
 from quarry.feedback.contents import KnownContents, Place, Texts, TextSource, read_texts
@@ -77,7 +79,7 @@ class ImpressionLog:
         self._filled = asyncio.Event()
         self._hurry = asyncio.Event()
         self.writing = asyncio.Lock()
-        self._known = KnownContents(_KNOWN_CONTENTS)
+        self._known: KnownContents = LRUCache(_KNOWN_CONTENTS)
         self._gone: set[int] = set()
         self._dropped: Counter[int] = Counter()
         self._complained_s = -COMPLAINT_S

@@ -1,9 +1,10 @@
 """Later pages of a search: the ranked list is kept, and a token names a place in it."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
+
+from cachetools import TTLCache
 
 from quarry.errors import PageExpiredError
 
@@ -23,7 +24,8 @@ class Place(NamedTuple):
 
 
 class PageStore(Generic[T]):
-    """Keeps ranked lists for a time, and at most so many bytes in all; the oldest go first.
+    """Keeps ranked lists for a time, and at most so many bytes in all; those that nobody
+    has read for longest go first.
 
     Not thread-safe: lives on the event loop.
     """
@@ -32,27 +34,19 @@ class PageStore(Generic[T]):
         self, lifetime_s: float, max_bytes: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.lifetime_s = lifetime_s
-        self._clock = clock
-        self._max_bytes = max_bytes
-        self._lists: OrderedDict[str, tuple[float, int, T]] = OrderedDict()
-        self._bytes = 0
+        self._lists: TTLCache[str, tuple[int, T]] = TTLCache(
+            max_bytes, lifetime_s, timer=clock, getsizeof=lambda kept: kept[0]
+        )
 
     def keep(self, key: str, size: int, ranked: T) -> None:
-        """Keeps ``ranked``, which takes ``size`` bytes, under ``key``."""
-        _, known, _ = self._lists.pop(key, (0.0, 0, None))
-        self._bytes -= known
-        self._lists[key] = (self._clock() + self.lifetime_s, size, ranked)
-        self._bytes += size
-        while self._lists and (self._bytes > self._max_bytes or self._oldest_expired()):
-            _, (_, freed, _) = self._lists.popitem(last=False)
-            self._bytes -= freed
+        """Keeps ``ranked``, which takes ``size`` bytes, under ``key``, unless it is larger than the store."""
+        self._lists.pop(key, None)
+        if size <= self._lists.maxsize:
+            self._lists[key] = (size, ranked)
 
     def get(self, key: str) -> T:
         """Raises PageExpiredError if the list is no longer kept."""
-        expires, _, ranked = self._lists.get(key, (0.0, 0, None))
-        if ranked is None or expires <= self._clock():
+        kept = self._lists.get(key)
+        if kept is None:
             raise PageExpiredError
-        return ranked
-
-    def _oldest_expired(self) -> bool:
-        return next(iter(self._lists.values()))[0] <= self._clock()
+        return kept[1]

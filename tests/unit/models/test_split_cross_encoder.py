@@ -140,7 +140,7 @@ def test_scores_do_not_depend_on_what_is_kept(
         some = random.sample(range(len(PAIRS)), size)
         found = scores(model, [PAIRS[place] for place in some])
         np.testing.assert_allclose(found, [expected[place] for place in some], atol=1e-4)
-        assert states.bytes <= bytes
+        assert states.kept_bytes <= bytes
 
 
 def test_states_of_a_passage_are_made_once_and_of_a_query_once_a_request(
@@ -279,7 +279,7 @@ def test_many_threads_get_the_same_scores_from_a_cache_that_is_too_small(
             some = random.choices(range(len(PAIRS)), k=random.randint(1, 9))
             found = scores(models[seed % 2], [PAIRS[place] for place in some])
             np.testing.assert_allclose(found, [expected[place] for place in some], atol=1e-4)
-            assert states.bytes <= 6_000
+            assert states.kept_bytes <= 6_000
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(16)))

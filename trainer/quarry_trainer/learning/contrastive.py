@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from cachetools import LRUCache
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,7 +19,6 @@ from quarry.models.settings import ModelKind, read_settings
 from quarry.models.tokens import TextTokenizer
 from quarry.models.torch_modules.torch_model import load_module
 from quarry_trainer.data.dataset import TextGroup
-from quarry_trainer.learning.byte_cache import ByteCache
 from quarry_trainer.learning.loop import Trainable
 from quarry_trainer.learning.losses import weighted
 
@@ -114,7 +114,7 @@ def make_teacher(untrained: EncoderInTraining, trained: EncoderInTraining) -> Ve
 def remembering(encode: Vectors, limit_bytes: int = TEACHER_BYTES) -> Vectors:
     """``encode`` of a model that does not change, each text once as long as ``limit_bytes`` hold the vectors
     of the texts that were asked for since."""
-    kept: ByteCache[str, NDArray[np.float32]] = ByteCache(limit_bytes)
+    kept: LRUCache[str, NDArray[np.float32]] = LRUCache(limit_bytes, lambda vector: vector.nbytes)
 
     def remembered(texts: Sequence[str]) -> NDArray[np.float32]:
         some = list(dict.fromkeys(texts))
@@ -123,7 +123,7 @@ def remembering(encode: Vectors, limit_bytes: int = TEACHER_BYTES) -> Vectors:
         if missing:
             for text, vector in zip(missing, encode(missing), strict=True):
                 known[text] = vector.copy()  # a view would hold the vectors of all that are missing
-                kept.put(text, known[text])
+                kept[text] = known[text]
         return np.stack([known[text] for text in texts])
 
     return remembered

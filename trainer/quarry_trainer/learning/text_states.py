@@ -1,9 +1,11 @@
 """States of single texts, by layers that are not trained: what they make of a text is computed once."""
 
 from collections.abc import Collection
+from operator import attrgetter
 from pathlib import Path
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 
 from quarry.models.export.onnx_export import TOKENIZER_FILE
@@ -12,7 +14,6 @@ from quarry.models.settings import ModelSettings
 from quarry.models.tokens import Tokens
 from quarry.models.torch_modules.apart_layers import ApartLayers
 from quarry.models.two_steps.split_tokens import SplitTokenizer
-from quarry_trainer.learning.byte_cache import ByteCache
 
 STATE_BYTES = 2 * 2**30
 """Most memory for states; beyond it the least recently used are computed again."""
@@ -31,7 +32,9 @@ class TextStates:
         self.tokenizer = SplitTokenizer(folder / TOKENIZER_FILE, settings.max_tokens)
         self._query_room = self.tokenizer.query_tokens
         self._passage_room = min(max_tokens, self.tokenizer.passage_tokens)
-        self._kept: ByteCache[tuple[int, str], Tensor] = ByteCache(STATE_BYTES)  # by room and text
+        self._kept: LRUCache[tuple[int, str], Tensor] = LRUCache(
+            STATE_BYTES, attrgetter("nbytes")
+        )  # by room and text
 
     def share(self, other: "TextStates") -> None:
         """Uses what the other keeps from now on, if its layers make the same states."""
@@ -60,7 +63,7 @@ class TextStates:
         missing = [text for text in some if text not in known]
         for text, tokens in zip(missing, self.tokenizer.texts(missing), strict=True):
             known[text] = self._read(_cut(tokens, room))
-            self._kept.put((room, text), known[text])
+            self._kept[room, text] = known[text]
         return known
 
     def _read(self, tokens: Tokens) -> Tensor:

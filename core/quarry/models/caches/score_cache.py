@@ -2,8 +2,9 @@
 
 import hashlib
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
+
+from cachetools import LRUCache
 
 from quarry.models.base import PairScore
 
@@ -25,7 +26,7 @@ class ScoreCache:
 
     def __init__(self, max_bytes: int) -> None:
         self._most = max_bytes // ENTRY_BYTES
-        self._scores: OrderedDict[bytes, PairScore] = OrderedDict()
+        self._scores: LRUCache[bytes, PairScore] = LRUCache(self._most)
         self._lock = threading.Lock()
         self.asked = self.hits = 0
 
@@ -44,9 +45,6 @@ class ScoreCache:
         keys = _keys(fingerprint, pairs)
         with self._lock:
             found = [self._scores.get(key) for key in keys]
-            for key, score in zip(keys, found, strict=True):
-                if score is not None:
-                    self._scores.move_to_end(key)
             if count:
                 self.asked += len(found)
                 self.hits += sum(score is not None for score in found)
@@ -58,10 +56,6 @@ class ScoreCache:
         new = dict(zip(_keys(fingerprint, pairs), scores, strict=True))
         with self._lock:
             self._scores.update(new)
-            for key in new:
-                self._scores.move_to_end(key)
-            while len(self._scores) > self._most:
-                self._scores.popitem(last=False)
 
 
 def _keys(fingerprint: str, pairs: Sequence[Pair]) -> list[bytes]:

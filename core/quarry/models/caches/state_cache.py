@@ -2,10 +2,10 @@
 
 import hashlib
 import threading
-from collections import OrderedDict
 from collections.abc import Collection, Mapping
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from quarry.models.caches.state_forms import States
@@ -33,7 +33,7 @@ class StateCache:
     """States by ``state_key``; those used longest ago go first. Callable from any thread.
 
     Attributes:
-        bytes: memory that is taken now; never over ``max_bytes``.
+        kept_bytes: memory that is taken now; never over ``max_bytes``.
         asked: texts that were looked up so far; ``hits`` of them were there.
 
     Args:
@@ -42,13 +42,17 @@ class StateCache:
     """
 
     def __init__(self, max_bytes: int, store: StateStore | None = None) -> None:
-        self._max_bytes, self._store = max_bytes, store
-        self._states: OrderedDict[bytes, States] = OrderedDict()
+        self._store = store
+        self._states: LRUCache[bytes, States] = LRUCache(max_bytes, _size)
         self._lock = threading.Lock()
-        self.bytes = self.asked = self.hits = 0
+        self.asked = self.hits = 0
 
     def __len__(self) -> int:
         return len(self._states)
+
+    @property
+    def kept_bytes(self) -> int:
+        return int(self._states.currsize)
 
     def known(self, keys: Collection[bytes]) -> set[bytes]:
         """Those that are kept now; asking is no use."""
@@ -88,10 +92,7 @@ class StateCache:
 
     def _remembered(self, keys: Collection[bytes]) -> dict[bytes, States]:
         with self._lock:
-            found = {key: self._states[key] for key in keys if key in self._states}
-            for key in found:
-                self._states.move_to_end(key)
-        return found
+            return {key: self._states[key] for key in keys if key in self._states}
 
     def put(self, key: bytes, states: States) -> None:
         """Keeps ``states``, read-only from now on, in memory unless they alone are over the bound.
@@ -108,18 +109,9 @@ class StateCache:
     def _remember(self, key: bytes, states: States) -> None:
         states.flags.writeable = False
         with self._lock:
-            self._forget(key)
-            if _size(states) > self._max_bytes:
-                return
-            self._states[key] = states
-            self.bytes += _size(states)
-            while self.bytes > self._max_bytes:
-                self._forget(next(iter(self._states)))
-
-    def _forget(self, key: bytes) -> None:
-        gone = self._states.pop(key, None)
-        if gone is not None:
-            self.bytes -= _size(gone)
+            self._states.pop(key, None)
+            if _size(states) <= self._states.maxsize:
+                self._states[key] = states
 
 
 def _size(states: States) -> int:

@@ -1,12 +1,12 @@
 """One Qdrant Edge shard: documents in, candidates out. Every call blocks and holds the GIL."""
 
 import os
-from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import qdrant_edge as edge
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from quarry.filters import Filter
@@ -80,7 +80,7 @@ class Shard:
         self._types = field_types(settings.fields)
         self._graph = settings.graph
         self._conditions = EdgeConditions()
-        self._counts: OrderedDict[Filter, tuple[int, int]] = OrderedDict()
+        self._counts: LRUCache[Filter, tuple[int, int]] = LRUCache(COUNTED_FILTERS)
         info = engine.info()
         self._written = 0
         self.pending = max(0, info.points_count - info.indexed_vectors_count)
@@ -207,8 +207,6 @@ class Shard:
             only = edge.Filter(must=None if condition is None else [condition])
             held = self._engine.count(edge.CountRequest(filter=only)), self._written
             self._counts[filter] = held
-            if len(self._counts) > COUNTED_FILTERS:
-                self._counts.popitem(last=False)
         return held[0]
 
     # telling

@@ -10,7 +10,6 @@ from quarry.errors import ModelError
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 from quarry.training.forms import FormName, model_form
-from quarry_trainer.learning.byte_cache import ByteCache
 from quarry_trainer.learning.forms import Form, FormScorer, OfStates, open_form, start_folder
 from quarry_trainer.learning.late_form import LateForm
 
@@ -100,18 +99,6 @@ def test_states_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k
     monkeypatch.setattr(form.states, "_read", lambda _tokens: pytest.fail("made again"))
     again = form.inputs(PAIRS)
     assert all(torch.equal(first[name], again[name]) for name in first)
-
-
-def test_the_cache_forgets_what_was_used_least_recently() -> None:
-    cache: ByteCache[tuple[int, str], torch.Tensor] = ByteCache(limit_bytes=2 * 8)
-    one = torch.zeros(4, dtype=torch.float16)
-    cache.put((8, "a"), one)
-    cache.put((8, "b"), one)
-    assert cache.get((8, "a")) is one
-    cache.put((8, "c"), one)
-    assert cache.get((8, "b")) is None
-    assert cache.get((8, "a")) is one
-    assert cache.get((9, "a")) is None
 
 
 @BY_STATES

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from quarry.errors import QuarryError
 from quarry_cli.commands import (
     collection,
+    config,
     demo,
     doctor,
     documents,
@@ -88,6 +89,7 @@ def quarry(
 
 
 app.command()(serve.serve)
+app.command()(config.config)
 app.add_typer(collection.app, name="collection")
 app.command()(index.index)
 app.command()(documents.get)

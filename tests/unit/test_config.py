@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from quarry.config import Settings, load_settings
+from quarry.config import Settings
+from quarry.config_files import load_settings, write_example, write_settings
 from quarry.errors import InvalidArgumentError
 
 
@@ -95,3 +96,25 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, write: Writer) -> N
     binary.write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidArgumentError, match="cannot be read"):
         load_settings(binary)
+
+
+def test_the_example_has_every_setting_with_a_sentence_and_its_default(write: Writer) -> None:
+    text = write_example()
+    assert load_settings(write(text)).model_dump() == Settings().model_dump()
+    active = "\n".join(
+        line.removeprefix("# ") for line in text.splitlines() if " = " in line or "[" in line[:1]
+    )
+    assert load_settings(write(active)).model_dump() == Settings().model_dump()
+    lines = text.splitlines()
+    for place, line in enumerate(lines):
+        if " = " in line:
+            assert lines[place - 1].startswith("# ") and lines[place - 1].endswith("."), line
+
+
+def test_settings_are_written_as_they_are_read_and_without_the_key(write: Writer) -> None:
+    settings = load_settings(
+        write('port = 7\n[feedback.guards]\nbot_clicks = 9\n[models]\nfolders = ["a"]\n')
+    )
+    assert load_settings(write(write_settings(settings))).model_dump() == settings.model_dump()
+    secret = load_settings(write('[qdrant]\napi_key = "secret"\n'))
+    assert "secret" not in write_settings(secret)

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from quarry.config import Settings, load_settings
+from quarry.config import Settings
+from quarry.config_files import load_settings
 from quarry.errors import InvalidArgumentError
 from quarry_cli.checks.base import SERVER_EXTRA
 from quarry_cli.failures import CliError
@@ -37,7 +38,7 @@ def serve(
     Prints `quarry: listening on H:P` when it is ready. Options go before QUARRY_ variables, and those
     before the file.
     """
-    settings = _settings(config, data=data, host=host, port=port, accept_loss=accept_loss)
+    settings = read_settings(config, data=data, host=host, port=port, accept_loss=accept_loss)
     try:
         from quarry_server.app import serve as run_server
     except ImportError as error:
@@ -50,7 +51,8 @@ def serve(
         raise CliError(f"the data folder {settings.data} cannot be used: {error}") from None
 
 
-def _settings(config: Path | None, **arguments: Any) -> Settings:
+def read_settings(config: Path | None, **arguments: Any) -> Settings:
+    """Reads the settings of a server, as ``load_settings``. Raises CliError."""
     try:
         return load_settings(config, **arguments)
     except InvalidArgumentError as error:

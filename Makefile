@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup demo test lint types imports protos release-protos check-protos lint-protos breaking unit crash-test bench bench-learning bench-flywheel clean
+.PHONY: help setup demo docs site reference check-reference test lint types imports protos release-protos check-protos lint-protos breaking unit crash-test bench bench-learning bench-flywheel clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup ## The whole loop on the shipped sample: index, search, click, mine, train, judge, promote
 	quarry demo
 
-test: setup lint types imports check-protos lint-protos breaking unit ## All checks; what CI runs
+test: setup lint types imports check-protos lint-protos breaking check-reference site unit ## All checks; what CI runs
 
 lint:
 	ruff check core server miner trainer cli tests benchmarks examples tools
@@ -39,6 +39,18 @@ unit: ## The tests alone
 
 protos: setup ## Regenerate core/quarry/v1 from protos/
 	python tools/protos.py generate
+
+reference: setup ## Write docs/reference from the code: command line, settings, API
+	python tools/reference.py
+
+check-reference: ## Fail if docs/reference is not what the code says
+	python tools/reference.py build/reference
+	for page in cli configuration api; do diff build/reference/$$page.md docs/reference/$$page.md || exit 1; done
+
+docs: setup reference site ## Build the site of docs/ in build/site, with every link checked
+
+site:
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
 
 release-protos: setup ## Make the API as it is now the one that must not break
 	python tools/protos.py image protos/released.binpb

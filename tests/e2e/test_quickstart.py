@@ -1,4 +1,4 @@
-"""README's quickstart does what it says."""
+"""README's quickstart and the tutorial do what they say, pasted one block after the other."""
 
 import json
 import os
@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SET_UP = ("make setup\n", ". .venv/bin/activate\n")
 
 
-def quickstart() -> str:
-    found = re.search(r"```console quickstart\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert found is not None
-    return found[1]
+def blocks(page: str, label: str) -> str:
+    found = re.findall(rf"```console {label}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert found
+    return "".join(found)
 
 
 def free_port() -> int:
@@ -24,14 +24,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_the_quickstart_of_the_readme_runs_as_it_is_written(tmp_path: Path) -> None:
-    script = quickstart()
-    for line in SET_UP:
-        assert line in script
-        script = script.replace(line, "")  # this environment is what they make
+def run(script: str, folder: Path) -> str:
+    """What a shell says that is given ``script``, with a server on a port that is free."""
     port = free_port()
     script = script.replace("--port 50051", f"--port {port}")
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -39,13 +35,24 @@ def test_the_quickstart_of_the_readme_runs_as_it_is_written(tmp_path: Path) -> N
     }
     ended = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script + "\nwait\n"],
-        cwd=tmp_path,
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         timeout=240,
     )
     said = ended.stdout + ended.stderr
+    assert ended.returncode in (0, 143), said  # 143: the server, ended by the script's own kill
+    return said
+
+
+def test_the_quickstart_of_the_readme_runs_as_it_is_written(tmp_path: Path) -> None:
+    script = blocks("README.md", "quickstart")
+    for line in SET_UP:
+        assert line in script
+        script = script.replace(line, "")  # this environment is what they make
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    said = run(script, tmp_path)
     assert "719 documents searchable in faq" in said, said
     assert "How do I delete my Facebook account?" in said
     assert "fused" in said
@@ -53,7 +60,14 @@ def test_the_quickstart_of_the_readme_runs_as_it_is_written(tmp_path: Path) -> N
     assert re.search(r"^GOOD$", said, re.MULTILINE), said
     assert (tmp_path / "negatives.parquet").stat().st_size > 10_000
     assert "<svg" in (tmp_path / "negatives.html").read_text()
-    assert ended.returncode in (0, 143), said  # 143: the server, ended by the script's own kill
+
+
+def test_the_tutorial_runs_as_it_is_written(tmp_path: Path) -> None:
+    said = run(blocks("docs/tutorial/own-file.md", "tutorial"), tmp_path)
+    assert "5 documents searchable in shop" in said, said
+    shown = re.findall(r"^ +1 +(p\d)", said, re.MULTILINE)
+    assert shown == ["p1", "p5", "p4"], said  # the first hit of each search, as the page says
+    assert re.search(r"fused.* 1\.000", said), said
 
 
 def test_evaluation_of_the_sample_is_at_its_documented_level(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The commands in README.md are commands of this command line."""
+"""The commands in README.md and in the pages of docs/ are commands of this command line."""
 
 import re
 import shlex
@@ -13,7 +13,12 @@ from quarry_cli.main import app
 ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text()
 QUICKSTART = re.findall(r"```console quickstart\n(.*?)```", README, re.DOTALL)
-COMMANDS = re.findall(r"^quarry ([^&\n]*)|`quarry ([^`&]*)`", README, re.MULTILINE)
+PAGES = [
+    README,
+    *(page.read_text() for page in sorted((ROOT / "docs").rglob("*.md")) if page.parent.name != "reference"),
+]
+COMMAND = re.compile(r"^quarry ([^&\n]*)|`quarry ([^`&]*)`", re.MULTILINE)
+COMMANDS = [found for page in PAGES for found in COMMAND.findall(page)]
 
 
 def test_there_is_one_quickstart():
@@ -24,7 +29,7 @@ def test_there_is_one_quickstart():
 def test_a_command_of_the_readme_is_understood(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     # --help ends each command before it acts, and after its options have been read.
-    result = CliRunner().invoke(app, [*shlex.split(command), "--help"])
+    result = CliRunner().invoke(app, [*shlex.split(command, comments=True), "--help"])
     assert result.exit_code == 0, result.output
 
 

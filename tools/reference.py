@@ -1,0 +1,180 @@
+"""Writes the pages of docs/reference that are made of the code: the command line, the settings and the API.
+
+python tools/reference.py [OUT]   by default into docs/reference
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+    ServiceDescriptorProto,
+)
+from typer.main import get_command
+
+from quarry.config_files import write_example
+from quarry_cli.main import app
+
+ROOT = Path(__file__).resolve().parent.parent
+MESSAGES, ENUMS, SERVICES = 4, 5, 6
+"""Numbers of these lists in a FileDescriptorProto: the first part of a comment's path."""
+FIELDS, VALUES, METHODS = 2, 2, 2
+SCALARS = {
+    number: name.removeprefix("TYPE_").lower()
+    for name, number in FieldDescriptorProto.Type.items()
+    if name not in ("TYPE_MESSAGE", "TYPE_ENUM", "TYPE_GROUP")
+}
+
+
+def write_cli() -> str:
+    """The help of every command, as typer writes it."""
+    get_command(app)  # a broken command fails here, not in the page
+    command = [sys.executable, "-m", "typer", "quarry_cli.main", "utils", "docs", "--name", "quarry"]
+    page = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return page.replace("# `quarry`", "# Command line", 1).rstrip() + "\n"
+
+
+def write_configuration() -> str:
+    return (
+        "# Configuration\n"
+        "`quarry serve --config FILE` reads settings from a TOML file. An environment variable goes over the "
+        "file, such as `QUARRY_PORT=50052` or, for a table, `QUARRY_SEARCH__THREADS=8`. An option of "
+        "`quarry serve` goes over both. A key that does not exist is an error, which names the nearest one "
+        "that does.\n\n"
+        "`quarry config --example` prints this page's file, and `quarry config --config FILE` prints what a "
+        "server would start with.\n\n"
+        f"```toml\n{write_example()}```\n"
+    )
+
+
+def write_api() -> str:
+    """Services with their calls first, then messages and enums by name."""
+    files = [_Commented(file) for file in _descriptors().file if file.package == "quarry.v1"]
+    lines = ["# gRPC API", "The package is `quarry.v1`; `protos/quarry/v1` holds the sources.", ""]
+    for file in files:
+        for place, service in enumerate(file.proto.service):
+            lines += _service(file, place, service)
+    lines += ["## Messages", ""]
+    messages = [
+        (".".join(names), file, path, message)
+        for file in files
+        for place, message in enumerate(file.proto.message_type)
+        for names, path, message in _nested(message, (MESSAGES, place), ())
+    ]
+    for name, file, path, message in sorted(messages, key=lambda each: each[0]):
+        lines += _message(file, path, name, message)
+    lines += ["## Enums", ""]
+    enums = [
+        (enum.name, file, (ENUMS, place), enum)
+        for file in files
+        for place, enum in enumerate(file.proto.enum_type)
+    ]
+    for _, file, path, enum in sorted(enums, key=lambda each: each[0]):
+        lines += _enum(file, path, enum)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+class _Commented:
+    """A proto file, and the comment before each of its parts."""
+
+    def __init__(self, proto: FileDescriptorProto) -> None:
+        self.proto = proto
+        self._comments = {
+            tuple(place.path): place.leading_comments or place.trailing_comments
+            for place in proto.source_code_info.location
+        }
+
+    def comment(self, *path: int) -> str:
+        return " ".join(self._comments.get(path, "").split())
+
+
+def _descriptors() -> FileDescriptorSet:
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "image.binpb"
+        subprocess.run([sys.executable, ROOT / "tools" / "protos.py", "image", str(image)], check=True)
+        return FileDescriptorSet.FromString(image.read_bytes())
+
+
+def _service(file: _Commented, place: int, service: ServiceDescriptorProto) -> Iterator[str]:
+    yield from (f"## {service.name}", file.comment(SERVICES, place), "")
+    for number, method in enumerate(service.method):
+        sent, got = (
+            f"{'stream of ' if streams else ''}{_link(type_name)}"
+            for streams, type_name in (
+                (method.client_streaming, method.input_type),
+                (method.server_streaming, method.output_type),
+            )
+        )
+        yield from (f"### {service.name}.{method.name}", f"{sent} → {got}", "")
+        yield from (file.comment(SERVICES, place, METHODS, number), "")
+
+
+def _nested(
+    message: DescriptorProto, path: tuple[int, ...], above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], tuple[int, ...], DescriptorProto]]:
+    if message.options.map_entry:
+        return
+    names = (*above, message.name)
+    yield names, path, message
+    for place, inner in enumerate(message.nested_type):
+        yield from _nested(inner, (*path, 3, place), names)
+
+
+def _message(file: _Commented, path: tuple[int, ...], name: str, message: DescriptorProto) -> Iterator[str]:
+    yield from (f"### {name}", file.comment(*path), "")
+    if not message.field:
+        yield from ("It has no fields.", "")
+        return
+    yield from ("| field | type | |", "|---|---|---|")
+    for place, field in enumerate(message.field):
+        comment = file.comment(*path, FIELDS, place).replace("|", "\\|")
+        if field.HasField("oneof_index") and not field.proto3_optional:
+            comment = f"One of `{message.oneof_decl[field.oneof_index].name}`. {comment}"
+        yield f"| `{field.name}` | {_type(message, field)} | {comment} |"
+    yield ""
+
+
+def _type(message: DescriptorProto, field: FieldDescriptorProto) -> str:
+    entry = next((one for one in message.nested_type if field.type_name.endswith(f".{one.name}")), None)
+    if entry is not None and entry.options.map_entry:
+        key, value = (_type(entry, part) for part in entry.field)
+        return f"map of {key} to {value}"
+    name = SCALARS.get(field.type) or _link(field.type_name)
+    if field.label == FieldDescriptorProto.LABEL_REPEATED:
+        return f"list of {name}"
+    return f"{name}, optional" if field.proto3_optional else name
+
+
+def _enum(file: _Commented, path: tuple[int, ...], enum: EnumDescriptorProto) -> Iterator[str]:
+    yield from (f"### {enum.name}", file.comment(*path), "", "| value | |", "|---|---|")
+    for place, value in enumerate(enum.value):
+        yield f"| `{value.name}` | {file.comment(*path, VALUES, place)} |"
+    yield ""
+
+
+def _link(type_name: str) -> str:
+    name = type_name.removeprefix(".quarry.v1.")
+    if name == type_name:
+        return f"`{type_name.removeprefix('.')}`"
+    return f"[{name}](#{name.lower().replace('.', '')})"
+
+
+PAGES = {"cli.md": write_cli, "configuration.md": write_configuration, "api.md": write_api}
+
+
+def main() -> None:
+    out = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "reference"
+    out.mkdir(parents=True, exist_ok=True)
+    for name, write in PAGES.items():
+        (out / name).write_text(write(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

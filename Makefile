@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup demo docs site reference check-reference test lint types imports protos release-protos check-protos lint-protos breaking unit crash-test bench bench-learning bench-flywheel clean
+.PHONY: help setup demo docs site reference check-reference check test lint types imports protos release-protos check-protos lint-protos breaking unit integration crash-test bench bench-learning bench-flywheel clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -22,7 +22,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup ## The whole loop on the shipped sample: index, search, click, mine, train, judge, promote
 	quarry demo
 
-test: setup lint types imports check-protos lint-protos breaking check-reference site unit ## All checks; what CI runs
+check: setup lint types imports check-protos lint-protos breaking check-reference site unit ## What is quick: all but the tests with servers
+
+test: check integration ## All checks; what CI runs
 
 lint:
 	ruff check core server miner trainer cli tests benchmarks examples tools
@@ -34,8 +36,11 @@ types:
 imports:
 	lint-imports
 
-unit: ## The tests alone
-	python -m pytest
+unit: ## The tests that start no server, side by side
+	python -m pytest --numprocesses auto --dist loadfile tests/unit tests/contract
+
+integration: ## The tests with servers and real jobs, one after the other
+	python -m pytest tests/integration tests/e2e
 
 protos: setup ## Regenerate core/quarry/v1 from protos/
 	python tools/protos.py generate

@@ -1,11 +1,14 @@
 """Options of the whole suite."""
 
+import os
 import signal
 
 import hypothesis
 import pytest
 
 import quarry as quarry  # forbids telemetry before a test imports any library
+
+os.environ.pop("COLUMNS", None)  # a worker of pytest-xdist sets it, and tables are as wide as a test says
 
 
 def pytest_configure() -> None:

@@ -38,6 +38,8 @@ from quarry.log_lines import log_to_stderr
 from quarry.mining.jobs import MiningJobs
 from quarry.models.loading import device_in_use
 from quarry.models.served import ServedModels
+from quarry.ranking.promotion_policy import PromotionPolicy
+from quarry.registry.trained import TrainedModels, TunedRankings
 from quarry.search.pages import KeptSearch, PageStore
 from quarry.search.service import SearchService
 from quarry.storage.housekeeping import Housekeeping
@@ -76,9 +78,8 @@ from quarry_server.models.service import ModelServicer
 from quarry_server.search.service import SearchServicer
 from quarry_server.training.loop import LoopSchedule
 from quarry_server.training.loop_runs import LoopRuns
-from quarry_server.training.models import TrainedModels
+from quarry_server.training.models import find_model
 from quarry_server.training.service import TrainingServicer, ending_trainings
-from quarry_server.training.tuned_rankings import TunedRankings
 from quarry_server.transport.connections import (
     ConnectionLimits,
     connection_limits,
@@ -241,7 +242,7 @@ async def running(
         model_servicer.tidy()
         closing.push("imports of models", model_servicer.close)
         closing.push("the trial of models", trials.close)
-        trained_models = TrainedModels(library, registry, promotions, settings)
+        read_policy = partial(_read_policy, library, settings.training.promotion)
         loops = LoopRuns(library, operations, loop_jobs, feedback, settings.loop)
         training = TrainingServicer(
             library,
@@ -249,8 +250,9 @@ async def running(
             training_jobs,
             jobs.sets,
             feedback,
-            trained_models,
-            TunedRankings(rankings, trained_models),
+            TrainedModels(registry, promotions, jobs.sets, read_policy),
+            TunedRankings(rankings, read_policy),
+            partial(find_model, registry, settings.data),
             loops,
             settings,
             requested,
@@ -350,6 +352,11 @@ async def _load_rerankers(library: Library, models: CollectionModels) -> None:
                 pass
         except QuarryError as error:
             logger.error("a re-ranker cannot be loaded: %s", error)
+
+
+async def _read_policy(library: Library, default: PromotionPolicy, collection: str) -> PromotionPolicy:
+    """Reads who promotes a collection's re-rankers, as it is now. Raises CollectionNotFoundError."""
+    return (await library.current(collection)).settings.promotion or default
 
 
 def _register(

@@ -123,6 +123,7 @@ def pool_of(page: GivenPage, depth: int, rate: float = 1.0) -> Sequence[str]:
 def test_the_pool_is_the_best_of_the_fused_order_whatever_moved_them_since(exploration: FairPairs) -> None:
     page = given(exploration)
     assert pool_of(page, 4) == ["d0", "d1", "d2", "d3"]
+    assert pool_of(page, 3) == ["d0", "d1", "d2"], "exploration may have put the fourth before the third"
     assert pool_of(page, 1) == ["d0"], "the re-ranker has put it second"
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from quarry.collections.data_folder import DataFolder
 from quarry.collections.library import Library
-from quarry.collections.promotion import Promotions
+from quarry.collections.promotion import Promotions, read_policy
 from quarry.collections.ranking_promotion import Rankings
 from quarry.collections.state_fill import StateFill
 from quarry.config import Settings
@@ -38,7 +38,6 @@ from quarry.log_lines import log_to_stderr
 from quarry.mining.jobs import MiningJobs
 from quarry.models.loading import device_in_use
 from quarry.models.served import ServedModels
-from quarry.ranking.promotion_policy import PromotionPolicy
 from quarry.registry.trained import TrainedModels, TunedRankings
 from quarry.search.pages import KeptSearch, PageStore
 from quarry.search.service import SearchService
@@ -242,7 +241,7 @@ async def running(
         model_servicer.tidy()
         closing.push("imports of models", model_servicer.close)
         closing.push("the trial of models", trials.close)
-        read_policy = partial(_read_policy, library, settings.training.promotion)
+        policy_of = partial(read_policy, library, settings.training.promotion)
         loops = LoopRuns(library, operations, loop_jobs, feedback, settings.loop)
         training = TrainingServicer(
             library,
@@ -250,8 +249,8 @@ async def running(
             training_jobs,
             jobs.sets,
             feedback,
-            TrainedModels(registry, promotions, jobs.sets, read_policy),
-            TunedRankings(rankings, read_policy),
+            TrainedModels(registry, promotions, jobs.sets, policy_of),
+            TunedRankings(rankings, policy_of),
             partial(find_model, registry, settings.data),
             loops,
             settings,
@@ -352,11 +351,6 @@ async def _load_rerankers(library: Library, models: CollectionModels) -> None:
                 pass
         except QuarryError as error:
             logger.error("a re-ranker cannot be loaded: %s", error)
-
-
-async def _read_policy(library: Library, default: PromotionPolicy, collection: str) -> PromotionPolicy:
-    """Reads who promotes a collection's re-rankers, as it is now. Raises CollectionNotFoundError."""
-    return (await library.current(collection)).settings.promotion or default
 
 
 def _register(

@@ -41,7 +41,7 @@ def unregistered_message(result: TrainingResult, spec: TrainingSpec) -> models_p
     )
 
 
-def with_advice(message: M, advice: str) -> M:
+def add_advice(message: M, advice: str) -> M:
     """Adds ``advice`` to what the evaluation advises, unless it is empty."""
     if advice:
         message.advice.append(advice)

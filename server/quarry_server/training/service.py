@@ -35,11 +35,11 @@ from quarry_server.models.messages import model_message
 from quarry_server.models.rankings import found_message, ranking_message
 from quarry_server.training.loop_runs import LoopRuns
 from quarry_server.training.messages import (
+    add_advice,
     evaluation_message,
     new_metadata,
     set_details,
     unregistered_message,
-    with_advice,
 )
 from quarry_server.training.requests import (
     Ground,
@@ -193,14 +193,14 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         taken = await self._trained.take(spec, result, folder)
         if taken.version is None:
             return unregistered_message(result, spec)
-        return with_advice(model_message(taken.version), taken.advice)
+        return add_advice(model_message(taken.version), taken.advice)
 
     async def _take_ranking(self, spec: TuningSpec, result: TuningResult) -> models_pb.Ranking:
         """Says what became of the ranking configuration that a tuning found."""
         taken = await self._tuned.take(spec, result)
         if taken.version is None:
             return found_message(spec.collection, result)
-        return with_advice(ranking_message(taken.version), taken.advice)
+        return add_advice(ranking_message(taken.version), taken.advice)
 
     async def _started(
         self, collection: Collection, request_id: RequestId, spec: AnySpec, work: Work

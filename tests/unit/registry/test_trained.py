@@ -9,8 +9,9 @@ from tests.unit.collections.one_library import NothingLoaded, OneLibrary
 from tests.unit.registry.small import Small, model_folder
 from tests.unit.training.samples import report, result, spec, tuning_spec
 
-from quarry.collections.promotion import Promotions
+from quarry.collections.promotion import Promotions, read_policy
 from quarry.collections.ranking_promotion import Rankings
+from quarry.documents.catalog import update_collection
 from quarry.errors import CollectionNotFoundError, NotFoundError
 from quarry.mining.sets import MiningSets
 from quarry.ranking.promotion_policy import PromotionPolicy
@@ -250,6 +251,17 @@ async def test_nothing_is_registered_for_a_collection_that_was_deleted_and_made_
     with pytest.raises(CollectionNotFoundError):
         await found.take(kind)
     assert found.faq.registry.page("faq", None, 10) == []
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, WHEN_IMPROVED), (MANUAL, MANUAL), (DESPITE, DESPITE)])
+async def test_a_collection_has_its_own_policy_or_the_servers(
+    faq: Small, own: PromotionPolicy | None, expected: PromotionPolicy
+) -> None:
+    library: Any = OneLibrary(faq.database)
+    await faq.database.write(lambda c: update_collection(c, "faq", None, promotion=own))
+    assert await read_policy(library, WHEN_IMPROVED, "faq") is expected
+    with pytest.raises(CollectionNotFoundError):
+        await read_policy(library, WHEN_IMPROVED, "gone")
 
 
 @pytest.mark.parametrize("cautions", [(), CAUTIONS])

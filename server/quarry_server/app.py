@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from quarry.collections.data_folder import DataFolder
 from quarry.collections.library import Library
-from quarry.collections.promotion import Promotions
+from quarry.collections.promotion import Promotions, read_policy
 from quarry.collections.ranking_promotion import Rankings
 from quarry.collections.state_fill import StateFill
 from quarry.config import Settings
@@ -30,6 +30,7 @@ from quarry.documents.writer import typed
 from quarry.ending import Begins, Ending, LastResort, call_on_signals, end_now
 from quarry.environment import empty_temporary_folder, keep_files_in
 from quarry.errors import QuarryError, UnavailableError
+from quarry.feedback.answers import AnswerLog
 from quarry.jobs.memory import memory_limit
 from quarry.jobs.operations import Operations
 from quarry.jobs.process import run_process
@@ -37,7 +38,9 @@ from quarry.log_lines import log_to_stderr
 from quarry.mining.jobs import MiningJobs
 from quarry.models.loading import device_in_use
 from quarry.models.served import ServedModels
-from quarry.search.pages import PageStore
+from quarry.registry.trained import TrainedModels, TunedRankings
+from quarry.search.pages import KeptSearch, PageStore
+from quarry.search.service import SearchService
 from quarry.storage.housekeeping import Housekeeping
 from quarry.training.jobs import TrainingJobs
 from quarry.training.loop_jobs import LoopJobs
@@ -71,13 +74,11 @@ from quarry_server.info import ServerServicer
 from quarry_server.mining.service import MiningServicer, reachable
 from quarry_server.models.rankings import RankingCalls
 from quarry_server.models.service import ModelServicer
-from quarry_server.search.impressions import AnswerLog
-from quarry_server.search.service import KeptSearch, SearchServicer
+from quarry_server.search.service import SearchServicer
 from quarry_server.training.loop import LoopSchedule
 from quarry_server.training.loop_runs import LoopRuns
-from quarry_server.training.models import TrainedModels
+from quarry_server.training.models import find_model
 from quarry_server.training.service import TrainingServicer, ending_trainings
-from quarry_server.training.tuned_rankings import TunedRankings
 from quarry_server.transport.connections import (
     ConnectionLimits,
     connection_limits,
@@ -240,7 +241,7 @@ async def running(
         model_servicer.tidy()
         closing.push("imports of models", model_servicer.close)
         closing.push("the trial of models", trials.close)
-        trained_models = TrainedModels(library, registry, promotions, settings)
+        policy_of = partial(read_policy, library, settings.training.promotion)
         loops = LoopRuns(library, operations, loop_jobs, feedback, settings.loop)
         training = TrainingServicer(
             library,
@@ -248,8 +249,9 @@ async def running(
             training_jobs,
             jobs.sets,
             feedback,
-            trained_models,
-            TunedRankings(rankings, trained_models),
+            TrainedModels(registry, promotions, jobs.sets, policy_of),
+            TunedRankings(rankings, policy_of),
+            partial(find_model, registry, settings.data),
             loops,
             settings,
             requested,
@@ -363,11 +365,12 @@ def _register(
 ) -> None:
     default_s = settings.search.default_deadline_s
     pages: PageStore[KeptSearch] = PageStore(settings.search.page_lifetime_s, settings.search.max_kept_bytes)
+    searches = SearchService(pages, answers)
     document_service_pb2_grpc.add_DocumentServiceServicer_to_server(
         DocumentServicer(library, default_s), server
     )
     search_service_pb2_grpc.add_SearchServiceServicer_to_server(
-        SearchServicer(library, pages, models.for_search, answers, default_s), server
+        SearchServicer(library, searches, models.for_search, default_s), server
     )
     server_service_pb2_grpc.add_ServerServiceServicer_to_server(
         ServerServicer(settings, device_in_use(settings.models.device), limits), server

@@ -18,8 +18,7 @@ from quarry_server.common.context import Context
 from quarry_server.common.page_tokens import MAX_TOKEN_BYTES
 from quarry_server.feedback.events import MAX_BATCH_EVENTS
 from quarry_server.mining.requests import MAX_QUERIES
-from quarry_server.search.queries import MAX_RETRIEVE_QUERIES
-from quarry_server.search.service import MAX_PAGE_SIZE
+from quarry_server.search.queries import MAX_PAGE_SIZE, MAX_RETRIEVE_QUERIES
 from quarry_server.transport.connections import ConnectionLimits
 
 

@@ -22,6 +22,7 @@ from quarry.documents.store import Database, DocumentLog
 from quarry.documents.vector_cache import VectorCache
 from quarry.documents.vectors import DocumentVectors, source_of
 from quarry.errors import DiskFullError, InvalidArgumentError, ModelError, QuarryError
+from quarry.feedback.answers import AnswerLog, PoolPolicy
 from quarry.feedback.impressions import BufferPolicy, ImpressionLog
 from quarry.feedback.log import FeedbackLog
 from quarry.feedback.purge import PurgeMade, nothing_made
@@ -54,7 +55,6 @@ from quarry.training.limits import ExamplesLimits
 from quarry.training.spec import KindName
 from quarry.types import Fields
 from quarry_server.common.model_names import RequestedModels
-from quarry_server.search.impressions import AnswerLog, PoolPolicy
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

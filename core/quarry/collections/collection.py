@@ -16,6 +16,7 @@ from quarry.documents.store import DocumentLog, RequestId
 from quarry.documents.view import DocumentView
 from quarry.errors import DataLossError, InvalidArgumentError, UnavailableError
 from quarry.filters import Filter
+from quarry.search.requests import SearchedCollection
 from quarry.types import Document, Fields
 
 T = TypeVar("T")
@@ -84,6 +85,23 @@ class OpenCollection:
             self._users -= 1
             if not self._users:
                 self._unused.set()
+
+    def as_searched(self) -> SearchedCollection:
+        """Returns what a search needs of it, which stays the same when others change the settings."""
+        generation = self.generation
+
+        async def cut_passages(documents: Sequence[Fields]) -> Sequence[Sequence[str]]:
+            vectors = generation.vectors  # a dense arm that failed at first may be open by now
+            return [()] * len(documents) if vectors is None else await vectors.passages(documents)
+
+        return SearchedCollection(
+            self.collection.key,
+            self.collection.settings.schema,
+            self.log,
+            generation.name,
+            generation.searcher,
+            cut_passages,
+        )
 
     @property
     def read_only(self) -> DataLossError | None:

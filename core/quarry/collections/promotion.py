@@ -12,6 +12,7 @@ from quarry.documents import catalog
 from quarry.documents.requests import once, recall
 from quarry.documents.store import RequestId
 from quarry.errors import FailedPreconditionError
+from quarry.ranking.promotion_policy import PromotionPolicy
 from quarry.registry.names import check_usable
 from quarry.registry.serving import NOTHING, Note, earlier_reranker, refuse_rollback, serve_reranker
 from quarry.registry.store import ModelRegistry
@@ -129,6 +130,14 @@ class Promotions:
         return await asyncio.to_thread(
             self._library.database.read, lambda c: recall(c, scope, request.id, request.request, _change)
         )
+
+
+async def read_policy(library: Library, default: PromotionPolicy, collection: str) -> PromotionPolicy:
+    """Reads who promotes what is better in a collection, as it is now; ``default`` if it does not say.
+
+    Raises CollectionNotFoundError.
+    """
+    return (await library.current(collection)).settings.promotion or default
 
 
 def _check_unchanged(version: ModelVersion, serves: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 
 from quarry.feedback.hits import pack_hits, unpack_hits
-from quarry.feedback.types import Event, EventType, Impression, SearchContext
+from quarry.feedback.types import Event, EventType, Impression
+from quarry.search.logged_request import SearchContext
 
 IMPRESSION_COLUMNS = (
     "collection_id", "search_id", "page_offset", "time_us", "received_us", "query", "user_id", "session_id",

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from quarry.search.logged_request import SearchContext
+
 
 class EventType(StrEnum):
     RENDERED = "rendered"
@@ -25,18 +27,6 @@ class EventMark(StrEnum):
     CAPPED = "capped"
     BURST = "burst"
     BOT = "bot"
-
-
-@dataclass(frozen=True, slots=True)
-class SearchContext:
-    """Who searches, and where the answer is shown. ``simulated``: a program, not a person."""
-
-    user_id: str = ""
-    session_id: str = ""
-    surface: str = ""
-    layout: str = ""
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

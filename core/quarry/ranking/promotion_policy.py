@@ -1,5 +1,6 @@
 """Who makes a better re-ranker serve: a person, or the server by itself."""
 
+from collections.abc import Collection
 from enum import StrEnum
 
 
@@ -12,3 +13,9 @@ class PromotionPolicy(StrEnum):
     """It serves at once if it is IMPROVED without a caution."""
     DESPITE_CAUTIONS = "despite_cautions"
     """It serves at once if it is IMPROVED, whatever its cautions."""
+
+    def allows(self, cautions: Collection[str]) -> bool:
+        """Whether what is IMPROVED with these cautions serves at once."""
+        if self is PromotionPolicy.WHEN_IMPROVED:
+            return not cautions
+        return self is PromotionPolicy.DESPITE_CAUTIONS

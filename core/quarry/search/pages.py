@@ -1,14 +1,22 @@
-"""Later pages of a search: the ranked list is kept, and a token names a place in it."""
+"""Pages of a search: cut from the ranked list, which is kept for later ones."""
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from cachetools import TTLCache
 
 from quarry.errors import PageExpiredError
+from quarry.filters import Filter, matches
+from quarry.ranking.ranking import RankedDocument, Ranking
+from quarry.search.pipeline import Documents
+from quarry.search.requests import PageRequest
+from quarry.types import Document
 
 T = TypeVar("T")
+M = TypeVar("M")
+_READ_AT_ONCE = 100
 
 
 class Place(NamedTuple):
@@ -21,6 +29,55 @@ class Place(NamedTuple):
 
     key: str
     offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSearch:
+    """A ranked list in the order in which it is given out, and what later pages need of its search."""
+
+    ranking: Ranking
+    filter: Filter | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit(Generic[M]):
+    """A document on a page.
+
+    Attributes:
+        place: in the ranked list, from 0.
+        document: as it is now.
+        rendered: what is given out of it.
+    """
+
+    place: int
+    ranked: RankedDocument
+    document: Document
+    rendered: M
+
+
+def cut_page(
+    documents: Documents, kept: KeptSearch, offset: int, request: PageRequest[M]
+) -> tuple[list[Hit[M]], int]:
+    """The hits from ``offset`` on that still exist and pass the search's filter as they are now. Blocks.
+
+    The second result is the place in the list after the last hit. Large documents make a smaller page.
+    """
+    ranked = kept.ranking.documents
+    page: list[Hit[M]] = []
+    place, room = min(offset, len(ranked)), request.max_bytes
+    while len(page) < request.size and place < len(ranked):
+        some = ranked[place : place + min(request.size - len(page), _READ_AT_ONCE)]
+        current = documents.read([r.docno for r in some])
+        for r in some:
+            document = current.get(r.docno)
+            if document is not None and (kept.filter is None or matches(kept.filter, document.fields)):
+                rendered, size = request.render(document)
+                room -= size
+                if page and room < 0:
+                    return page, place
+                page.append(Hit(place, r, document, rendered))
+            place += 1
+    return page, place
 
 
 class PageStore(Generic[T]):

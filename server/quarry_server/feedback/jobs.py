@@ -12,6 +12,7 @@ from quarry.collections.collection import OpenCollection
 from quarry.collections.library import Library
 from quarry.documents.store import Database
 from quarry.errors import InvalidArgumentError, LimitExceededError
+from quarry.feedback.answers import kept_text
 from quarry.feedback.contents import documents_by_id
 from quarry.feedback.importing.imports import ImportPlan, LogFormat, Tally, import_file
 from quarry.feedback.limits import check_time
@@ -30,7 +31,6 @@ from quarry.v1 import feedback_service_pb2 as pb
 from quarry_server.common.operations import packed
 from quarry_server.common.values import parse_timestamp
 from quarry_server.search.audience import MAX_PERSON_BYTES, check_label
-from quarry_server.search.impressions import kept_text
 from quarry_server.wiring import Feedback
 
 FOLDER = "imports"

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from quarry.errors import InvalidArgumentError
-from quarry.feedback.exploration import DEFAULT_DEPTH, FairPairs
-from quarry.feedback.types import SearchContext
 from quarry.schema import CONTROL_CHARACTER
+from quarry.search.exploration import DEFAULT_DEPTH, FairPairs
+from quarry.search.logged_request import SearchContext
 from quarry.v1 import search_service_pb2 as pb
 
 MAX_PERSON_BYTES = 128

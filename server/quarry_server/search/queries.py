@@ -21,10 +21,18 @@ from quarry.ranking.queries import (
 )
 from quarry.ranking.weighting import QueryWeights, Trait, check_trait
 from quarry.schema import FIELD_NAME, Schema, UnknownFields
+from quarry.search.logged_request import LoggedRequest
+from quarry.search.requests import PageRequest
+from quarry.types import Document
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import types_pb2
+from quarry_server.common.paging import MAX_PAGE_BYTES
+from quarry_server.common.values import document_message
+from quarry_server.search.audience import parse_context, parse_exploration
 from quarry_server.search.filters import parse_filter
 
+DEFAULT_PAGE_SIZE = 10
+MAX_PAGE_SIZE = 1_000
 MAX_RETRIEVE_QUERIES = 256
 NO_FIELDS = "-"
 LEXICAL = "bm25"
@@ -58,6 +66,27 @@ def parse_query(request: pb.SearchRequest, collection: Collection, arms: tuple[s
         request.require_complete,
         collection.ranking_name if tuned is not None else "",
     )
+
+
+def parse_page(
+    request: pb.SearchRequest, size: int, schema: Schema, names: frozenset[str] | None
+) -> PageRequest[types_pb2.Document]:
+    """The page that ``request`` asks for: ``size`` hits with the fields called ``names``, or all.
+
+    Raises InvalidArgumentError with the path of the first field that is wrong.
+    """
+
+    def render(document: Document) -> tuple[types_pb2.Document, int]:
+        message = document_message(document, schema, names)
+        return message, message.ByteSize()
+
+    logged = LoggedRequest(
+        request.query.strip(),
+        request.filter.SerializeToString(deterministic=True) if request.HasField("filter") else b"",
+        parse_context(request.context),
+        parse_exploration(request.exploration),
+    )
+    return PageRequest(logged, size, MAX_PAGE_BYTES, render, request.explain, request.unlogged)
 
 
 def parse_text(text: str, field: str) -> str:

@@ -1,12 +1,14 @@
 """What the arms give before they are merged, as messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from quarry.collections.collection import OpenCollection
+from quarry.errors import QuarryError
 from quarry.ranking.fusion import ArmRun
 from quarry.ranking.weighting import traits_of
+from quarry.types import Candidate
 from quarry.v1 import search_service_pb2 as pb
-from quarry_server.common.errors import ok_status
+from quarry_server.common.errors import ok_status, status_of
 
 
 def complete_result(
@@ -28,4 +30,23 @@ def complete_result(
         for docno, score in run.others.items():
             if docno in ids:
                 message.candidates.add(document_id=ids[docno][0], score=score)
+    return result
+
+
+def own_result(
+    collection: OpenCollection, query_id: str, found: Mapping[str, list[Candidate] | QuarryError]
+) -> pb.RetrieveResult:
+    """The candidates that each arm proposes, or why it proposes none. Blocks."""
+    result = pb.RetrieveResult(query_id=query_id)
+    docnos = {c.docno for arm in found.values() if not isinstance(arm, QuarryError) for c in arm}
+    ids = collection.log.ids(docnos)
+    for arm, candidates in found.items():
+        message = result.arms.add(arm=arm)
+        if isinstance(candidates, QuarryError):
+            message.status.CopyFrom(status_of(candidates))
+            continue
+        message.status.CopyFrom(ok_status())
+        alive = sorted((c for c in candidates if c.docno in ids), key=lambda c: (-c.score, ids[c.docno][0]))
+        for rank, c in enumerate(alive, start=1):
+            message.candidates.add(document_id=ids[c.docno][0], rank=rank, score=c.score, passage=c.passage)
     return result

@@ -1,6 +1,7 @@
 """What training jobs answer, as messages."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from quarry.training.jobs import AnySpec
 from quarry.training.spec import EvaluationReport, EvaluationSpec, TrainingResult, TrainingSpec
@@ -9,6 +10,7 @@ from quarry.v1 import training_service_pb2 as pb
 from quarry_server.common.values import timestamp_message
 from quarry_server.models.messages import CAUTIONS, KINDS, metric_message, verdict_value
 
+M = TypeVar("M", models_pb.Model, models_pb.Ranking)
 _NANOS = 1_000_000_000
 
 
@@ -37,6 +39,13 @@ def unregistered_message(result: TrainingResult, spec: TrainingSpec) -> models_p
         description=spec.description,
         report_json=report.model_dump_json(),
     )
+
+
+def add_advice(message: M, advice: str) -> M:
+    """Adds ``advice`` to what the evaluation advises, unless it is empty."""
+    if advice:
+        message.advice.append(advice)
+    return message
 
 
 def evaluation_message(report: EvaluationReport, spec: EvaluationSpec) -> pb.Evaluation:

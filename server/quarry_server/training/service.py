@@ -1,8 +1,7 @@
 """TrainingService."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -14,15 +13,15 @@ from quarry.collections.library import Library
 from quarry.config import Settings
 from quarry.documents.catalog import Collection, get_collection, now_us
 from quarry.documents.store import RequestId
-from quarry.errors import InvalidArgumentError, NotFoundError, QuarryError
+from quarry.errors import InvalidArgumentError
 from quarry.feedback.purge import PurgeMade
 from quarry.jobs.operations import Operation, Operations, SetMetadata, new_name
 from quarry.jobs.process import OnDetails, OnProgress
 from quarry.mining.sets import MiningSets
-from quarry.ranking.promotion_policy import PromotionPolicy
 from quarry.registry.names import parse_name
+from quarry.registry.trained import TrainedModels, TunedRankings
 from quarry.training.jobs import AnySpec, TrainingJobs
-from quarry.training.spec import Caution, TrainingResult, TrainingSpec
+from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec, TuningResult, TuningSpec
 from quarry.training.uploads import FIELD
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
@@ -32,14 +31,16 @@ from quarry_server.common.context import Context
 from quarry_server.common.model_names import RequestedModels, names_of
 from quarry_server.common.once import StartedOnce
 from quarry_server.common.operations import operation_message, packed
+from quarry_server.models.messages import model_message
+from quarry_server.models.rankings import found_message, ranking_message
 from quarry_server.training.loop_runs import LoopRuns
 from quarry_server.training.messages import (
+    add_advice,
     evaluation_message,
     new_metadata,
     set_details,
     unregistered_message,
 )
-from quarry_server.training.models import TrainedModels
 from quarry_server.training.requests import (
     Ground,
     Request,
@@ -49,10 +50,8 @@ from quarry_server.training.requests import (
     parse_training,
     parse_tuning,
 )
-from quarry_server.training.tuned_rankings import TunedRankings
 from quarry_server.wiring import Feedback, served_precision
 
-logger = logging.getLogger(__name__)
 R = TypeVar("R", bound=Request)
 Work = Callable[[OnProgress, OnDetails], Awaitable[Message]]
 """Does what an operation is for; its response."""
@@ -71,15 +70,16 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         jobs: TrainingJobs,
         mining_sets: MiningSets,
         feedback: Feedback,
-        models: TrainedModels,
+        trained: TrainedModels,
         tuned: TunedRankings,
+        find_model: Callable[[str], ModelRef],
         loops: LoopRuns,
         settings: Settings,
         requested: RequestedModels,
     ) -> None:
         self._library, self._operations, self._jobs = library, operations, jobs
-        self._mining_sets, self._feedback, self._models = mining_sets, feedback, models
-        self._tuned = tuned
+        self._mining_sets, self._feedback = mining_sets, feedback
+        self._trained, self._tuned, self._find_model = trained, tuned, find_model
         self._loops, self._requested = loops, requested
         self._base_reranker = settings.models.base_reranker
         self._precision = served_precision(settings)
@@ -153,7 +153,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         spec = await asyncio.to_thread(lambda: parse_tuning(request, self._ground(collection), arms))
 
         async def tune(on_progress: OnProgress, on_details: OnDetails) -> Message:
-            return await self._jobs.tune(spec, on_progress, on_details, partial(self._tuned.take, spec))
+            return await self._jobs.tune(spec, on_progress, on_details, partial(self._take_ranking, spec))
 
         return await self._started(collection, request_id, spec, tune)
 
@@ -189,40 +189,18 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         return await self._started(collection, request_id, spec, train)
 
     async def _take(self, spec: TrainingSpec, result: TrainingResult, folder: Path) -> models_pb.Model:
-        """The version that came of a training, registered; if the policy says so, it serves."""
-        if not result.has_model or result.evaluation.verdict == "BAD_DATA":
+        """Says what became of a training's model."""
+        taken = await self._trained.take(spec, result, folder)
+        if taken.version is None:
             return unregistered_message(result, spec)
-        result = await asyncio.to_thread(self._with_feedback_times, spec, result)
-        model = await self._models.register(spec, result, folder)
-        if result.what != "reranker" or result.evaluation.verdict != "IMPROVED":
-            return model
-        try:
-            return await self._promoted(model, spec, result.evaluation.cautions)
-        except QuarryError as error:
-            logger.warning("%s is registered, and does not serve: %s", model.name, error)
-            model.advice.append(f"it is not promoted: {error}")
-            return model
+        return add_advice(model_message(taken.version), taken.advice)
 
-    async def _promoted(
-        self, model: models_pb.Model, spec: TrainingSpec, cautions: Sequence[Caution]
-    ) -> models_pb.Model:
-        """A better re-ranker, which serves if the collection's policy says so now."""
-        policy = await self._models.policy_of(spec.collection)
-        if policy is PromotionPolicy.MANUAL:
-            return model
-        if cautions and policy is not PromotionPolicy.DESPITE_CAUTIONS:
-            model.advice.append(f"it is not promoted by itself ({', '.join(cautions)}): that is for a person")
-            return model
-        return await self._models.promote(model, spec, policy)
-
-    def _with_feedback_times(self, spec: TrainingSpec, result: TrainingResult) -> TrainingResult:
-        """When the feedback was given that the examples rest on, also of a set whose file does not say."""
-        try:
-            mined = self._mining_sets.get(spec.examples_name)
-        except NotFoundError:  # an uploaded file, documents alone, or a set that was purged meanwhile
-            return result
-        times = {"feedback_start_us": mined.feedback_start_us, "feedback_end_us": mined.feedback_end_us}
-        return result.model_copy(update=times)
+    async def _take_ranking(self, spec: TuningSpec, result: TuningResult) -> models_pb.Ranking:
+        """Says what became of the ranking configuration that a tuning found."""
+        taken = await self._tuned.take(spec, result)
+        if taken.version is None:
+            return found_message(spec.collection, result)
+        return add_advice(ranking_message(taken.version), taken.advice)
 
     async def _started(
         self, collection: Collection, request_id: RequestId, spec: AnySpec, work: Work
@@ -264,7 +242,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
             guards=self._feedback.guards,
             server=self.address,
             now_us=now_us(),
-            resolve=self._models.resolve,
+            resolve=self._find_model,
             key_of=lambda name: database.read(lambda c: get_collection(c, name)).key,
             mining_sets=self._mining_sets,
             uploads=self._jobs.uploads,

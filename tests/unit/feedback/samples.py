@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from quarry.feedback.log import insert_events, insert_impressions
 from quarry.feedback.rows import impression_row
 from quarry.feedback.tables import open_feedback
-from quarry.feedback.types import Event, EventType, Impression, LoggedHit, SearchContext
+from quarry.feedback.types import Event, EventType, Impression, LoggedHit
+from quarry.search.logged_request import SearchContext
 
 KEY = 1
 NOON_US = 1_767_225_600_000_000 + 12 * 3_600_000_000

@@ -14,7 +14,8 @@ from quarry.feedback.rows import (
     impression_of,
     impression_row,
 )
-from quarry.feedback.types import Event, EventType, Impression, LoggedHit, SearchContext
+from quarry.feedback.types import Event, EventType, Impression, LoggedHit
+from quarry.search.logged_request import SearchContext
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text(max_size=20)

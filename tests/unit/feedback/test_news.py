@@ -10,7 +10,8 @@ from quarry.feedback.reading.guards import GuardPolicy
 from quarry.feedback.reading.news import ASKED_DAYS, AskedQuery, News, read_news
 from quarry.feedback.rows import impression_row
 from quarry.feedback.tables import FILE_NAME, open_feedback
-from quarry.feedback.types import Event, EventType, Impression, LoggedHit, SearchContext
+from quarry.feedback.types import Event, EventType, Impression, LoggedHit
+from quarry.search.logged_request import SearchContext
 
 DAY_US = 24 * 3_600 * 10**6
 CLICK, VIEW = EventType.CLICK, EventType.VIEW

@@ -96,6 +96,12 @@ class FixedDocuments:
             Docno(n): Document(Docno(n), f"d{n}", fields, version, 0) for n, fields in documents.items()
         }
 
+    def put(self, number: int, fields: Fields, version: int = 2) -> None:
+        self._documents[Docno(number)] = Document(Docno(number), f"d{number}", fields, version, 0)
+
+    def remove(self, number: int) -> None:
+        del self._documents[Docno(number)]
+
     def ids(self, docnos: Collection[Docno]) -> dict[Docno, tuple[str, int]]:
         return {n: (d.id, d.version) for n, d in self.read(docnos).items()}
 
@@ -179,8 +185,8 @@ class Stack:
     states: Mapping[str, ArmState] = field(default_factory=dict)
     scorer: FixedScorer | QuarryError | Mapping[str, FixedScorer | QuarryError] | None = None
 
-    def searcher(self) -> Searcher:
-        log = FixedDocuments(self.documents)
+    def searcher(self, log: Documents | None = None) -> Searcher:
+        log = FixedDocuments(self.documents) if log is None else log
         lexical = MemoryLexicalIndex("g", DEFAULT_SCHEMA)
         lexical.apply([Change(Docno(n), 1, fields) for n, fields in self.documents.items()])
         lexical.commit(1)

@@ -7,9 +7,10 @@ import orjson
 from quarry.errors import InvalidArgumentError
 from quarry.feedback.importing.json_fields import JsonFields, LineError
 from quarry.feedback.limits import MAX_ACTION_BYTES, MAX_DWELL_US, MAX_POSITION, MAX_RENDERED, check_event_id
-from quarry.feedback.types import Event, EventType, Impression, LoggedHit, SearchContext
+from quarry.feedback.types import Event, EventType, Impression, LoggedHit
 from quarry.ranking.queries import MAX_QUERY_BYTES
 from quarry.schema import MAX_ID_BYTES
+from quarry.search.logged_request import SearchContext
 
 MAX_HITS = 1_000
 MAX_SEARCH_ID_BYTES = 128

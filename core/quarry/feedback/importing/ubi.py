@@ -14,9 +14,10 @@ import orjson
 from quarry.feedback.importing.json_fields import LineError, parse_time
 from quarry.feedback.importing.quarry_lines import MAX_HITS, MAX_SEARCH_ID_BYTES
 from quarry.feedback.limits import MAX_ACTION_BYTES, MAX_POSITION, MIN_TIME_US
-from quarry.feedback.types import Event, EventType, Impression, LoggedHit, SearchContext
+from quarry.feedback.types import Event, EventType, Impression, LoggedHit
 from quarry.ranking.queries import MAX_QUERY_BYTES
 from quarry.schema import CONTROL_CHARACTER, MAX_ID_BYTES, MAX_TIMESTAMP_US
+from quarry.search.logged_request import SearchContext
 
 ACTIONS = {
     "impression": EventType.RENDERED,

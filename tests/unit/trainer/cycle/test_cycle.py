@@ -16,8 +16,9 @@ from quarry.errors import FailedPreconditionError, NotFoundError, UnavailableErr
 from quarry.feedback.log import insert_events, insert_impressions
 from quarry.feedback.rows import impression_row
 from quarry.feedback.tables import FILE_NAME, open_feedback
-from quarry.feedback.types import Event, EventType, Impression, LoggedHit, SearchContext
+from quarry.feedback.types import Event, EventType, Impression, LoggedHit
 from quarry.jobs.child import Progress
+from quarry.search.logged_request import SearchContext
 from quarry.training.loop_reports import PAGE, LoopReports, Place, Unfinished
 from quarry.training.loop_spec import LoopReport
 from quarry.training.spec import OffPolicyEstimate

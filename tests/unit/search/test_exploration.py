@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quarry.errors import InvalidArgumentError
-from quarry.feedback.exploration import FairPairs, explored, seed_of, unexplored
 from quarry.ranking.ranking import RankedDocument
+from quarry.search.exploration import FairPairs, explored, seed_of, unexplored
 from quarry.types import Docno
 
 policies = st.builds(FairPairs, st.floats(0, 0.5), st.integers(2, 12))

@@ -1,19 +1,21 @@
-"""What a search gave out, handed to the feedback log; and the token by which events refer to it."""
+"""Logs the pages that searches gave out, and signs the tokens by which events refer to them."""
 
 import itertools
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from quarry.documents.catalog import now_us
 from quarry.documents.vectors import source_of
-from quarry.feedback.contents import Documents, TextSource
-from quarry.feedback.exploration import FairPairs, seed_of, unexplored
-from quarry.feedback.impressions import AnsweredPage, ContentOf, ImpressionLog
+from quarry.feedback.contents import TextSource
+from quarry.feedback.impressions import AnsweredPage, ContentOf
 from quarry.feedback.tokens import Attribution, TokenSigner, page_digest
-from quarry.feedback.types import Impression, LoggedHit, SearchContext
-from quarry.ranking.ranking import RankedDocument, Ranking
+from quarry.feedback.types import Impression, LoggedHit
+from quarry.ranking.ranking import RankedDocument
 from quarry.schema import Schema
+from quarry.search.exploration import seed_of, unexplored
+from quarry.search.page_log import GivenPage
 from quarry.types import Docno, Fields
 
 
@@ -30,48 +32,32 @@ class PoolPolicy:
     rate: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class GivenPage:
-    """A page of a search, as it was given out.
+class PageBuffer(Protocol):
+    """Takes pages to be written later, as ``ImpressionLog`` does."""
 
-    Attributes:
-        collection: its key.
-        documents: the collection's log.
-        ranking: explored already.
-        shown: each hit's place in the ranking from 0, the hit, and the version that was given out.
-        filter: the request's, serialized.
-    """
-
-    collection: int
-    schema: Schema
-    documents: Documents
-    search_id: str
-    offset: int
-    query: str
-    filter: bytes
-    context: SearchContext
-    exploration: FairPairs
-    ranking: Ranking
-    shown: Sequence[tuple[int, RankedDocument, str, int]]
+    def offer(self, page: AnsweredPage) -> bool:
+        """Returns False if the page is dropped. Never waits."""
+        ...
 
 
 class AnswerLog:
     """Signs and logs pages. Lives on the event loop and never makes it wait."""
 
-    def __init__(self, impressions: ImpressionLog, signer: TokenSigner, pool: PoolPolicy) -> None:
+    def __init__(self, impressions: PageBuffer, signer: TokenSigner, pool: PoolPolicy) -> None:
         self._impressions, self._signer, self._pool = impressions, signer, pool
         self._random = random.Random()
 
-    def give(self, page: GivenPage) -> str:
-        """Logs a page; its attribution token."""
-        depth = self._pool.depth if page.offset == 0 and self._random.random() < self._pool.rate else 0
-        impression = _Maker(page, now_us(), depth, self._pool.rate)
+    def log(self, page: GivenPage) -> str:
+        """Takes a page to be logged; returns its attribution token."""
+        first = page.place.offset == 0
+        depth = self._pool.depth if first and self._random.random() < self._pool.rate else 0
+        impression = ImpressionMaker(page, now_us(), depth, self._pool.rate)
         source = TextSource(page.collection, page.documents, kept_text(page.schema))
         self._impressions.offer(AnsweredPage(source, impression))
         return self._signer.sign(
             Attribution(
-                page.search_id,
-                page.offset,
+                page.place.key,
+                page.place.offset,
                 page.collection,
                 page.ranking.configuration,
                 page_digest(id for _, _, id, _ in page.shown),
@@ -80,17 +66,20 @@ class AnswerLog:
 
 
 def kept_text(schema: Schema) -> Callable[[Fields], str]:
-    """What the log keeps of a document: the title, and below it what encoder and re-ranker read."""
+    """Returns what reads the text that the log keeps of a document.
 
-    def text(fields: Fields) -> str:
+    That is the title, and below it what encoder and re-ranker read.
+    """
+
+    def read(fields: Fields) -> str:
         source = source_of(schema, fields)
         return f"{source.title}\n{source.text}".strip()
 
-    return text
+    return read
 
 
 @dataclass(slots=True)
-class _Maker:
+class ImpressionMaker:
     """Makes the impression of a page, later and in another thread."""
 
     page: GivenPage
@@ -107,22 +96,23 @@ class _Maker:
 
     def impression(self, content: ContentOf) -> Impression:
         page, ranking = self.page, self.page.ranking
+        exploration = page.request.exploration
         return Impression(
-            page.search_id,
-            page.offset,
+            page.place.key,
+            page.place.offset,
             self.time_us,
-            page.query,
-            page.context,
+            page.request.text,
+            page.request.context,
             tuple(self._shown(content)),
             ranking.generation,
-            page.filter,
+            page.request.filter,
             tuple(
                 self._hit(r, r.id, r.version, r.fused_rank, content(r.docno, r.version))
                 for r in self._pooled()
             ),
             self.pool_rate,
-            page.exploration.policy,
-            seed_of(page.search_id) if page.exploration.swap_probability else 0,
+            exploration.policy,
+            seed_of(page.place.key) if exploration.swap_probability else 0,
             ranking.configuration,
             ranking.reranker,
             self._depth(),
@@ -136,8 +126,8 @@ class _Maker:
         return rerankers if len(rerankers) > 1 else ()
 
     def _shown(self, content: ContentOf) -> Iterator[LoggedHit]:
-        exploration, length = self.page.exploration, len(self.page.ranking.documents)
-        order = exploration.order(seed_of(self.page.search_id), length)
+        exploration, length = self.page.request.exploration, len(self.page.ranking.documents)
+        order = exploration.order(seed_of(self.page.place.key), length)
         for place, ranked, id, version in self.page.shown:
             before = order[place] if place < len(order) else place
             probability = exploration.probability(before, place, length)

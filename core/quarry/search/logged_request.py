@@ -1,0 +1,33 @@
+"""The part of a search request that the feedback log keeps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from quarry.search.exploration import FairPairs
+
+
+@dataclass(frozen=True, slots=True)
+class SearchContext:
+    """Who searches, and where the answer is shown. ``simulated``: a program, not a person."""
+
+    user_id: str = ""
+    session_id: str = ""
+    surface: str = ""
+    layout: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest:
+    """What was asked, by whom, and how the order is to be explored.
+
+    Attributes:
+        text: what the user typed, spaces around it cut.
+        filter: as its caller sent it; empty for none.
+    """
+
+    text: str
+    filter: bytes
+    context: SearchContext
+    exploration: FairPairs

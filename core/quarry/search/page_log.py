@@ -1,0 +1,39 @@
+"""A page as it is handed to the feedback log, of which a search knows no more than this."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from quarry.ranking.ranking import RankedDocument, Ranking
+from quarry.schema import Schema
+from quarry.search.logged_request import LoggedRequest
+from quarry.search.pages import Place
+from quarry.search.pipeline import Documents
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPage:
+    """A page of a search, as it was given out.
+
+    Attributes:
+        collection: its key.
+        documents: the collection's log.
+        ranking: explored already.
+        shown: each hit's place in the ranking from 0, the hit, and the id and version that were given out.
+    """
+
+    collection: int
+    schema: Schema
+    documents: Documents
+    place: Place
+    request: LoggedRequest
+    ranking: Ranking
+    shown: Sequence[tuple[int, RankedDocument, str, int]]
+
+
+class PageLog(Protocol):
+    """Keeps what searches gave out."""
+
+    def log(self, page: GivenPage) -> str:
+        """Takes a page to be logged without waiting; returns the token by which events refer to it."""
+        ...

@@ -1,0 +1,153 @@
+"""The use case of a search: rank, explore, cut a page from the ranked list, and log what it gave out."""
+
+import asyncio
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from quarry.errors import PageExpiredError
+from quarry.ranking.queries import Query
+from quarry.ranking.ranking import Ranking, without_explanations
+from quarry.search.answer_schedule import Slot
+from quarry.search.exploration import explored
+from quarry.search.page_log import GivenPage, PageLog
+from quarry.search.pages import Hit, KeptSearch, PageStore, Place, cut_page
+from quarry.search.requests import PageRequest, SearchedCollection
+from quarry.types import Docno
+
+M = TypeVar("M")
+
+LIST_BYTES, BARE_BYTES, EXPLAINED_BYTES = 2_000, 24, 1_000
+"""Memory that a kept list takes, and an entry of it without and with its explanation; measured."""
+
+HeldRerankers = AbstractAsyncContextManager["asyncio.Future[None]"]
+"""Keeps the re-rankers of a search loaded; yields what is done when all are.
+
+Raises QuarryError if one may not be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage(Generic[M]):
+    """The answer to a search.
+
+    Attributes:
+        place: of this page; its key names the search on all pages.
+        passages: by document, the passage that the dense arm compared; empty without explanations.
+        next: place of the page after this one; None if this is the last.
+        attribution_token: by which events refer to this page; empty if it is not logged.
+    """
+
+    place: Place
+    ranking: Ranking
+    hits: Sequence[Hit[M]]
+    passages: Mapping[Docno, str]
+    next: Place | None
+    attribution_token: str
+
+
+class SearchService:
+    """Answers searches and their later pages. Lives on the event loop."""
+
+    def __init__(self, pages: PageStore[KeptSearch], log: PageLog) -> None:
+        self._pages, self._page_log = pages, log
+
+    async def search(
+        self,
+        collection: SearchedCollection,
+        query: Query,
+        request: PageRequest[M],
+        rerankers: HeldRerankers,
+        slot: Slot,
+    ) -> SearchPage[M]:
+        """Ranks the collection's documents, explores their order, and gives the first page.
+
+        Raises:
+            QuarryError: what ``rerankers`` raises, or as ``Searcher.rank``.
+            TimeoutError: the deadline of ``slot`` passed while the page was cut.
+        """
+        place = Place(uuid.uuid4().hex, 0)
+        async with rerankers as loading:
+            ranking = await collection.searcher.rank(query, slot.deadline, slot, loading)
+        order = explored(ranking.documents, request.logged.exploration, place.key)
+        kept = KeptSearch(replace(ranking, documents=order), query.filter)
+        return await self._give(collection, kept, place, request, slot)
+
+    async def turn_page(
+        self, collection: SearchedCollection, place: Place, request: PageRequest[M], slot: Slot
+    ) -> SearchPage[M]:
+        """Gives the page that starts at ``place``.
+
+        Raises:
+            PageExpiredError: the list is no longer kept, or other indexes than its own serve now.
+            TimeoutError: as ``search``.
+        """
+        kept = self._pages.get(place.key)
+        if kept.ranking.generation != collection.generation:
+            raise PageExpiredError
+        return await self._give(collection, kept, place, request, slot)
+
+    async def _give(
+        self,
+        collection: SearchedCollection,
+        kept: KeptSearch,
+        place: Place,
+        request: PageRequest[M],
+        slot: Slot,
+    ) -> SearchPage[M]:
+        with slot.work():
+            async with asyncio.timeout(slot.deadline.timeout_s):
+                hits, end = await asyncio.to_thread(
+                    cut_page, collection.documents, kept, place.offset, request
+                )
+                passages = await _read_passages(collection, hits) if request.explain else {}
+            more = end < len(kept.ranking.documents)
+            if more and place.offset == 0:
+                self._keep(place.key, kept, request.explain)
+            following = Place(place.key, end) if more else None
+            token = "" if request.unlogged else self._log(collection, kept.ranking, place, request, hits)
+        return SearchPage(place, kept.ranking, hits, passages, following, token)
+
+    def _keep(self, key: str, kept: KeptSearch, explain: bool) -> None:
+        """Keeps the list for later pages, which ask for explanations if the first one did."""
+        documents = kept.ranking.documents
+        if not explain:
+            ranking = replace(kept.ranking, documents=without_explanations(documents))
+            kept = replace(kept, ranking=ranking)
+        size = len(documents) * (EXPLAINED_BYTES if explain else BARE_BYTES)
+        self._pages.keep(key, LIST_BYTES + size, kept)
+
+    def _log(
+        self,
+        collection: SearchedCollection,
+        ranking: Ranking,
+        place: Place,
+        request: PageRequest[M],
+        hits: Sequence[Hit[M]],
+    ) -> str:
+        shown = [(hit.place, hit.ranked, hit.document.id, hit.document.version) for hit in hits]
+        return self._page_log.log(
+            GivenPage(
+                collection.key,
+                collection.schema,
+                collection.documents,
+                place,
+                request.logged,
+                ranking,
+                shown,
+            )
+        )
+
+
+async def _read_passages(collection: SearchedCollection, hits: Sequence[Hit[M]]) -> dict[Docno, str]:
+    """The passage of each hit that the dense arm compared; none for a document that has fewer by now."""
+    wanted = [(hit, hit.ranked.passage) for hit in hits if hit.ranked.passage is not None]
+    if not wanted:
+        return {}
+    cut = await collection.cut_passages([hit.document.fields for hit, _ in wanted])
+    return {
+        hit.ranked.docno: passages[number]
+        for (hit, number), passages in zip(wanted, cut, strict=True)
+        if number < len(passages)
+    }

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup demo docs site reference check-reference check test lint types imports protos release-protos check-protos lint-protos breaking unit integration crash-test bench bench-learning bench-flywheel clean
+.PHONY: help setup demo docs site reference check-reference check test lint types imports protos release-protos check-protos check-languages lint-protos breaking unit integration crash-test bench bench-learning bench-flywheel clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup ## The whole loop on the shipped sample: index, search, click, mine, train, judge, promote
 	quarry demo
 
-check: setup lint types imports check-protos lint-protos breaking check-reference site unit ## What is quick: all but the tests with servers
+check: setup lint types imports check-protos check-languages lint-protos breaking check-reference site unit ## What is quick: all but the tests with servers
 
 test: check integration ## All checks; what CI runs
 
@@ -58,20 +58,23 @@ site:
 	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
 
 release-protos: setup ## Make the API as it is now the one that must not break
-	python tools/protos.py image protos/released.binpb
+	python tools/protos.py image protos/quarry.v1.binpb
 
 check-protos: ## Fail if regenerating would change a file
 	rm -rf build/protos && mkdir -p build/protos
 	python tools/protos.py generate build/protos
 	diff -r -x __init__.py -x __pycache__ build/protos/quarry/v1 core/quarry/v1
 
-lint-protos:
-	mkdir -p build && python tools/protos.py image build/image.binpb
-	buf lint build/image.binpb --config buf.yaml --path quarry/v1
+check-languages: ## Fail if protoc cannot generate the API for a language, or warns
+	rm -rf build/languages
+	python tools/protos.py languages build/languages
 
-breaking: ## Fail if the API breaks clients of what protos/released.binpb holds
-	mkdir -p build && python tools/protos.py image build/image.binpb
-	buf breaking build/image.binpb --against protos/released.binpb --config buf.yaml --path quarry/v1
+lint-protos:
+	buf lint
+
+breaking: ## Fail if the API breaks clients of what protos/quarry.v1.binpb holds
+	mkdir -p build && buf build -o build/image.binpb
+	buf breaking build/image.binpb --against protos/quarry.v1.binpb --path quarry/v1
 
 crash-test: setup ## Kill and restart a server for HOURS (default 1)
 	python -m pytest tests/integration/recovery/test_crashes.py --crash-hours $(or $(HOURS),1)

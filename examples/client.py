@@ -28,8 +28,8 @@ from quarry.v1 import (
 
 NAME = "example"
 FIELDS = [
-    collections.Field(name="title", type=collections.FIELD_TYPE_TEXT),
-    collections.Field(name="year", type=collections.FIELD_TYPE_INTEGER),
+    collections.SchemaField(name="title", type=collections.SCHEMA_FIELD_TYPE_TEXT),
+    collections.SchemaField(name="year", type=collections.SCHEMA_FIELD_TYPE_INTEGER),
 ]
 BOOKS = {"lem-1961": ("Solaris", 1961), "clarke-1973": ("Rendezvous with Rama", 1973)}
 

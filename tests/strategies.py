@@ -5,7 +5,7 @@ from collections.abc import Callable
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from quarry.filters import And, Equals, Exists, Filter, In, Not, Or, Prefix, Range
+from quarry.filters import AllOf, AnyOf, EqualTo, Exists, Filter, NoneOf, OneOf, Prefix, Range
 from quarry.schema import (
     MAX_INTEGER,
     MAX_KEYWORD_BYTES,
@@ -56,7 +56,7 @@ def documents(schema: Schema) -> SearchStrategy[Fields]:
 
 
 def filters(schema: Schema) -> SearchStrategy[Filter]:
-    """Checked filters over every filterable field, up to three levels of And, Or and Not deep."""
+    """Checked filters over every filterable field, up to three levels of AllOf, AnyOf and NoneOf deep."""
     conditions = st.one_of([_condition(field) for field in schema.filterable])
     return st.recursive(conditions, _combined, max_leaves=6)
 
@@ -69,14 +69,14 @@ def _field_value(field: Field) -> SearchStrategy[FieldValue]:
 
 def _combined(inner: SearchStrategy[Filter]) -> SearchStrategy[Filter]:
     some = st.lists(inner, max_size=3).map(tuple)
-    return st.builds(And, some) | st.builds(Or, some) | st.builds(Not, inner)
+    return st.builds(AllOf, some) | st.builds(AnyOf, some) | st.builds(NoneOf, some)
 
 
 def _condition(field: Field) -> SearchStrategy[Filter]:
     one, name = values(field.type), st.just(field.name)
     choices: list[SearchStrategy[Filter]] = [
-        st.builds(Equals, name, one),
-        st.builds(In, name, st.lists(one, max_size=3).map(tuple)),
+        st.builds(EqualTo, name, one),
+        st.builds(OneOf, name, st.lists(one, max_size=3).map(tuple)),
         st.builds(Exists, name),
     ]
     if field.type is not FieldType.BOOLEAN:

@@ -1,50 +1,28 @@
-"""Generates `core/quarry/v1` and descriptor images from `protos/`.
+"""Generates code and descriptor images from `protos/`.
 
-python tools/protos.py generate [OUT]   modules and type stubs, by default into core/
-python tools/protos.py image FILE       a descriptor image with comments, for buf
+python tools/protos.py generate [OUT]   the Python modules and type stubs, by default into core/
+python tools/protos.py image FILE       a descriptor image with comments and all that it imports
+python tools/protos.py languages OUT    code of each language that protoc knows by itself
 """
 
 import importlib.resources
 import shutil
+import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from google.rpc import status_pb2
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = sorted((ROOT / "protos/quarry/v1").glob("*.proto"))
-
-
-def google_protos(into: Path) -> None:
-    """Puts the Google protos that ours import where protoc finds them.
-
-    googleapis-common-protos ships ``operations.proto`` under another file name than the one its
-    own generated module registers, so it is renamed back.
-    """
-    google = Path(status_pb2.__file__).parent.parent
-    for source, name in [
-        ("rpc/status.proto", "rpc/status.proto"),
-        ("longrunning/operations_proto.proto", "longrunning/operations.proto"),
-        ("api/annotations.proto", "api/annotations.proto"),
-        ("api/http.proto", "api/http.proto"),
-        ("api/client.proto", "api/client.proto"),
-        ("api/launch_stage.proto", "api/launch_stage.proto"),
-        ("api/field_behavior.proto", "api/field_behavior.proto"),
-        ("api/field_info.proto", "api/field_info.proto"),
-    ]:
-        target = into / "google" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(google / source, target)
+INCLUDES = [f"-I{ROOT / 'protos'}", f"-I{ROOT / 'protos/third_party'}"]
+LANGUAGES = ("cpp", "csharp", "java", "kotlin", "objc", "php", "python", "ruby")
 
 
 def run_protoc(*outputs: str) -> None:
+    """Runs the protoc of grpcio-tools, which generates Python alone."""
     well_known = str(importlib.resources.files("grpc_tools") / "_proto")
-    with tempfile.TemporaryDirectory() as imports:
-        google_protos(Path(imports))
-        include = [f"-I{ROOT / 'protos'}", f"-I{imports}", f"-I{well_known}"]
-        status = protoc.main(["protoc", *include, *outputs, *map(str, PROTOS)])
+    status = protoc.main(["protoc", *INCLUDES, f"-I{well_known}", *outputs, *map(str, PROTOS)])
     if status:
         sys.exit(status)
 
@@ -62,6 +40,20 @@ def generate(out: Path) -> None:
     )
 
 
+def generate_languages(out: Path) -> None:
+    """Generates each of LANGUAGES as a stranger would, and ends with an error if protoc as much as warns."""
+    compiler = shutil.which("protoc")
+    if compiler is None:
+        sys.exit("protoc is not installed: `make setup` installs it")
+    for language in LANGUAGES:
+        folder = out / language
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [compiler, *INCLUDES, f"--{language}_out={folder}", *map(str, PROTOS)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode or done.stderr:
+            sys.exit(f"{language}: protoc ended with {done.returncode}\n{done.stderr}")
+
+
 def main() -> None:
     match sys.argv[1:]:
         case ["generate"]:
@@ -70,6 +62,8 @@ def main() -> None:
             generate(Path(out))
         case ["image", file]:
             run_protoc("--include_imports", "--include_source_info", f"--descriptor_set_out={file}")
+        case ["languages", out]:
+            generate_languages(Path(out))
         case _:
             sys.exit(__doc__)
 

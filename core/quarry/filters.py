@@ -16,28 +16,28 @@ MAX_LEVELS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class And:
+class AllOf:
     """Holds if all hold; so the empty one always does."""
 
     filters: tuple["Filter", ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Or:
+class AnyOf:
     """Holds if any holds; so the empty one never does."""
 
     filters: tuple["Filter", ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Not:
-    """Holds if ``filter`` does not, a missing field included."""
+class NoneOf:
+    """Holds if none holds, where a field is missing, too; so the empty one always does."""
 
-    filter: "Filter"
+    filters: tuple["Filter", ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Equals:
+class EqualTo:
     """The field has this value."""
 
     field: str
@@ -45,7 +45,7 @@ class Equals:
 
 
 @dataclass(frozen=True, slots=True)
-class In:
+class OneOf:
     """The field has one of these values."""
 
     field: str
@@ -78,7 +78,7 @@ class Prefix:
     prefix: str
 
 
-Filter = And | Or | Not | Equals | In | Range | Exists | Prefix
+Filter = AllOf | AnyOf | NoneOf | EqualTo | OneOf | Range | Exists | Prefix
 
 
 def check_filter(filter: Filter, schema: Schema) -> Filter:
@@ -96,7 +96,7 @@ def check_filter(filter: Filter, schema: Schema) -> Filter:
 def _check_size(filter: Filter) -> None:
     conditions, level = 0, [filter]
     for _ in range(MAX_LEVELS):
-        conditions += sum(len(f.values) if isinstance(f, In) else 1 for f in level)
+        conditions += sum(len(f.values) if isinstance(f, OneOf) else 1 for f in level)
         level = [child for f in level for child in _children(f)]
         if conditions > MAX_CONDITIONS or len(level) > MAX_CONDITIONS:
             raise InvalidArgumentError("", f"has more than {MAX_CONDITIONS} conditions and values")
@@ -107,27 +107,25 @@ def _check_size(filter: Filter) -> None:
 
 def _children(filter: Filter) -> tuple[Filter, ...]:
     match filter:
-        case And(filters) | Or(filters):
+        case AllOf(filters) | AnyOf(filters) | NoneOf(filters):
             return filters
-        case Not(inner):
-            return (inner,)
     return ()
 
 
 def _checked(filter: Filter, schema: Schema) -> Filter:
     match filter:
-        case And(filters):
-            return And(_checked_list("and", filters, schema))
-        case Or(filters):
-            return Or(_checked_list("or", filters, schema))
-        case Not(inner):
-            return Not(_below("not", inner, schema))
-        case Equals(name, value):
-            field = _filterable("equals", name, schema)
-            return Equals(name, _value("equals.value", value, field))
-        case In(name, values):
-            field = _filterable("in", name, schema)
-            return In(name, tuple(_value(f"in.values[{i}]", v, field) for i, v in enumerate(values)))
+        case AllOf(filters):
+            return AllOf(_checked_list("all_of", filters, schema))
+        case AnyOf(filters):
+            return AnyOf(_checked_list("any_of", filters, schema))
+        case NoneOf(filters):
+            return NoneOf(_checked_list("none_of", filters, schema))
+        case EqualTo(name, value):
+            field = _filterable("equal_to", name, schema)
+            return EqualTo(name, _value("equal_to.value", value, field))
+        case OneOf(name, values):
+            field = _filterable("one_of", name, schema)
+            return OneOf(name, tuple(_value(f"one_of.values[{i}]", v, field) for i, v in enumerate(values)))
         case Range():
             return _checked_range(filter, _filterable("range", filter.field, schema))
         case Exists(name):
@@ -185,15 +183,15 @@ def _value(path: str, value: Any, field: Field) -> FieldScalar:
 def matches(filter: Filter, fields: Fields) -> bool:
     """Whether a document with these ``fields`` passes a checked ``filter``."""
     match filter:
-        case And(filters):
+        case AllOf(filters):
             return all(matches(f, fields) for f in filters)
-        case Or(filters):
+        case AnyOf(filters):
             return any(matches(f, fields) for f in filters)
-        case Not(inner):
-            return not matches(inner, fields)
-        case Equals(name, value):
+        case NoneOf(filters):
+            return not any(matches(f, fields) for f in filters)
+        case EqualTo(name, value):
             return value in as_list(fields.get(name))
-        case In(name, values):
+        case OneOf(name, values):
             return any(value in values for value in as_list(fields.get(name)))
         case Exists(name):
             return bool(as_list(fields.get(name)))

@@ -16,7 +16,7 @@ from qdrant_client import AsyncQdrantClient
 from tests.integration.network.networks import silent_proxy
 
 from quarry.errors import RetrieverUnavailableError
-from quarry.filters import And, Equals, Exists, Filter, In, Not, Or, Prefix, Range, matches
+from quarry.filters import AllOf, AnyOf, EqualTo, Exists, Filter, NoneOf, OneOf, Prefix, Range, matches
 from quarry.retrieval.base import DenseStore, VectorChange
 from quarry.retrieval.edge.client import EdgeDenseStore
 from quarry.retrieval.edge.settings import StoreSettings
@@ -164,8 +164,8 @@ async def test_a_new_version_replaces_all_passages_of_the_old(store: DenseStore)
     await store.apply([upsert(1, 2, units([0, 1]), {"kw": "new"})], 2)
     [found] = await store.nearest(EAST, 10, None)
     assert (found.docno, found.passage, found.score) == (1, 0, pytest.approx(0.0, abs=1e-6))
-    assert await docnos(store, Equals("kw", "old")) == []
-    assert await docnos(store, Equals("kw", "new")) == [1]
+    assert await docnos(store, EqualTo("kw", "old")) == []
+    assert await docnos(store, EqualTo("kw", "new")) == [1]
     assert await versions(store) == {1: 2}
 
 
@@ -203,7 +203,7 @@ async def test_a_deleted_document_is_gone_and_can_be_deleted_again(store: DenseS
 async def test_a_document_without_passages_is_known_but_never_found(store: DenseStore) -> None:
     await store.apply([upsert(1, 1, units(), {"kw": "a"}), upsert(2, 2, units([1.0]), {"kw": "a"})], 2)
     assert await docnos(store) == [2]
-    assert await docnos(store, Equals("kw", "a")) == [2]
+    assert await docnos(store, EqualTo("kw", "a")) == [2]
     assert await versions(store) == {1: 1, 2: 2}
     assert await store.count() == 2
     assert list(await store.similarities(EAST, [Docno(1), Docno(2)])) == [2]
@@ -291,7 +291,7 @@ async def test_a_closed_store_opens_with_all_it_had(kind: str, tmp_path: Path) -
     store = await reopen()
     assert await store.position() == Position("g1", 6)
     assert await versions(store) == {1: 5, 2: 6}
-    assert await docnos(store, Equals("kw", "a")) == [1]
+    assert await docnos(store, EqualTo("kw", "a")) == [1]
     await store.close()
 
 
@@ -348,8 +348,8 @@ def conditions(draw: st.DrawFn) -> Filter:
     name = draw(NAMES)
     value = VALUES[name]
     kinds: dict[str, Callable[[], Filter]] = {
-        "equals": lambda: Equals(name, draw(value)),
-        "in": lambda: In(name, tuple(draw(st.lists(value, max_size=4)))),
+        "equals": lambda: EqualTo(name, draw(value)),
+        "in": lambda: OneOf(name, tuple(draw(st.lists(value, max_size=4)))),
         "exists": lambda: Exists(name),
         "prefix": lambda: Prefix("kw", draw(VALUES["kw"])),
         "range": lambda: draw_range(draw, name, value),
@@ -371,9 +371,9 @@ def draw_range(draw: st.DrawFn, name: str, value: st.SearchStrategy[Any]) -> Fil
 FILTERS = st.recursive(
     conditions(),
     lambda inner: (
-        st.lists(inner, max_size=3).map(lambda f: And(tuple(f)))
-        | st.lists(inner, max_size=3).map(lambda f: Or(tuple(f)))
-        | inner.map(Not)
+        st.lists(inner, max_size=3).map(lambda f: AllOf(tuple(f)))
+        | st.lists(inner, max_size=3).map(lambda f: AnyOf(tuple(f)))
+        | st.lists(inner, max_size=3).map(lambda f: NoneOf(tuple(f)))
     ),
     max_leaves=6,
 )
@@ -426,12 +426,12 @@ HELD: list[Fields] = [
 
 def edge_cases() -> Iterator[Filter]:
     yield from (
-        And(()),
-        Or(()),
-        Not(And(())),
-        Not(Or(())),
-        In("kw", ()),
-        Not(In("num", ())),
+        AllOf(()),
+        AnyOf(()),
+        NoneOf((AllOf(()),)),
+        NoneOf((AnyOf(()),)),
+        OneOf("kw", ()),
+        NoneOf((OneOf("num", ()),)),
         Prefix("kw", ""),
     )
     for name, values in {
@@ -441,9 +441,13 @@ def edge_cases() -> Iterator[Filter]:
         "time": TIMES,
         "flag": [True, False],
     }.items():
-        yield from (Exists(name), Not(Exists(name)))
+        yield from (Exists(name), NoneOf((Exists(name),)))
         for value in values:
-            yield from (Equals(name, value), Not(Equals(name, value)), In(name, (value, values[0])))
+            yield from (
+                EqualTo(name, value),
+                NoneOf((EqualTo(name, value),)),
+                OneOf(name, (value, values[0])),
+            )
             if name != "flag":
                 yield from (Range(name, **{side: value}) for side in ("gt", "gte", "lt", "lte"))
     for word in WORDS:
@@ -488,7 +492,7 @@ def test_any_history_leaves_what_the_oracle_has(
             await shared_store.apply(changes, version)
         assert await versions(shared_store) == await versions(oracle)
         query = random_units(random, 1)[0]
-        for filter in (None, Equals("kw", "a")):
+        for filter in (None, EqualTo("kw", "a")):
             for depth in (1, 3, 20):
                 found = await shared_store.nearest(query, depth, filter)
                 meant = await oracle.nearest(query, depth, filter)

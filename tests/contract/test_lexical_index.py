@@ -10,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from tests.strategies import FILTER_SCHEMA, VALUES, documents, filters
 
-from quarry.filters import And, Equals, Exists, Filter, In, Not, Or, Prefix, Range, matches
+from quarry.filters import AllOf, AnyOf, EqualTo, Exists, Filter, NoneOf, OneOf, Prefix, Range, matches
 from quarry.retrieval.base import LexicalIndex, LexicalResult
 from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
@@ -80,7 +80,7 @@ def test_a_new_index_is_empty_and_at_sequence_0(index: LexicalIndex) -> None:
     assert index.position == Position(GENERATION, 0)
     assert index.search("shoe", 10, None) == LexicalResult([], 0)
     assert index.browse(10, None) == LexicalResult([], 0)
-    assert index.browse(10, Not(Exists("tag"))) == LexicalResult([], 0)
+    assert index.browse(10, NoneOf((Exists("tag"),))) == LexicalResult([], 0)
     assert index.scores("shoe", [Docno(1)]) == {}
     assert versions(index) == {}
 
@@ -139,7 +139,7 @@ def test_the_total_counts_matches_that_pass_the_filter_whatever_the_depth(shelf:
 
 def test_a_filter_does_not_change_scores(shelf: LexicalIndex) -> None:
     free = {c.docno: c.score for c in shelf.search("red shoe", 10, None).candidates}
-    for filter in (Exists("tag"), Equals("tag", "sport"), Not(Equals("count", 3)), Or(())):
+    for filter in (Exists("tag"), EqualTo("tag", "sport"), NoneOf((EqualTo("count", 3),)), AnyOf(())):
         for candidate in shelf.search("red shoe", 10, filter).candidates:
             assert candidate.score == pytest.approx(free[candidate.docno], rel=1e-6)
 
@@ -198,7 +198,7 @@ def test_ties_are_in_order_of_docno_also_at_the_cut(index: LexicalIndex) -> None
         index.apply([Change(Docno(start + n), 1 + start + n, same) for n in reversed(range(20))])
         index.commit(start + 20)
     for depth in (1, 7, 25, 79, 80, 100):
-        for filter in (None, Not(Exists("tag"))):
+        for filter in (None, NoneOf((Exists("tag"),))):
             result = index.search("same shoe", depth, filter)
             assert docnos(result) == list(range(min(depth, 80)))
             assert result.total == 80
@@ -209,7 +209,7 @@ def test_browsing_is_in_order_of_docno(index: LexicalIndex) -> None:
         index.apply([Change(Docno(docno), 1, {"tag": "a"})])
         index.commit(1)
     assert docnos(index.browse(10, None)) == [0, 2, 5, 9, 2**48 - 1]
-    result = index.browse(2, Equals("tag", "a"))
+    result = index.browse(2, EqualTo("tag", "a"))
     assert (docnos(result), result.total) == ([0, 2], 5)
     assert [c.score for c in result.candidates] == [0.0, 0.0]
     assert index.browse(0, None) == LexicalResult([], 5)
@@ -230,7 +230,7 @@ def test_a_document_replaces_what_its_docno_had(shop: LexicalIndex) -> None:
     shop.commit(5)
     assert 0 not in docnos(shop.search("shoe running", 10, None))
     assert docnos(shop.search("boot", 10, None)) == [0]
-    assert 0 not in docnos(shop.browse(10, Equals("tag", "sport")))
+    assert 0 not in docnos(shop.browse(10, EqualTo("tag", "sport")))
     assert versions(shop)[0] == 5
     assert shop.browse(10, None).total == 4
 
@@ -290,10 +290,10 @@ def test_after_reopening_only_what_was_committed_is_there(reopen: Reopen) -> Non
 def test_the_position_is_no_document(shelf: LexicalIndex) -> None:
     everything: list[Filter | None] = [
         None,
-        And(()),
-        Not(Or(())),
-        Not(Exists("tag")),
-        Not(Equals("count", 3)),
+        AllOf(()),
+        NoneOf((AnyOf(()),)),
+        NoneOf((Exists("tag"),)),
+        NoneOf((EqualTo("count", 3),)),
     ]
     for filter in everything:
         expected = [n for n, fields in enumerate(FIELDS) if filter is None or matches(filter, fields)]
@@ -321,10 +321,10 @@ def all_conditions() -> Iterator[Filter]:
     """Each kind of condition with each edge value of each field."""
     for field in FILTER_SCHEMA.filterable:
         yield Exists(field.name)
-        yield In(field.name, ())
-        yield In(field.name, VALUES[field.type])
+        yield OneOf(field.name, ())
+        yield OneOf(field.name, VALUES[field.type])
         for value in VALUES[field.type]:
-            yield Equals(field.name, value)
+            yield EqualTo(field.name, value)
             if isinstance(value, str):
                 yield from (Prefix(field.name, value[:length]) for length in (0, 1, len(value)))
             if not isinstance(value, bool):
@@ -347,7 +347,7 @@ def test_each_condition_on_each_edge_value_means_what_matches_says(
 ) -> None:
     index, fields = edges
     for condition in all_conditions():
-        for filter in (condition, Not(condition)):
+        for filter in (condition, NoneOf((condition,))):
             expected = [n for n, values in enumerate(fields) if matches(filter, values)]
             assert docnos(index.browse(len(fields), filter)) == expected, filter
 

@@ -132,7 +132,11 @@ def test_the_loop(channel: grpc.Channel) -> None:
 
 def index(channel: grpc.Channel, records: list[dict[str, str]]) -> None:
     schema = collection_service_pb2.Schema(
-        fields=[collection_service_pb2.Field(name="text", type=collection_service_pb2.FIELD_TYPE_TEXT)]
+        fields=[
+            collection_service_pb2.SchemaField(
+                name="text", type=collection_service_pb2.SCHEMA_FIELD_TYPE_TEXT
+            )
+        ]
     )
     collection_service_pb2_grpc.CollectionServiceStub(channel).CreateCollection(
         collection_service_pb2.CreateCollectionRequest(

@@ -13,7 +13,7 @@ import pytest
 import tantivy
 
 from quarry.errors import DataLossError, InvalidArgumentError, RetrieverUnavailableError
-from quarry.filters import Equals
+from quarry.filters import EqualTo
 from quarry.retrieval.base import LexicalResult
 from quarry.retrieval.lexical.analysis import MAX_WORD_BYTES
 from quarry.retrieval.lexical.bm25 import TantivyIndex
@@ -75,7 +75,7 @@ def test_a_batch_with_a_bad_value_is_refused_whole_and_harms_nothing(open_index:
             index.apply([written(1, "good"), Change(Docno(2), 3, bad)])  # type: ignore[arg-type]  # on purpose
     index.commit(1)
     assert docnos(index.browse(9, None)) == {0}
-    assert docnos(index.browse(9, Equals("price", 1))) == {0}
+    assert docnos(index.browse(9, EqualTo("price", 1))) == {0}
 
 
 def test_an_index_whose_folder_was_deleted_still_reads_and_can_be_rebuilt(
@@ -314,7 +314,7 @@ def test_a_schema_without_searchable_text_can_be_filtered(open_index: Open) -> N
     index.apply([Change(Docno(0), 1, {"price": 5})])
     index.commit(1)
     assert index.search("5", 9, None) == LexicalResult([], 0)
-    assert docnos(index.browse(9, Equals("price", 5))) == {0}
+    assert docnos(index.browse(9, EqualTo("price", 5))) == {0}
 
 
 def test_too_little_memory_for_its_threads_is_refused(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def parse_condition(text: str, types: FieldTypes) -> types_pb2.Filter:
         bounds = types_pb2.RangeFilter(field=name)
         getattr(bounds, BOUNDS[operator]).CopyFrom(scalar)
         return types_pb2.Filter(range=bounds)
-    equals = types_pb2.Filter(equals=types_pb2.EqualsFilter(field=name, value=scalar))
-    return negated(equals) if operator == "!=" else equals
+    equal = types_pb2.Filter(equal_to=types_pb2.EqualToFilter(field=name, value=scalar))
+    return negated(equal) if operator == "!=" else equal
 
 
 def _filterable(name: str, types: FieldTypes) -> FieldType:
@@ -63,15 +63,11 @@ def _filterable(name: str, types: FieldTypes) -> FieldType:
 
 
 def negated(inner: types_pb2.Filter) -> types_pb2.Filter:
-    outer = types_pb2.Filter()
-    getattr(outer, "not").CopyFrom(inner)  # a keyword of Python, so not an attribute that can be written
-    return outer
+    return types_pb2.Filter(none_of=types_pb2.FilterList(filters=[inner]))
 
 
 def all_of(filters: Sequence[types_pb2.Filter]) -> types_pb2.Filter | None:
     """The filter that holds if all hold; None for none."""
     if len(filters) < 2:
         return filters[0] if filters else None
-    outer = types_pb2.Filter()
-    getattr(outer, "and").filters.extend(filters)
-    return outer
+    return types_pb2.Filter(all_of=types_pb2.FilterList(filters=filters))

@@ -77,7 +77,7 @@ def _parsed(path: Path) -> Any:
         raise CliError(f"{path}: is not {kind}: {error}") from None
 
 
-def _field(path: str, content: Any) -> collection_service_pb2.Field:
+def _field(path: str, content: Any) -> collection_service_pb2.SchemaField:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: is not a field with name and type")
     _check_keys(path, content, tuple(FIELD_KEYS))
@@ -89,8 +89,8 @@ def _field(path: str, content: Any) -> collection_service_pb2.Field:
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise ValueError(f"{path}.{key}: is {value!r:.80}, not {KIND_NAMES[kinds]}")
     kind = _one_of(f"{path}.type", content["type"], tuple(FieldType))
-    message = collection_service_pb2.Field(**{k: v for k, v in content.items() if k != "type"})
-    message.type = collection_service_pb2.FieldType.Value(f"FIELD_TYPE_{kind.upper()}")
+    message = collection_service_pb2.SchemaField(**{k: v for k, v in content.items() if k != "type"})
+    message.type = collection_service_pb2.SchemaFieldType.Value(f"SCHEMA_FIELD_TYPE_{kind.upper()}")
     return message
 
 

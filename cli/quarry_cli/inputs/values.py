@@ -19,7 +19,7 @@ BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 def field_types(schema: collection_service_pb2.Schema) -> dict[str, FieldType]:
     """Types of the schema's fields by name."""
-    prefix, names = "FIELD_TYPE_", collection_service_pb2.FieldType.Name
+    prefix, names = "SCHEMA_FIELD_TYPE_", collection_service_pb2.SchemaFieldType.Name
     return {f.name: FieldType(names(f.type).removeprefix(prefix).lower()) for f in schema.fields}
 
 

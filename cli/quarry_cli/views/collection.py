@@ -73,8 +73,8 @@ def _passages(policy: collection_service_pb2.PassagePolicy) -> str:
     return f"the first {size}" if policy.first_only else f"{size}, {policy.overlap_tokens} of them shared"
 
 
-def _field(field: collection_service_pb2.Field) -> str:
-    kind = collection_service_pb2.FieldType.Name(field.type).removeprefix("FIELD_TYPE_").lower()
+def _field(field: collection_service_pb2.SchemaField) -> str:
+    kind = collection_service_pb2.SchemaFieldType.Name(field.type).removeprefix("SCHEMA_FIELD_TYPE_").lower()
     if kind != "text":
         return f"{field.name}: {kind}"
     given = {descriptor.name: value for descriptor, value in field.ListFields()}

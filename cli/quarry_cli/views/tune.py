@@ -17,7 +17,7 @@ Boosts = Mapping[str, float]
 
 def boosts_of(quarry: Connection, collection: str) -> Boosts:
     fields = collection_of(quarry, collection).schema.fields
-    searched = [f for f in fields if f.type == collections_pb.FIELD_TYPE_TEXT and f.searchable]
+    searched = [f for f in fields if f.type == collections_pb.SCHEMA_FIELD_TYPE_TEXT and f.searchable]
     return {field.name: field.boost for field in searched if field.boost}
 
 
@@ -90,7 +90,7 @@ def _merged(arms: Iterable[search_pb.Arm], fusion: search_pb.Fusion, boosts: Boo
         for t in fusion.weighted_sum.by_query
     }
     return {
-        "fusion": fusion.WhichOneof("method"),
+        "fusion": fusion.WhichOneof("kind"),
         "weights": {arm.name: arm.weight for arm in own},
         "title_weight": boosts["title"] * scale if "title" in boosts else None,
         "boost_scale": scale,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from quarry.filters import And, Equals, Exists, Filter, In, Not, Or, Prefix, Range, matches
+from quarry.filters import AllOf, AnyOf, EqualTo, Exists, Filter, NoneOf, OneOf, Prefix, Range, matches
 from quarry.schema import Field, FieldType, as_list
 from quarry.types import Fields, FieldScalar
 
@@ -70,10 +70,8 @@ def stored_fields(fields: Fields, types: FieldTypes) -> dict[str, list[str | int
 def string_ranges(filter: Filter, types: FieldTypes) -> set[str]:
     """Names of the fields whose distinct values ``spell_out`` needs."""
     match filter:
-        case And(filters) | Or(filters):
+        case AllOf(filters) | AnyOf(filters) | NoneOf(filters):
             return set().union(*(string_ranges(f, types) for f in filters))
-        case Not(inner):
-            return string_ranges(inner, types)
         case Range(name) if types[name] is FieldType.KEYWORD:
             return {name}
     return set()
@@ -82,29 +80,29 @@ def string_ranges(filter: Filter, types: FieldTypes) -> set[str]:
 def spell_out(filter: Filter, types: FieldTypes, values: Mapping[str, Sequence[str]]) -> Filter:
     """``filter`` with each range of strings as the ``values`` of its field that lie in it."""
     match filter:
-        case And(filters):
-            return And(tuple(spell_out(f, types, values) for f in filters))
-        case Or(filters):
-            return Or(tuple(spell_out(f, types, values) for f in filters))
-        case Not(inner):
-            return Not(spell_out(inner, types, values))
+        case AllOf(filters):
+            return AllOf(tuple(spell_out(f, types, values) for f in filters))
+        case AnyOf(filters):
+            return AnyOf(tuple(spell_out(f, types, values) for f in filters))
+        case NoneOf(filters):
+            return NoneOf(tuple(spell_out(f, types, values) for f in filters))
         case Range(name) if types[name] is FieldType.KEYWORD:
-            return In(name, tuple(value for value in values[name] if matches(filter, {name: value})))
+            return OneOf(name, tuple(value for value in values[name] if matches(filter, {name: value})))
     return filter
 
 
 def translate(filter: Filter, types: FieldTypes, conditions: Conditions[C]) -> C:
     """The engine's condition for a checked filter without ranges of strings."""
     match filter:
-        case And(filters):
+        case AllOf(filters):
             return conditions.all_of([translate(f, types, conditions) for f in filters])
-        case Or(filters):
+        case AnyOf(filters):
             return conditions.any_of([translate(f, types, conditions) for f in filters])
-        case Not(inner):
-            return conditions.none_of([translate(inner, types, conditions)])
-        case Equals(name, value):
+        case NoneOf(filters):
+            return conditions.none_of([translate(f, types, conditions) for f in filters])
+        case EqualTo(name, value):
             return _has_any(name, (value,), types[name], conditions)
-        case In(name, values):
+        case OneOf(name, values):
             return _has_any(name, values, types[name], conditions)
         case Exists(name):
             return conditions.has_field(name)

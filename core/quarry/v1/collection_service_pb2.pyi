@@ -51,40 +51,40 @@ PROMOTION_POLICY_DESPITE_CAUTIONS: PromotionPolicy.ValueType  # 3
 """It serves at once if its verdict is IMPROVED, whatever its cautions."""
 Global___PromotionPolicy: _TypeAlias = PromotionPolicy  # noqa: Y015
 
-class _FieldType:
+class _SchemaFieldType:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _FieldTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FieldType.ValueType], _builtins.type):
+class _SchemaFieldTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SchemaFieldType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    FIELD_TYPE_UNSPECIFIED: _FieldType.ValueType  # 0
-    FIELD_TYPE_TEXT: _FieldType.ValueType  # 1
+    SCHEMA_FIELD_TYPE_UNSPECIFIED: _SchemaFieldType.ValueType  # 0
+    SCHEMA_FIELD_TYPE_TEXT: _SchemaFieldType.ValueType  # 1
     """Prose: analysed for BM25, read by the encoder; not filterable."""
-    FIELD_TYPE_KEYWORD: _FieldType.ValueType  # 2
+    SCHEMA_FIELD_TYPE_KEYWORD: _SchemaFieldType.ValueType  # 2
     """An exact string: filterable."""
-    FIELD_TYPE_INTEGER: _FieldType.ValueType  # 3
+    SCHEMA_FIELD_TYPE_INTEGER: _SchemaFieldType.ValueType  # 3
     """A whole number within 2^53: filterable."""
-    FIELD_TYPE_FLOAT: _FieldType.ValueType  # 4
+    SCHEMA_FIELD_TYPE_FLOAT: _SchemaFieldType.ValueType  # 4
     """A finite double: filterable."""
-    FIELD_TYPE_BOOLEAN: _FieldType.ValueType  # 5
-    FIELD_TYPE_TIMESTAMP: _FieldType.ValueType  # 6
+    SCHEMA_FIELD_TYPE_BOOLEAN: _SchemaFieldType.ValueType  # 5
+    SCHEMA_FIELD_TYPE_TIMESTAMP: _SchemaFieldType.ValueType  # 6
     """A moment, to the microsecond: filterable."""
 
-class FieldType(_FieldType, metaclass=_FieldTypeEnumTypeWrapper): ...
+class SchemaFieldType(_SchemaFieldType, metaclass=_SchemaFieldTypeEnumTypeWrapper): ...
 
-FIELD_TYPE_UNSPECIFIED: FieldType.ValueType  # 0
-FIELD_TYPE_TEXT: FieldType.ValueType  # 1
+SCHEMA_FIELD_TYPE_UNSPECIFIED: SchemaFieldType.ValueType  # 0
+SCHEMA_FIELD_TYPE_TEXT: SchemaFieldType.ValueType  # 1
 """Prose: analysed for BM25, read by the encoder; not filterable."""
-FIELD_TYPE_KEYWORD: FieldType.ValueType  # 2
+SCHEMA_FIELD_TYPE_KEYWORD: SchemaFieldType.ValueType  # 2
 """An exact string: filterable."""
-FIELD_TYPE_INTEGER: FieldType.ValueType  # 3
+SCHEMA_FIELD_TYPE_INTEGER: SchemaFieldType.ValueType  # 3
 """A whole number within 2^53: filterable."""
-FIELD_TYPE_FLOAT: FieldType.ValueType  # 4
+SCHEMA_FIELD_TYPE_FLOAT: SchemaFieldType.ValueType  # 4
 """A finite double: filterable."""
-FIELD_TYPE_BOOLEAN: FieldType.ValueType  # 5
-FIELD_TYPE_TIMESTAMP: FieldType.ValueType  # 6
+SCHEMA_FIELD_TYPE_BOOLEAN: SchemaFieldType.ValueType  # 5
+SCHEMA_FIELD_TYPE_TIMESTAMP: SchemaFieldType.ValueType  # 6
 """A moment, to the microsecond: filterable."""
-Global___FieldType: _TypeAlias = FieldType  # noqa: Y015
+Global___SchemaFieldType: _TypeAlias = SchemaFieldType  # noqa: Y015
 
 class _UnknownFields:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -249,13 +249,13 @@ class Schema(_message.Message):
     REJECT for a given one.
     """
     @_builtins.property
-    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___Field]:
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___SchemaField]:
         """At most 256."""
 
     def __init__(
         self,
         *,
-        fields: _abc.Iterable[Global___Field] | None = ...,
+        fields: _abc.Iterable[Global___SchemaField] | None = ...,
         unknown_fields: Global___UnknownFields.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -267,7 +267,7 @@ class Schema(_message.Message):
 Global___Schema: _TypeAlias = Schema  # noqa: Y015
 
 @_typing.final
-class Field(_message.Message):
+class SchemaField(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -279,7 +279,7 @@ class Field(_message.Message):
     IS_TITLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 64 characters: a letter, then letters, digits and `_`."""
-    type: Global___FieldType.ValueType
+    type: Global___SchemaFieldType.ValueType
     boost: _builtins.float
     """TEXT: what a match in this field counts in BM25, beside the 1 that it counts anywhere in the
     document, 0 to 100. Default 0.3 for the title, 0 for others.
@@ -298,7 +298,7 @@ class Field(_message.Message):
         self,
         *,
         name: _builtins.str = ...,
-        type: Global___FieldType.ValueType = ...,
+        type: Global___SchemaFieldType.ValueType = ...,
         boost: _builtins.float | None = ...,
         language: _builtins.str = ...,
         searchable: _builtins.bool | None = ...,
@@ -326,7 +326,7 @@ class Field(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__searchable) -> _WhichOneofReturnType__searchable | None: ...
 
-Global___Field: _TypeAlias = Field  # noqa: Y015
+Global___SchemaField: _TypeAlias = SchemaField  # noqa: Y015
 
 @_typing.final
 class PassagePolicy(_message.Message):

@@ -502,7 +502,7 @@ class DeleteDocumentsByFilterRequest(_message.Message):
     """As in BatchUpsertDocuments."""
     @_builtins.property
     def filter(self) -> _types_pb2.Filter:
-        """Required; to delete everything delete the collection, or say so with an empty `and`."""
+        """Required; to delete everything delete the collection, or say so with an empty `all_of`."""
 
     def __init__(
         self,

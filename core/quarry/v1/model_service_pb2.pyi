@@ -232,7 +232,7 @@ class RelevanceCalibration(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    METHOD_FIELD_NUMBER: _builtins.int
+    FORMULA_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     QUERIES_FIELD_NUMBER: _builtins.int
     PAIRS_FIELD_NUMBER: _builtins.int
@@ -243,7 +243,7 @@ class RelevanceCalibration(_message.Message):
     SLOPE_FIELD_NUMBER: _builtins.int
     INTERCEPT_FIELD_NUMBER: _builtins.int
     RANKING_FIELD_NUMBER: _builtins.int
-    method: _builtins.str
+    formula: _builtins.str
     """`platt`: 1 / (1 + exp(-(slope * score + intercept)))."""
     source: _builtins.str
     """`judgments`."""
@@ -269,7 +269,7 @@ class RelevanceCalibration(_message.Message):
     def __init__(
         self,
         *,
-        method: _builtins.str = ...,
+        formula: _builtins.str = ...,
         source: _builtins.str = ...,
         queries: _builtins.int = ...,
         pairs: _builtins.int = ...,
@@ -283,7 +283,7 @@ class RelevanceCalibration(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ece_unseen", b"_ece_unseen", "ece_unseen", b"ece_unseen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ece_unseen", b"_ece_unseen", "ece", b"ece", "ece_all", b"ece_all", "ece_unseen", b"ece_unseen", "intercept", b"intercept", "method", b"method", "pairs", b"pairs", "queries", b"queries", "ranking", b"ranking", "relevant", b"relevant", "slope", b"slope", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ece_unseen", b"_ece_unseen", "ece", b"ece", "ece_all", b"ece_all", "ece_unseen", b"ece_unseen", "formula", b"formula", "intercept", b"intercept", "pairs", b"pairs", "queries", b"queries", "ranking", b"ranking", "relevant", b"relevant", "slope", b"slope", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ece_unseen: _TypeAlias = _typing.Literal["ece_unseen"]  # noqa: Y015
     _WhichOneofArgType__ece_unseen: _TypeAlias = _typing.Literal["_ece_unseen", b"_ece_unseen"]  # noqa: Y015

@@ -360,13 +360,13 @@ class Fusion(_message.Message):
         rrf: Global___ReciprocalRankFusion | None = ...,
         weighted_sum: Global___WeightedSum | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "rrf", b"rrf", "weighted_sum", b"weighted_sum"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "rrf", b"rrf", "weighted_sum", b"weighted_sum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "rrf", b"rrf", "weighted_sum", b"weighted_sum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "rrf", b"rrf", "weighted_sum", b"weighted_sum"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["rrf", "weighted_sum"]  # noqa: Y015
-    _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["rrf", "weighted_sum"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Fusion: _TypeAlias = Fusion  # noqa: Y015
 

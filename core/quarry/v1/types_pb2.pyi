@@ -157,24 +157,38 @@ class Filter(_message.Message):
     """A condition on a document's KEYWORD, INTEGER, FLOAT, BOOLEAN and TIMESTAMP fields.
 
     One meaning everywhere (both arms, totals, deletes): a condition on a field holds if it holds for
-    at least one of the field's values, so it never holds for a missing field; NOT is the exact
-    complement of what it negates, so it does hold for a missing field. Strings compare by their
+    at least one of the field's values, so it never holds for a missing field; `none_of` is the
+    exact complement of `any_of`, so it does hold for a missing field. Strings compare by their
     UTF-8 bytes, without case folding. docs/filters.md has the whole table.
     At most 16 levels deep and 1,024 conditions.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    AND_FIELD_NUMBER: _builtins.int
-    OR_FIELD_NUMBER: _builtins.int
-    NOT_FIELD_NUMBER: _builtins.int
-    EQUALS_FIELD_NUMBER: _builtins.int
-    IN_FIELD_NUMBER: _builtins.int
+    ALL_OF_FIELD_NUMBER: _builtins.int
+    ANY_OF_FIELD_NUMBER: _builtins.int
+    NONE_OF_FIELD_NUMBER: _builtins.int
+    EQUAL_TO_FIELD_NUMBER: _builtins.int
+    ONE_OF_FIELD_NUMBER: _builtins.int
     RANGE_FIELD_NUMBER: _builtins.int
     EXISTS_FIELD_NUMBER: _builtins.int
     PREFIX_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def equals(self) -> Global___EqualsFilter: ...
+    def all_of(self) -> Global___FilterList:
+        """Holds if all hold. An empty list holds for every document."""
+
+    @_builtins.property
+    def any_of(self) -> Global___FilterList:
+        """Holds if any holds. An empty list holds for no document."""
+
+    @_builtins.property
+    def none_of(self) -> Global___FilterList:
+        """Holds if none holds. An empty list holds for every document."""
+
+    @_builtins.property
+    def equal_to(self) -> Global___EqualToFilter: ...
+    @_builtins.property
+    def one_of(self) -> Global___OneOfFilter: ...
     @_builtins.property
     def range(self) -> Global___RangeFilter: ...
     @_builtins.property
@@ -184,16 +198,20 @@ class Filter(_message.Message):
     def __init__(
         self,
         *,
-        equals: Global___EqualsFilter | None = ...,
+        all_of: Global___FilterList | None = ...,
+        any_of: Global___FilterList | None = ...,
+        none_of: Global___FilterList | None = ...,
+        equal_to: Global___EqualToFilter | None = ...,
+        one_of: Global___OneOfFilter | None = ...,
         range: Global___RangeFilter | None = ...,
         exists: Global___ExistsFilter | None = ...,
         prefix: Global___PrefixFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["and", b"and", "condition", b"condition", "equals", b"equals", "exists", b"exists", "in", b"in", "not", b"not", "or", b"or", "prefix", b"prefix", "range", b"range"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "any_of", b"any_of", "condition", b"condition", "equal_to", b"equal_to", "exists", b"exists", "none_of", b"none_of", "one_of", b"one_of", "prefix", b"prefix", "range", b"range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["and", b"and", "condition", b"condition", "equals", b"equals", "exists", b"exists", "in", b"in", "not", b"not", "or", b"or", "prefix", b"prefix", "range", b"range"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_of", b"all_of", "any_of", b"any_of", "condition", b"condition", "equal_to", b"equal_to", "exists", b"exists", "none_of", b"none_of", "one_of", b"one_of", "prefix", b"prefix", "range", b"range"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_condition: _TypeAlias = _typing.Literal["and", "or", "not", "equals", "in", "range", "exists", "prefix"]  # noqa: Y015
+    _WhichOneofReturnType_condition: _TypeAlias = _typing.Literal["all_of", "any_of", "none_of", "equal_to", "one_of", "range", "exists", "prefix"]  # noqa: Y015
     _WhichOneofArgType_condition: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_condition) -> _WhichOneofReturnType_condition | None: ...
 
@@ -220,7 +238,7 @@ class FilterList(_message.Message):
 Global___FilterList: _TypeAlias = FilterList  # noqa: Y015
 
 @_typing.final
-class EqualsFilter(_message.Message):
+class EqualToFilter(_message.Message):
     """The field has this value."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -244,10 +262,10 @@ class EqualsFilter(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___EqualsFilter: _TypeAlias = EqualsFilter  # noqa: Y015
+Global___EqualToFilter: _TypeAlias = EqualToFilter  # noqa: Y015
 
 @_typing.final
-class InFilter(_message.Message):
+class OneOfFilter(_message.Message):
     """The field has one of these values. An empty list holds for no document."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -271,7 +289,7 @@ class InFilter(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___InFilter: _TypeAlias = InFilter  # noqa: Y015
+Global___OneOfFilter: _TypeAlias = OneOfFilter  # noqa: Y015
 
 @_typing.final
 class RangeFilter(_message.Message):

@@ -22,12 +22,12 @@ from quarry_server.common.values import etag_of, timestamp_message
 from quarry_server.search.queries import cascade_of
 
 _TYPES = {
-    pb.FIELD_TYPE_TEXT: FieldType.TEXT,
-    pb.FIELD_TYPE_KEYWORD: FieldType.KEYWORD,
-    pb.FIELD_TYPE_INTEGER: FieldType.INTEGER,
-    pb.FIELD_TYPE_FLOAT: FieldType.FLOAT,
-    pb.FIELD_TYPE_BOOLEAN: FieldType.BOOLEAN,
-    pb.FIELD_TYPE_TIMESTAMP: FieldType.TIMESTAMP,
+    pb.SCHEMA_FIELD_TYPE_TEXT: FieldType.TEXT,
+    pb.SCHEMA_FIELD_TYPE_KEYWORD: FieldType.KEYWORD,
+    pb.SCHEMA_FIELD_TYPE_INTEGER: FieldType.INTEGER,
+    pb.SCHEMA_FIELD_TYPE_FLOAT: FieldType.FLOAT,
+    pb.SCHEMA_FIELD_TYPE_BOOLEAN: FieldType.BOOLEAN,
+    pb.SCHEMA_FIELD_TYPE_TIMESTAMP: FieldType.TIMESTAMP,
 }
 _UNKNOWN = {
     pb.UNKNOWN_FIELDS_UNSPECIFIED: UnknownFields.REJECT,
@@ -98,10 +98,10 @@ def _as_title(field: Field) -> Field:
     return replace(field, is_title=True) if titled else field
 
 
-def _parse_field(index: int, message: pb.Field) -> Field:
+def _parse_field(index: int, message: pb.SchemaField) -> Field:
     path = f"schema.fields[{index}]"
     if message.type not in _TYPES:
-        raise InvalidArgumentError(f"{path}.type", f"{message.type} is not a FieldType")
+        raise InvalidArgumentError(f"{path}.type", f"{message.type} is not a SchemaFieldType")
     optional = {
         name: getattr(message, name)
         for name in ("boost", "searchable", "embedded", "is_title")
@@ -152,12 +152,12 @@ def schema_message(schema: Schema) -> pb.Schema:
     )
 
 
-def _field_message(field: Field) -> pb.Field:
+def _field_message(field: Field) -> pb.SchemaField:
     if field.type is not FieldType.TEXT:
-        return pb.Field(name=field.name, type=_TYPE_VALUES[field.type])
-    return pb.Field(
+        return pb.SchemaField(name=field.name, type=_TYPE_VALUES[field.type])
+    return pb.SchemaField(
         name=field.name,
-        type=pb.FIELD_TYPE_TEXT,
+        type=pb.SCHEMA_FIELD_TYPE_TEXT,
         boost=field.boost,
         language=field.language,
         searchable=field.searchable,

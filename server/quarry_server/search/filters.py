@@ -3,13 +3,13 @@
 from quarry.errors import InvalidArgumentError
 from quarry.filters import (
     MAX_LEVELS,
-    And,
-    Equals,
+    AllOf,
+    AnyOf,
+    EqualTo,
     Exists,
     Filter,
-    In,
-    Not,
-    Or,
+    NoneOf,
+    OneOf,
     Prefix,
     Range,
     check_filter,
@@ -36,16 +36,16 @@ def _parse(message: types_pb2.Filter, level: int) -> Filter:
     if level > MAX_LEVELS:
         raise InvalidArgumentError("", f"is more than {MAX_LEVELS} levels deep")
     match message.WhichOneof("condition"):
-        case "and":
-            return And(_parse_list("and", getattr(message, "and"), level))
-        case "or":
-            return Or(_parse_list("or", getattr(message, "or"), level))
-        case "not":
-            return Not(_below("not", getattr(message, "not"), level))
-        case "equals":
-            return Equals(message.equals.field, _scalar("equals.value", message.equals.value))
-        case "in":
-            return _parse_in(getattr(message, "in"))
+        case "all_of":
+            return AllOf(_parse_list("all_of", message.all_of, level))
+        case "any_of":
+            return AnyOf(_parse_list("any_of", message.any_of, level))
+        case "none_of":
+            return NoneOf(_parse_list("none_of", message.none_of, level))
+        case "equal_to":
+            return EqualTo(message.equal_to.field, _scalar("equal_to.value", message.equal_to.value))
+        case "one_of":
+            return _parse_one_of(message.one_of)
         case "range":
             return _parse_range(message.range)
         case "exists":
@@ -66,9 +66,9 @@ def _parse_list(path: str, messages: types_pb2.FilterList, level: int) -> tuple[
     return tuple(_below(f"{path}.filters[{i}]", m, level) for i, m in enumerate(messages.filters))
 
 
-def _parse_in(message: types_pb2.InFilter) -> In:
-    values = (_scalar(f"in.values[{i}]", value) for i, value in enumerate(message.values))
-    return In(message.field, tuple(values))
+def _parse_one_of(message: types_pb2.OneOfFilter) -> OneOf:
+    values = (_scalar(f"one_of.values[{i}]", value) for i, value in enumerate(message.values))
+    return OneOf(message.field, tuple(values))
 
 
 def _parse_range(message: types_pb2.RangeFilter) -> Range:

@@ -99,7 +99,7 @@ def parse_text(text: str, field: str) -> str:
 
 
 def parse_fusion(message: pb.Fusion) -> Rrf | WeightedSum:
-    if message.WhichOneof("method") != "rrf":
+    if message.WhichOneof("kind") != "rrf":
         return WeightedSum(_parse_traits(message.weighted_sum.by_query))
     try:
         return Rrf(message.rrf.k) if message.rrf.k else Rrf()

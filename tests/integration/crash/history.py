@@ -22,10 +22,10 @@ SETTINGS = {"QDRANT__BUILD_AFTER": "40", "QDRANT__BUILD_THRESHOLD_KB": "1"}
 REACH_S = 60.0
 
 FIELDS = (
-    ("token", collections_pb.FIELD_TYPE_TEXT),
-    ("text", collections_pb.FIELD_TYPE_TEXT),
-    ("group", collections_pb.FIELD_TYPE_KEYWORD),
-    ("number", collections_pb.FIELD_TYPE_INTEGER),
+    ("token", collections_pb.SCHEMA_FIELD_TYPE_TEXT),
+    ("text", collections_pb.SCHEMA_FIELD_TYPE_TEXT),
+    ("group", collections_pb.SCHEMA_FIELD_TYPE_KEYWORD),
+    ("number", collections_pb.SCHEMA_FIELD_TYPE_INTEGER),
 )
 
 
@@ -122,7 +122,7 @@ class History:
         await assert_indexes(client, self.oracle, self.random)
 
     async def _create(self, client: Client) -> None:
-        fields = [collections_pb.Field(name=name, type=kind) for name, kind in FIELDS]
+        fields = [collections_pb.SchemaField(name=name, type=kind) for name, kind in FIELDS]
         collection = collections_pb.Collection(
             name=COLLECTION,
             schema=collections_pb.Schema(fields=fields),

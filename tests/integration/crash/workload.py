@@ -185,7 +185,7 @@ class Writer:
     def _delete_by_filter(self, **common: Any) -> Write:
         group = f"{self._name}{self._random.randrange(GROUPS)}"
         filter = types_pb2.Filter(
-            equals=types_pb2.EqualsFilter(field="group", value=types_pb2.FieldValue(string_value=group))
+            equal_to=types_pb2.EqualToFilter(field="group", value=types_pb2.FieldValue(string_value=group))
         )
         request = pb.DeleteDocumentsByFilterRequest(collection=COLLECTION, filter=filter, **common)
         return Write("DeleteDocumentsByFilter", request, {id: vanishes_in(group) for id in self._ids})

@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from quarry.errors import DataLossError, RetrieverUnavailableError
-from quarry.filters import And, Equals, Not, Range
+from quarry.filters import AllOf, EqualTo, NoneOf, Range
 from quarry.retrieval.base import DenseStore, VectorChange
 from quarry.retrieval.edge.client import EdgeDenseStore
 from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
@@ -110,7 +110,7 @@ async def assert_equal(store: DenseStore, oracle: DenseStore) -> None:
     assert await store.count() == await oracle.count()
     random = np.random.default_rng(99)
     for query in units(random, 5):
-        for filter in (None, Equals("kw", "k1"), Range("num", gt=100)):
+        for filter in (None, EqualTo("kw", "k1"), Range("num", gt=100)):
             found, meant = await store.nearest(query, 500, filter), await oracle.nearest(query, 500, filter)
             assert [(c.docno, c.passage) for c in found] == [(c.docno, c.passage) for c in meant]
             assert [c.score for c in found] == pytest.approx([c.score for c in meant], abs=1e-5)
@@ -304,9 +304,9 @@ async def test_keywords_that_look_like_uuids_keep_their_case(store: EdgeDenseSto
     name = "550E8400-E29B-41D4-A716-446655440000"
     vectors = units(np.random.default_rng(0), 1)
     await store.apply([VectorChange(Docno(1), 1, vectors, {"kw": name})], 1)
-    for filter in (Equals("kw", name), Range("kw", gte=name, lte=name)):
+    for filter in (EqualTo("kw", name), Range("kw", gte=name, lte=name)):
         assert [c.docno for c in await store.nearest(vectors[0], 1, filter)] == [1]
-    assert await store.nearest(vectors[0], 1, Equals("kw", name.lower())) == []
+    assert await store.nearest(vectors[0], 1, EqualTo("kw", name.lower())) == []
 
 
 # building the graph
@@ -350,8 +350,8 @@ async def test_searches_and_writes_go_on_while_the_graph_is_built(store: EdgeDen
     # More points match than GRAPH answers exactly: the graph may pass one over, and makes none up.
     right = 0
     for query in units(random, QUERIES):
-        found = {c.docno: c.score for c in await store.nearest(query, 50, Equals("kw", "new"))}
-        every = {c.docno: c.score for c in await oracle.nearest(query, 6_000, Equals("kw", "new"))}
+        found = {c.docno: c.score for c in await store.nearest(query, 50, EqualTo("kw", "new"))}
+        every = {c.docno: c.score for c in await oracle.nearest(query, 6_000, EqualTo("kw", "new"))}
         assert found == pytest.approx({docno: every[docno] for docno in found}, abs=1e-5)
         assert len(found) == 50
         right += len(found.keys() & set(list(every)[:50]))
@@ -500,13 +500,13 @@ async def test_a_process_that_is_at_work_is_waited_for(settings: StoreSettings) 
     store = await EdgeDenseStore.open(replace(settings, patience=hasty))
     await fill(store, 30_000)
     before, query = store.pid, units(np.random.default_rng(2), 1)[0]
-    slow = And(tuple(Not(Equals("kw", f"x{n}")) for n in range(200)))
+    slow = AllOf(tuple(NoneOf((EqualTo("kw", f"x{n}"),)) for n in range(200)))
     longest_s = 0.0
     while longest_s < 1.0:  # a quarter of that is taken for silence
         began_s = time.monotonic()
         assert len(await store.nearest(query, 25_000, slow)) == 25_000
         longest_s = max(longest_s, time.monotonic() - began_s)
-        slow = And((slow, slow))
+        slow = AllOf((slow, slow))
     assert (store.pid, store.restarts) == (before, 0)
     await store.close()
 
@@ -515,11 +515,11 @@ async def test_a_process_that_is_at_work_for_too_long_is_replaced(settings: Stor
     hasty = Patience(hung_after_s=60.0, restart_after_s=60.0, busy_restart_after_s=0.25)
     store = await EdgeDenseStore.open(replace(settings, patience=hasty))
     await fill(store, 30_000)
-    slow = And(tuple(Not(Equals("kw", f"x{n}")) for n in range(200)))
+    slow = AllOf(tuple(NoneOf((EqualTo("kw", f"x{n}"),)) for n in range(200)))
     with pytest.raises(RetrieverUnavailableError, match="ended"):
         while True:
             await store.nearest(units(np.random.default_rng(2), 1)[0], 25_000, slow)
-            slow = And((slow, slow))
+            slow = AllOf((slow, slow))
     await until_back(store, 1)
     await store.close()
 

@@ -59,8 +59,8 @@ def data(filled: Path, tmp_path: Path) -> Path:
 
 async def create(client: Client, encoder: Path) -> None:
     fields = [
-        collections_pb.Field(name="text", type=collections_pb.FIELD_TYPE_TEXT),
-        collections_pb.Field(name="colour", type=collections_pb.FIELD_TYPE_KEYWORD),
+        collections_pb.SchemaField(name="text", type=collections_pb.SCHEMA_FIELD_TYPE_TEXT),
+        collections_pb.SchemaField(name="colour", type=collections_pb.SCHEMA_FIELD_TYPE_KEYWORD),
     ]
     collection = collections_pb.Collection(
         name=THINGS, encoder=str(encoder), schema=collections_pb.Schema(fields=fields)

@@ -19,7 +19,7 @@ from quarry.v1 import search_service_pb2 as search_pb
 
 NAME = "things"
 DOCUMENTS = 1_500
-TEXT_FIELDS = [pb.Field(name="text", type=pb.FIELD_TYPE_TEXT)]
+TEXT_FIELDS = [pb.SchemaField(name="text", type=pb.SCHEMA_FIELD_TYPE_TEXT)]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ def test_a_collection_is_made_as_its_schema_file_says(quarry, cli, tmp_path):
     ended = cli("collection", "create", "faq", "--schema", tmp_path / "s.toml", "--encoder", "none", "--json")
     assert (ended.status, ended.json["name"]) == (0, "faq")
     made = quarry.collections["faq"]
-    assert (made.encoder, made.schema.fields[0].type) == ("none", pb.FIELD_TYPE_KEYWORD)
+    assert (made.encoder, made.schema.fields[0].type) == ("none", pb.SCHEMA_FIELD_TYPE_KEYWORD)
     assert quarry.requests[-1].request_id
 
 

@@ -21,13 +21,16 @@ TYPES = {
 @pytest.mark.parametrize(
     ("text", "json"),
     [
-        ("lang=en", '{"equals": {"field": "lang", "value": {"string_value": "en"}}}'),
-        ("lang!=en", '{"not": {"equals": {"field": "lang", "value": {"string_value": "en"}}}}'),
+        ("lang=en", '{"equal_to": {"field": "lang", "value": {"string_value": "en"}}}'),
+        (
+            "lang!=en",
+            '{"none_of": {"filters": [{"equal_to": {"field": "lang", "value": {"string_value": "en"}}}]}}',
+        ),
         ("lang^=e", '{"prefix": {"field": "lang", "prefix": "e"}}'),
         ("year>=2020", '{"range": {"field": "year", "gte": {"integer_value": 2020}}}'),
         ("year < 7", '{"range": {"field": "year", "lt": {"integer_value": 7}}}'),
         ("price<=1.5", '{"range": {"field": "price", "lte": {"float_value": 1.5}}}'),
-        ("open=false", '{"equals": {"field": "open", "value": {"boolean_value": false}}}'),
+        ("open=false", '{"equal_to": {"field": "open", "value": {"boolean_value": false}}}'),
         (
             "made>2020-01-01",
             '{"range": {"field": "made", "gt": {"timestamp_value": "2020-01-01T00:00:00Z"}}}',
@@ -40,7 +43,7 @@ def test_a_condition_is_short_for_a_filter(text, json):
 
 @given(st.text())
 def test_everything_after_the_operator_is_the_keyword(value):
-    assert parse_condition(f"lang={value}", TYPES).equals.value.string_value == value
+    assert parse_condition(f"lang={value}", TYPES).equal_to.value.string_value == value
 
 
 @given(st.text())
@@ -80,4 +83,4 @@ def test_several_conditions_must_all_hold():
     assert all_of([one]) == one
     both = all_of([one, two])
     assert both is not None
-    assert list(getattr(both, "and").filters) == [one, two]
+    assert list(both.all_of.filters) == [one, two]

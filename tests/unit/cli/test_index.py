@@ -17,11 +17,11 @@ def quick_retries(monkeypatch):
 @pytest.fixture
 def faq(quarry):
     fields = [
-        pb.Field(name="title", type=pb.FIELD_TYPE_TEXT),
-        pb.Field(name="lang", type=pb.FIELD_TYPE_KEYWORD),
-        pb.Field(name="year", type=pb.FIELD_TYPE_INTEGER),
-        pb.Field(name="made", type=pb.FIELD_TYPE_TIMESTAMP),
-        pb.Field(name="open", type=pb.FIELD_TYPE_BOOLEAN),
+        pb.SchemaField(name="title", type=pb.SCHEMA_FIELD_TYPE_TEXT),
+        pb.SchemaField(name="lang", type=pb.SCHEMA_FIELD_TYPE_KEYWORD),
+        pb.SchemaField(name="year", type=pb.SCHEMA_FIELD_TYPE_INTEGER),
+        pb.SchemaField(name="made", type=pb.SCHEMA_FIELD_TYPE_TIMESTAMP),
+        pb.SchemaField(name="open", type=pb.SCHEMA_FIELD_TYPE_BOOLEAN),
     ]
     quarry.collections["faq"] = pb.Collection(name="faq", schema=pb.Schema(fields=fields))
     return quarry

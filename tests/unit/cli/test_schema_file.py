@@ -35,9 +35,9 @@ def test_toml_and_json_say_the_same(tmp_path):
     assert schema == pb.Schema(
         unknown_fields=pb.UNKNOWN_FIELDS_STORE,
         fields=[
-            pb.Field(name="headline", type=pb.FIELD_TYPE_TEXT, is_title=True, boost=2),
-            pb.Field(name="lang", type=pb.FIELD_TYPE_KEYWORD),
-            pb.Field(name="body", type=pb.FIELD_TYPE_TEXT, searchable=False, language="de"),
+            pb.SchemaField(name="headline", type=pb.SCHEMA_FIELD_TYPE_TEXT, is_title=True, boost=2),
+            pb.SchemaField(name="lang", type=pb.SCHEMA_FIELD_TYPE_KEYWORD),
+            pb.SchemaField(name="body", type=pb.SCHEMA_FIELD_TYPE_TEXT, searchable=False, language="de"),
         ],
     )
 

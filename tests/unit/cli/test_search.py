@@ -44,9 +44,9 @@ ANSWER = {
 @pytest.fixture
 def faq(quarry):
     fields = [
-        pb.Field(name="headline", type=pb.FIELD_TYPE_TEXT, is_title=True),
-        pb.Field(name="text", type=pb.FIELD_TYPE_TEXT),
-        pb.Field(name="year", type=pb.FIELD_TYPE_INTEGER),
+        pb.SchemaField(name="headline", type=pb.SCHEMA_FIELD_TYPE_TEXT, is_title=True),
+        pb.SchemaField(name="text", type=pb.SCHEMA_FIELD_TYPE_TEXT),
+        pb.SchemaField(name="year", type=pb.SCHEMA_FIELD_TYPE_INTEGER),
     ]
     quarry.collections["faq"] = pb.Collection(name="faq", schema=pb.Schema(fields=fields))
     quarry.response = ParseDict(ANSWER, search_service_pb2.SearchResponse())
@@ -105,7 +105,7 @@ def test_options_reach_the_request(faq, cli):
         "fusion": {"rrf": {}},
         "rerank": {"depth": 9, "model": "m"},
         "filter": {
-            "and": {
+            "all_of": {
                 "filters": [
                     json.loads(filter),
                     {"range": {"field": "year", "gte": {"integer_value": 2020}}},

@@ -85,8 +85,8 @@ class FakeTuning(
         return models_pb.RollbackRankingResponse(serving="faq/ranking@1", previous=NAME)
 
     def GetCollection(self, request: Any, context: grpc.ServicerContext) -> Any:
-        title = collections_pb.Field(
-            name="title", type=collections_pb.FIELD_TYPE_TEXT, boost=0.3, searchable=True
+        title = collections_pb.SchemaField(
+            name="title", type=collections_pb.SCHEMA_FIELD_TYPE_TEXT, boost=0.3, searchable=True
         )
         schema = collections_pb.Schema(fields=[title])
         collection = collections_pb.Collection(name="faq", schema=schema)

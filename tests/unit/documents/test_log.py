@@ -11,7 +11,7 @@ from tests.unit.documents.database import new_collection, new_database, upsert, 
 from quarry.documents import catalog, log
 from quarry.documents.tables import open_database
 from quarry.errors import CollectionNotFoundError, ConflictError, DocumentNotFoundError
-from quarry.filters import Equals
+from quarry.filters import EqualTo
 from quarry.schema import DEFAULT_SCHEMA
 from quarry.types import Change
 
@@ -78,7 +78,7 @@ def test_every_write_begins_by_locking_its_collections_row(engine: sa.Engine, ke
             case "delete":
                 log.delete_documents(connection, key, ["a"])
             case "delete_by_filter":
-                log.delete_by_filter(connection, key, Equals("number", 0))
+                log.delete_by_filter(connection, key, EqualTo("number", 0))
             case "update":
                 log.update_document(connection, key, "a", lambda fields: fields, None, allow_missing=False)
     assert statements[0].startswith("UPDATE collections SET last_sequence=")
@@ -179,7 +179,7 @@ def test_collections_do_not_see_each_others_documents(engine: sa.Engine, key: in
         log.upsert_documents(connection, other, [upsert("a"), upsert("b")])
         assert [change.version for change in changes(connection, key)] == [1]
         assert [change.version for change in changes(connection, other)] == [1, 2]
-        log.delete_by_filter(connection, other, Equals("number", 0))
+        log.delete_by_filter(connection, other, EqualTo("number", 0))
         assert document_count(connection) == 1
 
 
@@ -235,7 +235,7 @@ def test_whoever_applies_the_changes_has_what_the_log_has(
                 log.delete_documents(connection, key, named)
                 truth = {id: n for id, n in truth.items() if id not in named}
             else:
-                log.delete_by_filter(connection, key, Equals("number", 1))
+                log.delete_by_filter(connection, key, EqualTo("number", 1))
                 truth = {id: n for id, n in truth.items() if n != 1}
             for change in log.read_changes(connection, key, read, rows, ALL):
                 read = follow(index, change, read)

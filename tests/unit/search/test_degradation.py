@@ -17,7 +17,7 @@ from quarry.errors import (
     RetrieverUnavailableError,
     UnavailableError,
 )
-from quarry.filters import Equals
+from quarry.filters import EqualTo
 from quarry.ranking.queries import ArmPlan, RerankPlan, Rrf
 from quarry.ranking.ranking import Degradation, Ranking, Reason, Stage
 from quarry.search.answer_schedule import Slot
@@ -171,7 +171,7 @@ async def test_hits_that_are_gone_or_no_longer_pass_are_dropped(threads: ThreadP
     states = {"bm25": ArmState(0, None), "dense": ArmState(0, None)}
     arms = [FixedArm("bm25", BM25), FixedArm("dense", DENSE)]
     stack = Stack(arms, threads, documents=documents, states=states)  # type: ignore[arg-type]
-    ranking = await stack.searcher().rank(stack.query(filter=Equals("tag", "a")), Deadline())
+    ranking = await stack.searcher().rank(stack.query(filter=EqualTo("tag", "a")), Deadline())
     assert sorted(ids(ranking)) == ["d1", "d4"]
     assert [d.fused_rank for d in ranking.documents] == [1, 2]
 

@@ -8,13 +8,13 @@ from quarry.errors import InvalidArgumentError
 from quarry.filters import (
     MAX_CONDITIONS,
     MAX_LEVELS,
-    And,
-    Equals,
+    AllOf,
+    AnyOf,
+    EqualTo,
     Exists,
     Filter,
-    In,
-    Not,
-    Or,
+    NoneOf,
+    OneOf,
     Prefix,
     Range,
 )
@@ -45,16 +45,14 @@ def message_of(filter: Filter) -> types_pb2.Filter:
         return types_pb2.Filter(**condition)
 
     match filter:
-        case And(inner) | Or(inner):
-            name = "and" if isinstance(filter, And) else "or"
+        case AllOf(inner) | AnyOf(inner) | NoneOf(inner):
+            name = {AllOf: "all_of", AnyOf: "any_of", NoneOf: "none_of"}[type(filter)]
             return made(**{name: types_pb2.FilterList(filters=[message_of(f) for f in inner])})
-        case Not(one):
-            return made(**{"not": message_of(one)})
-        case Equals(field, value):
-            return made(equals=types_pb2.EqualsFilter(field=field, value=value_message(field, value)))
-        case In(field, values):
+        case EqualTo(field, value):
+            return made(equal_to=types_pb2.EqualToFilter(field=field, value=value_message(field, value)))
+        case OneOf(field, values):
             messages = [value_message(field, value) for value in values]
-            return made(**{"in": types_pb2.InFilter(field=field, values=messages)})
+            return made(one_of=types_pb2.OneOfFilter(field=field, values=messages))
         case Exists(field):
             return made(exists=types_pb2.ExistsFilter(field=field))
         case Prefix(field, prefix):
@@ -77,16 +75,19 @@ def test_filters_come_back_as_they_were(filter: Filter) -> None:
     ("message", "field"),
     [
         ({}, "filter"),
-        ({"and": {"filters": [{}, {}]}}, "filter.and.filters[0]"),
-        ({"not": {"not": {}}}, "filter.not.not"),
-        ({"equals": {"field": "tag"}}, "filter.equals.value"),
-        ({"equals": {"field": "tag", "value": {"integer_value": 1}}}, "filter.equals.value"),
-        ({"equals": {"field": "tag", "value": {"list_value": {}}}}, "filter.equals.value"),
-        ({"equals": {"field": "text", "value": {"string_value": "a"}}}, "filter.equals.field"),
-        ({"equals": {"value": {"string_value": "a"}}}, "filter.equals.field"),
+        ({"all_of": {"filters": [{}, {}]}}, "filter.all_of.filters[0]"),
         (
-            {"in": {"field": "count", "values": [{"integer_value": 1}, {"float_value": 1}]}},
-            "filter.in.values[1]",
+            {"none_of": {"filters": [{"any_of": {"filters": [{}]}}]}},
+            "filter.none_of.filters[0].any_of.filters[0]",
+        ),
+        ({"equal_to": {"field": "tag"}}, "filter.equal_to.value"),
+        ({"equal_to": {"field": "tag", "value": {"integer_value": 1}}}, "filter.equal_to.value"),
+        ({"equal_to": {"field": "tag", "value": {"list_value": {}}}}, "filter.equal_to.value"),
+        ({"equal_to": {"field": "text", "value": {"string_value": "a"}}}, "filter.equal_to.field"),
+        ({"equal_to": {"value": {"string_value": "a"}}}, "filter.equal_to.field"),
+        (
+            {"one_of": {"field": "count", "values": [{"integer_value": 1}, {"float_value": 1}]}},
+            "filter.one_of.values[1]",
         ),
         ({"range": {"field": "count"}}, "filter.range"),
         ({"range": {"field": "sale", "gt": {"boolean_value": False}}}, "filter.range.field"),
@@ -110,17 +111,21 @@ def test_what_is_wrong_is_named_by_its_path(message: dict[str, Any], field: str)
 def nested(levels: int) -> types_pb2.Filter:
     filter: Filter = Exists("tag")
     for _ in range(levels - 1):
-        filter = Not(filter)
+        filter = NoneOf((filter,))
     return message_of(filter)
 
 
 def test_levels_and_conditions_have_limits() -> None:
     parse_filter(nested(MAX_LEVELS), FILTER_SCHEMA)
-    parse_filter(message_of(In("count", tuple(range(MAX_CONDITIONS)))), FILTER_SCHEMA)
-    wide = message_of(Or(tuple(Exists("tag") for _ in range(MAX_CONDITIONS - 1))))
+    parse_filter(message_of(OneOf("count", tuple(range(MAX_CONDITIONS)))), FILTER_SCHEMA)
+    wide = message_of(AnyOf(tuple(Exists("tag") for _ in range(MAX_CONDITIONS - 1))))
     parse_filter(wide, FILTER_SCHEMA)
-    getattr(wide, "or").filters.add().exists.field = "tag"
-    for message in (nested(MAX_LEVELS + 1), wide, message_of(In("count", tuple(range(MAX_CONDITIONS + 1))))):
+    wide.any_of.filters.add().exists.field = "tag"
+    for message in (
+        nested(MAX_LEVELS + 1),
+        wide,
+        message_of(OneOf("count", tuple(range(MAX_CONDITIONS + 1)))),
+    ):
         with pytest.raises(InvalidArgumentError) as caught:
             parse_filter(message, FILTER_SCHEMA)
         assert caught.value.field.startswith("filter")

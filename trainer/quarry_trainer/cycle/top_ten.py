@@ -63,7 +63,7 @@ class TopTens:
 
 def title_fields(schema: collections_pb.Schema) -> list[str]:
     """Fields that tell people what a document is, the title first."""
-    texts = [field for field in schema.fields if field.type == collections_pb.FIELD_TYPE_TEXT]
+    texts = [field for field in schema.fields if field.type == collections_pb.SCHEMA_FIELD_TYPE_TEXT]
     return [field.name for field in sorted(texts, key=lambda f: not (f.is_title or f.name == "title"))]
 
 

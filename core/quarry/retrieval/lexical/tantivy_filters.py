@@ -6,7 +6,7 @@ from typing import assert_never
 import tantivy
 from tantivy import Occur, Query
 
-from quarry.filters import And, Equals, Exists, Filter, In, Not, Or, Prefix, Range
+from quarry.filters import AllOf, AnyOf, EqualTo, Exists, Filter, NoneOf, OneOf, Prefix, Range
 from quarry.retrieval.lexical.tantivy_documents import DOCUMENT, KIND, keyword_term
 from quarry.schema import FieldType, Schema
 from quarry.types import FieldScalar
@@ -38,17 +38,16 @@ class FilterTranslator:
     def condition(self, filter: Filter) -> Query:
         """What passes ``filter``, with the marker where it lacks a field; for ``narrowed``."""
         match filter:
-            case And(filters):
+            case AllOf(filters):
                 return _all_of(*map(self.condition, filters)) if filters else Query.all_query()
-            case Or(filters):
+            case AnyOf(filters):
                 return Query.boolean_query([(Occur.Should, self.condition(f)) for f in filters])
-            case Not(inner):
-                return Query.boolean_query(
-                    [(Occur.Must, Query.all_query()), (Occur.MustNot, self.condition(inner))]
-                )
-            case Equals(name, value):
+            case NoneOf(filters):
+                excluded = [(Occur.MustNot, self.condition(f)) for f in filters]
+                return Query.boolean_query([(Occur.Must, Query.all_query()), *excluded])
+            case EqualTo(name, value):
                 return self._one_of(name, (value,))
-            case In(name, values):
+            case OneOf(name, values):
                 return self._one_of(name, values)
             case Exists(name):
                 return Query.exists_query(name)

@@ -15,8 +15,8 @@ def test_a_new_collection_is_empty_and_has_every_default_filled_in(
 ) -> None:
     made = api.create(new_name())
     assert [(f.name, f.type, f.is_title) for f in made.schema.fields] == [
-        ("title", pb.FIELD_TYPE_TEXT, True),
-        ("text", pb.FIELD_TYPE_TEXT, False),
+        ("title", pb.SCHEMA_FIELD_TYPE_TEXT, True),
+        ("text", pb.SCHEMA_FIELD_TYPE_TEXT, False),
     ]
     assert made.schema.unknown_fields == pb.UNKNOWN_FIELDS_STORE
     assert made.encoder == str(encoder_folder)
@@ -31,7 +31,7 @@ def test_a_new_collection_is_empty_and_has_every_default_filled_in(
 
 
 def test_a_given_schema_refuses_fields_that_it_does_not_name(api: Api, new_name: Callable[[], str]) -> None:
-    schema = pb.Schema(fields=[pb.Field(name="title", type=pb.FIELD_TYPE_TEXT, is_title=False)])
+    schema = pb.Schema(fields=[pb.SchemaField(name="title", type=pb.SCHEMA_FIELD_TYPE_TEXT, is_title=False)])
     made = api.create(new_name(), schema=schema, encoder="none")
     assert made.schema.unknown_fields == pb.UNKNOWN_FIELDS_REJECT
     assert not made.schema.fields[0].is_title

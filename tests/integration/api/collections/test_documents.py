@@ -258,7 +258,7 @@ def test_a_deletion_by_filter_deletes_what_passes_it(api: Api, typed: str) -> No
     assert len(listed(api, typed)) == 7
     everything = pb.DeleteDocumentsByFilterRequest(collection=typed)
     assert refused(api.documents.DeleteDocumentsByFilter, everything).field == "filter"
-    getattr(everything.filter, "and").SetInParent()
+    everything.filter.all_of.SetInParent()
     assert api.documents.DeleteDocumentsByFilter(everything, timeout=CALL_S).deleted_count == 7
     assert listed(api, typed) == []
 

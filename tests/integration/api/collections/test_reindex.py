@@ -13,7 +13,7 @@ from tests.integration.api.helpers.served import CALL_S, Api, field_value, refus
 
 from quarry.testing import tiny_encoder
 from quarry.v1 import collection_service_pb2 as pb
-from quarry.v1.types_pb2 import EqualsFilter, Filter, RangeFilter
+from quarry.v1.types_pb2 import EqualToFilter, Filter, RangeFilter
 
 NewName = Callable[[], str]
 
@@ -132,13 +132,16 @@ def test_passages_are_cut_anew(api: Api, new_name: NewName) -> None:
 
 def test_a_field_can_change_its_type(api: Api, new_name: NewName) -> None:
     def schema(kind: int) -> pb.Schema:
-        fields = [pb.Field(name="text", type=pb.FIELD_TYPE_TEXT), pb.Field(name="year", type=kind)]  # type: ignore[arg-type]
+        fields = [
+            pb.SchemaField(name="text", type=pb.SCHEMA_FIELD_TYPE_TEXT),
+            pb.SchemaField(name="year", type=kind),
+        ]  # type: ignore[arg-type]
         return pb.Schema(fields=fields)
 
-    name = api.create(new_name(), schema=schema(pb.FIELD_TYPE_KEYWORD), encoder="none").name
+    name = api.create(new_name(), schema=schema(pb.SCHEMA_FIELD_TYPE_KEYWORD), encoder="none").name
     api.upsert(name, {"a": {"text": "one", "year": "1999"}, "b": {"text": "two", "year": ["7", "-3"]}})
     api.upsert(name, {"odd": {"text": "three", "year": "soon"}})
-    call = pb.ReindexRequest(name=name, schema=schema(pb.FIELD_TYPE_INTEGER))
+    call = pb.ReindexRequest(name=name, schema=schema(pb.SCHEMA_FIELD_TYPE_INTEGER))
     problem = refused(api.collections.Reindex, call)
     assert (problem.code, problem.reason) == (StatusCode.FAILED_PRECONDITION, "DOCUMENT_DOES_NOT_FIT")
     assert "'odd'" in problem.message
@@ -155,7 +158,7 @@ def test_a_field_can_change_its_type(api: Api, new_name: NewName) -> None:
     rolled_back(api, name)
     hits = {hit.document.id: hit.document for hit in api.search(name, "").hits}
     assert (hits["a"].fields["year"].string_value, hits["c"].fields["year"].string_value) == ("1999", "2001")
-    old = Filter(equals=EqualsFilter(field="year", value=field_value("2001")))
+    old = Filter(equal_to=EqualToFilter(field="year", value=field_value("2001")))
     assert [hit.document.id for hit in api.search(name, "", filter=old).hits] == ["c"]
     api.upsert(name, {"d": {"text": "five", "year": "later"}})
     operation = finished(api, api.collections.RollbackReindex(pb.RollbackReindexRequest(name=name)))
@@ -168,11 +171,11 @@ def test_fields_come_and_go(api: Api, new_name: NewName) -> None:
     name = api.create(new_name(), encoder="none").name
     api.upsert(name, {"a": {"title": "one", "text": "two", "tag": "x"}, "b": {"text": "three"}})
     fields = [
-        pb.Field(name="text", type=pb.FIELD_TYPE_TEXT),
-        pb.Field(name="tag", type=pb.FIELD_TYPE_KEYWORD),
+        pb.SchemaField(name="text", type=pb.SCHEMA_FIELD_TYPE_TEXT),
+        pb.SchemaField(name="tag", type=pb.SCHEMA_FIELD_TYPE_KEYWORD),
     ]
     reindexed(api, name, schema=pb.Schema(fields=fields))
-    tagged = Filter(equals=EqualsFilter(field="tag", value=field_value("x")))
+    tagged = Filter(equal_to=EqualToFilter(field="tag", value=field_value("x")))
     (hit,) = api.search(name, "", filter=tagged).hits
     assert set(hit.document.fields) == {"text", "tag"}, "the title is not in this schema"
     assert not api.search(name, "one").hits

@@ -24,12 +24,16 @@ SCHEMA = Schema(
 
 SCHEMA_MESSAGE = collection_service_pb2.Schema(
     fields=[
-        collection_service_pb2.Field(name="title", type=collection_service_pb2.FIELD_TYPE_TEXT),
-        collection_service_pb2.Field(name="text", type=collection_service_pb2.FIELD_TYPE_TEXT),
-        collection_service_pb2.Field(name="tag", type=collection_service_pb2.FIELD_TYPE_KEYWORD),
-        collection_service_pb2.Field(name="count", type=collection_service_pb2.FIELD_TYPE_INTEGER),
-        collection_service_pb2.Field(name="price", type=collection_service_pb2.FIELD_TYPE_FLOAT),
-        collection_service_pb2.Field(name="sale", type=collection_service_pb2.FIELD_TYPE_BOOLEAN),
+        collection_service_pb2.SchemaField(name="title", type=collection_service_pb2.SCHEMA_FIELD_TYPE_TEXT),
+        collection_service_pb2.SchemaField(name="text", type=collection_service_pb2.SCHEMA_FIELD_TYPE_TEXT),
+        collection_service_pb2.SchemaField(name="tag", type=collection_service_pb2.SCHEMA_FIELD_TYPE_KEYWORD),
+        collection_service_pb2.SchemaField(
+            name="count", type=collection_service_pb2.SCHEMA_FIELD_TYPE_INTEGER
+        ),
+        collection_service_pb2.SchemaField(name="price", type=collection_service_pb2.SCHEMA_FIELD_TYPE_FLOAT),
+        collection_service_pb2.SchemaField(
+            name="sale", type=collection_service_pb2.SCHEMA_FIELD_TYPE_BOOLEAN
+        ),
     ]
 )
 
@@ -56,4 +60,4 @@ def seeded_documents(seed: int = 0, size: int = SIZE) -> dict[str, Mapping[str, 
 
 
 def equals(field: str, value: types_pb2.FieldValue) -> types_pb2.Filter:
-    return types_pb2.Filter(equals=types_pb2.EqualsFilter(field=field, value=value))
+    return types_pb2.Filter(equal_to=types_pb2.EqualToFilter(field=field, value=value))

@@ -139,10 +139,11 @@ def put(message: Message, path: Path, value: Any) -> Message:
 
 
 def nots(levels: int, inner: Message) -> bytes:
-    """The wire form of a filter in so many NOTs: more than a library would let one build."""
+    """The wire form of a filter in so many `none_of`s: more than a library would let one build."""
     data = inner.SerializeToString()
     for _ in range(levels):
-        data = b"\x1a" + varint(len(data)) + data
+        inner_list = b"\x0a" + varint(len(data)) + data
+        data = b"\x1a" + varint(len(inner_list)) + inner_list
     return data
 
 
@@ -195,7 +196,8 @@ def _right_requests(collection: str, operation: str) -> dict[str, tuple[Message,
         "BatchDeleteDocuments": (d.BatchDeleteDocumentsRequest(collection=collection, ids=["b"]),),
         "DeleteDocumentsByFilter": (
             d.DeleteDocumentsByFilterRequest(
-                collection=collection, filter={"equals": {"field": "tag", "value": {"string_value": "gone"}}}
+                collection=collection,
+                filter={"equal_to": {"field": "tag", "value": {"string_value": "gone"}}},
             ),
         ),
         "Search": (s.SearchRequest(collection=collection, query="the title"),),

@@ -82,7 +82,7 @@ def test_a_document_that_no_longer_passes_the_filter_is_not_on_later_pages(
     schema = {"fields": [{"name": "text", "type": 1}, {"name": "tag", "type": 2}]}
     name = api.create(new_name(), schema=schema, encoder="none").name
     api.upsert(name, {f"d{n}": {"text": "word", "tag": "x"} for n in range(10)})
-    filter = {"equals": {"field": "tag", "value": {"string_value": "x"}}}
+    filter = {"equal_to": {"field": "tag", "value": {"string_value": "x"}}}
     first = api.search(name, "word", page_size=5, filter=filter)
     api.upsert(name, {"d7": {"text": "word", "tag": "y"}})
     second = api.search(name, "word", page_size=5, filter=filter, page_token=first.next_page_token)

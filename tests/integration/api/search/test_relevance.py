@@ -91,7 +91,7 @@ def test_pages_hold_what_reaches_the_bound_and_nothing_else(
     api: Api, models: Models, collection: str, plain_folder: Path, tmp_path: Path
 ) -> None:
     made = models.imported(collection, calibrated(plain_folder, tmp_path / "m", PLAIN))
-    assert (made.calibration.method, made.calibration.queries, made.calibration.ece) == ("platt", 40, 0.02)
+    assert (made.calibration.formula, made.calibration.queries, made.calibration.ece) == ("platt", 40, 0.02)
     models.promote(made.name)
     whole = api.search(collection, "rata neli", **ALL)
     assert whole.hits and not whole.degraded

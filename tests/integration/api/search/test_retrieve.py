@@ -41,7 +41,7 @@ def test_raw_scores_are_those_of_a_searchs_explanation(api: Api, corpus: str) ->
 
 
 def test_arms_depth_and_filter_hold_for_every_query(api: Api, corpus: str) -> None:
-    filter = {"equals": {"field": "sale", "value": {"boolean_value": True}}}
+    filter = {"equal_to": {"field": "sale", "value": {"boolean_value": True}}}
     arms = [{"name": "dense", "depth": 5}]
     answer = retrieve(api, corpus, "barata", "matige", arms=arms, filter=filter)
     for result in answer.results:

@@ -120,8 +120,14 @@ def test_one_arm_alone_answers_alone(api: Api, corpus: str) -> None:
         ({"return_fields": ["text", ""]}, "return_fields[1]"),
         ({"return_fields": ["nowhere"]}, "return_fields[0]"),
         ({"filter": {"exists": {"field": "text"}}}, "filter.exists.field"),
-        ({"filter": {"and": {"filters": [{"range": {"field": "count"}}]}}}, "filter.and.filters[0].range"),
-        ({"filter": {"not": {"in": {"field": "sale", "values": [{}]}}}}, "filter.not.in.values[0]"),
+        (
+            {"filter": {"all_of": {"filters": [{"range": {"field": "count"}}]}}},
+            "filter.all_of.filters[0].range",
+        ),
+        (
+            {"filter": {"none_of": {"filters": [{"one_of": {"field": "sale", "values": [{}]}}]}}},
+            "filter.none_of.filters[0].one_of.values[0]",
+        ),
         ({"filter": {}}, "filter"),
         ({"query": "é" * 4_097}, "query"),
         ({"page_token": "x"}, "page_token"),
@@ -189,15 +195,15 @@ def _leaves() -> st.SearchStrategy[types_pb2.Filter]:
     def leaf(draw: st.DrawFn) -> types_pb2.Filter:
         field = draw(st.sampled_from(sorted(scalars)))
         value = st.sampled_from([field_value(v) for v in scalars[field]])
-        kinds = ["equals", "in", "exists"]
+        kinds = ["equal_to", "one_of", "exists"]
         kinds += ["range"] * 3 if field != "sale" else []
         kinds += ["prefix"] if field == "tag" else []
         match draw(st.sampled_from(kinds)):
-            case "equals":
+            case "equal_to":
                 return equals(field, draw(value))
-            case "in":
+            case "one_of":
                 values = draw(st.lists(value, max_size=3))
-                return types_pb2.Filter(**{"in": types_pb2.InFilter(field=field, values=values)})  # type: ignore[arg-type]
+                return types_pb2.Filter(one_of=types_pb2.OneOfFilter(field=field, values=values))
             case "exists":
                 return types_pb2.Filter(exists=types_pb2.ExistsFilter(field=field))
             case "prefix":
@@ -212,10 +218,8 @@ def _leaves() -> st.SearchStrategy[types_pb2.Filter]:
 
 def _joined(inner: st.SearchStrategy[types_pb2.Filter]) -> st.SearchStrategy[types_pb2.Filter]:
     several = st.lists(inner, max_size=3).map(lambda filters: types_pb2.FilterList(filters=filters))
-    both = st.tuples(st.sampled_from(["and", "or"]), several)
-    return both.map(lambda one: types_pb2.Filter(**{one[0]: one[1]})) | inner.map(  # type: ignore[arg-type]
-        lambda one: types_pb2.Filter(**{"not": one})  # type: ignore[arg-type]
-    )
+    joined = st.tuples(st.sampled_from(["all_of", "any_of", "none_of"]), several)
+    return joined.map(lambda one: types_pb2.Filter(**{one[0]: one[1]}))  # type: ignore[arg-type]
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

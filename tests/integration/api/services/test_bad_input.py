@@ -51,10 +51,10 @@ NO_UTF8 = b"\xff\xfe\x80\xc0\xaf\xed\xa0\x80\xf8\x88" + b"\xf4\x90\x80"
 def every_method(api: Api) -> dict[str, Method]:
     schema = {
         "fields": [
-            {"name": "title", "type": collection_service_pb2.FIELD_TYPE_TEXT},
-            {"name": "text", "type": collection_service_pb2.FIELD_TYPE_TEXT, "language": "none"},
-            {"name": "tag", "type": collection_service_pb2.FIELD_TYPE_KEYWORD},
-            {"name": "count", "type": collection_service_pb2.FIELD_TYPE_INTEGER},
+            {"name": "title", "type": collection_service_pb2.SCHEMA_FIELD_TYPE_TEXT},
+            {"name": "text", "type": collection_service_pb2.SCHEMA_FIELD_TYPE_TEXT, "language": "none"},
+            {"name": "tag", "type": collection_service_pb2.SCHEMA_FIELD_TYPE_KEYWORD},
+            {"name": "count", "type": collection_service_pb2.SCHEMA_FIELD_TYPE_INTEGER},
         ],
         "unknown_fields": collection_service_pb2.UNKNOWN_FIELDS_STORE,
     }

@@ -236,13 +236,13 @@ def test_published_limits_are_the_enforced_ones(api: Api, lexical: str, encoder_
 
 
 def test_filters_may_have_as_many_conditions_as_published(api: Api, new_name: Callable[[], str]) -> None:
-    fields = {"fields": [{"name": "tag", "type": collection_service_pb2.FIELD_TYPE_KEYWORD}]}
+    fields = {"fields": [{"name": "tag", "type": collection_service_pb2.SCHEMA_FIELD_TYPE_KEYWORD}]}
     name = api.create(new_name(), schema=fields, encoder="none").name
     info = api.server.GetServerInfo(server_service_pb2.GetServerInfoRequest(), timeout=CALL_S)
     values = [{"string_value": "k" * info.limits.max_keyword_bytes}] * info.limits.max_filter_conditions
     request = search_service_pb2.SearchRequest(
-        collection=name, filter={"in": {"field": "tag", "values": values}}
+        collection=name, filter={"one_of": {"field": "tag", "values": values}}
     )
     api.searches.Search(request, timeout=CALL_S)
-    getattr(request.filter, "in").values.add(string_value="k")
+    request.filter.one_of.values.add(string_value="k")
     assert refused(api.searches.Search, request).field == "filter"

@@ -36,7 +36,7 @@ from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry_trainer.cycle.cycle import make_turn
 
-TEXT = collection_service_pb2.FIELD_TYPE_TEXT
+TEXT = collection_service_pb2.SCHEMA_FIELD_TYPE_TEXT
 DAY_US = 24 * 3_600 * 10**6
 QUERIES = ("Lost password", "no invoice", "lost password ")
 
@@ -73,7 +73,7 @@ class FakeServer(
         self.models: list[models_pb.Model] = []
 
     def GetCollection(self, request: Any, context: grpc.ServicerContext) -> Any:
-        fields = [collection_service_pb2.Field(name=name, type=TEXT) for name in ("text", "title")]
+        fields = [collection_service_pb2.SchemaField(name=name, type=TEXT) for name in ("text", "title")]
         schema = collection_service_pb2.Schema(fields=fields)
         found = collection_service_pb2.Collection(name="faq", schema=schema)
         return collection_service_pb2.GetCollectionResponse(collection=found)

@@ -173,7 +173,7 @@ def test_a_missing_collection_is_answered_with_what_to_type(quarry, cli, tmp_pat
     ("name", "content", "said"),
     [
         ("c.txt", b"x", "ends in none of .jsonl"),
-        ("c.jsonl.gz", gzip.compress(b'{"_id": "a"}\n' * 100)[:-9], "ended before the end"),
+        ("c.jsonl.gz", gzip.compress(b'{"_id": "a"}\n' * 100, mtime=0)[:-9], "ended before the end"),
         ("c.csv", b"_id,title\na,\xff\n", "is not CSV in UTF-8"),
     ],
 )

@@ -11,7 +11,7 @@ from tests.unit.search.fakes import FixedArm, FixedDocuments, Stack
 
 from quarry.deadline import Deadline
 from quarry.errors import QuarryError
-from quarry.filters import Equals, Filter
+from quarry.filters import EqualTo, Filter
 from quarry.schema import Field, FieldType, Schema
 from quarry.search.answer_schedule import Slot
 from quarry.search.exploration import FairPairs
@@ -23,7 +23,7 @@ from quarry.search.service import SearchPage, SearchService
 from quarry.types import Document, Fields
 
 SCHEMA = Schema((Field("text", FieldType.TEXT), Field("tag", FieldType.KEYWORD)))
-TAGGED = Equals("tag", "x")
+TAGGED = EqualTo("tag", "x")
 COUNT = 10
 ALWAYS = FairPairs(swap_probability=0.5, depth=COUNT)
 RENDERED_BYTES = 100

@@ -1,0 +1,54 @@
+"""Long-running operations, followed to their end."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, TypeVar
+
+from google.longrunning import operations_pb2
+from google.protobuf import duration_pb2
+from google.protobuf.message import Message
+
+from quarry.client.errors import ProtocolError, read_status
+
+WAIT_S = 1
+"""How long the server keeps one call open while the operation runs."""
+
+Result = TypeVar("Result", bound=Message)
+
+
+def follow(stub: Any, operation: operations_pb2.Operation) -> Iterator[operations_pb2.Operation]:
+    """Yields the operation as it is about every second, at last as it is when it has ended."""
+    yield operation
+    while not operation.done:
+        operation = stub.WaitOperation(_wait_request(operation))
+        yield operation
+
+
+async def follow_async(
+    stub: Any, operation: operations_pb2.Operation
+) -> AsyncIterator[operations_pb2.Operation]:
+    """As ``follow``, for asyncio."""
+    yield operation
+    while not operation.done:
+        operation = await stub.WaitOperation(_wait_request(operation))
+        yield operation
+
+
+def read_result(operation: operations_pb2.Operation, result_type: type[Result]) -> Result:
+    """Returns the response of an operation that has ended.
+
+    Raises:
+        QuarryCallError: the operation failed, or someone cancelled it.
+        ProtocolError: its response is of another type.
+    """
+    if operation.HasField("error"):
+        raise read_status(operation.error)
+    result = result_type()
+    if not operation.response.Unpack(result):
+        raise ProtocolError(f"{operation.name} gave {operation.response.type_url!r}")
+    return result
+
+
+def _wait_request(operation: operations_pb2.Operation) -> operations_pb2.WaitOperationRequest:
+    return operations_pb2.WaitOperationRequest(
+        name=operation.name, timeout=duration_pb2.Duration(seconds=WAIT_S)
+    )

@@ -10,8 +10,7 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from quarry.client.aio_channel import CheckedAioChannel
 from quarry.client.aio_upserts import Documents, pack_documents_async, write_in_thread
 from quarry.client.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, CheckedChannel, Options
-from quarry.client.client import Watch
-from quarry.client.operations import Result, follow_async, read_result
+from quarry.client.operations import Result, Watch, follow_async, ignore, read_result
 from quarry.client.paging import Page, Request, read_pages_async
 from quarry.client.transfers import (
     make_requests,
@@ -132,24 +131,21 @@ class AsyncClient:
             self._stream_channel = CheckedChannel(self.address, self.timeout_s, self._options)
         return DocumentServiceStub(self._stream_channel)
 
-    def follow(self, operation: operations_pb2.Operation) -> AsyncIterator[operations_pb2.Operation]:
-        """Yields the operation as it is about every second, at last as it is when it has ended."""
-        self.channel.check_open()
-        return follow_async(self.operations, operation)
+    async def follow(
+        self, operation: operations_pb2.Operation, watch: Watch = ignore
+    ) -> operations_pb2.Operation:
+        """Returns a long-running operation when it has ended, well or not, however long that takes."""
+        return await follow_async(self.operations, operation, watch)
 
     async def wait(
-        self, operation: operations_pb2.Operation, result_type: type[Result], watch: Watch | None = None
+        self, operation: operations_pb2.Operation, result_type: type[Result], watch: Watch = ignore
     ) -> Result:
         """Returns the response of a long-running operation when it has ended, however long that takes.
 
         Raises:
             QuarryCallError: the operation failed or was cancelled, or the server cannot be asked.
         """
-        async for state in self.follow(operation):
-            operation = state
-            if watch is not None:
-                watch(state)
-        return read_result(operation, result_type)
+        return read_result(await self.follow(operation, watch), result_type)
 
     async def cancel(self, operation: operations_pb2.Operation) -> None:
         """Asks the server to end the operation."""

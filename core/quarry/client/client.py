@@ -7,7 +7,7 @@ from typing import Any
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
 from quarry.client.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, CheckedChannel, Options
-from quarry.client.operations import Result, follow, read_result
+from quarry.client.operations import Result, Watch, follow, ignore, read_result
 from quarry.client.paging import Page, Request, read_pages
 from quarry.client.transfers import (
     make_requests,
@@ -41,9 +41,6 @@ from quarry.v1.model_service_pb2_grpc import ModelServiceStub
 from quarry.v1.search_service_pb2_grpc import SearchServiceStub
 from quarry.v1.server_service_pb2_grpc import ServerServiceStub
 from quarry.v1.training_service_pb2_grpc import TrainingServiceStub
-
-Watch = Callable[[operations_pb2.Operation], object]
-"""Gets an operation about every second while it runs, and once when it has ended."""
 
 
 class Client:
@@ -150,24 +147,19 @@ class Client:
         stream: UpsertStream[AnyBatch] = UpsertStream(self.documents, collection, wait, timeout_s)
         return stream.write(batches)
 
-    def follow(self, operation: operations_pb2.Operation) -> Iterator[operations_pb2.Operation]:
-        """Yields the operation as it is about every second, at last as it is when it has ended."""
-        self.channel.check_open()
-        return follow(self.operations, operation)
+    def follow(self, operation: operations_pb2.Operation, watch: Watch = ignore) -> operations_pb2.Operation:
+        """Returns a long-running operation when it has ended, well or not, however long that takes."""
+        return follow(self.operations, operation, watch)
 
     def wait(
-        self, operation: operations_pb2.Operation, result_type: type[Result], watch: Watch | None = None
+        self, operation: operations_pb2.Operation, result_type: type[Result], watch: Watch = ignore
     ) -> Result:
         """Returns the response of a long-running operation when it has ended, however long that takes.
 
         Raises:
             QuarryCallError: the operation failed or was cancelled, or the server cannot be asked.
         """
-        for state in self.follow(operation):
-            operation = state
-            if watch is not None:
-                watch(state)
-        return read_result(operation, result_type)
+        return read_result(self.follow(operation, watch), result_type)
 
     def cancel(self, operation: operations_pb2.Operation) -> None:
         """Asks the server to end the operation."""

@@ -1,6 +1,6 @@
 """Long-running operations, followed to their end."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from google.longrunning import operations_pb2
@@ -12,25 +12,33 @@ from quarry.client.errors import ProtocolError, read_status
 WAIT_S = 1
 """How long the server keeps one call open while the operation runs."""
 
+Watch = Callable[[operations_pb2.Operation], object]
+"""Gets an operation at first, about every second while it runs, and at last when it has ended."""
 Result = TypeVar("Result", bound=Message)
 
 
-def follow(stub: Any, operation: operations_pb2.Operation) -> Iterator[operations_pb2.Operation]:
-    """Yields the operation as it is about every second, at last as it is when it has ended."""
-    yield operation
+def follow(stub: Any, operation: operations_pb2.Operation, watch: Watch) -> operations_pb2.Operation:
+    """Returns the operation as it is when it has ended."""
+    watch(operation)
     while not operation.done:
         operation = stub.WaitOperation(_wait_request(operation))
-        yield operation
+        watch(operation)
+    return operation
 
 
 async def follow_async(
-    stub: Any, operation: operations_pb2.Operation
-) -> AsyncIterator[operations_pb2.Operation]:
+    stub: Any, operation: operations_pb2.Operation, watch: Watch
+) -> operations_pb2.Operation:
     """As ``follow``, for asyncio."""
-    yield operation
+    watch(operation)
     while not operation.done:
         operation = await stub.WaitOperation(_wait_request(operation))
-        yield operation
+        watch(operation)
+    return operation
+
+
+def ignore(operation: operations_pb2.Operation) -> None:
+    """Watches nothing."""
 
 
 def read_result(operation: operations_pb2.Operation, result_type: type[Result]) -> Result:

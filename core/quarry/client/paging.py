@@ -1,15 +1,12 @@
 """Lists and searches that come in pages, read one after the other."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from copy import deepcopy
 from typing import Protocol, TypeVar
-
-from google.protobuf.message import Message
 
 
 class _PageRequest(Protocol):
     page_token: str
-
-    def CopyFrom(self, other: Message) -> None: ...  # noqa: N802 - protobuf's name
 
 
 class _Page(Protocol):
@@ -25,7 +22,7 @@ def read_pages(call: Callable[[Request], Page], request: Request) -> Iterator[Pa
 
     ``request`` is not changed.
     """
-    asked = _copy(request)
+    asked = deepcopy(request)
     while True:
         page = call(asked)
         yield page
@@ -38,16 +35,10 @@ async def read_pages_async(
     call: Callable[[Request], Awaitable[Page]], request: Request
 ) -> AsyncIterator[Page]:
     """As ``read_pages``, for asyncio."""
-    asked = _copy(request)
+    asked = deepcopy(request)
     while True:
         page = await call(asked)
         yield page
         if not page.next_page_token:
             return
         asked.page_token = page.next_page_token
-
-
-def _copy(request: Request) -> Request:
-    copied = type(request)()
-    copied.CopyFrom(request)  # type: ignore[arg-type]  # a request is a message
-    return copied

@@ -12,6 +12,16 @@ from quarry.errors import QuarryError
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
+TRANSIENT = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    }
+)
+"""What a server answers that is away, busy or slow: a job, which has time, asks again."""
+
+
 class QuarryCallError(QuarryError):
     """A call failed, or a long-running operation ended with an error.
 
@@ -71,6 +81,11 @@ class ProtocolError(QuarryError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"the server broke the protocol: {problem}")
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether a job that has time should make the call again."""
+    return isinstance(error, QuarryCallError) and error.code in TRANSIENT
 
 
 def read_call_error(error: grpc.RpcError) -> QuarryCallError:

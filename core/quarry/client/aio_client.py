@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
@@ -81,7 +81,7 @@ class AsyncClient:
         if self._stream_channel is not None:
             self._stream_channel.close()
 
-    async def __aenter__(self) -> "AsyncClient":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: object) -> None:

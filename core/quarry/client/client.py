@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
@@ -90,7 +90,7 @@ class Client:
         """Ends all calls and the connection. Closing again does nothing."""
         self.channel.close()
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -21,7 +21,7 @@ def follow(stub: Any, operation: operations_pb2.Operation, watch: Watch) -> oper
     """Returns the operation as it is when it has ended."""
     watch(operation)
     while not operation.done:
-        operation = stub.WaitOperation(_wait_request(operation))
+        operation = stub.WaitOperation(wait_request(operation))
         watch(operation)
     return operation
 
@@ -32,7 +32,7 @@ async def follow_async(
     """As ``follow``, for asyncio."""
     watch(operation)
     while not operation.done:
-        operation = await stub.WaitOperation(_wait_request(operation))
+        operation = await stub.WaitOperation(wait_request(operation))
         watch(operation)
     return operation
 
@@ -56,7 +56,8 @@ def read_result(operation: operations_pb2.Operation, result_type: type[Result]) 
     return result
 
 
-def _wait_request(operation: operations_pb2.Operation) -> operations_pb2.WaitOperationRequest:
+def wait_request(operation: operations_pb2.Operation) -> operations_pb2.WaitOperationRequest:
+    """Returns what asks the server for the operation, and lets it wait a second for its end."""
     return operations_pb2.WaitOperationRequest(
         name=operation.name, timeout=duration_pb2.Duration(seconds=WAIT_S)
     )

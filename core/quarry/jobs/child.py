@@ -18,7 +18,6 @@ from typing import IO, Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from quarry.config import MAX_MESSAGE_BYTES
 from quarry.errors import (
     KINDS,
     DiskFullError,
@@ -42,8 +41,6 @@ USAGE = 2
 LEAST_PAUSE_S = 0.5
 """Between two lines of one stage: each is a write to the server's log."""
 CHANNEL_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.enable_http_proxy", 0),
     ("grpc.enable_retries", 0),
 ]

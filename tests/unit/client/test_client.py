@@ -8,7 +8,8 @@ import sys
 import grpc
 import pytest
 
-from quarry.client import Client, ClientClosedError, QuarryCallError
+from quarry import config
+from quarry.client import Client, ClientClosedError, QuarryCallError, channel
 from quarry.client.retries import _SAFE
 from quarry.v1 import (
     collection_service_pb2,
@@ -159,6 +160,10 @@ def test_a_call_has_the_clients_deadline_unless_it_names_one(quarry, server):
     assert 10 < default < 21
     assert 0 < own < 6
     assert none is None or none > 1e6
+
+
+def test_the_client_takes_and_sends_what_a_server_may_allow():
+    assert channel.MAX_MESSAGE_BYTES == config.MAX_MESSAGE_BYTES
 
 
 def test_pages_follow_each_other_and_leave_the_request_as_it_was(quarry):

@@ -33,6 +33,7 @@ from outside_encoders import write_paraphrase
 from pyarrow import parquet
 from shared_trainings import SharedStates, asking_once
 
+from quarry.client import Client
 from quarry.jobs.child import Progress
 from quarry.mining.sets import write_model
 from quarry.mining.spec import JudgedQuery
@@ -47,7 +48,7 @@ from quarry_cli.calls.mining import mined, write_examples
 from quarry_cli.calls.sessions import Simulation, run_sessions
 from quarry_cli.child import running_server
 from quarry_cli.commands.simulate import simulated_users
-from quarry_cli.connection import Connection, connect
+from quarry_cli.connection import connect
 from quarry_cli.console import progress
 from quarry_cli.inputs.judgments import read_qrels, read_queries
 from quarry_trainer.data.dataset import BadExamplesError
@@ -178,7 +179,7 @@ SPLIT_STEPS = 150
 class Bench:
     """One set on one server: documents, clicks, and what is measured."""
 
-    def __init__(self, name: str, quarry: Connection, address: str, work: Path, paraphrase: Path) -> None:
+    def __init__(self, name: str, quarry: Client, address: str, work: Path, paraphrase: Path) -> None:
         self.paraphrase = f"encoder:{paraphrase}"
         self.name, self.set = name, SETS[name]
         self.quarry, self.address, self.work = quarry, address, work

@@ -90,7 +90,7 @@ def candidates(name: str, queries: list[JudgedQuery], work: Path) -> list[Ranked
         if not (work / "indexed").exists():
             wanted = collection_service_pb2.Collection(name="bench")
             request = collection_service_pb2.CreateCollectionRequest(collection=wanted)
-            quarry.collections.CreateCollection(request, timeout=quarry.timeout_s)
+            quarry.collections.CreateCollection(request)
             command = [sys.executable, "-m", "quarry_cli", "index", "bench", str(corpus(name, work))]
             subprocess.run([*command, "--server", address, "--wait", "searchable"], check=True)
             (work / "indexed").touch()

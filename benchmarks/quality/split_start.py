@@ -53,7 +53,7 @@ def candidates(work: Path, queries: int) -> tuple[list[RankedQuery], dict[str, d
     with running_server(work) as address, connect(address, 600.0) as quarry:
         wanted = collection_service_pb2.Collection(name="bench", schema=schema_message(SCHEMA))
         request = collection_service_pb2.CreateCollectionRequest(collection=wanted)
-        quarry.collections.CreateCollection(request, timeout=quarry.timeout_s)
+        quarry.collections.CreateCollection(request)
         summary = Summary("bench")
         write_files(quarry, [sample.corpus], BATCH_BYTES, summary, Failures())
         wait_searchable(quarry, "bench", summary.sequence, summary.documents)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quarry.client import Client
 from quarry.v1 import collection_service_pb2 as collections
 from quarry.v1 import search_service_pb2 as search
 from quarry_cli.child import running_server
-from quarry_cli.connection import Connection, connect
+from quarry_cli.connection import connect
 from quarry_cli.inputs.judgments import Qrels, read_qrels, read_queries
 from quarry_cli.inputs.records import open_maybe_gzipped
 from quarry_cli.views.figures import figures
@@ -82,7 +83,7 @@ def judgments_of(test_set: TestSet, folder: Path) -> Path:
     return target
 
 
-def by_rrf(quarry_server: Connection, collection: str, texts: dict[str, str], judged: Qrels) -> float:
+def by_rrf(quarry_server: Client, collection: str, texts: dict[str, str], judged: Qrels) -> float:
     """nDCG@10 of reciprocal rank fusion with k = 60."""
     run = {}
     for query, text in texts.items():

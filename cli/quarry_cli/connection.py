@@ -1,24 +1,15 @@
-"""The channel to a server, and the options that name it."""
+"""The options that name a server, and the client for it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated
 
-import grpc
 import typer
-from google.longrunning import operations_pb2_grpc
 
+from quarry.client import Client
+from quarry.client.channel import DEFAULT_ADDRESS
 from quarry.v1 import collection_service_pb2
-from quarry.v1.collection_service_pb2_grpc import CollectionServiceStub
-from quarry.v1.document_service_pb2_grpc import DocumentServiceStub
-from quarry.v1.search_service_pb2_grpc import SearchServiceStub
-from quarry.v1.server_service_pb2_grpc import ServerServiceStub
 from quarry_cli.failures import CliError
-
-DEFAULT_SERVER = "127.0.0.1:50051"
-MAX_MESSAGE_BYTES = 64 * 2**20
-"""Largest message taken or sent; the server's own limit, which may be lower, is the server's to enforce."""
 
 
 def named_server(ctx: typer.Context, server: str | None) -> str | None:
@@ -43,74 +34,26 @@ TimeoutOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """Stubs of one server's services.
-
-    Attributes:
-        server: its address.
-        timeout_s: deadline of every call.
-    """
-
-    server: str
-    timeout_s: float
-    channel: grpc.Channel
-    collections: CollectionServiceStub
-    documents: DocumentServiceStub
-    search: SearchServiceStub
-    info: ServerServiceStub
-    operations: operations_pb2_grpc.OperationsStub
-
-
 @contextmanager
-def connect(
-    server: str | None, timeout_s: float | None, default_timeout_s: float = 30
-) -> Iterator[Connection]:
-    """A connection for the length of a ``with`` block; the first call opens it."""
-    address = server or DEFAULT_SERVER
-    options = [
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ]
+def connect(server: str | None, timeout_s: float | None, default_timeout_s: float = 30) -> Iterator[Client]:
+    """Opens a client for the length of a ``with`` block; its first call connects.
+
+    Args:
+        timeout_s: deadline of every call; ``default_timeout_s`` if it is None.
+
+    Raises:
+        CliError: gRPC cannot use the address.
+    """
+    address = server or DEFAULT_ADDRESS
     try:
-        channel = grpc.insecure_channel(address, options=options)
-    except (RuntimeError, ValueError) as error:
+        client = Client(address, timeout_s=timeout_s or default_timeout_s)
+    except ValueError as error:
         raise CliError(f"cannot use the address {address}: {error}") from None
-    with channel:
-        yield Connection(
-            address,
-            timeout_s or default_timeout_s,
-            channel,
-            CollectionServiceStub(channel),
-            DocumentServiceStub(channel),
-            SearchServiceStub(channel),
-            ServerServiceStub(channel),
-            operations_pb2_grpc.OperationsStub(channel),
-        )
+    with client:
+        yield client
 
 
-def collection_of(quarry: Connection, name: str) -> collection_service_pb2.Collection:
+def collection_of(quarry: Client, name: str) -> collection_service_pb2.Collection:
     """The collection's settings and state."""
     request = collection_service_pb2.GetCollectionRequest(name=name)
-    return quarry.collections.GetCollection(request, timeout=quarry.timeout_s).collection
-
-
-class _Page(Protocol):
-    next_page_token: str
-
-
-class _PageRequest(Protocol):
-    page_token: str
-
-
-Page = TypeVar("Page", bound=_Page)
-
-
-def read_pages(call: Callable[..., Page], request: _PageRequest, timeout_s: float) -> Iterator[Page]:
-    """Every page of a list, each asked for with the token that the one before it ended with."""
-    while True:
-        page = call(request, timeout=timeout_s)
-        yield page
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
+    return quarry.collections.GetCollection(request).collection

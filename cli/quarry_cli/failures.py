@@ -1,11 +1,12 @@
 """Errors as one line that a person can act on."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
+from quarry.client import QuarryCallError
 from quarry.errors import QuarryError
 
 HINTS = {
@@ -16,6 +17,7 @@ HINTS = {
     "MODEL_UNUSABLE": "`quarry doctor` says which models load",
     "PAGE_EXPIRED": "search again, without --page-token",
     "READ_ONLY": "`quarry collection show NAME` gives the reason",
+    "STREAM_STALLED": "--timeout SECONDS waits longer; the same command again is safe",
 }
 """What to do about an error, by the reason in its ErrorInfo."""
 
@@ -38,44 +40,29 @@ class CliError(Exception):
         self.hint = hint
 
 
-def describe(error: grpc.RpcError | CliError | QuarryError) -> str:
+@contextmanager
+def name_file(path: Path) -> Iterator[None]:
+    """Raises CliError, which names the file, for what the disk refuses and for a file that was cut short."""
+    try:
+        yield
+    except (OSError, EOFError) as error:  # gzip raises EOFError
+        raise CliError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def describe(error: CliError | QuarryError) -> str:
     """``error`` in one line: code, message, wrong fields, hint."""
     if isinstance(error, CliError):
         return _line(str(error), error.hint)
-    if isinstance(error, QuarryError):  # from a server in this process
+    if not isinstance(error, QuarryCallError):  # from the client, or from a server in this process
         return _line(str(error), HINTS.get(error.reason, ""))
-    if not isinstance(error, grpc.Call):
-        return _line(f"the call failed: {error}", "")
-    code, message = error.code(), error.details() or ""
-    details = list(_details(error))
-    violations = [
-        f"{v.field}: {v.description}"
-        for detail in details
-        if isinstance(detail, error_details_pb2.BadRequest)
-        for v in detail.field_violations
-    ]
-    fields = "; ".join(v for v in violations if v not in message)
-    reasons = [detail.reason for detail in details if isinstance(detail, error_details_pb2.ErrorInfo)]
-    hint = next((HINTS[reason] for reason in reasons if reason in HINTS), "")
-    if not hint and (not reasons or code is grpc.StatusCode.DEADLINE_EXCEEDED):
-        hint = CODE_HINTS.get(code, "")
-    return _line(f"{code.name}: {message}{f' ({fields})' if fields else ''}", hint)
+    violations = [f"{field}: {problem}" for field, problem in error.violations.items()]
+    fields = "; ".join(v for v in violations if v not in error.message)
+    hint = HINTS.get(error.reason, "")
+    if not hint and (not error.reason or error.code is grpc.StatusCode.DEADLINE_EXCEEDED):
+        hint = CODE_HINTS.get(error.code, "")
+    return _line(f"{error}{f' ({fields})' if fields else ''}", hint)
 
 
 def _line(message: str, hint: str) -> str:
     text = " ".join(message.split()) or "failed"
     return f"{text} -- {hint}" if hint else text
-
-
-def _details(call: grpc.Call) -> Iterator[error_details_pb2.BadRequest | error_details_pb2.ErrorInfo]:
-    try:
-        status = rpc_status.from_call(call)
-    except ValueError:  # the details contradict the status: what the status says is shown
-        return
-    if isinstance(status, status_pb2.Status):
-        for packed in status.details:
-            for kind in (error_details_pb2.BadRequest, error_details_pb2.ErrorInfo):
-                detail = kind()
-                if packed.Is(kind.DESCRIPTOR):
-                    packed.Unpack(detail)
-                    yield detail

@@ -5,10 +5,10 @@ import sys
 from importlib.metadata import version
 from typing import Annotated, Any
 
-import grpc
 import typer
 from typer.core import TyperGroup
 
+from quarry.client.channel import DEFAULT_ADDRESS
 from quarry.errors import QuarryError
 from quarry_cli.commands import (
     collection,
@@ -28,7 +28,7 @@ from quarry_cli.commands import (
     train,
     tune,
 )
-from quarry_cli.connection import DEFAULT_SERVER, named_server
+from quarry_cli.connection import named_server
 from quarry_cli.console import say
 from quarry_cli.failures import CliError, describe
 
@@ -42,7 +42,7 @@ class ReadableErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (grpc.RpcError, CliError, QuarryError) as error:
+        except (CliError, QuarryError) as error:
             say(f"quarry: {describe(error)}", "red")
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
@@ -74,7 +74,7 @@ def quarry(
             metavar="H:P",
             callback=named_server,
             envvar="QUARRY_SERVER",
-            help=f"The server's address; commands take it too. Default: {DEFAULT_SERVER}",
+            help=f"The server's address; commands take it too. Default: {DEFAULT_ADDRESS}",
         ),
     ] = None,
     _version: Annotated[

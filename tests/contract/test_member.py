@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from tests.unit.miner.small import SCHEMA, corpus_of, space_of, texts_of
 
+from quarry.client import Client
 from quarry.documents.catalog import PassagePolicy
 from quarry.documents.vector_cache import VectorCache
 from quarry.errors import FailedPreconditionError, RetrieverUnavailableError
+from quarry.jobs.child import CHANNEL_OPTIONS
 from quarry.models.encoder import load_encoder
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.testing import tiny_encoder
@@ -91,9 +93,9 @@ def live() -> Iterator[Callable[..., tuple[LiveArm, FakeSearch, list[float]]]]:
     with served() as make:
 
         def arm(*failures: grpc.StatusCode) -> tuple[LiveArm, FakeSearch, list[float]]:
-            channel, search = make(*failures)
+            client, search = make(*failures)
             pauses: list[float] = []
-            return LiveArm("dense", CORPUS, channel, "docs", pauses.append), search, pauses
+            return LiveArm("dense", CORPUS, client, "docs", pauses.append), search, pauses
 
         yield arm
 
@@ -106,31 +108,31 @@ def pool() -> Iterator[Callable[..., tuple[LivePool, FakeSearch, list[float]]]]:
         def first_stage(
             *failures: grpc.StatusCode, judged: bool = False
         ) -> tuple[LivePool, FakeSearch, list[float]]:
-            channel, search = make(*failures)
+            client, search = make(*failures)
             pauses: list[float] = []
-            return LivePool(CORPUS, channel, "docs", pauses.append, judged), search, pauses
+            return LivePool(CORPUS, client, "docs", pauses.append, judged), search, pauses
 
         yield first_stage
 
 
 @contextmanager
-def served() -> Iterator[Callable[..., tuple[grpc.Channel, FakeSearch]]]:
+def served() -> Iterator[Callable[..., tuple[Client, FakeSearch]]]:
     servers: list[grpc.Server] = []
-    channels: list[grpc.Channel] = []
+    clients: list[Client] = []
 
-    def make(*failures: grpc.StatusCode) -> tuple[grpc.Channel, FakeSearch]:
+    def make(*failures: grpc.StatusCode) -> tuple[Client, FakeSearch]:
         server = grpc.server(futures.ThreadPoolExecutor(1))
         search = FakeSearch(VectorMember(space_of(CORPUS)), list(failures))
         search_service_pb2_grpc.add_SearchServiceServicer_to_server(search, server)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
-        channels.append(grpc.insecure_channel(f"127.0.0.1:{port}"))
+        clients.append(Client(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS))
         servers.append(server)
-        return channels[-1], search
+        return clients[-1], search
 
     yield make
-    for channel in channels:
-        channel.close()
+    for client in clients:
+        client.close()
     for server in servers:
         server.stop(None).wait()
 

@@ -4,32 +4,29 @@ from pathlib import Path
 
 from google.longrunning import operations_pb2
 
+from quarry.client import Client
 from quarry.v1 import training_service_pb2 as pb
-from quarry.v1.training_service_pb2_grpc import TrainingServiceStub
 from quarry_cli.calls.operations import finished
-from quarry_cli.connection import Connection
-from quarry_cli.failures import CliError
+from quarry_cli.failures import name_file
 
 
-def turned(quarry: Connection, request: pb.RunLoopRequest) -> pb.LoopReport:
+def turned(quarry: Client, request: pb.RunLoopRequest) -> pb.LoopReport:
     """The report of the turn that the request asks for, under a progress bar. Interrupted, it is cancelled.
 
     Raises CliError if the turn fails.
     """
-    operation = TrainingServiceStub(quarry.channel).RunLoop(request, timeout=quarry.timeout_s)
+    operation = quarry.training.RunLoop(request)
     made = pb.LoopReport()
     finished(quarry, operation, "the loop", _said).response.Unpack(made)
     return made
 
 
-def write_page(quarry: Connection, name: str, path: Path) -> None:
+def write_page(quarry: Client, name: str, path: Path) -> None:
     """A turn's report as one HTML page."""
     request = pb.GetLoopReportRequest(name=name, include_html=True)
-    html = TrainingServiceStub(quarry.channel).GetLoopReport(request, timeout=quarry.timeout_s).html
-    try:
+    html = quarry.training.GetLoopReport(request).html
+    with name_file(path):
         path.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise CliError(f"{path}: {error.strerror or error}") from None
 
 
 def _said(operation: operations_pb2.Operation) -> tuple[float, str]:

@@ -6,66 +6,41 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from quarry.client import Client
 from quarry.v1 import model_service_pb2 as pb
-from quarry.v1.model_service_pb2_grpc import ModelServiceStub
-from quarry_cli.connection import Connection, read_pages
-from quarry_cli.failures import CliError
+from quarry_cli.failures import name_file
 
-PIECE_BYTES = 2**20
 LIST_PAGE = 1_000
 
 
-def stub_of(quarry: Connection) -> ModelServiceStub:
-    return ModelServiceStub(quarry.channel)
-
-
-def all_models(quarry: Connection, collection: str) -> list[pb.Model]:
+def all_models(quarry: Client, collection: str) -> list[pb.Model]:
     """Newest first; of all collections if none is named."""
     request = pb.ListModelsRequest(collection=collection, page_size=LIST_PAGE)
-    pages = read_pages(stub_of(quarry).ListModels, request, quarry.timeout_s)
+    pages = quarry.pages(quarry.models.ListModels, request)
     return [model for page in pages for model in page.models]
 
 
-def all_rankings(quarry: Connection, collection: str) -> list[pb.Ranking]:
+def all_rankings(quarry: Client, collection: str) -> list[pb.Ranking]:
     """As ``all_models``, of ranking configurations."""
     request = pb.ListRankingsRequest(collection=collection, page_size=LIST_PAGE)
-    pages = read_pages(stub_of(quarry).ListRankings, request, quarry.timeout_s)
+    pages = quarry.pages(quarry.models.ListRankings, request)
     return [ranking for page in pages for ranking in page.rankings]
 
 
-def imported(quarry: Connection, options: pb.ImportOptions) -> pb.Model:
+def imported(quarry: Client, options: pb.ImportOptions) -> pb.Model:
     """The version made of ``options.source``: if that is a file or folder here, it is sent."""
     path = Path(options.source).expanduser()
     if not path.exists():
-        return _import(quarry, iter([pb.ImportModelRequest(options=options)]))
+        return quarry.import_model(options)
     options.source = ""
-    try:
-        with _archive(path) as archive:
-            return _import(quarry, _pieces(options, archive))
-    except OSError as error:
-        raise CliError(f"{path}: {error.strerror or error}") from None
+    with name_file(path), _archive(path) as archive:
+        return quarry.import_model(options, archive)
 
 
-def write_archive(quarry: Connection, name: str, path: Path) -> int:
+def write_archive(quarry: Client, name: str, path: Path) -> int:
     """Writes the version's archive; its size in bytes. What was there stays until it is whole."""
-    partial = path.with_name(f".{path.name}.part")
-    size = 0
-    try:
-        with partial.open("wb") as file:
-            for piece in stub_of(quarry).ExportModel(
-                pb.ExportModelRequest(name=name), timeout=quarry.timeout_s
-            ):
-                size += file.write(piece.archive)
-        partial.replace(path)
-    except OSError as error:
-        raise CliError(f"{path}: {error.strerror or error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
-    return size
-
-
-def _import(quarry: Connection, requests: Iterator[pb.ImportModelRequest]) -> pb.Model:
-    return stub_of(quarry).ImportModel(requests, timeout=quarry.timeout_s).model
+    with name_file(path):
+        return quarry.export_model(name, path)
 
 
 @contextlib.contextmanager
@@ -79,10 +54,3 @@ def _archive(path: Path) -> Iterator[Path]:
         with tarfile.open(archive, "w", dereference=True) as file:  # the hub's files are links
             file.add(path, "model")
         yield archive
-
-
-def _pieces(options: pb.ImportOptions, archive: Path) -> Iterator[pb.ImportModelRequest]:
-    yield pb.ImportModelRequest(options=options)
-    with archive.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            yield pb.ImportModelRequest(archive=piece)

@@ -8,8 +8,8 @@ from typing import TypeVar
 import grpc
 from rich.progress import Progress
 
+from quarry.client import Client, QuarryCallError
 from quarry.v1 import document_service_pb2, search_service_pb2
-from quarry_cli.connection import Connection
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.judgments import Qrels
 
@@ -34,9 +34,7 @@ def workers() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def arm_runs(
-    quarry: Connection, collection: str, queries: Mapping[str, str], bar: Progress
-) -> dict[str, Ranked]:
+def arm_runs(quarry: Client, collection: str, queries: Mapping[str, str], bar: Progress) -> dict[str, Ranked]:
     """The run of each arm that the collection has, 100 deep.
 
     Raises:
@@ -50,7 +48,7 @@ def arm_runs(
             search_service_pb2.RetrieveQuery(id=i, text=t) for i, t in items[start : start + RETRIEVE_QUERIES]
         ]
         request = search_service_pb2.RetrieveRequest(collection=collection, queries=batch)
-        answer = quarry.search.Retrieve(request, timeout=quarry.timeout_s)
+        answer = quarry.search.Retrieve(request)
         for lacking in answer.degraded:
             raise CliError(
                 lacking.detail, f"figures would be too low; see `quarry collection show {collection}`"
@@ -71,7 +69,7 @@ Hits = dict[str, list[search_service_pb2.Hit]]
 
 
 def search_run(
-    quarry: Connection,
+    quarry: Client,
     collection: str,
     queries: Mapping[str, str],
     bar: Progress,
@@ -91,7 +89,7 @@ def search_run(
             return_fields=["-"],
             unlogged=True,  # nobody has seen it
         )
-        answer = quarry.search.Search(request, timeout=quarry.timeout_s)
+        answer = quarry.search.Search(request)
         bar.advance(task)
         return list(answer.hits)
 
@@ -109,7 +107,7 @@ def concurrently(call: Callable[[T], U], arguments: Iterable[T]) -> list[U]:
         return [future.result() for future in futures]
 
 
-def absent_documents(quarry: Connection, collection: str, qrels: Qrels, runs: Iterable[Ranked]) -> list[str]:
+def absent_documents(quarry: Client, collection: str, qrels: Qrels, runs: Iterable[Ranked]) -> list[str]:
     """Relevant documents that the collection lacks, sorted: no run can find them.
 
     Only those that no run returned are asked for.
@@ -121,9 +119,9 @@ def absent_documents(quarry: Connection, collection: str, qrels: Qrels, runs: It
     def present(id: str) -> bool:
         request = document_service_pb2.GetDocumentRequest(collection=collection, id=id)
         try:
-            quarry.documents.GetDocument(request, timeout=quarry.timeout_s)
-        except grpc.RpcError as error:
-            if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.NOT_FOUND:
+            quarry.documents.GetDocument(request)
+        except QuarryCallError as error:
+            if error.code is grpc.StatusCode.NOT_FOUND:
                 return False
             raise
         return True

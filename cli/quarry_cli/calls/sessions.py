@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from google.protobuf import duration_pb2
 from rich.progress import Progress
 
+from quarry.client import Client
 from quarry.v1 import feedback_service_pb2 as pb
 from quarry.v1 import search_service_pb2
-from quarry.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from quarry_cli.calls.runs import concurrently
-from quarry_cli.connection import Connection, collection_of
+from quarry_cli.connection import collection_of
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.judgments import Qrels
 
@@ -67,21 +67,20 @@ class Visit:
     logged: bool
 
 
-def run_sessions(quarry: Connection, simulation: Simulation, sessions: int, bar: Progress) -> list[Visit]:
+def run_sessions(quarry: Client, simulation: Simulation, sessions: int, bar: Progress) -> list[Visit]:
     """One search and its events for each session."""
     collection_of(quarry, simulation.collection)
-    feedback = FeedbackServiceStub(quarry.channel)
     task = bar.add_task("simulating", total=sessions)
 
     def visit(session: int) -> Visit:
-        made = _visit(quarry, feedback, simulation, session)
+        made = _visit(quarry, simulation, session)
         bar.advance(task)
         return made
 
     return concurrently(visit, range(sessions))
 
 
-def _visit(quarry: Connection, feedback: FeedbackServiceStub, simulation: Simulation, session: int) -> Visit:
+def _visit(quarry: Client, simulation: Simulation, session: int) -> Visit:
     random = simulation.generator(session)
     query_id, text = _query(simulation, session)
     request = search_service_pb2.SearchRequest(
@@ -97,7 +96,7 @@ def _visit(quarry: Connection, feedback: FeedbackServiceStub, simulation: Simula
         ),
         exploration=search_service_pb2.Exploration(swap_probability=simulation.swap),
     )
-    answer = quarry.search.Search(request, timeout=quarry.timeout_s)
+    answer = quarry.search.Search(request)
     shown = [hit.document.id for hit in answer.hits]
     if not shown:
         return Visit(query_id, (), (), logged=False)
@@ -105,7 +104,7 @@ def _visit(quarry: Connection, feedback: FeedbackServiceStub, simulation: Simula
     clicks = _clicks(simulation, query_id, shown, random)
     logged = bool(answer.attribution_token)
     if logged:
-        _send(quarry, feedback, simulation.collection, events(answer, shown, clicks))
+        _send(quarry, simulation.collection, events(answer, shown, clicks))
     return Visit(
         query_id,
         tuple(bool(clicked) for clicked in clicks.clicked[0]),
@@ -164,8 +163,7 @@ def events(
 
 
 def _send(
-    quarry: Connection,
-    feedback: FeedbackServiceStub,
+    quarry: Client,
     collection: str,
     made: Sequence[pb.Event],
 ) -> None:
@@ -173,6 +171,6 @@ def _send(
     for start in range(0, len(made), EVENTS_AT_ONCE):
         some = made[start : start + EVENTS_AT_ONCE]
         request = pb.RecordEventsRequest(collection=collection, events=some)
-        for status in feedback.RecordEvents(request, timeout=quarry.timeout_s).statuses:
+        for status in quarry.feedback.RecordEvents(request).statuses:
             if status.status.code:
                 raise CliError(f"the server refused an event: {status.status.message}")

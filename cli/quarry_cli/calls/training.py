@@ -1,79 +1,64 @@
 """Calls of TrainingService: examples sent, an operation followed to its end, a version promoted."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import grpc
 from google.longrunning import operations_pb2
 
+from quarry.client import Client, QuarryCallError
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
-from quarry.v1.model_service_pb2_grpc import ModelServiceStub
-from quarry.v1.training_service_pb2_grpc import TrainingServiceStub
 from quarry_cli.calls.operations import finished
-from quarry_cli.connection import Connection
-from quarry_cli.failures import CliError
+from quarry_cli.failures import name_file
 
-PIECE_BYTES = 2**20
 PROMOTER, TUNER = "quarry train --promote", "quarry tune"
 _MINUTE_S = 60
 
 Version = TypeVar("Version", models_pb.Model, models_pb.Ranking)
 
 
-def uploaded(quarry: Connection, path: Path) -> str:
+def uploaded(quarry: Client, path: Path) -> str:
     """The name that the server gives to the file. Raises CliError if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-
-            def pieces() -> Iterator[pb.UploadExamplesRequest]:
-                while piece := file.read(PIECE_BYTES):
-                    yield pb.UploadExamplesRequest(parquet=piece)
-
-            stub = TrainingServiceStub(quarry.channel)
-            return stub.UploadExamples(pieces(), timeout=quarry.timeout_s).examples
-    except OSError as error:
-        raise CliError(f"{path}: {error.strerror or error}") from None
+    with name_file(path):
+        return quarry.upload_examples(path)
 
 
-def trained(quarry: Connection, request: pb.TrainRerankerRequest | pb.TrainEncoderRequest) -> models_pb.Model:
+def trained(quarry: Client, request: pb.TrainRerankerRequest | pb.TrainEncoderRequest) -> models_pb.Model:
     """The version that the request asks for, under a progress bar; without a name if no model came of it.
 
     Interrupted, the operation is cancelled. Raises CliError if it fails.
     """
-    stub = TrainingServiceStub(quarry.channel)
     if isinstance(request, pb.TrainRerankerRequest):
-        operation = stub.TrainReranker(request, timeout=quarry.timeout_s)
+        operation = quarry.training.TrainReranker(request)
     else:
-        operation = stub.TrainEncoder(request, timeout=quarry.timeout_s)
+        operation = quarry.training.TrainEncoder(request)
     made = models_pb.Model()
     finished(quarry, operation, "training", said).response.Unpack(made)
     return made
 
 
-def promote_version(quarry: Connection, made: models_pb.Model) -> models_pb.Model:
+def promote_version(quarry: Client, made: models_pb.Model) -> models_pb.Model:
     """The version once it serves; with the reason as advice if something else serves meanwhile."""
     request = models_pb.PromoteModelRequest(name=made.name, promoted_by=PROMOTER, if_unchanged=True)
-    stub = ModelServiceStub(quarry.channel)
-    return _promote_or_advise(made, lambda: stub.PromoteModel(request, timeout=quarry.timeout_s).model)
+    return _promote_or_advise(made, lambda: quarry.models.PromoteModel(request).model)
 
 
-def promote_ranking(quarry: Connection, made: models_pb.Ranking) -> models_pb.Ranking:
+def promote_ranking(quarry: Client, made: models_pb.Ranking) -> models_pb.Ranking:
     """As ``promote_version``, for a ranking configuration."""
     request = models_pb.PromoteRankingRequest(name=made.name, promoted_by=TUNER, if_unchanged=True)
-    stub = ModelServiceStub(quarry.channel)
-    return _promote_or_advise(made, lambda: stub.PromoteRanking(request, timeout=quarry.timeout_s).ranking)
+    return _promote_or_advise(made, lambda: quarry.models.PromoteRanking(request).ranking)
 
 
 def _promote_or_advise(made: Version, promote: Callable[[], Version]) -> Version:
     """Returns what ``promote`` does; if the server refuses, ``made`` with the reason as advice."""
     try:
         return promote()
-    except grpc.RpcError as error:
-        if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+    except QuarryCallError as error:
+        if error.code is not grpc.StatusCode.FAILED_PRECONDITION:
             raise
-        told = f"it is not promoted: {error.details()}"
+        told = f"it is not promoted: {error.message}"
         if told not in made.advice:  # the server's policy may have tried before
             made.advice.append(told)
         return made

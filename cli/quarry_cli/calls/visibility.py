@@ -4,15 +4,16 @@ import time
 
 from rich.progress import Progress, TaskID
 
+from quarry.client import Client
 from quarry.v1 import collection_service_pb2
-from quarry_cli.connection import Connection, collection_of
+from quarry_cli.connection import collection_of
 from quarry_cli.console import progress
 from quarry_cli.failures import CliError
 
 POLL_S = 0.2
 
 
-def wait_searchable(quarry: Connection, name: str, sequence: int, writes: int) -> None:
+def wait_searchable(quarry: Client, name: str, sequence: int, writes: int) -> None:
     """Returns when every arm has applied ``sequence``, the last of about ``writes`` writes.
 
     Batches are sent to be logged and this waits for all of them at once: a wait for each batch would
@@ -42,7 +43,7 @@ def _applied(status: collection_service_pb2.CollectionStatus) -> int:
     return min((arm.applied_sequence for arm in status.arms), default=status.last_sequence)
 
 
-def _problems(quarry: Connection, name: str) -> str:
+def _problems(quarry: Client, name: str) -> str:
     """What the arms say is wrong; a failure that they get over by themselves is not worth stopping for."""
     status = collection_of(quarry, name).status
     return "".join(f"; the {arm.arm} arm: {arm.error}" for arm in status.arms if arm.error)

@@ -8,12 +8,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from quarry.client import QuarryCallError
+from quarry.client.channel import DEFAULT_ADDRESS
 from quarry.v1 import server_service_pb2
 from quarry_cli.checks.base import Check, State
-from quarry_cli.connection import DEFAULT_SERVER, connect
+from quarry_cli.connection import connect
 from quarry_cli.failures import describe
 
 INSTRUCTION_SETS = (
@@ -101,15 +102,15 @@ def _lock_state(data: Path) -> str:
 
 def check_server(server: str | None) -> Iterator[Check]:
     """Whether the server answers, is ready, and which it is; one that nobody named may be absent."""
-    address = server or DEFAULT_SERVER
+    address = server or DEFAULT_ADDRESS
     with connect(address, PROBE_TIMEOUT_S) as quarry:
         health = health_pb2_grpc.HealthStub(quarry.channel)
         try:
             # The stubs leave out the methods, which are set when the object is made.
             status = health.Check(health_pb2.HealthCheckRequest(), timeout=PROBE_TIMEOUT_S).status  # type: ignore[attr-defined]
             request = server_service_pb2.GetServerInfoRequest()
-            info = quarry.info.GetServerInfo(request, timeout=PROBE_TIMEOUT_S)
-        except grpc.RpcError as error:
+            info = quarry.server.GetServerInfo(request, timeout=PROBE_TIMEOUT_S)
+        except QuarryCallError as error:
             yield _absent(address, named=server is not None, why=describe(error))
             return
     serving = status == health_pb2.HealthCheckResponse.SERVING

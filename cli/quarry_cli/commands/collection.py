@@ -1,6 +1,5 @@
 """`quarry collection`: make, list, change, reindex, check and repair collections."""
 
-import time
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
@@ -9,17 +8,10 @@ import typer
 from google.longrunning import operations_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from quarry.client import Client
 from quarry.v1 import collection_service_pb2
 from quarry_cli.commands.reindex import reindex
-from quarry_cli.connection import (
-    Connection,
-    JsonOption,
-    ServerOption,
-    TimeoutOption,
-    collection_of,
-    connect,
-    read_pages,
-)
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, collection_of, connect
 from quarry_cli.console import as_json, note, out, print_json, progress
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
@@ -63,7 +55,7 @@ def create(
     )
     request = collection_service_pb2.CreateCollectionRequest(collection=wanted, request_id=str(uuid4()))
     with connect(server, timeout, default_timeout_s=300) as quarry:  # a first use exports the model
-        made = quarry.collections.CreateCollection(request, timeout=quarry.timeout_s).collection
+        made = quarry.collections.CreateCollection(request).collection
     _show(made, json)
     note(f"next: quarry index {name} FILE")
 
@@ -75,7 +67,7 @@ def list_collections(
     """List all collections."""
     request = collection_service_pb2.ListCollectionsRequest(page_size=LIST_PAGE)
     with connect(server, timeout) as quarry:
-        pages = read_pages(quarry.collections.ListCollections, request, quarry.timeout_s)
+        pages = quarry.pages(quarry.collections.ListCollections, request)
         found = [collection for page in pages for collection in page.collections]
     if json:
         print_json([as_json(collection) for collection in found])
@@ -127,7 +119,7 @@ def update(
         update_mask=mask,
     )
     with connect(server, timeout, default_timeout_s=300) as quarry:
-        _show(quarry.collections.UpdateCollection(request, timeout=quarry.timeout_s).collection, json)
+        _show(quarry.collections.UpdateCollection(request).collection, json)
 
 
 @app.command()
@@ -143,7 +135,7 @@ def delete(
         if not yes:
             typer.confirm(f"Delete {name} and its {count:,} documents?", abort=True, err=True)
         request = collection_service_pb2.DeleteCollectionRequest(name=name)
-        quarry.collections.DeleteCollection(request, timeout=quarry.timeout_s)
+        quarry.collections.DeleteCollection(request)
     out.print(f"deleted {name} and its {count:,} documents", soft_wrap=True)
 
 
@@ -154,7 +146,7 @@ def check(
     """Compare each arm with the document log. Exit status 1 if they differ."""
     request = collection_service_pb2.CheckConsistencyRequest(name=name)
     with connect(server, timeout, default_timeout_s=600) as quarry:
-        answer = quarry.collections.CheckConsistency(request, timeout=quarry.timeout_s)
+        answer = quarry.collections.CheckConsistency(request)
     if json:
         print_json(as_json(answer))
     else:
@@ -170,7 +162,7 @@ def repair(
     """Apply to each arm what differs from the document log, and wait for it."""
     request = collection_service_pb2.RepairCollectionRequest(name=name)
     with connect(server, timeout) as quarry:
-        operation = quarry.collections.RepairCollection(request, timeout=quarry.timeout_s)
+        operation = quarry.collections.RepairCollection(request)
         operation = _finished(quarry, operation)
     if operation.HasField("error"):
         raise CliError(f"the repair failed: {operation.error.message}")
@@ -190,19 +182,17 @@ def repair(
 app.command()(reindex)
 
 
-def _finished(quarry: Connection, operation: operations_pb2.Operation) -> operations_pb2.Operation:
+def _finished(quarry: Client, operation: operations_pb2.Operation) -> operations_pb2.Operation:
     """The operation when it is done, under a progress bar. Interrupted, it goes on in the server."""
-    name = operation.name
     with progress() as bar:
         task = bar.add_task("repairing", total=100)
-        while not operation.done:
-            time.sleep(POLL_S)
-            request = operations_pb2.GetOperationRequest(name=name)
-            operation = quarry.operations.GetOperation(request, timeout=quarry.timeout_s)
+
+        def show(operation: operations_pb2.Operation) -> None:
             metadata = collection_service_pb2.RepairCollectionMetadata()
             if operation.metadata.Unpack(metadata):
                 bar.update(task, completed=100 * metadata.progress)
-    return operation
+
+        return quarry.follow(operation, show)
 
 
 def _show(collection: collection_service_pb2.Collection, json: bool) -> None:

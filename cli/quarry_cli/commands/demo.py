@@ -16,6 +16,7 @@ from rich import box
 from rich.rule import Rule
 from rich.table import Table
 
+from quarry.client import Client
 from quarry.v1 import (
     collection_service_pb2,
     mining_service_pb2,
@@ -34,7 +35,7 @@ from quarry_cli.commands.index import Summary, write_files
 from quarry_cli.commands.mine import judged_queries
 from quarry_cli.commands.search import show_search
 from quarry_cli.commands.simulate import report, simulated_users
-from quarry_cli.connection import Connection, connect
+from quarry_cli.connection import connect
 from quarry_cli.console import err, note, out, plain, progress
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.batches import Failures
@@ -120,7 +121,7 @@ def work_folder(keep: Path | None) -> Iterator[Path]:
     yield keep
 
 
-def fill(quarry: Connection, sample: Sample, folder: Path) -> None:
+def fill(quarry: Client, sample: Sample, folder: Path) -> None:
     """Makes the collection and waits until all of the sample is searchable."""
     heading(
         "Index",
@@ -134,7 +135,7 @@ def fill(quarry: Connection, sample: Sample, folder: Path) -> None:
     (folder / ANSWERS).write_text(json.dumps(SCHEMA, indent=1), encoding="utf-8")
     note("loading the encoder; the first time it is converted, which takes a minute or so")
     with err.status("loading the encoder"):
-        quarry.collections.CreateCollection(request, timeout=quarry.timeout_s)
+        quarry.collections.CreateCollection(request)
     summary, failures, start = Summary(COLLECTION), Failures(), time.monotonic()
     write_files(quarry, [sample.corpus], BATCH_BYTES, summary, failures)
     if failures.count:
@@ -143,7 +144,7 @@ def fill(quarry: Connection, sample: Sample, folder: Path) -> None:
     out.print(f"{summary.documents:,} documents searchable in {time.monotonic() - start:.1f} s")
 
 
-def search_it(quarry: Connection) -> None:
+def search_it(quarry: Client) -> None:
     for what, query, options in SEARCHES:
         heading(
             what, " ".join(("quarry search", COLLECTION, shlex.quote(query), "-k", str(SHOWN_HITS), *options))
@@ -186,7 +187,7 @@ def _write(path: Path, qrels: Qrels) -> None:
     path.write_text("\n".join(["query-id\tcorpus-id\tscore", *lines, ""]), encoding="utf-8")
 
 
-def measure(quarry: Connection, files: Files, what: str) -> "dict[str, Figures]":
+def measure(quarry: Client, files: Files, what: str) -> "dict[str, Figures]":
     heading(what, f"quarry evaluate {COLLECTION} --queries queries.jsonl --qrels measured.tsv")
     qrels = read_qrels(files.measured)
     results = measured(all_runs(quarry, COLLECTION, read_queries(files.queries, set(qrels))).runs, qrels)
@@ -194,7 +195,7 @@ def measure(quarry: Connection, files: Files, what: str) -> "dict[str, Figures]"
     return results
 
 
-def click(quarry: Connection, files: Files, turn: int) -> None:
+def click(quarry: Client, files: Files, turn: int) -> None:
     heading(
         f"Turn {turn + 1} of the loop. Who chose what? (simulated users, not people)",
         f"quarry simulate {COLLECTION} --queries queries.jsonl --qrels asked.tsv "
@@ -210,7 +211,7 @@ def click(quarry: Connection, files: Files, turn: int) -> None:
     report(visits, simulation, json=False)
 
 
-def mine(quarry: Connection, folder: Path) -> None:
+def mine(quarry: Client, folder: Path) -> None:
     out_file = folder / NEGATIVES
     heading(
         "What was wrong, and looked right? Negatives to train a re-ranker on",
@@ -225,7 +226,7 @@ def mine(quarry: Connection, folder: Path) -> None:
     show_set(made, out_file)
 
 
-def train(quarry: Connection, files: Files, folder: Path) -> models_pb.Model:
+def train(quarry: Client, files: Files, folder: Path) -> models_pb.Model:
     heading(
         "Can a re-ranker learn from that? It is held to queries that nobody asked",
         f"quarry train {COLLECTION} --examples negatives.parquet --queries queries.jsonl --qrels judged.tsv",
@@ -240,7 +241,7 @@ def train(quarry: Connection, files: Files, folder: Path) -> models_pb.Model:
     return made
 
 
-def promote(quarry: Connection, made: models_pb.Model) -> bool:
+def promote(quarry: Client, made: models_pb.Model) -> bool:
     """Whether the gate lets the model serve, and so it does."""
     if verdict_of(made) != IMPROVED:
         note(f"the gate refuses it: {verdict_of(made)}. Searches stay as they are.")

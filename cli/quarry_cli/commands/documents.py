@@ -26,7 +26,7 @@ def get(
     """Show one document."""
     with connect(server, timeout) as quarry:
         request = document_service_pb2.GetDocumentRequest(collection=name, id=id)
-        document = quarry.documents.GetDocument(request, timeout=quarry.timeout_s).document
+        document = quarry.documents.GetDocument(request).document
     if json:
         print_json(as_json(document))
     else:
@@ -72,7 +72,7 @@ def delete(
             request = document_service_pb2.BatchDeleteDocumentsRequest(
                 collection=name, ids=ids[start : start + MAX_IDS], request_id=str(uuid4())
             )
-            answer = quarry.documents.BatchDeleteDocuments(request, timeout=quarry.timeout_s)
+            answer = quarry.documents.BatchDeleteDocuments(request)
             statuses += answer.statuses
     failed = [status for status in statuses if status.status.code != code_pb2.OK]
     deleted = len(statuses) - len(failed)

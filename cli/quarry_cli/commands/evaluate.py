@@ -9,9 +9,10 @@ import typer
 from rich import box
 from rich.table import Table
 
+from quarry.client import Client
 from quarry.v1 import search_service_pb2
 from quarry_cli.calls.runs import Ranked, absent_documents, arm_runs, ranked_of, search_run
-from quarry_cli.connection import Connection, JsonOption, ServerOption, TimeoutOption, collection_of, connect
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, collection_of, connect
 from quarry_cli.console import note, out, print_json, progress, warn
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
 from quarry_cli.inputs.judgments import Qrels, read_judged
@@ -84,7 +85,7 @@ class Answers:
 
 
 def all_runs(
-    quarry: Connection,
+    quarry: Client,
     name: str,
     texts: dict[str, str],
     rerank: search_service_pb2.Rerank = USUAL,

@@ -1,6 +1,5 @@
 """`quarry feedback`: read logs of what people saw and did, count what is there, delete it for good."""
 
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,17 +11,16 @@ from google.longrunning import operations_pb2
 from google.protobuf import timestamp_pb2
 from rich.progress import DownloadColumn, Progress, TaskID, TextColumn
 
+from quarry.client import Client
+from quarry.client.transfers import PIECE_BYTES
 from quarry.v1 import feedback_service_pb2 as pb
-from quarry.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from quarry_cli.commands.feedback_evaluate import evaluate
-from quarry_cli.connection import Connection, JsonOption, ServerOption, TimeoutOption, connect
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
 from quarry_cli.console import as_json, note, out, print_json, progress, say
-from quarry_cli.failures import CliError
+from quarry_cli.failures import CliError, name_file
 from quarry_cli.inputs.records import open_maybe_gzipped
 from quarry_cli.views.feedback import show_purged, show_rejections, show_stats
 
-POLL_S = 0.2
-PIECE_BYTES = 1 << 20
 UPLOAD_S = 24 * 3_600.0
 """Longest upload of one file; it is as long as its file and has no better bound."""
 MAX_REJECTIONS_SHOWN = 10
@@ -110,7 +108,7 @@ def stats(
     """Show what the log holds, and what of it does not count and why."""
     request = pb.GetFeedbackStatsRequest(collection=name)
     with connect(server, timeout, default_timeout_s=300) as quarry:
-        found = _stub(quarry).GetFeedbackStats(request, timeout=quarry.timeout_s)
+        found = quarry.feedback.GetFeedbackStats(request)
     if json:
         print_json(as_json(found))
     else:
@@ -144,7 +142,7 @@ def purge(
     )
     with connect(server, timeout) as quarry, progress(TextColumn("{task.percentage:.0f} %")) as bar:
         task = bar.add_task("deleting", total=100)
-        operation = _stub(quarry).PurgeFeedback(request, timeout=quarry.timeout_s)
+        operation = quarry.feedback.PurgeFeedback(request)
         operation = finished(
             quarry,
             operation,
@@ -160,35 +158,31 @@ def purge(
 
 
 def finished(
-    quarry: Connection,
+    quarry: Client,
     operation: operations_pb2.Operation,
     metadata_type: type[Any],
     show: Callable[[Any], object],
 ) -> operations_pb2.Operation:
     """The operation when it is done. Interrupted, it goes on in the server. Raises CliError if it failed."""
-    while not operation.done:
-        time.sleep(POLL_S)
-        request = operations_pb2.GetOperationRequest(name=operation.name)
-        operation = quarry.operations.GetOperation(request, timeout=quarry.timeout_s)
+
+    def watch(operation: operations_pb2.Operation) -> None:
         metadata = metadata_type()
         if operation.metadata.Unpack(metadata):
             show(metadata)
+
+    operation = quarry.follow(operation, watch)
     if operation.HasField("error"):
         raise CliError(operation.error.message)
     return operation
 
 
 def _imported(
-    quarry: Connection, config: pb.ImportEventsConfig, file: Path, bar: Progress
+    quarry: Client, config: pb.ImportEventsConfig, file: Path, bar: Progress
 ) -> pb.ImportEventsResponse:
     size = file.stat().st_size
     task = bar.add_task(f"sending {file.name}", total=size)
-    try:
-        with file.open("rb") as raw:
-            requests = _requests(config, raw, bar, task)
-            operation = _stub(quarry).ImportEvents(requests, timeout=UPLOAD_S)
-    except (OSError, EOFError) as error:  # gzip raises EOFError for a file that was cut short
-        raise CliError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
+    with name_file(file), file.open("rb") as raw:
+        operation = quarry.import_events(config, _pieces(raw, bar, task), timeout=UPLOAD_S)
     bar.update(task, description=f"reading {file.name}", completed=0)
     operation = finished(
         quarry, operation, pb.ImportEventsMetadata, lambda m: bar.update(task, completed=size * m.progress)
@@ -199,24 +193,17 @@ def _imported(
     return result
 
 
-def _requests(
-    config: pb.ImportEventsConfig, raw: BinaryIO, bar: Progress, task: TaskID
-) -> Iterator[pb.ImportEventsRequest]:
-    yield pb.ImportEventsRequest(config=config)
+def _pieces(raw: BinaryIO, bar: Progress, task: TaskID) -> Iterator[bytes]:
     content = open_maybe_gzipped(raw)
     while piece := content.read(PIECE_BYTES):
         bar.update(task, completed=raw.tell())
-        yield pb.ImportEventsRequest(data=piece)
+        yield piece
 
 
 def _show_rejected(file: Path, found: pb.ImportEventsResponse) -> None:
     if found.rejected:
         say(f"{file}: {found.rejected:,} lines were rejected", "yellow")
         show_rejections(found.rejections[:MAX_REJECTIONS_SHOWN])
-
-
-def _stub(quarry: Connection) -> FeedbackServiceStub:
-    return FeedbackServiceStub(quarry.channel)
 
 
 def _timestamp(value: datetime | None) -> timestamp_pb2.Timestamp | None:

@@ -6,10 +6,10 @@ import typer
 from rich import box
 from rich.table import Table
 
+from quarry.client import Client
 from quarry.v1 import mining_service_pb2 as pb
-from quarry.v1.mining_service_pb2_grpc import MiningServiceStub
 from quarry_cli.commands.mine import QrelsOption, QueriesOption, judged_queries
-from quarry_cli.connection import Connection, JsonOption, ServerOption, TimeoutOption, connect
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
 from quarry_cli.console import note, out, plain, print_json, progress, warn
 from quarry_cli.views.mining import ClickModel, click_model
 
@@ -51,8 +51,8 @@ def evaluate(
         _show(found)
 
 
-def _estimated(quarry: Connection, request: pb.EstimateRelevanceRequest) -> pb.EstimateRelevanceResponse:
-    return MiningServiceStub(quarry.channel).EstimateRelevance(request, timeout=quarry.timeout_s)
+def _estimated(quarry: Client, request: pb.EstimateRelevanceRequest) -> pb.EstimateRelevanceResponse:
+    return quarry.mining.EstimateRelevance(request)
 
 
 def _as_json(response: pb.EstimateRelevanceResponse) -> dict[str, Any]:

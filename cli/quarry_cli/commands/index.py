@@ -10,11 +10,12 @@ import typer
 from rich.progress import DownloadColumn, ProgressColumn, Task, TimeRemainingColumn
 from rich.text import Text
 
-from quarry_cli.calls.upserts import Response, StreamPolicy, UpsertStream
+from quarry.client import Client
+from quarry.client.upserts import Response
 from quarry_cli.calls.visibility import wait_searchable
-from quarry_cli.connection import Connection, JsonOption, ServerOption, TimeoutOption, collection_of, connect
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, collection_of, connect
 from quarry_cli.console import note, out, print_json, progress, say, warn
-from quarry_cli.inputs.batches import Batch, Failures, Packer
+from quarry_cli.inputs.batches import Failures, FileBatch, FilePacker
 from quarry_cli.inputs.values import field_types
 
 
@@ -42,7 +43,7 @@ class Summary:
     seconds: float = 0
     reached: Wait = Wait.LOGGED
 
-    def take(self, batch: Batch, response: Response, failures: Failures) -> None:
+    def take(self, batch: FileBatch, response: Response, failures: Failures) -> None:
         for place, status in zip(batch.places, response.statuses, strict=True):
             if status.status.code:
                 failures.add(place, status.id, status.status.message)
@@ -92,15 +93,15 @@ def index(
 
 
 def write_files(
-    quarry: Connection, files: list[Path], batch_bytes: int, summary: Summary, failures: Failures
+    quarry: Client, files: list[Path], batch_bytes: int, summary: Summary, failures: Failures
 ) -> None:
     """Writes all documents of ``files``, under a progress bar."""
-    packer = Packer(field_types(collection_of(quarry, summary.collection).schema), batch_bytes, failures)
-    stream = UpsertStream(quarry.documents, summary.collection, StreamPolicy(ack_timeout_s=quarry.timeout_s))
+    packer = FilePacker(field_types(collection_of(quarry, summary.collection).schema), batch_bytes, failures)
+    name, batches = summary.collection, packer.batches(files)
     total = sum(path.stat().st_size for path in files)
     with progress(DownloadColumn(), DocumentRate(), TimeRemainingColumn()) as bar:
         task = bar.add_task("indexing", total=total, documents=0)
-        for batch, response in stream.write(packer.batches(files)):
+        for batch, response in quarry.upsert_batches(name, batches, timeout_s=quarry.timeout_s):
             summary.take(batch, response, failures)
             bar.update(task, completed=batch.position, documents=summary.documents)
 

@@ -4,13 +4,13 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import grpc
 import typer
 
+from quarry.client import Client, QuarryCallError
 from quarry.v1 import training_service_pb2 as pb
 from quarry_cli.calls.loop import turned, write_page
 from quarry_cli.commands.mine import QrelsOption, QueriesOption, check_folder, judged_queries
-from quarry_cli.connection import Connection, JsonOption, ServerOption, TimeoutOption, collection_of, connect
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, collection_of, connect
 from quarry_cli.console import note, say
 from quarry_cli.failures import CliError, describe
 from quarry_cli.views.loop import print_report, show_report
@@ -67,14 +67,14 @@ def loop(
         while True:
             try:
                 _turn(quarry, request, report, json)
-            except (CliError, grpc.RpcError) as error:
+            except (CliError, QuarryCallError) as error:
                 say(f"quarry: {describe(error)}", "red")
             request.force = False
             note(f"looking again in {every:g} minutes; Ctrl-C ends")
             time.sleep(every * _MINUTE_S)
 
 
-def _turn(quarry: Connection, request: pb.RunLoopRequest, page: Path | None, json: bool) -> None:
+def _turn(quarry: Client, request: pb.RunLoopRequest, page: Path | None, json: bool) -> None:
     made = turned(quarry, request)
     if page and made.name:
         write_page(quarry, made.name, page)

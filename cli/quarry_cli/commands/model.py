@@ -9,7 +9,7 @@ import typer
 
 from quarry.ranking.tuned import parse_ranking_name
 from quarry.v1 import model_service_pb2 as pb
-from quarry_cli.calls.model import all_models, all_rankings, imported, stub_of, write_archive
+from quarry_cli.calls.model import all_models, all_rankings, imported, write_archive
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
 from quarry_cli.console import as_json, note, out, print_json
 from quarry_cli.failures import CliError
@@ -83,14 +83,14 @@ def show(
         _show_ranking(version, server, timeout, json)
         return
     with connect(server, timeout) as quarry:
-        model = stub_of(quarry).GetModel(pb.GetModelRequest(name=version), timeout=quarry.timeout_s).model
+        model = quarry.models.GetModel(pb.GetModelRequest(name=version)).model
     _show(model, json)
 
 
 def _show_ranking(version: str, server: str | None, timeout: float | None, json: bool) -> None:
     with connect(server, timeout) as quarry:
         asked = pb.GetRankingRequest(name=version)
-        ranking = stub_of(quarry).GetRanking(asked, timeout=quarry.timeout_s).ranking
+        ranking = quarry.models.GetRanking(asked).ranking
         boosts = boosts_of(quarry, ranking.collection)
     if json:
         print_json(as_json(ranking))
@@ -113,7 +113,7 @@ def promote(
         return
     request = pb.PromoteModelRequest(name=version, promoted_by=by, reason=reason, request_id=str(uuid4()))
     with connect(server, timeout, LOADING_S) as quarry:
-        answer = stub_of(quarry).PromoteModel(request, timeout=quarry.timeout_s)
+        answer = quarry.models.PromoteModel(request)
     if json:
         print_json(as_json(answer))
         return
@@ -127,7 +127,7 @@ def _promote_ranking(
 ) -> None:
     request = pb.PromoteRankingRequest(name=version, promoted_by=by, reason=reason, request_id=str(uuid4()))
     with connect(server, timeout) as quarry:
-        answer = stub_of(quarry).PromoteRanking(request, timeout=quarry.timeout_s)
+        answer = quarry.models.PromoteRanking(request)
     if json:
         print_json(as_json(answer))
         return
@@ -151,7 +151,7 @@ def rollback(
         collection=collection, promoted_by=by, reason=reason, request_id=str(uuid4())
     )
     with connect(server, timeout, LOADING_S) as quarry:
-        answer = stub_of(quarry).RollbackModel(request, timeout=quarry.timeout_s)
+        answer = quarry.models.RollbackModel(request)
     if json:
         print_json(as_json(answer))
         return
@@ -168,7 +168,7 @@ def retire(
 ) -> None:
     """Mark a version that does not serve as not to be used. Its files are deleted, its record stays."""
     with connect(server, timeout) as quarry:
-        answer = stub_of(quarry).RetireModel(pb.RetireModelRequest(name=version), timeout=quarry.timeout_s)
+        answer = quarry.models.RetireModel(pb.RetireModelRequest(name=version))
     if json:
         print_model(answer.model)
     else:

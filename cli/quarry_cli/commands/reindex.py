@@ -5,21 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import grpc
 import typer
 from google.longrunning import operations_pb2
 from google.protobuf import duration_pb2
 from rich.progress import TaskProgressColumn, TextColumn
 
+from quarry.client import Client, QuarryCallError
 from quarry.v1 import collection_service_pb2 as pb
-from quarry_cli.connection import (
-    Connection,
-    JsonOption,
-    ServerOption,
-    TimeoutOption,
-    collection_of,
-    connect,
-)
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, collection_of, connect
 from quarry_cli.console import as_json, note, print_json, progress
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.schema_file import read_schema
@@ -27,7 +20,6 @@ from quarry_cli.views.collection import reindex_state, show_collection, show_est
 
 PLANNING_S = 600.0
 """A server may export a model, and reads every document if a field changes its type, before it answers."""
-WAIT_S = 1
 CHANGES, ACTIONS = "What changes", "Instead of starting one"
 
 
@@ -92,7 +84,7 @@ def reindex(
         if changes or estimate:
             request = _request(quarry, name, encoder, schema, max_tokens, overlap_tokens)
             request.validate_only = estimate
-            operation = quarry.collections.Reindex(request, timeout=quarry.timeout_s)
+            operation = quarry.collections.Reindex(request)
         elif actions and actions[0] in AT_ONCE:
             AT_ONCE[actions[0]](quarry, name)
             _show(collection_of(quarry, name), json)
@@ -109,7 +101,7 @@ def reindex(
 
 
 def _request(
-    quarry: Connection,
+    quarry: Client,
     name: str,
     encoder: str | None,
     schema: Path | None,
@@ -135,23 +127,22 @@ def _request(
     return request
 
 
-def _pause(quarry: Connection, name: str) -> None:
-    quarry.collections.PauseReindex(pb.PauseReindexRequest(name=name), timeout=quarry.timeout_s)
+def _pause(quarry: Client, name: str) -> None:
+    quarry.collections.PauseReindex(pb.PauseReindexRequest(name=name))
 
 
-def _drop_previous(quarry: Connection, name: str) -> None:
+def _drop_previous(quarry: Client, name: str) -> None:
     request = pb.DropPreviousGenerationRequest(name=name)
-    quarry.collections.DropPreviousGeneration(request, timeout=quarry.timeout_s)
+    quarry.collections.DropPreviousGeneration(request)
 
 
-def _cancel(quarry: Connection, name: str) -> None:
+def _cancel(quarry: Client, name: str) -> None:
     """Raises CliError if it was too late."""
     operation = _under_way(quarry, name)
-    request = operations_pb2.CancelOperationRequest(name=operation.name)
-    quarry.operations.CancelOperation(request, timeout=quarry.timeout_s)
+    quarry.cancel(operation)
     timeout = duration_pb2.Duration(seconds=int(quarry.timeout_s))
     wait = operations_pb2.WaitOperationRequest(name=operation.name, timeout=timeout)
-    if quarry.operations.WaitOperation(wait, timeout=quarry.timeout_s).HasField("response"):
+    if quarry.operations.WaitOperation(wait).HasField("response"):
         hint = f"quarry collection reindex {name} --rollback"
         raise CliError("it was too late: the new indexes serve", hint)
     note("the reindex is cancelled, and what it had built is removed")
@@ -161,16 +152,16 @@ AT_ONCE = {"--pause": _pause, "--cancel": _cancel, "--drop-previous": _drop_prev
 """What needs no waiting for an operation."""
 
 
-def _rolling_back(quarry: Connection, name: str, _resume: bool) -> operations_pb2.Operation:
+def _rolling_back(quarry: Client, name: str, _resume: bool) -> operations_pb2.Operation:
     request = pb.RollbackReindexRequest(name=name)
-    return quarry.collections.RollbackReindex(request, timeout=quarry.timeout_s)
+    return quarry.collections.RollbackReindex(request)
 
 
-def _under_way(quarry: Connection, name: str, resume: bool = False) -> operations_pb2.Operation:
+def _under_way(quarry: Client, name: str, resume: bool = False) -> operations_pb2.Operation:
     """The reindex that is under way, resumed if that is asked. Raises CliError if there is none."""
     if resume:
         request = pb.ResumeReindexRequest(name=name)
-        quarry.collections.ResumeReindex(request, timeout=quarry.timeout_s)
+        quarry.collections.ResumeReindex(request)
     status = collection_of(quarry, name).status
     if not status.HasField("reindex"):
         hint = "give what changes: --encoder, --schema, --max-tokens or --overlap-tokens"
@@ -178,16 +169,13 @@ def _under_way(quarry: Connection, name: str, resume: bool = False) -> operation
     return operations_pb2.Operation(name=status.reindex.operation)
 
 
-def _followed(quarry: Connection, operation: operations_pb2.Operation, name: str) -> operations_pb2.Operation:
+def _followed(quarry: Client, operation: operations_pb2.Operation, name: str) -> operations_pb2.Operation:
     """The operation when it has ended, under a progress bar. Interrupted, it goes on in the server."""
-    metadata = pb.ReindexMetadata()
     with _left_running(name), progress(TaskProgressColumn(), TextColumn("{task.fields[said]}")) as bar:
         task = bar.add_task("reindexing", total=None, said="")
-        while not operation.done:
-            wait = operations_pb2.WaitOperationRequest(
-                name=operation.name, timeout=duration_pb2.Duration(seconds=WAIT_S)
-            )
-            operation = quarry.operations.WaitOperation(wait, timeout=quarry.timeout_s)
+
+        def show(operation: operations_pb2.Operation) -> None:
+            metadata = pb.ReindexMetadata()
             operation.metadata.Unpack(metadata)
             now = metadata.progress
             total = max(1, now.documents_total)
@@ -195,7 +183,8 @@ def _followed(quarry: Connection, operation: operations_pb2.Operation, name: str
             if now.state == pb.REINDEX_STATE_PAUSED and not operation.done:
                 hint = f"quarry collection reindex {name} --resume"
                 raise CliError("the reindex is paused", hint)
-    return operation
+
+        return quarry.follow(operation, show)
 
 
 @contextlib.contextmanager
@@ -206,7 +195,7 @@ def _left_running(name: str) -> Iterator[None]:
     except KeyboardInterrupt:
         note(f"it goes on in the server: quarry collection reindex {name} --pause or --cancel stops it")
         raise
-    except grpc.RpcError:
+    except QuarryCallError:
         note(f"quarry collection reindex {name} watches it again")
         raise
 

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from quarry.client import Client
 from quarry.v1 import search_service_pb2, types_pb2
 from quarry_cli.commands.ranking import show_answer, view_of
-from quarry_cli.connection import Connection, JsonOption, ServerOption, TimeoutOption, collection_of, connect
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, collection_of, connect
 from quarry_cli.console import as_json, print_json
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
 from quarry_cli.inputs.conditions import all_of, parse_condition, parse_filter
@@ -92,12 +93,12 @@ def search(
         if condition is not None:
             request.filter.CopyFrom(condition)
         if json:
-            print_json(as_json(quarry.search.Search(request, timeout=quarry.timeout_s)))
+            print_json(as_json(quarry.search.Search(request)))
         else:
             show_search(quarry, request)
 
 
-def conditions(quarry: Connection, name: str, texts: list[str]) -> list[types_pb2.Filter]:
+def conditions(quarry: Client, name: str, texts: list[str]) -> list[types_pb2.Filter]:
     """What ``--where`` says, by the types of the collection's schema."""
     if not texts:
         return []
@@ -108,7 +109,7 @@ def conditions(quarry: Connection, name: str, texts: list[str]) -> list[types_pb
         raise typer.BadParameter(f"--where: {error}") from None
 
 
-def show_search(quarry: Connection, request: search_service_pb2.SearchRequest) -> None:
+def show_search(quarry: Client, request: search_service_pb2.SearchRequest) -> None:
     """Runs a search and prints its ranking."""
     view = view_of(collection_of(quarry, request.collection), request.query)
-    show_answer(quarry.search.Search(request, timeout=quarry.timeout_s), view)
+    show_answer(quarry.search.Search(request), view)

@@ -6,8 +6,6 @@ import typer
 
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
-from quarry.v1.model_service_pb2_grpc import ModelServiceStub
-from quarry.v1.training_service_pb2_grpc import TrainingServiceStub
 from quarry_cli.calls.operations import finished
 from quarry_cli.calls.training import TUNER, promote_ranking, said
 from quarry_cli.commands.mine import QrelsOption, QueriesOption, judged_queries
@@ -56,7 +54,7 @@ def tune(
         raise CliError("either --queries and --qrels, or --from-feedback, say what to learn from")
     with connect(server, timeout) as quarry:
         request = pb.TuneRankingRequest(collection=name, judgments=judged, seed=seed)
-        operation = TrainingServiceStub(quarry.channel).TuneRanking(request, timeout=quarry.timeout_s)
+        operation = quarry.training.TuneRanking(request)
         made = models_pb.Ranking()
         finished(quarry, operation, "tuning", said).response.Unpack(made)
         proven = verdict_of(made) == IMPROVED and not made.cautions
@@ -74,7 +72,7 @@ def tune(
 def _roll_back(name: str, server: str | None, timeout: float | None, json: bool) -> None:
     with connect(server, timeout) as quarry:
         request = models_pb.RollbackRankingRequest(collection=name, promoted_by=TUNER)
-        answer = ModelServiceStub(quarry.channel).RollbackRanking(request, timeout=quarry.timeout_s)
+        answer = quarry.models.RollbackRanking(request)
     if json:
         print_json({"serving": answer.serving, "previous": answer.previous})
         return

@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
+from quarry.client.channel import MAX_MESSAGE_BYTES
+from quarry.client.upserts import Batch, Packer
 from quarry.v1 import types_pb2
-from quarry_cli.connection import MAX_MESSAGE_BYTES
 from quarry_cli.inputs.records import BadRecord, Record, read_records
 from quarry_cli.inputs.values import FieldTypes, to_field_value
 
-MAX_BATCH_DOCUMENTS = 500
 SHOWN_FAILURES = 10
 MAX_DOCUMENT_BYTES = MAX_MESSAGE_BYTES - 2**16
 """Largest document that a message holds; the server's limit on documents is lower, and its own to state."""
@@ -39,24 +40,26 @@ class Failures:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Documents for one message.
+class FileBatch(Batch):
+    """Documents of files, for one message.
 
     Attributes:
-        request_id: of this batch; sent again with it, the batch is not written twice.
-        documents: in file order.
         places: where each document stands in its file.
         position: bytes of all files read when the batch was closed.
     """
 
-    request_id: str
-    documents: list[types_pb2.Document]
     places: list[str]
     position: int
 
 
+class _Placed(NamedTuple):
+    document: types_pb2.Document
+    where: str
+    position: int
+
+
 @dataclass(frozen=True, slots=True)
-class Packer:
+class FilePacker:
     """Makes batches of at most ``batch_bytes``, or of one larger document.
 
     Attributes:
@@ -69,29 +72,22 @@ class Packer:
     batch_bytes: int
     failures: Failures
 
-    def batches(self, files: Iterable[Path]) -> Iterator[Batch]:
+    def batches(self, files: Iterable[Path]) -> Iterator[FileBatch]:
         before = 0
         for path in files:
             yield from self.pack(read_records(path), before)
             before += path.stat().st_size
 
-    def pack(self, records: Iterable[Record | BadRecord], before: int = 0) -> Iterator[Batch]:
-        documents: list[types_pb2.Document] = []
-        places: list[str] = []
-        size = position = 0
+    def pack(self, records: Iterable[Record | BadRecord], before: int = 0) -> Iterator[FileBatch]:
+        packer: Packer[_Placed] = Packer(lambda placed: placed.document.ByteSize(), self.batch_bytes)
         for record in records:
             document = self._document(record)
             if document is None or isinstance(record, BadRecord):
                 continue
-            added = document.ByteSize()
-            if documents and (size + added > self.batch_bytes or len(documents) == MAX_BATCH_DOCUMENTS):
-                yield Batch(str(uuid4()), documents, places, before + position)
-                documents, places, size = [], [], 0
-            documents.append(document)
-            places.append(record.where)
-            size, position = size + added, record.position
-        if documents:
-            yield Batch(str(uuid4()), documents, places, before + position)
+            if ready := packer.add(_Placed(document, record.where, record.position)):
+                yield _file_batch(ready, before)
+        if rest := packer.take_rest():
+            yield _file_batch(rest, before)
 
     def _document(self, record: Record | BadRecord) -> types_pb2.Document | None:
         if isinstance(record, BadRecord):
@@ -110,3 +106,8 @@ class Packer:
             self.failures.add(record.where, record.id, f"{name} {error}")
             return None
         return document
+
+
+def _file_batch(placed: list[_Placed], before: int) -> FileBatch:
+    documents = [one.document for one in placed]
+    return FileBatch(str(uuid4()), documents, [one.where for one in placed], before + placed[-1].position)

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from quarry.client import Client
 from quarry.v1 import collection_service_pb2 as collections_pb
 from quarry.v1 import model_service_pb2 as pb
 from quarry.v1 import search_service_pb2 as search_pb
-from quarry_cli.connection import Connection, collection_of
+from quarry_cli.connection import collection_of
 from quarry_cli.console import note, out, plain, print_json, warn
 from quarry_cli.views.training import IMPROVED, STYLES, cautions_of, figures_table, numbers, verdict_of
 
@@ -15,7 +16,7 @@ Boosts = Mapping[str, float]
 """Of a schema's fields, those over 0, by name."""
 
 
-def boosts_of(quarry: Connection, collection: str) -> Boosts:
+def boosts_of(quarry: Client, collection: str) -> Boosts:
     fields = collection_of(quarry, collection).schema.fields
     searched = [f for f in fields if f.type == collections_pb.SCHEMA_FIELD_TYPE_TEXT and f.searchable]
     return {field.name: field.boost for field in searched if field.boost}

@@ -18,7 +18,6 @@ from typing import IO, Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from quarry.config import MAX_MESSAGE_BYTES
 from quarry.errors import (
     KINDS,
     DiskFullError,
@@ -42,11 +41,11 @@ USAGE = 2
 LEAST_PAUSE_S = 0.5
 """Between two lines of one stage: each is a write to the server's log."""
 CHANNEL_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.enable_http_proxy", 0),
+    ("grpc.enable_retries", 0),
 ]
-"""Of gRPC channels from a job to its server, which is on this machine: no proxy stands between them."""
+"""Options of a job's client. Its server is on this machine, so no proxy stands between them. A job has more
+time than other clients: it asks again by ``quarry.jobs.retrying``, and gRPC does not."""
 _NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "bad allocation")
 """How torch and onnxruntime, whose errors are of general types, say that there is no memory."""
 NO_MEMORY = LimitExceededError("the job needed more memory than the machine had left")

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import grpc
 from rapidfuzz import process
 
+from quarry.client import Client
 from quarry.documents.catalog import PassagePolicy
 from quarry.documents.passages import PassageCutter, passage_texts
 from quarry.documents.vector_cache import VectorCache
@@ -40,7 +40,7 @@ from quarry_miner.presets.base import Need, Preset, SpaceKind
 class LiveArms:
     """How the server is asked. ``dense``: ask its dense arm too, where exact search in memory would do."""
 
-    channel: grpc.Channel
+    client: Client
     collection: str
     dense: bool = False
 
@@ -213,12 +213,12 @@ def _member(name: str, sources: Sources) -> tuple[Member, str]:
             )
         unknown = "no re-ranker serves" if sources.belief is NO_BELIEF else sources.belief.unknown
         return (
-            LivePool(sources.corpus, arms.channel, arms.collection, judged=not unknown),
+            LivePool(sources.corpus, arms.client, arms.collection, judged=not unknown),
             f"fused: the live first stage; {f'{unknown}, so {_UNJUDGED}' if unknown else _JUDGED}",
         )
     if name == BM25:
         if arms is not None:
-            return LiveArm(BM25, sources.corpus, arms.channel, arms.collection), "bm25: the live arm"
+            return LiveArm(BM25, sources.corpus, arms.client, arms.collection), "bm25: the live arm"
         if sources.lexical is None:
             raise FailedPreconditionError(
                 "the member bm25 needs the server, and it is not reached", need=BM25
@@ -228,5 +228,5 @@ def _member(name: str, sources: Sources) -> tuple[Member, str]:
         return VectorMember(sources.space(name)), ""
     passages = len(sources.dense.documents.vectors)
     if arms is not None and (arms.dense or passages > EXACT_PASSAGES):
-        return LiveArm(DENSE, sources.corpus, arms.channel, arms.collection), "dense: the live arm"
+        return LiveArm(DENSE, sources.corpus, arms.client, arms.collection), "dense: the live arm"
     return VectorMember(sources.dense), f"dense: exact search in memory over {passages} passages"

@@ -5,8 +5,7 @@ from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-import grpc
-
+from quarry.client import Client
 from quarry.documents.catalog import NO_ENCODER, Collection
 from quarry.documents.vector_cache import VectorCache
 from quarry.jobs.child import CHANNEL_OPTIONS
@@ -51,7 +50,7 @@ def open_materials(
     judged = RERANKER in members or Need.RERANKER in preset.needs
     with (
         closing(VectorCache(data / VECTORS)) as cache,
-        grpc.insecure_channel(spec.server, options=CHANNEL_OPTIONS) as channel,
+        Client(spec.server, options=CHANNEL_OPTIONS) as client,
     ):
         yield Sources(
             corpus=corpus,
@@ -59,7 +58,7 @@ def open_materials(
             encoder=None if settings.encoder == NO_ENCODER else _encoder(settings.encoder, data),
             policy=settings.passages,
             load_encoder=lambda name: _encoder(name, data),
-            arms=LiveArms(channel, spec.collection),
+            arms=LiveArms(client, spec.collection),
             cross_encoder=_cross_encoder(settings.reranker, data) if judged and settings.reranker else None,
             belief=_belief(collection, data) if settings.reranker else NO_BELIEF,
             basis=basis,

@@ -3,12 +3,11 @@
 import time
 from collections.abc import Iterator, Sequence
 
-import grpc
-
+from quarry.client import Client, QuarryCallError
+from quarry.client.errors import is_transient
 from quarry.errors import FailedPreconditionError, RetrieverUnavailableError
 from quarry.jobs.retrying import Pause, retried
 from quarry.v1 import search_service_pb2 as pb
-from quarry.v1 import search_service_pb2_grpc
 from quarry_miner.corpus import Corpus
 from quarry_miner.members.members import Listed
 
@@ -17,11 +16,6 @@ CANDIDATES_PER_CALL = 25_600
 """A candidate is some 40 bytes: an answer stays under 2 MB."""
 MAX_DEPTH = 1_000
 TIMEOUT_S = 120.0
-TRANSIENT = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-}
 
 
 class LiveArm:
@@ -36,12 +30,12 @@ class LiveArm:
         self,
         name: str,
         corpus: Corpus,
-        channel: grpc.Channel,
+        client: Client,
         collection: str,
         pause: Pause = time.sleep,
     ) -> None:
         self._name, self._corpus, self._collection, self._pause = name, corpus, collection, pause
-        self._stub = search_service_pb2_grpc.SearchServiceStub(channel)
+        self._stub = client.search
         self.unknown = 0
         self.incomplete = 0
 
@@ -95,12 +89,8 @@ class LiveArm:
                 f"the {self._name} arm",
                 self._pause,
             )
-        except grpc.RpcError as error:
+        except QuarryCallError as error:
             if is_transient(error):
-                raise RetrieverUnavailableError(self._name, str(error.details())) from error
-            problem = f"the {self._name} arm cannot be asked: {error.details()}"
+                raise RetrieverUnavailableError(self._name, error.message) from error
+            problem = f"the {self._name} arm cannot be asked: {error.message}"
             raise FailedPreconditionError(problem, arm=self._name) from error
-
-
-def is_transient(error: Exception) -> bool:
-    return isinstance(error, grpc.RpcError) and error.code() in TRANSIENT

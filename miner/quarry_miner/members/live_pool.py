@@ -5,15 +5,14 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import grpc
-
+from quarry.client import Client, QuarryCallError
+from quarry.client.errors import is_transient
 from quarry.errors import FailedPreconditionError, RetrieverUnavailableError
 from quarry.jobs.retrying import Pause, retried
 from quarry.ranking.fusion import round_fused
 from quarry.v1 import search_service_pb2 as pb
-from quarry.v1 import search_service_pb2_grpc
 from quarry_miner.corpus import Corpus
-from quarry_miner.members.live_arm import MAX_DEPTH, TIMEOUT_S, is_transient
+from quarry_miner.members.live_arm import MAX_DEPTH, TIMEOUT_S
 from quarry_miner.members.members import FUSED, Listed
 
 UNKNOWN = -1
@@ -46,14 +45,14 @@ class LivePool:
     def __init__(
         self,
         corpus: Corpus,
-        channel: grpc.Channel,
+        client: Client,
         collection: str,
         pause: Pause = time.sleep,
         judged: bool = False,
     ) -> None:
         self._corpus, self._collection, self._pause = corpus, collection, pause
         self._judged = judged
-        self._stub = search_service_pb2_grpc.SearchServiceStub(channel)
+        self._stub = client.search
         self.unknown = 0
 
     @property
@@ -124,8 +123,8 @@ class LivePool:
                 "the first stage",
                 self._pause,
             )
-        except grpc.RpcError as error:
+        except QuarryCallError as error:
             if is_transient(error):
-                raise RetrieverUnavailableError(FUSED, str(error.details())) from error
-            problem = f"the first stage cannot be asked: {error.details()}"
+                raise RetrieverUnavailableError(FUSED, error.message) from error
+            problem = f"the first stage cannot be asked: {error.message}"
             raise FailedPreconditionError(problem, arm=FUSED) from error

@@ -147,7 +147,7 @@ class FakeQuarry(
     def RepairCollection(self, request: Any, context: grpc.ServicerContext) -> Any:
         return operations_pb2.Operation(name="operations/1")
 
-    def GetOperation(self, request: Any, context: grpc.ServicerContext) -> Any:
+    def WaitOperation(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.polls += 1
         operation = operations_pb2.Operation(name=request.name, done=self.polls == 2)
         if operation.done:

@@ -96,8 +96,7 @@ def test_check_ends_with_1_if_an_arm_differs(quarry, cli):
     assert "a, b" in ended.out
 
 
-def test_repair_waits_for_its_operation(quarry, cli, monkeypatch):
-    monkeypatch.setattr("quarry_cli.commands.collection.POLL_S", 0.001)
+def test_repair_waits_for_its_operation(quarry, cli):
     ended = cli("collection", "repair", "faq", "--json")
     assert (ended.status, ended.json["after"]["consistent"], quarry.polls) == (0, True, 2)
 

@@ -68,5 +68,5 @@ def test_a_port_with_a_listener_is_not_free():
 def test_nobody_at_the_default_address_is_fine_if_the_port_is_free(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-    monkeypatch.setattr("quarry_cli.checks.machine.DEFAULT_SERVER", address)
+    monkeypatch.setattr("quarry_cli.checks.machine.DEFAULT_ADDRESS", address)
     assert [check.state for check in check_server(None)] == [State.OK]

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from quarry.client import upserts
 from quarry.v1 import collection_service_pb2 as pb
-from quarry_cli.calls import upserts
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from quarry.training.waited_for import note_operation
 from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
-from quarry_trainer.cycle.calls import ServerCalls, connected
+from quarry_trainer.cycle.calls import ServerCalls
 from quarry_trainer.cycle.history import evidence_of, metric_of, versions
 from quarry_trainer.cycle.page import render_page
 from quarry_trainer.cycle.top_ten import TopTen, TopTens, rank_changes
@@ -43,7 +43,7 @@ def make_turn(spec: LoopSpec, folder: Path, progress: Progress) -> LoopReport:
     Raises:
         QuarryError: what the server answered, or how an operation of it failed.
     """
-    with connected(spec.server) as server:
+    with ServerCalls(spec.server) as server:
         return Turn(spec, folder, server, progress).made()
 
 

@@ -1,7 +1,9 @@
 """What evaluations have found of a collection's re-rankers, the new one and those before it, in short."""
 
 from collections.abc import Iterator
+from functools import partial
 
+from quarry.client.paging import read_pages
 from quarry.errors import QuarryError
 from quarry.training.loop_spec import Evidence, VersionInShort
 from quarry.training.spec import EvaluationReport, Metric, OffPolicyEstimate
@@ -47,12 +49,8 @@ def metric_of(metric: pb.ModelMetric) -> Metric:
 def _models(server: ServerCalls, collection: str) -> Iterator[pb.Model]:
     """Newest first."""
     request = pb.ListModelsRequest(collection=collection, page_size=_PAGE)
-    while True:
-        page = server.ask(server.models.ListModels, request)
+    for page in read_pages(partial(server.ask, server.models.ListModels), request):
         yield from page.models
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
 
 
 def _in_short(server: ServerCalls, model: pb.Model) -> VersionInShort:

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from quarry.client import Client, QuarryCallError
+from quarry.client.errors import is_transient
 from quarry.errors import FailedPreconditionError, UnavailableError
 from quarry.jobs.child import CHANNEL_OPTIONS
 from quarry.jobs.retrying import Pause, retried
 from quarry.v1 import search_service_pb2 as pb
-from quarry.v1 import search_service_pb2_grpc
 from quarry_trainer.data.entities import TitlesOf, no_titles
 from quarry_trainer.data.passages import MatchingPassages, collection_of, open_documents
 
@@ -30,11 +30,6 @@ DEPTH = 50
 THREADS = 2
 """Searches under way at once: more would make those of people wait."""
 TIMEOUT_S = 60.0
-TRANSIENT = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +77,7 @@ class LiveSearch:
     """Asks a collection's searches, without re-ranking and without leaving a trace in the feedback log.
 
     Args:
-        channel: to the server.
+        client: of the server.
         matching: reads the passage of a document whose vectors no search has compared: the re-ranker is given
             the one that matches the query by words.
         pause: waits before a call is tried again.
@@ -97,14 +92,14 @@ class LiveSearch:
 
     def __init__(
         self,
-        channel: grpc.Channel,
+        client: Client,
         collection: str,
         matching: PassagesOf,
         pause: Pause = time.sleep,
         titles: TitlesOf = no_titles,
         ranking: str | None = None,
     ) -> None:
-        self._stub = search_service_pb2_grpc.SearchServiceStub(channel)
+        self._stub = client.search
         self._collection, self.matching_passages, self._pause = collection, matching, pause
         self.titles, self.ranking = titles, ranking
 
@@ -183,17 +178,13 @@ class LiveSearch:
         name = self._collection
         try:
             return retried(
-                lambda: self._stub.Search(request, timeout=TIMEOUT_S), _is_transient, name, self._pause
+                lambda: self._stub.Search(request, timeout=TIMEOUT_S), is_transient, name, self._pause
             )
-        except grpc.RpcError as error:
-            problem = f"{name} cannot be searched: {error.details()}"
-            if _is_transient(error):
+        except QuarryCallError as error:
+            problem = f"{name} cannot be searched: {error.message}"
+            if is_transient(error):
                 raise UnavailableError(problem, collection=name) from error
             raise FailedPreconditionError(problem, collection=name) from error
-
-
-def _is_transient(error: Exception) -> bool:
-    return isinstance(error, grpc.RpcError) and error.code() in TRANSIENT
 
 
 @contextmanager
@@ -212,6 +203,6 @@ def open_search(
         CollectionNotFoundError: it was deleted meanwhile.
         DataLossError: there is no document log.
     """
-    with open_documents(data) as database, grpc.insecure_channel(server, CHANNEL_OPTIONS) as channel:
+    with open_documents(data) as database, Client(server, options=CHANNEL_OPTIONS) as client:
         matching = MatchingPassages(database, collection_of(database, key), data)
-        yield LiveSearch(channel, collection, matching, titles=matching.titles, ranking=ranking)
+        yield LiveSearch(client, collection, matching, titles=matching.titles, ranking=ranking)

@@ -14,7 +14,7 @@ from quarry.ranking.tuned import RankingConfiguration
 from quarry.training.limits import LEAST_DECIDING
 from quarry.training.marks import packed
 from quarry.training.spec import EvaluationReport, Fold, TuningResult, TuningSpec
-from quarry_trainer.cycle.calls import ServerCalls, connected
+from quarry_trainer.cycle.calls import ServerCalls
 from quarry_trainer.data.dataset import BadExamplesError
 from quarry_trainer.data.linked_queries import components_of
 from quarry_trainer.data.material import judged_marks
@@ -48,7 +48,7 @@ def tune_ranking(spec: TuningSpec, folder: Path, progress: Progress) -> TuningRe
         QuarryError: the server does not answer, or something else serves meanwhile.
     """
     started, data = time.monotonic(), folder.resolve().parent.parent
-    with connected(spec.server) as server:
+    with ServerCalls(spec.server) as server:
         try:
             progress("positives", 0.0)
             material = judged(spec.judgments) if spec.judgments else chosen(server, spec, data, folder)

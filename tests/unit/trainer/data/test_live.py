@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
+from quarry.client import Client
 from quarry.errors import FailedPreconditionError, UnavailableError
+from quarry.jobs.child import CHANNEL_OPTIONS
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import search_service_pb2_grpc
 from quarry_trainer.data.live import LiveSearch
@@ -40,14 +42,14 @@ class TwoAPage(search_service_pb2_grpc.SearchServiceServicer):
 
 
 @pytest.fixture
-def server() -> Iterator[tuple[TwoAPage, grpc.Channel]]:
+def server() -> Iterator[tuple[TwoAPage, Client]]:
     servicer = TwoAPage()
     served = grpc.server(ThreadPoolExecutor(4))
     search_service_pb2_grpc.add_SearchServiceServicer_to_server(servicer, served)
     port = served.add_insecure_port("127.0.0.1:0")
     served.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield servicer, channel
+    with Client(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS) as client:
+        yield servicer, client
     served.stop(None).wait()
 
 
@@ -55,17 +57,17 @@ def matching_passages(query: str, ids: Sequence[str]) -> dict[str, str]:
     return {id: f"first of {id}" for id in ids if not id.endswith("-3")}
 
 
-def live(channel: grpc.Channel, pauses: list[float] | None = None) -> LiveSearch:
-    return LiveSearch(channel, "faq", matching_passages, [].append if pauses is None else pauses.append)
+def live(client: Client, pauses: list[float] | None = None) -> LiveSearch:
+    return LiveSearch(client, "faq", matching_passages, [].append if pauses is None else pauses.append)
 
 
 def test_candidates_come_in_fused_order_with_what_a_re_ranker_reads(
-    server: tuple[TwoAPage, grpc.Channel],
+    server: tuple[TwoAPage, Client],
 ) -> None:
-    servicer, channel = server
+    servicer, client = server
     done: list[tuple[int, int]] = []
     queries = {str(n): f" x{n} " for n in range(10)}
-    ranked = live(channel).rank(queries, 50, lambda n, of: done.append((n, of)))
+    ranked = live(client).rank(queries, 50, lambda n, of: done.append((n, of)))
     assert [one.query_id for one in ranked] == list(queries)
     assert done == [(n, 10) for n in range(1, 11)]
     seventh = ranked[7]
@@ -83,40 +85,40 @@ def test_candidates_come_in_fused_order_with_what_a_re_ranker_reads(
         assert request.page_size == 50
 
 
-def test_fused_scores_are_shares_of_what_the_method_can_give(server: tuple[TwoAPage, grpc.Channel]) -> None:
+def test_fused_scores_are_shares_of_what_the_method_can_give(server: tuple[TwoAPage, Client]) -> None:
     """As a re-ranker that serves gets them; reciprocal ranks by themselves are some hundredths."""
-    servicer, channel = server
+    servicer, client = server
     servicer.highest_fused = 2.0
-    (one,) = live(channel).rank({"q": "x"})
+    (one,) = live(client).rank({"q": "x"})
     assert one.fused.tolist() == pytest.approx([0.5, 0.45, 0.4, 0.35, 0.3])
 
 
-def test_no_more_than_the_depth_is_taken(server: tuple[TwoAPage, grpc.Channel]) -> None:
-    servicer, channel = server
-    (one,) = live(channel).rank({"q": "x"}, depth=3)
+def test_no_more_than_the_depth_is_taken(server: tuple[TwoAPage, Client]) -> None:
+    servicer, client = server
+    (one,) = live(client).rank({"q": "x"}, depth=3)
     assert one.documents == ("x-0", "x-1", "x-2")
     assert len(servicer.asked) == 2
 
 
-def test_a_server_that_is_away_for_a_while_is_asked_again(server: tuple[TwoAPage, grpc.Channel]) -> None:
-    servicer, channel = server
+def test_a_server_that_is_away_for_a_while_is_asked_again(server: tuple[TwoAPage, Client]) -> None:
+    servicer, client = server
     servicer.failures = [UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED]
     pauses: list[float] = []
-    (one,) = live(channel, pauses).rank({"q": "x"})
+    (one,) = live(client, pauses).rank({"q": "x"})
     assert len(one) == 5
     assert pauses == [0.5, 1.0, 2.0]
 
 
-def test_a_server_that_stays_away_is_an_error_with_a_type(server: tuple[TwoAPage, grpc.Channel]) -> None:
-    servicer, channel = server
+def test_a_server_that_stays_away_is_an_error_with_a_type(server: tuple[TwoAPage, Client]) -> None:
+    servicer, client = server
     servicer.failures = [UNAVAILABLE] * 100
     with pytest.raises(UnavailableError, match="not now"):
-        live(channel).rank({"q": "x", "r": "y"})
+        live(client).rank({"q": "x", "r": "y"})
 
 
-def test_what_the_server_refuses_is_not_asked_again(server: tuple[TwoAPage, grpc.Channel]) -> None:
-    servicer, channel = server
+def test_what_the_server_refuses_is_not_asked_again(server: tuple[TwoAPage, Client]) -> None:
+    servicer, client = server
     servicer.failures = [grpc.StatusCode.NOT_FOUND]
     with pytest.raises(FailedPreconditionError, match="not now"):
-        live(channel).rank({"q": "x"})
+        live(client).rank({"q": "x"})
     assert not servicer.asked

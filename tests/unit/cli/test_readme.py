@@ -17,7 +17,7 @@ PAGES = [
     README,
     *(page.read_text() for page in sorted((ROOT / "docs").rglob("*.md")) if page.parent.name != "reference"),
 ]
-COMMAND = re.compile(r"^quarry ([^&\n]*)|`quarry ([^`&]*)`", re.MULTILINE)
+COMMAND = re.compile(r"^quarry ([a-z][^&\n]*)|`quarry ([^`&]*)`", re.MULTILINE)
 COMMANDS = [found for page in PAGES for found in COMMAND.findall(page)]
 
 

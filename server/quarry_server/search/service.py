@@ -37,10 +37,10 @@ from quarry_server.search.queries import (
     model_fields,
     parse_arms,
     parse_query,
-    parse_return_fields,
     parse_text,
 )
 from quarry_server.search.retrieval import complete_result
+from quarry_server.search.return_fields import check_return_fields, parse_return_fields
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1_000
@@ -111,7 +111,8 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         deadline = deadline_of(context, self._default_deadline_s)
         size = parse_page_size(request.page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         with self._library.use(request.collection) as collection, self._schedule.slot(deadline) as slot:
-            parse_return_fields(request.return_fields, collection.collection.settings.schema)
+            async with asyncio.timeout(deadline.timeout_s):
+                await check_return_fields(request.return_fields, collection)
             if (later := SEARCH.parse(request)) is None:
                 place = Place(uuid.uuid4().hex, 0)
                 kept = await self._rank(request, collection, place.key, slot)
@@ -181,7 +182,7 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         ranking = kept.ranking
         if ranking.generation != collection.generation.name:
             raise PageExpiredError
-        names = parse_return_fields(request.return_fields, collection.collection.settings.schema)
+        names = parse_return_fields(request.return_fields)
         page, end = await asyncio.to_thread(_cut, collection, kept, place.offset, size, names)
         response = pb.SearchResponse(
             search_id=place.key,

@@ -15,7 +15,6 @@ import grpc
 import uvloop
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from sqlalchemy.exc import SQLAlchemyError
 
 from quarry.collections.data_folder import DataFolder
@@ -88,6 +87,7 @@ from quarry_server.transport.connections import (
 from quarry_server.transport.drain import DrainPolicy, RunningCalls, drain
 from quarry_server.transport.exposure import warn_if_exposed
 from quarry_server.transport.interceptors import TypedErrors
+from quarry_server.transport.reflection import add_reflection
 from quarry_server.wiring import (
     CollectionModels,
     SettingsEngines,
@@ -378,7 +378,7 @@ def _register(
     operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(operations, default_s), server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     if settings.reflection:
-        reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        add_reflection([*SERVICES, health.SERVICE_NAME], server)
 
 
 def _bind(server: grpc.aio.Server, settings: Settings) -> str:

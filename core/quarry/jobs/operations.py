@@ -112,8 +112,10 @@ class Operations:
         raise NotFoundError(f"no operation is called {name[:80]!r}", operation=name[:80])
 
     async def page(self, after: str, limit: int) -> list[Operation]:
-        """In order of name, those whose name is greater than ``after``."""
-        query = sa.select(operations).where(operations.c.name > after).order_by(operations.c.name)
+        """In order of name, those whose name is greater than ``after``; without their responses."""
+        columns = [column for column in operations.c if column is not operations.c.response]
+        query = sa.select(*columns, sa.null().label("response")).where(operations.c.name > after)
+        query = query.order_by(operations.c.name)
         return await asyncio.to_thread(self._read, query.limit(limit))
 
     async def wait(self, name: str, timeout_s: float | None) -> Operation:

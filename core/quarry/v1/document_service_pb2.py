@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from quarry.v1 import types_pb2 as quarry_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n quarry/v1/document_service.proto\x12\tquarry.v1\x1a google/protobuf/field_mask.proto\x1a\x17google/rpc/status.proto\x1a\x15quarry/v1/types.proto\"L\n\x0bWriteResult\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12+\n\x07reached\x18\x02 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\"\x97\x01\n\x1b\x42\x61tchUpsertDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12&\n\tdocuments\x18\x02 \x03(\x0b\x32\x13.quarry.v1.Document\x12(\n\x04wait\x18\x03 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"s\n\x1c\x42\x61tchUpsertDocumentsResponse\x12+\n\x08statuses\x18\x01 \x03(\x0b\x32\x19.quarry.v1.DocumentStatus\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\"N\n\x0e\x44ocumentStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"\x89\x01\n\x16UpsertDocumentsRequest\x12\x32\n\x06\x63onfig\x18\x01 \x01(\x0b\x32 .quarry.v1.UpsertDocumentsConfigH\x00\x12\x30\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1f.quarry.v1.UpsertDocumentsBatchH\x00\x42\t\n\x07message\"U\n\x15UpsertDocumentsConfig\x12\x12\n\ncollection\x18\x01 \x01(\t\x12(\n\x04wait\x18\x02 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\"R\n\x14UpsertDocumentsBatch\x12&\n\tdocuments\x18\x01 \x03(\x0b\x32\x13.quarry.v1.Document\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"n\n\x17UpsertDocumentsResponse\x12+\n\x08statuses\x18\x01 \x03(\x0b\x32\x19.quarry.v1.DocumentStatus\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\"\xd8\x01\n\x15UpdateDocumentRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12%\n\x08\x64ocument\x18\x02 \x01(\x0b\x32\x13.quarry.v1.Document\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x04 \x01(\x08\x12(\n\x04wait\x18\x05 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"g\n\x16UpdateDocumentResponse\x12%\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x13.quarry.v1.Document\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\"4\n\x12GetDocumentRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"<\n\x13GetDocumentResponse\x12%\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x13.quarry.v1.Document\"t\n\x14ListDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12!\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x11.quarry.v1.Filter\"X\n\x15ListDocumentsResponse\x12&\n\tdocuments\x18\x01 \x03(\x0b\x32\x13.quarry.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"|\n\x1b\x42\x61tchDeleteDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12(\n\x04wait\x18\x03 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"s\n\x1c\x42\x61tchDeleteDocumentsResponse\x12+\n\x08statuses\x18\x01 \x03(\x0b\x32\x19.quarry.v1.DocumentStatus\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\"\x95\x01\n\x1e\x44\x65leteDocumentsByFilterRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12!\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x11.quarry.v1.Filter\x12(\n\x04wait\x18\x03 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"`\n\x1f\x44\x65leteDocumentsByFilterResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x03\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult*q\n\x0fWriteVisibility\x12 \n\x1cWRITE_VISIBILITY_UNSPECIFIED\x10\x00\x12\x1b\n\x17WRITE_VISIBILITY_LOGGED\x10\x01\x12\x1f\n\x1bWRITE_VISIBILITY_SEARCHABLE\x10\x02\x32\xac\x05\n\x0f\x44ocumentService\x12g\n\x14\x42\x61tchUpsertDocuments\x12&.quarry.v1.BatchUpsertDocumentsRequest\x1a\'.quarry.v1.BatchUpsertDocumentsResponse\x12\\\n\x0fUpsertDocuments\x12!.quarry.v1.UpsertDocumentsRequest\x1a\".quarry.v1.UpsertDocumentsResponse(\x01\x30\x01\x12U\n\x0eUpdateDocument\x12 .quarry.v1.UpdateDocumentRequest\x1a!.quarry.v1.UpdateDocumentResponse\x12L\n\x0bGetDocument\x12\x1d.quarry.v1.GetDocumentRequest\x1a\x1e.quarry.v1.GetDocumentResponse\x12R\n\rListDocuments\x12\x1f.quarry.v1.ListDocumentsRequest\x1a .quarry.v1.ListDocumentsResponse\x12g\n\x14\x42\x61tchDeleteDocuments\x12&.quarry.v1.BatchDeleteDocumentsRequest\x1a\'.quarry.v1.BatchDeleteDocumentsResponse\x12p\n\x17\x44\x65leteDocumentsByFilter\x12).quarry.v1.DeleteDocumentsByFilterRequest\x1a*.quarry.v1.DeleteDocumentsByFilterResponseB~\n\x13\x63om.quarrysearch.v1B\x14\x44ocumentServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xa2\x02\x03QRY\xaa\x02\tQuarry.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n quarry/v1/document_service.proto\x12\tquarry.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x17google/rpc/status.proto\x1a\x15quarry/v1/types.proto\"L\n\x0bWriteResult\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12+\n\x07reached\x18\x02 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\"\x9d\x01\n\x1b\x42\x61tchUpsertDocumentsRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12&\n\tdocuments\x18\x02 \x03(\x0b\x32\x13.quarry.v1.Document\x12(\n\x04wait\x18\x03 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"s\n\x1c\x42\x61tchUpsertDocumentsResponse\x12+\n\x08statuses\x18\x01 \x03(\x0b\x32\x19.quarry.v1.DocumentStatus\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\"N\n\x0e\x44ocumentStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"\x89\x01\n\x16UpsertDocumentsRequest\x12\x32\n\x06\x63onfig\x18\x01 \x01(\x0b\x32 .quarry.v1.UpsertDocumentsConfigH\x00\x12\x30\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1f.quarry.v1.UpsertDocumentsBatchH\x00\x42\t\n\x07message\"[\n\x15UpsertDocumentsConfig\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12(\n\x04wait\x18\x02 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\"R\n\x14UpsertDocumentsBatch\x12&\n\tdocuments\x18\x01 \x03(\x0b\x32\x13.quarry.v1.Document\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"n\n\x17UpsertDocumentsResponse\x12+\n\x08statuses\x18\x01 \x03(\x0b\x32\x19.quarry.v1.DocumentStatus\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\"\xde\x01\n\x15UpdateDocumentRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12%\n\x08\x64ocument\x18\x02 \x01(\x0b\x32\x13.quarry.v1.Document\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x04 \x01(\x08\x12(\n\x04wait\x18\x05 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"g\n\x16UpdateDocumentResponse\x12%\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x13.quarry.v1.Document\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\"@\n\x12GetDocumentRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x10\n\x02id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"<\n\x13GetDocumentResponse\x12%\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x13.quarry.v1.Document\"z\n\x14ListDocumentsRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12!\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x11.quarry.v1.Filter\"X\n\x15ListDocumentsResponse\x12&\n\tdocuments\x18\x01 \x03(\x0b\x32\x13.quarry.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x82\x01\n\x1b\x42\x61tchDeleteDocumentsRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12(\n\x04wait\x18\x03 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"s\n\x1c\x42\x61tchDeleteDocumentsResponse\x12+\n\x08statuses\x18\x01 \x03(\x0b\x32\x19.quarry.v1.DocumentStatus\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\"\x9b\x01\n\x1e\x44\x65leteDocumentsByFilterRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12!\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x11.quarry.v1.Filter\x12(\n\x04wait\x18\x03 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"`\n\x1f\x44\x65leteDocumentsByFilterResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x03\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult*q\n\x0fWriteVisibility\x12 \n\x1cWRITE_VISIBILITY_UNSPECIFIED\x10\x00\x12\x1b\n\x17WRITE_VISIBILITY_LOGGED\x10\x01\x12\x1f\n\x1bWRITE_VISIBILITY_SEARCHABLE\x10\x02\x32\xac\x05\n\x0f\x44ocumentService\x12g\n\x14\x42\x61tchUpsertDocuments\x12&.quarry.v1.BatchUpsertDocumentsRequest\x1a\'.quarry.v1.BatchUpsertDocumentsResponse\x12\\\n\x0fUpsertDocuments\x12!.quarry.v1.UpsertDocumentsRequest\x1a\".quarry.v1.UpsertDocumentsResponse(\x01\x30\x01\x12U\n\x0eUpdateDocument\x12 .quarry.v1.UpdateDocumentRequest\x1a!.quarry.v1.UpdateDocumentResponse\x12L\n\x0bGetDocument\x12\x1d.quarry.v1.GetDocumentRequest\x1a\x1e.quarry.v1.GetDocumentResponse\x12R\n\rListDocuments\x12\x1f.quarry.v1.ListDocumentsRequest\x1a .quarry.v1.ListDocumentsResponse\x12g\n\x14\x42\x61tchDeleteDocuments\x12&.quarry.v1.BatchDeleteDocumentsRequest\x1a\'.quarry.v1.BatchDeleteDocumentsResponse\x12p\n\x17\x44\x65leteDocumentsByFilter\x12).quarry.v1.DeleteDocumentsByFilterRequest\x1a*.quarry.v1.DeleteDocumentsByFilterResponseB~\n\x13\x63om.quarrysearch.v1B\x14\x44ocumentServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xa2\x02\x03QRY\xaa\x02\tQuarry.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,44 +36,60 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quarry.v1.document_service_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023com.quarrysearch.v1B\024DocumentServiceProtoP\001Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\242\002\003QRY\252\002\tQuarry.V1'
-  _globals['_WRITEVISIBILITY']._serialized_start=2122
-  _globals['_WRITEVISIBILITY']._serialized_end=2235
-  _globals['_WRITERESULT']._serialized_start=129
-  _globals['_WRITERESULT']._serialized_end=205
-  _globals['_BATCHUPSERTDOCUMENTSREQUEST']._serialized_start=208
-  _globals['_BATCHUPSERTDOCUMENTSREQUEST']._serialized_end=359
-  _globals['_BATCHUPSERTDOCUMENTSRESPONSE']._serialized_start=361
-  _globals['_BATCHUPSERTDOCUMENTSRESPONSE']._serialized_end=476
-  _globals['_DOCUMENTSTATUS']._serialized_start=478
-  _globals['_DOCUMENTSTATUS']._serialized_end=556
-  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_start=559
-  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_end=696
-  _globals['_UPSERTDOCUMENTSCONFIG']._serialized_start=698
-  _globals['_UPSERTDOCUMENTSCONFIG']._serialized_end=783
-  _globals['_UPSERTDOCUMENTSBATCH']._serialized_start=785
-  _globals['_UPSERTDOCUMENTSBATCH']._serialized_end=867
-  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_start=869
-  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_end=979
-  _globals['_UPDATEDOCUMENTREQUEST']._serialized_start=982
-  _globals['_UPDATEDOCUMENTREQUEST']._serialized_end=1198
-  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_start=1200
-  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_end=1303
-  _globals['_GETDOCUMENTREQUEST']._serialized_start=1305
-  _globals['_GETDOCUMENTREQUEST']._serialized_end=1357
-  _globals['_GETDOCUMENTRESPONSE']._serialized_start=1359
-  _globals['_GETDOCUMENTRESPONSE']._serialized_end=1419
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1421
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1537
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1539
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1627
-  _globals['_BATCHDELETEDOCUMENTSREQUEST']._serialized_start=1629
-  _globals['_BATCHDELETEDOCUMENTSREQUEST']._serialized_end=1753
-  _globals['_BATCHDELETEDOCUMENTSRESPONSE']._serialized_start=1755
-  _globals['_BATCHDELETEDOCUMENTSRESPONSE']._serialized_end=1870
-  _globals['_DELETEDOCUMENTSBYFILTERREQUEST']._serialized_start=1873
-  _globals['_DELETEDOCUMENTSBYFILTERREQUEST']._serialized_end=2022
-  _globals['_DELETEDOCUMENTSBYFILTERRESPONSE']._serialized_start=2024
-  _globals['_DELETEDOCUMENTSBYFILTERRESPONSE']._serialized_end=2120
-  _globals['_DOCUMENTSERVICE']._serialized_start=2238
-  _globals['_DOCUMENTSERVICE']._serialized_end=2922
+  _globals['_BATCHUPSERTDOCUMENTSREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_BATCHUPSERTDOCUMENTSREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_UPSERTDOCUMENTSCONFIG'].fields_by_name['collection']._loaded_options = None
+  _globals['_UPSERTDOCUMENTSCONFIG'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_UPDATEDOCUMENTREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_UPDATEDOCUMENTREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_GETDOCUMENTREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_GETDOCUMENTREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_GETDOCUMENTREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_GETDOCUMENTREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002'
+  _globals['_LISTDOCUMENTSREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_LISTDOCUMENTSREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_BATCHDELETEDOCUMENTSREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_BATCHDELETEDOCUMENTSREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_DELETEDOCUMENTSBYFILTERREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_DELETEDOCUMENTSBYFILTERREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_WRITEVISIBILITY']._serialized_start=2204
+  _globals['_WRITEVISIBILITY']._serialized_end=2317
+  _globals['_WRITERESULT']._serialized_start=162
+  _globals['_WRITERESULT']._serialized_end=238
+  _globals['_BATCHUPSERTDOCUMENTSREQUEST']._serialized_start=241
+  _globals['_BATCHUPSERTDOCUMENTSREQUEST']._serialized_end=398
+  _globals['_BATCHUPSERTDOCUMENTSRESPONSE']._serialized_start=400
+  _globals['_BATCHUPSERTDOCUMENTSRESPONSE']._serialized_end=515
+  _globals['_DOCUMENTSTATUS']._serialized_start=517
+  _globals['_DOCUMENTSTATUS']._serialized_end=595
+  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_start=598
+  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_end=735
+  _globals['_UPSERTDOCUMENTSCONFIG']._serialized_start=737
+  _globals['_UPSERTDOCUMENTSCONFIG']._serialized_end=828
+  _globals['_UPSERTDOCUMENTSBATCH']._serialized_start=830
+  _globals['_UPSERTDOCUMENTSBATCH']._serialized_end=912
+  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_start=914
+  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_end=1024
+  _globals['_UPDATEDOCUMENTREQUEST']._serialized_start=1027
+  _globals['_UPDATEDOCUMENTREQUEST']._serialized_end=1249
+  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_start=1251
+  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_end=1354
+  _globals['_GETDOCUMENTREQUEST']._serialized_start=1356
+  _globals['_GETDOCUMENTREQUEST']._serialized_end=1420
+  _globals['_GETDOCUMENTRESPONSE']._serialized_start=1422
+  _globals['_GETDOCUMENTRESPONSE']._serialized_end=1482
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1484
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1606
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1608
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1696
+  _globals['_BATCHDELETEDOCUMENTSREQUEST']._serialized_start=1699
+  _globals['_BATCHDELETEDOCUMENTSREQUEST']._serialized_end=1829
+  _globals['_BATCHDELETEDOCUMENTSRESPONSE']._serialized_start=1831
+  _globals['_BATCHDELETEDOCUMENTSRESPONSE']._serialized_end=1946
+  _globals['_DELETEDOCUMENTSBYFILTERREQUEST']._serialized_start=1949
+  _globals['_DELETEDOCUMENTSBYFILTERREQUEST']._serialized_end=2104
+  _globals['_DELETEDOCUMENTSBYFILTERRESPONSE']._serialized_start=2106
+  _globals['_DELETEDOCUMENTSBYFILTERRESPONSE']._serialized_end=2202
+  _globals['_DOCUMENTSERVICE']._serialized_start=2320
+  _globals['_DOCUMENTSERVICE']._serialized_end=3004
 # @@protoc_insertion_point(module_scope)

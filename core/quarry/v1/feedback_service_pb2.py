@@ -22,13 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n quarry/v1/feedback_service.proto\x12\tquarry.v1\x1a#google/longrunning/operations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xad\x03\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\"\n\x04type\x18\x02 \x01(\x0e\x32\x14.quarry.v1.EventType\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x61ttribution_token\x18\x04 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x05 \x01(\t\x12(\n\x08rendered\x18\x06 \x03(\x0b\x32\x16.quarry.v1.RenderedHit\x12(\n\x05\x64well\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\x05value\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07user_id\x18\t \x01(\t\x12\x12\n\nsession_id\x18\n \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x0b \x01(\t\x12\x34\n\nattributes\x18\x0c \x03(\x0b\x32 .quarry.v1.Event.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_value\"4\n\x0bRenderedHit\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x05\"K\n\x13RecordEventsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12 \n\x06\x65vents\x18\x02 \x03(\x0b\x32\x10.quarry.v1.Event\"@\n\x14RecordEventsResponse\x12(\n\x08statuses\x18\x01 \x03(\x0b\x32\x16.quarry.v1.EventStatus\"V\n\x0b\x45ventStatus\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\x12\x11\n\tduplicate\x18\x03 \x01(\x08\"\x80\x01\n\x13StreamEventsRequest\x12/\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1d.quarry.v1.StreamEventsConfigH\x00\x12-\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1c.quarry.v1.StreamEventsBatchH\x00\x42\t\n\x07message\"(\n\x12StreamEventsConfig\x12\x12\n\ncollection\x18\x01 \x01(\t\"5\n\x11StreamEventsBatch\x12 \n\x06\x65vents\x18\x01 \x03(\x0b\x32\x10.quarry.v1.Event\"@\n\x14StreamEventsResponse\x12(\n\x08statuses\x18\x01 \x03(\x0b\x32\x16.quarry.v1.EventStatus\"a\n\x13ImportEventsRequest\x12/\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1d.quarry.v1.ImportEventsConfigH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"f\n\x12ImportEventsConfig\x12\x12\n\ncollection\x18\x01 \x01(\t\x12)\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x19.quarry.v1.FeedbackFormat\x12\x11\n\tsimulated\x18\x03 \x01(\x08\"{\n\x14ImportEventsMetadata\x12\x12\n\ncollection\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08progress\x18\x03 \x01(\x01\x12\r\n\x05lines\x18\x04 \x01(\x03\"\x9d\x01\n\x14ImportEventsResponse\x12\r\n\x05lines\x18\x01 \x01(\x03\x12\x13\n\x0bimpressions\x18\x02 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x03\x12\x12\n\nduplicates\x18\x04 \x01(\x03\x12\x10\n\x08rejected\x18\x05 \x01(\x03\x12+\n\nrejections\x18\x06 \x03(\x0b\x32\x17.quarry.v1.RejectedLine\",\n\x0cRejectedLine\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x99\x01\n\x14PurgeFeedbackRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x15PurgeFeedbackMetadata\x12\x12\n\ncollection\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08progress\x18\x03 \x01(\x01\"p\n\x15PurgeFeedbackResponse\x12\x13\n\x0bimpressions\x18\x01 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x03\x12\r\n\x05texts\x18\x03 \x01(\x03\x12\x13\n\x0bmining_sets\x18\x04 \x03(\t\x12\x0e\n\x06models\x18\x05 \x03(\t\"-\n\x17GetFeedbackStatsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"\xd7\x02\n\x18GetFeedbackStatsResponse\x12\x13\n\x0bimpressions\x18\x01 \x01(\x03\x12\x1d\n\x15simulated_impressions\x18\x02 \x01(\x03\x12\x1b\n\x13\x64ropped_impressions\x18\x03 \x01(\x03\x12%\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x15.quarry.v1.EventCount\x12\r\n\x05texts\x18\x05 \x01(\x03\x12.\n\nfirst_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x05ranks\x18\x08 \x03(\x0b\x32\x14.quarry.v1.RankCount\x12\x0f\n\x07queries\x18\t \x01(\x03\x12\r\n\x05users\x18\n \x01(\x03\x12\x10\n\x08sessions\x18\x0b \x01(\x03\"c\n\nEventCount\x12\"\n\x04type\x18\x01 \x01(\x0e\x32\x14.quarry.v1.EventType\x12\"\n\x04mark\x18\x02 \x01(\x0e\x32\x14.quarry.v1.EventMark\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"=\n\tRankCount\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x11\n\tdisplayed\x18\x02 \x01(\x03\x12\x0f\n\x07\x63licked\x18\x03 \x01(\x03*\xdd\x01\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45VENT_TYPE_RENDERED\x10\x01\x12\x14\n\x10\x45VENT_TYPE_CLICK\x10\x02\x12\x13\n\x0f\x45VENT_TYPE_VIEW\x10\x03\x12\x19\n\x15\x45VENT_TYPE_CONVERSION\x10\x04\x12\x15\n\x11\x45VENT_TYPE_RATING\x10\x05\x12\x13\n\x0f\x45VENT_TYPE_SKIP\x10\x06\x12\x13\n\x0f\x45VENT_TYPE_COPY\x10\x07\x12\x14\n\x10\x45VENT_TYPE_OTHER\x10\x08*f\n\x0e\x46\x65\x65\x64\x62\x61\x63kFormat\x12\x1f\n\x1b\x46\x45\x45\x44\x42\x41\x43K_FORMAT_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x45\x44\x42\x41\x43K_FORMAT_QUARRY\x10\x01\x12\x17\n\x13\x46\x45\x45\x44\x42\x41\x43K_FORMAT_UBI\x10\x02*\x99\x01\n\tEventMark\x12\x1a\n\x16\x45VENT_MARK_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45VENT_MARK_ORPHAN\x10\x01\x12\x18\n\x14\x45VENT_MARK_NOT_SHOWN\x10\x02\x12\x15\n\x11\x45VENT_MARK_CAPPED\x10\x03\x12\x14\n\x10\x45VENT_MARK_BURST\x10\x04\x12\x12\n\x0e\x45VENT_MARK_BOT\x10\x05\x32\xb6\x03\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12O\n\x0cRecordEvents\x12\x1e.quarry.v1.RecordEventsRequest\x1a\x1f.quarry.v1.RecordEventsResponse\x12S\n\x0cStreamEvents\x12\x1e.quarry.v1.StreamEventsRequest\x1a\x1f.quarry.v1.StreamEventsResponse(\x01\x30\x01\x12O\n\x0cImportEvents\x12\x1e.quarry.v1.ImportEventsRequest\x1a\x1d.google.longrunning.Operation(\x01\x12O\n\rPurgeFeedback\x12\x1f.quarry.v1.PurgeFeedbackRequest\x1a\x1d.google.longrunning.Operation\x12[\n\x10GetFeedbackStats\x12\".quarry.v1.GetFeedbackStatsRequest\x1a#.quarry.v1.GetFeedbackStatsResponseB~\n\x13\x63om.quarrysearch.v1B\x14\x46\x65\x65\x64\x62\x61\x63kServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xa2\x02\x03QRY\xaa\x02\tQuarry.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n quarry/v1/feedback_service.proto\x12\tquarry.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xad\x03\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\"\n\x04type\x18\x02 \x01(\x0e\x32\x14.quarry.v1.EventType\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x61ttribution_token\x18\x04 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x05 \x01(\t\x12(\n\x08rendered\x18\x06 \x03(\x0b\x32\x16.quarry.v1.RenderedHit\x12(\n\x05\x64well\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\x05value\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07user_id\x18\t \x01(\t\x12\x12\n\nsession_id\x18\n \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x0b \x01(\t\x12\x34\n\nattributes\x18\x0c \x03(\x0b\x32 .quarry.v1.Event.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_value\"4\n\x0bRenderedHit\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x05\"Q\n\x13RecordEventsRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12 \n\x06\x65vents\x18\x02 \x03(\x0b\x32\x10.quarry.v1.Event\"@\n\x14RecordEventsResponse\x12(\n\x08statuses\x18\x01 \x03(\x0b\x32\x16.quarry.v1.EventStatus\"V\n\x0b\x45ventStatus\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\x12\x11\n\tduplicate\x18\x03 \x01(\x08\"\x80\x01\n\x13StreamEventsRequest\x12/\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1d.quarry.v1.StreamEventsConfigH\x00\x12-\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1c.quarry.v1.StreamEventsBatchH\x00\x42\t\n\x07message\".\n\x12StreamEventsConfig\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"5\n\x11StreamEventsBatch\x12 \n\x06\x65vents\x18\x01 \x03(\x0b\x32\x10.quarry.v1.Event\"@\n\x14StreamEventsResponse\x12(\n\x08statuses\x18\x01 \x03(\x0b\x32\x16.quarry.v1.EventStatus\"a\n\x13ImportEventsRequest\x12/\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1d.quarry.v1.ImportEventsConfigH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"l\n\x12ImportEventsConfig\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12)\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x19.quarry.v1.FeedbackFormat\x12\x11\n\tsimulated\x18\x03 \x01(\x08\"{\n\x14ImportEventsMetadata\x12\x12\n\ncollection\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08progress\x18\x03 \x01(\x01\x12\r\n\x05lines\x18\x04 \x01(\x03\"\x9d\x01\n\x14ImportEventsResponse\x12\r\n\x05lines\x18\x01 \x01(\x03\x12\x13\n\x0bimpressions\x18\x02 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x03\x12\x12\n\nduplicates\x18\x04 \x01(\x03\x12\x10\n\x08rejected\x18\x05 \x01(\x03\x12+\n\nrejections\x18\x06 \x03(\x0b\x32\x17.quarry.v1.RejectedLine\",\n\x0cRejectedLine\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x9f\x01\n\x14PurgeFeedbackRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x15PurgeFeedbackMetadata\x12\x12\n\ncollection\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08progress\x18\x03 \x01(\x01\"p\n\x15PurgeFeedbackResponse\x12\x13\n\x0bimpressions\x18\x01 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x03\x12\r\n\x05texts\x18\x03 \x01(\x03\x12\x13\n\x0bmining_sets\x18\x04 \x03(\t\x12\x0e\n\x06models\x18\x05 \x03(\t\"3\n\x17GetFeedbackStatsRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xd7\x02\n\x18GetFeedbackStatsResponse\x12\x13\n\x0bimpressions\x18\x01 \x01(\x03\x12\x1d\n\x15simulated_impressions\x18\x02 \x01(\x03\x12\x1b\n\x13\x64ropped_impressions\x18\x03 \x01(\x03\x12%\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x15.quarry.v1.EventCount\x12\r\n\x05texts\x18\x05 \x01(\x03\x12.\n\nfirst_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x05ranks\x18\x08 \x03(\x0b\x32\x14.quarry.v1.RankCount\x12\x0f\n\x07queries\x18\t \x01(\x03\x12\r\n\x05users\x18\n \x01(\x03\x12\x10\n\x08sessions\x18\x0b \x01(\x03\"c\n\nEventCount\x12\"\n\x04type\x18\x01 \x01(\x0e\x32\x14.quarry.v1.EventType\x12\"\n\x04mark\x18\x02 \x01(\x0e\x32\x14.quarry.v1.EventMark\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"=\n\tRankCount\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x11\n\tdisplayed\x18\x02 \x01(\x03\x12\x0f\n\x07\x63licked\x18\x03 \x01(\x03*\xdd\x01\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45VENT_TYPE_RENDERED\x10\x01\x12\x14\n\x10\x45VENT_TYPE_CLICK\x10\x02\x12\x13\n\x0f\x45VENT_TYPE_VIEW\x10\x03\x12\x19\n\x15\x45VENT_TYPE_CONVERSION\x10\x04\x12\x15\n\x11\x45VENT_TYPE_RATING\x10\x05\x12\x13\n\x0f\x45VENT_TYPE_SKIP\x10\x06\x12\x13\n\x0f\x45VENT_TYPE_COPY\x10\x07\x12\x14\n\x10\x45VENT_TYPE_OTHER\x10\x08*f\n\x0e\x46\x65\x65\x64\x62\x61\x63kFormat\x12\x1f\n\x1b\x46\x45\x45\x44\x42\x41\x43K_FORMAT_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x45\x44\x42\x41\x43K_FORMAT_QUARRY\x10\x01\x12\x17\n\x13\x46\x45\x45\x44\x42\x41\x43K_FORMAT_UBI\x10\x02*\x99\x01\n\tEventMark\x12\x1a\n\x16\x45VENT_MARK_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45VENT_MARK_ORPHAN\x10\x01\x12\x18\n\x14\x45VENT_MARK_NOT_SHOWN\x10\x02\x12\x15\n\x11\x45VENT_MARK_CAPPED\x10\x03\x12\x14\n\x10\x45VENT_MARK_BURST\x10\x04\x12\x12\n\x0e\x45VENT_MARK_BOT\x10\x05\x32\xb6\x03\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12O\n\x0cRecordEvents\x12\x1e.quarry.v1.RecordEventsRequest\x1a\x1f.quarry.v1.RecordEventsResponse\x12S\n\x0cStreamEvents\x12\x1e.quarry.v1.StreamEventsRequest\x1a\x1f.quarry.v1.StreamEventsResponse(\x01\x30\x01\x12O\n\x0cImportEvents\x12\x1e.quarry.v1.ImportEventsRequest\x1a\x1d.google.longrunning.Operation(\x01\x12O\n\rPurgeFeedback\x12\x1f.quarry.v1.PurgeFeedbackRequest\x1a\x1d.google.longrunning.Operation\x12[\n\x10GetFeedbackStats\x12\".quarry.v1.GetFeedbackStatsRequest\x1a#.quarry.v1.GetFeedbackStatsResponseB~\n\x13\x63om.quarrysearch.v1B\x14\x46\x65\x65\x64\x62\x61\x63kServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xa2\x02\x03QRY\xaa\x02\tQuarry.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,56 +39,66 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\023com.quarrysearch.v1B\024FeedbackServiceProtoP\001Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\242\002\003QRY\252\002\tQuarry.V1'
   _globals['_EVENT_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_EVENT_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_EVENTTYPE']._serialized_start=2658
-  _globals['_EVENTTYPE']._serialized_end=2879
-  _globals['_FEEDBACKFORMAT']._serialized_start=2881
-  _globals['_FEEDBACKFORMAT']._serialized_end=2983
-  _globals['_EVENTMARK']._serialized_start=2986
-  _globals['_EVENTMARK']._serialized_end=3139
-  _globals['_EVENT']._serialized_start=175
-  _globals['_EVENT']._serialized_end=604
-  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_start=545
-  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_end=594
-  _globals['_RENDEREDHIT']._serialized_start=606
-  _globals['_RENDEREDHIT']._serialized_end=658
-  _globals['_RECORDEVENTSREQUEST']._serialized_start=660
-  _globals['_RECORDEVENTSREQUEST']._serialized_end=735
-  _globals['_RECORDEVENTSRESPONSE']._serialized_start=737
-  _globals['_RECORDEVENTSRESPONSE']._serialized_end=801
-  _globals['_EVENTSTATUS']._serialized_start=803
-  _globals['_EVENTSTATUS']._serialized_end=889
-  _globals['_STREAMEVENTSREQUEST']._serialized_start=892
-  _globals['_STREAMEVENTSREQUEST']._serialized_end=1020
-  _globals['_STREAMEVENTSCONFIG']._serialized_start=1022
-  _globals['_STREAMEVENTSCONFIG']._serialized_end=1062
-  _globals['_STREAMEVENTSBATCH']._serialized_start=1064
-  _globals['_STREAMEVENTSBATCH']._serialized_end=1117
-  _globals['_STREAMEVENTSRESPONSE']._serialized_start=1119
-  _globals['_STREAMEVENTSRESPONSE']._serialized_end=1183
-  _globals['_IMPORTEVENTSREQUEST']._serialized_start=1185
-  _globals['_IMPORTEVENTSREQUEST']._serialized_end=1282
-  _globals['_IMPORTEVENTSCONFIG']._serialized_start=1284
-  _globals['_IMPORTEVENTSCONFIG']._serialized_end=1386
-  _globals['_IMPORTEVENTSMETADATA']._serialized_start=1388
-  _globals['_IMPORTEVENTSMETADATA']._serialized_end=1511
-  _globals['_IMPORTEVENTSRESPONSE']._serialized_start=1514
-  _globals['_IMPORTEVENTSRESPONSE']._serialized_end=1671
-  _globals['_REJECTEDLINE']._serialized_start=1673
-  _globals['_REJECTEDLINE']._serialized_end=1717
-  _globals['_PURGEFEEDBACKREQUEST']._serialized_start=1720
-  _globals['_PURGEFEEDBACKREQUEST']._serialized_end=1873
-  _globals['_PURGEFEEDBACKMETADATA']._serialized_start=1875
-  _globals['_PURGEFEEDBACKMETADATA']._serialized_end=1984
-  _globals['_PURGEFEEDBACKRESPONSE']._serialized_start=1986
-  _globals['_PURGEFEEDBACKRESPONSE']._serialized_end=2098
-  _globals['_GETFEEDBACKSTATSREQUEST']._serialized_start=2100
-  _globals['_GETFEEDBACKSTATSREQUEST']._serialized_end=2145
-  _globals['_GETFEEDBACKSTATSRESPONSE']._serialized_start=2148
-  _globals['_GETFEEDBACKSTATSRESPONSE']._serialized_end=2491
-  _globals['_EVENTCOUNT']._serialized_start=2493
-  _globals['_EVENTCOUNT']._serialized_end=2592
-  _globals['_RANKCOUNT']._serialized_start=2594
-  _globals['_RANKCOUNT']._serialized_end=2655
-  _globals['_FEEDBACKSERVICE']._serialized_start=3142
-  _globals['_FEEDBACKSERVICE']._serialized_end=3580
+  _globals['_RECORDEVENTSREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_RECORDEVENTSREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_STREAMEVENTSCONFIG'].fields_by_name['collection']._loaded_options = None
+  _globals['_STREAMEVENTSCONFIG'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_IMPORTEVENTSCONFIG'].fields_by_name['collection']._loaded_options = None
+  _globals['_IMPORTEVENTSCONFIG'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_PURGEFEEDBACKREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_PURGEFEEDBACKREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_GETFEEDBACKSTATSREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_GETFEEDBACKSTATSREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_EVENTTYPE']._serialized_start=2721
+  _globals['_EVENTTYPE']._serialized_end=2942
+  _globals['_FEEDBACKFORMAT']._serialized_start=2944
+  _globals['_FEEDBACKFORMAT']._serialized_end=3046
+  _globals['_EVENTMARK']._serialized_start=3049
+  _globals['_EVENTMARK']._serialized_end=3202
+  _globals['_EVENT']._serialized_start=208
+  _globals['_EVENT']._serialized_end=637
+  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_start=578
+  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_end=627
+  _globals['_RENDEREDHIT']._serialized_start=639
+  _globals['_RENDEREDHIT']._serialized_end=691
+  _globals['_RECORDEVENTSREQUEST']._serialized_start=693
+  _globals['_RECORDEVENTSREQUEST']._serialized_end=774
+  _globals['_RECORDEVENTSRESPONSE']._serialized_start=776
+  _globals['_RECORDEVENTSRESPONSE']._serialized_end=840
+  _globals['_EVENTSTATUS']._serialized_start=842
+  _globals['_EVENTSTATUS']._serialized_end=928
+  _globals['_STREAMEVENTSREQUEST']._serialized_start=931
+  _globals['_STREAMEVENTSREQUEST']._serialized_end=1059
+  _globals['_STREAMEVENTSCONFIG']._serialized_start=1061
+  _globals['_STREAMEVENTSCONFIG']._serialized_end=1107
+  _globals['_STREAMEVENTSBATCH']._serialized_start=1109
+  _globals['_STREAMEVENTSBATCH']._serialized_end=1162
+  _globals['_STREAMEVENTSRESPONSE']._serialized_start=1164
+  _globals['_STREAMEVENTSRESPONSE']._serialized_end=1228
+  _globals['_IMPORTEVENTSREQUEST']._serialized_start=1230
+  _globals['_IMPORTEVENTSREQUEST']._serialized_end=1327
+  _globals['_IMPORTEVENTSCONFIG']._serialized_start=1329
+  _globals['_IMPORTEVENTSCONFIG']._serialized_end=1437
+  _globals['_IMPORTEVENTSMETADATA']._serialized_start=1439
+  _globals['_IMPORTEVENTSMETADATA']._serialized_end=1562
+  _globals['_IMPORTEVENTSRESPONSE']._serialized_start=1565
+  _globals['_IMPORTEVENTSRESPONSE']._serialized_end=1722
+  _globals['_REJECTEDLINE']._serialized_start=1724
+  _globals['_REJECTEDLINE']._serialized_end=1768
+  _globals['_PURGEFEEDBACKREQUEST']._serialized_start=1771
+  _globals['_PURGEFEEDBACKREQUEST']._serialized_end=1930
+  _globals['_PURGEFEEDBACKMETADATA']._serialized_start=1932
+  _globals['_PURGEFEEDBACKMETADATA']._serialized_end=2041
+  _globals['_PURGEFEEDBACKRESPONSE']._serialized_start=2043
+  _globals['_PURGEFEEDBACKRESPONSE']._serialized_end=2155
+  _globals['_GETFEEDBACKSTATSREQUEST']._serialized_start=2157
+  _globals['_GETFEEDBACKSTATSREQUEST']._serialized_end=2208
+  _globals['_GETFEEDBACKSTATSRESPONSE']._serialized_start=2211
+  _globals['_GETFEEDBACKSTATSRESPONSE']._serialized_end=2554
+  _globals['_EVENTCOUNT']._serialized_start=2556
+  _globals['_EVENTCOUNT']._serialized_end=2655
+  _globals['_RANKCOUNT']._serialized_start=2657
+  _globals['_RANKCOUNT']._serialized_end=2718
+  _globals['_FEEDBACKSERVICE']._serialized_start=3205
+  _globals['_FEEDBACKSERVICE']._serialized_end=3643
 # @@protoc_insertion_point(module_scope)

@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equarry/v1/mining_service.proto\x12\tquarry.v1\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x01\n\x18\x45stimateRelevanceRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12$\n\x05model\x18\x02 \x01(\x0e\x32\x15.quarry.v1.ClickModel\x12\x15\n\x08held_out\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12)\n\tjudgments\x18\x04 \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\x12\x15\n\rmax_estimates\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x42\x0b\n\t_held_out\"\x85\x03\n\x19\x45stimateRelevanceResponse\x12$\n\x05model\x18\x01 \x01(\x0e\x32\x15.quarry.v1.ClickModel\x12\x13\n\x0bimpressions\x18\x02 \x01(\x03\x12\x0e\n\x06\x63licks\x18\x03 \x01(\x03\x12\x11\n\tsimulated\x18\x04 \x01(\x08\x12,\n\x0b\x65xamination\x18\x05 \x03(\x0b\x32\x17.quarry.v1.RankEstimate\x12/\n\testimates\x18\x06 \x03(\x0b\x32\x1c.quarry.v1.RelevanceEstimate\x12\x1b\n\x0elog_likelihood\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12-\n\nperplexity\x18\x08 \x03(\x0b\x32\x19.quarry.v1.RankPerplexity\x12\x16\n\tagreement\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x17\n\x0f\x61greement_pairs\x18\n \x01(\x03\x12\r\n\x05notes\x18\x0b \x03(\tB\x11\n\x0f_log_likelihoodB\x0c\n\n_agreement\"^\n\x0cRankEstimate\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x01\x12\r\n\x05lower\x18\x03 \x01(\x01\x12\r\n\x05upper\x18\x04 \x01(\x01\x12\x13\n\x0bimpressions\x18\x05 \x01(\x03\"2\n\x0eRankPerplexity\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x12\n\nperplexity\x18\x02 \x01(\x01\"\x8d\x01\n\x11RelevanceEstimate\x12\r\n\x05query\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x11\n\trelevance\x18\x03 \x01(\x01\x12\r\n\x05lower\x18\x04 \x01(\x01\x12\r\n\x05upper\x18\x05 \x01(\x01\x12\x13\n\x0bimpressions\x18\x06 \x01(\x03\x12\x0e\n\x06\x63licks\x18\x07 \x01(\x03\"U\n\x0bJudgedQuery\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12&\n\tjudgments\x18\x03 \x03(\x0b\x32\x13.quarry.v1.Judgment\".\n\x08Judgment\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\r\n\x05grade\x18\x02 \x01(\x05\"\x95\x03\n\x18MineHardNegativesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06preset\x18\x02 \x01(\t\x12\'\n\x07queries\x18\x03 \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\x12.\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x04 \x01(\x0b\x32\x1c.quarry.v1.FeedbackPositives\x12\x11\n\tnegatives\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x0f\n\x07members\x18\x07 \x03(\t\x12\r\n\x05\x64\x65pth\x18\x08 \x01(\x05\x12G\n\nparameters\x18\t \x03(\x0b\x32\x33.quarry.v1.MineHardNegativesRequest.ParametersEntry\x12+\n\x0b\x63\x61libration\x18\n \x01(\x0b\x32\x16.quarry.v1.Calibration\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xb5\x01\n\x11\x46\x65\x65\x64\x62\x61\x63kPositives\x12$\n\x05model\x18\x01 \x01(\x0e\x32\x15.quarry.v1.ClickModel\x12\x12\n\x05\x66loor\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06_floor\"X\n\x0b\x43\x61libration\x12\x1e\n\x16target_false_negatives\x18\x01 \x01(\x01\x12)\n\tjudgments\x18\x02 \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\"\x94\x01\n\x19MineHardNegativesMetadata\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\nmining_set\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05stage\x18\x04 \x01(\t\x12\x10\n\x08progress\x18\x05 \x01(\x01\"\xb0\x04\n\tMiningSet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\x0e\n\x06preset\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x07verdict\x18\x05 \x01(\x0e\x32\x18.quarry.v1.MiningVerdict\x12\x0e\n\x06\x61\x64vice\x18\x06 \x03(\t\x12\r\n\x05pairs\x18\x07 \x01(\x03\x12\x10\n\x08\x63overage\x18\x08 \x01(\x01\x12\x0c\n\x04rows\x18\t \x01(\x03\x12\x1c\n\x0f\x66\x61lse_negatives\x18\n \x01(\x01H\x00\x88\x01\x01\x12\"\n\x15\x66\x61lse_negatives_lower\x18\x0b \x01(\x01H\x01\x88\x01\x01\x12\"\n\x15\x66\x61lse_negatives_upper\x18\x0c \x01(\x01H\x02\x88\x01\x01\x12.\n\x05rungs\x18\r \x03(\x0b\x32\x1f.quarry.v1.MiningSet.RungsEntry\x12\x0f\n\x07members\x18\x0e \x03(\t\x12\x11\n\tsimulated\x18\x0f \x01(\x08\x12\x13\n\x0breport_json\x18\x10 \x01(\t\x12\x11\n\tdata_hash\x18\x11 \x01(\t\x1a,\n\nRungsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x12\n\x10_false_negativesB\x18\n\x16_false_negatives_lowerB\x18\n\x16_false_negatives_upper\"9\n\x13GetMiningSetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cinclude_html\x18\x02 \x01(\x08\"N\n\x14GetMiningSetResponse\x12(\n\nmining_set\x18\x01 \x01(\x0b\x32\x14.quarry.v1.MiningSet\x12\x0c\n\x04html\x18\x02 \x01(\t\"R\n\x15ListMiningSetsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x16ListMiningSetsResponse\x12)\n\x0bmining_sets\x18\x01 \x03(\x0b\x32\x14.quarry.v1.MiningSet\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13ReadExamplesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\'\n\x14ReadExamplesResponse\x12\x0f\n\x07parquet\x18\x01 \x01(\x0c*\xac\x01\n\nClickModel\x12\x1b\n\x17\x43LICK_MODEL_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43LICK_MODEL_CTR\x10\x01\x12\x14\n\x10\x43LICK_MODEL_COEC\x10\x02\x12\x14\n\x10\x43LICK_MODEL_SDBN\x10\x03\x12\x13\n\x0f\x43LICK_MODEL_PBM\x10\x04\x12\x13\n\x0f\x43LICK_MODEL_UBM\x10\x05\x12\x16\n\x12\x43LICK_MODEL_AFFINE\x10\x06*\xec\x01\n\rMiningVerdict\x12\x1e\n\x1aMINING_VERDICT_UNSPECIFIED\x10\x00\x12\x17\n\x13MINING_VERDICT_GOOD\x10\x01\x12\x1f\n\x1bMINING_VERDICT_LOW_COVERAGE\x10\x02\x12\"\n\x1eMINING_VERDICT_FALSE_NEGATIVES\x10\x03\x12$\n MINING_VERDICT_TOO_NEAR_POSITIVE\x10\x04\x12\x1b\n\x17MINING_VERDICT_TOO_EASY\x10\x05\x12\x1a\n\x16MINING_VERDICT_NO_DATA\x10\x06\x32\xc3\x03\n\rMiningService\x12^\n\x11\x45stimateRelevance\x12#.quarry.v1.EstimateRelevanceRequest\x1a$.quarry.v1.EstimateRelevanceResponse\x12W\n\x11MineHardNegatives\x12#.quarry.v1.MineHardNegativesRequest\x1a\x1d.google.longrunning.Operation\x12O\n\x0cGetMiningSet\x12\x1e.quarry.v1.GetMiningSetRequest\x1a\x1f.quarry.v1.GetMiningSetResponse\x12U\n\x0eListMiningSets\x12 .quarry.v1.ListMiningSetsRequest\x1a!.quarry.v1.ListMiningSetsResponse\x12Q\n\x0cReadExamples\x12\x1e.quarry.v1.ReadExamplesRequest\x1a\x1f.quarry.v1.ReadExamplesResponse0\x01\x42|\n\x13\x63om.quarrysearch.v1B\x12MiningServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xa2\x02\x03QRY\xaa\x02\tQuarry.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equarry/v1/mining_service.proto\x12\tquarry.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xce\x01\n\x18\x45stimateRelevanceRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x05model\x18\x02 \x01(\x0e\x32\x15.quarry.v1.ClickModel\x12\x15\n\x08held_out\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12)\n\tjudgments\x18\x04 \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\x12\x15\n\rmax_estimates\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x42\x0b\n\t_held_out\"\x85\x03\n\x19\x45stimateRelevanceResponse\x12$\n\x05model\x18\x01 \x01(\x0e\x32\x15.quarry.v1.ClickModel\x12\x13\n\x0bimpressions\x18\x02 \x01(\x03\x12\x0e\n\x06\x63licks\x18\x03 \x01(\x03\x12\x11\n\tsimulated\x18\x04 \x01(\x08\x12,\n\x0b\x65xamination\x18\x05 \x03(\x0b\x32\x17.quarry.v1.RankEstimate\x12/\n\testimates\x18\x06 \x03(\x0b\x32\x1c.quarry.v1.RelevanceEstimate\x12\x1b\n\x0elog_likelihood\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12-\n\nperplexity\x18\x08 \x03(\x0b\x32\x19.quarry.v1.RankPerplexity\x12\x16\n\tagreement\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x17\n\x0f\x61greement_pairs\x18\n \x01(\x03\x12\r\n\x05notes\x18\x0b \x03(\tB\x11\n\x0f_log_likelihoodB\x0c\n\n_agreement\"^\n\x0cRankEstimate\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x01\x12\r\n\x05lower\x18\x03 \x01(\x01\x12\r\n\x05upper\x18\x04 \x01(\x01\x12\x13\n\x0bimpressions\x18\x05 \x01(\x03\"2\n\x0eRankPerplexity\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x12\n\nperplexity\x18\x02 \x01(\x01\"\x8d\x01\n\x11RelevanceEstimate\x12\r\n\x05query\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x11\n\trelevance\x18\x03 \x01(\x01\x12\r\n\x05lower\x18\x04 \x01(\x01\x12\r\n\x05upper\x18\x05 \x01(\x01\x12\x13\n\x0bimpressions\x18\x06 \x01(\x03\x12\x0e\n\x06\x63licks\x18\x07 \x01(\x03\"U\n\x0bJudgedQuery\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12&\n\tjudgments\x18\x03 \x03(\x0b\x32\x13.quarry.v1.Judgment\".\n\x08Judgment\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\r\n\x05grade\x18\x02 \x01(\x05\"\x9b\x03\n\x18MineHardNegativesRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0e\n\x06preset\x18\x02 \x01(\t\x12\'\n\x07queries\x18\x03 \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\x12.\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x04 \x01(\x0b\x32\x1c.quarry.v1.FeedbackPositives\x12\x11\n\tnegatives\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x0f\n\x07members\x18\x07 \x03(\t\x12\r\n\x05\x64\x65pth\x18\x08 \x01(\x05\x12G\n\nparameters\x18\t \x03(\x0b\x32\x33.quarry.v1.MineHardNegativesRequest.ParametersEntry\x12+\n\x0b\x63\x61libration\x18\n \x01(\x0b\x32\x16.quarry.v1.Calibration\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xb5\x01\n\x11\x46\x65\x65\x64\x62\x61\x63kPositives\x12$\n\x05model\x18\x01 \x01(\x0e\x32\x15.quarry.v1.ClickModel\x12\x12\n\x05\x66loor\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06_floor\"X\n\x0b\x43\x61libration\x12\x1e\n\x16target_false_negatives\x18\x01 \x01(\x01\x12)\n\tjudgments\x18\x02 \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\"\x94\x01\n\x19MineHardNegativesMetadata\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\nmining_set\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05stage\x18\x04 \x01(\t\x12\x10\n\x08progress\x18\x05 \x01(\x01\"\xb0\x04\n\tMiningSet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\x0e\n\x06preset\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x07verdict\x18\x05 \x01(\x0e\x32\x18.quarry.v1.MiningVerdict\x12\x0e\n\x06\x61\x64vice\x18\x06 \x03(\t\x12\r\n\x05pairs\x18\x07 \x01(\x03\x12\x10\n\x08\x63overage\x18\x08 \x01(\x01\x12\x0c\n\x04rows\x18\t \x01(\x03\x12\x1c\n\x0f\x66\x61lse_negatives\x18\n \x01(\x01H\x00\x88\x01\x01\x12\"\n\x15\x66\x61lse_negatives_lower\x18\x0b \x01(\x01H\x01\x88\x01\x01\x12\"\n\x15\x66\x61lse_negatives_upper\x18\x0c \x01(\x01H\x02\x88\x01\x01\x12.\n\x05rungs\x18\r \x03(\x0b\x32\x1f.quarry.v1.MiningSet.RungsEntry\x12\x0f\n\x07members\x18\x0e \x03(\t\x12\x11\n\tsimulated\x18\x0f \x01(\x08\x12\x13\n\x0breport_json\x18\x10 \x01(\t\x12\x11\n\tdata_hash\x18\x11 \x01(\t\x1a,\n\nRungsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x12\n\x10_false_negativesB\x18\n\x16_false_negatives_lowerB\x18\n\x16_false_negatives_upper\"?\n\x13GetMiningSetRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x0cinclude_html\x18\x02 \x01(\x08\"N\n\x14GetMiningSetResponse\x12(\n\nmining_set\x18\x01 \x01(\x0b\x32\x14.quarry.v1.MiningSet\x12\x0c\n\x04html\x18\x02 \x01(\t\"R\n\x15ListMiningSetsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x16ListMiningSetsResponse\x12)\n\x0bmining_sets\x18\x01 \x03(\x0b\x32\x14.quarry.v1.MiningSet\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x13ReadExamplesRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\'\n\x14ReadExamplesResponse\x12\x0f\n\x07parquet\x18\x01 \x01(\x0c*\xac\x01\n\nClickModel\x12\x1b\n\x17\x43LICK_MODEL_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43LICK_MODEL_CTR\x10\x01\x12\x14\n\x10\x43LICK_MODEL_COEC\x10\x02\x12\x14\n\x10\x43LICK_MODEL_SDBN\x10\x03\x12\x13\n\x0f\x43LICK_MODEL_PBM\x10\x04\x12\x13\n\x0f\x43LICK_MODEL_UBM\x10\x05\x12\x16\n\x12\x43LICK_MODEL_AFFINE\x10\x06*\xec\x01\n\rMiningVerdict\x12\x1e\n\x1aMINING_VERDICT_UNSPECIFIED\x10\x00\x12\x17\n\x13MINING_VERDICT_GOOD\x10\x01\x12\x1f\n\x1bMINING_VERDICT_LOW_COVERAGE\x10\x02\x12\"\n\x1eMINING_VERDICT_FALSE_NEGATIVES\x10\x03\x12$\n MINING_VERDICT_TOO_NEAR_POSITIVE\x10\x04\x12\x1b\n\x17MINING_VERDICT_TOO_EASY\x10\x05\x12\x1a\n\x16MINING_VERDICT_NO_DATA\x10\x06\x32\xc3\x03\n\rMiningService\x12^\n\x11\x45stimateRelevance\x12#.quarry.v1.EstimateRelevanceRequest\x1a$.quarry.v1.EstimateRelevanceResponse\x12W\n\x11MineHardNegatives\x12#.quarry.v1.MineHardNegativesRequest\x1a\x1d.google.longrunning.Operation\x12O\n\x0cGetMiningSet\x12\x1e.quarry.v1.GetMiningSetRequest\x1a\x1f.quarry.v1.GetMiningSetResponse\x12U\n\x0eListMiningSets\x12 .quarry.v1.ListMiningSetsRequest\x1a!.quarry.v1.ListMiningSetsResponse\x12Q\n\x0cReadExamples\x12\x1e.quarry.v1.ReadExamplesRequest\x1a\x1f.quarry.v1.ReadExamplesResponse0\x01\x42|\n\x13\x63om.quarrysearch.v1B\x12MiningServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xa2\x02\x03QRY\xaa\x02\tQuarry.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,54 +35,62 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quarry.v1.mining_service_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023com.quarrysearch.v1B\022MiningServiceProtoP\001Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\242\002\003QRY\252\002\tQuarry.V1'
+  _globals['_ESTIMATERELEVANCEREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_ESTIMATERELEVANCEREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
   _globals['_MINEHARDNEGATIVESREQUEST_PARAMETERSENTRY']._loaded_options = None
   _globals['_MINEHARDNEGATIVESREQUEST_PARAMETERSENTRY']._serialized_options = b'8\001'
+  _globals['_MINEHARDNEGATIVESREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_MINEHARDNEGATIVESREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
   _globals['_MININGSET_RUNGSENTRY']._loaded_options = None
   _globals['_MININGSET_RUNGSENTRY']._serialized_options = b'8\001'
-  _globals['_CLICKMODEL']._serialized_start=2929
-  _globals['_CLICKMODEL']._serialized_end=3101
-  _globals['_MININGVERDICT']._serialized_start=3104
-  _globals['_MININGVERDICT']._serialized_end=3340
-  _globals['_ESTIMATERELEVANCEREQUEST']._serialized_start=116
-  _globals['_ESTIMATERELEVANCEREQUEST']._serialized_end=316
-  _globals['_ESTIMATERELEVANCERESPONSE']._serialized_start=319
-  _globals['_ESTIMATERELEVANCERESPONSE']._serialized_end=708
-  _globals['_RANKESTIMATE']._serialized_start=710
-  _globals['_RANKESTIMATE']._serialized_end=804
-  _globals['_RANKPERPLEXITY']._serialized_start=806
-  _globals['_RANKPERPLEXITY']._serialized_end=856
-  _globals['_RELEVANCEESTIMATE']._serialized_start=859
-  _globals['_RELEVANCEESTIMATE']._serialized_end=1000
-  _globals['_JUDGEDQUERY']._serialized_start=1002
-  _globals['_JUDGEDQUERY']._serialized_end=1087
-  _globals['_JUDGMENT']._serialized_start=1089
-  _globals['_JUDGMENT']._serialized_end=1135
-  _globals['_MINEHARDNEGATIVESREQUEST']._serialized_start=1138
-  _globals['_MINEHARDNEGATIVESREQUEST']._serialized_end=1543
-  _globals['_MINEHARDNEGATIVESREQUEST_PARAMETERSENTRY']._serialized_start=1494
-  _globals['_MINEHARDNEGATIVESREQUEST_PARAMETERSENTRY']._serialized_end=1543
-  _globals['_FEEDBACKPOSITIVES']._serialized_start=1546
-  _globals['_FEEDBACKPOSITIVES']._serialized_end=1727
-  _globals['_CALIBRATION']._serialized_start=1729
-  _globals['_CALIBRATION']._serialized_end=1817
-  _globals['_MINEHARDNEGATIVESMETADATA']._serialized_start=1820
-  _globals['_MINEHARDNEGATIVESMETADATA']._serialized_end=1968
-  _globals['_MININGSET']._serialized_start=1971
-  _globals['_MININGSET']._serialized_end=2531
-  _globals['_MININGSET_RUNGSENTRY']._serialized_start=2415
-  _globals['_MININGSET_RUNGSENTRY']._serialized_end=2459
-  _globals['_GETMININGSETREQUEST']._serialized_start=2533
-  _globals['_GETMININGSETREQUEST']._serialized_end=2590
-  _globals['_GETMININGSETRESPONSE']._serialized_start=2592
-  _globals['_GETMININGSETRESPONSE']._serialized_end=2670
-  _globals['_LISTMININGSETSREQUEST']._serialized_start=2672
-  _globals['_LISTMININGSETSREQUEST']._serialized_end=2754
-  _globals['_LISTMININGSETSRESPONSE']._serialized_start=2756
-  _globals['_LISTMININGSETSRESPONSE']._serialized_end=2848
-  _globals['_READEXAMPLESREQUEST']._serialized_start=2850
-  _globals['_READEXAMPLESREQUEST']._serialized_end=2885
-  _globals['_READEXAMPLESRESPONSE']._serialized_start=2887
-  _globals['_READEXAMPLESRESPONSE']._serialized_end=2926
-  _globals['_MININGSERVICE']._serialized_start=3343
-  _globals['_MININGSERVICE']._serialized_end=3794
+  _globals['_GETMININGSETREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETMININGSETREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_READEXAMPLESREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_READEXAMPLESREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_CLICKMODEL']._serialized_start=2986
+  _globals['_CLICKMODEL']._serialized_end=3158
+  _globals['_MININGVERDICT']._serialized_start=3161
+  _globals['_MININGVERDICT']._serialized_end=3397
+  _globals['_ESTIMATERELEVANCEREQUEST']._serialized_start=149
+  _globals['_ESTIMATERELEVANCEREQUEST']._serialized_end=355
+  _globals['_ESTIMATERELEVANCERESPONSE']._serialized_start=358
+  _globals['_ESTIMATERELEVANCERESPONSE']._serialized_end=747
+  _globals['_RANKESTIMATE']._serialized_start=749
+  _globals['_RANKESTIMATE']._serialized_end=843
+  _globals['_RANKPERPLEXITY']._serialized_start=845
+  _globals['_RANKPERPLEXITY']._serialized_end=895
+  _globals['_RELEVANCEESTIMATE']._serialized_start=898
+  _globals['_RELEVANCEESTIMATE']._serialized_end=1039
+  _globals['_JUDGEDQUERY']._serialized_start=1041
+  _globals['_JUDGEDQUERY']._serialized_end=1126
+  _globals['_JUDGMENT']._serialized_start=1128
+  _globals['_JUDGMENT']._serialized_end=1174
+  _globals['_MINEHARDNEGATIVESREQUEST']._serialized_start=1177
+  _globals['_MINEHARDNEGATIVESREQUEST']._serialized_end=1588
+  _globals['_MINEHARDNEGATIVESREQUEST_PARAMETERSENTRY']._serialized_start=1539
+  _globals['_MINEHARDNEGATIVESREQUEST_PARAMETERSENTRY']._serialized_end=1588
+  _globals['_FEEDBACKPOSITIVES']._serialized_start=1591
+  _globals['_FEEDBACKPOSITIVES']._serialized_end=1772
+  _globals['_CALIBRATION']._serialized_start=1774
+  _globals['_CALIBRATION']._serialized_end=1862
+  _globals['_MINEHARDNEGATIVESMETADATA']._serialized_start=1865
+  _globals['_MINEHARDNEGATIVESMETADATA']._serialized_end=2013
+  _globals['_MININGSET']._serialized_start=2016
+  _globals['_MININGSET']._serialized_end=2576
+  _globals['_MININGSET_RUNGSENTRY']._serialized_start=2460
+  _globals['_MININGSET_RUNGSENTRY']._serialized_end=2504
+  _globals['_GETMININGSETREQUEST']._serialized_start=2578
+  _globals['_GETMININGSETREQUEST']._serialized_end=2641
+  _globals['_GETMININGSETRESPONSE']._serialized_start=2643
+  _globals['_GETMININGSETRESPONSE']._serialized_end=2721
+  _globals['_LISTMININGSETSREQUEST']._serialized_start=2723
+  _globals['_LISTMININGSETSREQUEST']._serialized_end=2805
+  _globals['_LISTMININGSETSRESPONSE']._serialized_start=2807
+  _globals['_LISTMININGSETSRESPONSE']._serialized_end=2899
+  _globals['_READEXAMPLESREQUEST']._serialized_start=2901
+  _globals['_READEXAMPLESREQUEST']._serialized_end=2942
+  _globals['_READEXAMPLESRESPONSE']._serialized_start=2944
+  _globals['_READEXAMPLESRESPONSE']._serialized_end=2983
+  _globals['_MININGSERVICE']._serialized_start=3400
+  _globals['_MININGSERVICE']._serialized_end=3851
 # @@protoc_insertion_point(module_scope)

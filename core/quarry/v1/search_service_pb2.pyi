@@ -167,7 +167,9 @@ class SearchRequest(_message.Message):
     def rerank(self) -> Global___Rerank: ...
     @_builtins.property
     def return_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Fields to return with each hit. Empty: all. `-`: none."""
+        """Fields to return with each hit. Empty: all. `-`: none. A name that is neither in the schema nor in a
+        document is INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def context(self) -> Global___SearchContext:

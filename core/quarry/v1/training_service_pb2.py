@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
@@ -29,7 +30,7 @@ from quarry.v1 import mining_service_pb2 as quarry_dot_v1_dot_mining__service__p
 from quarry.v1 import model_service_pb2 as quarry_dot_v1_dot_model__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n quarry/v1/training_service.proto\x12\tquarry.v1\x1a#google/longrunning/operations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1equarry/v1/mining_service.proto\x1a\x1dquarry/v1/model_service.proto\"(\n\x15UploadExamplesRequest\x12\x0f\n\x07parquet\x18\x01 \x01(\x0c\"G\n\x16UploadExamplesResponse\x12\x10\n\x08\x65xamples\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\"\x97\x03\n\x14TrainRerankerRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\nmining_set\x18\x02 \x01(\tH\x00\x12\x12\n\x08\x65xamples\x18\x03 \x01(\tH\x00\x12)\n\tbootstrap\x18\x04 \x01(\x0b\x32\x14.quarry.v1.BootstrapH\x00\x12\x0c\n\x04\x62\x61se\x18\x05 \x01(\t\x12\x14\n\x0cjoint_layers\x18\x06 \x01(\x05\x12%\n\x04loss\x18\x07 \x01(\x0e\x32\x17.quarry.v1.TrainingLoss\x12\r\n\x05steps\x18\x08 \x01(\x05\x12\x12\n\nmax_tokens\x18\t \x01(\x05\x12\x0c\n\x04seed\x18\n \x01(\x04\x12\x15\n\rlearning_rate\x18\x0b \x01(\x01\x12)\n\tjudgments\x18\x0c \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\x12\x13\n\x0b\x64\x65scription\x18\r \x01(\t\x12\x12\n\nrequest_id\x18\x0e \x01(\t\x12%\n\x04\x66orm\x18\x0f \x01(\x0e\x32\x17.quarry.v1.RerankerFormB\x08\n\x06source\"\x87\x02\n\x13TrainEncoderRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x14\n\nmining_set\x18\x02 \x01(\tH\x00\x12\x12\n\x08\x65xamples\x18\x03 \x01(\tH\x00\x12\x0c\n\x04\x62\x61se\x18\x04 \x01(\t\x12\r\n\x05steps\x18\x05 \x01(\x05\x12\x12\n\nmax_tokens\x18\x06 \x01(\x05\x12\x0c\n\x04seed\x18\x07 \x01(\x04\x12\x15\n\rlearning_rate\x18\x08 \x01(\x01\x12)\n\tjudgments\x18\t \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\x12\x13\n\x0b\x64\x65scription\x18\n \x01(\t\x12\x12\n\nrequest_id\x18\x0b \x01(\tB\x08\n\x06source\"5\n\tBootstrap\x12\x13\n\x0b\x63ollections\x18\x01 \x03(\t\x12\x13\n\x0bmax_queries\x18\x02 \x01(\x05\"\x95\x02\n\x10TrainingMetadata\x12\x12\n\ncollection\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x10\n\x08progress\x18\x04 \x01(\x01\x12\x0c\n\x04step\x18\x05 \x01(\x03\x12\r\n\x05steps\x18\x06 \x01(\x03\x12\x0c\n\x04loss\x18\x07 \x01(\x01\x12\x15\n\rlearning_rate\x18\x08 \x01(\x01\x12\x1d\n\x10\x64\x65velopment_ndcg\x18\t \x01(\x01H\x00\x88\x01\x01\x12&\n\x03\x65ta\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\n\x11_development_ndcg\"\xff\x01\n\x16\x44istillRerankerRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0f\n\x07teacher\x18\x02 \x01(\t\x12\x14\n\nmining_set\x18\x03 \x01(\tH\x00\x12\x12\n\x08\x65xamples\x18\x04 \x01(\tH\x00\x12\x0e\n\x06layers\x18\x05 \x01(\x05\x12\x0c\n\x04\x62\x61se\x18\x06 \x01(\t\x12\r\n\x05steps\x18\x07 \x01(\x05\x12\x12\n\nmax_tokens\x18\x08 \x01(\x05\x12\x0c\n\x04seed\x18\t \x01(\x04\x12)\n\tjudgments\x18\n \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\x12\x12\n\nrequest_id\x18\x0b \x01(\tB\x08\n\x06source\"}\n\x17\x45valuateRerankerRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12)\n\tjudgments\x18\x02 \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\x12\x14\n\x0c\x63ompare_with\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xa1\x02\n\nEvaluation\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rcompared_with\x18\x02 \x01(\t\x12(\n\x07verdict\x18\x03 \x01(\x0e\x32\x17.quarry.v1.ModelVerdict\x12\x0e\n\x06\x61\x64vice\x18\x04 \x03(\t\x12\'\n\x07metrics\x18\x05 \x03(\x0b\x32\x16.quarry.v1.ModelMetric\x12\x30\n\noff_policy\x18\x06 \x03(\x0b\x32\x1c.quarry.v1.OffPolicyEstimate\x12\x13\n\x0breport_json\x18\x07 \x01(\t\x12)\n\x08\x63\x61utions\x18\x08 \x03(\x0e\x32\x17.quarry.v1.ModelCaution\x12\x10\n\x03\x65\x63\x65\x18\t \x01(\x01H\x00\x88\x01\x01\x42\x06\n\x04_ece\"\x94\x01\n\x11OffPolicyEstimate\x12\x11\n\testimator\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\r\n\x05lower\x18\x04 \x01(\x01\x12\r\n\x05upper\x18\x05 \x01(\x01\x12\x1d\n\x15\x65\x66\x66\x65\x63tive_sample_size\x18\x06 \x01(\x01\x12\x0f\n\x07support\x18\x07 \x01(\x01\"u\n\x12TuneRankingRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12)\n\tjudgments\x18\x02 \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xd5\x01\n\x0eRunLoopRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1c\n\x0fmin_new_choices\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\r\n\x05steps\x18\x05 \x01(\x05\x12\x12\n\nmax_tokens\x18\x06 \x01(\x05\x12\x0c\n\x04seed\x18\x07 \x01(\x04\x12)\n\tjudgments\x18\x08 \x03(\x0b\x32\x16.quarry.v1.JudgedQueryB\x12\n\x10_min_new_choices\"v\n\x0fRunLoopMetadata\x12\x12\n\ncollection\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x10\n\x08progress\x18\x04 \x01(\x01\"\xa3\x04\n\nLoopReport\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x07outcome\x18\x05 \x01(\x0e\x32\x16.quarry.v1.LoopOutcome\x12\x13\n\x0bnew_choices\x18\x06 \x01(\x03\x12\x17\n\x0fmin_new_choices\x18\x07 \x01(\x03\x12\x12\n\nmining_set\x18\x08 \x01(\t\x12\x30\n\x0emining_verdict\x18\t \x01(\x0e\x32\x18.quarry.v1.MiningVerdict\x12\r\n\x05model\x18\n \x01(\t\x12.\n\rmodel_verdict\x18\x0b \x01(\x0e\x32\x17.quarry.v1.ModelVerdict\x12\x15\n\rcompared_with\x18\x0c \x01(\t\x12\'\n\x07metrics\x18\r \x03(\x0b\x32\x16.quarry.v1.ModelMetric\x12\'\n\x07\x63hanges\x18\x0e \x03(\x0b\x32\x16.quarry.v1.QueryChange\x12\x18\n\x10queries_compared\x18\x0f \x01(\x05\x12\x0e\n\x06\x61\x64vice\x18\x10 \x03(\t\x12\x11\n\tsimulated\x18\x11 \x01(\x08\x12\x13\n\x0breport_json\x18\x12 \x01(\t\"[\n\x0bQueryChange\x12\r\n\x05query\x18\x01 \x01(\t\x12\x13\n\x0btimes_asked\x18\x02 \x01(\x03\x12(\n\tdocuments\x18\x03 \x03(\x0b\x32\x15.quarry.v1.RankChange\"Y\n\nRankChange\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x0brank_before\x18\x03 \x01(\x05\x12\x12\n\nrank_after\x18\x04 \x01(\x05\":\n\x14GetLoopReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cinclude_html\x18\x02 \x01(\x08\"L\n\x15GetLoopReportResponse\x12%\n\x06report\x18\x01 \x01(\x0b\x32\x15.quarry.v1.LoopReport\x12\x0c\n\x04html\x18\x02 \x01(\t\"S\n\x16ListLoopReportsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Z\n\x17ListLoopReportsResponse\x12&\n\x07reports\x18\x01 \x03(\x0b\x32\x15.quarry.v1.LoopReport\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xd0\x01\n\x0cTrainingLoss\x12\x1d\n\x19TRAINING_LOSS_UNSPECIFIED\x10\x00\x12\x15\n\x11TRAINING_LOSS_LCE\x10\x01\x12\x15\n\x11TRAINING_LOSS_BCE\x10\x02\x12\x19\n\x15TRAINING_LOSS_RANKNET\x10\x03\x12\x18\n\x14TRAINING_LOSS_LAMBDA\x10\x04\x12 \n\x1cTRAINING_LOSS_MARGIN_TRIPLET\x10\x05\x12\x1c\n\x18TRAINING_LOSS_MARGIN_MSE\x10\x06*w\n\x0cRerankerForm\x12\x1d\n\x19RERANKER_FORM_UNSPECIFIED\x10\x00\x12\x17\n\x13RERANKER_FORM_SPLIT\x10\x01\x12\x17\n\x13RERANKER_FORM_CROSS\x10\x02\x12\x16\n\x12RERANKER_FORM_LATE\x10\x03*\xe9\x01\n\x0bLoopOutcome\x12\x1c\n\x18LOOP_OUTCOME_UNSPECIFIED\x10\x00\x12$\n LOOP_OUTCOME_NOT_ENOUGH_FEEDBACK\x10\x01\x12\x1d\n\x19LOOP_OUTCOME_BAD_EXAMPLES\x10\x02\x12\x1b\n\x17LOOP_OUTCOME_NOT_BETTER\x10\x03\x12\x19\n\x15LOOP_OUTCOME_PROMOTED\x10\x04\x12&\n\"LOOP_OUTCOME_IMPROVED_NOT_PROMOTED\x10\x05\x12\x17\n\x13LOOP_OUTCOME_FAILED\x10\x06\x32\xf6\x05\n\x0fTrainingService\x12W\n\x0eUploadExamples\x12 .quarry.v1.UploadExamplesRequest\x1a!.quarry.v1.UploadExamplesResponse(\x01\x12O\n\rTrainReranker\x12\x1f.quarry.v1.TrainRerankerRequest\x1a\x1d.google.longrunning.Operation\x12M\n\x0cTrainEncoder\x12\x1e.quarry.v1.TrainEncoderRequest\x1a\x1d.google.longrunning.Operation\x12S\n\x0f\x44istillReranker\x12!.quarry.v1.DistillRerankerRequest\x1a\x1d.google.longrunning.Operation\x12U\n\x10\x45valuateReranker\x12\".quarry.v1.EvaluateRerankerRequest\x1a\x1d.google.longrunning.Operation\x12K\n\x0bTuneRanking\x12\x1d.quarry.v1.TuneRankingRequest\x1a\x1d.google.longrunning.Operation\x12\x43\n\x07RunLoop\x12\x19.quarry.v1.RunLoopRequest\x1a\x1d.google.longrunning.Operation\x12R\n\rGetLoopReport\x12\x1f.quarry.v1.GetLoopReportRequest\x1a .quarry.v1.GetLoopReportResponse\x12X\n\x0fListLoopReports\x12!.quarry.v1.ListLoopReportsRequest\x1a\".quarry.v1.ListLoopReportsResponseB~\n\x13\x63om.quarrysearch.v1B\x14TrainingServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xa2\x02\x03QRY\xaa\x02\tQuarry.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n quarry/v1/training_service.proto\x12\tquarry.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1equarry/v1/mining_service.proto\x1a\x1dquarry/v1/model_service.proto\"(\n\x15UploadExamplesRequest\x12\x0f\n\x07parquet\x18\x01 \x01(\x0c\"G\n\x16UploadExamplesResponse\x12\x10\n\x08\x65xamples\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\"\x9d\x03\n\x14TrainRerankerRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\nmining_set\x18\x02 \x01(\tH\x00\x12\x12\n\x08\x65xamples\x18\x03 \x01(\tH\x00\x12)\n\tbootstrap\x18\x04 \x01(\x0b\x32\x14.quarry.v1.BootstrapH\x00\x12\x0c\n\x04\x62\x61se\x18\x05 \x01(\t\x12\x14\n\x0cjoint_layers\x18\x06 \x01(\x05\x12%\n\x04loss\x18\x07 \x01(\x0e\x32\x17.quarry.v1.TrainingLoss\x12\r\n\x05steps\x18\x08 \x01(\x05\x12\x12\n\nmax_tokens\x18\t \x01(\x05\x12\x0c\n\x04seed\x18\n \x01(\x04\x12\x15\n\rlearning_rate\x18\x0b \x01(\x01\x12)\n\tjudgments\x18\x0c \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\x12\x13\n\x0b\x64\x65scription\x18\r \x01(\t\x12\x12\n\nrequest_id\x18\x0e \x01(\t\x12%\n\x04\x66orm\x18\x0f \x01(\x0e\x32\x17.quarry.v1.RerankerFormB\x08\n\x06source\"\x8d\x02\n\x13TrainEncoderRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\nmining_set\x18\x02 \x01(\tH\x00\x12\x12\n\x08\x65xamples\x18\x03 \x01(\tH\x00\x12\x0c\n\x04\x62\x61se\x18\x04 \x01(\t\x12\r\n\x05steps\x18\x05 \x01(\x05\x12\x12\n\nmax_tokens\x18\x06 \x01(\x05\x12\x0c\n\x04seed\x18\x07 \x01(\x04\x12\x15\n\rlearning_rate\x18\x08 \x01(\x01\x12)\n\tjudgments\x18\t \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\x12\x13\n\x0b\x64\x65scription\x18\n \x01(\t\x12\x12\n\nrequest_id\x18\x0b \x01(\tB\x08\n\x06source\"5\n\tBootstrap\x12\x13\n\x0b\x63ollections\x18\x01 \x03(\t\x12\x13\n\x0bmax_queries\x18\x02 \x01(\x05\"\x95\x02\n\x10TrainingMetadata\x12\x12\n\ncollection\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x10\n\x08progress\x18\x04 \x01(\x01\x12\x0c\n\x04step\x18\x05 \x01(\x03\x12\r\n\x05steps\x18\x06 \x01(\x03\x12\x0c\n\x04loss\x18\x07 \x01(\x01\x12\x15\n\rlearning_rate\x18\x08 \x01(\x01\x12\x1d\n\x10\x64\x65velopment_ndcg\x18\t \x01(\x01H\x00\x88\x01\x01\x12&\n\x03\x65ta\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\n\x11_development_ndcg\"\x85\x02\n\x16\x44istillRerankerRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0f\n\x07teacher\x18\x02 \x01(\t\x12\x14\n\nmining_set\x18\x03 \x01(\tH\x00\x12\x12\n\x08\x65xamples\x18\x04 \x01(\tH\x00\x12\x0e\n\x06layers\x18\x05 \x01(\x05\x12\x0c\n\x04\x62\x61se\x18\x06 \x01(\t\x12\r\n\x05steps\x18\x07 \x01(\x05\x12\x12\n\nmax_tokens\x18\x08 \x01(\x05\x12\x0c\n\x04seed\x18\t \x01(\x04\x12)\n\tjudgments\x18\n \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\x12\x12\n\nrequest_id\x18\x0b \x01(\tB\x08\n\x06source\"\x83\x01\n\x17\x45valuateRerankerRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12)\n\tjudgments\x18\x02 \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\x12\x14\n\x0c\x63ompare_with\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xa1\x02\n\nEvaluation\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rcompared_with\x18\x02 \x01(\t\x12(\n\x07verdict\x18\x03 \x01(\x0e\x32\x17.quarry.v1.ModelVerdict\x12\x0e\n\x06\x61\x64vice\x18\x04 \x03(\t\x12\'\n\x07metrics\x18\x05 \x03(\x0b\x32\x16.quarry.v1.ModelMetric\x12\x30\n\noff_policy\x18\x06 \x03(\x0b\x32\x1c.quarry.v1.OffPolicyEstimate\x12\x13\n\x0breport_json\x18\x07 \x01(\t\x12)\n\x08\x63\x61utions\x18\x08 \x03(\x0e\x32\x17.quarry.v1.ModelCaution\x12\x10\n\x03\x65\x63\x65\x18\t \x01(\x01H\x00\x88\x01\x01\x42\x06\n\x04_ece\"\x94\x01\n\x11OffPolicyEstimate\x12\x11\n\testimator\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\r\n\x05lower\x18\x04 \x01(\x01\x12\r\n\x05upper\x18\x05 \x01(\x01\x12\x1d\n\x15\x65\x66\x66\x65\x63tive_sample_size\x18\x06 \x01(\x01\x12\x0f\n\x07support\x18\x07 \x01(\x01\"{\n\x12TuneRankingRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12)\n\tjudgments\x18\x02 \x03(\x0b\x32\x16.quarry.v1.JudgedQuery\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xdb\x01\n\x0eRunLoopRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1c\n\x0fmin_new_choices\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\r\n\x05steps\x18\x05 \x01(\x05\x12\x12\n\nmax_tokens\x18\x06 \x01(\x05\x12\x0c\n\x04seed\x18\x07 \x01(\x04\x12)\n\tjudgments\x18\x08 \x03(\x0b\x32\x16.quarry.v1.JudgedQueryB\x12\n\x10_min_new_choices\"v\n\x0fRunLoopMetadata\x12\x12\n\ncollection\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x10\n\x08progress\x18\x04 \x01(\x01\"\xa3\x04\n\nLoopReport\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x07outcome\x18\x05 \x01(\x0e\x32\x16.quarry.v1.LoopOutcome\x12\x13\n\x0bnew_choices\x18\x06 \x01(\x03\x12\x17\n\x0fmin_new_choices\x18\x07 \x01(\x03\x12\x12\n\nmining_set\x18\x08 \x01(\t\x12\x30\n\x0emining_verdict\x18\t \x01(\x0e\x32\x18.quarry.v1.MiningVerdict\x12\r\n\x05model\x18\n \x01(\t\x12.\n\rmodel_verdict\x18\x0b \x01(\x0e\x32\x17.quarry.v1.ModelVerdict\x12\x15\n\rcompared_with\x18\x0c \x01(\t\x12\'\n\x07metrics\x18\r \x03(\x0b\x32\x16.quarry.v1.ModelMetric\x12\'\n\x07\x63hanges\x18\x0e \x03(\x0b\x32\x16.quarry.v1.QueryChange\x12\x18\n\x10queries_compared\x18\x0f \x01(\x05\x12\x0e\n\x06\x61\x64vice\x18\x10 \x03(\t\x12\x11\n\tsimulated\x18\x11 \x01(\x08\x12\x13\n\x0breport_json\x18\x12 \x01(\t\"[\n\x0bQueryChange\x12\r\n\x05query\x18\x01 \x01(\t\x12\x13\n\x0btimes_asked\x18\x02 \x01(\x03\x12(\n\tdocuments\x18\x03 \x03(\x0b\x32\x15.quarry.v1.RankChange\"Y\n\nRankChange\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x0brank_before\x18\x03 \x01(\x05\x12\x12\n\nrank_after\x18\x04 \x01(\x05\"@\n\x14GetLoopReportRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x0cinclude_html\x18\x02 \x01(\x08\"L\n\x15GetLoopReportResponse\x12%\n\x06report\x18\x01 \x01(\x0b\x32\x15.quarry.v1.LoopReport\x12\x0c\n\x04html\x18\x02 \x01(\t\"S\n\x16ListLoopReportsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Z\n\x17ListLoopReportsResponse\x12&\n\x07reports\x18\x01 \x03(\x0b\x32\x15.quarry.v1.LoopReport\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xd0\x01\n\x0cTrainingLoss\x12\x1d\n\x19TRAINING_LOSS_UNSPECIFIED\x10\x00\x12\x15\n\x11TRAINING_LOSS_LCE\x10\x01\x12\x15\n\x11TRAINING_LOSS_BCE\x10\x02\x12\x19\n\x15TRAINING_LOSS_RANKNET\x10\x03\x12\x18\n\x14TRAINING_LOSS_LAMBDA\x10\x04\x12 \n\x1cTRAINING_LOSS_MARGIN_TRIPLET\x10\x05\x12\x1c\n\x18TRAINING_LOSS_MARGIN_MSE\x10\x06*w\n\x0cRerankerForm\x12\x1d\n\x19RERANKER_FORM_UNSPECIFIED\x10\x00\x12\x17\n\x13RERANKER_FORM_SPLIT\x10\x01\x12\x17\n\x13RERANKER_FORM_CROSS\x10\x02\x12\x16\n\x12RERANKER_FORM_LATE\x10\x03*\xe9\x01\n\x0bLoopOutcome\x12\x1c\n\x18LOOP_OUTCOME_UNSPECIFIED\x10\x00\x12$\n LOOP_OUTCOME_NOT_ENOUGH_FEEDBACK\x10\x01\x12\x1d\n\x19LOOP_OUTCOME_BAD_EXAMPLES\x10\x02\x12\x1b\n\x17LOOP_OUTCOME_NOT_BETTER\x10\x03\x12\x19\n\x15LOOP_OUTCOME_PROMOTED\x10\x04\x12&\n\"LOOP_OUTCOME_IMPROVED_NOT_PROMOTED\x10\x05\x12\x17\n\x13LOOP_OUTCOME_FAILED\x10\x06\x32\xf6\x05\n\x0fTrainingService\x12W\n\x0eUploadExamples\x12 .quarry.v1.UploadExamplesRequest\x1a!.quarry.v1.UploadExamplesResponse(\x01\x12O\n\rTrainReranker\x12\x1f.quarry.v1.TrainRerankerRequest\x1a\x1d.google.longrunning.Operation\x12M\n\x0cTrainEncoder\x12\x1e.quarry.v1.TrainEncoderRequest\x1a\x1d.google.longrunning.Operation\x12S\n\x0f\x44istillReranker\x12!.quarry.v1.DistillRerankerRequest\x1a\x1d.google.longrunning.Operation\x12U\n\x10\x45valuateReranker\x12\".quarry.v1.EvaluateRerankerRequest\x1a\x1d.google.longrunning.Operation\x12K\n\x0bTuneRanking\x12\x1d.quarry.v1.TuneRankingRequest\x1a\x1d.google.longrunning.Operation\x12\x43\n\x07RunLoop\x12\x19.quarry.v1.RunLoopRequest\x1a\x1d.google.longrunning.Operation\x12R\n\rGetLoopReport\x12\x1f.quarry.v1.GetLoopReportRequest\x1a .quarry.v1.GetLoopReportResponse\x12X\n\x0fListLoopReports\x12!.quarry.v1.ListLoopReportsRequest\x1a\".quarry.v1.ListLoopReportsResponseB~\n\x13\x63om.quarrysearch.v1B\x14TrainingServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xa2\x02\x03QRY\xaa\x02\tQuarry.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,52 +38,66 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quarry.v1.training_service_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023com.quarrysearch.v1B\024TrainingServiceProtoP\001Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\242\002\003QRY\252\002\tQuarry.V1'
-  _globals['_TRAININGLOSS']._serialized_start=3671
-  _globals['_TRAININGLOSS']._serialized_end=3879
-  _globals['_RERANKERFORM']._serialized_start=3881
-  _globals['_RERANKERFORM']._serialized_end=4000
-  _globals['_LOOPOUTCOME']._serialized_start=4003
-  _globals['_LOOPOUTCOME']._serialized_end=4236
-  _globals['_UPLOADEXAMPLESREQUEST']._serialized_start=212
-  _globals['_UPLOADEXAMPLESREQUEST']._serialized_end=252
-  _globals['_UPLOADEXAMPLESRESPONSE']._serialized_start=254
-  _globals['_UPLOADEXAMPLESRESPONSE']._serialized_end=325
-  _globals['_TRAINRERANKERREQUEST']._serialized_start=328
-  _globals['_TRAINRERANKERREQUEST']._serialized_end=735
-  _globals['_TRAINENCODERREQUEST']._serialized_start=738
-  _globals['_TRAINENCODERREQUEST']._serialized_end=1001
-  _globals['_BOOTSTRAP']._serialized_start=1003
-  _globals['_BOOTSTRAP']._serialized_end=1056
-  _globals['_TRAININGMETADATA']._serialized_start=1059
-  _globals['_TRAININGMETADATA']._serialized_end=1336
-  _globals['_DISTILLRERANKERREQUEST']._serialized_start=1339
-  _globals['_DISTILLRERANKERREQUEST']._serialized_end=1594
-  _globals['_EVALUATERERANKERREQUEST']._serialized_start=1596
-  _globals['_EVALUATERERANKERREQUEST']._serialized_end=1721
-  _globals['_EVALUATION']._serialized_start=1724
-  _globals['_EVALUATION']._serialized_end=2013
-  _globals['_OFFPOLICYESTIMATE']._serialized_start=2016
-  _globals['_OFFPOLICYESTIMATE']._serialized_end=2164
-  _globals['_TUNERANKINGREQUEST']._serialized_start=2166
-  _globals['_TUNERANKINGREQUEST']._serialized_end=2283
-  _globals['_RUNLOOPREQUEST']._serialized_start=2286
-  _globals['_RUNLOOPREQUEST']._serialized_end=2499
-  _globals['_RUNLOOPMETADATA']._serialized_start=2501
-  _globals['_RUNLOOPMETADATA']._serialized_end=2619
-  _globals['_LOOPREPORT']._serialized_start=2622
-  _globals['_LOOPREPORT']._serialized_end=3169
-  _globals['_QUERYCHANGE']._serialized_start=3171
-  _globals['_QUERYCHANGE']._serialized_end=3262
-  _globals['_RANKCHANGE']._serialized_start=3264
-  _globals['_RANKCHANGE']._serialized_end=3353
-  _globals['_GETLOOPREPORTREQUEST']._serialized_start=3355
-  _globals['_GETLOOPREPORTREQUEST']._serialized_end=3413
-  _globals['_GETLOOPREPORTRESPONSE']._serialized_start=3415
-  _globals['_GETLOOPREPORTRESPONSE']._serialized_end=3491
-  _globals['_LISTLOOPREPORTSREQUEST']._serialized_start=3493
-  _globals['_LISTLOOPREPORTSREQUEST']._serialized_end=3576
-  _globals['_LISTLOOPREPORTSRESPONSE']._serialized_start=3578
-  _globals['_LISTLOOPREPORTSRESPONSE']._serialized_end=3668
-  _globals['_TRAININGSERVICE']._serialized_start=4239
-  _globals['_TRAININGSERVICE']._serialized_end=4997
+  _globals['_TRAINRERANKERREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_TRAINRERANKERREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_TRAINENCODERREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_TRAINENCODERREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_DISTILLRERANKERREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_DISTILLRERANKERREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_EVALUATERERANKERREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_EVALUATERERANKERREQUEST'].fields_by_name['model']._serialized_options = b'\342A\001\002'
+  _globals['_TUNERANKINGREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_TUNERANKINGREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_RUNLOOPREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_RUNLOOPREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_GETLOOPREPORTREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETLOOPREPORTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_TRAININGLOSS']._serialized_start=3747
+  _globals['_TRAININGLOSS']._serialized_end=3955
+  _globals['_RERANKERFORM']._serialized_start=3957
+  _globals['_RERANKERFORM']._serialized_end=4076
+  _globals['_LOOPOUTCOME']._serialized_start=4079
+  _globals['_LOOPOUTCOME']._serialized_end=4312
+  _globals['_UPLOADEXAMPLESREQUEST']._serialized_start=245
+  _globals['_UPLOADEXAMPLESREQUEST']._serialized_end=285
+  _globals['_UPLOADEXAMPLESRESPONSE']._serialized_start=287
+  _globals['_UPLOADEXAMPLESRESPONSE']._serialized_end=358
+  _globals['_TRAINRERANKERREQUEST']._serialized_start=361
+  _globals['_TRAINRERANKERREQUEST']._serialized_end=774
+  _globals['_TRAINENCODERREQUEST']._serialized_start=777
+  _globals['_TRAINENCODERREQUEST']._serialized_end=1046
+  _globals['_BOOTSTRAP']._serialized_start=1048
+  _globals['_BOOTSTRAP']._serialized_end=1101
+  _globals['_TRAININGMETADATA']._serialized_start=1104
+  _globals['_TRAININGMETADATA']._serialized_end=1381
+  _globals['_DISTILLRERANKERREQUEST']._serialized_start=1384
+  _globals['_DISTILLRERANKERREQUEST']._serialized_end=1645
+  _globals['_EVALUATERERANKERREQUEST']._serialized_start=1648
+  _globals['_EVALUATERERANKERREQUEST']._serialized_end=1779
+  _globals['_EVALUATION']._serialized_start=1782
+  _globals['_EVALUATION']._serialized_end=2071
+  _globals['_OFFPOLICYESTIMATE']._serialized_start=2074
+  _globals['_OFFPOLICYESTIMATE']._serialized_end=2222
+  _globals['_TUNERANKINGREQUEST']._serialized_start=2224
+  _globals['_TUNERANKINGREQUEST']._serialized_end=2347
+  _globals['_RUNLOOPREQUEST']._serialized_start=2350
+  _globals['_RUNLOOPREQUEST']._serialized_end=2569
+  _globals['_RUNLOOPMETADATA']._serialized_start=2571
+  _globals['_RUNLOOPMETADATA']._serialized_end=2689
+  _globals['_LOOPREPORT']._serialized_start=2692
+  _globals['_LOOPREPORT']._serialized_end=3239
+  _globals['_QUERYCHANGE']._serialized_start=3241
+  _globals['_QUERYCHANGE']._serialized_end=3332
+  _globals['_RANKCHANGE']._serialized_start=3334
+  _globals['_RANKCHANGE']._serialized_end=3423
+  _globals['_GETLOOPREPORTREQUEST']._serialized_start=3425
+  _globals['_GETLOOPREPORTREQUEST']._serialized_end=3489
+  _globals['_GETLOOPREPORTRESPONSE']._serialized_start=3491
+  _globals['_GETLOOPREPORTRESPONSE']._serialized_end=3567
+  _globals['_LISTLOOPREPORTSREQUEST']._serialized_start=3569
+  _globals['_LISTLOOPREPORTSREQUEST']._serialized_end=3652
+  _globals['_LISTLOOPREPORTSRESPONSE']._serialized_start=3654
+  _globals['_LISTLOOPREPORTSRESPONSE']._serialized_end=3744
+  _globals['_TRAININGSERVICE']._serialized_start=4315
+  _globals['_TRAININGSERVICE']._serialized_end=5073
 # @@protoc_insertion_point(module_scope)

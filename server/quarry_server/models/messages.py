@@ -44,10 +44,7 @@ def model_message(version: ModelVersion, report: bool = True) -> pb.Model:
     )
     if version.calibration is not None:
         message.calibration.CopyFrom(
-            pb.RelevanceCalibration(
-                formula=version.calibration.method,
-                **version.calibration.model_dump(exclude={"bins", "method"}),
-            )
+            pb.RelevanceCalibration(**version.calibration.model_dump(exclude={"bins"}))
         )
     if version.promote_time_us is not None:
         message.promote_time.CopyFrom(timestamp_message(version.promote_time_us))

@@ -20,7 +20,7 @@ from quarry.ranking.queries import (
     default_weight,
 )
 from quarry.ranking.weighting import QueryWeights, Trait, check_trait
-from quarry.schema import FIELD_NAME, Schema, UnknownFields
+from quarry.schema import Schema
 from quarry.search.logged_request import LoggedRequest
 from quarry.search.requests import PageRequest
 from quarry.types import Document
@@ -34,7 +34,6 @@ from quarry_server.search.filters import parse_filter
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1_000
 MAX_RETRIEVE_QUERIES = 256
-NO_FIELDS = "-"
 LEXICAL = "bm25"
 
 
@@ -200,16 +199,3 @@ def model_fields(message: pb.Rerank, plan: RerankPlan | None) -> dict[str, str]:
 
 def cascade_of(messages: Sequence[types_pb2.RerankStage]) -> Cascade:
     return tuple(RerankStage(message.model, message.depth) for message in messages)
-
-
-def parse_return_fields(names: Sequence[str], schema: Schema) -> frozenset[str] | None:
-    """The fields to return; None for all."""
-    if not names:
-        return None
-    if list(names) == [NO_FIELDS]:
-        return frozenset()
-    for index, name in enumerate(names):
-        known = schema.unknown_fields is UnknownFields.STORE or schema.get(name) is not None
-        if not FIELD_NAME.fullmatch(name) or not known:
-            raise InvalidArgumentError(f"return_fields[{index}]", f"{name[:80]!r} is not a field's name")
-    return frozenset(names)

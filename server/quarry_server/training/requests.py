@@ -299,6 +299,8 @@ def _bootstrap(message: pb.Bootstrap, ground: Ground) -> dict[str, object]:
     if not names:
         raise InvalidArgumentError("bootstrap.collections", "are none")
     for place, name in enumerate(names):
+        if not name:
+            raise InvalidArgumentError(f"bootstrap.collections[{place}]", "is empty")
         if name in names[:place]:
             raise InvalidArgumentError(f"bootstrap.collections[{place}]", f"{name[:80]!r} is there twice")
     if message.max_queries < 0:

@@ -1,4 +1,4 @@
-"""Around every call: undecodable bytes and errors become typed statuses, and nothing returns UNKNOWN."""
+"""Around every call: bad requests and errors become typed statuses, and nothing returns UNKNOWN."""
 
 import asyncio
 import inspect
@@ -21,6 +21,7 @@ from quarry.errors import (
 )
 from quarry.storage.disk import disk_is_full
 from quarry_server.common.errors import status_code, status_of
+from quarry_server.transport.required import check_required
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +60,14 @@ class TypedErrors(grpc.aio.ServerInterceptor):
 
 def _decoded(decode: Callable[[bytes], Message], data: bytes) -> Message:
     try:
-        return decode(data)
+        message = decode(data)
     except (DecodeError, ValueError) as error:
         raise InvalidArgumentError(
             "", f"the request's bytes are not a message of this method: {error}"
         ) from None
+    if isinstance(message, Message):  # a method without a decoder takes the bytes
+        check_required(message)
+    return message
 
 
 async def _decoded_stream(

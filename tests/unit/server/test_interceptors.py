@@ -65,7 +65,10 @@ async def channel(raising: Raising) -> AsyncIterator[grpc.aio.Channel]:
         yield opened
 
 
-async def unary(channel: grpc.aio.Channel, data: bytes = b"") -> grpc.aio.AioRpcError:
+REQUEST = pb.GetDocumentRequest(collection="things", id="a").SerializeToString()
+
+
+async def unary(channel: grpc.aio.Channel, data: bytes = REQUEST) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await channel.unary_unary("/quarry.v1.DocumentService/GetDocument")(data, timeout=10)
     return caught.value
@@ -126,9 +129,21 @@ async def test_bytes_that_are_no_message_are_an_invalid_argument(channel: grpc.a
     assert (answers, error.code()) == (0, grpc.StatusCode.INVALID_ARGUMENT)
 
 
+async def test_a_request_without_a_required_field_does_not_reach_the_servicer(
+    channel: grpc.aio.Channel,
+) -> None:
+    error = await unary(channel, pb.GetDocumentRequest(id="a").SerializeToString())
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert dict(info(error).metadata) == {"field": "collection"}
+    answers, error = await stream(channel, pb.UpsertDocumentsRequest(config={}).SerializeToString())
+    assert (answers, dict(info(error).metadata)) == (0, {"field": "config.collection"})
+
+
 async def test_a_method_that_aborts_by_hand_is_left_alone(channel: grpc.aio.Channel) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await channel.unary_unary("/quarry.v1.DocumentService/DeleteDocumentsByFilter")(b"", timeout=10)
+        await channel.unary_unary("/quarry.v1.DocumentService/DeleteDocumentsByFilter")(
+            pb.DeleteDocumentsByFilterRequest(collection="things").SerializeToString(), timeout=10
+        )
     assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.NOT_FOUND, "aborted by hand")
 
 
@@ -149,7 +164,7 @@ class Waiting(Raising):
 async def test_work_stops_when_the_caller_has_gone() -> None:
     waiting = Waiting()
     async with serving(waiting) as channel:
-        call = channel.unary_unary("/quarry.v1.DocumentService/GetDocument")(b"", timeout=10)
+        call = channel.unary_unary("/quarry.v1.DocumentService/GetDocument")(REQUEST, timeout=10)
         await asyncio.wait_for(waiting.begun.wait(), 10)
         call.cancel()
         await asyncio.wait_for(waiting.cancelled.wait(), 10)

@@ -148,7 +148,7 @@ def test_a_version_with_a_broken_calibration_is_refused(
     models: Models, collection: str, plain_folder: Path, tmp_path: Path
 ) -> None:
     broken = shutil.copytree(plain_folder, tmp_path / "broken")
-    (broken / CALIBRATION_FILE).write_text('{"method": "platt", "slope": -1}')
+    (broken / CALIBRATION_FILE).write_text('{"formula": "platt", "slope": -1}')
     before = models.names()
     with pytest.raises(grpc.RpcError) as caught:
         models.imported(collection, archive=tar_of(broken))

@@ -169,6 +169,17 @@ def test_a_message_that_ends_early_is_an_invalid_argument(api: Api, method: Meth
     assert failed.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
+def test_a_request_that_names_no_collection_says_so(api: Api, method: Method) -> None:
+    field = method.descriptor.input_type.fields_by_name.get("collection")
+    if field is None or field.message_type is not None:
+        pytest.skip("it takes no collection, or more of it than a name")
+    if str(method) in ("ListModels", "ListRankings", "ListMiningSets", "ListLoopReports"):
+        pytest.skip("without a collection it lists what all have")
+    failed = send(api, method, with_changes(method, [(0, (field,), "")]))
+    assert failed
+    assert (failed.code, failed.field) == (grpc.StatusCode.INVALID_ARGUMENT, "collection")
+
+
 @pytest.mark.parametrize("levels", [15, 16, 17, 90, 101, 2_000])
 @pytest.mark.parametrize(
     ("name", "number"), [("Search", 5), ("ListDocuments", 4), ("DeleteDocumentsByFilter", 2), ("Retrieve", 4)]

@@ -66,6 +66,8 @@ def test_operations_are_listed_in_pages_and_can_be_forgotten(api: Api, lexical: 
     while True:
         answer = api.operations.ListOperations(request, timeout=CALL_S)
         found += [operation.name for operation in answer.operations]
+        assert not any(operation.HasField("response") for operation in answer.operations)
+        assert all(operation.HasField("metadata") for operation in answer.operations)
         if not answer.next_page_token:
             break
         request.page_token = answer.next_page_token
@@ -160,7 +162,8 @@ def reflected(api: Api, **request: str) -> reflection_pb2.ServerReflectionRespon
 
 def test_reflection_describes_every_service_down_to_its_last_import(api: Api) -> None:
     listed = {s.name for s in reflected(api, list_services="").list_services_response.service}
-    assert listed == {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    versions = {f"grpc.reflection.{version}.ServerReflection" for version in ("v1", "v1alpha")}
+    assert listed == {*SERVICES, "grpc.health.v1.Health", *versions}
     for service in listed:
         pool = descriptor_pool.DescriptorPool()
         _add(api, pool, set(), reflected(api, file_containing_symbol=service))

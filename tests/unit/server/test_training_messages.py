@@ -55,7 +55,6 @@ def test_details_stay_until_they_are_said_anew_but_for_the_time_left() -> None:
 
 
 def test_a_calibration_is_told_whole() -> None:
-    """All that is kept with a version, but for the bins that its errors were measured in. The message has
-    ``formula`` for ``method``, which is a reserved word elsewhere."""
+    """All that is kept with a version, but for the bins that its errors were measured in."""
     told = {field.name for field in models_pb.RelevanceCalibration.DESCRIPTOR.fields}
-    assert told == set(Calibration.model_fields) - {"bins", "method"} | {"formula"}
+    assert told == set(Calibration.model_fields) - {"bins"}

@@ -69,7 +69,17 @@ def methods(collection: str, operation: str, token: str = "") -> list[Method]:
     right = _right_requests(collection, operation) | _right_feedback(collection, token)
     right |= _right_models(collection) | _right_trainings(collection)
     found = [m for name in SERVICES for m in pool.FindServiceByName(name).methods]
-    return [Method(m, right.get(m.name) or (message_factory.GetMessageClass(m.input_type)(),)) for m in found]
+    return [Method(m, right.get(m.name) or (_of_nothing(m),)) for m in found]
+
+
+def _of_nothing(method: MethodDescriptor) -> Message:
+    """A request that names a thing which is not there, where it must name one."""
+    request = message_factory.GetMessageClass(method.input_type)()
+    ours = method.input_type.full_name.startswith("quarry.")
+    for field in method.input_type.fields if ours else ():
+        if field.name in ("name", "collection"):
+            setattr(request, field.name, "nothing-there")
+    return request
 
 
 def method_names() -> list[str]:

@@ -87,16 +87,3 @@ def test_documents_are_listed_of_a_collection() -> None:
 )
 def test_what_may_be_empty_is_not_asked_for(request_: Message) -> None:
     check_required(request_)
-
-
-def test_every_name_of_one_thing_is_asked_for() -> None:
-    for request in (
-        model_service_pb2.GetModelRequest(),
-        model_service_pb2.PromoteRankingRequest(),
-        mining_service_pb2.ReadExamplesRequest(),
-        training_service_pb2.GetLoopReportRequest(),
-        training_service_pb2.EvaluateRerankerRequest(),
-        document_service_pb2.GetDocumentRequest(collection="faq"),
-    ):
-        with pytest.raises(InvalidArgumentError):
-            check_required(request)

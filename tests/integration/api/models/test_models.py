@@ -154,7 +154,7 @@ def test_what_cannot_be_promoted_says_why_and_changes_nothing(
     for name, code in (
         (retired.name, grpc.StatusCode.FAILED_PRECONDITION),
         (f"{collection}@99", grpc.StatusCode.NOT_FOUND),
-        ("", grpc.StatusCode.INVALID_ARGUMENT),
+        ("", grpc.StatusCode.NOT_FOUND),
     ):
         assert refused(models.stub.PromoteModel, pb.PromoteModelRequest(name=name)).code is code
     nothing = refused(models.stub.RollbackModel, pb.RollbackModelRequest(collection=collection))

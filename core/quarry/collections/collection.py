@@ -11,7 +11,6 @@ from quarry.collections.generation import Generation
 from quarry.collections.vector_check import VectorSample
 from quarry.deadline import Deadline
 from quarry.documents.catalog import Collection
-from quarry.documents.field_names import FieldNames
 from quarry.documents.log import Outcome, Upsert
 from quarry.documents.store import DocumentLog, RequestId
 from quarry.documents.view import DocumentView
@@ -58,7 +57,6 @@ class OpenCollection:
     Attributes:
         collection: its settings, as of the last change.
         log: its documents.
-        field_names: the names of their fields.
         generation: its indexes.
         generations: all that follow the log, ``generation`` and those beside it; shared by them.
         successor: what serves instead since a switch; None while this one serves, or has yet to.
@@ -66,7 +64,6 @@ class OpenCollection:
 
     def __init__(self, collection: Collection, log: DocumentLog, generation: Generation) -> None:
         self.collection, self.log, self.generation = collection, log, generation
-        self.field_names = FieldNames(log)
         self.generations = {generation}
         self.successor: OpenCollection | None = None
         self._users = 0

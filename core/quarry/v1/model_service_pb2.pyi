@@ -677,7 +677,7 @@ class PromoteRankingRequest(_message.Message):
     request_id: _builtins.str
     if_unchanged: _builtins.bool
     """Refuse, with FAILED_PRECONDITION, if another configuration or another re-ranker serves by now than when the
-    version was compared (`Ranking.compared_with`, `Ranking.reranker`).
+    version was compared (`Ranking.compared_with`, `Ranking.reranker`), unless the version itself serves already.
     """
     def __init__(
         self,
@@ -881,7 +881,7 @@ class PromoteModelRequest(_message.Message):
     """As DocumentService's."""
     if_unchanged: _builtins.bool
     """Refuse, with FAILED_PRECONDITION, if another re-ranker serves by now than the version was compared with
-    (`Lineage.compared_with`).
+    (`Lineage.compared_with`), unless the version itself serves already.
     """
     def __init__(
         self,

@@ -167,8 +167,8 @@ class SearchRequest(_message.Message):
     def rerank(self) -> Global___Rerank: ...
     @_builtins.property
     def return_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Fields to return with each hit. Empty: all. `-`: none. A name that is neither in the schema nor in a
-        document is INVALID_ARGUMENT.
+        """Fields to return with each hit. Empty: all. `-`: none. A name that no document can have is
+        INVALID_ARGUMENT: one that the schema lacks, unless it lets documents have fields that it does not name.
         """
 
     @_builtins.property

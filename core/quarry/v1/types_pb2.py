@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15quarry/v1/types.proto\x12\tquarry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x01\n\x08\x44ocument\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x06\x66ields\x18\x02 \x03(\x0b\x32\x1f.quarry.v1.Document.FieldsEntry\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x1a\x44\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.quarry.v1.FieldValue:\x02\x38\x01\"\xdd\x01\n\nFieldValue\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x17\n\rinteger_value\x18\x02 \x01(\x03H\x00\x12\x15\n\x0b\x66loat_value\x18\x03 \x01(\x01H\x00\x12\x17\n\rboolean_value\x18\x04 \x01(\x08H\x00\x12\x35\n\x0ftimestamp_value\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12/\n\nlist_value\x18\x06 \x01(\x0b\x32\x19.quarry.v1.FieldValueListH\x00\x42\x06\n\x04kind\"7\n\x0e\x46ieldValueList\x12%\n\x06values\x18\x01 \x03(\x0b\x32\x15.quarry.v1.FieldValue\"\xe8\x02\n\x06\x46ilter\x12\'\n\x06\x61ll_of\x18\x01 \x01(\x0b\x32\x15.quarry.v1.FilterListH\x00\x12\'\n\x06\x61ny_of\x18\x02 \x01(\x0b\x32\x15.quarry.v1.FilterListH\x00\x12(\n\x07none_of\x18\x03 \x01(\x0b\x32\x15.quarry.v1.FilterListH\x00\x12,\n\x08\x65qual_to\x18\x04 \x01(\x0b\x32\x18.quarry.v1.EqualToFilterH\x00\x12(\n\x06one_of\x18\x05 \x01(\x0b\x32\x16.quarry.v1.OneOfFilterH\x00\x12\'\n\x05range\x18\x06 \x01(\x0b\x32\x16.quarry.v1.RangeFilterH\x00\x12)\n\x06\x65xists\x18\x07 \x01(\x0b\x32\x17.quarry.v1.ExistsFilterH\x00\x12)\n\x06prefix\x18\x08 \x01(\x0b\x32\x17.quarry.v1.PrefixFilterH\x00\x42\x0b\n\tcondition\"0\n\nFilterList\x12\"\n\x07\x66ilters\x18\x01 \x03(\x0b\x32\x11.quarry.v1.Filter\"D\n\rEqualToFilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.quarry.v1.FieldValue\"C\n\x0bOneOfFilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12%\n\x06values\x18\x02 \x03(\x0b\x32\x15.quarry.v1.FieldValue\"\xaa\x01\n\x0bRangeFilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12!\n\x02gt\x18\x02 \x01(\x0b\x32\x15.quarry.v1.FieldValue\x12\"\n\x03gte\x18\x03 \x01(\x0b\x32\x15.quarry.v1.FieldValue\x12!\n\x02lt\x18\x04 \x01(\x0b\x32\x15.quarry.v1.FieldValue\x12\"\n\x03lte\x18\x05 \x01(\x0b\x32\x15.quarry.v1.FieldValue\"\x1d\n\x0c\x45xistsFilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\"-\n\x0cPrefixFilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\"+\n\x0bRerankStage\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\x05\x42t\n\x13\x63om.quarrysearch.v1B\nTypesProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xa2\x02\x03QRY\xaa\x02\tQuarry.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15quarry/v1/types.proto\x12\tquarry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x01\n\x08\x44ocument\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x06\x66ields\x18\x02 \x03(\x0b\x32\x1f.quarry.v1.Document.FieldsEntry\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x1a\x44\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.quarry.v1.FieldValue:\x02\x38\x01\"\xdd\x01\n\nFieldValue\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x17\n\rinteger_value\x18\x02 \x01(\x03H\x00\x12\x15\n\x0b\x66loat_value\x18\x03 \x01(\x01H\x00\x12\x17\n\rboolean_value\x18\x04 \x01(\x08H\x00\x12\x35\n\x0ftimestamp_value\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12/\n\nlist_value\x18\x06 \x01(\x0b\x32\x19.quarry.v1.FieldValueListH\x00\x42\x06\n\x04kind\"7\n\x0e\x46ieldValueList\x12%\n\x06values\x18\x01 \x03(\x0b\x32\x15.quarry.v1.FieldValue\"\xf3\x02\n\x06\x46ilter\x12\'\n\x06\x61ll_of\x18\x01 \x01(\x0b\x32\x15.quarry.v1.FilterListH\x00\x12\'\n\x06\x61ny_of\x18\x02 \x01(\x0b\x32\x15.quarry.v1.FilterListH\x00\x12(\n\x07none_of\x18\t \x01(\x0b\x32\x15.quarry.v1.FilterListH\x00\x12,\n\x08\x65qual_to\x18\x04 \x01(\x0b\x32\x18.quarry.v1.EqualToFilterH\x00\x12(\n\x06one_of\x18\x05 \x01(\x0b\x32\x16.quarry.v1.OneOfFilterH\x00\x12\'\n\x05range\x18\x06 \x01(\x0b\x32\x16.quarry.v1.RangeFilterH\x00\x12)\n\x06\x65xists\x18\x07 \x01(\x0b\x32\x17.quarry.v1.ExistsFilterH\x00\x12)\n\x06prefix\x18\x08 \x01(\x0b\x32\x17.quarry.v1.PrefixFilterH\x00\x42\x0b\n\tconditionJ\x04\x08\x03\x10\x04R\x03not\"0\n\nFilterList\x12\"\n\x07\x66ilters\x18\x01 \x03(\x0b\x32\x11.quarry.v1.Filter\"D\n\rEqualToFilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.quarry.v1.FieldValue\"C\n\x0bOneOfFilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12%\n\x06values\x18\x02 \x03(\x0b\x32\x15.quarry.v1.FieldValue\"\xaa\x01\n\x0bRangeFilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12!\n\x02gt\x18\x02 \x01(\x0b\x32\x15.quarry.v1.FieldValue\x12\"\n\x03gte\x18\x03 \x01(\x0b\x32\x15.quarry.v1.FieldValue\x12!\n\x02lt\x18\x04 \x01(\x0b\x32\x15.quarry.v1.FieldValue\x12\"\n\x03lte\x18\x05 \x01(\x0b\x32\x15.quarry.v1.FieldValue\"\x1d\n\x0c\x45xistsFilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\"-\n\x0cPrefixFilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\"+\n\x0bRerankStage\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\x05\x42t\n\x13\x63om.quarrysearch.v1B\nTypesProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xa2\x02\x03QRY\xaa\x02\tQuarry.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,19 +44,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FIELDVALUELIST']._serialized_start=517
   _globals['_FIELDVALUELIST']._serialized_end=572
   _globals['_FILTER']._serialized_start=575
-  _globals['_FILTER']._serialized_end=935
-  _globals['_FILTERLIST']._serialized_start=937
-  _globals['_FILTERLIST']._serialized_end=985
-  _globals['_EQUALTOFILTER']._serialized_start=987
-  _globals['_EQUALTOFILTER']._serialized_end=1055
-  _globals['_ONEOFFILTER']._serialized_start=1057
-  _globals['_ONEOFFILTER']._serialized_end=1124
-  _globals['_RANGEFILTER']._serialized_start=1127
-  _globals['_RANGEFILTER']._serialized_end=1297
-  _globals['_EXISTSFILTER']._serialized_start=1299
-  _globals['_EXISTSFILTER']._serialized_end=1328
-  _globals['_PREFIXFILTER']._serialized_start=1330
-  _globals['_PREFIXFILTER']._serialized_end=1375
-  _globals['_RERANKSTAGE']._serialized_start=1377
-  _globals['_RERANKSTAGE']._serialized_end=1420
+  _globals['_FILTER']._serialized_end=946
+  _globals['_FILTERLIST']._serialized_start=948
+  _globals['_FILTERLIST']._serialized_end=996
+  _globals['_EQUALTOFILTER']._serialized_start=998
+  _globals['_EQUALTOFILTER']._serialized_end=1066
+  _globals['_ONEOFFILTER']._serialized_start=1068
+  _globals['_ONEOFFILTER']._serialized_end=1135
+  _globals['_RANGEFILTER']._serialized_start=1138
+  _globals['_RANGEFILTER']._serialized_end=1308
+  _globals['_EXISTSFILTER']._serialized_start=1310
+  _globals['_EXISTSFILTER']._serialized_end=1339
+  _globals['_PREFIXFILTER']._serialized_start=1341
+  _globals['_PREFIXFILTER']._serialized_end=1386
+  _globals['_RERANKSTAGE']._serialized_start=1388
+  _globals['_RERANKSTAGE']._serialized_end=1431
 # @@protoc_insertion_point(module_scope)

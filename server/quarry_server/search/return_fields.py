@@ -2,32 +2,26 @@
 
 from collections.abc import Sequence
 
-from quarry.collections.collection import OpenCollection
 from quarry.errors import InvalidArgumentError
-from quarry.schema import UnknownFields
+from quarry.schema import FIELD_NAME, Schema, UnknownFields
 
 NO_FIELDS = "-"
 
 
-def parse_return_fields(names: Sequence[str]) -> frozenset[str] | None:
-    """The fields to return; None for all."""
-    if not names:
-        return None
-    return frozenset() if list(names) == [NO_FIELDS] else frozenset(names)
-
-
-async def check_return_fields(names: Sequence[str], collection: OpenCollection) -> None:
-    """Looks for ``names`` in the schema and, where it lets other fields be stored, in the documents.
+def parse_return_fields(names: Sequence[str], schema: Schema) -> frozenset[str] | None:
+    """Reads the fields to return; None for all.
 
     Raises:
-        InvalidArgumentError: there is no field of this name.
+        InvalidArgumentError: no document can have a field of this name.
     """
-    schema = collection.collection.settings.schema
-    missing = {name for name in parse_return_fields(names) or () if schema.get(name) is None}
-    if missing and schema.unknown_fields is UnknownFields.STORE:
-        missing = await collection.field_names.find_missing(missing)
+    if not names:
+        return None
+    if list(names) == [NO_FIELDS]:
+        return frozenset()
+    stores_others = schema.unknown_fields is UnknownFields.STORE
     for index, name in enumerate(names):
-        if name in missing:
+        if schema.get(name) is None and not (stores_others and FIELD_NAME.fullmatch(name)):
             raise InvalidArgumentError(
-                f"return_fields[{index}]", f"neither the schema nor a document has a field {name[:80]!r}"
+                f"return_fields[{index}]", f"no document can have a field {name[:80]!r}"
             )
+    return frozenset(names)

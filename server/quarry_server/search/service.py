@@ -31,7 +31,7 @@ from quarry_server.search.queries import (
 )
 from quarry_server.search.responses import degradation_message, duration_message, search_response
 from quarry_server.search.retrieval import complete_result, own_result
-from quarry_server.search.return_fields import check_return_fields, parse_return_fields
+from quarry_server.search.return_fields import parse_return_fields
 
 _ENVELOPE_BYTES = 16_384
 
@@ -58,8 +58,6 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         deadline = deadline_of(context, self._default_deadline_s)
         size = parse_page_size(request.page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         with self._library.use(request.collection) as collection, self._schedule.slot(deadline) as slot:
-            async with asyncio.timeout(deadline.timeout_s):
-                await check_return_fields(request.return_fields, collection)
             page = await self._search(request, size, collection, slot)
             with slot.work():
                 response = search_response(page, request)
@@ -103,7 +101,7 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         self, request: pb.SearchRequest, size: int, opened: OpenCollection, slot: Slot
     ) -> SearchPage[types_pb2.Document]:
         row, collection = opened.collection, opened.as_searched()  # once: its settings may change meanwhile
-        names = parse_return_fields(request.return_fields)
+        names = parse_return_fields(request.return_fields, collection.schema)
         place = SEARCH.parse(request)
         page = parse_page(request, size, collection.schema, names)
         if place is not None:

@@ -129,3 +129,13 @@ def test_levels_and_conditions_have_limits() -> None:
         with pytest.raises(InvalidArgumentError) as caught:
             parse_filter(message, FILTER_SCHEMA)
         assert caught.value.field.startswith("filter")
+
+
+def test_a_negation_as_it_once_was_sent_is_refused_and_not_taken_for_everything() -> None:
+    """Number 3 was one filter. Read as a list of none, it would hold for every document, and delete them."""
+    negated = types_pb2.Filter(
+        equal_to=types_pb2.EqualToFilter(field="keyword", value=types_pb2.FieldValue(string_value="x"))
+    ).SerializeToString()
+    message = types_pb2.Filter.FromString(b"\x1a" + bytes([len(negated)]) + negated)
+    with pytest.raises(InvalidArgumentError):
+        parse_filter(message, FILTER_SCHEMA)

@@ -55,7 +55,7 @@ check-reference: ## Fail if docs/reference is not what the code says
 docs: setup reference site ## Build the site of docs/ in build/site, with every link checked
 
 site:
-	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 mkdocs build
 
 release-protos: setup ## Make the API as it is now the one that must not break
 	python tools/protos.py image protos/quarry.v1.binpb

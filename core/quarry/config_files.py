@@ -104,7 +104,7 @@ def _values(values: dict[str, Any], table: str) -> Iterator[str]:
     plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
     for name, value in plain.items():
         hidden = name in _SECRETS and value
-        yield f'{name} = "..."  # not shown' if hidden else _line(name, value)
+        yield f"# {name} is set, and not shown" if hidden else _line(name, value)
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _values(value, _path(table, name))

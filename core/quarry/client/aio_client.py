@@ -1,7 +1,8 @@
 """The client for asyncio."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import math
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,9 +14,8 @@ from quarry.client.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, CheckedCha
 from quarry.client.operations import Result, Watch, follow_async, ignore, read_result
 from quarry.client.paging import Page, Request, read_pages_async
 from quarry.client.transfers import (
-    make_requests,
     make_requests_async,
-    read_pieces_async,
+    read_pieces,
     replace_file,
     wrap_archive,
     wrap_examples,
@@ -113,7 +113,7 @@ class AsyncClient:
     def upsert_batches(
         self,
         collection: str,
-        batches: AsyncIterator[AnyBatch],
+        batches: Iterable[AnyBatch] | AsyncIterable[AnyBatch],
         *,
         wait: document_service_pb2.WriteVisibility.ValueType = (
             document_service_pb2.WRITE_VISIBILITY_UNSPECIFIED
@@ -151,43 +151,43 @@ class AsyncClient:
         """Asks the server to end the operation."""
         await self.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=operation.name))
 
-    async def upload_examples(self, path: Path | str, timeout: float | None = None) -> str:
+    async def upload_examples(self, path: Path | str, timeout: float = math.inf) -> str:
         """Sends a Parquet file of examples. Returns the name that ``TrainRerankerRequest.examples`` takes."""
-        requests = make_requests_async(read_pieces_async(Path(path)), wrap_examples)
+        requests = make_requests_async(read_pieces(Path(path)), wrap_examples)
         return (await self.training.UploadExamples(requests, timeout=timeout)).examples
 
     async def import_model(
         self,
         options: model_service_pb2.ImportOptions,
         archive: Path | str | None = None,
-        timeout: float | None = None,
+        timeout: float = math.inf,
     ) -> model_service_pb2.Model:
         """Registers a version: of an ``archive`` (tar) here, or of what ``options.source`` names there."""
         first = model_service_pb2.ImportModelRequest(options=options)
         requests: Any = [first]
         if archive is not None:
-            requests = make_requests_async(read_pieces_async(Path(archive)), wrap_archive, first)
+            requests = make_requests_async(read_pieces(Path(archive)), wrap_archive, first)
         return (await self.models.ImportModel(requests, timeout=timeout)).model
 
     async def import_events(
         self,
         config: feedback_service_pb2.ImportEventsConfig,
-        pieces: Iterable[bytes],
-        timeout: float | None = None,
+        pieces: Iterable[bytes] | AsyncIterable[bytes],
+        timeout: float = math.inf,
     ) -> operations_pb2.Operation:
         """Sends a log of impressions and events, uncompressed. Returns the operation that reads it."""
         first = feedback_service_pb2.ImportEventsRequest(config=config)
-        requests = make_requests(pieces, wrap_log, first)
+        requests = make_requests_async(pieces, wrap_log, first)
         operation: operations_pb2.Operation = await self.feedback.ImportEvents(requests, timeout=timeout)
         return operation
 
-    async def export_model(self, name: str, path: Path | str, timeout: float | None = None) -> int:
+    async def export_model(self, name: str, path: Path | str, timeout: float = math.inf) -> int:
         """Writes a version's archive; what was at ``path`` stays until it is whole. Returns its bytes."""
         request = model_service_pb2.ExportModelRequest(name=name)
         answers = self.models.ExportModel(request, timeout=timeout)
         return await _write(path, (answer.archive async for answer in answers))
 
-    async def read_examples(self, name: str, path: Path | str, timeout: float | None = None) -> int:
+    async def read_examples(self, name: str, path: Path | str, timeout: float = math.inf) -> int:
         """Writes a mining set's Parquet file to ``path``, as ``export_model`` does. Returns its bytes."""
         request = mining_service_pb2.ReadExamplesRequest(name=name)
         answers = self.mining.ReadExamples(request, timeout=timeout)

@@ -28,6 +28,9 @@ def channel_options(repeat: bool, options: Options) -> list[tuple[str, Any]]:
     own: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        # gRPC makes no call again whose request does not fit in here, 256 KiB by default. Both channels have
+        # it, since channels whose options differ share no connection.
+        ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
     ]
     if repeat:
         own.append(("grpc.service_config", retrying_service_config()))
@@ -146,15 +149,21 @@ class StubMethods:
         except (grpc.RpcError, asyncio.CancelledError) as error:  # grpc.aio cancels a call whose source fails
             if sent is not None and sent.error is not None:
                 raise sent.error from None
-            if isinstance(error, asyncio.CancelledError):
+            if isinstance(error, asyncio.CancelledError) and (not self._closed or _is_cancelled()):
                 raise
-            if self._closed:
+            if self._closed or not isinstance(error, grpc.RpcError):
                 raise ClientClosedError from error
             raise read_call_error(error) from error
         except (ValueError, grpc.aio.UsageError) as error:  # someone else closed the channel meanwhile
             if self._closed:
                 raise ClientClosedError from error
             raise
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancelled the task that runs; closing a channel cancels calls, and no task."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class _Method:

@@ -1,5 +1,6 @@
 """The synchronous client."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -165,7 +166,7 @@ class Client:
         """Asks the server to end the operation."""
         self.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=operation.name))
 
-    def upload_examples(self, path: Path | str, timeout: float | None = None) -> str:
+    def upload_examples(self, path: Path | str, timeout: float = math.inf) -> str:
         """Sends a Parquet file of examples. Returns the name that ``TrainRerankerRequest.examples`` takes."""
         requests = make_requests(read_pieces(Path(path)), wrap_examples)
         return self.training.UploadExamples(requests, timeout=timeout).examples
@@ -174,7 +175,7 @@ class Client:
         self,
         options: model_service_pb2.ImportOptions,
         archive: Path | str | None = None,
-        timeout: float | None = None,
+        timeout: float = math.inf,
     ) -> model_service_pb2.Model:
         """Registers a version: of an ``archive`` (tar) here, or of what ``options.source`` names there."""
         pieces = () if archive is None else read_pieces(Path(archive))
@@ -185,7 +186,7 @@ class Client:
         self,
         config: feedback_service_pb2.ImportEventsConfig,
         pieces: Iterable[bytes],
-        timeout: float | None = None,
+        timeout: float = math.inf,
     ) -> operations_pb2.Operation:
         """Sends a log of impressions and events, uncompressed. Returns the operation that reads it."""
         first = feedback_service_pb2.ImportEventsRequest(config=config)
@@ -193,13 +194,13 @@ class Client:
         operation: operations_pb2.Operation = self.feedback.ImportEvents(requests, timeout=timeout)
         return operation
 
-    def export_model(self, name: str, path: Path | str, timeout: float | None = None) -> int:
+    def export_model(self, name: str, path: Path | str, timeout: float = math.inf) -> int:
         """Writes a version's archive; what was at ``path`` stays until it is whole. Returns its bytes."""
         request = model_service_pb2.ExportModelRequest(name=name)
         answers = self.models.ExportModel(request, timeout=timeout)
         return _write(path, (answer.archive for answer in answers))
 
-    def read_examples(self, name: str, path: Path | str, timeout: float | None = None) -> int:
+    def read_examples(self, name: str, path: Path | str, timeout: float = math.inf) -> int:
         """Writes a mining set's Parquet file to ``path``, as ``export_model`` does. Returns its bytes."""
         request = mining_service_pb2.ReadExamplesRequest(name=name)
         answers = self.mining.ReadExamples(request, timeout=timeout)

@@ -1,9 +1,11 @@
 """The errors that calls of a client raise."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -47,7 +49,8 @@ class QuarryCallError(QuarryError):
         metadata: Mapping[str, str] | None = None,
         retryable: bool = False,
     ) -> None:
-        super().__init__(f"{code.name}: {message}", **dict(metadata or {}))
+        super().__init__(f"{code.name}: {message}")
+        self.metadata = dict(metadata or {})
         self.code, self.message, self.reason = code, message, reason
         self.violations = dict(violations or {})
         self.field = next(iter(self.violations), "")
@@ -108,7 +111,7 @@ def _read_details(error: Any) -> Iterable[Any]:
             try:
                 status: status_pb2.Status = status_pb2.Status.FromString(value)
                 return list(status.details)
-            except ValueError:  # protobuf's DecodeError: not made by a Quarry server
+            except DecodeError:  # not made by a Quarry server
                 return ()
     return ()
 
@@ -118,9 +121,10 @@ def _with_details(code: grpc.StatusCode, message: str, details: Iterable[Any]) -
     wrong = error_details_pb2.BadRequest()
     told_to_retry = False
     for detail in details:
-        detail.Unpack(info)
-        detail.Unpack(wrong)
-        told_to_retry |= detail.Unpack(retry)
+        with suppress(DecodeError):  # not made by a Quarry server; the error itself is told all the same
+            detail.Unpack(info)
+            detail.Unpack(wrong)
+            told_to_retry |= detail.Unpack(retry)
     return QuarryCallError(
         code,
         message,

@@ -1,15 +1,18 @@
 """Files that are sent to a server, or fetched from it, in pieces."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
+from uuid import uuid4
 
 from quarry.v1 import feedback_service_pb2, model_service_pb2, training_service_pb2
 
 PIECE_BYTES = 2**20
 
+Item = TypeVar("Item")
 Request = TypeVar("Request")
 
 
@@ -20,11 +23,25 @@ def read_pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-async def read_pieces_async(path: Path) -> AsyncIterator[bytes]:
-    """As ``read_pieces``; a thread reads, so that the event loop does not wait for the disk."""
-    pieces = read_pieces(path)
-    while piece := await asyncio.to_thread(next, pieces, b""):
-        yield piece
+async def read_pieces_async(pieces: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Yields pieces; a thread takes those of a plain source, so that the event loop waits for no disk."""
+    if isinstance(pieces, AsyncIterable):
+        async for piece in pieces:
+            yield piece
+        return
+    source = iter(pieces)
+    while (taken := await asyncio.to_thread(next, source, None)) is not None:
+        yield taken
+
+
+async def iterate_async(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Item]:
+    """Yields the items of either kind of source."""
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
 
 
 def make_requests(
@@ -37,12 +54,12 @@ def make_requests(
 
 
 async def make_requests_async(
-    pieces: AsyncIterator[bytes], wrap: Callable[[bytes], Request], *first: Request
+    pieces: Iterable[bytes] | AsyncIterable[bytes], wrap: Callable[[bytes], Request], *first: Request
 ) -> AsyncIterator[Request]:
-    """As ``make_requests``, for asyncio."""
+    """Yields what ``make_requests`` yields, for asyncio."""
     for request in first:
         yield request
-    async for piece in pieces:
+    async for piece in read_pieces_async(pieces):
         yield wrap(piece)
 
 
@@ -60,11 +77,16 @@ def wrap_log(piece: bytes) -> feedback_service_pb2.ImportEventsRequest:
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file beside ``path`` that takes its place at the end; after an error, what was there stays."""
-    partial = path.with_name(f".{path.name}.part")
+    """Opens a file beside ``path`` that takes its place at the end; after an error, what was there stays.
+
+    Each has a name of its own, so two that fetch to one path do not mix: the last one stands.
+    """
+    partial = path.with_name(f".{path.name}-{uuid4().hex}.part")
     try:
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

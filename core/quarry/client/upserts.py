@@ -1,5 +1,6 @@
 """Documents packed into batches by their bytes, and streamed ahead of their acknowledgements."""
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -230,6 +231,8 @@ class UpsertStream(Generic[AnyBatch]):
     def _write_once(self, batches: Iterator[AnyBatch]) -> Iterator[tuple[AnyBatch, Response]]:
         requests: SimpleQueue[Request | None] = SimpleQueue()
         call = self._call = self._stub.UpsertDocuments(iter(requests.get, None))
+        if self._stopped.is_set():  # `stop` came before there was a call to end
+            call.cancel()
         try:
             requests.put(self._config)
             for batch in self._window.batches:
@@ -254,7 +257,10 @@ class UpsertStream(Generic[AnyBatch]):
 
     @contextmanager
     def _watched(self, call: Any) -> Iterator[None]:
-        """Ends the call, and what waits for it, if nothing comes in time."""
+        """Ends the call, and what waits for it, if nothing comes in time; with no bound, never."""
+        if math.isinf(self._timeout_s):
+            yield
+            return
         expired = threading.Event()
 
         def expire() -> None:

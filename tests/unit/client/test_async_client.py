@@ -7,7 +7,15 @@ import pytest
 from google.longrunning import operations_pb2
 
 from quarry.client import AsyncClient, ClientClosedError, QuarryCallError
-from quarry.v1 import collection_service_pb2, document_service_pb2, mining_service_pb2, model_service_pb2
+from quarry.client.upserts import Batch
+from quarry.v1 import (
+    collection_service_pb2,
+    document_service_pb2,
+    feedback_service_pb2,
+    mining_service_pb2,
+    model_service_pb2,
+    types_pb2,
+)
 from quarry.v1.collection_service_pb2_grpc import CollectionServiceStub
 
 GET = collection_service_pb2.GetCollectionRequest(name="faq")
@@ -76,6 +84,32 @@ async def test_a_call_can_be_cancelled(server):
         call.cancel()
         with pytest.raises((asyncio.CancelledError, QuarryCallError)):
             await reading
+
+
+async def test_closing_the_client_ends_a_call_with_an_error_and_cancels_no_task(server):
+    quarry = AsyncClient(server.address)
+    server.silent = True
+    call = quarry.documents.UpsertDocuments()
+    reading = asyncio.create_task(call.read())
+    await call.write(document_service_pb2.UpsertDocumentsRequest())
+    await quarry.close()
+    with pytest.raises(ClientClosedError):
+        await reading
+    assert not reading.cancelled()
+
+
+async def test_both_kinds_of_sources_are_taken(server):
+    async def pieces():
+        yield b"one "
+        yield b"two"
+
+    config = feedback_service_pb2.ImportEventsConfig(collection="faq")
+    async with AsyncClient(server.address) as quarry:
+        for source in (pieces(), [b"one ", b"two"]):
+            assert (await quarry.import_events(config, source)).name == "operations/1"
+            assert server.received == b"one two"
+        batch = Batch("r", [types_pb2.Document(id="a")])
+        assert [sent async for sent, _ in quarry.upsert_batches("faq", [batch])] == [batch]
 
 
 async def test_operations_and_files(server, tmp_path):

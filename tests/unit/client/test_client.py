@@ -4,9 +4,11 @@ import json
 import math
 import subprocess
 import sys
+from threading import Event
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 
 from quarry import config
 from quarry.client import Client, ClientClosedError, QuarryCallError, channel
@@ -20,6 +22,7 @@ from quarry.v1 import (
     search_service_pb2,
     server_service_pb2,
     training_service_pb2,
+    types_pb2,
 )
 from quarry.v1.collection_service_pb2_grpc import CollectionServiceStub
 
@@ -134,6 +137,27 @@ def test_a_write_is_made_again_only_under_a_request_id(quarry, server, request_i
     assert server.calls["BatchUpsertDocuments"] == made
 
 
+def test_a_large_write_is_made_again_too(quarry, server):
+    server.unavailable = 1
+    text = types_pb2.FieldValue(string_value="x" * 2**20)
+    request = upsert("a-uuid")
+    request.documents.append(types_pb2.Document(id="a", fields={"text": text}))
+    quarry.documents.BatchUpsertDocuments(request)
+    assert server.calls["BatchUpsertDocuments"] == 2
+
+
+def test_details_that_cannot_be_read_leave_the_error(quarry, server, wrong_field):
+    broken = wrong_field.details.add(type_url=wrong_field.details[0].type_url, value=b"\xff")
+    server.status = wrong_field
+    with pytest.raises(QuarryCallError, match="INVALID_ARGUMENT"):
+        quarry.collections.GetCollection(GET)
+    info = error_details_pb2.ErrorInfo(reason="R", metadata={"message": "m", "self": "s"})
+    broken.Pack(info)
+    with pytest.raises(QuarryCallError) as caught:
+        quarry.collections.GetCollection(GET)
+    assert caught.value.metadata["message"] == "m"
+
+
 def test_calls_that_are_repeated_and_calls_that_are_not_share_a_connection(quarry, server):
     quarry.collections.GetCollection(GET)
     quarry.documents.BatchUpsertDocuments(upsert())
@@ -194,9 +218,9 @@ def test_a_closed_client_raises_an_error_that_says_so(server, tmp_path):
 def test_a_stream_whose_client_is_closed_meanwhile_says_so(server):
     quarry = Client(server.address)
     server.silent = True
-    stream = quarry.documents.UpsertDocuments(iter([]))
+    stream = quarry.documents.UpsertDocuments(iter(Event().wait, None))  # nothing is ever sent
     quarry.close()
-    with pytest.raises((ClientClosedError, StopIteration)):
+    with pytest.raises(ClientClosedError):
         next(stream)
 
 

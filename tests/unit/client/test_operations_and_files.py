@@ -5,6 +5,7 @@ from google.longrunning import operations_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from quarry.client import Client, ProtocolError, QuarryCallError
+from quarry.client.transfers import replace_file
 from quarry.v1 import feedback_service_pb2, mining_service_pb2, model_service_pb2
 
 RUNNING = operations_pb2.Operation(name="operations/1")
@@ -80,6 +81,15 @@ def test_a_source_that_fails_halfway_is_the_error(quarry):
 
     with pytest.raises(EOFError, match="cut short"):
         quarry.import_events(feedback_service_pb2.ImportEventsConfig(collection="faq"), pieces())
+
+
+def test_two_that_fetch_to_one_path_do_not_mix(tmp_path):
+    path = tmp_path / "set.parquet"
+    with replace_file(path) as first, replace_file(path) as second:
+        first.write(b"first")
+        second.write(b"second")
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_fetched_file_replaces_the_old_one_only_when_it_is_whole(quarry, tmp_path):

@@ -1,6 +1,7 @@
 """Streamed upserts: split by bytes, acknowledged in order, continued after a break."""
 
 import asyncio
+import math
 import threading
 
 import pytest
@@ -161,6 +162,34 @@ async def test_documents_that_cannot_be_read_end_the_stream_with_their_own_error
     assert len(server.batches) <= 2
 
 
+def assert_no_thread_is_left():
+    for thread in threading.enumerate():
+        if thread.name.startswith("upsert"):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_an_upsert_that_is_cancelled_before_it_has_begun_ends(server, turns):
+    async def never():
+        await asyncio.Event().wait()
+        yield
+
+    async with AsyncClient(server.address) as quarry, asyncio.timeout(20):
+        task = asyncio.create_task(quarry.upsert("faq", never()))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert_no_thread_is_left()
+
+
+async def test_an_infinite_wait_for_an_acknowledgement_is_none(quarry, server, capfd):
+    assert (await quarry.upsert("faq", documents(3), timeout_s=math.inf)).written == 3
+    assert "Traceback" not in capfd.readouterr().err
+
+
 async def test_a_cancelled_upsert_ends_its_stream_and_its_thread(server):
     server.silent = True
     async with AsyncClient(server.address) as quarry:
@@ -169,7 +198,7 @@ async def test_a_cancelled_upsert_ends_its_stream_and_its_thread(server):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("upsert")]
+    assert_no_thread_is_left()
 
 
 async def test_an_upsert_cancelled_while_it_waits_for_documents_ends(server):
@@ -187,4 +216,4 @@ async def test_an_upsert_cancelled_while_it_waits_for_documents_ends(server):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("upsert")]
+    assert_no_thread_is_left()

@@ -1,4 +1,4 @@
-# Every target makes the environment when it is missing. CONTRIBUTING.md says what each is for.
+# `make setup` makes the environment; so do `demo`, `check`, `test` and `docs` when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

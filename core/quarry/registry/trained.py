@@ -28,7 +28,8 @@ V = TypeVar("V", ModelVersion, RankingVersion)
 
 POLICY = "policy"
 """Who promotes what the policy promotes."""
-_NEW_MODEL, _NEW_RANKING = RequestId("", "policy", b""), RequestId("", "policy-ranking", b"")
+_NO_REPEAT_MODEL, _NO_REPEAT_RANKING = RequestId("", "policy", b""), RequestId("", "policy-ranking", b"")
+"""An empty id is never taken for an earlier request's."""
 
 ReadPolicy = Callable[[str], Awaitable[PromotionPolicy]]
 """Reads the promotion policy of a collection as it is now. Raises CollectionNotFoundError."""
@@ -103,7 +104,7 @@ class TrainedModels:
             return Taken(version)
 
         async def promote(note: Note) -> ModelVersion:
-            await self._promotions.promote(version.name, note, _NEW_MODEL, if_unchanged=True)
+            await self._promotions.promote(version.name, note, _NO_REPEAT_MODEL, if_unchanged=True)
             return await asyncio.to_thread(self._models.get, version.name)
 
         verdict = f"MODEL_VERDICT_{result.evaluation.verdict}"
@@ -135,7 +136,7 @@ class TunedRankings:
         version = await self._rankings.register(spec.collection, spec.collection_key, result)
 
         async def promote(note: Note) -> RankingVersion:
-            await self._rankings.promote(version.name, note, _NEW_RANKING, if_unchanged=True)
+            await self._rankings.promote(version.name, note, _NO_REPEAT_RANKING, if_unchanged=True)
             return await self._rankings.get(version.name)
 
         verdict = result.evaluation.verdict

@@ -24,7 +24,7 @@ class LoggedRequest:
 
     Attributes:
         text: what the user typed, spaces around it cut.
-        filter: as its caller sent it; empty for none.
+        filter: the request's, serialized so that equal ones are equal bytes; empty for none.
     """
 
     text: str

@@ -23,7 +23,13 @@ every fifth time, by a lower bound that few clicks do not reach."""
 
 @dataclass(frozen=True, slots=True)
 class Clicked:
-    """A document that clicks say is relevant. ``query`` is as ``ClickLog`` has it."""
+    """A document that clicks say is relevant.
+
+    Attributes:
+        query: as ``ClickLog`` has it.
+        relevance: by the click model, 0 to 1; where the noise is known, times the probability that the pair
+            is none of it.
+    """
 
     query: str
     document_id: str

@@ -6,7 +6,7 @@ from quarry.collections.collection import OpenCollection
 from quarry.errors import QuarryError
 from quarry.ranking.fusion import ArmRun
 from quarry.ranking.weighting import traits_of
-from quarry.types import Candidate
+from quarry.types import Candidate, Docno
 from quarry.v1 import search_service_pb2 as pb
 from quarry_server.common.errors import ok_status, status_of
 
@@ -22,11 +22,7 @@ def complete_result(
     ids = collection.log.ids({c.docno for run in runs for c in run.candidates})
     for run in runs:
         message = result.arms.add(arm=run.arm, status=ok_status(), low=run.low, high=run.high)
-        alive = sorted(
-            (c for c in run.candidates if c.docno in ids), key=lambda c: (-c.score, ids[c.docno][0])
-        )
-        for rank, c in enumerate(alive, start=1):
-            message.candidates.add(document_id=ids[c.docno][0], rank=rank, score=c.score, passage=c.passage)
+        _add_ranked(message, run.candidates, ids)
         for docno, score in run.others.items():
             if docno in ids:
                 message.candidates.add(document_id=ids[docno][0], score=score)
@@ -46,7 +42,14 @@ def own_result(
             message.status.CopyFrom(status_of(candidates))
             continue
         message.status.CopyFrom(ok_status())
-        alive = sorted((c for c in candidates if c.docno in ids), key=lambda c: (-c.score, ids[c.docno][0]))
-        for rank, c in enumerate(alive, start=1):
-            message.candidates.add(document_id=ids[c.docno][0], rank=rank, score=c.score, passage=c.passage)
+        _add_ranked(message, candidates, ids)
     return result
+
+
+def _add_ranked(
+    message: pb.ArmCandidates, candidates: Sequence[Candidate], ids: Mapping[Docno, tuple[str, int]]
+) -> None:
+    """Adds the candidates that still exist, best first, ties by id."""
+    alive = sorted((c for c in candidates if c.docno in ids), key=lambda c: (-c.score, ids[c.docno][0]))
+    for rank, c in enumerate(alive, start=1):
+        message.candidates.add(document_id=ids[c.docno][0], rank=rank, score=c.score, passage=c.passage)

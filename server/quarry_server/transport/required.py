@@ -1,4 +1,7 @@
-"""Refuses a request that leaves out a field which the API's files mark as REQUIRED."""
+"""Refuses a request that leaves out a field which the API's files mark as REQUIRED.
+
+Lists are not looked at.
+"""
 
 from functools import cache
 
@@ -27,6 +30,8 @@ def _find_missing(message: Message) -> str | None:
                 return field.name
         elif (required or message.HasField(field.name)) and (below := _find_missing(value)) is not None:
             return f"{field.name}.{below}"
+        elif required and not message.HasField(field.name):
+            return field.name
     return None
 
 

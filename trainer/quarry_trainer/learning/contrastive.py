@@ -123,7 +123,8 @@ def remembering(encode: Vectors, limit_bytes: int = TEACHER_BYTES) -> Vectors:
         if missing:
             for text, vector in zip(missing, encode(missing), strict=True):
                 known[text] = vector.copy()  # a view would hold the vectors of all that are missing
-                kept[text] = known[text]
+                if vector.nbytes <= kept.maxsize:
+                    kept[text] = known[text]
         return np.stack([known[text] for text in texts])
 
     return remembered

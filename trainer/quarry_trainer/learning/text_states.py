@@ -63,7 +63,8 @@ class TextStates:
         missing = [text for text in some if text not in known]
         for text, tokens in zip(missing, self.tokenizer.texts(missing), strict=True):
             known[text] = self._read(_cut(tokens, room))
-            self._kept[room, text] = known[text]
+            if known[text].nbytes <= self._kept.maxsize:
+                self._kept[room, text] = known[text]
         return known
 
     def _read(self, tokens: Tokens) -> Tensor:

@@ -192,3 +192,20 @@ def test_any_log_tells_probabilities_or_nothing(log: ClickLog) -> None:
 def test_pages_seen_once_tell_no_noise() -> None:
     log = ClickLog.of([page(f"q{n}", "abcde", "a") for n in range(500)])
     assert estimate_noise(log, CLICK_MODELS["pbm"].fit(log).estimates) is None
+
+
+def test_a_positive_weighs_its_relevance_times_the_probability_that_it_is_no_noise() -> None:
+    log = shown_log(CERTAIN * RELEVANT, UserBehaviour(), 10 * QUERIES, 0)
+    found = learned(log)
+    assert found.estimates is not None and found.noise is not None
+    pairs = {
+        (log.queries[query], log.documents[document]): row
+        for row, (query, document) in enumerate(
+            zip(found.estimates.query.tolist(), found.estimates.document.tolist(), strict=True)
+        )
+    }
+    rows = [pairs[pair.query, pair.document_id] for pair in found.positives]
+    likely = found.noise.relevant[rows]
+    assert likely.min() < 0.9  # so the probability tells some of them apart
+    expected = found.estimates.relevance[rows] * likely
+    np.testing.assert_allclose([pair.relevance for pair in found.positives], expected)

@@ -66,7 +66,7 @@ def write_api() -> str:
         (".".join(names), file, path, message)
         for file in files
         for place, message in enumerate(file.proto.message_type)
-        for names, path, message in _nested(message, (MESSAGES, place), ())
+        for names, path, message in _walk_messages(message, (MESSAGES, place), ())
     ]
     for name, file, path, message in sorted(messages, key=lambda each: each[0]):
         lines += _message(file, path, name, message)
@@ -116,7 +116,7 @@ def _service(file: _Commented, place: int, service: ServiceDescriptorProto) -> I
         yield from (file.comment(SERVICES, place, METHODS, number), "")
 
 
-def _nested(
+def _walk_messages(
     message: DescriptorProto, path: tuple[int, ...], above: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], tuple[int, ...], DescriptorProto]]:
     if message.options.map_entry:
@@ -124,7 +124,7 @@ def _nested(
     names = (*above, message.name)
     yield names, path, message
     for place, inner in enumerate(message.nested_type):
-        yield from _nested(inner, (*path, 3, place), names)
+        yield from _walk_messages(inner, (*path, 3, place), names)
 
 
 def _message(file: _Commented, path: tuple[int, ...], name: str, message: DescriptorProto) -> Iterator[str]:

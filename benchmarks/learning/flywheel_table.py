@@ -146,7 +146,11 @@ def tables(found: Found) -> Iterator[str]:
     for name in found.sets:
         yield from (f"**{name}**\n", *_of_set(found, name), "")
     yield from ("**quarry less the arm, over the queries of all sets**\n", *_against(found), "")
-    yield from ("**the first fused hit is wrong, and about the same thing**\n", *_shared_thing(found), "")
+    yield from (
+        "**the first fused hit is wrong, and about the same thing**\n",
+        *_write_shared_thing(found),
+        "",
+    )
     if any(found.arms(name, ensembles=True) for name in found.sets):
         yield from ("**ensembles**\n", *_ensembles(found))
 
@@ -194,7 +198,7 @@ def _against(found: Found) -> Iterator[str]:
         yield f"| {arm} | {at.value:+.3f} | {at.lower:+.3f} to {at.upper:+.3f} | {p_values[arm]:.4f} |"
 
 
-def _shared_thing(found: Found) -> Iterator[str]:
+def _write_shared_thing(found: Found) -> Iterator[str]:
     yield "| set | queries | fused | random less fused | 95 % | quarry less fused | 95 % |"
     yield "|---|---|---|---|---|---|---|"
     for name in found.sets:

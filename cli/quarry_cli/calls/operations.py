@@ -28,7 +28,7 @@ def finished(
     Raises CliError if the operation fails.
     """
     try:
-        operation = _followed(quarry, operation, name, describe)
+        operation = _follow(quarry, operation, name, describe)
     except KeyboardInterrupt:
         with contextlib.suppress(QuarryCallError):
             quarry.cancel(operation)
@@ -40,7 +40,7 @@ def finished(
     return operation
 
 
-def _followed(
+def _follow(
     quarry: Client, operation: operations_pb2.Operation, name: str, describe: Describe
 ) -> operations_pb2.Operation:
     with progress(TaskProgressColumn(), TextColumn(SAID)) as bar:

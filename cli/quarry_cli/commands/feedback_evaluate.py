@@ -43,7 +43,7 @@ def evaluate(
             request = pb.EstimateRelevanceRequest(
                 collection=name, model=click_model(one), held_out=held_out, judgments=judged, seed=seed
             )
-            found[one.value] = _estimated(quarry, request)
+            found[one.value] = _estimate(quarry, request)
             bar.advance(task)
     if json:
         print_json({one: _as_json(response) for one, response in found.items()})
@@ -51,7 +51,7 @@ def evaluate(
         _show(found)
 
 
-def _estimated(quarry: Client, request: pb.EstimateRelevanceRequest) -> pb.EstimateRelevanceResponse:
+def _estimate(quarry: Client, request: pb.EstimateRelevanceRequest) -> pb.EstimateRelevanceResponse:
     return quarry.mining.EstimateRelevance(request)
 
 

@@ -91,7 +91,7 @@ def reindex(
             return
         else:
             operation = (_rolling_back if rollback else _under_way)(quarry, name, resume)
-        result = _result(_followed(quarry, operation, name))
+        result = _result(_follow(quarry, operation, name))
     if not estimate:
         _show(result.collection, json)
     elif json:
@@ -169,7 +169,7 @@ def _under_way(quarry: Client, name: str, resume: bool = False) -> operations_pb
     return operations_pb2.Operation(name=status.reindex.operation)
 
 
-def _followed(quarry: Client, operation: operations_pb2.Operation, name: str) -> operations_pb2.Operation:
+def _follow(quarry: Client, operation: operations_pb2.Operation, name: str) -> operations_pb2.Operation:
     """The operation when it has ended, under a progress bar. Interrupted, it goes on in the server."""
     with _left_running(name), progress(TaskProgressColumn(), TextColumn("{task.fields[said]}")) as bar:
         task = bar.add_task("reindexing", total=None, said="")

@@ -238,11 +238,11 @@ class UpsertStream(Generic[AnyBatch]):
             for batch in self._window.batches:
                 requests.put(batch_message(batch))
             while self._fill(batches, requests):
-                with self._watched(call):
+                with self._watch(call):
                     response: Any = next(call, None)
                 yield self._window.acknowledge(response), response
             requests.put(None)
-            with self._watched(call):
+            with self._watch(call):
                 next(call, None)  # the server ends the stream too
         finally:
             requests.put(None)
@@ -256,7 +256,7 @@ class UpsertStream(Generic[AnyBatch]):
         return bool(self._window.batches)
 
     @contextmanager
-    def _watched(self, call: Any) -> Iterator[None]:
+    def _watch(self, call: Any) -> Iterator[None]:
         """Ends the call, and what waits for it, if nothing comes in time; with no bound, never."""
         if math.isinf(self._timeout_s):
             yield

@@ -146,7 +146,7 @@ class Library:
     async def create(self, settings: CollectionSettings, request: RequestId) -> OpenCollection:
         """Raises AlreadyExistsError, or ModelError if its encoder or re-ranker cannot be loaded."""
         settings = resolved(settings, await self.models.dense_parts(settings))
-        return await self._finished(self._create(settings, request))
+        return await self._finish(self._create(settings, request))
 
     async def _create(self, settings: CollectionSettings, request: RequestId) -> OpenCollection:
         def write(connection: sa.Connection) -> Collection:
@@ -210,7 +210,7 @@ class Library:
             CollectionNotFoundError: it was deleted meanwhile.
             ModelError: one of them cannot be loaded.
         """
-        return await self._finished(self._change(name, rerankers, write))
+        return await self._finish(self._change(name, rerankers, write))
 
     async def _change(self, name: str, rerankers: Iterable[str], write: Callable[[sa.Connection], T]) -> T:
         async with self.models.holding_rerankers(rerankers), self._changing.held(name):
@@ -233,7 +233,7 @@ class Library:
             CollectionNotFoundError: it is gone.
             QuarryError: the indexes cannot be opened.
         """
-        return await self._finished(self._open_beside(key, role))
+        return await self._finish(self._open_beside(key, role))
 
     async def _open_beside(self, key: int, role: Role) -> OpenCollection:
         async with self._changing_of(key):
@@ -255,7 +255,7 @@ class Library:
 
     async def close_beside(self, key: int, role: Role) -> None:
         """Closes the generation in this role and keeps its files."""
-        await self._finished(self._close_beside(key, role))
+        await self._finish(self._close_beside(key, role))
 
     async def _close_beside(self, key: int, role: Role) -> None:
         async with self._changing_of(key):
@@ -267,7 +267,7 @@ class Library:
 
         Raises FailedPreconditionError if the collection has none.
         """
-        await self._finished(self._remove_beside(key, role))
+        await self._finish(self._remove_beside(key, role))
 
     async def _remove_beside(self, key: int, role: Role) -> None:
         async with self._changing_of(key):
@@ -306,7 +306,7 @@ class Library:
         Raises:
             UnavailableError: it is behind what serves, and did not catch up in time.
         """
-        return await self._finished(self._switch(key, role, check))
+        return await self._finish(self._switch(key, role, check))
 
     async def _switch(self, key: int, role: Role, check: Callable[[], Awaitable[None]]) -> Collection:
         row, retiring = await self._switched(key, role, check)
@@ -339,7 +339,7 @@ class Library:
 
     async def delete(self, name: str, revision: int | None) -> None:
         """Removes the collection, after the requests that use it."""
-        await self._finished(self._delete(name, revision))
+        await self._finish(self._delete(name, revision))
 
     async def _delete(self, name: str, revision: int | None) -> None:
         async with self._changing.held(name):
@@ -385,7 +385,7 @@ class Library:
                 before, after = await collection.repair(deadline)
                 if not any(arm.files for arm in after.arms):
                     return before, after
-        opened = await self._finished(self._rebuilt(name))
+        opened = await self._finish(self._rebuilt(name))
         found = await opened.check(deadline)
         return before or found, found
 
@@ -404,7 +404,7 @@ class Library:
         await retiring
         return new
 
-    async def _finished(self, change: Coroutine[Any, Any, T]) -> T:
+    async def _finish(self, change: Coroutine[Any, Any, T]) -> T:
         """The change's result. It goes on if the caller goes: half a change would outlive the call."""
         task = asyncio.create_task(change)
         self._running.add(task)

@@ -23,7 +23,7 @@ def check_required(message: Message) -> None:
 
 
 def _find_missing(message: Message) -> str | None:
-    for field, required in _checked_fields(message.DESCRIPTOR):
+    for field, required in _select_fields(message.DESCRIPTOR):
         value = getattr(message, field.name)
         if field.message_type is None:
             if not value:
@@ -36,7 +36,7 @@ def _find_missing(message: Message) -> str | None:
 
 
 @cache
-def _checked_fields(descriptor: Descriptor) -> tuple[tuple[FieldDescriptor, bool], ...]:
+def _select_fields(descriptor: Descriptor) -> tuple[tuple[FieldDescriptor, bool], ...]:
     """The fields that are required or hold a message with required ones, and whether they are required."""
     found = ((field, _is_required(field)) for field in descriptor.fields if not field.is_repeated)
     return tuple(

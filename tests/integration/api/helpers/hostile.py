@@ -153,7 +153,7 @@ def nots(levels: int, inner: Message) -> bytes:
     data = inner.SerializeToString()
     for _ in range(levels):
         inner_list = b"\x0a" + varint(len(data)) + data
-        data = b"\x1a" + varint(len(inner_list)) + inner_list
+        data = bytes([9 << 3 | 2]) + varint(len(inner_list)) + inner_list
     return data
 
 

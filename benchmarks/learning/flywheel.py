@@ -20,20 +20,21 @@ import sqlite3
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import ir_measures
 import numpy as np
 from ir_measures import RR, nDCG
+from judged_sets import SETS, chance
 from outside_encoders import write_paraphrase
 from pyarrow import parquet
 from shared_trainings import SharedStates, asking_once
 
-from quarry.client import Client
+from quarry.client import Client, QuarryCallError
 from quarry.jobs.child import Progress
 from quarry.mining.sets import write_model
 from quarry.mining.spec import JudgedQuery
@@ -50,7 +51,7 @@ from quarry_cli.child import running_server
 from quarry_cli.commands.simulate import simulated_users
 from quarry_cli.connection import connect
 from quarry_cli.console import progress
-from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_cli.inputs.judgments import read_queries
 from quarry_trainer.data.dataset import BadExamplesError
 from quarry_trainer.data.live import RankedQuery, open_search
 from quarry_trainer.data.material import ranked_once
@@ -58,61 +59,11 @@ from quarry_trainer.evaluation.scoring import FUSED_ALONE, blended_order, score_
 from quarry_trainer.trainings.reranker import LATE_STEPS
 from quarry_trainer.trainings.training import train
 
-ROOT = Path(__file__).resolve().parents[2]
-COLLECTIONS = ROOT.parent / "shared" / "data"
-MANUAL_PAGES = ROOT / "build" / "manual-pages"
-"""Made by manual_pages.py."""
 SESSIONS_A_QUERY, JUDGED = 10, 100
 LEARNED, TESTED = 800, 300
 """Train queries that users ask, and test queries that are measured, at most; by chance."""
 MEASURES = [RR @ 3, RR @ 10, nDCG @ 10]
 SEEDS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class TestSet:
-    """Documents with judged queries to learn from and to be measured by."""
-
-    folder: str
-    train: str
-    test: str
-    text_only: bool = False
-
-    def titles(self) -> dict[str, str]:
-        """By document id: what the document is about, where it has a title; its id elsewhere."""
-        source = self.file("corpus.jsonl")
-        open_file = gzip.open if source.suffix == ".gz" else open
-        with open_file(source, "rb") as lines:
-            records = map(json.loads, lines)
-            return {one["_id"]: one["_id"] if self.text_only else one.get("title", "") for one in records}
-
-    @property
-    def path(self) -> Path:
-        return MANUAL_PAGES if self.folder == MANUAL_PAGES.name else COLLECTIONS / self.folder
-
-    def file(self, name: str) -> Path:
-        """A file of the set, which may be gzipped."""
-        plain = self.path / name
-        return plain if plain.exists() else plain.with_name(f"{name}.gz")
-
-    def qrels(self, part: str, most: int) -> dict[str, dict[str, int]]:
-        """The judgments of at most so many queries, by chance."""
-        found = read_qrels(self.path / "qrels" / f"{part}.tsv")
-        return {id: found[id] for id in sorted(sorted(found, key=chance)[:most])}
-
-
-def chance(id: str) -> int:
-    """By which queries are drawn: the same ones each time."""
-    return zlib.crc32(f"flywheel {id}".encode())
-
-
-SETS = {
-    "medquad": TestSet("medquad", "train", "test"),
-    "manual pages": TestSet("manual-pages", "train", "test"),
-    "scifact": TestSet("scifact", "train", "test"),
-    "stackfaq, known": TestSet("stackfaq-webapps", "known-train", "known-test", True),
-    "stackfaq, unseen": TestSet("stackfaq-webapps", "train", "test", True),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,9 +244,12 @@ class Bench:
                     record.pop("title", None)
                 out.write(json.dumps(record) + "\n")
         wanted = collection_service_pb2.Collection(name="bench")
-        self.quarry.collections.CreateCollection(
-            collection_service_pb2.CreateCollectionRequest(collection=wanted), timeout=600
-        )
+        create = collection_service_pb2.CreateCollectionRequest(collection=wanted)
+        try:
+            self.quarry.collections.CreateCollection(create, timeout=600)
+        except QuarryCallError as error:
+            if error.code is not grpc.StatusCode.ALREADY_EXISTS:  # an earlier run ended while it indexed
+                raise
         command = [sys.executable, "-m", "quarry_cli", "index", "bench", str(corpus)]
         subprocess.run([*command, "--server", self.address, "--wait", "searchable"], check=True)
 

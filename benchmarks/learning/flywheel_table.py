@@ -19,7 +19,8 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from flywheel import ARMS, SETS
+from flywheel import ARMS
+from judged_sets import SETS
 from matplotlib import pyplot
 from numpy.typing import NDArray
 from scipy import stats

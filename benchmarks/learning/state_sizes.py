@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from flywheel import ARMS, SETS, Arm, Bench, line
+from flywheel import ARMS, Arm, Bench, line
+from judged_sets import SETS
 from shared_trainings import SharedStates
 from torch import Tensor, nn
 

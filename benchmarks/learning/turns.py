@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flywheel import JUDGED, LEARNED, SESSIONS_A_QUERY, SETS, TESTED, chance
+from flywheel import JUDGED, LEARNED, SESSIONS_A_QUERY, TESTED
+from judged_sets import SETS, chance
 from pyarrow import parquet
 
 from quarry_cli.child import running_server

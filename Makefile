@@ -50,7 +50,7 @@ reference: setup ## Write docs/reference from the code: command line, settings, 
 
 check-reference: ## Fail if docs/reference is not what the code says
 	python tools/reference.py build/reference
-	for page in cli configuration api; do diff build/reference/$$page.md docs/reference/$$page.md || exit 1; done
+	for page in cli configuration api errors; do diff build/reference/$$page.md docs/reference/$$page.md || exit 1; done
 
 docs: setup reference site ## Build the site of docs/ in build/site, with every link checked
 

@@ -1,4 +1,4 @@
-"""Writes the pages of docs/reference that are made of the code: the command line, the settings and the API.
+"""Writes the pages of docs/reference that are made of the code: command line, settings, API and errors.
 
 python tools/reference.py [OUT]   by default into docs/reference
 """
@@ -26,6 +26,25 @@ ROOT = Path(__file__).resolve().parent.parent
 MESSAGES, ENUMS, SERVICES = 4, 5, 6
 """Numbers of these lists in a FileDescriptorProto: the first part of a comment's path."""
 FIELDS, VALUES, METHODS = 2, 2, 2
+ERRORS, REASON_PREFIX = "quarry/v1/errors.proto", "ERROR_REASON_"
+ABOUT_ERRORS = (
+    "# Errors\n"
+    "A call that fails has a status code, and one `google.rpc.ErrorInfo` of the domain `quarry` among "
+    "the details of its status. The code says what kind of thing went wrong; `reason` says which, for "
+    "programs. The message is for people and may change. A document or an event that is refused in a "
+    "batch has the same in its own status, and so has an operation that failed.\n\n"
+    "| what you get | where | example |\n"
+    "|---|---|---|\n"
+    "| status code | the call | `INVALID_ARGUMENT` |\n"
+    "| `reason` | `ErrorInfo.reason` | `VALUE_OUT_OF_RANGE` |\n"
+    "| path of the field | `BadRequest.field_violations`, and `field` in `ErrorInfo.metadata` | "
+    "`filter.all_of.filters[0].range.gt` |\n"
+    "| when to try again | `RetryInfo.retry_delay`, with `UNAVAILABLE` alone | 1 s |\n\n"
+    "Reasons are added over time. A client that does not know a reason goes by the status code, which "
+    "is enough to act on: each reason belongs to one code. [The Python client](../client.md#errors) has "
+    "both as attributes of its error, and `quarry` prints both. `quarry.v1.ErrorReason` lists the "
+    "reasons for programs, each with `ERROR_REASON_` before it."
+)
 SCALARS = {
     number: name.removeprefix("TYPE_").lower()
     for name, number in FieldDescriptorProto.Type.items()
@@ -81,6 +100,21 @@ def write_api() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def write_errors() -> str:
+    """The reasons of errors by status code: each group's comment stands apart above its first reason."""
+    file = next(file for file in map(_Commented, _descriptors().file) if file.proto.name == ERRORS)
+    (enum,) = file.proto.enum_type
+    lines = [ABOUT_ERRORS]
+    for place, value in enumerate(enum.value):
+        path = (ENUMS, 0, VALUES, place)
+        if group := file.detached_comment(*path):
+            code, about = group.split(": ", 1)
+            lines += ["", f"## {code}", f"{about[0].upper()}{about[1:]}", "", "| reason | |", "|---|---|"]
+        if value.number:
+            lines.append(f"| `{value.name.removeprefix(REASON_PREFIX)}` | {file.comment(*path)} |")
+    return "\n".join(lines) + "\n"
+
+
 class _Commented:
     """A proto file, and the comment before each of its parts."""
 
@@ -90,9 +124,17 @@ class _Commented:
             tuple(place.path): place.leading_comments or place.trailing_comments
             for place in proto.source_code_info.location
         }
+        self._detached = {
+            tuple(place.path): " ".join(place.leading_detached_comments)
+            for place in proto.source_code_info.location
+        }
 
     def comment(self, *path: int) -> str:
         return " ".join(self._comments.get(path, "").split())
+
+    def detached_comment(self, *path: int) -> str:
+        """The comments above a part that an empty line keeps apart from it."""
+        return " ".join(self._detached.get(path, "").split())
 
 
 def _descriptors() -> FileDescriptorSet:
@@ -166,7 +208,12 @@ def _link(type_name: str) -> str:
     return f"[{name}](#{name.lower().replace('.', '')})"
 
 
-PAGES = {"cli.md": write_cli, "configuration.md": write_configuration, "api.md": write_api}
+PAGES = {
+    "cli.md": write_cli,
+    "configuration.md": write_configuration,
+    "api.md": write_api,
+    "errors.md": write_errors,
+}
 
 
 def main() -> None:

@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
+from google.longrunning import operations_pb2
 
 from quarry.client import QuarryCallError
+from quarry.client.errors import read_status
 from quarry.errors import QuarryError
 
 HINTS = {
@@ -16,7 +18,6 @@ HINTS = {
     "MODEL_NOT_FOUND": "`quarry model list` lists all",
     "MODEL_UNUSABLE": "`quarry doctor` says which models load",
     "PAGE_EXPIRED": "search again, without --page-token",
-    "READ_ONLY": "`quarry collection show NAME` gives the reason",
     "STREAM_STALLED": "--timeout SECONDS waits longer; the same command again is safe",
 }
 """What to do about an error, by the reason in its ErrorInfo."""
@@ -61,6 +62,17 @@ def describe(error: CliError | QuarryError) -> str:
     if not hint and (not error.reason or error.code is grpc.StatusCode.DEADLINE_EXCEEDED):
         hint = CODE_HINTS.get(error.code, "")
     return _line(f"{error}{f' ({fields})' if fields else ''}", hint)
+
+
+def check_outcome(operation: operations_pb2.Operation, failed: str) -> None:
+    """Raises CliError if the operation ended with an error.
+
+    Args:
+        failed: what that means, such as ``mining failed``.
+    """
+    if operation.HasField("error"):
+        failure = read_status(operation.error)
+        raise CliError(f"{failed}: {failure}", HINTS.get(failure.reason, ""))
 
 
 def _line(message: str, hint: str) -> str:

@@ -35,9 +35,75 @@ class InvalidArgumentError(QuarryError):
         self.field = field
         self.problem = problem
 
+    def at(self, field: str) -> "InvalidArgumentError":
+        """Returns the same error about another field."""
+        error = type(self)(field, self.problem)
+        error.reason = self.reason
+        return error
+
     def under(self, prefix: str) -> "InvalidArgumentError":
-        """The same error about a field that lies below ``prefix``."""
-        return InvalidArgumentError(f"{prefix}.{self.field}" if self.field else prefix, self.problem)
+        """Returns the same error about a field that lies below ``prefix``."""
+        return self.at(f"{prefix}.{self.field}" if self.field else prefix)
+
+
+class RequiredError(InvalidArgumentError):
+    """A field is empty that the request needs."""
+
+    reason = "REQUIRED"
+
+
+class UnknownFieldError(InvalidArgumentError):
+    """The request names a field that the collection does not have."""
+
+    reason = "UNKNOWN_FIELD"
+
+
+class OutOfRangeError(InvalidArgumentError):
+    """A value is too small, too large, too long, or not finite, or there are too many or too few."""
+
+    reason = "VALUE_OUT_OF_RANGE"
+
+
+class WrongTypeError(InvalidArgumentError):
+    """A value is of another type than its field, or a field's type does not allow what is asked of it."""
+
+    reason = "WRONG_TYPE"
+
+
+class UnknownValueError(InvalidArgumentError):
+    """A name or a number is none of those that the field can take."""
+
+    reason = "UNKNOWN_VALUE"
+
+
+class DuplicateError(InvalidArgumentError):
+    """Something that may stand in the request once stands there twice."""
+
+    reason = "DUPLICATE"
+
+
+class ConflictingFieldsError(InvalidArgumentError):
+    """Two fields of the request exclude or contradict each other."""
+
+    reason = "CONFLICTING_FIELDS"
+
+
+class MalformedError(InvalidArgumentError):
+    """Bytes, a file or an archive are not in the format that they should be in."""
+
+    reason = "MALFORMED"
+
+
+class InvalidTokenError(InvalidArgumentError):
+    """A page token, an attribution token or an etag is not one that this server gave for this request."""
+
+    reason = "INVALID_TOKEN"
+
+
+class RequestIdReusedError(InvalidArgumentError):
+    """The request id was given to another request before."""
+
+    reason = "REQUEST_ID_REUSED"
 
 
 class NotFoundError(QuarryError):

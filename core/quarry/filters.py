@@ -7,7 +7,14 @@ each translation to ``matches``. docs/filters.md has the same in a table.
 from dataclasses import dataclass, replace
 from typing import Any
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import (
+    ConflictingFieldsError,
+    InvalidArgumentError,
+    OutOfRangeError,
+    RequiredError,
+    UnknownFieldError,
+    WrongTypeError,
+)
 from quarry.schema import Field, FieldType, Schema, as_list, check_scalar
 from quarry.types import Fields, FieldScalar
 
@@ -99,10 +106,10 @@ def _check_size(filter: Filter) -> None:
         conditions += sum(len(f.values) if isinstance(f, OneOf) else 1 for f in level)
         level = [child for f in level for child in _children(f)]
         if conditions > MAX_CONDITIONS or len(level) > MAX_CONDITIONS:
-            raise InvalidArgumentError("", f"has more than {MAX_CONDITIONS} conditions and values")
+            raise OutOfRangeError("", f"has more than {MAX_CONDITIONS} conditions and values")
         if not level:
             return
-    raise InvalidArgumentError("", f"is more than {MAX_LEVELS} levels deep")
+    raise OutOfRangeError("", f"is more than {MAX_LEVELS} levels deep")
 
 
 def _children(filter: Filter) -> tuple[Filter, ...]:
@@ -134,7 +141,7 @@ def _checked(filter: Filter, schema: Schema) -> Filter:
         case Prefix(name, prefix):
             field = _filterable("prefix", name, schema)
             if field.type is not FieldType.KEYWORD:
-                raise InvalidArgumentError("prefix.field", f"{name} is {field.type}, not keyword")
+                raise WrongTypeError("prefix.field", f"{name} is {field.type}, not keyword")
             _value("prefix.prefix", prefix, field)
             return filter
 
@@ -154,12 +161,12 @@ def _checked_range(filter: Range, field: Field) -> Range:
     bounds = {side: getattr(filter, side) for side in ("gt", "gte", "lt", "lte")}
     given = {side: value for side, value in bounds.items() if value is not None}
     if field.type is FieldType.BOOLEAN:
-        raise InvalidArgumentError("range.field", f"{field.name} is boolean, which has no order")
+        raise WrongTypeError("range.field", f"{field.name} is boolean, which has no order")
     if not given:
-        raise InvalidArgumentError("range", "has no bound")
+        raise RequiredError("range", "has no bound")
     for pair in (("gt", "gte"), ("lt", "lte")):
         if given.keys() >= set(pair):
-            raise InvalidArgumentError("range", f"has both {pair[0]} and {pair[1]}")
+            raise ConflictingFieldsError("range", f"has both {pair[0]} and {pair[1]}")
     checked: dict[str, Any] = {side: _value(f"range.{side}", value, field) for side, value in given.items()}
     return replace(filter, **checked)
 
@@ -167,9 +174,9 @@ def _checked_range(filter: Range, field: Field) -> Range:
 def _filterable(path: str, name: str, schema: Schema) -> Field:
     field = schema.get(name)
     if field is None:
-        raise InvalidArgumentError(f"{path}.field", f"the schema has no field {name[:80]!r}")
+        raise UnknownFieldError(f"{path}.field", f"the schema has no field {name[:80]!r}")
     if not field.filterable:
-        raise InvalidArgumentError(f"{path}.field", f"{name} is text, which cannot be filtered on")
+        raise WrongTypeError(f"{path}.field", f"{name} is text, which cannot be filtered on")
     return field
 
 

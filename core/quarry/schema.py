@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import (
+    ConflictingFieldsError,
+    DuplicateError,
+    InvalidArgumentError,
+    OutOfRangeError,
+    RequiredError,
+    UnknownFieldError,
+    UnknownValueError,
+    WrongTypeError,
+)
 from quarry.types import Fields, FieldScalar, FieldValue
 
 MAX_ID_BYTES = 512
@@ -84,12 +93,12 @@ class Field:
                 "name", f"{self.name[:80]!r} is not a letter followed by at most 63 letters, digits and _"
             )
         if not 0 <= self.boost <= MAX_BOOST:
-            raise InvalidArgumentError("boost", f"{self.boost} is not 0 to {MAX_BOOST:g}")
+            raise OutOfRangeError("boost", f"{self.boost} is not 0 to {MAX_BOOST:g}")
         if self.language != "none" and self.language not in LANGUAGES:
             known = ", ".join(sorted(LANGUAGES))
-            raise InvalidArgumentError("language", f"{self.language[:80]!r} is not none, {known}")
+            raise UnknownValueError("language", f"{self.language[:80]!r} is not none, {known}")
         if self.is_title and self.type is not FieldType.TEXT:
-            raise InvalidArgumentError("is_title", f"{self.name} is {self.type}, and a title is text")
+            raise WrongTypeError("is_title", f"{self.name} is {self.type}, and a title is text")
 
     @property
     def filterable(self) -> bool:
@@ -109,14 +118,14 @@ class Schema:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.fields) <= MAX_FIELDS:
-            raise InvalidArgumentError("fields", f"there are {len(self.fields)}, not 1 to {MAX_FIELDS}")
+            raise OutOfRangeError("fields", f"there are {len(self.fields)}, not 1 to {MAX_FIELDS}")
         seen: set[str] = set()
         for index, field in enumerate(self.fields):
             if field.name in seen:
-                raise InvalidArgumentError(f"fields[{index}].name", f"{field.name!r} is there twice")
+                raise DuplicateError(f"fields[{index}].name", f"{field.name!r} is there twice")
             seen.add(field.name)
         if sum(field.is_title for field in self.fields) > 1:
-            raise InvalidArgumentError("fields", "more than one field is the title")
+            raise ConflictingFieldsError("fields", "more than one field is the title")
 
     def get(self, name: str) -> Field | None:
         return next((field for field in self.fields if field.name == name), None)
@@ -159,7 +168,8 @@ def check_id(document_id: str) -> None:
     """Raises InvalidArgumentError unless ``document_id`` is 1 to 512 bytes without control characters."""
     size = len(document_id.encode())
     if not 1 <= size <= MAX_ID_BYTES:
-        raise InvalidArgumentError("id", f"has {size} bytes, not 1 to {MAX_ID_BYTES}")
+        kind = OutOfRangeError if size else RequiredError
+        raise kind("id", f"has {size} bytes, not 1 to {MAX_ID_BYTES}")
     if CONTROL_CHARACTER.search(document_id):
         raise InvalidArgumentError("id", "holds a control character")
 
@@ -176,7 +186,7 @@ def check_scalar(value: Any, kind: FieldType) -> FieldScalar:
         case (FieldType.KEYWORD, str()):
             size = len(value.encode())
             if size > MAX_KEYWORD_BYTES:
-                raise InvalidArgumentError("", f"has {size} bytes, a keyword at most {MAX_KEYWORD_BYTES}")
+                raise OutOfRangeError("", f"has {size} bytes, a keyword at most {MAX_KEYWORD_BYTES}")
             return value
         case (FieldType.BOOLEAN, bool()):
             return value
@@ -184,21 +194,21 @@ def check_scalar(value: Any, kind: FieldType) -> FieldScalar:
             pass
         case (FieldType.TIMESTAMP, Microseconds()):
             if not MIN_TIMESTAMP_US <= value <= MAX_TIMESTAMP_US:
-                raise InvalidArgumentError("", "is not in the years 1 to 9999")
+                raise OutOfRangeError("", "is not in the years 1 to 9999")
             return int(value)
         case (_, Microseconds()):
             pass
         case (FieldType.INTEGER, int()):
             if abs(value) > MAX_INTEGER:
-                raise InvalidArgumentError("", f"{value} is beyond 2^53 - 1: use a keyword for long ids")
+                raise OutOfRangeError("", f"{value} is beyond 2^53 - 1: use a keyword for long ids")
             return value
         case (FieldType.FLOAT, int()) if abs(value) > MAX_INTEGER:
-            raise InvalidArgumentError("", f"{value} is beyond 2^53 - 1, where a float would round it")
+            raise OutOfRangeError("", f"{value} is beyond 2^53 - 1, where a float would round it")
         case (FieldType.FLOAT, int() | float()):
             if not math.isfinite(value):
-                raise InvalidArgumentError("", f"{value} is not finite")
+                raise OutOfRangeError("", f"{value} is not finite")
             return float(value) + 0.0  # -0.0 becomes 0.0, which the engines would order before it
-    raise InvalidArgumentError("", f"is {_NAMES.get(type(value), 'no value')}, not {kind}")
+    raise WrongTypeError("", f"is {_NAMES.get(type(value), 'no value')}, not {kind}")
 
 
 def check_value(value: Any, kind: FieldType) -> FieldValue:
@@ -206,7 +216,7 @@ def check_value(value: Any, kind: FieldType) -> FieldValue:
     if not isinstance(value, list):
         return check_scalar(value, kind)
     if len(value) > MAX_VALUES_PER_FIELD:
-        raise InvalidArgumentError("", f"has {len(value)} values, at most {MAX_VALUES_PER_FIELD} are allowed")
+        raise OutOfRangeError("", f"has {len(value)} values, at most {MAX_VALUES_PER_FIELD} are allowed")
     return [check_scalar(item, kind) for item in value]  # type: ignore[return-value]  # one type for all
 
 
@@ -223,9 +233,9 @@ def check_unknown(value: Any) -> FieldValue:
             return check_scalar(value, FieldType.FLOAT)
         case list() if len({type(item) for item in value} - {bool, str, int, float}) == 0:
             if len(value) > MAX_VALUES_PER_FIELD:
-                raise InvalidArgumentError("", f"has {len(value)} values, over {MAX_VALUES_PER_FIELD}")
+                raise OutOfRangeError("", f"has {len(value)} values, over {MAX_VALUES_PER_FIELD}")
             return [check_unknown(item) for item in value]  # type: ignore[return-value]
-    raise InvalidArgumentError("", "is of a type that only a field named in the schema can take")
+    raise WrongTypeError("", "is of a type that only a field named in the schema can take")
 
 
 def check_fields(fields: dict[str, Any], schema: Schema) -> Fields:
@@ -235,7 +245,7 @@ def check_fields(fields: dict[str, Any], schema: Schema) -> Fields:
         InvalidArgumentError: ``field`` names the first one that is wrong.
     """
     if len(fields) > MAX_FIELDS:
-        raise InvalidArgumentError("fields", f"has {len(fields)} fields, at most {MAX_FIELDS} are allowed")
+        raise OutOfRangeError("fields", f"has {len(fields)} fields, at most {MAX_FIELDS} are allowed")
     checked: Fields = {}
     for name, value in fields.items():
         field = schema.get(name)
@@ -245,7 +255,7 @@ def check_fields(fields: dict[str, Any], schema: Schema) -> Fields:
             elif schema.unknown_fields is UnknownFields.STORE and FIELD_NAME.fullmatch(name):
                 checked[name] = check_unknown(value)
             else:
-                raise InvalidArgumentError("", "is not a field of this collection")
+                raise UnknownFieldError("", "is not a field of this collection")
         except InvalidArgumentError as error:
             raise error.under(f"fields.{name[:80]}") from None
     return checked

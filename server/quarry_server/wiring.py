@@ -21,7 +21,7 @@ from quarry.documents.passages import PassageCutter, passages_by_words
 from quarry.documents.store import Database, DocumentLog
 from quarry.documents.vector_cache import VectorCache
 from quarry.documents.vectors import DocumentVectors, source_of
-from quarry.errors import DiskFullError, InvalidArgumentError, ModelError, QuarryError
+from quarry.errors import DiskFullError, ModelError, QuarryError, UnknownValueError
 from quarry.feedback.answers import AnswerLog, PoolPolicy
 from quarry.feedback.impressions import BufferPolicy, ImpressionLog
 from quarry.feedback.log import FeedbackLog
@@ -173,7 +173,7 @@ class CollectionModels:
                 f"{name[:80]!r} is neither the collection's re-ranker, nor a version of it, "
                 "nor in the server's models.rerankers"
             )
-            raise InvalidArgumentError(field, problem)
+            raise UnknownValueError(field, problem)
 
     def reranking(
         self, settings: CollectionSettings, log: DocumentLog, dense: DenseParts | None

@@ -7,9 +7,8 @@ from google.longrunning import operations_pb2
 from rich.progress import TaskProgressColumn, TextColumn
 
 from quarry.client import Client, QuarryCallError
-from quarry.client.errors import read_status
 from quarry_cli.console import note, progress
-from quarry_cli.failures import HINTS, CliError
+from quarry_cli.failures import check_outcome
 
 SAID = "{task.fields[said]}"
 
@@ -34,9 +33,7 @@ def finished(
             quarry.cancel(operation)
             note(f"the {name} job is cancelled; the same command goes on where it was")
         raise
-    if operation.HasField("error"):
-        failure = read_status(operation.error)
-        raise CliError(f"{name} failed: {failure.message}", HINTS.get(failure.reason, ""))
+    check_outcome(operation, f"{name} failed")
     return operation
 
 

@@ -13,7 +13,7 @@ from quarry.v1 import collection_service_pb2
 from quarry_cli.commands.reindex import reindex
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, collection_of, connect
 from quarry_cli.console import as_json, note, out, print_json, progress
-from quarry_cli.failures import CliError
+from quarry_cli.failures import check_outcome
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
 from quarry_cli.inputs.promotion import PromotionOption, promotion_value
 from quarry_cli.inputs.schema_file import read_schema
@@ -164,8 +164,7 @@ def repair(
     with connect(server, timeout) as quarry:
         operation = quarry.collections.RepairCollection(request)
         operation = _finished(quarry, operation)
-    if operation.HasField("error"):
-        raise CliError(f"the repair failed: {operation.error.message}")
+    check_outcome(operation, "the repair failed")
     result = collection_service_pb2.RepairCollectionResponse()
     operation.response.Unpack(result)
     if json:

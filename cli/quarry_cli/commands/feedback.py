@@ -17,7 +17,7 @@ from quarry.v1 import feedback_service_pb2 as pb
 from quarry_cli.commands.feedback_evaluate import evaluate
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
 from quarry_cli.console import as_json, note, out, print_json, progress, say
-from quarry_cli.failures import CliError, name_file
+from quarry_cli.failures import check_outcome, name_file
 from quarry_cli.inputs.records import open_maybe_gzipped
 from quarry_cli.views.feedback import show_purged, show_rejections, show_stats
 
@@ -171,8 +171,7 @@ def finished(
             show(metadata)
 
     operation = quarry.follow(operation, watch)
-    if operation.HasField("error"):
-        raise CliError(operation.error.message)
+    check_outcome(operation, "the job failed")
     return operation
 
 

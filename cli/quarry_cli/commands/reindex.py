@@ -14,7 +14,7 @@ from quarry.client import Client, QuarryCallError
 from quarry.v1 import collection_service_pb2 as pb
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, collection_of, connect
 from quarry_cli.console import as_json, note, print_json, progress
-from quarry_cli.failures import CliError
+from quarry_cli.failures import CliError, check_outcome
 from quarry_cli.inputs.schema_file import read_schema
 from quarry_cli.views.collection import reindex_state, show_collection, show_estimate
 
@@ -202,8 +202,7 @@ def _left_running(name: str) -> Iterator[None]:
 
 def _result(operation: operations_pb2.Operation) -> pb.ReindexResponse:
     """Raises CliError if it failed."""
-    if operation.HasField("error"):
-        raise CliError(f"the collection serves as before: {operation.error.message}")
+    check_outcome(operation, "the collection serves as before")
     result = pb.ReindexResponse()
     operation.response.Unpack(result)
     return result

@@ -30,8 +30,9 @@ class QuarryCallError(QuarryError):
     Attributes:
         code: the gRPC status code.
         message: what went wrong, in one sentence, for people.
-        reason: UPPER_SNAKE_CASE, for programs. It is empty if no Quarry server gave a reason, as when the
-            connection broke or the deadline passed on the way.
+        reason: UPPER_SNAKE_CASE, for programs: the name of a ``quarry.v1.errors_pb2.ErrorReason`` without
+            its prefix. It is empty if no Quarry server gave a reason, as when the connection broke or the
+            deadline passed on the way. A newer server may have others: ``code`` says how to act on them.
         field: path of the wrong field in the request, such as ``documents[3].fields.price``; empty if the
             error is about no field.
         violations: what is wrong with each field, by its path.
@@ -49,7 +50,8 @@ class QuarryCallError(QuarryError):
         metadata: Mapping[str, str] | None = None,
         retryable: bool = False,
     ) -> None:
-        super().__init__(f"{code.name}: {message}")
+        finer = f" ({reason})" if reason not in ("", code.name) else ""
+        super().__init__(f"{code.name}{finer}: {message}")
         self.metadata = dict(metadata or {})
         self.code, self.message, self.reason = code, message, reason
         self.violations = dict(violations or {})

@@ -15,6 +15,7 @@ from quarry.errors import (
     CollectionNotFoundError,
     ConflictError,
     InvalidArgumentError,
+    OutOfRangeError,
 )
 from quarry.ranking.cascade import OWN, Cascade, RerankStage, check_usual
 from quarry.ranking.promotion_policy import PromotionPolicy
@@ -48,9 +49,9 @@ class PassagePolicy:
 
     def __post_init__(self) -> None:
         if self.max_tokens and self.max_tokens < MIN_PASSAGE_TOKENS:
-            raise InvalidArgumentError("max_tokens", f"{self.max_tokens} is under {MIN_PASSAGE_TOKENS}")
+            raise OutOfRangeError("max_tokens", f"{self.max_tokens} is under {MIN_PASSAGE_TOKENS}")
         if self.overlap_tokens < 0 or (self.max_tokens and self.overlap_tokens * 2 >= self.max_tokens):
-            raise InvalidArgumentError("overlap_tokens", "is negative, or not under half of max_tokens")
+            raise OutOfRangeError("overlap_tokens", "is negative, or not under half of max_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,12 @@ class CollectionSettings:
             ("reranker", MAX_MODEL_NAME_BYTES),
         ]:
             if len(getattr(self, attribute).encode()) > limit:
-                raise InvalidArgumentError(attribute, f"is longer than {limit} bytes")
+                raise OutOfRangeError(attribute, f"is longer than {limit} bytes")
         check_usual(self.cascade)
         for number, stage in enumerate(self.cascade):
             if len(stage.model.encode()) > MAX_MODEL_NAME_BYTES:
                 problem = f"is longer than {MAX_MODEL_NAME_BYTES} bytes"
-                raise InvalidArgumentError(f"cascade[{number}].model", problem)
+                raise OutOfRangeError(f"cascade[{number}].model", problem)
 
     @property
     def rerankers(self) -> frozenset[str]:

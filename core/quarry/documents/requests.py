@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from quarry.documents.catalog import now_us
 from quarry.documents.tables import marks, requests
-from quarry.errors import InvalidArgumentError
+from quarry.errors import InvalidArgumentError, RequestIdReusedError
 from quarry.storage.trusted_clock import MARK
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ def recall(
     if row is None:
         return None
     if row.request_hash != _digest(request):
-        raise InvalidArgumentError("request_id", "was used before, for another request")
+        raise RequestIdReusedError("request_id", "was used before, for another request")
     return load(row.result)
 
 

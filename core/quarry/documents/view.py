@@ -8,7 +8,7 @@ converted only where its text or number says one thing: ``"42"`` is 42, ``"4 ite
 import re
 from collections.abc import Callable
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import InvalidArgumentError, UnknownFieldError, WrongTypeError
 from quarry.schema import (
     Field,
     FieldType,
@@ -49,7 +49,7 @@ def check_readable(old: Schema, new: Schema) -> None:
         kept = new.get(field.name)
         if field.type is FieldType.TIMESTAMP and kept is None and new.unknown_fields is UnknownFields.STORE:
             problem = f"{field.name} is a timestamp, which an unknown field would show as a number"
-            raise InvalidArgumentError("fields", problem)
+            raise WrongTypeError("fields", problem)
 
 
 class DocumentView:
@@ -95,7 +95,7 @@ class DocumentView:
             try:
                 self._converted(name, fields[name])
             except InvalidArgumentError as error:
-                raise InvalidArgumentError(name, error.problem) from None
+                raise error.at(name) from None
 
     def _check_moment(self, name: str, value: FieldValue, written: Schema, hidden: bool) -> None:
         """A moment is stored as a number, so only its field's type tells it from one."""
@@ -103,13 +103,13 @@ class DocumentView:
         if hidden and any(type(item) is int for item in as_list(value)):
             raise InvalidArgumentError(name, "holds a number from before this field was removed")
         if not hidden and FieldType.TIMESTAMP in types and len(types) > 1:
-            raise InvalidArgumentError(name, "has a value, and none becomes a timestamp or stops being one")
+            raise WrongTypeError(name, "has a value, and none becomes a timestamp or stops being one")
 
     def _converted(self, name: str, value: FieldValue) -> FieldValue:
         field = self._fields.get(name)
         if field is None:
             if not self._keeps_unknown:
-                raise InvalidArgumentError("", "is not a field of this collection")
+                raise UnknownFieldError("", "is not a field of this collection")
             return check_unknown(value)
         if not isinstance(value, list):
             return _checked(field, value)
@@ -120,7 +120,7 @@ def _checked(field: Field, value: FieldScalar) -> FieldScalar:
     if field.type is FieldType.TIMESTAMP:
         if type(value) is int:
             return value
-        raise InvalidArgumentError("", "is no timestamp")
+        raise WrongTypeError("", "is no timestamp")
     return check_scalar(_as(field.type, value), field.type)
 
 

@@ -1,6 +1,6 @@
 """What an event may hold, wherever it comes from. Raise InvalidArgumentError, with the field's name."""
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import InvalidArgumentError, OutOfRangeError, RequiredError
 from quarry.schema import MAX_TIMESTAMP_US
 
 MAX_EVENT_ID_CHARACTERS = 64
@@ -16,12 +16,12 @@ def check_event_id(id: str) -> str:
     """1 to 64 printable ASCII characters, a space not among them."""
     if not 1 <= len(id) <= MAX_EVENT_ID_CHARACTERS or not all(" " < c <= "~" for c in id):
         problem = f"is not 1 to {MAX_EVENT_ID_CHARACTERS} printable ASCII characters"
-        raise InvalidArgumentError("event_id", problem)
+        raise (InvalidArgumentError if id else RequiredError)("event_id", problem)
     return id
 
 
 def check_time(time_us: int) -> int:
     """Years 2000 to 9999."""
     if not MIN_TIME_US <= time_us <= MAX_TIMESTAMP_US:
-        raise InvalidArgumentError("event_time", "is not in the years 2000 to 9999")
+        raise OutOfRangeError("event_time", "is not in the years 2000 to 9999")
     return time_us

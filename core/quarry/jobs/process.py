@@ -153,9 +153,11 @@ async def _follow(
 def error_from_json(said: dict[str, Any]) -> QuarryError:
     """The inverse of ``quarry.jobs.child.error_as_json``."""
     kind = {kind.__name__: kind for kind in KINDS}.get(said["kind"], QuarryError)
-    if kind is InvalidArgumentError:
-        return InvalidArgumentError(said["field"], said["message"])
-    error = kind(said["message"], **said["metadata"])
+    error = (
+        InvalidArgumentError(said["field"], said["message"])
+        if kind is InvalidArgumentError
+        else kind(said["message"], **said["metadata"])
+    )
     error.reason = said["reason"]
     return error
 

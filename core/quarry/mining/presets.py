@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rapidfuzz import process
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import DuplicateError, OutOfRangeError, RequiredError, UnknownValueError
 
 ENCODER_PREFIX = "encoder:"
 MEMBERS = ("fused", "bm25", "dense", "lsa", "reranker")
@@ -87,7 +87,7 @@ def check_preset(name: str) -> str:
     if name in ALIASES:
         return ALIASES[name]
     if name not in PRESETS:
-        raise InvalidArgumentError("preset", _unknown(name, "a preset", [*PRESETS, *ALIASES]))
+        raise UnknownValueError("preset", _unknown(name, "a preset", [*PRESETS, *ALIASES]))
     return name
 
 
@@ -97,7 +97,7 @@ def check_parameters(preset: str, names: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             problem = _unknown(name, f"a constant of {preset}", known)
-            raise InvalidArgumentError(f"parameters[{name[:80]}]", problem)
+            raise UnknownValueError(f"parameters[{name[:80]}]", problem)
 
 
 def check_members(members: Iterable[str]) -> None:
@@ -106,15 +106,15 @@ def check_members(members: Iterable[str]) -> None:
     for index, member in enumerate(members):
         path = f"members[{index}]"
         if index >= MAX_MEMBERS:
-            raise InvalidArgumentError("members", f"are more than {MAX_MEMBERS}")
+            raise OutOfRangeError("members", f"are more than {MAX_MEMBERS}")
         if len(member.encode()) > MAX_MEMBER_BYTES:
-            raise InvalidArgumentError(path, f"is longer than {MAX_MEMBER_BYTES} bytes")
+            raise OutOfRangeError(path, f"is longer than {MAX_MEMBER_BYTES} bytes")
         if member in seen:
-            raise InvalidArgumentError(path, f"{member[:80]!r} is there twice")
+            raise DuplicateError(path, f"{member[:80]!r} is there twice")
         if member not in MEMBERS and not member.startswith(ENCODER_PREFIX):
-            raise InvalidArgumentError(path, _unknown(member, "a member", KNOWN_MEMBERS))
+            raise UnknownValueError(path, _unknown(member, "a member", KNOWN_MEMBERS))
         if member == ENCODER_PREFIX:
-            raise InvalidArgumentError(path, "names no model")
+            raise RequiredError(path, "names no model")
         seen.add(member)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import DuplicateError, InvalidArgumentError, OutOfRangeError, RequiredError
 
 MAX_STAGES = 3
 MAX_RERANK_DEPTH = 1_000
@@ -32,21 +32,21 @@ Cascade = tuple[RerankStage, ...]
 def check_depth(depth: int, field: str = "depth") -> None:
     """Raises InvalidArgumentError unless a re-ranker may read so much."""
     if not 1 <= depth <= MAX_RERANK_DEPTH:
-        raise InvalidArgumentError(field, f"{depth} is not 1 to {MAX_RERANK_DEPTH}")
+        raise OutOfRangeError(field, f"{depth} is not 1 to {MAX_RERANK_DEPTH}")
 
 
 def check_cascade(stages: Sequence[RerankStage]) -> None:
     """Raises InvalidArgumentError, with the path from ``cascade`` on, if a stage is wrong or out of order."""
     if len(stages) > MAX_STAGES:
-        raise InvalidArgumentError("cascade", f"has {len(stages)} stages, at most {MAX_STAGES} are allowed")
+        raise OutOfRangeError("cascade", f"has {len(stages)} stages, at most {MAX_STAGES} are allowed")
     for number, stage in enumerate(stages):
         check_depth(stage.depth, f"cascade[{number}].depth")
         if number and stage.depth > stages[number - 1].depth:
             problem = f"{stage.depth} is over the {stages[number - 1].depth} of the stage before it"
-            raise InvalidArgumentError(f"cascade[{number}].depth", problem)
+            raise OutOfRangeError(f"cascade[{number}].depth", problem)
         if any(stage.model == other.model for other in stages[:number]):
             name = repr(stage.model[:80]) if stage.model else "the collection's re-ranker"
-            raise InvalidArgumentError(f"cascade[{number}].model", f"{name} is there twice")
+            raise DuplicateError(f"cascade[{number}].model", f"{name} is there twice")
 
 
 def check_usual(stages: Sequence[RerankStage]) -> None:
@@ -69,7 +69,7 @@ def asked_cascade(stages: Cascade, own: str) -> Cascade:
     for number, stage in enumerate(stages):
         if stage.model == OWN and not own:
             problem = "is empty, and the collection has no re-ranker"
-            raise InvalidArgumentError(f"cascade[{number}].model", problem)
+            raise RequiredError(f"cascade[{number}].model", problem)
     return _filled(stages, own)
 
 

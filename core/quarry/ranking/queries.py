@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 
 import orjson
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import OutOfRangeError
 from quarry.filters import Filter
 from quarry.ranking.cascade import DEFAULT_RERANK_DEPTH, Cascade, RerankStage, check_cascade, check_depth
 from quarry.ranking.fusion import DEFAULT_RRF_K, DEFAULT_WEIGHTS
@@ -41,11 +41,11 @@ class ArmPlan:
 
     def __post_init__(self) -> None:
         if not 1 <= self.depth <= MAX_DEPTH:
-            raise InvalidArgumentError("depth", f"{self.depth} is not 1 to {MAX_DEPTH}")
+            raise OutOfRangeError("depth", f"{self.depth} is not 1 to {MAX_DEPTH}")
         if not 0 <= self.weight <= MAX_WEIGHT:
-            raise InvalidArgumentError("weight", f"{self.weight} is not 0 to {MAX_WEIGHT:g}")
+            raise OutOfRangeError("weight", f"{self.weight} is not 0 to {MAX_WEIGHT:g}")
         if not 0 <= self.boost_scale <= MAX_BOOST_SCALE:
-            raise InvalidArgumentError("boost_scale", f"{self.boost_scale} is not 0 to {MAX_BOOST_SCALE:g}")
+            raise OutOfRangeError("boost_scale", f"{self.boost_scale} is not 0 to {MAX_BOOST_SCALE:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Rrf:
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= MAX_RRF_K:
-            raise InvalidArgumentError("k", f"{self.k} is not 1 to {MAX_RRF_K:g}")
+            raise OutOfRangeError("k", f"{self.k} is not 1 to {MAX_RRF_K:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class RerankPlan:
             check_cascade(self.stages)
         check_depth(self.depth)
         if self.budget_s is not None and self.budget_s <= 0:
-            raise InvalidArgumentError("budget", "is not over 0")
+            raise OutOfRangeError("budget", "is not over 0")
         if self.min_relevance is not None:
             check_min_relevance(self.min_relevance)
 
@@ -160,14 +160,14 @@ class Query:
 def check_min_relevance(least: float) -> None:
     """Raises InvalidArgumentError unless it is over 0 and at most 1."""
     if not 0 < least <= 1:  # NaN is not
-        raise InvalidArgumentError("min_relevance", f"{least} is not over 0 and at most 1")
+        raise OutOfRangeError("min_relevance", f"{least} is not over 0 and at most 1")
 
 
 def check_query_text(text: str) -> None:
     """Raises InvalidArgumentError if ``text`` is too long."""
     size = len(text.encode())
     if size > MAX_QUERY_BYTES:
-        raise InvalidArgumentError("query", f"has {size} bytes, at most {MAX_QUERY_BYTES} are allowed")
+        raise OutOfRangeError("query", f"has {size} bytes, at most {MAX_QUERY_BYTES} are allowed")
 
 
 def default_arms(names: tuple[str, ...], fusion: Rrf | WeightedSum) -> tuple[ArmPlan, ...]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import OutOfRangeError, UnknownValueError
 from quarry.ranking.fusion import ArmRun
 
 TRAITS = ("words", "rarity", "bm25_best", "dense_best", "agreement")
@@ -35,9 +35,9 @@ class Trait:
     def __post_init__(self) -> None:
         for name in ("slope", "mean", "deviation"):
             if not math.isfinite(getattr(self, name)):
-                raise InvalidArgumentError(name, "is not finite")
+                raise OutOfRangeError(name, "is not finite")
         if self.deviation <= 0:
-            raise InvalidArgumentError("deviation", f"{self.deviation} is not over 0")
+            raise OutOfRangeError("deviation", f"{self.deviation} is not over 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class QueryWeights:
 def check_trait(name: str) -> None:
     """Raises InvalidArgumentError if there is no trait of this name."""
     if name not in TRAITS:
-        raise InvalidArgumentError("name", f"{name[:80]!r} is not one of {', '.join(TRAITS)}")
+        raise UnknownValueError("name", f"{name[:80]!r} is not one of {', '.join(TRAITS)}")
 
 
 def traits_of(text: str, runs: Sequence[ArmRun]) -> dict[str, float]:

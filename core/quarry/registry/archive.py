@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import MalformedError, OutOfRangeError
 from quarry.models.sources.resolve import is_model
 from quarry.registry.artefacts import MODEL, cannot_keep, model_files
 from quarry.registry.unpacking import ArchiveLimits, unpack
@@ -89,26 +89,20 @@ def _model_in(target: Path) -> Path:
     for folder in folders:
         if is_model(folder):
             return folder
-    raise InvalidArgumentError("archive", "holds no model: a config.json beside weights (*.safetensors)")
+    raise MalformedError("archive", "holds no model: a config.json beside weights (*.safetensors)")
 
 
 def _passport(path: Path) -> Passport | None:
     try:
         if path.stat().st_size > MAX_VERSION_FILE_BYTES:
-            raise InvalidArgumentError(
-                "archive", f"its {VERSION_FILE} has over {MAX_VERSION_FILE_BYTES} bytes"
-            )
+            raise OutOfRangeError("archive", f"its {VERSION_FILE} has over {MAX_VERSION_FILE_BYTES} bytes")
         return Passport.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        raise InvalidArgumentError(
-            "archive", f"its {VERSION_FILE} is wrong: {first_problem(error)}"
-        ) from None
+        raise MalformedError("archive", f"its {VERSION_FILE} is wrong: {first_problem(error)}") from None
     except OSError as error:
-        raise InvalidArgumentError(
-            "archive", f"its {VERSION_FILE} cannot be read: {error.strerror}"
-        ) from None
+        raise MalformedError("archive", f"its {VERSION_FILE} cannot be read: {error.strerror}") from None
 
 
 def _member(name: str, data: bytes) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from quarry.errors import InvalidArgumentError, LimitExceededError, UnavailableError
+from quarry.errors import LimitExceededError, MalformedError, OutOfRangeError, UnavailableError
 from quarry.registry.artefacts import cannot_keep
 from quarry.shown import shown
 
@@ -68,10 +68,10 @@ def unpack(file: Path, target: Path, limits: ArchiveLimits, stopped: Callable[[]
                 _extract(archive, metered, target, limits, limits.unpacked(file.stat().st_size))
     except _BROKEN as error:
         problem = f"is no tar archive that can be read: {type(error).__name__}"
-        raise InvalidArgumentError("archive", problem) from None
+        raise MalformedError("archive", problem) from None
     except OSError as error:
         if isinstance(error, gzip.BadGzipFile) or error.errno is None:  # what the packers raise
-            raise InvalidArgumentError("archive", "is damaged: it cannot be decompressed") from None
+            raise MalformedError("archive", "is damaged: it cannot be decompressed") from None
         raise cannot_keep(error) from error
 
 
@@ -136,13 +136,13 @@ def _check_member(member: tarfile.TarInfo) -> None:
     """Raises InvalidArgumentError, or LimitExceededError for a text file that is too large."""
     name = PurePosixPath(member.name)
     if not (member.isreg() or member.isdir()) or member.issparse():
-        raise InvalidArgumentError("archive", f"{shown(member.name)} is neither a plain file nor a folder")
+        raise MalformedError("archive", f"{shown(member.name)} is neither a plain file nor a folder")
     if member.size < 0 or (member.isdir() and member.size):  # tar can write down sizes below zero
-        raise InvalidArgumentError("archive", f"{shown(member.name)} has a size that it cannot have")
+        raise MalformedError("archive", f"{shown(member.name)} has a size that it cannot have")
     if ".." in name.parts:
-        raise InvalidArgumentError("archive", f"{shown(member.name)} leads out of it")
+        raise MalformedError("archive", f"{shown(member.name)} leads out of it")
     if len(name.parts) > MAX_LEVELS or len(member.name.encode(errors="replace")) > MAX_NAME_BYTES:
-        raise InvalidArgumentError(
+        raise OutOfRangeError(
             "archive",
             f"{shown(member.name)} is over {MAX_LEVELS} levels deep or has over {MAX_NAME_BYTES} bytes",
         )

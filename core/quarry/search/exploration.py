@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import OutOfRangeError
 from quarry.ranking.ranking import LazyDocuments, RankedDocument
 
 DEFAULT_DEPTH = 10
@@ -35,11 +35,11 @@ class FairPairs:
 
     def __post_init__(self) -> None:
         if not 0 <= self.swap_probability <= MAX_SWAP_PROBABILITY:  # neither is NaN
-            raise InvalidArgumentError(
+            raise OutOfRangeError(
                 "swap_probability", f"{self.swap_probability} is not 0 to {MAX_SWAP_PROBABILITY}"
             )
         if not 2 <= self.depth <= MAX_DEPTH:
-            raise InvalidArgumentError("depth", f"{self.depth} is not 2 to {MAX_DEPTH}")
+            raise OutOfRangeError("depth", f"{self.depth} is not 2 to {MAX_DEPTH}")
 
     @property
     def policy(self) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quarry.errors import InvalidArgumentError, LimitExceededError, NotFoundError
+from quarry.errors import LimitExceededError, MalformedError, NotFoundError, OutOfRangeError, RequiredError
 from quarry.jobs.process import check_installed
 from quarry.shown import shown, shown_error
 from quarry.storage.disk import cannot_write
@@ -151,7 +151,7 @@ def check_examples(path: Path, limits: ExamplesLimits = DEFAULT_LIMITS) -> int:
             rows = int(metadata.num_rows)
             size = sum(metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InvalidArgumentError(FIELD, f"is no Parquet file: {shown_error(error)}") from None
+        raise MalformedError(FIELD, f"is no Parquet file: {shown_error(error)}") from None
     if rows > limits.rows:
         raise LimitExceededError(f"the file has over {limits.rows:,} rows: train on fewer examples")
     if size > limits.bytes:
@@ -169,9 +169,9 @@ def _check_frame(path: Path) -> None:
         file.seek(max(0, path.stat().st_size - 2 * len(_MAGIC)))
         end = file.read()
     if first != _MAGIC:  # which the reader does not look at
-        raise InvalidArgumentError(FIELD, "is no Parquet file" if first else "is empty")
+        raise MalformedError(FIELD, "is no Parquet file") if first else RequiredError(FIELD, "is empty")
     if int.from_bytes(end[: len(_MAGIC)], "little") > MAX_FOOTER_BYTES:
-        raise InvalidArgumentError(FIELD, f"has a footer of over {MAX_FOOTER_BYTES} bytes")
+        raise OutOfRangeError(FIELD, f"has a footer of over {MAX_FOOTER_BYTES} bytes")
 
 
 def _check_columns(schema: "pa.Schema", typed: bool) -> None:
@@ -188,13 +188,11 @@ def _check_columns(schema: "pa.Schema", typed: bool) -> None:
     needed = texts | {"label": (types.is_integer, "whole numbers"), "weight": (number, "numbers")}
     lacking = [name for name in needed if name not in schema.names]
     if lacking:
-        raise InvalidArgumentError(
-            FIELD, f"lacks the columns {', '.join(lacking)}, which docs/mining.md describes"
-        )
+        raise MalformedError(FIELD, f"lacks the columns {', '.join(lacking)}, which docs/mining.md describes")
     for name, (fits, what) in needed.items():
         if schema.names.count(name) > 1:
-            raise InvalidArgumentError(FIELD, f"has the column {name} twice")
+            raise MalformedError(FIELD, f"has the column {name} twice")
         if typed and not fits(schema.field(name).type):
-            raise InvalidArgumentError(
+            raise MalformedError(
                 FIELD, f"has {shown(schema.field(name).type)[1:-1]} in the column {name}, not {what}"
             )

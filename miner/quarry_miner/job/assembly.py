@@ -10,7 +10,7 @@ from quarry.client import Client
 from quarry.documents.catalog import PassagePolicy
 from quarry.documents.passages import PassageCutter, passage_texts
 from quarry.documents.vector_cache import VectorCache
-from quarry.errors import FailedPreconditionError, InvalidArgumentError
+from quarry.errors import FailedPreconditionError, UnknownValueError
 from quarry.models.base import CrossEncoder, Encoder
 from quarry_miner.corpus import Corpus
 from quarry_miner.evidence.evidence import NO_FEEDBACK, Evidence
@@ -181,7 +181,7 @@ def _checked(names: Sequence[str]) -> list[str]:
         if name not in known and not (name.startswith(ENCODER_PREFIX) and name != ENCODER_PREFIX):
             nearest = process.extractOne(name, [*known, f"{ENCODER_PREFIX}MODEL"])
             hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
-            raise InvalidArgumentError(f"members[{place}]", f"no member is called {name[:80]!r}{hint}")
+            raise UnknownValueError(f"members[{place}]", f"no member is called {name[:80]!r}{hint}")
     return list(dict.fromkeys(names))
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import DuplicateError, InvalidArgumentError
 from quarry_miner.corpus import Corpus
 from quarry_miner.evidence.evidence import NO_FEEDBACK, Evidence, NoFeedback
 from quarry_miner.examples import MiningQuery
@@ -45,7 +45,7 @@ class MiningTask:
 
     def __post_init__(self) -> None:
         if len({query.id for query in self.queries}) != len(self.queries):
-            raise InvalidArgumentError("queries", "an id occurs twice")
+            raise DuplicateError("queries", "an id occurs twice")
         for place, query in enumerate(self.queries):
             numbers = [positive.document for positive in query.positives]
             if not numbers or len(set(numbers)) != len(numbers):

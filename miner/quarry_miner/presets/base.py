@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import OutOfRangeError
 from quarry_miner.examples import Bool, Chosen, Float32, Int32, PairCandidates
 
 
@@ -76,7 +76,7 @@ class Constants:
         for one in fields(self):
             value, low, high = getattr(self, one.name), one.metadata["low"], one.metadata["high"]
             if not low <= value <= high:
-                raise InvalidArgumentError(one.name, f"is {value:g}, not {low:g} to {high:g}")
+                raise OutOfRangeError(one.name, f"is {value:g}, not {low:g} to {high:g}")
 
 
 def first(pair: PairCandidates, kept: Bool, count: int, rule: str) -> list[Chosen]:

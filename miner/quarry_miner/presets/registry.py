@@ -7,7 +7,7 @@ from typing import Any
 
 from rapidfuzz import process
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import InvalidArgumentError, UnknownValueError, WrongTypeError
 from quarry_miner.presets.ambiguous import SimAns
 from quarry_miner.presets.base import Preset
 from quarry_miner.presets.controls import Bm25, InBatch, Random
@@ -47,22 +47,20 @@ def make_preset(name: str, parameters: Mapping[str, float] = {}) -> Preset:
     """
     known = {**PRESETS, **{alias: PRESETS[target] for alias, target in ALIASES.items()}}
     if name not in known:
-        raise InvalidArgumentError("preset", _unknown(name, list(known)))
+        raise UnknownValueError("preset", _unknown(name, list(known)))
     preset = known[name]
     kinds = {field.name: type(field.default) for field in fields(preset)}
     values: dict[str, float] = {}
     for key, value in parameters.items():
         if key not in kinds:
-            raise InvalidArgumentError(
-                f"parameters[{key}]", f"{preset.name} has {_unknown(key, list(kinds))}"
-            )
+            raise UnknownValueError(f"parameters[{key}]", f"{preset.name} has {_unknown(key, list(kinds))}")
         if not math.isfinite(value) or (kinds[key] is int and value != int(value)):
-            raise InvalidArgumentError(f"parameters[{key}]", f"{value:g} is not a {kinds[key].__name__}")
+            raise WrongTypeError(f"parameters[{key}]", f"{value:g} is not a {kinds[key].__name__}")
         values[key] = int(value) if kinds[key] is int else float(value)
     try:
         made: Preset = preset(**values)
     except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"parameters[{error.field}]", error.problem) from error
+        raise error.at(f"parameters[{error.field}]") from error
     return made
 
 

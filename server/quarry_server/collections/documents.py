@@ -13,7 +13,15 @@ from quarry.deadline import Deadline
 from quarry.documents.log import Outcome, Upsert
 from quarry.documents.requests import check_request_id
 from quarry.documents.store import RequestId
-from quarry.errors import DocumentNotFoundError, InvalidArgumentError
+from quarry.errors import (
+    ConflictingFieldsError,
+    DocumentNotFoundError,
+    InvalidArgumentError,
+    OutOfRangeError,
+    RequiredError,
+    UnknownFieldError,
+    UnknownValueError,
+)
 from quarry.schema import FIELD_NAME, MAX_DOCUMENT_BYTES, MAX_FIELDS, Schema, check_fields, check_id
 from quarry.types import Fields
 from quarry.v1 import document_service_pb2 as pb
@@ -65,7 +73,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
                 with self._library.use(config.collection):
                     continue
             if config is None or kind is None:
-                raise InvalidArgumentError("message", "holds neither config nor batch")
+                raise RequiredError("message", "holds neither config nor batch")
             # A stream has no deadline of its own for a batch, unless the caller gave the whole stream one.
             deadline = deadline_of(context, self._default_deadline_s)
             batch = request.batch
@@ -176,7 +184,7 @@ def parse_document(message: types_pb2.Document, schema: Schema) -> Upsert | Outc
     try:
         check_id(message.id)
         if message.ByteSize() > MAX_DOCUMENT_BYTES:
-            raise InvalidArgumentError("fields", f"has over {MAX_DOCUMENT_BYTES} bytes in all")
+            raise OutOfRangeError("fields", f"has over {MAX_DOCUMENT_BYTES} bytes in all")
         fields = check_fields(parse_fields(message), schema)
         return Upsert(message.id, fields, parse_etag(message.etag))
     except InvalidArgumentError as error:
@@ -202,9 +210,9 @@ def parse_mask(mask: Sequence[str], given: Fields, schema: Schema) -> "FieldChan
     names = frozenset(path.removeprefix("fields.") for path in mask)
     for name in names:
         if not FIELD_NAME.fullmatch(name):
-            raise InvalidArgumentError("update_mask", f"{name[:80]!r} is not a field's name")
+            raise UnknownFieldError("update_mask", f"{name[:80]!r} is not a field's name")
     if surplus := given.keys() - names:
-        raise InvalidArgumentError("update_mask", f"lacks {min(surplus)}, which the document holds")
+        raise ConflictingFieldsError("update_mask", f"lacks {min(surplus)}, which the document holds")
     return FieldChange(given, names, schema)
 
 
@@ -221,13 +229,11 @@ class FieldChange:
         kept = {} if self.names is None else {n: v for n, v in fields.items() if n not in self.names}
         whole = kept | self.given
         if len(whole) > MAX_FIELDS:
-            raise InvalidArgumentError("document.fields", f"would be over {MAX_FIELDS} fields in all")
+            raise OutOfRangeError("document.fields", f"would be over {MAX_FIELDS} fields in all")
         message = types_pb2.Document()
         set_fields(message, whole, self.schema, None)
         if message.ByteSize() > MAX_DOCUMENT_BYTES:
-            raise InvalidArgumentError(
-                "document.fields", f"would have over {MAX_DOCUMENT_BYTES} bytes in all"
-            )
+            raise OutOfRangeError("document.fields", f"would have over {MAX_DOCUMENT_BYTES} bytes in all")
         return whole
 
 
@@ -239,7 +245,7 @@ def parse_request_id(request_id: str, method: str, request: Message) -> RequestI
 def parse_wait(value: int) -> bool:
     """Whether to wait until searches find the write. Raises InvalidArgumentError for an unknown value."""
     if value not in pb.WriteVisibility.values():
-        raise InvalidArgumentError("wait", f"{value} is not a WriteVisibility")
+        raise UnknownValueError("wait", f"{value} is not a WriteVisibility")
     return value == pb.WRITE_VISIBILITY_SEARCHABLE
 
 
@@ -254,7 +260,7 @@ def _under(prefix: str) -> Iterator[None]:
 
 def check_batch(field: str, size: int) -> None:
     if size > MAX_BATCH_DOCUMENTS:
-        raise InvalidArgumentError(field, f"has {size} entries, at most {MAX_BATCH_DOCUMENTS} are allowed")
+        raise OutOfRangeError(field, f"has {size} entries, at most {MAX_BATCH_DOCUMENTS} are allowed")
 
 
 def status_message(outcome: Outcome) -> pb.DocumentStatus:

@@ -12,7 +12,7 @@ from quarry.documents.catalog import (
     CollectionSettings,
     PassagePolicy,
 )
-from quarry.errors import InvalidArgumentError
+from quarry.errors import InvalidArgumentError, RequiredError, UnknownValueError
 from quarry.ranking.promotion_policy import PromotionPolicy
 from quarry.schema import DEFAULT_SCHEMA, TITLE_BOOST, Field, FieldType, Schema, UnknownFields
 from quarry.types import Docno
@@ -62,7 +62,7 @@ def parse_settings(message: pb.Collection, default_encoder: str) -> CollectionSe
 def parse_promotion(value: pb.PromotionPolicy.ValueType) -> PromotionPolicy | None:
     """None for what the server has. Raises InvalidArgumentError."""
     if value not in _PROMOTIONS:
-        raise InvalidArgumentError("promotion", f"{value} is not a PromotionPolicy")
+        raise UnknownValueError("promotion", f"{value} is not a PromotionPolicy")
     return _PROMOTIONS[value]
 
 
@@ -78,9 +78,7 @@ def parse_passages(message: pb.PassagePolicy) -> PassagePolicy:
 
 def parse_schema(message: pb.Schema) -> Schema:
     if message.unknown_fields not in _UNKNOWN:
-        raise InvalidArgumentError(
-            "schema.unknown_fields", f"{message.unknown_fields} is not an UnknownFields"
-        )
+        raise UnknownValueError("schema.unknown_fields", f"{message.unknown_fields} is not an UnknownFields")
     fields = [_parse_field(index, field) for index, field in enumerate(message.fields)]
     if not any(field.is_title for field in fields):
         said = {field.name for field in message.fields if field.HasField("is_title")}
@@ -101,7 +99,8 @@ def _as_title(field: Field) -> Field:
 def _parse_field(index: int, message: pb.SchemaField) -> Field:
     path = f"schema.fields[{index}]"
     if message.type not in _TYPES:
-        raise InvalidArgumentError(f"{path}.type", f"{message.type} is not a SchemaFieldType")
+        wrong = UnknownValueError if message.type else RequiredError
+        raise wrong(f"{path}.type", f"{message.type} is not a SchemaFieldType")
     optional = {
         name: getattr(message, name)
         for name in ("boost", "searchable", "embedded", "is_title")

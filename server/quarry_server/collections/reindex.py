@@ -13,7 +13,7 @@ from quarry.collections.reindex_cost import Estimate
 from quarry.collections.reindex_plan import Plan, Wanted
 from quarry.documents.catalog import Collection, now_us
 from quarry.documents.generations import Role, SideGeneration
-from quarry.errors import InvalidArgumentError
+from quarry.errors import RequiredError
 from quarry.jobs.operations import Job, Operations, SetMetadata, new_name
 from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1 import collection_service_pb2_grpc
@@ -128,7 +128,7 @@ class ReindexServicer(collection_service_pb2_grpc.CollectionServiceServicer):
 
     async def Reindex(self, request: pb.ReindexRequest, context: Context) -> operations_pb2.Operation:
         if request.HasField("encoder") and not request.encoder:
-            raise InvalidArgumentError("encoder", "is empty: leave it out to keep the one there is")
+            raise RequiredError("encoder", "is empty: leave it out to keep the one there is")
         wanted = Wanted(
             request.encoder if request.HasField("encoder") else None,
             parse_schema(request.schema) if request.HasField("schema") else None,

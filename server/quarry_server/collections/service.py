@@ -10,7 +10,7 @@ from quarry.collections.collection import OpenCollection
 from quarry.collections.library import Library
 from quarry.deadline import Deadline
 from quarry.documents.catalog import now_us
-from quarry.errors import InvalidArgumentError
+from quarry.errors import InvalidArgumentError, RequiredError, UnknownValueError
 from quarry.jobs.operations import Operations, SetMetadata
 from quarry.ranking.cascade import Cascade
 from quarry.ranking.promotion_policy import PromotionPolicy
@@ -86,9 +86,8 @@ class CollectionServicer(ReindexServicer):
         paths = list(request.update_mask.paths)
         for path in paths or [""]:
             if path not in UPDATABLE:
-                raise InvalidArgumentError(
-                    "update_mask", f"{path[:80]!r} is not one of {', '.join(UPDATABLE)}"
-                )
+                kind = UnknownValueError if path else RequiredError
+                raise kind("update_mask", f"{path[:80]!r} is not one of {', '.join(UPDATABLE)}")
         with self._library.use(request.collection.name):
             try:
                 values = {path: _parse_value(request.collection, path) for path in paths}

@@ -20,11 +20,15 @@ from quarry.errors import (
     QuarryError,
     UnavailableError,
 )
+from quarry.v1 import errors_pb2
 
 DOMAIN = "quarry"
 MAX_MESSAGE_BYTES = 1_000
 """A status travels in HTTP/2 headers, each byte as up to three, of which clients take 8 KiB."""
 _RETRY_AFTER_S = 1
+_PREFIX = "ERROR_REASON_"
+REASONS = frozenset(name.removeprefix(_PREFIX) for name in errors_pb2.ErrorReason.keys()[1:])
+"""What the API publishes as ``ErrorInfo.reason``."""
 
 # The first class that an error is an instance of decides.
 _CODES: Sequence[tuple[type[QuarryError], grpc.StatusCode]] = (
@@ -52,7 +56,7 @@ def status_of(error: QuarryError) -> status_pb2.Status:
     code, _ = status_code(error).value
     status = status_pb2.Status(code=code, message=_short(str(error)))
     metadata = {name: _short(value, 256) for name, value in error.metadata.items()}
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
+    info = error_details_pb2.ErrorInfo(reason=_reason(error), domain=DOMAIN, metadata=metadata)
     status.details.append(_any(info))
     if isinstance(error, InvalidArgumentError):
         violation = error_details_pb2.BadRequest.FieldViolation(
@@ -63,6 +67,11 @@ def status_of(error: QuarryError) -> status_pb2.Status:
         delay = duration_pb2.Duration(seconds=_RETRY_AFTER_S)
         status.details.append(_any(error_details_pb2.RetryInfo(retry_delay=delay)))
     return status
+
+
+def _reason(error: QuarryError) -> str:
+    """Returns a published reason: an error with another one, such as a client's own, is the server's bug."""
+    return error.reason if error.reason in REASONS else QuarryError.reason
 
 
 def ok_status() -> status_pb2.Status:

@@ -5,7 +5,7 @@ from google.protobuf import any_pb2, empty_pb2
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
-from quarry.errors import InvalidArgumentError, QuarryError
+from quarry.errors import InvalidArgumentError, QuarryError, UnknownValueError
 from quarry.jobs.operations import Operation, Operations
 from quarry_server.common.context import Context, deadline_of
 from quarry_server.common.errors import status_of
@@ -30,7 +30,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
         if request.filter:
             raise InvalidArgumentError("filter", "is not supported")
         if request.name not in ("", "operations"):
-            raise InvalidArgumentError("name", "is not operations")
+            raise UnknownValueError("name", "is not operations")
         size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
         (after,) = OPERATIONS.parse(request) or ("",)
         found = await self._operations.page(after, size + 1)

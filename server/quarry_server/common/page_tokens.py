@@ -13,7 +13,7 @@ import orjson
 from google.longrunning import operations_pb2
 from google.protobuf.message import Message
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import InvalidArgumentError, InvalidTokenError
 from quarry.v1 import (
     collection_service_pb2,
     document_service_pb2,
@@ -96,7 +96,7 @@ def _decoded(token: str) -> list[Any]:
 
 
 def _refused(problem: str) -> InvalidArgumentError:
-    return InvalidArgumentError("page_token", problem)
+    return InvalidTokenError("page_token", problem)
 
 
 COLLECTIONS: PageTokens[tuple[str]] = PageTokens(collection_service_pb2.ListCollectionsRequest, str)

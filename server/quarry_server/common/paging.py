@@ -6,7 +6,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from quarry.config import MAX_MESSAGE_BYTES
-from quarry.errors import InvalidArgumentError
+from quarry.errors import OutOfRangeError
 
 M = TypeVar("M", bound=Message)
 MAX_LIST_PAGE = 1_000
@@ -18,7 +18,7 @@ MAX_PAGE_BYTES = MAX_MESSAGE_BYTES // 2
 def parse_page_size(value: int, default: int, maximum: int) -> int:
     """0 means ``default``, more than ``maximum`` is cut to it. Raises InvalidArgumentError if negative."""
     if value < 0:
-        raise InvalidArgumentError("page_size", f"{value} is negative")
+        raise OutOfRangeError("page_size", f"{value} is negative")
     return min(value or default, maximum)
 
 

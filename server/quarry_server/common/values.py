@@ -2,7 +2,13 @@
 
 from google.protobuf import timestamp_pb2
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import (
+    InvalidArgumentError,
+    InvalidTokenError,
+    OutOfRangeError,
+    RequiredError,
+    WrongTypeError,
+)
 from quarry.schema import MAX_TIMESTAMP_US, MIN_TIMESTAMP_US, FieldType, Microseconds, Schema
 from quarry.types import Document, Fields, FieldScalar, FieldValue
 from quarry.v1 import types_pb2
@@ -47,17 +53,17 @@ def _parse_scalar(message: types_pb2.FieldValue, kind: str | None) -> FieldScala
         case "timestamp_value":
             return parse_timestamp(message.timestamp_value)
         case "list_value":
-            raise InvalidArgumentError("", "is a list where one value belongs; lists do not nest")
-    raise InvalidArgumentError("", "has no value: leave the field out instead")
+            raise WrongTypeError("", "is a list where one value belongs; lists do not nest")
+    raise RequiredError("", "has no value: leave the field out instead")
 
 
 def parse_timestamp(message: timestamp_pb2.Timestamp) -> Microseconds:
     """Digits finer than a microsecond are cut. Raises InvalidArgumentError outside years 1 to 9999."""
     if not 0 <= message.nanos <= _MAX_NANOS:
-        raise InvalidArgumentError("", f"nanos is {message.nanos}, not 0 to {_MAX_NANOS}")
+        raise OutOfRangeError("", f"nanos is {message.nanos}, not 0 to {_MAX_NANOS}")
     value = message.seconds * 1_000_000 + message.nanos // 1_000
     if not MIN_TIMESTAMP_US <= value <= MAX_TIMESTAMP_US:
-        raise InvalidArgumentError("", "is not in the years 1 to 9999")
+        raise OutOfRangeError("", "is not in the years 1 to 9999")
     return Microseconds(value)
 
 
@@ -118,4 +124,4 @@ def parse_etag(etag: str) -> int | None:
     digits = etag[1:-1]
     if etag == f'"{digits}"' and digits.isascii() and digits.isdigit() and len(digits) < 20:
         return int(digits)
-    raise InvalidArgumentError("etag", "is not one that this server gave")
+    raise InvalidTokenError("etag", "is not one that this server gave")

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from google.protobuf import duration_pb2, timestamp_pb2
 
 from quarry.documents.catalog import now_us
-from quarry.errors import InvalidArgumentError
+from quarry.errors import (
+    ConflictingFieldsError,
+    InvalidArgumentError,
+    InvalidTokenError,
+    OutOfRangeError,
+    RequiredError,
+    UnknownValueError,
+)
 from quarry.feedback.limits import (
     MAX_ACTION_BYTES,
     MAX_DWELL_US,
@@ -49,7 +56,7 @@ async def record(
     """
     if len(messages) > MAX_BATCH_EVENTS:
         problem = f"has {len(messages)} entries, at most {MAX_BATCH_EVENTS} are allowed"
-        raise InvalidArgumentError("events", problem)
+        raise OutOfRangeError("events", problem)
     received_us = now_us()
     parsed = [_parsed(signer, collection, n, message, received_us) for n, message in enumerate(messages)]
     events = [event for event in parsed if isinstance(event, Event)]
@@ -74,13 +81,14 @@ def _parsed(
 def parse_token(token: str, signer: TokenSigner, collection: int) -> Attribution:
     """Raises InvalidArgumentError unless this server gave it for an answer of this collection."""
     if len(token) > MAX_TOKEN_BYTES:
-        raise InvalidArgumentError("attribution_token", f"has over {MAX_TOKEN_BYTES} bytes")
+        raise OutOfRangeError("attribution_token", f"has over {MAX_TOKEN_BYTES} bytes")
     try:
         attribution = signer.read(token)
     except TokenError as error:
-        raise InvalidArgumentError("attribution_token", str(error)) from None
+        wrong = InvalidTokenError if token else RequiredError
+        raise wrong("attribution_token", str(error)) from None
     if attribution.collection != collection:
-        raise InvalidArgumentError("attribution_token", "is of an answer of another collection")
+        raise InvalidTokenError("attribution_token", "is of an answer of another collection")
     return attribution
 
 
@@ -89,7 +97,8 @@ def parse_event(message: pb.Event, attribution: Attribution, received_us: int) -
     check_event_id(message.event_id)
     kind = TYPES.get(message.type)
     if kind is None:
-        raise InvalidArgumentError("type", f"{message.type} is not an EventType, or it is missing")
+        wrong = UnknownValueError if message.type else RequiredError
+        raise wrong("type", f"{message.type} is not an EventType, or it is missing")
     _check_fields_of(kind, message)
     return Event(
         message.event_id,
@@ -119,14 +128,14 @@ def _check_fields_of(kind: EventType, message: pb.Event) -> None:
     ):
         if given and kind not in owners:
             names = " and ".join(owner.name for owner in owners)
-            raise InvalidArgumentError(field, f"belongs to {names}, not to {kind.name}")
+            raise ConflictingFieldsError(field, f"belongs to {names}, not to {kind.name}")
     for field, kinds, given in (
         ("rendered", (EventType.RENDERED,), bool(message.rendered)),
         ("value", (EventType.RATING,), message.HasField("value")),
         ("action", (EventType.OTHER,), bool(message.action)),
     ):
         if kind in kinds and not given:
-            raise InvalidArgumentError(field, f"is missing, and {kind.name} needs it")
+            raise RequiredError(field, f"is missing, and {kind.name} needs it")
 
 
 def _document_id(kind: EventType, id: str) -> str:
@@ -134,21 +143,21 @@ def _document_id(kind: EventType, id: str) -> str:
         try:
             check_id(id)
         except InvalidArgumentError as error:
-            raise InvalidArgumentError("document_id", error.problem) from None
+            raise error.at("document_id") from None
     return id
 
 
 def _rendered(messages: Sequence[pb.RenderedHit]) -> tuple[tuple[str, int], ...]:
     if len(messages) > MAX_RENDERED:
-        raise InvalidArgumentError("rendered", f"has {len(messages)} hits, at most {MAX_RENDERED}")
+        raise OutOfRangeError("rendered", f"has {len(messages)} hits, at most {MAX_RENDERED}")
     for index, hit in enumerate(messages):
         try:
             check_id(hit.document_id)
         except InvalidArgumentError as error:
-            raise InvalidArgumentError(f"rendered[{index}].document_id", error.problem) from None
+            raise error.at(f"rendered[{index}].document_id") from None
         if not 0 <= hit.position <= MAX_POSITION:
             problem = f"{hit.position} is not 0 to {MAX_POSITION:,}"
-            raise InvalidArgumentError(f"rendered[{index}].position", problem)
+            raise OutOfRangeError(f"rendered[{index}].position", problem)
     return tuple((hit.document_id, hit.position) for hit in messages)
 
 
@@ -156,13 +165,13 @@ def _time_us(message: timestamp_pb2.Timestamp) -> int:
     try:
         return check_time(parse_timestamp(message))
     except InvalidArgumentError as error:
-        raise InvalidArgumentError("event_time", error.problem) from None
+        raise error.at("event_time") from None
 
 
 def _dwell_us(message: duration_pb2.Duration) -> int:
     value = message.seconds * 1_000_000 + message.nanos // 1_000
     if not (0 <= value <= MAX_DWELL_US and 0 <= message.nanos < 1_000_000_000):
-        raise InvalidArgumentError("dwell", "is not 0 to 24 hours")
+        raise OutOfRangeError("dwell", "is not 0 to 24 hours")
     return value
 
 
@@ -170,7 +179,7 @@ def _value(kind: EventType, message: pb.Event) -> float | None:
     if not message.HasField("value"):
         return None
     if not math.isfinite(message.value):
-        raise InvalidArgumentError("value", "is not finite")
+        raise OutOfRangeError("value", "is not finite")
     if kind is EventType.RATING and not 0 <= message.value <= 1:
-        raise InvalidArgumentError("value", f"{message.value} is not 0 to 1, as a rating must be")
+        raise OutOfRangeError("value", f"{message.value} is not 0 to 1, as a rating must be")
     return message.value

@@ -11,7 +11,13 @@ import sqlalchemy as sa
 from quarry.collections.collection import OpenCollection
 from quarry.collections.library import Library
 from quarry.documents.store import Database
-from quarry.errors import InvalidArgumentError, LimitExceededError
+from quarry.errors import (
+    InvalidArgumentError,
+    LimitExceededError,
+    OutOfRangeError,
+    RequiredError,
+    UnknownValueError,
+)
 from quarry.feedback.answers import kept_text
 from quarry.feedback.contents import documents_by_id
 from quarry.feedback.importing.imports import ImportPlan, LogFormat, Tally, import_file
@@ -98,13 +104,13 @@ async def spool(
                     _check_config(config, library)
                     continue
                 if kind is None:
-                    raise InvalidArgumentError("message", "holds neither config nor data")
+                    raise RequiredError("message", "holds neither config nor data")
                 size += len(request.data)
                 if size > most_bytes:
                     raise LimitExceededError(f"the file has over {most_bytes} bytes: send it in parts")
                 await asyncio.to_thread(file.write, request.data)
         if config is None:
-            raise InvalidArgumentError("message", "the stream is empty: it opens with config")
+            raise RequiredError("message", "the stream is empty: it opens with config")
     except OSError as error:
         path.unlink(missing_ok=True)
         raise cannot_write("the file cannot be kept", error) from error
@@ -116,7 +122,8 @@ async def spool(
 
 def _check_config(config: pb.ImportEventsConfig, library: Library) -> None:
     if config.format not in FORMATS:
-        raise InvalidArgumentError("config.format", f"{config.format} is not a FeedbackFormat, or is missing")
+        kind = UnknownValueError if config.format else RequiredError
+        raise kind("config.format", f"{config.format} is not a FeedbackFormat, or is missing")
     with library.use(config.collection):
         pass
 
@@ -177,9 +184,9 @@ def parse_selection(request: pb.PurgeFeedbackRequest, key: int) -> Selection:
         _time_us(request, name) if request.HasField(name) else None for name in ("start_time", "end_time")
     )
     if not request.user_id and start_us is None and end_us is None:
-        raise InvalidArgumentError("user_id", "is missing, and so are start_time and end_time: give one")
+        raise RequiredError("user_id", "is missing, and so are start_time and end_time: give one")
     if start_us is not None and end_us is not None and end_us <= start_us:
-        raise InvalidArgumentError("end_time", "is not after start_time")
+        raise OutOfRangeError("end_time", "is not after start_time")
     user = check_label("user_id", request.user_id, MAX_PERSON_BYTES) or None
     return Selection(key, user, start_us, end_us)
 
@@ -188,7 +195,7 @@ def _time_us(request: pb.PurgeFeedbackRequest, name: str) -> int:
     try:
         return check_time(parse_timestamp(getattr(request, name)))
     except InvalidArgumentError as error:
-        raise InvalidArgumentError(name, error.problem) from None
+        raise error.at(name) from None
 
 
 async def run_purge(

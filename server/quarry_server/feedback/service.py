@@ -9,7 +9,7 @@ from google.protobuf import timestamp_pb2
 from quarry.collections.library import Library
 from quarry.config import Settings
 from quarry.documents.catalog import now_us
-from quarry.errors import InvalidArgumentError
+from quarry.errors import InvalidArgumentError, RequiredError
 from quarry.feedback.purge import PurgeMade, nothing_made
 from quarry.feedback.reading.stats import Statistics, statistics
 from quarry.feedback.types import EventMark
@@ -75,7 +75,7 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
                 with self._library.use(config.collection):
                     continue
             if config is None or kind is None:
-                raise InvalidArgumentError("message", "holds neither config nor batch")
+                raise RequiredError("message", "holds neither config nor batch")
             with self._library.use(config.collection) as collection:
                 key = collection.collection.key
                 try:

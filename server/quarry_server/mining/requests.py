@@ -11,7 +11,13 @@ from google.protobuf import timestamp_pb2
 from pydantic import BaseModel, ValidationError
 
 from quarry.documents.catalog import Collection
-from quarry.errors import InvalidArgumentError
+from quarry.errors import (
+    DuplicateError,
+    InvalidArgumentError,
+    OutOfRangeError,
+    RequiredError,
+    UnknownValueError,
+)
 from quarry.feedback.reading.guards import GuardPolicy
 from quarry.mining.estimate import DEFAULT_HELD_OUT, EstimateSpec
 from quarry.mining.presets import check_members, check_parameters, check_preset
@@ -65,11 +71,11 @@ def parse_mining(
     check_members(request.members)
     for name, value in request.parameters.items():
         if not math.isfinite(value):
-            raise InvalidArgumentError(f"parameters[{name}]", f"is {value}")
+            raise OutOfRangeError(f"parameters[{name}]", f"is {value}")
     queries = parse_judged(request.queries, "queries")
     feedback = _parse_feedback(request.feedback) if request.HasField("feedback") else None
     if not queries and feedback is None:
-        raise InvalidArgumentError("queries", "are none, and feedback is unset: nothing is a positive")
+        raise RequiredError("queries", "are none, and feedback is unset: nothing is a positive")
     calibration = _parse_calibration(request.calibration) if request.HasField("calibration") else None
     return checked(
         MiningSpec,
@@ -115,7 +121,7 @@ def parse_estimate(
 def parse_judged(messages: Sequence[pb.JudgedQuery], path: str) -> tuple[JudgedQuery, ...]:
     """Judged queries, each id once, each with a text that has a word, and at least one judgment."""
     if len(messages) > MAX_QUERIES:
-        raise InvalidArgumentError(path, f"are {len(messages):,}, at most {MAX_QUERIES:,} are allowed")
+        raise OutOfRangeError(path, f"are {len(messages):,}, at most {MAX_QUERIES:,} are allowed")
     seen: set[str] = set()
     found: list[JudgedQuery] = []
     for index, message in enumerate(messages):
@@ -125,7 +131,7 @@ def parse_judged(messages: Sequence[pb.JudgedQuery], path: str) -> tuple[JudgedQ
         if not has_words(message.text):
             raise InvalidArgumentError(f"{here}.text", f"{message.text[:80]!r} has no word")
         if message.query_id in seen:
-            raise InvalidArgumentError(f"{here}.query_id", f"{message.query_id[:80]!r} is there twice")
+            raise DuplicateError(f"{here}.query_id", f"{message.query_id[:80]!r} is there twice")
         seen.add(message.query_id)
         found.append(
             JudgedQuery.model_construct(
@@ -141,10 +147,10 @@ def _parse_judgments(messages: Sequence[pb.Judgment], here: str) -> dict[str, in
         path = f"{here}.judgments[{place}].document_id"
         _check_size(message.document_id, MAX_ID_BYTES, path)
         if message.document_id in judgments:
-            raise InvalidArgumentError(path, f"{message.document_id[:80]!r} is there twice")
+            raise DuplicateError(path, f"{message.document_id[:80]!r} is there twice")
         judgments[message.document_id] = message.grade
     if not judgments:
-        raise InvalidArgumentError(f"{here}.judgments", "are none")
+        raise RequiredError(f"{here}.judgments", "are none")
     return judgments
 
 
@@ -152,7 +158,7 @@ def _parse_feedback(message: pb.FeedbackPositives) -> FeedbackPositives:
     start = _parse_time(message.start_time, "feedback.start_time") if message.HasField("start_time") else None
     end = _parse_time(message.end_time, "feedback.end_time") if message.HasField("end_time") else None
     if start is not None and end is not None and end <= start:
-        raise InvalidArgumentError("feedback.end_time", "is not after start_time")
+        raise OutOfRangeError("feedback.end_time", "is not after start_time")
     values = {
         "model": _parse_model(message.model, "feedback.model"),
         "floor": message.floor if message.HasField("floor") else None,
@@ -166,13 +172,13 @@ def _parse_calibration(message: pb.Calibration) -> Calibration:
     names = {"target": message.target_false_negatives or DEFAULT_TARGET}
     judged = parse_judged(message.judgments, "calibration.judgments")
     if not judged:
-        raise InvalidArgumentError("calibration.judgments", "are none: thresholds need an audited sample")
+        raise RequiredError("calibration.judgments", "are none: thresholds need an audited sample")
     return checked(Calibration, {**names, "judgments": judged}, "calibration")
 
 
 def _parse_model(value: int, path: str) -> ClickModelName:
     if value not in CLICK_MODELS:
-        raise InvalidArgumentError(path, f"{value} is not a ClickModel")
+        raise UnknownValueError(path, f"{value} is not a ClickModel")
     return CLICK_MODELS[value]
 
 
@@ -185,12 +191,26 @@ def _parse_time(message: timestamp_pb2.Timestamp, path: str) -> int:
 
 def _check_size(text: str, limit: int, path: str) -> None:
     if not text:
-        raise InvalidArgumentError(path, "is empty")
+        raise RequiredError(path, "is empty")
     if len(text.encode()) > limit:
-        raise InvalidArgumentError(path, f"is longer than {limit} bytes")
+        raise OutOfRangeError(path, f"is longer than {limit} bytes")
 
 
 _NAMES = {"target": "target_false_negatives"}
+_PROBLEMS: Mapping[str, type[InvalidArgumentError]] = {
+    "missing": RequiredError,
+    "literal_error": UnknownValueError,
+    "finite_number": OutOfRangeError,
+    "greater_than": OutOfRangeError,
+    "greater_than_equal": OutOfRangeError,
+    "less_than": OutOfRangeError,
+    "less_than_equal": OutOfRangeError,
+    "too_long": OutOfRangeError,
+    "too_short": OutOfRangeError,
+    "string_too_long": OutOfRangeError,
+    "string_too_short": OutOfRangeError,
+}
+"""What pydantic calls a problem, and the error that it is here."""
 
 
 def checked(kind: type[M], values: Mapping[str, object], prefix: str = "") -> M:
@@ -201,7 +221,8 @@ def checked(kind: type[M], values: Mapping[str, object], prefix: str = "") -> M:
         first = error.errors()[0]
         field = ".".join(_NAMES.get(str(part), str(part)) for part in first["loc"])
         problem = f"{first['msg']}, not {str(first['input'])[:80]}"
-        raise InvalidArgumentError(f"{prefix}.{field}" if prefix else field, problem) from None
+        wrong = _PROBLEMS.get(first["type"], InvalidArgumentError)
+        raise wrong(f"{prefix}.{field}" if prefix else field, problem) from None
 
 
 def unique_name(collection: str, now_us: int) -> str:

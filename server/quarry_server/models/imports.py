@@ -5,7 +5,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from quarry.collections.library import Library
-from quarry.errors import InvalidArgumentError, LimitExceededError
+from quarry.errors import (
+    ConflictingFieldsError,
+    InvalidArgumentError,
+    LimitExceededError,
+    OutOfRangeError,
+    RequiredError,
+    UnknownValueError,
+)
 from quarry.registry.artefacts import cannot_keep
 from quarry.registry.imports import ImportPlan
 from quarry.registry.store import MAX_DESCRIPTION_BYTES
@@ -41,7 +48,7 @@ async def received(
                     plan = await parse_options(request.options, library)
                     continue
                 if part is None:
-                    raise InvalidArgumentError("part", "holds neither options nor archive")
+                    raise RequiredError("part", "holds neither options nor archive")
                 size += len(request.archive)
                 if size > most_bytes:
                     raise LimitExceededError(f"the archive has over {most_bytes} bytes")
@@ -49,21 +56,22 @@ async def received(
     except OSError as error:
         raise cannot_keep(error) from error
     if plan is None:
-        raise InvalidArgumentError("part", "the stream is empty: it opens with options")
+        raise RequiredError("part", "the stream is empty: it opens with options")
     if bool(plan.source) == bool(size):
-        problem = "is there beside an archive" if size else "is missing, and so is an archive"
-        raise InvalidArgumentError("options.source", problem)
+        if size:
+            raise ConflictingFieldsError("options.source", "is there beside an archive")
+        raise RequiredError("options.source", "is missing, and so is an archive")
     return plan
 
 
 async def parse_options(options: pb.ImportOptions, library: Library) -> ImportPlan:
     """Raises InvalidArgumentError, its field below the options, or CollectionNotFoundError."""
     if options.kind not in _KINDS:
-        raise InvalidArgumentError("options.kind", f"{options.kind} is not a ModelKind")
+        raise UnknownValueError("options.kind", f"{options.kind} is not a ModelKind")
     size = len(options.description.encode())
     if size > MAX_DESCRIPTION_BYTES:
         problem = f"has {size} bytes, at most {MAX_DESCRIPTION_BYTES} are allowed"
-        raise InvalidArgumentError("options.description", problem)
+        raise OutOfRangeError("options.description", problem)
     with library.use(options.collection) as collection:
         key = collection.collection.key
     return ImportPlan(options.collection, key, _KINDS[options.kind], options.source, options.description)

@@ -1,6 +1,6 @@
 """Versions of models, as messages."""
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import OutOfRangeError
 from quarry.registry.serving import Note
 from quarry.registry.versions import ModelState, ModelVersion
 from quarry.training.spec import Caution, KindName, Metric, ModelVerdict, TrainingResult
@@ -100,5 +100,5 @@ def parse_note(by: str, reason: str) -> Note:
     """Who changes what serves, and why. Raises InvalidArgumentError."""
     size = len(reason.encode())
     if size > MAX_REASON_BYTES:
-        raise InvalidArgumentError("reason", f"has {size} bytes, at most {MAX_REASON_BYTES} are allowed")
+        raise OutOfRangeError("reason", f"has {size} bytes, at most {MAX_REASON_BYTES} are allowed")
     return Note(check_label("promoted_by", by, MAX_PROMOTER_BYTES), reason)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import InvalidArgumentError, OutOfRangeError, RequiredError
 from quarry.schema import CONTROL_CHARACTER
 from quarry.search.exploration import DEFAULT_DEPTH, FairPairs
 from quarry.search.logged_request import SearchContext
@@ -42,7 +42,7 @@ def check_label(field: str, text: str, most_bytes: int) -> str:
     """``text``, if it is short enough and has no control character. Raises InvalidArgumentError."""
     size = len(text.encode())
     if size > most_bytes:
-        raise InvalidArgumentError(field, f"has {size} bytes, at most {most_bytes} are allowed")
+        raise OutOfRangeError(field, f"has {size} bytes, at most {most_bytes} are allowed")
     if CONTROL_CHARACTER.search(text):
         raise InvalidArgumentError(field, "holds a control character")
     return text
@@ -51,12 +51,12 @@ def check_label(field: str, text: str, most_bytes: int) -> str:
 def check_attributes(attributes: Mapping[str, str]) -> dict[str, str]:
     """``attributes``, if there are few and each is short. Raises InvalidArgumentError."""
     if len(attributes) > MAX_ATTRIBUTES:
-        raise InvalidArgumentError("attributes", f"are {len(attributes)}, at most {MAX_ATTRIBUTES}")
+        raise OutOfRangeError("attributes", f"are {len(attributes)}, at most {MAX_ATTRIBUTES}")
     for name, value in attributes.items():
         check_label("attributes", name, MAX_LABEL_BYTES)
         if not name:
-            raise InvalidArgumentError("attributes", "have one without a name")
+            raise RequiredError("attributes", "have one without a name")
         if len(value.encode()) > MAX_ATTRIBUTE_BYTES:
             problem = f"{name!r} has over {MAX_ATTRIBUTE_BYTES} bytes"
-            raise InvalidArgumentError("attributes", problem)
+            raise OutOfRangeError("attributes", problem)
     return dict(attributes)

@@ -1,6 +1,6 @@
 """Filter messages to domain filters."""
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import InvalidArgumentError, OutOfRangeError, RequiredError
 from quarry.filters import (
     MAX_LEVELS,
     AllOf,
@@ -34,7 +34,7 @@ def parse_filter(message: types_pb2.Filter, schema: Schema, path: str = "filter"
 
 def _parse(message: types_pb2.Filter, level: int) -> Filter:
     if level > MAX_LEVELS:
-        raise InvalidArgumentError("", f"is more than {MAX_LEVELS} levels deep")
+        raise OutOfRangeError("", f"is more than {MAX_LEVELS} levels deep")
     match message.WhichOneof("condition"):
         case "all_of":
             return AllOf(_parse_list("all_of", message.all_of, level))
@@ -52,7 +52,7 @@ def _parse(message: types_pb2.Filter, level: int) -> Filter:
             return Exists(message.exists.field)
         case "prefix":
             return Prefix(message.prefix.field, message.prefix.prefix)
-    raise InvalidArgumentError("", "has no condition")
+    raise RequiredError("", "has no condition")
 
 
 def _below(path: str, message: types_pb2.Filter, level: int) -> Filter:

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from quarry.documents.catalog import Collection, CollectionSettings
-from quarry.errors import InvalidArgumentError, NotCalibratedError
+from quarry.errors import (
+    ConflictingFieldsError,
+    DuplicateError,
+    InvalidArgumentError,
+    NotCalibratedError,
+    OutOfRangeError,
+    UnknownValueError,
+)
 from quarry.ranking.cascade import OWN, Cascade, RerankStage, asked_cascade, usual_cascade
 from quarry.ranking.queries import (
     DEFAULT_DEPTH,
@@ -93,7 +100,7 @@ def parse_text(text: str, field: str) -> str:
     try:
         check_query_text(stripped)
     except InvalidArgumentError as error:
-        raise InvalidArgumentError(field, error.problem) from None
+        raise error.at(field) from None
     return stripped
 
 
@@ -111,7 +118,7 @@ def _parse_traits(messages: Sequence[pb.QueryTrait]) -> QueryWeights | None:
     for index, message in enumerate(messages):
         path = f"fusion.weighted_sum.by_query[{index}]"
         if message.name in traits:
-            raise InvalidArgumentError(f"{path}.name", f"{message.name[:80]!r} is there twice")
+            raise DuplicateError(f"{path}.name", f"{message.name[:80]!r} is there twice")
         try:
             traits[message.name] = Trait(message.slope, message.mean, message.deviation)
             check_trait(message.name)
@@ -128,14 +135,14 @@ def parse_arms(
     for index, message in enumerate(messages):
         if message.name not in known:
             problem = f"{message.name[:80]!r} is not an arm of this collection, which has {', '.join(known)}"
-            raise InvalidArgumentError(f"arms[{index}].name", problem)
+            raise UnknownValueError(f"arms[{index}].name", problem)
         if any(plan.name == message.name for plan in plans):
-            raise InvalidArgumentError(f"arms[{index}].name", f"{message.name} is there twice")
+            raise DuplicateError(f"arms[{index}].name", f"{message.name} is there twice")
         weight = message.weight if message.HasField("weight") else default_weight(message.name, fusion)
         try:
             scale = message.boost_scale if message.HasField("boost_scale") else 1.0
             if scale != 1 and message.name != LEXICAL:
-                raise InvalidArgumentError("boost_scale", f"is for {LEXICAL}")
+                raise ConflictingFieldsError("boost_scale", f"is for {LEXICAL}")
             depth = message.depth or DEFAULT_DEPTH
             plans.append(ArmPlan(message.name, depth, _finite(weight), _finite(scale, "boost_scale")))
         except InvalidArgumentError as error:
@@ -145,7 +152,7 @@ def parse_arms(
 
 def _finite(value: float, field: str = "weight") -> float:
     if not math.isfinite(value):
-        raise InvalidArgumentError(field, "is not finite")
+        raise OutOfRangeError(field, "is not finite")
     return value
 
 
@@ -167,11 +174,11 @@ def _bounded(plan: RerankPlan | None, request: pb.SearchRequest, text: str) -> R
     least = request.min_relevance
     check_min_relevance(least)
     if not text:
-        raise InvalidArgumentError(
+        raise ConflictingFieldsError(
             "min_relevance", "is there, and the query has no words: nothing is relevant"
         )
     if request.rerank.disabled:
-        raise InvalidArgumentError("min_relevance", "needs re-ranking, and rerank.disabled is set")
+        raise ConflictingFieldsError("min_relevance", "needs re-ranking, and rerank.disabled is set")
     if plan is None:
         raise NotCalibratedError("the collection has no re-ranker, which would say how relevant a hit is")
     return replace(plan, min_relevance=least)
@@ -184,10 +191,10 @@ def parse_stages(message: pb.Rerank, settings: CollectionSettings) -> Cascade:
         # Without a re-ranker of the collection's own, its cascade has nothing to work together with.
         return usual_cascade(settings.cascade if own else (), own, message.depth or None)
     if message.depth:
-        raise InvalidArgumentError("depth", "is there beside a cascade, whose stages have their own")
+        raise ConflictingFieldsError("depth", "is there beside a cascade, whose stages have their own")
     stages = cascade_of(message.cascade)
     if message.model and all(stage.model != OWN for stage in stages):
-        raise InvalidArgumentError("model", "is there beside a cascade in which every stage has a model")
+        raise ConflictingFieldsError("model", "is there beside a cascade in which every stage has a model")
     return asked_cascade(stages, own)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import UnknownFieldError
 from quarry.schema import FIELD_NAME, Schema, UnknownFields
 
 NO_FIELDS = "-"
@@ -12,7 +12,7 @@ def parse_return_fields(names: Sequence[str], schema: Schema) -> frozenset[str] 
     """Reads the fields to return; None for all.
 
     Raises:
-        InvalidArgumentError: no document can have a field of this name.
+        UnknownFieldError: no document can have a field of this name.
     """
     if not names:
         return None
@@ -21,7 +21,5 @@ def parse_return_fields(names: Sequence[str], schema: Schema) -> frozenset[str] 
     stores_others = schema.unknown_fields is UnknownFields.STORE
     for index, name in enumerate(names):
         if schema.get(name) is None and not (stores_others and FIELD_NAME.fullmatch(name)):
-            raise InvalidArgumentError(
-                f"return_fields[{index}]", f"no document can have a field {name[:80]!r}"
-            )
+            raise UnknownFieldError(f"return_fields[{index}]", f"no document can have a field {name[:80]!r}")
     return frozenset(names)

@@ -8,7 +8,7 @@ from quarry.collections.collection import OpenCollection
 from quarry.collections.library import Library
 from quarry.config import MAX_MESSAGE_BYTES
 from quarry.documents.catalog import Collection
-from quarry.errors import InvalidArgumentError, LimitExceededError
+from quarry.errors import LimitExceededError, OutOfRangeError, RequiredError
 from quarry.ranking.queries import Query, WeightedSum
 from quarry.search.answer_schedule import AnswerSchedule, Slot
 from quarry.search.pages import Place
@@ -69,7 +69,7 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         deadline = deadline_of(context, self._default_deadline_s)
         if len(request.queries) > MAX_RETRIEVE_QUERIES:
             problem = f"has {len(request.queries)} queries, at most {MAX_RETRIEVE_QUERIES} are allowed"
-            raise InvalidArgumentError("queries", problem)
+            raise OutOfRangeError("queries", problem)
         with self._library.use(request.collection) as collection:
             searcher = collection.generation.searcher
             arms = parse_arms(request.arms, searcher.arms, WeightedSum())
@@ -114,5 +114,5 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
 def _retrieve_text(index: int, query: pb.RetrieveQuery) -> str:
     text = parse_text(query.text, f"queries[{index}].text")
     if not text:
-        raise InvalidArgumentError(f"queries[{index}].text", "is empty")
+        raise RequiredError(f"queries[{index}].text", "is empty")
     return text

@@ -7,7 +7,7 @@ from google.longrunning import operations_pb2
 from quarry.collections.library import Library
 from quarry.config import LoopSettings
 from quarry.documents.catalog import Collection, list_collections, now_us
-from quarry.errors import InvalidArgumentError, NotFoundError, QuarryError
+from quarry.errors import NotFoundError, OutOfRangeError, QuarryError
 from quarry.jobs.operations import Operation, Operations, SetMetadata, new_name
 from quarry.training.loop_jobs import LoopJobs
 from quarry.training.loop_reports import no_report
@@ -121,9 +121,9 @@ class LoopRuns:
 
     def _spec(self, request: pb.RunLoopRequest, collection: Collection) -> LoopSpec:
         if request.HasField("min_new_choices") and request.min_new_choices < 1:
-            raise InvalidArgumentError("min_new_choices", f"is {request.min_new_choices}, not 1 or more")
+            raise OutOfRangeError("min_new_choices", f"is {request.min_new_choices}, not 1 or more")
         if request.max_tokens and request.max_tokens < 16:
-            raise InvalidArgumentError("max_tokens", f"is {request.max_tokens}, not 16 or more")
+            raise OutOfRangeError("max_tokens", f"is {request.max_tokens}, not 16 or more")
         least = self._settings.min_new_choices
         now = now_us()
         values = {

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from quarry.documents.catalog import MAX_DESCRIPTION_BYTES, NO_ENCODER, Collection
-from quarry.errors import FailedPreconditionError, InvalidArgumentError
+from quarry.errors import (
+    ConflictingFieldsError,
+    DuplicateError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    OutOfRangeError,
+    RequiredError,
+    UnknownValueError,
+)
 from quarry.feedback.reading.guards import GuardPolicy
 from quarry.mining.sets import EXAMPLES, MiningSets
 from quarry.models.blend import read_blend
@@ -123,7 +131,7 @@ def parse_training(request: pb.TrainRerankerRequest, ground: Ground) -> Training
         ModelError: the model to start from cannot be used.
     """
     if request.loss not in LOSSES:
-        raise InvalidArgumentError("loss", f"{request.loss} is not a TrainingLoss")
+        raise UnknownValueError("loss", f"{request.loss} is not a TrainingLoss")
     if request.loss == pb.TRAINING_LOSS_MARGIN_MSE:
         raise InvalidArgumentError("loss", "learns a teacher's scores: that is DistillReranker's")
     values = _asked(request, ground) | {
@@ -135,7 +143,7 @@ def parse_training(request: pb.TrainRerankerRequest, ground: Ground) -> Training
     base, name = _start(request, ground)
     form = model_form(Path(base.folder))
     if name != "split" and request.joint_layers:
-        raise InvalidArgumentError("joint_layers", f"is for the form split, and {name} is asked for")
+        raise ConflictingFieldsError("joint_layers", f"is for the form split, and {name} is asked for")
     more: dict[str, object] = {
         "form": name,
         "joint_layers": _joint_layers(request.joint_layers, form)
@@ -149,7 +157,7 @@ def parse_training(request: pb.TrainRerankerRequest, ground: Ground) -> Training
 def _start(request: pb.TrainRerankerRequest, ground: Ground) -> tuple[ModelRef, FormName]:
     """The model to start from, and the form of what is made of it."""
     if request.form not in FORMS:
-        raise InvalidArgumentError("form", f"{request.form} is not a RerankerForm")
+        raise UnknownValueError("form", f"{request.form} is not a RerankerForm")
     wanted = FORMS[request.form]
     usual = request.base or ground.collection.settings.reranker or ground.base_reranker or ground.encoder
     base = _base(usual, ground)
@@ -159,7 +167,7 @@ def _start(request: pb.TrainRerankerRequest, ground: Ground) -> tuple[ModelRef, 
     if wanted in (None, form.name):
         return base, form.name
     if request.base:
-        raise InvalidArgumentError("form", f"{base.name[:80]} has the form {form.name}, not {wanted}")
+        raise ConflictingFieldsError("form", f"{base.name[:80]} has the form {form.name}, not {wanted}")
     return _base(ground.encoder, ground), wanted
 
 
@@ -198,7 +206,7 @@ def parse_distillation(request: pb.DistillRerankerRequest, ground: Ground) -> Tr
         )
     layers = request.layers or min(DEFAULT_STUDENT_LAYERS, form.layers)
     if not 1 <= layers <= form.layers:
-        raise InvalidArgumentError("layers", f"is {layers}, and {base.name[:80]} has {form.layers}")
+        raise OutOfRangeError("layers", f"is {layers}, and {base.name[:80]} has {form.layers}")
     values = _asked(request, ground) | {
         "loss": "margin-mse",
         "teacher": teacher,
@@ -240,7 +248,7 @@ def parse_tuning(request: pb.TuneRankingRequest, ground: Ground, arms: tuple[str
     relevant = sum(max(query.judgments.values()) > 0 for query in judgments)
     if judgments and relevant < LEAST_DECIDING:
         few = f"hold {relevant:,} queries with a relevant document, at least {LEAST_DECIDING} are needed"
-        raise InvalidArgumentError("judgments", few)
+        raise OutOfRangeError("judgments", few)
     boosts = {field.name: field.boost for field in collection.settings.schema.searchable if field.boost}
     if len(arms) < 2 and not boosts:
         name = collection.settings.name
@@ -263,7 +271,7 @@ def parse_tuning(request: pb.TuneRankingRequest, ground: Ground, arms: tuple[str
 def _asked(request: Request, ground: Ground) -> dict[str, Any]:
     """What all trainings have."""
     if request.steps < 0:
-        raise InvalidArgumentError("steps", f"is {request.steps}, not 0 to 1,000,000")
+        raise OutOfRangeError("steps", f"is {request.steps}, not 0 to 1,000,000")
     return {
         **ground.common,
         **_source(request, ground),
@@ -284,7 +292,7 @@ def _source(request: Request, ground: Ground) -> dict[str, object]:
             return {"examples": str(path), "examples_name": request.examples, "max_text_bytes": most}
         case "bootstrap" if isinstance(request, pb.TrainRerankerRequest):
             return {"bootstrap": _bootstrap(request.bootstrap, ground)}
-    raise InvalidArgumentError("examples", "is missing: say what to train on")
+    raise RequiredError("examples", "is missing: say what to train on")
 
 
 def _mining_set(name: str, ground: Ground) -> dict[str, object]:
@@ -297,14 +305,14 @@ def _mining_set(name: str, ground: Ground) -> dict[str, object]:
 def _bootstrap(message: pb.Bootstrap, ground: Ground) -> dict[str, object]:
     names = list(message.collections)
     if not names:
-        raise InvalidArgumentError("bootstrap.collections", "are none")
+        raise RequiredError("bootstrap.collections", "are none")
     for place, name in enumerate(names):
         if not name:
-            raise InvalidArgumentError(f"bootstrap.collections[{place}]", "is empty")
+            raise RequiredError(f"bootstrap.collections[{place}]", "is empty")
         if name in names[:place]:
-            raise InvalidArgumentError(f"bootstrap.collections[{place}]", f"{name[:80]!r} is there twice")
+            raise DuplicateError(f"bootstrap.collections[{place}]", f"{name[:80]!r} is there twice")
     if message.max_queries < 0:
-        raise InvalidArgumentError("bootstrap.max_queries", f"is {message.max_queries}, not 1 to 1,000,000")
+        raise OutOfRangeError("bootstrap.max_queries", f"is {message.max_queries}, not 1 to 1,000,000")
     return {
         "collections": tuple((name, ground.key_of(name)) for name in names),
         "max_queries": message.max_queries or DEFAULT_BOOTSTRAP_QUERIES,
@@ -331,32 +339,30 @@ def _joint_layers(asked: int, form: ModelForm) -> int:
     """Layers that read both texts; of a base that is a re-ranker already, its own."""
     if form.kind is ModelKind.ENCODER:
         if not 0 <= asked <= form.layers:
-            raise InvalidArgumentError(
-                "joint_layers", f"is {asked}, and the encoder has {form.layers} layers"
-            )
+            raise OutOfRangeError("joint_layers", f"is {asked}, and the encoder has {form.layers} layers")
         return asked or min(DEFAULT_JOINT_LAYERS, form.layers)
     if asked and asked != form.joint_layers:
         own = f"has {form.joint_layers} already" if form.joint_layers else "is no split cross-encoder"
-        raise InvalidArgumentError("joint_layers", f"is for a base that is an encoder; this one {own}")
+        raise ConflictingFieldsError("joint_layers", f"is for a base that is an encoder; this one {own}")
     return form.joint_layers or DEFAULT_JOINT_LAYERS
 
 
 def _max_tokens(asked: int, form: ModelForm) -> int:
     limit = form.max_tokens
     if asked and not 16 <= asked <= limit:
-        raise InvalidArgumentError("max_tokens", f"is {asked}, not 16 to {limit}, the model's limit")
+        raise OutOfRangeError("max_tokens", f"is {asked}, not 16 to {limit}, the model's limit")
     return asked or min(DEFAULT_MAX_TOKENS, limit)
 
 
 def _learning_rate(value: float) -> float:
     if not math.isfinite(value):
-        raise InvalidArgumentError("learning_rate", f"is {value}")
+        raise OutOfRangeError("learning_rate", f"is {value}")
     return value
 
 
 def _description(text: str) -> str:
     if len(text.encode()) > MAX_DESCRIPTION_BYTES:
-        raise InvalidArgumentError("description", f"is longer than {MAX_DESCRIPTION_BYTES:,} bytes")
+        raise OutOfRangeError("description", f"is longer than {MAX_DESCRIPTION_BYTES:,} bytes")
     return text
 
 

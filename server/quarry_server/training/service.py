@@ -13,7 +13,7 @@ from quarry.collections.library import Library
 from quarry.config import Settings
 from quarry.documents.catalog import Collection, get_collection, now_us
 from quarry.documents.store import RequestId
-from quarry.errors import InvalidArgumentError
+from quarry.errors import InvalidArgumentError, RequiredError
 from quarry.feedback.purge import PurgeMade
 from quarry.jobs.operations import Operation, Operations, SetMetadata, new_name
 from quarry.jobs.process import OnDetails, OnProgress
@@ -101,7 +101,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         try:
             async for request in request_iterator:
                 if not request.parquet:
-                    raise InvalidArgumentError(FIELD, "is empty")
+                    raise RequiredError(FIELD, "is empty")
                 await asyncio.to_thread(upload.add, request.parquet)
             name, rows = await asyncio.to_thread(upload.finish)
         finally:

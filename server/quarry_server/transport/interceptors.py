@@ -15,8 +15,9 @@ from quarry.documents.writer import typed
 from quarry.errors import (
     DeadlineExceeded,
     DiskFullError,
-    InvalidArgumentError,
     LimitExceededError,
+    MalformedError,
+    OutOfRangeError,
     QuarryError,
 )
 from quarry.storage.disk import disk_is_full
@@ -62,9 +63,7 @@ def _decoded(decode: Callable[[bytes], Message], data: bytes) -> Message:
     try:
         message = decode(data)
     except (DecodeError, ValueError) as error:
-        raise InvalidArgumentError(
-            "", f"the request's bytes are not a message of this method: {error}"
-        ) from None
+        raise MalformedError("", f"the request's bytes are not a message of this method: {error}") from None
     if isinstance(message, Message):  # a method without a decoder takes the bytes
         check_required(message)
     return message
@@ -147,7 +146,7 @@ def _as_quarry_error(error: Exception) -> QuarryError:
             logger.error("the document log failed", exc_info=error)
             return typed(error)
         case RecursionError():
-            return InvalidArgumentError("", "what was sent is nested too deeply")
+            return OutOfRangeError("", "what was sent is nested too deeply")
         case MemoryError():
             logger.error("a call needed more memory than there is", exc_info=error)
             return LimitExceededError("the call needed more memory than the server has")

@@ -9,7 +9,7 @@ from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from quarry.errors import InvalidArgumentError
+from quarry.errors import RequiredError
 
 
 def check_required(message: Message) -> None:
@@ -19,7 +19,7 @@ def check_required(message: Message) -> None:
         InvalidArgumentError: a required field is empty; ``field`` is its path.
     """
     if (path := _find_missing(message)) is not None:
-        raise InvalidArgumentError(path, "is required, and is empty")
+        raise RequiredError(path, "is required, and is empty")
 
 
 def _find_missing(message: Message) -> str | None:

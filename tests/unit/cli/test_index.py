@@ -165,7 +165,8 @@ def test_a_missing_collection_is_answered_with_what_to_type(quarry, cli, tmp_pat
     ended = cli("index", "nope", write_lines(tmp_path / "c.jsonl", numbered(1)))
     assert ended.status == 1
     assert ended.err.startswith(
-        "quarry: NOT_FOUND: no collection is called 'nope' -- `quarry collection create"
+        "quarry: NOT_FOUND (COLLECTION_NOT_FOUND): no collection is called 'nope' "
+        "-- `quarry collection create"
     )
 
 

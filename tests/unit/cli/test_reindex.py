@@ -200,7 +200,7 @@ def test_a_failed_reindex_says_that_nothing_has_changed(fake: tuple[FakeReindex,
     service.error = status_pb2.Status(code=9, message="the document 'odd' does not fit")
     ended = call(address, "--encoder", "new")
     assert ended.exit_code == 1
-    assert "serves as before: the document 'odd'" in ended.output
+    assert "serves as before: FAILED_PRECONDITION: the document 'odd'" in ended.output
 
 
 def test_an_action_goes_with_nothing_else(fake: tuple[FakeReindex, str]) -> None:

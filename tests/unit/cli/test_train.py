@@ -298,7 +298,7 @@ def test_a_failed_training_ends_with_its_message(fake: tuple[FakeTraining, str],
     fake[0].error = status_pb2.Status(code=code_pb2.UNAVAILABLE, message=message, details=[detail])
     ended = call(fake[1], *examples)
     assert ended.exit_code == 1
-    assert "training failed: the job's process ended with SIGKILL" in ended.output
+    assert "training failed: UNAVAILABLE (JOB_KILLED): the job's process ended with SIGKILL" in ended.output
 
 
 def test_ctrl_c_cancels_and_says_that_the_command_goes_on(

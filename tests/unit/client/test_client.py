@@ -70,7 +70,7 @@ def test_an_error_names_code_reason_field_and_metadata(quarry, server, wrong_fie
     assert error.violations == {"documents[3].fields.price": "is no number"}
     assert error.metadata == {"id": "d3"}
     assert error.message == "documents[3].fields.price: is no number"
-    assert str(error) == f"INVALID_ARGUMENT: {error.message}"
+    assert str(error) == f"INVALID_ARGUMENT (FIELD_TYPE): {error.message}"
     assert not error.retryable
 
 

@@ -41,7 +41,7 @@ def test_an_operation_that_failed_raises_its_error(quarry, server):
     server.pending = 1
     server.outcome = status_pb2.Status(code=code_pb2.FAILED_PRECONDITION, message="no click")
     server.outcome.details.add().Pack(error_details_pb2.ErrorInfo(reason="NO_FEEDBACK"))
-    with pytest.raises(QuarryCallError, match="FAILED_PRECONDITION: no click") as caught:
+    with pytest.raises(QuarryCallError, match=r"FAILED_PRECONDITION \(NO_FEEDBACK\): no click") as caught:
         quarry.wait(RUNNING, mining_service_pb2.MiningSet)
     assert caught.value.reason == "NO_FEEDBACK"
 

@@ -139,3 +139,20 @@ def test_a_negation_as_it_once_was_sent_is_refused_and_not_taken_for_everything(
     message = types_pb2.Filter.FromString(b"\x1a" + bytes([len(negated)]) + negated)
     with pytest.raises(InvalidArgumentError):
         parse_filter(message, FILTER_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ({"exists": {"field": "nowhere"}}, "UNKNOWN_FIELD"),
+        ({"none_of": {"filters": [{"exists": {"field": "nowhere"}}]}}, "UNKNOWN_FIELD"),
+        ({"equal_to": {"field": "count", "value": {"integer_value": 2**53}}}, "VALUE_OUT_OF_RANGE"),
+        ({"range": {"field": "count"}}, "REQUIRED"),
+        ({}, "REQUIRED"),
+        ({"exists": {"field": "text"}}, "WRONG_TYPE"),
+    ],
+)
+def test_the_kind_of_error_comes_through_all_levels(message: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        parse_filter(types_pb2.Filter(**message), FILTER_SCHEMA)
+    assert caught.value.reason == reason

@@ -105,7 +105,7 @@ def info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
             grpc.StatusCode.UNAVAILABLE,
             "UNAVAILABLE",
         ),
-        (RecursionError("secret"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
+        (RecursionError("secret"), grpc.StatusCode.INVALID_ARGUMENT, "VALUE_OUT_OF_RANGE"),
         (MemoryError("secret"), grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED"),
         (ZeroDivisionError("secret"), grpc.StatusCode.INTERNAL, "INTERNAL"),
     ],
@@ -124,7 +124,7 @@ async def test_an_error_is_typed_from_any_method(
 async def test_bytes_that_are_no_message_are_an_invalid_argument(channel: grpc.aio.Channel) -> None:
     for data in (b"\xff", b"\x0a\x05ab", b"\x0a\x02\xff\xfe", b"\x0b" * 200):
         error = await unary(channel, data)
-        assert (error.code(), info(error).reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+        assert (error.code(), info(error).reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED")
     answers, error = await stream(channel, b"\xff")
     assert (answers, error.code()) == (0, grpc.StatusCode.INVALID_ARGUMENT)
 
@@ -134,7 +134,7 @@ async def test_a_request_without_a_required_field_does_not_reach_the_servicer(
 ) -> None:
     error = await unary(channel, pb.GetDocumentRequest(id="a").SerializeToString())
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert dict(info(error).metadata) == {"field": "collection"}
+    assert (info(error).reason, dict(info(error).metadata)) == ("REQUIRED", {"field": "collection"})
     answers, error = await stream(channel, pb.UpsertDocumentsRequest(config={}).SerializeToString())
     assert (answers, dict(info(error).metadata)) == (0, {"field": "config.collection"})
 

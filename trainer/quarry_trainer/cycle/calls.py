@@ -12,7 +12,9 @@ from quarry.client import Client, QuarryCallError
 from quarry.client.errors import read_status
 from quarry.client.operations import Watch, wait_request
 from quarry.errors import (
+    AlreadyExistsError,
     Cancelled,
+    ConflictError,
     DataLossError,
     DeadlineExceeded,
     FailedPreconditionError,
@@ -31,6 +33,8 @@ Answer = TypeVar("Answer")
 CALL_S = 120.0
 _KINDS: Mapping[grpc.StatusCode, type[QuarryError]] = {
     grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExistsError,
+    grpc.StatusCode.ABORTED: ConflictError,
     grpc.StatusCode.FAILED_PRECONDITION: FailedPreconditionError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: LimitExceededError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
@@ -72,9 +76,10 @@ class ServerCalls(Client):
 def domain_error(error: QuarryCallError) -> QuarryError:
     """Returns the error that a server of Quarry made this one of."""
     if error.code is grpc.StatusCode.INVALID_ARGUMENT and error.violations:
-        return InvalidArgumentError(error.field, error.violations[error.field])
-    found = _KINDS.get(error.code, QuarryError)(error.message)
-    found.metadata = error.metadata
+        found: QuarryError = InvalidArgumentError(error.field, error.violations[error.field])
+    else:
+        found = _KINDS.get(error.code, QuarryError)(error.message)
+        found.metadata = error.metadata
     if error.reason:
         found.reason = error.reason
     return found

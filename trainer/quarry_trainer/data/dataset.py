@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quarry.errors import DataLossError, InvalidArgumentError
+from quarry.errors import DataLossError, MalformedError
 from quarry.models.base import CrossEncoder
 from quarry.questions import has_words
 from quarry.training.limits import MAX_TEXT_BYTES
@@ -116,7 +116,7 @@ def _feedback_us(metadata: Mapping[bytes, bytes]) -> tuple[int, int] | None:
     try:
         start_us, end_us = (int(metadata[name]) for name in names)
     except (KeyError, ValueError) as error:
-        raise InvalidArgumentError("examples", "has metadata whose times of feedback are broken") from error
+        raise MalformedError("examples", "has metadata whose times of feedback are broken") from error
     return start_us, end_us
 
 

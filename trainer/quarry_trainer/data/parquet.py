@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from quarry.errors import InvalidArgumentError, LimitExceededError
+from quarry.errors import LimitExceededError, MalformedError
 from quarry.shown import shown_error
 
 TEXTS = ("query_id", "query", "positive_id", "negative_id")
@@ -32,12 +32,12 @@ def read_columns(path: Path, most_text_bytes: int) -> tuple[Columns, dict[bytes,
     try:
         names = pq.read_schema(path).names
         if missing := [name for name in COLUMNS if name not in names]:
-            raise InvalidArgumentError("examples", f"has no column {', '.join(missing)}")
+            raise MalformedError("examples", f"has no column {', '.join(missing)}")
         with pq.ParquetFile(path, read_dictionary=list(TEXTS), page_checksum_verification=True) as file:
             return _read(file, most_text_bytes), dict(file.schema_arrow.metadata or {})
     except (pa.ArrowInvalid, OSError) as error:
         problem = f"is no readable Parquet file: {shown_error(error)}"
-        raise InvalidArgumentError("examples", problem) from error
+        raise MalformedError("examples", problem) from error
 
 
 def _read(file: pq.ParquetFile, most_text_bytes: int) -> Columns:

@@ -19,8 +19,6 @@ SHOWN_CHARACTERS = 80
 class BadExamplesError(QuarryError):
     """Nothing can be learned from the examples: a verdict, not a failure of the job."""
 
-    reason = "BAD_EXAMPLES"
-
 
 def check_values(columns: Columns) -> NDArray[np.float64]:
     """The weights, float64.

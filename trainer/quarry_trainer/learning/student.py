@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.torch import load_file, save_file
 
-from quarry.errors import InvalidArgumentError, ModelError
+from quarry.errors import InvalidArgumentError, ModelError, OutOfRangeError
 from quarry.models.settings import read_json
 from quarry.training.forms import model_form
 
@@ -34,7 +34,7 @@ def cut_student(base: Path, layers: int, target: Path) -> Path:
     if form.late:
         raise InvalidArgumentError("layers", "is for a base with layers to train, and this one has none")
     if not form.joint_layers < layers <= form.layers:
-        raise InvalidArgumentError("layers", f"{layers} is not {form.joint_layers + 1} to {form.layers}")
+        raise OutOfRangeError("layers", f"{layers} is not {form.joint_layers + 1} to {form.layers}")
     if not (base / _WEIGHTS).exists():
         raise ModelError(f"{base} has no {_WEIGHTS}: a student is cut from one file", path=str(base))
     kept = [*evenly(form.layers - form.joint_layers, layers - form.joint_layers)]

@@ -1,5 +1,6 @@
 """Holds `protos/` to what a stranger does with it: generate a client, or read the published image."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -48,6 +49,19 @@ def test_third_party_holds_what_is_imported_and_nothing_else(image: dict[str, Fi
         path.relative_to(PROTOS / "third_party").as_posix() for path in PROTOS.rglob("third_party/**/*.proto")
     }
     assert kept == imported
+
+
+def test_the_stubs_name_every_message_field_and_value(image: dict[str, FileDescriptorProto]) -> None:
+    """A name that is a keyword of Python cannot stand in a stub, and is left out there without a word."""
+    stubs = PROTOS.parent / "core"
+    for name in OURS:
+        stub = (stubs / name.replace(".proto", "_pb2.pyi")).read_text()
+        words = set(re.findall(r"^\s*(?:class |def )?(\w+)\s*[:(]", stub, re.MULTILINE))
+        messages, enums = image[name].message_type, image[name].enum_type
+        wanted = {message.name for message in messages} | {enum.name for enum in enums}
+        wanted |= {field.name for message in messages for field in message.field}
+        wanted |= {value.name for enum in enums for value in enum.value}
+        assert wanted <= words, name
 
 
 def test_third_party_keeps_its_licence() -> None:

@@ -30,6 +30,7 @@ from quarry.v1 import (
     types_pb2,
 )
 from quarry_server.app import running
+from quarry_server.common.errors import REASONS
 
 CALL_S = 60.0
 """Deadline of a call where nothing is said: no test should come near it."""
@@ -136,7 +137,7 @@ def checked_status(status: status_pb2.Status, code: grpc.StatusCode) -> Failure:
     info = error_details_pb2.ErrorInfo()
     assert status.details[kinds.index("google.rpc.ErrorInfo")].Unpack(info)
     assert info.domain == "quarry"
-    assert info.reason
+    assert info.reason in REASONS
     field = ""
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         request = error_details_pb2.BadRequest()

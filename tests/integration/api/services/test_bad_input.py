@@ -158,7 +158,7 @@ def test_text_that_is_no_utf8_is_an_invalid_argument(api: Api, method: Method) -
                 requests[which] = requests[which].replace(MARK.encode(), NO_UTF8)
                 failed = send(api, method, requests)
                 assert failed
-                assert failed.code is grpc.StatusCode.INVALID_ARGUMENT
+                assert (failed.code, failed.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED")
 
 
 def test_a_message_that_ends_early_is_an_invalid_argument(api: Api, method: Method) -> None:
@@ -166,7 +166,7 @@ def test_a_message_that_ends_early_is_an_invalid_argument(api: Api, method: Meth
     requests[0] = b"\x0a\x7fonly a part"
     failed = send(api, method, requests)
     assert failed
-    assert failed.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert (failed.code, failed.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED")
 
 
 def test_a_request_that_names_no_collection_says_so(api: Api, method: Method) -> None:
@@ -178,6 +178,66 @@ def test_a_request_that_names_no_collection_says_so(api: Api, method: Method) ->
     failed = send(api, method, with_changes(method, [(0, (field,), "")]))
     assert failed
     assert (failed.code, failed.field) == (grpc.StatusCode.INVALID_ARGUMENT, "collection")
+    assert failed.reason == "REQUIRED"
+
+
+WRONG_SEARCHES: list[tuple[dict[str, Any], str, str]] = [
+    ({"page_size": -1}, "VALUE_OUT_OF_RANGE", "page_size"),
+    ({"page_token": "of another server"}, "INVALID_TOKEN", "page_token"),
+    ({"return_fields": ["a-b"]}, "UNKNOWN_FIELD", "return_fields[0]"),
+    ({"filter": {"exists": {"field": "nowhere"}}}, "UNKNOWN_FIELD", "filter.exists.field"),
+    ({"filter": {"exists": {"field": "title"}}}, "WRONG_TYPE", "filter.exists.field"),
+    ({"filter": {"range": {"field": "count"}}}, "REQUIRED", "filter.range"),
+    (
+        {"filter": {"range": {"field": "count", "gt": {"integer_value": 1}, "gte": {"integer_value": 1}}}},
+        "CONFLICTING_FIELDS",
+        "filter.range",
+    ),
+    (
+        {"filter": {"equal_to": {"field": "count", "value": {"string_value": "1"}}}},
+        "WRONG_TYPE",
+        "filter.equal_to.value",
+    ),
+    ({"arms": [{"name": "bm26"}]}, "UNKNOWN_VALUE", "arms[0].name"),
+    ({"arms": [{"name": "bm25"}, {"name": "bm25"}]}, "DUPLICATE", "arms[1].name"),
+    ({"arms": [{"name": "bm25", "depth": -1}]}, "VALUE_OUT_OF_RANGE", "arms[0].depth"),
+    ({"context": {"user_id": "a\nb"}}, "INVALID_ARGUMENT", "context.user_id"),
+]
+
+
+@pytest.mark.parametrize(("request_", "reason", "field"), WRONG_SEARCHES)
+def test_kinds_of_wrong_searches_are_told_apart(
+    api: Api, every_method: dict[str, Method], request_: dict[str, Any], reason: str, field: str
+) -> None:
+    search = search_service_pb2.SearchRequest(collection="hostile", query="title", **request_)
+    failed = refused(api.searches.Search, search)
+    assert (failed.code, failed.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
+    assert failed.field == field
+
+
+def test_kinds_of_wrong_documents_are_told_apart(api: Api, every_method: dict[str, Method]) -> None:
+    documents: list[dict[str, Any]] = [
+        {"id": ""},
+        {"id": "x" * 513},
+        {"id": "a", "fields": {"count": {"string_value": "many"}}},
+        {"id": "a", "fields": {"count": {"integer_value": 2**53}}},
+        {"id": "a", "fields": {"count": {}}},
+    ]
+    request = document_service_pb2.BatchUpsertDocumentsRequest(collection="hostile", documents=documents)
+    statuses = api.documents.BatchUpsertDocuments(request, timeout=CALL_S).statuses
+    reasons = [checked_status(one.status, grpc.StatusCode.INVALID_ARGUMENT).reason for one in statuses]
+    assert reasons == ["REQUIRED", "VALUE_OUT_OF_RANGE", "WRONG_TYPE", "VALUE_OUT_OF_RANGE", "REQUIRED"]
+
+
+def test_a_request_id_that_served_another_request_says_so(api: Api, every_method: dict[str, Method]) -> None:
+    request = document_service_pb2.BatchUpsertDocumentsRequest(
+        collection="hostile", documents=[{"id": "first"}], request_id="told-apart"
+    )
+    api.documents.BatchUpsertDocuments(request, timeout=CALL_S)
+    request.documents[0].id = "second"
+    failed = refused(api.documents.BatchUpsertDocuments, request)
+    assert (failed.code, failed.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED")
+    assert failed.field == "request_id"
 
 
 @pytest.mark.parametrize("levels", [15, 16, 17, 90, 101, 2_000])

@@ -163,10 +163,10 @@ class Reindexer:
                     self._stir(key).clear()
                     continue
                 try:
-                    building = await self._library.open_beside(key, Role.BUILDING)
+                    building = await self._library.side_generations.open(key, Role.BUILDING)
                     return await self._completed(building, Role.BUILDING, report)
                 except _PausedNow:
-                    await self._library.close_beside(key, Role.BUILDING)
+                    await self._library.side_generations.close(key, Role.BUILDING)
                 except RETRIED as error:
                     await self._stumble(key, report, error)
         finally:
@@ -189,7 +189,7 @@ class Reindexer:
     async def abandon(self, key: int) -> None:
         """Removes the generation in the making, if it is not serving yet."""
         try:
-            await self._library.remove_beside(key, Role.BUILDING)
+            await self._library.side_generations.remove(key, Role.BUILDING)
         except FailedPreconditionError:
             return
 
@@ -220,7 +220,7 @@ class Reindexer:
         try:
             while True:
                 try:
-                    previous = await self._library.open_beside(key, Role.PREVIOUS)
+                    previous = await self._library.side_generations.open(key, Role.PREVIOUS)
                     return await self._completed(previous, Role.PREVIOUS, report)
                 except RETRIED as error:
                     await self._stumble(key, report, error)
@@ -233,7 +233,7 @@ class Reindexer:
         key = (await self._library.current(name)).key
         if operation := self._rolling_back.get(key):
             raise ReindexRunningError(name, operation)
-        await self._library.remove_beside(key, Role.PREVIOUS)
+        await self._library.side_generations.remove(key, Role.PREVIOUS)
 
     async def unfinished(self) -> list[SideGeneration]:
         """What was in the making when the last server ended, or is paused."""
@@ -269,7 +269,7 @@ class Reindexer:
             await self._fill(new, report)  # what was written during the checks
             await self._told(key, report, replace(self._of(key), state=State.SWITCHING))
             try:
-                return await undisturbed(self._library.switch(key, role, check))
+                return await undisturbed(self._library.side_generations.switch(key, role, check))
             except UnavailableError as error:
                 await self._stumble(key, report, error)
 

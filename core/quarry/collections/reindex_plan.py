@@ -3,7 +3,8 @@
 import asyncio
 from dataclasses import dataclass, replace
 
-from quarry.collections.library import Library, resolved
+from quarry.collections.library import Library
+from quarry.collections.opening import resolved
 from quarry.collections.reindex_cost import Estimate, estimate
 from quarry.documents import log
 from quarry.documents.catalog import Collection, PassagePolicy

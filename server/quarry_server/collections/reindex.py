@@ -104,7 +104,7 @@ class ReindexJobs:
         if building := beside.get(Role.BUILDING):
             status.reindex.CopyFrom(self._building_message(building))
         if previous := beside.get(Role.PREVIOUS):
-            kept = self._library.beside(opened.collection.settings.name, Role.PREVIOUS)
+            kept = self._library.side_generations.get(opened.collection.settings.name, Role.PREVIOUS)
             status.previous.CopyFrom(_previous_message(previous, kept))
 
     def _building_message(self, side: SideGeneration) -> pb.ReindexStatus:

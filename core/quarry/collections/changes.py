@@ -1,0 +1,61 @@
+"""Changes of collections: one at a time for each name, each to its end, and what they retire."""
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from quarry.collections.collection import OpenCollection
+from quarry.collections.data_folder import remove_folder
+from quarry.collections.locks import NamedLocks
+
+T = TypeVar("T")
+CLOSE_GRACE_S = 30.0
+
+
+class Changes:
+    """What is being changed, and what is being closed because of that. Lives on one event loop."""
+
+    def __init__(self) -> None:
+        self._locks = NamedLocks()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._retiring: dict[int, set[asyncio.Task[None]]] = {}
+        self.held = self._locks.held
+
+    async def finish(self, change: Coroutine[Any, Any, T]) -> T:
+        """Returns the change's result. It goes on if the caller goes, or half a change would be left."""
+        task = asyncio.create_task(change)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    def retire(
+        self, key: int, opened: OpenCollection | None, removed: Path | None = None
+    ) -> "asyncio.Task[None]":
+        """Closes a generation that no request finds any more. The collection's deletion waits for that.
+
+        Args:
+            key: of its collection.
+            removed: the folder that is deleted once the generation is closed; None: none.
+        """
+
+        async def close() -> None:
+            if opened is not None:
+                await opened.close(CLOSE_GRACE_S)
+            if removed is not None:
+                await asyncio.to_thread(remove_folder, removed)
+
+        task = asyncio.create_task(close())
+        tasks = self._retiring.setdefault(key, set())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
+
+    def take_retiring(self, key: int) -> set["asyncio.Task[None]"]:
+        """Returns what of a collection is being closed, and forgets it: the caller waits for that."""
+        return self._retiring.pop(key, set())
+
+    async def wait(self, grace_s: float) -> None:
+        """Waits for the changes that are under way, at most ``grace_s``."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace_s)

@@ -47,7 +47,7 @@ from quarry.retrieval.edge.client import EdgeDenseStore
 from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
 from quarry.retrieval.heartbeat import Patience
 from quarry.retrieval.lexical.bm25 import TantivyIndex
-from quarry.retrieval.qdrant import QdrantDenseStore
+from quarry.retrieval.qdrant.store import QdrantDenseStore
 from quarry.schema import Schema
 from quarry.search.reranking import BestPassages, CrossEncoderReranking
 from quarry.storage.disk import disk_is_full

@@ -21,7 +21,7 @@ from quarry.retrieval.base import DenseStore, VectorChange
 from quarry.retrieval.edge.client import EdgeDenseStore
 from quarry.retrieval.edge.settings import StoreSettings
 from quarry.retrieval.memory import MemoryDenseStore
-from quarry.retrieval.qdrant import QdrantDenseStore
+from quarry.retrieval.qdrant.store import QdrantDenseStore
 from quarry.schema import MAX_INTEGER, MAX_TIMESTAMP_US, MIN_TIMESTAMP_US, Field, FieldType
 from quarry.types import Docno, Fields, Position
 
@@ -540,7 +540,7 @@ async def test_a_qdrant_server_that_says_nothing_makes_the_arm_unavailable_in_ti
 async def test_a_qdrant_server_that_falls_silent_holds_up_no_close(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("quarry.retrieval.qdrant.CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("quarry.retrieval.qdrant.store.CLOSE_TIMEOUT_S", 0.2)
     store = await open_qdrant("documents", ":memory:")
 
     async def silence(*_: Any, **__: Any) -> None:

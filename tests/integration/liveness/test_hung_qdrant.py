@@ -9,10 +9,10 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 
 from quarry.errors import RetrieverUnavailableError
-from quarry.retrieval import qdrant
 from quarry.retrieval.base import VectorChange
 from quarry.retrieval.heartbeat import Patience
-from quarry.retrieval.qdrant import QdrantDenseStore
+from quarry.retrieval.qdrant import connection
+from quarry.retrieval.qdrant.store import QdrantDenseStore
 from quarry.types import Docno
 
 pytestmark = pytest.mark.filterwarnings(  # what the client's stand-in for a server says of itself
@@ -77,7 +77,7 @@ async def test_a_server_that_hangs_is_named_and_left_out_of_searches_until_it_an
 async def test_a_server_that_is_slow_does_all_its_work(
     beat_s: float, least_patience_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(qdrant, "LEAST_PATIENCE_S", least_patience_s)
+    monkeypatch.setattr(connection, "LEAST_PATIENCE_S", least_patience_s)
     client = Stoppable()
     client.beat_s = beat_s
     hasty = Patience(hung_after_s=0.3)

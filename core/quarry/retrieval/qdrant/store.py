@@ -2,21 +2,18 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Collection, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-import grpc
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient, models
-from qdrant_client.http.exceptions import ApiException
 
 from quarry.errors import DataLossError, DiskFullError, RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.retrieval.base import VectorChange
-from quarry.retrieval.heartbeat import DEFAULT_PATIENCE, Heartbeat, Patience
+from quarry.retrieval.heartbeat import DEFAULT_PATIENCE, Patience
 from quarry.retrieval.points import (
     Fetch,
     Hits,
@@ -31,9 +28,10 @@ from quarry.retrieval.points import (
     passage_of,
     point_id,
 )
+from quarry.retrieval.qdrant.conditions import ClientConditions, Condition
+from quarry.retrieval.qdrant.connection import QdrantConnection
 from quarry.retrieval.qdrant_filters import field_types, spell_out, stored_fields, string_ranges, translate
 from quarry.schema import Field, FieldType
-from quarry.storage.disk import disk_is_full
 from quarry.types import Candidate, Docno, Position
 
 logger = logging.getLogger(__name__)
@@ -49,44 +47,6 @@ CLOSE_TIMEOUT_S = 3.0
 ALL_VALUES = 1_000_000
 PER_SCROLL = 2_000
 DEFAULT_TIMEOUT_S = 10.0
-LEAST_PATIENCE_S, ROUND_TRIPS = 3.0, 4
-"""A server may be silent for so long, or for so many of its round trips, before searches leave it out."""
-FORGETTING = 0.9
-"""How much of the longest round trip still counts at the next one."""
-
-T = TypeVar("T")
-Condition = Any
-
-
-class ClientConditions:
-    """Implements ``quarry.retrieval.qdrant_filters.Conditions``."""
-
-    def all_of(self, conditions: Sequence[Condition]) -> Condition:
-        return models.Filter(must=list(conditions))
-
-    def any_of(self, conditions: Sequence[Condition]) -> Condition:
-        # to the engine an empty list of alternatives is no condition at all
-        return models.Filter(should=list(conditions)) if conditions else models.HasIdCondition(has_id=[])
-
-    def none_of(self, conditions: Sequence[Condition]) -> Condition:
-        return models.Filter(must_not=list(conditions))
-
-    def has_value(self, key: str, values: list[str] | list[int]) -> Condition:
-        return models.FieldCondition(key=key, match=models.MatchAny(any=values))
-
-    def has_prefix(self, key: str, prefix: str) -> Condition:
-        return models.FieldCondition(key=key, match=models.MatchPrefix(prefix=prefix))
-
-    def has_number(self, key: str, **bounds: float) -> Condition:
-        return models.FieldCondition(key=key, range=models.Range(**bounds))
-
-    def has_time(self, key: str, **bounds: str) -> Condition:
-        return models.FieldCondition(key=key, range=models.DatetimeRange(**bounds))
-
-    def has_field(self, key: str) -> Condition:
-        return models.Filter(must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=key))])
-
-
 INDEXES: dict[FieldType, Any] = {
     FieldType.KEYWORD: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, prefix=True),
     FieldType.INTEGER: models.PayloadSchemaType.INTEGER,
@@ -103,11 +63,7 @@ class QdrantDenseStore:
     as applied and in its write-ahead log. After a failed
     ``apply`` the next one raises until ``position`` has been read: the caller goes on from there.
 
-    A server that is silent is not asked for searches until it answers anything at all. Other calls go on and
-    have until ``timeout_s``, since a slow server can do them.
-
-    Attributes:
-        problem: why the server is not asked for searches now; None if it is.
+    Searches fail while the server is silent, as ``QdrantConnection`` says.
     """
 
     def __init__(
@@ -122,19 +78,13 @@ class QdrantDenseStore:
         patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
         self._client, self._collection, self._dimension = client, collection, dimension
-        self._timeout_s = timeout_s
         self._generation = generation
         self._types = field_types(fields)
         self._conditions = ClientConditions()
         self._applied = 0
         self._must_replay = False
         self._writing = asyncio.Lock()
-        self._patience = patience
-        self._heartbeat = Heartbeat(self._beat, self._judge)
-        self._round_trip_s = 0.0
-        self._searches: set[asyncio.Task[Any]] = set()
-        self._beating: asyncio.Task[None] | None = None
-        self.problem: str | None = None
+        self._server = QdrantConnection(client, POSITIONS, collection, timeout_s, patience)
 
     @classmethod
     async def open(
@@ -167,17 +117,22 @@ class QdrantDenseStore:
         except BaseException:
             await client.close()
             raise
-        store._beating = asyncio.create_task(store._heartbeat.run(), name="dense store heartbeat")
+        store._server.start()
         return store
 
+    @property
+    def problem(self) -> str | None:
+        """Says why the server is not asked for searches now; None if it is."""
+        return self._server.problem
+
     async def _create_missing(self) -> None:
-        if not await self._beat():
-            await self._ask(self._client.create_collection(POSITIONS, vectors_config={}))
-        if not await self._ask(self._client.collection_exists(self._collection)):
+        if not await self._server.time_round_trip():
+            await self._server.ask(self._client.create_collection(POSITIONS, vectors_config={}))
+        if not await self._server.ask(self._client.collection_exists(self._collection)):
             # an empty collection may not stand behind an old position
-            await self._ask(self._client.delete(POSITIONS, [self._position_id], wait=True))
-            params = models.VectorParams(size=self._dimension, distance=models.Distance.COSINE)
-            await self._ask(self._client.create_collection(self._collection, vectors_config={VECTOR: params}))
+            await self._server.ask(self._client.delete(POSITIONS, [self._position_id], wait=True))
+            vectors = {VECTOR: models.VectorParams(size=self._dimension, distance=models.Distance.COSINE)}
+            await self._server.ask(self._client.create_collection(self._collection, vectors_config=vectors))
         # again on every start: a server that died between the two has a collection without indexes
         for key in (DOCNO, VERSION):
             await self._create_index(key, models.PayloadSchemaType.INTEGER)
@@ -185,7 +140,7 @@ class QdrantDenseStore:
             await self._create_index(name, INDEXES[kind])
 
     async def _create_index(self, key: str, schema: Any) -> None:
-        await self._ask(self._client.create_payload_index(self._collection, key, schema, wait=True))
+        await self._server.ask(self._client.create_payload_index(self._collection, key, schema, wait=True))
 
     @property
     def _position_id(self) -> str:
@@ -198,7 +153,7 @@ class QdrantDenseStore:
             return position
 
     async def _stored_position(self) -> Position:
-        records = await self._ask(
+        records = await self._server.ask(
             self._client.retrieve(POSITIONS, [self._position_id], with_payload=True, with_vectors=False)
         )
         if not records:
@@ -223,10 +178,10 @@ class QdrantDenseStore:
     async def _write(self, parts: Sequence[Part]) -> None:
         opened = [part for part in parts if part.first == 0]
         if opened:
-            await self._ask(self._client.delete(self._collection, _outdated(opened), wait=True))
+            await self._server.ask(self._client.delete(self._collection, _outdated(opened), wait=True))
         points = [point for part in parts for point in self._points(part)]
         if points:
-            await self._ask(self._client.upsert(self._collection, points, wait=True))
+            await self._server.ask(self._client.upsert(self._collection, points, wait=True))
 
     def _points(self, part: Part) -> list[models.PointStruct]:
         if part.vectors is None:
@@ -248,14 +203,14 @@ class QdrantDenseStore:
             position = Position(self._generation, self._applied)
             payload = {"generation": position.generation, "sequence": position.sequence}
             point = models.PointStruct(id=self._position_id, vector={}, payload=payload)
-            await self._ask(self._client.upsert(POSITIONS, [point], wait=True))
+            await self._server.ask(self._client.upsert(POSITIONS, [point], wait=True))
             return position
 
     async def nearest(
         self, vector: NDArray[np.float32], depth: int, filter: Filter | None
     ) -> list[Candidate]:
         query = checked_vector(vector, self._dimension).tolist()
-        return await self._search(self._nearest(query, depth, filter)) if depth > 0 else []
+        return await self._server.search(self._nearest(query, depth, filter)) if depth > 0 else []
 
     async def _nearest(self, query: list[float], depth: int, filter: Filter | None) -> list[Candidate]:
         condition = None if filter is None else await self._condition(filter)
@@ -281,7 +236,7 @@ class QdrantDenseStore:
         return await self._query(query, fetch.limit, filter, exact=True)
 
     async def _query(self, query: list[float], limit: int, filter: models.Filter, *, exact: bool) -> Hits:
-        response = await self._ask(
+        response = await self._server.ask(
             self._client.query_points(
                 self._collection,
                 query,
@@ -299,18 +254,20 @@ class QdrantDenseStore:
         return translate(spell_out(filter, self._types, values), self._types, self._conditions)
 
     async def _distinct(self, name: str) -> list[str]:
-        response = await self._ask(self._client.facet(self._collection, name, limit=ALL_VALUES, exact=True))
+        response = await self._server.ask(
+            self._client.facet(self._collection, name, limit=ALL_VALUES, exact=True)
+        )
         return [str(hit.value) for hit in response.hits]
 
     async def _matching(self, condition: Condition) -> int:
         only = models.Filter(must=[condition])
-        return (await self._ask(self._client.count(self._collection, only, exact=True))).count
+        return (await self._server.ask(self._client.count(self._collection, only, exact=True))).count
 
     async def similarities(
         self, vector: NDArray[np.float32], docnos: Collection[Docno]
     ) -> dict[Docno, Candidate]:
         query = checked_vector(vector, self._dimension).tolist()
-        return await self._search(self._similarities(query, docnos)) if docnos else {}
+        return await self._server.search(self._similarities(query, docnos)) if docnos else {}
 
     async def _similarities(self, query: list[float], docnos: Collection[Docno]) -> dict[Docno, Candidate]:
         condition = self._conditions.has_value(DOCNO, [int(docno) for docno in docnos])
@@ -327,7 +284,7 @@ class QdrantDenseStore:
         points: list[StoredPoint] = []
         start: Any = None
         while docnos:
-            records, start = await self._ask(
+            records, start = await self._server.ask(
                 self._client.scroll(
                     self._collection,
                     scroll_filter=models.Filter(must=[condition]),
@@ -345,7 +302,7 @@ class QdrantDenseStore:
     async def versions(self) -> AsyncIterator[tuple[Docno, int]]:
         start: Any = None
         while True:
-            records, start = await self._ask(
+            records, start = await self._server.ask(
                 self._client.scroll(
                     self._collection,
                     scroll_filter=self._conditions.has_field(VERSION),
@@ -364,9 +321,7 @@ class QdrantDenseStore:
 
     async def close(self) -> None:
         """Writes the position, if the server answers: else the log is followed from an earlier one later."""
-        if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
+        await self._server.stop()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self.flush()
@@ -374,66 +329,6 @@ class QdrantDenseStore:
             logger.error("the position of %s is not written: %s", self._collection, str(error) or "no answer")
         finally:
             await self._client.close()
-
-    async def _search(self, search: Coroutine[Any, Any, T]) -> T:
-        """What ``search`` finds; it fails at once, also on its way, while the server is silent."""
-        if self.problem is not None:
-            search.close()
-            raise RetrieverUnavailableError("dense", self.problem)
-        searching = asyncio.create_task(search)
-        self._searches.add(searching)
-        try:
-            await asyncio.wait([searching])
-        finally:
-            self._searches.discard(searching)
-            searching.cancel()
-        if searching.cancelled():
-            raise RetrieverUnavailableError("dense", self.problem or "its server does not answer")
-        return searching.result()
-
-    async def _ask(self, call: Coroutine[Any, Any, T]) -> T:
-        """The server's answer within ``timeout_s``, which is a sign of life as well."""
-        asked = asyncio.create_task(_typed(call))
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await asyncio.wait([asked])
-        except TimeoutError:
-            problem = f"the Qdrant server did not answer within {self._timeout_s:g} s"
-            raise RetrieverUnavailableError("dense", problem) from None
-        finally:
-            asked.cancel()
-        if asked.cancelled():
-            raise RetrieverUnavailableError("dense", "the client has given up the call")
-        answer = asked.result()
-        self._heartbeat.hear()
-        return answer
-
-    async def _beat(self) -> bool:
-        """Whether the server has the collection of positions; measures the round trip."""
-        began_s = time.monotonic()
-        exists = await self._ask(self._client.collection_exists(POSITIONS))
-        self._round_trip_s = max(time.monotonic() - began_s, FORGETTING * self._round_trip_s)
-        return exists
-
-    def _judge(self, silent_s: float) -> None:
-        slow_s = min(ROUND_TRIPS * self._round_trip_s, self._timeout_s)
-        if silent_s < max(self._patience.hung_after_s, LEAST_PATIENCE_S, slow_s):
-            self.problem = None
-            return
-        if self.problem is None:
-            logger.error("the Qdrant server does not answer, and searches leave %s out", self._collection)
-        self.problem = f"the Qdrant server has not answered for {silent_s:.0f} s"
-        for search in self._searches:
-            search.cancel()
-
-
-async def _typed(call: Awaitable[T]) -> T:
-    try:
-        return await call
-    except (ApiException, grpc.RpcError, OSError) as error:
-        if disk_is_full(error):
-            raise DiskFullError(f"the disk of the Qdrant server is full: {error}") from error
-        raise RetrieverUnavailableError("dense", f"the Qdrant server failed: {error}") from error
 
 
 def _outdated(parts: Sequence[Part]) -> models.Filter:

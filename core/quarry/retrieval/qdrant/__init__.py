@@ -1,0 +1,1 @@
+"""The dense arm on a Qdrant server, asked through its client."""

@@ -34,13 +34,12 @@ PIECE_BYTES = 2**20
 ANSWER_S, ANSWER_SHARE = 0.5, 0.1
 """An estimate is given up so long before the caller's deadline, at most this share of the time that there is,
 so that the caller gets an answer and not silence."""
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  every interface includes this one
 
 
 class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
     """
-    Attributes:
-        address: where jobs reach this server; known once it listens.
+    Args:
+        address: where jobs reach this server.
     """
 
     def __init__(
@@ -51,13 +50,13 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         feedback: Feedback,
         requested: RequestedModels,
         default_deadline_s: float,
+        address: str,
     ) -> None:
         self._library, self._operations, self._jobs = library, operations, jobs
         self._feedback, self._requested = feedback, requested
-        self._default_deadline_s = default_deadline_s
+        self._default_deadline_s, self._address = default_deadline_s, address
         self._estimates = TimedWork()
         self._once = StartedOnce(library.database, operations)
-        self.address = ""
 
     async def tidy(self) -> None:
         """At the start: removes what unfinished jobs and deleted collections have left; sees to later."""
@@ -72,7 +71,7 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         collection = await self._collection(request.collection)
         request_id = parse_request_id(request.request_id, "mine-hard-negatives", request)
         spec = await asyncio.to_thread(
-            parse_mining, request, collection, self._feedback.guards, self.address, now_us()
+            parse_mining, request, collection, self._feedback.guards, self._address, now_us()
         )
         encoders = [member.removeprefix(ENCODER_PREFIX) for member in spec.members if member not in MEMBERS]
         await self._requested.admit(*encoders, known=names_of(collection))
@@ -167,12 +166,6 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
     async def _remove_of_deleted(self, _deleted: Collection | None = None) -> None:
         """Removes the sets of collections that have been deleted."""
         await self._jobs.remove_of_deleted(self._library.deleted_keys)
-
-
-def reachable(address: str) -> str:
-    """Where a process on this machine reaches a server that listens on ``address``."""
-    host, _, port = address.rpartition(":")
-    return f"{_LOOPBACK.get(host, host)}:{port}"
 
 
 def _piece(path: Path, at: int) -> bytes:

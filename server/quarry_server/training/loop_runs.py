@@ -28,8 +28,8 @@ from quarry_server.wiring import Feedback
 class LoopRuns:
     """What TrainingService does with the loop.
 
-    Attributes:
-        address: where turns reach this server; known once it listens.
+    Args:
+        address: where turns reach this server.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class LoopRuns:
         jobs: LoopJobs,
         feedback: Feedback,
         settings: LoopSettings,
+        address: str,
     ) -> None:
         self._library, self._operations, self._jobs = library, operations, jobs
-        self._feedback, self._settings = feedback, settings
+        self._feedback, self._settings, self._address = feedback, settings, address
         self._once = StartedOnce(library.database, operations)
-        self.address = ""
 
     async def tidy(self) -> None:
         """At the start: what was under way has failed, what is of deleted collections goes; sees to later."""
@@ -130,7 +130,7 @@ class LoopRuns:
             "name": unique_name(request.collection, now),
             "collection": request.collection,
             "collection_key": collection.key,
-            "server": self.address,
+            "server": self._address,
             "min_new_choices": request.min_new_choices if request.HasField("min_new_choices") else least,
             "force": request.force,
             "steps": request.steps,

@@ -59,8 +59,8 @@ Work = Callable[[OnProgress, OnDetails], Awaitable[Message]]
 
 class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
     """
-    Attributes:
-        address: where jobs reach this server; known once it listens.
+    Args:
+        address: where jobs reach this server.
     """
 
     def __init__(
@@ -76,15 +76,15 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         loops: LoopRuns,
         settings: Settings,
         requested: RequestedModels,
+        address: str,
     ) -> None:
         self._library, self._operations, self._jobs = library, operations, jobs
         self._mining_sets, self._feedback = mining_sets, feedback
         self._trained, self._tuned, self._find_model = trained, tuned, find_model
-        self._loops, self._requested = loops, requested
+        self._loops, self._requested, self._address = loops, requested, address
         self._base_reranker = settings.models.base_reranker
         self._precision = served_precision(settings)
         self._once = StartedOnce(library.database, operations)
-        self.address = ""
 
     async def tidy(self) -> None:
         """At the start: removes what unfinished jobs and deleted collections have left; sees to later."""
@@ -240,7 +240,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
             base_reranker=self._base_reranker,
             precision=self._precision,
             guards=self._feedback.guards,
-            server=self.address,
+            server=self._address,
             now_us=now_us(),
             resolve=self._find_model,
             key_of=lambda name: database.read(lambda c: get_collection(c, name)).key,

@@ -22,13 +22,13 @@ def hang_collections() -> None:
 
 def slow_models() -> None:
     """Loading the re-rankers takes two seconds, which begin with a line on stdout."""
-    from quarry_server import app
+    from quarry_server.startup import recovery
 
     async def load(*_: Any) -> None:
         print("loading", flush=True)
         await asyncio.sleep(2)
 
-    app._load_rerankers = load
+    recovery.load_rerankers = load
 
 
 PARTS = {"collections": hang_collections, "models": slow_models}

@@ -15,8 +15,8 @@ from quarry.v1.collection_service_pb2 import (
     DeleteCollectionRequest,
     UpdateCollectionRequest,
 )
-from quarry_server.app import SERVICES
 from quarry_server.caller_log import LOGGED, MAX_CHARACTERS, call_line
+from quarry_server.startup.services import SERVICES
 
 PEER = "ipv4:10.0.0.7:50000"
 DELETE = "quarry.v1.CollectionService/DeleteCollection"

@@ -19,7 +19,7 @@ from quarry.v1 import (
     search_service_pb2,
     training_service_pb2,
 )
-from quarry_server.app import SERVICES
+from quarry_server.startup.services import SERVICES
 
 TEXTS = (
     "", " ", "-", "*", ".", "..", "~", "~nobody-here", "/", "../../etc/passwd", "a" * 300, "a/b", "none",

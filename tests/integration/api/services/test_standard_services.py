@@ -20,8 +20,8 @@ from quarry.documents.writer import GroupCommitWriter
 from quarry.jobs.operations import Operations, SetMetadata
 from quarry.ranking import queries
 from quarry.v1 import collection_service_pb2, document_service_pb2, search_service_pb2, server_service_pb2
-from quarry_server.app import SERVICES
 from quarry_server.common.operations import describe_error, operation_message
+from quarry_server.startup.services import SERVICES
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 

@@ -1,0 +1,124 @@
+"""The third phase: listens, answers, and begins what goes on in the background."""
+
+import asyncio
+import contextlib
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from quarry.collections.state_fill import StateFill
+from quarry.config import Settings
+from quarry.ending import Ending
+from quarry.errors import UnavailableError
+from quarry.storage.housekeeping import Housekeeping
+from quarry_server.caller_log import CallerLog
+from quarry_server.startup.opening import LookAtStop, Parts
+from quarry_server.startup.services import SERVICES, Services, build_services
+from quarry_server.training.loop import LoopSchedule
+from quarry_server.training.loop_runs import LoopRuns
+from quarry_server.transport.connections import connection_limits, grpc_options
+from quarry_server.transport.drain import DrainPolicy, RunningCalls, drain
+from quarry_server.transport.exposure import warn_if_exposed
+from quarry_server.transport.interceptors import TypedErrors
+from quarry_server.transport.reflection import add_reflection
+
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  every interface includes this one
+
+
+class Server:
+    """A server that is listening. Made by ``serve_parts``.
+
+    Attributes:
+        address: ``host:port``, with the port that was really taken.
+    """
+
+    def __init__(
+        self,
+        grpc_server: grpc.aio.Server,
+        health_servicer: health.aio.HealthServicer,
+        calls: RunningCalls,
+        address: str,
+    ):
+        self._grpc, self._health, self._calls, self.address = grpc_server, health_servicer, calls, address
+
+    async def drain(self, policy: DrainPolicy) -> None:
+        """Stops it, as ``quarry_server.transport.drain.drain`` does."""
+        await drain(self._grpc, self._health, ["", *SERVICES], self._calls, policy)
+
+
+async def serve_parts(parts: Parts, ending: Ending, look_at_stop: LookAtStop) -> Server:
+    """Answers calls over ``parts`` from now on; the caller drains the server before ``ending`` closes them.
+
+    The port is bound when little is left to do, because whoever connects from then on waits for an answer.
+
+    Raises UnavailableError if the port is taken.
+    """
+    settings, calls = parts.settings, RunningCalls()
+    limits = connection_limits(settings.connections)
+    grpc_server = grpc.aio.server(
+        interceptors=[calls, TypedErrors(), CallerLog()], options=grpc_options(limits)
+    )
+    health_servicer = health.aio.HealthServicer()
+    address = _bind(grpc_server, settings)
+    try:
+        await asyncio.to_thread(warn_if_exposed, settings.host, address)
+        services = await build_services(parts, reachable(address), limits, ending)
+        _register(grpc_server, services, health_servicer, settings)
+        look_at_stop()
+        await grpc_server.start()
+        for service in ["", *SERVICES]:
+            await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+        _start_background(parts, services.loops, ending)
+    except BaseException:
+        await _give_back_port(grpc_server)
+        raise
+    return Server(grpc_server, health_servicer, calls, address)
+
+
+def _bind(server: grpc.aio.Server, settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    try:
+        port = server.add_insecure_port(f"{host}:{settings.port}")
+    except RuntimeError as error:
+        raise UnavailableError(f"cannot listen on {host}:{settings.port}: {error}") from None
+    return f"{host}:{port}"
+
+
+async def _give_back_port(server: grpc.aio.Server) -> None:
+    """Stops listening. gRPC closes a port that is bound only for a server that has been started."""
+    with contextlib.suppress(grpc.aio.UsageError):  # it has been started
+        await server.start()
+    await server.stop(None)
+
+
+def reachable(address: str) -> str:
+    """Returns where a process on this machine reaches a server that listens on ``address``."""
+    host, _, port = address.rpartition(":")
+    return f"{_LOOPBACK.get(host, host)}:{port}"
+
+
+def _register(
+    server: grpc.aio.Server,
+    services: Services,
+    healths: health.aio.HealthServicer,
+    settings: Settings,
+) -> None:
+    for register in services.register:
+        register(server)
+    health_pb2_grpc.add_HealthServicer_to_server(healths, server)
+    if settings.reflection:
+        add_reflection([*SERVICES, health.SERVICE_NAME], server)
+
+
+def _start_background(parts: Parts, loops: LoopRuns, ending: Ending) -> None:
+    """Starts what goes on beside the calls, until ``ending`` closes it."""
+    housekeeping = Housekeeping(parts.folder.keep_house)
+    ending.push("housekeeping", housekeeping.close)
+    housekeeping.start()
+    schedule = LoopSchedule(parts.settings.loop, loops.collections, loops.turned_us, loops.turn)
+    ending.push("the schedule of the loop", schedule.close)
+    schedule.start()
+    if parts.settings.models.state_store_bytes:
+        fill = StateFill(parts.library, parts.models.served)
+        ending.push("the filling of passage states", fill.close)
+        fill.start()

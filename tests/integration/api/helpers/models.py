@@ -13,6 +13,9 @@ from quarry.testing import tiny_cross_encoder
 from quarry.v1 import model_service_pb2 as pb
 from quarry.v1.model_service_pb2_grpc import ModelServiceStub
 
+BLEND = Blend(rerank=0.5, fused=2.0)
+"""Of the second of two tiny re-rankers."""
+
 
 class Models:
     """One server's ModelService."""

@@ -1,19 +1,17 @@
 """Trainings over the API: a real server and registry, jobs in processes of their own that only pretend."""
 
 import signal
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import grpc
-import psutil
 import pytest
-from tests.integration.api.helpers.corpus import SCHEMA_MESSAGE, seeded_documents
+from tests.integration.api.helpers.corpus import SCHEMA_MESSAGE
 from tests.integration.api.helpers.mining import Mining, failure_of, judged
+from tests.integration.api.helpers.pretended import DOCUMENTS, JUDGED, ROWS, jobs, pretend
 from tests.integration.api.helpers.served import CALL_S, failure, refused, served, tiny_settings
-from tests.integration.api.helpers.training import Training, examples_file, path_with_fakes, until
+from tests.integration.api.helpers.training import Training, examples_file, until
 
 from quarry.v1 import collection_service_pb2, feedback_service_pb2
 from quarry.v1 import mining_service_pb2 as mining_pb
@@ -21,16 +19,10 @@ from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
 from quarry.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 
-FAKE = "fake_trainer"
-DOCUMENTS = seeded_documents()
-ROWS = [(f"q{n}", f"bara {n}", f"d{n:03}", f"d{n + 40:03}") for n in range(8)]
-JUDGED = judged({"q1": ("bara", {"d001": 1})})
-
 
 @pytest.fixture(autouse=True)
 def pretending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", path_with_fakes())
-    monkeypatch.setattr("quarry.training.jobs.MODULE", FAKE)
+    pretend(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -55,18 +47,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture
 def examples(training: Training, data: bytes) -> str:
     return training.upload(data)
-
-
-def jobs() -> list[psutil.Process]:
-    """Jobs that this process has started and that run."""
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        try:
-            if FAKE in child.cmdline():
-                found.append(child)
-        except psutil.Error:
-            continue
-    return found
 
 
 def test_a_training_becomes_a_version_with_its_lineage(
@@ -359,106 +339,3 @@ def test_purged_feedback_ends_the_training_on_what_was_mined_from_it(training: T
     purge = feedback_service_pb2.PurgeFeedbackRequest(collection="clicked", end_time={"seconds": 2**32})
     training.wait(feedback.PurgeFeedback(purge, timeout=CALL_S))
     assert failure_of(training.wait(operation)).code is grpc.StatusCode.CANCELLED
-
-
-def test_a_server_that_stops_fails_its_trainings_and_the_next_goes_on_with_them(
-    tmp_path: Path, encoder_folder: Path, cross_encoder_folder: Path, data: bytes
-) -> None:
-    settings = tiny_settings(tmp_path, encoder_folder)
-    with served(settings) as api:
-        training = Training(api)
-        api.create("full")
-        asked = {"examples": training.upload(data), "base": str(cross_encoder_folder), "description": "stop"}
-        operation = training.start("full", **asked)
-        until(lambda: training.metadata(operation).step, "step")
-    assert not jobs()
-    with served(settings) as api:
-        training = Training(api)
-        stopped = failure_of(training.wait(operation))
-        assert (stopped.code, stopped.reason) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
-        assert [p.name for p in (tmp_path / "training").glob("[!.]*")] == ["uploads"]
-        assert training.trained("full", **asked).lineage.data_hash == "begun 2"
-
-
-@pytest.mark.parametrize("servers", ["manual", "when_improved"])
-def test_a_collections_own_policy_goes_before_the_servers(
-    tmp_path: Path, encoder_folder: Path, cross_encoder_folder: Path, data: bytes, servers: str
-) -> None:
-    settings = tiny_settings(tmp_path, encoder_folder, training={"promotion": servers})
-    with served(settings) as api:
-        training = Training(api)
-        asked = {"examples": training.upload(data), "base": str(cross_encoder_folder)}
-        api.create("full", promotion=collection_service_pb2.PROMOTION_POLICY_MANUAL)
-
-        def serves(description: str, policy: int | None = None) -> bool:
-            if policy is not None:
-                changed = collection_service_pb2.UpdateCollectionRequest(
-                    collection={"name": "full", "promotion": policy}, update_mask={"paths": ["promotion"]}
-                )
-                answer = api.collections.UpdateCollection(changed, timeout=CALL_S)
-                assert answer.collection.promotion == policy
-            made = training.trained("full", **asked, description=description)
-            assert made.verdict == models_pb.MODEL_VERDICT_IMPROVED
-            return made.state == models_pb.MODEL_STATE_SERVING
-
-        assert not serves("IMPROVED, by hand")
-        assert serves("IMPROVED, by itself", collection_service_pb2.PROMOTION_POLICY_WHEN_IMPROVED)
-        assert not serves("IMPROVED, few unseen")
-        assert serves("IMPROVED, few unseen again", collection_service_pb2.PROMOTION_POLICY_DESPITE_CAUTIONS)
-        by_server = serves("IMPROVED as the server says", collection_service_pb2.PROMOTION_POLICY_UNSPECIFIED)
-        assert by_server == (servers == "when_improved")
-        wrong = collection_service_pb2.UpdateCollectionRequest(
-            collection={"name": "full", "promotion": 99}, update_mask={"paths": ["promotion"]}
-        )
-        assert refused(api.collections.UpdateCollection, wrong).field == "collection.promotion"
-        made_wrong = collection_service_pb2.CreateCollectionRequest(
-            collection={"name": "other", "promotion": 99}
-        )
-        failed = refused(api.collections.CreateCollection, made_wrong)
-        assert (failed.code, failed.field) == (grpc.StatusCode.INVALID_ARGUMENT, "collection.promotion")
-    with closing(sqlite3.connect(tmp_path / "documents.db")) as database:
-        reasons = [reason for (reason,) in database.execute("SELECT reason FROM promotions ORDER BY id")]
-    by_whom = ["when_improved", "despite_cautions", *(["when_improved"] if by_server else [])]
-    assert reasons == [f"MODEL_VERDICT_IMPROVED: the promotion policy is {policy}" for policy in by_whom]
-
-
-def test_the_policy_makes_what_is_improved_serve_unless_something_else_does_by_then(
-    tmp_path: Path, encoder_folder: Path, cross_encoder_folder: Path, data: bytes
-) -> None:
-    policy = {"promotion": "when_improved"}
-    with served(tiny_settings(tmp_path, encoder_folder, training=policy)) as api:
-        training = Training(api)
-        api.create("full")
-        asked = {"examples": training.upload(data), "base": str(cross_encoder_folder)}
-
-        def serving() -> str:
-            request = collection_service_pb2.GetCollectionRequest(name="full")
-            return api.collections.GetCollection(request, timeout=CALL_S).collection.reranker
-
-        training.trained("full", **asked, description="NO_IMPROVEMENT")
-        assert serving() == ""
-        made = training.trained("full", **asked, description="IMPROVED")
-        assert (made.state, made.promoted_by) == (models_pb.MODEL_STATE_SERVING, "policy")
-        assert serving() == made.name == "full@2"
-        blind = training.trained("full", **asked, description="IMPROVED, few unseen")
-        assert (blind.verdict, blind.state) == (
-            models_pb.MODEL_VERDICT_IMPROVED,
-            models_pb.MODEL_STATE_CANDIDATE,
-        )
-        assert list(blind.cautions) == [models_pb.MODEL_CAUTION_FEW_UNSEEN]
-        assert "not promoted by itself (FEW_UNSEEN)" in blind.advice[-1]
-        assert serving() == "full@2"
-        operation = training.start("full", **asked, seed=1, description="IMPROVED hold")
-        until(lambda: training.metadata(operation).step, "step")
-        rollback = models_pb.RollbackModelRequest(collection="full")
-        training.models.RollbackModel(rollback, timeout=CALL_S)
-        (job,) = (tmp_path / "training").glob("full-*")
-        (job / "go").touch()
-        made = training.made(operation)
-        assert made.state == models_pb.MODEL_STATE_CANDIDATE
-        assert "compared with full@2, and the fused order serves now" in made.advice[-1]
-        unless_changed = models_pb.PromoteModelRequest(name=made.name, if_unchanged=True)
-        refusal = refused(training.models.PromoteModel, unless_changed)
-        assert refusal.code is grpc.StatusCode.FAILED_PRECONDITION
-        assert "compared with full@2, and the fused order serves now" in refusal.message
-        assert serving() == ""

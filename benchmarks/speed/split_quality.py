@@ -25,7 +25,8 @@ from quarry.models.caches.state_cache import StateCache
 from quarry.models.caches.state_forms import ByteStates, HalfStates, StateForm
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
 from quarry.models.encoder import load_encoder
-from quarry.models.loading import Precision, export_model, load_exported
+from quarry.models.loading import export_model, load_exported
+from quarry.models.runtime.runner import Precision
 from quarry.models.settings import ModelKind
 from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.torch_modules.late_module import make_late_model

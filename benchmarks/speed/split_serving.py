@@ -32,8 +32,9 @@ from quarry.models.caches.state_cache import StateCache
 from quarry.models.caches.state_store import StateStore
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
 from quarry.models.export.onnx_export import TOKENIZER_FILE
-from quarry.models.loading import Precision, load_model
+from quarry.models.loading import load_model
 from quarry.models.runtime.onnx_runner import available_cores
+from quarry.models.runtime.runner import Precision
 from quarry.models.served import ServedReranker
 from quarry.models.settings import ModelKind
 from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model

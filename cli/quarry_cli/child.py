@@ -1,7 +1,4 @@
-"""A server as a child process, for as long as a ``with`` block lasts.
-
-Run as a program, this module is that child: ``quarry`` that is killed, on Linux, when what started it ends.
-"""
+"""A server as a child process, for as long as a ``with`` block lasts."""
 
 import os
 import subprocess
@@ -11,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from quarry.lifetime import killed_with
 from quarry_cli.failures import CliError
 
 READY = "quarry: listening on "
@@ -47,7 +43,7 @@ def running_server(folder: Path) -> Iterator[str]:
 
 
 def command(data: Path) -> list[str]:
-    child = [sys.executable, "-P", "-m", "quarry_cli.child"]  # -P: not what lies in this folder
+    child = [sys.executable, "-P", "-m", "quarry_cli.child_program"]  # -P: not what lies in this folder
     return [*child, str(os.getpid()), "serve", "--data", str(data), "--host", "127.0.0.1", "--port", "0"]
 
 
@@ -75,10 +71,3 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     finally:  # a second Ctrl-C ends here too
         process.kill()
         process.wait()
-
-
-if __name__ == "__main__":
-    from quarry_cli.main import run
-
-    killed_with(int(sys.argv.pop(1)))
-    run()

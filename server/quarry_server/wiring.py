@@ -36,7 +36,7 @@ from quarry.jobs.process import JobKilledError
 from quarry.jobs.worker import Worker
 from quarry.models.caches.state_cache import StateCache
 from quarry.models.caches.state_store import StateStore, remove_store
-from quarry.models.loading import Precision, device_in_use
+from quarry.models.runtime.runner import Precision, device_in_use
 from quarry.models.served import ServedModels
 from quarry.models.settings import ModelKind
 from quarry.registry.names import check_usable, parse_name

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from quarry.models.caches.state_cache import StateCache
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
-from quarry.models.loading import Precision, load_model
+from quarry.models.loading import load_model
 from quarry.models.runtime.batcher import PairBatcher
+from quarry.models.runtime.runner import Precision
 from quarry.models.settings import ModelKind
 from quarry.models.torch_modules.late_module import make_late_model
 from quarry.models.torch_modules.split_module import make_split_model

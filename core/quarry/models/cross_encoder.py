@@ -9,15 +9,9 @@ from quarry.errors import ModelError
 from quarry.models.base import ModelInfo, PairScore
 from quarry.models.caches.state_cache import StateCache
 from quarry.models.export.onnx_export import exported_facts
-from quarry.models.loading import (
-    Device,
-    LoadedModel,
-    Precision,
-    device_in_use,
-    export_model,
-    load_exported,
-)
+from quarry.models.loading import LoadedModel, export_model, load_exported
 from quarry.models.runtime.packing import alike, arrays
+from quarry.models.runtime.runner import Device, Precision, device_in_use
 from quarry.models.runtime.running import run_all
 from quarry.models.settings import ModelKind
 from quarry.models.tokens import Tokens

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from quarry.errors import ModelError
 from quarry.models.base import ModelInfo
-from quarry.models.loading import Device, LoadedModel, load_model
+from quarry.models.loading import LoadedModel, load_model
 from quarry.models.runtime.packing import arrays
+from quarry.models.runtime.runner import Device
 from quarry.models.runtime.running import run_all
 from quarry.models.settings import ModelKind
 from quarry.models.tokens import Tokens

@@ -1,45 +1,20 @@
 """From a model's name to its tokenizer and the runner that fits the machine."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from quarry.errors import ModelError
 from quarry.models.base import ModelInfo
 from quarry.models.export.onnx_export import MODEL_FILE, TOKENIZER_FILE, exported, exported_dimension
-from quarry.models.runtime.onnx_runner import OnnxRunner
-from quarry.models.runtime.quantize import quantized
+from quarry.models.runtime.open_graph import open_graph
+from quarry.models.runtime.runner import Device, Precision, Runner, device_in_use
 from quarry.models.settings import ModelKind, ModelSettings, apart_key, read_settings
 from quarry.models.sources.fingerprint import FileHashes, fingerprint
 from quarry.models.sources.resolve import resolve_model
 from quarry.models.tokens import TextTokenizer
 from quarry.models.two_steps.split_tokens import SplitTokenizer
 
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["fp32", "int8"]
-"""Of a cross-encoder on the CPU; on a GPU it is run in bf16."""
 EXPORTS = "export"
 """Beside the folder of a model that the registry holds: its exports, which go when it goes."""
-
-
-class Runner(Protocol):
-    """Runs batches of token ids.
-
-    Attributes:
-        batch_tokens: size of the batches that it runs fastest, padding counted.
-        parallel: how many batches it should be given at once, each from its own thread.
-        precision: of its arithmetic: ``fp32``, ``bf16`` or ``int8``.
-    """
-
-    batch_tokens: int
-    parallel: int
-    precision: str
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,25 +101,4 @@ def _runner(device: Device, model: ExportedModel, precision: Precision) -> Runne
         from quarry.models.runtime.torch_runner import TorchRunner
 
         return TorchRunner(model.folder, model.settings, "cuda")
-    return onnx_runner(model.target / MODEL_FILE, precision)
-
-
-def onnx_runner(graph: Path, precision: Precision) -> OnnxRunner:
-    """Runs ``graph``, or its int8 copy, made if there is no sound one. Raises ModelError or DiskFullError."""
-    return OnnxRunner(graph if precision == "fp32" else quantized(graph), precision)
-
-
-def device_in_use(device: Device) -> str:
-    """``cpu`` or ``cuda``: what ``device`` comes to on this machine. Raises ModelError for another word."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise ModelError(f"the device {device!r} is not auto, cpu or cuda")
-    return "cuda" if device == "cuda" or (device == "auto" and _has_cuda()) else "cpu"
-
-
-def _has_cuda() -> bool:
-    """Asked without importing torch, which takes seconds, on a machine that has no NVIDIA driver."""
-    if not Path("/proc/driver/nvidia/version").exists() and not Path("/dev/nvidiactl").exists():
-        return False
-    import torch
-
-    return torch.cuda.is_available()
+    return open_graph(model.target / MODEL_FILE, precision)

@@ -19,9 +19,9 @@ from quarry.models.caches.state_cache import StateCache
 from quarry.models.calibration import Calibration, read_calibration
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
-from quarry.models.loading import Device, Precision
 from quarry.models.pool import ModelPool
 from quarry.models.runtime.batcher import NO_DEADLINE, EncoderBatcher, PairBatcher
+from quarry.models.runtime.runner import Device, Precision
 from quarry.models.settings import ModelKind
 from quarry.models.sources.resolve import resolve_model
 

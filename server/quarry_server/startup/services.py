@@ -10,7 +10,7 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from quarry.collections.promotion import Promotions, read_policy
 from quarry.collections.ranking_promotion import Rankings
 from quarry.ending import Ending
-from quarry.models.loading import device_in_use
+from quarry.models.runtime.runner import device_in_use
 from quarry.registry.trained import TrainedModels, TunedRankings
 from quarry.search.pages import KeptSearch, PageStore
 from quarry.search.service import SearchService

@@ -20,7 +20,7 @@ from quarry.feedback.reading.guards import GuardPolicy
 from quarry.mining.sets import EXAMPLES, MiningSets
 from quarry.models.blend import read_blend
 from quarry.models.calibration import read_calibration
-from quarry.models.loading import Precision
+from quarry.models.runtime.runner import Precision
 from quarry.models.settings import ModelKind
 from quarry.training.forms import FormName, ModelForm, model_form
 from quarry.training.limits import LEAST_DECIDING

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from quarry.errors import ModelError
 from quarry.models.caches.state_forms import FORMS, ByteStates
 from quarry.models.cross_encoder import load_cross_encoder
-from quarry.models.loading import onnx_runner
 from quarry.models.runtime.onnx_runner import OnnxRunner
+from quarry.models.runtime.open_graph import open_graph
 from quarry.models.runtime.quantize import quantize_graph, quantized, rounded_weights
 from quarry.testing import tiny_cross_encoder
 
@@ -86,7 +86,7 @@ def test_a_damaged_copy_is_made_again(tmp_path: Path, damage: str) -> None:
             copy.write_bytes(whole[:-10] + bytes([whole[-10] ^ 1]) + whole[-9:])
         case "deleted":
             copy.unlink()
-    assert onnx_runner(source, "int8").run({"states": STATES}).shape == (3, 5, OUTPUTS)
+    assert open_graph(source, "int8").run({"states": STATES}).shape == (3, 5, OUTPUTS)
     assert copy.read_bytes() == whole
 
 

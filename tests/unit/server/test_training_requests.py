@@ -9,7 +9,7 @@ from quarry.errors import InvalidArgumentError
 from quarry.feedback.reading.guards import GuardPolicy
 from quarry.models.blend import Blend, write_blend
 from quarry.models.calibration import Calibration, write_calibration
-from quarry.models.loading import Precision
+from quarry.models.runtime.runner import Precision
 from quarry.models.torch_modules.late_module import make_late_model
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 from quarry.training.spec import DEFAULT_FORM, ModelRef

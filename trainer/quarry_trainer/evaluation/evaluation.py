@@ -13,7 +13,7 @@ from quarry.feedback.reading.pages import observed_pages
 from quarry.feedback.tables import FILE_NAME
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.calibration import read_calibration
-from quarry.models.loading import Precision
+from quarry.models.runtime.runner import Precision
 from quarry.questions import question_key
 from quarry.registry.evidence import Spent, decisions_on
 from quarry.training.reading import joined, reading_of

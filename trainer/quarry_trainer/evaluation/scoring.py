@@ -10,7 +10,7 @@ from quarry.models.base import CrossEncoder, PairScore
 from quarry.models.blend import Blend
 from quarry.models.caches.state_cache import StateCache
 from quarry.models.cross_encoder import load_cross_encoder
-from quarry.models.loading import Device, Precision
+from quarry.models.runtime.runner import Device, Precision
 from quarry_trainer.data.live import Counted, Float64, RankedQuery
 
 PAIRS_AT_ONCE = 4_096

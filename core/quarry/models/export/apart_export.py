@@ -19,9 +19,9 @@ from quarry.models.caches.state_forms import EXACT, FORMS, StateForm
 from quarry.models.export.late_export import write_late_steps
 from quarry.models.export.onnx_graph import PARITY, PARITY_SHAPES, difference, seeded_tokens
 from quarry.models.export.split_export import write_split_steps
-from quarry.models.loading import Precision
 from quarry.models.runtime.onnx_runner import OnnxRunner
 from quarry.models.runtime.packing import Arrays
+from quarry.models.runtime.runner import Precision
 from quarry.models.settings import ModelSettings
 from quarry.models.tokens import Tokens
 from quarry.models.torch_modules.apart_layers import ApartLayers

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from quarry.models.caches.state_forms import FORMS, StateForm
-from quarry.models.loading import Precision, onnx_runner
 from quarry.models.runtime.onnx_runner import OnnxRunner
+from quarry.models.runtime.open_graph import open_graph
+from quarry.models.runtime.runner import Precision
 from quarry.models.two_steps.apart_cross_encoder import Steps
 from quarry.models.two_steps.late_head import HEAD_FILE, load_late_weights
 from quarry.models.two_steps.late_steps import LateParts, LateSteps
@@ -42,5 +43,5 @@ def open_steps(
     form = form or FORMS[rounded]
     if kind == LATE_PARTS:
         return LateSteps(reader, load_late_weights(target), LateParts(**facts[kind]), form)
-    together = onnx_runner(target / TOGETHER_FILE, precision)
+    together = open_graph(target / TOGETHER_FILE, precision)
     return SplitSteps(reader, together, SplitParts(**facts[kind]), form)

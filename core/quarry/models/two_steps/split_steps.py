@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarry.models.caches.state_forms import StateForm, States
-from quarry.models.loading import Runner
+from quarry.models.runtime.runner import Runner
 from quarry.models.tokens import Tokens
 from quarry.models.two_steps.split_parts import SplitParts
 from quarry.models.two_steps.text_reader import TextReader

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.models.loading import Precision, Runner
 from quarry.models.runtime.packing import alike, arrays, pack
+from quarry.models.runtime.runner import Precision, Runner
 from quarry.models.tokens import Tokens
 
 APART_FILE = "apart.onnx"

@@ -8,7 +8,7 @@ import pytest
 
 from quarry.models.base import ModelInfo, PairScore
 from quarry.models.cross_encoder import load_cross_encoder
-from quarry.models.loading import Precision
+from quarry.models.runtime.runner import Precision
 from quarry.testing import tiny_cross_encoder, tiny_encoder
 from quarry.training.forms import FormName
 from quarry.training.spec import ModelRef, TrainingSpec

@@ -1,0 +1,10 @@
+"""The program that ``child.py`` starts: ``quarry`` that is killed, on Linux, when what started it ends."""
+
+import sys
+
+from quarry.lifetime import killed_with
+from quarry_cli.main import run
+
+if __name__ == "__main__":
+    killed_with(int(sys.argv.pop(1)))
+    run()

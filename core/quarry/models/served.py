@@ -133,6 +133,10 @@ class ServedReranker:
         new = iter(scores)
         return [next(new) if score is None else score for score in known]
 
+    async def score_in_time(self, pairs: Sequence[tuple[str, str]], seconds: float) -> list[PairScore]:
+        """Scores as many of ``pairs``, from the first, as are likely to be scored in ``seconds``."""
+        return await self.score(pairs[: self.fitting(pairs, seconds)])
+
     def fitting(self, pairs: Sequence[tuple[str, str]], seconds: float) -> int:
         """How many of ``pairs``, from the first, are likely to be scored in ``seconds``."""
         known = self._cache.get(self.batcher.info.fingerprint, pairs, count=False)

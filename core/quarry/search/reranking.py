@@ -32,10 +32,9 @@ class PairScorer(Protocol):
     def blend(self) -> Blend: ...
     @property
     def calibration(self) -> Calibration | None: ...
-    async def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]: ...
 
-    def fitting(self, pairs: Sequence[tuple[str, str]], seconds: float) -> int:
-        """How many of ``pairs``, from the first, are likely to be scored in ``seconds``."""
+    async def score_in_time(self, pairs: Sequence[tuple[str, str]], seconds: float) -> list[PairScore]:
+        """Scores as many of ``pairs``, from the first, as are likely to be scored in ``seconds``."""
         ...
 
 
@@ -124,8 +123,8 @@ class CrossEncoderReranking:
             raise scorer
         first = order[: stage.depth]
         pairs = [(search.text, passage) for passage in await search.passages_of(first)]
-        depth = scorer.fitting(pairs, search.deadline.remaining_s)
-        scores = await scorer.score(pairs[:depth])
+        scores = await scorer.score_in_time(pairs, search.deadline.remaining_s)
+        depth = len(scores)
         scored = [
             _rescored(document, stage.model, score, scorer, search.fused)
             for document, score in zip(first[:depth], scores, strict=True)

@@ -133,11 +133,9 @@ class FixedScorer:
         self.scored: list[int] = []
         self.read: list[str] = []
 
-    def fitting(self, pairs: Sequence[tuple[str, str]], seconds: float) -> int:
+    async def score_in_time(self, pairs: Sequence[tuple[str, str]], seconds: float) -> list[PairScore]:
         self.seconds.append(seconds)
-        return min(self.fits, len(pairs))
-
-    async def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
+        pairs = pairs[: self.fits]
         if self._stuck:
             await asyncio.Event().wait()
         if self._error is not None:

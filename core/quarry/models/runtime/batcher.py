@@ -7,7 +7,6 @@ a query beside it took as long as on an idle machine.
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -20,8 +19,8 @@ from numpy.typing import NDArray
 from quarry.deadline import Deadline
 from quarry.models.base import CrossEncoder, Encoder, ModelInfo, PairScore
 from quarry.models.runtime.lane import Lane, Request
-from quarry.models.runtime.running import BatchModel, PartialModel
-from quarry.models.runtime.throughput import TokenDensity
+from quarry.models.runtime.observed_model import ObservedModel, count_characters
+from quarry.models.runtime.running import BatchModel
 from quarry.models.runtime.whole import WholePairs, WholeTexts
 
 Item = TypeVar("Item")
@@ -58,7 +57,7 @@ class Batcher(Generic[Item, Output]):
     """The asyncio front of a model. Ended by ``close``."""
 
     def __init__(self, model: BatchModel[Item, Any, Output], limits: BatcherLimits = BatcherLimits()) -> None:
-        self._model = _Observed(model)
+        self._model = ObservedModel(model)
         threads = limits.threads or model.parallel
         self._lanes: dict[Priority, Lane[Item, Output]] = {
             priority: Lane(
@@ -118,7 +117,7 @@ class Batcher(Generic[Item, Output]):
     def _expected(self, items: Sequence[Item]) -> int:
         """Tokens of the work that ``items`` are."""
         shares = self._model.shares(items)
-        sizes = (self._expected_tokens(_characters(item)) for item in items)
+        sizes = (self._expected_tokens(count_characters(item)) for item in items)
         return int(sum(share * size for share, size in zip(shares, sizes, strict=True)))
 
     def _expected_tokens(self, characters: int) -> int:
@@ -180,49 +179,3 @@ class PairBatcher(Batcher[Pair, PairScore]):
             for (query, passage), share in zip(pairs, self._model.shares(pairs), strict=True)
         )
         return sum(1 for size in sizes if size <= budget)
-
-
-class _Observed(Generic[Item, Output]):
-    """A model whose inputs are counted on the way.
-
-    Attributes:
-        truncated: inputs that were longer than the model reads.
-        density: tokens per character of those that were not.
-    """
-
-    def __init__(self, model: BatchModel[Item, Any, Output]) -> None:
-        self._model = model
-        self._lock = threading.Lock()
-        self.truncated = 0
-        self.density = TokenDensity()
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._model.info
-
-    @property
-    def batch_tokens(self) -> int:
-        return self._model.batch_tokens
-
-    @property
-    def parallel(self) -> int:
-        return self._model.parallel
-
-    def shares(self, items: Sequence[Item]) -> list[float]:
-        """At most how much of each item's work is left, in (0, 1]."""
-        return self._model.shares(items) if isinstance(self._model, PartialModel) else [1.0] * len(items)
-
-    def prepare(self, items: Sequence[Item]) -> list[Any]:
-        inputs = self._model.prepare(items)
-        whole = [i for i, one in enumerate(inputs) if not one.truncated]
-        self.density.add(sum(len(inputs[i]) for i in whole), sum(_characters(items[i]) for i in whole))
-        with self._lock:
-            self.truncated += len(inputs) - len(whole)
-        return inputs
-
-    def run(self, batch: Sequence[Any]) -> Sequence[Output]:
-        return self._model.run(batch)
-
-
-def _characters(item: object) -> int:
-    return len(item) if isinstance(item, str) else sum(map(len, item)) if isinstance(item, tuple) else 0

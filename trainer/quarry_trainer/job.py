@@ -49,15 +49,17 @@ def _reranker(spec: TrainingSpec, folder: Path, progress: Progress) -> TrainingR
         from quarry_trainer.trainings.bootstrap import bootstrap_reranker
 
         return bootstrap_reranker(spec, folder, progress)
-    from quarry_trainer.trainings.reranker import train_reranker
+    from quarry_trainer.trainings.reranker import RerankerRecipe
+    from quarry_trainer.trainings.training import train as run_training
 
-    return train_reranker(spec, folder, progress)
+    return run_training(spec, folder, progress, RerankerRecipe)
 
 
 def _encoder(spec: TrainingSpec, folder: Path, progress: Progress) -> TrainingResult:
-    from quarry_trainer.trainings.encoder import train_encoder
+    from quarry_trainer.trainings.encoder import EncoderRecipe
+    from quarry_trainer.trainings.training import train as run_training
 
-    return train_encoder(spec, folder, progress)
+    return run_training(spec, folder, progress, EncoderRecipe)
 
 
 _TRAININGS: Mapping[str, Callable[[TrainingSpec, Path, Progress], TrainingResult]] = {

@@ -4,11 +4,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from quarry.jobs.child import Progress
 from quarry.models.base import PairScore
 from quarry.models.blend import RERANKER_ALONE
 from quarry.models.encoder import load_encoder
-from quarry.training.spec import TrainingResult, TrainingSpec
+from quarry.training.spec import TrainingSpec
 from quarry_trainer.data.dataset import TextGroup
 from quarry_trainer.evaluation.scoring import PairModel, own_folder
 from quarry_trainer.learning.contrastive import (
@@ -21,7 +20,7 @@ from quarry_trainer.learning.contrastive import (
     positives_of,
 )
 from quarry_trainer.learning.loop import Trainable
-from quarry_trainer.trainings.training import steps_for, train
+from quarry_trainer.trainings.training import steps_for
 
 RATE = 5e-5
 LEARNED_SHARE = 0.8
@@ -31,22 +30,17 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.onnx", "onnx/*", "openvino/
 """Of the old encoder; not copied to the new one."""
 
 
-def train_encoder(spec: TrainingSpec, folder: Path, progress: Progress) -> TrainingResult:
-    """Raises as ``quarry_trainer.trainings.training.train``.
-
-    It is measured by how it orders the candidates that the live first stage gives: what it would find in the
-    whole collection is known once that is encoded anew.
-    """
-    return train(spec, folder, progress, EncoderRecipe)
-
-
 def served_encoder(folder: Path, data: Path) -> PairModel:
     """The encoder in ``folder`` as it is served, scoring pairs by their cosine; exported if it never was."""
     return _Cosines(load_encoder(str(folder), data, folder=own_folder(folder, data)).encode)
 
 
 class EncoderRecipe:
-    """An encoder on pairs of a query and a positive, against the passages of others and a mined negative."""
+    """An encoder on pairs of a query and a positive, against the passages of others and a mined negative.
+
+    It is measured by how it orders the candidates that the live first stage gives: what it would find in the
+    whole collection is known once that is encoded anew.
+    """
 
     groups, group_size, learning_rate = GROUPS_A_STEP, GROUP_SIZE, RATE
     blends = False

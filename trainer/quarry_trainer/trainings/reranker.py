@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from quarry.errors import InvalidArgumentError
-from quarry.jobs.child import Progress
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.caches.state_cache import StateCache
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.settings import ModelKind
 from quarry.training.forms import FormName, model_form
-from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
+from quarry.training.spec import ModelRef, TrainingSpec
 from quarry_trainer.data.dataset import TextGroup, with_teacher
 from quarry_trainer.evaluation.scoring import PairModel, load_as_served
 from quarry_trainer.learning.averaging import LEARNED_SHARE
@@ -21,7 +20,7 @@ from quarry_trainer.learning.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
 from quarry_trainer.learning.loop import Trainable
 from quarry_trainer.learning.offset import NEW_OFFSET, fit_offset
 from quarry_trainer.learning.student import cut_student
-from quarry_trainer.trainings.training import steps_for, train
+from quarry_trainer.trainings.training import steps_for
 
 RATES: dict[FormName, float] = {"split": 3e-4, "late": 4e-3, "cross": 2e-5}
 """Learning rate by form."""
@@ -37,11 +36,6 @@ so that the weights go as far (docs/training.md)."""
 START, STUDENT = "start", "student"
 STATE_BYTES = 2**29
 """Of passages that several models are scored on: some 5,400 of 128 tokens, twice as many in int8."""
-
-
-def train_reranker(spec: TrainingSpec, folder: Path, progress: Progress) -> TrainingResult:
-    """Raises as ``quarry_trainer.trainings.training.train``."""
-    return train(spec, folder, progress, RerankerRecipe)
 
 
 class RerankerRecipe:

@@ -20,16 +20,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from quarry.clicks.evaluation import Judgments, evaluate, split_by_session
+from quarry.clicks.examination.harvest import all_pairs, harvested_examination
+from quarry.clicks.examination.swaps import swapped_examination
+from quarry.clicks.log import ClickLog, ClickModel, Examination, Float64
+from quarry.clicks.models.pbm import PositionBased, position_based_examination
+from quarry.clicks.propensity import best_examination
+from quarry.clicks.registry import CLICK_MODELS
+from quarry.clicks.simulation import SimulatedWorld, simulated_log
+from quarry.clicks.users import UserBehaviour
 from quarry.feedback.types import ObservedPage
-from quarry_miner.clicks.base import ClickLog, ClickModel, Examination, Float64
-from quarry_miner.clicks.evaluation import Judgments, evaluate, split_by_session
-from quarry_miner.clicks.examination.harvest import all_pairs, harvested_examination
-from quarry_miner.clicks.examination.swaps import swapped_examination
-from quarry_miner.clicks.models.pbm import PositionBased, position_based_examination
-from quarry_miner.clicks.propensity import best_examination
-from quarry_miner.clicks.registry import CLICK_MODELS
-from quarry_miner.clicks.simulation import SimulatedWorld, simulated_log
-from quarry_miner.users import UserBehaviour
 
 TREC = Path(__file__).parents[3] / "shared" / "data" / "trec-session-2014-clicks"
 RANKS = 10

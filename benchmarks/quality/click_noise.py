@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
+from quarry.clicks.log import Bool
+from quarry.clicks.simulation import shown_log
+from quarry.clicks.users import UserBehaviour
 from quarry.mining.spec import FeedbackPositives
-from quarry_miner.clicks.base import Bool
-from quarry_miner.clicks.simulation import shown_log
 from quarry_miner.evidence.logs import OwnedClicks
 from quarry_miner.evidence.positives import Clicked, above_floor, by_several
 from quarry_miner.job.learned import Learned, learn
-from quarry_miner.users import UserBehaviour
 
 SHOWN = Path(__file__).parents[1] / "results" / "shown_relevant.json"
 CERTAIN = 0.9

@@ -20,7 +20,7 @@ from quarry_cli.inputs.judgments import Qrels
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from quarry_miner.users import SimulatedClicks, UserBehaviour
+    from quarry.clicks.users import SimulatedClicks, UserBehaviour
 
 CERTAIN_ATTRACTION = 0.9
 """Relevance of a document of the highest grade: even the right answer is overlooked at times."""
@@ -128,7 +128,7 @@ def _clicks(
 ) -> "SimulatedClicks":
     import numpy as np
 
-    from quarry_miner.users import relevance_by_intent, simulate_page
+    from quarry.clicks.users import relevance_by_intent, simulate_page
 
     grades = simulation.qrels[query_id]
     highest = max(1, *grades.values())

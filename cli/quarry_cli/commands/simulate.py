@@ -16,7 +16,7 @@ from quarry_cli.failures import CliError
 from quarry_cli.inputs.judgments import read_judged
 
 if TYPE_CHECKING:
-    from quarry_miner.users import UserBehaviour
+    from quarry.clicks.users import UserBehaviour
 
 MINER_EXTRA = "pip install 'quarry-search[miner]'"
 CAUTION = "simulated users, not people: what is learned from them shows that the loop works, not how well"
@@ -72,7 +72,7 @@ def simulated_users(
 ) -> "UserBehaviour":
     """Raises CliError if the miner, which they are part of, is not installed."""
     try:
-        from quarry_miner.users import UserBehaviour
+        from quarry.clicks.users import UserBehaviour
     except ImportError:
         raise CliError("simulated users are part of the miner, which is not installed", MINER_EXTRA) from None
     shares = tuple(1 / intents for _ in range(intents))

@@ -5,8 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
+from quarry.clicks.log import ClickLog, Estimates
 from quarry.questions import question_key
-from quarry_miner.clicks.base import ClickLog, Estimates
 from quarry_miner.corpus import Corpus
 from quarry_miner.evidence.coclick import Clicks, CoclickGraph, Int64, values_at
 from quarry_miner.examples import Bool, Float32, Int32

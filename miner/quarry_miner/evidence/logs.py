@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import sqlalchemy as sa
 
+from quarry.clicks.log import ClickLog, Int32
 from quarry.documents import log
 from quarry.documents.catalog import Collection, list_collections
 from quarry.documents.store import Database
@@ -18,7 +19,6 @@ from quarry.feedback.reading.guards import GuardPolicy
 from quarry.feedback.reading.pages import END_OF_TIME_US, observed_pages
 from quarry.feedback.tables import FILE_NAME, read_feedback
 from quarry.feedback.types import ObservedPage
-from quarry_miner.clicks.base import ClickLog, Int32
 
 DOCUMENTS = "documents.db"
 

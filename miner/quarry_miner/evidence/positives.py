@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from quarry.clicks.log import Bool, ClickLog, Estimates
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry.questions import question_key
-from quarry_miner.clicks.base import Bool, ClickLog, Estimates
 from quarry_miner.corpus import Corpus
 from quarry_miner.evidence.logs import OwnedClicks
 from quarry_miner.examples import MiningQuery, Positive

@@ -4,15 +4,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from quarry.clicks.counts import of_each_place
+from quarry.clicks.log import ClickLog, ClickModel, Estimates
+from quarry.clicks.models.pbm import PositionBased
+from quarry.clicks.noise import LEAST_PAIRS, LEAST_TRIES, Noise, estimate_noise
+from quarry.clicks.propensity import best_examination
+from quarry.clicks.registry import CLICK_MODELS
 from quarry.errors import NoFeedbackError
 from quarry.mining.spec import ClickModelName, FeedbackPositives
 from quarry.questions import question_key
-from quarry_miner.clicks.base import ClickLog, ClickModel, Estimates
-from quarry_miner.clicks.counts import of_each_place
-from quarry_miner.clicks.models.pbm import PositionBased
-from quarry_miner.clicks.noise import LEAST_PAIRS, LEAST_TRIES, Noise, estimate_noise
-from quarry_miner.clicks.propensity import best_examination
-from quarry_miner.clicks.registry import CLICK_MODELS
 from quarry_miner.corpus import Corpus
 from quarry_miner.evidence.evidence import Feedback
 from quarry_miner.evidence.logs import OwnedClicks, clicks_digest, span_us

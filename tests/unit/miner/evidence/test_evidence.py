@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.miner.small import corpus_of, texts_of
 
-from quarry_miner.clicks.base import ClickLog, Estimates
+from quarry.clicks.log import ClickLog, Estimates
 from quarry_miner.evidence.coclick import Clicks, CoclickGraph
 from quarry_miner.evidence.evidence import Feedback, NoFeedback
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from tests.unit.miner.clicks.logs import page
+from tests.unit.clicks.logs import page
 from tests.unit.miner.presets.pairs import pair
 from tests.unit.miner.small import corpus_of, texts_of
 
+from quarry.clicks.log import ClickLog
+from quarry.clicks.registry import CLICK_MODELS
 from quarry.feedback.types import ObservedPage
-from quarry_miner.clicks.base import ClickLog
-from quarry_miner.clicks.registry import CLICK_MODELS
 from quarry_miner.evidence.evidence import Feedback, Seen
 from quarry_miner.presets.quarry import POOL, Quarry
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.unit.miner.clicks.logs import page
+from tests.unit.clicks.logs import page
 
+from quarry.clicks.log import ClickLog, Estimates
 from quarry.mining.spec import JudgedQuery
 from quarry.schema import DEFAULT_SCHEMA
-from quarry_miner.clicks.base import ClickLog, Estimates
 from quarry_miner.corpus import Corpus
 from quarry_miner.evidence.logs import OwnedClicks
 from quarry_miner.evidence.positives import Clicked, above_floor, by_several, join_positives

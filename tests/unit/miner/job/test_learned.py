@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np
 from tests.unit.feedback.samples import KEY, NOON_US, event, log_with, page
 
+from quarry.clicks.registry import CLICK_MODELS
+from quarry.clicks.simulation import SimulatedWorld, simulated_log
+from quarry.clicks.users import UserBehaviour
 from quarry.documents.store import Database
 from quarry.documents.tables import connect_database
 from quarry.feedback.reading.guards import GuardPolicy
 from quarry.mining.estimate import EstimateSpec
 from quarry.mining.spec import FeedbackPositives, MiningSpec
-from quarry_miner.clicks.registry import CLICK_MODELS
-from quarry_miner.clicks.simulation import SimulatedWorld, simulated_log
 from quarry_miner.evidence.logs import Logs, OwnedClicks, clicks_digest
 from quarry_miner.job.estimate import estimate_relevance
 from quarry_miner.job.learned import learn
 from quarry_miner.mining.work import data_hash
-from quarry_miner.users import UserBehaviour
 
 TRUTH = 1 / np.arange(1, 11)
 SPEC = MiningSpec(name="s", collection="c", collection_key=KEY, server="")

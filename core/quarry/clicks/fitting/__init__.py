@@ -1,0 +1,1 @@
+"""Learns examination and relevance together, and says how sure both are."""

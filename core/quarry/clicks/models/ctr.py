@@ -1,0 +1,28 @@
+"""Click-through rate: clicks by displays, whatever the rank. The baseline that others must beat."""
+
+import numpy as np
+
+from quarry.clicks.counts import Cells, Places, of_each_place
+from quarry.clicks.fitting.linear import Contexts, bounded, estimate
+from quarry.clicks.log import ClickLog, FittedModel, Float64
+
+_NOTES = (
+    "Relevance is the rate of clicks wherever the hit stood: a document that was shown high looks better "
+    "than it is.",
+)
+
+
+class ClickThroughRate:
+    """Every display counts as examined. Intervals: Beta posterior, exact."""
+
+    name = "ctr"
+
+    def fit(self, log: ClickLog) -> FittedModel:
+        places = Places.of(log)
+        cells = Cells.of(places, np.zeros_like(places.pair), 1)
+        estimates, prior = estimate(places, cells, Contexts.examined(np.ones(1)))
+        return FittedModel(self.name, estimates, None, _NOTES, {"mean": np.array([prior.mean])})
+
+    def click_probabilities(self, fitted: FittedModel, log: ClickLog) -> Float64:
+        mean = float(fitted.parameters["mean"][0])
+        return bounded(of_each_place(log, fitted.estimates, fitted.estimates.relevance, mean))

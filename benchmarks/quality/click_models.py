@@ -19,11 +19,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
+from quarry.clicks.counts import Cells, Places
 from quarry.clicks.evaluation import Judgments, evaluate, split_by_session
-from quarry.clicks.examination.harvest import all_pairs, harvested_examination
+from quarry.clicks.examination.harvest import harvested_examination
 from quarry.clicks.examination.swaps import swapped_examination
-from quarry.clicks.log import ClickLog, ClickModel, Examination, Float64
+from quarry.clicks.fitting.linear import LEAST
+from quarry.clicks.log import ClickLog, Float64
+from quarry.clicks.model import ClickModel, Examination
 from quarry.clicks.models.pbm import PositionBased, position_based_examination
 from quarry.clicks.propensity import best_examination
 from quarry.clicks.registry import CLICK_MODELS
@@ -67,6 +71,45 @@ def seed_error(held: list[NDArray[np.bool_]]) -> float:
     """Of the coverage; the ranks of one seed hit or miss together."""
     by_seed = np.mean(held, axis=1)
     return round(float(np.std(by_seed) / np.sqrt(len(by_seed))), 4)
+
+
+def all_pairs(log: ClickLog) -> Float64:
+    """AllPairs as its paper has it (WSDM 2019), shape ``(max_rank,)``, 1 at rank 1; without intervals.
+
+    Maximizes the sum over ranks k and l of ``c log(theta_k r_kl) + (1 - c) log(1 - theta_k r_kl)``, ``c`` the
+    mean click rate at k of pairs displayed at both, one relevance ``r_kl`` for both orders.
+    """
+    places, ranks = Places.of(log), log.max_rank
+    cells = Cells.of(places, places.rank - 1, ranks)
+    rate = np.zeros((places.pair_count, ranks))
+    rate[cells.pair, cells.context] = cells.clicked / cells.shown
+    seen = np.zeros_like(rate)
+    seen[cells.pair, cells.context] = 1.0
+    both = seen.T @ seen
+    clicked = rate.T @ seen
+    missed = both - clicked
+    np.fill_diagonal(clicked, 0.0)
+    np.fill_diagonal(missed, 0.0)
+    upper = np.triu_indices(ranks, 1)
+    number = np.zeros((ranks, ranks), np.int64)
+    number[upper] = np.arange(len(upper[0])) + ranks
+    number = number + number.T
+
+    def loss(at: Float64) -> tuple[float, Float64]:
+        """Negative log-likelihood and gradient; ``at`` holds logarithms of all theta and r."""
+        log_p = np.minimum(at[:ranks, None] + at[number], -LEAST)
+        np.fill_diagonal(log_p, -1.0)
+        rest = -np.expm1(log_p)
+        slope = clicked - missed * np.exp(log_p) / rest
+        gradient = np.concatenate([slope.sum(axis=1), (slope + slope.T)[upper]])
+        return -float((clicked * log_p + missed * np.log(rest)).sum()), -gradient
+
+    start = np.full(ranks + len(upper[0]), -1.0)
+    found = minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=[(-20, 0)] * len(start), options={"maxiter": 2_000}
+    )
+    curve: Float64 = np.exp(found.x[:ranks] - found.x[0])
+    return curve
 
 
 def curves(seeds: int, impressions: int) -> None:

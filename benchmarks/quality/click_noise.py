@@ -17,11 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from quarry.clicks.log import Bool
+from quarry.clicks.log import Bool, ClickLog
 from quarry.clicks.simulation import shown_log
 from quarry.clicks.users import UserBehaviour
 from quarry.mining.spec import FeedbackPositives
-from quarry_miner.evidence.logs import OwnedClicks
 from quarry_miner.evidence.positives import Clicked, above_floor, by_several
 from quarry_miner.job.learned import Learned, learn
 
@@ -48,12 +47,12 @@ def figures(found: Sequence[Clicked], relevant: Bool) -> dict[str, float]:
     }
 
 
-def by_rule(owned: OwnedClicks, learned: Learned, relevant: Bool) -> dict[str, dict[str, float]]:
+def by_rule(log: ClickLog, learned: Learned, relevant: Bool) -> dict[str, dict[str, float]]:
     assert learned.estimates is not None
-    fixed = {f"floor {f:g}": above_floor(owned.log, learned.estimates, f) for f in (0.1, 0.3)}
+    fixed = {f"floor {f:g}": above_floor(log, learned.estimates, f) for f in (0.1, 0.3)}
     found = {
         "estimated": learned.positives,
-        **{name: by_several(some, owned) for name, some in fixed.items()},
+        **{name: by_several(some, log) for name, some in fixed.items()},
     }
     return {name: figures(some, relevant) for name, some in found.items()}
 
@@ -75,8 +74,7 @@ def main() -> None:
                     world = {"set": name, "skew": skew, "swap": swap, "noise": noise, "searches": searches}
                     count = searches * len(relevant)
                     log = shown_log(CERTAIN * relevant, users, count, options.seed, skew=skew, swap=swap)
-                    owned = OwnedClicks(log, log.session)
-                    learned = learn(owned, FeedbackPositives())
+                    learned = learn(log, FeedbackPositives())
                     told = learned.noise
                     rates = (
                         {}
@@ -86,7 +84,7 @@ def main() -> None:
                             "floor": [round(float(v), 3) for v in told.floor],
                         }
                     )
-                    line = {"queries": len(relevant), **by_rule(owned, learned, relevant), **rates}
+                    line = {"queries": len(relevant), **by_rule(log, learned, relevant), **rates}
                     print(json.dumps({"benchmark": "click_noise", **world, **line}), flush=True)
 
 

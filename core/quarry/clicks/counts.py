@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.clicks.log import Bool, ClickLog, Estimates, Float64, Int32, Int64
+from quarry.clicks.log import Bool, ClickLog, Float64, Int32, Int64
+from quarry.clicks.model import Estimates
 from quarry.errors import NoFeedbackError
 
 _DENSE = 8

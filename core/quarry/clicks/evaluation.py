@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quarry.clicks.log import ClickLog, ClickModel, Estimates, FittedModel, Float64, Int64
+from quarry.clicks.log import ClickLog, Float64, Int64
+from quarry.clicks.model import ClickModel, Estimates, FittedModel
 from quarry.questions import question_key
 
 Judgments = Mapping[str, Mapping[str, int]]

@@ -1,14 +1,18 @@
-"""A click log as arrays, and what every click model makes of it."""
+"""The feedback log as arrays: what was displayed where, by whom it was seen, and what was clicked."""
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from operator import gt
-from typing import Any, Protocol, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quarry.feedback.reading.guards import GuardPolicy
+from quarry.feedback.reading.pages import END_OF_TIME_US, observed_pages
+from quarry.feedback.tables import read_feedback
 from quarry.feedback.types import ObservedPage
 from quarry.questions import question_key
 
@@ -26,10 +30,14 @@ class ClickLog:
     pages end in places whose document is -1.
 
     Attributes:
-        queries: distinct queries; a row's ``query`` points into it.
+        queries: distinct queries, as ``question_key`` has them; a row's ``query`` points into it.
+        texts: one form of each query, as somebody typed it.
         documents: distinct document ids; ``document`` points into it.
         query: int32, shape ``(n,)``.
+        search: int32, shape ``(n,)``: number of the search that the page belongs to.
         session: int32, shape ``(n,)``; what is held out or resampled together.
+        owner: int32, shape ``(n,)``: number of the page's user, without one of its session, without one of
+            its search, as the guards have it.
         time_us: int64, shape ``(n,)``.
         document: int32, shape ``(n, r)``, -1 for no hit.
         rank: int32, shape ``(n, r)``: where the hit was displayed, pages counted together; 0 for no hit.
@@ -44,9 +52,12 @@ class ClickLog:
     """
 
     queries: Sequence[str]
+    texts: Sequence[str]
     documents: Sequence[str]
     query: Int32
+    search: Int32
     session: Int32
+    owner: Int32
     time_us: Int64
     document: Int32
     rank: Int32
@@ -67,17 +78,30 @@ class ClickLog:
         return self.document >= 0
 
     @property
+    def first_pages(self) -> Bool:
+        """Which pages are the first of their search, shape ``(n,)``: there are as many as searches."""
+        first = np.zeros(len(self), np.bool_)
+        first[np.unique(self.search, return_index=True)[1]] = True
+        return first
+
+    @property
+    def span_us(self) -> tuple[int, int] | None:
+        """Times of the first and the last page; None if there is none."""
+        return (int(self.time_us.min()), int(self.time_us.max())) if len(self) else None
+
+    @property
     def max_rank(self) -> int:
         """The deepest rank displayed; 0 if nothing was."""
         return int(self.rank.max(initial=0))
 
     def rows(self, chosen: Bool | Int64) -> "ClickLog":
-        """Some of the pages; queries, documents, sessions and rankers keep their numbers."""
+        """Some of the pages; all that has a number keeps it."""
         probability = None if self.rank_probability is None else self.rank_probability[chosen]
-        of_rows = ("query", "session", "time_us", "document", "rank", "clicked", "refused", "rank_before")
+        of_pages = ("query", "search", "session", "owner", "time_us", "ranker", "rendered")
+        of_places = ("document", "rank", "clicked", "refused", "rank_before")
         return replace(
             self,
-            **{name: getattr(self, name)[chosen] for name in (*of_rows, "ranker", "rendered")},
+            **{name: getattr(self, name)[chosen] for name in (*of_pages, *of_places)},
             rank_probability=probability,
         )
 
@@ -87,14 +111,21 @@ class ClickLog:
 
         Where no session is named, all pages of a user are one, and without a user all pages of a search.
         """
-        queries, rankers, sessions = _Numbers[str](), _Numbers[str](), _Numbers[tuple[str, str]]()
+        queries, searches, rankers = _Numbers[str](), _Numbers[str](), _Numbers[str]()
+        sessions, owners = _Numbers[tuple[str, str]](), _Numbers[tuple[str, str]]()
         # Arrays from the start: as tuples, the hits of a million pages would take gigabytes.
-        query, session_number, ranker, time_us = array("i"), array("i"), array("i"), array("q")
-        rendered, hits, simulated = bytearray(), _Hits(), False
+        query, search, session, owner, ranker = (array("i") for _ in range(5))
+        time_us, rendered, hits, simulated = array("q"), bytearray(), _Hits(), False
+        texts: list[str] = []
         for page in pages:
-            session = ("s", page.session_id) if page.session_id else ("u", page.user_id)
             query.append(queries[question_key(page.query)])
-            session_number.append(sessions[session if session[1] else ("p", page.search_id)])
+            if len(queries) > len(texts):
+                texts.append(page.query.strip())
+            search.append(searches[page.search_id])
+            by_session, by_user = ("s", page.session_id), ("u", page.user_id)
+            by_search = ("p", page.search_id)
+            session.append(sessions[_first_named(by_session, by_user) or by_search])
+            owner.append(owners[_first_named(by_user, by_session) or by_search])
             ranker.append(rankers[page.ranker])
             time_us.append(page.time_us)
             rendered.append(page.rendered)
@@ -102,9 +133,12 @@ class ClickLog:
             simulated |= page.simulated
         return cls(
             queries=list(queries),
+            texts=texts,
             documents=list(hits.documents),
             query=np.array(query, np.int32),
-            session=np.array(session_number, np.int32),
+            search=np.array(search, np.int32),
+            session=np.array(session, np.int32),
+            owner=np.array(owner, np.int32),
             time_us=np.array(time_us, np.int64),
             document=hits.table(hits.document, np.int32, -1),
             rank=hits.table(hits.rank, np.int32, 0),
@@ -116,6 +150,39 @@ class ClickLog:
             simulated=simulated,
             rank_probability=hits.table(hits.probability, np.float64, 1.0),
         )
+
+
+def read_clicks(
+    path: Path,
+    key: int,
+    guards: GuardPolicy,
+    start_us: int = 0,
+    end_us: int = END_OF_TIME_US,
+    *,
+    typed: bool = False,
+) -> ClickLog:
+    """Pages of a collection that were answered in [start_us, end_us); none if feedback was never kept.
+
+    Args:
+        path: ``feedback.db``; a server may be writing it.
+        key: the collection's.
+        guards: say which events do not count.
+        typed: only pages of searches that typed something: browsing has no order to judge.
+    """
+    try:
+        engine = read_feedback(path)
+    except FileNotFoundError:
+        return ClickLog.of([])
+    try:
+        pages = observed_pages(engine, key, start_us, end_us, guards)
+        return ClickLog.of(page for page in pages if not typed or question_key(page.query))
+    finally:
+        engine.dispose()
+
+
+def _first_named(*names: tuple[str, str]) -> tuple[str, str] | None:
+    """The first pair whose second part is not empty."""
+    return next((name for name in names if name[1]), None)
 
 
 _Name = TypeVar("_Name")
@@ -166,84 +233,3 @@ class _Hits:
         found = np.full((len(sizes), width), nothing, kind)
         found[np.arange(width) < sizes[:, None]] = flat
         return found
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Estimates:
-    """Relevance of (query, document) pairs, ordered by query, then document.
-
-    Attributes:
-        query: int32, shape ``(p,)``, into the log's queries. ``document`` likewise.
-        relevance: float64 in [0, 1]: how attractive the pair is, shrunk to the mean where it was seen seldom.
-        lower: 95 % interval. So is ``upper``.
-        impressions: int64: how often the pair was displayed.
-        clicks: int64.
-        refusals: float64: expected number of times that it was examined and not chosen.
-        examined: float64: expected number of times that it was examined, at least ``clicks``. It is
-            ``clicks + refusals`` but for a model that takes pages without a click for seen.
-    """
-
-    query: Int32
-    document: Int32
-    relevance: Float64
-    lower: Float64
-    upper: Float64
-    impressions: Int64
-    clicks: Int64
-    refusals: Float64
-    examined: Float64
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Examination:
-    """How likely each rank is examined, relative to rank 1.
-
-    Attributes:
-        value: float64, 0 or more, shape ``(max_rank,)``; entry ``i`` is for rank ``i + 1``; NaN where nothing
-            tells.
-        lower: 95 % interval. So is ``upper``.
-        impressions: int64, of each rank.
-    """
-
-    value: Float64
-    lower: Float64
-    upper: Float64
-    impressions: Int64
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FittedModel:
-    """What a click model has learned from one log.
-
-    Attributes:
-        name: of the model.
-        estimates: of every pair displayed.
-        examination: None where the model has no such thing.
-        notes: what the figures rest on and do not show, for people.
-        parameters: what else the model predicts clicks with, by name.
-    """
-
-    name: str
-    estimates: Estimates
-    examination: Examination | None
-    notes: tuple[str, ...] = field(default=())
-    parameters: Mapping[str, Float64] = field(default_factory=dict)
-
-
-class ClickModel(Protocol):
-    """Learns relevance from clicks."""
-
-    @property
-    def name(self) -> str: ...
-
-    def fit(self, log: ClickLog) -> FittedModel:
-        """Raises NoFeedbackError if there is no click to learn from."""
-        ...
-
-    def click_probabilities(self, fitted: FittedModel, log: ClickLog) -> Float64:
-        """P(click) of each place given the clicks above it, shape ``(n, r)``, in (0, 1).
-
-        A pair that was not seen in fitting has the mean relevance. ``log`` numbers queries and documents as
-        the one that was fitted, as ``ClickLog.rows`` does.
-        """
-        ...

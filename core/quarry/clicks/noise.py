@@ -19,7 +19,8 @@ from scipy.special import betaln, expit, logit
 
 from quarry.clicks.counts import Places
 from quarry.clicks.fitting.alternating import squarem
-from quarry.clicks.log import Bool, ClickLog, Estimates, Float64, Int64
+from quarry.clicks.log import Bool, ClickLog, Float64, Int64
+from quarry.clicks.model import Estimates
 
 LEAST_TRIES = 3.0
 """Of a pair that tells noise from relevance: two binomials cannot be told apart from fewer."""

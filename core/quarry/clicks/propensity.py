@@ -9,7 +9,8 @@ import numpy as np
 from quarry.clicks.examination.harvest import harvested_examination
 from quarry.clicks.examination.ranks import tells
 from quarry.clicks.examination.swaps import swapped_examination
-from quarry.clicks.log import ClickLog, Examination
+from quarry.clicks.log import ClickLog
+from quarry.clicks.model import Examination
 from quarry.clicks.models.pbm import position_based_examination
 
 Source = Literal["swaps", "harvest", "pbm"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from quarry.clicks.log import ClickModel
+from quarry.clicks.model import ClickModel
 from quarry.clicks.models.affine import TrustBiasAffine
 from quarry.clicks.models.coec import ClicksOverExpected
 from quarry.clicks.models.ctr import ClickThroughRate

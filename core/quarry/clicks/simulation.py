@@ -95,13 +95,17 @@ def _log_of(
     ranker: Int64,
     probability: Float64 | None,
 ) -> ClickLog:
-    """Pages of ``shape[0]`` queries, each of which has ``shape[1]`` documents of its own."""
+    """Searches of one page for ``shape[0]`` queries, each of which has ``shape[1]`` documents of its own."""
     pages, ranks = document.shape
+    names = [str(number) for number in range(shape[0])]
     return ClickLog(
-        queries=[str(number) for number in range(shape[0])],
+        queries=names,
+        texts=names,
         documents=[str(number) for number in range(shape[0] * shape[1])],
         query=query.astype(np.int32),
+        search=np.arange(pages, dtype=np.int32),
         session=session.astype(np.int32),
+        owner=session.astype(np.int32),
         time_us=np.arange(pages, dtype=np.int64),
         document=(document + query[:, None] * shape[1]).astype(np.int32),
         rank=np.tile(np.arange(1, ranks + 1, dtype=np.int32), (pages, 1)),

@@ -5,7 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
-from quarry.clicks.log import ClickLog, Estimates
+from quarry.clicks.log import ClickLog
+from quarry.clicks.model import Estimates
 from quarry.questions import question_key
 from quarry_miner.corpus import Corpus
 from quarry_miner.evidence.coclick import Clicks, CoclickGraph, Int64, values_at

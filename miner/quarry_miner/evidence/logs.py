@@ -1,7 +1,7 @@
 """What a job reads: documents and feedback of one collection, while the server goes on writing both."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,46 +9,17 @@ from pathlib import Path
 import numpy as np
 import sqlalchemy as sa
 
-from quarry.clicks.log import ClickLog, Int32
+from quarry.clicks.log import ClickLog, read_clicks
 from quarry.documents import log
 from quarry.documents.catalog import Collection, list_collections
 from quarry.documents.store import Database
 from quarry.documents.tables import connect_database
 from quarry.errors import CollectionNotFoundError, DataLossError
 from quarry.feedback.reading.guards import GuardPolicy
-from quarry.feedback.reading.pages import END_OF_TIME_US, observed_pages
-from quarry.feedback.tables import FILE_NAME, read_feedback
-from quarry.feedback.types import ObservedPage
+from quarry.feedback.reading.pages import END_OF_TIME_US
+from quarry.feedback.tables import FILE_NAME
 
 DOCUMENTS = "documents.db"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OwnedClicks:
-    """A click log, and whose pages they are.
-
-    Attributes:
-        owner: int32, shape ``(n,)``: a number for each page's user, without one for its session, without one
-            for its search, as the guards have it.
-    """
-
-    log: ClickLog
-    owner: Int32
-
-    @classmethod
-    def of(cls, pages: Iterable[ObservedPage]) -> "OwnedClicks":
-        numbers: dict[tuple[str, str], int] = {}
-        owner: list[int] = []
-
-        def noted() -> Iterator[ObservedPage]:
-            for page in pages:
-                names = (("u", page.user_id), ("s", page.session_id), ("p", page.search_id))
-                name = next((one for one in names if one[1]), names[-1])
-                owner.append(numbers.setdefault(name, len(numbers)))
-                yield page
-
-        log = ClickLog.of(noted())
-        return cls(log, np.array(owner, np.int32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +51,10 @@ class Logs:
 
     def clicks(
         self, key: int, guards: GuardPolicy, start_us: int | None = None, end_us: int | None = None
-    ) -> OwnedClicks:
+    ) -> ClickLog:
         """Pages that were answered in [start_us, end_us); none if feedback was never kept."""
-        try:
-            engine = read_feedback(self.data / FILE_NAME)
-        except FileNotFoundError:
-            return OwnedClicks.of([])
-        try:
-            end = END_OF_TIME_US if end_us is None else end_us
-            return OwnedClicks.of(observed_pages(engine, key, start_us or 0, end, guards))
-        finally:
-            engine.dispose()
+        end = END_OF_TIME_US if end_us is None else end_us
+        return read_clicks(self.data / FILE_NAME, key, guards, start_us or 0, end)
 
 
 @contextmanager
@@ -106,15 +70,9 @@ def open_logs(data: Path) -> Iterator[Logs]:
         database.close()
 
 
-def span_us(clicks: ClickLog) -> tuple[int, int] | None:
-    """Times of the first and the last page; None if there is none."""
-    return (int(clicks.time_us.min()), int(clicks.time_us.max())) if len(clicks) else None
-
-
-def clicks_digest(owned: OwnedClicks) -> str:
+def clicks_digest(clicks: ClickLog) -> str:
     """Of every page, what became of it, and whose it is."""
-    clicks = owned.log
-    digest = hashlib.blake2b(np.ascontiguousarray(owned.owner).tobytes(), digest_size=16)
+    digest = hashlib.blake2b(np.ascontiguousarray(clicks.owner).tobytes(), digest_size=16)
     for names in (clicks.queries, clicks.documents):
         for name in names:
             digest.update(name.encode("utf-8", "surrogatepass") + b"\0")

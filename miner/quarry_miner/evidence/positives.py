@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from quarry.clicks.log import Bool, ClickLog, Estimates
+from quarry.clicks.log import Bool, ClickLog
+from quarry.clicks.model import Estimates
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry.questions import question_key
 from quarry_miner.corpus import Corpus
-from quarry_miner.evidence.logs import OwnedClicks
 from quarry_miner.examples import MiningQuery, Positive
 
 JUDGED, CLICKED = "judged", "clicked"
@@ -87,11 +87,10 @@ def clicked_pairs(log: ClickLog, estimates: Estimates, chosen: Bool) -> list[Cli
     ]
 
 
-def by_several(found: Sequence[Clicked], owned: OwnedClicks, least: int = LEAST_OWNERS) -> list[Clicked]:
+def by_several(found: Sequence[Clicked], log: ClickLog, least: int = LEAST_OWNERS) -> list[Clicked]:
     """The pairs that were clicked by at least ``least`` owners."""
-    log = owned.log
     page, place = np.nonzero(log.clicked & log.shown)
-    clicks = np.stack([log.query[page], log.document[page, place], owned.owner[page]], axis=1)
+    clicks = np.stack([log.query[page], log.document[page, place], log.owner[page]], axis=1)
     pairs, owners = np.unique(np.unique(clicks, axis=0)[:, :2], axis=0, return_counts=True)
     kept = {(log.queries[q], log.documents[d]) for q, d in pairs[owners >= least].tolist()}
     return [pair for pair in found if (pair.query, pair.document_id) in kept]

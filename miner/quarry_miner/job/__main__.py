@@ -28,7 +28,7 @@ def estimate(folder: Path, progress: Progress) -> None:
     progress("feedback", 0.0)
     with open_logs(data_of(folder)) as logs:
         logs.collection(spec.collection_key)
-        clicks = logs.clicks(spec.collection_key, spec.guards).log
+        clicks = logs.clicks(spec.collection_key, spec.guards)
     progress("model", 0.5)
     write_model(folder / ESTIMATE, estimate_relevance(clicks, spec))
 

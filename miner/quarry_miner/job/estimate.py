@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from quarry.clicks.evaluation import agreement_with, evaluate, split_by_session
-from quarry.clicks.log import ClickLog, Estimates, Examination
+from quarry.clicks.log import ClickLog
+from quarry.clicks.model import Estimates, Examination
 from quarry.errors import NoFeedbackError
 from quarry.mining.estimate import EstimateSpec, PairRelevance, RankValue, RelevanceReport
 from quarry_miner.job.learned import click_model

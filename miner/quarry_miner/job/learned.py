@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quarry.clicks.counts import of_each_place
-from quarry.clicks.log import ClickLog, ClickModel, Estimates
+from quarry.clicks.log import ClickLog
+from quarry.clicks.model import ClickModel, Estimates
 from quarry.clicks.models.pbm import PositionBased
 from quarry.clicks.noise import LEAST_PAIRS, LEAST_TRIES, Noise, estimate_noise
 from quarry.clicks.propensity import best_examination
@@ -15,7 +16,7 @@ from quarry.mining.spec import ClickModelName, FeedbackPositives
 from quarry.questions import question_key
 from quarry_miner.corpus import Corpus
 from quarry_miner.evidence.evidence import Feedback
-from quarry_miner.evidence.logs import OwnedClicks, clicks_digest, span_us
+from quarry_miner.evidence.logs import clicks_digest
 from quarry_miner.evidence.positives import (
     FALLBACK_FLOOR,
     LEAST_OWNERS,
@@ -56,7 +57,7 @@ class Learned:
 
     @property
     def span_us(self) -> tuple[int, int] | None:
-        return span_us(self.clicks)
+        return self.clicks.span_us
 
     def evidence(self, corpus: Corpus) -> Feedback | None:
         """What is known of each pair. Clicks on pairs that are noise are no evidence, if the noise is known.
@@ -97,9 +98,9 @@ class Learned:
         return RelativeRelevance(found, float(np.mean([pair.relevance for pair in self.positives])))
 
 
-def learn(owned: OwnedClicks, asked: FeedbackPositives) -> Learned:
+def learn(clicks: ClickLog, asked: FeedbackPositives) -> Learned:
     """Fits the click model that is asked for. A log without a click teaches nothing, and that is said."""
-    clicks, digest = owned.log, clicks_digest(owned)
+    digest = clicks_digest(clicks)
     try:
         model, source = click_model(asked.model, clicks)
         fitted = model.fit(clicks)
@@ -107,7 +108,7 @@ def learn(owned: OwnedClicks, asked: FeedbackPositives) -> Learned:
         return Learned(clicks, digest, None, None, (), (str(error),))
     noise = estimate_noise(clicks, fitted.estimates)
     above, note = _likely_relevant(clicks, fitted.estimates, noise, asked.floor)
-    positives = by_several(above, owned)
+    positives = by_several(above, clicks)
     notes = [f"clicks are read by {fitted.name}", *source, *fitted.notes, note]
     if left_out := len(above) - len(positives):
         notes.append(

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from tests.unit.clicks.logs import page
 
 from quarry.clicks.evaluation import agreement_with, evaluate, split_by_session
-from quarry.clicks.log import ClickLog, Estimates, FittedModel, Float64
+from quarry.clicks.log import ClickLog, Float64
+from quarry.clicks.model import Estimates, FittedModel
 
 
 def estimates(relevance: dict[int, float]) -> Estimates:

@@ -1,14 +1,20 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from tests.unit.clicks.logs import page
+from tests.unit.feedback import samples
+from tests.unit.feedback.samples import KEY
 
-from quarry.clicks.log import ClickLog
+from quarry.clicks.log import ClickLog, read_clicks
+from quarry.feedback.reading.guards import GuardPolicy
+from quarry.feedback.tables import FILE_NAME
 
 
 def test_a_log_holds_its_pages_as_arrays() -> None:
     log = ClickLog.of([page("Red Shoe ", "ab", "b"), page("red shoe", "bca", "", refused="c", session="t")])
     assert log.queries == ["red shoe"]
+    assert log.texts == ["Red Shoe"]
     assert log.documents == ["a", "b", "c"]
     assert log.query.tolist() == [0, 0]
     assert log.document.tolist() == [[0, 1, -1], [1, 2, 0]]
@@ -43,3 +49,32 @@ def test_a_log_is_cut_by_rows_and_keeps_its_numbers() -> None:
     assert log.query.tolist() == [1]
     assert log.document.tolist() == [[1]]
     assert log.rank_probability is not None and len(log.rank_probability) == 1
+
+
+def test_pages_of_one_search_and_of_one_owner_are_known() -> None:
+    """An owner is the user, without one the session, without one the search."""
+    one = replace(page("q", "a"), search_id="1", user_id="u")
+    log = ClickLog.of(
+        [
+            one,
+            replace(one, search_id="2", user_id="", time_us=3),
+            replace(one, time_us=5),
+            replace(one, search_id="3", user_id="", session_id="", time_us=7),
+        ]
+    )
+    assert log.search.tolist() == [0, 1, 0, 2]
+    assert log.owner.tolist() == [0, 1, 0, 2]
+    assert log.first_pages.tolist() == [True, True, False, True]
+    assert log.span_us == (0, 7)
+    assert ClickLog.of([]).span_us is None
+
+
+def test_a_collections_log_is_read_with_or_without_browsing(tmp_path: Path) -> None:
+    assert len(read_clicks(tmp_path / FILE_NAME, KEY, GuardPolicy())) == 0  # feedback was never kept
+    shown = [samples.page("s1", query="shoe"), samples.page("s2", query="  ", time_us=samples.NOON_US + 1)]
+    samples.log_with(tmp_path, shown, [samples.event(document="b", search_id="s1")]).dispose()
+    everything = read_clicks(tmp_path / FILE_NAME, KEY, GuardPolicy())
+    assert everything.queries == ["shoe", ""]
+    assert everything.clicked.tolist() == [[False, True, False], [False] * 3]
+    assert read_clicks(tmp_path / FILE_NAME, KEY, GuardPolicy(), typed=True).queries == ["shoe"]
+    assert len(read_clicks(tmp_path / FILE_NAME, KEY, GuardPolicy(), samples.NOON_US + 1)) == 1

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.clicks.logs import clicked_logs, page, pages
 
-from quarry.clicks.log import ClickLog, ClickModel
+from quarry.clicks.log import ClickLog
+from quarry.clicks.model import ClickModel
 from quarry.clicks.registry import CLICK_MODELS
 from quarry.errors import NoFeedbackError
 from quarry.feedback.types import ObservedPage

@@ -16,7 +16,6 @@ from quarry.clicks.users import UserBehaviour
 from quarry.mining.spec import ClickModelName, FeedbackPositives
 from quarry.schema import DEFAULT_SCHEMA
 from quarry_miner.corpus import Corpus
-from quarry_miner.evidence.logs import OwnedClicks
 from quarry_miner.job.learned import Learned, learn
 
 QUERIES, RANKS = 400, 10
@@ -34,7 +33,7 @@ RELEVANT = judged()
 
 
 def learned(log: ClickLog, model: ClickModelName = "pbm", floor: float | None = None) -> Learned:
-    return learn(OwnedClicks(log, log.session), FeedbackPositives(model=model, floor=floor))
+    return learn(log, FeedbackPositives(model=model, floor=floor))
 
 
 def precision(found: Learned, relevant: Bool = RELEVANT) -> float:

@@ -11,7 +11,8 @@ from quarry.clicks.counts import Cells, Places
 from quarry.clicks.fitting.alternating import Freedom, em_step, fit_contexts
 from quarry.clicks.fitting.linear import Contexts, by_rank_contexts, refusals
 from quarry.clicks.fitting.shrinkage import BetaPrior, fit_prior, posterior
-from quarry.clicks.log import ClickLog, Estimates, Examination, FittedModel
+from quarry.clicks.log import ClickLog
+from quarry.clicks.model import Estimates, Examination, FittedModel
 from quarry.clicks.models.affine import corrected_labels
 from quarry.clicks.models.pbm import PositionBased
 from quarry.clicks.models.sdbn import SimplifiedDbn

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
+from quarry.clicks.log import Bool, ClickLog
 from quarry.questions import question_key
 from quarry.training.spec import EvaluationReport, Subject
-from quarry_trainer.evaluation.displays import Bool, Displays
 from quarry_trainer.evaluation.examination import Explored
 from quarry_trainer.evaluation.gate import (
     DEFAULT_POLICY,
@@ -20,6 +20,7 @@ from quarry_trainer.evaluation.gate import (
 )
 from quarry_trainer.evaluation.off_policy import Basis, OffPolicy, estimate
 from quarry_trainer.evaluation.resampling import UNKNOWN
+from quarry_trainer.evaluation.searches import latest_pages, pages_for
 from quarry_trainer.measures import Orders
 
 HELD_OUT, HELD_OUT_OF_QUERIES = 0.3, 0.5
@@ -34,7 +35,7 @@ OrdersOf = Callable[[Mapping[str, str]], tuple[Orders, Orders]]
 
 
 def evaluate_clicks(
-    log: Displays,
+    log: ClickLog,
     orders_of: OrdersOf,
     base_name: Subject,
     *,
@@ -58,9 +59,9 @@ def evaluate_clicks(
             documents are; None: held out by time, the latest searches for all.
         unseen: those whose documents training did not see.
     """
-    held_out = log.latest(HELD_OUT)
+    held_out = latest_pages(log, HELD_OUT)
     if queries is not None:
-        held_out = log.searches_for(queries) & log.latest(HELD_OUT_OF_QUERIES)
+        held_out = pages_for(log, queries) & latest_pages(log, HELD_OUT_OF_QUERIES)
     names = _drawn(log, held_out, seed)
     wanted = np.array([name in names for name in log.queries], bool)
     found = OffPolicy(Basis.of(log, held_out & wanted[log.query], Explored.of(log)))
@@ -86,7 +87,7 @@ def evaluate_clicks(
     )
 
 
-def _drawn(log: Displays, held_out: Bool, seed: int) -> dict[str, str]:
+def _drawn(log: ClickLog, held_out: Bool, seed: int) -> dict[str, str]:
     """Texts of at most ``MAX_QUERIES`` held-out queries by name, drawn by a hash."""
 
     def place(name: str) -> bytes:
@@ -119,14 +120,15 @@ def _evidence(found: OffPolicy, apart: OffPolicy, changed: bool) -> Clicked:
 
 
 def _details(
-    log: Displays, held_out: Bool, found: OffPolicy, apart: OffPolicy, spent: int
+    log: ClickLog, held_out: Bool, found: OffPolicy, apart: OffPolicy, spent: int
 ) -> dict[str, object]:
-    span = log.time_us[held_out]
+    searches = log.first_pages
+    span = log.time_us[held_out & searches]
     return {
         "decides": {"level": level_of(spent), "spent": spent},
-        "held_out_searches": int(held_out.sum()),
+        "held_out_searches": len(span),
         "held_out_start_us": int(span.min()) if len(span) else None,
-        "searches": len(log.query),
+        "searches": int(searches.sum()),
         "owner_share": found.basis.owner_share,
         "explored_clicks": found.basis.explored_clicks,
         "examination": list(found.examination),

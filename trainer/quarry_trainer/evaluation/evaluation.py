@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from ir_measures import nDCG
 
+from quarry.clicks.log import ClickLog, read_clicks
 from quarry.feedback.reading.guards import GuardPolicy
-from quarry.feedback.reading.pages import observed_pages
 from quarry.feedback.tables import FILE_NAME
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.calibration import read_calibration
@@ -25,10 +25,10 @@ from quarry_trainer.data.memory import Memory, with_memory
 from quarry_trainer.data.passages import open_documents
 from quarry_trainer.evaluation.calibrating import with_errors
 from quarry_trainer.evaluation.click_evaluation import evaluate_clicks
-from quarry_trainer.evaluation.displays import Displays
 from quarry_trainer.evaluation.gate import DEFAULT_POLICY, GatePolicy, Judged, cautions, judge, level_of
 from quarry_trainer.evaluation.resampling import Interval, mean_intervals
 from quarry_trainer.evaluation.scoring import FUSED_ALONE, blended_order, load_as_served, score_ranked
+from quarry_trainer.evaluation.searches import clicked_documents, count_searches
 from quarry_trainer.evaluation.slices import ALL, KNOWN, UNSEEN, slices_of
 from quarry_trainer.measures import NDCG, Orders, Qrels, clusters_of, judged_queries, per_query
 
@@ -112,7 +112,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
             seed=spec.seed,
             compared_with=compared_with,
             queries=unread if kept_out else None,
-            unseen=[query for query, documents in log.chosen().items() if memory.is_new(documents)],
+            unseen=[query for query, documents in clicked_documents(log).items() if memory.is_new(documents)],
         )
         return with_memory(report, either, kept_out)
 
@@ -268,17 +268,14 @@ def _between(progress: Progress, stage: str, start: float, share: float) -> Coun
     return counted
 
 
-def feedback_of(data: Path, key: int, guards: GuardPolicy) -> Displays:
-    """All of a collection's that the guards leave; none if feedback was never kept."""
-    try:
-        return Displays.of(observed_pages(data / FILE_NAME, key, policy=guards))
-    except FileNotFoundError:
-        return Displays.of([])
+def feedback_of(data: Path, key: int, guards: GuardPolicy) -> ClickLog:
+    """All of a collection's that the guards leave, of searches that typed something."""
+    return read_clicks(data / FILE_NAME, key, guards, typed=True)
 
 
-def frequency_of(log: Displays, ranked: Sequence[RankedQuery]) -> dict[str, int] | None:
+def frequency_of(log: ClickLog, ranked: Sequence[RankedQuery]) -> dict[str, int] | None:
     """How often each query was asked, by id; None if none of them was."""
-    asked = log.asked()
+    asked = count_searches(log)
     found = {query.query_id: asked.get(question_key(query.text), 0) for query in ranked}
     return found if any(found.values()) else None
 

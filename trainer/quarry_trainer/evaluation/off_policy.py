@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quarry.clicks.counts import pair_keys
+from quarry.clicks.log import Bool, ClickLog, Float64, Int64
 from quarry.training.spec import OffPolicyEstimate, Subject
-from quarry_trainer.evaluation.displays import Bool, Displays, Float64, Int64
 from quarry_trainer.evaluation.examination import Explored
 from quarry_trainer.evaluation.resampling import UNKNOWN, Interval, percentiles
 from quarry_trainer.measures import Orders
@@ -45,13 +46,12 @@ class Basis:
     explored_clicks: int
 
     @classmethod
-    def of(cls, log: Displays, held_out: Bool, explored: Explored) -> "Basis":
-        """``held_out``: which searches count, shape ``(s,)``."""
-        clicks = log.clicked & held_out[log.search]
-        queries = len(np.unique(log.query[log.search[clicks]]))
-        counts = np.bincount(log.owner[log.search[clicks]])
+    def of(cls, log: ClickLog, held_out: Bool, explored: Explored) -> "Basis":
+        """``held_out``: which pages count, shape ``(n,)``."""
+        page, _ = np.nonzero(log.clicked & held_out[:, None])
+        counts = np.bincount(log.owner[page])
         share = float(counts.max() / counts.sum()) if counts.sum() else 0.0
-        return cls(queries, share, explored.clicks)
+        return cls(len(np.unique(log.query[page])), share, explored.clicks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class _Pairs:
 
 
 def estimate(
-    log: Displays,
+    log: ClickLog,
     held_out: Bool,
     candidate: Orders,
     base: Orders,
@@ -122,7 +122,9 @@ def estimate(
     if explored.depth < 2 or not basis.queries:
         return OffPolicy(basis)
     pairs = _pairs(log, counted, chosen, {"candidate": candidate, base_name: base}, explored.depth)
-    searches = np.bincount(log.query[counted], minlength=len(log.queries)).astype(np.float64)
+    searches = np.bincount(log.query[counted & log.first_pages], minlength=len(log.queries)).astype(
+        np.float64
+    )
     asked = int((searches > 0).sum())
     one = np.ones((1, len(log.queries)))
     theta = explored.curve(one)
@@ -157,7 +159,7 @@ def estimate(
 
 
 def _pairs(
-    log: Displays, held_out: Bool, chosen: Bool, subjects: Mapping[Subject, Orders], depth: int
+    log: ClickLog, held_out: Bool, chosen: Bool, subjects: Mapping[Subject, Orders], depth: int
 ) -> _Pairs:
     """Hits below the ranks whose examination is known are left out: their clicks cannot be weighed."""
     numbers = {id: number for number, id in enumerate(log.documents)}
@@ -168,8 +170,9 @@ def _pairs(
             for place, id in enumerate(orders[log.queries[query]][:TOP]):
                 keys.append((query << 32) + numbers.setdefault(id, len(numbers)))
                 gains.append(1 / float(np.log2(place + 2)))
-    key = (log.query[log.search].astype(np.int64) << 32) + log.document
-    own = chosen[log.query[log.search]]
+    page, _ = np.nonzero(log.shown)
+    key, rank, clicks = pair_keys(log)[log.shown], log.rank[log.shown], log.clicked[log.shown]
+    own = chosen[log.query[page]]
     known = np.unique(np.concatenate([key[own], *(np.array(keys, np.int64) for keys, _ in tops.values())]))
     size = len(known)
 
@@ -177,10 +180,10 @@ def _pairs(
         return np.bincount(cells, minlength=size * depth).reshape(size, depth).astype(np.float64)
 
     def counts(some: Bool) -> tuple[Float64, Float64]:
-        some = some & own & (log.rank <= depth)
+        some = some & own & (rank <= depth)
         pair = np.searchsorted(known, key[some])
-        cell = pair * depth + log.rank[some] - 1
-        return table(cell), table(cell[log.clicked[some]])
+        cell = pair * depth + rank[some] - 1
+        return table(cell), table(cell[clicks[some]])
 
     gain: dict[Subject, Float64] = {}
     for name, (keys, gains) in tops.items():
@@ -188,7 +191,7 @@ def _pairs(
         gain[name][np.searchsorted(known, np.array(keys, np.int64))] = gains
     candidate, base = gain.values()
     gain["difference"] = candidate - base
-    now = held_out[log.search]
+    now = held_out[page]
     shown, clicked = counts(now)
     earlier_shown, earlier_clicked = counts(~now)
     ever: Bool = (shown + earlier_shown).sum(axis=1) > 0

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from quarry.clicks.log import ClickLog
 from quarry.jobs.child import Progress
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend, write_blend
@@ -38,7 +39,6 @@ from quarry_trainer.data.material import (
 from quarry_trainer.data.memory import Memory, read_before, reading_from, with_memory
 from quarry_trainer.evaluation.calibrating import with_calibration
 from quarry_trainer.evaluation.click_evaluation import evaluate_clicks
-from quarry_trainer.evaluation.displays import Displays
 from quarry_trainer.evaluation.evaluation import (
     Scored,
     evaluate_ranked,
@@ -319,7 +319,7 @@ class _Training:
         )
 
     @cached_property
-    def _feedback(self) -> Displays:
+    def _feedback(self) -> ClickLog:
         return feedback_of(data_of(self._folder), self._spec.collection_key, self._spec.guards)
 
     def _spent(self) -> Spent:

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from quarry.clicks.log import ClickLog
 from quarry.mining.spec import JudgedQuery
 from quarry.training.spec import EvaluationReport, Metric, Subject
 from quarry_trainer.evaluation.click_evaluation import OrdersOf, evaluate_clicks
-from quarry_trainer.evaluation.displays import Displays
 from quarry_trainer.evaluation.gate import Judged, judge, level_of
 from quarry_trainer.evaluation.resampling import Interval, mean_intervals
 from quarry_trainer.evaluation.slices import ALL
@@ -100,7 +100,7 @@ def ruled_by_judgments(comparison: Comparison, spent: int, compared_with: str) -
 
 def ruled_by_clicks(
     comparison: Comparison,
-    log: Displays,
+    log: ClickLog,
     orders_of: OrdersOf,
     spent: int,
     seed: int,

@@ -5,56 +5,78 @@ Within it clicks fall on ranks in proportion to ``displays * theta``, whatever t
 need not be estimated: the equations ``clicks at k = sum over strata of clicks * share of k`` are unbiased for
 Bernoulli clicks however few displays a stratum has. (They are those of a Poisson model with an effect for
 each stratum, conditional on its clicks; Palmgren, Biometrika 1981.)
+
+They hold for displays that were chosen without regard to what became of them: all that were clicked, passed
+over or refused. Without those that users say they refused, a rank that is examined often would look as if
+few of its hits were passed over.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
-from quarry.clicks.examination.ranks import relative_curve
-from quarry.clicks.log import Bool, Examination, Float64, Int64
+from quarry.clicks.examination.ranks import impressions_by_rank, relative_curve
+from quarry.clicks.log import Bool, ClickLog, Float64, Int32, Int64
+from quarry.clicks.model import Examination
 
 _STEPS = 50
 _TOLERANCE = 1e-10
 _LARGEST_STEP = 2.0
+_VANISHED = 1e-12
+"""A rank whose theta falls below this was never clicked: its maximum is 0, which no step reaches."""
+
+Equations = Callable[[Float64], tuple[Float64, Float64]]
+"""From theta, shape ``(tables, ranks)``, to the score in log theta, of that shape, and its information."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Displays:
-    """Hits to compare, all arrays of shape ``(m,)``.
+    """Hits of a log to compare, all arrays of shape ``(m,)``.
 
     Attributes:
+        page: int64, into the pages of the log.
         stratum: int64 from 0.
         rank: int64 from 1.
         clicked: bool.
-        session: int64; sessions are independent of each other, displays of one need not be.
         weight: float64, over 0; the inverse of the probability of being displayed there, if strata differ in
             it; else 1.
     """
 
+    page: Int64
     stratum: Int64
     rank: Int64
     clicked: Bool
-    session: Int64
     weight: Float64
 
+    @classmethod
+    def of(cls, log: ClickLog, chosen: Bool, stratum: Int64, weight: Float64 | None = None) -> "Displays":
+        """The hits of ``log`` that are ``chosen``; all three have the shape of its places, ``(n, r)``."""
+        page, _ = np.nonzero(chosen)
+        return cls(
+            page=page,
+            stratum=stratum[chosen],
+            rank=log.rank[chosen].astype(np.int64),
+            clicked=log.clicked[chosen],
+            weight=np.ones(len(page)) if weight is None else weight[chosen],
+        )
 
-def examination_within(displays: Displays, impressions: Int64) -> Examination:
+
+def examination_within(log: ClickLog, displays: Displays) -> Examination:
     """The curve relative to rank 1; NaN for ranks that no chain of clicks links to rank 1, both ways.
 
-    Intervals are by the sandwich formula with sessions as clusters, and the delta method.
-
-    Args:
-        impressions: of each rank in the whole log, shape ``(max_rank,)``; displays have no deeper ranks.
+    Intervals are by the sandwich formula with sessions as clusters, for displays of one session need not be
+    independent of each other, and the delta method.
     """
+    impressions = impressions_by_rank(log)
     ranks = len(impressions)
     _, stratum = np.unique(displays.stratum, return_inverse=True)
     shape = (int(stratum.max(initial=-1)) + 1, ranks)
     at = (stratum, displays.rank - 1)
     shown = sparse.csr_array((displays.weight, at), shape)
     clicked = sparse.csr_array((displays.weight * displays.clicked, at), shape)
-    linked = _linked(shown, clicked)
+    linked = linked_ranks(shown, clicked)
     log_value = np.full(ranks, np.nan)
     spread = np.full((ranks, ranks), np.nan)
     if linked.sum() > 1:
@@ -63,14 +85,37 @@ def examination_within(displays: Displays, impressions: Int64) -> Examination:
         kept = linked[displays.rank - 1]
         some = (stratum[kept], number[displays.rank[kept] - 1])
         theta, information, share = _solve(shown[:, chosen], clicked[:, chosen])
-        scores = _session_scores(displays, kept, some, share)
+        session = log.session[displays.page[kept]]
+        scores = _session_scores(displays, kept, session, some, share)
         inverse = _inverse(information)
         log_value[chosen] = np.log(theta)
         spread[np.ix_(chosen, chosen)] = inverse @ (scores.T @ scores) @ inverse
     return relative_curve(log_value, spread, impressions)
 
 
-def _linked(shown: sparse.csr_array, clicked: sparse.csr_array) -> Bool:
+def curves_within(shown: Float64, clicked: Float64) -> Float64:
+    """Theta relative to rank 1 of many tables at once, shape ``(tables, ranks)``, over 0; without intervals.
+
+    All ranks should be linked (``linked_ranks``); what is not is 1 or of no meaning.
+
+    Args:
+        shown: weighed displays, shape ``(tables, strata, ranks)``. ``clicked`` likewise, of the clicked ones.
+    """
+    by_rank, of_stratum = clicked.sum(axis=1), clicked.sum(axis=2)
+
+    def equations(theta: Float64) -> tuple[Float64, Float64]:
+        expected = shown * theta[:, None]
+        total = expected.sum(axis=2, keepdims=True)
+        share = expected / np.where(total > 0, total, 1)
+        counted = share * of_stratum[:, :, None]
+        fitted = counted.sum(axis=1)
+        own = np.eye(fitted.shape[1]) * fitted[:, None]
+        return by_rank - fitted, own - share.transpose(0, 2, 1) @ counted
+
+    return _climb(equations, np.ones(by_rank.shape))
+
+
+def linked_ranks(shown: sparse.csr_array, clicked: sparse.csr_array) -> Bool:
     """Ranks whose ratio to rank 1 has a finite estimate: Ford's condition, a cycle of clicks through both.
 
     Rank k leads to rank l if a stratum displayed at l was clicked at k.
@@ -85,25 +130,34 @@ def _linked(shown: sparse.csr_array, clicked: sparse.csr_array) -> Bool:
 
 
 def _solve(shown: sparse.csr_array, clicked: sparse.csr_array) -> tuple[Float64, Float64, sparse.csr_array]:
-    """Newton's steps in log theta; then the information, and each stratum's shares of clicks by rank."""
+    """Theta of one table of any number of strata; its information, and each stratum's shares of clicks."""
     by_rank = np.asarray(clicked.sum(axis=0)).ravel()
     of_stratum = np.asarray(clicked.sum(axis=1)).ravel()
-    theta = np.ones(len(by_rank))
-    for _ in range(_STEPS):
-        share, information = _shares(shown, of_stratum, theta)
-        score = by_rank - of_stratum @ share
-        step = _inverse(information) @ score
-        theta = theta * np.exp(np.clip(step, -_LARGEST_STEP, _LARGEST_STEP))
-        if float(np.abs(step).max()) < _TOLERANCE:
-            break
+
+    def equations(theta: Float64) -> tuple[Float64, Float64]:
+        share, information = _shares(shown, of_stratum, theta[0])
+        return (by_rank - of_stratum @ share)[None], information[None]
+
+    theta = _climb(equations, np.ones((1, len(by_rank))))[0]
     share, information = _shares(shown, of_stratum, theta)
     return theta, information, share
 
 
+def _climb(equations: Equations, theta: Float64) -> Float64:
+    """Newton's steps in log theta, of all tables at once; rank 1 stays as it is, for only ratios are told."""
+    for _ in range(_STEPS):
+        score, information = equations(theta)
+        step = (_inverse(information) @ score[..., None])[..., 0]
+        theta = theta * np.exp(np.clip(step, -_LARGEST_STEP, _LARGEST_STEP))
+        if np.abs(step).max(initial=0.0, where=theta > _VANISHED) < _TOLERANCE:
+            break
+    return theta
+
+
 def _inverse(information: Float64) -> Float64:
-    """Of the information on theta relative to rank 1, which stays as it is: only ratios are told."""
+    """Inverse of the information on theta relative to rank 1, shape ``(..., ranks, ranks)``."""
     inverse = np.zeros_like(information)
-    inverse[1:, 1:] = np.linalg.pinv(information[1:, 1:], hermitian=True)
+    inverse[..., 1:, 1:] = np.linalg.pinv(information[..., 1:, 1:], hermitian=True)
     return inverse
 
 
@@ -116,7 +170,7 @@ def _shares(shown: sparse.csr_array, of_stratum: Float64, theta: Float64) -> tup
 
 
 def _session_scores(
-    displays: Displays, kept: Bool, at: tuple[Int64, Int64], share: sparse.csr_array
+    displays: Displays, kept: Bool, session: Int32, at: tuple[Int64, Int64], share: sparse.csr_array
 ) -> Float64:
     """Each session's part of the equations, shape ``(sessions, linked ranks)``.
 
@@ -132,9 +186,9 @@ def _session_scores(
     rate = np.bincount(cell, clicked)[cell] / count
     rest = np.where(count > 1, (clicked - rate) * np.sqrt(count / np.maximum(count - 1, 1)), clicked)
     rest = rest * displays.weight[kept]
-    _, session = np.unique(displays.session[kept], return_inverse=True)
-    size = int(session.max()) + 1
-    own = np.bincount(session * ranks + rank, rest, size * ranks).reshape(size, ranks)
-    mixing = sparse.csr_array((rest, (session, stratum)), (size, share.shape[0]))
+    _, cluster = np.unique(session, return_inverse=True)
+    size = int(cluster.max()) + 1
+    own = np.bincount(cluster * ranks + rank, rest, size * ranks).reshape(size, ranks)
+    mixing = sparse.csr_array((rest, (cluster, stratum)), (size, share.shape[0]))
     scores: Float64 = own - (mixing @ share).toarray()
     return scores

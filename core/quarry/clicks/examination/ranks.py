@@ -4,7 +4,8 @@ import numpy as np
 
 from quarry.clicks.counts import of_each_place
 from quarry.clicks.fitting.linear import bounded
-from quarry.clicks.log import ClickLog, Examination, FittedModel, Float64, Int64
+from quarry.clicks.log import ClickLog, Float64, Int64
+from quarry.clicks.model import Examination, FittedModel
 
 Z95 = 1.959963984540054
 _WIDEST = 4.0

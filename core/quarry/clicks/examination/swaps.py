@@ -11,45 +11,52 @@ import numpy as np
 
 from quarry.clicks.counts import pair_keys
 from quarry.clicks.examination.fixed_effects import Displays, examination_within
-from quarry.clicks.examination.ranks import impressions_by_rank
-from quarry.clicks.log import Bool, ClickLog, Examination, Int64
+from quarry.clicks.log import Bool, ClickLog, Int64
+from quarry.clicks.model import Examination
 
 
 def swapped_examination(log: ClickLog) -> Examination:
     """Compares hits that kept their place with hits of that place that were swapped with a neighbour.
 
-    Where the log has the probabilities of its policy, all hits of one place before exploration, each weighed
-    by the inverse of its probability, are one stratum: queries asked once count, too. Where it has not, a
-    stratum is one pair at one place before exploration by one ranker, and only pairs displayed both ways
-    tell.
+    Where the log has the probabilities of its policy, strata are places, so queries asked once count, too;
+    else they are pairs at a place, and only pairs displayed both ways tell.
 
     A log without swaps gives NaN, but for rank 1 itself if it was clicked.
     """
-    moved = swapped(log)
-    kept = log.shown & (log.rank == log.rank_before) & ~log.refused
-    probability = log.rank_probability
-    if probability is not None and (probability[moved] < 1).any():
-        # Without a known chance of having been moved, a place tells nothing of the policy's choice.
-        moved, kept = moved & (probability < 1), kept & (probability < 1)
-        stratum, weight = log.rank_before.astype(np.int64), 1 / probability
-    else:
-        stratum, weight = _pair_place_ranker(log), np.ones(log.rank.shape)
-    told = (moved & ~log.refused) | kept
-    sessions = np.broadcast_to(log.session.astype(np.int64)[:, None], log.rank.shape)
-    displays = Displays(
-        stratum=stratum[told],
-        rank=log.rank[told].astype(np.int64),
-        clicked=log.clicked[told],
-        session=sessions[told],
-        weight=weight[told],
-    )
-    return examination_within(displays, impressions_by_rank(log))
+    displays = displays_by_place(log)
+    if (displays.rank == displays.stratum).all():
+        displays = _displays_by_pair(log)
+    return examination_within(log, displays)
+
+
+def displays_by_place(log: ClickLog) -> Displays:
+    """Hits that the policy might have moved, those of one place before exploration a stratum.
+
+    Each is weighed by the inverse of the probability of its place. Hits whose chance of having been moved is
+    not known are left out: their place tells nothing of the policy's choice.
+    """
+    known = log.rank_probability
+    probability = np.ones(log.rank.shape) if known is None else known
+    return Displays.of(log, _told(log) & (probability < 1), log.rank_before.astype(np.int64), 1 / probability)
+
+
+def _displays_by_pair(log: ClickLog) -> Displays:
+    """Hits of one pair, at one place before exploration by one ranker, are a stratum."""
+    return Displays.of(log, _told(log), _pair_place_ranker(log))
+
+
+def _told(log: ClickLog) -> Bool:
+    """Hits that kept their place or were swapped, shape ``(n, r)``."""
+    told: Bool = swapped(log) | (log.shown & (log.rank == log.rank_before))
+    return told
 
 
 def swapped(log: ClickLog) -> Bool:
     """Hits that stand at the place of their neighbour, and the neighbour at theirs, shape ``(n, r)``.
 
-    What moved otherwise, as all hits do when an advertisement is put above them, was not swapped.
+    What moved otherwise, as all hits do when an advertisement is put above them, was not swapped. Neither is
+    what changed places with a hit of another page: whether users go on to that page depends on what they
+    click on this one.
     """
     rank, before = log.rank, log.rank_before
     exchanged = (

@@ -6,7 +6,8 @@ import numpy as np
 
 from quarry.clicks.counts import Cells, Places
 from quarry.clicks.fitting.shrinkage import BetaPrior, fit_prior, posterior
-from quarry.clicks.log import Bool, Estimates, Float64
+from quarry.clicks.log import Bool, Float64
+from quarry.clicks.model import Estimates
 
 LEAST = 1e-6
 

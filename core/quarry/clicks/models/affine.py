@@ -9,7 +9,8 @@ from quarry.clicks.examination.ranks import impressions_by_rank, rank_probabilit
 from quarry.clicks.fitting.alternating import Freedom, Learned, fit_contexts, scaling_contexts
 from quarry.clicks.fitting.linear import LEAST, Contexts, by_rank_contexts, estimate
 from quarry.clicks.fitting.replicates import moves
-from quarry.clicks.log import ClickLog, Examination, FittedModel, Float64
+from quarry.clicks.log import ClickLog, Float64
+from quarry.clicks.model import Examination, FittedModel
 from quarry.clicks.models.pbm import PositionBased, prior_strength
 
 _START = 0.1

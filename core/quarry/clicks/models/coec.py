@@ -6,7 +6,8 @@ from quarry.clicks.counts import Places
 from quarry.clicks.examination.ranks import rank_probabilities
 from quarry.clicks.fitting.alternating import scaling_contexts
 from quarry.clicks.fitting.linear import Contexts, by_rank_contexts, estimate
-from quarry.clicks.log import ClickLog, FittedModel, Float64
+from quarry.clicks.log import ClickLog, Float64
+from quarry.clicks.model import FittedModel
 
 _NOTES = (
     "The rate of clicks of a rank is taken for how well it is seen. It also holds how relevant hits of that "

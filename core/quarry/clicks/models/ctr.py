@@ -4,7 +4,8 @@ import numpy as np
 
 from quarry.clicks.counts import Cells, Places, of_each_place
 from quarry.clicks.fitting.linear import Contexts, bounded, estimate
-from quarry.clicks.log import ClickLog, FittedModel, Float64
+from quarry.clicks.log import ClickLog, Float64
+from quarry.clicks.model import FittedModel
 
 _NOTES = (
     "Relevance is the rate of clicks wherever the hit stood: a document that was shown high looks better "

@@ -13,7 +13,8 @@ from quarry.clicks.examination.ranks import (
 from quarry.clicks.fitting.alternating import Freedom, Learned, fit_contexts
 from quarry.clicks.fitting.information import covariance
 from quarry.clicks.fitting.linear import Contexts, by_rank_contexts, estimate
-from quarry.clicks.log import Bool, ClickLog, Examination, FittedModel, Float64
+from quarry.clicks.log import Bool, ClickLog, Float64
+from quarry.clicks.model import Examination, FittedModel
 
 _WEAK = 0.01
 

@@ -5,7 +5,8 @@ import numpy as np
 from quarry.clicks.counts import Cells, Places, of_each_place
 from quarry.clicks.fitting.linear import bounded
 from quarry.clicks.fitting.shrinkage import BetaPosterior, fit_prior, matched_beta, posterior
-from quarry.clicks.log import Bool, ClickLog, Estimates, FittedModel, Float64, Int64
+from quarry.clicks.log import Bool, ClickLog, Float64, Int64
+from quarry.clicks.model import Estimates, FittedModel
 
 _NOTES = (
     "It is assumed that users read from the top and look at everything down to their last click.",

@@ -7,7 +7,8 @@ from quarry.clicks.examination.ranks import impressions_by_rank, relative_curve
 from quarry.clicks.fitting.alternating import Freedom, Learned, fit_contexts
 from quarry.clicks.fitting.information import covariance
 from quarry.clicks.fitting.linear import Contexts, bounded, estimate
-from quarry.clicks.log import ClickLog, Examination, FittedModel, Float64, Int64
+from quarry.clicks.log import ClickLog, Float64, Int64
+from quarry.clicks.model import Examination, FittedModel
 from quarry.clicks.models.pbm import PositionBased, prior_strength
 
 _MOST_CONTEXTS = 1_500

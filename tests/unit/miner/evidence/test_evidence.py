@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.miner.small import corpus_of, texts_of
 
-from quarry.clicks.log import ClickLog, Estimates
+from quarry.clicks.log import ClickLog
+from quarry.clicks.model import Estimates
 from quarry_miner.evidence.coclick import Clicks, CoclickGraph
 from quarry_miner.evidence.evidence import Feedback, NoFeedback
 
@@ -95,9 +96,12 @@ def test_feedback_answers_by_the_text_of_the_query_and_the_number_of_the_documen
     corpus = corpus_of(texts_of(6, seed=0))
     log = ClickLog(
         queries=["bana kisi", "lotu"],
+        texts=["bana kisi", "lotu"],
         documents=["d004", "gone", "d001"],
         query=np.array([0, 1], np.int32),
+        search=np.array([0, 1], np.int32),
         session=np.array([0, 1], np.int32),
+        owner=np.array([0, 1], np.int32),
         time_us=np.array([5, 4]),
         document=np.array([[0, 1, 2], [0, 2, -1]], np.int32),
         rank=np.array([[1, 2, 3], [1, 2, 0]], np.int32),

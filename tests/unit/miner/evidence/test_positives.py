@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from tests.unit.clicks.logs import page
 
-from quarry.clicks.log import ClickLog, Estimates
+from quarry.clicks.log import ClickLog
+from quarry.clicks.model import Estimates
 from quarry.mining.spec import JudgedQuery
 from quarry.schema import DEFAULT_SCHEMA
 from quarry_miner.corpus import Corpus
-from quarry_miner.evidence.logs import OwnedClicks
 from quarry_miner.evidence.positives import Clicked, above_floor, by_several, join_positives
 
 CORPUS = Corpus.of_documents([(id, {"text": id}) for id in "abcd"], DEFAULT_SCHEMA)
@@ -91,11 +91,11 @@ def test_one_person_makes_no_positive_alone() -> None:
         replace(once, session_id="s3", clicked=(False, True, False)),
         replace(once, session_id="", search_id="p1", clicked=(False, False, True)),
     ]
-    owned = OwnedClicks.of(visits)
-    assert owned.owner.tolist() == [0, 0, 1, 2]
+    log = ClickLog.of(visits)
+    assert log.owner.tolist() == [0, 0, 1, 2]
     found = [Clicked("q", id, 0.5) for id in "abc"]
-    assert [pair.document_id for pair in by_several(found, owned)] == ["b", "c"]
-    assert by_several([], OwnedClicks.of([])) == []
+    assert [pair.document_id for pair in by_several(found, log)] == ["b", "c"]
+    assert by_several([], ClickLog.of([])) == []
 
 
 def test_documents_that_the_collection_lacks_are_counted_and_named() -> None:

@@ -1,5 +1,6 @@
 """Clicks are read by the server's guards, and examination comes from the best source that they have."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from quarry.documents.tables import connect_database
 from quarry.feedback.reading.guards import GuardPolicy
 from quarry.mining.estimate import EstimateSpec
 from quarry.mining.spec import FeedbackPositives, MiningSpec
-from quarry_miner.evidence.logs import Logs, OwnedClicks, clicks_digest
+from quarry_miner.evidence.logs import Logs, clicks_digest
 from quarry_miner.job.estimate import estimate_relevance
 from quarry_miner.job.learned import learn
 from quarry_miner.mining.work import data_hash
@@ -30,8 +31,8 @@ def test_the_guards_that_are_asked_for_say_which_clicks_count(tmp_path: Path) ->
     log_with(tmp_path, pages, [event(document="abc"[n], search_id=f"s{n}") for n in range(3)])
     database = Database(connect_database(tmp_path / "documents.db"))
     logs = Logs(tmp_path, database)
-    assert len(logs.clicks(KEY, GuardPolicy()).log) == 3
-    assert len(logs.clicks(KEY, STRICT).log) == 1
+    assert len(logs.clicks(KEY, GuardPolicy())) == 3
+    assert len(logs.clicks(KEY, STRICT)) == 1
     database.close()
 
 
@@ -60,12 +61,11 @@ def test_mining_learns_from_exploration_too() -> None:
     log, _ = simulated_log(
         SimulatedWorld(queries=200, rankers=1, swaps=True), UserBehaviour(trust=0.0), 10_000, 0
     )
-    owned = OwnedClicks(log, log.session)
     asked = FeedbackPositives()
-    learned = learn(owned, asked)
+    learned = learn(log, asked)
     assert any("swaps" in note for note in learned.notes)
-    assert learned.digest == clicks_digest(owned)
-    alone = learn(OwnedClicks(log, np.zeros(len(log), np.int32)), asked)
+    assert learned.digest == clicks_digest(log)
+    alone = learn(replace(log, owner=np.zeros(len(log), np.int32)), asked)
     assert learned.positives
     assert not alone.positives
     assert any("fewer than 2 users" in note for note in alone.notes)
@@ -73,8 +73,7 @@ def test_mining_learns_from_exploration_too() -> None:
 
 def test_what_ubm_and_affine_do_not_do_is_said() -> None:
     log, _ = simulated_log(SimulatedWorld(queries=50), UserBehaviour(), 2_000, 0)
-    owned = OwnedClicks(log, log.session)
-    affine, ubm = (" ".join(learn(owned, FeedbackPositives(model=name)).notes) for name in ("affine", "ubm"))
+    affine, ubm = (" ".join(learn(log, FeedbackPositives(model=name)).notes) for name in ("affine", "ubm"))
     assert "learns examination itself" in affine and "learns examination itself" in ubm
     assert "less sure than its intervals" in affine
     assert "Trust in high ranks is no part" in ubm

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry_trainer.evaluation.displays import Displays
+from quarry.clicks.log import ClickLog
 
 Float64 = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ class World:
         ]
         return float(np.average(worth, weights=np.bincount(searches, minlength=len(worth))))
 
-    def log(self, searches: int, seed: int, ranks: int = 10, swap: float = 0.5, owners: int = 50) -> Displays:
+    def log(self, searches: int, seed: int, ranks: int = 10, swap: float = 0.5, owners: int = 50) -> ClickLog:
         """Pages of ``ranks`` hits, neighbours swapped as FairPairs does; 0: nothing is explored."""
         random = np.random.default_rng(seed)
         queries, documents = self.attraction.shape
@@ -64,17 +64,21 @@ class World:
         neighbours = (order > 0).astype(np.float64) + (order < ranks - 1)
         probability = np.where(order + 1 == rank, 1 - neighbours * swap / 2, swap / 2)
         chance = self.attraction[query[:, None], document] / rank
-        return Displays(
+        return ClickLog(
             queries=[f"q{q}" for q in range(queries)],
             texts=[f"Q{q}" for q in range(queries)],
             documents=[f"q{q}-d{d}" for q in range(queries) for d in range(documents)],
             query=query.astype(np.int32),
-            time_us=np.arange(searches, dtype=np.int64),
+            search=np.arange(searches, dtype=np.int32),
+            session=np.arange(searches, dtype=np.int32),
             owner=random.integers(owners, size=searches).astype(np.int32),
-            search=np.repeat(np.arange(searches, dtype=np.int32), ranks),
-            document=(query[:, None] * documents + document).astype(np.int32).ravel(),
-            rank=rank.astype(np.int32).ravel(),
-            rank_before=(order + 1).astype(np.int32).ravel(),
-            probability=probability.ravel(),
-            clicked=(random.random(chance.shape) < chance).ravel(),
+            time_us=np.arange(searches, dtype=np.int64),
+            document=(query[:, None] * documents + document).astype(np.int32),
+            rank=rank.astype(np.int32),
+            clicked=random.random(chance.shape) < chance,
+            refused=np.zeros(chance.shape, np.bool_),
+            rank_before=(order + 1).astype(np.int32),
+            ranker=np.zeros(searches, np.int32),
+            rendered=np.ones(searches, np.bool_),
+            rank_probability=probability,
         )

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tests.unit.trainer.evaluation.simulated import World
 
+from quarry.clicks.log import ClickLog
 from quarry_trainer.evaluation import click_evaluation
 from quarry_trainer.evaluation.click_evaluation import OrdersOf, evaluate_clicks
-from quarry_trainer.evaluation.displays import Displays
 from quarry_trainer.evaluation.gate import GatePolicy
 from quarry_trainer.measures import Orders
 
@@ -63,7 +63,7 @@ def test_clicks_on_documents_that_training_did_not_see_are_held_apart() -> None:
 
 
 def test_where_the_log_is_too_little_nothing_is_ranked() -> None:
-    assert evaluate_clicks(Displays.of([]), refuse, "fused").verdict == "INSUFFICIENT_DATA"
+    assert evaluate_clicks(ClickLog.of([]), refuse, "fused").verdict == "INSUFFICIENT_DATA"
     unexplored = evaluate_clicks(WORLD.log(6_000, seed=0, swap=0.0), refuse, "fused")
     assert unexplored.verdict == "INSUFFICIENT_DATA"
     assert "swap_probability" in unexplored.advice[0]

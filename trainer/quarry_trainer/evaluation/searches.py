@@ -1,0 +1,44 @@
+"""What a click log says of its searches: which are held out, how often a query was asked, what was chosen."""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from quarry.clicks.log import Bool, ClickLog
+from quarry.questions import question_key
+
+
+def latest_pages(log: ClickLog, share: float) -> Bool:
+    """Which pages belong to the latest ``share`` of the searches, shape ``(n,)``; ties count as later.
+
+    A search is as late as its first page.
+    """
+    if not len(log):
+        return np.zeros(0, np.bool_)
+    first = log.first_pages
+    order = np.sort(log.time_us[first])
+    start = order[min(len(order) - 1, round((1 - share) * len(order)))]
+    late: Bool = np.isin(log.search, log.search[first & (log.time_us >= start)])
+    return late
+
+
+def pages_for(log: ClickLog, queries: Collection[str]) -> Bool:
+    """Which pages belong to searches for one of these queries, however they are written; shape ``(n,)``."""
+    names = {question_key(query) for query in queries}
+    wanted = np.array([name in names for name in log.queries], np.bool_)
+    return wanted[log.query] if len(log) else np.zeros(0, np.bool_)
+
+
+def count_searches(log: ClickLog) -> dict[str, int]:
+    """How many searches were for each query, as ``question_key`` has it."""
+    counts = np.bincount(log.query[log.first_pages], minlength=len(log.queries)).tolist()
+    return dict(zip(log.queries, counts, strict=True))
+
+
+def clicked_documents(log: ClickLog) -> dict[str, set[str]]:
+    """Documents that were ever clicked, by query as ``question_key`` has it."""
+    found: dict[str, set[str]] = {}
+    page, place = np.nonzero(log.clicked)
+    for query, document in zip(log.query[page].tolist(), log.document[page, place].tolist(), strict=True):
+        found.setdefault(log.queries[query], set()).add(log.documents[document])
+    return found

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from quarry.documents.catalog import PassagePolicy
 from quarry.documents.vector_cache import VectorCache
 from quarry.models.encoder import load_encoder
 from quarry.models.sources.resolve import DEFAULT_ENCODER
+from quarry.retrieval.base import LexicalIndex
 from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.schema import Field, FieldType, Schema
-from quarry.types import Fields
+from quarry.types import Change, Docno, Fields
 from quarry_miner.corpus import Corpus
 from quarry_miner.job.assembly import Sources
-from quarry_miner.members.lexical_member import LexicalMember, index_corpus
+from quarry_miner.members.members import BM25, Listed
 
 COLLECTIONS = Path(__file__).resolve().parents[3] / "shared" / "data"
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "data"
@@ -67,6 +69,31 @@ def _lines(file: Path) -> list[str]:
     zipped = file.with_name(file.name + ".gz")
     text = gzip.decompress(zipped.read_bytes()).decode() if zipped.exists() else file.read_text()
     return text.splitlines()
+
+
+class LexicalMember:
+    """Searches an index whose docnos are the corpus's numbers plus 1, as ``index_corpus`` fills it."""
+
+    name = BM25
+
+    def __init__(self, index: LexicalIndex) -> None:
+        self._index = index
+
+    def search(self, queries: Sequence[str], depth: int) -> Listed:
+        rows = []
+        for query in queries:
+            found = self._index.search(query, depth, None).candidates
+            rows.append(([c.docno - 1 for c in found], [c.score for c in found]))
+        return Listed.of_rows(rows, depth)
+
+
+def index_corpus(index: LexicalIndex, corpus: Corpus) -> None:
+    """Puts every document of the corpus into an empty index."""
+    number = 0
+    for batch in corpus.batches():
+        index.apply([Change(Docno(number + i + 1), 1, fields) for i, fields in enumerate(batch)])
+        number += len(batch)
+    index.commit(1)
 
 
 def sources_of(judged: Judged, data: Path, one_vector: bool = False, lexical: bool = True) -> Sources:

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from tests.unit.miner.small import SCHEMA, corpus_of, space_of, texts_of
+from tests.unit.miner.small import corpus_of, space_of, texts_of
 
 from quarry.client import Client
 from quarry.documents.catalog import PassagePolicy
@@ -16,12 +16,10 @@ from quarry.documents.vector_cache import VectorCache
 from quarry.errors import FailedPreconditionError, RetrieverUnavailableError
 from quarry.jobs.child import CHANNEL_OPTIONS
 from quarry.models.encoder import load_encoder
-from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.testing import tiny_encoder
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import search_service_pb2_grpc
 from quarry_miner.members.ensemble import ensemble_space
-from quarry_miner.members.lexical_member import LexicalMember, index_corpus
 from quarry_miner.members.live_arm import LiveArm
 from quarry_miner.members.live_pool import LivePool
 from quarry_miner.members.lsa import fit_lsa
@@ -137,7 +135,7 @@ def served() -> Iterator[Callable[..., tuple[Client, FakeSearch]]]:
         server.stop(None).wait()
 
 
-@pytest.fixture(params=["live", "pool", "exact", "encoder", "lsa", "ensemble", "lexical"])
+@pytest.fixture(params=["live", "pool", "exact", "encoder", "lsa", "ensemble"])
 def member(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -158,13 +156,9 @@ def member(
             return VectorMember(encoder_space("encoder:tiny", CORPUS, encoder, PassagePolicy(), cache))
         case "lsa":
             return VectorMember(fit_lsa(CORPUS, seed=0, dimensions=16))
-        case "ensemble":
+        case _:
             parts = [space_of(CORPUS), fit_lsa(CORPUS, seed=0, dimensions=16)]
             return VectorMember(ensemble_space(parts)[0])
-        case _:
-            index = MemoryLexicalIndex("g", SCHEMA)
-            index_corpus(index, CORPUS)
-            return LexicalMember(index)
 
 
 @pytest.mark.parametrize("depth", [1, 7, 40, 60])

@@ -44,10 +44,6 @@ class Estimate:
     sampled_documents: int
     encoded_passages: int
 
-    @property
-    def passages_per_document(self) -> float:
-        return self.passages / self.documents if self.documents else 0.0
-
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
 

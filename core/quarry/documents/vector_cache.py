@@ -106,16 +106,8 @@ class VectorCache:
         """How many values are kept."""
         return self._file.run(lambda c: int(c.execute("SELECT count(*) FROM vector").fetchone()[0]), 0)
 
-    def backup(self, target: Path) -> None:
-        """Writes a consistent copy to a new file. Raises DiskFullError."""
-        self._file.run(partial(_copy, target), None)
-
     def close(self) -> None:
         self._file.close()
-
-
-def _copy(target: Path, connection: sqlite3.Connection) -> None:
-    connection.execute("VACUUM INTO ?", (str(target),))
 
 
 def _select(keys: Sequence[bytes], connection: sqlite3.Connection) -> list[tuple[bytes, bytes]]:

@@ -8,7 +8,6 @@ here is this project's: by rank in s(p, d), which carries over between corpora a
 ceiling on the cosine itself.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,7 +19,6 @@ from quarry_miner.presets.positive_aware import below_share
 
 NEGATIVES = 10
 """What the paper found best; the count that is asked for decides."""
-DEPTHS = (10, 20, 30, 50, 90, 100, 200)
 
 
 @dataclass(frozen=True)
@@ -50,19 +48,3 @@ class SemiHard(Constants):
         far = (pair.s_pd >= low) & (pair.s_pd <= high) & (pair.s_pd < self.ceiling)
         kept: Bool = far & below_share(pair.s_qd, pair.s_qp, self.share)
         return kept
-
-
-def exist_at(ranks: Sequence[int], depths: Sequence[int] = DEPTHS) -> dict[int, float]:
-    """Exist@m: share of queries whose first relevant document is among the first ``m``, for each depth.
-
-    Args:
-        ranks: of each query's first relevant document, from 1; 0 if it was not retrieved.
-    """
-    found = np.array(ranks)
-    return {depth: float(((found > 0) & (found <= depth)).mean()) if len(found) else 0.0 for depth in depths}
-
-
-def enough_depth(curve: dict[int, float], gain: float = 0.01) -> int:
-    """The least depth after which the curve does not rise by ``gain`` or more any further."""
-    last = max(curve.values(), default=0.0)
-    return min(depth for depth, value in curve.items() if last - value < gain)

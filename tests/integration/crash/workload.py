@@ -149,9 +149,6 @@ class Writer:
             wait=SEARCHABLE if self._random.random() < 0.15 else pb.WRITE_VISIBILITY_LOGGED,
         )
 
-    def _new_request_id(self) -> str:
-        return f"{self._name}/{self._random.getrandbits(60):x}"
-
     def _upsert_one(self, **common: Any) -> Write:
         return self._upsert_of([self._random.choice(self._ids)], **common)
 

@@ -8,12 +8,11 @@ from scipy.stats import beta
 from tests.unit.clicks.logs import page
 
 from quarry.clicks.counts import Cells, Places
-from quarry.clicks.fitting.alternating import Freedom, em_step, fit_contexts
-from quarry.clicks.fitting.linear import Contexts, by_rank_contexts, refusals
+from quarry.clicks.fitting.alternating import Freedom, fit_contexts
+from quarry.clicks.fitting.linear import LEAST, Contexts, by_rank_contexts, refusals
 from quarry.clicks.fitting.shrinkage import BetaPrior, fit_prior, posterior
-from quarry.clicks.log import ClickLog
-from quarry.clicks.model import Estimates, Examination, FittedModel
-from quarry.clicks.models.affine import corrected_labels
+from quarry.clicks.log import ClickLog, Float64
+from quarry.clicks.model import Examination
 from quarry.clicks.models.pbm import PositionBased
 from quarry.clicks.models.sdbn import SimplifiedDbn
 from quarry.clicks.registry import CLICK_MODELS
@@ -109,6 +108,21 @@ def test_the_position_based_model_finds_theta_and_relevance() -> None:
     assert fitted.estimates.relevance == pytest.approx([0.8, 0.4], abs=0.03)
 
 
+def em_step(cells: Cells, theta: Float64, relevance: Float64, prior: BetaPrior) -> tuple[Float64, Float64]:
+    """One step of textbook EM without trust: ``theta`` of the contexts and the relevance of the pairs."""
+    examination, attraction = theta[cells.context], relevance[cells.pair]
+    missed = cells.shown - cells.clicked
+    unclicked = np.maximum(1 - examination * attraction, LEAST * LEAST)
+    examined = cells.clicked + missed * examination * (1 - attraction) / unclicked
+    relevant = cells.clicked + missed * attraction * (1 - examination) / unclicked
+    shown = np.maximum(cells.by_context(cells.shown), LEAST)
+    pseudo = prior.a + prior.b
+    return (
+        cells.by_context(examined) / shown,
+        (prior.a + cells.by_pair(relevant)) / (pseudo + cells.by_pair(cells.shown)),
+    )
+
+
 def test_em_leaves_the_maximum_where_it_is() -> None:
     seen = cells([50.0, 40.0, 30.0, 60.0], [30.0, 10.0, 6.0, 8.0], [0, 0, 1, 1], [0, 1, 0, 1])
     freedom = Freedom(np.array([True, True]), scaled=True)
@@ -132,19 +146,6 @@ def test_refusals_are_displays_without_a_click_weighed_by_their_examination() ->
     """theta 1/2, relevance 1/2: P(E=1 | c=0) = 0.25 / 0.75; of 6 displays 3 were clicked."""
     found = refusals(cells([6.0], [3.0], [0], [0]), Contexts.examined(np.array([0.5])), np.array([0.5]))
     assert found == pytest.approx([3 / 3])
-
-
-def test_a_corrected_label_subtracts_trust_and_divides_by_the_rest() -> None:
-    """alpha 0.5, beta 0.25: a click is worth 1.5, cut to 1; none is worth -0.5, cut to 0."""
-    none = np.zeros(0)
-    whole = np.zeros(0, np.int64)
-    estimates = Estimates(
-        whole.astype(np.int32), whole.astype(np.int32), none, none, none, whole, whole, none, none
-    )
-    parameters = {"alpha": np.array([0.5, 0.8]), "beta": np.array([0.25, 0.6])}
-    fitted = FittedModel("affine", estimates, None, (), parameters)
-    log = ClickLog.of([page("q", "ab", "a"), page("q", "ab", "b")])
-    assert corrected_labels(fitted, log) == pytest.approx(np.array([[1, 0], [0, 0.5]]))
 
 
 def test_ubm_tells_contexts_of_one_rank_apart() -> None:

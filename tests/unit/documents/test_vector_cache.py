@@ -137,11 +137,3 @@ def test_keys_differ_by_scope_language_title_and_text() -> None:
 def test_vectors_that_do_not_match_the_cut_are_refused(cache: VectorCache) -> None:
     with pytest.raises(ValueError, match="passages"):
         cache.put_many({_key(1): CachedVectors(Cut(0, ()), np.ones((1, 4), np.float32))})
-
-
-def test_a_copy_holds_the_same(cache: VectorCache, tmp_path: Path) -> None:
-    cache.put_many({_key(1): _value(1)})
-    cache.backup(tmp_path / "copy.db")
-    copy = VectorCache(tmp_path / "copy.db")
-    assert _same(copy.get_many([_key(1)])[_key(1)], _value(1))
-    copy.close()

@@ -7,7 +7,7 @@ from tests.unit.feedback.samples import KEY, NOON_US, event, log_with, page
 
 from quarry.feedback.log import insert_impressions
 from quarry.feedback.reading.guards import GuardPolicy
-from quarry.feedback.reading.pages import observed_pages, text_of, texts_of
+from quarry.feedback.reading.pages import observed_pages, texts_of
 from quarry.feedback.reading.stats import statistics
 from quarry.feedback.types import Event, EventMark, EventType, Impression, LoggedHit, ObservedPage
 
@@ -156,8 +156,6 @@ def test_texts_are_found_by_hash(tmp_path: Path) -> None:
         insert_impressions(connection, [], {(b"1" * 16, 1): "one\nä", (b"1" * 16, 2): "one\nä"})
     engine.dispose()
     path = tmp_path / "feedback.db"
-    assert text_of(path, "31" * 16) == "one\nä"
-    assert text_of(path, "32" * 16) is None
     assert texts_of(path, ["31" * 16, "", "33" * 16]) == {"31" * 16: "one\nä"}
 
 

@@ -10,8 +10,6 @@ from hypothesis.strategies import SearchStrategy
 from quarry.ranking.fusion import ArmRun, Fused, reciprocal_rank_fusion, weighted_sum
 from quarry.types import Candidate, Docno
 
-FINITE = st.floats(-1e6, 1e6)
-
 
 def run(
     arm: str, scores: dict[int, float], weight: float = 1.0, low: float = 0.0, high: float = 10.0

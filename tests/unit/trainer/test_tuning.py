@@ -21,7 +21,6 @@ from quarry.training.waited_for import read_operation
 from quarry_trainer.data.linked_queries import components_of
 from quarry_trainer.tuning.advice import with_advice
 from quarry_trainer.tuning.fitting import (
-    DEFAULT,
     DEFAULT_SHARE,
     SHARES,
     USUAL,
@@ -73,7 +72,7 @@ def test_few_queries_move_the_share_little_and_many_move_it_all_the_way() -> Non
 def test_queries_that_do_not_care_leave_everything_at_the_default() -> None:
     traits = np.random.default_rng(0).normal(size=(50, len(TRAITS)))
     flat = Gains(np.full((50, len(SHARES)), 0.5), np.full(50, 0.5), traits)
-    assert fitted(flat, {Setting(2.0): flat, Setting(1.0, 200): flat}) == DEFAULT
+    assert fitted(flat, {Setting(2.0): flat, Setting(1.0, 200): flat}) == Choice()
 
 
 def test_a_share_that_depends_on_a_trait_is_found() -> None:
@@ -116,7 +115,7 @@ def test_reciprocal_ranks_are_taken_where_they_are_surely_better() -> None:
 
 
 def test_a_choice_becomes_a_configuration_of_the_arms_that_there_are() -> None:
-    assert configuration_of(DEFAULT, BOTH) == RankingConfiguration(weights={"bm25": 0.25, "dense": 0.75})
+    assert configuration_of(Choice(), BOTH) == RankingConfiguration(weights={"bm25": 0.25, "dense": 0.75})
     assert configuration_of(Choice(rrf=True), BOTH).weights == {"bm25": 1.0, "dense": 1.0}
     assert configuration_of(Choice(Setting(2.0, 50)), ("bm25",)) == RankingConfiguration(
         weights={"bm25": 0.25}, boost_scale=2.0, depth=50

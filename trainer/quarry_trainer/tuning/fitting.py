@@ -87,9 +87,6 @@ class Choice:
     rrf: bool = False
 
 
-DEFAULT = Choice()
-
-
 def fit(gains: Mapping[Setting, Gains], clusters: Sequence[object]) -> Choice:
     """The choice for queries like these.
 

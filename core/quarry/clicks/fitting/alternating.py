@@ -1,8 +1,8 @@
 """Maximum likelihood of examination and relevance together, by maximizing over each in turn.
 
-The stationary point is that of expectation maximization with examination and relevance as missing data, and
-``em_step`` leaves it where it is; but EM moves by shares of the missing information and takes hundreds of
-steps, where solving each half exactly takes tens.
+The stationary point is that of expectation maximization with examination and relevance as missing data; but
+EM moves by shares of the missing information and takes hundreds of steps, where solving each half exactly
+takes tens.
 
 Source: EM for the position-based model: Wang et al., WSDM 2018; extrapolation: SQUAREM, Varadhan and Roland,
 Scandinavian Journal of Statistics 2008.
@@ -116,21 +116,6 @@ def scaling_contexts(cells: Cells, free: Bool) -> Bool:
     clicked = free & (cells.by_context(cells.clicked) > 0)
     often = clicked & (shown >= _OFTEN * shown.max(initial=0.0))
     return often if often.any() else clicked if clicked.any() else free
-
-
-def em_step(cells: Cells, theta: Float64, relevance: Float64, prior: BetaPrior) -> tuple[Float64, Float64]:
-    """One step of textbook EM without trust: ``theta`` of the contexts and the relevance of the pairs."""
-    examination, attraction = theta[cells.context], relevance[cells.pair]
-    missed = cells.shown - cells.clicked
-    unclicked = np.maximum(1 - examination * attraction, LEAST * LEAST)
-    examined = cells.clicked + missed * examination * (1 - attraction) / unclicked
-    relevant = cells.clicked + missed * attraction * (1 - examination) / unclicked
-    shown = np.maximum(cells.by_context(cells.shown), LEAST)
-    pseudo = prior.a + prior.b
-    return (
-        cells.by_context(examined) / shown,
-        (prior.a + cells.by_pair(relevant)) / (pseudo + cells.by_pair(cells.shown)),
-    )
 
 
 def _examining(

@@ -7,7 +7,7 @@ import numpy as np
 from quarry.clicks.counts import Cells, Places
 from quarry.clicks.examination.ranks import impressions_by_rank, rank_probabilities, relative_curve
 from quarry.clicks.fitting.alternating import Freedom, Learned, fit_contexts, scaling_contexts
-from quarry.clicks.fitting.linear import LEAST, Contexts, by_rank_contexts, estimate
+from quarry.clicks.fitting.linear import Contexts, by_rank_contexts, estimate
 from quarry.clicks.fitting.replicates import moves
 from quarry.clicks.log import ClickLog, Float64
 from quarry.clicks.model import Examination, FittedModel
@@ -64,14 +64,6 @@ class TrustBiasAffine:
 
     def click_probabilities(self, fitted: FittedModel, log: ClickLog) -> Float64:
         return rank_probabilities(fitted, log)
-
-
-def corrected_labels(fitted: FittedModel, log: ClickLog) -> Float64:
-    """(click - beta) / alpha of each place, cut to [0, 1], shape ``(n, r)``; 0 where there is no hit."""
-    alpha, beta = fitted.parameters["alpha"], fitted.parameters["beta"]
-    at = np.clip(log.rank - 1, 0, len(alpha) - 1)
-    labels = np.clip((log.clicked - beta[at]) / np.maximum(alpha[at], LEAST), 0, 1)
-    return np.where(log.shown, labels, 0.0)
 
 
 def _alpha_curve(

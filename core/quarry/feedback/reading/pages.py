@@ -63,13 +63,8 @@ def observed_pages(
                     yield page
 
 
-def text_of(database: Path | sa.Engine, content: str) -> str | None:
-    """The text that hits name by this hash; None if it is not kept."""
-    return texts_of(database, [content]).get(content)
-
-
 def texts_of(database: Path | sa.Engine, contents: Sequence[str]) -> dict[str, str]:
-    """Those of the texts that are kept, by hash."""
+    """The texts that hits name by these hashes; those that are kept, by hash."""
     wanted = [bytes.fromhex(content) for content in contents if content]
     found: dict[str, str] = {}
     with _reading(database) as connection:

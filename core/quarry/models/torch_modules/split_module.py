@@ -64,14 +64,6 @@ class SplitModule(ApartLayers):
             states = run_layer(layer, states, hidden - damping[None, :, None, None] * across)
         return score_of_means(states, attention_mask, token_type_ids, self.log_scale)
 
-    def mean_alone(self, states: Tensor, attention_mask: Tensor) -> Tensor:
-        """Mean states of single texts after all layers, shape ``(batch, width)``; ``states`` are those after
-        the lower ones. What ``together`` takes the cosine of, did neither text see the other."""
-        hidden = additive(attention_mask[:, None, None, :].bool())
-        for layer in self.upper():
-            states = run_layer(layer, states, hidden)
-        return mean_states(states.float(), attention_mask)
-
 
 def score_of_means(
     states: Tensor, attention_mask: Tensor, token_type_ids: Tensor, log_scale: Tensor

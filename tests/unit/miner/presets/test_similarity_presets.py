@@ -22,7 +22,7 @@ from quarry_miner.presets.positive_aware import (
     TopOneSampled,
 )
 from quarry_miner.presets.registry import PRESETS
-from quarry_miner.presets.semi_hard import SemiHard, enough_depth, exist_at
+from quarry_miner.presets.semi_hard import SemiHard
 
 CORPUS = 60
 S_QD = [0.9, 0.8, 0.5, 0.476, 0.474, 0.44, 0.3]
@@ -140,13 +140,6 @@ def test_semi_hard_lies_in_both_bands(one: PairCandidates) -> None:
     chosen = select(SemiHard(), one, 10)
     line = np.float32(one.s_qp) - abs(np.float32(one.s_qp)) * np.float32(0.05)
     assert all(one.s_qd[d - 1] <= line and one.s_pd[d - 1] < 0.9 for d in chosen)
-
-
-def test_depth_is_where_exist_at_m_flattens() -> None:
-    curve = exist_at([1, 4, 15, 15, 60, 0], (10, 20, 100))
-    assert curve == {10: 2 / 6, 20: 4 / 6, 100: 5 / 6}
-    assert enough_depth(curve) == 100
-    assert enough_depth(curve, gain=0.2) == 20
 
 
 def test_simans_prefers_candidates_as_similar_as_the_positive() -> None:

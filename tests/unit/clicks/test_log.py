@@ -12,7 +12,7 @@ from quarry.feedback.tables import FILE_NAME
 
 
 def test_a_log_holds_its_pages_as_arrays() -> None:
-    log = ClickLog.of([page("Red Shoe ", "ab", "b"), page("red shoe", "bca", "", refused="c", session="t")])
+    log = ClickLog.of([page("Red Shoe ", "ab", "b"), page("red  shoe?", "bca", "", refused="c", session="t")])
     assert log.queries == ["red shoe"]
     assert log.texts == ["Red Shoe"]
     assert log.documents == ["a", "b", "c"]

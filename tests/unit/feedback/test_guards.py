@@ -73,6 +73,32 @@ def test_a_user_counts_once_a_day_for_a_query_and_document(tmp_path: Path) -> No
     assert marks(tmp_path, pages, clicks, UNSHARED) == {clicks[1].event_id: EventMark.CAPPED}
 
 
+FORMS = ["my refund", "my  refund", " My\trefund", "MY REFUND?", "my refund!!", "my refund."]
+
+
+def test_no_owner_gets_around_a_cap_by_writing_the_query_otherwise(tmp_path: Path) -> None:
+    """Once a day, three times in all, and no more than its share: of the query, in whatever form."""
+    pages = [page(f"s{n}", user="u", query=form) for n, form in enumerate(FORMS)]
+    clicks = [event(document="a", search_id=f"s{n}", after_s=n + 5) for n in range(len(FORMS))]
+    ids = [click.event_id for click in clicks]
+    assert marks(tmp_path, pages, clicks, UNSHARED) == dict.fromkeys(ids[1:], EventMark.CAPPED)
+    later = tmp_path / "later"
+    later.mkdir()
+    days = [event(document="a", search_id=f"s{n}", after_s=n * DAY_S + 5) for n in range(len(FORMS))]
+    ids = [click.event_id for click in days]
+    assert marks(later, pages, days, UNSHARED) == dict.fromkeys(ids[3:], EventMark.CAPPED)
+    share = tmp_path / "share"
+    share.mkdir()
+    assert marks(share, pages, days) == dict.fromkeys(ids[1:], EventMark.CAPPED)
+
+
+def test_those_who_name_nobody_get_around_no_cap_either(tmp_path: Path) -> None:
+    pages = [page(f"s{n}", query=form) for n, form in enumerate(FORMS)]
+    clicks = [event(document="a", search_id=f"s{n}", after_s=n + 5) for n in range(len(FORMS))]
+    ids = [click.event_id for click in clicks]
+    assert marks(tmp_path, pages, clicks, UNSHARED) == dict.fromkeys(ids[3:], EventMark.CAPPED)
+
+
 @pytest.mark.parametrize("change", ["query", "user", "document"])
 def test_another_query_user_or_document_is_not_capped(tmp_path: Path, change: str) -> None:
     pages, clicks = [], []

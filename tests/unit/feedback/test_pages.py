@@ -200,6 +200,13 @@ def test_statistics_count_by_type_and_mark(tmp_path: Path) -> None:
     assert (found.first_us, found.last_us) == (NOON_US, NOON_US)
 
 
+def test_statistics_count_a_query_once_in_whatever_form(tmp_path: Path) -> None:
+    forms = ["refund policy", "refund  policy", "Refund policy?", "refund"]
+    engine = log_with(tmp_path, [page(f"s{n}", query=form) for n, form in enumerate(forms)])
+    assert statistics(engine, KEY, GuardPolicy()).queries == 2
+    engine.dispose()
+
+
 def test_statistics_of_nothing_are_nothing(tmp_path: Path) -> None:
     engine = log_with(tmp_path, [])
     found = statistics(engine, KEY, GuardPolicy())

@@ -18,6 +18,7 @@ from quarry.models.runtime.packing import arrays
 from quarry.models.settings import ModelKind, read_settings
 from quarry.models.tokens import TextTokenizer
 from quarry.models.torch_modules.torch_model import load_module
+from quarry.questions import question_key
 from quarry_trainer.data.dataset import TextGroup
 from quarry_trainer.learning.loop import Trainable
 from quarry_trainer.learning.losses import weighted
@@ -131,10 +132,10 @@ def remembering(encode: Vectors, limit_bytes: int = TEACHER_BYTES) -> Vectors:
 
 
 def positives_of(groups: Iterable[TextGroup]) -> Positives:
-    """Collects the answers of each query over all groups, so that none of them becomes its negative."""
+    """Collects the answers of each ``question_key`` over all groups: none of them becomes its negative."""
     found: dict[str, Answers] = defaultdict(Answers)
     for group in groups:
-        answers = found[group.query]
+        answers = found[question_key(group.query)]
         for document, passage, relevant in zip(group.documents, group.passages, group.relevant, strict=True):
             if relevant:
                 answers.documents.add(document)
@@ -197,8 +198,9 @@ class ContrastiveCollator:
         mined = torch.zeros(len(groups), len(place), dtype=torch.bool)
         for row, group in enumerate(groups):
             mined[row, [place[passage] for passage in group.passages[1:]]] = True
+        own_answers = [self._positives[question_key(group.query)] for group in groups]
         relevant = torch.tensor(
-            [[_answers(self._positives[g.query], *column) for column in documents.items()] for g in groups]
+            [[_answers(answers, *column) for column in documents.items()] for answers in own_answers]
         )
         own = torch.tensor([place[group.passages[0]] for group in groups])
         texts = {"query": [group.query for group in groups], "passage": list(place)}

@@ -11,6 +11,7 @@ from quarry.feedback.reading.marking import marked_events, orphans
 from quarry.feedback.reading.pages import END_OF_TIME_US, observed_pages
 from quarry.feedback.tables import events, impressions, texts
 from quarry.feedback.types import EventMark, EventType
+from quarry.questions import question_key
 
 RANKS = 20
 
@@ -24,6 +25,7 @@ class Statistics:
         first_us: when the oldest impression was answered; None without any. So is ``last_us``.
         displayed: how often each of the first ranks was displayed, from rank 1; counted pages only.
         clicked: how often something was chosen there.
+        queries: how many different ones were asked, forms of one query counted once.
     """
 
     impressions: int
@@ -49,11 +51,12 @@ def statistics(engine: sa.Engine, key: int, policy: GuardPolicy) -> Statistics:
                 sa.func.coalesce(sa.func.sum(sa.cast(c.simulated, sa.Integer)), 0),
                 sa.func.min(c.time_us),
                 sa.func.max(c.time_us),
-                sa.func.count(c.query.distinct()),
                 sa.func.count(sa.func.nullif(c.user_id, "").distinct()),
                 sa.func.count(sa.func.nullif(c.session_id, "").distinct()),
             ).where(c.collection_id == key)
         ).one()
+        asked = connection.execute(sa.select(c.query).distinct().where(c.collection_id == key))
+        queries = len({question_key(text) for (text,) in asked})
         kept = sa.select(sa.func.count()).select_from(texts).where(texts.c.collection_id == key)
         text_count = int(connection.scalar(kept) or 0)
         counts = _event_counts(connection, key, policy)
@@ -72,9 +75,9 @@ def statistics(engine: sa.Engine, key: int, policy: GuardPolicy) -> Statistics:
         totals[3],
         tuple(displayed),
         tuple(clicked),
+        queries,
         int(totals[4]),
         int(totals[5]),
-        int(totals[6]),
     )
 
 

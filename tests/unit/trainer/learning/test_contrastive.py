@@ -91,6 +91,13 @@ def test_other_positives_of_the_same_query_are_no_negatives(folder: Path) -> Non
     assert len(passages) == batch["passage_0"].shape[0]
 
 
+@pytest.mark.parametrize("form", ["the  bado", "The bado?"])
+def test_what_answers_a_query_in_another_form_is_no_negative_of_it(folder: Path, form: str) -> None:
+    same = [pair("the bado", "cobe fidu nami", "lute"), pair(form, "to bine sapo", "lute")]
+    batch = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(same), far).collate(same)
+    assert batch["kept"].tolist() == [[True, True, False], [False, True, True]]
+
+
 def test_what_answers_a_query_elsewhere_in_the_examples_is_no_negative_of_it(folder: Path) -> None:
     groups = [*PAIRS, pair("the bado", "mo mo mo", "lute")]
     batch = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(groups), far).collate(PAIRS)

@@ -124,8 +124,8 @@ class ClickLog:
             search.append(searches[page.search_id])
             by_session, by_user = ("s", page.session_id), ("u", page.user_id)
             by_search = ("p", page.search_id)
-            session.append(sessions[_first_named(by_session, by_user) or by_search])
-            owner.append(owners[_first_named(by_user, by_session) or by_search])
+            session.append(sessions[_find_named(by_session, by_user) or by_search])
+            owner.append(owners[_find_named(by_user, by_session) or by_search])
             ranker.append(rankers[page.ranker])
             time_us.append(page.time_us)
             rendered.append(page.rendered)
@@ -180,7 +180,7 @@ def read_clicks(
         engine.dispose()
 
 
-def _first_named(*names: tuple[str, str]) -> tuple[str, str] | None:
+def _find_named(*names: tuple[str, str]) -> tuple[str, str] | None:
     """The first pair whose second part is not empty."""
     return next((name for name in names if name[1]), None)
 

@@ -128,15 +128,15 @@ def test_a_swap_across_pages_tells_nothing() -> None:
     from there would count only where nothing else was clicked.
     """
     log, _ = simulated_log(SWAPS, USERS, 60_000, 0)
-    first, second = in_two_pages(log, 5)
+    first, second = split_pages(log, 5)
     unsated = ~first.clicked.any(axis=1)
-    seen = joined_pages(first, second.rows(unsated))
+    seen = join_pages(first, second.rows(unsated))
     curve = swapped_examination(seen).value
     assert curve[:5] == pytest.approx(TRUTH[:5], rel=0.1)
     assert np.isnan(curve[5:]).all()
 
 
-def in_two_pages(log: ClickLog, size: int) -> tuple[ClickLog, ClickLog]:
+def split_pages(log: ClickLog, size: int) -> tuple[ClickLog, ClickLog]:
     """The first ``size`` places of each page, and the others."""
     names = ("document", "rank", "clicked", "refused", "rank_before", "rank_probability")
     halves = [
@@ -145,7 +145,7 @@ def in_two_pages(log: ClickLog, size: int) -> tuple[ClickLog, ClickLog]:
     return replace(log, **halves[0]), replace(log, **halves[1])
 
 
-def joined_pages(first: ClickLog, second: ClickLog) -> ClickLog:
+def join_pages(first: ClickLog, second: ClickLog) -> ClickLog:
     """All pages of two logs that number everything alike."""
     names = ("query", "search", "session", "owner", "time_us", "document", "rank", "clicked", "refused")
     names = (*names, "rank_before", "ranker", "rendered", "rank_probability")

@@ -20,7 +20,7 @@ from quarry_trainer.evaluation.gate import (
 )
 from quarry_trainer.evaluation.off_policy import Basis, OffPolicy, estimate
 from quarry_trainer.evaluation.resampling import UNKNOWN
-from quarry_trainer.evaluation.searches import latest_pages, pages_for
+from quarry_trainer.evaluation.searches import find_latest_pages, find_pages_for
 from quarry_trainer.measures import Orders
 
 HELD_OUT, HELD_OUT_OF_QUERIES = 0.3, 0.5
@@ -59,9 +59,9 @@ def evaluate_clicks(
             documents are; None: held out by time, the latest searches for all.
         unseen: those whose documents training did not see.
     """
-    held_out = latest_pages(log, HELD_OUT)
+    held_out = find_latest_pages(log, HELD_OUT)
     if queries is not None:
-        held_out = pages_for(log, queries) & latest_pages(log, HELD_OUT_OF_QUERIES)
+        held_out = find_pages_for(log, queries) & find_latest_pages(log, HELD_OUT_OF_QUERIES)
     names = _drawn(log, held_out, seed)
     wanted = np.array([name in names for name in log.queries], bool)
     found = OffPolicy(Basis.of(log, held_out & wanted[log.query], Explored.of(log)))

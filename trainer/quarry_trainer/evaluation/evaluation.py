@@ -28,7 +28,7 @@ from quarry_trainer.evaluation.click_evaluation import evaluate_clicks
 from quarry_trainer.evaluation.gate import DEFAULT_POLICY, GatePolicy, Judged, cautions, judge, level_of
 from quarry_trainer.evaluation.resampling import Interval, mean_intervals
 from quarry_trainer.evaluation.scoring import FUSED_ALONE, blended_order, load_as_served, score_ranked
-from quarry_trainer.evaluation.searches import clicked_documents, count_searches
+from quarry_trainer.evaluation.searches import collect_clicked_documents, count_searches
 from quarry_trainer.evaluation.slices import ALL, KNOWN, UNSEEN, slices_of
 from quarry_trainer.measures import NDCG, Orders, Qrels, clusters_of, judged_queries, per_query
 
@@ -103,7 +103,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
             return orders_by(ranked, candidate), orders_by(ranked, serving or fused_alone(ranked))
 
         unread = [text for text in log.texts if not either.has_query(text)]
-        kept_out = len(log.texts) - len(unread)
+        kept_out, clicked = len(log.texts) - len(unread), collect_clicked_documents(log)
         report = evaluate_clicks(
             log,
             orders_of,
@@ -112,7 +112,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
             seed=spec.seed,
             compared_with=compared_with,
             queries=unread if kept_out else None,
-            unseen=[query for query, documents in clicked_documents(log).items() if memory.is_new(documents)],
+            unseen=[query for query, documents in clicked.items() if memory.is_new(documents)],
         )
         return with_memory(report, either, kept_out)
 

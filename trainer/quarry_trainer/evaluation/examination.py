@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from quarry.clicks.examination.fixed_effects import Displays, curves_within, linked_ranks
-from quarry.clicks.examination.swaps import displays_by_place
+from quarry.clicks.examination.fixed_effects import Displays, find_linked_ranks, fit_curves
+from quarry.clicks.examination.swaps import select_by_place
 from quarry.clicks.log import Bool, ClickLog, Float64
 
 DEPTH = 20
@@ -35,18 +35,17 @@ class Explored:
     @classmethod
     def of(cls, log: ClickLog) -> "Explored":
         """The first rank that is told too little about, or that nothing links to rank 1, ends the curve."""
-        displays = displays_by_place(log)
+        displays = select_by_place(log)
         moved = displays.clicked & (displays.rank != displays.stratum)
         by_rank = np.bincount(displays.rank[moved], minlength=DEPTH + 1)[1 : DEPTH + 1]
         depth = int(np.cumprod(by_rank >= MIN_CLICKS).sum())
-        everything = np.ones(len(moved), np.bool_)
+        parts = (np.ones(len(moved), np.bool_), displays.clicked)
         if depth:
-            shown, clicked = (
-                _tables(log, displays, some, depth).sum(axis=0).reshape(depth, depth)
-                for some in (everything, displays.clicked)
-            )
-            depth = int(np.cumprod(linked_ranks(sparse.csr_array(shown), sparse.csr_array(clicked))).sum())
-        tables = [_tables(log, displays, some, depth) for some in (everything, displays.clicked)]
+            shown, clicked = (_add_up_tables(log, displays, part, depth).sum(axis=0) for part in parts)
+            shape = (depth, depth)
+            linked = find_linked_ranks(*(sparse.csr_array(one.reshape(shape)) for one in (shown, clicked)))
+            depth = int(np.cumprod(linked).sum())
+        tables = [_add_up_tables(log, displays, part, depth) for part in parts]
         return cls(depth, int((moved & (displays.rank <= depth)).sum()), *tables)
 
     def curve(self, weights: Float64) -> Float64:
@@ -56,10 +55,10 @@ class Explored:
             weights: of the queries, shape ``(resamples, queries)``; ones for the log itself.
         """
         shape = (len(weights), self.depth, self.depth)
-        return curves_within((weights @ self.shown).reshape(shape), (weights @ self.clicked).reshape(shape))
+        return fit_curves((weights @ self.shown).reshape(shape), (weights @ self.clicked).reshape(shape))
 
 
-def _tables(log: ClickLog, displays: Displays, chosen: Bool, depth: int) -> sparse.csr_array:
+def _add_up_tables(log: ClickLog, displays: Displays, chosen: Bool, depth: int) -> sparse.csr_array:
     """One table a query, of the ``chosen`` displays at the first ``depth`` places and ranks."""
     kept = chosen & (displays.rank <= depth) & (displays.stratum <= depth)
     cell = (displays.stratum[kept] - 1) * depth + displays.rank[kept] - 1

@@ -8,7 +8,7 @@ from quarry.clicks.log import Bool, ClickLog
 from quarry.questions import question_key
 
 
-def latest_pages(log: ClickLog, share: float) -> Bool:
+def find_latest_pages(log: ClickLog, share: float) -> Bool:
     """Which pages belong to the latest ``share`` of the searches, shape ``(n,)``; ties count as later.
 
     A search is as late as its first page.
@@ -22,7 +22,7 @@ def latest_pages(log: ClickLog, share: float) -> Bool:
     return late
 
 
-def pages_for(log: ClickLog, queries: Collection[str]) -> Bool:
+def find_pages_for(log: ClickLog, queries: Collection[str]) -> Bool:
     """Which pages belong to searches for one of these queries, however they are written; shape ``(n,)``."""
     names = {question_key(query) for query in queries}
     wanted = np.array([name in names for name in log.queries], np.bool_)
@@ -35,7 +35,7 @@ def count_searches(log: ClickLog) -> dict[str, int]:
     return dict(zip(log.queries, counts, strict=True))
 
 
-def clicked_documents(log: ClickLog) -> dict[str, set[str]]:
+def collect_clicked_documents(log: ClickLog) -> dict[str, set[str]]:
     """Documents that were ever clicked, by query as ``question_key`` has it."""
     found: dict[str, set[str]] = {}
     page, place = np.nonzero(log.clicked)

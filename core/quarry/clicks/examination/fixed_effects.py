@@ -76,7 +76,7 @@ def examination_within(log: ClickLog, displays: Displays) -> Examination:
     at = (stratum, displays.rank - 1)
     shown = sparse.csr_array((displays.weight, at), shape)
     clicked = sparse.csr_array((displays.weight * displays.clicked, at), shape)
-    linked = linked_ranks(shown, clicked)
+    linked = find_linked_ranks(shown, clicked)
     log_value = np.full(ranks, np.nan)
     spread = np.full((ranks, ranks), np.nan)
     if linked.sum() > 1:
@@ -93,10 +93,10 @@ def examination_within(log: ClickLog, displays: Displays) -> Examination:
     return relative_curve(log_value, spread, impressions)
 
 
-def curves_within(shown: Float64, clicked: Float64) -> Float64:
+def fit_curves(shown: Float64, clicked: Float64) -> Float64:
     """Theta relative to rank 1 of many tables at once, shape ``(tables, ranks)``, over 0; without intervals.
 
-    All ranks should be linked (``linked_ranks``); what is not is 1 or of no meaning.
+    All ranks should be linked (``find_linked_ranks``); what is not is 1 or of no meaning.
 
     Args:
         shown: weighed displays, shape ``(tables, strata, ranks)``. ``clicked`` likewise, of the clicked ones.
@@ -115,7 +115,7 @@ def curves_within(shown: Float64, clicked: Float64) -> Float64:
     return _climb(equations, np.ones(by_rank.shape))
 
 
-def linked_ranks(shown: sparse.csr_array, clicked: sparse.csr_array) -> Bool:
+def find_linked_ranks(shown: sparse.csr_array, clicked: sparse.csr_array) -> Bool:
     """Ranks whose ratio to rank 1 has a finite estimate: Ford's condition, a cycle of clicks through both.
 
     Rank k leads to rank l if a stratum displayed at l was clicked at k.

@@ -23,13 +23,13 @@ def swapped_examination(log: ClickLog) -> Examination:
 
     A log without swaps gives NaN, but for rank 1 itself if it was clicked.
     """
-    displays = displays_by_place(log)
+    displays = select_by_place(log)
     if (displays.rank == displays.stratum).all():
-        displays = _displays_by_pair(log)
+        displays = _select_by_pair(log)
     return examination_within(log, displays)
 
 
-def displays_by_place(log: ClickLog) -> Displays:
+def select_by_place(log: ClickLog) -> Displays:
     """Hits that the policy might have moved, those of one place before exploration a stratum.
 
     Each is weighed by the inverse of the probability of its place. Hits whose chance of having been moved is
@@ -37,15 +37,16 @@ def displays_by_place(log: ClickLog) -> Displays:
     """
     known = log.rank_probability
     probability = np.ones(log.rank.shape) if known is None else known
-    return Displays.of(log, _told(log) & (probability < 1), log.rank_before.astype(np.int64), 1 / probability)
+    chosen = _find_told(log) & (probability < 1)
+    return Displays.of(log, chosen, log.rank_before.astype(np.int64), 1 / probability)
 
 
-def _displays_by_pair(log: ClickLog) -> Displays:
+def _select_by_pair(log: ClickLog) -> Displays:
     """Hits of one pair, at one place before exploration by one ranker, are a stratum."""
-    return Displays.of(log, _told(log), _pair_place_ranker(log))
+    return Displays.of(log, _find_told(log), _pair_place_ranker(log))
 
 
-def _told(log: ClickLog) -> Bool:
+def _find_told(log: ClickLog) -> Bool:
     """Hits that kept their place or were swapped, shape ``(n, r)``."""
     told: Bool = swapped(log) | (log.shown & (log.rank == log.rank_before))
     return told

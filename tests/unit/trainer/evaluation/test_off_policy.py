@@ -12,7 +12,7 @@ from quarry.clicks.log import ClickLog
 from quarry.training.spec import Subject
 from quarry_trainer.evaluation.examination import Explored
 from quarry_trainer.evaluation.off_policy import OffPolicy, estimate
-from quarry_trainer.evaluation.searches import latest_pages
+from quarry_trainer.evaluation.searches import find_latest_pages
 
 WORLD = World.of(documents=10)
 
@@ -68,7 +68,7 @@ def test_a_log_of_a_few_searches_makes_no_trouble() -> None:
     """Some resamples have no click at some rank."""
     for seed in range(5):
         log = WORLD.log(120, seed=seed)
-        found = estimate(log, latest_pages(log, 0.3), noisy(WORLD, 0.1, 0), WORLD.logged(), seed=seed)
+        found = estimate(log, find_latest_pages(log, 0.3), noisy(WORLD, 0.1, 0), WORLD.logged(), seed=seed)
         assert found.estimates
         assert all(np.isfinite([e.value, e.lower, e.upper]).all() for e in found.estimates)
 
@@ -86,7 +86,7 @@ def test_hits_that_all_moved_down_were_not_swapped() -> None:
 
 def test_without_exploration_nothing_is_estimated() -> None:
     log = WORLD.log(5_000, seed=1, swap=0.0)
-    found = estimate(log, latest_pages(log, 0.3), noisy(WORLD, 0.1, 0), WORLD.logged())
+    found = estimate(log, find_latest_pages(log, 0.3), noisy(WORLD, 0.1, 0), WORLD.logged())
     assert found.estimates == ()
     assert found.basis.explored_clicks == 0
     assert found.basis.queries == 60
@@ -98,7 +98,7 @@ def test_estimates_hold_the_truth_within_their_intervals() -> None:
     runs = 30
     for seed in range(runs):
         log = WORLD.log(3_000, seed=seed)
-        held_out = latest_pages(log, 0.3)
+        held_out = find_latest_pages(log, 0.3)
         candidate, serving = noisy(WORLD, 0.1, seed), WORLD.logged()
         found = estimate(log, held_out, candidate, serving, seed=seed)
         asked = log.query[held_out]
@@ -117,7 +117,7 @@ def test_estimates_hold_the_truth_within_their_intervals() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_worse_ranking_is_recognised_although_users_click_what_stands_on_top(seed: int) -> None:
     log = WORLD.log(6_000, seed=seed)
-    held_out = latest_pages(log, 0.3)
+    held_out = find_latest_pages(log, 0.3)
     worse = WORLD.orders(-WORLD.attraction)
     found = estimate(log, held_out, worse, WORLD.logged(), seed=seed)
     assert found.doubly_robust.upper < 0
@@ -129,7 +129,7 @@ def test_a_worse_ranking_is_recognised_although_users_click_what_stands_on_top(s
 
 def test_the_same_ranking_differs_by_nothing() -> None:
     log = WORLD.log(2_000, seed=0)
-    found = estimate(log, latest_pages(log, 0.3), WORLD.logged(), WORLD.logged(), base_name="fused")
+    found = estimate(log, find_latest_pages(log, 0.3), WORLD.logged(), WORLD.logged(), base_name="fused")
     assert value_of(found, "difference") == (0, 0, 0)
     assert value_of(found, "candidate") == value_of(found, "fused")
     assert {e.subject for e in found.estimates} == {"candidate", "fused", "difference"}
@@ -139,26 +139,27 @@ def test_documents_that_were_never_displayed_are_no_support() -> None:
     world = World.of(documents=30)
     log = world.log(3_000, seed=0)
     strange = {query: ids[10:] for query, ids in world.logged().items()}
-    found = estimate(log, latest_pages(log, 0.3), strange, world.logged())
+    found = estimate(log, find_latest_pages(log, 0.3), strange, world.logged())
     assert found.support == 0
     half = {query: ids[:5] + ids[15:] for query, ids in world.logged().items()}
-    assert estimate(log, latest_pages(log, 0.3), half, world.logged()).support == pytest.approx(0.5, abs=0.02)
+    found = estimate(log, find_latest_pages(log, 0.3), half, world.logged())
+    assert found.support == pytest.approx(0.5, abs=0.02)
 
 
 def test_an_estimate_that_rests_on_few_clicks_says_so() -> None:
     many, few = WORLD.log(6_000, seed=0), WORLD.log(600, seed=0)
     candidate = noisy(WORLD, 0.1, 0)
-    rich = estimate(many, latest_pages(many, 0.3), candidate, WORLD.logged())
-    poor = estimate(few, latest_pages(few, 0.3), candidate, WORLD.logged())
+    rich = estimate(many, find_latest_pages(many, 0.3), candidate, WORLD.logged())
+    poor = estimate(few, find_latest_pages(few, 0.3), candidate, WORLD.logged())
     assert poor.effective_sample < 0.3 * rich.effective_sample
-    clicks = int(many.clicked[latest_pages(many, 0.3)].sum())
+    clicks = int(many.clicked[find_latest_pages(many, 0.3)].sum())
     assert rich.effective_sample < clicks
 
 
 def test_who_has_most_clicks_is_known() -> None:
     log = WORLD.log(2_000, seed=0)
     one = replace(log, owner=np.where(np.arange(2_000) % 4 > 0, 7, log.owner).astype(np.int32))
-    found = estimate(one, latest_pages(one, 0.3), WORLD.logged(), WORLD.logged())
+    found = estimate(one, find_latest_pages(one, 0.3), WORLD.logged(), WORLD.logged())
     assert found.basis.owner_share == pytest.approx(0.75, abs=0.05)
 
 
@@ -171,5 +172,5 @@ def test_an_empty_log_gives_nothing() -> None:
 def test_a_held_out_query_that_is_not_ranked_does_not_count() -> None:
     log = WORLD.log(4_000, seed=0)
     some = {query: ids for query, ids in WORLD.logged().items() if query < "q3"}
-    found = estimate(log, latest_pages(log, 0.3), some, some)
+    found = estimate(log, find_latest_pages(log, 0.3), some, some)
     assert found.basis.queries == len(some)

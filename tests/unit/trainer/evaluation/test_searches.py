@@ -6,7 +6,12 @@ import pytest
 
 from quarry.clicks.log import ClickLog
 from quarry.feedback.types import ObservedPage
-from quarry_trainer.evaluation.searches import clicked_documents, count_searches, latest_pages, pages_for
+from quarry_trainer.evaluation.searches import (
+    collect_clicked_documents,
+    count_searches,
+    find_latest_pages,
+    find_pages_for,
+)
 
 PAGE = ObservedPage(
     search_id="s1",
@@ -41,18 +46,18 @@ def test_searches_are_counted_once_however_many_pages_they_have() -> None:
 
 
 def test_documents_that_were_clicked_are_known_by_query() -> None:
-    assert clicked_documents(LOG) == {"red shoes": {"b", "e"}, "other": {"a"}}
+    assert collect_clicked_documents(LOG) == {"red shoes": {"b", "e"}, "other": {"a"}}
 
 
 @pytest.mark.parametrize("typed", ["RED shoes", " red   shoes?", "red shoes"])
 def test_a_query_is_found_however_it_is_typed(typed: str) -> None:
-    assert pages_for(LOG, [typed]).tolist() == [True, True, True, False]
+    assert find_pages_for(LOG, [typed]).tolist() == [True, True, True, False]
 
 
 def test_the_latest_share_is_by_the_time_of_a_searches_first_page() -> None:
     """The second page of s1 came after s2, and is as early as its search."""
-    assert latest_pages(LOG, 0.67).tolist() == [False, True, False, True]
+    assert find_latest_pages(LOG, 0.67).tolist() == [False, True, False, True]
     pages = [replace(PAGE, search_id=str(n), time_us=n) for n in range(10)]
-    assert latest_pages(ClickLog.of(pages), 0.3).tolist() == [False] * 7 + [True] * 3
-    assert latest_pages(ClickLog.of(pages[:1]), 0.3).tolist() == [True]
-    assert latest_pages(ClickLog.of([]), 0.3).tolist() == []
+    assert find_latest_pages(ClickLog.of(pages), 0.3).tolist() == [False] * 7 + [True] * 3
+    assert find_latest_pages(ClickLog.of(pages[:1]), 0.3).tolist() == [True]
+    assert find_latest_pages(ClickLog.of([]), 0.3).tolist() == []

@@ -36,7 +36,7 @@ from shared_trainings import SharedStates, asking_once
 
 from quarry.client import Client, QuarryCallError
 from quarry.jobs.child import Progress
-from quarry.mining.sets import write_model
+from quarry.jobs.files import write_model
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import read_blend
 from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from quarry.jobs.child import FolderJob, Progress, job_main, read_spec
-from quarry.mining.sets import SPEC, write_model
+from quarry.jobs.files import write_model
+from quarry.jobs.folders import SPEC
 from quarry.training.folders import EVALUATION, RESULT
 from quarry.training.loop_spec import LoopSpec
 from quarry.training.spec import EvaluationSpec, TrainingResult, TrainingSpec, TuningSpec

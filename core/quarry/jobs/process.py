@@ -8,8 +8,8 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
 
 import orjson
 
@@ -46,8 +46,16 @@ OnDetails = Callable[[Mapping[str, float]], None]
 """Gets the numbers that came with a stage, just before ``OnProgress`` gets the stage."""
 
 
-def unheard(_details: Mapping[str, float]) -> None:
-    """For jobs that say no more than how far they are."""
+class RunProcess(Protocol):
+    """Runs a module's main with arguments, as ``run_process`` does."""
+
+    def __call__(
+        self, module: str, arguments: list[str], on_progress: OnProgress, on_details: OnDetails
+    ) -> Coroutine[Any, Any, None]: ...
+
+
+def ignore_details(_details: Mapping[str, float]) -> None:
+    """Is the ``OnDetails`` of jobs that say no more than how far they are."""
 
 
 class JobKilledError(UnavailableError):
@@ -69,7 +77,7 @@ async def run_process(
     module: str,
     arguments: Sequence[str],
     on_progress: OnProgress,
-    on_details: OnDetails = unheard,
+    on_details: OnDetails = ignore_details,
     *,
     memory_bytes: int = 0,
 ) -> None:

@@ -102,3 +102,7 @@ class MiningSummary(Written):
     data_hash: str
     feedback_start_us: int | None = None
     feedback_end_us: int | None = None
+
+    @property
+    def began_us(self) -> int:
+        return self.create_time_us

@@ -2,29 +2,18 @@
 
 import hashlib
 import secrets
-import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
-from typing import TypeVar
 
 import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from quarry.errors import QuarryError
-from quarry.mining.sets import (
-    MARK,
-    NAME,
-    SPEC,
-    WORK,
-    WORK_LIFETIME_S,
-    remove_folder,
-    write_bytes,
-    write_model,
-)
-from quarry.storage.disk import cannot_write
+from quarry.jobs.files import remove_folder, write_bytes
+from quarry.jobs.folders import WORK, JobFolders, WorkFolders, open_work
 from quarry.training.spec import EvaluationSpec, TrainingSpec, TuningSpec
 
-M = TypeVar("M", bound=BaseModel)
+AnySpec = TrainingSpec | EvaluationSpec | TuningSpec
 
 FOLDER = "training"
 UPLOADS = "uploads"
@@ -34,8 +23,6 @@ MODEL = "model"
 NOT_OF_THE_WORK = {"name", "server", "create_time_us", "description", "precision", "max_text_bytes"}
 """What a training is asked that changes no step of it."""
 KEY_BYTES = 16
-BEGINNING_S = 60.0
-"""How long a job's unfinished work may be without its mark."""
 ATTEMPT = "attempt"
 
 
@@ -58,9 +45,7 @@ def work_of(folder: Path, spec: TrainingSpec) -> Path:
     """
     asked = orjson.dumps(spec.model_dump(exclude=NOT_OF_THE_WORK, mode="json"), option=orjson.OPT_SORT_KEYS)
     work = folder.parent / WORK / hashlib.blake2b(asked, digest_size=KEY_BYTES).hexdigest()
-    work.mkdir(parents=True, exist_ok=True)
-    write_model(work / MARK, TrainingMark(collection_keys=keys_of(spec), examples=spec.examples_name))
-    return work
+    return open_work(work, TrainingMark(collection_keys=keys_of(spec), examples=spec.examples_name))
 
 
 def attempt_of(work: Path) -> str:
@@ -71,7 +56,7 @@ def attempt_of(work: Path) -> str:
     return kept.read_text()
 
 
-def keys_of(spec: TrainingSpec | EvaluationSpec | TuningSpec) -> tuple[int, ...]:
+def keys_of(spec: AnySpec) -> tuple[int, ...]:
     """Keys of the collections that a job reads."""
     others = spec.bootstrap.collections if isinstance(spec, TrainingSpec) and spec.bootstrap else ()
     return tuple(sorted({spec.collection_key, *(key for _, key in others)}))
@@ -81,21 +66,23 @@ class TrainingFolders:
     """The jobs of one data folder. Blocks."""
 
     def __init__(self, data: Path) -> None:
-        self._folder = data / FOLDER
+        self._jobs = JobFolders(data / FOLDER)
+        self._work = WorkFolders(data / FOLDER, TrainingMark)
 
-    def create(self, spec: TrainingSpec | EvaluationSpec | TuningSpec) -> Path:
-        """A folder for the job, with what is asked of it. Raises DiskFullError, or UnavailableError."""
-        folder = self._folder / spec.name
-        try:
-            folder.mkdir(parents=True)
-            write_model(folder / SPEC, spec)
-        except OSError as error:
-            raise cannot_write("the job cannot be written down", error) from error
-        return folder
+    def create(self, spec: AnySpec) -> Path:
+        """Makes a folder for the job. Raises as ``JobFolders.create``."""
+        return self._jobs.create(spec.name, spec)
+
+    def settle(self, spec: AnySpec, error: QuarryError | None) -> None:
+        """Removes the job's folder, and leaves its work."""
+        remove_folder(self._jobs.root / spec.name)
+
+    def keys_of(self, spec: AnySpec) -> tuple[int, ...]:
+        return keys_of(spec)
 
     def remove_work(self, spec: TrainingSpec) -> None:
-        """What the job has left for the next try."""
-        remove_folder(work_of(self._folder / spec.name, spec))
+        """Removes what the job has left for the next try."""
+        remove_folder(work_of(self._jobs.root / spec.name, spec))
 
     def remove_unfinished(self, now_us: int) -> None:
         """Removes what jobs left that ended with the last server. Their work waits for the same request.
@@ -103,37 +90,19 @@ class TrainingFolders:
         Args:
             now_us: microseconds since 1970, of a clock that never jumps ahead.
         """
-        for folder in self._folder.glob("*"):
-            if NAME.fullmatch(folder.name) and folder.name != UPLOADS:
+        for folder in self._jobs.list_folders():
+            if folder.name != UPLOADS:
                 remove_folder(folder)
-        for folder in (self._folder / WORK).glob("*"):
-            if now_us / 1e6 - folder.stat().st_mtime > WORK_LIFETIME_S:
-                remove_folder(folder)
+        self._work.remove_old(now_us)
 
     def keys(self) -> set[int]:
-        """Keys of the collections that unfinished work was made from."""
-        return {key for _, mark in self._work() for key in mark.collection_keys}
+        """Returns the keys of the collections that unfinished work was made from."""
+        return {key for mark in self._work.list_marks() for key in mark.collection_keys}
 
-    def remove_work_of(self, keys: Collection[int] = (), examples: Collection[str] = ()) -> None:
-        """Removes unfinished work that was made from one of these collections, or of these mining sets."""
-        for folder, mark in self._work():
-            if mark.examples in examples or set(mark.collection_keys) & set(keys):
-                remove_folder(folder)
+    def remove_of(self, keys: Collection[int]) -> None:
+        """Removes unfinished work that was made from one of these collections."""
+        self._work.remove_where(lambda mark: not set(keys).isdisjoint(mark.collection_keys))
 
-    def _work(self) -> Iterator[tuple[Path, TrainingMark]]:
-        for folder in (self._folder / WORK).glob("*"):
-            try:
-                yield folder, TrainingMark.model_validate_json((folder / MARK).read_bytes())
-            except FileNotFoundError:  # a job that begins has its folder a moment before its mark
-                if folder.exists() and time.time() - folder.stat().st_mtime > BEGINNING_S:
-                    remove_folder(folder)
-            except ValidationError:
-                remove_folder(folder)  # it can be made again, and nothing says of whom it tells
-
-
-def read_answer(path: Path, kind: type[M]) -> M:
-    """What a job has left. Raises QuarryError if it is not there, or not what it should be."""
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValidationError) as error:
-        raise QuarryError(f"the job left no readable {path.name}: {type(error).__name__}") from None
+    def remove_made_of(self, mining_sets: Collection[str]) -> None:
+        """Removes unfinished work that was made of one of these mining sets."""
+        self._work.remove_where(lambda mark: mark.examples in mining_sets)

@@ -1,15 +1,15 @@
 """Where turns of the loop lie, a folder each, complete when its report is there; and how far the loop is."""
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from quarry.documents.catalog import now_us
-from quarry.errors import NotFoundError, QuarryError, UnavailableError
-from quarry.mining.sets import NAME, SPEC, remove_folder, write_model
-from quarry.storage.disk import cannot_write
+from quarry.errors import QuarryError, UnavailableError
+from quarry.jobs.files import remove_folder, write_model
+from quarry.jobs.folders import SPEC, JobFolders, JobRecords
 from quarry.training.loop_spec import LoopReport, LoopSpec
 
 logger = logging.getLogger(__name__)
@@ -42,87 +42,61 @@ class Place(BaseModel):
     unfinished: Unfinished | None = None
 
 
-class LoopReports:
+class LoopReports(JobRecords[LoopReport]):
     """The turns of one data folder. Blocks."""
 
     def __init__(self, data: Path) -> None:
-        self._folder = data / FOLDER
+        self._jobs = JobFolders(data / FOLDER, "turn")
+        super().__init__(self._jobs, LoopReport, REPORT, "report of the loop", "loop_report")
 
     def create(self, spec: LoopSpec) -> Path:
-        """A folder for the turn, with what is asked of it. Raises DiskFullError, or UnavailableError."""
-        folder = self._folder / spec.name
-        try:
-            folder.mkdir(parents=True)
-            write_model(folder / SPEC, spec)
-        except OSError as error:
-            raise cannot_write("the turn cannot be written down", error) from error
-        return folder
+        """Makes a folder for the turn. Raises as ``JobFolders.create``."""
+        return self._jobs.create(spec.name, spec)
 
-    def get(self, name: str) -> LoopReport:
-        """Raises NotFoundError unless the turn has ended."""
-        report = _report(self._path(name))
-        if report is None:
-            raise no_report(name)
-        return report
+    def settle(self, spec: LoopSpec, error: QuarryError | None) -> None:
+        """Keeps why a turn failed; of one that ended well, its report, unless that has no name."""
+        if error is not None:
+            self.fail(spec, error)
+        elif not self.get(spec.name).name:
+            self.remove(spec.name)
+
+    def keys_of(self, spec: LoopSpec) -> tuple[int, ...]:
+        return (spec.collection_key,)
 
     def page(self, name: str) -> str:
         """The report as HTML; empty of a turn that failed. Raises NotFoundError."""
         self.get(name)
         try:
-            return (self._path(name) / PAGE).read_text(encoding="utf-8")
+            return (self.folder(name) / PAGE).read_text(encoding="utf-8")
         except FileNotFoundError:
             return ""
 
-    def all(self, collection: str = "") -> list[LoopReport]:
-        """Reports, newest first."""
-        found = [report for report in self._reports() if collection in ("", report.collection)]
-        return sorted(found, key=lambda report: (-report.start_us, report.name))
-
-    def remove(self, name: str) -> None:
-        _remove(self._path(name))
-
     def fail(self, spec: LoopSpec, error: QuarryError) -> None:
         """Keeps a report that says why the turn did not come to its end, and nothing else of it."""
-        folder = self._folder / spec.name
-        _remove(folder)
+        self.remove(spec.name)
+        folder = self.folder(spec.name)
         folder.mkdir(parents=True, exist_ok=True)
         write_model(folder / REPORT, failed(spec, error))
 
     def fail_unfinished(self) -> None:
         """At the start: what the last server left has failed."""
-        for folder in self._folders():
-            if (folder / REPORT).exists():
-                continue
+        for folder in self.list_unfinished():
             try:
                 self.fail(LoopSpec.model_validate_json((folder / SPEC).read_bytes()), STOPPED)
             except (OSError, ValidationError):
-                _remove(folder)
+                remove_folder(folder)
 
     def keys(self) -> set[int]:
-        """Keys of the collections that anything here is about."""
-        places = (self._folder / PLACES).glob("*.json")
-        return {report.collection_key for report in self._reports()} | {
-            int(file.stem) for file in places if file.stem.isdecimal()
-        }
+        """Returns the keys of the collections that anything here is about."""
+        places = (self._jobs.root / PLACES).glob("*.json")
+        return super().keys() | {int(file.stem) for file in places if file.stem.isdecimal()}
 
-    def remove_of(self, keys: Collection[int]) -> None:
-        """Removes all that is about these collections."""
-        for report in list(self._reports()):
-            if report.collection_key in keys:
-                _remove(self._folder / report.name)
+    def remove_of(self, keys: Collection[int]) -> list[str]:
+        """Removes all that is about these collections; returns the names of the reports."""
+        names = super().remove_of(keys)
         for key in keys:
             self._place_of(key).unlink(missing_ok=True)
-
-    def purge(self, key: int, start_us: int | None, end_us: int | None) -> list[str]:
-        """Removes reports that tell of feedback of that time; their names. As ``MiningSets.purge``."""
-        gone = [
-            report.name
-            for report in self._reports()
-            if report.collection_key == key and _overlaps(report, start_us, end_us)
-        ]
-        for name in gone:
-            self.remove(name)
-        return gone
+        return names
 
     def place(self, key: int) -> Place:
         """How far the loop of a collection has come; at the start of it if nobody knows."""
@@ -140,23 +114,7 @@ class LoopReports:
         write_model(path, place)
 
     def _place_of(self, key: int) -> Path:
-        return self._folder / PLACES / f"{key}.json"
-
-    def _path(self, name: str) -> Path:
-        if not NAME.fullmatch(name):
-            raise no_report(name)
-        return self._folder / name
-
-    def _folders(self) -> Iterator[Path]:
-        for folder in self._folder.glob("*"):
-            if NAME.fullmatch(folder.name) and folder.is_dir():
-                yield folder
-
-    def _reports(self) -> Iterator[LoopReport]:
-        for folder in self._folders():
-            report = _report(folder)
-            if report is not None:
-                yield report
+        return self._jobs.root / PLACES / f"{key}.json"
 
 
 def failed(spec: LoopSpec, error: QuarryError) -> LoopReport:
@@ -172,30 +130,3 @@ def failed(spec: LoopSpec, error: QuarryError) -> LoopReport:
         advice=(str(error),),
         reason=error.reason,
     )
-
-
-def no_report(name: str) -> NotFoundError:
-    return NotFoundError(f"no report of the loop is called {name[:80]!r}", loop_report=name[:80])
-
-
-def _report(folder: Path) -> LoopReport | None:
-    try:
-        return LoopReport.model_validate_json((folder / REPORT).read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError:
-        logger.warning("the report of the turn %s cannot be read", folder.name)
-        return None
-
-
-def _remove(folder: Path) -> None:
-    """First the report, so that no reader takes what is left for a turn."""
-    (folder / REPORT).unlink(missing_ok=True)
-    remove_folder(folder)
-
-
-def _overlaps(report: LoopReport, start_us: int | None, end_us: int | None) -> bool:
-    first, last = report.feedback_start_us, report.feedback_end_us
-    if first is None or last is None:
-        return False
-    return (end_us is None or first < end_us) and (start_us is None or last >= start_us)

@@ -152,3 +152,7 @@ class LoopReport(Written):
     feedback_start_us: int | None = None
     feedback_end_us: int | None = None
     reason: str = ""
+
+    @property
+    def began_us(self) -> int:
+        return self.start_us

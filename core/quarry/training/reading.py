@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ValidationError
 
 from quarry.errors import ModelError
-from quarry.mining.sets import write_model
+from quarry.jobs.files import write_model
 from quarry.mining.spec import Written
 from quarry.training.marks import (
     Marks,

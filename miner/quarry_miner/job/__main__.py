@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from quarry.jobs.child import FolderJob, Progress, job_main, read_spec
+from quarry.jobs.files import write_model
+from quarry.jobs.folders import SPEC
 from quarry.mining.estimate import EstimateSpec
 from quarry.mining.jobs import ESTIMATE
-from quarry.mining.sets import SPEC, write_model
 from quarry.mining.spec import MiningSpec
 
 

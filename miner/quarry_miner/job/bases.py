@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quarry.mining.sets import write_bytes
+from quarry.jobs.files import write_bytes
 from quarry_miner.members.ensemble import Basis, EnsembleQueries
 from quarry_miner.mining.task import MiningTask
 

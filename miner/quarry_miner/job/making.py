@@ -12,18 +12,9 @@ from quarry.documents.catalog import Collection
 from quarry.documents.view import view_of
 from quarry.errors import UnavailableError
 from quarry.jobs.child import Progress
-from quarry.mining.sets import (
-    EXAMPLES,
-    FOLDER,
-    PAGE,
-    REPORT,
-    SUMMARY,
-    WORK,
-    WorkMark,
-    write_bytes,
-    write_json,
-    write_model,
-)
+from quarry.jobs.files import write_bytes, write_json, write_model
+from quarry.jobs.folders import WORK
+from quarry.mining.sets import EXAMPLES, FOLDER, PAGE, REPORT, SUMMARY, WorkMark
 from quarry.mining.spec import MiningSpec
 from quarry.questions import question_key
 from quarry_miner.corpus import Corpus

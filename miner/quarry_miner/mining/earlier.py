@@ -84,7 +84,7 @@ def write_lineage(folder: Path, lineage: Lineage, queries: Iterable[QueryFacts])
 def latest(data: Path, spec: MiningSpec, lineage: Lineage) -> EarlierSet | None:
     """The newest finished set of the collection that was asked for in the same way."""
     sets = MiningSets(data)
-    for summary in sets.all(spec.collection):
+    for summary in sets.list_newest(spec.collection):
         folder = sets.folder(summary.name)
         if summary.collection_key != spec.collection_key or summary.preset != spec.preset:
             continue

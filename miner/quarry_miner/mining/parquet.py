@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quarry.mining.sets import write_bytes
+from quarry.jobs.files import write_bytes
 from quarry_miner.examples import Example
 
 MEMBER = pa.struct([("name", pa.string()), ("rank", pa.int32()), ("score", pa.float32())])

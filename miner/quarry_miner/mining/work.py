@@ -8,7 +8,9 @@ import orjson
 import pyarrow as pa
 from pydantic import BaseModel, ValidationError
 
-from quarry.mining.sets import MARK, WorkMark, remove_folder, write_json, write_model
+from quarry.jobs.files import remove_folder, write_json
+from quarry.jobs.folders import open_work
+from quarry.mining.sets import WorkMark
 from quarry.mining.spec import MiningSpec
 from quarry_miner.mining.parquet import FORMAT, read_tables, write_block
 
@@ -57,9 +59,7 @@ class Work:
     """A folder of finished blocks, each a Parquet file and, written after it, its facts."""
 
     def __init__(self, folder: Path, mark: WorkMark) -> None:
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        write_model(folder / MARK, mark)
+        self._folder = open_work(folder, mark)
         self.blocks: list[Block] = []
         while (block := self._read(len(self.blocks))) is not None:
             self.blocks.append(block)

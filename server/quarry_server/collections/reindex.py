@@ -1,7 +1,9 @@
 """The reindexing methods of CollectionService, and the operations behind them."""
 
 import math
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 from google.longrunning import operations_pb2
 from google.protobuf import duration_pb2
@@ -14,7 +16,7 @@ from quarry.collections.reindex_plan import Plan, Wanted
 from quarry.documents.catalog import Collection, now_us
 from quarry.documents.generations import Role, SideGeneration
 from quarry.errors import RequiredError
-from quarry.jobs.operations import Job, Operations, SetMetadata, new_name
+from quarry.jobs.operations import Job, Operations, new_name
 from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1 import collection_service_pb2_grpc
 from quarry_server.collections.messages import (
@@ -27,7 +29,7 @@ from quarry_server.collections.messages import (
 )
 from quarry_server.common.context import Context
 from quarry_server.common.model_names import RequestedModels, names_of
-from quarry_server.common.operations import PREFIX, operation_message, packed
+from quarry_server.common.operations import PREFIX, Tell, make_job, operation_message, packed
 from quarry_server.common.values import parse_etag, timestamp_message
 
 KIND = "reindex"
@@ -75,28 +77,23 @@ class ReindexJobs:
         operation = new_name(ROLLBACK)
         key = await self.reindexer.begin_rollback(name, revision, operation)
         metadata = _metadata(name, None)
-
-        async def job(report: SetMetadata) -> bytes:
-            made = await self.reindexer.roll_back(key, _reporting(metadata, report))
-            return await _done(made, metadata, report)
-
+        job = _make_job(metadata, partial(self.reindexer.roll_back, key))
         try:
-            return operation_message(await self._operations.start(ROLLBACK, packed(metadata), job, operation))
+            return operation_message(await self._operations.start("", packed(metadata), job, operation))
         except BaseException:
             self.reindexer.release(key)
             raise
 
     def _reindex(self, key: int, metadata: pb.ReindexMetadata) -> Job:
-        async def job(report: SetMetadata) -> bytes:
+        async def build(report: Report) -> Collection:
             try:
-                made = await self.reindexer.run(key, _reporting(metadata, report))
+                return await self.reindexer.run(key, report)
             except BaseException:
                 if not self._operations.closing:
                     await self.reindexer.abandon(key)
                 raise
-            return await _done(made, metadata, report)
 
-        return job
+        return _make_job(metadata, build)
 
     async def add_status(self, opened: OpenCollection, status: pb.CollectionStatus) -> None:
         """Says what is beside the serving generation."""
@@ -198,24 +195,23 @@ def _metadata(name: str, estimate: Estimate | None) -> pb.ReindexMetadata:
     return metadata
 
 
-def _reporting(metadata: pb.ReindexMetadata, report: SetMetadata) -> Report:
-    """Writes progress into an operation's metadata."""
+def _make_job(metadata: pb.ReindexMetadata, work: Callable[[Report], Awaitable[Collection]]) -> Job:
+    """Makes a job of ``work``, whose progress goes into the operation's metadata."""
 
-    async def told(progress: Progress) -> None:
-        metadata.progress.CopyFrom(_progress_message(progress, metadata.estimate))
-        await report(packed(metadata))
+    async def run(tell: Tell) -> pb.ReindexResponse:
+        async def report(progress: Progress) -> None:
+            metadata.progress.CopyFrom(_progress_message(progress, metadata.estimate))
+            await tell()
 
-    return told
+        collection = await work(report)
+        count = collection.document_count
+        await report(Progress(State.DONE, count, count))
+        response = pb.ReindexResponse(collection=collection_message(collection))
+        if metadata.HasField("estimate"):
+            response.estimate.CopyFrom(metadata.estimate)
+        return response
 
-
-async def _done(made: Collection, metadata: pb.ReindexMetadata, report: SetMetadata) -> bytes:
-    """The operation's response, once its metadata say that it has ended."""
-    count = made.document_count
-    await _reporting(metadata, report)(Progress(State.DONE, count, count))
-    response = pb.ReindexResponse(collection=collection_message(made))
-    if metadata.HasField("estimate"):
-        response.estimate.CopyFrom(metadata.estimate)
-    return packed(response)
+    return make_job(metadata, run)
 
 
 def _estimate_message(estimate: Estimate) -> pb.ReindexEstimate:

@@ -11,7 +11,7 @@ from quarry.collections.library import Library
 from quarry.deadline import Deadline
 from quarry.documents.catalog import now_us
 from quarry.errors import InvalidArgumentError, RequiredError, UnknownValueError
-from quarry.jobs.operations import Operations, SetMetadata
+from quarry.jobs.operations import Operations
 from quarry.ranking.cascade import Cascade
 from quarry.ranking.promotion_policy import PromotionPolicy
 from quarry.v1 import collection_service_pb2 as pb
@@ -26,9 +26,9 @@ from quarry_server.collections.messages import (
 from quarry_server.collections.reindex import ReindexJobs, ReindexServicer
 from quarry_server.common.context import Context, deadline_of
 from quarry_server.common.model_names import RequestedModels, names_of
-from quarry_server.common.operations import operation_message, packed
+from quarry_server.common.operations import Tell, start_operation
 from quarry_server.common.page_tokens import COLLECTIONS
-from quarry_server.common.paging import DEFAULT_LIST_PAGE, MAX_LIST_PAGE, parse_page_size
+from quarry_server.common.paging import ListPage
 from quarry_server.common.values import parse_etag, timestamp_message
 from quarry_server.search.queries import cascade_of
 
@@ -71,14 +71,11 @@ class CollectionServicer(ReindexServicer):
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: Context
     ) -> pb.ListCollectionsResponse:
-        size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
-        (after,) = COLLECTIONS.parse(request) or ("",)
-        found = await self._library.page(after, size + 1)
-        more = len(found) > size
-        return pb.ListCollectionsResponse(
-            collections=[collection_message(collection) for collection in found[:size]],
-            next_page_token=COLLECTIONS.encode((found[size - 1].settings.name,), request) if more else "",
-        )
+        page = ListPage(COLLECTIONS, request)
+        (after,) = page.after or ("",)
+        found = await self._library.page(after, page.size + 1)
+        messages, token = page.fill(found, lambda one: (one.settings.name,), collection_message)
+        return pb.ListCollectionsResponse(collections=messages, next_page_token=token)
 
     async def UpdateCollection(
         self, request: pb.UpdateCollectionRequest, context: Context
@@ -122,17 +119,15 @@ class CollectionServicer(ReindexServicer):
             collection=request.name, start_time=timestamp_message(now_us()), progress=0.0
         )
 
-        async def repair(report: SetMetadata) -> bytes:
+        async def repair(tell: Tell) -> pb.RepairCollectionResponse:
             found, after = await self._library.repair(request.name, Deadline())
             metadata.progress = 1.0
-            await report(packed(metadata))
-            return packed(
-                pb.RepairCollectionResponse(
-                    found=consistency_message(found), after=consistency_message(after)
-                )
+            await tell()
+            return pb.RepairCollectionResponse(
+                found=consistency_message(found), after=consistency_message(after)
             )
 
-        return operation_message(await self._operations.start("repair", packed(metadata), repair))
+        return await start_operation(self._operations, "repair", metadata, repair)
 
     async def _admit_changes(self, name: str, values: Mapping[str, Any]) -> None:
         """Raises as ``RequestedModels.admit``, or InvalidArgumentError for values that are none."""

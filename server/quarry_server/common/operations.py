@@ -1,18 +1,23 @@
 """google.longrunning.Operations: the standard way to follow what takes long."""
 
+from collections.abc import Awaitable, Callable
+
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf import any_pb2, empty_pb2
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from quarry.errors import InvalidArgumentError, QuarryError, UnknownValueError
-from quarry.jobs.operations import Operation, Operations
+from quarry.jobs.operations import Job, Operation, Operations, SetMetadata
 from quarry_server.common.context import Context, deadline_of
 from quarry_server.common.errors import status_of
 from quarry_server.common.page_tokens import OPERATIONS
-from quarry_server.common.paging import DEFAULT_LIST_PAGE, MAX_LIST_PAGE, parse_page_size
+from quarry_server.common.paging import ListPage
 
 PREFIX = "operations/"
+
+Tell = Callable[[], Awaitable[None]]
+"""Writes the operation's metadata as they are now."""
 
 
 class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]  # untyped base
@@ -31,14 +36,11 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
             raise InvalidArgumentError("filter", "is not supported")
         if request.name not in ("", "operations"):
             raise UnknownValueError("name", "is not operations")
-        size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
-        (after,) = OPERATIONS.parse(request) or ("",)
-        found = await self._operations.page(after, size + 1)
-        more = len(found) > size
-        return operations_pb2.ListOperationsResponse(
-            operations=[operation_message(operation) for operation in found[:size]],
-            next_page_token=OPERATIONS.encode((found[size - 1].name,), request) if more else "",
-        )
+        page = ListPage(OPERATIONS, request)
+        (after,) = page.after or ("",)
+        found = await self._operations.page(after, page.size + 1)
+        messages, token = page.fill(found, lambda operation: (operation.name,), operation_message)
+        return operations_pb2.ListOperationsResponse(operations=messages, next_page_token=token)
 
     async def WaitOperation(
         self, request: operations_pb2.WaitOperationRequest, context: Context
@@ -75,6 +77,25 @@ def packed(message: Message) -> bytes:
     wrapped = any_pb2.Any()
     wrapped.Pack(message)
     return wrapped.SerializeToString()
+
+
+def make_job(metadata: Message, work: Callable[[Tell], Awaitable[Message]]) -> Job:
+    """Makes a job of ``work``, which sets fields of ``metadata``, tells of them, and returns the response."""
+
+    async def job(set_metadata: SetMetadata) -> bytes:
+        async def tell() -> None:
+            await set_metadata(packed(metadata))
+
+        return packed(await work(tell))
+
+    return job
+
+
+async def start_operation(
+    operations: Operations, kind: str, metadata: Message, work: Callable[[Tell], Awaitable[Message]]
+) -> operations_pb2.Operation:
+    """Starts ``work`` as an operation whose name begins with ``kind``."""
+    return operation_message(await operations.start(kind, packed(metadata), make_job(metadata, work)))
 
 
 def describe_error(error: QuarryError) -> bytes:

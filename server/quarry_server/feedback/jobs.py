@@ -13,7 +13,6 @@ from quarry.collections.library import Library
 from quarry.documents.store import Database
 from quarry.errors import (
     InvalidArgumentError,
-    LimitExceededError,
     OutOfRangeError,
     RequiredError,
     UnknownValueError,
@@ -30,17 +29,19 @@ from quarry.feedback.purge import (
     nothing_made,
     purge,
 )
-from quarry.jobs.operations import Operations, SetMetadata
+from quarry.jobs.operations import Operations
 from quarry.registry.feedback import learned_from
 from quarry.storage.disk import cannot_write
 from quarry.v1 import feedback_service_pb2 as pb
-from quarry_server.common.operations import packed
+from quarry_server.common.operations import Tell
+from quarry_server.common.uploads import StreamForm, receive_file
 from quarry_server.common.values import parse_timestamp
 from quarry_server.search.audience import MAX_PERSON_BYTES, check_label
 from quarry_server.wiring import Feedback
 
 FOLDER = "imports"
 _REPORT_S = 0.5
+_FORM = StreamForm("message", "config", "data", "the file has over {} bytes: send it in parts")
 MINING, LOOP = "mine", "run-loop"
 """Kinds of the operations that make mining sets, and reports of the loop."""
 
@@ -91,26 +92,16 @@ async def spool(
     what the stream opened with."""
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     path = folder / uuid.uuid4().hex
-    config: pb.ImportEventsConfig | None = None
-    size = 0
+
+    async def check(config: pb.ImportEventsConfig) -> pb.ImportEventsConfig:
+        if config.format not in FORMATS:
+            kind = UnknownValueError if config.format else RequiredError
+            raise kind("config.format", f"{config.format} is not a FeedbackFormat, or is missing")
+        with library.use(config.collection):
+            return config
+
     try:
-        with await asyncio.to_thread(path.open, "wb") as file:
-            async for request in requests:
-                kind = request.WhichOneof("message")
-                if (kind == "config") != (config is None):
-                    raise InvalidArgumentError("message", "the stream opens with config, and only once")
-                if kind == "config":
-                    config = request.config
-                    _check_config(config, library)
-                    continue
-                if kind is None:
-                    raise RequiredError("message", "holds neither config nor data")
-                size += len(request.data)
-                if size > most_bytes:
-                    raise LimitExceededError(f"the file has over {most_bytes} bytes: send it in parts")
-                await asyncio.to_thread(file.write, request.data)
-        if config is None:
-            raise RequiredError("message", "the stream is empty: it opens with config")
+        config, _ = await receive_file(requests, _FORM, check, path, most_bytes)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise cannot_write("the file cannot be kept", error) from error
@@ -120,22 +111,15 @@ async def spool(
     return config, path
 
 
-def _check_config(config: pb.ImportEventsConfig, library: Library) -> None:
-    if config.format not in FORMATS:
-        kind = UnknownValueError if config.format else RequiredError
-        raise kind("config.format", f"{config.format} is not a FeedbackFormat, or is missing")
-    with library.use(config.collection):
-        pass
-
-
 async def run_import(
     feedback: Feedback,
     library: Library,
     config: pb.ImportEventsConfig,
     file: Path,
     metadata: pb.ImportEventsMetadata,
-    set_metadata: SetMetadata,
-) -> bytes:
+    tell: Tell,
+) -> pb.ImportEventsResponse:
+    """Imports the file, says how far that is, and removes the file."""
     reported_s = time.monotonic()
 
     async def report(tally: Tally) -> None:
@@ -143,7 +127,7 @@ async def run_import(
         if tally.progress == 1 or time.monotonic() - reported_s >= _REPORT_S:
             reported_s = time.monotonic()
             metadata.progress, metadata.lines = tally.progress, tally.lines
-            await set_metadata(packed(metadata))
+            await tell()
 
     try:
         with library.use(config.collection) as collection:
@@ -152,15 +136,13 @@ async def run_import(
         await report(tally)
     finally:
         await asyncio.to_thread(file.unlink, missing_ok=True)
-    return packed(
-        pb.ImportEventsResponse(
-            lines=tally.lines,
-            impressions=tally.impressions,
-            events=tally.events,
-            duplicates=tally.duplicates,
-            rejected=tally.rejected,
-            rejections=[pb.RejectedLine(line=line, reason=reason) for line, reason in tally.rejections],
-        )
+    return pb.ImportEventsResponse(
+        lines=tally.lines,
+        impressions=tally.impressions,
+        events=tally.events,
+        duplicates=tally.duplicates,
+        rejected=tally.rejected,
+        rejections=[pb.RejectedLine(line=line, reason=reason) for line, reason in tally.rejections],
     )
 
 
@@ -204,13 +186,13 @@ async def run_purge(
     purge_made: PurgeMade,
     documents: Database,
     metadata: pb.PurgeFeedbackMetadata,
-    set_metadata: SetMetadata,
-) -> bytes:
+    tell: Tell,
+) -> pb.PurgeFeedbackResponse:
     """What was deleted, and which models may have learned from it."""
 
     async def report(progress: float) -> None:
         metadata.progress = progress
-        await set_metadata(packed(metadata))
+        await tell()
 
     made_of = (selection.collection or 0, selection.start_us, selection.end_us)
     names = await purge_made(*made_of)
@@ -218,12 +200,10 @@ async def run_purge(
     names += await purge_made(*made_of)  # what was begun meanwhile has read what is gone
     models = await asyncio.to_thread(documents.read, lambda connection: learned_from(connection, *made_of))
     await report(1.0)
-    return packed(
-        pb.PurgeFeedbackResponse(
-            impressions=purged.impressions,
-            events=purged.events,
-            texts=purged.texts,
-            mining_sets=names,
-            models=models,
-        )
+    return pb.PurgeFeedbackResponse(
+        impressions=purged.impressions,
+        events=purged.events,
+        texts=purged.texts,
+        mining_sets=names,
+        models=models,
     )

@@ -13,11 +13,11 @@ from quarry.errors import InvalidArgumentError, RequiredError
 from quarry.feedback.purge import PurgeMade, nothing_made
 from quarry.feedback.reading.stats import Statistics, statistics
 from quarry.feedback.types import EventMark
-from quarry.jobs.operations import Operations, SetMetadata
+from quarry.jobs.operations import Operations
 from quarry.v1 import feedback_service_pb2 as pb
 from quarry.v1 import feedback_service_pb2_grpc
 from quarry_server.common.context import Context, deadline_of
-from quarry_server.common.operations import operation_message, packed
+from quarry_server.common.operations import Tell, start_operation
 from quarry_server.common.values import timestamp_message
 from quarry_server.feedback.events import TYPES, record
 from quarry_server.feedback.jobs import (
@@ -92,10 +92,10 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
         config, file = await spool(request_iterator, self._library, self._folder, self._most_bytes)
         metadata = pb.ImportEventsMetadata(collection=config.collection, start_time=_now())
 
-        async def job(set_metadata: SetMetadata) -> bytes:
-            return await run_import(self._feedback, self._library, config, file, metadata, set_metadata)
+        async def work(tell: Tell) -> pb.ImportEventsResponse:
+            return await run_import(self._feedback, self._library, config, file, metadata, tell)
 
-        return operation_message(await self._operations.start("import-feedback", packed(metadata), job))
+        return await start_operation(self._operations, "import-feedback", metadata, work)
 
     async def PurgeFeedback(
         self, request: pb.PurgeFeedbackRequest, context: Context
@@ -104,13 +104,11 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
             selection = parse_selection(request, collection.collection.key)
         metadata = pb.PurgeFeedbackMetadata(collection=request.collection, start_time=_now())
 
-        async def job(set_metadata: SetMetadata) -> bytes:
+        async def work(tell: Tell) -> pb.PurgeFeedbackResponse:
             documents = self._library.database
-            return await run_purge(
-                self._feedback, selection, self._purge_made, documents, metadata, set_metadata
-            )
+            return await run_purge(self._feedback, selection, self._purge_made, documents, metadata, tell)
 
-        return operation_message(await self._operations.start("purge-feedback", packed(metadata), job))
+        return await start_operation(self._operations, "purge-feedback", metadata, work)
 
     async def GetFeedbackStats(
         self, request: pb.GetFeedbackStatsRequest, context: Context

@@ -1,14 +1,12 @@
 """What ImportModel is sent: options, and maybe an archive, kept in a file until it is read."""
 
-import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 from quarry.collections.library import Library
 from quarry.errors import (
     ConflictingFieldsError,
-    InvalidArgumentError,
-    LimitExceededError,
     OutOfRangeError,
     RequiredError,
     UnknownValueError,
@@ -18,6 +16,9 @@ from quarry.registry.imports import ImportPlan
 from quarry.registry.store import MAX_DESCRIPTION_BYTES
 from quarry.training.spec import KindName
 from quarry.v1 import model_service_pb2 as pb
+from quarry_server.common.uploads import StreamForm, receive_file
+
+_FORM = StreamForm("part", "options", "archive", "the archive has over {} bytes")
 
 _KINDS: dict[int, KindName | None] = {
     pb.MODEL_KIND_UNSPECIFIED: None,
@@ -36,27 +37,12 @@ async def received(
         CollectionNotFoundError: there is no such collection.
         LimitExceededError: the archive, or the disk, is too large.
     """
-    plan: ImportPlan | None = None
-    size = 0
     try:
-        with await asyncio.to_thread(archive.open, "wb") as file:
-            async for request in requests:
-                part = request.WhichOneof("part")
-                if (part == "options") != (plan is None):
-                    raise InvalidArgumentError("part", "the stream opens with options, and only once")
-                if part == "options":
-                    plan = await parse_options(request.options, library)
-                    continue
-                if part is None:
-                    raise RequiredError("part", "holds neither options nor archive")
-                size += len(request.archive)
-                if size > most_bytes:
-                    raise LimitExceededError(f"the archive has over {most_bytes} bytes")
-                await asyncio.to_thread(file.write, request.archive)
+        plan, size = await receive_file(
+            requests, _FORM, partial(parse_options, library=library), archive, most_bytes
+        )
     except OSError as error:
         raise cannot_keep(error) from error
-    if plan is None:
-        raise RequiredError("part", "the stream is empty: it opens with options")
     if bool(plan.source) == bool(size):
         if size:
             raise ConflictingFieldsError("options.source", "is there beside an archive")

@@ -75,7 +75,18 @@ def _lineage(version: ModelVersion) -> pb.Lineage:
     result = version.result
     if result is None:
         return pb.Lineage(base=version.source, quarry_version=version.quarry_version)
-    lineage = pb.Lineage(
+    lineage = lineage_message(result)
+    lineage.joint_layers, lineage.quarry_version = result.joint_layers, version.quarry_version
+    if result.feedback_start_us is not None:
+        lineage.feedback_start_time.CopyFrom(timestamp_message(result.feedback_start_us))
+    if result.feedback_end_us is not None:
+        lineage.feedback_end_time.CopyFrom(timestamp_message(result.feedback_end_us))
+    return lineage
+
+
+def lineage_message(result: TrainingResult) -> pb.Lineage:
+    """Says what a training was made from, whether a version came of it or not."""
+    return pb.Lineage(
         base=result.base,
         compared_with=result.evaluation.compared_with,
         examples=result.examples,
@@ -84,16 +95,9 @@ def _lineage(version: ModelVersion) -> pb.Lineage:
         loss=result.loss,
         steps=result.steps,
         seed=result.seed,
-        joint_layers=result.joint_layers,
         max_tokens=result.max_tokens,
-        quarry_version=version.quarry_version,
         train_seconds=result.train_s,
     )
-    if result.feedback_start_us is not None:
-        lineage.feedback_start_time.CopyFrom(timestamp_message(result.feedback_start_us))
-    if result.feedback_end_us is not None:
-        lineage.feedback_end_time.CopyFrom(timestamp_message(result.feedback_end_us))
-    return lineage
 
 
 def parse_note(by: str, reason: str) -> Note:

@@ -1,5 +1,7 @@
 """Ranking configurations, from and to messages; ModelService's calls on them."""
 
+from functools import partial
+
 from quarry.collections.library import Library
 from quarry.collections.ranking_promotion import Rankings
 from quarry.ranking.tuned import RankingConfiguration
@@ -9,7 +11,7 @@ from quarry.v1 import model_service_pb2 as pb
 from quarry.v1 import search_service_pb2 as search_pb
 from quarry_server.collections.documents import parse_request_id
 from quarry_server.common.page_tokens import RANKINGS
-from quarry_server.common.paging import DEFAULT_LIST_PAGE, MAX_LIST_PAGE, fitting, parse_page_size
+from quarry_server.common.paging import ListPage
 from quarry_server.common.values import timestamp_message
 from quarry_server.models.messages import CAUTIONS, STATES, metric_message, parse_note, verdict_value
 
@@ -26,16 +28,13 @@ class RankingCalls:
         return pb.GetRankingResponse(ranking=await self._message(request.name))
 
     async def listed(self, request: pb.ListRankingsRequest) -> pb.ListRankingsResponse:
-        size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
-        below = RANKINGS.parse(request)
+        page = ListPage(RANKINGS, request)
         if request.collection:
             with self._library.use(request.collection):
                 pass
-        found = await self._rankings.page(request.collection, below, size + 1)
-        page = fitting(ranking_message(version, report=False) for version in found[:size])
-        more = len(found) > len(page)
-        after = RANKINGS.encode(found[len(page) - 1].place, request) if more else ""
-        return pb.ListRankingsResponse(rankings=page, next_page_token=after)
+        found = await self._rankings.page(request.collection, page.after, page.size + 1)
+        rankings, token = page.fill(found, lambda v: v.place, partial(ranking_message, report=False))
+        return pb.ListRankingsResponse(rankings=rankings, next_page_token=token)
 
     async def promote(self, request: pb.PromoteRankingRequest) -> pb.PromoteRankingResponse:
         request_id = parse_request_id(request.request_id, "promote-ranking", request)

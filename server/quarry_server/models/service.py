@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, TypeVar
 
 from quarry.collections.library import Library
@@ -23,12 +24,7 @@ from quarry_server.collections.documents import parse_request_id
 from quarry_server.common.context import Context
 from quarry_server.common.model_names import RequestedModels
 from quarry_server.common.page_tokens import MODELS
-from quarry_server.common.paging import (
-    DEFAULT_LIST_PAGE,
-    MAX_LIST_PAGE,
-    fitting,
-    parse_page_size,
-)
+from quarry_server.common.paging import ListPage
 from quarry_server.models.imports import received
 from quarry_server.models.messages import model_message, parse_note
 from quarry_server.models.rankings import RankingCalls
@@ -70,16 +66,13 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         return pb.GetModelResponse(model=model_message(await self._get(request.name)))
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
-        size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
-        below = MODELS.parse(request)
+        page = ListPage(MODELS, request)
         if request.collection:
             with self._library.use(request.collection):
                 pass
-        found = await asyncio.to_thread(self._registry.page, request.collection, below, size + 1)
-        page = fitting(model_message(version, report=False) for version in found[:size])
-        more = len(found) > len(page)
-        after = MODELS.encode(found[len(page) - 1].place, request) if more else ""
-        return pb.ListModelsResponse(models=page, next_page_token=after)
+        found = await asyncio.to_thread(self._registry.page, request.collection, page.after, page.size + 1)
+        models, token = page.fill(found, lambda v: v.place, partial(model_message, report=False))
+        return pb.ListModelsResponse(models=models, next_page_token=token)
 
     async def PromoteModel(
         self, request: pb.PromoteModelRequest, context: Context

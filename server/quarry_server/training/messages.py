@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
-from quarry.training.jobs import AnySpec
+from quarry.training.folders import AnySpec
 from quarry.training.spec import EvaluationReport, EvaluationSpec, TrainingResult, TrainingSpec
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
 from quarry_server.common.values import timestamp_message
-from quarry_server.models.messages import CAUTIONS, KINDS, metric_message, verdict_value
+from quarry_server.models.messages import CAUTIONS, KINDS, lineage_message, metric_message, verdict_value
 
 M = TypeVar("M", models_pb.Model, models_pb.Ranking)
 _NANOS = 1_000_000_000
@@ -17,24 +17,12 @@ _NANOS = 1_000_000_000
 def unregistered_message(result: TrainingResult, spec: TrainingSpec) -> models_pb.Model:
     """A training that no model came of: a Model without a name."""
     report = result.evaluation
-    lineage = models_pb.Lineage(
-        base=result.base,
-        compared_with=report.compared_with,
-        examples=result.examples,
-        data_hash=result.data_hash,
-        simulated=result.simulated,
-        loss=result.loss,
-        steps=result.steps,
-        seed=result.seed,
-        max_tokens=result.max_tokens,
-        train_seconds=result.train_s,
-    )
     return models_pb.Model(
         collection=spec.collection,
         kind=KINDS[result.what],
         verdict=verdict_value(report.verdict),
         advice=report.advice,
-        lineage=lineage,
+        lineage=lineage_message(result),
         metrics=[metric_message(metric) for metric in report.metrics],
         description=spec.description,
         report_json=report.model_dump_json(),

@@ -12,15 +12,15 @@ from google.protobuf.message import Message
 from quarry.collections.library import Library
 from quarry.config import Settings
 from quarry.documents.catalog import Collection, get_collection, now_us
-from quarry.documents.store import RequestId
 from quarry.errors import InvalidArgumentError, RequiredError
 from quarry.feedback.purge import PurgeMade
-from quarry.jobs.operations import Operation, Operations, SetMetadata, new_name
+from quarry.jobs.operations import Operations
 from quarry.jobs.process import OnDetails, OnProgress
 from quarry.mining.sets import MiningSets
 from quarry.registry.names import parse_name
 from quarry.registry.trained import TrainedModels, TunedRankings
-from quarry.training.jobs import AnySpec, TrainingJobs
+from quarry.training.folders import AnySpec
+from quarry.training.jobs import TrainingJobs
 from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec, TuningResult, TuningSpec
 from quarry.training.uploads import FIELD
 from quarry.v1 import model_service_pb2 as models_pb
@@ -28,9 +28,8 @@ from quarry.v1 import training_service_pb2 as pb
 from quarry.v1 import training_service_pb2_grpc
 from quarry_server.collections.documents import parse_request_id
 from quarry_server.common.context import Context
+from quarry_server.common.jobs import CollectionJobs, Plan
 from quarry_server.common.model_names import RequestedModels, names_of
-from quarry_server.common.once import StartedOnce
-from quarry_server.common.operations import operation_message, packed
 from quarry_server.models.messages import model_message
 from quarry_server.models.rankings import found_message, ranking_message
 from quarry_server.training.loop_runs import LoopRuns
@@ -53,6 +52,7 @@ from quarry_server.training.requests import (
 from quarry_server.wiring import Feedback, served_precision
 
 R = TypeVar("R", bound=Request)
+AnyRequest = Request | pb.EvaluateRerankerRequest | pb.TuneRankingRequest
 Work = Callable[[OnProgress, OnDetails], Awaitable[Message]]
 """Does what an operation is for; its response."""
 
@@ -78,21 +78,20 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         requested: RequestedModels,
         address: str,
     ) -> None:
-        self._library, self._operations, self._jobs = library, operations, jobs
+        self._library, self._jobs = library, jobs
         self._mining_sets, self._feedback = mining_sets, feedback
         self._trained, self._tuned, self._find_model = trained, tuned, find_model
         self._loops, self._requested, self._address = loops, requested, address
         self._base_reranker = settings.models.base_reranker
         self._precision = served_precision(settings)
-        self._once = StartedOnce(library.database, operations)
+        self._calls = CollectionJobs(library, operations, jobs)
 
     async def tidy(self) -> None:
         """At the start: removes what unfinished jobs and deleted collections have left; sees to later."""
         now_us = self._library.folder.clock.now_us
         await asyncio.to_thread(self._jobs.folders.remove_unfinished, now_us)
         await asyncio.to_thread(self._jobs.uploads.remove_unused, now_us)
-        await self._remove_of_deleted()
-        self._library.when_deleted(self._remove_of_deleted)
+        await self._calls.tidy()
 
     async def UploadExamples(
         self, request_iterator: AsyncIterator[pb.UploadExamplesRequest], context: Context
@@ -129,33 +128,33 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         version = parse_name(request.model)
         if version is None:
             raise InvalidArgumentError("model", f"{request.model[:80]!r} is not COLLECTION@NUMBER")
-        collection = await self._collection(version[0])
-        request_id = parse_request_id(request.request_id, "evaluate-reranker", request)
-        if first := await self._once.first(collection, request_id):
-            return operation_message(first)
-        self._jobs.check_installed()
-        await self._requested.admit(request.compare_with, known=names_of(collection))
-        spec = await asyncio.to_thread(lambda: parse_evaluation(request, self._ground(collection)))
+        collection = await self._calls.find_collection(version[0])
 
-        async def evaluate(on_progress: OnProgress, on_details: OnDetails) -> Message:
-            return evaluation_message(await self._jobs.evaluate(spec, on_progress, on_details), spec)
+        async def plan() -> Plan:
+            await self._requested.admit(request.compare_with, known=names_of(collection))
+            spec = await asyncio.to_thread(lambda: parse_evaluation(request, self._ground(collection)))
 
-        return await self._started(collection, request_id, spec, evaluate)
+            async def evaluate(on_progress: OnProgress, on_details: OnDetails) -> Message:
+                return evaluation_message(await self._jobs.evaluate(spec, on_progress, on_details), spec)
+
+            return self._plan(spec, evaluate)
+
+        return await self._start("evaluate-reranker", request, collection, plan)
 
     async def TuneRanking(self, request: pb.TuneRankingRequest, context: Context) -> operations_pb2.Operation:
-        collection = await self._collection(request.collection)
-        request_id = parse_request_id(request.request_id, "tune-ranking", request)
-        if first := await self._once.first(collection, request_id):
-            return operation_message(first)
-        self._jobs.check_installed()
-        with self._library.use(request.collection) as opened:
-            arms = opened.generation.searcher.arms
-        spec = await asyncio.to_thread(lambda: parse_tuning(request, self._ground(collection), arms))
+        collection = await self._calls.find_collection(request.collection)
 
-        async def tune(on_progress: OnProgress, on_details: OnDetails) -> Message:
-            return await self._jobs.tune(spec, on_progress, on_details, partial(self._take_ranking, spec))
+        async def plan() -> Plan:
+            with self._library.use(request.collection) as opened:
+                arms = opened.generation.searcher.arms
+            spec = await asyncio.to_thread(lambda: parse_tuning(request, self._ground(collection), arms))
 
-        return await self._started(collection, request_id, spec, tune)
+            async def tune(on_progress: OnProgress, on_details: OnDetails) -> Message:
+                return await self._jobs.tune(spec, on_progress, on_details, partial(self._take_ranking, spec))
+
+            return self._plan(spec, tune)
+
+        return await self._start("tune-ranking", request, collection, plan)
 
     async def RunLoop(self, request: pb.RunLoopRequest, context: Context) -> operations_pb2.Operation:
         return await self._loops.run(request)
@@ -173,20 +172,20 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
     async def _train(
         self, kind: str, request: R, parse: Callable[[R, Ground], TrainingSpec]
     ) -> operations_pb2.Operation:
-        collection = await self._collection(request.collection)
-        request_id = parse_request_id(request.request_id, kind, request)
-        if first := await self._once.first(collection, request_id):
-            return operation_message(first)
-        self._jobs.check_installed()
-        teacher = request.teacher if isinstance(request, pb.DistillRerankerRequest) else ""
-        named = request.base, teacher, self._base_reranker
-        await self._requested.admit(*named, known=names_of(collection))
-        spec = await asyncio.to_thread(lambda: parse(request, self._ground(collection)))
+        collection = await self._calls.find_collection(request.collection)
 
-        async def train(on_progress: OnProgress, on_details: OnDetails) -> Message:
-            return await self._jobs.train(spec, on_progress, on_details, partial(self._take, spec))
+        async def plan() -> Plan:
+            teacher = request.teacher if isinstance(request, pb.DistillRerankerRequest) else ""
+            named = request.base, teacher, self._base_reranker
+            await self._requested.admit(*named, known=names_of(collection))
+            spec = await asyncio.to_thread(lambda: parse(request, self._ground(collection)))
 
-        return await self._started(collection, request_id, spec, train)
+            async def train(on_progress: OnProgress, on_details: OnDetails) -> Message:
+                return await self._jobs.train(spec, on_progress, on_details, partial(self._take, spec))
+
+            return self._plan(spec, train)
+
+        return await self._start(kind, request, collection, plan)
 
     async def _take(self, spec: TrainingSpec, result: TrainingResult, folder: Path) -> models_pb.Model:
         """Says what became of a training's model."""
@@ -202,35 +201,28 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
             return found_message(spec.collection, result)
         return add_advice(ranking_message(taken.version), taken.advice)
 
-    async def _started(
-        self, collection: Collection, request_id: RequestId, spec: AnySpec, work: Work
+    async def _start(
+        self, kind: str, request: AnyRequest, collection: Collection, plan: Callable[[], Awaitable[Plan]]
     ) -> operations_pb2.Operation:
-        """The operation that ``work`` is done in, or the one of the first call with this request id."""
-        name = new_name(request_id.method)
-        started = await self._once.start(collection, request_id, name, lambda: self._start(name, spec, work))
-        return operation_message(started)
+        """Starts what ``plan`` has checked, once for the request's id."""
+        request_id = parse_request_id(request.request_id, kind, request)
 
-    async def _start(self, name: str, spec: AnySpec, work: Work) -> Operation:
+        async def prepare() -> Plan:
+            self._jobs.check_installed()
+            return await plan()
+
+        return await self._calls.start_once(collection, request_id, kind, prepare)
+
+    def _plan(self, spec: AnySpec, work: Work) -> Plan:
         metadata = new_metadata(spec)
 
-        async def job(report: SetMetadata) -> bytes:
-            async def on_progress(stage: str, progress: float) -> None:
-                metadata.stage, metadata.progress = stage, progress
-                await report(packed(metadata))
-
+        async def run(on_progress: OnProgress) -> Message:
             await self._feedback.impressions.flush()  # or the job would miss the last answers
             response = await work(on_progress, partial(set_details, metadata))
             metadata.ClearField("eta")
-            await on_progress("done", 1.0)
-            return packed(response)
+            return response
 
-        return await self._operations.start("", packed(metadata), job, name)
-
-    async def _collection(self, name: str) -> Collection:
-        """The collection's row. Raises as ``Library.use``."""
-        with self._library.use(name):
-            pass
-        return await self._library.current(name)
+        return Plan(metadata, run)
 
     def _ground(self, collection: Collection) -> Ground:
         """Blocks."""
@@ -247,10 +239,6 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
             mining_sets=self._mining_sets,
             uploads=self._jobs.uploads,
         )
-
-    async def _remove_of_deleted(self, _deleted: Collection | None = None) -> None:
-        """Removes what is left of trainings on collections that have been deleted."""
-        await self._jobs.remove_of_deleted(self._library.deleted_keys)
 
 
 def ending_trainings(purge_sets: PurgeMade, jobs: TrainingJobs) -> PurgeMade:

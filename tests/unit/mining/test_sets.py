@@ -7,8 +7,10 @@ import pytest
 
 from quarry.documents.catalog import now_us
 from quarry.errors import InvalidArgumentError, NotFoundError
+from quarry.jobs.files import write_model
+from quarry.jobs.folders import MARK, WORK
 from quarry.mining import presets
-from quarry.mining.sets import MARK, SUMMARY, WORK, MiningSets, WorkMark, write_model
+from quarry.mining.sets import SUMMARY, MiningSets, WorkMark
 from quarry.mining.spec import MiningSpec, MiningSummary
 from quarry_miner.presets import registry
 
@@ -25,7 +27,7 @@ def finished(sets: MiningSets, name: str, key: int = 1, time_us: int = 0, **chan
 
 
 def names(sets: MiningSets) -> list[str]:
-    return [summary.name for summary in sets.all()]
+    return [summary.name for summary in sets.list_newest()]
 
 
 def test_an_unfinished_set_is_no_set_and_goes_at_the_next_start(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from tests.unit.training.samples import evaluation_spec, report, result, spec
 
 from quarry.jobs.child import USAGE, Progress
-from quarry.mining.sets import write_model
-from quarry.training.folders import EVALUATION, RESULT, TrainingFolders, read_answer
+from quarry.jobs.files import read_answer, write_model
+from quarry.training.folders import EVALUATION, RESULT, TrainingFolders
 from quarry.training.spec import EvaluationReport, TrainingResult
 from quarry_trainer import job
 

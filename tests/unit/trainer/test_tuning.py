@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tests.unit.training.samples import tuning_spec
 
 from quarry.errors import Cancelled
+from quarry.jobs.waited_for import read_operation
 from quarry.mining.spec import JudgedQuery
 from quarry.ranking.queries import DEFAULT_DEPTH
 from quarry.ranking.tuned import RankingConfiguration
 from quarry.ranking.weighting import TRAITS
 from quarry.training.spec import EvaluationReport, ModelVerdict
-from quarry.training.waited_for import read_operation
 from quarry_trainer.data.linked_queries import components_of
 from quarry_trainer.tuning.advice import with_advice
 from quarry_trainer.tuning.fitting import (

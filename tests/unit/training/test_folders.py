@@ -10,16 +10,9 @@ from tests.unit.training.samples import evaluation_spec, spec
 
 from quarry.documents.catalog import now_us
 from quarry.errors import QuarryError, UnavailableError
-from quarry.mining.sets import MARK, SPEC, WORK_LIFETIME_S
-from quarry.training.folders import (
-    FOLDER,
-    UPLOADS,
-    TrainingFolders,
-    attempt_of,
-    keys_of,
-    read_answer,
-    work_of,
-)
+from quarry.jobs.files import read_answer
+from quarry.jobs.folders import MARK, SPEC, WORK_LIFETIME_S
+from quarry.training.folders import FOLDER, UPLOADS, TrainingFolders, attempt_of, keys_of, work_of
 from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 
 
@@ -85,9 +78,9 @@ def test_work_goes_with_any_collection_that_it_reads_and_with_its_mining_set(tmp
     (unmarked / MARK).write_text("{")
     assert folders.keys() == {1, 2, 3}
     assert not unmarked.exists()
-    folders.remove_work_of(keys=[3])
+    folders.remove_of([3])
     assert (own.exists(), other.exists(), both.exists()) == (True, True, False)
-    folders.remove_work_of(examples=["set"])
+    folders.remove_made_of(["set"])
     assert (own.exists(), other.exists()) == (False, True)
     folders.remove_work(spec(key=2, examples_name="kept"))
     assert not other.exists()

@@ -8,12 +8,12 @@ import pytest
 from tests.unit.training.samples import evaluation_spec, report, result, spec, tuning_spec
 
 from quarry.errors import Cancelled, DiskFullError, QuarryError, UnavailableError
+from quarry.jobs.files import write_model
 from quarry.jobs.process import OnDetails, OnProgress
-from quarry.mining.sets import write_model
+from quarry.jobs.waited_for import note_operation
 from quarry.training.folders import EVALUATION, FOLDER, MODEL, RESULT, work_of
 from quarry.training.jobs import TrainingJobs
 from quarry.training.spec import TrainingResult, TrainingSpec, TuningResult
-from quarry.training.waited_for import note_operation
 
 
 class FakeProcess:

@@ -7,12 +7,12 @@ import pytest
 from tests.unit.training.loops import loop_report, loop_spec
 
 from quarry.errors import Cancelled, QuarryError, UnavailableError
+from quarry.jobs.files import write_model
 from quarry.jobs.process import OnDetails, OnProgress
-from quarry.mining.sets import write_model
+from quarry.jobs.waited_for import note_operation
 from quarry.training.loop_jobs import LoopJobs
 from quarry.training.loop_reports import REPORT
 from quarry.training.loop_spec import LoopReport
-from quarry.training.waited_for import note_operation
 
 
 class FakeProcess:
@@ -74,7 +74,7 @@ async def test_a_turn_that_found_too_little_leaves_nothing(tmp_path: Path) -> No
     process.report = loop_report("", outcome="NOT_ENOUGH_FEEDBACK")
     jobs = LoopJobs(tmp_path, Ended(), process)
     assert (await jobs.turn(loop_spec(), heard)).outcome == "NOT_ENOUGH_FEEDBACK"
-    assert not jobs.reports.all()
+    assert not jobs.reports.list_newest()
     assert not list((tmp_path / "loops").glob("*"))
 
 
@@ -125,7 +125,7 @@ async def test_a_purge_ends_the_turn_that_reads_the_feedback_and_takes_reports(t
     assert await jobs.purge(1, None, None) == ["faq-1"]
     with pytest.raises(Cancelled, match="deleted"):
         await turn
-    (left,) = jobs.reports.all()
+    (left,) = jobs.reports.list_newest()
     assert (left.name, left.outcome) == ("faq-2", "FAILED")
     assert "lost password" not in written(tmp_path)
 
@@ -138,4 +138,4 @@ async def test_what_is_of_deleted_collections_goes(tmp_path: Path) -> None:
         return {1}
 
     await jobs.remove_of_deleted(deleted)
-    assert not jobs.reports.all()
+    assert not jobs.reports.list_newest()

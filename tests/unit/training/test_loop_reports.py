@@ -6,7 +6,7 @@ import pytest
 from tests.unit.training.loops import loop_report, loop_spec
 
 from quarry.errors import NotFoundError, UnavailableError
-from quarry.mining.sets import write_model
+from quarry.jobs.files import write_model
 from quarry.training.loop_reports import PAGE, REPORT, LoopReports, Place, Unfinished
 from quarry.training.loop_spec import LoopReport
 
@@ -24,8 +24,8 @@ def test_a_turn_counts_when_its_report_is_there(tmp_path: Path) -> None:
     kept(reports, loop_report("faq-1"))
     kept(reports, loop_report("faq-2", start_us=3_000_000))
     kept(reports, loop_report("web-1", collection="web", start_us=2_000_000))
-    assert [one.name for one in reports.all()] == ["faq-2", "web-1", "faq-1"]
-    assert [one.name for one in reports.all("web")] == ["web-1"]
+    assert [one.name for one in reports.list_newest()] == ["faq-2", "web-1", "faq-1"]
+    assert [one.name for one in reports.list_newest("web")] == ["web-1"]
     assert reports.get("faq-1") == loop_report("faq-1")
     assert reports.page("faq-1") == "<html>"
     for name in ("under-way", "nothing", "../faq-1", ""):
@@ -39,7 +39,7 @@ def test_what_the_last_server_left_has_failed(tmp_path: Path) -> None:
     broken = reports.create(loop_spec("broken"))
     (broken / "spec.json").write_text("{")
     reports.fail_unfinished()
-    (report,) = reports.all()
+    (report,) = reports.list_newest()
     assert (report.name, report.outcome, report.reason) == ("under-way", "FAILED", UnavailableError.reason)
     assert report.advice
     assert reports.page("under-way") == ""
@@ -59,7 +59,7 @@ def test_a_report_goes_with_feedback_of_its_time(
     kept(reports, loop_report("quotes-nothing", feedback_start_us=None, feedback_end_us=None))
     assert reports.purge(1, start_us, end_us) == ["faq-1"] * goes
     assert folder.exists() is not goes
-    assert {"other", "quotes-nothing"} <= {one.name for one in reports.all()}
+    assert {"other", "quotes-nothing"} <= {one.name for one in reports.list_newest()}
 
 
 def test_all_of_a_collection_goes_with_it(tmp_path: Path) -> None:
@@ -74,6 +74,16 @@ def test_all_of_a_collection_goes_with_it(tmp_path: Path) -> None:
     reports.remove_of({1, 3})
     assert reports.keys() == {2}
     assert reports.place(1) == Place()
+
+
+def test_a_report_without_a_name_takes_its_own_folder_and_no_other(tmp_path: Path) -> None:
+    reports = LoopReports(tmp_path)
+    kept(reports, loop_report("other", collection_key=2))
+    folder = kept(reports, loop_report("faq-1"))
+    write_model(folder / REPORT, loop_report(""))  # as a turn that found too little leaves it for a moment
+    reports.remove_of({1})
+    assert not folder.exists()
+    assert [one.name for one in reports.list_newest()] == ["other"]
 
 
 def test_a_place_that_cannot_be_read_is_the_beginning(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from quarry.errors import Cancelled, NoFeedbackError, NotFoundError, QuarryError
 from quarry.feedback.reading.news import News, read_news
 from quarry.feedback.tables import FILE_NAME
 from quarry.jobs.child import Progress
-from quarry.mining.sets import write_bytes, write_model
+from quarry.jobs.files import write_bytes, write_model
+from quarry.jobs.waited_for import note_operation
 from quarry.mining.spec import Verdict
 from quarry.training.loop_reports import PAGE, REPORT, LoopReports, Place, Unfinished
 from quarry.training.loop_spec import MOST_ASKED, LoopOutcome, LoopReport, LoopSpec, MinedInShort
 from quarry.training.spec import EvaluationReport, ModelVerdict
-from quarry.training.waited_for import note_operation
 from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb

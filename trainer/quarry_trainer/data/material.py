@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from quarry.mining.sets import write_bytes
+from quarry.jobs.files import write_bytes
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry.questions import has_words, question_key
 from quarry.ranking.fusion import round_fused

@@ -26,7 +26,7 @@ from transformers import (
 )
 from transformers.trainer import TRAINER_STATE_NAME
 
-from quarry.mining.sets import write_bytes
+from quarry.jobs.files import write_bytes
 from quarry_trainer.data.dataset import BadExamplesError, GroupDataset, TextGroup
 from quarry_trainer.learning.optimizer import AnchoredAdamW
 

@@ -8,10 +8,10 @@ from typing import Literal
 
 import orjson
 
+from quarry.jobs.waited_for import note_operation
 from quarry.mining.sets import EXAMPLES, MiningSets
 from quarry.mining.spec import JudgedQuery
 from quarry.training.spec import TuningSpec
-from quarry.training.waited_for import note_operation
 from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry_trainer.cycle.calls import ServerCalls
 from quarry_trainer.data.dataset import BadExamplesError, read_examples

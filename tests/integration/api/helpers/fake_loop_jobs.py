@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 from quarry.jobs.child import Progress, read_spec, run_as_job
-from quarry.mining.sets import EXAMPLES, PAGE, REPORT, SPEC, SUMMARY, write_model
+from quarry.jobs.files import write_model
+from quarry.jobs.folders import SPEC
+from quarry.mining.sets import EXAMPLES, PAGE, REPORT, SUMMARY
 from quarry.mining.spec import MiningSpec, MiningSummary
 from quarry.training.folders import MODEL, RESULT, work_of
 from quarry.training.spec import EvaluationReport, Metric, ModelVerdict, TrainingResult, TrainingSpec

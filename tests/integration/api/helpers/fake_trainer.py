@@ -12,7 +12,8 @@ from pathlib import Path
 
 from quarry.errors import DiskFullError
 from quarry.jobs.child import Progress, read_spec, run_as_job
-from quarry.mining.sets import SPEC, write_model
+from quarry.jobs.files import write_model
+from quarry.jobs.folders import SPEC
 from quarry.models.blend import Blend
 from quarry.training.folders import EVALUATION, MODEL, RESULT, work_of
 from quarry.training.spec import (

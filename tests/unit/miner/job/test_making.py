@@ -12,7 +12,8 @@ from tests.unit.miner.mining.seeded import seeded_texts
 
 from quarry.documents import log
 from quarry.errors import UnavailableError
-from quarry.mining.sets import EXAMPLES, REPORT, WORK
+from quarry.jobs.folders import WORK
+from quarry.mining.sets import EXAMPLES, REPORT
 from quarry.mining.spec import JudgedQuery, MiningSpec
 from quarry_miner.job.making import make_set
 

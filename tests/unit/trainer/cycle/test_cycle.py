@@ -18,11 +18,11 @@ from quarry.feedback.rows import impression_row
 from quarry.feedback.tables import FILE_NAME, open_feedback
 from quarry.feedback.types import Event, EventType, Impression, LoggedHit
 from quarry.jobs.child import Progress
+from quarry.jobs.waited_for import read_operation
 from quarry.search.logged_request import SearchContext
 from quarry.training.loop_reports import PAGE, LoopReports, Place, Unfinished
 from quarry.training.loop_spec import LoopReport
 from quarry.training.spec import OffPolicyEstimate
-from quarry.training.waited_for import read_operation
 from quarry.v1 import (
     collection_service_pb2,
     collection_service_pb2_grpc,

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from quarry.mining.sets import write_bytes
+from quarry.jobs.files import write_bytes
 
 NOTE = "operation"
 _PREFIX = "operations/"

@@ -1,0 +1,115 @@
+"""Jobs on collections as operations: each starts once for a request id, and says how far it is."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from google.longrunning import operations_pb2
+from google.protobuf.message import Message
+
+from quarry.collections.library import Library
+from quarry.documents.catalog import Collection
+from quarry.documents.requests import once, recall
+from quarry.documents.store import RequestId
+from quarry.jobs.operations import Operation, Operations, new_name
+from quarry.jobs.process import OnProgress
+from quarry.jobs.runner import ReadDeleted
+from quarry_server.common.operations import Tell, make_job, operation_message, packed
+
+Work = Callable[[OnProgress], Awaitable[Message]]
+"""Does what an operation is for, and says how far it is; its response."""
+
+
+class CollectionWork(Protocol):
+    """Jobs that go with the collections that they are made from."""
+
+    async def remove_of_deleted(self, read_deleted: ReadDeleted) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A request that was checked, and can begin.
+
+    Attributes:
+        metadata: of the operation. It has ``stage`` and ``progress``.
+        work: may set other fields of the metadata; they are written with the next stage.
+    """
+
+    metadata: Any
+    work: Work
+
+
+class CollectionJobs:
+    """What the services of one kind of job do alike.
+
+    Args:
+        jobs: whose remains go with deleted collections.
+    """
+
+    def __init__(self, library: Library, operations: Operations, jobs: CollectionWork) -> None:
+        self._library, self._operations, self._jobs = library, operations, jobs
+        self._starting = asyncio.Lock()
+
+    async def tidy(self) -> None:
+        """Removes at the start what deleted collections have left, and from then on what they leave."""
+
+        async def remove(_deleted: Collection) -> None:
+            await self.remove_of_deleted()
+
+        await self.remove_of_deleted()
+        self._library.when_deleted(remove)
+
+    async def remove_of_deleted(self) -> None:
+        """Removes what is made from collections that were deleted."""
+        await self._jobs.remove_of_deleted(self._library.deleted_keys)
+
+    async def find_collection(self, name: str) -> Collection:
+        """Returns the collection's row. Raises as ``Library.use``."""
+        with self._library.use(name):
+            pass
+        return await self._library.current(name)
+
+    async def start_once(
+        self, collection: Collection, request: RequestId, kind: str, prepare: Callable[[], Awaitable[Plan]]
+    ) -> operations_pb2.Operation:
+        """Starts an operation, or finds the one that the first call with this request id has started.
+
+        Args:
+            kind: the operation's name begins with it.
+            prepare: checks the request. A repeated request is not checked again: what it names may be gone.
+
+        Raises:
+            InvalidArgumentError: the request id was used for another request.
+            QuarryError: the one that ``prepare`` raised.
+        """
+        scope = f"{collection.key}/{request.method}"
+        database = self._library.database
+        async with self._starting:
+            first = await asyncio.to_thread(
+                database.read, lambda c: recall(c, scope, request.id, request.request, bytes.decode)
+            )
+        if first:
+            return operation_message(await self._operations.get(first))
+        plan, name = await prepare(), new_name(kind)
+        async with self._starting:  # or a repeat might not find the operation that it should return
+            first = await database.write(
+                lambda c: once(c, scope, request.id, request.request, lambda: name, str.encode, bytes.decode)
+            )
+            begun = await (self.start(plan, name) if first == name else self._operations.get(first))
+        return operation_message(begun)
+
+    async def start(self, plan: Plan, name: str) -> Operation:
+        """Starts an operation; ``name`` comes from ``new_name``."""
+        metadata = plan.metadata
+
+        async def work(tell: Tell) -> Message:
+            async def on_progress(stage: str, progress: float) -> None:
+                metadata.stage, metadata.progress = stage, progress
+                await tell()
+
+            response = await plan.work(on_progress)
+            await on_progress("done", 1.0)
+            return response
+
+        return await self._operations.start("", packed(metadata), make_job(metadata, work), name)

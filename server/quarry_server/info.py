@@ -10,7 +10,8 @@ from quarry.documents import requests
 from quarry.feedback.importing.imports import MAX_LINE_BYTES
 from quarry.jobs.memory import memory_limit
 from quarry.models.sources.hub import MAX_FETCHES
-from quarry.ranking import queries
+from quarry.ranking import queries, ranges
+from quarry.retrieval.registry import ARMS
 from quarry.v1 import server_service_pb2 as pb
 from quarry.v1 import server_service_pb2_grpc
 from quarry_server.collections.documents import MAX_BATCH_DOCUMENTS
@@ -43,7 +44,7 @@ def server_info(settings: Settings, device: str, connections: ConnectionLimits) 
         max_fields=schema.MAX_FIELDS,
         max_query_bytes=queries.MAX_QUERY_BYTES,
         max_page_size=MAX_PAGE_SIZE,
-        max_depth=queries.MAX_DEPTH,
+        max_depth=int(ranges.ARM_DEPTH.most),
         max_filter_conditions=filters.MAX_CONDITIONS,
         max_filter_levels=filters.MAX_LEVELS,
         max_retrieve_queries=MAX_RETRIEVE_QUERIES,
@@ -66,6 +67,10 @@ def server_info(settings: Settings, device: str, connections: ConnectionLimits) 
         default_encoder=settings.models.encoder,
         device=device,
         hub_allowed=settings.models.hub,
+        arms=[
+            pb.ArmInfo(name=arm.name, weight=arm.weight, lowest=arm.low, highest=arm.high, boosts=arm.boosts)
+            for arm in ARMS.values()
+        ],
     )
 
 

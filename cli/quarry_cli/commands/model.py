@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import typer
 
-from quarry.ranking.tuned import parse_ranking_name
+from quarry.ranking.names import parse_ranking_name
 from quarry.v1 import model_service_pb2 as pb
 from quarry_cli.calls.model import all_models, all_rankings, imported, write_archive
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect

@@ -19,7 +19,8 @@ from quarry_cli.views.excerpts import excerpt, query_pattern
 INDENT = 4
 EXCERPT_LINES = 3
 MAX_WIDTH = 110
-STAGES = ("encode", "bm25", "dense", "fuse", "hydrate", "rerank")
+STAGES_AROUND_ARMS = ("encode",), ("fuse", "hydrate", "rerank")
+"""Stages of a search before and after its arms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ def show_footer(response: search_service_pb2.SearchResponse) -> None:
     out.print(Text(" · ".join(_footer(response)), "dim"))
     for degraded in response.degraded:
         stage = search_service_pb2.Stage.Name(degraded.stage).removeprefix("STAGE_").lower()
+        stage = printable(degraded.arm) or stage
         reason = search_service_pb2.DegradationReason.Name(degraded.reason)
         reason = reason.removeprefix("DEGRADATION_REASON_").replace("_", " ").lower()
         detail = f" ({printable(degraded.detail)})" if degraded.detail else ""
@@ -123,14 +125,17 @@ def show_footer(response: search_service_pb2.SearchResponse) -> None:
 
 
 def _footer(response: search_service_pb2.SearchResponse) -> Iterator[str]:
-    total = response.total
-    if total.relation == search_service_pb2.TOTAL_RELATION_LOWER_BOUND:
-        yield f"at least {total.count:,} documents match"
+    matching = response.total
+    if matching.relation == search_service_pb2.TOTAL_RELATION_LOWER_BOUND:
+        yield f"at least {matching.count:,} documents match"
     else:
-        yield f"{total.count:,} document{'' if total.count == 1 else 's'} match"
-    taken = {stage.name: duration for stage, duration in response.timings.ListFields()}
-    stages = [f"{name} {milliseconds(taken[name])}" for name in STAGES if name in taken]
-    yield milliseconds(response.timings.total) + (f" ({', '.join(stages)})" if stages else "")
+        yield f"{matching.count:,} document{'' if matching.count == 1 else 's'} match"
+    taken = {printable(name): milliseconds(duration) for name, duration in response.timings.items()}
+    total = taken.pop("total", milliseconds(Duration()))
+    before, after = STAGES_AROUND_ARMS
+    arms = sorted(taken.keys() - {*before, *after})
+    stages = [f"{name} {taken[name]}" for name in (*before, *arms, *after) if name in taken]
+    yield total + (f" ({', '.join(stages)})" if stages else "")
     models = [printable(model) for model in response.rerankers or [response.reranker]]
     if response.ranking:
         yield f"merged by {printable(response.ranking)}"

@@ -15,11 +15,6 @@ from quarry_cli.inputs.conditions import all_of, parse_condition, parse_filter
 from quarry_cli.inputs.values import field_types
 
 
-class ArmName(StrEnum):
-    BM25 = "bm25"
-    DENSE = "dense"
-
-
 class FusionName(StrEnum):
     RRF = "rrf"
     WEIGHTED = "weighted"
@@ -54,7 +49,10 @@ def search(
         list[str] | None,
         typer.Option(metavar="FIELD=VALUE", help="Condition (=, !=, <, <=, >, >=, ^= prefix); repeatable."),
     ] = None,
-    arm: Annotated[list[ArmName] | None, typer.Option(help="Ask only this arm; repeatable.")] = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ARM", help="Ask only this arm, such as bm25 or dense; repeatable."),
+    ] = None,
     fusion: Annotated[
         FusionName | None, typer.Option(help="How the arms are merged. Default: weighted.")
     ] = None,

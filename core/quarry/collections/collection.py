@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from quarry.collections.consistency import ArmDifferences, compare, reapply
 from quarry.collections.generation import Generation
-from quarry.collections.vector_check import VectorSample
 from quarry.deadline import Deadline
 from quarry.documents.catalog import Collection
 from quarry.documents.log import Outcome, Upsert
@@ -16,6 +15,7 @@ from quarry.documents.store import DocumentLog, RequestId
 from quarry.documents.view import DocumentView
 from quarry.errors import DataLossError, InvalidArgumentError, UnavailableError
 from quarry.filters import Filter
+from quarry.retrieval.inspection import VectorSample
 from quarry.search.requests import SearchedCollection
 from quarry.types import Document, Fields
 
@@ -91,7 +91,7 @@ class OpenCollection:
         generation = self.generation
 
         async def cut_passages(documents: Sequence[Fields]) -> Sequence[Sequence[str]]:
-            vectors = generation.vectors  # a dense arm that failed at first may be open by now
+            vectors = generation.vectors  # an arm that failed at first may be open by now
             return [()] * len(documents) if vectors is None else await vectors.passages(documents)
 
         return SearchedCollection(
@@ -265,7 +265,7 @@ class OpenCollection:
             raise UnavailableError("an arm has not caught up with the log; try again")
         generation = self.generation
         found = [
-            await compare(follower, generation.versioned(arm), self.log)
+            await compare(follower, generation.opened(arm), self.log)
             for arm, follower in generation.followers.items()
         ]
         return Consistency(
@@ -281,8 +281,8 @@ class OpenCollection:
         if any(arm.wrongly_encoded for arm in before.arms):
             before = await self.check(deadline, ALL_ENCODED)
         for arm in before.arms:
-            vectors = self.generation.vectors if arm.arm == "dense" else None
-            await reapply(self.generation.followers[arm.arm], arm, self.log, vectors)
+            opened = self.generation.opened(arm.arm)
+            await reapply(self.generation.followers[arm.arm], arm, self.log, opened.forget)
         return before, await self.check(deadline, ALL_VECTORS)
 
     async def close(self, grace_s: float) -> None:

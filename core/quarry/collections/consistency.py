@@ -1,14 +1,13 @@
 """Whether an arm holds exactly what the log says, and making it so."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from quarry.documents.follower import Follower
 from quarry.documents.store import DocumentLog
-from quarry.documents.vectors import DocumentVectors
-from quarry.types import Change, Docno
+from quarry.types import Change, Docno, Fields
 
 SAMPLE = 100
 _BATCH = 1_000
@@ -75,12 +74,16 @@ async def compare(follower: Follower, index: VersionedIndex, log: DocumentLog) -
 
 
 async def reapply(
-    follower: Follower, differences: ArmDifferences, log: DocumentLog, vectors: DocumentVectors | None = None
+    follower: Follower,
+    differences: ArmDifferences,
+    log: DocumentLog,
+    forget: Callable[[Sequence[Fields]], Awaitable[None]] | None = None,
 ) -> None:
     """Applies again, from the log as it is now, whatever differed.
 
     Args:
-        vectors: of the arm; what is damaged is encoded again, whatever its cache holds.
+        forget: drops what the arm keeps beside its index of documents that are damaged, so that it makes that
+            anew.
     """
     docnos = [*differences.missing, *differences.outdated, *differences.surplus, *differences.damaged]
     damaged = set(differences.damaged)
@@ -88,8 +91,9 @@ async def reapply(
         for start in range(0, len(docnos), _BATCH):
             batch = docnos[start : start + _BATCH]
             documents = await asyncio.to_thread(log.read, batch)
-            if vectors is not None:
-                await vectors.forget([documents[d].fields for d in batch if d in damaged and d in documents])
+            kept = [documents[d].fields for d in batch if d in damaged and d in documents]
+            if kept and forget is not None:
+                await forget(kept)
             changes = [
                 Change(docno, documents[docno].version, documents[docno].fields)
                 if docno in documents

@@ -5,54 +5,36 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
 
-from quarry.collections.consistency import ArmDifferences, VersionedIndex
-from quarry.collections.vector_check import VectorCheck, VectorSample
+from quarry.collections.consistency import ArmDifferences
 from quarry.deadline import Deadline
 from quarry.documents.catalog import Collection
-from quarry.documents.follower import FollowedIndex, Follower, FollowPolicy
-from quarry.documents.indexes import FollowedDense, FollowedLexical
+from quarry.documents.follower import Follower
 from quarry.documents.store import DocumentLog
 from quarry.documents.vectors import DocumentVectors
-from quarry.errors import DataLossError, DeadlineExceeded, QuarryError, RetrieverUnavailableError
+from quarry.errors import DataLossError, ModelError, QuarryError, RetrieverUnavailableError
 from quarry.filters import Filter
-from quarry.retrieval.arms import NO_LIMIT, Bm25Retriever, DenseRetriever, QueryEncoder, Retrieved, Retriever
-from quarry.retrieval.base import DenseStore, LexicalIndex
-from quarry.schema import Schema
+from quarry.retrieval.definition import ArmDefinition, ArmSite, Engines, OpenArm
+from quarry.retrieval.inspection import Inspection, VectorSample
+from quarry.retrieval.registry import ARMS, browsing_arm
+from quarry.retrieval.retriever import NO_LIMIT, QueryEncoder, Retrieved, Retriever
 from quarry.search.pipeline import ArmState, Reranking, Searcher
-from quarry.types import Docno
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
-DENSE_POLICY = FollowPolicy(batch_rows=512, batch_bytes=2**19, settle_batches=20, idle_settle_s=1.0)
 BEHIND_AFTER_S = 2.0
 """How long an arm may lack what was written before it counts as behind."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 """Pauses before an arm that could not be opened is tried again."""
-FILE_CHECKS = ThreadPoolExecutor(1, "check-files")
-"""A thread of their own: they read whole indexes, and would keep all others from what searches need."""
-LEXICAL_POLICY = FollowPolicy(batch_rows=4_096, batch_bytes=16 * 2**20)
-
-
-class Engines(Protocol):
-    """Opens the indexes of a generation. Raises DataLossError for one that cannot be read."""
-
-    def lexical(self, folder: Path, generation: str, schema: Schema) -> LexicalIndex:
-        """Blocks."""
-        ...
-
-    async def dense(self, folder: Path, generation: str, schema: Schema, dimension: int) -> DenseStore: ...
 
 
 @dataclass(frozen=True, slots=True)
 class DenseParts:
-    """What a collection with an encoder needs for its dense arm.
+    """The encoder of a collection, and what it makes of documents.
 
     Attributes:
         dimension: of the encoder's vectors.
@@ -93,7 +75,6 @@ class Generation:
         searcher: ranks its documents.
         followers: by arm; an arm that could not be opened has none.
         failures: by arm, why it could not be opened.
-        vectors: what encodes its documents; None without a dense arm.
     """
 
     def __init__(
@@ -115,98 +96,116 @@ class Generation:
         self._engines = engines
         self._threads = threads
         self._catch_up_to = collection.last_sequence
-        self._lexical: LexicalIndex | None = None
-        self._dense: DenseStore | None = None
+        self._arms: dict[str, OpenArm] = {}
+        self._encoding: DenseParts | None = None
+        self._reopening: list[asyncio.Task[None]] = []
         self.followers: dict[str, Follower] = {}
         self.failures: dict[str, str] = {}
-        self._reopening: asyncio.Task[None] | None = None
-        self.vectors: DocumentVectors | None = None
         self.searcher: Searcher
 
     async def open(self, dense: LoadDense, reranking: Callable[[DenseParts | None], Reranking]) -> None:
-        """Opens what there is and starts following the log.
+        """Opens every arm that the collection has, and starts following the log.
 
-        A dense arm whose model or store cannot be had now is tried again until it can.
+        An arm whose model or store cannot be had now is tried again until it can; the one that browses must
+        open at once.
 
         Args:
-            dense: loads what the dense arm needs; gives None for a collection without one.
+            dense: loads the collection's encoder; gives None for a collection without one.
+
+        Raises:
+            QuarryError: the arm that browses cannot be opened.
         """
-        lexical = await self._open_lexical()
-        retrievers: list[Retriever] = [Bm25Retriever(lexical, self._threads)]
-        parts: DenseParts | None = None
-        try:
-            parts = await dense()
-            if parts is not None:
-                retrievers.append(await self._open_dense(parts))
-        except QuarryError as error:
-            logger.error("the dense arm cannot be opened, and will be tried again: %s", error)
-            self.failures["dense"] = str(error)
-            retrievers.append(FailedRetriever("dense", str(error)))
-            self._reopening = asyncio.create_task(self._reopen_dense(dense), name="reopen-dense")
+
+        async def encoding() -> DenseParts | None:
+            if self._encoding is None:
+                try:
+                    self._encoding = await dense()
+                except DataLossError as error:  # the model's, not the index's
+                    raise ModelError(str(error)) from error
+            return self._encoding
+
+        retrievers = [await self._open_or_note(arm, encoding) for arm in ARMS.values()]
+        browsing = browsing_arm().name
+        lexical = self._arms[browsing].lexical if browsing in self._arms else None
+        if lexical is None:
+            raise RetrieverUnavailableError(browsing, "it has no index that browses")
         self.searcher = Searcher(
             self.name,
-            retrievers,
+            [retriever for retriever in retrievers if retriever is not None],
             lexical,
             self._log,
-            reranking(parts),
+            reranking(self._encoding),
             self.arm_state,
             self._threads,
             self._answering,
         )
 
-    async def _reopen_dense(self, dense: LoadDense) -> None:
+    async def _open_or_note(self, arm: ArmDefinition, encoding: LoadDense) -> Retriever | None:
+        """Opens an arm, or notes why it cannot be had and gives a retriever that says so.
+
+        None if the collection has no such arm.
+        """
+        try:
+            return await self._open_arm(arm, encoding)
+        except QuarryError as error:
+            if arm.browses:
+                raise
+            logger.error("the %s arm cannot be opened, and will be tried again: %s", arm.name, error)
+            self.failures[arm.name] = str(error)
+            again = self._reopen(arm, encoding)
+            self._reopening.append(asyncio.create_task(again, name=f"reopen-{arm.name}"))
+            return FailedRetriever(arm.name, str(error))
+
+    async def _reopen(self, arm: ArmDefinition, encoding: LoadDense) -> None:
         pause_s = FIRST_RETRY_S
-        while "dense" in self.failures:
+        while arm.name in self.failures:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_RETRY_S)
             try:
-                parts = await dense()
-                if parts is not None:
-                    self.searcher.use(await self._open_dense(parts))
-                self.failures.pop("dense")
+                retriever = await self._open_arm(arm, encoding)
+                if retriever is not None:
+                    self.searcher.use(retriever)
+                self.failures.pop(arm.name)
             except QuarryError as error:
-                self.failures["dense"] = str(error)
+                self.failures[arm.name] = str(error)
 
-    async def _open_lexical(self) -> LexicalIndex:
-        folder = self._folder / "bm25"
-        self._lexical = await _opened(
-            folder, lambda: asyncio.to_thread(self._engines.lexical, folder, self.name, self._schema)
-        )
-        whole = await asyncio.to_thread(self._lexical.browse, 1, None)
-        await self._follow(FollowedLexical(self._lexical), LEXICAL_POLICY, whole.total)
-        return self._lexical
-
-    async def _open_dense(self, parts: DenseParts) -> Retriever:
-        """Raises QuarryError if the store cannot be opened."""
-        folder = self._folder / "dense"
-        store = await _opened(
-            folder, lambda: self._engines.dense(folder, self.name, self._schema, parts.dimension)
-        )
+    async def _open_arm(self, arm: ArmDefinition, encoding: LoadDense) -> Retriever | None:
+        """Opens an arm and follows it. Raises QuarryError if it cannot be had now."""
+        folder = self._folder / arm.name
+        site = ArmSite(folder, self.name, self._schema, self._engines, self._threads, encoding)
+        opened = await _open_or_set_aside(arm, site)
+        if opened is None:
+            return None
         try:
-            index = FollowedDense(store, parts.vectors, self._schema)
-            await self._follow(index, DENSE_POLICY, await store.count())
+            await self._follow(arm, opened)
         except BaseException:
-            await store.close()
+            await opened.close()
             raise
-        self._dense, self.vectors = store, parts.vectors
-        return DenseRetriever(parts.encoder, store)
+        self._arms[arm.name] = opened
+        return opened.retriever
 
-    async def _follow(self, index: FollowedIndex, policy: FollowPolicy, held: int) -> None:
-        follower = Follower(index, self.name, self._log.changes, self._log.last_sequence, policy)
-        await follower.start(replay=await self._is_short(index, held))
-        self.followers[index.arm] = follower
+    async def _follow(self, arm: ArmDefinition, opened: OpenArm) -> None:
+        follower = Follower(opened.index, self.name, self._log.changes, self._log.last_sequence, arm.follow)
+        await follower.start(replay=await self._is_short(opened))
+        self.followers[arm.name] = follower
 
-    async def _is_short(self, index: FollowedIndex, held: int) -> bool:
-        """Whether the index holds fewer documents than its position says: no engine notices all damage."""
-        position = (await index.position()).sequence
+    async def _is_short(self, opened: OpenArm) -> bool:
+        """Whether an arm holds fewer documents than its position says: no engine notices all damage."""
+        held, position = await opened.count(), (await opened.index.position()).sequence
         expected = await asyncio.to_thread(self._log.count, position)
         if held >= expected or position > self._catch_up_to:
             return False
         logger.error(
             "the %s arm holds %d documents and should have %d: it is filled from the log again",
-            *(index.arm, held, expected),
+            *(opened.index.arm, held, expected),
         )
         return True
+
+    @property
+    def vectors(self) -> DocumentVectors | None:
+        """What encodes its documents, once an arm that compares their passages is open; else None."""
+        compared = any(ARMS[name].compares_passages for name in self._arms)
+        return self._encoding.vectors if compared and self._encoding is not None else None
 
     @property
     def visible(self) -> int:
@@ -217,8 +216,8 @@ class Generation:
 
     def problem_of(self, arm: str) -> str:
         """Why an arm stands still now; empty if it does not."""
-        follower = self.followers.get(arm)
-        hangs = self._dense.problem if arm == "dense" and self._dense is not None else None
+        follower, opened = self.followers.get(arm), self._arms.get(arm)
+        hangs = opened.problem if opened else None
         return self.failures.get(arm) or hangs or (follower.error if follower else None) or ""
 
     @property
@@ -251,26 +250,21 @@ class Generation:
         waits = (f.wait_visible(sequence, timeout_s) for f in self.followers.values())
         return all(await asyncio.gather(*waits)) and not self.failures
 
-    def versioned(self, arm: str) -> VersionedIndex:
-        """An arm's index, to compare with the log."""
-        if arm == "bm25" and self._lexical is not None:
-            return _LexicalVersions(self._lexical)
-        if arm == "dense" and self._dense is not None:
-            return self._dense
-        raise RetrieverUnavailableError(arm, self.failures.get(arm, "it is not open"))
+    def opened(self, arm: str) -> OpenArm:
+        """An arm that is open. Raises RetrieverUnavailableError for one that is not."""
+        if arm not in self._arms:
+            raise RetrieverUnavailableError(arm, self.failures.get(arm, "it is not open"))
+        return self._arms[arm]
 
     async def look_inside(
         self, arm: ArmDifferences, sample: VectorSample, deadline: Deadline
     ) -> ArmDifferences:
-        """``arm`` with what is wrong with its files, or with those of its vectors that are looked at."""
-        if arm.arm == "bm25" and self._lexical is not None:
-            return replace(arm, files=await _damage(self._lexical, deadline))
-        if arm.arm != "dense" or self._dense is None or self.vectors is None:
-            return arm
-        check = VectorCheck(self._dense, self.vectors, self.followers[arm.arm], self._log)
-        found = await check.run(arm.compared, sample, deadline)
+        """Adds to ``arm`` what it finds wrong in itself: with its files, or with its vectors."""
+        inspection = Inspection(arm.compared, self.followers[arm.arm], self._log, sample, deadline)
+        found = await self.opened(arm.arm).inspect(inspection)
         return replace(
             arm,
+            files=found.files,
             damaged=sorted(found.damaged),
             vectors=found.vectors,
             encoded=found.encoded,
@@ -280,44 +274,27 @@ class Generation:
     async def close(self) -> None:
         """Stops following and releases files and processes, all of them whatever fails on the way."""
         async with contextlib.AsyncExitStack() as closing:
-            if self._lexical is not None:
-                closing.push_async_callback(asyncio.to_thread, self._lexical.close)
-            if self._reopening is not None:
-                self._reopening.cancel()
-                await asyncio.gather(self._reopening, return_exceptions=True)
-            if self._dense is not None:
-                closing.push_async_callback(self._dense.close)
+            closing.push_async_callback(self._close_arms)
+            for task in self._reopening:
+                task.cancel()
+            await asyncio.gather(*self._reopening, return_exceptions=True)
             for follower in self.followers.values():
                 closing.push_async_callback(follower.stop)
 
-
-class _LexicalVersions:
-    def __init__(self, index: LexicalIndex) -> None:
-        self._index = index
-
-    async def versions(self) -> AsyncIterator[tuple[Docno, int]]:
-        found: Sequence[tuple[Docno, int]] = await asyncio.to_thread(lambda: list(self._index.versions()))
-        for version in found:
-            yield version
+    async def _close_arms(self) -> None:
+        async with contextlib.AsyncExitStack() as closing:
+            for opened in self._arms.values():
+                closing.push_async_callback(opened.close)
 
 
-async def _damage(index: LexicalIndex, deadline: Deadline) -> str:
-    """As ``LexicalIndex.damage``, one index at a time; waiting for the others counts."""
+async def _open_or_set_aside(arm: ArmDefinition, site: ArmSite) -> OpenArm | None:
+    """Opens an arm; an index that cannot be read is set aside, and the log fills a new one."""
     try:
-        async with asyncio.timeout(deadline.timeout_s):
-            return await asyncio.get_running_loop().run_in_executor(FILE_CHECKS, index.damage, deadline)
-    except TimeoutError:
-        raise DeadlineExceeded("there was not time enough to read all files of the lexical index") from None
-
-
-async def _opened(folder: Path, open: Callable[[], Awaitable[T]]) -> T:
-    """The index in ``folder``; one that cannot be read is set aside, and the log fills a new one."""
-    try:
-        return await open()
+        return await arm.open(site)
     except DataLossError as error:
-        logger.error("the index %s is set aside and rebuilt from the log: %s", folder.name, error)
-        await asyncio.to_thread(_set_aside, folder)
-        return await open()
+        logger.error("the index %s is set aside and rebuilt from the log: %s", arm.name, error)
+        await asyncio.to_thread(_set_aside, site.folder)
+        return await arm.open(site)
 
 
 def _set_aside(folder: Path) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from quarry.collections.changes import CLOSE_GRACE_S, Changes
 from quarry.collections.collection import Consistency, OpenCollection
 from quarry.collections.data_folder import DataFolder, remove_folder
-from quarry.collections.generation import BEHIND_AFTER_S, Engines
+from quarry.collections.generation import BEHIND_AFTER_S
 from quarry.collections.opening import CollectionOpener, Models, resolved
 from quarry.collections.side_generations import SideGenerations
 from quarry.deadline import Deadline
@@ -25,6 +25,7 @@ from quarry.documents.store import Database, RequestId
 from quarry.errors import CollectionNotFoundError, QuarryError, UnavailableError
 from quarry.ranking.cascade import OWN, Cascade
 from quarry.registry.serving import Note, check_own, note_change
+from quarry.retrieval.definition import Engines
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 from quarry.collections.collection import OpenCollection
-from quarry.collections.generation import BEHIND_AFTER_S, DenseParts, Engines, Generation
+from quarry.collections.generation import BEHIND_AFTER_S, DenseParts, Generation
 from quarry.documents.catalog import Collection, CollectionSettings
 from quarry.documents.store import Database, DocumentLog
 from quarry.documents.view import view_of
 from quarry.ending import end_threads
+from quarry.retrieval.definition import Engines
 from quarry.search.pipeline import Reranking
 
 ANSWERING_THREADS = 2

@@ -11,7 +11,7 @@ from quarry.documents import catalog
 from quarry.documents.requests import once
 from quarry.documents.store import RequestId
 from quarry.errors import CollectionNotFoundError, FailedPreconditionError
-from quarry.ranking.tuned import ranking_name
+from quarry.ranking.names import ranking_name
 from quarry.registry.rankings import (
     RankingVersion,
     earlier_ranking,

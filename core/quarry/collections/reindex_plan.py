@@ -12,6 +12,7 @@ from quarry.documents.store import Database, DocumentLog
 from quarry.documents.view import DocumentView, changed_fields, check_readable, view_of
 from quarry.errors import FailedPreconditionError, InvalidArgumentError
 from quarry.registry.serving import check_own
+from quarry.retrieval.registry import browsing_arm
 from quarry.schema import Schema
 from quarry.types import Fields
 
@@ -73,7 +74,7 @@ async def plan_reindex(library: Library, before: Collection, wanted: Wanted) -> 
         await check_documents(library.database, before, after)
     view = view_of(after.settings.schema, after.mixed_fields)
     documents = DocumentLog(library.database, before.key, view)
-    lexical = library.folder_of(before) / "bm25"
+    lexical = library.folder_of(before) / browsing_arm().name
     return replace(plan, estimate=await estimate(documents, before.document_count, lexical, parts))
 
 

@@ -18,8 +18,9 @@ from quarry.errors import (
     OutOfRangeError,
 )
 from quarry.ranking.cascade import OWN, Cascade, RerankStage, check_usual
+from quarry.ranking.names import ranking_name
 from quarry.ranking.promotion_policy import PromotionPolicy
-from quarry.ranking.tuned import ServedRanking, ranking_name
+from quarry.ranking.tuned import ServedRanking
 from quarry.schema import Field, FieldType, Schema, UnknownFields
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")

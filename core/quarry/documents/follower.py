@@ -5,63 +5,18 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 from quarry.documents.lag import Lag
 from quarry.errors import DataLossError, DiskFullError, QuarryError
-from quarry.types import Change, Position
+from quarry.retrieval.definition import FollowedIndex, FollowPolicy
+from quarry.types import Change
 
 logger = logging.getLogger(__name__)
 
+USUAL_POLICY = FollowPolicy()
 LONGEST_RETRY_S = 30.0
 FULL_RETRY_S = 2.0
 """A try on a full disk costs next to nothing, so that the arm answers soon after the disk is freed."""
-
-
-class FollowedIndex(Protocol):
-    """An index as its follower sees it."""
-
-    @property
-    def arm(self) -> str: ...
-
-    @property
-    def visible_at_once(self) -> bool:
-        """Whether ``apply`` alone lets searches find a change; otherwise ``settle`` does."""
-        ...
-
-    async def position(self) -> Position:
-        """What is durable."""
-        ...
-
-    async def apply(self, changes: Sequence[Change], sequence: int) -> None:
-        """Applies changes, after which the index has all of the log up to ``sequence``."""
-        ...
-
-    async def settle(self, sequence: int) -> None:
-        """Makes all that was applied, up to ``sequence``, visible and durable."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class FollowPolicy:
-    """When to read and when to settle.
-
-    Attributes:
-        batch_rows: changes read at a time.
-        batch_bytes: content read at a time, roughly.
-        settle_batches: settle after so many reads even while more are coming; it bounds what waits in memory.
-        settle_s: settle after so long even while more are coming.
-        idle_settle_s: shortest time between two settlings when nothing more is coming.
-        retry_s: pause after a failure, doubled up to ``LONGEST_RETRY_S``, or ``FULL_RETRY_S`` on a full disk.
-    """
-
-    batch_rows: int = 2_048
-    batch_bytes: int = 8 * 2**20
-    settle_batches: int = 12
-    settle_s: float = 5.0
-    idle_settle_s: float = 0.2
-    retry_s: float = 0.2
 
 
 ReadChanges = Callable[[int, int, int], list[Change]]
@@ -87,7 +42,7 @@ class Follower:
         generation: str,
         read_changes: ReadChanges,
         last_sequence: Callable[[], int],
-        policy: FollowPolicy = FollowPolicy(),
+        policy: FollowPolicy = USUAL_POLICY,
     ) -> None:
         self.index = index
         self.visible = 0

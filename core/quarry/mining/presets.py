@@ -1,4 +1,4 @@
-"""The names that a mining request may use: presets, what each is for, and members.
+"""The names of mining presets that a request may use, and what each is for.
 
 The rules themselves are the miner's, which need not be installed where a request is written or checked. A
 test holds the two lists equal.
@@ -9,13 +9,8 @@ from dataclasses import dataclass
 
 from rapidfuzz import process
 
-from quarry.errors import DuplicateError, OutOfRangeError, RequiredError, UnknownValueError
+from quarry.errors import UnknownValueError
 
-ENCODER_PREFIX = "encoder:"
-MEMBERS = ("fused", "bm25", "dense", "lsa", "reranker")
-KNOWN_MEMBERS = (*MEMBERS, f"{ENCODER_PREFIX}MODEL")
-MAX_MEMBERS = 16
-MAX_MEMBER_BYTES = 1_024
 DRAWS_FROM_CORPUS = ("quarry", "random")
 """Presets that may draw any document, so that such rows depend on which documents there are."""
 DRAWS_FROM_REQUEST = ("in-batch",)
@@ -87,7 +82,7 @@ def check_preset(name: str) -> str:
     if name in ALIASES:
         return ALIASES[name]
     if name not in PRESETS:
-        raise UnknownValueError("preset", _unknown(name, "a preset", [*PRESETS, *ALIASES]))
+        raise UnknownValueError("preset", explain_unknown(name, "a preset", [*PRESETS, *ALIASES]))
     return name
 
 
@@ -96,29 +91,12 @@ def check_parameters(preset: str, names: Iterable[str]) -> None:
     known = PRESETS[preset].parameters
     for name in names:
         if name not in known:
-            problem = _unknown(name, f"a constant of {preset}", known)
+            problem = explain_unknown(name, f"a constant of {preset}", known)
             raise UnknownValueError(f"parameters[{name[:80]}]", problem)
 
 
-def check_members(members: Iterable[str]) -> None:
-    """Raises InvalidArgumentError unless all are known, and each is there once."""
-    seen: set[str] = set()
-    for index, member in enumerate(members):
-        path = f"members[{index}]"
-        if index >= MAX_MEMBERS:
-            raise OutOfRangeError("members", f"are more than {MAX_MEMBERS}")
-        if len(member.encode()) > MAX_MEMBER_BYTES:
-            raise OutOfRangeError(path, f"is longer than {MAX_MEMBER_BYTES} bytes")
-        if member in seen:
-            raise DuplicateError(path, f"{member[:80]!r} is there twice")
-        if member not in MEMBERS and not member.startswith(ENCODER_PREFIX):
-            raise UnknownValueError(path, _unknown(member, "a member", KNOWN_MEMBERS))
-        if member == ENCODER_PREFIX:
-            raise RequiredError(path, "names no model")
-        seen.add(member)
-
-
-def _unknown(name: str, what: str, known: Iterable[str]) -> str:
+def explain_unknown(name: str, what: str, known: Iterable[str]) -> str:
+    """Says that ``name`` is not ``what``, and which known name is the nearest."""
     names = list(known)
     nearest = process.extractOne(name, names)
     hint = f"; did you mean {nearest[0]}? Known: {', '.join(names)}" if nearest else "; it has none"

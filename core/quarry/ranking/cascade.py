@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from quarry.errors import DuplicateError, InvalidArgumentError, OutOfRangeError, RequiredError
+from quarry.ranking.ranges import RERANK_DEPTH
 
 MAX_STAGES = 3
-MAX_RERANK_DEPTH = 1_000
 DEFAULT_RERANK_DEPTH = 50
 OWN = ""
 """In place of a model's name: the collection's re-ranker, whichever it is by then."""
@@ -29,18 +29,12 @@ Cascade = tuple[RerankStage, ...]
 """Stages in the order in which they read, widest first; empty for none."""
 
 
-def check_depth(depth: int, field: str = "depth") -> None:
-    """Raises InvalidArgumentError unless a re-ranker may read so much."""
-    if not 1 <= depth <= MAX_RERANK_DEPTH:
-        raise OutOfRangeError(field, f"{depth} is not 1 to {MAX_RERANK_DEPTH}")
-
-
 def check_cascade(stages: Sequence[RerankStage]) -> None:
     """Raises InvalidArgumentError, with the path from ``cascade`` on, if a stage is wrong or out of order."""
     if len(stages) > MAX_STAGES:
         raise OutOfRangeError("cascade", f"has {len(stages)} stages, at most {MAX_STAGES} are allowed")
     for number, stage in enumerate(stages):
-        check_depth(stage.depth, f"cascade[{number}].depth")
+        RERANK_DEPTH.check(stage.depth, f"cascade[{number}].depth")
         if number and stage.depth > stages[number - 1].depth:
             problem = f"{stage.depth} is over the {stages[number - 1].depth} of the stage before it"
             raise OutOfRangeError(f"cascade[{number}].depth", problem)
@@ -89,7 +83,7 @@ def usual_cascade(stages: Cascade, own: str, depth: int | None = None) -> Cascad
     filled = _filled(stages or (RerankStage(OWN, DEFAULT_RERANK_DEPTH),), own)
     if depth is None:
         return filled
-    check_depth(depth)
+    RERANK_DEPTH.check(depth, "depth")
     first, *later = filled
     return replace(first, depth=depth), *(replace(stage, depth=min(stage.depth, depth)) for stage in later)
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from quarry.types import Candidate, Docno
 
 DEFAULT_RRF_K = 60.0
-DEFAULT_WEIGHTS = {"bm25": 0.25, "dense": 0.75}
-"""Of the weighted sum, chosen over five collections: docs/benchmarks.md has the figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +21,8 @@ class ArmRun:
         arm: its name.
         candidates: best first, each document once.
         weight: 0 or more.
-        low: lowest score that the arm's formula can give (BM25 0, cosine -1).
-        high: highest score that it can give for this query (BM25: the query's ceiling; cosine 1).
+        low: lowest score that the arm's formula can give.
+        high: highest score that it can give for this query.
         others: true scores of documents that other arms proposed, where they were computed.
     """
 

@@ -7,17 +7,15 @@ import orjson
 
 from quarry.errors import OutOfRangeError
 from quarry.filters import Filter
-from quarry.ranking.cascade import DEFAULT_RERANK_DEPTH, Cascade, RerankStage, check_cascade, check_depth
-from quarry.ranking.fusion import DEFAULT_RRF_K, DEFAULT_WEIGHTS
+from quarry.ranking.cascade import DEFAULT_RERANK_DEPTH, Cascade, RerankStage, check_cascade
+from quarry.ranking.fusion import DEFAULT_RRF_K
+from quarry.ranking.ranges import ARM_DEPTH, ARM_WEIGHT, BOOST_SCALE, MIN_RELEVANCE, RERANK_DEPTH, RRF_K
 from quarry.ranking.weighting import QueryWeights
+from quarry.retrieval.registry import ARMS
 
 MAX_QUERY_BYTES = 8_192
-MAX_DEPTH = 1_000
 DEFAULT_DEPTH = 100
 MAX_RANKED = 1_000
-MAX_WEIGHT = 1_000.0
-MAX_BOOST_SCALE = 100.0
-MAX_RRF_K = 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +23,10 @@ class ArmPlan:
     """How to use one arm.
 
     Attributes:
-        name: ``bm25`` or ``dense``.
+        name: of an arm that the collection has.
         depth: candidates to take, 1 to 1,000.
         weight: share in the fused score, 0 to 1,000.
-        boost_scale: of the lexical arm, what the boosts of the schema's fields are multiplied by, 0 to 100.
+        boost_scale: what an arm that reads the boosts of the schema's fields multiplies them by, 0 to 100.
 
     Raises:
         InvalidArgumentError: out of range.
@@ -40,12 +38,9 @@ class ArmPlan:
     boost_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.depth <= MAX_DEPTH:
-            raise OutOfRangeError("depth", f"{self.depth} is not 1 to {MAX_DEPTH}")
-        if not 0 <= self.weight <= MAX_WEIGHT:
-            raise OutOfRangeError("weight", f"{self.weight} is not 0 to {MAX_WEIGHT:g}")
-        if not 0 <= self.boost_scale <= MAX_BOOST_SCALE:
-            raise OutOfRangeError("boost_scale", f"{self.boost_scale} is not 0 to {MAX_BOOST_SCALE:g}")
+        ARM_DEPTH.check(self.depth, "depth")
+        ARM_WEIGHT.check(self.weight, "weight")
+        BOOST_SCALE.check(self.boost_scale, "boost_scale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +50,7 @@ class Rrf:
     k: float = DEFAULT_RRF_K
 
     def __post_init__(self) -> None:
-        if not 1 <= self.k <= MAX_RRF_K:
-            raise OutOfRangeError("k", f"{self.k} is not 1 to {MAX_RRF_K:g}")
+        RRF_K.check(self.k, "k")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +85,11 @@ class RerankPlan:
     def __post_init__(self) -> None:
         if self.before:
             check_cascade(self.stages)
-        check_depth(self.depth)
+        RERANK_DEPTH.check(self.depth, "depth")
         if self.budget_s is not None and self.budget_s <= 0:
             raise OutOfRangeError("budget", "is not over 0")
         if self.min_relevance is not None:
-            check_min_relevance(self.min_relevance)
+            MIN_RELEVANCE.check(self.min_relevance, "min_relevance")
 
     @classmethod
     def of(
@@ -157,12 +151,6 @@ class Query:
         return hashlib.blake2b(orjson.dumps(ranking), digest_size=8).hexdigest()
 
 
-def check_min_relevance(least: float) -> None:
-    """Raises InvalidArgumentError unless it is over 0 and at most 1."""
-    if not 0 < least <= 1:  # NaN is not
-        raise OutOfRangeError("min_relevance", f"{least} is not over 0 and at most 1")
-
-
 def check_query_text(text: str) -> None:
     """Raises InvalidArgumentError if ``text`` is too long."""
     size = len(text.encode())
@@ -176,4 +164,5 @@ def default_arms(names: tuple[str, ...], fusion: Rrf | WeightedSum) -> tuple[Arm
 
 
 def default_weight(arm: str, fusion: Rrf | WeightedSum) -> float:
-    return 1.0 if isinstance(fusion, Rrf) else DEFAULT_WEIGHTS.get(arm, 1.0)
+    """What an arm counts where nothing else is said."""
+    return 1.0 if isinstance(fusion, Rrf) else ARMS[arm].weight

@@ -13,8 +13,8 @@ from quarry.types import Candidate, Docno
 
 
 class Stage(StrEnum):
-    BM25 = "bm25"
-    DENSE = "dense"
+    """The stages of a search beside its arms, each of which is a stage called by its name."""
+
     RERANK = "rerank"
     TOTAL = "total"
 
@@ -33,11 +33,12 @@ class Degradation:
     """Part of the work that an answer is without.
 
     Attributes:
+        stage: the name of an arm, or a ``Stage``.
         detail: for people; carries no user data.
         model: of RERANK, the model that did not read all that it was to read.
     """
 
-    stage: Stage
+    stage: str
     reason: Reason
     detail: str
     model: str = ""
@@ -46,6 +47,14 @@ class Degradation:
     def incomplete(self) -> bool:
         """Whether ``require_complete`` refuses it: a cut query is the caller's, not the server's."""
         return self.reason is not Reason.TRUNCATED_QUERY
+
+    @property
+    def arm(self) -> str:
+        """The arm that it is about; empty if it is about another stage."""
+        return "" if self.stage in _STAGES else self.stage
+
+
+_STAGES = frozenset(Stage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,7 @@ class FusedDocuments(LazyDocuments):
         ids: id and version of each.
         ranks: by arm, the ranks of its own candidates, from 1.
         known: by arm, all that it has a score for.
+        compared: of an arm that compares passages, whose best passage a document has.
     """
 
     def __init__(
@@ -142,8 +152,10 @@ class FusedDocuments(LazyDocuments):
         ids: Mapping[Docno, tuple[str, int]],
         ranks: Mapping[str, Mapping[Docno, int]],
         known: Mapping[str, Mapping[Docno, Candidate]],
+        compared: Mapping[Docno, Candidate],
     ) -> None:
         self.fused, self._ids, self._ranks, self._known = fused, ids, ranks, known
+        self._compared = compared
 
     def __len__(self) -> int:
         return len(self.fused)
@@ -152,7 +164,7 @@ class FusedDocuments(LazyDocuments):
         fused = self.fused[place]
         id, version = self._ids[fused.docno]
         arms = {name: self._arm_place(name, fused) for name in self._known}
-        best = self._known.get("dense", {}).get(fused.docno)
+        best = self._compared.get(fused.docno)
         return RankedDocument(
             fused.docno,
             id,
@@ -215,7 +227,7 @@ class Ranking:
 
     Attributes:
         documents: best first, at most 1,000.
-        timings_s: seconds by stage: encode, bm25, dense, fuse, rerank, hydrate; those that ran.
+        timings_s: seconds by stage: encode, each arm by its name, fuse, rerank, hydrate; those that ran.
         rerankers: names of the models that re-ranked, in the order in which they read; empty if none did.
         tuned: name of the ranking configuration that merged the arms; empty: none of the collection's.
         weights: of each arm that answered, as they were for this query.

@@ -26,7 +26,7 @@ class FusedScale:
 def lacks_arm(degraded: Sequence[Degradation]) -> bool:
     """Whether fused scores lack what an arm would have said."""
     failures = (Reason.TIMEOUT, Reason.UNAVAILABLE)
-    return any(note.stage in (Stage.BM25, Stage.DENSE) and note.reason in failures for note in degraded)
+    return any(note.arm and note.reason in failures for note in degraded)
 
 
 def relevant_only(ranked: Sequence[RankedDocument], least: float) -> tuple[list[RankedDocument], Total]:

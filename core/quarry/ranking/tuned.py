@@ -1,23 +1,19 @@
 """A ranking configuration: how a collection's arms are asked and merged, unless a search says otherwise."""
 
-import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from quarry.ranking.queries import (
     DEFAULT_DEPTH,
-    MAX_BOOST_SCALE,
-    MAX_DEPTH,
-    MAX_WEIGHT,
     ArmPlan,
     Rrf,
     WeightedSum,
     default_weight,
 )
+from quarry.ranking.ranges import ARM_DEPTH, ARM_WEIGHT, BOOST_SCALE
 from quarry.ranking.weighting import QueryWeights, Trait
-
-NAME = re.compile(r"([a-z0-9][a-z0-9_-]{0,63})/ranking@([1-9][0-9]{0,8})")
+from quarry.retrieval.registry import ARMS
 
 
 class RankingConfiguration(BaseModel):
@@ -34,8 +30,8 @@ class RankingConfiguration(BaseModel):
 
     fusion: Literal["weighted_sum", "rrf"] = "weighted_sum"
     weights: dict[str, float] = Field(default_factory=dict)
-    boost_scale: float = Field(1.0, ge=0, le=MAX_BOOST_SCALE)
-    depth: int = Field(DEFAULT_DEPTH, ge=1, le=MAX_DEPTH)
+    boost_scale: float = Field(1.0, ge=BOOST_SCALE.least, le=BOOST_SCALE.most)
+    depth: int = Field(DEFAULT_DEPTH, ge=ARM_DEPTH.least, le=ARM_DEPTH.most)
     by_query: dict[str, Trait] = Field(default_factory=dict)
 
     @property
@@ -50,8 +46,8 @@ class RankingConfiguration(BaseModel):
             ArmPlan(
                 name,
                 self.depth,
-                min(MAX_WEIGHT, self.weights.get(name, default_weight(name, self.method))),
-                self.boost_scale if name == "bm25" else 1.0,
+                min(ARM_WEIGHT.most, self.weights.get(name, default_weight(name, self.method))),
+                self.boost_scale if ARMS[name].boosts else 1.0,
             )
             for name in names
         )
@@ -64,13 +60,3 @@ class ServedRanking(BaseModel):
 
     number: int
     configuration: RankingConfiguration
-
-
-def ranking_name(collection: str, number: int) -> str:
-    return f"{collection}/ranking@{number}"
-
-
-def parse_ranking_name(name: str) -> tuple[str, int] | None:
-    """Collection and number; None for what is no configuration's name."""
-    found = NAME.fullmatch(name)
-    return None if found is None else (found[1], int(found[2]))

@@ -1,4 +1,4 @@
-"""How much the dense arm counts for one query, by what its lists tell before they are merged."""
+"""How much the dense arm counts for one query, by what the lists of the arms tell before they are merged."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from quarry.errors import OutOfRangeError, UnknownValueError
 from quarry.ranking.fusion import ArmRun
+from quarry.retrieval.bm25_arm import BM25
+from quarry.retrieval.dense_arm import DENSE
+from quarry.retrieval.registry import ARMS
 
-TRAITS = ("words", "rarity", "bm25_best", "dense_best", "agreement")
-"""What is known of a query: the logarithm of its number of words; what a word of it can add to a BM25 score
-at most, on average, which is the more the rarer it is; the best bounded score of each arm; and how many of
-the arms' ten best documents are the same ones, 0 to 1."""
+SHARED = DENSE.name
+"""The arm whose share depends on the query; the others divide what is left by their weights."""
 MAX_LOGIT = 6.0
 """Of a share: no query leaves an arm with less than a four hundredth."""
 _TOP = 10
@@ -45,7 +46,7 @@ class QueryWeights:
     """How the share of the dense arm depends on the query.
 
     Attributes:
-        traits: by name, of ``TRAITS``; those that are left out do nothing.
+        traits: by name, of ``trait_names``; those that are left out do nothing.
 
     Raises:
         InvalidArgumentError: there is no trait of this name.
@@ -71,10 +72,20 @@ class QueryWeights:
         return sigmoid(min(MAX_LOGIT, max(-MAX_LOGIT, moved)))
 
 
+def trait_names() -> tuple[str, ...]:
+    """What is known of a query, in a fixed order.
+
+    They are the logarithm of its number of words; what a word of it can add to a BM25 score at most, on
+    average, which is the more the rarer it is; the best bounded score of each arm; and how many of the arms'
+    ten best documents are the same ones, 0 to 1.
+    """
+    return "words", "rarity", *(f"{arm}_best" for arm in ARMS), "agreement"
+
+
 def check_trait(name: str) -> None:
     """Raises InvalidArgumentError if there is no trait of this name."""
-    if name not in TRAITS:
-        raise UnknownValueError("name", f"{name[:80]!r} is not one of {', '.join(TRAITS)}")
+    if name not in (known := trait_names()):
+        raise UnknownValueError("name", f"{name[:80]!r} is not one of {', '.join(known)}")
 
 
 def traits_of(text: str, runs: Sequence[ArmRun]) -> dict[str, float]:
@@ -91,9 +102,8 @@ def traits_of(text: str, runs: Sequence[ArmRun]) -> dict[str, float]:
     shared = len(set.intersection(*tops)) if len(tops) > 1 else 0
     return {
         "words": math.log1p(words),
-        "rarity": own["bm25"].high / words if "bm25" in own else 0.0,
-        "bm25_best": best.get("bm25", 0.0),
-        "dense_best": best.get("dense", 0.0),
+        "rarity": own[BM25.name].high / words if BM25.name in own else 0.0,
+        **{f"{arm}_best": best.get(arm, 0.0) for arm in ARMS},
         "agreement": shared / _TOP,
     }
 
@@ -101,16 +111,16 @@ def traits_of(text: str, runs: Sequence[ArmRun]) -> dict[str, float]:
 def weighted_by_query(runs: Sequence[ArmRun], values: Mapping[str, float], by: QueryWeights) -> list[float]:
     """Weights of the runs for a query with these traits, in their order.
 
-    Only where both arms answered is there anything to divide; otherwise they are what they were.
+    Only where BM25 and the dense arm answered are the traits known; otherwise they are what they were.
     """
-    weights = [run.weight for run in runs]
-    places = {run.arm: place for place, run in enumerate(runs)}
-    total = math.fsum(weights)
-    if places.keys() != {"bm25", "dense"} or total <= 0:
-        return weights
-    share = by.share(weights[places["dense"]] / total, values)
-    weights[places["dense"]], weights[places["bm25"]] = share, 1 - share
-    return weights
+    weights = {run.arm: run.weight for run in runs}
+    total = math.fsum(weights.values())
+    if not {BM25.name, SHARED} <= weights.keys() or total <= 0:
+        return list(weights.values())
+    share = by.share(weights[SHARED] / total, values)
+    rest = math.fsum(weight for arm, weight in weights.items() if arm != SHARED)
+    parts = {arm: (1 - share) * (weight / rest) if rest else 0.0 for arm, weight in weights.items()}
+    return list((parts | {SHARED: share}).values())
 
 
 def logit(share: float) -> float:

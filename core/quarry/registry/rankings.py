@@ -11,7 +11,8 @@ from quarry.documents import catalog
 from quarry.documents.catalog import Collection, now_us
 from quarry.documents.tables import collections
 from quarry.errors import FailedPreconditionError, NotFoundError
-from quarry.ranking.tuned import RankingConfiguration, ServedRanking, parse_ranking_name, ranking_name
+from quarry.ranking.names import parse_ranking_name, ranking_name
+from quarry.ranking.tuned import RankingConfiguration, ServedRanking
 from quarry.registry.serving import NOTHING, Note, history, served_before, write_change
 from quarry.registry.tables import promotions, ranking_versions
 from quarry.registry.versions import ModelState, Place, select_newest

@@ -5,16 +5,19 @@ cannot lead what it describes, the position up to which it has them for good. Ap
 no harm, so after a crash the log is replayed from that position.
 """
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol
 
 from quarry.deadline import Deadline
 from quarry.filters import Filter
 from quarry.types import Candidate, Change, Docno, Fields, Position
+
+if TYPE_CHECKING:  # the command line reads the list of arms, and needs no numbers
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_PASSAGES = 2**16
 """Passages a document can have; their numbers share the dense store's 64-bit ids with the docno."""

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from quarry.errors import OutOfRangeError
+from quarry.ranking.ranges import EXPLORED_DEPTH, SWAP_PROBABILITY
 from quarry.ranking.ranking import LazyDocuments, RankedDocument
 
 DEFAULT_DEPTH = 10
-MAX_DEPTH = 100
-MAX_SWAP_PROBABILITY = 0.5
 NO_EXPLORATION = "none"
 
 
@@ -34,12 +32,8 @@ class FairPairs:
     depth: int = DEFAULT_DEPTH
 
     def __post_init__(self) -> None:
-        if not 0 <= self.swap_probability <= MAX_SWAP_PROBABILITY:  # neither is NaN
-            raise OutOfRangeError(
-                "swap_probability", f"{self.swap_probability} is not 0 to {MAX_SWAP_PROBABILITY}"
-            )
-        if not 2 <= self.depth <= MAX_DEPTH:
-            raise OutOfRangeError("depth", f"{self.depth} is not 2 to {MAX_DEPTH}")
+        SWAP_PROBABILITY.check(self.swap_probability, "swap_probability")
+        EXPLORED_DEPTH.check(self.depth, "depth")
 
     @property
     def policy(self) -> str:

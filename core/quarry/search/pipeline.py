@@ -15,8 +15,9 @@ from quarry.ranking.queries import MAX_RANKED, ArmPlan, Query, RerankPlan, Rrf, 
 from quarry.ranking.ranking import Degradation, FusedDocuments, RankedDocument, Ranking, Reason, Stage, Total
 from quarry.ranking.relevance import FusedScale, lacks_arm, relevant_only, with_unknown_named
 from quarry.ranking.weighting import traits_of, weighted_by_query
-from quarry.retrieval.arms import Retrieved, Retriever
 from quarry.retrieval.base import LexicalIndex
+from quarry.retrieval.registry import ARMS, browsing_arm
+from quarry.retrieval.retriever import Retrieved, Retriever
 from quarry.search.answer_schedule import Slot
 from quarry.types import Candidate, Docno, Document
 
@@ -80,8 +81,14 @@ class Searcher:
         threads: Executor,
         answering: Executor | None = None,
     ) -> None:
-        """``answering``: threads for what follows the last wait, so that it stands behind no new search."""
+        """Takes what it searches.
+
+        Args:
+            lexical: of the arm that browses.
+            answering: threads for what follows the last wait, so that it stands behind no new search.
+        """
         self._answering = answering or threads
+        self._browsing = browsing_arm().name
         self._generation = generation
         self._retrievers = {retriever.name: retriever for retriever in retrievers}
         self._lexical = lexical
@@ -213,13 +220,13 @@ class Searcher:
     async def _browse(self, query: Query) -> Ranking:
         clock = time.perf_counter()
         found = await self._in_thread(self._lexical.browse, MAX_RANKED, query.filter)
-        timings = {"bm25": time.perf_counter() - clock}
+        timings = {self._browsing: time.perf_counter() - clock}
         fused = [Fused(candidate.docno, 0.0, {}) for candidate in found.candidates]
-        state = self._arm_state("bm25")
+        state = self._arm_state(self._browsing)
         ranked = await self._in_thread(self._resolve, fused, [], {}, query.filter, state.visible)
         ranked = sorted(ranked, key=lambda document: document.docno)
         ranked = [replace(document, fused_rank=place) for place, document in enumerate(ranked, start=1)]
-        degraded = _shortfall("bm25", state)
+        degraded = _shortfall(self._browsing, state)
         _refuse_incomplete(query, degraded, nothing=False)
         total = Total(found.total, exact=True)
         return Ranking(
@@ -256,22 +263,23 @@ class Searcher:
     async def _ask(
         self, plan: ArmPlan, query: Query, limit: Deadline
     ) -> tuple[Retrieved | None, list[Degradation]]:
-        stage, arm = Stage(plan.name), self._retrievers[plan.name]
+        arm = self._retrievers[plan.name]
         try:
             retrieved = await arm.retrieve(query.text, plan.depth, query.filter, limit, plan.boost_scale)
         except (TimeoutError, DeadlineExceeded):
             return _late(plan.name)
         except QuarryError as error:
-            return None, [Degradation(stage, Reason.UNAVAILABLE, str(error))]
+            return None, [Degradation(plan.name, Reason.UNAVAILABLE, str(error))]
         notes = _shortfall(plan.name, self._arm_state(plan.name))
         if retrieved.truncated:
-            notes.append(Degradation(stage, Reason.TRUNCATED_QUERY, "the encoder read the query's beginning"))
+            cut = "the encoder read the query's beginning"
+            notes.append(Degradation(plan.name, Reason.TRUNCATED_QUERY, cut))
         return retrieved, notes
 
     async def _count(self, query: Query, deadline: Deadline) -> int | None:
-        """Documents that match, where they are wanted and no arm that is asked counts them; None if that
+        """Documents that match, where they are wanted and the arm that counts them is not asked; None if that
         fails too."""
-        if query.min_relevance is not None or any(plan.name == "bm25" for plan in query.arms):
+        if query.min_relevance is not None or any(plan.name == self._browsing for plan in query.arms):
             return None
         try:
             async with asyncio.timeout(deadline.timeout_s):
@@ -302,7 +310,7 @@ class Searcher:
                 except (TimeoutError, QuarryError) as error:
                     late = isinstance(error, TimeoutError | DeadlineExceeded)
                     reason = Reason.TIMEOUT if late else Reason.UNAVAILABLE
-                    degraded.append(Degradation(Stage(name), reason, f"the {name} arm scored only its own"))
+                    degraded.append(Degradation(name, reason, f"the {name} arm scored only its own"))
                     others = {}
             return ArmRun(name, retrieved.candidates, weights[name], retrieved.low, retrieved.high, others)
 
@@ -325,11 +333,19 @@ class Searcher:
         ranks = {run.arm: {c.docno: n for n, c in enumerate(run.candidates, 1)} for run in runs}
         alive = [f for f in fused if f.docno in ids and f.docno not in refused]
         alive.sort(key=lambda f: (-f.score, ids[f.docno][0]))
-        return FusedDocuments(alive[:MAX_RANKED], ids, ranks, known)
+        return FusedDocuments(alive[:MAX_RANKED], ids, ranks, known, _compared(known))
 
     async def _in_thread(self, call: Callable[..., T], *args: Any) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, call, *args)
+
+
+def _compared(known: Mapping[str, Mapping[Docno, Candidate]]) -> Mapping[Docno, Candidate]:
+    """The candidate of each document that the first arm has which compares passages and has any."""
+    arms = [own for arm, own in known.items() if ARMS[arm].compares_passages]
+    if len(arms) == 1:
+        return arms[0]
+    return {docno: candidate for own in reversed(arms) for docno, candidate in own.items()}
 
 
 def _weighted(query: Query, runs: list[ArmRun]) -> list[ArmRun]:
@@ -369,14 +385,14 @@ def _total(counted: int | None, degraded: list[Degradation]) -> Total:
 
 
 def _late(arm: str) -> tuple[None, list[Degradation]]:
-    return None, [Degradation(Stage(arm), Reason.TIMEOUT, f"the {arm} arm did not answer in time")]
+    return None, [Degradation(arm, Reason.TIMEOUT, f"the {arm} arm did not answer in time")]
 
 
 def _shortfall(arm: str, state: ArmState) -> list[Degradation]:
     """Why the arm's answers lack documents, if they do."""
     for reason, why in ((Reason.REBUILDING, state.lacking), (Reason.BEHIND, state.behind)):
         if why is not None:
-            return [Degradation(Stage(arm), reason, f"the {arm} arm: {why}")]
+            return [Degradation(arm, reason, f"the {arm} arm: {why}")]
     return []
 
 

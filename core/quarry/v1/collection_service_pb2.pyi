@@ -552,7 +552,7 @@ class ArmStatus(_message.Message):
     DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     arm: _builtins.str
-    """`bm25` or `dense`."""
+    """Such as `bm25` or `dense`."""
     applied_sequence: _builtins.int
     """All writes up to this sequence number are visible to searches."""
     durable_sequence: _builtins.int
@@ -859,13 +859,13 @@ class ArmDifferences(_message.Message):
     documents: _builtins.int
     """Documents compared."""
     vectors_checked: _builtins.int
-    """Of the dense arm: stored vectors that were looked at: those of at most 20,000 documents, drawn with a
+    """Of an arm with vectors: stored ones that were looked at: those of at most 20,000 documents, drawn with a
     fixed seed, and of fewer if half of the time to the deadline is up. A repair looks at all of them.
     """
     documents_encoded: _builtins.int
-    """Of the dense arm: documents that were encoded again to compare, at most 16 of those."""
+    """Of an arm with vectors: documents that were encoded again to compare, at most 16 of those."""
     damaged_files: _builtins.str
-    """Of the BM25 arm: what is wrong with its files, each of which holds a checksum; empty if nothing is. A
+    """Of an arm with files under checksums, as bm25 is: what is wrong with its files, each of which holds a checksum; empty if nothing is. A
     repair builds new ones from the log.
     """
     @_builtins.property
@@ -882,7 +882,7 @@ class ArmDifferences(_message.Message):
 
     @_builtins.property
     def damaged(self) -> Global___Differences:
-        """Of the dense arm: in both, with vectors that are not the document's: not of unit length, too few, or
+        """Of an arm with vectors: in both, with vectors that are not the document's: not of unit length, too few, or
         with a cosine below 0.999 to what is kept under a checksum or to what the encoder makes of the document.
         """
 

@@ -406,7 +406,7 @@ class MineHardNegativesRequest(_message.Message):
 
     @_builtins.property
     def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What proposes candidates: `fused`, `bm25`, `dense`, `lsa`, `encoder:MODEL`, `reranker`. Empty: the
+        """What proposes candidates: `fused`, any arm (`bm25`, `dense`), `lsa`, `encoder:MODEL`, `reranker`. Empty: the
         preset's.
         """
 

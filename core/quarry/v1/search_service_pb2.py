@@ -28,7 +28,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from quarry.v1 import types_pb2 as quarry_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equarry/v1/search_service.proto\x12\tquarry.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a\x15quarry/v1/types.proto\"\xc0\x03\n\rSearchRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\r\n\x05query\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12!\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x11.quarry.v1.Filter\x12\x1c\n\x04\x61rms\x18\x06 \x03(\x0b\x32\x0e.quarry.v1.Arm\x12!\n\x06\x66usion\x18\x07 \x01(\x0b\x32\x11.quarry.v1.Fusion\x12!\n\x06rerank\x18\x08 \x01(\x0b\x32\x11.quarry.v1.Rerank\x12\x0f\n\x07\x65xplain\x18\t \x01(\x08\x12\x18\n\x10require_complete\x18\n \x01(\x08\x12\x15\n\rreturn_fields\x18\x0b \x03(\t\x12)\n\x07\x63ontext\x18\x0c \x01(\x0b\x32\x18.quarry.v1.SearchContext\x12\x10\n\x08unlogged\x18\r \x01(\x08\x12+\n\x0b\x65xploration\x18\x0e \x01(\x0b\x32\x16.quarry.v1.Exploration\x12\x1a\n\rmin_relevance\x18\x0f \x01(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_min_relevance\"\xd9\x01\n\rSearchContext\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x0f\n\x07surface\x18\x03 \x01(\t\x12\x0e\n\x06layout\x18\x04 \x01(\t\x12<\n\nattributes\x18\x05 \x03(\x0b\x32(.quarry.v1.SearchContext.AttributesEntry\x12\x11\n\tsimulated\x18\x06 \x01(\x08\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x0b\x45xploration\x12\x18\n\x10swap_probability\x18\x01 \x01(\x01\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\x05\"l\n\x03\x41rm\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\x05\x12\x13\n\x06weight\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x62oost_scale\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\t\n\x07_weightB\x0e\n\x0c_boost_scale\"p\n\x06\x46usion\x12.\n\x03rrf\x18\x01 \x01(\x0b\x32\x1f.quarry.v1.ReciprocalRankFusionH\x00\x12.\n\x0cweighted_sum\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WeightedSumH\x00\x42\x06\n\x04kind\"!\n\x14ReciprocalRankFusion\x12\t\n\x01k\x18\x01 \x01(\x01\"6\n\x0bWeightedSum\x12\'\n\x08\x62y_query\x18\x01 \x03(\x0b\x32\x15.quarry.v1.QueryTrait\"J\n\nQueryTrait\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05slope\x18\x02 \x01(\x01\x12\x0c\n\x04mean\x18\x03 \x01(\x01\x12\x11\n\tdeviation\x18\x04 \x01(\x01\"\x8c\x01\n\x06Rerank\x12\x10\n\x08\x64isabled\x18\x01 \x01(\x08\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x03 \x01(\x05\x12)\n\x06\x62udget\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x07\x63\x61scade\x18\x05 \x03(\x0b\x32\x16.quarry.v1.RerankStage\"\x8c\x03\n\x0eSearchResponse\x12\x11\n\tsearch_id\x18\x01 \x01(\t\x12\x1c\n\x04hits\x18\x02 \x03(\x0b\x32\x0e.quarry.v1.Hit\x12\x1f\n\x05total\x18\x03 \x01(\x0b\x32\x10.quarry.v1.Total\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\x12(\n\x08\x64\x65graded\x18\x05 \x03(\x0b\x32\x16.quarry.v1.Degradation\x12#\n\x07timings\x18\x06 \x01(\x0b\x32\x12.quarry.v1.Timings\x12\x12\n\ngeneration\x18\x07 \x01(\t\x12\x10\n\x08reranker\x18\x08 \x01(\t\x12\x1d\n\x15ranking_configuration\x18\t \x01(\t\x12\x19\n\x11\x61ttribution_token\x18\n \x01(\t\x12\x11\n\trerankers\x18\x0b \x03(\t\x12\x0f\n\x07ranking\x18\x0c \x01(\t\x12%\n\x07weights\x18\r \x03(\x0b\x32\x14.quarry.v1.ArmWeight\x12\x15\n\rhighest_fused\x18\x0e \x01(\x01\"(\n\tArmWeight\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\x9c\x01\n\x03Hit\x12%\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x13.quarry.v1.Document\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x01\x12+\n\x0b\x65xplanation\x18\x04 \x01(\x0b\x32\x16.quarry.v1.Explanation\x12\x16\n\trelevance\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x0c\n\n_relevance\"\xe0\x01\n\x0b\x45xplanation\x12\'\n\x04\x61rms\x18\x01 \x03(\x0b\x32\x19.quarry.v1.ArmExplanation\x12\x12\n\nfused_rank\x18\x02 \x01(\x05\x12\x13\n\x0b\x66used_score\x18\x03 \x01(\x01\x12\x19\n\x0crerank_score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\ttruncated\x18\x05 \x01(\x08\x12\x0f\n\x07passage\x18\x06 \x01(\t\x12/\n\trerankers\x18\x07 \x03(\x0b\x32\x1c.quarry.v1.RerankExplanationB\x0f\n\r_rerank_score\"D\n\x11RerankExplanation\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"_\n\x0e\x41rmExplanation\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\x12\n\x05score\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0c\x63ontribution\x18\x04 \x01(\x01\x42\x08\n\x06_score\"B\n\x05Total\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12*\n\x08relation\x18\x02 \x01(\x0e\x32\x18.quarry.v1.TotalRelation\"{\n\x0b\x44\x65gradation\x12\x1f\n\x05stage\x18\x01 \x01(\x0e\x32\x10.quarry.v1.Stage\x12,\n\x06reason\x18\x02 \x01(\x0e\x32\x1c.quarry.v1.DegradationReason\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\"\xb1\x02\n\x07Timings\x12(\n\x05total\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x65ncode\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04\x62m25\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05\x64\x65nse\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04\x66use\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06rerank\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07hydrate\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa9\x01\n\x0fRetrieveRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12)\n\x07queries\x18\x02 \x03(\x0b\x32\x18.quarry.v1.RetrieveQuery\x12\x1c\n\x04\x61rms\x18\x03 \x03(\x0b\x32\x0e.quarry.v1.Arm\x12!\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x11.quarry.v1.Filter\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\")\n\rRetrieveQuery\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"|\n\x10RetrieveResponse\x12*\n\x07results\x18\x01 \x03(\x0b\x32\x19.quarry.v1.RetrieveResult\x12\x12\n\ngeneration\x18\x02 \x01(\t\x12(\n\x08\x64\x65graded\x18\x03 \x03(\x0b\x32\x16.quarry.v1.Degradation\"\xb0\x01\n\x0eRetrieveResult\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12&\n\x04\x61rms\x18\x02 \x03(\x0b\x32\x18.quarry.v1.ArmCandidates\x12\x35\n\x06traits\x18\x03 \x03(\x0b\x32%.quarry.v1.RetrieveResult.TraitsEntry\x1a-\n\x0bTraitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x85\x01\n\rArmCandidates\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12(\n\ncandidates\x18\x02 \x03(\x0b\x32\x14.quarry.v1.Candidate\x12\"\n\x06status\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\"N\n\tCandidate\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0f\n\x07passage\x18\x04 \x01(\x05*i\n\rTotalRelation\x12\x1e\n\x1aTOTAL_RELATION_UNSPECIFIED\x10\x00\x12\x18\n\x14TOTAL_RELATION_EXACT\x10\x01\x12\x1e\n\x1aTOTAL_RELATION_LOWER_BOUND\x10\x02*b\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTAGE_BM25\x10\x01\x12\x0f\n\x0bSTAGE_DENSE\x10\x02\x12\x10\n\x0cSTAGE_RERANK\x10\x03\x12\x0f\n\x0bSTAGE_TOTAL\x10\x04*\x8b\x02\n\x11\x44\x65gradationReason\x12\"\n\x1e\x44\x45GRADATION_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44\x45GRADATION_REASON_TIMEOUT\x10\x01\x12\"\n\x1e\x44\x45GRADATION_REASON_UNAVAILABLE\x10\x02\x12$\n DEGRADATION_REASON_REDUCED_DEPTH\x10\x03\x12&\n\"DEGRADATION_REASON_TRUNCATED_QUERY\x10\x04\x12!\n\x1d\x44\x45GRADATION_REASON_REBUILDING\x10\x05\x12\x1d\n\x19\x44\x45GRADATION_REASON_BEHIND\x10\x06\x32\x93\x01\n\rSearchService\x12=\n\x06Search\x12\x18.quarry.v1.SearchRequest\x1a\x19.quarry.v1.SearchResponse\x12\x43\n\x08Retrieve\x12\x1a.quarry.v1.RetrieveRequest\x1a\x1b.quarry.v1.RetrieveResponseB|\n\x13\x63om.quarrysearch.v1B\x12SearchServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xa2\x02\x03QRY\xaa\x02\tQuarry.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equarry/v1/search_service.proto\x12\tquarry.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a\x15quarry/v1/types.proto\"\xc0\x03\n\rSearchRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\r\n\x05query\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12!\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x11.quarry.v1.Filter\x12\x1c\n\x04\x61rms\x18\x06 \x03(\x0b\x32\x0e.quarry.v1.Arm\x12!\n\x06\x66usion\x18\x07 \x01(\x0b\x32\x11.quarry.v1.Fusion\x12!\n\x06rerank\x18\x08 \x01(\x0b\x32\x11.quarry.v1.Rerank\x12\x0f\n\x07\x65xplain\x18\t \x01(\x08\x12\x18\n\x10require_complete\x18\n \x01(\x08\x12\x15\n\rreturn_fields\x18\x0b \x03(\t\x12)\n\x07\x63ontext\x18\x0c \x01(\x0b\x32\x18.quarry.v1.SearchContext\x12\x10\n\x08unlogged\x18\r \x01(\x08\x12+\n\x0b\x65xploration\x18\x0e \x01(\x0b\x32\x16.quarry.v1.Exploration\x12\x1a\n\rmin_relevance\x18\x0f \x01(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_min_relevance\"\xd9\x01\n\rSearchContext\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x0f\n\x07surface\x18\x03 \x01(\t\x12\x0e\n\x06layout\x18\x04 \x01(\t\x12<\n\nattributes\x18\x05 \x03(\x0b\x32(.quarry.v1.SearchContext.AttributesEntry\x12\x11\n\tsimulated\x18\x06 \x01(\x08\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x0b\x45xploration\x12\x18\n\x10swap_probability\x18\x01 \x01(\x01\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\x05\"l\n\x03\x41rm\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\x05\x12\x13\n\x06weight\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x62oost_scale\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\t\n\x07_weightB\x0e\n\x0c_boost_scale\"p\n\x06\x46usion\x12.\n\x03rrf\x18\x01 \x01(\x0b\x32\x1f.quarry.v1.ReciprocalRankFusionH\x00\x12.\n\x0cweighted_sum\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WeightedSumH\x00\x42\x06\n\x04kind\"!\n\x14ReciprocalRankFusion\x12\t\n\x01k\x18\x01 \x01(\x01\"6\n\x0bWeightedSum\x12\'\n\x08\x62y_query\x18\x01 \x03(\x0b\x32\x15.quarry.v1.QueryTrait\"J\n\nQueryTrait\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05slope\x18\x02 \x01(\x01\x12\x0c\n\x04mean\x18\x03 \x01(\x01\x12\x11\n\tdeviation\x18\x04 \x01(\x01\"\x8c\x01\n\x06Rerank\x12\x10\n\x08\x64isabled\x18\x01 \x01(\x08\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x03 \x01(\x05\x12)\n\x06\x62udget\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x07\x63\x61scade\x18\x05 \x03(\x0b\x32\x16.quarry.v1.RerankStage\"\xeb\x03\n\x0eSearchResponse\x12\x11\n\tsearch_id\x18\x01 \x01(\t\x12\x1c\n\x04hits\x18\x02 \x03(\x0b\x32\x0e.quarry.v1.Hit\x12\x1f\n\x05total\x18\x03 \x01(\x0b\x32\x10.quarry.v1.Total\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\x12(\n\x08\x64\x65graded\x18\x05 \x03(\x0b\x32\x16.quarry.v1.Degradation\x12\x37\n\x07timings\x18\x06 \x03(\x0b\x32&.quarry.v1.SearchResponse.TimingsEntry\x12\x12\n\ngeneration\x18\x07 \x01(\t\x12\x10\n\x08reranker\x18\x08 \x01(\t\x12\x1d\n\x15ranking_configuration\x18\t \x01(\t\x12\x19\n\x11\x61ttribution_token\x18\n \x01(\t\x12\x11\n\trerankers\x18\x0b \x03(\t\x12\x0f\n\x07ranking\x18\x0c \x01(\t\x12%\n\x07weights\x18\r \x03(\x0b\x32\x14.quarry.v1.ArmWeight\x12\x15\n\rhighest_fused\x18\x0e \x01(\x01\x1aI\n\x0cTimingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration:\x02\x38\x01\"(\n\tArmWeight\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\x9c\x01\n\x03Hit\x12%\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x13.quarry.v1.Document\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x01\x12+\n\x0b\x65xplanation\x18\x04 \x01(\x0b\x32\x16.quarry.v1.Explanation\x12\x16\n\trelevance\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x0c\n\n_relevance\"\xe0\x01\n\x0b\x45xplanation\x12\'\n\x04\x61rms\x18\x01 \x03(\x0b\x32\x19.quarry.v1.ArmExplanation\x12\x12\n\nfused_rank\x18\x02 \x01(\x05\x12\x13\n\x0b\x66used_score\x18\x03 \x01(\x01\x12\x19\n\x0crerank_score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\ttruncated\x18\x05 \x01(\x08\x12\x0f\n\x07passage\x18\x06 \x01(\t\x12/\n\trerankers\x18\x07 \x03(\x0b\x32\x1c.quarry.v1.RerankExplanationB\x0f\n\r_rerank_score\"D\n\x11RerankExplanation\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"_\n\x0e\x41rmExplanation\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\x12\n\x05score\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0c\x63ontribution\x18\x04 \x01(\x01\x42\x08\n\x06_score\"B\n\x05Total\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12*\n\x08relation\x18\x02 \x01(\x0e\x32\x18.quarry.v1.TotalRelation\"\x88\x01\n\x0b\x44\x65gradation\x12\x1f\n\x05stage\x18\x01 \x01(\x0e\x32\x10.quarry.v1.Stage\x12,\n\x06reason\x18\x02 \x01(\x0e\x32\x1c.quarry.v1.DegradationReason\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0b\n\x03\x61rm\x18\x05 \x01(\t\"\xa9\x01\n\x0fRetrieveRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12)\n\x07queries\x18\x02 \x03(\x0b\x32\x18.quarry.v1.RetrieveQuery\x12\x1c\n\x04\x61rms\x18\x03 \x03(\x0b\x32\x0e.quarry.v1.Arm\x12!\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x11.quarry.v1.Filter\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\")\n\rRetrieveQuery\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"|\n\x10RetrieveResponse\x12*\n\x07results\x18\x01 \x03(\x0b\x32\x19.quarry.v1.RetrieveResult\x12\x12\n\ngeneration\x18\x02 \x01(\t\x12(\n\x08\x64\x65graded\x18\x03 \x03(\x0b\x32\x16.quarry.v1.Degradation\"\xb0\x01\n\x0eRetrieveResult\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12&\n\x04\x61rms\x18\x02 \x03(\x0b\x32\x18.quarry.v1.ArmCandidates\x12\x35\n\x06traits\x18\x03 \x03(\x0b\x32%.quarry.v1.RetrieveResult.TraitsEntry\x1a-\n\x0bTraitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x85\x01\n\rArmCandidates\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12(\n\ncandidates\x18\x02 \x03(\x0b\x32\x14.quarry.v1.Candidate\x12\"\n\x06status\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\"N\n\tCandidate\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0f\n\x07passage\x18\x04 \x01(\x05*i\n\rTotalRelation\x12\x1e\n\x1aTOTAL_RELATION_UNSPECIFIED\x10\x00\x12\x18\n\x14TOTAL_RELATION_EXACT\x10\x01\x12\x1e\n\x1aTOTAL_RELATION_LOWER_BOUND\x10\x02*P\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\r\n\tSTAGE_ARM\x10\x01\x12\x10\n\x0cSTAGE_RERANK\x10\x02\x12\x0f\n\x0bSTAGE_TOTAL\x10\x03*\x8b\x02\n\x11\x44\x65gradationReason\x12\"\n\x1e\x44\x45GRADATION_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44\x45GRADATION_REASON_TIMEOUT\x10\x01\x12\"\n\x1e\x44\x45GRADATION_REASON_UNAVAILABLE\x10\x02\x12$\n DEGRADATION_REASON_REDUCED_DEPTH\x10\x03\x12&\n\"DEGRADATION_REASON_TRUNCATED_QUERY\x10\x04\x12!\n\x1d\x44\x45GRADATION_REASON_REBUILDING\x10\x05\x12\x1d\n\x19\x44\x45GRADATION_REASON_BEHIND\x10\x06\x32\x93\x01\n\rSearchService\x12=\n\x06Search\x12\x18.quarry.v1.SearchRequest\x1a\x19.quarry.v1.SearchResponse\x12\x43\n\x08Retrieve\x12\x1a.quarry.v1.RetrieveRequest\x1a\x1b.quarry.v1.RetrieveResponseB|\n\x13\x63om.quarrysearch.v1B\x12SearchServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xa2\x02\x03QRY\xaa\x02\tQuarry.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,16 +40,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
   _globals['_SEARCHCONTEXT_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_SEARCHCONTEXT_ATTRIBUTESENTRY']._serialized_options = b'8\001'
+  _globals['_SEARCHRESPONSE_TIMINGSENTRY']._loaded_options = None
+  _globals['_SEARCHRESPONSE_TIMINGSENTRY']._serialized_options = b'8\001'
   _globals['_RETRIEVEREQUEST'].fields_by_name['collection']._loaded_options = None
   _globals['_RETRIEVEREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
   _globals['_RETRIEVERESULT_TRAITSENTRY']._loaded_options = None
   _globals['_RETRIEVERESULT_TRAITSENTRY']._serialized_options = b'8\001'
-  _globals['_TOTALRELATION']._serialized_start=3650
-  _globals['_TOTALRELATION']._serialized_end=3755
-  _globals['_STAGE']._serialized_start=3757
-  _globals['_STAGE']._serialized_end=3855
-  _globals['_DEGRADATIONREASON']._serialized_start=3858
-  _globals['_DEGRADATIONREASON']._serialized_end=4125
+  _globals['_TOTALRELATION']._serialized_start=3451
+  _globals['_TOTALRELATION']._serialized_end=3556
+  _globals['_STAGE']._serialized_start=3558
+  _globals['_STAGE']._serialized_end=3638
+  _globals['_DEGRADATIONREASON']._serialized_start=3641
+  _globals['_DEGRADATIONREASON']._serialized_end=3908
   _globals['_SEARCHREQUEST']._serialized_start=159
   _globals['_SEARCHREQUEST']._serialized_end=607
   _globals['_SEARCHCONTEXT']._serialized_start=610
@@ -71,37 +73,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RERANK']._serialized_start=1277
   _globals['_RERANK']._serialized_end=1417
   _globals['_SEARCHRESPONSE']._serialized_start=1420
-  _globals['_SEARCHRESPONSE']._serialized_end=1816
-  _globals['_ARMWEIGHT']._serialized_start=1818
-  _globals['_ARMWEIGHT']._serialized_end=1858
-  _globals['_HIT']._serialized_start=1861
-  _globals['_HIT']._serialized_end=2017
-  _globals['_EXPLANATION']._serialized_start=2020
-  _globals['_EXPLANATION']._serialized_end=2244
-  _globals['_RERANKEXPLANATION']._serialized_start=2246
-  _globals['_RERANKEXPLANATION']._serialized_end=2314
-  _globals['_ARMEXPLANATION']._serialized_start=2316
-  _globals['_ARMEXPLANATION']._serialized_end=2411
-  _globals['_TOTAL']._serialized_start=2413
-  _globals['_TOTAL']._serialized_end=2479
-  _globals['_DEGRADATION']._serialized_start=2481
-  _globals['_DEGRADATION']._serialized_end=2604
-  _globals['_TIMINGS']._serialized_start=2607
-  _globals['_TIMINGS']._serialized_end=2912
-  _globals['_RETRIEVEREQUEST']._serialized_start=2915
-  _globals['_RETRIEVEREQUEST']._serialized_end=3084
-  _globals['_RETRIEVEQUERY']._serialized_start=3086
-  _globals['_RETRIEVEQUERY']._serialized_end=3127
-  _globals['_RETRIEVERESPONSE']._serialized_start=3129
-  _globals['_RETRIEVERESPONSE']._serialized_end=3253
-  _globals['_RETRIEVERESULT']._serialized_start=3256
-  _globals['_RETRIEVERESULT']._serialized_end=3432
-  _globals['_RETRIEVERESULT_TRAITSENTRY']._serialized_start=3387
-  _globals['_RETRIEVERESULT_TRAITSENTRY']._serialized_end=3432
-  _globals['_ARMCANDIDATES']._serialized_start=3435
-  _globals['_ARMCANDIDATES']._serialized_end=3568
-  _globals['_CANDIDATE']._serialized_start=3570
-  _globals['_CANDIDATE']._serialized_end=3648
-  _globals['_SEARCHSERVICE']._serialized_start=4128
-  _globals['_SEARCHSERVICE']._serialized_end=4275
+  _globals['_SEARCHRESPONSE']._serialized_end=1911
+  _globals['_SEARCHRESPONSE_TIMINGSENTRY']._serialized_start=1838
+  _globals['_SEARCHRESPONSE_TIMINGSENTRY']._serialized_end=1911
+  _globals['_ARMWEIGHT']._serialized_start=1913
+  _globals['_ARMWEIGHT']._serialized_end=1953
+  _globals['_HIT']._serialized_start=1956
+  _globals['_HIT']._serialized_end=2112
+  _globals['_EXPLANATION']._serialized_start=2115
+  _globals['_EXPLANATION']._serialized_end=2339
+  _globals['_RERANKEXPLANATION']._serialized_start=2341
+  _globals['_RERANKEXPLANATION']._serialized_end=2409
+  _globals['_ARMEXPLANATION']._serialized_start=2411
+  _globals['_ARMEXPLANATION']._serialized_end=2506
+  _globals['_TOTAL']._serialized_start=2508
+  _globals['_TOTAL']._serialized_end=2574
+  _globals['_DEGRADATION']._serialized_start=2577
+  _globals['_DEGRADATION']._serialized_end=2713
+  _globals['_RETRIEVEREQUEST']._serialized_start=2716
+  _globals['_RETRIEVEREQUEST']._serialized_end=2885
+  _globals['_RETRIEVEQUERY']._serialized_start=2887
+  _globals['_RETRIEVEQUERY']._serialized_end=2928
+  _globals['_RETRIEVERESPONSE']._serialized_start=2930
+  _globals['_RETRIEVERESPONSE']._serialized_end=3054
+  _globals['_RETRIEVERESULT']._serialized_start=3057
+  _globals['_RETRIEVERESULT']._serialized_end=3233
+  _globals['_RETRIEVERESULT_TRAITSENTRY']._serialized_start=3188
+  _globals['_RETRIEVERESULT_TRAITSENTRY']._serialized_end=3233
+  _globals['_ARMCANDIDATES']._serialized_start=3236
+  _globals['_ARMCANDIDATES']._serialized_end=3369
+  _globals['_CANDIDATE']._serialized_start=3371
+  _globals['_CANDIDATE']._serialized_end=3449
+  _globals['_SEARCHSERVICE']._serialized_start=3911
+  _globals['_SEARCHSERVICE']._serialized_end=4058
 # @@protoc_insertion_point(module_scope)

@@ -48,20 +48,20 @@ class _Stage:
 class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stage.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     STAGE_UNSPECIFIED: _Stage.ValueType  # 0
-    STAGE_BM25: _Stage.ValueType  # 1
-    STAGE_DENSE: _Stage.ValueType  # 2
-    """Encoding of the query included."""
-    STAGE_RERANK: _Stage.ValueType  # 3
-    STAGE_TOTAL: _Stage.ValueType  # 4
+    STAGE_ARM: _Stage.ValueType  # 1
+    """One of the arms, encoding of the query included."""
+    STAGE_RERANK: _Stage.ValueType  # 2
+    STAGE_TOTAL: _Stage.ValueType  # 3
+    """Counting the documents that match."""
 
 class Stage(_Stage, metaclass=_StageEnumTypeWrapper): ...
 
 STAGE_UNSPECIFIED: Stage.ValueType  # 0
-STAGE_BM25: Stage.ValueType  # 1
-STAGE_DENSE: Stage.ValueType  # 2
-"""Encoding of the query included."""
-STAGE_RERANK: Stage.ValueType  # 3
-STAGE_TOTAL: Stage.ValueType  # 4
+STAGE_ARM: Stage.ValueType  # 1
+"""One of the arms, encoding of the query included."""
+STAGE_RERANK: Stage.ValueType  # 2
+STAGE_TOTAL: Stage.ValueType  # 3
+"""Counting the documents that match."""
 Global___Stage: _TypeAlias = Stage  # noqa: Y015
 
 class _DegradationReason:
@@ -312,16 +312,16 @@ class Arm(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     BOOST_SCALE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`bm25` or `dense`."""
+    """Such as `bm25` or `dense`: GetServerInfo lists what there is."""
     depth: _builtins.int
     """Candidates to take, 1 to 1,000; 0 means 100. Independent of the page size."""
     weight: _builtins.float
-    """Share of this arm in the fused score, 0 to 1,000; 0 asks for explanation only. Default: 0.25 for bm25
-    and 0.75 for dense in a weighted sum, 1 in RRF.
+    """Share of this arm in the fused score, 0 to 1,000; 0 asks for explanation only. Default: in a weighted sum
+    the weight that GetServerInfo gives (0.25 for bm25, 0.75 for dense), in RRF 1.
     """
     boost_scale: _builtins.float
-    """bm25: what the boosts of the schema's fields are multiplied by, the title's above all; 0 to 100.
-    Default 1.
+    """Of an arm that reads the boosts of the schema's fields, as bm25 does: what they are multiplied by, the
+    title's above all; 0 to 100. Default 1.
     """
     def __init__(
         self,
@@ -400,9 +400,9 @@ class WeightedSum(_message.Message):
     (BM25 0, cosine -1) to the highest that it can give for this query (BM25's own ceiling, cosine 1). What one
     arm did not return is scored there too, so a hit's score does not depend on what else was found.
 
-    With `by_query` the dense arm's share is moved for each query by what its two lists tell before they are
+    With `by_query` the dense arm's share is moved for each query by what the arms' lists tell before they are
     merged, so that a hit's score depends on them, too. Its logarithmic odds get, for each trait, `slope` times
-    how many deviations the query's value lies above the mean.
+    how many deviations the query's value lies above the mean. The other arms divide what is left by their weights.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -410,7 +410,7 @@ class WeightedSum(_message.Message):
     BY_QUERY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def by_query(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryTrait]:
-        """Each trait once. Empty: the weights are the same for every query. Where one arm does not answer, too."""
+        """Each trait once. Empty: the weights are the same for every query. Where bm25 or dense does not answer, too."""
 
     def __init__(
         self,
@@ -436,7 +436,7 @@ class QueryTrait(_message.Message):
     MEAN_FIELD_NUMBER: _builtins.int
     DEVIATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`words`, `rarity`, `bm25_best`, `dense_best` or `agreement`; docs/tuning.md says what they are."""
+    """`words`, `rarity`, `agreement`, or an arm's name and `_best`; docs/tuning.md says what they are."""
     slope: _builtins.float
     """Finite."""
     mean: _builtins.float
@@ -512,6 +512,27 @@ Global___Rerank: _TypeAlias = Rerank  # noqa: Y015
 class SearchResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TimingsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _duration_pb2.Duration: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _duration_pb2.Duration | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SEARCH_ID_FIELD_NUMBER: _builtins.int
     HITS_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
@@ -561,7 +582,11 @@ class SearchResponse(_message.Message):
         """What went wrong without failing the call. Empty: the answer is complete."""
 
     @_builtins.property
-    def timings(self) -> Global___Timings: ...
+    def timings(self) -> _containers.MessageMap[_builtins.str, _duration_pb2.Duration]:
+        """Wall-clock time of each stage that ran, by name: `total`, `encode`, each arm by its own name (without
+        `encode`), `fuse`, `hydrate` (reading documents from the log) and `rerank`. A later page has `total` only.
+        """
+
     @_builtins.property
     def rerankers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Every model that re-ranked, in the order in which they read: of a cascade the smallest first."""
@@ -578,7 +603,7 @@ class SearchResponse(_message.Message):
         total: Global___Total | None = ...,
         next_page_token: _builtins.str = ...,
         degraded: _abc.Iterable[Global___Degradation] | None = ...,
-        timings: Global___Timings | None = ...,
+        timings: _abc.Mapping[_builtins.str, _duration_pb2.Duration] | None = ...,
         generation: _builtins.str = ...,
         reranker: _builtins.str = ...,
         ranking_configuration: _builtins.str = ...,
@@ -588,7 +613,7 @@ class SearchResponse(_message.Message):
         weights: _abc.Iterable[Global___ArmWeight] | None = ...,
         highest_fused: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "degraded", b"degraded", "generation", b"generation", "highest_fused", b"highest_fused", "hits", b"hits", "next_page_token", b"next_page_token", "ranking", b"ranking", "ranking_configuration", b"ranking_configuration", "reranker", b"reranker", "rerankers", b"rerankers", "search_id", b"search_id", "timings", b"timings", "total", b"total", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
@@ -696,7 +721,7 @@ class Explanation(_message.Message):
     truncated: _builtins.bool
     """The re-ranker saw a cut text."""
     passage: _builtins.str
-    """The passage that matched best, where the dense arm found one."""
+    """The passage that matched best, where an arm that compares passages found one."""
     @_builtins.property
     def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmExplanation]: ...
     @_builtins.property
@@ -765,7 +790,7 @@ class ArmExplanation(_message.Message):
     rank: _builtins.int
     """Rank in the arm's own list; 0 if the arm did not return the document."""
     score: _builtins.float
-    """Raw score: BM25 sum or cosine. Unset if the arm has none for it."""
+    """Raw score, for bm25 a sum and for dense a cosine. Unset if the arm has none for it."""
     contribution: _builtins.float
     """What the arm added to the fused score."""
     def __init__(
@@ -818,6 +843,7 @@ class Degradation(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    ARM_FIELD_NUMBER: _builtins.int
     stage: Global___Stage.ValueType
     reason: Global___DegradationReason.ValueType
     detail: _builtins.str
@@ -826,6 +852,8 @@ class Degradation(_message.Message):
     """Of STAGE_RERANK: the model that did not read all that it was to read. What other models of a cascade gave
     counts all the same: where there was no time for the last one, the order is that of the one before.
     """
+    arm: _builtins.str
+    """Of STAGE_ARM: which arm."""
     def __init__(
         self,
         *,
@@ -833,64 +861,15 @@ class Degradation(_message.Message):
         reason: Global___DegradationReason.ValueType = ...,
         detail: _builtins.str = ...,
         model: _builtins.str = ...,
+        arm: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "model", b"model", "reason", b"reason", "stage", b"stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "detail", b"detail", "model", b"model", "reason", b"reason", "stage", b"stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Degradation: _TypeAlias = Degradation  # noqa: Y015
-
-@_typing.final
-class Timings(_message.Message):
-    """Wall-clock time of each stage that ran."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TOTAL_FIELD_NUMBER: _builtins.int
-    ENCODE_FIELD_NUMBER: _builtins.int
-    BM25_FIELD_NUMBER: _builtins.int
-    DENSE_FIELD_NUMBER: _builtins.int
-    FUSE_FIELD_NUMBER: _builtins.int
-    RERANK_FIELD_NUMBER: _builtins.int
-    HYDRATE_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def total(self) -> _duration_pb2.Duration: ...
-    @_builtins.property
-    def encode(self) -> _duration_pb2.Duration: ...
-    @_builtins.property
-    def bm25(self) -> _duration_pb2.Duration: ...
-    @_builtins.property
-    def dense(self) -> _duration_pb2.Duration:
-        """Without encode."""
-
-    @_builtins.property
-    def fuse(self) -> _duration_pb2.Duration: ...
-    @_builtins.property
-    def rerank(self) -> _duration_pb2.Duration: ...
-    @_builtins.property
-    def hydrate(self) -> _duration_pb2.Duration:
-        """Reading documents from the log."""
-
-    def __init__(
-        self,
-        *,
-        total: _duration_pb2.Duration | None = ...,
-        encode: _duration_pb2.Duration | None = ...,
-        bm25: _duration_pb2.Duration | None = ...,
-        dense: _duration_pb2.Duration | None = ...,
-        fuse: _duration_pb2.Duration | None = ...,
-        rerank: _duration_pb2.Duration | None = ...,
-        hydrate: _duration_pb2.Duration | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bm25", b"bm25", "dense", b"dense", "encode", b"encode", "fuse", b"fuse", "hydrate", b"hydrate", "rerank", b"rerank", "total", b"total"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bm25", b"bm25", "dense", b"dense", "encode", b"encode", "fuse", b"fuse", "hydrate", b"hydrate", "rerank", b"rerank", "total", b"total"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Timings: _TypeAlias = Timings  # noqa: Y015
 
 @_typing.final
 class RetrieveRequest(_message.Message):
@@ -1089,9 +1068,9 @@ class Candidate(_message.Message):
     rank: _builtins.int
     """1 is best; 0: another arm proposed it, and this one scored it (`complete`)."""
     score: _builtins.float
-    """BM25 sum or cosine."""
+    """Raw: for bm25 a sum, for dense a cosine."""
     passage: _builtins.int
-    """Dense arm: which passage of the document scored, from 0."""
+    """Of an arm that compares passages, as dense does: which passage of the document scored, from 0."""
     def __init__(
         self,
         *,

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -41,6 +43,7 @@ class GetServerInfoResponse(_message.Message):
     DEFAULT_ENCODER_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     HUB_ALLOWED_FIELD_NUMBER: _builtins.int
+    ARMS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Of the server, by semantic versioning."""
     default_encoder: _builtins.str
@@ -54,6 +57,12 @@ class GetServerInfoResponse(_message.Message):
     """
     @_builtins.property
     def limits(self) -> Global___Limits: ...
+    @_builtins.property
+    def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmInfo]:
+        """The arms that this server knows, in the order in which answers list them. A collection without an encoder
+        lacks those that need one.
+        """
+
     def __init__(
         self,
         *,
@@ -62,14 +71,55 @@ class GetServerInfoResponse(_message.Message):
         default_encoder: _builtins.str = ...,
         device: _builtins.str = ...,
         hub_allowed: _builtins.bool = ...,
+        arms: _abc.Iterable[Global___ArmInfo] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_encoder", b"default_encoder", "device", b"device", "hub_allowed", b"hub_allowed", "limits", b"limits", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "default_encoder", b"default_encoder", "device", b"device", "hub_allowed", b"hub_allowed", "limits", b"limits", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetServerInfoResponse: _TypeAlias = GetServerInfoResponse  # noqa: Y015
+
+@_typing.final
+class ArmInfo(_message.Message):
+    """A retriever that collections may have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    LOWEST_FIELD_NUMBER: _builtins.int
+    HIGHEST_FIELD_NUMBER: _builtins.int
+    BOOSTS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As in Arm, ArmExplanation, ArmStatus, Degradation, timings and members of a mining job."""
+    weight: _builtins.float
+    """Its default share in a weighted sum."""
+    lowest: _builtins.float
+    """Lowest score that its formula can give."""
+    highest: _builtins.float
+    """Highest one. Unset: it depends on the query."""
+    boosts: _builtins.bool
+    """Whether it reads the boosts of the schema's fields, so that an Arm may scale them."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        weight: _builtins.float = ...,
+        lowest: _builtins.float = ...,
+        highest: _builtins.float | None = ...,
+        boosts: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_highest", b"_highest", "highest", b"highest"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_highest", b"_highest", "boosts", b"boosts", "highest", b"highest", "lowest", b"lowest", "name", b"name", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__highest: _TypeAlias = _typing.Literal["highest"]  # noqa: Y015
+    _WhichOneofArgType__highest: _TypeAlias = _typing.Literal["_highest", b"_highest"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__highest) -> _WhichOneofReturnType__highest | None: ...
+
+Global___ArmInfo: _TypeAlias = ArmInfo  # noqa: Y015
 
 @_typing.final
 class Limits(_message.Message):

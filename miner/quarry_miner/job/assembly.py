@@ -4,14 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from rapidfuzz import process
-
 from quarry.client import Client
 from quarry.documents.catalog import PassagePolicy
 from quarry.documents.passages import PassageCutter, passage_texts
 from quarry.documents.vector_cache import VectorCache
-from quarry.errors import FailedPreconditionError, UnknownValueError
+from quarry.errors import FailedPreconditionError
+from quarry.mining.members import ENCODER_PREFIX, FUSED, LSA, RERANKER, check_members
 from quarry.models.base import CrossEncoder, Encoder
+from quarry.retrieval.bm25_arm import BM25
+from quarry.retrieval.dense_arm import DENSE
+from quarry.retrieval.registry import ARMS
 from quarry_miner.corpus import Corpus
 from quarry_miner.evidence.evidence import NO_FEEDBACK, Evidence
 from quarry_miner.examples import MiningQuery
@@ -20,16 +22,7 @@ from quarry_miner.members.live_arm import LiveArm
 from quarry_miner.members.live_pool import LivePool
 from quarry_miner.members.lsa import fit_lsa
 from quarry_miner.members.matrix import EXACT_PASSAGES
-from quarry_miner.members.members import (
-    BM25,
-    DENSE,
-    ENCODER_PREFIX,
-    FUSED,
-    LSA,
-    RERANKER,
-    Member,
-    VectorMember,
-)
+from quarry_miner.members.members import Member, VectorMember
 from quarry_miner.members.reranker import NO_BELIEF, Belief, Reranker
 from quarry_miner.members.spaces import VectorSpace, encoder_space
 from quarry_miner.mining.task import DEFAULT_DEPTH, MiningTask
@@ -77,8 +70,8 @@ class Sources:
     def dense(self) -> VectorSpace:
         """Raises FailedPreconditionError if the collection has no encoder."""
         if self.encoder is None:
-            raise FailedPreconditionError("the collection has no dense arm", need=DENSE)
-        return encoder_space(DENSE, self.corpus, self.encoder, self.policy, self.cache)
+            raise FailedPreconditionError("the collection has no dense arm", need=DENSE.name)
+        return encoder_space(DENSE.name, self.corpus, self.encoder, self.policy, self.cache)
 
     @property
     def judge(self) -> Reranker | None:
@@ -108,7 +101,7 @@ class Sources:
 
     def space(self, name: str) -> VectorSpace:
         """Of a member that has vectors."""
-        return self.dense if name == DENSE else self.lsa if name == LSA else self.encoded(name)
+        return self.dense if name == DENSE.name else self.lsa if name == LSA else self.encoded(name)
 
 
 def assemble(
@@ -122,11 +115,12 @@ def assemble(
     """A task for ``preset``; its own members where none are named. Encodes what is not cached. Blocks.
 
     Raises:
-        InvalidArgumentError: there is no such member, which names the nearest.
+        InvalidArgumentError: there is no such member, which names the nearest, or one is there twice.
         FailedPreconditionError: the collection lacks what a member or the preset needs.
         ModelError: an encoder cannot be used.
     """
-    names = _checked(members or _own_members(preset, sources))
+    names = members or _own_members(preset, sources)
+    check_members(names)
     space, space_notes = _space(preset, names, sources)
     asked = [name for name in names if name != RERANKER]
     judged = RERANKER in names or Need.RERANKER in preset.needs
@@ -171,23 +165,17 @@ def _doubt(judge: Reranker | None) -> tuple[str, ...]:
 
 def _own_members(preset: Preset, sources: Sources) -> list[str]:
     """The preset's; without an encoder, LSA in place of the dense arm."""
-    missing = DENSE if sources.encoder is None else ""
+    missing = DENSE.name if sources.encoder is None else ""
     return [LSA if name == missing else name for name in preset.members]
 
 
-def _checked(names: Sequence[str]) -> list[str]:
-    known = [FUSED, BM25, DENSE, LSA, RERANKER]
-    for place, name in enumerate(names):
-        if name not in known and not (name.startswith(ENCODER_PREFIX) and name != ENCODER_PREFIX):
-            nearest = process.extractOne(name, [*known, f"{ENCODER_PREFIX}MODEL"])
-            hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
-            raise UnknownValueError(f"members[{place}]", f"no member is called {name[:80]!r}{hint}")
-    return list(dict.fromkeys(names))
+def _has_vectors(name: str) -> bool:
+    return name in (DENSE.name, LSA) or name.startswith(ENCODER_PREFIX)
 
 
 def _space(preset: Preset, names: Sequence[str], sources: Sources) -> tuple[VectorSpace, tuple[str, ...]]:
     if preset.space is SpaceKind.ENSEMBLE:
-        parts = [sources.space(name) for name in names if name not in (FUSED, BM25, RERANKER)]
+        parts = [sources.space(name) for name in names if _has_vectors(name)]
         if not parts:
             raise FailedPreconditionError(
                 f"the preset {preset.name} joins vectors, and no member has any: name dense or lsa"
@@ -216,17 +204,14 @@ def _member(name: str, sources: Sources) -> tuple[Member, str]:
             LivePool(sources.corpus, arms.client, arms.collection, judged=not unknown),
             f"fused: the live first stage; {f'{unknown}, so {_UNJUDGED}' if unknown else _JUDGED}",
         )
-    if name == BM25:
-        if arms is not None:
-            return LiveArm(BM25, sources.corpus, arms.client, arms.collection), "bm25: the live arm"
-        if sources.lexical is None:
-            raise FailedPreconditionError(
-                "the member bm25 needs the server, and it is not reached", need=BM25
-            )
-        return sources.lexical, "bm25: an index of this process"
-    if name != DENSE:
+    if name not in ARMS:
         return VectorMember(sources.space(name)), ""
-    passages = len(sources.dense.documents.vectors)
-    if arms is not None and (arms.dense or passages > EXACT_PASSAGES):
-        return LiveArm(DENSE, sources.corpus, arms.client, arms.collection), "dense: the live arm"
-    return VectorMember(sources.dense), f"dense: exact search in memory over {passages} passages"
+    if name == DENSE.name:
+        passages = len(sources.dense.documents.vectors)
+        if arms is None or not (arms.dense or passages > EXACT_PASSAGES):
+            return VectorMember(sources.dense), f"{name}: exact search in memory over {passages} passages"
+    if arms is not None:
+        return LiveArm(name, sources.corpus, arms.client, arms.collection), f"{name}: the live arm"
+    if name == BM25.name and sources.lexical is not None:
+        return sources.lexical, f"{name}: an index of this process"
+    raise FailedPreconditionError(f"the member {name} needs the server, and it is not reached", need=name)

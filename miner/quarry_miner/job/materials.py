@@ -9,6 +9,7 @@ from quarry.client import Client
 from quarry.documents.catalog import NO_ENCODER, Collection
 from quarry.documents.vector_cache import VectorCache
 from quarry.jobs.child import CHANNEL_OPTIONS
+from quarry.mining.members import RERANKER
 from quarry.mining.spec import MiningSpec
 from quarry.models.base import CrossEncoder, Encoder
 from quarry.models.blend import read_blend
@@ -21,7 +22,6 @@ from quarry.registry.store import version_folder
 from quarry_miner.corpus import Corpus
 from quarry_miner.job.assembly import LiveArms, Sources
 from quarry_miner.members.ensemble import Basis
-from quarry_miner.members.members import RERANKER
 from quarry_miner.members.reranker import NO_BELIEF, Belief
 from quarry_miner.presets.base import Need, Preset
 

@@ -7,6 +7,7 @@ from quarry.client import Client, QuarryCallError
 from quarry.client.errors import is_transient
 from quarry.errors import FailedPreconditionError, RetrieverUnavailableError
 from quarry.jobs.retrying import Pause, retried
+from quarry.ranking.ranges import ARM_DEPTH
 from quarry.v1 import search_service_pb2 as pb
 from quarry_miner.corpus import Corpus
 from quarry_miner.members.members import Listed
@@ -14,7 +15,6 @@ from quarry_miner.members.members import Listed
 QUERIES_PER_CALL = 256
 CANDIDATES_PER_CALL = 25_600
 """A candidate is some 40 bytes: an answer stays under 2 MB."""
-MAX_DEPTH = 1_000
 TIMEOUT_S = 120.0
 
 
@@ -63,7 +63,7 @@ class LiveArm:
         size = max(1, min(QUERIES_PER_CALL, CANDIDATES_PER_CALL // max(1, depth)))
         rows: list[tuple[list[int], list[float]]] = []
         for start in range(0, len(queries), size):
-            rows += self._rows(queries[start : start + size], min(depth, MAX_DEPTH))
+            rows += self._rows(queries[start : start + size], min(depth, int(ARM_DEPTH.most)))
         return Listed.of_rows(rows, depth)
 
     def _rows(self, queries: Sequence[str], depth: int) -> Iterator[tuple[list[int], list[float]]]:

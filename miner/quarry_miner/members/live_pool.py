@@ -9,11 +9,13 @@ from quarry.client import Client, QuarryCallError
 from quarry.client.errors import is_transient
 from quarry.errors import FailedPreconditionError, RetrieverUnavailableError
 from quarry.jobs.retrying import Pause, retried
+from quarry.mining.members import FUSED
 from quarry.ranking.fusion import round_fused
+from quarry.ranking.ranges import RERANK_DEPTH
 from quarry.v1 import search_service_pb2 as pb
 from quarry_miner.corpus import Corpus
-from quarry_miner.members.live_arm import MAX_DEPTH, TIMEOUT_S
-from quarry_miner.members.members import FUSED, Listed
+from quarry_miner.members.live_arm import TIMEOUT_S
+from quarry_miner.members.members import Listed
 
 UNKNOWN = -1
 RELEVANCE_DIGITS = 4
@@ -72,7 +74,7 @@ class LivePool:
             RetrieverUnavailableError: the server does not answer in full, however often it is asked.
             FailedPreconditionError: it refuses a search.
         """
-        size = min(depth, MAX_DEPTH)
+        size = min(depth, int(RERANK_DEPTH.most))
         rows = [self._row(text, size) for text in queries]
         listed = [([one.number for one in row], [one.score for one in row]) for row in rows]
         relevance = [[one.relevance for one in row] for row in rows] if self._judged else None

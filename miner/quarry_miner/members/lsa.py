@@ -9,10 +9,10 @@ import numpy as np
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from quarry.mining.members import LSA
 from quarry_miner.corpus import Corpus
 from quarry_miner.examples import Float32
 from quarry_miner.members.matrix import DocumentMatrix
-from quarry_miner.members.members import LSA
 from quarry_miner.members.spaces import VectorSpace
 
 DIMENSIONS = 256

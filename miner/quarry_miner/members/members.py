@@ -10,10 +10,7 @@ from quarry_miner.examples import Float32, Int32
 from quarry_miner.members.spaces import VectorSpace
 
 NO_DOCUMENT = -1
-FUSED, BM25, DENSE, LSA = "fused", "bm25", "dense", "lsa"
-RERANKER, ENSEMBLE = "reranker", "ensemble"
-ENCODER_PREFIX = "encoder:"
-"""In front of a model's name: a member of that name searches the model's vectors."""
+ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from quarry.mining.members import RERANKER
 from quarry_miner.evidence.evidence import Seen
 from quarry_miner.examples import Bool, Float32, Int32, MiningQuery, PairCandidates
 from quarry_miner.members.matrix import Int64
-from quarry_miner.members.members import NO_DOCUMENT, RERANKER, Listed
+from quarry_miner.members.members import NO_DOCUMENT, Listed
 from quarry_miner.members.reranker import NO_BELIEF, by_score
 from quarry_miner.mining.task import MiningTask
 

@@ -20,7 +20,8 @@ from quarry.errors import (
 )
 from quarry.feedback.reading.guards import GuardPolicy
 from quarry.mining.estimate import DEFAULT_HELD_OUT, EstimateSpec
-from quarry.mining.presets import check_members, check_parameters, check_preset
+from quarry.mining.members import check_members
+from quarry.mining.presets import check_parameters, check_preset
 from quarry.mining.spec import (
     DEFAULT_CLICK_MODEL,
     DEFAULT_DEPTH,

@@ -12,7 +12,7 @@ from quarry.errors import FailedPreconditionError
 from quarry.jobs.operations import Operations
 from quarry.jobs.process import OnProgress
 from quarry.mining.jobs import MiningJobs
-from quarry.mining.presets import ENCODER_PREFIX, MEMBERS
+from quarry.mining.members import ENCODER_PREFIX
 from quarry.mining.sets import EXAMPLES, PAGE, REPORT, MiningSets
 from quarry.v1 import mining_service_pb2 as pb
 from quarry.v1 import mining_service_pb2_grpc
@@ -75,7 +75,8 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         spec = await asyncio.to_thread(
             parse_mining, request, collection, self._feedback.guards, self._address, now_us()
         )
-        encoders = [member.removeprefix(ENCODER_PREFIX) for member in spec.members if member not in MEMBERS]
+        named = [member for member in spec.members if member.startswith(ENCODER_PREFIX)]
+        encoders = [member.removeprefix(ENCODER_PREFIX) for member in named]
         await self._requested.admit(*encoders, known=names_of(collection))
         self._jobs.check_installed()
 

@@ -6,6 +6,7 @@ from quarry.collections.library import Library
 from quarry.collections.ranking_promotion import Rankings
 from quarry.ranking.tuned import RankingConfiguration
 from quarry.registry.rankings import RankingVersion
+from quarry.retrieval.registry import ARMS, arm_names
 from quarry.training.spec import EvaluationReport, Fold, TuningResult
 from quarry.v1 import model_service_pb2 as pb
 from quarry.v1 import search_service_pb2 as search_pb
@@ -14,8 +15,6 @@ from quarry_server.common.page_tokens import RANKINGS
 from quarry_server.common.paging import ListPage
 from quarry_server.common.values import timestamp_message
 from quarry_server.models.messages import CAUTIONS, STATES, metric_message, parse_note, verdict_value
-
-ARMS = ("bm25", "dense")
 
 
 class RankingCalls:
@@ -91,13 +90,13 @@ def found_message(collection: str, result: TuningResult, report: bool = True) ->
 
 def arm_messages(configuration: RankingConfiguration) -> list[search_pb.Arm]:
     """Those that have a weight."""
-    plans = configuration.arms(tuple(arm for arm in ARMS if arm in configuration.weights))
+    plans = configuration.arms(tuple(arm for arm in arm_names() if arm in configuration.weights))
     return [
         search_pb.Arm(
             name=plan.name,
             depth=plan.depth,
             weight=plan.weight,
-            boost_scale=plan.boost_scale if plan.name == ARMS[0] else None,
+            boost_scale=plan.boost_scale if ARMS[plan.name].boosts else None,
         )
         for plan in plans
     ]

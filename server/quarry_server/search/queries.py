@@ -1,6 +1,5 @@
 """Search requests: messages to queries, with every default filled in."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,7 +9,6 @@ from quarry.errors import (
     DuplicateError,
     InvalidArgumentError,
     NotCalibratedError,
-    OutOfRangeError,
     UnknownValueError,
 )
 from quarry.ranking.cascade import OWN, Cascade, RerankStage, asked_cascade, usual_cascade
@@ -21,12 +19,13 @@ from quarry.ranking.queries import (
     RerankPlan,
     Rrf,
     WeightedSum,
-    check_min_relevance,
     check_query_text,
     default_arms,
     default_weight,
 )
+from quarry.ranking.ranges import MIN_RELEVANCE
 from quarry.ranking.weighting import QueryWeights, Trait, check_trait
+from quarry.retrieval.registry import ARMS
 from quarry.schema import Schema
 from quarry.search.logged_request import LoggedRequest
 from quarry.search.requests import PageRequest
@@ -41,7 +40,6 @@ from quarry_server.search.filters import parse_filter
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1_000
 MAX_RETRIEVE_QUERIES = 256
-LEXICAL = "bm25"
 
 
 def parse_query(request: pb.SearchRequest, collection: Collection, arms: tuple[str, ...]) -> Query:
@@ -141,19 +139,14 @@ def parse_arms(
         weight = message.weight if message.HasField("weight") else default_weight(message.name, fusion)
         try:
             scale = message.boost_scale if message.HasField("boost_scale") else 1.0
-            if scale != 1 and message.name != LEXICAL:
-                raise ConflictingFieldsError("boost_scale", f"is for {LEXICAL}")
+            if scale != 1 and not ARMS[message.name].boosts:
+                able = ", ".join(arm.name for arm in ARMS.values() if arm.boosts)
+                raise ConflictingFieldsError("boost_scale", f"is for {able}")
             depth = message.depth or DEFAULT_DEPTH
-            plans.append(ArmPlan(message.name, depth, _finite(weight), _finite(scale, "boost_scale")))
+            plans.append(ArmPlan(message.name, depth, weight, scale))
         except InvalidArgumentError as error:
             raise error.under(f"arms[{index}]") from None
     return tuple(plans) or default_arms(known, fusion)
-
-
-def _finite(value: float, field: str = "weight") -> float:
-    if not math.isfinite(value):
-        raise OutOfRangeError(field, "is not finite")
-    return value
 
 
 def parse_rerank(message: pb.Rerank, settings: CollectionSettings) -> RerankPlan | None:
@@ -172,7 +165,7 @@ def parse_rerank(message: pb.Rerank, settings: CollectionSettings) -> RerankPlan
 def _bounded(plan: RerankPlan | None, request: pb.SearchRequest, text: str) -> RerankPlan:
     """``plan`` with the request's bound of relevance."""
     least = request.min_relevance
-    check_min_relevance(least)
+    MIN_RELEVANCE.check(least, "min_relevance")  # before anything is said of the collection
     if not text:
         raise ConflictingFieldsError(
             "min_relevance", "is there, and the query has no words: nothing is relevant"

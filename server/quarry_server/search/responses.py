@@ -11,9 +11,7 @@ from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import types_pb2
 from quarry_server.common.page_tokens import SEARCH
 
-_STAGES = {
-    Stage.BM25: pb.STAGE_BM25,
-    Stage.DENSE: pb.STAGE_DENSE,
+_STAGES: Mapping[str, pb.Stage.ValueType] = {
     Stage.RERANK: pb.STAGE_RERANK,
     Stage.TOTAL: pb.STAGE_TOTAL,
 }
@@ -35,7 +33,7 @@ def search_response(page: SearchPage[types_pb2.Document], request: pb.SearchRequ
         attribution_token=page.attribution_token,
         total=_total_message(ranking),
         degraded=[degradation_message(d) for d in ranking.degraded],
-        timings=_timings_message(ranking.timings_s if page.place.offset == 0 else {}),
+        timings=_timings(ranking.timings_s if page.place.offset == 0 else {}),
         generation=ranking.generation,
         reranker=ranking.reranker,
         rerankers=ranking.rerankers,
@@ -70,15 +68,16 @@ def _total_message(ranking: Ranking) -> pb.Total:
 def degradation_message(degradation: Degradation) -> pb.Degradation:
     """Names a part of the work that an answer is without."""
     return pb.Degradation(
-        stage=_STAGES[degradation.stage],
+        stage=pb.STAGE_ARM if degradation.arm else _STAGES[degradation.stage],
         reason=_REASONS[degradation.reason],
         detail=degradation.detail,
         model=degradation.model,
+        arm=degradation.arm,
     )
 
 
-def _timings_message(timings_s: Mapping[str, float]) -> pb.Timings:
-    return pb.Timings(**{stage: duration_message(seconds) for stage, seconds in timings_s.items()})
+def _timings(timings_s: Mapping[str, float]) -> dict[str, duration_pb2.Duration]:
+    return {stage: duration_message(seconds) for stage, seconds in timings_s.items()}
 
 
 def duration_message(seconds: float) -> duration_pb2.Duration:

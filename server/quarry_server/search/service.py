@@ -62,7 +62,7 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
             with slot.work():
                 response = search_response(page, request)
         seconds = asyncio.get_running_loop().time() - started
-        response.timings.total.CopyFrom(duration_message(seconds))
+        response.timings["total"].CopyFrom(duration_message(seconds))
         return response
 
     async def Retrieve(self, request: pb.RetrieveRequest, context: Context) -> pb.RetrieveResponse:

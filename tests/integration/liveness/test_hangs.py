@@ -78,8 +78,8 @@ async def searched_until(
     return answer
 
 
-def degraded(answer: pb.SearchResponse) -> list[tuple[int, int]]:
-    return [(d.stage, d.reason) for d in answer.degraded]
+def degraded(answer: pb.SearchResponse) -> list[tuple[str, int]]:
+    return [(d.arm, d.reason) for d in answer.degraded]
 
 
 def store_pid(server: Server) -> int:
@@ -142,7 +142,7 @@ async def test_searches_keep_their_deadline_while_the_store_is_stopped(
         outcomes, answers = await outcomes_of(client, "one two", deadline_s, clients, searches)
         for answer in answers:
             assert answer.hits
-            assert degraded(answer) == [(pb.STAGE_DENSE, pb.DEGRADATION_REASON_TIMEOUT)]
+            assert degraded(answer) == [("dense", pb.DEGRADATION_REASON_TIMEOUT)]
         total += outcomes
         assert total["answered"] >= 0.99 * total.total(), (deadline_s, outcomes)
 
@@ -160,7 +160,7 @@ async def test_searches_keep_their_deadline_while_encoding_takes_longer(
         outcomes, answers = await outcomes_of(client, query, 2.0, clients=32, searches=2)
     assert outcomes["answered"] >= 0.99 * outcomes.total(), outcomes
     assert all(answer.hits for answer in answers)
-    late = (pb.STAGE_DENSE, pb.DEGRADATION_REASON_TIMEOUT)
+    late = ("dense", pb.DEGRADATION_REASON_TIMEOUT)
     assert any(late in degraded(answer) for answer in answers)  # or the machine has encoded all in time
 
 
@@ -200,7 +200,7 @@ async def test_a_hung_store_is_named_and_left_out_and_replaced(hasty: tuple[Serv
     answer = await search(client, "faq", "one", 30.0)
     assert time.monotonic() - began_s < 1
     assert answer.hits
-    assert degraded(answer) == [(pb.STAGE_DENSE, pb.DEGRADATION_REASON_UNAVAILABLE)]
+    assert degraded(answer) == [("dense", pb.DEGRADATION_REASON_UNAVAILABLE)]
 
     await searched_until(client, "one", lambda answer: not answer.degraded)
     assert store_pid(server) != before
@@ -258,7 +258,7 @@ async def test_a_server_serves_and_ends_in_time_while_its_qdrant_server_is_silen
         await write(client, "faq", ["one word"], searchable=False)
         await create(client, "other", encoder="none")
         answer = await searched_until(client, "one", lambda answer: answer.hits)
-        assert degraded(answer) == [(pb.STAGE_DENSE, pb.DEGRADATION_REASON_UNAVAILABLE)]
+        assert degraded(answer) == [("dense", pb.DEGRADATION_REASON_UNAVAILABLE)]
         began_s = time.monotonic()
         await server.stop()
         assert time.monotonic() - began_s < EXIT_S
@@ -271,7 +271,7 @@ async def test_an_arm_that_is_far_behind_is_named_until_it_has_caught_up(
         await create(client, "faq")
         text = " ".join(f"word{n % 5_000}" for n in range(10_000))
         await write(client, "faq", [f"{n} {text}" for n in range(8)], searchable=False)
-        behind = (pb.STAGE_DENSE, pb.DEGRADATION_REASON_BEHIND)
+        behind = ("dense", pb.DEGRADATION_REASON_BEHIND)
         await searched_until(client, "word1", lambda answer: behind in degraded(answer))
         request = pb.SearchRequest(collection="faq", query="word1", require_complete=True)
         with pytest.raises(grpc.aio.AioRpcError, match="lacked what was written"):

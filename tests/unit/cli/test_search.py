@@ -35,7 +35,9 @@ ANSWER = {
         }
     ],
     "total": {"count": "12", "relation": "TOTAL_RELATION_LOWER_BOUND"},
-    "degraded": [{"stage": "STAGE_DENSE", "reason": "DEGRADATION_REASON_TIMEOUT", "detail": "0.2 s"}],
+    "degraded": [
+        {"stage": "STAGE_ARM", "arm": "dense", "reason": "DEGRADATION_REASON_TIMEOUT", "detail": "0.2 s"}
+    ],
     "timings": {"total": "0.012s", "bm25": "0.002s"},
     "reranker": "tiny",
 }

@@ -10,9 +10,10 @@ import pytest
 
 from quarry.collections.consistency import ArmDifferences
 from quarry.collections.generation import Generation
-from quarry.collections.vector_check import VectorSample
 from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded
+from quarry.retrieval.bm25_arm import Bm25Arm
+from quarry.retrieval.inspection import VectorSample
 from quarry.schema import DEFAULT_SCHEMA
 
 BM25 = ArmDifferences("bm25", 0)
@@ -39,7 +40,8 @@ def generation(index: LargeIndex) -> Generation:
     collection: Any = SimpleNamespace(generation="g1", settings=settings, last_sequence=0)
     nothing: Any = None
     made = Generation(collection, nothing, nothing, nothing, nothing, nothing)
-    made._lexical = index  # type: ignore[assignment]
+    made._arms["bm25"] = Bm25Arm(index, nothing)  # type: ignore[arg-type]
+    made.followers["bm25"] = nothing
     return made
 
 

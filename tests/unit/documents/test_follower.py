@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quarry.collections.consistency import ArmDifferences, reapply
-from quarry.documents.follower import Follower, FollowPolicy
-from quarry.documents.indexes import FollowedDense, FollowedLexical
+from quarry.documents.follower import Follower
 from quarry.errors import DataLossError, RetrieverUnavailableError
 from quarry.retrieval.base import VectorChange
+from quarry.retrieval.bm25_arm import FollowedLexical
+from quarry.retrieval.definition import FollowPolicy
+from quarry.retrieval.dense_arm import FollowedDense
 from quarry.retrieval.memory import MemoryDenseStore
 from quarry.schema import DEFAULT_SCHEMA
 from quarry.types import Change, Docno, Document, Position

@@ -17,7 +17,6 @@ from quarry.ranking.ranking import (
     Ranking,
     Reading,
     Reason,
-    Stage,
     Total,
 )
 from quarry.schema import DEFAULT_SCHEMA
@@ -54,7 +53,7 @@ def ranked(n: int) -> RankedDocument:
 
 def given(exploration: FairPairs, offset: int = 0, size: int = 3) -> GivenPage:
     documents = explored([ranked(n) for n in (1, 0, 2, 3, 4, 5)], exploration, SEARCH)
-    degraded = (Degradation(Stage.DENSE, Reason.TIMEOUT, "late"),)
+    degraded = (Degradation("dense", Reason.TIMEOUT, "late"),)
     ranking = Ranking(documents, Total(6, True), degraded, {}, "g", ("m",), "00000000000000ab", "faq/1")
     shown = [(n, documents[n], documents[n].id, 7) for n in range(offset, offset + size)]
     request = LoggedRequest("two words", b"filter", CONTEXT, exploration)

@@ -10,6 +10,7 @@ from quarry.errors import InvalidArgumentError, NotFoundError
 from quarry.jobs.files import write_model
 from quarry.jobs.folders import MARK, WORK
 from quarry.mining import presets
+from quarry.mining.members import check_members
 from quarry.mining.sets import SUMMARY, MiningSets, WorkMark
 from quarry.mining.spec import MiningSpec, MiningSummary
 from quarry_miner.presets import registry
@@ -104,5 +105,5 @@ def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(InvalidArgumentError, match=r"parameters\[shar\].*did you mean share"):
         presets.check_parameters("perc-pos", ["shar"])
     with pytest.raises(InvalidArgumentError, match=r"members\[1\].*did you mean dense"):
-        presets.check_members(["bm25", "dens"])
+        check_members(["bm25", "dens"])
     assert presets.check_preset("ensemble-2024") == "enterprise-2025"

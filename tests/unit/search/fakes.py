@@ -14,8 +14,8 @@ from quarry.models.blend import RERANKER_ALONE, Blend
 from quarry.models.calibration import Calibration
 from quarry.ranking.queries import Query, RerankPlan, WeightedSum, default_arms
 from quarry.ranking.ranking import RankedDocument
-from quarry.retrieval.arms import NO_LIMIT, Retrieved
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
+from quarry.retrieval.retriever import NO_LIMIT, Retrieved
 from quarry.schema import DEFAULT_SCHEMA
 from quarry.search.pipeline import ArmState, Documents, Reranking, Searcher
 from quarry.search.reranking import CrossEncoderReranking

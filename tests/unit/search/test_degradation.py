@@ -57,7 +57,7 @@ async def test_a_late_dense_arm_leaves_bm25s_answer_within_the_deadline(threads:
     ranking = await stack.searcher().rank(stack.query(), Deadline.after(1.0))
     assert time.monotonic() - started < 1.0
     assert ids(ranking) == ["d1", "d2", "d3"]
-    assert named(ranking) == [(Stage.DENSE, Reason.TIMEOUT)]
+    assert named(ranking) == [("dense", Reason.TIMEOUT)]
     assert late.cancelled.is_set()
 
 
@@ -73,14 +73,14 @@ async def test_the_first_arm_is_waited_for_when_all_are_late(threads: ThreadPool
     slow.let_go.set()
     ranking = await searching
     assert ids(ranking) == ["d1", "d2", "d3"]
-    assert named(ranking) == [(Stage.DENSE, Reason.TIMEOUT)]
+    assert named(ranking) == [("dense", Reason.TIMEOUT)]
 
 
 async def test_an_arm_that_is_down_is_named(threads: ThreadPoolExecutor) -> None:
     stack = Stack([FixedArm("bm25", {}, error=DOWN), FixedArm("dense", DENSE)], threads)
     ranking = await stack.searcher().rank(stack.query(), Deadline())
     assert ids(ranking) == ["d3", "d4", "d5"]
-    assert named(ranking) == [(Stage.BM25, Reason.UNAVAILABLE), (Stage.TOTAL, Reason.UNAVAILABLE)]
+    assert named(ranking) == [("bm25", Reason.UNAVAILABLE), (Stage.TOTAL, Reason.UNAVAILABLE)]
     assert (ranking.total.count, ranking.total.exact) == (0, False)
 
 
@@ -88,12 +88,12 @@ async def test_an_arm_that_is_down_is_named(threads: ThreadPoolExecutor) -> None
 async def test_any_error_of_an_arm_is_its_own(threads: ThreadPoolExecutor, error: QuarryError) -> None:
     stack = Stack([FixedArm("bm25", BM25), FixedArm("dense", {}, error=error)], threads)
     ranking = await stack.searcher().rank(stack.query(), Deadline())
-    assert named(ranking) == [(Stage.DENSE, Reason.UNAVAILABLE)]
+    assert named(ranking) == [("dense", Reason.UNAVAILABLE)]
 
 
 async def test_an_arms_own_deadline_is_a_timeout(threads: ThreadPoolExecutor) -> None:
     stack = Stack([FixedArm("bm25", BM25), FixedArm("dense", {}, error=DeadlineExceeded("late"))], threads)
-    assert named(await stack.searcher().rank(stack.query(), Deadline())) == [(Stage.DENSE, Reason.TIMEOUT)]
+    assert named(await stack.searcher().rank(stack.query(), Deadline())) == [("dense", Reason.TIMEOUT)]
 
 
 async def test_no_arm_at_all_is_an_error(threads: ThreadPoolExecutor) -> None:
@@ -119,7 +119,7 @@ async def test_an_answer_that_must_be_complete_fails_instead(threads: ThreadPool
 async def test_a_cut_query_is_flagged_and_still_complete(threads: ThreadPoolExecutor) -> None:
     stack = Stack([FixedArm("bm25", BM25), FixedArm("dense", DENSE, truncated=True)], threads)
     ranking = await stack.searcher().rank(stack.query(require_complete=True), Deadline())
-    assert named(ranking) == [(Stage.DENSE, Reason.TRUNCATED_QUERY)]
+    assert named(ranking) == [("dense", Reason.TRUNCATED_QUERY)]
 
 
 async def test_an_arm_that_cannot_score_the_others_candidates_gives_them_its_floor(
@@ -127,7 +127,7 @@ async def test_an_arm_that_cannot_score_the_others_candidates_gives_them_its_flo
 ) -> None:
     stack = Stack([FixedArm("bm25", BM25), FixedArm("dense", DENSE, stuck_completing=True)], threads)
     ranking = await stack.searcher().rank(stack.query(), Deadline.after(0.2))
-    assert named(ranking) == [(Stage.DENSE, Reason.TIMEOUT)]
+    assert named(ranking) == [("dense", Reason.TIMEOUT)]
     shares = {d.id: d.arms["dense"].contribution for d in ranking.documents}
     assert shares["d1"] == shares["d2"] == shares["d5"] > 0
 
@@ -144,12 +144,12 @@ async def test_an_arm_that_is_rebuilding_is_flagged(threads: ThreadPoolExecutor)
     states = {"dense": ArmState(0, "it does not hold all documents yet")}
     stack = Stack([FixedArm("bm25", BM25), FixedArm("dense", DENSE)], threads, states=states)
     ranking = await stack.searcher().rank(stack.query(), Deadline())
-    assert named(ranking) == [(Stage.DENSE, Reason.REBUILDING)]
+    assert named(ranking) == [("dense", Reason.REBUILDING)]
     with pytest.raises(UnavailableError):
         await stack.searcher().rank(stack.query(require_complete=True), Deadline())
     browsing = Stack([FixedArm("bm25", {})], threads, states={"bm25": ArmState(0, "it lags")})
     assert named(await browsing.searcher().rank(browsing.query(""), Deadline())) == [
-        (Stage.BM25, Reason.REBUILDING)
+        ("bm25", Reason.REBUILDING)
     ]
 
 
@@ -246,4 +246,4 @@ async def test_a_reranker_that_fails_leaves_the_fused_order(
 
 def test_a_cut_query_alone_is_not_an_incomplete_answer() -> None:
     for reason in Reason:
-        assert Degradation(Stage.DENSE, reason, "").incomplete is (reason is not Reason.TRUNCATED_QUERY)
+        assert Degradation("dense", reason, "").incomplete is (reason is not Reason.TRUNCATED_QUERY)

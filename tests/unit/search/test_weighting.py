@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from quarry.errors import InvalidArgumentError
 from quarry.ranking.fusion import ArmRun
+from quarry.ranking.names import parse_ranking_name, ranking_name
 from quarry.ranking.queries import ArmPlan, Query, RerankPlan, Rrf, WeightedSum, default_arms
-from quarry.ranking.tuned import RankingConfiguration, parse_ranking_name, ranking_name
-from quarry.ranking.weighting import TRAITS, QueryWeights, Trait, traits_of, weighted_by_query
+from quarry.ranking.tuned import RankingConfiguration
+from quarry.ranking.weighting import QueryWeights, Trait, trait_names, traits_of, weighted_by_query
 from quarry.types import Candidate, Docno
 
 ARMS = ("bm25", "dense")
@@ -30,7 +31,7 @@ def test_traits_are_those_of_a_worked_example() -> None:
     assert traits_of("red  shoe", RUNS) == pytest.approx(
         {"words": math.log(3), "rarity": 5.0, "bm25_best": 0.5, "dense_best": 0.8, "agreement": 0.1}
     )
-    assert set(traits_of("red shoe", RUNS)) == set(TRAITS)
+    assert set(traits_of("red shoe", RUNS)) == set(trait_names())
 
 
 def test_traits_of_lists_that_are_empty_or_missing_are_numbers() -> None:

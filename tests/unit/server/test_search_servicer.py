@@ -78,8 +78,8 @@ async def test_a_page_token_leads_through_the_whole_list(served: Served) -> None
     assert [id for answer in answers for id in ids(answer)] == [f"d{n}" for n in range(COUNT)]
     assert len({answer.search_id for answer in answers}) == 1
     assert len(served.faq.arm.held_when_asked) == 1
-    assert [answer.timings.HasField("bm25") for answer in answers] == [True, False, False]
-    assert all(answer.timings.total.nanos for answer in answers)
+    assert ["bm25" in answer.timings for answer in answers] == [True, False, False]
+    assert all(answer.timings["total"].nanos for answer in answers)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from quarry.jobs.waited_for import read_operation
 from quarry.mining.spec import JudgedQuery
 from quarry.ranking.queries import DEFAULT_DEPTH
 from quarry.ranking.tuned import RankingConfiguration
-from quarry.ranking.weighting import TRAITS
+from quarry.ranking.weighting import trait_names
 from quarry.training.spec import EvaluationReport, ModelVerdict
 from quarry_trainer.data.linked_queries import components_of
 from quarry_trainer.tuning.advice import with_advice
@@ -42,14 +42,14 @@ BOTH = ("bm25", "dense")
 def peaked(best: Float64, traits: Float64 | None = None, height: float = 0.2) -> Gains:
     """Queries whose nDCG@10 is highest at a share of their own, and ``height`` less far from it."""
     by_share = 0.9 - height * np.clip(np.abs(SHARES[None, :] - best[:, None]) / 0.5, 0, 1)
-    none = np.zeros((len(best), len(TRAITS)))
+    none = np.zeros((len(best), len(trait_names())))
     return Gains(by_share, np.full(len(best), 0.1), none if traits is None else traits)
 
 
 def shares_of(gains: Gains, choice: Choice) -> list[float]:
     """Of each query, as a search works them out."""
     by = choice.by_query
-    rows = [dict(zip(TRAITS, row, strict=True)) for row in gains.traits.tolist()]
+    rows = [dict(zip(trait_names(), row, strict=True)) for row in gains.traits.tolist()]
     return [choice.share if by is None else by.share(choice.share, row) for row in rows]
 
 
@@ -70,20 +70,20 @@ def test_few_queries_move_the_share_little_and_many_move_it_all_the_way() -> Non
 
 
 def test_queries_that_do_not_care_leave_everything_at_the_default() -> None:
-    traits = np.random.default_rng(0).normal(size=(50, len(TRAITS)))
+    traits = np.random.default_rng(0).normal(size=(50, len(trait_names())))
     flat = Gains(np.full((50, len(SHARES)), 0.5), np.full(50, 0.5), traits)
     assert fitted(flat, {Setting(2.0): flat, Setting(1.0, 200): flat}) == Choice()
 
 
 def test_a_share_that_depends_on_a_trait_is_found() -> None:
     random = np.random.default_rng(1)
-    traits = random.normal(size=(600, len(TRAITS)))
+    traits = random.normal(size=(600, len(trait_names())))
     best = np.where(traits[:, 4] > 0, 0.9, 0.3)
     gains = peaked(best, traits)
     choice = fitted(gains)
     assert choice.by_query is not None
     assert max(choice.by_query.traits, key=lambda n: abs(choice.by_query.traits[n].slope)) == "agreement"  # type: ignore[union-attr]
-    unseen = random.normal(size=(200, len(TRAITS)))
+    unseen = random.normal(size=(200, len(trait_names())))
     held_out = peaked(np.where(unseen[:, 4] > 0, 0.9, 0.3), unseen)
     one_for_all = Choice(choice.setting, choice.share)
     assert worth(held_out, choice) - worth(held_out, one_for_all) > 0.03
@@ -91,7 +91,7 @@ def test_a_share_that_depends_on_a_trait_is_found() -> None:
 
 
 def test_a_trait_that_is_the_same_for_all_queries_is_left_out() -> None:
-    traits = np.random.default_rng(2).normal(size=(400, len(TRAITS)))
+    traits = np.random.default_rng(2).normal(size=(400, len(trait_names())))
     traits[:, 0] = 7.0
     choice = fitted(peaked(np.where(traits[:, 4] > 0, 0.9, 0.3), traits))
     assert choice.by_query is not None

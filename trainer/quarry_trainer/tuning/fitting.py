@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from scipy import optimize
 from scipy.interpolate import CubicSpline
 
-from quarry.ranking.fusion import DEFAULT_WEIGHTS
 from quarry.ranking.queries import DEFAULT_DEPTH
-from quarry.ranking.weighting import MAX_LOGIT, TRAITS, QueryWeights, Trait, logit, sigmoid
+from quarry.ranking.weighting import MAX_LOGIT, SHARED, QueryWeights, Trait, logit, sigmoid, trait_names
+from quarry.retrieval.registry import default_share
 from quarry_trainer.evaluation.resampling import standard_error
 
 Float64 = NDArray[np.float64]
 
 SHARES: Float64 = np.round(np.linspace(0.0, 1.0, 41), 3)
 """Shares of the dense arm that are tried; between them gains are interpolated."""
-DEFAULT_SHARE = DEFAULT_WEIGHTS["dense"]
+DEFAULT_SHARE = default_share(SHARED)
 SMOOTHING = 0.05
 """Width, in shares, of what a query's gain is averaged over: nDCG is a staircase of the share."""
 SHARE_PENALTY, TRAIT_PENALTY, SCALE_PENALTY = 1.0, 10.0, 4.0
@@ -59,7 +59,8 @@ class Gains:
     Attributes:
         by_share: nDCG@10, float64, shape ``(queries, len(SHARES))``.
         by_rrf: nDCG@10 of reciprocal rank fusion, shape ``(queries,)``.
-        traits: what is known of each query before merging, shape ``(queries, len(TRAITS))``.
+        traits: what is known of each query before merging, shape ``(queries, traits)``, in the order of
+            ``trait_names``.
     """
 
     by_share: Float64
@@ -170,7 +171,7 @@ def _fit_query_weights(gains: Gains, share: float) -> tuple[float, QueryWeights]
         return None
     traits = {
         name: Trait(float(found.x[1 + n]), float(means[n]), float(deviations[n]))
-        for n, name in enumerate(TRAITS)
+        for n, name in enumerate(trait_names())
         if varies[n]
     }
     middle = min(1 - LEAST_SHARE, max(LEAST_SHARE, sigmoid(float(found.x[0]))))

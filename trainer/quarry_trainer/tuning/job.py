@@ -11,6 +11,8 @@ from quarry.jobs.child import Progress
 from quarry.mining.spec import JudgedQuery
 from quarry.questions import question_key
 from quarry.ranking.tuned import RankingConfiguration
+from quarry.ranking.weighting import SHARED
+from quarry.retrieval.registry import ARMS
 from quarry.training.limits import LEAST_DECIDING
 from quarry.training.marks import packed
 from quarry.training.spec import EvaluationReport, Fold, TuningResult, TuningSpec
@@ -88,7 +90,7 @@ class _Tuning:
         self._components = components_of(self._queries)
 
     def run(self, started: float) -> TuningResult:
-        scales = SCALES if self._spec.boosts and "bm25" in self._spec.arms else (1.0,)
+        scales = SCALES if self._spec.boosts and any(ARMS[arm].boosts for arm in self._spec.arms) else (1.0,)
         gains = self._lists.gains(self._queries, scales, self._counted("lists"))
         final = configuration_of(fit(gains, self._components), self._spec.arms)
         by_part, part = self._by_part(gains)
@@ -157,7 +159,10 @@ class _Tuning:
 
 def configuration_of(choice: Choice, arms: tuple[str, ...]) -> RankingConfiguration:
     """The choice as a search is told of it."""
-    shares = {"bm25": 1 - choice.share, "dense": choice.share}
+    others = {arm: ARMS[arm].weight for arm in arms if arm != SHARED}
+    rest = sum(others.values())
+    shares = {arm: (1 - choice.share) * (weight / rest) for arm, weight in others.items()}
+    shares[SHARED] = choice.share
     weights = {arm: 1.0 if choice.rrf else round(shares[arm], _PLACES) for arm in arms}
     return RankingConfiguration(
         fusion="rrf" if choice.rrf else "weighted_sum",

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from quarry.mining.spec import JudgedQuery
 from quarry.ranking.fusion import DEFAULT_RRF_K
-from quarry.ranking.weighting import TRAITS
+from quarry.ranking.weighting import SHARED, trait_names
+from quarry.retrieval.registry import ARMS
 from quarry.v1 import search_service_pb2 as pb
 from quarry_trainer.cycle.calls import ServerCalls
 from quarry_trainer.tuning.fitting import SHARES, Float64, Gains, Setting
@@ -29,13 +30,15 @@ class Lists:
     Attributes:
         documents: ids, ascending, so that ties break by id.
         ranks: of each arm, shape ``(arms, documents)``; infinite where the arm did not propose it.
-        bounded: scores in [0, 1], of the same shape.
-        traits: as ``TRAITS`` has them.
+        shared: scores in [0, 1] of the arm whose share is fitted, shape ``(documents,)``.
+        rest: of the other arms, their mean by default weights.
+        traits: in the order of ``trait_names``.
     """
 
     documents: tuple[str, ...]
     ranks: Float64
-    bounded: Float64
+    shared: Float64
+    rest: Float64
     traits: Float64
 
 
@@ -71,7 +74,7 @@ class LiveLists:
     def _asked(self, queries: Sequence[JudgedQuery], scale: float) -> Iterator[Lists]:
         plans = [pb.Arm(name=arm, depth=max(DEPTHS)) for arm in self._arms]
         for plan in plans:
-            if plan.name == "bm25":
+            if ARMS[plan.name].boosts:
                 plan.boost_scale = scale
         for start in range(0, len(queries), QUERIES_AT_ONCE):
             some = queries[start : start + QUERIES_AT_ONCE]
@@ -89,6 +92,8 @@ def _lists(result: pb.RetrieveResult) -> Lists:
     place = {id: n for n, id in enumerate(documents)}
     shape = len(result.arms), len(documents)
     ranks, bounded = np.full(shape, np.inf), np.zeros(shape)
+    fitted = np.array([arm.arm == SHARED for arm in result.arms])
+    weights = np.array([ARMS[arm.arm].weight for arm in result.arms])
     for row, arm in enumerate(result.arms):
         own = [c.score for c in arm.candidates if c.rank]
         scores = np.full(len(documents), own[-1] if own else arm.low)
@@ -98,21 +103,24 @@ def _lists(result: pb.RetrieveResult) -> Lists:
                 ranks[row, place[candidate.document_id]] = candidate.rank
         if arm.high > arm.low:
             bounded[row] = np.clip((scores - arm.low) / (arm.high - arm.low), 0.0, 1.0)
-    traits = np.array([result.traits[name] for name in TRAITS])
-    return Lists(tuple(documents), ranks, bounded, traits)
+    traits = np.array([result.traits[name] for name in trait_names()])
+    shared, rest = (
+        np.average(bounded[own], axis=0, weights=weights[own])
+        for own in (fitted if fitted.any() else ~fitted, fitted if fitted.all() else ~fitted)
+    )
+    return Lists(tuple(documents), ranks, shared, rest, traits)
 
 
 def _row(query: JudgedQuery, lists: Lists) -> tuple[Float64, Float64, Float64]:
     """nDCG@10 by depth and share, nDCG@10 of RRF by depth, and the traits."""
     worth = _worth_of(query, lists.documents)
     by_share, by_rrf = np.zeros((len(DEPTHS), len(SHARES))), np.zeros(len(DEPTHS))
-    lexical, dense = lists.bounded[0], lists.bounded[-1]
     for row, depth in enumerate(DEPTHS):
         proposed = lists.ranks <= depth
         kept = np.flatnonzero(proposed.any(axis=0))
         reciprocal = np.where(proposed, 1 / (DEFAULT_RRF_K + lists.ranks), 0.0).sum(axis=0)
         by_rrf[row] = worth(kept, reciprocal)
-        by_share[row] = [worth(kept, (1 - share) * lexical + share * dense) for share in SHARES]
+        by_share[row] = [worth(kept, (1 - share) * lists.rest + share * lists.shared) for share in SHARES]
     return by_share, by_rrf, lists.traits
 
 

@@ -9,6 +9,7 @@ from quarry.feedback.importing.json_fields import JsonFields, LineError
 from quarry.feedback.limits import MAX_ACTION_BYTES, MAX_DWELL_US, MAX_POSITION, MAX_RENDERED, check_event_id
 from quarry.feedback.types import Event, EventType, Impression, LoggedHit
 from quarry.ranking.queries import MAX_QUERY_BYTES
+from quarry.retrieval.registry import arm_names
 from quarry.schema import MAX_ID_BYTES
 from quarry.search.logged_request import SearchContext
 
@@ -90,7 +91,7 @@ def _hit(fields: JsonFields, rank: int) -> LoggedHit:
 
 def _arms(fields: JsonFields | None) -> dict[str, tuple[int, float | None]]:
     found: dict[str, tuple[int, float | None]] = {}
-    for name in ("bm25", "dense"):
+    for name in arm_names():
         arm = fields.object(name) if fields else None
         if arm:
             found[name] = (arm.integer("rank", 0, _MAX_OFFSET), arm.optional("score"))

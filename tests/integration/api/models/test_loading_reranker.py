@@ -10,7 +10,7 @@ from tests.integration.api.helpers.served import CALL_S, Api, served, tiny_setti
 
 from quarry.models import served as served_models
 from quarry.models.cross_encoder import load_cross_encoder
-from quarry.retrieval.arms import DenseRetriever
+from quarry.retrieval.dense_arm import DenseRetriever
 from quarry.v1 import search_service_pb2 as pb
 
 

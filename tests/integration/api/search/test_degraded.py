@@ -32,7 +32,7 @@ def test_words_still_find_documents_and_the_answer_names_the_missing_arm(cripple
     answer = crippled.search("half", "another word", explain=True)
     assert [hit.document.id for hit in answer.hits] == ["b", "a"]
     (lacking,) = answer.degraded
-    assert (lacking.stage, lacking.reason) == (pb.STAGE_DENSE, pb.DEGRADATION_REASON_UNAVAILABLE)
+    assert (lacking.arm, lacking.reason) == ("dense", pb.DEGRADATION_REASON_UNAVAILABLE)
     assert answer.total == pb.Total(count=2, relation=pb.TOTAL_RELATION_EXACT)
 
 

@@ -121,5 +121,5 @@ def test_reranked_hits_are_in_order_of_their_scores_and_the_rest_as_fused(api: A
 def test_a_query_that_the_encoder_cuts_is_flagged(api: Api, corpus: str) -> None:
     answer = api.search(corpus, " ".join(WORDS * 5))
     (flag,) = answer.degraded
-    assert (flag.stage, flag.reason) == (pb.STAGE_DENSE, pb.DEGRADATION_REASON_TRUNCATED_QUERY)
+    assert (flag.arm, flag.reason) == ("dense", pb.DEGRADATION_REASON_TRUNCATED_QUERY)
     assert api.search(corpus, " ".join(WORDS * 5), require_complete=True).hits

@@ -40,8 +40,8 @@ def test_an_answer_says_how_it_came_about(api: Api, corpus: str) -> None:
     assert not answer.reranker
     assert not answer.degraded
     for stage in ("total", "encode", "bm25", "dense", "fuse", "hydrate"):
-        assert getattr(answer.timings, stage).ToNanoseconds() > 0, stage
-    assert not answer.timings.HasField("rerank")
+        assert answer.timings[stage].ToNanoseconds() > 0, stage
+    assert "rerank" not in answer.timings
     assert all(hit.explanation.passage for hit in answer.hits)
 
 
@@ -94,12 +94,12 @@ def test_one_arm_alone_answers_alone(api: Api, corpus: str) -> None:
     dense = api.search(corpus, "barata", arms=[{"name": "dense", "depth": 7}], explain=True)
     assert len(dense.hits) == 7
     assert {arm.arm for hit in dense.hits for arm in hit.explanation.arms} == {"dense"}
-    assert not dense.timings.HasField("bm25")
+    assert "bm25" not in dense.timings
     assert dense.total == api.search(corpus, "barata").total
     bm25 = api.search(corpus, "unknownword", arms=[{"name": "bm25"}])
     assert not bm25.hits
     assert not bm25.total.count
-    assert not bm25.timings.HasField("encode")
+    assert "encode" not in bm25.timings
 
 
 @pytest.mark.parametrize(

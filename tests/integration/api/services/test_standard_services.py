@@ -18,7 +18,7 @@ from quarry.config import MAX_MESSAGE_BYTES
 from quarry.documents.tables import open_database
 from quarry.documents.writer import GroupCommitWriter
 from quarry.jobs.operations import Operations, SetMetadata
-from quarry.ranking import queries
+from quarry.ranking import ranges
 from quarry.v1 import collection_service_pb2, document_service_pb2, search_service_pb2, server_service_pb2
 from quarry_server.common.operations import describe_error, operation_message
 from quarry_server.startup.services import SERVICES
@@ -197,7 +197,7 @@ def test_published_limits_are_the_enforced_ones(api: Api, lexical: str, encoder_
     assert limits.max_message_bytes == MAX_MESSAGE_BYTES
     assert limits.max_document_bytes == schema.MAX_DOCUMENT_BYTES
     assert limits.max_filter_levels == filters.MAX_LEVELS
-    assert limits.max_depth == queries.MAX_DEPTH
+    assert limits.max_depth == ranges.ARM_DEPTH.most
     assert limits.page_lifetime.seconds == 600
     assert limits.request_id_lifetime.seconds == 24 * 3_600
 

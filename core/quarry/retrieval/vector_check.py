@@ -7,17 +7,14 @@ which also finds what a damaged model made. Documents are drawn by a seed, so th
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.deadline import Deadline
-from quarry.documents.follower import Follower
-from quarry.documents.store import DocumentLog
-from quarry.documents.vectors import DocumentVectors
 from quarry.retrieval.base import MAX_PASSAGES, DenseStore
+from quarry.retrieval.definition import PassageVectors
+from quarry.retrieval.inspection import Findings, Inspection
 from quarry.types import Docno, Fields
 
 LEAST_COSINE = 0.999
@@ -28,58 +25,23 @@ ENCODED_PASSAGES = 64
 """A longer document is not among those that are encoded: it would take seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class VectorSample:
-    """How much is looked at.
-
-    Attributes:
-        documents: whose stored vectors are read, at most; None for all. 20,000 passages of 384 numbers take
-            some 3 s of one core.
-        encoded: documents that are encoded again, at most; None for all.
-        seed: of the draw.
-    """
-
-    documents: int | None = 20_000
-    encoded: int | None = 16
-    seed: int = 0
-
-
-@dataclass(slots=True)
-class VectorFindings:
-    """What was found.
-
-    Attributes:
-        vectors: stored vectors that were looked at.
-        encoded: documents that were encoded again.
-        damaged: documents whose vectors are not theirs.
-        wrongly_encoded: whether the cache holds what the encoder does not make, so that no vector is beyond
-            doubt.
-    """
-
-    vectors: int = 0
-    encoded: int = 0
-    damaged: list[Docno] = field(default_factory=list)
-    wrongly_encoded: bool = False
-
-
 class VectorCheck:
     """Checks the dense arm of a generation while it is followed; each step holds it still for some 10 ms."""
 
-    def __init__(
-        self, store: DenseStore, vectors: DocumentVectors, follower: Follower, log: DocumentLog
-    ) -> None:
-        self._store, self._vectors, self._follower, self._log = store, vectors, follower, log
+    def __init__(self, store: DenseStore, vectors: PassageVectors, inspection: Inspection) -> None:
+        self._store, self._vectors, self._asked = store, vectors, inspection
 
-    async def run(self, docnos: Sequence[Docno], sample: VectorSample, deadline: Deadline) -> VectorFindings:
-        """Looks at documents of ``docnos`` until ``sample`` is reached or the time is up.
+    async def run(self) -> Findings:
+        """Looks at documents until the sample is reached or the time is up.
 
         Raises ModelError if the encoder fails, or UnavailableError if the store does.
         """
+        docnos, sample = self._asked.docnos, self._asked.sample
         count = len(docnos) if sample.documents is None else min(sample.documents, len(docnos))
         drawn = Random(sample.seed).sample(list(docnos), count)  # a sample, not a secret
-        found = VectorFindings()
+        found = Findings()
         for batch in _batches(drawn):
-            if not deadline.remaining_s:
+            if not self._asked.deadline.remaining_s:
                 break
             if sample.encoded is None:
                 await self._look(batch, AT_ONCE, MAX_PASSAGES, found)
@@ -87,11 +49,9 @@ class VectorCheck:
                 await self._look(batch, sample.encoded - found.encoded, ENCODED_PASSAGES, found)
         return found
 
-    async def _look(
-        self, batch: Sequence[Docno], wanted: int, most_passages: int, found: VectorFindings
-    ) -> None:
+    async def _look(self, batch: Sequence[Docno], wanted: int, most_passages: int, found: Findings) -> None:
         """Adds to ``found``; ``wanted`` documents of at most so many passages are encoded."""
-        async with self._follower.paused():
+        async with self._asked.follower.paused():
             documents = await self._documents(batch)
             stored = await self._store.vectors(list(documents))
         kept = dict(zip(documents, await self._vectors.kept(list(documents.values())), strict=True))
@@ -113,8 +73,8 @@ class VectorCheck:
 
     async def _documents(self, batch: Sequence[Docno]) -> Mapping[Docno, Fields]:
         """Documents that the arm has in the log's version; called while it stands still."""
-        read = await asyncio.to_thread(self._log.read, batch)
-        at = self._follower.visible
+        read = await asyncio.to_thread(self._asked.documents.read, batch)
+        at = self._asked.follower.visible
         return {docno: read[docno].fields for docno in batch if docno in read and read[docno].version <= at}
 
 

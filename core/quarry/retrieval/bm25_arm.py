@@ -1,0 +1,146 @@
+"""The arm that compares words: BM25 over the text fields of a collection."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from quarry.deadline import Deadline
+from quarry.errors import DeadlineExceeded
+from quarry.filters import Filter
+from quarry.retrieval.base import LexicalIndex
+from quarry.retrieval.definition import ArmDefinition, ArmSite, FollowPolicy, OpenArm
+from quarry.retrieval.inspection import Findings, Inspection
+from quarry.retrieval.retriever import NO_LIMIT, Retrieved
+from quarry.storage.faults import reach
+from quarry.types import Candidate, Change, Docno, Position
+
+P = ParamSpec("P")
+T = TypeVar("T")
+FILE_CHECKS = ThreadPoolExecutor(1, "check-files")
+"""A thread of their own: they read whole indexes, and would keep all others from what searches need."""
+
+
+class Bm25Retriever:
+    """Searches a lexical index in threads."""
+
+    def __init__(self, index: LexicalIndex, threads: Executor) -> None:
+        self.name = BM25.name
+        self._index, self._threads = index, threads
+
+    async def retrieve(
+        self,
+        text: str,
+        depth: int,
+        filter: Filter | None,
+        limit: Deadline = NO_LIMIT,
+        boost_scale: float = 1.0,
+    ) -> Retrieved:
+        loop = asyncio.get_running_loop()
+        started = time.perf_counter()
+        found = await loop.run_in_executor(
+            self._threads, self._index.search, text, depth, filter, boost_scale
+        )
+
+        async def complete(docnos: Collection[Docno]) -> dict[Docno, Candidate]:
+            scores = await loop.run_in_executor(self._threads, self._index.scores, text, docnos, boost_scale)
+            return {docno: Candidate(docno, score) for docno, score in scores.items()}
+
+        return Retrieved(
+            found.candidates,
+            low=BM25.low,
+            high=found.ceiling,
+            complete=complete,
+            absent_is_low=True,
+            total=found.total,
+            search_s=time.perf_counter() - started,
+        )
+
+
+class FollowedLexical:
+    """Puts documents into a lexical index: a commit makes changes visible and durable in one step."""
+
+    visible_at_once = False
+
+    def __init__(self, index: LexicalIndex) -> None:
+        self.arm = BM25.name
+        self._index = index
+
+    async def position(self) -> Position:
+        return self._index.position
+
+    async def apply(self, changes: Sequence[Change], sequence: int) -> None:
+        await _run_to_its_end(self._index.apply, changes)
+        reach("bm25-applied")
+
+    async def settle(self, sequence: int) -> None:
+        await _run_to_its_end(self._index.commit, sequence)
+        reach("bm25-committed")
+
+
+class Bm25Arm(OpenArm):
+    """An open lexical index, followed and searched."""
+
+    def __init__(self, index: LexicalIndex, threads: Executor) -> None:
+        self._index = index
+        self.retriever, self.index = Bm25Retriever(index, threads), FollowedLexical(index)
+
+    @property
+    def lexical(self) -> LexicalIndex:
+        return self._index
+
+    async def count(self) -> int:
+        return (await asyncio.to_thread(self._index.browse, 1, None)).total
+
+    async def versions(self) -> AsyncIterator[tuple[Docno, int]]:
+        found: Sequence[tuple[Docno, int]] = await asyncio.to_thread(lambda: list(self._index.versions()))
+        for version in found:
+            yield version
+
+    async def inspect(self, inspection: Inspection) -> Findings:
+        """Reads the files, of one index at a time; waiting for the others counts.
+
+        Raises:
+            DeadlineExceeded: they could not all be read in time.
+            RetrieverUnavailableError: the index was closed meanwhile.
+        """
+        deadline, loop = inspection.deadline, asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(deadline.timeout_s):
+                return Findings(await loop.run_in_executor(FILE_CHECKS, self._index.damage, deadline))
+        except TimeoutError:
+            problem = "there was not time enough to read all files of the lexical index"
+            raise DeadlineExceeded(problem) from None
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._index.close)
+
+
+async def open_bm25(site: ArmSite) -> Bm25Arm:
+    """Opens the lexical index in the site's folder. Raises DataLossError for one that cannot be read."""
+    index = await asyncio.to_thread(site.engines.lexical, site.folder, site.generation, site.schema)
+    return Bm25Arm(index, site.threads)
+
+
+async def _run_to_its_end(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Runs ``call`` in a thread; whoever is cancelled waits too, so that nobody closes what it still uses."""
+    running = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+
+
+BM25 = ArmDefinition(
+    "bm25",
+    open_bm25,
+    weight=0.25,
+    low=0.0,
+    follow=FollowPolicy(batch_rows=4_096, batch_bytes=16 * 2**20),
+    boosts=True,
+    browses=True,
+)
+"""A query's own highest score is the ceiling that the index computes. The weight was chosen over five
+collections, beside that of the dense arm: docs/benchmarks.md has the figures."""

@@ -1,0 +1,152 @@
+"""The arm that compares vectors: cosines of the query's vector with those of documents' passages."""
+
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
+
+from quarry.deadline import Deadline
+from quarry.errors import RetrieverUnavailableError
+from quarry.filters import Filter
+from quarry.retrieval.base import DenseStore, VectorChange
+from quarry.retrieval.definition import (
+    ArmDefinition,
+    ArmSite,
+    Encoding,
+    FollowPolicy,
+    OpenArm,
+    PassageVectors,
+)
+from quarry.retrieval.inspection import Findings, Inspection
+from quarry.retrieval.retriever import NO_LIMIT, QueryEncoder, Retrieved
+from quarry.schema import Schema
+from quarry.types import Candidate, Change, Docno, Fields, Position
+
+
+class DenseRetriever:
+    """Encodes the query, then asks the store for the nearest documents."""
+
+    def __init__(self, encoder: QueryEncoder, store: DenseStore) -> None:
+        self.name = DENSE.name
+        self._encoder, self._store = encoder, store
+
+    async def retrieve(
+        self,
+        text: str,
+        depth: int,
+        filter: Filter | None,
+        limit: Deadline = NO_LIMIT,
+        boost_scale: float = 1.0,
+    ) -> Retrieved:
+        started = time.perf_counter()
+        vector, truncated = await self._encoder.encode_query(text, limit)
+        encoded = time.perf_counter()
+        candidates = await self._store.nearest(vector, depth, filter)
+
+        async def complete(docnos: Collection[Docno]) -> dict[Docno, Candidate]:
+            return await self._store.similarities(vector, docnos)
+
+        return Retrieved(
+            candidates,
+            low=COSINES[0],
+            high=COSINES[1],
+            complete=complete,
+            absent_is_low=False,
+            truncated=truncated,
+            encode_s=encoded - started,
+            search_s=time.perf_counter() - encoded,
+        )
+
+
+class FollowedDense:
+    """Puts documents into a dense store: cut, encoded (or taken from the cache), upserted, then flushed."""
+
+    visible_at_once = True
+
+    def __init__(self, store: DenseStore, vectors: PassageVectors, schema: Schema) -> None:
+        self.arm = DENSE.name
+        self._store, self._vectors = store, vectors
+        self._filterable = frozenset(field.name for field in schema.filterable)
+
+    async def position(self) -> Position:
+        return await self._store.position()
+
+    async def apply(self, changes: Sequence[Change], sequence: int) -> None:
+        written = [change.fields for change in changes if change.fields is not None]
+        vectors = iter(await self._vectors.of(written))
+        await self._store.apply(
+            [
+                VectorChange(c.docno, c.version, None, {})
+                if c.fields is None
+                else VectorChange(c.docno, c.version, next(vectors), self._payload(c.fields))
+                for c in changes
+            ],
+            sequence,
+        )
+
+    async def settle(self, sequence: int) -> None:
+        flushed = await self._store.flush()
+        if flushed.sequence < sequence:  # the store was started again, and does not know what it was told
+            raise RetrieverUnavailableError(self.arm, f"it holds writes up to {flushed.sequence} only")
+
+    def _payload(self, fields: Fields) -> Fields:
+        return {name: value for name, value in fields.items() if name in self._filterable}
+
+
+class DenseArm(OpenArm):
+    """An open dense store, followed and searched."""
+
+    def __init__(self, store: DenseStore, encoding: Encoding, schema: Schema) -> None:
+        self._store, self._vectors = store, encoding.vectors
+        self.retriever = DenseRetriever(encoding.encoder, store)
+        self.index = FollowedDense(store, encoding.vectors, schema)
+
+    @property
+    def problem(self) -> str | None:
+        return self._store.problem
+
+    async def count(self) -> int:
+        return await self._store.count()
+
+    def versions(self) -> AsyncIterator[tuple[Docno, int]]:
+        return self._store.versions()
+
+    async def inspect(self, inspection: Inspection) -> Findings:
+        """Looks at vectors until the sample is reached or the time is up.
+
+        Raises ModelError if the encoder fails, or UnavailableError if the store does.
+        """
+        from quarry.retrieval.vector_check import VectorCheck  # needs numpy, as nothing else here does
+
+        return await VectorCheck(self._store, self._vectors, inspection).run()
+
+    async def forget(self, documents: Sequence[Fields]) -> None:
+        await self._vectors.forget(documents)
+
+    async def close(self) -> None:
+        await self._store.close()
+
+
+async def open_dense(site: ArmSite) -> DenseArm | None:
+    """Opens the dense store in the site's folder; None for a collection without an encoder.
+
+    Raises:
+        QuarryError: the model or the store cannot be had now.
+        DataLossError: the store cannot be read.
+    """
+    encoding = await site.encoding()
+    if encoding is None:
+        return None
+    store = await site.engines.dense(site.folder, site.generation, site.schema, encoding.dimension)
+    return DenseArm(store, encoding, site.schema)
+
+
+COSINES = -1.0, 1.0
+DENSE = ArmDefinition(
+    "dense",
+    open_dense,
+    weight=0.75,
+    low=COSINES[0],
+    high=COSINES[1],
+    follow=FollowPolicy(batch_rows=512, batch_bytes=2**19, settle_batches=20, idle_settle_s=1.0),
+    compares_passages=True,
+)
+"""The weight was chosen over five collections, beside that of BM25: docs/benchmarks.md has the figures."""

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup demo docs site reference check-reference check test lint types imports protos release-protos check-protos check-languages lint-protos breaking unit integration crash-test bench bench-learning bench-flywheel clean
+.PHONY: help setup demo docs site reference check-reference check check-lowest test lint types imports protos release-protos check-protos check-languages lint-protos breaking unit integration crash-test bench bench-learning bench-flywheel clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -22,7 +22,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup ## The whole loop on the shipped sample: index, search, click, mine, train, judge, promote
 	quarry demo
 
-check: setup lint types imports check-protos check-languages lint-protos breaking check-reference site unit ## What is quick: all but the tests with servers
+CHECKS := unit types imports site check-languages check-protos check-reference lint lint-protos breaking
+
+check: setup ## What is quick: all but the integration tests, two at a time
+	$(MAKE) --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(CHECKS)
 
 test: check integration ## All checks; what CI runs
 
@@ -36,11 +39,28 @@ types:
 imports:
 	lint-imports
 
-unit: ## The tests that start no server, side by side
+unit: ## The unit and contract tests, side by side
 	python -m pytest --numprocesses auto --dist loadfile tests/unit tests/contract
 
-integration: ## The tests with servers and real jobs, one after the other
-	python -m pytest tests/integration tests/e2e
+# Two workers at most: a server, its store and its job are several processes already. A worker gets the next file
+# when it has two tests left, so the two files that take longest come first, and fall to a worker each.
+LONGEST := tests/integration/api/learning/test_poisoned_loop.py \
+	tests/integration/api/learning/test_real_training.py
+SIDE_BY_SIDE := $(LONGEST) $(filter-out $(LONGEST), $(wildcard tests/e2e/test_*.py \
+	tests/integration/api/*/test_*.py tests/integration/test_bm25_tantivy.py \
+	tests/integration/test_mining_agreement.py))
+# These measure time, stop processes, fill disks, or count what the whole machine does.
+ONE_BY_ONE := tests/integration/crash tests/integration/liveness tests/integration/network \
+	tests/integration/recovery tests/integration/test_hot_swap.py tests/integration/test_library.py \
+	tests/integration/test_server_log.py
+
+integration: ## The tests with servers and real jobs
+	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SIDE_BY_SIDE)
+	python -m pytest $(ONE_BY_ONE)
+
+check-lowest: setup ## Run the unit and contract tests with the lowest versions that pyproject.toml allows
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group lowest
+	python tools/lowest.py build/lowest $(PINS)
 
 protos: setup ## Regenerate core/quarry/v1 from protos/
 	python tools/protos.py generate

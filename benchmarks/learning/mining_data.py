@@ -18,7 +18,7 @@ from quarry.schema import Field, FieldType, Schema
 from quarry.types import Change, Docno, Fields
 from quarry_miner.corpus import Corpus
 from quarry_miner.job.assembly import Sources
-from quarry_miner.members.members import BM25, Listed
+from quarry_miner.members.members import Listed
 
 COLLECTIONS = Path(__file__).resolve().parents[3] / "shared" / "data"
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "data"
@@ -74,7 +74,7 @@ def _lines(file: Path) -> list[str]:
 class LexicalMember:
     """Searches an index whose docnos are the corpus's numbers plus 1, as ``index_corpus`` fills it."""
 
-    name = BM25
+    name = "bm25"
 
     def __init__(self, index: LexicalIndex) -> None:
         self._index = index

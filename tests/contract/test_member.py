@@ -1,14 +1,13 @@
-"""What every member of a mining ensemble promises: the live first stage and its arms, vectors, LSA."""
+"""Every member of a mining ensemble keeps the contract: the live first stage, its arms, vectors, LSA."""
 
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
-from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-from tests.unit.miner.small import corpus_of, space_of, texts_of
+from tests.unit.miner.small import space_of
 
 from quarry.client import Client
 from quarry.documents.catalog import PassagePolicy
@@ -24,14 +23,12 @@ from quarry_miner.members.live_arm import LiveArm
 from quarry_miner.members.live_pool import LivePool
 from quarry_miner.members.lsa import fit_lsa
 from quarry_miner.members.members import NO_DOCUMENT, Member, VectorMember
-from quarry_miner.members.spaces import encoder_space
+from quarry_miner.members.spaces import VectorSpace, encoder_space
+from quarry_miner.testing import CORPUS, QUERIES, MemberContract
 
 PAGE, RERANKED = 7, 30
 """Hits of a page, at most: a real one is cut short where its texts are too long for a message. And how many a
 re-ranker reads, which turns them round."""
-TEXTS = texts_of(40, seed=5)
-CORPUS = corpus_of(TEXTS)
-QUERIES = [" ".join(text.split()[:3]) for text in TEXTS[:9]]
 
 
 class FakeSearch(search_service_pb2_grpc.SearchServiceServicer):
@@ -135,69 +132,42 @@ def served() -> Iterator[Callable[..., tuple[Client, FakeSearch]]]:
         server.stop(None).wait()
 
 
-@pytest.fixture(params=["live", "pool", "exact", "encoder", "lsa", "ensemble"])
-def member(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    live: Callable[..., tuple[Member, ...]],
-    pool: Callable[..., tuple[Member, ...]],
-) -> Member:
-    match request.param:
-        case "live":
-            return live()[0]
-        case "pool":
-            return pool()[0]
-        case "exact":
-            return VectorMember(space_of(CORPUS))
-        case "encoder":
-            encoder = load_encoder(str(tiny_encoder(tmp_path / "tiny", seed=0)), tmp_path)
-            cache = VectorCache(tmp_path / "vectors.db")
-            request.addfinalizer(cache.close)
-            return VectorMember(encoder_space("encoder:tiny", CORPUS, encoder, PassagePolicy(), cache))
-        case "lsa":
-            return VectorMember(fit_lsa(CORPUS, seed=0, dimensions=16))
-        case _:
-            parts = [space_of(CORPUS), fit_lsa(CORPUS, seed=0, dimensions=16)]
-            return VectorMember(ensemble_space(parts)[0])
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorSpace]:
+    """What a tiny encoder makes of the corpus."""
+    folder = tmp_path_factory.mktemp("encoder")
+    encoder = load_encoder(str(tiny_encoder(folder / "tiny", seed=0)), folder)
+    cache = VectorCache(folder / "vectors.db")
+    yield encoder_space("encoder:tiny", CORPUS, encoder, PassagePolicy(), cache)
+    cache.close()
 
 
-@pytest.mark.parametrize("depth", [1, 7, 40, 60])
-def test_rows_hold_each_document_once_best_first_and_end_in_padding(member: Member, depth: int) -> None:
-    listed = member.search(QUERIES, depth)
-    assert listed.documents.shape == listed.scores.shape == (len(QUERIES), depth)
-    assert listed.documents.dtype == np.int32
-    assert listed.scores.dtype == np.float32
-    for documents, scores in zip(listed.documents, listed.scores, strict=True):
-        size = int((documents != NO_DOCUMENT).sum())
-        assert 0 < size <= len(CORPUS)
-        assert (documents[size:] == NO_DOCUMENT).all()
-        assert np.isnan(scores[size:]).all()
-        assert len(set(documents[:size].tolist())) == size
-        assert documents[:size].max() < len(CORPUS)
-        assert (np.diff(scores[:size]) <= 0).all()
+class TestMembers(MemberContract):
+    @pytest.fixture(params=["exact", "encoder", "lsa", "ensemble"])
+    def member(self, request: pytest.FixtureRequest) -> Member:
+        match request.param:
+            case "exact":
+                return VectorMember(space_of(CORPUS))
+            case "encoder":
+                return VectorMember(request.getfixturevalue("encoded"))
+            case "lsa":
+                return VectorMember(fit_lsa(CORPUS, seed=0, dimensions=16))
+            case _:
+                parts = [space_of(CORPUS), fit_lsa(CORPUS, seed=0, dimensions=16)]
+                return VectorMember(ensemble_space(parts)[0])
 
 
-def test_a_row_does_not_depend_on_the_queries_beside_it(member: Member) -> None:
-    together, alone = member.search(QUERIES, 10), member.search(QUERIES[4:5], 10)
-    assert together.documents[4].tolist() == alone.documents[0].tolist()
-    assert together.scores[4].tolist() == pytest.approx(alone.scores[0].tolist(), nan_ok=True)
+class TestLiveMembers(MemberContract):
+    leaves_room = True
 
-
-def test_a_shallower_list_is_the_beginning_of_a_deeper_one(member: Member) -> None:
-    deep, shallow = member.search(QUERIES, 20), member.search(QUERIES, 5)
-    lost = isinstance(member, LiveArm | LivePool)  # candidates that the corpus does not know leave room
-    for more, fewer in zip(deep.documents.tolist(), shallow.documents.tolist(), strict=True):
-        known = [number for number in fewer if number != NO_DOCUMENT] if lost else fewer
-        assert more[: len(known)] == known
-
-
-def test_no_queries_have_no_rows(member: Member) -> None:
-    assert member.search([], 5).documents.shape == (0, 5)
-
-
-def test_equal_searches_give_equal_rows(member: Member) -> None:
-    first, second = member.search(QUERIES, 10), member.search(QUERIES, 10)
-    assert first.documents.tolist() == second.documents.tolist()
+    @pytest.fixture(params=["live", "pool"])
+    def member(
+        self,
+        request: pytest.FixtureRequest,
+        live: Callable[..., tuple[Member, ...]],
+        pool: Callable[..., tuple[Member, ...]],
+    ) -> Member:
+        return {"live": live, "pool": pool}[request.param]()[0]
 
 
 def test_a_live_arm_is_asked_for_many_queries_at_once_and_for_the_depth(

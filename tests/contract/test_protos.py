@@ -3,11 +3,13 @@
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
+from packaging.requirements import Requirement
 
 PROTOS = Path(__file__).parents[2] / "protos"
 OURS = sorted(path.relative_to(PROTOS).as_posix() for path in PROTOS.glob("quarry/v1/*.proto"))
@@ -67,3 +69,19 @@ def test_the_stubs_name_every_message_field_and_value(image: dict[str, FileDescr
 def test_third_party_keeps_its_licence() -> None:
     for path in PROTOS.rglob("third_party/**/*.proto"):
         assert "Licensed under the Apache License, Version 2.0" in path.read_text(), path
+
+
+@pytest.mark.parametrize(
+    ("package", "told"),
+    [("protobuf", r"Protobuf Python Version: ([\d.]+)"), ("grpcio", r"GRPC_GENERATED_VERSION = '([\d.]+)'")],
+)
+def test_no_version_is_allowed_that_refuses_the_generated_code(package: str, told: str) -> None:
+    """Generated code does not run with what is older than its generator."""
+    root = PROTOS.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    allowed = {one.name: one.specifier for one in map(Requirement, project["dependencies"])}[package]
+    texts = [path.read_text() for path in (root / "core/quarry/v1").glob("*_pb2*.py")]
+    (generator,) = {found for text in texts for found in re.findall(told, text)}
+    major, minor, patch = map(int, generator.split("."))
+    assert allowed.contains(generator)
+    assert not allowed.contains(f"{major}.{minor}.{patch - 1}" if patch else f"{major}.{minor - 1}.99")

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.schema import Field, FieldType, Schema
-from quarry.types import Fields
 from quarry_miner.corpus import Corpus
 from quarry_miner.examples import MiningQuery, Positive
 from quarry_miner.members.lsa import unit
@@ -16,9 +14,11 @@ from quarry_miner.members.matrix import DocumentMatrix
 from quarry_miner.members.members import VectorMember
 from quarry_miner.members.spaces import VectorSpace
 from quarry_miner.mining.task import MiningTask
+from quarry_miner.testing import SCHEMA as SCHEMA
+from quarry_miner.testing import WORDS as WORDS
+from quarry_miner.testing import corpus_of as corpus_of
+from quarry_miner.testing import texts_of as texts_of
 
-SCHEMA = Schema((Field("title", FieldType.TEXT, is_title=True), Field("text", FieldType.TEXT)))
-WORDS = [f"{a}{b}" for a in ("ba", "de", "ki", "lo", "mu") for b in ("na", "ro", "si", "tu", "fe")]
 DIMENSION = 16
 
 
@@ -35,16 +35,6 @@ class WordVectors:
     def _word(self, word: str) -> NDArray[np.float64]:
         seed = hashlib.blake2b(f"{self._salt}{word}".encode(), digest_size=8).digest()
         return np.random.default_rng(int.from_bytes(seed, "big")).normal(size=DIMENSION)
-
-
-def texts_of(count: int, seed: int, length: int = 6) -> list[str]:
-    rng = np.random.default_rng(seed)
-    return [" ".join(rng.choice(WORDS, size=length)) for _ in range(count)]
-
-
-def corpus_of(texts: Sequence[str]) -> Corpus:
-    documents: list[tuple[str, Fields]] = [(f"d{i:03}", {"text": text}) for i, text in enumerate(texts)]
-    return Corpus.of_documents(documents, SCHEMA)
 
 
 def space_of(corpus: Corpus, name: str = "dense") -> VectorSpace:

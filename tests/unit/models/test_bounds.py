@@ -72,11 +72,11 @@ def test_models_as_they_are_are_accepted(tmp_path: Path, changes: Any, weights_b
 )
 def test_what_the_weights_cannot_hold_is_refused_at_once(tmp_path: Path, changes: Any, told: str) -> None:
     folder = model(tmp_path / "m", BERT_BASE | changes)
-    begun_s = time.monotonic()
+    begun_s = time.thread_time()
     for kind in ModelKind:
         with pytest.raises(ModelError, match=told):
             read_settings(folder, kind)
-    assert time.monotonic() - begun_s < 1
+    assert time.thread_time() - begun_s < 1
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Where no vector was compared, a re-ranker reads the passage that matches the query by words."""
 
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from hypothesis import given
@@ -53,12 +53,12 @@ def test_any_texts_have_a_passage(query: str, passages: list[str]) -> None:
 
 
 def test_fifty_documents_take_some_milliseconds() -> None:
-    """Five are usual; the bound is for a machine that does other things, too."""
+    """Five are usual. The time of the processor counts, for the machine may do other things, too."""
     passages = [f"sentence number {n} is about wheels and frames and lamps. " * 10 for n in range(10)]
-    started = perf_counter()
+    started = thread_time()
     for _ in range(50):
         matching_passage("how do I mend the puncture of a wheel at night", passages)
-    assert perf_counter() - started < 0.25
+    assert thread_time() - started < 0.25
 
 
 def test_a_document_that_no_encoder_reads_is_cut_by_words_with_its_title_before_each() -> None:

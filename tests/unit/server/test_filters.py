@@ -2,7 +2,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from tests.strategies import FILTER_SCHEMA, filters
 
 from quarry.errors import InvalidArgumentError
 from quarry.filters import (
@@ -19,6 +18,7 @@ from quarry.filters import (
     Range,
 )
 from quarry.schema import FieldType
+from quarry.testing.strategies import FILTER_SCHEMA, filters
 from quarry.types import FieldScalar
 from quarry.v1 import types_pb2
 from quarry_server.common.values import timestamp_message

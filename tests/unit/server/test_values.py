@@ -4,10 +4,10 @@ import pytest
 from google.protobuf import timestamp_pb2
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.strategies import FILTER_SCHEMA, documents
 
 from quarry.errors import InvalidArgumentError
 from quarry.schema import MAX_TIMESTAMP_US, MIN_TIMESTAMP_US, check_fields
+from quarry.testing.strategies import FILTER_SCHEMA, documents
 from quarry.types import Docno, Document, Fields
 from quarry.v1 import types_pb2
 from quarry_server.common.values import (

@@ -1,0 +1,18 @@
+"""For tests, ours and those of people who extend Quarry: tiny models, and the contracts of the parts.
+
+The tiny models are built from a seed and need no network. A contract is a class of tests in a module of its
+own here, which imports pytest and Hypothesis (the extra ``testing``); docs/testing.md shows how to use one.
+"""
+
+import contextlib
+
+from quarry.testing.tiny_models import SYLLABLES, tiny_cross_encoder, tiny_encoder, tiny_vocabulary
+
+__all__ = ["SYLLABLES", "tiny_cross_encoder", "tiny_encoder", "tiny_vocabulary"]
+
+_CONTRACTS = ("cross_encoder", "dense_filters", "dense_store", "lexical_index", "retriever")
+
+with contextlib.suppress(ModuleNotFoundError):  # the tiny models do without it
+    import pytest
+
+    pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _CONTRACTS))  # failures show values

@@ -1,0 +1,256 @@
+"""Parts that break their contracts, each in one way, and what notices; run by test_broken_parts.py."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tests.unit.miner.small import space_of
+
+from quarry.deadline import Deadline
+from quarry.filters import Filter
+from quarry.models.base import CrossEncoder, ModelInfo, PairScore
+from quarry.retrieval.base import DenseStore, LexicalIndex, LexicalResult, VectorChange
+from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
+from quarry.retrieval.memory import MemoryDenseStore
+from quarry.retrieval.retriever import NO_LIMIT, Retrieved, Retriever
+from quarry.testing.cross_encoder import CrossEncoderContract
+from quarry.testing.dense_store import DIMENSION, GENERATION, DenseStoreContract
+from quarry.testing.lexical_index import LexicalIndexContract
+from quarry.testing.retriever import DOCUMENTS, RetrieverContract
+from quarry.testing.strategies import FILTER_SCHEMA
+from quarry.types import Candidate, Change, Docno
+from quarry_miner.corpus import Corpus
+from quarry_miner.members.members import NO_DOCUMENT, Listed, Member, VectorMember
+from quarry_miner.testing import MemberContract
+
+
+class LastOfEquals(MemoryDenseStore):
+    """Puts equal documents in the wrong order."""
+
+    async def nearest(
+        self, vector: NDArray[np.float32], depth: int, filter: Filter | None
+    ) -> list[Candidate]:
+        found = await super().nearest(vector, 10_000, filter)
+        return sorted(found, key=lambda c: (-c.score, -c.docno))[: max(depth, 0)]
+
+
+class NoFilter(MemoryDenseStore):
+    """Lets every document through."""
+
+    async def nearest(
+        self, vector: NDArray[np.float32], depth: int, filter: Filter | None
+    ) -> list[Candidate]:
+        return await super().nearest(vector, depth, None)
+
+
+class EarlyPosition(MemoryDenseStore):
+    """Says that changes are durable as soon as they are applied."""
+
+    async def apply(self, changes: Sequence[VectorChange], sequence: int) -> None:
+        await super().apply(changes, sequence)
+        await self.flush()
+
+
+class FilterAfterTheCut(MemoryLexicalIndex):
+    """Filters the best documents, in place of finding the best that pass."""
+
+    def browse(self, depth: int, filter: Filter | None) -> LexicalResult:
+        first = super().browse(depth, None).candidates
+        passing = {c.docno for c in super().browse(10_000, filter).candidates}
+        return LexicalResult([c for c in first if c.docno in passing], len(passing))
+
+
+class AtOnce(MemoryLexicalIndex):
+    """Shows changes before they are committed."""
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        super().apply(changes)
+        self.commit(self.position.sequence)
+
+
+class NoIndex:
+    """Answers with fixed scores, and is wrong in what a subclass changes."""
+
+    name = "fixed"
+
+    async def retrieve(
+        self,
+        text: str,
+        depth: int,
+        filter: Filter | None,
+        limit: Deadline = NO_LIMIT,
+        boost_scale: float = 1.0,
+    ) -> Retrieved:
+        return Retrieved(
+            [Candidate(docno, 1.0) for docno in list(DOCUMENTS)[: self.most(depth)]],
+            low=0.0,
+            high=self.high,
+            complete=self.complete,
+            absent_is_low=True,
+        )
+
+    high = 1.0
+
+    def most(self, depth: int) -> int:
+        return depth
+
+    async def complete(self, docnos: Collection[Docno]) -> Mapping[Docno, Candidate]:
+        return {docno: Candidate(docno, 1.0) for docno in docnos if docno in DOCUMENTS}
+
+
+class Unbounded(NoIndex):
+    """Gives more candidates than it is asked for."""
+
+    def most(self, depth: int) -> int:
+        return depth + 1
+
+
+class TooHigh(NoIndex):
+    """Gives scores over the highest that it names."""
+
+    high = 0.5
+
+
+class OtherScores(NoIndex):
+    """Gives the candidates of others scores that it would not give them itself."""
+
+    async def complete(self, docnos: Collection[Docno]) -> Mapping[Docno, Candidate]:
+        return {docno: Candidate(docno, 0.5) for docno in docnos if docno in DOCUMENTS}
+
+
+class Letters:
+    """Scores a pair by its letters, and reads up to 32 words of each text."""
+
+    info = ModelInfo("letters", "letters", 32)
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
+        return [self.score_of(pair) for pair in pairs]
+
+    def score_of(self, pair: tuple[str, str]) -> PairScore:
+        words = [text.split() for text in pair]
+        read = " ".join([*words[0][:32], "|", *words[1][:32]])
+        score = sum(ord(letter) * place for place, letter in enumerate(read, 1)) / 10_000
+        return PairScore(score, any(len(found) > 32 for found in words))
+
+
+class BatchNorm(Letters):
+    """Lets the other pairs of a call change a score."""
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
+        found = super().score(pairs)
+        mean = sum(one.score for one in found) / (len(found) or 1)
+        return [PairScore(one.score - mean, one.truncated) for one in found]
+
+
+class SilentCut(Letters):
+    """Does not say that it has read a part only."""
+
+    def score_of(self, pair: tuple[str, str]) -> PairScore:
+        return PairScore(super().score_of(pair).score, truncated=False)
+
+
+class Neighbours(VectorMember):
+    """Answers every query of a call as the first one."""
+
+    def search(self, queries: Sequence[str], depth: int) -> Listed:
+        return super().search([queries[0]] * len(queries) if queries else queries, depth)
+
+
+class ZerosAtTheEnd(VectorMember):
+    """Ends its rows in a document, where there is none."""
+
+    def search(self, queries: Sequence[str], depth: int) -> Listed:
+        found = super().search(queries, depth)
+        return Listed(np.where(found.documents == NO_DOCUMENT, 0, found.documents), found.scores)
+
+
+class TestLastOfEquals(DenseStoreContract):
+    lasting = False
+
+    async def open_store(self, folder: Path) -> DenseStore:
+        return LastOfEquals(GENERATION, DIMENSION)
+
+
+class TestNoFilter(DenseStoreContract):
+    lasting = False
+
+    async def open_store(self, folder: Path) -> DenseStore:
+        return NoFilter(GENERATION, DIMENSION)
+
+
+class TestEarlyPosition(DenseStoreContract):
+    lasting = False
+
+    async def open_store(self, folder: Path) -> DenseStore:
+        return EarlyPosition(GENERATION, DIMENSION)
+
+
+class TestFilterAfterTheCut(LexicalIndexContract):
+    def open_index(self, folder: Path) -> LexicalIndex:
+        return FilterAfterTheCut("g1", FILTER_SCHEMA)
+
+
+class TestAtOnce(LexicalIndexContract):
+    def open_index(self, folder: Path) -> LexicalIndex:
+        return AtOnce("g1", FILTER_SCHEMA)
+
+
+class TestUnbounded(RetrieverContract):
+    async def open_retriever(self, folder: Path) -> Retriever:
+        return Unbounded()
+
+
+class TestTooHigh(RetrieverContract):
+    async def open_retriever(self, folder: Path) -> Retriever:
+        return TooHigh()
+
+
+class TestOtherScores(RetrieverContract):
+    async def open_retriever(self, folder: Path) -> Retriever:
+        return OtherScores()
+
+
+class TestLetters(CrossEncoderContract):
+    """Keeps the contract: what the broken ones are made of is sound."""
+
+    def open_model(self, folder: Path) -> CrossEncoder:
+        return Letters()
+
+
+class TestBatchNorm(CrossEncoderContract):
+    def open_model(self, folder: Path) -> CrossEncoder:
+        return BatchNorm()
+
+
+class TestSilentCut(CrossEncoderContract):
+    def open_model(self, folder: Path) -> CrossEncoder:
+        return SilentCut()
+
+
+class TestNeighbours(MemberContract):
+    def open_member(self, corpus: Corpus, folder: Path) -> Member:
+        return Neighbours(space_of(corpus))
+
+
+class TestZerosAtTheEnd(MemberContract):
+    def open_member(self, corpus: Corpus, folder: Path) -> Member:
+        return ZerosAtTheEnd(space_of(corpus))
+
+
+NOTICED: dict[type, list[str]] = {
+    TestLastOfEquals: ["test_equal_documents_are_ordered_and_cut_by_docno"],
+    TestNoFilter: ["test_every_edge_of_every_type_is_filtered_exactly"],
+    TestEarlyPosition: ["test_the_position_moves_with_flush_and_not_before"],
+    TestFilterAfterTheCut: ["test_browsing_finds_the_first_that_pass_however_many_do_not"],
+    TestAtOnce: ["test_changes_are_not_seen_before_the_commit"],
+    TestUnbounded: ["test_documents_come_once_and_best_first"],
+    TestTooHigh: ["test_scores_lie_between_the_lowest_and_the_highest_that_it_names"],
+    TestOtherScores: ["test_other_documents_get_the_scores_that_a_deeper_search_gives_them"],
+    TestLetters: [],
+    TestBatchNorm: ["test_threads_get_the_same_scores"],
+    TestSilentCut: ["test_cut_texts_are_told", "test_what_is_beyond_the_cut_is_not_read"],
+    TestNeighbours: ["test_a_row_does_not_depend_on_the_queries_beside_it"],
+    TestZerosAtTheEnd: ["test_rows_hold_each_document_once_best_first_and_end_in_padding"],
+}
+"""The tests that each class must fail at least; all others are not asked."""

@@ -65,12 +65,13 @@ check-lowest: setup ## Run the unit and contract tests with the lowest versions 
 protos: setup ## Regenerate core/quarry/v1 from protos/
 	python tools/protos.py generate
 
-reference: setup ## Write docs/reference from the code: command line, settings, API
+reference: setup ## Write docs/reference from the code: command line, settings, API, limits, presets
 	python tools/reference.py
 
 check-reference: ## Fail if docs/reference is not what the code says
+	rm -rf build/reference
 	python tools/reference.py build/reference
-	for page in cli configuration api errors; do diff build/reference/$$page.md docs/reference/$$page.md || exit 1; done
+	for page in build/reference/*.md; do diff $$page docs/reference/$${page##*/} || exit 1; done
 
 docs: setup reference site ## Build the site of docs/ in build/site, with every link checked
 
@@ -107,14 +108,14 @@ bench-learning: setup ## The figures on feedback and mining, into build/learning
 			"learning/mining_speed --data build/mining"; do \
 		python benchmarks/$${script%% *}.py $${script#$${script%% *}} | tee -a build/learning.jsonl || exit 1; done
 
-bench-flywheel: setup ## The table of docs/flywheel.md, into build/flywheel.jsonl (many hours; goes on where it was)
+bench-flywheel: setup ## The table of docs/explanation/flywheel.md, into build/flywheel.jsonl (many hours; goes on where it was)
 	mkdir -p build
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
 	python benchmarks/learning/manual_pages.py --out build/manual-pages
 	python benchmarks/learning/flywheel.py --data build/flywheel --out build/flywheel.jsonl
 	python benchmarks/learning/flywheel_table.py build/flywheel.jsonl --plot build/flywheel.svg
 
-bench: setup ## The figures of docs/benchmarks.md, as JSON lines in build/benchmarks.jsonl (an hour or two)
+bench: setup ## The figures of docs/explanation/benchmarks.md, as JSON lines in build/benchmarks.jsonl (an hour or two)
 	mkdir -p build
 	for script in speed/search_latency speed/loop_gaps speed/rerank_throughput speed/split_serving \
 			speed/split_quality speed/ingest quality/filtered_recall quality/quality; do \

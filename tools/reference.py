@@ -1,4 +1,6 @@
-"""Writes the pages of docs/reference that are made of the code: command line, settings, API and errors.
+"""Writes the pages of docs/reference that are made of the code.
+
+They are the command line, the settings, the API, the errors, the glossary, the limits and the mining presets.
 
 python tools/reference.py [OUT]   by default into docs/reference
 """
@@ -17,9 +19,12 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
     ServiceDescriptorProto,
 )
+from reference_limits import write_limits
+from reference_presets import write_presets
 from typer.main import get_command
 
 from quarry.config_files import write_example
+from quarry.glossary import TERMS
 from quarry_cli.main import app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,9 +78,21 @@ def write_configuration() -> str:
     )
 
 
+def write_glossary() -> str:
+    head = (
+        "# Glossary\n"
+        "These are the words of the field, and a few of Quarry's own. Pages and reports link here.\n"
+    )
+    return head + "".join(f"\n## {name}\n{meaning}\n" for name, meaning in TERMS.items())
+
+
+def write_limits_page() -> str:
+    return write_limits(_read_comments("Limits"))
+
+
 def write_api() -> str:
     """Services with their calls first, then messages and enums by name."""
-    files = [_Commented(file) for file in _descriptors().file if file.package == "quarry.v1"]
+    files = _read_files()
     lines = ["# gRPC API", "The package is `quarry.v1`; `protos/quarry/v1` holds the sources.", ""]
     for file in files:
         for place, service in enumerate(file.proto.service):
@@ -135,6 +152,21 @@ class _Commented:
     def detached_comment(self, *path: int) -> str:
         """The comments above a part that an empty line keeps apart from it."""
         return " ".join(self._detached.get(path, "").split())
+
+
+def _read_files() -> "list[_Commented]":
+    return [_Commented(file) for file in _descriptors().file if file.package == "quarry.v1"]
+
+
+def _read_comments(message: str) -> dict[str, str]:
+    """What the API says of each field of a message that stands at the top of a file."""
+    return {
+        field.name: file.comment(MESSAGES, place, FIELDS, number)
+        for file in _read_files()
+        for place, found in enumerate(file.proto.message_type)
+        if found.name == message
+        for number, field in enumerate(found.field)
+    }
 
 
 def _descriptors() -> FileDescriptorSet:
@@ -213,6 +245,9 @@ PAGES = {
     "configuration.md": write_configuration,
     "api.md": write_api,
     "errors.md": write_errors,
+    "glossary.md": write_glossary,
+    "limits.md": write_limits_page,
+    "mining-presets.md": write_presets,
 }
 
 

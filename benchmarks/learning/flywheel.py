@@ -1,4 +1,4 @@
-"""What learning from clicks is worth, and which negatives it is best done with: docs/flywheel.md.
+"""What learning from clicks is worth, and which negatives it is best done with: docs/explanation/flywheel.md.
 
 For each set a server indexes the documents, SIMULATED users (position and trust bias, 10 % noise) search
 with train queries and click on what the server really shows, and each arm mines its negatives from these

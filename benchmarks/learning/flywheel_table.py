@@ -1,4 +1,4 @@
-"""The tables and the plot of docs/flywheel.md, out of the lines that ``flywheel.py`` has written.
+"""The tables and the plot of docs/explanation/flywheel.md, out of the lines that ``flywheel.py`` has written.
 
     python benchmarks/learning/flywheel_table.py benchmarks/results/flywheel.jsonl --plot build/flywheel.svg
 

@@ -1,6 +1,7 @@
 """Draws what mining costs against queries, documents and members, from the lines of mining_speed.py.
 
-python benchmarks/learning/mining_cost_plot.py benchmarks/results/mining_speed.jsonl docs/mining-cost.svg
+python benchmarks/learning/mining_cost_plot.py benchmarks/results/mining_speed.jsonl \\
+    docs/explanation/mining-cost.svg
 """
 
 import argparse

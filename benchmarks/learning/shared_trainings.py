@@ -81,7 +81,7 @@ def asking_once(known: dict[str, RankedQuery]) -> Iterator[None]:
 
 
 class _Recipe(RerankerRecipe):
-    """Scores by torch, which keeps states; the export scores alike (docs/training.md)."""
+    """Scores by torch, which keeps states; the export scores alike, as the unit tests show."""
 
     def __init__(self, spec: TrainingSpec, data: Path, work: Path, shared: SharedStates) -> None:
         super().__init__(spec, data, work, shared.like(spec.form))

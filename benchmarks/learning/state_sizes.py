@@ -1,4 +1,4 @@
-"""What is kept of a passage, in bytes, against what it costs in quality: docs/benchmarks.md.
+"""What is kept of a passage, in bytes, against what it costs in quality: docs/explanation/benchmarks.md.
 
 A split cross-encoder is trained and measured with its passage states as they are (float16), in int8, and with
 every 2, 4 or 8 tokens pooled into their mean (after PreTTR, SIGIR 2020); late interaction with its vectors

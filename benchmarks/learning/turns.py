@@ -1,4 +1,4 @@
-"""The loop, turned several times in a row by the command line: docs/flywheel.md.
+"""The loop, turned several times in a row by the command line: docs/explanation/flywheel.md.
 
 Each turn SIMULATED users click on what serves, with exploration on, negatives are mined from all clicks so
 far, a re-ranker is trained on them and promoted if the gate says IMPROVED. 100 judged train queries, which

@@ -1,7 +1,7 @@
 """Conditions on documents: the types, their validation, and their meaning.
 
 ``matches`` is the meaning. Both arms translate filters into their engines' terms, and the tests hold
-each translation to ``matches``. docs/filters.md has the same in a table.
+each translation to ``matches``. docs/reference/filters.md has the same in a table.
 """
 
 from dataclasses import dataclass, replace

@@ -128,7 +128,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """One row of a mining set. Field by field what docs/mining.md says of the Parquet columns."""
+    """One row of a mining set, with the fields of the Parquet columns in docs/reference/file-formats.md."""
 
     query_id: str
     query: str

@@ -1,6 +1,6 @@
 """The contract of ``quarry_miner.members.members.Member``, for our tests and for those of others.
 
-It needs pytest (the extra ``testing``); docs/testing.md shows how to use it.
+It needs pytest (the extra ``testing``); docs/how-to/test-a-part.md shows how to use it.
 """
 
 from collections.abc import Sequence

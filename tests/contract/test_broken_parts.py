@@ -1,4 +1,4 @@
-"""A part that breaks its contract fails the test of what it breaks; that of docs/testing.md fails none."""
+"""A part that breaks its contract fails the test of what it breaks; that of docs/how-to/test-a-part.md fails none."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from tests.contract.broken_parts import NOTICED
 BROKEN = Path(__file__).with_name("broken_parts.py")
 ROOT = BROKEN.parents[2]
 PAGE = "TestMyIndex"
-"""The class that docs/testing.md shows."""
+"""The class that docs/how-to/test-a-part.md shows."""
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,9 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """The tests that failed, by class, of those that must fail, and all of a class that must fail none."""
     folder = tmp_path_factory.mktemp("broken")
     report, page = folder / "report.xml", folder / "test_page.py"
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/testing.md").read_text(), re.DOTALL)
+    (block,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/how-to/test-a-part.md").read_text(), re.DOTALL
+    )
     page.write_text(block)
     asked = [
         f"{BROKEN}::{kind.__name__}{test}"

@@ -1,4 +1,4 @@
-"""The Python blocks of README and docs/client.md run when they are pasted in turn; so does the example."""
+"""README's Python blocks run when they are pasted in turn, and so does the example of the client."""
 
 import re
 import subprocess
@@ -40,11 +40,6 @@ def run_blocks(page: str, address: str) -> list[str]:
 
 def test_the_blocks_of_the_readme_search_and_record_a_click(server: str) -> None:
     assert "1 How do I delete my Facebook account?" in run_blocks("README.md", server)
-
-
-def test_the_blocks_of_the_clients_page_do_what_it_says(server: str) -> None:
-    printed = run_blocks("docs/client.md", server)
-    assert printed == ["INVALID_ARGUMENT page_size", "2", "books", "faq", "True", "['0', '1']"]
 
 
 def test_the_example_finds_the_book_that_its_filter_leaves(server: str) -> None:

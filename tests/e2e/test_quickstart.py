@@ -68,6 +68,8 @@ def test_the_tutorial_runs_as_it_is_written(tmp_path: Path) -> None:
     shown = re.findall(r"^ +1 +(p\d)", said, re.MULTILINE)
     assert shown == ["p1", "p5", "p4"], said  # the first hit of each search, as the page says
     assert re.search(r"fused.* 1\.000", said), said
+    assert "100 sessions of simulated pbm users" in said
+    assert "BAD_EXAMPLES" in said, said
 
 
 def test_evaluation_of_the_sample_is_at_its_documented_level(tmp_path: Path) -> None:

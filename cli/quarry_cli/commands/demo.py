@@ -270,7 +270,7 @@ def compare(found: "dict[str, Figures]") -> None:
     for measure in found["before"].means:
         table.add_row(measure, *(f"{figures.means[measure]:.3f}" for figures in found.values()))
     out.print(table)
-    note("learned from simulated users; docs/flywheel.md has the whole table, with intervals")
+    note("learned from simulated users; docs/explanation/flywheel.md has the whole table, with intervals")
 
 
 def heading(what: str, *commands: str) -> None:

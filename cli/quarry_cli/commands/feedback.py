@@ -62,7 +62,7 @@ def import_log(
         list[Path],
         typer.Argument(exists=True, dir_okay=False, help="JSON lines, plain or .gz.", show_default=False),
     ],
-    format: Annotated[LogFormat, typer.Option(help="quarry: docs/feedback.md; ubi: UBI 1.3.")] = (
+    format: Annotated[LogFormat, typer.Option(help="quarry: Quarry's own; ubi: UBI 1.3.")] = (
         LogFormat.QUARRY
     ),
     simulated: Annotated[bool, typer.Option("--simulated", help="A program made the log.")] = False,

@@ -23,7 +23,7 @@ def boosts_of(quarry: Client, collection: str) -> Boosts:
 
 
 def print_ranking(ranking: pb.Ranking, boosts: Boosts) -> None:
-    """As JSON; the keys of docs/tuning.md."""
+    """As JSON; the keys of docs/reference/tuning.md."""
     print_json(
         {
             "configuration": ranking.name,

@@ -28,7 +28,7 @@ LEAST_PAIRS = 100
 """Pairs of so many tries, below which nothing is estimated."""
 LIKELY = 0.8
 """Least posterior of a positive. Its weight is its relevance times its posterior. Clicks are few: a bound of
-0.95 leaves out half of the relevant documents that ten searches show (docs/mining.md, Noise)."""
+0.95 leaves out half of the relevant documents that ten searches show (docs/explanation/click-noise.md)."""
 SURE = 0.95
 """Least posterior of noise that is told as noise."""
 MOST_PAIRS = 50_000

@@ -10,7 +10,10 @@ Verdict = Literal["GOOD", "LOW_COVERAGE", "FALSE_NEGATIVES", "TOO_NEAR_POSITIVE"
 ClickModelName = Literal["ctr", "coec", "sdbn", "pbm", "ubm", "affine"]
 DEFAULT_PRESET = "quarry"
 DEFAULT_CLICK_MODEL: ClickModelName = "pbm"
-"""Among the best at predicting held-out clicks and at agreeing with judges: docs/benchmarks.md."""
+"""It is among the best at predicting held-out clicks and at agreeing with judges.
+
+docs/explanation/benchmarks.md has the figures.
+"""
 DEFAULT_NEGATIVES = 7
 DEFAULT_DEPTH = 100
 CLICK_ID_PREFIX = "click:"

@@ -143,4 +143,4 @@ BM25 = ArmDefinition(
     browses=True,
 )
 """A query's own highest score is the ceiling that the index computes. The weight was chosen over five
-collections, beside that of the dense arm: docs/benchmarks.md has the figures."""
+collections, beside that of the dense arm: docs/explanation/benchmarks.md has the figures."""

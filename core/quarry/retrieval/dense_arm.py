@@ -149,4 +149,4 @@ DENSE = ArmDefinition(
     follow=FollowPolicy(batch_rows=512, batch_bytes=2**19, settle_batches=20, idle_settle_s=1.0),
     compares_passages=True,
 )
-"""The weight was chosen over five collections, beside that of BM25: docs/benchmarks.md has the figures."""
+"""The weight was chosen over five collections, beside that of BM25 (docs/explanation/benchmarks.md)."""

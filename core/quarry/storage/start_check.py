@@ -116,7 +116,7 @@ def make_refusal(data: Path, state: StartState) -> FolderContradictionError:
     return FolderContradictionError(
         f"DATA_LOSS: the data folder {data} contradicts itself: {told}. Nothing was changed. Restore what "
         f"is missing from a backup; or, to go on with what is there, start once with --accept-loss "
-        f"{state.code}: what no database knows is then moved to quarantine (docs/safety.md)",
+        f"{state.code}: what no database knows is then moved to quarantine (docs/how-to/back-up.md)",
         accept_loss=state.code,
     )
 

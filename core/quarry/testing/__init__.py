@@ -1,7 +1,8 @@
 """For tests, ours and those of people who extend Quarry: tiny models, and the contracts of the parts.
 
 The tiny models are built from a seed and need no network. A contract is a class of tests in a module of its
-own here, which imports pytest and Hypothesis (the extra ``testing``); docs/testing.md shows how to use one.
+own here, which imports pytest and Hypothesis (the extra ``testing``). docs/how-to/test-a-part.md shows how to
+use one.
 """
 
 import contextlib

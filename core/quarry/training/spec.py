@@ -49,7 +49,7 @@ class TrainingSpec(Written):
         name: of the job, ``[a-z0-9-]+``; also its folder's.
         collection: name, and ``collection_key`` its number in the log.
         server: ``host:port`` of the server that is asked for candidates.
-        examples: Parquet file with the columns of docs/mining.md; None with ``bootstrap``.
+        examples: Parquet file with the columns of docs/reference/file-formats.md; None with ``bootstrap``.
         examples_name: mining set, or name of the uploaded file.
         max_text_bytes: of the texts in all rows of the examples.
         base: model to start from; a re-ranker of ``form`` is made of it if it is an encoder.

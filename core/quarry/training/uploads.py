@@ -188,7 +188,9 @@ def _check_columns(schema: "pa.Schema", typed: bool) -> None:
     needed = texts | {"label": (types.is_integer, "whole numbers"), "weight": (number, "numbers")}
     lacking = [name for name in needed if name not in schema.names]
     if lacking:
-        raise MalformedError(FIELD, f"lacks the columns {', '.join(lacking)}, which docs/mining.md describes")
+        raise MalformedError(
+            FIELD, f"lacks the columns {', '.join(lacking)}, which docs/reference/file-formats.md describes"
+        )
     for name, (fits, what) in needed.items():
         if schema.names.count(name) > 1:
             raise MalformedError(FIELD, f"has the column {name} twice")

@@ -157,7 +157,7 @@ class CollectionServiceServicer:
 
     def Reindex(self, request, context):
         """Gives the collection another encoder, schema or passage policy: new indexes are built beside those
-        that answer, checked against the log, and take over in one step. docs/reindex.md says how.
+        that answer, checked against the log, and take over in one step. docs/explanation/reindex.md says how.
         FAILED_PRECONDITION if a reindex is under way, if nothing would change, if a model cannot be loaded,
         or if a stored document does not fit the new schema. Cancelling the operation removes the new indexes.
         The operation's response is a ReindexResponse, its metadata a ReindexMetadata. It goes on under the

@@ -56,7 +56,7 @@ class CollectionServiceStub:
     """
     Reindex: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.ReindexRequest, _operations_pb2.Operation]
     """Gives the collection another encoder, schema or passage policy: new indexes are built beside those
-    that answer, checked against the log, and take over in one step. docs/reindex.md says how.
+    that answer, checked against the log, and take over in one step. docs/explanation/reindex.md says how.
     FAILED_PRECONDITION if a reindex is under way, if nothing would change, if a model cannot be loaded,
     or if a stored document does not fit the new schema. Cancelling the operation removes the new indexes.
     The operation's response is a ReindexResponse, its metadata a ReindexMetadata. It goes on under the
@@ -110,7 +110,7 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     """
     Reindex: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ReindexRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Gives the collection another encoder, schema or passage policy: new indexes are built beside those
-    that answer, checked against the log, and take over in one step. docs/reindex.md says how.
+    that answer, checked against the log, and take over in one step. docs/explanation/reindex.md says how.
     FAILED_PRECONDITION if a reindex is under way, if nothing would change, if a model cannot be loaded,
     or if a stored document does not fit the new schema. Cancelling the operation removes the new indexes.
     The operation's response is a ReindexResponse, its metadata a ReindexMetadata. It goes on under the
@@ -209,7 +209,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
         """Gives the collection another encoder, schema or passage policy: new indexes are built beside those
-        that answer, checked against the log, and take over in one step. docs/reindex.md says how.
+        that answer, checked against the log, and take over in one step. docs/explanation/reindex.md says how.
         FAILED_PRECONDITION if a reindex is under way, if nothing would change, if a model cannot be loaded,
         or if a stored document does not fit the new schema. Cancelling the operation removes the new indexes.
         The operation's response is a ReindexResponse, its metadata a ReindexMetadata. It goes on under the

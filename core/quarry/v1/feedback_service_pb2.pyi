@@ -79,7 +79,7 @@ class _FeedbackFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feedba
     DESCRIPTOR: _descriptor.EnumDescriptor
     FEEDBACK_FORMAT_UNSPECIFIED: _FeedbackFormat.ValueType  # 0
     FEEDBACK_FORMAT_QUARRY: _FeedbackFormat.ValueType  # 1
-    """JSON lines as docs/feedback.md describes them: `{"impression": {...}}` and `{"event": {...}}`."""
+    """JSON lines as docs/reference/file-formats.md describes them: `{"impression": {...}}` and `{"event": {...}}`."""
     FEEDBACK_FORMAT_UBI: _FeedbackFormat.ValueType  # 2
     """User Behavior Insights 1.3, plain records or OpenSearch bulk lines."""
 
@@ -87,7 +87,7 @@ class FeedbackFormat(_FeedbackFormat, metaclass=_FeedbackFormatEnumTypeWrapper):
 
 FEEDBACK_FORMAT_UNSPECIFIED: FeedbackFormat.ValueType  # 0
 FEEDBACK_FORMAT_QUARRY: FeedbackFormat.ValueType  # 1
-"""JSON lines as docs/feedback.md describes them: `{"impression": {...}}` and `{"event": {...}}`."""
+"""JSON lines as docs/reference/file-formats.md describes them: `{"impression": {...}}` and `{"event": {...}}`."""
 FEEDBACK_FORMAT_UBI: FeedbackFormat.ValueType  # 2
 """User Behavior Insights 1.3, plain records or OpenSearch bulk lines."""
 Global___FeedbackFormat: _TypeAlias = FeedbackFormat  # noqa: Y015

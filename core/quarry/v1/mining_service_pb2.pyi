@@ -388,7 +388,7 @@ class MineHardNegativesRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     preset: _builtins.str
-    """As docs/mining.md lists them, such as `quarry` (the default), `perc-pos` or `enterprise-2025`."""
+    """As docs/reference/mining-presets.md lists them, such as `quarry` (the default), `perc-pos` or `enterprise-2025`."""
     negatives: _builtins.int
     """Negatives for each positive, 1 to 100; 0 means 7."""
     seed: _builtins.int
@@ -412,7 +412,7 @@ class MineHardNegativesRequest(_message.Message):
 
     @_builtins.property
     def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """The preset's constants by name, as docs/mining.md lists them, in place of the defaults."""
+        """The preset's constants by name, as docs/reference/mining-presets.md lists them, in place of the defaults."""
 
     @_builtins.property
     def calibration(self) -> Global___Calibration:
@@ -601,7 +601,7 @@ class MiningSet(_message.Message):
     simulated: _builtins.bool
     """It rests on feedback that a program made, wholly or in part."""
     report_json: _builtins.str
-    """The whole report, as JSON; docs/mining.md describes it."""
+    """The whole report, as JSON; docs/reference/mining-report.md describes it."""
     data_hash: _builtins.str
     """Hash of what it was made from: the same one gives the same rows."""
     @_builtins.property
@@ -612,7 +612,7 @@ class MiningSet(_message.Message):
 
     @_builtins.property
     def rungs(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Rows by where the document was drawn from: the column `rung` of docs/mining.md."""
+        """Rows by where the document was drawn from: the column `rung` of docs/reference/file-formats.md."""
 
     @_builtins.property
     def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...

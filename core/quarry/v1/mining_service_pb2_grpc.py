@@ -98,7 +98,7 @@ class MiningServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadExamples(self, request, context):
-        """A set's Parquet file, in pieces. docs/mining.md describes its columns.
+        """A set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

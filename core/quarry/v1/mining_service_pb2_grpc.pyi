@@ -46,7 +46,7 @@ class MiningServiceStub:
     ListMiningSets: _grpc.UnaryUnaryMultiCallable[_mining_service_pb2.ListMiningSetsRequest, _mining_service_pb2.ListMiningSetsResponse]
     """Newest first."""
     ReadExamples: _grpc.UnaryStreamMultiCallable[_mining_service_pb2.ReadExamplesRequest, _mining_service_pb2.ReadExamplesResponse]
-    """A set's Parquet file, in pieces. docs/mining.md describes its columns."""
+    """A set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns."""
 
 @_typing.type_check_only
 class MiningServiceAsyncStub(MiningServiceStub):
@@ -65,7 +65,7 @@ class MiningServiceAsyncStub(MiningServiceStub):
     ListMiningSets: _aio.UnaryUnaryMultiCallable[_mining_service_pb2.ListMiningSetsRequest, _mining_service_pb2.ListMiningSetsResponse]  # type: ignore[assignment]
     """Newest first."""
     ReadExamples: _aio.UnaryStreamMultiCallable[_mining_service_pb2.ReadExamplesRequest, _mining_service_pb2.ReadExamplesResponse]  # type: ignore[assignment]
-    """A set's Parquet file, in pieces. docs/mining.md describes its columns."""
+    """A set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns."""
 
 class MiningServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns feedback and judgments into training examples. The work runs in a process of its own, below searches."""
@@ -111,6 +111,6 @@ class MiningServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mining_service_pb2.ReadExamplesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_mining_service_pb2.ReadExamplesResponse], _abc.AsyncIterator[_mining_service_pb2.ReadExamplesResponse]]:
-        """A set's Parquet file, in pieces. docs/mining.md describes its columns."""
+        """A set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns."""
 
 def add_MiningServiceServicer_to_server(servicer: MiningServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -171,7 +171,7 @@ class Model(_message.Message):
     description: _builtins.str
     """At most 1,024 bytes."""
     report_json: _builtins.str
-    """Everything that evaluation found, as JSON; docs/training.md describes it. Not in lists."""
+    """Everything that evaluation found, as JSON; docs/reference/training.md describes it. Not in lists."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property

@@ -436,7 +436,7 @@ class QueryTrait(_message.Message):
     MEAN_FIELD_NUMBER: _builtins.int
     DEVIATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`words`, `rarity`, `agreement`, or an arm's name and `_best`; docs/tuning.md says what they are."""
+    """`words`, `rarity`, `agreement`, or an arm's name and `_best`; docs/explanation/tuning.md says what they are."""
     slope: _builtins.float
     """Finite."""
     mean: _builtins.float

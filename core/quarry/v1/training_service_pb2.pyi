@@ -136,7 +136,7 @@ class UploadExamplesRequest(_message.Message):
 
     PARQUET_FIELD_NUMBER: _builtins.int
     parquet: _builtins.bytes
-    """The next piece of a Parquet file with the columns of docs/mining.md."""
+    """The next piece of a Parquet file with the columns of docs/reference/file-formats.md."""
     def __init__(
         self,
         *,
@@ -217,7 +217,7 @@ class TrainRerankerRequest(_message.Message):
     """Longest passage read in training, 16 to the model's limit; 0 means 128, or the model's limit."""
     seed: _builtins.int
     learning_rate: _builtins.float
-    """Over 0 to 0.1; 0: the default of the model's form, as docs/training.md lists them."""
+    """Over 0 to 0.1; 0: the default of the model's form, as docs/reference/training.md lists them."""
     description: _builtins.str
     """At most 1,024 bytes, kept with the version."""
     request_id: _builtins.str
@@ -513,7 +513,7 @@ class Evaluation(_message.Message):
     compared_with: _builtins.str
     verdict: _model_service_pb2.ModelVerdict.ValueType
     report_json: _builtins.str
-    """Everything, as JSON; docs/training.md describes it."""
+    """Everything, as JSON; docs/reference/training.md describes it."""
     ece: _builtins.float
     """Expected calibration error of the version's `relevance` on the judgments, over the ten best hits of each
     query, 0 to 1. Unset without judgments, or where the version has no calibration.
@@ -757,7 +757,7 @@ class LoopReport(_message.Message):
     simulated: _builtins.bool
     """It rests on feedback that a program made, wholly or in part."""
     report_json: _builtins.str
-    """The whole report, as JSON; docs/training.md describes it. Not in lists."""
+    """The whole report, as JSON; docs/reference/loop.md describes it. Not in lists."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property

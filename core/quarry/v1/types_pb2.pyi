@@ -159,7 +159,7 @@ class Filter(_message.Message):
     One meaning everywhere (both arms, totals, deletes): a condition on a field holds if it holds for
     at least one of the field's values, so it never holds for a missing field; `none_of` is the
     exact complement of `any_of`, so it does hold for a missing field. Strings compare by their
-    UTF-8 bytes, without case folding. docs/filters.md has the whole table.
+    UTF-8 bytes, without case folding. docs/reference/filters.md has the whole table.
     At most 16 levels deep and 1,024 conditions.
     """
 

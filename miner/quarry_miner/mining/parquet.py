@@ -1,4 +1,4 @@
-"""A mining set's Parquet file: one row a negative, columns as docs/mining.md describes them."""
+"""A mining set's Parquet file: one row a negative, docs/reference/file-formats.md has its columns."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

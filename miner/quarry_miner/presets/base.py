@@ -56,7 +56,7 @@ class Preset(Protocol):
 
 
 def constant(default: float, low: float, high: float, meaning: str) -> Any:
-    """A field of a preset: a number from ``low`` to ``high``. docs/mining.md lists its ``meaning``."""
+    """Makes a field of a preset: a number from ``low`` to ``high``, whose ``meaning`` the docs list."""
     return field(default=default, metadata={"low": low, "high": high, "meaning": meaning})
 
 

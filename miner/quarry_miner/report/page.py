@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from quarry.glossary import TERMS
 from quarry_miner.report.charts import heat_map, histogram
 
 TEMPLATE = "report.html"
@@ -15,12 +16,13 @@ TEMPLATE = "report.html"
 def render_page(report: Mapping[str, Any]) -> str:
     """Every text of the report is escaped; only the charts, which are made here, are not."""
     environment = Environment(
-        loader=PackageLoader("quarry_miner"),
+        loader=ChoiceLoader([PackageLoader("quarry_miner"), PackageLoader("quarry")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["terms"] = TERMS
     environment.filters |= {"percent": _percent, "number": _number}
     histograms, near = report["histograms"], report["near_positive"]["from"]
     members = [member["name"] for member in report["members"]]

@@ -136,7 +136,7 @@ async def test_searches_keep_their_deadline_while_the_store_is_stopped(
     os.kill(store_pid(server), signal.SIGSTOP)
     total: Counter[str] = Counter()
     # From 1 s on gRPC rounds by 10 ms, from 10 s on by 100 ms. What fits into less depends on the machine:
-    # docs/safety.md says with how many clients the shortest deadlines are missed.
+    # docs/explanation/deadlines.md says with how many clients the shortest deadlines are missed.
     for deadline_s, clients in ((0.2, 2), (0.3, 4), (0.5, 4), (1.0, 16), (2.0, 16), (10.1, 16)):
         searches = 1 if deadline_s > 5 else 3
         outcomes, answers = await outcomes_of(client, "one two", deadline_s, clients, searches)

@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from quarry.glossary import TERMS
 from quarry.training.loop_spec import LoopReport, VersionInShort
 from quarry.training.spec import Metric, OffPolicyEstimate
 from quarry_trainer.cycle.charts import Point, timeline
@@ -20,12 +21,13 @@ GOOD = {"PROMOTED", "IMPROVED_NOT_PROMOTED"}
 def render_page(report: LoopReport) -> str:
     """Every text of the report is escaped; only the charts, which are made here, are not."""
     environment = Environment(
-        loader=PackageLoader("quarry_trainer"),
+        loader=ChoiceLoader([PackageLoader("quarry_trainer"), PackageLoader("quarry")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["terms"] = TERMS
     environment.filters |= {"percent": _percent, "figure": _figure, "signed": _signed, "rank": _rank}
     rows = metric_rows(report.metrics)
     return environment.get_template(TEMPLATE).render(

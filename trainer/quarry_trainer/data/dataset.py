@@ -87,7 +87,7 @@ def learned_documents(groups: Iterable[Group]) -> set[str]:
 
 
 def read_examples(path: Path, most_text_bytes: int = MAX_TEXT_BYTES) -> Examples:
-    """The groups of a Parquet file with the columns of docs/mining.md, in the order of the file.
+    """Reads the groups of a Parquet file, in its order; docs/reference/file-formats.md has the columns.
 
     Raises:
         InvalidArgumentError: it is no such file.

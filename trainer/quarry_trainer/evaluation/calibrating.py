@@ -1,7 +1,7 @@
 """Fits what a re-ranker's scores say of relevance, on judged queries that it did not learn from.
 
 Platt's two numbers and not an isotonic curve: of 20 to 80 queries the curve is never nearer on held-out
-questions, and of 20 much further off (docs/training.md, Relevance).
+questions, and of 20 much further off (docs/explanation/relevance.md, Relevance).
 """
 
 from dataclasses import asdict, dataclass

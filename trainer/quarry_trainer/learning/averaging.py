@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 LEARNED_SHARE = 0.6
-"""Of the way; docs/training.md, What keeps it from harming what it has not seen, has what was measured."""
+"""Share of the way that the weights go; docs/explanation/learning.md has what was measured."""
 
 
 class Averaging:

@@ -13,7 +13,7 @@ from quarry_trainer.evaluation.scoring import PairModel
 NEW_OFFSET = 30.0
 """The multiple beside a model that is new. Fitted to mined examples it tells how they were mined: on medquad
 78 by positives that clicks make certain, which stand first, 35 by the true judgments, and 0 by negatives that
-were never shown (docs/training.md)."""
+were never shown (docs/explanation/learning.md)."""
 FITTED_GROUPS = 64
 """Groups that the offset is fitted on; the model reads all of their pairs once."""
 MOST = 1_000.0

@@ -26,13 +26,13 @@ RATES: dict[FormName, float] = {"split": 3e-4, "late": 4e-3, "cross": 2e-5}
 """Learning rate by form."""
 GROUPS: dict[FormName, int] = {"split": GROUPS_A_STEP, "late": 16, "cross": GROUPS_A_STEP}
 """Groups that a step reads. A step of late interaction costs little, and sixteen groups taught it more of
-simulated clicks than eight (docs/training.md)."""
+simulated clicks than eight (docs/explanation/learning.md)."""
 LEARNED_SHARES: dict[FormName, float] = {"split": LEARNED_SHARE, "late": 1.0, "cross": 1.0}
 """Of the way that weights went (``averaging.py``). A new head has to go all of it."""
 LATE_STEPS = 200
 """Of late interaction, however many groups there are: of few it learns more each time that it reads them, and
 of many it learns too much of documents that it has seen. A training that makes more steps makes them smaller,
-so that the weights go as far (docs/training.md)."""
+so that the weights go as far (docs/explanation/learning.md)."""
 START, STUDENT = "start", "student"
 STATE_BYTES = 2**29
 """Of passages that several models are scored on: some 5,400 of 128 tokens, twice as many in int8."""

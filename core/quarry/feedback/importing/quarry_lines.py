@@ -1,4 +1,7 @@
-"""Quarry's own log format, a line an ``impression`` or an ``event``; docs/feedback.md describes it."""
+"""Reads Quarry's own log format: a line is an ``impression`` or an ``event``.
+
+docs/reference/file-formats.md describes it.
+"""
 
 from typing import Any
 

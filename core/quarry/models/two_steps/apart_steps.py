@@ -29,7 +29,7 @@ def open_steps(
     Args:
         facts: the settings of the export.
         precision: of joint layers. Of late interaction nothing is computed in int8, and vectors are always
-            kept so: it costs no quality (docs/benchmarks.md).
+            kept so: it costs no quality (docs/explanation/benchmarks.md).
         form: of passages' states; None: that which serves.
 
     Raises:

@@ -2,7 +2,7 @@
 
 Over five collections one field for all the text, with the title added at a weight of 0.3, ranked better
 than a sum over title and text at any weights: BM25 saturates each field by itself, so a sum counts twice
-what stands in both (docs/benchmarks.md has the figures).
+what stands in both (docs/explanation/benchmarks.md has the figures).
 """
 
 from collections.abc import Iterable

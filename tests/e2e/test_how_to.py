@@ -1,0 +1,122 @@
+"""The how-to pages run as a reader would paste them, one block after the other, in the order of the site.
+
+Commands that take too long here stand in ``NOT_RUN`` with the reason. Their options are still checked, by
+tests/unit/cli/test_readme.py, as are those of all commands on all pages.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HOW_TO = ROOT / "docs" / "how-to"
+PORT = "50051"
+NOT_RUN = {
+    r"quarry train ": "a training takes minutes; test_loop_over_grpc.py trains",
+    r"quarry loop ": "a turn trains; tests/integration/api/learning runs turns",
+    r"quarry tune ": "a tuning asks thousands of questions; tests/integration/api/learning tunes",
+    r"quarry .*faq@\d": "it needs a version that a training made",
+    r"quarry .*faq/ranking@\d": "it needs a configuration that a tuning made",
+    r"quarry model (rollback|rankings) ": "it needs what the lines before it made",
+    r"quarry search .*--min-relevance": "it needs a version that has a calibration",
+    r"quarry collection update faq --(cascade|reranker) \"\"": "it takes back what was not made here",
+    r"quarry mine .*--qrels": "1,174 judged queries take minutes; test_loop_over_grpc.py mines judgments",
+    r"quarry mine .*--preset perc-pos": "a second mining takes a minute; the first one runs",
+    r"quarry feedback evaluate ": "it fits six models to many splits, which takes minutes",
+    r"quarry evaluate faq --queries": "1,174 queries take minutes; test_quickstart.py evaluates 250",
+}
+"""Patterns of commands, each with the reason why this test leaves them out."""
+
+
+def list_pages() -> list[Path]:
+    """Lists the how-to pages in the order of the site."""
+    names = re.findall(r"how-to/([\w-]+\.md)", (ROOT / "mkdocs.yml").read_text())
+    assert sorted(names) == sorted(page.name for page in HOW_TO.glob("*.md"))
+    return [HOW_TO / name for name in names]
+
+
+def read_blocks(page: Path) -> Iterator[tuple[str, str]]:
+    """Yields language and text of the page's blocks; Python blocks that follow each other are one."""
+    found = re.findall(r"```(console|python)\n(.*?)```", page.read_text(), re.DOTALL)
+    for language, blocks in groupby(found, key=lambda block: block[0]):
+        yield language, "".join(text for _, text in blocks)
+
+
+def leave_out(script: str) -> str:
+    """Replaces commands of ``NOT_RUN`` by a comment."""
+    return "".join(f"# {line}\n" if is_left_out(line) else f"{line}\n" for line in script.splitlines())
+
+
+def is_left_out(line: str) -> bool:
+    return any(re.match(pattern, line) for pattern in NOT_RUN)
+
+
+def write_session(folder: Path) -> str:
+    """Writes the Python blocks into ``folder`` and returns the shell session that runs all pages."""
+    parts = ["trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"]  # a failed command ends the server, too
+    for page in list_pages():
+        parts.append(f"echo '--- {page.name}'\n")
+        for number, (language, text) in enumerate(read_blocks(page)):
+            if language == "console":
+                parts.append(leave_out(text))
+                continue
+            program = folder / f"{page.stem}-{number}.py"
+            program.write_text(text)
+            parts.append(f"python {program.name}\n")
+    return "".join(parts)
+
+
+def find_free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.mark.timeout(1_800)
+def test_the_how_to_pages_run_as_they_are_written(tmp_path: Path) -> None:
+    port = find_free_port()
+    session = write_session(tmp_path).replace(PORT, port)
+    for program in tmp_path.glob("*.py"):
+        program.write_text(program.read_text().replace(PORT, port))
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "QUARRY_SERVER": f"127.0.0.1:{port}",
+    }
+    said_file = tmp_path / "said"
+    with said_file.open("w") as said:
+        ended = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", session],
+            cwd=tmp_path,
+            env=environment,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            timeout=1_700,
+        )
+    said_text = said_file.read_text()
+    assert ended.returncode == 0, said_text[-4_000:]
+    said_by = dict(re.findall(r"^--- (\S+)\n(.*?)(?=^--- |\Z)", said_text, re.DOTALL | re.MULTILINE))
+    assert "719 documents searchable in faq" in said_by["index.md"]
+    printed = ["INVALID_ARGUMENT page_size", "2", "books", "faq", "True", "['0', '1']"]
+    assert said_by["call-from-python.md"].splitlines() == printed
+    shown = re.findall(r"^ +1 +(\w)\b", said_by["filter.md"], re.MULTILINE)
+    assert shown == ["a", "b", "b"], said_by["filter.md"]
+    assert re.search(r"^\[0\]$", said_by["send-clicks.md"], re.MULTILINE)
+    assert (tmp_path / "clicks.parquet").stat().st_size > 10_000
+    assert (tmp_path / "backup" / "documents.db").exists()
+
+
+def test_each_reason_leaves_out_a_command() -> None:
+    lines = [
+        line for page in list_pages() for language, text in read_blocks(page) for line in text.splitlines()
+    ]
+    unused = [pattern for pattern in NOT_RUN if not any(re.match(pattern, line) for line in lines)]
+    assert not unused

@@ -1,4 +1,4 @@
-"""A part that breaks its contract fails the test of what it breaks; that of docs/how-to/test-a-part.md fails none."""
+"""A part that breaks its contract fails the test of what it breaks; the example of the page fails none."""
 
 import re
 import subprocess

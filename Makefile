@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup demo docs site reference check-reference check check-lowest test lint types imports protos release-protos check-protos check-languages lint-protos breaking unit integration crash-test bench bench-learning bench-flywheel clean
+.PHONY: help setup demo docs site reference check-reference check check-lowest test lint names types imports protos release-protos check-protos check-languages lint-protos breaking unit integration crash-test bench bench-learning bench-flywheel clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup ## The whole loop on the shipped sample: index, search, click, mine, train, judge, promote
 	quarry demo
 
-CHECKS := unit types imports site check-languages check-protos check-reference lint lint-protos breaking
+CHECKS := unit types names imports site check-languages check-protos check-reference lint lint-protos breaking
 
 check: setup ## What is quick: all but the integration tests, two at a time
 	$(MAKE) --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(CHECKS)
@@ -32,6 +32,9 @@ test: check integration ## All checks; what CI runs
 lint:
 	ruff check core server miner trainer cli tests benchmarks examples tools
 	ruff format --check core server miner trainer cli tests benchmarks examples tools
+
+names: ## Fail on functions that no verb names, and on docstrings that are fragments
+	python tools/names.py
 
 types:
 	mypy
@@ -51,7 +54,7 @@ SIDE_BY_SIDE := $(LONGEST) $(filter-out $(LONGEST), $(wildcard tests/e2e/test_*.
 	tests/integration/test_mining_agreement.py))
 # These measure time, stop processes, fill disks, or count what the whole machine does.
 ONE_BY_ONE := tests/integration/crash tests/integration/liveness tests/integration/network \
-	tests/integration/recovery tests/integration/test_hot_swap.py tests/integration/test_library.py \
+	tests/integration/recovery tests/integration/test_hot_swap.py tests/integration/test_collections.py \
 	tests/integration/test_server_log.py
 
 integration: ## The tests with servers and real jobs

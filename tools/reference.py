@@ -58,7 +58,7 @@ SCALARS = {
 
 
 def write_cli() -> str:
-    """The help of every command, as typer writes it."""
+    """Writes the help of every command, as typer writes it."""
     get_command(app)  # a broken command fails here, not in the page
     command = [sys.executable, "-m", "typer", "quarry_cli.main", "utils", "docs", "--name", "quarry"]
     page = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -91,12 +91,12 @@ def write_limits_page() -> str:
 
 
 def write_api() -> str:
-    """Services with their calls first, then messages and enums by name."""
+    """Writes services with their calls first, then messages and enums by name."""
     files = _read_files()
     lines = ["# gRPC API", "The package is `quarry.v1`; `protos/quarry/v1` holds the sources.", ""]
     for file in files:
         for place, service in enumerate(file.proto.service):
-            lines += _service(file, place, service)
+            lines += _write_service(file, place, service)
     lines += ["## Messages", ""]
     messages = [
         (".".join(names), file, path, message)
@@ -105,7 +105,7 @@ def write_api() -> str:
         for names, path, message in _walk_messages(message, (MESSAGES, place), ())
     ]
     for name, file, path, message in sorted(messages, key=lambda each: each[0]):
-        lines += _message(file, path, name, message)
+        lines += _write_message(file, path, name, message)
     lines += ["## Enums", ""]
     enums = [
         (enum.name, file, (ENUMS, place), enum)
@@ -113,22 +113,22 @@ def write_api() -> str:
         for place, enum in enumerate(file.proto.enum_type)
     ]
     for _, file, path, enum in sorted(enums, key=lambda each: each[0]):
-        lines += _enum(file, path, enum)
+        lines += _write_enum(file, path, enum)
     return "\n".join(lines).rstrip() + "\n"
 
 
 def write_errors() -> str:
-    """The reasons of errors by status code: each group's comment stands apart above its first reason."""
-    file = next(file for file in map(_Commented, _descriptors().file) if file.proto.name == ERRORS)
+    """Writes the reasons of errors by status code: each group's comment stands above its first reason."""
+    file = next(file for file in map(_Commented, _list_descriptors().file) if file.proto.name == ERRORS)
     (enum,) = file.proto.enum_type
     lines = [ABOUT_ERRORS]
     for place, value in enumerate(enum.value):
         path = (ENUMS, 0, VALUES, place)
-        if group := file.detached_comment(*path):
+        if group := file.read_detached_comment(*path):
             code, about = group.split(": ", 1)
             lines += ["", f"## {code}", f"{about[0].upper()}{about[1:]}", "", "| reason | |", "|---|---|"]
         if value.number:
-            lines.append(f"| `{value.name.removeprefix(REASON_PREFIX)}` | {file.comment(*path)} |")
+            lines.append(f"| `{value.name.removeprefix(REASON_PREFIX)}` | {file.read_comment(*path)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -146,22 +146,22 @@ class _Commented:
             for place in proto.source_code_info.location
         }
 
-    def comment(self, *path: int) -> str:
+    def read_comment(self, *path: int) -> str:
         return " ".join(self._comments.get(path, "").split())
 
-    def detached_comment(self, *path: int) -> str:
-        """The comments above a part that an empty line keeps apart from it."""
+    def read_detached_comment(self, *path: int) -> str:
+        """Returns the comments above a part that an empty line keeps apart from it."""
         return " ".join(self._detached.get(path, "").split())
 
 
 def _read_files() -> "list[_Commented]":
-    return [_Commented(file) for file in _descriptors().file if file.package == "quarry.v1"]
+    return [_Commented(file) for file in _list_descriptors().file if file.package == "quarry.v1"]
 
 
 def _read_comments(message: str) -> dict[str, str]:
-    """What the API says of each field of a message that stands at the top of a file."""
+    """Reads what the API says of each field of a message that stands at the top of a file."""
     return {
-        field.name: file.comment(MESSAGES, place, FIELDS, number)
+        field.name: file.read_comment(MESSAGES, place, FIELDS, number)
         for file in _read_files()
         for place, found in enumerate(file.proto.message_type)
         if found.name == message
@@ -169,15 +169,15 @@ def _read_comments(message: str) -> dict[str, str]:
     }
 
 
-def _descriptors() -> FileDescriptorSet:
+def _list_descriptors() -> FileDescriptorSet:
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "image.binpb"
         subprocess.run([sys.executable, ROOT / "tools" / "protos.py", "image", str(image)], check=True)
         return FileDescriptorSet.FromString(image.read_bytes())
 
 
-def _service(file: _Commented, place: int, service: ServiceDescriptorProto) -> Iterator[str]:
-    yield from (f"## {service.name}", file.comment(SERVICES, place), "")
+def _write_service(file: _Commented, place: int, service: ServiceDescriptorProto) -> Iterator[str]:
+    yield from (f"## {service.name}", file.read_comment(SERVICES, place), "")
     for number, method in enumerate(service.method):
         sent, got = (
             f"{'stream of ' if streams else ''}{_link(type_name)}"
@@ -187,7 +187,7 @@ def _service(file: _Commented, place: int, service: ServiceDescriptorProto) -> I
             )
         )
         yield from (f"### {service.name}.{method.name}", f"{sent} → {got}", "")
-        yield from (file.comment(SERVICES, place, METHODS, number), "")
+        yield from (file.read_comment(SERVICES, place, METHODS, number), "")
 
 
 def _walk_messages(
@@ -201,24 +201,26 @@ def _walk_messages(
         yield from _walk_messages(inner, (*path, 3, place), names)
 
 
-def _message(file: _Commented, path: tuple[int, ...], name: str, message: DescriptorProto) -> Iterator[str]:
-    yield from (f"### {name}", file.comment(*path), "")
+def _write_message(
+    file: _Commented, path: tuple[int, ...], name: str, message: DescriptorProto
+) -> Iterator[str]:
+    yield from (f"### {name}", file.read_comment(*path), "")
     if not message.field:
         yield from ("It has no fields.", "")
         return
     yield from ("| field | type | |", "|---|---|---|")
     for place, field in enumerate(message.field):
-        comment = file.comment(*path, FIELDS, place).replace("|", "\\|")
+        comment = file.read_comment(*path, FIELDS, place).replace("|", "\\|")
         if field.HasField("oneof_index") and not field.proto3_optional:
             comment = f"One of `{message.oneof_decl[field.oneof_index].name}`. {comment}"
-        yield f"| `{field.name}` | {_type(message, field)} | {comment} |"
+        yield f"| `{field.name}` | {_name_type(message, field)} | {comment} |"
     yield ""
 
 
-def _type(message: DescriptorProto, field: FieldDescriptorProto) -> str:
+def _name_type(message: DescriptorProto, field: FieldDescriptorProto) -> str:
     entry = next((one for one in message.nested_type if field.type_name.endswith(f".{one.name}")), None)
     if entry is not None and entry.options.map_entry:
-        key, value = (_type(entry, part) for part in entry.field)
+        key, value = (_name_type(entry, part) for part in entry.field)
         return f"map of {key} to {value}"
     name = SCALARS.get(field.type) or _link(field.type_name)
     if field.label == FieldDescriptorProto.LABEL_REPEATED:
@@ -226,10 +228,10 @@ def _type(message: DescriptorProto, field: FieldDescriptorProto) -> str:
     return f"{name}, optional" if field.proto3_optional else name
 
 
-def _enum(file: _Commented, path: tuple[int, ...], enum: EnumDescriptorProto) -> Iterator[str]:
-    yield from (f"### {enum.name}", file.comment(*path), "", "| value | |", "|---|---|")
+def _write_enum(file: _Commented, path: tuple[int, ...], enum: EnumDescriptorProto) -> Iterator[str]:
+    yield from (f"### {enum.name}", file.read_comment(*path), "", "| value | |", "|---|---|")
     for place, value in enumerate(enum.value):
-        yield f"| `{value.name}` | {file.comment(*path, VALUES, place)} |"
+        yield f"| `{value.name}` | {file.read_comment(*path, VALUES, place)} |"
     yield ""
 
 

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping
 from google.protobuf.duration_pb2 import Duration
 
 from quarry.config import Settings
-from quarry.feedback import limits as feedback
+from quarry.feedback import event_limits as feedback
 from quarry.feedback.importing.json_fields import MAX_ATTRIBUTES
-from quarry.feedback.reading.pages import MAX_RANK
+from quarry.feedback.reading.observed_pages import MAX_RANK
 from quarry.mining.members import MAX_MEMBERS
 from quarry.ranking import cascade, queries, ranges
 from quarry.retrieval.base import MAX_PASSAGES
 from quarry.retrieval.lexical.tantivy_query import MAX_QUERY_WORDS
 from quarry.schema import MAX_BOOST, MAX_INTEGER
 from quarry.v1 import server_service_pb2 as pb
-from quarry_server.info import server_info
-from quarry_server.transport.connections import connection_limits
+from quarry_server.info import make_server_info
+from quarry_server.transport.connections import choose_connection_limits
 
 SETTINGS = {
     "page_lifetime": "search.page_lifetime_s",
@@ -100,7 +100,7 @@ REST = (
 def write_limits(comments: Mapping[str, str]) -> str:
     """Returns the page; ``comments`` has what the API says of each field of ``Limits``."""
     settings = Settings()
-    published = server_info(settings, "cpu", connection_limits(settings.connections, ANY)).limits
+    published = make_server_info(settings, "cpu", choose_connection_limits(settings.connections, ANY)).limits
     rows = "".join(f"{row}\n" for row in _write_rows(published, comments))
     others = "".join(f"| {meaning} | {_write_number(value)} |\n" for meaning, value in UNPUBLISHED)
     return HEAD + rows + REST + others

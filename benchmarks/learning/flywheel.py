@@ -35,29 +35,29 @@ from pyarrow import parquet
 from shared_trainings import SharedStates, asking_once
 
 from quarry.client import Client, QuarryCallError
-from quarry.jobs.child import Progress
+from quarry.jobs.child import ProgressReporter
 from quarry.jobs.files import write_model
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import read_blend
 from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
-from quarry.questions import question_key
+from quarry.questions import make_question_key
 from quarry.training.folders import FOLDER, MODEL
 from quarry.training.forms import FormName
 from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 from quarry.v1 import collection_service_pb2, mining_service_pb2
-from quarry_cli.calls.mining import mined, write_examples
+from quarry_cli.calls.mining import run_mining, write_examples
 from quarry_cli.calls.sessions import Simulation, run_sessions
-from quarry_cli.child import running_server
-from quarry_cli.commands.simulate import simulated_users
+from quarry_cli.commands.simulate import make_simulated_users
 from quarry_cli.connection import connect
-from quarry_cli.console import progress
+from quarry_cli.console import make_progress
 from quarry_cli.inputs.judgments import read_queries
+from quarry_cli.server_process import run_server
 from quarry_trainer.data.dataset import BadExamplesError
 from quarry_trainer.data.live import RankedQuery, open_search
-from quarry_trainer.data.material import ranked_once
-from quarry_trainer.evaluation.scoring import FUSED_ALONE, blended_order, score_ranked
+from quarry_trainer.data.training_data import rank_once
+from quarry_trainer.evaluation.scoring import FUSED_ALONE, order_by_blend, score_ranked
 from quarry_trainer.trainings.reranker import LATE_STEPS
-from quarry_trainer.trainings.training import train
+from quarry_trainer.trainings.training_run import train
 
 SESSIONS_A_QUERY, JUDGED = 10, 100
 LEARNED, TESTED = 800, 300
@@ -156,7 +156,7 @@ class Bench:
             texts = self.texts(self.test)
             place = self.work / "test"
             place.mkdir(exist_ok=True)
-            found = ranked_once(live, texts, 50, place, lambda _done, _of: None)
+            found = rank_once(live, texts, 50, place, lambda _done, _of: None)
             self.candidates = [found[id] for id in sorted(texts)]
 
     def examples(self, name: str, arm: Arm) -> Path:
@@ -178,7 +178,7 @@ class Bench:
         if arm.naive:
             request.feedback.model = mining_service_pb2.CLICK_MODEL_CTR
             request.feedback.floor = 0.0
-        made = mined(self.quarry, request)
+        made = run_mining(self.quarry, request)
         write_examples(self.quarry, made.name, target)
         return target
 
@@ -201,7 +201,7 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         write_model(folder / "spec.json", spec)
         with asking_once(self._ranked):
-            result = train(spec, folder, Progress(lambda _line: None), self.states.open)
+            result = train(spec, folder, ProgressReporter(lambda _line: None), self.states.open)
         return result, folder / MODEL
 
     def judged(self) -> tuple[JudgedQuery, ...]:
@@ -217,9 +217,9 @@ class Bench:
         if model is None or not blend.rerank:
             scores = [np.zeros(len(query)) for query in self.candidates]
         else:
-            scores = score_ranked(self.states.scorer(model), self.candidates)
+            scores = score_ranked(self.states.get_scorer(model), self.candidates)
         return {
-            query.query_id: blended_order(query, some, blend)
+            query.query_id: order_by_blend(query, some, blend)
             for query, some in zip(self.candidates, scores, strict=True)
         }
 
@@ -256,9 +256,9 @@ class Bench:
     def _simulate(self) -> None:
         texts = self.texts(self.train)
         simulation = Simulation(
-            "bench", list(texts.items()), self.train, simulated_users(), skew=0.0, seed=0, swap=0.1
+            "bench", list(texts.items()), self.train, make_simulated_users(), skew=0.0, seed=0, swap=0.1
         )
-        with progress() as bar:
+        with make_progress() as bar:
             run_sessions(self.quarry, simulation, SESSIONS_A_QUERY * len(texts), bar)
 
 
@@ -307,12 +307,12 @@ def line(bench: Bench, name: str, arm: Arm, seed: int, steps: int) -> dict[str, 
 def _material(bench: Bench, examples: Path) -> dict[str, float]:
     """How many pairs were mined, and shares of them by the true judgments: positives that are not relevant,
     negatives that are."""
-    relevant = {question_key(text): bench.train[id] for id, text in bench.texts(bench.train).items()}
+    relevant = {make_question_key(text): bench.train[id] for id, text in bench.texts(bench.train).items()}
     columns = ["query", "positive_id", "negative_id", "label"]
     rows = parquet.read_table(examples, columns=columns).to_pylist()
     negatives = [row for row in rows if not row["label"]]
-    wrong = sum(row["negative_id"] in relevant[question_key(row["query"])] for row in negatives)
-    pairs = {(question_key(row["query"]), row["positive_id"]) for row in rows}
+    wrong = sum(row["negative_id"] in relevant[make_question_key(row["query"])] for row in negatives)
+    pairs = {(make_question_key(row["query"]), row["positive_id"]) for row in rows}
     missed = sum(document not in relevant[query] for query, document in pairs)
     return {
         "pairs": len(pairs),
@@ -352,7 +352,7 @@ def main() -> None:
             sys.exit(f"{name} is not there: {SETS[name].path}")
         work = options.data / name.replace(",", "").replace(" ", "-")
         work.mkdir(parents=True, exist_ok=True)
-        with running_server(work) as address, connect(address, 600.0) as quarry:
+        with run_server(work) as address, connect(address, 600.0) as quarry:
             bench = Bench(name, quarry, address, work, paraphrase)
             bench.prepare()
             for result in runs(bench, options.arms, options.seeds, options.steps, _done(options.out)):

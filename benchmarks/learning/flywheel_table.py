@@ -25,7 +25,7 @@ from matplotlib import pyplot
 from numpy.typing import NDArray
 from scipy import stats
 
-from quarry_trainer.evaluation.resampling import Interval, mean_intervals
+from quarry_trainer.evaluation.resampling import Interval, estimate_mean_intervals
 
 MEASURE = "nDCG@10"
 OURS, FUSED, RANDOM = "quarry", "fused", "random"
@@ -47,7 +47,7 @@ class Sample:
 
     @property
     def interval(self) -> Interval:
-        return mean_intervals(self.values[:, None], self.things)[0]
+        return estimate_mean_intervals(self.values[:, None], self.things)[0]
 
     @property
     def p_value(self) -> float:

@@ -23,7 +23,7 @@ from mining_data import COLLECTIONS, SAMPLE, Judged, read_judged, sources_of
 
 from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
 from quarry_miner.examples import MiningQuery, Positive
-from quarry_miner.job.assembly import Sources, assemble
+from quarry_miner.job.task_builder import Sources, assemble
 from quarry_miner.mining.mining import mine
 from quarry_miner.presets.registry import make_preset
 
@@ -86,14 +86,16 @@ class Theirs:
 
 def first_passages(sources: Sources) -> list[str]:
     """What the encoder reads of each document: with one vector a document, the text of its first passage."""
-    from quarry.documents.passages import PassageCutter, passage_text
-    from quarry.documents.vectors import source_of
+    from quarry.documents.passages import PassageCutter, build_passage_text
+    from quarry.documents.vectors import read_source
 
     assert sources.encoder is not None
     cutter = PassageCutter(sources.encoder, sources.policy)
-    read = [source_of(sources.corpus.schema, f) for batch in sources.corpus.batches() for f in batch]
+    read = [
+        read_source(sources.corpus.schema, f) for batch in sources.corpus.iterate_batches() for f in batch
+    ]
     cuts = cutter.cut(read)
-    return [passage_text(s, cut, 0) if cut.spans else "" for s, cut in zip(read, cuts, strict=True)]
+    return [build_passage_text(s, cut, 0) if cut.spans else "" for s, cut in zip(read, cuts, strict=True)]
 
 
 def queries_of(judged: Judged, sources: Sources) -> list[MiningQuery]:
@@ -153,12 +155,14 @@ def _reason(
         return "documents with the same text or score, in another order"
     query = sources.dense.queries.embed([row[0]])
     differing = np.array([numbers[id] for id in {*ours} ^ {*theirs}], np.int32)
-    found = sources.dense.documents.similarities(query, differing)[0]
+    found = sources.dense.documents.compute_similarities(query, differing)[0]
     if np.ptp(found) <= ROUNDING:
         return "scores equal to rounding"
     if len(set(ours)) > len(set(theirs)) and set(theirs) <= set(ours):
         return "ours goes on where theirs has looked at all its candidates"
-    positives = sources.dense.documents.similarities(query, np.array([numbers[row[1]]], np.int32))[0, 0]
+    positives = sources.dense.documents.compute_similarities(query, np.array([numbers[row[1]]], np.int32))[
+        0, 0
+    ]
     for line in (positives - abs(positives) * 0.05, positives - 0.05):
         if np.abs(found - line).min() <= ROUNDING:
             return "a score on the line, to rounding"

@@ -17,7 +17,7 @@ from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.schema import Field, FieldType, Schema
 from quarry.types import Change, Docno, Fields
 from quarry_miner.corpus import Corpus
-from quarry_miner.job.assembly import Sources
+from quarry_miner.job.task_builder import Sources
 from quarry_miner.members.members import Listed
 
 COLLECTIONS = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -84,13 +84,13 @@ class LexicalMember:
         for query in queries:
             found = self._index.search(query, depth, None).candidates
             rows.append(([c.docno - 1 for c in found], [c.score for c in found]))
-        return Listed.of_rows(rows, depth)
+        return Listed.from_rows(rows, depth)
 
 
 def index_corpus(index: LexicalIndex, corpus: Corpus) -> None:
     """Puts every document of the corpus into an empty index."""
     number = 0
-    for batch in corpus.batches():
+    for batch in corpus.iterate_batches():
         index.apply([Change(Docno(number + i + 1), 1, fields) for i, fields in enumerate(batch)])
         number += len(batch)
     index.commit(1)
@@ -99,7 +99,7 @@ def index_corpus(index: LexicalIndex, corpus: Corpus) -> None:
 def sources_of(judged: Judged, data: Path, one_vector: bool = False, lexical: bool = True) -> Sources:
     """All that a collection with the default encoder has; vectors and models are kept under ``data``."""
     data.mkdir(parents=True, exist_ok=True)
-    corpus = Corpus.of_documents(judged.documents, SCHEMA)
+    corpus = Corpus.from_documents(judged.documents, SCHEMA)
     member = None
     if lexical:
         index = TantivyIndex(Path(tempfile.mkdtemp()), "bench", SCHEMA)

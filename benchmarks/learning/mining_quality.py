@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from outside_encoders import OutsideEncoder, ParaphraseL3, WordLlama, kept
 
 from quarry_miner.examples import Mined, MiningQuery, Positive
-from quarry_miner.job.assembly import Sources, assemble
+from quarry_miner.job.task_builder import Sources, assemble
 from quarry_miner.mining.mining import mine
 from quarry_miner.presets.registry import PRESETS, make_preset
 
@@ -80,7 +80,7 @@ class Measure:
 
     def __init__(self, encoder: OutsideEncoder, of: Visible, data: Path) -> None:
         corpus = of.sources.corpus
-        documents = kept(encoder, of.judged.name, corpus.texts(range(len(corpus))), data)
+        documents = kept(encoder, of.judged.name, corpus.read_texts(range(len(corpus))), data)
         self.name = encoder.name
         self.similarity = encoder.embed([query.text for query in of.queries]) @ documents.T
         order = np.argsort(-self.similarity, axis=1)

@@ -22,7 +22,7 @@ from mining_data import COLLECTIONS, Judged, read_judged, sources_of
 
 from quarry.documents.vector_cache import VectorCache
 from quarry_miner.corpus import Corpus
-from quarry_miner.job.assembly import Sources, assemble
+from quarry_miner.job.task_builder import Sources, assemble
 from quarry_miner.mining.mining import mine
 from quarry_miner.presets.registry import make_preset
 
@@ -53,7 +53,7 @@ def against_theirs(judged: Judged, data: Path) -> dict[str, Any]:
 
     def ours() -> None:
         cache = VectorCache(data / "vectors.db")
-        corpus = Corpus.of_documents(judged.documents, warm.corpus.schema)
+        corpus = Corpus.from_documents(judged.documents, warm.corpus.schema)
         sources = dataclasses.replace(warm, corpus=corpus, cache=cache)
         task = assemble(preset, queries, sources, ["dense"], depth=NEGATIVES * 10 + 9)
         rows["ours"] = len(mine(task, preset, NEGATIVES, seed=0).examples)

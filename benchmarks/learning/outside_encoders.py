@@ -19,9 +19,9 @@ from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from quarry.models.runtime.packing import arrays, pack
+from quarry.models.runtime.packing import make_arrays, pack
 from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
-from quarry.models.tokens import TextTokenizer
+from quarry.models.tokenization import TextTokenizer
 
 Vectors = NDArray[np.float32]
 MAX_TOKENS = 128
@@ -46,10 +46,10 @@ class ParaphraseL3:
         self._tokenizer = TextTokenizer(resolve_model(DEFAULT_ENCODER).path / "tokenizer.json", MAX_TOKENS)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        tokens = self._tokenizer.texts(texts)
+        tokens = self._tokenizer.encode_texts(texts)
         found = np.zeros((len(texts), 384), np.float32)
         for batch in pack([len(one) for one in tokens], BATCH_TOKENS):
-            inputs = arrays([tokens[i] for i in batch], 0, token_types=False)
+            inputs = make_arrays([tokens[i] for i in batch], 0, token_types=False)
             states = next(out for out in self._session.run(None, inputs) if np.ndim(out) == 3)
             mask = inputs["attention_mask"][:, :, None].astype(np.float32)
             found[batch] = (states * mask).sum(axis=1) / mask.sum(axis=1)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from quarry.training.forms import FormName, model_form
+from quarry.training.forms import FormName, read_model_form
 from quarry.training.spec import TrainingSpec
 from quarry_trainer.data.live import DEPTH, Counted, LiveSearch, RankedQuery, open_search
 from quarry_trainer.evaluation.scoring import PairModel
 from quarry_trainer.learning import text_states
-from quarry_trainer.learning.forms import Form, FormScorer, open_form
-from quarry_trainer.trainings import training
+from quarry_trainer.learning.trainable_forms import Form, FormScorer, open_form
+from quarry_trainer.trainings import training_run
 from quarry_trainer.trainings.reranker import RerankerRecipe
 
 STATE_BYTES = 6 * 2**30
@@ -33,12 +33,12 @@ class SharedStates:
         self._first: dict[FormName, Form] = {}
 
     def open(self, spec: TrainingSpec, data: Path, work: Path) -> RerankerRecipe:
-        """As ``quarry_trainer.trainings.training.OpenRecipe``."""
+        """As ``quarry_trainer.trainings.training_run.OpenRecipe``."""
         return _Recipe(spec, data, work, self)
 
-    def scorer(self, folder: Path) -> PairModel:
+    def get_scorer(self, folder: Path) -> PairModel:
         """A trained model as it is served, by torch."""
-        form = model_form(folder)
+        form = read_model_form(folder)
         opened = open_form(folder, form.max_tokens, 0, self.like(form.name))
         self.prepare(opened)
         self._first.setdefault(form.name, opened)
@@ -76,7 +76,7 @@ def asking_once(known: dict[str, RankedQuery]) -> Iterator[None]:
         with open_search(*arguments) as live:
             yield _AskedOnce(live, known)
 
-    with patch.object(training, "open_search", open_asking_once):
+    with patch.object(training_run, "open_search", open_asking_once):
         yield
 
 
@@ -88,5 +88,5 @@ class _Recipe(RerankerRecipe):
         shared.prepare(self._form)
         self._shared = shared
 
-    def served(self, folder: Path) -> PairModel:
-        return self._shared.scorer(folder)
+    def load_served(self, folder: Path) -> PairModel:
+        return self._shared.get_scorer(folder)

@@ -22,9 +22,9 @@ from shared_trainings import SharedStates
 from torch import Tensor, nn
 
 from quarry.models.caches.state_forms import ByteStates
-from quarry_cli.child import running_server
 from quarry_cli.connection import connect
-from quarry_trainer.learning.forms import Form, SplitForm
+from quarry_cli.server_process import run_server
+from quarry_trainer.learning.trainable_forms import Form, SplitForm
 
 TOKENS, WIDTH = 128, 384
 LATE_BYTES = 9_256
@@ -58,8 +58,8 @@ CHANGES: dict[str, tuple[Change, int]] = {
 def change_passages(form: Form, change: Change) -> None:
     """Lets ``form`` read passages as they would be kept."""
     if isinstance(form, SplitForm):
-        whole = form.states.passages
-        form.states.passages = lambda texts: {  # type: ignore[method-assign]
+        whole = form.states.read_passages
+        form.states.read_passages = lambda texts: {  # type: ignore[method-assign]
             text: change(states) for text, states in whole(texts).items()
         }
 
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--set", choices=SETS, default="stackfaq, known")
     options = parser.parse_args()
     work = options.data / options.set.replace(",", "").replace(" ", "-")
-    with running_server(work) as address, connect(address, 600.0) as quarry:
+    with run_server(work) as address, connect(address, 600.0) as quarry:
         bench = Bench(options.set, quarry, address, work, Path())
         bench.prepare()
         print(json.dumps(measure(bench, "late interaction", ARMS["quarry"], LATE_BYTES)), flush=True)

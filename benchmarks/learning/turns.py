@@ -24,7 +24,7 @@ from flywheel import JUDGED, LEARNED, SESSIONS_A_QUERY, TESTED
 from judged_sets import SETS, chance
 from pyarrow import parquet
 
-from quarry_cli.child import running_server
+from quarry_cli.server_process import run_server
 
 Qrels = dict[str, dict[str, int]]
 
@@ -106,7 +106,7 @@ def main() -> None:
     if not work.exists():
         work.mkdir(parents=True)
         shutil.copytree(options.data / name / "data", work / "data")
-    with running_server(work) as address:
+    with run_server(work) as address:
         turns = Turns(options.set, work, address)
         for number in range(1, options.turns + 1):
             found = {"benchmark": "turns", "set": options.set, **turns.turn(number)}

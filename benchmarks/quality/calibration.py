@@ -26,39 +26,39 @@ from sklearn.isotonic import IsotonicRegression
 
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import Blend
-from quarry.models.calibration import ECE_BINS, expected_calibration_error
+from quarry.models.calibration import ECE_BINS, measure_calibration_error
 from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.torch_modules.split_module import make_split_model
 from quarry.v1 import collection_service_pb2
-from quarry_cli.child import running_server
 from quarry_cli.connection import connect
 from quarry_cli.inputs.judgments import read_qrels, read_queries
-from quarry_trainer.data.judged_sample import Sample
+from quarry_cli.server_process import run_server
+from quarry_trainer.data.judged_sample import CandidateSample
 from quarry_trainer.data.live import Float64, RankedQuery, open_search
-from quarry_trainer.data.material import ranked_once
+from quarry_trainer.data.training_data import rank_once
 from quarry_trainer.evaluation import calibrating
 from quarry_trainer.evaluation.scoring import score_ranked
-from quarry_trainer.learning.forms import FormScorer, open_form
+from quarry_trainer.learning.trainable_forms import FormScorer, open_form
 
 COLLECTIONS = Path(__file__).resolve().parents[3] / "shared" / "data"
 SETS = {"stackfaq": ("stackfaq-webapps", True), "scifact": ("scifact", False), "medquad": ("medquad", False)}
 """Folder, and whether titles are left out, which are the questions themselves."""
 SIZES, DRAWS = (20, 40, 80), 30
-Fitted = Callable[[Sample], Callable[[Float64], Float64]]
+Fitted = Callable[[CandidateSample], Callable[[Float64], Float64]]
 
 
 def platt(first: int) -> Fitted:
     """As versions are calibrated, of so many of the best candidates."""
 
-    def fit(sample: Sample) -> Callable[[Float64], Float64]:
-        slope, intercept = calibrating.platt(sample.take(np.flatnonzero(sample.ranks <= first)))
+    def fit(sample: CandidateSample) -> Callable[[Float64], Float64]:
+        slope, intercept = calibrating.fit_platt(sample.take(np.flatnonzero(sample.ranks <= first)))
         return lambda scores: np.exp(-np.logaddexp(0.0, -(slope * scores + intercept)))
 
     return fit
 
 
 def isotonic(first: int) -> Fitted:
-    def fit(sample: Sample) -> Callable[[Float64], Float64]:
+    def fit(sample: CandidateSample) -> Callable[[Float64], Float64]:
         some = sample.ranks <= first
         curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
         curve.fit(sample.scores[some], sample.relevant[some].astype(float))
@@ -86,7 +86,7 @@ def judged_queries(name: str, count: int) -> list[JudgedQuery]:
 
 def candidates(name: str, queries: list[JudgedQuery], work: Path) -> list[RankedQuery]:
     """What the first stage gives for each query; documents are indexed once."""
-    with running_server(work) as address, connect(address, 600.0) as quarry:
+    with run_server(work) as address, connect(address, 600.0) as quarry:
         if not (work / "indexed").exists():
             wanted = collection_service_pb2.Collection(name="bench")
             request = collection_service_pb2.CreateCollectionRequest(collection=wanted)
@@ -98,7 +98,7 @@ def candidates(name: str, queries: list[JudgedQuery], work: Path) -> list[Ranked
             (key,) = database.execute("SELECT id FROM collections").fetchone()
         with open_search(work / "data", address, "bench", key) as live:
             texts = {query.id: query.text for query in queries}
-            found = ranked_once(live, texts, 50, work, lambda _done, _of: None)
+            found = rank_once(live, texts, 50, work, lambda _done, _of: None)
     return [found[query.id] for query in queries]
 
 
@@ -131,7 +131,7 @@ def scored(ranked: list[RankedQuery], work: Path, model: Path | None) -> list[Fl
     return scores
 
 
-def lines(sample: Sample) -> Iterator[dict[str, Any]]:
+def lines(sample: CandidateSample) -> Iterator[dict[str, Any]]:
     calibration, errors = calibrating.fit_calibration(sample)
     yield {
         "method": "as a version's, cross-validated",
@@ -153,7 +153,7 @@ def lines(sample: Sample) -> Iterator[dict[str, Any]]:
             }
 
 
-def _drawn(sample: Sample, fit: Fitted, size: int, seed: int) -> tuple[float, float] | None:
+def _drawn(sample: CandidateSample, fit: Fitted, size: int, seed: int) -> tuple[float, float] | None:
     """Errors on the questions that are left once some are drawn that have about ``size`` queries."""
     first = sample.ranks == 1
     questions = np.random.default_rng(seed).permutation(np.unique(sample.questions))
@@ -165,8 +165,8 @@ def _drawn(sample: Sample, fit: Fitted, size: int, seed: int) -> tuple[float, fl
         return None
     rest = sample.take(np.flatnonzero(~drawn))
     probabilities, top = believed(rest.scores), rest.ranks <= calibrating.SHOWN
-    shown = expected_calibration_error(probabilities[top], rest.relevant[top], ECE_BINS)
-    return shown, expected_calibration_error(probabilities, rest.relevant, ECE_BINS)
+    shown = measure_calibration_error(probabilities[top], rest.relevant[top], ECE_BINS)
+    return shown, measure_calibration_error(probabilities, rest.relevant, ECE_BINS)
 
 
 def main() -> None:
@@ -184,7 +184,7 @@ def main() -> None:
     scores = scored(ranked, work, options.model)
     unit = float(np.median([s.std() for s in scores]) / np.median([q.fused.std() for q in ranked]))
     blend = Blend(rerank=1.0, fused=options.fused * unit)
-    sample = Sample.of(ranked, scores, blend, queries, {})
+    sample = CandidateSample.from_ranked(ranked, scores, blend, queries, {})
     top = sample.ranks <= calibrating.SHOWN
     told = {
         "set": options.set,

@@ -23,15 +23,15 @@ from scipy.optimize import minimize
 
 from quarry.clicks.counts import Cells, Places
 from quarry.clicks.evaluation import Judgments, evaluate, split_by_session
-from quarry.clicks.examination.harvest import harvested_examination
-from quarry.clicks.examination.swaps import swapped_examination
+from quarry.clicks.examination.harvest import harvest_examination
+from quarry.clicks.examination.swaps import estimate_from_swaps
 from quarry.clicks.fitting.linear import LEAST
 from quarry.clicks.log import ClickLog, Float64
 from quarry.clicks.model import ClickModel, Examination
-from quarry.clicks.models.pbm import PositionBased, position_based_examination
-from quarry.clicks.propensity import best_examination
+from quarry.clicks.models.pbm import PositionBased, estimate_position_based
+from quarry.clicks.propensity import choose_examination
 from quarry.clicks.registry import CLICK_MODELS
-from quarry.clicks.simulation import SimulatedWorld, simulated_log
+from quarry.clicks.simulation import SimulatedWorld, simulate_log
 from quarry.clicks.users import UserBehaviour
 from quarry.feedback.types import ObservedPage
 
@@ -39,17 +39,17 @@ TREC = Path(__file__).parents[3] / "shared" / "data" / "trec-session-2014-clicks
 RANKS = 10
 UNTRUSTING = UserBehaviour(trust=0.0)
 CURVES: Mapping[str, tuple[Callable[[ClickLog], Examination], SimulatedWorld]] = {
-    "pbm": (lambda log: position_based_examination(log)[0], SimulatedWorld()),
-    "harvest": (harvested_examination, SimulatedWorld()),
-    "swaps": (swapped_examination, SimulatedWorld(rankers=1, swaps=True)),
+    "pbm": (lambda log: estimate_position_based(log)[0], SimulatedWorld()),
+    "harvest": (harvest_examination, SimulatedWorld()),
+    "swaps": (estimate_from_swaps, SimulatedWorld(rankers=1, swaps=True)),
     "swaps, probabilities unknown": (
-        lambda log: swapped_examination(without_probabilities(log)),
+        lambda log: estimate_from_swaps(without_probabilities(log)),
         SimulatedWorld(rankers=1, swaps=True),
     ),
-    "swaps, 50,000 queries": (swapped_examination, SimulatedWorld(queries=50_000, rankers=1, swaps=True)),
-    "harvest, 20,000 queries": (harvested_examination, SimulatedWorld(queries=20_000)),
+    "swaps, 50,000 queries": (estimate_from_swaps, SimulatedWorld(queries=50_000, rankers=1, swaps=True)),
+    "harvest, 20,000 queries": (harvest_examination, SimulatedWorld(queries=20_000)),
     "pbm, 20,000 queries": (
-        lambda log: position_based_examination(log)[0],
+        lambda log: estimate_position_based(log)[0],
         SimulatedWorld(queries=20_000),
     ),
 }
@@ -79,8 +79,8 @@ def all_pairs(log: ClickLog) -> Float64:
     Maximizes the sum over ranks k and l of ``c log(theta_k r_kl) + (1 - c) log(1 - theta_k r_kl)``, ``c`` the
     mean click rate at k of pairs displayed at both, one relevance ``r_kl`` for both orders.
     """
-    places, ranks = Places.of(log), log.max_rank
-    cells = Cells.of(places, places.rank - 1, ranks)
+    places, ranks = Places.from_log(log), log.max_rank
+    cells = Cells.from_contexts(places, places.rank - 1, ranks)
     rate = np.zeros((places.pair_count, ranks))
     rate[cells.pair, cells.context] = cells.clicked / cells.shown
     seen = np.zeros_like(rate)
@@ -96,7 +96,10 @@ def all_pairs(log: ClickLog) -> Float64:
     number = number + number.T
 
     def loss(at: Float64) -> tuple[float, Float64]:
-        """Negative log-likelihood and gradient; ``at`` holds logarithms of all theta and r."""
+        """Computes the negative log-likelihood and its gradient.
+
+        ``at`` holds logarithms of all theta and r.
+        """
         log_p = np.minimum(at[:ranks, None] + at[number], -LEAST)
         np.fill_diagonal(log_p, -1.0)
         rest = -np.expm1(log_p)
@@ -113,11 +116,11 @@ def all_pairs(log: ClickLog) -> Float64:
 
 
 def curves(seeds: int, impressions: int) -> None:
-    truth = UNTRUSTING.examination(np.arange(1, RANKS + 1))
+    truth = UNTRUSTING.examine(np.arange(1, RANKS + 1))
     for name, (estimated, world) in CURVES.items():
         errors, held, widths, seconds = [], [], [], 0.0
         for seed in range(seeds):
-            log, _ = simulated_log(world, UNTRUSTING, impressions, seed)
+            log, _ = simulate_log(world, UNTRUSTING, impressions, seed)
             began = time.perf_counter()
             curve = estimated(log)
             seconds += time.perf_counter() - began
@@ -140,7 +143,7 @@ def curves(seeds: int, impressions: int) -> None:
             seconds_each=round(seconds / seeds, 3),
         )
     errors = [
-        all_pairs(simulated_log(SimulatedWorld(), UNTRUSTING, impressions, seed)[0])[1:] / truth[1:] - 1
+        all_pairs(simulate_log(SimulatedWorld(), UNTRUSTING, impressions, seed)[0])[1:] / truth[1:] - 1
         for seed in range(seeds)
     ]
     emit(
@@ -156,12 +159,12 @@ def trust(seeds: int, impressions: int) -> None:
     """Affine on trusting users: alpha by rank, and what the position-based model makes of them."""
     users = UserBehaviour(trust=0.3)
     ranks = np.arange(1, RANKS + 1)
-    alpha = users.examination(ranks) * (1 - users.irrelevant_clicks(ranks))
+    alpha = users.examine(ranks) * (1 - users.compute_irrelevant_clicks(ranks))
     truth = alpha / alpha[0]
     for name in ("affine", "pbm"):
         errors, held = [], []
         for seed in range(seeds):
-            log, _ = simulated_log(SimulatedWorld(), users, impressions, seed)
+            log, _ = simulate_log(SimulatedWorld(), users, impressions, seed)
             curve = CLICK_MODELS[name].fit(log).examination
             assert curve is not None
             errors.append(curve.value[1:] / truth[1:] - 1)
@@ -182,7 +185,7 @@ def trust(seeds: int, impressions: int) -> None:
 def misfit(impressions: int) -> None:
     """Each model on each kind of user, held out; agreement is with the true relevance."""
     for users in (UNTRUSTING, UserBehaviour(trust=0.3), UserBehaviour("cascade"), UserBehaviour("dbn")):
-        log, relevance = simulated_log(SimulatedWorld(), users, impressions, 0)
+        log, relevance = simulate_log(SimulatedWorld(), users, impressions, 0)
         learned, held_out = split_by_session(log, 0.2, 0)
         for name, model in CLICK_MODELS.items():
             fitted = model.fit(learned)
@@ -202,7 +205,7 @@ def misfit(impressions: int) -> None:
 
 
 def speed(impressions: int) -> None:
-    log, _ = simulated_log(SimulatedWorld(queries=10_000, swaps=True), UNTRUSTING, impressions, 0)
+    log, _ = simulate_log(SimulatedWorld(queries=10_000, swaps=True), UNTRUSTING, impressions, 0)
 
     def one_pass() -> object:
         shown = log.shown
@@ -217,8 +220,8 @@ def speed(impressions: int) -> None:
     fits: dict[str, Callable[[], object]] = {
         name: partial(model.fit, log) for name, model in CLICK_MODELS.items()
     }
-    fits["swaps"] = lambda: swapped_examination(log)
-    fits["harvest"] = lambda: harvested_examination(log)
+    fits["swaps"] = lambda: estimate_from_swaps(log)
+    fits["harvest"] = lambda: harvest_examination(log)
     for name, fit in fits.items():
         took = seconds(fit)
         emit(
@@ -274,8 +277,8 @@ def trec(splits: int) -> None:
     if not (TREC / "events.jsonl.gz").exists():
         emit(result="trec", skipped=f"{TREC} is absent")
         return
-    log, judgments = ClickLog.of(trec_pages(TREC)), trec_judgments(TREC)
-    best = best_examination(log)
+    log, judgments = ClickLog.from_pages(trec_pages(TREC)), trec_judgments(TREC)
+    best = choose_examination(log)
     emit(
         result="trec",
         pages=len(log),

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from quarry.clicks.log import Bool, ClickLog
-from quarry.clicks.simulation import shown_log
+from quarry.clicks.simulation import simulate_ranking
 from quarry.clicks.users import UserBehaviour
 from quarry.mining.spec import FeedbackPositives
-from quarry_miner.evidence.positives import Clicked, above_floor, by_several
-from quarry_miner.job.learned import Learned, learn
+from quarry_miner.evidence.positives import ClickedDocument, keep_agreed, select_above_floor
+from quarry_miner.job.click_learning import LearnedFromClicks, learn
 
 SHOWN = Path(__file__).parents[1] / "results" / "shown_relevant.json"
 CERTAIN = 0.9
@@ -38,7 +38,7 @@ def relevant_hits(patterns: Mapping[str, int], random: np.random.Generator) -> B
     return rows[random.permutation(np.repeat(np.arange(len(rows)), list(patterns.values())))[:MOST_QUERIES]]
 
 
-def figures(found: Sequence[Clicked], relevant: Bool) -> dict[str, float]:
+def figures(found: Sequence[ClickedDocument], relevant: Bool) -> dict[str, float]:
     right = int(sum(relevant.ravel()[int(pair.document_id)] for pair in found))
     return {
         "positives": len(found),
@@ -47,12 +47,12 @@ def figures(found: Sequence[Clicked], relevant: Bool) -> dict[str, float]:
     }
 
 
-def by_rule(log: ClickLog, learned: Learned, relevant: Bool) -> dict[str, dict[str, float]]:
+def by_rule(log: ClickLog, learned: LearnedFromClicks, relevant: Bool) -> dict[str, dict[str, float]]:
     assert learned.estimates is not None
-    fixed = {f"floor {f:g}": above_floor(log, learned.estimates, f) for f in (0.1, 0.3)}
+    fixed = {f"floor {f:g}": select_above_floor(log, learned.estimates, f) for f in (0.1, 0.3)}
     found = {
         "estimated": learned.positives,
-        **{name: by_several(some, log) for name, some in fixed.items()},
+        **{name: keep_agreed(some, log) for name, some in fixed.items()},
     }
     return {name: figures(some, relevant) for name, some in found.items()}
 
@@ -73,7 +73,9 @@ def main() -> None:
                 for searches in options.searches:
                     world = {"set": name, "skew": skew, "swap": swap, "noise": noise, "searches": searches}
                     count = searches * len(relevant)
-                    log = shown_log(CERTAIN * relevant, users, count, options.seed, skew=skew, swap=swap)
+                    log = simulate_ranking(
+                        CERTAIN * relevant, users, count, options.seed, skew=skew, swap=swap
+                    )
                     learned = learn(log, FeedbackPositives())
                     told = learned.noise
                     rates = (

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from quarry.filters import Filter, Range
 from quarry.retrieval.base import VectorChange
-from quarry.retrieval.edge.client import EdgeDenseStore
-from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
+from quarry.retrieval.edge.store_client import EdgeDenseStore
+from quarry.retrieval.edge.store_settings import GraphPolicy, StoreSettings
 from quarry.schema import Field, FieldType
 from quarry.types import Docno
 
@@ -97,7 +97,7 @@ async def measure(store: EdgeDenseStore, data: Data, share: float, depth: int) -
         for kind, filter, passes in filters(data, share, query):
             best = np.sort(scores[passes])[::-1][:depth]
             began = time.perf_counter()
-            found = await store.nearest(vector, depth, filter)
+            found = await store.find_nearest(vector, depth, filter)
             times_ms.setdefault(kind, []).append(1e3 * (time.perf_counter() - began))
             assert len(found) == len(best), "a filtered search came back short"
             assert all(passes[c.docno] for c in found), "a hit does not pass the filter"
@@ -153,7 +153,7 @@ async def waits_ms(store: EdgeDenseStore, data: Data, running: Callable[[], bool
     waits: list[float] = []
     while running():
         began = time.perf_counter()
-        await store.nearest(data.queries[len(waits) % QUERIES], 10, None)
+        await store.find_nearest(data.queries[len(waits) % QUERIES], 10, None)
         waits.append(1e3 * (time.perf_counter() - began))
         await asyncio.sleep(0.01)
     return waits

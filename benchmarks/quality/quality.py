@@ -17,10 +17,10 @@ from typing import Any
 
 from quarry.v1 import collection_service_pb2 as collections
 from quarry.v1 import search_service_pb2 as search
-from quarry_cli.child import running_server
 from quarry_cli.connection import connect
 from quarry_cli.inputs.judgments import read_qrels, read_queries
-from quarry_cli.views.figures import figures
+from quarry_cli.server_process import run_server
+from quarry_cli.views.figures import measure_figures
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 SHARES = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0)
@@ -117,7 +117,7 @@ def sweep(server: str, collection: str, queries: Path, qrels: Path) -> dict[str,
                     request.arms.add(name="dense", weight=share)
                 hits = connection.search.Search(request, timeout=60).hits
                 run[query_id] = [hit.document.id for hit in hits]
-            found["rrf" if share is None else str(share)] = figures(run, judged).means["nDCG@10"]
+            found["rrf" if share is None else str(share)] = measure_figures(run, judged).means["nDCG@10"]
     return found
 
 
@@ -133,7 +133,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.data or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        with running_server(folder) as server:
+        with run_server(folder) as server:
             for name in options.sets:
                 for line in measure(server, name, Path(temporary), options.one_vector, options.weights):
                     print(json.dumps(line), flush=True)

@@ -28,18 +28,18 @@ from quarry.models.torch_modules.split_module import (
 )
 from quarry.v1 import collection_service_pb2
 from quarry_cli.calls.visibility import wait_searchable
-from quarry_cli.child import running_server
 from quarry_cli.commands.demo import SCHEMA
 from quarry_cli.commands.index import Summary, write_files
 from quarry_cli.connection import connect
 from quarry_cli.inputs.batches import Failures
 from quarry_cli.inputs.judgments import read_qrels, read_queries
 from quarry_cli.inputs.sample import find_sample
-from quarry_cli.inputs.schema_file import schema_message
+from quarry_cli.inputs.schema_file import to_schema_message
+from quarry_cli.server_process import run_server
 from quarry_trainer.data.live import RankedQuery, open_search
-from quarry_trainer.evaluation.scoring import FUSED_ALONE, blended_order, score_ranked
-from quarry_trainer.learning.forms import FormScorer, open_form
-from quarry_trainer.measures import NDCG, per_query
+from quarry_trainer.evaluation.scoring import FUSED_ALONE, order_by_blend, score_ranked
+from quarry_trainer.learning.trainable_forms import FormScorer, open_form
+from quarry_trainer.measures import NDCG, measure_per_query
 
 CONFIGURATIONS = [(joint, damping) for joint in (1, 2) for damping in (0.0, START_DAMPING)]
 BATCH_BYTES = 2**20
@@ -50,8 +50,8 @@ def candidates(work: Path, queries: int) -> tuple[list[RankedQuery], dict[str, d
     sample = find_sample()
     qrels = read_qrels(sample.qrels.with_name("train.tsv"))
     chosen = {id: qrels[id] for id in sorted(qrels)[:: len(qrels) // queries][:queries]}
-    with running_server(work) as address, connect(address, 600.0) as quarry:
-        wanted = collection_service_pb2.Collection(name="bench", schema=schema_message(SCHEMA))
+    with run_server(work) as address, connect(address, 600.0) as quarry:
+        wanted = collection_service_pb2.Collection(name="bench", schema=to_schema_message(SCHEMA))
         request = collection_service_pb2.CreateCollectionRequest(collection=wanted)
         quarry.collections.CreateCollection(request)
         summary = Summary("bench")
@@ -78,20 +78,20 @@ def lines(queries: int) -> Iterator[dict[str, Any]]:
         work = Path(name)
         ranked, qrels = candidates(work, queries)
         zeros = [np.zeros(len(query)) for query in ranked]
-        fused = {q.query_id: blended_order(q, s, FUSED_ALONE) for q, s in zip(ranked, zeros, strict=True)}
+        fused = {q.query_id: order_by_blend(q, s, FUSED_ALONE) for q, s in zip(ranked, zeros, strict=True)}
         yield {"order": "fused", "ndcg": _mean(fused, qrels), "queries": queries}
         for joint, damping in CONFIGURATIONS:
             form = open_form(damped(joint, damping, work / f"split-{joint}-{damping:g}"), 128, seed=0)
             scores = score_ranked(FormScorer(form), ranked)
             orders = {
-                q.query_id: blended_order(q, s, RERANKER_ALONE) for q, s in zip(ranked, scores, strict=True)
+                q.query_id: order_by_blend(q, s, RERANKER_ALONE) for q, s in zip(ranked, scores, strict=True)
             }
             found = {"order": "split", "joint_layers": joint, "damping": damping}
             yield {**found, "ndcg": _mean(orders, qrels), "queries": queries}
 
 
 def _mean(orders: dict[str, tuple[str, ...]], qrels: dict[str, dict[str, int]]) -> float:
-    return round(float(per_query(orders, qrels, [nDCG @ 10])[NDCG].mean()), 4)
+    return round(float(measure_per_query(orders, qrels, [nDCG @ 10])[NDCG].mean()), 4)
 
 
 def main() -> None:

@@ -17,11 +17,11 @@ from typing import Any
 from quarry.client import Client
 from quarry.v1 import collection_service_pb2 as collections
 from quarry.v1 import search_service_pb2 as search
-from quarry_cli.child import running_server
 from quarry_cli.connection import connect
 from quarry_cli.inputs.judgments import Qrels, read_qrels, read_queries
 from quarry_cli.inputs.records import open_maybe_gzipped
-from quarry_cli.views.figures import figures
+from quarry_cli.server_process import run_server
+from quarry_cli.views.figures import measure_figures
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 NDCG = "nDCG@10"
@@ -91,7 +91,7 @@ def by_rrf(quarry_server: Client, collection: str, texts: dict[str, str], judged
         request.fusion.rrf.SetInParent()
         hits = quarry_server.search.Search(request, timeout=CALL_S).hits
         run[query] = [hit.document.id for hit in hits]
-    return figures(run, judged).means[NDCG]
+    return measure_figures(run, judged).means[NDCG]
 
 
 def measure(server: str, name: str, folder: Path) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.data or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        with running_server(folder) as server:
+        with run_server(folder) as server:
             for name in options.sets:
                 print(json.dumps(measure(server, name, Path(temporary))), flush=True)
 

@@ -44,7 +44,7 @@ LONG_QUERY_WORDS = 230
 
 def store_pid(running: Server) -> int:
     for child in running.process.children(recursive=True):
-        if "quarry.retrieval.edge.worker" in child.cmdline():
+        if "quarry.retrieval.edge.store_worker" in child.cmdline():
             return child.pid
     raise SystemExit("the server has no store process")
 

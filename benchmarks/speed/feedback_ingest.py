@@ -30,7 +30,7 @@ from serving import (
     server,
 )
 
-from quarry.feedback.rows import EVENT_COLUMNS, event_row
+from quarry.feedback.rows import EVENT_COLUMNS, make_event_row
 from quarry.feedback.tables import open_feedback
 from quarry.feedback.types import Event, EventType
 from quarry.v1 import feedback_service_pb2 as pb
@@ -71,7 +71,7 @@ def bare_per_s(folder: Path, count: int, batch: int) -> float:
         Event(f"e{n}", EventType.CLICK, "5b0e6a8b1c2d4e5f90a1b2c3d4e5f607", 0, 1, 1, f"d{n}")
         for n in range(count)
     ]
-    rows = [event_row(1, event) for event in events]
+    rows = [make_event_row(1, event) for event in events]
     insert = f"INSERT INTO events ({', '.join(EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(EVENT_COLUMNS))})"  # noqa: S608
     database = sqlite3.connect(path, isolation_level=None)
     for pragma in ("journal_mode=WAL", "synchronous=FULL"):

@@ -31,7 +31,7 @@ from serving import (
 from synthetic import DIMENSION, Synthetic
 
 from quarry.documents.catalog import PassagePolicy
-from quarry.documents.passages import PassageCutter, SourceText, passage_texts
+from quarry.documents.passages import PassageCutter, SourceText, build_passage_texts
 from quarry.models.encoder import load_encoder
 from quarry.models.sources.resolve import DEFAULT_ENCODER
 
@@ -111,9 +111,11 @@ def with_encoding(name: str, count: int, rounds: int) -> dict[str, float]:
     records = corpus(name, count)
     encoder = load_encoder(DEFAULT_ENCODER, KEPT, "cpu")
     cutter = PassageCutter(encoder, PassagePolicy())
-    sources = [SourceText.of(record.get("title", ""), [record["text"]]) for record in records]
+    sources = [SourceText.from_pieces(record.get("title", ""), [record["text"]]) for record in records]
     cuts = cutter.cut(sources)
-    texts = [text for source, cut in zip(sources, cuts, strict=True) for text in passage_texts(source, cut)]
+    texts = [
+        text for source, cut in zip(sources, cuts, strict=True) for text in build_passage_texts(source, cut)
+    ]
     bare = PackedModel(KEPT, encoder.info.fingerprint)
     inputs = encoder.prepare(texts)
     served, bare_per_s, ratios = [], [], []

@@ -29,13 +29,13 @@ from quarry_cli.inputs.judgments import read_qrels, read_queries
 from quarry_cli.inputs.sample import find_sample
 from quarry_trainer.data.dataset import GroupDataset, TextGroup
 from quarry_trainer.learning import late_form
-from quarry_trainer.learning.forms import FormScorer, open_form
 from quarry_trainer.learning.late_form import LateForm
 from quarry_trainer.learning.late_start import fit_start
-from quarry_trainer.learning.listwise import GROUP_SIZE, listwise
-from quarry_trainer.learning.loop import LoopSettings, run_loop
+from quarry_trainer.learning.listwise import GROUP_SIZE, make_listwise
 from quarry_trainer.learning.offset import NEW_OFFSET
-from quarry_trainer.measures import NDCG, per_query
+from quarry_trainer.learning.trainable_forms import FormScorer, open_form
+from quarry_trainer.learning.training_loop import TrainingLoopSettings, run_loop
+from quarry_trainer.measures import NDCG, measure_per_query
 from quarry_trainer.trainings.blending import TIMES
 from quarry_trainer.trainings.reranker import GROUPS, LATE_STEPS, RATES
 
@@ -100,7 +100,7 @@ class Collection:
             best = [docs[place] for place in np.argsort(-scores, kind="stable")]
             orders[query] = (*best, *self.found[query][DEPTH:])
         qrels = {query: self.qrels[query] for query in queries}
-        return round(float(per_query(orders, qrels, [nDCG @ 10])[NDCG].mean()), 4)
+        return round(float(measure_per_query(orders, qrels, [nDCG @ 10])[NDCG].mean()), 4)
 
 
 def _number(text: str) -> int:
@@ -125,8 +125,8 @@ def main() -> None:
     )
     assert isinstance(form, LateForm)
     began = time.process_time()
-    form.states.passages(list(collection.texts.values()))
-    form.states.queries([collection.queries[query] for query in learned])
+    form.states.read_passages(list(collection.texts.values()))
+    form.states.read_queries([collection.queries[query] for query in learned])
     states_s = time.process_time() - began
     groups = collection.groups(learned)
     offset = arguments.offset
@@ -141,8 +141,8 @@ def main() -> None:
         line[f"{kind}_queries"] = len(queries)
         line[f"{kind}_as_they_come"] = collection.ndcg(queries, None, 0.0)
         line[f"{kind}_untrained"] = collection.ndcg(queries, form, offset)
-    trainable = listwise(form, "lce", RATES["late"], offset)
-    settings = LoopSettings(arguments.steps, GROUPS["late"], arguments.seed, RATES["late"])
+    trainable = make_listwise(form, "lce", RATES["late"], offset)
+    settings = TrainingLoopSettings(arguments.steps, GROUPS["late"], arguments.seed, RATES["late"])
     began = time.process_time()
     with tempfile.TemporaryDirectory() as work:
         dataset = GroupDataset(groups, GROUP_SIZE, arguments.seed)

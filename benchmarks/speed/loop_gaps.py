@@ -33,7 +33,7 @@ from serving import (
 from synthetic import Synthetic
 
 from quarry.config import Settings
-from quarry_server.app import SWITCH_INTERVAL_S, running, spare_what_stays
+from quarry_server.app import SWITCH_INTERVAL_S, run_server, spare_what_stays
 
 TICK_S = 0.002
 SEARCH_PAUSE_S = 0.02
@@ -86,7 +86,7 @@ async def building_ended() -> float:
     began = last = time.perf_counter()
     while time.perf_counter() - last < QUIET_S:
         children = await asyncio.to_thread(_children)
-        if any("quarry.retrieval.edge.optimizer" in command for command in children):
+        if any("quarry.retrieval.edge.segment_optimizer" in command for command in children):
             last = time.perf_counter()
         await asyncio.sleep(0.25)
     return last - began
@@ -106,7 +106,7 @@ async def measure(data: Path, synthetic: Synthetic, writer: Load, searcher: Load
     requests = [search_request(text) for text in synthetic.queries(2_000, seed=1)]
     ticks = Ticks()
     settings = Settings(data=data, port=0)
-    async with running(settings) as server:
+    async with run_server(settings) as server:
         await asyncio.to_thread(_create, server.address)
         documents = synthetic.documents()
         spare_what_stays()
@@ -118,7 +118,7 @@ async def measure(data: Path, synthetic: Synthetic, writer: Load, searcher: Load
                 2 * TICK_S
             )  # what this process did to hand out the work is no gap of the server
             ticks.taken()
-            write_s = await asyncio.to_thread(writer.written)
+            write_s = await asyncio.to_thread(writer.note_write)
             writing = ticks.taken()
             writing_searches = await asyncio.to_thread(searcher.stop)
             await asyncio.to_thread(searcher.start, server.address, SEARCH, requests, SEARCH_PAUSE_S)

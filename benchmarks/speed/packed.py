@@ -10,9 +10,9 @@ from pathlib import Path
 
 import onnxruntime
 
-from quarry.models.runtime.onnx_runner import CPU_BATCH_TOKENS, available_cores
-from quarry.models.runtime.packing import arrays, pack
-from quarry.models.tokens import Tokens
+from quarry.models.runtime.onnx_runner import CPU_BATCH_TOKENS, count_cores
+from quarry.models.runtime.packing import make_arrays, pack
+from quarry.models.tokenization import Tokens
 
 
 class PackedModel:
@@ -33,8 +33,8 @@ class PackedModel:
     def seconds(self, inputs: Sequence[Tokens]) -> float:
         """How long all of ``inputs`` take; packing is done before."""
         packed = pack([len(tokens) for tokens in inputs], CPU_BATCH_TOKENS)
-        batches = [arrays([inputs[n] for n in batch], 0, self._token_types) for batch in packed]
-        with ThreadPoolExecutor(available_cores()) as pool:
+        batches = [make_arrays([inputs[n] for n in batch], 0, self._token_types) for batch in packed]
+        with ThreadPoolExecutor(count_cores()) as pool:
             began = time.perf_counter()
             list(pool.map(lambda batch: self._session.run(None, batch), batches))
             return time.perf_counter() - began

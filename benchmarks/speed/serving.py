@@ -162,13 +162,13 @@ class Load:
     def write(self, address: str, documents: Sequence[types_pb2.Document], batch: int = 500) -> float:
         """Streams documents; seconds until searches find all of them in both arms."""
         self.start_writing(address, documents, batch)
-        return self.written()
+        return self.note_write()
 
     def start_writing(self, address: str, documents: Sequence[types_pb2.Document], batch: int = 500) -> None:
         *stream, last = _upserts(documents, batch)
         self._connection.send(("write", address, stream, last))
 
-    def written(self) -> float:
+    def note_write(self) -> float:
         """What ``write`` gives, of the documents that ``start_writing`` was given."""
         seconds: float = self._connection.recv()
         return seconds

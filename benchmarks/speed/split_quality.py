@@ -26,15 +26,15 @@ from quarry.models.caches.state_forms import ByteStates, HalfStates, StateForm
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
 from quarry.models.encoder import load_encoder
 from quarry.models.loading import export_model, load_exported
+from quarry.models.run_settings import ModelKind
 from quarry.models.runtime.runner import Precision
-from quarry.models.settings import ModelKind
 from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.torch_modules.late_module import make_late_model
 from quarry.models.torch_modules.split_module import make_split_model
-from quarry.models.two_steps.apart_cross_encoder import ApartCrossEncoder
+from quarry.models.two_steps.two_step_cross_encoder import TwoStepCrossEncoder
 from quarry_cli.inputs.judgments import read_qrels, read_queries
 from quarry_cli.inputs.sample import find_sample
-from quarry_trainer.measures import NDCG, per_query
+from quarry_trainer.measures import NDCG, measure_per_query
 
 DEPTH = 50
 STATE_BYTES = 2**30
@@ -60,11 +60,11 @@ def candidates(texts: dict[str, str], queries: dict[str, str], data: Path) -> Ca
     return {query: [ids[place] for place in row] for query, row in zip(queries, nearest, strict=True)}
 
 
-def served(folder: Path, data: Path, precision: Precision, form: StateForm) -> ApartCrossEncoder:
+def served(folder: Path, data: Path, precision: Precision, form: StateForm) -> TwoStepCrossEncoder:
     """The model as it is served, with states of passages kept in ``form``."""
     states = StateCache(STATE_BYTES)
     model = load_cross_encoder(str(folder), data, "cpu", states=states, precision=precision)
-    if not isinstance(model, ApartCrossEncoder):
+    if not isinstance(model, TwoStepCrossEncoder):
         raise ModelError(f"{folder} is not run in parts")
     model._steps.form = form  # type: ignore[misc]
     return model
@@ -89,7 +89,7 @@ def ndcg(scores: NDArray[np.float64], found: Candidates, qrels: Qrels) -> NDArra
         query: tuple(docs[place] for place in np.argsort(-row, kind="stable"))
         for (query, docs), row in zip(found.items(), scores, strict=True)
     }
-    return per_query(orders, {query: qrels[query] for query in found}, [nDCG @ 10])[NDCG]
+    return measure_per_query(orders, {query: qrels[query] for query in found}, [nDCG @ 10])[NDCG]
 
 
 def interval(differences: NDArray[np.float64], seed: int) -> list[float]:

@@ -33,15 +33,15 @@ from quarry.models.caches.state_store import StateStore
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
 from quarry.models.export.onnx_export import TOKENIZER_FILE
 from quarry.models.loading import load_model
-from quarry.models.runtime.onnx_runner import available_cores
+from quarry.models.run_settings import ModelKind
+from quarry.models.runtime.onnx_runner import count_cores
 from quarry.models.runtime.runner import Precision
-from quarry.models.served import ServedReranker
-from quarry.models.settings import ModelKind
+from quarry.models.serving import ServedReranker
 from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
-from quarry.models.tokens import TextTokenizer
+from quarry.models.tokenization import TextTokenizer
 from quarry.models.torch_modules.late_module import make_late_model
 from quarry.models.torch_modules.split_module import make_split_model
-from quarry.models.two_steps.apart_cross_encoder import ApartCrossEncoder
+from quarry.models.two_steps.two_step_cross_encoder import TwoStepCrossEncoder
 from quarry_trainer.learning.student import cut_student
 
 BASELINE = "sentence-transformers, 6 joint layers"
@@ -88,7 +88,7 @@ def passages_of(name: str, count: int, seed: int) -> list[str]:
     texts = [record["text"] for record in corpus(name, 3_000)]
     tokenizer = TextTokenizer(resolve_model(DEFAULT_ENCODER).path / TOKENIZER_FILE, 512)
     made = [" ".join(rng.sample(texts, 4)) for _ in range(count)]
-    ends = [spans[PASSAGE_TOKENS - 3][1] for spans in tokenizer.spans(made)]  # two are special
+    ends = [spans[PASSAGE_TOKENS - 3][1] for spans in tokenizer.find_spans(made)]  # two are special
     return [text[:end] for text, end in zip(made, ends, strict=True)]
 
 
@@ -129,7 +129,7 @@ def stored_model(folder: Path, data: Path, precision: Precision) -> Configuratio
     store = StateStore(data / f"{folder.name}-{precision}-states.db", STATE_BYTES)
     name, states = str(folder), StateCache(0, store)
     model = load_cross_encoder(name, data, "cpu", states=states, precision=precision)
-    if not isinstance(model, ApartCrossEncoder):
+    if not isinstance(model, TwoStepCrossEncoder):
         raise ModelError(f"{name} is not run in parts")
 
     def prepare(pairs: list[Pair]) -> None:
@@ -267,7 +267,7 @@ def main() -> None:
             "configuration": configuration,
             "collection": name,
             "rounds": arguments.rounds,
-            "cores": available_cores(),
+            "cores": count_cores(),
             "ms": round(found.ms, 1),
             "times_faster": round(baseline.ms / found.ms, 2),
             "cpu_ms": round(found.cpu_ms, 1),

@@ -10,7 +10,7 @@ from serving import document
 
 from quarry.documents.catalog import PassagePolicy
 from quarry.documents.passages import Cut, PassageCutter, SourceText
-from quarry.documents.vector_cache import CachedVectors, VectorCache, vector_key
+from quarry.documents.vector_cache import CachedVectors, VectorCache, make_vector_key
 from quarry.models.encoder import load_encoder
 from quarry.models.sources.resolve import DEFAULT_ENCODER
 from quarry.v1 import types_pb2
@@ -58,7 +58,7 @@ class Synthetic:
         for some in _chunks(zip(self.texts, self.vectors, strict=True)):
             cache.put_many(
                 {
-                    vector_key(scope, SourceText.of("", [text])): CachedVectors(
+                    make_vector_key(scope, SourceText.from_pieces("", [text])): CachedVectors(
                         Cut(0, ((0, len(text)),)), vector[None, :]
                     )
                     for text, vector in some

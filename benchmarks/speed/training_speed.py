@@ -46,9 +46,9 @@ from transformers import (
 from transformers.models.bert.modeling_bert import BertEmbeddings
 
 from quarry_trainer.data.dataset import GroupDataset, TextGroup
-from quarry_trainer.learning.forms import open_form
-from quarry_trainer.learning.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
-from quarry_trainer.learning.loop import LoopSettings, run_loop
+from quarry_trainer.learning.listwise import GROUP_SIZE, GROUPS_A_STEP, make_listwise
+from quarry_trainer.learning.trainable_forms import open_form
+from quarry_trainer.learning.training_loop import TrainingLoopSettings, run_loop
 
 TOKENS = 96
 RATE = 2e-5
@@ -85,9 +85,9 @@ class Clock:
 
 
 def quarry(folder: Path, groups: Sequence[TextGroup], clock: Clock) -> None:
-    trainable = listwise(open_form(folder, TOKENS, seed=0), "lce", RATE)
+    trainable = make_listwise(open_form(folder, TOKENS, seed=0), "lce", RATE)
     clock.watch(trainable.model)
-    settings = LoopSettings(len(groups) // GROUPS_A_STEP, GROUPS_A_STEP, 0, RATE, shuffle=False)
+    settings = TrainingLoopSettings(len(groups) // GROUPS_A_STEP, GROUPS_A_STEP, 0, RATE, shuffle=False)
     with tempfile.TemporaryDirectory() as work:
         dataset = GroupDataset(groups, GROUP_SIZE, seed=0)
         run_loop(trainable, dataset, settings, Path(work), None, lambda done, said: None)

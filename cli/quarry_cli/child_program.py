@@ -2,9 +2,9 @@
 
 import sys
 
-from quarry.lifetime import killed_with
+from quarry.lifetime import die_with
 from quarry_cli.main import run
 
 if __name__ == "__main__":
-    killed_with(int(sys.argv.pop(1)))
+    die_with(int(sys.argv.pop(1)))
     run()

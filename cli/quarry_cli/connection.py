@@ -12,8 +12,8 @@ from quarry.v1 import collection_service_pb2
 from quarry_cli.failures import CliError
 
 
-def named_server(ctx: typer.Context, server: str | None) -> str | None:
-    """The command's ``--server`` if it is HOST:PORT, otherwise the one in front of the command."""
+def choose_server(ctx: typer.Context, server: str | None) -> str | None:
+    """Chooses the command's ``--server`` if it is HOST:PORT, otherwise the one in front of the command."""
     if server is None:
         outer: str | None = ctx.find_root().params.get("_server")
         return outer
@@ -25,7 +25,7 @@ def named_server(ctx: typer.Context, server: str | None) -> str | None:
 
 ServerOption = Annotated[
     str | None,
-    typer.Option("--server", metavar="H:P", callback=named_server, help="The server's address."),
+    typer.Option("--server", metavar="H:P", callback=choose_server, help="The server's address."),
 ]
 TimeoutOption = Annotated[
     float | None,
@@ -53,7 +53,7 @@ def connect(server: str | None, timeout_s: float | None, default_timeout_s: floa
         yield client
 
 
-def collection_of(quarry: Client, name: str) -> collection_service_pb2.Collection:
-    """The collection's settings and state."""
+def read_collection(quarry: Client, name: str) -> collection_service_pb2.Collection:
+    """Reads the collection's settings and state."""
     request = collection_service_pb2.GetCollectionRequest(name=name)
     return quarry.collections.GetCollection(request).collection

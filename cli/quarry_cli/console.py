@@ -1,4 +1,4 @@
-"""Where output goes: answers to stdout, everything about them to stderr."""
+"""The output of commands: answers to stdout, everything about them to stderr."""
 
 import json
 import sys
@@ -15,12 +15,12 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
-def printable(text: str) -> str:
-    """``text`` without what would move the cursor, colour the terminal or break the line."""
-    return "".join(" " if c in "\n\r\t" else "�" if _controls(c) else c for c in text)
+def replace_controls(text: str) -> str:
+    """Replaces what would move the cursor, colour the terminal or break the line."""
+    return "".join(" " if c in "\n\r\t" else "�" if _is_control(c) else c for c in text)
 
 
-def _controls(character: str) -> bool:
+def _is_control(character: str) -> bool:
     # Cc: escape sequences; the bidirectional overrides of Cf reorder what stands beside them.
     return (
         unicodedata.category(character) == "Cc"
@@ -28,14 +28,14 @@ def _controls(character: str) -> bool:
     )
 
 
-def plain(text: str, style: str = "") -> Text:
-    """User text, which rich must neither parse nor colour."""
-    return Text(printable(text), style=style)
+def make_plain(text: str, style: str = "") -> Text:
+    """Makes plain text of user text, which rich must neither parse nor colour."""
+    return Text(replace_controls(text), style=style)
 
 
 def say(text: str, style: str = "") -> None:
-    """One line to stderr, never wrapped, so that scripts can match it."""
-    err.print(plain(text, style), soft_wrap=True)
+    """Prints one line to stderr, never wrapped, so that scripts can match it."""
+    err.print(make_plain(text, style), soft_wrap=True)
 
 
 def note(text: str) -> None:
@@ -47,20 +47,21 @@ def warn(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON value to stdout, without colours or wrapping."""
+    """Prints one JSON value to stdout, without colours or wrapping."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
 def as_json(message: Message) -> dict[str, Any]:
-    """A message by protobuf's JSON mapping (int64 as strings), with the field names of the .proto."""
+    """Converts a message by protobuf's JSON mapping (int64 as strings), with the field names of the
+    .proto."""
     value: dict[str, Any] = MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
     return value
 
 
-def progress(*columns: ProgressColumn) -> Progress:
-    """A progress bar on stderr that shows nothing unless a person looks at it."""
+def make_progress(*columns: ProgressColumn) -> Progress:
+    """Makes a progress bar on stderr that shows nothing unless a person looks at it."""
     middle = columns or (TextColumn("{task.completed:.0f}/{task.total:.0f}"),)
     return Progress(
         SpinnerColumn(),

@@ -30,7 +30,7 @@ CODE_HINTS = {
 
 
 class CliError(Exception):
-    """What was asked cannot be done; the message says why, in one line.
+    """The command cannot be done; the message says why, in one line.
 
     Attributes:
         hint: what to type or change, if that is known.
@@ -51,17 +51,17 @@ def name_file(path: Path) -> Iterator[None]:
 
 
 def describe(error: CliError | QuarryError) -> str:
-    """``error`` in one line: code, message, wrong fields, hint."""
+    """Describes ``error`` in one line: code, message, wrong fields, hint."""
     if isinstance(error, CliError):
-        return _line(str(error), error.hint)
+        return _write_line(str(error), error.hint)
     if not isinstance(error, QuarryCallError):  # from the client, or from a server in this process
-        return _line(str(error), HINTS.get(error.reason, ""))
+        return _write_line(str(error), HINTS.get(error.reason, ""))
     violations = [f"{field}: {problem}" for field, problem in error.violations.items()]
     fields = "; ".join(v for v in violations if v not in error.message)
     hint = HINTS.get(error.reason, "")
     if not hint and (not error.reason or error.code is grpc.StatusCode.DEADLINE_EXCEEDED):
         hint = CODE_HINTS.get(error.code, "")
-    return _line(f"{error}{f' ({fields})' if fields else ''}", hint)
+    return _write_line(f"{error}{f' ({fields})' if fields else ''}", hint)
 
 
 def check_outcome(operation: operations_pb2.Operation, failed: str) -> None:
@@ -75,6 +75,6 @@ def check_outcome(operation: operations_pb2.Operation, failed: str) -> None:
         raise CliError(f"{failed}: {failure}", HINTS.get(failure.reason, ""))
 
 
-def _line(message: str, hint: str) -> str:
+def _write_line(message: str, hint: str) -> str:
     text = " ".join(message.split()) or "failed"
     return f"{text} -- {hint}" if hint else text

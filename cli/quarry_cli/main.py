@@ -28,7 +28,7 @@ from quarry_cli.commands import (
     train,
     tune,
 )
-from quarry_cli.connection import named_server
+from quarry_cli.connection import choose_server
 from quarry_cli.console import say
 from quarry_cli.failures import CliError, describe
 
@@ -72,7 +72,7 @@ def quarry(
         typer.Option(
             "--server",
             metavar="H:P",
-            callback=named_server,
+            callback=choose_server,
             envvar="QUARRY_SERVER",
             help=f"The server's address; commands take it too. Default: {DEFAULT_ADDRESS}",
         ),
@@ -111,7 +111,7 @@ if __name__ == "__main__":
 
 
 def run() -> None:
-    """What the shell calls. After an interrupt it does not wait for streams that gRPC still reads."""
+    """Runs what the shell calls. After an interrupt it does not wait for streams that gRPC still reads."""
     try:
         app(prog_name="quarry")
     except SystemExit as ended:

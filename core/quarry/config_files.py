@@ -25,7 +25,7 @@ _WIDTH = 100
 
 
 def load_settings(file: Path | None = None, **arguments: Any) -> Settings:
-    """Settings from ``file``, over it the environment, over that ``arguments`` that are not None.
+    """Loads settings from ``file``, over it the environment, over that ``arguments`` that are not None.
 
     Raises:
         InvalidArgumentError: a key is unknown (the nearest known one is named) or a value is wrong.
@@ -43,81 +43,81 @@ def load_settings(file: Path | None = None, **arguments: Any) -> Settings:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise _unknown(path, path, _known_keys(Settings)) from None
+            raise _refuse_unknown(path, path, _list_known_keys(Settings)) from None
         raise InvalidArgumentError(path, first["msg"]) from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidArgumentError(str(file), f"cannot be read: {error}") from None
 
 
 def _check_environment() -> None:
-    known = [ENV_PREFIX + key.upper().replace(".", "__") for key in _known_keys(Settings)]
+    known = [ENV_PREFIX + key.upper().replace(".", "__") for key in _list_known_keys(Settings)]
     for name in os.environ:
         if name.startswith(ENV_PREFIX) and name not in known and not name.startswith(_OTHER_VARIABLES):
-            raise _unknown(name, name, known)
+            raise _refuse_unknown(name, name, known)
 
 
-def _unknown(path: str, key: str, known: list[str]) -> InvalidArgumentError:
+def _refuse_unknown(path: str, key: str, known: list[str]) -> InvalidArgumentError:
     nearest = process.extractOne(key, known)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     return InvalidArgumentError(path, f"is not a setting{hint}")
 
 
-def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+def _list_known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     keys: list[str] = []
     for name, info in model.model_fields.items():
         keys.append(prefix + name)
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            keys += _known_keys(info.annotation, f"{prefix}{name}.")
+            keys += _list_known_keys(info.annotation, f"{prefix}{name}.")
     return keys
 
 
 def write_example() -> str:
     """Writes a TOML file with every setting, what it means, and its default behind a `#`."""
-    return "\n".join(_example(Settings, "")) + "\n"
+    return "\n".join(_write_example(Settings, "")) + "\n"
 
 
 def write_settings(settings: Settings) -> str:
     """Writes the values in use as TOML. A key for Qdrant is not written."""
-    return "\n".join(_values(settings.model_dump(mode="json"), "")) + "\n"
+    return "\n".join(_write_values(settings.model_dump(mode="json"), "")) + "\n"
 
 
-def _example(model: type[BaseModel], table: str) -> Iterator[str]:
+def _write_example(model: type[BaseModel], table: str) -> Iterator[str]:
     sections: list[tuple[str, type[BaseModel]]] = []
-    yield from _comment(model.__doc__ or "")
+    yield from _write_comment(model.__doc__ or "")
     if table:
         yield f"[{table}]"
     for name, info in model.model_fields.items():
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            sections.append((_path(table, name), info.annotation))
+            sections.append((_join_path(table, name), info.annotation))
             continue
         yield ""
-        yield from _comment(info.description or "")
-        yield f"# {_line(name, to_jsonable_python(info.default))}"
+        yield from _write_comment(info.description or "")
+        yield f"# {_write_line(name, to_jsonable_python(info.default))}"
     for path, section in sections:
         yield "\n"
-        yield from _example(section, path)
+        yield from _write_example(section, path)
 
 
-def _values(values: dict[str, Any], table: str) -> Iterator[str]:
+def _write_values(values: dict[str, Any], table: str) -> Iterator[str]:
     if table:
         yield f"\n[{table}]"
     plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
     for name, value in plain.items():
         hidden = name in _SECRETS and value
-        yield f"# {name} is set, and not shown" if hidden else _line(name, value)
+        yield f"# {name} is set, and not shown" if hidden else _write_line(name, value)
     for name, value in values.items():
         if isinstance(value, dict):
-            yield from _values(value, _path(table, name))
+            yield from _write_values(value, _join_path(table, name))
 
 
-def _path(table: str, name: str) -> str:
+def _join_path(table: str, name: str) -> str:
     return f"{table}.{name}" if table else name
 
 
-def _line(name: str, value: object) -> str:
-    """Strings, numbers, booleans and lists of them are the same in JSON and in TOML."""
+def _write_line(name: str, value: object) -> str:
+    """Writes a value: strings, numbers, booleans and lists of them are the same in JSON and in TOML."""
     return f"{name} = {orjson.dumps(value).decode()}"
 
 
-def _comment(text: str) -> list[str]:
+def _write_comment(text: str) -> list[str]:
     return [f"# {line}" for line in textwrap.wrap(" ".join(text.split()), _WIDTH)]

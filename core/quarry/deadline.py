@@ -1,4 +1,4 @@
-"""How much time is left: one value that every stage of a request is given."""
+"""The time that is left: one value that every stage of a request is given."""
 
 import math
 import time
@@ -12,8 +12,8 @@ class Deadline:
     at_s: float = math.inf
 
     @classmethod
-    def after(cls, seconds: float | None) -> "Deadline":
-        """``seconds`` from now; None for never."""
+    def set_after(cls, seconds: float | None) -> "Deadline":
+        """Returns ``seconds`` from now; None for never."""
         return cls() if seconds is None else cls(time.monotonic() + seconds)
 
     @property
@@ -26,10 +26,10 @@ class Deadline:
         """As asyncio's timeouts take it: None for no limit."""
         return None if math.isinf(self.at_s) else self.remaining_s
 
-    def sooner(self, seconds: float) -> "Deadline":
-        """The same moment less ``seconds``: what an earlier stage may use."""
+    def move_sooner(self, seconds: float) -> "Deadline":
+        """Returns the same moment less ``seconds``: what an earlier stage may use."""
         return Deadline(self.at_s - seconds)
 
-    def at_most(self, seconds: float | None) -> "Deadline":
-        """This moment, or ``seconds`` from now if that is earlier."""
+    def limit_to(self, seconds: float | None) -> "Deadline":
+        """Returns this moment, or ``seconds`` from now if that is earlier."""
         return self if seconds is None else Deadline(min(self.at_s, time.monotonic() + seconds))

@@ -62,22 +62,22 @@ class Ending:
             logger.exception("a part fails while the program ends because of another failure")
         self.doing = "what is left"
 
-    def push(self, what: str, close: Callable[[], Awaitable[object]]) -> None:
+    def push(self, part: str, close: Callable[[], Awaitable[object]]) -> None:
         """Calls ``close`` when the block is left.
 
         If that fails, the block raises it once all parts have ended. A block that has failed itself raises
         its own failure, and that of ``close`` is logged.
         """
-        self._stack.push_async_callback(self._end, what, close)
+        self._stack.push_async_callback(self._end, part, close)
 
-    async def enter(self, what: str, context: AbstractAsyncContextManager[T]) -> T:
+    async def enter(self, part: str, context: AbstractAsyncContextManager[T]) -> T:
         """Enters ``context``, and leaves it with the block."""
         entered = await context.__aenter__()
-        self.push(what, lambda: context.__aexit__(None, None, None))
+        self.push(part, lambda: context.__aexit__(None, None, None))
         return entered
 
-    async def _end(self, what: str, close: Callable[[], Awaitable[object]]) -> None:
-        self.doing = what
+    async def _end(self, part: str, close: Callable[[], Awaitable[object]]) -> None:
+        self.doing = part
         limit_s = max(SHORTEST_STEP_S, min(LONGEST_STEP_S, self._until_s - time.monotonic()))
         task = asyncio.ensure_future(close())
         done, _ = await asyncio.wait([task], timeout=limit_s)
@@ -85,8 +85,8 @@ class Ending:
             task.result()
             return
         task.cancel()
-        self.left.append(what)
-        logger.error("%s: does not end within %.1f s and is left behind", what, limit_s)
+        self.left.append(part)
+        logger.error("%s: does not end within %.1f s and is left behind", part, limit_s)
 
 
 async def end_threads(threads: ThreadPoolExecutor, grace_s: float) -> None:

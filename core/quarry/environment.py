@@ -50,14 +50,14 @@ def allow_hub(home: Path) -> None:
 def keep_files_in(data: Path) -> None:
     """Sends caches and temporary files of this process, and of those it starts, below the data folder.
 
-    The folder for temporary files is there once ``empty_temporary_folder`` has run.
+    The folder for temporary files is there once ``remove_temporary_files`` has run.
     """
     folder = data.resolve()
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder / TEMPORARY)
     os.environ.update({name: str(folder / CACHE / below) for name, below in _CACHES.items()})
 
 
-def empty_temporary_folder(data: Path) -> None:
+def remove_temporary_files(data: Path) -> None:
     """Removes what processes of an earlier server have left. Call it while the data folder is locked.
 
     Its name is Quarry's own, and it is no link: nothing that somebody else has put somewhere is removed.

@@ -35,15 +35,15 @@ class InvalidArgumentError(QuarryError):
         self.field = field
         self.problem = problem
 
-    def at(self, field: str) -> "InvalidArgumentError":
+    def move_to(self, field: str) -> "InvalidArgumentError":
         """Returns the same error about another field."""
         error = type(self)(field, self.problem)
         error.reason = self.reason
         return error
 
-    def under(self, prefix: str) -> "InvalidArgumentError":
+    def move_under(self, prefix: str) -> "InvalidArgumentError":
         """Returns the same error about a field that lies below ``prefix``."""
-        return self.at(f"{prefix}.{self.field}" if self.field else prefix)
+        return self.move_to(f"{prefix}.{self.field}" if self.field else prefix)
 
 
 class RequiredError(InvalidArgumentError):
@@ -107,7 +107,7 @@ class RequestIdReusedError(InvalidArgumentError):
 
 
 class NotFoundError(QuarryError):
-    """What the request names does not exist."""
+    """The request names something that does not exist."""
 
     reason = "NOT_FOUND"
 

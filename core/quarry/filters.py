@@ -89,7 +89,7 @@ Filter = AllOf | AnyOf | NoneOf | EqualTo | OneOf | Range | Exists | Prefix
 
 
 def check_filter(filter: Filter, schema: Schema) -> Filter:
-    """``filter`` with every value as it is stored.
+    """Checks ``filter`` and returns it with every value as it is stored.
 
     Raises:
         InvalidArgumentError: ``field`` is the path of what is wrong, from the filter's root: an
@@ -97,14 +97,14 @@ def check_filter(filter: Filter, schema: Schema) -> Filter:
             two on one side, too many levels or conditions.
     """
     _check_size(filter)
-    return _checked(filter, schema)
+    return _check(filter, schema)
 
 
 def _check_size(filter: Filter) -> None:
     conditions, level = 0, [filter]
     for _ in range(MAX_LEVELS):
         conditions += sum(len(f.values) if isinstance(f, OneOf) else 1 for f in level)
-        level = [child for f in level for child in _children(f)]
+        level = [child for f in level for child in _list_children(f)]
         if conditions > MAX_CONDITIONS or len(level) > MAX_CONDITIONS:
             raise OutOfRangeError("", f"has more than {MAX_CONDITIONS} conditions and values")
         if not level:
@@ -112,52 +112,54 @@ def _check_size(filter: Filter) -> None:
     raise OutOfRangeError("", f"is more than {MAX_LEVELS} levels deep")
 
 
-def _children(filter: Filter) -> tuple[Filter, ...]:
+def _list_children(filter: Filter) -> tuple[Filter, ...]:
     match filter:
         case AllOf(filters) | AnyOf(filters) | NoneOf(filters):
             return filters
     return ()
 
 
-def _checked(filter: Filter, schema: Schema) -> Filter:
+def _check(filter: Filter, schema: Schema) -> Filter:
     match filter:
         case AllOf(filters):
-            return AllOf(_checked_list("all_of", filters, schema))
+            return AllOf(_check_list("all_of", filters, schema))
         case AnyOf(filters):
-            return AnyOf(_checked_list("any_of", filters, schema))
+            return AnyOf(_check_list("any_of", filters, schema))
         case NoneOf(filters):
-            return NoneOf(_checked_list("none_of", filters, schema))
+            return NoneOf(_check_list("none_of", filters, schema))
         case EqualTo(name, value):
-            field = _filterable("equal_to", name, schema)
-            return EqualTo(name, _value("equal_to.value", value, field))
+            field = _find_filterable("equal_to", name, schema)
+            return EqualTo(name, _check_value("equal_to.value", value, field))
         case OneOf(name, values):
-            field = _filterable("one_of", name, schema)
-            return OneOf(name, tuple(_value(f"one_of.values[{i}]", v, field) for i, v in enumerate(values)))
+            field = _find_filterable("one_of", name, schema)
+            return OneOf(
+                name, tuple(_check_value(f"one_of.values[{i}]", v, field) for i, v in enumerate(values))
+            )
         case Range():
-            return _checked_range(filter, _filterable("range", filter.field, schema))
+            return _check_range(filter, _find_filterable("range", filter.field, schema))
         case Exists(name):
-            _filterable("exists", name, schema)
+            _find_filterable("exists", name, schema)
             return filter
         case Prefix(name, prefix):
-            field = _filterable("prefix", name, schema)
+            field = _find_filterable("prefix", name, schema)
             if field.type is not FieldType.KEYWORD:
                 raise WrongTypeError("prefix.field", f"{name} is {field.type}, not keyword")
-            _value("prefix.prefix", prefix, field)
+            _check_value("prefix.prefix", prefix, field)
             return filter
 
 
-def _below(path: str, filter: Filter, schema: Schema) -> Filter:
+def _check_below(path: str, filter: Filter, schema: Schema) -> Filter:
     try:
-        return _checked(filter, schema)
+        return _check(filter, schema)
     except InvalidArgumentError as error:
-        raise error.under(path) from None
+        raise error.move_under(path) from None
 
 
-def _checked_list(path: str, filters: tuple[Filter, ...], schema: Schema) -> tuple[Filter, ...]:
-    return tuple(_below(f"{path}.filters[{i}]", f, schema) for i, f in enumerate(filters))
+def _check_list(path: str, filters: tuple[Filter, ...], schema: Schema) -> tuple[Filter, ...]:
+    return tuple(_check_below(f"{path}.filters[{i}]", f, schema) for i, f in enumerate(filters))
 
 
-def _checked_range(filter: Range, field: Field) -> Range:
+def _check_range(filter: Range, field: Field) -> Range:
     bounds = {side: getattr(filter, side) for side in ("gt", "gte", "lt", "lte")}
     given = {side: value for side, value in bounds.items() if value is not None}
     if field.type is FieldType.BOOLEAN:
@@ -167,11 +169,13 @@ def _checked_range(filter: Range, field: Field) -> Range:
     for pair in (("gt", "gte"), ("lt", "lte")):
         if given.keys() >= set(pair):
             raise ConflictingFieldsError("range", f"has both {pair[0]} and {pair[1]}")
-    checked: dict[str, Any] = {side: _value(f"range.{side}", value, field) for side, value in given.items()}
+    checked: dict[str, Any] = {
+        side: _check_value(f"range.{side}", value, field) for side, value in given.items()
+    }
     return replace(filter, **checked)
 
 
-def _filterable(path: str, name: str, schema: Schema) -> Field:
+def _find_filterable(path: str, name: str, schema: Schema) -> Field:
     field = schema.get(name)
     if field is None:
         raise UnknownFieldError(f"{path}.field", f"the schema has no field {name[:80]!r}")
@@ -180,15 +184,15 @@ def _filterable(path: str, name: str, schema: Schema) -> Field:
     return field
 
 
-def _value(path: str, value: Any, field: Field) -> FieldScalar:
+def _check_value(path: str, value: Any, field: Field) -> FieldScalar:
     try:
         return check_scalar(value, field.type)
     except InvalidArgumentError as error:
-        raise error.under(path) from None
+        raise error.move_under(path) from None
 
 
 def matches(filter: Filter, fields: Fields) -> bool:
-    """Whether a document with these ``fields`` passes a checked ``filter``."""
+    """Tells whether a document with these ``fields`` passes a checked ``filter``."""
     match filter:
         case AllOf(filters):
             return all(matches(f, fields) for f in filters)
@@ -205,16 +209,16 @@ def matches(filter: Filter, fields: Fields) -> bool:
         case Prefix(name, prefix):
             return any(value.startswith(prefix) for value in as_list(fields.get(name)))
         case Range():
-            return any(_within(filter, value) for value in as_list(fields.get(filter.field)))
+            return any(_is_within(filter, value) for value in as_list(fields.get(filter.field)))
 
 
-def _within(bounds: Range, value: FieldScalar) -> bool:
-    def key(bound: FieldScalar) -> Any:
+def _is_within(bounds: Range, value: FieldScalar) -> bool:
+    def make_key(bound: FieldScalar) -> Any:
         return bound.encode() if isinstance(bound, str) else bound
 
     return (
-        (bounds.gt is None or key(value) > key(bounds.gt))
-        and (bounds.gte is None or key(value) >= key(bounds.gte))
-        and (bounds.lt is None or key(value) < key(bounds.lt))
-        and (bounds.lte is None or key(value) <= key(bounds.lte))
+        (bounds.gt is None or make_key(value) > make_key(bounds.gt))
+        and (bounds.gte is None or make_key(value) >= make_key(bounds.gte))
+        and (bounds.lt is None or make_key(value) < make_key(bounds.lt))
+        and (bounds.lte is None or make_key(value) <= make_key(bounds.lte))
     )

@@ -9,7 +9,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def leave_signals_to_parent() -> None:
-    """Ctrl-C and service managers signal the whole group; the parent drains first, then ends its children."""
+    """Ignores signals of the whole group, such as Ctrl-C: the parent drains first, then ends its children."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -23,11 +23,11 @@ def die_with_parent(parent: int) -> None:
         parent: process id; if it has gone already, this process exits now.
     """
     leave_signals_to_parent()
-    killed_with(parent)
+    die_with(parent)
 
 
-def killed_with(parent: int) -> None:
-    """The part of ``die_with_parent`` that leaves signals as they are."""
+def die_with(parent: int) -> None:
+    """Does the part of ``die_with_parent`` that leaves signals as they are."""
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)

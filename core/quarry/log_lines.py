@@ -1,4 +1,4 @@
-"""How the server's log is written: only the server and its store processes can begin a line of it."""
+"""The form of the server's log: only the server and its store processes can begin a line of it."""
 
 import logging
 import re

@@ -11,8 +11,8 @@ OPERATORS = frozenset("$*=<>&|^~/\\@([{-")
 """A mark after one of these belongs to it: ``$?``, ``.*?``, ``<!``."""
 
 
-def question_key(text: str) -> str:
-    """What two query texts have in common if and only if they are one question.
+def make_question_key(text: str) -> str:
+    """Makes a key that two query texts have in common if and only if they are one question.
 
     Case, white space, Unicode's compatibility forms (NFKC) and the punctuation of a sentence at either end
     do not matter: ``Red  fruit?`` is ``red fruit``. Everything else does: ``c``, ``c++`` and ``c#``, ``-5``
@@ -27,16 +27,16 @@ def question_key(text: str) -> str:
         words.pop(0)
     if words:
         words[0] = words[0].lstrip(OPENING_MARKS) or words[0]
-        words[-1] = _without_end(words[-1])
+        words[-1] = _cut_ending(words[-1])
     return " ".join(words)
 
 
 def has_words(text: str) -> bool:
-    """Whether a text holds a letter or a digit: without one there is nothing to find it by."""
+    """Tells whether a text holds a letter or a digit: without one there is nothing to find it by."""
     return any(map(str.isalnum, text))
 
 
-def _without_end(word: str) -> str:
+def _cut_ending(word: str) -> str:
     bare = word.rstrip(SENTENCE_MARKS)
     if not bare or bare[-1] in OPERATORS:
         return word

@@ -1,4 +1,4 @@
-"""What the fields of a collection's documents are, and which values they take."""
+"""The fields of a collection's documents, and the values that they take."""
 
 import math
 import re
@@ -175,7 +175,7 @@ def check_id(document_id: str) -> None:
 
 
 def check_scalar(value: Any, kind: FieldType) -> FieldScalar:
-    """``value`` as it is stored in a field of type ``kind``.
+    """Checks ``value`` and returns it as it is stored in a field of type ``kind``.
 
     Raises:
         InvalidArgumentError: of another type, or out of the type's range.
@@ -212,7 +212,8 @@ def check_scalar(value: Any, kind: FieldType) -> FieldScalar:
 
 
 def check_value(value: Any, kind: FieldType) -> FieldValue:
-    """``value``, one or a list, as it is stored. Raises InvalidArgumentError as ``check_scalar``."""
+    """Checks ``value``, one or a list, and returns it as it is stored. Raises InvalidArgumentError as
+    ``check_scalar``."""
     if not isinstance(value, list):
         return check_scalar(value, kind)
     if len(value) > MAX_VALUES_PER_FIELD:
@@ -221,7 +222,7 @@ def check_value(value: Any, kind: FieldType) -> FieldValue:
 
 
 def check_unknown(value: Any) -> FieldValue:
-    """A value of a field that the schema does not name, kept as it is."""
+    """Checks a value of a field that the schema does not name, and keeps it as it is."""
     match value:
         case bool() | str():
             return value
@@ -239,7 +240,7 @@ def check_unknown(value: Any) -> FieldValue:
 
 
 def check_fields(fields: dict[str, Any], schema: Schema) -> Fields:
-    """``fields`` as they are stored in a collection of this schema.
+    """Checks ``fields`` and returns them as they are stored in a collection of this schema.
 
     Raises:
         InvalidArgumentError: ``field`` names the first one that is wrong.
@@ -257,12 +258,12 @@ def check_fields(fields: dict[str, Any], schema: Schema) -> Fields:
             else:
                 raise UnknownFieldError("", "is not a field of this collection")
         except InvalidArgumentError as error:
-            raise error.under(f"fields.{name[:80]}") from None
+            raise error.move_under(f"fields.{name[:80]}") from None
     return checked
 
 
 def as_list(value: FieldValue | None) -> list[Any]:
-    """All values of a field: none, one or several."""
+    """Returns all values of a field: none, one or several."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]

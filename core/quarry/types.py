@@ -50,7 +50,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far an index has followed the log.
+    """The place in the log that an index has followed it to.
 
     Attributes:
         generation: which index this is; a position of another generation means nothing.
@@ -63,7 +63,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What one arm proposes.
+    """A document that one arm proposes.
 
     Attributes:
         docno: the document.
@@ -76,5 +76,5 @@ class Candidate:
     passage: int = 0
 
     def __reduce__(self) -> tuple[type["Candidate"], tuple[Docno, float, int]]:
-        """Half the time of what frozen dataclasses do; hundreds are pickled for each search."""
+        """Takes half the time of what frozen dataclasses do; hundreds are pickled for each search."""
         return Candidate, (self.docno, self.score, self.passage)

@@ -9,8 +9,9 @@ from quarry.errors import Cancelled
 T = TypeVar("T")
 
 
-async def until_ended(task: "asyncio.Task[T]") -> T:
-    """The task's result; whoever cancels the wait cancels the task, and waits for what comes of that.
+async def wait_until_ended(task: "asyncio.Task[T]") -> T:
+    """Waits for the task's result; whoever cancels the wait cancels the task, and waits for what comes of
+    that.
 
     Raises Cancelled if the task itself was cancelled: what it works on was deleted.
     """
@@ -32,15 +33,15 @@ class TimedWork:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def result(self, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
-        """What ``work`` gives. It is cancelled after ``timeout_s``, or if the caller is, and then cleans up
-        by itself, however long that takes.
+    async def wait_for_result(self, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
+        """Waits for what ``work`` gives. It is cancelled after ``timeout_s``, or if the caller is, and then
+        cleans up by itself, however long that takes.
 
         Raises TimeoutError.
         """
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._note_end)
         try:
             await asyncio.wait([task], timeout=timeout_s)
             if not task.done():
@@ -49,7 +50,7 @@ class TimedWork:
             task.cancel()
         return task.result()
 
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
+    def _note_end(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # looked at: nobody waits for what is given up
@@ -59,8 +60,8 @@ class TimedWork:
         await end(self._tasks)
 
 
-async def undisturbed(work: Awaitable[T]) -> T:
-    """The result of ``work``, which a cancellation neither ends nor leaves behind."""
+async def finish_undisturbed(work: Awaitable[T]) -> T:
+    """Finishes ``work`` and returns its result, which a cancellation neither ends nor leaves behind."""
     task = asyncio.ensure_future(work)
     while not task.done():
         try:

@@ -63,36 +63,36 @@ class Corpus:
         return len(self.ids)
 
     @classmethod
-    def of_documents(cls, documents: Sequence[tuple[str, Fields]], schema: Schema) -> "Corpus":
-        """Documents in memory, each id once."""
+    def from_documents(cls, documents: Sequence[tuple[str, Fields]], schema: Schema) -> "Corpus":
+        """Makes a corpus of documents in memory, each id once."""
         reader = SourceReader(schema)
         fields = [f for _, f in documents]
-        texts = [_text(reader.read(f)) for f in fields]
-        alike = _beginning_alike(texts)
+        texts = [_read_text(reader.read(f)) for f in fields]
+        alike = _group_by_beginning(texts)
         groups = np.arange(len(texts), dtype=np.int32)
-        groups[alike] = alike[_groups(texts[number] for number in alike.tolist())]
+        groups[alike] = alike[_group(texts[number] for number in alike.tolist())]
         telling = np.array([has_words(text) for text in texts], np.bool_)
         ids = tuple(id for id, _ in documents)
         return cls(ids, groups, telling, schema, lambda some: [fields[n] for n in some])
 
     @classmethod
-    def of_log(cls, database: Database, key: int, schema: Schema, view: View = as_stored) -> "Corpus":
-        """All documents of a collection in the log, as they are viewed, in order of id. Blocks."""
+    def from_log(cls, database: Database, key: int, schema: Schema, view: View = as_stored) -> "Corpus":
+        """Reads all documents of a collection in the log, as they are viewed, in order of id. Blocks."""
         ids: list[str] = []
         docnos: list[Docno] = []
         telling = bytearray()
         reader = SourceReader(schema)
         with database.engine.connect() as connection:
 
-            def texts() -> Iterator[str]:
+            def read_texts() -> Iterator[str]:
                 for document, _ in log.scan_documents(connection, key):
                     ids.append(document.id)
                     docnos.append(document.docno)
-                    text = _text(reader.read(view(document.fields)))
+                    text = _read_text(reader.read(view(document.fields)))
                     telling.append(has_words(text))
                     yield text
 
-            groups = _groups(texts())
+            groups = _group(read_texts())
 
         def read(numbers: Sequence[int]) -> list[Fields]:
             wanted = [docnos[number] for number in numbers]
@@ -102,63 +102,65 @@ class Corpus:
         return cls(tuple(ids), groups, np.frombuffer(telling, np.bool_), schema, read)
 
     def with_copies(self, numbers: Int32) -> Int32:
-        """The documents and all that have the same text as one of them, ascending."""
+        """Adds to the documents all that have the same text as one of them, ascending."""
         if not self.copies:
             return np.sort(numbers)
         groups = self.groups[numbers].tolist()
         found = [self.copies[group] for group in groups if group in self.copies]
         return np.unique(np.concatenate([numbers, *found])) if found else np.unique(numbers)
 
-    def batches(self) -> Iterator[list[Fields]]:
-        """The fields of all documents, in order."""
+    def iterate_batches(self) -> Iterator[list[Fields]]:
+        """Yields the fields of all documents, in order."""
         for start in range(0, len(self), BATCH):
             yield self.read(range(start, min(start + BATCH, len(self))))
 
-    def sources(self, numbers: Sequence[int]) -> list[SourceText]:
-        """What the encoder reads of documents."""
+    def read_sources(self, numbers: Sequence[int]) -> list[SourceText]:
+        """Reads what the encoder reads of documents."""
         reader = SourceReader(self.schema)
         return [reader.read(fields) for fields in self.read(numbers)]
 
-    def texts(self, numbers: Sequence[int]) -> list[str]:
-        """Title and text of documents, as a word count reads them."""
-        return [_text(source) for source in self.sources(numbers)]
+    def read_texts(self, numbers: Sequence[int]) -> list[str]:
+        """Reads title and text of documents, as a word count reads them."""
+        return [_read_text(source) for source in self.read_sources(numbers)]
 
-    def all_texts(self) -> Iterator[str]:
-        """Of every document, in order, a batch in memory at a time."""
+    def iterate_texts(self) -> Iterator[str]:
+        """Yields the text of every document, in order, a batch in memory at a time."""
         for start in range(0, len(self), BATCH):
-            yield from self.texts(range(start, min(start + BATCH, len(self))))
+            yield from self.read_texts(range(start, min(start + BATCH, len(self))))
 
 
-def _text(source: SourceText) -> str:
-    """A document's title and text in one."""
+def _read_text(source: SourceText) -> str:
+    """Reads a document's title and text in one."""
     return f"{source.title}\n{source.text}".strip()
 
 
-def _beginning_alike(texts: Sequence[str]) -> Int32:
-    """Numbers of the texts that begin as another does. No other has a copy, so no other is read whole."""
+def _group_by_beginning(texts: Sequence[str]) -> Int32:
+    """Groups the texts that begin as another does. No other has a copy, so no other is read whole."""
     first: dict[bytes, int] = {}
-    places = np.array([first.setdefault(_head(text), number) for number, text in enumerate(texts)], np.int32)
+    places = np.array(
+        [first.setdefault(_hash_head(text), number) for number, text in enumerate(texts)], np.int32
+    )
     return np.flatnonzero(np.bincount(places)[places] > 1).astype(np.int32)
 
 
-def _head(text: str) -> bytes:
-    """The same of two texts that differ in case and white space only."""
-    head = _plain(text[:HEAD_CHARACTERS])
+def _hash_head(text: str) -> bytes:
+    """Hashes the beginning: the same of two texts that differ in case and white space only."""
+    head = _simplify(text[:HEAD_CHARACTERS])
     if len(head) < HEAD_BYTES and len(text) > HEAD_CHARACTERS:
-        head = _plain(text)
+        head = _simplify(text)
     return head[:HEAD_BYTES]
 
 
-def _plain(text: str) -> bytes:
+def _simplify(text: str) -> bytes:
     # Splitting into words and joining them again takes five times as long as deleting what is between.
     return text.casefold().encode("utf-8", "surrogatepass").translate(None, WHITE_SPACE)
 
 
-def _groups(texts: Iterable[str]) -> Int32:
+def _group(texts: Iterable[str]) -> Int32:
     first: dict[bytes, int] = {}
     groups: list[int] = []
     for number, text in enumerate(texts):
-        plain = _plain(text)
+        plain = _simplify(text)
         digest = hashlib.blake2b(plain, digest_size=16).digest()
         groups.append(first.setdefault(digest, number) if plain else number)
     return np.array(groups, np.int32)

@@ -1,4 +1,4 @@
-"""What mining starts from and what it gives: judged queries in, one row a negative out."""
+"""The input and the output of mining: judged queries in, one row a negative out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -152,7 +152,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mined:
-    """What mining gave.
+    """The result of mining.
 
     Attributes:
         examples: ordered by query as asked, then positive, then choice.

@@ -27,7 +27,7 @@ def texts_of(count: int, seed: int, length: int = 6) -> list[str]:
 def corpus_of(texts: Sequence[str]) -> Corpus:
     """A corpus of documents called ``d000``, ``d001``, ..., one for each text."""
     documents: list[tuple[str, Fields]] = [(f"d{i:03}", {"text": text}) for i, text in enumerate(texts)]
-    return Corpus.of_documents(documents, SCHEMA)
+    return Corpus.from_documents(documents, SCHEMA)
 
 
 TEXTS = texts_of(40, seed=5)

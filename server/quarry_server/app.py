@@ -14,7 +14,7 @@ import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
 from quarry.config import Settings
-from quarry.documents.writer import typed
+from quarry.documents.writer import to_typed_error
 from quarry.ending import Begins, Ending, LastResort, call_on_signals, end_now
 from quarry.environment import keep_files_in
 from quarry.log_lines import log_to_stderr
@@ -38,7 +38,7 @@ class StopAsked(BaseException):
 
 
 @contextlib.asynccontextmanager
-async def running(
+async def run_server(
     settings: Settings, ending: Ending | None = None, stop: asyncio.Event | None = None
 ) -> AsyncIterator[Server]:
     """Runs a server, ready: models loaded, stores open, health SERVING.
@@ -72,18 +72,18 @@ async def running(
             await server.drain(DrainPolicy(settings.drain_notice_s, settings.drain_s))
 
 
-def limit_exit_s(settings: Settings) -> float:
-    """How long the server takes from the request to stop to its end, whatever hangs."""
-    return max(settings.liveness.exit_s, _drain_s(settings) + CLOSING_S) - MARGIN_S / 2
+def compute_exit_limit_s(settings: Settings) -> float:
+    """Computes how long the server takes from the request to stop to its end, whatever hangs."""
+    return max(settings.liveness.exit_s, _compute_drain_s(settings) + CLOSING_S) - MARGIN_S / 2
 
 
 def make_ending(settings: Settings, begins: Begins | None = None) -> Ending:
-    """What ends a server's parts after its calls have ended; ``begins`` as ``Ending`` takes it."""
-    return Ending(max(CLOSING_S, settings.liveness.exit_s - _drain_s(settings)) - MARGIN_S, begins)
+    """Makes what ends a server's parts after its calls have ended; ``begins`` as ``Ending`` takes it."""
+    return Ending(max(CLOSING_S, settings.liveness.exit_s - _compute_drain_s(settings)) - MARGIN_S, begins)
 
 
-def _drain_s(settings: Settings) -> float:
-    """How long calls may go on after the request to stop."""
+def _compute_drain_s(settings: Settings) -> float:
+    """Computes how long calls may go on after the request to stop."""
     return settings.drain_notice_s + settings.drain_s
 
 
@@ -97,7 +97,7 @@ def serve(settings: Settings) -> None:
     try:
         uvloop.run(_serve(settings))
     except SQLAlchemyError as error:  # a database that turns out to be damaged while it is opened
-        raise typed(error) from error
+        raise to_typed_error(error) from error
 
 
 def spare_what_stays() -> None:
@@ -113,7 +113,7 @@ def spare_what_stays() -> None:
 async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    last_resort = LastResort(limit_exit_s(settings), lambda: ending.doing)
+    last_resort = LastResort(compute_exit_limit_s(settings), lambda: ending.doing)
     ending = make_ending(settings, last_resort.start)
 
     def end() -> None:
@@ -123,7 +123,7 @@ async def _serve(settings: Settings) -> None:
 
     call_on_signals((signal.SIGTERM, signal.SIGINT), end)
     try:
-        async with running(settings, ending, stop) as server:
+        async with run_server(settings, ending, stop) as server:
             spare_what_stays()
             sys.stdout.write(f"quarry: listening on {server.address}\n")
             sys.stdout.flush()

@@ -73,10 +73,10 @@ class CallerLog(grpc.aio.ServerInterceptor):
         if handler.request_streaming:
             factory, behaviour = (
                 grpc.stream_unary_rpc_method_handler,
-                _logged_stream(method, handler.stream_unary),
+                _log_stream(method, handler.stream_unary),
             )
         else:
-            factory, behaviour = grpc.unary_unary_rpc_method_handler, _logged(method, handler.unary_unary)
+            factory, behaviour = grpc.unary_unary_rpc_method_handler, _log_call(method, handler.unary_unary)
         return factory(behaviour, handler.request_deserializer, handler.response_serializer)
 
 
@@ -88,11 +88,11 @@ class _Call:
         self._line = ""
 
     def begin(self, request: Message) -> None:
-        self._line = call_line(self._method, request, self._peer)
+        self._line = write_call_line(self._method, request, self._peer)
         logger.info("%s", self._line)
 
     @contextmanager
-    def failures(self) -> Iterator[None]:
+    def _log_failures(self) -> Iterator[None]:
         try:
             yield
         except (Exception, asyncio.CancelledError) as error:
@@ -102,27 +102,27 @@ class _Call:
             raise
 
 
-def _logged(method: str, behaviour: Any) -> Any:
+def _log_call(method: str, behaviour: Any) -> Any:
     async def call(request: Message, context: Context) -> Any:
         logged = _Call(method, context)
         logged.begin(request)
-        with logged.failures():
+        with logged._log_failures():
             return await behaviour(request, context)
 
     return call
 
 
-def _logged_stream(method: str, behaviour: Any) -> Any:
+def _log_stream(method: str, behaviour: Any) -> Any:
     async def call(requests: AsyncIterator[Message], context: Context) -> Any:
         logged = _Call(method, context)
-        with logged.failures():
-            return await behaviour(_beginning(requests, logged), context)
+        with logged._log_failures():
+            return await behaviour(_log_beginning(requests, logged), context)
 
     return call
 
 
-async def _beginning(requests: AsyncIterator[Message], logged: _Call) -> AsyncIterator[Message]:
-    """The same messages; the first one begins the call."""
+async def _log_beginning(requests: AsyncIterator[Message], logged: _Call) -> AsyncIterator[Message]:
+    """Yields the same messages; the first one begins the call."""
     begun = False
     async for request in requests:
         if not begun:
@@ -131,24 +131,25 @@ async def _beginning(requests: AsyncIterator[Message], logged: _Call) -> AsyncIt
         yield request
 
 
-def call_line(method: str, request: Message, peer: str) -> str:
-    """``DeleteCollection name='faq' by ipv4:127.0.0.1:50000``, in ASCII, whatever the request holds."""
-    named = [f"{path}={_shown(_value(request, path))}" for path in LOGGED[method]]
-    return " ".join([method.rpartition("/")[2], *named, "by", _shown(unquote(peer)).strip("'")])
+def write_call_line(method: str, request: Message, peer: str) -> str:
+    """Writes ``DeleteCollection name='faq' by ipv4:127.0.0.1:50000``, in ASCII, whatever the request
+    holds."""
+    named = [f"{path}={_quote(_find_value(request, path))}" for path in LOGGED[method]]
+    return " ".join([method.rpartition("/")[2], *named, "by", _quote(unquote(peer)).strip("'")])
 
 
-def _value(request: Message, path: str) -> Any:
+def _find_value(request: Message, path: str) -> Any:
     found: Any = request
     for name in path.split("."):
         found = getattr(found, name)
     return found
 
 
-def _shown(value: Any) -> str:
+def _quote(value: Any) -> str:
     if isinstance(value, str):
         kept = ascii(value[:MAX_CHARACTERS])
         return kept if len(value) <= MAX_CHARACTERS else f"{kept} and {len(value) - MAX_CHARACTERS} more"
     if isinstance(value, (bool, int, float)):
         return str(value)
-    listed = f"[{', '.join(_shown(one) for one in value[:MAX_VALUES])}]"
+    listed = f"[{', '.join(_quote(one) for one in value[:MAX_VALUES])}]"
     return listed if len(value) <= MAX_VALUES else f"{listed} and {len(value) - MAX_VALUES} more"

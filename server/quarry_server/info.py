@@ -7,8 +7,8 @@ from google.protobuf import duration_pb2
 from quarry import filters, schema
 from quarry.config import MAX_MESSAGE_BYTES, Settings
 from quarry.documents import requests
-from quarry.feedback.importing.imports import MAX_LINE_BYTES
-from quarry.jobs.memory import memory_limit
+from quarry.feedback.importing.log_imports import MAX_LINE_BYTES
+from quarry.jobs.memory_watch import resolve_memory_limit
 from quarry.models.sources.hub import MAX_FETCHES
 from quarry.ranking import queries, ranges
 from quarry.retrieval.registry import ARMS
@@ -25,7 +25,7 @@ from quarry_server.transport.connections import ConnectionLimits
 
 class ServerServicer(server_service_pb2_grpc.ServerServiceServicer):
     def __init__(self, settings: Settings, device: str, connections: ConnectionLimits) -> None:
-        self._info = server_info(settings, device, connections)
+        self._info = make_server_info(settings, device, connections)
 
     async def GetServerInfo(
         self, request: pb.GetServerInfoRequest, context: Context
@@ -33,7 +33,9 @@ class ServerServicer(server_service_pb2_grpc.ServerServiceServicer):
         return self._info
 
 
-def server_info(settings: Settings, device: str, connections: ConnectionLimits) -> pb.GetServerInfoResponse:
+def make_server_info(
+    settings: Settings, device: str, connections: ConnectionLimits
+) -> pb.GetServerInfoResponse:
     limits = pb.Limits(
         max_message_bytes=MAX_MESSAGE_BYTES,
         max_batch_documents=MAX_BATCH_DOCUMENTS,
@@ -84,7 +86,7 @@ def _add_upload_limits(limits: pb.Limits, settings: Settings) -> None:
     limits.max_examples_text_bytes = uploads.examples_text_bytes
     limits.max_events_bytes = uploads.events_bytes
     limits.max_event_line_bytes = MAX_LINE_BYTES
-    limits.job_memory_bytes = memory_limit(settings.jobs.memory_bytes)
+    limits.job_memory_bytes = resolve_memory_limit(settings.jobs.memory_bytes)
     limits.model_trial_time.FromMicroseconds(round(settings.jobs.trial_s * 1e6))
 
 

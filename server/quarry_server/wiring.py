@@ -13,45 +13,45 @@ from typing import TypeVar
 
 from qdrant_client import AsyncQdrantClient
 
+from quarry.collections.collections import Collections
 from quarry.collections.generation import DenseParts
-from quarry.collections.library import Library
 from quarry.config import Settings
 from quarry.documents.catalog import NO_ENCODER, Collection, CollectionSettings
-from quarry.documents.passages import PassageCutter, passages_by_words
+from quarry.documents.passages import PassageCutter, cut_passages_by_words
 from quarry.documents.store import Database, DocumentLog
 from quarry.documents.vector_cache import VectorCache
-from quarry.documents.vectors import DocumentVectors, source_of
+from quarry.documents.vectors import DocumentVectors, read_source
 from quarry.errors import DiskFullError, ModelError, QuarryError, UnknownValueError
 from quarry.feedback.answers import AnswerLog, PoolPolicy
+from quarry.feedback.attribution_tokens import TokenSigner, rotate_keys
 from quarry.feedback.impressions import BufferPolicy, ImpressionLog
 from quarry.feedback.log import FeedbackLog
-from quarry.feedback.purge import PurgeMade, nothing_made
+from quarry.feedback.purge import PurgeMade, forget_nothing
 from quarry.feedback.reading.guards import GuardPolicy
 from quarry.feedback.tables import FILE_NAME as FEEDBACK_FILE
 from quarry.feedback.tables import open_feedback as open_feedback_database
-from quarry.feedback.tokens import TokenSigner, rotate_keys
 from quarry.feedback.upkeep import Retention, Upkeep, remove_collection
-from quarry.jobs.memory import memory_limit
+from quarry.jobs.job_worker import JobWorker
+from quarry.jobs.memory_watch import resolve_memory_limit
 from quarry.jobs.process import JobKilledError
-from quarry.jobs.worker import Worker
 from quarry.models.caches.state_cache import StateCache
 from quarry.models.caches.state_store import StateStore, remove_store
-from quarry.models.runtime.runner import Precision, device_in_use
-from quarry.models.served import ServedModels
-from quarry.models.settings import ModelKind
+from quarry.models.run_settings import ModelKind
+from quarry.models.runtime.runner import Precision, resolve_device
+from quarry.models.serving import ServedModels
 from quarry.registry.names import check_usable, parse_name
 from quarry.registry.store import ModelRegistry
 from quarry.registry.unpacking import ArchiveLimits
 from quarry.retrieval.base import DenseStore, LexicalIndex
-from quarry.retrieval.edge.client import EdgeDenseStore
-from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
+from quarry.retrieval.edge.store_client import EdgeDenseStore
+from quarry.retrieval.edge.store_settings import GraphPolicy, StoreSettings
 from quarry.retrieval.heartbeat import Patience
 from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.retrieval.qdrant.store import QdrantDenseStore
 from quarry.schema import Schema
 from quarry.search.reranking import BestPassages, CrossEncoderReranking
-from quarry.storage.disk import disk_is_full
-from quarry.training.limits import ExamplesLimits
+from quarry.storage.disk import is_disk_full
+from quarry.training.examples_limits import ExamplesLimits
 from quarry.training.spec import KindName
 from quarry.types import Fields
 from quarry_server.common.model_names import RequestedModels
@@ -70,10 +70,10 @@ class SettingsEngines:
             liveness.hung_after_s, liveness.restart_after_s, liveness.busy_restart_after_s
         )
 
-    def lexical(self, folder: Path, generation: str, schema: Schema) -> LexicalIndex:
+    def open_lexical(self, folder: Path, generation: str, schema: Schema) -> LexicalIndex:
         return TantivyIndex(folder, generation, schema)
 
-    async def dense(self, folder: Path, generation: str, schema: Schema, dimension: int) -> DenseStore:
+    async def open_dense(self, folder: Path, generation: str, schema: Schema, dimension: int) -> DenseStore:
         qdrant = self._settings.qdrant
         if qdrant.url:
             client = AsyncQdrantClient(
@@ -108,25 +108,25 @@ class CollectionModels:
         self._requested = requested
         self._cache = VectorCache(settings.data / "vectors.db")
 
-    async def dense_parts(self, settings: CollectionSettings) -> DenseParts | None:
+    async def load_dense_parts(self, settings: CollectionSettings) -> DenseParts | None:
         if settings.encoder == NO_ENCODER:
             return None
-        served = await _typed(settings.encoder, self._models.encoder(settings.encoder))
+        served = await _translate_errors(settings.encoder, self._models.load_encoder(settings.encoder))
         cutter = PassageCutter(served.encoder, settings.passages)
         vectors = DocumentVectors(settings.schema, cutter, served.batcher, self._cache)
         info = served.encoder.info
         return DenseParts(served, vectors, info.dimension, info.max_tokens)
 
     @contextlib.asynccontextmanager
-    async def holding_rerankers(self, names: Iterable[str]) -> AsyncIterator[None]:
+    async def hold_rerankers(self, names: Iterable[str]) -> AsyncIterator[None]:
         """Loads these re-rankers, and keeps them loaded meanwhile."""
         async with contextlib.AsyncExitStack() as held:
             for name in names:
-                await _typed(name, held.enter_async_context(self._models.reranker(name)))
+                await _translate_errors(name, held.enter_async_context(self._models.use_reranker(name)))
             yield
 
     @contextlib.asynccontextmanager
-    async def for_search(
+    async def hold_for_search(
         self, models: Mapping[str, str], collection: Collection
     ) -> AsyncIterator["asyncio.Future[None]"]:
         """Keeps the re-rankers that a search asks for loaded meanwhile, so that the same ones answer it.
@@ -149,7 +149,7 @@ class CollectionModels:
         others = models.keys() - own
         async with contextlib.AsyncExitStack() as held:
             for name in models.keys() & own:  # at once: while others are checked, these may stop serving
-                held.enter_context(self._models.keeping(name))
+                held.enter_context(self._models.keep_reranker(name))
             for name in others:
                 await self._check_asked(name, models[name], collection)
             loading = asyncio.create_task(self._hold(others, held))
@@ -162,7 +162,7 @@ class CollectionModels:
     async def _hold(self, names: Iterable[str], held: contextlib.AsyncExitStack) -> None:
         for name in names:
             await self._requested.admit(name)
-            await held.enter_async_context(self.holding_rerankers([name]))
+            await held.enter_async_context(self.hold_rerankers([name]))
 
     async def _check_asked(self, name: str, field: str, collection: Collection) -> None:
         if (version := parse_name(name)) is not None and version[0] == collection.settings.name:
@@ -175,29 +175,29 @@ class CollectionModels:
             )
             raise UnknownValueError(field, problem)
 
-    def reranking(
+    def make_reranking(
         self, settings: CollectionSettings, log: DocumentLog, dense: DenseParts | None
     ) -> CrossEncoderReranking:
-        async def by_words(documents: Sequence[Fields]) -> list[list[str]]:
-            sources = [source_of(settings.schema, fields) for fields in documents]
-            return await asyncio.to_thread(lambda: list(map(passages_by_words, sources)))
+        async def cut_by_words(documents: Sequence[Fields]) -> list[list[str]]:
+            sources = [read_source(settings.schema, fields) for fields in documents]
+            return await asyncio.to_thread(lambda: list(map(cut_passages_by_words, sources)))
 
-        passages = by_words if dense is None else dense.vectors.passages
-        return CrossEncoderReranking(self._models.scorer, BestPassages(log, passages))
+        passages = cut_by_words if dense is None else dense.vectors.cut_passages
+        return CrossEncoderReranking(self._models.get_scorer, BestPassages(log, passages))
 
     async def close(self) -> None:
         await self._models.close()
         await asyncio.to_thread(self._cache.close)
 
 
-def served_precision(settings: Settings) -> Precision:
-    """What re-rankers are run in: int8 is for the CPU alone."""
-    on_cpu = device_in_use(settings.models.device) == "cpu"
+def choose_precision(settings: Settings) -> Precision:
+    """Chooses the precision that re-rankers are run in: int8 is for the CPU alone."""
+    on_cpu = resolve_device(settings.models.device) == "cpu"
     return settings.models.reranker_precision if on_cpu else "fp32"
 
 
 def open_states(settings: Settings) -> StateCache:
-    """Where states of passages are kept: in memory, and in the server's data folder if that can be written.
+    """Opens the cache of passage states: in memory, and in the server's data folder if that can be written.
 
     Without the file every state is made when it is needed: that takes time, and changes no score.
     """
@@ -212,8 +212,9 @@ def open_states(settings: Settings) -> StateCache:
     return StateCache(models.state_cache_bytes)
 
 
-def open_registry(settings: Settings, database: Database, trials: Worker) -> ModelRegistry:
-    """The registry of the server's data folder; in ``trials`` it runs models as the server will run them.
+def open_registry(settings: Settings, database: Database, trials: JobWorker) -> ModelRegistry:
+    """Opens the registry of the server's data folder; in ``trials`` it runs models as the server will run
+    them.
 
     Its methods are called in other threads than the event loop's, which is the running one.
     """
@@ -236,32 +237,32 @@ def open_registry(settings: Settings, database: Database, trials: Worker) -> Mod
     return ModelRegistry(settings.data, database, try_one)
 
 
-def open_trials(settings: Settings) -> Worker:
-    """Where new models are tried. Ended by ``close``."""
+def open_trials(settings: Settings) -> JobWorker:
+    """Opens the worker that tries new models. Ended by ``close``."""
     jobs = settings.jobs
-    return Worker("quarry.models.trial", memory_limit(jobs.memory_bytes), jobs.trial_s)
+    return JobWorker("quarry.models.trial", resolve_memory_limit(jobs.memory_bytes), jobs.trial_s)
 
 
-def archive_limits(settings: Settings) -> ArchiveLimits:
-    """How much an archive of a model may hold."""
+def read_archive_limits(settings: Settings) -> ArchiveLimits:
+    """Reads how much an archive of a model may hold."""
     uploads = settings.uploads
     return ArchiveLimits(uploads.archive_bytes, uploads.archive_files, uploads.archive_ratio)
 
 
-def examples_limits(settings: Settings) -> ExamplesLimits:
-    """How much a file of examples may hold."""
+def read_examples_limits(settings: Settings) -> ExamplesLimits:
+    """Reads how much a file of examples may hold."""
     uploads = settings.uploads
     return ExamplesLimits(uploads.examples_bytes, uploads.examples_rows, uploads.examples_text_bytes)
 
 
-async def _typed(name: str, loading: Awaitable[T]) -> T:
-    """What loading a model gives; names are the callers', and some of them offend the file system."""
+async def _translate_errors(name: str, loading: Awaitable[T]) -> T:
+    """Loads a model with ``loading``; names are the callers', and some of them offend the file system."""
     try:
         return await loading
     except QuarryError:
         raise
     except Exception as error:  # what libraries raise at files that they do not expect
-        if disk_is_full(error):
+        if is_disk_full(error):
             raise DiskFullError("the disk that holds the models is full", model=name[:80]) from error
         raise ModelError(
             f"{name[:80]!r} cannot be loaded: {type(error).__name__}", model=name[:80]
@@ -269,7 +270,7 @@ async def _typed(name: str, loading: Awaitable[T]) -> T:
 
 
 @dataclass(frozen=True, slots=True)
-class Feedback:
+class OpenFeedback:
     """The feedback log, open, and what works on it."""
 
     log: FeedbackLog
@@ -281,19 +282,19 @@ class Feedback:
 
 @contextlib.asynccontextmanager
 async def open_feedback(
-    settings: Settings, library: Library, purge_made: PurgeMade = nothing_made
-) -> AsyncIterator[Feedback]:
-    """The feedback log of the library's collections; on leaving, what waits is written.
+    settings: Settings, open_collections: Collections, purge_made: PurgeMade = forget_nothing
+) -> AsyncIterator[OpenFeedback]:
+    """Yields the feedback log of the collections; on leaving, what waits is written.
 
     Raises DataLossError if the log is no sound database.
     """
     wanted = settings.feedback
     retention = Retention(wanted.retention_days, wanted.key_rotation_days)
 
-    async def deleted(collection: Collection) -> None:
+    async def forget_deleted(collection: Collection) -> None:
         await remove_collection(log, impressions, collection.key)
 
-    folder = library.folder
+    folder = open_collections.folder
     log = FeedbackLog(
         settings.data / FEEDBACK_FILE,
         await asyncio.to_thread(folder.open_database, FEEDBACK_FILE, open_feedback_database),
@@ -309,10 +310,16 @@ async def open_feedback(
         impressions.start()
         closing.push_async_callback(impressions.close)
         upkeep = Upkeep(
-            log, impressions, signer, retention, library.deleted_keys, lambda: folder.clock.now_us, purge_made
+            log,
+            impressions,
+            signer,
+            retention,
+            open_collections.read_deleted_keys,
+            lambda: folder.clock.now_us,
+            purge_made,
         )
         upkeep.start()
         closing.push_async_callback(upkeep.close)
-        library.when_deleted(deleted)
+        open_collections.notify_when_deleted(forget_deleted)
         answers = AnswerLog(impressions, signer, PoolPolicy(wanted.pool_depth, wanted.pool_rate))
-        yield Feedback(log, impressions, signer, answers, GuardPolicy(**wanted.guards.model_dump()))
+        yield OpenFeedback(log, impressions, signer, answers, GuardPolicy(**wanted.guards.model_dump()))

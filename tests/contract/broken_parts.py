@@ -12,7 +12,7 @@ from quarry.filters import Filter
 from quarry.models.base import CrossEncoder, ModelInfo, PairScore
 from quarry.retrieval.base import DenseStore, LexicalIndex, LexicalResult, VectorChange
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
-from quarry.retrieval.memory import MemoryDenseStore
+from quarry.retrieval.memory_dense import MemoryDenseStore
 from quarry.retrieval.retriever import NO_LIMIT, Retrieved, Retriever
 from quarry.testing.cross_encoder import CrossEncoderContract
 from quarry.testing.dense_store import DIMENSION, GENERATION, DenseStoreContract
@@ -28,20 +28,20 @@ from quarry_miner.testing import MemberContract
 class LastOfEquals(MemoryDenseStore):
     """Puts equal documents in the wrong order."""
 
-    async def nearest(
+    async def find_nearest(
         self, vector: NDArray[np.float32], depth: int, filter: Filter | None
     ) -> list[Candidate]:
-        found = await super().nearest(vector, 10_000, filter)
+        found = await super().find_nearest(vector, 10_000, filter)
         return sorted(found, key=lambda c: (-c.score, -c.docno))[: max(depth, 0)]
 
 
 class NoFilter(MemoryDenseStore):
     """Lets every document through."""
 
-    async def nearest(
+    async def find_nearest(
         self, vector: NDArray[np.float32], depth: int, filter: Filter | None
     ) -> list[Candidate]:
-        return await super().nearest(vector, depth, None)
+        return await super().find_nearest(vector, depth, None)
 
 
 class EarlyPosition(MemoryDenseStore):

@@ -9,34 +9,34 @@ import pytest
 from quarry.models.caches.state_cache import StateCache
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
 from quarry.models.loading import load_model
+from quarry.models.run_settings import ModelKind
 from quarry.models.runtime.batcher import PairBatcher
 from quarry.models.runtime.runner import Precision
-from quarry.models.settings import ModelKind
 from quarry.models.torch_modules.late_module import make_late_model
 from quarry.models.torch_modules.split_module import make_split_model
-from quarry.models.two_steps.apart_cross_encoder import ApartCrossEncoder
-from quarry.testing import tiny_cross_encoder, tiny_encoder
+from quarry.models.two_steps.two_step_cross_encoder import TwoStepCrossEncoder
+from quarry.testing import make_tiny_cross_encoder, make_tiny_encoder
 from quarry.testing.cross_encoder import SHORT_PAIRS, TOLERANCE, CrossEncoderContract, long_pairs, scores_of
 
-Model = TransformerCrossEncoder | ApartCrossEncoder
+Model = TransformerCrossEncoder | TwoStepCrossEncoder
 SMALL_BYTES = 3_000
 """Room for the states of about three short texts."""
 
 
 def _split(folder: Path, states: StateCache, precision: Precision = "fp32") -> Model:
-    made = make_split_model(tiny_encoder(folder / "encoder", seed=4), 1, folder / "split")
+    made = make_split_model(make_tiny_encoder(folder / "encoder", seed=4), 1, folder / "split")
     return load_cross_encoder(str(made), folder, "cpu", states=states, precision=precision)
 
 
 def _ordinary(folder: Path, precision: Precision = "fp32") -> Model:
-    made = tiny_cross_encoder(folder / "ordinary", seed=2)
+    made = make_tiny_cross_encoder(folder / "ordinary", seed=2)
     return load_cross_encoder(str(made), folder, "cpu", precision=precision)
 
 
 def _late(folder: Path, states: StateCache) -> Model:
-    made = make_late_model(tiny_encoder(folder / "encoder", seed=4), folder / "late", dimension=12)
+    made = make_late_model(make_tiny_encoder(folder / "encoder", seed=4), folder / "late", dimension=12)
     model = load_cross_encoder(str(made), folder, "cpu", states=states)
-    assert isinstance(model, ApartCrossEncoder)
+    assert isinstance(model, TwoStepCrossEncoder)
     return model
 
 
@@ -46,12 +46,14 @@ def _as_a_whole(made: Path, folder: Path) -> Model:
 
 def _split_as_a_whole(folder: Path) -> Model:
     return _as_a_whole(
-        make_split_model(tiny_encoder(folder / "encoder", seed=4), 1, folder / "split"), folder
+        make_split_model(make_tiny_encoder(folder / "encoder", seed=4), 1, folder / "split"), folder
     )
 
 
 def _late_as_a_whole(folder: Path) -> Model:
-    return _as_a_whole(make_late_model(tiny_encoder(folder / "encoder", seed=4), folder / "late", 12), folder)
+    return _as_a_whole(
+        make_late_model(make_tiny_encoder(folder / "encoder", seed=4), folder / "late", 12), folder
+    )
 
 
 KINDS: dict[str, Callable[[Path], Model]] = {

@@ -13,9 +13,9 @@ from tests.integration.network.networks import silent_proxy
 
 from quarry.errors import RetrieverUnavailableError
 from quarry.retrieval.base import DenseStore
-from quarry.retrieval.edge.client import EdgeDenseStore
-from quarry.retrieval.edge.settings import StoreSettings
-from quarry.retrieval.memory import MemoryDenseStore
+from quarry.retrieval.edge.store_client import EdgeDenseStore
+from quarry.retrieval.edge.store_settings import StoreSettings
+from quarry.retrieval.memory_dense import MemoryDenseStore
 from quarry.retrieval.qdrant.store import QdrantDenseStore
 from quarry.testing.dense_store import DIMENSION, FIELDS, GENERATION, DenseStoreContract
 

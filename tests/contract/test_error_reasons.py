@@ -27,11 +27,11 @@ from quarry.errors import (
     UnknownValueError,
     WrongTypeError,
 )
-from quarry.jobs.child import error_as_json
-from quarry.jobs.process import error_from_json
+from quarry.jobs.child import dump_error
+from quarry.jobs.process import load_error
 from quarry_cli.failures import HINTS
-from quarry_server.common.errors import REASONS, status_code, status_of
-from quarry_trainer.cycle.calls import domain_error
+from quarry_server.common.errors import REASONS, choose_status_code, make_status
+from quarry_trainer.loop.calls import to_domain_error
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("core/quarry", "server/quarry_server", "miner/quarry_miner", "trainer/quarry_trainer")
@@ -133,7 +133,7 @@ def test_every_reason_has_a_sentence() -> None:
 
 def test_every_reason_belongs_to_the_status_code_of_its_group() -> None:
     """A client that knows no reason acts on the code: a reason never comes with another one."""
-    codes = {reason: status_code(_make(kind)).name for reason, kind in find_error_classes().items()}
+    codes = {reason: choose_status_code(_make(kind)).name for reason, kind in find_error_classes().items()}
     assert codes == {reason: code for reason, (code, _) in read_groups().items()}
 
 
@@ -145,17 +145,17 @@ def _make(kind: type[QuarryError]) -> QuarryError:
 
 @pytest.mark.parametrize("kind", WRONG_REQUESTS)
 def test_the_reason_outlives_another_path_and_a_job(kind: type[InvalidArgumentError]) -> None:
-    moved = kind("field", "is wrong").under("filter.range").at("filter.range.gt")
+    moved = kind("field", "is wrong").move_under("filter.range").move_to("filter.range.gt")
     assert (moved.field, moved.reason) == ("filter.range.gt", kind.reason)
-    from_job = error_from_json(error_as_json(moved))
+    from_job = load_error(dump_error(moved))
     assert isinstance(from_job, InvalidArgumentError)
     assert (from_job.field, from_job.problem, from_job.reason) == ("filter.range.gt", "is wrong", kind.reason)
-    assert from_job.under("job").reason == kind.reason
+    assert from_job.move_under("job").reason == kind.reason
 
 
 @pytest.mark.parametrize("kind", WRONG_REQUESTS)
 def test_a_client_gets_reason_code_and_path_of_a_wrong_field(kind: type[InvalidArgumentError]) -> None:
-    error = read_status(status_of(kind("filter.range.gt", "is wrong")))
+    error = read_status(make_status(kind("filter.range.gt", "is wrong")))
     assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, kind.reason)
     assert (error.field, error.metadata) == ("filter.range.gt", {"field": "filter.range.gt"})
     assert error.violations == {"filter.range.gt": "is wrong"}
@@ -168,8 +168,12 @@ def test_an_error_is_the_same_after_a_turn_of_the_loop_got_it_from_its_server(
     kind: type[QuarryError],
 ) -> None:
     error = kind("is wrong", name="a")
-    told = domain_error(read_status(status_of(error)))
-    assert (status_code(told), told.reason, str(told)) == (status_code(error), error.reason, str(error))
+    told = to_domain_error(read_status(make_status(error)))
+    assert (choose_status_code(told), told.reason, str(told)) == (
+        choose_status_code(error),
+        error.reason,
+        str(error),
+    )
 
 
 def test_a_reason_that_is_not_published_does_not_leave_the_server() -> None:
@@ -177,7 +181,7 @@ def test_a_reason_that_is_not_published_does_not_leave_the_server() -> None:
         error = QuarryError("is wrong")
         error.reason = unpublished
         info = error_details_pb2.ErrorInfo()
-        assert status_of(error).details[0].Unpack(info)
+        assert make_status(error).details[0].Unpack(info)
         assert info.reason == "INTERNAL"
 
 

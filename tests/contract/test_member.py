@@ -15,15 +15,15 @@ from quarry.documents.vector_cache import VectorCache
 from quarry.errors import FailedPreconditionError, RetrieverUnavailableError
 from quarry.jobs.child import CHANNEL_OPTIONS
 from quarry.models.encoder import load_encoder
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import search_service_pb2_grpc
-from quarry_miner.members.ensemble import ensemble_space
+from quarry_miner.members.ensemble import build_ensemble
 from quarry_miner.members.live_arm import LiveArm
 from quarry_miner.members.live_pool import LivePool
 from quarry_miner.members.lsa import fit_lsa
 from quarry_miner.members.members import NO_DOCUMENT, Member, VectorMember
-from quarry_miner.members.spaces import VectorSpace, encoder_space
+from quarry_miner.members.spaces import VectorSpace, build_encoder_space
 from quarry_miner.testing import CORPUS, QUERIES, MemberContract
 
 PAGE, RERANKED = 7, 30
@@ -136,9 +136,9 @@ def served() -> Iterator[Callable[..., tuple[Client, FakeSearch]]]:
 def encoded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorSpace]:
     """What a tiny encoder makes of the corpus."""
     folder = tmp_path_factory.mktemp("encoder")
-    encoder = load_encoder(str(tiny_encoder(folder / "tiny", seed=0)), folder)
+    encoder = load_encoder(str(make_tiny_encoder(folder / "tiny", seed=0)), folder)
     cache = VectorCache(folder / "vectors.db")
-    yield encoder_space("encoder:tiny", CORPUS, encoder, PassagePolicy(), cache)
+    yield build_encoder_space("encoder:tiny", CORPUS, encoder, PassagePolicy(), cache)
     cache.close()
 
 
@@ -154,7 +154,7 @@ class TestMembers(MemberContract):
                 return VectorMember(fit_lsa(CORPUS, seed=0, dimensions=16))
             case _:
                 parts = [space_of(CORPUS), fit_lsa(CORPUS, seed=0, dimensions=16)]
-                return VectorMember(ensemble_space(parts)[0])
+                return VectorMember(build_ensemble(parts)[0])
 
 
 class TestLiveMembers(MemberContract):

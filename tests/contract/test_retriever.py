@@ -15,7 +15,7 @@ from quarry.retrieval.bm25_arm import Bm25Retriever
 from quarry.retrieval.dense_arm import DenseRetriever
 from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
-from quarry.retrieval.memory import MemoryDenseStore
+from quarry.retrieval.memory_dense import MemoryDenseStore
 from quarry.retrieval.retriever import NO_LIMIT, Retriever
 from quarry.testing.retriever import DOCUMENTS, RetrieverContract
 from quarry.testing.strategies import FILTER_SCHEMA

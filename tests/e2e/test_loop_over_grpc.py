@@ -17,7 +17,7 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf import duration_pb2
 from pyarrow import parquet
 
-from quarry.questions import question_key
+from quarry.questions import make_question_key
 from quarry.v1 import (
     collection_service_pb2,
     collection_service_pb2_grpc,
@@ -35,7 +35,7 @@ from quarry.v1 import (
     training_service_pb2_grpc,
     types_pb2,
 )
-from quarry_cli.child import running_server
+from quarry_cli.server_process import run_server
 
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "data" / "stackfaq-webapps"
 NAME, DOCUMENTS, SESSIONS_A_QUERY = "help", 120, 4
@@ -45,7 +45,7 @@ CALL_S, JOB_S = 120.0, 400.0
 @pytest.fixture(scope="module")
 def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
     with (
-        running_server(tmp_path_factory.mktemp("server")) as address,
+        run_server(tmp_path_factory.mktemp("server")) as address,
         grpc.insecure_channel(address) as channel,
     ):
         yield channel
@@ -224,7 +224,7 @@ def examples(channel: grpc.Channel, made: mining_service_pb2.MiningSet) -> Rows:
 def assert_no_easier_and_no_more_wrong(first: Rows, second: Rows, needs: dict[str, set[str]]) -> None:
     """What a promoted model believes does not poison the next set: negatives are as near to their queries as
     before, hardly any is drawn at random, and nothing becomes a positive that answers nothing."""
-    relevant = {question_key(text): some for text, some in needs.items()}
+    relevant = {make_question_key(text): some for text, some in needs.items()}
 
     def share(rows: Rows, yes: Callable[[dict[str, Any]], bool]) -> float:
         return sum(map(yes, rows)) / len(rows)
@@ -233,7 +233,7 @@ def assert_no_easier_and_no_more_wrong(first: Rows, second: Rows, needs: dict[st
         return sum(row["s_qd"] for row in rows if row["label"] == 0) / len(rows)
 
     def answers(row: dict[str, Any]) -> bool:
-        return row["negative_id"] in relevant[question_key(row["query"])]
+        return row["negative_id"] in relevant[make_question_key(row["query"])]
 
     assert nearness(second) > nearness(first) - 0.05
     assert share(second, lambda row: row["rung"] == "random") < 0.1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from quarry_cli.child import running_server
+from quarry_cli.server_process import run_server
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "127.0.0.1:50051"
@@ -17,7 +17,7 @@ ADDRESS = "127.0.0.1:50051"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server whose collection ``faq`` holds the sample."""
-    with running_server(tmp_path_factory.mktemp("data")) as address:
+    with run_server(tmp_path_factory.mktemp("data")) as address:
         sample = ROOT / "examples/data/stackfaq-webapps/corpus.jsonl"
         for command in (
             ["collection", "create", "faq"],

@@ -73,10 +73,10 @@ def test_the_tutorial_runs_as_it_is_written(tmp_path: Path) -> None:
 
 
 def test_evaluation_of_the_sample_is_at_its_documented_level(tmp_path: Path) -> None:
-    from quarry_cli.child import running_server
+    from quarry_cli.server_process import run_server
 
     sample = ROOT / "examples/data/stackfaq-webapps"
-    with running_server(tmp_path) as server:
+    with run_server(tmp_path) as server:
 
         def quarry(*arguments: str) -> str:
             command = [sys.executable, "-m", "quarry_cli", *arguments, "--server", server]

@@ -139,7 +139,7 @@ def test_a_process_killed_between_apply_and_commit_leaves_the_last_commit(
     killed_after(process, "applied")
     index = open_index()
     assert index.position == Position(GENERATION, 3)
-    assert dict(index.versions()) == {1: 1, 2: 2, 3: 3}
+    assert dict(index.read_versions()) == {1: 1, 2: 2, 3: 3}
 
 
 def test_a_process_killed_while_it_commits_leaves_position_and_documents_in_step(
@@ -149,7 +149,7 @@ def test_a_process_killed_while_it_commits_leaves_position_and_documents_in_step
     index = open_index()
     sequence = index.position.sequence
     assert sequence >= 12
-    assert dict(index.versions()) == {n: n for n in range(1, sequence + 1)}
+    assert dict(index.read_versions()) == {n: n for n in range(1, sequence + 1)}
 
 
 def test_a_second_writer_is_refused_in_this_and_another_process(open_index: Open, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from quarry.environment import NO_TELEMETRY, TEMPORARY, empty_temporary_folder, keep_files_in
+from quarry.environment import NO_TELEMETRY, TEMPORARY, keep_files_in, remove_temporary_files
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("quarry", "quarry_server", "quarry_miner", "quarry_trainer", "quarry_cli")
@@ -67,12 +67,12 @@ def test_temporary_files_lie_in_the_data_folder_and_go_at_the_next_start(
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     keep_files_in(tmp_path)
-    empty_temporary_folder(tmp_path)
+    remove_temporary_files(tmp_path)
     assert Path(tempfile.mkdtemp()).parent == tmp_path / TEMPORARY
     assert Path(os.environ["MPLCONFIGDIR"]).is_relative_to(tmp_path)
     (tmp_path / "kept").write_text("x")
     (tmp_path / TEMPORARY / "link").symlink_to(tmp_path / "kept")
-    empty_temporary_folder(tmp_path)
+    remove_temporary_files(tmp_path)
     assert list((tmp_path / TEMPORARY).iterdir()) == []
     assert (tmp_path / "kept").exists()
 
@@ -83,6 +83,6 @@ def test_no_folder_of_somebody_else_is_emptied(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "precious").write_text("x")
     (data / TEMPORARY).symlink_to(elsewhere)
-    empty_temporary_folder(data)
+    remove_temporary_files(data)
     assert (data / "tmp" / "precious").exists()
     assert (elsewhere / "precious").exists()

@@ -1,4 +1,4 @@
-"""How good an order is, query by query, by judgments."""
+"""The quality of an order, query by query, by judgments."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,33 +18,37 @@ Qrels = Mapping[str, Mapping[str, int]]
 """Grades of judged documents by query id and document id; above 0 is relevant."""
 
 
-def judged_queries(qrels: Qrels) -> list[str]:
-    """Ids of the queries with a relevant document, sorted. By the others nothing can be told."""
+def list_judged_queries(qrels: Qrels) -> list[str]:
+    """Lists ids of the queries with a relevant document, sorted. By the others nothing can be told."""
     return sorted(id for id, grades in qrels.items() if any(grade > 0 for grade in grades.values()))
 
 
-def clusters_of(judged: Sequence[str], qrels: Qrels) -> list[frozenset[str]]:
-    """The relevant documents of each query: of two with the same ones, one hardly tells more than both."""
+def list_clusters(judged: Sequence[str], qrels: Qrels) -> list[frozenset[str]]:
+    """Lists the relevant documents of each query: of two with the same ones, one hardly tells more than
+    both."""
     return [frozenset(d for d, grade in qrels[id].items() if grade > 0) for id in judged]
 
 
-def per_query(orders: Orders, qrels: Qrels, measures: Sequence[Measure] = MEASURES) -> dict[str, Float64]:
-    """Each measure of each of ``judged_queries(qrels)``, in their order; float64 in [0, 1], by its name.
+def measure_per_query(
+    orders: Orders, qrels: Qrels, measures: Sequence[Measure] = MEASURES
+) -> dict[str, Float64]:
+    """Measures each of ``measures`` for each of ``list_judged_queries(qrels)``, in their order; float64 in
+    [0, 1], by its name.
 
     A relevant document that an order lacks counts as missed, one without a judgment as not relevant, and a
     query without an order as 0.
     """
-    judged = judged_queries(qrels)
+    judged = list_judged_queries(qrels)
     number = {id: place for place, id in enumerate(judged)}
     # trec_eval stumbles over negative grades, which are judgments of no relevance all the same.
     grades = {id: {d: max(grade, 0) for d, grade in qrels[id].items()} for id in judged}
     values = {str(measure): np.zeros(len(judged)) for measure in measures}
-    for metric in ir_measures.iter_calc(measures, grades, _scored(orders, number)):
+    for metric in ir_measures.iter_calc(measures, grades, _make_run(orders, number)):
         values[str(metric.measure)][number[metric.query_id]] = metric.value
     return values
 
 
-def _scored(orders: Orders, wanted: Mapping[str, int]) -> dict[str, dict[str, float]]:
+def _make_run(orders: Orders, wanted: Mapping[str, int]) -> dict[str, dict[str, float]]:
     # Scores that fall with the rank: measures sort by score and break ties in ways of their own.
     return {
         query: {id: float(-rank) for rank, id in enumerate(orders[query])}

@@ -13,27 +13,27 @@ from quarry_cli.failures import name_file
 LIST_PAGE = 1_000
 
 
-def all_models(quarry: Client, collection: str) -> list[pb.Model]:
-    """Newest first; of all collections if none is named."""
+def fetch_models(quarry: Client, collection: str) -> list[pb.Model]:
+    """Fetches models, newest first; of all collections if none is named."""
     request = pb.ListModelsRequest(collection=collection, page_size=LIST_PAGE)
     pages = quarry.pages(quarry.models.ListModels, request)
     return [model for page in pages for model in page.models]
 
 
-def all_rankings(quarry: Client, collection: str) -> list[pb.Ranking]:
-    """As ``all_models``, of ranking configurations."""
+def fetch_rankings(quarry: Client, collection: str) -> list[pb.Ranking]:
+    """Fetches ranking configurations as ``fetch_models`` does models."""
     request = pb.ListRankingsRequest(collection=collection, page_size=LIST_PAGE)
     pages = quarry.pages(quarry.models.ListRankings, request)
     return [ranking for page in pages for ranking in page.rankings]
 
 
-def imported(quarry: Client, options: pb.ImportOptions) -> pb.Model:
-    """The version made of ``options.source``: if that is a file or folder here, it is sent."""
+def run_import(quarry: Client, options: pb.ImportOptions) -> pb.Model:
+    """Makes a version of ``options.source``: if that is a file or folder here, it is sent."""
     path = Path(options.source).expanduser()
     if not path.exists():
         return quarry.import_model(options)
     options.source = ""
-    with name_file(path), _archive(path) as archive:
+    with name_file(path), _open_archive(path) as archive:
         return quarry.import_model(options, archive)
 
 
@@ -44,8 +44,8 @@ def write_archive(quarry: Client, name: str, path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _archive(path: Path) -> Iterator[Path]:
-    """``path``, or an archive of the folder that it is."""
+def _open_archive(path: Path) -> Iterator[Path]:
+    """Yields ``path``, or an archive of the folder that it is."""
     if not path.is_dir():
         yield path
         return

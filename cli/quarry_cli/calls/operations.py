@@ -7,7 +7,7 @@ from google.longrunning import operations_pb2
 from rich.progress import TaskProgressColumn, TextColumn
 
 from quarry.client import Client, QuarryCallError
-from quarry_cli.console import note, progress
+from quarry_cli.console import make_progress, note
 from quarry_cli.failures import check_outcome
 
 SAID = "{task.fields[said]}"
@@ -16,10 +16,10 @@ Describe = Callable[[operations_pb2.Operation], tuple[float, str]]
 """How far the operation is, 0 to 1, and what it is doing, from its metadata."""
 
 
-def finished(
+def wait_until_done(
     quarry: Client, operation: operations_pb2.Operation, name: str, describe: Describe
 ) -> operations_pb2.Operation:
-    """The operation when it has ended well. Interrupted, it is cancelled.
+    """Waits until the operation has ended well. Interrupted, it is cancelled.
 
     Args:
         name: of what is done, such as ``mining``.
@@ -40,7 +40,7 @@ def finished(
 def _follow(
     quarry: Client, operation: operations_pb2.Operation, name: str, describe: Describe
 ) -> operations_pb2.Operation:
-    with progress(TaskProgressColumn(), TextColumn(SAID)) as bar:
+    with make_progress(TaskProgressColumn(), TextColumn(SAID)) as bar:
         task = bar.add_task(name, total=1.0, said="")
 
         def show(operation: operations_pb2.Operation) -> None:

@@ -25,8 +25,8 @@ Ranked = dict[str, list[str]]
 
 
 @contextmanager
-def workers() -> Iterator[ThreadPoolExecutor]:
-    """Threads for concurrent calls; an error or an interrupt drops the calls not yet begun."""
+def open_workers() -> Iterator[ThreadPoolExecutor]:
+    """Yields threads for concurrent calls; an error or an interrupt drops the calls not yet begun."""
     pool = ThreadPoolExecutor(CONCURRENT_CALLS)
     try:
         yield pool
@@ -34,8 +34,10 @@ def workers() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def arm_runs(quarry: Client, collection: str, queries: Mapping[str, str], bar: Progress) -> dict[str, Ranked]:
-    """The run of each arm that the collection has, 100 deep.
+def retrieve_runs(
+    quarry: Client, collection: str, queries: Mapping[str, str], bar: Progress
+) -> dict[str, Ranked]:
+    """Retrieves the run of each arm that the collection has, 100 deep.
 
     Raises:
         CliError: an arm failed for a query, or does not hold all documents yet.
@@ -68,7 +70,7 @@ Hits = dict[str, list[search_service_pb2.Hit]]
 """Hits without fields by query id, best first."""
 
 
-def search_run(
+def search_queries(
     quarry: Client,
     collection: str,
     queries: Mapping[str, str],
@@ -76,7 +78,7 @@ def search_run(
     *,
     rerank: search_service_pb2.Rerank,
 ) -> Hits:
-    """The run of whole searches, 100 deep, in fused or in re-ranked order; all complete or an error."""
+    """Searches for whole runs, 100 deep, in fused or in re-ranked order; all complete or an error."""
     task = bar.add_task("fused" if rerank.disabled else "re-ranked", total=len(queries))
 
     def search(text: str) -> list[search_service_pb2.Hit]:
@@ -93,22 +95,22 @@ def search_run(
         bar.advance(task)
         return list(answer.hits)
 
-    return dict(zip(queries, concurrently(search, queries.values()), strict=True))
+    return dict(zip(queries, call_concurrently(search, queries.values()), strict=True))
 
 
-def ranked_of(hits: Hits) -> Ranked:
+def rank_hits(hits: Hits) -> Ranked:
     return {query: [hit.document.id for hit in some] for query, some in hits.items()}
 
 
-def concurrently(call: Callable[[T], U], arguments: Iterable[T]) -> list[U]:
-    """Results of the calls, in order."""
-    with workers() as pool:
+def call_concurrently(call: Callable[[T], U], arguments: Iterable[T]) -> list[U]:
+    """Makes the calls side by side, and returns their results in order."""
+    with open_workers() as pool:
         futures: list[Future[U]] = [pool.submit(call, argument) for argument in arguments]
         return [future.result() for future in futures]
 
 
-def absent_documents(quarry: Client, collection: str, qrels: Qrels, runs: Iterable[Ranked]) -> list[str]:
-    """Relevant documents that the collection lacks, sorted: no run can find them.
+def find_absent_documents(quarry: Client, collection: str, qrels: Qrels, runs: Iterable[Ranked]) -> list[str]:
+    """Finds relevant documents that the collection lacks, sorted: no run can find them.
 
     Only those that no run returned are asked for.
     """
@@ -116,7 +118,7 @@ def absent_documents(quarry: Client, collection: str, qrels: Qrels, runs: Iterab
     found = {id for run in runs for ids in run.values() for id in ids}
     doubtful = sorted(relevant - found)
 
-    def present(id: str) -> bool:
+    def is_present(id: str) -> bool:
         request = document_service_pb2.GetDocumentRequest(collection=collection, id=id)
         try:
             quarry.documents.GetDocument(request)
@@ -126,4 +128,6 @@ def absent_documents(quarry: Client, collection: str, qrels: Qrels, runs: Iterab
             raise
         return True
 
-    return [id for id, there in zip(doubtful, concurrently(present, doubtful), strict=True) if not there]
+    return [
+        id for id, there in zip(doubtful, call_concurrently(is_present, doubtful), strict=True) if not there
+    ]

@@ -12,8 +12,8 @@ from rich.progress import Progress
 from quarry.client import Client
 from quarry.v1 import feedback_service_pb2 as pb
 from quarry.v1 import search_service_pb2
-from quarry_cli.calls.runs import concurrently
-from quarry_cli.connection import collection_of
+from quarry_cli.calls.runs import call_concurrently
+from quarry_cli.connection import read_collection
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.judgments import Qrels
 
@@ -29,7 +29,7 @@ EVENTS_AT_ONCE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What to simulate.
+    """The settings of a simulation.
 
     Attributes:
         queries: ids and texts; every session searches one of them.
@@ -50,8 +50,8 @@ class Simulation:
     seed: int = 0
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
-    def generator(self, *numbers: int) -> "Generator":
-        """Randomness that depends on the seed and these numbers alone, whatever runs beside it."""
+    def make_generator(self, *numbers: int) -> "Generator":
+        """Makes randomness that depends on the seed and these numbers alone, whatever runs beside it."""
         import numpy as np
 
         return np.random.default_rng([self.seed, *numbers])
@@ -59,7 +59,7 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What one session came to: whether each hit of the page was clicked, and whether the log took it."""
+    """The outcome of one session: whether each hit of the page was clicked, and whether the log took it."""
 
     query_id: str
     clicked: tuple[bool, ...]
@@ -68,8 +68,8 @@ class Visit:
 
 
 def run_sessions(quarry: Client, simulation: Simulation, sessions: int, bar: Progress) -> list[Visit]:
-    """One search and its events for each session."""
-    collection_of(quarry, simulation.collection)
+    """Runs one search and its events for each session."""
+    read_collection(quarry, simulation.collection)
     task = bar.add_task("simulating", total=sessions)
 
     def visit(session: int) -> Visit:
@@ -77,12 +77,12 @@ def run_sessions(quarry: Client, simulation: Simulation, sessions: int, bar: Pro
         bar.advance(task)
         return made
 
-    return concurrently(visit, range(sessions))
+    return call_concurrently(visit, range(sessions))
 
 
 def _visit(quarry: Client, simulation: Simulation, session: int) -> Visit:
-    random = simulation.generator(session)
-    query_id, text = _query(simulation, session)
+    random = simulation.make_generator(session)
+    query_id, text = _choose_query(simulation, session)
     request = search_service_pb2.SearchRequest(
         collection=simulation.collection,
         query=text,
@@ -101,10 +101,10 @@ def _visit(quarry: Client, simulation: Simulation, session: int) -> Visit:
     if not shown:
         return Visit(query_id, (), (), logged=False)
     grades = simulation.qrels[query_id]
-    clicks = _clicks(simulation, query_id, shown, random)
+    clicks = _simulate_clicks(simulation, query_id, shown, random)
     logged = bool(answer.attribution_token)
     if logged:
-        _send(quarry, simulation.collection, events(answer, shown, clicks))
+        _send(quarry, simulation.collection, make_events(answer, shown, clicks))
     return Visit(
         query_id,
         tuple(bool(clicked) for clicked in clicks.clicked[0]),
@@ -113,50 +113,51 @@ def _visit(quarry: Client, simulation: Simulation, session: int) -> Visit:
     )
 
 
-def _query(simulation: Simulation, session: int) -> tuple[str, str]:
+def _choose_query(simulation: Simulation, session: int) -> tuple[str, str]:
     """Some are asked again and again, most seldom: the k-th in a random order by ``1 / k ** skew``."""
     import numpy as np
 
-    order = simulation.generator(1).permutation(len(simulation.queries))
+    order = simulation.make_generator(1).permutation(len(simulation.queries))
     shares = np.arange(1.0, len(order) + 1) ** -simulation.skew
-    place = simulation.generator(2, session).choice(len(order), p=shares / shares.sum())
+    place = simulation.make_generator(2, session).choice(len(order), p=shares / shares.sum())
     return simulation.queries[int(order[place])]
 
 
-def _clicks(
+def _simulate_clicks(
     simulation: Simulation, query_id: str, shown: Sequence[str], random: "Generator"
 ) -> "SimulatedClicks":
     import numpy as np
 
-    from quarry.clicks.users import relevance_by_intent, simulate_page
+    from quarry.clicks.users import simulate_page, spread_relevance
 
     grades = simulation.qrels[query_id]
     highest = max(1, *grades.values())
     relevance = np.array([CERTAIN_ATTRACTION * max(0, grades.get(id, 0)) / highest for id in shown])
     if simulation.intents > 1:
         intent = np.array([zlib.crc32(f"{query_id}/{id}".encode()) % simulation.intents for id in shown])
-        relevance = relevance_by_intent(relevance, intent, simulation.intents)
+        relevance = spread_relevance(relevance, intent, simulation.intents)
     return simulate_page(relevance, simulation.behaviour, random)
 
 
-def events(
+def make_events(
     answer: search_service_pb2.SearchResponse, shown: Sequence[str], clicks: "SimulatedClicks"
 ) -> list[pb.Event]:
-    """What a front end would send: what was displayed, each choice, and how long it was read."""
+    """Makes the events that a front end would send: what was displayed, each choice, and how long it was
+    read."""
 
-    def event(name: str, type: pb.EventType.ValueType, document: str = "") -> pb.Event:
+    def make_event(name: str, type: pb.EventType.ValueType, document: str = "") -> pb.Event:
         id = f"{answer.search_id}-{name}"
         return pb.Event(
             event_id=id, type=type, document_id=document, attribution_token=answer.attribution_token
         )
 
-    rendered = event("r", pb.EVENT_TYPE_RENDERED)
+    rendered = make_event("r", pb.EVENT_TYPE_RENDERED)
     rendered.rendered.extend(pb.RenderedHit(document_id=id) for id in shown)
     made = [rendered]
     for place, id in enumerate(shown):
         if clicks.clicked[0, place]:
-            made.append(event(f"c{place}", pb.EVENT_TYPE_CLICK, id))
-            read = event(f"v{place}", pb.EVENT_TYPE_VIEW, id)
+            made.append(make_event(f"c{place}", pb.EVENT_TYPE_CLICK, id))
+            read = make_event(f"v{place}", pb.EVENT_TYPE_VIEW, id)
             read.dwell.CopyFrom(duration_pb2.Duration(seconds=int(clicks.dwell_s[0, place])))
             made.append(read)
     return made

@@ -10,7 +10,7 @@ from google.longrunning import operations_pb2
 from quarry.client import Client, QuarryCallError
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
-from quarry_cli.calls.operations import finished
+from quarry_cli.calls.operations import wait_until_done
 from quarry_cli.failures import name_file
 
 PROMOTER, TUNER = "quarry train --promote", "quarry tune"
@@ -19,14 +19,18 @@ _MINUTE_S = 60
 Version = TypeVar("Version", models_pb.Model, models_pb.Ranking)
 
 
-def uploaded(quarry: Client, path: Path) -> str:
-    """The name that the server gives to the file. Raises CliError if it cannot be read."""
+def upload(quarry: Client, path: Path) -> str:
+    """Uploads the file, and returns the name that the server gives to it. Raises CliError if it cannot be
+    read."""
     with name_file(path):
         return quarry.upload_examples(path)
 
 
-def trained(quarry: Client, request: pb.TrainRerankerRequest | pb.TrainEncoderRequest) -> models_pb.Model:
-    """The version that the request asks for, under a progress bar; without a name if no model came of it.
+def run_training(
+    quarry: Client, request: pb.TrainRerankerRequest | pb.TrainEncoderRequest
+) -> models_pb.Model:
+    """Trains as the request asks, under a progress bar; returns a version without a name if no model came of
+    it.
 
     Interrupted, the operation is cancelled. Raises CliError if it fails.
     """
@@ -35,7 +39,7 @@ def trained(quarry: Client, request: pb.TrainRerankerRequest | pb.TrainEncoderRe
     else:
         operation = quarry.training.TrainEncoder(request)
     made = models_pb.Model()
-    finished(quarry, operation, "training", said).response.Unpack(made)
+    wait_until_done(quarry, operation, "training", describe_progress).response.Unpack(made)
     return made
 
 
@@ -46,7 +50,7 @@ def promote_version(quarry: Client, made: models_pb.Model) -> models_pb.Model:
 
 
 def promote_ranking(quarry: Client, made: models_pb.Ranking) -> models_pb.Ranking:
-    """As ``promote_version``, for a ranking configuration."""
+    """Promotes a ranking configuration as ``promote_version`` does a model."""
     request = models_pb.PromoteRankingRequest(name=made.name, promoted_by=TUNER, if_unchanged=True)
     return _promote_or_advise(made, lambda: quarry.models.PromoteRanking(request).ranking)
 
@@ -64,8 +68,8 @@ def _promote_or_advise(made: Version, promote: Callable[[], Version]) -> Version
         return made
 
 
-def said(operation: operations_pb2.Operation) -> tuple[float, str]:
-    """How far a training is, and its stage, step, loss and time left."""
+def describe_progress(operation: operations_pb2.Operation) -> tuple[float, str]:
+    """Tells how far a training is, and its stage, step, loss and time left."""
     metadata = pb.TrainingMetadata()
     operation.metadata.Unpack(metadata)
     parts = [metadata.stage]
@@ -76,12 +80,12 @@ def said(operation: operations_pb2.Operation) -> tuple[float, str]:
     if metadata.HasField("development_ndcg"):
         parts.append(f"nDCG@10 {metadata.development_ndcg:.3f}")
     if metadata.HasField("eta"):
-        parts.append(f"{duration(metadata.eta.seconds)} left")
+        parts.append(f"{format_duration(metadata.eta.seconds)} left")
     return metadata.progress, "  ".join(parts)
 
 
-def duration(seconds: int) -> str:
-    """``1:02:03``, ``2:03`` or ``0:03``."""
+def format_duration(seconds: int) -> str:
+    """Formats seconds as ``1:02:03``, ``2:03`` or ``0:03``."""
     minutes, seconds = divmod(max(0, seconds), _MINUTE_S)
     hours, minutes = divmod(minutes, _MINUTE_S)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -6,8 +6,8 @@ from rich.progress import Progress, TaskID
 
 from quarry.client import Client
 from quarry.v1 import collection_service_pb2
-from quarry_cli.connection import collection_of
-from quarry_cli.console import progress
+from quarry_cli.connection import read_collection
+from quarry_cli.console import make_progress
 from quarry_cli.failures import CliError
 
 POLL_S = 0.2
@@ -23,29 +23,32 @@ def wait_searchable(quarry: Client, name: str, sequence: int, writes: int) -> No
         CliError: an arm has stopped, or none has moved for the time of one call.
     """
     last_applied, moved = -1, time.monotonic()
-    with progress() as bar:
+    with make_progress() as bar:
         task = bar.add_task("becoming searchable", total=writes)
-        while (applied := _applied(collection_of(quarry, name).status)) < sequence:
+        while (applied := _read_applied(read_collection(quarry, name).status)) < sequence:
             if applied > last_applied:
                 last_applied, moved = applied, time.monotonic()
             elif time.monotonic() - moved > quarry.timeout_s:
                 still = f"no arm has moved for {quarry.timeout_s:g} s"
                 raise CliError(
-                    f"all is logged, but {still}{_problems(quarry, name)}",
+                    f"all is logged, but {still}{_list_problems(quarry, name)}",
                     "searches will find it later; --timeout SECONDS waits longer",
                 )
             _show(bar, task, writes - (sequence - applied))
             time.sleep(POLL_S)
 
 
-def _applied(status: collection_service_pb2.CollectionStatus) -> int:
-    """The sequence number that all arms have reached."""
+def _read_applied(status: collection_service_pb2.CollectionStatus) -> int:
+    """Reads the sequence number that all arms have reached."""
     return min((arm.applied_sequence for arm in status.arms), default=status.last_sequence)
 
 
-def _problems(quarry: Client, name: str) -> str:
-    """What the arms say is wrong; a failure that they get over by themselves is not worth stopping for."""
-    status = collection_of(quarry, name).status
+def _list_problems(quarry: Client, name: str) -> str:
+    """Lists what the arms say is wrong.
+
+    A failure that they get over by themselves is not worth stopping for.
+    """
+    status = read_collection(quarry, name).status
     return "".join(f"; the {arm.arm} arm: {arm.error}" for arm in status.arms if arm.error)
 
 

@@ -1,1 +1,1 @@
-"""What `quarry doctor` looks at, and what it says of one thing."""
+"""The checks of `quarry doctor`, and their results."""

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from quarry.client import QuarryCallError
 from quarry.client.channel import DEFAULT_ADDRESS
 from quarry.v1 import server_service_pb2
-from quarry_cli.checks.base import Check, State
+from quarry_cli.checks.check import Check, CheckState
 from quarry_cli.connection import connect
 from quarry_cli.failures import describe
 
@@ -35,16 +35,18 @@ LOCK_NAME = "lock"
 
 def check_processor() -> Iterator[Check]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    known = _cpu_flags()
+    known = _read_cpu_flags()
     sets = [name for name in INSTRUCTION_SETS if name in known]
     detail = f"{usable} cores, {platform.machine()}, {' '.join(sets) or 'instruction sets unknown'}"
     slow = platform.machine() in {"x86_64", "AMD64"} and bool(known) and "avx2" not in known
     yield Check(
-        "processor", State.WARN if slow else State.OK, detail + (": no AVX2, models run slowly" * slow)
+        "processor",
+        CheckState.WARN if slow else CheckState.OK,
+        detail + (": no AVX2, models run slowly" * slow),
     )
 
 
-def _cpu_flags() -> set[str]:
+def _read_cpu_flags() -> set[str]:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -55,35 +57,37 @@ def _cpu_flags() -> set[str]:
 def check_cuda() -> Iterator[Check]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        yield Check("cuda", State.OK, "no GPU found; models run on the processor")
+        yield Check("cuda", CheckState.OK, "no GPU found; models run on the processor")
         return
     query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
         # The path comes from the user's own PATH, and nothing of it from outside.
         found = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)  # noqa: S603
     except (OSError, subprocess.SubprocessError) as error:
-        yield Check("cuda", State.WARN, f"nvidia-smi fails: {error}")
+        yield Check("cuda", CheckState.WARN, f"nvidia-smi fails: {error}")
         return
-    yield Check("cuda", State.OK, "; ".join(found.stdout.split("\n")).strip("; "))
+    yield Check("cuda", CheckState.OK, "; ".join(found.stdout.split("\n")).strip("; "))
 
 
 def check_data_folder(data: Path) -> Iterator[Check]:
-    """Whether a server could write to ``data``, and how much room there is."""
+    """Checks whether a server could write to ``data``, and how much room there is."""
     folder = next(parent for parent in [data.absolute(), *data.absolute().parents] if parent.exists())
     if not folder.is_dir():
-        yield Check("data folder", State.FAIL, f"{folder} is not a folder")
+        yield Check("data folder", CheckState.FAIL, f"{folder} is not a folder")
         return
     if not os.access(folder, os.W_OK | os.X_OK):
-        yield Check("data folder", State.FAIL, f"cannot write to {folder}")
+        yield Check("data folder", CheckState.FAIL, f"cannot write to {folder}")
     elif folder != data.absolute():
-        yield Check("data folder", State.OK, f"{data} can be made")
+        yield Check("data folder", CheckState.OK, f"{data} can be made")
     else:
-        yield Check("data folder", State.OK, f"{data} is writable, {_lock_state(data)}")
+        yield Check("data folder", CheckState.OK, f"{data} is writable, {_describe_lock(data)}")
     free = shutil.disk_usage(folder).free
-    yield Check("disk", State.OK if free > SPARE_DISK_BYTES else State.WARN, f"{free / 2**30:,.1f} GiB free")
+    yield Check(
+        "disk", CheckState.OK if free > SPARE_DISK_BYTES else CheckState.WARN, f"{free / 2**30:,.1f} GiB free"
+    )
 
 
-def _lock_state(data: Path) -> str:
+def _describe_lock(data: Path) -> str:
     try:
         from filelock import FileLock, Timeout
     except ImportError:
@@ -101,7 +105,7 @@ def _lock_state(data: Path) -> str:
 
 
 def check_server(server: str | None) -> Iterator[Check]:
-    """Whether the server answers, is ready, and which it is; one that nobody named may be absent."""
+    """Checks whether the server answers, is ready, and which it is; one that nobody named may be absent."""
     address = server or DEFAULT_ADDRESS
     with connect(address, PROBE_TIMEOUT_S) as quarry:
         health = health_pb2_grpc.HealthStub(quarry.channel)
@@ -111,24 +115,24 @@ def check_server(server: str | None) -> Iterator[Check]:
             request = server_service_pb2.GetServerInfoRequest()
             info = quarry.server.GetServerInfo(request, timeout=PROBE_TIMEOUT_S)
         except QuarryCallError as error:
-            yield _absent(address, named=server is not None, why=describe(error))
+            yield _report_absent(address, named=server is not None, why=describe(error))
             return
     serving = status == health_pb2.HealthCheckResponse.SERVING
     said = health_pb2.HealthCheckResponse.ServingStatus.Name(status)
     detail = f"{address}: {said}, version {info.version}, {info.default_encoder} on {info.device}"
-    yield Check("server", State.OK if serving else State.FAIL, detail)
+    yield Check("server", CheckState.OK if serving else CheckState.FAIL, detail)
 
 
-def _absent(address: str, named: bool, why: str) -> Check:
+def _report_absent(address: str, named: bool, why: str) -> Check:
     if named:
-        return Check("server", State.FAIL, f"{address}: {why}")
-    if port_is_free(address):
-        return Check("server", State.OK, f"none at {address}; the port is free for `quarry serve`")
-    return Check("server", State.WARN, f"something that is not Quarry listens at {address}: {why}")
+        return Check("server", CheckState.FAIL, f"{address}: {why}")
+    if is_port_free(address):
+        return Check("server", CheckState.OK, f"none at {address}; the port is free for `quarry serve`")
+    return Check("server", CheckState.WARN, f"something that is not Quarry listens at {address}: {why}")
 
 
-def port_is_free(address: str) -> bool:
-    """Whether a server could listen at ``HOST:PORT``."""
+def is_port_free(address: str) -> bool:
+    """Tells whether a server could listen at ``HOST:PORT``."""
     host, _, port = address.rpartition(":")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -11,11 +11,11 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from quarry.client import Client
 from quarry.v1 import collection_service_pb2
 from quarry_cli.commands.reindex import reindex
-from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, collection_of, connect
-from quarry_cli.console import as_json, note, out, print_json, progress
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
+from quarry_cli.console import as_json, make_progress, note, out, print_json
 from quarry_cli.failures import check_outcome
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
-from quarry_cli.inputs.promotion import PromotionOption, promotion_value
+from quarry_cli.inputs.promotion import PromotionOption, to_promotion_value
 from quarry_cli.inputs.schema_file import read_schema
 from quarry_cli.views.collection import show_collection, show_collections, show_consistency
 
@@ -50,7 +50,7 @@ def create(
         encoder=encoder,
         reranker=reranker,
         cascade=parse_stages(cascade or ()),
-        promotion=promotion_value(promotion),
+        promotion=to_promotion_value(promotion),
         description=description,
     )
     request = collection_service_pb2.CreateCollectionRequest(collection=wanted, request_id=str(uuid4()))
@@ -81,7 +81,7 @@ def show(
 ) -> None:
     """Show a collection's settings and state."""
     with connect(server, timeout) as quarry:
-        _show(collection_of(quarry, name), json)
+        _show(read_collection(quarry, name), json)
 
 
 @app.command()
@@ -113,7 +113,7 @@ def update(
             name=name,
             reranker=reranker or "",
             cascade=parse_stages(cascade or ()),
-            promotion=promotion_value(promotion),
+            promotion=to_promotion_value(promotion),
             description=description or "",
         ),
         update_mask=mask,
@@ -131,7 +131,7 @@ def delete(
 ) -> None:
     """Delete a collection with its documents and indexes. There is no undo."""
     with connect(server, timeout) as quarry:
-        count = collection_of(quarry, name).status.document_count
+        count = read_collection(quarry, name).status.document_count
         if not yes:
             typer.confirm(f"Delete {name} and its {count:,} documents?", abort=True, err=True)
         request = collection_service_pb2.DeleteCollectionRequest(name=name)
@@ -163,7 +163,7 @@ def repair(
     request = collection_service_pb2.RepairCollectionRequest(name=name)
     with connect(server, timeout) as quarry:
         operation = quarry.collections.RepairCollection(request)
-        operation = _finished(quarry, operation)
+        operation = _wait_until_done(quarry, operation)
     check_outcome(operation, "the repair failed")
     result = collection_service_pb2.RepairCollectionResponse()
     operation.response.Unpack(result)
@@ -181,9 +181,9 @@ def repair(
 app.command()(reindex)
 
 
-def _finished(quarry: Client, operation: operations_pb2.Operation) -> operations_pb2.Operation:
-    """The operation when it is done, under a progress bar. Interrupted, it goes on in the server."""
-    with progress() as bar:
+def _wait_until_done(quarry: Client, operation: operations_pb2.Operation) -> operations_pb2.Operation:
+    """Waits until the operation is done, under a progress bar. Interrupted, it goes on in the server."""
+    with make_progress() as bar:
         task = bar.add_task("repairing", total=100)
 
         def show(operation: operations_pb2.Operation) -> None:

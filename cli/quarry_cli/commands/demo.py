@@ -24,26 +24,26 @@ from quarry.v1 import (
     training_service_pb2,
 )
 from quarry.v1 import model_service_pb2 as models_pb
-from quarry_cli.calls.mining import mined, write_examples, write_page
+from quarry_cli.calls.mining import run_mining, write_examples, write_page
 from quarry_cli.calls.sessions import Simulation, run_sessions
-from quarry_cli.calls.training import promote_version, trained, uploaded
+from quarry_cli.calls.training import promote_version, run_training, upload
 from quarry_cli.calls.visibility import wait_searchable
-from quarry_cli.checks.base import SERVER_EXTRA, server_installed
-from quarry_cli.child import running_server
-from quarry_cli.commands.evaluate import all_runs, measured, show_figures
+from quarry_cli.checks.check import SERVER_EXTRA, is_server_installed
+from quarry_cli.commands.evaluate import make_runs, measure_runs, show_figures
 from quarry_cli.commands.index import Summary, write_files
-from quarry_cli.commands.mine import judged_queries
+from quarry_cli.commands.mine import read_judged_queries
 from quarry_cli.commands.search import show_search
-from quarry_cli.commands.simulate import report, simulated_users
+from quarry_cli.commands.simulate import make_simulated_users, report
 from quarry_cli.connection import connect
-from quarry_cli.console import err, note, out, plain, progress
+from quarry_cli.console import err, make_plain, make_progress, note, out
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.batches import Failures
 from quarry_cli.inputs.judgments import Qrels, read_qrels, read_queries
-from quarry_cli.inputs.sample import Sample, find_sample
-from quarry_cli.inputs.schema_file import schema_message
+from quarry_cli.inputs.sample import SampleFiles, find_sample
+from quarry_cli.inputs.schema_file import to_schema_message
+from quarry_cli.server_process import run_server
 from quarry_cli.views.mining import show_set
-from quarry_cli.views.training import IMPROVED, show_model, verdict_of
+from quarry_cli.views.training import IMPROVED, name_verdict, show_model
 
 if TYPE_CHECKING:
     from quarry_cli.views.figures import Figures
@@ -86,13 +86,13 @@ def demo(
     trained on them, and serves if it is proven to be better. Then they click on what it shows, and all begins
     anew. Some ten minutes on two cores.
     """
-    if not server_installed():
+    if not is_server_installed():
         raise CliError("the server's packages are not installed", SERVER_EXTRA)
     sample = find_sample()
-    with work_folder(keep) as folder:
+    with open_work_folder(keep) as folder:
         files = divide(sample, folder)
         note("starting a server in a folder of its own")
-        with running_server(folder) as address, connect(address, CALL_TIMEOUT_S) as quarry:
+        with run_server(folder) as address, connect(address, CALL_TIMEOUT_S) as quarry:
             note(f"it listens on {address}")
             fill(quarry, sample, folder)
             search_it(quarry)
@@ -109,8 +109,8 @@ def demo(
 
 
 @contextmanager
-def work_folder(keep: Path | None) -> Iterator[Path]:
-    """A folder that goes away at the end, unless it is to be kept."""
+def open_work_folder(keep: Path | None) -> Iterator[Path]:
+    """Yields a folder that goes away at the end, unless it is to be kept."""
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="quarry-demo-", ignore_cleanup_errors=True) as name:
             yield Path(name)
@@ -121,15 +121,15 @@ def work_folder(keep: Path | None) -> Iterator[Path]:
     yield keep
 
 
-def fill(quarry: Client, sample: Sample, folder: Path) -> None:
+def fill(quarry: Client, sample: SampleFiles, folder: Path) -> None:
     """Makes the collection and waits until all of the sample is searchable."""
-    heading(
+    print_heading(
         "Index",
         f"quarry collection create {COLLECTION} --schema {ANSWERS}",
         f"quarry index {COLLECTION} corpus.jsonl --wait searchable",
     )
     wanted = collection_service_pb2.Collection(
-        name=COLLECTION, description="Help for web applications", schema=schema_message(SCHEMA)
+        name=COLLECTION, description="Help for web applications", schema=to_schema_message(SCHEMA)
     )
     request = collection_service_pb2.CreateCollectionRequest(collection=wanted)
     (folder / ANSWERS).write_text(json.dumps(SCHEMA, indent=1), encoding="utf-8")
@@ -145,9 +145,10 @@ def fill(quarry: Client, sample: Sample, folder: Path) -> None:
 
 
 def search_it(quarry: Client) -> None:
-    for what, query, options in SEARCHES:
-        heading(
-            what, " ".join(("quarry search", COLLECTION, shlex.quote(query), "-k", str(SHOWN_HITS), *options))
+    for heading, query, options in SEARCHES:
+        print_heading(
+            heading,
+            " ".join(("quarry search", COLLECTION, shlex.quote(query), "-k", str(SHOWN_HITS), *options)),
         )
         request = search_service_pb2.SearchRequest(
             collection=COLLECTION, query=query, page_size=SHOWN_HITS, explain="--explain" in options
@@ -165,18 +166,18 @@ class Files:
     measured: Path
 
 
-def divide(sample: Sample, folder: Path) -> Files:
-    """What the gate judges by is not what is measured in the end."""
+def divide(sample: SampleFiles, folder: Path) -> Files:
+    """Divides the judgments: what the gate judges by is not what is measured in the end."""
     needs, qrels = read_qrels(sample.needs), read_qrels(sample.qrels)
-    ids = _shuffled(qrels)
+    ids = _shuffle(qrels)
     files = Files(sample.queries, *(folder / f"{name}.tsv" for name in ("asked", "judged", "measured")))
-    _write(files.asked, {id: needs[id] for id in _shuffled(needs)[:ASKED]})
+    _write(files.asked, {id: needs[id] for id in _shuffle(needs)[:ASKED]})
     _write(files.judged, {id: qrels[id] for id in ids[:JUDGED]})
     _write(files.measured, {id: qrels[id] for id in ids[JUDGED : JUDGED + MEASURED]})
     return files
 
 
-def _shuffled(ids: Iterable[str]) -> list[str]:
+def _shuffle(ids: Iterable[str]) -> list[str]:
     return sorted(ids, key=lambda id: zlib.crc32(id.encode()))
 
 
@@ -187,16 +188,16 @@ def _write(path: Path, qrels: Qrels) -> None:
     path.write_text("\n".join(["query-id\tcorpus-id\tscore", *lines, ""]), encoding="utf-8")
 
 
-def measure(quarry: Client, files: Files, what: str) -> "dict[str, Figures]":
-    heading(what, f"quarry evaluate {COLLECTION} --queries queries.jsonl --qrels measured.tsv")
+def measure(quarry: Client, files: Files, heading: str) -> "dict[str, Figures]":
+    print_heading(heading, f"quarry evaluate {COLLECTION} --queries queries.jsonl --qrels measured.tsv")
     qrels = read_qrels(files.measured)
-    results = measured(all_runs(quarry, COLLECTION, read_queries(files.queries, set(qrels))).runs, qrels)
+    results = measure_runs(make_runs(quarry, COLLECTION, read_queries(files.queries, set(qrels))).runs, qrels)
     show_figures(results)
     return results
 
 
 def click(quarry: Client, files: Files, turn: int) -> None:
-    heading(
+    print_heading(
         f"Turn {turn + 1} of the loop. Who chose what? (simulated users, not people)",
         f"quarry simulate {COLLECTION} --queries queries.jsonl --qrels asked.tsv "
         f"--sessions {SESSIONS} --skew 0 --swap {SWAP} --seed {turn}",
@@ -204,21 +205,21 @@ def click(quarry: Client, files: Files, turn: int) -> None:
     judged = read_qrels(files.asked)
     texts = read_queries(files.queries, set(judged))
     simulation = Simulation(
-        COLLECTION, list(texts.items()), judged, simulated_users(), skew=0.0, swap=SWAP, seed=turn
+        COLLECTION, list(texts.items()), judged, make_simulated_users(), skew=0.0, swap=SWAP, seed=turn
     )
-    with progress() as bar:
+    with make_progress() as bar:
         visits = run_sessions(quarry, simulation, SESSIONS, bar)
     report(visits, simulation, json=False)
 
 
 def mine(quarry: Client, folder: Path) -> None:
     out_file = folder / NEGATIVES
-    heading(
+    print_heading(
         "What was wrong, and looked right? Negatives to train a re-ranker on",
         f"quarry mine {COLLECTION} --from-feedback --out negatives.parquet --report negatives.html",
     )
     feedback = mining_service_pb2.FeedbackPositives()
-    made = mined(
+    made = run_mining(
         quarry, mining_service_pb2.MineHardNegativesRequest(collection=COLLECTION, feedback=feedback)
     )
     write_examples(quarry, made.name, out_file)
@@ -227,26 +228,26 @@ def mine(quarry: Client, folder: Path) -> None:
 
 
 def train(quarry: Client, files: Files, folder: Path) -> models_pb.Model:
-    heading(
+    print_heading(
         "Can a re-ranker learn from that? It is held to queries that nobody asked",
         f"quarry train {COLLECTION} --examples negatives.parquet --queries queries.jsonl --qrels judged.tsv",
     )
     request = training_service_pb2.TrainRerankerRequest(
         collection=COLLECTION,
-        examples=uploaded(quarry, folder / NEGATIVES),
-        judgments=judged_queries(files.queries, files.judged),
+        examples=upload(quarry, folder / NEGATIVES),
+        judgments=read_judged_queries(files.queries, files.judged),
     )
-    made = trained(quarry, request)
+    made = run_training(quarry, request)
     show_model(made, promoted=False)
     return made
 
 
 def promote(quarry: Client, made: models_pb.Model) -> bool:
-    """Whether the gate lets the model serve, and so it does."""
-    if verdict_of(made) != IMPROVED:
-        note(f"the gate refuses it: {verdict_of(made)}. Searches stay as they are.")
+    """Promotes the model if the gate lets it serve."""
+    if name_verdict(made) != IMPROVED:
+        note(f"the gate refuses it: {name_verdict(made)}. Searches stay as they are.")
         return False
-    heading("It is better, and shall serve", f"quarry model promote {made.name}")
+    print_heading("It is better, and shall serve", f"quarry model promote {made.name}")
     if made.cautions:
         note("its cautions are for a person to weigh; here the demo takes that part")
     made = promote_version(quarry, made)
@@ -258,7 +259,7 @@ def promote(quarry: Client, made: models_pb.Model) -> bool:
 
 
 def compare(found: "dict[str, Figures]") -> None:
-    """What changed for queries that neither training nor the gate has seen.
+    """Compares what changed for queries that neither training nor the gate has seen.
 
     Args:
         found: figures before, and with each version that served.
@@ -273,12 +274,12 @@ def compare(found: "dict[str, Figures]") -> None:
     note("learned from simulated users; docs/explanation/flywheel.md has the whole table, with intervals")
 
 
-def heading(what: str, *commands: str) -> None:
-    """A rule with what is shown, and what one would type for it."""
+def print_heading(heading: str, *commands: str) -> None:
+    """Prints a rule with what is shown, and what one would type for it."""
     out.print()
-    out.print(Rule(plain(what, "bold"), align="left"))
+    out.print(Rule(make_plain(heading, "bold"), align="left"))
     for command in commands:
-        out.print(plain(f"$ {command}", "cyan"), soft_wrap=True)
+        out.print(make_plain(f"$ {command}", "cyan"), soft_wrap=True)
     out.print()
 
 
@@ -289,6 +290,6 @@ def say_what_next(keep: Path | None) -> None:
         commands += ["quarry collection create NAME", "quarry index NAME corpus.jsonl --wait searchable"]
     name = COLLECTION if keep else "NAME"
     commands += [f"quarry search {name} 'your question'", f"quarry loop {name} --once"]
-    heading("Your turn", *commands)
+    print_heading("Your turn", *commands)
     if keep is None:
         note("what the demo made is gone; `quarry demo --keep DIR` leaves it, report included")

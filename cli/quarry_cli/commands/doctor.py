@@ -9,13 +9,13 @@ import typer
 from rich import box
 from rich.table import Table
 
-from quarry_cli.checks.base import Check, State, check_packages, check_python
+from quarry_cli.checks.check import Check, CheckState, check_packages, check_python
 from quarry_cli.checks.encoder import check_encoder
 from quarry_cli.checks.machine import check_cuda, check_data_folder, check_processor, check_server
 from quarry_cli.connection import JsonOption, ServerOption
-from quarry_cli.console import err, out, plain, print_json
+from quarry_cli.console import err, make_plain, out, print_json
 
-STYLES = {State.OK: "green", State.WARN: "yellow", State.FAIL: "bold red"}
+STYLES = {CheckState.OK: "green", CheckState.WARN: "yellow", CheckState.FAIL: "bold red"}
 
 
 def doctor(
@@ -25,16 +25,16 @@ def doctor(
 ) -> None:
     """Look at what is installed, which models load, which ports and folders work. Exit status 1 on a fail."""
     with err.status("looking"):
-        checks = list(all_checks(data, server))
+        checks = list(run_checks(data, server))
     if json:
         print_json([asdict(check) for check in checks])
     else:
         show_checks(checks)
-    if any(check.state is State.FAIL for check in checks):
+    if any(check.state is CheckState.FAIL for check in checks):
         raise typer.Exit(1)
 
 
-def all_checks(data: Path, server: str | None) -> Iterator[Check]:
+def run_checks(data: Path, server: str | None) -> Iterator[Check]:
     yield from check_python()
     yield from check_packages()
     yield from check_encoder(data)
@@ -48,5 +48,7 @@ def show_checks(checks: Iterable[Check]) -> None:
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     for check in checks:
         style = STYLES[check.state]
-        table.add_row(plain(check.state, style), plain(check.name, "bold"), plain(check.detail))
+        table.add_row(
+            make_plain(check.state, style), make_plain(check.name, "bold"), make_plain(check.detail)
+        )
     out.print(table)

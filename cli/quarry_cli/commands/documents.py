@@ -9,7 +9,7 @@ from rich.table import Table
 
 from quarry.v1 import document_service_pb2, types_pb2
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
-from quarry_cli.console import as_json, out, plain, print_json, say
+from quarry_cli.console import as_json, make_plain, out, print_json, say
 
 MAX_IDS = 10_000
 
@@ -35,21 +35,21 @@ def get(
 
 def show_document(document: types_pb2.Document) -> None:
     table = Table.grid(padding=(0, 2))
-    table.add_row("id", plain(document.id, "bold"))
+    table.add_row("id", make_plain(document.id, "bold"))
     table.add_row("version", str(document.version))
     table.add_row("updated", document.update_time.ToJsonString())
     for name in sorted(document.fields):
-        table.add_row(plain(name, "cyan"), plain(shown_value(document.fields[name])))
+        table.add_row(make_plain(name, "cyan"), make_plain(format_value(document.fields[name])))
     out.print(table)
 
 
-def shown_value(value: types_pb2.FieldValue) -> str:
-    """A field's value as a person writes it."""
+def format_value(value: types_pb2.FieldValue) -> str:
+    """Formats a field's value as a person writes it."""
     match value.WhichOneof("kind"):
         case None:
             return ""
         case "list_value":
-            return ", ".join(shown_value(item) for item in value.list_value.values)
+            return ", ".join(format_value(item) for item in value.list_value.values)
         case "timestamp_value":
             return value.timestamp_value.ToJsonString()
         case "boolean_value":

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from quarry.client import Client
 from quarry.v1 import search_service_pb2
-from quarry_cli.calls.runs import Ranked, absent_documents, arm_runs, ranked_of, search_run
-from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, collection_of, connect
-from quarry_cli.console import note, out, print_json, progress, warn
+from quarry_cli.calls.runs import Ranked, find_absent_documents, rank_hits, retrieve_runs, search_queries
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
+from quarry_cli.console import make_progress, note, out, print_json, warn
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
 from quarry_cli.inputs.judgments import Qrels, read_judged
 
@@ -53,10 +53,10 @@ def evaluate(
     texts, judged = read_judged(queries, qrels)
     with connect(server, timeout, default_timeout_s=120) as quarry:
         rerank = search_service_pb2.Rerank(model=model, cascade=parse_stages(cascade or ()))
-        answers = all_runs(quarry, name, texts, rerank)
+        answers = make_runs(quarry, name, texts, rerank)
         runs = answers.runs
-        absent = absent_documents(quarry, name, judged, runs.values())
-    results, error = measured(runs, judged), relevance_error(answers.relevance, judged)
+        absent = find_absent_documents(quarry, name, judged, runs.values())
+    results, error = measure_runs(runs, judged), measure_relevance_error(answers.relevance, judged)
     if absent:
         shown = ", ".join(absent[:SHOWN_ABSENT]) + (", ..." if len(absent) > SHOWN_ABSENT else "")
         warn(f"the collection lacks {len(absent):,} documents that are judged relevant: {shown}")
@@ -72,8 +72,8 @@ def evaluate(
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What a collection answers to many queries.
+class CollectionRuns:
+    """The answers of a collection to many queries.
 
     Attributes:
         runs: by what answered: each arm, ``fused``, and ``reranked`` if there is a re-ranker.
@@ -84,53 +84,53 @@ class Answers:
     relevance: dict[str, dict[str, float]]
 
 
-def all_runs(
+def make_runs(
     quarry: Client,
     name: str,
     texts: dict[str, str],
     rerank: search_service_pb2.Rerank = USUAL,
-) -> Answers:
-    """What each arm, their fusion, and the re-ranker that ``rerank`` or the collection names answer."""
+) -> CollectionRuns:
+    """Makes the runs of each arm, their fusion, and the re-ranker that ``rerank`` or the collection names."""
     relevance: dict[str, dict[str, float]] = {}
-    collection = collection_of(quarry, name)
-    with progress() as bar:
-        runs = arm_runs(quarry, name, texts, bar)
-        runs["fused"] = ranked_of(search_run(quarry, name, texts, bar, rerank=FUSED))
+    collection = read_collection(quarry, name)
+    with make_progress() as bar:
+        runs = retrieve_runs(quarry, name, texts, bar)
+        runs["fused"] = rank_hits(search_queries(quarry, name, texts, bar, rerank=FUSED))
         if rerank.model or rerank.cascade or collection.reranker:
-            hits = search_run(quarry, name, texts, bar, rerank=rerank)
-            runs["reranked"] = ranked_of(hits)
-            relevance = {query: _relevance(some[:SHOWN_HITS]) for query, some in hits.items()}
-    return Answers(runs, relevance)
+            hits = search_queries(quarry, name, texts, bar, rerank=rerank)
+            runs["reranked"] = rank_hits(hits)
+            relevance = {query: _read_relevance(some[:SHOWN_HITS]) for query, some in hits.items()}
+    return CollectionRuns(runs, relevance)
 
 
-def _relevance(hits: Sequence[search_service_pb2.Hit]) -> dict[str, float]:
+def _read_relevance(hits: Sequence[search_service_pb2.Hit]) -> dict[str, float]:
     return {hit.document.id: hit.relevance for hit in hits if hit.HasField("relevance")}
 
 
-def relevance_error(relevance: dict[str, dict[str, float]], qrels: Qrels) -> float | None:
-    """Expected calibration error of hits' relevance, 0 to 1; None where no hit has one."""
+def measure_relevance_error(relevance: dict[str, dict[str, float]], qrels: Qrels) -> float | None:
+    """Measures the expected calibration error of hits' relevance, 0 to 1; None where no hit has one."""
     import numpy as np
 
-    from quarry.models.calibration import ECE_BINS, expected_calibration_error  # as in ``measured``
+    from quarry.models.calibration import ECE_BINS, measure_calibration_error  # as in ``measured``
 
     pairs = [(query, id, value) for query, some in relevance.items() for id, value in some.items()]
     if not pairs:
         return None
     found = np.array([value for _, _, value in pairs])
     relevant = np.array([qrels[query].get(id, 0) > 0 for query, id, _ in pairs])
-    return expected_calibration_error(found, relevant, ECE_BINS)
+    return measure_calibration_error(found, relevant, ECE_BINS)
 
 
-def measured(runs: dict[str, Ranked], qrels: Qrels) -> "dict[str, Figures]":
-    """Figures of each run."""
+def measure_runs(runs: dict[str, Ranked], qrels: Qrels) -> "dict[str, Figures]":
+    """Measures the figures of each run."""
     # numpy and ir-measures take longer to load than most commands run
-    from quarry_cli.views.figures import figures
+    from quarry_cli.views.figures import measure_figures
 
-    return {name: figures(run, qrels) for name, run in runs.items()}
+    return {name: measure_figures(run, qrels) for name, run in runs.items()}
 
 
 def show_figures(results: "dict[str, Figures]") -> None:
-    """A row for each run, the best nDCG@10 in bold."""
+    """Shows a row for each run, the best nDCG@10 in bold."""
     first = next(iter(results.values()))
     best = max(result.means["nDCG@10"] for result in results.values())
     table = Table(box=box.SIMPLE_HEAD)

@@ -16,7 +16,7 @@ from quarry.client.transfers import PIECE_BYTES
 from quarry.v1 import feedback_service_pb2 as pb
 from quarry_cli.commands.feedback_evaluate import evaluate
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
-from quarry_cli.console import as_json, note, out, print_json, progress, say
+from quarry_cli.console import as_json, make_progress, note, out, print_json, say
 from quarry_cli.failures import check_outcome, name_file
 from quarry_cli.inputs.records import open_maybe_gzipped
 from quarry_cli.views.feedback import show_purged, show_rejections, show_stats
@@ -31,19 +31,19 @@ app.command()(evaluate)
 NameArgument = Annotated[str, typer.Argument(help="The collection.", show_default=False)]
 
 
-class LogFormat(StrEnum):
+class LogFormatOption(StrEnum):
     QUARRY = "quarry"
     UBI = "ubi"
 
 
 FORMATS = {
-    LogFormat.QUARRY: pb.FEEDBACK_FORMAT_QUARRY,
-    LogFormat.UBI: pb.FEEDBACK_FORMAT_UBI,
+    LogFormatOption.QUARRY: pb.FEEDBACK_FORMAT_QUARRY,
+    LogFormatOption.UBI: pb.FEEDBACK_FORMAT_UBI,
 }
 
 
-def moment(text: str | None) -> datetime | None:
-    """A day or a time, UTC where it names no zone; a mistake of usage if it is neither."""
+def parse_moment(text: str | None) -> datetime | None:
+    """Parses a day or a time, UTC where it names no zone; a mistake of usage if it is neither."""
     if text is None:
         return None
     try:
@@ -62,8 +62,8 @@ def import_log(
         list[Path],
         typer.Argument(exists=True, dir_okay=False, help="JSON lines, plain or .gz.", show_default=False),
     ],
-    format: Annotated[LogFormat, typer.Option(help="quarry: Quarry's own; ubi: UBI 1.3.")] = (
-        LogFormat.QUARRY
+    format: Annotated[LogFormatOption, typer.Option(help="quarry: Quarry's own; ubi: UBI 1.3.")] = (
+        LogFormatOption.QUARRY
     ),
     simulated: Annotated[bool, typer.Option("--simulated", help="A program made the log.")] = False,
     server: ServerOption = None,
@@ -76,9 +76,9 @@ def import_log(
     """
     config = pb.ImportEventsConfig(collection=name, format=FORMATS[format], simulated=simulated)
     total = pb.ImportEventsResponse()
-    with connect(server, timeout) as quarry, progress(DownloadColumn()) as bar:
+    with connect(server, timeout) as quarry, make_progress(DownloadColumn()) as bar:
         for file in files:
-            found = _imported(quarry, config, file, bar)
+            found = _import(quarry, config, file, bar)
             _show_rejected(file, found)
             for field in ("lines", "impressions", "events", "duplicates", "rejected"):
                 setattr(total, field, getattr(total, field) + getattr(found, field))
@@ -127,7 +127,7 @@ def purge(
     json: JsonOption = False,
 ) -> None:
     """Delete impressions, events, their texts and the mining sets made of them. There is no undo."""
-    start, end = moment(after), moment(before)
+    start, end = parse_moment(after), parse_moment(before)
     if not user and start is None and end is None:
         raise typer.BadParameter("nothing is chosen: give --user, --after or --before")
     if start is not None and end is not None and end <= start:
@@ -138,12 +138,12 @@ def purge(
         chosen = " ".join(part for part in what if part)
         typer.confirm(f"Delete the feedback on {name} {chosen}?", abort=True, err=True)
     request = pb.PurgeFeedbackRequest(
-        collection=name, user_id=user, start_time=_timestamp(start), end_time=_timestamp(end)
+        collection=name, user_id=user, start_time=_to_timestamp(start), end_time=_to_timestamp(end)
     )
-    with connect(server, timeout) as quarry, progress(TextColumn("{task.percentage:.0f} %")) as bar:
+    with connect(server, timeout) as quarry, make_progress(TextColumn("{task.percentage:.0f} %")) as bar:
         task = bar.add_task("deleting", total=100)
         operation = quarry.feedback.PurgeFeedback(request)
-        operation = finished(
+        operation = wait_until_done(
             quarry,
             operation,
             pb.PurgeFeedbackMetadata,
@@ -157,13 +157,14 @@ def purge(
         show_purged(result)
 
 
-def finished(
+def wait_until_done(
     quarry: Client,
     operation: operations_pb2.Operation,
     metadata_type: type[Any],
     show: Callable[[Any], object],
 ) -> operations_pb2.Operation:
-    """The operation when it is done. Interrupted, it goes on in the server. Raises CliError if it failed."""
+    """Waits until the operation is done. Interrupted, it goes on in the server. Raises CliError if it
+    failed."""
 
     def watch(operation: operations_pb2.Operation) -> None:
         metadata = metadata_type()
@@ -175,15 +176,15 @@ def finished(
     return operation
 
 
-def _imported(
+def _import(
     quarry: Client, config: pb.ImportEventsConfig, file: Path, bar: Progress
 ) -> pb.ImportEventsResponse:
     size = file.stat().st_size
     task = bar.add_task(f"sending {file.name}", total=size)
     with name_file(file), file.open("rb") as raw:
-        operation = quarry.import_events(config, _pieces(raw, bar, task), timeout=UPLOAD_S)
+        operation = quarry.import_events(config, _read_pieces(raw, bar, task), timeout=UPLOAD_S)
     bar.update(task, description=f"reading {file.name}", completed=0)
-    operation = finished(
+    operation = wait_until_done(
         quarry, operation, pb.ImportEventsMetadata, lambda m: bar.update(task, completed=size * m.progress)
     )
     bar.remove_task(task)
@@ -192,7 +193,7 @@ def _imported(
     return result
 
 
-def _pieces(raw: BinaryIO, bar: Progress, task: TaskID) -> Iterator[bytes]:
+def _read_pieces(raw: BinaryIO, bar: Progress, task: TaskID) -> Iterator[bytes]:
     content = open_maybe_gzipped(raw)
     while piece := content.read(PIECE_BYTES):
         bar.update(task, completed=raw.tell())
@@ -205,7 +206,7 @@ def _show_rejected(file: Path, found: pb.ImportEventsResponse) -> None:
         show_rejections(found.rejections[:MAX_REJECTIONS_SHOWN])
 
 
-def _timestamp(value: datetime | None) -> timestamp_pb2.Timestamp | None:
+def _to_timestamp(value: datetime | None) -> timestamp_pb2.Timestamp | None:
     if value is None:
         return None
     message = timestamp_pb2.Timestamp()

@@ -8,17 +8,17 @@ from rich.table import Table
 
 from quarry.client import Client
 from quarry.v1 import mining_service_pb2 as pb
-from quarry_cli.commands.mine import QrelsOption, QueriesOption, judged_queries
+from quarry_cli.commands.mine import QrelsOption, QueriesOption, read_judged_queries
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
-from quarry_cli.console import note, out, plain, print_json, progress, warn
-from quarry_cli.views.mining import ClickModel, click_model
+from quarry_cli.console import make_plain, make_progress, note, out, print_json, warn
+from quarry_cli.views.mining import ClickModelOption, name_click_model
 
 SHOWN_RANKS = (1, 2, 3, 5, 10)
 
 
 def evaluate(
     name: Annotated[str, typer.Argument(help="The collection.", show_default=False)],
-    model: Annotated[ClickModel | None, typer.Option(help="Default: all.", show_default=False)] = None,
+    model: Annotated[ClickModelOption | None, typer.Option(help="Default: all.", show_default=False)] = None,
     queries: QueriesOption = None,
     qrels: QrelsOption = None,
     held_out: Annotated[
@@ -34,14 +34,14 @@ def evaluate(
     Two questions, apart: how well a model foretells held-out clicks (log-likelihood: higher is better;
     perplexity: 1 is perfect, 2 a coin), and how often its order of two documents is the judges'.
     """
-    judged = judged_queries(queries, qrels)
-    models = [model] if model else list(ClickModel)
+    judged = read_judged_queries(queries, qrels)
+    models = [model] if model else list(ClickModelOption)
     found: dict[str, pb.EstimateRelevanceResponse] = {}
-    with connect(server, timeout, default_timeout_s=600) as quarry, progress() as bar:
+    with connect(server, timeout, default_timeout_s=600) as quarry, make_progress() as bar:
         task = bar.add_task("click models", total=len(models))
         for one in models:
             request = pb.EstimateRelevanceRequest(
-                collection=name, model=click_model(one), held_out=held_out, judgments=judged, seed=seed
+                collection=name, model=name_click_model(one), held_out=held_out, judgments=judged, seed=seed
             )
             found[one.value] = _estimate(quarry, request)
             bar.advance(task)
@@ -79,7 +79,7 @@ def _show(found: dict[str, pb.EstimateRelevanceResponse]) -> None:
         likelihood = f"{response.log_likelihood:.4f}" if response.HasField("log_likelihood") else "-"
         agreement = f"{response.agreement:.1%}" if response.HasField("agreement") else "-"
         perplexities = (by_rank.get(rank, "-") for rank in SHOWN_RANKS)
-        table.add_row(plain(name), likelihood, *perplexities, agreement, f"{response.agreement_pairs:,}")
+        table.add_row(make_plain(name), likelihood, *perplexities, agreement, f"{response.agreement_pairs:,}")
     out.print(table)
     first = next(iter(found.values()))
     note(f"{first.impressions:,} impressions, {first.clicks:,} clicks")

@@ -13,10 +13,10 @@ from rich.text import Text
 from quarry.client import Client
 from quarry.client.upserts import Response
 from quarry_cli.calls.visibility import wait_searchable
-from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, collection_of, connect
-from quarry_cli.console import note, out, print_json, progress, say, warn
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
+from quarry_cli.console import make_progress, note, out, print_json, say, warn
 from quarry_cli.inputs.batches import Failures, FileBatch, FilePacker
-from quarry_cli.inputs.values import field_types
+from quarry_cli.inputs.values import list_field_types
 
 
 class Wait(StrEnum):
@@ -26,7 +26,7 @@ class Wait(StrEnum):
 
 @dataclass(slots=True)
 class Summary:
-    """What became of the files.
+    """The result of reading the files.
 
     Attributes:
         documents: written.
@@ -96,10 +96,12 @@ def write_files(
     quarry: Client, files: list[Path], batch_bytes: int, summary: Summary, failures: Failures
 ) -> None:
     """Writes all documents of ``files``, under a progress bar."""
-    packer = FilePacker(field_types(collection_of(quarry, summary.collection).schema), batch_bytes, failures)
-    name, batches = summary.collection, packer.batches(files)
+    packer = FilePacker(
+        list_field_types(read_collection(quarry, summary.collection).schema), batch_bytes, failures
+    )
+    name, batches = summary.collection, packer.read_batches(files)
     total = sum(path.stat().st_size for path in files)
-    with progress(DownloadColumn(), DocumentRate(), TimeRemainingColumn()) as bar:
+    with make_progress(DownloadColumn(), DocumentRate(), TimeRemainingColumn()) as bar:
         task = bar.add_task("indexing", total=total, documents=0)
         for batch, response in quarry.upsert_batches(name, batches, timeout_s=quarry.timeout_s):
             summary.take(batch, response, failures)

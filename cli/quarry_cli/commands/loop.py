@@ -8,9 +8,9 @@ import typer
 
 from quarry.client import Client, QuarryCallError
 from quarry.v1 import training_service_pb2 as pb
-from quarry_cli.calls.loop import turned, write_page
-from quarry_cli.commands.mine import QrelsOption, QueriesOption, check_folder, judged_queries
-from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, collection_of, connect
+from quarry_cli.calls.loop import run_turn, write_page
+from quarry_cli.commands.mine import QrelsOption, QueriesOption, check_folder, read_judged_queries
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
 from quarry_cli.console import note, say
 from quarry_cli.failures import CliError, describe
 from quarry_cli.views.loop import print_report, show_report
@@ -57,13 +57,13 @@ def loop(
         steps=steps,
         max_tokens=max_tokens or 0,
         seed=seed,
-        judgments=judged_queries(queries, qrels),
+        judgments=read_judged_queries(queries, qrels),
     )
     with connect(server, timeout, default_timeout_s=CALL_S) as quarry:
         if once:
             _turn(quarry, request, report, json)
             return
-        collection_of(quarry, name)
+        read_collection(quarry, name)
         while True:
             try:
                 _turn(quarry, request, report, json)
@@ -75,7 +75,7 @@ def loop(
 
 
 def _turn(quarry: Client, request: pb.RunLoopRequest, page: Path | None, json: bool) -> None:
-    made = turned(quarry, request)
+    made = run_turn(quarry, request)
     if page and made.name:
         write_page(quarry, made.name, page)
     if json:

@@ -10,13 +10,13 @@ import typer
 from quarry.mining.presets import PRESETS
 from quarry.mining.spec import DEFAULT_CLICK_MODEL, DEFAULT_DEPTH, DEFAULT_NEGATIVES, DEFAULT_PRESET
 from quarry.v1 import mining_service_pb2 as pb
-from quarry_cli.calls.mining import mined, write_examples, write_page
+from quarry_cli.calls.mining import run_mining, write_examples, write_page
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.judgments import read_judged
-from quarry_cli.views.mining import ClickModel, click_model, print_report, show_presets, show_set
+from quarry_cli.views.mining import ClickModelOption, name_click_model, print_report, show_presets, show_set
 
-DEFAULT_MODEL = ClickModel(DEFAULT_CLICK_MODEL)
+DEFAULT_MODEL = ClickModelOption(DEFAULT_CLICK_MODEL)
 QueriesOption = Annotated[
     Path | None,
     typer.Option(exists=True, dir_okay=False, help="JSON lines with _id and text, maybe gzipped."),
@@ -70,7 +70,7 @@ def mine(
             "estimated, and positives stand out from it.",
         ),
     ] = None,
-    model: Annotated[ClickModel, typer.Option(help="How clicks are read.")] = DEFAULT_MODEL,
+    model: Annotated[ClickModelOption, typer.Option(help="How clicks are read.")] = DEFAULT_MODEL,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Choose thresholds on audited queries before mining.")
     ] = False,
@@ -111,20 +111,20 @@ def mine(
         seed=seed,
         members=[member.strip() for member in members.split(",") if member.strip()],
         depth=depth,
-        parameters=parsed_parameters(parameters or []),
-        queries=judged_queries(queries, qrels),
+        parameters=parse_parameters(parameters or []),
+        queries=read_judged_queries(queries, qrels),
     )
     if from_feedback:
-        request.feedback.CopyFrom(pb.FeedbackPositives(model=click_model(model), floor=floor))
+        request.feedback.CopyFrom(pb.FeedbackPositives(model=name_click_model(model), floor=floor))
     elif not request.queries:
         raise CliError("there is nothing to mine for", "give --queries and --qrels, --from-feedback, or both")
     if calibrate:
-        sample = judged_queries(queries, audit or qrels)
+        sample = read_judged_queries(queries, audit or qrels)
         request.calibration.CopyFrom(pb.Calibration(target_false_negatives=target, judgments=sample))
     elif audit:
         raise CliError("--audit is for --calibrate")
     with connect(server, timeout) as quarry:
-        made = mined(quarry, request)
+        made = run_mining(quarry, request)
         write_examples(quarry, made.name, out)
         if report:
             write_page(quarry, made.name, report)
@@ -143,8 +143,11 @@ def check_folder(path: Path) -> None:
         raise CliError(f"{path}: the folder {folder} cannot be written to")
 
 
-def judged_queries(queries: Path | None, qrels: Path | None) -> list[pb.JudgedQuery]:
-    """Queries with their judgments; none without the files. Raises CliError for one without the other."""
+def read_judged_queries(queries: Path | None, qrels: Path | None) -> list[pb.JudgedQuery]:
+    """Reads queries with their judgments.
+
+    None without the files. Raises CliError for one without the other.
+    """
     if queries is None and qrels is None:
         return []
     if queries is None or qrels is None:
@@ -160,8 +163,8 @@ def judged_queries(queries: Path | None, qrels: Path | None) -> list[pb.JudgedQu
     ]
 
 
-def parsed_parameters(given: list[str]) -> dict[str, float]:
-    """``name=value`` of each. Raises CliError for what is none."""
+def parse_parameters(given: list[str]) -> dict[str, float]:
+    """Parses ``name=value`` of each. Raises CliError for what is none."""
     found: dict[str, float] = {}
     for one in given:
         name, equals, value = one.partition("=")

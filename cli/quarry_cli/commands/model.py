@@ -9,12 +9,12 @@ import typer
 
 from quarry.ranking.names import parse_ranking_name
 from quarry.v1 import model_service_pb2 as pb
-from quarry_cli.calls.model import all_models, all_rankings, imported, write_archive
+from quarry_cli.calls.model import fetch_models, fetch_rankings, run_import, write_archive
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
 from quarry_cli.console import as_json, note, out, print_json
 from quarry_cli.failures import CliError
 from quarry_cli.views.model import print_model, show_model, show_models, show_rankings
-from quarry_cli.views.tune import boosts_of, show_ranking
+from quarry_cli.views.tune import read_boosts, show_ranking
 
 LOADING_S = 300.0
 """A server may export a model before it answers."""
@@ -48,7 +48,7 @@ def list_models(
 ) -> None:
     """List versions, newest first, with what their evaluation found."""
     with connect(server, timeout) as quarry:
-        found = all_models(quarry, collection)
+        found = fetch_models(quarry, collection)
     if json:
         print_json([as_json(model) for model in found])
     else:
@@ -64,7 +64,7 @@ def list_rankings(
 ) -> None:
     """List the ranking configurations that `quarry tune` made, newest first, with what was measured."""
     with connect(server, timeout) as quarry:
-        found = all_rankings(quarry, collection)
+        found = fetch_rankings(quarry, collection)
     if json:
         print_json([as_json(ranking) for ranking in found])
     else:
@@ -91,7 +91,7 @@ def _show_ranking(version: str, server: str | None, timeout: float | None, json:
     with connect(server, timeout) as quarry:
         asked = pb.GetRankingRequest(name=version)
         ranking = quarry.models.GetRanking(asked).ranking
-        boosts = boosts_of(quarry, ranking.collection)
+        boosts = read_boosts(quarry, ranking.collection)
     if json:
         print_json(as_json(ranking))
     else:
@@ -200,7 +200,7 @@ def import_model(
         description=description,
     )
     with connect(server, timeout, LOADING_S) as quarry:
-        made = imported(quarry, options)
+        made = run_import(quarry, options)
     _show(made, json)
     if made.kind == pb.MODEL_KIND_RERANKER:
         note(f"next: quarry model promote {made.name}")

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from quarry.schema import FieldType
 from quarry.v1 import collection_service_pb2, search_service_pb2
-from quarry_cli.commands.documents import shown_value
-from quarry_cli.console import out, plain, printable
-from quarry_cli.inputs.values import field_types
-from quarry_cli.views.excerpts import excerpt, query_pattern
+from quarry_cli.commands.documents import format_value
+from quarry_cli.console import make_plain, out, replace_controls
+from quarry_cli.inputs.values import list_field_types
+from quarry_cli.views.excerpts import cut_excerpt, make_query_pattern
 
 INDENT = 4
 EXCERPT_LINES = 3
@@ -25,7 +25,7 @@ STAGES_AROUND_ARMS = ("encode",), ("fuse", "hydrate", "rerank")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Which fields of a hit are shown.
+    """The fields of a hit that are shown.
 
     Attributes:
         title: name of the title field.
@@ -38,12 +38,12 @@ class View:
     pattern: re.Pattern[str] | None
 
 
-def view_of(collection: collection_service_pb2.Collection, query: str) -> View:
-    """How hits of this collection are shown."""
-    types = field_types(collection.schema)
+def make_view(collection: collection_service_pb2.Collection, query: str) -> View:
+    """Makes the view in which hits of this collection are shown."""
+    types = list_field_types(collection.schema)
     title = next((f.name for f in collection.schema.fields if f.is_title), "title")
     texts = tuple(n for n, kind in types.items() if kind is FieldType.TEXT and n != title)
-    return View(title, texts or ("text",), query_pattern(query))
+    return View(title, texts or ("text",), make_query_pattern(query))
 
 
 def show_answer(response: search_service_pb2.SearchResponse, view: View) -> None:
@@ -59,15 +59,15 @@ def show_hit(hit: search_service_pb2.Hit, view: View) -> None:
     """Rank, title, score and id, the part of the text that fits best, and how the hit came there."""
     width = min(out.width, MAX_WIDTH)
     fields = hit.document.fields
-    title = shown_value(fields[view.title]) if view.title in fields else ""
-    head = plain(title or hit.document.id, "bold").append(f"  {hit.score:.4f}", "not bold green")
+    title = format_value(fields[view.title]) if view.title in fields else ""
+    head = make_plain(title or hit.document.id, "bold").append(f"  {hit.score:.4f}", "not bold green")
     if hit.HasField("relevance"):
         head.append(f"  relevant {hit.relevance:.0%}", "not bold cyan")
     if title:
-        head.append(f"  {printable(hit.document.id)}", "not bold dim")
-    parts = [head, _body(hit, title, view, width)]
+        head.append(f"  {replace_controls(hit.document.id)}", "not bold dim")
+    parts = [head, _write_body(hit, title, view, width)]
     if hit.HasField("explanation"):
-        parts.append(explanation(hit.explanation))
+        parts.append(write_explanation(hit.explanation))
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(width=INDENT - 1, justify="right", style="cyan")
     grid.add_column(width=width - INDENT - 1)
@@ -76,73 +76,81 @@ def show_hit(hit: search_service_pb2.Hit, view: View) -> None:
     out.print()
 
 
-def _body(hit: search_service_pb2.Hit, title: str, view: View, width: int) -> Text:
-    """An excerpt of the passage that matched, or of the text that has most of the query's words."""
+def _write_body(hit: search_service_pb2.Hit, title: str, view: View, width: int) -> Text:
+    """Writes an excerpt of the passage that matched, or of the text that has most of the query's words."""
     fields = hit.document.fields
-    texts = [shown_value(fields[name]) for name in view.texts if name in fields]
-    best = hit.explanation.passage.removeprefix(title).lstrip() or _fullest(texts, view.pattern)
-    body = plain(excerpt(printable(best), view.pattern, EXCERPT_LINES * (width - INDENT) - 20))
+    texts = [format_value(fields[name]) for name in view.texts if name in fields]
+    best = hit.explanation.passage.removeprefix(title).lstrip() or _find_fullest(texts, view.pattern)
+    body = make_plain(
+        cut_excerpt(replace_controls(best), view.pattern, EXCERPT_LINES * (width - INDENT) - 20)
+    )
     if view.pattern:
         body.highlight_regex(view.pattern, "yellow")
     return body
 
 
-def _fullest(texts: list[str], pattern: re.Pattern[str] | None) -> str:
-    """The text with most query words, and of those the longest."""
+def _find_fullest(texts: list[str], pattern: re.Pattern[str] | None) -> str:
+    """Finds the text with most query words, and of those the longest."""
 
-    def words(text: str) -> int:
+    def count_words(text: str) -> int:
         return len(set(pattern.findall(text.casefold()))) if pattern else 0
 
-    return max(texts, key=lambda text: (words(text), len(text)), default="")
+    return max(texts, key=lambda text: (count_words(text), len(text)), default="")
 
 
-def explanation(explained: search_service_pb2.Explanation) -> Text:
-    """How a hit came to its rank: a line for each arm, one for what came after, and those of a cascade."""
-    lines = [Text(_arm(arm), "dim") for arm in explained.arms]
+def write_explanation(explained: search_service_pb2.Explanation) -> Text:
+    """Writes how a hit came to its rank: a line for each arm, one for what came after, and those of a
+    cascade."""
+    lines = [Text(_name_arm(arm), "dim") for arm in explained.arms]
     end = f"fused  rank {explained.fused_rank or '-':<5} score {explained.fused_score:<10.4f}"
     if explained.HasField("rerank_score"):
         end += f" re-ranked {explained.rerank_score:.4f}{' (text cut)' if explained.truncated else ''}"
     readers = explained.rerankers if len(explained.rerankers) > 1 else ()
-    after = [Text(f"read by {printable(reader.model)}: {reader.score:.4f}", "dim") for reader in readers]
+    after = [
+        Text(f"read by {replace_controls(reader.model)}: {reader.score:.4f}", "dim") for reader in readers
+    ]
     return Text("\n").join([*lines, Text(end.rstrip(), "dim"), *after])
 
 
-def _arm(arm: search_service_pb2.ArmExplanation) -> str:
+def _name_arm(arm: search_service_pb2.ArmExplanation) -> str:
     score = f"{arm.score:.4f}" if arm.HasField("score") else "-"
-    return f"{printable(arm.arm):<6} rank {arm.rank or '-':<5} score {score:<10} adds {arm.contribution:.4f}"
+    name = replace_controls(arm.arm)
+    return f"{name:<6} rank {arm.rank or '-':<5} score {score:<10} adds {arm.contribution:.4f}"
 
 
 def show_footer(response: search_service_pb2.SearchResponse) -> None:
-    out.print(Text(" · ".join(_footer(response)), "dim"))
+    out.print(Text(" · ".join(_write_footer(response)), "dim"))
     for degraded in response.degraded:
         stage = search_service_pb2.Stage.Name(degraded.stage).removeprefix("STAGE_").lower()
-        stage = printable(degraded.arm) or stage
+        stage = replace_controls(degraded.arm) or stage
         reason = search_service_pb2.DegradationReason.Name(degraded.reason)
         reason = reason.removeprefix("DEGRADATION_REASON_").replace("_", " ").lower()
-        detail = f" ({printable(degraded.detail)})" if degraded.detail else ""
-        model = f" by {printable(degraded.model)}" if degraded.model else ""
+        detail = f" ({replace_controls(degraded.detail)})" if degraded.detail else ""
+        model = f" by {replace_controls(degraded.model)}" if degraded.model else ""
         out.print(Text(f"incomplete: {stage}{model}: {reason}{detail}", "yellow"))
 
 
-def _footer(response: search_service_pb2.SearchResponse) -> Iterator[str]:
+def _write_footer(response: search_service_pb2.SearchResponse) -> Iterator[str]:
     matching = response.total
     if matching.relation == search_service_pb2.TOTAL_RELATION_LOWER_BOUND:
         yield f"at least {matching.count:,} documents match"
     else:
         yield f"{matching.count:,} document{'' if matching.count == 1 else 's'} match"
-    taken = {printable(name): milliseconds(duration) for name, duration in response.timings.items()}
-    total = taken.pop("total", milliseconds(Duration()))
+    taken = {
+        replace_controls(name): format_milliseconds(duration) for name, duration in response.timings.items()
+    }
+    total = taken.pop("total", format_milliseconds(Duration()))
     before, after = STAGES_AROUND_ARMS
     arms = sorted(taken.keys() - {*before, *after})
     stages = [f"{name} {taken[name]}" for name in (*before, *arms, *after) if name in taken]
     yield total + (f" ({', '.join(stages)})" if stages else "")
-    models = [printable(model) for model in response.rerankers or [response.reranker]]
+    models = [replace_controls(model) for model in response.rerankers or [response.reranker]]
     if response.ranking:
-        yield f"merged by {printable(response.ranking)}"
+        yield f"merged by {replace_controls(response.ranking)}"
     if response.weights:
         yield ", ".join(f"{weight.arm} {weight.weight:.2f}" for weight in response.weights)
     yield f"re-ranked by {', then '.join(models)}" if response.reranker else "not re-ranked"
 
 
-def milliseconds(duration: Duration) -> str:
+def format_milliseconds(duration: Duration) -> str:
     return f"{duration.ToMicroseconds() / 1_000:.1f} ms"

@@ -12,8 +12,8 @@ from rich.progress import TaskProgressColumn, TextColumn
 
 from quarry.client import Client, QuarryCallError
 from quarry.v1 import collection_service_pb2 as pb
-from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, collection_of, connect
-from quarry_cli.console import as_json, note, print_json, progress
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
+from quarry_cli.console import as_json, make_progress, note, print_json
 from quarry_cli.failures import CliError, check_outcome
 from quarry_cli.inputs.schema_file import read_schema
 from quarry_cli.views.collection import reindex_state, show_collection, show_estimate
@@ -82,16 +82,16 @@ def reindex(
         raise typer.BadParameter(f"{actions[0]} goes with no other change or action")
     with connect(server, timeout, PLANNING_S) as quarry:
         if changes or estimate:
-            request = _request(quarry, name, encoder, schema, max_tokens, overlap_tokens)
+            request = _make_request(quarry, name, encoder, schema, max_tokens, overlap_tokens)
             request.validate_only = estimate
             operation = quarry.collections.Reindex(request)
         elif actions and actions[0] in AT_ONCE:
             AT_ONCE[actions[0]](quarry, name)
-            _show(collection_of(quarry, name), json)
+            _show(read_collection(quarry, name), json)
             return
         else:
-            operation = (_rolling_back if rollback else _under_way)(quarry, name, resume)
-        result = _result(_follow(quarry, operation, name))
+            operation = (_roll_back if rollback else _find_under_way)(quarry, name, resume)
+        result = _read_result(_follow(quarry, operation, name))
     if not estimate:
         _show(result.collection, json)
     elif json:
@@ -100,7 +100,7 @@ def reindex(
         show_estimate(result.estimate)
 
 
-def _request(
+def _make_request(
     quarry: Client,
     name: str,
     encoder: str | None,
@@ -108,7 +108,7 @@ def _request(
     max_tokens: int | None,
     overlap_tokens: int | None,
 ) -> pb.ReindexRequest:
-    """What to ask for; of the passages, what is not given stays as it is."""
+    """Makes the request; of the passages, what is not given stays as it is."""
     request = pb.ReindexRequest(name=name)
     if encoder is not None:
         request.encoder = encoder
@@ -117,7 +117,7 @@ def _request(
     if max_tokens is None and overlap_tokens is None:
         return request
     policy = request.passages
-    policy.CopyFrom(collection_of(quarry, name).passages)
+    policy.CopyFrom(read_collection(quarry, name).passages)
     if max_tokens is not None:
         policy.max_tokens = max_tokens
         if max_tokens:
@@ -138,7 +138,7 @@ def _drop_previous(quarry: Client, name: str) -> None:
 
 def _cancel(quarry: Client, name: str) -> None:
     """Raises CliError if it was too late."""
-    operation = _under_way(quarry, name)
+    operation = _find_under_way(quarry, name)
     quarry.cancel(operation)
     timeout = duration_pb2.Duration(seconds=int(quarry.timeout_s))
     wait = operations_pb2.WaitOperationRequest(name=operation.name, timeout=timeout)
@@ -152,17 +152,17 @@ AT_ONCE = {"--pause": _pause, "--cancel": _cancel, "--drop-previous": _drop_prev
 """What needs no waiting for an operation."""
 
 
-def _rolling_back(quarry: Client, name: str, _resume: bool) -> operations_pb2.Operation:
+def _roll_back(quarry: Client, name: str, _resume: bool) -> operations_pb2.Operation:
     request = pb.RollbackReindexRequest(name=name)
     return quarry.collections.RollbackReindex(request)
 
 
-def _under_way(quarry: Client, name: str, resume: bool = False) -> operations_pb2.Operation:
-    """The reindex that is under way, resumed if that is asked. Raises CliError if there is none."""
+def _find_under_way(quarry: Client, name: str, resume: bool = False) -> operations_pb2.Operation:
+    """Finds the reindex that is under way, resumed if that is asked. Raises CliError if there is none."""
     if resume:
         request = pb.ResumeReindexRequest(name=name)
         quarry.collections.ResumeReindex(request)
-    status = collection_of(quarry, name).status
+    status = read_collection(quarry, name).status
     if not status.HasField("reindex"):
         hint = "give what changes: --encoder, --schema, --max-tokens or --overlap-tokens"
         raise CliError(f"no reindex of {name} is under way", hint)
@@ -170,8 +170,12 @@ def _under_way(quarry: Client, name: str, resume: bool = False) -> operations_pb
 
 
 def _follow(quarry: Client, operation: operations_pb2.Operation, name: str) -> operations_pb2.Operation:
-    """The operation when it has ended, under a progress bar. Interrupted, it goes on in the server."""
-    with _left_running(name), progress(TaskProgressColumn(), TextColumn("{task.fields[said]}")) as bar:
+    """Follows the operation until it has ended, under a progress bar. Interrupted, it goes on in the
+    server."""
+    with (
+        _warn_of_running(name),
+        make_progress(TaskProgressColumn(), TextColumn("{task.fields[said]}")) as bar,
+    ):
         task = bar.add_task("reindexing", total=None, said="")
 
         def show(operation: operations_pb2.Operation) -> None:
@@ -188,7 +192,7 @@ def _follow(quarry: Client, operation: operations_pb2.Operation, name: str) -> o
 
 
 @contextlib.contextmanager
-def _left_running(name: str) -> Iterator[None]:
+def _warn_of_running(name: str) -> Iterator[None]:
     """Says what goes on when nobody watches any more."""
     try:
         yield
@@ -200,7 +204,7 @@ def _left_running(name: str) -> Iterator[None]:
         raise
 
 
-def _result(operation: operations_pb2.Operation) -> pb.ReindexResponse:
+def _read_result(operation: operations_pb2.Operation) -> pb.ReindexResponse:
     """Raises CliError if it failed."""
     check_outcome(operation, "the collection serves as before")
     result = pb.ReindexResponse()

@@ -7,12 +7,12 @@ import typer
 
 from quarry.client import Client
 from quarry.v1 import search_service_pb2, types_pb2
-from quarry_cli.commands.ranking import show_answer, view_of
-from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, collection_of, connect
+from quarry_cli.commands.ranking import make_view, show_answer
+from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
 from quarry_cli.console import as_json, print_json
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
-from quarry_cli.inputs.conditions import all_of, parse_condition, parse_filter
-from quarry_cli.inputs.values import field_types
+from quarry_cli.inputs.conditions import parse_condition, parse_filter, require_all
+from quarry_cli.inputs.values import list_field_types
 
 
 class FusionName(StrEnum):
@@ -26,7 +26,7 @@ FUSIONS = {
 }
 
 
-def filter_option(text: str | None) -> str | None:
+def parse_filter_option(text: str | None) -> str | None:
     """Refuses a filter that is not one, as a mistake of usage."""
     if text is not None:
         try:
@@ -43,7 +43,7 @@ def search(
     explain: Annotated[bool, typer.Option("--explain", help="Say how each hit came to its rank.")] = False,
     filter: Annotated[
         str | None,
-        typer.Option(metavar="JSON", callback=filter_option, help="A Filter message as JSON."),
+        typer.Option(metavar="JSON", callback=parse_filter_option, help="A Filter message as JSON."),
     ] = None,
     where: Annotated[
         list[str] | None,
@@ -87,7 +87,7 @@ def search(
     )
     with connect(server, timeout) as quarry:
         wanted = [parse_filter(filter)] if filter is not None else []
-        condition = all_of([*wanted, *conditions(quarry, name, where or [])])
+        condition = require_all([*wanted, *parse_conditions(quarry, name, where or [])])
         if condition is not None:
             request.filter.CopyFrom(condition)
         if json:
@@ -96,11 +96,11 @@ def search(
             show_search(quarry, request)
 
 
-def conditions(quarry: Client, name: str, texts: list[str]) -> list[types_pb2.Filter]:
-    """What ``--where`` says, by the types of the collection's schema."""
+def parse_conditions(quarry: Client, name: str, texts: list[str]) -> list[types_pb2.Filter]:
+    """Parses what ``--where`` says, by the types of the collection's schema."""
     if not texts:
         return []
-    types = field_types(collection_of(quarry, name).schema)
+    types = list_field_types(read_collection(quarry, name).schema)
     try:
         return [parse_condition(text, types) for text in texts]
     except ValueError as error:
@@ -109,5 +109,5 @@ def conditions(quarry: Client, name: str, texts: list[str]) -> list[types_pb2.Fi
 
 def show_search(quarry: Client, request: search_service_pb2.SearchRequest) -> None:
     """Runs a search and prints its ranking."""
-    view = view_of(collection_of(quarry, request.collection), request.query)
+    view = make_view(read_collection(quarry, request.collection), request.query)
     show_answer(quarry.search.Search(request), view)

@@ -8,7 +8,7 @@ import typer
 from quarry.config import Settings
 from quarry.config_files import load_settings
 from quarry.errors import InvalidArgumentError
-from quarry_cli.checks.base import SERVER_EXTRA
+from quarry_cli.checks.check import SERVER_EXTRA
 from quarry_cli.failures import CliError
 
 

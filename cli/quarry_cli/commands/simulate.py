@@ -11,7 +11,7 @@ from rich.table import Table
 
 from quarry_cli.calls.sessions import Simulation, Visit, run_sessions
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
-from quarry_cli.console import note, out, print_json, progress
+from quarry_cli.console import make_progress, note, out, print_json
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.judgments import read_judged
 
@@ -58,16 +58,16 @@ def simulate(
     leave in the log is marked as simulated, and so is whatever is learned from it.
     """
     texts, judged = read_judged(queries, qrels)
-    behaviour = simulated_users(users, noise, trust, eta, intents)
+    behaviour = make_simulated_users(users, noise, trust, eta, intents)
     simulation = Simulation(
         name, list(texts.items()), judged, behaviour, page_size, intents, skew, swap, seed
     )
-    with connect(server, timeout, default_timeout_s=60) as quarry, progress() as bar:
+    with connect(server, timeout, default_timeout_s=60) as quarry, make_progress() as bar:
         visits = run_sessions(quarry, simulation, sessions, bar)
     report(visits, simulation, json)
 
 
-def simulated_users(
+def make_simulated_users(
     users: Users = Users.PBM, noise: float = 0.1, trust: float = 0.1, eta: float = 1.0, intents: int = 1
 ) -> "UserBehaviour":
     """Raises CliError if the miner, which they are part of, is not installed."""

@@ -9,11 +9,11 @@ import typer
 from quarry.training.spec import DEFAULT_BOOTSTRAP_QUERIES, DEFAULT_FORM, DEFAULT_JOINT_LAYERS, DEFAULT_LOSS
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
-from quarry_cli.calls.training import promote_version, trained, uploaded
-from quarry_cli.commands.mine import QrelsOption, QueriesOption, judged_queries
+from quarry_cli.calls.training import promote_version, run_training, upload
+from quarry_cli.commands.mine import QrelsOption, QueriesOption, read_judged_queries
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
 from quarry_cli.failures import CliError
-from quarry_cli.views.training import IMPROVED, print_model, show_model, verdict_of
+from quarry_cli.views.training import IMPROVED, name_verdict, print_model, show_model
 
 CALL_S = 120.0
 """A server may fetch the base from the hub before it answers."""
@@ -25,7 +25,7 @@ class What(StrEnum):
     ENCODER = "encoder"
 
 
-class Form(StrEnum):
+class FormOption(StrEnum):
     SPLIT = "split"
     LATE = "late"
     CROSS = "cross"
@@ -76,7 +76,7 @@ def train(
         ),
     ] = None,
     form: Annotated[
-        Form | None,
+        FormOption | None,
         typer.Option(
             help="What is made of an encoder: late interaction, a split or an ordinary cross-encoder. "
             f"Default: what serves has, else {DEFAULT_FORM}."
@@ -123,7 +123,7 @@ def train(
         "max_tokens": max_tokens or 0,
         "seed": seed,
         "learning_rate": learning_rate or 0.0,
-        "judgments": judged_queries(queries, qrels),
+        "judgments": read_judged_queries(queries, qrels),
         "description": description,
     }
     request: pb.TrainRerankerRequest | pb.TrainEncoderRequest
@@ -148,11 +148,11 @@ def train(
         raise CliError("--max-queries is for --bootstrap")
     with connect(server, timeout, default_timeout_s=CALL_S) as quarry:
         if examples:
-            request.examples = uploaded(quarry, examples)
+            request.examples = upload(quarry, examples)
         elif mining_set:
             request.mining_set = mining_set
-        made = trained(quarry, request)
-        proven = verdict_of(made) == IMPROVED and not made.cautions
+        made = run_training(quarry, request)
+        proven = name_verdict(made) == IMPROVED and not made.cautions
         if promote and proven and made.state != models_pb.MODEL_STATE_SERVING:
             made = promote_version(quarry, made)
     serves = made.state == models_pb.MODEL_STATE_SERVING

@@ -6,14 +6,14 @@ import typer
 
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
-from quarry_cli.calls.operations import finished
-from quarry_cli.calls.training import TUNER, promote_ranking, said
-from quarry_cli.commands.mine import QrelsOption, QueriesOption, judged_queries
+from quarry_cli.calls.operations import wait_until_done
+from quarry_cli.calls.training import TUNER, describe_progress, promote_ranking
+from quarry_cli.commands.mine import QrelsOption, QueriesOption, read_judged_queries
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
-from quarry_cli.console import note, out, plain, print_json
+from quarry_cli.console import make_plain, note, out, print_json
 from quarry_cli.failures import CliError
-from quarry_cli.views.training import IMPROVED, verdict_of
-from quarry_cli.views.tune import boosts_of, print_ranking, show_ranking
+from quarry_cli.views.training import IMPROVED, name_verdict
+from quarry_cli.views.tune import print_ranking, read_boosts, show_ranking
 
 FAILED = 1
 
@@ -49,18 +49,18 @@ def tune(
             raise CliError("--rollback goes without --queries, --qrels and --from-feedback")
         _roll_back(name, server, timeout, json)
         return
-    judged = judged_queries(queries, qrels)
+    judged = read_judged_queries(queries, qrels)
     if bool(judged) == from_feedback:
         raise CliError("either --queries and --qrels, or --from-feedback, say what to learn from")
     with connect(server, timeout) as quarry:
         request = pb.TuneRankingRequest(collection=name, judgments=judged, seed=seed)
         operation = quarry.training.TuneRanking(request)
         made = models_pb.Ranking()
-        finished(quarry, operation, "tuning", said).response.Unpack(made)
-        proven = verdict_of(made) == IMPROVED and not made.cautions
+        wait_until_done(quarry, operation, "tuning", describe_progress).response.Unpack(made)
+        proven = name_verdict(made) == IMPROVED and not made.cautions
         if promote and proven and made.state != models_pb.MODEL_STATE_SERVING:
             made = promote_ranking(quarry, made)
-        boosts = boosts_of(quarry, name)
+        boosts = read_boosts(quarry, name)
     if json:
         print_ranking(made, boosts)
     else:
@@ -76,5 +76,5 @@ def _roll_back(name: str, server: str | None, timeout: float | None, json: bool)
     if json:
         print_json({"serving": answer.serving, "previous": answer.previous})
         return
-    out.print(plain(answer.serving or "the defaults", "bold"))
+    out.print(make_plain(answer.serving or "the defaults", "bold"))
     note(f"{answer.previous or 'the defaults'} no longer merges the arms of {name}")

@@ -1,1 +1,1 @@
-"""What a person gives, in files and typed, and how it becomes messages."""
+"""The input of a person, in files and typed, and how it becomes messages."""

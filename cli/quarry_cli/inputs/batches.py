@@ -28,7 +28,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Failures:
-    """How many documents failed, and the first few of them."""
+    """The number of documents that failed, and the first few of them."""
 
     count: int = 0
     first: list[Failure] = field(default_factory=list)
@@ -72,7 +72,7 @@ class FilePacker:
     batch_bytes: int
     failures: Failures
 
-    def batches(self, files: Iterable[Path]) -> Iterator[FileBatch]:
+    def read_batches(self, files: Iterable[Path]) -> Iterator[FileBatch]:
         before = 0
         for path in files:
             yield from self.pack(read_records(path), before)
@@ -81,15 +81,15 @@ class FilePacker:
     def pack(self, records: Iterable[Record | BadRecord], before: int = 0) -> Iterator[FileBatch]:
         packer: Packer[_Placed] = Packer(lambda placed: placed.document.ByteSize(), self.batch_bytes)
         for record in records:
-            document = self._document(record)
+            document = self._read_document(record)
             if document is None or isinstance(record, BadRecord):
                 continue
             if ready := packer.add(_Placed(document, record.where, record.position)):
-                yield _file_batch(ready, before)
+                yield _make_file_batch(ready, before)
         if rest := packer.take_rest():
-            yield _file_batch(rest, before)
+            yield _make_file_batch(rest, before)
 
-    def _document(self, record: Record | BadRecord) -> types_pb2.Document | None:
+    def _read_document(self, record: Record | BadRecord) -> types_pb2.Document | None:
         if isinstance(record, BadRecord):
             self.failures.add(record.where, "", record.problem)
             return None
@@ -108,6 +108,6 @@ class FilePacker:
         return document
 
 
-def _file_batch(placed: list[_Placed], before: int) -> FileBatch:
+def _make_file_batch(placed: list[_Placed], before: int) -> FileBatch:
     documents = [one.document for one in placed]
     return FileBatch(str(uuid4()), documents, [one.where for one in placed], before + placed[-1].position)

@@ -8,7 +8,7 @@ import typer
 from quarry.v1 import types_pb2
 
 
-def stages_option(texts: list[str] | None) -> list[str] | None:
+def parse_stages_option(texts: list[str] | None) -> list[str] | None:
     """Refuses what is no cascade, as a mistake of usage."""
     parse_stages(texts or ())
     return texts
@@ -18,7 +18,7 @@ CascadeOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="MODEL:DEPTH",
-        callback=stages_option,
+        callback=parse_stages_option,
         help="A model and how many candidates it reads; repeat it, widest first. "
         ':DEPTH is the collection\'s re-ranker, as in "--cascade small:200 --cascade :20".',
     ),
@@ -26,21 +26,21 @@ CascadeOption = Annotated[
 
 
 def parse_stages(texts: Iterable[str]) -> list[types_pb2.RerankStage]:
-    """The stages that are typed; one empty text alone is a cascade without any.
+    """Parses the stages that are typed; one empty text alone is a cascade without any.
 
     Raises typer.BadParameter for what is not MODEL:DEPTH.
     """
     given = list(texts)
-    return [] if given == [""] else [_stage(text) for text in given]
+    return [] if given == [""] else [_parse_stage(text) for text in given]
 
 
-def _stage(text: str) -> types_pb2.RerankStage:
+def _parse_stage(text: str) -> types_pb2.RerankStage:
     model, colon, depth = text.rpartition(":")
     if not (colon and depth.isascii() and depth.isdigit() and len(depth) < 10):
         raise typer.BadParameter(f"{text!r} is not MODEL:DEPTH, such as faq@1:200 or :20")
     return types_pb2.RerankStage(model=model, depth=int(depth))
 
 
-def shown_stages(stages: Iterable[types_pb2.RerankStage]) -> str:
-    """In the order in which they read, as they are typed."""
+def format_stages(stages: Iterable[types_pb2.RerankStage]) -> str:
+    """Writes the stages in the order in which they read, as they are typed."""
     return ", ".join(f"{stage.model}:{stage.depth}" for stage in stages)

@@ -7,7 +7,7 @@ from google.protobuf.json_format import Parse, ParseError
 
 from quarry.schema import FieldType
 from quarry.v1 import types_pb2
-from quarry_cli.inputs.schema_file import nearest
+from quarry_cli.inputs.schema_file import suggest
 from quarry_cli.inputs.values import FieldTypes, to_scalar
 
 CONDITION = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(>=|<=|!=|\^=|=|>|<)(.*)", re.DOTALL)
@@ -15,7 +15,7 @@ BOUNDS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
 
 
 def parse_filter(text: str) -> types_pb2.Filter:
-    """A Filter message from protobuf JSON. Raises ValueError."""
+    """Parses a Filter message from protobuf JSON. Raises ValueError."""
     try:
         return Parse(text, types_pb2.Filter(), max_recursion_depth=100)
     except ParseError as error:
@@ -23,7 +23,8 @@ def parse_filter(text: str) -> types_pb2.Filter:
 
 
 def parse_condition(text: str, types: FieldTypes) -> types_pb2.Filter:
-    """A filter from ``field OPERATOR value``: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` or ``^=`` (prefix).
+    """Parses ``field OPERATOR value`` to a filter: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` or ``^=``
+    (prefix).
 
     The value goes to the end of the text and takes the field's type; spaces around it count only for
     keywords. ``!=`` is the complement of ``=``, so it holds for documents without the field.
@@ -35,7 +36,7 @@ def parse_condition(text: str, types: FieldTypes) -> types_pb2.Filter:
     if found is None:
         raise ValueError(f"{text!r} is not FIELD=VALUE (or !=, <, <=, >, >=, ^= for a prefix)")
     name, operator, value = found.groups()
-    kind = _filterable(name, types)
+    kind = _find_filterable(name, types)
     if operator == "^=":
         return types_pb2.Filter(prefix=types_pb2.PrefixFilter(field=name, prefix=value))
     try:
@@ -47,10 +48,10 @@ def parse_condition(text: str, types: FieldTypes) -> types_pb2.Filter:
         getattr(bounds, BOUNDS[operator]).CopyFrom(scalar)
         return types_pb2.Filter(range=bounds)
     equal = types_pb2.Filter(equal_to=types_pb2.EqualToFilter(field=name, value=scalar))
-    return negated(equal) if operator == "!=" else equal
+    return negate(equal) if operator == "!=" else equal
 
 
-def _filterable(name: str, types: FieldTypes) -> FieldType:
+def _find_filterable(name: str, types: FieldTypes) -> FieldType:
     known = tuple(field for field, kind in types.items() if kind is not FieldType.TEXT)
     if name in known:
         return types[name]
@@ -58,16 +59,16 @@ def _filterable(name: str, types: FieldTypes) -> FieldType:
         raise ValueError(f"{name} is text, which cannot be filtered on")
     fields = ", ".join(known) or "none: its schema names only text"
     raise ValueError(
-        f"the collection's schema has no field {name}{nearest(name, known)} (fields to filter on: {fields})"
+        f"the collection's schema has no field {name}{suggest(name, known)} (fields to filter on: {fields})"
     )
 
 
-def negated(inner: types_pb2.Filter) -> types_pb2.Filter:
+def negate(inner: types_pb2.Filter) -> types_pb2.Filter:
     return types_pb2.Filter(none_of=types_pb2.FilterList(filters=[inner]))
 
 
-def all_of(filters: Sequence[types_pb2.Filter]) -> types_pb2.Filter | None:
-    """The filter that holds if all hold; None for none."""
+def require_all(filters: Sequence[types_pb2.Filter]) -> types_pb2.Filter | None:
+    """Joins the filters to one that holds if all hold; None for none."""
     if len(filters) < 2:
         return filters[0] if filters else None
     return types_pb2.Filter(all_of=types_pb2.FilterList(filters=filters))

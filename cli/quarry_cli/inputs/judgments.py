@@ -26,26 +26,26 @@ Qrels = dict[str, dict[str, int]]
 """Grade of each judged document, by query id and document id; above 0 is relevant."""
 
 
-class Judged(NamedTuple):
+class JudgedQueries(NamedTuple):
     """Judged queries: their texts and their judgments, by the same ids."""
 
     texts: dict[str, str]
     qrels: Qrels
 
 
-def read_judged(queries: Path, qrels: Path) -> Judged:
-    """Judged queries that have a text. Those that have none are named in a warning.
+def read_judged(queries: Path, qrels: Path) -> JudgedQueries:
+    """Reads judged queries that have a text. Those that have none are named in a warning.
 
     Raises:
         CliError: as ``read_qrels`` and ``read_queries``.
     """
     judged = read_qrels(qrels)
     texts = read_queries(queries, set(judged))
-    return Judged(texts, {id: judged[id] for id in texts})
+    return JudgedQueries(texts, {id: judged[id] for id in texts})
 
 
 def read_qrels(path: Path) -> Qrels:
-    """Judgments: query, document and grade, or TREC's four columns (query, iteration, document, grade).
+    """Reads judgments: query, document and grade, or TREC's four columns (query, iteration, document, grade).
 
     Columns stand between tabs, or else between white space; a header may come first. Lines that say the same
     twice are named in a warning.
@@ -58,12 +58,12 @@ def read_qrels(path: Path) -> Qrels:
     lines: dict[tuple[str, str], int] = {}
     repeated: list[int] = []
     first = True
-    for number, line in _lines(path):
+    for number, line in _read_lines(path):
         cells = [cell.strip() for cell in (line.split("\t") if "\t" in line else line.split())]
         header, first = first and _is_header(cells), False
         if header:
             continue
-        query, document, grade = _judgment(cells, f"{path}:{number}")
+        query, document, grade = _parse_judgment(cells, f"{path}:{number}")
         grades = qrels.setdefault(query, {})
         earlier = lines.setdefault((query, document), number)
         if grades.setdefault(document, grade) != grade:
@@ -76,12 +76,12 @@ def read_qrels(path: Path) -> Qrels:
     if not qrels:
         raise CliError(f"{path}: holds no judgments")
     if repeated:
-        warn(f"{path}: {len(repeated):,} lines repeat an earlier judgment: {_named(map(str, repeated))}")
+        warn(f"{path}: {len(repeated):,} lines repeat an earlier judgment: {_list_names(map(str, repeated))}")
     return qrels
 
 
 def read_queries(path: Path, wanted: set[str]) -> dict[str, str]:
-    """Texts of the wanted queries by id, from JSON lines with ``_id`` and ``text``.
+    """Reads texts of the wanted queries by id, from JSON lines with ``_id`` and ``text``.
 
     Wanted queries that are missing, and those without a word, are left out and named in a warning.
 
@@ -89,8 +89,8 @@ def read_queries(path: Path, wanted: set[str]) -> dict[str, str]:
         CliError: a line is not a query, an id has two texts, or no wanted query is left.
     """
     queries: dict[str, str] = {}
-    for number, line in _lines(path):
-        id, text = _query(line, f"{path}:{number}")
+    for number, line in _read_lines(path):
+        id, text = _parse_query(line, f"{path}:{number}")
         if id in wanted and queries.setdefault(id, text) != text:
             raise CliError(f"{path}:{number}: query {id} has another text than before")
     left_out = {
@@ -99,7 +99,7 @@ def read_queries(path: Path, wanted: set[str]) -> dict[str, str]:
     }
     found = {id: text for id, text in queries.items() if has_words(text)}
     said = [
-        f"{path}: {len(ids):,} of {len(wanted):,} queries {what}: {_named(ids)}"
+        f"{path}: {len(ids):,} of {len(wanted):,} queries {what}: {_list_names(ids)}"
         for what, ids in left_out.items()
         if ids
     ]
@@ -110,8 +110,8 @@ def read_queries(path: Path, wanted: set[str]) -> dict[str, str]:
     return found
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, with their numbers from 1."""
+def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields lines that are not blank, with their numbers from 1."""
     try:
         with path.open("rb") as raw:
             for number, line in enumerate(open_maybe_gzipped(raw), 1):
@@ -129,18 +129,18 @@ def _is_header(cells: Sequence[str]) -> bool:
     return len(names) == 3 and all(name in known for name, known in zip(names, HEADERS, strict=True))
 
 
-def _judgment(cells: Sequence[str], where: str) -> tuple[str, str, int]:
+def _parse_judgment(cells: Sequence[str], where: str) -> tuple[str, str, int]:
     match cells:
         case [query, document, grade] | [query, _, document, grade] if query and document:
-            return query, document, _grade(grade, where)
+            return query, document, _parse_grade(grade, where)
     raise CliError(
         f"{where}: has the columns {' | '.join(cells)[:80]!r}, not query, document and grade, nor TREC's "
         "query, iteration, document and grade"
     )
 
 
-def _grade(text: str, where: str) -> int:
-    """A whole number, also as ``1.0``."""
+def _parse_grade(text: str, where: str) -> int:
+    """Parses a whole number, also as ``1.0``."""
     try:
         value = float(text)
         grade = int(value)
@@ -151,7 +151,7 @@ def _grade(text: str, where: str) -> int:
     return grade
 
 
-def _query(line: str, where: str) -> tuple[str, str]:
+def _parse_query(line: str, where: str) -> tuple[str, str]:
     try:
         content = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -165,6 +165,6 @@ def _query(line: str, where: str) -> tuple[str, str]:
     return str(id), text
 
 
-def _named(names: Iterable[str]) -> str:
+def _list_names(names: Iterable[str]) -> str:
     found = list(names)
     return ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")

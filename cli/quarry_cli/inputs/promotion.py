@@ -1,4 +1,4 @@
-"""Who promotes a collection's better re-rankers, as it is typed and shown."""
+"""The promotion policy of a collection, as it is typed and shown."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -27,12 +27,12 @@ PromotionOption = Annotated[
 ]
 
 
-def promotion_value(promotion: Promotion | None) -> pb.PromotionPolicy.ValueType:
-    """Unspecified, which is the server's, for none."""
+def to_promotion_value(promotion: Promotion | None) -> pb.PromotionPolicy.ValueType:
+    """Converts the policy; unspecified, which is the server's, for none."""
     if promotion in (None, Promotion.SERVER):
         return pb.PROMOTION_POLICY_UNSPECIFIED
     return pb.PromotionPolicy.Value(f"{_PREFIX}{promotion.name}")
 
 
-def shown_promotion(value: pb.PromotionPolicy.ValueType) -> str:
+def format_promotion(value: pb.PromotionPolicy.ValueType) -> str:
     return pb.PromotionPolicy.Name(value).removeprefix(_PREFIX).lower()

@@ -37,14 +37,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """What stands where a document should be, and what is wrong with it."""
+    """The place of a bad record where a document should be, and what is wrong with it."""
 
     where: str
     problem: str
 
 
 def read_records(path: Path) -> Iterator[Record | BadRecord]:
-    """The documents of one file, in order.
+    """Yields the documents of one file, in order.
 
     Raises:
         CliError: the file cannot be read, or is of no known kind.
@@ -60,7 +60,7 @@ def read_records(path: Path) -> Iterator[Record | BadRecord]:
 
 
 def open_maybe_gzipped(raw: BinaryIO) -> BinaryIO:
-    """The content of a file, unpacked if it begins as gzip does."""
+    """Opens the content of a file, unpacked if it begins as gzip does."""
     packed = cast(io.BufferedReader, raw).peek(2)[:2] == GZIP_MAGIC  # a pipe has no way back
     return cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
 
@@ -69,7 +69,7 @@ def _read_so_far(raw: BinaryIO) -> int:
     return raw.tell() if raw.seekable() else 0
 
 
-def _json_lines(path: Path) -> Iterator[Record | BadRecord]:
+def _read_json_lines(path: Path) -> Iterator[Record | BadRecord]:
     with path.open("rb") as raw:
         for number, line in enumerate(open_maybe_gzipped(raw), 1):
             if number == 1:
@@ -89,10 +89,10 @@ def _from_json(where: str, line: bytes, position: int) -> Record | BadRecord:
     if isinstance(metadata, dict):  # BEIR puts further fields there, or leaves it empty
         del content["metadata"]
         content = {**metadata, **content}
-    return _record(where, content, position)
+    return _parse_record(where, content, position)
 
 
-def _csv(path: Path, delimiter: str = ",") -> Iterator[Record | BadRecord]:
+def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Record | BadRecord]:
     csv.field_size_limit(MAX_CSV_CELL)
     with path.open("rb") as raw:
         text = io.TextIOWrapper(open_maybe_gzipped(raw), encoding="utf-8-sig", newline="")
@@ -107,14 +107,14 @@ def _csv(path: Path, delimiter: str = ",") -> Iterator[Record | BadRecord]:
 def _from_row(where: str, row: dict[str, Any], position: int) -> Record | BadRecord:
     if None in row or None in row.values():
         return BadRecord(where, "has more or fewer cells than the header")
-    return _record(where, {name: cell for name, cell in row.items() if cell != ""}, position)
+    return _parse_record(where, {name: cell for name, cell in row.items() if cell != ""}, position)
 
 
-def _tsv(path: Path) -> Iterator[Record | BadRecord]:
-    return _csv(path, delimiter="\t")
+def _read_tsv(path: Path) -> Iterator[Record | BadRecord]:
+    return _read_csv(path, delimiter="\t")
 
 
-def _parquet(path: Path) -> Iterator[Record | BadRecord]:
+def _read_parquet(path: Path) -> Iterator[Record | BadRecord]:
     try:
         parquet = importlib.import_module("pyarrow.parquet")
     except ImportError:
@@ -125,12 +125,12 @@ def _parquet(path: Path) -> Iterator[Record | BadRecord]:
         for batch in file.iter_batches(batch_size=1_000):
             for row in batch.to_pylist():
                 number += 1
-                yield _record(f"{path}: row {number}", row, size * number // total)
+                yield _parse_record(f"{path}: row {number}", row, size * number // total)
     except ValueError as error:  # pyarrow's ArrowInvalid
         raise CliError(f"{path}: {error}") from None
 
 
-def _record(where: str, content: dict[str, Any], position: int) -> Record | BadRecord:
+def _parse_record(where: str, content: dict[str, Any], position: int) -> Record | BadRecord:
     key = next((key for key in ID_KEYS if content.get(key) not in (None, "")), None)
     if key is None:
         return BadRecord(where, "has no _id")
@@ -141,9 +141,9 @@ def _record(where: str, content: dict[str, Any], position: int) -> Record | BadR
 
 
 READERS: dict[str, Callable[[Path], Iterator[Record | BadRecord]]] = {
-    ".jsonl": _json_lines,
-    ".ndjson": _json_lines,
-    ".csv": _csv,
-    ".tsv": _tsv,
-    ".parquet": _parquet,
+    ".jsonl": _read_json_lines,
+    ".ndjson": _read_json_lines,
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".parquet": _read_parquet,
 }

@@ -10,7 +10,7 @@ NAME = "stackfaq-webapps"
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SampleFiles:
     """Files of a judged collection.
 
     Attributes:
@@ -24,8 +24,8 @@ class Sample:
     qrels: Path
 
 
-def find_sample() -> Sample:
-    """The sample, from the installed package or from the checkout that this module is part of.
+def find_sample() -> SampleFiles:
+    """Finds the sample, from the installed package or from the checkout that this module is part of.
 
     Raises:
         CliError: neither has it.
@@ -37,7 +37,7 @@ def find_sample() -> Sample:
         texts = (folder / "corpus.jsonl", folder / "queries.jsonl")
         files = (*texts, qrels / "known-train.tsv", qrels / "known-test.tsv")
         if all(file.is_file() for file in files):
-            return Sample(*files)
+            return SampleFiles(*files)
     raise CliError(
         f"this installation came without the sample collection {NAME}",
         "run `quarry demo` in a checkout of the repository, which has it under examples/data",

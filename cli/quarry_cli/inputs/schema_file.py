@@ -29,20 +29,20 @@ KIND_NAMES: dict[tuple[type, ...], str] = {
 
 
 def read_schema(path: Path) -> collection_service_pb2.Schema:
-    """The schema that a file describes; the server checks what its values mean together.
+    """Reads the schema that a file describes; the server checks what its values mean together.
 
     Raises:
         CliError: the file cannot be read, or a key or value is not one of a schema's.
     """
-    content = _parsed(path)
+    content = _parse(path)
     try:
-        return schema_message(content)
+        return to_schema_message(content)
     except ValueError as error:
         raise CliError(f"{path}: {error}") from None
 
 
-def schema_message(content: Any) -> collection_service_pb2.Schema:
-    """The schema that parsed TOML or JSON describes.
+def to_schema_message(content: Any) -> collection_service_pb2.Schema:
+    """Converts parsed TOML or JSON to the schema that it describes.
 
     Raises:
         ValueError: the message names the key, and the nearest that is known.
@@ -55,18 +55,18 @@ def schema_message(content: Any) -> collection_service_pb2.Schema:
         raise ValueError("fields: is not a list of fields")
     unknown = content.get("unknown_fields")
     return collection_service_pb2.Schema(
-        fields=[_field(f"fields[{i}]", field) for i, field in enumerate(fields)],
+        fields=[_parse_field(f"fields[{i}]", field) for i, field in enumerate(fields)],
         unknown_fields=(
             collection_service_pb2.UNKNOWN_FIELDS_UNSPECIFIED
             if unknown is None
             else collection_service_pb2.UnknownFields.Value(
-                f"UNKNOWN_FIELDS_{_one_of('unknown_fields', unknown, tuple(UnknownFields)).upper()}"
+                f"UNKNOWN_FIELDS_{_choose_one('unknown_fields', unknown, tuple(UnknownFields)).upper()}"
             )
         ),
     )
 
 
-def _parsed(path: Path) -> Any:
+def _parse(path: Path) -> Any:
     try:
         text = path.read_text("utf-8-sig")
         return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -77,7 +77,7 @@ def _parsed(path: Path) -> Any:
         raise CliError(f"{path}: is not {kind}: {error}") from None
 
 
-def _field(path: str, content: Any) -> collection_service_pb2.SchemaField:
+def _parse_field(path: str, content: Any) -> collection_service_pb2.SchemaField:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: is not a field with name and type")
     _check_keys(path, content, tuple(FIELD_KEYS))
@@ -88,7 +88,7 @@ def _field(path: str, content: Any) -> collection_service_pb2.SchemaField:
         kinds = FIELD_KEYS[key]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise ValueError(f"{path}.{key}: is {value!r:.80}, not {KIND_NAMES[kinds]}")
-    kind = _one_of(f"{path}.type", content["type"], tuple(FieldType))
+    kind = _choose_one(f"{path}.type", content["type"], tuple(FieldType))
     message = collection_service_pb2.SchemaField(**{k: v for k, v in content.items() if k != "type"})
     message.type = collection_service_pb2.SchemaFieldType.Value(f"SCHEMA_FIELD_TYPE_{kind.upper()}")
     return message
@@ -99,18 +99,18 @@ def _check_keys(path: str, content: dict[str, Any], known: tuple[str, ...]) -> N
         if key not in known:
             where = f"{path}.{key}" if path else key
             raise ValueError(
-                f"{where}: is not a key of a {'field' if path else 'schema'}{nearest(key, known)}"
+                f"{where}: is not a key of a {'field' if path else 'schema'}{suggest(key, known)}"
             )
 
 
-def _one_of(path: str, value: Any, known: tuple[str, ...]) -> str:
+def _choose_one(path: str, value: Any, known: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value.lower() not in known:
-        hint = nearest(value, known) if isinstance(value, str) else ""
+        hint = suggest(value, known) if isinstance(value, str) else ""
         raise ValueError(f"{path}: is {value!r:.80}, not one of {', '.join(known)}{hint}")
     return value.lower()
 
 
-def nearest(word: str, known: tuple[str, ...]) -> str:
-    """``; did you mean ...?`` with the nearest of ``known``, or nothing if none is near."""
+def suggest(word: str, known: tuple[str, ...]) -> str:
+    """Suggests the nearest of ``known``, as ``; did you mean ...?``, or nothing if none is near."""
     found = process.extractOne(word, known, score_cutoff=60)
     return f"; did you mean {found[0]}?" if found else ""

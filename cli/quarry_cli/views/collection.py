@@ -6,9 +6,9 @@ from rich import box
 from rich.table import Table
 
 from quarry.v1 import collection_service_pb2
-from quarry_cli.console import out, plain
-from quarry_cli.inputs.cascade import shown_stages
-from quarry_cli.inputs.promotion import shown_promotion
+from quarry_cli.console import make_plain, out
+from quarry_cli.inputs.cascade import format_stages
+from quarry_cli.inputs.promotion import format_promotion
 
 USUAL = {"boost": 0.0, "language": "en", "searchable": True, "embedded": True, "is_title": False}
 """Settings of a text field that go without saying."""
@@ -20,12 +20,12 @@ def show_collections(collections: Iterable[collection_service_pb2.Collection]) -
         table.add_column(column, justify="right" if column == "documents" else "left")
     for c in collections:
         table.add_row(
-            plain(c.name, "bold"),
+            make_plain(c.name, "bold"),
             f"{c.status.document_count:,}",
-            plain(c.encoder),
-            plain(c.reranker or "none"),
-            plain(c.ranking or "defaults"),
-            plain(c.description),
+            make_plain(c.encoder),
+            make_plain(c.reranker or "none"),
+            make_plain(c.ranking or "defaults"),
+            make_plain(c.description),
         )
     if table.row_count:
         out.print(table)
@@ -35,45 +35,45 @@ def show_collections(collections: Iterable[collection_service_pb2.Collection]) -
 
 def show_collection(c: collection_service_pb2.Collection) -> None:
     table = Table.grid(padding=(0, 2))
-    table.add_row("name", plain(c.name, "bold"))
+    table.add_row("name", make_plain(c.name, "bold"))
     if c.description:
-        table.add_row("description", plain(c.description))
+        table.add_row("description", make_plain(c.description))
     table.add_row("documents", f"{c.status.document_count:,}")
-    table.add_row("encoder", plain(c.encoder))
-    table.add_row("re-ranker", plain(c.reranker or "none"))
+    table.add_row("encoder", make_plain(c.encoder))
+    table.add_row("re-ranker", make_plain(c.reranker or "none"))
     if c.ranking:
-        table.add_row("ranking", plain(c.ranking))
+        table.add_row("ranking", make_plain(c.ranking))
     if c.cascade:
-        table.add_row("cascade", plain(shown_stages(c.cascade)))
+        table.add_row("cascade", make_plain(format_stages(c.cascade)))
     if c.promotion:
-        table.add_row("promotion", plain(shown_promotion(c.promotion)))
-    table.add_row("passages", _passages(c.passages))
+        table.add_row("promotion", make_plain(format_promotion(c.promotion)))
+    table.add_row("passages", _describe_passages(c.passages))
     for i, field in enumerate(c.schema.fields):
-        table.add_row("" if i else "fields", plain(_field(field)))
+        table.add_row("" if i else "fields", make_plain(_describe_field(field)))
     unknown = collection_service_pb2.UnknownFields.Name(c.schema.unknown_fields)
     table.add_row("other fields", unknown.removeprefix("UNKNOWN_FIELDS_").lower())
     for i, arm in enumerate(c.status.arms):
         behind = c.status.last_sequence - arm.applied_sequence
         state = arm.error or ("up to date" if behind <= 0 else f"{behind:,} writes behind")
         style = "red" if arm.error else "yellow" if behind > 0 else "green"
-        table.add_row("" if i else "arms", plain(f"{arm.arm}: {state}", style))
+        table.add_row("" if i else "arms", make_plain(f"{arm.arm}: {state}", style))
     if c.status.read_only_reason:
-        table.add_row("read-only", plain(c.status.read_only_reason, "red"))
-    table.add_row("generation", plain(c.status.generation))
+        table.add_row("read-only", make_plain(c.status.read_only_reason, "red"))
+    table.add_row("generation", make_plain(c.status.generation))
     if c.status.HasField("reindex"):
-        table.add_row("reindex", plain(reindex_state(c.status.reindex.progress), "yellow"))
+        table.add_row("reindex", make_plain(reindex_state(c.status.reindex.progress), "yellow"))
     if c.status.HasField("previous"):
-        table.add_row("kept for rollback", plain(f"encoder {c.status.previous.encoder}"))
+        table.add_row("kept for rollback", make_plain(f"encoder {c.status.previous.encoder}"))
     table.add_row("made", c.create_time.ToJsonString())
     out.print(table)
 
 
-def _passages(policy: collection_service_pb2.PassagePolicy) -> str:
+def _describe_passages(policy: collection_service_pb2.PassagePolicy) -> str:
     size = f"{policy.max_tokens} tokens" if policy.max_tokens else "as many tokens as the encoder reads"
     return f"the first {size}" if policy.first_only else f"{size}, {policy.overlap_tokens} of them shared"
 
 
-def _field(field: collection_service_pb2.SchemaField) -> str:
+def _describe_field(field: collection_service_pb2.SchemaField) -> str:
     kind = collection_service_pb2.SchemaFieldType.Name(field.type).removeprefix("SCHEMA_FIELD_TYPE_").lower()
     if kind != "text":
         return f"{field.name}: {kind}"
@@ -83,11 +83,11 @@ def _field(field: collection_service_pb2.SchemaField) -> str:
 
 
 def reindex_state(now: collection_service_pb2.ReindexProgress) -> str:
-    """How far a reindex is, in a few words."""
+    """Tells how far a reindex is, in a few words."""
     state = collection_service_pb2.ReindexState.Name(now.state).removeprefix("REINDEX_STATE_").lower()
     said = f"{state.replace('_', ' ')}, {now.documents_done:,} of {now.documents_total:,} documents"
     if now.state == collection_service_pb2.REINDEX_STATE_BUILDING and now.HasField("remaining"):
-        said += f", {now.documents_per_second:,.0f}/s, {_time(now.remaining.seconds)} left"
+        said += f", {now.documents_per_second:,.0f}/s, {_format_time(now.remaining.seconds)} left"
     return f"{said}: {now.problem}" if now.problem else said
 
 
@@ -96,14 +96,14 @@ def show_estimate(cost: collection_service_pb2.ReindexEstimate) -> None:
     table.add_row("documents", f"{cost.documents:,}")
     table.add_row("passages", f"about {cost.passages:,}")
     table.add_row("to encode", f"about {cost.tokens:,} tokens")
-    table.add_row("time", f"about {_time(cost.duration.seconds + 1)}")
+    table.add_row("time", f"about {_format_time(cost.duration.seconds + 1)}")
     table.add_row("disk", f"about {cost.disk_bytes / 2**20:,.0f} MiB")
     measured = f"{cost.sampled_documents:,} documents, {cost.encoded_passages:,} of their passages encoded"
     table.add_row("measured on", measured)
     out.print(table)
 
 
-def _time(seconds: int) -> str:
+def _format_time(seconds: int) -> str:
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
@@ -116,15 +116,15 @@ def show_consistency(answer: collection_service_pb2.CheckConsistencyResponse) ->
     for arm in answer.arms:
         kinds = (arm.missing, arm.surplus, arm.outdated, arm.damaged)
         samples = [id for kind in kinds for id in kind.sample_ids][:3]
-        counts = [plain(f"{kind.count:,}", "red" if kind.count else "") for kind in kinds]
-        table.add_row(plain(arm.arm), f"{arm.documents:,}", *counts, plain(", ".join(samples)))
+        counts = [make_plain(f"{kind.count:,}", "red" if kind.count else "") for kind in kinds]
+        table.add_row(make_plain(arm.arm), f"{arm.documents:,}", *counts, make_plain(", ".join(samples)))
     out.print(table)
     for arm in answer.arms:
         if arm.damaged_files:
-            out.print(plain(f"{arm.arm}: {arm.damaged_files}", "red"))
+            out.print(make_plain(f"{arm.arm}: {arm.damaged_files}", "red"))
         if arm.vectors_checked:
             looked = f"{arm.vectors_checked:,} vectors looked at"
-            out.print(plain(f"{arm.arm}: {looked}, {arm.documents_encoded:,} documents encoded again"))
+            out.print(make_plain(f"{arm.arm}: {looked}, {arm.documents_encoded:,} documents encoded again"))
     if answer.consistent:
         out.print(f"every arm holds what the log holds, up to write {answer.sequence:,}", style="green")
     else:

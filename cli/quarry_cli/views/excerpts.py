@@ -10,7 +10,7 @@ STOP_WORDS = frozenset(
 SUFFIX = re.compile(r"(?<=\w{3})(?:ing|ed|es|s|e)$")
 
 
-def query_pattern(query: str) -> re.Pattern[str] | None:
+def make_query_pattern(query: str) -> re.Pattern[str] | None:
     """Matches the query's words and their close forms; None if the query has no word.
 
     Only for the eye: what matched in BM25 is the analyser's to say.
@@ -23,12 +23,12 @@ def query_pattern(query: str) -> re.Pattern[str] | None:
     return re.compile(rf"\b(?:{'|'.join(forms)})\b", re.IGNORECASE)
 
 
-def excerpt(text: str, pattern: re.Pattern[str] | None, size: int) -> str:
-    """At most about ``size`` characters of ``text``: where most query words are, else the first."""
+def cut_excerpt(text: str, pattern: re.Pattern[str] | None, size: int) -> str:
+    """Cuts at most about ``size`` characters of ``text``: where most query words are, else the first."""
     text = " ".join(text.split())
     if len(text) <= size:
         return text
-    start = _best_start(text, pattern, size) if pattern else 0
+    start = _find_best_start(text, pattern, size) if pattern else 0
     if start:
         start = text.rfind(" ", 0, start) + 1
     end = min(len(text), start + size)
@@ -37,8 +37,8 @@ def excerpt(text: str, pattern: re.Pattern[str] | None, size: int) -> str:
     return f"{'… ' if start else ''}{text[start:end].rstrip()}{' …' if end < len(text) else ''}"
 
 
-def _best_start(text: str, pattern: re.Pattern[str], size: int) -> int:
-    """Where the window begins that holds the most different matches; a little before its first one."""
+def _find_best_start(text: str, pattern: re.Pattern[str], size: int) -> int:
+    """Finds where the window begins that holds the most different matches; a little before its first one."""
     found = [(match.start(), match.group().casefold()[:4]) for match in pattern.finditer(text)]
     lead = size // 8
     best, best_count = 0, len({word for at, word in found if at < size})

@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 
 from quarry.v1 import feedback_service_pb2 as pb
-from quarry_cli.console import out, plain, say
+from quarry_cli.console import make_plain, out, say
 
 MARKS = {
     pb.EVENT_MARK_UNSPECIFIED: "counted",
@@ -32,9 +32,9 @@ def show_stats(found: pb.GetFeedbackStatsResponse) -> None:
         table.add_row(name, f"{getattr(found, name):,}")
     out.print(table)
     if found.events:
-        out.print(_events(found.events))
+        out.print(_make_events_table(found.events))
     if found.ranks:
-        out.print(_ranks(found.ranks))
+        out.print(_make_ranks_table(found.ranks))
 
 
 def show_purged(found: pb.PurgeFeedbackResponse) -> None:
@@ -43,12 +43,12 @@ def show_purged(found: pb.PurgeFeedbackResponse) -> None:
         soft_wrap=True,
     )
     if found.mining_sets:
-        out.print(plain(f"and the mining sets {', '.join(found.mining_sets)}"), soft_wrap=True)
+        out.print(make_plain(f"and the mining sets {', '.join(found.mining_sets)}"), soft_wrap=True)
     if found.models:
         told = (
             f"{', '.join(found.models)} may have learned from it; `quarry model retire` removes their files"
         )
-        out.print(plain(told), soft_wrap=True)
+        out.print(make_plain(told), soft_wrap=True)
 
 
 def show_rejections(rejections: Iterable[pb.RejectedLine]) -> None:
@@ -60,8 +60,8 @@ def _with(count: int, part: int, name: str) -> str:
     return f"{count:,}" + (f", {part:,} of them {name}" if part else "")
 
 
-def _events(counts: Iterable[pb.EventCount]) -> Table:
-    """Events by type, and what became of them."""
+def _make_events_table(counts: Iterable[pb.EventCount]) -> Table:
+    """Makes a table of events by type, and what became of them."""
     by_type: dict[str, dict[int, int]] = {}
     for one in counts:
         name = pb.EventType.Name(one.type).removeprefix("EVENT_TYPE_").lower()
@@ -76,8 +76,8 @@ def _events(counts: Iterable[pb.EventCount]) -> Table:
     return table
 
 
-def _ranks(ranks: Iterable[pb.RankCount]) -> Table:
-    """How often each rank was seen and chosen."""
+def _make_ranks_table(ranks: Iterable[pb.RankCount]) -> Table:
+    """Makes a table of how often each rank was seen and chosen."""
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("rank", "displayed", "clicked", "rate"):
         table.add_column(heading, justify="right")

@@ -18,7 +18,7 @@ Run = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one run.
+    """The figures of one run.
 
     Attributes:
         means: each metric over all judged queries; one that the run lacks counts 0, as in trec_eval -c.
@@ -31,10 +31,10 @@ class Figures:
     queries: int
 
 
-def figures(run: Run, qrels: Qrels) -> Figures:
-    """Metrics of ``run``. Documents without a judgment count as not relevant."""
+def measure_figures(run: Run, qrels: Qrels) -> Figures:
+    """Measures ``run``. Documents without a judgment count as not relevant."""
     per_query: dict[str, list[float]] = {str(measure): [] for measure in MEASURES}
-    for metric in ir_measures.iter_calc(MEASURES, qrels, _scored(run)):
+    for metric in ir_measures.iter_calc(MEASURES, qrels, _measure_per_query(run)):
         per_query[str(metric.measure)].append(metric.value)
     return Figures(
         {name: float(np.mean(values)) for name, values in per_query.items()},
@@ -43,13 +43,13 @@ def figures(run: Run, qrels: Qrels) -> Figures:
     )
 
 
-def _scored(run: Run) -> dict[str, dict[str, float]]:
+def _measure_per_query(run: Run) -> dict[str, dict[str, float]]:
     # Scores that fall with the rank: measures sort by score and break ties in ways of their own.
     return {query: {id: float(-rank) for rank, id in enumerate(ids)} for query, ids in run.items()}
 
 
 def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """2.5th and 97.5th percentile of the mean over resamples of ``values``, at least one.
+    """Computes the 2.5th and 97.5th percentile of the mean over resamples of ``values``, at least one.
 
     Source: percentile bootstrap; Efron and Tibshirani 1993, chapter 13.
     """

@@ -8,34 +8,34 @@ from rich.table import Table
 from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
-from quarry_cli.console import note, out, plain, print_json, warn
-from quarry_cli.views.training import figures_table, numbers
+from quarry_cli.console import make_plain, note, out, print_json, warn
+from quarry_cli.views.training import make_figures_table, to_numbers
 
 SHOWN_CHANGES = 5
 _STYLES = {"PROMOTED": "bold green", "IMPROVED_NOT_PROMOTED": "bold green", "BAD_EXAMPLES": "bold red"}
 
 
-def outcome_of(report: pb.LoopReport) -> str:
-    """Without the enum's prefix."""
+def name_outcome(report: pb.LoopReport) -> str:
+    """Names the outcome without the enum's prefix."""
     return pb.LoopOutcome.Name(report.outcome).removeprefix("LOOP_OUTCOME_")
 
 
 def print_report(report: pb.LoopReport) -> None:
-    """The report as JSON, its numbers as numbers."""
+    """Prints the report as JSON, its numbers as numbers."""
     print_json(
         {
             "name": report.name,
-            "outcome": outcome_of(report),
+            "outcome": name_outcome(report),
             "new_choices": report.new_choices,
             "min_new_choices": report.min_new_choices,
             "mining_set": report.mining_set,
-            "mining_verdict": _mining_verdict(report),
+            "mining_verdict": _name_mining_verdict(report),
             "model": report.model,
-            "model_verdict": _model_verdict(report),
+            "model_verdict": _name_model_verdict(report),
             "compared_with": report.compared_with,
-            "metrics": [numbers(metric) for metric in report.metrics],
+            "metrics": [to_numbers(metric) for metric in report.metrics],
             "queries_compared": report.queries_compared,
-            "changes": [_change(change) for change in report.changes],
+            "changes": [_describe_change(change) for change in report.changes],
             "advice": list(report.advice),
             "simulated": report.simulated,
         }
@@ -43,13 +43,13 @@ def print_report(report: pb.LoopReport) -> None:
 
 
 def show_report(report: pb.LoopReport) -> None:
-    outcome = outcome_of(report)
+    outcome = name_outcome(report)
     name = f"  {report.model}" if report.model else ""
-    out.print(plain(f"{outcome}{name}", _STYLES.get(outcome, "bold yellow")))
+    out.print(make_plain(f"{outcome}{name}", _STYLES.get(outcome, "bold yellow")))
     for advice in report.advice:
-        out.print(plain(f"  {advice}", "yellow"), soft_wrap=True)
+        out.print(make_plain(f"  {advice}", "yellow"), soft_wrap=True)
     if report.metrics:
-        out.print(figures_table(report.metrics))
+        out.print(make_figures_table(report.metrics))
         note(
             "difference: candidate less what served, with its 95 % interval, by paired bootstrap over queries"
         )
@@ -58,11 +58,11 @@ def show_report(report: pb.LoopReport) -> None:
     if report.simulated:
         warn("the feedback was made by a program, wholly or in part")
     if report.mining_set:
-        note(f"examples: {report.mining_set} ({_mining_verdict(report)}); report: {report.name}")
+        note(f"examples: {report.mining_set} ({_name_mining_verdict(report)}); report: {report.name}")
 
 
 def _show_changes(report: pb.LoopReport) -> None:
-    """How many top tens differ, and those of the queries that are asked most."""
+    """Shows how many top tens differ, and those of the queries that are asked most."""
     note(
         f"the top ten of {len(report.changes)} of the {report.queries_compared} queries that are asked most "
         "differs"
@@ -74,23 +74,23 @@ def _show_changes(report: pb.LoopReport) -> None:
         new = sum(not one.rank_before for one in change.documents)
         gone = sum(not one.rank_after for one in change.documents)
         moved = len(change.documents) - new - gone
-        table.add_row(plain(change.query), f"{change.times_asked:,}", str(new), str(gone), str(moved))
+        table.add_row(make_plain(change.query), f"{change.times_asked:,}", str(new), str(gone), str(moved))
     if report.changes:
         out.print(table)
 
 
-def _change(change: pb.QueryChange) -> dict[str, Any]:
-    documents = [numbers(document) for document in change.documents]
+def _describe_change(change: pb.QueryChange) -> dict[str, Any]:
+    documents = [to_numbers(document) for document in change.documents]
     return {"query": change.query, "times_asked": change.times_asked, "documents": documents}
 
 
-def _mining_verdict(report: pb.LoopReport) -> str:
+def _name_mining_verdict(report: pb.LoopReport) -> str:
     if not report.mining_set:
         return ""
     return mining_pb.MiningVerdict.Name(report.mining_verdict).removeprefix("MINING_VERDICT_")
 
 
-def _model_verdict(report: pb.LoopReport) -> str:
+def _name_model_verdict(report: pb.LoopReport) -> str:
     if not report.model_verdict:
         return ""
     return models_pb.ModelVerdict.Name(report.model_verdict).removeprefix("MODEL_VERDICT_")

@@ -11,13 +11,13 @@ from rich.table import Table
 
 from quarry.mining.presets import ALIASES, PRESETS
 from quarry.v1 import mining_service_pb2 as pb
-from quarry_cli.console import note, out, plain, print_json, warn
+from quarry_cli.console import make_plain, note, out, print_json, warn
 
 SHOWN_TEXTS = 3
 BARS = " ▁▂▃▄▅▆▇█"
 
 
-class ClickModel(StrEnum):
+class ClickModelOption(StrEnum):
     CTR = "ctr"
     COEC = "coec"
     SDBN = "sdbn"
@@ -26,7 +26,7 @@ class ClickModel(StrEnum):
     AFFINE = "affine"
 
 
-def click_model(model: ClickModel) -> pb.ClickModel.ValueType:
+def name_click_model(model: ClickModelOption) -> pb.ClickModel.ValueType:
     return pb.ClickModel.Value(f"CLICK_MODEL_{model.name}")
 
 
@@ -34,26 +34,26 @@ def show_presets() -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, preset in PRESETS.items():
         aliases = [alias for alias, meant in ALIASES.items() if meant == name]
-        table.add_row(plain(", ".join([name, *aliases])), plain(preset.line))
+        table.add_row(make_plain(", ".join([name, *aliases])), make_plain(preset.line))
     out.print(table)
 
 
 def print_report(made: pb.MiningSet, path: Path) -> None:
-    """The whole report as JSON."""
+    """Prints the whole report as JSON."""
     print_json({"out": str(path), **orjson.loads(made.report_json)})
 
 
 def show_set(made: pb.MiningSet, path: Path) -> None:
     report = orjson.loads(made.report_json)
     good = report["verdict"] == "GOOD"
-    out.print(plain(report["verdict"], "bold green" if good else "bold yellow"))
+    out.print(make_plain(report["verdict"], "bold green" if good else "bold yellow"))
     for advice in report["advice"]:
-        out.print(plain(f"  {advice}", "yellow"), soft_wrap=True)
-    out.print(_figures(report))
+        out.print(make_plain(f"  {advice}", "yellow"), soft_wrap=True)
+    out.print(_make_figures_table(report))
     if report["rows"]:
-        out.print(_members(report["members"]))
-        out.print(plain(f"  s(q,d) - s(q,p)  {sparkline(report['histograms']['s_qd_minus_s_qp'])}"))
-        out.print(plain(f"  s(p,d)           {sparkline(report['histograms']['s_pd'])}"))
+        out.print(_make_members_table(report["members"]))
+        out.print(make_plain(f"  s(q,d) - s(q,p)  {draw_sparkline(report['histograms']['s_qd_minus_s_qp'])}"))
+        out.print(make_plain(f"  s(p,d)           {draw_sparkline(report['histograms']['s_pd'])}"))
         _show_texts("hardest", report["hardest"])
         _show_texts("most suspicious", report["suspicious"])
     if report["simulated"]:
@@ -67,7 +67,7 @@ def show_set(made: pb.MiningSet, path: Path) -> None:
     note(f"{report['rows']:,} rows in {path}; {report['name']} on the server")
 
 
-def _figures(report: Mapping[str, Any]) -> Table:
+def _make_figures_table(report: Mapping[str, Any]) -> Table:
     false = report["false_negatives"]
     estimate = "unknown"
     if false:
@@ -91,23 +91,23 @@ def _figures(report: Mapping[str, Any]) -> Table:
     table = Table(box=None, show_header=False)
     table.add_column(style="dim")
     for name, value in rows.items():
-        table.add_row(name, plain(value))
+        table.add_row(name, make_plain(value))
     return table
 
 
-def _members(members: list[Mapping[str, Any]]) -> Table:
+def _make_members_table(members: list[Mapping[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("member")
     for heading in ("negatives", "lost without it", "pairs changed"):
         table.add_column(heading, justify="right")
     for member in members:
         shares = (f"{member[name]:.1%}" for name in ("lost_share", "pairs_changed_share"))
-        table.add_row(plain(member["name"]), f"{member['negatives']:,}", *shares)
+        table.add_row(make_plain(member["name"]), f"{member['negatives']:,}", *shares)
     return table
 
 
-def sparkline(histogram: Mapping[str, Any]) -> str:
-    """The part of a histogram that holds anything, between its ends."""
+def draw_sparkline(histogram: Mapping[str, Any]) -> str:
+    """Draws the part of a histogram that holds anything, between its ends."""
     counts, edges = histogram["counts"], histogram["edges"]
     filled = [place for place, count in enumerate(counts) if count]
     if not filled:
@@ -119,7 +119,7 @@ def sparkline(histogram: Mapping[str, Any]) -> str:
 
 def _show_texts(title: str, some: list[Mapping[str, Any]]) -> None:
     for one in some[:SHOWN_TEXTS]:
-        out.print(plain(f"  {title}: {one['query']}", "bold"), soft_wrap=True)
+        out.print(make_plain(f"  {title}: {one['query']}", "bold"), soft_wrap=True)
         for which in ("positive", "negative"):
             text = f"    {which} {one[f'{which}_id']}  {one[which]}"
-            out.print(plain(text[: out.width]), soft_wrap=True)
+            out.print(make_plain(text[: out.width]), soft_wrap=True)

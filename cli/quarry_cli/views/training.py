@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from quarry.v1 import model_service_pb2 as models_pb
-from quarry_cli.console import as_json, note, out, plain, print_json, warn
+from quarry_cli.console import as_json, make_plain, note, out, print_json, warn
 
 SLICES = ("all", "known", "unseen")
 LEAST_QUERIES = 5
@@ -19,18 +19,18 @@ STYLES = {IMPROVED: "bold green", "BAD_DATA": "bold red", "REGRESSED": "bold red
 _INTEGERS = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64}
 
 
-def verdict_of(made: models_pb.Model | models_pb.Ranking) -> str:
-    """Without the enum's prefix; ``UNSPECIFIED`` if it was not evaluated."""
+def name_verdict(made: models_pb.Model | models_pb.Ranking) -> str:
+    """Names the verdict without the enum's prefix; ``UNSPECIFIED`` if it was not evaluated."""
     return models_pb.ModelVerdict.Name(made.verdict).removeprefix("MODEL_VERDICT_")
 
 
-def cautions_of(made: models_pb.Model | models_pb.Ranking) -> list[str]:
-    """Without the enum's prefix."""
+def list_cautions(made: models_pb.Model | models_pb.Ranking) -> list[str]:
+    """Lists cautions without the enum's prefix."""
     return [models_pb.ModelCaution.Name(one).removeprefix("MODEL_CAUTION_") for one in made.cautions]
 
 
-def calibration_of(model: models_pb.Model) -> str:
-    """What its relevance was fitted on, and how far it is off; empty if it has none."""
+def describe_calibration(model: models_pb.Model) -> str:
+    """Describes what its relevance was fitted on, and how far it is off; empty if it has none."""
     if not model.HasField("calibration"):
         return ""
     found = model.calibration
@@ -42,24 +42,24 @@ def calibration_of(model: models_pb.Model) -> str:
 
 
 def print_model(model: models_pb.Model, promoted: bool) -> None:
-    """The version as JSON, its numbers as numbers."""
+    """Prints the version as JSON, its numbers as numbers."""
     print_json(
         {
             "model_version": model.name,
-            "verdict": verdict_of(model),
+            "verdict": name_verdict(model),
             "advice": list(model.advice),
-            "cautions": cautions_of(model),
-            "metrics": [numbers(metric) for metric in model.metrics],
-            "blend": numbers(model.blend),
-            "calibration": numbers(model.calibration) if model.HasField("calibration") else None,
-            "lineage": numbers(model.lineage),
+            "cautions": list_cautions(model),
+            "metrics": [to_numbers(metric) for metric in model.metrics],
+            "blend": to_numbers(model.blend),
+            "calibration": to_numbers(model.calibration) if model.HasField("calibration") else None,
+            "lineage": to_numbers(model.lineage),
             "promoted": promoted,
         }
     )
 
 
-def numbers(message: Message) -> dict[str, Any]:
-    """As ``as_json``, but for 64-bit integers, which are numbers here."""
+def to_numbers(message: Message) -> dict[str, Any]:
+    """Converts a message as ``as_json`` does, but for 64-bit integers, which are numbers here."""
     fields = message.DESCRIPTOR.fields_by_name
     values = as_json(message)
     return {
@@ -68,42 +68,42 @@ def numbers(message: Message) -> dict[str, Any]:
 
 
 def show_model(model: models_pb.Model, promoted: bool) -> None:
-    verdict = verdict_of(model)
+    verdict = name_verdict(model)
     name = f"  {model.name}" if model.name else ""
-    out.print(plain(f"{verdict}{name}", STYLES.get(verdict, "bold yellow")))
-    if cautions := cautions_of(model):
-        out.print(plain(f"  cautions: {', '.join(cautions)}", "yellow"))
+    out.print(make_plain(f"{verdict}{name}", STYLES.get(verdict, "bold yellow")))
+    if cautions := list_cautions(model):
+        out.print(make_plain(f"  cautions: {', '.join(cautions)}", "yellow"))
     for advice in model.advice:
-        out.print(plain(f"  {advice}", "yellow"), soft_wrap=True)
+        out.print(make_plain(f"  {advice}", "yellow"), soft_wrap=True)
     if model.metrics:
-        out.print(figures_table(model.metrics))
+        out.print(make_figures_table(model.metrics))
         note(
             "difference: candidate less what serves, with its 95 % interval, by paired bootstrap over queries"
         )
-    if told := calibration_of(model):
+    if told := describe_calibration(model):
         note(f"relevance {told}")
     if model.lineage.simulated:
         warn("the feedback was made by a program, wholly or in part")
     if model.name:
-        note(next_step(model, promoted))
+        note(describe_next_step(model, promoted))
 
 
-def next_step(model: models_pb.Model, promoted: bool) -> str:
-    """What to type, now that there is a version."""
+def describe_next_step(model: models_pb.Model, promoted: bool) -> str:
+    """Describes what to type, now that there is a version."""
     if promoted:
         return f"{model.name} serves; `quarry model rollback {model.collection}` takes it back"
     if model.kind == models_pb.MODEL_KIND_ENCODER:
         return f"`quarry collection reindex {model.collection} --encoder {model.name}` makes it the encoder"
-    if cautions := cautions_of(model):
+    if cautions := list_cautions(model):
         told = f"it has cautions ({', '.join(cautions)}), so whether it serves is for a person to say"
         return f"{told}; `quarry model promote {model.name}` makes it serve"
-    if verdict_of(model) == IMPROVED:
+    if name_verdict(model) == IMPROVED:
         return f"`quarry model promote {model.name}` makes it serve"
     return f"it is not proven to be better; `quarry model promote {model.name}` makes it serve all the same"
 
 
-def figures_table(metrics: Iterable[models_pb.ModelMetric]) -> Table:
-    """A row for each measure of all, known and unseen queries; the report has more groups."""
+def make_figures_table(metrics: Iterable[models_pb.ModelMetric]) -> Table:
+    """Makes a row for each measure of all, known and unseen queries; the report has more groups."""
     rows: dict[tuple[str, str], dict[str, models_pb.ModelMetric]] = {}
     for metric in metrics:
         if metric.slice in SLICES and (metric.slice == SLICES[0] or metric.queries >= LEAST_QUERIES):
@@ -118,16 +118,16 @@ def figures_table(metrics: Iterable[models_pb.ModelMetric]) -> Table:
     table.add_column("n", justify="right", style="dim", no_wrap=True)
     for slice, measure in sorted(rows, key=lambda key: SLICES.index(key[0])):
         row = rows[slice, measure]
-        cells = [_value(row, name) for name in ("candidate", *others)]
-        table.add_row(plain(slice), plain(measure), *cells, *_difference(row))
+        cells = [_format_value(row, name) for name in ("candidate", *others)]
+        table.add_row(make_plain(slice), make_plain(measure), *cells, *_format_difference(row))
     return table
 
 
-def _value(row: Mapping[str, models_pb.ModelMetric], subject: str) -> str:
+def _format_value(row: Mapping[str, models_pb.ModelMetric], subject: str) -> str:
     return f"{row[subject].value:.3f}" if subject in row else ""
 
 
-def _difference(row: Mapping[str, models_pb.ModelMetric]) -> tuple[str, str, str]:
+def _format_difference(row: Mapping[str, models_pb.ModelMetric]) -> tuple[str, str, str]:
     count = f"{max(metric.queries for metric in row.values()):,}"
     if "difference" not in row:
         return "", "", count

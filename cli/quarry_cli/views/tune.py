@@ -7,32 +7,39 @@ from quarry.client import Client
 from quarry.v1 import collection_service_pb2 as collections_pb
 from quarry.v1 import model_service_pb2 as pb
 from quarry.v1 import search_service_pb2 as search_pb
-from quarry_cli.connection import collection_of
-from quarry_cli.console import note, out, plain, print_json, warn
-from quarry_cli.views.training import IMPROVED, STYLES, cautions_of, figures_table, numbers, verdict_of
+from quarry_cli.connection import read_collection
+from quarry_cli.console import make_plain, note, out, print_json, warn
+from quarry_cli.views.training import (
+    IMPROVED,
+    STYLES,
+    list_cautions,
+    make_figures_table,
+    name_verdict,
+    to_numbers,
+)
 
 NDCG = "nDCG@10"
 Boosts = Mapping[str, float]
 """Of a schema's fields, those over 0, by name."""
 
 
-def boosts_of(quarry: Client, collection: str) -> Boosts:
-    fields = collection_of(quarry, collection).schema.fields
+def read_boosts(quarry: Client, collection: str) -> Boosts:
+    fields = read_collection(quarry, collection).schema.fields
     searched = [f for f in fields if f.type == collections_pb.SCHEMA_FIELD_TYPE_TEXT and f.searchable]
     return {field.name: field.boost for field in searched if field.boost}
 
 
 def print_ranking(ranking: pb.Ranking, boosts: Boosts) -> None:
-    """As JSON; the keys of docs/reference/tuning.md."""
+    """Writes the report as JSON, with the keys of docs/reference/tuning.md."""
     print_json(
         {
             "configuration": ranking.name,
             "collection": ranking.collection,
-            "verdict": verdict_of(ranking),
-            "promoted": _serves(ranking),
+            "verdict": name_verdict(ranking),
+            "promoted": _is_serving(ranking),
             "advice": list(ranking.advice),
-            "cautions": cautions_of(ranking),
-            **_merged(ranking.arms, ranking.fusion, boosts),
+            "cautions": list_cautions(ranking),
+            **_describe_merging(ranking.arms, ranking.fusion, boosts),
             "queries": ranking.queries,
             "source": ranking.source,
             "simulated": ranking.simulated,
@@ -45,15 +52,15 @@ def print_ranking(ranking: pb.Ranking, boosts: Boosts) -> None:
                     ("after", "candidate"),
                     ("difference", "difference"),
                 )
-                if (m := _metric(ranking, subject)) is not None
+                if (m := _find_metric(ranking, subject)) is not None
             },
-            "metrics": [numbers(metric) for metric in ranking.metrics],
+            "metrics": [to_numbers(metric) for metric in ranking.metrics],
             "folds": [
                 {
                     "queries": fold.queries,
                     "before": fold.before,
                     "after": fold.after,
-                    **_merged(fold.arms, fold.fusion, boosts),
+                    **_describe_merging(fold.arms, fold.fusion, boosts),
                 }
                 for fold in ranking.folds
             ],
@@ -62,26 +69,28 @@ def print_ranking(ranking: pb.Ranking, boosts: Boosts) -> None:
 
 
 def show_ranking(ranking: pb.Ranking, boosts: Boosts) -> None:
-    verdict = verdict_of(ranking)
+    verdict = name_verdict(ranking)
     name = f"  {ranking.name}" if ranking.name else ""
-    out.print(plain(f"{verdict}{name}", STYLES.get(verdict, "bold yellow")))
-    if cautions := cautions_of(ranking):
-        out.print(plain(f"  cautions: {', '.join(cautions)}", "yellow"))
+    out.print(make_plain(f"{verdict}{name}", STYLES.get(verdict, "bold yellow")))
+    if cautions := list_cautions(ranking):
+        out.print(make_plain(f"  cautions: {', '.join(cautions)}", "yellow"))
     for advice in ranking.advice:
-        out.print(plain(f"  {advice}", "yellow"), soft_wrap=True)
+        out.print(make_plain(f"  {advice}", "yellow"), soft_wrap=True)
     if ranking.name:
-        out.print(plain(_said(_merged(ranking.arms, ranking.fusion, boosts))))
+        out.print(make_plain(_write_merging(_describe_merging(ranking.arms, ranking.fusion, boosts))))
     if ranking.metrics:
-        out.print(figures_table(ranking.metrics))
+        out.print(make_figures_table(ranking.metrics))
         note("candidate: each part of the queries by what was fitted to the others, as people would see it")
     if ranking.simulated:
         warn("the feedback was made by a program, wholly or in part")
     if ranking.name:
-        note(_next_step(ranking))
+        note(_describe_next_step(ranking))
 
 
-def _merged(arms: Iterable[search_pb.Arm], fusion: search_pb.Fusion, boosts: Boosts) -> dict[str, Any]:
-    """How the arms are merged, in the words of the JSON; nothing of what is none."""
+def _describe_merging(
+    arms: Iterable[search_pb.Arm], fusion: search_pb.Fusion, boosts: Boosts
+) -> dict[str, Any]:
+    """Describes how the arms are merged, in the words of the JSON; nothing of what is none."""
     own = list(arms)
     if not own:
         return {}
@@ -101,7 +110,7 @@ def _merged(arms: Iterable[search_pb.Arm], fusion: search_pb.Fusion, boosts: Boo
     }
 
 
-def _said(merged: Mapping[str, Any]) -> str:
+def _write_merging(merged: Mapping[str, Any]) -> str:
     weights = ", ".join(f"{arm} {weight:.2f}" for arm, weight in merged["weights"].items())
     title = merged["title_weight"]
     parts = [
@@ -112,18 +121,20 @@ def _said(merged: Mapping[str, Any]) -> str:
     return f"  {'; '.join(parts)}"
 
 
-def _metric(ranking: pb.Ranking, subject: str) -> pb.ModelMetric | None:
+def _find_metric(ranking: pb.Ranking, subject: str) -> pb.ModelMetric | None:
     return next((m for m in ranking.metrics if m.measure == NDCG and m.subject == subject), None)
 
 
-def _serves(ranking: pb.Ranking) -> bool:
+def _is_serving(ranking: pb.Ranking) -> bool:
     return ranking.state == pb.MODEL_STATE_SERVING
 
 
-def _next_step(ranking: pb.Ranking) -> str:
-    if _serves(ranking):
+def _describe_next_step(ranking: pb.Ranking) -> str:
+    if _is_serving(ranking):
         return f"{ranking.name} serves; `quarry tune {ranking.collection} --rollback` takes it back"
     told = (
-        "it waits" if verdict_of(ranking) == IMPROVED else "it is not proven to be better, so nothing changes"
+        "it waits"
+        if name_verdict(ranking) == IMPROVED
+        else "it is not proven to be better, so nothing changes"
     )
     return f"{told}; `quarry model promote {ranking.name}` makes it serve"

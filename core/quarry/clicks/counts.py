@@ -36,13 +36,13 @@ class Places:
     def pair_count(self) -> int:
         return len(self.query)
 
-    def per_pair(self, weight: NDArray[np.generic] | None = None) -> Float64:
-        """Sum of a weight of each hit, or their number, shape ``(p,)``."""
+    def sum_per_pair(self, weight: NDArray[np.generic] | None = None) -> Float64:
+        """Sums a weight of each hit, or counts them, shape ``(p,)``."""
         return np.bincount(self.pair, weight, self.pair_count).astype(np.float64)
 
     @classmethod
-    def of(cls, log: ClickLog) -> "Places":
-        """All hits of ``log``.
+    def from_log(cls, log: ClickLog) -> "Places":
+        """Collects all hits of ``log``.
 
         Raises:
             NoFeedbackError: none was clicked.
@@ -52,7 +52,7 @@ class Places:
         clicked = log.clicked[shown]
         if not clicked.any():
             raise NoFeedbackError
-        keys, pair = np.unique(pair_keys(log)[shown], return_inverse=True)
+        keys, pair = np.unique(make_pair_keys(log)[shown], return_inverse=True)
         return cls(
             row=row,
             rank=log.rank[shown].astype(np.int64),
@@ -82,23 +82,23 @@ class Cells:
     starts: Int64
     contexts: int
 
-    def by_pair(self, value: Float64) -> Float64:
+    def sum_by_pair(self, value: Float64) -> Float64:
         """Sums over each pair's cells, shape ``(p,)``."""
         return np.add.reduceat(value, self.starts)
 
-    def by_context(self, value: Float64) -> Float64:
+    def sum_by_context(self, value: Float64) -> Float64:
         """Sums over each context's cells, shape ``(contexts,)``."""
         return np.bincount(self.context, value, self.contexts).astype(np.float64)
 
-    def of_pairs(self, chosen: Bool) -> "Cells":
-        """The cells of some of the pairs, shape ``(p,)``, which are numbered anew."""
+    def select_pairs(self, chosen: Bool) -> "Cells":
+        """Selects the cells of some of the pairs, shape ``(p,)``, which are numbered anew."""
         kept = chosen[self.pair]
         pair = (np.cumsum(chosen) - 1)[self.pair[kept]]
         starts = np.flatnonzero(np.diff(pair, prepend=-1))
         return Cells(pair, self.context[kept], self.shown[kept], self.clicked[kept], starts, self.contexts)
 
     @classmethod
-    def of(cls, places: Places, context: Int64, contexts: int) -> "Cells":
+    def from_contexts(cls, places: Places, context: Int64, contexts: int) -> "Cells":
         """Counts hits whose contexts are given, shape ``(m,)``, each in [0, ``contexts``)."""
         key = places.pair * contexts + context
         size = places.pair_count * contexts
@@ -121,17 +121,23 @@ class Cells:
         )
 
 
-def pair_keys(log: ClickLog) -> Int64:
-    """One number for each hit's query and document, shape ``(n, r)``; rising by query, then document."""
+def make_pair_keys(log: ClickLog) -> Int64:
+    """Makes one number for each hit's query and document, shape ``(n, r)``.
+
+    Rising by query, then document.
+    """
     query = log.query.astype(np.int64)[:, None]
     keys: Int64 = (query << 32) | np.maximum(log.document, 0).astype(np.int64)
     return keys
 
 
-def of_each_place(log: ClickLog, estimates: Estimates, value: Float64, unseen: float) -> Float64:
-    """A pair's value at each place where it stands, shape ``(n, r)``; ``unseen`` for pairs never fitted."""
+def spread_over_places(log: ClickLog, estimates: Estimates, value: Float64, unseen: float) -> Float64:
+    """Spreads a pair's value over each place where it stands, shape ``(n, r)``.
+
+    ``unseen`` for pairs never fitted.
+    """
     known = (estimates.query.astype(np.int64) << 32) | estimates.document.astype(np.int64)
-    wanted = pair_keys(log)
+    wanted = make_pair_keys(log)
     if len(known) == 0:
         return np.full(wanted.shape, unseen)
     at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)

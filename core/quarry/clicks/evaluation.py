@@ -7,14 +7,14 @@ import numpy as np
 
 from quarry.clicks.log import ClickLog, Float64, Int64
 from quarry.clicks.model import ClickModel, Estimates, FittedModel
-from quarry.questions import question_key
+from quarry.questions import make_question_key
 
 Judgments = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """How good a model is.
+    """The quality of a model.
 
     Attributes:
         log_likelihood: mean natural logarithm of the probability given to what happened at a place, given the
@@ -39,7 +39,7 @@ class Evaluation:
 
 
 def split_by_session(log: ClickLog, held_out: float, seed: int) -> tuple[ClickLog, ClickLog]:
-    """The pages to learn from, and those of a share of the sessions, drawn at random, to measure with.
+    """Splits the pages to learn from, and those of a share of the sessions, drawn at random, to measure with.
 
     Args:
         held_out: share of the sessions, [0, 1); rounded to the nearest number of sessions.
@@ -47,7 +47,7 @@ def split_by_session(log: ClickLog, held_out: float, seed: int) -> tuple[ClickLo
     sessions = np.unique(log.session)
     drawn = np.random.default_rng(seed).permutation(sessions)[: round(held_out * len(sessions))]
     chosen = np.isin(log.session, drawn)
-    return log.rows(~chosen), log.rows(chosen)
+    return log.select_rows(~chosen), log.select_rows(chosen)
 
 
 def evaluate(
@@ -61,12 +61,12 @@ def evaluate(
     shown = held_out.shown
     rank = held_out.rank[shown] - 1
     places = np.bincount(rank, minlength=held_out.max_rank).astype(np.int64)
-    predicted = model.click_probabilities(fitted, held_out)[shown]
+    predicted = model.predict_clicks(fitted, held_out)[shown]
     happened = np.log(np.where(held_out.clicked[shown], predicted, 1 - predicted))
     by_rank = np.bincount(rank, happened, held_out.max_rank)
     with np.errstate(invalid="ignore"):
         perplexity = np.exp(-by_rank / np.where(places > 0, places, np.nan))
-    agreement, pairs, queries = agreement_with(judgments or {}, fitted.estimates, held_out)
+    agreement, pairs, queries = measure_agreement(judgments or {}, fitted.estimates, held_out)
     return Evaluation(
         log_likelihood=float(happened.mean()) if len(happened) else float("nan"),
         perplexity=perplexity,
@@ -78,16 +78,16 @@ def evaluate(
     )
 
 
-def agreement_with(judgments: Judgments, estimates: Estimates, log: ClickLog) -> tuple[float, int, int]:
-    """Share of pairs ordered as the judges do, number of pairs, number of queries.
+def measure_agreement(judgments: Judgments, estimates: Estimates, log: ClickLog) -> tuple[float, int, int]:
+    """Measures the share of pairs ordered as the judges do, number of pairs, number of queries.
 
-    ``log`` names the queries and documents of ``estimates``. Query texts are compared as ``ClickLog.of``
-    does.
+    ``log`` names the queries and documents of ``estimates``. Query texts are compared as
+    ``ClickLog.from_pages`` does.
     """
     numbers = {text: number for number, text in enumerate(log.queries)}
     right, pairs, queries = 0.0, 0, 0
     for text, grades in judgments.items():
-        number = numbers.get(question_key(text), -1)
+        number = numbers.get(make_question_key(text), -1)
         low, high = np.searchsorted(estimates.query, [number, number + 1])
         found = [
             (grades[log.documents[document]], float(relevance))

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarry.feedback.reading.guards import GuardPolicy
-from quarry.feedback.reading.pages import END_OF_TIME_US, observed_pages
+from quarry.feedback.reading.observed_pages import END_OF_TIME_US, read_observed_pages
 from quarry.feedback.tables import read_feedback
 from quarry.feedback.types import ObservedPage
-from quarry.questions import question_key
+from quarry.questions import make_question_key
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -30,7 +30,7 @@ class ClickLog:
     pages end in places whose document is -1.
 
     Attributes:
-        queries: distinct queries, as ``question_key`` has them; a row's ``query`` points into it.
+        queries: distinct queries, as ``make_question_key`` has them; a row's ``query`` points into it.
         texts: one form of each query, as somebody typed it.
         documents: distinct document ids; ``document`` points into it.
         query: int32, shape ``(n,)``.
@@ -86,7 +86,7 @@ class ClickLog:
 
     @property
     def span_us(self) -> tuple[int, int] | None:
-        """Times of the first and the last page; None if there is none."""
+        """Finds the times of the first and the last page; None if there is none."""
         return (int(self.time_us.min()), int(self.time_us.max())) if len(self) else None
 
     @property
@@ -94,8 +94,8 @@ class ClickLog:
         """The deepest rank displayed; 0 if nothing was."""
         return int(self.rank.max(initial=0))
 
-    def rows(self, chosen: Bool | Int64) -> "ClickLog":
-        """Some of the pages; all that has a number keeps it."""
+    def select_rows(self, chosen: Bool | Int64) -> "ClickLog":
+        """Selects some of the pages; all that has a number keeps it."""
         probability = None if self.rank_probability is None else self.rank_probability[chosen]
         of_pages = ("query", "search", "session", "owner", "time_us", "ranker", "rendered")
         of_places = ("document", "rank", "clicked", "refused", "rank_before")
@@ -106,8 +106,8 @@ class ClickLog:
         )
 
     @classmethod
-    def of(cls, pages: Iterable[ObservedPage]) -> "ClickLog":
-        """The displayed hits of ``pages``; a query is its ``question_key``.
+    def from_pages(cls, pages: Iterable[ObservedPage]) -> "ClickLog":
+        """Collects the displayed hits of ``pages``; a query is its ``make_question_key``.
 
         Where no session is named, all pages of a user are one, and without a user all pages of a search.
         """
@@ -118,7 +118,7 @@ class ClickLog:
         time_us, rendered, hits, simulated = array("q"), bytearray(), _Hits(), False
         texts: list[str] = []
         for page in pages:
-            query.append(queries[question_key(page.query)])
+            query.append(queries[make_question_key(page.query)])
             if len(queries) > len(texts):
                 texts.append(page.query.strip())
             search.append(searches[page.search_id])
@@ -140,15 +140,15 @@ class ClickLog:
             session=np.array(session, np.int32),
             owner=np.array(owner, np.int32),
             time_us=np.array(time_us, np.int64),
-            document=hits.table(hits.document, np.int32, -1),
-            rank=hits.table(hits.rank, np.int32, 0),
-            clicked=hits.table(hits.clicked, np.bool_, False),
-            refused=hits.table(hits.refused, np.bool_, False),
-            rank_before=hits.table(hits.before, np.int32, 0),
+            document=hits.make_table(hits.document, np.int32, -1),
+            rank=hits.make_table(hits.rank, np.int32, 0),
+            clicked=hits.make_table(hits.clicked, np.bool_, False),
+            refused=hits.make_table(hits.refused, np.bool_, False),
+            rank_before=hits.make_table(hits.before, np.int32, 0),
             ranker=np.array(ranker, np.int32),
             rendered=np.array(rendered, np.bool_),
             simulated=simulated,
-            rank_probability=hits.table(hits.probability, np.float64, 1.0),
+            rank_probability=hits.make_table(hits.probability, np.float64, 1.0),
         )
 
 
@@ -161,7 +161,7 @@ def read_clicks(
     *,
     typed: bool = False,
 ) -> ClickLog:
-    """Pages of a collection that were answered in [start_us, end_us); none if feedback was never kept.
+    """Reads the pages of a collection that were answered in [start_us, end_us); none without feedback.
 
     Args:
         path: ``feedback.db``; a server may be writing it.
@@ -172,16 +172,16 @@ def read_clicks(
     try:
         engine = read_feedback(path)
     except FileNotFoundError:
-        return ClickLog.of([])
+        return ClickLog.from_pages([])
     try:
-        pages = observed_pages(engine, key, start_us, end_us, guards)
-        return ClickLog.of(page for page in pages if not typed or question_key(page.query))
+        pages = read_observed_pages(engine, key, start_us, end_us, guards)
+        return ClickLog.from_pages(page for page in pages if not typed or make_question_key(page.query))
     finally:
         engine.dispose()
 
 
 def _find_named(*names: tuple[str, str]) -> tuple[str, str] | None:
-    """The first pair whose second part is not empty."""
+    """Returns the first pair whose second part is not empty."""
     return next((name for name in names if name[1]), None)
 
 
@@ -221,10 +221,10 @@ class _Hits:
         self.before.extend(before)
         self.probability.extend(probabilities)
 
-    def table(
+    def make_table(
         self, values: "array[int] | array[float] | bytearray", kind: type[np.generic], nothing: float
     ) -> NDArray[Any]:
-        """A row for each page, filled up with ``nothing``."""
+        """Makes a row for each page, filled up with ``nothing``."""
         sizes = np.array(self.sizes, np.int64)
         width = int(sizes.max(initial=0))
         flat = np.array(values, kind)

@@ -1,4 +1,4 @@
-"""What every click model is, and what it makes of a click log."""
+"""The Protocol of click models, and what they make of a click log."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class Estimates:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examination:
-    """How likely each rank is examined, relative to rank 1.
+    """The probability that each rank is examined, relative to rank 1.
 
     Attributes:
         value: float64, 0 or more, shape ``(max_rank,)``; entry ``i`` is for rank ``i + 1``; NaN where nothing
@@ -52,7 +52,7 @@ class Examination:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedModel:
-    """What a click model has learned from one log.
+    """The parameters that a click model has learned from one log.
 
     Attributes:
         name: of the model.
@@ -79,10 +79,10 @@ class ClickModel(Protocol):
         """Raises NoFeedbackError if there is no click to learn from."""
         ...
 
-    def click_probabilities(self, fitted: FittedModel, log: ClickLog) -> Float64:
-        """P(click) of each place given the clicks above it, shape ``(n, r)``, in (0, 1).
+    def predict_clicks(self, fitted: FittedModel, log: ClickLog) -> Float64:
+        """Predicts P(click) of each place given the clicks above it, shape ``(n, r)``, in (0, 1).
 
         A pair that was not seen in fitting has the mean relevance. ``log`` numbers queries and documents as
-        the one that was fitted, as ``ClickLog.rows`` does.
+        the one that was fitted, as ``ClickLog.select_rows`` does.
         """
         ...

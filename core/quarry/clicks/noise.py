@@ -1,4 +1,4 @@
-"""How often users choose what is not relevant, told from relevance by a mixture of two kinds of pairs.
+"""The noise of clicks: how often users choose what is not relevant, by a mixture of two kinds of pairs.
 
 A (query, document) pair is a number of tries, the times that it was examined, and of successes, its clicks.
 Pairs of one kind are chosen at the noise rate, those of the other at the rate of what is relevant. Both rates
@@ -18,7 +18,7 @@ from scipy.optimize import isotonic_regression
 from scipy.special import betaln, expit, logit
 
 from quarry.clicks.counts import Places
-from quarry.clicks.fitting.alternating import squarem
+from quarry.clicks.fitting.alternating import accelerate
 from quarry.clicks.log import Bool, ClickLog, Float64, Int64
 from quarry.clicks.model import Estimates
 
@@ -45,7 +45,7 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Noise:
-    """What the mixture says of the pairs of one log, in the order of ``Estimates``.
+    """The findings of the mixture about the pairs of one log, in the order of ``Estimates``.
 
     Attributes:
         band: int64, shape ``(p,)``: band of ranks that each pair was shown in, from 0, the first ranks.
@@ -83,11 +83,12 @@ class Noise:
     def note(self) -> str:
         """The rates and the floor, for people."""
         return (
-            f"An examined hit that is not relevant is chosen with probability {_range(self.noise_rate)}, a "
-            f"relevant one with {_range(self.relevant_rate)}, in {len(self.share)} bands of ranks (two kinds "
-            f"of pairs, told by {self.pairs:,} that were examined {LEAST_TRIES:g} times or more). A pair "
-            f"that is seen often is relevant with probability {LIKELY:g} if it is chosen with "
-            f"{_range(self.floor)}: that floor follows from the noise."
+            f"An examined hit that is not relevant is chosen with probability "
+            f"{_write_range(self.noise_rate)}, a relevant one with {_write_range(self.relevant_rate)}, in "
+            f"{len(self.share)} bands of ranks (two kinds of pairs, told by {self.pairs:,} that were "
+            f"examined {LEAST_TRIES:g} times or more). A pair that is seen often is relevant with "
+            f"probability {LIKELY:g} if it is chosen with {_write_range(self.floor)}: that floor follows "
+            f"from the noise."
         )
 
 
@@ -104,18 +105,18 @@ def estimate_noise(log: ClickLog, estimates: Estimates) -> Noise | None:
     told = int((tries >= LEAST_TRIES - _EDGE).sum())
     if told < LEAST_PAIRS:
         return None
-    band = _bands(log, clicks)
+    band = _find_bands(log, clicks)
     seen = tries > _EDGE
     pairs = _Pairs(clicks[seen], tries[seen], band[seen], int(band.max()) + 1)
-    at = squarem(_Step(pairs.drawn()), _start(pairs))
-    kinds = _Kinds.of(at)
+    at = accelerate(_Step(pairs.draw()), _start(pairs))
+    kinds = _Kinds.from_vector(at)
     relevant = kinds.share[band]
     above = clicks[seen] > kinds.rate[0][pairs.band] * pairs.tries
     # Of a wide kind few are chosen seldom, but more than of a narrow one: that is no sign of relevance.
     relevant[seen] = np.where(
-        above, kinds.posterior(pairs), np.minimum(kinds.posterior(pairs), relevant[seen])
+        above, kinds.compute_posterior(pairs), np.minimum(kinds.compute_posterior(pairs), relevant[seen])
     )
-    return Noise(band, relevant, *kinds.rate, kinds.share, kinds.floors(), told)
+    return Noise(band, relevant, *kinds.rate, kinds.share, kinds.compute_floors(), told)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,15 +128,15 @@ class _Pairs:
     band: Int64
     bands: int
 
-    def drawn(self) -> "_Pairs":
-        """At most ``MOST_PAIRS`` of them, the same ones each time."""
+    def draw(self) -> "_Pairs":
+        """Draws at most ``MOST_PAIRS`` of them, the same ones each time."""
         if len(self.band) <= MOST_PAIRS:
             return self
         random = np.random.default_rng(_SEED)
         some = np.sort(random.choice(len(self.band), MOST_PAIRS, replace=False))
         return _Pairs(self.clicks[some], self.tries[some], self.band[some], self.bands)
 
-    def by_band(self, value: Float64) -> Float64:
+    def sum_by_band(self, value: Float64) -> Float64:
         return np.bincount(self.band, value, self.bands).astype(np.float64)
 
 
@@ -148,25 +149,26 @@ class _Kinds:
     share: Float64
 
     @classmethod
-    def of(cls, at: Float64) -> "_Kinds":
+    def from_vector(cls, at: Float64) -> "_Kinds":
         at = np.clip(at, _EDGE, 1 - _EDGE)
         noise, relevant, share = np.split(at[:-2], 3)
         return cls((noise, relevant), (float(at[-2]), float(at[-1])), share)
 
-    def posterior(self, pairs: _Pairs) -> Float64:
-        """Probability that each pair is of the relevant kind."""
+    def compute_posterior(self, pairs: _Pairs) -> Float64:
+        """Computes the probability that each pair is of the relevant kind."""
         noise, relevant = (
-            _log_likelihood(pairs.clicks, pairs.tries, rate[pairs.band], spread)
+            _compute_log_likelihood(pairs.clicks, pairs.tries, rate[pairs.band], spread)
             for rate, spread in zip(self.rate, self.spread, strict=True)
         )
         found: Float64 = expit(relevant - noise + logit(self.share)[pairs.band])
         return found
 
-    def floors(self) -> Float64:
-        """Least rate over the noise from which the posterior of a pair with endless tries is ``LIKELY``."""
+    def compute_floors(self) -> Float64:
+        """Computes the least rate over the noise from which the posterior of a pair with endless tries is
+        ``LIKELY``."""
         rate = np.linspace(_EDGE, 1 - _EDGE, 999)
         noise, relevant = (
-            _log_density(rate[None], mean[:, None], spread)
+            _compute_log_density(rate[None], mean[:, None], spread)
             for mean, spread in zip(self.rate, self.spread, strict=True)
         )
         likely = relevant - noise + logit(self.share)[:, None] >= logit(LIKELY)
@@ -179,25 +181,28 @@ class _Step:
 
     def __init__(self, pairs: _Pairs) -> None:
         self._pairs = pairs
-        self._count = pairs.by_band(np.ones(len(pairs.band)))
+        self._count = pairs.sum_by_band(np.ones(len(pairs.band)))
 
     def __call__(self, at: Float64) -> Float64:
-        kinds = _Kinds.of(at)
-        relevant = kinds.posterior(self._pairs)
+        kinds = _Kinds.from_vector(at)
+        relevant = kinds.compute_posterior(self._pairs)
         (noise_rate, noise_spread), (relevant_rate, relevant_spread) = (
-            self._moments(weight, spread, limits)
+            self._estimate_moments(weight, spread, limits)
             for weight, spread, limits in zip((1 - relevant, relevant), kinds.spread, _SPREADS, strict=True)
         )
-        share = _pulled(self._pairs.by_band(relevant), self._count, _SHARE_PULL)
+        share = _pull(self._pairs.sum_by_band(relevant), self._count, _SHARE_PULL)
         share = isotonic_regression(share, weights=self._count + _SHARE_PULL, increasing=False).x
         return np.concatenate([noise_rate, relevant_rate, share, [noise_spread, relevant_spread]])
 
-    def _moments(self, weight: Float64, spread: float, limits: tuple[float, float]) -> tuple[Float64, float]:
-        """Rate of each band, and the spread of all, of the kind that pairs belong to by ``weight``."""
+    def _estimate_moments(
+        self, weight: Float64, spread: float, limits: tuple[float, float]
+    ) -> tuple[Float64, float]:
+        """Estimates the rate of each band, and the spread of all, of the kind that pairs belong to by
+        ``weight``."""
         pairs = self._pairs
         tries, rate = pairs.tries, pairs.clicks / pairs.tries
         weight = weight * tries / (1 + (tries - 1) * spread).clip(_EDGE)
-        mean = _pulled(pairs.by_band(weight * rate), pairs.by_band(weight), _RATE_PULL)
+        mean = _pull(pairs.sum_by_band(weight * rate), pairs.sum_by_band(weight), _RATE_PULL)
         expected = mean[pairs.band]
         chance = expected * (1 - expected)
         beyond = float((weight * ((rate - expected) ** 2 - chance / tries)).sum())
@@ -206,16 +211,16 @@ class _Step:
 
 
 def _start(pairs: _Pairs) -> Float64:
-    """Noise at half of each band's rate of choice, and what is relevant far above it."""
-    rate = pairs.by_band(pairs.clicks) / pairs.by_band(pairs.tries).clip(_EDGE)
+    """Starts with noise at half of each band's rate of choice, and what is relevant far above it."""
+    rate = pairs.sum_by_band(pairs.clicks) / pairs.sum_by_band(pairs.tries).clip(_EDGE)
     noise, relevant = np.clip(rate / 2, 1e-3, 0.5), np.clip(rate + 0.6 * (1 - rate), 0.2, 0.95)
     return np.concatenate([noise, relevant, np.full(pairs.bands, 0.3), [0.02, 0.1]])
 
 
-def _bands(log: ClickLog, clicks: Float64) -> Int64:
-    """The band of each pair by its mean rank. What is left below the last full band belongs to it."""
-    places = Places.of(log)
-    rank = np.rint(places.per_pair(places.rank) / places.per_pair()).astype(np.int64)
+def _find_bands(log: ClickLog, clicks: Float64) -> Int64:
+    """Finds the band of each pair by its mean rank. What is left below the last full band belongs to it."""
+    places = Places.from_log(log)
+    rank = np.rint(places.sum_per_pair(places.rank) / places.sum_per_pair()).astype(np.int64)
     of_rank = np.bincount(rank, clicks)
     band, bands, gathered = np.zeros(len(of_rank), np.int64), 0, 0.0
     for number, count in enumerate(of_rank.tolist()):
@@ -227,28 +232,28 @@ def _bands(log: ClickLog, clicks: Float64) -> Int64:
     return found
 
 
-def _pulled(part: Float64, whole: Float64, strength: float) -> Float64:
-    """``part / whole`` of each band, drawn to that of all as if they were seen ``strength`` times more."""
+def _pull(part: Float64, whole: Float64, strength: float) -> Float64:
+    """Pulls ``part / whole`` of each band to that of all, as if they were seen ``strength`` times more."""
     mean = part.sum() / max(whole.sum(), _EDGE)
     found: Float64 = np.clip((part + strength * mean) / (whole + strength), _EDGE, 1 - _EDGE)
     return found
 
 
-def _log_likelihood(clicks: Float64, tries: Float64, rate: Float64, spread: float) -> Float64:
-    """Beta-binomial, without the factor that both kinds share."""
+def _compute_log_likelihood(clicks: Float64, tries: Float64, rate: Float64, spread: float) -> Float64:
+    """Computes the beta-binomial log-likelihood, without the factor that both kinds share."""
     strength = 1 / spread - 1
     a, b = rate * strength, (1 - rate) * strength
     found: Float64 = betaln(a + clicks, b + tries - clicks) - betaln(a, b)
     return found
 
 
-def _log_density(at: Float64, rate: Float64, spread: float) -> Float64:
+def _compute_log_density(at: Float64, rate: Float64, spread: float) -> Float64:
     strength = 1 / spread - 1
     a, b = rate * strength, (1 - rate) * strength
     found: Float64 = (a - 1) * np.log(at) + (b - 1) * np.log1p(-at) - betaln(a, b)
     return found
 
 
-def _range(values: Float64) -> str:
+def _write_range(values: Float64) -> str:
     low, high = f"{values.min():.2f}", f"{values.max():.2f}"
     return low if low == high else f"{low} to {high}"

@@ -1,4 +1,4 @@
-"""How well each rank is seen, from the best source that the log has."""
+"""The examination of each rank, from the best source that the log has."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,23 +6,23 @@ from typing import Literal
 
 import numpy as np
 
-from quarry.clicks.examination.harvest import harvested_examination
-from quarry.clicks.examination.ranks import tells
-from quarry.clicks.examination.swaps import swapped_examination
+from quarry.clicks.examination.harvest import harvest_examination
+from quarry.clicks.examination.ranks import is_conclusive
+from quarry.clicks.examination.swaps import estimate_from_swaps
 from quarry.clicks.log import ClickLog
 from quarry.clicks.model import Examination
-from quarry.clicks.models.pbm import position_based_examination
+from quarry.clicks.models.pbm import estimate_position_based
 
 Source = Literal["swaps", "harvest", "pbm"]
 
 _SOURCES: Mapping[Source, tuple[Callable[[ClickLog], Examination], str]] = {
     "swaps": (
-        swapped_examination,
+        estimate_from_swaps,
         "Examination is from exploration: hits that chance swapped with a neighbour. It assumes nothing "
         "of how relevant they are.",
     ),
     "harvest": (
-        harvested_examination,
+        harvest_examination,
         "Examination is from pairs that were displayed at different ranks. It assumes that a pair's "
         "relevance did not change with what moved it.",
     ),
@@ -44,7 +44,7 @@ class ChosenExamination:
     notes: tuple[str, ...]
 
 
-def best_examination(log: ClickLog) -> ChosenExamination:
+def choose_examination(log: ClickLog) -> ChosenExamination:
     """Swaps if they tell, else harvested interventions if they do, else the position-based model.
 
     A source tells if it knows the ranks that draw 90 % of the clicks within a factor of two
@@ -58,9 +58,9 @@ def best_examination(log: ClickLog) -> ChosenExamination:
     passed: tuple[str, ...] = ()
     for source, (estimated, note) in _SOURCES.items():
         examination = estimated(log)
-        if tells(examination, clicks):
+        if is_conclusive(examination, clicks):
             return ChosenExamination(source, examination, (note, *passed))
         passed = (*passed, f"Too little was told by {source}.")
-    examination, notes = position_based_examination(log)
+    examination, notes = estimate_position_based(log)
     note = "Examination is from the position-based model, together with relevance."
     return ChosenExamination("pbm", examination, (note, *notes, *passed))

@@ -10,7 +10,7 @@ from quarry.clicks.users import UserBehaviour, simulate_pages
 
 @dataclass(frozen=True, slots=True)
 class SimulatedWorld:
-    """What is asked, and how it is ranked.
+    """The queries and documents of a simulation, and their ranking.
 
     Attributes:
         queries: distinct ones, asked equally often.
@@ -32,10 +32,11 @@ class SimulatedWorld:
     pages: int = 2
 
 
-def simulated_log(
+def simulate_log(
     world: SimulatedWorld, behaviour: UserBehaviour, impressions: int, seed: int
 ) -> tuple[ClickLog, Float64]:
-    """The log, and the relevance of each document, shape ``(queries * documents,)``; ids are numbers."""
+    """Simulates a log, and the relevance of each document, shape ``(queries * documents,)``; ids are
+    numbers."""
     random = np.random.default_rng(seed)
     relevance = random.beta(0.6, 1.8, (world.queries, world.documents))
     scores = relevance + world.disagreement * random.random((world.rankers, *relevance.shape))
@@ -46,14 +47,14 @@ def simulated_log(
     before = np.tile(np.arange(1, world.ranks + 1), (impressions, 1))
     probability = None
     if world.swaps:
-        document, before, probability = _fair_pairs(document, before, random)
+        document, before, probability = _draw_fair_pairs(document, before, random)
     clicks = simulate_pages(relevance[query[:, None], document], behaviour, random)
     session = np.arange(impressions) // world.pages
     log = _log_of(relevance.shape, query, session, document, clicks.clicked, before, ranker, probability)
     return log, relevance.ravel()
 
 
-def shown_log(
+def simulate_ranking(
     relevance: Float64,
     behaviour: UserBehaviour,
     searches: int,
@@ -76,7 +77,7 @@ def shown_log(
     shares = np.arange(1.0, queries + 1) ** -skew
     query = random.permutation(queries)[random.choice(queries, searches, p=shares / shares.sum())]
     document = np.tile(np.arange(ranks), (searches, 1))
-    document, before, probability = _fair_pairs(document, document + 1, random, swap)
+    document, before, probability = _draw_fair_pairs(document, document + 1, random, swap)
     seen = relevance[query]
     places = document if seen.ndim == 2 else document[:, None]
     clicks = simulate_pages(np.take_along_axis(seen, places, axis=-1), behaviour, random)
@@ -95,7 +96,7 @@ def _log_of(
     ranker: Int64,
     probability: Float64 | None,
 ) -> ClickLog:
-    """Searches of one page for ``shape[0]`` queries, each of which has ``shape[1]`` documents of its own."""
+    """Simulates searches of one page for ``shape[0]`` queries, each with ``shape[1]`` documents."""
     pages, ranks = document.shape
     names = [str(number) for number in range(shape[0])]
     return ClickLog(
@@ -119,10 +120,11 @@ def _log_of(
     )
 
 
-def _fair_pairs(
+def _draw_fair_pairs(
     document: Int64, before: Int64, random: np.random.Generator, chance: float = 0.5
 ) -> tuple[Int64, Int64, Float64]:
-    """Documents, their places before, and the probability of the place that each has; all ``(n, r)``."""
+    """Draws documents, their places before, and the probability of the place that each has; all ``(n,
+    r)``."""
     pages, ranks = document.shape
     order = np.tile(np.arange(ranks), (pages, 1))
     first = random.integers(2, size=pages)

@@ -22,7 +22,7 @@ _MOST_TRUST = 0.9
 
 @dataclass(frozen=True, slots=True)
 class UserBehaviour:
-    """How simulated users behave.
+    """The behaviour of simulated users.
 
     Attributes:
         model: ``pbm``: each rank is examined by chance, whatever was clicked above. ``cascade``: from the
@@ -61,18 +61,19 @@ class UserBehaviour:
         if min(self.dwell_s) <= 0:
             raise ValueError("dwell must be over 0 seconds")
 
-    def examination(self, rank: Int64) -> Float64:
-        """Of pbm users, in (0, 1]."""
+    def examine(self, rank: Int64) -> Float64:
+        """Computes how likely pbm users examine a rank, in (0, 1]."""
         return np.maximum(rank, 1).astype(np.float64) ** -self.eta
 
-    def irrelevant_clicks(self, rank: Int64) -> Float64:
-        """Probability that an examined hit of relevance 0 is clicked at a rank: noise and trust."""
+    def compute_irrelevant_clicks(self, rank: Int64) -> Float64:
+        """Computes the probability that an examined hit of relevance 0 is clicked at a rank: noise and
+        trust."""
         return np.minimum(self.noise + self.trust / np.maximum(rank, 1), _MOST_TRUST)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulatedClicks:
-    """What users did with ``n`` pages of up to ``r`` hits; all of shape ``(n, r)``.
+    """The clicks of users on ``n`` pages of up to ``r`` hits; all of shape ``(n, r)``.
 
     Attributes:
         examined: whether the user looked at the hit.
@@ -90,7 +91,7 @@ class SimulatedClicks:
 def simulate_page(
     relevance: Float64, behaviour: UserBehaviour, random: np.random.Generator, first_rank: int = 1
 ) -> SimulatedClicks:
-    """One user and one page; the arrays have a single row.
+    """Simulates one user and one page; the arrays have a single row.
 
     Args:
         relevance: float64 in [0, 1], shape ``(r,)``, in the order shown; or ``(intents, r)``.
@@ -109,7 +110,7 @@ def simulate_pages(
     ranks: Int64 | None = None,
     shown: Bool | None = None,
 ) -> SimulatedClicks:
-    """Many users at once, a page each; each means one intent, drawn by its share.
+    """Simulates many users at once, a page each; each means one intent, drawn by its share.
 
     Args:
         relevance: float64 in [0, 1], in the order shown, shape ``(n, r)`` if all intents are alike, or
@@ -122,12 +123,12 @@ def simulate_pages(
     """
     if not ((relevance >= 0) & (relevance <= 1)).all():
         raise ValueError("relevance must lie in [0, 1]")
-    intended = _of_intents(relevance, behaviour, random)
+    intended = _draw_relevance(relevance, behaviour, random)
     if ranks is None:
         ranks = np.arange(1, intended.shape[1] + 1)[None]
     if shown is None:
         shown = np.ones(intended.shape, bool)
-    irrelevant = behaviour.irrelevant_clicks(ranks)
+    irrelevant = behaviour.compute_irrelevant_clicks(ranks)
     attraction = np.where(shown, irrelevant + (1 - irrelevant) * intended, 0.0)
     would_click = random.random(intended.shape) < attraction
     would_satisfy = random.random(intended.shape) < behaviour.satisfaction * intended
@@ -139,8 +140,8 @@ def simulate_pages(
     return SimulatedClicks(examined, clicked, clicked & would_satisfy, np.where(clicked, dwell, 0.0))
 
 
-def relevance_by_intent(relevance: Float64, intent: Int64, intents: int, elsewhere: float = 0.2) -> Float64:
-    """Relevance to each intent, shape ``(intents, r)``, of hits that answer one intent each.
+def spread_relevance(relevance: Float64, intent: Int64, intents: int, elsewhere: float = 0.2) -> Float64:
+    """Spreads relevance over intents, shape ``(intents, r)``, of hits that answer one intent each.
 
     Args:
         relevance: shape ``(r,)``, to the users who mean the hit's own intent.
@@ -151,8 +152,8 @@ def relevance_by_intent(relevance: Float64, intent: Int64, intents: int, elsewhe
     return np.where(mine, relevance[None], elsewhere * relevance[None])
 
 
-def _of_intents(relevance: Float64, behaviour: UserBehaviour, random: np.random.Generator) -> Float64:
-    """Relevance of each hit to the one who sees it, shape ``(n, r)``."""
+def _draw_relevance(relevance: Float64, behaviour: UserBehaviour, random: np.random.Generator) -> Float64:
+    """Draws relevance of each hit to the one who sees it, shape ``(n, r)``."""
     intents = len(behaviour.intent_shares)
     meant = random.choice(intents, size=len(relevance), p=behaviour.intent_shares)
     if relevance.ndim == 2:
@@ -163,34 +164,34 @@ def _of_intents(relevance: Float64, behaviour: UserBehaviour, random: np.random.
     return chosen
 
 
-def _by_position(
+def _click_by_position(
     behaviour: UserBehaviour, ranks: Int64, would_click: Bool, would_satisfy: Bool, by_chance: Float64
 ) -> Bool:
-    examined: Bool = by_chance < behaviour.examination(ranks)
+    examined: Bool = by_chance < behaviour.examine(ranks)
     return examined
 
 
-def _until_click(
+def _click_until_click(
     behaviour: UserBehaviour, ranks: Int64, would_click: Bool, would_satisfy: Bool, by_chance: Float64
 ) -> Bool:
-    return _none_above(would_click)
+    return _has_none_above(would_click)
 
 
-def _until_satisfied(
+def _click_until_satisfied(
     behaviour: UserBehaviour, ranks: Int64, would_click: Bool, would_satisfy: Bool, by_chance: Float64
 ) -> Bool:
-    return _none_above((would_click & would_satisfy) | (by_chance >= behaviour.persistence))
+    return _has_none_above((would_click & would_satisfy) | (by_chance >= behaviour.persistence))
 
 
-def _none_above(stops: Bool) -> Bool:
-    """Whether no hit above stops the user, shape as ``stops``."""
+def _has_none_above(stops: Bool) -> Bool:
+    """Tells whether no hit above stops the user, shape as ``stops``."""
     above: Int64 = np.cumsum(stops, axis=1) - stops
     free: Bool = above == 0
     return free
 
 
 _EXAMINERS: Mapping[UserModel, Callable[[UserBehaviour, Int64, Bool, Bool, Float64], Bool]] = {
-    "pbm": _by_position,
-    "cascade": _until_click,
-    "dbn": _until_satisfied,
+    "pbm": _click_by_position,
+    "cascade": _click_until_click,
+    "dbn": _click_until_satisfied,
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from quarry.client.channel import DEFAULT_TIMEOUT_S, Options, SentRequests, StubMethods, deadline_of
+from quarry.client.channel import DEFAULT_TIMEOUT_S, Options, SentRequests, StubMethods, resolve_deadline
 from quarry.client.retries import is_safe_to_repeat
 
 
@@ -28,7 +28,7 @@ class _Method:
     def __call__(self, request: Any = None, *, timeout: float | None = None, **options: Any) -> "_Call":
         self._channel.check_open()
         method = self._repeating if is_safe_to_repeat(self._path, request) else self._once
-        deadline_s = deadline_of(timeout, self._default_s)
+        deadline_s = resolve_deadline(timeout, self._default_s)
         sent = SentRequests(request) if self._streams and request is not None else None
         with self._channel.translate_errors(sent):
             call = method(sent.read() if sent else request, timeout=deadline_s, **options)

@@ -108,7 +108,7 @@ class AsyncClient:
         batches = pack_documents_async(documents, batch_bytes)
         async for _, response in self.upsert_batches(collection, batches, wait=wait, timeout_s=timeout_s):
             summary.add(response)
-        return summary.checked()
+        return summary.raise_if_refused()
 
     def upsert_batches(
         self,
@@ -122,10 +122,10 @@ class AsyncClient:
     ) -> AsyncIterator[tuple[AnyBatch, Response]]:
         """Yields each batch with its acknowledgement; it writes as far as the caller iterates."""
         self.channel.check_open()
-        stream: UpsertStream[AnyBatch] = UpsertStream(self._streams(), collection, wait, timeout_s)
+        stream: UpsertStream[AnyBatch] = UpsertStream(self._make_stream_stub(), collection, wait, timeout_s)
         return write_in_thread(stream, batches)
 
-    def _streams(self) -> DocumentServiceStub:
+    def _make_stream_stub(self) -> DocumentServiceStub:
         """Returns a stub on a synchronous channel to the same server, which the first stream opens."""
         if self._stream_channel is None:
             self._stream_channel = CheckedChannel(self.address, self.timeout_s, self._options)

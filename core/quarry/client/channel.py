@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from quarry.client.errors import ClientClosedError, read_call_error
-from quarry.client.retries import is_safe_to_repeat, retrying_service_config
+from quarry.client.retries import build_retry_config, is_safe_to_repeat
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 30.0
@@ -19,7 +19,7 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 Options = Iterable[tuple[str, Any]]
 
 
-def channel_options(repeat: bool, options: Options) -> list[tuple[str, Any]]:
+def build_channel_options(repeat: bool, options: Options) -> list[tuple[str, Any]]:
     """Returns gRPC's options of a channel, of which ``options`` come last and win.
 
     Args:
@@ -33,11 +33,11 @@ def channel_options(repeat: bool, options: Options) -> list[tuple[str, Any]]:
         ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
     ]
     if repeat:
-        own.append(("grpc.service_config", retrying_service_config()))
+        own.append(("grpc.service_config", build_retry_config()))
     return [*own, *options]
 
 
-def deadline_of(timeout_s: float | None, default_s: float | None) -> float | None:
+def resolve_deadline(timeout_s: float | None, default_s: float | None) -> float | None:
     """Returns the deadline of a call in seconds; None, which an infinite number asks for, means none."""
     chosen = default_s if timeout_s is None else timeout_s
     return None if chosen is None or math.isinf(chosen) else chosen
@@ -62,7 +62,7 @@ class SentRequests:
             raise
 
     async def read(self) -> AsyncIterator[Any]:
-        """As iterating, where the source may be asynchronous."""
+        """Iterates like a plain loop, where the source may be asynchronous."""
         try:
             if isinstance(self._source, AsyncIterable):
                 async for request in self._source:
@@ -76,7 +76,7 @@ class SentRequests:
 
 
 class StubMethods:
-    """What a synchronous and an asynchronous channel share: the methods that generated stubs ask for.
+    """The methods that generated stubs ask a channel for, shared by synchronous and asynchronous channels.
 
     Two gRPC channels, which share one connection, stand behind it. One repeats calls that fail with
     UNAVAILABLE; the other does not, and carries what is not safe to repeat.
@@ -93,8 +93,8 @@ class StubMethods:
     ) -> None:
         options = list(options)
         try:
-            self._repeating = connect(address, channel_options(True, options))
-            self._once = connect(address, channel_options(False, options))
+            self._repeating = connect(address, build_channel_options(True, options))
+            self._once = connect(address, build_channel_options(False, options))
         except RuntimeError as error:
             raise ValueError(str(error)) from None
         self.timeout_s = timeout_s
@@ -161,7 +161,7 @@ class StubMethods:
 
 
 def _is_cancelled() -> bool:
-    """Whether somebody cancelled the task that runs; closing a channel cancels calls, and no task."""
+    """Tells whether somebody cancelled the task that runs; closing a channel cancels calls, and no task."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
@@ -196,7 +196,7 @@ class _Method:
     def _start(self, how: str, request: Any, timeout: float | None, options: dict[str, Any]) -> Any:
         self._channel.check_open()
         method = self._repeating if is_safe_to_repeat(self._path, request) else self._once
-        deadline_s = deadline_of(timeout, self._default_s)
+        deadline_s = resolve_deadline(timeout, self._default_s)
         sent = SentRequests(request) if self._streams else None
         with self._channel.translate_errors(sent):
             return getattr(method, how)(iter(sent) if sent else request, timeout=deadline_s, **options), sent

@@ -131,7 +131,7 @@ class Client:
         batches = pack_documents(documents, batch_bytes)
         for _, response in self.upsert_batches(collection, batches, wait=wait, timeout_s=timeout_s):
             summary.add(response)
-        return summary.checked()
+        return summary.raise_if_refused()
 
     def upsert_batches(
         self,

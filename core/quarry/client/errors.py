@@ -89,7 +89,7 @@ class ProtocolError(QuarryError):
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether a job that has time should make the call again."""
+    """Tells whether a job that has time should make the call again."""
     return isinstance(error, QuarryCallError) and error.code in TRANSIENT
 
 
@@ -107,7 +107,7 @@ def read_status(status: status_pb2.Status) -> QuarryCallError:
 
 
 def _read_details(error: Any) -> Iterable[Any]:
-    """The packed details of a failed call, synchronous or not."""
+    """Reads the packed details of a failed call, synchronous or not."""
     for key, value in error.trailing_metadata() or ():
         if key == rpc_status.GRPC_DETAILS_METADATA_KEY:
             try:

@@ -29,7 +29,7 @@ def follow(stub: Any, operation: operations_pb2.Operation, watch: Watch) -> oper
 async def follow_async(
     stub: Any, operation: operations_pb2.Operation, watch: Watch
 ) -> operations_pb2.Operation:
-    """As ``follow``, for asyncio."""
+    """Does the same as ``follow``, for asyncio."""
     watch(operation)
     while not operation.done:
         operation = await stub.WaitOperation(wait_request(operation))

@@ -34,7 +34,7 @@ def read_pages(call: Callable[[Request], Page], request: Request) -> Iterator[Pa
 async def read_pages_async(
     call: Callable[[Request], Awaitable[Page]], request: Request
 ) -> AsyncIterator[Page]:
-    """As ``read_pages``, for asyncio."""
+    """Does the same as ``read_pages``, for asyncio."""
     asked = deepcopy(request)
     while True:
         page = await call(asked)

@@ -1,4 +1,5 @@
-"""Which calls gRPC makes again by itself when the server is unavailable, and how often."""
+"""The service config of retries: the calls that gRPC makes again when the server is unavailable, and how
+often."""
 
 import json
 from collections.abc import Mapping
@@ -33,13 +34,13 @@ _POLICY = {
 """Waits 0.1, 0.3 and 0.9 s, each with gRPC's jitter, and never beyond the deadline of the call."""
 
 
-def retrying_service_config() -> str:
+def build_retry_config() -> str:
     """Returns the service config under which gRPC repeats every call that fails with UNAVAILABLE."""
     return json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _POLICY}]})
 
 
 def is_safe_to_repeat(path: str, request: Any) -> bool:
-    """Whether a call may reach the server twice without harm.
+    """Tells whether a call may reach the server twice without harm.
 
     Args:
         path: ``/package.Service/Method``.

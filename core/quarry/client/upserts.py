@@ -94,7 +94,7 @@ def make_batch(documents: Sequence[types_pb2.Document]) -> Batch:
 
 @dataclass(slots=True)
 class UpsertSummary:
-    """What became of streamed documents.
+    """The result of streamed documents.
 
     Attributes:
         written: documents on disk.
@@ -119,7 +119,7 @@ class UpsertSummary:
         self.sequence = max(self.sequence, response.result.sequence)
         self.reached = response.result.reached
 
-    def checked(self) -> "UpsertSummary":
+    def raise_if_refused(self) -> "UpsertSummary":
         """Returns itself. Raises DocumentsRefusedError if a document was not written."""
         if self.refused:
             raise DocumentsRefusedError(self)
@@ -173,11 +173,11 @@ class Window(Generic[AnyBatch]):
         return BACKOFF_S * 2.0 ** (self._failed - 1)
 
 
-def config_message(collection: str, wait: pb.WriteVisibility.ValueType) -> Request:
+def make_config_message(collection: str, wait: pb.WriteVisibility.ValueType) -> Request:
     return Request(config=pb.UpsertDocumentsConfig(collection=collection, wait=wait))
 
 
-def batch_message(batch: Batch) -> Request:
+def make_batch_message(batch: Batch) -> Request:
     return Request(batch=pb.UpsertDocumentsBatch(documents=batch.documents, request_id=batch.request_id))
 
 
@@ -200,7 +200,7 @@ class UpsertStream(Generic[AnyBatch]):
         timeout_s: float = ACKNOWLEDGEMENT_S,
     ) -> None:
         self._stub, self._timeout_s = stub, timeout_s
-        self._config = config_message(collection, wait)
+        self._config = make_config_message(collection, wait)
         self._window: Window[AnyBatch] = Window()
         self._stopped = threading.Event()
         self._call: Any = None
@@ -236,7 +236,7 @@ class UpsertStream(Generic[AnyBatch]):
         try:
             requests.put(self._config)
             for batch in self._window.batches:
-                requests.put(batch_message(batch))
+                requests.put(make_batch_message(batch))
             while self._fill(batches, requests):
                 with self._watch(call):
                     response: Any = next(call, None)
@@ -252,7 +252,7 @@ class UpsertStream(Generic[AnyBatch]):
         """Sends batches while the window has room. Returns whether any is on its way."""
         while self._window.has_room and (batch := next(batches, None)) is not None:
             self._window.batches.append(batch)
-            requests.put(batch_message(batch))
+            requests.put(make_batch_message(batch))
         return bool(self._window.batches)
 
     @contextmanager

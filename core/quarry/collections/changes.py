@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from quarry.collections.collection import OpenCollection
+from quarry.collections.collection_handle import CollectionHandle
 from quarry.collections.data_folder import remove_folder
 from quarry.collections.locks import NamedLocks
 
@@ -14,13 +14,13 @@ CLOSE_GRACE_S = 30.0
 
 
 class Changes:
-    """What is being changed, and what is being closed because of that. Lives on one event loop."""
+    """Changes that are under way, and the stores that close because of them. Lives on one event loop."""
 
     def __init__(self) -> None:
         self._locks = NamedLocks()
         self._running: set[asyncio.Task[Any]] = set()
         self._retiring: dict[int, set[asyncio.Task[None]]] = {}
-        self.held = self._locks.held
+        self.held = self._locks.hold
 
     async def finish(self, change: Coroutine[Any, Any, T]) -> T:
         """Returns the change's result. It goes on if the caller goes, or half a change would be left."""
@@ -30,7 +30,7 @@ class Changes:
         return await asyncio.shield(task)
 
     def retire(
-        self, key: int, opened: OpenCollection | None, removed: Path | None = None
+        self, key: int, opened: CollectionHandle | None, removed: Path | None = None
     ) -> "asyncio.Task[None]":
         """Closes a generation that no request finds any more. The collection's deletion waits for that.
 

@@ -1,4 +1,4 @@
-"""Whether an arm holds exactly what the log says, and making it so."""
+"""The comparison of an arm's index with the log, and its repair."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -16,12 +16,12 @@ _BATCH = 1_000
 class VersionedIndex(Protocol):
     """An index that can say which version of each document it holds."""
 
-    def versions(self) -> AsyncIterator[tuple[Docno, int]]: ...
+    def read_versions(self) -> AsyncIterator[tuple[Docno, int]]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ArmDifferences:
-    """How an arm differs from the log, by docno.
+    """The documents in which an arm differs from the log, by docno.
 
     Attributes:
         documents: how many were compared.
@@ -56,10 +56,10 @@ class ArmDifferences:
 
 async def compare(follower: Follower, index: VersionedIndex, log: DocumentLog) -> ArmDifferences:
     """Compares while the arm stands still; documents written since it last moved are left out."""
-    async with follower.paused():
-        held = {docno: version async for docno, version in index.versions()}
+    async with follower.pause():
+        held = {docno: version async for docno, version in index.read_versions()}
         at = follower.visible
-        truth = await asyncio.to_thread(log.versions)
+        truth = await asyncio.to_thread(log.read_versions)
     moved = {docno for docno, (_, version, _) in truth.items() if version > at}
     current = {d: version for d, (_, version, gone) in truth.items() if version <= at and not gone}
     return ArmDifferences(
@@ -87,7 +87,7 @@ async def reapply(
     """
     docnos = [*differences.missing, *differences.outdated, *differences.surplus, *differences.damaged]
     damaged = set(differences.damaged)
-    async with follower.paused():
+    async with follower.pause():
         for start in range(0, len(docnos), _BATCH):
             batch = docnos[start : start + _BATCH]
             documents = await asyncio.to_thread(log.read, batch)

@@ -1,4 +1,4 @@
-"""Where everything of a server lies: locked, private, and checked before anything in it is touched."""
+"""The data folder of a server: locked, private, and checked before anything in it is touched."""
 
 import atexit
 import contextlib
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
 from quarry.documents.tables import open_database
-from quarry.documents.writer import typed
+from quarry.documents.writer import to_typed_error
 from quarry.errors import FailedPreconditionError
 from quarry.storage.marks import DatabaseInUse
 from quarry.storage.quarantine import Quarantine
@@ -27,7 +27,7 @@ from quarry.storage.start_check import (
     examine,
     make_refusal,
 )
-from quarry.storage.trusted_clock import MARK, TrustedClock, wall_us
+from quarry.storage.trusted_clock import MARK, TrustedClock, read_wall_us
 
 logger = logging.getLogger(__name__)
 QUARANTINE_DAYS = 7.0
@@ -80,8 +80,8 @@ class DataFolder:
     def collections(self) -> Path:
         return self.path / COLLECTIONS
 
-    def of(self, key: int) -> Path:
-        """Everything of one collection, all generations."""
+    def locate(self, key: int) -> Path:
+        """Locates everything of one collection, all generations."""
         return self.collections / str(key)
 
     def open_documents(self) -> sa.Engine:
@@ -141,7 +141,7 @@ class DataFolder:
 
     def keep_house(self) -> None:
         """Lets the clock follow, and removes what has been in quarantine for long enough. Once an hour."""
-        self.clock.step()
+        self.clock.follow_wall()
         self.quarantine.remove_old(self.clock.now_us)
 
     def close(self) -> None:
@@ -179,7 +179,7 @@ class DataFolder:
         for name in sorted(lost):
             for suffix in _DATABASE_FILES:
                 self.quarantine.take(
-                    self.path / f"{name}{suffix}", "the operator accepted its loss", wall_us()
+                    self.path / f"{name}{suffix}", "the operator accepted its loss", read_wall_us()
                 )
         return StartState() if DOCUMENTS in lost else state
 
@@ -190,7 +190,7 @@ def _translate_errors() -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, sa.exc.SQLAlchemyError) as error:
-        raise typed(error) from error
+        raise to_typed_error(error) from error
 
 
 def remove_folder(folder: Path) -> None:

@@ -20,9 +20,10 @@ from quarry.errors import DataLossError, ModelError, QuarryError, RetrieverUnava
 from quarry.filters import Filter
 from quarry.retrieval.definition import ArmDefinition, ArmSite, Engines, OpenArm
 from quarry.retrieval.inspection import Inspection, VectorSample
-from quarry.retrieval.registry import ARMS, browsing_arm
+from quarry.retrieval.registry import ARMS, find_browsing_arm
 from quarry.retrieval.retriever import NO_LIMIT, QueryEncoder, Retrieved, Retriever
-from quarry.search.pipeline import ArmState, Reranking, Searcher
+from quarry.search.pipeline import Reranking, Searcher
+from quarry.search.shortfalls import ArmState
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Generation:
         answering: Executor,
         behind_after_s: float = BEHIND_AFTER_S,
     ) -> None:
-        """``answering``: as ``Searcher`` takes it."""
+        """Takes in ``answering`` what ``Searcher`` takes."""
         self._answering, self._behind_after_s = answering, behind_after_s
         self.name = collection.generation
         self._schema = collection.settings.schema
@@ -116,7 +117,7 @@ class Generation:
             QuarryError: the arm that browses cannot be opened.
         """
 
-        async def encoding() -> DenseParts | None:
+        async def load_encoding() -> DenseParts | None:
             if self._encoding is None:
                 try:
                     self._encoding = await dense()
@@ -124,8 +125,8 @@ class Generation:
                     raise ModelError(str(error)) from error
             return self._encoding
 
-        retrievers = [await self._open_or_note(arm, encoding) for arm in ARMS.values()]
-        browsing = browsing_arm().name
+        retrievers = [await self._open_or_note(arm, load_encoding) for arm in ARMS.values()]
+        browsing = find_browsing_arm().name
         lexical = self._arms[browsing].lexical if browsing in self._arms else None
         if lexical is None:
             raise RetrieverUnavailableError(browsing, "it has no index that browses")
@@ -135,7 +136,7 @@ class Generation:
             lexical,
             self._log,
             reranking(self._encoding),
-            self.arm_state,
+            self.read_arm_state,
             self._threads,
             self._answering,
         )
@@ -185,13 +186,15 @@ class Generation:
         return opened.retriever
 
     async def _follow(self, arm: ArmDefinition, opened: OpenArm) -> None:
-        follower = Follower(opened.index, self.name, self._log.changes, self._log.last_sequence, arm.follow)
+        follower = Follower(
+            opened.index, self.name, self._log.read_changes, self._log.read_last_sequence, arm.follow
+        )
         await follower.start(replay=await self._is_short(opened))
         self.followers[arm.name] = follower
 
     async def _is_short(self, opened: OpenArm) -> bool:
-        """Whether an arm holds fewer documents than its position says: no engine notices all damage."""
-        held, position = await opened.count(), (await opened.index.position()).sequence
+        """Tells whether an arm holds fewer documents than its position says: no engine notices all damage."""
+        held, position = await opened.count(), (await opened.index.read_position()).sequence
         expected = await asyncio.to_thread(self._log.count, position)
         if held >= expected or position > self._catch_up_to:
             return False
@@ -214,8 +217,8 @@ class Generation:
             return 0
         return min((follower.visible for follower in self.followers.values()), default=0)
 
-    def problem_of(self, arm: str) -> str:
-        """Why an arm stands still now; empty if it does not."""
+    def find_problem(self, arm: str) -> str:
+        """Tells why an arm stands still now; empty if it does not."""
         follower, opened = self.followers.get(arm), self._arms.get(arm)
         hangs = opened.problem if opened else None
         return self.failures.get(arm) or hangs or (follower.error if follower else None) or ""
@@ -224,10 +227,10 @@ class Generation:
     def problem(self) -> str:
         """Why an arm stands still now; empty if none does."""
         arms = dict.fromkeys([*self.failures, *self.followers])
-        return "; ".join(f"{arm}: {error}" for arm in arms if (error := self.problem_of(arm)))
+        return "; ".join(f"{arm}: {error}" for arm in arms if (error := self.find_problem(arm)))
 
-    def arm_state(self, arm: str) -> ArmState:
-        """How far an arm is; one that is not followed is nowhere."""
+    def read_arm_state(self, arm: str) -> ArmState:
+        """Tells how far an arm is; one that is not followed is nowhere."""
         follower = self.followers.get(arm)
         if follower is None:
             return ArmState(0, None)
@@ -246,12 +249,13 @@ class Generation:
             follower.notify()
 
     async def wait_visible(self, sequence: int, timeout_s: float | None) -> bool:
-        """Whether every arm answers with everything up to ``sequence``, at the latest after ``timeout_s``."""
+        """Waits until every arm answers with everything up to ``sequence``, at the latest after
+        ``timeout_s``; tells whether it does."""
         waits = (f.wait_visible(sequence, timeout_s) for f in self.followers.values())
         return all(await asyncio.gather(*waits)) and not self.failures
 
-    def opened(self, arm: str) -> OpenArm:
-        """An arm that is open. Raises RetrieverUnavailableError for one that is not."""
+    def get_open_arm(self, arm: str) -> OpenArm:
+        """Returns an arm that is open. Raises RetrieverUnavailableError for one that is not."""
         if arm not in self._arms:
             raise RetrieverUnavailableError(arm, self.failures.get(arm, "it is not open"))
         return self._arms[arm]
@@ -261,7 +265,7 @@ class Generation:
     ) -> ArmDifferences:
         """Adds to ``arm`` what it finds wrong in itself: with its files, or with its vectors."""
         inspection = Inspection(arm.compared, self.followers[arm.arm], self._log, sample, deadline)
-        found = await self.opened(arm.arm).inspect(inspection)
+        found = await self.get_open_arm(arm.arm).inspect(inspection)
         return replace(
             arm,
             files=found.files,

@@ -14,7 +14,7 @@ class NamedLocks:
         self._users: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager
-    async def held(self, name: str) -> AsyncIterator[None]:
+    async def hold(self, name: str) -> AsyncIterator[None]:
         """Nobody else is in this block under ``name`` meanwhile."""
         lock = self._locks.setdefault(name, asyncio.Lock())
         self._users[name] += 1

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from quarry.collections.collection import OpenCollection
+from quarry.collections.collection_handle import CollectionHandle
 from quarry.collections.generation import BEHIND_AFTER_S, DenseParts, Generation
 from quarry.documents.catalog import Collection, CollectionSettings
 from quarry.documents.store import Database, DocumentLog
-from quarry.documents.view import view_of
+from quarry.documents.view import make_view
 from quarry.ending import end_threads
 from quarry.retrieval.definition import Engines
 from quarry.search.pipeline import Reranking
@@ -23,15 +23,15 @@ ANSWERING_THREADS = 2
 class Models(Protocol):
     """The models that collections use. Raises ModelError for one that cannot be had."""
 
-    async def dense_parts(self, settings: CollectionSettings) -> DenseParts | None:
+    async def load_dense_parts(self, settings: CollectionSettings) -> DenseParts | None:
         """Loads what the dense arm needs; None for a collection without one."""
         ...
 
-    def holding_rerankers(self, names: Iterable[str]) -> AbstractAsyncContextManager[None]:
+    def hold_rerankers(self, names: Iterable[str]) -> AbstractAsyncContextManager[None]:
         """Loads these re-rankers, and keeps them loaded meanwhile."""
         ...
 
-    def reranking(
+    def make_reranking(
         self, settings: CollectionSettings, log: DocumentLog, dense: DenseParts | None
     ) -> Reranking: ...
 
@@ -56,7 +56,7 @@ class CollectionOpener:
         self._threads = ThreadPoolExecutor(search_threads, thread_name_prefix="search")
         self._answering = ThreadPoolExecutor(ANSWERING_THREADS, thread_name_prefix="answer")
 
-    async def open(self, collection: Collection, folder: Path) -> OpenCollection:
+    async def open(self, collection: Collection, folder: Path) -> CollectionHandle:
         """Opens the generation that ``collection`` names.
 
         Args:
@@ -65,7 +65,7 @@ class CollectionOpener:
         Raises QuarryError or OSError if it cannot be opened; then nothing of it stays open.
         """
         settings = collection.settings
-        log = DocumentLog(self._database, collection.key, view_of(settings.schema, collection.mixed_fields))
+        log = DocumentLog(self._database, collection.key, make_view(settings.schema, collection.mixed_fields))
         own_folder = folder / collection.generation
         own_folder.mkdir(parents=True, exist_ok=True)
         generation = Generation(
@@ -73,13 +73,13 @@ class CollectionOpener:
         )
         try:
             await generation.open(
-                lambda: self._models.dense_parts(settings),
-                lambda parts: self._models.reranking(settings, log, parts),
+                lambda: self._models.load_dense_parts(settings),
+                lambda parts: self._models.make_reranking(settings, log, parts),
             )
         except BaseException:
             await generation.close()
             raise
-        return OpenCollection(collection, log, generation)
+        return CollectionHandle(collection, log, generation)
 
     async def close(self, grace_s: float) -> None:
         """Ends the threads, and waits at most ``grace_s`` for each kind of them."""
@@ -88,7 +88,7 @@ class CollectionOpener:
             closing.push_async_callback(end_threads, self._answering, grace_s)
 
 
-def resolved(settings: CollectionSettings, parts: DenseParts | None) -> CollectionSettings:
+def resolve_settings(settings: CollectionSettings, parts: DenseParts | None) -> CollectionSettings:
     """Returns ``settings`` with the passages that the encoder can read, so that they never change unseen."""
     if parts is None:
         return settings

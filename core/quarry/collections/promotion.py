@@ -7,14 +7,14 @@ from typing import Protocol
 import orjson
 import sqlalchemy as sa
 
-from quarry.collections.library import Library
+from quarry.collections.collections import Collections
 from quarry.documents import catalog
-from quarry.documents.requests import once, recall
+from quarry.documents.requests import recall, run_once
 from quarry.documents.store import RequestId
 from quarry.errors import FailedPreconditionError
 from quarry.ranking.promotion_policy import PromotionPolicy
 from quarry.registry.names import check_usable
-from quarry.registry.serving import NOTHING, Note, earlier_reranker, refuse_rollback, serve_reranker
+from quarry.registry.serving import NOTHING, Note, find_earlier_reranker, refuse_rollback, serve_reranker
 from quarry.registry.store import ModelRegistry
 from quarry.registry.versions import ModelVersion
 
@@ -24,7 +24,7 @@ Change = tuple[str, str]
 
 
 class LoadedModels(Protocol):
-    """What promotion needs to know of the models that are loaded."""
+    """The loaded models, as far as promotion needs to know of them."""
 
     async def trim(self) -> None:
         """Unloads what is neither used nor kept, if there is too much of it."""
@@ -36,10 +36,10 @@ class LoadedModels(Protocol):
 
 
 class Promotions:
-    """Lives on the library's event loop."""
+    """Lives on the event loop of the open collections."""
 
-    def __init__(self, library: Library, registry: ModelRegistry, loaded: LoadedModels) -> None:
-        self._library, self._registry, self._loaded = library, registry, loaded
+    def __init__(self, open_collections: Collections, registry: ModelRegistry, loaded: LoadedModels) -> None:
+        self._open_collections, self._registry, self._loaded = open_collections, registry, loaded
 
     async def promote(self, name: str, note: Note, request: RequestId, if_unchanged: bool = False) -> Change:
         """Makes a version serve; searches that run go on with what they began with.
@@ -55,35 +55,37 @@ class Promotions:
             ModelError: it cannot be loaded. Nothing has changed, as with every error.
         """
         version = await asyncio.to_thread(self._registry.get, name)
-        known = await self._known(version.key, request)
+        known = await self._find_known(version.key, request)
         if known is not None:
             return known
         await asyncio.to_thread(
-            self._library.database.read, lambda c: check_usable(c, version.key, name, "reranker")
+            self._open_collections.database.read, lambda c: check_usable(c, version.key, name, "reranker")
         )
 
-        def wanted(connection: sa.Connection) -> str:
+        def check_wanted(connection: sa.Connection) -> str:
             if if_unchanged:
                 serves = catalog.get_collection(connection, version.collection).settings.reranker
                 _check_unchanged(version, serves)
             return name
 
-        return await self._serve(version.collection, name, wanted, note, request, rollback=False)
+        return await self._serve(version.collection, name, check_wanted, note, request, rollback=False)
 
-    async def rollback(self, collection: str, note: Note, request: RequestId) -> Change:
+    async def roll_back(self, collection: str, note: Note, request: RequestId) -> Change:
         """Makes what served before serve again.
 
         Raises FailedPreconditionError if nothing did, else as ``promote``.
         """
         while True:
-            current = await self._library.current(collection)
-            known = await self._known(current.key, request)
+            current = await self._open_collections.read_current(collection)
+            known = await self._find_known(current.key, request)
             if known is not None:
                 return known
-            target = await asyncio.to_thread(self._library.database.read, lambda c: _earlier(c, collection))
+            target = await asyncio.to_thread(
+                self._open_collections.database.read, lambda c: _read_earlier(c, collection)
+            )
             try:
                 return await self._serve(
-                    collection, target, lambda c: _earlier(c, collection), note, request, rollback=True
+                    collection, target, lambda c: _read_earlier(c, collection), note, request, rollback=True
                 )
             except _MovedOn:  # something else was promoted while the model was loaded
                 continue
@@ -104,7 +106,7 @@ class Promotions:
         rollback: bool,
     ) -> Change:
         """Checks and loads ``model``, then makes it serve if it is still what is ``wanted``."""
-        with self._library.use(collection):
+        with self._open_collections.use(collection):
             pass
         await asyncio.to_thread(self._registry.check, model)
 
@@ -117,27 +119,30 @@ class Promotions:
                 serve_reranker(connection, current, model, note, rollback)
                 return model, current.settings.reranker
 
-            scope = _scope(current.key, request)
-            return once(connection, scope, request.id, request.request, change, _dump, _change)
+            scope = _make_scope(current.key, request)
+            return run_once(connection, scope, request.id, request.request, change, _dump, _load_change)
 
-        changed = await self._library.change(collection, {model} - {NOTHING}, write)
+        changed = await self._open_collections.change(collection, {model} - {NOTHING}, write)
         await self._loaded.trim()
         return changed
 
-    async def _known(self, key: int, request: RequestId) -> Change | None:
-        """What the same request did before."""
-        scope = _scope(key, request)
+    async def _find_known(self, key: int, request: RequestId) -> Change | None:
+        """Finds what the same request did before."""
+        scope = _make_scope(key, request)
         return await asyncio.to_thread(
-            self._library.database.read, lambda c: recall(c, scope, request.id, request.request, _change)
+            self._open_collections.database.read,
+            lambda c: recall(c, scope, request.id, request.request, _load_change),
         )
 
 
-async def read_policy(library: Library, default: PromotionPolicy, collection: str) -> PromotionPolicy:
+async def read_policy(
+    open_collections: Collections, default: PromotionPolicy, collection: str
+) -> PromotionPolicy:
     """Reads who promotes what is better in a collection, as it is now; ``default`` if it does not say.
 
     Raises CollectionNotFoundError.
     """
-    return (await library.current(collection)).settings.promotion or default
+    return (await open_collections.read_current(collection)).settings.promotion or default
 
 
 def _check_unchanged(version: ModelVersion, serves: str) -> None:
@@ -157,7 +162,7 @@ class _MovedOn(Exception):
     pass
 
 
-def _scope(key: int, request: RequestId) -> str:
+def _make_scope(key: int, request: RequestId) -> str:
     return f"{key}/{request.method}"
 
 
@@ -165,13 +170,13 @@ def _dump(change: Change) -> bytes:
     return orjson.dumps(change)
 
 
-def _change(data: bytes) -> Change:
+def _load_change(data: bytes) -> Change:
     now, before = orjson.loads(data)
     return str(now), str(before)
 
 
-def _earlier(connection: sa.Connection, name: str) -> str:
-    target = earlier_reranker(connection, catalog.get_collection(connection, name))
+def _read_earlier(connection: sa.Connection, name: str) -> str:
+    target = find_earlier_reranker(connection, catalog.get_collection(connection, name))
     if target is None:
         raise refuse_rollback(name)
     return target

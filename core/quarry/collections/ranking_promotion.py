@@ -6,18 +6,18 @@ from collections.abc import Callable
 import orjson
 import sqlalchemy as sa
 
-from quarry.collections.library import Library
+from quarry.collections.collections import Collections
 from quarry.documents import catalog
-from quarry.documents.requests import once
+from quarry.documents.requests import run_once
 from quarry.documents.store import RequestId
 from quarry.errors import CollectionNotFoundError, FailedPreconditionError
-from quarry.ranking.names import ranking_name
+from quarry.ranking.names import make_ranking_name
 from quarry.registry.rankings import (
     RankingVersion,
-    earlier_ranking,
     get_ranking,
     insert_ranking,
     list_rankings,
+    read_earlier_ranking,
     serve_ranking,
 )
 from quarry.registry.serving import Note
@@ -33,10 +33,10 @@ Wanted = Callable[[sa.Connection, catalog.Collection], str]
 
 
 class Rankings:
-    """Lives on the library's event loop. A search in flight goes on with what it began with."""
+    """Lives on the event loop of the open collections. A search in flight goes on with what it began with."""
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
+    def __init__(self, open_collections: Collections) -> None:
+        self._open_collections = open_collections
 
     async def register(self, collection: str, key: int, result: TuningResult) -> RankingVersion:
         """Makes the collection's next version, which does not serve yet.
@@ -48,18 +48,18 @@ class Rankings:
             if catalog.get_collection(connection, collection).key != key:
                 raise CollectionNotFoundError
             number = insert_ranking(connection, key, result)
-            return get_ranking(connection, ranking_name(collection, number))
+            return get_ranking(connection, make_ranking_name(collection, number))
 
-        return await self._library.database.write(write)
+        return await self._open_collections.database.write(write)
 
     async def get(self, name: str) -> RankingVersion:
         """Raises NotFoundError."""
-        return await asyncio.to_thread(self._library.database.read, lambda c: get_ranking(c, name))
+        return await asyncio.to_thread(self._open_collections.database.read, lambda c: get_ranking(c, name))
 
-    async def page(self, collection: str, below: Place | None, limit: int) -> list[RankingVersion]:
-        """Newest first, those below a place; of all collections if none is named."""
+    async def read_page(self, collection: str, below: Place | None, limit: int) -> list[RankingVersion]:
+        """Reads versions, newest first, those below a place; of all collections if none is named."""
         return await asyncio.to_thread(
-            self._library.database.read, lambda c: list_rankings(c, collection, below, limit)
+            self._open_collections.database.read, lambda c: list_rankings(c, collection, below, limit)
         )
 
     async def promote(self, name: str, note: Note, request: RequestId, if_unchanged: bool = False) -> Change:
@@ -74,16 +74,16 @@ class Rankings:
         """
         version = await self.get(name)
 
-        def wanted(_connection: sa.Connection, serves: catalog.Collection) -> str:
+        def check_wanted(_connection: sa.Connection, serves: catalog.Collection) -> str:
             if if_unchanged:
                 _check_unchanged(version, serves)
             return name
 
-        return await self._serve(version.collection, wanted, note, request, rollback=False)
+        return await self._serve(version.collection, check_wanted, note, request, rollback=False)
 
-    async def rollback(self, collection: str, note: Note, request: RequestId) -> Change:
+    async def roll_back(self, collection: str, note: Note, request: RequestId) -> Change:
         """Makes what served before serve again. Raises FailedPreconditionError if nothing did."""
-        return await self._serve(collection, earlier_ranking, note, request, rollback=True)
+        return await self._serve(collection, read_earlier_ranking, note, request, rollback=True)
 
     async def _serve(
         self, collection: str, wanted: Wanted, note: Note, request: RequestId, rollback: bool
@@ -97,9 +97,9 @@ class Rankings:
                 return name, current.ranking_name
 
             scope = f"{current.key}/{request.method}"
-            return once(connection, scope, request.id, request.request, change, _dump, _change)
+            return run_once(connection, scope, request.id, request.request, change, _dump, _load_change)
 
-        return await self._library.change(collection, (), write)
+        return await self._open_collections.change(collection, (), write)
 
 
 def _check_unchanged(version: RankingVersion, collection: catalog.Collection) -> None:
@@ -122,6 +122,6 @@ def _dump(change: Change) -> bytes:
     return orjson.dumps(change)
 
 
-def _change(data: bytes) -> Change:
+def _load_change(data: bytes) -> Change:
     now, before = orjson.loads(data)
     return str(now), str(before)

@@ -14,8 +14,8 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from quarry.collections.collection import OpenCollection
-from quarry.collections.library import Library
+from quarry.collections.collection_handle import CollectionHandle
+from quarry.collections.collections import Collections
 from quarry.collections.reindex_plan import Plan, Wanted, check_documents, plan_reindex
 from quarry.deadline import Deadline
 from quarry.documents import catalog
@@ -30,7 +30,7 @@ from quarry.documents.generations import (
     list_generations,
     set_paused,
 )
-from quarry.documents.view import view_of
+from quarry.documents.view import make_view
 from quarry.errors import (
     ConflictError,
     DataLossError,
@@ -42,7 +42,7 @@ from quarry.errors import (
 )
 from quarry.registry.serving import check_own
 from quarry.storage.faults import reach
-from quarry.waiting import undisturbed
+from quarry.waiting import finish_undisturbed
 
 TICK_S = 1.0
 """Between two looks at how far the indexes are."""
@@ -54,7 +54,7 @@ RETRIED = (UnavailableError, LimitExceededError)
 """What passes by itself, or when somebody has made room on the disk."""
 
 
-class State(StrEnum):
+class ReindexState(StrEnum):
     BUILDING = "building"
     PAUSED = "paused"
     CATCHING_UP = "catching_up"
@@ -64,8 +64,8 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the indexes in the making are.
+class ReindexProgress:
+    """The progress of the indexes that are being built.
 
     Attributes:
         documents: that they hold in their current version.
@@ -74,7 +74,7 @@ class Progress:
         problem: why the work stands still; empty if it does not.
     """
 
-    state: State
+    state: ReindexState
     documents: int = 0
     total: int = 0
     documents_per_s: float = 0.0
@@ -87,7 +87,7 @@ class Progress:
         return left / self.documents_per_s if self.documents_per_s else None
 
 
-Report = Callable[[Progress], Awaitable[None]]
+Report = Callable[[ReindexProgress], Awaitable[None]]
 
 
 class _PausedNow(Exception):
@@ -95,28 +95,28 @@ class _PausedNow(Exception):
 
 
 class Reindexer:
-    """Plans, runs, pauses and undoes reindexes. Lives on the library's event loop."""
+    """Plans, runs, pauses and undoes reindexes. Lives on the event loop of the open collections."""
 
-    def __init__(self, library: Library) -> None:
-        self._library, self._database = library, library.database
-        self._progress: dict[int, Progress] = {}
+    def __init__(self, open_collections: Collections) -> None:
+        self._open_collections, self._database = open_collections, open_collections.database
+        self._progress: dict[int, ReindexProgress] = {}
         self._stirred: dict[int, asyncio.Event] = {}
         self._rolling_back: dict[int, str] = {}
 
     async def plan(self, name: str, revision: int | None, wanted: Wanted) -> Plan:
-        """As ``plan_reindex``, of the collection as it is now.
+        """Does the same as ``plan_reindex``, for the collection as it is now.
 
         Raises, too:
             CollectionNotFoundError: there is no such collection.
             ConflictError: ``revision`` is not the current one.
             ReindexRunningError: one is under way.
         """
-        with self._library.use(name):
-            return await plan_reindex(self._library, await self._free(name, revision), wanted)
+        with self._open_collections.use(name):
+            return await plan_reindex(self._open_collections, await self._free(name, revision), wanted)
 
     async def _free(self, name: str, revision: int | None) -> Collection:
-        """The collection as it is now, which has neither a reindex nor a rollback."""
-        current = await self._library.current(name)
+        """Reads the collection as it is now, which has neither a reindex nor a rollback."""
+        current = await self._open_collections.read_current(name)
         if revision is not None and revision != current.revision:
             raise ConflictError(f"the collection {name!r} has changed since", collection=name)
         await self._refuse_second(current)
@@ -128,7 +128,7 @@ class Reindexer:
         Raises ReindexRunningError, or FailedPreconditionError if the collection has changed since.
         """
         before, after = plan.before, plan.after
-        settings, cost = IndexSettings.of(after), plan.estimate.as_dict()
+        settings, cost = IndexSettings.from_collection(after), plan.estimate.as_dict()
         await self._refuse_second(before)
 
         def write(connection: sa.Connection) -> None:
@@ -140,8 +140,8 @@ class Reindexer:
         await self._database.write(write)
         reach("reindex-begun")
         if plan.reads_differently:
-            with self._library.use(before.settings.name) as serving:
-                serving.log.view = view_of(before.settings.schema, after.mixed_fields)
+            with self._open_collections.use(before.settings.name) as serving:
+                serving.log.view = make_view(before.settings.schema, after.mixed_fields)
 
     async def run(self, key: int, report: Report) -> Collection:
         """Makes the new generation and lets it serve. Cancelled or failed, it leaves everything as it is.
@@ -154,19 +154,21 @@ class Reindexer:
         """
         try:
             while True:
-                side = await self._row(key, Role.BUILDING)
+                side = await self._read_row(key, Role.BUILDING)
                 if side.paused:
-                    await self._told(key, report, replace(self._of(key), state=State.PAUSED))
+                    await self._report_progress(
+                        key, report, replace(self._get_progress(key), state=ReindexState.PAUSED)
+                    )
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(PAUSED_TICK_S):
                             await self._stir(key).wait()
                     self._stir(key).clear()
                     continue
                 try:
-                    building = await self._library.side_generations.open(key, Role.BUILDING)
-                    return await self._completed(building, Role.BUILDING, report)
+                    building = await self._open_collections.side_generations.open(key, Role.BUILDING)
+                    return await self._complete(building, Role.BUILDING, report)
                 except _PausedNow:
-                    await self._library.side_generations.close(key, Role.BUILDING)
+                    await self._open_collections.side_generations.close(key, Role.BUILDING)
                 except RETRIED as error:
                     await self._stumble(key, report, error)
         finally:
@@ -182,26 +184,26 @@ class Reindexer:
         await self._set_paused(name, False)
 
     async def _set_paused(self, name: str, paused: bool) -> None:
-        key = (await self._library.current(name)).key
+        key = (await self._open_collections.read_current(name)).key
         await self._database.write(lambda c: set_paused(c, key, paused))
         self._stir(key).set()
 
     async def abandon(self, key: int) -> None:
         """Removes the generation in the making, if it is not serving yet."""
         try:
-            await self._library.side_generations.remove(key, Role.BUILDING)
+            await self._open_collections.side_generations.remove(key, Role.BUILDING)
         except FailedPreconditionError:
             return
 
     async def begin_rollback(self, name: str, revision: int | None, operation: str) -> int:
-        """Claims the collection for a rollback, to be made by ``roll_back``; its key.
+        """Claims the collection for a rollback, to be made by ``roll_back``; returns its key.
 
         Raises:
             ConflictError: ``revision`` is not the current one.
             FailedPreconditionError: no previous generation is kept, or a reindex is under way.
         """
         current = await self._free(name, revision)
-        await self._row(current.key, Role.PREVIOUS)
+        await self._read_row(current.key, Role.PREVIOUS)
         await self._refuse_second(current)  # another call may have come first while this one looked
         self._rolling_back[current.key] = operation
         return current.key
@@ -220,8 +222,8 @@ class Reindexer:
         try:
             while True:
                 try:
-                    previous = await self._library.side_generations.open(key, Role.PREVIOUS)
-                    return await self._completed(previous, Role.PREVIOUS, report)
+                    previous = await self._open_collections.side_generations.open(key, Role.PREVIOUS)
+                    return await self._complete(previous, Role.PREVIOUS, report)
                 except RETRIED as error:
                     await self._stumble(key, report, error)
         finally:
@@ -230,34 +232,34 @@ class Reindexer:
 
     async def drop_previous(self, name: str) -> None:
         """Raises FailedPreconditionError if none is kept, or it is being rolled back to."""
-        key = (await self._library.current(name)).key
+        key = (await self._open_collections.read_current(name)).key
         if operation := self._rolling_back.get(key):
             raise ReindexRunningError(name, operation)
-        await self._library.side_generations.remove(key, Role.PREVIOUS)
+        await self._open_collections.side_generations.remove(key, Role.PREVIOUS)
 
-    async def unfinished(self) -> list[SideGeneration]:
-        """What was in the making when the last server ended, or is paused."""
+    async def list_unfinished(self) -> list[SideGeneration]:
+        """Lists what was in the making when the last server ended, or is paused."""
         found = await asyncio.to_thread(self._database.read, list_generations)
         return [side for side in found if side.role is Role.BUILDING]
 
-    async def name_of(self, key: int) -> str:
+    async def read_name(self, key: int) -> str:
         """Raises CollectionNotFoundError."""
         read = self._database.read
-        found = await asyncio.to_thread(read, lambda c: catalog.collection_of_key(c, key))
+        found = await asyncio.to_thread(read, lambda c: catalog.read_collection_by_key(c, key))
         return found.settings.name
 
-    async def beside(self, key: int) -> dict[Role, SideGeneration]:
+    async def list_side_generations(self, key: int) -> dict[Role, SideGeneration]:
         found = await asyncio.to_thread(self._database.read, lambda c: list_generations(c, key))
         return {side.role: side for side in found}
 
-    def progress(self, side: SideGeneration) -> Progress:
-        """How far a reindex was when it was last looked at."""
-        known = self._of(side.key)
-        return replace(known, state=State.PAUSED) if side.paused else known
+    def read_progress(self, side: SideGeneration) -> ReindexProgress:
+        """Tells how far a reindex was when it was last looked at."""
+        known = self._get_progress(side.key)
+        return replace(known, state=ReindexState.PAUSED) if side.paused else known
 
-    async def _completed(self, new: OpenCollection, role: Role, report: Report) -> Collection:
+    async def _complete(self, new: CollectionHandle, role: Role, report: Report) -> Collection:
         """Waits until the generation is whole, holds it to the log, and lets it serve."""
-        key, returning = new.collection.key, role is Role.PREVIOUS
+        key, returning = new.row.key, role is Role.PREVIOUS
         await self._fill(new, report)
         checked = await self._check_documents(new, 0, returning)
         await self._check_coverage(new)
@@ -267,50 +269,56 @@ class Reindexer:
 
         while True:
             await self._fill(new, report)  # what was written during the checks
-            await self._told(key, report, replace(self._of(key), state=State.SWITCHING))
+            await self._report_progress(
+                key, report, replace(self._get_progress(key), state=ReindexState.SWITCHING)
+            )
             try:
-                return await undisturbed(self._library.side_generations.switch(key, role, check))
+                return await finish_undisturbed(
+                    self._open_collections.side_generations.switch(key, role, check)
+                )
             except UnavailableError as error:
                 await self._stumble(key, report, error)
 
     async def _stumble(self, key: int, report: Report, error: QuarryError) -> None:
         """Says what keeps the work from going on, and waits before it is tried again."""
-        await self._told(key, report, replace(self._of(key), problem=str(error)))
+        await self._report_progress(key, report, replace(self._get_progress(key), problem=str(error)))
         await asyncio.sleep(TICK_S)
 
-    async def _fill(self, new: OpenCollection, report: Report) -> None:
+    async def _fill(self, new: CollectionHandle, report: Report) -> None:
         """Waits until the generation holds all that was there, and is at most a second behind what serves."""
-        key, generation = new.collection.key, new.generation
-        target = await asyncio.to_thread(new.log.last_sequence)
+        key, generation = new.row.key, new.generation
+        target = await asyncio.to_thread(new.log.read_last_sequence)
         looks: deque[tuple[float, int]] = deque()
-        state = State.BUILDING
-        while state is not State.CHECKING:
+        state = ReindexState.BUILDING
+        while state is not ReindexState.CHECKING:
             reached = await generation.wait_visible(target, TICK_S)
             await self._refuse_if_paused(key)
             if halted := new.read_only:
                 raise halted
-            if reached and state is State.CATCHING_UP:
-                state = State.CHECKING
-            elif reached or state is State.CATCHING_UP:
-                state, target = State.CATCHING_UP, self._serving(new).generation.visible
-            await self._told(key, report, await self._look(new, state, looks))
+            if reached and state is ReindexState.CATCHING_UP:
+                state = ReindexState.CHECKING
+            elif reached or state is ReindexState.CATCHING_UP:
+                state, target = ReindexState.CATCHING_UP, self._get_serving(new).generation.visible
+            await self._report_progress(key, report, await self._look(new, state, looks))
             if generation.failures:
                 await asyncio.sleep(TICK_S)
 
-    async def _look(self, new: OpenCollection, state: State, looks: deque[tuple[float, int]]) -> Progress:
+    async def _look(
+        self, new: CollectionHandle, state: ReindexState, looks: deque[tuple[float, int]]
+    ) -> ReindexProgress:
         visible = new.generation.visible
         done = await asyncio.to_thread(new.log.count, visible) if visible else 0
         collection = await asyncio.to_thread(
-            self._database.read, lambda c: catalog.collection_of_key(c, new.collection.key)
+            self._database.read, lambda c: catalog.read_collection_by_key(c, new.row.key)
         )
         looks.append((time.monotonic(), done))
         while looks[-1][0] - looks[0][0] > RATE_S and len(looks) > 2:
             looks.popleft()
         seconds = looks[-1][0] - looks[0][0]
         rate = max(0, looks[-1][1] - looks[0][1]) / seconds if seconds else 0.0
-        return Progress(state, done, collection.document_count, rate, new.generation.problem)
+        return ReindexProgress(state, done, collection.document_count, rate, new.generation.problem)
 
-    async def _check_coverage(self, new: OpenCollection) -> None:
+    async def _check_coverage(self, new: CollectionHandle) -> None:
         """Every arm holds exactly the log's documents, each in its version. What differs is applied again."""
         found = await new.check(Deadline())
         if not found.consistent:
@@ -320,13 +328,14 @@ class Reindexer:
                 differing = sum(map(len, (arm.missing, arm.surplus, arm.outdated, arm.damaged)))
                 raise DataLossError(f"the new {arm.arm} index differs from the log in {differing} documents")
 
-    async def _check_documents(self, new: OpenCollection, checked: int, returning: bool) -> int:
-        """Whether the generation's schema reads all that was written since ``checked``; until where it does.
+    async def _check_documents(self, new: CollectionHandle, checked: int, returning: bool) -> int:
+        """Checks whether the generation's schema reads all that was written since ``checked``; returns until
+        where it does.
 
         Raises DocumentDoesNotFitError.
         """
-        before = self._serving(new).collection
-        return await check_documents(self._database, before, new.collection, checked, returning)
+        before = self._get_serving(new).row
+        return await check_documents(self._database, before, new.row, checked, returning)
 
     async def _refuse_second(self, collection: Collection) -> None:
         """Raises ReindexRunningError if the collection has a reindex or a rollback."""
@@ -342,23 +351,23 @@ class Reindexer:
         if key in self._rolling_back or not self._stir(key).is_set():
             return
         self._stir(key).clear()
-        if (await self._row(key, Role.BUILDING)).paused:
+        if (await self._read_row(key, Role.BUILDING)).paused:
             raise _PausedNow
 
-    async def _row(self, key: int, role: Role) -> SideGeneration:
+    async def _read_row(self, key: int, role: Role) -> SideGeneration:
         return await asyncio.to_thread(self._database.read, lambda c: get_generation(c, key, role))
 
-    def _serving(self, beside: OpenCollection) -> OpenCollection:
-        with self._library.use(beside.collection.settings.name) as serving:
+    def _get_serving(self, handle: CollectionHandle) -> CollectionHandle:
+        with self._open_collections.use(handle.row.settings.name) as serving:
             return serving
 
     def _stir(self, key: int) -> asyncio.Event:
         return self._stirred.setdefault(key, asyncio.Event())
 
-    def _of(self, key: int) -> Progress:
-        return self._progress.get(key, Progress(State.BUILDING))
+    def _get_progress(self, key: int) -> ReindexProgress:
+        return self._progress.get(key, ReindexProgress(ReindexState.BUILDING))
 
-    async def _told(self, key: int, report: Report, progress: Progress) -> None:
+    async def _report_progress(self, key: int, report: Report, progress: ReindexProgress) -> None:
         self._progress[key] = progress
         with contextlib.suppress(*RETRIED):  # it is told again in a moment
             await report(progress)

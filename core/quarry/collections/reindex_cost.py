@@ -1,4 +1,4 @@
-"""What a reindex will cost, extrapolated from a sample."""
+"""The cost of a reindex, extrapolated from a sample."""
 
 import asyncio
 from dataclasses import asdict, dataclass
@@ -23,8 +23,8 @@ DOCUMENT_BYTES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a reindex will cost.
+class ReindexEstimate:
+    """The expected cost of a reindex.
 
     Attributes:
         documents: that exist.
@@ -48,13 +48,15 @@ class Estimate:
         return asdict(self)
 
     @classmethod
-    def of_dict(cls, values: dict[str, float]) -> "Estimate | None":
-        """What ``as_dict`` made; None of an empty one."""
+    def from_dict(cls, values: dict[str, float]) -> "ReindexEstimate | None":
+        """Returns what ``as_dict`` made; None of an empty one."""
         return cls(**values) if values else None  # type: ignore[arg-type]  # as they were put in
 
 
-async def estimate(log: DocumentLog, documents: int, lexical: Path, parts: DenseParts | None) -> Estimate:
-    """What indexing ``documents`` anew costs.
+async def estimate(
+    log: DocumentLog, documents: int, lexical: Path, parts: DenseParts | None
+) -> ReindexEstimate:
+    """Estimates what indexing ``documents`` anew costs.
 
     Args:
         log: the collection's, viewed by the new schema.
@@ -66,10 +68,10 @@ async def estimate(log: DocumentLog, documents: int, lexical: Path, parts: Dense
         LimitExceededError: too much waits for it already.
     """
     sample = await asyncio.to_thread(log.sample, SAMPLE_DOCUMENTS)
-    disk = await asyncio.to_thread(_bytes_of, lexical) or documents * DOCUMENT_BYTES
+    disk = await asyncio.to_thread(_count_bytes, lexical) or documents * DOCUMENT_BYTES
     seconds = documents / DOCUMENTS_PER_S
     if parts is None or not sample:
-        return Estimate(documents, 0, 0, seconds, disk, len(sample), 0)
+        return ReindexEstimate(documents, 0, 0, seconds, disk, len(sample), 0)
     cost = await parts.vectors.measure(sample, MEASURE_S)
     scale = documents / cost.documents
     passages, new = cost.passages * scale, cost.new_passages * scale
@@ -78,13 +80,13 @@ async def estimate(log: DocumentLog, documents: int, lexical: Path, parts: Dense
     vector = NUMBER_BYTES * parts.dimension
     disk += round(passages * STORE_FACTOR * vector + new * (vector + CACHE_BYTES))
     dense_s = passages / POINTS_PER_S + (tokens / speed if speed else 0.0)
-    return Estimate(
+    return ReindexEstimate(
         documents, round(passages), round(tokens), max(seconds, dense_s), disk, len(sample), cost.encoded
     )
 
 
-def _bytes_of(folder: Path) -> int:
-    """Of all files below ``folder``; those that go meanwhile do not count."""
+def _count_bytes(folder: Path) -> int:
+    """Counts the bytes of all files below ``folder``; those that go meanwhile do not count."""
     total = 0
     for path in folder.rglob("*"):
         try:

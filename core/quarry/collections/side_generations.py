@@ -8,8 +8,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from quarry.collections.changes import Changes
-from quarry.collections.collection import OpenCollection
-from quarry.documents.catalog import Collection, collection_of_key
+from quarry.collections.collection_handle import CollectionHandle
+from quarry.documents.catalog import Collection, read_collection_by_key
 from quarry.documents.generations import Role, get_generation, remove_generation, take_over
 from quarry.documents.store import Database
 from quarry.errors import CollectionNotFoundError, UnavailableError
@@ -20,7 +20,7 @@ HOLD_S = 2.0
 
 
 class SideGenerations:
-    """The open generations that do not serve. Lives on the library's event loop.
+    """The open generations that do not serve. Lives on the event loop of the open collections.
 
     Args:
         folder: gives the folder of all generations of a collection.
@@ -33,20 +33,20 @@ class SideGenerations:
         self,
         database: Database,
         folder: Callable[[int], Path],
-        open: Callable[[Collection], Awaitable[OpenCollection]],
+        open: Callable[[Collection], Awaitable[CollectionHandle]],
         changes: Changes,
-        serving: dict[str, OpenCollection],
+        serving: dict[str, CollectionHandle],
     ) -> None:
         self._database, self._folder, self._open_collection = database, folder, open
         self._changes, self._serving = changes, serving
-        self._open: dict[tuple[int, Role], OpenCollection] = {}
+        self._open: dict[tuple[int, Role], CollectionHandle] = {}
 
-    def get(self, name: str, role: Role) -> OpenCollection | None:
+    def get(self, name: str, role: Role) -> CollectionHandle | None:
         """Returns the open generation of a collection in this role; None if none is open."""
         serving = self._serving.get(name)
-        return None if serving is None else self._open.get((serving.collection.key, role))
+        return None if serving is None else self._open.get((serving.row.key, role))
 
-    async def open(self, key: int, role: Role) -> OpenCollection:
+    async def open(self, key: int, role: Role) -> CollectionHandle:
         """Opens the generation in this role, which then follows the log.
 
         Raises:
@@ -56,8 +56,8 @@ class SideGenerations:
         """
         return await self._changes.finish(self._open_one(key, role))
 
-    async def _open_one(self, key: int, role: Role) -> OpenCollection:
-        async with self._changing(key):
+    async def _open_one(self, key: int, role: Role) -> CollectionHandle:
+        async with self._hold_changes(key):
             serving, collection = await self._read_row(key, role)
             opened = self._open.get((key, role))
             if opened is None:
@@ -71,7 +71,7 @@ class SideGenerations:
         await self._changes.finish(self._close_one(key, role))
 
     async def _close_one(self, key: int, role: Role) -> None:
-        async with self._changing(key):
+        async with self._hold_changes(key):
             retiring = self._changes.retire(key, self._open.pop((key, role), None))
         await retiring
 
@@ -83,7 +83,7 @@ class SideGenerations:
         await self._changes.finish(self._remove_one(key, role))
 
     async def _remove_one(self, key: int, role: Role) -> None:
-        async with self._changing(key):
+        async with self._hold_changes(key):
             gone = await self._database.write(lambda c: remove_generation(c, key, role))
             opened = self._open.pop((key, role), None)
             retiring = self._changes.retire(key, opened, self._folder(key) / gone.name)
@@ -104,12 +104,12 @@ class SideGenerations:
         return await self._changes.finish(self._switch(key, role, check))
 
     async def _switch(self, key: int, role: Role, check: Callable[[], Awaitable[None]]) -> Collection:
-        async with self._changing(key):
+        async with self._hold_changes(key):
             old, _ = await self._read_row(key, role)
             new = self._open.get((key, role))
             if new is None:
                 raise UnavailableError("the indexes that are to serve are not open")
-            async with old.held():
+            async with old.hold_writes():
                 if not await new.generation.wait_visible(old.generation.visible, HOLD_S):
                     raise UnavailableError("the indexes that are to serve have not caught up")
                 await check()
@@ -120,26 +120,26 @@ class SideGenerations:
                 del self._open[key, role]
                 retired = self._open.pop((key, Role.PREVIOUS), None)
                 self._keep(Role.PREVIOUS, old, new)
-                new.collection, new.successor, old.successor = row, None, new
+                new.row, new.successor, old.successor = row, None, new
                 self._serving[row.settings.name] = new
             retiring = self._changes.retire(key, retired, self._folder(key) / replaced if replaced else None)
         await retiring
         return row
 
-    def take_all(self, key: int | None = None) -> list[OpenCollection]:
+    def take_all(self, key: int | None = None) -> list[CollectionHandle]:
         """Returns those of one collection, or all, and keeps them no longer: the caller closes them."""
         return [self._open.pop(known) for known in list(self._open) if key in (None, known[0])]
 
-    def _keep(self, role: Role, opened: OpenCollection, serving: OpenCollection) -> None:
+    def _keep(self, role: Role, opened: CollectionHandle, serving: CollectionHandle) -> None:
         serving.generations.add(opened.generation)
         opened.generations = serving.generations
-        self._open[opened.collection.key, role] = opened
+        self._open[opened.row.key, role] = opened
 
-    async def _read_row(self, key: int, role: Role) -> tuple[OpenCollection, Collection]:
+    async def _read_row(self, key: int, role: Role) -> tuple[CollectionHandle, Collection]:
         """Returns what serves, and the collection as it would be with the generation in this role."""
 
         def read(connection: sa.Connection) -> Collection:
-            return get_generation(connection, key, role).of(collection_of_key(connection, key))
+            return get_generation(connection, key, role).apply_to(read_collection_by_key(connection, key))
 
         collection = await asyncio.to_thread(self._database.read, read)
         name = collection.settings.name
@@ -148,10 +148,10 @@ class SideGenerations:
         return self._serving[name], collection
 
     @contextlib.asynccontextmanager
-    async def _changing(self, key: int) -> AsyncIterator[None]:
+    async def _hold_changes(self, key: int) -> AsyncIterator[None]:
         """Lets nobody else change the collection with this key meanwhile, unless it is gone."""
         try:
-            row = await asyncio.to_thread(self._database.read, lambda c: collection_of_key(c, key))
+            row = await asyncio.to_thread(self._database.read, lambda c: read_collection_by_key(c, key))
         except CollectionNotFoundError:
             yield
             return

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from quarry.collections.collection import OpenCollection
-from quarry.collections.library import Library
+from quarry.collections.collection_handle import CollectionHandle
+from quarry.collections.collections import Collections
 from quarry.errors import CollectionNotFoundError, QuarryError, UnavailableError
 from quarry.models.runtime.batcher import BULK_NICENESS
-from quarry.models.served import ServedModels, StateKeeper
+from quarry.models.serving import ServedModels, StateKeeper
 
 logger = logging.getLogger(__name__)
 
@@ -56,16 +56,21 @@ class _Piece:
 
 
 class StateFill:
-    """Begun by ``start``, ended by ``close``. Lives on the library's event loop."""
+    """Begun by ``start``, ended by ``close``. Lives on the event loop of the open collections."""
 
     def __init__(
         self,
-        library: Library,
+        open_collections: Collections,
         models: ServedModels,
         pause_s: float = PAUSE_S,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._library, self._models, self._pause_s, self._clock_s = library, models, pause_s, clock_s
+        self._open_collections, self._models, self._pause_s, self._clock_s = (
+            open_collections,
+            models,
+            pause_s,
+            clock_s,
+        )
         self._filled: dict[int, dict[str, Filled]] = {}  # by collection and re-ranker
         self._again_s: dict[tuple[str, str], float] = {}
         self._thread = ThreadPoolExecutor(1, "fill-states", _be_nice)
@@ -83,23 +88,23 @@ class StateFill:
         finally:
             await asyncio.to_thread(self._thread.shutdown)
 
-    async def once(self) -> None:
+    async def run_once(self) -> None:
         """Stores what every collection has now, as far as there is room; one that failed waits."""
-        for name in self._library.names:
-            for reranker in self._rerankers(name):
+        for name in self._open_collections.names:
+            for reranker in self._list_rerankers(name):
                 if self._clock_s() >= self._again_s.get((name, reranker), 0.0):
-                    await self._tried(name, reranker)
+                    await self._try_reranker(name, reranker)
 
     async def _run(self) -> None:
         while True:
-            await self.once()
+            await self.run_once()
             await asyncio.sleep(self._pause_s)
 
-    def _rerankers(self, name: str) -> list[str]:
-        """All of the collection's; what was done for those that it had before is forgotten."""
+    def _list_rerankers(self, name: str) -> list[str]:
+        """Lists all re-rankers of the collection; what was done for those that it had before is forgotten."""
         try:
-            with self._library.use(name) as opened:
-                collection = opened.collection
+            with self._open_collections.use(name) as opened:
+                collection = opened.row
         except (CollectionNotFoundError, UnavailableError):  # it went meanwhile
             return []
         names = sorted(collection.settings.rerankers)
@@ -107,10 +112,10 @@ class StateFill:
         self._filled[collection.key] = {one: before[one] for one in names if one in before}
         return names
 
-    async def _tried(self, name: str, reranker: str) -> None:
+    async def _try_reranker(self, name: str, reranker: str) -> None:
         self._again_s.pop((name, reranker), None)
         try:
-            while await self._step(name, reranker):
+            while await self._fill_piece(name, reranker):
                 pass
         except CollectionNotFoundError:  # it went meanwhile
             return
@@ -123,41 +128,43 @@ class StateFill:
             )
             self._again_s[name, reranker] = self._clock_s() + RETRY_S
 
-    async def _step(self, name: str, reranker: str) -> bool:
+    async def _fill_piece(self, name: str, reranker: str) -> bool:
         """Does a piece of a collection for one of its re-rankers; whether there is more."""
-        with self._library.use(name) as opened:  # no longer than it is read: a deletion waits for that
+        with self._open_collections.use(
+            name
+        ) as opened:  # no longer than it is read: a deletion waits for that
             piece = await self._read(opened, reranker)
         if piece is None:
             return False
-        with self._models.keeping(reranker):
-            keeper = self._keeper(reranker)
+        with self._models.keep_reranker(reranker):
+            keeper = self._find_keeper(reranker)
             if keeper is None:  # it was unloaded meanwhile
                 return False
-            until = piece.until if await self._kept(keeper, piece.texts) else piece.last
+            until = piece.until if await self._store_texts(keeper, piece.texts) else piece.last
         self._filled[piece.key][reranker] = piece.generation, until
         return piece.done < until < piece.visible
 
-    async def _read(self, opened: OpenCollection, reranker: str) -> "_Piece | None":
-        """What is to be done next; None for nothing."""
-        collection, generation = opened.collection, opened.generation
+    async def _read(self, opened: CollectionHandle, reranker: str) -> "_Piece | None":
+        """Reads what is to be done next; None for nothing."""
+        collection, generation = opened.row, opened.generation
         vectors, visible = generation.vectors, generation.visible
         of, done = self._filled.setdefault(collection.key, {}).get(reranker, ("", 0))
         done = done if of == generation.name else 0
-        if self._keeper(reranker) is None or vectors is None or done >= visible:
+        if self._find_keeper(reranker) is None or vectors is None or done >= visible:
             return None
-        changes = await asyncio.to_thread(opened.log.changes, done, ROWS, BYTES)
+        changes = await asyncio.to_thread(opened.log.read_changes, done, ROWS, BYTES)
         fields = [change.fields for change in changes if change.fields is not None]
-        texts = [text for document in await vectors.passages(fields) for text in document]
-        last = max(done, await asyncio.to_thread(opened.log.last_sequence))
+        texts = [text for document in await vectors.cut_passages(fields) for text in document]
+        last = max(done, await asyncio.to_thread(opened.log.read_last_sequence))
         until = changes[-1].version if changes else last
         return _Piece(collection.key, generation.name, texts, done, until, last, visible)
 
-    def _keeper(self, reranker: str) -> StateKeeper | None:
+    def _find_keeper(self, reranker: str) -> StateKeeper | None:
         served = self._models.rerankers.peek(reranker)
         return None if served is None else served.keeper
 
-    async def _kept(self, keeper: StateKeeper, texts: list[str]) -> bool:
-        """Whether all of them are stored; some may be if not."""
+    async def _store_texts(self, keeper: StateKeeper, texts: list[str]) -> bool:
+        """Stores the states of texts; tells whether all of them are stored, some may be if not."""
         loop = asyncio.get_running_loop()
         for start in range(0, len(texts), PASSAGES):
             if not await loop.run_in_executor(self._thread, keeper.keep, texts[start : start + PASSAGES]):

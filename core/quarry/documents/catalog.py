@@ -1,4 +1,4 @@
-"""Which collections there are: their settings, and the row that hands out their sequence numbers."""
+"""The catalog of collections: their settings, and the row that hands out their sequence numbers."""
 
 import dataclasses
 import re
@@ -18,9 +18,9 @@ from quarry.errors import (
     OutOfRangeError,
 )
 from quarry.ranking.cascade import OWN, Cascade, RerankStage, check_usual
-from quarry.ranking.names import ranking_name
+from quarry.ranking.names import make_ranking_name
 from quarry.ranking.promotion_policy import PromotionPolicy
-from quarry.ranking.tuned import ServedRanking
+from quarry.ranking.ranking_configuration import ServedRanking
 from quarry.schema import Field, FieldType, Schema, UnknownFields
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -33,7 +33,7 @@ DEFAULT_OVERLAP_TOKENS = 64
 
 @dataclass(frozen=True, slots=True)
 class PassagePolicy:
-    """How documents are cut for the encoder.
+    """The rules by which documents are cut for the encoder.
 
     Attributes:
         max_tokens: longest passage, special tokens included; 0 means the encoder's own limit.
@@ -57,7 +57,7 @@ class PassagePolicy:
 
 @dataclass(frozen=True, slots=True)
 class CollectionSettings:
-    """What a collection is made with.
+    """The settings that a collection is made with.
 
     Attributes:
         encoder: a model's name, or ``NO_ENCODER`` for a collection without a dense arm.
@@ -134,7 +134,7 @@ class Collection:
     @property
     def ranking_name(self) -> str:
         """Of the ranking configuration that serves; empty: the defaults do."""
-        return "" if self.ranking is None else ranking_name(self.settings.name, self.ranking.number)
+        return "" if self.ranking is None else make_ranking_name(self.settings.name, self.ranking.number)
 
 
 def create_collection(connection: sa.Connection, settings: CollectionSettings) -> Collection:
@@ -144,11 +144,11 @@ def create_collection(connection: sa.Connection, settings: CollectionSettings) -
         raise AlreadyExistsError(
             f"a collection is already called {settings.name!r}", collection=settings.name
         )
-    now = now_us()
+    now = read_now_us()
     connection.execute(
         sa.insert(collections).values(
             name=settings.name,
-            schema=schema_to_json(settings.schema),
+            schema=dump_schema(settings.schema),
             passages=dataclasses.asdict(settings.passages),
             encoder=settings.encoder,
             reranker=settings.reranker,
@@ -159,7 +159,7 @@ def create_collection(connection: sa.Connection, settings: CollectionSettings) -
             revision=1,
             create_time_us=now,
             update_time_us=now,
-            cascade=cascade_to_json(settings.cascade),
+            cascade=dump_cascade(settings.cascade),
             promotion=settings.promotion,
         )
     )
@@ -174,7 +174,7 @@ def get_collection(connection: sa.Connection, name: str) -> Collection:
     return _from_row(row)
 
 
-def collection_of_key(connection: sa.Connection, key: int) -> Collection:
+def read_collection_by_key(connection: sa.Connection, key: int) -> Collection:
     """Raises CollectionNotFoundError if it was deleted meanwhile."""
     row = connection.execute(sa.select(collections).where(collections.c.id == key)).first()
     if row is None:
@@ -185,7 +185,7 @@ def collection_of_key(connection: sa.Connection, key: int) -> Collection:
 def list_collections(
     connection: sa.Connection, after: str = "", limit: int | None = None
 ) -> list[Collection]:
-    """By name, those whose name is greater than ``after``."""
+    """Lists collections by name, those whose name is greater than ``after``."""
     query = sa.select(collections).where(collections.c.name > after).order_by(collections.c.name).limit(limit)
     return [_from_row(row) for row in connection.execute(query)]
 
@@ -204,18 +204,18 @@ def update_collection(
         raise ConflictError(f"the collection {name!r} has changed since", collection=name)
     dataclasses.replace(current.settings, **values)  # only to check the values
     if "cascade" in values:
-        values["cascade"] = cascade_to_json(values["cascade"])
+        values["cascade"] = dump_cascade(values["cascade"])
     connection.execute(
         sa.update(collections)
         .where(collections.c.id == current.key)
-        .values(**values, revision=current.revision + 1, update_time_us=now_us())
+        .values(**values, revision=current.revision + 1, update_time_us=read_now_us())
     )
     return get_collection(connection, name)
 
 
 def set_ranking(connection: sa.Connection, key: int, ranking: ServedRanking | None) -> None:
     """Makes a ranking configuration serve; None: the defaults."""
-    revised = {"revision": collections.c.revision + 1, "update_time_us": now_us()}
+    revised = {"revision": collections.c.revision + 1, "update_time_us": read_now_us()}
     value = None if ranking is None else ranking.model_dump(mode="json")
     connection.execute(sa.update(collections).where(collections.c.id == key).values(ranking=value, **revised))
 
@@ -229,12 +229,12 @@ def delete_collection(connection: sa.Connection, name: str, revision: int | None
     connection.execute(sa.delete(side_generations).where(side_generations.c.collection_id == current.key))
     connection.execute(sa.delete(collections).where(collections.c.id == current.key))
     connection.execute(
-        sa.insert(deleted_collections).values(key=current.key, name=name, delete_time_us=now_us())
+        sa.insert(deleted_collections).values(key=current.key, name=name, delete_time_us=read_now_us())
     )
     return current
 
 
-def deleted_keys(connection: sa.Connection) -> set[int]:
+def read_deleted_keys(connection: sa.Connection) -> set[int]:
     """Reads the keys of the collections that were deleted on purpose.
 
     What else belongs to such a key may be deleted. A key that no row knows at all proves nothing.
@@ -249,37 +249,37 @@ def set_generation(connection: sa.Connection, key: int) -> str:
     return generation
 
 
-def now_us() -> int:
-    """Microseconds since 1970."""
+def read_now_us() -> int:
+    """Reads microseconds since 1970."""
     return time.time_ns() // 1_000
 
 
-def schema_to_json(schema: Schema) -> dict[str, Any]:
+def dump_schema(schema: Schema) -> dict[str, Any]:
     return dataclasses.asdict(schema)
 
 
-def schema_from_json(value: dict[str, Any]) -> Schema:
+def load_schema(value: dict[str, Any]) -> Schema:
     fields = tuple(Field(**{**field, "type": FieldType(field["type"])}) for field in value["fields"])
     return Schema(fields, UnknownFields(value["unknown_fields"]))
 
 
-def cascade_to_json(cascade: Cascade) -> list[dict[str, Any]]:
+def dump_cascade(cascade: Cascade) -> list[dict[str, Any]]:
     return [dataclasses.asdict(stage) for stage in cascade]
 
 
-def cascade_from_json(value: list[dict[str, Any]]) -> Cascade:
+def load_cascade(value: list[dict[str, Any]]) -> Cascade:
     return tuple(RerankStage(**stage) for stage in value)
 
 
 def _from_row(row: Any) -> Collection:
     settings = CollectionSettings(
         row.name,
-        schema_from_json(row.schema),
+        load_schema(row.schema),
         row.encoder,
         row.reranker,
         PassagePolicy(**row.passages),
         row.description,
-        cascade_from_json(row.cascade),
+        load_cascade(row.cascade),
         None if row.promotion is None else PromotionPolicy(row.promotion),
     )
     return Collection(

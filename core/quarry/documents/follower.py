@@ -89,11 +89,11 @@ class Follower:
 
     def notify(self) -> None:
         """Tells that the log has grown."""
-        self.lag.written()
+        self.lag.note_write()
         self._written.set()
 
-    def paused(self) -> asyncio.Lock:
-        """A lock that keeps the index as it is while it is held."""
+    def pause(self) -> asyncio.Lock:
+        """Returns a lock that keeps the index as it is while it is held."""
         return self._moving
 
     async def correct(self, changes: Sequence[Change]) -> None:
@@ -108,7 +108,8 @@ class Follower:
         self._must_replay = False
 
     async def wait_visible(self, sequence: int, timeout_s: float | None) -> bool:
-        """Whether searches find everything up to ``sequence``, at the latest after ``timeout_s``."""
+        """Waits until searches find everything up to ``sequence``, at the latest after ``timeout_s``;
+        tells whether they do."""
         if self.visible < sequence:
             self._wanted = max(self._wanted, sequence)
             self._written.set()
@@ -156,7 +157,7 @@ class Follower:
                 if self._must_replay:
                     self._must_replay = False
                     return
-                self.lag.reading()
+                self.lag.note_reading()
                 changes, end = await asyncio.to_thread(self._read_log, read)
                 self.lag.read(end)
                 if changes:
@@ -166,7 +167,7 @@ class Follower:
                         await self._advance(visible=read)
                 self.error = None
                 since = time.monotonic() - settled_at
-                settle = read > settled and self._due(bool(changes), pending, since)
+                settle = read > settled and self._is_due(bool(changes), pending, since)
                 if settle:
                     await self.index.settle(read)
                     settled, pending, settled_at = read, 0, time.monotonic()
@@ -175,11 +176,11 @@ class Follower:
                 await self._wait_for_writes(self._policy.idle_settle_s - since if read > settled else None)
 
     def _read_log(self, after: int) -> tuple[list[Change], int]:
-        """The next changes, and where the log ended before they were read."""
+        """Reads the next changes, and where the log ended before they were read."""
         end = self._last_sequence()
         return self._read_changes(after, self._policy.batch_rows, self._policy.batch_bytes), end
 
-    def _due(self, more: bool, pending: int, since_s: float) -> bool:
+    def _is_due(self, more: bool, pending: int, since_s: float) -> bool:
         if not more:
             asked = self._wanted > self.visible
             return asked or since_s >= self._policy.idle_settle_s
@@ -191,7 +192,7 @@ class Follower:
                 await self._written.wait()
 
     async def _start_position(self) -> int:
-        position = await self.index.position()
+        position = await self.index.read_position()
         last = self._log_at_start  # what was written since may hide that some before it is lost
         if last is None:
             last = await asyncio.to_thread(self._last_sequence)
@@ -210,7 +211,7 @@ class Follower:
     async def _advance(self, visible: int, durable: int | None = None) -> None:
         async with self._progress:
             self.visible = visible
-            self.lag.found(visible)
+            self.lag.note_found(visible)
             if durable is not None:
                 self.durable = durable
             self._progress.notify_all()

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from quarry.documents.catalog import (
     Collection,
     PassagePolicy,
-    collection_of_key,
-    now_us,
-    schema_from_json,
-    schema_to_json,
+    dump_schema,
+    load_schema,
+    read_collection_by_key,
+    read_now_us,
 )
 from quarry.documents.tables import collections, side_generations
 from quarry.errors import FailedPreconditionError, ReindexRunningError
@@ -22,7 +22,7 @@ from quarry.schema import Schema
 
 
 class Role(StrEnum):
-    """What a generation is kept for. A collection has at most one of each."""
+    """The purpose of a generation. A collection has at most one of each."""
 
     BUILDING = "building"
     PREVIOUS = "previous"
@@ -30,14 +30,14 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
-    """What the indexes of a generation depend on."""
+    """The settings that the indexes of a generation depend on."""
 
     encoder: str
     schema: Schema
     passages: PassagePolicy
 
     @classmethod
-    def of(cls, collection: Collection) -> "IndexSettings":
+    def from_collection(cls, collection: Collection) -> "IndexSettings":
         settings = collection.settings
         return cls(settings.encoder, settings.schema, settings.passages)
 
@@ -64,8 +64,8 @@ class SideGeneration:
     estimate: dict[str, float]
     create_time_us: int
 
-    def of(self, collection: Collection) -> Collection:
-        """The collection as it would be with this generation."""
+    def apply_to(self, collection: Collection) -> Collection:
+        """Returns the collection as it would be with this generation."""
         index = self.settings
         settings = dataclasses.replace(
             collection.settings, encoder=index.encoder, schema=index.schema, passages=index.passages
@@ -74,7 +74,7 @@ class SideGeneration:
 
 
 def list_generations(connection: sa.Connection, key: int | None = None) -> list[SideGeneration]:
-    """Those of one collection, or of all."""
+    """Lists the generations of one collection, or of all."""
     query = sa.select(side_generations).order_by(side_generations.c.collection_id, side_generations.c.role)
     if key is not None:
         query = query.where(side_generations.c.collection_id == key)
@@ -89,7 +89,7 @@ def get_generation(connection: sa.Connection, key: int, role: Role) -> SideGener
     """Raises FailedPreconditionError if the collection has none in this role, or CollectionNotFoundError."""
     if found := find_generation(connection, key, role):
         return found
-    collection_of_key(connection, key)
+    read_collection_by_key(connection, key)
     lacking = "no reindex is under way" if role is Role.BUILDING else "no previous generation is kept"
     raise FailedPreconditionError(lacking)
 
@@ -113,7 +113,7 @@ def begin_generation(
         ReindexRunningError: another one is in the making.
         FailedPreconditionError: the collection has been changed meanwhile.
     """
-    current = collection_of_key(connection, key)
+    current = read_collection_by_key(connection, key)
     if running := find_generation(connection, key, Role.BUILDING):
         raise ReindexRunningError(current.settings.name, running.operation)
     if current.revision != revision:
@@ -146,23 +146,23 @@ def take_over(connection: sa.Connection, key: int, role: Role) -> tuple[Collecti
     Returns:
         The collection as it is then, and the name of the previous generation that gave way; empty if none.
     """
-    old = collection_of_key(connection, key)
+    old = read_collection_by_key(connection, key)
     new = remove_generation(connection, key, role)
     replaced = find_generation(connection, key, Role.PREVIOUS)
     if replaced is not None:
         remove_generation(connection, key, Role.PREVIOUS)
-    _insert(connection, key, Role.PREVIOUS, old.generation, IndexSettings.of(old), "", {})
+    _insert(connection, key, Role.PREVIOUS, old.generation, IndexSettings.from_collection(old), "", {})
     connection.execute(
         sa.update(collections)
         .where(collections.c.id == key)
         .values(
-            **_columns(new.settings),
+            **_make_columns(new.settings),
             generation=new.name,
             revision=old.revision + 1,
-            update_time_us=now_us(),
+            update_time_us=read_now_us(),
         )
     )
-    return collection_of_key(connection, key), "" if replaced is None else replaced.name
+    return read_collection_by_key(connection, key), "" if replaced is None else replaced.name
 
 
 def _insert(
@@ -181,21 +181,21 @@ def _insert(
         "operation": operation,
         "paused": False,
         "estimate": estimate,
-        "create_time_us": now_us(),
+        "create_time_us": read_now_us(),
     }
-    connection.execute(sa.insert(side_generations).values(**values, **_columns(settings)))
+    connection.execute(sa.insert(side_generations).values(**values, **_make_columns(settings)))
 
 
-def _columns(settings: IndexSettings) -> dict[str, Any]:
+def _make_columns(settings: IndexSettings) -> dict[str, Any]:
     return {
         "encoder": settings.encoder,
-        "schema": schema_to_json(settings.schema),
+        "schema": dump_schema(settings.schema),
         "passages": dataclasses.asdict(settings.passages),
     }
 
 
 def _from_row(row: Any) -> SideGeneration:
-    settings = IndexSettings(row.encoder, schema_from_json(row.schema), PassagePolicy(**row.passages))
+    settings = IndexSettings(row.encoder, load_schema(row.schema), PassagePolicy(**row.passages))
     return SideGeneration(
         row.name,
         row.collection_id,

@@ -27,25 +27,25 @@ class Lag:
         """0 if searches find all."""
         return 0.0 if self._since_s is None else self._clock_s() - self._since_s
 
-    def written(self) -> None:
+    def note_write(self) -> None:
         """The log has grown."""
         self._newer = True
         if self._since_s is None:
             self._since_s = self._clock_s()
 
-    def reading(self) -> None:
-        """The end of the log is about to be read."""
+    def note_reading(self) -> None:
+        """Notes that the end of the log is about to be read."""
         self._newer = False
         self._read_s = self._clock_s()
 
     def read(self, end: int) -> None:
-        """The log ended at this sequence number, after ``reading``."""
+        """Notes that the log ended at this sequence number, after ``note_reading``."""
         self._end = end
         if self._visible >= self._noted_end:
             self._noted_s, self._noted_end = self._read_s, end
         self._compare()
 
-    def found(self, visible: int) -> None:
+    def note_found(self, visible: int) -> None:
         """Searches find what was written up to this sequence number."""
         self._visible = visible
         self._compare()

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import orjson
 import sqlalchemy as sa
 
-from quarry.documents.catalog import now_us
+from quarry.documents.catalog import read_now_us
 from quarry.documents.tables import collections, documents
 from quarry.documents.view import View, as_stored
 from quarry.errors import (
@@ -50,8 +50,8 @@ class Upsert:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one document of a write: its new version, or an error and version 0."""
+class WriteOutcome:
+    """The result of one document of a write: its new version, or an error and version 0."""
 
     id: str
     version: int = 0
@@ -65,45 +65,45 @@ class _Row:
     deleted: bool
 
 
-def upsert_documents(connection: sa.Connection, key: int, upserts: Sequence[Upsert]) -> list[Outcome]:
+def upsert_documents(connection: sa.Connection, key: int, upserts: Sequence[Upsert]) -> list[WriteOutcome]:
     """Stores each document whose version is as wanted; one outcome each, in order.
 
     Of two documents with one id the later wins, as if they had been written one after the other.
     """
     sequence = _reserve(connection, key, len(upserts))
-    current = _current(connection, key, [upsert.id for upsert in upserts])
-    outcomes: list[Outcome] = []
+    current = _read_current(connection, key, [upsert.id for upsert in upserts])
+    outcomes: list[WriteOutcome] = []
     rows: dict[str, dict[str, Any]] = {}
     versions = {id: row.version for id, row in current.items() if not row.deleted}
-    now = now_us()
+    now = read_now_us()
     for upsert in upserts:
         if upsert.if_version is not None and upsert.if_version != versions.get(upsert.id, 0):
-            outcomes.append(Outcome(upsert.id, error=_conflict(upsert.id)))
+            outcomes.append(WriteOutcome(upsert.id, error=_make_conflict(upsert.id)))
             continue
         sequence += 1
         versions[upsert.id] = sequence
-        outcomes.append(Outcome(upsert.id, sequence))
-        rows[upsert.id] = _row(key, upsert.id, sequence, upsert.fields, now)
+        outcomes.append(WriteOutcome(upsert.id, sequence))
+        rows[upsert.id] = _make_row(key, upsert.id, sequence, upsert.fields, now)
     _write(connection, rows, current)
     born = sum(1 for id in rows if id not in current or current[id].deleted)
     _finish(connection, key, sequence, born)
     return outcomes
 
 
-def delete_documents(connection: sa.Connection, key: int, ids: Sequence[str]) -> list[Outcome]:
+def delete_documents(connection: sa.Connection, key: int, ids: Sequence[str]) -> list[WriteOutcome]:
     """Deletes each document; one that is not there gets DocumentNotFoundError as its outcome."""
     sequence = _reserve(connection, key, len(ids))
-    current = {id: row for id, row in _current(connection, key, ids).items() if not row.deleted}
-    outcomes: list[Outcome] = []
+    current = {id: row for id, row in _read_current(connection, key, ids).items() if not row.deleted}
+    outcomes: list[WriteOutcome] = []
     rows: dict[str, dict[str, Any]] = {}
-    now = now_us()
+    now = read_now_us()
     for id in ids:
         if id not in current or id in rows:
-            outcomes.append(Outcome(id, error=DocumentNotFoundError(id)))
+            outcomes.append(WriteOutcome(id, error=DocumentNotFoundError(id)))
             continue
         sequence += 1
-        outcomes.append(Outcome(id, sequence))
-        rows[id] = _row(key, id, sequence, None, now)
+        outcomes.append(WriteOutcome(id, sequence))
+        rows[id] = _make_row(key, id, sequence, None, now)
     _write(connection, rows, current)
     _finish(connection, key, sequence, -len(rows))
     return outcomes
@@ -111,7 +111,7 @@ def delete_documents(connection: sa.Connection, key: int, ids: Sequence[str]) ->
 
 def delete_by_filter(
     connection: sa.Connection, key: int, filter: Filter, view: View = as_stored
-) -> list[Outcome]:
+) -> list[WriteOutcome]:
     """Deletes every document that passes ``filter`` now, as it is viewed; their outcomes, in order of id."""
     _reserve(connection, key, 0)  # no other writer until the commit
     ids = [d.id for d, _ in scan_documents(connection, key) if matches(filter, view(d.fields))]
@@ -151,24 +151,25 @@ def get_document(connection: sa.Connection, key: int, id: str) -> Document | Non
         documents.c.collection_id == key, documents.c.id == id, documents.c.deleted.is_(False)
     )
     row = connection.execute(query).first()
-    return None if row is None else _document(row)
+    return None if row is None else _make_document(row)
 
 
 def scan_documents(connection: sa.Connection, key: int, after: str = "") -> Iterator[tuple[Document, int]]:
-    """Documents in order of id (UTF-8 bytes), those above ``after``, with the bytes of their content."""
+    """Yields documents in order of id (UTF-8 bytes), those above ``after``, with the bytes of their
+    content."""
     query = (
         sa.select(documents)
         .where(documents.c.collection_id == key, documents.c.id > after, documents.c.deleted.is_(False))
         .order_by(documents.c.id)
     )
-    for row in _streamed(connection, query):
-        yield _document(row), len(row.fields)
+    for row in _stream_rows(connection, query):
+        yield _make_document(row), len(row.fields)
 
 
 def read_documents(connection: sa.Connection, docnos: Collection[Docno]) -> dict[Docno, Document]:
-    """Those of the documents that exist."""
+    """Reads those of the documents that exist."""
     columns = "docno, id, fields, version, update_time_us"
-    rows = _rows(connection, columns, docnos)
+    rows = _select_rows(connection, columns, docnos)
     return {
         docno: Document(docno, id, orjson.loads(fields), version, time_us)
         for docno, id, fields, version, time_us in rows
@@ -176,27 +177,27 @@ def read_documents(connection: sa.Connection, docnos: Collection[Docno]) -> dict
 
 
 def read_ids(connection: sa.Connection, docnos: Collection[Docno]) -> dict[Docno, tuple[str, int]]:
-    """Id and version of those of the documents that exist.
+    """Reads id and version of those of the documents that exist.
 
     Every search reads some 200. As one row of JSON they take the interpreter lock once, not once a row.
     """
     rows = "json_group_array(json_array(docno, id, version))"
     found: dict[Docno, tuple[str, int]] = {}
-    for statement in _selects(rows, docnos):
+    for statement in _make_selects(rows, docnos):
         for docno, id, version in orjson.loads(connection.exec_driver_sql(statement).scalar_one()):
             found[docno] = (id, version)
     return found
 
 
-def _rows(connection: sa.Connection, columns: str, docnos: Collection[Docno]) -> Iterator[Any]:
-    """Rows of those of the documents that exist."""
-    for statement in _selects(columns, docnos):
+def _select_rows(connection: sa.Connection, columns: str, docnos: Collection[Docno]) -> Iterator[Any]:
+    """Yields rows of those of the documents that exist."""
+    for statement in _make_selects(columns, docnos):
         yield from connection.exec_driver_sql(statement)
 
 
-def _selects(columns: str, docnos: Collection[Docno]) -> Iterator[str]:
-    """As numbers in the statement docnos cost half of what parameters do."""
-    for some in _chunks([int(docno) for docno in docnos]):
+def _make_selects(columns: str, docnos: Collection[Docno]) -> Iterator[str]:
+    """Writes docnos as numbers into the statement: they cost half of what parameters do."""
+    for some in _split_chunks([int(docno) for docno in docnos]):
         found = f"docno IN ({','.join(map(str, some))}) AND NOT deleted"
         yield f"SELECT {columns} FROM documents WHERE {found}"  # noqa: S608
 
@@ -204,7 +205,8 @@ def _selects(columns: str, docnos: Collection[Docno]) -> Iterator[str]:
 def read_changes(
     connection: sa.Connection, key: int, after: int, max_rows: int, max_bytes: int
 ) -> list[Change]:
-    """What was written after sequence number ``after``, in order, at least one change if there is any."""
+    """Reads what was written after sequence number ``after``, in order, at least one change if there is
+    any."""
     query = (
         sa.select(documents.c.docno, documents.c.version, documents.c.fields)
         .where(documents.c.collection_id == key, documents.c.version > after)
@@ -213,7 +215,7 @@ def read_changes(
     )
     changes: list[Change] = []
     size = 0
-    for docno, version, fields in _streamed(connection, query):
+    for docno, version, fields in _stream_rows(connection, query):
         changes.append(Change(docno, version, None if fields is None else orjson.loads(fields)))
         size += len(fields or b"")
         if size >= max_bytes:
@@ -222,8 +224,8 @@ def read_changes(
 
 
 def sample_documents(connection: sa.Connection, key: int, size: int) -> list[Fields]:
-    """The fields of at most ``size`` documents, evenly spread over the order of last writes."""
-    last = last_sequence(connection, key)
+    """Returns the fields of at most ``size`` documents, evenly spread over the order of last writes."""
+    last = read_last_sequence(connection, key)
     found: dict[Docno, Fields] = {}
     for step in range(size):
         query = (
@@ -238,7 +240,7 @@ def sample_documents(connection: sa.Connection, key: int, size: int) -> list[Fie
     return list(found.values())
 
 
-def first_unfit(
+def find_first_unfit(
     connection: sa.Connection, key: int, after: int, check: Callable[[Fields], None]
 ) -> tuple[int, DocumentDoesNotFitError | None]:
     """Looks at every document written after sequence number ``after``, in order.
@@ -253,8 +255,8 @@ def first_unfit(
         .where(documents.c.deleted.is_(False))
         .order_by(documents.c.version)
     )
-    until = last_sequence(connection, key)
-    for id, fields in _streamed(connection, query):
+    until = read_last_sequence(connection, key)
+    for id, fields in _stream_rows(connection, query):
         try:
             check(orjson.loads(fields))
         except InvalidArgumentError as error:
@@ -263,14 +265,14 @@ def first_unfit(
 
 
 def read_versions(connection: sa.Connection, key: int) -> Iterator[tuple[Docno, str, int, bool]]:
-    """Docno, id, version and whether it is deleted, of every document that was ever written."""
+    """Yields docno, id, version and whether it is deleted, of every document that was ever written."""
     query = sa.select(documents.c.docno, documents.c.id, documents.c.version, documents.c.deleted).where(
         documents.c.collection_id == key
     )
-    yield from _streamed(connection, query)
+    yield from _stream_rows(connection, query)
 
 
-def last_sequence(connection: sa.Connection, key: int) -> int:
+def read_last_sequence(connection: sa.Connection, key: int) -> int:
     """Raises CollectionNotFoundError if the collection was deleted meanwhile."""
     found = connection.scalar(sa.select(collections.c.last_sequence).where(collections.c.id == key))
     if found is None:
@@ -279,7 +281,7 @@ def last_sequence(connection: sa.Connection, key: int) -> int:
 
 
 def count_documents(connection: sa.Connection, key: int, until: int) -> int:
-    """How many documents exist that were last written at sequence number ``until`` or before."""
+    """Counts how many documents exist that were last written at sequence number ``until`` or before."""
     total = connection.scalar(sa.select(collections.c.document_count).where(collections.c.id == key))
     later = sa.select(sa.func.count()).where(
         documents.c.collection_id == key, documents.c.version > until, documents.c.deleted.is_(False)
@@ -310,10 +312,10 @@ def _finish(connection: sa.Connection, key: int, sequence: int, born: int) -> No
     )
 
 
-def _current(connection: sa.Connection, key: int, ids: Sequence[str]) -> dict[str, _Row]:
+def _read_current(connection: sa.Connection, key: int, ids: Sequence[str]) -> dict[str, _Row]:
     found: dict[str, _Row] = {}
     columns = sa.select(documents.c.docno, documents.c.id, documents.c.version, documents.c.deleted)
-    for some in _chunks(list(ids)):
+    for some in _split_chunks(list(ids)):
         query = columns.where(documents.c.collection_id == key, documents.c.id.in_(some))
         for docno, id, version, deleted in connection.execute(query):
             found[id] = _Row(docno, version, deleted)
@@ -335,7 +337,7 @@ def _write(connection: sa.Connection, rows: dict[str, dict[str, Any]], current: 
         )
 
 
-def _row(key: int, id: str, version: int, fields: Fields | None, now: int) -> dict[str, Any]:
+def _make_row(key: int, id: str, version: int, fields: Fields | None, now: int) -> dict[str, Any]:
     return {
         "collection_id": key,
         "id": id,
@@ -346,20 +348,20 @@ def _row(key: int, id: str, version: int, fields: Fields | None, now: int) -> di
     }
 
 
-def _document(row: Any) -> Document:
+def _make_document(row: Any) -> Document:
     return Document(row.docno, row.id, orjson.loads(row.fields), row.version, row.update_time_us)
 
 
-def _conflict(id: str) -> ConflictError:
+def _make_conflict(id: str) -> ConflictError:
     return ConflictError(f"the document {id!r} has changed since its etag was read", document_id=id)
 
 
-def _chunks(values: list[T]) -> Iterator[list[T]]:
+def _split_chunks(values: list[T]) -> Iterator[list[T]]:
     for start in range(0, len(values), _IDS_PER_QUERY):
         yield values[start : start + _IDS_PER_QUERY]
 
 
-def _streamed(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Any]:
+def _stream_rows(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Any]:
     result = connection.execution_options(stream_results=True).execute(query)
     try:
         while rows := result.fetchmany(_ROWS_PER_FETCH):

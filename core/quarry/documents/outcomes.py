@@ -1,28 +1,28 @@
-"""What writes give back, as the bytes that a request id remembers."""
+"""The results of writes, as the bytes that a request id remembers."""
 
 from collections.abc import Sequence
 
 import orjson
 
-from quarry.documents.log import Outcome
+from quarry.documents.log import WriteOutcome
 from quarry.errors import ConflictError, DocumentNotFoundError, QuarryError
 from quarry.types import Docno, Document
 
 
-def dump_outcomes(outcomes: Sequence[Outcome]) -> bytes:
+def dump_outcomes(outcomes: Sequence[WriteOutcome]) -> bytes:
     return orjson.dumps(
         [[o.id, o.version, None if o.error is None else [o.error.reason, str(o.error)]] for o in outcomes]
     )
 
 
-def load_outcomes(data: bytes) -> list[Outcome]:
+def load_outcomes(data: bytes) -> list[WriteOutcome]:
     return [
-        Outcome(id, version, None if error is None else _error(id, *error))
+        WriteOutcome(id, version, None if error is None else _make_error(id, *error))
         for id, version, error in orjson.loads(data)
     ]
 
 
-def _error(id: str, reason: str, message: str) -> QuarryError:
+def _make_error(id: str, reason: str, message: str) -> QuarryError:
     if reason == DocumentNotFoundError.reason:
         return DocumentNotFoundError(id)
     return ConflictError(message, document_id=id)

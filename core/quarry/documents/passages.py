@@ -13,7 +13,7 @@ import sentencex
 
 from quarry.documents.catalog import PassagePolicy
 from quarry.models.base import Encoder
-from quarry.models.tokens import without_surrogates
+from quarry.models.tokenization import replace_surrogates
 from quarry.retrieval.base import MAX_PASSAGES
 
 Span = tuple[int, int]
@@ -35,7 +35,7 @@ CUTTING = 1
 
 @dataclass(frozen=True, slots=True)
 class SourceText:
-    """What the encoder reads of a document.
+    """The text that the encoder reads of a document.
 
     Attributes:
         title: stands in front of each passage.
@@ -48,14 +48,14 @@ class SourceText:
     language: str = "en"
 
     @classmethod
-    def of(cls, title: str, pieces: Sequence[str], language: str = "en") -> "SourceText":
-        """Of a title and several texts, which become paragraphs."""
+    def from_pieces(cls, title: str, pieces: Sequence[str], language: str = "en") -> "SourceText":
+        """Joins a title and several texts, which become paragraphs."""
         return cls(title, "\n\n".join(pieces), language)
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where a text is cut.
+    """The places where a text is cut.
 
     Attributes:
         title_end: how many characters of the title stand in front of each passage.
@@ -66,19 +66,20 @@ class Cut:
     spans: tuple[Span, ...]
 
 
-def passage_text(source: SourceText, cut: Cut, passage: int) -> str:
-    """What is encoded, and shown to a re-ranker, for one passage."""
+def build_passage_text(source: SourceText, cut: Cut, passage: int) -> str:
+    """Builds the text that is encoded, and shown to a re-ranker, for one passage."""
     start, end = cut.spans[passage]
     return f"{source.title[: cut.title_end]}\n{source.text[start:end]}".strip()
 
 
-def passage_texts(source: SourceText, cut: Cut) -> list[str]:
-    """All passages of a document, in order."""
-    return [passage_text(source, cut, passage) for passage in range(len(cut.spans))]
+def build_passage_texts(source: SourceText, cut: Cut) -> list[str]:
+    """Builds all passages of a document, in order."""
+    return [build_passage_text(source, cut, passage) for passage in range(len(cut.spans))]
 
 
-def passages_by_words(source: SourceText) -> list[str]:
-    """Passages of a document that no encoder reads, in order: title and some ``WORDS_A_PASSAGE`` words each.
+def cut_passages_by_words(source: SourceText) -> list[str]:
+    """Cuts a document that no encoder reads into passages, in order: title and some ``WORDS_A_PASSAGE`` words
+    each.
 
     Most re-rankers read these whole. A document without any word has none, and of a text its first
     ``MOST_BY_WORDS`` characters are cut: this is done in a search, for each of its candidates.
@@ -91,10 +92,10 @@ def passages_by_words(source: SourceText) -> list[str]:
     title_end, used = _cut_title(source.title, title, WORDS_A_PASSAGE // 2 if words else WORDS_A_PASSAGE)
     room = WORDS_A_PASSAGE - used
     if len(words) <= room:
-        return [passage_text(source, Cut(title_end, ((0, len(source.text)),)), 0)]
-    borders = _sentence_borders(source.text, source.language)
+        return [build_passage_text(source, Cut(title_end, ((0, len(source.text)),)), 0)]
+    borders = _find_sentence_borders(source.text, source.language)
     spans = cut_text(source.text, words, borders, room, min(WORDS_REPEATED, room // 2))
-    return passage_texts(source, Cut(title_end, tuple(spans[:MAX_PASSAGES])))
+    return build_passage_texts(source, Cut(title_end, tuple(spans[:MAX_PASSAGES])))
 
 
 class PassageCutter:
@@ -114,42 +115,42 @@ class PassageCutter:
         return f"{self._encoder.info.fingerprint}:{cutting}"
 
     def cut(self, sources: Sequence[SourceText]) -> list[Cut]:
-        """The passages of each document. One without any word has none; one of only a title has one."""
+        """Cuts each document into passages. One without any word has none; one of only a title has one."""
         return [self._cut_one(source) for source in sources]
 
     def count_tokens(self, texts: Sequence[str]) -> int:
-        """Tokens that the encoder reads of passages, special ones included."""
-        return sum(len(spans) + SPECIAL_TOKENS for spans in self._encoder.token_spans(texts))
+        """Counts tokens that the encoder reads of passages, special ones included."""
+        return sum(len(spans) + SPECIAL_TOKENS for spans in self._encoder.find_token_spans(texts))
 
     def _cut_one(self, source: SourceText) -> Cut:
         if not source.title.strip() and not source.text.strip():
             return Cut(0, ())
-        if _surely_fits(source, self._room):
+        if _fits_surely(source, self._room):
             return Cut(len(source.title), ((0, len(source.text)),))
-        title_tokens = self._tokens(source.title, self._room)
-        text = self._readable(source.text)
-        tokens = self._tokens(text, None)
+        title_tokens = self._find_tokens(source.title, self._room)
+        text = self._cut_readable(source.text)
+        tokens = self._find_tokens(text, None)
         if len(title_tokens) + len(tokens) <= self._room:
             return Cut(len(source.title), ((0, len(source.text)),))
         title_end, used = _cut_title(source.title, title_tokens, self._room // 2 if tokens else self._room)
-        borders = _sentence_borders(text, source.language)
+        borders = _find_sentence_borders(text, source.language)
         room = max(1, self._room - used)
         spans = cut_text(text, tokens, borders, room, min(self._policy.overlap_tokens, room // 2))
         if len(spans) > MAX_PASSAGES:
             spans = cut_text(text, tokens, borders, room, 0)
         return Cut(title_end, tuple(spans[: 1 if self._policy.first_only else MAX_PASSAGES]))
 
-    def _readable(self, text: str) -> str:
-        """The text, or as much of its beginning as surely makes a passage if only one is wanted."""
+    def _cut_readable(self, text: str) -> str:
+        """Returns the text, or as much of its beginning as surely makes a passage if only one is wanted."""
         limit = self._room * CHARACTERS_PER_TOKEN
-        return next(_blocks(text, limit), "") if self._policy.first_only else text
+        return next(_split_blocks(text, limit), "") if self._policy.first_only else text
 
-    def _tokens(self, text: str, at_most: int | None) -> list[Span]:
-        """(start, end) of the tokens of a text, or of a bit more than ``at_most``."""
+    def _find_tokens(self, text: str, at_most: int | None) -> list[Span]:
+        """(start, end) of the tokens of a text, or of a bit more than ``limit_to``."""
         found: list[Span] = []
         start = 0
-        for block in _blocks(text, BLOCK_CHARACTERS):
-            found += ((start + a, start + b) for a, b in self._encoder.token_spans([block])[0] if b > a)
+        for block in _split_blocks(text, BLOCK_CHARACTERS):
+            found += ((start + a, start + b) for a, b in self._encoder.find_token_spans([block])[0] if b > a)
             start += len(block)
             if at_most is not None and len(found) > at_most:
                 break
@@ -159,7 +160,7 @@ class PassageCutter:
 def cut_text(
     text: str, tokens: Sequence[Span], borders: Sequence[int], room: int, overlap: int
 ) -> list[Span]:
-    """Spans of passages of at most ``room`` tokens, cut at ``borders`` where possible.
+    """Cuts a text into spans of at most ``room`` tokens, at ``borders`` where possible.
 
     Args:
         tokens: (start, end) of each token in ``text``, in order.
@@ -170,7 +171,7 @@ def cut_text(
     Returns:
         Spans in order. Every character that is not white space lies in one.
     """
-    units = list(_units(text, tokens, borders, room))
+    units = list(_find_units(text, tokens, borders, room))
     firsts = [first for first, _ in units] + [len(tokens)]
     starts = [start for _, start in units] + [len(text)]
     spans: list[Span] = []
@@ -188,8 +189,11 @@ def cut_text(
     return spans
 
 
-def _units(text: str, tokens: Sequence[Span], borders: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
-    """(first token, first character) of each piece that is never cut: sentences, or parts of long ones."""
+def _find_units(
+    text: str, tokens: Sequence[Span], borders: Sequence[int], room: int
+) -> Iterator[tuple[int, int]]:
+    """Yields (first token, first character) of each piece that is never cut: sentences, or parts of long
+    ones."""
     limits = [(bisect_left(tokens, (border,)), border) for border in borders]
     # A border inside a token would change what the encoder reads.
     whole = [(i, border) for i, border in limits if 0 < i < len(tokens) and tokens[i - 1][1] <= border]
@@ -197,12 +201,13 @@ def _units(text: str, tokens: Sequence[Span], borders: Sequence[int], room: int)
     for (first, start), (after, _) in zip(sentences, [*whole, (len(tokens), len(text))], strict=True):
         yield first, start
         while after - first > room:
-            first = _word_start(tokens, first + room, first + room // 2)
+            first = _find_word_start(tokens, first + room, first + room // 2)
             yield first, tokens[first][0]
 
 
-def _word_start(tokens: Sequence[Span], position: int, earliest: int) -> int:
-    """The last token up to ``position`` with a gap before it; ``position`` if none follows ``earliest``.
+def _find_word_start(tokens: Sequence[Span], position: int, earliest: int) -> int:
+    """Finds the last token up to ``position`` with a gap before it; ``position`` if none follows
+    ``earliest``.
 
     A word that is cut in two can have more tokens than it had.
     """
@@ -212,13 +217,13 @@ def _word_start(tokens: Sequence[Span], position: int, earliest: int) -> int:
     return position
 
 
-def _sentence_borders(text: str, language: str) -> list[int]:
-    """Where sentences start."""
+def _find_sentence_borders(text: str, language: str) -> list[int]:
+    """Finds where sentences start."""
     borders: list[int] = []
     start = 0
     while start < len(text):
         block = text[start : start + BLOCK_CHARACTERS]
-        sentences = list(sentencex.segment(language, without_surrogates(block)))
+        sentences = list(sentencex.segment(language, replace_surrogates(block)))
         if start + len(block) < len(text) and len(sentences) > 1:
             sentences.pop()  # it may go on: the next block begins with it
         for sentence in sentences:
@@ -227,8 +232,9 @@ def _sentence_borders(text: str, language: str) -> list[int]:
     return borders
 
 
-def _blocks(text: str, size: int) -> Iterator[str]:
-    """``text`` in parts of at most ``size`` characters, which end at white space where there is some."""
+def _split_blocks(text: str, size: int) -> Iterator[str]:
+    """Yields ``text`` in parts of at most ``size`` characters, which end at white space where there is
+    some."""
     start = 0
     while len(text) - start > size:
         end = max(text.rfind("\n", start, start + size), text.rfind(" ", start, start + size)) + 1
@@ -240,14 +246,14 @@ def _blocks(text: str, size: int) -> Iterator[str]:
 
 
 def _cut_title(title: str, tokens: Sequence[Span], most: int) -> tuple[int, int]:
-    """How many characters and tokens of the title are kept: at most ``most`` tokens."""
+    """Cuts the title: returns how many of its characters and tokens are kept, at most ``most`` tokens."""
     if len(tokens) <= most:
         return len(title), len(tokens)
-    cut = _word_start(tokens, most, most // 2)
+    cut = _find_word_start(tokens, most, most // 2)
     return tokens[cut - 1][1] if cut else 0, cut
 
 
-def _surely_fits(source: SourceText, room: int) -> bool:
+def _fits_surely(source: SourceText, room: int) -> bool:
     """No tokenizer makes more tokens than there are ASCII characters, the line break included."""
     short = len(source.title) + 1 + len(source.text) <= room
     return short and source.title.isascii() and source.text.isascii()

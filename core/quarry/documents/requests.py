@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from quarry.documents.catalog import now_us
+from quarry.documents.catalog import read_now_us
 from quarry.documents.tables import marks, requests
 from quarry.errors import InvalidArgumentError, RequestIdReusedError
 from quarry.storage.trusted_clock import MARK
@@ -22,7 +22,7 @@ def check_request_id(request_id: str) -> None:
         raise InvalidArgumentError("request_id", f"is not at most {MAX_REQUEST_ID_CHARS} printable ASCII")
 
 
-def once(
+def run_once(
     connection: sa.Connection,
     scope: str,
     request_id: str,
@@ -31,7 +31,7 @@ def once(
     dump: Callable[[T], bytes],
     load: Callable[[bytes], T],
 ) -> T:
-    """``write()``, or what it gave when ``request_id`` was first used in ``scope``.
+    """Runs ``write()``, or returns what it gave when ``request_id`` was first used in ``scope``.
 
     The result is kept in the write's own transaction, so either both are on disk or neither.
 
@@ -53,9 +53,9 @@ def once(
         sa.insert(requests).values(
             scope=scope,
             request_id=request_id,
-            request_hash=_digest(request),
+            request_hash=_compute_digest(request),
             result=dump(result),
-            create_time_us=now_us(),
+            create_time_us=read_now_us(),
         )
     )
     return result
@@ -64,29 +64,33 @@ def once(
 def recall(
     connection: sa.Connection, scope: str, request_id: str, request: bytes, load: Callable[[bytes], T]
 ) -> T | None:
-    """What the write gave when ``request_id`` was first used; None if it was not. Raises as ``once``."""
+    """Returns what the write gave when ``request_id`` was first used.
+
+    None if it was not. Raises as ``run_once``.
+    """
     query = sa.select(requests).where(requests.c.scope == scope, requests.c.request_id == request_id)
     row = connection.execute(query).first() if request_id else None
     if row is None:
         return None
-    if row.request_hash != _digest(request):
+    if row.request_hash != _compute_digest(request):
         raise RequestIdReusedError("request_id", "was used before, for another request")
     return load(row.result)
 
 
 def forget(connection: sa.Connection, scope: str, request_id: str) -> None:
-    """As if ``request_id`` had never been used."""
+    """Forgets a request, as if ``request_id`` had never been used."""
     connection.execute(
         sa.delete(requests).where(requests.c.scope == scope, requests.c.request_id == request_id)
     )
 
 
-def _digest(request: bytes) -> bytes:
+def _compute_digest(request: bytes) -> bytes:
     return hashlib.blake2b(request, digest_size=16).digest()
 
 
 def _forget_old(connection: sa.Connection) -> None:
-    """A clock that jumps ahead must not let a retry double its write: the folder's own clock counts."""
+    """Forgets old requests: a clock that jumps ahead must not let a retry double its write, so the
+    folder's own clock counts."""
     remembered = connection.scalar(sa.select(marks.c.value).where(marks.c.name == MARK))
-    now = min(now_us(), int(remembered.split(",")[1])) if remembered else now_us()
+    now = min(read_now_us(), int(remembered.split(",")[1])) if remembered else read_now_us()
     connection.execute(sa.delete(requests).where(requests.c.create_time_us < now - LIFETIME_US))

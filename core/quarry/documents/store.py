@@ -8,9 +8,9 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from quarry.documents import log
-from quarry.documents.log import Outcome, Upsert
+from quarry.documents.log import Upsert, WriteOutcome
 from quarry.documents.outcomes import dump_document, dump_outcomes, load_document, load_outcomes
-from quarry.documents.requests import once
+from quarry.documents.requests import run_once
 from quarry.documents.view import View, as_stored
 from quarry.documents.writer import GroupCommitWriter, Write
 from quarry.filters import Filter, matches
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RequestId:
-    """What makes a write happen once.
+    """The id that makes a write happen once.
 
     Attributes:
         id: the caller's; empty to write every time.
@@ -65,14 +65,14 @@ class DocumentLog:
     def __init__(self, database: Database, key: int, view: View = as_stored) -> None:
         self._database, self._key, self.view = database, key, view
 
-    async def upsert(self, upserts: Sequence[Upsert], request: RequestId) -> list[Outcome]:
-        return await self._once(request, lambda c: log.upsert_documents(c, self._key, upserts))
+    async def upsert(self, upserts: Sequence[Upsert], request: RequestId) -> list[WriteOutcome]:
+        return await self._run_once(request, lambda c: log.upsert_documents(c, self._key, upserts))
 
-    async def delete(self, ids: Sequence[str], request: RequestId) -> list[Outcome]:
-        return await self._once(request, lambda c: log.delete_documents(c, self._key, ids))
+    async def delete(self, ids: Sequence[str], request: RequestId) -> list[WriteOutcome]:
+        return await self._run_once(request, lambda c: log.delete_documents(c, self._key, ids))
 
-    async def delete_by_filter(self, filter: Filter, request: RequestId) -> list[Outcome]:
-        return await self._once(request, lambda c: log.delete_by_filter(c, self._key, filter, self.view))
+    async def delete_by_filter(self, filter: Filter, request: RequestId) -> list[WriteOutcome]:
+        return await self._run_once(request, lambda c: log.delete_by_filter(c, self._key, filter, self.view))
 
     async def update(
         self,
@@ -82,31 +82,33 @@ class DocumentLog:
         allow_missing: bool,
         request: RequestId,
     ) -> Document:
-        """As ``log.update_document``, of the fields as they are viewed."""
+        """Updates a document as ``log.update_document`` does, on the fields as they are viewed."""
 
-        def viewed(fields: Fields) -> Fields:
+        def read_viewed(fields: Fields) -> Fields:
             return change(self.view(fields))
 
         def write(connection: sa.Connection) -> Document:
-            return once(
+            return run_once(
                 connection,
-                self._scope(request),
+                self._make_scope(request),
                 request.id,
                 request.request,
-                lambda: log.update_document(connection, self._key, id, viewed, if_version, allow_missing),
+                lambda: log.update_document(
+                    connection, self._key, id, read_viewed, if_version, allow_missing
+                ),
                 dump_document,
                 load_document,
             )
 
         return await self._database.write(write)
 
-    async def _once(
-        self, request: RequestId, write: Callable[[sa.Connection], list[Outcome]]
-    ) -> list[Outcome]:
-        def run(connection: sa.Connection) -> list[Outcome]:
-            return once(
+    async def _run_once(
+        self, request: RequestId, write: Callable[[sa.Connection], list[WriteOutcome]]
+    ) -> list[WriteOutcome]:
+        def run(connection: sa.Connection) -> list[WriteOutcome]:
+            return run_once(
                 connection,
-                self._scope(request),
+                self._make_scope(request),
                 request.id,
                 request.request,
                 lambda: write(connection),
@@ -116,17 +118,18 @@ class DocumentLog:
 
         return await self._database.write(run)
 
-    def _scope(self, request: RequestId) -> str:
+    def _make_scope(self, request: RequestId) -> str:
         return f"{self._key}/{request.method}"
 
     def get(self, id: str) -> Document | None:
         found = self._database.read(lambda c: log.get_document(c, self._key, id))
-        return None if found is None else self._viewed(found)
+        return None if found is None else self._view(found)
 
-    def page(
+    def read_page(
         self, after: str, limit: int, most_bytes: int, filter: Filter | None
     ) -> tuple[list[Document], bool]:
-        """Documents that pass ``filter``, by id, from the first id above ``after``, and whether more follow.
+        """Reads documents that pass ``filter``, by id, from the first id above ``after``, and whether more
+        follow.
 
         At most ``limit``, and no more once they have ``most_bytes`` of content together.
         """
@@ -135,7 +138,7 @@ class DocumentLog:
             found: list[Document] = []
             size = 0
             for stored, content in log.scan_documents(connection, self._key, after):
-                document = self._viewed(stored)
+                document = self._view(stored)
                 if filter is not None and not matches(filter, document.fields):
                     continue
                 if len(found) == limit or size >= most_bytes:
@@ -146,23 +149,23 @@ class DocumentLog:
 
         return self._database.read(read)
 
-    def ids(self, docnos: Collection[Docno]) -> Mapping[Docno, tuple[str, int]]:
+    def read_ids(self, docnos: Collection[Docno]) -> Mapping[Docno, tuple[str, int]]:
         return self._database.read(lambda c: log.read_ids(c, docnos))
 
     def read(self, docnos: Collection[Docno]) -> Mapping[Docno, Document]:
         found = self._database.read(lambda c: log.read_documents(c, docnos))
         if self.view is as_stored:
             return found
-        return {docno: self._viewed(document) for docno, document in found.items()}
+        return {docno: self._view(document) for docno, document in found.items()}
 
-    def changes(self, after: int, max_rows: int, max_bytes: int) -> list[Change]:
+    def read_changes(self, after: int, max_rows: int, max_bytes: int) -> list[Change]:
         found = self._database.read(lambda c: log.read_changes(c, self._key, after, max_rows, max_bytes))
         if self.view is as_stored:
             return found
         return [c if c.fields is None else replace(c, fields=self.view(c.fields)) for c in found]
 
-    def versions(self) -> dict[Docno, tuple[str, int, bool]]:
-        """Id, version and whether it is deleted, of every document that was ever written."""
+    def read_versions(self) -> dict[Docno, tuple[str, int, bool]]:
+        """Reads id, version and whether it is deleted, of every document that was ever written."""
         return self._database.read(
             lambda c: {
                 docno: (id, version, gone) for docno, id, version, gone in log.read_versions(c, self._key)
@@ -170,18 +173,18 @@ class DocumentLog:
         )
 
     def count(self, until: int) -> int:
-        """As ``log.count_documents``."""
+        """Counts documents as ``log.count_documents`` does."""
         return self._database.read(lambda c: log.count_documents(c, self._key, until))
 
-    def last_sequence(self) -> int:
-        return self._database.read(lambda c: log.last_sequence(c, self._key))
+    def read_last_sequence(self) -> int:
+        return self._database.read(lambda c: log.read_last_sequence(c, self._key))
 
     def sample(self, size: int) -> list[Fields]:
-        """As ``log.sample_documents``, as they are viewed."""
+        """Draws documents as ``log.sample_documents`` does, as they are viewed."""
         found = self._database.read(lambda c: log.sample_documents(c, self._key, size))
         return [self.view(fields) for fields in found]
 
-    def _viewed(self, document: Document) -> Document:
+    def _view(self, document: Document) -> Document:
         if self.view is as_stored:
             return document
         return replace(document, fields=self.view(document.fields))

@@ -37,7 +37,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS vector_key ON vector (key);
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CachedVectors:
-    """What one document was encoded to.
+    """The vectors that one document was encoded to.
 
     Attributes:
         cut: its passages.
@@ -48,7 +48,7 @@ class CachedVectors:
     vectors: NDArray[np.float32]
 
 
-def vector_key(scope: str, source: SourceText) -> bytes:
+def make_vector_key(scope: str, source: SourceText) -> bytes:
     """Names what is encoded and how; ``scope`` is a ``PassageCutter``'s."""
     parts: list[bytes] = []
     for part in (scope, source.language, source.title, source.text):
@@ -71,15 +71,15 @@ class VectorCache:
         return self._damaged + self._file.begun_anew
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, CachedVectors]:
-        """What is known of ``keys``."""
-        return {key: _decoded(value) for key, value in self._intact(keys)}
+        """Returns what is known of ``keys``."""
+        return {key: _decode(value) for key, value in self._find_intact(keys)}
 
     def get_vectors(self, keys: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
-        """Vectors alone of what is known of ``keys``: half the time, for who needs no cut."""
-        return {key: _vectors(value) for key, value in self._intact(keys)}
+        """Returns vectors alone of what is known of ``keys``: half the time, for who needs no cut."""
+        return {key: _decode_vectors(value) for key, value in self._find_intact(keys)}
 
-    def _intact(self, keys: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values that are as they were written."""
+    def _find_intact(self, keys: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """Yields keys and values that are as they were written."""
         for start in range(0, len(keys), QUERY_KEYS):
             some = keys[start : start + QUERY_KEYS]
             rows: list[tuple[bytes, bytes]] = self._file.run(partial(_select, some), [])
@@ -92,7 +92,7 @@ class VectorCache:
 
     def put_many(self, values: Mapping[bytes, CachedVectors]) -> None:
         """Keeps values, in place of what was there. Raises DiskFullError."""
-        rows = [(key, _encoded(key, value)) for key, value in values.items()]
+        rows = [(key, _encode(key, value)) for key, value in values.items()]
         statement = "INSERT OR REPLACE INTO vector (key, value) VALUES (?, ?)"
         self._file.run(lambda connection: write_all(connection, (statement, rows)), None)
 
@@ -103,7 +103,7 @@ class VectorCache:
         self._file.run(lambda connection: write_all(connection, (statement, rows)), None)
 
     def count(self) -> int:
-        """How many values are kept."""
+        """Counts how many values are kept."""
         return self._file.run(lambda c: int(c.execute("SELECT count(*) FROM vector").fetchone()[0]), 0)
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ def _select(keys: Sequence[bytes], connection: sqlite3.Connection) -> list[tuple
     return connection.execute(f"SELECT key, value FROM vector WHERE key IN ({marks})", keys).fetchall()  # noqa: S608
 
 
-def _encoded(key: bytes, value: CachedVectors) -> bytes:
+def _encode(key: bytes, value: CachedVectors) -> bytes:
     passages, dimension = value.vectors.shape
     if passages != len(value.cut.spans):
         raise ValueError(f"there are {passages} vectors for {len(value.cut.spans)} passages")
@@ -126,7 +126,7 @@ def _encoded(key: bytes, value: CachedVectors) -> bytes:
 
 
 def _is_intact(key: bytes, value: bytes) -> bool:
-    """Whether the bytes are those that were written under this key."""
+    """Tells whether the bytes are those that were written under this key."""
     if len(value) < HEADER.size:
         return False
     checksum, _, passages, dimension = HEADER.unpack_from(value)
@@ -134,12 +134,12 @@ def _is_intact(key: bytes, value: bytes) -> bool:
     return len(value) == whole and zlib.crc32(value[4:], zlib.crc32(key)) == int(checksum)
 
 
-def _vectors(value: bytes) -> NDArray[np.float32]:
+def _decode_vectors(value: bytes) -> NDArray[np.float32]:
     _, _, passages, dimension = HEADER.unpack_from(value)
     return np.ndarray((passages, dimension), FLOAT, value, HEADER.size + passages * SPAN.size)
 
 
-def _decoded(value: bytes) -> CachedVectors:
+def _decode(value: bytes) -> CachedVectors:
     _, title_end, passages, _ = HEADER.unpack_from(value)
     spans = SPAN.iter_unpack(memoryview(value)[HEADER.size : HEADER.size + passages * SPAN.size])
-    return CachedVectors(Cut(title_end, tuple(spans)), _vectors(value))
+    return CachedVectors(Cut(title_end, tuple(spans)), _decode_vectors(value))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.documents.passages import Cut, PassageCutter, SourceText, passage_texts
-from quarry.documents.vector_cache import CachedVectors, VectorCache, vector_key
+from quarry.documents.passages import Cut, PassageCutter, SourceText, build_passage_texts
+from quarry.documents.vector_cache import CachedVectors, VectorCache, make_vector_key
 from quarry.models.runtime.batcher import EncoderBatcher, Priority
 from quarry.schema import Schema, as_list
 from quarry.types import Fields
@@ -21,7 +21,7 @@ WARM_UP, MEASURED_AT_ONCE = 4, 16
 
 @dataclass(frozen=True, slots=True)
 class EncodingCost:
-    """What encoding some documents takes.
+    """The cost of encoding some documents.
 
     Attributes:
         documents: how many they are.
@@ -52,42 +52,45 @@ class DocumentVectors:
         self._scope = cutter.scope
         self._sources = SourceReader(schema)
 
-    async def of(self, documents: Sequence[Fields]) -> list[NDArray[np.float32]]:
-        """Vectors of each document, float32, shape ``(passages, dimension)``.
+    async def read_vectors(self, documents: Sequence[Fields]) -> list[NDArray[np.float32]]:
+        """Reads vectors of each document, float32, shape ``(passages, dimension)``.
 
         Raises:
             ModelError: the encoder gave no usable vector.
             LimitExceededError: the disk is full, or too much waits for the encoder.
         """
         sources = list(map(self._sources.read, documents))
-        keys = [vector_key(self._scope, source) for source in sources]
+        keys = [make_vector_key(self._scope, source) for source in sources]
         known = await asyncio.to_thread(self._cache.get_vectors, keys)
         missing = {key: source for key, source in zip(keys, sources, strict=True) if key not in known}
         if missing:
-            made = await self._encoded(missing)
+            made = await self._encode_sources(missing)
             await asyncio.to_thread(self._cache.put_many, made)
             known |= {key: value.vectors for key, value in made.items()}
         return [known[key] for key in keys]
 
-    async def kept(self, documents: Sequence[Fields]) -> list[NDArray[np.float32] | None]:
-        """What the cache holds for each document, None where it holds nothing."""
-        keys = self._keys(documents)
+    async def read_kept(self, documents: Sequence[Fields]) -> list[NDArray[np.float32] | None]:
+        """Reads the cached vectors of each document, None where the cache holds nothing."""
+        keys = self._make_keys(documents)
         known = await asyncio.to_thread(self._cache.get_vectors, keys)
         return [known.get(key) for key in keys]
 
     async def encode_again(self, documents: Sequence[Fields]) -> list[NDArray[np.float32]]:
-        """Vectors of each document, encoded now whatever the cache holds; keeps nothing. Raises as ``of``."""
+        """Encodes each document's vectors now, whatever the cache holds.
+
+        Keeps nothing. Raises as ``read_vectors``.
+        """
         sources = list(map(self._sources.read, documents))
-        keys = [vector_key(self._scope, source) for source in sources]
-        made = await self._encoded(dict(zip(keys, sources, strict=True)))
+        keys = [make_vector_key(self._scope, source) for source in sources]
+        made = await self._encode_sources(dict(zip(keys, sources, strict=True)))
         return [made[key].vectors for key in keys]
 
     async def forget(self, documents: Sequence[Fields]) -> None:
         """Takes documents out of the cache, so that they are encoded when they are wanted next."""
-        await asyncio.to_thread(self._cache.delete_many, self._keys(documents))
+        await asyncio.to_thread(self._cache.delete_many, self._make_keys(documents))
 
-    def _keys(self, documents: Sequence[Fields]) -> list[bytes]:
-        return [vector_key(self._scope, self._sources.read(document)) for document in documents]
+    def _make_keys(self, documents: Sequence[Fields]) -> list[bytes]:
+        return [make_vector_key(self._scope, self._sources.read(document)) for document in documents]
 
     async def measure(self, documents: Sequence[Fields], most_s: float) -> EncodingCost:
         """Cuts documents, and encodes of what is not in the cache as much as ``most_s`` allow; keeps nothing.
@@ -95,7 +98,7 @@ class DocumentVectors:
         Raises as ``of``.
         """
         sources = list(map(self._sources.read, documents))
-        keys = [vector_key(self._scope, source) for source in sources]
+        keys = [make_vector_key(self._scope, source) for source in sources]
         known = await asyncio.to_thread(self._cache.get_vectors, keys)
         missing = [source for key, source in zip(keys, sources, strict=True) if key not in known]
         texts = await asyncio.to_thread(self._cut_texts, missing)
@@ -114,24 +117,28 @@ class DocumentVectors:
 
     def _cut_texts(self, sources: Sequence[SourceText]) -> list[str]:
         cuts = self._cutter.cut(sources)
-        return [t for source, cut in zip(sources, cuts, strict=True) for t in passage_texts(source, cut)]
+        return [
+            t for source, cut in zip(sources, cuts, strict=True) for t in build_passage_texts(source, cut)
+        ]
 
-    async def passages(self, documents: Sequence[Fields]) -> list[list[str]]:
-        """Texts of each document's passages, as they are or will be encoded; encodes nothing."""
-        return await asyncio.to_thread(self._passages, list(map(self._sources.read, documents)))
+    async def cut_passages(self, documents: Sequence[Fields]) -> list[list[str]]:
+        """Cuts each document's passages, as they are or will be encoded; encodes nothing."""
+        return await asyncio.to_thread(self._cut_passages, list(map(self._sources.read, documents)))
 
-    def _passages(self, sources: Sequence[SourceText]) -> list[list[str]]:
-        keys = [vector_key(self._scope, source) for source in sources]
+    def _cut_passages(self, sources: Sequence[SourceText]) -> list[list[str]]:
+        keys = [make_vector_key(self._scope, source) for source in sources]
         known = self._cache.get_many(keys)
         return [
-            passage_texts(source, known[key].cut if key in known else self._cutter.cut([source])[0])
+            build_passage_texts(source, known[key].cut if key in known else self._cutter.cut([source])[0])
             for key, source in zip(keys, sources, strict=True)
         ]
 
-    async def _encoded(self, sources: dict[bytes, SourceText]) -> dict[bytes, CachedVectors]:
+    async def _encode_sources(self, sources: dict[bytes, SourceText]) -> dict[bytes, CachedVectors]:
         cuts = await asyncio.to_thread(self._cutter.cut, list(sources.values()))
         texts = [
-            t for source, cut in zip(sources.values(), cuts, strict=True) for t in passage_texts(source, cut)
+            t
+            for source, cut in zip(sources.values(), cuts, strict=True)
+            for t in build_passage_texts(source, cut)
         ]
         vectors = await self._encoder.encode(texts, Priority.BULK)
         return dict(zip(sources, _split(cuts, vectors), strict=True))
@@ -150,11 +157,11 @@ class SourceReader:
     def read(self, fields: Fields) -> SourceText:
         heading = " ".join(as_list(fields.get(self._title))) if self._title else ""
         pieces = [value for name in self._embedded for value in as_list(fields.get(name))]
-        return SourceText.of(heading, pieces, self._language)
+        return SourceText.from_pieces(heading, pieces, self._language)
 
 
-def source_of(schema: Schema, fields: Fields) -> SourceText:
-    """What the encoder reads of a document."""
+def read_source(schema: Schema, fields: Fields) -> SourceText:
+    """Reads what the encoder reads of a document."""
     return SourceReader(schema).read(fields)
 
 

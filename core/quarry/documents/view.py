@@ -28,19 +28,19 @@ View = Callable[[Fields], Fields]
 
 
 def as_stored(fields: Fields) -> Fields:
-    """The view of a collection whose schema has never changed."""
+    """Returns the view of a collection whose schema has never changed."""
     return fields
 
 
-def view_of(schema: Schema, mixed_fields: frozenset[str] | None) -> View:
-    """How documents of a collection are read by ``schema``; ``mixed_fields`` are its ``Collection``'s."""
+def make_view(schema: Schema, mixed_fields: frozenset[str] | None) -> View:
+    """Makes the view through which ``schema`` reads documents; ``mixed_fields`` are the ``Collection``'s."""
     return as_stored if mixed_fields is None else DocumentView(schema, mixed_fields)
 
 
-def changed_fields(old: Schema, new: Schema) -> frozenset[str]:
-    """Names of the fields whose stored values the two schemas read differently."""
+def find_changed_fields(old: Schema, new: Schema) -> frozenset[str]:
+    """Finds names of the fields whose stored values the two schemas read differently."""
     names = {field.name for schema in (old, new) for field in schema.fields}
-    return frozenset(name for name in names if _type(old, name) is not _type(new, name))
+    return frozenset(name for name in names if _find_type(old, name) is not _find_type(new, name))
 
 
 def check_readable(old: Schema, new: Schema) -> None:
@@ -72,13 +72,13 @@ class DocumentView:
                     read[name] = value
                 continue
             try:
-                read[name] = self._converted(name, value)
+                read[name] = self._convert(name, value)
             except InvalidArgumentError:
                 continue
         return read
 
     def check(self, fields: Fields, written: Schema, returning: bool = False) -> None:
-        """Whether this schema reads all of ``fields`` rightly, which were valid under ``written``.
+        """Checks that this schema reads all of ``fields`` rightly, which were valid under ``written``.
 
         Args:
             returning: this schema was there before ``written``, and knows what that has hidden since.
@@ -93,30 +93,30 @@ class DocumentView:
             if not (hidden and returning):
                 self._check_moment(name, fields[name], written, hidden)
             try:
-                self._converted(name, fields[name])
+                self._convert(name, fields[name])
             except InvalidArgumentError as error:
-                raise error.at(name) from None
+                raise error.move_to(name) from None
 
     def _check_moment(self, name: str, value: FieldValue, written: Schema, hidden: bool) -> None:
         """A moment is stored as a number, so only its field's type tells it from one."""
-        types = {_type(self._schema, name), _type(written, name)}
+        types = {_find_type(self._schema, name), _find_type(written, name)}
         if hidden and any(type(item) is int for item in as_list(value)):
             raise InvalidArgumentError(name, "holds a number from before this field was removed")
         if not hidden and FieldType.TIMESTAMP in types and len(types) > 1:
             raise WrongTypeError(name, "has a value, and none becomes a timestamp or stops being one")
 
-    def _converted(self, name: str, value: FieldValue) -> FieldValue:
+    def _convert(self, name: str, value: FieldValue) -> FieldValue:
         field = self._fields.get(name)
         if field is None:
             if not self._keeps_unknown:
                 raise UnknownFieldError("", "is not a field of this collection")
             return check_unknown(value)
         if not isinstance(value, list):
-            return _checked(field, value)
-        return [_checked(field, item) for item in value]  # type: ignore[return-value]  # one type for all
+            return _check_scalar(field, value)
+        return [_check_scalar(field, item) for item in value]  # type: ignore[return-value]  # one type for all
 
 
-def _checked(field: Field, value: FieldScalar) -> FieldScalar:
+def _check_scalar(field: Field, value: FieldScalar) -> FieldScalar:
     if field.type is FieldType.TIMESTAMP:
         if type(value) is int:
             return value
@@ -125,7 +125,7 @@ def _checked(field: Field, value: FieldScalar) -> FieldScalar:
 
 
 def _as(kind: FieldType, value: FieldScalar) -> FieldScalar:
-    """``value`` in the type that ``kind`` stores; unchanged where there is no such value."""
+    """Converts ``value`` to the type that ``kind`` stores; unchanged where there is no such value."""
     match kind, value:
         case (FieldType.TEXT | FieldType.KEYWORD, bool()):
             return str(value).lower()
@@ -144,6 +144,6 @@ def _as(kind: FieldType, value: FieldScalar) -> FieldScalar:
     return value
 
 
-def _type(schema: Schema, name: str) -> FieldType | None:
+def _find_type(schema: Schema, name: str) -> FieldType | None:
     field = schema.get(name)
     return None if field is None else field.type

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from quarry.documents.tables import UNREADABLE
 from quarry.errors import DataLossError, DiskFullError, QuarryError, UnavailableError
-from quarry.storage.disk import causes, disk_is_full
+from quarry.storage.disk import is_disk_full, list_causes
 from quarry.storage.faults import reach
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class GroupCommitWriter:
                 reach("log-written")
             reach("log-committed")
         except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
-            failed = [(future, typed(error)) for _, future in group]
+            failed = [(future, to_typed_error(error)) for _, future in group]
             done = []
         for future, result in done:
             future.set_result(result)
@@ -98,12 +98,12 @@ class GroupCommitWriter:
             future.set_exception(problem)
 
 
-def typed(error: Exception) -> QuarryError:
+def to_typed_error(error: Exception) -> QuarryError:
     """Turns a failure of a database into what a caller can act on, whether it was reading or writing."""
     # A full disk can make the rollback fail too, so that the last error does not say it.
-    if disk_is_full(error) or any(_IO_ERROR in str(cause) for cause in causes(error)):
+    if is_disk_full(error) or any(_IO_ERROR in str(cause) for cause in list_causes(error)):
         return DiskFullError("the disk that holds the databases is full or failing; nothing was written")
-    damaged = [c for c in causes(error) if getattr(c, "sqlite_errorcode", 0) & 0xFF in UNREADABLE]
+    damaged = [c for c in list_causes(error) if getattr(c, "sqlite_errorcode", 0) & 0xFF in UNREADABLE]
     if damaged:
         return DataLossError(
             f"a database of the data folder cannot be read ({damaged[-1]}): stop the server, and restore the "

@@ -6,22 +6,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from quarry.documents.catalog import now_us
-from quarry.documents.vectors import source_of
+from quarry.documents.catalog import read_now_us
+from quarry.documents.vectors import read_source
+from quarry.feedback.attribution_tokens import Attribution, TokenSigner, compute_page_digest
 from quarry.feedback.contents import TextSource
 from quarry.feedback.impressions import AnsweredPage, ContentOf
-from quarry.feedback.tokens import Attribution, TokenSigner, page_digest
 from quarry.feedback.types import Impression, LoggedHit
 from quarry.ranking.ranking import RankedDocument
 from quarry.schema import Schema
-from quarry.search.exploration import seed_of, unexplored
+from quarry.search.exploration import seed_of, undo_exploration
 from quarry.search.page_log import GivenPage
 from quarry.types import Docno, Fields
 
 
 @dataclass(frozen=True, slots=True)
 class PoolPolicy:
-    """Which of the candidates that a ranking chose from are logged with its first page.
+    """The candidates, beside the shown ones, that are logged with a ranking's first page.
 
     Attributes:
         depth: so many of the best fused ones.
@@ -51,8 +51,8 @@ class AnswerLog:
         """Takes a page to be logged; returns its attribution token."""
         first = page.place.offset == 0
         depth = self._pool.depth if first and self._random.random() < self._pool.rate else 0
-        impression = ImpressionMaker(page, now_us(), depth, self._pool.rate)
-        source = TextSource(page.collection, page.documents, kept_text(page.schema))
+        impression = ImpressionMaker(page, read_now_us(), depth, self._pool.rate)
+        source = TextSource(page.collection, page.documents, make_text_reader(page.schema))
         self._impressions.offer(AnsweredPage(source, impression))
         return self._signer.sign(
             Attribution(
@@ -60,19 +60,19 @@ class AnswerLog:
                 page.place.offset,
                 page.collection,
                 page.ranking.configuration,
-                page_digest(id for _, _, id, _ in page.shown),
+                compute_page_digest(id for _, _, id, _ in page.shown),
             )
         )
 
 
-def kept_text(schema: Schema) -> Callable[[Fields], str]:
+def make_text_reader(schema: Schema) -> Callable[[Fields], str]:
     """Returns what reads the text that the log keeps of a document.
 
     That is the title, and below it what encoder and re-ranker read.
     """
 
     def read(fields: Fields) -> str:
-        source = source_of(schema, fields)
+        source = read_source(schema, fields)
         return f"{source.title}\n{source.text}".strip()
 
     return read
@@ -88,13 +88,13 @@ class ImpressionMaker:
     pool_rate: float
     _pool: list[RankedDocument] | None = None
 
-    def versions(self) -> Iterator[tuple[Docno, int]]:
+    def read_versions(self) -> Iterator[tuple[Docno, int]]:
         for _, ranked, _, version in self.page.shown:
             yield ranked.docno, version
-        for ranked in self._pooled():
+        for ranked in self._select_pool():
             yield ranked.docno, ranked.version
 
-    def impression(self, content: ContentOf) -> Impression:
+    def make_impression(self, content: ContentOf) -> Impression:
         page, ranking = self.page, self.page.ranking
         exploration = page.request.exploration
         return Impression(
@@ -103,53 +103,53 @@ class ImpressionMaker:
             self.time_us,
             page.request.text,
             page.request.context,
-            tuple(self._shown(content)),
+            tuple(self._make_shown(content)),
             ranking.generation,
             page.request.filter,
             tuple(
-                self._hit(r, r.id, r.version, r.fused_rank, content(r.docno, r.version))
-                for r in self._pooled()
+                self._make_hit(r, r.id, r.version, r.fused_rank, content(r.docno, r.version))
+                for r in self._select_pool()
             ),
             self.pool_rate,
             exploration.policy,
             seed_of(page.place.key) if exploration.swap_probability else 0,
             ranking.configuration,
             ranking.reranker,
-            self._depth(),
+            self._count_depth(),
             tuple(f"{d.stage}:{d.reason}" for d in ranking.degraded),
-            cascade=self._cascade(),
+            cascade=self._name_cascade(),
             tuned=ranking.tuned,
         )
 
-    def _cascade(self) -> tuple[str, ...]:
+    def _name_cascade(self) -> tuple[str, ...]:
         rerankers = self.page.ranking.rerankers
         return rerankers if len(rerankers) > 1 else ()
 
-    def _shown(self, content: ContentOf) -> Iterator[LoggedHit]:
+    def _make_shown(self, content: ContentOf) -> Iterator[LoggedHit]:
         exploration, length = self.page.request.exploration, len(self.page.ranking.documents)
-        order = exploration.order(seed_of(self.page.place.key), length)
+        order = exploration.draw_order(seed_of(self.page.place.key), length)
         for place, ranked, id, version in self.page.shown:
             before = order[place] if place < len(order) else place
-            probability = exploration.probability(before, place, length)
+            probability = exploration.compute_probability(before, place, length)
             text = content(ranked.docno, version)
-            yield self._hit(ranked, id, version, place + 1, text, before + 1, probability)
+            yield self._make_hit(ranked, id, version, place + 1, text, before + 1, probability)
 
-    def _pooled(self) -> list[RankedDocument]:
-        """The best fused candidates; re-ranking has moved those that it read among themselves."""
+    def _select_pool(self) -> list[RankedDocument]:
+        """Selects the best fused candidates; re-ranking has moved those that it read among themselves."""
         if self._pool is None:
-            reach = max(self.pool_depth, self._depth()) if self.pool_depth else 0
-            first = unexplored(self.page.ranking.documents)[:reach]
+            reach = max(self.pool_depth, self._count_depth()) if self.pool_depth else 0
+            first = undo_exploration(self.page.ranking.documents)[:reach]
             found = [ranked for ranked in first if 0 < ranked.fused_rank <= self.pool_depth]
             self._pool = sorted(found, key=lambda ranked: ranked.fused_rank)
         return self._pool
 
-    def _depth(self) -> int:
+    def _count_depth(self) -> int:
         if not self.page.ranking.reranker:
             return 0
-        documents = unexplored(self.page.ranking.documents)
+        documents = undo_exploration(self.page.ranking.documents)
         return sum(1 for _ in itertools.takewhile(lambda d: d.rerank_score is not None, documents))
 
-    def _hit(
+    def _make_hit(
         self,
         ranked: RankedDocument,
         id: str,
@@ -171,5 +171,5 @@ class ImpressionMaker:
             content,
             before or rank,
             probability,
-            tuple(read.get(model) for model in self._cascade()),
+            tuple(read.get(model) for model in self._name_cascade()),
         )

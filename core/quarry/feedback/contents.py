@@ -1,4 +1,4 @@
-"""Which text each logged hit had: read from the document log once, kept by hash, remembered by version."""
+"""The text of each logged hit: read from the document log once, kept by hash, remembered by version."""
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ Texts = dict[tuple[bytes, int], str]
 """By hash and collection."""
 
 
-class Documents(Protocol):
+class LoggedDocuments(Protocol):
     """The document log of a collection; calls block."""
 
     def read(self, docnos: Collection[Docno]) -> Mapping[Docno, Document]: ...
@@ -30,7 +30,7 @@ class Documents(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TextSource:
-    """Where the texts of a collection come from.
+    """The source of a collection's texts.
 
     Attributes:
         key: the collection's.
@@ -38,7 +38,7 @@ class TextSource:
     """
 
     key: int
-    documents: Documents
+    documents: LoggedDocuments
     text: Callable[[Fields], str]
 
 
@@ -47,7 +47,7 @@ KnownContents: TypeAlias = LRUCache[Place, bytes]
 
 
 def read_texts(source: TextSource, wanted: Iterable[tuple[Docno, int]]) -> tuple[dict[Place, bytes], Texts]:
-    """Hashes and texts of those of the versions that are still current. Blocks."""
+    """Reads hashes and texts of those of the versions that are still current. Blocks."""
     versions: dict[Docno, set[int]] = {}
     for docno, version in wanted:
         versions.setdefault(docno, set()).add(version)
@@ -58,23 +58,23 @@ def read_texts(source: TextSource, wanted: Iterable[tuple[Docno, int]]) -> tuple
         for docno, document in source.documents.read(docnos[start : start + _READ_AT_ONCE]).items():
             if document.version in versions[docno]:
                 text = source.text(document.fields)
-                content = content_hash(text)
+                content = hash_content(text)
                 contents[source.key, docno, document.version] = content
                 texts[content, source.key] = text
     return contents, texts
 
 
 def with_contents(impression: Impression, content: Callable[[LoggedHit], bytes | None]) -> Impression:
-    """``impression`` with the hash of each hit's text, where there is one."""
+    """Adds to ``impression`` the hash of each hit's text, where there is one."""
 
-    def filled(hits: Sequence[LoggedHit]) -> tuple[LoggedHit, ...]:
+    def fill_hits(hits: Sequence[LoggedHit]) -> tuple[LoggedHit, ...]:
         return tuple(replace(hit, content=(content(hit) or b"").hex()) for hit in hits)
 
-    return replace(impression, shown=filled(impression.shown), pool=filled(impression.pool))
+    return replace(impression, shown=fill_hits(impression.shown), pool=fill_hits(impression.pool))
 
 
-def documents_by_id(connection: sa.Connection, key: int, ids: Sequence[str]) -> dict[str, Document]:
-    """Those of a collection's documents that exist, by id; for logs whose hits have no docno."""
+def read_documents_by_id(connection: sa.Connection, key: int, ids: Sequence[str]) -> dict[str, Document]:
+    """Reads those of a collection's documents that exist, by id; for logs whose hits have no docno."""
     c = documents.c
     found: dict[str, Document] = {}
     for start in range(0, len(ids), _READ_AT_ONCE):
@@ -86,6 +86,6 @@ def documents_by_id(connection: sa.Connection, key: int, ids: Sequence[str]) -> 
     return found
 
 
-def content_hash(text: str) -> bytes:
-    """By which the log keeps a text, 16 bytes."""
+def hash_content(text: str) -> bytes:
+    """Computes the hash, 16 bytes, under which the log keeps a text."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=CONTENT_BYTES).digest()

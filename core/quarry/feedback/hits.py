@@ -19,7 +19,7 @@ _HEAD = struct.Struct("<BII")
 
 
 def pack_hits(hits: Sequence[LoggedHit]) -> bytes:
-    """``hits`` as ``unpack_hits`` reads them."""
+    """Packs ``hits`` as ``unpack_hits`` reads them."""
     arms = sorted({name for hit in hits for name in hit.arms})
     reranked = any(hit.rerank_score is not None for hit in hits)
     explored = any(hit.rank_probability != 1.0 or hit.rank_before != hit.rank for hit in hits)
@@ -32,25 +32,25 @@ def pack_hits(hits: Sequence[LoggedHit]) -> bytes:
         b"".join(bytes.fromhex(hit.content).ljust(CONTENT_BYTES, b"\0") for hit in hits),
         array("q", [hit.version for hit in hits]).tobytes(),
         array("q", [hit.rank for hit in hits]).tobytes(),
-        _doubles([hit.score for hit in hits]),
-        _doubles([hit.fused_score for hit in hits]),
+        _read_doubles([hit.score for hit in hits]),
+        _read_doubles([hit.fused_score for hit in hits]),
     ]
     if reranked:
-        columns.append(_doubles([_NONE if h.rerank_score is None else h.rerank_score for h in hits]))
+        columns.append(_read_doubles([_NONE if h.rerank_score is None else h.rerank_score for h in hits]))
     if explored:
         columns.append(array("q", [hit.rank_before for hit in hits]).tobytes())
-        columns.append(_doubles([hit.rank_probability for hit in hits]))
+        columns.append(_read_doubles([hit.rank_probability for hit in hits]))
     for name in arms:
         places = [hit.arms.get(name, (-1, None)) for hit in hits]
         columns.append(array("q", [rank for rank, _ in places]).tobytes())
-        columns.append(_doubles([_NONE if score is None else score for _, score in places]))
+        columns.append(_read_doubles([_NONE if score is None else score for _, score in places]))
     by_model = zip(*(hit.cascade_scores for hit in hits), strict=True)
-    columns += (_doubles([_NONE if score is None else score for score in scores]) for scores in by_model)
+    columns += (_read_doubles([_NONE if score is None else score for score in scores]) for scores in by_model)
     return zlib.compress(b"".join(columns), 1)
 
 
 def unpack_hits(data: bytes | None) -> tuple[LoggedHit, ...]:
-    """What ``pack_hits`` was given; nothing for None."""
+    """Unpacks what ``pack_hits`` was given; nothing for None."""
     if data is None:
         return ()
     raw = zlib.decompress(data)
@@ -60,25 +60,25 @@ def unpack_hits(data: bytes | None) -> tuple[LoggedHit, ...]:
     ids, names, reranked, explored, *models = orjson.loads(raw[_HEAD.size : _HEAD.size + size])
     place = _HEAD.size + size
 
-    def contents() -> list[str]:
+    def read_contents() -> list[str]:
         nonlocal place
         place += CONTENT_BYTES * count
         cut = range(place - CONTENT_BYTES * count, place, CONTENT_BYTES)
-        return [_hex(raw[start : start + CONTENT_BYTES]) for start in cut]
+        return [_to_hex(raw[start : start + CONTENT_BYTES]) for start in cut]
 
-    def column(kind: str) -> "array[float]":
+    def read_column(kind: str) -> "array[float]":
         nonlocal place
         place += 8 * count
         return array(kind, raw[place - 8 * count : place])
 
-    content = contents()
-    version, rank = column("q"), column("q")
-    score, fused = column("d"), column("d")
-    rerank = _optional(column("d")) if reranked else [None] * count
-    before = column("q") if explored else rank
-    probability: Sequence[float] = column("d") if explored else [1.0] * count
-    arms = {name: (column("q"), _optional(column("d"))) for name in names}
-    cascade = [_optional(column("d")) for _ in range(models[0] if models else 0)]
+    content = read_contents()
+    version, rank = read_column("q"), read_column("q")
+    score, fused = read_column("d"), read_column("d")
+    rerank = _read_optional(read_column("d")) if reranked else [None] * count
+    before = read_column("q") if explored else rank
+    probability: Sequence[float] = read_column("d") if explored else [1.0] * count
+    arms = {name: (read_column("q"), _read_optional(read_column("d"))) for name in names}
+    cascade = [_read_optional(read_column("d")) for _ in range(models[0] if models else 0)]
     return tuple(
         LoggedHit(
             ids[n],
@@ -97,16 +97,16 @@ def unpack_hits(data: bytes | None) -> tuple[LoggedHit, ...]:
     )
 
 
-def packed_ids(data: bytes) -> list[str]:
-    """Document ids of packed hits, in order."""
+def unpack_ids(data: bytes) -> list[str]:
+    """Unpacks the document ids of packed hits, in order."""
     raw = zlib.decompress(data)
     _, _, size = _HEAD.unpack_from(raw)
     ids: list[str] = orjson.loads(raw[_HEAD.size : _HEAD.size + size])[0]
     return ids
 
 
-def packed_contents(data: bytes | None) -> list[bytes]:
-    """Hashes of the texts that packed hits refer to, without unpacking the rest."""
+def unpack_contents(data: bytes | None) -> list[bytes]:
+    """Unpacks the hashes of the texts that packed hits refer to, without the rest."""
     if data is None:
         return []
     raw = zlib.decompress(data)
@@ -116,13 +116,13 @@ def packed_contents(data: bytes | None) -> list[bytes]:
     return [content for content in found if any(content)]
 
 
-def _doubles(values: list[float]) -> bytes:
+def _read_doubles(values: list[float]) -> bytes:
     return array("d", values).tobytes()
 
 
-def _optional(values: Sequence[float]) -> list[float | None]:
+def _read_optional(values: Sequence[float]) -> list[float | None]:
     return [None if value != value else value for value in values]  # NaN stands for None
 
 
-def _hex(content: bytes) -> str:
+def _to_hex(content: bytes) -> str:
     return content.hex() if any(content) else ""

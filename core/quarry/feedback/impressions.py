@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 from cachetools import LRUCache
 
-from quarry.documents.catalog import now_us
+from quarry.documents.catalog import read_now_us
 from quarry.errors import QuarryError
 from quarry.feedback.contents import KnownContents, Place, Texts, TextSource, read_texts
 from quarry.feedback.log import FeedbackLog, insert_impressions
-from quarry.feedback.rows import impression_row
+from quarry.feedback.rows import make_impression_row
 from quarry.feedback.types import Impression
 from quarry.types import Docno
 
@@ -36,11 +36,11 @@ ContentOf = Callable[[Docno, int], str]
 class PageMaker(Protocol):
     """Makes the impression of a page when there is time; called in a thread."""
 
-    def versions(self) -> Iterable[tuple[Docno, int]]:
-        """Of the documents shown and pooled."""
+    def read_versions(self) -> Iterable[tuple[Docno, int]]:
+        """Reads the versions of the documents shown and pooled."""
         ...
 
-    def impression(self, content: ContentOf) -> Impression: ...
+    def make_impression(self, content: ContentOf) -> Impression: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class AnsweredPage:
 
 @dataclass(frozen=True, slots=True)
 class BufferPolicy:
-    """How impressions are kept.
+    """The rules by which impressions are kept.
 
     Attributes:
         max_pages: waiting to be written, at most; more are dropped.
@@ -99,15 +99,15 @@ class ImpressionLog:
             self._hurry.set()
         return True
 
-    def dropped(self, key: int) -> int:
-        """Pages of a collection that were not kept, since the start."""
+    def count_dropped(self, key: int) -> int:
+        """Counts pages of a collection that were not kept, since the start."""
         return self._dropped[key]
 
     def forget(self, key: int) -> None:
         """The collection is gone: what waits of it is not written."""
         self._gone.add(key)
 
-    def forgotten(self, key: int) -> bool:
+    def is_forgotten(self, key: int) -> bool:
         return key in self._gone
 
     async def flush(self) -> None:
@@ -150,7 +150,7 @@ class ImpressionLog:
 
     async def _write(self, pages: Sequence[AnsweredPage]) -> None:
         try:
-            ready = await asyncio.to_thread(self._prepared, pages)
+            ready = await asyncio.to_thread(self._prepare, pages)
             rows = [row for row in ready.rows if row[0] not in self._gone]
             texts = {place: text for place, text in ready.texts.items() if place[1] not in self._gone}
             await self._log.database.write(lambda c: insert_impressions(c, rows, texts))
@@ -170,12 +170,13 @@ class ImpressionLog:
             self._complained_s = now
             logger.warning("impressions are dropped, %d so far: %s", self._dropped.total(), reason)
 
-    def _prepared(self, pages: Sequence[AnsweredPage]) -> "Prepared":
-        """Rows, the texts that they need, and what is known once both are stored. Runs in a thread."""
+    def _prepare(self, pages: Sequence[AnsweredPage]) -> "PreparedBatch":
+        """Prepares rows, the texts that they need, and what is known once both are stored. Runs in a
+        thread."""
         wanted: dict[int, set[tuple[Docno, int]]] = {}
         for page in pages:
             key = page.source.key
-            missing = {(d, v) for d, v in page.made.versions() if self._known.get((key, d, v)) is None}
+            missing = {(d, v) for d, v in page.made.read_versions() if self._known.get((key, d, v)) is None}
             wanted.setdefault(key, set()).update(missing)
         learned: dict[Place, bytes] = {}
         texts: Texts = {}
@@ -183,22 +184,24 @@ class ImpressionLog:
             contents, found = read_texts(source, wanted[source.key])
             learned |= contents
             texts |= found
-        received_us = now_us()
+        received_us = read_now_us()
         rows = []
         for page in pages:
 
-            def content(docno: Docno, version: int, key: int = page.source.key) -> str:
+            def find_content(docno: Docno, version: int, key: int = page.source.key) -> str:
                 place = (key, docno, version)
                 return (self._known.get(place) or learned.get(place) or b"").hex()
 
-            rows.append(impression_row(page.source.key, page.made.impression(content), received_us))
+            rows.append(
+                make_impression_row(page.source.key, page.made.make_impression(find_content), received_us)
+            )
             time.sleep(0)  # whoever answers a search goes first
-        return Prepared(rows, texts, learned)
+        return PreparedBatch(rows, texts, learned)
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """What a batch needs to be stored, and what is known then."""
+class PreparedBatch:
+    """The rows that a batch needs to be stored, and what is known then."""
 
     rows: list[tuple[Any, ...]]
     texts: Texts

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from quarry.documents.store import Database
-from quarry.feedback.rows import EVENT_COLUMNS, IMPRESSION_COLUMNS, event_row
+from quarry.feedback.rows import EVENT_COLUMNS, IMPRESSION_COLUMNS, make_event_row
 from quarry.feedback.tables import open_feedback
 from quarry.feedback.types import Event
 
@@ -104,7 +104,9 @@ def insert_events(
     wanted: dict[int, set[str]] = {}
     for key, events in batches:
         wanted.setdefault(key, set()).update(event.event_id for event in events)
-    known = {(key, id) for key, ids in wanted.items() for id in _known_events(connection, key, list(ids))}
+    known = {
+        (key, id) for key, ids in wanted.items() for id in _find_known_events(connection, key, list(ids))
+    }
     rows: list[tuple[Any, ...]] = []
     outcomes: list[list[bool]] = []
     for key, events in batches:
@@ -114,7 +116,7 @@ def insert_events(
             duplicates.append(place in known)
             if place not in known:
                 known.add(place)
-                rows.append(event_row(key, event))
+                rows.append(make_event_row(key, event))
         outcomes.append(duplicates)
     if rows:
         connection.exec_driver_sql(_INSERT_EVENT, rows)
@@ -124,7 +126,8 @@ def insert_events(
 def insert_impressions(
     connection: sa.Connection, rows: Sequence[tuple[Any, ...]], texts: Mapping[tuple[bytes, int], str]
 ) -> int:
-    """Stores rows as ``impression_row`` makes them, with texts by (hash, collection); how many were new."""
+    """Stores rows as ``make_impression_row`` makes them, with texts by (hash, collection); how many were
+    new."""
     if texts:
         packed = [(content, key, pack_text(text)) for (content, key), text in texts.items()]
         connection.exec_driver_sql(_INSERT_TEXT, packed)
@@ -141,14 +144,14 @@ def unpack_text(data: bytes) -> str:
     return zlib.decompress(data).decode("utf-8", "surrogatepass")
 
 
-def _known_events(connection: sa.Connection, key: int, ids: Sequence[str]) -> Iterator[str]:
-    for some in chunks(ids, _IDS_PER_QUERY):
+def _find_known_events(connection: sa.Connection, key: int, ids: Sequence[str]) -> Iterator[str]:
+    for some in split_chunks(ids, _IDS_PER_QUERY):
         marks = ",".join("?" * len(some))
         query = f"SELECT event_id FROM events WHERE collection_id = ? AND event_id IN ({marks})"  # noqa: S608
         for (id,) in connection.exec_driver_sql(query, (key, *some)):
             yield id
 
 
-def chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def split_chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(values), size):
         yield values[start : start + size]

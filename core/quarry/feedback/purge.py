@@ -11,9 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from quarry.feedback.hits import packed_contents
+from quarry.feedback.hits import unpack_contents
 from quarry.feedback.impressions import ImpressionLog
-from quarry.feedback.log import FeedbackLog, chunks
+from quarry.feedback.log import FeedbackLog, split_chunks
 from quarry.feedback.tables import events, impressions, texts
 
 PAGES_AT_ONCE = 500
@@ -28,14 +28,14 @@ PurgeMade = Callable[[int, int | None, int | None], Awaitable[list[str]]]
 what it was called."""
 
 
-async def nothing_made(_key: int, _start_us: int | None, _end_us: int | None) -> list[str]:
+async def forget_nothing(_key: int, _start_us: int | None, _end_us: int | None) -> list[str]:
     """For whoever makes nothing of feedback."""
     return []
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which feedback; what matches every condition that is given.
+    """The feedback that matches every condition that is given.
 
     Attributes:
         collection: its key.
@@ -49,7 +49,7 @@ class Selection:
     end_us: int | None = None
     received_before_us: int | None = None
 
-    def of(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+    def make_conditions(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
         columns = table.c
         conditions: list[tuple[Any, Callable[[], sa.ColumnElement[bool]]]] = [
             (self.collection, lambda: columns.collection_id == self.collection),
@@ -63,7 +63,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """How much was deleted."""
+    """The counts of what was deleted."""
 
     impressions: int = 0
     events: int = 0
@@ -91,18 +91,18 @@ async def purge(
     if removed_pages:
         removed_texts = await remove_unused_texts(log, pages, selection.collection)
     if removed_pages or removed_events:
-        await empty_write_ahead_log(log.engine)
+        await clear_write_ahead_log(log.engine)
     return Purged(removed_pages, removed_events, removed_texts)
 
 
 async def remove_unused_texts(log: FeedbackLog, pages: ImpressionLog, collection: int | None) -> int:
     """Deletes texts that no impression of their collection refers to; how many."""
-    used, last = await asyncio.to_thread(log.database.read, lambda c: _references(c, collection, 0))
+    used, last = await asyncio.to_thread(log.database.read, lambda c: _read_references(c, collection, 0))
     async with pages.writing:  # no impression is written that refers to what is about to go
-        newer, _ = await asyncio.to_thread(log.database.read, lambda c: _references(c, collection, last))
-        kept = await asyncio.to_thread(log.database.read, lambda c: _kept(c, collection))
+        newer, _ = await asyncio.to_thread(log.database.read, lambda c: _read_references(c, collection, last))
+        kept = await asyncio.to_thread(log.database.read, lambda c: _read_kept(c, collection))
         unused = sorted(kept - used - newer)
-        for some in chunks(unused, PAGES_AT_ONCE):
+        for some in split_chunks(unused, PAGES_AT_ONCE):
             await log.database.write(lambda c, some=some: _delete_texts(c, some))  # type: ignore[misc]
         pages.forget_texts()
     return len(unused)
@@ -116,37 +116,37 @@ async def remove_orphans(log: FeedbackLog, received_before_us: int) -> int:
     removed = last = 0
     while True:
         ids, last = await asyncio.to_thread(
-            log.database.read, lambda c, last=last: _orphans(c, received_before_us, last)
+            log.database.read, lambda c, last=last: _find_orphans(c, received_before_us, last)
         )
-        for some in chunks(ids, PAGES_AT_ONCE):
+        for some in split_chunks(ids, PAGES_AT_ONCE):
             removed += await log.database.write(lambda c, some=some: _delete_orphans(c, some))  # type: ignore[misc]
         if last < 0:
             break
     if removed:
-        await empty_write_ahead_log(log.engine)
+        await clear_write_ahead_log(log.engine)
     return removed
 
 
-async def times_of(log: FeedbackLog, selection: Selection) -> list[tuple[int, int, int]]:
-    """Of the impressions that match: each collection's key with the first and the last time."""
+async def read_times(log: FeedbackLog, selection: Selection) -> list[tuple[int, int, int]]:
+    """Reads, for the impressions that match, each collection's key with the first and the last time."""
     c = impressions.c
     query = sa.select(c.collection_id, sa.func.min(c.time_us), sa.func.max(c.time_us))
-    query = query.where(*selection.of(impressions)).group_by(c.collection_id)
+    query = query.where(*selection.make_conditions(impressions)).group_by(c.collection_id)
     rows = await asyncio.to_thread(log.database.read, lambda connection: connection.execute(query).all())
     return [(int(key), int(first), int(last)) for key, first, last in rows]
 
 
-async def empty_write_ahead_log(engine: sa.Engine) -> None:
+async def clear_write_ahead_log(engine: sa.Engine) -> None:
     """Moves what is in it to the database and cuts it, so that no older copy of a page is left on disk.
 
     A reader that is still at an older state of the log holds it back; after some tries its end does it.
     """
     for _ in range(_CHECKPOINTS):
-        if await asyncio.to_thread(_checkpoint, engine):
+        if await asyncio.to_thread(_run_checkpoint, engine):
             return
 
 
-def _checkpoint(engine: sa.Engine) -> bool:
+def _run_checkpoint(engine: sa.Engine) -> bool:
     connection = engine.raw_connection()
     try:
         cursor = connection.cursor()
@@ -158,13 +158,15 @@ def _checkpoint(engine: sa.Engine) -> bool:
 
 
 def _count(connection: sa.Connection, selection: Selection) -> int:
-    query = sa.select(sa.func.count()).select_from(impressions).where(*selection.of(impressions))
+    query = sa.select(sa.func.count()).select_from(impressions).where(*selection.make_conditions(impressions))
     return int(connection.scalar(query) or 0)
 
 
 def _delete_pages(connection: sa.Connection, selection: Selection) -> tuple[int, int]:
     c = impressions.c
-    query = sa.select(c.id, c.collection_id, c.search_id, c.page_offset).where(*selection.of(impressions))
+    query = sa.select(c.id, c.collection_id, c.search_id, c.page_offset).where(
+        *selection.make_conditions(impressions)
+    )
     rows = connection.execute(query.limit(PAGES_AT_ONCE)).all()
     if not rows:
         return 0, 0
@@ -177,9 +179,9 @@ def _delete_pages(connection: sa.Connection, selection: Selection) -> tuple[int,
 
 
 def _delete_events(connection: sa.Connection, selection: Selection) -> int:
-    some = sa.select(events.c.id).where(*selection.of(events)).limit(EVENTS_AT_ONCE)
+    some = sa.select(events.c.id).where(*selection.make_conditions(events)).limit(EVENTS_AT_ONCE)
     ids = [id for (id,) in connection.execute(some)]
-    for part in chunks(ids, PAGES_AT_ONCE):
+    for part in split_chunks(ids, PAGES_AT_ONCE):
         connection.execute(sa.delete(events).where(events.c.id.in_(part)))
     return len(ids)
 
@@ -188,8 +190,8 @@ _PAGELESS = """NOT EXISTS (SELECT 1 FROM impressions i WHERE i.collection_id = e
     AND i.search_id = events.search_id AND i.page_offset = events.page_offset)"""
 
 
-def _orphans(connection: sa.Connection, received_before_us: int, after: int) -> tuple[list[int], int]:
-    """Rows among some events above row ``after``, and the last of these; -1 at the end."""
+def _find_orphans(connection: sa.Connection, received_before_us: int, after: int) -> tuple[list[int], int]:
+    """Finds rows among some events above row ``after``, and the last of these; -1 at the end."""
     query = "SELECT MAX(id) FROM (SELECT id FROM events WHERE id > ? ORDER BY id LIMIT ?)"
     last = connection.exec_driver_sql(query, (after, EVENTS_AT_ONCE)).scalar()
     if last is None:
@@ -200,7 +202,7 @@ def _orphans(connection: sa.Connection, received_before_us: int, after: int) -> 
 
 
 def _delete_orphans(connection: sa.Connection, ids: Iterable[int]) -> int:
-    """Those that have got no impression since."""
+    """Deletes those orphans that have got no impression since."""
     query = f"DELETE FROM events WHERE id = ? AND {_PAGELESS}"  # noqa: S608
     return max(0, connection.exec_driver_sql(query, [(id,) for id in ids]).rowcount)
 
@@ -209,10 +211,10 @@ def _delete_texts(connection: sa.Connection, places: Iterable[tuple[bytes, int]]
     connection.exec_driver_sql("DELETE FROM texts WHERE content = ? AND collection_id = ?", list(places))
 
 
-def _references(
+def _read_references(
     connection: sa.Connection, collection: int | None, after: int
 ) -> tuple[set[tuple[bytes, int]], int]:
-    """Texts that impressions above row ``after`` refer to, with their collections; and the last row."""
+    """Reads texts that impressions above row ``after`` refer to, with their collections; and the last row."""
     c = impressions.c
     used: set[tuple[bytes, int]] = set()
     query = sa.select(c.id, c.collection_id, c.shown, c.pool).where(c.id > after).order_by(c.id)
@@ -222,12 +224,12 @@ def _references(
     while rows := result.fetchmany(_SCANNED_AT_ONCE):
         for row in rows:
             for packed in (row.shown, row.pool):
-                used.update((content, row.collection_id) for content in packed_contents(packed))
+                used.update((content, row.collection_id) for content in unpack_contents(packed))
             after = row.id
     return used, after
 
 
-def _kept(connection: sa.Connection, collection: int | None) -> set[tuple[bytes, int]]:
+def _read_kept(connection: sa.Connection, collection: int | None) -> set[tuple[bytes, int]]:
     query = sa.select(texts.c.content, texts.c.collection_id)
     if collection is not None:
         query = query.where(texts.c.collection_id == collection)

@@ -33,8 +33,8 @@ _PLAIN = (
 _DEFAULTS = Impression("", 0, 0, "", SearchContext(), ())
 
 
-def impression_row(key: int, impression: Impression, received_us: int) -> tuple[Any, ...]:
-    """Values for ``IMPRESSION_COLUMNS``."""
+def make_impression_row(key: int, impression: Impression, received_us: int) -> tuple[Any, ...]:
+    """Makes values for ``IMPRESSION_COLUMNS``."""
     context = impression.context
     return (
         key,
@@ -47,14 +47,14 @@ def impression_row(key: int, impression: Impression, received_us: int) -> tuple[
         context.session_id,
         context.simulated,
         len(impression.shown),
-        _details(impression),
+        _dump_details(impression),
         pack_hits(impression.shown),
         pack_hits(impression.pool) if impression.pool else None,
     )
 
 
-def impression_of(row: Any) -> Impression:
-    """The impression that a row of ``impressions`` holds."""
+def read_impression(row: Any) -> Impression:
+    """Reads the impression that a row of ``impressions`` holds."""
     details = orjson.loads(row.details)
     context = SearchContext(
         row.user_id,
@@ -79,13 +79,13 @@ def impression_of(row: Any) -> Impression:
     )
 
 
-def ranker_of(details: Mapping[str, Any]) -> str:
-    """What made the order: generation, configuration and re-ranker together."""
+def name_ranker(details: Mapping[str, Any]) -> str:
+    """Names what made the order: generation, configuration and re-ranker together."""
     return ":".join(str(details.get(name, "")) for name in ("generation", "configuration", "reranker"))
 
 
-def event_row(key: int, event: Event) -> tuple[Any, ...]:
-    """Values for ``EVENT_COLUMNS``."""
+def make_event_row(key: int, event: Event) -> tuple[Any, ...]:
+    """Makes values for ``EVENT_COLUMNS``."""
     rest = {
         "rendered": list(event.rendered),
         "dwell_us": event.dwell_us,
@@ -109,8 +109,8 @@ def event_row(key: int, event: Event) -> tuple[Any, ...]:
     )
 
 
-def event_of(row: Any) -> Event:
-    """The event that a row of ``events`` holds."""
+def read_event(row: Any) -> Event:
+    """Reads the event that a row of ``events`` holds."""
     rest = orjson.loads(row.details) if row.details else {}
     return Event(
         row.event_id,
@@ -130,7 +130,7 @@ def event_of(row: Any) -> Event:
     )
 
 
-def _details(impression: Impression) -> bytes:
+def _dump_details(impression: Impression) -> bytes:
     details: dict[str, Any] = {
         name: getattr(impression, name)
         for name in _PLAIN

@@ -82,12 +82,12 @@ signing_keys = sa.Table(
 
 
 def open_feedback(path: Path) -> sa.Engine:
-    """The feedback log at ``path``, created or migrated. Raises as ``open_database``."""
+    """Opens the feedback log at ``path``, created or migrated. Raises as ``open_database``."""
     return open_database(path, _MIGRATIONS, _PRAGMAS)
 
 
 def read_feedback(path: Path) -> sa.Engine:
-    """The feedback log at ``path``, which a server may be writing, for reading alone.
+    """Reads the feedback log at ``path``, which a server may be writing, for reading alone.
 
     Raises:
         FileNotFoundError: there is none.

@@ -19,7 +19,7 @@ class EventType(StrEnum):
 
 
 class EventMark(StrEnum):
-    """Why an event is kept and not counted."""
+    """The reason for which an event is kept and not counted."""
 
     COUNTED = "counted"
     ORPHAN = "orphan"

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from quarry.errors import QuarryError
+from quarry.feedback.attribution_tokens import DAY_US, TokenSigner, rotate_keys
 from quarry.feedback.impressions import ImpressionLog
 from quarry.feedback.log import FeedbackLog
 from quarry.feedback.purge import (
     Purged,
     PurgeMade,
     Selection,
-    nothing_made,
+    forget_nothing,
     purge,
+    read_times,
     remove_orphans,
     remove_unused_texts,
-    times_of,
 )
 from quarry.feedback.tables import events, impressions, texts
-from quarry.feedback.tokens import DAY_US, TokenSigner, rotate_keys
 
 logger = logging.getLogger(__name__)
 BETWEEN_S = 24 * 3_600.0
@@ -32,7 +32,7 @@ ORPHAN_LIFETIME_US = DAY_US
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long things are kept, in days."""
+    """The times that things are kept, in days."""
 
     days: float = 365.0
     key_rotation_days: float = 30.0
@@ -63,7 +63,7 @@ class Upkeep:
         retention: Retention,
         deleted: Callable[[], Awaitable[Collection[int]]],
         now_us: Callable[[], int],
-        purge_made: PurgeMade = nothing_made,
+        purge_made: PurgeMade = forget_nothing,
     ) -> None:
         self._log, self._pages, self._signer = log, pages, signer
         self._retention, self._deleted, self._now_us = retention, deleted, now_us
@@ -80,19 +80,19 @@ class Upkeep:
                 await self._task
 
     async def run_once(self) -> Purged:
-        """What was removed for its age."""
+        """Removes what is too old, and returns what was removed."""
         retention, now_us = self._retention, self._now_us()
         keys = await self._log.database.write(
             lambda c: rotate_keys(c, retention.key_rotation_us, retention.us, now_us)
         )
         self._signer.use(keys)
         deleted = await self._deleted()
-        for key in await asyncio.to_thread(self._log.database.read, _collections):
+        for key in await asyncio.to_thread(self._log.database.read, _read_collections):
             if key in deleted:
                 await remove_collection(self._log, self._pages, key)
         old = Selection(received_before_us=now_us - retention.us)
         await remove_orphans(self._log, now_us - ORPHAN_LIFETIME_US)
-        made_of = await times_of(self._log, old)
+        made_of = await read_times(self._log, old)
         for key, first_us, last_us in made_of:
             await self._purge_made(key, first_us, last_us + 1)
         purged = await purge(self._log, self._pages, old)
@@ -122,8 +122,8 @@ async def remove_collection(log: FeedbackLog, pages: ImpressionLog, key: int) ->
     await remove_unused_texts(log, pages, key)
 
 
-def _collections(connection: sa.Connection) -> set[int]:
-    """Keys of the collections that the log holds anything of."""
+def _read_collections(connection: sa.Connection) -> set[int]:
+    """Reads keys of the collections that the log holds anything of."""
     return {
         key
         for table in (impressions, events, texts)

@@ -1,4 +1,4 @@
-"""What a job's own process does: it takes little, ends with its server, and says how it gets on.
+"""The duties of a job's own process: it takes little, ends with its server, and says how it gets on.
 
 It writes one JSON object a line to stdout: ``{"stage": ..., "progress": ...}`` as it gets on, maybe with
 ``"details": {name: number}``, and ``{"error": {...}}`` before it fails. ``quarry.jobs.process`` is the other
@@ -26,10 +26,10 @@ from quarry.errors import (
     NotFoundError,
     QuarryError,
 )
-from quarry.jobs.memory import go_first
-from quarry.lifetime import killed_with
-from quarry.shown import shown_error
-from quarry.storage.disk import disk_is_full
+from quarry.jobs.memory_watch import go_first
+from quarry.lifetime import die_with
+from quarry.quoting import quote_error
+from quarry.storage.disk import is_disk_full
 
 logger = logging.getLogger(__name__)
 M = TypeVar("M", bound=BaseModel)
@@ -51,7 +51,7 @@ _NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "bad alloca
 NO_MEMORY = LimitExceededError("the job needed more memory than the machine had left")
 
 
-class Progress:
+class ProgressReporter:
     """Says on stdout how far the job is.
 
     Args:
@@ -63,7 +63,7 @@ class Progress:
         self._stage, self._said_s = "", 0.0
 
     def __call__(self, stage: str, progress: float, details: Mapping[str, float] | None = None) -> None:
-        """``progress`` of the whole job, 0 to 1. Lines of one stage that come too fast are left out.
+        """Reports ``progress`` of the whole job, 0 to 1. Lines of one stage that come too fast are left out.
 
         Args:
             details: what else there is to say of the stage; one that is not finite is not heard.
@@ -79,7 +79,7 @@ class Progress:
 
 
 def read_spec(path: Path, kind: type[M]) -> M:
-    """What is asked of a job, as its server wrote it down.
+    """Reads what is asked of a job, as its server wrote it down.
 
     Raises NotFoundError if there is none, InvalidArgumentError if it is not what it should be.
     """
@@ -93,44 +93,45 @@ def read_spec(path: Path, kind: type[M]) -> M:
         raise InvalidArgumentError(f"spec.{field}" if field else "spec", first["msg"]) from None
 
 
-FolderJob = Callable[[Path, Progress], None]
+FolderJob = Callable[[Path, ProgressReporter], None]
 """Does what is written down in a folder."""
 
 
-def run_as_job(work: Callable[[Progress], None]) -> int:
+def run_as_job(work: Callable[[ProgressReporter], None]) -> int:
     """Runs ``work``; what goes wrong becomes a line. Returns the exit status."""
     _serve_parent()
     try:
-        work(Progress())
+        work(ProgressReporter())
     except Exception as error:  # noqa: BLE001  every error becomes a line
-        return _failed(typed_error(error))
+        return _report_failure(to_typed_error(error))
     return 0
 
 
 def work_as_worker(work: Callable[[dict[str, Any]], None]) -> int:
     """Does a task a line of stdin, each a JSON object, and answers each with a line, until stdin ends.
 
-    ``quarry.jobs.worker`` is the other end. Returns the exit status.
+    ``quarry.jobs.job_worker`` is the other end. Returns the exit status.
     """
     _serve_parent(WAITED_FOR_NICENESS)
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    with _tasks_and_answers() as (tasks, answers):
+    with _open_tasks_and_answers() as (tasks, answers):
         for line in tasks:
             try:
                 work(orjson.loads(line))
                 answer: dict[str, Any] = {"done": True}
             except Exception as error:  # noqa: BLE001  every error becomes a line
-                answer = {"error": error_as_json(typed_error(error))}
+                answer = {"error": dump_error(to_typed_error(error))}
             answers.write(orjson.dumps(answer) + b"\n")
             answers.flush()
     return 0
 
 
 @contextmanager
-def _tasks_and_answers() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """What stdin and stdout were. A library that asks something gets no task; what it prints is logged."""
+def _open_tasks_and_answers() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """Yields what stdin and stdout were. A library that asks something gets no task; what it prints is
+    logged."""
     with os.fdopen(os.dup(0), "rb") as tasks, os.fdopen(os.dup(1), "wb") as answers:
         with Path(os.devnull).open("rb") as nothing:
             os.dup2(nothing.fileno(), 0)
@@ -142,31 +143,31 @@ def _serve_parent(niceness: int = NICENESS) -> None:
     """Takes little from other processes, and ends with the server that has started this one."""
     _give_way(niceness)
     if parent := os.environ.get(PARENT):
-        killed_with(int(parent))
+        die_with(int(parent))
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the server decides
 
 
-def typed_error(error: Exception) -> QuarryError:
-    """What a server is told of an error in one of its jobs."""
+def to_typed_error(error: Exception) -> QuarryError:
+    """Makes the error that a server is told of an error in one of its jobs."""
     if isinstance(error, QuarryError):
         return error
     if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         return NO_MEMORY
     if isinstance(error, RecursionError):
         return LimitExceededError("what the job reads is nested too deeply")
-    if disk_is_full(error):
+    if is_disk_full(error):
         return DiskFullError("the disk that holds the job's data is full")
     logger.error("the job failed with an error that has no type", exc_info=error)
-    return QuarryError(f"internal error: {type(error).__name__}: {shown_error(error)}")
+    return QuarryError(f"internal error: {type(error).__name__}: {quote_error(error)}")
 
 
-def _failed(error: QuarryError) -> int:
-    _to_stdout(orjson.dumps({"error": error_as_json(error)}))
+def _report_failure(error: QuarryError) -> int:
+    _to_stdout(orjson.dumps({"error": dump_error(error)}))
     return 1
 
 
-def error_as_json(error: QuarryError) -> dict[str, Any]:
-    """What ``quarry.jobs.process`` makes an error of the same kind from."""
+def dump_error(error: QuarryError) -> dict[str, Any]:
+    """Writes an error so that ``quarry.jobs.process`` makes one of the same kind from it."""
     kind = next(kind for kind in KINDS if isinstance(error, kind))
     wrong = isinstance(error, InvalidArgumentError)
     return {
@@ -178,8 +179,8 @@ def error_as_json(error: QuarryError) -> dict[str, Any]:
     }
 
 
-def job_main(module: str, jobs: Mapping[str, FolderJob], arguments: Sequence[str]) -> int:
-    """``python -m module JOB FOLDER``: does the job of that name. Returns the exit status."""
+def run_job(module: str, jobs: Mapping[str, FolderJob], arguments: Sequence[str]) -> int:
+    """Runs ``python -m module JOB FOLDER``: does the job of that name. Returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if len(arguments) != 2 or arguments[0] not in jobs:
@@ -189,8 +190,9 @@ def job_main(module: str, jobs: Mapping[str, FolderJob], arguments: Sequence[str
     return run_as_job(lambda progress: work(folder, progress))
 
 
-def threads_for_jobs() -> int:
-    """Half of the processors that this process may use, one at least: the other half is for searches."""
+def count_job_threads() -> int:
+    """Counts half of the processors that this process may use, one at least: the other half is for
+    searches."""
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return max(1, usable // 2)
 
@@ -201,7 +203,7 @@ def _give_way(niceness: int) -> None:
     go_first()
     if sys.platform == "linux":
         usable = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, usable[-threads_for_jobs() :])  # caps the threads of every library at once
+        os.sched_setaffinity(0, usable[-count_job_threads() :])  # caps the threads of every library at once
         # Batch: a job that wakes up does not interrupt a search.
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 

@@ -1,4 +1,4 @@
-"""Where jobs lie: a folder for each, and one for unfinished work until somebody asks for it again."""
+"""The folders of jobs: one for each, and one for unfinished work until somebody asks for it again."""
 
 import logging
 import re
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from quarry.errors import DataLossError, NotFoundError
 from quarry.jobs.files import remove_folder, write_model
-from quarry.storage.disk import cannot_write
+from quarry.storage.disk import make_write_error
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ BEGINNING_S = 60.0
 
 
 class JobRecord(Protocol):
-    """What a pydantic model has that says how a job ended, for a folder that stays.
+    """A pydantic model that says how a job ended, for a folder that stays.
 
     Attributes:
         began_us: microseconds since 1970. Lists begin with what began last.
@@ -77,7 +77,7 @@ class JobFolders:
             folder.mkdir(parents=True)
             write_model(folder / SPEC, spec)
         except OSError as error:
-            raise cannot_write(f"the {self.noun} cannot be written down", error) from error
+            raise make_write_error(f"the {self.noun} cannot be written down", error) from error
         return folder
 
     def list_folders(self) -> list[Path]:
@@ -98,7 +98,7 @@ class JobRecords(Generic[R]):
 
     def get(self, name: str) -> R:
         """Reads a record. Raises NotFoundError if the job has not ended, DataLossError if it is damaged."""
-        record = self._read(self.folder(name))
+        record = self._read(self.locate(name))
         if record is None:
             raise self.make_missing_error(name)
         return record
@@ -108,10 +108,10 @@ class JobRecords(Generic[R]):
 
         A damaged record hides its job alone.
         """
-        found = [record for record in self._records() if collection in ("", record.collection)]
+        found = [record for record in self._list_records() if collection in ("", record.collection)]
         return sorted(found, key=lambda record: (-record.began_us, record.name))
 
-    def folder(self, name: str) -> Path:
+    def locate(self, name: str) -> Path:
         """Returns where a job lies. Raises NotFoundError for what cannot be a name."""
         if not NAME.fullmatch(name):
             raise self.make_missing_error(name)
@@ -120,20 +120,20 @@ class JobRecords(Generic[R]):
     def read_text(self, name: str, file: str) -> str:
         """Reads one of a job's files. Raises NotFoundError."""
         try:
-            return (self.folder(name) / file).read_text(encoding="utf-8")
+            return (self.locate(name) / file).read_text(encoding="utf-8")
         except FileNotFoundError:
             raise self.make_missing_error(name) from None
 
     def remove(self, name: str) -> None:
-        remove_folder(self.folder(name), self._file)
+        remove_folder(self.locate(name), self._file)
 
     def list_unfinished(self) -> list[Path]:
         """Lists the folders that have no record."""
         return [folder for folder in self._folders.list_folders() if not (folder / self._file).exists()]
 
-    def keys(self) -> set[int]:
+    def list_keys(self) -> set[int]:
         """Returns the keys of the collections that the records are about."""
-        return {record.collection_key for record in self._records()}
+        return {record.collection_key for record in self._list_records()}
 
     def remove_of(self, keys: Collection[int]) -> list[str]:
         """Removes what is about these collections; returns the names."""
@@ -147,28 +147,28 @@ class JobRecords(Generic[R]):
             start_us: inclusive; None: from the first. ``end_us`` is exclusive; None: to the last.
         """
 
-        def tells(record: R) -> bool:
+        def is_told(record: R) -> bool:
             first, last = record.feedback_start_us, record.feedback_end_us
             if record.collection_key != key or first is None or last is None:
                 return False
             return (end_us is None or first < end_us) and (start_us is None or last >= start_us)
 
-        return self._remove_where(tells)
+        return self._remove_where(is_told)
 
     def make_missing_error(self, name: str) -> NotFoundError:
         """Returns the error for a name that no finished job has."""
         return NotFoundError(f"no {self._noun} is called {name[:80]!r}", **{self._label: name[:80]})
 
     def _remove_where(self, goes: Callable[[R], bool]) -> list[str]:
-        gone = [folder for folder, record in self._recorded() if goes(record)]
+        gone = [folder for folder, record in self._read_records() if goes(record)]
         for folder in gone:  # by the folder's own name: the record of a job that ends may have none yet
             remove_folder(folder, self._file)
         return [folder.name for folder in gone]
 
-    def _records(self) -> Iterator[R]:
-        return (record for _, record in self._recorded())
+    def _list_records(self) -> Iterator[R]:
+        return (record for _, record in self._read_records())
 
-    def _recorded(self) -> Iterator[tuple[Path, R]]:
+    def _read_records(self) -> Iterator[tuple[Path, R]]:
         for folder in self._folders.list_folders():
             try:
                 record = self._read(folder)
@@ -209,15 +209,15 @@ class WorkFolders(Generic[M]):
                 remove_folder(folder)
 
     def list_marks(self) -> list[M]:
-        return [mark for _, mark in self._marked()]
+        return [mark for _, mark in self._read_marks()]
 
     def remove_where(self, goes: Callable[[M], bool]) -> None:
         """Removes the work whose mark ``goes`` holds of."""
-        for folder, mark in self._marked():
+        for folder, mark in self._read_marks():
             if goes(mark):
                 remove_folder(folder)
 
-    def _marked(self) -> Iterator[tuple[Path, M]]:
+    def _read_marks(self) -> Iterator[tuple[Path, M]]:
         for folder in self._root.glob("*"):
             try:
                 yield folder, self._kind.model_validate_json((folder / MARK).read_bytes())

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from quarry.documents.catalog import now_us
+from quarry.documents.catalog import read_now_us
 from quarry.documents.tables import operations
 from quarry.documents.writer import GroupCommitWriter
 from quarry.errors import (
@@ -24,7 +24,7 @@ from quarry.errors import (
     QuarryError,
     UnavailableError,
 )
-from quarry.storage.disk import disk_is_full
+from quarry.storage.disk import is_disk_full
 
 logger = logging.getLogger(__name__)
 STOPPED = UnavailableError("the server stopped before the operation ended")
@@ -53,7 +53,7 @@ Job = Callable[[SetMetadata], Awaitable[bytes]]
 """Does the work; gets a way to report progress; returns the serialized response."""
 
 
-def new_name(kind: str) -> str:
+def make_name(kind: str) -> str:
     return f"{kind}-{uuid.uuid4().hex}"
 
 
@@ -89,17 +89,19 @@ class Operations:
     async def resume(self, name: str, metadata: bytes, job: Job) -> Operation:
         """Runs a ``job`` that can be gone on with: when the server ends, its operation is left unfinished.
 
-        The first time, too: then ``name`` is ``new_name(kind)``.
+        The first time, too: then ``name`` is ``make_name(kind)``.
         """
         await self._write(sa.delete(operations).where(operations.c.name == name))
         self._lasting.add(name)
         return await self.start("", metadata, job, name)
 
     async def start(self, kind: str, metadata: bytes, job: Job, name: str = "") -> Operation:
-        """Runs ``job`` in the background. A ``name`` that the caller has chosen is ``new_name(kind)``."""
-        name = name or new_name(kind)
+        """Runs ``job`` in the background. A ``name`` that the caller has chosen is ``make_name(kind)``."""
+        name = name or make_name(kind)
         await self._write(
-            sa.insert(operations).values(name=name, metadata=metadata, done=False, create_time_us=now_us())
+            sa.insert(operations).values(
+                name=name, metadata=metadata, done=False, create_time_us=read_now_us()
+            )
         )
         self._running[name] = asyncio.create_task(self._run(name, job), name=name)
         return Operation(name, metadata, done=False)
@@ -111,15 +113,16 @@ class Operations:
             return operation
         raise NotFoundError(f"no operation is called {name[:80]!r}", operation=name[:80])
 
-    async def page(self, after: str, limit: int) -> list[Operation]:
-        """In order of name, those whose name is greater than ``after``; without their responses."""
+    async def read_page(self, after: str, limit: int) -> list[Operation]:
+        """Reads operations in order of name, those whose name is greater than ``after``; without their
+        responses."""
         columns = [column for column in operations.c if column is not operations.c.response]
         query = sa.select(*columns, sa.null().label("response")).where(operations.c.name > after)
         query = query.order_by(operations.c.name)
         return await asyncio.to_thread(self._read, query.limit(limit))
 
     async def wait(self, name: str, timeout_s: float | None) -> Operation:
-        """The operation when it is done, or as it is after ``timeout_s``."""
+        """Waits for the operation: returns it when it is done, or as it is after ``timeout_s``."""
         if task := self._running.get(name):
             await asyncio.wait([task], timeout=timeout_s)
         return await self.get(name)
@@ -131,7 +134,7 @@ class Operations:
             task.cancel()
 
     async def end(self, name: str) -> None:
-        """As ``cancel``; one that is not there needs nothing."""
+        """Ends an operation as ``cancel`` does; one that is not there needs nothing."""
         with contextlib.suppress(NotFoundError):
             await self.cancel(name)
 
@@ -177,7 +180,7 @@ class Operations:
             await self._set(name, error=self._describe_error(error), done=True)
         except Exception as error:
             problem = QuarryError(f"internal error: {type(error).__name__}: {error}")
-            if disk_is_full(error):
+            if is_disk_full(error):
                 problem = DiskFullError("a disk of the server is full; the operation was given up")
             logger.exception("the operation %s failed with an error that has no type", name)
             await self._set(name, error=self._describe_error(problem), done=True)
@@ -189,7 +192,8 @@ class Operations:
         await self._write(sa.update(operations).where(operations.c.name == name).values(**values))
 
     async def _write(self, statement: sa.Insert | sa.Update | sa.Delete) -> int:
-        """How many rows it changed. What goes is overwritten on disk: responses may tell of people."""
+        """Writes, and returns how many rows changed. What goes is overwritten on disk: responses may tell
+        of people."""
 
         def write(connection: sa.Connection) -> int:
             connection.exec_driver_sql("PRAGMA secure_delete=ON").close()

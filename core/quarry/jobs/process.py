@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import orjson
 
 from quarry.errors import KINDS, FailedPreconditionError, InvalidArgumentError, QuarryError, UnavailableError
-from quarry.jobs.child import PARENT, threads_for_jobs
-from quarry.jobs.memory import MemoryWatch
+from quarry.jobs.child import PARENT, count_job_threads
+from quarry.jobs.memory_watch import MemoryWatch
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class RunProcess(Protocol):
 
 
 def ignore_details(_details: Mapping[str, float]) -> None:
-    """Is the ``OnDetails`` of jobs that say no more than how far they are."""
+    """Ignores details: the ``OnDetails`` of jobs that say no more than how far they are."""
 
 
 class JobKilledError(UnavailableError):
@@ -106,7 +106,7 @@ async def run_process(
     if error is not None:
         raise error
     if status != 0:
-        raise watch.problem(status) or killed(module, status, last_words)
+        raise watch.find_problem(status) or describe_kill(module, status, last_words)
 
 
 async def start(
@@ -123,13 +123,13 @@ async def start(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=MAX_LINE_BYTES,
-        env={**_ALLOCATOR, **os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads_for_jobs()))}
+        env={**_ALLOCATOR, **os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(count_job_threads()))}
         | {"TOKENIZERS_PARALLELISM": "false", PARENT: str(os.getpid())},
     )
 
 
-def killed(module: str, status: int, last_words: Sequence[str]) -> JobKilledError:
-    """The error of a process that ended without reporting one; what it said last is logged."""
+def describe_kill(module: str, status: int, last_words: Sequence[str]) -> JobKilledError:
+    """Describes a process that ended without reporting an error, as one; what it said last is logged."""
     how = signal.Signals(-status).name if status < 0 else f"status {status}"
     logger.error("%s ended with %s; it said last:\n%s", module, how, "\n".join(last_words))
     return JobKilledError(f"the job's process ended with {how}: make the same request again to go on")
@@ -150,7 +150,7 @@ async def _follow(
             logger.info("a job printed: %s", line.decode(errors="replace").rstrip())
             continue
         if "error" in said:
-            error = error_from_json(said["error"])
+            error = load_error(said["error"])
         else:
             if details := said.get("details"):
                 on_details({name: float(value) for name, value in details.items() if value is not None})
@@ -158,8 +158,8 @@ async def _follow(
     return error
 
 
-def error_from_json(said: dict[str, Any]) -> QuarryError:
-    """The inverse of ``quarry.jobs.child.error_as_json``."""
+def load_error(said: dict[str, Any]) -> QuarryError:
+    """Loads an error: the inverse of ``quarry.jobs.child.dump_error``."""
     kind = {kind.__name__: kind for kind in KINDS}.get(said["kind"], QuarryError)
     error = (
         InvalidArgumentError(said["field"], said["message"])
@@ -186,7 +186,7 @@ async def log_words(process: asyncio.subprocess.Process, module: str, last_words
 
 
 async def end_process(process: asyncio.subprocess.Process) -> None:
-    """SIGTERM, and SIGKILL to what does not go."""
+    """Sends SIGTERM to the process, and SIGKILL to what does not go."""
     if process.returncode is not None:
         return
     with contextlib.suppress(ProcessLookupError):

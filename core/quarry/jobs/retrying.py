@@ -15,15 +15,16 @@ Pause = Callable[[float], None]
 """Waits so many seconds."""
 
 
-def retried(
-    call: Callable[[], T], transient: Callable[[Exception], bool], what: str, pause: Pause = time.sleep
+def retry(
+    call: Callable[[], T], transient: Callable[[Exception], bool], name: str, pause: Pause = time.sleep
 ) -> T:
-    """What ``call`` gives; it is made up to ``TRIES`` times, after pauses of 0.5, 1, 2, ... seconds.
+    """Makes ``call`` up to ``TRIES`` times, after pauses of 0.5, 1, 2, ... seconds, and returns what it
+    gives.
 
     Raises what the last try raised, or the first that is not ``transient``.
 
     Args:
-        what: is called, for the log.
+        name: is called, for the log.
     """
     for tried in range(1, TRIES):
         try:
@@ -31,6 +32,6 @@ def retried(
         except Exception as error:
             if not transient(error):
                 raise
-            logger.warning("%s did not answer, try %d", what, tried)
+            logger.warning("%s did not answer, try %d", name, tried)
             pause(FIRST_PAUSE_S * 2 ** (tried - 1))
     return call()

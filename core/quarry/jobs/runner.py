@@ -8,13 +8,13 @@ from typing import Any, Generic, Protocol, TypeVar
 from quarry.errors import Cancelled, QuarryError
 from quarry.jobs.process import OnProgress
 from quarry.jobs.waited_for import EndOperation, read_operation
-from quarry.waiting import end, undisturbed, until_ended
+from quarry.waiting import end, finish_undisturbed, wait_until_ended
 
 T = TypeVar("T")
 
 
 class JobSpec(Protocol):
-    """What is asked of a job; its name is unique."""
+    """A request for a job; its name is unique."""
 
     @property
     def name(self) -> str: ...
@@ -28,7 +28,7 @@ ReadDeleted = Callable[[], Awaitable[Collection[int]]]
 
 
 class JobStore(Protocol[S_contra]):
-    """Where the jobs of one kind lie, and what stays of them. Blocks."""
+    """A store of the jobs of one kind, and of what stays of them. Its methods block."""
 
     def create(self, spec: S_contra) -> Path:
         """Makes the job's folder, with what is asked of it."""
@@ -38,11 +38,11 @@ class JobStore(Protocol[S_contra]):
         """Removes what should not stay of a job that has ended; ``error`` says why it did not end well."""
         ...
 
-    def keys_of(self, spec: S_contra) -> Collection[int]:
+    def list_keys_of(self, spec: S_contra) -> Collection[int]:
         """Returns the keys of the collections that the job reads."""
         ...
 
-    def keys(self) -> set[int]:
+    def list_keys(self) -> set[int]:
         """Returns the keys of all collections that anything here is made from."""
         ...
 
@@ -60,7 +60,7 @@ class _Job(Generic[S]):
 
 
 async def end_no_operation(_name: str) -> None:
-    """Is the ``end_operation`` of jobs that wait for no operation."""
+    """Ends nothing: the ``end_operation`` of jobs that wait for no operation."""
 
 
 class JobRunner(Generic[S]):
@@ -97,7 +97,7 @@ class JobRunner(Generic[S]):
         job = self._jobs[spec.name] = _Job(spec)
         job.task = task = asyncio.create_task(self._do(job, turn, on_progress, work))
         try:
-            return await until_ended(task)
+            return await wait_until_ended(task)
         finally:
             del self._jobs[spec.name]
 
@@ -115,13 +115,13 @@ class JobRunner(Generic[S]):
 
     async def remove_of_deleted(self, read_deleted: ReadDeleted) -> None:
         """Ends the jobs on collections that were deleted, and removes what jobs made from them."""
-        keys = await asyncio.to_thread(self._store.keys)
+        keys = await asyncio.to_thread(self._store.list_keys)
         for job in self._jobs.values():
-            keys.update(self._store.keys_of(job.spec))
+            keys.update(self._store.list_keys_of(job.spec))
         if not keys:
             return
         gone = keys & set(await read_deleted())
-        await self.end(lambda spec: not gone.isdisjoint(self._store.keys_of(spec)))
+        await self.end(lambda spec: not gone.isdisjoint(self._store.list_keys_of(spec)))
         await asyncio.to_thread(self._store.remove_of, gone)
 
     async def _do(
@@ -143,7 +143,7 @@ class JobRunner(Generic[S]):
                 error = _give_type(caught)
                 raise
             finally:
-                await undisturbed(self._settle(job.spec, creating, error))
+                await finish_undisturbed(self._settle(job.spec, creating, error))
 
     async def _settle(self, spec: S, creating: "asyncio.Task[Path]", error: QuarryError | None) -> None:
         await asyncio.wait([creating])

@@ -18,7 +18,7 @@ def note_operation(folder: Path, name: str) -> None:
 
 
 def read_operation(folder: Path) -> str:
-    """The operation that the job in ``folder`` waited for last; empty if it wrote none down."""
+    """Reads the operation that the job in ``folder`` waited for last; empty if it wrote none down."""
     try:
         return (folder / NOTE).read_text()
     except OSError:

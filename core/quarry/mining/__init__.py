@@ -1,1 +1,1 @@
-"""What server and miner agree on: what is asked of a mining job, and where its results lie."""
+"""The contract of server and miner: what is asked of a mining job, and where its results lie."""

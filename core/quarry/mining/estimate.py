@@ -1,15 +1,15 @@
-"""What is asked of a job that fits a click model, and what it answers."""
+"""The request of a job that fits a click model, and its answer."""
 
 from pydantic import Field
 
 from quarry.feedback.reading.guards import GuardPolicy
-from quarry.mining.spec import DEFAULT_CLICK_MODEL, ClickModelName, JudgedQuery, Written
+from quarry.mining.spec import DEFAULT_CLICK_MODEL, ClickModelName, JsonModel, JudgedQuery
 
 DEFAULT_HELD_OUT = 0.2
 MAX_ESTIMATES = 100_000
 
 
-class EstimateSpec(Written):
+class EstimateSpec(JsonModel):
     """A click model to fit to a collection's feedback.
 
     Attributes:
@@ -29,8 +29,8 @@ class EstimateSpec(Written):
     seed: int = Field(0, ge=0, lt=2**64)
 
 
-class RankValue(Written):
-    """How likely a rank is to be examined, with its 95 % interval."""
+class RankValue(JsonModel):
+    """The probability that a rank is examined, with its 95 % interval."""
 
     rank: int
     value: float
@@ -39,8 +39,8 @@ class RankValue(Written):
     impressions: int
 
 
-class PairRelevance(Written):
-    """How relevant a document is to a query, with its 95 % interval."""
+class PairRelevance(JsonModel):
+    """The relevance of a document to a query, with its 95 % interval."""
 
     query: str
     document_id: str
@@ -51,8 +51,8 @@ class PairRelevance(Written):
     clicks: int
 
 
-class RelevanceReport(Written):
-    """What a click model has learned, and how good it is.
+class RelevanceReport(JsonModel):
+    """The findings of a click model, and how good it is.
 
     Attributes:
         log_likelihood: mean over places of held-out pages, None without any; ``perplexity``: by rank.

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from quarry.errors import DuplicateError, OutOfRangeError, RequiredError, UnknownValueError
 from quarry.mining.presets import explain_unknown
-from quarry.retrieval.registry import arm_names
+from quarry.retrieval.registry import list_arms
 
 FUSED, LSA, RERANKER = "fused", "lsa", "reranker"
 """What the live first stage merges; latent semantic analysis of the corpus; the re-ranker that serves."""
@@ -14,14 +14,14 @@ MAX_MEMBERS = 16
 MAX_MEMBER_BYTES = 1_024
 
 
-def member_names() -> tuple[str, ...]:
-    """All members but further encoders: every arm is one."""
-    return FUSED, *arm_names(), LSA, RERANKER
+def list_member_names() -> tuple[str, ...]:
+    """Lists all members but further encoders: every arm is one."""
+    return FUSED, *list_arms(), LSA, RERANKER
 
 
 def check_members(members: Iterable[str]) -> None:
     """Raises InvalidArgumentError unless all are known, and each is there once."""
-    names, seen = member_names(), set[str]()
+    names, seen = list_member_names(), set[str]()
     for index, member in enumerate(members):
         path = f"members[{index}]"
         if index >= MAX_MEMBERS:

@@ -78,7 +78,8 @@ PRESETS: Mapping[str, PresetSummary] = {
 
 
 def check_preset(name: str) -> str:
-    """The preset's own name. Raises InvalidArgumentError with the nearest known one."""
+    """Checks the name of a preset and returns its own one. Raises InvalidArgumentError with the nearest
+    known one."""
     if name in ALIASES:
         return ALIASES[name]
     if name not in PRESETS:
@@ -95,9 +96,9 @@ def check_parameters(preset: str, names: Iterable[str]) -> None:
             raise UnknownValueError(f"parameters[{name[:80]}]", problem)
 
 
-def explain_unknown(name: str, what: str, known: Iterable[str]) -> str:
-    """Says that ``name`` is not ``what``, and which known name is the nearest."""
+def explain_unknown(name: str, kind: str, known: Iterable[str]) -> str:
+    """Says that ``name`` is not ``kind``, and which known name is the nearest."""
     names = list(known)
     nearest = process.extractOne(name, names)
     hint = f"; did you mean {nearest[0]}? Known: {', '.join(names)}" if nearest else "; it has none"
-    return f"{name[:80]!r} is not {what}{hint}"
+    return f"{name[:80]!r} is not {kind}{hint}"

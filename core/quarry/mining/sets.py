@@ -1,4 +1,4 @@
-"""Where mining sets lie: a folder each, complete when its summary is there."""
+"""The folders of mining sets: one each, complete when its summary is there."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -17,7 +17,7 @@ EXAMPLES, REPORT, PAGE = "examples.parquet", "report.json", "report.html"
 
 
 class WorkMark(BaseModel):
-    """What unfinished work was made from, so that it can be removed with it."""
+    """The sources of unfinished work, so that it can be removed with them."""
 
     collection_key: int
     from_feedback: bool
@@ -28,7 +28,7 @@ class MiningSets(JobRecords[MiningSummary]):
 
     def __init__(self, data: Path) -> None:
         self._jobs = JobFolders(data / FOLDER, "mining set")
-        self._work = WorkFolders(data / FOLDER, WorkMark)
+        self._list_work = WorkFolders(data / FOLDER, WorkMark)
         super().__init__(self._jobs, MiningSummary, SUMMARY, "mining set", "mining_set")
 
     def create(self, spec: MiningSpec) -> Path:
@@ -40,7 +40,7 @@ class MiningSets(JobRecords[MiningSummary]):
         if error is not None:
             self.remove(spec.name)
 
-    def keys_of(self, spec: MiningSpec) -> tuple[int, ...]:
+    def list_keys_of(self, spec: MiningSpec) -> tuple[int, ...]:
         return (spec.collection_key,)
 
     def remove_unfinished(self, now_us: int) -> None:
@@ -51,20 +51,20 @@ class MiningSets(JobRecords[MiningSummary]):
         """
         for folder in [*self.list_unfinished(), *self._jobs.root.glob(f"{ESTIMATE_PREFIX}*")]:
             remove_folder(folder)
-        self._work.remove_old(now_us)
+        self._list_work.remove_old(now_us)
 
-    def keys(self) -> set[int]:
+    def list_keys(self) -> set[int]:
         """Returns the keys of the collections that sets and unfinished work were made from."""
-        return super().keys() | {mark.collection_key for mark in self._work.list_marks()}
+        return super().list_keys() | {mark.collection_key for mark in self._list_work.list_marks()}
 
     def remove_of(self, keys: Collection[int]) -> list[str]:
         """Removes sets, and unfinished work, of these collections; returns the names of the sets."""
         names = super().remove_of(keys)
-        self._work.remove_where(lambda mark: mark.collection_key in keys)
+        self._list_work.remove_where(lambda mark: mark.collection_key in keys)
         return names
 
     def purge(self, key: int, start_us: int | None, end_us: int | None) -> list[str]:
         """Removes sets, and unfinished work, made from feedback of that time; returns the sets' names."""
         names = super().purge(key, start_us, end_us)
-        self._work.remove_where(lambda mark: mark.collection_key == key and mark.from_feedback)
+        self._list_work.remove_where(lambda mark: mark.collection_key == key and mark.from_feedback)
         return names

@@ -20,11 +20,11 @@ CLICK_ID_PREFIX = "click:"
 """Of the id of a query whose positives were clicked; its text follows."""
 
 
-class Written(BaseModel):
+class JsonModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class JudgedQuery(Written):
+class JudgedQuery(JsonModel):
     """A query and its judgments: grade by document id, over 0 is relevant."""
 
     id: str
@@ -32,8 +32,8 @@ class JudgedQuery(Written):
     judgments: dict[str, int]
 
 
-class FeedbackPositives(Written):
-    """Which clicked documents are positives.
+class FeedbackPositives(JsonModel):
+    """The clicked documents that become positives.
 
     Attributes:
         floor: least lower bound of a positive's relevance. None: the noise of the clicks is estimated, and a
@@ -46,15 +46,15 @@ class FeedbackPositives(Written):
     end_us: int | None = None
 
 
-class Calibration(Written):
+class ThresholdCalibration(JsonModel):
     """Thresholds are chosen so that an audited sample has at most this share of false negatives."""
 
     target: float = Field(0.1, gt=0, le=0.5)
     judgments: tuple[JudgedQuery, ...] = ()
 
 
-class MiningSpec(Written):
-    """What a mining job is to do.
+class MiningSpec(JsonModel):
+    """The request of a mining job.
 
     Attributes:
         name: of the mining set, ``[a-z0-9-]+``; also its folder's.
@@ -79,11 +79,11 @@ class MiningSpec(Written):
     members: tuple[str, ...] = ()
     depth: int = Field(DEFAULT_DEPTH, ge=10, le=1_000)
     parameters: dict[str, float] = {}
-    calibration: Calibration | None = None
+    calibration: ThresholdCalibration | None = None
     create_time_us: int = 0
 
 
-class MiningSummary(Written):
+class MiningSummary(JsonModel):
     """A finished mining set, in short. The whole report is beside it."""
 
     name: str

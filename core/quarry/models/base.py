@@ -1,4 +1,4 @@
-"""What a model promises, whatever runs it."""
+"""The interfaces of models, whatever runs them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a loaded model is.
+    """The facts about a loaded model.
 
     Attributes:
         name: as the user gave it: a hub id, a folder or a package.
@@ -33,11 +33,14 @@ class Encoder(Protocol):
     def info(self) -> ModelInfo: ...
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of unit length, shape ``(len(texts), dimension)``; over-long texts are cut. Blocks."""
+        """Encodes vectors of unit length, shape ``(len(texts), dimension)``.
+
+        Over-long texts are cut. Blocks.
+        """
         ...
 
-    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        """Of each text, the (start, end) characters of each token, special tokens left out, uncut."""
+    def find_token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Finds the (start, end) characters of each token of each text, special tokens left out, uncut."""
         ...
 
 

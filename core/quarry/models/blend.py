@@ -1,4 +1,4 @@
-"""How a re-ranker's score and the fused one make the score that orders."""
+"""The blend of a re-ranker's score and the fused one into the score that orders."""
 
 import math
 from pathlib import Path
@@ -7,7 +7,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from quarry.errors import ModelError
-from quarry.shown import first_problem
+from quarry.quoting import describe_first_problem
 
 BLEND_FILE = "blend.json"
 """In a model's folder. A model without one orders alone."""
@@ -28,13 +28,13 @@ class Blend(BaseModel):
     fused: float = Field(0.0, ge=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _orders(self) -> "Blend":
+    def _make_order(self) -> "Blend":
         if not self.rerank and not self.fused:
             raise ValueError("rerank and fused are both 0: nothing would order")
         return self
 
     def score(self, rerank: float, fused: float) -> float:
-        """Of one document, from its two scores."""
+        """Computes the score of one document from its two scores."""
         return math.fsum((self.rerank * rerank, self.fused * fused))
 
 
@@ -42,13 +42,13 @@ RERANKER_ALONE = Blend()
 
 
 def read_blend(folder: Path) -> Blend:
-    """The blend of the model in ``folder``. Raises ModelError if its file is broken."""
+    """Reads the blend of the model in ``folder``. Raises ModelError if its file is broken."""
     try:
         return Blend.model_validate_json((folder / BLEND_FILE).read_bytes())
     except FileNotFoundError:
         return RERANKER_ALONE
     except (OSError, ValidationError) as error:
-        problem = first_problem(error) if isinstance(error, ValidationError) else error.strerror
+        problem = describe_first_problem(error) if isinstance(error, ValidationError) else error.strerror
         raise ModelError(f"{folder / BLEND_FILE} cannot be read: {problem}", path=str(folder)) from error
 
 

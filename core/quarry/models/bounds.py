@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from quarry.errors import ModelError
-from quarry.shown import shown
+from quarry.quoting import quote
 
 MAX_REPEATED = 1_024
 """Layers, heads, experts, labels and other parts of a model that there are several of."""
@@ -32,38 +32,39 @@ def check_config(folder: Path, config: Any) -> None:
         raise ModelError("config.json is not a JSON object")
     weights = sum(file.stat().st_size for pattern in _WEIGHTS for file in folder.glob(pattern))
     most = weights + UNSUSPICIOUS_PARAMETERS  # a parameter has at least one byte
-    for part in _objects(config):
+    for part in _list_objects(config):
         for name, value in part.items():
-            if _REPEATED.search(name) and _largest(value) > MAX_REPEATED:
-                raise ModelError(f"config.json has a {shown(name)} of over {MAX_REPEATED}")
-        if _parameters(part) > most:
+            if _REPEATED.search(name) and _find_largest(value) > MAX_REPEATED:
+                raise ModelError(f"config.json has a {quote(name)} of over {MAX_REPEATED}")
+        if _count_parameters(part) > most:
             raise ModelError(f"config.json describes more parameters than {weights} bytes of weights hold")
 
 
-def _objects(config: Mapping[str, Any], level: int = 1) -> Iterator[Mapping[str, Any]]:
-    """The config, and the configs in it of parts of the model."""
+def _list_objects(config: Mapping[str, Any], level: int = 1) -> Iterator[Mapping[str, Any]]:
+    """Yields the config, and the configs in it of parts of the model."""
     if level > MAX_LEVELS:
         raise ModelError(f"config.json is over {MAX_LEVELS} levels deep")
     yield config
     for value in config.values():
         if isinstance(value, dict):
-            yield from _objects(value, level + 1)
+            yield from _list_objects(value, level + 1)
 
 
-def _largest(value: Any) -> int:
+def _find_largest(value: Any) -> int:
     values = value if isinstance(value, list) else [value]
     return max((one for one in values if isinstance(one, int)), default=0)
 
 
-def _parameters(config: Mapping[str, Any]) -> int:
-    """The fewest that a transformer with this config has."""
-    width, inner = _number(config, _WIDTHS), _number(config, _INNER_WIDTHS)
-    rows = sum(_number(config, (name,)) for name in _ROWS)
-    return width * rows + _number(config, _LAYERS) * width * (4 * width + 2 * inner)
+def _count_parameters(config: Mapping[str, Any]) -> int:
+    """Counts the fewest parameters that a transformer with this config has."""
+    width, inner = _read_number(config, _WIDTHS), _read_number(config, _INNER_WIDTHS)
+    rows = sum(_read_number(config, (name,)) for name in _ROWS)
+    return width * rows + _read_number(config, _LAYERS) * width * (4 * width + 2 * inner)
 
 
-def _number(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    """The first of these that the config has, or 0. Raises ModelError for one that is no size."""
+def _read_number(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    """Reads the first of these numbers that the config has, or 0. Raises ModelError for one that is no
+    size."""
     for name in names:
         value = config.get(name)
         if value is None:

@@ -1,4 +1,4 @@
-"""How a re-ranker's blended score becomes a probability of relevance."""
+"""The calibration of a re-ranker's blended score into a probability of relevance."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from quarry.errors import ModelError
-from quarry.shown import first_problem
+from quarry.quoting import describe_first_problem
 
 CALIBRATION_FILE = "calibration.json"
 """In a model's folder. What a model without one says of relevance is not known."""
 ECE_BINS = 10
-"""Bins of equal width that ``expected_calibration_error`` compares probabilities and relevance in."""
+"""Bins of equal width that ``measure_calibration_error`` compares probabilities and relevance in."""
 
 Float64 = NDArray[np.float64]
 Source = Literal["judgments", "clicks"]
@@ -59,14 +59,14 @@ class Calibration(BaseModel):
             raise ValueError("all pairs are relevant: nothing was fitted")
         return self
 
-    def probability(self, scores: ArrayLike) -> Float64:
-        """P(relevant) of each blended score, float64 of the same shape, 0 to 1."""
+    def estimate_probability(self, scores: ArrayLike) -> Float64:
+        """Estimates P(relevant) of each blended score, float64 of the same shape, 0 to 1."""
         logits = self.slope * np.asarray(scores, np.float64) + self.intercept
         return np.exp(-np.logaddexp(0.0, -logits))
 
 
-def expected_calibration_error(probabilities: Float64, relevant: NDArray[np.bool_], bins: int) -> float:
-    """How far probabilities are from the shares that are relevant, 0 to 1.
+def measure_calibration_error(probabilities: Float64, relevant: NDArray[np.bool_], bins: int) -> float:
+    """Measures how far probabilities are from the shares that are relevant, 0 to 1.
 
     The mean over bins of equal width, each weighed by its pairs, of the distance between mean probability and
     share of relevant pairs (Guo et al., ICML 2017).
@@ -81,13 +81,16 @@ def expected_calibration_error(probabilities: Float64, relevant: NDArray[np.bool
 
 
 def read_calibration(folder: Path) -> Calibration | None:
-    """The calibration of the model in ``folder``; None if it has none. Raises ModelError if it is broken."""
+    """Reads the calibration of the model in ``folder``.
+
+    None if it has none. Raises ModelError if it is broken.
+    """
     try:
         return Calibration.model_validate_json((folder / CALIBRATION_FILE).read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        problem = first_problem(error) if isinstance(error, ValidationError) else error.strerror
+        problem = describe_first_problem(error) if isinstance(error, ValidationError) else error.strerror
         raise ModelError(
             f"{folder / CALIBRATION_FILE} cannot be read: {problem}", path=str(folder)
         ) from error

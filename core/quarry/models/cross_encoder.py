@@ -8,15 +8,15 @@ import numpy as np
 from quarry.errors import ModelError
 from quarry.models.base import ModelInfo, PairScore
 from quarry.models.caches.state_cache import StateCache
-from quarry.models.export.onnx_export import exported_facts
+from quarry.models.export.onnx_export import read_export_facts
 from quarry.models.loading import LoadedModel, export_model, load_exported
-from quarry.models.runtime.packing import alike, arrays
-from quarry.models.runtime.runner import Device, Precision, device_in_use
+from quarry.models.run_settings import ModelKind
+from quarry.models.runtime.packing import group_alike, make_arrays
+from quarry.models.runtime.runner import Device, Precision, resolve_device
 from quarry.models.runtime.running import run_all
-from quarry.models.settings import ModelKind
-from quarry.models.tokens import Tokens
-from quarry.models.two_steps.apart_cross_encoder import ApartCrossEncoder
-from quarry.models.two_steps.apart_steps import open_steps
+from quarry.models.tokenization import Tokens
+from quarry.models.two_steps.separate_steps import open_steps
+from quarry.models.two_steps.two_step_cross_encoder import TwoStepCrossEncoder
 
 Pair = tuple[str, str]
 
@@ -28,8 +28,8 @@ def load_cross_encoder(
     folder: Path | None = None,
     states: StateCache | None = None,
     precision: Precision = "fp32",
-) -> "TransformerCrossEncoder | ApartCrossEncoder":
-    """The cross-encoder called ``name``, exported under ``data`` at first.
+) -> "TransformerCrossEncoder | TwoStepCrossEncoder":
+    """Loads the cross-encoder called ``name``, exported under ``data`` at first.
 
     On the CPU one that reads texts apart, split or late, is run in its two steps, if it could be exported so,
     else as a whole.
@@ -43,13 +43,13 @@ def load_cross_encoder(
         ModelError: as ``load_model``.
     """
     model = export_model(name, ModelKind.CROSS_ENCODER, data, folder)
-    in_steps = device_in_use(device) == "cpu"
-    facts = exported_facts(model.target) if in_steps else {}
+    in_steps = resolve_device(device) == "cpu"
+    facts = read_export_facts(model.target) if in_steps else {}
     steps = open_steps(model.target, facts, model.settings.pad_id, precision)
     if steps is None:
         return TransformerCrossEncoder(load_exported(model, device, precision))
     kept = StateCache(0) if states is None else states
-    return ApartCrossEncoder(model.info(precision), model.split_tokenizer(), steps, kept)
+    return TwoStepCrossEncoder(model.describe(precision), model.load_split_tokenizer(), steps, kept)
 
 
 class TransformerCrossEncoder:
@@ -68,16 +68,16 @@ class TransformerCrossEncoder:
         return run_all(self, self.prepare(pairs))
 
     def prepare(self, pairs: Sequence[Pair]) -> list[Tokens]:
-        """Tokens of each pair; a text that several pairs share is read once."""
-        return self._model.tokenizer.pairs(pairs)
+        """Tokenizes each pair; a text that several pairs share is read once."""
+        return self._model.tokenizer.encode_pairs(pairs)
 
     def run(self, batch: Sequence[Tokens]) -> list[PairScore]:
-        """The score of each input; one batch, so inputs should be of like length."""
+        """Scores each input; one batch, so inputs should be of like length."""
         settings, runner = self._model.settings, self._model.runner
         scores = np.empty(len(batch), np.float32)
-        for places in alike(batch, runner.precision):
+        for places in group_alike(batch, runner.precision):
             some = [batch[place] for place in places]
-            scores[places] = runner.run(arrays(some, settings.pad_id, settings.token_types))
+            scores[places] = runner.run(make_arrays(some, settings.pad_id, settings.token_types))
         if not np.isfinite(scores).all():
             raise ModelError(f"{self.info.name} gave a score that is not finite", model=self.info.name)
         return [

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quarry.models.base import ModelInfo
-from quarry.models.export.onnx_export import MODEL_FILE, TOKENIZER_FILE, exported, exported_dimension
+from quarry.models.export.onnx_export import MODEL_FILE, TOKENIZER_FILE, ensure_export, read_dimension
+from quarry.models.run_settings import ModelKind, ModelRunSettings, make_separate_key, read_settings
 from quarry.models.runtime.open_graph import open_graph
-from quarry.models.runtime.runner import Device, Precision, Runner, device_in_use
-from quarry.models.settings import ModelKind, ModelSettings, apart_key, read_settings
-from quarry.models.sources.fingerprint import FileHashes, fingerprint
+from quarry.models.runtime.runner import Device, Precision, Runner, resolve_device
+from quarry.models.sources.fingerprint import FileHashes, compute_fingerprint
 from quarry.models.sources.resolve import resolve_model
-from quarry.models.tokens import TextTokenizer
+from quarry.models.tokenization import TextTokenizer
 from quarry.models.two_steps.split_tokens import SplitTokenizer
 
 EXPORTS = "export"
@@ -19,10 +19,10 @@ EXPORTS = "export"
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """What an encoder or a cross-encoder is made of."""
+    """The parts that an encoder or a cross-encoder is made of."""
 
     info: ModelInfo
-    settings: ModelSettings
+    settings: ModelRunSettings
     tokenizer: TextTokenizer
     runner: Runner
 
@@ -42,16 +42,16 @@ class ExportedModel:
     fingerprint: str
     folder: Path
     target: Path
-    settings: ModelSettings
+    settings: ModelRunSettings
 
-    def info(self, precision: str = "fp32") -> ModelInfo:
+    def describe(self, precision: str = "fp32") -> ModelInfo:
         # A vector in bf16 is not the same as in fp32, so what is derived from either must not be mixed.
         suffix = "" if precision == "fp32" else f"-{precision}"
-        dimension = exported_dimension(self.target)
+        dimension = read_dimension(self.target)
         return ModelInfo(self.name, self.fingerprint + suffix, self.settings.max_tokens, dimension)
 
-    def split_tokenizer(self) -> SplitTokenizer:
-        """For a re-ranker that reads texts apart."""
+    def load_split_tokenizer(self) -> SplitTokenizer:
+        """Loads the tokenizer of a re-ranker that encodes texts separately."""
         return SplitTokenizer(self.target / TOKENIZER_FILE, self.settings.max_tokens)
 
 
@@ -79,25 +79,27 @@ def export_model(name: str, kind: ModelKind, data: Path, folder: Path | None = N
     exports = data / "models" if folder is None else folder.parent / EXPORTS
     folder = folder or resolve_model(name, data).path
     settings = read_settings(folder, kind)
-    digest = fingerprint(folder, settings, FileHashes(data / "models" / "hashes.json"))
-    return ExportedModel(name, digest, folder, exported(folder, settings, exports / digest, digest), settings)
+    digest = compute_fingerprint(folder, settings, FileHashes(data / "models" / "hashes.json"))
+    return ExportedModel(
+        name, digest, folder, ensure_export(folder, settings, exports / digest, digest), settings
+    )
 
 
 def load_exported(
     model: ExportedModel, device: Device = "auto", precision: Precision = "fp32"
 ) -> LoadedModel:
-    """The model as a whole. Raises ModelError if it cannot be loaded or the device is not there."""
+    """Loads the model as a whole. Raises ModelError if it cannot be loaded or the device is not there."""
     tokenizer = (
-        model.split_tokenizer()
-        if apart_key(model.folder)
+        model.load_split_tokenizer()
+        if make_separate_key(model.folder)
         else TextTokenizer(model.target / TOKENIZER_FILE, model.settings.max_tokens)
     )
-    runner = _runner(device, model, precision)
-    return LoadedModel(model.info(runner.precision), model.settings, tokenizer, runner)
+    runner = _make_runner(device, model, precision)
+    return LoadedModel(model.describe(runner.precision), model.settings, tokenizer, runner)
 
 
-def _runner(device: Device, model: ExportedModel, precision: Precision) -> Runner:
-    if device_in_use(device) == "cuda":
+def _make_runner(device: Device, model: ExportedModel, precision: Precision) -> Runner:
+    if resolve_device(device) == "cuda":
         from quarry.models.runtime.torch_runner import TorchRunner
 
         return TorchRunner(model.folder, model.settings, "cuda")

@@ -28,7 +28,7 @@ class _Entry(Generic[Loaded]):
     uses: int = 0
     forgotten: bool = False
 
-    def loaded(self) -> Loaded | None:
+    def get_loaded(self) -> Loaded | None:
         done = self.loading.done() and not self.loading.cancelled() and self.loading.exception() is None
         return self.loading.result() if done else None
 
@@ -58,10 +58,10 @@ class ModelPool(Generic[Loaded]):
 
     @contextlib.asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[Loaded]:
-        """The model, loaded if it is not, and kept loaded meanwhile. Raises as ``load``."""
-        entry = self._entries.pop(name, None) or self._begun(name)
+        """Yields the model, loaded if it was not, and keeps it loaded meanwhile. Raises as ``load``."""
+        entry = self._entries.pop(name, None) or self._begin(name)
         self._entries[name] = entry
-        with self._using(entry):
+        with self._hold(entry):
             yield await asyncio.shield(entry.loading)  # whoever else waits for it goes on waiting
 
     @contextlib.contextmanager
@@ -72,18 +72,18 @@ class ModelPool(Generic[Loaded]):
             yield
             return
         self._entries[name] = self._entries.pop(name)
-        with self._using(entry):
+        with self._hold(entry):
             yield
 
     def get(self, name: str) -> Loaded:
-        """A model that is loaded already. Raises ModelError for another."""
+        """Returns a model that is loaded already. Raises ModelError for another."""
         model = self.peek(name)
         if model is None:
             raise ModelError(f"the model {name} is not loaded", model=name)
         return model
 
     def peek(self, name: str) -> Loaded | None:
-        return self._entries[name].loaded() if name in self._entries else None
+        return self._entries[name].get_loaded() if name in self._entries else None
 
     @property
     def names(self) -> list[str]:
@@ -109,16 +109,16 @@ class ModelPool(Generic[Loaded]):
         ]
         for name in idle[: max(0, len(idle) - self._most_idle)]:
             self.forget(name)
-        await self._unloaded()
+        await self._note_unload()
 
     async def close(self) -> None:
         for name in self.names:
             entry = self._entries.pop(name)
             await asyncio.wait([entry.loading])
             self._unload_later(entry)
-        await self._unloaded()
+        await self._note_unload()
 
-    def _begun(self, name: str) -> _Entry[Loaded]:
+    def _begin(self, name: str) -> _Entry[Loaded]:
         entry: _Entry[Loaded]
 
         async def load() -> Loaded:
@@ -132,12 +132,12 @@ class ModelPool(Generic[Loaded]):
             return model
 
         loading = asyncio.create_task(load(), name=f"load-{name}")
-        loading.add_done_callback(_heard)
+        loading.add_done_callback(_retrieve_failure)
         entry = _Entry(loading)
         return entry
 
     @contextlib.contextmanager
-    def _using(self, entry: _Entry[Loaded]) -> Iterator[None]:
+    def _hold(self, entry: _Entry[Loaded]) -> Iterator[None]:
         entry.users, entry.uses = entry.users + 1, entry.uses + 1
         try:
             yield
@@ -152,7 +152,7 @@ class ModelPool(Generic[Loaded]):
     def _unload_later(self, entry: _Entry[Loaded]) -> None:
         async def unload() -> None:
             await asyncio.wait([entry.loading])
-            model = entry.loaded()
+            model = entry.get_loaded()
             if model is not None:
                 await asyncio.to_thread(self._unload, model)
 
@@ -160,11 +160,11 @@ class ModelPool(Generic[Loaded]):
         self._unloading.add(task)
         task.add_done_callback(self._unloading.discard)
 
-    async def _unloaded(self) -> None:
+    async def _note_unload(self) -> None:
         await asyncio.gather(*self._unloading)
 
 
-def _heard(task: "asyncio.Task[Any]") -> None:
-    """A failure of which nobody hears, since all have gone, is no mistake of the program."""
+def _retrieve_failure(task: "asyncio.Task[Any]") -> None:
+    """Retrieves a failure of which nobody hears, since all have gone: it is no mistake of the program."""
     if not task.cancelled():
         task.exception()

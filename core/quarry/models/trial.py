@@ -6,12 +6,12 @@ from typing import Any
 
 from quarry.errors import ModelError, QuarryError
 from quarry.jobs.child import work_as_worker
-from quarry.models.settings import ModelKind
+from quarry.models.run_settings import ModelKind
 
 
 def try_one(task: dict[str, Any]) -> None:
     """Loads the model that the task names, exports it beside its folder, and runs it. Raises ModelError."""
-    from quarry.models.served import try_model  # what it imports takes longer than a bad task
+    from quarry.models.serving import try_model  # what it imports takes longer than a bad task
 
     folder, kind, data = Path(task["folder"]), ModelKind(task["kind"]), Path(task["data"])
     try:

@@ -1,1 +1,1 @@
-"""What a search asks for and by what rules its results are ordered, apart from whoever finds them."""
+"""The domain of a ranking: what a search asks for, and the rules by which its results are ordered."""

@@ -44,18 +44,18 @@ def check_cascade(stages: Sequence[RerankStage]) -> None:
 
 
 def check_usual(stages: Sequence[RerankStage]) -> None:
-    """As ``check_cascade``, of a collection's own, in which its re-ranker must have a place."""
+    """Checks a collection's own cascade as ``check_cascade`` does; its re-ranker must have a place in it."""
     check_cascade(stages)
     if stages and all(stage.model != OWN for stage in stages):
         problem = "has no stage without a model, where the collection's re-ranker would stand"
         raise InvalidArgumentError("cascade", problem)
 
 
-def asked_cascade(stages: Cascade, own: str) -> Cascade:
-    """The cascade that a search states, with ``own`` in the place of the collection's re-ranker.
+def resolve_asked_cascade(stages: Cascade, own: str) -> Cascade:
+    """Resolves the cascade that a search states, with ``own`` in the place of the collection's re-ranker.
 
-    As in ``usual_cascade``, a model that stands there already reads once: no promotion makes a search wrong
-    that was right before.
+    As in ``choose_usual_cascade``, a model that stands there already reads once: no promotion makes a search
+    wrong that was right before.
 
     Raises InvalidArgumentError, also where there is no ``own`` to put there.
     """
@@ -64,11 +64,11 @@ def asked_cascade(stages: Cascade, own: str) -> Cascade:
         if stage.model == OWN and not own:
             problem = "is empty, and the collection has no re-ranker"
             raise RequiredError(f"cascade[{number}].model", problem)
-    return _filled(stages, own)
+    return _fill(stages, own)
 
 
-def usual_cascade(stages: Cascade, own: str, depth: int | None = None) -> Cascade:
-    """What answers a search that states no cascade.
+def choose_usual_cascade(stages: Cascade, own: str, depth: int | None = None) -> Cascade:
+    """Chooses what answers a search that states no cascade.
 
     A promotion may put a model into the cascade that has a stage there already. It reads once then, at its
     wider stage, for what it would read again it has scored.
@@ -80,7 +80,7 @@ def usual_cascade(stages: Cascade, own: str, depth: int | None = None) -> Cascad
     Raises:
         InvalidArgumentError: ``depth`` is out of range.
     """
-    filled = _filled(stages or (RerankStage(OWN, DEFAULT_RERANK_DEPTH),), own)
+    filled = _fill(stages or (RerankStage(OWN, DEFAULT_RERANK_DEPTH),), own)
     if depth is None:
         return filled
     RERANK_DEPTH.check(depth, "depth")
@@ -88,8 +88,9 @@ def usual_cascade(stages: Cascade, own: str, depth: int | None = None) -> Cascad
     return replace(first, depth=depth), *(replace(stage, depth=min(stage.depth, depth)) for stage in later)
 
 
-def _filled(stages: Cascade, own: str) -> Cascade:
-    """``own`` in its place, and of the stages that have one model then the first, which is the wider one."""
+def _fill(stages: Cascade, own: str) -> Cascade:
+    """Puts ``own`` in its place, and keeps, of stages that have one model, the first, which is the wider
+    one."""
     filled: list[RerankStage] = []
     for stage in stages:
         model = own if stage.model == OWN else stage.model

@@ -15,7 +15,7 @@ DEFAULT_RRF_K = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ArmRun:
-    """What one arm gives for one query.
+    """The candidates of one arm for one query.
 
     Attributes:
         arm: its name.
@@ -33,8 +33,8 @@ class ArmRun:
     high: float
     others: Mapping[Docno, float] = field(default_factory=dict)
 
-    def bounded(self, score: float) -> float:
-        """``score`` mapped to [0, 1] by what the formula can give, whatever else was found."""
+    def bound_score(self, score: float) -> float:
+        """Maps ``score`` to [0, 1] by what the formula can give, whatever else was found."""
         if self.high <= self.low:
             return 0.0
         return min(1.0, max(0.0, (score - self.low) / (self.high - self.low)))
@@ -49,7 +49,7 @@ class Fused:
     contributions: Mapping[str, float]
 
 
-def reciprocal_rank_fusion(runs: Sequence[ArmRun], k: float = DEFAULT_RRF_K) -> list[Fused]:
+def fuse_reciprocal_ranks(runs: Sequence[ArmRun], k: float = DEFAULT_RRF_K) -> list[Fused]:
     """Sum over runs of ``weight / (k + rank)``, ranks from 1, best first.
 
     Source: Cormack, Clarke and Büttcher, SIGIR 2009.
@@ -58,16 +58,16 @@ def reciprocal_rank_fusion(runs: Sequence[ArmRun], k: float = DEFAULT_RRF_K) -> 
     for run in runs:
         for rank, candidate in enumerate(run.candidates, start=1):
             contributions.setdefault(candidate.docno, {})[run.arm] = run.weight / (k + rank)
-    return _ordered(contributions)
+    return _order(contributions)
 
 
-def highest_reciprocal_rank(runs: Sequence[ArmRun], k: float = DEFAULT_RRF_K) -> float:
-    """The score of a document that is first in every run."""
+def compute_highest_reciprocal_rank(runs: Sequence[ArmRun], k: float = DEFAULT_RRF_K) -> float:
+    """Computes the score of a document that is first in every run."""
     return math.fsum(run.weight / (k + 1) for run in runs)
 
 
-def weighted_sum(runs: Sequence[ArmRun]) -> list[Fused]:
-    """Mean over runs, by weight, of scores bounded to [0, 1], best first; itself in [0, 1].
+def fuse_weighted_sums(runs: Sequence[ArmRun]) -> list[Fused]:
+    """Averages over runs, by weight, scores bounded to [0, 1], best first; itself in [0, 1].
 
     A document that a run did not return has its true score there if ``others`` holds it, and otherwise
     the run's lowest returned score, since it cannot have been better than that. Bounds come from the
@@ -81,9 +81,9 @@ def weighted_sum(runs: Sequence[ArmRun]) -> list[Fused]:
         scores = {**run.others, **{c.docno: c.score for c in run.candidates}}
         floor = run.candidates[-1].score if run.candidates else run.low
         for docno in docnos:
-            share = run.weight / total * run.bounded(scores.get(docno, floor))
+            share = run.weight / total * run.bound_score(scores.get(docno, floor))
             contributions[docno][run.arm] = share
-    return _ordered(contributions)
+    return _order(contributions)
 
 
 def round_fused(score: float) -> float:
@@ -94,6 +94,6 @@ def round_fused(score: float) -> float:
     return float(f"{score:.5g}")
 
 
-def _ordered(contributions: Mapping[Docno, Mapping[str, float]]) -> list[Fused]:
+def _order(contributions: Mapping[Docno, Mapping[str, float]]) -> list[Fused]:
     fused = [Fused(docno, math.fsum(parts.values()), parts) for docno, parts in contributions.items()]
     return sorted(fused, key=lambda f: (-f.score, f.docno))

@@ -1,11 +1,11 @@
-"""Who makes a better re-ranker serve: a person, or the server by itself."""
+"""The policy of promotion: a person makes a better re-ranker serve, or the server does by itself."""
 
 from collections.abc import Collection
 from enum import StrEnum
 
 
 class PromotionPolicy(StrEnum):
-    """What becomes of a re-ranker that a training has proven better."""
+    """The use of a re-ranker that a training has proven better."""
 
     MANUAL = "manual"
     """A person promotes it."""
@@ -15,7 +15,7 @@ class PromotionPolicy(StrEnum):
     """It serves at once if it is IMPROVED, whatever its cautions."""
 
     def allows(self, cautions: Collection[str]) -> bool:
-        """Whether what is IMPROVED with these cautions serves at once."""
+        """Tells whether what is IMPROVED with these cautions serves at once."""
         if self is PromotionPolicy.WHEN_IMPROVED:
             return not cautions
         return self is PromotionPolicy.DESPITE_CAUTIONS

@@ -1,4 +1,4 @@
-"""What a search asks for, checked and with every default filled in."""
+"""The request of a search, checked and with every default filled in."""
 
 import hashlib
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +20,7 @@ MAX_RANKED = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ArmPlan:
-    """How to use one arm.
+    """The use of one arm in a search.
 
     Attributes:
         name: of an arm that the collection has.
@@ -66,7 +66,7 @@ class WeightedSum:
 
 @dataclass(frozen=True, slots=True)
 class RerankPlan:
-    """How to re-rank.
+    """The way a search is re-ranked.
 
     Attributes:
         model: the cross-encoder's name; of a cascade, the last one's.
@@ -92,10 +92,10 @@ class RerankPlan:
             MIN_RELEVANCE.check(self.min_relevance, "min_relevance")
 
     @classmethod
-    def of(
+    def from_stages(
         cls, stages: Cascade, budget_s: float | None = None, min_relevance: float | None = None
     ) -> "RerankPlan":
-        """Of one stage at least."""
+        """Makes the plan of one stage at least."""
         *before, last = stages
         return cls(last.model, last.depth, budget_s, tuple(before), min_relevance)
 
@@ -131,8 +131,8 @@ class Query:
     def min_relevance(self) -> float | None:
         return None if self.rerank is None else self.rerank.min_relevance
 
-    def configuration(self) -> str:
-        """Hash of what decides the order, the text and the filter left out."""
+    def hash_configuration(self) -> str:
+        """Hashes what decides the order, the text and the filter left out."""
         ranking = asdict(replace(self, text="", filter=None))
         fusion = asdict(self.fusion)
         ranking["fusion"] = [type(self.fusion).__name__, fusion]
@@ -158,11 +158,11 @@ def check_query_text(text: str) -> None:
         raise OutOfRangeError("query", f"has {size} bytes, at most {MAX_QUERY_BYTES} are allowed")
 
 
-def default_arms(names: tuple[str, ...], fusion: Rrf | WeightedSum) -> tuple[ArmPlan, ...]:
-    """Every arm that the collection has, with the default depth and weight."""
-    return tuple(ArmPlan(name, weight=default_weight(name, fusion)) for name in names)
+def plan_default_arms(names: tuple[str, ...], fusion: Rrf | WeightedSum) -> tuple[ArmPlan, ...]:
+    """Plans every arm that the collection has, with the default depth and weight."""
+    return tuple(ArmPlan(name, weight=choose_default_weight(name, fusion)) for name in names)
 
 
-def default_weight(arm: str, fusion: Rrf | WeightedSum) -> float:
-    """What an arm counts where nothing else is said."""
+def choose_default_weight(arm: str, fusion: Rrf | WeightedSum) -> float:
+    """Returns what an arm counts where nothing else is said."""
     return 1.0 if isinstance(fusion, Rrf) else ARMS[arm].weight

@@ -1,4 +1,4 @@
-"""What a search has found, before it is cut into pages: the ranked list and how it came about."""
+"""The findings of a search before they are cut into pages: the ranked list and how it came about."""
 
 import math
 from abc import abstractmethod
@@ -12,14 +12,14 @@ from quarry.ranking.fusion import Fused
 from quarry.types import Candidate, Docno
 
 
-class Stage(StrEnum):
+class DegradedStage(StrEnum):
     """The stages of a search beside its arms, each of which is a stage called by its name."""
 
     RERANK = "rerank"
     TOTAL = "total"
 
 
-class Reason(StrEnum):
+class DegradationReason(StrEnum):
     TIMEOUT = "timeout"
     UNAVAILABLE = "unavailable"
     REDUCED_DEPTH = "reduced_depth"
@@ -39,14 +39,14 @@ class Degradation:
     """
 
     stage: str
-    reason: Reason
+    reason: DegradationReason
     detail: str
     model: str = ""
 
     @property
     def incomplete(self) -> bool:
         """Whether ``require_complete`` refuses it: a cut query is the caller's, not the server's."""
-        return self.reason is not Reason.TRUNCATED_QUERY
+        return self.reason is not DegradationReason.TRUNCATED_QUERY
 
     @property
     def arm(self) -> str:
@@ -54,7 +54,7 @@ class Degradation:
         return "" if self.stage in _STAGES else self.stage
 
 
-_STAGES = frozenset(Stage)
+_STAGES = frozenset(DegradedStage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ class ArmPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What one re-ranker made of a document.
+class RerankScore:
+    """The score that one re-ranker gave a document.
 
     Attributes:
         score: raw; comparable with the same model's only.
@@ -109,7 +109,7 @@ class RankedDocument:
     passage: int | None = None
     fused_rank: int = 0
     fused_score: float = 0.0
-    readings: tuple[Reading, ...] = ()
+    readings: tuple[RerankScore, ...] = ()
     relevance: float | None = None
 
     @property
@@ -122,8 +122,8 @@ class LazyDocuments(Sequence[RankedDocument]):
     """A ranked list whose entries are made when they are asked for: a search ranks hundreds and shows ten."""
 
     @abstractmethod
-    def _made(self, place: int) -> RankedDocument:
-        """The entry at ``place``, from 0."""
+    def _make(self, place: int) -> RankedDocument:
+        """Makes the entry at ``place``, from 0."""
 
     @overload
     def __getitem__(self, index: int) -> RankedDocument: ...
@@ -131,8 +131,8 @@ class LazyDocuments(Sequence[RankedDocument]):
     def __getitem__(self, index: slice) -> list[RankedDocument]: ...
     def __getitem__(self, index: int | slice) -> RankedDocument | list[RankedDocument]:
         if isinstance(index, slice):
-            return [self._made(place) for place in range(*index.indices(len(self)))]
-        return self._made(range(len(self))[index])
+            return [self._make(place) for place in range(*index.indices(len(self)))]
+        return self._make(range(len(self))[index])
 
 
 class FusedDocuments(LazyDocuments):
@@ -160,10 +160,10 @@ class FusedDocuments(LazyDocuments):
     def __len__(self) -> int:
         return len(self.fused)
 
-    def _made(self, place: int) -> RankedDocument:
+    def _make(self, place: int) -> RankedDocument:
         fused = self.fused[place]
         id, version = self._ids[fused.docno]
-        arms = {name: self._arm_place(name, fused) for name in self._known}
+        arms = {name: self._place_arm(name, fused) for name in self._known}
         best = self._compared.get(fused.docno)
         return RankedDocument(
             fused.docno,
@@ -176,7 +176,7 @@ class FusedDocuments(LazyDocuments):
             fused.score,
         )
 
-    def _arm_place(self, arm: str, fused: Fused) -> ArmPlace:
+    def _place_arm(self, arm: str, fused: Fused) -> ArmPlace:
         candidate = self._known[arm].get(fused.docno)
         score = None if candidate is None else candidate.score
         return ArmPlace(self._ranks[arm].get(fused.docno, 0), score, fused.contributions.get(arm, 0.0))
@@ -199,14 +199,14 @@ class BareDocuments(LazyDocuments):
     def __len__(self) -> int:
         return len(self._docnos)
 
-    def _made(self, place: int) -> RankedDocument:
+    def _make(self, place: int) -> RankedDocument:
         docno, score = Docno(self._docnos[place]), self._scores[place]
         relevance = self._relevances[place] if place < len(self._relevances) else math.nan
         return RankedDocument(docno, "", 0, score, relevance=None if math.isnan(relevance) else relevance)
 
 
-def without_explanations(documents: Sequence[RankedDocument]) -> BareDocuments:
-    """``documents`` as later pages need them that explain nothing."""
+def drop_explanations(documents: Sequence[RankedDocument]) -> BareDocuments:
+    """Drops explanations from ``documents``, for later pages that explain nothing."""
     if isinstance(documents, FusedDocuments):
         return BareDocuments((f.docno for f in documents.fused), (f.score for f in documents.fused))
     docnos, scores = (d.docno for d in documents), (d.score for d in documents)
@@ -215,7 +215,7 @@ def without_explanations(documents: Sequence[RankedDocument]) -> BareDocuments:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """How many documents match; at least so many, if not exact."""
+    """The number of documents that match; at least so many, if not exact."""
 
     count: int
     exact: bool

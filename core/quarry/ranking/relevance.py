@@ -1,15 +1,15 @@
-"""Which hits of a re-ranked list are relevant enough to be shown, and when that can be told."""
+"""The cut of a re-ranked list by relevance, and when relevance can be told."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from quarry.ranking.ranking import Degradation, RankedDocument, Reason, Stage, Total
+from quarry.ranking.ranking import Degradation, DegradationReason, DegradedStage, RankedDocument, Total
 
 
 @dataclass(frozen=True, slots=True)
 class FusedScale:
-    """What the fused scores of a search mean to a re-ranker that blends: it was fitted to those, in [0, 1],
-    that all arms gave by one ranking configuration.
+    """The scale of a search's fused scores, as a re-ranker that blends reads it: it was fitted to those, in
+    [0, 1], that all arms gave by one ranking configuration.
 
     Attributes:
         highest: fused score that the formula can give at most, over 0.
@@ -24,13 +24,13 @@ class FusedScale:
 
 
 def lacks_arm(degraded: Sequence[Degradation]) -> bool:
-    """Whether fused scores lack what an arm would have said."""
-    failures = (Reason.TIMEOUT, Reason.UNAVAILABLE)
+    """Tells whether fused scores lack what an arm would have said."""
+    failures = (DegradationReason.TIMEOUT, DegradationReason.UNAVAILABLE)
     return any(note.arm and note.reason in failures for note in degraded)
 
 
-def relevant_only(ranked: Sequence[RankedDocument], least: float) -> tuple[list[RankedDocument], Total]:
-    """The documents whose relevance is known and at least ``least``, in their order.
+def keep_relevant(ranked: Sequence[RankedDocument], least: float) -> tuple[list[RankedDocument], Total]:
+    """Keeps the documents whose relevance is known and at least ``least``, in their order.
 
     Their number is exact if the relevance of all documents is known; else there may be more of them.
     """
@@ -40,7 +40,7 @@ def relevant_only(ranked: Sequence[RankedDocument], least: float) -> tuple[list[
 
 
 def with_unknown_named(note: Degradation) -> Degradation:
-    """The note of a search with a bound: it says what became of the hits that were not read."""
-    if note.stage is not Stage.RERANK:
+    """Adds to a note of a search with a bound what became of the hits that were not read."""
+    if note.stage is not DegradedStage.RERANK:
         return note
     return replace(note, detail=f"{note.detail}; hits whose relevance is unknown for that are left out")

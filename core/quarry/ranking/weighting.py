@@ -1,4 +1,4 @@
-"""How much the dense arm counts for one query, by what the lists of the arms tell before they are merged."""
+"""The share of the dense arm for one query, by what the lists of the arms tell before they are merged."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _TOP = 10
 
 @dataclass(frozen=True, slots=True)
 class Trait:
-    """What one trait does to the logit of the share.
+    """The effect of one trait on the logit of the share.
 
     Attributes:
         slope: added for each deviation above the mean.
@@ -43,10 +43,10 @@ class Trait:
 
 @dataclass(frozen=True, slots=True)
 class QueryWeights:
-    """How the share of the dense arm depends on the query.
+    """The share of the dense arm as a function of the query.
 
     Attributes:
-        traits: by name, of ``trait_names``; those that are left out do nothing.
+        traits: by name, of ``list_traits``; those that are left out do nothing.
 
     Raises:
         InvalidArgumentError: there is no trait of this name.
@@ -58,22 +58,22 @@ class QueryWeights:
         for name in self.traits:
             check_trait(name)
 
-    def share(self, usual: float, values: Mapping[str, float]) -> float:
-        """The share for a query with these traits, over 0 and under 1.
+    def compute_share(self, usual: float, values: Mapping[str, float]) -> float:
+        """Computes the share for a query with these traits, over 0 and under 1.
 
         Args:
             usual: share for a query of which every trait is the mean, 0 to 1. At 0 and 1 it stays that.
         """
         if not 0 < usual < 1:
             return usual
-        moved = logit(usual) + math.fsum(
+        moved = compute_logit(usual) + math.fsum(
             trait.slope * (values[name] - trait.mean) / trait.deviation for name, trait in self.traits.items()
         )
-        return sigmoid(min(MAX_LOGIT, max(-MAX_LOGIT, moved)))
+        return compute_sigmoid(min(MAX_LOGIT, max(-MAX_LOGIT, moved)))
 
 
-def trait_names() -> tuple[str, ...]:
-    """What is known of a query, in a fixed order.
+def list_traits() -> tuple[str, ...]:
+    """Lists what is known of a query, in a fixed order.
 
     They are the logarithm of its number of words; what a word of it can add to a BM25 score at most, on
     average, which is the more the rarer it is; the best bounded score of each arm; and how many of the arms'
@@ -84,19 +84,20 @@ def trait_names() -> tuple[str, ...]:
 
 def check_trait(name: str) -> None:
     """Raises InvalidArgumentError if there is no trait of this name."""
-    if name not in (known := trait_names()):
+    if name not in (known := list_traits()):
         raise UnknownValueError("name", f"{name[:80]!r} is not one of {', '.join(known)}")
 
 
-def traits_of(text: str, runs: Sequence[ArmRun]) -> dict[str, float]:
-    """The traits of a query by its arms' own candidates; an arm that is not there counts as one without any.
+def measure_traits(text: str, runs: Sequence[ArmRun]) -> dict[str, float]:
+    """Measures the traits of a query by its arms' own candidates; an arm that is not there counts as one
+    without any.
 
     Nothing depends on how deep an arm was asked, as long as that is ten documents.
     """
     own = {run.arm: run for run in runs}
     words = max(1, len(text.split()))
     best = {
-        name: run.bounded(run.candidates[0].score) if run.candidates else 0.0 for name, run in own.items()
+        name: run.bound_score(run.candidates[0].score) if run.candidates else 0.0 for name, run in own.items()
     }
     tops = [{c.docno for c in run.candidates[:_TOP]} for run in own.values()]
     shared = len(set.intersection(*tops)) if len(tops) > 1 else 0
@@ -108,8 +109,8 @@ def traits_of(text: str, runs: Sequence[ArmRun]) -> dict[str, float]:
     }
 
 
-def weighted_by_query(runs: Sequence[ArmRun], values: Mapping[str, float], by: QueryWeights) -> list[float]:
-    """Weights of the runs for a query with these traits, in their order.
+def weigh_by_query(runs: Sequence[ArmRun], values: Mapping[str, float], by: QueryWeights) -> list[float]:
+    """Weighs the runs for a query with these traits, in their order.
 
     Only where BM25 and the dense arm answered are the traits known; otherwise they are what they were.
     """
@@ -117,15 +118,15 @@ def weighted_by_query(runs: Sequence[ArmRun], values: Mapping[str, float], by: Q
     total = math.fsum(weights.values())
     if not {BM25.name, SHARED} <= weights.keys() or total <= 0:
         return list(weights.values())
-    share = by.share(weights[SHARED] / total, values)
+    share = by.compute_share(weights[SHARED] / total, values)
     rest = math.fsum(weight for arm, weight in weights.items() if arm != SHARED)
     parts = {arm: (1 - share) * (weight / rest) if rest else 0.0 for arm, weight in weights.items()}
     return list((parts | {SHARED: share}).values())
 
 
-def logit(share: float) -> float:
+def compute_logit(share: float) -> float:
     return math.log(share / (1 - share))
 
 
-def sigmoid(value: float) -> float:
+def compute_sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value))

@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from quarry.errors import MalformedError, OutOfRangeError
 from quarry.models.sources.resolve import is_model
-from quarry.registry.artefacts import MODEL, cannot_keep, model_files
+from quarry.quoting import describe_first_problem
+from quarry.registry.artefacts import MODEL, list_model_files, make_copy_error
 from quarry.registry.unpacking import ArchiveLimits, unpack
 from quarry.registry.versions import ModelVersion
-from quarry.shown import first_problem
 from quarry.training.spec import KindName, TrainingResult
 
 VERSION_FILE = "version.json"
@@ -20,7 +20,7 @@ _PIECE_BYTES = 2**20
 
 
 class Passport(BaseModel):
-    """What an archive says of the version in it, beside the model's own files.
+    """The description of a version in an archive, beside the model's own files.
 
     Attributes:
         name: of the version in the server that it comes from.
@@ -36,7 +36,7 @@ class Passport(BaseModel):
     result: TrainingResult | None = None
 
     @classmethod
-    def of(cls, version: ModelVersion) -> "Passport":
+    def from_version(cls, version: ModelVersion) -> "Passport":
         return cls(
             name=version.name,
             kind=version.kind,
@@ -47,19 +47,20 @@ class Passport(BaseModel):
 
 
 def write_archive(version: ModelVersion, model: Path) -> Iterator[bytes]:
-    """The archive in pieces, read from the disk as they are asked for. Raises ModelError if files go."""
-    yield from _member(VERSION_FILE, Passport.of(version).model_dump_json(indent=1).encode())
+    """Yields the archive in pieces, read from the disk as they are asked for. Raises ModelError if files
+    go."""
+    yield from _write_member(VERSION_FILE, Passport.from_version(version).model_dump_json(indent=1).encode())
     try:
-        for file in model_files(model):
+        for file in list_model_files(model):
             size = file.stat().st_size
-            yield _header(f"{MODEL}/{file.relative_to(model).as_posix()}", size)
+            yield _make_header(f"{MODEL}/{file.relative_to(model).as_posix()}", size)
             with file.open("rb") as opened:
                 while piece := opened.read(_PIECE_BYTES):
                     yield piece
             if padding := -size % tarfile.BLOCKSIZE:
                 yield bytes(padding)
     except OSError as error:
-        raise cannot_keep(error) from error
+        raise make_copy_error(error) from error
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -80,11 +81,11 @@ def read_archive(
         LimitExceededError: it holds more than ``limits`` allow.
     """
     unpack(file, target, limits, stopped)
-    passport = _passport(target / VERSION_FILE)
-    return _model_in(target), passport
+    passport = _read_passport(target / VERSION_FILE)
+    return _find_model(target), passport
 
 
-def _model_in(target: Path) -> Path:
+def _find_model(target: Path) -> Path:
     folders = [target / MODEL, target, *(path for path in sorted(target.iterdir()) if path.is_dir())]
     for folder in folders:
         if is_model(folder):
@@ -92,7 +93,7 @@ def _model_in(target: Path) -> Path:
     raise MalformedError("archive", "holds no model: a config.json beside weights (*.safetensors)")
 
 
-def _passport(path: Path) -> Passport | None:
+def _read_passport(path: Path) -> Passport | None:
     try:
         if path.stat().st_size > MAX_VERSION_FILE_BYTES:
             raise OutOfRangeError("archive", f"its {VERSION_FILE} has over {MAX_VERSION_FILE_BYTES} bytes")
@@ -100,18 +101,20 @@ def _passport(path: Path) -> Passport | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        raise MalformedError("archive", f"its {VERSION_FILE} is wrong: {first_problem(error)}") from None
+        raise MalformedError(
+            "archive", f"its {VERSION_FILE} is wrong: {describe_first_problem(error)}"
+        ) from None
     except OSError as error:
         raise MalformedError("archive", f"its {VERSION_FILE} cannot be read: {error.strerror}") from None
 
 
-def _member(name: str, data: bytes) -> Iterator[bytes]:
-    yield _header(name, len(data))
+def _write_member(name: str, data: bytes) -> Iterator[bytes]:
+    yield _make_header(name, len(data))
     yield data + bytes(-len(data) % tarfile.BLOCKSIZE)
 
 
-def _header(name: str, size: int) -> bytes:
-    """Of a plain file that says nothing of who made it and when."""
+def _make_header(name: str, size: int) -> bytes:
+    """Makes the header of a plain file that says nothing of who made it and when."""
     member = tarfile.TarInfo(name)
     member.size, member.mode = size, 0o644
     return member.tobuf(tarfile.PAX_FORMAT)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from quarry.errors import DiskFullError, ModelDamagedError, ModelError, QuarryError
 from quarry.models.sources.fingerprint import HASHED
-from quarry.storage.disk import disk_is_full
+from quarry.storage.disk import is_disk_full
 from quarry.storage.sealed_files import (
     MANIFEST,
     FileMark,
@@ -51,8 +51,8 @@ class VersionManifest(Manifest):
         return sum(mark.size for mark in self.model.values())
 
 
-def stage(source: Path, parent: Path) -> Path:
-    """A new folder in ``parent`` that holds a copy of the model in ``source``; the caller removes it.
+def stage_model(source: Path, parent: Path) -> Path:
+    """Stages a copy of the model in ``source`` in a new folder of ``parent``; the caller removes it.
 
     Raises DiskFullError, or ModelError if the model cannot be read.
     """
@@ -60,7 +60,7 @@ def stage(source: Path, parent: Path) -> Path:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=STAGED, dir=parent))
-        for file in model_files(source):
+        for file in list_model_files(source):
             target = staged / MODEL / file.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
@@ -68,13 +68,13 @@ def stage(source: Path, parent: Path) -> Path:
         if staged is not None:
             shutil.rmtree(staged, ignore_errors=True)
         if isinstance(error, OSError):
-            raise cannot_keep(error) from error
+            raise make_copy_error(error) from error
         raise
     return staged
 
 
-def model_files(folder: Path) -> Iterator[Path]:
-    """The files in ``folder`` that belong to a model."""
+def list_model_files(folder: Path) -> Iterator[Path]:
+    """Yields the files in ``folder`` that belong to a model."""
     found = {f for pattern in PATTERNS for f in [*folder.glob(pattern), *folder.glob(f"[0-9]_*/{pattern}")]}
     yield from sorted(file for file in found if file.is_file() and not file.name.startswith("."))
 
@@ -92,7 +92,7 @@ def seal(staged: Path) -> VersionManifest:
         for path in [*staged.rglob("*"), staged]:
             sync_path(path)
     except OSError as error:
-        raise cannot_keep(error) from error
+        raise make_copy_error(error) from error
     return manifest
 
 
@@ -105,17 +105,17 @@ def put_in_place(staged: Path, folder: Path) -> None:
         for parent in (folder.parent, folder.parent.parent):
             sync_path(parent)
     except OSError as error:
-        raise cannot_keep(error) from error
+        raise make_copy_error(error) from error
 
 
 def check(folder: Path, artefact_hash: str, name: str) -> None:
     """Raises ModelDamagedError unless the model in ``folder`` is the one that was registered."""
-    problem = _problem(folder, artefact_hash)
+    problem = _find_problem(folder, artefact_hash)
     if problem:
         raise ModelDamagedError(f"{name} is damaged: {problem}; import or train it again", model=name)
 
 
-def _problem(folder: Path, artefact_hash: str) -> str:
+def _find_problem(folder: Path, artefact_hash: str) -> str:
     try:
         manifest = VersionManifest.model_validate_json((folder / MANIFEST).read_bytes())
         if manifest.hash != artefact_hash:
@@ -128,8 +128,8 @@ def _problem(folder: Path, artefact_hash: str) -> str:
     return find_difference(folder, manifest.model)
 
 
-def cannot_keep(error: OSError) -> QuarryError:
-    """What went wrong with files of a model, as what a caller can act on."""
-    if disk_is_full(error):
+def make_copy_error(error: OSError) -> QuarryError:
+    """Makes an error that a caller can act on, of what went wrong with files of a model."""
+    if is_disk_full(error):
         return DiskFullError("the disk that holds the models is full; nothing was registered")
     return ModelError(f"the model's files cannot be copied: {error.strerror or type(error).__name__}")

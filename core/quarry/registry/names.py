@@ -14,18 +14,19 @@ from quarry.registry.tables import model_versions
 NAME = re.compile(r"([a-z0-9][a-z0-9_-]{0,63})@([1-9][0-9]{0,8})")
 
 
-def version_name(collection: str, number: int) -> str:
+def make_version_name(collection: str, number: int) -> str:
     return f"{collection}@{number}"
 
 
 def parse_name(name: str) -> tuple[str, int] | None:
-    """Collection and number; None for what is no version's name."""
+    """Parses a name to collection and number; None for what is no version's name."""
     found = NAME.fullmatch(name)
     return None if found is None else (found[1], int(found[2]))
 
 
 def check_usable(connection: sa.Connection, key: int, name: str, kind: str) -> None:
-    """Whether the collection with this key may serve the version ``name`` as a ``reranker`` or ``encoder``.
+    """Checks that the collection with this key may serve the version ``name`` as a ``reranker`` or
+    ``encoder``.
 
     Raises:
         ModelNotFoundError: there is none of this name.

@@ -8,12 +8,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from quarry.documents import catalog
-from quarry.documents.catalog import Collection, now_us
+from quarry.documents.catalog import Collection, read_now_us
 from quarry.documents.tables import collections
 from quarry.errors import FailedPreconditionError, NotFoundError
-from quarry.ranking.names import parse_ranking_name, ranking_name
-from quarry.ranking.tuned import RankingConfiguration, ServedRanking
-from quarry.registry.serving import NOTHING, Note, history, served_before, write_change
+from quarry.ranking.names import make_ranking_name, parse_ranking_name
+from quarry.ranking.ranking_configuration import RankingConfiguration, ServedRanking
+from quarry.registry.serving import NOTHING, Note, list_served_before, read_history, write_change
 from quarry.registry.tables import promotions, ranking_versions
 from quarry.registry.versions import ModelState, Place, select_newest
 from quarry.training.spec import TuningResult
@@ -42,7 +42,7 @@ class RankingVersion:
 
     @property
     def name(self) -> str:
-        return ranking_name(self.collection, self.number)
+        return make_ranking_name(self.collection, self.number)
 
     @property
     def place(self) -> Place:
@@ -62,7 +62,7 @@ def insert_ranking(connection: sa.Connection, key: int, result: TuningResult) ->
             configuration=result.configuration.model_dump_json(),
             result=result.model_dump_json(),
             quarry_version=installed_version("quarry-search"),
-            create_time_us=now_us(),
+            create_time_us=read_now_us(),
         )
     )
     return number
@@ -73,7 +73,7 @@ def get_ranking(connection: sa.Connection, name: str) -> RankingVersion:
     parsed = parse_ranking_name(name)
     if parsed is not None:
         own = ranking_versions.c.number == parsed[1]
-        row = connection.execute(_versions().where(collections.c.name == parsed[0], own)).first()
+        row = connection.execute(_select_versions().where(collections.c.name == parsed[0], own)).first()
         if row is not None:
             return _from_row(row)
     raise NotFoundError(f"there is no ranking configuration {name[:80]!r}", ranking=name[:80])
@@ -82,17 +82,17 @@ def get_ranking(connection: sa.Connection, name: str) -> RankingVersion:
 def list_rankings(
     connection: sa.Connection, collection: str = "", below: Place | None = None, limit: int | None = None
 ) -> list[RankingVersion]:
-    """Newest first, those below a place; of all collections if none is named."""
-    query = select_newest(_versions(), ranking_versions, collection, below, limit)
+    """Lists configurations, newest first, those below a place; of all collections if none is named."""
+    query = select_newest(_select_versions(), ranking_versions, collection, below, limit)
     return [_from_row(row) for row in connection.execute(query)]
 
 
-def rankings_of(connection: sa.Connection, key: int) -> list[RankingVersion]:
-    """All of the collection with this key, oldest first."""
+def read_rankings(connection: sa.Connection, key: int) -> list[RankingVersion]:
+    """Reads all configurations of the collection with this key, oldest first."""
     own = ranking_versions.c.collection_id == key
     return [
         _from_row(row)
-        for row in connection.execute(_versions().where(own).order_by(ranking_versions.c.number))
+        for row in connection.execute(_select_versions().where(own).order_by(ranking_versions.c.number))
     ]
 
 
@@ -119,12 +119,12 @@ def serve_ranking(
     write_change(connection, collection.key, name, collection.ranking_name, note, rollback, "ranking")
 
 
-def earlier_ranking(connection: sa.Connection, collection: Collection) -> str:
-    """What merged the arms before what does now; empty: the defaults.
+def read_earlier_ranking(connection: sa.Connection, collection: Collection) -> str:
+    """Reads what merged the arms before what does now; empty: the defaults.
 
     Raises FailedPreconditionError if nothing did.
     """
-    before: Sequence[str] = served_before(history(connection, collection.key, "ranking"))
+    before: Sequence[str] = list_served_before(read_history(connection, collection.key, "ranking"))
     if not before:
         name = collection.settings.name
         raise FailedPreconditionError(
@@ -133,7 +133,7 @@ def earlier_ranking(connection: sa.Connection, collection: Collection) -> str:
     return before[-1]
 
 
-def _versions() -> sa.Select[Any]:
+def _select_versions() -> sa.Select[Any]:
     v, c, p = ranking_versions.c, collections.c, promotions.c
     name = c.name + "/ranking@" + sa.cast(v.number, sa.Text)
     last = (

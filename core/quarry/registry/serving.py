@@ -1,4 +1,4 @@
-"""Which model serves a collection, and which did before: the history of promotions."""
+"""The history of promotions: which model serves a collection, and which did before."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from quarry.documents import catalog
-from quarry.documents.catalog import Collection, now_us
+from quarry.documents.catalog import Collection, read_now_us
 from quarry.errors import FailedPreconditionError, NotFoundError
 from quarry.registry.names import check_usable, parse_name
 from quarry.registry.tables import promotions
@@ -19,7 +19,7 @@ NOTHING = ""
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Who changes what serves, and why; for the history.
+    """The author of a change of what serves, and the reason; for the history.
 
     Attributes:
         by: as the caller said, or ``policy``.
@@ -70,7 +70,7 @@ def write_change(
             rollback=rollback,
             promoted_by=note.by,
             reason=note.reason,
-            time_us=now_us(),
+            time_us=read_now_us(),
             what=what,
         )
     )
@@ -86,22 +86,22 @@ def check_own(connection: sa.Connection, collection: Collection) -> None:
         check_usable(connection, collection.key, settings.encoder, "encoder")
 
 
-def earlier_reranker(connection: sa.Connection, collection: Collection) -> str | None:
-    """What served before what serves now and may serve again; None if nothing did."""
+def find_earlier_reranker(connection: sa.Connection, collection: Collection) -> str | None:
+    """Finds what served before what serves now and may serve again; None if nothing did."""
     now = collection.settings.reranker
-    below = served_before(history(connection, collection.key))
+    below = list_served_before(read_history(connection, collection.key))
     return next((m for m in reversed(below) if m != now and _may_serve(connection, collection, m)), None)
 
 
-def history(connection: sa.Connection, key: int, what: What = "reranker") -> Sequence[Any]:
-    """Rows of the collection's promotions, oldest first."""
+def read_history(connection: sa.Connection, key: int, what: What = "reranker") -> Sequence[Any]:
+    """Reads rows of the collection's promotions, oldest first."""
     own = sa.and_(promotions.c.collection_id == key, promotions.c.what == what)
     query = sa.select(promotions).where(own).order_by(promotions.c.id)
     return connection.execute(query).all()
 
 
-def served_before(rows: Sequence[Any]) -> list[str]:
-    """What to go back to from what serves now, the last one first to go back to.
+def list_served_before(rows: Sequence[Any]) -> list[str]:
+    """Lists what to go back to from what serves now, the last one first to go back to.
 
     A promotion lays a model on a stack, a rollback takes off what lies above the model that it went back to.
     """

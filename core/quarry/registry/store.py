@@ -16,21 +16,21 @@ from quarry.models.blend import BLEND_FILE, RERANKER_ALONE, read_blend, write_bl
 from quarry.models.calibration import read_calibration
 from quarry.registry import artefacts
 from quarry.registry.artefacts import MODEL
-from quarry.registry.names import parse_name, version_name
-from quarry.registry.serving import earlier_reranker
+from quarry.registry.names import make_version_name, parse_name
+from quarry.registry.serving import find_earlier_reranker
 from quarry.registry.versions import (
     ModelState,
     ModelVersion,
     NewVersion,
     Place,
-    deleted_keys_with_rows,
+    find_deleted_keys_with_rows,
+    find_next_number,
     get_version,
     insert_version,
     list_versions,
-    next_number,
+    read_states_by_place,
     remove_versions,
     retire_version,
-    states_of_places,
 )
 from quarry.training.spec import KindName, TrainingResult
 
@@ -90,13 +90,13 @@ class ModelRegistry:
             ModelError: it cannot be loaded. Nothing is left.
             DiskFullError: as it says. Nothing is left.
         """
-        found = self._collection(collection, key)
-        staged = artefacts.stage(folder, self.root)
+        found = self._read_collection(collection, key)
+        staged = artefacts.stage_model(folder, self.root)
         try:
             model = staged / MODEL
             if result is not None and result.blend != RERANKER_ALONE and not (model / BLEND_FILE).exists():
                 write_blend(model, result.blend)
-            self._tried(model, kind)
+            self._check_model(model, kind)
             manifest = artefacts.seal(staged)
             new = NewVersion(
                 kind=kind,
@@ -109,9 +109,9 @@ class ModelRegistry:
                 description=description,
                 quarry_version=quarry_version or installed_version("quarry-search"),
             )
-            return self._numbered(found, staged, new)
+            return self._give_number(found, staged, new)
         except OSError as error:
-            raise artefacts.cannot_keep(error) from error
+            raise artefacts.make_copy_error(error) from error
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
@@ -119,12 +119,12 @@ class ModelRegistry:
         """Raises ModelNotFoundError."""
         return self._database.read(lambda c: get_version(c, name))
 
-    def page(self, collection: str, below: Place | None, limit: int) -> list[ModelVersion]:
-        """Newest first, those below a place; of all collections if none is named."""
+    def read_page(self, collection: str, below: Place | None, limit: int) -> list[ModelVersion]:
+        """Reads versions, newest first, those below a place; of all collections if none is named."""
         return self._database.read(lambda c: list_versions(c, collection, below, limit))
 
-    def folder(self, name: str) -> Path | None:
-        """Where the model of a version lies; None for a name that is no version's.
+    def locate_folder(self, name: str) -> Path | None:
+        """Locates the model of a version; None for a name that is no version's.
 
         Raises:
             ModelNotFoundError: there is no such version.
@@ -134,21 +134,21 @@ class ModelRegistry:
             return None
         version = self.get(name)
         if version.state is ModelState.RETIRED:
-            raise _retired(name)
-        return self._place(version.key, version.number) / MODEL
+            raise _refuse_retired(name)
+        return self._locate(version.key, version.number) / MODEL
 
     def check(self, name: str) -> None:
         """Raises ModelDamagedError if a version's files have changed; other names have nothing to check."""
         if parse_name(name) is not None:
             version = self.get(name)
-            artefacts.check(self._place(version.key, version.number), version.artefact_hash, name)
+            artefacts.check(self._locate(version.key, version.number), version.artefact_hash, name)
 
-    def kept(self) -> set[str]:
-        """Re-rankers that serve, and those that would after a rollback."""
+    def list_kept(self) -> set[str]:
+        """Lists re-rankers that serve, and those that would after a rollback."""
 
         def read(connection: sa.Connection) -> set[str]:
             found = catalog.list_collections(connection)
-            earlier = {earlier_reranker(connection, collection) or "" for collection in found}
+            earlier = {find_earlier_reranker(connection, collection) or "" for collection in found}
             return earlier.union(*(collection.settings.rerankers for collection in found)) - {""}
 
         return self._database.read(read)
@@ -156,7 +156,7 @@ class ModelRegistry:
     def retire(self, name: str) -> ModelVersion:
         """Marks a version and removes its files. Raises as ``retire_version``."""
         version = self._database.writer.submit(lambda c: retire_version(c, name)).result()
-        shutil.rmtree(self._place(version.key, version.number), ignore_errors=True)
+        shutil.rmtree(self._locate(version.key, version.number), ignore_errors=True)
         return version
 
     def remove_of(self, key: int) -> None:
@@ -164,8 +164,8 @@ class ModelRegistry:
         self._database.writer.submit(lambda c: remove_versions(c, key)).result()
         shutil.rmtree(self.root / str(key), ignore_errors=True)
 
-    def folder_of(self, key: int) -> Path:
-        """Of all versions of a collection."""
+    def locate_collection(self, key: int) -> Path:
+        """Locates the folder of all versions of a collection."""
         return self.root / str(key)
 
     def remove_leftovers(self, take_away: TakeAway) -> None:
@@ -175,9 +175,9 @@ class ModelRegistry:
             take_away: gets what no row knows, and why it is not wanted. It may be what a registration has
                 left that was cut short, or it may be all that is left of a version.
         """
-        for key in self._database.read(deleted_keys_with_rows):
+        for key in self._database.read(find_deleted_keys_with_rows):
             self.remove_of(key)
-        deleted = {str(key) for key in self._database.read(catalog.deleted_keys)}
+        deleted = {str(key) for key in self._database.read(catalog.read_deleted_keys)}
         known = {str(found.key) for found in self._database.read(catalog.list_collections)}
         for folder in self.root.glob("*"):
             if folder.name in deleted or folder.name.startswith(artefacts.STAGED):
@@ -188,24 +188,24 @@ class ModelRegistry:
                 take_away(folder, "no collection has this key")
 
     def _remove_leftover_places(self, folder: Path, take_away: TakeAway) -> None:
-        states = self._database.read(states_of_places)
-        known = {self._place(key, number): state for (key, number), state in states.items()}
+        states = self._database.read(read_states_by_place)
+        known = {self._locate(key, number): state for (key, number), state in states.items()}
         for place in folder.glob("*"):
             if place not in known:
                 take_away(place, "no version has this number")
             elif known[place] is ModelState.RETIRED:
                 _remove(place)
 
-    def _place(self, key: int, number: int) -> Path:
+    def _locate(self, key: int, number: int) -> Path:
         return self.root / str(key) / str(number)
 
-    def _collection(self, name: str, key: int | None) -> catalog.Collection:
+    def _read_collection(self, name: str, key: int | None) -> catalog.Collection:
         found = self._database.read(lambda c: catalog.get_collection(c, name))
         if key not in (None, found.key):
             raise CollectionNotFoundError
         return found
 
-    def _tried(self, model: Path, kind: KindName) -> None:
+    def _check_model(self, model: Path, kind: KindName) -> None:
         try:
             self._try_model(model, kind)
         except ModelError as error:
@@ -215,7 +215,7 @@ class ModelRegistry:
         except Exception as error:  # what libraries raise at files that they do not expect
             raise ModelError(f"the model cannot be loaded: {type(error).__name__}") from error
 
-    def _numbered(self, collection: catalog.Collection, staged: Path, new: NewVersion) -> ModelVersion:
+    def _give_number(self, collection: catalog.Collection, staged: Path, new: NewVersion) -> ModelVersion:
         """Gives the staged version its number and place; no two at once, or both would get the same."""
         key, name = collection.key, collection.settings.name
 
@@ -223,11 +223,11 @@ class ModelRegistry:
             if catalog.get_collection(connection, name).key != key:
                 raise CollectionNotFoundError
             insert_version(connection, key, number, new)
-            return get_version(connection, version_name(name, number))
+            return get_version(connection, make_version_name(name, number))
 
         with self._numbering:
-            number = self._database.read(lambda c: next_number(c, key))
-            place = self._place(key, number)
+            number = self._database.read(lambda c: find_next_number(c, key))
+            place = self._locate(key, number)
             artefacts.put_in_place(staged, place)
             try:
                 return self._database.writer.submit(write).result()
@@ -236,8 +236,9 @@ class ModelRegistry:
                 raise
 
 
-def version_folder(data: Path, name: str) -> Path | None:
-    """As ``ModelRegistry.folder``, for the process of a job: reads the data folder of a server that runs."""
+def locate_version(data: Path, name: str) -> Path | None:
+    """Locates a version as ``ModelRegistry.locate_folder`` does, for the process of a job: reads the data
+    folder of a server that runs."""
     if parse_name(name) is None:
         return None
     engine = connect_database(data / "documents.db", read_only=True)
@@ -247,11 +248,11 @@ def version_folder(data: Path, name: str) -> Path | None:
     finally:
         engine.dispose()
     if version.state is ModelState.RETIRED:
-        raise _retired(name)
+        raise _refuse_retired(name)
     return data / FOLDER / str(version.key) / str(version.number) / MODEL
 
 
-def _retired(name: str) -> FailedPreconditionError:
+def _refuse_retired(name: str) -> FailedPreconditionError:
     return FailedPreconditionError(f"{name} is retired: its files are gone", model=name)
 
 

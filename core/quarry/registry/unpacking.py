@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from quarry.errors import LimitExceededError, MalformedError, OutOfRangeError, UnavailableError
-from quarry.registry.artefacts import cannot_keep
-from quarry.shown import shown
+from quarry.quoting import quote
+from quarry.registry.artefacts import make_copy_error
 
 MAX_LEVELS = 8
 MAX_NAME_BYTES = 512
@@ -31,7 +31,7 @@ _COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.o
 
 @dataclass(frozen=True, slots=True)
 class ArchiveLimits:
-    """How much an archive may hold.
+    """The limits of an archive.
 
     Attributes:
         bytes: of the archive as it is sent, and of the files in it together.
@@ -43,8 +43,8 @@ class ArchiveLimits:
     files: int
     ratio: float
 
-    def unpacked(self, archive_bytes: int) -> int:
-        """Most bytes of the files in an archive of this size."""
+    def limit_unpacked(self, archive_bytes: int) -> int:
+        """Computes the most bytes of the files in an archive of this size."""
         return min(self.bytes, max(UNSUSPICIOUS_BYTES, int(self.ratio * archive_bytes)))
 
 
@@ -61,18 +61,18 @@ def unpack(file: Path, target: Path, limits: ArchiveLimits, stopped: Callable[[]
         UnavailableError: it was stopped.
     """
     try:
-        with _opened(file) as source:
+        with _open(file) as source:
             metered = _Metered(source, stopped)
             metered.allow(_HEADER_BYTES)
             with tarfile.open(fileobj=metered, mode="r:") as archive:  # type: ignore[call-overload]
-                _extract(archive, metered, target, limits, limits.unpacked(file.stat().st_size))
+                _extract(archive, metered, target, limits, limits.limit_unpacked(file.stat().st_size))
     except _BROKEN as error:
         problem = f"is no tar archive that can be read: {type(error).__name__}"
         raise MalformedError("archive", problem) from None
     except OSError as error:
         if isinstance(error, gzip.BadGzipFile) or error.errno is None:  # what the packers raise
             raise MalformedError("archive", "is damaged: it cannot be decompressed") from None
-        raise cannot_keep(error) from error
+        raise make_copy_error(error) from error
 
 
 class _Metered:
@@ -96,7 +96,7 @@ class _Metered:
 
 
 @contextlib.contextmanager
-def _opened(file: Path) -> Iterator[IO[bytes]]:
+def _open(file: Path) -> Iterator[IO[bytes]]:
     with file.open("rb") as plain:
         first = plain.read(max(map(len, _COMPRESSED)))
         plain.seek(0)
@@ -119,14 +119,14 @@ def _extract(
         if count > limits.files:
             raise LimitExceededError(f"the archive has over {limits.files} files and folders")
         if size > most_bytes:
-            raise LimitExceededError(_too_large(most_bytes, limits))
+            raise LimitExceededError(_describe_excess(most_bytes, limits))
         metered.allow(member.size)
         archive.extract(member, target, filter="data")
         metered.allow(_HEADER_BYTES)
         archive.members.clear()  # type: ignore[attr-defined]  # it would keep every header
 
 
-def _too_large(most_bytes: int, limits: ArchiveLimits) -> str:
+def _describe_excess(most_bytes: int, limits: ArchiveLimits) -> str:
     if most_bytes == limits.bytes:
         return f"the archive holds over {limits.bytes} bytes"
     return f"the archive holds over {most_bytes} bytes: over {limits.ratio:g} times what it has itself"
@@ -136,15 +136,15 @@ def _check_member(member: tarfile.TarInfo) -> None:
     """Raises InvalidArgumentError, or LimitExceededError for a text file that is too large."""
     name = PurePosixPath(member.name)
     if not (member.isreg() or member.isdir()) or member.issparse():
-        raise MalformedError("archive", f"{shown(member.name)} is neither a plain file nor a folder")
+        raise MalformedError("archive", f"{quote(member.name)} is neither a plain file nor a folder")
     if member.size < 0 or (member.isdir() and member.size):  # tar can write down sizes below zero
-        raise MalformedError("archive", f"{shown(member.name)} has a size that it cannot have")
+        raise MalformedError("archive", f"{quote(member.name)} has a size that it cannot have")
     if ".." in name.parts:
-        raise MalformedError("archive", f"{shown(member.name)} leads out of it")
+        raise MalformedError("archive", f"{quote(member.name)} leads out of it")
     if len(name.parts) > MAX_LEVELS or len(member.name.encode(errors="replace")) > MAX_NAME_BYTES:
         raise OutOfRangeError(
             "archive",
-            f"{shown(member.name)} is over {MAX_LEVELS} levels deep or has over {MAX_NAME_BYTES} bytes",
+            f"{quote(member.name)} is over {MAX_LEVELS} levels deep or has over {MAX_NAME_BYTES} bytes",
         )
     if member.isreg() and member.size > MAX_TEXT_FILE_BYTES and name.suffix not in _WEIGHTS:
-        raise LimitExceededError(f"{shown(member.name)} has over {MAX_TEXT_FILE_BYTES} bytes")
+        raise LimitExceededError(f"{quote(member.name)} has over {MAX_TEXT_FILE_BYTES} bytes")

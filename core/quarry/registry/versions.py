@@ -7,12 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from quarry.documents.catalog import cascade_from_json, now_us
+from quarry.documents.catalog import load_cascade, read_now_us
 from quarry.documents.tables import collections, deleted_collections
 from quarry.errors import FailedPreconditionError, ModelNotFoundError
 from quarry.models.blend import Blend
 from quarry.models.calibration import Calibration
-from quarry.registry.names import parse_name, version_name
+from quarry.registry.names import make_version_name, parse_name
 from quarry.registry.tables import model_versions, promotions, ranking_versions
 from quarry.training.spec import KindName, TrainingResult
 
@@ -61,7 +61,7 @@ class ModelVersion:
 
     @property
     def name(self) -> str:
-        return version_name(self.collection, self.number)
+        return make_version_name(self.collection, self.number)
 
     @property
     def place(self) -> Place:
@@ -70,7 +70,7 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """What is written down of a version when it is registered; attributes as ModelVersion's."""
+    """The description of a version that is being registered; attributes as ModelVersion's."""
 
     kind: KindName
     source: str
@@ -90,7 +90,7 @@ def get_version(connection: sa.Connection, name: str) -> ModelVersion:
         raise ModelNotFoundError(name)
     collection, number = parsed
     wanted = sa.and_(collections.c.name == collection, model_versions.c.number == number)
-    row = connection.execute(_versions().where(wanted)).first()
+    row = connection.execute(_select_versions().where(wanted)).first()
     if row is None:
         raise ModelNotFoundError(name)
     return _from_row(row)
@@ -99,16 +99,16 @@ def get_version(connection: sa.Connection, name: str) -> ModelVersion:
 def list_versions(
     connection: sa.Connection, collection: str = "", below: Place | None = None, limit: int | None = None
 ) -> list[ModelVersion]:
-    """Newest first, those below a place; of all collections if none is named."""
-    query = select_newest(_versions(), model_versions, collection, below, limit)
+    """Lists versions, newest first, those below a place; of all collections if none is named."""
+    query = select_newest(_select_versions(), model_versions, collection, below, limit)
     return [_from_row(row) for row in connection.execute(query)]
 
 
 def select_newest(
     versions: sa.Select[Any], table: sa.Table, collection: str, below: Place | None, limit: int | None
 ) -> sa.Select[Any]:
-    """Of ``versions``, whose rows are in ``table``: newest first, those below a place, of one collection if
-    one is named."""
+    """Selects from ``versions``, whose rows are in ``table``: newest first, those below a place, of one
+    collection if one is named."""
     place = (table.c.create_time_us, table.c.collection_id, table.c.number)
     query = versions.order_by(*(column.desc() for column in place))
     if collection:
@@ -118,7 +118,7 @@ def select_newest(
     return query.limit(limit)
 
 
-def next_number(connection: sa.Connection, key: int) -> int:
+def find_next_number(connection: sa.Connection, key: int) -> int:
     last = sa.select(sa.func.max(model_versions.c.number)).where(model_versions.c.collection_id == key)
     return (connection.execute(last).scalar() or 0) + 1
 
@@ -137,7 +137,7 @@ def insert_version(connection: sa.Connection, key: int, number: int, new: NewVer
             artefact_bytes=new.artefact_bytes,
             description=new.description,
             quarry_version=new.quarry_version,
-            create_time_us=now_us(),
+            create_time_us=read_now_us(),
         )
     )
 
@@ -156,7 +156,7 @@ def retire_version(connection: sa.Connection, name: str) -> ModelVersion:
         connection.execute(
             sa.update(model_versions)
             .where(c.collection_id == version.key, c.number == version.number)
-            .values(retire_time_us=now_us())
+            .values(retire_time_us=read_now_us())
         )
     return get_version(connection, name)
 
@@ -167,12 +167,12 @@ def remove_versions(connection: sa.Connection, key: int) -> None:
         connection.execute(sa.delete(table).where(table.c.collection_id == key))
 
 
-def states_of_places(connection: sa.Connection) -> dict[tuple[int, int], ModelState]:
+def read_states_by_place(connection: sa.Connection) -> dict[tuple[int, int], ModelState]:
     """Reads the state of every version, by its collection's key and its number."""
     return {(version.key, version.number): version.state for version in list_versions(connection)}
 
 
-def deleted_keys_with_rows(connection: sa.Connection) -> Sequence[int]:
+def find_deleted_keys_with_rows(connection: sa.Connection) -> Sequence[int]:
     """Finds the deleted collections whose versions, or promotions, still have rows."""
     deleted = sa.select(deleted_collections.c.key)
     found: set[int] = set()
@@ -182,8 +182,8 @@ def deleted_keys_with_rows(connection: sa.Connection) -> Sequence[int]:
     return sorted(found)
 
 
-def _versions() -> sa.Select[Any]:
-    """Versions with what their collections serve, and their last promotions."""
+def _select_versions() -> sa.Select[Any]:
+    """Selects versions with what their collections serve, and their last promotions."""
     v, c, p = model_versions.c, collections.c, promotions.c
     name = c.name + "@" + sa.cast(v.number, sa.Text)
     last = (
@@ -200,8 +200,8 @@ def _versions() -> sa.Select[Any]:
 
 
 def _from_row(row: Any) -> ModelVersion:
-    name = version_name(row.name, row.number)
-    cascade = {stage.model for stage in cascade_from_json(row.cascade)}
+    name = make_version_name(row.name, row.number)
+    cascade = {stage.model for stage in load_cascade(row.cascade)}
     serves = name in {row.reranker, row.encoder} | cascade
     retired = row.retire_time_us is not None
     return ModelVersion(

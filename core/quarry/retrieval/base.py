@@ -1,4 +1,4 @@
-"""What the two arms' indexes promise, whichever engine is behind them.
+"""The interfaces of the two arms' indexes, whichever engine is behind them.
 
 An index follows the document log: ``apply`` takes changes in the log's order, and the index keeps, where it
 cannot lead what it describes, the position up to which it has them for good. Applying a change again does
@@ -25,7 +25,7 @@ MAX_PASSAGES = 2**16
 
 @dataclass(frozen=True, slots=True)
 class LexicalResult:
-    """What BM25 gives for one query.
+    """The answer of BM25 to one query.
 
     Attributes:
         candidates: best first, ties by docno.
@@ -59,7 +59,7 @@ class LexicalIndex(Protocol):
         ...
 
     def search(self, text: str, depth: int, filter: Filter | None, boost_scale: float = 1.0) -> LexicalResult:
-        """The ``depth`` best documents with a word of ``text`` that pass ``filter``.
+        """Finds the ``depth`` best documents with a word of ``text`` that pass ``filter``.
 
         A ``text`` without words matches nothing.
 
@@ -69,19 +69,24 @@ class LexicalIndex(Protocol):
         ...
 
     def browse(self, depth: int, filter: Filter | None) -> LexicalResult:
-        """The first ``depth`` documents by docno that pass ``filter``; scores are 0."""
+        """Finds the first ``depth`` documents by docno that pass ``filter``; scores are 0."""
         ...
 
-    def scores(self, text: str, docnos: Collection[Docno], boost_scale: float = 1.0) -> dict[Docno, float]:
-        """BM25 of these documents for ``text``; one without any of its words is left out (its score is 0)."""
+    def score_documents(
+        self, text: str, docnos: Collection[Docno], boost_scale: float = 1.0
+    ) -> dict[Docno, float]:
+        """Scores these documents by BM25 for ``text``.
+
+        One without any of its words is left out (its score is 0).
+        """
         ...
 
-    def versions(self) -> Iterator[tuple[Docno, int]]:
-        """Each document's version, as of the last commit, in any order."""
+    def read_versions(self) -> Iterator[tuple[Docno, int]]:
+        """Reads each document's version, as of the last commit, in any order."""
         ...
 
-    def damage(self, deadline: Deadline) -> str:
-        """What is wrong with its files, which nobody may notice who reads them; empty if nothing is.
+    def find_damage(self, deadline: Deadline) -> str:
+        """Finds what is wrong with its files, which nobody may notice who reads them; empty if nothing is.
 
         Raises:
             DeadlineExceeded: they could not all be read by then.
@@ -123,8 +128,8 @@ class DenseStore(Protocol):
         """Why the store does not answer now; None if it does. Known without asking it."""
         ...
 
-    async def position(self) -> Position:
-        """What is durable; sequence 0 for a new store. Never ahead of the points on disk."""
+    async def read_position(self) -> Position:
+        """Reads what is durable; sequence 0 for a new store. Never ahead of the points on disk."""
         ...
 
     async def apply(self, changes: Sequence[VectorChange], sequence: int) -> None:
@@ -135,34 +140,38 @@ class DenseStore(Protocol):
         """Makes all that was applied durable, then the position; returns it."""
         ...
 
-    async def nearest(
+    async def find_nearest(
         self, vector: NDArray[np.float32], depth: int, filter: Filter | None
     ) -> list[Candidate]:
-        """The ``depth`` documents whose best passage is nearest to ``vector`` (unit length), best first.
+        """Finds the ``depth`` documents whose best passage is nearest to ``vector`` (unit length), best
+        first.
 
         Each document once, scored by its best passage, ties by docno. Fewer only if no more pass ``filter``.
         """
         ...
 
-    async def similarities(
+    async def compute_similarities(
         self, vector: NDArray[np.float32], docnos: Collection[Docno]
     ) -> dict[Docno, Candidate]:
-        """Exact score and best passage of these documents; those without vectors are left out."""
+        """Computes the exact score and the best passage of these documents.
+
+        Those without vectors are left out.
+        """
         ...
 
-    async def vectors(self, docnos: Collection[Docno]) -> dict[Docno, NDArray[np.float32]]:
-        """The vectors of these documents as they are stored, shape ``(passages, dimension)``.
+    async def read_vectors(self, docnos: Collection[Docno]) -> dict[Docno, NDArray[np.float32]]:
+        """Reads the vectors of these documents as they are stored, shape ``(passages, dimension)``.
 
         A passage that is lost is a row of zeros; documents that the store does not have are left out.
         """
         ...
 
-    def versions(self) -> AsyncIterator[tuple[Docno, int]]:
-        """Each document's version, in any order, those without passages included."""
+    def read_versions(self) -> AsyncIterator[tuple[Docno, int]]:
+        """Reads each document's version, in any order, those without passages included."""
         ...
 
     async def count(self) -> int:
-        """Documents in the store."""
+        """Counts documents in the store."""
         ...
 
     async def close(self) -> None:

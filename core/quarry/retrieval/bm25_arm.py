@@ -43,15 +43,17 @@ class Bm25Retriever:
             self._threads, self._index.search, text, depth, filter, boost_scale
         )
 
-        async def complete(docnos: Collection[Docno]) -> dict[Docno, Candidate]:
-            scores = await loop.run_in_executor(self._threads, self._index.scores, text, docnos, boost_scale)
+        async def complete_candidates(docnos: Collection[Docno]) -> dict[Docno, Candidate]:
+            scores = await loop.run_in_executor(
+                self._threads, self._index.score_documents, text, docnos, boost_scale
+            )
             return {docno: Candidate(docno, score) for docno, score in scores.items()}
 
         return Retrieved(
             found.candidates,
             low=BM25.low,
             high=found.ceiling,
-            complete=complete,
+            complete=complete_candidates,
             absent_is_low=True,
             total=found.total,
             search_s=time.perf_counter() - started,
@@ -67,7 +69,7 @@ class FollowedLexical:
         self.arm = BM25.name
         self._index = index
 
-    async def position(self) -> Position:
+    async def read_position(self) -> Position:
         return self._index.position
 
     async def apply(self, changes: Sequence[Change], sequence: int) -> None:
@@ -93,8 +95,10 @@ class Bm25Arm(OpenArm):
     async def count(self) -> int:
         return (await asyncio.to_thread(self._index.browse, 1, None)).total
 
-    async def versions(self) -> AsyncIterator[tuple[Docno, int]]:
-        found: Sequence[tuple[Docno, int]] = await asyncio.to_thread(lambda: list(self._index.versions()))
+    async def read_versions(self) -> AsyncIterator[tuple[Docno, int]]:
+        found: Sequence[tuple[Docno, int]] = await asyncio.to_thread(
+            lambda: list(self._index.read_versions())
+        )
         for version in found:
             yield version
 
@@ -108,7 +112,7 @@ class Bm25Arm(OpenArm):
         deadline, loop = inspection.deadline, asyncio.get_running_loop()
         try:
             async with asyncio.timeout(deadline.timeout_s):
-                return Findings(await loop.run_in_executor(FILE_CHECKS, self._index.damage, deadline))
+                return Findings(await loop.run_in_executor(FILE_CHECKS, self._index.find_damage, deadline))
         except TimeoutError:
             problem = "there was not time enough to read all files of the lexical index"
             raise DeadlineExceeded(problem) from None
@@ -119,7 +123,7 @@ class Bm25Arm(OpenArm):
 
 async def open_bm25(site: ArmSite) -> Bm25Arm:
     """Opens the lexical index in the site's folder. Raises DataLossError for one that cannot be read."""
-    index = await asyncio.to_thread(site.engines.lexical, site.folder, site.generation, site.schema)
+    index = await asyncio.to_thread(site.engines.open_lexical, site.folder, site.generation, site.schema)
     return Bm25Arm(index, site.threads)
 
 

@@ -1,4 +1,4 @@
-"""What an arm is: a name, a way to open it, and what searches have to know of its scores.
+"""The definition of an arm: a name, a way to open it, and what searches have to know of its scores.
 
 An arm proposes candidates from an index of its own, which follows the document log. `registry` lists all
 arms; whatever opens, follows, searches, merges, explains or mines goes through that list.
@@ -37,8 +37,8 @@ class FollowedIndex(Protocol):
         """Whether ``apply`` alone lets searches find a change; otherwise ``settle`` does."""
         ...
 
-    async def position(self) -> Position:
-        """What is durable."""
+    async def read_position(self) -> Position:
+        """Returns the position that is durable."""
         ...
 
     async def apply(self, changes: Sequence[Change], sequence: int) -> None:
@@ -52,7 +52,7 @@ class FollowedIndex(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FollowPolicy:
-    """When to read and when to settle.
+    """The times at which a follower reads and settles.
 
     Attributes:
         batch_rows: changes read at a time.
@@ -74,16 +74,16 @@ class FollowPolicy:
 class PassageVectors(Protocol):
     """Makes the vectors of documents' passages, and keeps them. Raises ModelError if the encoder fails."""
 
-    async def of(self, documents: Sequence[Fields]) -> list[NDArray[np.float32]]:
-        """Vectors of each document, float32, shape ``(passages, dimension)``."""
+    async def read_vectors(self, documents: Sequence[Fields]) -> list[NDArray[np.float32]]:
+        """Reads the vectors of each document, float32, shape ``(passages, dimension)``."""
         ...
 
-    async def kept(self, documents: Sequence[Fields]) -> list[NDArray[np.float32] | None]:
-        """What is kept of each document, None where nothing is."""
+    async def read_kept(self, documents: Sequence[Fields]) -> list[NDArray[np.float32] | None]:
+        """Reads what is kept of each document, None where nothing is."""
         ...
 
     async def encode_again(self, documents: Sequence[Fields]) -> list[NDArray[np.float32]]:
-        """Vectors of each document as the encoder makes them now; keeps nothing."""
+        """Encodes the vectors of each document as the encoder makes them now; keeps nothing."""
         ...
 
     async def forget(self, documents: Sequence[Fields]) -> None:
@@ -112,16 +112,18 @@ class Engines(Protocol):
     Raises DataLossError for an index that cannot be read.
     """
 
-    def lexical(self, folder: Path, generation: str, schema: Schema) -> LexicalIndex:
-        """Blocks."""
+    def open_lexical(self, folder: Path, generation: str, schema: Schema) -> LexicalIndex:
+        """Opens the index, in the thread of the caller."""
         ...
 
-    async def dense(self, folder: Path, generation: str, schema: Schema, dimension: int) -> DenseStore: ...
+    async def open_dense(
+        self, folder: Path, generation: str, schema: Schema, dimension: int
+    ) -> DenseStore: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ArmSite:
-    """Where an arm is opened, and what it may use there.
+    """The place where an arm is opened, and what it may use there.
 
     Attributes:
         folder: of the arm alone, in that of the generation; it need not exist yet.
@@ -163,15 +165,15 @@ class OpenArm(Protocol):
         return None
 
     async def count(self) -> int:
-        """Documents that it holds."""
+        """Counts the documents that it holds."""
         ...
 
-    def versions(self) -> AsyncIterator[tuple[Docno, int]]:
-        """Each document's version, in any order."""
+    def read_versions(self) -> AsyncIterator[tuple[Docno, int]]:
+        """Reads each document's version, in any order."""
         ...
 
     async def inspect(self, inspection: Inspection) -> Findings:
-        """What is wrong with what it holds, which nobody may notice who searches it."""
+        """Finds what is wrong with what it holds, which nobody may notice who searches it."""
         return Findings()
 
     async def forget(self, documents: Sequence[Fields]) -> None:

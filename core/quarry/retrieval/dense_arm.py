@@ -39,16 +39,16 @@ class DenseRetriever:
         started = time.perf_counter()
         vector, truncated = await self._encoder.encode_query(text, limit)
         encoded = time.perf_counter()
-        candidates = await self._store.nearest(vector, depth, filter)
+        candidates = await self._store.find_nearest(vector, depth, filter)
 
-        async def complete(docnos: Collection[Docno]) -> dict[Docno, Candidate]:
-            return await self._store.similarities(vector, docnos)
+        async def complete_candidates(docnos: Collection[Docno]) -> dict[Docno, Candidate]:
+            return await self._store.compute_similarities(vector, docnos)
 
         return Retrieved(
             candidates,
             low=COSINES[0],
             high=COSINES[1],
-            complete=complete,
+            complete=complete_candidates,
             absent_is_low=False,
             truncated=truncated,
             encode_s=encoded - started,
@@ -66,17 +66,17 @@ class FollowedDense:
         self._store, self._vectors = store, vectors
         self._filterable = frozenset(field.name for field in schema.filterable)
 
-    async def position(self) -> Position:
-        return await self._store.position()
+    async def read_position(self) -> Position:
+        return await self._store.read_position()
 
     async def apply(self, changes: Sequence[Change], sequence: int) -> None:
         written = [change.fields for change in changes if change.fields is not None]
-        vectors = iter(await self._vectors.of(written))
+        vectors = iter(await self._vectors.read_vectors(written))
         await self._store.apply(
             [
                 VectorChange(c.docno, c.version, None, {})
                 if c.fields is None
-                else VectorChange(c.docno, c.version, next(vectors), self._payload(c.fields))
+                else VectorChange(c.docno, c.version, next(vectors), self._make_payload(c.fields))
                 for c in changes
             ],
             sequence,
@@ -87,7 +87,7 @@ class FollowedDense:
         if flushed.sequence < sequence:  # the store was started again, and does not know what it was told
             raise RetrieverUnavailableError(self.arm, f"it holds writes up to {flushed.sequence} only")
 
-    def _payload(self, fields: Fields) -> Fields:
+    def _make_payload(self, fields: Fields) -> Fields:
         return {name: value for name, value in fields.items() if name in self._filterable}
 
 
@@ -106,8 +106,8 @@ class DenseArm(OpenArm):
     async def count(self) -> int:
         return await self._store.count()
 
-    def versions(self) -> AsyncIterator[tuple[Docno, int]]:
-        return self._store.versions()
+    def read_versions(self) -> AsyncIterator[tuple[Docno, int]]:
+        return self._store.read_versions()
 
     async def inspect(self, inspection: Inspection) -> Findings:
         """Looks at vectors until the sample is reached or the time is up.
@@ -135,7 +135,7 @@ async def open_dense(site: ArmSite) -> DenseArm | None:
     encoding = await site.encoding()
     if encoding is None:
         return None
-    store = await site.engines.dense(site.folder, site.generation, site.schema, encoding.dimension)
+    store = await site.engines.open_dense(site.folder, site.generation, site.schema, encoding.dimension)
     return DenseArm(store, encoding, site.schema)
 
 

@@ -15,7 +15,7 @@ BEAT_S, LOOK_S = 0.5, 0.25
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """When a store that is silent counts as hung, and when its process is started again.
+    """The times after which a silent store counts as hung, and its process is started again.
 
     Attributes:
         hung_after_s: silence of a store that does nothing, from which on it is not asked any more.
@@ -54,7 +54,7 @@ class Heartbeat:
     async def run(self) -> None:
         """Goes on until it is cancelled; nothing else ends it."""
         while True:
-            asked = asyncio.ensure_future(self._answered())
+            asked = asyncio.ensure_future(self._has_answered())
             try:
                 while not (await asyncio.wait([asked], timeout=LOOK_S))[0]:
                     self._tell(self._silent_s + LOOK_S)
@@ -64,7 +64,7 @@ class Heartbeat:
             self._tell(0.0 if answered else self._silent_s + BEAT_S)
             await asyncio.sleep(BEAT_S)
 
-    async def _answered(self) -> bool:
+    async def _has_answered(self) -> bool:
         try:
             await self._ask()
         except QuarryError:
@@ -81,7 +81,7 @@ class Heartbeat:
         except Exception as error:  # noqa: BLE001  # as above
             self._log("a silent store cannot be judged", error)
 
-    def _log(self, what: str, error: Exception) -> None:
+    def _log(self, event: str, error: Exception) -> None:
         if type(error) not in self._logged:
             self._logged.add(type(error))
-            logger.error("%s: %s: %s", what, type(error).__name__, error, exc_info=error)
+            logger.error("%s: %s: %s", event, type(error).__name__, error, exc_info=error)

@@ -1,4 +1,4 @@
-"""How an arm is asked what is wrong with what it holds, and what it answers."""
+"""The question to an arm what is wrong with what it holds, and its answer."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -11,7 +11,7 @@ from quarry.types import Docno, Document
 
 @dataclass(frozen=True, slots=True)
 class VectorSample:
-    """How much is looked at.
+    """The size of the sample that a check looks at.
 
     Attributes:
         documents: whose stored vectors are read, at most; None for all. 20,000 passages of 384 numbers take
@@ -26,14 +26,14 @@ class VectorSample:
 
 
 class FollowedArm(Protocol):
-    """What keeps the arm up with the log, and can hold it still."""
+    """The follower that keeps the arm up with the log, and can hold it still."""
 
     @property
     def visible(self) -> int:
         """Every write up to this sequence number is in the arm."""
         ...
 
-    def paused(self) -> AbstractAsyncContextManager[Any]:
+    def pause(self) -> AbstractAsyncContextManager[Any]:
         """While it is entered, the arm stays as it is."""
         ...
 
@@ -46,7 +46,7 @@ class LoggedDocuments(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What an arm is asked to look at.
+    """The documents and vectors that an arm is asked to look at.
 
     Attributes:
         docnos: documents that it holds in the log's version.
@@ -65,7 +65,7 @@ class Inspection:
 
 @dataclass(slots=True)
 class Findings:
-    """What an arm finds in itself.
+    """The damage that an arm finds in itself.
 
     Attributes:
         files: what is wrong with its files; empty if nothing is, or it does not look.

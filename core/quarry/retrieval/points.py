@@ -1,4 +1,4 @@
-"""How documents lie in a store of points: ids, checked vectors, pieces of bounded size, hits."""
+"""The form of documents in a store of points: ids, checked vectors, pieces of bounded size, hits."""
 
 import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -18,16 +18,16 @@ MAX_TIE_HITS = 16_384
 UNIT_TOLERANCE = 1e-2
 
 
-def point_id(docno: int, passage: int) -> int:
-    """Id of a passage's point: a search then needs no payload to name its document."""
+def make_point_id(docno: int, passage: int) -> int:
+    """Makes the id of a passage's point: a search then needs no payload to name its document."""
     return docno << PASSAGE_BITS | passage
 
 
-def docno_of(point: int) -> Docno:
+def read_docno(point: int) -> Docno:
     return Docno(point >> PASSAGE_BITS)
 
 
-def passage_of(point: int) -> int:
+def read_passage(point: int) -> int:
     return point & (MAX_PASSAGES - 1)
 
 
@@ -65,7 +65,7 @@ class PackedParts:
     vectors: NDArray[np.float32]
 
     @classmethod
-    def of(cls, parts: Sequence[Part]) -> "PackedParts":
+    def pack(cls, parts: Sequence[Part]) -> "PackedParts":
         heads = [
             (p.docno, p.version, p.first, p.total, None if p.vectors is None else len(p.vectors), p.fields)
             for p in parts
@@ -73,7 +73,7 @@ class PackedParts:
         given = [part.vectors for part in parts if part.vectors is not None]
         return cls(heads, np.concatenate(given) if given else np.empty((0, 0), np.float32))
 
-    def parts(self) -> list[Part]:
+    def unpack(self) -> list[Part]:
         found: list[Part] = []
         start = 0
         for docno, version, first, total, rows, fields in self.heads:
@@ -84,8 +84,8 @@ class PackedParts:
         return found
 
 
-def checked_vector(vector: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
-    """``vector`` as float32.
+def check_vector(vector: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+    """Checks ``vector`` and returns it as float32.
 
     Raises:
         ValueError: not of shape ``(dimension,)``, not finite, or not of unit length.
@@ -101,8 +101,8 @@ def checked_vector(vector: NDArray[np.float32], dimension: int) -> NDArray[np.fl
     return row
 
 
-def shaped(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
-    """``vectors`` as float32.
+def check_vectors(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+    """Checks ``vectors`` and returns them as float32.
 
     Raises:
         ValueError: not of shape ``(rows, dimension)``, or too many rows.
@@ -126,8 +126,8 @@ def check_units(rows: NDArray[np.float32]) -> None:
         raise ValueError("vectors are not of unit length")
 
 
-def latest_changes(changes: Iterable[VectorChange], dimension: int) -> list[VectorChange]:
-    """The last change of each docno, all of them checked; earlier ones would be replaced at once.
+def keep_latest_changes(changes: Iterable[VectorChange], dimension: int) -> list[VectorChange]:
+    """Keeps the last change of each docno, all of them checked; earlier ones would be replaced at once.
 
     Raises:
         ValueError: a docno is out of range, or vectors are wrong as ``shaped`` and ``check_units`` say.
@@ -138,7 +138,7 @@ def latest_changes(changes: Iterable[VectorChange], dimension: int) -> list[Vect
         if not 0 <= docno <= MAX_DOCNO:
             raise ValueError(f"docno {docno} is not in 0 to 2**48 - 1")
         latest.pop(docno, None)
-        vectors = None if change.vectors is None else shaped(change.vectors, dimension)
+        vectors = None if change.vectors is None else check_vectors(change.vectors, dimension)
         latest[docno] = VectorChange(docno, int(change.version), vectors, change.fields)
     given = [change.vectors for change in latest.values() if change.vectors is not None]
     if given:
@@ -147,7 +147,7 @@ def latest_changes(changes: Iterable[VectorChange], dimension: int) -> list[Vect
 
 
 def cut_into_parts(change: VectorChange, rows: int) -> Iterator[Part]:
-    """The change in parts of at most ``rows`` passages, the first passage first."""
+    """Yields the change in parts of at most ``rows`` passages, the first passage first."""
     if change.vectors is None:
         yield Part(change.docno, change.version, 0, 0, None, {})
         return
@@ -157,8 +157,8 @@ def cut_into_parts(change: VectorChange, rows: int) -> Iterator[Part]:
         yield Part(change.docno, change.version, first, total, vectors, change.fields)
 
 
-def batches_of_parts(changes: Iterable[VectorChange], rows: int) -> Iterator[list[Part]]:
-    """All parts in order, in batches of at most ``rows`` points and documents together."""
+def split_part_batches(changes: Iterable[VectorChange], rows: int) -> Iterator[list[Part]]:
+    """Yields all parts in order, in batches of at most ``rows`` points and documents together."""
     batch: list[Part] = []
     size = 0
     for change in changes:
@@ -186,19 +186,20 @@ StoredPoint = tuple[int, NDArray[np.float32] | None]
 
 
 def gather_vectors(points: Iterable[StoredPoint], dimension: int) -> dict[Docno, NDArray[np.float32]]:
-    """Vectors by document, passage n in row n; a row is zero where a point before the last one is lost.
+    """Gathers vectors by document, passage n in row n; a row is zero where a point before the last one is
+    lost.
 
     A document whose only point has no vector has no passages.
     """
     points = list(points)
-    passages: dict[Docno, list[int]] = {docno_of(point): [] for point, _ in points}
+    passages: dict[Docno, list[int]] = {read_docno(point): [] for point, _ in points}
     for point, vector in points:
-        if vector is not None or passage_of(point):
-            passages[docno_of(point)].append(passage_of(point))
+        if vector is not None or read_passage(point):
+            passages[read_docno(point)].append(read_passage(point))
     found = {d: np.zeros((max(p, default=-1) + 1, dimension), np.float32) for d, p in passages.items()}
     for point, vector in points:
         if vector is not None:
-            found[docno_of(point)][passage_of(point)] = vector
+            found[read_docno(point)][read_passage(point)] = vector
     return found
 
 
@@ -222,7 +223,7 @@ def collect_documents(depth: int) -> Generator[Fetch, Hits, list[Candidate]]:
         hits = yield Fetch(limit, tuple(best))
         fetched += len(hits)
         for point, score in hits:
-            docno, place = docno_of(point), (-score, passage_of(point))
+            docno, place = read_docno(point), (-score, read_passage(point))
             held = best.get(docno)
             if held is None or place < held:
                 best[docno] = place

@@ -28,9 +28,9 @@ class Conditions(Protocol[C]):
     lt and lte, and one value of the field must lie between all of them.
     """
 
-    def all_of(self, conditions: Sequence[C]) -> C: ...
-    def any_of(self, conditions: Sequence[C]) -> C: ...
-    def none_of(self, conditions: Sequence[C]) -> C: ...
+    def require_all(self, conditions: Sequence[C]) -> C: ...
+    def require_any(self, conditions: Sequence[C]) -> C: ...
+    def require_none(self, conditions: Sequence[C]) -> C: ...
     def has_value(self, key: str, values: list[str] | list[int]) -> C: ...
     def has_prefix(self, key: str, prefix: str) -> C: ...
     def has_number(self, key: str, **bounds: float) -> C: ...
@@ -38,47 +38,47 @@ class Conditions(Protocol[C]):
     def has_field(self, key: str) -> C: ...
 
 
-def field_types(fields: Iterable[Field]) -> FieldTypes:
+def list_field_types(fields: Iterable[Field]) -> FieldTypes:
     return {field.name: field.type for field in fields if field.filterable}
 
 
-def timestamp(microseconds: int) -> str:
-    """RFC 3339 of microseconds since 1970, to the microsecond, years 1 to 9999."""
+def format_timestamp(microseconds: int) -> str:
+    """Formats microseconds since 1970 by RFC 3339, to the microsecond, years 1 to 9999."""
     return (EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec="microseconds") + "Z"
 
 
-def stored_scalar(value: Any, kind: FieldType) -> str | int | float:
+def to_stored_scalar(value: Any, kind: FieldType) -> str | int | float:
     match kind:
         case FieldType.BOOLEAN:
             return int(value)
         case FieldType.TIMESTAMP:
-            return timestamp(value)
+            return format_timestamp(value)
         case FieldType.FLOAT:
             return float(value)
     return value  # type: ignore[no-any-return]  # a str or an int, as the schema has checked
 
 
-def stored_fields(fields: Fields, types: FieldTypes) -> dict[str, list[str | int | float]]:
-    """The payload of ``fields``: always lists; fields that cannot be filtered on are left out."""
+def to_stored_fields(fields: Fields, types: FieldTypes) -> dict[str, list[str | int | float]]:
+    """Returns the payload of ``fields``: always lists; fields that cannot be filtered on are left out."""
     return {
-        name: [stored_scalar(value, types[name]) for value in as_list(values)]
+        name: [to_stored_scalar(value, types[name]) for value in as_list(values)]
         for name, values in fields.items()
         if name in types
     }
 
 
-def string_ranges(filter: Filter, types: FieldTypes) -> set[str]:
-    """Names of the fields whose distinct values ``spell_out`` needs."""
+def find_string_ranges(filter: Filter, types: FieldTypes) -> set[str]:
+    """Finds the names of the fields whose distinct values ``spell_out`` needs."""
     match filter:
         case AllOf(filters) | AnyOf(filters) | NoneOf(filters):
-            return set().union(*(string_ranges(f, types) for f in filters))
+            return set().union(*(find_string_ranges(f, types) for f in filters))
         case Range(name) if types[name] is FieldType.KEYWORD:
             return {name}
     return set()
 
 
 def spell_out(filter: Filter, types: FieldTypes, values: Mapping[str, Sequence[str]]) -> Filter:
-    """``filter`` with each range of strings as the ``values`` of its field that lie in it."""
+    """Rewrites ``filter`` with each range of strings as the ``values`` of its field that lie in it."""
     match filter:
         case AllOf(filters):
             return AllOf(tuple(spell_out(f, types, values) for f in filters))
@@ -92,14 +92,14 @@ def spell_out(filter: Filter, types: FieldTypes, values: Mapping[str, Sequence[s
 
 
 def translate(filter: Filter, types: FieldTypes, conditions: Conditions[C]) -> C:
-    """The engine's condition for a checked filter without ranges of strings."""
+    """Translates a checked filter without ranges of strings to the engine's condition."""
     match filter:
         case AllOf(filters):
-            return conditions.all_of([translate(f, types, conditions) for f in filters])
+            return conditions.require_all([translate(f, types, conditions) for f in filters])
         case AnyOf(filters):
-            return conditions.any_of([translate(f, types, conditions) for f in filters])
+            return conditions.require_any([translate(f, types, conditions) for f in filters])
         case NoneOf(filters):
-            return conditions.none_of([translate(f, types, conditions) for f in filters])
+            return conditions.require_none([translate(f, types, conditions) for f in filters])
         case EqualTo(name, value):
             return _has_any(name, (value,), types[name], conditions)
         case OneOf(name, values):
@@ -113,20 +113,20 @@ def translate(filter: Filter, types: FieldTypes, conditions: Conditions[C]) -> C
 
 
 def _has_any(name: str, values: Sequence[FieldScalar], kind: FieldType, conditions: Conditions[C]) -> C:
-    stored: list[Any] = [stored_scalar(value, kind) for value in values]
+    stored: list[Any] = [to_stored_scalar(value, kind) for value in values]
     if not stored:
-        return conditions.any_of([])
+        return conditions.require_any([])
     match kind:
         case FieldType.FLOAT:
-            return conditions.any_of([conditions.has_number(name, gte=v, lte=v) for v in stored])
+            return conditions.require_any([conditions.has_number(name, gte=v, lte=v) for v in stored])
         case FieldType.TIMESTAMP:
-            return conditions.any_of([conditions.has_time(name, gte=v, lte=v) for v in stored])
+            return conditions.require_any([conditions.has_time(name, gte=v, lte=v) for v in stored])
     return conditions.has_value(name, stored)
 
 
 def _has_between(range: Range, kind: FieldType, conditions: Conditions[C]) -> C:
     sides = {side: getattr(range, side) for side in ("gt", "gte", "lt", "lte")}
-    bounds: dict[str, Any] = {side: stored_scalar(v, kind) for side, v in sides.items() if v is not None}
+    bounds: dict[str, Any] = {side: to_stored_scalar(v, kind) for side, v in sides.items() if v is not None}
     if kind is FieldType.TIMESTAMP:
         return conditions.has_time(range.field, **bounds)
     return conditions.has_number(range.field, **{side: float(bound) for side, bound in bounds.items()})

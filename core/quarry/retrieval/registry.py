@@ -26,18 +26,18 @@ def register_arm(definition: ArmDefinition) -> None:
     ARMS[name] = definition
 
 
-def arm_names() -> tuple[str, ...]:
-    """The names of all arms, in their order."""
+def list_arms() -> tuple[str, ...]:
+    """Lists the names of all arms, in their order."""
     return tuple(ARMS)
 
 
-def default_share(name: str) -> float:
-    """An arm's part in a weighted sum of all arms by their own weights, over 0 to 1."""
+def compute_default_share(name: str) -> float:
+    """Returns an arm's part in a weighted sum of all arms by their own weights, over 0 to 1."""
     return ARMS[name].weight / sum(arm.weight for arm in ARMS.values())
 
 
-def browsing_arm() -> ArmDefinition:
-    """The arm that lists and counts what passes a filter."""
+def find_browsing_arm() -> ArmDefinition:
+    """Returns the arm that lists and counts what passes a filter."""
     return next(arm for arm in ARMS.values() if arm.browses)
 
 

@@ -1,4 +1,4 @@
-"""What a first stage gives a search: candidates, and scores of the candidates of others."""
+"""The Protocol of retrievers: they give a search candidates, and scores of the candidates of others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_LIMIT = Deadline()
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """What one arm gives for one query.
+    """The candidates of one arm for one query.
 
     Attributes:
         candidates: best first.
@@ -62,7 +62,7 @@ class Retriever(Protocol):
         limit: Deadline = NO_LIMIT,
         boost_scale: float = 1.0,
     ) -> Retrieved:
-        """The best documents.
+        """Retrieves the best documents.
 
         Args:
             limit: until when the caller waits at least; what cannot be done by then need not be begun.

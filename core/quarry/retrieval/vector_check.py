@@ -1,4 +1,4 @@
-"""Whether the vectors that searches compare are those of the documents.
+"""The check that stored vectors are those of the documents.
 
 Three looks, from cheap to dear. Each stored vector must have unit length. It must equal the one in the
 vector cache, which has a checksum. And of a few documents it must equal what the encoder makes of them now,
@@ -40,7 +40,7 @@ class VectorCheck:
         count = len(docnos) if sample.documents is None else min(sample.documents, len(docnos))
         drawn = Random(sample.seed).sample(list(docnos), count)  # a sample, not a secret
         found = Findings()
-        for batch in _batches(drawn):
+        for batch in _split_batches(drawn):
             if not self._asked.deadline.remaining_s:
                 break
             if sample.encoded is None:
@@ -51,10 +51,10 @@ class VectorCheck:
 
     async def _look(self, batch: Sequence[Docno], wanted: int, most_passages: int, found: Findings) -> None:
         """Adds to ``found``; ``wanted`` documents of at most so many passages are encoded."""
-        async with self._asked.follower.paused():
-            documents = await self._documents(batch)
-            stored = await self._store.vectors(list(documents))
-        kept = dict(zip(documents, await self._vectors.kept(list(documents.values())), strict=True))
+        async with self._asked.follower.pause():
+            documents = await self._read_documents(batch)
+            stored = await self._store.read_vectors(list(documents))
+        kept = dict(zip(documents, await self._vectors.read_kept(list(documents.values())), strict=True))
         fitting = [d for d in documents if len(stored.get(d, ())) <= most_passages][: max(0, wanted)]
         again = await self._vectors.encode_again([documents[docno] for docno in fitting]) if fitting else []
         made = dict(zip(fitting, again, strict=True))
@@ -64,31 +64,31 @@ class VectorCheck:
                 continue
             found.vectors += len(stored[docno])
             right = made.get(docno, kept[docno])
-            sound = _have_unit_length(stored[docno]) and (right is None or _agree(stored[docno], right))
+            sound = _check_unit_length(stored[docno]) and (right is None or _agree(stored[docno], right))
             if not sound:
                 found.damaged.append(docno)
             cached = kept[docno]
             if cached is not None and docno in made and not _agree(cached, made[docno]):
                 found.wrongly_encoded = True
 
-    async def _documents(self, batch: Sequence[Docno]) -> Mapping[Docno, Fields]:
-        """Documents that the arm has in the log's version; called while it stands still."""
+    async def _read_documents(self, batch: Sequence[Docno]) -> Mapping[Docno, Fields]:
+        """Reads documents that the arm has in the log's version; called while it stands still."""
         read = await asyncio.to_thread(self._asked.documents.read, batch)
         at = self._asked.follower.visible
         return {docno: read[docno].fields for docno in batch if docno in read and read[docno].version <= at}
 
 
-def _batches(docnos: Sequence[Docno]) -> Iterator[Sequence[Docno]]:
+def _split_batches(docnos: Sequence[Docno]) -> Iterator[Sequence[Docno]]:
     return (docnos[start : start + AT_ONCE] for start in range(0, len(docnos), AT_ONCE))
 
 
-def _have_unit_length(rows: NDArray[np.float32]) -> bool:
+def _check_unit_length(rows: NDArray[np.float32]) -> bool:
     lengths = np.linalg.norm(rows, axis=1)
     return bool((np.abs(lengths - 1) <= LENGTH_TOLERANCE).all())  # not a number is no length
 
 
 def _agree(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Whether each pair of rows, all of about unit length, points the same way."""
+    """Tells whether each pair of rows, all of about unit length, points the same way."""
     if one.shape != other.shape:
         return False
     return bool((np.einsum("ij,ij->i", one, other) >= LEAST_COSINE).all())

@@ -21,7 +21,7 @@ SURPRISE_S = 0.05
 slowness is learned within some ten searches, since each of them about doubles the estimate."""
 
 
-class Estimate:
+class MovingEstimate:
     """A moving average and its mean deviation, in seconds."""
 
     def __init__(self, first_guess_s: float) -> None:
@@ -41,7 +41,7 @@ class Estimate:
 
 @dataclass(slots=True)
 class AnswerTimes:
-    """What answering takes now, as the searches of a server measure it.
+    """The time that answering takes now, as the searches of a server measure it.
 
     Attributes:
         took: from the last wait of a search to its answer.
@@ -49,8 +49,8 @@ class AnswerTimes:
         answering: how many do so now.
     """
 
-    took: Estimate = field(default_factory=lambda: Estimate(FIRST_GUESS_S))
-    alone: Estimate = field(default_factory=lambda: Estimate(FIRST_GUESS_S / 4))
+    took: MovingEstimate = field(default_factory=lambda: MovingEstimate(FIRST_GUESS_S))
+    alone: MovingEstimate = field(default_factory=lambda: MovingEstimate(FIRST_GUESS_S / 4))
     answering: int = 0
 
 
@@ -73,13 +73,13 @@ class Slot:
     alone_s: float = 0.0
 
     @classmethod
-    def of(cls, deadline: Deadline) -> "Slot":
-        """The slot of a search beside which no other runs."""
+    def make_single(cls, deadline: Deadline) -> "Slot":
+        """Makes the slot of a search beside which no other runs."""
         limit = _leave_time_to_send(deadline)
         return cls(deadline, limit, limit)
 
     @contextlib.contextmanager
-    def work(self) -> Iterator[None]:
+    def measure_work(self) -> Iterator[None]:
         """Measures a piece of answering, which is everything that a search does after it has waited."""
         self.times.answering += 1
         before, began_s = self.times.answering, time.monotonic()
@@ -104,8 +104,8 @@ class AnswerSchedule:
         self._starts_s: list[float] = []
 
     @contextlib.contextmanager
-    def slot(self, deadline: Deadline) -> Iterator[Slot]:
-        """A slot before ``deadline``, kept until the search has ended."""
+    def take_slot(self, deadline: Deadline) -> Iterator[Slot]:
+        """Yields a slot before ``deadline``, kept until the search has ended."""
         took, end = self._times.took, _leave_time_to_send(deadline)
         soonest_s = deadline.at_s - LARGEST_SHARE * deadline.remaining_s if deadline.timeout_s else 0.0
         start_s = max(soonest_s, self._free_before(end.at_s - took.high_s))
@@ -121,7 +121,8 @@ class AnswerSchedule:
                 self._times.alone.add(slot.alone_s)
 
     def _free_before(self, start_s: float) -> float:
-        """The latest moment, at ``start_s`` at the latest, at which no other search begins to answer."""
+        """Finds the latest moment, at ``start_s`` at the latest, at which no other search begins to
+        answer."""
         apart_s = self._times.alone.mean_s + self._times.alone.deviation_s
         for other_s in reversed(self._starts_s):
             if other_s <= start_s - apart_s:
@@ -132,6 +133,6 @@ class AnswerSchedule:
 
 
 def _leave_time_to_send(deadline: Deadline) -> Deadline:
-    """When an answer must be sent to arrive by ``deadline``."""
+    """Computes when an answer must be sent to arrive by ``deadline``."""
     wanted_s = SENDING_SHARE * deadline.remaining_s
-    return deadline.sooner(min(LONGEST_SENDING_S, max(SHORTEST_SENDING_S, wanted_s)))
+    return deadline.move_sooner(min(LONGEST_SENDING_S, max(SHORTEST_SENDING_S, wanted_s)))

@@ -18,7 +18,7 @@ NO_EXPLORATION = "none"
 
 @dataclass(frozen=True, slots=True)
 class FairPairs:
-    """How to explore.
+    """Exploration by fair pairs.
 
     Attributes:
         swap_probability: of each pair, 0 (nothing is explored) to 0.5.
@@ -42,8 +42,8 @@ class FairPairs:
             return NO_EXPLORATION
         return f"fair-pairs:{self.swap_probability:g}:{self.depth}"
 
-    def order(self, seed: int, length: int) -> tuple[int, ...]:
-        """For each of the first places, from 0, the place before exploration; the rest stay."""
+    def draw_order(self, seed: int, length: int) -> tuple[int, ...]:
+        """Draws, for each of the first places, from 0, the place before exploration; the rest stay."""
         size = min(self.depth, length)
         if not self.swap_probability or size < 2:
             return ()
@@ -54,8 +54,9 @@ class FairPairs:
                 order[first], order[first + 1] = first + 1, first
         return tuple(order)
 
-    def probability(self, before: int, shown: int, length: int) -> float:
-        """That the hit at place ``before`` of ``length`` is shown at place ``shown``; places from 0.
+    def compute_probability(self, before: int, shown: int, length: int) -> float:
+        """Computes the probability that the hit at place ``before`` of ``length`` is shown at place
+        ``shown``; places from 0.
 
         A place but the first and the last has a partner above under one face of the coin and below under the
         other, so each swap has half the probability of a pair's.
@@ -70,7 +71,8 @@ class FairPairs:
 
 
 def seed_of(search_id: str) -> int:
-    """Seed of a search's exploration, 63 bits: its pages are explored alike, and it can be done again."""
+    """Computes the seed of a search's exploration, 63 bits: its pages are explored alike, and it can be
+    done again."""
     return int.from_bytes(hashlib.blake2b(search_id.encode(), digest_size=8).digest(), "big") >> 1
 
 
@@ -83,18 +85,18 @@ class ExploredDocuments(LazyDocuments):
     def __len__(self) -> int:
         return len(self.ranked)
 
-    def _made(self, place: int) -> RankedDocument:
+    def _make(self, place: int) -> RankedDocument:
         return self.ranked[self._order[place] if place < len(self._order) else place]
 
 
-def explored(
+def explore(
     documents: Sequence[RankedDocument], policy: FairPairs, search_id: str
 ) -> Sequence[RankedDocument]:
-    """``documents`` in the order that ``policy`` gives this search."""
-    order = policy.order(seed_of(search_id), len(documents))
+    """Puts ``documents`` in the order that ``policy`` gives this search."""
+    order = policy.draw_order(seed_of(search_id), len(documents))
     return ExploredDocuments(documents, order) if order else documents
 
 
-def unexplored(documents: Sequence[RankedDocument]) -> Sequence[RankedDocument]:
-    """The list before exploration."""
+def undo_exploration(documents: Sequence[RankedDocument]) -> Sequence[RankedDocument]:
+    """Returns the list before exploration."""
     return documents.ranked if isinstance(documents, ExploredDocuments) else documents

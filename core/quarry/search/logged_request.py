@@ -8,7 +8,7 @@ from quarry.search.exploration import FairPairs
 
 @dataclass(frozen=True, slots=True)
 class SearchContext:
-    """Who searches, and where the answer is shown. ``simulated``: a program, not a person."""
+    """The person who searches, and where the answer is shown. ``simulated``: a program, not a person."""
 
     user_id: str = ""
     session_id: str = ""
@@ -20,7 +20,7 @@ class SearchContext:
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """What was asked, by whom, and how the order is to be explored.
+    """The request to log: what was asked, by whom, and how the order is to be explored.
 
     Attributes:
         text: what the user typed, spaces around it cut.

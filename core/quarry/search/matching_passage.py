@@ -12,8 +12,9 @@ LEAST_STEM, MOST_ENDING = 4, 3
 _WORD = re.compile(r"\w+")
 
 
-def matching_passage(query: str, passages: Sequence[str]) -> int:
-    """Place of the passage that has most of the query's words, rare ones first; the earliest of equal ones.
+def find_matching_passage(query: str, passages: Sequence[str]) -> int:
+    """Finds the place of the passage that has most of the query's words, rare ones first; the earliest of
+    equal ones.
 
     A word weighs ``log((n + 1) / k)`` where ``k`` of the document's ``n`` passages have it, and counts once a
     passage: one that stands in all of them tells little. Case, Unicode's compatibility forms and up to
@@ -26,9 +27,9 @@ def matching_passage(query: str, passages: Sequence[str]) -> int:
     """
     if len(passages) == 1:
         return 0
-    texts = [_plain(passage) for passage in passages]
+    texts = [_simplify(passage) for passage in passages]
     scores: list[list[float]] = [[] for _ in passages]
-    for stem in _stems(query):
+    for stem in _find_stems(query):
         having = [place for place, text in enumerate(texts) if _has_word(text, stem)]
         weight = math.log((len(texts) + 1) / len(having)) if having else 0.0
         for place in having:
@@ -37,19 +38,19 @@ def matching_passage(query: str, passages: Sequence[str]) -> int:
     return sums.index(max(sums))
 
 
-def _stems(query: str) -> list[str]:
-    """Beginnings of the query's words, each once."""
-    words = _WORD.findall(_plain(query))[:MOST_QUERY_WORDS]
+def _find_stems(query: str) -> list[str]:
+    """Finds the beginnings of the query's words, each once."""
+    words = _WORD.findall(_simplify(query))[:MOST_QUERY_WORDS]
     return list(dict.fromkeys(word[: max(LEAST_STEM, len(word) - MOST_ENDING)] for word in words))
 
 
 def _has_word(text: str, stem: str) -> bool:
-    """Whether a word begins so. Without spaces, as in Chinese, it may stand anywhere."""
+    """Tells whether a word begins so. Without spaces, as in Chinese, it may stand anywhere."""
     place = text.find(stem)
     while place > 0 and stem.isascii() and text[place - 1].isalnum():
         place = text.find(stem, place + 1)
     return place >= 0
 
 
-def _plain(text: str) -> str:
+def _simplify(text: str) -> str:
     return (text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold()

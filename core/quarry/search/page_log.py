@@ -7,8 +7,8 @@ from typing import Protocol
 from quarry.ranking.ranking import RankedDocument, Ranking
 from quarry.schema import Schema
 from quarry.search.logged_request import LoggedRequest
-from quarry.search.pages import Place
 from quarry.search.pipeline import Documents
+from quarry.search.result_pages import ListPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class GivenPage:
     collection: int
     schema: Schema
     documents: Documents
-    place: Place
+    place: ListPlace
     request: LoggedRequest
     ranking: Ranking
     shown: Sequence[tuple[int, RankedDocument, str, int]]

@@ -1,4 +1,4 @@
-"""What one page of a search is made from: the collection, and how the page is to look.
+"""The request of one page of a search: the collection, and how the page is to look.
 
 How the hits are ranked is in ``quarry.ranking.queries.Query``.
 """

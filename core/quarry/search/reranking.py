@@ -13,9 +13,9 @@ from quarry.models.blend import Blend
 from quarry.models.calibration import Calibration
 from quarry.ranking.cascade import RerankStage
 from quarry.ranking.queries import RerankPlan
-from quarry.ranking.ranking import Degradation, RankedDocument, Reading, Reason, Stage
+from quarry.ranking.ranking import Degradation, DegradationReason, DegradedStage, RankedDocument, RerankScore
 from quarry.ranking.relevance import FusedScale
-from quarry.search.matching_passage import matching_passage
+from quarry.search.matching_passage import find_matching_passage
 from quarry.search.pipeline import Documents
 from quarry.types import Docno, Fields
 
@@ -45,8 +45,8 @@ Passages = Callable[[Sequence[Fields]], Awaitable[list[list[str]]]]
 class PassageTexts(Protocol):
     """Finds the text that a re-ranker reads of each document."""
 
-    async def texts(self, query: str, ranked: Sequence[RankedDocument]) -> list[str]:
-        """The best passage of each for the query; empty for one that is gone."""
+    async def read_texts(self, query: str, ranked: Sequence[RankedDocument]) -> list[str]:
+        """Reads the best passage of each for the query; empty for one that is gone."""
         ...
 
 
@@ -56,20 +56,20 @@ class BestPassages:
     def __init__(self, documents: Documents, passages: Passages) -> None:
         self._documents, self._passages = documents, passages
 
-    async def texts(self, query: str, ranked: Sequence[RankedDocument]) -> list[str]:
+    async def read_texts(self, query: str, ranked: Sequence[RankedDocument]) -> list[str]:
         found = await asyncio.to_thread(self._documents.read, [r.docno for r in ranked])
         alive = [r for r in ranked if r.docno in found]
         passages = await self._passages([found[r.docno].fields for r in alive])
-        chosen = await asyncio.to_thread(lambda: list(map(partial(_best, query), alive, passages)))
+        chosen = await asyncio.to_thread(lambda: list(map(partial(_choose_best, query), alive, passages)))
         best = dict(zip((r.docno for r in alive), chosen, strict=True))
         return [best.get(r.docno, "") for r in ranked]
 
 
-def _best(query: str, document: RankedDocument, passages: Sequence[str]) -> str:
+def _choose_best(query: str, document: RankedDocument, passages: Sequence[str]) -> str:
     if not passages:
         return ""
     if document.passage is None:
-        return passages[matching_passage(query, passages)]
+        return passages[find_matching_passage(query, passages)]
     return passages[min(document.passage, len(passages) - 1)]
 
 
@@ -92,7 +92,7 @@ class CrossEncoderReranking:
         fused: FusedScale,
         deadline: Deadline,
     ) -> tuple[list[RankedDocument], list[Degradation]]:
-        scorers = {stage.model: self._taken(stage.model) for stage in plan.stages}
+        scorers = {stage.model: self._take_scorer(stage.model) for stage in plan.stages}
         if plan.min_relevance is not None:
             _check_calibrated(plan.model, scorers[plan.model], fused)
         search = _Search(text, fused, deadline, self._passages, scorers)
@@ -102,14 +102,17 @@ class CrossEncoderReranking:
                 async with asyncio.timeout(deadline.timeout_s):
                     order, notes = await self._read(stage, order, search)
             except (TimeoutError, DeadlineExceeded):
-                notes = [_note(stage, Reason.TIMEOUT, "re-ranking did not end in time")]
+                notes = [
+                    _make_degradation(stage, DegradationReason.TIMEOUT, "re-ranking did not end in time")
+                ]
             except QuarryError as error:
-                notes = [_note(stage, Reason.UNAVAILABLE, str(error))]
+                notes = [_make_degradation(stage, DegradationReason.UNAVAILABLE, str(error))]
             degraded += notes
         return order, degraded
 
-    def _taken(self, model: str) -> PairScorer | QuarryError:
-        """The model, or why there is none: one that is retired while others read can still be used."""
+    def _take_scorer(self, model: str) -> PairScorer | QuarryError:
+        """Takes the model, or says why there is none: one that is retired while others read can still be
+        used."""
         try:
             return self._scorer(model)
         except QuarryError as error:
@@ -122,23 +125,23 @@ class CrossEncoderReranking:
         if isinstance(scorer, QuarryError):
             raise scorer
         first = order[: stage.depth]
-        pairs = [(search.text, passage) for passage in await search.passages_of(first)]
+        pairs = [(search.text, passage) for passage in await search.read_passages(first)]
         scores = await scorer.score_in_time(pairs, search.deadline.remaining_s)
         depth = len(scores)
         scored = [
-            _rescored(document, stage.model, score, scorer, search.fused)
+            _apply_score(document, stage.model, score, scorer, search.fused)
             for document, score in zip(first[:depth], scores, strict=True)
         ]
         notes = []
         if depth < len(first):
             detail = f"{depth} of {len(first)} candidates were re-ranked, to keep the deadline"
-            notes.append(_note(stage, Reason.REDUCED_DEPTH, detail))
-        return [*_ordered(scored, scorer.blend), *order[depth:]], notes
+            notes.append(_make_degradation(stage, DegradationReason.REDUCED_DEPTH, detail))
+        return [*_order(scored, scorer.blend), *order[depth:]], notes
 
 
 @dataclass(slots=True)
 class _Search:
-    """What all stages of a search share. A passage is looked up for the first one that reads it."""
+    """The state that all stages of a search share. A passage is looked up for the first one that reads it."""
 
     text: str
     fused: FusedScale
@@ -147,16 +150,16 @@ class _Search:
     scorers: Mapping[str, PairScorer | QuarryError]
     _found: dict[Docno, str] = field(default_factory=dict)
 
-    async def passages_of(self, documents: Sequence[RankedDocument]) -> list[str]:
+    async def read_passages(self, documents: Sequence[RankedDocument]) -> list[str]:
         unknown = [document for document in documents if document.docno not in self._found]
         if unknown:
-            texts = await self.passages.texts(self.text, unknown)
+            texts = await self.passages.read_texts(self.text, unknown)
             self._found.update(zip((document.docno for document in unknown), texts, strict=True))
         return [self._found[document.docno] for document in documents]
 
 
-def _note(stage: RerankStage, reason: Reason, detail: str) -> Degradation:
-    return Degradation(Stage.RERANK, reason, detail, stage.model)
+def _make_degradation(stage: RerankStage, reason: DegradationReason, detail: str) -> Degradation:
+    return Degradation(DegradedStage.RERANK, reason, detail, stage.model)
 
 
 def _check_calibrated(model: str, scorer: PairScorer | QuarryError, fused: FusedScale) -> None:
@@ -175,35 +178,35 @@ def _check_calibrated(model: str, scorer: PairScorer | QuarryError, fused: Fused
         )
 
 
-def _rescored(
+def _apply_score(
     document: RankedDocument, model: str, found: PairScore, scorer: PairScorer, fused: FusedScale
 ) -> RankedDocument:
     score = scorer.blend.score(found.score, document.fused_score / fused.highest)
-    reading = Reading(model, found.score, found.truncated)
+    reading = RerankScore(model, found.score, found.truncated)
     return replace(
         document,
         score=score,
         readings=(*document.readings, reading),
-        relevance=_relevance(scorer, score, fused),
+        relevance=_estimate_relevance(scorer, score, fused),
     )
 
 
-def _relevance(scorer: PairScorer, score: float, fused: FusedScale) -> float | None:
-    """P(relevant); None without a calibration, or where the blend counts a fused score that is not the one
-    that it was fitted to."""
+def _estimate_relevance(scorer: PairScorer, score: float, fused: FusedScale) -> float | None:
+    """Estimates P(relevant); None without a calibration, or where the blend counts a fused score that is not
+    the one that it was fitted to."""
     calibration = scorer.calibration
     if calibration is None:
         return None
     if scorer.blend.fused and not (fused.complete and fused.ranking == calibration.ranking):
         return None
-    return float(calibration.probability(score))
+    return float(calibration.estimate_probability(score))
 
 
-def _ordered(scored: Sequence[RankedDocument], blend: Blend) -> list[RankedDocument]:
-    """Best first, ties by id; where the fused score counts, its order goes before the id's: two fused scores
-    may differ by less than their multiples can."""
+def _order(scored: Sequence[RankedDocument], blend: Blend) -> list[RankedDocument]:
+    """Orders best first, ties by id; where the fused score counts, its order goes before the id's: two fused
+    scores may differ by less than their multiples can."""
 
-    def place(document: RankedDocument) -> tuple[float, int, str]:
+    def make_key(document: RankedDocument) -> tuple[float, int, str]:
         return -document.score, document.fused_rank if blend.fused else 0, document.id
 
-    return sorted(scored, key=place)
+    return sorted(scored, key=make_key)

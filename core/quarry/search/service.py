@@ -9,12 +9,12 @@ from typing import Generic, TypeVar
 
 from quarry.errors import PageExpiredError
 from quarry.ranking.queries import Query
-from quarry.ranking.ranking import Ranking, without_explanations
+from quarry.ranking.ranking import Ranking, drop_explanations
 from quarry.search.answer_schedule import Slot
-from quarry.search.exploration import explored
+from quarry.search.exploration import explore
 from quarry.search.page_log import GivenPage, PageLog
-from quarry.search.pages import Hit, KeptSearch, PageStore, Place, cut_page
 from quarry.search.requests import PageRequest, SearchedCollection
+from quarry.search.result_pages import Hit, KeptSearch, ListPlace, PageStore, cut_page
 from quarry.types import Docno
 
 M = TypeVar("M")
@@ -39,11 +39,11 @@ class SearchPage(Generic[M]):
         attribution_token: by which events refer to this page; empty if it is not logged.
     """
 
-    place: Place
+    place: ListPlace
     ranking: Ranking
     hits: Sequence[Hit[M]]
     passages: Mapping[Docno, str]
-    next: Place | None
+    next: ListPlace | None
     attribution_token: str
 
 
@@ -67,15 +67,15 @@ class SearchService:
             QuarryError: what ``rerankers`` raises, or as ``Searcher.rank``.
             TimeoutError: the deadline of ``slot`` passed while the page was cut.
         """
-        place = Place(uuid.uuid4().hex, 0)
+        place = ListPlace(uuid.uuid4().hex, 0)
         async with rerankers as loading:
             ranking = await collection.searcher.rank(query, slot.deadline, slot, loading)
-        order = explored(ranking.documents, request.logged.exploration, place.key)
+        order = explore(ranking.documents, request.logged.exploration, place.key)
         kept = KeptSearch(replace(ranking, documents=order), query.filter)
         return await self._give(collection, kept, place, request, slot)
 
     async def turn_page(
-        self, collection: SearchedCollection, place: Place, request: PageRequest[M], slot: Slot
+        self, collection: SearchedCollection, place: ListPlace, request: PageRequest[M], slot: Slot
     ) -> SearchPage[M]:
         """Gives the page that starts at ``place``.
 
@@ -92,11 +92,11 @@ class SearchService:
         self,
         collection: SearchedCollection,
         kept: KeptSearch,
-        place: Place,
+        place: ListPlace,
         request: PageRequest[M],
         slot: Slot,
     ) -> SearchPage[M]:
-        with slot.work():
+        with slot.measure_work():
             async with asyncio.timeout(slot.deadline.timeout_s):
                 hits, end = await asyncio.to_thread(
                     cut_page, collection.documents, kept, place.offset, request
@@ -105,7 +105,7 @@ class SearchService:
             more = end < len(kept.ranking.documents)
             if more and place.offset == 0:
                 self._keep(place.key, kept, request.explain)
-            following = Place(place.key, end) if more else None
+            following = ListPlace(place.key, end) if more else None
             token = "" if request.unlogged else self._log(collection, kept.ranking, place, request, hits)
         return SearchPage(place, kept.ranking, hits, passages, following, token)
 
@@ -113,7 +113,7 @@ class SearchService:
         """Keeps the list for later pages, which ask for explanations if the first one did."""
         documents = kept.ranking.documents
         if not explain:
-            ranking = replace(kept.ranking, documents=without_explanations(documents))
+            ranking = replace(kept.ranking, documents=drop_explanations(documents))
             kept = replace(kept, ranking=ranking)
         size = len(documents) * (EXPLAINED_BYTES if explain else BARE_BYTES)
         self._pages.keep(key, LIST_BYTES + size, kept)
@@ -122,7 +122,7 @@ class SearchService:
         self,
         collection: SearchedCollection,
         ranking: Ranking,
-        place: Place,
+        place: ListPlace,
         request: PageRequest[M],
         hits: Sequence[Hit[M]],
     ) -> str:
@@ -141,7 +141,10 @@ class SearchService:
 
 
 async def _read_passages(collection: SearchedCollection, hits: Sequence[Hit[M]]) -> dict[Docno, str]:
-    """The passage of each hit that the dense arm compared; none for a document that has fewer by now."""
+    """Reads the passage of each hit that the dense arm compared.
+
+    None for a document that has fewer by now.
+    """
     wanted = [(hit, hit.ranked.passage) for hit in hits if hit.ranked.passage is not None]
     if not wanted:
         return {}

@@ -1,1 +1,1 @@
-"""How a data folder keeps what it holds: marks, checks at the start, quarantine, a clock that never jumps."""
+"""The keeping of a data folder: marks, checks at the start, quarantine, a clock that never jumps."""

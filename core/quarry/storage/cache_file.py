@@ -40,7 +40,8 @@ class CacheFile:
             self._connection = self._begin_anew(error)
 
     def run(self, call: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
-        """What ``call`` gives; ``otherwise``, after a fresh start, if the file turns out to be unreadable.
+        """Runs ``call``, and returns ``otherwise``, after a fresh start, if the file turns out to be
+        unreadable.
 
         Raises DiskFullError.
         """
@@ -48,7 +49,7 @@ class CacheFile:
             try:
                 return call(self._connection)
             except sqlite3.DatabaseError as error:
-                if self._finds_disk_full(error):
+                if self._is_disk_full(error):
                     raise DiskFullError(f"no space for the {self._name} {self._path.name}") from error
                 if not _is_unreadable(error):
                     raise
@@ -56,8 +57,9 @@ class CacheFile:
                 self._connection = self._begin_anew(error)
                 return otherwise
 
-    def _finds_disk_full(self, error: sqlite3.DatabaseError) -> bool:
-        """Where shared memory cannot grow, SQLite tells no full disk from one that fails."""
+    def _is_disk_full(self, error: sqlite3.DatabaseError) -> bool:
+        """Tells whether the disk is full: where shared memory cannot grow, SQLite tells a full disk from
+        no other failure."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_IOERR:
             return is_nearly_full(self._path.parent)

@@ -1,4 +1,4 @@
-"""How a full disk shows itself: as the system's error numbers, and in words where a library hides those."""
+"""The signs of a full disk: the system's error numbers, and words where a library hides those."""
 
 import errno
 import shutil
@@ -19,35 +19,37 @@ NEARLY_FULL_BYTES = 2**20
 """Space below which a failed write is taken for one that found the disk full."""
 
 
-def disk_is_full(error: BaseException | None) -> bool:
-    """Whether ``error``, or one that it came of, says so."""
+def is_disk_full(error: BaseException | None) -> bool:
+    """Tells whether ``error``, or one that it came of, says so."""
     return any(
         getattr(cause, "errno", None) in FULL_NUMBERS or says_disk_is_full(str(cause))
-        for cause in causes(error)
+        for cause in list_causes(error)
     )
 
 
 def says_disk_is_full(message: str) -> bool:
-    """Whether a message of some library says so."""
+    """Tells whether a message of some library says so."""
     return any(words in message for words in FULL_WORDS)
 
 
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """``error`` and all that it came of, the last one first."""
+def list_causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields ``error`` and all that it came of, the last one first."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def is_nearly_full(folder: Path) -> bool:
-    """Whether the disk that holds ``folder`` has next to no space: asked where a failure names no cause."""
+    """Tells whether the disk that holds ``folder`` has next to no space: asked where a failure names no
+    cause."""
     try:
         return shutil.disk_usage(folder).free < NEARLY_FULL_BYTES
     except OSError:  # the folder is gone, which is another failure
         return False
 
 
-def cannot_write(what: str, error: OSError) -> QuarryError:
-    """A file that could not be written as what a caller can act on: DiskFullError, or UnavailableError."""
-    kind = DiskFullError if disk_is_full(error) else UnavailableError
-    return kind(f"{what}: {error.strerror or type(error).__name__}")
+def make_write_error(action: str, error: OSError) -> QuarryError:
+    """Makes an error of a file that could not be written: DiskFullError, or UnavailableError, which a
+    caller can act on."""
+    kind = DiskFullError if is_disk_full(error) else UnavailableError
+    return kind(f"{action}: {error.strerror or type(error).__name__}")

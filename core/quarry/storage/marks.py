@@ -1,4 +1,4 @@
-"""What a database says about itself: which data folder it belongs to, and whether a server is using it.
+"""The marks of a database: the data folder it belongs to, and whether a server is using it.
 
 A database file is not always the whole database: while a server uses it, the newest commits lie in the
 write-ahead log beside it. Therefore the file itself says that it is in use, from before the first commit
@@ -56,7 +56,7 @@ class DatabaseInUse:
         """Stores marks and returns when they are synced."""
         with self._lock:
             if self._connection is not None:
-                with _transaction(self._connection):
+                with _open_transaction(self._connection):
                     self._connection.executemany(_WRITE, list(marks.items()))
 
     def read(self) -> dict[str, str]:
@@ -69,7 +69,7 @@ class DatabaseInUse:
         Where the mark cannot be written, the log stays beside the file, as it does after a kill.
         """
         try:
-            if TABLE in self._tables():  # there is none if the migration failed
+            if TABLE in self._read_tables():  # there is none if the migration failed
                 self.write({IN_USE: "0"})
                 self._fold_log("TRUNCATE")
         except sqlite3.Error as error:
@@ -89,7 +89,7 @@ class DatabaseInUse:
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
                 self._connection = None
 
-    def _tables(self) -> frozenset[str]:
+    def _read_tables(self) -> frozenset[str]:
         with self._lock:
             if self._connection is None:
                 return frozenset()
@@ -111,7 +111,7 @@ class DatabaseInUse:
 
 
 @contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def _open_transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

@@ -1,4 +1,5 @@
-"""Where things go that no database knows: they are moved and named in the log, never deleted at once."""
+"""The quarantine of things that no database knows: they are moved and named in the log, never deleted at
+once."""
 
 import logging
 import re
@@ -28,7 +29,7 @@ class Quarantine:
         """Moves a file or a folder of the data folder here, below its own path. One that is gone is fine."""
         if not path.exists():
             return
-        entry = self._new_entry(now_us)
+        entry = self._make_entry(now_us)
         target = entry / path.relative_to(self._data)
         target.parent.mkdir(parents=True, exist_ok=True)
         (entry / REASON).write_text(f"{path.relative_to(self._data)}: {reason}\n", encoding="utf-8")
@@ -53,7 +54,7 @@ class Quarantine:
                 logger.warning("removing %s, which lay there for %g days", entry, self._days)
                 shutil.rmtree(entry, ignore_errors=True)
 
-    def _new_entry(self, now_us: int) -> Path:
+    def _make_entry(self, now_us: int) -> Path:
         name = datetime.fromtimestamp(now_us / 1e6, UTC).strftime(_TIME)
         self._folder.mkdir(mode=0o700, exist_ok=True)
         for number in range(1, 1_000_000):

@@ -13,7 +13,7 @@ MANIFEST = "manifest.json"
 
 
 class FileMark(BaseModel):
-    """What a file must be: its size in bytes, and its hex SHA-256."""
+    """The size of a file in bytes, and its hex SHA-256."""
 
     size: int
     sha256: str
@@ -26,7 +26,8 @@ class Manifest(BaseModel):
 
 
 def mark_file(path: Path) -> FileMark:
-    """What the file is now. Reads all of it: 90 MB take some 60 ms where the processor helps with SHA-256."""
+    """Reads all of a file to mark it as it is now: 90 MB take some 60 ms where the processor helps with
+    SHA-256."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return FileMark(size=file.tell(), sha256=digest)
@@ -48,7 +49,7 @@ def write_manifest(path: Path, files: Mapping[str, FileMark]) -> None:
 
 
 def find_damage(manifest: Path) -> str:
-    """What is wrong with the files that ``manifest`` names, in its folder; empty if nothing is."""
+    """Finds what is wrong with the files that ``manifest`` names, in its folder; empty if nothing is."""
     try:
         files = Manifest.model_validate_json(manifest.read_bytes()).files
     except FileNotFoundError:
@@ -59,7 +60,7 @@ def find_damage(manifest: Path) -> str:
 
 
 def find_difference(folder: Path, files: Mapping[str, FileMark]) -> str:
-    """What is wrong with ``files`` in ``folder``; empty if nothing is."""
+    """Finds what is wrong with ``files`` in ``folder``; empty if nothing is."""
     for path, mark in files.items():
         try:
             if mark_file(folder / path) != mark:

@@ -51,7 +51,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class StartState:
-    """What the files of a data folder say.
+    """The state of a data folder, by its files.
 
     Attributes:
         identity: of the folder; empty if the document log has none yet.
@@ -122,7 +122,8 @@ def make_refusal(data: Path, state: StartState) -> FolderContradictionError:
 
 
 def find_keys_on_disk(data: Path, feedback: sqlite3.Connection | None) -> set[int]:
-    """Keys of all collections that a folder, a finished set, a report or a row of feedback belongs to."""
+    """Finds the keys of all collections that a folder, a finished set, a report or a row of feedback
+    belongs to."""
     keys = {
         int(folder.name)
         for parent in (COLLECTIONS, REGISTRY)
@@ -160,7 +161,7 @@ def _read_named_keys(file: Path) -> set[int]:
 
 
 def _find_missing_log(path: Path, marks: Mapping[str, str]) -> Iterator[Finding]:
-    if marks.get(IN_USE) == "1" and not _log_of(path).exists():
+    if marks.get(IN_USE) == "1" and not _locate_log(path).exists():
         yield Finding(
             f"{path.name} was in use when it was written, and {path.name}-wal, which holds the newest "
             "commits, is not beside it, as in a copy that was made while a server ran"
@@ -209,7 +210,8 @@ def _find_sequence_gaps(documents: sqlite3.Connection) -> Iterator[Finding]:
 
 
 def _find_unknown_versions(documents: sqlite3.Connection, registry: Path) -> Iterator[Finding]:
-    """A registration that was cut short leaves one number above the last row, and no more."""
+    """Finds versions that no row knows: a registration that was cut short leaves one number above the last
+    row, no more."""
     if "model_versions" not in _read_tables(documents):
         return
     last_number = "SELECT MAX(number) FROM model_versions WHERE collection_id = c.id"
@@ -240,7 +242,7 @@ def _open_read_only(path: Path) -> Iterator[sqlite3.Connection | None]:
     The log stays as it is. Where there is none, the file is opened as one that cannot change: SQLite would
     make an empty log otherwise, and nobody would miss the one that is lost.
     """
-    has_log = _log_of(path).exists()
+    has_log = _locate_log(path).exists()
     if not path.exists() or (path.stat().st_size == 0 and not has_log):
         yield None
         return
@@ -256,7 +258,7 @@ def _open_read_only(path: Path) -> Iterator[sqlite3.Connection | None]:
 
 @contextlib.contextmanager
 def _blame(path: Path) -> Iterator[None]:
-    """Says of damage that is met meanwhile that it is in ``path``."""
+    """Adds to damage that is met meanwhile that it is in ``path``."""
     try:
         yield
     except sqlite3.DatabaseError as error:
@@ -265,7 +267,7 @@ def _blame(path: Path) -> Iterator[None]:
         raise DataLossError(f"{path} cannot be read ({error}): restore it from a backup") from error
 
 
-def _log_of(path: Path) -> Path:
+def _locate_log(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
 
 

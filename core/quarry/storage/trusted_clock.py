@@ -18,8 +18,8 @@ CATCH_UP = 2
 _LAG_WORTH_A_WORD_US = 2 * DAY_US
 
 
-def wall_us() -> int:
-    """Microseconds since 1970, as the machine has it."""
+def read_wall_us() -> int:
+    """Reads microseconds since 1970, as the machine has it."""
     return time.time_ns() // 1_000
 
 
@@ -38,7 +38,7 @@ class TrustedClock:
         remembered: str | None,
         newest_us: int | None,
         save: Callable[[str], None],
-        wall: Callable[[], int] = wall_us,
+        wall: Callable[[], int] = read_wall_us,
     ) -> None:
         self._save, self._wall = save, wall
         now = wall()
@@ -46,7 +46,7 @@ class TrustedClock:
             self._wall_us, self._now_us = now, min(now, newest_us or now)
         else:
             self._wall_us, self._now_us = map(int, remembered.split(","))
-        self.step()
+        self.follow_wall()
         self._warn()
 
     @property
@@ -54,7 +54,7 @@ class TrustedClock:
         """Microseconds since 1970, as of the last step."""
         return self._now_us
 
-    def step(self) -> None:
+    def follow_wall(self) -> None:
         """Follows the wall clock, by at most a day. Called at the start and once an hour; blocks."""
         now = self._wall()
         passed_us = max(0, now - self._wall_us)

@@ -7,9 +7,14 @@ use one.
 
 import contextlib
 
-from quarry.testing.tiny_models import SYLLABLES, tiny_cross_encoder, tiny_encoder, tiny_vocabulary
+from quarry.testing.tiny_models import (
+    SYLLABLES,
+    make_tiny_cross_encoder,
+    make_tiny_encoder,
+    make_tiny_vocabulary,
+)
 
-__all__ = ["SYLLABLES", "tiny_cross_encoder", "tiny_encoder", "tiny_vocabulary"]
+__all__ = ["SYLLABLES", "make_tiny_cross_encoder", "make_tiny_encoder", "make_tiny_vocabulary"]
 
 _CONTRACTS = ("cross_encoder", "dense_filters", "dense_store", "lexical_index", "retriever")
 

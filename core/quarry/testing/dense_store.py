@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from quarry.filters import EqualTo, Filter, matches
 from quarry.retrieval.base import MAX_PASSAGES, DenseStore, VectorChange
-from quarry.retrieval.memory import MemoryDenseStore
+from quarry.retrieval.memory_dense import MemoryDenseStore
 from quarry.testing.dense_filters import FIELDS as FIELDS
 from quarry.testing.dense_filters import FILTERS, HELD, documents, edge_cases
 from quarry.types import Docno, Fields, Position
@@ -50,11 +50,11 @@ def delete(docno: int, version: int) -> VectorChange:
 
 
 async def versions(store: DenseStore) -> dict[int, int]:
-    return {int(docno): version async for docno, version in store.versions()}
+    return {int(docno): version async for docno, version in store.read_versions()}
 
 
 async def docnos(store: DenseStore, filter: Filter | None = None, depth: int = 1_000) -> list[int]:
-    return [int(c.docno) for c in await store.nearest(EAST, depth, filter)]
+    return [int(c.docno) for c in await store.find_nearest(EAST, depth, filter)]
 
 
 EAST = units([1.0])[0]
@@ -88,7 +88,7 @@ class DenseStoreContract:
         self, store: DenseStore
     ) -> None:
         await store.apply([upsert(1, 1, units([0, 1], [3, 4])), upsert(2, 2, units([1, 1]))], 2)
-        found = await store.nearest(EAST, 10, None)
+        found = await store.find_nearest(EAST, 10, None)
         assert [(c.docno, c.passage) for c in found] == [(2, 0), (1, 1)]
         assert [c.score for c in found] == pytest.approx([2**-0.5, 0.6], abs=1e-6)
 
@@ -104,12 +104,12 @@ class DenseStoreContract:
         crowd = units(*([10.0, n / 100] for n in range(300)))
         given = {1: units([0, 1], [3, 4]), 2: units(), 7: crowd}
         await store.apply([upsert(docno, docno, rows) for docno, rows in given.items()], 7)
-        found = await store.vectors([Docno(docno) for docno in (7, 2, 1, 5)])
+        found = await store.read_vectors([Docno(docno) for docno in (7, 2, 1, 5)])
         assert found.keys() == given.keys()
         for docno, rows in given.items():
             assert found[Docno(docno)].shape == rows.shape
             assert np.allclose(found[Docno(docno)], rows, atol=1e-6)
-        assert await store.vectors([]) == {}
+        assert await store.read_vectors([]) == {}
 
     async def test_equal_documents_are_ordered_and_cut_by_docno(self, store: DenseStore) -> None:
         same = [upsert(docno, docno, units([1, 2])) for docno in np.random.default_rng(0).permutation(60) + 1]
@@ -124,12 +124,12 @@ class DenseStoreContract:
         assert await docnos(store) == []
         assert await store.count() == 0
         assert await versions(store) == {}
-        assert await store.similarities(EAST, [Docno(1)]) == {}
+        assert await store.compute_similarities(EAST, [Docno(1)]) == {}
 
     async def test_a_new_version_replaces_all_passages_of_the_old(self, store: DenseStore) -> None:
         await store.apply([upsert(1, 1, units([1.0], [0, 1], [0, 0, 1]), {"kw": "old"})], 1)
         await store.apply([upsert(1, 2, units([0, 1]), {"kw": "new"})], 2)
-        [found] = await store.nearest(EAST, 10, None)
+        [found] = await store.find_nearest(EAST, 10, None)
         assert (found.docno, found.passage) == (1, 0)
         assert found.score == pytest.approx(0.0, abs=1e-6)
         assert await docnos(store, EqualTo("kw", "old")) == []
@@ -151,9 +151,9 @@ class DenseStoreContract:
     async def test_applying_again_changes_nothing(self, store: DenseStore) -> None:
         changes = [upsert(1, 1, units([1.0], [0, 1])), upsert(2, 2, units([1, 1])), delete(3, 3)]
         await store.apply(changes, 3)
-        before = await store.nearest(EAST, 10, None)
+        before = await store.find_nearest(EAST, 10, None)
         await store.apply(changes, 3)
-        assert await store.nearest(EAST, 10, None) == before
+        assert await store.find_nearest(EAST, 10, None) == before
         assert await store.count() == 2
 
     async def test_a_deleted_document_is_gone_and_can_be_deleted_again(self, store: DenseStore) -> None:
@@ -162,7 +162,7 @@ class DenseStoreContract:
         await store.apply([delete(1, 3)], 4)
         assert await docnos(store) == [2]
         assert await versions(store) == {2: 2}
-        assert await store.similarities(EAST, [Docno(1)]) == {}
+        assert await store.compute_similarities(EAST, [Docno(1)]) == {}
 
     async def test_a_document_without_passages_is_known_but_never_found(self, store: DenseStore) -> None:
         await store.apply([upsert(1, 1, units(), {"kw": "a"}), upsert(2, 2, units([1.0]), {"kw": "a"})], 2)
@@ -170,7 +170,7 @@ class DenseStoreContract:
         assert await docnos(store, EqualTo("kw", "a")) == [2]
         assert await versions(store) == {1: 1, 2: 2}
         assert await store.count() == 2
-        assert list(await store.similarities(EAST, [Docno(1), Docno(2)])) == [2]
+        assert list(await store.compute_similarities(EAST, [Docno(1), Docno(2)])) == [2]
 
     async def test_a_document_can_lose_its_passages_and_get_them_back(self, store: DenseStore) -> None:
         await store.apply([upsert(1, 1, units([1.0], [1, 1]))], 1)
@@ -185,7 +185,7 @@ class DenseStoreContract:
         rows = np.tile(units([0, 1]), (last + 1, 1))
         rows[-1] = EAST
         await store.apply([upsert(greatest, 2**52, rows)], 2**52)
-        [found] = await store.nearest(EAST, 1, None)
+        [found] = await store.find_nearest(EAST, 1, None)
         assert (found.docno, found.passage) == (greatest, last)
         assert await versions(store) == {greatest: 2**52}
         await store.apply([delete(greatest, 2**52 + 1)], 2**52 + 1)
@@ -195,8 +195,8 @@ class DenseStoreContract:
         random = np.random.default_rng(3)
         await store.apply([upsert(n, n, random_units(random, 1 + n % 4)) for n in range(1, 60)], 60)
         query = random_units(random, 1)[0]
-        nearest = {c.docno: c for c in await store.nearest(query, 100, None)}
-        similar = await store.similarities(query, [Docno(n) for n in (3, 9, 27, 1_000)])
+        nearest = {c.docno: c for c in await store.find_nearest(query, 100, None)}
+        similar = await store.compute_similarities(query, [Docno(n) for n in (3, 9, 27, 1_000)])
         assert sorted(similar) == [3, 9, 27]
         for docno, candidate in similar.items():
             assert candidate.score == pytest.approx(nearest[docno].score, abs=1e-6)
@@ -220,7 +220,7 @@ class DenseStoreContract:
             await store.apply([upsert(1, 1, units([1.0])), upsert(2, 2, vectors)], 2)
         if vectors.ndim == 2:
             with pytest.raises(ValueError, match="vectors"):
-                await store.nearest(vectors[0], 1, None)
+                await store.find_nearest(vectors[0], 1, None)
         assert await store.count() == 0
         await store.apply([upsert(1, 1, units([1.0]))], 1)
         assert await store.count() == 1
@@ -230,11 +230,11 @@ class DenseStoreContract:
             await store.apply([upsert(2**48, 1, units([1.0]))], 1)
 
     async def test_the_position_moves_with_flush_and_not_before(self, store: DenseStore) -> None:
-        assert await store.position() == Position("g1", 0)
+        assert await store.read_position() == Position("g1", 0)
         await store.apply([upsert(1, 5, units([1.0]))], 5)
-        assert await store.position() == Position("g1", 0)
+        assert await store.read_position() == Position("g1", 0)
         assert await store.flush() == Position("g1", 5)
-        assert await store.position() == Position("g1", 5)
+        assert await store.read_position() == Position("g1", 5)
         await store.apply([], 9)
         assert await store.flush() == Position("g1", 9)
 
@@ -245,7 +245,7 @@ class DenseStoreContract:
         await store.apply([upsert(1, 5, units([1.0]), {"kw": "a"}), upsert(2, 6, units([0, 1]))], 6)
         await store.close()
         store = await self.open_store(tmp_path)
-        assert await store.position() == Position("g1", 6)
+        assert await store.read_position() == Position("g1", 6)
         assert await versions(store) == {1: 5, 2: 6}
         assert await docnos(store, EqualTo("kw", "a")) == [1]
         await store.close()
@@ -253,7 +253,7 @@ class DenseStoreContract:
     async def test_many_calls_are_answered_each_with_its_own_answer(self, store: DenseStore) -> None:
         eye = np.eye(DIMENSION, dtype=np.float32)
         await store.apply([upsert(n + 1, n + 1, eye[n : n + 1]) for n in range(DIMENSION)], DIMENSION)
-        answers = await asyncio.gather(*(store.nearest(eye[n % DIMENSION], 1, None) for n in range(100)))
+        answers = await asyncio.gather(*(store.find_nearest(eye[n % DIMENSION], 1, None) for n in range(100)))
         assert [answer[0].docno for answer in answers] == [n % DIMENSION + 1 for n in range(100)]
 
     @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
@@ -275,8 +275,8 @@ class DenseStoreContract:
         query = random_units(random, 1)[0]
         for filter in (None, EqualTo("kw", "a")):
             for depth in (1, 3, 20):
-                found = await store.nearest(query, depth, filter)
-                meant = await oracle.nearest(query, depth, filter)
+                found = await store.find_nearest(query, depth, filter)
+                meant = await oracle.find_nearest(query, depth, filter)
                 assert [(c.docno, c.passage) for c in found] == [(c.docno, c.passage) for c in meant]
                 assert [c.score for c in found] == pytest.approx([c.score for c in meant], abs=1e-5)
 

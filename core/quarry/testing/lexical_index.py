@@ -37,7 +37,7 @@ def docnos(result: LexicalResult) -> list[int]:
 
 
 def versions(index: LexicalIndex) -> dict[int, int]:
-    return {int(docno): version for docno, version in index.versions()}
+    return {int(docno): version for docno, version in index.read_versions()}
 
 
 def all_conditions() -> Iterator[Filter]:
@@ -85,7 +85,7 @@ class LexicalIndexContract:
         assert index.search("shoe", 10, None) == LexicalResult([], 0)
         assert index.browse(10, None) == LexicalResult([], 0)
         assert index.browse(10, NoneOf((Exists("tag"),))) == LexicalResult([], 0)
-        assert index.scores("shoe", [Docno(1)]) == {}
+        assert index.score_documents("shoe", [Docno(1)]) == {}
         assert versions(index) == {}
 
     def test_a_search_finds_documents_with_any_of_its_words_best_first(self, shop: LexicalIndex) -> None:
@@ -109,7 +109,7 @@ class LexicalIndexContract:
         usual, none, double = (index.search("shoe", 10, None, scale) for scale in (1.0, 0.0, 2.0))
         assert usual == index.search("shoe", 10, None)
         plain, titled = Docno(0), Docno(1)
-        scores = {scale: index.scores("shoe", [plain, titled], scale) for scale in (0.0, 1.0, 2.0)}
+        scores = {scale: index.score_documents("shoe", [plain, titled], scale) for scale in (0.0, 1.0, 2.0)}
         assert scores[0.0][plain] == pytest.approx(scores[0.0][titled])
         assert scores[1.0][plain] == scores[2.0][plain] == scores[0.0][plain]
         added = scores[1.0][titled] - scores[0.0][titled]
@@ -121,7 +121,7 @@ class LexicalIndexContract:
         assert none.ceiling < usual.ceiling < double.ceiling
 
     def test_a_word_counts_once_however_often_the_query_has_it(self, shop: LexicalIndex) -> None:
-        assert shop.scores("red Red red", [Docno(0)]) == shop.scores("red", [Docno(0)])
+        assert shop.score_documents("red Red red", [Docno(0)]) == shop.score_documents("red", [Docno(0)])
 
     def test_all_values_of_a_text_field_are_searched(self, index: LexicalIndex) -> None:
         filled(index, [{"text": ["first", "second"]}])
@@ -148,16 +148,18 @@ class LexicalIndexContract:
             result = shop.search(text, 10, None)
             assert 0 < result.candidates[0].score <= result.ceiling
             assert shop.search(text, 10, Exists("tag")).ceiling == result.ceiling
-        assert shop.search("red", 10, None).ceiling < 1.05 * shop.scores("red", [Docno(9)])[Docno(9)]
+        assert shop.search("red", 10, None).ceiling < 1.05 * shop.score_documents("red", [Docno(9)])[Docno(9)]
         assert shop.search("unheard-of", 10, None).ceiling == 0
 
     def test_scores_of_given_documents_are_those_of_a_search(self, shop: LexicalIndex) -> None:
         found = shop.search("red wool", 10, None).candidates
         asked = [Docno(n) for n in range(6)]
-        assert shop.scores("red wool", asked) == pytest.approx({c.docno: c.score for c in found}, rel=1e-6)
-        assert shop.scores("red", [Docno(2), Docno(99)]) == {}
-        assert shop.scores("red", []) == {}
-        assert shop.scores("!?", asked) == {}
+        assert shop.score_documents("red wool", asked) == pytest.approx(
+            {c.docno: c.score for c in found}, rel=1e-6
+        )
+        assert shop.score_documents("red", [Docno(2), Docno(99)]) == {}
+        assert shop.score_documents("red", []) == {}
+        assert shop.score_documents("!?", asked) == {}
 
     def test_a_text_without_words_matches_nothing(self, shop: LexicalIndex) -> None:
         for text in ("", " ", "...", "* - ?", '"', "\x00", "🙂 👩‍👩‍👧", "((("):
@@ -235,7 +237,7 @@ class LexicalIndexContract:
         shop.apply([Change(Docno(0), 5, None)])
         shop.commit(5)
         assert docnos(shop.browse(10, None)) == [1, 2, 3]
-        assert shop.scores("shoe", [Docno(0)]) == {}
+        assert shop.score_documents("shoe", [Docno(0)]) == {}
         shop.apply([Change(Docno(0), 6, FIELDS[0])])
         shop.commit(6)
         assert docnos(shop.search("running", 10, None)) == [0]
@@ -299,7 +301,7 @@ class LexicalIndexContract:
         assert docnos(index.search("hat", 10, None)) == [0]
 
     def test_versions_are_those_of_all_documents_at_the_time_of_the_call(self, shop: LexicalIndex) -> None:
-        streamed = shop.versions()
+        streamed = shop.read_versions()
         shop.apply([Change(Docno(0), 5, None)])
         shop.commit(5)
         assert dict(streamed) == {0: 1, 1: 2, 2: 3, 3: 4}

@@ -119,7 +119,7 @@ class RetrieverContract:
         assert [docnos(found) for found in together] == alone * 5
 
     async def test_a_caller_with_time_gets_the_same_answer(self, retriever: Retriever) -> None:
-        hurried = await retriever.retrieve(QUERY, 10, None, Deadline.after(60.0))
+        hurried = await retriever.retrieve(QUERY, 10, None, Deadline.set_after(60.0))
         assert docnos(hurried) == docnos(await retriever.retrieve(QUERY, 10, None))
 
     @pytest.mark.parametrize("text", ['"apple', "apple*", "title:apple AND (", "\x00", "🍎", "a" * 100_000])

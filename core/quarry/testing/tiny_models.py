@@ -12,15 +12,16 @@ SYLLABLES = [a + b for a in "bcdfglmnprst" for b in "aeiou"]
 TINY_MAX_TOKENS = 64
 
 
-def tiny_vocabulary(seed: int) -> list[str]:
-    """A WordPiece vocabulary in which every lower-case ASCII text has tokens: letters, syllables, words."""
+def make_tiny_vocabulary(seed: int) -> list[str]:
+    """Makes a WordPiece vocabulary in which every lower-case ASCII text has tokens: letters, syllables,
+    words."""
     rng = random.Random(seed)
     pieces = [*LETTERS, *PUNCTUATION, *SYLLABLES, *("##" + piece for piece in [*LETTERS, *SYLLABLES])]
     words = {"".join(rng.choices(SYLLABLES, k=rng.randint(2, 3))) for _ in range(200)}
     return list(dict.fromkeys([*SPECIAL, *pieces, "the", "of", "and", "to", "in", "is", *sorted(words)]))
 
 
-def tiny_encoder(folder: Path, seed: int) -> Path:
+def make_tiny_encoder(folder: Path, seed: int) -> Path:
     """Writes a two-layer BERT encoder with mean pooling, 32 dimensions and 64 tokens; returns ``folder``."""
     from transformers import BertModel
 
@@ -37,7 +38,7 @@ def tiny_encoder(folder: Path, seed: int) -> Path:
     return folder
 
 
-def tiny_cross_encoder(folder: Path, seed: int, labels: int = 1) -> Path:
+def make_tiny_cross_encoder(folder: Path, seed: int, labels: int = 1) -> Path:
     """Writes a two-layer BERT cross-encoder of 64 tokens; returns ``folder``."""
     from transformers import BertForSequenceClassification
 
@@ -49,7 +50,7 @@ def _write(folder: Path, seed: int, build: Any, **settings: Any) -> None:
     import torch
     from transformers import BertConfig
 
-    vocabulary = tiny_vocabulary(seed)
+    vocabulary = make_tiny_vocabulary(seed)
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=32,

@@ -1,1 +1,1 @@
-"""What server and trainer agree on: what is asked of a job, and what it leaves behind."""
+"""The contract of server and trainer: what is asked of a job, and what it leaves behind."""

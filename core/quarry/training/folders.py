@@ -1,4 +1,4 @@
-"""Where training jobs lie: a folder each while they run, and unfinished work until it is asked for again."""
+"""The folders of training jobs: one each while they run, and unfinished work until it is asked for again."""
 
 import hashlib
 import secrets
@@ -27,7 +27,7 @@ ATTEMPT = "attempt"
 
 
 class TrainingMark(BaseModel):
-    """What unfinished work was made from, so that it can be removed with it.
+    """The sources of unfinished work, so that it can be removed with them.
 
     Attributes:
         collection_keys: all that it reads.
@@ -38,26 +38,28 @@ class TrainingMark(BaseModel):
     examples: str
 
 
-def work_of(folder: Path, spec: TrainingSpec) -> Path:
-    """A folder for the checkpoints of the job in ``folder``, there already if the same was asked before.
+def find_work(folder: Path, spec: TrainingSpec) -> Path:
+    """Finds a folder for the checkpoints of the job in ``folder``, there already if the same was asked
+    before.
 
     It is removed when the job's model is registered, or if nobody asks for it again for a week.
     """
     asked = orjson.dumps(spec.model_dump(exclude=NOT_OF_THE_WORK, mode="json"), option=orjson.OPT_SORT_KEYS)
     work = folder.parent / WORK / hashlib.blake2b(asked, digest_size=KEY_BYTES).hexdigest()
-    return open_work(work, TrainingMark(collection_keys=keys_of(spec), examples=spec.examples_name))
+    return open_work(work, TrainingMark(collection_keys=list_keys(spec), examples=spec.examples_name))
 
 
 def attempt_of(work: Path) -> str:
-    """A name for what is tried in ``work``, the same until the work is removed; another one after that."""
+    """Makes a name for what is tried in ``work``, the same until the work is removed; another one after
+    that."""
     kept = work / ATTEMPT
     if not kept.exists():
         write_bytes(kept, secrets.token_hex(KEY_BYTES).encode())
     return kept.read_text()
 
 
-def keys_of(spec: AnySpec) -> tuple[int, ...]:
-    """Keys of the collections that a job reads."""
+def list_keys(spec: AnySpec) -> tuple[int, ...]:
+    """Lists keys of the collections that a job reads."""
     others = spec.bootstrap.collections if isinstance(spec, TrainingSpec) and spec.bootstrap else ()
     return tuple(sorted({spec.collection_key, *(key for _, key in others)}))
 
@@ -67,7 +69,7 @@ class TrainingFolders:
 
     def __init__(self, data: Path) -> None:
         self._jobs = JobFolders(data / FOLDER)
-        self._work = WorkFolders(data / FOLDER, TrainingMark)
+        self._list_work = WorkFolders(data / FOLDER, TrainingMark)
 
     def create(self, spec: AnySpec) -> Path:
         """Makes a folder for the job. Raises as ``JobFolders.create``."""
@@ -77,12 +79,12 @@ class TrainingFolders:
         """Removes the job's folder, and leaves its work."""
         remove_folder(self._jobs.root / spec.name)
 
-    def keys_of(self, spec: AnySpec) -> tuple[int, ...]:
-        return keys_of(spec)
+    def list_keys_of(self, spec: AnySpec) -> tuple[int, ...]:
+        return list_keys(spec)
 
     def remove_work(self, spec: TrainingSpec) -> None:
         """Removes what the job has left for the next try."""
-        remove_folder(work_of(self._jobs.root / spec.name, spec))
+        remove_folder(find_work(self._jobs.root / spec.name, spec))
 
     def remove_unfinished(self, now_us: int) -> None:
         """Removes what jobs left that ended with the last server. Their work waits for the same request.
@@ -93,16 +95,16 @@ class TrainingFolders:
         for folder in self._jobs.list_folders():
             if folder.name != UPLOADS:
                 remove_folder(folder)
-        self._work.remove_old(now_us)
+        self._list_work.remove_old(now_us)
 
-    def keys(self) -> set[int]:
+    def list_keys(self) -> set[int]:
         """Returns the keys of the collections that unfinished work was made from."""
-        return {key for mark in self._work.list_marks() for key in mark.collection_keys}
+        return {key for mark in self._list_work.list_marks() for key in mark.collection_keys}
 
     def remove_of(self, keys: Collection[int]) -> None:
         """Removes unfinished work that was made from one of these collections."""
-        self._work.remove_where(lambda mark: not set(keys).isdisjoint(mark.collection_keys))
+        self._list_work.remove_where(lambda mark: not set(keys).isdisjoint(mark.collection_keys))
 
     def remove_made_of(self, mining_sets: Collection[str]) -> None:
         """Removes unfinished work that was made of one of these mining sets."""
-        self._work.remove_where(lambda mark: mark.examples in mining_sets)
+        self._list_work.remove_where(lambda mark: mark.examples in mining_sets)

@@ -1,11 +1,18 @@
-"""What form a model has that a training starts from, read from its folder without torch."""
+"""The form of a model that a training starts from, read from its folder without torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from quarry.errors import ModelError
-from quarry.models.settings import LATE_KEY, SPLIT_KEY, ModelKind, apart_key, read_json, read_settings
+from quarry.models.run_settings import (
+    LATE_KEY,
+    SPLIT_KEY,
+    ModelKind,
+    make_separate_key,
+    read_json,
+    read_settings,
+)
 
 FormName = Literal["split", "late", "cross"]
 """Of a re-ranker: a split cross-encoder reads query and passage apart in its lower layers, a late-interaction
@@ -36,9 +43,9 @@ class ModelForm:
         return "late" if self.late else "split" if self.joint_layers else "cross"
 
 
-def model_form(folder: Path) -> ModelForm:
-    """The form of the model in ``folder``. Raises ModelError if it is none that Quarry runs."""
-    kind = _kind(folder)
+def read_model_form(folder: Path) -> ModelForm:
+    """Reads the form of the model in ``folder``. Raises ModelError if it is none that Quarry runs."""
+    kind = _read_kind(folder)
     settings = read_settings(folder, kind)
     config = read_json(folder / settings.weights / "config.json")
     layers = config.get("num_hidden_layers")
@@ -48,7 +55,7 @@ def model_form(folder: Path) -> ModelForm:
     return ModelForm(kind, settings.max_tokens, layers, int(joint_layers), LATE_KEY in config)
 
 
-def _kind(folder: Path) -> ModelKind:
+def _read_kind(folder: Path) -> ModelKind:
     config = read_json(folder / "config.json")
     named = any(str(name).endswith(_CROSS_ENCODER) for name in config.get("architectures") or ())
-    return ModelKind.CROSS_ENCODER if named or apart_key(folder) else ModelKind.ENCODER
+    return ModelKind.CROSS_ENCODER if named or make_separate_key(folder) else ModelKind.ENCODER

@@ -10,8 +10,8 @@ from quarry.jobs.files import read_answer
 from quarry.jobs.process import OnDetails, OnProgress, RunProcess, check_installed, run_process
 from quarry.jobs.runner import JobRunner, ReadDeleted
 from quarry.jobs.waited_for import EndOperation
+from quarry.training.examples_limits import ExamplesLimits
 from quarry.training.folders import EVALUATION, MODEL, RESULT, AnySpec, TrainingFolders
-from quarry.training.limits import ExamplesLimits
 from quarry.training.spec import (
     EvaluationReport,
     EvaluationSpec,
@@ -21,7 +21,7 @@ from quarry.training.spec import (
     TuningSpec,
 )
 from quarry.training.uploads import Uploads
-from quarry.waiting import undisturbed
+from quarry.waiting import finish_undisturbed
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class TrainingJobs:
     async def train(
         self, spec: TrainingSpec, on_progress: OnProgress, on_details: OnDetails, take: Take[T]
     ) -> T:
-        """What ``take`` makes of the result. Other trainings go first.
+        """Trains, and returns what ``take`` makes of the result. Other trainings go first.
 
         Nothing cancels ``take`` once it has begun. Unless it ends well, the job's work stays, and the same
         request goes on where it was.
@@ -72,7 +72,7 @@ class TrainingJobs:
         async def fill(folder: Path) -> T:
             await self._run(MODULE, ["train", str(folder)], on_progress, on_details)
             result = await asyncio.to_thread(_read_result, folder)
-            taken = await undisturbed(take(result, folder / MODEL))
+            taken = await finish_undisturbed(take(result, folder / MODEL))
             await asyncio.to_thread(self.folders.remove_work, spec)
             return taken
 
@@ -96,7 +96,7 @@ class TrainingJobs:
         on_details: OnDetails,
         take: Callable[[TuningResult], Awaitable[T]],
     ) -> T:
-        """What ``take`` makes of the result; nothing cancels that. Evaluations go first.
+        """Tunes, and returns what ``take`` makes of the result; nothing cancels that. Evaluations go first.
 
         Raises as ``train``.
         """
@@ -104,18 +104,18 @@ class TrainingJobs:
         async def fit(folder: Path) -> T:
             await self._run(MODULE, ["tune", str(folder)], on_progress, on_details)
             result = await asyncio.to_thread(read_answer, folder / RESULT, TuningResult)
-            return await undisturbed(take(result))
+            return await finish_undisturbed(take(result))
 
         return await self._runner.run(spec, self._evaluating, on_progress, fit)
 
     async def end_those_of(self, mining_sets: Collection[str]) -> None:
         """Ends trainings on these mining sets, and removes what they have left."""
 
-        def learns(spec: AnySpec) -> bool:
+        def matches(spec: AnySpec) -> bool:
             return isinstance(spec, TrainingSpec) and spec.examples_name in mining_sets
 
         if mining_sets:
-            await self._runner.end(learns)
+            await self._runner.end(matches)
             await asyncio.to_thread(self.folders.remove_made_of, mining_sets)
 
     async def remove_of_deleted(self, read_deleted: ReadDeleted) -> None:

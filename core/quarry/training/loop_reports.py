@@ -1,4 +1,4 @@
-"""Where turns of the loop lie, a folder each, complete when its report is there; and how far the loop is."""
+"""The reports of the loop, a folder each, complete when its report is there; and how far the loop is."""
 
 import logging
 from collections.abc import Collection
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from quarry.documents.catalog import now_us
+from quarry.documents.catalog import read_now_us
 from quarry.errors import QuarryError, UnavailableError
 from quarry.jobs.files import remove_folder, write_model
 from quarry.jobs.folders import SPEC, JobFolders, JobRecords
@@ -31,8 +31,8 @@ class Unfinished(BaseModel):
     mining_set: str = ""
 
 
-class Place(BaseModel):
-    """How far the loop of a collection has come. It tells nothing of people.
+class LoopPlace(BaseModel):
+    """The progress of a collection's loop. It tells nothing of people.
 
     Attributes:
         until_us: choices that the log got before this time have had their turn.
@@ -60,71 +60,71 @@ class LoopReports(JobRecords[LoopReport]):
         elif not self.get(spec.name).name:
             self.remove(spec.name)
 
-    def keys_of(self, spec: LoopSpec) -> tuple[int, ...]:
+    def list_keys_of(self, spec: LoopSpec) -> tuple[int, ...]:
         return (spec.collection_key,)
 
-    def page(self, name: str) -> str:
-        """The report as HTML; empty of a turn that failed. Raises NotFoundError."""
+    def read_page(self, name: str) -> str:
+        """Reads the report as HTML; empty of a turn that failed. Raises NotFoundError."""
         self.get(name)
         try:
-            return (self.folder(name) / PAGE).read_text(encoding="utf-8")
+            return (self.locate(name) / PAGE).read_text(encoding="utf-8")
         except FileNotFoundError:
             return ""
 
     def fail(self, spec: LoopSpec, error: QuarryError) -> None:
         """Keeps a report that says why the turn did not come to its end, and nothing else of it."""
         self.remove(spec.name)
-        folder = self.folder(spec.name)
+        folder = self.locate(spec.name)
         folder.mkdir(parents=True, exist_ok=True)
-        write_model(folder / REPORT, failed(spec, error))
+        write_model(folder / REPORT, report_failure(spec, error))
 
     def fail_unfinished(self) -> None:
-        """At the start: what the last server left has failed."""
+        """Fails what the last server left. Called at the start."""
         for folder in self.list_unfinished():
             try:
                 self.fail(LoopSpec.model_validate_json((folder / SPEC).read_bytes()), STOPPED)
             except (OSError, ValidationError):
                 remove_folder(folder)
 
-    def keys(self) -> set[int]:
+    def list_keys(self) -> set[int]:
         """Returns the keys of the collections that anything here is about."""
         places = (self._jobs.root / PLACES).glob("*.json")
-        return super().keys() | {int(file.stem) for file in places if file.stem.isdecimal()}
+        return super().list_keys() | {int(file.stem) for file in places if file.stem.isdecimal()}
 
     def remove_of(self, keys: Collection[int]) -> list[str]:
         """Removes all that is about these collections; returns the names of the reports."""
         names = super().remove_of(keys)
         for key in keys:
-            self._place_of(key).unlink(missing_ok=True)
+            self._locate_place(key).unlink(missing_ok=True)
         return names
 
-    def place(self, key: int) -> Place:
-        """How far the loop of a collection has come; at the start of it if nobody knows."""
+    def read_place(self, key: int) -> LoopPlace:
+        """Reads how far the loop of a collection has come; at the start of it if nobody knows."""
         try:
-            return Place.model_validate_json(self._place_of(key).read_bytes())
+            return LoopPlace.model_validate_json(self._locate_place(key).read_bytes())
         except FileNotFoundError:
-            return Place()
+            return LoopPlace()
         except ValidationError:
-            logger.warning("%s cannot be read: the loop begins anew", self._place_of(key))
-            return Place()
+            logger.warning("%s cannot be read: the loop begins anew", self._locate_place(key))
+            return LoopPlace()
 
-    def set_place(self, key: int, place: Place) -> None:
-        path = self._place_of(key)
+    def set_place(self, key: int, place: LoopPlace) -> None:
+        path = self._locate_place(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_model(path, place)
 
-    def _place_of(self, key: int) -> Path:
+    def _locate_place(self, key: int) -> Path:
         return self._jobs.root / PLACES / f"{key}.json"
 
 
-def failed(spec: LoopSpec, error: QuarryError) -> LoopReport:
-    """The report of a turn that did not come to its end."""
+def report_failure(spec: LoopSpec, error: QuarryError) -> LoopReport:
+    """Makes the report of a run that did not come to its end."""
     return LoopReport(
         name=spec.name,
         collection=spec.collection,
         collection_key=spec.collection_key,
         start_us=spec.create_time_us,
-        end_us=now_us(),
+        end_us=read_now_us(),
         outcome="FAILED",
         min_new_choices=spec.min_new_choices,
         advice=(str(error),),

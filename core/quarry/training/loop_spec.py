@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from quarry.feedback.reading.guards import GuardPolicy
-from quarry.mining.spec import JudgedQuery, Verdict, Written
+from quarry.mining.spec import JsonModel, JudgedQuery, Verdict
 from quarry.training.spec import Metric, ModelVerdict, OffPolicyEstimate
 
 LoopOutcome = Literal[
@@ -16,8 +16,8 @@ MOST_ASKED = 20
 """Queries whose top ten is compared."""
 
 
-class LoopSpec(Written):
-    """What a turn is to do.
+class LoopSpec(JsonModel):
+    """The request of a loop run.
 
     Attributes:
         name: of the turn and its report, ``[a-z0-9-]+``; also its folder's.
@@ -41,7 +41,7 @@ class LoopSpec(Written):
     create_time_us: int = 0
 
 
-class MinedInShort(Written):
+class MinedInShort(JsonModel):
     """The mining set of a turn; see ``quarry.mining.spec.MiningSummary``."""
 
     name: str
@@ -56,8 +56,8 @@ class MinedInShort(Written):
     simulated: bool = False
 
 
-class RankChange(Written):
-    """Where a document stood in a query's top ten and where it stands: 1 to 10, or 0 if not among them."""
+class RankChange(JsonModel):
+    """The rank of a document in a query's top ten before and now: 1 to 10, or 0 if not among them."""
 
     document_id: str
     title: str
@@ -65,15 +65,15 @@ class RankChange(Written):
     rank_after: int = Field(ge=0, le=10)
 
 
-class QueryChange(Written):
-    """What a model changes in one query's top ten; documents by their new rank, those that left last."""
+class QueryChange(JsonModel):
+    """The change of one query's top ten by a model; documents by their new rank, those that left last."""
 
     query: str
     times_asked: int
     documents: tuple[RankChange, ...]
 
 
-class VersionInShort(Written):
+class VersionInShort(JsonModel):
     """A version of the collection's re-ranker, and what evaluation found of it over all queries.
 
     Attributes:
@@ -92,8 +92,8 @@ class VersionInShort(Written):
     off_policy: tuple[OffPolicyEstimate, ...] = ()
 
 
-class Evidence(Written):
-    """What the verdict rests on.
+class VerdictEvidence(JsonModel):
+    """The evidence that the verdict rests on.
 
     Attributes:
         source: ``judgments``, ``examples`` or ``clicks``.
@@ -113,8 +113,8 @@ class Evidence(Written):
     owner_share: float | None = None
 
 
-class LoopReport(Written):
-    """How a turn ended.
+class LoopReport(JsonModel):
+    """The result of a loop run.
 
     Attributes:
         name: empty if no report is kept.
@@ -144,7 +144,7 @@ class LoopReport(Written):
     model_verdict: ModelVerdict | None = None
     compared_with: str = ""
     metrics: tuple[Metric, ...] = ()
-    evidence: Evidence | None = None
+    evidence: VerdictEvidence | None = None
     changes: tuple[QueryChange, ...] = ()
     queries_compared: int = 0
     versions: tuple[VersionInShort, ...] = ()

@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from quarry.feedback.reading.guards import GuardPolicy
-from quarry.mining.spec import JudgedQuery, Written
+from quarry.mining.spec import JsonModel, JudgedQuery
 from quarry.models.blend import RERANKER_ALONE, Blend
-from quarry.ranking.tuned import RankingConfiguration
+from quarry.ranking.ranking_configuration import RankingConfiguration
+from quarry.training.examples_limits import MAX_TEXT_BYTES
 from quarry.training.forms import FormName
-from quarry.training.limits import MAX_TEXT_BYTES
-from quarry.training.marks import checked_marks
+from quarry.training.hashes import check_marks
 
 LossName = Literal["lce", "bce", "ranknet", "lambda", "margin-triplet", "margin-mse"]
 ModelVerdict = Literal["INSUFFICIENT_DATA", "BAD_DATA", "REGRESSED", "NO_IMPROVEMENT", "IMPROVED"]
@@ -28,22 +28,22 @@ MAX_EPOCH_STEPS = 1_000
 """Steps of a training that is not told how many, at most."""
 
 
-class ModelRef(Written):
+class ModelRef(JsonModel):
     """A model that a job reads: its name for people, and the folder that it lies in."""
 
     name: str
     folder: str
 
 
-class Bootstrap(Written):
+class DocumentPretraining(JsonModel):
     """Train on documents alone: the collections, by name and number in the log."""
 
     collections: tuple[tuple[str, int], ...]
     max_queries: int = Field(DEFAULT_BOOTSTRAP_QUERIES, ge=1, le=1_000_000)
 
 
-class TrainingSpec(Written):
-    """What a training job is to do.
+class TrainingSpec(JsonModel):
+    """The request of a training job.
 
     Attributes:
         name: of the job, ``[a-z0-9-]+``; also its folder's.
@@ -73,7 +73,7 @@ class TrainingSpec(Written):
     examples: str | None = None
     examples_name: str = ""
     max_text_bytes: int = Field(MAX_TEXT_BYTES, ge=1)
-    bootstrap: Bootstrap | None = None
+    bootstrap: DocumentPretraining | None = None
     base: ModelRef
     serving: ModelRef | None = None
     precision: PrecisionName = "fp32"
@@ -92,7 +92,7 @@ class TrainingSpec(Written):
     create_time_us: int = 0
 
 
-class Metric(Written):
+class Metric(JsonModel):
     """A measure on held-out queries, with its 95 % interval by paired bootstrap over queries.
 
     Attributes:
@@ -110,7 +110,7 @@ class Metric(Written):
     queries: int
 
 
-class OffPolicyEstimate(Written):
+class OffPolicyEstimate(JsonModel):
     """A value estimated from clicks on another ranking; see ``quarry_trainer.evaluation.off_policy``."""
 
     estimator: Literal["snips", "doubly_robust"]
@@ -122,8 +122,8 @@ class OffPolicyEstimate(Written):
     support: float
 
 
-class EvaluationReport(Written):
-    """What an evaluation found.
+class EvaluationReport(JsonModel):
+    """The findings of an evaluation.
 
     Attributes:
         source: ``judgments``, ``examples`` (held-out queries of them) or ``clicks``.
@@ -147,15 +147,15 @@ class EvaluationReport(Written):
     details: dict[str, object] = Field(default_factory=dict)
 
 
-class TrainingResult(Written):
-    """What a job leaves in ``result.json``, beside the folder ``model`` if a model came of it.
+class TrainingResult(JsonModel):
+    """The content of ``result.json``, beside the folder ``model`` if a model came of a job.
 
     Attributes:
         teacher: model whose scores were learned; empty: none.
         steps: that were made; early stopping may make them fewer than asked.
         feedback_start_us: of the feedback that the examples rest on; None if none.
         attempt: made with the job's work: the same however often the job goes on.
-        decided_by: marks of the judged queries that the verdict rests on (``quarry.training.marks``); empty:
+        decided_by: marks of the judged queries that the verdict rests on (``quarry.training.hashes``); empty:
             there are none.
     """
 
@@ -176,12 +176,12 @@ class TrainingResult(Written):
     feedback_end_us: int | None = None
     teacher: str = ""
     attempt: str = ""
-    decided_by: Annotated[str, AfterValidator(checked_marks)] = ""
+    decided_by: Annotated[str, AfterValidator(check_marks)] = ""
     has_model: bool = True
 
 
-class TuningSpec(Written):
-    """How a collection's arms are to be merged better, as it is written down for the process that finds out.
+class TuningSpec(JsonModel):
+    """The request of a tuning, as it is written down for the process that merges a collection's arms better.
 
     Attributes:
         judgments: empty: what people chose, of the collection's feedback.
@@ -208,8 +208,8 @@ class TuningSpec(Written):
     create_time_us: int = 0
 
 
-class Fold(Written):
-    """What was fitted to all but one part of the queries, and what it made of that part.
+class Fold(JsonModel):
+    """The configuration fitted to all but one part of the queries, and its measures on that part.
 
     Attributes:
         before: nDCG@10 by what serves; ``after``: by what was fitted.
@@ -221,8 +221,8 @@ class Fold(Written):
     configuration: RankingConfiguration
 
 
-class TuningResult(Written):
-    """What a tuning leaves in ``result.json``.
+class TuningResult(JsonModel):
+    """The content of a tuning's ``result.json``.
 
     Attributes:
         configuration: fitted to all queries; None with BAD_DATA.
@@ -241,11 +241,11 @@ class TuningResult(Written):
     feedback_start_us: int | None = None
     feedback_end_us: int | None = None
     attempt: str = ""
-    decided_by: Annotated[str, AfterValidator(checked_marks)] = ""
+    decided_by: Annotated[str, AfterValidator(check_marks)] = ""
     tune_s: float = 0.0
 
 
-class EvaluationSpec(Written):
+class EvaluationSpec(JsonModel):
     """A comparison of two models that exist.
 
     Attributes:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from quarry.errors import LimitExceededError, MalformedError, NotFoundError, OutOfRangeError, RequiredError
 from quarry.jobs.process import check_installed
-from quarry.shown import shown, shown_error
-from quarry.storage.disk import cannot_write
+from quarry.quoting import quote, quote_error
+from quarry.storage.disk import make_write_error
+from quarry.training.examples_limits import ExamplesLimits
 from quarry.training.folders import FOLDER, UPLOADS
-from quarry.training.limits import ExamplesLimits
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,8 +49,8 @@ class Uploads:
         check_installed("trainer", ["pyarrow"])
         return Upload(self._folder, self.limits)
 
-    def path(self, name: str) -> Path:
-        """The file called ``name``, which counts as used now. Raises NotFoundError."""
+    def locate(self, name: str) -> Path:
+        """Locates the file called ``name``, which counts as used now. Raises NotFoundError."""
         path = self._folder / f"{name}.parquet"
         if not _NAME.fullmatch(name) or not path.exists():
             raise NotFoundError(
@@ -80,11 +80,11 @@ class Upload:
         self.size = 0
         self._partial = folder / f"{uuid.uuid4().hex}{_UNFINISHED}"
 
-        def opened() -> Any:
+        def open_file() -> Any:
             folder.mkdir(parents=True, exist_ok=True)
             return self._partial.open("wb")
 
-        self._file = _written(opened)
+        self._file = _write_or_refuse(open_file)
 
     def add(self, piece: bytes) -> None:
         """Raises LimitExceededError or DiskFullError."""
@@ -94,7 +94,7 @@ class Upload:
                 f"the file has over {self._limits.bytes:,} bytes: train on fewer examples"
             )
         self._hash.update(piece)
-        _written(lambda: self._file.write(piece))
+        _write_or_refuse(lambda: self._file.write(piece))
 
     def finish(self) -> tuple[str, int]:
         """Keeps the file; its name, and how many rows it has.
@@ -104,11 +104,11 @@ class Upload:
             LimitExceededError: it says that it holds too much.
         """
 
-        def synced() -> None:
+        def sync_file() -> None:
             self._file.flush()
             os.fsync(self._file.fileno())
 
-        _written(synced)
+        _write_or_refuse(sync_file)
         self._file.close()
         rows = check_examples(self._partial, self._limits)
         name = self._hash.hexdigest()
@@ -122,20 +122,21 @@ class Upload:
         self._partial.unlink(missing_ok=True)
 
 
-def _written(write: Callable[[], Any]) -> Any:
+def _write_or_refuse(write: Callable[[], Any]) -> Any:
     try:
         return write()
     except OSError as error:
-        raise cannot_write("the file cannot be kept", error) from error
+        raise make_write_error("the file cannot be kept", error) from error
 
 
 def has_changed(path: Path, digest: str) -> bool:
-    """Whether ``path`` is an uploaded file whose bytes, of which ``digest`` is the hash, did not name it."""
+    """Tells whether ``path`` is an uploaded file whose bytes, of which ``digest`` is the hash, did not
+    name it."""
     return _NAME.fullmatch(path.stem) is not None and path.stem != digest
 
 
 def check_examples(path: Path, limits: ExamplesLimits = DEFAULT_LIMITS) -> int:
-    """Number of rows of a file of examples. Only its footer is read: rows are the job's to judge.
+    """Checks a file of examples and counts its rows. Only its footer is read: rows are the job's to judge.
 
     Raises:
         InvalidArgumentError: it is no Parquet, or lacks a column that training reads, of its type.
@@ -151,7 +152,7 @@ def check_examples(path: Path, limits: ExamplesLimits = DEFAULT_LIMITS) -> int:
             rows = int(metadata.num_rows)
             size = sum(metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise MalformedError(FIELD, f"is no Parquet file: {shown_error(error)}") from None
+        raise MalformedError(FIELD, f"is no Parquet file: {quote_error(error)}") from None
     if rows > limits.rows:
         raise LimitExceededError(f"the file has over {limits.rows:,} rows: train on fewer examples")
     if size > limits.bytes:
@@ -175,17 +176,17 @@ def _check_frame(path: Path) -> None:
 
 
 def _check_columns(schema: "pa.Schema", typed: bool) -> None:
-    """``typed``: where there are rows; without any, writers give columns no type."""
+    """Checks columns; ``typed``: where there are rows; without any, writers give columns no type."""
     from pyarrow import types
 
-    def text(kind: "pa.DataType") -> bool:
+    def is_text(kind: "pa.DataType") -> bool:
         return bool(types.is_string(kind) or types.is_large_string(kind))
 
-    def number(kind: "pa.DataType") -> bool:
+    def is_number(kind: "pa.DataType") -> bool:
         return bool(types.is_floating(kind) or types.is_integer(kind))
 
-    texts = dict.fromkeys(("query_id", "query", "positive_id", "negative_id"), (text, "text"))
-    needed = texts | {"label": (types.is_integer, "whole numbers"), "weight": (number, "numbers")}
+    texts = dict.fromkeys(("query_id", "query", "positive_id", "negative_id"), (is_text, "text"))
+    needed = texts | {"label": (types.is_integer, "whole numbers"), "weight": (is_number, "numbers")}
     lacking = [name for name in needed if name not in schema.names]
     if lacking:
         raise MalformedError(
@@ -196,5 +197,5 @@ def _check_columns(schema: "pa.Schema", typed: bool) -> None:
             raise MalformedError(FIELD, f"has the column {name} twice")
         if typed and not fits(schema.field(name).type):
             raise MalformedError(
-                FIELD, f"has {shown(schema.field(name).type)[1:-1]} in the column {name}, not {what}"
+                FIELD, f"has {quote(schema.field(name).type)[1:-1]} in the column {name}, not {what}"
             )

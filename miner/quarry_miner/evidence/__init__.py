@@ -1,1 +1,1 @@
-"""What feedback and judgments say: queries, positives, and what is known of a pair."""
+"""The evidence of feedback and judgments: queries, positives, and what is known of a pair."""

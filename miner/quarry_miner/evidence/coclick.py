@@ -51,7 +51,7 @@ class CoclickGraph:
         ones = np.ones(len(clicks.document), np.float32)
         self._chosen = sparse.csr_array((ones, (clicks.query, clicks.document)), shape=(queries, documents))
         self._chosen.data[:] = 1.0
-        weights = (self._chosen.T @ self._chosen + _visits(clicks, documents)).tocsr()
+        weights = (self._chosen.T @ self._chosen + _count_visits(clicks, documents)).tocsr()
         weights.data[weights.data < least_weight - 1e-6] = 0.0
         weights.setdiag(0.0)
         weights.eliminate_zeros()
@@ -60,8 +60,9 @@ class CoclickGraph:
         self._neighbours = (weights + sparse.diags_array(self._known.astype(np.float32))).tocsr()
         self._sizes = np.asarray(self._neighbours.sum(axis=1)).ravel()
 
-    def overlap(self, first: Int32, second: Int32) -> Float32:
-        """Jaccard index of the neighbourhoods of ``first[i]`` and ``second[i]``; NaN if one has no click.
+    def measure_overlap(self, first: Int32, second: Int32) -> Float32:
+        """Measures the Jaccard index of the neighbourhoods of ``first[i]`` and ``second[i]``; NaN if one has
+        no click.
 
         Args:
             first: few distinct documents. A sparse product over all of ``second`` is made of each.
@@ -69,15 +70,15 @@ class CoclickGraph:
         """
         distinct, place = np.unique(first, return_inverse=True)
         shared = (self._neighbours[distinct] @ self._neighbours.T).tocsr()
-        common = lookup(shared, place, second)
+        common = look_up(shared, place, second)
         with np.errstate(invalid="ignore"):
             found = common / (self._sizes[first] + self._sizes[second] - common)
         found[~(self._known[first] & self._known[second])] = np.nan
         overlap: Float32 = found.astype(np.float32)
         return overlap
 
-    def near(self, queries: Int32, documents: Int32) -> Bool:
-        """Whether each document was clicked for a query that shares a clicked one with ``queries[i]``.
+    def find_near(self, queries: Int32, documents: Int32) -> Bool:
+        """Finds whether each document was clicked for a query that shares a clicked one with ``queries[i]``.
 
         A query without a click shares none, whatever its number.
         """
@@ -85,34 +86,34 @@ class CoclickGraph:
         clicked = queries < self._chosen.shape[0]
         distinct, place = np.unique(queries[clicked], return_inverse=True)
         others = (self._chosen[distinct] @ self._chosen.T) @ self._chosen
-        found[clicked] = lookup(others.tocsr(), place, documents[clicked]) > 0
+        found[clicked] = look_up(others.tocsr(), place, documents[clicked]) > 0
         return found
 
 
-def _visits(clicks: Clicks, documents: int) -> "sparse.csr_array":
-    """Symmetric weights from the order of clicks within visits."""
+def _count_visits(clicks: Clicks, documents: int) -> "sparse.csr_array":
+    """Counts visits: symmetric weights from the order of clicks within them."""
     order = np.argsort(clicks.session, kind="stable")
     session, document = clicks.session[order], clicks.document[order]
     total = sparse.csr_array((documents, documents), dtype=np.float32)
-    for apart in range(1, min(MOST_APART, len(order) - 1) + 1):
-        together = session[apart:] == session[:-apart]
-        first, second = document[:-apart][together], document[apart:][together]
-        weights = np.full(len(first), 1 / apart, np.float32)
+    for distance in range(1, min(MOST_APART, len(order) - 1) + 1):
+        together = session[distance:] == session[:-distance]
+        first, second = document[:-distance][together], document[distance:][together]
+        weights = np.full(len(first), 1 / distance, np.float32)
         found = sparse.csr_array((weights, (first, second)), shape=(documents, documents))
         total = total + found + found.T
     return total
 
 
-def lookup(matrix: "sparse.csr_array", rows: NDArray[np.integer], columns: Int32) -> Float32:
-    """Entries of a sparse matrix, 0 where there is none."""
+def look_up(matrix: "sparse.csr_array", rows: NDArray[np.integer], columns: Int32) -> Float32:
+    """Looks up entries of a sparse matrix, 0 where there is none."""
     matrix.sort_indices()
     width = matrix.shape[1]
     owners = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
-    return values_at(owners * width + matrix.indices, matrix.data, rows.astype(np.int64) * width + columns)
+    return find_values(owners * width + matrix.indices, matrix.data, rows.astype(np.int64) * width + columns)
 
 
-def values_at(keys: Int64, values: NDArray[np.floating], wanted: Int64) -> Float32:
-    """The value of each wanted key, keys being ascending; 0 where there is none."""
+def find_values(keys: Int64, values: NDArray[np.floating], wanted: Int64) -> Float32:
+    """Finds the value of each wanted key, keys being ascending; 0 where there is none."""
     if not len(keys):
         return np.zeros(len(wanted), np.float32)
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)

@@ -1,4 +1,4 @@
-"""What a job reads: documents and feedback of one collection, while the server goes on writing both."""
+"""The input of a job: documents and feedback of one collection, while the server goes on writing both."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from quarry.documents.store import Database
 from quarry.documents.tables import connect_database
 from quarry.errors import CollectionNotFoundError, DataLossError
 from quarry.feedback.reading.guards import GuardPolicy
-from quarry.feedback.reading.pages import END_OF_TIME_US
+from quarry.feedback.reading.observed_pages import END_OF_TIME_US
 from quarry.feedback.tables import FILE_NAME
 
 DOCUMENTS = "documents.db"
@@ -34,25 +34,25 @@ class Logs:
     data: Path
     documents: Database
 
-    def collection(self, key: int) -> Collection:
+    def read_collection(self, key: int) -> Collection:
         """Raises CollectionNotFoundError if it was deleted meanwhile."""
         for collection in self.documents.read(list_collections):
             if collection.key == key:
                 return collection
         raise CollectionNotFoundError
 
-    def versions(self, key: int) -> dict[str, int]:
-        """The version of every document that exists, by id."""
+    def read_versions(self, key: int) -> dict[str, int]:
+        """Reads the version of every document that exists, by id."""
 
         def read(connection: sa.Connection) -> dict[str, int]:
             return {id: version for _, id, version, gone in log.read_versions(connection, key) if not gone}
 
         return self.documents.read(read)
 
-    def clicks(
+    def read_clicks(
         self, key: int, guards: GuardPolicy, start_us: int | None = None, end_us: int | None = None
     ) -> ClickLog:
-        """Pages that were answered in [start_us, end_us); none if feedback was never kept."""
+        """Reads pages that were answered in [start_us, end_us); none if feedback was never kept."""
         end = END_OF_TIME_US if end_us is None else end_us
         return read_clicks(self.data / FILE_NAME, key, guards, start_us or 0, end)
 
@@ -70,8 +70,8 @@ def open_logs(data: Path) -> Iterator[Logs]:
         database.close()
 
 
-def clicks_digest(clicks: ClickLog) -> str:
-    """Of every page, what became of it, and whose it is."""
+def compute_clicks_digest(clicks: ClickLog) -> str:
+    """Computes a digest of every page, what became of it, and whose it is."""
     digest = hashlib.blake2b(np.ascontiguousarray(clicks.owner).tobytes(), digest_size=16)
     for names in (clicks.queries, clicks.documents):
         for name in names:
@@ -94,8 +94,8 @@ def clicks_digest(clicks: ClickLog) -> str:
     return digest.hexdigest()
 
 
-def versions_digest(versions: dict[str, int]) -> str:
-    """Of which documents there are, and as they were last written."""
+def compute_versions_digest(versions: dict[str, int]) -> str:
+    """Computes a digest of which documents there are, and as they were last written."""
     digest = hashlib.blake2b(digest_size=16)
     for id in sorted(versions):
         digest.update(f"{id}\0{versions[id]}\0".encode("utf-8", "surrogatepass"))

@@ -1,4 +1,4 @@
-"""What mining starts from: queries and their positives, from judgments, from clicks, or from both."""
+"""The positives that mining starts from: queries and documents from judgments, from clicks, or from both."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ import numpy as np
 from quarry.clicks.log import Bool, ClickLog
 from quarry.clicks.model import Estimates
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
-from quarry.questions import question_key
+from quarry.questions import make_question_key
 from quarry_miner.corpus import Corpus
 from quarry_miner.examples import MiningQuery, Positive
 
@@ -22,7 +22,7 @@ every fifth time, by a lower bound that few clicks do not reach."""
 
 
 @dataclass(frozen=True, slots=True)
-class Clicked:
+class ClickedDocument:
     """A document that clicks say is relevant.
 
     Attributes:
@@ -69,16 +69,17 @@ class Positives:
         return self.judged_pairs + self.clicked_pairs
 
 
-def above_floor(log: ClickLog, estimates: Estimates, floor: float) -> list[Clicked]:
-    """Pairs that were clicked, and whose relevance is at least ``floor`` by the lower end of its interval."""
-    return clicked_pairs(log, estimates, estimates.lower >= floor)
+def select_above_floor(log: ClickLog, estimates: Estimates, floor: float) -> list[ClickedDocument]:
+    """Selects pairs that were clicked, and whose relevance is at least ``floor`` by the lower end of its
+    interval."""
+    return select_clicked(log, estimates, estimates.lower >= floor)
 
 
-def clicked_pairs(log: ClickLog, estimates: Estimates, chosen: Bool) -> list[Clicked]:
-    """Those of the ``chosen`` pairs that were clicked; ``chosen`` has the shape of the estimates."""
+def select_clicked(log: ClickLog, estimates: Estimates, chosen: Bool) -> list[ClickedDocument]:
+    """Selects those of the ``chosen`` pairs that were clicked; ``chosen`` has the shape of the estimates."""
     found = np.flatnonzero(chosen & (estimates.clicks > 0))
     return [
-        Clicked(
+        ClickedDocument(
             log.queries[estimates.query[row]],
             log.documents[estimates.document[row]],
             float(estimates.relevance[row]),
@@ -87,8 +88,10 @@ def clicked_pairs(log: ClickLog, estimates: Estimates, chosen: Bool) -> list[Cli
     ]
 
 
-def by_several(found: Sequence[Clicked], log: ClickLog, least: int = LEAST_OWNERS) -> list[Clicked]:
-    """The pairs that were clicked by at least ``least`` owners."""
+def keep_agreed(
+    found: Sequence[ClickedDocument], log: ClickLog, least: int = LEAST_OWNERS
+) -> list[ClickedDocument]:
+    """Keeps the pairs that were clicked by at least ``least`` owners."""
     page, place = np.nonzero(log.clicked & log.shown)
     clicks = np.stack([log.query[page], log.document[page, place], log.owner[page]], axis=1)
     pairs, owners = np.unique(np.unique(clicks, axis=0)[:, :2], axis=0, return_counts=True)
@@ -96,9 +99,11 @@ def by_several(found: Sequence[Clicked], log: ClickLog, least: int = LEAST_OWNER
     return [pair for pair in found if (pair.query, pair.document_id) in kept]
 
 
-def join_positives(judged: Sequence[JudgedQuery], clicked: Sequence[Clicked], corpus: Corpus) -> Positives:
-    """Positives of both sources. A query is its text: clicks for the text of a judged query are its own, and
-    so are the positives of another judged query with its text. None of them becomes its negative.
+def join_positives(
+    judged: Sequence[JudgedQuery], clicked: Sequence[ClickedDocument], corpus: Corpus
+) -> Positives:
+    """Joins positives of both sources. A query is its text: clicks for the text of a judged query are its
+    own, and so are the positives of another judged query with its text. None of them becomes its negative.
 
     A judgment outweighs clicks: 1 is its weight. Clicked documents weigh their relevance over the largest of
     all, so that the best of them weighs as much as a judged one.
@@ -106,32 +111,32 @@ def join_positives(judged: Sequence[JudgedQuery], clicked: Sequence[Clicked], co
     grades: dict[str, dict[str, int]] = {}
     disputed: set[tuple[str, str]] = set()
     for query in judged:
-        key = question_key(query.text)
+        key = make_question_key(query.text)
         of_text = grades.setdefault(key, {})
         for id, grade in query.judgments.items():
             if (of_text.get(id, grade) > 0) != (grade > 0):
                 disputed.add((key, id))
             of_text[id] = max(grade, of_text.get(id, grade))
-    by_text: dict[str, list[Clicked]] = {}
+    by_text: dict[str, list[ClickedDocument]] = {}
     for pair in clicked:
-        by_text.setdefault(question_key(pair.query), []).append(pair)
+        by_text.setdefault(make_question_key(pair.query), []).append(pair)
     largest = max((pair.relevance for pair in clicked), default=1.0) or 1.0
     joining = _Joining(corpus, largest)
     queries: list[MiningQuery] = []
     for query in judged:
-        key = question_key(query.text)
+        key = make_question_key(query.text)
         own = [id for id, grade in query.judgments.items() if grade > 0]
         relevant = dict.fromkeys([*own, *(id for id, grade in grades[key].items() if grade > 0)])
-        if positives := joining.positives(relevant, by_text.get(key, []), grades[key]):
+        if positives := joining.join(relevant, by_text.get(key, []), grades[key]):
             queries.append(MiningQuery(query.id, query.text, positives))
         else:
             joining.without_positive += 1
     queries += (
         MiningQuery(CLICK_ID_PREFIX + text, text, positives)
         for text in sorted(by_text.keys() - grades.keys())
-        if (positives := joining.positives([], by_text[text], {}))
+        if (positives := joining.join([], by_text[text], {}))
     )
-    return replace(joining.result(queries), disputed=tuple(sorted(disputed)))
+    return replace(joining.make_result(queries), disputed=tuple(sorted(disputed)))
 
 
 class _Joining:
@@ -144,22 +149,22 @@ class _Joining:
         self._unknown_pairs = self._wordless_pairs = self._contradicted = 0
         self.without_positive = 0
 
-    def positives(
-        self, relevant: Iterable[str], clicked: Iterable[Clicked], judged: Mapping[str, int]
+    def join(
+        self, relevant: Iterable[str], clicked: Iterable[ClickedDocument], judged: Mapping[str, int]
     ) -> tuple[Positive, ...]:
         found: dict[int, Positive] = {}
         for id in relevant:
-            if (number := self._number(id)) is not None:
+            if (number := self._find_number(id)) is not None:
                 found[number] = Positive(number, 1.0, JUDGED)
         for pair in clicked:
             if pair.document_id in judged:
                 self._contradicted += judged[pair.document_id] <= 0
-            elif (number := self._number(pair.document_id)) is not None:
+            elif (number := self._find_number(pair.document_id)) is not None:
                 found[number] = Positive(number, max(pair.relevance / self._largest, 1e-3), CLICKED)
         return tuple(found.values())
 
-    def _number(self, id: str) -> int | None:
-        """Of a document that can be a positive; others are counted."""
+    def _find_number(self, id: str) -> int | None:
+        """Finds the number of a document that can be a positive; others are counted."""
         number = self._corpus.numbers.get(id)
         if number is None:
             self._unknown.add(id)
@@ -170,7 +175,7 @@ class _Joining:
             return None
         return number
 
-    def result(self, queries: Sequence[MiningQuery]) -> Positives:
+    def make_result(self, queries: Sequence[MiningQuery]) -> Positives:
         sources = [positive.source for query in queries for positive in query.positives]
         return Positives(
             tuple(queries),

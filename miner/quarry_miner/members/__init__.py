@@ -1,1 +1,1 @@
-"""Who is asked for candidates, and where similarity is measured."""
+"""The members that propose candidates, and the spaces in which similarity is measured."""

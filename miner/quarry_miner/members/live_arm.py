@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from quarry.client import Client, QuarryCallError
 from quarry.client.errors import is_transient
 from quarry.errors import FailedPreconditionError, RetrieverUnavailableError
-from quarry.jobs.retrying import Pause, retried
+from quarry.jobs.retrying import Pause, retry
 from quarry.ranking.ranges import ARM_DEPTH
 from quarry.v1 import search_service_pb2 as pb
 from quarry_miner.corpus import Corpus
@@ -63,10 +63,10 @@ class LiveArm:
         size = max(1, min(QUERIES_PER_CALL, CANDIDATES_PER_CALL // max(1, depth)))
         rows: list[tuple[list[int], list[float]]] = []
         for start in range(0, len(queries), size):
-            rows += self._rows(queries[start : start + size], min(depth, int(ARM_DEPTH.most)))
-        return Listed.of_rows(rows, depth)
+            rows += self._read_rows(queries[start : start + size], min(depth, int(ARM_DEPTH.most)))
+        return Listed.from_rows(rows, depth)
 
-    def _rows(self, queries: Sequence[str], depth: int) -> Iterator[tuple[list[int], list[float]]]:
+    def _read_rows(self, queries: Sequence[str], depth: int) -> Iterator[tuple[list[int], list[float]]]:
         request = pb.RetrieveRequest(collection=self._collection)
         request.queries.extend(pb.RetrieveQuery(text=text) for text in queries)
         request.arms.add(name=self._name, depth=depth)
@@ -83,7 +83,7 @@ class LiveArm:
 
     def _retrieve(self, request: pb.RetrieveRequest) -> pb.RetrieveResponse:
         try:
-            return retried(
+            return retry(
                 lambda: self._stub.Retrieve(request, timeout=TIMEOUT_S),
                 is_transient,
                 f"the {self._name} arm",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from quarry.client import Client, QuarryCallError
 from quarry.client.errors import is_transient
 from quarry.errors import FailedPreconditionError, RetrieverUnavailableError
-from quarry.jobs.retrying import Pause, retried
+from quarry.jobs.retrying import Pause, retry
 from quarry.mining.members import FUSED
 from quarry.ranking.fusion import round_fused
 from quarry.ranking.ranges import RERANK_DEPTH
@@ -68,21 +68,22 @@ class LivePool:
         )
 
     def search(self, queries: Sequence[str], depth: int) -> Listed:
-        """At most as many documents of each query as a re-ranker reads, in fused order, with fused scores.
+        """Finds at most as many documents of each query as a re-ranker reads, in fused order, with fused
+        scores.
 
         Raises:
             RetrieverUnavailableError: the server does not answer in full, however often it is asked.
             FailedPreconditionError: it refuses a search.
         """
         size = min(depth, int(RERANK_DEPTH.most))
-        rows = [self._row(text, size) for text in queries]
+        rows = [self._read_row(text, size) for text in queries]
         listed = [([one.number for one in row], [one.score for one in row]) for row in rows]
         relevance = [[one.relevance for one in row] for row in rows] if self._judged else None
-        return Listed.of_rows(listed, depth, relevance=relevance)
+        return Listed.from_rows(listed, depth, relevance=relevance)
 
-    def _row(self, text: str, depth: int) -> list["_Candidate"]:
+    def _read_row(self, text: str, depth: int) -> list["_Candidate"]:
         """In fused order, whatever a re-ranker has made of it."""
-        hits = self._hits(text, depth)
+        hits = self._fetch_hits(text, depth)
         found = [
             _Candidate(
                 self._corpus.numbers.get(hit.document.id, UNKNOWN),
@@ -95,9 +96,9 @@ class LivePool:
         self.unknown += len(found) - len(kept)
         return sorted(kept, key=lambda one: (-one.score, one.number))
 
-    def _hits(self, text: str, depth: int) -> list[pb.Hit]:
-        """The first ``depth`` of the fused order, in whatever order: a re-ranker may have put some of them on
-        later pages."""
+    def _fetch_hits(self, text: str, depth: int) -> list[pb.Hit]:
+        """Fetches the first ``depth`` of the fused order, in whatever order: a re-ranker may have put some of
+        them on later pages."""
         request = pb.SearchRequest(
             collection=self._collection,
             query=text,
@@ -119,7 +120,7 @@ class LivePool:
 
     def _search(self, request: pb.SearchRequest) -> pb.SearchResponse:
         try:
-            return retried(
+            return retry(
                 lambda: self._stub.Search(request, timeout=TIMEOUT_S),
                 is_transient,
                 "the first stage",

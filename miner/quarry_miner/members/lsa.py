@@ -31,11 +31,11 @@ class LsaQueries:
     def embed(self, texts: Sequence[str]) -> Float32:
         if not texts:
             return np.empty((0, len(self._projection.components_)), np.float32)
-        return unit(self._projection.transform(self._words.transform(texts)))
+        return normalize(self._projection.transform(self._words.transform(texts)))
 
 
 def fit_lsa(corpus: Corpus, seed: int, dimensions: int = DIMENSIONS) -> VectorSpace:
-    """One vector a document, of its whole text. The same corpus and seed give the same vectors. Blocks.
+    """Fits one vector a document, of its whole text. The same corpus and seed give the same vectors. Blocks.
 
     Similarity to a document that shares no word with others is 0.
     """
@@ -47,17 +47,17 @@ def fit_lsa(corpus: Corpus, seed: int, dimensions: int = DIMENSIONS) -> VectorSp
         token_pattern=r"(?u)\b\w+\b",  # noqa: S106  # no password
         dtype=np.float32,
     )
-    counts = words.fit_transform(corpus.all_texts())
+    counts = words.fit_transform(corpus.iterate_texts())
     # A truncated SVD must have fewer dimensions than there are words and documents.
     size = max(1, min(dimensions, counts.shape[1] - 1, counts.shape[0] - 1))
     projection = TruncatedSVD(size, algorithm="randomized", random_state=seed % 2**32)
-    vectors = unit(projection.fit_transform(counts))
+    vectors = normalize(projection.fit_transform(counts))
     note = f"lsa: {size} dimensions of {counts.shape[1]} words, fitted on the corpus with seed {seed}"
-    return VectorSpace(LSA, DocumentMatrix.one_each(vectors), LsaQueries(words, projection), (note,))
+    return VectorSpace(LSA, DocumentMatrix.from_vectors(vectors), LsaQueries(words, projection), (note,))
 
 
-def unit(vectors: Float32) -> Float32:
-    """Rows at length 1; rows of zeros stay."""
+def normalize(vectors: Float32) -> Float32:
+    """Scales rows to length 1; rows of zeros stay."""
     # In double precision: the order of summing, and with it the last bit, depends on the number of rows.
     lengths = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1, keepdims=True))
     scaled: Float32 = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)

@@ -42,15 +42,15 @@ class DocumentMatrix:
         object.__setattr__(self, "is_flat", bool((lengths == 1).all()))
 
     @classmethod
-    def one_each(cls, vectors: Float32) -> "DocumentMatrix":
-        """One vector a document."""
+    def from_vectors(cls, vectors: Float32) -> "DocumentMatrix":
+        """Makes a matrix of one vector a document."""
         return cls(np.ascontiguousarray(vectors, np.float32), np.arange(len(vectors) + 1, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def nearest(self, queries: Float32, depth: int) -> tuple[Int32, Float32]:
-        """The ``depth`` most similar documents of each query, ties by number.
+    def find_nearest(self, queries: Float32, depth: int) -> tuple[Int32, Float32]:
+        """Finds the ``depth`` most similar documents of each query, ties by number.
 
         A query's answer does not depend on the other queries: what a blocked product finds is scored again,
         query by query.
@@ -66,43 +66,45 @@ class DocumentMatrix:
         scores = np.empty((len(queries), depth), np.float32)
         for start in range(0, len(queries), BLOCK_QUERIES):
             some = queries[start : start + BLOCK_QUERIES]
-            found = np.sort(self._best(some, min(depth + SLACK, len(self))), axis=1)
-            exact = self._exact(some, found)
+            found = np.sort(self._find_best(some, min(depth + SLACK, len(self))), axis=1)
+            exact = self._compute_exact(some, found)
             order = np.argsort(-exact, axis=1, kind="stable")[:, :depth]
             end = start + len(some)
             documents[start:end] = np.take_along_axis(found, order, axis=1)
             scores[start:end] = np.take_along_axis(exact, order, axis=1)
         return documents, scores
 
-    def similarities(self, vectors: Float32, documents: Int32) -> Float32:
-        """Of each vector to each document's best passage, shape ``(len(vectors), len(documents))``.
+    def compute_similarities(self, vectors: Float32, documents: Int32) -> Float32:
+        """Computes the similarity of each vector to each document's best passage, shape ``(len(vectors),
+        len(documents))``.
 
         To the last bit the same for a vector and a document, whatever the others are.
         """
         if self.is_flat:
-            return _products(vectors, self.vectors[documents])
+            return _multiply(vectors, self.vectors[documents])
         starts, lengths = self.offsets[documents], self.offsets[documents + 1] - self.offsets[documents]
         ends = np.cumsum(lengths)
         rows = np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
-        return _best_passages(_products(vectors, self.vectors[rows]), ends - lengths, lengths)
+        return _choose_best_passages(_multiply(vectors, self.vectors[rows]), ends - lengths, lengths)
 
-    def paired(self, vectors: Float32, documents: Int32) -> Float32:
-        """Of ``vectors[i]`` to ``documents[i]``, as ``similarities``."""
-        return self._exact(vectors, documents[:, None])[:, 0]
+    def compare_pairs(self, vectors: Float32, documents: Int32) -> Float32:
+        """Computes the similarity of ``vectors[i]`` to ``documents[i]``, as ``compute_similarities``."""
+        return self._compute_exact(vectors, documents[:, None])[:, 0]
 
-    def between(self, document: int, documents: Int32) -> Float32:
-        """Of one document to others, the most similar two passages counting, shape ``(len(documents),)``."""
+    def compare_documents(self, document: int, documents: Int32) -> Float32:
+        """Computes the similarity of one document to others, the most similar two passages counting, shape
+        ``(len(documents),)``."""
         if self.is_flat:
             alone: Float32 = np.vecdot(self.vectors[document], self.vectors[documents])
             return alone
         passages = self.vectors[self.offsets[document] : self.offsets[document + 1]]
         if not len(passages):
             return np.full(len(documents), NO_VECTOR, np.float32)
-        best: Float32 = self.similarities(passages, documents).max(axis=0)
+        best: Float32 = self.compute_similarities(passages, documents).max(axis=0)
         return best
 
-    def _exact(self, queries: Float32, documents: Int32) -> Float32:
-        """Similarities of each query to its own row of documents, shape of ``documents``."""
+    def _compute_exact(self, queries: Float32, documents: Int32) -> Float32:
+        """Computes the similarities of each query to its own row of documents, shape of ``documents``."""
         found = np.empty(documents.shape, np.float32)
         size = BLOCK_ROWS if self.is_flat else 1
         for start in range(0, len(queries), size):
@@ -110,11 +112,11 @@ class DocumentMatrix:
             if self.is_flat:
                 found[some] = np.vecdot(queries[some, None], self.vectors[documents[some]])
             else:
-                found[some] = self.similarities(queries[some], documents[start])
+                found[some] = self.compute_similarities(queries[some], documents[start])
         return found
 
-    def _best(self, queries: Float32, depth: int) -> Int32:
-        """Numbers of the ``depth`` best of each query, in no order, a block of documents at a time."""
+    def _find_best(self, queries: Float32, depth: int) -> Int32:
+        """Finds numbers of the ``depth`` best of each query, in no order, a block of documents at a time."""
         best = np.empty((len(queries), 0), np.int32)
         scores = np.empty((len(queries), 0), np.float32)
         first = 0
@@ -126,32 +128,35 @@ class DocumentMatrix:
             product = queries @ self.vectors[self.offsets[first] : self.offsets[after]].T
             if not self.is_flat:
                 starts = self.offsets[first:after] - self.offsets[first]
-                product = _best_passages(product, starts, np.diff(self.offsets[first : after + 1]))
-            kept = _largest(product, depth)
+                product = _choose_best_passages(product, starts, np.diff(self.offsets[first : after + 1]))
+            kept = _find_largest(product, depth)
             best = np.concatenate([best, (kept + first).astype(np.int32)], axis=1)
             scores = np.concatenate([scores, np.take_along_axis(product, kept, axis=1)], axis=1)
             if best.shape[1] > depth:
-                kept = _largest(scores, depth)
+                kept = _find_largest(scores, depth)
                 best, scores = np.take_along_axis(best, kept, 1), np.take_along_axis(scores, kept, 1)
             first = after
         return best
 
 
-def _products(vectors: Float32, others: Float32) -> Float32:
-    """Each with each. A matrix product rounds by its shape; here two vectors have one product anywhere."""
+def _multiply(vectors: Float32, others: Float32) -> Float32:
+    """Multiplies each with each. A matrix product rounds by its shape.
+
+    Here two vectors have one product anywhere.
+    """
     found: Float32 = np.vecdot(vectors[:, None], others[None])
     return found
 
 
-def _largest(scores: Float32, count: int) -> Int64:
-    """Columns of the ``count`` largest of each row, in no order."""
+def _find_largest(scores: Float32, count: int) -> Int64:
+    """Finds columns of the ``count`` largest of each row, in no order."""
     if scores.shape[1] <= count:
         return np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
     return np.argpartition(scores, -count, axis=1)[:, -count:]
 
 
-def _best_passages(product: Float32, starts: Int64, lengths: Int64) -> Float32:
-    """The largest of each document's columns; documents without a passage get ``NO_VECTOR``."""
+def _choose_best_passages(product: Float32, starts: Int64, lengths: Int64) -> Float32:
+    """Chooses the largest of each document's columns; documents without a passage get ``NO_VECTOR``."""
     best = np.full((len(product), len(starts)), NO_VECTOR, np.float32)
     present = lengths > 0
     if present.any():

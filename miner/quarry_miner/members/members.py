@@ -15,7 +15,7 @@ ENSEMBLE = "ensemble"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listed:
-    """What a member gives for some queries, a row each, best first.
+    """The lists of a member for some queries, a row each, best first.
 
     Attributes:
         documents: int32, shape ``(queries, depth)``: numbers in the corpus, each at most once in a row;
@@ -32,14 +32,14 @@ class Listed:
     relevance: Float32 | None = None
 
     @classmethod
-    def of_rows(
+    def from_rows(
         cls,
         rows: Sequence[tuple[Sequence[int], Sequence[float]]],
         depth: int,
         space: VectorSpace | None = None,
         relevance: Sequence[Sequence[float]] | None = None,
     ) -> "Listed":
-        """Rows of documents and scores, cut or filled up to ``depth``."""
+        """Makes lists of rows of documents and scores, cut or filled up to ``depth``."""
         documents = np.full((len(rows), depth), NO_DOCUMENT, np.int32)
         scores = np.full((len(rows), depth), np.nan, np.float32)
         believed = None if relevance is None else scores.copy()
@@ -58,7 +58,7 @@ class Member(Protocol):
     def name(self) -> str: ...
 
     def search(self, queries: Sequence[str], depth: int) -> Listed:
-        """At most ``depth`` documents for each query. Blocks.
+        """Finds at most ``depth`` documents for each query. Blocks.
 
         Raises:
             UnavailableError: what it asks does not answer, also after several tries.
@@ -77,8 +77,8 @@ class VectorMember:
         return self._space.name
 
     def search(self, queries: Sequence[str], depth: int) -> Listed:
-        documents, scores = self._space.documents.nearest(self._space.queries.embed(queries), depth)
+        documents, scores = self._space.documents.find_nearest(self._space.queries.embed(queries), depth)
         if documents.shape[1] == depth:
             return Listed(documents, scores, self._space)
         rows = [(d.tolist(), s.tolist()) for d, s in zip(documents, scores, strict=True)]
-        return Listed.of_rows(rows, depth, self._space)
+        return Listed.from_rows(rows, depth, self._space)

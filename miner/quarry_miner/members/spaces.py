@@ -1,4 +1,5 @@
-"""Where similarity is measured: vectors of a corpus, and a query's text to a vector beside them."""
+"""The space in which similarity is measured: vectors of a corpus, and a query's text to a vector beside
+them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import numpy as np
 
 from quarry.documents.catalog import PassagePolicy
 from quarry.documents.passages import Cut, PassageCutter, SourceText
-from quarry.documents.vector_cache import CachedVectors, VectorCache, vector_key
+from quarry.documents.vector_cache import CachedVectors, VectorCache, make_vector_key
 from quarry.documents.vectors import DocumentVectors
 from quarry.models.base import Encoder
 from quarry.models.runtime.batcher import EncoderBatcher
@@ -26,7 +27,7 @@ class QueryEmbedding(Protocol):
     """Turns queries into vectors. A query's vector never depends on what else is asked, or in what order."""
 
     def embed(self, texts: Sequence[str]) -> Float32:
-        """Unit vectors, shape ``(len(texts), dimension)``. Blocks."""
+        """Embeds texts as unit vectors, shape ``(len(texts), dimension)``. Blocks."""
         ...
 
 
@@ -67,7 +68,7 @@ class CachedQueries:
         return np.stack([self._known[text] for text in texts])
 
     def _learn(self, texts: Sequence[str]) -> None:
-        keys = {text: vector_key(self._scope, SourceText("", text)) for text in texts}
+        keys = {text: make_vector_key(self._scope, SourceText("", text)) for text in texts}
         cached = self._cache.get_vectors(list(keys.values()))
         new = [text for text in texts if keys[text] not in cached]
         if new:
@@ -81,28 +82,28 @@ class CachedQueries:
         self._known |= {text: cached[key][0] for text, key in keys.items()}
 
 
-def encoder_space(
+def build_encoder_space(
     name: str, corpus: Corpus, encoder: Encoder, policy: PassagePolicy, cache: VectorCache
 ) -> VectorSpace:
-    """All passages of the corpus by ``encoder``; what the cache holds, such as all that the live arm has
-    encoded with the same policy, is not encoded again. Blocks.
+    """Encodes all passages of the corpus by ``encoder``; what the cache holds, such as all that the live arm
+    has encoded with the same policy, is not encoded again. Blocks.
 
     Raises:
         ModelError: the encoder gave no usable vector.
         LimitExceededError: the disk is full.
     """
-    matrix = asyncio.run(_document_matrix(corpus, encoder, policy, cache))
+    matrix = asyncio.run(_build_document_matrix(corpus, encoder, policy, cache))
     return VectorSpace(name, matrix, CachedQueries(encoder, cache))
 
 
-async def _document_matrix(
+async def _build_document_matrix(
     corpus: Corpus, encoder: Encoder, policy: PassagePolicy, cache: VectorCache
 ) -> DocumentMatrix:
     rows: list[Float32] = []
     with closing(EncoderBatcher(encoder)) as batcher:
         vectors = DocumentVectors(corpus.schema, PassageCutter(encoder, policy), batcher, cache)
-        for batch in corpus.batches():
-            rows += await vectors.of(batch)
+        for batch in corpus.iterate_batches():
+            rows += await vectors.read_vectors(batch)
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)]).astype(np.int64)
     stacked = np.concatenate(rows) if rows else np.empty((0, encoder.info.dimension), np.float32)
     return DocumentMatrix(stacked, offsets)

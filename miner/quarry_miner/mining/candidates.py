@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quarry.mining.members import RERANKER
-from quarry_miner.evidence.evidence import Seen
+from quarry_miner.evidence.pair_evidence import Seen
 from quarry_miner.examples import Bool, Float32, Int32, MiningQuery, PairCandidates
 from quarry_miner.members.matrix import Int64
 from quarry_miner.members.members import NO_DOCUMENT, Listed
-from quarry_miner.members.reranker import NO_BELIEF, by_score
+from quarry_miner.members.reranker_member import NO_BELIEF, order_by_score
 from quarry_miner.mining.task import MiningTask
 
 
@@ -41,7 +41,7 @@ class _Asked:
     excluded: list[Int32]
 
     @classmethod
-    def of(cls, task: MiningTask, start: int, end: int) -> "_Asked":
+    def from_queries(cls, task: MiningTask, start: int, end: int) -> "_Asked":
         queries = task.queries[start:end]
         own = [np.array([p.document for p in query.positives], np.int32) for query in queries]
         return cls(
@@ -56,7 +56,7 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Union:
-    """What the members list for some queries together; ``u`` documents in all, ordered by query and number.
+    """The documents that members list for some queries together; ``u`` in all, ordered by query and number.
 
     Attributes:
         borders: query ``i`` has ``borders[i]`` to ``borders[i + 1]``.
@@ -82,27 +82,28 @@ class Gatherer:
     """Makes pairs for a task. What it gives for a query does not depend on the queries beside it."""
 
     def __init__(self, task: MiningTask, judged: bool) -> None:
-        """``judged``: candidates get the judge's score, and its probability if its scores tell one."""
+        """Takes in ``judged`` whether candidates get the judge's score, and its probability if its scores
+        tell one."""
         self._task = task
         self._judge = task.judge if judged or task.judge_is_member else None
         self.members = (*(m.name for m in task.members), *([RERANKER] if task.judge_is_member else []))
         self._batch = np.unique([p.document for q in task.queries for p in q.positives]).astype(np.int32)
 
-    def of(self, start: int, end: int) -> Gathered:
-        """Pairs of the queries from place ``start`` to before ``end``."""
-        asked = _Asked.of(self._task, start, end)
-        lists, copies = self._lists(asked)
-        union = _union(lists, asked, self._task.depth, self._task.corpus.telling)
-        logits = self._logits(asked, union)
+    def gather(self, start: int, end: int) -> Gathered:
+        """Gathers the pairs of the queries from place ``start`` to before ``end``."""
+        asked = _Asked.from_queries(self._task, start, end)
+        lists, copies = self._make_lists(asked)
+        union = _join_lists(lists, asked, self._task.depth, self._task.corpus.telling)
+        logits = self._compute_logits(asked, union)
         if self._task.judge_is_member:
-            judged = [by_score(*one) for one in logits]
+            judged = [order_by_score(*one) for one in logits]
             rows = [(d.tolist(), s.tolist()) for d, s in judged]
-            lists = [*lists, Listed.of_rows(rows, max((len(d) for d, _ in judged), default=0))]
-            union = _union(lists, asked, self._task.depth, self._task.corpus.telling)
-        union, s_qd = self._nearest_first(asked, union, lists)
-        return Gathered(list(self._pairs(asked, union, s_qd, logits, _relevance_of(lists))), copies)
+            lists = [*lists, Listed.from_rows(rows, max((len(d) for d, _ in judged), default=0))]
+            union = _join_lists(lists, asked, self._task.depth, self._task.corpus.telling)
+        union, s_qd = self._sort_by_nearness(asked, union, lists)
+        return Gathered(list(self._make_pairs(asked, union, s_qd, logits, _read_relevance(lists))), copies)
 
-    def _lists(self, asked: _Asked) -> tuple[list[Listed], list[int]]:
+    def _make_lists(self, asked: _Asked) -> tuple[list[Listed], list[int]]:
         wordless = min(len(self._task.corpus.wordless), self._task.depth)
         depth = self._task.depth + wordless + max((len(numbers) for numbers in asked.excluded), default=0)
         lists = [member.search(asked.texts, depth) for member in self._task.members]
@@ -114,8 +115,8 @@ class Gatherer:
                 listed[row] = int(np.isin(np.setdiff1d(every, own), found).sum())
         return lists, listed
 
-    def _logits(self, asked: _Asked, union: _Union) -> list[tuple[Int32, Float32]]:
-        """Of each query, documents (its positives last) and their logits; nothing without a judge.
+    def _compute_logits(self, asked: _Asked, union: _Union) -> list[tuple[Int32, Float32]]:
+        """Computes for each query documents (its positives last) and their logits; nothing without a judge.
 
         A re-ranker is exact to some 1e-6 whatever else is in a batch, so it is asked query by query.
         """
@@ -127,10 +128,15 @@ class Gatherer:
             np.concatenate([documents, some]).astype(np.int32)
             for documents, some in zip(np.split(union.documents, union.borders[1:-1]), own, strict=True)
         ]
-        return [(some, judge.logits([text], [some])[0]) for text, some in zip(asked.texts, read, strict=True)]
+        return [
+            (some, judge.compute_logits([text], [some])[0])
+            for text, some in zip(asked.texts, read, strict=True)
+        ]
 
-    def _nearest_first(self, asked: _Asked, union: _Union, lists: Sequence[Listed]) -> tuple[_Union, Float32]:
-        """The union with each query's documents in order of s_qd, and s_qd, shape ``(u,)``.
+    def _sort_by_nearness(
+        self, asked: _Asked, union: _Union, lists: Sequence[Listed]
+    ) -> tuple[_Union, Float32]:
+        """Sorts each query's documents in the union by s_qd; returns it and s_qd, shape ``(u,)``.
 
         What a member has measured in the same space is not measured again.
         """
@@ -144,12 +150,12 @@ class Gatherer:
         for row in np.unique(owners[unknown]).tolist():
             places = np.flatnonzero(unknown[union.borders[row] : union.borders[row + 1]]) + union.borders[row]
             vector = space.queries.embed([asked.texts[row]])
-            s_qd[places] = space.documents.similarities(vector, union.documents[places])[0]
+            s_qd[places] = space.documents.compute_similarities(vector, union.documents[places])[0]
         order = np.lexsort((-s_qd, owners))  # stable: ties stay in order of number
         ranks, scores = union.ranks[:, order], union.scores[:, order]
         return replace(union, documents=union.documents[order], ranks=ranks, scores=scores), s_qd[order]
 
-    def _pairs(
+    def _make_pairs(
         self,
         asked: _Asked,
         union: _Union,
@@ -159,8 +165,8 @@ class Gatherer:
     ) -> Iterator[PairCandidates]:
         space = self._task.space
         vectors = space.queries.embed(asked.texts)
-        s_qp = space.documents.paired(vectors[asked.rows], asked.documents)
-        seen = self._seen(asked, union)
+        s_qp = space.documents.compare_pairs(vectors[asked.rows], asked.documents)
+        seen = self._observe(asked, union)
         wordless = self._task.corpus.wordless
         barred = [np.union1d(some, wordless) if len(wordless) else some for some in asked.excluded]
         borders = union.borders.tolist()
@@ -175,8 +181,8 @@ class Gatherer:
             if logits:
                 read, scores = logits[row]
                 wanted = np.append(documents, np.int32(positive.document))
-                judged = scores[_places(read, wanted)]
-            rerank = belief.probabilities(judged)
+                judged = scores[_find_places(read, wanted)]
+            rerank = belief.estimate_probabilities(judged)
             if relevance:
                 wanted = np.append(documents, np.int32(positive.document))
                 rerank = np.array([relevance[row].get(n, np.nan) for n in wanted.tolist()], np.float32)
@@ -185,7 +191,7 @@ class Gatherer:
                 positive=positive,
                 documents=documents,
                 s_qd=s_qd[some],
-                s_pd=space.documents.between(positive.document, documents),
+                s_pd=space.documents.compare_documents(positive.document, documents),
                 s_qp=similarity,
                 members=self.members,
                 ranks=union.ranks[:, some],
@@ -204,14 +210,14 @@ class Gatherer:
                 batch=self._batch,
             )
 
-    def _seen(self, asked: _Asked, union: _Union) -> Iterator[Seen]:
-        """Evidence for each pair, asked for all at once."""
+    def _observe(self, asked: _Asked, union: _Union) -> Iterator[Seen]:
+        """Yields the evidence for each pair, asked for all at once."""
         starts, sizes = union.borders[asked.rows], np.diff(union.borders)[asked.rows]
         ends = np.cumsum(sizes)
         places = np.repeat(starts - ends + sizes, sizes) + np.arange(sizes.sum())
         query = np.repeat(asked.rows.astype(np.int32), sizes)
         positive = np.repeat(asked.documents, sizes)
-        found = self._task.feedback.of(asked.texts, query, positive, union.documents[places])
+        found = self._task.feedback.observe(asked.texts, query, positive, union.documents[places])
         for begin, end in zip((ends - sizes).tolist(), ends.tolist(), strict=True):
             yield Seen(
                 found.shown[begin:end],
@@ -222,14 +228,14 @@ class Gatherer:
             )
 
 
-def _union(lists: Sequence[Listed], asked: _Asked, depth: int, telling: Bool) -> _Union:
+def _join_lists(lists: Sequence[Listed], asked: _Asked, depth: int, telling: Bool) -> _Union:
     """Joins lists. Ranks count what is not excluded and has a word; each is cut to ``depth`` of these."""
     width = len(telling)
     places = np.arange(len(asked.queries), dtype=np.int64) * width
     sizes = np.array([len(some) for some in asked.excluded], np.int64)
     forbidden = np.concatenate([np.empty(0, np.int64), *asked.excluded]) + np.repeat(places, sizes)
     cut = [_cut(one, places, forbidden, depth, telling) for one in lists]
-    keys = _distinct(np.concatenate([np.empty(0, np.int64), *(key for key, _, _ in cut)]))
+    keys = _sort_distinct(np.concatenate([np.empty(0, np.int64), *(key for key, _, _ in cut)]))
     ranks = np.zeros((len(lists), len(keys)), np.int32)
     scores = np.full((len(lists), len(keys)), np.nan, np.float32)
     own_ranks = np.zeros((len(lists), len(asked.rows)), np.int32)
@@ -245,8 +251,8 @@ def _union(lists: Sequence[Listed], asked: _Asked, depth: int, telling: Bool) ->
     return _Union(borders, (keys % width).astype(np.int32), ranks, scores, own_ranks, own_scores)
 
 
-def _relevance_of(lists: Sequence[Listed]) -> list[dict[int, float]]:
-    """Of each query, the calibrated probabilities by document; empty if no member knows any."""
+def _read_relevance(lists: Sequence[Listed]) -> list[dict[int, float]]:
+    """Reads for each query the calibrated probabilities by document; empty if no member knows any."""
     for one in lists:
         if one.relevance is not None:
             rows = zip(one.documents.tolist(), one.relevance.tolist(), strict=True)
@@ -254,8 +260,8 @@ def _relevance_of(lists: Sequence[Listed]) -> list[dict[int, float]]:
     return []
 
 
-def _distinct(keys: Int64) -> Int64:
-    """Ascending, each once, of keys from 0. ``np.unique`` hashes first, and takes ten times as long."""
+def _sort_distinct(keys: Int64) -> Int64:
+    """Sorts keys from 0, each once. ``np.unique`` hashes first, and takes ten times as long."""
     ordered = np.sort(keys)
     return ordered[np.diff(ordered, prepend=-1) > 0]
 
@@ -263,7 +269,8 @@ def _distinct(keys: Int64) -> Int64:
 def _cut(
     one: Listed, places: Int64, forbidden: Int64, depth: int, telling: Bool
 ) -> tuple[Int64, Int32, Float32]:
-    """Keys, ranks and scores of what a list holds for all queries, without the excluded and the wordless."""
+    """Cuts what a list holds for all queries to keys, ranks and scores, without the excluded and the
+    wordless."""
     key = one.documents + places[:, None]
     kept: Bool = (one.documents != NO_DOCUMENT) & telling[one.documents] & ~np.isin(key, forbidden)
     rank = np.cumsum(kept, axis=1, dtype=np.int32)
@@ -271,7 +278,7 @@ def _cut(
     return key[kept], rank[kept], one.scores[kept]
 
 
-def _places(values: Int32, wanted: Int32) -> Int64:
-    """Where each wanted value stands in ``values``."""
+def _find_places(values: Int32, wanted: Int32) -> Int64:
+    """Finds where each wanted value stands in ``values``."""
     order = np.argsort(values)
     return order[np.searchsorted(values, wanted, sorter=order)]

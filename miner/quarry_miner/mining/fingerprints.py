@@ -1,4 +1,4 @@
-"""What a query's rows depend on, in 16 bytes: the same fingerprint, the same rows.
+"""The fingerprint of a query, in 16 bytes: the same fingerprint, the same rows.
 
 It covers what is asked, the query and its positives, what each member lists for it, the versions and vectors
 of those documents, and what feedback knows of them. Raw scores are left out unless a rule reads them: BM25's
@@ -13,15 +13,15 @@ import numpy as np
 import orjson
 
 from quarry_miner.examples import Int32, MiningQuery
-from quarry_miner.members.lists import RememberingMember
 from quarry_miner.members.members import NO_DOCUMENT
+from quarry_miner.members.remembered_lists import RememberingMember
 from quarry_miner.mining.task import MiningTask
 
 BYTES = 16
 
 
 class Fingerprints:
-    """Of the queries of one task.
+    """The fingerprints of the queries of one task.
 
     Args:
         scope: what else is the same for all queries, such as the preset and its constants.
@@ -42,7 +42,7 @@ class Fingerprints:
         vectors, offsets = task.space.documents.vectors, task.space.documents.offsets.tolist()
         self._documents = np.array(
             [
-                _digest(
+                _compute_digest(
                     f"{id}\0{versions.get(id, 0)}\0".encode("utf-8", "surrogatepass"), vectors[a:b].tobytes()
                 )
                 for id, a, b in zip(task.corpus.ids, offsets, offsets[1:], strict=False)
@@ -50,14 +50,15 @@ class Fingerprints:
             f"V{BYTES}",
         )
 
-    def of(self, start: int, end: int) -> list[str]:
-        """Hex, of the queries from place ``start`` to before ``end``, whose lists the members remember."""
+    def compute(self, start: int, end: int) -> list[str]:
+        """Computes hex fingerprints of the queries from place ``start`` to before ``end``, whose lists the
+        members remember."""
         queries = self._task.queries[start:end]
-        unions = [self._union(query) for query in queries]
-        seen = self._evidence(queries, unions)
-        return [self._one(*one) for one in zip(queries, unions, seen, strict=True)]
+        unions = [self._join_lists(query) for query in queries]
+        seen = self._hash_evidence(queries, unions)
+        return [self._compute_one(*one) for one in zip(queries, unions, seen, strict=True)]
 
-    def _one(self, query: MiningQuery, union: Int32, seen: bytes) -> str:
+    def _compute_one(self, query: MiningQuery, union: Int32, seen: bytes) -> str:
         numbers = [positive.document for positive in query.positives]
         excluded = self._task.corpus.with_copies(np.array(numbers, np.int32))
         wordless = min(len(self._task.corpus.wordless), self._task.depth)
@@ -66,24 +67,24 @@ class Fingerprints:
         asked = [query.id, query.text, [(p.weight, p.source) for p in query.positives]]
         digest.update(orjson.dumps(asked))
         for documents in (np.array(numbers, np.int32), excluded):
-            digest.update(self._names(documents))
+            digest.update(self._write_names(documents))
         for member in self._members:
-            listed = member.remembered(query.text, depth)
-            digest.update(len(listed).to_bytes(4, "little") + self._names(listed))
-            if (relevance := member.relevance(query.text)) is not None:
+            listed = member.list_remembered(query.text, depth)
+            digest.update(len(listed).to_bytes(4, "little") + self._write_names(listed))
+            if (relevance := member.read_relevance(query.text)) is not None:
                 digest.update(np.nan_to_num(relevance, nan=-1.0).tobytes())
             if self._with_scores:
-                digest.update(np.array(list(member.scores(query.text).values()), np.float32).tobytes())
+                digest.update(np.array(list(member.read_scores(query.text).values()), np.float32).tobytes())
         digest.update(self._task.space.queries.embed([query.text]).tobytes())
         digest.update(seen)
         return digest.hexdigest()
 
-    def _union(self, query: MiningQuery) -> Int32:
-        found = [member.remembered(query.text) for member in self._members]
+    def _join_lists(self, query: MiningQuery) -> Int32:
+        found = [member.list_remembered(query.text) for member in self._members]
         return np.unique(np.concatenate([np.empty(0, np.int32), *found])).astype(np.int32)
 
-    def _evidence(self, queries: Sequence[MiningQuery], unions: Sequence[Int32]) -> list[bytes]:
-        """What feedback knows of each query's pairs."""
+    def _hash_evidence(self, queries: Sequence[MiningQuery], unions: Sequence[Int32]) -> list[bytes]:
+        """Hashes what feedback knows of each query's pairs."""
         if not self._task.has_clicks:
             return [b""] * len(queries)
         own = [np.array([p.document for p in query.positives], np.int32) for query in queries]
@@ -91,20 +92,20 @@ class Fingerprints:
         document = np.concatenate([np.tile(u, len(o)) for u, o in zip(unions, own, strict=True)])
         positive = np.concatenate([np.repeat(o, len(u)) for u, o in zip(unions, own, strict=True)])
         place = np.repeat(np.arange(len(queries), dtype=np.int32), sizes)
-        seen = self._task.feedback.of([query.text for query in queries], place, positive, document)
+        seen = self._task.feedback.observe([query.text for query in queries], place, positive, document)
         columns = np.stack([seen.shown, seen.refusals, seen.clicked, seen.clicked_near, seen.coclick])
         columns = np.nan_to_num(columns.astype(np.float32), nan=-1.0)
         ends = np.cumsum(sizes)[:-1]
         return [np.ascontiguousarray(some).tobytes() for some in np.split(columns, ends, axis=1)]
 
-    def _names(self, numbers: Int32) -> bytes:
+    def _write_names(self, numbers: Int32) -> bytes:
         return bytes(self._documents[numbers[numbers != NO_DOCUMENT]].tobytes())
 
 
-def scope_of(**parts: Any) -> str:
-    """One text for everything that all queries share."""
+def compute_scope(**parts: Any) -> str:
+    """Computes one text for everything that all queries share."""
     return hashlib.blake2b(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS), digest_size=BYTES).hexdigest()
 
 
-def _digest(*parts: bytes) -> bytes:
+def _compute_digest(*parts: bytes) -> bytes:
     return hashlib.blake2b(b"".join(parts), digest_size=BYTES).digest()

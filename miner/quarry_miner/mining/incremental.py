@@ -13,12 +13,12 @@ import pyarrow as pa
 
 from quarry.mining.presets import DRAWS_FROM_CORPUS, DRAWS_FROM_REQUEST, READS_SCORES
 from quarry_miner.examples import Example
-from quarry_miner.members.lists import RememberingMember
+from quarry_miner.members.remembered_lists import RememberingMember
 from quarry_miner.mining.candidates import Gatherer
-from quarry_miner.mining.earlier import EarlierSet, with_scores
+from quarry_miner.mining.earlier_set import EarlierSet, with_scores
+from quarry_miner.mining.example_tables import make_table
 from quarry_miner.mining.fingerprints import Fingerprints
-from quarry_miner.mining.mining import MinedQuery, gatherer_for, mine_range
-from quarry_miner.mining.parquet import table_of
+from quarry_miner.mining.mining import MinedQuery, make_gatherer, mine_range
 from quarry_miner.mining.task import MiningTask
 from quarry_miner.mining.work import Block, QueryFacts, Work
 from quarry_miner.presets.base import Preset
@@ -32,8 +32,8 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """How negatives are chosen: ``count`` for each pair, by ``preset``, with ``seed``."""
+class NegativeChoice:
+    """The choice of negatives: ``count`` for each pair, by ``preset``, with ``seed``."""
 
     preset: Preset
     count: int
@@ -52,19 +52,19 @@ class IncrementalMining:
     def __init__(
         self,
         task: MiningTask,
-        choice: Choice,
+        choice: NegativeChoice,
         scope: str,
         versions: Mapping[str, int],
         earlier: EarlierSet | None,
     ) -> None:
-        sizes = [len(_excluded(task, place)) for place in range(len(task.queries))]
+        sizes = [len(_list_excluded(task, place)) for place in range(len(task.queries))]
         depth = task.depth + max(sizes, default=0)
         self._members = tuple(RememberingMember(member, depth) for member in task.members)
         self._task, self._choice = replace(task, members=self._members), choice
         reads_scores = choice.preset.name in READS_SCORES
         self._fingerprints = Fingerprints(self._task, self._members, scope, versions, reads_scores)
         self._earlier = earlier
-        self._whole = _whole(task, choice.preset.name)
+        self._whole = _hash_whole(task, choice.preset.name)
         self._gatherer: Gatherer | None = None
 
     def run(self, work: Work, progress: Progress) -> None:
@@ -73,22 +73,22 @@ class IncrementalMining:
         for start in range(len(work.blocks) * BLOCK_QUERIES, total, BLOCK_QUERIES):
             progress(start, total)
             end = min(start + BLOCK_QUERIES, total)
-            work.add(*self._block(start, end))
+            work.add(*self._make_block(start, end))
         progress(total, total)
 
-    def _block(self, start: int, end: int) -> tuple[Block, pa.Table]:
+    def _make_block(self, start: int, end: int) -> tuple[Block, pa.Table]:
         texts = [query.text for query in self._task.queries[start:end]]
         for member in self._members:
             member.remember(texts)
-        fingerprints = self._fingerprints.of(start, end)
-        found = [self._taken_over(start + i, fingerprint) for i, fingerprint in enumerate(fingerprints)]
-        for first, after in _runs([one is None for one in found]):
-            mined = self._mined(start + first, fingerprints[first:after])
+        fingerprints = self._fingerprints.compute(start, end)
+        found = [self._take_over(start + i, fingerprint) for i, fingerprint in enumerate(fingerprints)]
+        for first, after in _find_runs([one is None for one in found]):
+            mined = self._mine_run(start + first, fingerprints[first:after])
             found[first:after] = mined
         facts, tables = zip(*(one for one in found if one is not None), strict=True)
         return Block(queries=list(facts)), pa.concat_tables(tables)
 
-    def _taken_over(self, place: int, fingerprint: str) -> tuple[QueryFacts, pa.Table] | None:
+    def _take_over(self, place: int, fingerprint: str) -> tuple[QueryFacts, pa.Table] | None:
         query = self._task.queries[place]
         if self._earlier is None:
             return None
@@ -97,23 +97,24 @@ class IncrementalMining:
             return None
         ids = self._task.corpus.ids
         scores = {
-            member.name: {ids[number]: score for number, score in member.scores(query.text).items()}
+            member.name: {ids[number]: score for number, score in member.read_scores(query.text).items()}
             for member in self._members
         }
         return found[0], with_scores(found[1], scores)
 
-    def _mined(self, start: int, fingerprints: Sequence[str]) -> list[tuple[QueryFacts, pa.Table]]:
-        """Of as many queries from place ``start`` on as there are fingerprints, gathered together."""
+    def _mine_run(self, start: int, fingerprints: Sequence[str]) -> list[tuple[QueryFacts, pa.Table]]:
+        """Mines as many queries from place ``start`` on as there are fingerprints, gathered together."""
         if self._gatherer is None:
-            self._gatherer = gatherer_for(self._task, self._choice.preset)
+            self._gatherer = make_gatherer(self._task, self._choice.preset)
         preset, count, seed = self._choice.preset, self._choice.count, self._choice.seed
         end = start + len(fingerprints)
         each = mine_range(self._task, preset, count, seed, self._gatherer, start, end)
         return [
-            (self._facts(*one), table_of(one[0].examples)) for one in zip(each, fingerprints, strict=True)
+            (self._make_facts(*one), make_table(one[0].examples))
+            for one in zip(each, fingerprints, strict=True)
         ]
 
-    def _facts(self, mined: MinedQuery, fingerprint: str) -> QueryFacts:
+    def _make_facts(self, mined: MinedQuery, fingerprint: str) -> QueryFacts:
         return QueryFacts(
             query_id=self._task.queries[mined.place].id,
             fingerprint=fingerprint,
@@ -137,19 +138,19 @@ class IncrementalMining:
         return not full or any(example.rung == RANDOM for example in examples)
 
 
-def _runs(wanted: Sequence[bool]) -> list[tuple[int, int]]:
-    """Where unbroken runs of true begin and end."""
+def _find_runs(wanted: Sequence[bool]) -> list[tuple[int, int]]:
+    """Finds where unbroken runs of true begin and end."""
     borders = np.flatnonzero(np.diff(np.array([False, *wanted, False], np.int8)))
     return list(zip(borders[::2].tolist(), borders[1::2].tolist(), strict=True))
 
 
-def _excluded(task: MiningTask, place: int) -> "np.ndarray[tuple[int], np.dtype[np.int32]]":
+def _list_excluded(task: MiningTask, place: int) -> "np.ndarray[tuple[int], np.dtype[np.int32]]":
     numbers = [positive.document for positive in task.queries[place].positives]
     return task.corpus.with_copies(np.array(numbers, np.int32))
 
 
-def _whole(task: MiningTask, preset: str) -> str:
-    """Of everything that can be drawn from."""
+def _hash_whole(task: MiningTask, preset: str) -> str:
+    """Hashes everything that can be drawn from."""
     digest = hashlib.blake2b(digest_size=16)
     for id in task.corpus.ids:
         digest.update(id.encode("utf-8", "surrogatepass") + b"\0")

@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MinedQuery:
-    """What one query gave.
+    """The result of one query.
 
     Attributes:
         place: of the query in the task, from 0.
@@ -50,7 +50,7 @@ def mine(
     progress: Progress | None = None,
     block_queries: int = 0,
 ) -> Mined:
-    """At most ``count`` negatives for each (query, positive) pair of the task. Blocks.
+    """Mines at most ``count`` negatives for each (query, positive) pair of the task. Blocks.
 
     The same task, preset, count and seed give the same examples, whatever ``block_queries`` (0: the default).
 
@@ -58,7 +58,7 @@ def mine(
         FailedPreconditionError: the preset needs clicks or a re-ranker, and the task has none.
         UnavailableError: a live arm does not answer.
     """
-    gatherer = gatherer_for(task, preset)
+    gatherer = make_gatherer(task, preset)
     size = block_queries or (BLOCK_QUERIES if task.judge is None else JUDGED_BLOCK_QUERIES)
     found: list[MinedQuery] = []
     for start in range(0, len(task.queries), size):
@@ -75,12 +75,12 @@ def mine(
         positive_first=sum(one.positive_first for one in found),
         members=gatherer.members,
         preset=preset.name,
-        parameters=parameters_of(preset),
+        parameters=read_parameters(preset),
         notes=(*task.space.notes, *task.notes, *((told,) if copies else ())),
     )
 
 
-def gatherer_for(task: MiningTask, preset: Preset) -> Gatherer:
+def make_gatherer(task: MiningTask, preset: Preset) -> Gatherer:
     """Gathers what the preset reads. Raises as ``check_needs``."""
     check_needs(task, preset)
     told = Need.CALIBRATION in preset.needs and task.knows_relevance
@@ -101,28 +101,29 @@ def check_needs(task: MiningTask, preset: Preset) -> None:
             preset=preset.name,
             need=Need.RERANKER,
         )
-    if Need.CALIBRATION in preset.needs and not task.knows_relevance and _lacking(task):
+    if Need.CALIBRATION in preset.needs and not task.knows_relevance and _describe_missing(task):
         raise FailedPreconditionError(
-            f"the preset {preset.name} reads probabilities of relevance, and {_lacking(task)}: promote a "
-            "version that was trained with judged queries under the ranking configuration that serves, and "
+            f"the preset {preset.name} reads probabilities of relevance, and {_describe_missing(task)}: "
+            "promote a version that was trained with judged queries under the ranking configuration that "
+            "serves, and "
             "keep the member fused, or use another preset",
             preset=preset.name,
             need=Need.CALIBRATION,
         )
 
 
-def _lacking(task: MiningTask) -> str:
+def _describe_missing(task: MiningTask) -> str:
     return "" if task.judge is None else task.judge.belief.lacking
 
 
-def parameters_of(preset: Preset) -> dict[str, float]:
-    """A preset's constants by name."""
+def read_parameters(preset: Preset) -> dict[str, float]:
+    """Reads a preset's constants by name."""
     values: dict[str, Any] = asdict(preset)  # type: ignore[call-overload]
     return {name: float(value) for name, value in values.items()}
 
 
-def pair_rng(seed: int, query_id: str, positive_id: str) -> np.random.Generator:
-    """The only source of chance for a pair, so that no result depends on what was mined before."""
+def make_pair_rng(seed: int, query_id: str, positive_id: str) -> np.random.Generator:
+    """Makes the only source of chance for a pair, so that no result depends on what was mined before."""
     return cast(np.random.Generator, _PairRng(seed, query_id, positive_id))
 
 
@@ -145,45 +146,46 @@ class _PairRng:
 def mine_range(
     task: MiningTask, preset: Preset, count: int, seed: int, gatherer: Gatherer, start: int, end: int
 ) -> list[MinedQuery]:
-    """Queries from place ``start`` to before ``end``, gathered together."""
-    gathered = gatherer.of(start, end)
+    """Mines the queries from place ``start`` to before ``end``, gathered together."""
+    gathered = gatherer.gather(start, end)
     found = []
     for place, group in groupby(gathered.pairs, attrgetter("query")):
         pairs = list(group)
         examples: list[Example] = []
         covered = positive_first = 0
         for pair in pairs:
-            rng = pair_rng(seed, task.queries[place].id, task.corpus.ids[pair.positive.document])
+            rng = make_pair_rng(seed, task.queries[place].id, task.corpus.ids[pair.positive.document])
             chosen = preset.select(pair, count, len(task.corpus), rng)
             covered += any(one.label == 0 for one in chosen)
             positive_first += not len(pair) or bool(pair.s_qd[0] <= pair.s_qp)
-            examples += _examples(task, preset, pair, chosen)
-        examples = _consistent(examples)
+            examples += _make_examples(task, preset, pair, chosen)
+        examples = _drop_contradictions(examples)
         copies = gathered.copies[place - start]
         found.append(MinedQuery(place, examples, len(pairs), covered, positive_first, copies))
     return found
 
 
-def _consistent(examples: list[Example]) -> list[Example]:
-    """A query's examples, without the negatives that another of its positives had re-labelled as relevant."""
+def _drop_contradictions(examples: list[Example]) -> list[Example]:
+    """Drops from a query's examples the negatives that another of its positives had re-labelled as
+    relevant."""
     relevant = {example.negative_id for example in examples if example.label}
     return [example for example in examples if example.label or example.negative_id not in relevant]
 
 
-def _examples(
+def _make_examples(
     task: MiningTask, preset: Preset, pair: PairCandidates, chosen: list[Chosen]
 ) -> Iterator[Example]:
     query, ids = task.queries[pair.query], task.corpus.ids
     places = {n: place for place, n in enumerate(pair.documents.tolist())} if chosen else {}
     outside = [one.document for one in chosen if one.document not in places]
-    measured = _outside(task, pair, query.text, np.array(outside, np.int32)) if outside else {}
+    measured = _compute_outside(task, pair, query.text, np.array(outside, np.int32)) if outside else {}
     for one in chosen:
         place = places.get(one.document)
         if place is None:
             s_qd, s_pd = measured[one.document]
         else:
             s_qd, s_pd = pair.s_qd.item(place), pair.s_pd.item(place)
-        members = {} if place is None else _members(pair, place)
+        members = {} if place is None else _list_members(pair, place)
         yield Example(
             query_id=query.id,
             query=query.text,
@@ -199,21 +201,21 @@ def _examples(
             s_qp=pair.s_qp,
             s_pd=s_pd,
             members=members,
-            evidence={} if place is None else _evidence(pair, place),
+            evidence={} if place is None else _list_evidence(pair, place),
         )
 
 
-def _outside(
+def _compute_outside(
     task: MiningTask, pair: PairCandidates, text: str, documents: np.ndarray[Any, np.dtype[np.int32]]
 ) -> dict[int, tuple[float, float]]:
-    """s_qd and s_pd of chosen documents that no member listed, such as random ones."""
+    """Computes s_qd and s_pd of chosen documents that no member listed, such as random ones."""
     matrix = task.space.documents
-    s_qd = matrix.similarities(task.space.queries.embed([text]), documents)[0]
-    s_pd = matrix.between(pair.positive.document, documents)
+    s_qd = matrix.compute_similarities(task.space.queries.embed([text]), documents)[0]
+    s_pd = matrix.compare_documents(pair.positive.document, documents)
     return {int(n): (float(q), float(p)) for n, q, p in zip(documents, s_qd, s_pd, strict=True)}
 
 
-def _members(pair: PairCandidates, place: int) -> dict[str, tuple[int, float]]:
+def _list_members(pair: PairCandidates, place: int) -> dict[str, tuple[int, float]]:
     return {
         name: (rank, pair.scores.item(m, place))
         for m, name in enumerate(pair.members)
@@ -221,7 +223,7 @@ def _members(pair: PairCandidates, place: int) -> dict[str, tuple[int, float]]:
     }
 
 
-def _evidence(pair: PairCandidates, place: int) -> dict[str, float]:
+def _list_evidence(pair: PairCandidates, place: int) -> dict[str, float]:
     known: dict[str, float] = {}
     if (overlap := pair.coclick.item(place)) == overlap:
         known["coclick"] = overlap

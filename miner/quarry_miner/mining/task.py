@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from quarry.errors import DuplicateError, InvalidArgumentError
 from quarry_miner.corpus import Corpus
-from quarry_miner.evidence.evidence import NO_FEEDBACK, Evidence, NoFeedback
+from quarry_miner.evidence.pair_evidence import NO_FEEDBACK, NoEvidence, PairEvidence
 from quarry_miner.examples import MiningQuery
 from quarry_miner.members.members import Member
-from quarry_miner.members.reranker import Judge
+from quarry_miner.members.reranker_member import Judge
 from quarry_miner.members.spaces import VectorSpace
 
 DEFAULT_DEPTH = 100
@@ -15,7 +15,7 @@ DEFAULT_DEPTH = 100
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MiningTask:
-    """What is mined for, and from what. ``assembly.py`` makes one for a preset.
+    """The queries to mine for, and the sources. ``task_builder.py`` makes one for a preset.
 
     Attributes:
         queries: each id once.
@@ -39,7 +39,7 @@ class MiningTask:
     judge: Judge | None = None
     judge_is_member: bool = False
     knows_relevance: bool = False
-    feedback: Evidence = NO_FEEDBACK
+    feedback: PairEvidence = NO_FEEDBACK
     depth: int = DEFAULT_DEPTH
     notes: tuple[str, ...] = ()
 
@@ -57,4 +57,4 @@ class MiningTask:
 
     @property
     def has_clicks(self) -> bool:
-        return not isinstance(self.feedback, NoFeedback)
+        return not isinstance(self.feedback, NoEvidence)

@@ -12,7 +12,7 @@ from quarry.jobs.files import remove_folder, write_json
 from quarry.jobs.folders import open_work
 from quarry.mining.sets import WorkMark
 from quarry.mining.spec import MiningSpec
-from quarry_miner.mining.parquet import FORMAT, read_tables, write_block
+from quarry_miner.mining.example_tables import FORMAT, read_tables, write_block
 
 KEY_BYTES = 16
 RULES = 2
@@ -21,7 +21,7 @@ NOT_OF_THE_RESULT = {"name", "server", "create_time_us"}
 
 
 class QueryFacts(BaseModel):
-    """What mining one query gave, beside its rows.
+    """The facts about mining one query, beside its rows.
 
     Attributes:
         fingerprint: of what its rows depend on, hex.
@@ -48,7 +48,7 @@ class Block(BaseModel):
     queries: list[QueryFacts]
 
 
-def data_hash(spec: MiningSpec, *state: str) -> str:
+def hash_data(spec: MiningSpec, *state: str) -> str:
     """Names all that a set's rows depend on: what is asked, and the state that it is asked of."""
     asked = spec.model_dump(exclude=NOT_OF_THE_RESULT, mode="json")
     parts = orjson.dumps([FORMAT, RULES, asked, *state], option=orjson.OPT_SORT_KEYS)
@@ -65,32 +65,32 @@ class Work:
             self.blocks.append(block)
 
     def add(self, block: Block, table: pa.Table) -> None:
-        """The next block and its rows."""
+        """Adds the next block and its rows."""
         number = len(self.blocks)
-        write_block(self._rows(number), table)
-        write_json(self._facts(number), block.model_dump())
+        write_block(self._locate_rows(number), table)
+        write_json(self._locate_facts(number), block.model_dump())
         self.blocks.append(block)
 
-    def tables(self) -> Iterable[pa.Table]:
-        """Rows of all finished blocks, a block at a time."""
-        return read_tables(self._rows(number) for number in range(len(self.blocks)))
+    def read_tables(self) -> Iterable[pa.Table]:
+        """Reads rows of all finished blocks, a block at a time."""
+        return read_tables(self._locate_rows(number) for number in range(len(self.blocks)))
 
-    def queries(self) -> Iterator[QueryFacts]:
-        """Of all finished blocks, in order."""
+    def read_queries(self) -> Iterator[QueryFacts]:
+        """Yields the facts of all finished blocks, in order."""
         for block in self.blocks:
             yield from block.queries
 
     def remove(self) -> None:
         remove_folder(self._folder)
 
-    def _rows(self, number: int) -> Path:
+    def _locate_rows(self, number: int) -> Path:
         return self._folder / f"block-{number:06}.parquet"
 
-    def _facts(self, number: int) -> Path:
+    def _locate_facts(self, number: int) -> Path:
         return self._folder / f"block-{number:06}.json"
 
     def _read(self, number: int) -> Block | None:
         try:
-            return Block.model_validate_json(self._facts(number).read_bytes())
+            return Block.model_validate_json(self._locate_facts(number).read_bytes())
         except (FileNotFoundError, ValidationError):
             return None

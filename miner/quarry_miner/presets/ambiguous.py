@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from quarry_miner.examples import Chosen, Float32, PairCandidates
-from quarry_miner.presets.base import Constants, constant, drawn
+from quarry_miner.presets.base import Constants, declare_constant, draw_places
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,21 @@ class SimAns(Constants):
     """
 
     name: ClassVar[str] = "simans"
-    a: float = constant(0.5, 0, 1_000, "how quickly chances fall off")
-    b: float = constant(0.0, -10, 10, "difference, scaled, at which chances are best")
-    scale: float = constant(20.0, 0.001, 1_000, "what differences of cosines are multiplied by; 1 for none")
+    a: float = declare_constant(0.5, 0, 1_000, "how quickly chances fall off")
+    b: float = declare_constant(0.0, -10, 10, "difference, scaled, at which chances are best")
+    scale: float = declare_constant(
+        20.0, 0.001, 1_000, "what differences of cosines are multiplied by; 1 for none"
+    )
 
     def select(
         self, pair: PairCandidates, count: int, corpus_size: int, rng: np.random.Generator
     ) -> list[Chosen]:
         places = np.arange(len(pair), dtype=np.int32)
-        chosen = drawn(places, self.chances(pair), count, rng)
+        chosen = draw_places(places, self.weigh_candidates(pair), count, rng)
         return [Chosen(int(pair.documents[place]), self.name, self.name) for place in chosen]
 
-    def chances(self, pair: PairCandidates) -> Float32:
-        """Of each candidate, relative to the best one's."""
+    def weigh_candidates(self, pair: PairCandidates) -> Float32:
+        """Weighs each candidate relative to the best one."""
         apart = self.scale * (pair.s_qd.astype(np.float64) - pair.s_qp) - self.b
         exponent = -self.a * apart**2
         # Far from the positive all chances underflow to zero; only their ratios matter.

@@ -1,4 +1,4 @@
-"""What a preset is: a rule that looks at one (query, positive) pair and its candidates."""
+"""A preset is a rule that looks at one (query, positive) pair and its candidates."""
 
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -19,7 +19,7 @@ class Need(StrEnum):
 
 
 class SpaceKind(StrEnum):
-    """Where similarities are measured.
+    """The space in which similarities are measured.
 
     DENSE: the collection's encoder, best passage. ENSEMBLE: PCA of all members' unit vectors, concatenated.
     """
@@ -46,7 +46,7 @@ class Preset(Protocol):
     def select(
         self, pair: PairCandidates, count: int, corpus_size: int, rng: np.random.Generator
     ) -> list[Chosen]:
-        """At most ``count`` documents, hardest first; fewer, or none, where the rule has no more.
+        """Selects at most ``count`` documents, hardest first; fewer, or none, where the rule has no more.
 
         Args:
             corpus_size: documents there are: random draws are from all numbers below it.
@@ -55,7 +55,7 @@ class Preset(Protocol):
         ...
 
 
-def constant(default: float, low: float, high: float, meaning: str) -> Any:
+def declare_constant(default: float, low: float, high: float, meaning: str) -> Any:
     """Makes a field of a preset: a number from ``low`` to ``high``, whose ``meaning`` the docs list."""
     return field(default=default, metadata={"low": low, "high": high, "meaning": meaning})
 
@@ -79,13 +79,14 @@ class Constants:
                 raise OutOfRangeError(one.name, f"is {value:g}, not {low:g} to {high:g}")
 
 
-def first(pair: PairCandidates, kept: Bool, count: int, rule: str) -> list[Chosen]:
-    """The ``count`` candidates nearest to the query among ``kept``."""
+def choose_first(pair: PairCandidates, kept: Bool, count: int, rule: str) -> list[Chosen]:
+    """Chooses the ``count`` candidates nearest to the query among ``kept``."""
     return [Chosen(int(n), rule, rule) for n in pair.documents[np.flatnonzero(kept)[:count]]]
 
 
-def drawn(places: Int32, weights: Float32, count: int, rng: np.random.Generator) -> Int32:
-    """At most ``count`` of ``places``, without replacement, with chances as ``weights``, nearest first."""
+def draw_places(places: Int32, weights: Float32, count: int, rng: np.random.Generator) -> Int32:
+    """Draws at most ``count`` of ``places``, without replacement, with chances as ``weights``, nearest
+    first."""
     possible = weights > 0
     places, weights = places[possible], weights[possible].astype(np.float64)
     if len(places) <= count:
@@ -94,8 +95,8 @@ def drawn(places: Int32, weights: Float32, count: int, rng: np.random.Generator)
     return np.sort(chosen)
 
 
-def random_documents(taken: Int32, count: int, corpus_size: int, rng: np.random.Generator) -> list[int]:
-    """Documents from the whole corpus, each once, none of ``taken``; fewer if there are not enough."""
+def draw_documents(taken: Int32, count: int, corpus_size: int, rng: np.random.Generator) -> list[int]:
+    """Draws documents from the whole corpus, each once, none of ``taken``; fewer if there are not enough."""
     left = corpus_size - len(np.unique(taken))
     if left <= count * 2:
         free = np.setdiff1d(np.arange(corpus_size, dtype=np.int32), taken)

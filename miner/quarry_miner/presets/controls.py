@@ -1,4 +1,4 @@
-"""What every rule is measured against: negatives at random, from the lexical arm, from other queries."""
+"""The controls of every rule: negatives at random, from the lexical arm, from other queries."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from quarry_miner.examples import Chosen, PairCandidates
-from quarry_miner.presets.base import Constants, random_documents
+from quarry_miner.presets.base import Constants, draw_documents
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Random(Constants):
     def select(
         self, pair: PairCandidates, count: int, corpus_size: int, rng: np.random.Generator
     ) -> list[Chosen]:
-        found = random_documents(pair.excluded, count, corpus_size, rng)
+        found = draw_documents(pair.excluded, count, corpus_size, rng)
         return [Chosen(number, self.name, self.name) for number in found]
 
 
@@ -33,7 +33,7 @@ class Bm25(Constants):
     def select(
         self, pair: PairCandidates, count: int, corpus_size: int, rng: np.random.Generator
     ) -> list[Chosen]:
-        return [Chosen(number, self.name, self.name) for number in by_bm25(pair)[:count]]
+        return [Chosen(number, self.name, self.name) for number in rank_by_bm25(pair)[:count]]
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class InBatch(Constants):
         return [Chosen(int(number), self.name, self.name) for number in found]
 
 
-def by_bm25(pair: PairCandidates) -> list[int]:
-    """Documents in the lexical arm's order; none if it was not asked."""
+def rank_by_bm25(pair: PairCandidates) -> list[int]:
+    """Ranks documents in the lexical arm's order; none if it was not asked."""
     if "bm25" not in pair.members:
         return []
     ranks = pair.ranks[pair.members.index("bm25")]

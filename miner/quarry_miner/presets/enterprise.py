@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from quarry_miner.examples import Bool, Chosen, PairCandidates
-from quarry_miner.presets.base import Constants, SpaceKind, first
+from quarry_miner.presets.base import Constants, SpaceKind, choose_first
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Enterprise2025(Constants):
     def select(
         self, pair: PairCandidates, count: int, corpus_size: int, rng: np.random.Generator
     ) -> list[Chosen]:
-        return first(pair, admissible(pair), count, self.name)
+        return choose_first(pair, find_admissible(pair), count, self.name)
 
 
-def admissible(pair: PairCandidates) -> Bool:
-    """The candidates for which query and candidate make the strictly shortest side of the triangle."""
+def find_admissible(pair: PairCandidates) -> Bool:
+    """Finds the candidates for which query and candidate make the strictly shortest side of the triangle."""
     return (pair.s_qd > pair.s_qp) & (pair.s_qd > pair.s_pd)

@@ -11,8 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from quarry_miner.examples import Chosen, PairCandidates
-from quarry_miner.presets.base import Constants, constant
-from quarry_miner.presets.positive_aware import below_share
+from quarry_miner.presets.base import Constants, declare_constant
+from quarry_miner.presets.positive_aware import is_below_share
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class IntraSample(Constants):
 
     name: ClassVar[str] = "intra-sample"
     members: ClassVar[tuple[str, ...]] = ("dense", "bm25", "lsa")
-    share: float = constant(
+    share: float = declare_constant(
         0.95, 0, 1, "of the positive's score by the same member, that a negative stays under"
     )
 
@@ -33,7 +33,7 @@ class IntraSample(Constants):
         self, pair: PairCandidates, count: int, corpus_size: int, rng: np.random.Generator
     ) -> list[Chosen]:
         picked: dict[int, int] = {}
-        turns = [self._survivors(pair, member) for member in range(len(pair.members))]
+        turns = [self._list_survivors(pair, member) for member in range(len(pair.members))]
         for turn in range(max((len(places) for places in turns), default=0)):
             for places in turns:
                 if turn < len(places) and (len(picked) < count or places[turn] in picked):
@@ -45,11 +45,11 @@ class IntraSample(Constants):
             for place, times in picked.items()
         ]
 
-    def _survivors(self, pair: PairCandidates, member: int) -> list[int]:
+    def _list_survivors(self, pair: PairCandidates, member: int) -> list[int]:
         positive = float(pair.positive_scores[member])
         if np.isnan(positive):
             return []
         listed = np.flatnonzero(pair.ranks[member] > 0)
-        kept = listed[below_share(pair.scores[member, listed], positive, self.share)]
+        kept = listed[is_below_share(pair.scores[member, listed], positive, self.share)]
         ordered: list[int] = kept[np.argsort(pair.ranks[member, kept])].tolist()
         return ordered

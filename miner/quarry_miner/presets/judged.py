@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from quarry_miner.examples import Chosen, PairCandidates
-from quarry_miner.presets.base import Constants, Need, constant, first
+from quarry_miner.presets.base import Constants, Need, choose_first, declare_constant
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Denoised(Constants):
     name: ClassVar[str] = "denoised"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RERANKER, Need.CALIBRATION})
     members: ClassVar[tuple[str, ...]] = ("fused", "dense", "bm25")
-    ceiling: float = constant(0.1, 0, 1, "re-ranker's probability that a negative stays under")
+    ceiling: float = declare_constant(0.1, 0, 1, "re-ranker's probability that a negative stays under")
 
     def select(
         self, pair: PairCandidates, count: int, corpus_size: int, rng: np.random.Generator
     ) -> list[Chosen]:
-        return first(pair, pair.rerank < self.ceiling, count, self.name)
+        return choose_first(pair, pair.rerank < self.ceiling, count, self.name)
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,16 @@ class Relabelled(Constants):
     name: ClassVar[str] = "relabelled"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RERANKER, Need.CALIBRATION})
     members: ClassVar[tuple[str, ...]] = ("fused", "dense", "bm25")
-    gap: float = constant(0.3, 0, 1, "of probability, below the positive, in which candidates are dropped")
+    gap: float = declare_constant(
+        0.3, 0, 1, "of probability, below the positive, in which candidates are dropped"
+    )
 
     def select(
         self, pair: PairCandidates, count: int, corpus_size: int, rng: np.random.Generator
     ) -> list[Chosen]:
         above = pair.rerank > pair.rerank_positive
         below = pair.rerank < pair.rerank_positive - self.gap
-        negatives = first(pair, below, count, self.name)
+        negatives = choose_first(pair, below, count, self.name)
         places = np.flatnonzero(above)[:count]
         relabelled = [
             Chosen(int(pair.documents[place]), "relabelled:above-positive", self.name, label=1)
@@ -58,12 +60,12 @@ class Relabelled(Constants):
 
 @dataclass(frozen=True)
 class Refresh(Constants):
-    """What the model in training now ranks first is drawn from, as ANCE refreshes its negatives."""
+    """Draws from what the model in training now ranks first, as ANCE refreshes its negatives."""
 
     name: ClassVar[str] = "refresh"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RERANKER})
     members: ClassVar[tuple[str, ...]] = ("dense", "bm25")
-    among: int = constant(200, 1, 1_000, "candidates by the model's score that are drawn from")
+    among: int = declare_constant(200, 1, 1_000, "candidates by the model's score that are drawn from")
 
     def select(
         self, pair: PairCandidates, count: int, corpus_size: int, rng: np.random.Generator

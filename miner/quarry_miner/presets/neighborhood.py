@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from quarry_miner.examples import Chosen, PairCandidates
-from quarry_miner.presets.base import Constants, Need, constant, drawn
+from quarry_miner.presets.base import Constants, Need, declare_constant, draw_places
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Neighborhood(Constants):
     name: ClassVar[str] = "neighborhood"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CLICKS})
     members: ClassVar[tuple[str, ...]] = ("dense", "bm25")
-    epoch: float = constant(100.0, 0, 10_000, "of training, that negatives are drawn for")
-    first_epoch: float = constant(5.0, 0, 10_000, "epoch up to which the ceiling is 0")
-    pace: float = constant(0.01, 0, 1, "rise of the ceiling an epoch")
-    highest: float = constant(0.7, 0, 1, "highest ceiling")
+    epoch: float = declare_constant(100.0, 0, 10_000, "of training, that negatives are drawn for")
+    first_epoch: float = declare_constant(5.0, 0, 10_000, "epoch up to which the ceiling is 0")
+    pace: float = declare_constant(0.01, 0, 1, "rise of the ceiling an epoch")
+    highest: float = declare_constant(0.7, 0, 1, "highest ceiling")
 
     @property
     def ceiling(self) -> float:
@@ -40,5 +40,5 @@ class Neighborhood(Constants):
         # The ceiling is a product of decimals: 0.7 must not be cut off as 0.7000000001.
         kept = (pair.coclick > 0) & (pair.coclick <= self.ceiling + 1e-6) & ~pair.clicked
         places = np.flatnonzero(kept).astype(np.int32)
-        chosen = drawn(places, pair.coclick[places], count, rng)
+        chosen = draw_places(places, pair.coclick[places], count, rng)
         return [Chosen(int(pair.documents[place]), self.name, self.name) for place in chosen]

@@ -39,7 +39,7 @@ ALIASES: Mapping[str, str] = {"ensemble-2024": "enterprise-2025"}
 
 
 def make_preset(name: str, parameters: Mapping[str, float] = {}) -> Preset:
-    """The preset called ``name``, with ``parameters`` in place of its constants.
+    """Makes the preset called ``name``, with ``parameters`` in place of its constants.
 
     Raises:
         InvalidArgumentError: no such preset or constant (names the nearest), or a value is out of range.
@@ -47,24 +47,26 @@ def make_preset(name: str, parameters: Mapping[str, float] = {}) -> Preset:
     """
     known = {**PRESETS, **{alias: PRESETS[target] for alias, target in ALIASES.items()}}
     if name not in known:
-        raise UnknownValueError("preset", _unknown(name, list(known)))
+        raise UnknownValueError("preset", _refuse_unknown(name, list(known)))
     preset = known[name]
     kinds = {field.name: type(field.default) for field in fields(preset)}
     values: dict[str, float] = {}
     for key, value in parameters.items():
         if key not in kinds:
-            raise UnknownValueError(f"parameters[{key}]", f"{preset.name} has {_unknown(key, list(kinds))}")
+            raise UnknownValueError(
+                f"parameters[{key}]", f"{preset.name} has {_refuse_unknown(key, list(kinds))}"
+            )
         if not math.isfinite(value) or (kinds[key] is int and value != int(value)):
             raise WrongTypeError(f"parameters[{key}]", f"{value:g} is not a {kinds[key].__name__}")
         values[key] = int(value) if kinds[key] is int else float(value)
     try:
         made: Preset = preset(**values)
     except InvalidArgumentError as error:
-        raise error.at(f"parameters[{error.field}]") from error
+        raise error.move_to(f"parameters[{error.field}]") from error
     return made
 
 
-def _unknown(name: str, known: list[str]) -> str:
+def _refuse_unknown(name: str, known: list[str]) -> str:
     nearest = process.extractOne(name, known)
     hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
     return f"no {name[:80]!r}{hint}"

@@ -14,8 +14,8 @@ from typing import ClassVar
 import numpy as np
 
 from quarry_miner.examples import Bool, Chosen, PairCandidates
-from quarry_miner.presets.base import Constants, constant, first
-from quarry_miner.presets.positive_aware import below_share
+from quarry_miner.presets.base import Constants, choose_first, declare_constant
+from quarry_miner.presets.positive_aware import is_below_share
 
 NEGATIVES = 10
 """What the paper found best; the count that is asked for decides."""
@@ -26,25 +26,27 @@ class SemiHard(Constants):
     """Under ``share`` of s(q, p); in s(p, d), among the pair's candidates, from ``floor`` to ``top``."""
 
     name: ClassVar[str] = "semi-hard"
-    share: float = constant(
+    share: float = declare_constant(
         0.95, 0, 1, "of the positive's similarity to the query, that a negative stays under"
     )
-    floor: float = constant(
+    floor: float = declare_constant(
         0.1, 0, 1, "share of the candidates, farthest from the positive, that are too easy"
     )
-    top: float = constant(0.8, 0, 1, "share of the candidates beyond which they are too near the positive")
-    ceiling: float = constant(0.9, -1, 1, "similarity to the positive that a negative stays under")
+    top: float = declare_constant(
+        0.8, 0, 1, "share of the candidates beyond which they are too near the positive"
+    )
+    ceiling: float = declare_constant(0.9, -1, 1, "similarity to the positive that a negative stays under")
 
     def select(
         self, pair: PairCandidates, count: int, corpus_size: int, rng: np.random.Generator
     ) -> list[Chosen]:
-        return first(pair, self.band(pair), count, self.name)
+        return choose_first(pair, self.find_band(pair), count, self.name)
 
-    def band(self, pair: PairCandidates) -> Bool:
-        """Which candidates are semi-hard."""
+    def find_band(self, pair: PairCandidates) -> Bool:
+        """Finds the candidates that are semi-hard."""
         if not len(pair):
             return np.zeros(0, np.bool_)
         low, high = np.quantile(pair.s_pd, [self.floor, max(self.floor, self.top)])
         far = (pair.s_pd >= low) & (pair.s_pd <= high) & (pair.s_pd < self.ceiling)
-        kept: Bool = far & below_share(pair.s_qd, pair.s_qp, self.share)
+        kept: Bool = far & is_below_share(pair.s_qd, pair.s_qp, self.share)
         return kept

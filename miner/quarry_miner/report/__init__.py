@@ -1,1 +1,1 @@
-"""What a mining set says of itself, whether to train on it, and the page that shows it."""
+"""The report of a mining set: its figures, whether to train on it, and the page that shows it."""

@@ -7,9 +7,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from quarry.questions import question_key
-from quarry_miner.report.false_negatives import LEAST_ROWS, Audit, FalseNegatives, averaged, counted
-from quarry_miner.report.figures import evidence_of
+from quarry.questions import make_question_key
+from quarry_miner.report.false_negatives import (
+    LEAST_ROWS,
+    Audit,
+    FalseNegatives,
+    estimate_from_counts,
+    estimate_from_probabilities,
+)
+from quarry_miner.report.set_figures import read_evidence
 
 Float64 = NDArray[np.float64]
 
@@ -17,22 +23,22 @@ Float64 = NDArray[np.float64]
 class ClickedRelevance(Protocol):
     """Relevance by the click model, relative to that of the positives; NaN for pairs seldom examined."""
 
-    def of(self, query: str, document_id: str) -> float: ...
+    def look_up(self, query: str, document_id: str) -> float: ...
 
 
 class RelativeRelevance:
     """Estimates over the mean of the positives', at most 1.
 
     Args:
-        estimates: by query, as ``question_key`` has it, and document id.
+        estimates: by query, as ``make_question_key`` has it, and document id.
         positives: mean relevance of those that mining started from, over 0.
     """
 
     def __init__(self, estimates: Mapping[tuple[str, str], float], positives: float) -> None:
         self._estimates, self._positives = estimates, positives
 
-    def of(self, query: str, document_id: str) -> float:
-        found = self._estimates.get((question_key(query), document_id), np.nan)
+    def look_up(self, query: str, document_id: str) -> float:
+        found = self._estimates.get((make_question_key(query), document_id), np.nan)
         return float(np.minimum(1.0, found / self._positives))  # Python's min would make 1 of NaN
 
 
@@ -50,17 +56,17 @@ class FalseNegativeRows:
         ids = negatives["query_id"].to_pylist()
         numbers = np.array([self._numbers.setdefault(id, len(self._numbers)) for id in ids], np.int64)
         if self._audit is not None:
-            told = self._audit.of(negatives["query"].to_pylist(), negatives["negative_id"].to_pylist())
+            told = self._audit.judge(negatives["query"].to_pylist(), negatives["negative_id"].to_pylist())
             said = told.astype(np.float64)
             self._keep("audit", np.where(said < 0, np.nan, said), numbers)
-        self._keep("reranker", evidence_of(negatives, "rerank"), numbers)
+        self._keep("reranker", read_evidence(negatives, "rerank"), numbers)
         if self._clicked is not None:
             pairs = zip(negatives["query"].to_pylist(), negatives["negative_id"].to_pylist(), strict=True)
-            values = np.array([self._clicked.of(query, id) for query, id in pairs], np.float64)
+            values = np.array([self._clicked.look_up(query, id) for query, id in pairs], np.float64)
             self._keep("clicks", values, numbers)
 
     def estimate(self) -> tuple[FalseNegatives | None, tuple[str, ...]]:
-        """From the audit, else the re-ranker, else clicks; and what is to know about it."""
+        """Estimates from the audit, else the re-ranker, else clicks; says what is to know about it."""
         notes: list[str] = []
         if self._audit is not None and not self._audit.beyond:
             notes.append(
@@ -77,8 +83,8 @@ class FalseNegativeRows:
                 continue
             queries = np.concatenate(self._queries[source])
             if source == "audit":
-                return counted(values > 0.5, queries, source), tuple(notes)
-            return averaged(values, queries, source), (*notes, _CAVEATS[source])
+                return estimate_from_counts(values > 0.5, queries, source), tuple(notes)
+            return estimate_from_probabilities(values, queries, source), (*notes, _CAVEATS[source])
         return None, (*notes, "nothing tells how many negatives are relevant: audit some queries")
 
     def _keep(self, source: str, values: Float64, numbers: NDArray[np.int64]) -> None:

@@ -1,4 +1,4 @@
-"""How many of the negatives answer their query after all: an estimate, its interval, and its source."""
+"""The share of negatives that answer their query after all: an estimate, its interval, and its source."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.questions import question_key
+from quarry.questions import make_question_key
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -37,52 +37,52 @@ class FalseNegatives:
     queries: int
 
 
-def counted(false: NDArray[np.bool_], query: Int64, source: str) -> FalseNegatives:
-    """Share of ``false`` with Wilson's interval. Rows of one query are no independent draws: there are as
-    many draws as would give the variance between queries, and at most as many as rows.
+def estimate_from_counts(false: NDArray[np.bool_], query: Int64, source: str) -> FalseNegatives:
+    """Estimates the share of ``false`` with Wilson's interval. Rows of one query are no independent draws:
+    there are as many draws as would give the variance between queries, and at most as many as rows.
 
     Source: Wilson, JASA 1927; design effect by Kish, Survey Sampling, 1965.
     """
     rows, share = len(false), float(false.mean())
-    draws = rows / _design_effect(false.astype(np.float64), query)
-    lower, upper = wilson(share, draws)
+    draws = rows / _measure_design_effect(false.astype(np.float64), query)
+    lower, upper = compute_wilson(share, draws)
     return FalseNegatives(share, lower, upper, source, rows, len(np.unique(query)))
 
 
-def averaged(probability: Float64, query: Int64, source: str) -> FalseNegatives:
-    """Mean of ``probability``; the interval comes from the variance between queries.
+def estimate_from_probabilities(probability: Float64, query: Int64, source: str) -> FalseNegatives:
+    """Estimates the mean of ``probability``; the interval comes from the variance between queries.
 
     Source: ratio estimator of a cluster sample; Cochran, Sampling Techniques, 1977, section 9.
     """
     share = float(probability.mean())
-    error = Z * math.sqrt(_cluster_variance(probability, query))
+    error = Z * math.sqrt(_measure_cluster_variance(probability, query))
     queries = len(np.unique(query))
     return FalseNegatives(
         share, max(0.0, share - error), min(1.0, share + error), source, len(probability), queries
     )
 
 
-def wilson(share: float, draws: float) -> tuple[float, float]:
-    """95 % interval of a share seen in so many draws, over 0."""
+def compute_wilson(share: float, draws: float) -> tuple[float, float]:
+    """Computes the 95 % interval of a share seen in so many draws, over 0."""
     middle = (share + Z * Z / (2 * draws)) / (1 + Z * Z / draws)
     half = Z * math.sqrt(share * (1 - share) / draws + Z * Z / (4 * draws * draws)) / (1 + Z * Z / draws)
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def draws_needed(target: float) -> int:
+def count_needed_draws(target: float) -> int:
     """Draws without a single false negative whose upper bound is ``target``, in (0, 1)."""
     return math.ceil(Z * Z * (1 - target) / target)
 
 
-def _design_effect(values: Float64, query: Int64) -> float:
+def _measure_design_effect(values: Float64, query: Int64) -> float:
     share = values.mean()
     independent = share * (1 - share) / max(1, len(values) - 1)
     if independent == 0:
         return 1.0
-    return float(min(max(1.0, _cluster_variance(values, query) / independent), len(values)))
+    return float(min(max(1.0, _measure_cluster_variance(values, query) / independent), len(values)))
 
 
-def _cluster_variance(values: Float64, query: Int64) -> float:
+def _measure_cluster_variance(values: Float64, query: Int64) -> float:
     _, place = np.unique(query, return_inverse=True)
     clusters = int(place.max()) + 1
     if clusters < 2:
@@ -95,7 +95,7 @@ class Audit:
     """Judgments that say of some queries which documents are relevant, all of them.
 
     Args:
-        relevant: by the query's text, as ``question_key`` has it.
+        relevant: by the query's text, as ``make_question_key`` has it.
         known: alike, the positives that mining was told of: it never chooses them.
     """
 
@@ -104,9 +104,9 @@ class Audit:
         self.beyond = sum(len(ids - known.get(query, frozenset())) for query, ids in relevant.items())
         """Relevant documents that mining was not told of. Without any, the audit can find nothing."""
 
-    def of(self, queries: Sequence[str], negatives: Sequence[str]) -> NDArray[np.int8]:
-        """1: relevant, 0: not, -1: the query was not audited. ``queries`` are texts."""
-        keys = map(question_key, queries)
+    def judge(self, queries: Sequence[str], negatives: Sequence[str]) -> NDArray[np.int8]:
+        """Judges each: 1: relevant, 0: not, -1: the query was not audited. ``queries`` are texts."""
+        keys = map(make_question_key, queries)
         said = (
             negative in self._relevant[key] if key in self._relevant else -1
             for key, negative in zip(keys, negatives, strict=True)

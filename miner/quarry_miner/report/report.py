@@ -10,8 +10,8 @@ from quarry.mining.spec import MiningSpec, MiningSummary
 from quarry_miner.evidence.positives import SHOWN_UNKNOWN, Positives
 from quarry_miner.report.false_negative_rows import FalseNegativeRows
 from quarry_miner.report.false_negatives import FalseNegatives
-from quarry_miner.report.figures import SetFigures, Suspect
-from quarry_miner.report.gate import DEFAULT_POLICY, GatePolicy, Measured, judge
+from quarry_miner.report.mining_gate import DEFAULT_POLICY, Measured, MiningGatePolicy, judge
+from quarry_miner.report.set_figures import SetFigures, Suspect
 
 CONTROLS = ("random", "bm25", "in-batch")
 EXCERPT_CHARS = 400
@@ -22,7 +22,7 @@ Excerpts = Callable[[Sequence[str]], Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class MinedFacts:
-    """What is known of a run beside its rows.
+    """The facts about a run beside its rows.
 
     Attributes:
         parameters: the preset's constants as used.
@@ -53,9 +53,9 @@ def make_report(
     tables: Iterable[pa.Table],
     rows: FalseNegativeRows,
     excerpts: Excerpts,
-    policy: GatePolicy = DEFAULT_POLICY,
+    policy: MiningGatePolicy = DEFAULT_POLICY,
 ) -> tuple[dict[str, Any], MiningSummary]:
-    """The report and its summary.
+    """Makes the report and its summary.
 
     Args:
         tables: the set's rows, all of a query in one table.
@@ -66,7 +66,7 @@ def make_report(
         rows.add(table)
     estimate, remarks = rows.estimate()
     if estimate is None and facts.calibration:
-        estimate, remarks = _calibrated(facts.calibration), (_CALIBRATED,)
+        estimate, remarks = _estimate_calibrated(facts.calibration), (_CALIBRATED,)
     negatives = max(1, figures.negatives)
     measured = Measured(
         facts.pairs,
@@ -96,25 +96,25 @@ def make_report(
         "false_negatives": asdict(estimate) if estimate else None,
         "rungs": dict(sorted(figures.rungs.items())),
         "rules": dict(sorted(figures.rules.items())),
-        "members": [_member(name, figures, facts.pairs) for name in facts.members],
-        "overlap": [[round(figures.jaccard(a, b), 4) for b in facts.members] for a in facts.members],
+        "members": [_describe_member(name, figures, facts.pairs) for name in facts.members],
+        "overlap": [[round(figures.measure_jaccard(a, b), 4) for b in facts.members] for a in facts.members],
         "near_positive": {"from": policy.near_positive, "share": measured.near_positive},
         "random": measured.random,
         "histograms": {"s_qd_minus_s_qp": figures.margins.as_json(), "s_pd": figures.cosines.as_json()},
-        **_texts(figures, excerpts),
-        "positives": _positives(facts.positives),
+        **_list_texts(figures, excerpts),
+        "positives": _describe_positives(facts.positives),
         "reuse": dict(facts.reuse),
         "calibration": facts.calibration,
         "policy": asdict(policy),
         "simulated": facts.simulated,
-        "notes": [*facts.notes, *_left_out(facts.positives), *remarks],
+        "notes": [*facts.notes, *_describe_left_out(facts.positives), *remarks],
         "versions": dict(facts.versions),
         "data_hash": facts.data_hash,
     }
-    return report, _summary(spec, facts, report, figures)
+    return report, _make_summary(spec, facts, report, figures)
 
 
-def _calibrated(found: Mapping[str, Any]) -> FalseNegatives:
+def _estimate_calibrated(found: Mapping[str, Any]) -> FalseNegatives:
     names = ("share", "lower", "upper", "rows", "queries")
     return FalseNegatives(source="calibration", **{name: found[name] for name in names})
 
@@ -125,8 +125,9 @@ _CALIBRATED = (
 )
 
 
-def _member(name: str, figures: SetFigures, pairs: int) -> dict[str, Any]:
-    """What a member is worth: without it, what only it lists is lost, and the pairs of that change."""
+def _describe_member(name: str, figures: SetFigures, pairs: int) -> dict[str, Any]:
+    """Describes what a member is worth: without it, what only it lists is lost, and the pairs of that
+    change."""
     return {
         "name": name,
         "negatives": figures.listed[name],
@@ -137,7 +138,7 @@ def _member(name: str, figures: SetFigures, pairs: int) -> dict[str, Any]:
     }
 
 
-def _texts(figures: SetFigures, excerpts: Excerpts) -> dict[str, list[dict[str, Any]]]:
+def _list_texts(figures: SetFigures, excerpts: Excerpts) -> dict[str, list[dict[str, Any]]]:
     lists = {"hardest": figures.hardest, "suspicious": figures.suspicious}
     wanted = {id for some in lists.values() for one in some for id in (one.positive_id, one.negative_id)}
     texts = excerpts(sorted(wanted))
@@ -155,7 +156,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= EXCERPT_CHARS else text[: EXCERPT_CHARS - 1] + "…"
 
 
-def _positives(positives: Positives) -> dict[str, Any]:
+def _describe_positives(positives: Positives) -> dict[str, Any]:
     return {
         "queries": len(positives.queries),
         "judged_pairs": positives.judged_pairs,
@@ -175,8 +176,8 @@ def _positives(positives: Positives) -> dict[str, Any]:
     }
 
 
-def _left_out(positives: Positives) -> Iterator[str]:
-    """What judgments and clicks said and was not followed, for people."""
+def _describe_left_out(positives: Positives) -> Iterator[str]:
+    """Describes what judgments and clicks said and was not followed, for people."""
     if positives.wordless:
         named = ", ".join(positives.wordless[:SHOWN_UNKNOWN])
         yield (f"{positives.wordless_pairs:,} positives have no word in them, and make no example: {named}")
@@ -188,7 +189,7 @@ def _left_out(positives: Positives) -> Iterator[str]:
         )
 
 
-def _summary(
+def _make_summary(
     spec: MiningSpec, facts: MinedFacts, report: Mapping[str, Any], figures: SetFigures
 ) -> MiningSummary:
     share = report["false_negatives"] or {}

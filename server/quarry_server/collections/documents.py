@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
-from quarry.collections.collection import OpenCollection, Written
-from quarry.collections.library import Library
+from quarry.collections.collection_handle import CollectionHandle, WriteSummary
+from quarry.collections.collections import Collections
 from quarry.deadline import Deadline
-from quarry.documents.log import Outcome, Upsert
+from quarry.documents.log import Upsert, WriteOutcome
 from quarry.documents.requests import check_request_id
 from quarry.documents.store import RequestId
 from quarry.errors import (
@@ -26,17 +26,17 @@ from quarry.schema import FIELD_NAME, MAX_DOCUMENT_BYTES, MAX_FIELDS, Schema, ch
 from quarry.types import Fields
 from quarry.v1 import document_service_pb2 as pb
 from quarry.v1 import document_service_pb2_grpc, types_pb2
-from quarry_server.common.context import Context, deadline_of
-from quarry_server.common.errors import ok_status, status_of
+from quarry_server.common.context import Context, resolve_deadline
+from quarry_server.common.errors import make_ok_status, make_status
 from quarry_server.common.page_tokens import DOCUMENTS
 from quarry_server.common.paging import (
     DEFAULT_LIST_PAGE,
     MAX_LIST_PAGE,
     MAX_PAGE_BYTES,
-    fitting,
     parse_page_size,
+    take_fitting,
 )
-from quarry_server.common.values import document_message, etag_of, parse_etag, parse_fields, set_fields
+from quarry_server.common.values import make_etag, parse_etag, parse_fields, set_fields, to_document_message
 from quarry_server.search.filters import parse_filter
 
 MAX_BATCH_DOCUMENTS = 10_000
@@ -44,16 +44,16 @@ _PARSED_AT_ONCE = 200
 
 
 class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
-    def __init__(self, library: Library, default_deadline_s: float) -> None:
-        self._library, self._default_deadline_s = library, default_deadline_s
+    def __init__(self, open_collections: Collections, default_deadline_s: float) -> None:
+        self._open_collections, self._default_deadline_s = open_collections, default_deadline_s
 
     async def BatchUpsertDocuments(
         self, request: pb.BatchUpsertDocumentsRequest, context: Context
     ) -> pb.BatchUpsertDocumentsResponse:
-        deadline = deadline_of(context, self._default_deadline_s)
+        deadline = resolve_deadline(context, self._default_deadline_s)
         request_id = parse_request_id(request.request_id, "upsert", request)
         wait = parse_wait(request.wait)
-        with self._library.use(request.collection) as collection:
+        with self._open_collections.use(request.collection) as collection:
             statuses, result = await upsert(collection, request.documents, request_id, wait, deadline)
         return pb.BatchUpsertDocumentsResponse(statuses=statuses, result=result)
 
@@ -68,16 +68,16 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
                 raise InvalidArgumentError("message", "the stream opens with config, and only once")
             if kind == "config":
                 config = request.config
-                with _under("config"):
+                with _move_errors_under("config"):
                     wait = parse_wait(config.wait)
-                with self._library.use(config.collection):
+                with self._open_collections.use(config.collection):
                     continue
             if config is None or kind is None:
                 raise RequiredError("message", "holds neither config nor batch")
             # A stream has no deadline of its own for a batch, unless the caller gave the whole stream one.
-            deadline = deadline_of(context, self._default_deadline_s)
+            deadline = resolve_deadline(context, self._default_deadline_s)
             batch = request.batch
-            with _under("batch"), self._library.use(config.collection) as collection:
+            with _move_errors_under("batch"), self._open_collections.use(config.collection) as collection:
                 request_id = parse_request_id(batch.request_id, "upsert", batch)
                 statuses, result = await upsert(collection, batch.documents, request_id, wait, deadline)
             yield pb.UpsertDocumentsResponse(statuses=statuses, result=result)
@@ -85,10 +85,10 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
     async def UpdateDocument(
         self, request: pb.UpdateDocumentRequest, context: Context
     ) -> pb.UpdateDocumentResponse:
-        deadline = deadline_of(context, self._default_deadline_s)
+        deadline = resolve_deadline(context, self._default_deadline_s)
         request_id = parse_request_id(request.request_id, "update", request)
-        with self._library.use(request.collection) as collection:
-            schema = collection.collection.settings.schema
+        with self._open_collections.use(request.collection) as collection:
+            schema = collection.row.settings.schema
             change, if_version = parse_update(request, schema)
             document, written = await collection.update(
                 request.document.id,
@@ -100,17 +100,17 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
                 deadline,
             )
         return pb.UpdateDocumentResponse(
-            document=document_message(document, schema), result=result_message(written)
+            document=to_document_message(document, schema), result=to_result_message(written)
         )
 
     async def GetDocument(self, request: pb.GetDocumentRequest, context: Context) -> pb.GetDocumentResponse:
         check_id(request.id)
-        with self._library.use(request.collection) as collection:
+        with self._open_collections.use(request.collection) as collection:
             document = await asyncio.to_thread(collection.log.get, request.id)
             if document is None:
                 raise DocumentNotFoundError(request.id)
             return pb.GetDocumentResponse(
-                document=document_message(document, collection.collection.settings.schema)
+                document=to_document_message(document, collection.row.settings.schema)
             )
 
     async def ListDocuments(
@@ -118,11 +118,13 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
     ) -> pb.ListDocumentsResponse:
         size = parse_page_size(request.page_size, DEFAULT_LIST_PAGE, MAX_LIST_PAGE)
         (after,) = DOCUMENTS.parse(request) or ("",)
-        with self._library.use(request.collection) as collection:
-            schema = collection.collection.settings.schema
+        with self._open_collections.use(request.collection) as collection:
+            schema = collection.row.settings.schema
             filter = parse_filter(request.filter, schema) if request.HasField("filter") else None
-            found, more = await asyncio.to_thread(collection.log.page, after, size, MAX_PAGE_BYTES, filter)
-        messages = fitting(document_message(document, schema) for document in found)
+            found, more = await asyncio.to_thread(
+                collection.log.read_page, after, size, MAX_PAGE_BYTES, filter
+            )
+        messages = take_fitting(to_document_message(document, schema) for document in found)
         more = more or len(found) > len(messages)
         return pb.ListDocumentsResponse(
             documents=messages,
@@ -132,33 +134,33 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
     async def BatchDeleteDocuments(
         self, request: pb.BatchDeleteDocumentsRequest, context: Context
     ) -> pb.BatchDeleteDocumentsResponse:
-        deadline = deadline_of(context, self._default_deadline_s)
+        deadline = resolve_deadline(context, self._default_deadline_s)
         request_id = parse_request_id(request.request_id, "delete", request)
         wait = parse_wait(request.wait)
         check_batch("ids", len(request.ids))
-        with self._library.use(request.collection) as collection:
+        with self._open_collections.use(request.collection) as collection:
             written = await collection.delete(request.ids, request_id, wait, deadline)
         return pb.BatchDeleteDocumentsResponse(
-            statuses=[status_message(outcome) for outcome in written.outcomes],
-            result=result_message(written),
+            statuses=[to_status_message(outcome) for outcome in written.outcomes],
+            result=to_result_message(written),
         )
 
     async def DeleteDocumentsByFilter(
         self, request: pb.DeleteDocumentsByFilterRequest, context: Context
     ) -> pb.DeleteDocumentsByFilterResponse:
-        deadline = deadline_of(context, self._default_deadline_s)
+        deadline = resolve_deadline(context, self._default_deadline_s)
         request_id = parse_request_id(request.request_id, "delete-by-filter", request)
         wait = parse_wait(request.wait)
-        with self._library.use(request.collection) as collection:
-            filter = parse_filter(request.filter, collection.collection.settings.schema)
+        with self._open_collections.use(request.collection) as collection:
+            filter = parse_filter(request.filter, collection.row.settings.schema)
             written = await collection.delete_by_filter(filter, request_id, wait, deadline)
         return pb.DeleteDocumentsByFilterResponse(
-            deleted_count=len(written.outcomes), result=result_message(written)
+            deleted_count=len(written.outcomes), result=to_result_message(written)
         )
 
 
 async def upsert(
-    collection: OpenCollection,
+    collection: CollectionHandle,
     documents: Sequence[types_pb2.Document],
     request: RequestId,
     wait: bool,
@@ -166,8 +168,8 @@ async def upsert(
 ) -> tuple[list[pb.DocumentStatus], pb.WriteResult]:
     """Stores the documents that are right; a status for each, right or not, in order."""
     check_batch("documents", len(documents))
-    schema = collection.collection.settings.schema
-    parsed: list[Upsert | Outcome] = []
+    schema = collection.row.settings.schema
+    parsed: list[Upsert | WriteOutcome] = []
     for start in range(0, len(documents), _PARSED_AT_ONCE):
         parsed += [
             parse_document(document, schema) for document in documents[start : start + _PARSED_AT_ONCE]
@@ -176,11 +178,11 @@ async def upsert(
     written = await collection.upsert([p for p in parsed if isinstance(p, Upsert)], request, wait, deadline)
     done = iter(written.outcomes)
     outcomes = [next(done) if isinstance(p, Upsert) else p for p in parsed]
-    return [status_message(outcome) for outcome in outcomes], result_message(written)
+    return [to_status_message(outcome) for outcome in outcomes], to_result_message(written)
 
 
-def parse_document(message: types_pb2.Document, schema: Schema) -> Upsert | Outcome:
-    """What to store, or why not."""
+def parse_document(message: types_pb2.Document, schema: Schema) -> Upsert | WriteOutcome:
+    """Parses what to store, or says why not."""
     try:
         check_id(message.id)
         if message.ByteSize() > MAX_DOCUMENT_BYTES:
@@ -188,23 +190,27 @@ def parse_document(message: types_pb2.Document, schema: Schema) -> Upsert | Outc
         fields = check_fields(parse_fields(message), schema)
         return Upsert(message.id, fields, parse_etag(message.etag))
     except InvalidArgumentError as error:
-        return Outcome(message.id, error=error)
+        return WriteOutcome(message.id, error=error)
 
 
 def parse_update(request: pb.UpdateDocumentRequest, schema: Schema) -> "tuple[FieldChange, int | None]":
-    """The change that the mask and the document state, and to which version. Raises InvalidArgumentError."""
+    """Parses the change that the mask and the document state, and to which version. Raises
+    InvalidArgumentError."""
     message = request.document
     try:
         check_id(message.id)
         if_version = parse_etag(message.etag)
         given = check_fields(parse_fields(message), schema)
     except InvalidArgumentError as error:
-        raise error.under("document") from None
+        raise error.move_under("document") from None
     return parse_mask(request.update_mask.paths, given, schema), if_version
 
 
 def parse_mask(mask: Sequence[str], given: Fields, schema: Schema) -> "FieldChange":
-    """The fields that ``mask`` names are taken from ``given``; all of them, if it is empty or ``*``."""
+    """Parses the fields that ``mask`` names and that are taken from ``given``.
+
+    All of them, if it is empty or ``*``.
+    """
     if not mask or list(mask) == ["*"]:
         return FieldChange(given, None, schema)
     names = frozenset(path.removeprefix("fields.") for path in mask)
@@ -243,19 +249,20 @@ def parse_request_id(request_id: str, method: str, request: Message) -> RequestI
 
 
 def parse_wait(value: int) -> bool:
-    """Whether to wait until searches find the write. Raises InvalidArgumentError for an unknown value."""
+    """Parses whether to wait until searches find the write. Raises InvalidArgumentError for an unknown
+    value."""
     if value not in pb.WriteVisibility.values():
         raise UnknownValueError("wait", f"{value} is not a WriteVisibility")
     return value == pb.WRITE_VISIBILITY_SEARCHABLE
 
 
 @contextlib.contextmanager
-def _under(prefix: str) -> Iterator[None]:
+def _move_errors_under(prefix: str) -> Iterator[None]:
     """Errors about fields are about fields below ``prefix``."""
     try:
         yield
     except InvalidArgumentError as error:
-        raise error.under(prefix) from None
+        raise error.move_under(prefix) from None
 
 
 def check_batch(field: str, size: int) -> None:
@@ -263,12 +270,12 @@ def check_batch(field: str, size: int) -> None:
         raise OutOfRangeError(field, f"has {size} entries, at most {MAX_BATCH_DOCUMENTS} are allowed")
 
 
-def status_message(outcome: Outcome) -> pb.DocumentStatus:
+def to_status_message(outcome: WriteOutcome) -> pb.DocumentStatus:
     if outcome.error is not None:
-        return pb.DocumentStatus(id=outcome.id, status=status_of(outcome.error))
-    return pb.DocumentStatus(id=outcome.id, status=ok_status(), etag=etag_of(outcome.version))
+        return pb.DocumentStatus(id=outcome.id, status=make_status(outcome.error))
+    return pb.DocumentStatus(id=outcome.id, status=make_ok_status(), etag=make_etag(outcome.version))
 
 
-def result_message(written: Written) -> pb.WriteResult:
+def to_result_message(written: WriteSummary) -> pb.WriteResult:
     reached = pb.WRITE_VISIBILITY_SEARCHABLE if written.searchable else pb.WRITE_VISIBILITY_LOGGED
     return pb.WriteResult(sequence=written.sequence, reached=reached)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from quarry.collections.collection import Consistency
+from quarry.collections.collection_handle import Consistency
 from quarry.collections.consistency import SAMPLE, ArmDifferences
 from quarry.collections.generation import Generation
 from quarry.documents.catalog import (
@@ -18,8 +18,8 @@ from quarry.schema import DEFAULT_SCHEMA, TITLE_BOOST, Field, FieldType, Schema,
 from quarry.types import Docno
 from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1 import types_pb2
-from quarry_server.common.values import etag_of, timestamp_message
-from quarry_server.search.queries import cascade_of
+from quarry_server.common.values import make_etag, to_timestamp
+from quarry_server.search.queries import parse_cascade
 
 _TYPES = {
     pb.SCHEMA_FIELD_TYPE_TEXT: FieldType.TEXT,
@@ -54,13 +54,13 @@ def parse_settings(message: pb.Collection, default_encoder: str) -> CollectionSe
         message.reranker,
         parse_passages(message.passages),
         message.description,
-        cascade_of(message.cascade),
+        parse_cascade(message.cascade),
         parse_promotion(message.promotion),
     )
 
 
 def parse_promotion(value: pb.PromotionPolicy.ValueType) -> PromotionPolicy | None:
-    """None for what the server has. Raises InvalidArgumentError."""
+    """Parses the policy; None for what the server has. Raises InvalidArgumentError."""
     if value not in _PROMOTIONS:
         raise UnknownValueError("promotion", f"{value} is not a PromotionPolicy")
     return _PROMOTIONS[value]
@@ -73,7 +73,7 @@ def parse_passages(message: pb.PassagePolicy) -> PassagePolicy:
     try:
         return PassagePolicy(message.max_tokens, overlap, message.first_only)
     except InvalidArgumentError as error:
-        raise error.under("passages") from None
+        raise error.move_under("passages") from None
 
 
 def parse_schema(message: pb.Schema) -> Schema:
@@ -88,7 +88,7 @@ def parse_schema(message: pb.Schema) -> Schema:
     try:
         return Schema(tuple(fields), _UNKNOWN[message.unknown_fields])
     except InvalidArgumentError as error:
-        raise error.under("schema") from None
+        raise error.move_under("schema") from None
 
 
 def _as_title(field: Field) -> Field:
@@ -111,24 +111,24 @@ def _parse_field(index: int, message: pb.SchemaField) -> Field:
     try:
         return Field(message.name, _TYPES[message.type], **optional)
     except InvalidArgumentError as error:
-        raise error.under(path) from None
+        raise error.move_under(path) from None
 
 
-def collection_message(collection: Collection) -> pb.Collection:
-    """The collection without the state of its arms."""
+def to_collection_message(collection: Collection) -> pb.Collection:
+    """Writes the collection without the state of its arms."""
     settings = collection.settings
     return pb.Collection(
         name=settings.name,
-        schema=schema_message(settings.schema),
+        schema=to_schema_message(settings.schema),
         encoder=settings.encoder,
         reranker=settings.reranker,
-        passages=passages_message(settings.passages),
+        passages=to_passages_message(settings.passages),
         description=settings.description,
         promotion=_PROMOTION_VALUES[settings.promotion],
         cascade=[types_pb2.RerankStage(model=s.model, depth=s.depth) for s in settings.cascade],
-        create_time=timestamp_message(collection.create_time_us),
-        update_time=timestamp_message(collection.update_time_us),
-        etag=etag_of(collection.revision),
+        create_time=to_timestamp(collection.create_time_us),
+        update_time=to_timestamp(collection.update_time_us),
+        etag=make_etag(collection.revision),
         ranking=collection.ranking_name,
         status=pb.CollectionStatus(
             document_count=collection.document_count,
@@ -138,20 +138,20 @@ def collection_message(collection: Collection) -> pb.Collection:
     )
 
 
-def passages_message(policy: PassagePolicy) -> pb.PassagePolicy:
+def to_passages_message(policy: PassagePolicy) -> pb.PassagePolicy:
     return pb.PassagePolicy(
         max_tokens=policy.max_tokens, overlap_tokens=policy.overlap_tokens, first_only=policy.first_only
     )
 
 
-def schema_message(schema: Schema) -> pb.Schema:
+def to_schema_message(schema: Schema) -> pb.Schema:
     return pb.Schema(
-        fields=[_field_message(field) for field in schema.fields],
+        fields=[_to_field_message(field) for field in schema.fields],
         unknown_fields=_UNKNOWN_VALUES[schema.unknown_fields],
     )
 
 
-def _field_message(field: Field) -> pb.SchemaField:
+def _to_field_message(field: Field) -> pb.SchemaField:
     if field.type is not FieldType.TEXT:
         return pb.SchemaField(name=field.name, type=_TYPE_VALUES[field.type])
     return pb.SchemaField(
@@ -165,40 +165,40 @@ def _field_message(field: Field) -> pb.SchemaField:
     )
 
 
-def consistency_message(found: Consistency) -> pb.CheckConsistencyResponse:
+def to_consistency_message(found: Consistency) -> pb.CheckConsistencyResponse:
     return pb.CheckConsistencyResponse(
         consistent=found.consistent,
         sequence=found.sequence,
-        arms=[_arm_message(arm) for arm in found.arms],
+        arms=[_to_arm_message(arm) for arm in found.arms],
     )
 
 
-def _arm_message(arm: ArmDifferences) -> pb.ArmDifferences:
-    def differences(docnos: Sequence[Docno]) -> pb.Differences:
+def _to_arm_message(arm: ArmDifferences) -> pb.ArmDifferences:
+    def to_differences(docnos: Sequence[Docno]) -> pb.Differences:
         names = [arm.names.get(docno, f"docno:{docno}") for docno in docnos[:SAMPLE]]
         return pb.Differences(count=len(docnos), sample_ids=names)
 
     return pb.ArmDifferences(
         arm=arm.arm,
         documents=arm.documents,
-        missing=differences(arm.missing),
-        surplus=differences(arm.surplus),
-        outdated=differences(arm.outdated),
-        damaged=differences(arm.damaged),
+        missing=to_differences(arm.missing),
+        surplus=to_differences(arm.surplus),
+        outdated=to_differences(arm.outdated),
+        damaged=to_differences(arm.damaged),
         vectors_checked=arm.vectors,
         documents_encoded=arm.encoded,
         damaged_files=arm.files,
     )
 
 
-def arm_messages(generation: Generation) -> list[pb.ArmStatus]:
-    """How far each arm is, and those that could not be opened."""
+def to_arm_messages(generation: Generation) -> list[pb.ArmStatus]:
+    """Writes how far each arm is, and those that could not be opened."""
     followed = [
         pb.ArmStatus(
             arm=arm,
             applied_sequence=follower.visible,
             durable_sequence=follower.durable,
-            error=generation.problem_of(arm),
+            error=generation.find_problem(arm),
         )
         for arm, follower in generation.followers.items()
     ]

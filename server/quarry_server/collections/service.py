@@ -6,10 +6,10 @@ from typing import Any
 
 from google.longrunning import operations_pb2
 
-from quarry.collections.collection import OpenCollection
-from quarry.collections.library import Library
+from quarry.collections.collection_handle import CollectionHandle
+from quarry.collections.collections import Collections
 from quarry.deadline import Deadline
-from quarry.documents.catalog import now_us
+from quarry.documents.catalog import read_now_us
 from quarry.errors import InvalidArgumentError, RequiredError, UnknownValueError
 from quarry.jobs.operations import Operations
 from quarry.ranking.cascade import Cascade
@@ -17,20 +17,20 @@ from quarry.ranking.promotion_policy import PromotionPolicy
 from quarry.v1 import collection_service_pb2 as pb
 from quarry_server.collections.documents import parse_request_id
 from quarry_server.collections.messages import (
-    arm_messages,
-    collection_message,
-    consistency_message,
     parse_promotion,
     parse_settings,
+    to_arm_messages,
+    to_collection_message,
+    to_consistency_message,
 )
 from quarry_server.collections.reindex import ReindexJobs, ReindexServicer
-from quarry_server.common.context import Context, deadline_of
-from quarry_server.common.model_names import RequestedModels, names_of
+from quarry_server.common.context import Context, resolve_deadline
+from quarry_server.common.model_names import RequestedModels, list_names
 from quarry_server.common.operations import Tell, start_operation
 from quarry_server.common.page_tokens import COLLECTIONS
 from quarry_server.common.paging import ListPage
-from quarry_server.common.values import parse_etag, timestamp_message
-from quarry_server.search.queries import cascade_of
+from quarry_server.common.values import parse_etag, to_timestamp
+from quarry_server.search.queries import parse_cascade
 
 UPDATABLE = ("reranker", "cascade", "promotion", "description")
 
@@ -38,14 +38,14 @@ UPDATABLE = ("reranker", "cascade", "promotion", "description")
 class CollectionServicer(ReindexServicer):
     def __init__(
         self,
-        library: Library,
+        open_collections: Collections,
         operations: Operations,
         reindexes: ReindexJobs,
         requested: RequestedModels,
         default_encoder: str,
         default_deadline_s: float,
     ) -> None:
-        super().__init__(library, reindexes, requested)
+        super().__init__(open_collections, reindexes, requested)
         self._operations = operations
         self._default_encoder = default_encoder
         self._default_deadline_s = default_deadline_s
@@ -57,24 +57,24 @@ class CollectionServicer(ReindexServicer):
         try:
             settings = parse_settings(request.collection, self._default_encoder)
         except InvalidArgumentError as error:
-            raise error.under("collection") from None
+            raise error.move_under("collection") from None
         await self._requested.admit(settings.encoder, *settings.rerankers)
-        created = await self._library.create(settings, request_id)
-        return pb.CreateCollectionResponse(collection=await self._message(created))
+        created = await self._open_collections.create(settings, request_id)
+        return pb.CreateCollectionResponse(collection=await self._to_message(created))
 
     async def GetCollection(
         self, request: pb.GetCollectionRequest, context: Context
     ) -> pb.GetCollectionResponse:
-        with self._library.use(request.name) as opened:
-            return pb.GetCollectionResponse(collection=await self._message(opened))
+        with self._open_collections.use(request.name) as opened:
+            return pb.GetCollectionResponse(collection=await self._to_message(opened))
 
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: Context
     ) -> pb.ListCollectionsResponse:
         page = ListPage(COLLECTIONS, request)
         (after,) = page.after or ("",)
-        found = await self._library.page(after, page.size + 1)
-        messages, token = page.fill(found, lambda one: (one.settings.name,), collection_message)
+        found = await self._open_collections.read_page(after, page.size + 1)
+        messages, token = page.fill(found, lambda one: (one.settings.name,), to_collection_message)
         return pb.ListCollectionsResponse(collections=messages, next_page_token=token)
 
     async def UpdateCollection(
@@ -85,63 +85,63 @@ class CollectionServicer(ReindexServicer):
             if path not in UPDATABLE:
                 kind = UnknownValueError if path else RequiredError
                 raise kind("update_mask", f"{path[:80]!r} is not one of {', '.join(UPDATABLE)}")
-        with self._library.use(request.collection.name):
+        with self._open_collections.use(request.collection.name):
             try:
                 values = {path: _parse_value(request.collection, path) for path in paths}
                 revision = parse_etag(request.collection.etag)
                 await self._admit_changes(request.collection.name, values)
-                updated = await self._library.update(request.collection.name, revision, values)
+                updated = await self._open_collections.update(request.collection.name, revision, values)
             except InvalidArgumentError as error:
-                raise error.under("collection") from None
-            return pb.UpdateCollectionResponse(collection=await self._message(updated))
+                raise error.move_under("collection") from None
+            return pb.UpdateCollectionResponse(collection=await self._to_message(updated))
 
     async def DeleteCollection(
         self, request: pb.DeleteCollectionRequest, context: Context
     ) -> pb.DeleteCollectionResponse:
-        with self._library.use(request.name):
+        with self._open_collections.use(request.name):
             pass
-        await self._library.delete(request.name, parse_etag(request.etag))
+        await self._open_collections.delete(request.name, parse_etag(request.etag))
         return pb.DeleteCollectionResponse()
 
     async def CheckConsistency(
         self, request: pb.CheckConsistencyRequest, context: Context
     ) -> pb.CheckConsistencyResponse:
-        deadline = deadline_of(context, self._default_deadline_s)
-        with self._library.use(request.name) as opened:
-            return consistency_message(await opened.check(deadline))
+        deadline = resolve_deadline(context, self._default_deadline_s)
+        with self._open_collections.use(request.name) as opened:
+            return to_consistency_message(await opened.check(deadline))
 
     async def RepairCollection(
         self, request: pb.RepairCollectionRequest, context: Context
     ) -> operations_pb2.Operation:
-        with self._library.use(request.name):
+        with self._open_collections.use(request.name):
             pass
         metadata = pb.RepairCollectionMetadata(
-            collection=request.name, start_time=timestamp_message(now_us()), progress=0.0
+            collection=request.name, start_time=to_timestamp(read_now_us()), progress=0.0
         )
 
         async def repair(tell: Tell) -> pb.RepairCollectionResponse:
-            found, after = await self._library.repair(request.name, Deadline())
+            found, after = await self._open_collections.repair(request.name, Deadline())
             metadata.progress = 1.0
             await tell()
             return pb.RepairCollectionResponse(
-                found=consistency_message(found), after=consistency_message(after)
+                found=to_consistency_message(found), after=to_consistency_message(after)
             )
 
         return await start_operation(self._operations, "repair", metadata, repair)
 
     async def _admit_changes(self, name: str, values: Mapping[str, Any]) -> None:
         """Raises as ``RequestedModels.admit``, or InvalidArgumentError for values that are none."""
-        current = await self._library.current(name)
+        current = await self._open_collections.read_current(name)
         changed = replace(current.settings, **values)
-        await self._requested.admit(*changed.rerankers, known=names_of(current))
+        await self._requested.admit(*changed.rerankers, known=list_names(current))
 
-    async def _message(self, opened: OpenCollection) -> pb.Collection:
-        """The collection with its status; counts are read from the log."""
-        current = await self._library.current(opened.collection.settings.name)
-        message = collection_message(current)
+    async def _to_message(self, opened: CollectionHandle) -> pb.Collection:
+        """Reads the collection with its status; counts are read from the log."""
+        current = await self._open_collections.read_current(opened.row.settings.name)
+        message = to_collection_message(current)
         status = message.status
         status.read_only_reason = str(opened.read_only or "")
-        status.arms.extend(arm_messages(opened.generation))
+        status.arms.extend(to_arm_messages(opened.generation))
         await self._reindexes.add_status(opened, status)
         return message
 
@@ -149,7 +149,7 @@ class CollectionServicer(ReindexServicer):
 def _parse_value(collection: pb.Collection, path: str) -> str | Cascade | PromotionPolicy | None:
     match path:
         case "cascade":
-            return cascade_of(collection.cascade)
+            return parse_cascade(collection.cascade)
         case "promotion":
             return parse_promotion(collection.promotion)
         case _:

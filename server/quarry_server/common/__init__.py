@@ -1,1 +1,1 @@
-"""What the services share: errors, times, values, pages, operations and names of models."""
+"""The parts that services share: errors, times, values, pages, operations and names of models."""

@@ -1,4 +1,4 @@
-"""What a call's context says: how much time there is."""
+"""The time that a call's context leaves."""
 
 import math
 from typing import Any
@@ -15,19 +15,20 @@ LONGEST_WAY_S = 0.25
 """Between sending a call and asking how much time it has left, as far as rounding is concerned."""
 
 
-def deadline_of(context: Context, default_s: float) -> Deadline:
-    """The caller's deadline, or ``default_s`` from now. Raises DeadlineExceeded if it has passed."""
+def resolve_deadline(context: Context, default_s: float) -> Deadline:
+    """Resolves the caller's deadline, or ``default_s`` from now. Raises DeadlineExceeded if it has passed."""
     remaining = context.time_remaining()
     if remaining is None:
-        return Deadline.after(default_s)
+        return Deadline.set_after(default_s)
     remaining = undo_rounding(remaining)
     if remaining <= 0:
         raise DeadlineExceeded("the deadline had passed when the call arrived")
-    return Deadline.after(remaining)
+    return Deadline.set_after(remaining)
 
 
 def undo_rounding(remaining: float) -> float:
-    """The seconds that a caller has left at least, of whose call gRPC says that ``remaining`` are left.
+    """Computes the seconds that a caller has left at least, of whose call gRPC says that ``remaining`` are
+    left.
 
     gRPC sends a time-out in milliseconds below a second, and above it with three digits, rounded up: 1.001 s
     is 1.01 s, 10.01 s is 10.1 s and 100.1 s is 101 s by the time they arrive.

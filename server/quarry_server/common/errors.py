@@ -47,38 +47,38 @@ _CODES: Sequence[tuple[type[QuarryError], grpc.StatusCode]] = (
 )
 
 
-def status_code(error: QuarryError) -> grpc.StatusCode:
+def choose_status_code(error: QuarryError) -> grpc.StatusCode:
     return next(code for kind, code in _CODES if isinstance(error, kind))
 
 
-def status_of(error: QuarryError) -> status_pb2.Status:
-    """``error`` with exactly one ErrorInfo (AIP-193), and BadRequest or RetryInfo where they fit."""
-    code, _ = status_code(error).value
-    status = status_pb2.Status(code=code, message=_short(str(error)))
-    metadata = {name: _short(value, 256) for name, value in error.metadata.items()}
-    info = error_details_pb2.ErrorInfo(reason=_reason(error), domain=DOMAIN, metadata=metadata)
-    status.details.append(_any(info))
+def make_status(error: QuarryError) -> status_pb2.Status:
+    """Makes ``error`` with exactly one ErrorInfo (AIP-193), and BadRequest or RetryInfo where they fit."""
+    code, _ = choose_status_code(error).value
+    status = status_pb2.Status(code=code, message=_shorten(str(error)))
+    metadata = {name: _shorten(value, 256) for name, value in error.metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=_name_reason(error), domain=DOMAIN, metadata=metadata)
+    status.details.append(_pack_any(info))
     if isinstance(error, InvalidArgumentError):
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=_short(error.field), description=_short(error.problem)
+            field=_shorten(error.field), description=_shorten(error.problem)
         )
-        status.details.append(_any(error_details_pb2.BadRequest(field_violations=[violation])))
+        status.details.append(_pack_any(error_details_pb2.BadRequest(field_violations=[violation])))
     if isinstance(error, UnavailableError):
         delay = duration_pb2.Duration(seconds=_RETRY_AFTER_S)
-        status.details.append(_any(error_details_pb2.RetryInfo(retry_delay=delay)))
+        status.details.append(_pack_any(error_details_pb2.RetryInfo(retry_delay=delay)))
     return status
 
 
-def _reason(error: QuarryError) -> str:
+def _name_reason(error: QuarryError) -> str:
     """Returns a published reason: an error with another one, such as a client's own, is the server's bug."""
     return error.reason if error.reason in REASONS else QuarryError.reason
 
 
-def ok_status() -> status_pb2.Status:
+def make_ok_status() -> status_pb2.Status:
     return status_pb2.Status(code=code_pb2.OK)
 
 
-def _any(
+def _pack_any(
     message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
 ) -> any_pb2.Any:
     packed = any_pb2.Any()
@@ -86,6 +86,6 @@ def _any(
     return packed
 
 
-def _short(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
+def _shorten(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
     data = text.encode()
     return text if len(data) <= limit else data[: limit - 3].decode(errors="ignore") + "…"

@@ -8,14 +8,14 @@ from typing import Any, Protocol
 from google.longrunning import operations_pb2
 from google.protobuf.message import Message
 
-from quarry.collections.library import Library
+from quarry.collections.collections import Collections
 from quarry.documents.catalog import Collection
-from quarry.documents.requests import once, recall
+from quarry.documents.requests import recall, run_once
 from quarry.documents.store import RequestId
-from quarry.jobs.operations import Operation, Operations, new_name
+from quarry.jobs.operations import Operation, Operations, make_name
 from quarry.jobs.process import OnProgress
 from quarry.jobs.runner import ReadDeleted
-from quarry_server.common.operations import Tell, make_job, operation_message, packed
+from quarry_server.common.operations import Tell, make_job, pack_any, to_operation_message
 
 Work = Callable[[OnProgress], Awaitable[Message]]
 """Does what an operation is for, and says how far it is; its response."""
@@ -41,14 +41,14 @@ class Plan:
 
 
 class CollectionJobs:
-    """What the services of one kind of job do alike.
+    """The steps that services of all kinds of jobs share.
 
     Args:
         jobs: whose remains go with deleted collections.
     """
 
-    def __init__(self, library: Library, operations: Operations, jobs: CollectionWork) -> None:
-        self._library, self._operations, self._jobs = library, operations, jobs
+    def __init__(self, open_collections: Collections, operations: Operations, jobs: CollectionWork) -> None:
+        self._open_collections, self._operations, self._jobs = open_collections, operations, jobs
         self._starting = asyncio.Lock()
 
     async def tidy(self) -> None:
@@ -58,17 +58,17 @@ class CollectionJobs:
             await self.remove_of_deleted()
 
         await self.remove_of_deleted()
-        self._library.when_deleted(remove)
+        self._open_collections.notify_when_deleted(remove)
 
     async def remove_of_deleted(self) -> None:
         """Removes what is made from collections that were deleted."""
-        await self._jobs.remove_of_deleted(self._library.deleted_keys)
+        await self._jobs.remove_of_deleted(self._open_collections.read_deleted_keys)
 
     async def find_collection(self, name: str) -> Collection:
         """Returns the collection's row. Raises as ``Library.use``."""
-        with self._library.use(name):
+        with self._open_collections.use(name):
             pass
-        return await self._library.current(name)
+        return await self._open_collections.read_current(name)
 
     async def start_once(
         self, collection: Collection, request: RequestId, kind: str, prepare: Callable[[], Awaitable[Plan]]
@@ -84,23 +84,25 @@ class CollectionJobs:
             QuarryError: the one that ``prepare`` raised.
         """
         scope = f"{collection.key}/{request.method}"
-        database = self._library.database
+        database = self._open_collections.database
         async with self._starting:
             first = await asyncio.to_thread(
                 database.read, lambda c: recall(c, scope, request.id, request.request, bytes.decode)
             )
         if first:
-            return operation_message(await self._operations.get(first))
-        plan, name = await prepare(), new_name(kind)
+            return to_operation_message(await self._operations.get(first))
+        plan, name = await prepare(), make_name(kind)
         async with self._starting:  # or a repeat might not find the operation that it should return
             first = await database.write(
-                lambda c: once(c, scope, request.id, request.request, lambda: name, str.encode, bytes.decode)
+                lambda c: run_once(
+                    c, scope, request.id, request.request, lambda: name, str.encode, bytes.decode
+                )
             )
             begun = await (self.start(plan, name) if first == name else self._operations.get(first))
-        return operation_message(begun)
+        return to_operation_message(begun)
 
     async def start(self, plan: Plan, name: str) -> Operation:
-        """Starts an operation; ``name`` comes from ``new_name``."""
+        """Starts an operation; ``name`` comes from ``make_name``."""
         metadata = plan.metadata
 
         async def work(tell: Tell) -> Message:
@@ -112,4 +114,4 @@ class CollectionJobs:
             await on_progress("done", 1.0)
             return response
 
-        return await self._operations.start("", packed(metadata), make_job(metadata, work), name)
+        return await self._operations.start("", pack_any(metadata), make_job(metadata, work), name)

@@ -25,7 +25,7 @@ class RequestedModels:
         self._hub = Hub(settings.data, HubPolicy(models.hub, models.hub_timeout_s))
 
     async def tidy(self) -> None:
-        """At the start: removes what interrupted fetches have left."""
+        """Removes what interrupted fetches have left. Called at the start."""
         await asyncio.to_thread(self._hub.remove_unfinished)
 
     async def admit(self, *names: str, known: Names[str] = ()) -> None:
@@ -54,6 +54,6 @@ class RequestedModels:
         await self._hub.close()
 
 
-def names_of(collection: Collection) -> Names[str]:
-    """The models that a collection has."""
+def list_names(collection: Collection) -> Names[str]:
+    """Lists the models that a collection has."""
     return {collection.settings.encoder, *collection.settings.rerankers}

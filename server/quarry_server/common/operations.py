@@ -9,8 +9,8 @@ from google.rpc import status_pb2
 
 from quarry.errors import InvalidArgumentError, QuarryError, UnknownValueError
 from quarry.jobs.operations import Job, Operation, Operations, SetMetadata
-from quarry_server.common.context import Context, deadline_of
-from quarry_server.common.errors import status_of
+from quarry_server.common.context import Context, resolve_deadline
+from quarry_server.common.errors import make_status
 from quarry_server.common.page_tokens import OPERATIONS
 from quarry_server.common.paging import ListPage
 
@@ -27,7 +27,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
     async def GetOperation(
         self, request: operations_pb2.GetOperationRequest, context: Context
     ) -> operations_pb2.Operation:
-        return operation_message(await self._operations.get(parse_name(request.name)))
+        return to_operation_message(await self._operations.get(parse_name(request.name)))
 
     async def ListOperations(
         self, request: operations_pb2.ListOperationsRequest, context: Context
@@ -38,19 +38,19 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
             raise UnknownValueError("name", "is not operations")
         page = ListPage(OPERATIONS, request)
         (after,) = page.after or ("",)
-        found = await self._operations.page(after, page.size + 1)
-        messages, token = page.fill(found, lambda operation: (operation.name,), operation_message)
+        found = await self._operations.read_page(after, page.size + 1)
+        messages, token = page.fill(found, lambda operation: (operation.name,), to_operation_message)
         return operations_pb2.ListOperationsResponse(operations=messages, next_page_token=token)
 
     async def WaitOperation(
         self, request: operations_pb2.WaitOperationRequest, context: Context
     ) -> operations_pb2.Operation:
-        deadline = deadline_of(context, self._default_deadline_s)
+        deadline = resolve_deadline(context, self._default_deadline_s)
         if request.HasField("timeout"):
-            deadline = deadline.at_most(request.timeout.seconds + request.timeout.nanos / 1e9)
+            deadline = deadline.limit_to(request.timeout.seconds + request.timeout.nanos / 1e9)
         timeout = deadline.timeout_s
         wait = None if timeout is None else 0.9 * timeout  # so that the answer still arrives
-        return operation_message(await self._operations.wait(parse_name(request.name), wait))
+        return to_operation_message(await self._operations.wait(parse_name(request.name), wait))
 
     async def CancelOperation(
         self, request: operations_pb2.CancelOperationRequest, context: Context
@@ -66,14 +66,14 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
 
 
 def parse_name(name: str) -> str:
-    """The operation's own name. Raises InvalidArgumentError unless it starts with ``operations/``."""
+    """Parses an operation's own name. Raises InvalidArgumentError unless it starts with ``operations/``."""
     if not name.startswith(PREFIX):
         raise InvalidArgumentError("name", f"{name[:80]!r} does not start with {PREFIX}")
     return name.removeprefix(PREFIX)
 
 
-def packed(message: Message) -> bytes:
-    """``message`` as the bytes that an operation keeps: an Any, so that its type is known."""
+def pack_any(message: Message) -> bytes:
+    """Packs ``message`` as the bytes that an operation keeps: an Any, so that its type is known."""
     wrapped = any_pb2.Any()
     wrapped.Pack(message)
     return wrapped.SerializeToString()
@@ -82,27 +82,27 @@ def packed(message: Message) -> bytes:
 def make_job(metadata: Message, work: Callable[[Tell], Awaitable[Message]]) -> Job:
     """Makes a job of ``work``, which sets fields of ``metadata``, tells of them, and returns the response."""
 
-    async def job(set_metadata: SetMetadata) -> bytes:
+    async def run_job(set_metadata: SetMetadata) -> bytes:
         async def tell() -> None:
-            await set_metadata(packed(metadata))
+            await set_metadata(pack_any(metadata))
 
-        return packed(await work(tell))
+        return pack_any(await work(tell))
 
-    return job
+    return run_job
 
 
 async def start_operation(
     operations: Operations, kind: str, metadata: Message, work: Callable[[Tell], Awaitable[Message]]
 ) -> operations_pb2.Operation:
     """Starts ``work`` as an operation whose name begins with ``kind``."""
-    return operation_message(await operations.start(kind, packed(metadata), make_job(metadata, work)))
+    return to_operation_message(await operations.start(kind, pack_any(metadata), make_job(metadata, work)))
 
 
 def describe_error(error: QuarryError) -> bytes:
-    return bytes(status_of(error).SerializeToString())
+    return bytes(make_status(error).SerializeToString())
 
 
-def operation_message(operation: Operation) -> operations_pb2.Operation:
+def to_operation_message(operation: Operation) -> operations_pb2.Operation:
     message = operations_pb2.Operation(name=PREFIX + operation.name, done=operation.done)
     message.metadata.CopyFrom(any_pb2.Any.FromString(operation.metadata))
     if operation.response is not None:

@@ -44,26 +44,26 @@ class PageTokens(Generic[P]):
         self.method = request.DESCRIPTOR.full_name.removesuffix("Request")
 
     def encode(self, place: P, request: Message) -> str:
-        """The token of the page that starts at ``place`` in the list that ``request`` asked for."""
-        parts = [self.method, self._digest(place, request), *place]
+        """Encodes the token of the page that starts at ``place`` in the list that ``request`` asked for."""
+        parts = [self.method, self._compute_digest(place, request), *place]
         return base64.urlsafe_b64encode(orjson.dumps(parts)).decode()
 
     def parse(self, request: Any) -> P | None:
-        """The place that the request's ``page_token`` names; None if it asks for the first page.
+        """Parses the place that the request's ``page_token`` names; None if it asks for the first page.
 
         Raises InvalidArgumentError unless ``encode`` made the token for this method and such a request.
         """
         token: str = request.page_token
         if not token:
             return None
-        parts = _decoded(token)
+        parts = _decode(token)
         if parts[0] != self.method:
-            raise _refused("belongs to another method" if parts[0] in METHODS else _NOT_OURS)
+            raise _refuse("belongs to another method" if parts[0] in METHODS else _NOT_OURS)
         place = cast(P, tuple(parts[2:]))
         if not self._fits(place):
-            raise _refused(_NOT_OURS)
+            raise _refuse(_NOT_OURS)
         if token != self.encode(place, request):
-            raise _refused("belongs to a request with other arguments")
+            raise _refuse("belongs to a request with other arguments")
         return place
 
     def _fits(self, place: tuple[str | int, ...]) -> bool:
@@ -72,8 +72,9 @@ class PageTokens(Generic[P]):
             for part, kind in zip(place, self.kinds, strict=True)
         )
 
-    def _digest(self, place: P, request: Message) -> str:
-        """Of the method, the place, and all of the request but its page's size and token."""
+    def _compute_digest(self, place: P, request: Message) -> str:
+        """Computes a digest of the method, the place, and all of the request but its page's size and
+        token."""
         same = self.request()
         same.CopyFrom(request)
         same.ClearField("page_size")
@@ -82,20 +83,21 @@ class PageTokens(Generic[P]):
         return hashlib.blake2b(raw, digest_size=8).hexdigest()
 
 
-def _decoded(token: str) -> list[Any]:
-    """The parts of a token. Raises InvalidArgumentError if it has none, or not a method's name first."""
+def _decode(token: str) -> list[Any]:
+    """Decodes the parts of a token. Raises InvalidArgumentError if it has none, or not a method's name
+    first."""
     if len(token) > MAX_TOKEN_BYTES:
-        raise _refused(f"has {len(token)} characters, at most {MAX_TOKEN_BYTES} are allowed")
+        raise _refuse(f"has {len(token)} characters, at most {MAX_TOKEN_BYTES} are allowed")
     try:
         parts = orjson.loads(base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True))
     except (ValueError, binascii.Error):
-        raise _refused(_NOT_OURS) from None
+        raise _refuse(_NOT_OURS) from None
     if not isinstance(parts, list) or not parts or not isinstance(parts[0], str):
-        raise _refused(_NOT_OURS)
+        raise _refuse(_NOT_OURS)
     return parts
 
 
-def _refused(problem: str) -> InvalidArgumentError:
+def _refuse(problem: str) -> InvalidArgumentError:
     return InvalidTokenError("page_token", problem)
 
 

@@ -25,8 +25,8 @@ def parse_page_size(value: int, default: int, maximum: int) -> int:
     return min(value or default, maximum)
 
 
-def fitting(messages: Iterable[M], most_bytes: int = MAX_PAGE_BYTES) -> list[M]:
-    """The first of ``messages``, one at least, that can be sent together."""
+def take_fitting(messages: Iterable[M], most_bytes: int = MAX_PAGE_BYTES) -> list[M]:
+    """Takes the first of ``messages``, one at least, that can be sent together."""
     page: list[M] = []
     size = 0
     for message in messages:
@@ -60,13 +60,13 @@ class ListPage(Generic[P]):
         Args:
             found: what comes after ``after``, in order, at least ``size + 1`` entries if there are so many.
         """
-        page = fitting(message(entry) for entry in found[: self.size])
+        page = take_fitting(message(entry) for entry in found[: self.size])
         more = len(found) > len(page)
         return page, self._tokens.encode(place(found[len(page) - 1]), self._request) if more else ""
 
     def fill_newest(
         self, found: Iterable[T], place: Callable[[T], P], message: Callable[[T], M]
     ) -> tuple[list[M], str]:
-        """As ``fill``, of a whole list in any order; the greatest place comes first."""
+        """Does as ``fill`` with a whole list in any order; the greatest place comes first."""
         left = [entry for entry in found if self.after is None or place(entry) < self.after]
         return self.fill(sorted(left, key=place, reverse=True), place, message)

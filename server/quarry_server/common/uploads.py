@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StreamForm:
-    """How the requests of a stream are made.
+    """The form of the requests of a stream.
 
     Attributes:
         oneof: the field that is either ``opening``, in the first request, or ``body``, in all others.

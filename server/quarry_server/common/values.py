@@ -17,18 +17,18 @@ _MAX_NANOS = 999_999_999
 
 
 def parse_fields(message: types_pb2.Document) -> dict[str, object]:
-    """The values of ``message``, not yet checked against a schema."""
+    """Parses the values of ``message``, not yet checked against a schema."""
     fields: dict[str, object] = {}
     for name, value in message.fields.items():
         try:
             fields[name] = parse_value(value)
         except InvalidArgumentError as error:
-            raise error.under(f"fields.{name[:80]}") from None
+            raise error.move_under(f"fields.{name[:80]}") from None
     return fields
 
 
 def parse_value(message: types_pb2.FieldValue) -> object:
-    """One value or a list of them. Raises InvalidArgumentError for a value without a kind."""
+    """Parses one value or a list of them. Raises InvalidArgumentError for a value without a kind."""
     kind = message.WhichOneof("kind")
     if kind == "list_value":
         return [_parse_scalar(item, item.WhichOneof("kind")) for item in message.list_value.values]
@@ -36,7 +36,7 @@ def parse_value(message: types_pb2.FieldValue) -> object:
 
 
 def parse_scalar(message: types_pb2.FieldValue) -> FieldScalar:
-    """One value. Raises InvalidArgumentError for a list, or a value without a kind."""
+    """Parses one value. Raises InvalidArgumentError for a list, or a value without a kind."""
     return _parse_scalar(message, message.WhichOneof("kind"))
 
 
@@ -67,20 +67,20 @@ def parse_timestamp(message: timestamp_pb2.Timestamp) -> Microseconds:
     return Microseconds(value)
 
 
-def timestamp_message(value_us: int) -> timestamp_pb2.Timestamp:
+def to_timestamp(value_us: int) -> timestamp_pb2.Timestamp:
     seconds, micros = divmod(value_us, 1_000_000)
     return timestamp_pb2.Timestamp(seconds=seconds, nanos=micros * 1_000)
 
 
-def document_message(
+def to_document_message(
     document: Document, schema: Schema, names: frozenset[str] | None = None
 ) -> types_pb2.Document:
-    """``document`` with the fields called ``names``, or all."""
+    """Writes ``document`` with the fields called ``names``, or all."""
     message = types_pb2.Document(
         id=document.id,
         version=document.version,
-        etag=etag_of(document.version),
-        update_time=timestamp_message(document.update_time_us),
+        etag=make_etag(document.version),
+        update_time=to_timestamp(document.update_time_us),
     )
     set_fields(message, document.fields, schema, names)
     return message
@@ -106,19 +106,19 @@ def _set_value(message: types_pb2.FieldValue, value: FieldValue, moment: bool) -
         case str():
             message.string_value = value
         case int() if moment:
-            message.timestamp_value.CopyFrom(timestamp_message(value))
+            message.timestamp_value.CopyFrom(to_timestamp(value))
         case int():
             message.integer_value = value
         case float():
             message.float_value = value
 
 
-def etag_of(version: int) -> str:
+def make_etag(version: int) -> str:
     return f'"{version}"'
 
 
 def parse_etag(etag: str) -> int | None:
-    """The version that ``etag`` names; None for an empty one. Raises InvalidArgumentError."""
+    """Parses the version that ``etag`` names; None for an empty one. Raises InvalidArgumentError."""
     if not etag:
         return None
     digits = etag[1:-1]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
-from quarry.documents.catalog import now_us
+from quarry.documents.catalog import read_now_us
 from quarry.errors import (
     ConflictingFieldsError,
     InvalidArgumentError,
@@ -14,7 +14,8 @@ from quarry.errors import (
     RequiredError,
     UnknownValueError,
 )
-from quarry.feedback.limits import (
+from quarry.feedback.attribution_tokens import MAX_TOKEN_BYTES, Attribution, TokenError, TokenSigner
+from quarry.feedback.event_limits import (
     MAX_ACTION_BYTES,
     MAX_DWELL_US,
     MAX_POSITION,
@@ -23,13 +24,12 @@ from quarry.feedback.limits import (
     check_time,
 )
 from quarry.feedback.log import FeedbackLog
-from quarry.feedback.tokens import MAX_TOKEN_BYTES, Attribution, TokenError, TokenSigner
 from quarry.feedback.types import Event, EventType
 from quarry.schema import check_id
 from quarry.v1 import feedback_service_pb2 as pb
-from quarry_server.common.errors import ok_status, status_of
+from quarry_server.common.errors import make_ok_status, make_status
 from quarry_server.common.values import parse_timestamp
-from quarry_server.search.audience import MAX_PERSON_BYTES, check_attributes, check_label
+from quarry_server.search.search_context import MAX_PERSON_BYTES, check_attributes, check_label
 
 MAX_BATCH_EVENTS = 1_000
 
@@ -57,25 +57,25 @@ async def record(
     if len(messages) > MAX_BATCH_EVENTS:
         problem = f"has {len(messages)} entries, at most {MAX_BATCH_EVENTS} are allowed"
         raise OutOfRangeError("events", problem)
-    received_us = now_us()
-    parsed = [_parsed(signer, collection, n, message, received_us) for n, message in enumerate(messages)]
+    received_us = read_now_us()
+    parsed = [_parse_event(signer, collection, n, message, received_us) for n, message in enumerate(messages)]
     events = [event for event in parsed if isinstance(event, Event)]
     duplicates = iter(await log.record(collection, events) if events else ())
     return [
-        pb.EventStatus(event_id=event.event_id, status=ok_status(), duplicate=next(duplicates))
+        pb.EventStatus(event_id=event.event_id, status=make_ok_status(), duplicate=next(duplicates))
         if isinstance(event, Event)
-        else pb.EventStatus(event_id=message.event_id, status=status_of(event))
+        else pb.EventStatus(event_id=message.event_id, status=make_status(event))
         for message, event in zip(messages, parsed, strict=True)
     ]
 
 
-def _parsed(
+def _parse_event(
     signer: TokenSigner, collection: int, index: int, message: pb.Event, received_us: int
 ) -> Event | InvalidArgumentError:
     try:
         return parse_event(message, parse_token(message.attribution_token, signer, collection), received_us)
     except InvalidArgumentError as error:
-        return error.under(f"events[{index}]")
+        return error.move_under(f"events[{index}]")
 
 
 def parse_token(token: str, signer: TokenSigner, collection: int) -> Attribution:
@@ -105,12 +105,12 @@ def parse_event(message: pb.Event, attribution: Attribution, received_us: int) -
         kind,
         attribution.search_id,
         attribution.offset,
-        _time_us(message.event_time) if message.HasField("event_time") else received_us,
+        _parse_time_us(message.event_time) if message.HasField("event_time") else received_us,
         received_us,
-        _document_id(kind, message.document_id),
-        _rendered(message.rendered),
-        _dwell_us(message.dwell) if message.HasField("dwell") else None,
-        _value(kind, message),
+        _check_document_id(kind, message.document_id),
+        _parse_rendered(message.rendered),
+        _parse_dwell_us(message.dwell) if message.HasField("dwell") else None,
+        _parse_value(kind, message),
         check_label("user_id", message.user_id, MAX_PERSON_BYTES),
         check_label("session_id", message.session_id, MAX_PERSON_BYTES),
         check_label("action", message.action, MAX_ACTION_BYTES),
@@ -119,7 +119,8 @@ def parse_event(message: pb.Event, attribution: Attribution, received_us: int) -
 
 
 def _check_fields_of(kind: EventType, message: pb.Event) -> None:
-    """A field that the type does not have is a mistake, and one that it needs must be there."""
+    """Checks the fields of a type: one that it does not have is a mistake, and one that it needs must be
+    there."""
     for field, owners, given in (
         ("rendered", (EventType.RENDERED,), bool(message.rendered)),
         ("dwell", (EventType.VIEW,), message.HasField("dwell")),
@@ -138,44 +139,44 @@ def _check_fields_of(kind: EventType, message: pb.Event) -> None:
             raise RequiredError(field, f"is missing, and {kind.name} needs it")
 
 
-def _document_id(kind: EventType, id: str) -> str:
+def _check_document_id(kind: EventType, id: str) -> str:
     if id or kind not in _WITHOUT_DOCUMENT:
         try:
             check_id(id)
         except InvalidArgumentError as error:
-            raise error.at("document_id") from None
+            raise error.move_to("document_id") from None
     return id
 
 
-def _rendered(messages: Sequence[pb.RenderedHit]) -> tuple[tuple[str, int], ...]:
+def _parse_rendered(messages: Sequence[pb.RenderedHit]) -> tuple[tuple[str, int], ...]:
     if len(messages) > MAX_RENDERED:
         raise OutOfRangeError("rendered", f"has {len(messages)} hits, at most {MAX_RENDERED}")
     for index, hit in enumerate(messages):
         try:
             check_id(hit.document_id)
         except InvalidArgumentError as error:
-            raise error.at(f"rendered[{index}].document_id") from None
+            raise error.move_to(f"rendered[{index}].document_id") from None
         if not 0 <= hit.position <= MAX_POSITION:
             problem = f"{hit.position} is not 0 to {MAX_POSITION:,}"
             raise OutOfRangeError(f"rendered[{index}].position", problem)
     return tuple((hit.document_id, hit.position) for hit in messages)
 
 
-def _time_us(message: timestamp_pb2.Timestamp) -> int:
+def _parse_time_us(message: timestamp_pb2.Timestamp) -> int:
     try:
         return check_time(parse_timestamp(message))
     except InvalidArgumentError as error:
-        raise error.at("event_time") from None
+        raise error.move_to("event_time") from None
 
 
-def _dwell_us(message: duration_pb2.Duration) -> int:
+def _parse_dwell_us(message: duration_pb2.Duration) -> int:
     value = message.seconds * 1_000_000 + message.nanos // 1_000
     if not (0 <= value <= MAX_DWELL_US and 0 <= message.nanos < 1_000_000_000):
         raise OutOfRangeError("dwell", "is not 0 to 24 hours")
     return value
 
 
-def _value(kind: EventType, message: pb.Event) -> float | None:
+def _parse_value(kind: EventType, message: pb.Event) -> float | None:
     if not message.HasField("value"):
         return None
     if not math.isfinite(message.value):

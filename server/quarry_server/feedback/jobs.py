@@ -1,4 +1,4 @@
-"""What FeedbackService does as operations: reading logs from files, and deleting for good."""
+"""The operations of FeedbackService: reading logs from files, and deleting for good."""
 
 import asyncio
 import time
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from quarry.collections.collection import OpenCollection
-from quarry.collections.library import Library
+from quarry.collections.collection_handle import CollectionHandle
+from quarry.collections.collections import Collections
 from quarry.documents.store import Database
 from quarry.errors import (
     InvalidArgumentError,
@@ -17,27 +17,27 @@ from quarry.errors import (
     RequiredError,
     UnknownValueError,
 )
-from quarry.feedback.answers import kept_text
-from quarry.feedback.contents import documents_by_id
-from quarry.feedback.importing.imports import ImportPlan, LogFormat, Tally, import_file
-from quarry.feedback.limits import check_time
+from quarry.feedback.answers import make_text_reader
+from quarry.feedback.contents import read_documents_by_id
+from quarry.feedback.event_limits import check_time
+from quarry.feedback.importing.log_imports import LogFormat, LogImportPlan, Tally, import_file
 from quarry.feedback.purge import (
     Purged,
     PurgeMade,
     Selection,
-    empty_write_ahead_log,
-    nothing_made,
+    clear_write_ahead_log,
+    forget_nothing,
     purge,
 )
 from quarry.jobs.operations import Operations
-from quarry.registry.feedback import learned_from
-from quarry.storage.disk import cannot_write
+from quarry.registry.feedback_use import list_learned_from
+from quarry.storage.disk import make_write_error
 from quarry.v1 import feedback_service_pb2 as pb
 from quarry_server.common.operations import Tell
 from quarry_server.common.uploads import StreamForm, receive_file
 from quarry_server.common.values import parse_timestamp
-from quarry_server.search.audience import MAX_PERSON_BYTES, check_label
-from quarry_server.wiring import Feedback
+from quarry_server.search.search_context import MAX_PERSON_BYTES, check_label
+from quarry_server.wiring import OpenFeedback
 
 FOLDER = "imports"
 _REPORT_S = 0.5
@@ -49,8 +49,8 @@ FORMATS = {pb.FEEDBACK_FORMAT_QUARRY: LogFormat.QUARRY, pb.FEEDBACK_FORMAT_UBI: 
 
 
 class MadeOfFeedback:
-    """What was made of feedback and goes with it: mining sets, reports of the loop, and operations whose
-    outcome tells of them.
+    """The things that were made of feedback and go with it: mining sets, reports of the loop, and operations
+    whose outcome tells of them.
 
     Args:
         purge_sets: removes the sets; their names. ``purge_reports`` removes the reports.
@@ -61,32 +61,35 @@ class MadeOfFeedback:
         purge_sets: PurgeMade,
         operations: Operations,
         documents: sa.Engine,
-        purge_reports: PurgeMade = nothing_made,
+        purge_reports: PurgeMade = forget_nothing,
     ) -> None:
         self._purge_sets, self._operations, self._documents = purge_sets, operations, documents
         self._purge_reports = purge_reports
         self._gone: set[str] = set()
 
     async def purge(self, key: int, start_us: int | None, end_us: int | None) -> list[str]:
-        """As ``PurgeMade``; the sets' names. A job that was ending during one call has left its outcome by
-        the next."""
+        """Deletes as ``PurgeMade`` says, and returns the sets' names. A job that was ending during one call
+        has left its outcome by the next."""
         reports = await self._purge_reports(key, start_us, end_us)
         names = await self._purge_sets(key, start_us, end_us)
         self._gone.update(names, reports)
         told = [await self._operations.forget_telling(kind, self._gone) for kind in (MINING, LOOP)]
         if any(told):
-            await empty_write_ahead_log(self._documents)
+            await clear_write_ahead_log(self._documents)
         return names
 
 
 def remove_spooled(data: Path) -> None:
-    """What imports have left that a crash has ended."""
+    """Removes what imports have left that a crash has ended."""
     for file in (data / FOLDER).glob("*"):
         file.unlink(missing_ok=True)
 
 
-async def spool(
-    requests: AsyncIterator[pb.ImportEventsRequest], library: Library, folder: Path, most_bytes: int
+async def write_spool(
+    requests: AsyncIterator[pb.ImportEventsRequest],
+    open_collections: Collections,
+    folder: Path,
+    most_bytes: int,
 ) -> tuple[pb.ImportEventsConfig, Path]:
     """Writes a stream of at most ``most_bytes`` to a file, which is the caller's to remove; returns it with
     what the stream opened with."""
@@ -97,14 +100,14 @@ async def spool(
         if config.format not in FORMATS:
             kind = UnknownValueError if config.format else RequiredError
             raise kind("config.format", f"{config.format} is not a FeedbackFormat, or is missing")
-        with library.use(config.collection):
+        with open_collections.use(config.collection):
             return config
 
     try:
         config, _ = await receive_file(requests, _FORM, check, path, most_bytes)
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise cannot_write("the file cannot be kept", error) from error
+        raise make_write_error("the file cannot be kept", error) from error
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -112,8 +115,8 @@ async def spool(
 
 
 async def run_import(
-    feedback: Feedback,
-    library: Library,
+    feedback: OpenFeedback,
+    open_collections: Collections,
     config: pb.ImportEventsConfig,
     file: Path,
     metadata: pb.ImportEventsMetadata,
@@ -130,8 +133,8 @@ async def run_import(
             await tell()
 
     try:
-        with library.use(config.collection) as collection:
-            plan = import_plan(library, collection, config, file)
+        with open_collections.use(config.collection) as collection:
+            plan = make_import_plan(open_collections, collection, config, file)
             tally = await import_file(feedback.log, feedback.impressions, plan, report)
         await report(tally)
     finally:
@@ -146,24 +149,25 @@ async def run_import(
     )
 
 
-def import_plan(
-    library: Library, collection: OpenCollection, config: pb.ImportEventsConfig, file: Path
-) -> ImportPlan:
-    key = collection.collection.key
-    return ImportPlan(
+def make_import_plan(
+    open_collections: Collections, collection: CollectionHandle, config: pb.ImportEventsConfig, file: Path
+) -> LogImportPlan:
+    key = collection.row.key
+    return LogImportPlan(
         file,
         FORMATS[config.format],
         key,
         config.simulated,
-        lambda ids: library.database.read(lambda c: documents_by_id(c, key, ids)),
-        kept_text(collection.collection.settings.schema),
+        lambda ids: open_collections.database.read(lambda c: read_documents_by_id(c, key, ids)),
+        make_text_reader(collection.row.settings.schema),
     )
 
 
 def parse_selection(request: pb.PurgeFeedbackRequest, key: int) -> Selection:
     """Raises InvalidArgumentError; a request without any condition is a mistake."""
     start_us, end_us = (
-        _time_us(request, name) if request.HasField(name) else None for name in ("start_time", "end_time")
+        _parse_time_us(request, name) if request.HasField(name) else None
+        for name in ("start_time", "end_time")
     )
     if not request.user_id and start_us is None and end_us is None:
         raise RequiredError("user_id", "is missing, and so are start_time and end_time: give one")
@@ -173,22 +177,22 @@ def parse_selection(request: pb.PurgeFeedbackRequest, key: int) -> Selection:
     return Selection(key, user, start_us, end_us)
 
 
-def _time_us(request: pb.PurgeFeedbackRequest, name: str) -> int:
+def _parse_time_us(request: pb.PurgeFeedbackRequest, name: str) -> int:
     try:
         return check_time(parse_timestamp(getattr(request, name)))
     except InvalidArgumentError as error:
-        raise error.at(name) from None
+        raise error.move_to(name) from None
 
 
 async def run_purge(
-    feedback: Feedback,
+    feedback: OpenFeedback,
     selection: Selection,
     purge_made: PurgeMade,
     documents: Database,
     metadata: pb.PurgeFeedbackMetadata,
     tell: Tell,
 ) -> pb.PurgeFeedbackResponse:
-    """What was deleted, and which models may have learned from it."""
+    """Deletes feedback, and returns what was deleted, and which models may have learned from it."""
 
     async def report(progress: float) -> None:
         metadata.progress = progress
@@ -198,7 +202,9 @@ async def run_purge(
     names = await purge_made(*made_of)
     purged: Purged = await purge(feedback.log, feedback.impressions, selection, report)
     names += await purge_made(*made_of)  # what was begun meanwhile has read what is gone
-    models = await asyncio.to_thread(documents.read, lambda connection: learned_from(connection, *made_of))
+    models = await asyncio.to_thread(
+        documents.read, lambda connection: list_learned_from(connection, *made_of)
+    )
     await report(1.0)
     return pb.PurgeFeedbackResponse(
         impressions=purged.impressions,

@@ -6,28 +6,28 @@ from collections.abc import AsyncIterator
 from google.longrunning import operations_pb2
 from google.protobuf import timestamp_pb2
 
-from quarry.collections.library import Library
+from quarry.collections.collections import Collections
 from quarry.config import Settings
-from quarry.documents.catalog import now_us
+from quarry.documents.catalog import read_now_us
 from quarry.errors import InvalidArgumentError, RequiredError
-from quarry.feedback.purge import PurgeMade, nothing_made
-from quarry.feedback.reading.stats import Statistics, statistics
+from quarry.feedback.purge import PurgeMade, forget_nothing
+from quarry.feedback.reading.stats import Statistics, read_statistics
 from quarry.feedback.types import EventMark
 from quarry.jobs.operations import Operations
 from quarry.v1 import feedback_service_pb2 as pb
 from quarry.v1 import feedback_service_pb2_grpc
-from quarry_server.common.context import Context, deadline_of
+from quarry_server.common.context import Context, resolve_deadline
 from quarry_server.common.operations import Tell, start_operation
-from quarry_server.common.values import timestamp_message
+from quarry_server.common.values import to_timestamp
 from quarry_server.feedback.events import TYPES, record
 from quarry_server.feedback.jobs import (
     FOLDER,
     parse_selection,
     run_import,
     run_purge,
-    spool,
+    write_spool,
 )
-from quarry_server.wiring import Feedback
+from quarry_server.wiring import OpenFeedback
 
 _TYPE_VALUES = {kind: value for value, kind in TYPES.items()}
 _MARKS = {
@@ -43,13 +43,13 @@ _MARKS = {
 class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
     def __init__(
         self,
-        library: Library,
+        open_collections: Collections,
         operations: Operations,
-        feedback: Feedback,
+        feedback: OpenFeedback,
         settings: Settings,
-        purge_made: PurgeMade = nothing_made,
+        purge_made: PurgeMade = forget_nothing,
     ) -> None:
-        self._library, self._operations, self._feedback = library, operations, feedback
+        self._open_collections, self._operations, self._feedback = open_collections, operations, feedback
         self._folder, self._most_bytes = settings.data / FOLDER, settings.uploads.events_bytes
         self._default_deadline_s = settings.search.default_deadline_s
         self._purge_made = purge_made
@@ -57,8 +57,8 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
     async def RecordEvents(
         self, request: pb.RecordEventsRequest, context: Context
     ) -> pb.RecordEventsResponse:
-        with self._library.use(request.collection) as collection:
-            key = collection.collection.key
+        with self._open_collections.use(request.collection) as collection:
+            key = collection.row.key
             statuses = await record(self._feedback.log, self._feedback.signer, key, request.events)
         return pb.RecordEventsResponse(statuses=statuses)
 
@@ -72,40 +72,42 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
                 raise InvalidArgumentError("message", "the stream opens with config, and only once")
             if kind == "config":
                 config = request.config
-                with self._library.use(config.collection):
+                with self._open_collections.use(config.collection):
                     continue
             if config is None or kind is None:
                 raise RequiredError("message", "holds neither config nor batch")
-            with self._library.use(config.collection) as collection:
-                key = collection.collection.key
+            with self._open_collections.use(config.collection) as collection:
+                key = collection.row.key
                 try:
                     statuses = await record(
                         self._feedback.log, self._feedback.signer, key, request.batch.events
                     )
                 except InvalidArgumentError as error:
-                    raise error.under("batch") from None
+                    raise error.move_under("batch") from None
             yield pb.StreamEventsResponse(statuses=statuses)
 
     async def ImportEvents(
         self, request_iterator: AsyncIterator[pb.ImportEventsRequest], context: Context
     ) -> operations_pb2.Operation:
-        config, file = await spool(request_iterator, self._library, self._folder, self._most_bytes)
-        metadata = pb.ImportEventsMetadata(collection=config.collection, start_time=_now())
+        config, file = await write_spool(
+            request_iterator, self._open_collections, self._folder, self._most_bytes
+        )
+        metadata = pb.ImportEventsMetadata(collection=config.collection, start_time=_make_now())
 
         async def work(tell: Tell) -> pb.ImportEventsResponse:
-            return await run_import(self._feedback, self._library, config, file, metadata, tell)
+            return await run_import(self._feedback, self._open_collections, config, file, metadata, tell)
 
         return await start_operation(self._operations, "import-feedback", metadata, work)
 
     async def PurgeFeedback(
         self, request: pb.PurgeFeedbackRequest, context: Context
     ) -> operations_pb2.Operation:
-        with self._library.use(request.collection) as collection:
-            selection = parse_selection(request, collection.collection.key)
-        metadata = pb.PurgeFeedbackMetadata(collection=request.collection, start_time=_now())
+        with self._open_collections.use(request.collection) as collection:
+            selection = parse_selection(request, collection.row.key)
+        metadata = pb.PurgeFeedbackMetadata(collection=request.collection, start_time=_make_now())
 
         async def work(tell: Tell) -> pb.PurgeFeedbackResponse:
-            documents = self._library.database
+            documents = self._open_collections.database
             return await run_purge(self._feedback, selection, self._purge_made, documents, metadata, tell)
 
         return await start_operation(self._operations, "purge-feedback", metadata, work)
@@ -113,21 +115,21 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
     async def GetFeedbackStats(
         self, request: pb.GetFeedbackStatsRequest, context: Context
     ) -> pb.GetFeedbackStatsResponse:
-        deadline = deadline_of(context, self._default_deadline_s)
+        deadline = resolve_deadline(context, self._default_deadline_s)
         feedback = self._feedback
-        with self._library.use(request.collection) as collection:
-            key = collection.collection.key
+        with self._open_collections.use(request.collection) as collection:
+            key = collection.row.key
             async with asyncio.timeout(deadline.timeout_s):
                 await feedback.impressions.flush()
-                found = await asyncio.to_thread(statistics, feedback.log.engine, key, feedback.guards)
-        return stats_message(found, feedback.impressions.dropped(key))
+                found = await asyncio.to_thread(read_statistics, feedback.log.engine, key, feedback.guards)
+        return to_stats_message(found, feedback.impressions.count_dropped(key))
 
 
-def _now() -> timestamp_pb2.Timestamp:
-    return timestamp_message(now_us())
+def _make_now() -> timestamp_pb2.Timestamp:
+    return to_timestamp(read_now_us())
 
 
-def stats_message(found: Statistics, dropped: int) -> pb.GetFeedbackStatsResponse:
+def to_stats_message(found: Statistics, dropped: int) -> pb.GetFeedbackStatsResponse:
     last = max((n for n, count in enumerate(found.displayed, start=1) if count), default=0)
     response = pb.GetFeedbackStatsResponse(
         impressions=found.impressions,
@@ -147,6 +149,6 @@ def stats_message(found: Statistics, dropped: int) -> pb.GetFeedbackStatsRespons
         sessions=found.sessions,
     )
     if found.first_us is not None and found.last_us is not None:
-        response.first_time.CopyFrom(timestamp_message(found.first_us))
-        response.last_time.CopyFrom(timestamp_message(found.last_us))
+        response.first_time.CopyFrom(to_timestamp(found.first_us))
+        response.last_time.CopyFrom(to_timestamp(found.last_us))
     return response

@@ -1,9 +1,9 @@
-"""What mining jobs answer, as messages."""
+"""The answers of mining jobs, as messages."""
 
 from quarry.mining.estimate import RelevanceReport
 from quarry.mining.spec import MiningSummary
 from quarry.v1 import mining_service_pb2 as pb
-from quarry_server.common.values import timestamp_message
+from quarry_server.common.values import to_timestamp
 
 _CLICK_MODELS = {
     "ctr": pb.CLICK_MODEL_CTR,
@@ -23,12 +23,12 @@ _VERDICTS = {
 }
 
 
-def set_message(summary: MiningSummary, report: str = "") -> pb.MiningSet:
+def to_set_message(summary: MiningSummary, report: str = "") -> pb.MiningSet:
     return pb.MiningSet(
         name=summary.name,
         collection=summary.collection,
         preset=summary.preset,
-        create_time=timestamp_message(summary.create_time_us),
+        create_time=to_timestamp(summary.create_time_us),
         verdict=_VERDICTS[summary.verdict],
         advice=summary.advice,
         pairs=summary.pairs,
@@ -45,7 +45,7 @@ def set_message(summary: MiningSummary, report: str = "") -> pb.MiningSet:
     )
 
 
-def relevance_message(report: RelevanceReport) -> pb.EstimateRelevanceResponse:
+def to_relevance_message(report: RelevanceReport) -> pb.EstimateRelevanceResponse:
     return pb.EstimateRelevanceResponse(
         model=_CLICK_MODELS[report.model],
         impressions=report.impressions,

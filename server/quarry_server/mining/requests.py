@@ -27,11 +27,11 @@ from quarry.mining.spec import (
     DEFAULT_DEPTH,
     DEFAULT_NEGATIVES,
     DEFAULT_PRESET,
-    Calibration,
     ClickModelName,
     FeedbackPositives,
     JudgedQuery,
     MiningSpec,
+    ThresholdCalibration,
 )
 from quarry.questions import has_words
 from quarry.ranking.queries import MAX_QUERY_BYTES
@@ -62,7 +62,7 @@ def parse_mining(
     server: str,
     now_us: int,
 ) -> MiningSpec:
-    """What the job is asked to do, under a name of its own.
+    """Parses what the job is asked to do, under a name of its own.
 
     Raises:
         InvalidArgumentError: a field is wrong, or nothing says what the positives are.
@@ -78,10 +78,10 @@ def parse_mining(
     if not queries and feedback is None:
         raise RequiredError("queries", "are none, and feedback is unset: nothing is a positive")
     calibration = _parse_calibration(request.calibration) if request.HasField("calibration") else None
-    return checked(
+    return check_values(
         MiningSpec,
         {
-            "name": unique_name(request.collection, now_us),
+            "name": make_unique_name(request.collection, now_us),
             "collection": request.collection,
             "collection_key": collection.key,
             "server": server,
@@ -104,7 +104,7 @@ def parse_estimate(
     request: pb.EstimateRelevanceRequest, collection: Collection, guards: GuardPolicy
 ) -> EstimateSpec:
     """Raises InvalidArgumentError."""
-    return checked(
+    return check_values(
         EstimateSpec,
         {
             "collection": request.collection,
@@ -120,7 +120,7 @@ def parse_estimate(
 
 
 def parse_judged(messages: Sequence[pb.JudgedQuery], path: str) -> tuple[JudgedQuery, ...]:
-    """Judged queries, each id once, each with a text that has a word, and at least one judgment."""
+    """Parses judged queries, each id once, each with a text that has a word, and at least one judgment."""
     if len(messages) > MAX_QUERIES:
         raise OutOfRangeError(path, f"are {len(messages):,}, at most {MAX_QUERIES:,} are allowed")
     seen: set[str] = set()
@@ -166,15 +166,15 @@ def _parse_feedback(message: pb.FeedbackPositives) -> FeedbackPositives:
         "start_us": start,
         "end_us": end,
     }
-    return checked(FeedbackPositives, values, "feedback")
+    return check_values(FeedbackPositives, values, "feedback")
 
 
-def _parse_calibration(message: pb.Calibration) -> Calibration:
+def _parse_calibration(message: pb.Calibration) -> ThresholdCalibration:
     names = {"target": message.target_false_negatives or DEFAULT_TARGET}
     judged = parse_judged(message.judgments, "calibration.judgments")
     if not judged:
         raise RequiredError("calibration.judgments", "are none: thresholds need an audited sample")
-    return checked(Calibration, {**names, "judgments": judged}, "calibration")
+    return check_values(ThresholdCalibration, {**names, "judgments": judged}, "calibration")
 
 
 def _parse_model(value: int, path: str) -> ClickModelName:
@@ -187,7 +187,7 @@ def _parse_time(message: timestamp_pb2.Timestamp, path: str) -> int:
     try:
         return parse_timestamp(message)
     except InvalidArgumentError as error:
-        raise error.under(path) from None
+        raise error.move_under(path) from None
 
 
 def _check_size(text: str, limit: int, path: str) -> None:
@@ -214,8 +214,8 @@ _PROBLEMS: Mapping[str, type[InvalidArgumentError]] = {
 """What pydantic calls a problem, and the error that it is here."""
 
 
-def checked(kind: type[M], values: Mapping[str, object], prefix: str = "") -> M:
-    """The model of ``values``; what its ranges exclude is named as the request names it."""
+def check_values(kind: type[M], values: Mapping[str, object], prefix: str = "") -> M:
+    """Makes the model of ``values``; what its ranges exclude is named as the request names it."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -226,8 +226,8 @@ def checked(kind: type[M], values: Mapping[str, object], prefix: str = "") -> M:
         raise wrong(f"{prefix}.{field}" if prefix else field, problem) from None
 
 
-def unique_name(collection: str, now_us: int) -> str:
-    """Unique, and telling: collection, time, and a few random characters."""
+def make_unique_name(collection: str, now_us: int) -> str:
+    """Makes a name that is unique, and telling: collection, time, and a few random characters."""
     time = datetime.fromtimestamp(now_us / 1e6, UTC).strftime("%Y%m%d-%H%M%S")
     plain = re.sub(r"[^a-z0-9]+", "-", collection).strip("-") or "job"
     return f"{plain}-{time}-{uuid.uuid4().hex[:6]}"

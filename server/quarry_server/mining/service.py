@@ -6,8 +6,8 @@ from functools import partial
 
 from google.longrunning import operations_pb2
 
-from quarry.collections.library import Library
-from quarry.documents.catalog import Collection, now_us
+from quarry.collections.collections import Collections
+from quarry.documents.catalog import Collection, read_now_us
 from quarry.errors import FailedPreconditionError
 from quarry.jobs.operations import Operations
 from quarry.jobs.process import OnProgress
@@ -18,15 +18,15 @@ from quarry.v1 import mining_service_pb2 as pb
 from quarry.v1 import mining_service_pb2_grpc
 from quarry.waiting import TimedWork
 from quarry_server.collections.documents import parse_request_id
-from quarry_server.common.context import Context, deadline_of
+from quarry_server.common.context import Context, resolve_deadline
 from quarry_server.common.jobs import CollectionJobs, Plan
-from quarry_server.common.model_names import RequestedModels, names_of
+from quarry_server.common.model_names import RequestedModels, list_names
 from quarry_server.common.page_tokens import MINING_SETS
 from quarry_server.common.paging import ListPage
-from quarry_server.common.values import timestamp_message
-from quarry_server.mining.messages import relevance_message, set_message
+from quarry_server.common.values import to_timestamp
+from quarry_server.mining.messages import to_relevance_message, to_set_message
 from quarry_server.mining.requests import parse_estimate, parse_mining
-from quarry_server.wiring import Feedback
+from quarry_server.wiring import OpenFeedback
 
 KIND = "mine"
 PIECE_BYTES = 2**20
@@ -43,22 +43,23 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
 
     def __init__(
         self,
-        library: Library,
+        open_collections: Collections,
         operations: Operations,
         jobs: MiningJobs,
-        feedback: Feedback,
+        feedback: OpenFeedback,
         requested: RequestedModels,
         default_deadline_s: float,
         address: str,
     ) -> None:
-        self._clock, self._jobs = library.folder.clock, jobs
+        self._clock, self._jobs = open_collections.folder.clock, jobs
         self._feedback, self._requested = feedback, requested
         self._default_deadline_s, self._address = default_deadline_s, address
         self._estimates = TimedWork()
-        self._calls = CollectionJobs(library, operations, jobs)
+        self._calls = CollectionJobs(open_collections, operations, jobs)
 
     async def tidy(self) -> None:
-        """At the start: removes what unfinished jobs and deleted collections have left; sees to later."""
+        """Removes what unfinished jobs and deleted collections have left, and will from now on. Called at
+        the start."""
         await asyncio.to_thread(self._jobs.sets.remove_unfinished, self._clock.now_us)
         await self._calls.tidy()
 
@@ -73,20 +74,22 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
 
     async def _plan(self, request: pb.MineHardNegativesRequest, collection: Collection) -> Plan:
         spec = await asyncio.to_thread(
-            parse_mining, request, collection, self._feedback.guards, self._address, now_us()
+            parse_mining, request, collection, self._feedback.guards, self._address, read_now_us()
         )
         named = [member for member in spec.members if member.startswith(ENCODER_PREFIX)]
         encoders = [member.removeprefix(ENCODER_PREFIX) for member in named]
-        await self._requested.admit(*encoders, known=names_of(collection))
+        await self._requested.admit(*encoders, known=list_names(collection))
         self._jobs.check_installed()
 
         async def mine(on_progress: OnProgress) -> pb.MiningSet:
             if spec.feedback is not None:
                 await self._feedback.impressions.flush()  # or the job would miss the last answers
             summary = await self._jobs.mine(spec, on_progress)
-            return set_message(summary, await asyncio.to_thread(self._jobs.sets.read_text, spec.name, REPORT))
+            return to_set_message(
+                summary, await asyncio.to_thread(self._jobs.sets.read_text, spec.name, REPORT)
+            )
 
-        start_time = timestamp_message(now_us())
+        start_time = to_timestamp(read_now_us())
         metadata = pb.MineHardNegativesMetadata(
             collection=spec.collection, mining_set=spec.name, start_time=start_time
         )
@@ -96,16 +99,16 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         self, request: pb.EstimateRelevanceRequest, context: Context
     ) -> pb.EstimateRelevanceResponse:
         """Answers DEADLINE_EXCEEDED in time, and ends the job's process."""
-        left_s = deadline_of(context, self._default_deadline_s).remaining_s
+        left_s = resolve_deadline(context, self._default_deadline_s).remaining_s
         timeout_s = left_s - min(ANSWER_S, ANSWER_SHARE * left_s)
-        return await self._estimates.result(self._estimate(request), timeout_s)
+        return await self._estimates.wait_for_result(self._estimate(request), timeout_s)
 
     async def _estimate(self, request: pb.EstimateRelevanceRequest) -> pb.EstimateRelevanceResponse:
         collection = await self._calls.find_collection(request.collection)
         spec = await asyncio.to_thread(parse_estimate, request, collection, self._feedback.guards)
         self._jobs.check_installed()
         await self._feedback.impressions.flush()
-        return relevance_message(await self._jobs.estimate(spec))
+        return to_relevance_message(await self._jobs.estimate(spec))
 
     async def close(self) -> None:
         """Ends the estimates that run, and waits for their processes."""
@@ -119,7 +122,7 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         summary = await asyncio.to_thread(sets.get, request.name)
         report = await asyncio.to_thread(sets.read_text, request.name, REPORT)
         html = await asyncio.to_thread(sets.read_text, request.name, PAGE) if request.include_html else ""
-        return pb.GetMiningSetResponse(mining_set=set_message(summary, report), html=html)
+        return pb.GetMiningSetResponse(mining_set=to_set_message(summary, report), html=html)
 
     async def ListMiningSets(
         self, request: pb.ListMiningSetsRequest, context: Context
@@ -129,7 +132,7 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
             await self._calls.find_collection(request.collection)
         await self._calls.remove_of_deleted()
         found = await asyncio.to_thread(self._jobs.sets.list_newest, request.collection)
-        sets, token = page.fill_newest(found, lambda s: (s.create_time_us, s.name), set_message)
+        sets, token = page.fill_newest(found, lambda s: (s.create_time_us, s.name), to_set_message)
         return pb.ListMiningSetsResponse(mining_sets=sets, next_page_token=token)
 
     async def ReadExamples(
@@ -139,14 +142,14 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         sets = self._jobs.sets
         await asyncio.to_thread(sets.get, request.name)
         at = 0
-        while piece := await asyncio.to_thread(_piece, sets, request.name, at):
+        while piece := await asyncio.to_thread(_read_piece, sets, request.name, at):
             yield pb.ReadExamplesResponse(parquet=piece)
             at += len(piece)
 
 
-def _piece(sets: MiningSets, name: str, at: int) -> bytes:
+def _read_piece(sets: MiningSets, name: str, at: int) -> bytes:
     try:
-        with (sets.folder(name) / EXAMPLES).open("rb") as file:
+        with (sets.locate(name) / EXAMPLES).open("rb") as file:
             file.seek(at)
             return file.read(PIECE_BYTES)
     except FileNotFoundError:

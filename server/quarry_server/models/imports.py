@@ -1,18 +1,18 @@
-"""What ImportModel is sent: options, and maybe an archive, kept in a file until it is read."""
+"""The stream of ImportModel: options, and maybe an archive, kept in a file until it is read."""
 
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
-from quarry.collections.library import Library
+from quarry.collections.collections import Collections
 from quarry.errors import (
     ConflictingFieldsError,
     OutOfRangeError,
     RequiredError,
     UnknownValueError,
 )
-from quarry.registry.artefacts import cannot_keep
-from quarry.registry.imports import ImportPlan
+from quarry.registry.artefacts import make_copy_error
+from quarry.registry.model_imports import ModelImportPlan
 from quarry.registry.store import MAX_DESCRIPTION_BYTES
 from quarry.training.spec import KindName
 from quarry.v1 import model_service_pb2 as pb
@@ -27,10 +27,13 @@ _KINDS: dict[int, KindName | None] = {
 }
 
 
-async def received(
-    requests: AsyncIterator[pb.ImportModelRequest], library: Library, archive: Path, most_bytes: int
-) -> ImportPlan:
-    """What the stream asks for; its archive, of at most ``most_bytes``, is written to ``archive``.
+async def receive_import(
+    requests: AsyncIterator[pb.ImportModelRequest],
+    open_collections: Collections,
+    archive: Path,
+    most_bytes: int,
+) -> ModelImportPlan:
+    """Receives what the stream asks for; its archive, of at most ``most_bytes``, is written to ``archive``.
 
     Raises:
         InvalidArgumentError: the stream does not open with options, or holds no archive and no source.
@@ -39,10 +42,10 @@ async def received(
     """
     try:
         plan, size = await receive_file(
-            requests, _FORM, partial(parse_options, library=library), archive, most_bytes
+            requests, _FORM, partial(parse_options, open_collections=open_collections), archive, most_bytes
         )
     except OSError as error:
-        raise cannot_keep(error) from error
+        raise make_copy_error(error) from error
     if bool(plan.source) == bool(size):
         if size:
             raise ConflictingFieldsError("options.source", "is there beside an archive")
@@ -50,7 +53,7 @@ async def received(
     return plan
 
 
-async def parse_options(options: pb.ImportOptions, library: Library) -> ImportPlan:
+async def parse_options(options: pb.ImportOptions, open_collections: Collections) -> ModelImportPlan:
     """Raises InvalidArgumentError, its field below the options, or CollectionNotFoundError."""
     if options.kind not in _KINDS:
         raise UnknownValueError("options.kind", f"{options.kind} is not a ModelKind")
@@ -58,6 +61,6 @@ async def parse_options(options: pb.ImportOptions, library: Library) -> ImportPl
     if size > MAX_DESCRIPTION_BYTES:
         problem = f"has {size} bytes, at most {MAX_DESCRIPTION_BYTES} are allowed"
         raise OutOfRangeError("options.description", problem)
-    with library.use(options.collection) as collection:
-        key = collection.collection.key
-    return ImportPlan(options.collection, key, _KINDS[options.kind], options.source, options.description)
+    with open_collections.use(options.collection) as collection:
+        key = collection.row.key
+    return ModelImportPlan(options.collection, key, _KINDS[options.kind], options.source, options.description)

@@ -5,8 +5,8 @@ from quarry.registry.serving import Note
 from quarry.registry.versions import ModelState, ModelVersion
 from quarry.training.spec import Caution, KindName, Metric, ModelVerdict, TrainingResult
 from quarry.v1 import model_service_pb2 as pb
-from quarry_server.common.values import timestamp_message
-from quarry_server.search.audience import check_label
+from quarry_server.common.values import to_timestamp
+from quarry_server.search.search_context import check_label
 
 MAX_PROMOTER_BYTES = 128
 MAX_REASON_BYTES = 1_024
@@ -27,15 +27,15 @@ STATES = {
 }
 
 
-def model_message(version: ModelVersion, report: bool = True) -> pb.Model:
-    """``report``: with everything that evaluation found."""
+def to_model_message(version: ModelVersion, report: bool = True) -> pb.Model:
+    """Writes the model; ``report``: with everything that evaluation found."""
     message = pb.Model(
         name=version.name,
         collection=version.collection,
         kind=KINDS[version.kind],
         state=STATES[version.state],
-        create_time=timestamp_message(version.create_time_us),
-        lineage=_lineage(version),
+        create_time=to_timestamp(version.create_time_us),
+        lineage=_to_lineage(version),
         blend=pb.Blend(rerank=version.blend.rerank, fused=version.blend.fused),
         artefact_hash=version.artefact_hash,
         artefact_bytes=version.artefact_bytes,
@@ -47,44 +47,44 @@ def model_message(version: ModelVersion, report: bool = True) -> pb.Model:
             pb.RelevanceCalibration(**version.calibration.model_dump(exclude={"bins"}))
         )
     if version.promote_time_us is not None:
-        message.promote_time.CopyFrom(timestamp_message(version.promote_time_us))
+        message.promote_time.CopyFrom(to_timestamp(version.promote_time_us))
     if version.result is not None:
         _add_evaluation(message, version.result, report)
     return message
 
 
-def verdict_value(verdict: ModelVerdict) -> pb.ModelVerdict.ValueType:
+def to_verdict_value(verdict: ModelVerdict) -> pb.ModelVerdict.ValueType:
     return pb.ModelVerdict.Value(f"MODEL_VERDICT_{verdict}")
 
 
-def metric_message(metric: Metric) -> pb.ModelMetric:
+def to_metric_message(metric: Metric) -> pb.ModelMetric:
     return pb.ModelMetric(**metric.model_dump())
 
 
 def _add_evaluation(message: pb.Model, result: TrainingResult, report: bool) -> None:
     found = result.evaluation
-    message.verdict = verdict_value(found.verdict)
+    message.verdict = to_verdict_value(found.verdict)
     message.advice.extend(found.advice)
     message.cautions.extend(CAUTIONS[caution] for caution in found.cautions)
-    message.metrics.extend(metric_message(metric) for metric in found.metrics)
+    message.metrics.extend(to_metric_message(metric) for metric in found.metrics)
     if report:
         message.report_json = found.model_dump_json()
 
 
-def _lineage(version: ModelVersion) -> pb.Lineage:
+def _to_lineage(version: ModelVersion) -> pb.Lineage:
     result = version.result
     if result is None:
         return pb.Lineage(base=version.source, quarry_version=version.quarry_version)
-    lineage = lineage_message(result)
+    lineage = to_lineage_message(result)
     lineage.joint_layers, lineage.quarry_version = result.joint_layers, version.quarry_version
     if result.feedback_start_us is not None:
-        lineage.feedback_start_time.CopyFrom(timestamp_message(result.feedback_start_us))
+        lineage.feedback_start_time.CopyFrom(to_timestamp(result.feedback_start_us))
     if result.feedback_end_us is not None:
-        lineage.feedback_end_time.CopyFrom(timestamp_message(result.feedback_end_us))
+        lineage.feedback_end_time.CopyFrom(to_timestamp(result.feedback_end_us))
     return lineage
 
 
-def lineage_message(result: TrainingResult) -> pb.Lineage:
+def to_lineage_message(result: TrainingResult) -> pb.Lineage:
     """Says what a training was made from, whether a version came of it or not."""
     return pb.Lineage(
         base=result.base,
@@ -101,7 +101,7 @@ def lineage_message(result: TrainingResult) -> pb.Lineage:
 
 
 def parse_note(by: str, reason: str) -> Note:
-    """Who changes what serves, and why. Raises InvalidArgumentError."""
+    """Parses who changes what serves, and why. Raises InvalidArgumentError."""
     size = len(reason.encode())
     if size > MAX_REASON_BYTES:
         raise OutOfRangeError("reason", f"has {size} bytes, at most {MAX_REASON_BYTES} are allowed")

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeVar
 
-from quarry.collections.library import Library
+from quarry.collections.collections import Collections
 from quarry.collections.promotion import Promotions
 from quarry.documents.catalog import Collection
 from quarry.errors import FailedPreconditionError
-from quarry.models.served import ServedModels
+from quarry.models.serving import ServedModels
 from quarry.registry.archive import write_archive
-from quarry.registry.imports import import_archive, import_source, scratch
+from quarry.registry.model_imports import import_archive, import_source, make_scratch_folder
 from quarry.registry.store import ModelRegistry
 from quarry.registry.unpacking import ArchiveLimits
 from quarry.registry.versions import ModelVersion
@@ -25,8 +25,8 @@ from quarry_server.common.context import Context
 from quarry_server.common.model_names import RequestedModels
 from quarry_server.common.page_tokens import MODELS
 from quarry_server.common.paging import ListPage
-from quarry_server.models.imports import received
-from quarry_server.models.messages import model_message, parse_note
+from quarry_server.models.imports import receive_import
+from quarry_server.models.messages import parse_note, to_model_message
 from quarry_server.models.rankings import RankingCalls
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ IMPORT_THREADS = 2
 class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(
         self,
-        library: Library,
+        open_collections: Collections,
         registry: ModelRegistry,
         promotions: Promotions,
         models: ServedModels,
@@ -46,7 +46,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         rankings: RankingCalls,
     ) -> None:
         self._rankings = rankings
-        self._library, self._registry, self._promotions = library, registry, promotions
+        self._open_collections, self._registry, self._promotions = open_collections, registry, promotions
         self._models, self._requested, self._limits = models, requested, limits
         self._stopping = threading.Event()
         # Of their own, so that imports leave the threads that answer searches alone.
@@ -54,24 +54,26 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self._running: set[asyncio.Task[Any]] = set()
 
     def tidy(self) -> None:
-        """At the start: sees to the versions of collections that will be deleted."""
+        """Sees to the versions of collections that will be deleted. Called at the start."""
 
-        async def deleted(collection: Collection) -> None:
-            self._models.forget_under(self._registry.folder_of(collection.key))
+        async def forget_deleted(collection: Collection) -> None:
+            self._models.forget_under(self._registry.locate_collection(collection.key))
             await asyncio.to_thread(self._registry.remove_of, collection.key)
 
-        self._library.when_deleted(deleted)
+        self._open_collections.notify_when_deleted(forget_deleted)
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
-        return pb.GetModelResponse(model=model_message(await self._get(request.name)))
+        return pb.GetModelResponse(model=to_model_message(await self._get(request.name)))
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         page = ListPage(MODELS, request)
         if request.collection:
-            with self._library.use(request.collection):
+            with self._open_collections.use(request.collection):
                 pass
-        found = await asyncio.to_thread(self._registry.page, request.collection, page.after, page.size + 1)
-        models, token = page.fill(found, lambda v: v.place, partial(model_message, report=False))
+        found = await asyncio.to_thread(
+            self._registry.read_page, request.collection, page.after, page.size + 1
+        )
+        models, token = page.fill(found, lambda v: v.place, partial(to_model_message, report=False))
         return pb.ListModelsResponse(models=models, next_page_token=token)
 
     async def PromoteModel(
@@ -80,28 +82,30 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         request_id = parse_request_id(request.request_id, "promote-model", request)
         note = parse_note(request.promoted_by, request.reason)
         _, previous = await self._promotions.promote(request.name, note, request_id, request.if_unchanged)
-        return pb.PromoteModelResponse(model=model_message(await self._get(request.name)), previous=previous)
+        return pb.PromoteModelResponse(
+            model=to_model_message(await self._get(request.name)), previous=previous
+        )
 
     async def RollbackModel(
         self, request: pb.RollbackModelRequest, context: Context
     ) -> pb.RollbackModelResponse:
         request_id = parse_request_id(request.request_id, "rollback-model", request)
         note = parse_note(request.promoted_by, request.reason)
-        with self._library.use(request.collection):
+        with self._open_collections.use(request.collection):
             pass
-        serving, previous = await self._promotions.rollback(request.collection, note, request_id)
+        serving, previous = await self._promotions.roll_back(request.collection, note, request_id)
         return pb.RollbackModelResponse(serving=serving, previous=previous)
 
     async def RetireModel(self, request: pb.RetireModelRequest, context: Context) -> pb.RetireModelResponse:
-        return pb.RetireModelResponse(model=model_message(await self._promotions.retire(request.name)))
+        return pb.RetireModelResponse(model=to_model_message(await self._promotions.retire(request.name)))
 
     async def ImportModel(
         self, request_iterator: AsyncIterator[pb.ImportModelRequest], context: Context
     ) -> pb.ImportModelResponse:
         with ExitStack() as closing:
-            folder = closing.enter_context(scratch(self._registry))
+            folder = closing.enter_context(make_scratch_folder(self._registry))
             archive = folder / "archive.tar"
-            plan = await received(request_iterator, self._library, archive, self._limits.bytes)
+            plan = await receive_import(request_iterator, self._open_collections, archive, self._limits.bytes)
             await self._requested.admit(plan.source)
             kept = closing.pop_all()  # from here on it is the task's to remove
 
@@ -113,14 +117,14 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
                         self._registry, plan, archive, folder, self._limits, self._stopping.is_set
                     )
 
-            version = await self._finished(self._in_import_thread(register))
-        return pb.ImportModelResponse(model=model_message(version))
+            version = await self._finish_change(self._run_in_import_thread(register))
+        return pb.ImportModelResponse(model=to_model_message(version))
 
     async def ExportModel(
         self, request: pb.ExportModelRequest, context: Context
     ) -> AsyncIterator[pb.ExportModelResponse]:
         version = await self._get(request.name)
-        folder = await asyncio.to_thread(self._registry.folder, version.name)
+        folder = await asyncio.to_thread(self._registry.locate_folder, version.name)
         if folder is None:
             raise FailedPreconditionError(f"{version.name} has no files", model=version.name)
         await asyncio.to_thread(self._registry.check, version.name)
@@ -134,7 +138,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def ListRankings(
         self, request: pb.ListRankingsRequest, context: Context
     ) -> pb.ListRankingsResponse:
-        return await self._rankings.listed(request)
+        return await self._rankings.list_rankings(request)
 
     async def PromoteRanking(
         self, request: pb.PromoteRankingRequest, context: Context
@@ -144,16 +148,16 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def RollbackRanking(
         self, request: pb.RollbackRankingRequest, context: Context
     ) -> pb.RollbackRankingResponse:
-        return await self._rankings.rollback(request)
+        return await self._rankings.roll_back(request)
 
     async def _get(self, name: str) -> ModelVersion:
         return await asyncio.to_thread(self._registry.get, name)
 
-    async def _in_import_thread(self, work: Callable[[], T]) -> T:
+    async def _run_in_import_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._importing, work)
 
-    async def _finished(self, change: Coroutine[Any, Any, T]) -> T:
-        """The change's result. It goes on if the caller goes."""
+    async def _finish_change(self, change: Coroutine[Any, Any, T]) -> T:
+        """Finishes a change and returns its result. It goes on if the caller goes."""
         task = asyncio.create_task(change)
         self._running.add(task)
         task.add_done_callback(self._running.discard)

@@ -21,7 +21,7 @@ from quarry_server.common.values import parse_scalar
 
 
 def parse_filter(message: types_pb2.Filter, schema: Schema, path: str = "filter") -> Filter:
-    """The filter that ``message`` states, checked against ``schema``.
+    """Parses the filter that ``message`` states, checked against ``schema``.
 
     Raises:
         InvalidArgumentError: ``field`` is the path of what is wrong, below ``path``.
@@ -29,7 +29,7 @@ def parse_filter(message: types_pb2.Filter, schema: Schema, path: str = "filter"
     try:
         return check_filter(_parse(message, 0), schema)
     except InvalidArgumentError as error:
-        raise error.under(path) from None
+        raise error.move_under(path) from None
 
 
 def _parse(message: types_pb2.Filter, level: int) -> Filter:
@@ -43,7 +43,7 @@ def _parse(message: types_pb2.Filter, level: int) -> Filter:
         case "none_of":
             return NoneOf(_parse_list("none_of", message.none_of, level))
         case "equal_to":
-            return EqualTo(message.equal_to.field, _scalar("equal_to.value", message.equal_to.value))
+            return EqualTo(message.equal_to.field, _parse_scalar("equal_to.value", message.equal_to.value))
         case "one_of":
             return _parse_one_of(message.one_of)
         case "range":
@@ -55,33 +55,33 @@ def _parse(message: types_pb2.Filter, level: int) -> Filter:
     raise RequiredError("", "has no condition")
 
 
-def _below(path: str, message: types_pb2.Filter, level: int) -> Filter:
+def _parse_below(path: str, message: types_pb2.Filter, level: int) -> Filter:
     try:
         return _parse(message, level + 1)
     except InvalidArgumentError as error:
-        raise error.under(path) from None
+        raise error.move_under(path) from None
 
 
 def _parse_list(path: str, messages: types_pb2.FilterList, level: int) -> tuple[Filter, ...]:
-    return tuple(_below(f"{path}.filters[{i}]", m, level) for i, m in enumerate(messages.filters))
+    return tuple(_parse_below(f"{path}.filters[{i}]", m, level) for i, m in enumerate(messages.filters))
 
 
 def _parse_one_of(message: types_pb2.OneOfFilter) -> OneOf:
-    values = (_scalar(f"one_of.values[{i}]", value) for i, value in enumerate(message.values))
+    values = (_parse_scalar(f"one_of.values[{i}]", value) for i, value in enumerate(message.values))
     return OneOf(message.field, tuple(values))
 
 
 def _parse_range(message: types_pb2.RangeFilter) -> Range:
     bounds = {
-        side: _scalar(f"range.{side}", getattr(message, side))
+        side: _parse_scalar(f"range.{side}", getattr(message, side))
         for side in ("gt", "gte", "lt", "lte")
         if message.HasField(side)
     }
     return Range(message.field, **bounds)
 
 
-def _scalar(path: str, message: types_pb2.FieldValue) -> FieldScalar:
+def _parse_scalar(path: str, message: types_pb2.FieldValue) -> FieldScalar:
     try:
         return parse_scalar(message)
     except InvalidArgumentError as error:
-        raise error.under(path) from None
+        raise error.move_under(path) from None

@@ -11,7 +11,7 @@ from quarry.errors import (
     NotCalibratedError,
     UnknownValueError,
 )
-from quarry.ranking.cascade import OWN, Cascade, RerankStage, asked_cascade, usual_cascade
+from quarry.ranking.cascade import OWN, Cascade, RerankStage, choose_usual_cascade, resolve_asked_cascade
 from quarry.ranking.queries import (
     DEFAULT_DEPTH,
     ArmPlan,
@@ -20,8 +20,8 @@ from quarry.ranking.queries import (
     Rrf,
     WeightedSum,
     check_query_text,
-    default_arms,
-    default_weight,
+    choose_default_weight,
+    plan_default_arms,
 )
 from quarry.ranking.ranges import MIN_RELEVANCE
 from quarry.ranking.weighting import QueryWeights, Trait, check_trait
@@ -33,9 +33,9 @@ from quarry.types import Document
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import types_pb2
 from quarry_server.common.paging import MAX_PAGE_BYTES
-from quarry_server.common.values import document_message
-from quarry_server.search.audience import parse_context, parse_exploration
+from quarry_server.common.values import to_document_message
 from quarry_server.search.filters import parse_filter
+from quarry_server.search.search_context import parse_context, parse_exploration
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1_000
@@ -43,7 +43,7 @@ MAX_RETRIEVE_QUERIES = 256
 
 
 def parse_query(request: pb.SearchRequest, collection: Collection, arms: tuple[str, ...]) -> Query:
-    """The query that ``request`` states for a collection with these ``arms``.
+    """Parses the query that ``request`` states for a collection with these ``arms``.
 
     Unless it says anything of arms or fusion, both are as the collection's ranking configuration has them.
 
@@ -56,11 +56,11 @@ def parse_query(request: pb.SearchRequest, collection: Collection, arms: tuple[s
     fusion = parse_fusion(request.fusion)
     rerank = parse_rerank(request.rerank, settings)
     if request.HasField("min_relevance"):
-        rerank = _bounded(rerank, request, text)
+        rerank = _bound_relevance(rerank, request, text)
     plans = parse_arms(request.arms, arms, fusion)
     tuned = collection.ranking if not request.arms and not request.HasField("fusion") else None
     if tuned is not None:
-        fusion, plans = tuned.configuration.method, tuned.configuration.arms(arms)
+        fusion, plans = tuned.configuration.method, tuned.configuration.plan_arms(arms)
     return Query(
         text,
         plans,
@@ -75,13 +75,13 @@ def parse_query(request: pb.SearchRequest, collection: Collection, arms: tuple[s
 def parse_page(
     request: pb.SearchRequest, size: int, schema: Schema, names: frozenset[str] | None
 ) -> PageRequest[types_pb2.Document]:
-    """The page that ``request`` asks for: ``size`` hits with the fields called ``names``, or all.
+    """Parses the page that ``request`` asks for: ``size`` hits with the fields called ``names``, or all.
 
     Raises InvalidArgumentError with the path of the first field that is wrong.
     """
 
     def render(document: Document) -> tuple[types_pb2.Document, int]:
-        message = document_message(document, schema, names)
+        message = to_document_message(document, schema, names)
         return message, message.ByteSize()
 
     logged = LoggedRequest(
@@ -98,7 +98,7 @@ def parse_text(text: str, field: str) -> str:
     try:
         check_query_text(stripped)
     except InvalidArgumentError as error:
-        raise error.at(field) from None
+        raise error.move_to(field) from None
     return stripped
 
 
@@ -108,7 +108,7 @@ def parse_fusion(message: pb.Fusion) -> Rrf | WeightedSum:
     try:
         return Rrf(message.rrf.k) if message.rrf.k else Rrf()
     except InvalidArgumentError as error:
-        raise error.under("fusion.rrf") from None
+        raise error.move_under("fusion.rrf") from None
 
 
 def _parse_traits(messages: Sequence[pb.QueryTrait]) -> QueryWeights | None:
@@ -121,14 +121,14 @@ def _parse_traits(messages: Sequence[pb.QueryTrait]) -> QueryWeights | None:
             traits[message.name] = Trait(message.slope, message.mean, message.deviation)
             check_trait(message.name)
         except InvalidArgumentError as error:
-            raise error.under(path) from None
+            raise error.move_under(path) from None
     return QueryWeights(traits) if traits else None
 
 
 def parse_arms(
     messages: Sequence[pb.Arm], known: tuple[str, ...], fusion: Rrf | WeightedSum
 ) -> tuple[ArmPlan, ...]:
-    """The arms asked for, each once; all of them if none is."""
+    """Parses the arms asked for, each once; all of them if none is."""
     plans: list[ArmPlan] = []
     for index, message in enumerate(messages):
         if message.name not in known:
@@ -136,7 +136,7 @@ def parse_arms(
             raise UnknownValueError(f"arms[{index}].name", problem)
         if any(plan.name == message.name for plan in plans):
             raise DuplicateError(f"arms[{index}].name", f"{message.name} is there twice")
-        weight = message.weight if message.HasField("weight") else default_weight(message.name, fusion)
+        weight = message.weight if message.HasField("weight") else choose_default_weight(message.name, fusion)
         try:
             scale = message.boost_scale if message.HasField("boost_scale") else 1.0
             if scale != 1 and not ARMS[message.name].boosts:
@@ -145,25 +145,25 @@ def parse_arms(
             depth = message.depth or DEFAULT_DEPTH
             plans.append(ArmPlan(message.name, depth, weight, scale))
         except InvalidArgumentError as error:
-            raise error.under(f"arms[{index}]") from None
-    return tuple(plans) or default_arms(known, fusion)
+            raise error.move_under(f"arms[{index}]") from None
+    return tuple(plans) or plan_default_arms(known, fusion)
 
 
 def parse_rerank(message: pb.Rerank, settings: CollectionSettings) -> RerankPlan | None:
-    """How to re-rank; None for not at all."""
+    """Parses how to re-rank; None for not at all."""
     budget = None
     if message.HasField("budget"):
         budget = message.budget.seconds + message.budget.nanos / 1e9
     try:
         stages = parse_stages(message, settings)
-        plan = RerankPlan.of(stages, budget)
+        plan = RerankPlan.from_stages(stages, budget)
     except InvalidArgumentError as error:
-        raise error.under("rerank") from None
+        raise error.move_under("rerank") from None
     return None if message.disabled or not plan.model else plan
 
 
-def _bounded(plan: RerankPlan | None, request: pb.SearchRequest, text: str) -> RerankPlan:
-    """``plan`` with the request's bound of relevance."""
+def _bound_relevance(plan: RerankPlan | None, request: pb.SearchRequest, text: str) -> RerankPlan:
+    """Adds to ``plan`` the request's bound of relevance."""
     least = request.min_relevance
     MIN_RELEVANCE.check(least, "min_relevance")  # before anything is said of the collection
     if not text:
@@ -178,24 +178,24 @@ def _bounded(plan: RerankPlan | None, request: pb.SearchRequest, text: str) -> R
 
 
 def parse_stages(message: pb.Rerank, settings: CollectionSettings) -> Cascade:
-    """The stages that a search asks for, or those of its collection."""
+    """Parses the stages that a search asks for, or those of its collection."""
     own = message.model or settings.reranker
     if not message.cascade:
         # Without a re-ranker of the collection's own, its cascade has nothing to work together with.
-        return usual_cascade(settings.cascade if own else (), own, message.depth or None)
+        return choose_usual_cascade(settings.cascade if own else (), own, message.depth or None)
     if message.depth:
         raise ConflictingFieldsError("depth", "is there beside a cascade, whose stages have their own")
-    stages = cascade_of(message.cascade)
+    stages = parse_cascade(message.cascade)
     if message.model and all(stage.model != OWN for stage in stages):
         raise ConflictingFieldsError("model", "is there beside a cascade in which every stage has a model")
-    return asked_cascade(stages, own)
+    return resolve_asked_cascade(stages, own)
 
 
-def model_fields(message: pb.Rerank, plan: RerankPlan | None) -> dict[str, str]:
-    """Each model of ``plan``, and the field of the request that asks for it."""
+def name_model_fields(message: pb.Rerank, plan: RerankPlan | None) -> dict[str, str]:
+    """Names each model of ``plan``, and the field of the request that asks for it."""
     fields = {stage.model: f"rerank.cascade[{n}].model" for n, stage in enumerate(message.cascade)}
     return {stage.model: fields.get(stage.model, "rerank.model") for stage in plan.stages} if plan else {}
 
 
-def cascade_of(messages: Sequence[types_pb2.RerankStage]) -> Cascade:
+def parse_cascade(messages: Sequence[types_pb2.RerankStage]) -> Cascade:
     return tuple(RerankStage(message.model, message.depth) for message in messages)

@@ -5,35 +5,35 @@ from collections.abc import Mapping
 
 from google.protobuf import duration_pb2
 
-from quarry.ranking.ranking import Degradation, RankedDocument, Ranking, Reason, Stage
+from quarry.ranking.ranking import Degradation, DegradationReason, DegradedStage, RankedDocument, Ranking
 from quarry.search.service import SearchPage
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import types_pb2
 from quarry_server.common.page_tokens import SEARCH
 
 _STAGES: Mapping[str, pb.Stage.ValueType] = {
-    Stage.RERANK: pb.STAGE_RERANK,
-    Stage.TOTAL: pb.STAGE_TOTAL,
+    DegradedStage.RERANK: pb.STAGE_RERANK,
+    DegradedStage.TOTAL: pb.STAGE_TOTAL,
 }
 _REASONS = {
-    Reason.TIMEOUT: pb.DEGRADATION_REASON_TIMEOUT,
-    Reason.UNAVAILABLE: pb.DEGRADATION_REASON_UNAVAILABLE,
-    Reason.REDUCED_DEPTH: pb.DEGRADATION_REASON_REDUCED_DEPTH,
-    Reason.TRUNCATED_QUERY: pb.DEGRADATION_REASON_TRUNCATED_QUERY,
-    Reason.REBUILDING: pb.DEGRADATION_REASON_REBUILDING,
-    Reason.BEHIND: pb.DEGRADATION_REASON_BEHIND,
+    DegradationReason.TIMEOUT: pb.DEGRADATION_REASON_TIMEOUT,
+    DegradationReason.UNAVAILABLE: pb.DEGRADATION_REASON_UNAVAILABLE,
+    DegradationReason.REDUCED_DEPTH: pb.DEGRADATION_REASON_REDUCED_DEPTH,
+    DegradationReason.TRUNCATED_QUERY: pb.DEGRADATION_REASON_TRUNCATED_QUERY,
+    DegradationReason.REBUILDING: pb.DEGRADATION_REASON_REBUILDING,
+    DegradationReason.BEHIND: pb.DEGRADATION_REASON_BEHIND,
 }
 
 
-def search_response(page: SearchPage[types_pb2.Document], request: pb.SearchRequest) -> pb.SearchResponse:
-    """The answer to ``request``; how long it took in all is for the caller to add."""
+def to_search_response(page: SearchPage[types_pb2.Document], request: pb.SearchRequest) -> pb.SearchResponse:
+    """Writes the answer to ``request``; how long it took in all is for the caller to add."""
     ranking = page.ranking
     response = pb.SearchResponse(
         search_id=page.place.key,
         attribution_token=page.attribution_token,
-        total=_total_message(ranking),
-        degraded=[degradation_message(d) for d in ranking.degraded],
-        timings=_timings(ranking.timings_s if page.place.offset == 0 else {}),
+        total=_to_total_message(ranking),
+        degraded=[to_degradation_message(d) for d in ranking.degraded],
+        timings=_to_timings(ranking.timings_s if page.place.offset == 0 else {}),
         generation=ranking.generation,
         reranker=ranking.reranker,
         rerankers=ranking.rerankers,
@@ -53,19 +53,19 @@ def search_response(page: SearchPage[types_pb2.Document], request: pb.SearchRequ
         )
         if request.explain:
             passage = page.passages.get(shown.ranked.docno, "")
-            hit.explanation.CopyFrom(_explanation(shown.ranked, passage))
+            hit.explanation.CopyFrom(_to_explanation(shown.ranked, passage))
     if page.next is not None:
         response.next_page_token = SEARCH.encode(page.next, request)
     return response
 
 
-def _total_message(ranking: Ranking) -> pb.Total:
+def _to_total_message(ranking: Ranking) -> pb.Total:
     exact = ranking.total.exact
     relation = pb.TOTAL_RELATION_EXACT if exact else pb.TOTAL_RELATION_LOWER_BOUND
     return pb.Total(count=ranking.total.count, relation=relation)
 
 
-def degradation_message(degradation: Degradation) -> pb.Degradation:
+def to_degradation_message(degradation: Degradation) -> pb.Degradation:
     """Names a part of the work that an answer is without."""
     return pb.Degradation(
         stage=pb.STAGE_ARM if degradation.arm else _STAGES[degradation.stage],
@@ -76,17 +76,17 @@ def degradation_message(degradation: Degradation) -> pb.Degradation:
     )
 
 
-def _timings(timings_s: Mapping[str, float]) -> dict[str, duration_pb2.Duration]:
-    return {stage: duration_message(seconds) for stage, seconds in timings_s.items()}
+def _to_timings(timings_s: Mapping[str, float]) -> dict[str, duration_pb2.Duration]:
+    return {stage: to_duration_message(seconds) for stage, seconds in timings_s.items()}
 
 
-def duration_message(seconds: float) -> duration_pb2.Duration:
+def to_duration_message(seconds: float) -> duration_pb2.Duration:
     """Cuts what is finer than a nanosecond."""
     fraction, whole = math.modf(seconds)
     return duration_pb2.Duration(seconds=int(whole), nanos=int(fraction * 1e9))
 
 
-def _explanation(ranked: RankedDocument, passage: str) -> pb.Explanation:
+def _to_explanation(ranked: RankedDocument, passage: str) -> pb.Explanation:
     return pb.Explanation(
         arms=[
             pb.ArmExplanation(arm=arm, rank=place.rank, score=place.score, contribution=place.contribution)

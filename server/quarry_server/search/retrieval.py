@@ -1,27 +1,28 @@
-"""What the arms give before they are merged, as messages."""
+"""The candidates of the arms before they are merged, as messages."""
 
 from collections.abc import Mapping, Sequence
 
-from quarry.collections.collection import OpenCollection
+from quarry.collections.collection_handle import CollectionHandle
 from quarry.errors import QuarryError
 from quarry.ranking.fusion import ArmRun
-from quarry.ranking.weighting import traits_of
+from quarry.ranking.weighting import measure_traits
 from quarry.types import Candidate, Docno
 from quarry.v1 import search_service_pb2 as pb
-from quarry_server.common.errors import ok_status, status_of
+from quarry_server.common.errors import make_ok_status, make_status
 
 
-def complete_result(
-    collection: OpenCollection, query_id: str, text: str, runs: Sequence[ArmRun]
+def retrieve_complete(
+    collection: CollectionHandle, query_id: str, text: str, runs: Sequence[ArmRun]
 ) -> pb.RetrieveResult:
-    """All that merging rests on: what each arm proposes, what it makes of the others' proposals, its bounds.
+    """Retrieves all that merging rests on: what each arm proposes, what it makes of the others' proposals,
+    its bounds.
 
     A document that an arm could not score has no candidate there. Blocks.
     """
-    result = pb.RetrieveResult(query_id=query_id, traits=traits_of(text, runs))
-    ids = collection.log.ids({c.docno for run in runs for c in run.candidates})
+    result = pb.RetrieveResult(query_id=query_id, traits=measure_traits(text, runs))
+    ids = collection.log.read_ids({c.docno for run in runs for c in run.candidates})
     for run in runs:
-        message = result.arms.add(arm=run.arm, status=ok_status(), low=run.low, high=run.high)
+        message = result.arms.add(arm=run.arm, status=make_ok_status(), low=run.low, high=run.high)
         _add_ranked(message, run.candidates, ids)
         for docno, score in run.others.items():
             if docno in ids:
@@ -29,19 +30,19 @@ def complete_result(
     return result
 
 
-def own_result(
-    collection: OpenCollection, query_id: str, found: Mapping[str, list[Candidate] | QuarryError]
+def retrieve_own(
+    collection: CollectionHandle, query_id: str, found: Mapping[str, list[Candidate] | QuarryError]
 ) -> pb.RetrieveResult:
-    """The candidates that each arm proposes, or why it proposes none. Blocks."""
+    """Retrieves the candidates that each arm proposes, or why it proposes none. Blocks."""
     result = pb.RetrieveResult(query_id=query_id)
     docnos = {c.docno for arm in found.values() if not isinstance(arm, QuarryError) for c in arm}
-    ids = collection.log.ids(docnos)
+    ids = collection.log.read_ids(docnos)
     for arm, candidates in found.items():
         message = result.arms.add(arm=arm)
         if isinstance(candidates, QuarryError):
-            message.status.CopyFrom(status_of(candidates))
+            message.status.CopyFrom(make_status(candidates))
             continue
-        message.status.CopyFrom(ok_status())
+        message.status.CopyFrom(make_ok_status())
         _add_ranked(message, candidates, ids)
     return result
 

@@ -1,4 +1,4 @@
-"""Which fields the hits of a search are returned with."""
+"""The fields that the hits of a search are returned with."""
 
 from collections.abc import Sequence
 

@@ -4,18 +4,18 @@ import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from quarry.collections.collection import OpenCollection
-from quarry.collections.library import Library
+from quarry.collections.collection_handle import CollectionHandle
+from quarry.collections.collections import Collections
 from quarry.config import MAX_MESSAGE_BYTES
 from quarry.documents.catalog import Collection
 from quarry.errors import LimitExceededError, OutOfRangeError, RequiredError
 from quarry.ranking.queries import Query, WeightedSum
 from quarry.search.answer_schedule import AnswerSchedule, Slot
-from quarry.search.pages import Place
+from quarry.search.result_pages import ListPlace
 from quarry.search.service import HeldRerankers, SearchPage, SearchService
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import search_service_pb2_grpc, types_pb2
-from quarry_server.common.context import Context, deadline_of
+from quarry_server.common.context import Context, resolve_deadline
 from quarry_server.common.page_tokens import SEARCH
 from quarry_server.common.paging import parse_page_size
 from quarry_server.search.filters import parse_filter
@@ -23,14 +23,14 @@ from quarry_server.search.queries import (
     DEFAULT_PAGE_SIZE,
     MAX_PAGE_SIZE,
     MAX_RETRIEVE_QUERIES,
-    model_fields,
+    name_model_fields,
     parse_arms,
     parse_page,
     parse_query,
     parse_text,
 )
-from quarry_server.search.responses import degradation_message, duration_message, search_response
-from quarry_server.search.retrieval import complete_result, own_result
+from quarry_server.search.responses import to_degradation_message, to_duration_message, to_search_response
+from quarry_server.search.retrieval import retrieve_complete, retrieve_own
 from quarry_server.search.return_fields import parse_return_fields
 
 _ENVELOPE_BYTES = 16_384
@@ -42,12 +42,12 @@ HoldRerankers = Callable[[Mapping[str, str], Collection], HeldRerankers]
 class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
     def __init__(
         self,
-        library: Library,
+        open_collections: Collections,
         searches: SearchService,
         rerankers: HoldRerankers,
         default_deadline_s: float,
     ) -> None:
-        self._library, self._searches = library, searches
+        self._open_collections, self._searches = open_collections, searches
         self._rerankers = rerankers
         self._default_deadline_s = default_deadline_s
         self._retrieving = asyncio.Semaphore(1)
@@ -55,41 +55,44 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
 
     async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         started = asyncio.get_running_loop().time()
-        deadline = deadline_of(context, self._default_deadline_s)
+        deadline = resolve_deadline(context, self._default_deadline_s)
         size = parse_page_size(request.page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-        with self._library.use(request.collection) as collection, self._schedule.slot(deadline) as slot:
+        with (
+            self._open_collections.use(request.collection) as collection,
+            self._schedule.take_slot(deadline) as slot,
+        ):
             page = await self._search(request, size, collection, slot)
-            with slot.work():
-                response = search_response(page, request)
+            with slot.measure_work():
+                response = to_search_response(page, request)
         seconds = asyncio.get_running_loop().time() - started
-        response.timings["total"].CopyFrom(duration_message(seconds))
+        response.timings["total"].CopyFrom(to_duration_message(seconds))
         return response
 
     async def Retrieve(self, request: pb.RetrieveRequest, context: Context) -> pb.RetrieveResponse:
-        deadline = deadline_of(context, self._default_deadline_s)
+        deadline = resolve_deadline(context, self._default_deadline_s)
         if len(request.queries) > MAX_RETRIEVE_QUERIES:
             problem = f"has {len(request.queries)} queries, at most {MAX_RETRIEVE_QUERIES} are allowed"
             raise OutOfRangeError("queries", problem)
-        with self._library.use(request.collection) as collection:
+        with self._open_collections.use(request.collection) as collection:
             searcher = collection.generation.searcher
             arms = parse_arms(request.arms, searcher.arms, WeightedSum())
-            schema = collection.collection.settings.schema
+            schema = collection.row.settings.schema
             filter = parse_filter(request.filter, schema) if request.HasField("filter") else None
             texts = [_retrieve_text(index, query) for index, query in enumerate(request.queries)]
             response = pb.RetrieveResponse(
                 generation=collection.generation.name,
-                degraded=[degradation_message(d) for d in searcher.degradations(arms)],
+                degraded=[to_degradation_message(d) for d in searcher.find_degradations(arms)],
             )
             size = 0
             async with asyncio.timeout(deadline.timeout_s):
                 for query, text in zip(request.queries, texts, strict=True):
                     async with self._retrieving:  # one at a time: a search waits for one query at most
                         if request.complete:
-                            runs = await searcher.runs(Query(text, arms, filter), deadline)
-                            make = partial(complete_result, collection, query.id, text, runs)
+                            runs = await searcher.retrieve_runs(Query(text, arms, filter), deadline)
+                            make = partial(retrieve_complete, collection, query.id, text, runs)
                         else:
                             found = await searcher.retrieve(text, arms, filter)
-                            make = partial(own_result, collection, query.id, found)
+                            make = partial(retrieve_own, collection, query.id, found)
                     result = await asyncio.to_thread(make)
                     size += result.ByteSize()
                     if size > MAX_MESSAGE_BYTES - _ENVELOPE_BYTES:
@@ -98,16 +101,16 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         return response
 
     async def _search(
-        self, request: pb.SearchRequest, size: int, opened: OpenCollection, slot: Slot
+        self, request: pb.SearchRequest, size: int, opened: CollectionHandle, slot: Slot
     ) -> SearchPage[types_pb2.Document]:
-        row, collection = opened.collection, opened.as_searched()  # once: its settings may change meanwhile
+        row, collection = opened.row, opened.as_searched()  # once: its settings may change meanwhile
         names = parse_return_fields(request.return_fields, collection.schema)
         place = SEARCH.parse(request)
         page = parse_page(request, size, collection.schema, names)
         if place is not None:
-            return await self._searches.turn_page(collection, Place(*place), page, slot)
+            return await self._searches.turn_page(collection, ListPlace(*place), page, slot)
         query = parse_query(request, row, collection.searcher.arms)
-        rerankers = self._rerankers(model_fields(request.rerank, query.rerank), row)
+        rerankers = self._rerankers(name_model_fields(request.rerank, query.rerank), row)
         return await self._searches.search(collection, query, page, rerankers, slot)
 
 

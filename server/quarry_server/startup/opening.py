@@ -5,18 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from quarry.collections.collections import Collections
 from quarry.collections.data_folder import DataFolder
-from quarry.collections.library import Library
 from quarry.config import Settings
 from quarry.documents.store import Database
 from quarry.ending import Ending
-from quarry.environment import empty_temporary_folder
-from quarry.jobs.memory import memory_limit
+from quarry.environment import remove_temporary_files
+from quarry.jobs.job_worker import JobWorker
+from quarry.jobs.memory_watch import resolve_memory_limit
 from quarry.jobs.operations import Operations
 from quarry.jobs.process import run_process
-from quarry.jobs.worker import Worker
 from quarry.mining.jobs import MiningJobs
-from quarry.models.served import ServedModels
+from quarry.models.serving import ServedModels
 from quarry.registry.store import ModelRegistry
 from quarry.training.jobs import TrainingJobs
 from quarry.training.loop_jobs import LoopJobs
@@ -24,16 +24,16 @@ from quarry_server.collections.reindex import ReindexJobs
 from quarry_server.common.model_names import RequestedModels
 from quarry_server.common.operations import describe_error
 from quarry_server.feedback.jobs import MadeOfFeedback
-from quarry_server.training.service import ending_trainings
+from quarry_server.training.service import end_trainings
 from quarry_server.wiring import (
     CollectionModels,
-    Feedback,
+    OpenFeedback,
     SettingsEngines,
-    examples_limits,
     open_feedback,
     open_registry,
     open_states,
     open_trials,
+    read_examples_limits,
 )
 
 LIBRARY_GRACE_S = 2.0
@@ -54,7 +54,7 @@ class Models:
     """
 
     registry: ModelRegistry
-    trials: Worker
+    trials: JobWorker
     served: ServedModels
     requested: RequestedModels
     of_collections: CollectionModels
@@ -62,7 +62,7 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """What a server does in processes of its own, and the operations that tell of it.
+    """The jobs of a server in processes of their own, and the operations that tell of them.
 
     Attributes:
         made_of_feedback: what was made of feedback, and goes when that goes.
@@ -78,14 +78,14 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the services of a server work with, open."""
+    """The parts that the services of a server work with, open."""
 
     settings: Settings
     folder: DataFolder
     models: Models
-    library: Library
+    open_collections: Collections
     jobs: Jobs
-    feedback: Feedback
+    feedback: OpenFeedback
 
 
 async def open_parts(settings: Settings, ending: Ending, look_at_stop: LookAtStop) -> Parts:
@@ -102,14 +102,14 @@ async def open_parts(settings: Settings, ending: Ending, look_at_stop: LookAtSto
     ending.push("the document log", partial(asyncio.to_thread, database.close))
     look_at_stop()
     models = await _open_models(settings, database, ending)
-    library = _make_library(settings, folder, database, models, ending)
+    open_collections = _make_library(settings, folder, database, models, ending)
     look_at_stop()
-    jobs = _make_jobs(settings, library)
+    jobs = _make_jobs(settings, open_collections)
     feedback = await ending.enter(
-        "the feedback log", open_feedback(settings, library, jobs.made_of_feedback.purge)
+        "the feedback log", open_feedback(settings, open_collections, jobs.made_of_feedback.purge)
     )
     ending.push("the operations", jobs.operations.close)
-    return Parts(settings, folder, models, library, jobs, feedback)
+    return Parts(settings, folder, models, open_collections, jobs, feedback)
 
 
 async def _open_folder(settings: Settings, ending: Ending) -> DataFolder:
@@ -117,7 +117,7 @@ async def _open_folder(settings: Settings, ending: Ending) -> DataFolder:
         DataFolder, settings.data, settings.quarantine_days, settings.accept_loss
     )
     ending.push("the data folder", partial(close_folder, folder, ending))
-    await asyncio.to_thread(empty_temporary_folder, settings.data)  # before anything puts a file there
+    await asyncio.to_thread(remove_temporary_files, settings.data)  # before anything puts a file there
     return folder
 
 
@@ -153,8 +153,8 @@ async def _open_models(settings: Settings, database: Database, ending: Ending) -
 
 def _make_library(
     settings: Settings, folder: DataFolder, database: Database, models: Models, ending: Ending
-) -> Library:
-    library = Library(
+) -> Collections:
+    open_collections = Collections(
         folder,
         database,
         SettingsEngines(settings),
@@ -162,16 +162,18 @@ def _make_library(
         settings.search.threads,
         settings.liveness.behind_after_s,
     )
-    ending.push("the collections", partial(library.close, LIBRARY_GRACE_S))
-    return library
+    ending.push("the collections", partial(open_collections.close, LIBRARY_GRACE_S))
+    return open_collections
 
 
-def _make_jobs(settings: Settings, library: Library) -> Jobs:
-    operations = Operations(library.database.engine, library.database.writer, describe_error)
-    run = partial(run_process, memory_bytes=memory_limit(settings.jobs.memory_bytes))
+def _make_jobs(settings: Settings, open_collections: Collections) -> Jobs:
+    operations = Operations(
+        open_collections.database.engine, open_collections.database.writer, describe_error
+    )
+    run = partial(run_process, memory_bytes=resolve_memory_limit(settings.jobs.memory_bytes))
     mining = MiningJobs(settings.data, run)
-    training = TrainingJobs(settings.data, operations.end, run, examples_limits(settings))
+    training = TrainingJobs(settings.data, operations.end, run, read_examples_limits(settings))
     loop = LoopJobs(settings.data, operations.end, run)
-    purge_sets = ending_trainings(mining.purge_mining_sets, training)
-    made = MadeOfFeedback(purge_sets, operations, library.database.engine, loop.purge)
-    return Jobs(operations, ReindexJobs(library, operations), mining, training, loop, made)
+    purge_sets = end_trainings(mining.purge_mining_sets, training)
+    made = MadeOfFeedback(purge_sets, operations, open_collections.database.engine, loop.purge)
+    return Jobs(operations, ReindexJobs(open_collections, operations), mining, training, loop, made)

@@ -18,9 +18,9 @@ async def recover(parts: Parts, look_at_stop: LookAtStop) -> None:
     """
     await _remove_leftovers(parts)
     look_at_stop()
-    await parts.library.open()
+    await parts.open_collections.open()
     look_at_stop()
-    await parts.jobs.operations.recover(await parts.jobs.reindexes.lasting())
+    await parts.jobs.operations.recover(await parts.jobs.reindexes.list_resumable())
     await load_rerankers(parts)
     look_at_stop()
     await parts.jobs.reindexes.resume()
@@ -35,10 +35,10 @@ async def _remove_leftovers(parts: Parts) -> None:
 
 async def load_rerankers(parts: Parts) -> None:
     """Loads those that collections name. A search that misses one says so; the rest is served."""
-    found = await asyncio.to_thread(parts.library.database.read, list_collections)
+    found = await asyncio.to_thread(parts.open_collections.database.read, list_collections)
     for name in frozenset[str]().union(*(c.settings.rerankers for c in found)):
         try:
-            async with parts.models.of_collections.holding_rerankers([name]):
+            async with parts.models.of_collections.hold_rerankers([name]):
                 pass
         except QuarryError as error:
             logger.error("a re-ranker cannot be loaded: %s", error)

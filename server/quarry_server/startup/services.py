@@ -10,9 +10,9 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from quarry.collections.promotion import Promotions, read_policy
 from quarry.collections.ranking_promotion import Rankings
 from quarry.ending import Ending
-from quarry.models.runtime.runner import device_in_use
-from quarry.registry.trained import TrainedModels, TunedRankings
-from quarry.search.pages import KeptSearch, PageStore
+from quarry.models.runtime.runner import resolve_device
+from quarry.registry.trained_models import TrainedModels, TunedRankings
+from quarry.search.result_pages import KeptSearch, PageStore
 from quarry.search.service import SearchService
 from quarry.v1 import (
     collection_service_pb2,
@@ -46,7 +46,7 @@ from quarry_server.training.loop_runs import LoopRuns
 from quarry_server.training.models import find_model
 from quarry_server.training.service import TrainingServicer
 from quarry_server.transport.connections import ConnectionLimits
-from quarry_server.wiring import archive_limits
+from quarry_server.wiring import read_archive_limits
 
 SERVICES = [
     module.DESCRIPTOR.services_by_name[name].full_name
@@ -69,7 +69,7 @@ Register = Callable[[grpc.aio.Server], None]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a server answers with.
+    """The servicers of a server.
 
     Attributes:
         register: one for each of ``SERVICES``.
@@ -87,12 +87,17 @@ async def build_services(parts: Parts, address: str, limits: ConnectionLimits, e
         address: where jobs reach this server.
         limits: of connections, which ServerService publishes.
     """
-    promotions = Promotions(parts.library, parts.models.registry, parts.models.served)
-    rankings = Rankings(parts.library)
+    promotions = Promotions(parts.open_collections, parts.models.registry, parts.models.served)
+    rankings = Rankings(parts.open_collections)
     mining = await _build_mining(parts, address, ending)
     models = _build_models(parts, promotions, rankings, ending)
     loops = LoopRuns(
-        parts.library, parts.jobs.operations, parts.jobs.loop, parts.feedback, parts.settings.loop, address
+        parts.open_collections,
+        parts.jobs.operations,
+        parts.jobs.loop,
+        parts.feedback,
+        parts.settings.loop,
+        address,
     )
     training = await _build_training(parts, promotions, rankings, loops, address)
     register = [*_build_stores(parts), *_build_answers(parts, limits), mining, models, training]
@@ -101,7 +106,7 @@ async def build_services(parts: Parts, address: str, limits: ConnectionLimits, e
 
 async def _build_mining(parts: Parts, address: str, ending: Ending) -> Register:
     mining = MiningServicer(
-        parts.library,
+        parts.open_collections,
         parts.jobs.operations,
         parts.jobs.mining,
         parts.feedback,
@@ -116,13 +121,13 @@ async def _build_mining(parts: Parts, address: str, ending: Ending) -> Register:
 
 def _build_models(parts: Parts, promotions: Promotions, rankings: Rankings, ending: Ending) -> Register:
     models = ModelServicer(
-        parts.library,
+        parts.open_collections,
         parts.models.registry,
         promotions,
         parts.models.served,
         parts.models.requested,
-        archive_limits(parts.settings),
-        RankingCalls(parts.library, rankings),
+        read_archive_limits(parts.settings),
+        RankingCalls(parts.open_collections, rankings),
     )
     models.tidy()
     ending.push("imports of models", models.close)
@@ -134,9 +139,9 @@ async def _build_training(
     parts: Parts, promotions: Promotions, rankings: Rankings, loops: LoopRuns, address: str
 ) -> Register:
     settings, sets = parts.settings, parts.jobs.mining.sets
-    policy_of = partial(read_policy, parts.library, settings.training.promotion)
+    policy_of = partial(read_policy, parts.open_collections, settings.training.promotion)
     training = TrainingServicer(
-        parts.library,
+        parts.open_collections,
         parts.jobs.operations,
         parts.jobs.training,
         sets,
@@ -158,16 +163,18 @@ def _build_stores(parts: Parts) -> list[Register]:
     """Builds the services of collections, documents and feedback."""
     settings, default_s = parts.settings, parts.settings.search.default_deadline_s
     collections = CollectionServicer(
-        parts.library,
+        parts.open_collections,
         parts.jobs.operations,
         parts.jobs.reindexes,
         parts.models.requested,
         settings.models.encoder,
         default_s,
     )
-    documents = DocumentServicer(parts.library, default_s)
+    documents = DocumentServicer(parts.open_collections, default_s)
     purge = parts.jobs.made_of_feedback.purge
-    feedback = FeedbackServicer(parts.library, parts.jobs.operations, parts.feedback, settings, purge)
+    feedback = FeedbackServicer(
+        parts.open_collections, parts.jobs.operations, parts.feedback, settings, purge
+    )
     return [
         partial(collection_service_pb2_grpc.add_CollectionServiceServicer_to_server, collections),
         partial(document_service_pb2_grpc.add_DocumentServiceServicer_to_server, documents),
@@ -180,8 +187,10 @@ def _build_answers(parts: Parts, limits: ConnectionLimits) -> list[Register]:
     settings, default_s = parts.settings, parts.settings.search.default_deadline_s
     pages: PageStore[KeptSearch] = PageStore(settings.search.page_lifetime_s, settings.search.max_kept_bytes)
     searches = SearchService(pages, parts.feedback.answers)
-    search = SearchServicer(parts.library, searches, parts.models.of_collections.for_search, default_s)
-    server = ServerServicer(settings, device_in_use(settings.models.device), limits)
+    search = SearchServicer(
+        parts.open_collections, searches, parts.models.of_collections.hold_for_search, default_s
+    )
+    server = ServerServicer(settings, resolve_device(settings.models.device), limits)
     operations = OperationsServicer(parts.jobs.operations, default_s)
     return [
         partial(search_service_pb2_grpc.add_SearchServiceServicer_to_server, search),

@@ -16,7 +16,7 @@ from quarry_server.startup.opening import LookAtStop, Parts
 from quarry_server.startup.services import SERVICES, Services, build_services
 from quarry_server.training.loop import LoopSchedule
 from quarry_server.training.loop_runs import LoopRuns
-from quarry_server.transport.connections import connection_limits, grpc_options
+from quarry_server.transport.connections import choose_connection_limits, make_grpc_options
 from quarry_server.transport.drain import DrainPolicy, RunningCalls, drain
 from quarry_server.transport.exposure import warn_if_exposed
 from quarry_server.transport.interceptors import TypedErrors
@@ -54,15 +54,15 @@ async def serve_parts(parts: Parts, ending: Ending, look_at_stop: LookAtStop) ->
     Raises UnavailableError if the port is taken.
     """
     settings, calls = parts.settings, RunningCalls()
-    limits = connection_limits(settings.connections)
+    limits = choose_connection_limits(settings.connections)
     grpc_server = grpc.aio.server(
-        interceptors=[calls, TypedErrors(), CallerLog()], options=grpc_options(limits)
+        interceptors=[calls, TypedErrors(), CallerLog()], options=make_grpc_options(limits)
     )
     health_servicer = health.aio.HealthServicer()
     address = _bind(grpc_server, settings)
     try:
         await asyncio.to_thread(warn_if_exposed, settings.host, address)
-        services = await build_services(parts, reachable(address), limits, ending)
+        services = await build_services(parts, find_reachable_address(address), limits, ending)
         _register(grpc_server, services, health_servicer, settings)
         look_at_stop()
         await grpc_server.start()
@@ -91,7 +91,7 @@ async def _give_back_port(server: grpc.aio.Server) -> None:
     await server.stop(None)
 
 
-def reachable(address: str) -> str:
+def find_reachable_address(address: str) -> str:
     """Returns where a process on this machine reaches a server that listens on ``address``."""
     host, _, port = address.rpartition(":")
     return f"{_LOOPBACK.get(host, host)}:{port}"
@@ -115,10 +115,10 @@ def _start_background(parts: Parts, loops: LoopRuns, ending: Ending) -> None:
     housekeeping = Housekeeping(parts.folder.keep_house)
     ending.push("housekeeping", housekeeping.close)
     housekeeping.start()
-    schedule = LoopSchedule(parts.settings.loop, loops.collections, loops.turned_us, loops.turn)
+    schedule = LoopSchedule(parts.settings.loop, loops.list_collections, loops.read_turned_us, loops.turn)
     ending.push("the schedule of the loop", schedule.close)
     schedule.start()
     if parts.settings.models.state_store_bytes:
-        fill = StateFill(parts.library, parts.models.served)
+        fill = StateFill(parts.open_collections, parts.models.served)
         ending.push("the filling of passage states", fill.close)
         fill.start()

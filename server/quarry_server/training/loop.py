@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from quarry.config import LoopSettings
-from quarry.documents.catalog import now_us
+from quarry.documents.catalog import read_now_us
 from quarry.errors import QuarryError
 from quarry.training.loop_spec import LoopReport
 
@@ -32,7 +32,7 @@ class LoopSchedule:
         collections: Callable[[], Awaitable[Sequence[str]]],
         turned_us: Callable[[str], Awaitable[int]],
         turn: Callable[[str], Awaitable[LoopReport]],
-        clock_us: Callable[[], int] = now_us,
+        clock_us: Callable[[], int] = read_now_us,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._settings, self._collections = settings, collections
@@ -55,19 +55,22 @@ class LoopSchedule:
         """Goes on until it is cancelled. A turn that fails is tried again when it is due again."""
         while True:
             await self._sleep(LOOK_S)
-            for name in await self._due():
+            for name in await self._list_due():
                 self._tried_us[name] = self._clock_us()
-                await self._tried(name)
+                await self._note_try(name)
 
-    async def _due(self) -> list[str]:
-        """Collections whose last turn, or try of one, is long enough ago; what waits longest comes first."""
+    async def _list_due(self) -> list[str]:
+        """Lists the collections whose last run, or try of one, is long enough ago.
+
+        What waits longest comes first.
+        """
         there = await self._collections()
         wanted = [name for name in self._settings.collections or there if name in there]
         before_us = self._clock_us() - round(self._settings.every_hours * _HOUR_US)
         last_us = {name: max(self._tried_us.get(name, 0), await self._turned_us(name)) for name in wanted}
         return sorted((name for name in wanted if last_us[name] <= before_us), key=last_us.__getitem__)
 
-    async def _tried(self, name: str) -> None:
+    async def _note_try(self, name: str) -> None:
         try:
             report = await self._turn(name)
         except QuarryError as error:

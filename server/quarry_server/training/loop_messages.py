@@ -4,24 +4,24 @@ from quarry.training.loop_spec import LoopReport, QueryChange
 from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
-from quarry_server.common.values import timestamp_message
-from quarry_server.models.messages import metric_message
+from quarry_server.common.values import to_timestamp
+from quarry_server.models.messages import to_metric_message
 
 
-def report_message(report: LoopReport, whole: bool = True) -> pb.LoopReport:
-    """``whole``: with everything, as JSON."""
+def to_report_message(report: LoopReport, whole: bool = True) -> pb.LoopReport:
+    """Writes the report; ``whole``: with everything, as JSON."""
     message = pb.LoopReport(
         name=report.name,
         collection=report.collection,
-        start_time=timestamp_message(report.start_us),
-        end_time=timestamp_message(report.end_us),
+        start_time=to_timestamp(report.start_us),
+        end_time=to_timestamp(report.end_us),
         outcome=pb.LoopOutcome.Value(f"LOOP_OUTCOME_{report.outcome}"),
         new_choices=report.new_choices,
         min_new_choices=report.min_new_choices,
         model=report.model,
         compared_with=report.compared_with,
-        metrics=[metric_message(metric) for metric in report.metrics],
-        changes=[_change(change) for change in report.changes],
+        metrics=[to_metric_message(metric) for metric in report.metrics],
+        changes=[_to_change_message(change) for change in report.changes],
         queries_compared=report.queries_compared,
         advice=report.advice,
         simulated=report.simulated,
@@ -35,7 +35,7 @@ def report_message(report: LoopReport, whole: bool = True) -> pb.LoopReport:
     return message
 
 
-def _change(change: QueryChange) -> pb.QueryChange:
+def _to_change_message(change: QueryChange) -> pb.QueryChange:
     return pb.QueryChange(
         query=change.query,
         times_asked=change.times_asked,

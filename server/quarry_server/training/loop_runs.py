@@ -5,11 +5,11 @@ from functools import partial
 
 from google.longrunning import operations_pb2
 
-from quarry.collections.library import Library
+from quarry.collections.collections import Collections
 from quarry.config import LoopSettings
-from quarry.documents.catalog import Collection, list_collections, now_us
+from quarry.documents.catalog import Collection, list_collections, read_now_us
 from quarry.errors import NotFoundError, OutOfRangeError, QuarryError
-from quarry.jobs.operations import Operations, new_name
+from quarry.jobs.operations import Operations, make_name
 from quarry.jobs.process import OnProgress
 from quarry.training.loop_jobs import LoopJobs
 from quarry.training.loop_spec import LoopReport, LoopSpec
@@ -18,15 +18,15 @@ from quarry_server.collections.documents import parse_request_id
 from quarry_server.common.jobs import CollectionJobs, Plan
 from quarry_server.common.page_tokens import LOOP_REPORTS
 from quarry_server.common.paging import ListPage
-from quarry_server.common.values import timestamp_message
+from quarry_server.common.values import to_timestamp
 from quarry_server.feedback.jobs import LOOP
-from quarry_server.mining.requests import checked, parse_judged, unique_name
-from quarry_server.training.loop_messages import report_message
-from quarry_server.wiring import Feedback
+from quarry_server.mining.requests import check_values, make_unique_name, parse_judged
+from quarry_server.training.loop_messages import to_report_message
+from quarry_server.wiring import OpenFeedback
 
 
 class LoopRuns:
-    """What TrainingService does with the loop.
+    """The loop runs of TrainingService.
 
     Args:
         address: where turns reach this server.
@@ -34,19 +34,20 @@ class LoopRuns:
 
     def __init__(
         self,
-        library: Library,
+        open_collections: Collections,
         operations: Operations,
         jobs: LoopJobs,
-        feedback: Feedback,
+        feedback: OpenFeedback,
         settings: LoopSettings,
         address: str,
     ) -> None:
-        self._library, self._operations, self._jobs = library, operations, jobs
+        self._open_collections, self._operations, self._jobs = open_collections, operations, jobs
         self._feedback, self._settings, self._address = feedback, settings, address
-        self._calls = CollectionJobs(library, operations, jobs)
+        self._calls = CollectionJobs(open_collections, operations, jobs)
 
     async def tidy(self) -> None:
-        """At the start: what was under way has failed, what is of deleted collections goes; sees to later."""
+        """Fails what was under way and removes what deleted collections have left, now and later. Called
+        at the start."""
         await asyncio.to_thread(self._jobs.reports.fail_unfinished)
         await self._calls.tidy()
 
@@ -63,13 +64,14 @@ class LoopRuns:
         return await self._calls.start_once(collection, request_id, LOOP, prepare)
 
     async def turn(self, name: str) -> LoopReport:
-        """A turn of a collection as the server's policy says, to its end, as an operation that all can see.
+        """Runs the loop of a collection as the server's policy says, to its end, as an operation that all can
+        see.
 
         Raises QuarryError: how it failed.
         """
         collection = await self._calls.find_collection(name)
         plan, ended = await self._plan(pb.RunLoopRequest(collection=name), collection)
-        operation = await self._calls.start(plan, new_name(LOOP))
+        operation = await self._calls.start(plan, make_name(LOOP))
         try:
             return await asyncio.shield(ended)
         except asyncio.CancelledError:
@@ -81,42 +83,46 @@ class LoopRuns:
     async def get(self, request: pb.GetLoopReportRequest) -> pb.GetLoopReportResponse:
         await self._calls.remove_of_deleted()
         report = await asyncio.to_thread(self._jobs.reports.get, request.name)
-        html = await asyncio.to_thread(self._jobs.reports.page, request.name) if request.include_html else ""
-        return pb.GetLoopReportResponse(report=report_message(report), html=html)
+        html = (
+            await asyncio.to_thread(self._jobs.reports.read_page, request.name)
+            if request.include_html
+            else ""
+        )
+        return pb.GetLoopReportResponse(report=to_report_message(report), html=html)
 
-    async def listed(self, request: pb.ListLoopReportsRequest) -> pb.ListLoopReportsResponse:
+    async def list_reports(self, request: pb.ListLoopReportsRequest) -> pb.ListLoopReportsResponse:
         page = ListPage(LOOP_REPORTS, request)
         if request.collection:
             await self._calls.find_collection(request.collection)
         await self._calls.remove_of_deleted()
         found = await asyncio.to_thread(self._jobs.reports.list_newest, request.collection)
         reports, token = page.fill_newest(
-            found, lambda report: (report.start_us, report.name), partial(report_message, whole=False)
+            found, lambda report: (report.start_us, report.name), partial(to_report_message, whole=False)
         )
         return pb.ListLoopReportsResponse(reports=reports, next_page_token=token)
 
-    async def collections(self) -> list[str]:
-        """Names of those there are."""
-        found = await asyncio.to_thread(self._library.database.read, list_collections)
+    async def list_collections(self) -> list[str]:
+        """Lists the names of the collections there are."""
+        found = await asyncio.to_thread(self._open_collections.database.read, list_collections)
         return [collection.settings.name for collection in found]
 
-    async def turned_us(self, name: str) -> int:
-        """Until when feedback of a collection has had its turn; 0 if none has."""
+    async def read_turned_us(self, name: str) -> int:
+        """Reads until when feedback of a collection has had its loop run; 0 if none has."""
         try:
-            key = (await self._library.current(name)).key
+            key = (await self._open_collections.read_current(name)).key
         except NotFoundError:
             return 0
-        return (await asyncio.to_thread(self._jobs.reports.place, key)).until_us
+        return (await asyncio.to_thread(self._jobs.reports.read_place, key)).until_us
 
-    def _spec(self, request: pb.RunLoopRequest, collection: Collection) -> LoopSpec:
+    def _make_spec(self, request: pb.RunLoopRequest, collection: Collection) -> LoopSpec:
         if request.HasField("min_new_choices") and request.min_new_choices < 1:
             raise OutOfRangeError("min_new_choices", f"is {request.min_new_choices}, not 1 or more")
         if request.max_tokens and request.max_tokens < 16:
             raise OutOfRangeError("max_tokens", f"is {request.max_tokens}, not 16 or more")
         least = self._settings.min_new_choices
-        now = now_us()
+        now = read_now_us()
         values = {
-            "name": unique_name(request.collection, now),
+            "name": make_unique_name(request.collection, now),
             "collection": request.collection,
             "collection_key": collection.key,
             "server": self._address,
@@ -129,13 +135,13 @@ class LoopRuns:
             "guards": self._feedback.guards,
             "create_time_us": now,
         }
-        return checked(LoopSpec, values)
+        return check_values(LoopSpec, values)
 
     async def _plan(
         self, request: pb.RunLoopRequest, collection: Collection
     ) -> tuple[Plan, "asyncio.Future[LoopReport]"]:
-        """A turn that can begin, and what will come of it."""
-        spec = await asyncio.to_thread(self._spec, request, collection)
+        """Prepares a turn that can begin, and what will come of it."""
+        spec = await asyncio.to_thread(self._make_spec, request, collection)
         self._jobs.check_installed()
         ended: asyncio.Future[LoopReport] = asyncio.get_running_loop().create_future()
         ended.add_done_callback(lambda future: future.cancelled() or future.exception())  # maybe nobody waits
@@ -153,7 +159,7 @@ class LoopRuns:
                 raise
             if not ended.done():
                 ended.set_result(report)
-            return report_message(report)
+            return to_report_message(report)
 
-        start_time = timestamp_message(spec.create_time_us)
+        start_time = to_timestamp(spec.create_time_us)
         return Plan(pb.RunLoopMetadata(collection=spec.collection, start_time=start_time), turn), ended

@@ -16,7 +16,7 @@ def find_model(registry: ModelRegistry, data: Path, name: str) -> ModelRef:
         FailedPreconditionError: the version is retired.
         ModelError: there is no such model.
     """
-    folder = registry.folder(name)
+    folder = registry.locate_folder(name)
     if folder is not None:
         return ModelRef(name=name, folder=str(folder))
     try:

@@ -20,10 +20,10 @@ from quarry.feedback.reading.guards import GuardPolicy
 from quarry.mining.sets import EXAMPLES, MiningSets
 from quarry.models.blend import read_blend
 from quarry.models.calibration import read_calibration
+from quarry.models.run_settings import ModelKind
 from quarry.models.runtime.runner import Precision
-from quarry.models.settings import ModelKind
-from quarry.training.forms import FormName, ModelForm, model_form
-from quarry.training.limits import LEAST_DECIDING
+from quarry.training.examples_limits import LEAST_DECIDING
+from quarry.training.forms import FormName, ModelForm, read_model_form
 from quarry.training.spec import (
     DEFAULT_BOOTSTRAP_QUERIES,
     DEFAULT_FORM,
@@ -38,7 +38,7 @@ from quarry.training.spec import (
 )
 from quarry.training.uploads import Uploads
 from quarry.v1 import training_service_pb2 as pb
-from quarry_server.mining.requests import checked, parse_judged, unique_name
+from quarry_server.mining.requests import check_values, make_unique_name, parse_judged
 
 DEFAULT_STUDENT_LAYERS = 3
 
@@ -63,8 +63,8 @@ Request = pb.TrainRerankerRequest | pb.TrainEncoderRequest | pb.DistillRerankerR
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What a request is read against. All of it blocks.
+class RequestContext:
+    """The facts that a request is read against. All of it blocks.
 
     Attributes:
         base_reranker: the server's, or empty.
@@ -97,8 +97,9 @@ class Ground:
         name = self.collection.settings.reranker
         return self.resolve(name) if name else None
 
-    def gives_relevance(self, reranker: str) -> bool:
-        """Whether it says how relevant a hit is, and only while the present ranking configuration serves."""
+    def can_give_relevance(self, reranker: str) -> bool:
+        """Tells whether it says how relevant a hit is, and only while the present ranking configuration
+        serves."""
         folder = Path(self.resolve(reranker).folder)
         calibration = read_calibration(folder)
         return (
@@ -111,7 +112,7 @@ class Ground:
     def common(self) -> dict[str, object]:
         """What every job is told."""
         return {
-            "name": unique_name(self.collection.settings.name, self.now_us),
+            "name": make_unique_name(self.collection.settings.name, self.now_us),
             "collection": self.collection.settings.name,
             "collection_key": self.collection.key,
             "server": self.server,
@@ -121,8 +122,8 @@ class Ground:
         }
 
 
-def parse_training(request: pb.TrainRerankerRequest, ground: Ground) -> TrainingSpec:
-    """A re-ranker's training, under a name of its own.
+def parse_training(request: pb.TrainRerankerRequest, context: RequestContext) -> TrainingSpec:
+    """Parses a re-ranker's training, under a name of its own.
 
     Raises:
         InvalidArgumentError: a field is wrong.
@@ -134,71 +135,74 @@ def parse_training(request: pb.TrainRerankerRequest, ground: Ground) -> Training
         raise UnknownValueError("loss", f"{request.loss} is not a TrainingLoss")
     if request.loss == pb.TRAINING_LOSS_MARGIN_MSE:
         raise InvalidArgumentError("loss", "learns a teacher's scores: that is DistillReranker's")
-    values = _asked(request, ground) | {
-        "description": _description(request.description),
-        "learning_rate": _learning_rate(request.learning_rate),
+    values = _parse_common(request, context) | {
+        "description": _check_description(request.description),
+        "learning_rate": _check_learning_rate(request.learning_rate),
         "loss": LOSSES[request.loss],
-        "serving": ground.serving,
+        "serving": context.serving,
     }
-    base, name = _start(request, ground)
-    form = model_form(Path(base.folder))
+    base, name = _start(request, context)
+    form = read_model_form(Path(base.folder))
     if name != "split" and request.joint_layers:
         raise ConflictingFieldsError("joint_layers", f"is for the form split, and {name} is asked for")
     more: dict[str, object] = {
         "form": name,
-        "joint_layers": _joint_layers(request.joint_layers, form)
+        "joint_layers": _choose_joint_layers(request.joint_layers, form)
         if name == "split"
         else DEFAULT_JOINT_LAYERS,
-        "max_tokens": _max_tokens(request.max_tokens, form),
+        "max_tokens": _choose_max_tokens(request.max_tokens, form),
     }
-    return _spec(values, base, more)
+    return _make_spec(values, base, more)
 
 
-def _start(request: pb.TrainRerankerRequest, ground: Ground) -> tuple[ModelRef, FormName]:
-    """The model to start from, and the form of what is made of it."""
+def _start(request: pb.TrainRerankerRequest, context: RequestContext) -> tuple[ModelRef, FormName]:
+    """Chooses the model to start from, and the form of what is made of it."""
     if request.form not in FORMS:
         raise UnknownValueError("form", f"{request.form} is not a RerankerForm")
     wanted = FORMS[request.form]
-    usual = request.base or ground.collection.settings.reranker or ground.base_reranker or ground.encoder
-    base = _base(usual, ground)
-    form = model_form(Path(base.folder))
+    usual = request.base or context.collection.settings.reranker or context.base_reranker or context.encoder
+    base = _parse_base(usual, context)
+    form = read_model_form(Path(base.folder))
     if form.kind is ModelKind.ENCODER:
         return base, wanted or ("split" if request.joint_layers else DEFAULT_FORM)  # no other has such layers
     if wanted in (None, form.name):
         return base, form.name
     if request.base:
         raise ConflictingFieldsError("form", f"{base.name[:80]} has the form {form.name}, not {wanted}")
-    return _base(ground.encoder, ground), wanted
+    return _parse_base(context.encoder, context), wanted
 
 
-def parse_encoder_training(request: pb.TrainEncoderRequest, ground: Ground) -> TrainingSpec:
-    """An encoder's training. Raises as ``parse_training``."""
-    values = _asked(request, ground) | {
+def parse_encoder_training(request: pb.TrainEncoderRequest, context: RequestContext) -> TrainingSpec:
+    """Parses an encoder's training. Raises as ``parse_training``."""
+    values = _parse_common(request, context) | {
         "what": "encoder",
-        "description": _description(request.description),
-        "learning_rate": _learning_rate(request.learning_rate),
-        "serving": ground.resolve(ground.encoder) if ground.encoder else None,
+        "description": _check_description(request.description),
+        "learning_rate": _check_learning_rate(request.learning_rate),
+        "serving": context.resolve(context.encoder) if context.encoder else None,
     }
-    base = _base(request.base or ground.encoder, ground)
-    form = model_form(Path(base.folder))
+    base = _parse_base(request.base or context.encoder, context)
+    form = read_model_form(Path(base.folder))
     if form.kind is not ModelKind.ENCODER:
         raise InvalidArgumentError(
             "base", f"{base.name[:80]} is a re-ranker, and an encoder is to be trained"
         )
-    return _spec(values, base, {"max_tokens": _max_tokens(request.max_tokens, form)})
+    return _make_spec(values, base, {"max_tokens": _choose_max_tokens(request.max_tokens, form)})
 
 
-def parse_distillation(request: pb.DistillRerankerRequest, ground: Ground) -> TrainingSpec:
-    """A student's training. Raises as ``parse_training``; without a teacher, FailedPreconditionError."""
-    teacher = ground.resolve(request.teacher) if request.teacher else ground.serving
+def parse_distillation(request: pb.DistillRerankerRequest, context: RequestContext) -> TrainingSpec:
+    """Parses a student's training. Raises as ``parse_training``.
+
+    Without a teacher, FailedPreconditionError.
+    """
+    teacher = context.resolve(request.teacher) if request.teacher else context.serving
     if teacher is None:
         raise FailedPreconditionError(
-            f"no re-ranker serves {ground.collection.settings.name!r}: name a teacher",
-            collection=ground.collection.settings.name,
+            f"no re-ranker serves {context.collection.settings.name!r}: name a teacher",
+            collection=context.collection.settings.name,
         )
     _check_reranker(teacher, "teacher")
-    base = ground.resolve(request.base) if request.base else teacher
-    form = model_form(Path(base.folder))
+    base = context.resolve(request.base) if request.base else teacher
+    form = read_model_form(Path(base.folder))
     if form.late:
         raise InvalidArgumentError(
             "base",
@@ -207,43 +211,47 @@ def parse_distillation(request: pb.DistillRerankerRequest, ground: Ground) -> Tr
     layers = request.layers or min(DEFAULT_STUDENT_LAYERS, form.layers)
     if not 1 <= layers <= form.layers:
         raise OutOfRangeError("layers", f"is {layers}, and {base.name[:80]} has {form.layers}")
-    values = _asked(request, ground) | {
+    values = _parse_common(request, context) | {
         "loss": "margin-mse",
         "teacher": teacher,
         "layers": layers,
-        "serving": ground.serving,
+        "serving": context.serving,
     }
-    joint_layers = min(_joint_layers(0, form), layers)
-    return _spec(
-        values, base, {"joint_layers": joint_layers, "max_tokens": _max_tokens(request.max_tokens, form)}
+    joint_layers = min(_choose_joint_layers(0, form), layers)
+    return _make_spec(
+        values,
+        base,
+        {"joint_layers": joint_layers, "max_tokens": _choose_max_tokens(request.max_tokens, form)},
     )
 
 
-def parse_evaluation(request: pb.EvaluateRerankerRequest, ground: Ground) -> EvaluationSpec:
-    """A comparison. A version that serves itself is compared with the fused order. Raises as
+def parse_evaluation(request: pb.EvaluateRerankerRequest, context: RequestContext) -> EvaluationSpec:
+    """Parses a comparison. A version that serves itself is compared with the fused order. Raises as
     ``parse_training``."""
     if request.compare_with == request.model:
         raise InvalidArgumentError("compare_with", "is the model itself")
-    candidate = _check_reranker(ground.resolve(request.model), "model")
-    other = request.compare_with or ground.collection.settings.reranker
-    serving = ground.resolve(other) if other and other != request.model else None
-    values = ground.common | {
+    candidate = _check_reranker(context.resolve(request.model), "model")
+    other = request.compare_with or context.collection.settings.reranker
+    serving = context.resolve(other) if other and other != request.model else None
+    values = context.common | {
         "candidate": candidate,
         "serving": serving and _check_reranker(serving, "compare_with"),
         "judgments": parse_judged(request.judgments, "judgments"),
     }
-    return checked(EvaluationSpec, values)
+    return check_values(EvaluationSpec, values)
 
 
-def parse_tuning(request: pb.TuneRankingRequest, ground: Ground, arms: tuple[str, ...]) -> TuningSpec:
-    """What is to be fitted, for a collection with these ``arms``.
+def parse_tuning(
+    request: pb.TuneRankingRequest, context: RequestContext, arms: tuple[str, ...]
+) -> TuningSpec:
+    """Parses what is to be fitted, for a collection with these ``arms``.
 
     Raises:
         InvalidArgumentError: a judgment is none, or too few queries have a relevant document.
         FailedPreconditionError: there is nothing to fit.
         ModelError: a re-ranker that serves cannot be read.
     """
-    collection = ground.collection
+    collection = context.collection
     judgments = parse_judged(request.judgments, "judgments")
     relevant = sum(max(query.judgments.values()) > 0 for query in judgments)
     if judgments and relevant < LEAST_DECIDING:
@@ -255,54 +263,54 @@ def parse_tuning(request: pb.TuneRankingRequest, ground: Ground, arms: tuple[str
         raise FailedPreconditionError(
             f"{name!r} has one arm and no boosted field: there is nothing to tune", collection=name
         )
-    values = ground.common | {
+    values = context.common | {
         "judgments": judgments,
         "arms": arms,
         "boosts": boosts,
         "serving": collection.ranking_name,
         "reranker": collection.settings.reranker,
-        "calibrated": tuple(filter(ground.gives_relevance, sorted(collection.settings.rerankers))),
+        "calibrated": tuple(filter(context.can_give_relevance, sorted(collection.settings.rerankers))),
         "seed": request.seed,
     }
     del values["precision"]
-    return checked(TuningSpec, values)
+    return check_values(TuningSpec, values)
 
 
-def _asked(request: Request, ground: Ground) -> dict[str, Any]:
-    """What all trainings have."""
+def _parse_common(request: Request, context: RequestContext) -> dict[str, Any]:
+    """Parses what all trainings have."""
     if request.steps < 0:
         raise OutOfRangeError("steps", f"is {request.steps}, not 0 to 1,000,000")
     return {
-        **ground.common,
-        **_source(request, ground),
-        "ranking": ground.collection.ranking_name,
+        **context.common,
+        **_parse_source(request, context),
+        "ranking": context.collection.ranking_name,
         "steps": request.steps,
         "seed": request.seed,
         "judgments": parse_judged(request.judgments, "judgments"),
     }
 
 
-def _source(request: Request, ground: Ground) -> dict[str, object]:
+def _parse_source(request: Request, context: RequestContext) -> dict[str, object]:
     match request.WhichOneof("source"):
         case "mining_set" if request.mining_set:
-            return _mining_set(request.mining_set, ground)
+            return _parse_mining_set(request.mining_set, context)
         case "examples" if request.examples:
-            path = ground.uploads.path(request.examples)
-            most = ground.uploads.limits.text_bytes
+            path = context.uploads.locate(request.examples)
+            most = context.uploads.limits.text_bytes
             return {"examples": str(path), "examples_name": request.examples, "max_text_bytes": most}
         case "bootstrap" if isinstance(request, pb.TrainRerankerRequest):
-            return {"bootstrap": _bootstrap(request.bootstrap, ground)}
+            return {"bootstrap": _parse_pretraining(request.bootstrap, context)}
     raise RequiredError("examples", "is missing: say what to train on")
 
 
-def _mining_set(name: str, ground: Ground) -> dict[str, object]:
-    made = ground.mining_sets.get(name)
-    if made.collection_key != ground.collection.key:
+def _parse_mining_set(name: str, context: RequestContext) -> dict[str, object]:
+    made = context.mining_sets.get(name)
+    if made.collection_key != context.collection.key:
         raise InvalidArgumentError("mining_set", f"was mined from another collection, {made.collection}")
-    return {"examples": str(ground.mining_sets.folder(name) / EXAMPLES), "examples_name": name}
+    return {"examples": str(context.mining_sets.locate(name) / EXAMPLES), "examples_name": name}
 
 
-def _bootstrap(message: pb.Bootstrap, ground: Ground) -> dict[str, object]:
+def _parse_pretraining(message: pb.Bootstrap, context: RequestContext) -> dict[str, object]:
     names = list(message.collections)
     if not names:
         raise RequiredError("bootstrap.collections", "are none")
@@ -314,29 +322,29 @@ def _bootstrap(message: pb.Bootstrap, ground: Ground) -> dict[str, object]:
     if message.max_queries < 0:
         raise OutOfRangeError("bootstrap.max_queries", f"is {message.max_queries}, not 1 to 1,000,000")
     return {
-        "collections": tuple((name, ground.key_of(name)) for name in names),
+        "collections": tuple((name, context.key_of(name)) for name in names),
         "max_queries": message.max_queries or DEFAULT_BOOTSTRAP_QUERIES,
     }
 
 
-def _base(name: str, ground: Ground) -> ModelRef:
+def _parse_base(name: str, context: RequestContext) -> ModelRef:
     if not name:
         raise FailedPreconditionError(
-            f"the collection {ground.collection.settings.name!r} has neither re-ranker nor encoder to start "
+            f"the collection {context.collection.settings.name!r} has neither re-ranker nor encoder to start "
             "from, and the server's models.base_reranker is empty: name a base",
-            collection=ground.collection.settings.name,
+            collection=context.collection.settings.name,
         )
-    return ground.resolve(name)
+    return context.resolve(name)
 
 
 def _check_reranker(model: ModelRef, path: str) -> ModelRef:
-    if model_form(Path(model.folder)).kind is ModelKind.ENCODER:
+    if read_model_form(Path(model.folder)).kind is ModelKind.ENCODER:
         raise InvalidArgumentError(path, f"{model.name[:80]} is an encoder, and a re-ranker is needed")
     return model
 
 
-def _joint_layers(asked: int, form: ModelForm) -> int:
-    """Layers that read both texts; of a base that is a re-ranker already, its own."""
+def _choose_joint_layers(asked: int, form: ModelForm) -> int:
+    """Chooses the layers that read both texts; of a base that is a re-ranker already, its own."""
     if form.kind is ModelKind.ENCODER:
         if not 0 <= asked <= form.layers:
             raise OutOfRangeError("joint_layers", f"is {asked}, and the encoder has {form.layers} layers")
@@ -347,24 +355,24 @@ def _joint_layers(asked: int, form: ModelForm) -> int:
     return form.joint_layers or DEFAULT_JOINT_LAYERS
 
 
-def _max_tokens(asked: int, form: ModelForm) -> int:
+def _choose_max_tokens(asked: int, form: ModelForm) -> int:
     limit = form.max_tokens
     if asked and not 16 <= asked <= limit:
         raise OutOfRangeError("max_tokens", f"is {asked}, not 16 to {limit}, the model's limit")
     return asked or min(DEFAULT_MAX_TOKENS, limit)
 
 
-def _learning_rate(value: float) -> float:
+def _check_learning_rate(value: float) -> float:
     if not math.isfinite(value):
         raise OutOfRangeError("learning_rate", f"is {value}")
     return value
 
 
-def _description(text: str) -> str:
+def _check_description(text: str) -> str:
     if len(text.encode()) > MAX_DESCRIPTION_BYTES:
         raise OutOfRangeError("description", f"is longer than {MAX_DESCRIPTION_BYTES:,} bytes")
     return text
 
 
-def _spec(values: dict[str, Any], base: ModelRef, more: dict[str, object]) -> TrainingSpec:
-    return checked(TrainingSpec, values | {"base": base} | more)
+def _make_spec(values: dict[str, Any], base: ModelRef, more: dict[str, object]) -> TrainingSpec:
+    return check_values(TrainingSpec, values | {"base": base} | more)

@@ -9,16 +9,16 @@ from typing import TypeVar
 from google.longrunning import operations_pb2
 from google.protobuf.message import Message
 
-from quarry.collections.library import Library
+from quarry.collections.collections import Collections
 from quarry.config import Settings
-from quarry.documents.catalog import Collection, get_collection, now_us
+from quarry.documents.catalog import Collection, get_collection, read_now_us
 from quarry.errors import InvalidArgumentError, RequiredError
 from quarry.feedback.purge import PurgeMade
 from quarry.jobs.operations import Operations
 from quarry.jobs.process import OnDetails, OnProgress
 from quarry.mining.sets import MiningSets
 from quarry.registry.names import parse_name
-from quarry.registry.trained import TrainedModels, TunedRankings
+from quarry.registry.trained_models import TrainedModels, TunedRankings
 from quarry.training.folders import AnySpec
 from quarry.training.jobs import TrainingJobs
 from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec, TuningResult, TuningSpec
@@ -29,27 +29,27 @@ from quarry.v1 import training_service_pb2_grpc
 from quarry_server.collections.documents import parse_request_id
 from quarry_server.common.context import Context
 from quarry_server.common.jobs import CollectionJobs, Plan
-from quarry_server.common.model_names import RequestedModels, names_of
-from quarry_server.models.messages import model_message
-from quarry_server.models.rankings import found_message, ranking_message
+from quarry_server.common.model_names import RequestedModels, list_names
+from quarry_server.models.messages import to_model_message
+from quarry_server.models.rankings import to_found_message, to_ranking_message
 from quarry_server.training.loop_runs import LoopRuns
 from quarry_server.training.messages import (
     add_advice,
-    evaluation_message,
-    new_metadata,
+    make_metadata,
     set_details,
-    unregistered_message,
+    to_evaluation_message,
+    to_unregistered_message,
 )
 from quarry_server.training.requests import (
-    Ground,
     Request,
+    RequestContext,
     parse_distillation,
     parse_encoder_training,
     parse_evaluation,
     parse_training,
     parse_tuning,
 )
-from quarry_server.wiring import Feedback, served_precision
+from quarry_server.wiring import OpenFeedback, choose_precision
 
 R = TypeVar("R", bound=Request)
 AnyRequest = Request | pb.EvaluateRerankerRequest | pb.TuneRankingRequest
@@ -65,11 +65,11 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
 
     def __init__(
         self,
-        library: Library,
+        open_collections: Collections,
         operations: Operations,
         jobs: TrainingJobs,
         mining_sets: MiningSets,
-        feedback: Feedback,
+        feedback: OpenFeedback,
         trained: TrainedModels,
         tuned: TunedRankings,
         find_model: Callable[[str], ModelRef],
@@ -78,17 +78,18 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         requested: RequestedModels,
         address: str,
     ) -> None:
-        self._library, self._jobs = library, jobs
+        self._open_collections, self._jobs = open_collections, jobs
         self._mining_sets, self._feedback = mining_sets, feedback
         self._trained, self._tuned, self._find_model = trained, tuned, find_model
         self._loops, self._requested, self._address = loops, requested, address
         self._base_reranker = settings.models.base_reranker
-        self._precision = served_precision(settings)
-        self._calls = CollectionJobs(library, operations, jobs)
+        self._precision = choose_precision(settings)
+        self._calls = CollectionJobs(open_collections, operations, jobs)
 
     async def tidy(self) -> None:
-        """At the start: removes what unfinished jobs and deleted collections have left; sees to later."""
-        now_us = self._library.folder.clock.now_us
+        """Removes what unfinished jobs and deleted collections have left, and will from now on. Called at
+        the start."""
+        now_us = self._open_collections.folder.clock.now_us
         await asyncio.to_thread(self._jobs.folders.remove_unfinished, now_us)
         await asyncio.to_thread(self._jobs.uploads.remove_unused, now_us)
         await self._calls.tidy()
@@ -131,11 +132,11 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         collection = await self._calls.find_collection(version[0])
 
         async def plan() -> Plan:
-            await self._requested.admit(request.compare_with, known=names_of(collection))
-            spec = await asyncio.to_thread(lambda: parse_evaluation(request, self._ground(collection)))
+            await self._requested.admit(request.compare_with, known=list_names(collection))
+            spec = await asyncio.to_thread(lambda: parse_evaluation(request, self._read_context(collection)))
 
             async def evaluate(on_progress: OnProgress, on_details: OnDetails) -> Message:
-                return evaluation_message(await self._jobs.evaluate(spec, on_progress, on_details), spec)
+                return to_evaluation_message(await self._jobs.evaluate(spec, on_progress, on_details), spec)
 
             return self._plan(spec, evaluate)
 
@@ -145,9 +146,11 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         collection = await self._calls.find_collection(request.collection)
 
         async def plan() -> Plan:
-            with self._library.use(request.collection) as opened:
+            with self._open_collections.use(request.collection) as opened:
                 arms = opened.generation.searcher.arms
-            spec = await asyncio.to_thread(lambda: parse_tuning(request, self._ground(collection), arms))
+            spec = await asyncio.to_thread(
+                lambda: parse_tuning(request, self._read_context(collection), arms)
+            )
 
             async def tune(on_progress: OnProgress, on_details: OnDetails) -> Message:
                 return await self._jobs.tune(spec, on_progress, on_details, partial(self._take_ranking, spec))
@@ -167,18 +170,18 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
     async def ListLoopReports(
         self, request: pb.ListLoopReportsRequest, context: Context
     ) -> pb.ListLoopReportsResponse:
-        return await self._loops.listed(request)
+        return await self._loops.list_reports(request)
 
     async def _train(
-        self, kind: str, request: R, parse: Callable[[R, Ground], TrainingSpec]
+        self, kind: str, request: R, parse: Callable[[R, RequestContext], TrainingSpec]
     ) -> operations_pb2.Operation:
         collection = await self._calls.find_collection(request.collection)
 
         async def plan() -> Plan:
             teacher = request.teacher if isinstance(request, pb.DistillRerankerRequest) else ""
             named = request.base, teacher, self._base_reranker
-            await self._requested.admit(*named, known=names_of(collection))
-            spec = await asyncio.to_thread(lambda: parse(request, self._ground(collection)))
+            await self._requested.admit(*named, known=list_names(collection))
+            spec = await asyncio.to_thread(lambda: parse(request, self._read_context(collection)))
 
             async def train(on_progress: OnProgress, on_details: OnDetails) -> Message:
                 return await self._jobs.train(spec, on_progress, on_details, partial(self._take, spec))
@@ -191,15 +194,15 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         """Says what became of a training's model."""
         taken = await self._trained.take(spec, result, folder)
         if taken.version is None:
-            return unregistered_message(result, spec)
-        return add_advice(model_message(taken.version), taken.advice)
+            return to_unregistered_message(result, spec)
+        return add_advice(to_model_message(taken.version), taken.advice)
 
     async def _take_ranking(self, spec: TuningSpec, result: TuningResult) -> models_pb.Ranking:
         """Says what became of the ranking configuration that a tuning found."""
         taken = await self._tuned.take(spec, result)
         if taken.version is None:
-            return found_message(spec.collection, result)
-        return add_advice(ranking_message(taken.version), taken.advice)
+            return to_found_message(spec.collection, result)
+        return add_advice(to_ranking_message(taken.version), taken.advice)
 
     async def _start(
         self, kind: str, request: AnyRequest, collection: Collection, plan: Callable[[], Awaitable[Plan]]
@@ -214,7 +217,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         return await self._calls.start_once(collection, request_id, kind, prepare)
 
     def _plan(self, spec: AnySpec, work: Work) -> Plan:
-        metadata = new_metadata(spec)
+        metadata = make_metadata(spec)
 
         async def run(on_progress: OnProgress) -> Message:
             await self._feedback.impressions.flush()  # or the job would miss the last answers
@@ -224,16 +227,16 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
 
         return Plan(metadata, run)
 
-    def _ground(self, collection: Collection) -> Ground:
-        """Blocks."""
-        database = self._library.database
-        return Ground(
+    def _read_context(self, collection: Collection) -> RequestContext:
+        """Reads what a request is read against. Blocks."""
+        database = self._open_collections.database
+        return RequestContext(
             collection=collection,
             base_reranker=self._base_reranker,
             precision=self._precision,
             guards=self._feedback.guards,
             server=self._address,
-            now_us=now_us(),
+            now_us=read_now_us(),
             resolve=self._find_model,
             key_of=lambda name: database.read(lambda c: get_collection(c, name)).key,
             mining_sets=self._mining_sets,
@@ -241,8 +244,8 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         )
 
 
-def ending_trainings(purge_sets: PurgeMade, jobs: TrainingJobs) -> PurgeMade:
-    """``purge_sets``, and with the mining sets go the trainings on them."""
+def end_trainings(purge_sets: PurgeMade, jobs: TrainingJobs) -> PurgeMade:
+    """Adds to ``purge_sets`` the trainings on mining sets that go."""
 
     async def purge(key: int, start_us: int | None, end_us: int | None) -> list[str]:
         names = await purge_sets(key, start_us, end_us)

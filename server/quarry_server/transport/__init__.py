@@ -1,1 +1,1 @@
-"""What is around every call: connections, interceptors, who is let in, and how a server stops."""
+"""The transport around every call: connections, interceptors, who is let in, and how a server stops."""

@@ -1,4 +1,5 @@
-"""How many clients may be connected, how long a silent one may stay, and what is left for the engines.
+"""The limits of connections: how many clients, how long a silent one may stay, and what is left for the
+engines.
 
 Each connection takes a descriptor. Engines open files all the time, and fail when there are none left; so
 connections get at most half of what the process may open.
@@ -20,7 +21,7 @@ FEW_DESCRIPTORS = 1_024
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What holds for this process.
+    """The limits of this process.
 
     Attributes:
         most: connections at once; one more is closed as soon as it is accepted.
@@ -44,8 +45,13 @@ def raise_descriptor_limit() -> None:
         logger.info("the limit of open files stays at %d: %s", soft, error)
 
 
-def connection_limits(settings: ConnectionSettings, descriptors: int | None = None) -> ConnectionLimits:
-    """The limits for a process that may open so many ``descriptors``; by default, what this one may."""
+def choose_connection_limits(
+    settings: ConnectionSettings, descriptors: int | None = None
+) -> ConnectionLimits:
+    """Chooses the limits for a process that may open so many ``descriptors``.
+
+    By default, what this one may.
+    """
     if descriptors is None:
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = settings.max_connections
@@ -56,7 +62,7 @@ def connection_limits(settings: ConnectionSettings, descriptors: int | None = No
     return ConnectionLimits(most, settings.idle_s, settings.handshake_s, settings.max_calls)
 
 
-def grpc_options(limits: ConnectionLimits) -> Sequence[tuple[str, int]]:
+def make_grpc_options(limits: ConnectionLimits) -> Sequence[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -67,8 +73,8 @@ def grpc_options(limits: ConnectionLimits) -> Sequence[tuple[str, int]]:
         ("grpc.max_connection_age_grace_ms", 5 * 60_000),
         ("grpc.so_reuseport", 0),  # two servers on one port would answer in turn
         ("grpc.max_allowed_incoming_connections", limits.most),
-        ("grpc.max_connection_idle_ms", _milliseconds(limits.idle_s)),
-        ("grpc.server_handshake_timeout_ms", _milliseconds(limits.handshake_s)),
+        ("grpc.max_connection_idle_ms", _to_milliseconds(limits.idle_s)),
+        ("grpc.server_handshake_timeout_ms", _to_milliseconds(limits.handshake_s)),
         ("grpc.max_concurrent_streams", limits.calls),
         # A client that has gone without a word would keep its connection, and its calls, for two hours.
         ("grpc.keepalive_time_ms", 60_000),
@@ -76,5 +82,5 @@ def grpc_options(limits: ConnectionLimits) -> Sequence[tuple[str, int]]:
     ]
 
 
-def _milliseconds(seconds: float) -> int:
+def _to_milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1_000))

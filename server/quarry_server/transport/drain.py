@@ -1,4 +1,4 @@
-"""How a server stops: it says so, waits, refuses new calls, and gives those at work their time."""
+"""The stop of a server: it says so, waits, refuses new calls, and gives those at work their time."""
 
 import asyncio
 import contextlib
@@ -43,21 +43,23 @@ class RunningCalls(grpc.aio.ServerInterceptor):
         if handler is None or handler_call_details.method in WAITING:
             return handler
         factory, name, wrap = {
-            (False, False): (grpc.unary_unary_rpc_method_handler, "unary_unary", self._answering),
-            (False, True): (grpc.unary_stream_rpc_method_handler, "unary_stream", self._streaming),
-            (True, False): (grpc.stream_unary_rpc_method_handler, "stream_unary", self._answering),
-            (True, True): (grpc.stream_stream_rpc_method_handler, "stream_stream", self._streaming),
+            (False, False): (grpc.unary_unary_rpc_method_handler, "unary_unary", self._count_answering),
+            (False, True): (grpc.unary_stream_rpc_method_handler, "unary_stream", self._count_streaming),
+            (True, False): (grpc.stream_unary_rpc_method_handler, "stream_unary", self._count_answering),
+            (True, True): (grpc.stream_stream_rpc_method_handler, "stream_stream", self._count_streaming),
         }[handler.request_streaming, handler.response_streaming]
         behaviour = getattr(handler, name)
         if handler.response_streaming and not inspect.isasyncgenfunction(behaviour):
-            wrap = self._answering  # it writes to the context by itself, and is at work until it returns
+            wrap = (
+                self._count_answering
+            )  # it writes to the context by itself, and is at work until it returns
         return factory(
             wrap(behaviour, handler.request_streaming),
             handler.request_deserializer,
             handler.response_serializer,
         )
 
-    async def until_quiet(self, seconds: float) -> None:
+    async def wait_until_quiet(self, seconds: float) -> None:
         """Returns when no call has worked for so long."""
         loop = asyncio.get_running_loop()
         begun_s = loop.time()
@@ -73,29 +75,29 @@ class RunningCalls(grpc.aio.ServerInterceptor):
         if not self._ended.done():
             self._ended.set_result(None)
 
-    def _answering(self, behaviour: Any, request_streaming: bool) -> Any:
+    def _count_answering(self, behaviour: Any, request_streaming: bool) -> Any:
         async def call(request: Any, context: Context) -> Any:
-            with self._at_work():
-                given = self._received(request) if request_streaming else request
+            with self._count_work():
+                given = self._count_received(request) if request_streaming else request
                 return await behaviour(given, context)
 
         return call
 
-    def _streaming(self, behaviour: Any, request_streaming: bool) -> Any:
+    def _count_streaming(self, behaviour: Any, request_streaming: bool) -> Any:
         async def call(request: Any, context: Context) -> Any:
-            with self._at_work():
-                given = self._received(request) if request_streaming else request
+            with self._count_work():
+                given = self._count_received(request) if request_streaming else request
                 async for response in behaviour(given, context):
-                    with self._paused():
+                    with self._pause_count():
                         yield response
 
         return call
 
-    async def _received(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def _count_received(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         while True:
             coming = asyncio.ensure_future(anext(requests))
             try:
-                with self._paused():
+                with self._pause_count():
                     await asyncio.wait([coming, self._ended], return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done():
                     raise UnavailableError("the server is stopping")
@@ -107,7 +109,7 @@ class RunningCalls(grpc.aio.ServerInterceptor):
             yield request
 
     @contextlib.contextmanager
-    def _at_work(self) -> Iterator[None]:
+    def _count_work(self) -> Iterator[None]:
         self._count(1)
         try:
             yield
@@ -115,7 +117,7 @@ class RunningCalls(grpc.aio.ServerInterceptor):
             self._count(-1)
 
     @contextlib.contextmanager
-    def _paused(self) -> Iterator[None]:
+    def _pause_count(self) -> Iterator[None]:
         self._count(-1)
         try:
             yield
@@ -133,7 +135,7 @@ class RunningCalls(grpc.aio.ServerInterceptor):
 
 @dataclass(frozen=True, slots=True)
 class DrainPolicy:
-    """How long each step of a stop takes.
+    """The time that each step of a stop takes.
 
     Attributes:
         notice_s: between saying NOT_SERVING and refusing new calls, so that balancers send them elsewhere.
@@ -159,10 +161,10 @@ async def drain(
     Args:
         services: that health knows.
     """
-    async with _announced(servicer, services):
+    async with _announce_end(servicer, services):
         await asyncio.sleep(policy.notice_s)
         stopping = asyncio.create_task(server.stop(policy.work_s))
-        quiet = asyncio.create_task(calls.until_quiet(QUIET_S))
+        quiet = asyncio.create_task(calls.wait_until_quiet(QUIET_S))
         await asyncio.wait([stopping, quiet], return_when=asyncio.FIRST_COMPLETED)
         quiet.cancel()
         calls.end_idle_streams()
@@ -173,7 +175,7 @@ async def drain(
 
 
 @contextlib.asynccontextmanager
-async def _announced(servicer: health.aio.HealthServicer, services: Sequence[str]) -> AsyncIterator[None]:
+async def _announce_end(servicer: health.aio.HealthServicer, services: Sequence[str]) -> AsyncIterator[None]:
     """Sets all services to NOT_SERVING for good, and logs those for which this takes too long.
 
     Each is set in a task of its own: a watcher that does not read what health writes holds its service, and

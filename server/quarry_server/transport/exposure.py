@@ -27,7 +27,7 @@ def warn_if_exposed(host: str, address: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``; a name counts by all of its addresses."""
+    """Tells whether only this machine reaches ``host``; a name counts by all of its addresses."""
     try:
         found = socket.getaddrinfo(
             host.strip("[]") or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -11,7 +11,7 @@ import grpc
 import sqlalchemy.exc
 from google.protobuf.message import DecodeError, Message
 
-from quarry.documents.writer import typed
+from quarry.documents.writer import to_typed_error
 from quarry.errors import (
     DeadlineExceeded,
     DiskFullError,
@@ -20,8 +20,8 @@ from quarry.errors import (
     OutOfRangeError,
     QuarryError,
 )
-from quarry.storage.disk import disk_is_full
-from quarry_server.common.errors import status_code, status_of
+from quarry.storage.disk import is_disk_full
+from quarry_server.common.errors import choose_status_code, make_status
 from quarry_server.transport.required import check_required
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class TypedErrors(grpc.aio.ServerInterceptor):
         )
 
 
-def _decoded(decode: Callable[[bytes], Message], data: bytes) -> Message:
+def _decode_message(decode: Callable[[bytes], Message], data: bytes) -> Message:
     try:
         message = decode(data)
     except (DecodeError, ValueError) as error:
@@ -69,17 +69,17 @@ def _decoded(decode: Callable[[bytes], Message], data: bytes) -> Message:
     return message
 
 
-async def _decoded_stream(
+async def _decode_stream(
     decode: Callable[[bytes], Message], requests: AsyncIterator[bytes]
 ) -> AsyncIterator[Message]:
     async for data in requests:
-        yield _decoded(decode, data)
+        yield _decode_message(decode, data)
 
 
 def _to_unary(behaviour: Any, decode: Any) -> Any:
     async def call(data: bytes, context: Context) -> Any:
         try:
-            return await behaviour(_decoded(decode, data), context)
+            return await behaviour(_decode_message(decode, data), context)
         except Exception as error:  # noqa: BLE001  every error becomes a typed status
             await _abort(context, error)
 
@@ -89,7 +89,7 @@ def _to_unary(behaviour: Any, decode: Any) -> Any:
 def _to_stream(behaviour: Any, decode: Any) -> Any:
     async def call(data: bytes, context: Context) -> Any:
         try:
-            async for response in behaviour(_decoded(decode, data), context):
+            async for response in behaviour(_decode_message(decode, data), context):
                 yield response
         except Exception as error:  # noqa: BLE001  every error becomes a typed status
             await _abort(context, error)
@@ -100,7 +100,7 @@ def _to_stream(behaviour: Any, decode: Any) -> Any:
 def _from_stream_to_unary(behaviour: Any, decode: Any) -> Any:
     async def call(requests: AsyncIterator[bytes], context: Context) -> Any:
         try:
-            return await behaviour(_decoded_stream(decode, requests), context)
+            return await behaviour(_decode_stream(decode, requests), context)
         except Exception as error:  # noqa: BLE001  every error becomes a typed status
             await _abort(context, error)
 
@@ -110,7 +110,7 @@ def _from_stream_to_unary(behaviour: Any, decode: Any) -> Any:
 def _from_stream_to_stream(behaviour: Any, decode: Any) -> Any:
     async def call(requests: AsyncIterator[bytes], context: Context) -> Any:
         try:
-            async for response in behaviour(_decoded_stream(decode, requests), context):
+            async for response in behaviour(_decode_stream(decode, requests), context):
                 yield response
         except Exception as error:  # noqa: BLE001  every error becomes a typed status
             await _abort(context, error)
@@ -130,9 +130,9 @@ async def _abort(context: Context, error: Exception) -> NoReturn:
     if isinstance(error, grpc.aio.AbortError):
         raise error
     typed_error = _as_quarry_error(error)
-    status = status_of(typed_error)
+    status = make_status(typed_error)
     details = ((_DETAILS, status.SerializeToString()),)
-    await context.abort(status_code(typed_error), status.message, trailing_metadata=details)
+    await context.abort(choose_status_code(typed_error), status.message, trailing_metadata=details)
     raise AssertionError("abort returned")
 
 
@@ -144,13 +144,13 @@ def _as_quarry_error(error: Exception) -> QuarryError:
             return DeadlineExceeded("the deadline came before the work was done")
         case sqlalchemy.exc.SQLAlchemyError() | sqlite3.Error():
             logger.error("the document log failed", exc_info=error)
-            return typed(error)
+            return to_typed_error(error)
         case RecursionError():
             return OutOfRangeError("", "what was sent is nested too deeply")
         case MemoryError():
             logger.error("a call needed more memory than there is", exc_info=error)
             return LimitExceededError("the call needed more memory than the server has")
-    if disk_is_full(error):
+    if is_disk_full(error):
         logger.error("a disk is full", exc_info=error)
         return DiskFullError(DISK_FULL)
     logger.error("a bug: an error without a type reached the client", exc_info=error)

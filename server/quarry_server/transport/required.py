@@ -37,22 +37,26 @@ def _find_missing(message: Message) -> str | None:
 
 @cache
 def _select_fields(descriptor: Descriptor) -> tuple[tuple[FieldDescriptor, bool], ...]:
-    """The fields that are required or hold a message with required ones, and whether they are required."""
+    """Selects the fields that are required or hold a message with required ones, and whether they are
+    required."""
     found = ((field, _is_required(field)) for field in descriptor.fields if not field.is_repeated)
     return tuple(
         (field, required)
         for field, required in found
-        if required or (field.message_type is not None and _asks_for_any(field.message_type, frozenset()))
+        if required or (field.message_type is not None and _requires_any(field.message_type, frozenset()))
     )
 
 
-def _asks_for_any(descriptor: Descriptor, above: frozenset[str]) -> bool:
-    """Whether the message or one below it has a required field; ``above`` are the messages that it is in."""
+def _requires_any(descriptor: Descriptor, above: frozenset[str]) -> bool:
+    """Tells whether the message or one below it has a required field.
+
+    ``above`` are the messages that it is in.
+    """
     if descriptor.full_name in above:
         return False
     inside = above | {descriptor.full_name}
     return any(
-        _is_required(field) or (field.message_type is not None and _asks_for_any(field.message_type, inside))
+        _is_required(field) or (field.message_type is not None and _requires_any(field.message_type, inside))
         for field in descriptor.fields
         if not field.is_repeated
     )

@@ -9,17 +9,17 @@ import pytest
 from tests.integration.api.helpers.corpus import SCHEMA_MESSAGE, seeded_documents
 from tests.integration.api.helpers.served import Api, served, tiny_settings
 
-from quarry.testing import tiny_cross_encoder, tiny_encoder
+from quarry.testing import make_tiny_cross_encoder, make_tiny_encoder
 
 
 @pytest.fixture(scope="session")
 def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
+    return make_tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
 
 
 @pytest.fixture(scope="session")
 def cross_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_cross_encoder(tmp_path_factory.mktemp("cross-encoder"), seed=2)
+    return make_tiny_cross_encoder(tmp_path_factory.mktemp("cross-encoder"), seed=2)
 
 
 @pytest.fixture(scope="session")

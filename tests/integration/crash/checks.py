@@ -35,7 +35,7 @@ async def assert_documents(client: Client, oracle: Oracle) -> None:
         certain = oracle.versions.get(id, 0) if state is not None else 0
         assert not certain or version == certain, f"{id} has version {version}, acknowledged was {certain}"
         oracle.settle(id, state, version)
-    collection = await client.collection(COLLECTION)
+    collection = await client.read_collection(COLLECTION)
     assert collection.status.last_sequence >= oracle.sequence
     assert collection.status.last_sequence >= max((d.version for d in documents.values()), default=0)
     assert collection.status.document_count == len(documents)
@@ -44,12 +44,12 @@ async def assert_documents(client: Client, oracle: Oracle) -> None:
 
 async def assert_repeats(client: Client, oracle: Oracle, random: Random) -> None:
     """Requests answered before the crash are answered the same again, and change nothing."""
-    before = await client.collection(COLLECTION)
+    before = await client.read_collection(COLLECTION)
     for write, answer in random.sample(oracle.answered, min(SAMPLED, len(oracle.answered))):
         again = await getattr(client.documents, write.method)(write.request, timeout=CALL_S)
         again.result.reached = answer.result.reached
         assert again == answer
-    after = await client.collection(COLLECTION)
+    after = await client.read_collection(COLLECTION)
     assert after.status.last_sequence == before.status.last_sequence
 
 

@@ -65,23 +65,23 @@ class Oracle:
     answered: list[tuple[Write, Message]] = field(default_factory=list)
     acknowledged: int = 0
 
-    def states(self, id: str) -> set[State]:
+    def read_states(self, id: str) -> set[State]:
         return self.allowed.setdefault(id, {None})
 
     def lost_reply(self, write: Write) -> None:
         """It happened, or it did not."""
         for id, effect in write.effects.items():
-            self.allowed[id] = self.states(id) | {effect(state) for state in self.states(id)}
+            self.allowed[id] = self.read_states(id) | {effect(state) for state in self.read_states(id)}
             self.versions.pop(id, None)
 
     def settle(self, id: str, state: State, version: int = 0) -> None:
         """The document is known to be in this state."""
-        assert state in self.states(id), f"{id} is {state}, which is none of {self.states(id)}"
+        assert state in self.read_states(id), f"{id} is {state}, which is none of {self.read_states(id)}"
         self._know(id, state, version)
 
     def wrote(self, id: str, effect: Effect, version: int, became: State) -> None:
         """A write of the document was acknowledged, and left it in ``became``."""
-        possible = {effect(state) for state in self.states(id)}
+        possible = {effect(state) for state in self.read_states(id)}
         assert became in possible, f"{id} became {became}, which is none of {possible}"
         assert version > self.versions.get(id, 0), f"{id}: version {version} after {self.versions[id]}"
         self._know(id, became, version)

@@ -153,7 +153,7 @@ class Client:
         self.search: Any = search_service_pb2_grpc.SearchServiceStub(channel)
         self.operations: Any = operations_pb2_grpc.OperationsStub(channel)
 
-    async def collection(self, name: str) -> collection_service_pb2.Collection:
+    async def read_collection(self, name: str) -> collection_service_pb2.Collection:
         request = collection_service_pb2.GetCollectionRequest(name=name)
         return (await self.collections.GetCollection(request, timeout=CALL_S)).collection
 

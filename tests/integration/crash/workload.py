@@ -49,7 +49,7 @@ class Writer:
 
     async def run(self, client: Client, stop: asyncio.Event) -> None:
         """Writes until told to stop or until the server is gone."""
-        while not stop.is_set() and await self.send(client, self._next()):
+        while not stop.is_set() and await self.send(client, self._take_next()):
             pass
 
     async def send(self, client: Client, write: Write) -> bool:
@@ -112,22 +112,22 @@ class Writer:
 
     def _deleted_by_filter(self, write: Write, answer: Any) -> None:
         matching = {
-            id: {effect(state) != state for state in self._oracle.states(id)}
+            id: {effect(state) != state for state in self._oracle.read_states(id)}
             for id, effect in write.effects.items()
         }
         certain = sum(outcomes == {True} for outcomes in matching.values())
         possible = sum(True in outcomes for outcomes in matching.values())
         assert certain <= answer.deleted_count <= possible
         for id, effect in write.effects.items():
-            after = {effect(state) for state in self._oracle.states(id)}
-            if after != self._oracle.states(id):
+            after = {effect(state) for state in self._oracle.read_states(id)}
+            if after != self._oracle.read_states(id):
                 self._oracle.allowed[id] = after
                 self._oracle.versions.pop(id, None)
 
     async def _found(self, client: Client, write: Write) -> None:
         """A write that was said to be searchable is seen by the next search."""
         id = self._random.choice(list(write.effects))
-        (state, *others) = self._oracle.states(id)
+        (state, *others) = self._oracle.read_states(id)
         if state is None or others:
             return
         try:
@@ -139,7 +139,7 @@ class Writer:
 
     # what to write next
 
-    def _next(self) -> Write:
+    def _take_next(self) -> Write:
         kinds = (self._upsert, self._upsert_one, self._update, self._delete, self._delete_by_filter)
         (make,) = self._random.choices(kinds, weights=(5, 4, 4, 2, 1))
         return make(

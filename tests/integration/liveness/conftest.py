@@ -10,8 +10,8 @@ from tests.integration.liveness.edge_stores import (
     GRAPH,
 )
 
-from quarry.retrieval.edge.client import EdgeDenseStore
-from quarry.retrieval.edge.settings import StoreSettings
+from quarry.retrieval.edge.store_client import EdgeDenseStore
+from quarry.retrieval.edge.store_settings import StoreSettings
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from quarry.errors import RetrieverUnavailableError
 from quarry.filters import EqualTo, Range
 from quarry.retrieval.base import DenseStore, VectorChange
-from quarry.retrieval.edge.client import EdgeDenseStore
-from quarry.retrieval.edge.settings import GraphPolicy
-from quarry.retrieval.memory import MemoryDenseStore
+from quarry.retrieval.edge.store_client import EdgeDenseStore
+from quarry.retrieval.edge.store_settings import GraphPolicy
+from quarry.retrieval.memory_dense import MemoryDenseStore
 from quarry.schema import Field, FieldType
 from quarry.types import Docno
 
@@ -67,7 +67,7 @@ async def follow(store: DenseStore, log: Sequence[VectorChange], step: int = 20)
     while reached is None or reached < len(log):
         try:
             if reached is None:
-                reached = (await store.position()).sequence
+                reached = (await store.read_position()).sequence
             batch = log[reached : reached + step]
             await store.apply(batch, reached + len(batch))
             reached += len(batch)
@@ -80,7 +80,7 @@ async def follow(store: DenseStore, log: Sequence[VectorChange], step: int = 20)
 
 
 async def held(store: DenseStore) -> dict[int, int]:
-    return {int(docno): version async for docno, version in store.versions()}
+    return {int(docno): version async for docno, version in store.read_versions()}
 
 
 async def assert_equal(store: DenseStore, oracle: DenseStore) -> None:
@@ -89,7 +89,10 @@ async def assert_equal(store: DenseStore, oracle: DenseStore) -> None:
     random = np.random.default_rng(99)
     for query in units(random, 5):
         for filter in (None, EqualTo("kw", "k1"), Range("num", gt=100)):
-            found, meant = await store.nearest(query, 500, filter), await oracle.nearest(query, 500, filter)
+            found, meant = (
+                await store.find_nearest(query, 500, filter),
+                await oracle.find_nearest(query, 500, filter),
+            )
             assert [(c.docno, c.passage) for c in found] == [(c.docno, c.passage) for c in meant]
             assert [c.score for c in found] == pytest.approx([c.score for c in meant], abs=1e-5)
 

@@ -15,9 +15,9 @@ async def hang(*_: Any) -> None:
 
 def hang_collections() -> None:
     """Their closing hangs."""
-    from quarry.collections.library import Library
+    from quarry.collections.collections import Collections
 
-    Library.close = hang  # type: ignore[method-assign]
+    Collections.close = hang  # type: ignore[method-assign]
 
 
 def slow_models() -> None:

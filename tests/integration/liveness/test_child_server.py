@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from quarry_cli.child import running_server
 from quarry_cli.failures import CliError
+from quarry_cli.server_process import run_server
 
 PATIENCE_S = 30.0
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from quarry_cli.child import running_server
+from quarry_cli.server_process import running_server
 with running_server(Path(sys.argv[1])) as address:
     print(address, flush=True)
     time.sleep(600)
@@ -23,7 +23,7 @@ with running_server(Path(sys.argv[1])) as address:
 
 def started_again(folder: Path) -> bool:
     try:
-        with running_server(folder):
+        with run_server(folder):
             return True
     except CliError as error:
         assert "another server is using" in str(error)

@@ -24,9 +24,9 @@ from tests.integration.liveness.edge_stores import (
 from quarry.errors import RetrieverUnavailableError
 from quarry.filters import EqualTo
 from quarry.retrieval.base import VectorChange
-from quarry.retrieval.edge.client import EdgeDenseStore
-from quarry.retrieval.edge.settings import StoreSettings
-from quarry.retrieval.memory import MemoryDenseStore
+from quarry.retrieval.edge.store_client import EdgeDenseStore
+from quarry.retrieval.edge.store_settings import StoreSettings
+from quarry.retrieval.memory_dense import MemoryDenseStore
 from quarry.types import Docno, Position
 
 
@@ -46,19 +46,19 @@ async def test_searches_and_writes_go_on_while_the_graph_is_built(store: EdgeDen
         ]
         await asyncio.gather(store.apply(changes, version), oracle.apply(changes, version))
         began = time.perf_counter()
-        assert len(await store.nearest(units(random, 1)[0], 10, None)) == 10
+        assert len(await store.find_nearest(units(random, 1)[0], 10, None)) == 10
         longest_ms = max(longest_ms, 1e3 * (time.perf_counter() - began))
-        searches_while_building += (await store.status()).building
+        searches_while_building += (await store.read_status()).building
     await building
     assert searches_while_building > 20
     assert longest_ms < 1_000  # the switch opens the new files; a build would stop all for many seconds
-    assert (await store.status()).indexed > 3_000
+    assert (await store.read_status()).indexed > 3_000
     assert await held(store) == await held(oracle)
     # More points match than GRAPH answers exactly: the graph may pass one over, and makes none up.
     right = 0
     for query in units(random, QUERIES):
-        found = {c.docno: c.score for c in await store.nearest(query, 50, EqualTo("kw", "new"))}
-        every = {c.docno: c.score for c in await oracle.nearest(query, 6_000, EqualTo("kw", "new"))}
+        found = {c.docno: c.score for c in await store.find_nearest(query, 50, EqualTo("kw", "new"))}
+        every = {c.docno: c.score for c in await oracle.find_nearest(query, 6_000, EqualTo("kw", "new"))}
         assert found == pytest.approx({docno: every[docno] for docno in found}, abs=1e-5)
         assert len(found) == 50
         right += len(found.keys() & set(list(every)[:50]))
@@ -83,7 +83,7 @@ async def test_a_killed_build_leaves_the_store_as_it_was(
     assert await store.count() == 6_000
     assert len(list(settings.folder.glob("shard-*"))) == 1
     await store.optimize()
-    assert (await store.status()).indexed == 6_000
+    assert (await store.read_status()).indexed == 6_000
 
 
 async def test_a_build_dies_with_the_store_process_and_leaves_nothing(settings: StoreSettings) -> None:
@@ -121,16 +121,16 @@ async def test_the_graph_is_built_by_itself_after_enough_writes(settings: StoreS
     store = await EdgeDenseStore.open(replace(settings, graph=replace(GRAPH, min_pending=2_000)))
     await fill(store, 1_999)
     await store.flush()
-    assert not (await store.status()).building
+    assert not (await store.read_status()).building
     await fill(store, 1, start=2_000)
     await store.flush()
 
     async def built() -> bool:
-        status = await store.status()
+        status = await store.read_status()
         return status.indexed == 2_000 and status.pending == 0 and not status.building
 
     await until(built)
-    assert await store.position() == Position("g1", 2_000)
+    assert await store.read_position() == Position("g1", 2_000)
     await store.close()
 
 
@@ -140,7 +140,7 @@ async def test_a_built_store_opens_with_its_graph(settings: StoreSettings) -> No
     await store.optimize()
     await store.close()
     store = await EdgeDenseStore.open(settings)
-    status = await store.status()
+    status = await store.read_status()
     assert (status.points, status.indexed, status.pending) == (2_000, 2_000, 0)
-    assert await store.position() == Position("g1", 2_000)
+    assert await store.read_position() == Position("g1", 2_000)
     await store.close()

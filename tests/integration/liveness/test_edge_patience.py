@@ -18,8 +18,8 @@ from tests.integration.liveness.edge_stores import (
 
 from quarry.errors import RetrieverUnavailableError
 from quarry.filters import AllOf, EqualTo, NoneOf
-from quarry.retrieval.edge.client import EdgeDenseStore
-from quarry.retrieval.edge.settings import StoreSettings
+from quarry.retrieval.edge.store_client import EdgeDenseStore
+from quarry.retrieval.edge.store_settings import StoreSettings
 from quarry.retrieval.heartbeat import Patience
 
 QUICK = Patience(hung_after_s=0.5, restart_after_s=1.5, busy_restart_after_s=60.0)
@@ -43,10 +43,15 @@ async def test_a_stopped_process_is_named_within_two_seconds_and_fails_its_calls
     os.kill(store.pid, signal.SIGSTOP)
     stopped_s = time.monotonic()
     with pytest.raises(RetrieverUnavailableError, match="has not answered"):
-        await store.nearest(query, 5, None)  # it was on its way already
+        await store.find_nearest(query, 5, None)  # it was on its way already
     assert time.monotonic() - stopped_s < 2
     assert "has not answered" in (store.problem or "")
-    for call in (store.nearest(query, 5, None), store.position(), store.apply([], 7), store.flush()):
+    for call in (
+        store.find_nearest(query, 5, None),
+        store.read_position(),
+        store.apply([], 7),
+        store.flush(),
+    ):
         began_s = time.monotonic()
         with pytest.raises(RetrieverUnavailableError, match="has not answered"):
             await call
@@ -57,7 +62,7 @@ async def test_a_stopped_process_is_named_within_two_seconds_and_fails_its_calls
         return store.problem is None
 
     await until(answers)
-    assert (await store.position()).sequence == 0
+    assert (await store.read_position()).sequence == 0
     assert store.restarts == 0
     await store.close()
 
@@ -72,7 +77,7 @@ async def test_a_stopped_process_is_replaced_and_nothing_that_was_flushed_is_los
     assert watched.pid != before
     assert watched.problem is None
     assert await watched.count() == 100
-    assert (await watched.position()).sequence == 100
+    assert (await watched.read_position()).sequence == 100
 
 
 async def test_a_process_that_is_at_work_is_waited_for(settings: StoreSettings) -> None:
@@ -85,7 +90,7 @@ async def test_a_process_that_is_at_work_is_waited_for(settings: StoreSettings) 
     longest_s = 0.0
     while longest_s < 1.0:  # a quarter of that is taken for silence
         began_s = time.monotonic()
-        assert len(await store.nearest(query, 25_000, slow)) == 25_000
+        assert len(await store.find_nearest(query, 25_000, slow)) == 25_000
         longest_s = max(longest_s, time.monotonic() - began_s)
         slow = AllOf((slow, slow))
     assert (store.pid, store.restarts) == (before, 0)
@@ -99,7 +104,7 @@ async def test_a_process_that_is_at_work_for_too_long_is_replaced(settings: Stor
     slow = AllOf(tuple(NoneOf((EqualTo("kw", f"x{n}"),)) for n in range(200)))
     with pytest.raises(RetrieverUnavailableError, match="ended"):
         while True:
-            await store.nearest(units(np.random.default_rng(2), 1)[0], 25_000, slow)
+            await store.find_nearest(units(np.random.default_rng(2), 1)[0], 25_000, slow)
             slow = AllOf((slow, slow))
     await until_back(store, 1)
     await store.close()

@@ -25,8 +25,8 @@ from tests.integration.liveness.edge_stores import (
 from quarry.errors import DataLossError, RetrieverUnavailableError
 from quarry.filters import EqualTo, Range
 from quarry.retrieval.base import VectorChange
-from quarry.retrieval.edge.client import EdgeDenseStore
-from quarry.retrieval.edge.settings import StoreSettings
+from quarry.retrieval.edge.store_client import EdgeDenseStore
+from quarry.retrieval.edge.store_settings import StoreSettings
 from quarry.types import Docno, Position
 
 
@@ -42,7 +42,7 @@ async def test_a_store_killed_at_random_holds_what_the_log_says_after_replay(
             os.kill(store.pid, signal.SIGKILL)
             await until_back(store, restarts)
     await following
-    assert (await store.position()) == Position("g1", len(log))
+    assert (await store.read_position()) == Position("g1", len(log))
     await assert_equal(store, await oracle_of(log))
 
 
@@ -73,13 +73,13 @@ async def test_calls_in_flight_fail_when_the_process_dies_and_later_ones_succeed
     query = units(random, 1)[0]
     assert store.pid is not None
     os.kill(store.pid, signal.SIGSTOP)
-    calls = [asyncio.create_task(store.nearest(query, 5, None)) for _ in range(10)]
+    calls = [asyncio.create_task(store.find_nearest(query, 5, None)) for _ in range(10)]
     await asyncio.sleep(0)
     os.kill(store.pid, signal.SIGKILL)
     failed = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(error, RetrieverUnavailableError) for error in failed)
     await until_back(store, 1)
-    assert len(await store.nearest(query, 5, None)) == 5
+    assert len(await store.find_nearest(query, 5, None)) == 5
 
 
 async def test_signals_to_the_whole_group_leave_the_store_to_its_server(store: EdgeDenseStore) -> None:
@@ -102,7 +102,7 @@ async def test_writes_after_a_restart_are_refused_until_the_position_was_read(st
     with pytest.raises(RetrieverUnavailableError, match="position"):
         await store.apply([change], 2)
     assert (await store.flush()).sequence == 0
-    assert (await store.position()).sequence == 0
+    assert (await store.read_position()).sequence == 0
     await store.apply([change], 1)
     assert (await store.flush()).sequence == 1
 
@@ -115,7 +115,7 @@ async def test_a_removed_shard_starts_again_empty_at_sequence_zero(settings: Sto
     for shard in settings.folder.glob("shard-*"):
         shutil.rmtree(shard)
     store = await EdgeDenseStore.open(settings)
-    assert await store.position() == Position("g1", 0)
+    assert await store.read_position() == Position("g1", 0)
     assert await store.count() == 0
     await follow(store, log)
     await assert_equal(store, await oracle_of(log))
@@ -159,8 +159,8 @@ SERVER = """
 import asyncio, os, pathlib, sys
 import numpy as np
 from quarry.retrieval.base import VectorChange
-from quarry.retrieval.edge.client import EdgeDenseStore
-from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
+from quarry.retrieval.edge.store_client import EdgeDenseStore
+from quarry.retrieval.edge.store_settings import GraphPolicy, StoreSettings
 from quarry.retrieval.heartbeat import Patience
 
 async def main():
@@ -206,5 +206,5 @@ async def test_keywords_that_look_like_uuids_keep_their_case(store: EdgeDenseSto
     vectors = units(np.random.default_rng(0), 1)
     await store.apply([VectorChange(Docno(1), 1, vectors, {"kw": name})], 1)
     for filter in (EqualTo("kw", name), Range("kw", gte=name, lte=name)):
-        assert [c.docno for c in await store.nearest(vectors[0], 1, filter)] == [1]
-    assert await store.nearest(vectors[0], 1, EqualTo("kw", name.lower())) == []
+        assert [c.docno for c in await store.find_nearest(vectors[0], 1, filter)] == [1]
+    assert await store.find_nearest(vectors[0], 1, EqualTo("kw", name.lower())) == []

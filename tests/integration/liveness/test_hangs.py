@@ -23,7 +23,7 @@ from tests.integration.crash.server import CALL_S, Client, Server, ServerEnded, 
 from tests.integration.liveness import hanging
 
 from quarry.collections.data_folder import DataFolder
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 from quarry.v1 import collection_service_pb2, document_service_pb2
 from quarry.v1 import search_service_pb2 as pb
 
@@ -39,7 +39,7 @@ WORDS = ["one", "two", "three", "four"]
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
+    return make_tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
 
 
 async def create(client: Client, name: str, **settings: Any) -> None:
@@ -210,7 +210,7 @@ async def test_a_hung_store_is_named_and_left_out_and_replaced(hasty: tuple[Serv
 
 
 async def dense_error(client: Client) -> str:
-    arms = {arm.arm: arm for arm in (await client.collection("faq")).status.arms}
+    arms = {arm.arm: arm for arm in (await client.read_collection("faq")).status.arms}
     return arms["dense"].error
 
 

@@ -56,11 +56,11 @@ async def test_a_server_that_hangs_is_named_and_left_out_of_searches_until_it_an
     began_s = time.monotonic()
     writing = asyncio.create_task(store.apply([VectorChange(Docno(2), 2, VECTOR[None], {})], 2))
     with pytest.raises(RetrieverUnavailableError, match="has not answered"):
-        await store.nearest(VECTOR, 1, None)  # it was on its way already
+        await store.find_nearest(VECTOR, 1, None)  # it was on its way already
     assert time.monotonic() - began_s < 5
     assert "has not answered" in (store.problem or "")
     began_s = time.monotonic()
-    for call in (store.nearest(VECTOR, 1, None), store.similarities(VECTOR, [Docno(1)])):
+    for call in (store.find_nearest(VECTOR, 1, None), store.compute_similarities(VECTOR, [Docno(1)])):
         with pytest.raises(RetrieverUnavailableError):
             await call
     assert time.monotonic() - began_s < 0.2
@@ -69,7 +69,7 @@ async def test_a_server_that_hangs_is_named_and_left_out_of_searches_until_it_an
     async with asyncio.timeout(10):
         while store.problem is not None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    assert [c.docno for c in await store.nearest(VECTOR, 5, None)] == [1, 2]
+    assert [c.docno for c in await store.find_nearest(VECTOR, 5, None)] == [1, 2]
     await store.close()
 
 
@@ -84,7 +84,7 @@ async def test_a_server_that_is_slow_does_all_its_work(
     store = await QdrantDenseStore.open(client, "c", "g1", 2, (), patience=hasty)
     client.call_s = 1.5 * beat_s
     await store.apply([VectorChange(Docno(1), 1, VECTOR[None], {})], 1)
-    assert [c.docno for c in await store.nearest(VECTOR, 5, None)] == [1]
+    assert [c.docno for c in await store.find_nearest(VECTOR, 5, None)] == [1]
     assert store.problem is None
     client.call_s = 0.0
     await store.close()
@@ -96,7 +96,7 @@ async def test_any_answer_is_a_sign_of_life() -> None:
     client.beat_s, client.call_s = 60.0, 0.5
     began_s = time.monotonic()
     while time.monotonic() - began_s < 4:
-        assert await store.nearest(VECTOR, 5, None) == []
+        assert await store.find_nearest(VECTOR, 5, None) == []
     client.call_s = 0.0
     await store.close()
 
@@ -115,7 +115,7 @@ async def test_a_caller_who_goes_ends_its_call_and_no_other() -> None:
     client = Stoppable()
     store = await QdrantDenseStore.open(client, "c", "g1", 2, ())
     client.going.clear()
-    going, staying = (asyncio.create_task(store.nearest(VECTOR, 1, None)) for _ in range(2))
+    going, staying = (asyncio.create_task(store.find_nearest(VECTOR, 1, None)) for _ in range(2))
     await asyncio.sleep(0)
     going.cancel()
     with pytest.raises(asyncio.CancelledError):

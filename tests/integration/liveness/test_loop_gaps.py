@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from quarry.retrieval.base import VectorChange
-from quarry.retrieval.edge.client import EdgeDenseStore
-from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
+from quarry.retrieval.edge.store_client import EdgeDenseStore
+from quarry.retrieval.edge.store_settings import GraphPolicy, StoreSettings
 from quarry.types import Docno
 
 POINTS, DIMENSION, BATCH = 12_000, 384, 500
@@ -61,7 +61,7 @@ async def test_the_event_loop_waits_at_most_50_ms_while_points_are_indexed_and_o
     built_s = time.perf_counter() - began
     ticking.cancel()
     output, _ = await asyncio.to_thread(bare.communicate, b"")
-    assert (await store.status()).indexed >= POINTS
+    assert (await store.read_status()).indexed >= POINTS
     await store.close()
     assert built_s > 10 * ALLOWED_S, "the graph was built too soon to show anything"
     assert max(gaps_s) <= ALLOWED_S + 2 * float(output), f"the machine alone missed {float(output):.3f} s"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.integration.network.isolated import calls_of, why_not
 
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 
 ROOT = Path(__file__).resolve().parents[3]
 DAY_S = 280.0
@@ -56,7 +56,7 @@ def test_a_call_is_noticed_whatever_its_form(tmp_path: Path) -> None:
 
 
 def test_a_day_of_a_server_and_its_jobs_calls_nobody_and_leaves_nothing_elsewhere(tmp_path: Path) -> None:
-    encoder, data = tiny_encoder(tmp_path / "encoder", seed=8), tmp_path / "data"
+    encoder, data = make_tiny_encoder(tmp_path / "encoder", seed=8), tmp_path / "data"
     before = sorted(path.name for path in encoder.rglob("*"))
     made = environment(tmp_path)
     command = [sys.executable, "-m", "tests.integration.network.ordinary_day", str(encoder), str(data)]

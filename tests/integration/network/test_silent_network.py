@@ -10,7 +10,7 @@ import pytest
 from tests.integration.crash.server import CALL_S, Client, Server, connected
 from tests.integration.network.networks import SilentProxy, hub_of, silent_proxy
 
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1 import document_service_pb2, search_service_pb2, types_pb2
 
@@ -22,7 +22,7 @@ MODEL = "somebody/tiny-encoder"
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=3)
+    return make_tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=3)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ async def test_an_allowed_hub_gives_its_models_once(
     data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
     (elsewhere / MODEL).mkdir(parents=True)  # nothing that a request may name
     monkeypatch.chdir(elsewhere)
-    with hub_of(MODEL, tiny_encoder(tmp_path / "theirs", seed=4)) as url:
+    with hub_of(MODEL, make_tiny_encoder(tmp_path / "theirs", seed=4)) as url:
         monkeypatch.setenv("HF_ENDPOINT", url)
         server = await Server.start(data, encoder, MODELS__HUB="true")
         try:
@@ -149,7 +149,7 @@ async def test_an_allowed_hub_gives_its_models_once(
     server = await Server.start(data, encoder)  # the hub is gone, and no longer allowed
     try:
         async with connected(server) as client:
-            assert (await client.collection("c0")).encoder == MODEL
+            assert (await client.read_collection("c0")).encoder == MODEL
             assert (await client.consistency("c0")).consistent
     finally:
         await server.kill()

@@ -18,13 +18,13 @@ from tests.integration.recovery.data_folders import (
 )
 from tests.integration.recovery.test_recovery import assert_whole, create, search, upsert
 
-from quarry.testing import tiny_cross_encoder, tiny_encoder
+from quarry.testing import make_tiny_cross_encoder, make_tiny_encoder
 from quarry.v1.model_service_pb2_grpc import ModelServiceStub
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
+    return make_tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -32,7 +32,7 @@ async def folders(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> di
     """Copies of one data folder: while its server ran, killed, and after it had stopped in good order."""
     home = tmp_path_factory.mktemp("folders")
     data, copies = home / "data", {name: home / name for name in ("killed", "stopped", "databases")}
-    reranker = tar_of(tiny_cross_encoder(home / "reranker", seed=2))
+    reranker = tar_of(make_tiny_cross_encoder(home / "reranker", seed=2))
     async with serving(data, encoder) as (server, client):
         await create(client, encoder)
         await upsert(client, range(DOCUMENTS))

@@ -13,7 +13,7 @@ import pytest
 from tests.integration.crash.history import History, any_kill, short_round
 
 from quarry.storage.faults import POINTS
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def history(tmp_path: Path, request: pytest.FixtureRequest) -> History:
     given = request.config.getoption("--crash-seed")
     seed = SystemRandom().randrange(10**9) if given is None else given
     print(f"crash seed {seed}")
-    return History(tmp_path / "data", tiny_encoder(tmp_path / "encoder", seed=1), seed)
+    return History(tmp_path / "data", make_tiny_encoder(tmp_path / "encoder", seed=1), seed)
 
 
 @pytest.mark.timeout(0)

@@ -12,7 +12,7 @@ from tests.integration.crash.server import CALL_S, Client, eventually, serving
 from tests.integration.recovery.test_recovery import DOCUMENTS, THINGS, create, generation, upsert
 
 from quarry.documents.vector_cache import CachedVectors, VectorCache
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 from quarry.v1 import collection_service_pb2 as collections_pb
 from quarry.v1 import search_service_pb2 as search_pb
 
@@ -21,7 +21,7 @@ Hits = list[tuple[str, float]]
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
+    return make_tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

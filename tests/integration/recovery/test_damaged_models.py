@@ -9,7 +9,7 @@ from tests.damage import flip_bytes
 from tests.integration.crash.server import CALL_S, Client, eventually, serving
 from tests.integration.recovery.test_recovery import THINGS, create, upsert
 
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 from quarry.v1 import search_service_pb2 as search_pb
 
 DAMAGE: dict[str, Callable[[Path], None]] = {
@@ -21,7 +21,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
+    return make_tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

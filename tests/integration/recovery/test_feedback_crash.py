@@ -9,7 +9,7 @@ import pytest
 from tests.integration.crash.server import CALL_S, Server, connected
 
 from quarry.feedback.tables import read_feedback
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 from quarry.v1 import collection_service_pb2, document_service_pb2, search_service_pb2, types_pb2
 from quarry.v1 import feedback_service_pb2 as pb
 from quarry.v1.feedback_service_pb2_grpc import FeedbackServiceStub
@@ -70,7 +70,7 @@ async def send_until_killed(
 @pytest.mark.timeout(300)
 async def test_no_acknowledged_event_is_lost_or_doubled(tmp_path: Path) -> None:
     random = Random(7)
-    encoder = tiny_encoder(tmp_path / "encoder", seed=1)
+    encoder = make_tiny_encoder(tmp_path / "encoder", seed=1)
     data = tmp_path / "data"
     acknowledged: set[str] = set()
     server = await Server.start(data, encoder)

@@ -15,7 +15,7 @@ from tests.integration.recovery.test_recovery import refusal
 from quarry.errors import DiskFullError
 from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.schema import DEFAULT_SCHEMA
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 from quarry.types import Change, Docno
 from quarry.v1 import collection_service_pb2 as collections_pb
 from quarry.v1 import document_service_pb2 as documents_pb
@@ -29,7 +29,7 @@ NO_GARBAGE_COLLECTOR = "import gc\ngc.disable()\n"
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
+    return make_tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from quarry_cli.child import running_server
+from quarry_cli.server_process import run_server
 
 PATIENCE_S = 30.0
 ENDS_WITHIN_S = 10.0
@@ -45,7 +45,7 @@ def interrupted(process: "subprocess.Popen[str]") -> str:
 def test_an_interrupted_index_ends_at_once_and_keeps_what_was_written(tmp_path: Path) -> None:
     pipe = tmp_path / "endless.jsonl"
     os.mkfifo(pipe)
-    with running_server(tmp_path) as address:
+    with run_server(tmp_path) as address:
         quarry(address, "collection", "create", "c", "--encoder", "none")
         command = [sys.executable, "-m", "quarry_cli", "--server", address, "index", "c", str(pipe)]
         indexing = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

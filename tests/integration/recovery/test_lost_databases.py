@@ -37,8 +37,8 @@ from tests.integration.recovery.data_folders import (
 from tests.integration.recovery.small_disk import fill, small_disk
 from tests.integration.recovery.test_recovery import assert_whole, create, refusal, search, upsert
 
+from quarry.collections.collections import Collections
 from quarry.collections.data_folder import DataFolder
-from quarry.collections.library import Library
 from quarry.config import Settings
 from quarry.documents.catalog import CollectionSettings, create_collection
 from quarry.documents.store import Database
@@ -51,7 +51,7 @@ from quarry.storage.trusted_clock import DAY_US
 from quarry.v1 import collection_service_pb2 as collections_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1.model_service_pb2_grpc import ModelServiceStub
-from quarry_server.app import running
+from quarry_server.app import run_server
 
 LOSSES = [
     ("stopped", empty("documents.db"), "documents.db holds no table"),
@@ -162,29 +162,29 @@ async def test_databases_of_a_server_that_left_a_part_behind_are_refused_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The part may commit after the server has looked at it last, and the commit lies beside the database."""
-    left: list[Library] = []
-    close = Library.close
+    left: list[Collections] = []
+    close = Collections.close
 
-    async def hang(library: Library, _grace_s: float) -> None:
-        left.append(library)
+    async def hang(open_collections: Collections, _grace_s: float) -> None:
+        left.append(open_collections)
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(Library, "close", hang)
+    monkeypatch.setattr(Collections, "close", hang)
     settings = Settings(data=tmp_path / "data", port=0, drain_s=0, drain_notice_s=0)
     ending = Ending(SHORTEST_STEP_S)
     # What is behind the library must stay open for the late commit.
     monkeypatch.setattr(Database, "close", lambda database: None)
-    async with running(settings, ending):
+    async with run_server(settings, ending):
         pass
     monkeypatch.undo()
     assert ending.left == ["the collections"]
-    (library,) = left
+    (open_collections,) = left
     late = CollectionSettings("late", Schema((Field("text", FieldType.TEXT),)), "none")
-    await library.database.write(lambda c: create_collection(c, late))
+    await open_collections.database.write(lambda c: create_collection(c, late))
     copy_databases(settings.data, tmp_path / "copy")
     with pytest.raises(DataLossError, match="which holds the newest commits, is not beside it"):
         DataFolder(tmp_path / "copy")
-    await close(library)
+    await close(open_collections)
 
 
 @pytest.mark.parametrize("data", ["killed"], indirect=True)
@@ -207,19 +207,19 @@ async def test_a_start_that_fails_halfway_does_not_stop_the_next_one(data: Path,
 async def test_a_start_that_fails_on_the_way_closes_what_it_has_opened(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "data", port=0, drain_s=0, drain_notice_s=0)
     known = CollectionSettings("known", Schema((Field("text", FieldType.TEXT),)), "none")
-    async with running(settings):
+    async with run_server(settings):
         pass
     folder = DataFolder(settings.data)
     database = Database(folder.open_documents())
     key = (await database.write(lambda c: create_collection(c, known))).key
     database.close()
     folder.close()
-    (folder.of(key) / ("f" * 32)).mkdir(parents=True)  # nobody knows it, and it cannot be moved
+    (folder.locate(key) / ("f" * 32)).mkdir(parents=True)  # nobody knows it, and it cannot be moved
     shutil.rmtree(settings.data / "quarantine", ignore_errors=True)
     (settings.data / "quarantine").touch()
     threads = set(threading.enumerate())
     with pytest.raises(OSError, match="quarantine"):
-        async with running(settings):
+        async with run_server(settings):
             pass
     assert open_in(settings.data) == []
     assert not [t.name for t in set(threading.enumerate()) - threads if not t.name.startswith("work")]

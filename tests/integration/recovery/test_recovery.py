@@ -24,7 +24,7 @@ from tests.integration.crash.server import (
 )
 from tests.integration.recovery.small_disk import fill, small_disk
 
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 from quarry.v1 import collection_service_pb2 as collections_pb
 from quarry.v1 import document_service_pb2 as documents_pb
 from quarry.v1 import search_service_pb2 as search_pb
@@ -37,7 +37,7 @@ COLOURS = ("red", "green", "blue")
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
+    return make_tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -107,7 +107,7 @@ async def assert_whole(client: Client, count: int = DOCUMENTS) -> None:
     assert [arm.documents for arm in found.arms] == [count, count]
     answer = await eventually(lambda: search(client, require_complete=True))
     assert len(answer.hits) == count
-    collection = await client.collection(THINGS)
+    collection = await client.read_collection(THINGS)
     assert collection.status.document_count == count
     assert collection.status.read_only_reason == ""
     assert [arm.error for arm in collection.status.arms] == ["", ""]
@@ -262,7 +262,7 @@ async def test_an_older_log_makes_the_collection_read_only_until_it_is_accepted(
         assert (code, reason) == (grpc.StatusCode.DATA_LOSS, "DATA_LOSS")
         assert "part of the log is lost" in message
         assert (await refusal(client.consistency(THINGS)))[0] is grpc.StatusCode.DATA_LOSS
-        status = (await client.collection(THINGS)).status
+        status = (await client.read_collection(THINGS)).status
         assert "part of the log is lost" in status.read_only_reason
         assert all("part of the log is lost" in arm.error for arm in status.arms)
         answer = await search(client)
@@ -295,7 +295,7 @@ async def test_a_repair_makes_an_arm_equal_to_the_log_again(data: Path, encoder:
         assert repaired.after.consistent
         await assert_whole(client, DOCUMENTS + 20)
         before = json.loads((dense / "position.json").read_text())["sequence"]
-        assert before == (await client.collection(THINGS)).status.last_sequence
+        assert before == (await client.read_collection(THINGS)).status.last_sequence
         await server.stop()
     await started_whole(data, encoder, DOCUMENTS + 20)
 

@@ -12,7 +12,7 @@ from tests.integration.crash.oracle import document_of
 from tests.integration.crash.server import CALL_S, Client, Server, connected, serving
 
 from quarry.storage.faults import REINDEX_POINTS
-from quarry.testing import SYLLABLES, tiny_encoder
+from quarry.testing import SYLLABLES, make_tiny_encoder
 from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1 import document_service_pb2 as documents_pb
 from quarry.v1 import search_service_pb2 as search_pb
@@ -26,7 +26,7 @@ TEXT_FIELDS = [pb.SchemaField(name="text", type=pb.SCHEMA_FIELD_TYPE_TEXT)]
 def encoders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """What the collection has, and what it will have."""
     folder = tmp_path_factory.mktemp("encoders")
-    return tiny_encoder(folder / "one", seed=1), tiny_encoder(folder / "two", seed=2)
+    return make_tiny_encoder(folder / "one", seed=1), make_tiny_encoder(folder / "two", seed=2)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -37,7 +37,7 @@ async def before(tmp_path_factory: pytest.TempPathFactory, encoders: tuple[Path,
         collection = pb.Collection(name=NAME, schema=pb.Schema(fields=TEXT_FIELDS))
         await client.collections.CreateCollection(pb.CreateCollectionRequest(collection=collection))
         await upsert(client, range(DOCUMENTS))
-        generation = (await client.collection(NAME)).status.generation
+        generation = (await client.read_collection(NAME)).status.generation
         await server.stop()
     return data, generation
 
@@ -82,7 +82,7 @@ async def finished(client: Client, name: str) -> operations_pb2.Operation:
 
 
 async def assert_reindexed(client: Client, encoder: Path, count: int = DOCUMENTS) -> None:
-    collection = await client.collection(NAME)
+    collection = await client.read_collection(NAME)
     assert collection.encoder == str(encoder)
     assert not collection.status.HasField("reindex")
     found = await client.consistency(NAME)
@@ -99,14 +99,14 @@ async def test_a_killed_server_goes_on_with_its_reindex(
 ) -> None:
     async with serving(data, encoders[0]) as (server, client):
         operation = await reindex(client, encoders[1])
-        building = (await client.collection(NAME)).status.reindex.generation
+        building = (await client.read_collection(NAME)).status.reindex.generation
         assert building
         await server.kill()
     async with serving(data, encoders[0]) as (server, client):
         done = await finished(client, operation.name)
         assert not done.HasField("error"), done.error
         await assert_reindexed(client, encoders[1])
-        status = (await client.collection(NAME)).status
+        status = (await client.read_collection(NAME)).status
         assert (status.generation, status.previous.generation) == (building, filled)
         await upsert(client, range(DOCUMENTS, DOCUMENTS + 5))
         await server.stop()
@@ -126,7 +126,7 @@ async def test_a_paused_reindex_stays_paused_over_a_crash_and_a_stop(
         await client.collections.PauseReindex(pb.PauseReindexRequest(name=NAME), timeout=CALL_S)
         await server.kill()
     async with serving(data, encoders[0]) as (server, client):
-        status = (await client.collection(NAME)).status
+        status = (await client.read_collection(NAME)).status
         assert status.reindex.progress.state == pb.REINDEX_STATE_PAUSED
         assert status.reindex.operation == operation.name
         assert status.generation == filled
@@ -149,7 +149,7 @@ async def test_a_crash_at_a_step_of_the_reindex_loses_nothing(
             await finished(client, (await reindex(client, encoders[1])).name)
     assert await server.wait() == -9
     async with serving(data, encoders[0]) as (server, client):
-        status = (await client.collection(NAME)).status
+        status = (await client.read_collection(NAME)).status
         if status.HasField("reindex"):
             assert not (await finished(client, status.reindex.operation)).HasField("error")
         await assert_reindexed(client, encoders[1])

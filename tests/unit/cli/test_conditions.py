@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from quarry.schema import FieldType
 from quarry.v1 import types_pb2
-from quarry_cli.inputs.conditions import all_of, parse_condition, parse_filter
+from quarry_cli.inputs.conditions import parse_condition, parse_filter, require_all
 
 TYPES = {
     "lang": FieldType.KEYWORD,
@@ -79,8 +79,8 @@ def test_any_text_is_a_filter_or_refused(text):
 
 def test_several_conditions_must_all_hold():
     one, two = parse_condition("lang=en", TYPES), parse_condition("year>1", TYPES)
-    assert all_of([]) is None
-    assert all_of([one]) == one
-    both = all_of([one, two])
+    assert require_all([]) is None
+    assert require_all([one]) == one
+    both = require_all([one, two])
     assert both is not None
     assert list(both.all_of.filters) == [one, two]

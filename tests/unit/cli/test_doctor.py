@@ -4,16 +4,18 @@ import socket
 
 import pytest
 
-from quarry_cli.checks import base as checks
-from quarry_cli.checks.base import Check, State
-from quarry_cli.checks.machine import check_data_folder, check_server, port_is_free
+from quarry_cli.checks import check as checks
+from quarry_cli.checks.check import Check, CheckState
+from quarry_cli.checks.machine import check_data_folder, check_server, is_port_free
 from quarry_cli.commands import doctor
 
 
 @pytest.fixture(autouse=True)
 def no_model(monkeypatch):
     """Loading the encoder takes seconds and is tested with the models."""
-    monkeypatch.setattr(doctor, "check_encoder", lambda data: [Check("encoder", State.OK, "not loaded here")])
+    monkeypatch.setattr(
+        doctor, "check_encoder", lambda data: [Check("encoder", CheckState.OK, "not loaded here")]
+    )
 
 
 def states(ended):
@@ -39,34 +41,34 @@ def test_the_table_shows_every_check(cli, tmp_path):
 
 
 def test_a_missing_server_package_is_a_warning_with_the_command(monkeypatch):
-    real = checks._version
-    monkeypatch.setattr(checks, "_version", lambda name: None if name == "tantivy" else real(name))
+    real = checks._find_version
+    monkeypatch.setattr(checks, "_find_version", lambda name: None if name == "tantivy" else real(name))
     found = {check.name: check for check in checks.check_packages()}
-    assert found["server packages"].state is State.WARN
+    assert found["server packages"].state is CheckState.WARN
     assert found["server packages"].detail == "missing: tantivy: pip install 'quarry-search[server]'"
 
 
 def test_a_file_in_place_of_the_folder_fails(tmp_path):
     (tmp_path / "data").write_text("")
-    assert next(iter(check_data_folder(tmp_path / "data"))).state is State.FAIL
-    assert next(iter(check_data_folder(tmp_path / "data" / "below"))).state is State.FAIL
+    assert next(iter(check_data_folder(tmp_path / "data"))).state is CheckState.FAIL
+    assert next(iter(check_data_folder(tmp_path / "data" / "below"))).state is CheckState.FAIL
 
 
 def test_a_folder_that_is_not_there_can_be_made_and_is_not(tmp_path):
     checked = next(iter(check_data_folder(tmp_path / "new")))
-    assert checked.state is State.OK
+    assert checked.state is CheckState.OK
     assert not (tmp_path / "new").exists()
 
 
 def test_a_port_with_a_listener_is_not_free():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-        assert not port_is_free(address)
-    assert port_is_free(address)
+        assert not is_port_free(address)
+    assert is_port_free(address)
 
 
 def test_nobody_at_the_default_address_is_fine_if_the_port_is_free(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
     monkeypatch.setattr("quarry_cli.checks.machine.DEFAULT_ADDRESS", address)
-    assert [check.state for check in check_server(None)] == [State.OK]
+    assert [check.state for check in check_server(None)] == [CheckState.OK]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from quarry.v1 import collection_service_pb2 as pb
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.judgments import read_qrels, read_queries
-from quarry_cli.views.figures import bootstrap_interval, figures
+from quarry_cli.views.figures import bootstrap_interval, measure_figures
 
 QRELS = "query-id\tcorpus-id\tscore\nq1\ta\t2\nq1\tb\t1\nq1\tc\t0\nq2\ta\t1\n"
 QUERIES = [("q1", "one"), ("q2", "two"), ("q3", "unjudged")]
@@ -211,7 +211,12 @@ def test_a_line_that_is_no_query_is_an_error(tmp_path, lines, said):
 
 def test_a_judged_query_without_results_counts_zero():
     qrels = {"q1": {"a": 1}, "q2": {"a": 1}}
-    assert figures({"q1": ["a"]}, qrels).means == {"nDCG@10": 0.5, "RR@3": 0.5, "RR@10": 0.5, "R@100": 0.5}
+    assert measure_figures({"q1": ["a"]}, qrels).means == {
+        "nDCG@10": 0.5,
+        "RR@3": 0.5,
+        "RR@10": 0.5,
+        "R@100": 0.5,
+    }
 
 
 @settings(max_examples=20)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from quarry.v1 import collection_service_pb2 as pb
 from quarry_cli.failures import CliError
-from quarry_cli.inputs.schema_file import FIELD_KEYS, read_schema, schema_message
+from quarry_cli.inputs.schema_file import FIELD_KEYS, read_schema, to_schema_message
 
 TOML = """
 unknown_fields = "store"
@@ -43,7 +43,7 @@ def test_toml_and_json_say_the_same(tmp_path):
 
 
 def test_what_is_not_said_is_left_to_the_server():
-    schema = schema_message({"fields": [{"name": "a", "type": "text"}]})
+    schema = to_schema_message({"fields": [{"name": "a", "type": "text"}]})
     assert schema.unknown_fields == pb.UNKNOWN_FIELDS_UNSPECIFIED
     assert not schema.fields[0].HasField("boost")
 
@@ -68,7 +68,7 @@ def test_what_is_not_said_is_left_to_the_server():
 )
 def test_a_mistake_is_named_with_its_key_and_the_nearest_known_one(content, said):
     with pytest.raises(ValueError) as raised:
-        schema_message(content)
+        to_schema_message(content)
     assert said in str(raised.value)
 
 
@@ -78,7 +78,7 @@ FIELD = st.dictionaries(st.sampled_from(list(FIELD_KEYS)) | st.text(), JSON_VALU
 @given(JSON_VALUES | st.fixed_dictionaries({"fields": st.lists(FIELD, max_size=3)}))
 def test_any_content_is_a_schema_or_a_named_mistake(content):
     try:
-        schema_message(content)
+        to_schema_message(content)
     except ValueError as error:
         assert str(error)
 

@@ -7,7 +7,7 @@ from google.protobuf.json_format import ParseDict
 
 from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1 import search_service_pb2
-from quarry_cli.console import printable
+from quarry_cli.console import replace_controls
 
 ANSWER = {
     "search_id": "s1",
@@ -182,7 +182,7 @@ def test_a_mistake_of_usage_ends_with_status_2(faq, cli, options):
 
 
 def test_control_characters_never_reach_the_terminal():
-    assert printable("a\x1b[2Jb\u202ec\nd\x9b") == "a�[2Jb�c d�"
+    assert replace_controls("a\x1b[2Jb\u202ec\nd\x9b") == "a�[2Jb�c d�"
 
 
 def test_relevance_is_shown_and_bounds_a_search(faq, cli):

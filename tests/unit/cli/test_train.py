@@ -21,9 +21,9 @@ from typer.testing import CliRunner, Result
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import model_service_pb2_grpc, training_service_pb2_grpc
 from quarry.v1 import training_service_pb2 as pb
-from quarry_cli.calls.training import duration, said
+from quarry_cli.calls.training import describe_progress, format_duration
 from quarry_cli.main import app
-from quarry_trainer.evaluation import gate
+from quarry_trainer.evaluation import training_gate
 
 
 def metric(subject: str, value: float, slice: str = "all", width: float = 0.02) -> models_pb.ModelMetric:
@@ -327,14 +327,17 @@ def test_the_bar_says_step_loss_and_time_left() -> None:
         eta=duration_pb2.Duration(seconds=75),
     )  # fmt: skip
     operation.metadata.Pack(metadata)
-    assert said(operation) == (0.25, "training  step 1,000/4,000  loss 0.1235  nDCG@10 0.500  1:15 left")
+    assert describe_progress(operation) == (
+        0.25,
+        "training  step 1,000/4,000  loss 0.1235  nDCG@10 0.500  1:15 left",
+    )
     operation.metadata.Pack(pb.TrainingMetadata(stage="waiting"))
-    assert said(operation) == (0.0, "waiting")
-    assert [duration(seconds) for seconds in (-1, 5, 3_725)] == ["0:00", "0:05", "1:02:05"]
+    assert describe_progress(operation) == (0.0, "waiting")
+    assert [format_duration(seconds) for seconds in (-1, 5, 3_725)] == ["0:00", "0:05", "1:02:05"]
 
 
 def test_advice_names_options_that_there_are() -> None:
-    advice = [value for value in vars(gate).values() if isinstance(value, str)]
+    advice = [value for value in vars(training_gate).values() if isinstance(value, str)]
     named = {option for text in advice for option in re.findall(r"--[a-z-]+", text)}
     command = get_command(app).get_command(None, "train")  # type: ignore[attr-defined]
     assert named

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quarry.schema import MAX_INTEGER, FieldType
-from quarry_cli.inputs.values import microseconds, to_field_value, to_scalar
+from quarry_cli.inputs.values import to_field_value, to_microseconds, to_scalar
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ANYTHING = st.recursive(
@@ -37,14 +37,14 @@ def test_numbers_survive_the_way_through_text(number):
 def test_a_moment_is_the_same_from_text_in_any_zone_and_from_a_datetime(naive, hours):
     moment = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
     expected = (moment - EPOCH) // timedelta(microseconds=1)
-    assert microseconds(moment) == expected
-    assert microseconds(moment.isoformat()) == expected
-    assert microseconds(naive.isoformat()) == microseconds(naive.replace(tzinfo=UTC))
+    assert to_microseconds(moment) == expected
+    assert to_microseconds(moment.isoformat()) == expected
+    assert to_microseconds(naive.isoformat()) == to_microseconds(naive.replace(tzinfo=UTC))
 
 
 @given(st.integers(100_000_000, 9_999_999_999))
 def test_seconds_are_the_same_as_number_and_as_text(seconds):
-    assert microseconds(seconds) == microseconds(str(seconds)) == seconds * 1_000_000
+    assert to_microseconds(seconds) == to_microseconds(str(seconds)) == seconds * 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -52,13 +52,13 @@ def test_seconds_are_the_same_as_number_and_as_text(seconds):
 )
 def test_digits_that_may_be_a_date_or_a_number_are_refused(text):
     with pytest.raises(ValueError, match="is "):
-        microseconds(text)
+        to_microseconds(text)
 
 
 @pytest.mark.parametrize("value", [1_700_000_000_000, -1e18, math.nan, math.inf, True, None, [1], {}])
 def test_what_is_no_time_in_seconds_is_refused(value):
     with pytest.raises(ValueError, match="is "):
-        microseconds(value)
+        to_microseconds(value)
 
 
 @given(ANYTHING, st.sampled_from([None, *FieldType]))

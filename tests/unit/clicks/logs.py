@@ -72,5 +72,5 @@ def pages(draw: st.DrawFn) -> ObservedPage:
 
 def clicked_logs() -> st.SearchStrategy[ClickLog]:
     """Logs with at least one click."""
-    several = st.lists(pages(), min_size=1, max_size=12).map(ClickLog.of)
+    several = st.lists(pages(), min_size=1, max_size=12).map(ClickLog.from_pages)
     return several.filter(lambda log: bool(log.clicked.any()))

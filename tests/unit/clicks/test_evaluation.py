@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.clicks.logs import page
 
-from quarry.clicks.evaluation import agreement_with, evaluate, split_by_session
+from quarry.clicks.evaluation import evaluate, measure_agreement, split_by_session
 from quarry.clicks.log import ClickLog, Float64
 from quarry.clicks.model import Estimates, FittedModel
 
@@ -29,13 +29,13 @@ class Fixed:
     def fit(self, log: ClickLog) -> FittedModel:
         return FittedModel(self.name, estimates({0: 0.5, 1: 0.5, 2: 0.1}), None)
 
-    def click_probabilities(self, fitted: FittedModel, log: ClickLog) -> Float64:
+    def predict_clicks(self, fitted: FittedModel, log: ClickLog) -> Float64:
         return np.where(log.rank == 1, 0.5, 0.25)
 
 
 def test_perplexity_and_likelihood_are_those_of_a_worked_example() -> None:
     """Rank 1: 1/2 whatever happens, so 2. Rank 2: 1/4 and 3/4 happened, so 1 / sqrt(3/16)."""
-    log = ClickLog.of([page("q", "ab", "ab"), page("q", "ab", "")])
+    log = ClickLog.from_pages([page("q", "ab", "ab"), page("q", "ab", "")])
     measured = evaluate(Fixed(), Fixed().fit(log), log)
     assert measured.perplexity == pytest.approx([2, 1 / math.sqrt(3 / 16)])
     assert measured.log_likelihood == pytest.approx((2 * math.log(0.5) + math.log(3 / 16)) / 4)
@@ -45,14 +45,14 @@ def test_perplexity_and_likelihood_are_those_of_a_worked_example() -> None:
 
 def test_agreement_counts_pairs_of_unlike_grades_and_ties_half() -> None:
     """Grades a 2, b 1, c 0; relevance a = b > c: (a, b) half, (a, c) and (b, c) whole. z has no estimate."""
-    log = ClickLog.of([page("q", "abc", "a")])
+    log = ClickLog.from_pages([page("q", "abc", "a")])
     judged = {" Q": {"a": 2, "b": 1, "c": 0, "z": 3}, "other": {"a": 1, "b": 0}}
-    assert agreement_with(judged, estimates({0: 0.5, 1: 0.5, 2: 0.1}), log) == (2.5 / 3, 3, 1)
+    assert measure_agreement(judged, estimates({0: 0.5, 1: 0.5, 2: 0.1}), log) == (2.5 / 3, 3, 1)
 
 
 @given(seed=st.integers(0, 99), share=st.floats(0, 0.9))
 def test_no_session_is_on_both_sides(seed: int, share: float) -> None:
-    log = ClickLog.of([page("q", "a", session=str(number % 7)) for number in range(20)])
+    log = ClickLog.from_pages([page("q", "a", session=str(number % 7)) for number in range(20)])
     learned, held_out = split_by_session(log, share, seed)
     assert not set(learned.session) & set(held_out.session)
     assert len(learned) + len(held_out) == 20
@@ -61,6 +61,6 @@ def test_no_session_is_on_both_sides(seed: int, share: float) -> None:
 
 
 def test_nothing_held_out_measures_nothing() -> None:
-    log = ClickLog.of([page("q", "ab", "a")])
+    log = ClickLog.from_pages([page("q", "ab", "a")])
     _, none = split_by_session(log, 0.0, 0)
     assert math.isnan(evaluate(Fixed(), Fixed().fit(log), none).log_likelihood)

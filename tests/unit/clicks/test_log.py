@@ -12,7 +12,9 @@ from quarry.feedback.tables import FILE_NAME
 
 
 def test_a_log_holds_its_pages_as_arrays() -> None:
-    log = ClickLog.of([page("Red Shoe ", "ab", "b"), page("red  shoe?", "bca", "", refused="c", session="t")])
+    log = ClickLog.from_pages(
+        [page("Red Shoe ", "ab", "b"), page("red  shoe?", "bca", "", refused="c", session="t")]
+    )
     assert log.queries == ["red shoe"]
     assert log.texts == ["Red Shoe"]
     assert log.documents == ["a", "b", "c"]
@@ -27,7 +29,7 @@ def test_a_log_holds_its_pages_as_arrays() -> None:
 
 def test_what_was_not_displayed_is_left_out_and_the_rest_is_in_order_of_display() -> None:
     shown = replace(page("q", "abc", "c", ranks=(3, 1, 2)), displayed=(True, False, True))
-    log = ClickLog.of([shown])
+    log = ClickLog.from_pages([shown])
     assert [log.documents[number] for number in log.document[0]] == ["c", "a"]
     assert log.rank.tolist() == [[2, 3]]
 
@@ -36,16 +38,16 @@ def test_pages_without_a_session_belong_to_their_user_or_to_their_search() -> No
     bare = page("q", "a", session="")
     by_user = [replace(bare, user_id="u", search_id=str(number)) for number in range(2)]
     by_search = [replace(bare, search_id=search) for search in ("1", "2", "2")]
-    assert ClickLog.of([*by_user, *by_search]).session.tolist() == [0, 0, 1, 2, 2]
+    assert ClickLog.from_pages([*by_user, *by_search]).session.tolist() == [0, 0, 1, 2, 2]
 
 
 def test_a_log_may_have_no_pages_and_pages_no_hits() -> None:
-    assert len(ClickLog.of([])) == 0
-    assert ClickLog.of([page("q", "")]).rank.shape == (1, 0)
+    assert len(ClickLog.from_pages([])) == 0
+    assert ClickLog.from_pages([page("q", "")]).rank.shape == (1, 0)
 
 
 def test_a_log_is_cut_by_rows_and_keeps_its_numbers() -> None:
-    log = ClickLog.of([page("p", "a"), page("q", "b", "b")]).rows(np.array([False, True]))
+    log = ClickLog.from_pages([page("p", "a"), page("q", "b", "b")]).select_rows(np.array([False, True]))
     assert log.query.tolist() == [1]
     assert log.document.tolist() == [[1]]
     assert log.rank_probability is not None and len(log.rank_probability) == 1
@@ -54,7 +56,7 @@ def test_a_log_is_cut_by_rows_and_keeps_its_numbers() -> None:
 def test_pages_of_one_search_and_of_one_owner_are_known() -> None:
     """An owner is the user, without one the session, without one the search."""
     one = replace(page("q", "a"), search_id="1", user_id="u")
-    log = ClickLog.of(
+    log = ClickLog.from_pages(
         [
             one,
             replace(one, search_id="2", user_id="", time_us=3),
@@ -66,7 +68,7 @@ def test_pages_of_one_search_and_of_one_owner_are_known() -> None:
     assert log.owner.tolist() == [0, 1, 0, 2]
     assert log.first_pages.tolist() == [True, True, False, True]
     assert log.span_us == (0, 7)
-    assert ClickLog.of([]).span_us is None
+    assert ClickLog.from_pages([]).span_us is None
 
 
 def test_a_collections_log_is_read_with_or_without_browsing(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_estimates_lie_in_range_whatever_the_log(model: ClickModel, log: ClickLo
     assert ((made.refusals >= 0) & (made.refusals <= unclicked + 1e-9)).all()
     order = np.lexsort((made.document, made.query))
     assert (order == np.arange(len(order))).all()
-    predicted = model.click_probabilities(fitted, log)
+    predicted = model.predict_clicks(fitted, log)
     assert predicted.shape == log.rank.shape
     assert ((predicted > 0) & (predicted < 1)).all()
 
@@ -61,11 +61,11 @@ def test_examination_is_1_at_rank_1_or_unknown_and_within_its_interval(
 def test_estimates_know_neither_names_nor_the_order_of_pages(
     model: ClickModel, seen: list[ObservedPage], random: Random
 ) -> None:
-    log = ClickLog.of(seen)
+    log = ClickLog.from_pages(seen)
     if not log.clicked.any():
         return
     renamed = [replace(p, documents=tuple("abcdef"["zyxwvu".index(d)] for d in p.documents)) for p in seen]
-    other = ClickLog.of(random.sample(renamed, len(renamed)))
+    other = ClickLog.from_pages(random.sample(renamed, len(renamed)))
     expected = {
         (log.queries[q], "abcdef"["zyxwvu".index(log.documents[d])]): value
         for q, d, value in _by_pair(model, log)
@@ -81,7 +81,11 @@ def _by_pair(model: ClickModel, log: ClickLog) -> list[tuple[int, int, float]]:
 
 @MODELS
 def test_without_a_click_there_is_nothing_to_learn_from(model: ClickModel) -> None:
-    for log in (ClickLog.of([]), ClickLog.of([page("q", "")]), ClickLog.of([page("q", "ab")])):
+    for log in (
+        ClickLog.from_pages([]),
+        ClickLog.from_pages([page("q", "")]),
+        ClickLog.from_pages([page("q", "ab")]),
+    ):
         with pytest.raises(NoFeedbackError):
             model.fit(log)
 
@@ -94,7 +98,7 @@ def test_a_further_click_never_lowers_a_document(model: ClickModel, clicks: int)
 
     def relevance(count: int) -> float:
         seen = [page("q", "ab", "a" if number < count else "") for number in range(20)]
-        log = ClickLog.of([*seen, *[page("p", "cd", "d")] * 10, *[page("p", "cd", "c")] * 10])
+        log = ClickLog.from_pages([*seen, *[page("p", "cd", "d")] * 10, *[page("p", "cd", "c")] * 10])
         return float(model.fit(log).estimates.relevance[0])
 
     assert relevance(clicks + 1) >= relevance(clicks) - 1e-6
@@ -102,17 +106,17 @@ def test_a_further_click_never_lowers_a_document(model: ClickModel, clicks: int)
 
 @MODELS
 def test_a_pair_never_seen_is_predicted_by_the_mean(model: ClickModel) -> None:
-    log = ClickLog.of(
+    log = ClickLog.from_pages(
         [page("q", "ab", "a")] * 5 + [page("q", "ab", "b")] * 5 + [page("p", "xy"), page("q", "")]
     )
-    fitted = model.fit(log.rows(np.arange(10)))
-    predicted = model.click_probabilities(fitted, log)[10]
+    fitted = model.fit(log.select_rows(np.arange(10)))
+    predicted = model.predict_clicks(fitted, log)[10]
     assert (predicted > 1e-5).all()
 
 
 @MODELS
 def test_a_fit_is_the_same_when_it_is_made_again(model: ClickModel) -> None:
-    log = ClickLog.of([page("q", "abc", "a"), page("q", "bac", "b"), page("p", "cab", "ab")])
+    log = ClickLog.from_pages([page("q", "abc", "a"), page("q", "bac", "b"), page("p", "cab", "ab")])
     once, again = (model.fit(log).estimates for _ in range(2))
     assert np.array_equal(once.relevance, again.relevance)
     assert np.array_equal(once.upper, again.upper)
@@ -121,7 +125,7 @@ def test_a_fit_is_the_same_when_it_is_made_again(model: ClickModel) -> None:
 @MODELS
 def test_what_is_said_to_be_refused_counts_as_examined_once(model: ClickModel) -> None:
     seen = [page("q", "ab", "a")] * 4 + [page("q", "ba", "b")] * 2
-    plain = model.fit(ClickLog.of([*seen, page("q", "ab", "a")])).estimates
-    refused = model.fit(ClickLog.of([*seen, page("q", "ab", "a", refused="b")])).estimates
+    plain = model.fit(ClickLog.from_pages([*seen, page("q", "ab", "a")])).estimates
+    refused = model.fit(ClickLog.from_pages([*seen, page("q", "ab", "a", refused="b")])).estimates
     assert refused.refusals[1] >= plain.refusals[1] - 0.05
     assert refused.refusals[1] >= 1 - 1e-9

@@ -11,12 +11,12 @@ from tests.unit.clicks.logs import clicked_logs, page
 from quarry.clicks.log import Bool, ClickLog, Float64
 from quarry.clicks.noise import LEAST_PAIRS, Noise, estimate_noise
 from quarry.clicks.registry import CLICK_MODELS
-from quarry.clicks.simulation import shown_log
+from quarry.clicks.simulation import simulate_ranking
 from quarry.clicks.users import UserBehaviour
 from quarry.mining.spec import ClickModelName, FeedbackPositives
 from quarry.schema import DEFAULT_SCHEMA
 from quarry_miner.corpus import Corpus
-from quarry_miner.job.learned import Learned, learn
+from quarry_miner.job.click_learning import LearnedFromClicks, learn
 
 QUERIES, RANKS = 400, 10
 CERTAIN = 0.9
@@ -32,11 +32,11 @@ def judged(seed: int = 0) -> Bool:
 RELEVANT = judged()
 
 
-def learned(log: ClickLog, model: ClickModelName = "pbm", floor: float | None = None) -> Learned:
+def learned(log: ClickLog, model: ClickModelName = "pbm", floor: float | None = None) -> LearnedFromClicks:
     return learn(log, FeedbackPositives(model=model, floor=floor))
 
 
-def precision(found: Learned, relevant: Bool = RELEVANT) -> float:
+def precision(found: LearnedFromClicks, relevant: Bool = RELEVANT) -> float:
     right = [relevant.ravel()[int(pair.document_id)] for pair in found.positives]
     assert len(right) > 10
     return float(np.mean(right))
@@ -44,7 +44,7 @@ def precision(found: Learned, relevant: Bool = RELEVANT) -> float:
 
 def by_data(users: UserBehaviour, skew: float, swap: float) -> Iterator[float]:
     for searches in (5, 20, 80):
-        log = shown_log(CERTAIN * RELEVANT, users, searches * QUERIES, searches, skew=skew, swap=swap)
+        log = simulate_ranking(CERTAIN * RELEVANT, users, searches * QUERIES, searches, skew=skew, swap=swap)
         yield precision(learned(log))
 
 
@@ -61,14 +61,14 @@ def test_precision_does_not_fall_as_data_grows(noise: float, skew: float, swap: 
 @pytest.mark.parametrize("model", sorted(CLICK_MODELS))
 def test_it_holds_for_every_click_model(model: ClickModelName) -> None:
     for searches in (20, 60):
-        log = shown_log(CERTAIN * RELEVANT, UserBehaviour(), searches * QUERIES, 0)
+        log = simulate_ranking(CERTAIN * RELEVANT, UserBehaviour(), searches * QUERIES, 0)
         assert precision(learned(log, model)) >= 0.95
 
 
 @pytest.mark.parametrize("users", ["cascade", "dbn"])
 def test_it_holds_for_users_that_the_model_does_not_describe(users: str) -> None:
     behaviour = UserBehaviour(model=users)  # type: ignore[arg-type]
-    log = shown_log(CERTAIN * RELEVANT, behaviour, 60 * QUERIES, 0)
+    log = simulate_ranking(CERTAIN * RELEVANT, behaviour, 60 * QUERIES, 0)
     assert precision(learned(log)) >= 0.95
 
 
@@ -81,7 +81,7 @@ def test_it_holds_for_grades_and_for_several_intents() -> None:
         (graded, UserBehaviour()),
         (intents, UserBehaviour(intent_shares=(0.5, 0.5))),
     ):
-        log = shown_log(CERTAIN * relevance, users, 60 * QUERIES, 0, skew=0.0, swap=0.1)
+        log = simulate_ranking(CERTAIN * relevance, users, 60 * QUERIES, 0, skew=0.0, swap=0.1)
         found = learned(log)
         assert precision(found) >= 0.95
         assert len(found.positives) > 0.6 * RELEVANT.sum()
@@ -89,7 +89,7 @@ def test_it_holds_for_grades_and_for_several_intents() -> None:
         [
             pair.relevance
             for pair in learned(
-                shown_log(CERTAIN * graded, UserBehaviour(), 60 * QUERIES, 0, skew=0.0, swap=0.1)
+                simulate_ranking(CERTAIN * graded, UserBehaviour(), 60 * QUERIES, 0, skew=0.0, swap=0.1)
             ).positives
         ]
     )
@@ -104,7 +104,7 @@ def mixture(log: ClickLog) -> Noise:
 
 def test_rates_that_are_known_are_found() -> None:
     users = UserBehaviour(eta=0.0, noise=0.15, trust=0.0)
-    found = mixture(shown_log(CERTAIN * RELEVANT, users, 50 * QUERIES, 0, skew=0.0))
+    found = mixture(simulate_ranking(CERTAIN * RELEVANT, users, 50 * QUERIES, 0, skew=0.0))
     assert found.noise_rate == pytest.approx(np.full(RANKS, 0.15), abs=0.02)
     assert found.relevant_rate == pytest.approx(np.full(RANKS, 0.915), abs=0.05)
     assert found.share == pytest.approx(RELEVANT.mean(axis=0), abs=0.02)
@@ -114,20 +114,20 @@ def test_rates_that_are_known_are_found() -> None:
 
 def test_without_noise_every_click_tells() -> None:
     users = UserBehaviour(noise=0.0, trust=0.0)
-    found = learned(shown_log(CERTAIN * RELEVANT, users, 30 * QUERIES, 0, skew=0.0, swap=0.1))
+    found = learned(simulate_ranking(CERTAIN * RELEVANT, users, 30 * QUERIES, 0, skew=0.0, swap=0.1))
     assert found.noise is not None and found.noise.noise_rate.max() < 0.01
     assert precision(found) == 1
     assert len(found.positives) > 0.85 * RELEVANT.sum()
 
 
 def test_where_nothing_is_relevant_there_are_no_positives() -> None:
-    log = shown_log(np.zeros((QUERIES, RANKS)), UserBehaviour(), 60 * QUERIES, 0)
+    log = simulate_ranking(np.zeros((QUERIES, RANKS)), UserBehaviour(), 60 * QUERIES, 0)
     assert len(learned(log).positives) <= 0.001 * QUERIES * RANKS
 
 
 def test_too_few_pairs_are_said_and_judged_by_a_fixed_floor() -> None:
     few = LEAST_PAIRS // RANKS
-    log = shown_log(CERTAIN * RELEVANT[:few], UserBehaviour(), 10 * few, 0)
+    log = simulate_ranking(CERTAIN * RELEVANT[:few], UserBehaviour(), 10 * few, 0)
     found = learned(log)
     assert found.noise is None
     assert any("too few pairs" in note and "0.3" in note for note in found.notes)
@@ -136,7 +136,7 @@ def test_too_few_pairs_are_said_and_judged_by_a_fixed_floor() -> None:
 
 
 def test_a_floor_that_is_asked_for_holds_and_a_low_one_is_warned_of() -> None:
-    log = shown_log(CERTAIN * RELEVANT, UserBehaviour(), 30 * QUERIES, 0)
+    log = simulate_ranking(CERTAIN * RELEVANT, UserBehaviour(), 30 * QUERIES, 0)
     low, high = learned(log, floor=0.1), learned(log, floor=0.95)
     assert len(low.positives) > len(learned(log).positives) > len(high.positives)
     assert any("what is not relevant gets above it" in note for note in low.notes)
@@ -144,7 +144,7 @@ def test_a_floor_that_is_asked_for_holds_and_a_low_one_is_warned_of() -> None:
 
 
 def test_the_same_log_gives_the_same_bits() -> None:
-    log = shown_log(CERTAIN * RELEVANT, UserBehaviour(), 10 * QUERIES, 0)
+    log = simulate_ranking(CERTAIN * RELEVANT, UserBehaviour(), 10 * QUERIES, 0)
     first, second = mixture(log), mixture(replace(log))
     assert first.relevant.tobytes() == second.relevant.tobytes()
     assert learned(log).positives == learned(log).positives
@@ -152,20 +152,20 @@ def test_the_same_log_gives_the_same_bits() -> None:
 
 def test_a_click_on_noise_is_no_evidence_of_relevance() -> None:
     """Everything that is shown a hundred times is clicked once, and `quarry` drops what is clicked."""
-    log = shown_log(CERTAIN * RELEVANT, UserBehaviour(eta=0.0), 60 * QUERIES, 0, skew=0.0, swap=0.1)
+    log = simulate_ranking(CERTAIN * RELEVANT, UserBehaviour(eta=0.0), 60 * QUERIES, 0, skew=0.0, swap=0.1)
     found = learned(log)
-    corpus = Corpus.of_documents([(id, {"text": id}) for id in log.documents], DEFAULT_SCHEMA)
-    evidence = found.evidence(corpus)
+    corpus = Corpus.from_documents([(id, {"text": id}) for id in log.documents], DEFAULT_SCHEMA)
+    evidence = found.make_evidence(corpus)
     assert evidence is not None
     query, rank = np.nonzero(~RELEVANT)
     documents = (query * RANKS + rank).astype(np.int32)
-    seen = evidence.of(list(log.queries), query.astype(np.int32), documents, documents)
+    seen = evidence.observe(list(log.queries), query.astype(np.int32), documents, documents)
     assert found.estimates is not None and (found.estimates.clicks > 0).mean() > 0.95
     assert seen.clicked.mean() < 0.1
-    relative = found.relevance()
+    relative = found.make_relevance()
     assert relative is not None
     pairs = zip(query.tolist(), documents.tolist(), strict=True)
-    false = np.array([relative.of(str(q), str(d)) for q, d in pairs])
+    false = np.array([relative.look_up(str(q), str(d)) for q, d in pairs])
     assert np.nanmean(false) < 0.01
 
 
@@ -175,7 +175,7 @@ def test_any_log_tells_probabilities_or_nothing(log: ClickLog) -> None:
     many = [replace(log, query=log.query + number * 2) for number in range(60)]
     names = [str(number) for number in range(120)]
     log = replace(
-        log.rows(np.tile(np.arange(len(log)), 60)),
+        log.select_rows(np.tile(np.arange(len(log)), 60)),
         queries=names,
         query=np.concatenate([m.query for m in many]),
     )
@@ -189,12 +189,12 @@ def test_any_log_tells_probabilities_or_nothing(log: ClickLog) -> None:
 
 
 def test_pages_seen_once_tell_no_noise() -> None:
-    log = ClickLog.of([page(f"q{n}", "abcde", "a") for n in range(500)])
+    log = ClickLog.from_pages([page(f"q{n}", "abcde", "a") for n in range(500)])
     assert estimate_noise(log, CLICK_MODELS["pbm"].fit(log).estimates) is None
 
 
 def test_a_positive_weighs_its_relevance_times_the_probability_that_it_is_no_noise() -> None:
-    log = shown_log(CERTAIN * RELEVANT, UserBehaviour(), 10 * QUERIES, 0)
+    log = simulate_ranking(CERTAIN * RELEVANT, UserBehaviour(), 10 * QUERIES, 0)
     found = learned(log)
     assert found.estimates is not None and found.noise is not None
     pairs = {

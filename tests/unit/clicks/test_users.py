@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quarry.clicks.users import UserBehaviour, UserModel, relevance_by_intent, simulate_page, simulate_pages
+from quarry.clicks.users import UserBehaviour, UserModel, simulate_page, simulate_pages, spread_relevance
 
 MODELS = st.sampled_from(["pbm", "cascade", "dbn"])
 
@@ -67,7 +67,7 @@ def test_places_without_a_hit_are_never_clicked() -> None:
 def test_users_mean_one_intent_each_by_its_share() -> None:
     """Hit 0 answers intent 0 alone, hit 1 intent 1: without noise a share of 3/4 clicks hit 0."""
     users = UserBehaviour(eta=0.0, noise=0.0, trust=0.0, intent_shares=(0.75, 0.25))
-    relevance = relevance_by_intent(np.ones(2), np.array([0, 1]), 2, elsewhere=0.0)
+    relevance = spread_relevance(np.ones(2), np.array([0, 1]), 2, elsewhere=0.0)
     assert relevance.tolist() == [[1, 0], [0, 1]]
     many = np.broadcast_to(relevance, (20_000, 2, 2))
     clicked = simulate_pages(many, users, np.random.default_rng(0)).clicked
@@ -76,7 +76,7 @@ def test_users_mean_one_intent_each_by_its_share() -> None:
 
 
 def test_a_hit_that_answers_all_is_relevant_to_all() -> None:
-    made = relevance_by_intent(np.array([0.5, 1.0]), np.array([-1, 0]), 2)
+    made = spread_relevance(np.array([0.5, 1.0]), np.array([-1, 0]), 2)
     assert made.tolist() == [[0.5, 1.0], [0.5, 0.2]]
 
 

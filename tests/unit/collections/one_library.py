@@ -1,4 +1,4 @@
-"""What promotions need of a library, over the log of a data folder; no index is open."""
+"""What promotions need of the open collections, over the log of a data folder; no index is open."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class OneLibrary:
-    """Changes rows of collections as ``Library`` does.
+    """Changes rows of collections as ``Collections`` does.
 
     Attributes:
         loaded: re-rankers that a change has asked for, in order.
@@ -30,7 +30,7 @@ class OneLibrary:
         self._current(name)
         yield
 
-    async def current(self, name: str) -> Collection:
+    async def read_current(self, name: str) -> Collection:
         return self._current(name)
 
     async def change(self, name: str, rerankers: Iterable[str], write: Callable[[sa.Connection], T]) -> T:

@@ -26,7 +26,7 @@ class LargeIndex:
         self.begun, self.release = threading.Event(), threading.Event()
         self.reading = self.most = 0
 
-    def damage(self, deadline: Deadline) -> str:
+    def find_damage(self, deadline: Deadline) -> str:
         self.reading += 1
         self.most = max(self.most, self.reading)
         self.begun.set()
@@ -51,7 +51,7 @@ async def test_checks_of_files_hold_up_no_other_work_and_end_at_their_deadline()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
 
     def check(seconds: float | None) -> "asyncio.Task[ArmDifferences]":
-        return asyncio.create_task(checked.look_inside(BM25, VectorSample(), Deadline.after(seconds)))
+        return asyncio.create_task(checked.look_inside(BM25, VectorSample(), Deadline.set_after(seconds)))
 
     patient = [check(None) for _ in range(4)]
     try:

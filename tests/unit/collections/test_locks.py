@@ -8,7 +8,7 @@ async def test_one_name_holds_itself_and_no_other() -> None:
     inside: list[str] = []
 
     async def enter(name: str) -> None:
-        async with locks.held(name):
+        async with locks.hold(name):
             inside.append(name)
             await gate.wait()
 

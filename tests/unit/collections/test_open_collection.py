@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from quarry.collections.collection import OpenCollection
+from quarry.collections.collection_handle import CollectionHandle
 from quarry.deadline import Deadline
-from quarry.documents.log import Outcome
+from quarry.documents.log import WriteOutcome
 from quarry.documents.store import RequestId
 
 REQUEST = RequestId("", "upsert", b"")
@@ -17,11 +17,11 @@ class SlowLog:
     def __init__(self) -> None:
         self.entered, self.commit, self.committed = asyncio.Event(), asyncio.Event(), False
 
-    async def delete(self, ids: Any, request: RequestId) -> list[Outcome]:
+    async def delete(self, ids: Any, request: RequestId) -> list[WriteOutcome]:
         self.entered.set()
         await self.commit.wait()
         self.committed = True
-        return [Outcome("a", 1)]
+        return [WriteOutcome("a", 1)]
 
 
 class Followers:
@@ -40,7 +40,7 @@ class Followers:
 async def test_followers_hear_of_a_write_whose_caller_has_gone() -> None:
     log = SlowLog()
     generation = Followers(log)
-    collection = OpenCollection(None, log, generation)  # type: ignore[arg-type]
+    collection = CollectionHandle(None, log, generation)  # type: ignore[arg-type]
     call = asyncio.create_task(collection.delete(["a"], REQUEST, False, Deadline()))
     await log.entered.wait()
     call.cancel()

@@ -43,19 +43,19 @@ class Documents:
     def __init__(self, *texts: str) -> None:
         self.texts = list(texts)
 
-    def changes(self, after: int, max_rows: int, max_bytes: int) -> list[Any]:
+    def read_changes(self, after: int, max_rows: int, max_bytes: int) -> list[Any]:
         found = enumerate(self.texts[after : after + max_rows], after + 1)
         return [SimpleNamespace(version=version, fields=text) for version, text in found]
 
-    def last_sequence(self) -> int:
+    def read_last_sequence(self) -> int:
         return len(self.texts)
 
-    async def passages(self, documents: Sequence[str]) -> list[list[str]]:
+    async def cut_passages(self, documents: Sequence[str]) -> list[list[str]]:
         return [[text] for text in documents]
 
 
 class Collections:
-    """A library of collections that all have the same cascade, and the models that are loaded."""
+    """Collections that all have the same cascade, and the models that are loaded."""
 
     def __init__(self, **documents: Documents) -> None:
         self.documents = documents
@@ -74,11 +74,11 @@ class Collections:
             raise CollectionNotFoundError(name)
         documents = self.documents[name]
         settings = SimpleNamespace(name=name, reranker="small", rerankers=frozenset({"small", *self.models}))
-        generation = SimpleNamespace(name="g1", vectors=documents, visible=documents.last_sequence())
+        generation = SimpleNamespace(name="g1", vectors=documents, visible=documents.read_last_sequence())
         self.users += 1
         try:
             yield SimpleNamespace(
-                collection=SimpleNamespace(key=self.names.index(name), settings=settings),
+                row=SimpleNamespace(key=self.names.index(name), settings=settings),
                 generation=generation,
                 log=documents,
             )
@@ -88,7 +88,7 @@ class Collections:
     def peek(self, name: str) -> Any:
         return SimpleNamespace(keeper=self.models[name]) if name in self.models else None
 
-    def keeping(self, name: str) -> contextlib.AbstractContextManager[None]:
+    def keep_reranker(self, name: str) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
     def filling(self) -> StateFill:
@@ -106,33 +106,33 @@ async def test_what_fails_is_said_once_and_tried_again_after_a_while(
     keeper.error = error
     with caplog.at_level(logging.WARNING, "quarry.collections.state_fill"):
         for _ in range(5):
-            await fill.once()
+            await fill.run_once()
     assert len(caplog.records) == 1
     assert "faq" in caplog.text
     keeper.error = None
-    await fill.once()
+    await fill.run_once()
     assert keeper.kept == []
     collections.now_s += RETRY_S
-    await fill.once()
+    await fill.run_once()
     assert keeper.kept == ["a", "b"]
     await fill.close()
 
 
 async def test_a_collection_that_fails_does_not_keep_the_others_from_being_filled() -> None:
     class Unreadable(Documents):
-        def changes(self, after: int, max_rows: int, max_bytes: int) -> list[Any]:
+        def read_changes(self, after: int, max_rows: int, max_bytes: int) -> list[Any]:
             raise sqlite3.OperationalError("disk I/O error")
 
     collections = Collections(faq=Unreadable("a"), web=Documents("b"))
     fill = collections.filling()
-    await fill.once()
+    await fill.run_once()
     assert collections.models["small"].kept == ["b"]
     await fill.close()
 
 
 async def test_closing_ends_the_thread_whatever_has_ended_the_filling() -> None:
     class Ended(StateFill):
-        async def once(self) -> None:
+        async def run_once(self) -> None:
             raise RuntimeError("nobody knows why")
 
     collections = Collections()
@@ -149,7 +149,7 @@ async def test_a_deletion_does_not_wait_for_the_model() -> None:
     collections = Collections(faq=Documents(*map(str, range(300))))
     fill, keeper, users = collections.filling(), collections.models["small"], []
     keeper.meanwhile = lambda: users.append(collections.users)
-    await fill.once()
+    await fill.run_once()
     assert keeper.kept == list(map(str, range(300)))
     assert set(users) == {0}
     await fill.close()
@@ -160,11 +160,11 @@ async def test_where_there_is_no_room_it_stops_until_more_is_indexed() -> None:
     collections = Collections(faq=documents)
     fill, keeper, calls = collections.filling(), collections.models["small"], []
     keeper.room, keeper.meanwhile = 40, lambda: calls.append(1)
-    await fill.once()
-    await fill.once()
+    await fill.run_once()
+    await fill.run_once()
     assert len(calls) == 2
     documents.texts.append("more")
-    await fill.once()
+    await fill.run_once()
     assert len(calls) == 3
     await fill.close()
 
@@ -174,7 +174,7 @@ async def test_every_model_of_a_cascade_finds_its_states() -> None:
     fill, models = collections.filling(), collections.models
     models["large"], models["broken"] = Keeper(), Keeper()
     models["broken"].error = ModelError("broken")
-    await fill.once()
+    await fill.run_once()
     assert models["small"].kept == models["large"].kept == ["a", "b"]
     await fill.close()
 
@@ -183,13 +183,13 @@ async def test_a_model_that_comes_back_begins_anew_for_the_store_may_have_lost_i
     collections = Collections(faq=Documents("a"))
     fill, models = collections.filling(), collections.models
     models["large"] = large = Keeper()
-    await fill.once()
-    await fill.once()
+    await fill.run_once()
+    await fill.run_once()
     assert large.kept == ["a"]
     del models["large"]
-    await fill.once()
+    await fill.run_once()
     models["large"] = large
-    await fill.once()
+    await fill.run_once()
     assert large.kept == ["a", "a"]
     assert models["small"].kept == ["a"]
     await fill.close()

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from quarry.collections.collection import OpenCollection
+from quarry.collections.collection_handle import CollectionHandle
 from quarry.deadline import Deadline
 from quarry.documents.catalog import Collection, CollectionSettings
-from quarry.documents.log import Outcome, Upsert
+from quarry.documents.log import Upsert, WriteOutcome
 from quarry.documents.store import RequestId
-from quarry.documents.view import View, view_of
+from quarry.documents.view import View, make_view
 from quarry.errors import InvalidArgumentError
 from quarry.schema import Field, FieldType, Schema
 from quarry.types import Document, Fields
@@ -29,11 +29,11 @@ class Log:
         self.commit = asyncio.Event()
         self.commit.set()
 
-    async def upsert(self, upserts: Sequence[Upsert], request: RequestId) -> list[Outcome]:
+    async def upsert(self, upserts: Sequence[Upsert], request: RequestId) -> list[WriteOutcome]:
         await self.commit.wait()
         first = len(self.written) + 1
         self.written += [upsert.id for upsert in upserts]
-        return [Outcome(upsert.id, version) for version, upsert in enumerate(upserts, first)]
+        return [WriteOutcome(upsert.id, version) for version, upsert in enumerate(upserts, first)]
 
     async def update(self, id: str, change: Any, *_: Any) -> Document:
         return Document(1, id, change({}), 1, 0)  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ class Followers:
 def opened(kind: FieldType) -> Any:
     schema = Schema((Field("text", FieldType.TEXT), Field("tag", kind)))
     collection = Collection(1, CollectionSettings("c", schema, "none"), "g", 0, 0, 1, 0, 0, TAG)
-    return OpenCollection(collection, Log(view_of(schema, TAG)), Followers())  # type: ignore[arg-type]
+    return CollectionHandle(collection, Log(make_view(schema, TAG)), Followers())  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ async def test_a_switch_waits_for_the_writes_that_have_begun(old: Any) -> None:
     old.log.commit.clear()
     begun = upsert(old, "1")
     await turns()
-    held = asyncio.create_task(old.held().__aenter__())
+    held = asyncio.create_task(old.hold_writes().__aenter__())
     await turns()
     assert not held.done()
     old.log.commit.set()
@@ -99,7 +99,7 @@ async def test_a_switch_waits_for_the_writes_that_have_begun(old: Any) -> None:
 
 
 async def test_a_write_that_comes_during_a_switch_is_done_by_what_serves_then(old: Any, new: Any) -> None:
-    async with old.held():
+    async with old.hold_writes():
         waiting = upsert(old, "1", "one", "2")
         await turns()
         assert old.log.written == new.log.written == []
@@ -114,7 +114,7 @@ async def test_a_write_that_comes_during_a_switch_is_done_by_what_serves_then(ol
 
 async def test_a_switch_that_fails_lets_writes_go_on(old: Any) -> None:
     with pytest.raises(RuntimeError):
-        async with old.held():
+        async with old.hold_writes():
             waiting = upsert(old, "1")
             await turns()
             raise RuntimeError
@@ -144,7 +144,7 @@ async def test_what_becomes_searchable_during_a_switch_is_so_when_the_switch_has
 ) -> None:
     waiting = upsert(old, "1", wait=True)
     await turns()
-    async with old.held():  # the new generation is held to what is visible here now
+    async with old.hold_writes():  # the new generation is held to what is visible here now
         old.generation.seen.set()
         await turns()
         assert not waiting.done(), "the next search may ask the new generation, which does not have it"
@@ -157,9 +157,9 @@ async def test_what_becomes_searchable_during_a_switch_is_so_when_the_switch_has
 
 async def test_a_switch_that_outlasts_the_deadline_leaves_a_write_unseen(old: Any) -> None:
     upserts = [Upsert("1", {"text": "t", "tag": "1"})]
-    waiting = asyncio.create_task(old.upsert(upserts, REQUEST, True, Deadline.after(0.3)))
+    waiting = asyncio.create_task(old.upsert(upserts, REQUEST, True, Deadline.set_after(0.3)))
     await turns()
-    async with old.held(), asyncio.timeout(10):
+    async with old.hold_writes(), asyncio.timeout(10):
         old.generation.seen.set()
         written = await waiting
     assert (written.sequence, written.searchable) == (1, False)

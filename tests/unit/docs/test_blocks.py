@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from quarry.config import Settings
-from quarry_cli.inputs.schema_file import schema_message
+from quarry_cli.inputs.schema_file import to_schema_message
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"]
@@ -77,6 +77,6 @@ def test_a_json_block_has_an_object_a_line(page: str, text: str) -> None:
 def test_a_toml_block_is_a_schema_or_settings_of_a_server(page: str, text: str) -> None:
     content = tomllib.loads(text)
     if "fields" in content:
-        assert schema_message(content).fields
+        assert to_schema_message(content).fields
     else:
         assert Settings(**content)

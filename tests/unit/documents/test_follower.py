@@ -15,7 +15,7 @@ from quarry.retrieval.base import VectorChange
 from quarry.retrieval.bm25_arm import FollowedLexical
 from quarry.retrieval.definition import FollowPolicy
 from quarry.retrieval.dense_arm import FollowedDense
-from quarry.retrieval.memory import MemoryDenseStore
+from quarry.retrieval.memory_dense import MemoryDenseStore
 from quarry.schema import DEFAULT_SCHEMA
 from quarry.types import Change, Docno, Document, Position
 
@@ -37,11 +37,11 @@ class Log:
         self.rows[Docno(docno)] = Change(Docno(docno), self.last, fields)
         return self.last
 
-    def changes(self, after: int, max_rows: int, max_bytes: int) -> list[Change]:
+    def read_changes(self, after: int, max_rows: int, max_bytes: int) -> list[Change]:
         later = sorted((c for c in self.rows.values() if c.version > after), key=lambda c: c.version)
         return later[:max_rows]
 
-    def last_sequence(self) -> int:
+    def read_last_sequence(self) -> int:
         return self.last
 
     def read(self, docnos: Sequence[Docno]) -> dict[Docno, Document]:
@@ -69,7 +69,7 @@ class FailingIndex:
         self.settled: list[int] = []
         self._random = random
 
-    async def position(self) -> Position:
+    async def read_position(self) -> Position:
         self._fail(0.1)
         return Position(GENERATION, self.sequence)
 
@@ -101,7 +101,7 @@ class FailingIndex:
 
 
 def follower_of(log: Log, index: FailingIndex) -> Follower:
-    return Follower(index, GENERATION, log.changes, log.last_sequence, POLICY)
+    return Follower(index, GENERATION, log.read_changes, log.read_last_sequence, POLICY)
 
 
 @asynccontextmanager
@@ -192,7 +192,7 @@ async def test_an_index_of_another_generation_is_not_followed() -> None:
     log, index = Log(), FailingIndex()
     log.write(1, 1)
     index.sequence = 1
-    follower = Follower(index, "g2", log.changes, log.last_sequence, POLICY)
+    follower = Follower(index, "g2", log.read_changes, log.read_last_sequence, POLICY)
     await follower.start()
     assert isinstance(follower.halted, DataLossError)
     await follower.stop()
@@ -206,7 +206,7 @@ async def test_a_correction_never_moves_the_position_past_what_was_followed() ->
     async with following(log, index) as follower:
         await caught_up(follower, log)
         del index.applied[Docno(1)]
-        async with follower.paused():
+        async with follower.pause():
             log.write(2, 1)
             log.write(1, 1)
             index.settled.clear()
@@ -220,7 +220,7 @@ async def test_a_correction_that_fails_loses_nothing_that_waited_to_be_settled()
     log, index = Log(), FailingIndex()
     log.write(1, 0)
     policy = FollowPolicy(batch_rows=3, idle_settle_s=3_600.0)
-    follower = Follower(index, GENERATION, log.changes, log.last_sequence, policy)
+    follower = Follower(index, GENERATION, log.read_changes, log.read_last_sequence, policy)
     await follower.start()
     await caught_up(follower, log)
     log.write(2, 0)
@@ -250,7 +250,7 @@ class ForgetfulStore(MemoryDenseStore):
 
 
 class NoVectors:
-    async def of(self, documents: Sequence[object]) -> list[object]:
+    async def read_vectors(self, documents: Sequence[object]) -> list[object]:
         return [np.zeros((0, 4), np.float32) for _ in documents]
 
 

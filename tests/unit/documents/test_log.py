@@ -111,7 +111,7 @@ def test_numbers_that_refused_writes_had_reserved_are_used_by_the_next(engine: s
         refused, written = log.upsert_documents(connection, key, [upsert("a", if_version=9), upsert("b")])
         assert isinstance(refused.error, ConflictError)
         assert written.version == 1
-        assert log.last_sequence(connection, key) == 1
+        assert log.read_last_sequence(connection, key) == 1
 
 
 # deletion
@@ -149,7 +149,7 @@ def test_deleting_what_is_not_there_is_an_error_of_that_document_alone(engine: s
             DocumentNotFoundError,
             DocumentNotFoundError,
         ]
-        assert log.last_sequence(connection, key) == 2
+        assert log.read_last_sequence(connection, key) == 2
 
 
 def test_an_update_keeps_what_it_does_not_name(engine: sa.Engine, key: int) -> None:
@@ -242,7 +242,7 @@ def test_whoever_applies_the_changes_has_what_the_log_has(
         while some := log.read_changes(connection, key, read, rows, ALL):
             for change in some:
                 read = follow(index, change, read)
-        assert read == log.last_sequence(connection, key)
+        assert read == log.read_last_sequence(connection, key)
         assert sorted(fields["number"] for fields in index.values()) == sorted(truth.values())
         assert catalog.get_collection(connection, "model").document_count == len(truth)
         names = {

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from quarry.documents import passages
 from quarry.documents.catalog import PassagePolicy
-from quarry.documents.passages import PassageCutter, SourceText, passage_texts
+from quarry.documents.passages import PassageCutter, SourceText, build_passage_texts
 from quarry.models.encoder import TransformerEncoder
 
 WORDS = st.sampled_from(
@@ -37,7 +37,7 @@ POLICIES = st.builds(
 
 
 def _tokens(encoder: TransformerEncoder, text: str) -> int:
-    return len(encoder.token_spans([text])[0])
+    return len(encoder.find_token_spans([text])[0])
 
 
 @given(title=TITLES, text=TEXTS, policy=POLICIES)
@@ -48,7 +48,7 @@ def test_every_passage_is_read_whole(
     source = SourceText(title, text)
     (cut,) = PassageCutter(encoder, policy).cut([source])
     room = (policy.max_tokens or encoder.info.max_tokens) - 2
-    assert all(_tokens(encoder, passage) <= room for passage in passage_texts(source, cut))
+    assert all(_tokens(encoder, passage) <= room for passage in build_passage_texts(source, cut))
 
 
 @given(title=TITLES, text=TEXTS, policy=POLICIES)
@@ -83,7 +83,7 @@ def test_cuts_are_at_sentences_and_repeat_whole_ones(encoder: TransformerEncoder
     size = _tokens(encoder, sentences[0])
     policy = PassagePolicy(3 * size + 2 if 3 * size >= 30 else 32, size)
     (cut,) = PassageCutter(encoder, policy).cut([source])
-    found = passage_texts(source, cut)
+    found = build_passage_texts(source, cut)
     assert all(passage.startswith("The bado") and passage.endswith("tari.") for passage in found)
     for before, after in pairwise(found):
         assert before.endswith(after.split(". ")[0] + ".")
@@ -100,15 +100,15 @@ def test_a_document_without_words_has_no_passages(
 
 
 def test_a_short_document_is_one_passage_with_its_title_in_front(encoder: TransformerEncoder) -> None:
-    source = SourceText.of("Bado", ["The nolo.", "And tari."])
+    source = SourceText.from_pieces("Bado", ["The nolo.", "And tari."])
     (cut,) = PassageCutter(encoder, PassagePolicy()).cut([source])
-    assert passage_texts(source, cut) == ["Bado\nThe nolo.\n\nAnd tari."]
+    assert build_passage_texts(source, cut) == ["Bado\nThe nolo.\n\nAnd tari."]
 
 
 def test_a_long_title_leaves_half_of_each_passage_to_the_text(encoder: TransformerEncoder) -> None:
     source = SourceText("bado " * 100, "the tari " * 100)
     (cut,) = PassageCutter(encoder, PassagePolicy()).cut([source])
-    for passage in passage_texts(source, cut)[:-1]:
+    for passage in build_passage_texts(source, cut)[:-1]:
         title, text = passage.split("\n", 1)
         assert _tokens(encoder, text) >= _tokens(encoder, title) > 0
 

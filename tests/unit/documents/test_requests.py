@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from tests.unit.documents.database import new_collection, new_database, upsert
 
 from quarry.documents import log, requests
-from quarry.documents.log import Outcome
+from quarry.documents.log import WriteOutcome
 from quarry.documents.outcomes import dump_outcomes, load_outcomes
-from quarry.documents.requests import LIFETIME_US, check_request_id, once
+from quarry.documents.requests import LIFETIME_US, check_request_id, run_once
 from quarry.documents.store import Database, DocumentLog, RequestId
 from quarry.errors import ConflictError, DocumentNotFoundError, InvalidArgumentError
 
@@ -34,7 +34,7 @@ def sent(
     engine: sa.Engine, write: Counter, id: str, request: bytes = b"body", scope: str = "1/upsert"
 ) -> int:
     with engine.begin() as connection:
-        return once(connection, scope, id, request, write, dump=lambda n: b"%d" % n, load=int)
+        return run_once(connection, scope, id, request, write, dump=lambda n: b"%d" % n, load=int)
 
 
 def test_a_repeated_request_is_answered_as_the_first_time_and_does_nothing(engine: sa.Engine) -> None:
@@ -70,14 +70,14 @@ def test_an_id_whose_write_failed_can_be_used_again(engine: sa.Engine) -> None:
         raise DocumentNotFoundError("a")
 
     with pytest.raises(DocumentNotFoundError), engine.begin() as connection:
-        once(connection, "1/update", "id", b"body", fail, dump=lambda n: b"", load=int)
+        run_once(connection, "1/update", "id", b"body", fail, dump=lambda n: b"", load=int)
     assert sent(engine, Counter(), "id", scope="1/update") == 1
 
 
 def test_an_id_is_forgotten_after_a_day(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     write, now = Counter(), 1_700_000_000_000_000
     for moment, answer in ((0, 1), (LIFETIME_US, 1), (LIFETIME_US + 1, 2), (LIFETIME_US + 2, 2)):
-        monkeypatch.setattr(requests, "now_us", lambda moment=moment: now + moment)
+        monkeypatch.setattr(requests, "read_now_us", lambda moment=moment: now + moment)
         assert sent(engine, write, "id") == answer
 
 
@@ -89,9 +89,9 @@ def test_an_id_that_cannot_be_one_is_refused(id: str) -> None:
 
 def test_outcomes_are_remembered_with_their_errors() -> None:
     outcomes = [
-        Outcome("a", 7),
-        Outcome("b", error=DocumentNotFoundError("b")),
-        Outcome("c", error=ConflictError("the document 'c' has changed", document_id="c")),
+        WriteOutcome("a", 7),
+        WriteOutcome("b", error=DocumentNotFoundError("b")),
+        WriteOutcome("c", error=ConflictError("the document 'c' has changed", document_id="c")),
     ]
     for before, after in zip(outcomes, load_outcomes(dump_outcomes(outcomes)), strict=True):
         assert (after.id, after.version) == (before.id, before.version)

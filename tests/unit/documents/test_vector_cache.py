@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quarry.documents.passages import Cut, SourceText
-from quarry.documents.vector_cache import CachedVectors, VectorCache, vector_key
+from quarry.documents.vector_cache import CachedVectors, VectorCache, make_vector_key
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def cache(path: Path) -> Iterator[VectorCache]:
 
 
 def _key(n: int) -> bytes:
-    return vector_key("scope", SourceText("", str(n)))
+    return make_vector_key("scope", SourceText("", str(n)))
 
 
 def _value(n: int, passages: int = 2) -> CachedVectors:
@@ -128,7 +128,9 @@ def test_a_file_that_was_torn_is_never_served_wrong(path: Path) -> None:
 def test_keys_differ_by_scope_language_title_and_text() -> None:
     sources = [SourceText("a", "b"), SourceText("ab", ""), SourceText("", "ab"), SourceText("a", "b", "de")]
     keys = {
-        vector_key(scope, source) for scope in ("x", "y") for source in [*sources, SourceText("\ud800", "")]
+        make_vector_key(scope, source)
+        for scope in ("x", "y")
+        for source in [*sources, SourceText("\ud800", "")]
     }
     assert len(keys) == 10
     assert all(len(key) == 16 for key in keys)

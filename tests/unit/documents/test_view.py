@@ -12,7 +12,7 @@ from tests.unit.documents.database import new_collection, new_database
 
 from quarry.documents import log
 from quarry.documents.log import Upsert
-from quarry.documents.view import DocumentView, as_stored, changed_fields, check_readable, view_of
+from quarry.documents.view import DocumentView, as_stored, check_readable, find_changed_fields, make_view
 from quarry.errors import InvalidArgumentError
 from quarry.schema import MAX_INTEGER, Field, FieldType, Schema, UnknownFields, check_value
 
@@ -95,14 +95,14 @@ def test_removed_fields_are_hidden_or_kept_as_unknown_ones() -> None:
 
 
 def test_a_schema_that_never_changed_costs_nothing() -> None:
-    assert view_of(schema(), None) is as_stored
+    assert make_view(schema(), None) is as_stored
 
 
 def test_changed_fields_are_those_of_another_type() -> None:
     old, new = schema(a=FieldType.INTEGER, b=FieldType.KEYWORD), schema(a=FieldType.FLOAT, c=FieldType.TEXT)
-    assert changed_fields(old, new) == {"a", "b", "c"}
+    assert find_changed_fields(old, new) == {"a", "b", "c"}
     boosted = Schema((Field("text", FieldType.TEXT, boost=3.0, language="de"),))
-    assert changed_fields(schema(), boosted) == set()
+    assert find_changed_fields(schema(), boosted) == set()
 
 
 @pytest.mark.parametrize(
@@ -150,13 +150,13 @@ def test_the_first_document_that_does_not_fit_is_named(engine: sa.Engine) -> Non
     with engine.begin() as connection:
         log.upsert_documents(connection, other, [Upsert("stranger", {"a": "no"})])
         log.upsert_documents(connection, key, [Upsert(id, {"a": id}) for id in ("1", "two", "3", "four")])
-        until, problem = log.first_unfit(connection, key, 0, check)
+        until, problem = log.find_first_unfit(connection, key, 0, check)
         assert (until, problem and problem.metadata) == (0, {"document_id": "two", "field": "a"})
         log.delete_documents(connection, key, ["two"])
         log.upsert_documents(connection, key, [Upsert("four", {"a": "4"})])
-        assert log.first_unfit(connection, key, 0, check) == (6, None)
+        assert log.find_first_unfit(connection, key, 0, check) == (6, None)
         log.upsert_documents(connection, key, [Upsert("new", {"a": "x"})])
-        assert log.first_unfit(connection, key, 6, check)[1] is not None
+        assert log.find_first_unfit(connection, key, 6, check)[1] is not None
 
 
 def test_a_sample_is_spread_over_the_log(engine: sa.Engine) -> None:

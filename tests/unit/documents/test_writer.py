@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from tests.unit.documents.database import new_collection, new_database, upsert
 
 from quarry.documents import log
-from quarry.documents.writer import MAX_GROUP, GroupCommitWriter, typed
+from quarry.documents.writer import MAX_GROUP, GroupCommitWriter, to_typed_error
 from quarry.errors import DiskFullError, DocumentNotFoundError, UnavailableError
 
 PATIENCE_S = 30.0
@@ -139,7 +139,7 @@ def test_a_full_disk_is_told_from_what_followed_it() -> None:
         except sqlite3.OperationalError:
             raise sqlite3.OperationalError("no such savepoint: sa_savepoint_1")  # noqa: B904
     except sqlite3.OperationalError as error:
-        assert isinstance(typed(error), DiskFullError)
+        assert isinstance(to_typed_error(error), DiskFullError)
 
 
 def test_a_cancelled_write_is_not_begun(documents: Log) -> None:

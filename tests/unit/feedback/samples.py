@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from quarry.feedback.log import insert_events, insert_impressions
-from quarry.feedback.rows import impression_row
+from quarry.feedback.rows import make_impression_row
 from quarry.feedback.tables import open_feedback
 from quarry.feedback.types import Event, EventType, Impression, LoggedHit
 from quarry.search.logged_request import SearchContext
@@ -60,6 +60,6 @@ def log_with(
 ) -> sa.Engine:
     engine = open_feedback(folder / "feedback.db")
     with engine.begin() as connection:
-        insert_impressions(connection, [impression_row(key, one, one.time_us) for one in pages], {})
+        insert_impressions(connection, [make_impression_row(key, one, one.time_us) for one in pages], {})
         insert_events(connection, [(key, events)])
     return engine

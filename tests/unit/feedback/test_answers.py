@@ -7,23 +7,23 @@ import pytest
 from tests.unit.search.fakes import FixedDocuments
 
 from quarry.feedback.answers import AnswerLog, PoolPolicy
+from quarry.feedback.attribution_tokens import SigningKey, TokenSigner, compute_page_digest
 from quarry.feedback.impressions import AnsweredPage
-from quarry.feedback.tokens import SigningKey, TokenSigner, page_digest
 from quarry.feedback.types import Impression
 from quarry.ranking.ranking import (
     ArmPlace,
     Degradation,
+    DegradationReason,
     RankedDocument,
     Ranking,
-    Reading,
-    Reason,
+    RerankScore,
     Total,
 )
 from quarry.schema import DEFAULT_SCHEMA
-from quarry.search.exploration import FairPairs, explored, seed_of
+from quarry.search.exploration import FairPairs, explore, seed_of
 from quarry.search.logged_request import LoggedRequest, SearchContext
 from quarry.search.page_log import GivenPage
-from quarry.search.pages import Place
+from quarry.search.result_pages import ListPlace
 from quarry.types import Docno
 
 SIGNER = TokenSigner([SigningKey(1, b"secret", 0)])
@@ -46,19 +46,19 @@ class Buffer:
 
 def ranked(n: int) -> RankedDocument:
     """``d0`` is the best by the fused score; the re-ranker has read the first two and turned them round."""
-    readings = (Reading("m", float(n)),) if n < 2 else ()
+    readings = (RerankScore("m", float(n)),) if n < 2 else ()
     arms = {"bm25": ArmPlace(n + 1, 9.0 - n, 0.5)}
     return RankedDocument(Docno(n), f"d{n}", 1, 1.0 - n / 10, arms, None, n + 1, 1.0 - n / 10, readings)
 
 
 def given(exploration: FairPairs, offset: int = 0, size: int = 3) -> GivenPage:
-    documents = explored([ranked(n) for n in (1, 0, 2, 3, 4, 5)], exploration, SEARCH)
-    degraded = (Degradation("dense", Reason.TIMEOUT, "late"),)
+    documents = explore([ranked(n) for n in (1, 0, 2, 3, 4, 5)], exploration, SEARCH)
+    degraded = (Degradation("dense", DegradationReason.TIMEOUT, "late"),)
     ranking = Ranking(documents, Total(6, True), degraded, {}, "g", ("m",), "00000000000000ab", "faq/1")
     shown = [(n, documents[n], documents[n].id, 7) for n in range(offset, offset + size)]
     request = LoggedRequest("two words", b"filter", CONTEXT, exploration)
     log = FixedDocuments({n: {"title": "T", "text": f"t{n}"} for n in range(COUNT)})
-    return GivenPage(9, DEFAULT_SCHEMA, log, Place(SEARCH, offset), request, ranking, shown)
+    return GivenPage(9, DEFAULT_SCHEMA, log, ListPlace(SEARCH, offset), request, ranking, shown)
 
 
 def logged(page: GivenPage, pool: PoolPolicy | None = None) -> tuple[Impression, str]:
@@ -67,7 +67,7 @@ def logged(page: GivenPage, pool: PoolPolicy | None = None) -> tuple[Impression,
     token = AnswerLog(buffer, SIGNER, pool or PoolPolicy()).log(page)
     (answered,) = buffer.pages
     assert answered.source.key == 9
-    return answered.made.impression(lambda docno, version: f"hash of {docno} {version}"), token
+    return answered.made.make_impression(lambda docno, version: f"hash of {docno} {version}"), token
 
 
 def test_an_impression_says_who_asked_what_and_how_it_was_answered() -> None:
@@ -96,12 +96,12 @@ def test_hits_are_logged_in_the_order_and_version_that_was_given_out() -> None:
 @pytest.mark.parametrize("offset", [0, 1])
 def test_an_explored_hit_says_where_it_was_before_and_how_likely_it_came_there(offset: int) -> None:
     impression, _ = logged(given(PAIRS, offset, size=5))
-    order = [*PAIRS.order(seed_of(SEARCH), COUNT), 4, 5]
+    order = [*PAIRS.draw_order(seed_of(SEARCH), COUNT), 4, 5]
     assert order == [1, 0, 3, 2, 4, 5], "the seed of this search swaps both pairs"
     assert (impression.policy, impression.seed) == ("fair-pairs:0.5:4", seed_of(SEARCH))
     for place, hit in enumerate(impression.shown, start=offset):
         assert (hit.rank, hit.rank_before) == (place + 1, order[place] + 1)
-        assert hit.rank_probability == PAIRS.probability(order[place], place, COUNT)
+        assert hit.rank_probability == PAIRS.compute_probability(order[place], place, COUNT)
 
 
 def test_without_exploration_each_hit_stands_where_it_must() -> None:
@@ -135,7 +135,7 @@ def test_the_pool_is_logged_with_the_first_page_of_the_searches_that_are_sampled
 def test_texts_are_wanted_of_what_was_shown_and_of_the_pool() -> None:
     buffer = Buffer()
     AnswerLog(buffer, SIGNER, PoolPolicy(2)).log(given(FairPairs()))
-    assert list(buffer.pages[0].made.versions()) == [(1, 7), (0, 7), (2, 7), (0, 1), (1, 1)]
+    assert list(buffer.pages[0].made.read_versions()) == [(1, 7), (0, 7), (2, 7), (0, 1), (1, 1)]
     assert buffer.pages[0].source.text({"title": "T", "text": "words"}) == "T\nwords"
 
 
@@ -143,7 +143,7 @@ def test_the_token_names_the_page_and_its_documents() -> None:
     page = given(FairPairs(), offset=1)
     said = SIGNER.read(logged(page)[1])
     assert (said.search_id, said.offset, said.collection) == (SEARCH, 1, 9)
-    assert (said.configuration, said.digest) == ("00000000000000ab", page_digest(["d0", "d2", "d3"]))
+    assert (said.configuration, said.digest) == ("00000000000000ab", compute_page_digest(["d0", "d2", "d3"]))
     other = replace(page, shown=page.shown[::-1])
     assert SIGNER.read(logged(other)[1]).digest != said.digest
 

@@ -8,9 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.feedback.samples import KEY, event, log_with, page
 
-from quarry.feedback.reading.guards import CHOICES, GuardPolicy, JoinedEvent, OwnedChoice, capped, haste_marks
-from quarry.feedback.reading.marking import marked_events, orphans
-from quarry.feedback.reading.pages import END_OF_TIME_US, observed_pages
+from quarry.feedback.reading.guards import (
+    CHOICES,
+    GuardPolicy,
+    JoinedEvent,
+    OwnedChoice,
+    find_capped,
+    mark_haste,
+)
+from quarry.feedback.reading.marking import count_orphans, mark_events
+from quarry.feedback.reading.observed_pages import END_OF_TIME_US, read_observed_pages
 from quarry.feedback.types import Event, EventMark, EventType, Impression
 
 POLICY = GuardPolicy()
@@ -24,7 +31,7 @@ def marks(
     """Marks by event id."""
     engine = log_with(folder, pages, events)
     with engine.connect() as connection:
-        found = marked_events(connection, KEY, 0, END_OF_TIME_US, policy)
+        found = mark_events(connection, KEY, 0, END_OF_TIME_US, policy)
         ids = dict(connection.exec_driver_sql("SELECT id, event_id FROM events").all())
     engine.dispose()
     return {ids[row]: mark for row, mark in found.items()}
@@ -54,8 +61,8 @@ def test_events_without_their_page_are_orphans(tmp_path: Path) -> None:
         tmp_path, [page()], [event(document="a", search_id="lost"), event(document="a", offset=9)]
     )
     with engine.connect() as connection:
-        assert orphans(connection, KEY) == {"click": 2}
-        assert marked_events(connection, KEY, 0, END_OF_TIME_US, POLICY) == {}
+        assert count_orphans(connection, KEY) == {"click": 2}
+        assert mark_events(connection, KEY, 0, END_OF_TIME_US, POLICY) == {}
     engine.dispose()
 
 
@@ -250,7 +257,7 @@ def test_one_client_cannot_push_a_document(tmp_path: Path, attack: str) -> None:
         pages.append(page(f"c{n}", names, query=query, **who))
         events.append(event(kind, target, f"c{n}", after_s=after_s, **values))
     log_with(tmp_path, pages, events).dispose()
-    seen = list(observed_pages(tmp_path / "feedback.db", KEY))
+    seen = list(read_observed_pages(tmp_path / "feedback.db", KEY))
     assert sum(one.clicked[0] for one in seen) == 70
     assert 1 <= sum(one.clicked[1] or one.refused[0] for one in seen) <= 3
 
@@ -275,8 +282,8 @@ def test_haste_takes_no_simulated_event_and_leaves_no_busy_minute(some: list[Joi
     ordered = sorted(some, key=lambda e: e.time_us)
     events = [replace(e, id=n) for n, e in enumerate(ordered)]
     policy = GuardPolicy(choices_per_minute=5, bot_displayed=4)
-    found = haste_marks(events, hits, policy)
-    assert found == haste_marks(list(events), hits, policy)
+    found = mark_haste(events, hits, policy)
+    assert found == mark_haste(list(events), hits, policy)
     assert all(found.get(e.id) is EventMark.NOT_SHOWN for e in events if not e.shown)
     assert not any(e.id in found for e in events if e.shown and e.simulated)
     left = [e for e in events if e.id not in found and e.type in CHOICES and not e.simulated]
@@ -304,7 +311,7 @@ def test_nobody_has_more_choices_than_the_caps(some: list[OwnedChoice]) -> None:
         replace(e, id=n, owners=tuple({owners[e.page], *e.owners}), anonymous=owners[e.page] == "nobody")
         for n, e in enumerate(ordered)
     ]
-    found = capped(events, POLICY)
+    found = find_capped(events, POLICY)
     left = [e for e in events if e.id not in found]
     assert len({(e.page, e.document_id, e.type) for e in left}) == len(left)
     for owner in ("u", "v", "w", "nobody"):

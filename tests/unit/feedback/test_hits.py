@@ -5,14 +5,14 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarry.feedback.hits import pack_hits, packed_contents, packed_ids, unpack_hits
+from quarry.feedback.hits import pack_hits, unpack_contents, unpack_hits, unpack_ids
 from quarry.feedback.rows import (
     EVENT_COLUMNS,
     IMPRESSION_COLUMNS,
-    event_of,
-    event_row,
-    impression_of,
-    impression_row,
+    make_event_row,
+    make_impression_row,
+    read_event,
+    read_impression,
 )
 from quarry.feedback.types import Event, EventType, Impression, LoggedHit
 from quarry.search.logged_request import SearchContext
@@ -90,21 +90,21 @@ events = st.builds(
 def test_packed_hits_unpack_to_the_same(some: list[LoggedHit]) -> None:
     packed = pack_hits(some)
     assert unpack_hits(packed) == tuple(some)
-    assert packed_ids(packed) == [hit.document_id for hit in some]
-    assert [content.hex() for content in packed_contents(packed)] == [h.content for h in some if h.content]
+    assert unpack_ids(packed) == [hit.document_id for hit in some]
+    assert [content.hex() for content in unpack_contents(packed)] == [h.content for h in some if h.content]
 
 
 @given(impressions)
 def test_an_impression_comes_back_from_its_row(impression: Impression) -> None:
-    row = dict(zip(IMPRESSION_COLUMNS, impression_row(7, impression, 8), strict=True))
+    row = dict(zip(IMPRESSION_COLUMNS, make_impression_row(7, impression, 8), strict=True))
     assert (row["collection_id"], row["received_us"], row["hits"]) == (7, 8, len(impression.shown))
-    assert impression_of(SimpleNamespace(**row)) == impression
+    assert read_impression(SimpleNamespace(**row)) == impression
 
 
 @given(events)
 def test_an_event_comes_back_from_its_row(event: Event) -> None:
-    row = dict(zip(EVENT_COLUMNS, event_row(7, event), strict=True))
-    assert event_of(SimpleNamespace(**row)) == event
+    row = dict(zip(EVENT_COLUMNS, make_event_row(7, event), strict=True))
+    assert read_event(SimpleNamespace(**row)) == event
 
 
 def test_a_page_of_ten_takes_less_than_a_kilobyte() -> None:

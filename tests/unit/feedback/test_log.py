@@ -41,10 +41,10 @@ class Made:
     def __init__(self, impression: Impression) -> None:
         self._impression = impression
 
-    def versions(self) -> Iterable[tuple[Docno, int]]:
+    def read_versions(self) -> Iterable[tuple[Docno, int]]:
         return [(Docno(1), 1)]
 
-    def impression(self, content: ContentOf) -> Impression:
+    def make_impression(self, content: ContentOf) -> Impression:
         return self._impression
 
 
@@ -105,21 +105,21 @@ async def test_pages_are_written_in_batches_and_at_the_end(log: FeedbackLog) -> 
     await pages.close()
     assert count(log, impressions) == 25
     assert not pages.offer(answered("late"))
-    assert pages.dropped(KEY) == 1
+    assert pages.count_dropped(KEY) == 1
 
 
 async def test_a_full_buffer_and_a_full_disk_drop_and_count(log: FeedbackLog) -> None:
     pages = ImpressionLog(log, BufferPolicy(max_pages=3, batch_pages=10, interval_s=60))
     pages.start()
     assert [pages.offer(answered(f"s{n}")) for n in range(5)] == [True] * 3 + [False] * 2
-    assert pages.dropped(KEY) == 2
+    assert pages.count_dropped(KEY) == 2
 
     async def full(_: Any) -> Any:
         raise DiskFullError("full")
 
     write, log.database.write = log.database.write, full  # type: ignore[method-assign]
     await pages.flush()
-    assert pages.dropped(KEY) == 5
+    assert pages.count_dropped(KEY) == 5
     log.database.write = write  # type: ignore[method-assign]
     assert pages.offer(answered("after"))
     await pages.close()

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from tests.unit.feedback.samples import KEY, NOON_US, event, log_with, page
 
-from quarry.documents.catalog import now_us
+from quarry.documents.catalog import read_now_us
+from quarry.feedback.attribution_tokens import TokenSigner, rotate_keys
 from quarry.feedback.impressions import ImpressionLog
 from quarry.feedback.log import FeedbackLog, insert_impressions
 from quarry.feedback.purge import Selection, purge, remove_orphans
-from quarry.feedback.rows import impression_row
-from quarry.feedback.tokens import TokenSigner, rotate_keys
+from quarry.feedback.rows import make_impression_row
 from quarry.feedback.upkeep import ORPHAN_LIFETIME_US, Retention, Upkeep
 
 HOUR_US = 3_600_000_000
@@ -33,7 +33,9 @@ async def upkeep(log: FeedbackLog, days: float, calls: list[tuple[int, int | Non
         return []
 
     keys = await log.database.write(lambda c: rotate_keys(c, HOUR_US, HOUR_US))
-    return Upkeep(log, ImpressionLog(log), TokenSigner(keys), Retention(days), deleted, now_us, purge_made)
+    return Upkeep(
+        log, ImpressionLog(log), TokenSigner(keys), Retention(days), deleted, read_now_us, purge_made
+    )
 
 
 def event_ids(log: FeedbackLog) -> set[str]:
@@ -44,7 +46,7 @@ def event_ids(log: FeedbackLog) -> set[str]:
 async def test_what_was_made_of_old_feedback_goes_with_it(log: FeedbackLog, tmp_path: Path) -> None:
     pages = [page(f"s{n}", time_us=NOON_US + n) for n in range(3)]
     log_with(tmp_path, pages).dispose()
-    new = impression_row(2, page("new"), now_us())
+    new = make_impression_row(2, page("new"), read_now_us())
     await log.database.write(lambda c: insert_impressions(c, [new], {}))
     calls: list[tuple[int, int | None, int | None]] = []
     await (await upkeep(log, 36_000.0, calls)).run_once()

@@ -52,7 +52,7 @@ def test_work_that_begins_has_no_mark_yet_and_stays(tmp_path: Path) -> None:
 def test_a_list_of_mining_sets_leaves_the_work_of_a_job_that_begins(tmp_path: Path) -> None:
     begins = tmp_path / "mining" / ".work" / "begins"
     begins.mkdir(parents=True)
-    assert MiningSets(tmp_path).keys() == set()
+    assert MiningSets(tmp_path).list_keys() == set()
     assert begins.exists()
 
 
@@ -79,7 +79,7 @@ def test_a_damaged_record_is_data_loss_for_whoever_asks_for_it(tmp_path: Path) -
     for name in ("good", "bad"):
         write_model(folders.create(name, Mark(key=1)) / "record.json", Record(name=name))
     folders.create("unfinished", Mark(key=1))
-    (records.folder("bad") / "record.json").write_text("{")
+    (records.locate("bad") / "record.json").write_text("{")
     assert records.get("good") == Record(name="good")
     with pytest.raises(DataLossError, match=r"record\.json of the count bad"):
         records.get("bad")

@@ -17,8 +17,8 @@ from quarry.errors import (
     NotFoundError,
     QuarryError,
 )
-from quarry.jobs.child import Progress, error_as_json, read_spec
-from quarry.jobs.process import JobKilledError, check_installed, error_from_json, run_process
+from quarry.jobs.child import ProgressReporter, dump_error, read_spec
+from quarry.jobs.process import JobKilledError, check_installed, load_error, run_process
 
 BEGIN = "import sys, time, os\nfrom quarry.jobs.child import run_as_job\n"
 END = "\nsys.exit(run_as_job(work))\n"
@@ -125,17 +125,17 @@ async def test_a_job_keeps_the_memory_that_it_frees_unless_somebody_says_otherwi
 def test_errors_of_every_kind_survive_the_way() -> None:
     for kind in KINDS:
         error = InvalidArgumentError("a.b", "c") if kind is InvalidArgumentError else kind("m", some="x")
-        back = error_from_json(error_as_json(error))
+        back = load_error(dump_error(error))
         assert type(back) is kind
         assert (str(back), back.reason, back.metadata) == (str(error), error.reason, error.metadata)
-    back = error_from_json(error_as_json(NoFeedbackError()))
+    back = load_error(dump_error(NoFeedbackError()))
     assert isinstance(back, FailedPreconditionError)
     assert back.reason == "NO_FEEDBACK"
 
 
 def test_lines_of_one_stage_that_come_too_fast_are_left_out() -> None:
     lines: list[bytes] = []
-    progress = Progress(lines.append)
+    progress = ProgressReporter(lines.append)
     for step in range(1_000):
         progress("a", step / 1_000)
     progress("b", 1.0)
@@ -166,8 +166,8 @@ async def test_details_come_before_their_stage_and_only_as_numbers(module: Path)
 
 def test_without_details_a_line_has_none() -> None:
     lines: list[bytes] = []
-    Progress(lines.append)("a", 0.5)
-    Progress(lines.append)("a", 0.5, {"loss": 0.25})
+    ProgressReporter(lines.append)("a", 0.5)
+    ProgressReporter(lines.append)("a", 0.5, {"loss": 0.25})
     assert lines == [
         b'{"stage":"a","progress":0.5}',
         b'{"stage":"a","progress":0.5,"details":{"loss":0.25}}',

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from quarry.errors import FailedPreconditionError, UnavailableError
-from quarry.jobs.retrying import retried
+from quarry.jobs.retrying import retry
 
 
 class Call:
@@ -24,7 +24,7 @@ class Call:
 def ask(call: Callable[[], str]) -> tuple[list[float], str]:
     """Returns the pauses, and the answer."""
     pauses: list[float] = []
-    return pauses, retried(call, lambda error: isinstance(error, UnavailableError), "it", pauses.append)
+    return pauses, retry(call, lambda error: isinstance(error, UnavailableError), "it", pauses.append)
 
 
 def test_a_call_is_made_again_after_pauses_that_double() -> None:

@@ -43,10 +43,10 @@ class CountStore:
     def settle(self, spec: CountSpec, error: QuarryError | None) -> None:
         self.settled[spec.name] = error
 
-    def keys_of(self, spec: CountSpec) -> tuple[int, ...]:
+    def list_keys_of(self, spec: CountSpec) -> tuple[int, ...]:
         return (spec.key,)
 
-    def keys(self) -> set[int]:
+    def list_keys(self) -> set[int]:
         return {mark.key for mark in self.work.list_marks()}
 
     def remove_of(self, keys: Collection[int]) -> None:
@@ -228,10 +228,10 @@ async def test_a_deleted_collection_ends_its_jobs_even_those_that_wait_and_takes
     for job in (runs, waits):
         with pytest.raises(Cancelled):
             await job
-    assert not {1} & counts.store.keys()
+    assert not {1} & counts.store.list_keys()
     counts.go_on.set()
     assert await other == 5
-    assert counts.store.keys() == {2}
+    assert counts.store.list_keys() == {2}
 
 
 async def test_where_nothing_is_nobody_asks_what_was_deleted(counts: Counts) -> None:

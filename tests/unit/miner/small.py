@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from quarry_miner.corpus import Corpus
 from quarry_miner.examples import MiningQuery, Positive
-from quarry_miner.members.lsa import unit
+from quarry_miner.members.lsa import normalize
 from quarry_miner.members.matrix import DocumentMatrix
 from quarry_miner.members.members import VectorMember
 from quarry_miner.members.spaces import VectorSpace
@@ -30,7 +30,7 @@ class WordVectors:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         rows = [sum((self._word(w) for w in t.split()), np.zeros(DIMENSION)) for t in texts]
-        return unit(np.array(rows, np.float32).reshape(len(texts), DIMENSION))
+        return normalize(np.array(rows, np.float32).reshape(len(texts), DIMENSION))
 
     def _word(self, word: str) -> NDArray[np.float64]:
         seed = hashlib.blake2b(f"{self._salt}{word}".encode(), digest_size=8).digest()
@@ -39,7 +39,7 @@ class WordVectors:
 
 def space_of(corpus: Corpus, name: str = "dense") -> VectorSpace:
     vectors = WordVectors(name)
-    matrix = DocumentMatrix.one_each(vectors.embed(corpus.texts(range(len(corpus)))))
+    matrix = DocumentMatrix.from_vectors(vectors.embed(corpus.read_texts(range(len(corpus)))))
     return VectorSpace(name, matrix, vectors)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from quarry.documents.catalog import now_us
+from quarry.documents.catalog import read_now_us
 from quarry.errors import InvalidArgumentError, NotFoundError
 from quarry.jobs.files import write_model
 from quarry.jobs.folders import MARK, WORK
@@ -37,7 +37,7 @@ def test_an_unfinished_set_is_no_set_and_goes_at_the_next_start(tmp_path: Path) 
     with pytest.raises(NotFoundError):
         sets.get("a")
     assert names(sets) == []
-    sets.remove_unfinished(now_us())
+    sets.remove_unfinished(read_now_us())
     assert not folder.exists()
 
 
@@ -58,7 +58,7 @@ def test_a_damaged_summary_hides_its_set_alone(tmp_path: Path) -> None:
     sets = MiningSets(tmp_path)
     finished(sets, "a")
     finished(sets, "b")
-    (sets.folder("a") / SUMMARY).write_text("{")
+    (sets.locate("a") / SUMMARY).write_text("{")
     assert names(sets) == ["b"]
 
 
@@ -87,7 +87,7 @@ def test_unfinished_work_goes_with_its_feedback_and_its_collection(tmp_path: Pat
     sets.purge(1, None, None)
     assert [folder.exists() for folder in folders.values()] == [False, True]
     finished(sets, "a", key=3)
-    assert sets.keys() == {2, 3}
+    assert sets.list_keys() == {2, 3}
     assert sets.remove_of({2}) == []
     assert not folders[2].exists()
     assert sets.remove_of({1, 3}) == ["a"]

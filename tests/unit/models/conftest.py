@@ -4,7 +4,7 @@ import pytest
 
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
 from quarry.models.encoder import TransformerEncoder, load_encoder
-from quarry.testing import tiny_cross_encoder, tiny_encoder
+from quarry.testing import make_tiny_cross_encoder, make_tiny_encoder
 
 
 @pytest.fixture(scope="session")
@@ -15,12 +15,12 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
+    return make_tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
 
 
 @pytest.fixture(scope="session")
 def cross_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_cross_encoder(tmp_path_factory.mktemp("cross-encoder"), seed=2)
+    return make_tiny_cross_encoder(tmp_path_factory.mktemp("cross-encoder"), seed=2)
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded, LimitExceededError, ModelError, UnavailableError
 from quarry.models.base import ModelInfo, PairScore
 from quarry.models.encoder import TransformerEncoder
+from quarry.models.runtime.batch_queue import BatchQueue
 from quarry.models.runtime.batcher import Batcher, BatcherLimits, EncoderBatcher, PairBatcher, Priority
-from quarry.models.runtime.lane import Lane
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ async def test_the_work_of_a_cancelled_request_is_not_run(
 
 async def test_the_work_of_an_expired_request_is_not_run(batcher: Batcher[str, str], model: Shouting) -> None:
     await _busy(batcher, model)
-    late = asyncio.create_task(batcher.run(["late"], deadline=Deadline.after(0)))
+    late = asyncio.create_task(batcher.run(["late"], deadline=Deadline.set_after(0)))
     (other,) = await _queued(batcher, ["other"])
     model.gate.set()
     with pytest.raises(DeadlineExceeded):
@@ -177,7 +177,7 @@ async def test_closing_fails_what_waits_and_refuses_what_comes(model: Shouting) 
         try:
             _ = [task.cancel() for task in await _queued(batcher, ["late"])]
             await asyncio.sleep(0.001)
-            await batcher.run(["later"], deadline=Deadline.after(0))
+            await batcher.run(["later"], deadline=Deadline.set_after(0))
         except UnavailableError:
             break
         except DeadlineExceeded:
@@ -197,9 +197,9 @@ async def test_truncated_texts_are_counted(batcher: Batcher[str, str], model: Sh
 async def test_what_fits_grows_with_time_and_shrinks_with_the_queue(
     batcher: Batcher[str, str], model: Shouting
 ) -> None:
-    assert batcher.tokens_within(0) == 0
-    assert 0 < batcher.tokens_within(0.1) < batcher.tokens_within(1)
-    assert batcher.tokens_within(float("inf")) > 0
+    assert batcher.count_tokens_within(0) == 0
+    assert 0 < batcher.count_tokens_within(0.1) < batcher.count_tokens_within(1)
+    assert batcher.count_tokens_within(float("inf")) > 0
 
 
 @dataclass
@@ -221,7 +221,7 @@ class LengthVectors:
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return np.array([[len(text), 0] for text in texts], np.float32)
 
-    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+    def find_token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         return [[(i, i + 1) for i in range(len(text))] for text in texts]
 
 
@@ -231,8 +231,8 @@ async def test_any_cross_encoder_and_encoder_will_do() -> None:
         assert [s.score for s in await scores.score([("q", "aa"), ("q", "b" * 400)])] == [2.0, 400.0]
         assert (await vectors.encode(["a", "bbb"])).tolist() == [[1, 0], [3, 0]]
         assert (await vectors.encode([])).shape == (0, 2)
-        assert scores.fitting([("q", "a" * 30)] * 10, 0) == 0
-        assert scores.fitting([("q", "a" * 30)] * 10, 60) == 10
+        assert scores.count_fitting([("q", "a" * 30)] * 10, 0) == 0
+        assert scores.count_fitting([("q", "a" * 30)] * 10, 60) == 10
     finally:
         scores.close()
         vectors.close()
@@ -262,7 +262,7 @@ def test_vectors_are_those_of_each_text_alone_whatever_is_in_flight(
 
 def test_a_closed_lane_has_no_threads() -> None:
     before = threading.active_count()
-    lane: Lane[str, str] = Lane(Shouting(), "lane", threads=3, niceness=0, max_items=10)
+    queue: BatchQueue[str, str] = BatchQueue(Shouting(), "lane", threads=3, niceness=0, max_items=10)
     assert threading.active_count() == before + 3
-    lane.close()
+    queue.close()
     assert threading.active_count() == before

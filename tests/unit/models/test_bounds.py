@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from quarry.errors import ModelError
-from quarry.models.settings import MAX_JSON_BYTES, ModelKind, read_settings
-from quarry.testing import tiny_cross_encoder, tiny_encoder
+from quarry.models.run_settings import MAX_JSON_BYTES, ModelKind, read_settings
+from quarry.testing import make_tiny_cross_encoder, make_tiny_encoder
 
 BERT_BASE: dict[str, Any] = {
     "model_type": "bert", "vocab_size": 30_522, "hidden_size": 768, "num_hidden_layers": 12,
@@ -97,7 +97,7 @@ def test_json_that_no_config_is_is_refused(tmp_path: Path, config: str, told: st
 
 @pytest.mark.parametrize("path", ["/etc", "../other", "a/../../other"])
 def test_a_module_outside_of_the_model_is_refused(tmp_path: Path, path: str) -> None:
-    folder = tiny_encoder(tmp_path / "m", seed=1)
+    folder = make_tiny_encoder(tmp_path / "m", seed=1)
     modules = [{"path": path, "type": "sentence_transformers.models.Transformer"}]
     (folder / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(ModelError, match="outside of it"):
@@ -123,7 +123,7 @@ def test_a_module_outside_of_the_model_is_refused(tmp_path: Path, path: str) -> 
 def test_settings_that_are_something_else_are_typed_and_not_repeated(
     tmp_path: Path, file: str, content: str
 ) -> None:
-    folder = tiny_encoder(tmp_path / "m", seed=1)
+    folder = make_tiny_encoder(tmp_path / "m", seed=1)
     (folder / file).write_text(content)
     with pytest.raises(ModelError) as raised:
         read_settings(folder, ModelKind.ENCODER)
@@ -132,5 +132,5 @@ def test_settings_that_are_something_else_are_typed_and_not_repeated(
 
 
 def test_the_models_of_the_tests_are_accepted(tmp_path: Path) -> None:
-    read_settings(tiny_encoder(tmp_path / "e", seed=1), ModelKind.ENCODER)
-    read_settings(tiny_cross_encoder(tmp_path / "c", seed=1), ModelKind.CROSS_ENCODER)
+    read_settings(make_tiny_encoder(tmp_path / "e", seed=1), ModelKind.ENCODER)
+    read_settings(make_tiny_cross_encoder(tmp_path / "c", seed=1), ModelKind.CROSS_ENCODER)

@@ -9,8 +9,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from quarry.errors import ModelError
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
-from quarry.models.tokens import cut_pair
-from quarry.testing import tiny_cross_encoder
+from quarry.models.tokenization import cut_pair
+from quarry.testing import make_tiny_cross_encoder
 
 TEXTS = st.text(alphabet="abc deo.,\x00é\ud800中", max_size=60)
 PAIRS = st.tuples(TEXTS, TEXTS)
@@ -49,7 +49,7 @@ def test_no_pairs_have_no_scores(cross_encoder: TransformerCrossEncoder) -> None
 
 
 def test_a_classifier_of_several_labels_is_refused(tmp_path: Path) -> None:
-    folder = tiny_cross_encoder(tmp_path / "three", seed=1, labels=3)
+    folder = make_tiny_cross_encoder(tmp_path / "three", seed=1, labels=3)
     with pytest.raises(ModelError, match="3 labels"):
         load_cross_encoder(str(folder), tmp_path / "data")
 

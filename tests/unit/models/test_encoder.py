@@ -53,12 +53,12 @@ def test_a_text_that_is_cut_equals_its_beginning_and_is_marked(encoder: Transfor
 
 def test_spans_are_the_characters_of_tokens_without_special_ones(encoder: TransformerEncoder) -> None:
     text = "the Éa\x00,\ud800 ba"
-    (spans,) = encoder.token_spans([text])
+    (spans,) = encoder.find_token_spans([text])
     assert [text[start:end] for start, end in spans] == ["the", "É", "a", ",", "ba"]
 
 
 def test_spans_are_not_cut_at_the_encoders_limit(encoder: TransformerEncoder) -> None:
-    assert len(encoder.token_spans(["a " * 1_000])[0]) == 1_000
+    assert len(encoder.find_token_spans(["a " * 1_000])[0]) == 1_000
 
 
 def _mean_pooled(folder: Path, texts: list[str], max_tokens: int) -> np.ndarray:

@@ -15,20 +15,20 @@ from quarry.models.caches.state_cache import ENTRY_BYTES, StateCache
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
 from quarry.models.encoder import load_encoder
 from quarry.models.loading import load_model
-from quarry.models.settings import LATE_KEY, ModelKind, read_json
-from quarry.models.tokens import TextTokenizer
+from quarry.models.run_settings import LATE_KEY, ModelKind, read_json
+from quarry.models.tokenization import TextTokenizer
 from quarry.models.torch_modules.late_module import (
     PREFIX,
     SPECIAL_WEIGHT,
     LateModule,
     load_late_module,
     make_late_model,
-    rareness,
+    measure_rareness,
     save_late_model,
 )
-from quarry.models.two_steps.apart_cross_encoder import ApartCrossEncoder
 from quarry.models.two_steps.split_tokens import SplitTokenizer
-from quarry.testing import tiny_cross_encoder, tiny_encoder
+from quarry.models.two_steps.two_step_cross_encoder import TwoStepCrossEncoder
+from quarry.testing import make_tiny_cross_encoder, make_tiny_encoder
 
 QUERIES = ["the bado", "gira mo lute", "", "中 中"]
 PASSAGES = ["cobe fidu nami", "lute of sapo to bine", "mo " * 10, "", "the bado", "rata " * 90]
@@ -43,7 +43,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def encoder(data: Path) -> Path:
-    return tiny_encoder(data / "encoder", seed=5)
+    return make_tiny_encoder(data / "encoder", seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +61,13 @@ def changed(folder: Path, target: Path, change: Callable[[LateModule], object]) 
     return target
 
 
-def opened(folder: Path, data: Path, states: StateCache | None = None) -> ApartCrossEncoder:
+def opened(folder: Path, data: Path, states: StateCache | None = None) -> TwoStepCrossEncoder:
     model = load_cross_encoder(str(folder), data, "cpu", states=states)
-    assert isinstance(model, ApartCrossEncoder)
+    assert isinstance(model, TwoStepCrossEncoder)
     return model
 
 
-def scores(model: ApartCrossEncoder) -> np.ndarray:
+def scores(model: TwoStepCrossEncoder) -> np.ndarray:
     return np.array([found.score for found in model.score(PAIRS)])
 
 
@@ -88,8 +88,8 @@ def test_an_untrained_one_knows_a_passage_by_its_words(late: Path, data: Path) -
 
 def test_what_nothing_is_known_of_counts_least(late: Path) -> None:
     tokenizer = TextTokenizer(late / "tokenizer.json", 64)
-    weights = np.exp(rareness(tokenizer, ["the bado", "the mo", "the gira"], 500))
-    of = {word: tokenizer.texts([word])[0].ids[1] for word in ("the", "bado", "gira", "rata", "中")}
+    weights = np.exp(measure_rareness(tokenizer, ["the bado", "the mo", "the gira"], 500))
+    of = {word: tokenizer.encode_texts([word])[0].ids[1] for word in ("the", "bado", "gira", "rata", "中")}
     assert weights[of["the"]] < weights[of["bado"]] == weights[of["gira"]] < weights[of["rata"]]
     assert weights[of["中"]] == pytest.approx(SPECIAL_WEIGHT)  # the token of all that is unknown
 
@@ -102,7 +102,9 @@ def test_vectors_in_int8_hardly_move_a_score(late: Path, data: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=0.1)
     assert np.abs(found - expected).max() > 1e-5  # they are rounded
     assert np.std(expected) > 1
-    rows = [3 + len(tokens) for tokens in SplitTokenizer(late / "tokenizer.json", 64).passages(PASSAGES)]
+    rows = [
+        3 + len(tokens) for tokens in SplitTokenizer(late / "tokenizer.json", 64).encode_passages(PASSAGES)
+    ]
     assert states.kept_bytes == sum(rows) * (12 + 4) + len(rows) * ENTRY_BYTES  # 12 numbers and a scale each
 
 
@@ -125,7 +127,7 @@ def test_versions_share_states_while_their_vectors_are_the_same(
 
 
 def test_only_a_bert_becomes_one(data: Path, tmp_path: Path) -> None:
-    other = shutil.copytree(tiny_cross_encoder(data / "other", seed=1), tmp_path / "other")
+    other = shutil.copytree(make_tiny_cross_encoder(data / "other", seed=1), tmp_path / "other")
     config = read_json(other / "config.json") | {"model_type": "distilbert"}
     (other / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match="BERT"):

@@ -15,8 +15,8 @@ from tests.damage import flip_bytes
 from quarry.errors import ModelDamagedError, ModelError
 from quarry.models.encoder import TransformerEncoder, load_encoder
 from quarry.models.export import onnx_export, onnx_graph
+from quarry.models.run_settings import ModelKind, read_settings
 from quarry.models.runtime.torch_runner import TorchRunner
-from quarry.models.settings import ModelKind, read_settings
 from quarry.models.sources.fingerprint import _read, _save
 from quarry.storage.sealed_files import find_damage
 
@@ -86,7 +86,7 @@ def test_a_damaged_export_of_a_version_is_made_again_beside_it(encoder_folder: P
 def test_an_export_is_not_made_of_weights_that_have_changed(encoder_folder: Path, tmp_path: Path) -> None:
     settings = read_settings(encoder_folder, ModelKind.ENCODER)
     with pytest.raises(ModelDamagedError, match="have changed although"):
-        onnx_export.exported(encoder_folder, settings, tmp_path / "x", "0" * 32)
+        onnx_export.ensure_export(encoder_folder, settings, tmp_path / "x", "0" * 32)
     assert [path.name for path in tmp_path.iterdir()] == ["x.lock"]
 
 
@@ -130,7 +130,7 @@ def test_threads_that_want_an_export_at_once_all_get_it(encoder_folder: Path, tm
     settings = read_settings(encoder_folder, ModelKind.ENCODER)
     with ThreadPoolExecutor(3) as pool:
         made = list(
-            pool.map(lambda _: onnx_export.exported(encoder_folder, settings, tmp_path / "x"), range(3))
+            pool.map(lambda _: onnx_export.ensure_export(encoder_folder, settings, tmp_path / "x"), range(3))
         )
     assert made == [tmp_path / "x"] * 3
     assert {path.name for path in tmp_path.iterdir()} == {"x", "x.lock"}
@@ -148,7 +148,7 @@ def test_the_first_token_is_the_vector_where_the_model_says_so(
 
 def test_torch_gives_the_same_vectors(encoder: TransformerEncoder, encoder_folder: Path) -> None:
     settings = read_settings(encoder_folder, ModelKind.ENCODER)
-    inputs = onnx_graph.seeded_tokens(settings, (3, 20), seed=0, vocabulary=100)
+    inputs = onnx_graph.draw_tokens(settings, (3, 20), seed=0, vocabulary=100)
     got = TorchRunner(encoder_folder, settings, "cpu").run(inputs)
     assert np.abs(got - encoder._model.runner.run(inputs)).max() <= 1e-4
 
@@ -190,4 +190,4 @@ def test_weights_that_are_missing_are_not_made_up(cross_encoder_folder: Path, tm
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     settings = read_settings(folder, ModelKind.CROSS_ENCODER)
     with pytest.raises(ModelError, match="classifier"):
-        onnx_export.exported(folder, settings, tmp_path / "x")
+        onnx_export.ensure_export(folder, settings, tmp_path / "x")

@@ -13,8 +13,8 @@ from quarry.models.caches.state_forms import FORMS, ByteStates
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.runtime.onnx_runner import OnnxRunner
 from quarry.models.runtime.open_graph import open_graph
-from quarry.models.runtime.quantize import quantize_graph, quantized, rounded_weights
-from quarry.testing import tiny_cross_encoder
+from quarry.models.runtime.quantize import ensure_quantized, quantize_graph, round_weights
+from quarry.testing import make_tiny_cross_encoder
 
 WIDTH, OUTPUTS = 32, 24
 WEIGHTS = np.random.default_rng(0).standard_normal((WIDTH, OUTPUTS), np.float32)
@@ -39,9 +39,9 @@ def graph(target: Path, weights: np.ndarray | None) -> Path:
 
 
 def test_a_product_in_int8_is_that_of_the_rounded_weights_and_tokens(tmp_path: Path) -> None:
-    found = OnnxRunner(quantized(graph(tmp_path / "one.onnx", WEIGHTS))).run({"states": STATES})
+    found = OnnxRunner(ensure_quantized(graph(tmp_path / "one.onnx", WEIGHTS))).run({"states": STATES})
     scales = np.abs(STATES).max(axis=-1, keepdims=True) / 127
-    values, weight_scales = rounded_weights(WEIGHTS)
+    values, weight_scales = round_weights(WEIGHTS)
     expected = (np.rint(STATES / scales) @ values.astype(np.float32)) * scales * weight_scales
     assert found.shape == (3, 5, OUTPUTS)
     np.testing.assert_allclose(found, expected, atol=0.02)  # where a number lies between two steps
@@ -50,7 +50,7 @@ def test_a_product_in_int8_is_that_of_the_rounded_weights_and_tokens(tmp_path: P
 
 def test_a_loud_token_costs_its_neighbours_nothing(tmp_path: Path) -> None:
     """One scale for the whole batch would leave the others a step or two."""
-    runner = OnnxRunner(quantized(graph(tmp_path / "one.onnx", WEIGHTS)))
+    runner = OnnxRunner(ensure_quantized(graph(tmp_path / "one.onnx", WEIGHTS)))
     loud = STATES.copy()
     loud[0, 0] *= 1_000
     apart, beside = (runner.run({"states": states}) for states in (STATES, loud))
@@ -59,12 +59,12 @@ def test_a_loud_token_costs_its_neighbours_nothing(tmp_path: Path) -> None:
 
 
 def test_a_token_of_zeros_is_no_division_by_zero(tmp_path: Path) -> None:
-    found = OnnxRunner(quantized(graph(tmp_path / "one.onnx", WEIGHTS))).run({"states": 0 * STATES})
+    found = OnnxRunner(ensure_quantized(graph(tmp_path / "one.onnx", WEIGHTS))).run({"states": 0 * STATES})
     assert not found.any()
 
 
 def test_weights_stay_in_what_sixteen_bits_can_add() -> None:
-    values, _ = rounded_weights(WEIGHTS)
+    values, _ = round_weights(WEIGHTS)
     assert 255 * 2 * int(np.abs(values.astype(int)).max()) < 2**15
 
 
@@ -77,7 +77,7 @@ def test_a_graph_without_weights_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut short", "flipped", "deleted"])
 def test_a_damaged_copy_is_made_again(tmp_path: Path, damage: str) -> None:
     source = graph(tmp_path / "one.onnx", WEIGHTS)
-    copy = quantized(source)
+    copy = ensure_quantized(source)
     whole = copy.read_bytes()
     match damage:
         case "cut short":
@@ -102,12 +102,12 @@ def test_a_copy_has_its_name_only_when_it_is_on_the_disk(
         sync(file)
 
     monkeypatch.setattr(os, "fsync", noted)
-    assert quantized(source) == target
+    assert ensure_quantized(source) == target
     assert named[:1] == [False]
 
 
 def test_the_precision_is_part_of_the_fingerprint_and_moves_scores_a_little(tmp_path: Path) -> None:
-    folder = str(tiny_cross_encoder(tmp_path / "model", seed=2))
+    folder = str(make_tiny_cross_encoder(tmp_path / "model", seed=2))
     exact = load_cross_encoder(folder, tmp_path, "cpu")
     rounded = load_cross_encoder(folder, tmp_path, "cpu", precision="int8")
     assert rounded.info.fingerprint == f"{exact.info.fingerprint}-int8"

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from quarry.errors import ModelError
-from quarry.models.settings import ModelKind, read_settings
-from quarry.models.sources.fingerprint import FileHashes, fingerprint
-from quarry.models.sources.resolve import DEFAULT_ENCODER, fetched_folder, resolve_model
+from quarry.models.run_settings import ModelKind, read_settings
+from quarry.models.sources.fingerprint import FileHashes, compute_fingerprint
+from quarry.models.sources.resolve import DEFAULT_ENCODER, locate_fetched_folder, resolve_model
 
 
 def _fingerprint(folder: Path, store: Path) -> str:
-    return fingerprint(folder, read_settings(folder, ModelKind.ENCODER), FileHashes(store))
+    return compute_fingerprint(folder, read_settings(folder, ModelKind.ENCODER), FileHashes(store))
 
 
 def test_a_model_is_found_by_folder(encoder_folder: Path) -> None:
@@ -53,7 +53,7 @@ def test_what_was_fetched_goes_before_a_folder_of_the_working_directory(
     monkeypatch.chdir(tmp_path)
     here = shutil.copytree(encoder_folder, tmp_path / name)
     assert resolve_model(name, data).path == here.resolve()
-    fetched = shutil.copytree(encoder_folder, fetched_folder(data, name))
+    fetched = shutil.copytree(encoder_folder, locate_fetched_folder(data, name))
     assert resolve_model(name, data).path == fetched
     assert resolve_model(f"./{name}", data).path == here.resolve()
 
@@ -81,13 +81,13 @@ def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     file = tmp_path / "file"
     file.write_bytes(b"x")
     monkeypatch.setattr("quarry.models.sources.fingerprint.SETTLED_S", -time.time())
-    first = FileHashes(tmp_path / "hashes.json").of(file)
+    first = FileHashes(tmp_path / "hashes.json").compute(file)
     monkeypatch.setattr("hashlib.file_digest", None)
-    assert FileHashes(tmp_path / "hashes.json").of(file) == first
+    assert FileHashes(tmp_path / "hashes.json").compute(file) == first
 
 
 def test_a_torn_store_of_hashes_is_as_good_as_none(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"x")
     (tmp_path / "hashes.json").write_text('{"a')
-    assert len(FileHashes(tmp_path / "hashes.json").of(file)) == 32
+    assert len(FileHashes(tmp_path / "hashes.json").compute(file)) == 32

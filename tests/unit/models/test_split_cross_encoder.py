@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 from quarry.errors import DiskFullError, ModelError
 from quarry.models.caches.state_cache import StateCache
 from quarry.models.cross_encoder import TransformerCrossEncoder, load_cross_encoder
-from quarry.models.export import apart_export, onnx_graph
+from quarry.models.export import onnx_graph, separate_export
 from quarry.models.loading import load_model
+from quarry.models.run_settings import ModelKind, read_json
 from quarry.models.runtime.batcher import PairBatcher
-from quarry.models.served import ServedModels
-from quarry.models.settings import ModelKind, read_json
+from quarry.models.serving import ServedModels
 from quarry.models.torch_modules.split_module import (
     SplitModule,
     load_split_module,
     make_split_model,
     save_split_model,
 )
-from quarry.models.two_steps.apart_cross_encoder import ApartCrossEncoder
 from quarry.models.two_steps.split_parts import TOGETHER_FILE
 from quarry.models.two_steps.split_tokens import SplitTokenizer
 from quarry.models.two_steps.text_reader import APART_FILE
-from quarry.testing import tiny_encoder
+from quarry.models.two_steps.two_step_cross_encoder import TwoStepCrossEncoder
+from quarry.testing import make_tiny_encoder
 
 WORDS = [
     "the",
@@ -62,22 +62,22 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def split(data: Path) -> Path:
-    return make_split_model(tiny_encoder(data / "encoder", seed=5), 1, data / "split")
+    return make_split_model(make_tiny_encoder(data / "encoder", seed=5), 1, data / "split")
 
 
 @pytest.fixture(scope="module")
-def load(data: Path) -> Callable[..., ApartCrossEncoder]:
-    def load(folder: Path, bytes: int = ROOMY, states: StateCache | None = None) -> ApartCrossEncoder:
+def load(data: Path) -> Callable[..., TwoStepCrossEncoder]:
+    def load(folder: Path, bytes: int = ROOMY, states: StateCache | None = None) -> TwoStepCrossEncoder:
         kept = StateCache(bytes) if states is None else states
         model = load_cross_encoder(str(folder), data, "cpu", states=kept)
-        assert isinstance(model, ApartCrossEncoder)
+        assert isinstance(model, TwoStepCrossEncoder)
         return model
 
     return load
 
 
 def scores(
-    model: ApartCrossEncoder | TransformerCrossEncoder, pairs: Sequence[tuple[str, str]]
+    model: TwoStepCrossEncoder | TransformerCrossEncoder, pairs: Sequence[tuple[str, str]]
 ) -> list[float]:
     return [found.score for found in model.score(pairs)]
 
@@ -96,7 +96,7 @@ def changed(folder: Path, target: Path, change: Callable[[SplitModule], NDArray[
 def trained(module: SplitModule) -> None:
     module.damping.sub_(3.0)
     module.log_scale.add_(0.2)
-    for parameter in module.upper()[0].parameters():
+    for parameter in module.list_upper()[0].parameters():
         parameter.mul_(1.3)
 
 
@@ -104,7 +104,7 @@ class Counted:
     """A graph that counts the texts it is given, one batch at a time: two that run at once and lack the same
     passage both make it."""
 
-    def __init__(self, model: ApartCrossEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, model: TwoStepCrossEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
         self.texts = 0
         model.parallel = 1
         run = model._steps._reader._graph.run
@@ -117,7 +117,7 @@ class Counted:
 
 
 def test_it_scores_as_the_whole_graph_does(
-    split: Path, data: Path, load: Callable[..., ApartCrossEncoder]
+    split: Path, data: Path, load: Callable[..., TwoStepCrossEncoder]
 ) -> None:
     whole = TransformerCrossEncoder(load_model(str(split), ModelKind.CROSS_ENCODER, data, "cpu"))
     pairs = [*PAIRS, ("", ""), ("bado " * 90, "mo"), ("mo", "sapo " * 90), ("fidu " * 90, "nolo " * 90)]
@@ -130,7 +130,7 @@ def test_it_scores_as_the_whole_graph_does(
 
 @pytest.mark.parametrize("bytes", [0, 1, 3_000, ROOMY])
 def test_scores_do_not_depend_on_what_is_kept(
-    split: Path, load: Callable[..., ApartCrossEncoder], bytes: int
+    split: Path, load: Callable[..., TwoStepCrossEncoder], bytes: int
 ) -> None:
     expected = scores(load(split, 0), PAIRS)
     states = StateCache(bytes)
@@ -144,7 +144,7 @@ def test_scores_do_not_depend_on_what_is_kept(
 
 
 def test_states_of_a_passage_are_made_once_and_of_a_query_once_a_request(
-    split: Path, load: Callable[..., ApartCrossEncoder], monkeypatch: pytest.MonkeyPatch
+    split: Path, load: Callable[..., TwoStepCrossEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load(split)
     counted = Counted(model, monkeypatch)
@@ -155,19 +155,21 @@ def test_states_of_a_passage_are_made_once_and_of_a_query_once_a_request(
 
 
 def test_a_passage_that_was_read_before_is_not_read_again(
-    split: Path, load: Callable[..., ApartCrossEncoder], monkeypatch: pytest.MonkeyPatch
+    split: Path, load: Callable[..., TwoStepCrossEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load(split)
     expected = scores(model, PAIRS)
     read: list[str] = []
-    passages = model._tokenizer.passages
-    monkeypatch.setattr(model._tokenizer, "passages", lambda texts: read.extend(texts) or passages(texts))
+    passages = model._tokenizer.encode_passages
+    monkeypatch.setattr(
+        model._tokenizer, "encode_passages", lambda texts: read.extend(texts) or passages(texts)
+    )
     assert scores(model, [*PAIRS, ("mo", "new")])[: len(PAIRS)] == pytest.approx(expected, abs=1e-4)
     assert read == ["new"]
 
 
 def test_damped_logits_are_those_of_the_whole_graph(
-    split: Path, tmp_path: Path, data: Path, load: Callable[..., ApartCrossEncoder]
+    split: Path, tmp_path: Path, data: Path, load: Callable[..., TwoStepCrossEncoder]
 ) -> None:
     """The joint graph takes the damping off in another way, which only shows where it is small or uneven."""
 
@@ -180,7 +182,7 @@ def test_damped_logits_are_those_of_the_whole_graph(
 
 
 def test_versions_with_the_same_lower_layers_share_states(
-    split: Path, tmp_path: Path, load: Callable[..., ApartCrossEncoder], monkeypatch: pytest.MonkeyPatch
+    split: Path, tmp_path: Path, load: Callable[..., TwoStepCrossEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later = changed(split, tmp_path / "later", trained)
     states = StateCache(ROOMY)
@@ -197,7 +199,7 @@ async def test_a_promotion_does_not_start_cold(split: Path, data: Path, tmp_path
     models = ServedModels(data, "cpu", states=StateCache(ROOMY))
     kept, hits = [], []
     for folder in (split, changed(split, tmp_path / "later", trained)):
-        async with models.reranker(str(folder)) as served:
+        async with models.use_reranker(str(folder)) as served:
             await served.score(PAIRS[: len(PASSAGES)])
         kept.append(len(models.states))
         hits.append(models.states.hits)
@@ -210,7 +212,7 @@ async def test_a_promotion_does_not_start_cold(split: Path, data: Path, tmp_path
 def test_models_with_other_lower_layers_share_nothing(
     split: Path,
     tmp_path: Path,
-    load: Callable[..., ApartCrossEncoder],
+    load: Callable[..., TwoStepCrossEncoder],
     monkeypatch: pytest.MonkeyPatch,
     part: str,
 ) -> None:
@@ -227,7 +229,7 @@ def test_models_with_other_lower_layers_share_nothing(
 
 
 def test_models_with_more_joint_layers_share_nothing(
-    split: Path, data: Path, load: Callable[..., ApartCrossEncoder], monkeypatch: pytest.MonkeyPatch
+    split: Path, data: Path, load: Callable[..., TwoStepCrossEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = StateCache(ROOMY)
     model = load(make_split_model(data / "encoder", 2, data / "two"), states=states)
@@ -238,7 +240,7 @@ def test_models_with_more_joint_layers_share_nothing(
 
 
 def test_a_passage_is_read_alike_for_every_query(
-    split: Path, load: Callable[..., ApartCrossEncoder], monkeypatch: pytest.MonkeyPatch
+    split: Path, load: Callable[..., TwoStepCrossEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load(split)
     counted = Counted(model, monkeypatch)
@@ -253,7 +255,7 @@ def test_a_passage_is_read_alike_for_every_query(
 )
 def test_each_text_is_cut_by_itself(split: Path, query: int, passage: int, truncated: bool) -> None:
     tokenizer = SplitTokenizer(split / "tokenizer.json", 64)  # 32 for each, of which 2 are special
-    (pair,) = tokenizer.pairs([("mo " * query, "mo " * passage)])
+    (pair,) = tokenizer.encode_pairs([("mo " * query, "mo " * passage)])
     assert pair.truncated == truncated
     assert len(pair) == 4 + min(30, query) + min(30, passage)
     assert pair.types.tolist() == [0] * (2 + min(30, query)) + [1] * (2 + min(30, passage))
@@ -267,7 +269,7 @@ def test_a_long_reader_leaves_64_tokens_to_the_query(split: Path) -> None:
 
 
 def test_many_threads_get_the_same_scores_from_a_cache_that_is_too_small(
-    split: Path, load: Callable[..., ApartCrossEncoder]
+    split: Path, load: Callable[..., TwoStepCrossEncoder]
 ) -> None:
     expected = scores(load(split, 0), PAIRS)
     states = StateCache(6_000)
@@ -287,22 +289,24 @@ def test_many_threads_get_the_same_scores_from_a_cache_that_is_too_small(
 
 
 async def test_pairs_whose_states_are_kept_are_promised_in_less_time(
-    split: Path, load: Callable[..., ApartCrossEncoder]
+    split: Path, load: Callable[..., TwoStepCrossEncoder]
 ) -> None:
     model = load(split)
     batcher = PairBatcher(model)
-    assert model.shares(PAIRS) == [1.0] * len(PAIRS)
+    assert model.estimate_shares(PAIRS) == [1.0] * len(PAIRS)
     await batcher.score(PAIRS[: len(PASSAGES)])
-    assert model.shares([*PAIRS, ("mo", "new")]) == [0.75] * len(PAIRS) + [1.0]  # 1.5 of 2 layers
+    assert model.estimate_shares([*PAIRS, ("mo", "new")]) == [0.75] * len(PAIRS) + [1.0]  # 1.5 of 2 layers
     speed = batcher._lanes[next(iter(batcher._lanes))].throughput.tokens_per_s * model.parallel
     tokens = sum(len(one) for one in model.prepare(PAIRS))
     new = [(query, passage + " new") for query, passage in PAIRS]
-    assert batcher.fitting(new, 0.8 * tokens / speed) < batcher.fitting(PAIRS, 0.8 * tokens / speed)
+    assert batcher.count_fitting(new, 0.8 * tokens / speed) < batcher.count_fitting(
+        PAIRS, 0.8 * tokens / speed
+    )
     batcher.close()
 
 
 def test_kept_pairs_count_as_little_work_and_new_ones_as_all(
-    split: Path, load: Callable[..., ApartCrossEncoder]
+    split: Path, load: Callable[..., TwoStepCrossEncoder]
 ) -> None:
     model = load(split)
     cold = model.prepare([PAIRS[3], PAIRS[3 + len(PASSAGES)]])  # two queries, one passage
@@ -316,14 +320,14 @@ def test_kept_pairs_count_as_little_work_and_new_ones_as_all(
 
 
 def test_states_that_went_meanwhile_are_made_again(
-    split: Path, load: Callable[..., ApartCrossEncoder]
+    split: Path, load: Callable[..., TwoStepCrossEncoder]
 ) -> None:
     states = StateCache(2_500)
     model = load(split, states=states)
     expected = scores(model, PAIRS[:1])
     (pair,) = model.prepare(PAIRS[:1])
     model.score([("mo", "tari " * count) for count in range(1, 30)])
-    assert pair.key not in states.known([pair.key])
+    assert pair.key not in states.find_known([pair.key])
     assert [found.score for found in model.run([pair])] == pytest.approx(expected, abs=1e-4)
     assert pair.work == len(pair)
 
@@ -331,7 +335,7 @@ def test_states_that_went_meanwhile_are_made_again(
 def test_it_serves_as_a_whole_where_the_parts_do_not_fit(
     split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(apart_export, "HALF_PARITY", -1.0)
+    monkeypatch.setattr(separate_export, "HALF_PARITY", -1.0)
     with caplog.at_level(logging.WARNING):
         model = load_cross_encoder(str(split), tmp_path, "cpu", states=StateCache(ROOMY))
     assert isinstance(model, TransformerCrossEncoder)
@@ -341,7 +345,7 @@ def test_it_serves_as_a_whole_where_the_parts_do_not_fit(
 
 
 def test_a_state_beyond_float16_is_an_error_and_is_not_kept(
-    split: Path, load: Callable[..., ApartCrossEncoder], monkeypatch: pytest.MonkeyPatch
+    split: Path, load: Callable[..., TwoStepCrossEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = StateCache(ROOMY)
     model = load(split, states=states)

@@ -10,16 +10,16 @@ import pytest
 from quarry.errors import ModelError
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
-from quarry.models.settings import SPLIT_KEY, read_json
+from quarry.models.run_settings import SPLIT_KEY, read_json
 from quarry.models.torch_modules.split_module import START_SCALE, make_split_model
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 
 PAIRS = [("the bado", "cobe fidu nami"), ("gira", "the " * 20), ("mo mo", "lute of sapo to bine"), ("a", "b")]
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=5)
+    return make_tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=5)
 
 
 def test_without_joint_layers_its_score_is_the_encoders_cosine(encoder: Path, tmp_path: Path) -> None:

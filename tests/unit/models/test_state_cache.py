@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarry.models.caches.state_cache import ENTRY_BYTES, StateCache, state_key
+from quarry.models.caches.state_cache import ENTRY_BYTES, StateCache, make_state_key
 from quarry.models.caches.state_forms import States
 
 KEYS = [bytes([n]) * 16 for n in range(100)]
@@ -35,9 +35,9 @@ def test_those_used_longest_ago_go_first() -> None:
     for n in range(3):
         cache.put(KEYS[n], states(n))
     cache.get(KEYS[:1])
-    cache.known(KEYS[1:2])  # asking is no use
+    cache.find_known(KEYS[1:2])  # asking is no use
     cache.put(KEYS[3], states(3))
-    assert cache.known(KEYS) == {KEYS[0], KEYS[2], KEYS[3]}
+    assert cache.find_known(KEYS) == {KEYS[0], KEYS[2], KEYS[3]}
 
 
 def test_longer_states_push_out_as_many_as_they_need() -> None:
@@ -46,14 +46,14 @@ def test_longer_states_push_out_as_many_as_they_need() -> None:
         cache.put(KEYS[n], states(n))
     cache.put(KEYS[4], states(4, tokens=2 + SIZE // 8))
     assert cache.kept_bytes <= 4 * SIZE
-    assert cache.known(KEYS) == {KEYS[2], KEYS[3], KEYS[4]}
+    assert cache.find_known(KEYS) == {KEYS[2], KEYS[3], KEYS[4]}
 
 
 def test_states_over_the_bound_are_not_kept_and_push_nothing_out() -> None:
     cache = StateCache(2 * SIZE)
     cache.put(KEYS[0], states(0))
     cache.put(KEYS[1], states(1, tokens=1_000))
-    assert cache.known(KEYS) == {KEYS[0]}
+    assert cache.find_known(KEYS) == {KEYS[0]}
 
 
 def test_putting_states_again_counts_them_once() -> None:
@@ -103,7 +103,7 @@ def test_it_takes_no_more_memory_than_is_counted() -> None:
 def test_no_two_texts_or_models_are_taken_for_each_other(
     first: tuple[str, str, list[int]], second: tuple[str, str, list[int]]
 ) -> None:
-    keys = [state_key(lower, form, np.array(ids, np.int64)) for lower, form, ids in (first, second)]
+    keys = [make_state_key(lower, form, np.array(ids, np.int64)) for lower, form, ids in (first, second)]
     assert (keys[0] == keys[1]) == (first == second)
 
 

@@ -72,13 +72,13 @@ def test_those_used_longest_ago_make_room_also_after_a_restart(open_store: Open)
     store = open_store(3 * SIZE)
     for place in range(3):
         store.put_many({KEYS[place]: states(place)})
-    store.known(KEYS[1:2])  # asking is no use
+    store.find_known(KEYS[1:2])  # asking is no use
     store.get_many(KEYS[:1])
     store = open_store(3 * SIZE)
     store.put_many({KEYS[3]: states(3)})
-    assert store.known(KEYS) == {KEYS[0], KEYS[2], KEYS[3]}
+    assert store.find_known(KEYS) == {KEYS[0], KEYS[2], KEYS[3]}
     assert store.bytes == 3 * SIZE
-    assert open_store(3 * SIZE).known(KEYS) == {KEYS[0], KEYS[2], KEYS[3]}
+    assert open_store(3 * SIZE).find_known(KEYS) == {KEYS[0], KEYS[2], KEYS[3]}
 
 
 def test_a_lower_bound_holds_from_the_next_start_also_of_the_file(open_store: Open, path: Path) -> None:
@@ -94,7 +94,7 @@ def test_states_over_the_bound_push_nothing_out(open_store: Open) -> None:
     store = open_store(2 * SIZE)
     store.put_many({KEYS[0]: states(0)})
     store.put_many({KEYS[1]: states(1, tokens=1_000)})
-    assert store.known(KEYS) == {KEYS[0]}
+    assert store.find_known(KEYS) == {KEYS[0]}
     assert store.has_room_for([states(1)])
     assert not store.has_room_for([states(1), states(2)])
 
@@ -106,7 +106,7 @@ def test_damaged_states_are_missing_and_are_written_again(open_store: Open, path
         statement = "UPDATE state SET value = CAST(x'00' || substr(value, 2) AS BLOB) WHERE key = ?"
         connection.execute(statement, KEYS[:1])
     assert store.get_many(KEYS[:2]).keys() == {KEYS[1]}
-    assert (store.damaged, store.known(KEYS)) == (1, {KEYS[1]})
+    assert (store.damaged, store.find_known(KEYS)) == (1, {KEYS[1]})
     store.put_many({KEYS[0]: states(2)})
     assert open_store().get_many(KEYS[:1])[KEYS[0]].tolist() == states(2).tolist()
 
@@ -123,7 +123,7 @@ def test_a_file_that_is_no_database_is_set_aside(open_store: Open, path: Path) -
     path.write_bytes(b"nonsense " * 1_000)
     store = open_store()
     store.put_many({KEYS[0]: states(1)})
-    assert open_store().known(KEYS) == {KEYS[0]}
+    assert open_store().find_known(KEYS) == {KEYS[0]}
     assert list(path.parent.glob("states.db.damaged-*"))
 
 
@@ -134,7 +134,7 @@ def test_a_full_disk_is_typed_and_nothing_is_promised(
     store._file.run(lambda c: c.execute("PRAGMA max_page_count = 8"), None)
     with pytest.raises(DiskFullError, match="passage states"):
         store.put_many({key: states(1, tokens=5_000) for key in KEYS})
-    assert (store.known(KEYS), store.bytes) == (set(), 0)
+    assert (store.find_known(KEYS), store.bytes) == (set(), 0)
 
 
 def unreadable(call: object, otherwise: object) -> None:
@@ -196,9 +196,9 @@ def test_the_writer_outlives_what_fails(
     assert failed.wait(30)
     store.put_later(KEYS[1], states(1))
     store.close()
-    assert (store.dropped, store.known(KEYS)) == (1, {KEYS[1]})
+    assert (store.dropped, store.find_known(KEYS)) == (1, {KEYS[1]})
     assert "1 passage states are not stored" in caplog.text
-    assert open_store().known(KEYS) == {KEYS[1]}
+    assert open_store().find_known(KEYS) == {KEYS[1]}
 
 
 def test_a_store_that_cannot_be_written_can_be_closed(
@@ -224,8 +224,8 @@ def test_threads_share_it(open_store: Open) -> None:
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(work, range(4)))
-    known = store.known(KEYS)
-    assert store.get_many(KEYS).keys() == known == open_store(20 * SIZE).known(KEYS)
+    known = store.find_known(KEYS)
+    assert store.get_many(KEYS).keys() == known == open_store(20 * SIZE).find_known(KEYS)
 
 
 def test_a_store_that_is_not_wanted_leaves_no_file(open_store: Open, path: Path) -> None:
@@ -240,7 +240,7 @@ def test_memory_is_filled_from_the_store_and_the_store_from_what_is_put(open_sto
     cache = StateCache(ROOMY, open_store())
     cache.put(KEYS[0], states(1))
     again = StateCache(ROOMY, open_store())
-    assert again.known(KEYS) == {KEYS[0]}
+    assert again.find_known(KEYS) == {KEYS[0]}
     assert len(again) == 0
     (found,) = again.get(KEYS[:1])
     assert found is not None
@@ -250,7 +250,7 @@ def test_memory_is_filled_from_the_store_and_the_store_from_what_is_put(open_sto
 
 def test_what_is_stored_beforehand_pushes_nothing_out(open_store: Open) -> None:
     cache = StateCache(ROOMY, open_store(2 * SIZE))
-    assert cache.store_all({KEYS[0]: states(0), KEYS[1]: states(1)})
-    assert not cache.store_all({KEYS[2]: states(2)})
-    assert (cache.stored(KEYS), len(cache)) == ({KEYS[0], KEYS[1]}, 0)
-    assert not StateCache(ROOMY).store_all({KEYS[2]: states(2)})
+    assert cache.store_if_room({KEYS[0]: states(0), KEYS[1]: states(1)})
+    assert not cache.store_if_room({KEYS[2]: states(2)})
+    assert (cache.find_stored(KEYS), len(cache)) == ({KEYS[0], KEYS[1]}, 0)
+    assert not StateCache(ROOMY).store_if_room({KEYS[2]: states(2)})

@@ -11,7 +11,7 @@ from quarry.documents import catalog
 from quarry.documents.catalog import Collection, CollectionSettings
 from quarry.documents.store import Database
 from quarry.documents.tables import open_database
-from quarry.registry.serving import Note, earlier_reranker, serve_reranker
+from quarry.registry.serving import Note, find_earlier_reranker, serve_reranker
 from quarry.registry.store import ModelRegistry
 from quarry.registry.versions import ModelVersion
 from quarry.schema import DEFAULT_SCHEMA
@@ -47,7 +47,7 @@ class Small:
         settings = CollectionSettings(name, DEFAULT_SCHEMA, "none")
         return self.database.writer.submit(lambda c: catalog.create_collection(c, settings)).result()
 
-    def collection(self, name: str = "faq") -> Collection:
+    def read_collection(self, name: str = "faq") -> Collection:
         return self.database.read(lambda c: catalog.get_collection(c, name))
 
     def delete(self, name: str = "faq") -> None:
@@ -64,7 +64,7 @@ class Small:
         self.database.writer.submit(write).result()
 
     def earlier(self) -> str | None:
-        return self.database.read(lambda c: earlier_reranker(c, catalog.get_collection(c, "faq")))
+        return self.database.read(lambda c: find_earlier_reranker(c, catalog.get_collection(c, "faq")))
 
     def files(self) -> set[str]:
         """Of the registry, by their paths in its folder."""

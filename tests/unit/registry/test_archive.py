@@ -59,7 +59,7 @@ def test_what_goes_out_comes_in_again(faq: Small, tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "m", "w" * 2_000_000)
     (folder / "merges.txt").write_text("")
     made = faq.registry.register("faq", "reranker", folder, RESULT, "for people")
-    place = faq.registry.folder(made.name)
+    place = faq.registry.locate_folder(made.name)
     assert place is not None
     data = b"".join(write_archive(made, place))
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:

@@ -9,23 +9,23 @@ from tests.unit.registry.small import Small
 
 from quarry.documents.catalog import get_collection
 from quarry.errors import FailedPreconditionError, NotFoundError
-from quarry.ranking.tuned import RankingConfiguration
-from quarry.registry.evidence import decisions_on
+from quarry.ranking.ranking_configuration import RankingConfiguration
+from quarry.registry.evidence_use import read_decisions
 from quarry.registry.rankings import (
     RankingVersion,
-    earlier_ranking,
     get_ranking,
     insert_ranking,
     list_rankings,
+    read_earlier_ranking,
     serve_ranking,
 )
 from quarry.registry.serving import Note
-from quarry.registry.versions import ModelState, deleted_keys_with_rows
-from quarry.training.marks import packed, query_marks
+from quarry.registry.versions import ModelState, find_deleted_keys_with_rows
+from quarry.training.hashes import mark_queries, pack_marks
 from quarry.training.spec import EvaluationReport, ModelVerdict, TuningResult
 
 T = TypeVar("T")
-MARKS = query_marks(f"question {n}" for n in range(30))
+MARKS = mark_queries(f"question {n}" for n in range(30))
 
 
 def result(verdict: ModelVerdict = "IMPROVED", attempt: str = "one", dense: float = 0.5) -> TuningResult:
@@ -35,7 +35,7 @@ def result(verdict: ModelVerdict = "IMPROVED", attempt: str = "one", dense: floa
         queries=30,
         source="judgments",
         attempt=attempt,
-        decided_by=packed(MARKS),
+        decided_by=pack_marks(MARKS),
     )
 
 
@@ -44,7 +44,7 @@ def write(faq: Small, work: Callable[[sa.Connection], T]) -> T:
 
 
 def register(faq: Small, made: TuningResult | None = None, collection: str = "faq") -> RankingVersion:
-    key = faq.collection(collection).key
+    key = faq.read_collection(collection).key
 
     def insert(connection: sa.Connection) -> RankingVersion:
         insert_ranking(connection, key, made or result())
@@ -58,7 +58,7 @@ def serve(faq: Small, name: str, rollback: bool = False) -> None:
 
 
 def earlier(faq: Small) -> str:
-    return faq.database.read(lambda c: earlier_ranking(c, get_collection(c, "faq")))
+    return faq.database.read(lambda c: read_earlier_ranking(c, get_collection(c, "faq")))
 
 
 def test_versions_are_numbered_and_listed_newest_first(faq: Small) -> None:
@@ -89,15 +89,15 @@ def test_lists_are_read_in_pages_of_one_collection_or_of_all(faq: Small) -> None
 
 
 def test_what_serves_is_on_the_collection_and_is_walked_back_to_the_defaults(faq: Small) -> None:
-    before = faq.collection().revision
+    before = faq.read_collection().revision
     for _ in range(2):
         register(faq)
     with pytest.raises(FailedPreconditionError):
         earlier(faq)
     for number in (1, 2):
         serve(faq, f"faq/ranking@{number}")
-    assert faq.collection().ranking_name == "faq/ranking@2"
-    assert faq.collection().revision == before + 2
+    assert faq.read_collection().ranking_name == "faq/ranking@2"
+    assert faq.read_collection().revision == before + 2
     states = [version.state for version in faq.database.read(lambda c: list_rankings(c, "faq"))]
     assert states == [ModelState.SERVING, ModelState.CANDIDATE]
     walked = []
@@ -105,7 +105,7 @@ def test_what_serves_is_on_the_collection_and_is_walked_back_to_the_defaults(faq
         walked.append(earlier(faq))
         serve(faq, walked[-1], rollback=True)
     assert walked == ["faq/ranking@1", ""]
-    assert faq.collection().ranking is None
+    assert faq.read_collection().ranking is None
     with pytest.raises(FailedPreconditionError):
         earlier(faq)
 
@@ -117,7 +117,7 @@ def test_the_histories_of_rankings_and_of_rerankers_are_apart(faq: Small) -> Non
     serve(faq, "faq/ranking@1")
     assert faq.earlier() == ""
     faq.serve("", rollback=True)
-    assert faq.collection().ranking_name == "faq/ranking@1"
+    assert faq.read_collection().ranking_name == "faq/ranking@1"
     assert earlier(faq) == ""
 
 
@@ -131,7 +131,7 @@ def test_a_configuration_of_another_collection_does_not_serve(faq: Small) -> Non
 def test_what_decided_on_a_configuration_is_spent(faq: Small) -> None:
     for attempt, verdict in (("one", "IMPROVED"), ("two", "NO_IMPROVEMENT"), ("three", "INSUFFICIENT_DATA")):
         register(faq, result(verdict, attempt))  # type: ignore[arg-type]
-    decided = faq.database.read(lambda c: decisions_on(c, "faq"))
+    decided = faq.database.read(lambda c: read_decisions(c, "faq"))
     assert {one.attempt for one in decided} == {"one", "two"}
     assert all(one.queries == MARKS for one in decided)
 
@@ -139,8 +139,8 @@ def test_what_decided_on_a_configuration_is_spent(faq: Small) -> None:
 def test_rows_go_with_their_collection(faq: Small) -> None:
     key = register(faq).key
     faq.delete()
-    assert faq.database.read(deleted_keys_with_rows) == [key]
+    assert faq.database.read(find_deleted_keys_with_rows) == [key]
     faq.registry.remove_of(key)
-    assert faq.database.read(deleted_keys_with_rows) == []
+    assert faq.database.read(find_deleted_keys_with_rows) == []
     faq.create("faq")
     assert faq.database.read(lambda c: list_rankings(c, "faq")) == []

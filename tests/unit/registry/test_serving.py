@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.unit.registry.small import Small
 
 from quarry.errors import FailedPreconditionError, ModelNotFoundError
-from quarry.registry.serving import served_before
+from quarry.registry.serving import list_served_before
 from quarry.registry.versions import ModelState
 
 
@@ -25,7 +25,7 @@ def test_rollbacks_walk_back_to_no_reranker_and_no_further(faq: Small) -> None:
     while (target := faq.earlier()) is not None:
         faq.serve(target, rollback=True)
         walked.append(target)
-        assert faq.collection().settings.reranker == target
+        assert faq.read_collection().settings.reranker == target
     assert walked == ["faq@2", "faq@1", ""]
 
 
@@ -55,7 +55,7 @@ def test_a_reranker_that_is_no_version_is_gone_back_to_as_well(faq: Small) -> No
     faq.serve("a-package")
     faq.serve("faq@1")
     assert faq.earlier() == "a-package"
-    assert faq.registry.kept() == {"faq@1", "a-package"}
+    assert faq.registry.list_kept() == {"faq@1", "a-package"}
 
 
 def test_serving_what_serves_changes_nothing(faq: Small) -> None:
@@ -81,7 +81,7 @@ def test_a_version_says_whether_it_serves_and_who_promoted_it(faq: Small) -> Non
 def test_what_must_not_serve_is_refused_and_nothing_changes(faq: Small) -> None:
     faq.register("a", kind="encoder")
     faq.create("other")
-    before = faq.collection()
+    before = faq.read_collection()
     for name, error in (
         ("faq@1", FailedPreconditionError),
         ("faq@9", ModelNotFoundError),
@@ -89,7 +89,7 @@ def test_what_must_not_serve_is_refused_and_nothing_changes(faq: Small) -> None:
     ):
         with pytest.raises(error):
             faq.serve(name)
-    assert faq.collection() == before
+    assert faq.read_collection() == before
     assert faq.earlier() is None
 
 
@@ -117,4 +117,4 @@ def test_the_history_is_a_stack(moves: list[str | None]) -> None:
         elif move is None and len(stack) > 1:
             now = stack.pop()
             rows.append(Row(stack[-1], now, True))
-    assert served_before(rows) == (stack[:-1] if rows else [])
+    assert list_served_before(rows) == (stack[:-1] if rows else [])

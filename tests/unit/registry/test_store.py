@@ -35,7 +35,7 @@ def test_a_version_is_what_was_registered(faq: Small, tmp_path: Path) -> None:
     assert made == faq.registry.get("faq@1")
     assert (made.name, made.kind, made.state) == ("faq@1", "reranker", ModelState.CANDIDATE)
     assert (made.result, made.blend, made.description) == (result, blend, "for people")
-    place = faq.registry.folder("faq@1")
+    place = faq.registry.locate_folder("faq@1")
     assert place is not None
     assert read_blend(place) == blend
     assert {p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file()} == {
@@ -50,10 +50,10 @@ def test_numbers_are_counted_for_each_collection_and_listed_newest_first(faq: Sm
     faq.create("other")
     for name in ("faq", "other", "faq"):
         faq.registry.register(name, "reranker", model_folder(tmp_path / "m", name))
-    assert [v.name for v in faq.registry.page("", None, 10)] == ["faq@2", "other@1", "faq@1"]
-    assert [v.name for v in faq.registry.page("faq", None, 10)] == ["faq@2", "faq@1"]
-    first = faq.registry.page("", None, 1)
-    assert [v.name for v in faq.registry.page("", first[0].place, 10)] == ["other@1", "faq@1"]
+    assert [v.name for v in faq.registry.read_page("", None, 10)] == ["faq@2", "other@1", "faq@1"]
+    assert [v.name for v in faq.registry.read_page("faq", None, 10)] == ["faq@2", "faq@1"]
+    first = faq.registry.read_page("", None, 1)
+    assert [v.name for v in faq.registry.read_page("", first[0].place, 10)] == ["other@1", "faq@1"]
 
 
 def test_versions_that_are_registered_at_once_have_numbers_of_their_own(faq: Small, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_versions_that_are_registered_at_once_have_numbers_of_their_own(faq: Sma
         made = list(threads.map(lambda folder: faq.registry.register("faq", "reranker", folder), folders))
     assert sorted(version.number for version in made) == list(range(1, 13))
     for folder, version in zip(folders, made, strict=True):
-        place = faq.registry.folder(version.name)
+        place = faq.registry.locate_folder(version.name)
         assert place is not None
         assert (place / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
         faq.registry.check(version.name)
@@ -76,7 +76,7 @@ def test_the_hash_tells_models_apart_and_not_copies(faq: Small) -> None:
 @pytest.mark.parametrize("damage", ["truncate", "change", "remove", "add", "manifest", "all"])
 def test_files_that_have_changed_are_noticed(faq: Small, damage: str) -> None:
     version = faq.register("weights")
-    place = faq.registry.folder(version.name)
+    place = faq.registry.locate_folder(version.name)
     assert place is not None
     match damage:
         case "truncate":
@@ -105,7 +105,7 @@ def test_a_damaged_export_does_not_make_a_version_damaged(faq: Small) -> None:
 
     faq.registry._try_model = exporting
     version = faq.register("weights")
-    place = faq.registry.folder(version.name)
+    place = faq.registry.locate_folder(version.name)
     assert place is not None
     (place.parent / "export" / "model.onnx").write_text("Graph")
     faq.registry.check(version.name)
@@ -113,7 +113,7 @@ def test_a_damaged_export_does_not_make_a_version_damaged(faq: Small) -> None:
 
 def test_a_manifest_that_fits_changed_files_is_another_version(faq: Small) -> None:
     first, second = faq.register("a"), faq.register("b")
-    places = [faq.registry.folder(v.name) for v in (first, second)]
+    places = [faq.registry.locate_folder(v.name) for v in (first, second)]
     assert places[0] is not None and places[1] is not None
     shutil.rmtree(places[0].parent)
     shutil.copytree(places[1].parent, places[0].parent)
@@ -130,7 +130,7 @@ def test_a_model_that_does_not_load_is_no_version_and_leaves_nothing(tmp_path: P
         with pytest.raises(ModelError, match=r"^the model has 3 labels$"):
             faq.register()
         assert not faq.files()
-        assert not faq.registry.page("", None, 10)
+        assert not faq.registry.read_page("", None, 10)
 
 
 @pytest.mark.parametrize("broken", ["copyfile", "sync_path", "replace"])
@@ -159,14 +159,14 @@ def test_what_a_kill_between_files_and_row_leaves_is_given_away_and_its_number_f
         faq.register("first")
         before = faq.files()
         source = model_folder(tmp_path / "m", "second")
-        staged = artefacts.stage(source, faq.registry.root)
+        staged = artefacts.stage_model(source, faq.registry.root)
         artefacts.seal(staged)
         artefacts.put_in_place(staged, faq.registry.root / "1" / "2")
-        artefacts.stage(source, faq.registry.root)  # killed while it was copied
+        artefacts.stage_model(source, faq.registry.root)  # killed while it was copied
         (faq.registry.root / "99" / "1").mkdir(parents=True)
         assert faq.files() > before
     with small(data) as faq:
-        assert [v.name for v in faq.registry.page("", None, 10)] == ["faq@1"]
+        assert [v.name for v in faq.registry.read_page("", None, 10)] == ["faq@1"]
         taken: list[str] = []
         faq.registry.remove_leftovers(
             lambda path, _: taken.append(path.relative_to(faq.registry.root).as_posix())
@@ -192,7 +192,7 @@ def test_a_row_that_cannot_be_written_leaves_no_files(faq: Small) -> None:
 
 
 def test_a_collection_made_meanwhile_under_the_same_name_is_another_one(faq: Small, tmp_path: Path) -> None:
-    key = faq.collection().key
+    key = faq.read_collection().key
     faq.register()
     faq.delete()
     faq.registry.remove_of(key)
@@ -210,7 +210,7 @@ def test_versions_of_a_collection_whose_deletion_was_cut_short_go_at_the_next_st
     faq.register()
     faq.serve("faq@1")
     faq.delete()
-    assert not faq.registry.page("", None, 10)
+    assert not faq.registry.read_page("", None, 10)
     faq.registry.remove_leftovers(none_taken)
     assert not faq.files()
     faq.create("faq")
@@ -227,7 +227,7 @@ def test_a_retired_version_keeps_its_record_and_loses_its_files(faq: Small) -> N
     assert faq.registry.retire("faq@1").state is ModelState.RETIRED
     assert not any(path.startswith("1/1/") for path in faq.files())
     with pytest.raises(FailedPreconditionError, match="retired"):
-        faq.registry.folder("faq@1")
+        faq.registry.locate_folder("faq@1")
     with pytest.raises(FailedPreconditionError, match="retired"):
         faq.serve("faq@1")
     faq.registry.remove_leftovers(none_taken)
@@ -251,7 +251,7 @@ def test_a_version_keeps_the_calibration_of_its_folder(faq: Small, tmp_path: Pat
     write_calibration(folder, calibration)
     made = faq.registry.register("faq", "reranker", folder)
     assert made.calibration == faq.registry.get(made.name).calibration == calibration
-    place = faq.registry.folder(made.name)
+    place = faq.registry.locate_folder(made.name)
     assert place is not None and read_calibration(place) == calibration
     plain = faq.registry.register("faq", "reranker", model_folder(tmp_path / "n", "weights"))
     assert plain.calibration is None and plain.artefact_hash != made.artefact_hash

@@ -31,7 +31,7 @@ class LengthArm(OpenArm):
         self._generation, self._durable, self._applied = generation, 0, 0
         self._documents: dict[Docno, tuple[int, Fields]] = {}
 
-    async def position(self) -> Position:
+    async def read_position(self) -> Position:
         return Position(self._generation, self._durable)
 
     async def apply(self, changes: Sequence[Change], sequence: int) -> None:
@@ -47,7 +47,7 @@ class LengthArm(OpenArm):
     async def count(self) -> int:
         return len(self._documents)
 
-    async def versions(self) -> AsyncIterator[tuple[Docno, int]]:
+    async def read_versions(self) -> AsyncIterator[tuple[Docno, int]]:
         for docno, (version, _) in self._documents.items():
             yield docno, version
 

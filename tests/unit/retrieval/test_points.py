@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from quarry.retrieval.points import Fetch, checked_vector, collect_documents, point_id
+from quarry.retrieval.points import Fetch, check_vector, collect_documents, make_point_id
 from quarry.types import Candidate, Docno
 
 UNIT = np.array([0.6, 0.8], np.float32)
 
 
 def test_a_unit_vector_is_taken_as_float32() -> None:
-    taken = checked_vector(UNIT.astype(np.float64), 2)
+    taken = check_vector(UNIT.astype(np.float64), 2)
     assert taken.dtype == np.float32
     assert taken.tolist() == UNIT.tolist()
 
@@ -23,13 +23,13 @@ def test_a_unit_vector_is_taken_as_float32() -> None:
 )
 def test_what_is_no_unit_vector_is_refused(vector: NDArray[np.float32]) -> None:
     with pytest.raises(ValueError, match="vector"):
-        checked_vector(vector, 2)
+        check_vector(vector, 2)
 
 
 def test_a_document_has_its_best_passage_and_ties_go_by_docno() -> None:
     rounds = collect_documents(2)
     assert next(rounds) == Fetch(4, ())
-    hits = [(point_id(9, 1), 0.5), (point_id(9, 0), 0.5), (point_id(3, 2), 0.5)]
+    hits = [(make_point_id(9, 1), 0.5), (make_point_id(9, 0), 0.5), (make_point_id(3, 2), 0.5)]
     with pytest.raises(StopIteration) as done:
         rounds.send(hits)
     assert done.value.value == [Candidate(Docno(3), 0.5, 2), Candidate(Docno(9), 0.5, 0)]
@@ -38,8 +38,8 @@ def test_a_document_has_its_best_passage_and_ties_go_by_docno() -> None:
 def test_documents_that_tie_with_the_last_place_are_all_fetched() -> None:
     rounds = collect_documents(1)
     next(rounds)
-    again = rounds.send([(point_id(9, 0), 0.5), (point_id(8, 0), 0.5)])
+    again = rounds.send([(make_point_id(9, 0), 0.5), (make_point_id(8, 0), 0.5)])
     assert (again.limit, set(again.found)) == (8, {Docno(8), Docno(9)})
     with pytest.raises(StopIteration) as done:
-        rounds.send([(point_id(2, 0), 0.5)])
+        rounds.send([(make_point_id(2, 0), 0.5)])
     assert done.value.value == [Candidate(Docno(2), 0.5)]

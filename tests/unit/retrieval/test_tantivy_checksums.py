@@ -88,7 +88,7 @@ def test_the_file_of_deletions_belongs_to_a_real_index(tmp_path: Path) -> None:
     for n in range(1, 4):
         index.apply([Change(Docno(n), 20 + n, None)])
         index.commit(1 + n)
-    assert index.damage(Deadline()) == ""
+    assert index.find_damage(Deadline()) == ""
     deletions = {file.name for file in tmp_path.glob("*.del")}
     assert deletions
     index.close()
@@ -100,8 +100,8 @@ def test_the_file_of_deletions_belongs_to_a_real_index(tmp_path: Path) -> None:
 def test_an_index_reads_its_files_while_there_is_time_and_it_is_open(tmp_path: Path) -> None:
     index = TantivyIndex(tmp_path, "g1", DEFAULT_SCHEMA)
     with pytest.raises(DeadlineExceeded):
-        index.damage(Deadline.after(0))
-    assert index.damage(Deadline()) == ""
+        index.find_damage(Deadline.set_after(0))
+    assert index.find_damage(Deadline()) == ""
     index.close()
     with pytest.raises(RetrieverUnavailableError, match="closed"):
-        index.damage(Deadline())
+        index.find_damage(Deadline())

@@ -15,8 +15,8 @@ from tests.unit.search.searched import RecordingLog
 
 from quarry.client import Client
 from quarry.collections import generation
+from quarry.collections.collections import Collections
 from quarry.collections.data_folder import DataFolder
-from quarry.collections.library import Library
 from quarry.config import Settings
 from quarry.deadline import Deadline
 from quarry.documents.catalog import CollectionSettings, PassagePolicy
@@ -25,23 +25,23 @@ from quarry.documents.store import Database, RequestId
 from quarry.errors import RetrieverUnavailableError
 from quarry.mining.members import check_members
 from quarry.ranking.fusion import ArmRun
-from quarry.ranking.weighting import QueryWeights, Trait, weighted_by_query
+from quarry.ranking.weighting import QueryWeights, Trait, weigh_by_query
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
-from quarry.retrieval.registry import ARMS, arm_names, default_share, register_arm
+from quarry.retrieval.registry import ARMS, compute_default_share, list_arms, register_arm
 from quarry.schema import Field, FieldType, Schema
-from quarry.search.pages import KeptSearch, PageStore
+from quarry.search.result_pages import KeptSearch, PageStore
 from quarry.search.service import SearchService
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import search_service_pb2_grpc
 from quarry_miner.examples import MiningQuery, Positive
-from quarry_miner.job.assembly import LiveArms, Sources, assemble
+from quarry_miner.job.task_builder import LiveArms, Sources, assemble
 from quarry_miner.presets.registry import make_preset
-from quarry_server.collections.messages import arm_messages
-from quarry_server.info import server_info
+from quarry_server.collections.messages import to_arm_messages
+from quarry_server.info import make_server_info
 from quarry_server.search.service import SearchServicer
 from quarry_server.transport.connections import ConnectionLimits
-from quarry_trainer.tuning.fitting import Choice
-from quarry_trainer.tuning.job import configuration_of
+from quarry_trainer.tuning.fitting import MergeChoice
+from quarry_trainer.tuning.tuning_job import make_configuration
 
 TEXTS = ["red shoe", "red shoe with laces", "blue"]
 WAIT_S = 20.0
@@ -50,21 +50,21 @@ WAIT_S = 20.0
 class MemoryEngines:
     """Opens lexical indexes in memory, and no dense stores."""
 
-    def lexical(self, folder: Path, generation: str, schema: Schema) -> MemoryLexicalIndex:
+    def open_lexical(self, folder: Path, generation: str, schema: Schema) -> MemoryLexicalIndex:
         return MemoryLexicalIndex(generation, schema)
 
-    async def dense(self, *_: Any) -> Any:
+    async def open_dense(self, *_: Any) -> Any:
         raise AssertionError("the collection has no encoder")
 
 
 class NoModels:
-    async def dense_parts(self, settings: CollectionSettings) -> None:
+    async def load_dense_parts(self, settings: CollectionSettings) -> None:
         return None
 
-    def holding_rerankers(self, names: Any) -> Any:
+    def hold_rerankers(self, names: Any) -> Any:
         return contextlib.nullcontext()
 
-    def reranking(self, *_: Any) -> Any:
+    def make_reranking(self, *_: Any) -> Any:
         return None
 
 
@@ -72,7 +72,7 @@ class NoModels:
 class Faq:
     """A collection of three documents, behind a server of this process."""
 
-    library: Library
+    open_collections: Collections
     client: Client
 
     async def search(self, timeout_s: float = WAIT_S, **request: Any) -> pb.SearchResponse:
@@ -101,13 +101,13 @@ async def faq(third_arm: None, tmp_path: Path) -> AsyncIterator[Faq]:
 @contextlib.asynccontextmanager
 async def served(path: Path) -> AsyncIterator[Faq]:
     folder = DataFolder(path / "data")
-    library = Library(folder, Database(folder.open_documents()), MemoryEngines(), NoModels(), 2)
-    await library.open()
+    open_collections = Collections(folder, Database(folder.open_documents()), MemoryEngines(), NoModels(), 2)
+    await open_collections.open()
     schema = Schema((Field("text", FieldType.TEXT),))
-    await library.create(CollectionSettings("faq", schema, "none"), RequestId("", "create", b""))
+    await open_collections.create(CollectionSettings("faq", schema, "none"), RequestId("", "create", b""))
     documents = [Upsert(f"d{n:03}", {"text": text}) for n, text in enumerate(TEXTS)]
-    with library.use("faq") as collection:
-        await collection.upsert(documents, RequestId("", "upsert", b""), True, Deadline.after(WAIT_S))
+    with open_collections.use("faq") as collection:
+        await collection.upsert(documents, RequestId("", "upsert", b""), True, Deadline.set_after(WAIT_S))
     pages: PageStore[KeptSearch] = PageStore(60.0, 1_000_000)
 
     @contextlib.asynccontextmanager
@@ -115,17 +115,17 @@ async def served(path: Path) -> AsyncIterator[Faq]:
         yield asyncio.get_running_loop().create_future()
 
     server = grpc.aio.server()
-    servicer = SearchServicer(library, SearchService(pages, RecordingLog()), no_rerankers, WAIT_S)
+    servicer = SearchServicer(open_collections, SearchService(pages, RecordingLog()), no_rerankers, WAIT_S)
     search_service_pb2_grpc.add_SearchServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     client = Client(f"127.0.0.1:{port}")
     try:
-        yield Faq(library, client)
+        yield Faq(open_collections, client)
     finally:
         await asyncio.to_thread(client.close)
         await server.stop(None)
-        await library.close()
+        await open_collections.close()
         folder.close()
 
 
@@ -183,16 +183,16 @@ async def test_it_proposes_candidates_to_a_mining_job(faq: Faq) -> None:
 
 
 async def test_its_state_and_its_definition_are_told(faq: Faq) -> None:
-    with faq.library.use("faq") as collection:
-        states = arm_messages(collection.generation)
+    with faq.open_collections.use("faq") as collection:
+        states = to_arm_messages(collection.generation)
         assert [state.arm for state in states] == ["bm25", "length"]
         assert len({state.applied_sequence for state in states}) == 1
-        compared = await collection.check(Deadline.after(WAIT_S))
+        compared = await collection.check(Deadline.set_after(WAIT_S))
     assert [(arm.arm, arm.documents, arm.consistent) for arm in compared.arms] == [
         ("bm25", 3, True),
         ("length", 3, True),
     ]
-    info = server_info(Settings(), "cpu", ConnectionLimits(1, 1, 1, 1))
+    info = make_server_info(Settings(), "cpu", ConnectionLimits(1, 1, 1, 1))
     assert [arm.name for arm in info.arms] == ["bm25", "dense", "length"]
     assert (info.arms[2].weight, info.arms[2].highest) == (0.5, 1.0)
     assert not info.arms[0].HasField("highest")
@@ -213,7 +213,7 @@ async def test_one_that_cannot_be_opened_is_named_and_tried_again(
         (lacking,) = (await faq.search()).degraded
         assert (lacking.arm, lacking.reason) == ("length", pb.DEGRADATION_REASON_UNAVAILABLE)
         again.set()
-        with faq.library.use("faq") as collection:
+        with faq.open_collections.use("faq") as collection:
             (reopening,) = collection.generation._reopening
             await asyncio.wait_for(reopening, WAIT_S)
             assert await collection.generation.wait_visible(len(TEXTS), WAIT_S)
@@ -227,10 +227,10 @@ def test_its_weight_follows_those_of_the_query(third_arm: None) -> None:
     ]
     by = QueryWeights({"agreement": Trait(1.0, 0.0, 1.0)})
     values = {"agreement": 0.0}
-    weights = weighted_by_query(runs, values, by)
+    weights = weigh_by_query(runs, values, by)
     assert weights == pytest.approx([0.5 / 3, 0.5, 1 / 3])
-    assert default_share("dense") == pytest.approx(0.5)
-    fitted = configuration_of(Choice(share=0.4), arm_names())
+    assert compute_default_share("dense") == pytest.approx(0.5)
+    fitted = make_configuration(MergeChoice(share=0.4), list_arms())
     assert fitted.weights == pytest.approx({"bm25": 0.2, "dense": 0.4, "length": 0.4}, abs=1e-5)
 
 
@@ -243,4 +243,4 @@ def test_a_name_is_given_once(third_arm: None) -> None:
     for changed in ({"name": "No"}, {"weight": 0.0}, {"high": 0.0}):
         with pytest.raises(ValueError, match="arm"):
             replace(LENGTH, **cast(Any, changed))
-    assert arm_names() == ("bm25", "dense", "length")
+    assert list_arms() == ("bm25", "dense", "length")

@@ -33,7 +33,7 @@ class Unkillable:
     def end(self) -> None:
         self.ended += 1
 
-    async def lost(self) -> None:
+    async def wait_until_lost(self) -> None:
         await asyncio.Event().wait()
 
 
@@ -45,7 +45,7 @@ async def test_a_process_that_cannot_be_killed_is_ended_once_and_named_once(
     monkeypatch.setattr(watch, "KILL_TIMEOUT_S", 0.1)
     connection: Any = Unkillable()
     looked_at = Watch(connection, Patience(hung_after_s=0.05, restart_after_s=0.1))
-    watching = asyncio.create_task(looked_at.until_lost())
+    watching = asyncio.create_task(looked_at.wait_until_lost())
     async with asyncio.timeout(10):
         while connection.refused < 50:  # noqa: ASYNC110
             await asyncio.sleep(0.01)

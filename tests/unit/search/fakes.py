@@ -12,13 +12,14 @@ from quarry.filters import Filter
 from quarry.models.base import PairScore
 from quarry.models.blend import RERANKER_ALONE, Blend
 from quarry.models.calibration import Calibration
-from quarry.ranking.queries import Query, RerankPlan, WeightedSum, default_arms
+from quarry.ranking.queries import Query, RerankPlan, WeightedSum, plan_default_arms
 from quarry.ranking.ranking import RankedDocument
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.retrieval.retriever import NO_LIMIT, Retrieved
 from quarry.schema import DEFAULT_SCHEMA
-from quarry.search.pipeline import ArmState, Documents, Reranking, Searcher
+from quarry.search.pipeline import Documents, Reranking, Searcher
 from quarry.search.reranking import CrossEncoderReranking
+from quarry.search.shortfalls import ArmState
 from quarry.types import Candidate, Change, Docno, Document, Fields
 
 Scores = Mapping[int, float]
@@ -102,7 +103,7 @@ class FixedDocuments:
     def remove(self, number: int) -> None:
         del self._documents[Docno(number)]
 
-    def ids(self, docnos: Collection[Docno]) -> dict[Docno, tuple[str, int]]:
+    def read_ids(self, docnos: Collection[Docno]) -> dict[Docno, tuple[str, int]]:
         return {n: (d.id, d.version) for n, d in self.read(docnos).items()}
 
     def read(self, docnos: Collection[Docno]) -> dict[Docno, Document]:
@@ -156,7 +157,7 @@ class Texts:
         self._documents = documents
         self.asked: list[list[str]] = []
 
-    async def texts(self, query: str, ranked: Sequence[RankedDocument]) -> list[str]:
+    async def read_texts(self, query: str, ranked: Sequence[RankedDocument]) -> list[str]:
         self.asked.append([r.id for r in ranked])
         found = self._documents.read([r.docno for r in ranked])
         return [str(found[r.docno].fields.get("text", "")) for r in ranked]
@@ -191,13 +192,13 @@ class Stack:
         reranking: Reranking = NoReranking()
         if self.scorer is not None:
             reranking = CrossEncoderReranking(self._scorer, Texts(log))
-        return Searcher("g", self.arms, lexical, log, reranking, self._state, self.threads)
+        return Searcher("g", self.arms, lexical, log, reranking, self._read_state, self.threads)
 
-    def query(self, text: str = "words", **settings: object) -> Query:
-        arms = default_arms(tuple(arm.name for arm in self.arms), WeightedSum())
+    def make_query(self, text: str = "words", **settings: object) -> Query:
+        arms = plan_default_arms(tuple(arm.name for arm in self.arms), WeightedSum())
         return Query(text, **{"arms": arms, **settings})  # type: ignore[arg-type]
 
-    def _state(self, arm: str) -> ArmState:
+    def _read_state(self, arm: str) -> ArmState:
         return self.states.get(arm, ArmState(1, None))
 
     def _scorer(self, model: str) -> FixedScorer:

@@ -17,8 +17,8 @@ from quarry.search.answer_schedule import Slot
 from quarry.search.exploration import FairPairs
 from quarry.search.logged_request import LoggedRequest, SearchContext
 from quarry.search.page_log import GivenPage
-from quarry.search.pages import Hit, KeptSearch, PageStore, Place
 from quarry.search.requests import PageRequest, SearchedCollection
+from quarry.search.result_pages import Hit, KeptSearch, ListPlace, PageStore
 from quarry.search.service import SearchPage, SearchService
 from quarry.types import Document, Fields
 
@@ -78,10 +78,10 @@ class Searched:
         return SearchedCollection(7, SCHEMA, self.documents, self.generation, searcher, cut_passages)
 
     async def search(self, filter: Filter | None = None, **changes: Any) -> SearchPage[str]:
-        query = self.stack.query(filter=filter)
+        query = self.stack.make_query(filter=filter)
         return await self.service.search(self.collection, query, asked(**changes), self.hold(), slot())
 
-    async def turn(self, place: Place | None, **changes: Any) -> SearchPage[str]:
+    async def turn(self, place: ListPlace | None, **changes: Any) -> SearchPage[str]:
         assert place is not None
         return await self.service.turn_page(self.collection, place, asked(**changes), slot())
 
@@ -112,7 +112,7 @@ async def cut_passages(documents: Sequence[Fields]) -> list[list[str]]:
 
 
 def slot() -> Slot:
-    return Slot.of(Deadline.after(30.0))
+    return Slot.make_single(Deadline.set_after(30.0))
 
 
 def ids(page: SearchPage[str]) -> list[str]:

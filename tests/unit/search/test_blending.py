@@ -13,8 +13,8 @@ from tests.unit.search.fakes import FixedArm, FixedScorer, Stack
 from quarry.deadline import Deadline
 from quarry.errors import ModelError
 from quarry.models.blend import BLEND_FILE, RERANKER_ALONE, Blend, read_blend, write_blend
-from quarry.ranking.fusion import ArmRun, highest_reciprocal_rank, reciprocal_rank_fusion
-from quarry.ranking.queries import RerankPlan, Rrf, WeightedSum, default_arms
+from quarry.ranking.fusion import ArmRun, compute_highest_reciprocal_rank, fuse_reciprocal_ranks
+from quarry.ranking.queries import RerankPlan, Rrf, WeightedSum, plan_default_arms
 from quarry.ranking.ranking import RankedDocument
 from quarry.ranking.relevance import FusedScale
 from quarry.types import Candidate, Docno
@@ -36,8 +36,8 @@ async def ranked(
 ) -> Sequence[RankedDocument]:
     arms = [FixedArm("bm25", BM25, others=dict.fromkeys((2, 4), 0.0)), FixedArm("dense", DENSE)]
     stack = Stack(arms, threads, scorer=FixedScorer(blend=blend or RERANKER_ALONE))
-    plans = default_arms(("bm25", "dense"), fusion)
-    query = stack.query(rerank=PLAN if blend else None, fusion=fusion, arms=plans)
+    plans = plan_default_arms(("bm25", "dense"), fusion)
+    query = stack.make_query(rerank=PLAN if blend else None, fusion=fusion, arms=plans)
     return (await stack.searcher().rank(query, Deadline())).documents
 
 
@@ -83,8 +83,8 @@ async def test_of_rrf_the_share_of_the_highest_possible_is_blended(threads: Thre
 def test_no_rrf_score_is_over_the_highest(weights: list[float], k: float, size: int) -> None:
     candidates = [Candidate(Docno(n), -float(n)) for n in range(1, size + 1)]
     runs = [ArmRun(str(n), candidates, weight, 0, 1) for n, weight in enumerate(weights)]
-    best = reciprocal_rank_fusion(runs, k)[0].score
-    assert best == highest_reciprocal_rank(runs, k)
+    best = fuse_reciprocal_ranks(runs, k)[0].score
+    assert best == compute_highest_reciprocal_rank(runs, k)
 
 
 @given(scores=st.lists(st.floats(0, 1), min_size=2, max_size=8), weight=st.floats(1e-3, 1e3))
@@ -93,7 +93,7 @@ def test_fused_scores_that_a_multiple_cannot_tell_apart_keep_their_order(
     scores: list[float], weight: float
 ) -> None:
     from quarry.models.base import PairScore
-    from quarry.search.reranking import _ordered, _rescored
+    from quarry.search.reranking import _apply_score, _order
 
     blend = Blend(rerank=0, fused=weight)
     scorer = FixedScorer(blend=blend)
@@ -102,8 +102,8 @@ def test_fused_scores_that_a_multiple_cannot_tell_apart_keep_their_order(
         RankedDocument(Docno(n), f"d{9 - n}", 1, score, fused_rank=n + 1, fused_score=score)
         for n, score in enumerate(best_first)
     ]
-    scored = [_rescored(d, "model", PairScore(1.0, False), scorer, FusedScale()) for d in documents]
-    assert [d.docno for d in _ordered(scored, blend)] == [d.docno for d in documents]
+    scored = [_apply_score(d, "model", PairScore(1.0, False), scorer, FusedScale()) for d in documents]
+    assert [d.docno for d in _order(scored, blend)] == [d.docno for d in documents]
 
 
 def test_a_models_folder_holds_its_blend(tmp_path: Path) -> None:

@@ -23,19 +23,19 @@ from quarry.ranking.cascade import (
     OWN,
     Cascade,
     RerankStage,
-    asked_cascade,
     check_cascade,
     check_usual,
-    usual_cascade,
+    choose_usual_cascade,
+    resolve_asked_cascade,
 )
 from quarry.ranking.queries import RerankPlan
-from quarry.ranking.ranking import RankedDocument, Ranking, Reading, Reason, Stage
+from quarry.ranking.ranking import DegradationReason, DegradedStage, RankedDocument, Ranking, RerankScore
 from quarry.ranking.relevance import FusedScale
 from quarry.search.reranking import CrossEncoderReranking
 from quarry.types import Docno
 
 SIX = (RerankStage("small", 6), RerankStage("large", 3))
-PLAN = RerankPlan.of(SIX)
+PLAN = RerankPlan.from_stages(SIX)
 Scorers = dict[str, FixedScorer | QuarryError]
 
 
@@ -65,7 +65,7 @@ def rank(threads: ThreadPoolExecutor) -> Rank:
     async def search(plan: RerankPlan = PLAN, complete: bool = False, **scorers: object) -> Ranked:
         models: Scorers = {"small": FixedScorer(), "large": FixedScorer(sign=-1), **scorers}  # type: ignore[dict-item]
         stack = Stack([FixedArm("bm25", {n: 10.0 - n for n in range(1, 9)})], threads, scorer=models)
-        query = stack.query(rerank=plan, require_complete=complete)
+        query = stack.make_query(rerank=plan, require_complete=complete)
         return Ranked(await stack.searcher().rank(query, Deadline()))
 
     return search
@@ -84,8 +84,8 @@ async def test_the_second_model_reads_the_best_of_the_first_and_the_rest_stays_b
 async def test_every_score_says_which_model_gave_it(rank: Rank) -> None:
     found = await rank()
     readings = {int(d.docno): d.readings for d in found.ranking.documents}
-    assert readings[4] == (Reading("small", 4.0), Reading("large", -4.0))
-    assert readings[1] == (Reading("small", 1.0),)
+    assert readings[4] == (RerankScore("small", 4.0), RerankScore("large", -4.0))
+    assert readings[1] == (RerankScore("small", 1.0),)
     assert readings[7] == ()
     assert [d.rerank_score for d in found.ranking.documents] == [-4, -5, -6, 3, 2, 1, None, None]
 
@@ -107,15 +107,15 @@ async def test_each_model_blends_in_its_own_way(rank: Rank) -> None:
 
 async def test_three_models_read_one_after_another(rank: Rank) -> None:
     stages = (*SIX, RerankStage("largest", 2))
-    found = await rank(RerankPlan.of(stages), largest=FixedScorer())
+    found = await rank(RerankPlan.from_stages(stages), largest=FixedScorer())
     assert found.order == [5, 4, 6, 3, 2, 1, 7, 8]
     assert found.ranking.rerankers == ("small", "large", "largest")
 
 
 @given(wide=st.integers(1, 8), narrow=st.integers(1, 8), other=st.integers(1, 8))
 async def test_a_score_depends_on_no_depth(wide: int, narrow: int, other: int) -> None:
-    async def readings(first: int, second: int) -> dict[str, tuple[Reading, ...]]:
-        plan = RerankPlan.of(
+    async def readings(first: int, second: int) -> dict[str, tuple[RerankScore, ...]]:
+        plan = RerankPlan.from_stages(
             (RerankStage("small", max(first, second)), RerankStage("large", min(first, second)))
         )
         return {document.id: document.readings for document in await reranked(plan)}
@@ -149,9 +149,9 @@ async def test_models_are_taken_once_at_the_beginning() -> None:
     models = {"small": FixedScorer(), "large": FixedScorer(sign=-1)}
 
     class Retiring(Texts):
-        async def texts(self, query: str, ranked: Sequence[RankedDocument]) -> list[str]:
+        async def read_texts(self, query: str, ranked: Sequence[RankedDocument]) -> list[str]:
             models.clear()
-            return await super().texts(query, ranked)
+            return await super().read_texts(query, ranked)
 
     texts = Retiring(FixedDocuments({n: {"text": "x" * n} for n in range(1, 9)}))
     ranked = [RankedDocument(Docno(n), f"d{n}", 1, 0.5) for n in range(1, 9)]
@@ -164,21 +164,21 @@ async def test_models_are_taken_once_at_the_beginning() -> None:
 @pytest.mark.parametrize(
     ("lacking", "reason", "error"),
     [
-        (FixedScorer(fits=0), Reason.REDUCED_DEPTH, DeadlineExceeded),
-        (FixedScorer(stuck=True), Reason.TIMEOUT, DeadlineExceeded),
-        (FixedScorer(error=DeadlineExceeded("too much waits")), Reason.TIMEOUT, DeadlineExceeded),
-        (FixedScorer(error=ModelError("gave NaN")), Reason.UNAVAILABLE, UnavailableError),
-        (ModelError("it is not loaded"), Reason.UNAVAILABLE, UnavailableError),
+        (FixedScorer(fits=0), DegradationReason.REDUCED_DEPTH, DeadlineExceeded),
+        (FixedScorer(stuck=True), DegradationReason.TIMEOUT, DeadlineExceeded),
+        (FixedScorer(error=DeadlineExceeded("too much waits")), DegradationReason.TIMEOUT, DeadlineExceeded),
+        (FixedScorer(error=ModelError("gave NaN")), DegradationReason.UNAVAILABLE, UnavailableError),
+        (ModelError("it is not loaded"), DegradationReason.UNAVAILABLE, UnavailableError),
     ],
     ids=["no time", "late", "too busy", "failing", "absent"],
 )
 async def test_a_second_model_that_cannot_read_leaves_the_order_of_the_first_and_is_named(
-    rank: Rank, lacking: FixedScorer | QuarryError, reason: Reason, error: type[QuarryError]
+    rank: Rank, lacking: FixedScorer | QuarryError, reason: DegradationReason, error: type[QuarryError]
 ) -> None:
     plan = replace(PLAN, budget_s=0.5)
     found = await rank(plan, large=lacking)
     assert found.order == [6, 5, 4, 3, 2, 1, 7, 8]
-    assert found.lacking == [(Stage.RERANK, reason, "large")]
+    assert found.lacking == [(DegradedStage.RERANK, reason, "large")]
     assert found.ranking.rerankers == ("small",)
     with pytest.raises(error):
         await rank(plan, complete=True, large=lacking)
@@ -187,20 +187,20 @@ async def test_a_second_model_that_cannot_read_leaves_the_order_of_the_first_and
 async def test_a_second_model_with_little_time_reads_the_best_of_the_first(rank: Rank) -> None:
     found = await rank(large=FixedScorer(sign=-1, fits=2))
     assert found.order == [5, 6, 4, 3, 2, 1, 7, 8]
-    assert found.lacking == [(Stage.RERANK, Reason.REDUCED_DEPTH, "large")]
+    assert found.lacking == [(DegradedStage.RERANK, DegradationReason.REDUCED_DEPTH, "large")]
 
 
 async def test_a_first_model_with_little_time_is_named_and_the_second_reads_on(rank: Rank) -> None:
     found = await rank(small=FixedScorer(fits=4))
     assert found.order == [2, 3, 4, 1, 5, 6, 7, 8]
-    assert found.lacking == [(Stage.RERANK, Reason.REDUCED_DEPTH, "small")]
+    assert found.lacking == [(DegradedStage.RERANK, DegradationReason.REDUCED_DEPTH, "small")]
     assert found.ranking.rerankers == ("small", "large")
 
 
 async def test_without_the_first_model_the_second_reads_the_best_fused_ones(rank: Rank) -> None:
     found = await rank(small=ModelError("it is not loaded"), large=FixedScorer())
     assert found.order == [3, 2, 1, 4, 5, 6, 7, 8]
-    assert found.lacking == [(Stage.RERANK, Reason.UNAVAILABLE, "small")]
+    assert found.lacking == [(DegradedStage.RERANK, DegradationReason.UNAVAILABLE, "small")]
     assert found.ranking.rerankers == ("large",)
 
 
@@ -211,8 +211,8 @@ async def test_a_first_model_that_takes_all_the_time_leaves_the_fused_order_and_
     found = await rank(replace(PLAN, budget_s=0.05), **stuck)
     assert found.order == [1, 2, 3, 4, 5, 6, 7, 8]
     assert found.lacking == [
-        (Stage.RERANK, Reason.TIMEOUT, "small"),
-        (Stage.RERANK, Reason.TIMEOUT, "large"),
+        (DegradedStage.RERANK, DegradationReason.TIMEOUT, "small"),
+        (DegradedStage.RERANK, DegradationReason.TIMEOUT, "large"),
     ]
     assert found.ranking.reranker == ""
 
@@ -245,7 +245,7 @@ def test_a_cascade_that_is_wrong_is_refused_with_the_field(stages: list[tuple[st
 
 def test_a_plan_checks_its_cascade() -> None:
     with pytest.raises(InvalidArgumentError) as caught:
-        RerankPlan.of(cascade([("a", 3), ("b", 4)]))
+        RerankPlan.from_stages(cascade([("a", 3), ("b", 4)]))
     assert caught.value.field == "cascade[1].depth"
 
 
@@ -258,9 +258,9 @@ def test_a_collections_cascade_has_a_place_for_its_reranker() -> None:
 
 
 def test_the_collections_reranker_takes_its_place_in_what_a_search_asks_for() -> None:
-    assert asked_cascade(cascade([("a", 9), (OWN, 3)]), "faq@1") == cascade([("a", 9), ("faq@1", 3)])
+    assert resolve_asked_cascade(cascade([("a", 9), (OWN, 3)]), "faq@1") == cascade([("a", 9), ("faq@1", 3)])
     with pytest.raises(InvalidArgumentError) as caught:
-        asked_cascade(cascade([("a", 9), (OWN, 3)]), "")
+        resolve_asked_cascade(cascade([("a", 9), (OWN, 3)]), "")
     assert caught.value.field == "cascade[1].model"
 
 
@@ -275,9 +275,13 @@ def test_the_collections_reranker_takes_its_place_in_what_a_search_asks_for() ->
 def test_a_promotion_makes_no_search_wrong_that_names_the_promoted_model(
     stages: list[tuple[str, int]], expected: list[tuple[str, int]]
 ) -> None:
-    assert asked_cascade(cascade(stages), "a") == cascade(expected) == usual_cascade(cascade(stages), "a")
+    assert (
+        resolve_asked_cascade(cascade(stages), "a")
+        == cascade(expected)
+        == choose_usual_cascade(cascade(stages), "a")
+    )
     with pytest.raises(InvalidArgumentError, match="is there twice"):
-        asked_cascade(cascade([("b", 200), ("b", 50), (OWN, 20)]), "a")
+        resolve_asked_cascade(cascade([("b", 200), ("b", 50), (OWN, 20)]), "a")
 
 
 @pytest.mark.parametrize(
@@ -296,7 +300,7 @@ def test_a_promotion_makes_no_search_wrong_that_names_the_promoted_model(
 def test_a_collections_cascade_is_what_searches_run(
     stages: list[tuple[str, int]], own: str, depth: int | None, expected: list[tuple[str, int]]
 ) -> None:
-    found = usual_cascade(cascade(stages), own, depth)
+    found = choose_usual_cascade(cascade(stages), own, depth)
     assert found == cascade(expected)
     check_cascade(found)
 
@@ -304,7 +308,7 @@ def test_a_collections_cascade_is_what_searches_run(
 @pytest.mark.parametrize("depth", [0, -1, 1_001])
 def test_the_depth_that_a_search_asks_for_has_limits(depth: int) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
-        usual_cascade(cascade([("a", 9), (OWN, 3)]), "faq@1", depth)
+        choose_usual_cascade(cascade([("a", 9), (OWN, 3)]), "faq@1", depth)
     assert caught.value.field == "depth"
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from quarry.errors import InvalidArgumentError
 from quarry.ranking.ranking import RankedDocument
-from quarry.search.exploration import FairPairs, explored, seed_of, unexplored
+from quarry.search.exploration import FairPairs, explore, seed_of, undo_exploration
 from quarry.types import Docno
 
 policies = st.builds(FairPairs, st.floats(0, 0.5), st.integers(2, 12))
@@ -20,7 +20,7 @@ def ranking(length: int) -> list[RankedDocument]:
 
 @given(policies, st.integers(0, 14))
 def test_probabilities_sum_to_one_over_places_and_over_hits(policy: FairPairs, length: int) -> None:
-    table = [[policy.probability(b, s, length) for s in range(length)] for b in range(length)]
+    table = [[policy.compute_probability(b, s, length) for s in range(length)] for b in range(length)]
     for row in table:
         assert sum(row) == pytest.approx(1)
     for column in zip(*table, strict=True):
@@ -34,13 +34,13 @@ def test_probabilities_are_those_of_the_orders_that_come_out(length: int, swap: 
     trials = 6_000
     seen: Counter[tuple[int, int]] = Counter()
     for seed in range(trials):
-        order = policy.order(seed, length) or tuple(range(length))
+        order = policy.draw_order(seed, length) or tuple(range(length))
         order = (*order, *range(len(order), length))
         assert sorted(order) == list(range(length))
         seen.update((before, shown) for shown, before in enumerate(order))
     for before in range(length):
         for shown in range(length):
-            expected = policy.probability(before, shown, length)
+            expected = policy.compute_probability(before, shown, length)
             deviation = (expected * (1 - expected) / trials) ** 0.5
             assert abs(seen[before, shown] / trials - expected) <= 5 * deviation + 1e-12
 
@@ -50,13 +50,13 @@ def test_an_order_is_the_same_each_time_and_scores_stay_with_their_hits(
     policy: FairPairs, length: int, search: object
 ) -> None:
     before = ranking(length)
-    after = explored(before, policy, str(search))
-    assert list(after) == list(explored(before, policy, str(search)))
+    after = explore(before, policy, str(search))
+    assert list(after) == list(explore(before, policy, str(search)))
     assert sorted(after, key=lambda d: d.docno) == before
-    assert list(unexplored(after)) == before
+    assert list(undo_exploration(after)) == before
     assert list(after)[policy.depth :] == before[policy.depth :]
     for place, document in enumerate(after):
-        assert policy.probability(int(document.docno), place, length) > 0
+        assert policy.compute_probability(int(document.docno), place, length) > 0
 
 
 def test_a_search_has_one_seed_and_others_have_others() -> None:
@@ -83,6 +83,6 @@ def test_what_is_out_of_range_is_refused(swap: float, depth: int, field: str) ->
 
 def test_without_a_probability_nothing_moves_and_the_policy_is_none() -> None:
     before = ranking(5)
-    assert explored(before, FairPairs(), "s") is before
+    assert explore(before, FairPairs(), "s") is before
     assert FairPairs().policy == "none"
     assert FairPairs(0.25, 4).policy == "fair-pairs:0.25:4"

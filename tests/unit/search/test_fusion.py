@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from quarry.ranking.fusion import ArmRun, Fused, reciprocal_rank_fusion, weighted_sum
+from quarry.ranking.fusion import ArmRun, Fused, fuse_reciprocal_ranks, fuse_weighted_sums
 from quarry.types import Candidate, Docno
 
 
@@ -40,14 +40,14 @@ def runs(draw: st.DrawFn) -> list[ArmRun]:
 
 def test_reciprocal_ranks_are_those_of_a_worked_example() -> None:
     """1 / (60 + rank), by hand: d2 is second and first, d1 first only, d3 third and second."""
-    fused = reciprocal_rank_fusion([run("a", {1: 9, 2: 8, 3: 7}), run("b", {2: 5, 3: 4})])
+    fused = fuse_reciprocal_ranks([run("a", {1: 9, 2: 8, 3: 7}), run("b", {2: 5, 3: 4})])
     assert [f.docno for f in fused] == [2, 3, 1]
     assert scores(fused) == pytest.approx({2: 1 / 62 + 1 / 61, 3: 1 / 63 + 1 / 62, 1: 1 / 61}, abs=1e-15)
     assert fused[2].contributions == {"a": 1 / 61}
 
 
 def test_reciprocal_ranks_are_weighed() -> None:
-    fused = reciprocal_rank_fusion([run("a", {1: 9}, weight=2.0), run("b", {2: 5}, weight=0.5)], k=1)
+    fused = fuse_reciprocal_ranks([run("a", {1: 9}, weight=2.0), run("b", {2: 5}, weight=0.5)], k=1)
     assert scores(fused) == {1: 1.0, 2: 0.25}
 
 
@@ -55,32 +55,32 @@ def test_a_weighted_sum_is_that_of_a_worked_example() -> None:
     """BM25 of 5 in 0 to 10 is 0.5, a cosine of 0.6 is 0.8; weights 1 and 3 share as 1/4 and 3/4."""
     bm25 = run("bm25", {1: 5.0, 2: 10.0}, weight=1.0)
     dense = ArmRun("dense", [Candidate(Docno(1), 0.6)], 3.0, -1.0, 1.0, {Docno(2): 0.0})
-    fused = weighted_sum([bm25, dense])
+    fused = fuse_weighted_sums([bm25, dense])
     assert scores(fused) == pytest.approx({1: 0.125 + 0.6, 2: 0.25 + 0.375})
     assert fused[0].contributions == pytest.approx({"bm25": 0.125, "dense": 0.6})
 
 
 def test_what_an_arm_did_not_score_counts_as_its_lowest() -> None:
-    fused = weighted_sum([run("a", {1: 8.0, 2: 4.0}), run("b", {3: 6.0})])
+    fused = fuse_weighted_sums([run("a", {1: 8.0, 2: 4.0}), run("b", {3: 6.0})])
     assert scores(fused) == pytest.approx({1: 0.7, 2: 0.5, 3: 0.5})
 
 
 def test_an_arm_without_candidates_adds_nothing() -> None:
-    assert scores(weighted_sum([run("a", {1: 8.0}), run("b", {})])) == pytest.approx({1: 0.4})
-    assert weighted_sum([]) == reciprocal_rank_fusion([]) == []
+    assert scores(fuse_weighted_sums([run("a", {1: 8.0}), run("b", {})])) == pytest.approx({1: 0.4})
+    assert fuse_weighted_sums([]) == fuse_reciprocal_ranks([]) == []
 
 
 @pytest.mark.parametrize(
     ("score", "bounded"), [(0.0, 0.0), (10.0, 1.0), (5.0, 0.5), (11.0, 1.0), (-1.0, 0.0)]
 )
 def test_scores_are_bounded_by_what_the_formula_can_give(score: float, bounded: float) -> None:
-    assert run("a", {}).bounded(score) == bounded
-    assert run("a", {}, low=3.0, high=3.0).bounded(score) == 0.0
+    assert run("a", {}).bound_score(score) == bounded
+    assert run("a", {}, low=3.0, high=3.0).bound_score(score) == 0.0
 
 
 @pytest.mark.parametrize("score", [0.0, 5.0, 10.0])
 def test_equal_scores_are_in_order_of_docno(score: float) -> None:
-    fused = weighted_sum([run("a", dict.fromkeys((3, 1, 2), score))])
+    fused = fuse_weighted_sums([run("a", dict.fromkeys((3, 1, 2), score))])
     assert [f.docno for f in fused] == [1, 2, 3]
     assert {f.score for f in fused} == {score / 10}
 
@@ -88,27 +88,27 @@ def test_equal_scores_are_in_order_of_docno(score: float) -> None:
 @given(runs=runs(), random=st.randoms())
 def test_fusion_ignores_the_order_of_its_runs(runs: list[ArmRun], random: Random) -> None:
     shuffled = random.sample(runs, len(runs))
-    assert reciprocal_rank_fusion(shuffled) == reciprocal_rank_fusion(runs)
-    assert weighted_sum(shuffled) == weighted_sum(runs)
+    assert fuse_reciprocal_ranks(shuffled) == fuse_reciprocal_ranks(runs)
+    assert fuse_weighted_sums(shuffled) == fuse_weighted_sums(runs)
 
 
 @given(runs=runs())
 def test_scores_are_bounded_and_the_sum_of_their_parts(runs: list[ArmRun]) -> None:
     found = {c.docno for r in runs for c in r.candidates}
-    for fused in (weighted_sum(runs), reciprocal_rank_fusion(runs)):
+    for fused in (fuse_weighted_sums(runs), fuse_reciprocal_ranks(runs)):
         assert {f.docno for f in fused} == found
         assert [(-f.score, f.docno) for f in fused] == sorted((-f.score, f.docno) for f in fused)
         for f in fused:
             assert f.score == math.fsum(f.contributions.values())
             assert all(part >= 0 for part in f.contributions.values())
-    assert all(0 <= f.score <= 1 + 1e-12 for f in weighted_sum(runs))
+    assert all(0 <= f.score <= 1 + 1e-12 for f in fuse_weighted_sums(runs))
 
 
 @given(runs=runs(), factor=st.sampled_from([2.0, 0.5, 1024.0]))
 def test_only_the_ratio_of_weights_counts(runs: list[ArmRun], factor: float) -> None:
     scaled = [ArmRun(r.arm, r.candidates, min(r.weight, 1.0) * factor, r.low, r.high, r.others) for r in runs]
     plain = [ArmRun(r.arm, r.candidates, min(r.weight, 1.0), r.low, r.high, r.others) for r in runs]
-    assert scores(weighted_sum(scaled)) == pytest.approx(scores(weighted_sum(plain)))
+    assert scores(fuse_weighted_sums(scaled)) == pytest.approx(scores(fuse_weighted_sums(plain)))
 
 
 @given(
@@ -117,7 +117,7 @@ def test_only_the_ratio_of_weights_counts(runs: list[ArmRun], factor: float) -> 
 )
 def test_all_weight_on_one_arm_gives_its_order(first: dict[int, float], second: dict[int, float]) -> None:
     whole, nothing = run("a", first), run("b", second, weight=0.0)
-    for fuse in (weighted_sum, reciprocal_rank_fusion):
+    for fuse in (fuse_weighted_sums, fuse_reciprocal_ranks):
         order = [f.docno for f in fuse([whole, nothing]) if f.docno in first]
         assert order == [c.docno for c in whole.candidates]
 
@@ -128,7 +128,7 @@ def test_depth_does_not_change_the_score_of_what_is_fully_scored(runs: list[ArmR
     known = {r.arm: {**r.others, **{c.docno: c.score for c in r.candidates}} for r in runs}
     shallow = [ArmRun(r.arm, r.candidates[:depth], r.weight, r.low, r.high, known[r.arm]) for r in runs]
     deep = [ArmRun(r.arm, r.candidates, r.weight, r.low, r.high, known[r.arm]) for r in runs]
-    reference = scores(weighted_sum(deep))
-    for docno, score in scores(weighted_sum(shallow)).items():
+    reference = scores(fuse_weighted_sums(deep))
+    for docno, score in scores(fuse_weighted_sums(shallow)).items():
         if all(docno in known[r.arm] for r in runs):
             assert score == pytest.approx(reference[docno])

@@ -16,10 +16,10 @@ from quarry.ranking.queries import (
     Rrf,
     WeightedSum,
     check_query_text,
-    default_arms,
+    plan_default_arms,
 )
 
-QUERY = Query("words", default_arms(("bm25", "dense"), WeightedSum()))
+QUERY = Query("words", plan_default_arms(("bm25", "dense"), WeightedSum()))
 
 
 @pytest.mark.parametrize("depth", [0, -1, 1_001])
@@ -54,15 +54,15 @@ def test_texts_are_measured_in_bytes() -> None:
 
 
 def test_default_weights_depend_on_the_fusion() -> None:
-    weights = {a.name: a.weight for a in default_arms(("bm25", "dense"), WeightedSum())}
+    weights = {a.name: a.weight for a in plan_default_arms(("bm25", "dense"), WeightedSum())}
     assert weights == {"bm25": 0.25, "dense": 0.75}
-    assert {a.weight for a in default_arms(("bm25", "dense"), Rrf())} == {1.0}
+    assert {a.weight for a in plan_default_arms(("bm25", "dense"), Rrf())} == {1.0}
 
 
 @given(text=st.text(max_size=20))
 def test_a_configuration_is_of_the_ranking_not_of_the_question(text: str) -> None:
     asked = replace(QUERY, text=text, filter=Exists("tag"))
-    assert asked.configuration() == QUERY.configuration()
+    assert asked.hash_configuration() == QUERY.hash_configuration()
 
 
 def test_whatever_changes_the_order_changes_the_configuration() -> None:
@@ -84,10 +84,10 @@ def test_whatever_changes_the_order_changes_the_configuration() -> None:
         replace(QUERY, rerank=RerankPlan("b", depth=3, before=(RerankStage("c", 9),))),
         replace(QUERY, rerank=RerankPlan("b", depth=3, before=(RerankStage("c", 9), RerankStage("a", 8)))),
     ]
-    assert len({query.configuration() for query in changed}) == len(changed)
+    assert len({query.hash_configuration() for query in changed}) == len(changed)
 
 
 def test_a_search_without_a_cascade_has_the_configuration_that_it_had_before_there_were_any() -> None:
     """What was logged by then goes on to be one configuration with what is logged now."""
     asked = replace(QUERY, rerank=RerankPlan("a-model", depth=20, budget_s=1.5))
-    assert asked.configuration() == "d8fdf36f0e577624"
+    assert asked.hash_configuration() == "d8fdf36f0e577624"

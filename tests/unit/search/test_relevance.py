@@ -21,7 +21,7 @@ from quarry.models.blend import Blend
 from quarry.models.calibration import Calibration
 from quarry.ranking.cascade import RerankStage
 from quarry.ranking.queries import RerankPlan, Rrf
-from quarry.ranking.ranking import RankedDocument, Ranking, Stage, Total, without_explanations
+from quarry.ranking.ranking import DegradedStage, RankedDocument, Ranking, Total, drop_explanations
 from quarry.types import Docno
 
 FIVE = {n: (6 - n) / 10 for n in range(1, 6)}
@@ -55,7 +55,7 @@ class Searches:
     ) -> Ranking:
         arms = [FixedArm("bm25", scores), arm or FixedArm("dense", scores)]
         stack = Stack(arms, self.threads, scorer=scorer)
-        query = stack.query(rerank=plan, **settings)
+        query = stack.make_query(rerank=plan, **settings)
         return await stack.searcher().rank(query, deadline or Deadline())
 
 
@@ -85,7 +85,7 @@ async def test_relevance_is_of_the_blended_score(searches: Searches) -> None:
     blend = Blend(rerank=1.0, fused=10.0)
     ranking = await searches.rank(FixedScorer(blend=blend, calibration=EVEN_AT_3))
     for document in ranking.documents:
-        assert document.relevance == pytest.approx(float(EVEN_AT_3.probability(document.score)))
+        assert document.relevance == pytest.approx(float(EVEN_AT_3.estimate_probability(document.score)))
 
 
 async def test_of_a_cascade_the_last_model_that_read_a_document_says(searches: Searches) -> None:
@@ -93,7 +93,7 @@ async def test_of_a_cascade_the_last_model_that_read_a_document_says(searches: S
         "small": FixedScorer(calibration=EVEN_AT_3),
         "large": FixedScorer(calibration=EVEN_AT_3.model_copy(update={"intercept": 0.0})),
     }
-    plan = RerankPlan.of((RerankStage("small", 4), RerankStage("large", 2)))
+    plan = RerankPlan.from_stages((RerankStage("small", 4), RerankStage("large", 2)))
     ranking = await searches.rank(models, plan)
     assert shown(ranking)[:3] == [("d4", 1.0), ("d3", 0.998), ("d2", 0.119)]
     models["large"] = FixedScorer()
@@ -127,7 +127,7 @@ async def test_without_a_calibrated_model_a_bound_is_refused(
 
 
 async def test_the_model_that_reads_last_must_be_calibrated_the_others_need_not(searches: Searches) -> None:
-    plan = RerankPlan.of((RerankStage("small", 5), RerankStage("large", 2)), min_relevance=0.5)
+    plan = RerankPlan.from_stages((RerankStage("small", 5), RerankStage("large", 2)), min_relevance=0.5)
     calibrated, other = FixedScorer(calibration=EVEN_AT_3), FixedScorer()
     assert shown(await searches.rank({"small": other, "large": calibrated}, plan)) == [
         ("d5", 0.982),
@@ -160,7 +160,7 @@ async def test_what_could_not_be_read_in_time_is_left_out_and_named(searches: Se
     ranking = await searches.rank(scorer, BOUND)
     assert shown(ranking) == [("d3", 0.5)] and ranking.total == Total(1, exact=False)
     (note,) = ranking.degraded
-    assert note.stage is Stage.RERANK and "relevance is unknown" in note.detail
+    assert note.stage is DegradedStage.RERANK and "relevance is unknown" in note.detail
     with pytest.raises(DeadlineExceeded):
         await searches.rank(scorer, BOUND, require_complete=True)
 
@@ -204,4 +204,4 @@ def test_a_bound_is_a_probability_over_0(least: float) -> None:
 def test_a_kept_list_keeps_relevance() -> None:
     known = RankedDocument(Docno(1), "d1", 1, 2.0, relevance=0.25)
     unknown = RankedDocument(Docno(2), "d2", 1, 1.0)
-    assert [d.relevance for d in without_explanations([known, unknown])] == [0.25, None]
+    assert [d.relevance for d in drop_explanations([known, unknown])] == [0.25, None]

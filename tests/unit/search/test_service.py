@@ -19,8 +19,8 @@ from tests.unit.search.searched import (
 from quarry.deadline import Deadline
 from quarry.errors import ModelNotFoundError, PageExpiredError
 from quarry.search.answer_schedule import Slot
-from quarry.search.exploration import FairPairs, explored, seed_of, unexplored
-from quarry.search.pages import Place
+from quarry.search.exploration import FairPairs, explore, seed_of, undo_exploration
+from quarry.search.result_pages import ListPlace
 from quarry.search.service import BARE_BYTES, EXPLAINED_BYTES, LIST_BYTES, SearchPage
 
 
@@ -59,13 +59,13 @@ async def test_a_search_that_fits_on_one_page_keeps_no_list(faq: Searched) -> No
     page = await faq.search(size=COUNT)
     assert page.next is None
     with pytest.raises(PageExpiredError):
-        await faq.turn(Place(page.place.key, 4))
+        await faq.turn(ListPlace(page.place.key, 4))
 
 
 async def test_a_place_in_no_kept_list_is_refused(faq: Searched) -> None:
     await faq.search()
     with pytest.raises(PageExpiredError):
-        await faq.turn(Place("made up", 4))
+        await faq.turn(ListPlace("made up", 4))
 
 
 async def test_a_list_of_other_indexes_is_refused(faq: Searched) -> None:
@@ -123,7 +123,7 @@ async def test_without_a_filter_a_change_hides_nothing(faq: Searched) -> None:
 async def test_large_documents_make_a_smaller_page_and_are_not_lost(faq: Searched) -> None:
     first = await faq.search(max_bytes=2 * RENDERED_BYTES)
     assert ids(first) == ["d0", "d1"]
-    assert first.next == Place(first.place.key, 2)
+    assert first.next == ListPlace(first.place.key, 2)
     tiny = await faq.turn(first.next, max_bytes=1)
     assert ids(tiny) == ["d2"], "a page has one document at least"
     assert ids(await faq.turn(tiny.next)) == ["d3", "d4", "d5", "d6"]
@@ -135,7 +135,7 @@ async def test_the_order_is_explored_as_the_request_says_on_all_pages(faq: Searc
     for _ in range(20):
         first = await faq.search(exploration=ALWAYS)
         order = await read_all(faq, first, exploration=ALWAYS)
-        swapped = ALWAYS.order(seed_of(first.place.key), COUNT)
+        swapped = ALWAYS.draw_order(seed_of(first.place.key), COUNT)
         assert order == [plain[place] for place in swapped]
         orders.append(order)
     assert any(order != plain for order in orders)  # all alike: with a probability under 2**-80
@@ -177,9 +177,9 @@ async def test_the_log_gets_the_version_that_was_given_out(faq: Searched) -> Non
 async def test_the_log_can_tell_the_order_before_exploration(faq: Searched) -> None:
     first = await faq.search(exploration=ALWAYS)
     ranked = faq.log.pages[0].ranking.documents
-    plain = unexplored(ranked)
+    plain = undo_exploration(ranked)
     assert [r.id for r in plain] == [f"d{n}" for n in range(COUNT)]
-    assert list(ranked) == list(explored(plain, ALWAYS, first.place.key))
+    assert list(ranked) == list(explore(plain, ALWAYS, first.place.key))
 
 
 async def test_an_unlogged_search_leaves_nothing_in_the_log(faq: Searched) -> None:
@@ -241,7 +241,7 @@ async def test_a_reranker_that_may_not_be_asked_for_ends_the_search(faq: Searche
 async def test_a_page_for_which_there_is_no_time_is_neither_given_nor_logged(faq: Searched) -> None:
     first = await faq.search()
     faq.log.pages.clear()
-    past = Slot.of(Deadline.after(0.0))
+    past = Slot.make_single(Deadline.set_after(0.0))
     with pytest.raises(TimeoutError):
-        await faq.service.turn_page(faq.collection, Place(first.place.key, 4), asked(), past)
+        await faq.service.turn_page(faq.collection, ListPlace(first.place.key, 4), asked(), past)
     assert faq.log.pages == []

@@ -15,7 +15,7 @@ from quarry.v1.collection_service_pb2 import (
     DeleteCollectionRequest,
     UpdateCollectionRequest,
 )
-from quarry_server.caller_log import LOGGED, MAX_CHARACTERS, call_line
+from quarry_server.caller_log import LOGGED, MAX_CHARACTERS, write_call_line
 from quarry_server.startup.services import SERVICES
 
 PEER = "ipv4:10.0.0.7:50000"
@@ -48,16 +48,16 @@ def test_what_is_logged_of_a_request_is_in_every_request(path: str) -> None:
     service, _, name = path.rpartition("/")
     method = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
     request: Message = message_factory.GetMessageClass(method.input_type)()
-    assert call_line(path, request, PEER).startswith(name)
+    assert write_call_line(path, request, PEER).startswith(name)
 
 
 def test_a_line_says_what_who_and_on_what() -> None:
-    line = call_line(DELETE, DeleteCollectionRequest(name="faq"), PEER)
+    line = write_call_line(DELETE, DeleteCollectionRequest(name="faq"), PEER)
     assert line == "DeleteCollection name='faq' by ipv4:10.0.0.7:50000"
-    line = call_line(DELETE, DeleteCollectionRequest(name="faq"), "ipv6:%5B::1%5D:50000")
+    line = write_call_line(DELETE, DeleteCollectionRequest(name="faq"), "ipv6:%5B::1%5D:50000")
     assert line.endswith("by ipv6:[::1]:50000")
     update = UpdateCollectionRequest(collection={"name": "faq"}, update_mask={"paths": ["a"] * 9})
-    line = call_line("quarry.v1.CollectionService/UpdateCollection", update, PEER)
+    line = write_call_line("quarry.v1.CollectionService/UpdateCollection", update, PEER)
     listed = ", ".join(8 * [repr("a")])
     assert f"collection.name='faq' update_mask.paths=[{listed}] and 1 more by {PEER}" in line
 
@@ -65,7 +65,7 @@ def test_a_line_says_what_who_and_on_what() -> None:
 @given(name=st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_line_is_one_short_line_of_ascii_whatever_the_name_is(name: str) -> None:
     request = CreateCollectionRequest(collection={"name": name})
-    line = call_line("quarry.v1.CollectionService/CreateCollection", request, PEER)
+    line = write_call_line("quarry.v1.CollectionService/CreateCollection", request, PEER)
     assert line.isascii() and line.isprintable()
     assert len(line) < 100 + 10 * MAX_CHARACTERS
     assert line.endswith(f" by {PEER}")
@@ -73,7 +73,7 @@ def test_a_line_is_one_short_line_of_ascii_whatever_the_name_is(name: str) -> No
 
 
 def test_a_long_name_is_cut_and_the_line_says_so() -> None:
-    line = call_line(DELETE, DeleteCollectionRequest(name="x" * 10_000_000), PEER)
+    line = write_call_line(DELETE, DeleteCollectionRequest(name="x" * 10_000_000), PEER)
     assert line == f"DeleteCollection name='{'x' * 128}' and 9999872 more by {PEER}"
 
 

@@ -37,13 +37,13 @@ class FakeLibrary:
             raise CollectionNotFoundError(name)
         yield
 
-    async def current(self, _name: str) -> Collection:
+    async def read_current(self, _name: str) -> Collection:
         return FAQ
 
-    def when_deleted(self, tell: Callable[[Collection], Awaitable[None]]) -> None:
+    def notify_when_deleted(self, tell: Callable[[Collection], Awaitable[None]]) -> None:
         self.deleted.append(tell)
 
-    async def deleted_keys(self) -> set[int]:
+    async def read_deleted_keys(self) -> set[int]:
         return {3}
 
 
@@ -76,10 +76,10 @@ class FakeJobs:
 
 class Served:
     def __init__(self, database: Database) -> None:
-        self.library: Any = FakeLibrary(database)
+        self.open_collections: Any = FakeLibrary(database)
         self.operations = Operations(database.engine, database.writer, describe_error)
         self.jobs = FakeJobs()
-        self.calls = CollectionJobs(self.library, self.operations, self.jobs)
+        self.calls = CollectionJobs(self.open_collections, self.operations, self.jobs)
 
     async def start(self, id: str = "", request: bytes = b"asked") -> operations_pb2.Operation:
         named = RequestId(id, "train-reranker", request)
@@ -131,7 +131,7 @@ async def test_a_repeated_request_finds_the_operation_and_is_not_checked_again(s
 async def test_requests_that_come_together_start_one_operation(served: Served) -> None:
     started = await asyncio.gather(*(served.start("id-1") for _ in range(5)))
     assert len({operation.name for operation in started}) == 1
-    assert len(await served.operations.page("", 10)) == 1
+    assert len(await served.operations.read_page("", 10)) == 1
 
 
 async def test_an_id_of_another_request_is_refused_and_none_starts_one_each_time(served: Served) -> None:
@@ -156,7 +156,7 @@ async def test_a_failed_operation_says_why_and_a_cancelled_one_too(served: Serve
 async def test_what_is_of_deleted_collections_goes_at_the_start_and_later(served: Served) -> None:
     await served.calls.tidy()
     assert served.jobs.removed == [{3}]
-    (tell,) = served.library.deleted
+    (tell,) = served.open_collections.deleted
     await tell(FAQ)
     assert served.jobs.removed == [{3}, {3}]
 

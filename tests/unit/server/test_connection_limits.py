@@ -3,7 +3,11 @@ import resource
 import pytest
 
 from quarry.config import ConnectionSettings
-from quarry_server.transport.connections import connection_limits, grpc_options, raise_descriptor_limit
+from quarry_server.transport.connections import (
+    choose_connection_limits,
+    make_grpc_options,
+    raise_descriptor_limit,
+)
 
 
 @pytest.mark.parametrize(
@@ -12,13 +16,13 @@ from quarry_server.transport.connections import connection_limits, grpc_options,
 )
 def test_connections_get_half_of_the_descriptors_at_most(descriptors: int, wanted: int, most: int) -> None:
     settings = ConnectionSettings(max_connections=wanted)
-    assert connection_limits(settings, descriptors).most == most
-    assert connection_limits(settings, resource.RLIM_INFINITY).most == wanted
+    assert choose_connection_limits(settings, descriptors).most == most
+    assert choose_connection_limits(settings, resource.RLIM_INFINITY).most == wanted
 
 
 def test_the_limits_reach_grpc() -> None:
     settings = ConnectionSettings(max_connections=7, idle_s=1.5, handshake_s=0.25, max_calls=9)
-    options = dict(grpc_options(connection_limits(settings)))
+    options = dict(make_grpc_options(choose_connection_limits(settings)))
     assert options["grpc.max_allowed_incoming_connections"] == 7
     assert options["grpc.max_connection_idle_ms"] == 1_500
     assert options["grpc.server_handshake_timeout_ms"] == 250

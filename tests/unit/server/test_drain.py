@@ -289,4 +289,4 @@ async def test_calls_that_clients_give_up_are_at_work_no_more(running: Running) 
         with contextlib.suppress(asyncio.CancelledError, grpc.aio.AioRpcError):
             await call.code()
     async with asyncio.timeout(SOON_S):
-        await running.calls.until_quiet(QUIET_S / 4)
+        await running.calls.wait_until_quiet(QUIET_S / 4)

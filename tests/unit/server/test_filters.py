@@ -21,7 +21,7 @@ from quarry.schema import FieldType
 from quarry.testing.strategies import FILTER_SCHEMA, filters
 from quarry.types import FieldScalar
 from quarry.v1 import types_pb2
-from quarry_server.common.values import timestamp_message
+from quarry_server.common.values import to_timestamp
 from quarry_server.search.filters import parse_filter
 
 
@@ -30,7 +30,7 @@ def value_message(field: str, value: FieldScalar) -> types_pb2.FieldValue:
     assert kind is not None
     match kind.type, value:
         case FieldType.TIMESTAMP, int():
-            return types_pb2.FieldValue(timestamp_value=timestamp_message(value))
+            return types_pb2.FieldValue(timestamp_value=to_timestamp(value))
         case _, bool():
             return types_pb2.FieldValue(boolean_value=value)
         case _, int():

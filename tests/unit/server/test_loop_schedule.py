@@ -47,7 +47,7 @@ class Turns:
         self.turned_us[name] = self.clock.us()
         return loop_report()
 
-    async def collections(self) -> Sequence[str]:
+    async def list_collections(self) -> Sequence[str]:
         return self.there
 
     async def last(self, name: str) -> int:
@@ -56,7 +56,7 @@ class Turns:
     async def run(self, **settings: object) -> list[tuple[str, float]]:
         schedule = LoopSchedule(
             LoopSettings.model_validate(settings),
-            self.collections,
+            self.list_collections,
             self.last,
             self,
             self.clock.us,
@@ -106,7 +106,7 @@ async def test_a_failure_is_tried_again_when_it_is_due_and_stops_nobody_else() -
 
 async def test_without_hours_nothing_runs() -> None:
     turns = Turns(Clock(HOUR_S))
-    schedule = LoopSchedule(LoopSettings(), turns.collections, turns.last, turns)
+    schedule = LoopSchedule(LoopSettings(), turns.list_collections, turns.last, turns)
     schedule.start()
     await asyncio.sleep(0)
     await schedule.close()
@@ -115,7 +115,7 @@ async def test_without_hours_nothing_runs() -> None:
 
 async def test_it_ends_when_it_is_closed() -> None:
     turns = Turns(Clock(HOUR_S))
-    schedule = LoopSchedule(LoopSettings(every_hours=1), turns.collections, turns.last, turns)
+    schedule = LoopSchedule(LoopSettings(every_hours=1), turns.list_collections, turns.last, turns)
     schedule.start()
     await asyncio.sleep(0)
     await schedule.close()

@@ -34,7 +34,7 @@ async def test_no_file_keeps_what_a_purged_sets_report_said(tmp_path: Path) -> N
     made = MadeOfFeedback(purge_sets, operations, database.engine)
     assert await made.purge(1, None, None) == ["set-1"]
     assert words not in on_disk()
-    left = {operation.name for operation in await operations.page("", 100)}
+    left = {operation.name for operation in await operations.read_page("", 100)}
     assert left == set(kept)
     assert not left & set(told)
     database.close()

@@ -6,7 +6,7 @@ from quarry.errors import InvalidArgumentError
 from quarry.v1 import mining_service_pb2 as pb
 from quarry.v1.types_pb2 import Document
 from quarry_server.common.page_tokens import MINING_SETS
-from quarry_server.common.paging import ListPage, fitting, parse_page_size
+from quarry_server.common.paging import ListPage, parse_page_size, take_fitting
 
 
 @pytest.mark.parametrize(("asked", "size"), [(0, 10), (1, 1), (50, 50), (51, 50), (2**31 - 1, 50)])
@@ -22,7 +22,7 @@ def test_a_negative_page_size_is_refused() -> None:
 @given(sizes=st.lists(st.integers(0, 120), max_size=6), most=st.integers(1, 200))
 def test_a_page_holds_one_entry_or_what_can_be_sent(sizes: list[int], most: int) -> None:
     messages = [Document(id="x" * size) for size in sizes]
-    page = fitting(iter(messages), most)
+    page = take_fitting(iter(messages), most)
     assert page == messages[: len(page)]
     assert len(page) <= 1 or sum(m.ByteSize() for m in page) <= most
     if len(page) < len(messages):

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from quarry.config import Settings
 from quarry.ending import Ending
 from quarry.errors import UnavailableError
-from quarry_server.app import StopAsked, running
+from quarry_server.app import StopAsked, run_server
 
 LOOKS = 6
 """At the request to stop, in a whole start."""
@@ -59,7 +59,7 @@ async def test_a_start_that_is_stopped_at_any_step_closes_what_it_has_opened(
 ) -> None:
     settings, ending = Settings(data=tmp_path, port=free_port()), NotedEnding()
     with pytest.raises(StopAsked):
-        async with running(settings, ending, StopAtLook(look)):
+        async with run_server(settings, ending, StopAtLook(look)):
             pass
     assert ending.opened[:2] == ["the data folder", "the document log"]
     assert ending.closed == ending.opened[::-1]
@@ -71,11 +71,11 @@ async def test_a_start_that_is_stopped_at_any_step_closes_what_it_has_opened(
 async def test_a_server_serves_after_a_start_that_was_stopped_and_closes_in_reverse(tmp_path: Path) -> None:
     settings, ending = Settings(data=tmp_path, port=free_port(), drain_notice_s=0, drain_s=0), NotedEnding()
     with pytest.raises(StopAsked):
-        async with running(settings, None, StopAtLook(LOOKS)):
+        async with run_server(settings, None, StopAtLook(LOOKS)):
             pass
     stop = StopAtLook(LOOKS + 1)
     async with (
-        running(settings, ending, stop) as server,
+        run_server(settings, ending, stop) as server,
         insecure_channel(server.address) as channel,
     ):
         request = health_pb2.HealthCheckRequest(service="quarry.v1.SearchService")
@@ -100,7 +100,7 @@ async def test_a_port_that_is_taken_fails_the_start_and_closes_what_it_has_opene
         taken.listen()
         settings = Settings(data=tmp_path, port=int(taken.getsockname()[1]))
         with pytest.raises(UnavailableError, match="cannot listen"):
-            async with running(settings, ending):
+            async with run_server(settings, ending):
                 pass
     assert ending.closed == ending.opened[::-1]
     assert "the feedback log" in ending.closed

@@ -11,11 +11,11 @@ from quarry.models.blend import Blend, write_blend
 from quarry.models.calibration import Calibration, write_calibration
 from quarry.models.runtime.runner import Precision
 from quarry.models.torch_modules.late_module import make_late_model
-from quarry.testing import tiny_cross_encoder, tiny_encoder
+from quarry.testing import make_tiny_cross_encoder, make_tiny_encoder
 from quarry.training.spec import DEFAULT_FORM, ModelRef
 from quarry.v1 import training_service_pb2 as pb
 from quarry_server.training.requests import (
-    Ground,
+    RequestContext,
     parse_distillation,
     parse_evaluation,
     parse_training,
@@ -23,13 +23,13 @@ from quarry_server.training.requests import (
 )
 
 
-def ground(
+def context(
     folder: Path,
     precision: Precision = "fp32",
     reranker: str = "",
     encoder: str = "none",
     cascade: tuple[str, ...] = (),
-) -> Ground:
+) -> RequestContext:
     """A server whose models all lie in folders of their names below ``folder``."""
     settings = SimpleNamespace(
         name="faq",
@@ -38,7 +38,7 @@ def ground(
         rerankers=frozenset({reranker, *cascade} - {""}),
         schema=SimpleNamespace(searchable=[]),
     )
-    return Ground(
+    return RequestContext(
         collection=SimpleNamespace(key=1, settings=settings, ranking_name=""),  # type: ignore[arg-type]
         base_reranker="",
         precision=precision,
@@ -58,19 +58,19 @@ def asked(**fields: object) -> pb.TrainRerankerRequest:
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_jobs_are_told_the_precision_that_serves(tmp_path: Path, precision: Precision) -> None:
-    tiny_cross_encoder(tmp_path / "faq@1", seed=0)
-    known = ground(tmp_path, precision)
+    make_tiny_cross_encoder(tmp_path / "faq@1", seed=0)
+    known = context(tmp_path, precision)
     assert parse_evaluation(pb.EvaluateRerankerRequest(model="faq@1"), known).precision == precision
     assert parse_training(asked(base="faq@1"), known).precision == precision
 
 
 def test_training_goes_on_in_the_form_that_serves_unless_another_is_asked_for(tmp_path: Path) -> None:
-    tiny_cross_encoder(tmp_path / "faq@1", seed=0)
-    tiny_encoder(tmp_path / "encoder", seed=0)
-    nothing_serves = ground(tmp_path, encoder="encoder")
-    serves = ground(tmp_path, reranker="faq@1", encoder="encoder")
+    make_tiny_cross_encoder(tmp_path / "faq@1", seed=0)
+    make_tiny_encoder(tmp_path / "encoder", seed=0)
+    nothing_serves = context(tmp_path, encoder="encoder")
+    serves = context(tmp_path, reranker="faq@1", encoder="encoder")
 
-    def start(form: pb.RerankerForm.ValueType, known: Ground, base: str = "") -> tuple[str, str]:
+    def start(form: pb.RerankerForm.ValueType, known: RequestContext, base: str = "") -> tuple[str, str]:
         spec = parse_training(asked(form=form, base=base), known)
         return spec.base.name, spec.form
 
@@ -82,7 +82,7 @@ def test_training_goes_on_in_the_form_that_serves_unless_another_is_asked_for(tm
     assert start(pb.RERANKER_FORM_SPLIT, serves) == ("encoder", "split")
     assert start(pb.RERANKER_FORM_LATE, serves) == ("encoder", "late")
     make_late_model(tmp_path / "encoder", tmp_path / "faq@2")
-    late_serves = ground(tmp_path, reranker="faq@2", encoder="encoder")
+    late_serves = context(tmp_path, reranker="faq@2", encoder="encoder")
     assert start(pb.RERANKER_FORM_UNSPECIFIED, late_serves) == ("faq@2", "late")
     assert start(pb.RERANKER_FORM_CROSS, serves, "encoder") == ("encoder", "cross")
 
@@ -96,23 +96,23 @@ def test_training_goes_on_in_the_form_that_serves_unless_another_is_asked_for(tm
     ],
 )
 def test_a_form_that_cannot_be_is_refused(fields: dict[str, object], field: str, tmp_path: Path) -> None:
-    tiny_cross_encoder(tmp_path / "faq@1", seed=0)
-    tiny_encoder(tmp_path / "encoder", seed=0)
+    make_tiny_cross_encoder(tmp_path / "faq@1", seed=0)
+    make_tiny_encoder(tmp_path / "encoder", seed=0)
     with pytest.raises(InvalidArgumentError) as error:
-        parse_training(asked(**fields), ground(tmp_path))
+        parse_training(asked(**fields), context(tmp_path))
     assert error.value.field == field
 
 
 def test_no_student_is_cut_from_a_late_one(tmp_path: Path) -> None:
-    tiny_encoder(tmp_path / "encoder", seed=0)
+    make_tiny_encoder(tmp_path / "encoder", seed=0)
     make_late_model(tmp_path / "encoder", tmp_path / "faq@2")
     with pytest.raises(InvalidArgumentError, match="name another"):
-        parse_distillation(pb.DistillRerankerRequest(teacher="faq@2"), ground(tmp_path))
+        parse_distillation(pb.DistillRerankerRequest(teacher="faq@2"), context(tmp_path))
 
 
 def test_who_asks_for_joint_layers_asks_for_a_split_one(tmp_path: Path) -> None:
-    tiny_encoder(tmp_path / "encoder", seed=0)
-    known = ground(tmp_path, encoder="encoder")
+    make_tiny_encoder(tmp_path / "encoder", seed=0)
+    known = context(tmp_path, encoder="encoder")
     spec = parse_training(asked(joint_layers=2), known)
     assert (spec.form, spec.joint_layers) == ("split", 2)
     with pytest.raises(InvalidArgumentError, match="joint_layers"):
@@ -137,8 +137,8 @@ def test_a_tuning_knows_whose_relevance_it_would_end(
     if fitted_to is not None:
         write_calibration(tmp_path / "faq@1", calibration(fitted_to))
     for known in (
-        ground(tmp_path, reranker="faq@1"),
-        ground(tmp_path, reranker="faq@2", cascade=("faq@1",)),
+        context(tmp_path, reranker="faq@1"),
+        context(tmp_path, reranker="faq@2", cascade=("faq@1",)),
     ):
         spec = parse_tuning(pb.TuneRankingRequest(collection="faq"), known, ("bm25", "dense"))
         assert spec.calibrated == (("faq@1",) if gives else ())

@@ -11,19 +11,19 @@ from quarry.testing.strategies import FILTER_SCHEMA, documents
 from quarry.types import Docno, Document, Fields
 from quarry.v1 import types_pb2
 from quarry_server.common.values import (
-    document_message,
-    etag_of,
+    make_etag,
     parse_etag,
     parse_fields,
     parse_timestamp,
     parse_value,
-    timestamp_message,
+    to_document_message,
+    to_timestamp,
 )
 
 
 @given(fields=documents(FILTER_SCHEMA))
 def test_documents_come_back_as_they_were(fields: Fields) -> None:
-    message = document_message(Document(Docno(1), "a", fields, 7, 0), FILTER_SCHEMA)
+    message = to_document_message(Document(Docno(1), "a", fields, 7, 0), FILTER_SCHEMA)
     assert check_fields(parse_fields(message), FILTER_SCHEMA) == fields
     wire = types_pb2.Document.FromString(message.SerializeToString())
     assert check_fields(parse_fields(wire), FILTER_SCHEMA) == fields
@@ -31,13 +31,13 @@ def test_documents_come_back_as_they_were(fields: Fields) -> None:
 
 @given(fields=documents(FILTER_SCHEMA), names=st.frozensets(st.sampled_from(["tag", "count", "none"])))
 def test_only_the_wanted_fields_are_sent(fields: Fields, names: frozenset[str]) -> None:
-    message = document_message(Document(Docno(1), "a", fields, 7, 0), FILTER_SCHEMA, names)
+    message = to_document_message(Document(Docno(1), "a", fields, 7, 0), FILTER_SCHEMA, names)
     assert set(message.fields) == fields.keys() & names
 
 
 @given(value_us=st.integers(MIN_TIMESTAMP_US, MAX_TIMESTAMP_US))
 def test_moments_are_kept_to_the_microsecond(value_us: int) -> None:
-    message = timestamp_message(value_us)
+    message = to_timestamp(value_us)
     assert parse_timestamp(message) == value_us
     message.nanos += 999
     assert parse_timestamp(message) == value_us
@@ -65,7 +65,7 @@ def test_a_value_has_a_kind_and_lists_do_not_nest() -> None:
 
 @given(version=st.integers(1, 2**62))
 def test_etags_come_back_as_versions(version: int) -> None:
-    assert parse_etag(etag_of(version)) == version
+    assert parse_etag(make_etag(version)) == version
 
 
 @given(

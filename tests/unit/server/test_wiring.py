@@ -20,14 +20,14 @@ def test_a_server_starts_without_stored_states_where_their_file_cannot_be_opened
     (line,) = caplog.messages
     assert line.startswith("passage states are not stored until the next start: ")
     states.put(KEY, STATES.copy())
-    assert states.known([KEY]) == {KEY}
-    assert not states.stored([KEY])
+    assert states.find_known([KEY]) == {KEY}
+    assert not states.find_stored([KEY])
     states.close()
 
 
 def test_states_outlive_a_server_where_the_file_can_be_opened(tmp_path: Path) -> None:
     for stored in (set(), {KEY}):
         states = open_states(Settings(data=tmp_path))
-        assert states.stored([KEY]) == stored
+        assert states.find_stored([KEY]) == stored
         states.put(KEY, STATES.copy())
         states.close()

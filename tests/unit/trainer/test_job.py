@@ -8,7 +8,7 @@ import orjson
 import pytest
 from tests.unit.training.samples import evaluation_spec, report, result, spec
 
-from quarry.jobs.child import USAGE, Progress
+from quarry.jobs.child import USAGE, ProgressReporter
 from quarry.jobs.files import read_answer, write_model
 from quarry.training.folders import EVALUATION, RESULT, TrainingFolders
 from quarry.training.spec import EvaluationReport, TrainingResult
@@ -18,7 +18,7 @@ from quarry_trainer import job
 def test_what_is_trained_decides_who_trains_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def train(spec: object, folder: Path, progress: Progress) -> TrainingResult:
+    def train(spec: object, folder: Path, progress: ProgressReporter) -> TrainingResult:
         progress("training", 0.5)
         asked.append(folder.name)
         return result(what=folder.name)
@@ -27,7 +27,7 @@ def test_what_is_trained_decides_who_trains_it(tmp_path: Path, monkeypatch: pyte
     folders, lines = TrainingFolders(tmp_path), list[bytes]()
     for what in ("reranker", "encoder"):
         folder = folders.create(spec(name=what, what=what))
-        job.train(folder, Progress(lines.append))
+        job.train(folder, ProgressReporter(lines.append))
         assert read_answer(folder / RESULT, TrainingResult).what == what
     assert asked == ["reranker", "encoder"]
     assert lines
@@ -35,10 +35,10 @@ def test_what_is_trained_decides_who_trains_it(tmp_path: Path, monkeypatch: pyte
 
 def test_an_evaluation_leaves_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "quarry_trainer.evaluation.evaluation.evaluate_models", lambda *_: report("REGRESSED")
+        "quarry_trainer.evaluation.model_evaluation.evaluate_models", lambda *_: report("REGRESSED")
     )
     folder = TrainingFolders(tmp_path).create(evaluation_spec())
-    job.evaluate(folder, Progress(lambda _line: None))
+    job.evaluate(folder, ProgressReporter(lambda _line: None))
     assert read_answer(folder / EVALUATION, EvaluationReport).verdict == "REGRESSED"
 
 

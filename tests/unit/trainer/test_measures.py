@@ -4,7 +4,7 @@ from math import log2
 
 import pytest
 
-from quarry_trainer.measures import judged_queries, per_query
+from quarry_trainer.measures import list_judged_queries, measure_per_query
 
 QRELS = {
     "a": {"x": 1, "y": 1, "z": 0},
@@ -24,8 +24,8 @@ def test_measures_are_as_worked_by_hand() -> None:
         "d": ["x"],
         "other": ["x"],
     }
-    values = per_query(orders, QRELS)
-    assert judged_queries(QRELS) == ["a", "b", "c", "f"]
+    values = measure_per_query(orders, QRELS)
+    assert list_judged_queries(QRELS) == ["a", "b", "c", "f"]
     missed = (1 / log2(3)) / (1 + 1 / log2(3))  # x at rank 2; y is not among the candidates
     swapped = (1 + 2 / log2(3)) / (2 + 1 / log2(3))
     assert values["nDCG@10"].tolist() == pytest.approx([missed, swapped, 0, 1 / log2(3)])
@@ -35,13 +35,13 @@ def test_measures_are_as_worked_by_hand() -> None:
 
 def test_a_relevant_document_below_the_cut_counts_for_nothing() -> None:
     order = [f"d{n}" for n in range(60)]
-    values = per_query({"q": order}, {"q": {"d3": 1}})
+    values = measure_per_query({"q": order}, {"q": {"d3": 1}})
     assert values["RR@3"] == [0]
     assert values["RR@10"] == [0.25]
-    deep = per_query({"q": order}, {"q": {"d10": 1, "d55": 1}})
+    deep = measure_per_query({"q": order}, {"q": {"d10": 1, "d55": 1}})
     assert deep["nDCG@10"] == [0]
     assert deep["R@50"] == [0.5]
 
 
 def test_without_a_judged_query_there_are_no_values() -> None:
-    assert [len(values) for values in per_query({"q": ["a"]}, {}).values()] == [0, 0, 0, 0]
+    assert [len(values) for values in measure_per_query({"q": ["a"]}, {}).values()] == [0, 0, 0, 0]

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from tests.unit.training.samples import evaluation_spec, spec
 
-from quarry.documents.catalog import now_us
+from quarry.documents.catalog import read_now_us
 from quarry.errors import QuarryError, UnavailableError
 from quarry.jobs.files import read_answer
 from quarry.jobs.folders import MARK, SPEC, WORK_LIFETIME_S
-from quarry.training.folders import FOLDER, UPLOADS, TrainingFolders, attempt_of, keys_of, work_of
+from quarry.training.folders import FOLDER, UPLOADS, TrainingFolders, attempt_of, find_work, list_keys
 from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 
 
@@ -35,33 +35,33 @@ def test_a_job_finds_in_its_folder_what_is_asked_of_it(tmp_path: Path) -> None:
     ],
 )
 def test_the_same_request_finds_its_work_again(tmp_path: Path, changes: dict[str, Any], same: bool) -> None:
-    first = work_of(tmp_path / FOLDER / "faq-1", spec())
+    first = find_work(tmp_path / FOLDER / "faq-1", spec())
     (first / "checkpoint").write_text("x")
-    second = work_of(tmp_path / FOLDER / "faq-9", spec(**changes))
+    second = find_work(tmp_path / FOLDER / "faq-9", spec(**changes))
     assert (second == first) is same
     assert (second / "checkpoint").exists() is same
 
 
 def test_an_attempt_is_the_same_until_its_work_is_removed(tmp_path: Path) -> None:
     folders, asked = TrainingFolders(tmp_path), spec()
-    first = attempt_of(work_of(tmp_path / FOLDER / "faq-1", asked))
-    assert attempt_of(work_of(tmp_path / FOLDER / "faq-2", spec(name="faq-2"))) == first
-    assert attempt_of(work_of(tmp_path / FOLDER / "faq-1", spec(seed=1))) != first
+    first = attempt_of(find_work(tmp_path / FOLDER / "faq-1", asked))
+    assert attempt_of(find_work(tmp_path / FOLDER / "faq-2", spec(name="faq-2"))) == first
+    assert attempt_of(find_work(tmp_path / FOLDER / "faq-1", spec(seed=1))) != first
     folders.remove_work(asked)
-    assert attempt_of(work_of(tmp_path / FOLDER / "faq-3", asked)) != first
+    assert attempt_of(find_work(tmp_path / FOLDER / "faq-3", asked)) != first
 
 
 def test_a_start_removes_jobs_but_neither_their_work_nor_uploads(tmp_path: Path) -> None:
     folders = TrainingFolders(tmp_path)
     ended = folders.create(spec())
     (tmp_path / FOLDER / "killed-before-its-spec").mkdir()
-    work = work_of(ended, spec())
-    old = work_of(ended, spec(seed=1))
+    work = find_work(ended, spec())
+    old = find_work(ended, spec(seed=1))
     os.utime(old, (0, time.time() - WORK_LIFETIME_S - 60))
     upload = tmp_path / FOLDER / UPLOADS / "x.parquet"
     upload.parent.mkdir()
     upload.touch()
-    folders.remove_unfinished(now_us())
+    folders.remove_unfinished(read_now_us())
     assert sorted(p.name for p in (tmp_path / FOLDER).iterdir()) == [".work", UPLOADS]
     assert work.exists()
     assert not old.exists()
@@ -71,12 +71,12 @@ def test_a_start_removes_jobs_but_neither_their_work_nor_uploads(tmp_path: Path)
 def test_work_goes_with_any_collection_that_it_reads_and_with_its_mining_set(tmp_path: Path) -> None:
     folders = TrainingFolders(tmp_path)
     folder = tmp_path / FOLDER / "faq-1"
-    own, other = work_of(folder, spec()), work_of(folder, spec(key=2, examples_name="kept"))
+    own, other = find_work(folder, spec()), find_work(folder, spec(key=2, examples_name="kept"))
     documents = {"collections": (("faq", 1), ("web", 3)), "max_queries": 5}
-    both = work_of(folder, spec(examples=None, examples_name="", bootstrap=documents))
-    unmarked = work_of(folder, spec(seed=5))
+    both = find_work(folder, spec(examples=None, examples_name="", bootstrap=documents))
+    unmarked = find_work(folder, spec(seed=5))
     (unmarked / MARK).write_text("{")
-    assert folders.keys() == {1, 2, 3}
+    assert folders.list_keys() == {1, 2, 3}
     assert not unmarked.exists()
     folders.remove_of([3])
     assert (own.exists(), other.exists(), both.exists()) == (True, True, False)
@@ -87,9 +87,9 @@ def test_work_goes_with_any_collection_that_it_reads_and_with_its_mining_set(tmp
 
 
 def test_a_job_reads_its_collection_and_those_that_it_bootstraps_from() -> None:
-    assert keys_of(spec(key=4)) == (4,)
-    assert keys_of(evaluation_spec()) == (1,)
-    assert keys_of(spec(key=4, bootstrap={"collections": (("a", 2), ("b", 4))})) == (2, 4)
+    assert list_keys(spec(key=4)) == (4,)
+    assert list_keys(evaluation_spec()) == (1,)
+    assert list_keys(spec(key=4, bootstrap={"collections": (("a", 2), ("b", 4))})) == (2, 4)
 
 
 def test_an_answer_that_cannot_be_read_is_a_typed_error(tmp_path: Path) -> None:

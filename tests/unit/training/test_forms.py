@@ -6,31 +6,33 @@ from pathlib import Path
 import pytest
 
 from quarry.errors import ModelError
-from quarry.models.settings import ModelKind
+from quarry.models.run_settings import ModelKind
 from quarry.models.torch_modules.late_module import make_late_model
 from quarry.models.torch_modules.split_module import make_split_model
-from quarry.testing import tiny_cross_encoder, tiny_encoder
-from quarry.training.forms import ModelForm, model_form
+from quarry.testing import make_tiny_cross_encoder, make_tiny_encoder
+from quarry.training.forms import ModelForm, read_model_form
 
 
 def test_each_form_is_told_from_the_others(tmp_path: Path) -> None:
-    encoder = tiny_encoder(tmp_path / "encoder", seed=1)
+    encoder = make_tiny_encoder(tmp_path / "encoder", seed=1)
     split = make_split_model(encoder, 1, tmp_path / "split")
-    plain = tiny_cross_encoder(tmp_path / "plain", seed=1)
+    plain = make_tiny_cross_encoder(tmp_path / "plain", seed=1)
     late = make_late_model(encoder, tmp_path / "late")
-    assert model_form(late) == ModelForm(ModelKind.CROSS_ENCODER, max_tokens=64, layers=2, late=True)
-    assert model_form(late).name == "late"
-    assert model_form(encoder) == ModelForm(ModelKind.ENCODER, max_tokens=64, layers=2)
-    assert model_form(split) == ModelForm(ModelKind.CROSS_ENCODER, max_tokens=64, layers=2, joint_layers=1)
-    assert model_form(plain) == ModelForm(ModelKind.CROSS_ENCODER, max_tokens=64, layers=2)
+    assert read_model_form(late) == ModelForm(ModelKind.CROSS_ENCODER, max_tokens=64, layers=2, late=True)
+    assert read_model_form(late).name == "late"
+    assert read_model_form(encoder) == ModelForm(ModelKind.ENCODER, max_tokens=64, layers=2)
+    assert read_model_form(split) == ModelForm(
+        ModelKind.CROSS_ENCODER, max_tokens=64, layers=2, joint_layers=1
+    )
+    assert read_model_form(plain) == ModelForm(ModelKind.CROSS_ENCODER, max_tokens=64, layers=2)
 
 
 def test_what_is_no_model_is_a_typed_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no config\.json"):
-        model_form(tmp_path)
-    several = tiny_cross_encoder(tmp_path / "several", seed=1, labels=3)
+        read_model_form(tmp_path)
+    several = make_tiny_cross_encoder(tmp_path / "several", seed=1, labels=3)
     with pytest.raises(ModelError, match="3 labels"):
-        model_form(several)
+        read_model_form(several)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ModelError, match="how many layers"):
-        model_form(tmp_path)
+        read_model_form(tmp_path)

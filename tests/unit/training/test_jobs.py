@@ -11,7 +11,7 @@ from quarry.errors import Cancelled, DiskFullError, QuarryError, UnavailableErro
 from quarry.jobs.files import write_model
 from quarry.jobs.process import OnDetails, OnProgress
 from quarry.jobs.waited_for import note_operation
-from quarry.training.folders import EVALUATION, FOLDER, MODEL, RESULT, work_of
+from quarry.training.folders import EVALUATION, FOLDER, MODEL, RESULT, find_work
 from quarry.training.jobs import TrainingJobs
 from quarry.training.spec import TrainingResult, TrainingSpec, TuningResult
 
@@ -38,7 +38,7 @@ class FakeProcess:
         try:
             if what == "train":
                 spec = TrainingSpec.model_validate_json((folder / "spec.json").read_bytes())
-                (work_of(folder, spec) / "checkpoint").touch()
+                (find_work(folder, spec) / "checkpoint").touch()
             on_details({"step": 1.0, "loss": 0.5})
             await on_progress("training", 0.5)
             if what == "tune":

@@ -7,7 +7,7 @@ from tests.unit.training.loops import loop_report, loop_spec
 
 from quarry.errors import NotFoundError, UnavailableError
 from quarry.jobs.files import write_model
-from quarry.training.loop_reports import PAGE, REPORT, LoopReports, Place, Unfinished
+from quarry.training.loop_reports import PAGE, REPORT, LoopPlace, LoopReports, Unfinished
 from quarry.training.loop_spec import LoopReport
 
 
@@ -27,7 +27,7 @@ def test_a_turn_counts_when_its_report_is_there(tmp_path: Path) -> None:
     assert [one.name for one in reports.list_newest()] == ["faq-2", "web-1", "faq-1"]
     assert [one.name for one in reports.list_newest("web")] == ["web-1"]
     assert reports.get("faq-1") == loop_report("faq-1")
-    assert reports.page("faq-1") == "<html>"
+    assert reports.read_page("faq-1") == "<html>"
     for name in ("under-way", "nothing", "../faq-1", ""):
         with pytest.raises(NotFoundError):
             reports.get(name)
@@ -42,7 +42,7 @@ def test_what_the_last_server_left_has_failed(tmp_path: Path) -> None:
     (report,) = reports.list_newest()
     assert (report.name, report.outcome, report.reason) == ("under-way", "FAILED", UnavailableError.reason)
     assert report.advice
-    assert reports.page("under-way") == ""
+    assert reports.read_page("under-way") == ""
     assert not broken.exists()
 
 
@@ -66,14 +66,14 @@ def test_all_of_a_collection_goes_with_it(tmp_path: Path) -> None:
     reports = LoopReports(tmp_path)
     kept(reports, loop_report("faq-1"))
     kept(reports, loop_report("other", collection_key=2))
-    place = Place(until_us=5, unfinished=Unfinished(until_us=9, mining_set="set"))
+    place = LoopPlace(until_us=5, unfinished=Unfinished(until_us=9, mining_set="set"))
     for key in (1, 3):
         reports.set_place(key, place)
-    assert reports.place(1) == place
-    assert reports.keys() == {1, 2, 3}
+    assert reports.read_place(1) == place
+    assert reports.list_keys() == {1, 2, 3}
     reports.remove_of({1, 3})
-    assert reports.keys() == {2}
-    assert reports.place(1) == Place()
+    assert reports.list_keys() == {2}
+    assert reports.read_place(1) == LoopPlace()
 
 
 def test_a_report_without_a_name_takes_its_own_folder_and_no_other(tmp_path: Path) -> None:
@@ -88,6 +88,6 @@ def test_a_report_without_a_name_takes_its_own_folder_and_no_other(tmp_path: Pat
 
 def test_a_place_that_cannot_be_read_is_the_beginning(tmp_path: Path) -> None:
     reports = LoopReports(tmp_path)
-    reports.set_place(1, Place(until_us=5))
+    reports.set_place(1, LoopPlace(until_us=5))
     (tmp_path / "loops" / ".places" / "1.json").write_text("{")
-    assert reports.place(1) == Place()
+    assert reports.read_place(1) == LoopPlace()

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.unit.training.samples import write_bomb, write_examples
 
-from quarry.documents.catalog import now_us
+from quarry.documents.catalog import read_now_us
 from quarry.errors import (
     DiskFullError,
     FailedPreconditionError,
@@ -19,8 +19,8 @@ from quarry.errors import (
     LimitExceededError,
     NotFoundError,
 )
+from quarry.training.examples_limits import ExamplesLimits
 from quarry.training.folders import FOLDER, UPLOADS
-from quarry.training.limits import ExamplesLimits
 from quarry.training.uploads import LIFETIME_S, MAX_FOOTER_BYTES, Uploads, check_examples
 
 
@@ -45,7 +45,7 @@ def test_a_file_is_named_by_its_bytes_and_kept_once(tmp_path: Path) -> None:
     assert (name, rows) == (hashlib.blake2b(data, digest_size=16).hexdigest(), 3)
     assert keep(uploads, data, piece=7) == (name, rows)
     assert kept(tmp_path) == [f"{name}.parquet"]
-    assert uploads.path(name).read_bytes() == data
+    assert uploads.locate(name).read_bytes() == data
 
 
 @pytest.mark.parametrize(
@@ -129,15 +129,15 @@ def test_files_that_nobody_uses_go_at_the_start_and_use_keeps_them(tmp_path: Pat
     for name in names[:2]:
         os.utime(tmp_path / FOLDER / UPLOADS / f"{name}.parquet", (long_ago, long_ago))
     (tmp_path / FOLDER / UPLOADS / "half.part").touch()
-    uploads.path(names[1])
-    uploads.remove_unused(now_us())
+    uploads.locate(names[1])
+    uploads.remove_unused(read_now_us())
     assert kept(tmp_path) == sorted(f"{name}.parquet" for name in names[1:])
 
 
 @pytest.mark.parametrize("name", ["", "x", "../../documents", "0" * 32, "0" * 31 + "/"])
 def test_a_name_that_is_none_is_not_found(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotFoundError):
-        Uploads(tmp_path).path(name)
+        Uploads(tmp_path).locate(name)
 
 
 def test_without_pyarrow_the_answer_says_what_to_install(

@@ -1,1 +1,1 @@
-"""What a training reads: examples, judged queries and their division, and what the live server gives."""
+"""The input of a training: examples, judged queries and their division, and what the live server gives."""

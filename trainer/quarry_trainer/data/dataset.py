@@ -10,12 +10,12 @@ import numpy as np
 from quarry.errors import DataLossError, MalformedError
 from quarry.models.base import CrossEncoder
 from quarry.questions import has_words
-from quarry.training.limits import MAX_TEXT_BYTES
+from quarry.training.examples_limits import MAX_TEXT_BYTES
 from quarry.training.uploads import has_changed
-from quarry_trainer.data.dropped import Dropped
-from quarry_trainer.data.parquet import Columns, read_columns
-from quarry_trainer.data.rows import BadExamplesError as BadExamplesError
-from quarry_trainer.data.rows import check_values, kept_rows
+from quarry_trainer.data.drop_reasons import Dropped
+from quarry_trainer.data.example_files import Columns, read_columns
+from quarry_trainer.data.example_rows import BadExamplesError as BadExamplesError
+from quarry_trainer.data.example_rows import check_values, choose_rows
 
 PREFIX = b"quarry."
 WEIGHT_RANGE = (0.1, 10.0)
@@ -77,8 +77,8 @@ class Examples:
         return {group.query_id: group.query for group in self.groups}
 
 
-def learned_documents(groups: Iterable[Group]) -> set[str]:
-    """Those that are relevant in one of them."""
+def list_learned_documents(groups: Iterable[Group]) -> set[str]:
+    """Lists the documents that are relevant in one of them."""
     found: set[str] = set()
     for group in groups:
         found.add(group.positive)
@@ -104,11 +104,11 @@ def read_examples(path: Path, most_text_bytes: int = MAX_TEXT_BYTES) -> Examples
     if has_changed(path, digest):
         raise DataLossError("the uploaded file of examples has changed on the disk: upload it again")
     weights, dropped = check_values(columns), Dropped()
-    groups = _groups(columns, weights, kept_rows(columns, dropped))
-    return Examples(groups, simulated, digest, _feedback_us(metadata), dropped)
+    groups = _make_groups(columns, weights, choose_rows(columns, dropped))
+    return Examples(groups, simulated, digest, _read_feedback_us(metadata), dropped)
 
 
-def _feedback_us(metadata: Mapping[bytes, bytes]) -> tuple[int, int] | None:
+def _read_feedback_us(metadata: Mapping[bytes, bytes]) -> tuple[int, int] | None:
     """Raises InvalidArgumentError: what stands there is no time, or one of the two is missing."""
     names = [PREFIX + b"feedback_start_us", PREFIX + b"feedback_end_us"]
     if not any(name in metadata for name in names):
@@ -120,8 +120,9 @@ def _feedback_us(metadata: Mapping[bytes, bytes]) -> tuple[int, int] | None:
     return start_us, end_us
 
 
-def _groups(columns: Columns, weights: np.ndarray, kept: Sequence[int]) -> tuple[Group, ...]:
-    """A pair whose rows were all dropped stays a group without others: its positive answers the query."""
+def _make_groups(columns: Columns, weights: np.ndarray, kept: Sequence[int]) -> tuple[Group, ...]:
+    """Makes groups. A pair whose rows were all dropped stays a group without others: its positive answers
+    the query."""
     rows: dict[tuple[str, str], list[int]] = {}
     for place, pair in enumerate(zip(columns["query_id"], columns["positive_id"], strict=True)):
         if has_words(columns["query"][place]):
@@ -130,10 +131,10 @@ def _groups(columns: Columns, weights: np.ndarray, kept: Sequence[int]) -> tuple
     left[list(kept)] = True
     places = [[place for place in some if left[place]] or some for some in rows.values()]
     whole = float(np.mean([weights[some].mean() for some in places]))
-    return tuple(_group(columns, weights, some, left, whole) for some in places)
+    return tuple(_make_group(columns, weights, some, left, whole) for some in places)
 
 
-def _group(
+def _make_group(
     columns: Mapping[str, list[object]],
     weights: np.ndarray,
     places: Sequence[int],
@@ -177,7 +178,7 @@ class TextGroup:
     teacher: tuple[float, ...] = ()
 
     def take(self, places: Sequence[int]) -> "TextGroup":
-        """Some of the documents, by their places; 0, the positive, first."""
+        """Takes some of the documents, by their places; 0, the positive, first."""
         return replace(
             self,
             documents=tuple(self.documents[place] for place in places),
@@ -214,7 +215,7 @@ class GroupDataset:
 
 
 def with_teacher(groups: Sequence[TextGroup], teacher: CrossEncoder) -> list[TextGroup]:
-    """The groups with the teacher's scores. Blocks.
+    """Adds the teacher's scores to the groups. Blocks.
 
     The teacher reads the texts with its own tokenizer, so its vocabulary may be another than the student's.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from quarry.mining.spec import JudgedQuery
-from quarry.questions import question_key
+from quarry.questions import make_question_key
 
 SHARE = 0.15
 """Of the queries, for each of the parts that are held out..."""
@@ -40,7 +40,7 @@ class Division:
     known: frozenset[str]
 
     def knows(self, part: Iterable[str]) -> dict[str, bool]:
-        """Whether each query of a held-out part is known."""
+        """Tells whether each query of a held-out part is known."""
         return {id: id in self.known for id in part}
 
 
@@ -55,7 +55,7 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What the model was trained on before, of the queries at hand and of their documents, by id."""
+    """The part of the queries and documents at hand that the model was trained on before, by id."""
 
     queries: frozenset[str] = frozenset()
     documents: frozenset[str] = frozenset()
@@ -75,8 +75,8 @@ def divide(queries: Sequence[JudgedQuery], seed: int = 0, before: Before = NOTHI
     Queries that the model was trained on before stay in ``train``, and components with one of them are not
     moved whole.
     """
-    asked = _grouped(queries)
-    parts = _held_out(asked, seed, before)
+    asked = _group_queries(queries)
+    parts = _hold_out(asked, seed, before)
     development, gate = (frozenset(id for one in part for id in one.ids) for part in parts)
     train = frozenset(query.id for query in queries) - development - gate
     trained = {d for one in asked if not train.isdisjoint(one.ids) for d in one.documents}
@@ -85,10 +85,10 @@ def divide(queries: Sequence[JudgedQuery], seed: int = 0, before: Before = NOTHI
     return Division(train, development, gate, known)
 
 
-def _held_out(asked: Sequence[_Asked], seed: int, before: Before) -> tuple[list[_Asked], list[_Asked]]:
+def _hold_out(asked: Sequence[_Asked], seed: int, before: Before) -> tuple[list[_Asked], list[_Asked]]:
     free = {one.text: one for one in asked if before.queries.isdisjoint(one.ids)}
-    size = min(held_out_size(_count(asked)), _count(free.values()) // 2)
-    components = _shuffled(_components(asked), lambda some: some[0].text, seed)
+    size = min(choose_held_out_size(_count(asked)), _count(free.values()) // 2)
+    components = _shuffle(_find_components(asked), lambda some: some[0].text, seed)
     whole = [some for some in components if all(one.text in free for one in some)]
     unseen = [some for some in whole if all(before.documents.isdisjoint(one.documents) for one in some)]
     parts: tuple[list[_Asked], list[_Asked]] = ([], [])
@@ -96,36 +96,36 @@ def _held_out(asked: Sequence[_Asked], seed: int, before: Before) -> tuple[list[
         unseen = _move_components(unseen, part, round(size * UNSEEN_SHARE))
     moved = {one.text for part in parts for one in part}
     rest = [one for one in asked if one.text not in moved]
-    moved |= _draw_known(_shuffled(rest, lambda one: one.text, seed), parts, size, free, before.documents)
+    moved |= _draw_known(_shuffle(rest, lambda one: one.text, seed), parts, size, free, before.documents)
     left = [some for some in whole if moved.isdisjoint(one.text for one in some)]
     for part in parts:
         left = _move_components(left, part, size)
     return parts
 
 
-def held_out_size(queries: int) -> int:
-    """How many queries each held-out part should have."""
+def choose_held_out_size(queries: int) -> int:
+    """Chooses how many queries each held-out part should have."""
     return max(round(SHARE * queries), min(LEAST, queries // 4))
 
 
-def _grouped(queries: Sequence[JudgedQuery]) -> list[_Asked]:
-    """Those with a relevant document, by text, in its order."""
+def _group_queries(queries: Sequence[JudgedQuery]) -> list[_Asked]:
+    """Groups the queries that have a relevant document, by text, in its order."""
     ids: dict[str, list[str]] = defaultdict(list)
     documents: dict[str, set[str]] = defaultdict(set)
     for query in queries:
         relevant = {id for id, grade in query.judgments.items() if grade > 0}
         if relevant:
-            text = question_key(query.text)
+            text = make_question_key(query.text)
             ids[text].append(query.id)
             documents[text] |= relevant
     return [_Asked(text, tuple(sorted(ids[text])), frozenset(documents[text])) for text in sorted(ids)]
 
 
-def _components(asked: Sequence[_Asked]) -> list[list[_Asked]]:
-    """Of the graph of queries and documents; each in the order of ``asked``."""
+def _find_components(asked: Sequence[_Asked]) -> list[list[_Asked]]:
+    """Finds the components of the graph of queries and documents; each in the order of ``asked``."""
     parent: dict[str, str] = {}
 
-    def root(document: str) -> str:
+    def find_root(document: str) -> str:
         while (above := parent.setdefault(document, document)) != document:
             parent[document] = document = parent[above]
         return document
@@ -133,18 +133,18 @@ def _components(asked: Sequence[_Asked]) -> list[list[_Asked]]:
     for one in asked:
         first, *others = sorted(one.documents)
         for other in others:
-            parent[root(other)] = root(first)
+            parent[find_root(other)] = find_root(first)
     found: dict[str, list[_Asked]] = defaultdict(list)
     for one in asked:
-        found[root(min(one.documents))].append(one)
+        found[find_root(min(one.documents))].append(one)
     return list(found.values())
 
 
-def _shuffled(items: Iterable[Item], name: Callable[[Item], str], seed: int) -> list[Item]:
-    def place(item: Item) -> bytes:
+def _shuffle(items: Iterable[Item], name: Callable[[Item], str], seed: int) -> list[Item]:
+    def hash_item(item: Item) -> bytes:
         return hashlib.blake2b(f"{seed}\0{name(item)}".encode("utf-8", "surrogatepass")).digest()
 
-    return sorted(items, key=place)
+    return sorted(items, key=hash_item)
 
 
 def _move_components(components: Sequence[list[_Asked]], part: list[_Asked], size: int) -> list[list[_Asked]]:

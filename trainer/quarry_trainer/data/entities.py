@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from quarry.mining.spec import JudgedQuery
-from quarry.questions import has_words, question_key
+from quarry.questions import has_words, make_question_key
 
 MOST_OF_ONE = 50
 """Relevant documents of one title, at most. A title of more, such as a site's name, says nothing."""
@@ -21,21 +21,21 @@ NO_ENTITIES: Entities = {}
 """Every document speaks of itself."""
 
 
-def no_titles(_ids: Sequence[str]) -> Mapping[str, str]:
-    """Of documents that have none."""
+def read_no_titles(_ids: Sequence[str]) -> Mapping[str, str]:
+    """Reads no titles: for documents that have none."""
     return {}
 
 
-def entities_of(documents: Iterable[str], titles: TitlesOf) -> Entities:
+def find_entities(documents: Iterable[str], titles: TitlesOf) -> Entities:
     """Finds the documents that share a title with another one, and names them by it."""
     ids = sorted(set(documents))
-    keys = {id: question_key(title) for id, title in titles(ids).items() if has_words(title)}
+    keys = {id: make_question_key(title) for id, title in titles(ids).items() if has_words(title)}
     sizes = Counter(keys.values())
     return {id: f"title:{key}" for id, key in keys.items() if 1 < sizes[key] <= MOST_OF_ONE}
 
 
-def by_entity(queries: Sequence[JudgedQuery], entities: Entities) -> list[JudgedQuery]:
-    """The queries with judgments of entities in place of documents; of several the best holds."""
+def judge_by_entity(queries: Sequence[JudgedQuery], entities: Entities) -> list[JudgedQuery]:
+    """Judges entities in place of documents; of several the best holds."""
     made = []
     for query in queries:
         grades: dict[str, int] = {}

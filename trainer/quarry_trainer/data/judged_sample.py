@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import Blend
 from quarry_trainer.data.dataset import Examples
-from quarry_trainer.data.linked_queries import components_of
+from quarry_trainer.data.linked_queries import number_components
 from quarry_trainer.data.live import Float64, RankedQuery
 
 Bool = NDArray[np.bool_]
@@ -17,8 +17,8 @@ Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
-    """What is known of ``n`` candidates of held-out queries, a query after the other, best first.
+class CandidateSample:
+    """The scores of ``n`` candidates of held-out queries, a query after the other, best first.
 
     Attributes:
         scores: blended, float64, shape ``(n,)``.
@@ -38,7 +38,7 @@ class Sample:
     queries: int
 
     @classmethod
-    def of(
+    def from_ranked(
         cls,
         ranked: Sequence[RankedQuery],
         scores: Sequence[Float64],
@@ -46,8 +46,8 @@ class Sample:
         queries: Sequence[JudgedQuery],
         known: Mapping[str, bool],
         doubtful: Mapping[str, Collection[str]] | None = None,
-    ) -> "Sample":
-        """Of these queries, as a server with this blend orders their candidates.
+    ) -> "CandidateSample":
+        """Makes the sample of these queries, as a server with this blend orders their candidates.
 
         A candidate without a judgment counts as not relevant, as in every measure.
 
@@ -70,14 +70,14 @@ class Sample:
             np.concatenate([np.empty(0), *blended]),
             np.array(relevant, np.bool_),
             np.concatenate([np.empty(0, np.int64), *(np.arange(1, size + 1) for size in sizes)]),
-            np.repeat(np.array(components_of(queries), np.int64), sizes),
+            np.repeat(np.array(number_components(queries), np.int64), sizes),
             np.repeat(np.array(unseen, np.bool_), sizes),
             len(queries),
         )
 
-    def take(self, places: Int64) -> "Sample":
-        """Some of the candidates."""
-        return Sample(
+    def take(self, places: Int64) -> "CandidateSample":
+        """Takes some of the candidates."""
+        return CandidateSample(
             self.scores[places],
             self.relevant[places],
             self.ranks[places],
@@ -92,8 +92,9 @@ class Sample:
         return len(np.unique(self.questions))
 
 
-def relabelled(examples: Examples, queries: Iterable[JudgedQuery]) -> dict[str, set[str]]:
-    """By query, the documents that only a model has called relevant: they are no judgments of people."""
+def find_relabelled(examples: Examples, queries: Iterable[JudgedQuery]) -> dict[str, set[str]]:
+    """Finds, by query, the documents that only a model has called relevant: they are no judgments of
+    people."""
     judged: dict[str, set[str]] = {}
     found: dict[str, set[str]] = {}
     wanted = {query.id for query in queries}

@@ -14,10 +14,10 @@ from quarry.client import Client, QuarryCallError
 from quarry.client.errors import is_transient
 from quarry.errors import FailedPreconditionError, UnavailableError
 from quarry.jobs.child import CHANNEL_OPTIONS
-from quarry.jobs.retrying import Pause, retried
+from quarry.jobs.retrying import Pause, retry
 from quarry.v1 import search_service_pb2 as pb
-from quarry_trainer.data.entities import TitlesOf, no_titles
-from quarry_trainer.data.passages import MatchingPassages, collection_of, open_documents
+from quarry_trainer.data.entities import TitlesOf, read_no_titles
+from quarry_trainer.data.matching_passages import MatchingPassages, open_documents, read_collection
 
 Float64 = NDArray[np.float64]
 Counted = Callable[[int, int], None]
@@ -34,7 +34,8 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RankedQuery:
-    """What a re-ranker is given to order for one query, ``n`` candidates, best first in fused order.
+    """The candidates that a re-ranker is given to order for one query, ``n`` of them, best first in fused
+    order.
 
     Attributes:
         query_id: whatever the caller knows it by.
@@ -63,7 +64,7 @@ class RankedQuery:
         return len(self.documents)
 
     def take(self, places: Sequence[int]) -> "RankedQuery":
-        """Some of the candidates, by their places from 0, ascending."""
+        """Takes some of the candidates, by their places from 0, ascending."""
         return replace(
             self,
             documents=tuple(self.documents[place] for place in places),
@@ -96,7 +97,7 @@ class LiveSearch:
         collection: str,
         matching: PassagesOf,
         pause: Pause = time.sleep,
-        titles: TitlesOf = no_titles,
+        titles: TitlesOf = read_no_titles,
         ranking: str | None = None,
     ) -> None:
         self._stub = client.search
@@ -106,7 +107,7 @@ class LiveSearch:
     def rank(
         self, queries: Mapping[str, str], depth: int = DEPTH, counted: Counted | None = None
     ) -> list[RankedQuery]:
-        """The best ``depth`` candidates of each query, in the order of ``queries``.
+        """Ranks the best ``depth`` candidates of each query, in the order of ``queries``.
 
         Args:
             queries: texts by id; none of them empty, or documents are listed and nothing is ranked.
@@ -124,7 +125,7 @@ class LiveSearch:
         return ranked
 
     def _rank(self, query_id: str, text: str, depth: int) -> RankedQuery:
-        hits, highest = self._hits(text, depth)
+        hits, highest = self._fetch_hits(text, depth)
         missing = [hit.document.id for hit in hits if not hit.explanation.passage]
         matching = self.matching_passages(text, missing) if missing else {}
         return RankedQuery(
@@ -136,8 +137,8 @@ class LiveSearch:
             tuple(tuple(arm.arm for arm in hit.explanation.arms if arm.rank) for hit in hits),
         )
 
-    def _hits(self, text: str, depth: int) -> tuple[list[pb.Hit], float]:
-        """The hits, and the highest fused score that there can be.
+    def _fetch_hits(self, text: str, depth: int) -> tuple[list[pb.Hit], float]:
+        """Fetches the hits, and the highest fused score that there can be.
 
         As many pages as it takes: one is cut short if its texts are too long for a message.
         """
@@ -164,7 +165,8 @@ class LiveSearch:
         return hits[:depth], highest
 
     def _check_ranking(self, name: str) -> None:
-        """Fused scores of two configurations are not to be compared, nor taken for those of one."""
+        """Checks the ranking: fused scores of two configurations are not to be compared, nor taken for
+        those of one."""
         if self.ranking is None:
             self.ranking = name
         if name != self.ranking:
@@ -177,7 +179,7 @@ class LiveSearch:
     def _search(self, request: pb.SearchRequest) -> pb.SearchResponse:
         name = self._collection
         try:
-            return retried(
+            return retry(
                 lambda: self._stub.Search(request, timeout=TIMEOUT_S), is_transient, name, self._pause
             )
         except QuarryCallError as error:
@@ -191,7 +193,7 @@ class LiveSearch:
 def open_search(
     data: Path, server: str, collection: str, key: int, ranking: str | None = None
 ) -> Iterator[LiveSearch]:
-    """Searches of a collection, for as long as the context lasts.
+    """Opens searches of a collection, for as long as the context lasts.
 
     Args:
         data: the server's data folder.
@@ -204,5 +206,5 @@ def open_search(
         DataLossError: there is no document log.
     """
     with open_documents(data) as database, Client(server, options=CHANNEL_OPTIONS) as client:
-        matching = MatchingPassages(database, collection_of(database, key), data)
-        yield LiveSearch(client, collection, matching, titles=matching.titles, ranking=ranking)
+        matching = MatchingPassages(database, read_collection(database, key), data)
+        yield LiveSearch(client, collection, matching, titles=matching.read_titles, ranking=ranking)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from quarry.documents.passages import SourceText
-from quarry.questions import question_key
+from quarry.questions import make_question_key
 
 WORDS = (3, 24)
 """Of a query; a shorter one names nothing, a longer one is no heading."""
@@ -41,31 +41,36 @@ class PseudoQuery:
     passage: str
 
 
-def pseudo_queries(documents: Iterable[tuple[str, SourceText]], most: int, seed: int) -> list[PseudoQuery]:
-    """At most so many, drawn at random, in random order; without those that several documents answer."""
-    found = [query for id, source in documents for query in _of_document(id, source)]
-    used = Counter(question_key(query.text) for query in found)
-    telling = [query for query in found if used[question_key(query.text)] <= MOST_USED]
+def make_pseudo_queries(
+    documents: Iterable[tuple[str, SourceText]], most: int, seed: int
+) -> list[PseudoQuery]:
+    """Makes at most so many, drawn at random, in random order.
+
+    Without those that several documents answer.
+    """
+    found = [query for id, source in documents for query in _make_document_queries(id, source)]
+    used = Counter(make_question_key(query.text) for query in found)
+    telling = [query for query in found if used[make_question_key(query.text)] <= MOST_USED]
     random.Random(seed).shuffle(telling)
     return telling[:most]
 
 
-def without_title(passage: str, title: str) -> str:
-    """A passage as it is without the title that stands in front of each."""
+def drop_title(passage: str, title: str) -> str:
+    """Drops from a passage the title that stands in front of each."""
     return passage.removeprefix(title).lstrip() if title else passage
 
 
-def _of_document(id: str, source: SourceText) -> Iterator[PseudoQuery]:
+def _make_document_queries(id: str, source: SourceText) -> Iterator[PseudoQuery]:
     lines = [line.strip() for line in source.text.splitlines() if line.strip()]
-    made = [(source.title.strip(), " ".join(lines)), *_headed(lines), *_first_sentence(lines)]
+    made = [(source.title.strip(), " ".join(lines)), *_find_headings(lines), *_find_first_sentence(lines)]
     for text, passage in made:
         low, high = WORDS
         if low <= len(text.split()) <= high and len(passage.split()) >= LEAST_PASSAGE_WORDS:
             yield PseudoQuery(text, id, passage[:PASSAGE_CHARACTERS])
 
 
-def _headed(lines: Sequence[str]) -> list[tuple[str, str]]:
-    """Short lines that end no sentence, with what follows up to the next one."""
+def _find_headings(lines: Sequence[str]) -> list[tuple[str, str]]:
+    """Finds short lines that end no sentence, with what follows up to the next one."""
     places = [n for n, line in enumerate(lines) if _is_heading(line)]
     ends = [*places, len(lines)][1:]
     parts = [
@@ -79,6 +84,6 @@ def _is_heading(line: str) -> bool:
     return WORDS[0] <= len(line.lstrip("#").split()) <= HEADING_WORDS and not line.endswith(_ENDS)
 
 
-def _first_sentence(lines: Sequence[str]) -> list[tuple[str, str]]:
+def _find_first_sentence(lines: Sequence[str]) -> list[tuple[str, str]]:
     first, *rest = _SENTENCE.split(" ".join(lines)[: 2 * PASSAGE_CHARACTERS], maxsplit=1)
     return [(first.rstrip("."), rest[0])] if rest else []

@@ -1,1 +1,1 @@
-"""Whether a model is better than what serves: by judgments, by clicks, and how sure that is."""
+"""The evaluation of a model against what serves: by judgments, by clicks, and how sure that is."""

@@ -10,9 +10,9 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from quarry.models.calibration import ECE_BINS, Calibration, expected_calibration_error
+from quarry.models.calibration import ECE_BINS, Calibration, measure_calibration_error
 from quarry.training.spec import EvaluationReport
-from quarry_trainer.data.judged_sample import Bool, Sample
+from quarry_trainer.data.judged_sample import Bool, CandidateSample
 from quarry_trainer.data.live import Float64
 
 LEAST_QUESTIONS, LEAST_RELEVANT = 20, 20
@@ -58,20 +58,20 @@ class Errors:
     chance_unseen: float | None
 
     @classmethod
-    def of(cls, probabilities: Float64, sample: Sample) -> "Errors":
+    def measure(cls, probabilities: Float64, sample: CandidateSample) -> "Errors":
         top = sample.ranks <= SHOWN
         unseen = top & sample.unseen
         told = len(np.unique(sample.questions[unseen])) >= LEAST_UNSEEN
 
-        def error(places: Bool) -> float:
-            return expected_calibration_error(probabilities[places], sample.relevant[places], ECE_BINS)
+        def measure_error(places: Bool) -> float:
+            return measure_calibration_error(probabilities[places], sample.relevant[places], ECE_BINS)
 
         return cls(
-            error(top),
-            error(np.ones_like(top)),
-            error(unseen) if told else None,
-            _by_chance(probabilities[top]),
-            _by_chance(probabilities[unseen]) if told else None,
+            measure_error(top),
+            measure_error(np.ones_like(top)),
+            measure_error(unseen) if told else None,
+            _limit_by_chance(probabilities[top]),
+            _limit_by_chance(probabilities[unseen]) if told else None,
         )
 
     @property
@@ -86,14 +86,14 @@ class Errors:
         )
 
 
-def fit_calibration(sample: Sample) -> tuple[Calibration, Errors]:
-    """The calibration that ``sample`` gives, and its errors on questions that a fit did not see.
+def fit_calibration(sample: CandidateSample) -> tuple[Calibration, Errors]:
+    """Fits the calibration that ``sample`` gives, and its errors on questions that a fit did not see.
 
     Raises NotCalibrated if the sample is too small or of one class, or higher scores are not more relevant.
     """
     if not sample.queries:
         raise NotCalibrated(NOTHING_JUDGED)
-    fitted = _fitted(sample).relevant
+    fitted = _fit(sample).relevant
     relevant = int(fitted.sum())
     if sample.asked < LEAST_QUESTIONS or relevant < LEAST_RELEVANT:
         raise NotCalibrated(
@@ -102,8 +102,8 @@ def fit_calibration(sample: Sample) -> tuple[Calibration, Errors]:
         )
     if relevant == len(fitted):
         raise NotCalibrated("every candidate of the held-out judged queries is relevant: judge other queries")
-    slope, intercept = platt(_fitted(sample))
-    errors = Errors.of(_out_of_fold(sample), sample)
+    slope, intercept = fit_platt(_fit(sample))
+    errors = Errors.measure(_estimate_out_of_fold(sample), sample)
     calibration = Calibration(
         slope=slope,
         intercept=intercept,
@@ -119,61 +119,64 @@ def fit_calibration(sample: Sample) -> tuple[Calibration, Errors]:
 
 
 def with_calibration(
-    report: EvaluationReport, sample: Sample, ranking: str = ""
+    report: EvaluationReport, sample: CandidateSample, ranking: str = ""
 ) -> tuple[EvaluationReport, Calibration | None]:
-    """The calibration that ``sample`` gives, if any, and the report with what became of it: in ``ece``,
+    """Adds to the report the calibration that ``sample`` gives, if any, and what became of it: in ``ece``,
     ``details.calibration`` and, where there is none or it is inexact, ``advice``."""
     try:
         fitted, errors = fit_calibration(sample)
     except NotCalibrated as error:
-        return _without(report, str(error)), None
+        return _leave_uncalibrated(report, str(error)), None
     calibration = fitted.model_copy(update={"ranking": ranking})
     told = {**calibration.model_dump(), **asdict(errors)}
-    return _told(report, told, errors.advice, errors.ece), calibration
+    return _add_finding(report, told, errors.advice, errors.ece), calibration
 
 
 def with_errors(
-    report: EvaluationReport, calibration: Calibration | None, sample: Sample, ranking: str | None = None
+    report: EvaluationReport,
+    calibration: Calibration | None,
+    sample: CandidateSample,
+    ranking: str | None = None,
 ) -> EvaluationReport:
-    """The report with how far the relevance of a version that exists is off on ``sample``, likewise.
+    """Adds to the report how far the relevance of a version that exists is off on ``sample``, likewise.
 
     Args:
         ranking: configuration that merged the fused scores; None: the version counts none.
     """
     if calibration is None:
-        return _without(report, "the version has no calibration")
+        return _leave_uncalibrated(report, "the version has no calibration")
     if ranking not in (None, calibration.ranking):
         fitted = calibration.ranking or "the default ranking configuration"
-        return _without(report, f"the version is calibrated for {fitted}, and another one serves")
+        return _leave_uncalibrated(report, f"the version is calibrated for {fitted}, and another one serves")
     if not sample.queries:
         return report
-    errors = Errors.of(calibration.probability(sample.scores), sample)
+    errors = Errors.measure(calibration.estimate_probability(sample.scores), sample)
     sizes = {"queries": sample.queries, "pairs": len(sample.scores), "relevant": int(sample.relevant.sum())}
-    return _told(report, {**sizes, **asdict(errors)}, errors.advice, errors.ece)
+    return _add_finding(report, {**sizes, **asdict(errors)}, errors.advice, errors.ece)
 
 
-def _without(report: EvaluationReport, why: str) -> EvaluationReport:
+def _leave_uncalibrated(report: EvaluationReport, why: str) -> EvaluationReport:
     advice = f"searches give no relevance while it serves, and refuse min_relevance: {why}"
-    return _told(report, {"missing": why}, (advice,), None)
+    return _add_finding(report, {"missing": why}, (advice,), None)
 
 
-def _told(
+def _add_finding(
     report: EvaluationReport, told: dict[str, object], advice: tuple[str, ...], ece: float | None
 ) -> EvaluationReport:
     details = {**report.details, "calibration": told}
     return report.model_copy(update={"advice": (*report.advice, *advice), "details": details, "ece": ece})
 
 
-def _by_chance(probabilities: Float64) -> float:
-    """The error that right probabilities stay under, in ``LEVEL`` of draws of what is relevant."""
+def _limit_by_chance(probabilities: Float64) -> float:
+    """Computes the error that right probabilities stay under, in ``LEVEL`` of draws of what is relevant."""
     random = np.random.default_rng(0)
     drawn = random.random((DRAWS, len(probabilities))) < probabilities
-    errors = [expected_calibration_error(probabilities, labels, ECE_BINS) for labels in drawn]
+    errors = [measure_calibration_error(probabilities, labels, ECE_BINS) for labels in drawn]
     return float(np.quantile(errors, LEVEL))
 
 
-def platt(sample: Sample) -> tuple[float, float]:
-    """Slope and intercept of the logistic curve.
+def fit_platt(sample: CandidateSample) -> tuple[float, float]:
+    """Fits the slope and intercept of the logistic curve.
 
     Labels are drawn a little together, after Platt, so that a sample that the score divides has finite ones.
     Raises NotCalibrated.
@@ -197,15 +200,16 @@ def platt(sample: Sample) -> tuple[float, float]:
     return slope, intercept - slope * center
 
 
-def _fitted(sample: Sample) -> Sample:
+def _fit(sample: CandidateSample) -> CandidateSample:
     return sample.take(np.flatnonzero(sample.ranks <= FITTED))
 
 
-def _out_of_fold(sample: Sample) -> Float64:
-    """Each candidate's probability by a fit that saw no query of its question, float64, shape ``(n,)``."""
+def _estimate_out_of_fold(sample: CandidateSample) -> Float64:
+    """Estimates each candidate's probability by a fit that saw no query of its question, float64, shape
+    ``(n,)``."""
     found = np.empty(len(sample.scores))
     for rest, held in GroupKFold(FOLDS).split(sample.scores, groups=sample.questions):
-        slope, intercept = platt(_fitted(sample.take(rest)))
+        slope, intercept = fit_platt(_fit(sample.take(rest)))
         logits = slope * sample.scores[held] + intercept
         found[held] = np.exp(-np.logaddexp(0.0, -logits))
     return found

@@ -7,20 +7,20 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 
 from quarry.clicks.log import Bool, ClickLog
-from quarry.questions import question_key
+from quarry.questions import make_question_key
 from quarry.training.spec import EvaluationReport, Subject
 from quarry_trainer.evaluation.examination import Explored
-from quarry_trainer.evaluation.gate import (
-    DEFAULT_POLICY,
-    Clicked,
-    GatePolicy,
-    cautions,
-    judge_clicks,
-    level_of,
-)
-from quarry_trainer.evaluation.off_policy import Basis, OffPolicy, estimate
+from quarry_trainer.evaluation.off_policy import OffPolicy, OffPolicyBasis, estimate
 from quarry_trainer.evaluation.resampling import UNKNOWN
 from quarry_trainer.evaluation.searches import find_latest_pages, find_pages_for
+from quarry_trainer.evaluation.training_gate import (
+    DEFAULT_POLICY,
+    ClickEvidence,
+    TrainingGatePolicy,
+    choose_level,
+    judge_clicks,
+    list_cautions,
+)
 from quarry_trainer.measures import Orders
 
 HELD_OUT, HELD_OUT_OF_QUERIES = 0.3, 0.5
@@ -28,7 +28,7 @@ HELD_OUT, HELD_OUT_OF_QUERIES = 0.3, 0.5
 MAX_QUERIES = 500
 """Held-out queries that are searched again and scored: some minutes of one processor for two models."""
 
-NOTHING = OffPolicy(Basis(0, 0.0, 0))
+NOTHING = OffPolicy(OffPolicyBasis(0, 0.0, 0))
 
 OrdersOf = Callable[[Mapping[str, str]], tuple[Orders, Orders]]
 """Orders by candidate and by what it is compared with, of queries given as texts by name."""
@@ -39,12 +39,12 @@ def evaluate_clicks(
     orders_of: OrdersOf,
     base_name: Subject,
     *,
-    spent: int = 0,
+    earlier_decisions: int = 0,
     seed: int = 0,
     compared_with: str = "",
     queries: Collection[str] | None = None,
     unseen: Collection[str] = (),
-    policy: GatePolicy = DEFAULT_POLICY,
+    policy: TrainingGatePolicy = DEFAULT_POLICY,
 ) -> EvaluationReport:
     """Estimates both orders' worth on searches that are held out, and judges the candidate.
 
@@ -53,7 +53,7 @@ def evaluate_clicks(
     Args:
         log: all feedback that counts.
         base_name: ``serving`` or ``fused``: what the candidate is compared with.
-        spent: verdicts that the collection's held-out clicks have given before.
+        earlier_decisions: verdicts that the collection's held-out clicks have given before.
         seed: of the queries that are drawn, and of the bootstrap.
         queries: held out by query: the later searches for these, the earlier ones say how attractive their
             documents are; None: held out by time, the latest searches for all.
@@ -62,49 +62,55 @@ def evaluate_clicks(
     held_out = find_latest_pages(log, HELD_OUT)
     if queries is not None:
         held_out = find_pages_for(log, queries) & find_latest_pages(log, HELD_OUT_OF_QUERIES)
-    names = _drawn(log, held_out, seed)
+    names = _draw(log, held_out, seed)
     wanted = np.array([name in names for name in log.queries], bool)
-    found = OffPolicy(Basis.of(log, held_out & wanted[log.query], Explored.of(log)))
-    apart = NOTHING
-    verdict, advice = judge_clicks(_at_best(found.basis), spent, policy)
+    found = OffPolicy(
+        OffPolicyBasis.from_displays(log, held_out & wanted[log.query], Explored.from_displays(log))
+    )
+    of_unseen = NOTHING
+    verdict, advice = judge_clicks(_read_best(found.basis), earlier_decisions, policy)
     changed = True
     if verdict not in ("BAD_DATA", "INSUFFICIENT_DATA"):
         candidate, base = orders_of(names)
         changed = any(candidate[name] != base[name] for name in names)
         found = estimate(log, held_out, candidate, base, base_name, seed)
-        unknown = {question_key(query) for query in unseen} & names.keys()
-        apart = estimate(log, held_out, {name: candidate[name] for name in unknown}, base, base_name, seed)
-        verdict, advice = judge_clicks(_evidence(found, apart, changed), spent, policy)
+        unknown = {make_question_key(query) for query in unseen} & names.keys()
+        of_unseen = estimate(
+            log, held_out, {name: candidate[name] for name in unknown}, base, base_name, seed
+        )
+        verdict, advice = judge_clicks(_make_evidence(found, of_unseen, changed), earlier_decisions, policy)
     return EvaluationReport(
         verdict=verdict,
         advice=advice,
-        cautions=cautions(verdict, apart.basis.queries, policy),
+        cautions=list_cautions(verdict, of_unseen.basis.queries, policy),
         off_policy=found.estimates,
         source="clicks",
         queries=found.basis.queries,
         compared_with=compared_with,
-        details=_details(log, held_out, found, apart, spent),
+        details=_make_details(log, held_out, found, of_unseen, earlier_decisions),
     )
 
 
-def _drawn(log: ClickLog, held_out: Bool, seed: int) -> dict[str, str]:
-    """Texts of at most ``MAX_QUERIES`` held-out queries by name, drawn by a hash."""
+def _draw(log: ClickLog, held_out: Bool, seed: int) -> dict[str, str]:
+    """Draws texts of at most ``MAX_QUERIES`` held-out queries by name, drawn by a hash."""
 
-    def place(name: str) -> bytes:
+    def hash_name(name: str) -> bytes:
         return hashlib.blake2b(f"{seed}\0{name}".encode("utf-8", "surrogatepass")).digest()
 
     text = {log.queries[number]: log.texts[number] for number in set(log.query[held_out].tolist())}
-    return {name: text[name] for name in sorted(text, key=place)[:MAX_QUERIES]}
+    return {name: text[name] for name in sorted(text, key=hash_name)[:MAX_QUERIES]}
 
 
-def _at_best(basis: Basis) -> Clicked:
-    """What the gate would see if the rankings left nothing to be desired."""
-    return Clicked(basis.queries, basis.owner_share, basis.explored_clicks, math.inf, 1.0, UNKNOWN, UNKNOWN)
+def _read_best(basis: OffPolicyBasis) -> ClickEvidence:
+    """Reads what the gate would see if the rankings left nothing to be desired."""
+    return ClickEvidence(
+        basis.queries, basis.owner_share, basis.explored_clicks, math.inf, 1.0, UNKNOWN, UNKNOWN
+    )
 
 
-def _evidence(found: OffPolicy, apart: OffPolicy, changed: bool) -> Clicked:
+def _make_evidence(found: OffPolicy, of_unseen: OffPolicy, changed: bool) -> ClickEvidence:
     basis = found.basis
-    return Clicked(
+    return ClickEvidence(
         basis.queries,
         basis.owner_share,
         basis.explored_clicks,
@@ -112,20 +118,20 @@ def _evidence(found: OffPolicy, apart: OffPolicy, changed: bool) -> Clicked:
         found.support,
         found.doubly_robust,
         found.snips,
-        apart.basis.queries,
-        apart.doubly_robust,
-        apart.snips,
+        of_unseen.basis.queries,
+        of_unseen.doubly_robust,
+        of_unseen.snips,
         changed,
     )
 
 
-def _details(
-    log: ClickLog, held_out: Bool, found: OffPolicy, apart: OffPolicy, spent: int
+def _make_details(
+    log: ClickLog, held_out: Bool, found: OffPolicy, of_unseen: OffPolicy, earlier_decisions: int
 ) -> dict[str, object]:
     searches = log.first_pages
     span = log.time_us[held_out & searches]
     return {
-        "decides": {"level": level_of(spent), "spent": spent},
+        "decides": {"level": choose_level(earlier_decisions), "spent": earlier_decisions},
         "held_out_searches": len(span),
         "held_out_start_us": int(span.min()) if len(span) else None,
         "searches": int(searches.sum()),
@@ -133,6 +139,6 @@ def _details(
         "explored_clicks": found.basis.explored_clicks,
         "examination": list(found.examination),
         "simulated": log.simulated,
-        "unseen_queries": apart.basis.queries,
-        "unseen": [one.model_dump() for one in apart.estimates],
+        "unseen_queries": of_unseen.basis.queries,
+        "unseen": [one.model_dump() for one in of_unseen.estimates],
     }

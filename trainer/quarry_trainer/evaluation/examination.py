@@ -1,11 +1,11 @@
-"""How well each rank is seen, learned from exploration again and again, for resamples of the queries."""
+"""Estimates of how well each rank is seen, from exploration, for resamples of the queries."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
-from quarry.clicks.examination.fixed_effects import Displays, find_linked_ranks, fit_curves
+from quarry.clicks.examination.fixed_effects import ComparedHits, find_linked_ranks, fit_curves
 from quarry.clicks.examination.swaps import select_by_place
 from quarry.clicks.log import Bool, ClickLog, Float64
 
@@ -33,8 +33,8 @@ class Explored:
     clicked: sparse.csr_array
 
     @classmethod
-    def of(cls, log: ClickLog) -> "Explored":
-        """The first rank that is told too little about, or that nothing links to rank 1, ends the curve."""
+    def from_displays(cls, log: ClickLog) -> "Explored":
+        """Ends the curve at the first rank that is told too little about, or that nothing links to rank 1."""
         displays = select_by_place(log)
         moved = displays.clicked & (displays.rank != displays.stratum)
         by_rank = np.bincount(displays.rank[moved], minlength=DEPTH + 1)[1 : DEPTH + 1]
@@ -48,7 +48,7 @@ class Explored:
         tables = [_add_up_tables(log, displays, part, depth) for part in parts]
         return cls(depth, int((moved & (displays.rank <= depth)).sum()), *tables)
 
-    def curve(self, weights: Float64) -> Float64:
+    def estimate_curve(self, weights: Float64) -> Float64:
         """Examination relative to rank 1, shape ``(resamples, depth)``, over 0.
 
         Args:
@@ -58,8 +58,8 @@ class Explored:
         return fit_curves((weights @ self.shown).reshape(shape), (weights @ self.clicked).reshape(shape))
 
 
-def _add_up_tables(log: ClickLog, displays: Displays, chosen: Bool, depth: int) -> sparse.csr_array:
-    """One table a query, of the ``chosen`` displays at the first ``depth`` places and ranks."""
+def _add_up_tables(log: ClickLog, displays: ComparedHits, chosen: Bool, depth: int) -> sparse.csr_array:
+    """Counts one table a query, of the ``chosen`` displays at the first ``depth`` places and ranks."""
     kept = chosen & (displays.rank <= depth) & (displays.stratum <= depth)
     cell = (displays.stratum[kept] - 1) * depth + displays.rank[kept] - 1
     at = (log.query[displays.page[kept]], cell)

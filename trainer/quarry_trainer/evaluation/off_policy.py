@@ -1,4 +1,4 @@
-"""What a ranking would be worth to users, estimated from their clicks on another one.
+"""The worth of a ranking to users, estimated from their clicks on another one.
 
 The worth of a ranking for a search is the sum over its first ten documents of ``1 / log2(1 + rank)`` times
 the document's attraction, the probability that it is clicked where it is surely seen: the clicks to expect
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quarry.clicks.counts import pair_keys
+from quarry.clicks.counts import make_pair_keys
 from quarry.clicks.log import Bool, ClickLog, Float64, Int64
 from quarry.training.spec import OffPolicyEstimate, Subject
 from quarry_trainer.evaluation.examination import Explored
-from quarry_trainer.evaluation.resampling import UNKNOWN, Interval, percentiles
+from quarry_trainer.evaluation.resampling import UNKNOWN, Interval, make_percentile_interval
 from quarry_trainer.measures import Orders
 
 TOP = 10
@@ -31,8 +31,8 @@ _AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Basis:
-    """What a log has to rest an estimate on, whatever the rankings are.
+class OffPolicyBasis:
+    """The part of a log that an estimate rests on, whatever the rankings are.
 
     Attributes:
         queries: held-out queries with a click that counts.
@@ -46,8 +46,8 @@ class Basis:
     explored_clicks: int
 
     @classmethod
-    def of(cls, log: ClickLog, held_out: Bool, explored: Explored) -> "Basis":
-        """``held_out``: which pages count, shape ``(n,)``."""
+    def from_displays(cls, log: ClickLog, held_out: Bool, explored: Explored) -> "OffPolicyBasis":
+        """Keeps the log; ``held_out`` says which pages count, shape ``(n,)``."""
         page, _ = np.nonzero(log.clicked & held_out[:, None])
         counts = np.bincount(log.owner[page])
         share = float(counts.max() / counts.sum()) if counts.sum() else 0.0
@@ -65,7 +65,7 @@ class OffPolicy:
         examination: of ranks 1, 2, ...; relative to rank 1.
     """
 
-    basis: Basis
+    basis: OffPolicyBasis
     estimates: tuple[OffPolicyEstimate, ...] = ()
     doubly_robust: Interval = UNKNOWN
     snips: Interval = UNKNOWN
@@ -115,25 +115,25 @@ def estimate(
             both name are estimated.
         base_name: ``serving`` or ``fused``.
     """
-    explored = Explored.of(log)
+    explored = Explored.from_displays(log)
     chosen = np.array([query in candidate and query in base for query in log.queries], bool)
     counted = held_out & chosen[log.query]
-    basis = Basis.of(log, counted, explored)
+    basis = OffPolicyBasis.from_displays(log, counted, explored)
     if explored.depth < 2 or not basis.queries:
         return OffPolicy(basis)
-    pairs = _pairs(log, counted, chosen, {"candidate": candidate, base_name: base}, explored.depth)
+    pairs = _make_pairs(log, counted, chosen, {"candidate": candidate, base_name: base}, explored.depth)
     searches = np.bincount(log.query[counted & log.first_pages], minlength=len(log.queries)).astype(
         np.float64
     )
     asked = int((searches > 0).sum())
     one = np.ones((1, len(log.queries)))
-    theta = explored.curve(one)
-    whole = _values(pairs, searches, theta, one)
-    samples = _resampled(pairs, searches, explored, seed)
+    theta = explored.estimate_curve(one)
+    whole = _compute_values(pairs, searches, theta, one)
+    samples = _resample(pairs, searches, explored, seed)
     estimates: list[OffPolicyEstimate] = []
     differences: dict[str, Interval] = {}
     for (estimator, subject), value in whole.items():
-        interval = percentiles(float(value[0]), samples[estimator, subject], max(2, asked))
+        interval = make_percentile_interval(float(value[0]), samples[estimator, subject], max(2, asked))
         if subject == "difference":
             differences[estimator] = interval
         estimates.append(
@@ -143,8 +143,10 @@ def estimate(
                 value=interval.value,
                 lower=interval.lower,
                 upper=interval.upper,
-                effective_sample_size=_effective_sample(pairs, searches, theta[0], pairs.gain[subject]),
-                support=_support(pairs, searches, pairs.gain[subject]),
+                effective_sample_size=_measure_effective_sample(
+                    pairs, searches, theta[0], pairs.gain[subject]
+                ),
+                support=_measure_support(pairs, searches, pairs.gain[subject]),
             )
         )
     return OffPolicy(
@@ -158,10 +160,11 @@ def estimate(
     )
 
 
-def _pairs(
+def _make_pairs(
     log: ClickLog, held_out: Bool, chosen: Bool, subjects: Mapping[Subject, Orders], depth: int
 ) -> _Pairs:
-    """Hits below the ranks whose examination is known are left out: their clicks cannot be weighed."""
+    """Makes pairs. Hits below the ranks whose examination is known are left out: their clicks cannot be
+    weighed."""
     numbers = {id: number for number, id in enumerate(log.documents)}
     tops: dict[Subject, tuple[list[int], list[float]]] = {}
     for name, orders in subjects.items():
@@ -171,19 +174,19 @@ def _pairs(
                 keys.append((query << 32) + numbers.setdefault(id, len(numbers)))
                 gains.append(1 / float(np.log2(place + 2)))
     page, _ = np.nonzero(log.shown)
-    key, rank, clicks = pair_keys(log)[log.shown], log.rank[log.shown], log.clicked[log.shown]
+    key, rank, clicks = make_pair_keys(log)[log.shown], log.rank[log.shown], log.clicked[log.shown]
     own = chosen[log.query[page]]
     known = np.unique(np.concatenate([key[own], *(np.array(keys, np.int64) for keys, _ in tops.values())]))
     size = len(known)
 
-    def table(cells: Int64) -> Float64:
+    def make_table(cells: Int64) -> Float64:
         return np.bincount(cells, minlength=size * depth).reshape(size, depth).astype(np.float64)
 
-    def counts(some: Bool) -> tuple[Float64, Float64]:
+    def count(some: Bool) -> tuple[Float64, Float64]:
         some = some & own & (rank <= depth)
         pair = np.searchsorted(known, key[some])
         cell = pair * depth + rank[some] - 1
-        return table(cell), table(cell[clicks[some]])
+        return make_table(cell), make_table(cell[clicks[some]])
 
     gain: dict[Subject, Float64] = {}
     for name, (keys, gains) in tops.items():
@@ -192,31 +195,33 @@ def _pairs(
     candidate, base = gain.values()
     gain["difference"] = candidate - base
     now = held_out[page]
-    shown, clicked = counts(now)
-    earlier_shown, earlier_clicked = counts(~now)
+    shown, clicked = count(now)
+    earlier_shown, earlier_clicked = count(~now)
     ever: Bool = (shown + earlier_shown).sum(axis=1) > 0
     return _Pairs(known >> 32, shown, clicked, earlier_shown, earlier_clicked, gain, ever)
 
 
-def _resampled(
+def _resample(
     pairs: _Pairs, searches: Float64, explored: Explored, seed: int
 ) -> dict[tuple[str, Subject], Float64]:
-    """Values of each estimator and subject over resamples of the queries."""
+    """Resamples the queries; returns the values of each estimator and subject."""
     random = np.random.default_rng(seed)
     queries = len(searches)
     found: dict[tuple[str, Subject], list[Float64]] = {}
     for start in range(0, RESAMPLES, _AT_ONCE):
         size = min(_AT_ONCE, RESAMPLES - start)
         weights = random.multinomial(queries, np.full(queries, 1 / queries), size=size).astype(np.float64)
-        for name, values in _values(pairs, searches, explored.curve(weights), weights).items():
+        for name, values in _compute_values(
+            pairs, searches, explored.estimate_curve(weights), weights
+        ).items():
             found.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in found.items()}
 
 
-def _values(
+def _compute_values(
     pairs: _Pairs, searches: Float64, theta: Float64, weights: Float64
 ) -> dict[tuple[str, Subject], Float64]:
-    """By estimator and subject, shape ``(resamples,)``.
+    """Computes values by estimator and subject, shape ``(resamples,)``.
 
     A pair's *exposure* is the mean examination over its query's held-out searches, 0 where it was not shown.
 
@@ -229,7 +234,7 @@ def _values(
     exposure = theta @ pairs.shown.T / np.maximum(asked, 1)
     rate = pairs.clicked.sum(axis=1) / np.maximum(asked, 1)
     clipped = np.maximum(exposure, CLIP)
-    attraction = _attraction(pairs, theta, weight)
+    attraction = _compute_attraction(pairs, theta, weight)
     robust = attraction + (rate - exposure * attraction) / clipped
     inverse = rate / clipped
     total = np.maximum(weights @ searches, 1)
@@ -242,8 +247,8 @@ def _values(
     return values
 
 
-def _attraction(pairs: _Pairs, theta: Float64, weight: Float64) -> Float64:
-    """Of each pair by the searches that are not held out, shape ``(resamples, p)``.
+def _compute_attraction(pairs: _Pairs, theta: Float64, weight: Float64) -> Float64:
+    """Computes the attraction of each pair by the searches that are not held out, shape ``(resamples, p)``.
 
     The prior is the mean of the lower half of pages: what was never displayed stood below all of them.
     """
@@ -256,8 +261,8 @@ def _attraction(pairs: _Pairs, theta: Float64, weight: Float64) -> Float64:
     return attraction
 
 
-def _effective_sample(pairs: _Pairs, searches: Float64, theta: Float64, gain: Float64) -> float:
-    """Of the clicks on what the ranking gains by: ``(sum of weights)^2 / sum of squared weights``."""
+def _measure_effective_sample(pairs: _Pairs, searches: Float64, theta: Float64, gain: Float64) -> float:
+    """Measures the clicks on what the ranking gains by: ``(sum of weights)^2 / sum of squared weights``."""
     exposure = pairs.shown @ theta / np.maximum(searches[pairs.query], 1)
     weight = np.abs(gain) / np.maximum(exposure, CLIP)
     clicks = pairs.clicked.sum(axis=1)
@@ -265,8 +270,8 @@ def _effective_sample(pairs: _Pairs, searches: Float64, theta: Float64, gain: Fl
     return float(clicks @ weight) ** 2 / squared if squared else 0.0
 
 
-def _support(pairs: _Pairs, searches: Float64, gain: Float64) -> float:
-    """Of the places of the top ten, those whose document was ever displayed where clicks tell something; each
-    search counts alike."""
+def _measure_support(pairs: _Pairs, searches: Float64, gain: Float64) -> float:
+    """Measures the share of top-ten places whose document was ever displayed where clicks tell something;
+    each search counts alike."""
     places = searches[pairs.query] * (gain != 0)
     return float(places @ pairs.ever / places.sum()) if places.sum() else 0.0

@@ -28,8 +28,8 @@ class Interval:
     lower: float
     upper: float
 
-    def widened(self, level: float) -> "Interval":
-        """The same interval at a higher level, both sides stretched as a normal distribution's would be.
+    def widen(self, level: float) -> "Interval":
+        """Widens the interval to a higher level, both sides stretched as a normal distribution's would be.
 
         Percentiles so far out would rest on a handful of resamples.
         """
@@ -44,13 +44,13 @@ class Interval:
 UNKNOWN = Interval(0.0, -math.inf, math.inf)
 
 
-def mean_intervals(
+def estimate_mean_intervals(
     values: Float64,
     clusters: Sequence[object] | None = None,
     limits: tuple[float, float] = (-1.0, 1.0),
     seed: int = 0,
 ) -> list[Interval]:
-    """95 % intervals of the means of several columns, all from the same resamples.
+    """Estimates 95 % intervals of the means of several columns, all from the same resamples.
 
     Percentiles rather than BCa: differences of nDCG are mostly exact zeros, on which BCa's acceleration is
     no more than noise, or not defined. Percentile intervals are too narrow by ``sqrt((n - 1) / n)`` and by
@@ -67,34 +67,37 @@ def mean_intervals(
     rows, columns = values.shape
     if rows == 0:
         return [Interval(float("nan"), *limits) for _ in range(columns)]
-    sums, sizes = _by_cluster(values, clusters)
+    sums, sizes = _sum_by_cluster(values, clusters)
     means = values.mean(axis=0)
     if len(sizes) < 2:
         return [Interval(float(mean), *limits) for mean in means]
-    samples = _resampled_means(sums, sizes, seed)
-    return [percentiles(float(means[n]), samples[:, n], len(sizes)) for n in range(columns)]
+    samples = _resample_means(sums, sizes, seed)
+    return [make_percentile_interval(float(means[n]), samples[:, n], len(sizes)) for n in range(columns)]
 
 
-def standard_error(values: Float64, clusters: Sequence[object]) -> float:
-    """Of the mean of queries that come in clusters, as in ``mean_intervals``; infinite of fewer than two."""
-    sums, _ = _by_cluster((values - values.mean())[:, None], clusters)
+def estimate_standard_error(values: Float64, clusters: Sequence[object]) -> float:
+    """Estimates the standard error of the mean of queries in clusters, as in ``estimate_mean_intervals``.
+
+    Infinite of fewer than two.
+    """
+    sums, _ = _sum_by_cluster((values - values.mean())[:, None], clusters)
     number = len(sums)
     return math.sqrt(number / (number - 1) * (sums**2).sum()) / len(values) if number > 1 else math.inf
 
 
-def percentiles(value: float, samples: Float64, clusters: int) -> Interval:
-    """The 95 % interval of ``value`` that its resamples give; see ``mean_intervals``.
+def make_percentile_interval(value: float, samples: Float64, clusters: int) -> Interval:
+    """Makes the 95 % interval of ``value`` that its resamples give; see ``estimate_mean_intervals``.
 
     Args:
         samples: float64, shape ``(resamples,)``.
         clusters: that were drawn from, 2 or more.
     """
-    lower, upper = np.quantile(samples, _tails(clusters)).tolist()
+    lower, upper = np.quantile(samples, _choose_tails(clusters)).tolist()
     return Interval(value, lower, upper)
 
 
-def _by_cluster(values: Float64, clusters: Sequence[object] | None) -> tuple[Float64, Float64]:
-    """Sums of each cluster's rows, shape ``(clusters, columns)``, and how many they are."""
+def _sum_by_cluster(values: Float64, clusters: Sequence[object] | None) -> tuple[Float64, Float64]:
+    """Sums each cluster's rows, shape ``(clusters, columns)``, and counts them."""
     if clusters is None:
         return values, np.ones(len(values))
     names: dict[object, int] = {}
@@ -104,15 +107,15 @@ def _by_cluster(values: Float64, clusters: Sequence[object] | None) -> tuple[Flo
     return sums, np.bincount(number).astype(np.float64)
 
 
-def _tails(clusters: int) -> tuple[float, float]:
-    """Which quantiles of the resamples are the interval's ends."""
+def _choose_tails(clusters: int) -> tuple[float, float]:
+    """Chooses which quantiles of the resamples are the interval's ends."""
     wide = stats.t.isf((1 - LEVEL) / 2, clusters - 1) * np.sqrt(clusters / (clusters - 1))
     tail = float(stats.norm.sf(wide))
     return tail, 1 - tail
 
 
-def _resampled_means(sums: Float64, sizes: Float64, seed: int) -> Float64:
-    """Means of each resample of clusters, shape ``(RESAMPLES, columns)``."""
+def _resample_means(sums: Float64, sizes: Float64, seed: int) -> Float64:
+    """Averages each resample of clusters, shape ``(RESAMPLES, columns)``."""
     clusters = len(sizes)
     random = np.random.default_rng(seed)
     step = max(1, _CELLS // clusters)

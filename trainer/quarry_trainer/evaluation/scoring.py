@@ -41,34 +41,35 @@ class ReadOnce:
         return [self._known[pair] for pair in pairs]
 
 
-def own_folder(folder: Path, data: Path) -> Path | None:
-    """``folder``, if it lies in the server's data: a version's export, or that of a model in the making, lies
-    beside it and goes with it. None for any other model, whose export the server keeps."""
+def find_own_folder(folder: Path, data: Path) -> Path | None:
+    """Returns ``folder``, if it lies in the server's data: a version's export, or that of a model in the
+    making, lies beside it and goes with it. None for any other model, whose export the server keeps."""
     return folder if folder.resolve().is_relative_to(data.resolve()) else None
 
 
 def load_as_served(
     folder: Path, data: Path, precision: Precision, states: StateCache | None = None
 ) -> CrossEncoder:
-    """The cross-encoder in ``folder`` as a server runs it whose data folder is ``data``; int8 is for the CPU.
+    """Loads the cross-encoder in ``folder`` as a server runs it whose data folder is ``data``; int8 is for
+    the CPU.
 
     Raises:
         ModelError: it cannot be loaded.
     """
     device: Device = "cpu" if precision == "int8" else "auto"
-    return load_cross_encoder(str(folder), data, device, own_folder(folder, data), states, precision)
+    return load_cross_encoder(str(folder), data, device, find_own_folder(folder, data), states, precision)
 
 
 def score_ranked(
     model: PairModel, ranked: Sequence[RankedQuery], counted: Counted | None = None
 ) -> list[Float64]:
-    """The model's scores of each query's candidates, float64, shape ``(n,)``; higher is better.
+    """Scores each query's candidates by the model, float64, shape ``(n,)``; higher is better.
 
     Raises:
         ModelError: a score is not finite.
     """
     scores: list[Float64] = []
-    for some in _together(ranked):
+    for some in _batch_queries(ranked):
         pairs = [(query.text, passage) for query in some for passage in query.passages]
         flat = np.array([one.score for one in model.score(pairs)], np.float64)
         scores += np.split(flat, np.cumsum([len(query) for query in some])[:-1])
@@ -77,18 +78,18 @@ def score_ranked(
     return scores
 
 
-def blended_order(query: RankedQuery, scores: Float64, blend: Blend) -> tuple[str, ...]:
-    """The candidates as a server with this model and blend gives them out: best first, ties by id, or in
-    fused order where the fused score counts (``quarry.search.reranking``)."""
+def order_by_blend(query: RankedQuery, scores: Float64, blend: Blend) -> tuple[str, ...]:
+    """Orders the candidates as a server with this model and blend gives them out: best first, ties by id, or
+    in fused order where the fused score counts (``quarry.search.reranking``)."""
     blended = blend.rerank * scores + blend.fused * query.fused
 
-    def served(place: int) -> tuple[float, int, str]:
+    def make_served_key(place: int) -> tuple[float, int, str]:
         return -blended[place], place if blend.fused else 0, query.documents[place]
 
-    return tuple(query.documents[place] for place in sorted(range(len(query)), key=served))
+    return tuple(query.documents[place] for place in sorted(range(len(query)), key=make_served_key))
 
 
-def _together(ranked: Sequence[RankedQuery]) -> list[list[RankedQuery]]:
+def _batch_queries(ranked: Sequence[RankedQuery]) -> list[list[RankedQuery]]:
     groups: list[list[RankedQuery]] = []
     pairs = 0
     for query in ranked:

@@ -1,1 +1,1 @@
-"""How weights are learned: forms of models, losses, and the loop over batches."""
+"""The learning of weights: forms of models, losses, and the loop over batches."""

@@ -15,7 +15,8 @@ LEARNED_SHARE = 0.6
 
 
 class Averaging:
-    """Of a model that is yet to be trained.
+    """The average of a model's weights with those before its training. Made of a model that is yet to be
+    trained.
 
     Args:
         model: as it is now, where training begins; what is not trained is not looked at.
@@ -27,7 +28,7 @@ class Averaging:
         self._start = self._copy()
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
+    def use_average(self) -> Iterator[None]:
         """The averaged weights are the model's meanwhile."""
         trained = self._copy()
         self.apply()
@@ -43,12 +44,12 @@ class Averaging:
             self._set({n: torch.lerp(self._start[n].to(p), p, self._share) for n, p in self._copy().items()})
 
     def _copy(self) -> dict[str, Tensor]:
-        return {name: p.detach().clone() for name, p in self._trained()}
+        return {name: p.detach().clone() for name, p in self._list_trained()}
 
     def _set(self, weights: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
-            for name, parameter in self._trained():
+            for name, parameter in self._list_trained():
                 parameter.copy_(weights[name])
 
-    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+    def _list_trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((name, p) for name, p in self._model.named_parameters() if p.requires_grad)

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from quarry.models.export.onnx_export import TOKENIZER_FILE
-from quarry.models.runtime.packing import arrays
-from quarry.models.settings import ModelKind, read_settings
-from quarry.models.tokens import TextTokenizer
+from quarry.models.run_settings import ModelKind, read_settings
+from quarry.models.runtime.packing import make_arrays
+from quarry.models.tokenization import TextTokenizer
 from quarry.models.torch_modules.torch_model import load_module
-from quarry.questions import question_key
+from quarry.questions import make_question_key
 from quarry_trainer.data.dataset import TextGroup
-from quarry_trainer.learning.loop import Trainable
-from quarry_trainer.learning.losses import weighted
+from quarry_trainer.learning.losses import average_by_weight
+from quarry_trainer.learning.training_loop import Trainable
 
 GROUPS_A_STEP = 32
 GROUP_SIZE = 2
@@ -37,8 +37,8 @@ TEACHER_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What answers a query in any group.
+class KnownAnswers:
+    """The passages that answer a query in any group.
 
     Attributes:
         documents: their ids: another passage of one is no negative either.
@@ -49,7 +49,7 @@ class Answers:
     passages: set[str] = field(default_factory=set)
 
 
-Positives = Mapping[str, Answers]
+Positives = Mapping[str, KnownAnswers]
 """By the text of the query."""
 
 Inputs = Callable[[Sequence[str]], list[Tensor]]
@@ -77,13 +77,13 @@ class EncoderInTraining:
         """That the weights are on now: a training on a GPU moves them."""
         return next(self.module.parameters()).device
 
-    def inputs(self, texts: Sequence[str]) -> list[Tensor]:
+    def make_inputs(self, texts: Sequence[str]) -> list[Tensor]:
         settings = self._settings
-        made = arrays(self._tokenizer.texts(texts), settings.pad_id, settings.token_types)
+        made = make_arrays(self._tokenizer.encode_texts(texts), settings.pad_id, settings.token_types)
         return [torch.from_numpy(values) for values in made.values()]
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors by the weights as they are now, shape ``(n, width)``. Blocks."""
+        """Encodes unit vectors by the weights as they are now, shape ``(n, width)``. Blocks."""
         device, training = self.device, self.module.training
         self.module.eval()
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
@@ -91,7 +91,7 @@ class EncoderInTraining:
         with torch.no_grad():
             for start in range(0, len(order), ENCODED_TOGETHER):
                 some = order[start : start + ENCODED_TOGETHER]
-                inputs = [tensor.to(device) for tensor in self.inputs([texts[place] for place in some])]
+                inputs = [tensor.to(device) for tensor in self.make_inputs([texts[place] for place in some])]
                 made |= zip(some, self.module(*inputs).cpu().numpy(), strict=True)
         self.module.train(training)
         return np.stack([made[place] for place in range(len(texts))])
@@ -103,21 +103,21 @@ class EncoderInTraining:
 
 
 def make_teacher(untrained: EncoderInTraining, trained: EncoderInTraining) -> Vectors:
-    """Vectors by the encoder as it was, on the device that the one in training is on by then."""
+    """Makes vectors by the encoder as it was, on the device that the one in training is on by then."""
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
         untrained.module.to(trained.device)
         return untrained.encode(texts)
 
-    return remembering(encode)
+    return remember(encode)
 
 
-def remembering(encode: Vectors, limit_bytes: int = TEACHER_BYTES) -> Vectors:
-    """``encode`` of a model that does not change, each text once as long as ``limit_bytes`` hold the vectors
-    of the texts that were asked for since."""
+def remember(encode: Vectors, limit_bytes: int = TEACHER_BYTES) -> Vectors:
+    """Remembers ``encode`` of a model that does not change, each text once as long as ``limit_bytes`` hold
+    the vectors of the texts that were asked for since."""
     kept: LRUCache[str, NDArray[np.float32]] = LRUCache(limit_bytes, lambda vector: vector.nbytes)
 
-    def remembered(texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode_remembered(texts: Sequence[str]) -> NDArray[np.float32]:
         some = list(dict.fromkeys(texts))
         known = {text: vector for text in some if (vector := kept.get(text)) is not None}
         missing = [text for text in some if text not in known]
@@ -128,14 +128,15 @@ def remembering(encode: Vectors, limit_bytes: int = TEACHER_BYTES) -> Vectors:
                     kept[text] = known[text]
         return np.stack([known[text] for text in texts])
 
-    return remembered
+    return encode_remembered
 
 
-def positives_of(groups: Iterable[TextGroup]) -> Positives:
-    """Collects the answers of each ``question_key`` over all groups: none of them becomes its negative."""
-    found: dict[str, Answers] = defaultdict(Answers)
+def collect_positives(groups: Iterable[TextGroup]) -> Positives:
+    """Collects the answers of each ``make_question_key`` over all groups: none of them becomes its
+    negative."""
+    found: dict[str, KnownAnswers] = defaultdict(KnownAnswers)
     for group in groups:
-        answers = found[question_key(group.query)]
+        answers = found[make_question_key(group.query)]
         for document, passage, relevant in zip(group.documents, group.passages, group.relevant, strict=True):
             if relevant:
                 answers.documents.add(document)
@@ -143,10 +144,10 @@ def positives_of(groups: Iterable[TextGroup]) -> Positives:
     return found
 
 
-def contrastive(
+def make_contrastive(
     encoder: EncoderInTraining, learning_rate: float, positives: Positives, teacher: Vectors
 ) -> Trainable:
-    """``encoder``, to be trained on groups.
+    """Makes a trainable of ``encoder``, to be trained on groups.
 
     Args:
         teacher: says which passages of other queries are too near to a query to be its negatives. Not the
@@ -157,7 +158,7 @@ def contrastive(
         {"params": [p for p in parameters if p.dim() > 1], "lr": learning_rate, "weight_decay": DECAY},
         {"params": [p for p in parameters if p.dim() <= 1], "lr": learning_rate, "weight_decay": 0.0},
     ]
-    collate = ContrastiveCollator(encoder.inputs, positives, teacher)
+    collate = ContrastiveCollator(encoder.make_inputs, positives, teacher)
     return Trainable(_Contrastive(encoder.module), collate, groups)
 
 
@@ -167,19 +168,19 @@ class _Contrastive(nn.Module):
         self.module = module
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"loss": contrastive_loss(self.module, batch)}
+        return {"loss": compute_contrastive_loss(self.module, batch)}
 
 
-def contrastive_loss(module: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-    """InfoNCE of each query over the passages of the batch that are ``kept`` for it: a number."""
-    cosines = module(*_inputs(batch, "query")) @ module(*_inputs(batch, "passage")).T
+def compute_contrastive_loss(module: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """Computes InfoNCE of each query over the passages of the batch that are ``kept`` for it: a number."""
+    cosines = module(*_read_inputs(batch, "query")) @ module(*_read_inputs(batch, "passage")).T
     logits = (SCALE * cosines).masked_fill(~batch["kept"], -torch.inf)
     each = functional.cross_entropy(logits, batch["own"], reduction="none")
-    return weighted(each, batch["group_weights"])
+    return average_by_weight(each, batch["group_weights"])
 
 
 class ContrastiveCollator:
-    """Groups to what ``contrastive_loss`` takes: every query meets the passages of every group.
+    """Groups to what ``compute_contrastive_loss`` takes: every query meets the passages of every group.
 
     A column is a passage, read once however many documents have it. It is relevant to a query if one of
     these documents answers it, or if the passage is that of one that does. What is relevant is no negative,
@@ -198,13 +199,13 @@ class ContrastiveCollator:
         mined = torch.zeros(len(groups), len(place), dtype=torch.bool)
         for row, group in enumerate(groups):
             mined[row, [place[passage] for passage in group.passages[1:]]] = True
-        own_answers = [self._positives[question_key(group.query)] for group in groups]
+        own_answers = [self._positives[make_question_key(group.query)] for group in groups]
         relevant = torch.tensor(
-            [[_answers(answers, *column) for column in documents.items()] for answers in own_answers]
+            [[_is_answer(answers, *column) for column in documents.items()] for answers in own_answers]
         )
         own = torch.tensor([place[group.passages[0]] for group in groups])
         texts = {"query": [group.query for group in groups], "passage": list(place)}
-        kept = (mined | self._far(texts["query"], texts["passage"], own)) & ~relevant
+        kept = (mined | self._find_far(texts["query"], texts["passage"], own)) & ~relevant
         batch = {
             "own": own,
             "kept": kept.scatter(1, own[:, None], True),
@@ -214,17 +215,18 @@ class ContrastiveCollator:
             batch |= {f"{name}_{n}": tensor for n, tensor in enumerate(self._inputs(some))}
         return batch
 
-    def _far(self, queries: Sequence[str], passages: Sequence[str], own: Tensor) -> Tensor:
-        """Whether the teacher finds each passage farther from each query than its positive, by enough."""
+    def _find_far(self, queries: Sequence[str], passages: Sequence[str], own: Tensor) -> Tensor:
+        """Finds whether the teacher finds each passage farther from each query than its positive, by
+        enough."""
         vectors = torch.from_numpy(self._teacher([*queries, *passages]))
         cosines = vectors[: len(queries)] @ vectors[len(queries) :].T
         positive = cosines.gather(1, own[:, None])
         return cosines <= positive - (1 - AWARE) * positive.abs()
 
 
-def _answers(answers: Answers, passage: str, documents: Set[str]) -> bool:
+def _is_answer(answers: KnownAnswers, passage: str, documents: Set[str]) -> bool:
     return passage in answers.passages or not answers.documents.isdisjoint(documents)
 
 
-def _inputs(batch: Mapping[str, Tensor], name: str) -> list[Tensor]:
+def _read_inputs(batch: Mapping[str, Tensor], name: str) -> list[Tensor]:
     return [tensor for key, tensor in batch.items() if key.startswith(f"{name}_")]

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quarry.models.settings import ModelSettings, read_json
-from quarry.models.torch_modules.apart_files import copy_tokenizer
-from quarry.models.torch_modules.late_module import LateModule, Read, rareness, save_late_model
+from quarry.models.run_settings import ModelRunSettings, read_json
+from quarry.models.torch_modules.late_module import LateModule, Read, measure_rareness, save_late_model
+from quarry.models.torch_modules.separate_files import copy_tokenizer
 from quarry_trainer.learning.text_states import TextStates
 
 Pair = tuple[str, str]
@@ -31,45 +31,45 @@ class LateForm:
         states: that ``module`` reads.
     """
 
-    def __init__(self, folder: Path, settings: ModelSettings, module: LateModule, max_tokens: int) -> None:
+    def __init__(self, folder: Path, settings: ModelRunSettings, module: LateModule, max_tokens: int) -> None:
         self.late, self._folder = module, folder
         self.states = TextStates(module, folder, settings, max_tokens)
         self.module = _OfStates(module)
 
     def weigh_tokens(self, passages: Collection[str]) -> None:
         """Lets tokens count by how few of ``passages`` have them, as before any training."""
-        weights = rareness(self.states.tokenizer, list(passages), len(self.late.head.token_weights))
+        weights = measure_rareness(self.states.tokenizer, list(passages), len(self.late.head.token_weights))
         with torch.no_grad():
             self.late.head.token_weights.copy_(torch.from_numpy(weights))
 
     def set_factors(self, tokens: float, dense: float) -> None:
-        """Of both parts of a score; that of the tokens is over 0."""
+        """Sets the factors of both parts of a score; that of the tokens is over 0."""
         with torch.no_grad():
             self.late.head.log_scale.fill_(math.log(tokens))
             self.late.head.dense_weight.fill_(dense)
 
-    def parts(self, pairs: Sequence[Pair]) -> Tensor:
-        """Both parts of each pair's score, shape ``(n, 2)``, without their factors."""
-        return self.late.head.parts(*self.module.read(**self.inputs(pairs)))
+    def compute_parts(self, pairs: Sequence[Pair]) -> Tensor:
+        """Computes both parts of each pair's score, shape ``(n, 2)``, without their factors."""
+        return self.late.head.compute_parts(*self.module.read(**self.make_inputs(pairs)))
 
-    def inputs(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
-        """States of the queries and of the passages, each once, and which of them each pair is."""
-        queries = self.states.queries([query for query, _ in pairs])
-        passages = self.states.passages([passage for _, passage in pairs])
-        tokens = self.states.query_tokens(queries)
+    def make_inputs(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
+        """Makes states of the queries and of the passages, each once, and which of them each pair is."""
+        queries = self.states.read_queries([query for query, _ in pairs])
+        passages = self.states.read_passages([passage for _, passage in pairs])
+        tokens = self.states.tokenize_queries(queries)
         query_place = {text: place for place, text in enumerate(queries)}
         passage_place = {text: place for place, text in enumerate(passages)}
         return {
-            "queries": _padded([states.float() for states in queries.values()]),
-            "query_ids": _padded([tokens[text] for text in queries]),
-            "query_mask": _masks(queries.values()),
-            "passages": _padded([states.float() for states in passages.values()]),
-            "passage_mask": _masks(passages.values()),
+            "queries": _pad([states.float() for states in queries.values()]),
+            "query_ids": _pad([tokens[text] for text in queries]),
+            "query_mask": _make_masks(queries.values()),
+            "passages": _pad([states.float() for states in passages.values()]),
+            "passage_mask": _make_masks(passages.values()),
             "query_of": torch.tensor([query_place[query] for query, _ in pairs]),
             "passage_of": torch.tensor([passage_place[passage] for _, passage in pairs]),
         }
 
-    def parameter_groups(self, learning_rate: float, decay: float) -> list[dict[str, Any]]:
+    def list_parameter_groups(self, learning_rate: float, decay: float) -> list[dict[str, Any]]:
         head = self.late.head
         rates = (
             ([head.projection, head.offset], 1.0, PULL),
@@ -114,15 +114,15 @@ class _OfStates(nn.Module):
         query_of: Tensor,
         passage_of: Tensor,
     ) -> tuple[Read, Read, Tensor]:
-        """Query and passage of each pair, and the tokens of the query."""
+        """Reads query and passage of each pair, and the tokens of the query."""
         query = self.head.read(queries, query_mask).take(query_of)
         passage = self.head.read(passages, passage_mask).take(passage_of)
         return query, passage, query_ids[query_of]
 
 
-def _padded(rows: Sequence[Tensor]) -> Tensor:
+def _pad(rows: Sequence[Tensor]) -> Tensor:
     return nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
 
 
-def _masks(rows: Collection[Tensor]) -> Tensor:
-    return _padded([torch.ones(len(row), dtype=torch.long) for row in rows])
+def _make_masks(rows: Collection[Tensor]) -> Tensor:
+    return _pad([torch.ones(len(row), dtype=torch.long) for row in rows])

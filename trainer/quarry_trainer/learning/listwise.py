@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from quarry.training.spec import LossName
 from quarry_trainer.data.dataset import TextGroup
-from quarry_trainer.learning.forms import Form
-from quarry_trainer.learning.loop import Trainable
-from quarry_trainer.learning.losses import LOSSES, GroupBatch, weighted
+from quarry_trainer.learning.losses import LOSSES, GroupBatch, average_by_weight
+from quarry_trainer.learning.trainable_forms import Form
+from quarry_trainer.learning.training_loop import Trainable
 
 GROUPS_A_STEP = 8
 GROUP_SIZE = 8
@@ -19,15 +19,15 @@ READ_TOGETHER = 16
 third of what is computed would be filling."""
 
 
-def listwise(form: Form, loss: LossName, learning_rate: float, offset: float = 0.0) -> Trainable:
-    """``form``, to be trained on groups.
+def make_listwise(form: Form, loss: LossName, learning_rate: float, offset: float = 0.0) -> Trainable:
+    """Makes a trainable of ``form``, to be trained on groups.
 
     Args:
         offset: multiple of the fused score that is added to a score before the loss, so that the model learns
             what the first stage does not know. It serves with the same multiple.
     """
     model = _Listwise(form.module, loss, offset)
-    return Trainable(model, _Collator(form), form.parameter_groups(learning_rate, DECAY))
+    return Trainable(model, _Collator(form), form.list_parameter_groups(learning_rate, DECAY))
 
 
 class _Listwise(nn.Module):
@@ -36,12 +36,12 @@ class _Listwise(nn.Module):
         self.module, self._loss, self._offset = module, LOSSES[loss], offset
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        known = _group_batch(batch)
-        read = torch.cat([self.module(**inputs).float() for inputs in _inputs_of(batch)])
+        known = _make_group_batch(batch)
+        read = torch.cat([self.module(**inputs).float() for inputs in _read_inputs(batch)])
         scores = torch.zeros_like(known.relevant)
         scores[known.present] = read[batch["place"]]
         each = self._loss(scores + self._offset * batch["fused"], known)
-        return {"loss": weighted(each, known.group_weights)}
+        return {"loss": average_by_weight(each, known.group_weights)}
 
 
 class _Collator:
@@ -57,45 +57,48 @@ class _Collator:
         for row, group in enumerate(groups):
             present[row, : len(group.passages)] = True
         batch = {
-            "relevant": _filled([g.relevant for g in groups], size, 0.0),
+            "relevant": _fill([g.relevant for g in groups], size, 0.0),
             "present": present,
-            "weights": _filled([g.weights for g in groups], size, 1.0),
-            "fused": _filled([g.fused for g in groups], size, 0.0),
+            "weights": _fill([g.weights for g in groups], size, 1.0),
+            "fused": _fill([g.fused for g in groups], size, 0.0),
             "group_weights": torch.tensor([g.weight for g in groups]),
         }
         if all(group.teacher for group in groups):
-            batch["teacher"] = _filled([g.teacher for g in groups], size, 0.0)
+            batch["teacher"] = _fill([g.teacher for g in groups], size, 0.0)
         return batch | self._read(pairs)
 
     def _read(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
-        """What the module reads, in parts of pairs of like length, and the place of each pair's score."""
+        """Reads what the module reads, in parts of pairs of like length, and the place of each pair's
+        score."""
         order = sorted(range(len(pairs)), key=lambda at: sum(map(len, pairs[at])))
         place = torch.empty(len(pairs), dtype=torch.long)
         place[order] = torch.arange(len(pairs))
         made = {"place": place}
         for part, start in enumerate(range(0, len(order), READ_TOGETHER)):
             some = [pairs[at] for at in order[start : start + READ_TOGETHER]]
-            made |= {f"{_prefix(part)}{name}": value for name, value in self._form.inputs(some).items()}
+            made |= {
+                f"{_make_prefix(part)}{name}": value for name, value in self._form.make_inputs(some).items()
+            }
         return made
 
 
-def _prefix(part: int) -> str:
-    """In front of the names of what the re-ranker reads of one part of the pairs."""
+def _make_prefix(part: int) -> str:
+    """Makes the prefix of the names of what the re-ranker reads of one part of the pairs."""
     return f"input_{part}_"
 
 
-def _inputs_of(batch: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-    """What the module reads of each part, in order."""
+def _read_inputs(batch: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Reads what the module reads of each part, in order."""
     parts: list[dict[str, Tensor]] = []
     while True:
-        prefix = _prefix(len(parts))
+        prefix = _make_prefix(len(parts))
         found = {name.removeprefix(prefix): value for name, value in batch.items() if name.startswith(prefix)}
         if not found:
             return parts
         parts.append(found)
 
 
-def _group_batch(batch: dict[str, Tensor]) -> GroupBatch:
+def _make_group_batch(batch: dict[str, Tensor]) -> GroupBatch:
     return GroupBatch(
         batch["relevant"],
         batch["present"],
@@ -105,7 +108,7 @@ def _group_batch(batch: dict[str, Tensor]) -> GroupBatch:
     )
 
 
-def _filled(rows: Sequence[Sequence[float]], size: int, value: float) -> Tensor:
+def _fill(rows: Sequence[Sequence[float]], size: int, value: float) -> Tensor:
     filled = torch.full((len(rows), size), value)
     for place, row in enumerate(rows):
         filled[place, : len(row)] = torch.tensor(row, dtype=torch.float32)

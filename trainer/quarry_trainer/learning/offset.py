@@ -1,4 +1,4 @@
-"""How much the fused score counts beside a model that is yet to be trained."""
+"""The weight of the fused score beside a model that is yet to be trained."""
 
 from collections.abc import Sequence
 
@@ -29,29 +29,32 @@ def fit_offset(groups: Sequence[TextGroup], model: PairModel) -> float:
     of a fused score depend on which queries were encoded together, and the same training is to make the same
     files.
     """
-    some = fitted_groups(groups, FITTED_GROUPS)
-    found = _scores(model, some)
+    some = select_groups(groups, FITTED_GROUPS)
+    found = _score_groups(model, some)
 
-    def loss(offset: float) -> float:
-        return -float(np.mean([_first(own, group, offset) for own, group in zip(found, some, strict=True)]))
+    def compute_loss(offset: float) -> float:
+        return -float(
+            np.mean([_compute_log_chance(own, group, offset) for own, group in zip(found, some, strict=True)])
+        )
 
-    return float(f"{minimize_scalar(loss, bounds=(0.0, MOST), method='bounded').x:.3g}")
+    return float(f"{minimize_scalar(compute_loss, bounds=(0.0, MOST), method='bounded').x:.3g}")
 
 
-def fitted_groups(groups: Sequence[TextGroup], most: int) -> list[TextGroup]:
-    """So many of them at most, at even distances."""
+def select_groups(groups: Sequence[TextGroup], most: int) -> list[TextGroup]:
+    """Selects so many of them at most, at even distances."""
     places = np.linspace(0, len(groups) - 1, min(len(groups), most)).round().astype(int)
     return [groups[place] for place in places]
 
 
-def _scores(model: PairModel, groups: Sequence[TextGroup]) -> list[Float64]:
+def _score_groups(model: PairModel, groups: Sequence[TextGroup]) -> list[Float64]:
     scores = model.score([(group.query, passage) for group in groups for passage in group.passages])
     flat = np.array([one.score for one in scores], np.float64)
     return np.split(flat, np.cumsum([len(group.passages) for group in groups])[:-1])
 
 
-def _first(own: Float64, group: TextGroup, offset: float) -> float:
-    """Logarithm of the chance that the positive comes before what is not relevant in its group."""
+def _compute_log_chance(own: Float64, group: TextGroup, offset: float) -> float:
+    """Computes the logarithm of the chance that the positive comes before what is not relevant in its
+    group."""
     others = ~np.array(group.relevant, bool)
     others[0] = True
     blended = own + offset * np.array(group.fused, np.float64)

@@ -12,8 +12,8 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 
 from quarry.errors import InvalidArgumentError, ModelError, OutOfRangeError
-from quarry.models.settings import read_json
-from quarry.training.forms import model_form
+from quarry.models.run_settings import read_json
+from quarry.training.forms import read_model_form
 
 _LAYER = re.compile(r"(.*\bencoder\.layer\.|.*\blayers\.)(\d+)(\..*)")
 _WEIGHTS = "model.safetensors"
@@ -30,14 +30,14 @@ def cut_student(base: Path, layers: int, target: Path) -> Path:
             re-ranker, whose head stands on all layers.
         ModelError: its weights are not in one safetensors file, or its layers have names that are not known.
     """
-    form = model_form(base)
+    form = read_model_form(base)
     if form.late:
         raise InvalidArgumentError("layers", "is for a base with layers to train, and this one has none")
     if not form.joint_layers < layers <= form.layers:
         raise OutOfRangeError("layers", f"{layers} is not {form.joint_layers + 1} to {form.layers}")
     if not (base / _WEIGHTS).exists():
         raise ModelError(f"{base} has no {_WEIGHTS}: a student is cut from one file", path=str(base))
-    kept = [*evenly(form.layers - form.joint_layers, layers - form.joint_layers)]
+    kept = [*choose_evenly(form.layers - form.joint_layers, layers - form.joint_layers)]
     kept += range(form.layers - form.joint_layers, form.layers)
     number = {old: new for new, old in enumerate(kept)}
     weights = {}
@@ -57,6 +57,6 @@ def cut_student(base: Path, layers: int, target: Path) -> Path:
     return target
 
 
-def evenly(layers: int, wanted: int) -> list[int]:
-    """``wanted`` of ``layers`` numbers from 0, at even distances, the last one among them."""
+def choose_evenly(layers: int, wanted: int) -> list[int]:
+    """Chooses ``wanted`` of ``layers`` numbers from 0, at even distances, the last one among them."""
     return [int(place) for place in np.round(np.arange(1, wanted + 1) * layers / wanted - 1)]

@@ -11,11 +11,11 @@ from typing import NamedTuple
 from ir_measures import nDCG
 
 from quarry.models.blend import RERANKER_ALONE, Blend
-from quarry_trainer.data.halves import Places, halves_of, mean_of_halves
+from quarry_trainer.data.known_unseen import Places, average_over_parts, split_by_known
 from quarry_trainer.data.live import Float64, RankedQuery
-from quarry_trainer.evaluation.gate import DEFAULT_POLICY
-from quarry_trainer.evaluation.scoring import FUSED_ALONE, blended_order
-from quarry_trainer.measures import NDCG, Qrels, clusters_of, judged_queries, per_query
+from quarry_trainer.evaluation.scoring import FUSED_ALONE, order_by_blend
+from quarry_trainer.evaluation.training_gate import DEFAULT_POLICY
+from quarry_trainer.measures import NDCG, Qrels, list_clusters, list_judged_queries, measure_per_query
 
 TIMES = (1.0, 2.0, 4.0, 8.0)
 """By how much the fused score may count more than it did in training."""
@@ -32,7 +32,7 @@ MAX_LOSS = 0.005
 class _Asked(NamedTuple):
     """Places of known and of unseen queries, or of all, and what is relevant to each query."""
 
-    halves: list[Places]
+    known_and_unseen: list[Places]
     clusters: list[frozenset[str]]
 
 
@@ -52,7 +52,7 @@ def fit_blend(
     """Chooses the blend with the best nDCG@10; of equally good ones that nearest to the fused order.
 
     It must serve queries whose documents the re-ranker was not trained on. So known and unseen queries, if
-    ``halves_of`` tells them apart, count alike, however many they are, and neither pays for the other: a
+    ``split_by_known`` tells them apart, count alike, however many they are, and neither pays for the other: a
     blend by which one of the two loses more than ``MAX_LOSS`` is not chosen. Beside known queries it takes
     ``LEAST_PROOF`` unseen questions to choose under ``CAREFUL``.
 
@@ -63,52 +63,60 @@ def fit_blend(
         known: whether training saw a relevant document of the query; None: nothing is told apart.
 
     Returns:
-        ``FUSED_ALONE`` if no blend is better than the fused order; ``unproven_blend`` if nothing is judged.
+        ``FUSED_ALONE`` if no blend is better than the fused order; ``choose_unproven_blend`` if nothing is
+        judged.
     """
-    judged = judged_queries({query.query_id: qrels.get(query.query_id, {}) for query in ranked})
+    judged = list_judged_queries({query.query_id: qrels.get(query.query_id, {}) for query in ranked})
     if not judged:
-        return unproven_blend(trained)
-    clusters = clusters_of(judged, qrels)
-    asked = _Asked(halves_of(judged, clusters, known), clusters)
-    least = TIMES[0] if _proven(judged, known, asked) else CAREFUL
+        return choose_unproven_blend(trained)
+    clusters = list_clusters(judged, qrels)
+    asked = _Asked(split_by_known(judged, clusters, known), clusters)
+    least = TIMES[0] if _can_prove(judged, known, asked) else CAREFUL
     wanted = {id: qrels[id] for id in judged}
-    tried = [_Tried(b, _ndcg(ranked, scores, b, wanted)) for b in (*_blends(trained, least), FUSED_ALONE)]
+    tried = [
+        _Tried(b, _measure_ndcg(ranked, scores, b, wanted))
+        for b in (*_list_blends(trained, least), FUSED_ALONE)
+    ]
     fused = tried[-1].ndcg
-    harmless = [one for one in tried if _greatest_loss(fused - one.ndcg, asked.halves) <= MAX_LOSS]
+    harmless = [
+        one for one in tried if _find_greatest_loss(fused - one.ndcg, asked.known_and_unseen) <= MAX_LOSS
+    ]
     from_fused_on = reversed(harmless)  # of equals the first is taken
-    return max(from_fused_on, key=lambda one: mean_of_halves(one.ndcg, asked.halves)).blend
+    return max(from_fused_on, key=lambda one: average_over_parts(one.ndcg, asked.known_and_unseen)).blend
 
 
-def unproven_blend(trained: Blend) -> Blend:
-    """The careful blend, where no judged query can choose."""
-    return _blends(trained, CAREFUL)[0]
+def choose_unproven_blend(trained: Blend) -> Blend:
+    """Chooses the careful blend, where no judged query can choose."""
+    return _list_blends(trained, CAREFUL)[0]
 
 
-def _blends(trained: Blend, least: float) -> list[Blend]:
-    """From ``least`` times the fused score on, ever nearer to the fused order; the model alone if it does not
-    blend."""
+def _list_blends(trained: Blend, least: float) -> list[Blend]:
+    """Lists blends from ``least`` times the fused score on, ever nearer to the fused order; the model alone
+    if it does not blend."""
     if not trained.fused:
         return [RERANKER_ALONE]
     times = [some for some in TIMES if some >= least]
     return [Blend(rerank=trained.rerank, fused=some * trained.fused) for some in times]
 
 
-def _proven(judged: Sequence[str], known: Mapping[str, bool] | None, asked: _Asked) -> bool:
-    """Whether those that choose can tell what a blend does to unseen queries."""
+def _can_prove(judged: Sequence[str], known: Mapping[str, bool] | None, asked: _Asked) -> bool:
+    """Tells whether those that choose can tell what a blend does to unseen queries."""
     if known is None:
         return True
     unseen = [place for place, id in enumerate(judged) if not known.get(id, True)]
     return len(unseen) == len(judged) or len({asked.clusters[at] for at in unseen}) >= LEAST_PROOF
 
 
-def _ndcg(ranked: Sequence[RankedQuery], scores: Sequence[Float64], blend: Blend, qrels: Qrels) -> Float64:
+def _measure_ndcg(
+    ranked: Sequence[RankedQuery], scores: Sequence[Float64], blend: Blend, qrels: Qrels
+) -> Float64:
     orders = {
-        query.query_id: blended_order(query, some, blend)
+        query.query_id: order_by_blend(query, some, blend)
         for query, some in zip(ranked, scores, strict=True)
         if query.query_id in qrels
     }
-    return per_query(orders, qrels, (nDCG @ 10,))[NDCG]
+    return measure_per_query(orders, qrels, (nDCG @ 10,))[NDCG]
 
 
-def _greatest_loss(lost: Float64, halves: Sequence[Places]) -> float:
-    return max(float(lost[some].mean()) for some in halves)
+def _find_greatest_loss(lost: Float64, known_and_unseen: Sequence[Places]) -> float:
+    return max(float(lost[some].mean()) for some in known_and_unseen)

@@ -7,11 +7,11 @@ from ir_measures import nDCG
 
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import Blend
-from quarry_trainer.data.halves import halves_of, mean_of_halves
+from quarry_trainer.data.known_unseen import average_over_parts, split_by_known
 from quarry_trainer.data.live import RankedQuery
-from quarry_trainer.evaluation.scoring import PairModel, blended_order, score_ranked
-from quarry_trainer.measures import NDCG, clusters_of, judged_queries, per_query
-from quarry_trainer.trainings.blending import fit_blend, unproven_blend
+from quarry_trainer.evaluation.scoring import PairModel, order_by_blend, score_ranked
+from quarry_trainer.measures import NDCG, list_clusters, list_judged_queries, measure_per_query
+from quarry_trainer.trainings.blending import choose_unproven_blend, fit_blend
 
 MEASURED_QUERIES, MEASURED_DEPTH = 48, 30
 """Development queries, and candidates of each, that are scored again and again while training goes on."""
@@ -40,22 +40,22 @@ class Development:
         self.ranked = [query.take(range(min(MEASURED_DEPTH, len(query)))) for query in some]
         self.qrels = {query.id: query.judgments for query in queries}
 
-    def blend(self, model: PairModel, trained: Blend) -> Blend:
+    def choose_blend(self, model: PairModel, trained: Blend) -> Blend:
         """Chooses how a model serves that was ``trained`` with a blend."""
         if not self.whole:
-            return unproven_blend(trained)
+            return choose_unproven_blend(trained)
         scores = score_ranked(model, self.whole)
         return fit_blend(self.whole, scores, self.qrels, trained, self.known)
 
-    def ndcg(self, model: PairModel, blend: Blend) -> float:
-        """Mean nDCG@10 of the order in training; known and unseen queries, if ``halves_of`` tells them
-        apart, count alike."""
+    def measure_ndcg(self, model: PairModel, blend: Blend) -> float:
+        """Measures the mean nDCG@10 of the order in training; known and unseen queries, if ``split_by_known``
+        tells them apart, count alike."""
         scores = score_ranked(model, self.ranked)
         orders = {
-            query.query_id: blended_order(query, some, blend)
+            query.query_id: order_by_blend(query, some, blend)
             for query, some in zip(self.ranked, scores, strict=True)
         }
         qrels = {id: self.qrels[id] for id in orders}
-        values = per_query(orders, qrels, [nDCG @ 10])[NDCG]
-        judged = judged_queries(qrels)
-        return mean_of_halves(values, halves_of(judged, clusters_of(judged, qrels), self.known))
+        values = measure_per_query(orders, qrels, [nDCG @ 10])[NDCG]
+        judged = list_judged_queries(qrels)
+        return average_over_parts(values, split_by_known(judged, list_clusters(judged, qrels), self.known))

@@ -1,4 +1,4 @@
-"""How an encoder is trained."""
+"""The training of an encoder."""
 
 import shutil
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ from quarry.models.blend import RERANKER_ALONE
 from quarry.models.encoder import load_encoder
 from quarry.training.spec import TrainingSpec
 from quarry_trainer.data.dataset import TextGroup
-from quarry_trainer.evaluation.scoring import PairModel, own_folder
+from quarry_trainer.evaluation.scoring import PairModel, find_own_folder
 from quarry_trainer.learning.contrastive import (
     GROUP_SIZE,
     GROUPS_A_STEP,
     EncoderInTraining,
     Vectors,
-    contrastive,
+    collect_positives,
+    make_contrastive,
     make_teacher,
-    positives_of,
 )
-from quarry_trainer.learning.loop import Trainable
-from quarry_trainer.trainings.training import steps_for
+from quarry_trainer.learning.training_loop import Trainable
+from quarry_trainer.trainings.training_run import choose_step_count
 
 RATE = 5e-5
 LEARNED_SHARE = 0.8
@@ -30,9 +30,10 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.onnx", "onnx/*", "openvino/
 """Of the old encoder; not copied to the new one."""
 
 
-def served_encoder(folder: Path, data: Path) -> PairModel:
-    """The encoder in ``folder`` as it is served, scoring pairs by their cosine; exported if it never was."""
-    return _Cosines(load_encoder(str(folder), data, folder=own_folder(folder, data)).encode)
+def load_served_encoder(folder: Path, data: Path) -> PairModel:
+    """Loads the encoder in ``folder`` as it is served, scoring pairs by their cosine; exported if it never
+    was."""
+    return _Cosines(load_encoder(str(folder), data, folder=find_own_folder(folder, data)).encode)
 
 
 class EncoderRecipe:
@@ -52,26 +53,26 @@ class EncoderRecipe:
         untrained = EncoderInTraining(self._base, spec.max_tokens, spec.seed)
         self._teacher = make_teacher(untrained, self._encoder)
 
-    def usual_steps(self, groups: int) -> int:
-        return steps_for(groups, self.groups)
+    def choose_steps(self, groups: int) -> int:
+        return choose_step_count(groups, self.groups)
 
-    def prepared(self, texts: list[TextGroup]) -> list[TextGroup]:
+    def prepare(self, texts: list[TextGroup]) -> list[TextGroup]:
         return texts
 
-    def trainable(self, learning_rate: float, texts: Sequence[TextGroup]) -> Trainable:
-        return contrastive(self._encoder, learning_rate, positives_of(texts), self._teacher)
+    def make_trainable(self, learning_rate: float, texts: Sequence[TextGroup]) -> Trainable:
+        return make_contrastive(self._encoder, learning_rate, collect_positives(texts), self._teacher)
 
-    def scorer(self) -> PairModel:
+    def make_scorer(self) -> PairModel:
         return _Cosines(self._encoder.encode)
 
     def save(self, folder: Path) -> None:
         shutil.copytree(self._base, folder, ignore=shutil.ignore_patterns(*WEIGHTS))
         self._encoder.save(folder)
 
-    def served(self, folder: Path) -> PairModel:
-        return served_encoder(folder, self._data)
+    def load_served(self, folder: Path) -> PairModel:
+        return load_served_encoder(folder, self._data)
 
-    def exact(self, folder: Path) -> None:
+    def load_exact(self, folder: Path) -> None:
         """An encoder serves in float32."""
 
 

@@ -1,4 +1,4 @@
-"""How a re-ranker is trained."""
+"""The training of a re-ranker."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,20 +7,20 @@ from quarry.errors import InvalidArgumentError
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.caches.state_cache import StateCache
 from quarry.models.cross_encoder import load_cross_encoder
-from quarry.models.settings import ModelKind
-from quarry.training.forms import FormName, model_form
+from quarry.models.run_settings import ModelKind
+from quarry.training.forms import FormName, read_model_form
 from quarry.training.spec import ModelRef, TrainingSpec
 from quarry_trainer.data.dataset import TextGroup, with_teacher
 from quarry_trainer.evaluation.scoring import PairModel, load_as_served
 from quarry_trainer.learning.averaging import LEARNED_SHARE
-from quarry_trainer.learning.forms import Form, FormScorer, open_form, start_folder
 from quarry_trainer.learning.late_form import LateForm
 from quarry_trainer.learning.late_start import fit_start
-from quarry_trainer.learning.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
-from quarry_trainer.learning.loop import Trainable
+from quarry_trainer.learning.listwise import GROUP_SIZE, GROUPS_A_STEP, make_listwise
 from quarry_trainer.learning.offset import NEW_OFFSET, fit_offset
 from quarry_trainer.learning.student import cut_student
-from quarry_trainer.trainings.training import steps_for
+from quarry_trainer.learning.trainable_forms import Form, FormScorer, open_form, start_folder
+from quarry_trainer.learning.training_loop import Trainable
+from quarry_trainer.trainings.training_run import choose_step_count
 
 RATES: dict[FormName, float] = {"split": 3e-4, "late": 4e-3, "cross": 2e-5}
 """Learning rate by form."""
@@ -56,10 +56,10 @@ class RerankerRecipe:
         start = start_folder(Path(spec.base.folder), spec.form, spec.joint_layers, work / START)
         if spec.layers:
             start = cut_student(start, spec.layers, work / STUDENT)
-        form = model_form(start)
+        form = read_model_form(start)
         room = min(spec.max_tokens, form.max_tokens)
         self._spec, self._data, self._form = spec, data, open_form(start, room, spec.seed, like)
-        self._new = model_form(Path(spec.base.folder)).kind is ModelKind.ENCODER
+        self._new = read_model_form(Path(spec.base.folder)).kind is ModelKind.ENCODER
         self._states = StateCache(STATE_BYTES)
         self.blend = RERANKER_ALONE
         self.groups, self.learned_share = GROUPS[form.name], LEARNED_SHARES[form.name]
@@ -67,52 +67,52 @@ class RerankerRecipe:
         if form.name == "late" and spec.steps > LATE_STEPS:
             self.learning_rate *= LATE_STEPS / spec.steps
 
-    def usual_steps(self, groups: int) -> int:
-        return LATE_STEPS if isinstance(self._form, LateForm) else steps_for(groups, self.groups)
+    def choose_steps(self, groups: int) -> int:
+        return LATE_STEPS if isinstance(self._form, LateForm) else choose_step_count(groups, self.groups)
 
-    def prepared(self, texts: list[TextGroup]) -> list[TextGroup]:
+    def prepare(self, texts: list[TextGroup]) -> list[TextGroup]:
         teacher = self._spec.teacher
         if teacher is None:
-            self.blend = _blend_of(self._spec.base) or Blend(rerank=1.0, fused=self._offset(texts))
+            self.blend = _read_blend(self._spec.base) or Blend(rerank=1.0, fused=self._fit_offset(texts))
             return texts
-        self.blend = _blend_of(teacher) or RERANKER_ALONE
+        self.blend = _read_blend(teacher) or RERANKER_ALONE
         states = StateCache(STATE_BYTES)
         return with_teacher(texts, load_cross_encoder(teacher.folder, self._data, states=states))
 
-    def trainable(self, learning_rate: float, texts: Sequence[TextGroup]) -> Trainable:
+    def make_trainable(self, learning_rate: float, texts: Sequence[TextGroup]) -> Trainable:
         offset = 0.0 if self._spec.teacher else self.blend.fused  # a teacher's scores are without it
-        return listwise(self._form, self._spec.loss, learning_rate, offset)
+        return make_listwise(self._form, self._spec.loss, learning_rate, offset)
 
-    def _offset(self, texts: Sequence[TextGroup]) -> float:
-        """How much the fused score counts beside a model that does not blend yet."""
+    def _fit_offset(self, texts: Sequence[TextGroup]) -> float:
+        """Fits how much the fused score counts beside a model that does not blend yet."""
         if not self._new:
-            return fit_offset(texts, self.scorer())
+            return fit_offset(texts, self.make_scorer())
         if isinstance(self._form, LateForm):
             fit_start(self._form, texts, NEW_OFFSET)
         return NEW_OFFSET
 
-    def scorer(self) -> PairModel:
+    def make_scorer(self) -> PairModel:
         return FormScorer(self._form)
 
     def save(self, folder: Path) -> None:
         self._form.save(folder)
 
-    def served(self, folder: Path) -> PairModel:
+    def load_served(self, folder: Path) -> PairModel:
         """In float32 a split one is scored by torch, which keeps states, once its export scores alike."""
         exported = load_as_served(folder, self._data, self._spec.precision, self._states)
-        if self._spec.precision == "int8" or not model_form(folder).joint_layers:
+        if self._spec.precision == "int8" or not read_model_form(folder).joint_layers:
             return exported
-        return self._in_torch(folder)
+        return self._load_in_torch(folder)
 
-    def exact(self, folder: Path) -> PairModel | None:
-        return self._in_torch(folder) if self._spec.precision == "int8" else None
+    def load_exact(self, folder: Path) -> PairModel | None:
+        return self._load_in_torch(folder) if self._spec.precision == "int8" else None
 
-    def _in_torch(self, folder: Path) -> PairModel:
-        return FormScorer(open_form(folder, model_form(folder).max_tokens, 0, like=self._form))
+    def _load_in_torch(self, folder: Path) -> PairModel:
+        return FormScorer(open_form(folder, read_model_form(folder).max_tokens, 0, like=self._form))
 
 
-def _blend_of(model: ModelRef) -> Blend | None:
-    """How the model in a folder serves, for a rerank weight of 1; None if it does not blend."""
+def _read_blend(model: ModelRef) -> Blend | None:
+    """Reads how the model in a folder serves, for a rerank weight of 1; None if it does not blend."""
     blend = read_blend(Path(model.folder))
     if not (blend.rerank and blend.fused):
         return None

@@ -1,18 +1,18 @@
-"""What a training leaves behind in writing, with a model or without one."""
+"""The written results of a training, with a model or without one."""
 
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from quarry.models.blend import Blend
-from quarry.training.forms import model_form
-from quarry.training.marks import packed
+from quarry.training.forms import read_model_form
+from quarry.training.hashes import pack_marks
 from quarry.training.spec import EvaluationReport, TrainingResult, TrainingSpec
 from quarry_trainer.data.dataset import BadExamplesError, Examples
-from quarry_trainer.learning.loop import LoopResult
+from quarry_trainer.learning.training_loop import LoopResult
 
 
-def trained(
+def make_result(
     spec: TrainingSpec,
     evaluation: EvaluationReport,
     started: float,
@@ -24,7 +24,8 @@ def trained(
     attempt: str = "",
     decided_by: Iterable[bytes] = (),
 ) -> TrainingResult:
-    """Of the model in ``model``; ``started`` is by the monotonic clock; without examples it read texts.
+    """Makes the result of the model in ``model``; ``started`` is by the monotonic clock; without examples it
+    read texts.
 
     Args:
         attempt: see ``attempt_of``; empty: of what is no verdict.
@@ -33,46 +34,46 @@ def trained(
     course = {"losses": loop.losses, "development_ndcg": loop.measured, "best_development_ndcg": loop.best}
     evaluation = _with_dropped(evaluation, examples)
     details = {**evaluation.details, "training": course}
-    return _nothing(spec, started, examples).model_copy(
+    return _make_empty_result(spec, started, examples).model_copy(
         update={
             "evaluation": evaluation.model_copy(update={"details": details}),
             "steps": loop.steps,
-            "joint_layers": model_form(model).joint_layers,
+            "joint_layers": read_model_form(model).joint_layers,
             "blend": blend,
             "has_model": True,
             "attempt": attempt,
-            "decided_by": packed(decided_by),
+            "decided_by": pack_marks(decided_by),
         }
     )
 
 
-def refused(
+def refuse(
     spec: TrainingSpec, error: BadExamplesError, started: float, examples: Examples | None = None
 ) -> TrainingResult:
-    """A verdict without a model."""
+    """Refuses with a verdict without a model."""
     report = _with_dropped(EvaluationReport(verdict="BAD_DATA", advice=(str(error),)), examples)
-    return _nothing(spec, started, examples).model_copy(update={"evaluation": report})
+    return _make_empty_result(spec, started, examples).model_copy(update={"evaluation": report})
 
 
 def _with_dropped(report: EvaluationReport, examples: Examples | None) -> EvaluationReport:
-    """With what of the examples was not learned from."""
+    """Adds to a report which of the examples were not learned from."""
     if examples is None or not examples.dropped:
         return report
     details = {**report.details, "dropped": examples.dropped.as_json()}
     return report.model_copy(
-        update={"details": details, "advice": (*report.advice, *examples.dropped.advice())}
+        update={"details": details, "advice": (*report.advice, *examples.dropped.describe())}
     )
 
 
-def _nothing(spec: TrainingSpec, started: float, examples: Examples | None) -> TrainingResult:
-    """What was asked for, and that nothing came of it."""
+def _make_empty_result(spec: TrainingSpec, started: float, examples: Examples | None) -> TrainingResult:
+    """Makes a result that says what was asked for, and that nothing came of it."""
     first_us, last_us = (examples.feedback_us if examples else None) or (None, None)
     return TrainingResult(
         evaluation=EvaluationReport(verdict="BAD_DATA"),
         what=spec.what,
         base=spec.base.name,
         teacher=spec.teacher.name if spec.teacher else "",
-        examples=spec.examples_name or _documents_of(spec),
+        examples=spec.examples_name or _describe_documents(spec),
         data_hash=examples.data_hash if examples else "",
         loss=spec.loss,
         steps=0,
@@ -87,6 +88,6 @@ def _nothing(spec: TrainingSpec, started: float, examples: Examples | None) -> T
     )
 
 
-def _documents_of(spec: TrainingSpec) -> str:
+def _describe_documents(spec: TrainingSpec) -> str:
     collections = spec.bootstrap.collections if spec.bootstrap else ()
     return "bootstrap: " + ", ".join(name for name, _ in collections)

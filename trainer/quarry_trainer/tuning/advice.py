@@ -1,10 +1,10 @@
-"""What people should know of a tuning beside its verdict: what happens to the re-ranker when it serves."""
+"""The advice that people need beside a tuning's verdict: what happens to the re-ranker when it serves."""
 
 from quarry.training.spec import Caution, EvaluationReport, TuningSpec
 
 
 def with_advice(report: EvaluationReport, spec: TuningSpec) -> EvaluationReport:
-    """The report, with what the re-rankers that serve lose once the new configuration serves."""
+    """Adds to the report what the re-rankers that serve lose once the new configuration serves."""
     notes: list[str] = []
     cautions: tuple[Caution, ...] = ()
     if spec.reranker:
@@ -13,14 +13,14 @@ def with_advice(report: EvaluationReport, spec: TuningSpec) -> EvaluationReport:
             "then, so train it again, or evaluate it, when this serves"
         )
     if spec.calibrated:
-        notes.append(_no_relevance(spec))
+        notes.append(_explain_no_relevance(spec))
         cautions = ("NO_RELEVANCE",) if report.verdict == "IMPROVED" else ()
     return report.model_copy(
         update={"advice": (*report.advice, *notes), "cautions": (*report.cautions, *cautions)}
     )
 
 
-def _no_relevance(spec: TuningSpec) -> str:
+def _explain_no_relevance(spec: TuningSpec) -> str:
     return (
         f"the relevance of {', '.join(spec.calibrated)} is fitted to the fused scores that serve now: when "
         "this serves, hits have no relevance, and searches with min_relevance are refused. Then train the "

@@ -17,15 +17,23 @@ from scipy import optimize
 from scipy.interpolate import CubicSpline
 
 from quarry.ranking.queries import DEFAULT_DEPTH
-from quarry.ranking.weighting import MAX_LOGIT, SHARED, QueryWeights, Trait, logit, sigmoid, trait_names
-from quarry.retrieval.registry import default_share
-from quarry_trainer.evaluation.resampling import standard_error
+from quarry.ranking.weighting import (
+    MAX_LOGIT,
+    SHARED,
+    QueryWeights,
+    Trait,
+    compute_logit,
+    compute_sigmoid,
+    list_traits,
+)
+from quarry.retrieval.registry import compute_default_share
+from quarry_trainer.evaluation.resampling import estimate_standard_error
 
 Float64 = NDArray[np.float64]
 
 SHARES: Float64 = np.round(np.linspace(0.0, 1.0, 41), 3)
 """Shares of the dense arm that are tried; between them gains are interpolated."""
-DEFAULT_SHARE = default_share(SHARED)
+DEFAULT_SHARE = compute_default_share(SHARED)
 SMOOTHING = 0.05
 """Width, in shares, of what a query's gain is averaged over: nDCG is a staircase of the share."""
 SHARE_PENALTY, TRAIT_PENALTY, SCALE_PENALTY = 1.0, 10.0, 4.0
@@ -38,7 +46,7 @@ LEAST_SHARE = 0.02
 
 
 class Setting(NamedTuple):
-    """How the arms are asked.
+    """The way the arms are asked.
 
     Attributes:
         scale: what the boosts of the schema's fields are multiplied by, the title's above all.
@@ -54,13 +62,13 @@ USUAL = Setting()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gains:
-    """How good the queries' orders are by each way to merge, the arms asked in one way.
+    """The quality of the queries' orders by each way to merge, the arms asked in one way.
 
     Attributes:
         by_share: nDCG@10, float64, shape ``(queries, len(SHARES))``.
         by_rrf: nDCG@10 of reciprocal rank fusion, shape ``(queries,)``.
         traits: what is known of each query before merging, shape ``(queries, traits)``, in the order of
-            ``trait_names``.
+            ``list_traits``.
     """
 
     by_share: Float64
@@ -72,8 +80,8 @@ class Gains:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """How to merge.
+class MergeChoice:
+    """The chosen way to merge.
 
     Attributes:
         setting: how the arms are asked.
@@ -88,34 +96,36 @@ class Choice:
     rrf: bool = False
 
 
-def fit(gains: Mapping[Setting, Gains], clusters: Sequence[object]) -> Choice:
-    """The choice for queries like these.
+def fit(gains: Mapping[Setting, Gains], clusters: Sequence[object]) -> MergeChoice:
+    """Fits the choice for queries like these.
 
     Args:
         gains: by how the arms are asked; the default among them.
         clusters: the question that each query asks; queries of one question are not told apart.
     """
     usual = [setting for setting in gains if setting.depth == DEFAULT_DEPTH]
-    won = {setting: _best_share(gains[setting])[1] - _scale_cost(setting.scale) for setting in usual}
-    setting = max(usual, key=lambda one: (won[one], -_scale_cost(one.scale)))
-    share, _ = _best_share(gains[setting])
+    won = {
+        setting: _find_best_share(gains[setting])[1] - _compute_scale_cost(setting.scale) for setting in usual
+    }
+    setting = max(usual, key=lambda one: (won[one], -_compute_scale_cost(one.scale)))
+    share, _ = _find_best_share(gains[setting])
     setting = _with_depth(gains, setting, share, clusters)
     own = gains[setting]
-    if _surely_better(own.by_rrf, _at(own, share), clusters):
-        return Choice(setting, rrf=True)
+    if _is_surely_better(own.by_rrf, _interpolate(own, share), clusters):
+        return MergeChoice(setting, rrf=True)
     by_query = _fit_query_weights(own, share)
-    return Choice(setting, *(by_query or (share, None)))
+    return MergeChoice(setting, *(by_query or (share, None)))
 
 
-def _scale_cost(scale: float) -> float:
+def _compute_scale_cost(scale: float) -> float:
     return SCALE_PENALTY / 2 * math.log2((scale + 0.25) / 1.25) ** 2
 
 
-def _best_share(gains: Gains) -> tuple[float, float]:
-    """The share that wins most, and what it wins over all queries less the penalty."""
+def _find_best_share(gains: Gains) -> tuple[float, float]:
+    """Finds the share that wins most, and what it wins over all queries less the penalty."""
     inside = np.clip(SHARES, LEAST_SHARE, 1 - LEAST_SHARE)
-    away = np.log(inside / (1 - inside)) - logit(DEFAULT_SHARE)
-    won = _smoothed(gains.by_share).sum(axis=0) - SHARE_PENALTY / 2 * away**2
+    away = np.log(inside / (1 - inside)) - compute_logit(DEFAULT_SHARE)
+    won = _smooth(gains.by_share).sum(axis=0) - SHARE_PENALTY / 2 * away**2
     best = int(np.argmax(won))
     return float(inside[best]), float(won[best])
 
@@ -123,21 +133,23 @@ def _best_share(gains: Gains) -> tuple[float, float]:
 def _with_depth(
     gains: Mapping[Setting, Gains], setting: Setting, share: float, clusters: Sequence[object]
 ) -> Setting:
-    """Another depth, where it is surely better than the default one."""
+    """Tries another depth, and takes it where it is surely better than the default one."""
     deeper = [one for one in gains if one.scale == setting.scale and one != setting]
-    best = max(deeper, key=lambda one: float(_at(gains[one], share).mean()), default=setting)
-    better = _surely_better(_at(gains[best], share), _at(gains[setting], share), clusters)
+    best = max(deeper, key=lambda one: float(_interpolate(gains[one], share).mean()), default=setting)
+    better = _is_surely_better(
+        _interpolate(gains[best], share), _interpolate(gains[setting], share), clusters
+    )
     return best if better else setting
 
 
-def _surely_better(values: Float64, others: Float64, clusters: Sequence[object]) -> bool:
-    """Whether the mean is higher by more than a standard error of the difference."""
+def _is_surely_better(values: Float64, others: Float64, clusters: Sequence[object]) -> bool:
+    """Tells whether the mean is higher by more than a standard error of the difference."""
     ahead = values - others
-    return bool(ahead.mean() > standard_error(ahead, clusters))
+    return bool(ahead.mean() > estimate_standard_error(ahead, clusters))
 
 
-def _at(gains: Gains, share: float) -> Float64:
-    """nDCG@10 of each query with this share, interpolated."""
+def _interpolate(gains: Gains, share: float) -> Float64:
+    """Interpolates nDCG@10 of each query with this share."""
     place = share * (len(SHARES) - 1)
     left = min(int(place), len(SHARES) - 2)
     below, above = gains.by_share[:, left], gains.by_share[:, left + 1]
@@ -146,54 +158,57 @@ def _at(gains: Gains, share: float) -> Float64:
 
 
 def _fit_query_weights(gains: Gains, share: float) -> tuple[float, QueryWeights] | None:
-    """The share of an average query, and how it moves with the traits; None if nothing is gained by that."""
+    """Fits the share of an average query, and how it moves with the traits.
+
+    None if nothing is gained by that.
+    """
     means, deviations = gains.traits.mean(axis=0), gains.traits.std(axis=0)
     varies = deviations > 0
     scaled = (gains.traits - means) / np.where(varies, deviations, 1.0)
-    won, usual = _Curves(_smoothed(gains.by_share)), logit(DEFAULT_SHARE)
+    won, usual = _Curves(_smooth(gains.by_share)), compute_logit(DEFAULT_SHARE)
 
-    def loss(point: Float64) -> tuple[float, Float64]:
+    def compute_loss(point: Float64) -> tuple[float, Float64]:
         z = np.clip(point[0] + scaled @ point[1:], -MAX_LOGIT, MAX_LOGIT)
         shares = 1 / (1 + np.exp(-z))
-        value, slope = won.at(shares)
+        value, slope = won.interpolate(shares)
         pull = slope * shares * (1 - shares)
         cost = SHARE_PENALTY / 2 * (point[0] - usual) ** 2 + TRAIT_PENALTY / 2 * float(point[1:] @ point[1:])
         ridge = np.r_[SHARE_PENALTY * (point[0] - usual), TRAIT_PENALTY * point[1:]]
         return cost - float(value.sum()), ridge - np.r_[pull.sum(), scaled.T @ pull]
 
-    one_for_all = np.r_[logit(share), np.zeros(scaled.shape[1])]
+    one_for_all = np.r_[compute_logit(share), np.zeros(scaled.shape[1])]
     starts = (one_for_all, np.r_[usual, np.zeros(scaled.shape[1])])
     found = min(
-        (optimize.minimize(loss, start, jac=True, method="L-BFGS-B") for start in starts),
+        (optimize.minimize(compute_loss, start, jac=True, method="L-BFGS-B") for start in starts),
         key=lambda one: float(one.fun),
     )
-    if loss(one_for_all)[0] - found.fun <= LEAST_GAIN:
+    if compute_loss(one_for_all)[0] - found.fun <= LEAST_GAIN:
         return None
     traits = {
         name: Trait(float(found.x[1 + n]), float(means[n]), float(deviations[n]))
-        for n, name in enumerate(trait_names())
+        for n, name in enumerate(list_traits())
         if varies[n]
     }
-    middle = min(1 - LEAST_SHARE, max(LEAST_SHARE, sigmoid(float(found.x[0]))))
+    middle = min(1 - LEAST_SHARE, max(LEAST_SHARE, compute_sigmoid(float(found.x[0]))))
     return middle, QueryWeights(traits)
 
 
 class _Curves:
-    """What each query gains by its share, as a curve without corners, for a method that follows slopes."""
+    """The gain of each query by its share, as a curve without corners, for a method that follows slopes."""
 
     def __init__(self, by_share: Float64) -> None:
         self._pieces = CubicSpline(SHARES, by_share.T).c
         self._rows = np.arange(len(by_share))
 
-    def at(self, shares: Float64) -> tuple[Float64, Float64]:
-        """Value of each query at its share, and the slope there."""
+    def interpolate(self, shares: Float64) -> tuple[Float64, Float64]:
+        """Interpolates the value of each query at its share, and the slope there."""
         left = np.clip(np.searchsorted(SHARES, shares, side="right") - 1, 0, len(SHARES) - 2)
         a, b, c, d = self._pieces[:, left, self._rows]
         x = shares - SHARES[left]
         return ((a * x + b) * x + c) * x + d, (3 * a * x + 2 * b) * x + c
 
 
-def _smoothed(by_share: Float64) -> Float64:
+def _smooth(by_share: Float64) -> Float64:
     near = np.exp(-0.5 * ((SHARES[:, None] - SHARES[None, :]) / SMOOTHING) ** 2)
     smoothed: Float64 = by_share @ (near / near.sum(axis=1, keepdims=True)).T
     return smoothed

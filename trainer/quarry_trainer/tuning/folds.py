@@ -7,8 +7,8 @@ from collections.abc import Sequence
 FOLDS = 5
 
 
-def folds_of(components: Sequence[int], seed: int, folds: int = FOLDS) -> list[int]:
-    """The part of each query, 0 to ``folds`` - 1. Components stay whole, the largest are dealt out first.
+def split_folds(components: Sequence[int], seed: int, folds: int = FOLDS) -> list[int]:
+    """Splits queries into parts, 0 to ``folds`` - 1. Components stay whole, the largest are dealt out first.
 
     Some parts are empty where there are fewer components than parts.
     """
@@ -16,11 +16,11 @@ def folds_of(components: Sequence[int], seed: int, folds: int = FOLDS) -> list[i
     for place, component in enumerate(components):
         members[component].append(place)
 
-    def drawn(component: int) -> bytes:
+    def hash_component(component: int) -> bytes:
         return hashlib.blake2b(f"{seed}\0{component}".encode()).digest()
 
     part, sizes = [0] * len(components), [0] * folds
-    for component in sorted(members, key=lambda one: (-len(members[one]), drawn(one))):
+    for component in sorted(members, key=lambda one: (-len(members[one]), hash_component(one))):
         smallest = min(range(folds), key=lambda fold: sizes[fold])
         sizes[smallest] += len(members[component])
         for place in members[component]:

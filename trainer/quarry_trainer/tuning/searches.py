@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from quarry.errors import FailedPreconditionError
-from quarry.ranking.tuned import RankingConfiguration
+from quarry.ranking.ranking_configuration import RankingConfiguration
 from quarry.training.spec import TuningSpec
 from quarry.v1 import search_service_pb2 as pb
-from quarry_trainer.cycle.calls import ServerCalls
 from quarry_trainer.data.live import DEPTH, THREADS
+from quarry_trainer.loop.calls import ServerCalls
 from quarry_trainer.measures import Orders
 
 Counted = Callable[[int, int], None]
@@ -20,36 +20,36 @@ class Searches:
     def __init__(self, server: ServerCalls, spec: TuningSpec) -> None:
         self._server, self._spec = server, spec
 
-    def serving(self, queries: Mapping[str, str], counted: Counted) -> Orders:
+    def order_as_served(self, queries: Mapping[str, str], counted: Counted) -> Orders:
         """Orders as people get them now.
 
         Raises FailedPreconditionError if something else serves than when the tuning was asked for.
         """
 
         def ask(text: str) -> tuple[str, ...]:
-            answer = self._search(self._request(text))
+            answer = self._search(self._make_request(text))
             if answer.ranking != self._spec.serving:
                 raise FailedPreconditionError(
                     "another ranking configuration serves since the tuning began: tune again",
                     collection=self._spec.collection,
                 )
-            return _order(answer)
+            return _read_order(answer)
 
-        return self._all(queries, ask, counted)
+        return self._order_all(queries, ask, counted)
 
-    def by(
+    def order_by_choice(
         self, chosen: Mapping[str, RankingConfiguration], queries: Mapping[str, str], counted: Counted
     ) -> Orders:
         """Orders as people would get them if each query were merged by what was ``chosen`` for it."""
 
         def ask(id: str) -> tuple[str, ...]:
-            request = self._request(queries[id])
-            state(request, chosen[id], self._spec.arms)
-            return _order(self._search(request))
+            request = self._make_request(queries[id])
+            state_configuration(request, chosen[id], self._spec.arms)
+            return _read_order(self._search(request))
 
-        return self._all({id: id for id in queries}, ask, counted)
+        return self._order_all({id: id for id in queries}, ask, counted)
 
-    def _all(
+    def _order_all(
         self, queries: Mapping[str, str], ask: Callable[[str], tuple[str, ...]], counted: Counted
     ) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}
@@ -59,7 +59,7 @@ class Searches:
                 counted(len(found), len(queries))
         return found
 
-    def _request(self, text: str) -> pb.SearchRequest:
+    def _make_request(self, text: str) -> pb.SearchRequest:
         return pb.SearchRequest(
             collection=self._spec.collection,
             query=text,
@@ -80,9 +80,11 @@ class Searches:
         return answer
 
 
-def state(request: pb.SearchRequest, configuration: RankingConfiguration, arms: tuple[str, ...]) -> None:
+def state_configuration(
+    request: pb.SearchRequest, configuration: RankingConfiguration, arms: tuple[str, ...]
+) -> None:
     """Makes a request say what a ranking configuration says."""
-    for plan in configuration.arms(arms):
+    for plan in configuration.plan_arms(arms):
         arm = request.arms.add(name=plan.name, depth=plan.depth, weight=plan.weight)
         if plan.boost_scale != 1:
             arm.boost_scale = plan.boost_scale
@@ -96,5 +98,5 @@ def state(request: pb.SearchRequest, configuration: RankingConfiguration, arms: 
         )
 
 
-def _order(answer: pb.SearchResponse) -> tuple[str, ...]:
+def _read_order(answer: pb.SearchResponse) -> tuple[str, ...]:
     return tuple(hit.document.id for hit in answer.hits)

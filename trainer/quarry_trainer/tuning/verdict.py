@@ -1,4 +1,4 @@
-"""Whether the orders that a tuning gives are proven better than those that people get now."""
+"""The verdict on a tuning: whether its orders are proven better than those that people get now."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,10 +9,17 @@ from quarry.clicks.log import ClickLog
 from quarry.mining.spec import JudgedQuery
 from quarry.training.spec import EvaluationReport, Metric, Subject
 from quarry_trainer.evaluation.click_evaluation import OrdersOf, evaluate_clicks
-from quarry_trainer.evaluation.gate import Judged, judge, level_of
-from quarry_trainer.evaluation.resampling import Interval, mean_intervals
+from quarry_trainer.evaluation.resampling import Interval, estimate_mean_intervals
 from quarry_trainer.evaluation.slices import ALL
-from quarry_trainer.measures import NDCG, Float64, Orders, clusters_of, judged_queries, per_query
+from quarry_trainer.evaluation.training_gate import JudgmentEvidence, choose_level, judge
+from quarry_trainer.measures import (
+    NDCG,
+    Float64,
+    Orders,
+    list_clusters,
+    list_judged_queries,
+    measure_per_query,
+)
 
 Values = Mapping[str, Float64]
 """Each measure of each judged query, in the order of ``judged_queries``."""
@@ -35,21 +42,21 @@ class Comparison:
     changed: bool
 
     @classmethod
-    def of(cls, queries: Sequence[JudgedQuery], tuned: Orders, serving: Orders) -> "Comparison":
+    def search(cls, queries: Sequence[JudgedQuery], tuned: Orders, serving: Orders) -> "Comparison":
         qrels = {query.id: query.judgments for query in queries}
-        ids = judged_queries(qrels)
+        ids = list_judged_queries(qrels)
         found = sum(any(qrels[id].get(d, 0) > 0 for d in (*tuned[id], *serving[id])) for id in ids)
         return cls(
             tuple(ids),
-            tuple(clusters_of(ids, qrels)),
-            per_query(tuned, qrels),
-            per_query(serving, qrels),
+            tuple(list_clusters(ids, qrels)),
+            measure_per_query(tuned, qrels),
+            measure_per_query(serving, qrels),
             found,
             any(tuned[id] != serving[id] for id in ids),
         )
 
-    def metrics(self) -> tuple[Metric, ...]:
-        """Every measure of both orders and of the difference, with paired 95 % intervals."""
+    def compute_metrics(self) -> tuple[Metric, ...]:
+        """Computes every measure of both orders and of the difference, with paired 95 % intervals."""
         subjects: dict[Subject, Values] = {
             "candidate": self.tuned,
             "serving": self.serving,
@@ -57,7 +64,7 @@ class Comparison:
         }
         named = [(measure, subject) for measure in self.tuned for subject in subjects]
         table = np.column_stack([subjects[subject][measure] for measure, subject in named])
-        intervals = mean_intervals(table, self.clusters)
+        intervals = estimate_mean_intervals(table, self.clusters)
         return tuple(
             Metric(
                 measure=measure,
@@ -72,21 +79,27 @@ class Comparison:
         )
 
 
-def ruled_by_judgments(comparison: Comparison, spent: int, compared_with: str) -> EvaluationReport:
-    """The gate's verdict. Every query is an unseen one: nothing that shares a document with it was fitted to.
+def rule_by_judgments(comparison: Comparison, earlier_decisions: int, compared_with: str) -> EvaluationReport:
+    """Rules by judgments. Every query is an unseen one: nothing that shares a document with it was fitted to
 
     Args:
-        spent: verdicts that these queries have given before.
+        earlier_decisions: verdicts that these queries have given before.
         compared_with: the ranking configuration that serves; empty: the defaults do.
     """
-    metrics = comparison.metrics()
+    metrics = comparison.compute_metrics()
     own = next(m for m in metrics if m.measure == NDCG and m.subject == "difference")
     difference = Interval(own.value, own.lower, own.upper)
     number = len(comparison.judged)
-    evidence = Judged(number, comparison.found, {ALL: difference}, number, changed=comparison.changed)
-    verdict, advice = judge(evidence, spent)
-    level = level_of(spent)
-    decides = {"level": level, "spent": spent, "differences": {ALL: asdict(difference.widened(level))}}
+    evidence = JudgmentEvidence(
+        number, comparison.found, {ALL: difference}, number, changed=comparison.changed
+    )
+    verdict, advice = judge(evidence, earlier_decisions)
+    level = choose_level(earlier_decisions)
+    decides = {
+        "level": level,
+        "spent": earlier_decisions,
+        "differences": {ALL: asdict(difference.widen(level))},
+    }
     return EvaluationReport(
         verdict=verdict,
         advice=advice,
@@ -98,22 +111,22 @@ def ruled_by_judgments(comparison: Comparison, spent: int, compared_with: str) -
     )
 
 
-def ruled_by_clicks(
+def rule_by_clicks(
     comparison: Comparison,
     log: ClickLog,
     orders_of: OrdersOf,
-    spent: int,
+    earlier_decisions: int,
     seed: int,
     compared_with: str,
 ) -> EvaluationReport:
-    """The gate's verdict by held-out clicks, the effect of ranks taken out; it looks at no positive."""
+    """Rules by held-out clicks, the effect of ranks taken out; it looks at no positive."""
     report = evaluate_clicks(
         log,
         orders_of,
         "serving",
-        spent=spent,
+        earlier_decisions=earlier_decisions,
         seed=seed,
         compared_with=compared_with,
         unseen=list(dict.fromkeys(log.texts)),
     )
-    return report.model_copy(update={"metrics": comparison.metrics()})
+    return report.model_copy(update={"metrics": comparison.compute_metrics()})

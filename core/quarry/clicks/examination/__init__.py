@@ -1,1 +1,1 @@
-"""How well each rank is seen, told from hits that stood at different ranks."""
+"""The examination of each rank, told from hits that stood at different ranks."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from quarry.clicks.examination.ranks import impressions_by_rank, relative_curve
+from quarry.clicks.examination.ranks import count_impressions_by_rank, make_relative_curve
 from quarry.clicks.log import Bool, ClickLog, Float64, Int32, Int64
 from quarry.clicks.model import Examination
 
@@ -32,7 +32,7 @@ Equations = Callable[[Float64], tuple[Float64, Float64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Displays:
+class ComparedHits:
     """Hits of a log to compare, all arrays of shape ``(m,)``.
 
     Attributes:
@@ -51,8 +51,10 @@ class Displays:
     weight: Float64
 
     @classmethod
-    def of(cls, log: ClickLog, chosen: Bool, stratum: Int64, weight: Float64 | None = None) -> "Displays":
-        """The hits of ``log`` that are ``chosen``; all three have the shape of its places, ``(n, r)``."""
+    def from_pages(
+        cls, log: ClickLog, chosen: Bool, stratum: Int64, weight: Float64 | None = None
+    ) -> "ComparedHits":
+        """Collects the hits of ``log`` that are ``chosen``; all have the shape of its places, ``(n, r)``."""
         page, _ = np.nonzero(chosen)
         return cls(
             page=page,
@@ -63,13 +65,14 @@ class Displays:
         )
 
 
-def examination_within(log: ClickLog, displays: Displays) -> Examination:
-    """The curve relative to rank 1; NaN for ranks that no chain of clicks links to rank 1, both ways.
+def estimate_within(log: ClickLog, displays: ComparedHits) -> Examination:
+    """Estimates the curve relative to rank 1; NaN for ranks that no chain of clicks links to rank 1, both
+    ways.
 
     Intervals are by the sandwich formula with sessions as clusters, for displays of one session need not be
     independent of each other, and the delta method.
     """
-    impressions = impressions_by_rank(log)
+    impressions = count_impressions_by_rank(log)
     ranks = len(impressions)
     _, stratum = np.unique(displays.stratum, return_inverse=True)
     shape = (int(stratum.max(initial=-1)) + 1, ranks)
@@ -86,15 +89,15 @@ def examination_within(log: ClickLog, displays: Displays) -> Examination:
         some = (stratum[kept], number[displays.rank[kept] - 1])
         theta, information, share = _solve(shown[:, chosen], clicked[:, chosen])
         session = log.session[displays.page[kept]]
-        scores = _session_scores(displays, kept, session, some, share)
-        inverse = _inverse(information)
+        scores = _compute_session_scores(displays, kept, session, some, share)
+        inverse = _invert(information)
         log_value[chosen] = np.log(theta)
         spread[np.ix_(chosen, chosen)] = inverse @ (scores.T @ scores) @ inverse
-    return relative_curve(log_value, spread, impressions)
+    return make_relative_curve(log_value, spread, impressions)
 
 
 def fit_curves(shown: Float64, clicked: Float64) -> Float64:
-    """Theta relative to rank 1 of many tables at once, shape ``(tables, ranks)``, over 0; without intervals.
+    """Estimates theta relative to rank 1 of many tables at once, shape ``(tables, ranks)``, without bounds.
 
     All ranks should be linked (``find_linked_ranks``); what is not is 1 or of no meaning.
 
@@ -103,7 +106,7 @@ def fit_curves(shown: Float64, clicked: Float64) -> Float64:
     """
     by_rank, of_stratum = clicked.sum(axis=1), clicked.sum(axis=2)
 
-    def equations(theta: Float64) -> tuple[Float64, Float64]:
+    def make_equations(theta: Float64) -> tuple[Float64, Float64]:
         expected = shown * theta[:, None]
         total = expected.sum(axis=2, keepdims=True)
         share = expected / np.where(total > 0, total, 1)
@@ -112,11 +115,12 @@ def fit_curves(shown: Float64, clicked: Float64) -> Float64:
         own = np.eye(fitted.shape[1]) * fitted[:, None]
         return by_rank - fitted, own - share.transpose(0, 2, 1) @ counted
 
-    return _climb(equations, np.ones(by_rank.shape))
+    return _climb(make_equations, np.ones(by_rank.shape))
 
 
 def find_linked_ranks(shown: sparse.csr_array, clicked: sparse.csr_array) -> Bool:
-    """Ranks whose ratio to rank 1 has a finite estimate: Ford's condition, a cycle of clicks through both.
+    """Finds ranks whose ratio to rank 1 has a finite estimate: Ford's condition, a cycle of clicks through
+    both.
 
     Rank k leads to rank l if a stratum displayed at l was clicked at k.
     """
@@ -130,38 +134,40 @@ def find_linked_ranks(shown: sparse.csr_array, clicked: sparse.csr_array) -> Boo
 
 
 def _solve(shown: sparse.csr_array, clicked: sparse.csr_array) -> tuple[Float64, Float64, sparse.csr_array]:
-    """Theta of one table of any number of strata; its information, and each stratum's shares of clicks."""
+    """Estimates theta of one table, with its information and each stratum's shares of clicks."""
     by_rank = np.asarray(clicked.sum(axis=0)).ravel()
     of_stratum = np.asarray(clicked.sum(axis=1)).ravel()
 
-    def equations(theta: Float64) -> tuple[Float64, Float64]:
-        share, information = _shares(shown, of_stratum, theta[0])
+    def make_equations(theta: Float64) -> tuple[Float64, Float64]:
+        share, information = _compute_shares(shown, of_stratum, theta[0])
         return (by_rank - of_stratum @ share)[None], information[None]
 
-    theta = _climb(equations, np.ones((1, len(by_rank))))[0]
-    share, information = _shares(shown, of_stratum, theta)
+    theta = _climb(make_equations, np.ones((1, len(by_rank))))[0]
+    share, information = _compute_shares(shown, of_stratum, theta)
     return theta, information, share
 
 
 def _climb(equations: Equations, theta: Float64) -> Float64:
-    """Newton's steps in log theta, of all tables at once; rank 1 stays as it is, for only ratios are told."""
+    """Takes Newton's steps in log theta, of all tables at once; rank 1 stays: only ratios are told."""
     for _ in range(_STEPS):
         score, information = equations(theta)
-        step = (_inverse(information) @ score[..., None])[..., 0]
+        step = (_invert(information) @ score[..., None])[..., 0]
         theta = theta * np.exp(np.clip(step, -_LARGEST_STEP, _LARGEST_STEP))
         if np.abs(step).max(initial=0.0, where=theta > _VANISHED) < _TOLERANCE:
             break
     return theta
 
 
-def _inverse(information: Float64) -> Float64:
-    """Inverse of the information on theta relative to rank 1, shape ``(..., ranks, ranks)``."""
+def _invert(information: Float64) -> Float64:
+    """Inverts the information on theta relative to rank 1, shape ``(..., ranks, ranks)``."""
     inverse = np.zeros_like(information)
     inverse[..., 1:, 1:] = np.linalg.pinv(information[..., 1:, 1:], hermitian=True)
     return inverse
 
 
-def _shares(shown: sparse.csr_array, of_stratum: Float64, theta: Float64) -> tuple[sparse.csr_array, Float64]:
+def _compute_shares(
+    shown: sparse.csr_array, of_stratum: Float64, theta: Float64
+) -> tuple[sparse.csr_array, Float64]:
     expected = shown.multiply(theta[None]).tocsr()
     total = np.asarray(expected.sum(axis=1)).ravel()
     share = expected.multiply((1 / np.where(total > 0, total, 1))[:, None]).tocsr()
@@ -169,10 +175,10 @@ def _shares(shown: sparse.csr_array, of_stratum: Float64, theta: Float64) -> tup
     return share, np.diag(of_stratum @ share) - within
 
 
-def _session_scores(
-    displays: Displays, kept: Bool, session: Int32, at: tuple[Int64, Int64], share: sparse.csr_array
+def _compute_session_scores(
+    displays: ComparedHits, kept: Bool, session: Int32, at: tuple[Int64, Int64], share: sparse.csr_array
 ) -> Float64:
-    """Each session's part of the equations, shape ``(sessions, linked ranks)``.
+    """Computes each session's part of the equations, shape ``(sessions, linked ranks)``.
 
     A display's part is its click, less the rate of its stratum and rank, times (own rank - shares of the
     stratum). A rate of ``n`` displays is too near to each of them; ``n / (n - 1)`` makes up for it, and a

@@ -7,15 +7,16 @@ Source: Agarwal, Zaitsev, Wang, Li, Najork and Joachims, Estimating Position Bia
 Interventions, WSDM 2019.
 """
 
-from quarry.clicks.counts import pair_keys
-from quarry.clicks.examination.fixed_effects import Displays, examination_within
+from quarry.clicks.counts import make_pair_keys
+from quarry.clicks.examination.fixed_effects import ComparedHits, estimate_within
 from quarry.clicks.log import ClickLog
 from quarry.clicks.model import Examination
 from quarry.errors import NoFeedbackError
 
 
-def harvested_examination(log: ClickLog) -> Examination:
-    """All ranks of all pairs at once, each pair a stratum; see ``fixed_effects`` for the estimator.
+def harvest_examination(log: ClickLog) -> Examination:
+    """Estimates all ranks from all pairs at once, each pair a stratum; see ``fixed_effects`` for the
+    estimator.
 
     It uses the moves that AllPairs uses, and in place of one relevance for each pair of ranks none at all;
     so it needs no weights by which each (query, document) would count alike, and a pair seen often tells
@@ -26,4 +27,4 @@ def harvested_examination(log: ClickLog) -> Examination:
     """
     if not log.clicked.any():
         raise NoFeedbackError
-    return examination_within(log, Displays.of(log, log.shown, pair_keys(log)))
+    return estimate_within(log, ComparedHits.from_pages(log, log.shown, make_pair_keys(log)))

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from quarry.clicks.counts import of_each_place
-from quarry.clicks.fitting.linear import bounded
+from quarry.clicks.counts import spread_over_places
+from quarry.clicks.fitting.linear import bound_probability
 from quarry.clicks.log import ClickLog, Float64, Int64
 from quarry.clicks.model import Examination, FittedModel
 
@@ -12,28 +12,28 @@ _WIDEST = 4.0
 _SHARE = 0.9
 
 
-def rank_probabilities(fitted: FittedModel, log: ClickLog) -> Float64:
-    """P(click) of each place, shape ``(n, r)``, where only its rank and its pair matter.
+def predict_clicks_by_rank(fitted: FittedModel, log: ClickLog) -> Float64:
+    """Predicts P(click) of each place, shape ``(n, r)``, where only its rank and its pair matter.
 
     ``fitted.parameters`` has ``alpha`` and ``beta`` of each rank, and ``mean``. Ranks deeper than any fitted
     are as the deepest.
     """
     alpha, beta = fitted.parameters["alpha"], fitted.parameters["beta"]
     mean = float(fitted.parameters["mean"][0])
-    relevance = of_each_place(log, fitted.estimates, fitted.estimates.relevance, mean)
+    relevance = spread_over_places(log, fitted.estimates, fitted.estimates.relevance, mean)
     at = np.clip(log.rank - 1, 0, len(alpha) - 1)
-    return bounded(alpha[at] * relevance + beta[at])
+    return bound_probability(alpha[at] * relevance + beta[at])
 
 
-def impressions_by_rank(log: ClickLog) -> Int64:
-    """How many hits stood at each rank, shape ``(max_rank,)``."""
+def count_impressions_by_rank(log: ClickLog) -> Int64:
+    """Counts how many hits stood at each rank, shape ``(max_rank,)``."""
     return np.bincount(log.rank[log.shown] - 1, minlength=log.max_rank).astype(np.int64)
 
 
-def relative_curve(
+def make_relative_curve(
     log_value: Float64, covariance: Float64, impressions: Int64, quantile: float = Z95
 ) -> Examination:
-    """A curve from logarithms, NaN where unknown, with intervals by the delta method.
+    """Makes a curve from logarithms, NaN where unknown, with intervals by the delta method.
 
     Args:
         log_value: float64, shape ``(r,)``.
@@ -51,8 +51,8 @@ def relative_curve(
     return Examination(np.exp(relative), np.exp(relative - quantile * deviation), upper, impressions)
 
 
-def tells(examination: Examination, clicks: Float64) -> bool:
-    """Whether a curve is known at the ranks that draw 90 % of the clicks, rank 1 among them.
+def is_conclusive(examination: Examination, clicks: Float64) -> bool:
+    """Tells whether a curve is known at the ranks that draw 90 % of the clicks, rank 1 among them.
 
     Known is a rank whose upper bound is at most four times its lower: within a factor of two, either way.
 

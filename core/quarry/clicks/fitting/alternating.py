@@ -15,7 +15,7 @@ import numpy as np
 
 from quarry.clicks.counts import Cells
 from quarry.clicks.fitting.linear import LEAST, Contexts
-from quarry.clicks.fitting.shrinkage import BetaPrior, fit_prior, mode
+from quarry.clicks.fitting.shrinkage import BetaPrior, find_mode, fit_prior
 from quarry.clicks.log import Bool, Float64
 
 _PRIOR_ROUNDS = 3
@@ -27,7 +27,7 @@ _OFTEN = 0.1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Freedom:
-    """What of the contexts is to be learned.
+    """The parameters of contexts that are to be learned.
 
     Attributes:
         free: bool, shape ``(contexts,)``: the others stay as they start.
@@ -45,7 +45,7 @@ class Freedom:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """Where both halves agree.
+    """The point at which both halves agree.
 
     Attributes:
         contexts: how clicks follow from relevance.
@@ -59,7 +59,7 @@ class Learned:
 
 
 def fit_contexts(cells: Cells, start: Contexts, freedom: Freedom, strength: float | None = None) -> Learned:
-    """The contexts and the relevance of each pair that make the clicks likeliest.
+    """Fits the contexts and the relevance of each pair that make the clicks likeliest.
 
     Relevance has a Beta prior, refitted to the spread of the pairs between rounds if it is not held weak.
 
@@ -71,13 +71,13 @@ def fit_contexts(cells: Cells, start: Contexts, freedom: Freedom, strength: floa
     at = np.concatenate([start.alpha + start.beta, start.beta])
     relevance = None
     for _ in range(_PRIOR_ROUNDS if strength is None else 1):
-        contexts = _contexts(at)
-        prior = _at_most(fit_prior(cells, contexts.alpha, contexts.beta), strength)
+        contexts = _read_contexts(at)
+        prior = _limit_prior(fit_prior(cells, contexts.alpha, contexts.beta), strength)
         step = _Step(cells, freedom, prior, relevance)
-        at = squarem(step, at)
+        at = accelerate(step, at)
         relevance = step.relevance
-    contexts = _contexts(at)
-    return Learned(contexts, mode(cells, contexts.alpha, contexts.beta, prior, relevance), prior)
+    contexts = _read_contexts(at)
+    return Learned(contexts, find_mode(cells, contexts.alpha, contexts.beta, prior, relevance), prior)
 
 
 class _Step:
@@ -86,20 +86,20 @@ class _Step:
     def __init__(self, cells: Cells, freedom: Freedom, prior: BetaPrior, relevance: Float64 | None) -> None:
         self.relevance = relevance
         self._cells, self._freedom, self._prior = cells, freedom, prior
-        self._scaling = scaling_contexts(cells, freedom.free)
+        self._scaling = find_scaling_contexts(cells, freedom.free)
 
     def __call__(self, at: Float64) -> Float64:
-        contexts = _contexts(at)
-        self.relevance = mode(
+        contexts = _read_contexts(at)
+        self.relevance = find_mode(
             self._cells, contexts.alpha, contexts.beta, self._prior, self.relevance, _INNER_TOLERANCE
         )
-        update = _trusting if self._freedom.trust else _examining
+        update = _step_trust if self._freedom.trust else _step_examination
         high, low = update(self._cells, contexts, self.relevance, self._freedom)
         free = self._freedom.free
         high = np.clip(np.where(free, high, at[: len(free)]), LEAST, None)
         low = np.where(free, low, at[len(free) :])
         if self._freedom.trust:
-            told = Contexts(high - low, low).least_trust(self._scaling, free)
+            told = Contexts(high - low, low).choose_least_trust(self._scaling, free)
             high, low = told.alpha + told.beta, told.beta
         elif self._freedom.scaled:
             high = high / np.where(free, high[self._scaling].max(), 1.0)
@@ -107,35 +107,36 @@ class _Step:
         return np.concatenate([high, np.minimum(low, high - LEAST / 2)])
 
 
-def scaling_contexts(cells: Cells, free: Bool) -> Bool:
-    """The free contexts that may set the scale: clicked, and displayed a tenth as often as any, or more.
+def find_scaling_contexts(cells: Cells, free: Bool) -> Bool:
+    """Finds the free contexts that may set the scale: clicked, and displayed a tenth as often as any, or
+    more.
 
     A rank that was displayed once and clicked once would be examined best, and all others hardly.
     """
-    shown = np.where(free, cells.by_context(cells.shown), 0.0)
-    clicked = free & (cells.by_context(cells.clicked) > 0)
+    shown = np.where(free, cells.sum_by_context(cells.shown), 0.0)
+    clicked = free & (cells.sum_by_context(cells.clicked) > 0)
     often = clicked & (shown >= _OFTEN * shown.max(initial=0.0))
     return often if often.any() else clicked if clicked.any() else free
 
 
-def _examining(
+def _step_examination(
     cells: Cells, contexts: Contexts, relevance: Float64, freedom: Freedom
 ) -> tuple[Float64, Float64]:
-    """A scoring step for theta: observed clicks over those expected if all is examined."""
+    """Makes a scoring step for theta: observed clicks over those expected if all is examined."""
     attraction = relevance[cells.pair]
     precision = 1 / np.maximum(1 - contexts.alpha[cells.context] * attraction, LEAST)
-    clicked = cells.by_context(cells.clicked * precision)
-    expected = cells.by_context(cells.shown * attraction * precision)
+    clicked = cells.sum_by_context(cells.clicked * precision)
+    expected = cells.sum_by_context(cells.shown * attraction * precision)
     if freedom.pull is not None:
         clicked, expected = clicked + freedom.pull, expected + 1
     theta = clicked / np.maximum(expected, LEAST * LEAST)
     return theta, np.zeros_like(theta)
 
 
-def _trusting(
+def _step_trust(
     cells: Cells, contexts: Contexts, relevance: Float64, freedom: Freedom
 ) -> tuple[Float64, Float64]:
-    """A scoring step for the click rates of relevant and of irrelevant hits in each context.
+    """Makes a scoring step for the click rates of relevant and of irrelevant hits in each context.
 
     The click probability is linear in both, so the step is weighted least squares, two unknowns a context.
     """
@@ -143,8 +144,8 @@ def _trusting(
     clicking = np.clip(contexts.alpha[cells.context] * g + contexts.beta[cells.context], LEAST, 1 - LEAST)
     weight = 1 / (clicking * (1 - clicking))
     shown, clicked = cells.shown * weight, cells.clicked * weight
-    hh, hl, ll = (cells.by_context(shown * part) for part in (g * g, g * (1 - g), (1 - g) ** 2))
-    ch, cl = cells.by_context(clicked * g), cells.by_context(clicked * (1 - g))
+    hh, hl, ll = (cells.sum_by_context(shown * part) for part in (g * g, g * (1 - g), (1 - g) ** 2))
+    ch, cl = cells.sum_by_context(clicked * g), cells.sum_by_context(clicked * (1 - g))
     ridge = LEAST * (1 + hh + ll)
     old_high, old_low = contexts.alpha + contexts.beta, contexts.beta
     hh, ll, ch, cl = hh + ridge, ll + ridge, ch + ridge * old_high, cl + ridge * old_low
@@ -154,8 +155,8 @@ def _trusting(
     return np.maximum(high, low + LEAST), low
 
 
-def squarem(step: Callable[[Float64], Float64], at: Float64) -> Float64:
-    """The fixed point of a slowly converging ``step``: two steps, then a leap along them."""
+def accelerate(step: Callable[[Float64], Float64], at: Float64) -> Float64:
+    """Finds the fixed point of a slowly converging ``step``: two steps, then a leap along them."""
     for _ in range(_STEPS):
         once = step(at)
         twice = step(once)
@@ -169,12 +170,12 @@ def squarem(step: Callable[[Float64], Float64], at: Float64) -> Float64:
     return at
 
 
-def _contexts(at: Float64) -> Contexts:
+def _read_contexts(at: Float64) -> Contexts:
     high, low = np.split(at, 2)
     return Contexts(np.maximum(high - low, LEAST / 4), low)
 
 
-def _at_most(prior: BetaPrior, strength: float | None) -> BetaPrior:
+def _limit_prior(prior: BetaPrior, strength: float | None) -> BetaPrior:
     if strength is None or prior.a + prior.b <= strength:
         return prior
     return BetaPrior(prior.mean * strength, (1 - prior.mean) * strength)

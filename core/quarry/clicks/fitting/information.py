@@ -1,4 +1,4 @@
-"""How well examination is known once relevance has been learned from the same clicks."""
+"""The certainty of examination once relevance has been learned from the same clicks."""
 
 import numpy as np
 from scipy import sparse
@@ -11,10 +11,10 @@ from quarry.clicks.log import Float64
 _FLAT = 1e-10
 
 
-def covariance(
+def compute_covariance(
     cells: Cells, contexts: Contexts, relevance: Float64, prior: BetaPrior, trust: bool = False
 ) -> Float64:
-    """Covariance of the contexts' parameters, shape ``(q, q)``, by the Fisher information.
+    """Computes the covariance of the contexts' parameters, shape ``(q, q)``, by the Fisher information.
 
     What each pair's own unknown relevance takes away is taken away (the Schur complement of its part), so
     only contexts that the same pairs were seen in inform each other, and through the prior, as far as it
@@ -44,7 +44,7 @@ def covariance(
     to_pair = sparse.csr_array((of_relevance, (cells.pair, cell)), (len(cells.starts), len(g)))
     shared = (to_pair @ weighted).tocsr()
     held = (prior.a + prior.b) * relevance * (1 - relevance)
-    own = np.maximum(cells.by_pair(weight * of_relevance**2) + held, LEAST * LEAST)
+    own = np.maximum(cells.sum_by_pair(weight * of_relevance**2) + held, LEAST * LEAST)
     lost = (shared.T @ shared.multiply(1 / own[:, None]).tocsr()).toarray()
     inverse: Float64 = np.linalg.pinv(alone - lost, rcond=_FLAT, hermitian=True)
     return inverse

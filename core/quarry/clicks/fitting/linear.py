@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quarry.clicks.counts import Cells, Places
-from quarry.clicks.fitting.shrinkage import BetaPrior, fit_prior, posterior
+from quarry.clicks.fitting.shrinkage import BetaPrior, approximate_posterior, fit_prior
 from quarry.clicks.log import Bool, Float64
 from quarry.clicks.model import Estimates
 
@@ -14,7 +14,7 @@ LEAST = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contexts:
-    """How clicks follow from relevance in each context.
+    """The click probabilities in each context, as functions of relevance.
 
     Attributes:
         alpha: float64, shape ``(contexts,)``: how much likelier a click becomes as relevance goes from 0 to
@@ -26,12 +26,13 @@ class Contexts:
     beta: Float64
 
     @classmethod
-    def examined(cls, theta: Float64) -> "Contexts":
-        """Without trust: what is examined and relevant is clicked, and nothing else."""
+    def make_examined(cls, theta: Float64) -> "Contexts":
+        """Makes contexts without trust: what is examined and relevant is clicked, and nothing else."""
         return cls(theta, np.zeros_like(theta))
 
-    def least_trust(self, told: Bool, free: Bool) -> "Contexts":
-        """The same click probabilities in another zero and unit of relevance, which clicks do not tell.
+    def choose_least_trust(self, told: Bool, free: Bool) -> "Contexts":
+        """Chooses the same click probabilities in another zero and unit of relevance, which clicks do not
+        tell.
 
         At the context of ``told`` that is trusted least an irrelevant hit is never clicked; at the one that
         draws most a relevant one always is.
@@ -50,19 +51,22 @@ class Contexts:
 
 
 def estimate(places: Places, cells: Cells, contexts: Contexts) -> tuple[Estimates, BetaPrior]:
-    """Relevance of each pair: posterior mean and 95 % interval; and the prior that was fitted for it."""
+    """Estimates the relevance of each pair: posterior mean and 95 % interval.
+
+    And the prior that was fitted for it.
+    """
     prior = fit_prior(cells, contexts.alpha, contexts.beta)
-    belief = posterior(cells, contexts.alpha, contexts.beta, prior)
-    lower, upper = belief.interval()
+    belief = approximate_posterior(cells, contexts.alpha, contexts.beta, prior)
+    lower, upper = belief.find_interval()
     mean = belief.mean
-    clicks, refused = cells.by_pair(cells.clicked), refusals(cells, contexts, mean)
+    clicks, refused = cells.sum_by_pair(cells.clicked), count_refusals(cells, contexts, mean)
     estimates = Estimates(
         query=places.query,
         document=places.document,
         relevance=mean,
         lower=lower,
         upper=upper,
-        impressions=cells.by_pair(cells.shown).astype(np.int64),
+        impressions=cells.sum_by_pair(cells.shown).astype(np.int64),
         clicks=clicks.astype(np.int64),
         refusals=refused,
         examined=clicks + refused,
@@ -70,23 +74,27 @@ def estimate(places: Places, cells: Cells, contexts: Contexts) -> tuple[Estimate
     return estimates, prior
 
 
-def refusals(cells: Cells, contexts: Contexts, relevance: Float64) -> Float64:
-    """How often each pair was examined and not chosen, expected: P(E=1 | c=0) over displays without a click.
+def count_refusals(cells: Cells, contexts: Contexts, relevance: Float64) -> Float64:
+    """Counts how often each pair was examined and not chosen, expected: P(E=1 | c=0) over displays without a
+    click.
 
     It is ``alpha (1 - g) / (1 - alpha g - beta)``, which is ``theta (1 - g) / (1 - theta g)`` without trust.
     """
     alpha, beta = contexts.alpha[cells.context], contexts.beta[cells.context]
     g = relevance[cells.pair]
     examined = alpha * (1 - g) / np.maximum(1 - alpha * g - beta, LEAST * LEAST)
-    return cells.by_pair((cells.shown - cells.clicked) * np.clip(examined, 0, 1))
+    return cells.sum_by_pair((cells.shown - cells.clicked) * np.clip(examined, 0, 1))
 
 
-def by_rank_contexts(places: Places, max_rank: int) -> tuple[Cells, int]:
-    """Cells whose context is the rank, from 0; what is said to be refused was examined, the last context."""
+def make_rank_contexts(places: Places, max_rank: int) -> tuple[Cells, int]:
+    """Makes cells whose context is the rank, from 0.
+
+    What is said to be refused was examined, the last context.
+    """
     context = np.where(places.refused, max_rank, places.rank - 1)
-    return Cells.of(places, context, max_rank + 1), max_rank
+    return Cells.from_contexts(places, context, max_rank + 1), max_rank
 
 
-def bounded(probability: Float64) -> Float64:
-    """Probabilities moved off 0 and 1, so that no outcome is held impossible."""
+def bound_probability(probability: Float64) -> Float64:
+    """Moves probabilities off 0 and 1, so that no outcome is held impossible."""
     return np.clip(probability, LEAST, 1 - LEAST)

@@ -1,4 +1,4 @@
-"""How far learned contexts would move if the same pages were clicked anew: a parametric bootstrap.
+"""A parametric bootstrap: how far learned contexts would move if the same pages were clicked anew.
 
 Relevance is learned from the same clicks as the contexts, one number for each pair, so the contexts' maximum
 is off by about the inverse of the displays of a pair, and their Fisher information is too hopeful. Clicks
@@ -15,8 +15,8 @@ from scipy.stats import t as student
 
 from quarry.clicks.counts import Cells
 from quarry.clicks.fitting.alternating import Learned
-from quarry.clicks.fitting.linear import bounded
-from quarry.clicks.fitting.shrinkage import fit_prior, posterior
+from quarry.clicks.fitting.linear import bound_probability
+from quarry.clicks.fitting.shrinkage import approximate_posterior, fit_prior
 from quarry.clicks.log import Float64
 
 REPLICATES = 20
@@ -26,7 +26,7 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moves:
-    """What replicates say of an estimate.
+    """The moves of an estimate over replicates.
 
     Attributes:
         bias: float64, shape ``(r,)``: of the estimate, at most one standard deviation either way, for more
@@ -40,8 +40,9 @@ class Moves:
     quantile: float
 
 
-def moves(cells: Cells, learned: Learned, refit: Callable[[Cells], Float64]) -> Moves:
-    """Bias and covariance of ``refit``, from clicks drawn with what was ``learned`` from ``cells``.
+def measure_moves(cells: Cells, learned: Learned, refit: Callable[[Cells], Float64]) -> Moves:
+    """Measures the bias and covariance of ``refit``, from clicks drawn with what was ``learned`` from
+    ``cells``.
 
     Of many cells, a share of the pairs is drawn: bias depends on the displays of a pair, not on how many
     pairs there are, and covariance falls with their number.
@@ -49,12 +50,12 @@ def moves(cells: Cells, learned: Learned, refit: Callable[[Cells], Float64]) -> 
     random = np.random.default_rng(_SEED)
     contexts = learned.contexts
     prior = fit_prior(cells, contexts.alpha, contexts.beta)
-    relevance = posterior(cells, contexts.alpha, contexts.beta, prior).mean
+    relevance = approximate_posterior(cells, contexts.alpha, contexts.beta, prior).mean
     drawn = np.ones(len(cells.starts), bool)
     if len(cells.pair) > MOST_CELLS:
         drawn = random.random(len(cells.starts)) < MOST_CELLS / len(cells.pair)
-    some = cells.of_pairs(drawn)
-    chances = bounded(
+    some = cells.select_pairs(drawn)
+    chances = bound_probability(
         contexts.alpha[some.context] * relevance[drawn][some.pair] + contexts.beta[some.context]
     )
     shown = some.shown.astype(np.int64)

@@ -1,4 +1,4 @@
-"""What a pair is believed to be before it was seen, and after: a Beta prior, and a Beta posterior.
+"""Shrinkage: the belief about a pair before it was seen, a Beta prior, and after, a Beta posterior.
 
 Clicks of a pair are binomial with probability ``alpha * g + beta`` in each context, ``g`` its relevance. The
 prior of ``g`` is fitted to the spread of all pairs (empirical Bayes), so a pair that was seen seldom is drawn
@@ -47,32 +47,36 @@ class BetaPosterior:
         total = self.a + self.b
         return self.a * self.b / (total * total * (total + 1))
 
-    def interval(self, level: float = 0.95) -> tuple[Float64, Float64]:
-        """Central, holding the truth with probability ``level``; widened to hold the mean, if need be."""
+    def find_interval(self, level: float = 0.95) -> tuple[Float64, Float64]:
+        """Finds the central interval that holds the truth with probability ``level``.
+
+        Widened to hold the mean, if need be.
+        """
         tail = (1 - level) / 2
         lower, upper = betaincinv(self.a, self.b, tail), betaincinv(self.a, self.b, 1 - tail)
         return np.minimum(lower, self.mean), np.maximum(upper, self.mean)
 
 
-def matched_beta(mean: Float64, variance: Float64) -> BetaPosterior:
-    """The Beta of this mean in (0, 1) and this variance."""
+def match_beta(mean: Float64, variance: Float64) -> BetaPosterior:
+    """Finds the Beta of this mean in (0, 1) and this variance."""
     strength = np.maximum(mean * (1 - mean) / np.maximum(variance, TINY**2) - 1, TINY)
     return BetaPosterior(mean * strength, (1 - mean) * strength)
 
 
 def fit_prior(cells: Cells, alpha: Float64, beta: Float64) -> BetaPrior:
-    """Moments: the mean relevance, and how far pairs spread about it beyond what chance explains.
+    """Fits the prior by moments: the mean relevance, and how far pairs spread about it beyond what chance
+    explains.
 
     Args:
         alpha: shape ``(contexts,)``, in [0, 1]. ``beta`` likewise, ``alpha + beta`` at most 1.
     """
     slope, offset = alpha[cells.context], beta[cells.context]
-    exposure = cells.by_pair(cells.shown * slope)
-    surplus = cells.by_pair(cells.clicked - cells.shown * offset)
+    exposure = cells.sum_by_pair(cells.shown * slope)
+    surplus = cells.sum_by_pair(cells.clicked - cells.shown * offset)
     mean = float(np.clip(surplus.sum() / max(exposure.sum(), TINY), TINY, 1 - TINY))
     expected = slope * mean + offset
-    chance = cells.by_pair(cells.shown * expected * (1 - expected))
-    again = exposure**2 - cells.by_pair(cells.shown * slope**2)
+    chance = cells.sum_by_pair(cells.shown * expected * (1 - expected))
+    again = exposure**2 - cells.sum_by_pair(cells.shown * slope**2)
     weight = 1 / np.maximum(exposure, TINY)
     evidence = float((weight * np.maximum(again, 0)).sum())
     if evidence < TINY:  # no pair was shown twice: nothing tells chance from difference
@@ -83,7 +87,7 @@ def fit_prior(cells: Cells, alpha: Float64, beta: Float64) -> BetaPrior:
     return BetaPrior(mean * strength, (1 - mean) * strength)
 
 
-def mode(
+def find_mode(
     cells: Cells,
     alpha: Float64,
     beta: Float64,
@@ -91,7 +95,7 @@ def mode(
     start: Float64 | None = None,
     tolerance: float = TINY,
 ) -> Float64:
-    """Where the posterior density of each pair's log-odds is highest, in (0, 1), shape ``(p,)``.
+    """Finds where the posterior density of each pair's log-odds is highest, in (0, 1), shape ``(p,)``.
 
     The log posterior is concave, so Newton's steps, held within a shrinking bracket, find it: to the square
     of ``tolerance``, about, for that bounds the last step.
@@ -101,7 +105,7 @@ def mode(
     slope, offset = alpha[cells.context], beta[cells.context]
     missed = cells.shown - cells.clicked
     for _ in range(_STEPS):
-        first, second = _derivatives(cells, slope, offset, missed, prior, at)
+        first, second = _compute_derivatives(cells, slope, offset, missed, prior, at)
         low, high = np.where(first > 0, at, low), np.where(first > 0, high, at)
         # The slope times g (1 - g) is nearly a line in g, which Newton's steps like.
         bent = at * (1 - at) * second + (1 - 2 * at) * first
@@ -114,27 +118,27 @@ def mode(
     return at
 
 
-def posterior(cells: Cells, alpha: Float64, beta: Float64, prior: BetaPrior) -> BetaPosterior:
-    """The Beta whose log-odds have the posterior's mode and curvature.
+def approximate_posterior(cells: Cells, alpha: Float64, beta: Float64, prior: BetaPrior) -> BetaPosterior:
+    """Approximates the posterior by the Beta whose log-odds have its mode and curvature.
 
     Exact where ``alpha`` is 1 and ``beta`` 0; elsewhere Laplace's approximation, taken in log-odds, where it
     is best, and kept within [0, 1].
     """
-    at = mode(cells, alpha, beta, prior)
+    at = find_mode(cells, alpha, beta, prior)
     missed = cells.shown - cells.clicked
-    _, second = _derivatives(cells, alpha[cells.context], beta[cells.context], missed, prior, at)
+    _, second = _compute_derivatives(cells, alpha[cells.context], beta[cells.context], missed, prior, at)
     strength = np.maximum(-second * at * (1 - at), prior.a + prior.b)
     return BetaPosterior(at * strength, (1 - at) * strength)
 
 
-def _derivatives(
+def _compute_derivatives(
     cells: Cells, slope: Float64, offset: Float64, missed: Float64, prior: BetaPrior, at: Float64
 ) -> tuple[Float64, Float64]:
-    """Of ``a log g + b log(1 - g)`` plus the log-likelihood, by ``g``."""
+    """Computes the derivatives of ``a log g + b log(1 - g)`` plus the log-likelihood, by ``g``."""
     clicking = slope * at[cells.pair] + offset
     up = slope / np.maximum(clicking, TINY)
     down = slope / np.maximum(1 - clicking, TINY)
     rises, falls = cells.clicked * up, missed * down
-    first = prior.a / at - prior.b / (1 - at) + cells.by_pair(rises - falls)
-    second = -prior.a / at**2 - prior.b / (1 - at) ** 2 - cells.by_pair(rises * up + falls * down)
+    first = prior.a / at - prior.b / (1 - at) + cells.sum_by_pair(rises - falls)
+    second = -prior.a / at**2 - prior.b / (1 - at) ** 2 - cells.sum_by_pair(rises * up + falls * down)
     return first, second

@@ -5,13 +5,17 @@ from dataclasses import replace
 import numpy as np
 
 from quarry.clicks.counts import Cells, Places
-from quarry.clicks.examination.ranks import impressions_by_rank, rank_probabilities, relative_curve
-from quarry.clicks.fitting.alternating import Freedom, Learned, fit_contexts, scaling_contexts
-from quarry.clicks.fitting.linear import Contexts, by_rank_contexts, estimate
-from quarry.clicks.fitting.replicates import moves
+from quarry.clicks.examination.ranks import (
+    count_impressions_by_rank,
+    make_relative_curve,
+    predict_clicks_by_rank,
+)
+from quarry.clicks.fitting.alternating import Freedom, Learned, find_scaling_contexts, fit_contexts
+from quarry.clicks.fitting.linear import Contexts, estimate, make_rank_contexts
+from quarry.clicks.fitting.replicates import measure_moves
 from quarry.clicks.log import ClickLog, Float64
 from quarry.clicks.model import Examination, FittedModel
-from quarry.clicks.models.pbm import PositionBased, prior_strength
+from quarry.clicks.models.pbm import PositionBased, choose_prior_strength
 
 _START = 0.1
 _NOTES = (
@@ -43,17 +47,19 @@ class TrustBiasAffine:
 
     def fit(self, log: ClickLog) -> FittedModel:
         by_rank = PositionBased().fit(log)
-        strength = prior_strength(by_rank)
+        strength = choose_prior_strength(by_rank)
         if strength is None:  # then beta would be told by the prior's shape, which is a convenience
             return replace(by_rank, name=self.name, notes=(*by_rank.notes, _UNTOLD))
-        places = Places.of(log)
-        cells, ranks = by_rank_contexts(places, log.max_rank)
+        places = Places.from_log(log)
+        cells, ranks = make_rank_contexts(places, log.max_rank)
         theta = by_rank.parameters["alpha"]
         start = Contexts(np.append((1 - _START) * theta, 1.0), np.append(_START * theta, 0.0))
         freedom = Freedom(np.arange(ranks + 1) < ranks, scaled=True, trust=True)
         learned = fit_contexts(cells, start, freedom, strength)
-        examination = _alpha_curve(log, cells, learned, freedom, strength)
-        contexts = learned.contexts.least_trust(scaling_contexts(cells, freedom.free), freedom.free)
+        examination = _make_alpha_curve(log, cells, learned, freedom, strength)
+        contexts = learned.contexts.choose_least_trust(
+            find_scaling_contexts(cells, freedom.free), freedom.free
+        )
         estimates, prior = estimate(places, cells, contexts)
         parameters = {
             "alpha": contexts.alpha[:ranks],
@@ -62,25 +68,27 @@ class TrustBiasAffine:
         }
         return FittedModel(self.name, estimates, examination, (*by_rank.notes, *_NOTES), parameters)
 
-    def click_probabilities(self, fitted: FittedModel, log: ClickLog) -> Float64:
-        return rank_probabilities(fitted, log)
+    def predict_clicks(self, fitted: FittedModel, log: ClickLog) -> Float64:
+        return predict_clicks_by_rank(fitted, log)
 
 
-def _alpha_curve(
+def _make_alpha_curve(
     log: ClickLog, cells: Cells, learned: Learned, freedom: Freedom, strength: float
 ) -> Examination:
-    """Alpha by rank relative to rank 1, less its bias."""
+    """Makes the curve of alpha by rank relative to rank 1, less its bias."""
     ranks = log.max_rank
-    clicked = cells.by_context(cells.clicked)[:ranks] > 0
+    clicked = cells.sum_by_context(cells.clicked)[:ranks] > 0
 
-    def of(contexts: Contexts) -> Float64:
+    def read_alpha(contexts: Contexts) -> Float64:
         relative = np.log(contexts.alpha[:ranks])
         return np.where(clicked, relative - relative[0], 0.0)
 
-    found = moves(
-        cells, learned, lambda some: of(fit_contexts(some, learned.contexts, freedom, strength).contexts)
+    found = measure_moves(
+        cells,
+        learned,
+        lambda some: read_alpha(fit_contexts(some, learned.contexts, freedom, strength).contexts),
     )
     spread = found.covariance
     spread[~clicked] = spread[:, ~clicked] = np.nan
-    value = np.where(clicked, of(learned.contexts) - found.bias, np.nan)
-    return relative_curve(value, spread, impressions_by_rank(log), found.quantile)
+    value = np.where(clicked, read_alpha(learned.contexts) - found.bias, np.nan)
+    return make_relative_curve(value, spread, count_impressions_by_rank(log), found.quantile)

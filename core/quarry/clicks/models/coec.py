@@ -3,9 +3,9 @@
 import numpy as np
 
 from quarry.clicks.counts import Places
-from quarry.clicks.examination.ranks import rank_probabilities
-from quarry.clicks.fitting.alternating import scaling_contexts
-from quarry.clicks.fitting.linear import Contexts, by_rank_contexts, estimate
+from quarry.clicks.examination.ranks import predict_clicks_by_rank
+from quarry.clicks.fitting.alternating import find_scaling_contexts
+from quarry.clicks.fitting.linear import Contexts, estimate, make_rank_contexts
 from quarry.clicks.log import ClickLog, Float64
 from quarry.clicks.model import FittedModel
 
@@ -26,17 +26,17 @@ class ClicksOverExpected:
     name = "coec"
 
     def fit(self, log: ClickLog) -> FittedModel:
-        places = Places.of(log)
-        cells, ranks = by_rank_contexts(places, log.max_rank)
+        places = Places.from_log(log)
+        cells, ranks = make_rank_contexts(places, log.max_rank)
         shown = np.bincount(places.rank - 1, minlength=ranks)
         clicked = np.bincount(places.rank[places.clicked] - 1, minlength=ranks)
         rate = clicked / np.maximum(shown, 1)
         curve = np.minimum(
-            rate / rate[scaling_contexts(cells, np.arange(ranks + 1) < ranks)[:ranks]].max(), 1
+            rate / rate[find_scaling_contexts(cells, np.arange(ranks + 1) < ranks)[:ranks]].max(), 1
         )
-        estimates, prior = estimate(places, cells, Contexts.examined(np.append(curve, 1.0)))
+        estimates, prior = estimate(places, cells, Contexts.make_examined(np.append(curve, 1.0)))
         parameters = {"mean": np.array([prior.mean]), "alpha": curve, "beta": np.zeros(ranks)}
         return FittedModel(self.name, estimates, None, _NOTES, parameters)
 
-    def click_probabilities(self, fitted: FittedModel, log: ClickLog) -> Float64:
-        return rank_probabilities(fitted, log)
+    def predict_clicks(self, fitted: FittedModel, log: ClickLog) -> Float64:
+        return predict_clicks_by_rank(fitted, log)

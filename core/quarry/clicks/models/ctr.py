@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from quarry.clicks.counts import Cells, Places, of_each_place
-from quarry.clicks.fitting.linear import Contexts, bounded, estimate
+from quarry.clicks.counts import Cells, Places, spread_over_places
+from quarry.clicks.fitting.linear import Contexts, bound_probability, estimate
 from quarry.clicks.log import ClickLog, Float64
 from quarry.clicks.model import FittedModel
 
@@ -19,11 +19,11 @@ class ClickThroughRate:
     name = "ctr"
 
     def fit(self, log: ClickLog) -> FittedModel:
-        places = Places.of(log)
-        cells = Cells.of(places, np.zeros_like(places.pair), 1)
-        estimates, prior = estimate(places, cells, Contexts.examined(np.ones(1)))
+        places = Places.from_log(log)
+        cells = Cells.from_contexts(places, np.zeros_like(places.pair), 1)
+        estimates, prior = estimate(places, cells, Contexts.make_examined(np.ones(1)))
         return FittedModel(self.name, estimates, None, _NOTES, {"mean": np.array([prior.mean])})
 
-    def click_probabilities(self, fitted: FittedModel, log: ClickLog) -> Float64:
+    def predict_clicks(self, fitted: FittedModel, log: ClickLog) -> Float64:
         mean = float(fitted.parameters["mean"][0])
-        return bounded(of_each_place(log, fitted.estimates, fitted.estimates.relevance, mean))
+        return bound_probability(spread_over_places(log, fitted.estimates, fitted.estimates.relevance, mean))

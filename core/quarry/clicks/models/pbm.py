@@ -3,16 +3,16 @@
 import numpy as np
 
 from quarry.clicks.counts import Cells, Places
-from quarry.clicks.examination.harvest import harvested_examination
+from quarry.clicks.examination.harvest import harvest_examination
 from quarry.clicks.examination.ranks import (
-    impressions_by_rank,
-    rank_probabilities,
-    relative_curve,
-    tells,
+    count_impressions_by_rank,
+    is_conclusive,
+    make_relative_curve,
+    predict_clicks_by_rank,
 )
 from quarry.clicks.fitting.alternating import Freedom, Learned, fit_contexts
-from quarry.clicks.fitting.information import covariance
-from quarry.clicks.fitting.linear import Contexts, by_rank_contexts, estimate
+from quarry.clicks.fitting.information import compute_covariance
+from quarry.clicks.fitting.linear import Contexts, estimate, make_rank_contexts
 from quarry.clicks.log import Bool, ClickLog, Float64
 from quarry.clicks.model import Examination, FittedModel
 
@@ -40,10 +40,10 @@ class PositionBased:
         self._given = examination
 
     def fit(self, log: ClickLog) -> FittedModel:
-        places = Places.of(log)
-        cells, ranks = by_rank_contexts(places, log.max_rank)
+        places = Places.from_log(log)
+        cells, ranks = make_rank_contexts(places, log.max_rank)
         theta, told, notes = self._start(places, ranks)
-        contexts, examination = Contexts.examined(np.append(theta, 1.0)), self._given
+        contexts, examination = Contexts.make_examined(np.append(theta, 1.0)), self._given
         if not told.all():
             learned, examination, note = _learn(log, cells, contexts, told)
             contexts, notes = learned.contexts, (*notes, note)
@@ -56,11 +56,11 @@ class PositionBased:
         }
         return FittedModel(self.name, estimates, examination, notes, parameters)
 
-    def click_probabilities(self, fitted: FittedModel, log: ClickLog) -> Float64:
-        return rank_probabilities(fitted, log)
+    def predict_clicks(self, fitted: FittedModel, log: ClickLog) -> Float64:
+        return predict_clicks_by_rank(fitted, log)
 
     def _start(self, places: Places, ranks: int) -> tuple[Float64, Bool, tuple[str, ...]]:
-        """Where theta starts, which ranks are held there, and what to say of it."""
+        """Chooses where theta starts, which ranks are held there, and what to say of it."""
         given = np.full(ranks, np.nan)
         if self._given is not None:
             value = self._given.value[:ranks]
@@ -76,36 +76,36 @@ class PositionBased:
         return rate / rate.max(), told, ()
 
 
-def position_based_examination(log: ClickLog) -> tuple[Examination, tuple[str, ...]]:
-    """The curve alone, learned from this log, and what it rests on.
+def estimate_position_based(log: ClickLog) -> tuple[Examination, tuple[str, ...]]:
+    """Estimates the curve alone, learned from this log, and what it rests on.
 
     Raises:
         NoFeedbackError: nothing was clicked.
     """
-    places = Places.of(log)
-    cells, ranks = by_rank_contexts(places, log.max_rank)
+    places = Places.from_log(log)
+    cells, ranks = make_rank_contexts(places, log.max_rank)
     theta, told, _ = PositionBased()._start(places, ranks)
-    _, examination, note = _learn(log, cells, Contexts.examined(np.append(theta, 1.0)), told)
+    _, examination, note = _learn(log, cells, Contexts.make_examined(np.append(theta, 1.0)), told)
     return examination, (note,)
 
 
-def prior_strength(fitted: FittedModel) -> float | None:
-    """What ``fit_contexts`` should be told for another model of the log that ``fitted`` is of."""
+def choose_prior_strength(fitted: FittedModel) -> float | None:
+    """Chooses what ``fit_contexts`` should be told for another model of the log that ``fitted`` is of."""
     return _WEAK if fitted.parameters["weak_prior"][0] else None
 
 
 def _learn(log: ClickLog, cells: Cells, start: Contexts, told: Bool) -> tuple[Learned, Examination, str]:
-    """Theta of the ranks that are not ``told``, and what it rests on.
+    """Learns theta of the ranks that are not ``told``, and says what it rests on.
 
     If interventions tell the curve, from pairs shown at several ranks alone, under a prior too weak to
     matter (0.01 displays). Else under the fitted prior, which compares unlike pairs; without it, pairs
     displayed once would each be explained by a relevance of 0 or 1, and all ranks seem to be examined.
     """
     freedom = Freedom(np.append(~told, False), scaled=not told.any())
-    clicks = cells.by_context(cells.clicked)[: len(told)]
-    linked = tells(harvested_examination(log), clicks)
+    clicks = cells.sum_by_context(cells.clicked)[: len(told)]
+    linked = is_conclusive(harvest_examination(log), clicks)
     learned = fit_contexts(cells, start, freedom, _WEAK if linked else None)
-    return learned, _examination(log, cells, learned), _LINKED if linked else _ASSUMED
+    return learned, _make_examination(log, cells, learned), _LINKED if linked else _ASSUMED
 
 
 _LINKED = "Examination rests on pairs that were shown at several ranks."
@@ -115,10 +115,10 @@ _ASSUMED = (
 )
 
 
-def _examination(log: ClickLog, cells: Cells, learned: Learned) -> Examination:
+def _make_examination(log: ClickLog, cells: Cells, learned: Learned) -> Examination:
     ranks = log.max_rank
-    known = cells.by_context(cells.clicked)[:ranks] > 0
-    spread = covariance(cells, learned.contexts, learned.relevance, learned.prior)[:ranks, :ranks]
+    known = cells.sum_by_context(cells.clicked)[:ranks] > 0
+    spread = compute_covariance(cells, learned.contexts, learned.relevance, learned.prior)[:ranks, :ranks]
     spread[~known] = spread[:, ~known] = np.nan
     value = np.log(np.where(known, learned.contexts.alpha[:ranks], np.nan))
-    return relative_curve(value, spread, impressions_by_rank(log))
+    return make_relative_curve(value, spread, count_impressions_by_rank(log))

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from quarry.clicks.counts import Cells, Places, of_each_place
-from quarry.clicks.fitting.linear import bounded
-from quarry.clicks.fitting.shrinkage import BetaPosterior, fit_prior, matched_beta, posterior
+from quarry.clicks.counts import Cells, Places, spread_over_places
+from quarry.clicks.fitting.linear import bound_probability
+from quarry.clicks.fitting.shrinkage import BetaPosterior, approximate_posterior, fit_prior, match_beta
 from quarry.clicks.log import Bool, ClickLog, Float64, Int64
 from quarry.clicks.model import Estimates, FittedModel
 
@@ -30,41 +30,43 @@ class SimplifiedDbn:
     name = "sdbn"
 
     def fit(self, log: ClickLog) -> FittedModel:
-        places = Places.of(log)
+        places = Places.from_log(log)
         shown = log.shown
         clicked = log.clicked & shown
-        above, last = _above_last_click(clicked)
+        above, last = _find_above_last_click(clicked)
         has_click = clicked.any(axis=1, keepdims=True)
         refused = log.refused & shown & ~clicked
-        seen = places.per_pair((above | last | ~has_click | refused)[shown])
-        clicks = places.per_pair(clicked[shown])
-        attraction = _rate(seen, clicks)
-        satisfaction = _rate(clicks, places.per_pair(last[shown]))
+        seen = places.sum_per_pair((above | last | ~has_click | refused)[shown])
+        clicks = places.sum_per_pair(clicked[shown])
+        attraction = _estimate_rate(seen, clicks)
+        satisfaction = _estimate_rate(clicks, places.sum_per_pair(last[shown]))
         mean = attraction.mean * satisfaction.mean
         square_a = attraction.variance + attraction.mean**2
         square_s = satisfaction.variance + satisfaction.mean**2
-        lower, upper = matched_beta(mean, square_a * square_s - mean**2).interval()
+        lower, upper = match_beta(mean, square_a * square_s - mean**2).find_interval()
         estimates = Estimates(
             query=places.query,
             document=places.document,
             relevance=mean,
             lower=np.minimum(lower, mean),  # the matched mean is off by rounding
             upper=np.maximum(upper, mean),
-            impressions=places.per_pair().astype(np.int64),
+            impressions=places.sum_per_pair().astype(np.int64),
             clicks=clicks.astype(np.int64),
-            refusals=places.per_pair(((above & ~clicked) | refused)[shown]),
+            refusals=places.sum_per_pair(((above & ~clicked) | refused)[shown]),
             examined=seen,
         )
         parameters = {"attraction": attraction.mean, "satisfaction": satisfaction.mean}
-        unseen = _rate(np.append(seen, 0.0), np.append(clicks, 0.0)).mean[-1:]
-        sated = _rate(np.append(clicks, 0.0), np.append(places.per_pair(last[shown]), 0.0)).mean[-1:]
+        unseen = _estimate_rate(np.append(seen, 0.0), np.append(clicks, 0.0)).mean[-1:]
+        sated = _estimate_rate(np.append(clicks, 0.0), np.append(places.sum_per_pair(last[shown]), 0.0)).mean[
+            -1:
+        ]
         parameters |= {"mean_attraction": unseen, "mean_satisfaction": sated}
         return FittedModel(self.name, estimates, None, _NOTES, parameters)
 
-    def click_probabilities(self, fitted: FittedModel, log: ClickLog) -> Float64:
+    def predict_clicks(self, fitted: FittedModel, log: ClickLog) -> Float64:
         values = fitted.parameters
         attraction, satisfaction = (
-            of_each_place(log, fitted.estimates, values[name], float(values[f"mean_{name}"][0]))
+            spread_over_places(log, fitted.estimates, values[name], float(values[f"mean_{name}"][0]))
             for name in ("attraction", "satisfaction")
         )
         examined = np.ones(len(log))
@@ -75,20 +77,20 @@ class SimplifiedDbn:
             passed = examined * (1 - a) / np.maximum(1 - examined * a, 1e-12)
             after = np.where(log.clicked[:, place], 1 - satisfaction[:, place], passed)
             examined = np.where(log.shown[:, place], after, examined)
-        return bounded(clicking)
+        return bound_probability(clicking)
 
 
-def _above_last_click(clicked: Bool) -> tuple[Bool, Bool]:
-    """Which places have a click below them on their page, and which hold its last; shape ``(n, r)``."""
+def _find_above_last_click(clicked: Bool) -> tuple[Bool, Bool]:
+    """Finds which places have a click below them on their page, and which hold its last; shape ``(n, r)``."""
     from_here = np.cumsum(clicked[:, ::-1], axis=1)[:, ::-1]
     below: Int64 = from_here - clicked
     above: Bool = below > 0
     return above, clicked & ~above
 
 
-def _rate(tries: Float64, successes: Float64) -> BetaPosterior:
-    """Of each pair, under a prior fitted to all that were tried; exact."""
+def _estimate_rate(tries: Float64, successes: Float64) -> BetaPosterior:
+    """Estimates each pair's rate under a prior fitted to all that were tried; exact."""
     pairs = np.arange(len(tries))
     cells = Cells(pairs, np.zeros_like(pairs), tries, successes, pairs, 1)
     known, nothing = np.ones(1), np.zeros(1)
-    return posterior(cells, known, nothing, fit_prior(cells, known, nothing))
+    return approximate_posterior(cells, known, nothing, fit_prior(cells, known, nothing))

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from quarry.clicks.counts import Cells, Places, of_each_place
-from quarry.clicks.examination.ranks import impressions_by_rank, relative_curve
+from quarry.clicks.counts import Cells, Places, spread_over_places
+from quarry.clicks.examination.ranks import count_impressions_by_rank, make_relative_curve
 from quarry.clicks.fitting.alternating import Freedom, Learned, fit_contexts
-from quarry.clicks.fitting.information import covariance
-from quarry.clicks.fitting.linear import Contexts, bounded, estimate
+from quarry.clicks.fitting.information import compute_covariance
+from quarry.clicks.fitting.linear import Contexts, bound_probability, estimate
 from quarry.clicks.log import ClickLog, Float64, Int64
 from quarry.clicks.model import Examination, FittedModel
-from quarry.clicks.models.pbm import PositionBased, prior_strength
+from quarry.clicks.models.pbm import PositionBased, choose_prior_strength
 
 _MOST_CONTEXTS = 1_500
 _NOTES = (
@@ -34,15 +34,15 @@ class UserBrowsing:
 
     def fit(self, log: ClickLog) -> FittedModel:
         by_rank = PositionBased().fit(log)
-        places = Places.of(log)
-        keys, context = np.unique(_context_keys(log)[log.shown], return_inverse=True)
+        places = Places.from_log(log)
+        keys, context = np.unique(_make_context_keys(log)[log.shown], return_inverse=True)
         refused = len(keys)
         context = np.where(places.refused, refused, context)
-        cells = Cells.of(places, context, refused + 1)
+        cells = Cells.from_contexts(places, context, refused + 1)
         curve = by_rank.parameters["alpha"][_rank(keys) - 1]
         freedom = Freedom(np.arange(refused + 1) < refused, scaled=True, pull=np.append(curve, 1.0))
         learned = fit_contexts(
-            cells, Contexts.examined(np.append(curve, 1.0)), freedom, prior_strength(by_rank)
+            cells, Contexts.make_examined(np.append(curve, 1.0)), freedom, choose_prior_strength(by_rank)
         )
         estimates, prior = estimate(places, cells, learned.contexts)
         parameters = {
@@ -51,24 +51,25 @@ class UserBrowsing:
             "by_rank": by_rank.parameters["alpha"],
             "mean": np.array([prior.mean]),
         }
-        examination = _mean_over_contexts(log, cells, learned, _rank(keys))
+        examination = _average_over_contexts(log, cells, learned, _rank(keys))
         unsure = (_NO_INTERVALS,) if refused > _MOST_CONTEXTS else ()
         notes = (*by_rank.notes, *_NOTES, *unsure)
         return FittedModel(self.name, estimates, examination, notes, parameters)
 
-    def click_probabilities(self, fitted: FittedModel, log: ClickLog) -> Float64:
+    def predict_clicks(self, fitted: FittedModel, log: ClickLog) -> Float64:
         known, theta = fitted.parameters["contexts"].astype(np.int64), fitted.parameters["theta"]
         by_rank = fitted.parameters["by_rank"]
-        wanted = _context_keys(log)
+        wanted = _make_context_keys(log)
         at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
         elsewhere = by_rank[np.clip(log.rank - 1, 0, len(by_rank) - 1)]
         mean = float(fitted.parameters["mean"][0])
-        relevance = of_each_place(log, fitted.estimates, fitted.estimates.relevance, mean)
-        return bounded(np.where(known[at] == wanted, theta[at], elsewhere) * relevance)
+        relevance = spread_over_places(log, fitted.estimates, fitted.estimates.relevance, mean)
+        return bound_probability(np.where(known[at] == wanted, theta[at], elsewhere) * relevance)
 
 
-def _context_keys(log: ClickLog) -> Int64:
-    """Rank, and rank of the last click above on the page (0: none), in one number, shape ``(n, r)``."""
+def _make_context_keys(log: ClickLog) -> Int64:
+    """Makes one number of the rank, and of the rank of the last click above on the page (0: none), shape
+    ``(n, r)``."""
     clicked_at = np.where(log.clicked & log.shown, log.rank, 0).astype(np.int64)
     last = np.maximum.accumulate(clicked_at, axis=1)
     above = np.concatenate([np.zeros((len(log), 1), np.int64), last[:, :-1]], axis=1)[:, : log.rank.shape[1]]
@@ -81,24 +82,24 @@ def _rank(keys: Int64) -> Int64:
     return rank
 
 
-def _mean_over_contexts(log: ClickLog, cells: Cells, learned: Learned, rank: Int64) -> Examination:
-    """The curve of ranks: theta of their contexts, weighed by displays; by the delta method."""
+def _average_over_contexts(log: ClickLog, cells: Cells, learned: Learned, rank: Int64) -> Examination:
+    """Averages theta over contexts to the curve of ranks, weighed by displays; by the delta method."""
     contexts, ranks = len(rank), log.max_rank
     theta = learned.contexts.alpha[:contexts]
-    shown = cells.by_context(cells.shown)[:contexts]
+    shown = cells.sum_by_context(cells.shown)[:contexts]
     part = np.zeros((ranks, contexts))
     part[rank - 1, np.arange(contexts)] = shown * theta
     total = part.sum(axis=1)
-    impressions = impressions_by_rank(log)
-    clicked = np.bincount(rank - 1, cells.by_context(cells.clicked)[:contexts], ranks) > 0
+    impressions = count_impressions_by_rank(log)
+    clicked = np.bincount(rank - 1, cells.sum_by_context(cells.clicked)[:contexts], ranks) > 0
     mean = np.where(clicked, total / np.maximum(impressions, 1), np.nan)
     if contexts > _MOST_CONTEXTS:
         spread = np.full((ranks, ranks), np.nan)
     else:
         # Theta's pull to the curve of ranks ends in its variance as it does in its value: not at all, or
         # little.
-        of_context = covariance(cells, learned.contexts, learned.relevance, learned.prior)
+        of_context = compute_covariance(cells, learned.contexts, learned.relevance, learned.prior)
         part /= np.maximum(total, 1e-300)[:, None]
         spread = part @ of_context[:contexts, :contexts] @ part.T
     spread[~clicked] = spread[:, ~clicked] = np.nan
-    return relative_curve(np.log(mean), spread, impressions)
+    return make_relative_curve(np.log(mean), spread, impressions)

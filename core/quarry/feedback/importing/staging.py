@@ -31,7 +31,8 @@ class Staging:
         self._bases: dict[str, int] = {}
 
     def add(self, records: list[tuple[int, Record]]) -> None:
-        """Records with the numbers of their lines. Raises LimitExceededError for too many applications."""
+        """Adds records with the numbers of their lines. Raises LimitExceededError for too many
+        applications."""
         rows = [(record["search"], line, orjson.dumps(record)) for line, record in records]
         self._database.execute("BEGIN")
         self._database.executemany("INSERT INTO records VALUES (?, ?, ?)", rows)
@@ -44,16 +45,16 @@ class Staging:
         if len(self._bases) > MAX_APPLICATIONS:
             raise LimitExceededError(f"the log names over {MAX_APPLICATIONS} applications: send it in parts")
 
-    def base(self, application: str) -> int:
-        """What the ordinals of an application count from, 0 or 1."""
+    def find_base(self, application: str) -> int:
+        """Finds what the ordinals of an application count from, 0 or 1."""
         return self._bases.get(application, 1)
 
     def __len__(self) -> int:
         (count,) = self._database.execute("SELECT COUNT(*) FROM records").fetchone()
         return int(count)
 
-    def queries(self, most: int) -> Iterator[tuple[list[tuple[int, Record]], bool]]:
-        """The records of each query, in the order of their lines, at most ``most``, and False.
+    def iterate_queries(self, most: int) -> Iterator[tuple[list[tuple[int, Record]], bool]]:
+        """Yields the records of each query, in the order of their lines, at most ``most``, and False.
 
         Records of the same query beyond that follow, some at a time, with True.
         """

@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
+from quarry.feedback.event_limits import MAX_ACTION_BYTES, MAX_POSITION, MIN_TIME_US
 from quarry.feedback.importing.json_fields import LineError, parse_time
 from quarry.feedback.importing.quarry_lines import MAX_HITS, MAX_SEARCH_ID_BYTES
-from quarry.feedback.limits import MAX_ACTION_BYTES, MAX_POSITION, MIN_TIME_US
 from quarry.feedback.types import Event, EventType, Impression, LoggedHit
 from quarry.ranking.queries import MAX_QUERY_BYTES
 from quarry.schema import CONTROL_CHARACTER, MAX_ID_BYTES, MAX_TIMESTAMP_US
@@ -37,7 +37,7 @@ Record = dict[str, Any]
 
 
 def read_record(line: bytes) -> Record | None:
-    """One line; None for a line of OpenSearch's bulk format that holds no record. Raises LineError."""
+    """Reads one line; None for a line of OpenSearch's bulk format that holds no record. Raises LineError."""
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -48,29 +48,29 @@ def read_record(line: bytes) -> Record | None:
         return None
     value = value["_source"] if isinstance(value.get("_source"), dict) else value
     if "action_name" in value:
-        return _event_record(value)
+        return _read_event_record(value)
     if "user_query" in value:
-        return _query_record(value)
+        return _read_query_record(value)
     raise LineError("is neither a query (no user_query) nor an event (no action_name)")
 
 
-def _query_record(value: Mapping[str, Any]) -> Record:
+def _read_query_record(value: Mapping[str, Any]) -> Record:
     hits = value.get("query_response_hit_ids")
     if hits is not None and not isinstance(hits, list):
         raise LineError("query_response_hit_ids is not a list")
     return {
-        "search": _text(value, "query_id", MAX_SEARCH_ID_BYTES, needed=True),
-        "application": _text(value, "application", _LABEL_BYTES),
-        "query": _query(value),
-        "time_us": _time(value.get("timestamp")),
-        "user": _person(value),
-        "session": _text(value, "session_id", _PERSON_BYTES),
-        "hits": None if hits is None else _unique(_id(hit) for hit in hits[:MAX_HITS]),
+        "search": _read_text(value, "query_id", MAX_SEARCH_ID_BYTES, needed=True),
+        "application": _read_text(value, "application", _LABEL_BYTES),
+        "query": _read_query(value),
+        "time_us": _read_time(value.get("timestamp")),
+        "user": _read_person(value),
+        "session": _read_text(value, "session_id", _PERSON_BYTES),
+        "hits": None if hits is None else _keep_unique(_read_id(hit) for hit in hits[:MAX_HITS]),
     }
 
 
-def _event_record(value: Mapping[str, Any]) -> Record:
-    action = _text(value, "action_name", MAX_ACTION_BYTES, needed=True)
+def _read_event_record(value: Mapping[str, Any]) -> Record:
+    action = _read_text(value, "action_name", MAX_ACTION_BYTES, needed=True)
     attributes = value.get("event_attributes")
     attributes = attributes if isinstance(attributes, dict) else {}
     target, position = attributes.get("object"), attributes.get("position")
@@ -83,21 +83,21 @@ def _event_record(value: Mapping[str, Any]) -> Record:
     except orjson.JSONEncodeError:  # it writes fewer levels than it reads
         raise LineError("is nested too deeply") from None
     return {
-        "search": _text(value, "query_id", MAX_SEARCH_ID_BYTES, needed=True),
-        "application": _text(value, "application", _LABEL_BYTES),
+        "search": _read_text(value, "query_id", MAX_SEARCH_ID_BYTES, needed=True),
+        "application": _read_text(value, "application", _LABEL_BYTES),
         "action": action,
         "event_id": hashlib.blake2b(whole, digest_size=16).hexdigest(),
-        "object": "" if object_id is None else _id(object_id),
-        "ordinal": _ordinal(ordinal),
-        "time_us": _time(value.get("timestamp")),
-        "user": _person(value),
-        "session": _text(value, "session_id", _PERSON_BYTES)
-        or _text(attributes, "session_id", _PERSON_BYTES),
+        "object": "" if object_id is None else _read_id(object_id),
+        "ordinal": _read_ordinal(ordinal),
+        "time_us": _read_time(value.get("timestamp")),
+        "user": _read_person(value),
+        "session": _read_text(value, "session_id", _PERSON_BYTES)
+        or _read_text(attributes, "session_id", _PERSON_BYTES),
     }
 
 
-def impression_of(query: Record, events: Sequence[Record], base: int, simulated: bool) -> Impression:
-    """What a query has shown. Raises LineError if nothing says so.
+def read_impression(query: Record, events: Sequence[Record], base: int, simulated: bool) -> Impression:
+    """Reads what a query has shown. Raises LineError if nothing says so.
 
     Args:
         events: of the same query.
@@ -110,9 +110,9 @@ def impression_of(query: Record, events: Sequence[Record], base: int, simulated:
         if not places:
             raise LineError("the query has neither query_response_hit_ids nor impression events")
         ordered = sorted(places, key=lambda place: MAX_POSITION if place[0] is None else place[0])
-        ids = _unique(object_id for _, object_id in ordered)[:MAX_HITS]
+        ids = _keep_unique(object_id for _, object_id in ordered)[:MAX_HITS]
         ranks = {id: ordinal - base + 1 for ordinal, id in reversed(ordered) if ordinal is not None}
-    hits = [LoggedHit(id, 0, rank, 0.0, rank_before=rank) for id, rank in _ranked(ids, ranks)]
+    hits = [LoggedHit(id, 0, rank, 0.0, rank_before=rank) for id, rank in _rank(ids, ranks)]
     session = query["session"] or next((event["session"] for event in events if event["session"]), "")
     context = SearchContext(query["user"], session, query["application"], simulated=simulated)
     return Impression(
@@ -120,7 +120,7 @@ def impression_of(query: Record, events: Sequence[Record], base: int, simulated:
     )
 
 
-def event_of(record: Record, base: int, received_us: int) -> Event:
+def read_event(record: Record, base: int, received_us: int) -> Event:
     kind = ACTIONS.get(record["action"], EventType.OTHER)
     rendered: tuple[tuple[str, int], ...] = ()
     if kind is EventType.RENDERED:
@@ -141,16 +141,16 @@ def event_of(record: Record, base: int, received_us: int) -> Event:
     )
 
 
-def _ranked(ids: Sequence[str], ranks: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Ids with ranks: those given, otherwise the place in the list."""
+def _rank(ids: Sequence[str], ranks: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Returns ids with ranks: those given, otherwise the place in the list."""
     return [(id, max(1, ranks.get(id, place))) for place, id in enumerate(ids, start=1)]
 
 
-def _unique(ids: Iterable[str]) -> list[str]:
+def _keep_unique(ids: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def _text(value: Mapping[str, Any], name: str, most_bytes: int, needed: bool = False) -> str:
+def _read_text(value: Mapping[str, Any], name: str, most_bytes: int, needed: bool = False) -> str:
     found = value.get(name)
     if found is None or found == "":
         if needed:
@@ -169,30 +169,30 @@ def _clean(name: str, text: str, most_bytes: int) -> str:
     return text
 
 
-def _query(value: Mapping[str, Any]) -> str:
+def _read_query(value: Mapping[str, Any]) -> str:
     text = value["user_query"]
     if not isinstance(text, str) or len(text.encode()) > MAX_QUERY_BYTES:
         raise LineError(f"user_query is not a string of at most {MAX_QUERY_BYTES} bytes")
     return text.strip()
 
 
-def _person(value: Mapping[str, Any]) -> str:
-    return _text(value, "user_id", _PERSON_BYTES) or _text(value, "client_id", _PERSON_BYTES)
+def _read_person(value: Mapping[str, Any]) -> str:
+    return _read_text(value, "user_id", _PERSON_BYTES) or _read_text(value, "client_id", _PERSON_BYTES)
 
 
-def _id(value: Any) -> str:
+def _read_id(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise LineError("an object's id is neither a string nor an integer")
     return _clean("an object's id", str(value), MAX_ID_BYTES)
 
 
-def _ordinal(value: Any) -> int | None:
+def _read_ordinal(value: Any) -> int | None:
     good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_POSITION
     return value if good else None
 
 
-def _time(value: Any) -> int:
-    """ISO 8601, or milliseconds since 1970."""
+def _read_time(value: Any) -> int:
+    """Reads ISO 8601, or milliseconds since 1970."""
     time_us: int | None = None
     if isinstance(value, str):
         time_us = parse_time(value)

@@ -23,9 +23,9 @@ LEAST_DISPLAYED = 3
 
 @dataclass(frozen=True, slots=True)
 class GuardPolicy:
-    """What is not believed to be a person's choice. A choice is all that is said of one hit on one page, of
-    whatever kind, refusals among them. Programs that say what they are (``simulated``) are exempt from the
-    rules on haste.
+    """The rules by which an event is not believed to be a person's choice. A choice is all that is said of
+    one hit on one page, of whatever kind, refusals among them. Programs that say what they are
+    (``simulated``) are exempt from the rules on haste.
 
     Attributes:
         choices_per_minute: more by one owner within any 60 seconds are a BURST, all of them.
@@ -111,8 +111,8 @@ _Said = list[OwnedChoice]
 """What one page's events say of one hit."""
 
 
-def haste_marks(events: Sequence[JoinedEvent], hits: int, policy: GuardPolicy) -> dict[int, EventMark]:
-    """NOT_SHOWN, BOT and BURST among one owner's events, by row.
+def mark_haste(events: Sequence[JoinedEvent], hits: int, policy: GuardPolicy) -> dict[int, EventMark]:
+    """Marks one owner's events as NOT_SHOWN, BOT or BURST, by row.
 
     Args:
         events: all of the owner's, in order of time, ties by id.
@@ -122,11 +122,11 @@ def haste_marks(events: Sequence[JoinedEvent], hits: int, policy: GuardPolicy) -
     people = [event for event in events if event.shown and not event.simulated]
     if _is_bot(people, hits, policy):
         marks |= {event.id: EventMark.BOT for event in people}
-    return marks | {id: EventMark.BURST for id in _bursts(people, policy) if id not in marks}
+    return marks | {id: EventMark.BURST for id in _find_bursts(people, policy) if id not in marks}
 
 
-def capped(choices: Iterable[OwnedChoice], policy: GuardPolicy) -> set[int]:
-    """Rows of the choices of one query beyond what counts.
+def find_capped(choices: Iterable[OwnedChoice], policy: GuardPolicy) -> set[int]:
+    """Finds rows of the choices of one query beyond what counts.
 
     First, in order of time, those beyond what each owner has a day and in all; then those beyond the owner's
     share of what is left. What one page says of one hit is one choice, with one event of each kind.
@@ -134,13 +134,13 @@ def capped(choices: Iterable[OwnedChoice], policy: GuardPolicy) -> set[int]:
     Args:
         choices: all of the query that have no other mark, in order of time, ties by id.
     """
-    repeated, said = _repeated(choices)
+    repeated, said = _find_repeated(choices)
     ordered = sorted(said.values(), key=lambda events: (events[0].time_us, events[0].id))
-    rest, over = _within_caps(ordered, policy)
+    rest, over = _split_by_caps(ordered, policy)
     allowed = max(1, int(policy.owner_share * len(rest)))
     counts: Counter[tuple[str, str]] = Counter()
     for events in rest:
-        pairs = _pairs(events)
+        pairs = _list_pairs(events)
         if any(counts[pair] >= allowed for pair in pairs):
             over.append(events)
         else:
@@ -148,8 +148,8 @@ def capped(choices: Iterable[OwnedChoice], policy: GuardPolicy) -> set[int]:
     return repeated | {event.id for events in over for event in events}
 
 
-def _repeated(choices: Iterable[OwnedChoice]) -> tuple[set[int], dict[tuple[int, str], _Said]]:
-    """Events that say again what one of their page has said, and the others by page and document."""
+def _find_repeated(choices: Iterable[OwnedChoice]) -> tuple[set[int], dict[tuple[int, str], _Said]]:
+    """Finds events that say again what one of their page has said, and the others by page and document."""
     repeated: set[int] = set()
     said: dict[tuple[int, str], _Said] = {}
     for choice in choices:
@@ -161,14 +161,14 @@ def _repeated(choices: Iterable[OwnedChoice]) -> tuple[set[int], dict[tuple[int,
     return repeated, said
 
 
-def _within_caps(ordered: Iterable[_Said], policy: GuardPolicy) -> tuple[list[_Said], list[_Said]]:
+def _split_by_caps(ordered: Iterable[_Said], policy: GuardPolicy) -> tuple[list[_Said], list[_Said]]:
     days: Counter[tuple[str, str, int]] = Counter()
     pairs: Counter[tuple[str, str]] = Counter()
     within: list[_Said] = []
     over: list[_Said] = []
     for events in ordered:
         first = events[0]
-        places = _pairs(events)
+        places = _list_pairs(events)
         daily = [(*place, first.time_us // DAY_US) for place in places]
         if first.anonymous:
             often = any(pairs[place] >= policy.anonymous_per_pair for place in places)
@@ -184,8 +184,8 @@ def _within_caps(ordered: Iterable[_Said], policy: GuardPolicy) -> tuple[list[_S
     return within, over
 
 
-def _pairs(events: _Said) -> list[tuple[str, str]]:
-    """Whose choice it is and of which document: every owner must have one left."""
+def _list_pairs(events: _Said) -> list[tuple[str, str]]:
+    """Lists pairs: whose choice it is and of which document: every owner must have one left."""
     return [(owner, events[0].document_id) for owner in {o for event in events for o in event.owners}]
 
 
@@ -196,13 +196,13 @@ def _is_bot(events: Sequence[JoinedEvent], hits: int, policy: GuardPolicy) -> bo
         return True
     if len(clicks) < policy.bot_share * policy.bot_displayed:
         return False
-    sizes, displayed = _displayed(events, hits)
+    sizes, displayed = _count_displayed(events, hits)
     clicked = {(e.page, e.document_id) for e in clicks if sizes[e.page] >= LEAST_DISPLAYED}
     return displayed >= policy.bot_displayed and len(clicked) >= policy.bot_share * displayed
 
 
-def _displayed(events: Sequence[JoinedEvent], hits: int) -> tuple[dict[int, int], int]:
-    """How many hits each page with events displayed, and all pages with ``LEAST_DISPLAYED`` or more.
+def _count_displayed(events: Sequence[JoinedEvent], hits: int) -> tuple[dict[int, int], int]:
+    """Counts how many hits each page with events displayed, and all pages with ``LEAST_DISPLAYED`` or more.
 
     Of a page with RENDERED events those hits that they name were displayed, otherwise all.
     """
@@ -218,17 +218,17 @@ def _displayed(events: Sequence[JoinedEvent], hits: int) -> tuple[dict[int, int]
     sizes = {page: min(named[page], size) if page in named else size for page, size in given.items()}
     for page, size in sizes.items():
         if page not in foreign:
-            hits -= _counted(given[page])
-        hits += _counted(size)
+            hits -= _count_hits(given[page])
+        hits += _count_hits(size)
     return sizes, hits
 
 
-def _counted(hits: int) -> int:
+def _count_hits(hits: int) -> int:
     return hits if hits >= LEAST_DISPLAYED else 0
 
 
-def _bursts(events: Sequence[JoinedEvent], policy: GuardPolicy) -> set[int]:
-    """Events that choose or refuse in a minute with too many choices."""
+def _find_bursts(events: Sequence[JoinedEvent], policy: GuardPolicy) -> set[int]:
+    """Finds events that choose or refuse in a minute with too many choices."""
     verdicts = [event for event in events if event.type in VERDICTS]
     found: set[int] = set()
     within: Counter[tuple[int, str]] = Counter()

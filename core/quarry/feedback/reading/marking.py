@@ -14,18 +14,18 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from quarry.feedback.hits import packed_ids
+from quarry.feedback.hits import unpack_ids
 from quarry.feedback.reading.guards import (
     LEAST_DISPLAYED,
     VERDICTS,
     GuardPolicy,
     JoinedEvent,
     OwnedChoice,
-    capped,
-    haste_marks,
+    find_capped,
+    mark_haste,
 )
 from quarry.feedback.types import EventMark, EventType
-from quarry.questions import question_key
+from quarry.questions import make_question_key
 
 _ROWS_PER_FETCH = 1_000
 _PAGES_KEPT = 1_024
@@ -52,31 +52,31 @@ _CHOICES = f"""SELECT question_key(i.query) AS query, e.id, e.type, e.document_i
     ORDER BY query, e.time_us, e.event_id"""  # noqa: S608
 
 
-def marked_events(
+def mark_events(
     connection: sa.Connection, key: int, start_us: int, end_us: int, policy: GuardPolicy
 ) -> dict[int, EventMark]:
-    """Events of the pages of [start_us, end_us) that do not count, by row.
+    """Marks events of the pages of [start_us, end_us) that do not count, by row.
 
     What is done outside the window is not seen. Memory grows with what is marked, and with the events of one
     owner and the choices of one query, not with the log.
     """
     window = (key, start_us, end_us)
-    totals = _streamed(connection, _HITS, window)
+    totals = _stream_rows(connection, _HITS, window)
     owner, hits = "", 0
     marks: dict[int, EventMark] = {}
-    for who, rows in groupby(_streamed(connection, _EVENTS, window), key=lambda row: str(row[0])):
+    for who, rows in groupby(_stream_rows(connection, _EVENTS, window), key=lambda row: str(row[0])):
         while owner < who and (total := next(totals, None)) is not None:
             owner, hits = str(total[0]), int(total[1])
-        marks |= haste_marks([_joined(row) for row in rows], hits if owner == who else 0, policy)
-    _raw(connection).create_function("question_key", 1, question_key, deterministic=True)
-    for _, rows in groupby(_streamed(connection, _CHOICES, window), key=lambda row: str(row[0])):
-        left = (_choice(row) for row in rows if row.id not in marks)
-        marks |= dict.fromkeys(capped(left, policy), EventMark.CAPPED)
+        marks |= mark_haste([_make_joined(row) for row in rows], hits if owner == who else 0, policy)
+    _get_raw_connection(connection).create_function("question_key", 1, make_question_key, deterministic=True)
+    for _, rows in groupby(_stream_rows(connection, _CHOICES, window), key=lambda row: str(row[0])):
+        left = (_make_choice(row) for row in rows if row.id not in marks)
+        marks |= dict.fromkeys(find_capped(left, policy), EventMark.CAPPED)
     return marks
 
 
-def orphans(connection: sa.Connection, key: int) -> dict[str, int]:
-    """How many events of each type have no page."""
+def count_orphans(connection: sa.Connection, key: int) -> dict[str, int]:
+    """Counts how many events of each type have no page."""
     query = (
         "SELECT e.type, COUNT(*) FROM events e WHERE e.collection_id = ? AND NOT EXISTS (SELECT 1 "
         "FROM impressions i WHERE i.collection_id = e.collection_id AND i.search_id = e.search_id "
@@ -85,8 +85,8 @@ def orphans(connection: sa.Connection, key: int) -> dict[str, int]:
     return {kind: int(count) for kind, count in connection.exec_driver_sql(query, (key,))}
 
 
-def _joined(row: Any) -> JoinedEvent:
-    shown = _shown(bytes(row.shown))
+def _make_joined(row: Any) -> JoinedEvent:
+    shown = _unpack_shown(bytes(row.shown))
     kind = EventType(row.type)
     named = 0
     if kind is EventType.RENDERED:
@@ -107,32 +107,32 @@ def _joined(row: Any) -> JoinedEvent:
     )
 
 
-def _choice(row: Any) -> OwnedChoice:
-    owner = _person(row.page_user, row.page_session)
-    other = _person(row.user_id, row.session_id)
-    known = {_person(row.page_user, ""), _person("", row.page_session), ""}
+def _make_choice(row: Any) -> OwnedChoice:
+    owner = _name_person(row.page_user, row.page_session)
+    other = _name_person(row.user_id, row.session_id)
+    known = {_name_person(row.page_user, ""), _name_person("", row.page_session), ""}
     owners = (owner or "nobody",) if other in known else (owner or "nobody", other)
     return OwnedChoice(
         row.id, EventType(row.type), row.document_id, row.time_us, row.page, owners, anonymous=not owner
     )
 
 
-def _person(user: str, session: str) -> str:
+def _name_person(user: str, session: str) -> str:
     return f"u:{user}" if user else f"s:{session}" if session else ""
 
 
-def _raw(connection: sa.Connection) -> sqlite3.Connection:
+def _get_raw_connection(connection: sa.Connection) -> sqlite3.Connection:
     found = connection.connection.driver_connection
     assert isinstance(found, sqlite3.Connection)  # noqa: S101  the log is SQLite's
     return found
 
 
 @lru_cache(maxsize=_PAGES_KEPT)
-def _shown(packed: bytes) -> frozenset[str]:
-    return frozenset(packed_ids(packed))
+def _unpack_shown(packed: bytes) -> frozenset[str]:
+    return frozenset(unpack_ids(packed))
 
 
-def _streamed(connection: sa.Connection, query: str, arguments: tuple[Any, ...]) -> Iterator[Any]:
+def _stream_rows(connection: sa.Connection, query: str, arguments: tuple[Any, ...]) -> Iterator[Any]:
     result = connection.exec_driver_sql(query, arguments)
     try:
         while rows := result.fetchmany(_ROWS_PER_FETCH):

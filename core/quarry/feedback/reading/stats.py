@@ -1,4 +1,4 @@
-"""What the feedback log of a collection holds, and what of it does not count and why."""
+"""The statistics of a collection's feedback log: what it holds, and what of it does not count and why."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from quarry.feedback.reading.guards import GuardPolicy
-from quarry.feedback.reading.marking import marked_events, orphans
-from quarry.feedback.reading.pages import END_OF_TIME_US, observed_pages
+from quarry.feedback.reading.marking import count_orphans, mark_events
+from quarry.feedback.reading.observed_pages import END_OF_TIME_US, read_observed_pages
 from quarry.feedback.tables import events, impressions, texts
 from quarry.feedback.types import EventMark, EventType
-from quarry.questions import question_key
+from quarry.questions import make_question_key
 
 RANKS = 20
 
@@ -41,7 +41,7 @@ class Statistics:
     sessions: int
 
 
-def statistics(engine: sa.Engine, key: int, policy: GuardPolicy) -> Statistics:
+def read_statistics(engine: sa.Engine, key: int, policy: GuardPolicy) -> Statistics:
     """Reads the whole log of a collection. Blocks."""
     c = impressions.c
     with engine.connect() as connection:
@@ -56,12 +56,12 @@ def statistics(engine: sa.Engine, key: int, policy: GuardPolicy) -> Statistics:
             ).where(c.collection_id == key)
         ).one()
         asked = connection.execute(sa.select(c.query).distinct().where(c.collection_id == key))
-        queries = len({question_key(text) for (text,) in asked})
+        queries = len({make_question_key(text) for (text,) in asked})
         kept = sa.select(sa.func.count()).select_from(texts).where(texts.c.collection_id == key)
         text_count = int(connection.scalar(kept) or 0)
-        counts = _event_counts(connection, key, policy)
+        counts = _count_events(connection, key, policy)
     displayed, clicked = [0] * RANKS, [0] * RANKS
-    for page in observed_pages(engine, key, 0, END_OF_TIME_US, policy):
+    for page in read_observed_pages(engine, key, 0, END_OF_TIME_US, policy):
         for rank, shown, chosen in zip(page.ranks, page.displayed, page.clicked, strict=True):
             if rank <= RANKS:
                 displayed[rank - 1] += shown
@@ -81,7 +81,7 @@ def statistics(engine: sa.Engine, key: int, policy: GuardPolicy) -> Statistics:
     )
 
 
-def _event_counts(
+def _count_events(
     connection: sa.Connection, key: int, policy: GuardPolicy
 ) -> dict[tuple[EventType, EventMark], int]:
     c = events.c
@@ -89,13 +89,13 @@ def _event_counts(
     by_type = sa.select(c.type, sa.func.count()).where(c.collection_id == key).group_by(c.type)
     for kind, count in connection.execute(by_type):
         counts[EventType(kind), EventMark.COUNTED] = int(count)
-    marks = marked_events(connection, key, 0, END_OF_TIME_US, policy)
+    marks = mark_events(connection, key, 0, END_OF_TIME_US, policy)
     if marks:  # few of the events, so that their types fit in memory
         for id, kind in connection.execute(sa.select(c.id, c.type).where(c.collection_id == key)):
             if id in marks:
                 counts[EventType(kind), marks[id]] += 1
                 counts[EventType(kind), EventMark.COUNTED] -= 1
-    for kind, count in orphans(connection, key).items():
+    for kind, count in count_orphans(connection, key).items():
         counts[EventType(kind), EventMark.ORPHAN] += count
         counts[EventType(kind), EventMark.COUNTED] -= count
     return {place: count for place, count in sorted(counts.items()) if count}

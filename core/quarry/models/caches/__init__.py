@@ -1,1 +1,1 @@
-"""What models made before, kept so that it is not made again: scores, and states of passages."""
+"""The caches of what models made before: scores, and states of passages."""

@@ -34,7 +34,7 @@ class ScoreCache:
         return len(self._scores)
 
     def get(self, fingerprint: str, pairs: Sequence[Pair], count: bool = True) -> list[PairScore | None]:
-        """The score of each pair, None for one that is not kept.
+        """Returns the score of each pair, None for one that is not kept.
 
         Args:
             fingerprint: the model's; two models never share a score unless they give the same.
@@ -42,7 +42,7 @@ class ScoreCache:
         """
         if not self._most:
             return [None] * len(pairs)
-        keys = _keys(fingerprint, pairs)
+        keys = _make_keys(fingerprint, pairs)
         with self._lock:
             found = [self._scores.get(key) for key in keys]
             if count:
@@ -53,17 +53,17 @@ class ScoreCache:
     def put(self, fingerprint: str, pairs: Sequence[Pair], scores: Sequence[PairScore]) -> None:
         if not self._most:
             return
-        new = dict(zip(_keys(fingerprint, pairs), scores, strict=True))
+        new = dict(zip(_make_keys(fingerprint, pairs), scores, strict=True))
         with self._lock:
             self._scores.update(new)
 
 
-def _keys(fingerprint: str, pairs: Sequence[Pair]) -> list[bytes]:
+def _make_keys(fingerprint: str, pairs: Sequence[Pair]) -> list[bytes]:
     """Hashes: a key says nothing of what people asked, and no text can be taken for part of another."""
-    return [_key(fingerprint, query, passage) for query, passage in pairs]
+    return [_make_key(fingerprint, query, passage) for query, passage in pairs]
 
 
-def _key(fingerprint: str, query: str, passage: str) -> bytes:
+def _make_key(fingerprint: str, query: str, passage: str) -> bytes:
     first = query.encode(errors="surrogatepass")
     digest = hashlib.blake2b(f"{fingerprint}:{len(first)}:".encode(), digest_size=_KEY_BYTES)
     digest.update(first)

@@ -1,4 +1,4 @@
-"""What lower layers made of texts: the same passages are found for many queries, and by many versions."""
+"""The cache of states of lower layers: the same passages are found for many queries, and by many versions."""
 
 import hashlib
 import threading
@@ -16,8 +16,8 @@ ENTRY_BYTES = 512
 _KEY_BYTES = 16
 
 
-def state_key(lower: str, form: str, ids: NDArray[np.int64]) -> bytes:
-    """What the states of a text are kept under.
+def make_state_key(lower: str, form: str, ids: NDArray[np.int64]) -> bytes:
+    """Makes the key that the states of a text are kept under.
 
     Args:
         lower: fingerprint of the lower layers; versions that share it share their states.
@@ -30,7 +30,7 @@ def state_key(lower: str, form: str, ids: NDArray[np.int64]) -> bytes:
 
 
 class StateCache:
-    """States by ``state_key``; those used longest ago go first. Callable from any thread.
+    """States by ``make_state_key``; those used longest ago go first. Callable from any thread.
 
     Attributes:
         kept_bytes: memory that is taken now; never over ``max_bytes``.
@@ -43,7 +43,7 @@ class StateCache:
 
     def __init__(self, max_bytes: int, store: StateStore | None = None) -> None:
         self._store = store
-        self._states: LRUCache[bytes, States] = LRUCache(max_bytes, _size)
+        self._states: LRUCache[bytes, States] = LRUCache(max_bytes, _measure_size)
         self._lock = threading.Lock()
         self.asked = self.hits = 0
 
@@ -54,15 +54,15 @@ class StateCache:
     def kept_bytes(self) -> int:
         return int(self._states.currsize)
 
-    def known(self, keys: Collection[bytes]) -> set[bytes]:
-        """Those that are kept now; asking is no use."""
+    def find_known(self, keys: Collection[bytes]) -> set[bytes]:
+        """Finds those that are kept now; asking is no use."""
         with self._lock:
             known = {key for key in keys if key in self._states}
-        return known | self.stored(keys)
+        return known | self.find_stored(keys)
 
     def get(self, keys: Collection[bytes]) -> list[States | None]:
-        """The states under each key, read-only; None for what is not kept."""
-        found = self._remembered(keys)
+        """Returns the states under each key, read-only; None for what is not kept."""
+        found = self._get_remembered(keys)
         missing = [key for key in keys if key not in found]
         if self._store is not None and missing:
             stored = self._store.get_many(missing)
@@ -74,11 +74,11 @@ class StateCache:
             self.hits += len(found)
         return [found.get(key) for key in keys]
 
-    def stored(self, keys: Collection[bytes]) -> set[bytes]:
-        """Those that a restart leaves."""
-        return set() if self._store is None else self._store.known(keys)
+    def find_stored(self, keys: Collection[bytes]) -> set[bytes]:
+        """Finds those that a restart leaves."""
+        return set() if self._store is None else self._store.find_known(keys)
 
-    def store_all(self, states: Mapping[bytes, States]) -> bool:
+    def store_if_room(self, states: Mapping[bytes, States]) -> bool:
         """Stores them, not in memory, if that pushes nothing out; whether it did. Raises DiskFullError."""
         if self._store is None or not self._store.has_room_for(states.values()):
             return False
@@ -90,7 +90,7 @@ class StateCache:
         if self._store is not None:
             self._store.close()
 
-    def _remembered(self, keys: Collection[bytes]) -> dict[bytes, States]:
+    def _get_remembered(self, keys: Collection[bytes]) -> dict[bytes, States]:
         with self._lock:
             return {key: self._states[key] for key in keys if key in self._states}
 
@@ -110,9 +110,9 @@ class StateCache:
         states.flags.writeable = False
         with self._lock:
             self._states.pop(key, None)
-            if _size(states) <= self._states.maxsize:
+            if _measure_size(states) <= self._states.maxsize:
                 self._states[key] = states
 
 
-def _size(states: States) -> int:
+def _measure_size(states: States) -> int:
     return states.nbytes + ENTRY_BYTES

@@ -1,4 +1,4 @@
-"""How states of passages are rounded, kept or not, so that scores do not depend on what is kept."""
+"""The rounding of passage states, kept or not, so that scores do not depend on what is kept."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,12 +24,12 @@ class StateForm(Protocol):
     @property
     def name(self) -> str: ...
     def keep(self, states: NDArray[np.float32]) -> States:
-        """``states``, shape ``(tokens, width)``, rounded, in an array of their own. Those that are not finite
+        """Rounds ``states``, shape ``(tokens, width)``, in an array of their own. Those that are not finite
         or too large for the form are no more finite when they are read."""
         ...
 
     def read(self, kept: States) -> NDArray[np.floating]:
-        """What was kept, shape ``(tokens, width)``."""
+        """Reads what was kept, shape ``(tokens, width)``."""
         ...
 
 

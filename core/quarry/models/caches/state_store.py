@@ -49,7 +49,7 @@ _ALL = "SELECT key, used, length(value) FROM state ORDER BY used, id"
 
 
 class StateStore:
-    """States by ``state_key``. Callable from any thread. Blocks, but for ``put_later`` and ``known``.
+    """States by ``make_state_key``. Callable from any thread. Blocks, but for ``put_later`` and ``known``.
 
     Attributes:
         bytes: on disk now; over ``max_bytes`` only while something is written.
@@ -82,22 +82,25 @@ class StateStore:
     def __len__(self) -> int:
         return len(self._sizes)
 
-    def known(self, keys: Collection[bytes]) -> set[bytes]:
-        """Those that are stored now; asking is no use."""
+    def find_known(self, keys: Collection[bytes]) -> set[bytes]:
+        """Finds those that are stored now; asking is no use."""
         with self._lock:
             return {key for key in keys if key in self._sizes}
 
     def has_room_for(self, states: Iterable[States]) -> bool:
-        """Whether storing these too pushes nothing out."""
-        return self.bytes + sum(map(_size, states)) <= self._max_bytes
+        """Tells whether storing these too pushes nothing out."""
+        return self.bytes + sum(map(_measure_size, states)) <= self._max_bytes
 
     def get_many(self, keys: Collection[bytes]) -> dict[bytes, States]:
-        """What is stored under ``keys``, each in an array of its own; nothing if the file cannot be read."""
-        wanted = list(self.known(keys))
+        """Returns what is stored under ``keys``, each in an array of its own.
+
+        Nothing if the file cannot be read.
+        """
+        wanted = list(self.find_known(keys))
         found: dict[bytes, States] = {}
         for start in range(0, len(wanted), QUERY_KEYS):
             rows = self._run_select(wanted[start : start + QUERY_KEYS])
-            found |= {key: _decoded(value) for key, value in rows if _is_intact(key, value)}
+            found |= {key: _decode(value) for key, value in rows if _is_intact(key, value)}
             damaged = [key for key, value in rows if not _is_intact(key, value)]
             if damaged:
                 logger.warning("%d stored passage states are damaged, and will be made again", len(damaged))
@@ -112,16 +115,16 @@ class StateStore:
 
         Raises DiskFullError.
         """
-        fitting = {key: one for key, one in states.items() if _size(one) <= self._max_bytes}
+        fitting = {key: one for key, one in states.items() if _measure_size(one) <= self._max_bytes}
         with self._writing:  # so that nobody deletes what another has stored meanwhile
             with self._lock:
                 for key, one in fitting.items():
-                    self._count(key, _size(one))
-                gone = self._over()
+                    self._count(key, _measure_size(one))
+                gone = self._forget_excess()
                 left = {key: self._use(key) for key in fitting if key in self._sizes}
                 touched, self._touched = self._touched, {}
             try:
-                puts = [(key, used, _encoded(key, fitting[key])) for key, used in left.items()]
+                puts = [(key, used, _encode(key, fitting[key])) for key, used in left.items()]
                 self._write(puts, touched, gone)
             except Exception:
                 with self._lock:
@@ -180,7 +183,7 @@ class StateStore:
         for key, used, length in rows:
             self._count(key, length + ENTRY_BYTES)
             self._clock = max(self._clock, used)
-        gone = self._over()
+        gone = self._forget_excess()
         try:
             self._write([], {}, gone)
             if gone:  # the bound was lowered: SQLite gives nothing back by itself
@@ -196,7 +199,7 @@ class StateStore:
             rows = self._file.run(lambda c: c.execute(statement, keys).fetchall(), [])
         except _FAILURES as error:
             self._say_unreadable(error)
-        self._notice_fresh_start()
+        self._clear_if_begun_anew()
         return rows
 
     def _say_unreadable(self, error: Exception) -> None:
@@ -216,7 +219,7 @@ class StateStore:
             (_PUT, puts),
         )
         self._file.run(lambda c: write_all(c, *writes), None)
-        self._notice_fresh_start()
+        self._clear_if_begun_anew()
 
     def _drop(self, keys: Sequence[bytes]) -> None:
         with self._lock:
@@ -228,7 +231,7 @@ class StateStore:
         except _FAILURES as error:
             logger.warning("%s: they stay there until they are written again", error)
 
-    def _notice_fresh_start(self) -> None:
+    def _clear_if_begun_anew(self) -> None:
         """After the file was begun anew nothing is in it."""
         with self._lock:
             if self._begun_anew != self._file.begun_anew:
@@ -250,7 +253,7 @@ class StateStore:
         self._sizes[key] = size
         self.bytes += size
 
-    def _over(self) -> list[bytes]:
+    def _forget_excess(self) -> list[bytes]:
         """Forgets what is over the bound, and says what; called with the lock held."""
         gone = []
         while self.bytes > self._max_bytes:
@@ -270,11 +273,11 @@ def remove_store(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def _size(states: States) -> int:
+def _measure_size(states: States) -> int:
     return states.nbytes + HEADER.size + ENTRY_BYTES
 
 
-def _encoded(key: bytes, states: States) -> bytes:
+def _encode(key: bytes, states: States) -> bytes:
     tokens, numbers = states.shape
     header = HEADER.pack(0, KINDS.index(states.dtype), tokens, numbers)[4:]
     body = states.astype(states.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -282,7 +285,7 @@ def _encoded(key: bytes, states: States) -> bytes:
 
 
 def _is_intact(key: bytes, value: bytes) -> bool:
-    """Whether the bytes are those that were written under this key."""
+    """Tells whether the bytes are those that were written under this key."""
     if len(value) < HEADER.size:
         return False
     checksum, kind, tokens, numbers = HEADER.unpack_from(value)
@@ -291,7 +294,7 @@ def _is_intact(key: bytes, value: bytes) -> bool:
     return zlib.crc32(value[4:], zlib.crc32(key)) == int(checksum)
 
 
-def _decoded(value: bytes) -> States:
+def _decode(value: bytes) -> States:
     _, kind, tokens, numbers = HEADER.unpack_from(value)
     states: States = np.ndarray((tokens, numbers), KINDS[kind], value, HEADER.size).copy()
     return states

@@ -11,11 +11,11 @@ from typing import Any
 from filelock import FileLock
 
 from quarry.errors import DiskFullError, ModelDamagedError, ModelError
-from quarry.models.export.onnx_graph import seeded_tokens, write_graph
-from quarry.models.settings import ModelSettings, read_json
-from quarry.models.sources.fingerprint import FileHashes, fingerprint
-from quarry.shown import shown_error
-from quarry.storage.disk import disk_is_full
+from quarry.models.export.onnx_graph import draw_tokens, write_graph
+from quarry.models.run_settings import ModelRunSettings, read_json
+from quarry.models.sources.fingerprint import FileHashes, compute_fingerprint
+from quarry.quoting import quote_error
+from quarry.storage.disk import is_disk_full
 from quarry.storage.sealed_files import MANIFEST, find_damage, seal_folder
 from quarry.storage.sync import sync_path
 
@@ -24,8 +24,9 @@ MODEL_FILE, TOKENIZER_FILE, SETTINGS_FILE = "model.onnx", "tokenizer.json", "qua
 _log = logging.getLogger(__name__)
 
 
-def exported(folder: Path, settings: ModelSettings, target: Path, digest: str = "") -> Path:
-    """``target``, holding the model as ONNX, its tokenizer and settings; made if it is not there or damaged.
+def ensure_export(folder: Path, settings: ModelRunSettings, target: Path, digest: str = "") -> Path:
+    """Exports the model to ``target`` as ONNX, with its tokenizer and settings, unless a sound export is
+    there.
 
     The folder appears complete or not at all, and processes that want it at once wait for one of them. All of
     it is read and compared with the hashes that were written down when it was made.
@@ -50,7 +51,7 @@ def exported(folder: Path, settings: ModelSettings, target: Path, digest: str = 
             if problem:
                 _replace(target, lambda new: _export(folder, settings, new, digest))
     except OSError as error:
-        if disk_is_full(error):
+        if is_disk_full(error):
             raise DiskFullError(f"the disk is full: {folder.name} cannot be exported") from error
         raise
     return target
@@ -75,40 +76,40 @@ def _replace(target: Path, make: Callable[[Path], None]) -> None:
         shutil.rmtree(damaged, ignore_errors=True)
 
 
-def exported_dimension(target: Path) -> int:
-    """Dimension of the vectors of an exported encoder; 0 for a cross-encoder."""
-    return int(exported_facts(target)["dimension"])
+def read_dimension(target: Path) -> int:
+    """Reads the dimension of the vectors of an exported encoder; 0 for a cross-encoder."""
+    return int(read_export_facts(target)["dimension"])
 
 
-def exported_facts(target: Path) -> dict[str, Any]:
-    """What was written down of an export when it was made."""
+def read_export_facts(target: Path) -> dict[str, Any]:
+    """Reads what was written down of an export when it was made."""
     facts: dict[str, Any] = read_json(target / SETTINGS_FILE)
     return facts
 
 
-def _export(folder: Path, settings: ModelSettings, target: Path, digest: str) -> None:
-    from quarry.models.export.apart_export import export_steps
-    from quarry.models.torch_modules.apart_layers import ApartLayers
+def _export(folder: Path, settings: ModelRunSettings, target: Path, digest: str) -> None:
+    from quarry.models.export.separate_export import export_steps
+    from quarry.models.torch_modules.separate_layers import SeparateLayers
     from quarry.models.torch_modules.torch_model import load_module
 
-    if digest and fingerprint(folder, settings, FileHashes(None)) != digest:
+    if digest and compute_fingerprint(folder, settings, FileHashes(None)) != digest:
         raise ModelDamagedError(
             f"the weights in {folder} have changed although their time stamps have not", path=str(folder)
         )
     _write_tokenizer(folder, target / TOKENIZER_FILE)
     module = load_module(folder, settings, attention="eager")
-    vocabulary = _vocabulary(folder, settings)
+    vocabulary = _count_vocabulary(folder, settings)
     try:
         shape = write_graph(
             module,
-            lambda shape, seed: seeded_tokens(settings, shape, seed, vocabulary),
+            lambda shape, seed: draw_tokens(settings, shape, seed, vocabulary),
             settings.max_tokens,
             target / MODEL_FILE,
         )
     except ModelError as error:
         raise ModelError(f"{folder} cannot be exported to ONNX: {error}") from error
     facts: dict[str, Any] = {**settings.to_json(), "dimension": shape[0] if shape else 0}
-    if isinstance(module, ApartLayers):
+    if isinstance(module, SeparateLayers):
         facts |= export_steps(module, settings, vocabulary, target, target / MODEL_FILE)
     (target / SETTINGS_FILE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
@@ -125,9 +126,9 @@ def _write_tokenizer(folder: Path, target: Path) -> None:
         tokenizer.backend_tokenizer.save(str(target))
     except (OSError, ValueError, AttributeError, ImportError) as error:
         raise ModelError(
-            f"{folder} has no tokenizer.json, and none can be made: {shown_error(error)}"
+            f"{folder} has no tokenizer.json, and none can be made: {quote_error(error)}"
         ) from error
 
 
-def _vocabulary(folder: Path, settings: ModelSettings) -> int:
+def _count_vocabulary(folder: Path, settings: ModelRunSettings) -> int:
     return int(read_json(folder / settings.weights / "config.json")["vocab_size"])

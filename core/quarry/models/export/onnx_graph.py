@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarry.errors import ModelError
+from quarry.models.run_settings import ModelRunSettings
 from quarry.models.runtime.onnx_runner import OnnxRunner
 from quarry.models.runtime.packing import Arrays
-from quarry.models.settings import ModelSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -50,7 +50,7 @@ def write_graph(
     import torch
 
     failures: list[Exception] = []
-    for export in (_trace, _dynamo):
+    for export in (_trace, _export_by_dynamo):
         try:
             with torch.autocast("cpu", enabled=False):
                 export(module, seeded((2, 5), 1), file, per_token)
@@ -63,13 +63,13 @@ def write_graph(
     raise ModelError(f"{file.name} cannot be made: {causes}") from failures[0]
 
 
-def difference(expected: NDArray[np.float32], got: NDArray[np.float32]) -> float:
-    """The largest, relative to the largest output where that is over 1."""
+def measure_difference(expected: NDArray[np.float32], got: NDArray[np.float32]) -> float:
+    """Measures the largest difference, relative to the largest output where that is over 1."""
     return float(np.abs(expected - got).max() / max(1.0, float(np.abs(expected).max())))
 
 
-def seeded_tokens(settings: ModelSettings, shape: tuple[int, int], seed: int, vocabulary: int) -> Arrays:
-    """Random tokens; every row but the first ends in padding, as in a real batch."""
+def draw_tokens(settings: ModelRunSettings, shape: tuple[int, int], seed: int, vocabulary: int) -> Arrays:
+    """Draws random tokens; every row but the first ends in padding, as in a real batch."""
     rng = np.random.default_rng(seed)
     rows, length = shape
     ids = rng.integers(0, vocabulary, (rows, length))
@@ -95,7 +95,7 @@ def _trace(module: "nn.Module", inputs: Inputs, target: Path, per_token: bool) -
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
-            _tensors(inputs),
+            _make_tensors(inputs),
             str(target),
             input_names=names,
             output_names=["output"],
@@ -105,7 +105,7 @@ def _trace(module: "nn.Module", inputs: Inputs, target: Path, per_token: bool) -
         )
 
 
-def _dynamo(module: "nn.Module", inputs: Inputs, target: Path, _per_token: bool) -> None:
+def _export_by_dynamo(module: "nn.Module", inputs: Inputs, target: Path, _per_token: bool) -> None:
     import torch
 
     names = list(inputs)
@@ -114,7 +114,7 @@ def _dynamo(module: "nn.Module", inputs: Inputs, target: Path, _per_token: bool)
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
-            _tensors(inputs),
+            _make_tensors(inputs),
             str(target),
             input_names=names,
             output_names=["output"],
@@ -126,7 +126,7 @@ def _dynamo(module: "nn.Module", inputs: Inputs, target: Path, _per_token: bool)
 
 
 def _check_parity(module: "nn.Module", file: Path, seeded: Seeded, max_tokens: int) -> tuple[int, ...]:
-    """The shape of one input's output, once they equal torch's at every shape."""
+    """Checks that outputs equal torch's at every shape; returns the shape of one input's output."""
     runner = OnnxRunner(file)
     made: tuple[int, ...] = ()
     for seed, (rows, length) in enumerate(PARITY_SHAPES):
@@ -135,10 +135,10 @@ def _check_parity(module: "nn.Module", file: Path, seeded: Seeded, max_tokens: i
         expected, got = _run_torch(module, inputs), runner.run(inputs)
         if expected.shape != got.shape:
             raise ModelError(f"the export has outputs of shape {got.shape}, torch {expected.shape}")
-        apart = difference(expected, got)
-        if not apart <= PARITY:  # also when it is not a number
+        difference = measure_difference(expected, got)
+        if not difference <= PARITY:  # also when it is not a number
             raise ModelError(
-                f"the export differs from torch by {apart:.2g} at {shape[0]} x {shape[1]} tokens"
+                f"the export differs from torch by {difference:.2g} at {shape[0]} x {shape[1]} tokens"
             )
         made = got.shape[1:]
     return made
@@ -148,11 +148,11 @@ def _run_torch(module: "nn.Module", inputs: Inputs) -> NDArray[np.float32]:
     import torch
 
     with torch.inference_mode():
-        output: NDArray[np.float32] = module(*_tensors(inputs)).numpy()
+        output: NDArray[np.float32] = module(*_make_tensors(inputs)).numpy()
     return output
 
 
-def _tensors(inputs: Inputs) -> tuple["Tensor", ...]:
+def _make_tensors(inputs: Inputs) -> tuple["Tensor", ...]:
     import torch
 
     return tuple(torch.from_numpy(array) for array in inputs.values())

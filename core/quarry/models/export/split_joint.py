@@ -1,4 +1,5 @@
-"""The joint layers as they are exported: the same scores as ``SplitModule.together`` with less to compute.
+"""The joint layers as they are exported: the same scores as ``SplitModule.score_states`` with less to
+compute.
 
 What a token sees of the other text is damped, and padding is hidden, by two further numbers of each query and
 key instead of by an array of every pair of tokens and every head, which took an eighth of the time.
@@ -9,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quarry.models.torch_modules.apart_layers import MASKED
-from quarry.models.torch_modules.split_module import SplitModule, score_of_means
+from quarry.models.torch_modules.separate_layers import MASKED
+from quarry.models.torch_modules.split_module import SplitModule, score_means
 
 
 class JointLayers(nn.Module):
@@ -20,7 +21,8 @@ class JointLayers(nn.Module):
         super().__init__()
         self.split = split
         self.layers = nn.ModuleList(
-            _JointLayer(layer, damping) for layer, damping in zip(split.upper(), split.damping, strict=True)
+            _JointLayer(layer, damping)
+            for layer, damping in zip(split.list_upper(), split.damping, strict=True)
         )
         self.eval()  # an exporter leaves it as it finds it
 
@@ -28,20 +30,20 @@ class JointLayers(nn.Module):
         mask, passage = (one.to(states.dtype).unsqueeze(-1) for one in (attention_mask, token_type_ids))
         for layer in self.layers:
             states = layer(states, mask, passage)
-        return score_of_means(states, attention_mask, token_type_ids, self.split.log_scale)
+        return score_means(states, attention_mask, token_type_ids, self.split.log_scale)
 
 
 class _JointLayer(nn.Module):
     def __init__(self, layer: nn.Module, damping: Tensor) -> None:
         super().__init__()
         self.layer: Any = layer
-        attention = _attention(layer)
+        attention = _find_attention(layer)
         self.heads: int = attention.num_attention_heads
         self.size: int = attention.attention_head_size
         maps: list[Any] = [attention.query, attention.key, attention.value]
         scales = (self.size**-0.5, 1.0, 1.0)  # of logits: in the queries already
-        self.weight = nn.Parameter(_joined([s * one.weight.T for s, one in zip(scales, maps, strict=True)]))
-        self.bias = nn.Parameter(_joined([s * one.bias for s, one in zip(scales, maps, strict=True)]))
+        self.weight = nn.Parameter(_join([s * one.weight.T for s, one in zip(scales, maps, strict=True)]))
+        self.bias = nn.Parameter(_join([s * one.bias for s, one in zip(scales, maps, strict=True)]))
         self.damping: Tensor
         self.register_buffer("damping", damping.detach().clone())
 
@@ -52,7 +54,7 @@ class _JointLayer(nn.Module):
         types s and t of query and key ``d * (1 - 2 * s) * t`` may be taken off instead: a product.
         """
         mapped = torch.matmul(states, self.weight) + self.bias
-        query, key, value = map(self._by_head, torch.split(mapped, self.heads * self.size, dim=-1))
+        query, key, value = map(self._split_by_head, torch.split(mapped, self.heads * self.size, dim=-1))
         damped = (2 * passage - 1).unsqueeze(1) * self.damping[None, :, None, None]
         heads = torch.ones_like(self.damping)[None, :, None, None]
         queries = torch.cat([query, damped, torch.full_like(damped, MASKED)], dim=-1)
@@ -63,14 +65,14 @@ class _JointLayer(nn.Module):
         made: Tensor = self.layer.output(self.layer.intermediate(attended), attended)
         return made
 
-    def _by_head(self, rows: Tensor) -> Tensor:
+    def _split_by_head(self, rows: Tensor) -> Tensor:
         by_head: Tensor = torch.unflatten(rows, -1, (self.heads, self.size))
         return by_head.transpose(1, 2)
 
 
-def _attention(layer: Any) -> Any:
+def _find_attention(layer: Any) -> Any:
     return layer.attention.self
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
+def _join(parts: list[Tensor]) -> Tensor:
     return torch.cat([part.detach() for part in parts], dim=-1).contiguous()

@@ -1,1 +1,1 @@
-"""How a model is run: on which engine, with which weights, in which batches."""
+"""The runtime of models: on which engine, with which weights, in which batches."""

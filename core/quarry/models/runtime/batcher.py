@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from quarry.deadline import Deadline
 from quarry.models.base import CrossEncoder, Encoder, ModelInfo, PairScore
-from quarry.models.runtime.lane import Lane, Request
+from quarry.models.runtime.batch_queue import BatchQueue, BatchRequest
 from quarry.models.runtime.observed_model import ObservedModel, count_characters
 from quarry.models.runtime.running import BatchModel
-from quarry.models.runtime.whole import WholePairs, WholeTexts
+from quarry.models.runtime.step_adapters import CrossEncoderAdapter, EncoderAdapter
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -42,7 +42,7 @@ class Priority(Enum):
 
 @dataclass(frozen=True, slots=True)
 class BatcherLimits:
-    """How much a batcher takes.
+    """The limits of a batcher.
 
     Attributes:
         queued_items: texts or pairs that may wait in each class.
@@ -59,8 +59,8 @@ class Batcher(Generic[Item, Output]):
     def __init__(self, model: BatchModel[Item, Any, Output], limits: BatcherLimits = BatcherLimits()) -> None:
         self._model = ObservedModel(model)
         threads = limits.threads or model.parallel
-        self._lanes: dict[Priority, Lane[Item, Output]] = {
-            priority: Lane(
+        self._lanes: dict[Priority, BatchQueue[Item, Output]] = {
+            priority: BatchQueue(
                 self._model, f"{priority.value}-{model.info.name}", threads, nice, limits.queued_items
             )
             for priority, nice in ((Priority.INTERACTIVE, 0), (Priority.BULK, BULK_NICENESS))
@@ -81,7 +81,7 @@ class Batcher(Generic[Item, Output]):
         priority: Priority = Priority.INTERACTIVE,
         deadline: Deadline = NO_DEADLINE,
     ) -> list[Output]:
-        """An output of each item, in order. Cancelling it drops the work that has not begun.
+        """Runs each item and returns its output, in order. Cancelling it drops the work that has not begun.
 
         Raises:
             LimitExceededError: too much is waiting.
@@ -106,29 +106,29 @@ class Batcher(Generic[Item, Output]):
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(settle, result)
 
-        request = Request(items, deadline, finish, answer.cancelled, self._expected(items))
+        request = BatchRequest(items, deadline, finish, answer.cancelled, self._expect_tokens(items))
         self._lanes[priority].put(request)
         return await answer
 
-    def tokens_within(self, seconds: float, priority: Priority = Priority.INTERACTIVE) -> int:
-        """Tokens likely to be run in ``seconds`` from now, after what is waiting already."""
-        return self._lanes[priority].tokens_within(seconds)
+    def count_tokens_within(self, seconds: float, priority: Priority = Priority.INTERACTIVE) -> int:
+        """Counts tokens likely to be run in ``seconds`` from now, after what is waiting already."""
+        return self._lanes[priority].count_tokens_within(seconds)
 
-    def _expected(self, items: Sequence[Item]) -> int:
-        """Tokens of the work that ``items`` are."""
-        shares = self._model.shares(items)
-        sizes = (self._expected_tokens(count_characters(item)) for item in items)
+    def _expect_tokens(self, items: Sequence[Item]) -> int:
+        """Estimates the tokens of the work that ``items`` are."""
+        shares = self._model.estimate_shares(items)
+        sizes = (self._estimate_item_tokens(count_characters(item)) for item in items)
         return int(sum(share * size for share, size in zip(shares, sizes, strict=True)))
 
-    def _expected_tokens(self, characters: int) -> int:
-        """Of an item of so many characters, special tokens included."""
+    def _estimate_item_tokens(self, characters: int) -> int:
+        """Estimates the tokens of an item of so many characters, special tokens included."""
         expected = int(characters * self._model.density.tokens_per_character) + 1
         return min(self.info.max_tokens, expected)
 
     def close(self) -> None:
         """Ends the threads; requests that wait fail with UnavailableError. Blocks for the running batches."""
-        for lane in self._lanes.values():
-            lane.close()
+        for queue in self._lanes.values():
+            queue.close()
 
 
 class EncoderBatcher(Batcher[str, Vector]):
@@ -136,7 +136,7 @@ class EncoderBatcher(Batcher[str, Vector]):
 
     def __init__(self, encoder: Encoder, limits: BatcherLimits = BatcherLimits()) -> None:
         steps: BatchModel[str, Any, Vector] = (
-            encoder if isinstance(encoder, BatchModel) else WholeTexts(encoder)
+            encoder if isinstance(encoder, BatchModel) else EncoderAdapter(encoder)
         )
         super().__init__(steps, limits)
 
@@ -146,7 +146,7 @@ class EncoderBatcher(Batcher[str, Vector]):
         priority: Priority = Priority.INTERACTIVE,
         deadline: Deadline = NO_DEADLINE,
     ) -> Vector:
-        """Unit vectors, float32, shape ``(len(texts), dimension)``. Raises as ``run``."""
+        """Encodes unit vectors, float32, shape ``(len(texts), dimension)``. Raises as ``run``."""
         vectors = await self.run(texts, priority, deadline)
         return np.stack(vectors) if vectors else np.empty((0, self.info.dimension), np.float32)
 
@@ -156,7 +156,7 @@ class PairBatcher(Batcher[Pair, PairScore]):
 
     def __init__(self, model: CrossEncoder, limits: BatcherLimits = BatcherLimits()) -> None:
         steps: BatchModel[Pair, Any, PairScore] = (
-            model if isinstance(model, BatchModel) else WholePairs(model)
+            model if isinstance(model, BatchModel) else CrossEncoderAdapter(model)
         )
         super().__init__(steps, limits)
 
@@ -166,16 +166,16 @@ class PairBatcher(Batcher[Pair, PairScore]):
         priority: Priority = Priority.INTERACTIVE,
         deadline: Deadline = NO_DEADLINE,
     ) -> list[PairScore]:
-        """One score a pair, in order. Raises as ``run``."""
+        """Scores each pair, in order. Raises as ``run``."""
         return await self.run(pairs, priority, deadline)
 
-    def fitting(
+    def count_fitting(
         self, pairs: Sequence[Pair], seconds: float, priority: Priority = Priority.INTERACTIVE
     ) -> int:
-        """How many of ``pairs``, from the first, are likely to be scored in ``seconds``."""
-        budget = self.tokens_within(seconds, priority)
+        """Counts how many of ``pairs``, from the first, are likely to be scored in ``seconds``."""
+        budget = self.count_tokens_within(seconds, priority)
         sizes = accumulate(
-            share * self._expected_tokens(len(query) + len(passage))
-            for (query, passage), share in zip(pairs, self._model.shares(pairs), strict=True)
+            share * self._estimate_item_tokens(len(query) + len(passage))
+            for (query, passage), share in zip(pairs, self._model.estimate_shares(pairs), strict=True)
         )
         return sum(1 for size in sizes if size <= budget)

@@ -38,9 +38,13 @@ class ObservedModel(Generic[Item, Output]):
     def parallel(self) -> int:
         return self._model.parallel
 
-    def shares(self, items: Sequence[Item]) -> list[float]:
-        """At most how much of each item's work is left, in (0, 1]."""
-        return self._model.shares(items) if isinstance(self._model, PartialModel) else [1.0] * len(items)
+    def estimate_shares(self, items: Sequence[Item]) -> list[float]:
+        """Estimates how much of each item's work is left at most, in (0, 1]."""
+        return (
+            self._model.estimate_shares(items)
+            if isinstance(self._model, PartialModel)
+            else [1.0] * len(items)
+        )
 
     def prepare(self, items: Sequence[Item]) -> list[Any]:
         inputs = self._model.prepare(items)

@@ -16,8 +16,8 @@ CPU_BATCH_TOKENS = 512
 batch took 1.3 times as long per token as eight batches of 512."""
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
+def count_cores() -> int:
+    """Counts cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
@@ -43,10 +43,11 @@ class OnnxRunner:
             self._session = onnxruntime.InferenceSession(str(file), options, ["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no base below Exception
             raise ModelError(f"{file} cannot be run: {error}", path=str(file)) from error
-        self.parallel = available_cores()
+        self.parallel = count_cores()
         self.precision = precision
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """The model's output, float32, one row an input. Lets other threads run meanwhile."""
+        """Runs the model and returns its output, float32, one row an input. Lets other threads run
+        meanwhile."""
         output: NDArray[np.float32] = self._session.run(None, inputs)[0]
         return output

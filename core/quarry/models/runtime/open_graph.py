@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from quarry.models.runtime.onnx_runner import OnnxRunner
-from quarry.models.runtime.quantize import quantized
+from quarry.models.runtime.quantize import ensure_quantized
 from quarry.models.runtime.runner import Precision
 
 
@@ -12,4 +12,4 @@ def open_graph(graph: Path, precision: Precision) -> OnnxRunner:
 
     Raises ModelError or DiskFullError.
     """
-    return OnnxRunner(graph if precision == "fp32" else quantized(graph), precision)
+    return OnnxRunner(graph if precision == "fp32" else ensure_quantized(graph), precision)

@@ -1,11 +1,11 @@
-"""Which inputs go into one batch, and what that batch's arrays are."""
+"""The choice of inputs for one batch, and that batch's arrays."""
 
 from collections.abc import Sequence, Sized
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.models.tokens import Tokens
+from quarry.models.tokenization import Tokens
 
 WASTE_SHARE = 1 / 16
 """A batch is closed before more than this share of it would be padding."""
@@ -14,7 +14,8 @@ Arrays = dict[str, NDArray[np.int64]]
 
 
 def pack(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Positions in ``lengths`` by batch, longest first, at most ``budget`` tokens a batch, padding counted.
+    """Packs positions in ``lengths`` into batches, longest first, at most ``budget`` tokens a batch, padding
+    counted.
 
     An input over the budget is a batch by itself.
     """
@@ -23,14 +24,14 @@ def pack(lengths: Sequence[int], budget: int) -> list[list[int]]:
     batches: list[list[int]] = []
     start = 0
     while start < len(order):
-        size = batch_size(longest_first, start, budget)
+        size = choose_batch_size(longest_first, start, budget)
         batches.append(order[start : start + size])
         start += size
     return batches
 
 
-def batch_size(lengths: Sequence[int], start: int, budget: int) -> int:
-    """How many of ``lengths[start:]``, longest first, make the next batch: at least one."""
+def choose_batch_size(lengths: Sequence[int], start: int, budget: int) -> int:
+    """Chooses how many of ``lengths[start:]``, longest first, make the next batch: at least one."""
     longest, wasted, size = lengths[start], 0, 1
     for position in range(start + 1, len(lengths)):
         wasted += longest - lengths[position]
@@ -40,8 +41,8 @@ def batch_size(lengths: Sequence[int], start: int, budget: int) -> int:
     return size
 
 
-def alike(batch: Sequence[Sized], precision: str) -> list[list[int]]:
-    """Positions of ``batch`` by what is to be run at once: all, or in int8 those of one length.
+def group_alike(batch: Sequence[Sized], precision: str) -> list[list[int]]:
+    """Groups positions of ``batch`` by what is to be run at once: all, or in int8 those of one length.
 
     Padding moves the last bits of a sum. In int8 a number next to the border of two steps then falls on the
     other side, which is a thousand times as much, and a score would depend on its batch.
@@ -54,8 +55,8 @@ def alike(batch: Sequence[Sized], precision: str) -> list[list[int]]:
     return list(by_length.values())
 
 
-def arrays(batch: Sequence[Tokens], pad_id: int, token_types: bool) -> Arrays:
-    """The model's inputs by name, int64, shape ``(len(batch), longest)``, padded on the right."""
+def make_arrays(batch: Sequence[Tokens], pad_id: int, token_types: bool) -> Arrays:
+    """Makes the model's inputs by name, int64, shape ``(len(batch), longest)``, padded on the right."""
     shape = (len(batch), max(len(tokens) for tokens in batch))
     ids, mask, types = np.full(shape, pad_id, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     for row, tokens in enumerate(batch):

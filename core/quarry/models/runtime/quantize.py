@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from quarry.errors import DiskFullError, ModelError
-from quarry.storage.disk import disk_is_full
+from quarry.storage.disk import is_disk_full
 from quarry.storage.sealed_files import MANIFEST, find_damage, mark_file, write_manifest
 
 TOKEN_LEVELS, WEIGHT_LEVELS = 127, 64
@@ -41,7 +41,7 @@ def quantize_graph(source: Path, target: Path) -> None:
     """
     model = onnx.load(source)
     graph = model.graph
-    made = _int8(graph)
+    made = _make_int8(graph)
     if not made.rows:
         raise ModelError(f"{source.name} multiplies by no constant weights")
     used = {name for node in made.nodes for name in node.input}
@@ -57,7 +57,7 @@ def quantize_graph(source: Path, target: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _int8(graph: onnx.GraphProto) -> "_Made":
+def _make_int8(graph: onnx.GraphProto) -> "_Made":
     weights = {tensor.name: tensor for tensor in graph.initializer}
     made = _Made()
     for node in graph.node:
@@ -69,8 +69,8 @@ def _int8(graph: onnx.GraphProto) -> "_Made":
     return made
 
 
-def rounded_weights(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """``weights``, shape ``(inputs, outputs)``, as int8, and the scale of each output."""
+def round_weights(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Rounds ``weights``, shape ``(inputs, outputs)``, to int8; returns them and the scale of each output."""
     scales = np.maximum(np.abs(weights).max(axis=0), _SMALLEST) / np.float32(WEIGHT_LEVELS)
     return np.rint(weights / scales).astype(np.int8), scales
 
@@ -88,38 +88,41 @@ class _Made:
     rows: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def multiply(self, node: onnx.NodeProto, weights: NDArray[np.float32]) -> None:
-        """In place of ``node``, which multiplies by ``weights``."""
+        """Puts a product in int8 in the place of ``node``, which multiplies by ``weights``."""
         states, name = node.input[0], f"{node.output[0]}:int8"
         if states not in self.rows:
             self.rows[states] = self._round(states, weights.shape[0])
         rows, scales = self.rows[states]
-        values, channel_scales = rounded_weights(weights)
+        values, channel_scales = round_weights(weights)
         inputs = [
             rows,
-            self._constant(f"{name}:weights", values),
-            self._constant(f"{name}:one", np.float32(1)),
-            self._constant(f"{name}:scales", channel_scales),
-            self._constant(f"{name}:zero", _ZERO),
+            self._add_constant(f"{name}:weights", values),
+            self._add_constant(f"{name}:one", np.float32(1)),
+            self._add_constant(f"{name}:scales", channel_scales),
+            self._add_constant(f"{name}:zero", _ZERO),
         ]
         product = self._add("MatMulIntegerToFloat", inputs, f"{name}:product", domain=_MICROSOFT)
         scaled = self._add("Mul", [product, scales], f"{name}:scaled")
         shape = self._add("Shape", [states], f"{name}:shape", start=0, end=-1)
-        width = self._constant(f"{name}:width", np.array([weights.shape[1]], np.int64))
+        width = self._add_constant(f"{name}:width", np.array([weights.shape[1]], np.int64))
         whole = self._add("Concat", [shape, width], f"{name}:whole", axis=0)
         self.nodes.append(helper.make_node("Reshape", [scaled, whole], list(node.output), name=node.name))
 
     def _round(self, states: str, width: int) -> tuple[str, str]:
-        """``states`` as uint8, shape ``(tokens, width)``, and the scale of each token, ``(tokens, 1)``."""
+        """Rounds ``states`` to uint8, shape ``(tokens, width)``.
+
+        Names them and the scale of each token, ``(tokens, 1)``.
+        """
         name = f"{states}:int8"
-        flat = self._constant(f"{name}:flat", np.array([-1, width], np.int64))
+        flat = self._add_constant(f"{name}:flat", np.array([-1, width], np.int64))
         rows = self._add("Reshape", [states, flat], f"{name}:rows")
-        last = self._constant(f"{name}:last", np.array([-1], np.int64))
+        last = self._add_constant(f"{name}:last", np.array([-1], np.int64))
         high = self._add("ReduceMax", [rows], f"{name}:high", axes=[-1], keepdims=1)
         low = self._add("ReduceMin", [rows], f"{name}:low", axes=[-1], keepdims=1)
         below = self._add("Neg", [low], f"{name}:below")
-        small = self._constant(f"{name}:small", _SMALLEST)
+        small = self._add_constant(f"{name}:small", _SMALLEST)
         most = self._add("Max", [high, below, small], f"{name}:most")
-        step = self._constant(f"{name}:step", np.float32(1 / TOKEN_LEVELS))
+        step = self._add_constant(f"{name}:step", np.float32(1 / TOKEN_LEVELS))
         scales = self._add("Mul", [most, step], f"{name}:scales")
         flat_scales = self._add("Squeeze", [scales, last], f"{name}:flat_scales")
         count = self._add("Shape", [flat_scales], f"{name}:count")
@@ -128,7 +131,7 @@ class _Made:
         values = self._add("QuantizeLinear", [rows, flat_scales, zeros], f"{name}:values", axis=0)
         return values, scales
 
-    def _constant(self, name: str, value: NDArray[np.generic] | np.generic) -> str:
+    def _add_constant(self, name: str, value: NDArray[np.generic] | np.generic) -> str:
         self.constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
@@ -137,8 +140,8 @@ class _Made:
         return output
 
 
-def quantized(graph: Path) -> Path:
-    """The int8 copy beside ``graph``, made if it is not there or damaged.
+def ensure_quantized(graph: Path) -> Path:
+    """Makes the int8 copy beside ``graph``, unless it is there and sound.
 
     Raises ModelError as ``quantize_graph``, DiskFullError, or OSError.
     """
@@ -154,7 +157,7 @@ def quantized(graph: Path) -> Path:
             if problem:
                 _make_copy(graph, target, manifest)
     except OSError as error:
-        if disk_is_full(error):
+        if is_disk_full(error):
             raise DiskFullError(f"the disk is full: {graph.name} cannot be rounded to int8") from error
         raise
     return target

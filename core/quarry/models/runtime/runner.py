@@ -1,4 +1,4 @@
-"""What runs a model, on which device, and in which precision."""
+"""Runners of models, their devices and their precisions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,15 +30,15 @@ class Runner(Protocol):
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]: ...
 
 
-def device_in_use(device: Device) -> str:
-    """``cpu`` or ``cuda``: what ``device`` comes to on this machine. Raises ModelError for another word."""
+def resolve_device(device: Device) -> str:
+    """Resolves ``device`` to ``cpu`` or ``cuda`` on this machine. Raises ModelError for another word."""
     if device not in ("auto", "cpu", "cuda"):
         raise ModelError(f"the device {device!r} is not auto, cpu or cuda")
     return "cuda" if device == "cuda" or (device == "auto" and _has_cuda()) else "cpu"
 
 
 def _has_cuda() -> bool:
-    """Asked without importing torch, which takes seconds, on a machine that has no NVIDIA driver."""
+    """Asks without importing torch, which takes seconds, on a machine that has no NVIDIA driver."""
     if not Path("/proc/driver/nvidia/version").exists() and not Path("/dev/nvidiactl").exists():
         return False
     import torch

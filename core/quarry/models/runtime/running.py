@@ -8,7 +8,7 @@ from quarry.models.base import ModelInfo
 from quarry.models.runtime.packing import pack
 
 
-class Prepared(Protocol):
+class PreparedInput(Protocol):
     """An input of a model, ready to be run; its length is in tokens.
 
     Attributes:
@@ -21,7 +21,7 @@ class Prepared(Protocol):
 
 
 Item_contra = TypeVar("Item_contra", contravariant=True)
-Input = TypeVar("Input", bound=Prepared)
+Input = TypeVar("Input", bound=PreparedInput)
 Output = TypeVar("Output")
 Output_co = TypeVar("Output_co", covariant=True)
 
@@ -44,11 +44,14 @@ class BatchModel(Protocol[Item_contra, Input, Output_co]):
         ...
 
     def prepare(self, items: Sequence[Item_contra]) -> list[Input]:
-        """An input of each item, in order."""
+        """Prepares an input of each item, in order."""
         ...
 
     def run(self, batch: Sequence[Input]) -> Sequence[Output_co]:
-        """An output of each input, in order; all in one batch, so they should be of like length."""
+        """Runs each input and returns its output, in order.
+
+        All in one batch, so they should be of like length.
+        """
         ...
 
 
@@ -56,19 +59,20 @@ class BatchModel(Protocol[Item_contra, Input, Output_co]):
 class PartialModel(Protocol[Item_contra]):
     """A model that may have done a part of the work before it is asked."""
 
-    def shares(self, items: Sequence[Item_contra]) -> list[float]:
-        """At most how much of each item's work is left, in (0, 1]. Takes no time to speak of."""
+    def estimate_shares(self, items: Sequence[Item_contra]) -> list[float]:
+        """Estimates how much of each item's work is left at most, in (0, 1]. Takes no time to speak of."""
         ...
 
 
-def work_of(one: Prepared) -> int:
-    """What the input costs, in tokens: its own ``work`` where a part may be done already, else its length."""
+def measure_work(one: PreparedInput) -> int:
+    """Measures what the input costs, in tokens: its own ``work`` where a part may be done already, else
+    its length."""
     tokens: int = getattr(one, "work", None) or len(one)
     return tokens
 
 
 def run_all(model: BatchModel[Item_contra, Input, Output], inputs: Sequence[Input]) -> list[Output]:
-    """The output of each input, in order, on as many threads as the model wants."""
+    """Runs all inputs and returns their outputs, in order, on as many threads as the model wants."""
     packed = pack([len(one) for one in inputs], model.batch_tokens)
     batches = [[inputs[position] for position in batch] for batch in packed]
     outputs: dict[int, Output] = {}

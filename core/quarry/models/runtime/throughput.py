@@ -1,4 +1,4 @@
-"""How fast a model has been of late, to know what fits into the time that is left."""
+"""The speed of a model of late, to know what fits into the time that is left."""
 
 import threading
 

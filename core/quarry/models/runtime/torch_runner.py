@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from quarry.errors import ModelError
-from quarry.models.settings import ModelSettings
+from quarry.models.run_settings import ModelRunSettings
 from quarry.models.torch_modules.torch_model import load_module
 
 GPU_BATCH_TOKENS = 32_768
@@ -25,7 +25,7 @@ class TorchRunner:
     batch_tokens = GPU_BATCH_TOKENS
     parallel = 1
 
-    def __init__(self, folder: Path, settings: ModelSettings, device: str) -> None:
+    def __init__(self, folder: Path, settings: ModelRunSettings, device: str) -> None:
         """Raises ModelError if the model cannot be loaded or the device is not there."""
         if device == "cuda" and not torch.cuda.is_available():
             raise ModelError("the device cuda was asked for, and torch finds none")
@@ -36,7 +36,7 @@ class TorchRunner:
         self.precision = "bf16" if self._autocast else "fp32"
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """The model's output, float32, one row an input."""
+        """Runs the model and returns its output, float32, one row an input."""
         with (
             self._lock,
             torch.inference_mode(),

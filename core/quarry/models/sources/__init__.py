@@ -1,1 +1,1 @@
-"""Where models come from, which of them a client may name, and what tells two apart."""
+"""The sources of models, the ones that a client may name, and what tells two apart."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from quarry.environment import allow_hub
 from quarry.errors import DiskFullError, ModelError, UnavailableError
-from quarry.jobs.child import Progress, run_as_job
+from quarry.jobs.child import ProgressReporter, run_as_job
 from quarry.models.sources.resolve import is_model
-from quarry.storage.disk import disk_is_full
+from quarry.storage.disk import is_disk_full
 
 FILES = ["*.json", "*/config.json", "*.safetensors", "*.txt", "*.model"]
 """What is fetched first; weights as ``*.bin`` only where a model has no safetensors."""
@@ -35,7 +35,7 @@ def fetch(name: str, folder: Path) -> None:
         kind = type(error).__name__
         raise ModelError(f"the Hugging Face hub gives no {name!r}: {kind}", model=name) from error
     except Exception as error:  # what its HTTP client raises has no common base
-        if disk_is_full(error):
+        if is_disk_full(error):
             raise DiskFullError("the disk that holds the data folder is full") from error
         raise UnavailableError(
             f"the Hugging Face hub did not give {name!r}: {type(error).__name__}", model=name
@@ -48,10 +48,10 @@ def main(arguments: list[str]) -> int:
     name, folder, home = arguments
     allow_hub(Path(home))
 
-    def work(_progress: Progress) -> None:
+    def fetch_model(_progress: ProgressReporter) -> None:
         fetch(name, Path(folder))
 
-    return run_as_job(work)
+    return run_as_job(fetch_model)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What tells two models apart: a hash of weights, tokenizer and settings, computed once a file."""
+"""The fingerprint of a model: a hash of weights, tokenizer and settings, computed once a file."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from quarry.models.settings import LATE_KEY, SPLIT_KEY, ModelSettings, apart_key
+from quarry.models.run_settings import LATE_KEY, SPLIT_KEY, ModelRunSettings, make_separate_key
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ class FileHashes:
         self._store = store
         self._known: dict[str, str] = {} if store is None else _read(store)
 
-    def of(self, path: Path) -> str:
-        """Hex blake2b of the file's bytes."""
+    def compute(self, path: Path) -> str:
+        """Computes the hex blake2b of the file's bytes."""
         real = path.resolve()
         before = real.stat()
         key = f"{real}|{before.st_ino}|{before.st_size}|{before.st_mtime_ns}|{before.st_ctime_ns}"
@@ -58,31 +58,33 @@ class FileHashes:
         return digest
 
 
-def fingerprint(folder: Path, settings: ModelSettings, hashes: FileHashes) -> str:
-    """Hex, 32 digits, of all that an output of the model depends on."""
+def compute_fingerprint(folder: Path, settings: ModelRunSettings, hashes: FileHashes) -> str:
+    """Computes a hash, 32 hex digits, of all that an output of the model depends on."""
     digest = hashlib.blake2b(digest_size=16)
-    own = APART_FORMATS.get(apart_key(folder) or "", [])
+    own = APART_FORMATS.get(make_separate_key(folder) or "", [])
     digest.update(json.dumps([EXPORT_FORMAT, *own, settings.to_json()], sort_keys=True).encode())
-    for path in sorted(_hashed_files(folder)):
-        digest.update(f"{path.relative_to(folder).as_posix()}={hashes.of(path)}\n".encode())
+    for path in sorted(_list_hashed_files(folder)):
+        digest.update(f"{path.relative_to(folder).as_posix()}={hashes.compute(path)}\n".encode())
     return digest.hexdigest()
 
 
-def _hashed_files(folder: Path) -> Iterator[Path]:
+def _list_hashed_files(folder: Path) -> Iterator[Path]:
     for pattern in HASHED:
         yield from folder.glob(pattern)
         yield from folder.glob(f"[0-9]_*/{pattern}")
 
 
 def _read(store: Path) -> dict[str, str]:
-    """What is kept and sound; a hash that is missing or damaged is computed again."""
+    """Reads what is kept and sound; a hash that is missing or damaged is computed again."""
     try:
         known = json.loads(store.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     entries = known.items() if isinstance(known, dict) else ()
     split = {key: str(value).partition(":") for key, value in entries}
-    return {key: digest for key, (digest, _, check) in split.items() if check == _checksum(key, digest)}
+    return {
+        key: digest for key, (digest, _, check) in split.items() if check == _compute_checksum(key, digest)
+    }
 
 
 def _save(store: Path, known: Mapping[str, str]) -> None:
@@ -92,12 +94,14 @@ def _save(store: Path, known: Mapping[str, str]) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             both = {**_read(store), **known}
-            json.dump({key: f"{digest}:{_checksum(key, digest)}" for key, digest in both.items()}, file)
+            json.dump(
+                {key: f"{digest}:{_compute_checksum(key, digest)}" for key, digest in both.items()}, file
+            )
         Path(temporary).replace(store)
     except OSError:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def _checksum(key: str, digest: str) -> str:
+def _compute_checksum(key: str, digest: str) -> str:
     return f"{zlib.crc32(f'{key}={digest}'.encode()):08x}"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from quarry.errors import DiskFullError, ModelError, UnavailableError
 from quarry.jobs.process import run_process
-from quarry.models.sources.resolve import FETCHED, fetched_folder, find_installed, is_hub_id
-from quarry.storage.disk import disk_is_full
+from quarry.models.sources.resolve import FETCHED, find_installed, is_hub_id, locate_fetched_folder
+from quarry.storage.disk import is_disk_full
 
 Find = Callable[[str, Path], Path | None]
 """Finds a model by name on this machine, given the server's data folder."""
@@ -23,7 +23,7 @@ MAX_FETCHES = 2
 
 @dataclass(frozen=True, slots=True)
 class HubPolicy:
-    """Whether and how the hub is asked.
+    """The rules by which the hub is asked.
 
     Attributes:
         allowed: False keeps the server from ever asking it.
@@ -37,7 +37,7 @@ class HubPolicy:
 
 
 class HubBusyError(UnavailableError):
-    """As many models as may be are being fetched already."""
+    """The server is fetching as many models as it may already."""
 
     reason = "HUB_BUSY"
 
@@ -85,9 +85,9 @@ class Hub:
             )
         task = asyncio.create_task(self._fetch(name), name=f"fetch {name}")
         self._fetching[name] = task
-        task.add_done_callback(lambda done: self._ended(name, done))
+        task.add_done_callback(lambda done: self._note_end(name, done))
 
-    def _ended(self, name: str, done: "asyncio.Task[None]") -> None:
+    def _note_end(self, name: str, done: "asyncio.Task[None]") -> None:
         del self._fetching[name]
         if not done.cancelled():
             done.exception()  # maybe nobody waits for it any more
@@ -95,11 +95,11 @@ class Hub:
     async def _fetch(self, name: str) -> None:
         limit = self._policy.timeout_s
         try:
-            async with self._folder() as folder:
+            async with self._make_folder() as folder:
                 arguments = [name, str(folder), str(self._data / FETCHED / _HOME)]
                 async with asyncio.timeout(limit):
-                    await run_process("quarry.models.sources.fetching", arguments, _unheard)
-                await asyncio.to_thread(_keep, folder, fetched_folder(self._data, name))
+                    await run_process("quarry.models.sources.fetching", arguments, _ignore_stage)
+                await asyncio.to_thread(_keep, folder, locate_fetched_folder(self._data, name))
         except TimeoutError:
             problem = f"the Hugging Face hub did not give {name!r} within {limit:g} s"
             raise HubUnavailableError(problem, model=name) from None
@@ -107,10 +107,10 @@ class Hub:
             raise HubUnavailableError(str(error), model=name) from error
         except OSError as error:
             problem = f"{name!r} cannot be kept: {error.strerror}"
-            raise DiskFullError(problem) if disk_is_full(error) else ModelError(problem) from error
+            raise DiskFullError(problem) if is_disk_full(error) else ModelError(problem) from error
 
     @contextlib.asynccontextmanager
-    async def _folder(self) -> AsyncIterator[Path]:
+    async def _make_folder(self) -> AsyncIterator[Path]:
         """A folder for a fetch, removed after it unless it has been moved away."""
         parent = self._data / FETCHED
 
@@ -125,7 +125,7 @@ class Hub:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
 
     def remove_unfinished(self) -> None:
-        """At the start: removes what fetches have left that were killed with their server. Blocks."""
+        """Removes what fetches have left that were killed with their server. Called at the start; blocks."""
         for folder in (self._data / FETCHED).glob(f"{_UNFINISHED}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -145,5 +145,5 @@ def _keep(folder: Path, target: Path) -> None:
     folder.rename(target)
 
 
-async def _unheard(_stage: str, _progress: float) -> None:
+async def _ignore_stage(_stage: str, _progress: float) -> None:
     pass

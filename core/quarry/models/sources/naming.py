@@ -1,11 +1,11 @@
-"""Which models a client of the server may name."""
+"""The models that a client of the server may name."""
 
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from quarry.errors import FailedPreconditionError
-from quarry.models.sources.resolve import find_packaged, is_hub_id, looks_like_path
+from quarry.models.sources.resolve import find_packaged, is_hub_id, resembles_path
 
 
 class ModelNotAllowedError(FailedPreconditionError):
@@ -24,7 +24,7 @@ class ModelNotAllowedError(FailedPreconditionError):
 
 
 class AllowedModels:
-    """What requests may name beside registered versions.
+    """The models that requests may name beside registered versions.
 
     The operator's own names, in the configuration or in the database, are not held to this.
 
@@ -41,17 +41,17 @@ class AllowedModels:
         self._real = tuple(folder.resolve() for folder in absolute)
 
     def is_configured(self, name: str) -> bool:
-        """Whether the operator has named this model."""
+        """Tells whether the operator has named this model."""
         return name in self._configured
 
     def check(self, name: str) -> None:
-        """For names that are not configured. Looks at no file outside the allowed folders and the installed
-        packages. Blocks.
+        """Checks a name that is not configured. Looks at no file outside the allowed folders and the
+        installed packages. Blocks.
 
         Raises:
             ModelNotAllowedError: requests may not name this model.
         """
-        if looks_like_path(name):
+        if resembles_path(name):
             allowed = self._is_below(name)
         else:
             allowed = is_hub_id(name) and (self._hub or find_packaged(name) is not None)
@@ -59,7 +59,7 @@ class AllowedModels:
             raise ModelNotAllowedError(name)
 
     def _is_below(self, name: str) -> bool:
-        """Whether the folder is allowed, as it is written and after its links have been followed."""
+        """Tells whether the folder is allowed, as it is written and after its links have been followed."""
         if name.startswith("~") or "\0" in name:
             return False
         written = Path(os.path.abspath(name))  # noqa: PTH100  follows no link

@@ -18,7 +18,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}(/[A-Za-z0-9_][\w.-]{0,95})?", re
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """Where a model lies.
+    """The folder of a model.
 
     Attributes:
         name: as the user gave it.
@@ -50,7 +50,7 @@ def resolve_model(name: str, data: Path | None = None) -> ModelFolder:
 
 
 def find_model(name: str, data: Path | None = None) -> Path | None:
-    """The folder of the model called ``name``; None if nothing on this machine is called so.
+    """Finds the folder of the model called ``name``; None if nothing on this machine is called so.
 
     A name that has the form of a path is looked for as a folder alone. Another name is looked for among
     installed packages, then among what the server has fetched, then as a folder, then in the cache that
@@ -62,47 +62,48 @@ def find_model(name: str, data: Path | None = None) -> Path | None:
     """
     if not name.strip():
         raise ModelError("the model's name is empty")
-    if looks_like_path(name):
-        return _local(Path(name).expanduser())
+    if resembles_path(name):
+        return _find_local(Path(name).expanduser())
     if found := find_installed(name, data):
         return found
-    return _local(Path(name)) if Path(name).is_dir() else _shared_snapshot(name)
+    return _find_local(Path(name)) if Path(name).is_dir() else _find_shared_snapshot(name)
 
 
 def find_installed(name: str, data: Path | None = None) -> Path | None:
-    """The folder of an installed package or of a fetched model; None if neither is called ``name``.
+    """Finds the folder of an installed package or of a fetched model; None if neither is called ``name``.
 
     Raises ModelError if the package carries several.
     """
     if packaged := find_packaged(name):
         return packaged
-    if data is not None and is_hub_id(name) and is_model(fetched_folder(data, name)):
-        return fetched_folder(data, name)
+    if data is not None and is_hub_id(name) and is_model(locate_fetched_folder(data, name)):
+        return locate_fetched_folder(data, name)
     return None
 
 
-def looks_like_path(name: str) -> bool:
+def resembles_path(name: str) -> bool:
     return name.startswith((".", "~", os.sep)) or name.count("/") > 1
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether the hub could have a model of this name."""
+    """Tells whether the hub could have a model of this name."""
     return _HUB_ID.fullmatch(name) is not None
 
 
-def fetched_folder(data: Path, name: str) -> Path:
-    """Where a server with this data folder puts the hub's model ``name``, whose ids never hold ``--``."""
+def locate_fetched_folder(data: Path, name: str) -> Path:
+    """Locates where a server with this data folder puts the hub's model ``name``, whose ids never hold
+    ``--``."""
     return data / FETCHED / name.replace("/", "--")
 
 
 def is_model(path: Path) -> bool:
-    """Whether the folder holds a config and weights, at its top or in the first module's folder."""
+    """Tells whether the folder holds a config and weights, at its top or in the first module's folder."""
     if not path.is_dir() or not ((path / "config.json").exists() or (path / "modules.json").exists()):
         return False
     return any(True for pattern in WEIGHTS for _ in [*path.glob(pattern), *path.glob(f"0_*/{pattern}")])
 
 
-def _local(path: Path) -> Path:
+def _find_local(path: Path) -> Path:
     if not path.is_dir():
         raise ModelError(f"the folder {path} does not exist", path=str(path))
     if not is_model(path):
@@ -111,8 +112,8 @@ def _local(path: Path) -> Path:
 
 
 def find_packaged(name: str) -> Path | None:
-    """The one folder with a config and weights in the distribution or package of this name."""
-    folders = sorted({*_of_distribution(name), *_of_import(name)})
+    """Finds the one folder with a config and weights in the distribution or package of this name."""
+    folders = sorted({*_find_in_distribution(name), *_find_in_import(name)})
     models = [folder for folder in folders if is_model(folder)]
     if len(models) > 1:
         listed = ", ".join(str(folder) for folder in models)
@@ -120,7 +121,7 @@ def find_packaged(name: str) -> Path | None:
     return models[0] if models else None
 
 
-def _of_distribution(name: str) -> set[Path]:
+def _find_in_distribution(name: str) -> set[Path]:
     try:
         files = metadata.distribution(name).files or []
     except (metadata.PackageNotFoundError, ValueError):
@@ -129,7 +130,7 @@ def _of_distribution(name: str) -> set[Path]:
     return {Path(str(config.locate())).resolve().parent for config in configs}
 
 
-def _of_import(name: str) -> set[Path]:
+def _find_in_import(name: str) -> set[Path]:
     if not name.isidentifier():
         return set()
     spec = importlib.util.find_spec(name)  # of a top-level name: finds it without importing it
@@ -143,8 +144,8 @@ def _of_import(name: str) -> set[Path]:
     }
 
 
-def _shared_snapshot(name: str) -> Path | None:
-    """What another program has fetched, as it was then, so that a restart cannot change it."""
+def _find_shared_snapshot(name: str) -> Path | None:
+    """Finds what another program has fetched, as it was then, so that a restart cannot change it."""
     from huggingface_hub import errors, snapshot_download
 
     if not is_hub_id(name):

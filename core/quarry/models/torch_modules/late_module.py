@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quarry.errors import ModelError
-from quarry.models.settings import LATE_KEY
-from quarry.models.tokens import TextTokenizer
-from quarry.models.torch_modules.apart_files import (
-    load_apart,
+from quarry.models.run_settings import LATE_KEY
+from quarry.models.tokenization import TextTokenizer
+from quarry.models.torch_modules.separate_files import (
+    load_separate,
     open_bert,
     refuse_missing,
-    save_apart,
+    save_separate,
     write_tokenizer,
 )
-from quarry.models.torch_modules.apart_layers import ApartLayers, mean_states
+from quarry.models.torch_modules.separate_layers import SeparateLayers, average_states
 
 DIMENSION = 64
 """Of a token's vector."""
@@ -60,19 +60,19 @@ class LateHead(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(START_SCALE).log())
         self.dense_weight = nn.Parameter(torch.tensor(START_DENSE))
 
-    def vectors(self, states: Tensor) -> Tensor:
-        """Unit vectors, shape ``(..., length, dimension)``."""
+    def make_vectors(self, states: Tensor) -> Tensor:
+        """Makes unit vectors, shape ``(..., length, dimension)``."""
         unit = nn.functional.normalize(states.float(), dim=-1)
         return nn.functional.normalize(unit @ self.projection.T + self.offset, dim=-1)
 
     def forward(self, query: "Read", passage: "Read", query_ids: Tensor) -> Tensor:
-        """Scores of pairs, shape ``(batch,)``; ``query_ids`` are the tokens of the queries."""
-        tokens, dense = self.parts(query, passage, query_ids).unbind(-1)
+        """Scores pairs, shape ``(batch,)``; ``query_ids`` are the tokens of the queries."""
+        tokens, dense = self.compute_parts(query, passage, query_ids).unbind(-1)
         scores: Tensor = self.log_scale.exp() * tokens + self.dense_weight * dense
         return scores
 
-    def parts(self, query: "Read", passage: "Read", query_ids: Tensor) -> Tensor:
-        """What a score is the weighted sum of, shape ``(batch, 2)``: of tokens, and of the means."""
+    def compute_parts(self, query: "Read", passage: "Read", query_ids: Tensor) -> Tensor:
+        """Computes what a score is the weighted sum of, shape ``(batch, 2)``: of tokens, and of the means."""
         alike = query.vectors @ passage.vectors.transpose(-1, -2)
         hidden = (1 - passage.mask.to(alike.dtype)).unsqueeze(-2) * 1e4
         nearest = (alike - hidden).amax(-1)
@@ -81,11 +81,11 @@ class LateHead(nn.Module):
         return torch.stack([tokens, nn.functional.cosine_similarity(query.mean, passage.mean, dim=-1)], -1)
 
     def read(self, states: Tensor, mask: Tensor) -> "Read":
-        """What a score wants of texts; states of shape ``(batch, length, width)``."""
-        return Read(self.vectors(states), mask, mean_states(states.float(), mask))
+        """Reads what a score wants of texts; states of shape ``(batch, length, width)``."""
+        return Read(self.make_vectors(states), mask, average_states(states.float(), mask))
 
-    def fingerprint(self) -> str:
-        """Hex, of what vectors depend on: not of what is learned of queries alone."""
+    def compute_fingerprint(self) -> str:
+        """Computes a hex hash of what vectors depend on: not of what is learned of queries alone."""
         digest = hashlib.blake2b(digest_size=16)
         for tensor in (self.projection, self.offset):
             digest.update(f"{list(tensor.shape)}".encode())
@@ -103,7 +103,7 @@ class Read:
         return Read(self.vectors[rows], self.mask[rows], self.mean[rows])
 
 
-class LateModule(ApartLayers):
+class LateModule(SeparateLayers):
     """Token ids of pairs to scores, shape ``(batch,)``; inputs as ``SplitModule``'s. No layer is joint."""
 
     def __init__(self, transformer: nn.Module, head: LateHead) -> None:
@@ -112,15 +112,15 @@ class LateModule(ApartLayers):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         input_ids, attention_mask, token_type_ids = inputs
-        states = self.apart(input_ids, attention_mask, token_type_ids)
+        states = self.encode_separately(input_ids, attention_mask, token_type_ids)
         query = self.head.read(states, attention_mask * (1 - token_type_ids))
         passage = self.head.read(states, attention_mask * token_type_ids)
         scores: Tensor = self.head(query, passage, input_ids)
         return scores
 
-    def state_fingerprint(self) -> str:
-        """Hex: two models that have the same one keep the same of a passage."""
-        return f"{self.lower_fingerprint()}:{self.head.fingerprint()}"
+    def compute_state_fingerprint(self) -> str:
+        """Computes a hex hash: two models that have the same one keep the same of a passage."""
+        return f"{self.compute_lower_fingerprint()}:{self.head.compute_fingerprint()}"
 
 
 def make_late_model(encoder: Path, target: Path, dimension: int = DIMENSION, seed: int = 0) -> Path:
@@ -145,18 +145,20 @@ def make_late_model(encoder: Path, target: Path, dimension: int = DIMENSION, see
         random = np.random.default_rng(seed).standard_normal((width, dimension))
         head.projection.copy_(torch.from_numpy(np.linalg.qr(random)[0].T))
         tokenizer = TextTokenizer(target / "tokenizer.json", MAX_TOKENS)
-        head.token_weights.copy_(torch.from_numpy(rareness(tokenizer, (), len(head.token_weights))))
+        head.token_weights.copy_(torch.from_numpy(measure_rareness(tokenizer, (), len(head.token_weights))))
     save_late_model(LateModule(transformer, head), config, target)
     return target
 
 
-def rareness(tokenizer: TextTokenizer, passages: Sequence[str], vocabulary: int) -> NDArray[np.float64]:
-    """Logarithm of each token's inverse document frequency (BM25's), shape ``(vocabulary,)``."""
+def measure_rareness(
+    tokenizer: TextTokenizer, passages: Sequence[str], vocabulary: int
+) -> NDArray[np.float64]:
+    """Measures the logarithm of each token's inverse document frequency (BM25's), shape ``(vocabulary,)``."""
     having = np.zeros(vocabulary)
-    for tokens in tokenizer.texts(passages):
+    for tokens in tokenizer.encode_texts(passages):
         having[np.unique(tokens.ids)] += 1
     weights = np.maximum(np.log1p((len(passages) - having + 0.5) / (having + 0.5)), LEAST_WEIGHT)
-    weights[tokenizer.special_ids()] = SPECIAL_WEIGHT
+    weights[tokenizer.list_special_ids()] = SPECIAL_WEIGHT
     return np.log(weights)
 
 
@@ -164,13 +166,13 @@ def save_late_model(module: LateModule, config: dict[str, Any], target: Path) ->
     """Writes weights and config; the tokenizer is there already."""
     weights = {PREFIX + name: tensor for name, tensor in module.head.state_dict().items()}
     own = {LATE_KEY: {"dimension": len(module.head.projection)}}
-    save_apart(module.transformer, config, own, weights, target)
+    save_separate(module.transformer, config, own, weights, target)
 
 
 def load_late_module(folder: Path, attention: str) -> LateModule:
-    """The late-interaction re-ranker in ``folder``. Raises ModelError if weights are missing or of another
-    shape than the config says."""
-    transformer, settings, own = load_apart(folder, attention, LATE_KEY, PREFIX)
+    """Loads the late-interaction re-ranker in ``folder``. Raises ModelError if weights are missing or of
+    another shape than the config says."""
+    transformer, settings, own = load_separate(folder, attention, LATE_KEY, PREFIX)
     width, vocabulary = transformer.config.hidden_size, transformer.config.vocab_size
     dimension = settings.get("dimension")
     shapes = {

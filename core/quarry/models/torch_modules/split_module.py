@@ -13,15 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from quarry.errors import ModelError
-from quarry.models.settings import SPLIT_KEY
-from quarry.models.torch_modules.apart_files import (
-    load_apart,
+from quarry.models.run_settings import SPLIT_KEY
+from quarry.models.torch_modules.separate_files import (
+    load_separate,
     open_bert,
     refuse_missing,
-    save_apart,
+    save_separate,
     write_tokenizer,
 )
-from quarry.models.torch_modules.apart_layers import ApartLayers, additive, mean_states, run_layer, same_text
+from quarry.models.torch_modules.separate_layers import (
+    SeparateLayers,
+    _to_additive_mask,
+    average_states,
+    compare_text_types,
+    run_layer,
+)
 
 START_SCALE = 5.0
 """Factor of the cosine before training. A quarter of that of the softmax that encoders were trained with:
@@ -33,7 +39,7 @@ DAMPING = "damping"
 """Its name among the weights in the file."""
 
 
-class SplitModule(ApartLayers):
+class SplitModule(SeparateLayers):
     """Token ids of pairs to scores, shape ``(batch,)``.
 
     Inputs are ids, mask and types of ``[CLS] query [SEP] [CLS] passage [SEP]``, with types 0 and 1 for the
@@ -53,25 +59,23 @@ class SplitModule(ApartLayers):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         input_ids, attention_mask, token_type_ids = inputs
-        states = self.apart(input_ids, attention_mask, token_type_ids)
-        return self.together(states, attention_mask, token_type_ids)
+        states = self.encode_separately(input_ids, attention_mask, token_type_ids)
+        return self.score_states(states, attention_mask, token_type_ids)
 
-    def together(self, states: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        """Scores from the states after the lower layers."""
-        hidden = additive(attention_mask[:, None, None, :].bool())
-        across = (~same_text(token_type_ids)).to(states.dtype)
-        for layer, damping in zip(self.upper(), self.damping, strict=True):
+    def score_states(self, states: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Scores pairs by the states after the lower layers."""
+        hidden = _to_additive_mask(attention_mask[:, None, None, :].bool())
+        across = (~compare_text_types(token_type_ids)).to(states.dtype)
+        for layer, damping in zip(self.list_upper(), self.damping, strict=True):
             states = run_layer(layer, states, hidden - damping[None, :, None, None] * across)
-        return score_of_means(states, attention_mask, token_type_ids, self.log_scale)
+        return score_means(states, attention_mask, token_type_ids, self.log_scale)
 
 
-def score_of_means(
-    states: Tensor, attention_mask: Tensor, token_type_ids: Tensor, log_scale: Tensor
-) -> Tensor:
-    """The scaled cosine between the mean states of query and passage."""
+def score_means(states: Tensor, attention_mask: Tensor, token_type_ids: Tensor, log_scale: Tensor) -> Tensor:
+    """Scores pairs by the scaled cosine between the mean states of query and passage."""
     states = states.float()
-    query = mean_states(states, attention_mask * (1 - token_type_ids))
-    passage = mean_states(states, attention_mask * token_type_ids)
+    query = average_states(states, attention_mask * (1 - token_type_ids))
+    passage = average_states(states, attention_mask * token_type_ids)
     scores: Tensor = log_scale.exp() * nn.functional.cosine_similarity(query, passage, dim=-1)
     return scores
 
@@ -92,13 +96,13 @@ def make_split_model(encoder: Path, joint_layers: int, target: Path) -> Path:
 def save_split_model(module: SplitModule, config: dict[str, Any], target: Path) -> None:
     """Writes weights and config; the tokenizer is there already."""
     split = {"joint_layers": module.joint_layers, "scale": float(module.log_scale.detach().exp())}
-    save_apart(module.transformer, config, {SPLIT_KEY: split}, {DAMPING: module.damping}, target)
+    save_separate(module.transformer, config, {SPLIT_KEY: split}, {DAMPING: module.damping}, target)
 
 
 def load_split_module(folder: Path, attention: str) -> SplitModule:
-    """The split cross-encoder in ``folder``. Raises ModelError if weights are missing, or
+    """Loads the split cross-encoder in ``folder``. Raises ModelError if weights are missing, or
     do not fit the config."""
-    transformer, split, own = load_apart(folder, attention, SPLIT_KEY, DAMPING)
+    transformer, split, own = load_separate(folder, attention, SPLIT_KEY, DAMPING)
     refuse_missing(folder, [DAMPING] if DAMPING not in own else [])
     joint_layers, scale = split.get("joint_layers"), split.get("scale")
     if not isinstance(joint_layers, int) or not isinstance(scale, int | float) or not 0 <= scale < math.inf:

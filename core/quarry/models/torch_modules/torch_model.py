@@ -8,11 +8,18 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from quarry.errors import ModelError
-from quarry.models.settings import LATE_KEY, SPLIT_KEY, ModelKind, ModelSettings, Pooling, apart_key
+from quarry.models.run_settings import (
+    LATE_KEY,
+    SPLIT_KEY,
+    ModelKind,
+    ModelRunSettings,
+    Pooling,
+    make_separate_key,
+)
 from quarry.models.torch_modules.late_module import load_late_module
-from quarry.models.torch_modules.quiet import quiet
+from quarry.models.torch_modules.progress_bars import hide_progress_bars
 from quarry.models.torch_modules.split_module import load_split_module
-from quarry.shown import shown_error
+from quarry.quoting import quote_error
 
 APART = {SPLIT_KEY: load_split_module, LATE_KEY: load_late_module}
 """What loads a re-ranker that reads texts apart, by its key in config.json."""
@@ -27,10 +34,10 @@ class EncoderModule(nn.Module):
         self.pooling = pooling
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        states = self.transformer(**_named(inputs)).last_hidden_state.float()
-        return nn.functional.normalize(self._pooled(states, inputs[1]), dim=1)
+        states = self.transformer(**_name_inputs(inputs)).last_hidden_state.float()
+        return nn.functional.normalize(self._pool(states, inputs[1]), dim=1)
 
-    def _pooled(self, states: Tensor, mask: Tensor) -> Tensor:
+    def _pool(self, states: Tensor, mask: Tensor) -> Tensor:
         if self.pooling is Pooling.CLS:
             return states[:, 0]
         weights = mask.unsqueeze(-1).to(states.dtype)
@@ -45,12 +52,12 @@ class CrossEncoderModule(nn.Module):
         self.transformer = transformer
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        logits: Tensor = self.transformer(**_named(inputs)).logits
+        logits: Tensor = self.transformer(**_name_inputs(inputs)).logits
         return logits.float().squeeze(-1)
 
 
-def load_module(folder: Path, settings: ModelSettings, attention: str = "sdpa") -> nn.Module:
-    """The model in fp32 on the CPU, in evaluation mode.
+def load_module(folder: Path, settings: ModelRunSettings, attention: str = "sdpa") -> nn.Module:
+    """Loads the model in fp32 on the CPU, in evaluation mode.
 
     ``attention`` is transformers' name of the implementation; ONNX Runtime knows ``eager``'s pattern.
 
@@ -58,10 +65,10 @@ def load_module(folder: Path, settings: ModelSettings, attention: str = "sdpa") 
         ModelError: it cannot be loaded, or weights that it needs are missing from the file.
     """
     encoder = settings.kind is ModelKind.ENCODER
-    if not encoder and (load_apart := APART.get(apart_key(folder) or "")):
+    if not encoder and (load_apart := APART.get(make_separate_key(folder) or "")):
         return load_apart(folder, attention)
     loader: Any = AutoModel if encoder else AutoModelForSequenceClassification
-    with quiet():
+    with hide_progress_bars():
         try:
             transformer, report = loader.from_pretrained(
                 folder / settings.weights,
@@ -72,7 +79,7 @@ def load_module(folder: Path, settings: ModelSettings, attention: str = "sdpa") 
                 output_loading_info=True,
             )
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-            raise ModelError(f"{folder} cannot be loaded: {shown_error(error)}", path=str(folder)) from error
+            raise ModelError(f"{folder} cannot be loaded: {quote_error(error)}", path=str(folder)) from error
     missing = sorted(key for key in report["missing_keys"] if "pooler" not in key or not encoder)
     if missing:
         raise ModelError(f"{folder} lacks weights, and would answer at random: {', '.join(missing[:5])}")
@@ -80,6 +87,6 @@ def load_module(folder: Path, settings: ModelSettings, attention: str = "sdpa") 
     return module.eval()
 
 
-def _named(inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+def _name_inputs(inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
     names = ("input_ids", "attention_mask", "token_type_ids")
     return dict(zip(names, inputs, strict=False))  # the last is left out by models without token types

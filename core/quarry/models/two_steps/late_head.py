@@ -1,4 +1,4 @@
-"""What is learned of a late-interaction re-ranker, in numpy: states of tokens to vectors, and to scores.
+"""The learned part of a late-interaction re-ranker, in numpy: states of tokens to vectors, and to scores.
 
 What is kept of a passage is an array with rows of as many numbers as a vector has: first its mean state, of
 unit length, cut into rows, then a vector of each token.
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarry.errors import ModelError
-from quarry.shown import shown_error
+from quarry.quoting import quote_error
 
 HEAD_FILE = "late.npz"
 """Beside the graph that makes states: the arrays below by name."""
@@ -64,20 +64,20 @@ class LateWeights:
         arrays = {name: getattr(self, name) for name in self.__slots__}
         np.savez(folder / HEAD_FILE, **arrays)
 
-    def query(self, states: Floats, ids: NDArray[np.int64]) -> LateQuery:
+    def make_query(self, states: Floats, ids: NDArray[np.int64]) -> LateQuery:
         weights = self.token_weights[ids]
         counted = self.scale * weights / max(float(weights.sum()), 1e-9)
-        return LateQuery(self._vectors(states), counted, self.dense_weight * _mean(states))
+        return LateQuery(self._make_vectors(states), counted, self.dense_weight * _average(states))
 
-    def passage(self, states: Floats) -> Floats:
-        """What is kept, shape ``(mean_rows + tokens, dimension)``."""
+    def encode_passage(self, states: Floats) -> Floats:
+        """Encodes a passage as it is kept, shape ``(mean_rows + tokens, dimension)``."""
         dimension = len(self.projection)
         mean = np.zeros(self.mean_rows * dimension, np.float32)
-        mean[: states.shape[1]] = _mean(states)
-        return np.concatenate([mean.reshape(-1, dimension), self._vectors(states)])
+        mean[: states.shape[1]] = _average(states)
+        return np.concatenate([mean.reshape(-1, dimension), self._make_vectors(states)])
 
-    def scores(self, query: LateQuery, passages: Floats, lengths: Sequence[int]) -> Floats:
-        """Of passages that were kept, one below the other; ``lengths`` are their rows."""
+    def score(self, query: LateQuery, passages: Floats, lengths: Sequence[int]) -> Floats:
+        """Scores passages that were kept, one below the other; ``lengths`` are their rows."""
         starts = np.cumsum([0, *lengths[:-1]])
         rows = self.mean_rows
         bounds = np.stack([starts, starts + rows], axis=1).ravel()
@@ -86,8 +86,8 @@ class LateWeights:
         found: Floats = query.weights @ nearest + means[:, : len(query.mean)] @ query.mean
         return found
 
-    def _vectors(self, states: Floats) -> Floats:
-        return _unit(_unit(states) @ self.projection.T + self.offset)
+    def _make_vectors(self, states: Floats) -> Floats:
+        return _normalize(_normalize(states) @ self.projection.T + self.offset)
 
 
 def load_late_weights(folder: Path) -> LateWeights:
@@ -96,15 +96,15 @@ def load_late_weights(folder: Path) -> LateWeights:
         with np.load(folder / HEAD_FILE, allow_pickle=False) as arrays:
             return LateWeights(**{name: arrays[name] for name in LateWeights.__slots__})
     except (OSError, EOFError, BadZipFile, ValueError, KeyError) as error:
-        raise ModelError(f"{folder / HEAD_FILE} cannot be read: {shown_error(error)}") from error
+        raise ModelError(f"{folder / HEAD_FILE} cannot be read: {quote_error(error)}") from error
 
 
-def _mean(states: Floats) -> Floats:
-    found: Floats = _unit(states.mean(axis=0, dtype=np.float32)[None])[0]
+def _average(states: Floats) -> Floats:
+    found: Floats = _normalize(states.mean(axis=0, dtype=np.float32)[None])[0]
     return found
 
 
-def _unit(rows: Floats) -> Floats:
+def _normalize(rows: Floats) -> Floats:
     length = np.linalg.norm(rows, axis=-1, keepdims=True)
     found: Floats = rows / np.maximum(length, _SMALLEST)
     return found

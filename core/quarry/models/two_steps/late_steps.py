@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarry.models.caches.state_forms import StateForm, States
-from quarry.models.runtime.onnx_runner import available_cores
-from quarry.models.tokens import Tokens
+from quarry.models.runtime.onnx_runner import count_cores
+from quarry.models.tokenization import Tokens
 from quarry.models.two_steps.late_head import LateQuery, LateWeights
 from quarry.models.two_steps.text_reader import TextReader
 
@@ -20,7 +20,7 @@ KEPT_SHARE, PROMISED_SHARE = 0.01, 0.02
 
 @dataclass(frozen=True, slots=True)
 class LateParts:
-    """What is known of an exported late-interaction re-ranker.
+    """The facts about an exported late-interaction re-ranker.
 
     Attributes:
         states: fingerprint of what is kept of a passage: the encoder's and the projection's.
@@ -37,16 +37,16 @@ class LateSteps:
 
     def __init__(self, reader: TextReader, weights: LateWeights, parts: LateParts, form: StateForm) -> None:
         self._reader, self._weights, self.form = reader, weights, form
-        self.fingerprint, self.parallel = parts.states, available_cores()
+        self.fingerprint, self.parallel = parts.states, count_cores()
 
-    def queries(self, texts: Sequence[Tokens]) -> list[LateQuery]:
-        states = self._reader.states(texts)
-        return [self._weights.query(one, text.ids) for one, text in zip(states, texts, strict=True)]
+    def encode_queries(self, texts: Sequence[Tokens]) -> list[LateQuery]:
+        states = self._reader.read_states(texts)
+        return [self._weights.make_query(one, text.ids) for one, text in zip(states, texts, strict=True)]
 
-    def passages(self, texts: Sequence[Tokens]) -> list[NDArray[np.float32]]:
-        return [self._weights.passage(states) for states in self._reader.states(texts)]
+    def encode_passages(self, texts: Sequence[Tokens]) -> list[NDArray[np.float32]]:
+        return [self._weights.encode_passage(states) for states in self._reader.read_states(texts)]
 
-    def scores(self, queries: Sequence[LateQuery], passages: Sequence[States]) -> NDArray[np.float32]:
+    def score(self, queries: Sequence[LateQuery], passages: Sequence[States]) -> NDArray[np.float32]:
         scores = np.empty(len(queries), np.float32)
         places_of: dict[int, list[int]] = {}
         for place, query in enumerate(queries):
@@ -55,5 +55,5 @@ class LateSteps:
             some = [passages[place] for place in places]
             joined: Any = np.concatenate(some)
             kept = self.form.read(joined).astype(np.float32, copy=False)
-            scores[places] = self._weights.scores(queries[places[0]], kept, [len(one) for one in some])
+            scores[places] = self._weights.score(queries[places[0]], kept, [len(one) for one in some])
         return scores

@@ -1,4 +1,4 @@
-"""What is known of an exported split cross-encoder that is run in two steps."""
+"""The facts about an exported split cross-encoder that is run in two steps."""
 
 from dataclasses import dataclass
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from quarry.models.caches.state_forms import StateForm, States
 from quarry.models.runtime.runner import Runner
-from quarry.models.tokens import Tokens
+from quarry.models.tokenization import Tokens
 from quarry.models.two_steps.split_parts import SplitParts
 from quarry.models.two_steps.text_reader import TextReader
 
@@ -24,16 +24,16 @@ class SplitSteps:
         self.fingerprint = parts.lower
         self.batch_tokens, self.parallel = together.batch_tokens, together.parallel
         self.precision = together.precision
-        self.kept_share = self._share(parts.joint_layers)
-        self.promised_share = self._share(parts.joint_layers + OVERHEAD_LAYERS)
+        self.kept_share = self._compute_share(parts.joint_layers)
+        self.promised_share = self._compute_share(parts.joint_layers + OVERHEAD_LAYERS)
 
-    def queries(self, texts: Sequence[Tokens]) -> list[NDArray[np.float32]]:
-        return self._reader.states(texts)
+    def encode_queries(self, texts: Sequence[Tokens]) -> list[NDArray[np.float32]]:
+        return self._reader.read_states(texts)
 
-    def passages(self, texts: Sequence[Tokens]) -> list[NDArray[np.float32]]:
-        return self._reader.states(texts)
+    def encode_passages(self, texts: Sequence[Tokens]) -> list[NDArray[np.float32]]:
+        return self._reader.read_states(texts)
 
-    def scores(
+    def score(
         self, queries: Sequence[NDArray[np.float32]], passages: Sequence[States]
     ) -> NDArray[np.float32]:
         lengths = [len(query) + len(passage) for query, passage in zip(queries, passages, strict=True)]
@@ -47,5 +47,5 @@ class SplitSteps:
             mask[row, :end], types[row, begin:end] = 1, 1
         return self._together.run({"states": states, "attention_mask": mask, "token_type_ids": types})
 
-    def _share(self, layers: float) -> float:
+    def _compute_share(self, layers: float) -> float:
         return min(1.0, layers / self._parts.layers)

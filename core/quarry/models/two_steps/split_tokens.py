@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from quarry.errors import ModelError
-from quarry.models.tokens import TextTokenizer, Tokens
+from quarry.models.tokenization import TextTokenizer, Tokens
 
 QUERY_TOKENS = 64
 """Room for the query, special tokens included; at most half of what the model reads."""
@@ -28,28 +28,28 @@ class SplitTokenizer(TextTokenizer):
         if self.query_tokens <= self._single.size:
             raise ModelError(f"{file} leaves no room for a query in {max_tokens} tokens")
 
-    def queries(self, texts: Sequence[str]) -> list[Tokens]:
-        """One input a text, cut at the end to ``query_tokens``."""
+    def encode_queries(self, texts: Sequence[str]) -> list[Tokens]:
+        """Encodes one text an input, cut at the end to ``query_tokens``."""
         return self._cut(texts, self.query_tokens)
 
-    def passages(self, texts: Sequence[str]) -> list[Tokens]:
-        """One input a text, cut at the end to ``passage_tokens``."""
+    def encode_passages(self, texts: Sequence[str]) -> list[Tokens]:
+        """Encodes one text an input, cut at the end to ``passage_tokens``."""
         return self._cut(texts, self.passage_tokens)
 
-    def pairs(self, pairs: Sequence[tuple[str, str]]) -> list[Tokens]:
-        """Inputs of two texts each, for the whole model."""
+    def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[Tokens]:
+        """Encodes two texts an input, for the whole model."""
         queries = list(dict.fromkeys(query for query, _ in pairs))
         passages = list(dict.fromkeys(passage for _, passage in pairs))
-        query_of = dict(zip(queries, self.queries(queries), strict=True))
-        passage_of = dict(zip(passages, self.passages(passages), strict=True))
-        return [_joined(query_of[query], passage_of[passage]) for query, passage in pairs]
+        query_of = dict(zip(queries, self.encode_queries(queries), strict=True))
+        passage_of = dict(zip(passages, self.encode_passages(passages), strict=True))
+        return [_join(query_of[query], passage_of[passage]) for query, passage in pairs]
 
     def _cut(self, texts: Sequence[str], tokens: int) -> list[Tokens]:
         room = tokens - self._single.size
-        return [self._single.around([ids[:room]], len(ids) > room) for ids in self._ids(texts, room)]
+        return [self._single.wrap([ids[:room]], len(ids) > room) for ids in self._encode_ids(texts, room)]
 
 
-def _joined(query: Tokens, passage: Tokens) -> Tokens:
+def _join(query: Tokens, passage: Tokens) -> Tokens:
     return Tokens(
         np.concatenate([query.ids, passage.ids]),
         np.repeat([0, 1], [len(query), len(passage)]),

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from quarry.models.runtime.packing import alike, arrays, pack
+from quarry.models.runtime.packing import group_alike, make_arrays, pack
 from quarry.models.runtime.runner import Precision, Runner
-from quarry.models.tokens import Tokens
+from quarry.models.tokenization import Tokens
 
 APART_FILE = "apart.onnx"
 """input_ids and attention_mask of single texts to their states, shape ``(batch, length, width)``."""
@@ -25,17 +25,17 @@ class TextReader:
     def __init__(self, graph: Runner, pad_id: int, precision: Precision) -> None:
         self._graph, self._pad_id, self._precision = graph, pad_id, precision
 
-    def states(self, texts: Sequence[Tokens]) -> list[NDArray[np.float32]]:
-        """Of each text, shape ``(tokens, width)``; run in batches of like length."""
+    def read_states(self, texts: Sequence[Tokens]) -> list[NDArray[np.float32]]:
+        """Reads the states of each text, shape ``(tokens, width)``; runs them in batches of like length."""
         states: dict[int, NDArray[np.float32]] = {}
-        for places in self._packed(texts):
+        for places in self._pack(texts):
             batch = [texts[place] for place in places]
-            made = self._graph.run(arrays(batch, self._pad_id, token_types=False))
+            made = self._graph.run(make_arrays(batch, self._pad_id, token_types=False))
             for place, text, row in zip(places, batch, made, strict=True):
                 states[place] = row[: len(text)]
         return [states[place] for place in range(len(texts))]
 
-    def _packed(self, texts: Sequence[Tokens]) -> Iterator[list[int]]:
+    def _pack(self, texts: Sequence[Tokens]) -> Iterator[list[int]]:
         for places in pack([len(text) for text in texts], self._graph.batch_tokens):
-            for some in alike([texts[place] for place in places], self._precision):
+            for some in group_alike([texts[place] for place in places], self._precision):
                 yield [places[place] for place in some]

@@ -1,4 +1,4 @@
-"""Whether a process that does not answer is at work, as the system sees it."""
+"""The activity of a process that does not answer, as the system sees it."""
 
 import sys
 from pathlib import Path
@@ -13,20 +13,20 @@ class Activity:
 
     def note(self) -> None:
         """Remembers how much processor time it has used by now."""
-        self._ticks = sum(int(ticks) for ticks in _fields(self._folder / "stat")[11:13])
+        self._ticks = sum(int(ticks) for ticks in _read_fields(self._folder / "stat")[11:13])
 
-    def at_work(self) -> bool:
-        """Whether one of its threads works now, or has used a processor since the last look or note."""
+    def is_at_work(self) -> bool:
+        """Tells whether one of its threads works now, or has used a processor since the last look or note."""
         if sys.platform != "linux":
             return True
         before = self._ticks
         self.note()
         threads = self._folder.glob("task/*/stat")
-        return self._ticks > before or any(_fields(thread)[:1] in (["R"], ["D"]) for thread in threads)
+        return self._ticks > before or any(_read_fields(thread)[:1] in (["R"], ["D"]) for thread in threads)
 
 
-def _fields(file: Path) -> list[str]:
-    """Of a ``stat`` file, from the state on; empty if the process or the thread has gone."""
+def _read_fields(file: Path) -> list[str]:
+    """Reads the fields of a ``stat`` file, from the state on; empty if the process or the thread has gone."""
     try:
         return file.read_text().rpartition(")")[2].split()  # the name before that may hold anything
     except OSError:

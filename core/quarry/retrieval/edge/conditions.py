@@ -14,14 +14,14 @@ else:
 class EdgeConditions:
     """Implements ``quarry.retrieval.qdrant_filters.Conditions``."""
 
-    def all_of(self, conditions: Sequence[Condition]) -> Condition:
+    def require_all(self, conditions: Sequence[Condition]) -> Condition:
         return edge.Filter(must=list(conditions))
 
-    def any_of(self, conditions: Sequence[Condition]) -> Condition:
+    def require_any(self, conditions: Sequence[Condition]) -> Condition:
         # to the engine an empty list of alternatives is no condition at all
         return edge.Filter(should=list(conditions)) if conditions else edge.HasIdCondition(set())
 
-    def none_of(self, conditions: Sequence[Condition]) -> Condition:
+    def require_none(self, conditions: Sequence[Condition]) -> Condition:
         return edge.Filter(must_not=list(conditions))
 
     def has_value(self, key: str, values: list[str] | list[int]) -> Condition:

@@ -11,8 +11,8 @@ from typing import Any
 
 from quarry.errors import DataLossError, DiskFullError, QuarryError, RetrieverUnavailableError
 from quarry.retrieval.edge.activity import Activity
-from quarry.retrieval.edge.settings import StoreSettings
-from quarry.retrieval.edge.wire import HEADER, PING, Greeting, Reply, Request, decode, encode
+from quarry.retrieval.edge.store_settings import StoreSettings
+from quarry.retrieval.edge.wire import HEADER, PING, Greeting, Reply, StoreRequest, decode, encode
 from quarry.storage.disk import says_disk_is_full
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class WorkerConnection:
 
     @classmethod
     async def start(cls, settings: StoreSettings) -> "WorkerConnection":
-        """A process that has the store open.
+        """Starts a process that has the store open.
 
         Raises:
             DataLossError: the folder is of another generation.
@@ -49,7 +49,7 @@ class WorkerConnection:
         with theirs:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-P", "-m", "quarry.retrieval.edge.worker", str(theirs.fileno())),
+                *("-P", "-m", "quarry.retrieval.edge.store_worker", str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
             )
@@ -75,14 +75,14 @@ class WorkerConnection:
         if greeting.data_loss is not None:
             raise DataLossError(greeting.data_loss)
         if greeting.error is not None:
-            raise _store_error(greeting.error)
+            raise _make_store_error(greeting.error)
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     async def call(self, method: str, *arguments: Any) -> Any:
-        """The store's answer.
+        """Calls the store and returns its answer.
 
         Raises:
             RetrieverUnavailableError: the process is gone, went, hangs, or could not do it.
@@ -91,7 +91,7 @@ class WorkerConnection:
             raise RetrieverUnavailableError("dense", "its process has ended")
         if self._hung is not None and method != PING:
             raise RetrieverUnavailableError("dense", self._hung)
-        request = Request(next(self._ids), method, arguments)
+        request = StoreRequest(next(self._ids), method, arguments)
         waiting = asyncio.get_running_loop().create_future()
         (self._pings if method == PING else self._waiting)[request.id] = waiting
         try:
@@ -112,7 +112,7 @@ class WorkerConnection:
         if why is not None:
             _fail(self._waiting, why)
 
-    async def lost(self) -> None:
+    async def wait_until_lost(self) -> None:
         """Returns when the process is gone and its calls have failed."""
         if self._reading is not None:
             await asyncio.shield(self._reading)
@@ -142,7 +142,7 @@ class WorkerConnection:
         if reply.error is None:
             waiting.set_result(reply.value)
         else:
-            waiting.set_exception(_store_error(reply.error))
+            waiting.set_exception(_make_store_error(reply.error))
 
     def _fail_all(self) -> None:
         self._lost = True
@@ -162,9 +162,9 @@ class WorkerConnection:
         if why is None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await self.lost()
+                    await self.wait_until_lost()
         if not self._lost:
-            state = "is at work" if activity.at_work() else "hangs"
+            state = "is at work" if activity.is_at_work() else "hangs"
             why = why or self._hung or f"it did not end within {CLOSE_TIMEOUT_S:g} s and {state}"
             logger.error("the dense store's process %d is killed: %s", self.pid, why)
             await self.kill()
@@ -180,14 +180,14 @@ class WorkerConnection:
         try:
             async with asyncio.timeout(KILL_TIMEOUT_S):
                 await self._process.wait()
-                await self.lost()
+                await self.wait_until_lost()
         except TimeoutError:  # it waits for a disk that does not answer
             logger.error("the dense store's process %d cannot be killed and is left", self.pid)
         self._writer.close()
 
 
-def _store_error(message: str) -> QuarryError:
-    """What the store process said went wrong, as an error."""
+def _make_store_error(message: str) -> QuarryError:
+    """Makes an error of what the store process said went wrong."""
     if says_disk_is_full(message):
         return DiskFullError(f"the disk that holds the dense index is full: {message}")
     return RetrieverUnavailableError("dense", message)

@@ -39,7 +39,7 @@ def write_durably(path: Path, content: str) -> None:
 
 
 def sync_tree(path: Path) -> None:
-    """fsync of everything below ``path``: a copied file is not on the disk yet."""
+    """Syncs everything below ``path``: a copied file is not on the disk yet."""
     for parent, _, files in os.walk(path):
         for name in files:
             sync_path(Path(parent, name))
@@ -77,7 +77,7 @@ class StoreFolder:
         self._lock.release()
 
     def read_position(self) -> Position:
-        """What is durable.
+        """Reads what is durable.
 
         Raises:
             DataLossError: the file is damaged, or is of another generation.
@@ -85,7 +85,7 @@ class StoreFolder:
         try:
             stored = json.loads((self.path / "position.json").read_text(encoding="utf-8"))
             position = Position(str(stored["generation"]), int(stored["sequence"]))
-            if stored.get("crc", crc := _checksum(position)) != crc:  # older ones have none
+            if stored.get("crc", crc := _compute_checksum(position)) != crc:  # older ones have none
                 raise ValueError("its checksum is wrong")
         except FileNotFoundError:
             return Position(self._generation, 0)
@@ -99,12 +99,12 @@ class StoreFolder:
 
     def write_position(self, sequence: int) -> Position:
         position = Position(self._generation, sequence)
-        content = {**asdict(position), "crc": _checksum(position)}
+        content = {**asdict(position), "crc": _compute_checksum(position)}
         write_durably(self.path / "position.json", json.dumps(content))
         return position
 
-    def current_shard(self) -> Path | None:
-        """The shard folder in use, or None where there is none yet or nothing tells which."""
+    def find_current_shard(self) -> Path | None:
+        """Finds the shard folder in use, or None where there is none yet or nothing tells which."""
         with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
             shard = self.path / (self.path / "CURRENT").read_text(encoding="utf-8").strip()
             if shard.parent == self.path and shard.name.startswith("shard-") and shard.is_dir():
@@ -121,9 +121,9 @@ class StoreFolder:
         shard.rename(self.path / f"damaged-{time.time_ns()}")
         sync_path(self.path)
 
-    def new_shard(self) -> Path:
-        """A path for a shard that no folder has or had in this store."""
-        numbers = [int(path.name.removeprefix("shard-")) for path in self._shards()]
+    def locate_new_shard(self) -> Path:
+        """Makes a path for a shard that no folder has or had in this store."""
+        numbers = [int(path.name.removeprefix("shard-")) for path in self._list_shards()]
         return self.path / f"shard-{max(numbers, default=0) + 1:06d}"
 
     def switch_to(self, shard: Path) -> None:
@@ -132,16 +132,16 @@ class StoreFolder:
 
     def remove_leftovers(self) -> None:
         """Removes shard folders not in use; what cannot be removed now is tried again at the next start."""
-        current = self.current_shard()
-        for shard in self._shards():
+        current = self.find_current_shard()
+        for shard in self._list_shards():
             if shard != current:
                 remove_folder(shard)
 
-    def _shards(self) -> Iterator[Path]:
+    def _list_shards(self) -> Iterator[Path]:
         return (p for p in self.path.glob("shard-*") if p.name.removeprefix("shard-").isdigit())
 
 
-def _checksum(position: Position) -> int:
+def _compute_checksum(position: Position) -> int:
     return zlib.crc32(f"{position.generation}:{position.sequence}".encode())
 
 

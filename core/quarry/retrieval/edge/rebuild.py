@@ -8,14 +8,14 @@ from enum import Enum, auto
 from pathlib import Path
 
 from quarry.errors import UnavailableError
-from quarry.retrieval.edge.optimizer import COPIED, COPY, STARTED
-from quarry.retrieval.edge.settings import StoreSettings
+from quarry.retrieval.edge.segment_optimizer import COPIED, COPY, STARTED
 from quarry.retrieval.edge.shard import Shard
+from quarry.retrieval.edge.store_settings import StoreSettings
 from quarry.types import Docno
 
 
-class Stage(Enum):
-    """How far a build is. While COPYING nothing may be written to the source."""
+class BuildStage(Enum):
+    """The stage of a build. While COPYING nothing may be written to the source."""
 
     STARTING = auto()
     COPYING = auto()
@@ -36,27 +36,27 @@ class Rebuild:
 
     def __init__(self, live: Shard, source: Path, target: Path, settings: StoreSettings) -> None:
         self.target = target
-        self.stage = Stage.STARTING
+        self.stage = BuildStage.STARTING
         self._live = live
         self.shard: Shard | None = None
         self._settings = settings
         self._touched: set[Docno] = set()
         self._steps: Iterator[int] = iter(())
         arguments = [str(source), str(target), str(settings.graph.niceness), str(os.getpid())]
-        module = "quarry.retrieval.edge.optimizer"
+        module = "quarry.retrieval.edge.segment_optimizer"
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
             [sys.executable, "-P", "-m", module, *arguments], stdout=subprocess.PIPE, stdin=subprocess.PIPE
         )
 
     def fileno(self) -> int:
-        """Readable when ``advance`` has something to do."""
+        """Returns a file number that is readable when ``advance`` has something to do."""
         if self._process.stdout is None:
             raise ValueError("the build was started without a pipe")
         return self._process.stdout.fileno()
 
     @property
     def running(self) -> bool:
-        return self.stage in (Stage.STARTING, Stage.COPYING, Stage.BUILDING)
+        return self.stage in (BuildStage.STARTING, BuildStage.COPYING, BuildStage.BUILDING)
 
     def touch(self, docnos: Set[Docno]) -> None:
         """Notes that documents were written after the copy."""
@@ -72,14 +72,14 @@ class Rebuild:
         if said == STARTED:
             self._copy()
         elif said == COPIED:
-            self.stage = Stage.BUILDING
+            self.stage = BuildStage.BUILDING
         elif not said:
             code = self._process.wait()
             self._close_pipes()
             if code != 0:
                 raise UnavailableError(f"the build of the graph ended with status {code}")
             self.shard = Shard.load(self.target, self._settings)
-            self.stage = Stage.CATCHING_UP
+            self.stage = BuildStage.CATCHING_UP
 
     def catch_up(self, live: Shard, rows: int) -> None:
         """Copies about ``rows`` points of touched documents; READY when none is left.
@@ -96,7 +96,7 @@ class Rebuild:
             elif self._touched:
                 self._steps = live.copy_document(self._touched.pop(), self.shard, rows)
             else:
-                self.stage = Stage.READY
+                self.stage = BuildStage.READY
                 return
 
     def abandon(self) -> None:
@@ -110,7 +110,7 @@ class Rebuild:
     def _copy(self) -> None:
         self._live.flush()
         self._touched.clear()  # the copy has it all
-        self.stage = Stage.COPYING
+        self.stage = BuildStage.COPYING
         if self._process.stdin is not None:
             self._process.stdin.write(COPY)
             self._process.stdin.flush()

@@ -11,18 +11,24 @@ from numpy.typing import NDArray
 
 from quarry.filters import Filter
 from quarry.retrieval.edge.conditions import Condition, EdgeConditions
-from quarry.retrieval.edge.settings import GraphPolicy, StoreSettings
+from quarry.retrieval.edge.store_settings import GraphPolicy, StoreSettings
 from quarry.retrieval.points import (
     Fetch,
     Hits,
     Part,
     StoredPoint,
     collect_documents,
-    docno_of,
-    passage_of,
-    point_id,
+    make_point_id,
+    read_docno,
+    read_passage,
 )
-from quarry.retrieval.qdrant_filters import field_types, spell_out, stored_fields, string_ranges, translate
+from quarry.retrieval.qdrant_filters import (
+    find_string_ranges,
+    list_field_types,
+    spell_out,
+    to_stored_fields,
+    translate,
+)
 from quarry.schema import FieldType
 from quarry.types import Candidate, Docno
 
@@ -34,7 +40,7 @@ MAX_GRAPH_LIMIT = 2_000  # above it the graph costs more than looking at every v
 COUNTED_FILTERS = 256
 
 
-def _field_index(kind: FieldType) -> "edge.PayloadSchemaParams":
+def _make_field_index(kind: FieldType) -> "edge.PayloadSchemaParams":
     match kind:
         case FieldType.KEYWORD:
             return edge.KeywordIndexParams(prefix=True)
@@ -47,8 +53,8 @@ def _field_index(kind: FieldType) -> "edge.PayloadSchemaParams":
     raise ValueError(f"a {kind} field cannot be filtered on")
 
 
-def _config(dimension: int, graph: GraphPolicy, segments: int) -> edge.EdgeConfig:
-    """Of a shard with so many segments, which is what search threads read side by side.
+def _make_config(dimension: int, graph: GraphPolicy, segments: int) -> edge.EdgeConfig:
+    """Makes the config of a shard with so many segments, which is what search threads read side by side.
 
     With one thread the engine hands nothing over, which takes a fifth off a search of few points. The
     number is kept with the shard, so it is always given.
@@ -77,7 +83,7 @@ class Shard:
 
     def __init__(self, engine: edge.EdgeShard, settings: StoreSettings) -> None:
         self._engine = engine
-        self._types = field_types(settings.fields)
+        self._types = list_field_types(settings.fields)
         self._graph = settings.graph
         self._conditions = EdgeConditions()
         self._counts: LRUCache[Filter, tuple[int, int]] = LRUCache(COUNTED_FILTERS)
@@ -87,23 +93,25 @@ class Shard:
 
     @classmethod
     def create(cls, path: Path, settings: StoreSettings) -> "Shard":
-        """An empty shard with all its payload indexes: the engine does not index what came before one."""
+        """Creates an empty shard with all its payload indexes: the engine does not index what came before
+        one."""
         path.mkdir(parents=True)
-        engine = edge.EdgeShard.create(str(path), _config(settings.dimension, settings.graph, 1))
+        engine = edge.EdgeShard.create(str(path), _make_config(settings.dimension, settings.graph, 1))
         numbers = edge.IntegerIndexParams(lookup=True, range=False, enable_hnsw=False)
         create_index = edge.UpdateOperation.create_field_index
         for key in (DOCNO, VERSION):
             engine.update(create_index(key, numbers))
-        for name, kind in field_types(settings.fields).items():
-            engine.update(create_index(name, _field_index(kind)))
+        for name, kind in list_field_types(settings.fields).items():
+            engine.update(create_index(name, _make_field_index(kind)))
         engine.flush()
         return cls(engine, settings)
 
     @classmethod
     def load(cls, path: Path, settings: StoreSettings) -> "Shard":
-        """An existing shard. The engine raises a plain Exception with WouldBlock in it while it is locked."""
+        """Loads an existing shard. The engine raises a plain Exception with WouldBlock in it while it is
+        locked."""
         segments = sum(1 for _ in path.glob("segments/*"))
-        config = _config(settings.dimension, settings.graph, segments)
+        config = _make_config(settings.dimension, settings.graph, segments)
         return cls(edge.EdgeShard.load(str(path), config), settings)
 
     # writing
@@ -111,7 +119,7 @@ class Shard:
     def apply(self, parts: Sequence[Part]) -> None:
         """Deletes what the documents that begin here had and have no more, then writes their points."""
         opened = [part for part in parts if part.first == 0]
-        points = [point for part in parts for point in self._points(part)]
+        points = [point for part in parts for point in self._make_points(part)]
         self._delete_outdated(opened)
         if points:
             self._engine.update(edge.UpdateOperation.upsert_points(points))
@@ -121,24 +129,24 @@ class Shard:
     def _delete_outdated(self, parts: Sequence[Part]) -> None:
         if not parts:
             return
-        kept = {point_id(part.docno, n) for part in parts for n in range(_point_count(part))}
+        kept = {make_point_id(part.docno, n) for part in parts for n in range(_count_points(part))}
         outdated = edge.Filter(
             must=[self._conditions.has_value(DOCNO, [int(part.docno) for part in parts])],
             must_not=[self._conditions.has_id(kept)],
         )
         self._engine.update(edge.UpdateOperation.delete_points_by_filter(outdated))
 
-    def _points(self, part: Part) -> Iterator[edge.Point]:
+    def _make_points(self, part: Part) -> Iterator[edge.Point]:
         if part.vectors is None:
             return
-        payload: dict[str, object] = {**stored_fields(part.fields, self._types), DOCNO: int(part.docno)}
+        payload: dict[str, object] = {**to_stored_fields(part.fields, self._types), DOCNO: int(part.docno)}
         if part.first == 0:
             head = {**payload, VERSION: part.version}
             vector = {VECTOR: part.vectors[0].tolist()} if part.total else {}
-            yield edge.Point(point_id(part.docno, 0), vector, head)
+            yield edge.Point(make_point_id(part.docno, 0), vector, head)
         for row, values in enumerate(part.vectors.tolist()):
             if part.first + row > 0:
-                yield edge.Point(point_id(part.docno, part.first + row), {VECTOR: values}, payload)
+                yield edge.Point(make_point_id(part.docno, part.first + row), {VECTOR: values}, payload)
 
     def flush(self) -> None:
         self._engine.flush()
@@ -148,12 +156,12 @@ class Shard:
 
     # searching
 
-    def nearest(self, vector: NDArray[np.float32], depth: int, filter: Filter | None) -> list[Candidate]:
-        """As DenseStore.nearest."""
+    def find_nearest(self, vector: NDArray[np.float32], depth: int, filter: Filter | None) -> list[Candidate]:
+        """Does the same as ``DenseStore.find_nearest``."""
         if depth <= 0:
             return []
-        condition = None if filter is None else self._condition(filter)
-        exact = filter is not None and self._matching(filter, condition) < self._graph.exact_below
+        condition = None if filter is None else self._make_condition(filter)
+        exact = filter is not None and self._count_matching(filter, condition) < self._graph.exact_below
         query, rounds = vector.tolist(), collect_documents(depth)
         fetch = next(rounds)
         while True:
@@ -166,39 +174,42 @@ class Shard:
         found = [self._conditions.has_value(DOCNO, list(map(int, fetch.found)))] if fetch.found else None
         filter = edge.Filter(must=None if condition is None else [condition], must_not=found)
         if exact or fetch.limit > MAX_GRAPH_LIMIT:
-            return self._query(query, fetch.limit, filter, exact=True)
-        hits = self._query(query, fetch.limit, filter, exact=False)
+            return self._run_query(query, fetch.limit, filter, exact=True)
+        hits = self._run_query(query, fetch.limit, filter, exact=False)
         # a graph whose parts are not connected under the filter can end early: then look at every vector
-        return hits if len(hits) == fetch.limit else self._query(query, fetch.limit, filter, exact=True)
+        return hits if len(hits) == fetch.limit else self._run_query(query, fetch.limit, filter, exact=True)
 
-    def _query(self, query: list[float], limit: int, filter: edge.Filter, *, exact: bool) -> Hits:
+    def _run_query(self, query: list[float], limit: int, filter: edge.Filter, *, exact: bool) -> Hits:
         params = edge.SearchParams(hnsw_ef=max(self._graph.ef, 2 * limit), exact=exact)
         nearest = edge.Query.Nearest(query, VECTOR)
         hits = self._engine.query(edge.QueryRequest(limit, query=nearest, filter=filter, params=params))
         return [(hit.id, hit.score) for hit in hits]  # type: ignore[misc]  # all our ids are integers
 
-    def similarities(self, vector: NDArray[np.float32], docnos: Collection[Docno]) -> dict[Docno, Candidate]:
-        """As DenseStore.similarities."""
+    def compute_similarities(
+        self, vector: NDArray[np.float32], docnos: Collection[Docno]
+    ) -> dict[Docno, Candidate]:
+        """Does the same as ``DenseStore.compute_similarities``."""
         if not docnos:
             return {}
         filter = edge.Filter(must=[self._conditions.has_value(DOCNO, [int(docno) for docno in docnos])])
         limit = self._engine.count(edge.CountRequest(filter=filter))
-        hits = self._query(vector.tolist(), limit, filter, exact=True) if limit else []
+        hits = self._run_query(vector.tolist(), limit, filter, exact=True) if limit else []
         best: dict[Docno, Candidate] = {}
         for point, score in hits:
-            best.setdefault(docno_of(point), Candidate(docno_of(point), score, passage_of(point)))
+            best.setdefault(read_docno(point), Candidate(read_docno(point), score, read_passage(point)))
         return best
 
-    def _condition(self, filter: Filter) -> Condition:
-        values = {name: self._distinct(name) for name in string_ranges(filter, self._types)}
+    def _make_condition(self, filter: Filter) -> Condition:
+        values = {name: self._read_distinct(name) for name in find_string_ranges(filter, self._types)}
         return translate(spell_out(filter, self._types, values), self._types, self._conditions)
 
-    def _distinct(self, name: str) -> list[str]:
+    def _read_distinct(self, name: str) -> list[str]:
         hits = self._engine.facet(edge.FacetRequest(name, limit=ALL_VALUES)).hits
         return [str(hit.value) for hit in hits]
 
-    def _matching(self, filter: Filter, condition: Condition | None) -> int:
-        """Points that match, exact when counted, kept until a hundredth of ``exact_below`` was written.
+    def _count_matching(self, filter: Filter, condition: Condition | None) -> int:
+        """Counts points that match, exact when counted, kept until a hundredth of ``exact_below`` was
+        written.
 
         The engine's own estimate takes conditions to be independent, and is wrong where they are not.
         """
@@ -212,32 +223,33 @@ class Shard:
     # telling
 
     def count(self) -> int:
-        """Documents."""
+        """Counts documents."""
         documents = edge.Filter(must=[self._conditions.has_field(VERSION)])
         return self._engine.count(edge.CountRequest(filter=documents))
 
-    def versions(self, start: int, limit: int) -> tuple[list[tuple[Docno, int]], int | None]:
-        """Docnos with versions from point ``start``, and the point to go on from, None at the end."""
+    def read_versions(self, start: int, limit: int) -> tuple[list[tuple[Docno, int]], int | None]:
+        """Reads docnos with versions from point ``start``, and the point to go on from, None at the end."""
         documents = edge.Filter(must=[self._conditions.has_field(VERSION)])
         records, rest = self._engine.scroll(
             edge.ScrollRequest(offset=start, limit=limit, filter=documents, with_payload=[VERSION])
         )
-        found = [(docno_of(int(r.id)), int((r.payload or {})[VERSION])) for r in records]
+        found = [(read_docno(int(r.id)), int((r.payload or {})[VERSION])) for r in records]
         return found, None if rest is None else int(rest)
 
-    def vectors(
+    def read_vectors(
         self, docnos: Sequence[Docno], start: int, limit: int
     ) -> tuple[list[StoredPoint], int | None]:
-        """Points of these documents from point ``start``, and the point to go on from, None at the end."""
+        """Reads points of these documents from point ``start``, and the point to go on from, None at the
+        end."""
         only = edge.Filter(must=[self._conditions.has_value(DOCNO, [int(docno) for docno in docnos])])
         records, rest = self._engine.scroll(
             edge.ScrollRequest(offset=start, limit=limit, filter=only, with_payload=False, with_vector=True)
         )
-        found = [(int(r.id), _vector_of(r)) for r in records]
+        found = [(int(r.id), _read_vector(r)) for r in records]
         return found, None if rest is None else int(rest)
 
-    def sizes(self) -> tuple[int, int]:
-        """Points, and vectors in the graph."""
+    def count_sizes(self) -> tuple[int, int]:
+        """Counts points, and vectors in the graph."""
         info = self._engine.info()
         return info.points_count, info.indexed_vectors_count
 
@@ -247,7 +259,7 @@ class Shard:
         """Makes ``docno`` in ``target`` what it is here, ``rows`` points a step; yields the points copied."""
         only = edge.Filter(must=[self._conditions.has_value(DOCNO, [int(docno)])])
         target._engine.update(edge.UpdateOperation.delete_points_by_filter(only))
-        start: int | None = point_id(docno, 0)
+        start: int | None = make_point_id(docno, 0)
         while start is not None:
             records, rest = self._engine.scroll(
                 edge.ScrollRequest(offset=start, limit=rows, filter=only, with_payload=True, with_vector=True)
@@ -260,11 +272,11 @@ class Shard:
             yield len(points)
 
 
-def _point_count(part: Part) -> int:
-    """Points of the whole document: one even for a document without passages, none for a deletion."""
+def _count_points(part: Part) -> int:
+    """Counts points of the whole document: one even for a document without passages, none for a deletion."""
     return 0 if part.vectors is None else max(part.total, 1)
 
 
-def _vector_of(record: edge.Record) -> NDArray[np.float32] | None:
+def _read_vector(record: edge.Record) -> NDArray[np.float32] | None:
     stored = record.vector.get(VECTOR) if isinstance(record.vector, dict) else None
     return None if stored is None else np.array(stored, np.float32)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from quarry.errors import RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.retrieval.edge.folder import StoreFolder, remove_folder
-from quarry.retrieval.edge.rebuild import Rebuild, Stage
-from quarry.retrieval.edge.settings import EdgeStatus, StoreSettings
+from quarry.retrieval.edge.rebuild import BuildStage, Rebuild
 from quarry.retrieval.edge.shard import Shard
+from quarry.retrieval.edge.store_settings import EdgeStatus, StoreSettings
 from quarry.retrieval.points import PackedParts, StoredPoint
 from quarry.storage.faults import reach
 from quarry.types import Candidate, Docno, Position
@@ -52,19 +52,19 @@ class ShardStore:
         self._retry_build_at = 0.0
 
     def _open(self) -> Shard:
-        current = self._folder.current_shard()
-        if current is not None and (shard := self._loaded(current)) is not None:
+        current = self._folder.find_current_shard()
+        if current is not None and (shard := self._load(current)) is not None:
             return shard
         # the position must go first: a crash in between may not leave it before an empty shard
         self._folder.reset_position()
         self._applied = 0
-        path = self._folder.new_shard()
+        path = self._folder.locate_new_shard()
         shard = Shard.create(path, self._settings)
         self._folder.switch_to(path)
         return shard
 
-    def _loaded(self, path: Path) -> Shard | None:
-        """The shard; None, and its folder set aside, if it is damaged: the log then fills a new one."""
+    def _load(self, path: Path) -> Shard | None:
+        """Loads the shard; None, and its folder set aside, if it is damaged: the log then fills a new one."""
         try:
             return Shard.load(path, self._settings)
         except BaseException as error:  # the engine raises plain Exceptions, and panics
@@ -79,13 +79,13 @@ class ShardStore:
     # the calls of the server
 
     def apply(self, packed: PackedParts) -> None:
-        parts = packed.parts()
+        parts = packed.unpack()
         if self.rebuild is not None:
             self.rebuild.touch({part.docno for part in parts})
         self._shard.apply(parts)
         reach("dense-applied")
 
-    def applied(self, sequence: int) -> None:
+    def note_applied(self, sequence: int) -> None:
         """Notes that all changes up to ``sequence`` were applied; the next flush makes it the position."""
         self._applied = sequence
 
@@ -96,28 +96,30 @@ class ShardStore:
         reach("dense-positioned")
         return position
 
-    def position(self) -> Position:
+    def read_position(self) -> Position:
         return self._folder.read_position()
 
-    def nearest(self, vector: NDArray[np.float32], depth: int, filter: Filter | None) -> list[Candidate]:
-        return self._shard.nearest(vector, depth, filter)
+    def find_nearest(self, vector: NDArray[np.float32], depth: int, filter: Filter | None) -> list[Candidate]:
+        return self._shard.find_nearest(vector, depth, filter)
 
-    def similarities(self, vector: NDArray[np.float32], docnos: Collection[Docno]) -> dict[Docno, Candidate]:
-        return self._shard.similarities(vector, docnos)
+    def compute_similarities(
+        self, vector: NDArray[np.float32], docnos: Collection[Docno]
+    ) -> dict[Docno, Candidate]:
+        return self._shard.compute_similarities(vector, docnos)
 
-    def versions(self, start: int, limit: int) -> tuple[list[tuple[Docno, int]], int | None]:
-        return self._shard.versions(start, limit)
+    def read_versions(self, start: int, limit: int) -> tuple[list[tuple[Docno, int]], int | None]:
+        return self._shard.read_versions(start, limit)
 
-    def vectors(
+    def read_vectors(
         self, docnos: Sequence[Docno], start: int, limit: int
     ) -> tuple[list[StoredPoint], int | None]:
-        return self._shard.vectors(docnos, start, limit)
+        return self._shard.read_vectors(docnos, start, limit)
 
     def count(self) -> int:
         return self._shard.count()
 
-    def status(self) -> EdgeStatus:
-        points, indexed = self._shard.sizes()
+    def read_status(self) -> EdgeStatus:
+        points, indexed = self._shard.count_sizes()
         return EdgeStatus(points, indexed, self._shard.pending, self.rebuild is not None)
 
     def close(self) -> None:
@@ -132,7 +134,7 @@ class ShardStore:
     @property
     def holds_writes(self) -> bool:
         """Whether the shard is being copied, so that nothing may be written to it."""
-        return self.rebuild is not None and self.rebuild.stage is Stage.COPYING
+        return self.rebuild is not None and self.rebuild.stage is BuildStage.COPYING
 
     @property
     def has_work(self) -> bool:
@@ -143,7 +145,7 @@ class ShardStore:
         graph = self._settings.graph
         if self.rebuild is not None or self._shard.pending < graph.min_pending:
             return False
-        points, _ = self._shard.sizes()
+        points, _ = self._shard.count_sizes()
         return (
             self._shard.pending >= points * graph.min_pending_share
             and time.monotonic() > self._retry_build_at
@@ -151,25 +153,25 @@ class ShardStore:
 
     def start_rebuild(self) -> Rebuild:
         """Begins a build; one may not be running already."""
-        current = self._folder.current_shard()
+        current = self._folder.find_current_shard()
         if current is None:
             raise RetrieverUnavailableError("dense", "its shard folder has been removed")
-        self.rebuild = Rebuild(self._shard, current, self._folder.new_shard(), self._settings)
+        self.rebuild = Rebuild(self._shard, current, self._folder.locate_new_shard(), self._settings)
         return self.rebuild
 
-    def work(self) -> bool:
-        """One short step of a build that has ended; True when the new shard is in use."""
+    def advance_build(self) -> bool:
+        """Advances a build that has ended by one short step; True when the new shard is in use."""
         if self.rebuild is None or self.rebuild.shard is None:
             return False
         self.rebuild.catch_up(self._shard, CATCH_UP_ROWS)
-        if self.rebuild.stage is not Stage.READY:
+        if self.rebuild.stage is not BuildStage.READY:
             return False
         self._switch(self.rebuild.shard, self.rebuild.target)
         return True
 
     def _switch(self, shard: Shard, path: Path) -> None:
         shard.flush()
-        left = self._folder.current_shard()
+        left = self._folder.find_current_shard()
         reach("build-flushed")
         self._folder.switch_to(path)
         reach("build-switched")

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class Watch:
-    """Keeps an eye on one process, from ``until_lost`` on.
+    """Keeps an eye on one process, from ``wait_until_lost`` on.
 
     The engine lets no other code of its process run while it works, so silence alone says little. A process
     that is silent and does nothing hangs: its calls fail at once until it answers, and it is ended when that
@@ -31,13 +31,13 @@ class Watch:
         self._stays = False
         self.problem: str | None = None
 
-    async def until_lost(self) -> None:
+    async def wait_until_lost(self) -> None:
         """Returns when the process is gone, of itself or because it was ended here."""
         beating = asyncio.create_task(
             Heartbeat(partial(self._connection.call, PING), self._judge).run(), name="dense store heartbeat"
         )
         try:
-            await self._connection.lost()
+            await self._connection.wait_until_lost()
         finally:
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
@@ -54,7 +54,7 @@ class Watch:
         self._connection.refuse(None)
 
     def _judge_silence(self, silent_s: float) -> None:
-        idle_s = 0.0 if self._activity.at_work() else self._idle_s + silent_s - self._silent_s
+        idle_s = 0.0 if self._activity.is_at_work() else self._idle_s + silent_s - self._silent_s
         self._silent_s, self._idle_s = silent_s, idle_s
         if idle_s >= self._patience.hung_after_s:
             self.problem = f"its process has not answered for {silent_s:.0f} s and does nothing"

@@ -16,7 +16,7 @@ HEADER = struct.Struct(">Q")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class StoreRequest:
     """A call of the store process; ``id`` names it in the reply, so many can be in flight."""
 
     id: int
@@ -57,7 +57,7 @@ class FrameBuffer:
         self._data = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Any]:
-        """The messages that ``data`` completes, in order."""
+        """Yields the messages that ``data`` completes, in order."""
         self._data += data
         while len(self._data) >= HEADER.size:
             end = HEADER.size + HEADER.unpack_from(self._data)[0]

@@ -1,4 +1,4 @@
-"""How text becomes words, the same way when it is indexed and when it is searched."""
+"""The analysis of text into words, the same way when it is indexed and when it is searched."""
 
 import unicodedata
 
@@ -13,13 +13,14 @@ _WITHOUT_STOP_WORDS = frozenset({"ar", "el", "ro", "ta", "tr"})
 """Languages that Tantivy stems and has no list of stop words for."""
 
 
-def analyser_name(language: str) -> str:
-    """What the analyser of ``language`` (a key of ``LANGUAGES``, or ``none``) is called in an index."""
+def name_analyser(language: str) -> str:
+    """Names the analyser of ``language`` (a key of ``LANGUAGES``, or ``none``) in an index."""
     return f"quarry_{language}"
 
 
 def build_analyser(language: str, stop_words: bool = True) -> tantivy.TextAnalyzer:
-    """Runs of letters and digits, lowercased, and stemmed unless ``language`` is ``none``.
+    """Builds the analyser of runs of letters and digits, lowercased, and stemmed unless ``language`` is
+    ``none``.
 
     Only English is folded to ASCII, since its accents are optional (café, naïve); in other languages they
     part words, and the stemmers read them. Documents keep their stop words: a query may be made of them.
@@ -43,10 +44,10 @@ class QueryAnalyser:
         self._all = build_analyser(language)
         self._telling = build_analyser(language, stop_words=False)
 
-    def words(self, text: str) -> list[str]:
+    def split_words(self, text: str) -> list[str]:
         return self._telling.analyze(text) or self._all.analyze(text)
 
 
-def composed(text: str) -> str:
-    """``text`` in Unicode's form NFC: the tokenizer takes a combining accent for the end of a word."""
+def compose(text: str) -> str:
+    """Puts ``text`` in Unicode's form NFC: the tokenizer takes a combining accent for the end of a word."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)

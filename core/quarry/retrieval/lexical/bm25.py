@@ -19,7 +19,7 @@ from quarry.errors import (
 )
 from quarry.filters import Filter
 from quarry.retrieval.base import LexicalResult
-from quarry.retrieval.lexical.analysis import analyser_name, build_analyser
+from quarry.retrieval.lexical.analysis import build_analyser, name_analyser
 from quarry.retrieval.lexical.tantivy_checksums import find_damaged_file
 from quarry.retrieval.lexical.tantivy_documents import (
     DOCNO,
@@ -27,14 +27,14 @@ from quarry.retrieval.lexical.tantivy_documents import (
     MARKER,
     VERSION,
     DocumentMaker,
-    index_schema,
-    marker_document,
+    make_index_schema,
+    make_marker_document,
     read_position,
 )
-from quarry.retrieval.lexical.tantivy_errors import ARM, engine_errors, opening_errors
-from quarry.retrieval.lexical.tantivy_filters import FilterTranslator, any_term, narrowed
-from quarry.retrieval.lexical.tantivy_query import TextQueryBuilder, score_ceiling
-from quarry.retrieval.lexical.text_fields import text_fields
+from quarry.retrieval.lexical.tantivy_errors import ARM, translate_engine_errors, translate_opening_errors
+from quarry.retrieval.lexical.tantivy_filters import FilterTranslator, match_any_term, narrow_query
+from quarry.retrieval.lexical.tantivy_query import TextQueryBuilder, compute_score_ceiling
+from quarry.retrieval.lexical.text_fields import list_text_fields
 from quarry.schema import Schema
 from quarry.storage.disk import is_nearly_full
 from quarry.types import Candidate, Change, Docno, Position
@@ -73,7 +73,7 @@ class TantivyIndex:
         if threads < 1 or heap_bytes < threads * MIN_HEAP_BYTES_PER_THREAD:
             raise ValueError(f"{heap_bytes} bytes are too few for {threads} indexing threads")
         self._folder, self._heap_bytes, self._threads = folder, heap_bytes, threads
-        with opening_errors(str(folder)):
+        with translate_opening_errors(str(folder)):
             self._index = _open_index(folder, schema)
             self._engine_schema = self._index.schema
         self._documents = DocumentMaker(schema, self._engine_schema)
@@ -81,10 +81,10 @@ class TantivyIndex:
         self._filters = FilterTranslator(schema, self._index)
         self._writer: tantivy.IndexWriter | None = None
         self._closed = False
-        with self._writing(), opening_errors(str(folder)):
+        with self._open_writing(), translate_opening_errors(str(folder)):
             self._searcher = self._index.searcher()
             position = read_position(self._searcher, self._engine_schema)
-            self._last_docno = _last_docno(self._searcher)
+            self._last_docno = _read_last_docno(self._searcher)
         self._position = Position(generation, 0)
         if position is None:
             self.commit(0)
@@ -105,8 +105,8 @@ class TantivyIndex:
             InvalidArgumentError: a value is not of its field's type; nothing of ``changes`` was applied.
         """
         latest = {change.docno: change for change in changes}
-        documents = [self._documents.document(c) for c in latest.values() if c.fields is not None]
-        with self._writing() as writer:
+        documents = [self._documents.make_document(c) for c in latest.values() if c.fields is not None]
+        with self._open_writing() as writer:
             for docno in latest:
                 if (
                     docno <= self._last_docno
@@ -118,46 +118,48 @@ class TantivyIndex:
 
     def commit(self, sequence: int) -> None:
         position = Position(self._position.generation, sequence)
-        with self._writing() as writer:
+        with self._open_writing() as writer:
             writer.delete_documents_by_term(KIND, MARKER)
-            writer.add_document(marker_document(position))
+            writer.add_document(make_marker_document(position))
             writer.commit()
             self._index.reload()
             self._searcher = self._index.searcher()
         self._position = position
 
     def search(self, text: str, depth: int, filter: Filter | None, boost_scale: float = 1.0) -> LexicalResult:
-        with self._reading() as searcher:
-            words = self._queries.words(text, boost_scale)
+        with self._open_reading() as searcher:
+            words = self._queries.list_words(text, boost_scale)
             if not words:
                 return LexicalResult([], 0)
-            query = self._queries.query(words)
+            query = self._queries.make_query(words)
             if filter is not None:
-                query = narrowed(query, self._filters.condition(filter))
-            candidates, total = _best(searcher, query, depth)
-            return LexicalResult(candidates, total, score_ceiling(searcher, words))
+                query = narrow_query(query, self._filters.translate_condition(filter))
+            candidates, total = _find_best(searcher, query, depth)
+            return LexicalResult(candidates, total, compute_score_ceiling(searcher, words))
 
     def browse(self, depth: int, filter: Filter | None) -> LexicalResult:
-        with self._reading() as searcher:
-            query = self._filters.documents(filter)
+        with self._open_reading() as searcher:
+            query = self._filters.match_documents(filter)
             found = searcher.search(query, max(depth, 1), order_by_field=DOCNO, order=Order.Asc)
             candidates = [Candidate(Docno(docno), 0.0) for docno, _ in found.hits[:depth]]
             return LexicalResult(candidates, _count(found))
 
-    def scores(self, text: str, docnos: Collection[Docno], boost_scale: float = 1.0) -> dict[Docno, float]:
-        with self._reading() as searcher:
-            words = self._queries.words(text, boost_scale)
+    def score_documents(
+        self, text: str, docnos: Collection[Docno], boost_scale: float = 1.0
+    ) -> dict[Docno, float]:
+        with self._open_reading() as searcher:
+            words = self._queries.list_words(text, boost_scale)
             if not words or not docnos:
                 return {}
-            given = any_term(self._engine_schema, DOCNO, docnos)
-            query = narrowed(self._queries.query(words), given)
-            return dict(_docnos(searcher, searcher.search(query, len(docnos), count=False).hits))
+            given = match_any_term(self._engine_schema, DOCNO, docnos)
+            query = narrow_query(self._queries.make_query(words), given)
+            return dict(_read_docnos(searcher, searcher.search(query, len(docnos), count=False).hits))
 
-    def versions(self) -> Iterator[tuple[Docno, int]]:
-        with self._reading() as searcher:
-            return self._versions(searcher)
+    def read_versions(self) -> Iterator[tuple[Docno, int]]:
+        with self._open_reading() as searcher:
+            return self._read_versions(searcher)
 
-    def damage(self, deadline: Deadline) -> str:
+    def find_damage(self, deadline: Deadline) -> str:
         def go_on() -> None:
             if self._closed:
                 raise RetrieverUnavailableError(ARM, "the index is closed")
@@ -170,10 +172,10 @@ class TantivyIndex:
         self._closed = True
         self._writer = None  # dropping it ends its threads and releases the folder
 
-    def _versions(self, searcher: tantivy.Searcher) -> Iterator[tuple[Docno, int]]:
+    def _read_versions(self, searcher: tantivy.Searcher) -> Iterator[tuple[Docno, int]]:
         following, kind = 0, tantivy.FieldType.Integer
         while True:
-            with engine_errors():
+            with translate_engine_errors():
                 query = Query.range_query(self._engine_schema, DOCNO, kind, following)
                 found = searcher.search(
                     query, VERSIONS_AT_ONCE, count=False, order_by_field=DOCNO, order=Order.Asc
@@ -187,18 +189,18 @@ class TantivyIndex:
             following = found.hits[-1][0] + 1
 
     @contextmanager
-    def _reading(self) -> Iterator[tantivy.Searcher]:
+    def _open_reading(self) -> Iterator[tantivy.Searcher]:
         if self._closed:
             raise RetrieverUnavailableError(ARM, "the index is closed")
-        with engine_errors():
+        with translate_engine_errors():
             yield self._searcher
 
     @contextmanager
-    def _writing(self) -> Iterator[tantivy.IndexWriter]:
+    def _open_writing(self) -> Iterator[tantivy.IndexWriter]:
         if self._closed:
             raise RetrieverUnavailableError(ARM, "the index is closed")
         try:
-            with engine_errors():
+            with translate_engine_errors():
                 if self._writer is None:
                     self._writer = self._index.writer(self._heap_bytes, self._threads)
                 yield self._writer
@@ -218,26 +220,26 @@ class TantivyIndex:
         writer, self._writer = self._writer, None
         if writer is not None:
             # takes the engine's writer out of the binding's object; it fails as the writer has
-            with contextlib.suppress(QuarryError), engine_errors():
+            with contextlib.suppress(QuarryError), translate_engine_errors():
                 writer.wait_merging_threads()
 
 
 def _open_index(folder: Path, schema: Schema) -> tantivy.Index:
     folder.mkdir(parents=True, exist_ok=True)
-    index = tantivy.Index(index_schema(schema), path=str(folder))
-    for language in {field.language for field in text_fields(schema)}:
-        index.register_tokenizer(analyser_name(language), build_analyser(language))
+    index = tantivy.Index(make_index_schema(schema), path=str(folder))
+    for language in {field.language for field in list_text_fields(schema)}:
+        index.register_tokenizer(name_analyser(language), build_analyser(language))
     index.config_reader("manual")
     return index
 
 
-def _last_docno(searcher: tantivy.Searcher) -> int:
+def _read_last_docno(searcher: tantivy.Searcher) -> int:
     hits = searcher.search(Query.exists_query(DOCNO), 1, order_by_field=DOCNO).hits
     return int(hits[0][0]) if hits else -1
 
 
-def _best(searcher: tantivy.Searcher, query: Query, depth: int) -> tuple[list[Candidate], int]:
-    """The best by score, then docno, and how many match.
+def _find_best(searcher: tantivy.Searcher, query: Query, depth: int) -> tuple[list[Candidate], int]:
+    """Finds the best by score, then docno, and how many match.
 
     The engine breaks ties its own way, so all that tie with the last one are read before the cut.
     """
@@ -250,11 +252,11 @@ def _best(searcher: tantivy.Searcher, query: Query, depth: int) -> tuple[list[Ca
     if 0 < depth < len(hits):
         worst = hits[depth - 1][0]
         hits = hits[: bisect_right(hits, -worst, key=lambda hit: -hit[0])]
-    best = sorted((-score, docno) for docno, score in _docnos(searcher, hits))[:depth]
+    best = sorted((-score, docno) for docno, score in _read_docnos(searcher, hits))[:depth]
     return [Candidate(docno, -negative) for negative, docno in best], total
 
 
-def _docnos(searcher: tantivy.Searcher, hits: Sequence[_Hit]) -> Iterator[tuple[Docno, float]]:
+def _read_docnos(searcher: tantivy.Searcher, hits: Sequence[_Hit]) -> Iterator[tuple[Docno, float]]:
     docnos = searcher.fast_field_values(DOCNO, [address for _, address in hits])
     return ((Docno(int(docno or 0)), score) for docno, (score, _) in zip(docnos, hits, strict=True))
 

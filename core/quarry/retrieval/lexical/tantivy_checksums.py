@@ -1,4 +1,4 @@
-"""Whether the files of a Tantivy index are what was written: each ends with a checksum that nobody reads.
+"""The check of a Tantivy index's files: each ends with a checksum that nobody reads.
 
 A file is its content, a footer in JSON that holds the content's CRC-32, the footer's length and a magic
 number, both four bytes, the least significant first.
@@ -20,7 +20,8 @@ _PIECE_BYTES = 2**20
 
 
 def find_damaged_file(folder: Path, go_on: Callable[[], None] = lambda: None) -> str:
-    """What is wrong with a file of the last commit; empty if nothing is. Reads them all, some 1 GB a second.
+    """Finds what is wrong with a file of the last commit; empty if nothing is. Reads them all, some 1 GB a
+    second.
 
     Merges and deletions replace files meanwhile: one that is gone is not damaged, if it is in the last commit
     no more. What has replaced it is read, too.
@@ -30,10 +31,10 @@ def find_damaged_file(folder: Path, go_on: Callable[[], None] = lambda: None) ->
     """
     looked: set[str] = set()
     try:
-        while left := sorted(_listed(folder) - looked):
+        while left := sorted(_list_files(folder) - looked):
             for name in left:
-                problem = _problem(folder / name, go_on)
-                if problem is None and name in _listed(folder):
+                problem = _find_problem(folder / name, go_on)
+                if problem is None and name in _list_files(folder):
                     return f"{name} is gone"
                 if problem:
                     return f"{name} {problem}"
@@ -47,24 +48,24 @@ class _NoListError(Exception):
     """Nobody can say which files the index has."""
 
 
-def _listed(folder: Path) -> set[str]:
-    """The files of the segments of the last commit."""
+def _list_files(folder: Path) -> set[str]:
+    """Lists the files of the segments of the last commit."""
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        return {name for segment in meta["segments"] for name in _files_of(segment)}
+        return {name for segment in meta["segments"] for name in _list_segment_files(segment)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _NoListError(f"{META} cannot be read ({type(error).__name__})") from error
 
 
-def _files_of(segment: dict[str, Any]) -> Iterator[str]:
+def _list_segment_files(segment: dict[str, Any]) -> Iterator[str]:
     name = str(segment["segment_id"]).replace("-", "")
     yield from (f"{name}.{component}" for component in COMPONENTS)
     if segment["deletes"] is not None:
         yield f"{name}.{segment['deletes']['opstamp']}.del"
 
 
-def _problem(file: Path, go_on: Callable[[], None]) -> str | None:
-    """Empty for a file that is whole; None for one that is gone."""
+def _find_problem(file: Path, go_on: Callable[[], None]) -> str | None:
+    """Finds what is wrong with a file: empty for one that is whole; None for one that is gone."""
     try:
         with file.open("rb") as opened:
             size = opened.seek(-END.size, 2)

@@ -1,4 +1,4 @@
-"""What a collection's documents, and the marker that holds the position, are in Tantivy."""
+"""The form of a collection's documents, and of the marker that holds the position, in Tantivy."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import tantivy
 
 from quarry.errors import DataLossError, InvalidArgumentError
-from quarry.retrieval.lexical.analysis import analyser_name, composed
-from quarry.retrieval.lexical.text_fields import text_fields
+from quarry.retrieval.lexical.analysis import compose, name_analyser
+from quarry.retrieval.lexical.text_fields import list_text_fields
 from quarry.schema import Field, FieldType, Schema, as_list
 from quarry.types import Change, Position
 
@@ -18,8 +18,8 @@ KIND, DOCUMENT, MARKER = "_kind", 0, 1
 """Field that tells documents from the marker, and its values."""
 
 
-def index_schema(schema: Schema) -> tantivy.Schema:
-    """The Tantivy schema: nothing of a document is stored, since hits are hydrated from the log.
+def make_index_schema(schema: Schema) -> tantivy.Schema:
+    """Makes the Tantivy schema: nothing of a document is stored, since hits are hydrated from the log.
 
     Positions of words are kept, for phrases. Filterable fields are fast fields too, which ranges and
     ``exists`` read. TIMESTAMP is an i64, for Tantivy cuts its dates to seconds. So are docnos: of an unsigned
@@ -31,8 +31,8 @@ def index_schema(schema: Schema) -> tantivy.Schema:
     builder.add_integer_field(VERSION, fast=True)
     builder.add_text_field(GENERATION, stored=True, tokenizer_name="raw", index_option="basic")
     builder.add_integer_field(SEQUENCE, stored=True)
-    for text in text_fields(schema):
-        builder.add_text_field(text.name, tokenizer_name=analyser_name(text.language))
+    for text in list_text_fields(schema):
+        builder.add_text_field(text.name, tokenizer_name=name_analyser(text.language))
     for field in schema.filterable:
         _add_field(builder, field)
     return builder.build()
@@ -50,8 +50,8 @@ def _add_field(builder: tantivy.SchemaBuilder, field: Field) -> None:
             builder.add_boolean_field(field.name, indexed=True, fast=True)
 
 
-def keyword_term(keyword: str) -> str:
-    """``keyword`` as hexadecimal digits after an ``x``, which sort as its UTF-8 bytes do.
+def make_keyword_term(keyword: str) -> str:
+    """Writes ``keyword`` as hexadecimal digits after an ``x``, which sort as its UTF-8 bytes do.
 
     The Python binding builds string ranges only through Tantivy's query parser; terms of these characters
     mean nothing to its grammar. The ``x`` gives the empty keyword a term.
@@ -64,13 +64,13 @@ class DocumentMaker:
 
     def __init__(self, schema: Schema, engine_schema: tantivy.Schema) -> None:
         self._engine_schema = engine_schema
-        self._texts = text_fields(schema)
+        self._texts = list_text_fields(schema)
         self._filterable: list[tuple[str, Callable[[str], str] | None]] = [
-            (f.name, keyword_term if f.type is FieldType.KEYWORD else None) for f in schema.filterable
+            (f.name, make_keyword_term if f.type is FieldType.KEYWORD else None) for f in schema.filterable
         ]
 
-    def document(self, change: Change) -> tantivy.Document:
-        """The document after ``change``, which is no deletion.
+    def make_document(self, change: Change) -> tantivy.Document:
+        """Makes the document after ``change``, which is no deletion.
 
         Raises:
             InvalidArgumentError: a value is not of its field's type.
@@ -79,22 +79,23 @@ class DocumentMaker:
         fields = change.fields or {}
         try:
             for text in self._texts:
-                values[text.name] = [composed(v) for name in text.sources for v in as_list(fields.get(name))]
+                values[text.name] = [compose(v) for name in text.sources for v in as_list(fields.get(name))]
             for name, encode in self._filterable:
                 if name in fields:
                     given = fields[name]
-                    values[name] = given if encode is None else _encoded(encode, as_list(given))
+                    values[name] = given if encode is None else _encode_values(encode, as_list(given))
             return tantivy.Document.from_dict(values, self._engine_schema)
         except (ValueError, TypeError, AttributeError) as error:
             raise InvalidArgumentError("fields", f"of document {change.docno}: {error}"[:500]) from error
 
 
-def _encoded(encode: Callable[[str], str], values: Iterable[str]) -> list[str]:
+def _encode_values(encode: Callable[[str], str], values: Iterable[str]) -> list[str]:
     return [encode(value) for value in values]
 
 
-def marker_document(position: Position) -> tantivy.Document:
-    """The one document that is no document: it has no docno, and its fields are no field of a collection."""
+def make_marker_document(position: Position) -> tantivy.Document:
+    """Makes the one document that is no document: it has no docno, and its fields are no field of a
+    collection."""
     marker = tantivy.Document()
     marker.add_integer(KIND, MARKER)
     marker.add_text(GENERATION, position.generation)
@@ -102,13 +103,13 @@ def marker_document(position: Position) -> tantivy.Document:
     return marker
 
 
-def total_documents(searcher: tantivy.Searcher) -> int:
-    """The engine's own count for BM25: the marker and what is deleted but not yet merged away included."""
+def count_documents(searcher: tantivy.Searcher) -> int:
+    """Counts as the engine does for BM25: the marker and what is deleted but not yet merged away included."""
     return searcher.doc_freq(KIND, DOCUMENT) + searcher.doc_freq(KIND, MARKER)
 
 
 def read_position(searcher: tantivy.Searcher, engine_schema: tantivy.Schema) -> Position | None:
-    """What the marker says; None in an index that was never committed to.
+    """Reads what the marker says; None in an index that was never committed to.
 
     Raises:
         DataLossError: there are documents but not exactly one marker.

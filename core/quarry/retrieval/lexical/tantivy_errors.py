@@ -15,12 +15,12 @@ _OS_ERROR = re.compile(r"Os \{ code: (\d+)|\(os error (\d+)\)")
 
 
 @contextmanager
-def engine_errors() -> Iterator[None]:
+def translate_engine_errors() -> Iterator[None]:
     """Raises RetrieverUnavailableError, or DiskFullError, where the engine fails."""
     try:
         yield
     except (ValueError, OSError) as error:
-        raise _typed(error) from error
+        raise _to_typed_error(error) from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # derives from BaseException and cannot be imported
             raise
@@ -28,27 +28,28 @@ def engine_errors() -> Iterator[None]:
 
 
 @contextmanager
-def opening_errors(folder: str) -> Iterator[None]:
-    """Raises DataLossError if what lies in ``folder`` is no sound index, and as ``engine_errors`` otherwise.
+def translate_opening_errors(folder: str) -> Iterator[None]:
+    """Raises DataLossError if what lies in ``folder`` is no sound index, and as ``translate_engine_errors``
+    otherwise.
 
     Where the system refuses (permissions, open files, a full disk) nothing is known to be lost.
     """
     try:
-        with engine_errors():
+        with translate_engine_errors():
             yield
     except RetrieverUnavailableError as error:
-        if _system_error(str(error)) in (None, errno.ENOENT, errno.ENOTDIR, errno.EEXIST):
+        if _find_system_error(str(error)) in (None, errno.ENOENT, errno.ENOTDIR, errno.EEXIST):
             raise DataLossError(f"the lexical index in {folder} cannot be opened: {error}") from error
         raise
 
 
-def _typed(error: Exception) -> QuarryError:
+def _to_typed_error(error: Exception) -> QuarryError:
     message = str(error)
-    if _system_error(message) in FULL_NUMBERS:
+    if _find_system_error(message) in FULL_NUMBERS:
         return DiskFullError(f"the disk that holds the {ARM} index is full: {message}")
     return RetrieverUnavailableError(ARM, message)
 
 
-def _system_error(message: str) -> int | None:
+def _find_system_error(message: str) -> int | None:
     found = _OS_ERROR.search(message)
     return int(found[1] or found[2]) if found else None

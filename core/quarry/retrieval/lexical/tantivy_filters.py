@@ -7,7 +7,7 @@ import tantivy
 from tantivy import Occur, Query
 
 from quarry.filters import AllOf, AnyOf, EqualTo, Exists, Filter, NoneOf, OneOf, Prefix, Range
-from quarry.retrieval.lexical.tantivy_documents import DOCUMENT, KIND, keyword_term
+from quarry.retrieval.lexical.tantivy_documents import DOCUMENT, KIND, make_keyword_term
 from quarry.schema import FieldType, Schema
 from quarry.types import FieldScalar
 
@@ -30,69 +30,69 @@ class FilterTranslator:
         self._engine_schema = index.schema
         self._types = {field.name: field.type for field in schema.filterable}
 
-    def documents(self, filter: Filter | None) -> Query:
-        """The documents that pass ``filter``, or all for None; never the marker."""
+    def match_documents(self, filter: Filter | None) -> Query:
+        """Matches the documents that pass ``filter``, or all for None; never the marker."""
         documents = Query.term_query(self._engine_schema, KIND, DOCUMENT, "basic")
-        return documents if filter is None else _all_of(documents, self.condition(filter))
+        return documents if filter is None else _match_all(documents, self.translate_condition(filter))
 
-    def condition(self, filter: Filter) -> Query:
-        """What passes ``filter``, with the marker where it lacks a field; for ``narrowed``."""
+    def translate_condition(self, filter: Filter) -> Query:
+        """Translates what passes ``filter``, with the marker where it lacks a field; for ``narrow_query``."""
         match filter:
             case AllOf(filters):
-                return _all_of(*map(self.condition, filters)) if filters else Query.all_query()
+                return _match_all(*map(self.translate_condition, filters)) if filters else Query.all_query()
             case AnyOf(filters):
-                return Query.boolean_query([(Occur.Should, self.condition(f)) for f in filters])
+                return Query.boolean_query([(Occur.Should, self.translate_condition(f)) for f in filters])
             case NoneOf(filters):
-                excluded = [(Occur.MustNot, self.condition(f)) for f in filters]
+                excluded = [(Occur.MustNot, self.translate_condition(f)) for f in filters]
                 return Query.boolean_query([(Occur.Must, Query.all_query()), *excluded])
             case EqualTo(name, value):
-                return self._one_of(name, (value,))
+                return self._match_one_of(name, (value,))
             case OneOf(name, values):
-                return self._one_of(name, values)
+                return self._match_one_of(name, values)
             case Exists(name):
                 return Query.exists_query(name)
             case Prefix(name, prefix):
-                low = keyword_term(prefix)
-                return self._between_keywords(name, f"[{low}", f"{low}{_AFTER_HEX}}}")
+                low = make_keyword_term(prefix)
+                return self._match_keywords_between(name, f"[{low}", f"{low}{_AFTER_HEX}}}")
             case Range():
-                return self._range(filter)
+                return self._match_range(filter)
             case _:
                 assert_never(filter)
 
-    def _one_of(self, name: str, values: tuple[FieldScalar, ...]) -> Query:
-        terms = [keyword_term(value) if isinstance(value, str) else value for value in values]
-        return any_term(self._engine_schema, name, terms)
+    def _match_one_of(self, name: str, values: tuple[FieldScalar, ...]) -> Query:
+        terms = [make_keyword_term(value) if isinstance(value, str) else value for value in values]
+        return match_any_term(self._engine_schema, name, terms)
 
-    def _range(self, bounds: Range) -> Query:
+    def _match_range(self, bounds: Range) -> Query:
         low = bounds.gte if bounds.gt is None else bounds.gt
         high = bounds.lte if bounds.lt is None else bounds.lt
         if self._types[bounds.field] is FieldType.KEYWORD:
-            return self._between_keywords(
+            return self._match_keywords_between(
                 bounds.field,
-                "[*" if low is None else ("[" if bounds.gt is None else "{") + keyword_term(str(low)),
-                "*]" if high is None else keyword_term(str(high)) + ("]" if bounds.lt is None else "}"),
+                "[*" if low is None else ("[" if bounds.gt is None else "{") + make_keyword_term(str(low)),
+                "*]" if high is None else make_keyword_term(str(high)) + ("]" if bounds.lt is None else "}"),
             )
         kind = _NUMBERS[self._types[bounds.field]]
         return Query.range_query(
             self._engine_schema, bounds.field, kind, low, high, bounds.gt is None, bounds.lt is None
         )
 
-    def _between_keywords(self, name: str, low: str, high: str) -> Query:
+    def _match_keywords_between(self, name: str, low: str, high: str) -> Query:
         return self._index.parse_query(f"{name}:{low} TO {high}", [name])
 
 
-def any_term(engine_schema: tantivy.Schema, field: str, terms: Collection[FieldScalar]) -> Query:
-    """The documents with one of these terms in ``field``."""
+def match_any_term(engine_schema: tantivy.Schema, field: str, terms: Collection[FieldScalar]) -> Query:
+    """Matches the documents with one of these terms in ``field``."""
     if len(terms) > _TERMS_LOOKED_UP:
         return Query.term_set_query(engine_schema, field, list(terms))
     queries = (Query.term_query(engine_schema, field, term, "basic") for term in terms)
     return Query.boolean_query([(Occur.Should, query) for query in queries])
 
 
-def narrowed(query: Query, condition: Query) -> Query:
-    """``query`` with its own scores, where ``condition`` holds too."""
-    return _all_of(query, Query.const_score_query(condition, 0.0))
+def narrow_query(query: Query, condition: Query) -> Query:
+    """Narrows ``query``, with its own scores, to where ``condition`` holds too."""
+    return _match_all(query, Query.const_score_query(condition, 0.0))
 
 
-def _all_of(*queries: Query) -> Query:
+def _match_all(*queries: Query) -> Query:
     return Query.boolean_query([(Occur.Must, query) for query in queries])

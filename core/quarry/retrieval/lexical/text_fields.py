@@ -1,4 +1,4 @@
-"""What of a document's text is scored: all of it as one, and boosted fields once more by themselves.
+"""The scored text of a document: all of it as one, and boosted fields once more by themselves.
 
 Over five collections one field for all the text, with the title added at a weight of 0.3, ranked better
 than a sum over title and text at any weights: BM25 saturates each field by itself, so a sum counts twice
@@ -30,8 +30,8 @@ class TextField:
     boosted: bool = False
 
 
-def text_fields(schema: Schema) -> tuple[TextField, ...]:
-    """One for each language, with all its text, and one for each boosted field."""
+def list_text_fields(schema: Schema) -> tuple[TextField, ...]:
+    """Lists one field for each language, with all its text, and one for each boosted field."""
     languages = dict.fromkeys(field.language for field in schema.searchable)
     whole = (
         TextField(
@@ -48,7 +48,7 @@ def text_fields(schema: Schema) -> tuple[TextField, ...]:
     return (*whole, *boosted)
 
 
-def scaled(fields: Iterable[TextField], boost_scale: float) -> tuple[TextField, ...]:
-    """The fields with all boosts multiplied by ``boost_scale``; at 0 the boosted ones count for nothing."""
+def scale_boosts(fields: Iterable[TextField], boost_scale: float) -> tuple[TextField, ...]:
+    """Multiplies all boosts of the fields by ``boost_scale``; at 0 the boosted ones count for nothing."""
     changed = (replace(f, weight=f.weight * boost_scale) if f.boosted else f for f in fields)
     return tuple(field for field in changed if field.weight)

@@ -11,14 +11,14 @@ Condition = Any
 class ClientConditions:
     """Implements ``quarry.retrieval.qdrant_filters.Conditions``."""
 
-    def all_of(self, conditions: Sequence[Condition]) -> Condition:
+    def require_all(self, conditions: Sequence[Condition]) -> Condition:
         return models.Filter(must=list(conditions))
 
-    def any_of(self, conditions: Sequence[Condition]) -> Condition:
+    def require_any(self, conditions: Sequence[Condition]) -> Condition:
         # to the engine an empty list of alternatives is no condition at all
         return models.Filter(should=list(conditions)) if conditions else models.HasIdCondition(has_id=[])
 
-    def none_of(self, conditions: Sequence[Condition]) -> Condition:
+    def require_none(self, conditions: Sequence[Condition]) -> Condition:
         return models.Filter(must_not=list(conditions))
 
     def has_value(self, key: str, values: list[str] | list[int]) -> Condition:

@@ -12,7 +12,7 @@ from qdrant_client.http.exceptions import ApiException
 
 from quarry.errors import DiskFullError, RetrieverUnavailableError
 from quarry.retrieval.heartbeat import Heartbeat, Patience
-from quarry.storage.disk import disk_is_full
+from quarry.storage.disk import is_disk_full
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -114,6 +114,6 @@ async def _raise_typed(call: Awaitable[T]) -> T:
     try:
         return await call
     except (ApiException, grpc.RpcError, OSError) as error:
-        if disk_is_full(error):
+        if is_disk_full(error):
             raise DiskFullError(f"the disk of the Qdrant server is full: {error}") from error
         raise RetrieverUnavailableError("dense", f"the Qdrant server failed: {error}") from error

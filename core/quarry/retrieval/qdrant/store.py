@@ -19,18 +19,24 @@ from quarry.retrieval.points import (
     Hits,
     Part,
     StoredPoint,
-    batches_of_parts,
-    checked_vector,
+    check_vector,
     collect_documents,
-    docno_of,
     gather_vectors,
-    latest_changes,
-    passage_of,
-    point_id,
+    keep_latest_changes,
+    make_point_id,
+    read_docno,
+    read_passage,
+    split_part_batches,
 )
 from quarry.retrieval.qdrant.conditions import ClientConditions, Condition
 from quarry.retrieval.qdrant.connection import QdrantConnection
-from quarry.retrieval.qdrant_filters import field_types, spell_out, stored_fields, string_ranges, translate
+from quarry.retrieval.qdrant_filters import (
+    find_string_ranges,
+    list_field_types,
+    spell_out,
+    to_stored_fields,
+    translate,
+)
 from quarry.schema import Field, FieldType
 from quarry.types import Candidate, Docno, Position
 
@@ -79,7 +85,7 @@ class QdrantDenseStore:
     ) -> None:
         self._client, self._collection, self._dimension = client, collection, dimension
         self._generation = generation
-        self._types = field_types(fields)
+        self._types = list_field_types(fields)
         self._conditions = ClientConditions()
         self._applied = 0
         self._must_replay = False
@@ -98,7 +104,7 @@ class QdrantDenseStore:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         patience: Patience = DEFAULT_PATIENCE,
     ) -> "QdrantDenseStore":
-        """The store of ``generation``, whose vectors lie in ``collection`` on the server.
+        """Opens the store of ``generation``, whose vectors lie in ``collection`` on the server.
 
         Args:
             client: ours from now on; ``close`` closes it, and so does a failure to open.
@@ -113,7 +119,7 @@ class QdrantDenseStore:
         store = cls(client, collection, generation, dimension, fields, timeout_s=timeout_s, patience=patience)
         try:
             await store._create_missing()
-            store._applied = (await store.position()).sequence
+            store._applied = (await store.read_position()).sequence
         except BaseException:
             await client.close()
             raise
@@ -146,13 +152,13 @@ class QdrantDenseStore:
     def _position_id(self) -> str:
         return str(uuid5(NAMESPACE_URL, f"quarry:{self._collection}"))
 
-    async def position(self) -> Position:
+    async def read_position(self) -> Position:
         async with self._writing:
-            position = await self._stored_position()
+            position = await self._read_stored_position()
             self._must_replay = False
             return position
 
-    async def _stored_position(self) -> Position:
+    async def _read_stored_position(self) -> Position:
         records = await self._server.ask(
             self._client.retrieve(POSITIONS, [self._position_id], with_payload=True, with_vectors=False)
         )
@@ -166,11 +172,11 @@ class QdrantDenseStore:
 
     async def apply(self, changes: Sequence[VectorChange], sequence: int) -> None:
         async with self._writing:
-            latest = await asyncio.to_thread(latest_changes, changes, self._dimension)
+            latest = await asyncio.to_thread(keep_latest_changes, changes, self._dimension)
             if self._must_replay:
                 raise RetrieverUnavailableError("dense", "a write failed: go on from its position")
             self._must_replay = True
-            for batch in batches_of_parts(latest, BATCH_ROWS):
+            for batch in split_part_batches(latest, BATCH_ROWS):
                 await self._write(batch)
             self._applied = sequence
             self._must_replay = False
@@ -178,24 +184,24 @@ class QdrantDenseStore:
     async def _write(self, parts: Sequence[Part]) -> None:
         opened = [part for part in parts if part.first == 0]
         if opened:
-            await self._server.ask(self._client.delete(self._collection, _outdated(opened), wait=True))
-        points = [point for part in parts for point in self._points(part)]
+            await self._server.ask(self._client.delete(self._collection, _match_outdated(opened), wait=True))
+        points = [point for part in parts for point in self._make_points(part)]
         if points:
             await self._server.ask(self._client.upsert(self._collection, points, wait=True))
 
-    def _points(self, part: Part) -> list[models.PointStruct]:
+    def _make_points(self, part: Part) -> list[models.PointStruct]:
         if part.vectors is None:
             return []
-        payload: dict[str, Any] = {**stored_fields(part.fields, self._types), DOCNO: int(part.docno)}
+        payload: dict[str, Any] = {**to_stored_fields(part.fields, self._types), DOCNO: int(part.docno)}
         head = {**payload, VERSION: part.version}
         points = [
             models.PointStruct(
-                id=point_id(part.docno, n), vector={VECTOR: row}, payload=payload if n else head
+                id=make_point_id(part.docno, n), vector={VECTOR: row}, payload=payload if n else head
             )
             for n, row in enumerate(part.vectors.tolist(), part.first)
         ]
         if part.total == 0:
-            points.append(models.PointStruct(id=point_id(part.docno, 0), vector={}, payload=head))
+            points.append(models.PointStruct(id=make_point_id(part.docno, 0), vector={}, payload=head))
         return points
 
     async def flush(self) -> Position:
@@ -206,15 +212,15 @@ class QdrantDenseStore:
             await self._server.ask(self._client.upsert(POSITIONS, [point], wait=True))
             return position
 
-    async def nearest(
+    async def find_nearest(
         self, vector: NDArray[np.float32], depth: int, filter: Filter | None
     ) -> list[Candidate]:
-        query = checked_vector(vector, self._dimension).tolist()
-        return await self._server.search(self._nearest(query, depth, filter)) if depth > 0 else []
+        query = check_vector(vector, self._dimension).tolist()
+        return await self._server.search(self._find_nearest(query, depth, filter)) if depth > 0 else []
 
-    async def _nearest(self, query: list[float], depth: int, filter: Filter | None) -> list[Candidate]:
-        condition = None if filter is None else await self._condition(filter)
-        exact = condition is not None and await self._matching(condition) < EXACT_BELOW
+    async def _find_nearest(self, query: list[float], depth: int, filter: Filter | None) -> list[Candidate]:
+        condition = None if filter is None else await self._make_condition(filter)
+        exact = condition is not None and await self._count_matching(condition) < EXACT_BELOW
         rounds = collect_documents(depth)
         fetch = next(rounds)
         while True:
@@ -229,13 +235,13 @@ class QdrantDenseStore:
         must = [] if condition is None else [condition]
         found = [self._conditions.has_value(DOCNO, list(map(int, fetch.found)))] if fetch.found else []
         filter = models.Filter(must=must, must_not=found)
-        hits = await self._query(query, fetch.limit, filter, exact=exact)
+        hits = await self._run_query(query, fetch.limit, filter, exact=exact)
         if exact or len(hits) == fetch.limit:
             return hits
         # a graph whose parts are not connected under the filter can end early: then look at every vector
-        return await self._query(query, fetch.limit, filter, exact=True)
+        return await self._run_query(query, fetch.limit, filter, exact=True)
 
-    async def _query(self, query: list[float], limit: int, filter: models.Filter, *, exact: bool) -> Hits:
+    async def _run_query(self, query: list[float], limit: int, filter: models.Filter, *, exact: bool) -> Hits:
         response = await self._server.ask(
             self._client.query_points(
                 self._collection,
@@ -249,37 +255,39 @@ class QdrantDenseStore:
         )
         return [(int(hit.id), hit.score) for hit in response.points]
 
-    async def _condition(self, filter: Filter) -> Condition:
-        values = {name: await self._distinct(name) for name in string_ranges(filter, self._types)}
+    async def _make_condition(self, filter: Filter) -> Condition:
+        values = {name: await self._read_distinct(name) for name in find_string_ranges(filter, self._types)}
         return translate(spell_out(filter, self._types, values), self._types, self._conditions)
 
-    async def _distinct(self, name: str) -> list[str]:
+    async def _read_distinct(self, name: str) -> list[str]:
         response = await self._server.ask(
             self._client.facet(self._collection, name, limit=ALL_VALUES, exact=True)
         )
         return [str(hit.value) for hit in response.hits]
 
-    async def _matching(self, condition: Condition) -> int:
+    async def _count_matching(self, condition: Condition) -> int:
         only = models.Filter(must=[condition])
         return (await self._server.ask(self._client.count(self._collection, only, exact=True))).count
 
-    async def similarities(
+    async def compute_similarities(
         self, vector: NDArray[np.float32], docnos: Collection[Docno]
     ) -> dict[Docno, Candidate]:
-        query = checked_vector(vector, self._dimension).tolist()
-        return await self._server.search(self._similarities(query, docnos)) if docnos else {}
+        query = check_vector(vector, self._dimension).tolist()
+        return await self._server.search(self._compute_similarities(query, docnos)) if docnos else {}
 
-    async def _similarities(self, query: list[float], docnos: Collection[Docno]) -> dict[Docno, Candidate]:
+    async def _compute_similarities(
+        self, query: list[float], docnos: Collection[Docno]
+    ) -> dict[Docno, Candidate]:
         condition = self._conditions.has_value(DOCNO, [int(docno) for docno in docnos])
-        limit = await self._matching(condition)
+        limit = await self._count_matching(condition)
         filter = models.Filter(must=[condition])
-        hits = await self._query(query, limit, filter, exact=True) if limit else []
+        hits = await self._run_query(query, limit, filter, exact=True) if limit else []
         best: dict[Docno, Candidate] = {}
         for point, score in hits:
-            best.setdefault(docno_of(point), Candidate(docno_of(point), score, passage_of(point)))
+            best.setdefault(read_docno(point), Candidate(read_docno(point), score, read_passage(point)))
         return best
 
-    async def vectors(self, docnos: Collection[Docno]) -> dict[Docno, NDArray[np.float32]]:
+    async def read_vectors(self, docnos: Collection[Docno]) -> dict[Docno, NDArray[np.float32]]:
         condition = self._conditions.has_value(DOCNO, [int(docno) for docno in docnos])
         points: list[StoredPoint] = []
         start: Any = None
@@ -294,12 +302,12 @@ class QdrantDenseStore:
                     with_vectors=[VECTOR],
                 )
             )
-            points += [(int(record.id), _vector_of(record)) for record in records]
+            points += [(int(record.id), _read_vector(record)) for record in records]
             if start is None:
                 break
         return gather_vectors(points, self._dimension)
 
-    async def versions(self) -> AsyncIterator[tuple[Docno, int]]:
+    async def read_versions(self) -> AsyncIterator[tuple[Docno, int]]:
         start: Any = None
         while True:
             records, start = await self._server.ask(
@@ -312,12 +320,12 @@ class QdrantDenseStore:
                 )
             )
             for record in records:
-                yield docno_of(int(record.id)), int((record.payload or {})[VERSION])
+                yield read_docno(int(record.id)), int((record.payload or {})[VERSION])
             if start is None:
                 return
 
     async def count(self) -> int:
-        return await self._matching(self._conditions.has_field(VERSION))
+        return await self._count_matching(self._conditions.has_field(VERSION))
 
     async def close(self) -> None:
         """Writes the position, if the server answers: else the log is followed from an earlier one later."""
@@ -331,10 +339,11 @@ class QdrantDenseStore:
             await self._client.close()
 
 
-def _outdated(parts: Sequence[Part]) -> models.Filter:
-    """Points that the documents of ``parts``, each its document's first, may have and have no more."""
+def _match_outdated(parts: Sequence[Part]) -> models.Filter:
+    """Matches points that the documents of ``parts``, each its document's first, may have and have no
+    more."""
     kept = [
-        point_id(part.docno, n)
+        make_point_id(part.docno, n)
         for part in parts
         if part.vectors is not None
         for n in range(max(part.total, 1))
@@ -343,6 +352,6 @@ def _outdated(parts: Sequence[Part]) -> models.Filter:
     return models.Filter(must=[documents], must_not=[models.HasIdCondition(has_id=kept)] if kept else None)
 
 
-def _vector_of(record: models.Record) -> NDArray[np.float32] | None:
+def _read_vector(record: models.Record) -> NDArray[np.float32] | None:
     stored = record.vector.get(VECTOR) if isinstance(record.vector, dict) else None
     return None if stored is None else np.array(stored, np.float32)

@@ -11,7 +11,7 @@ from grpc import StatusCode
 from tests.integration.api.helpers.corpus import SCHEMA_MESSAGE, seeded_documents
 from tests.integration.api.helpers.served import CALL_S, Api, field_value, refused
 
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1.types_pb2 import EqualToFilter, Filter, RangeFilter
 
@@ -20,7 +20,7 @@ NewName = Callable[[], str]
 
 @pytest.fixture(scope="session")
 def other_encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_encoder(tmp_path_factory.mktemp("other"), seed=7))
+    return str(make_tiny_encoder(tmp_path_factory.mktemp("other"), seed=7))
 
 
 def started(api: Api, name: str, **settings: Any) -> operations_pb2.Operation:

@@ -24,7 +24,7 @@ from tests.integration.api.helpers.corpus import SCHEMA_MESSAGE, WORDS, seeded_d
 from tests.integration.api.helpers.served import CALL_S, Api, document, failure
 
 from quarry.models.encoder import load_encoder
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1 import document_service_pb2 as documents_pb
 from quarry.v1 import search_service_pb2 as search_pb
@@ -35,7 +35,7 @@ SEARCHABLE, LOGGED = documents_pb.WRITE_VISIBILITY_SEARCHABLE, documents_pb.WRIT
 
 @pytest.fixture(scope="module")
 def other_encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_encoder(tmp_path_factory.mktemp("other-load"), seed=8))
+    return str(make_tiny_encoder(tmp_path_factory.mktemp("other-load"), seed=8))
 
 
 class Load:
@@ -194,7 +194,7 @@ def operation_named(api: Api, name: str) -> operations_pb2.Operation:
 
 
 def test_a_reindex_is_paused_and_resumed(api: Api, large: str, tmp_path: Path) -> None:
-    encoder = str(tiny_encoder(tmp_path / "encoder", seed=11))
+    encoder = str(make_tiny_encoder(tmp_path / "encoder", seed=11))
     operation = started(api, large, encoder=encoder)
     paused = pause(api, large)
     assert paused.progress.state == pb.REINDEX_STATE_PAUSED
@@ -221,7 +221,7 @@ def test_a_cancelled_reindex_leaves_nothing(
     api: Api, large: str, tmp_path: Path, server_folder: Path
 ) -> None:
     before = described(api, large)
-    operation = started(api, large, encoder=str(tiny_encoder(tmp_path / "encoder", seed=12)))
+    operation = started(api, large, encoder=str(make_tiny_encoder(tmp_path / "encoder", seed=12)))
     building = described(api, large).status.reindex.generation
     (folder,) = (server_folder / "collections").glob(f"*/{before.status.generation}")
     assert building
@@ -238,7 +238,7 @@ def test_a_cancelled_reindex_leaves_nothing(
 def test_a_collection_can_be_deleted_while_it_is_reindexed(
     api: Api, large: str, tmp_path: Path, server_folder: Path
 ) -> None:
-    operation = started(api, large, encoder=str(tiny_encoder(tmp_path / "encoder", seed=13)))
+    operation = started(api, large, encoder=str(make_tiny_encoder(tmp_path / "encoder", seed=13)))
     generation = described(api, large).status.generation
     (folder,) = (server_folder / "collections").glob(f"*/{generation}")
     api.collections.DeleteCollection(pb.DeleteCollectionRequest(name=large), timeout=CALL_S)

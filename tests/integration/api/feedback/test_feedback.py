@@ -19,7 +19,7 @@ from tests.integration.api.helpers.feedback import (
 )
 from tests.integration.api.helpers.served import CALL_S, Api, refused
 
-from quarry.feedback.reading.pages import observed_pages, texts_of
+from quarry.feedback.reading.observed_pages import read_observed_pages, read_texts
 from quarry.v1 import feedback_service_pb2 as pb
 from quarry.v1 import search_service_pb2
 
@@ -51,7 +51,7 @@ def test_an_impression_holds_what_was_given_out(new_server: Any, folder: Path) -
     assert [hit.rank for hit in one.pool] == list(range(1, 21))
     assert [hit.document_id for hit in one.pool[:5]] == [hit.document_id for hit in one.shown]
     contents = {hit.content for hit in (*one.shown, *one.pool)}
-    assert len(texts_of(folder / "feedback.db", sorted(contents))) == len(contents)
+    assert len(read_texts(folder / "feedback.db", sorted(contents))) == len(contents)
 
 
 def test_the_text_that_was_ranked_is_kept_after_the_document_changes(new_server: Any, folder: Path) -> None:
@@ -64,8 +64,8 @@ def test_the_text_that_was_ranked_is_kept_after_the_document_changes(new_server:
         api.search("own", "words")
         assert stats(api, "own").texts == 2
         api.delete("own", "a")
-    pages = list(observed_pages(folder / "feedback.db", 1))
-    texts = [texts_of(folder / "feedback.db", page.contents)[page.contents[0]] for page in pages]
+    pages = list(read_observed_pages(folder / "feedback.db", 1))
+    texts = [read_texts(folder / "feedback.db", page.contents)[page.contents[0]] for page in pages]
     assert texts == ["Old title\nsome words", "New title\nsome words"]
 
 
@@ -80,7 +80,7 @@ def test_each_page_given_out_is_an_impression_with_its_own_token(new_server: Any
     assert [hit.rank for hit in b.shown] == [5, 6, 7]
     assert [hit.document_id for hit in b.shown] == [hit.document.id for hit in second.hits]
     assert (len(a.pool), b.pool) == (50, ())
-    pages = {page.ranks[0]: page for page in observed_pages(folder / "feedback.db", 1)}
+    pages = {page.ranks[0]: page for page in read_observed_pages(folder / "feedback.db", 1)}
     assert pages[1].clicked == (False,) * 4
     assert pages[5].clicked == (False, True, False)
 
@@ -211,7 +211,7 @@ def test_an_event_is_stored_once(new_server: Any, folder: Path) -> None:
     with new_server() as api:
         assert record(api, "own", event)[0].duplicate
         assert sum(one.count for one in stats(api, "own").events) == 1
-    (page,) = observed_pages(folder / "feedback.db", 1)
+    (page,) = read_observed_pages(folder / "feedback.db", 1)
     assert page.clicked == (True,) + (False,) * 9
 
 
@@ -303,7 +303,7 @@ def test_rendered_events_set_what_was_displayed(new_server: Any, folder: Path) -
         rendered = [{"document_id": answer.hits[n].document.id, "position": n + 5} for n in (0, 1)]
         seen = click(answer, type=RENDERED, document_id="", rendered=rendered)
         assert record(api, "own", seen)[0].status.code == 0
-    (page,) = observed_pages(folder / "feedback.db", 1)
+    (page,) = read_observed_pages(folder / "feedback.db", 1)
     assert (page.rendered, page.displayed, page.ranks) == (True, (True, True, False), (5, 6, 3))
 
 

@@ -22,7 +22,7 @@ from tests.integration.api.helpers.feedback import (
 from tests.integration.api.helpers.mining import JOB_S, Mining, judged
 from tests.integration.api.helpers.served import CALL_S, Api, refused
 
-from quarry.feedback.reading.pages import observed_pages, texts_of
+from quarry.feedback.reading.observed_pages import read_observed_pages, read_texts
 from quarry.feedback.tables import events, impressions, read_feedback, texts
 from quarry.v1 import collection_service_pb2, mining_service_pb2
 from quarry.v1 import feedback_service_pb2 as pb
@@ -76,8 +76,10 @@ def test_a_purge_takes_a_users_data_out_of_the_files(new_server: Any, folder: Pa
         assert words.encode() not in on_disk(folder)
         after = stats(api, "own")
         assert (after.impressions, sum(one.count for one in after.events)) == (81, 80)
-    pages = list(observed_pages(folder / "feedback.db", 1))
-    assert all(texts_of(folder / "feedback.db", page.contents).keys() == set(page.contents) for page in pages)
+    pages = list(read_observed_pages(folder / "feedback.db", 1))
+    assert all(
+        read_texts(folder / "feedback.db", page.contents).keys() == set(page.contents) for page in pages
+    )
 
 
 def test_a_purge_by_time_takes_texts_that_nothing_refers_to(new_server: Any) -> None:

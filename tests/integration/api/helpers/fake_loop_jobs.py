@@ -10,19 +10,19 @@ import sys
 import time
 from pathlib import Path
 
-from quarry.jobs.child import Progress, read_spec, run_as_job
+from quarry.jobs.child import ProgressReporter, read_spec, run_as_job
 from quarry.jobs.files import write_model
 from quarry.jobs.folders import SPEC
 from quarry.mining.sets import EXAMPLES, PAGE, REPORT, SUMMARY
 from quarry.mining.spec import MiningSpec, MiningSummary
-from quarry.training.folders import MODEL, RESULT, work_of
+from quarry.training.folders import MODEL, RESULT, find_work
 from quarry.training.spec import EvaluationReport, Metric, ModelVerdict, TrainingResult, TrainingSpec
 
 WANTED = os.environ.get("QUARRY_TEST_LOOP", "IMPROVED")
 VERDICTS: tuple[ModelVerdict, ...] = ("REGRESSED", "NO_IMPROVEMENT", "IMPROVED", "INSUFFICIENT_DATA")
 
 
-def mine(folder: Path, progress: Progress) -> None:
+def mine(folder: Path, progress: ProgressReporter) -> None:
     spec = read_spec(folder / SPEC, MiningSpec)
     progress("candidates", 0.5)
     for name in (EXAMPLES, REPORT, PAGE):
@@ -38,9 +38,9 @@ def mine(folder: Path, progress: Progress) -> None:
     write_model(folder / SUMMARY, summary)
 
 
-def train(folder: Path, progress: Progress) -> None:
+def train(folder: Path, progress: ProgressReporter) -> None:
     spec = read_spec(folder / SPEC, TrainingSpec)
-    begun = work_of(folder, spec) / "begun"
+    begun = find_work(folder, spec) / "begun"
     times = len(begun.read_text()) if begun.exists() else 0
     begun.write_text("x" * (times + 1))
     progress("training", 0.2, {"step": 1, "steps": 10})

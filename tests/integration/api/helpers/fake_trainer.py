@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 from quarry.errors import DiskFullError
-from quarry.jobs.child import Progress, read_spec, run_as_job
+from quarry.jobs.child import ProgressReporter, read_spec, run_as_job
 from quarry.jobs.files import write_model
 from quarry.jobs.folders import SPEC
 from quarry.models.blend import Blend
-from quarry.training.folders import EVALUATION, MODEL, RESULT, work_of
+from quarry.training.folders import EVALUATION, MODEL, RESULT, find_work
 from quarry.training.spec import (
     EvaluationReport,
     EvaluationSpec,
@@ -37,9 +37,9 @@ def report(verdict: ModelVerdict, compared_with: str, source: str) -> Evaluation
     )
 
 
-def train(folder: Path, progress: Progress) -> None:
+def train(folder: Path, progress: ProgressReporter) -> None:
     spec = read_spec(folder / SPEC, TrainingSpec)
-    begun = work_of(folder, spec) / "begun"
+    begun = find_work(folder, spec) / "begun"
     times = len(begun.read_text()) if begun.exists() else 0
     begun.write_text("x" * (times + 1))
     progress("training", 0.2, {"step": 1, "steps": 10, "loss": 0.5, "learning_rate": 1e-4})
@@ -67,7 +67,7 @@ def train(folder: Path, progress: Progress) -> None:
     write_model(folder / RESULT, result)
 
 
-def evaluate(folder: Path, progress: Progress) -> None:
+def evaluate(folder: Path, progress: ProgressReporter) -> None:
     spec = read_spec(folder / SPEC, EvaluationSpec)
     progress("evaluating", 0.5)
     compared_with = spec.serving.name if spec.serving else ""

@@ -10,7 +10,7 @@ from google.longrunning import operations_pb2
 from tests.integration.api.helpers.corpus import SCHEMA_MESSAGE, WORDS, seeded_documents
 from tests.integration.api.helpers.served import CALL_S, Api, checked_status
 
-from quarry.feedback.rows import impression_of
+from quarry.feedback.rows import read_impression
 from quarry.feedback.tables import read_feedback
 from quarry.feedback.types import Impression
 from quarry.v1 import feedback_service_pb2 as pb
@@ -37,7 +37,7 @@ def logged(folder: Path, key: int = 1) -> list[Impression]:
         query = "SELECT * FROM impressions WHERE collection_id = ? ORDER BY id"
         rows = connection.exec_driver_sql(query, (key,)).all()
     engine.dispose()
-    return [impression_of(row) for row in rows]
+    return [read_impression(row) for row in rows]
 
 
 _numbers = itertools.count(1)

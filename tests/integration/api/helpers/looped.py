@@ -54,6 +54,6 @@ class Loop:
         request = pb.ListLoopReportsRequest(collection=collection)
         return list(self.stub.ListLoopReports(request, timeout=CALL_S).reports)
 
-    def page(self, name: str) -> pb.GetLoopReportResponse:
+    def read_page(self, name: str) -> pb.GetLoopReportResponse:
         request = pb.GetLoopReportRequest(name=name, include_html=True)
         return self.stub.GetLoopReport(request, timeout=CALL_S)

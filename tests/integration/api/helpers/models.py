@@ -9,7 +9,7 @@ from typing import Any
 from tests.integration.api.helpers.served import CALL_S, Api
 
 from quarry.models.blend import Blend, write_blend
-from quarry.testing import tiny_cross_encoder
+from quarry.testing import make_tiny_cross_encoder
 from quarry.v1 import model_service_pb2 as pb
 from quarry.v1.model_service_pb2_grpc import ModelServiceStub
 
@@ -58,7 +58,7 @@ def import_stream(archive: bytes, **options: Any) -> Iterator[pb.ImportModelRequ
 
 
 def tiny_reranker(folder: Path, seed: int, blend: Blend | None = None) -> Path:
-    tiny_cross_encoder(folder, seed)
+    make_tiny_cross_encoder(folder, seed)
     if blend is not None:
         write_blend(folder, blend)
     return folder

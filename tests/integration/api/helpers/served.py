@@ -29,7 +29,7 @@ from quarry.v1 import (
     server_service_pb2_grpc,
     types_pb2,
 )
-from quarry_server.app import running
+from quarry_server.app import run_server
 from quarry_server.common.errors import REASONS
 
 CALL_S = 60.0
@@ -93,7 +93,7 @@ def served(settings: Settings) -> Iterator[Api]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="server")
     thread.start()
-    context = running(settings)
+    context = run_server(settings)
     try:
         server = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(CALL_S)
         try:

@@ -13,15 +13,15 @@ from quarry.documents.catalog import get_collection
 from quarry.errors import CollectionNotFoundError, DataLossError
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import Blend, write_blend
-from quarry.testing import tiny_cross_encoder
-from quarry.training.marks import query_marks
-from quarry.training.reading import Reading
+from quarry.testing import make_tiny_cross_encoder
+from quarry.training.hashes import mark_queries
+from quarry.training.provenance import TrainingProvenance
 from quarry.training.spec import EvaluationSpec, ModelRef
 from quarry.v1 import search_service_pb2
 from quarry_trainer.data.live import RankedQuery, open_search
-from quarry_trainer.data.passages import MatchingPassages, collection_of, open_documents
-from quarry_trainer.evaluation.evaluation import evaluate_models, score_model
-from quarry_trainer.evaluation.scoring import blended_order
+from quarry_trainer.data.matching_passages import MatchingPassages, open_documents, read_collection
+from quarry_trainer.evaluation.model_evaluation import evaluate_models, score_model
+from quarry_trainer.evaluation.scoring import order_by_blend
 
 DOCUMENTS = seeded_documents()
 QUERIES = {f"q{n}": " ".join(str(DOCUMENTS[f"d{n:03}"]["text"]).split()[:6]) for n in range(48)}
@@ -34,7 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_cross_encoder(tmp_path_factory.mktemp("model"), seed=5)
+    return make_tiny_cross_encoder(tmp_path_factory.mktemp("model"), seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -109,14 +109,14 @@ def test_a_models_scores_are_those_that_a_search_gives(
             gaps = np.diff(np.sort(scores))
             if gaps.min(initial=1.0) > 1e-3:
                 served_order = tuple(hit.document.id for hit in found.hits)
-                assert blended_order(query, scores, scored.blend) == served_order
+                assert order_by_blend(query, scores, scored.blend) == served_order
 
 
 def test_passages_are_the_servers(api: Api, data: Path) -> None:
     """Of documents whose first passage is the best one, a search shows the same text."""
     first_only = {id: fields for id, fields in DOCUMENTS.items() if len(str(fields["text"])) < 60}
     with open_documents(data) as database:
-        matching = MatchingPassages(database, collection_of(database, key_of(data, "full")), data)
+        matching = MatchingPassages(database, read_collection(database, key_of(data, "full")), data)
         found = matching("words", [*DOCUMENTS, "not there"])
     assert found.keys() == DOCUMENTS.keys()
     compared = 0
@@ -131,7 +131,7 @@ def test_passages_are_the_servers(api: Api, data: Path) -> None:
 
 
 def test_two_models_are_compared_by_judgments(api: Api, data: Path, model: Path, tmp_path: Path) -> None:
-    other = tiny_cross_encoder(tmp_path / "other", seed=6)
+    other = make_tiny_cross_encoder(tmp_path / "other", seed=6)
     write_blend(other, Blend(rerank=0.0, fused=1.0))
     judged = tuple(
         JudgedQuery(id=id, text=text, judgments={f"d{int(id[1:]):03}": 1}) for id, text in QUERIES.items()
@@ -165,7 +165,7 @@ def test_without_judgments_and_clicks_there_is_too_little_data(api: Api, data: P
 def test_models_are_compared_in_the_precision_that_serves(
     api: Api, data: Path, tmp_path: Path, precision: str
 ) -> None:
-    model = tiny_cross_encoder(tmp_path / "new", seed=7)
+    model = make_tiny_cross_encoder(tmp_path / "new", seed=7)
     judged = (JudgedQuery(id="q1", text=QUERIES["q1"], judgments={"d001": 1}),)
     before = set(data.rglob("*.int8.onnx"))
     spec = spec_of(api, data, model, judgments=judged, precision=precision)
@@ -177,7 +177,7 @@ def test_clicks_on_explored_pages_tell_a_better_model(
     api: Api, data: Path, model: Path, tmp_path: Path
 ) -> None:
     """Users like what the model would lift, and so it should be found better than what they were shown."""
-    liked = tiny_cross_encoder(tmp_path / "liked", seed=5)
+    liked = make_tiny_cross_encoder(tmp_path / "liked", seed=5)
     candidates = ranked(api, data, "full")
     plain = score_model(ModelRef(name="", folder=str(model)), data, candidates).scores
     spread = np.median(
@@ -187,7 +187,7 @@ def test_clicks_on_explored_pages_tell_a_better_model(
     write_blend(liked, blend)
     lifted: dict[str, set[str]] = {}
     for query, scores in zip(candidates, plain, strict=True):
-        order = blended_order(query, scores, blend)
+        order = order_by_blend(query, scores, blend)
         lifted[query.text] = {id for rank, id in enumerate(order) if rank < query.documents.index(id)}
     random, clicks = np.random.default_rng(0), []
     for number in range(960):
@@ -221,9 +221,9 @@ def test_clicks_on_explored_pages_tell_a_better_model(
     same = evaluate_models(served_now, data / "training" / "one", lambda stage, share: None)
     assert same.verdict == "NO_IMPROVEMENT"
     assert same.details["read_before"]["kept_out"] == 0  # type: ignore[index]
-    rival = tiny_cross_encoder(tmp_path / "rival", seed=6)
-    Reading(queries=query_marks(list(QUERIES.values())[:10])).write(liked)
-    Reading(queries=query_marks(list(QUERIES.values())[10:12])).write(rival)
+    rival = make_tiny_cross_encoder(tmp_path / "rival", seed=6)
+    TrainingProvenance(queries=mark_queries(list(QUERIES.values())[:10])).write(liked)
+    TrainingProvenance(queries=mark_queries(list(QUERIES.values())[10:12])).write(rival)
     held_out = spec.model_copy(update={"serving": ModelRef(name="full@0", folder=str(rival))})
     for one, kept_out in ((spec, 10), (held_out, 12)):
         told = evaluate_models(one, data / "training" / "one", lambda stage, share: None)

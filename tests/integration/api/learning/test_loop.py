@@ -80,7 +80,7 @@ def serving(api: Api, name: str) -> str:
 
 def not_found(loop: Loop, name: str) -> Failure:
     with pytest.raises(grpc.RpcError) as raised:
-        loop.page(name)
+        loop.read_page(name)
     return failure(raised.value)
 
 
@@ -101,7 +101,7 @@ def test_a_turn_ends_with_a_model_that_serves_and_a_report(loop: Loop) -> None:
     assert moved, "a cross-encoder of random weights changes something"
     assert all(one.rank_before != one.rank_after for one in moved)
     assert orjson.loads(made.report_json)["versions"][0]["name"] == "own@1"
-    found = loop.page(made.name)
+    found = loop.read_page(made.name)
     assert found.report == made
     assert "<svg" in found.html and "own@1 is better than" in found.html and WORD in found.html
     (listed,) = loop.reports("own")
@@ -124,7 +124,7 @@ def test_what_is_not_better_leaves_what_serves(
     assert made.advice
     assert bool(made.model) is (outcome == "NOT_BETTER")
     assert serving(loop.api, "own") == before
-    assert "<html" in loop.page(made.name).html
+    assert "<html" in loop.read_page(made.name).html
 
 
 def test_a_policy_by_hand_promotes_nothing(
@@ -152,7 +152,7 @@ def test_a_killed_turn_has_failed_and_the_next_goes_on(
     until(lambda: not jobs(FAKE), "end of the training that the turn waited for")
     (report,) = loop.reports(name)
     assert report.outcome == pb.LOOP_OUTCOME_FAILED and report.advice
-    assert loop.page(report.name).html == ""
+    assert loop.read_page(report.name).html == ""
     made = loop.turned(name)  # whatever is new: what was begun is finished
     assert made.outcome == pb.LOOP_OUTCOME_NOT_BETTER
     request = models_pb.GetModelRequest(name=made.model)

@@ -14,13 +14,13 @@ from tests.integration.api.helpers.served import Api, served, tiny_settings
 from tests.integration.api.helpers.training import Training
 
 from quarry.config import DEFAULT_ENCODER
-from quarry.questions import question_key
+from quarry.questions import make_question_key
 from quarry.v1 import feedback_service_pb2
 from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry_cli.calls.sessions import Simulation, run_sessions
-from quarry_cli.commands.simulate import simulated_users
+from quarry_cli.commands.simulate import make_simulated_users
 from quarry_cli.connection import connect
-from quarry_cli.console import progress
+from quarry_cli.console import make_progress
 from quarry_cli.inputs.judgments import read_qrels, read_queries
 from quarry_cli.inputs.sample import find_sample
 
@@ -70,9 +70,9 @@ def attack(api: Api) -> Attack:
     needs = read_qrels(sample.needs)
     texts = read_queries(sample.queries, set(needs))
     simulation = Simulation(
-        "sample", list(texts.items()), needs, simulated_users(noise=0.02), swap=0.2, seed=3, run="people"
+        "sample", list(texts.items()), needs, make_simulated_users(noise=0.02), swap=0.2, seed=3, run="people"
     )
-    with connect(api.address, 60.0) as quarry, progress() as bar:
+    with connect(api.address, 60.0) as quarry, make_progress() as bar:
         visits = run_sessions(quarry, simulation, SESSIONS, bar)
     asked = list(dict.fromkeys(visit.query_id for visit in visits))
     document = _seen_most(api, {id: texts[id] for id in asked[:100]})
@@ -148,8 +148,8 @@ def mined(api: Api, preset: str = "random", negatives: int = 1) -> str:
 def taught(api: Api, mining_set: str, attack: Attack) -> set[str]:
     """Attacked queries for which the set has the document as an answer; clicked queries are folded."""
     rows = Mining(api).examples(mining_set).to_pylist()
-    learned = {question_key(row["query"]) for row in rows if row["positive_id"] == attack.document}
-    return learned & {question_key(text) for text in attack.queries.values()}
+    learned = {make_question_key(row["query"]) for row in rows if row["positive_id"] == attack.document}
+    return learned & {make_question_key(text) for text in attack.queries.values()}
 
 
 @pytest.mark.timeout(900)  # jobs are niced: on a busy machine they wait for whatever else runs

@@ -20,7 +20,7 @@ from tests.integration.api.helpers.served import CALL_S, refused, served, tiny_s
 from tests.integration.api.helpers.training import Training, examples_file, until
 from typer.testing import CliRunner
 
-from quarry.training.reading import Reading, reading_of
+from quarry.training.provenance import TrainingProvenance, read_provenance
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
 from quarry_cli.main import app
@@ -270,12 +270,12 @@ def test_judgments_that_decide_again_count_for_less_after_a_restart_too(
         assert decides(training.trained("full", **asked | {"judgments": others}).report_json)[0] == 0
 
 
-def reading_in(training: Training, name: str, folder: Path) -> Reading:
+def reading_in(training: Training, name: str, folder: Path) -> TrainingProvenance:
     """Of a version as it is exported."""
     pieces = training.models.ExportModel(models_pb.ExportModelRequest(name=name), timeout=CALL_S)
     with tarfile.open(fileobj=io.BytesIO(b"".join(piece.archive for piece in pieces))) as archive:
         archive.extractall(folder, filter="data")
-    return reading_of(folder / "model", name)
+    return read_provenance(folder / "model", name)
 
 
 def test_what_a_version_was_trained_on_decides_on_none_that_starts_from_it(

@@ -27,7 +27,7 @@ from quarry.v1 import collection_service_pb2 as collections_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import training_service_pb2 as training_pb
-from quarry_trainer.measures import per_query
+from quarry_trainer.measures import measure_per_query
 
 DOCUMENTS = seeded_documents()
 IDS = sorted(DOCUMENTS)
@@ -286,7 +286,7 @@ def test_what_is_compared_is_re_ranked_as_people_see_it(
         figures = {m.subject: m.value for m in made.metrics if m.measure == "nDCG@10"}
         ranked = {id: order(api.search("own", text, page_size=50)) for id, (text, _) in QUERIES.items()}
         judgments = {id: dict(grades) for id, (_, grades) in QUERIES.items()}
-        assert figures["serving"] == pytest.approx(per_query(ranked, judgments)["nDCG@10"].mean())
+        assert figures["serving"] == pytest.approx(measure_per_query(ranked, judgments)["nDCG@10"].mean())
         without = collections_pb.UpdateCollectionRequest(
             collection=collections_pb.Collection(name="own"), update_mask=FieldMask(paths=["reranker"])
         )

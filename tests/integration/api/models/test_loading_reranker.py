@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.integration.api.helpers.served import CALL_S, Api, served, tiny_settings
 
-from quarry.models import served as served_models
+from quarry.models import serving as served_models
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.retrieval.dense_arm import DenseRetriever
 from quarry.v1 import search_service_pb2 as pb

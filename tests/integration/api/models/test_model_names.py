@@ -12,7 +12,7 @@ from tests.integration.api.helpers.models import import_stream
 from tests.integration.api.helpers.served import Api, refused, served, tiny_settings
 
 from quarry.config import Settings
-from quarry.testing import tiny_cross_encoder, tiny_encoder
+from quarry.testing import make_tiny_cross_encoder, make_tiny_encoder
 from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1 import (
     mining_service_pb2,
@@ -95,9 +95,9 @@ ASKS: dict[str, Ask] = {
 def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models inside and outside the allowed folder, and links between them."""
     root = tmp_path_factory.mktemp("places")
-    tiny_encoder(root / "allowed" / "deep" / "encoder", seed=5)
-    tiny_encoder(root / "outside" / "encoder", seed=6)
-    tiny_cross_encoder(root / "outside" / "reranker", seed=7)
+    make_tiny_encoder(root / "allowed" / "deep" / "encoder", seed=5)
+    make_tiny_encoder(root / "outside" / "encoder", seed=6)
+    make_tiny_cross_encoder(root / "outside" / "reranker", seed=7)
     (root / "allowed" / "way-out").symlink_to(root / "outside")
     (root / "allowed" / "round").symlink_to(root / "allowed" / "round")
     (root / "allowed" / "file").write_text("no model")

@@ -37,7 +37,7 @@ class Faq:
     def search(self, **settings: Any) -> search_service_pb2.SearchResponse:
         return self.api.search(self.name, QUERY, **{"explain": True, "page_size": 100} | settings)
 
-    def scores(self, model: str) -> dict[str, float]:
+    def read_scores(self, model: str) -> dict[str, float]:
         """What ``model`` alone gives every candidate."""
         found = self.search(rerank={"cascade": [{"model": model, "depth": 1_000}]}).hits
         return {hit.document.id: hit.explanation.rerank_score for hit in found}
@@ -93,7 +93,7 @@ def test_an_ordinary_search_is_answered_by_the_collections_cascade(faq: Faq) -> 
         *[[faq.small]] * (WIDE - NARROW),
         *[[]] * (len(answer.hits) - WIDE),
     ]
-    small, large = faq.scores(faq.small), faq.scores(faq.large)
+    small, large = faq.read_scores(faq.small), faq.read_scores(faq.large)
     fused = ids(faq.search(rerank={"disabled": True}))
     by_small = sorted(fused[:WIDE], key=lambda id: -small[id])
     assert sorted(ids(answer)[:NARROW]) == sorted(by_small[:NARROW])
@@ -138,7 +138,7 @@ def test_a_depth_is_of_the_first_stage_and_changes_no_score(
     answer = faq.search(rerank={"depth": depth})
     reads = [read_by(hit) for hit in answer.hits]
     assert (sum(faq.small in r for r in reads), sum(faq.large in r for r in reads)) == depths
-    alone = {model: faq.scores(model) for model in (faq.small, faq.large)}
+    alone = {model: faq.read_scores(model) for model in (faq.small, faq.large)}
     for hit in answer.hits:
         for reading in hit.explanation.rerankers:
             assert reading.score == pytest.approx(alone[reading.model][hit.document.id], abs=TOLERANCE)
@@ -322,7 +322,7 @@ def test_a_cascade_outlives_a_restart_and_is_logged_with_every_score(
 def test_promotions_under_load_mix_no_models_in_an_answer(faq: Faq, folders: list[Path]) -> None:
     """Two versions take turns as the collection's own under four clients; each answer is of one of them."""
     third = faq.models.imported(faq.name, folders[0]).name
-    alone = {name: faq.scores(name) for name in (faq.small, faq.large, third)}
+    alone = {name: faq.read_scores(name) for name in (faq.small, faq.large, third)}
     over = threading.Event()
     seen: list[str] = []
     wrong: list[str] = []

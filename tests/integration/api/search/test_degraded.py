@@ -9,7 +9,7 @@ import grpc
 import pytest
 from tests.integration.api.helpers.served import CALL_S, Api, document, refused, served, tiny_settings
 
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 from quarry.v1 import collection_service_pb2, document_service_pb2
 from quarry.v1 import search_service_pb2 as pb
 
@@ -18,7 +18,7 @@ from quarry.v1 import search_service_pb2 as pb
 def crippled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A server that restarted without the model of its one collection."""
     folder = tmp_path_factory.mktemp("crippled")
-    encoder = tiny_encoder(folder / "encoder", seed=3)
+    encoder = make_tiny_encoder(folder / "encoder", seed=3)
     settings = tiny_settings(folder / "data", encoder)
     with served(settings) as api:
         api.create("half")
@@ -76,7 +76,7 @@ def test_the_arm_comes_back_by_itself_once_its_model_is_there(crippled: Api) -> 
         request = collection_service_pb2.GetCollectionRequest(name="half")
         return crippled.collections.GetCollection(request, timeout=CALL_S).collection
 
-    tiny_encoder(Path(half().encoder), seed=3)
+    make_tiny_encoder(Path(half().encoder), seed=3)
     deadline = time.monotonic() + 120
     while crippled.search("half", "another word").degraded:
         assert time.monotonic() < deadline, "the dense arm has not come back"

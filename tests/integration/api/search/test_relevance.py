@@ -15,7 +15,7 @@ from tests.integration.api.helpers.served import Api, Failure, failure
 from quarry.models.blend import Blend
 from quarry.models.calibration import CALIBRATION_FILE, Calibration, write_calibration
 from quarry.v1 import search_service_pb2 as search_pb
-from quarry_trainer.data.judged_sample import Sample
+from quarry_trainer.data.judged_sample import CandidateSample
 from quarry_trainer.evaluation.calibrating import fit_calibration
 
 DOCUMENTS = seeded_documents(size=30)
@@ -96,7 +96,7 @@ def test_pages_hold_what_reaches_the_bound_and_nothing_else(
     whole = api.search(collection, "rata neli", **ALL)
     assert whole.hits and not whole.degraded
     for hit in whole.hits:
-        assert hit.relevance == pytest.approx(float(PLAIN.probability(hit.score)))
+        assert hit.relevance == pytest.approx(float(PLAIN.estimate_probability(hit.score)))
     middle = float(np.median([hit.relevance for hit in whole.hits]))
     wanted = [hit.document.id for hit in whole.hits if hit.relevance >= middle]
     request = {
@@ -181,14 +181,14 @@ def test_a_threshold_keeps_its_meaning_over_a_promotion(
         }
         relevant.append({id: bool(random.random() < expit(one - 1.5)) for id, one in odds.items()})
 
-    def sample(own: list[dict[str, float]]) -> Sample:
+    def sample(own: list[dict[str, float]]) -> CandidateSample:
         values = np.array([sorted(one.values(), reverse=True) for one in own])
         labels = [
             [relevant[n][id] for id in sorted(one, key=one.__getitem__, reverse=True)]
             for n, one in enumerate(own)
         ]
         size = values.shape[1]
-        return Sample(
+        return CandidateSample(
             values.ravel(),
             np.array(labels).ravel(),
             np.tile(np.arange(1, size + 1), len(own)),

@@ -17,8 +17,8 @@ from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
 from quarry.models.torch_modules.late_module import make_late_model
 from quarry.models.torch_modules.split_module import make_split_model
-from quarry.models.two_steps.apart_cross_encoder import ApartCrossEncoder
-from quarry.testing import tiny_encoder
+from quarry.models.two_steps.two_step_cross_encoder import TwoStepCrossEncoder
+from quarry.testing import make_tiny_encoder
 from quarry.v1 import search_service_pb2
 
 QUERY = "the rata neli of ba"
@@ -27,7 +27,7 @@ DOCUMENTS = 30
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=4)
+    return make_tiny_encoder(tmp_path_factory.mktemp("encoder"), seed=4)
 
 
 @pytest.fixture(scope="module", params=["split", "late"])
@@ -57,13 +57,13 @@ def data(exports: Path, tmp_path: Path) -> Path:
 def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many passages were run through lower layers, by each batch that lacked some."""
     counts: list[int] = []
-    make = ApartCrossEncoder._made
+    make = TwoStepCrossEncoder._make_states
 
-    def counted(self: ApartCrossEncoder, pairs: list) -> dict:  # type: ignore[type-arg]
+    def counted(self: TwoStepCrossEncoder, pairs: list) -> dict:  # type: ignore[type-arg]
         counts.append(len(pairs))
         return make(self, pairs)
 
-    monkeypatch.setattr(ApartCrossEncoder, "_made", counted)
+    monkeypatch.setattr(TwoStepCrossEncoder, "_make_states", counted)
     return counts
 
 
@@ -71,13 +71,13 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def filled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The writes up to which states were filled in behind indexing."""
     done: list[int] = []
-    once = StateFill.once
+    once = StateFill.run_once
 
     async def noted(self: StateFill) -> None:
         await once(self)
         done.extend(position for models in self._filled.values() for _, position in models.values())
 
-    monkeypatch.setattr(StateFill, "once", noted)
+    monkeypatch.setattr(StateFill, "run_once", noted)
     return done
 
 

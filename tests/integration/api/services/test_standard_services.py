@@ -20,7 +20,7 @@ from quarry.documents.writer import GroupCommitWriter
 from quarry.jobs.operations import Operations, SetMetadata
 from quarry.ranking import ranges
 from quarry.v1 import collection_service_pb2, document_service_pb2, search_service_pb2, server_service_pb2
-from quarry_server.common.operations import describe_error, operation_message
+from quarry_server.common.operations import describe_error, to_operation_message
 from quarry_server.startup.services import SERVICES
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -112,7 +112,7 @@ async def test_a_running_operation_is_cancelled_and_then_forgotten(jobs: Callabl
     with pytest.raises(Exception, match="still running"):
         await operations.forget(started.name)
     await operations.cancel(started.name)
-    done = operation_message(await operations.wait(started.name, CALL_S))
+    done = to_operation_message(await operations.wait(started.name, CALL_S))
     assert done.done
     assert done.error.code
     assert done.error.code not in (code_pb2.UNKNOWN, code_pb2.INTERNAL)
@@ -133,7 +133,7 @@ async def test_what_ran_when_a_server_ended_has_failed_after_the_next_start(
     await begun.wait()
     after = jobs()
     await after.recover()
-    done = operation_message(await after.get(started.name))
+    done = to_operation_message(await after.get(started.name))
     assert done.done
     assert checked_status(done.error, grpc.StatusCode.UNAVAILABLE)
     await before.close()

@@ -9,7 +9,7 @@ from tests.unit.miner.small import corpus_of, texts_of
 from quarry.clicks.log import ClickLog
 from quarry.clicks.registry import CLICK_MODELS
 from quarry.feedback.types import ObservedPage
-from quarry_miner.evidence.evidence import Feedback, Seen
+from quarry_miner.evidence.pair_evidence import FeedbackEvidence, Seen
 from quarry_miner.presets.quarry import POOL, Quarry
 
 HIGHEST, LOWEST = 0.9, 0.2
@@ -17,14 +17,14 @@ HIGHEST, LOWEST = 0.9, 0.2
 
 def seen(pages: list[ObservedPage], model: str) -> Seen:
     """Of the query ``q``, the positive ``a`` and the candidates ``b`` and ``c``."""
-    log = ClickLog.of(pages)
+    log = ClickLog.from_pages(pages)
     estimates = CLICK_MODELS[model].fit(log).estimates
     names = [f"d{number:03}" for number in range(6)]
     letters = dict(zip("abcdef", names, strict=True))
     log.documents[:] = [letters[letter] for letter in log.documents]  # type: ignore[index]
-    feedback = Feedback(log, estimates, corpus_of(texts_of(6, seed=0)))
+    feedback = FeedbackEvidence(log, estimates, corpus_of(texts_of(6, seed=0)))
     zero = np.zeros(2, np.int32)
-    return feedback.of(["q"], zero, zero, np.array([1, 2], np.int32))
+    return feedback.observe(["q"], zero, zero, np.array([1, 2], np.int32))
 
 
 def weights(found: Seen) -> dict[int, float]:

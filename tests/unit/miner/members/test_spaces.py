@@ -14,15 +14,15 @@ from quarry.documents.catalog import PassagePolicy
 from quarry.documents.vector_cache import VectorCache
 from quarry.models.base import ModelInfo
 from quarry_miner.members.ensemble import (
-    document_vectors,
-    ensemble_space,
-    explained_by,
+    average_documents,
+    build_ensemble,
     fit_basis,
     has_drifted,
+    measure_explained,
 )
-from quarry_miner.members.lsa import fit_lsa, unit
+from quarry_miner.members.lsa import fit_lsa, normalize
 from quarry_miner.members.matrix import DocumentMatrix
-from quarry_miner.members.spaces import encoder_space
+from quarry_miner.members.spaces import build_encoder_space
 
 CORPUS = corpus_of(texts_of(60, seed=1))
 
@@ -40,16 +40,16 @@ class CountingEncoder:
         self.encoded += len(texts)
         return self._vectors.embed(texts)
 
-    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+    def find_token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         return [[(i, i + 1) for i in range(len(text))] for text in texts]
 
 
 def test_nothing_is_encoded_twice(tmp_path: Path) -> None:
     encoder, cache = CountingEncoder(), VectorCache(tmp_path / "vectors.db")
-    first = encoder_space("dense", CORPUS, encoder, PassagePolicy(), cache)
+    first = build_encoder_space("dense", CORPUS, encoder, PassagePolicy(), cache)
     first.queries.embed(["bana kisi", "bana kisi", "lotu"])
     encoded = encoder.encoded
-    again = encoder_space("dense", CORPUS, encoder, PassagePolicy(), cache)
+    again = build_encoder_space("dense", CORPUS, encoder, PassagePolicy(), cache)
     assert (again.queries.embed(["lotu", "bana kisi"]) == first.queries.embed(["lotu", "bana kisi"])).all()
     assert encoder.encoded == encoded
     assert encoded == len(first.documents.vectors) + 2
@@ -59,8 +59,8 @@ def test_nothing_is_encoded_twice(tmp_path: Path) -> None:
 def test_one_vector_mode_has_one_vector_a_document(tmp_path: Path) -> None:
     cache = VectorCache(tmp_path / "vectors.db")
     corpus = corpus_of(texts_of(5, seed=2, length=60))
-    several = encoder_space("dense", corpus, CountingEncoder(), PassagePolicy(), cache)
-    one = encoder_space("dense", corpus, CountingEncoder(), PassagePolicy(first_only=True), cache)
+    several = build_encoder_space("dense", corpus, CountingEncoder(), PassagePolicy(), cache)
+    one = build_encoder_space("dense", corpus, CountingEncoder(), PassagePolicy(first_only=True), cache)
     assert not several.documents.is_flat
     assert one.documents.is_flat
     cache.close()
@@ -69,14 +69,14 @@ def test_one_vector_mode_has_one_vector_a_document(tmp_path: Path) -> None:
 def test_lsa_is_the_same_for_the_same_seed_and_finds_a_document_by_its_words() -> None:
     spaces = [fit_lsa(CORPUS, seed=3, dimensions=20) for _ in range(2)]
     assert (spaces[0].documents.vectors == spaces[1].documents.vectors).all()
-    queries = spaces[0].queries.embed(CORPUS.texts(range(10)))
-    nearest, _ = spaces[0].documents.nearest(queries, 1)
+    queries = spaces[0].queries.embed(CORPUS.read_texts(range(10)))
+    nearest, _ = spaces[0].documents.find_nearest(queries, 1)
     assert nearest[:, 0].tolist() == list(range(10))
 
 
 def test_a_query_without_a_known_word_is_like_no_document() -> None:
     space = fit_lsa(CORPUS, seed=0, dimensions=20)
-    _, scores = space.documents.nearest(space.queries.embed(["xyzzy"]), 3)
+    _, scores = space.documents.find_nearest(space.queries.embed(["xyzzy"]), 3)
     assert scores.tolist() == [[0, 0, 0]]
 
 
@@ -87,7 +87,7 @@ def test_pca_keeps_the_variance_asked_for_with_the_fewest_components(kept: float
     rows = (rng.normal(size=(40, 6)) * [5, 3, 2, 1, 0.5, 0.1]).astype(np.float32)
     basis = fit_basis(rows, kept)
     assert basis.explained >= kept - 1e-9
-    assert explained_by(basis, rows) == pytest.approx(basis.explained, abs=1e-5)
+    assert measure_explained(basis, rows) == pytest.approx(basis.explained, abs=1e-5)
     fewer = basis.components[:, :-1]
     centred = rows - basis.mean
     assert ((centred @ fewer) ** 2).sum() / (centred**2).sum() < kept + 1e-5
@@ -110,23 +110,23 @@ def test_documents_of_another_kind_are_drift_and_more_of_the_same_are_not() -> N
 
 def test_an_ensembles_earlier_basis_is_used_until_it_drifts() -> None:
     parts = [space_of(CORPUS, "dense"), space_of(CORPUS, "lsa")]
-    space, basis = ensemble_space(parts)
-    same, kept = ensemble_space(parts, known=basis)
+    space, basis = build_ensemble(parts)
+    same, kept = build_ensemble(parts, known=basis)
     assert kept is basis
     assert any("earlier run" in note for note in same.notes)
     assert same.documents.vectors == pytest.approx(space.documents.vectors)
-    other, _ = ensemble_space(parts[:1], known=basis)  # of another width
+    other, _ = build_ensemble(parts[:1], known=basis)  # of another width
     assert other.documents.vectors.shape[1] <= DIMENSION
 
 
 def test_a_query_with_a_documents_text_has_its_place_in_the_ensemble() -> None:
-    space, _ = ensemble_space([space_of(CORPUS, "dense"), space_of(CORPUS, "lsa")])
-    found = space.queries.embed(CORPUS.texts(range(5)))
+    space, _ = build_ensemble([space_of(CORPUS, "dense"), space_of(CORPUS, "lsa")])
+    found = space.queries.embed(CORPUS.read_texts(range(5)))
     assert found == pytest.approx(space.documents.vectors[:5], abs=1e-5)
-    assert (space.queries.embed(CORPUS.texts([3]))[0] == found[3]).all()
+    assert (space.queries.embed(CORPUS.read_texts([3]))[0] == found[3]).all()
 
 
 def test_a_documents_vector_is_the_mean_of_its_passages() -> None:
     matrix = DocumentMatrix(np.eye(3, dtype=np.float32), np.array([0, 2, 2, 3]))
-    expected = unit(np.array([[1, 1, 0], [0, 0, 0], [0, 0, 1]], np.float32))
-    assert document_vectors(matrix) == pytest.approx(expected)
+    expected = normalize(np.array([[1, 1, 0], [0, 0, 0], [0, 0, 1]], np.float32))
+    assert average_documents(matrix) == pytest.approx(expected)

@@ -8,7 +8,7 @@ import numpy as np
 
 from quarry.schema import DEFAULT_SCHEMA
 from quarry_miner.corpus import Corpus
-from quarry_miner.evidence.evidence import Evidence, NoFeedback
+from quarry_miner.evidence.pair_evidence import NoEvidence, PairEvidence
 from quarry_miner.examples import Float32, MiningQuery, Positive
 from quarry_miner.members.matrix import DocumentMatrix
 from quarry_miner.members.members import Listed, VectorMember
@@ -41,7 +41,7 @@ class WordMember:
     name = "bm25"
 
     def __init__(self, corpus: Corpus) -> None:
-        self._words = [set(text.split()) for text in corpus.all_texts()]
+        self._words = [set(text.split()) for text in corpus.iterate_texts()]
         self.asked: list[str] = []
 
     def search(self, queries: Sequence[str], depth: int) -> Listed:
@@ -54,7 +54,7 @@ class WordMember:
             ]
             best = sorted(one for one in scored if one[0] < 0)[:depth]
             rows.append(([n for _, n in best], [-score for score, _ in best]))
-        return Listed.of_rows(rows, depth)
+        return Listed.from_rows(rows, depth)
 
     def _rarity(self, word: str) -> float:
         count = sum(word in words for words in self._words)
@@ -77,11 +77,13 @@ def task_of(
     texts: Mapping[str, str],
     queries: Mapping[str, tuple[str, Sequence[str]]],
     depth: int = 20,
-    feedback: Evidence | None = None,
+    feedback: PairEvidence | None = None,
 ) -> MiningTask:
     """Positives that the texts lack are left out, and queries without one."""
-    corpus = Corpus.of_documents([(id, {"text": texts[id]}) for id in sorted(texts)], DEFAULT_SCHEMA)
-    space = VectorSpace("dense", DocumentMatrix.one_each(vectors(list(corpus.all_texts()))), WordVectors())
+    corpus = Corpus.from_documents([(id, {"text": texts[id]}) for id in sorted(texts)], DEFAULT_SCHEMA)
+    space = VectorSpace(
+        "dense", DocumentMatrix.from_vectors(vectors(list(corpus.iterate_texts()))), WordVectors()
+    )
     found = [
         MiningQuery(id, text, tuple(Positive(corpus.numbers[p]) for p in relevant if p in corpus.numbers))
         for id, (text, relevant) in queries.items()
@@ -91,6 +93,6 @@ def task_of(
         corpus,
         (VectorMember(space), WordMember(corpus)),
         space,
-        feedback=NoFeedback() if feedback is None else feedback,
+        feedback=NoEvidence() if feedback is None else feedback,
         depth=depth,
     )

@@ -12,12 +12,12 @@ from tests.unit.miner.mining.seeded import seeded_queries, seeded_texts, task_of
 
 from quarry.mining.presets import DRAWS_FROM_CORPUS, DRAWS_FROM_REQUEST, READS_SCORES
 from quarry.mining.sets import EXAMPLES, WorkMark
-from quarry_miner.evidence.evidence import Seen
+from quarry_miner.evidence.pair_evidence import Seen
 from quarry_miner.mining.candidates import Gathered, Gatherer
-from quarry_miner.mining.earlier import EarlierSet, Lineage, write_lineage
-from quarry_miner.mining.incremental import Choice, IncrementalMining
+from quarry_miner.mining.earlier_set import EarlierSet, Lineage, write_lineage
+from quarry_miner.mining.example_tables import make_table, write_set
+from quarry_miner.mining.incremental import IncrementalMining, NegativeChoice
 from quarry_miner.mining.mining import mine
-from quarry_miner.mining.parquet import table_of, write_set
 from quarry_miner.mining.task import MiningTask
 from quarry_miner.mining.work import Work
 from quarry_miner.presets.registry import PRESETS, make_preset
@@ -44,19 +44,19 @@ def run(
         if kill_at is not None and done >= kill_at:
             raise Killed
 
-    choice = Choice(make_preset(preset), 5, 3)
+    choice = NegativeChoice(make_preset(preset), 5, 3)
     IncrementalMining(task, choice, preset, versions or {}, earlier).run(work, progress)
     return work
 
 
 def rows(work: Work) -> list[dict[str, Any]]:
-    return list(pa.concat_tables(work.tables()).to_pylist())
+    return list(pa.concat_tables(work.read_tables()).to_pylist())
 
 
 def finished(folder: Path, work: Work) -> EarlierSet:
     folder.mkdir()
-    write_set(folder / EXAMPLES, work.tables(), {})
-    write_lineage(folder, Lineage(request="same"), work.queries())
+    write_set(folder / EXAMPLES, work.read_tables(), {})
+    write_lineage(folder, Lineage(request="same"), work.read_queries())
     return EarlierSet(folder)
 
 
@@ -73,7 +73,7 @@ def test_an_earlier_set_with_a_changed_page_is_not_built_on(tmp_path: Path) -> N
 
 
 def reused(work: Work) -> set[str]:
-    return {query.query_id for query in work.queries() if query.reused}
+    return {query.query_id for query in work.read_queries() if query.reused}
 
 
 def test_a_job_gives_what_mining_in_one_go_gives(tmp_path: Path) -> None:
@@ -82,10 +82,10 @@ def test_a_job_gives_what_mining_in_one_go_gives(tmp_path: Path) -> None:
     for preset in ("perc-pos", "quarry", "random", "in-batch"):
         whole = mine(task, make_preset(preset), 5, 3)
         work = run(tmp_path / preset, task, preset)
-        assert rows(work) == table_of(whole.examples).to_pylist()
-        assert sum(query.pairs for query in work.queries()) == whole.pairs
-        assert sum(query.covered for query in work.queries()) == whole.covered
-        assert sum(query.positive_first for query in work.queries()) == whole.positive_first
+        assert rows(work) == make_table(whole.examples).to_pylist()
+        assert sum(query.pairs for query in work.read_queries()) == whole.pairs
+        assert sum(query.covered for query in work.read_queries()) == whole.covered
+        assert sum(query.positive_first for query in work.read_queries()) == whole.positive_first
 
 
 def test_a_job_killed_at_any_block_goes_on_to_the_same_rows(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_neighbouring_queries_are_mined_together_and_to_the_same_rows(
     missing = {f"q{n:03}" for n in (0, 1, 2, 7, 30, 31, 62, 63, 64, 65, 99)}
     known = {id: query for id, query in queries.items() if id not in missing}
     ranges: list[tuple[int, int]] = []
-    gather = Gatherer.of
+    gather = Gatherer.gather
 
     def recorded(gatherer: Gatherer, start: int, end: int) -> Gathered:
         ranges.append((start, end))
@@ -167,11 +167,11 @@ def test_neighbouring_queries_are_mined_together_and_to_the_same_rows(
         earlier = finished(tmp_path / f"{preset}-set", before)
         ranges.clear()
         with monkeypatch.context() as patched:
-            patched.setattr(Gatherer, "of", recorded)
+            patched.setattr(Gatherer, "gather", recorded)
             again = run(tmp_path / f"{preset}-c", task_of(texts, queries), preset, earlier=earlier)
         assert ranges == [(0, 3), (7, 8), (30, 32), (62, 64), (64, 66), (99, 100)]
         assert rows(again) == rows(whole)
-        facts = [[q.model_dump(exclude={"reused"}) for q in work.queries()] for work in (again, whole)]
+        facts = [[q.model_dump(exclude={"reused"}) for q in work.read_queries()] for work in (again, whole)]
         assert facts[0] == facts[1]
         assert reused(again) == known.keys()
 
@@ -182,7 +182,7 @@ class FewClicks:
     def __init__(self, text: str, document: int) -> None:
         self._text, self._document = text, document
 
-    def of(self, texts: Sequence[str], query: Any, positive: Any, document: Any) -> Seen:
+    def observe(self, texts: Sequence[str], query: Any, positive: Any, document: Any) -> Seen:
         here = np.array([texts[q] == self._text for q in query]) & (document == self._document)
         refusals = np.where(here, 9, 0).astype(np.float32)
         no = np.zeros(len(document), np.bool_)
@@ -224,7 +224,7 @@ def test_each_member_is_asked_for_each_query_once(tmp_path: Path) -> None:
 def test_only_the_presets_that_say_so_draw_from_the_whole_corpus() -> None:
     texts = seeded_texts(60)
     task = task_of(texts, seeded_queries(texts, 5))
-    pairs = Gatherer(task, judged=False).of(0, 5).pairs
+    pairs = Gatherer(task, judged=False).gather(0, 5).pairs
     drawing = set()
     for name in PRESETS:
         preset = make_preset(name)

@@ -12,11 +12,11 @@ from tests.unit.miner.small import corpus_of, space_of, task_of, texts_of
 from quarry.errors import FailedPreconditionError, InvalidArgumentError
 from quarry.models.calibration import Calibration
 from quarry_miner.examples import Example, Float32, Int32, MiningQuery, Positive
-from quarry_miner.members.ensemble import ensemble_space
+from quarry_miner.members.ensemble import build_ensemble
 from quarry_miner.members.members import Listed, Member, VectorMember
-from quarry_miner.members.reranker import NO_BELIEF, Belief, Judge
+from quarry_miner.members.reranker_member import NO_BELIEF, Belief, Judge
 from quarry_miner.mining.candidates import Gatherer
-from quarry_miner.mining.mining import gatherer_for, mine, mine_range
+from quarry_miner.mining.mining import make_gatherer, mine, mine_range
 from quarry_miner.mining.task import MiningTask
 from quarry_miner.presets.registry import PRESETS, make_preset
 
@@ -59,7 +59,7 @@ def test_what_is_relabelled_for_one_positive_is_no_negative_for_another() -> Non
 
         belief = Belief(calibration=CALIBRATION)
 
-        def logits(self, queries: Sequence[str], documents: Sequence[Int32]) -> list[Float32]:
+        def compute_logits(self, queries: Sequence[str], documents: Sequence[Int32]) -> list[Float32]:
             told = {0: -5.0, 1: 5.0, 5: 0.0}
             return [np.array([told.get(n, -9.0) for n in some.tolist()], np.float32) for some in documents]
 
@@ -90,7 +90,7 @@ def test_blocks_resumption_and_order_change_no_example(
     resumed = [  # each half by a gatherer of its own, as by two processes
         one
         for part in ((0, border), (border, end))
-        for one in mine_range(TASK, preset, 4, 7, gatherer_for(TASK, preset), *part)
+        for one in mine_range(TASK, preset, 4, 7, make_gatherer(TASK, preset), *part)
     ]
     assert [row(e) for one in resumed for e in one.examples] == [row(e) for e in whole.examples]
     assert tuple(sum(getattr(one, name) for one in resumed) for name in FACTS) == (
@@ -151,7 +151,7 @@ def test_copies_of_a_positives_text_are_left_out_and_counted() -> None:
 
 
 def test_ranks_leave_positives_out_and_the_positives_ranks_count_everything() -> None:
-    pairs = Gatherer(TASK, judged=False).of(0, len(TASK.queries)).pairs
+    pairs = Gatherer(TASK, judged=False).gather(0, len(TASK.queries)).pairs
     for pair in pairs:
         query = TASK.queries[pair.query]
         own = [p.document for p in query.positives]
@@ -189,7 +189,7 @@ class JudgeByCompany:
 
     belief = NO_BELIEF
 
-    def logits(self, queries: Sequence[str], documents: Sequence[Int32]) -> list[Float32]:
+    def compute_logits(self, queries: Sequence[str], documents: Sequence[Int32]) -> list[Float32]:
         company = sum(map(len, documents))
         return [
             np.sin(np.arange(len(some)) + len(q) + company).astype(np.float32)
@@ -207,7 +207,7 @@ def test_a_judges_scores_do_not_depend_on_the_queries_beside() -> None:
 def test_the_2025_rule_covers_at_most_the_pairs_whose_positive_is_not_first() -> None:
     parts = [space_of(TASK.corpus, "dense"), space_of(TASK.corpus, "lsa")]
     for kept in (0.5, 0.95):
-        space, _ = ensemble_space(parts, kept)
+        space, _ = build_ensemble(parts, kept)
         task = dataclasses.replace(TASK, space=space, members=(VectorMember(space),))
         mined = mine(task, make_preset("enterprise-2025"), 1, seed=0)
         assert 0 < mined.covered <= mined.pairs - mined.positive_first

@@ -143,14 +143,14 @@ def test_semi_hard_lies_in_both_bands(one: PairCandidates) -> None:
 
 
 def test_simans_prefers_candidates_as_similar_as_the_positive() -> None:
-    chances = SimAns().chances(pair([0.7, 0.5, 0.4], s_qp=0.5))
+    chances = SimAns().weigh_candidates(pair([0.7, 0.5, 0.4], s_qp=0.5))
     # differences of 4, 0 and -2 in its own scale: exp(-0.5 x 16), exp(0), exp(-0.5 x 4)
     assert chances == pytest.approx([np.exp(-8), 1, np.exp(-2)], rel=1e-4)
 
 
 @given(one=any_pairs())
 def test_simans_chances_fall_with_the_distance_from_the_positive(one: PairCandidates) -> None:
-    chances, apart = SimAns().chances(one), np.abs(one.s_qd.astype(float) - one.s_qp)
+    chances, apart = SimAns().weigh_candidates(one), np.abs(one.s_qd.astype(float) - one.s_qp)
     assert (np.diff(chances[np.argsort(apart)]) <= 1e-6).all()
 
 

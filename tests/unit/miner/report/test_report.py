@@ -12,11 +12,16 @@ import pytest
 from quarry.mining.spec import MiningSpec
 from quarry_miner.evidence.positives import Positives
 from quarry_miner.examples import Example
-from quarry_miner.mining.parquet import table_of
+from quarry_miner.mining.example_tables import make_table
 from quarry_miner.report.false_negative_rows import FalseNegativeRows, RelativeRelevance
-from quarry_miner.report.false_negatives import Audit, counted, draws_needed, wilson
-from quarry_miner.report.gate import GatePolicy, Measured, judge
-from quarry_miner.report.page import render_page
+from quarry_miner.report.false_negatives import (
+    Audit,
+    compute_wilson,
+    count_needed_draws,
+    estimate_from_counts,
+)
+from quarry_miner.report.mining_gate import Measured, MiningGatePolicy, judge
+from quarry_miner.report.mining_page import render_page
 from quarry_miner.report.report import MinedFacts, make_report
 
 HOSTILE = "<script>alert(1)</script>\"'{{ 7*7 }} $\\frac{1}{2}$ \x1b[31m‮ &amp;"
@@ -65,7 +70,7 @@ def report_of(
         "versions": {"numpy": "2"},
         "data_hash": "abc",
     }
-    tables = [table_of(examples)]
+    tables = [make_table(examples)]
     report, summary = make_report(
         spec, MinedFacts(**(values | facts)), tables, rows or FalseNegativeRows(None, None),
         lambda ids: {id: (texts or {}).get(id, "text") for id in ids},
@@ -116,7 +121,7 @@ def test_an_audit_is_preferred_and_counts_what_it_knows() -> None:
     found = report["false_negatives"]
     assert found["source"] == "audit"
     assert found["share"] == 0.2
-    assert (found["lower"], found["upper"]) == pytest.approx(wilson(0.2, 50))
+    assert (found["lower"], found["upper"]) == pytest.approx(compute_wilson(0.2, 50))
 
 
 def test_an_audit_that_names_nothing_new_says_nothing() -> None:
@@ -146,16 +151,16 @@ def test_without_a_source_the_share_is_unknown() -> None:
 
 def test_rows_of_one_query_count_for_less_than_those_of_many() -> None:
     false = np.array([True] * 10 + [False] * 90)
-    apart = counted(false, np.arange(100), "audit")
-    together = counted(false, np.arange(100) // 10, "audit")
+    apart = estimate_from_counts(false, np.arange(100), "audit")
+    together = estimate_from_counts(false, np.arange(100) // 10, "audit")
     assert together.upper > apart.upper
     assert apart.upper == pytest.approx(0.1744, abs=2e-4)  # Wilson, 10 of 100
 
 
 def test_the_draws_needed_just_reach_the_target() -> None:
     for target in (0.01, 0.05, 0.1, 0.3):
-        needed = draws_needed(target)
-        assert wilson(0.0, needed)[1] <= target < wilson(0.0, needed - 1)[1]
+        needed = count_needed_draws(target)
+        assert compute_wilson(0.0, needed)[1] <= target < compute_wilson(0.0, needed - 1)[1]
 
 
 GOOD = Measured(100, 700, 0.9, (0.1, 0.05, 0.15), 0.1, 0.1)
@@ -192,7 +197,7 @@ def test_the_gravest_objection_comes_first_and_all_are_told() -> None:
     verdict, advice = judge(bad)
     assert verdict == "FALSE_NEGATIVES"
     assert len(advice) == 4
-    assert judge(bad, GatePolicy(max_false_negatives=0.9))[0] == "TOO_NEAR_POSITIVE"
+    assert judge(bad, MiningGatePolicy(max_false_negatives=0.9))[0] == "TOO_NEAR_POSITIVE"
 
 
 class Tags(HTMLParser):
@@ -231,10 +236,10 @@ def test_a_page_is_made_of_a_set_without_rows() -> None:
 
 def test_tables_keep_every_field() -> None:
     one = example(1, "n", evidence={"rerank": 0.25, "shown": 3.0})
-    (row,) = table_of([one]).to_pylist()
+    (row,) = make_table([one]).to_pylist()
     assert row["members"] == [
         {"name": "bm25", "rank": 2, "score": 7.0},
         {"name": "dense", "rank": 1, "score": pytest.approx(0.4)},
     ]
     assert dict(row["evidence"]) == {"rerank": 0.25, "shown": 3.0}
-    assert isinstance(table_of([]), pa.Table)
+    assert isinstance(make_table([]), pa.Table)

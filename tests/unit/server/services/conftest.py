@@ -19,8 +19,8 @@ from quarry.jobs.folders import SPEC
 from quarry.jobs.process import OnDetails, OnProgress
 from quarry.mining.estimate import EstimateSpec, PairRelevance, RankValue, RelevanceReport
 from quarry.mining.jobs import ESTIMATE
-from quarry.ranking.tuned import RankingConfiguration
-from quarry.testing import tiny_cross_encoder
+from quarry.ranking.ranking_configuration import RankingConfiguration
+from quarry.testing import make_tiny_cross_encoder
 from quarry.training.folders import RESULT
 from quarry.training.loop_reports import REPORT
 from quarry.training.loop_spec import LoopSpec
@@ -115,7 +115,7 @@ class NoTrial:
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cross-encoder that trainings start from."""
-    return tiny_cross_encoder(tmp_path_factory.mktemp("base"), seed=2)
+    return make_tiny_cross_encoder(tmp_path_factory.mktemp("base"), seed=2)
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ from tests.unit.training.samples import write_bomb
 from quarry.errors import DataLossError, InvalidArgumentError, LimitExceededError
 from quarry.training.uploads import Uploads
 from quarry_trainer.data.dataset import BadExamplesError, GroupDataset, TextGroup, read_examples
-from quarry_trainer.data.dropped import Reason
-from quarry_trainer.data.parquet import TEXTS
+from quarry_trainer.data.drop_reasons import DropReason
+from quarry_trainer.data.example_files import TEXTS
 
 
 def row(query_id: str, positive: str, negative: str, **changed: Any) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def test_an_uploaded_file_that_has_changed_is_refused(tmp_path: Path) -> None:
     upload = Uploads(tmp_path).begin()
     upload.add(content)
     name, _ = upload.finish()
-    path = Uploads(tmp_path).path(name)
+    path = Uploads(tmp_path).locate(name)
     assert read_examples(path).positives == {"q1": {"a": 1}}
     written(path, [row("q1", "a", "c")])
     with pytest.raises(DataLossError, match="upload it again"):
@@ -160,7 +160,7 @@ def test_a_few_contradictions_are_dropped_and_named(tmp_path: Path) -> None:
     assert found == {("x", "a"): ("c",), ("x", "b"): ()}
     assert examples.positives["x"] == {"a": 1, "b": 1}
     assert examples.dropped.as_json() == {"contradicted": {"count": 2, "examples": ["x/b", "x/a"]}}
-    assert "2 negatives that answer the same question" in examples.dropped.advice()[0]
+    assert "2 negatives that answer the same question" in examples.dropped.describe()[0]
 
 
 def test_what_is_relevant_in_one_group_is_no_negative_in_another(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_text_in_many_rows_is_in_memory_once(tmp_path: Path) -> None:
         tracemalloc.stop()
     (group,) = examples.groups
     assert (len(group.documents), len(group.query)) == (1, 10_000)
-    assert examples.dropped[Reason.REPEATED] == 19_999
+    assert examples.dropped[DropReason.REPEATED] == 19_999
     assert peak < 20 * 2**20  # the texts of all rows are 200 MB
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quarry.mining.spec import JudgedQuery
-from quarry_trainer.data.division import Before, Division, divide, held_out_size
+from quarry_trainer.data.division import Before, Division, choose_held_out_size, divide
 
 
 def judged(id: str, *documents: str, text: str = "") -> JudgedQuery:
@@ -49,7 +49,7 @@ def test_known_and_unseen_are_what_they_say(graph: list[set[int]], seed: int, ra
     for id in division.development | division.gate:
         assert (id in division.known) == bool(documents[id] & trained)
     for part in (division.development, division.gate):
-        assert len(part) <= held_out_size(sum(map(bool, documents.values())))
+        assert len(part) <= choose_held_out_size(sum(map(bool, documents.values())))
     random.shuffle(queries)
     assert divide(queries, seed) == division
 
@@ -64,7 +64,7 @@ def test_parts_have_their_share_and_a_third_of_each_is_unseen() -> None:
 
 
 def test_few_queries_are_held_out_up_to_a_quarter_of_them() -> None:
-    assert [held_out_size(n) for n in (0, 3, 8, 80, 160, 200, 400)] == [0, 0, 2, 20, 40, 40, 60]
+    assert [choose_held_out_size(n) for n in (0, 3, 8, 80, 160, 200, 400)] == [0, 0, 2, 20, 40, 40, 60]
 
 
 def test_where_every_query_has_a_document_of_its_own_all_held_out_are_unseen() -> None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from tests.unit.trainer.data.test_material import group
+from tests.unit.trainer.data.test_training_data import group
 
 from quarry.mining.spec import JudgedQuery
 from quarry_trainer.data.dataset import Examples
-from quarry_trainer.data.entities import MOST_OF_ONE, by_entity, entities_of
-from quarry_trainer.data.material import divided
+from quarry_trainer.data.entities import MOST_OF_ONE, find_entities, judge_by_entity
+from quarry_trainer.data.training_data import split_queries
 
 
 def facets(ids: Sequence[str]) -> Mapping[str, str]:
@@ -17,18 +17,18 @@ def facets(ids: Sequence[str]) -> Mapping[str, str]:
 
 def test_documents_that_share_a_title_speak_of_one_thing() -> None:
     titles = {"a": "Gout", "b": " gout ", "c": "Anemia", "d": "", "e": "?"}
-    assert entities_of([*titles, "gone"], lambda _ids: titles) == {"a": "title:gout", "b": "title:gout"}
+    assert find_entities([*titles, "gone"], lambda _ids: titles) == {"a": "title:gout", "b": "title:gout"}
 
 
 def test_a_title_that_all_documents_have_says_nothing() -> None:
     ids = [f"d{n}" for n in range(MOST_OF_ONE + 1)]
-    assert entities_of(ids, lambda some: dict.fromkeys(some, "Our help centre")) == {}
-    assert len(entities_of(ids[1:], lambda some: dict.fromkeys(some, "Gout"))) == MOST_OF_ONE
+    assert find_entities(ids, lambda some: dict.fromkeys(some, "Our help centre")) == {}
+    assert len(find_entities(ids[1:], lambda some: dict.fromkeys(some, "Gout"))) == MOST_OF_ONE
 
 
 def test_the_best_judgment_of_a_thing_holds() -> None:
     query = JudgedQuery(id="q", text="gout", judgments={"a": 0, "b": 2, "c": 1})
-    (made,) = by_entity([query], {"a": "gout", "b": "gout"})
+    (made,) = judge_by_entity([query], {"a": "gout", "b": "gout"})
     assert made.judgments == {"gout": 2, "c": 1}
 
 
@@ -36,14 +36,14 @@ def test_a_question_on_a_disease_that_training_saw_is_known() -> None:
     """Each disease has two answers; no two queries share a document."""
     groups = [group(f"q{n}-{what}", f"d{n}-{what}", "x") for n in range(150) for what in ("causes", "cure")]
     own = Examples(tuple(groups), simulated=False, data_hash="")
-    entities = entities_of([g.positive for g in groups], facets)
-    parts = divided(own, (), entities=entities)
+    entities = find_entities([g.positive for g in groups], facets)
+    parts = split_queries(own, (), entities=entities)
     trained = {g.query_id.split("-")[0] for g in parts.train}
     held_out = [*parts.development, *parts.gate]
     assert {parts.known[query.id] for query in held_out} == {True, False}
     for query in held_out:
         assert parts.known[query.id] == (query.id.split("-")[0] in trained)
-    alone = divided(own, ())
+    alone = split_queries(own, ())
     assert not any(alone.known.values()), "by document all of them are unseen"
 
 
@@ -54,7 +54,7 @@ def test_given_judgments_are_known_by_entity_too() -> None:
         for id in ("d1-cure", "d2-cure", "d2-causes")
     ]
     ids = ["d1-causes", *(query.id for query in judged)]
-    parts = divided(own, judged, entities=entities_of(ids, facets))
+    parts = split_queries(own, judged, entities=find_entities(ids, facets))
     assert {id.removeprefix("judged:"): known for id, known in parts.known.items()} == {
         "d1-cure": True,
         "d2-cure": False,

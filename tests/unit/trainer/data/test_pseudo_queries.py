@@ -1,14 +1,14 @@
 """Queries made of documents: what stands above a text asks for it, and is not in it."""
 
 from quarry.documents.passages import SourceText
-from quarry_trainer.data.pseudo_queries import LEAST_PASSAGE_WORDS, pseudo_queries, without_title
+from quarry_trainer.data.pseudo_queries import LEAST_PASSAGE_WORDS, drop_title, make_pseudo_queries
 
 LONG = "every word of it counts and there are enough of them to make a passage that says something useful"
 assert len(LONG.split()) >= LEAST_PASSAGE_WORDS
 
 
 def texts(*documents: tuple[str, SourceText]) -> dict[str, str]:
-    return {query.text: query.passage for query in pseudo_queries(documents, 100, seed=0)}
+    return {query.text: query.passage for query in make_pseudo_queries(documents, 100, seed=0)}
 
 
 def test_a_title_asks_for_the_text_below_it() -> None:
@@ -31,7 +31,7 @@ def test_a_first_sentence_asks_for_the_rest() -> None:
 def test_what_many_documents_are_called_asks_for_none() -> None:
     documents = [(f"d{n}", SourceText("See also these", f"{LONG} {n}")) for n in range(3)]
     assert texts(*documents) == {}
-    assert len(pseudo_queries(documents[:2], 100, seed=0)) == 2
+    assert len(make_pseudo_queries(documents[:2], 100, seed=0)) == 2
 
 
 def test_too_little_text_makes_no_query() -> None:
@@ -42,12 +42,12 @@ def test_too_little_text_makes_no_query() -> None:
 
 def test_what_is_drawn_depends_on_the_seed_alone() -> None:
     documents = [(f"d{n}", SourceText(f"How to mend number {n}", f"{LONG} {n}")) for n in range(50)]
-    first, again, other = (pseudo_queries(documents, 10, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (make_pseudo_queries(documents, 10, seed=seed) for seed in (1, 1, 2))
     assert first == again
     assert first != other
     assert len(first) == len({query.document for query in first}) == 10
 
 
 def test_the_title_in_front_of_a_passage_is_taken_off() -> None:
-    assert without_title("A title\nand its text", "A title") == "and its text"
-    assert without_title("no title here", "") == "no title here"
+    assert drop_title("A title\nand its text", "A title") == "and its text"
+    assert drop_title("no title here", "") == "no title here"

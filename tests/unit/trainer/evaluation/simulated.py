@@ -23,7 +23,7 @@ class World:
     logging: NDArray[np.int64]
 
     @classmethod
-    def of(cls, queries: int = 60, documents: int = 14, noise: float = 0.3, seed: int = 0) -> "World":
+    def observe(cls, queries: int = 60, documents: int = 14, noise: float = 0.3, seed: int = 0) -> "World":
         random = np.random.default_rng(seed)
         attraction = random.beta(0.6, 1.8, (queries, documents))
         noisy = attraction + noise * random.standard_normal(attraction.shape)

@@ -17,20 +17,20 @@ from quarry.models.blend import Blend
 from quarry.models.calibration import (
     CALIBRATION_FILE,
     Calibration,
-    expected_calibration_error,
+    measure_calibration_error,
     read_calibration,
     write_calibration,
 )
 from quarry.training.spec import EvaluationReport
 from quarry_trainer.data.dataset import Examples, Group
-from quarry_trainer.data.judged_sample import Sample, relabelled
-from quarry_trainer.data.linked_queries import components_of
+from quarry_trainer.data.judged_sample import CandidateSample, find_relabelled
+from quarry_trainer.data.linked_queries import number_components
 from quarry_trainer.data.live import RankedQuery
 from quarry_trainer.evaluation.calibrating import (
     NOTHING_JUDGED,
     Errors,
     NotCalibrated,
-    _out_of_fold,
+    _estimate_out_of_fold,
     fit_calibration,
     with_calibration,
     with_errors,
@@ -64,13 +64,13 @@ class Made:
         ]
         self.known = {query.id: place % 2 == 0 for place, query in enumerate(self.queries)}
 
-    def sample(self, blend: Blend = ALONE) -> Sample:
-        return Sample.of(self.ranked, self.scores, blend, self.queries, self.known)
+    def sample(self, blend: Blend = ALONE) -> CandidateSample:
+        return CandidateSample.from_ranked(self.ranked, self.scores, blend, self.queries, self.known)
 
     def precision(self, calibration: Calibration, least: float) -> float:
         """Share that is relevant of what a search with ``min_relevance`` gives out."""
         sample = self.sample()
-        kept = calibration.probability(sample.scores) >= least
+        kept = calibration.estimate_probability(sample.scores) >= least
         return float(sample.relevant[kept].mean())
 
 
@@ -78,9 +78,9 @@ def test_probabilities_are_those_that_relevance_was_drawn_by() -> None:
     fitted, found = fit_calibration(Made(300, seed=1, scale=20.0).sample())
     made = Made(400, seed=2, scale=20.0)
     for scores, truth in zip(made.scores, made.truth, strict=True):
-        assert np.abs(fitted.probability(scores) - truth).max() < 0.08
+        assert np.abs(fitted.estimate_probability(scores) - truth).max() < 0.08
     assert fitted.queries == 300 and fitted.pairs == 6_000 and fitted.source == "judgments"
-    errors = Errors.of(fitted.probability(made.sample().scores), made.sample())
+    errors = Errors.measure(fitted.estimate_probability(made.sample().scores), made.sample())
     assert max(errors.ece, errors.ece_all, errors.ece_unseen or 1.0) <= 0.05
     assert (fitted.ece, fitted.ece_unseen) == (found.ece, found.ece_unseen)
     assert fitted.ece <= found.chance and not found.advice
@@ -90,7 +90,7 @@ def test_the_sigmoid_of_a_raw_score_is_no_probability() -> None:
     """What was taken for one: a split model's 20 times a cosine is over 0 for what answers nothing."""
     made = Made(100, seed=3, scale=2.0, shift=6.0)
     sample = made.sample()
-    raw = expected_calibration_error(expit(sample.scores), sample.relevant, 10)
+    raw = measure_calibration_error(expit(sample.scores), sample.relevant, 10)
     assert raw > 0.5 > 0.05 > fit_calibration(sample)[0].ece_all
 
 
@@ -111,7 +111,7 @@ def test_a_threshold_keeps_its_meaning_from_version_to_version(least: float) -> 
     later, later_after = Made(300, seed=6, scale=20.0), Made(300, seed=6, scale=0.3)
     assert abs(later.precision(old, least) - later_after.precision(new, least)) < 0.02
     assert later.precision(old, least) > least
-    assert not (old.probability(later_after.sample().scores) >= least).any()  # each needs its own
+    assert not (old.estimate_probability(later_after.sample().scores) >= least).any()  # each needs its own
 
 
 def test_what_shares_a_document_or_a_text_is_one_question() -> None:
@@ -123,7 +123,7 @@ def test_what_shares_a_document_or_a_text_is_one_question() -> None:
         JudgedQuery(id="e", text=" FOUR", judgments={"d4": 1}),
         JudgedQuery(id="f", text="five", judgments={"d1": 0}),
     ]
-    first, *others = components_of(queries)
+    first, *others = number_components(queries)
     assert others[:2] == [first, first]
     assert others[2] == others[3] != first
     assert others[4] not in (first, others[2])
@@ -137,7 +137,7 @@ def test_no_question_is_held_to_a_fit_that_saw_it() -> None:
     own = twice.questions == 4
     assert len(set(sample.questions[own].tolist())) == 2
     turned = replace(twice, relevant=np.where(own, ~twice.relevant, twice.relevant))
-    before, after = _out_of_fold(twice), _out_of_fold(turned)
+    before, after = _estimate_out_of_fold(twice), _estimate_out_of_fold(turned)
     np.testing.assert_array_equal(before[own], after[own])
     assert np.abs(before - after).max() > 1e-4
 
@@ -156,7 +156,7 @@ def judged(ranked: Sequence[RankedQuery], labels: Sequence[NDArray[np.bool_]]) -
 def missing(labels: Sequence[NDArray[np.bool_]], scores: Sequence[Float64]) -> str:
     ranked = candidates(len(labels))
     with pytest.raises(NotCalibrated) as caught:
-        fit_calibration(Sample.of(ranked, scores, ALONE, judged(ranked, labels), {}))
+        fit_calibration(CandidateSample.from_ranked(ranked, scores, ALONE, judged(ranked, labels), {}))
     return str(caught.value)
 
 
@@ -177,9 +177,9 @@ def test_what_only_a_model_called_relevant_is_left_out() -> None:
     query = made.queries[0]
     believed = made.ranked[0].documents[3]
     group = Group(query.id, query.text, made.ranked[0].documents[0], (believed,), (True,), (1.0,))
-    doubtful = relabelled(Examples((group,), False, "h"), made.queries)
+    doubtful = find_relabelled(Examples((group,), False, "h"), made.queries)
     assert doubtful == {query.id: {believed}}
-    sample = Sample.of(made.ranked, made.scores, ALONE, made.queries, made.known, doubtful)
+    sample = CandidateSample.from_ranked(made.ranked, made.scores, ALONE, made.queries, made.known, doubtful)
     assert len(sample.scores) == len(made.sample().scores) - 1
 
 
@@ -197,10 +197,10 @@ def test_the_report_says_what_became_of_it() -> None:
 def test_what_is_off_by_more_than_chance_explains_is_named() -> None:
     made = Made(60, seed=12)
     wrong = np.where(made.sample().relevant, 0.4, 0.6)
-    (told,) = Errors.of(wrong, replace(made.sample(), unseen=np.zeros(len(wrong), np.bool_))).advice
+    (told,) = Errors.measure(wrong, replace(made.sample(), unseen=np.zeros(len(wrong), np.bool_))).advice
     assert "off by 0.6" in told
     truth = np.concatenate([one[np.argsort(-s)] for one, s in zip(made.truth, made.scores, strict=True)])
-    errors = Errors.of(truth, made.sample())
+    errors = Errors.measure(truth, made.sample())
     assert errors.ece_unseen is not None and errors.ece_unseen > 0.03  # of few queries, by chance
     assert not errors.advice
 
@@ -241,6 +241,6 @@ def test_numbers_that_are_none_are_refused(change: dict[str, float]) -> None:
 
 def test_the_error_is_the_mean_distance_between_belief_and_truth() -> None:
     probabilities = np.array([0.1, 0.1, 0.9, 0.9])
-    assert expected_calibration_error(probabilities, np.array([0, 0, 1, 1], bool), 10) == pytest.approx(0.1)
-    assert expected_calibration_error(probabilities, np.array([1, 1, 0, 0], bool), 10) == pytest.approx(0.9)
-    assert expected_calibration_error(np.array([1.0, 1.0]), np.array([1, 0], bool), 10) == pytest.approx(0.5)
+    assert measure_calibration_error(probabilities, np.array([0, 0, 1, 1], bool), 10) == pytest.approx(0.1)
+    assert measure_calibration_error(probabilities, np.array([1, 1, 0, 0], bool), 10) == pytest.approx(0.9)
+    assert measure_calibration_error(np.array([1.0, 1.0]), np.array([1, 0], bool), 10) == pytest.approx(0.5)

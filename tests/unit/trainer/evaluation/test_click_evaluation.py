@@ -10,10 +10,10 @@ from tests.unit.trainer.evaluation.simulated import World
 from quarry.clicks.log import ClickLog
 from quarry_trainer.evaluation import click_evaluation
 from quarry_trainer.evaluation.click_evaluation import OrdersOf, evaluate_clicks
-from quarry_trainer.evaluation.gate import GatePolicy
+from quarry_trainer.evaluation.training_gate import TrainingGatePolicy
 from quarry_trainer.measures import Orders
 
-WORLD = World.of(documents=10)
+WORLD = World.observe(documents=10)
 
 
 def giving(candidate: Orders, base: Orders) -> OrdersOf:
@@ -46,7 +46,7 @@ def test_a_better_and_a_worse_ranking_are_told_by_clicks() -> None:
 
 def test_clicks_on_documents_that_training_did_not_see_are_held_apart() -> None:
     """Known queries are ordered as well as can be, the others as badly."""
-    log, policy = WORLD.log(6_000, seed=0), GatePolicy(min_unseen=5)
+    log, policy = WORLD.log(6_000, seed=0), TrainingGatePolicy(min_unseen=5)
     best, worst = WORLD.orders(WORLD.attraction), WORLD.orders(-WORLD.attraction)
     unseen = sorted(best)[:5]
     mixed = giving({name: (worst if name in unseen else best)[name] for name in best}, WORLD.logged())
@@ -63,7 +63,7 @@ def test_clicks_on_documents_that_training_did_not_see_are_held_apart() -> None:
 
 
 def test_where_the_log_is_too_little_nothing_is_ranked() -> None:
-    assert evaluate_clicks(ClickLog.of([]), refuse, "fused").verdict == "INSUFFICIENT_DATA"
+    assert evaluate_clicks(ClickLog.from_pages([]), refuse, "fused").verdict == "INSUFFICIENT_DATA"
     unexplored = evaluate_clicks(WORLD.log(6_000, seed=0, swap=0.0), refuse, "fused")
     assert unexplored.verdict == "INSUFFICIENT_DATA"
     assert "swap_probability" in unexplored.advice[0]
@@ -73,7 +73,7 @@ def test_where_the_log_is_too_little_nothing_is_ranked() -> None:
 
 
 def test_a_ranking_of_what_nobody_saw_is_not_judged() -> None:
-    world = World.of(documents=30)
+    world = World.observe(documents=30)
     strange = {query: ids[10:] for query, ids in world.logged().items()}
     found = evaluate_clicks(world.log(6_000, seed=0), giving(strange, world.logged()), "fused")
     assert found.verdict == "INSUFFICIENT_DATA"
@@ -83,7 +83,7 @@ def test_a_ranking_of_what_nobody_saw_is_not_judged() -> None:
 def test_what_was_decided_before_makes_it_harder() -> None:
     log = WORLD.log(6_000, seed=0)
     orders = giving(WORLD.orders(WORLD.attraction), WORLD.logged())
-    later = evaluate_clicks(log, orders, "fused", spent=1_000)
+    later = evaluate_clicks(log, orders, "fused", earlier_decisions=1_000)
     assert later.verdict in ("IMPROVED", "NO_IMPROVEMENT")
     assert later.details["decides"] == {"level": pytest.approx(1 - 0.05 / 1_001**2), "spent": 1_000}
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from tests.unit.trainer.evaluation.simulated import World
 
-from quarry.clicks.examination.swaps import swapped_examination
+from quarry.clicks.examination.swaps import estimate_from_swaps
 from quarry.clicks.log import ClickLog
 from quarry.training.spec import Subject
 from quarry_trainer.evaluation.examination import Explored
 from quarry_trainer.evaluation.off_policy import OffPolicy, estimate
 from quarry_trainer.evaluation.searches import find_latest_pages
 
-WORLD = World.of(documents=10)
+WORLD = World.observe(documents=10)
 
 
 def noisy(world: World, noise: float, seed: int) -> dict[str, list[str]]:
@@ -32,8 +32,8 @@ def value_of(
 
 def test_examination_is_found_from_swaps_whatever_is_displayed_where() -> None:
     log = WORLD.log(20_000, seed=1)
-    explored = Explored.of(log)
-    (curve,) = explored.curve(np.ones((1, len(log.queries))))
+    explored = Explored.from_displays(log)
+    (curve,) = explored.estimate_curve(np.ones((1, len(log.queries))))
     assert explored.depth == 10
     assert curve == pytest.approx(1 / np.arange(1, 11), rel=0.2)
     rates = log.clicked.sum(axis=0)
@@ -44,9 +44,9 @@ def test_examination_is_the_same_that_mining_learns() -> None:
     log = WORLD.log(3_000, seed=1)
     refused = ~log.clicked & (np.random.default_rng(0).random(log.rank.shape) < 0.3)
     log = replace(log, refused=refused)
-    explored = Explored.of(log)
-    (curve,) = explored.curve(np.ones((1, len(log.queries))))
-    assert curve == pytest.approx(swapped_examination(log).value, rel=1e-7)
+    explored = Explored.from_displays(log)
+    (curve,) = explored.estimate_curve(np.ones((1, len(log.queries))))
+    assert curve == pytest.approx(estimate_from_swaps(log).value, rel=1e-7)
 
 
 def test_the_curve_ends_where_nothing_links_a_rank_to_the_first() -> None:
@@ -57,10 +57,10 @@ def test_the_curve_ends_where_nothing_links_a_rank_to_the_first() -> None:
     whole = ("query", "search", "session", "owner", "time_us", "ranker", "rendered")
     both = {name: np.concatenate([getattr(log, name)] * 2) for name in whole}
     split = replace(log, **both, **{name: np.concatenate([p[name] for p in pages]) for name in names})
-    explored = Explored.of(split)
+    explored = Explored.from_displays(split)
     assert explored.depth == 5
-    assert explored.clicks < Explored.of(log).clicks
-    (curve,) = explored.curve(np.ones((1, len(log.queries))))
+    assert explored.clicks < Explored.from_displays(log).clicks
+    (curve,) = explored.estimate_curve(np.ones((1, len(log.queries))))
     assert curve == pytest.approx(1 / np.arange(1, 6), rel=0.2)
 
 
@@ -78,10 +78,12 @@ def test_hits_that_all_moved_down_were_not_swapped() -> None:
     log = WORLD.log(20_000, seed=1)
     pushed = log.search % 2 == 0
     rank = np.where(pushed[:, None], log.rank_before + 1, log.rank).astype(np.int32)
-    below, half = replace(log, rank=rank), log.rows(~pushed)
+    below, half = replace(log, rank=rank), log.select_rows(~pushed)
     one = np.ones((1, len(log.queries)))
-    assert Explored.of(below).clicks == Explored.of(half).clicks
-    assert Explored.of(below).curve(one) == pytest.approx(Explored.of(half).curve(one))
+    assert Explored.from_displays(below).clicks == Explored.from_displays(half).clicks
+    assert Explored.from_displays(below).estimate_curve(one) == pytest.approx(
+        Explored.from_displays(half).estimate_curve(one)
+    )
 
 
 def test_without_exploration_nothing_is_estimated() -> None:
@@ -136,7 +138,7 @@ def test_the_same_ranking_differs_by_nothing() -> None:
 
 
 def test_documents_that_were_never_displayed_are_no_support() -> None:
-    world = World.of(documents=30)
+    world = World.observe(documents=30)
     log = world.log(3_000, seed=0)
     strange = {query: ids[10:] for query, ids in world.logged().items()}
     found = estimate(log, find_latest_pages(log, 0.3), strange, world.logged())
@@ -164,7 +166,7 @@ def test_who_has_most_clicks_is_known() -> None:
 
 
 def test_an_empty_log_gives_nothing() -> None:
-    found = estimate(ClickLog.of([]), np.zeros(0, bool), {}, {})
+    found = estimate(ClickLog.from_pages([]), np.zeros(0, bool), {}, {})
     assert found.estimates == ()
     assert found.basis.queries == 0
 

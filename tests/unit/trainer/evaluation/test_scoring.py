@@ -9,7 +9,7 @@ from tests.unit.trainer.ranked import ranked_query
 
 from quarry.models.base import ModelInfo, PairScore
 from quarry.models.cross_encoder import load_cross_encoder
-from quarry.testing import tiny_cross_encoder
+from quarry.testing import make_tiny_cross_encoder
 from quarry_trainer.data.live import RankedQuery
 from quarry_trainer.evaluation import scoring
 from quarry_trainer.evaluation.scoring import score_ranked
@@ -44,7 +44,7 @@ def test_each_query_gets_the_scores_of_its_own_candidates(monkeypatch: pytest.Mo
 
 
 def test_scores_are_those_that_serve(tmp_path: Path) -> None:
-    folder = tiny_cross_encoder(tmp_path / "model", seed=3)
+    folder = make_tiny_cross_encoder(tmp_path / "model", seed=3)
     model = load_cross_encoder(str(folder), tmp_path / "data", "cpu")
     query = RankedQuery(
         "q",

@@ -31,7 +31,7 @@ PAGE = ObservedPage(
     ranks_before=(2, 1, 3),
     rank_probabilities=(0.25, 0.25, 0.5),
 )
-LOG = ClickLog.of(
+LOG = ClickLog.from_pages(
     [
         PAGE,
         replace(PAGE, search_id="s2", query="red shoes", time_us=11),
@@ -58,6 +58,6 @@ def test_the_latest_share_is_by_the_time_of_a_searches_first_page() -> None:
     """The second page of s1 came after s2, and is as early as its search."""
     assert find_latest_pages(LOG, 0.67).tolist() == [False, True, False, True]
     pages = [replace(PAGE, search_id=str(n), time_us=n) for n in range(10)]
-    assert find_latest_pages(ClickLog.of(pages), 0.3).tolist() == [False] * 7 + [True] * 3
-    assert find_latest_pages(ClickLog.of(pages[:1]), 0.3).tolist() == [True]
-    assert find_latest_pages(ClickLog.of([]), 0.3).tolist() == []
+    assert find_latest_pages(ClickLog.from_pages(pages), 0.3).tolist() == [False] * 7 + [True] * 3
+    assert find_latest_pages(ClickLog.from_pages(pages[:1]), 0.3).tolist() == [True]
+    assert find_latest_pages(ClickLog.from_pages([]), 0.3).tolist() == []

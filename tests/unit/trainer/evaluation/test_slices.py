@@ -4,7 +4,7 @@ import numpy as np
 from tests.unit.trainer.ranked import ranked_query
 
 from quarry_trainer.data.live import RankedQuery
-from quarry_trainer.evaluation.slices import slices_of
+from quarry_trainer.evaluation.slices import make_slices
 
 QUERIES = [
     RankedQuery(
@@ -20,7 +20,7 @@ QRELS = {"a": {"x": 1, "y": 0}, "b": {"x": 2}, "c": {"elsewhere": 1}, "d": {"x":
 
 
 def test_queries_are_grouped_by_what_they_are_and_how_they_are_answered() -> None:
-    assert slices_of(QUERIES, QRELS, {"a": True, "b": False}) == {
+    assert make_slices(QUERIES, QRELS, {"a": True, "b": False}) == {
         "known": {"a"},
         "unseen": {"b"},
         "query: 1 to 2 words": {"a", "d"},
@@ -36,8 +36,8 @@ def test_queries_are_grouped_by_what_they_are_and_how_they_are_answered() -> Non
 
 def test_the_head_makes_half_of_the_traffic() -> None:
     frequency = {"a": 10, "b": 6, "c": 5}
-    groups = slices_of(QUERIES, QRELS, frequency=frequency)
+    groups = make_slices(QUERIES, QRELS, frequency=frequency)
     assert groups["head"] == {"a", "b"}
     assert groups["tail"] == {"c", "d"}
-    alike = slices_of(QUERIES, QRELS, frequency=dict.fromkeys("dcba", 1))
+    alike = make_slices(QUERIES, QRELS, frequency=dict.fromkeys("dcba", 1))
     assert alike["head"] == {"a", "b"}

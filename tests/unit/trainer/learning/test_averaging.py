@@ -34,10 +34,10 @@ def test_weights_are_so_far_on_the_way(share: float, weight: float) -> None:
 
 def test_training_goes_on_from_its_own_weights_after_a_measurement() -> None:
     made, averaging = trained(0.5)
-    with averaging.applied():
+    with averaging.use_average():
         assert made.weight.item() == pytest.approx(2.0)
     assert made.weight.item() == 3.0
-    with pytest.raises(ZeroDivisionError), averaging.applied():
+    with pytest.raises(ZeroDivisionError), averaging.use_average():
         _ = 1 / 0
     assert made.weight.item() == 3.0
 

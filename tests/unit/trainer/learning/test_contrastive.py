@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from quarry.models.encoder import load_encoder
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 from quarry_trainer.data.dataset import TextGroup
 from quarry_trainer.learning.contrastive import (
     EncoderInTraining,
-    contrastive,
+    collect_positives,
+    make_contrastive,
     make_teacher,
-    positives_of,
-    remembering,
+    remember,
 )
-from quarry_trainer.trainings.encoder import served_encoder
+from quarry_trainer.trainings.encoder import load_served_encoder
 
 
 def pair(query: str, positive: str, negative: str) -> TextGroup:
@@ -47,11 +47,11 @@ PAIRS = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return tiny_encoder(tmp_path / "encoder", seed=5)
+    return make_tiny_encoder(tmp_path / "encoder", seed=5)
 
 
 def test_steps_bring_queries_near_their_positives(folder: Path) -> None:
-    trainable = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(PAIRS), far)
+    trainable = make_contrastive(EncoderInTraining(folder, 64, 0), 1e-2, collect_positives(PAIRS), far)
     optimizer = torch.optim.AdamW(trainable.parameters)
     batch = trainable.collate(PAIRS)
     losses = []
@@ -75,15 +75,17 @@ def test_what_was_trained_is_served(folder: Path, tmp_path: Path) -> None:
     encoder.save(saved)
     texts = ["the bado", "cobe fidu nami"]
     with torch.no_grad():
-        trained = encoder.module(*encoder.inputs(texts)).numpy()
+        trained = encoder.module(*encoder.make_inputs(texts)).numpy()
     np.testing.assert_allclose(load_encoder(str(saved), tmp_path, "cpu").encode(texts), trained, atol=1e-4)
-    ((score,),) = [[found.score for found in served_encoder(saved, tmp_path).score([(texts[0], texts[1])])]]
+    ((score,),) = [
+        [found.score for found in load_served_encoder(saved, tmp_path).score([(texts[0], texts[1])])]
+    ]
     assert score == pytest.approx(float(trained[0] @ trained[1]), abs=1e-4)
 
 
 def test_other_positives_of_the_same_query_are_no_negatives(folder: Path) -> None:
     same = [pair("the bado", "cobe fidu nami", "lute"), pair("the bado", "to bine sapo", "lute")]
-    trainable = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(same), far)
+    trainable = make_contrastive(EncoderInTraining(folder, 64, 0), 1e-2, collect_positives(same), far)
     batch = trainable.collate(same)
     passages = ["cobe fidu nami", "lute", "to bine sapo"]
     assert batch["own"].tolist() == [0, 2]
@@ -94,13 +96,17 @@ def test_other_positives_of_the_same_query_are_no_negatives(folder: Path) -> Non
 @pytest.mark.parametrize("form", ["the  bado", "The bado?"])
 def test_what_answers_a_query_in_another_form_is_no_negative_of_it(folder: Path, form: str) -> None:
     same = [pair("the bado", "cobe fidu nami", "lute"), pair(form, "to bine sapo", "lute")]
-    batch = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(same), far).collate(same)
+    batch = make_contrastive(EncoderInTraining(folder, 64, 0), 1e-2, collect_positives(same), far).collate(
+        same
+    )
     assert batch["kept"].tolist() == [[True, True, False], [False, True, True]]
 
 
 def test_what_answers_a_query_elsewhere_in_the_examples_is_no_negative_of_it(folder: Path) -> None:
     groups = [*PAIRS, pair("the bado", "mo mo mo", "lute")]
-    batch = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(groups), far).collate(PAIRS)
+    batch = make_contrastive(EncoderInTraining(folder, 64, 0), 1e-2, collect_positives(groups), far).collate(
+        PAIRS
+    )
     left_out = (~batch["kept"][0]).nonzero().flatten().tolist()
     assert left_out == [4], "that of the third, which another group has as its own"
 
@@ -109,15 +115,17 @@ def test_another_passage_of_an_answer_is_no_negative(folder: Path) -> None:
     first = replace(pair("the bado", "cobe fidu nami", "lute"), documents=("answer", "l"))
     other = replace(pair("gira mo", "to bine sapo", "fidu mo"), documents=("o", "answer"))
     groups = [first, other]
-    batch = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(groups), far).collate(groups)
+    batch = make_contrastive(EncoderInTraining(folder, 64, 0), 1e-2, collect_positives(groups), far).collate(
+        groups
+    )
     assert batch["kept"].tolist() == [[True, True, True, False], [True, True, True, True]]
 
 
 def test_a_copy_of_an_answer_under_another_id_is_no_negative(folder: Path) -> None:
     first = replace(pair("the bado", "cobe fidu nami", "lute"), documents=("answer", "l"))
     other = replace(pair("gira mo", "to bine sapo", "cobe fidu nami"), documents=("o", "copy"))
-    positives = positives_of([first, other])
-    batch = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives, far).collate([first, other])
+    positives = collect_positives([first, other])
+    batch = make_contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives, far).collate([first, other])
     assert batch["kept"].tolist() == [[True, True, True], [True, True, True]]
 
 
@@ -128,12 +136,14 @@ def test_a_shared_text_is_an_answer_for_whichever_document_has_been_judged(folde
         replace(pair("gira mo", "to bine sapo", "mo mo mo"), documents=("o", "else")),
         replace(pair("nami in", "fidu", "mo mo mo"), documents=("f", "copy")),
     ]
-    batch = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(groups), far).collate(groups)
+    batch = make_contrastive(EncoderInTraining(folder, 64, 0), 1e-2, collect_positives(groups), far).collate(
+        groups
+    )
     assert batch["kept"][0].tolist() == [True, True, True, False, True]
 
 
 def test_a_mined_negative_stands_against_the_queries_of_all_groups(folder: Path) -> None:
-    trainable = contrastive(EncoderInTraining(folder, 64, 0), 1e-2, positives_of(PAIRS), far)
+    trainable = make_contrastive(EncoderInTraining(folder, 64, 0), 1e-2, collect_positives(PAIRS), far)
     changed = [replace(PAIRS[0], passages=(PAIRS[0].passages[0], "gira gira")), *PAIRS[1:]]
     with torch.no_grad():
         lone = [replace(each, weight=float(place == 2)) for place, each in enumerate(PAIRS)]
@@ -148,7 +158,7 @@ def test_what_the_teacher_finds_near_is_no_negative_unless_it_was_mined(folder: 
     mined = [[True, True, False, False], [False, False, True, True]]
     for teacher, others in ((far, True), (near, False)):
         encoder = EncoderInTraining(folder, 64, 0)
-        batch = contrastive(encoder, 1e-2, positives_of(groups), teacher).collate(groups)
+        batch = make_contrastive(encoder, 1e-2, collect_positives(groups), teacher).collate(groups)
         assert batch["kept"].tolist() == [[own or others for own in row] for row in mined]
 
 
@@ -159,7 +169,7 @@ def test_a_teacher_reads_a_text_once() -> None:
         asked.extend(texts)
         return near(texts)
 
-    encode_once = remembering(encode)
+    encode_once = remember(encode)
     assert len(encode_once(["a", "b", "a"])) == 3
     encode_once(["b", "c"])
     assert asked == ["a", "b", "c"]
@@ -172,7 +182,7 @@ def test_a_teacher_forgets_what_was_not_asked_for_longest_beyond_so_many_bytes()
         asked.extend(texts)
         return near(texts)
 
-    encode_some = remembering(encode, limit_bytes=2 * 4)
+    encode_some = remember(encode, limit_bytes=2 * 4)
     assert encode_some(["a", "b", "c"]).tolist() == [[1.0]] * 3, "more than is kept, and none is lost"
     encode_some(["b"])
     encode_some(["a", "b"])

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
-from quarry.testing import tiny_encoder
+from quarry.testing import make_tiny_encoder
 from quarry_trainer.data.dataset import GroupDataset, TextGroup
 from quarry_trainer.learning.averaging import Averaging
-from quarry_trainer.learning.forms import FormScorer, open_form, start_folder
 from quarry_trainer.learning.late_form import LateForm
 from quarry_trainer.learning.late_start import LEAST_SCALE, fit_start
-from quarry_trainer.learning.listwise import GROUP_SIZE, GROUPS_A_STEP, listwise
-from quarry_trainer.learning.loop import LoopSettings, run_loop
+from quarry_trainer.learning.listwise import GROUP_SIZE, GROUPS_A_STEP, make_listwise
 from quarry_trainer.learning.offset import NEW_OFFSET
+from quarry_trainer.learning.trainable_forms import FormScorer, open_form, start_folder
+from quarry_trainer.learning.training_loop import TrainingLoopSettings, run_loop
 from quarry_trainer.trainings.reranker import LEARNED_SHARES, RATES
 
 DATA = Path(__file__).parents[5] / "shared" / "data" / "stackfaq-webapps"
@@ -59,9 +59,9 @@ def made_up(seed: int, fused_tells: bool = False) -> list[TextGroup]:
 def trained(form: LateForm, groups: list[TextGroup], folder: Path, steps: int, **more: object) -> None:
     rate, offset = RATES["late"], NEW_OFFSET
     fit_start(form, groups, offset)
-    trainable = listwise(form, "lce", rate, offset)
+    trainable = make_listwise(form, "lce", rate, offset)
     averaging = Averaging(trainable.model, LEARNED_SHARES["late"])
-    settings = LoopSettings(steps, GROUPS_A_STEP, 3, rate)
+    settings = TrainingLoopSettings(steps, GROUPS_A_STEP, 3, rate)
     on_step = more.get("on_step", lambda _share, _said: None)
     run_loop(trainable, GroupDataset(groups, GROUP_SIZE, 3), settings, folder, None, on_step)  # type: ignore[arg-type]
     averaging.apply()
@@ -106,7 +106,7 @@ def test_trained_on_real_questions_it_finds_more_answers(tmp_path: Path) -> None
 
 
 def test_it_learns_which_words_matter(tmp_path: Path) -> None:
-    form = late(tiny_encoder(tmp_path / "encoder", seed=3), tmp_path)
+    form = late(make_tiny_encoder(tmp_path / "encoder", seed=3), tmp_path)
     groups, others = made_up(0), made_up(1)
     before = share_first(form, others)
     trained(form, groups, tmp_path / "work", 60)
@@ -114,8 +114,8 @@ def test_it_learns_which_words_matter(tmp_path: Path) -> None:
 
 
 def test_one_that_was_killed_goes_on_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quarry_trainer.learning.loop.CHECKPOINT_STEPS", 5)
-    encoder = tiny_encoder(tmp_path / "encoder", seed=3)
+    monkeypatch.setattr("quarry_trainer.learning.training_loop.CHECKPOINT_STEPS", 5)
+    encoder = make_tiny_encoder(tmp_path / "encoder", seed=3)
 
     class Killed(Exception):
         pass
@@ -135,7 +135,7 @@ def test_one_that_was_killed_goes_on_to_the_same_end(tmp_path: Path, monkeypatch
 
 
 def test_it_begins_with_as_much_of_its_own_as_the_fused_score_leaves_open(tmp_path: Path) -> None:
-    form = late(tiny_encoder(tmp_path / "encoder", seed=3), tmp_path)
+    form = late(make_tiny_encoder(tmp_path / "encoder", seed=3), tmp_path)
 
     def factor(fused_tells: bool) -> float:
         fit_start(form, made_up(0, fused_tells), NEW_OFFSET)
@@ -146,10 +146,10 @@ def test_it_begins_with_as_much_of_its_own_as_the_fused_score_leaves_open(tmp_pa
 
 
 def test_rare_tokens_count_more_than_frequent_ones(tmp_path: Path) -> None:
-    form = late(tiny_encoder(tmp_path / "encoder", seed=3), tmp_path)
+    form = late(make_tiny_encoder(tmp_path / "encoder", seed=3), tmp_path)
     form.weigh_tokens(["mo bado", "mo gira", "mo lute", "mo"])
     frequent, rare, never = (
-        form.late.head.token_weights[form.states.query_tokens([word])[word][1]].item()
+        form.late.head.token_weights[form.states.tokenize_queries([word])[word][1]].item()
         for word in ("mo", "bado", "tari")
     )
     assert frequent < rare < never

@@ -10,11 +10,11 @@ from quarry.training.spec import LossName
 from quarry_trainer.learning.losses import (
     LOSSES,
     GroupBatch,
-    lce,
-    margin_mse,
-    margin_triplet,
-    ranknet,
-    weighted,
+    average_by_weight,
+    compute_lce,
+    compute_margin_mse,
+    compute_margin_triplet,
+    compute_ranknet,
 )
 
 RANKING: list[LossName] = ["lce", "bce", "ranknet", "lambda", "margin-triplet"]
@@ -34,36 +34,36 @@ def batch(relevant: list[list[float]], **changed: Tensor) -> GroupBatch:
 def test_lce_is_the_cross_entropy_of_the_positive() -> None:
     scores = torch.tensor([[2.0, 1.0, -1.0]])
     expected = -math.log(math.e**2 / (math.e**2 + math.e + math.e**-1))
-    assert lce(scores, batch([[1.0, 0.0, 0.0]])).item() == pytest.approx(expected)
+    assert compute_lce(scores, batch([[1.0, 0.0, 0.0]])).item() == pytest.approx(expected)
 
 
 def test_a_negative_of_weight_two_counts_as_two_in_lce() -> None:
-    twice = lce(torch.tensor([[0.5, 1.0, 1.0]]), batch([[1.0, 0.0, 0.0]]))
-    heavy = lce(torch.tensor([[0.5, 1.0]]), batch([[1.0, 0.0]], weights=torch.tensor([[1.0, 2.0]])))
+    twice = compute_lce(torch.tensor([[0.5, 1.0, 1.0]]), batch([[1.0, 0.0, 0.0]]))
+    heavy = compute_lce(torch.tensor([[0.5, 1.0]]), batch([[1.0, 0.0]], weights=torch.tensor([[1.0, 2.0]])))
     assert twice.item() == pytest.approx(heavy.item())
 
 
 def test_relevant_documents_do_not_compete_in_lce() -> None:
-    alone = lce(torch.tensor([[2.0, 0.0]]), batch([[1.0, 0.0]]))
-    both = lce(torch.tensor([[2.0, 2.0, 0.0]]), batch([[1.0, 1.0, 0.0]]))
+    alone = compute_lce(torch.tensor([[2.0, 0.0]]), batch([[1.0, 0.0]]))
+    both = compute_lce(torch.tensor([[2.0, 2.0, 0.0]]), batch([[1.0, 1.0, 0.0]]))
     assert both.item() == pytest.approx(alone.item())
 
 
 def test_ranknet_is_logistic_in_the_difference() -> None:
-    assert ranknet(torch.tensor([[1.0, 0.0]]), batch([[1.0, 0.0]])).item() == pytest.approx(
+    assert compute_ranknet(torch.tensor([[1.0, 0.0]]), batch([[1.0, 0.0]])).item() == pytest.approx(
         math.log(1 + math.exp(-1))
     )
 
 
 def test_the_triplet_asks_for_a_margin_of_one() -> None:
-    losses = margin_triplet(torch.tensor([[1.5, 0.0], [0.25, 0.0]]), batch([[1.0, 0.0], [1.0, 0.0]]))
+    losses = compute_margin_triplet(torch.tensor([[1.5, 0.0], [0.25, 0.0]]), batch([[1.0, 0.0], [1.0, 0.0]]))
     assert losses.tolist() == pytest.approx([0.0, 0.75])
 
 
 def test_margin_mse_learns_the_teachers_difference() -> None:
     taught = batch([[1.0, 0.0]], teacher=torch.tensor([[5.0, 2.0]]))
-    assert margin_mse(torch.tensor([[1.0, -2.0]]), taught).item() == pytest.approx(0.0)
-    assert margin_mse(torch.tensor([[1.0, 0.0]]), taught).item() == pytest.approx(4.0)
+    assert compute_margin_mse(torch.tensor([[1.0, -2.0]]), taught).item() == pytest.approx(0.0)
+    assert compute_margin_mse(torch.tensor([[1.0, 0.0]]), taught).item() == pytest.approx(4.0)
 
 
 def test_lambda_loss_of_two_documents() -> None:
@@ -109,4 +109,6 @@ def test_its_gradient_is_finite_and_points_up_for_the_positive(name: LossName) -
 
 
 def test_groups_count_by_their_weight() -> None:
-    assert weighted(torch.tensor([1.0, 4.0]), torch.tensor([3.0, 1.0])).item() == pytest.approx(7 / 4)
+    assert average_by_weight(torch.tensor([1.0, 4.0]), torch.tensor([3.0, 1.0])).item() == pytest.approx(
+        7 / 4
+    )

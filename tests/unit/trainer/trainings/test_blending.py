@@ -9,8 +9,8 @@ from tests.unit.trainer.ranked import candidates, grades_of, ranked_query, score
 
 from quarry.models.blend import RERANKER_ALONE, Blend
 from quarry_trainer.data.live import RankedQuery
-from quarry_trainer.evaluation.scoring import FUSED_ALONE, blended_order
-from quarry_trainer.measures import NDCG, per_query
+from quarry_trainer.evaluation.scoring import FUSED_ALONE, order_by_blend
+from quarry_trainer.measures import NDCG, measure_per_query
 from quarry_trainer.trainings.blending import CAREFUL, LEAST_PROOF, TIMES, fit_blend
 
 TRAINED = Blend(rerank=1.0, fused=10.0)
@@ -28,10 +28,10 @@ def test_a_useless_model_does_little_harm(seed: int) -> None:
 
     def ndcg(blend: Blend) -> float:
         orders = {
-            q.query_id: blended_order(q, some, blend)
+            q.query_id: order_by_blend(q, some, blend)
             for q, some in zip(ranked[80:], scores[80:], strict=True)
         }
-        return float(per_query(orders, {id: qrels[id] for id in orders})[NDCG].mean())
+        return float(measure_per_query(orders, {id: qrels[id] for id in orders})[NDCG].mean())
 
     assert ndcg(blend) > ndcg(FUSED_ALONE) - 0.02
     assert ndcg(RERANKER_ALONE) < ndcg(FUSED_ALONE) - 0.05
@@ -103,11 +103,11 @@ def test_neither_known_nor_unseen_queries_pay_for_the_others_gain(winning: bool)
 
         def ndcg(blend: Blend) -> float:
             orders = {
-                q.query_id: blended_order(q, of, blend)
+                q.query_id: order_by_blend(q, of, blend)
                 for q, of in zip(ranked, scores, strict=True)
                 if q.query_id in some
             }
-            return float(per_query(orders, some)[NDCG].mean())
+            return float(measure_per_query(orders, some)[NDCG].mean())
 
         return ndcg(blend) - ndcg(FUSED_ALONE)
 
@@ -189,4 +189,4 @@ def test_a_blended_order_is_the_one_that_the_blend_itself_gives() -> None:
             zip(query.documents, scores.tolist(), query.fused.tolist(), strict=True),
             key=lambda one: (-blend.score(one[1], one[2]), -one[2] if blend.fused else 0, one[0]),
         )
-        assert blended_order(query, scores, blend) == tuple(id for id, _, _ in served)
+        assert order_by_blend(query, scores, blend) == tuple(id for id, _, _ in served)

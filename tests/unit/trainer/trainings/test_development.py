@@ -8,7 +8,7 @@ from tests.unit.trainer.ranked import candidates
 from quarry.mining.spec import JudgedQuery
 from quarry.models.base import PairScore
 from quarry.models.blend import RERANKER_ALONE, Blend
-from quarry_trainer.data.halves import LEAST_OF_HALF
+from quarry_trainer.data.known_unseen import LEAST_OF_HALF
 from quarry_trainer.trainings.blending import CAREFUL
 from quarry_trainer.trainings.development import MEASURED_QUERIES, Development
 
@@ -27,7 +27,7 @@ class ByText:
 def test_where_nothing_is_judged_the_blend_is_the_careful_one() -> None:
     nobody = Development([], [], {})
     assert nobody.ranked == []
-    assert nobody.blend(ByText(), Blend(rerank=1.0, fused=30.0)).fused == CAREFUL * 30.0
+    assert nobody.choose_blend(ByText(), Blend(rerank=1.0, fused=30.0)).fused == CAREFUL * 30.0
 
 
 def test_queries_at_the_end_choose_when_to_stop_as_well() -> None:
@@ -47,5 +47,5 @@ def test_unseen_queries_count_for_half_once_there_are_enough_of_them(unseen: int
     # Of known queries what scores highest is relevant, of unseen ones what scores lowest.
     relevant = {id: top[id] if known[id] else min(texts[id], key=hashed)[len("text of ") :] for id in known}
     queries = [JudgedQuery(id=id, text="a query", judgments={relevant[id]: 1}) for id in known]
-    measured = Development(whole, queries, known).ndcg(ByText(), RERANKER_ALONE)
+    measured = Development(whole, queries, known).measure_ndcg(ByText(), RERANKER_ALONE)
     assert measured == pytest.approx(0.5 if unseen == LEAST_OF_HALF else (20 - unseen) / 20)

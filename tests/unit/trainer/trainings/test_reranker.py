@@ -9,11 +9,11 @@ import pytest
 from quarry.models.base import ModelInfo, PairScore
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.runtime.runner import Precision
-from quarry.testing import tiny_cross_encoder, tiny_encoder
+from quarry.testing import make_tiny_cross_encoder, make_tiny_encoder
 from quarry.training.forms import FormName
 from quarry.training.spec import ModelRef, TrainingSpec
 from quarry_trainer.data.dataset import BadExamplesError, TextGroup, with_teacher
-from quarry_trainer.learning.forms import FormScorer
+from quarry_trainer.learning.trainable_forms import FormScorer
 from quarry_trainer.trainings.reranker import RerankerRecipe
 
 PAIRS = [("the bado", "cobe fidu nami"), ("gira", "lute of sapo to bine"), ("the bado", "mo mo mo")]
@@ -36,7 +36,7 @@ def spec(base: Path, **asked: Any) -> TrainingSpec:
 
 @pytest.mark.parametrize("form", ["split", "cross"])
 def test_where_int8_serves_a_model_is_scored_in_that_and_in_float32(form: FormName, tmp_path: Path) -> None:
-    make = tiny_cross_encoder if form == "cross" else tiny_encoder
+    make = make_tiny_cross_encoder if form == "cross" else make_tiny_encoder
     rounded = recipe(make(tmp_path / "base", seed=3), tmp_path, "int8", form)
     rounded.save(tmp_path / "model")
 
@@ -44,7 +44,7 @@ def test_where_int8_serves_a_model_is_scored_in_that_and_in_float32(form: FormNa
         model = load_cross_encoder(str(tmp_path / "model"), tmp_path, "cpu", precision=precision)
         return [one.score for one in model.score(PAIRS)]
 
-    served, exact = rounded.served(tmp_path / "model"), rounded.exact(tmp_path / "model")
+    served, exact = rounded.load_served(tmp_path / "model"), rounded.load_exact(tmp_path / "model")
     assert exact is not None
     found = [one.score for one in served.score(PAIRS)]
     assert found == pytest.approx(scores("int8"), abs=1e-6)
@@ -53,18 +53,18 @@ def test_where_int8_serves_a_model_is_scored_in_that_and_in_float32(form: FormNa
 
 
 def test_where_float32_serves_there_is_nothing_to_hold_it_to(tmp_path: Path) -> None:
-    plain = recipe(tiny_encoder(tmp_path / "base", seed=3), tmp_path, "fp32")
+    plain = recipe(make_tiny_encoder(tmp_path / "base", seed=3), tmp_path, "fp32")
     plain.save(tmp_path / "model")
-    assert plain.exact(tmp_path / "model") is None
-    assert isinstance(plain.served(tmp_path / "model"), FormScorer)
+    assert plain.load_exact(tmp_path / "model") is None
+    assert isinstance(plain.load_served(tmp_path / "model"), FormScorer)
 
 
 def test_a_late_one_is_judged_with_its_vectors_as_they_are_kept(tmp_path: Path) -> None:
-    made = recipe(tiny_encoder(tmp_path / "base", seed=3), tmp_path, "fp32", "late")
+    made = recipe(make_tiny_encoder(tmp_path / "base", seed=3), tmp_path, "fp32", "late")
     made.save(tmp_path / "model")
     served = [one.score for one in load_cross_encoder(str(tmp_path / "model"), tmp_path, "cpu").score(PAIRS)]
-    assert [one.score for one in made.served(tmp_path / "model").score(PAIRS)] == pytest.approx(served)
-    assert [one.score for one in made.scorer().score(PAIRS)] != pytest.approx(served, abs=1e-6)
+    assert [one.score for one in made.load_served(tmp_path / "model").score(PAIRS)] == pytest.approx(served)
+    assert [one.score for one in made.make_scorer().score(PAIRS)] != pytest.approx(served, abs=1e-6)
 
 
 def groups_of_pairs() -> list[TextGroup]:
@@ -76,10 +76,13 @@ def groups_of_pairs() -> list[TextGroup]:
 
 def test_a_teacher_of_another_vocabulary_reads_the_texts_with_its_own(tmp_path: Path) -> None:
     """Ids of the student's tokenizer would be other words to it."""
-    base, taught = tiny_cross_encoder(tmp_path / "base", seed=3), tiny_cross_encoder(tmp_path / "t", seed=8)
+    base, taught = (
+        make_tiny_cross_encoder(tmp_path / "base", seed=3),
+        make_tiny_cross_encoder(tmp_path / "t", seed=8),
+    )
     assert (base / "tokenizer.json").read_bytes() != (taught / "tokenizer.json").read_bytes()
     asked = spec(base, teacher=ModelRef(name="teacher", folder=str(taught)), loss="margin-mse")
-    prepared = RerankerRecipe(asked, tmp_path, tmp_path / "work").prepared(groups_of_pairs())
+    prepared = RerankerRecipe(asked, tmp_path, tmp_path / "work").prepare(groups_of_pairs())
     model = load_cross_encoder(str(taught), tmp_path, "cpu")
     for group in prepared:
         own = [one.score for one in model.score([(group.query, passage) for passage in group.passages])]

@@ -1,0 +1,73 @@
+"""A server as a child process, for as long as a ``with`` block lasts."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from quarry_cli.failures import CliError
+
+READY = "quarry: listening on "
+START_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 8.0
+POLL_S = 0.05
+SHOWN_LOG_LINES = 15
+
+
+@contextmanager
+def run_server(folder: Path) -> Iterator[str]:
+    """Yields the address of a server with its data in ``folder / "data"`` and its log beside it.
+
+    To be entered on a thread that lives as long: the kernel takes its end for that of the process.
+
+    Raises:
+        CliError: it did not come up; with the end of its log.
+    """
+    said, log = folder / "server.out", folder / "server.log"
+    with said.open("wb") as stdout, log.open("wb") as stderr:
+        # A session of its own: Ctrl-C in the terminal reaches this process, which then stops the server.
+        process = subprocess.Popen(  # noqa: S603
+            make_command(folder / "data"),
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            env={"QUARRY_DRAIN_NOTICE_S": "0", **os.environ},  # nobody balances calls to this server
+        )
+        try:
+            yield _wait_for_address(process, said, log)
+        finally:
+            _stop(process)
+
+
+def make_command(data: Path) -> list[str]:
+    child = [sys.executable, "-P", "-m", "quarry_cli.child_program"]  # -P: not what lies in this folder
+    return [*child, str(os.getpid()), "serve", "--data", str(data), "--host", "127.0.0.1", "--port", "0"]
+
+
+def _wait_for_address(process: "subprocess.Popen[bytes]", said: Path, log: Path) -> str:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        for line in said.read_text().splitlines(keepends=True):
+            if line.startswith(READY) and line.endswith("\n"):
+                return line.removeprefix(READY).strip()
+        if process.poll() is not None:
+            raise CliError(f"the server ended with status {process.returncode}: {_end_of(log)}")
+        time.sleep(POLL_S)
+    raise CliError(f"the server was not ready after {START_TIMEOUT_S:g} s: {_end_of(log)}")
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-SHOWN_LOG_LINES:])
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_TIMEOUT_S)
+    finally:  # a second Ctrl-C ends here too
+        process.kill()
+        process.wait()

@@ -1,0 +1,109 @@
+"""Pages of a search: cut from the ranked list, which is kept for later ones."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from cachetools import TTLCache
+
+from quarry.errors import PageExpiredError
+from quarry.filters import Filter, matches
+from quarry.ranking.ranking import RankedDocument, Ranking
+from quarry.search.pipeline import Documents
+from quarry.search.requests import PageRequest
+from quarry.types import Document
+
+T = TypeVar("T")
+M = TypeVar("M")
+_READ_AT_ONCE = 100
+
+
+class ListPlace(NamedTuple):
+    """A place in a kept list.
+
+    Attributes:
+        key: of the list.
+        offset: entries before the page, from 0.
+    """
+
+    key: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSearch:
+    """A ranked list in the order in which it is given out, and what later pages need of its search."""
+
+    ranking: Ranking
+    filter: Filter | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit(Generic[M]):
+    """A document on a page.
+
+    Attributes:
+        place: in the ranked list, from 0.
+        document: as it is now.
+        rendered: what is given out of it.
+    """
+
+    place: int
+    ranked: RankedDocument
+    document: Document
+    rendered: M
+
+
+def cut_page(
+    documents: Documents, kept: KeptSearch, offset: int, request: PageRequest[M]
+) -> tuple[list[Hit[M]], int]:
+    """Cuts the hits from ``offset`` on that still exist and pass the search's filter as they are now. Blocks.
+
+    The second result is the place in the list after the last hit. Large documents make a smaller page.
+    """
+    ranked = kept.ranking.documents
+    page: list[Hit[M]] = []
+    place, room = min(offset, len(ranked)), request.max_bytes
+    while len(page) < request.size and place < len(ranked):
+        some = ranked[place : place + min(request.size - len(page), _READ_AT_ONCE)]
+        current = documents.read([r.docno for r in some])
+        for r in some:
+            document = current.get(r.docno)
+            if document is not None and (kept.filter is None or matches(kept.filter, document.fields)):
+                rendered, size = request.render(document)
+                room -= size
+                if page and room < 0:
+                    return page, place
+                page.append(Hit(place, r, document, rendered))
+            place += 1
+    return page, place
+
+
+class PageStore(Generic[T]):
+    """Keeps ranked lists for a time, and at most so many bytes in all; those that nobody
+    has read for longest go first.
+
+    Not thread-safe: lives on the event loop.
+    """
+
+    def __init__(
+        self, lifetime_s: float, max_bytes: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.lifetime_s = lifetime_s
+        self._lists: TTLCache[str, tuple[int, T]] = TTLCache(
+            max_bytes, lifetime_s, timer=clock, getsizeof=lambda kept: kept[0]
+        )
+
+    def keep(self, key: str, size: int, ranked: T) -> None:
+        """Keeps ``ranked``, which takes ``size`` bytes, under ``key``, unless it is larger than the store."""
+        self._lists.pop(key, None)
+        if size <= self._lists.maxsize:
+            self._lists[key] = (size, ranked)
+
+    def get(self, key: str) -> T:
+        """Raises PageExpiredError if the list is no longer kept."""
+        kept = self._lists.get(key)
+        if kept is None:
+            raise PageExpiredError
+        return kept[1]

@@ -1,0 +1,90 @@
+"""The memory of a training's base: what it was trained on before, and is not held to again."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from quarry.mining.spec import JudgedQuery
+from quarry.registry.names import parse_name
+from quarry.training.hashes import mark_document, mark_queries
+from quarry.training.provenance import TrainingProvenance, join_provenances, read_provenance
+from quarry.training.spec import EvaluationReport, TrainingSpec
+from quarry_trainer.data.dataset import Group, list_learned_documents
+from quarry_trainer.data.division import Before
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The queries and documents that a model has read, as far as they concern one collection."""
+
+    reading: TrainingProvenance
+    collection: str
+
+    def read(self, query: JudgedQuery) -> bool:
+        return self.reading.has_query(query.text)
+
+    def has_seen(self, query: JudgedQuery) -> bool:
+        """Tells whether it learned a relevant document of the query as relevant to some query."""
+        return not self.is_new(id for id, grade in query.judgments.items() if grade > 0)
+
+    def is_new(self, documents: Iterable[str]) -> bool:
+        """Tells whether it learned none of these as relevant."""
+        return not any(self.reading.has_document(self.collection, id) for id in documents)
+
+    def sort_out(self, queries: Sequence[JudgedQuery], entities: Mapping[str, str] = {}) -> Before:
+        """Sorts out what it has read of these.
+
+        Documents by what they speak of, where ``entities`` names that.
+        """
+        documents = {document for query in queries for document in query.judgments}
+        seen = (id for id in documents if self.reading.has_document(self.collection, id))
+        return Before(
+            frozenset(query.id for query in queries if self.read(query)),
+            frozenset(entities.get(id, id) for id in seen),
+        )
+
+
+NO_MEMORY = Memory(TrainingProvenance(), "")
+
+
+def read_before(spec: TrainingSpec) -> TrainingProvenance:
+    """Reads the provenance of the models that a training starts and learns from. Raises ModelError."""
+    models = [spec.base, *([spec.teacher] if spec.teacher else [])]
+    return join_provenances(read_provenance(Path(model.folder), model.name) for model in models)
+
+
+def make_provenance(groups: Iterable[Group], collection: str) -> TrainingProvenance:
+    """Makes the provenance that is written down of a training on ``groups``."""
+    groups = list(groups)
+    documents = (mark_document(collection, id) for id in list_learned_documents(groups))
+    return TrainingProvenance(mark_queries(group.query for group in groups), frozenset(documents))
+
+
+def with_memory(report: EvaluationReport, before: TrainingProvenance, kept_out: int) -> EvaluationReport:
+    """Adds to ``report`` what was known of the base, or of both models of a comparison, and what follows.
+
+    Args:
+        kept_out: queries that did not decide, since one of these had been trained on them.
+    """
+    details = {
+        **report.details,
+        "read_before": {
+            "queries": len(before.queries),
+            "documents": len(before.documents),
+            "kept_out": kept_out,
+            "silent": sorted(before.unknown_lineage),
+        },
+    }
+    advice = list(report.advice)
+    if kept_out and (report.source == "judgments" or report.verdict == "INSUFFICIENT_DATA"):
+        advice.append(f"{kept_out:,} queries do not decide, for the model learned from them before")
+    # Of a name that is no version's nobody expects that it saw a collection's queries.
+    if versions := sorted(name for name in before.unknown_lineage if parse_name(name)):
+        advice.append(f"{', '.join(versions)} {_SILENT}")
+    return report.model_copy(update={"details": details, "advice": tuple(advice)})
+
+
+_SILENT = (
+    "was made elsewhere and does not say what it was trained on: if that was some of these queries or their "
+    "documents, the figures flatter what is made of it"
+)

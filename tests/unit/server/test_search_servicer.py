@@ -24,7 +24,7 @@ class OpenFaq:
     def __init__(self, faq: Searched) -> None:
         self._faq = faq
         settings = CollectionSettings("faq", SCHEMA, "none")
-        self.collection = Collection(7, settings, "g", 0, COUNT, 1, 0, 0)
+        self.row = Collection(7, settings, "g", 0, COUNT, 1, 0, 0)
 
     def as_searched(self) -> SearchedCollection:
         return self._faq.collection

@@ -90,7 +90,7 @@ def _read_hit(fields: JsonFields, rank: int) -> LoggedHit:
         fields.read_number("score"),
         fields.read_number("fused_score"),
         fields.read_optional("rerank_score"),
-        _read_arms(fields.read_object("plan_arms")),
+        _read_arms(fields.read_object("arms")),
         rank_before=fields.read_integer("rank_before", 1, MAX_POSITION, rank),
         rank_probability=fields.read_number("rank_probability", 5e-324, 1, 1.0),
     )

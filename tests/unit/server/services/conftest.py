@@ -124,7 +124,7 @@ def api(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Iterator[Api]:
     models = {"encoder": str(nowhere), "base_reranker": str(base), "device": "cpu", "state_store_bytes": 0}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("quarry_server.startup.opening.run_process", run_here)
-        patched.setattr("quarry_server.wiring.Worker", NoTrial)
+        patched.setattr("quarry_server.wiring.JobWorker", NoTrial)
         with served(tiny_settings(data, nowhere, models=models)) as api:
             yield api
 

@@ -21,7 +21,7 @@ async def wait_until_ended(task: "asyncio.Task[T]") -> T:
         if task.cancelled():
             raise Cancelled("what the job works on was deleted meanwhile") from None
         task.cancel()
-        await asyncio.wait([task])
+        await finish_undisturbed(asyncio.wait([task]))  # a second cancellation leaves nothing behind, either
         if task.cancelled() or task.exception():
             raise
         return task.result()  # it was too late: the work is done

@@ -88,7 +88,7 @@ def _compute_drain_s(settings: Settings) -> float:
 
 
 def serve(settings: Settings) -> None:
-    """Runs a server until SIGTERM or SIGINT; prints one line when it is ready. Raises as ``running``."""
+    """Runs a server until SIGTERM or SIGINT; prints one line when it is ready. Raises as ``run_server``."""
     os.umask(0o077)  # what a server and its jobs write is for its user alone
     log_to_stderr()
     raise_descriptor_limit()

@@ -55,7 +55,7 @@ class CollectionHandle:
     """One collection. ``use`` keeps it open while a request runs.
 
     Attributes:
-        collection: its settings, as of the last change.
+        row: its settings, as of the last change.
         log: its documents.
         generation: its indexes.
         generations: all that follow the log, ``generation`` and those beside it; shared by them.

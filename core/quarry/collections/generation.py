@@ -140,6 +140,9 @@ class Generation:
             self._threads,
             self._answering,
         )
+        for name in list(self.failures):  # not before: what opens again takes its place in the searcher
+            again = self._reopen(ARMS[name], load_encoding)
+            self._reopening.append(asyncio.create_task(again, name=f"reopen-{name}"))
 
     async def _open_or_note(self, arm: ArmDefinition, encoding: LoadDense) -> Retriever | None:
         """Opens an arm, or notes why it cannot be had and gives a retriever that says so.
@@ -153,8 +156,6 @@ class Generation:
                 raise
             logger.error("the %s arm cannot be opened, and will be tried again: %s", arm.name, error)
             self.failures[arm.name] = str(error)
-            again = self._reopen(arm, encoding)
-            self._reopening.append(asyncio.create_task(again, name=f"reopen-{arm.name}"))
             return FailedRetriever(arm.name, str(error))
 
     async def _reopen(self, arm: ArmDefinition, encoding: LoadDense) -> None:

@@ -26,7 +26,7 @@ class SideGenerations:
         folder: gives the folder of all generations of a collection.
         open: opens a collection with the indexes of the generation that it names.
         changes: lets nobody else change a collection meanwhile.
-        serving: the library's collections by name; a switch replaces one of them.
+        serving: the open collections by name; a switch replaces one of them.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """The folders of jobs: one for each, and one for unfinished work until somebody asks for it again."""
 
+import contextlib
 import logging
 import re
 import time
@@ -222,8 +223,9 @@ class WorkFolders(Generic[M]):
             try:
                 yield folder, self._kind.model_validate_json((folder / MARK).read_bytes())
             except FileNotFoundError:
-                if folder.exists() and time.time() - folder.stat().st_mtime > BEGINNING_S:
-                    remove_folder(folder)
+                with contextlib.suppress(FileNotFoundError):  # its job may end, and remove it, at any moment
+                    if time.time() - folder.stat().st_mtime > BEGINNING_S:
+                        remove_folder(folder)
             except ValidationError:
                 remove_folder(folder)  # it can be made again, and nothing says of whom it tells
 

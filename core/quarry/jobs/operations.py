@@ -25,6 +25,7 @@ from quarry.errors import (
     UnavailableError,
 )
 from quarry.storage.disk import is_disk_full
+from quarry.waiting import finish_undisturbed
 
 logger = logging.getLogger(__name__)
 STOPPED = UnavailableError("the server stopped before the operation ended")
@@ -96,8 +97,13 @@ class Operations:
         return await self.start("", metadata, job, name)
 
     async def start(self, kind: str, metadata: bytes, job: Job, name: str = "") -> Operation:
-        """Runs ``job`` in the background. A ``name`` that the caller has chosen is ``make_name(kind)``."""
-        name = name or make_name(kind)
+        """Runs ``job`` in the background. A ``name`` that the caller has chosen is ``make_name(kind)``.
+
+        A caller that goes meanwhile ends nothing: an operation without a task would never end.
+        """
+        return await finish_undisturbed(self._begin(name or make_name(kind), metadata, job))
+
+    async def _begin(self, name: str, metadata: bytes, job: Job) -> Operation:
         await self._write(
             sa.insert(operations).values(
                 name=name, metadata=metadata, done=False, create_time_us=read_now_us()

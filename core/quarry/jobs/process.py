@@ -16,6 +16,7 @@ import orjson
 from quarry.errors import KINDS, FailedPreconditionError, InvalidArgumentError, QuarryError, UnavailableError
 from quarry.jobs.child import PARENT, count_job_threads
 from quarry.jobs.memory_watch import MemoryWatch
+from quarry.waiting import finish_undisturbed
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ async def run_process(
         error = await _follow(process, on_progress, on_details)
         status = await process.wait()
     finally:
-        await asyncio.shield(end_process(process))
+        await finish_undisturbed(end_process(process))
         watch.stop()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(logging_its_words, TERM_GRACE_S)

@@ -16,9 +16,10 @@ from quarry.collections.reindex_plan import Plan, Wanted
 from quarry.documents.catalog import Collection, read_now_us
 from quarry.documents.generations import Role, SideGeneration
 from quarry.errors import RequiredError
-from quarry.jobs.operations import Job, Operations, make_name
+from quarry.jobs.operations import Job, Operation, Operations, make_name
 from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1 import collection_service_pb2_grpc
+from quarry.waiting import finish_undisturbed
 from quarry_server.collections.messages import (
     parse_passages,
     parse_schema,
@@ -68,11 +69,16 @@ class ReindexJobs:
 
     async def start(self, plan: Plan) -> operations_pb2.Operation:
         """Raises as ``Reindexer.begin``."""
+        return to_operation_message(await finish_undisturbed(self._begin(plan)))
+
+    async def _begin(self, plan: Plan) -> Operation:
+        """Begins a reindex; a caller that went in between would leave one that nobody runs."""
         name = make_name(KIND)
         await self.reindexer.begin(plan, name)
         metadata = _make_metadata(plan.before.settings.name, plan.estimate)
-        job = self._reindex(plan.before.key, metadata)
-        return to_operation_message(await self._operations.resume(name, pack_any(metadata), job))
+        return await self._operations.resume(
+            name, pack_any(metadata), self._reindex(plan.before.key, metadata)
+        )
 
     async def roll_back(self, name: str, revision: int | None) -> operations_pb2.Operation:
         """Raises as ``Reindexer.begin_rollback``."""

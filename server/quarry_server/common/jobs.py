@@ -10,11 +10,12 @@ from google.protobuf.message import Message
 
 from quarry.collections.collections import Collections
 from quarry.documents.catalog import Collection
-from quarry.documents.requests import recall, run_once
+from quarry.documents.requests import forget, recall, run_once
 from quarry.documents.store import RequestId
 from quarry.jobs.operations import Operation, Operations, make_name
 from quarry.jobs.process import OnProgress
 from quarry.jobs.runner import ReadDeleted
+from quarry.waiting import finish_undisturbed
 from quarry_server.common.operations import Tell, make_job, pack_any, to_operation_message
 
 Work = Callable[[OnProgress], Awaitable[Message]]
@@ -65,7 +66,7 @@ class CollectionJobs:
         await self._jobs.remove_of_deleted(self._open_collections.read_deleted_keys)
 
     async def find_collection(self, name: str) -> Collection:
-        """Returns the collection's row. Raises as ``Library.use``."""
+        """Returns the collection's row. Raises as ``Collections.use``."""
         with self._open_collections.use(name):
             pass
         return await self._open_collections.read_current(name)
@@ -92,14 +93,24 @@ class CollectionJobs:
         if first:
             return to_operation_message(await self._operations.get(first))
         plan, name = await prepare(), make_name(kind)
-        async with self._starting:  # or a repeat might not find the operation that it should return
-            first = await database.write(
-                lambda c: run_once(
-                    c, scope, request.id, request.request, lambda: name, str.encode, bytes.decode
+
+        async def begin() -> Operation:
+            async with self._starting:  # or a repeat might not find the operation that it should return
+                first = await database.write(
+                    lambda c: run_once(
+                        c, scope, request.id, request.request, lambda: name, str.encode, bytes.decode
+                    )
                 )
-            )
-            begun = await (self.start(plan, name) if first == name else self._operations.get(first))
-        return to_operation_message(begun)
+                if first != name:
+                    return await self._operations.get(first)
+                try:
+                    return await self.start(plan, name)
+                except BaseException:
+                    await database.write(lambda c: forget(c, scope, request.id))
+                    raise
+
+        # A caller that goes in between would leave a request id that finds no operation.
+        return to_operation_message(await finish_undisturbed(begin()))
 
     async def start(self, plan: Plan, name: str) -> Operation:
         """Starts an operation; ``name`` comes from ``make_name``."""

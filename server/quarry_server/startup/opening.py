@@ -91,7 +91,7 @@ class Parts:
 async def open_parts(settings: Settings, ending: Ending, look_at_stop: LookAtStop) -> Parts:
     """Opens the parts in this order; ``ending`` closes them in the reverse order, also if one fails to open.
 
-    The library holds no collection yet: the next phase opens them.
+    No collection is open yet: the next phase opens them.
 
     Raises:
         FailedPreconditionError: another server uses the data folder.
@@ -102,7 +102,7 @@ async def open_parts(settings: Settings, ending: Ending, look_at_stop: LookAtSto
     ending.push("the document log", partial(asyncio.to_thread, database.close))
     look_at_stop()
     models = await _open_models(settings, database, ending)
-    open_collections = _make_library(settings, folder, database, models, ending)
+    open_collections = _make_collections(settings, folder, database, models, ending)
     look_at_stop()
     jobs = _make_jobs(settings, open_collections)
     feedback = await ending.enter(
@@ -151,7 +151,7 @@ async def _open_models(settings: Settings, database: Database, ending: Ending) -
     return Models(registry, trials, served, requested, of_collections)
 
 
-def _make_library(
+def _make_collections(
     settings: Settings, folder: DataFolder, database: Database, models: Models, ending: Ending
 ) -> Collections:
     open_collections = Collections(

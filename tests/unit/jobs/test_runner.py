@@ -169,6 +169,31 @@ async def test_a_folder_that_cannot_be_made_is_the_jobs_error_and_frees_the_turn
     assert await counts.run(CountSpec(name="a")) == 3
 
 
+async def test_a_second_cancellation_lets_go_of_no_job_that_still_runs(counts: Counts) -> None:
+    begun, ending, let_go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def end_slowly(_folder: Path) -> int:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await let_go.wait()
+        return 0
+
+    job = asyncio.create_task(counts.runner.run(CountSpec(name="a"), counts.turn, counts._hear, end_slowly))
+    await begun.wait()
+    job.cancel()
+    await ending.wait()
+    job.cancel()
+    await asyncio.wait([job], timeout=0.05)
+    assert not job.done()
+    let_go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    assert list(counts.store.settled) == ["a"]
+
+
 async def test_jobs_of_one_turn_go_one_after_the_other(counts: Counts) -> None:
     counts.go_on.clear()
     jobs = [counts.start(name, steps=n) for n, name in enumerate("abc", start=1)]

@@ -220,6 +220,21 @@ async def test_one_that_cannot_be_opened_is_named_and_tried_again(
         assert not (await faq.search()).degraded
 
 
+async def test_one_that_opens_again_before_the_others_have_opened_is_used(
+    third_arm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = {name: arm for name, arm in ARMS.items() if name != LENGTH.name}
+    for name in others:
+        del ARMS[name]
+    ARMS.update(others)  # they open after it
+    monkeypatch.setattr(generation, "FIRST_RETRY_S", 0.0)
+    OPENING.failures = [RetrieverUnavailableError("length", "no ruler yet")]
+    async with served(tmp_path) as faq:
+        with faq.open_collections.use("faq") as collection:
+            assert await collection.generation.wait_visible(len(TEXTS), WAIT_S)
+        assert not (await faq.search()).degraded
+
+
 def test_its_weight_follows_those_of_the_query(third_arm: None) -> None:
     runs = [
         ArmRun(arm, [], weight, 0.0, 1.0)

@@ -134,6 +134,17 @@ async def test_requests_that_come_together_start_one_operation(served: Served) -
     assert len(await served.operations.read_page("", 10)) == 1
 
 
+async def test_a_caller_that_goes_leaves_no_operation_that_nobody_runs(served: Served) -> None:
+    served.jobs.go_on.set()
+    for number in range(40):
+        call = asyncio.create_task(served.start(f"id-{number}"))
+        await asyncio.sleep(number / 4_000)
+        call.cancel()
+        await asyncio.wait([call])
+        async with asyncio.timeout(30):
+            assert (await served.end(await served.start(f"id-{number}"))).done
+
+
 async def test_an_id_of_another_request_is_refused_and_none_starts_one_each_time(served: Served) -> None:
     await served.start("id-1")
     with pytest.raises(InvalidArgumentError, match="for another request"):

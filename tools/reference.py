@@ -46,7 +46,8 @@ ABOUT_ERRORS = (
     "`filter.all_of.filters[0].range.gt` |\n"
     "| when to try again | `RetryInfo.retry_delay`, with `UNAVAILABLE` alone | 1 s |\n\n"
     "Reasons are added over time. A client that does not know a reason goes by the status code, which "
-    "is enough to act on: each reason belongs to one code. [The Python client](../client.md#errors) has "
+    "is enough to act on: each reason belongs to one code. [The Python "
+    "client](../how-to/call-from-python.md#errors) has "
     "both as attributes of its error, and `quarry` prints both. `quarry.v1.ErrorReason` lists the "
     "reasons for programs, each with `ERROR_REASON_` before it."
 )
@@ -147,7 +148,9 @@ class _Commented:
         }
 
     def read_comment(self, *path: int) -> str:
-        return " ".join(self._comments.get(path, "").split())
+        """Returns the comment of a part, without the lines that are for buf."""
+        lines = self._comments.get(path, "").splitlines()
+        return " ".join(" ".join(line for line in lines if "buf:lint:" not in line).split())
 
     def read_detached_comment(self, *path: int) -> str:
         """Returns the comments above a part that an empty line keeps apart from it."""

@@ -172,7 +172,7 @@ class Collection(_message.Message):
     else a request names a model.
     """
     reranker: _builtins.str
-    """Cross-encoder that re-ranks by default: a hub id, a folder or a package. Empty: none."""
+    """Cross-encoder that re-ranks by default: a version, a package, a folder or a hub id. Empty: none."""
     description: _builtins.str
     """At most 1,024 bytes, for people."""
     etag: _builtins.str

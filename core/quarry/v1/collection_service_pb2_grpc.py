@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class CollectionServiceStub:
-    """Creates, describes and keeps honest the collections that documents live in.
+    """Makes, describes, checks and repairs the collections that documents live in.
     """
 
     def __init__(self, channel):
@@ -99,7 +99,7 @@ class CollectionServiceStub:
 
 
 class CollectionServiceServicer:
-    """Creates, describes and keeps honest the collections that documents live in.
+    """Makes, describes, checks and repairs the collections that documents live in.
     """
 
     def CreateCollection(self, request, context):
@@ -110,13 +110,14 @@ class CollectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCollection(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns a collection with the state of its arms. NOT_FOUND if there is none of this name.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListCollections(self, request, context):
-        """By name, in pages.
+        """Lists collections by name, in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -276,7 +277,7 @@ def add_CollectionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CollectionService:
-    """Creates, describes and keeps honest the collections that documents live in.
+    """Makes, describes, checks and repairs the collections that documents live in.
     """
 
     @staticmethod

@@ -28,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CollectionServiceStub:
-    """Creates, describes and keeps honest the collections that documents live in."""
+    """Makes, describes, checks and repairs the collections that documents live in."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,8 +37,9 @@ class CollectionServiceStub:
     CreateCollection: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.CreateCollectionRequest, _collection_service_pb2.CreateCollectionResponse]
     """Makes an empty collection. ALREADY_EXISTS if the name is taken."""
     GetCollection: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.GetCollectionRequest, _collection_service_pb2.GetCollectionResponse]
+    """Returns a collection with the state of its arms. NOT_FOUND if there is none of this name."""
     ListCollections: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.ListCollectionsRequest, _collection_service_pb2.ListCollectionsResponse]
-    """By name, in pages."""
+    """Lists collections by name, in pages."""
     UpdateCollection: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.UpdateCollectionRequest, _collection_service_pb2.UpdateCollectionResponse]
     """Changes what needs no new index: `reranker`, `cascade`, `promotion`, `description`."""
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteCollectionRequest, _collection_service_pb2.DeleteCollectionResponse]
@@ -85,14 +86,15 @@ class CollectionServiceStub:
 
 @_typing.type_check_only
 class CollectionServiceAsyncStub(CollectionServiceStub):
-    """Creates, describes and keeps honest the collections that documents live in."""
+    """Makes, describes, checks and repairs the collections that documents live in."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.CreateCollectionRequest, _collection_service_pb2.CreateCollectionResponse]  # type: ignore[assignment]
     """Makes an empty collection. ALREADY_EXISTS if the name is taken."""
     GetCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.GetCollectionRequest, _collection_service_pb2.GetCollectionResponse]  # type: ignore[assignment]
+    """Returns a collection with the state of its arms. NOT_FOUND if there is none of this name."""
     ListCollections: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ListCollectionsRequest, _collection_service_pb2.ListCollectionsResponse]  # type: ignore[assignment]
-    """By name, in pages."""
+    """Lists collections by name, in pages."""
     UpdateCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.UpdateCollectionRequest, _collection_service_pb2.UpdateCollectionResponse]  # type: ignore[assignment]
     """Changes what needs no new index: `reranker`, `cascade`, `promotion`, `description`."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteCollectionRequest, _collection_service_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
@@ -138,7 +140,7 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     """
 
 class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Creates, describes and keeps honest the collections that documents live in."""
+    """Makes, describes, checks and repairs the collections that documents live in."""
 
     @_abc_1.abstractmethod
     def CreateCollection(
@@ -153,7 +155,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _collection_service_pb2.GetCollectionRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_collection_service_pb2.GetCollectionResponse, _abc.Awaitable[_collection_service_pb2.GetCollectionResponse]]: ...
+    ) -> _typing.Union[_collection_service_pb2.GetCollectionResponse, _abc.Awaitable[_collection_service_pb2.GetCollectionResponse]]:
+        """Returns a collection with the state of its arms. NOT_FOUND if there is none of this name."""
 
     @_abc_1.abstractmethod
     def ListCollections(
@@ -161,7 +164,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.ListCollectionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.ListCollectionsResponse, _abc.Awaitable[_collection_service_pb2.ListCollectionsResponse]]:
-        """By name, in pages."""
+        """Lists collections by name, in pages."""
 
     @_abc_1.abstractmethod
     def UpdateCollection(

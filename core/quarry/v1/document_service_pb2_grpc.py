@@ -85,7 +85,7 @@ class DocumentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpsertDocuments(self, request_iterator, context):
-        """The same as a stream: settings first, then batches, each acknowledged in order.
+        """Does the same as a stream: settings first, then batches, each acknowledged in order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,13 +99,14 @@ class DocumentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDocument(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns a document. NOT_FOUND if the collection has none with this id.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDocuments(self, request, context):
-        """By id (UTF-8 byte order), in pages.
+        """Lists documents by id (UTF-8 byte order), in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

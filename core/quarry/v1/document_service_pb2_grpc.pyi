@@ -38,12 +38,13 @@ class DocumentServiceStub:
     stop the others: see `statuses`.
     """
     UpsertDocuments: _grpc.StreamStreamMultiCallable[_document_service_pb2.UpsertDocumentsRequest, _document_service_pb2.UpsertDocumentsResponse]
-    """The same as a stream: settings first, then batches, each acknowledged in order."""
+    """Does the same as a stream: settings first, then batches, each acknowledged in order."""
     UpdateDocument: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.UpdateDocumentRequest, _document_service_pb2.UpdateDocumentResponse]
     """Changes the fields that the mask names."""
     GetDocument: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentRequest, _document_service_pb2.GetDocumentResponse]
+    """Returns a document. NOT_FOUND if the collection has none with this id."""
     ListDocuments: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.ListDocumentsRequest, _document_service_pb2.ListDocumentsResponse]
-    """By id (UTF-8 byte order), in pages."""
+    """Lists documents by id (UTF-8 byte order), in pages."""
     BatchDeleteDocuments: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.BatchDeleteDocumentsRequest, _document_service_pb2.BatchDeleteDocumentsResponse]
     """Deletes by id. Deleting what is not there succeeds, with status NOT_FOUND for that id."""
     DeleteDocumentsByFilter: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.DeleteDocumentsByFilterRequest, _document_service_pb2.DeleteDocumentsByFilterResponse]
@@ -59,12 +60,13 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     stop the others: see `statuses`.
     """
     UpsertDocuments: _aio.StreamStreamMultiCallable[_document_service_pb2.UpsertDocumentsRequest, _document_service_pb2.UpsertDocumentsResponse]  # type: ignore[assignment]
-    """The same as a stream: settings first, then batches, each acknowledged in order."""
+    """Does the same as a stream: settings first, then batches, each acknowledged in order."""
     UpdateDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.UpdateDocumentRequest, _document_service_pb2.UpdateDocumentResponse]  # type: ignore[assignment]
     """Changes the fields that the mask names."""
     GetDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentRequest, _document_service_pb2.GetDocumentResponse]  # type: ignore[assignment]
+    """Returns a document. NOT_FOUND if the collection has none with this id."""
     ListDocuments: _aio.UnaryUnaryMultiCallable[_document_service_pb2.ListDocumentsRequest, _document_service_pb2.ListDocumentsResponse]  # type: ignore[assignment]
-    """By id (UTF-8 byte order), in pages."""
+    """Lists documents by id (UTF-8 byte order), in pages."""
     BatchDeleteDocuments: _aio.UnaryUnaryMultiCallable[_document_service_pb2.BatchDeleteDocumentsRequest, _document_service_pb2.BatchDeleteDocumentsResponse]  # type: ignore[assignment]
     """Deletes by id. Deleting what is not there succeeds, with status NOT_FOUND for that id."""
     DeleteDocumentsByFilter: _aio.UnaryUnaryMultiCallable[_document_service_pb2.DeleteDocumentsByFilterRequest, _document_service_pb2.DeleteDocumentsByFilterResponse]  # type: ignore[assignment]
@@ -89,7 +91,7 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_document_service_pb2.UpsertDocumentsRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_document_service_pb2.UpsertDocumentsResponse], _abc.AsyncIterator[_document_service_pb2.UpsertDocumentsResponse]]:
-        """The same as a stream: settings first, then batches, each acknowledged in order."""
+        """Does the same as a stream: settings first, then batches, each acknowledged in order."""
 
     @_abc_1.abstractmethod
     def UpdateDocument(
@@ -104,7 +106,8 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _document_service_pb2.GetDocumentRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_document_service_pb2.GetDocumentResponse, _abc.Awaitable[_document_service_pb2.GetDocumentResponse]]: ...
+    ) -> _typing.Union[_document_service_pb2.GetDocumentResponse, _abc.Awaitable[_document_service_pb2.GetDocumentResponse]]:
+        """Returns a document. NOT_FOUND if the collection has none with this id."""
 
     @_abc_1.abstractmethod
     def ListDocuments(
@@ -112,7 +115,7 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _document_service_pb2.ListDocumentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_document_service_pb2.ListDocumentsResponse, _abc.Awaitable[_document_service_pb2.ListDocumentsResponse]]:
-        """By id (UTF-8 byte order), in pages."""
+        """Lists documents by id (UTF-8 byte order), in pages."""
 
     @_abc_1.abstractmethod
     def BatchDeleteDocuments(

@@ -77,7 +77,7 @@ class FeedbackServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamEvents(self, request_iterator, context):
-        """The same as a stream: settings first, then batches, each acknowledged in order.
+        """Does the same as a stream: settings first, then batches, each acknowledged in order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +106,7 @@ class FeedbackServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetFeedbackStats(self, request, context):
-        """What the log holds, and what is not counted and why.
+        """Says what the log holds, and what is not counted and why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,7 @@ class FeedbackServiceStub:
     RecordEvents: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.RecordEventsRequest, _feedback_service_pb2.RecordEventsResponse]
     """Stores events. One bad event does not stop the others: see `statuses`."""
     StreamEvents: _grpc.StreamStreamMultiCallable[_feedback_service_pb2.StreamEventsRequest, _feedback_service_pb2.StreamEventsResponse]
-    """The same as a stream: settings first, then batches, each acknowledged in order."""
+    """Does the same as a stream: settings first, then batches, each acknowledged in order."""
     ImportEvents: _grpc.StreamUnaryMultiCallable[_feedback_service_pb2.ImportEventsRequest, _operations_pb2.Operation]
     """Reads a log of impressions and events: settings first, then the file in pieces of any size. The
     operation's response is an ImportEventsResponse, its metadata an ImportEventsMetadata. What was imported
@@ -55,7 +55,7 @@ class FeedbackServiceStub:
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     GetFeedbackStats: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.GetFeedbackStatsRequest, _feedback_service_pb2.GetFeedbackStatsResponse]
-    """What the log holds, and what is not counted and why."""
+    """Says what the log holds, and what is not counted and why."""
 
 @_typing.type_check_only
 class FeedbackServiceAsyncStub(FeedbackServiceStub):
@@ -67,7 +67,7 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     RecordEvents: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.RecordEventsRequest, _feedback_service_pb2.RecordEventsResponse]  # type: ignore[assignment]
     """Stores events. One bad event does not stop the others: see `statuses`."""
     StreamEvents: _aio.StreamStreamMultiCallable[_feedback_service_pb2.StreamEventsRequest, _feedback_service_pb2.StreamEventsResponse]  # type: ignore[assignment]
-    """The same as a stream: settings first, then batches, each acknowledged in order."""
+    """Does the same as a stream: settings first, then batches, each acknowledged in order."""
     ImportEvents: _aio.StreamUnaryMultiCallable[_feedback_service_pb2.ImportEventsRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Reads a log of impressions and events: settings first, then the file in pieces of any size. The
     operation's response is an ImportEventsResponse, its metadata an ImportEventsMetadata. What was imported
@@ -83,7 +83,7 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     GetFeedbackStats: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.GetFeedbackStatsRequest, _feedback_service_pb2.GetFeedbackStatsResponse]  # type: ignore[assignment]
-    """What the log holds, and what is not counted and why."""
+    """Says what the log holds, and what is not counted and why."""
 
 class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes what people saw and did with the answers of SearchService.Search. An event is acknowledged when it
@@ -104,7 +104,7 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_feedback_service_pb2.StreamEventsRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_feedback_service_pb2.StreamEventsResponse], _abc.AsyncIterator[_feedback_service_pb2.StreamEventsResponse]]:
-        """The same as a stream: settings first, then batches, each acknowledged in order."""
+        """Does the same as a stream: settings first, then batches, each acknowledged in order."""
 
     @_abc_1.abstractmethod
     def ImportEvents(
@@ -138,6 +138,6 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_service_pb2.GetFeedbackStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_service_pb2.GetFeedbackStatsResponse, _abc.Awaitable[_feedback_service_pb2.GetFeedbackStatsResponse]]:
-        """What the log holds, and what is not counted and why."""
+        """Says what the log holds, and what is not counted and why."""
 
 def add_FeedbackServiceServicer_to_server(servicer: FeedbackServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -454,7 +454,7 @@ class FeedbackPositives(_message.Message):
     model: Global___ClickModel.ValueType
     floor: _builtins.float
     """Least lower bound of a positive's relevance, 0 to 1. Without it, how often users choose what is not
-    relevant is estimated, and a positive is relevant with probability 0.95 or more; where too few pairs
+    relevant is estimated, and a positive is relevant with probability 0.8 or more; where too few pairs
     tell it, the floor is 0.3. The set's notes say what was estimated.
     """
     @_builtins.property

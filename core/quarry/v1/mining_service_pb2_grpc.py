@@ -85,20 +85,21 @@ class MiningServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetMiningSet(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns a finished set with its report. NOT_FOUND if there is none of this name.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListMiningSets(self, request, context):
-        """Newest first.
+        """Lists sets, newest first, in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadExamples(self, request, context):
-        """A set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns.
+        """Reads a set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,10 +43,11 @@ class MiningServiceStub:
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     GetMiningSet: _grpc.UnaryUnaryMultiCallable[_mining_service_pb2.GetMiningSetRequest, _mining_service_pb2.GetMiningSetResponse]
+    """Returns a finished set with its report. NOT_FOUND if there is none of this name."""
     ListMiningSets: _grpc.UnaryUnaryMultiCallable[_mining_service_pb2.ListMiningSetsRequest, _mining_service_pb2.ListMiningSetsResponse]
-    """Newest first."""
+    """Lists sets, newest first, in pages."""
     ReadExamples: _grpc.UnaryStreamMultiCallable[_mining_service_pb2.ReadExamplesRequest, _mining_service_pb2.ReadExamplesResponse]
-    """A set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns."""
+    """Reads a set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns."""
 
 @_typing.type_check_only
 class MiningServiceAsyncStub(MiningServiceStub):
@@ -62,10 +63,11 @@ class MiningServiceAsyncStub(MiningServiceStub):
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     GetMiningSet: _aio.UnaryUnaryMultiCallable[_mining_service_pb2.GetMiningSetRequest, _mining_service_pb2.GetMiningSetResponse]  # type: ignore[assignment]
+    """Returns a finished set with its report. NOT_FOUND if there is none of this name."""
     ListMiningSets: _aio.UnaryUnaryMultiCallable[_mining_service_pb2.ListMiningSetsRequest, _mining_service_pb2.ListMiningSetsResponse]  # type: ignore[assignment]
-    """Newest first."""
+    """Lists sets, newest first, in pages."""
     ReadExamples: _aio.UnaryStreamMultiCallable[_mining_service_pb2.ReadExamplesRequest, _mining_service_pb2.ReadExamplesResponse]  # type: ignore[assignment]
-    """A set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns."""
+    """Reads a set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns."""
 
 class MiningServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns feedback and judgments into training examples. The work runs in a process of its own, below searches."""
@@ -95,7 +97,8 @@ class MiningServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _mining_service_pb2.GetMiningSetRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_mining_service_pb2.GetMiningSetResponse, _abc.Awaitable[_mining_service_pb2.GetMiningSetResponse]]: ...
+    ) -> _typing.Union[_mining_service_pb2.GetMiningSetResponse, _abc.Awaitable[_mining_service_pb2.GetMiningSetResponse]]:
+        """Returns a finished set with its report. NOT_FOUND if there is none of this name."""
 
     @_abc_1.abstractmethod
     def ListMiningSets(
@@ -103,7 +106,7 @@ class MiningServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mining_service_pb2.ListMiningSetsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_mining_service_pb2.ListMiningSetsResponse, _abc.Awaitable[_mining_service_pb2.ListMiningSetsResponse]]:
-        """Newest first."""
+        """Lists sets, newest first, in pages."""
 
     @_abc_1.abstractmethod
     def ReadExamples(
@@ -111,6 +114,6 @@ class MiningServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mining_service_pb2.ReadExamplesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_mining_service_pb2.ReadExamplesResponse], _abc.AsyncIterator[_mining_service_pb2.ReadExamplesResponse]]:
-        """A set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns."""
+        """Reads a set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns."""
 
 def add_MiningServiceServicer_to_server(servicer: MiningServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -97,13 +97,14 @@ class ModelServiceServicer:
     """
 
     def GetModel(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns a version with everything that its evaluation found. NOT_FOUND if there is none of this name.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Newest first.
+        """Lists versions, newest first, in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,21 +141,21 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportModel(self, request, context):
-        """A version's files as a tar archive, in pieces.
+        """Reads a version's files as a tar archive, in pieces.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetRanking(self, request, context):
-        """A version of how a collection's arms are merged.
+        """Returns a version of how a collection's arms are merged. NOT_FOUND if there is none of this name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRankings(self, request, context):
-        """Newest first.
+        """Lists versions, newest first, in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

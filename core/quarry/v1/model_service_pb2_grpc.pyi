@@ -34,8 +34,9 @@ class ModelServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelServiceAsyncStub: ...
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]
+    """Returns a version with everything that its evaluation found. NOT_FOUND if there is none of this name."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
-    """Newest first."""
+    """Lists versions, newest first, in pages."""
     PromoteModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.PromoteModelRequest, _model_service_pb2.PromoteModelResponse]
     """Makes a version the one that serves. Its files are checked against their hashes, and it is loaded and
     warmed beside the old one, before a search sees it; if that fails nothing changes.
@@ -49,11 +50,11 @@ class ModelServiceStub:
     a tar archive. The first message holds the options.
     """
     ExportModel: _grpc.UnaryStreamMultiCallable[_model_service_pb2.ExportModelRequest, _model_service_pb2.ExportModelResponse]
-    """A version's files as a tar archive, in pieces."""
+    """Reads a version's files as a tar archive, in pieces."""
     GetRanking: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetRankingRequest, _model_service_pb2.GetRankingResponse]
-    """A version of how a collection's arms are merged."""
+    """Returns a version of how a collection's arms are merged. NOT_FOUND if there is none of this name."""
     ListRankings: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListRankingsRequest, _model_service_pb2.ListRankingsResponse]
-    """Newest first."""
+    """Lists versions, newest first, in pages."""
     PromoteRanking: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.PromoteRankingRequest, _model_service_pb2.PromoteRankingResponse]
     """Makes a version merge the collection's arms, from the next search on."""
     RollbackRanking: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.RollbackRankingRequest, _model_service_pb2.RollbackRankingResponse]
@@ -65,8 +66,9 @@ class ModelServiceAsyncStub(ModelServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]  # type: ignore[assignment]
+    """Returns a version with everything that its evaluation found. NOT_FOUND if there is none of this name."""
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Newest first."""
+    """Lists versions, newest first, in pages."""
     PromoteModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.PromoteModelRequest, _model_service_pb2.PromoteModelResponse]  # type: ignore[assignment]
     """Makes a version the one that serves. Its files are checked against their hashes, and it is loaded and
     warmed beside the old one, before a search sees it; if that fails nothing changes.
@@ -80,11 +82,11 @@ class ModelServiceAsyncStub(ModelServiceStub):
     a tar archive. The first message holds the options.
     """
     ExportModel: _aio.UnaryStreamMultiCallable[_model_service_pb2.ExportModelRequest, _model_service_pb2.ExportModelResponse]  # type: ignore[assignment]
-    """A version's files as a tar archive, in pieces."""
+    """Reads a version's files as a tar archive, in pieces."""
     GetRanking: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetRankingRequest, _model_service_pb2.GetRankingResponse]  # type: ignore[assignment]
-    """A version of how a collection's arms are merged."""
+    """Returns a version of how a collection's arms are merged. NOT_FOUND if there is none of this name."""
     ListRankings: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListRankingsRequest, _model_service_pb2.ListRankingsResponse]  # type: ignore[assignment]
-    """Newest first."""
+    """Lists versions, newest first, in pages."""
     PromoteRanking: _aio.UnaryUnaryMultiCallable[_model_service_pb2.PromoteRankingRequest, _model_service_pb2.PromoteRankingResponse]  # type: ignore[assignment]
     """Makes a version merge the collection's arms, from the next search on."""
     RollbackRanking: _aio.UnaryUnaryMultiCallable[_model_service_pb2.RollbackRankingRequest, _model_service_pb2.RollbackRankingResponse]  # type: ignore[assignment]
@@ -98,7 +100,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _model_service_pb2.GetModelRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_model_service_pb2.GetModelResponse, _abc.Awaitable[_model_service_pb2.GetModelResponse]]: ...
+    ) -> _typing.Union[_model_service_pb2.GetModelResponse, _abc.Awaitable[_model_service_pb2.GetModelResponse]]:
+        """Returns a version with everything that its evaluation found. NOT_FOUND if there is none of this name."""
 
     @_abc_1.abstractmethod
     def ListModels(
@@ -106,7 +109,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ListModelsResponse, _abc.Awaitable[_model_service_pb2.ListModelsResponse]]:
-        """Newest first."""
+        """Lists versions, newest first, in pages."""
 
     @_abc_1.abstractmethod
     def PromoteModel(
@@ -150,7 +153,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.ExportModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_model_service_pb2.ExportModelResponse], _abc.AsyncIterator[_model_service_pb2.ExportModelResponse]]:
-        """A version's files as a tar archive, in pieces."""
+        """Reads a version's files as a tar archive, in pieces."""
 
     @_abc_1.abstractmethod
     def GetRanking(
@@ -158,7 +161,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.GetRankingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.GetRankingResponse, _abc.Awaitable[_model_service_pb2.GetRankingResponse]]:
-        """A version of how a collection's arms are merged."""
+        """Returns a version of how a collection's arms are merged. NOT_FOUND if there is none of this name."""
 
     @_abc_1.abstractmethod
     def ListRankings(
@@ -166,7 +169,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.ListRankingsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ListRankingsResponse, _abc.Awaitable[_model_service_pb2.ListRankingsResponse]]:
-        """Newest first."""
+        """Lists versions, newest first, in pages."""
 
     @_abc_1.abstractmethod
     def PromoteRanking(

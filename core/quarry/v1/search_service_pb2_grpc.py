@@ -52,14 +52,14 @@ class SearchServiceServicer:
     """
 
     def Search(self, request, context):
-        """The documents that answer a query best, a page at a time.
+        """Finds the documents that answer a query best, a page at a time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Retrieve(self, request, context):
-        """What each arm proposes for many queries, with raw scores and before fusion: for evaluation and
+        """Says what each arm proposes for many queries, with raw scores and before fusion: for evaluation and
         mining. A lower class of work than Search.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

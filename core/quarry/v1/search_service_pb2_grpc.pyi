@@ -34,9 +34,9 @@ class SearchServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SearchServiceAsyncStub: ...
     Search: _grpc.UnaryUnaryMultiCallable[_search_service_pb2.SearchRequest, _search_service_pb2.SearchResponse]
-    """The documents that answer a query best, a page at a time."""
+    """Finds the documents that answer a query best, a page at a time."""
     Retrieve: _grpc.UnaryUnaryMultiCallable[_search_service_pb2.RetrieveRequest, _search_service_pb2.RetrieveResponse]
-    """What each arm proposes for many queries, with raw scores and before fusion: for evaluation and
+    """Says what each arm proposes for many queries, with raw scores and before fusion: for evaluation and
     mining. A lower class of work than Search.
     """
 
@@ -46,9 +46,9 @@ class SearchServiceAsyncStub(SearchServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Search: _aio.UnaryUnaryMultiCallable[_search_service_pb2.SearchRequest, _search_service_pb2.SearchResponse]  # type: ignore[assignment]
-    """The documents that answer a query best, a page at a time."""
+    """Finds the documents that answer a query best, a page at a time."""
     Retrieve: _aio.UnaryUnaryMultiCallable[_search_service_pb2.RetrieveRequest, _search_service_pb2.RetrieveResponse]  # type: ignore[assignment]
-    """What each arm proposes for many queries, with raw scores and before fusion: for evaluation and
+    """Says what each arm proposes for many queries, with raw scores and before fusion: for evaluation and
     mining. A lower class of work than Search.
     """
 
@@ -61,7 +61,7 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _search_service_pb2.SearchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_search_service_pb2.SearchResponse, _abc.Awaitable[_search_service_pb2.SearchResponse]]:
-        """The documents that answer a query best, a page at a time."""
+        """Finds the documents that answer a query best, a page at a time."""
 
     @_abc_1.abstractmethod
     def Retrieve(
@@ -69,7 +69,7 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _search_service_pb2.RetrieveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_search_service_pb2.RetrieveResponse, _abc.Awaitable[_search_service_pb2.RetrieveResponse]]:
-        """What each arm proposes for many queries, with raw scores and before fusion: for evaluation and
+        """Says what each arm proposes for many queries, with raw scores and before fusion: for evaluation and
         mining. A lower class of work than Search.
         """
 

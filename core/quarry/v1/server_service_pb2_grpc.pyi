@@ -34,6 +34,7 @@ class ServerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ServerServiceAsyncStub: ...
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_server_service_pb2.GetServerInfoRequest, _server_service_pb2.GetServerInfoResponse]
+    """Returns the version of the server, the arms that it has and its limits."""
 
 @_typing.type_check_only
 class ServerServiceAsyncStub(ServerServiceStub):
@@ -41,6 +42,7 @@ class ServerServiceAsyncStub(ServerServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_server_service_pb2.GetServerInfoRequest, _server_service_pb2.GetServerInfoResponse]  # type: ignore[assignment]
+    """Returns the version of the server, the arms that it has and its limits."""
 
 class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Says what this server is and which limits it keeps."""
@@ -50,6 +52,7 @@ class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _server_service_pb2.GetServerInfoRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_server_service_pb2.GetServerInfoResponse, _abc.Awaitable[_server_service_pb2.GetServerInfoResponse]]: ...
+    ) -> _typing.Union[_server_service_pb2.GetServerInfoResponse, _abc.Awaitable[_server_service_pb2.GetServerInfoResponse]]:
+        """Returns the version of the server, the arms that it has and its limits."""
 
 def add_ServerServiceServicer_to_server(servicer: ServerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

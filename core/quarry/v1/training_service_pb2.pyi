@@ -556,7 +556,7 @@ Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
 @_typing.final
 class OffPolicyEstimate(_message.Message):
     """A value that a ranking would have had, estimated from clicks on another (SNIPS: Swaminathan and Joachims,
-    NeurIPS 2015; doubly robust: Oosterhuis, 2022).
+    NeurIPS 2015; doubly robust: Oosterhuis, TOIS 2023).
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -146,8 +146,9 @@ class TrainingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RunLoop(self, request, context):
-        """One turn of the loop: mines examples from the feedback there is, trains on them if they are good, compares
-        the model with what serves, makes it serve if it is better and the promotion policy says so, and reports.
+        """Makes one turn of the loop: mines examples from the feedback there is, trains on them if they are good,
+        compares the model with what serves, makes it serve if it is better and the promotion policy says so, and
+        reports.
         The operation's response is a LoopReport, its metadata a RunLoopMetadata. One runs at a time, others wait.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
@@ -157,13 +158,14 @@ class TrainingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetLoopReport(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns the report of a turn. NOT_FOUND if there is none of this name.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListLoopReports(self, request, context):
-        """Newest first.
+        """Lists reports, newest first, in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

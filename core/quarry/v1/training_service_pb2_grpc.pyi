@@ -68,15 +68,17 @@ class TrainingServiceStub:
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     RunLoop: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.RunLoopRequest, _operations_pb2.Operation]
-    """One turn of the loop: mines examples from the feedback there is, trains on them if they are good, compares
-    the model with what serves, makes it serve if it is better and the promotion policy says so, and reports.
+    """Makes one turn of the loop: mines examples from the feedback there is, trains on them if they are good,
+    compares the model with what serves, makes it serve if it is better and the promotion policy says so, and
+    reports.
     The operation's response is a LoopReport, its metadata a RunLoopMetadata. One runs at a time, others wait.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     GetLoopReport: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.GetLoopReportRequest, _training_service_pb2.GetLoopReportResponse]
+    """Returns the report of a turn. NOT_FOUND if there is none of this name."""
     ListLoopReports: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.ListLoopReportsRequest, _training_service_pb2.ListLoopReportsResponse]
-    """Newest first."""
+    """Lists reports, newest first, in pages."""
 
 @_typing.type_check_only
 class TrainingServiceAsyncStub(TrainingServiceStub):
@@ -117,15 +119,17 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     RunLoop: _aio.UnaryUnaryMultiCallable[_training_service_pb2.RunLoopRequest, _operations_pb2.Operation]  # type: ignore[assignment]
-    """One turn of the loop: mines examples from the feedback there is, trains on them if they are good, compares
-    the model with what serves, makes it serve if it is better and the promotion policy says so, and reports.
+    """Makes one turn of the loop: mines examples from the feedback there is, trains on them if they are good,
+    compares the model with what serves, makes it serve if it is better and the promotion policy says so, and
+    reports.
     The operation's response is a LoopReport, its metadata a RunLoopMetadata. One runs at a time, others wait.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     GetLoopReport: _aio.UnaryUnaryMultiCallable[_training_service_pb2.GetLoopReportRequest, _training_service_pb2.GetLoopReportResponse]  # type: ignore[assignment]
+    """Returns the report of a turn. NOT_FOUND if there is none of this name."""
     ListLoopReports: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListLoopReportsRequest, _training_service_pb2.ListLoopReportsResponse]  # type: ignore[assignment]
-    """Newest first."""
+    """Lists reports, newest first, in pages."""
 
 class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Makes models from mined examples, and says whether they are better. The work runs in a process of its own,
@@ -205,8 +209,9 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_service_pb2.RunLoopRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
-        """One turn of the loop: mines examples from the feedback there is, trains on them if they are good, compares
-        the model with what serves, makes it serve if it is better and the promotion policy says so, and reports.
+        """Makes one turn of the loop: mines examples from the feedback there is, trains on them if they are good,
+        compares the model with what serves, makes it serve if it is better and the promotion policy says so, and
+        reports.
         The operation's response is a LoopReport, its metadata a RunLoopMetadata. One runs at a time, others wait.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
@@ -217,7 +222,8 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _training_service_pb2.GetLoopReportRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_training_service_pb2.GetLoopReportResponse, _abc.Awaitable[_training_service_pb2.GetLoopReportResponse]]: ...
+    ) -> _typing.Union[_training_service_pb2.GetLoopReportResponse, _abc.Awaitable[_training_service_pb2.GetLoopReportResponse]]:
+        """Returns the report of a turn. NOT_FOUND if there is none of this name."""
 
     @_abc_1.abstractmethod
     def ListLoopReports(
@@ -225,6 +231,6 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_service_pb2.ListLoopReportsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_service_pb2.ListLoopReportsResponse, _abc.Awaitable[_training_service_pb2.ListLoopReportsResponse]]:
-        """Newest first."""
+        """Lists reports, newest first, in pages."""
 
 def add_TrainingServiceServicer_to_server(servicer: TrainingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

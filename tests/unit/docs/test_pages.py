@@ -91,3 +91,21 @@ def test_the_pages_that_the_code_names_exist() -> None:
     }
     assert len(named) > 20
     assert [pair for pair in sorted(named) if not (ROOT / pair[0]).exists()] == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=name_of)
+def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
+    text = re.sub(r"(?s)```.*?```", "", page.read_text())
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text)
+    assert [(file, heading) for file, heading in links if not leads_somewhere(page, file, heading)] == []
+
+
+def leads_somewhere(page: Path, file: str, heading: str) -> bool:
+    target = page.parent / file if file else page
+    return target.exists() and (not heading or heading in list_headings(target))
+
+
+def list_headings(page: Path) -> set[str]:
+    """Returns the page's headings as links name them."""
+    headings = re.findall(r"(?m)^#+ (.*)$", re.sub(r"(?s)```.*?```", "", page.read_text()))
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}

@@ -1,4 +1,4 @@
-"""The program that ``child.py`` starts: ``quarry`` that is killed, on Linux, when what started it ends."""
+"""The program that ``server_process.py`` starts: ``quarry``, killed on Linux when what started it ends."""
 
 import sys
 

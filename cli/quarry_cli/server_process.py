@@ -54,12 +54,12 @@ def _wait_for_address(process: "subprocess.Popen[bytes]", said: Path, log: Path)
             if line.startswith(READY) and line.endswith("\n"):
                 return line.removeprefix(READY).strip()
         if process.poll() is not None:
-            raise CliError(f"the server ended with status {process.returncode}: {_end_of(log)}")
+            raise CliError(f"the server ended with status {process.returncode}: {_read_end(log)}")
         time.sleep(POLL_S)
-    raise CliError(f"the server was not ready after {START_TIMEOUT_S:g} s: {_end_of(log)}")
+    raise CliError(f"the server was not ready after {START_TIMEOUT_S:g} s: {_read_end(log)}")
 
 
-def _end_of(log: Path) -> str:
+def _read_end(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-SHOWN_LOG_LINES:])
 
 

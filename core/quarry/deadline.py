@@ -13,7 +13,7 @@ class Deadline:
 
     @classmethod
     def set_after(cls, seconds: float | None) -> "Deadline":
-        """Returns ``seconds`` from now; None for never."""
+        """Returns the moment ``seconds`` from now; None for none."""
         return cls() if seconds is None else cls(time.monotonic() + seconds)
 
     @property
@@ -23,7 +23,7 @@ class Deadline:
 
     @property
     def timeout_s(self) -> float | None:
-        """As asyncio's timeouts take it: None for no limit."""
+        """The seconds left, as asyncio's timeouts take them: None for no limit."""
         return None if math.isinf(self.at_s) else self.remaining_s
 
     def move_sooner(self, seconds: float) -> "Deadline":

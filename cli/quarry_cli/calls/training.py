@@ -44,7 +44,7 @@ def run_training(
 
 
 def promote_version(quarry: Client, made: models_pb.Model) -> models_pb.Model:
-    """The version once it serves; with the reason as advice if something else serves meanwhile."""
+    """Promotes a version and returns it; if something else serves meanwhile, the advice says so."""
     request = models_pb.PromoteModelRequest(name=made.name, promoted_by=PROMOTER, if_unchanged=True)
     return _promote_or_advise(made, lambda: quarry.models.PromoteModel(request).model)
 

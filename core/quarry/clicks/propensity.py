@@ -45,10 +45,10 @@ class ChosenExamination:
 
 
 def choose_examination(log: ClickLog) -> ChosenExamination:
-    """Swaps if they tell, else harvested interventions if they do, else the position-based model.
+    """Chooses swaps if they tell, else harvested interventions if they do, else the position-based model.
 
     A source tells if it knows the ranks that draw 90 % of the clicks within a factor of two
-    (``ranks.tells``). Sources are not mixed: a curve pieced together would hide that its parts rest on
+    (``is_conclusive``). Sources are not mixed: a curve pieced together would hide that its parts rest on
     different things.
 
     Raises:

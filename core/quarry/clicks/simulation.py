@@ -50,7 +50,7 @@ def simulate_log(
         document, before, probability = _draw_fair_pairs(document, before, random)
     clicks = simulate_pages(relevance[query[:, None], document], behaviour, random)
     session = np.arange(impressions) // world.pages
-    log = _log_of(relevance.shape, query, session, document, clicks.clicked, before, ranker, probability)
+    log = _make_log(relevance.shape, query, session, document, clicks.clicked, before, ranker, probability)
     return log, relevance.ravel()
 
 
@@ -63,7 +63,9 @@ def simulate_ranking(
     skew: float = 1.0,
     swap: float = 0.0,
 ) -> ClickLog:
-    """Searches, each of another user, that show the hits of one fixed ranking, as ``quarry simulate`` makes.
+    """Simulates searches, each of another user, that show the hits of one fixed ranking.
+
+    ``quarry simulate`` makes such searches.
 
     Args:
         relevance: float64 in [0, 1] of the hits of each query from rank 1, shape ``(queries, ranks)``, or
@@ -83,10 +85,10 @@ def simulate_ranking(
     clicks = simulate_pages(np.take_along_axis(seen, places, axis=-1), behaviour, random)
     ranker, session = np.zeros(searches, np.int64), np.arange(searches)
     shape = (queries, ranks)
-    return _log_of(shape, query, session, document, clicks.clicked, before, ranker, probability)
+    return _make_log(shape, query, session, document, clicks.clicked, before, ranker, probability)
 
 
-def _log_of(
+def _make_log(
     shape: tuple[int, int],
     query: Int64,
     session: Int64,
@@ -96,7 +98,7 @@ def _log_of(
     ranker: Int64,
     probability: Float64 | None,
 ) -> ClickLog:
-    """Simulates searches of one page for ``shape[0]`` queries, each with ``shape[1]`` documents."""
+    """Makes the log of searches of one page, for ``shape[0]`` queries with ``shape[1]`` documents each."""
     pages, ranks = document.shape
     names = [str(number) for number in range(shape[0])]
     return ClickLog(

@@ -283,7 +283,7 @@ class CollectionHandle:
         )
 
     async def repair(self, deadline: Deadline) -> tuple[Consistency, Consistency]:
-        """Applies again what differs; the differences before and after. All vectors are looked at.
+        """Applies again what differs; returns the differences before and after. All vectors are looked at.
 
         What is wrong with the files of an arm stays: it needs new ones.
         """

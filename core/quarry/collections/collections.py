@@ -84,7 +84,7 @@ class Collections:
 
     @property
     def names(self) -> list[str]:
-        """Of the collections that are open."""
+        """The names of the collections that are open."""
         return list(self._open)
 
     def locate_folder(self, collection: Collection) -> Path:
@@ -219,7 +219,7 @@ class Collections:
                 logger.error("what belonged to the collection %s is left: %s", gone.settings.name, error)
 
     async def repair(self, name: str, deadline: Deadline) -> tuple[Consistency, Consistency]:
-        """Makes the arms agree with the log; the differences before and after.
+        """Makes the arms agree with the log; returns the differences before and after.
 
         An arm that is ahead of the log cannot be followed on: the collection gets new indexes, made from the
         log as it is. Whoever calls this accepts that log as the truth. It gets new indexes, too, where files
@@ -281,7 +281,7 @@ class Collections:
             logger.error("a previous generation cannot be opened: %s", error)
 
     async def _open_or_undo(self, made: Collection, request: RequestId) -> CollectionHandle:
-        """Opens a new collection, open.
+        """Opens a new collection.
 
         One that cannot be opened is not kept, so that the name stays free.
         """

@@ -100,7 +100,7 @@ class Reindexer:
     def __init__(self, open_collections: Collections) -> None:
         self._open_collections, self._database = open_collections, open_collections.database
         self._progress: dict[int, ReindexProgress] = {}
-        self._stirred: dict[int, asyncio.Event] = {}
+        self._wakeups: dict[int, asyncio.Event] = {}
         self._rolling_back: dict[int, str] = {}
 
     async def plan(self, name: str, revision: int | None, wanted: Wanted) -> Plan:
@@ -112,10 +112,10 @@ class Reindexer:
             ReindexRunningError: one is under way.
         """
         with self._open_collections.use(name):
-            return await plan_reindex(self._open_collections, await self._free(name, revision), wanted)
+            return await plan_reindex(self._open_collections, await self._read_idle(name, revision), wanted)
 
-    async def _free(self, name: str, revision: int | None) -> Collection:
-        """Reads the collection as it is now, which has neither a reindex nor a rollback."""
+    async def _read_idle(self, name: str, revision: int | None) -> Collection:
+        """Reads the collection as it is now. Raises ReindexRunningError if it has a reindex or a rollback."""
         current = await self._open_collections.read_current(name)
         if revision is not None and revision != current.revision:
             raise ConflictError(f"the collection {name!r} has changed since", collection=name)
@@ -161,8 +161,8 @@ class Reindexer:
                     )
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(PAUSED_TICK_S):
-                            await self._stir(key).wait()
-                    self._stir(key).clear()
+                            await self._get_wakeup(key).wait()
+                    self._get_wakeup(key).clear()
                     continue
                 try:
                     building = await self._open_collections.side_generations.open(key, Role.BUILDING)
@@ -170,10 +170,10 @@ class Reindexer:
                 except _PausedNow:
                     await self._open_collections.side_generations.close(key, Role.BUILDING)
                 except RETRIED as error:
-                    await self._stumble(key, report, error)
+                    await self._wait_to_retry(key, report, error)
         finally:
             self._progress.pop(key, None)
-            self._stirred.pop(key, None)
+            self._wakeups.pop(key, None)
 
     async def pause(self, name: str) -> None:
         """Raises FailedPreconditionError if no reindex is under way."""
@@ -186,7 +186,7 @@ class Reindexer:
     async def _set_paused(self, name: str, paused: bool) -> None:
         key = (await self._open_collections.read_current(name)).key
         await self._database.write(lambda c: set_paused(c, key, paused))
-        self._stir(key).set()
+        self._get_wakeup(key).set()
 
     async def abandon(self, key: int) -> None:
         """Removes the generation in the making, if it is not serving yet."""
@@ -202,7 +202,7 @@ class Reindexer:
             ConflictError: ``revision`` is not the current one.
             FailedPreconditionError: no previous generation is kept, or a reindex is under way.
         """
-        current = await self._free(name, revision)
+        current = await self._read_idle(name, revision)
         await self._read_row(current.key, Role.PREVIOUS)
         await self._refuse_second(current)  # another call may have come first while this one looked
         self._rolling_back[current.key] = operation
@@ -225,7 +225,7 @@ class Reindexer:
                     previous = await self._open_collections.side_generations.open(key, Role.PREVIOUS)
                     return await self._complete(previous, Role.PREVIOUS, report)
                 except RETRIED as error:
-                    await self._stumble(key, report, error)
+                    await self._wait_to_retry(key, report, error)
         finally:
             self._rolling_back.pop(key, None)
             self._progress.pop(key, None)
@@ -277,9 +277,9 @@ class Reindexer:
                     self._open_collections.side_generations.switch(key, role, check)
                 )
             except UnavailableError as error:
-                await self._stumble(key, report, error)
+                await self._wait_to_retry(key, report, error)
 
-    async def _stumble(self, key: int, report: Report, error: QuarryError) -> None:
+    async def _wait_to_retry(self, key: int, report: Report, error: QuarryError) -> None:
         """Says what keeps the work from going on, and waits before it is tried again."""
         await self._report_progress(key, report, replace(self._get_progress(key), problem=str(error)))
         await asyncio.sleep(TICK_S)
@@ -348,9 +348,9 @@ class Reindexer:
 
     async def _refuse_if_paused(self, key: int) -> None:
         """Raises _PausedNow; looks only after somebody has paused or resumed."""
-        if key in self._rolling_back or not self._stir(key).is_set():
+        if key in self._rolling_back or not self._get_wakeup(key).is_set():
             return
-        self._stir(key).clear()
+        self._get_wakeup(key).clear()
         if (await self._read_row(key, Role.BUILDING)).paused:
             raise _PausedNow
 
@@ -361,8 +361,8 @@ class Reindexer:
         with self._open_collections.use(handle.row.settings.name) as serving:
             return serving
 
-    def _stir(self, key: int) -> asyncio.Event:
-        return self._stirred.setdefault(key, asyncio.Event())
+    def _get_wakeup(self, key: int) -> asyncio.Event:
+        return self._wakeups.setdefault(key, asyncio.Event())
 
     def _get_progress(self, key: int) -> ReindexProgress:
         return self._progress.get(key, ReindexProgress(ReindexState.BUILDING))

@@ -73,7 +73,7 @@ class StateFill:
         )
         self._filled: dict[int, dict[str, Filled]] = {}  # by collection and re-ranker
         self._again_s: dict[tuple[str, str], float] = {}
-        self._thread = ThreadPoolExecutor(1, "fill-states", _be_nice)
+        self._thread = ThreadPoolExecutor(1, "fill-states", _lower_priority)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -172,7 +172,7 @@ class StateFill:
         return True
 
 
-def _be_nice() -> None:
+def _lower_priority() -> None:
     if sys.platform == "linux":  # where a thread has its own niceness
         thread = threading.get_native_id()
         nice = max(BULK_NICENESS, os.getpriority(os.PRIO_PROCESS, thread))  # lower needs privileges

@@ -97,7 +97,7 @@ class Follower:
         return self._moving
 
     async def correct(self, changes: Sequence[Change]) -> None:
-        """Applies and settles changes out of order, while ``pause`` is held.
+        """Applies and settles changes out of order, while the lock of ``pause`` is held.
 
         If that fails the index may have dropped more than these, so it is followed from its position again.
         """

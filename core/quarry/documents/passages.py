@@ -146,7 +146,7 @@ class PassageCutter:
         return next(_split_blocks(text, limit), "") if self._policy.first_only else text
 
     def _find_tokens(self, text: str, at_most: int | None) -> list[Span]:
-        """(start, end) of the tokens of a text, or of a bit more than ``limit_to``."""
+        """Finds (start, end) of each token; of a bit more than ``at_most`` of them, if that is given."""
         found: list[Span] = []
         start = 0
         for block in _split_blocks(text, BLOCK_CHARACTERS):

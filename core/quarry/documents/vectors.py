@@ -95,7 +95,7 @@ class DocumentVectors:
     async def measure(self, documents: Sequence[Fields], most_s: float) -> EncodingCost:
         """Cuts documents, and encodes of what is not in the cache as much as ``most_s`` allow; keeps nothing.
 
-        Raises as ``of``.
+        Raises as ``read_vectors``.
         """
         sources = list(map(self._sources.read, documents))
         keys = [make_vector_key(self._scope, source) for source in sources]

@@ -14,7 +14,7 @@ from quarry.feedback.impressions import AnsweredPage, ContentOf
 from quarry.feedback.types import Impression, LoggedHit
 from quarry.ranking.ranking import RankedDocument
 from quarry.schema import Schema
-from quarry.search.exploration import seed_of, undo_exploration
+from quarry.search.exploration import compute_seed, undo_exploration
 from quarry.search.page_log import GivenPage
 from quarry.types import Docno, Fields
 
@@ -112,7 +112,7 @@ class ImpressionMaker:
             ),
             self.pool_rate,
             exploration.policy,
-            seed_of(page.place.key) if exploration.swap_probability else 0,
+            compute_seed(page.place.key) if exploration.swap_probability else 0,
             ranking.configuration,
             ranking.reranker,
             self._count_depth(),
@@ -127,7 +127,7 @@ class ImpressionMaker:
 
     def _make_shown(self, content: ContentOf) -> Iterator[LoggedHit]:
         exploration, length = self.page.request.exploration, len(self.page.ranking.documents)
-        order = exploration.draw_order(seed_of(self.page.place.key), length)
+        order = exploration.draw_order(compute_seed(self.page.place.key), length)
         for place, ranked, id, version in self.page.shown:
             before = order[place] if place < len(order) else place
             probability = exploration.compute_probability(before, place, length)

@@ -26,7 +26,7 @@ from quarry.errors import (
     NotFoundError,
     QuarryError,
 )
-from quarry.jobs.memory_watch import go_first
+from quarry.jobs.memory_watch import ask_to_be_killed_first
 from quarry.lifetime import die_with
 from quarry.quoting import quote_error
 from quarry.storage.disk import is_disk_full
@@ -200,7 +200,7 @@ def count_job_threads() -> int:
 def _give_way(niceness: int) -> None:
     """Lets whatever else runs on this machine go first, and keep its memory."""
     os.nice(niceness)
-    go_first()
+    ask_to_be_killed_first()
     if sys.platform == "linux":
         usable = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, usable[-count_job_threads() :])  # caps the threads of every library at once

@@ -136,7 +136,7 @@ class JobRecords(Generic[R]):
         """Returns the keys of the collections that the records are about."""
         return {record.collection_key for record in self._list_records()}
 
-    def remove_of(self, keys: Collection[int]) -> list[str]:
+    def remove_by_collection(self, keys: Collection[int]) -> list[str]:
         """Removes what is about these collections; returns the names."""
         return self._remove_where(lambda record: record.collection_key in keys)
 

@@ -14,7 +14,7 @@ import orjson
 
 from quarry.errors import LimitExceededError, QuarryError, UnavailableError
 from quarry.jobs.memory_watch import MemoryWatch
-from quarry.jobs.process import KEPT_LOG_LINES, describe_kill, end_process, load_error, log_words, start
+from quarry.jobs.process import KEPT_LOG_LINES, describe_kill, end_process, load_error, log_stderr, start
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class _Running:
         self._module, self._process = module, process
         self._watch = MemoryWatch(process, memory_bytes)
         self._last_words: deque[str] = deque(maxlen=KEPT_LOG_LINES)
-        self._logging = asyncio.create_task(log_words(process, module, self._last_words))
+        self._logging = asyncio.create_task(log_stderr(process, module, self._last_words))
 
     @classmethod
     async def start(cls, module: str, memory_bytes: int) -> "_Running":

@@ -77,7 +77,7 @@ class MemoryWatch:
             self._process.kill()
 
 
-def go_first() -> None:
+def ask_to_be_killed_first() -> None:
     """Asks the kernel to end this process, not its server, when the machine has no memory left."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # where /proc cannot be written the kernel chooses by itself

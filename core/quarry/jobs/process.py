@@ -95,7 +95,7 @@ async def run_process(
     process = await start(module, arguments, stdin=asyncio.subprocess.DEVNULL)
     watch = MemoryWatch(process, memory_bytes)
     last_words: deque[str] = deque(maxlen=KEPT_LOG_LINES)
-    logging_its_words = asyncio.create_task(log_words(process, module, last_words))
+    logging_its_words = asyncio.create_task(log_stderr(process, module, last_words))
     try:
         error = await _follow(process, on_progress, on_details)
         status = await process.wait()
@@ -130,7 +130,7 @@ async def start(
 
 
 def describe_kill(module: str, status: int, last_words: Sequence[str]) -> JobKilledError:
-    """Describes a process that ended without reporting an error, as one; what it said last is logged."""
+    """Makes an error of the end of a process that reported none; logs what it said last."""
     how = signal.Signals(-status).name if status < 0 else f"status {status}"
     logger.error("%s ended with %s; it said last:\n%s", module, how, "\n".join(last_words))
     return JobKilledError(f"the job's process ended with {how}: make the same request again to go on")
@@ -171,7 +171,7 @@ def load_error(said: dict[str, Any]) -> QuarryError:
     return error
 
 
-async def log_words(process: asyncio.subprocess.Process, module: str, last_words: deque[str]) -> None:
+async def log_stderr(process: asyncio.subprocess.Process, module: str, last_words: deque[str]) -> None:
     """Logs the lines of the process's stderr until it closes, and keeps the last ones."""
     assert process.stderr is not None  # noqa: S101  it was asked for
     while True:

@@ -38,7 +38,7 @@ class JobStore(Protocol[S_contra]):
         """Removes what should not stay of a job that has ended; ``error`` says why it did not end well."""
         ...
 
-    def list_keys_of(self, spec: S_contra) -> Collection[int]:
+    def list_job_keys(self, spec: S_contra) -> Collection[int]:
         """Returns the keys of the collections that the job reads."""
         ...
 
@@ -46,7 +46,7 @@ class JobStore(Protocol[S_contra]):
         """Returns the keys of all collections that anything here is made from."""
         ...
 
-    def remove_of(self, keys: Collection[int]) -> object:
+    def remove_by_collection(self, keys: Collection[int]) -> object:
         """Removes all that is made from these collections."""
         ...
 
@@ -117,12 +117,12 @@ class JobRunner(Generic[S]):
         """Ends the jobs on collections that were deleted, and removes what jobs made from them."""
         keys = await asyncio.to_thread(self._store.list_keys)
         for job in self._jobs.values():
-            keys.update(self._store.list_keys_of(job.spec))
+            keys.update(self._store.list_job_keys(job.spec))
         if not keys:
             return
         gone = keys & set(await read_deleted())
-        await self.end(lambda spec: not gone.isdisjoint(self._store.list_keys_of(spec)))
-        await asyncio.to_thread(self._store.remove_of, gone)
+        await self.end(lambda spec: not gone.isdisjoint(self._store.list_job_keys(spec)))
+        await asyncio.to_thread(self._store.remove_by_collection, gone)
 
     async def _do(
         self,

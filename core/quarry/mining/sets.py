@@ -40,7 +40,7 @@ class MiningSets(JobRecords[MiningSummary]):
         if error is not None:
             self.remove(spec.name)
 
-    def list_keys_of(self, spec: MiningSpec) -> tuple[int, ...]:
+    def list_job_keys(self, spec: MiningSpec) -> tuple[int, ...]:
         return (spec.collection_key,)
 
     def remove_unfinished(self, now_us: int) -> None:
@@ -57,9 +57,9 @@ class MiningSets(JobRecords[MiningSummary]):
         """Returns the keys of the collections that sets and unfinished work were made from."""
         return super().list_keys() | {mark.collection_key for mark in self._list_work.list_marks()}
 
-    def remove_of(self, keys: Collection[int]) -> list[str]:
+    def remove_by_collection(self, keys: Collection[int]) -> list[str]:
         """Removes sets, and unfinished work, of these collections; returns the names of the sets."""
-        names = super().remove_of(keys)
+        names = super().remove_by_collection(keys)
         self._list_work.remove_where(lambda mark: mark.collection_key in keys)
         return names
 

@@ -87,7 +87,7 @@ class ModelPool(Generic[Loaded]):
 
     @property
     def names(self) -> list[str]:
-        """Of what is loaded or being loaded."""
+        """The names of what is loaded or being loaded."""
         return list(self._entries)
 
     def forget(self, name: str) -> None:

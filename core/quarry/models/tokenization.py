@@ -115,7 +115,7 @@ class TextTokenizer:
         return sorted(number for number, token in added.items() if token.special)
 
     def find_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        """(start, end) characters of each token of each text, uncut, without special tokens."""
+        """Finds (start, end) characters of each token of each text, uncut, without special tokens."""
         with self._borrow() as tokenizer:
             encodings = tokenizer.encode_batch(
                 [replace_surrogates(t) for t in texts], add_special_tokens=False
@@ -192,7 +192,7 @@ def _cut_head(text: str, room: int) -> str:
 
 
 def _read_template(tokenizer: Tokenizer, pair: bool) -> Template:
-    """Read off an example; the post-processor's own format differs by model family."""
+    """Reads the template off an example; the post-processor's own format differs by model family."""
     example = tokenizer.encode("a b", "a b") if pair else tokenizer.encode("a b")
     texts = 2 if pair else 1
     parts: list[list[int]] = [[] for _ in range(texts + 1)]

@@ -33,7 +33,7 @@ class Degradation:
     """Part of the work that an answer is without.
 
     Attributes:
-        stage: the name of an arm, or a ``Stage``.
+        stage: the name of an arm, or a ``DegradedStage``.
         detail: for people; carries no user data.
         model: of RERANK, the model that did not read all that it was to read.
     """

@@ -159,7 +159,7 @@ class ModelRegistry:
         shutil.rmtree(self._locate(version.key, version.number), ignore_errors=True)
         return version
 
-    def remove_of(self, key: int) -> None:
+    def remove_by_collection(self, key: int) -> None:
         """Removes everything of a collection that is gone."""
         self._database.writer.submit(lambda c: remove_versions(c, key)).result()
         shutil.rmtree(self.root / str(key), ignore_errors=True)
@@ -176,7 +176,7 @@ class ModelRegistry:
                 left that was cut short, or it may be all that is left of a version.
         """
         for key in self._database.read(find_deleted_keys_with_rows):
-            self.remove_of(key)
+            self.remove_by_collection(key)
         deleted = {str(key) for key in self._database.read(catalog.read_deleted_keys)}
         known = {str(found.key) for found in self._database.read(catalog.list_collections)}
         for folder in self.root.glob("*"):

@@ -130,7 +130,7 @@ def keep_latest_changes(changes: Iterable[VectorChange], dimension: int) -> list
     """Keeps the last change of each docno, all of them checked; earlier ones would be replaced at once.
 
     Raises:
-        ValueError: a docno is out of range, or vectors are wrong as ``shaped`` and ``check_units`` say.
+        ValueError: a docno is out of range, or as ``check_vectors`` and ``check_units``.
     """
     latest: dict[Docno, VectorChange] = {}
     for change in changes:

@@ -70,7 +70,7 @@ class FairPairs:
         return swap if abs(before - shown) == 1 and shown < size else 0.0
 
 
-def seed_of(search_id: str) -> int:
+def compute_seed(search_id: str) -> int:
     """Computes the seed of a search's exploration, 63 bits: its pages are explored alike, and it can be
     done again."""
     return int.from_bytes(hashlib.blake2b(search_id.encode(), digest_size=8).digest(), "big") >> 1
@@ -93,7 +93,7 @@ def explore(
     documents: Sequence[RankedDocument], policy: FairPairs, search_id: str
 ) -> Sequence[RankedDocument]:
     """Puts ``documents`` in the order that ``policy`` gives this search."""
-    order = policy.draw_order(seed_of(search_id), len(documents))
+    order = policy.draw_order(compute_seed(search_id), len(documents))
     return ExploredDocuments(documents, order) if order else documents
 
 

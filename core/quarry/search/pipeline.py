@@ -167,7 +167,7 @@ class Searcher:
             ranked, late = await self._reranking.rerank(query.rerank, query.text, ranked, scale, limit)
             degraded += late
             timings["rerank"] = time.perf_counter() - clock
-            rerankers = _read_by(query.rerank, ranked)
+            rerankers = _list_readers(query.rerank, ranked)
         if query.min_relevance is None:
             total = count_total(
                 next((r.total for r in found.values() if r.total is not None), counted), degraded
@@ -353,7 +353,7 @@ def _pick_compared(known: Mapping[str, Mapping[Docno, Candidate]]) -> Mapping[Do
     return {docno: candidate for own in reversed(arms) for docno, candidate in own.items()}
 
 
-def _read_by(plan: RerankPlan, ranked: Sequence[RankedDocument]) -> tuple[str, ...]:
+def _list_readers(plan: RerankPlan, ranked: Sequence[RankedDocument]) -> tuple[str, ...]:
     """Lists the models of ``plan`` that have read anything."""
     read = {reading.model for document in ranked for reading in document.readings}
     return tuple(stage.model for stage in plan.stages if stage.model in read)

@@ -20,7 +20,7 @@ NEARLY_FULL_BYTES = 2**20
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Tells whether ``error``, or one that it came of, says so."""
+    """Tells whether ``error``, or one that it came of, was caused by a full disk."""
     return any(
         getattr(cause, "errno", None) in FULL_NUMBERS or says_disk_is_full(str(cause))
         for cause in list_causes(error)
@@ -28,7 +28,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def says_disk_is_full(message: str) -> bool:
-    """Tells whether a message of some library says so."""
+    """Tells whether a message of some library says that a disk is full."""
     return any(words in message for words in FULL_WORDS)
 
 

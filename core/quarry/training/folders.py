@@ -49,7 +49,7 @@ def find_work(folder: Path, spec: TrainingSpec) -> Path:
     return open_work(work, TrainingMark(collection_keys=list_keys(spec), examples=spec.examples_name))
 
 
-def attempt_of(work: Path) -> str:
+def name_attempt(work: Path) -> str:
     """Makes a name for what is tried in ``work``, the same until the work is removed; another one after
     that."""
     kept = work / ATTEMPT
@@ -79,7 +79,7 @@ class TrainingFolders:
         """Removes the job's folder, and leaves its work."""
         remove_folder(self._jobs.root / spec.name)
 
-    def list_keys_of(self, spec: AnySpec) -> tuple[int, ...]:
+    def list_job_keys(self, spec: AnySpec) -> tuple[int, ...]:
         return list_keys(spec)
 
     def remove_work(self, spec: TrainingSpec) -> None:
@@ -101,7 +101,7 @@ class TrainingFolders:
         """Returns the keys of the collections that unfinished work was made from."""
         return {key for mark in self._list_work.list_marks() for key in mark.collection_keys}
 
-    def remove_of(self, keys: Collection[int]) -> None:
+    def remove_by_collection(self, keys: Collection[int]) -> None:
         """Removes unfinished work that was made from one of these collections."""
         self._list_work.remove_where(lambda mark: not set(keys).isdisjoint(mark.collection_keys))
 

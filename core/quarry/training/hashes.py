@@ -47,7 +47,7 @@ def pack_marks(marks: Iterable[bytes]) -> str:
 
 
 def unpack_marks(text: str) -> Marks:
-    """Raises ValueError: it is not what ``packed`` makes."""
+    """Reads what ``pack_marks`` has written. Raises ValueError for any other text."""
     data = base64.b64decode(text, validate=True)
     if len(data) % BYTES:
         raise ValueError(f"{len(data)} bytes are no marks of {BYTES}")

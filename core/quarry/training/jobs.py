@@ -108,7 +108,7 @@ class TrainingJobs:
 
         return await self._runner.run(spec, self._evaluating, on_progress, fit)
 
-    async def end_those_of(self, mining_sets: Collection[str]) -> None:
+    async def end_trainings_on(self, mining_sets: Collection[str]) -> None:
         """Ends trainings on these mining sets, and removes what they have left."""
 
         def matches(spec: AnySpec) -> bool:

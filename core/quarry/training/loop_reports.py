@@ -60,7 +60,7 @@ class LoopReports(JobRecords[LoopReport]):
         elif not self.get(spec.name).name:
             self.remove(spec.name)
 
-    def list_keys_of(self, spec: LoopSpec) -> tuple[int, ...]:
+    def list_job_keys(self, spec: LoopSpec) -> tuple[int, ...]:
         return (spec.collection_key,)
 
     def read_page(self, name: str) -> str:
@@ -91,9 +91,9 @@ class LoopReports(JobRecords[LoopReport]):
         places = (self._jobs.root / PLACES).glob("*.json")
         return super().list_keys() | {int(file.stem) for file in places if file.stem.isdecimal()}
 
-    def remove_of(self, keys: Collection[int]) -> list[str]:
+    def remove_by_collection(self, keys: Collection[int]) -> list[str]:
         """Removes all that is about these collections; returns the names of the reports."""
-        names = super().remove_of(keys)
+        names = super().remove_by_collection(keys)
         for key in keys:
             self._locate_place(key).unlink(missing_ok=True)
         return names

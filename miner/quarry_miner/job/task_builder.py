@@ -150,12 +150,12 @@ def assemble(
         notes=(
             *space_notes,
             *(note for _, note in found if note),
-            *(() if knows_relevance else _doubt(judge)),
+            *(() if knows_relevance else _describe_doubt(judge)),
         ),
     )
 
 
-def _doubt(judge: Reranker | None) -> tuple[str, ...]:
+def _describe_doubt(judge: Reranker | None) -> tuple[str, ...]:
     """Says what is to know of a judge that only orders."""
     if judge is None or not judge.belief.lacking:
         return ()

@@ -82,7 +82,7 @@ class LivePool:
         return Listed.from_rows(listed, depth, relevance=relevance)
 
     def _read_row(self, text: str, depth: int) -> list["_Candidate"]:
-        """In fused order, whatever a re-ranker has made of it."""
+        """Reads the hits in fused order, whatever a re-ranker has made of it."""
         hits = self._fetch_hits(text, depth)
         found = [
             _Candidate(

@@ -53,7 +53,7 @@ class RememberingMember:
         return found
 
     def read_relevance(self, query: str) -> Float32 | None:
-        """Reads probabilities in the order of ``remembered``; None if the member knows none."""
+        """Reads probabilities in the order of ``list_remembered``; None if the member knows none."""
         return None if self._relevance is None else self._relevance[query]
 
     def read_scores(self, query: str) -> Mapping[int, float]:

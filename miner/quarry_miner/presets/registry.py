@@ -43,7 +43,6 @@ def make_preset(name: str, parameters: Mapping[str, float] = {}) -> Preset:
 
     Raises:
         InvalidArgumentError: no such preset or constant (names the nearest), or a value is out of range.
-            range.
     """
     known = {**PRESETS, **{alias: PRESETS[target] for alias, target in ALIASES.items()}}
     if name not in known:

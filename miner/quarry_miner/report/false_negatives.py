@@ -70,7 +70,7 @@ def compute_wilson(share: float, draws: float) -> tuple[float, float]:
 
 
 def count_needed_draws(target: float) -> int:
-    """Draws without a single false negative whose upper bound is ``target``, in (0, 1)."""
+    """Counts the draws without a single false negative whose upper bound is ``target``, in (0, 1)."""
     return math.ceil(Z * Z * (1 - target) / target)
 
 

@@ -58,7 +58,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
         async def forget_deleted(collection: Collection) -> None:
             self._models.forget_under(self._registry.locate_collection(collection.key))
-            await asyncio.to_thread(self._registry.remove_of, collection.key)
+            await asyncio.to_thread(self._registry.remove_by_collection, collection.key)
 
         self._open_collections.notify_when_deleted(forget_deleted)
 

@@ -249,7 +249,7 @@ def end_trainings(purge_sets: PurgeMade, jobs: TrainingJobs) -> PurgeMade:
 
     async def purge(key: int, start_us: int | None, end_us: int | None) -> list[str]:
         names = await purge_sets(key, start_us, end_us)
-        await jobs.end_those_of(names)
+        await jobs.end_trainings_on(names)
         return names
 
     return purge

@@ -20,7 +20,7 @@ from quarry.ranking.ranking import (
     Total,
 )
 from quarry.schema import DEFAULT_SCHEMA
-from quarry.search.exploration import FairPairs, explore, seed_of
+from quarry.search.exploration import FairPairs, compute_seed, explore
 from quarry.search.logged_request import LoggedRequest, SearchContext
 from quarry.search.page_log import GivenPage
 from quarry.search.result_pages import ListPlace
@@ -96,9 +96,9 @@ def test_hits_are_logged_in_the_order_and_version_that_was_given_out() -> None:
 @pytest.mark.parametrize("offset", [0, 1])
 def test_an_explored_hit_says_where_it_was_before_and_how_likely_it_came_there(offset: int) -> None:
     impression, _ = logged(given(PAIRS, offset, size=5))
-    order = [*PAIRS.draw_order(seed_of(SEARCH), COUNT), 4, 5]
+    order = [*PAIRS.draw_order(compute_seed(SEARCH), COUNT), 4, 5]
     assert order == [1, 0, 3, 2, 4, 5], "the seed of this search swaps both pairs"
-    assert (impression.policy, impression.seed) == ("fair-pairs:0.5:4", seed_of(SEARCH))
+    assert (impression.policy, impression.seed) == ("fair-pairs:0.5:4", compute_seed(SEARCH))
     for place, hit in enumerate(impression.shown, start=offset):
         assert (hit.rank, hit.rank_before) == (place + 1, order[place] + 1)
         assert hit.rank_probability == PAIRS.compute_probability(order[place], place, COUNT)

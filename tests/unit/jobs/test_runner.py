@@ -43,13 +43,13 @@ class CountStore:
     def settle(self, spec: CountSpec, error: QuarryError | None) -> None:
         self.settled[spec.name] = error
 
-    def list_keys_of(self, spec: CountSpec) -> tuple[int, ...]:
+    def list_job_keys(self, spec: CountSpec) -> tuple[int, ...]:
         return (spec.key,)
 
     def list_keys(self) -> set[int]:
         return {mark.key for mark in self.work.list_marks()}
 
-    def remove_of(self, keys: Collection[int]) -> None:
+    def remove_by_collection(self, keys: Collection[int]) -> None:
         self.work.remove_where(lambda mark: mark.key in keys)
 
 

@@ -88,9 +88,9 @@ def test_unfinished_work_goes_with_its_feedback_and_its_collection(tmp_path: Pat
     assert [folder.exists() for folder in folders.values()] == [False, True]
     finished(sets, "a", key=3)
     assert sets.list_keys() == {2, 3}
-    assert sets.remove_of({2}) == []
+    assert sets.remove_by_collection({2}) == []
     assert not folders[2].exists()
-    assert sets.remove_of({1, 3}) == ["a"]
+    assert sets.remove_by_collection({1, 3}) == ["a"]
 
 
 def test_names_of_presets_and_constants_are_the_miners() -> None:

@@ -140,7 +140,7 @@ def test_rows_go_with_their_collection(faq: Small) -> None:
     key = register(faq).key
     faq.delete()
     assert faq.database.read(find_deleted_keys_with_rows) == [key]
-    faq.registry.remove_of(key)
+    faq.registry.remove_by_collection(key)
     assert faq.database.read(find_deleted_keys_with_rows) == []
     faq.create("faq")
     assert faq.database.read(lambda c: list_rankings(c, "faq")) == []

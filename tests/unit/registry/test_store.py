@@ -195,7 +195,7 @@ def test_a_collection_made_meanwhile_under_the_same_name_is_another_one(faq: Sma
     key = faq.read_collection().key
     faq.register()
     faq.delete()
-    faq.registry.remove_of(key)
+    faq.registry.remove_by_collection(key)
     assert not faq.files()
     new = faq.create("faq")
     assert new.key != key

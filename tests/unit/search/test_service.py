@@ -19,7 +19,7 @@ from tests.unit.search.searched import (
 from quarry.deadline import Deadline
 from quarry.errors import ModelNotFoundError, PageExpiredError
 from quarry.search.answer_schedule import Slot
-from quarry.search.exploration import FairPairs, explore, seed_of, undo_exploration
+from quarry.search.exploration import FairPairs, compute_seed, explore, undo_exploration
 from quarry.search.result_pages import ListPlace
 from quarry.search.service import BARE_BYTES, EXPLAINED_BYTES, LIST_BYTES, SearchPage
 
@@ -135,7 +135,7 @@ async def test_the_order_is_explored_as_the_request_says_on_all_pages(faq: Searc
     for _ in range(20):
         first = await faq.search(exploration=ALWAYS)
         order = await read_all(faq, first, exploration=ALWAYS)
-        swapped = ALWAYS.draw_order(seed_of(first.place.key), COUNT)
+        swapped = ALWAYS.draw_order(compute_seed(first.place.key), COUNT)
         assert order == [plain[place] for place in swapped]
         orders.append(order)
     assert any(order != plain for order in orders)  # all alike: with a probability under 2**-80

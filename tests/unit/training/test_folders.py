@@ -12,7 +12,7 @@ from quarry.documents.catalog import read_now_us
 from quarry.errors import QuarryError, UnavailableError
 from quarry.jobs.files import read_answer
 from quarry.jobs.folders import MARK, SPEC, WORK_LIFETIME_S
-from quarry.training.folders import FOLDER, UPLOADS, TrainingFolders, attempt_of, find_work, list_keys
+from quarry.training.folders import FOLDER, UPLOADS, TrainingFolders, find_work, list_keys, name_attempt
 from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec
 
 
@@ -44,11 +44,11 @@ def test_the_same_request_finds_its_work_again(tmp_path: Path, changes: dict[str
 
 def test_an_attempt_is_the_same_until_its_work_is_removed(tmp_path: Path) -> None:
     folders, asked = TrainingFolders(tmp_path), spec()
-    first = attempt_of(find_work(tmp_path / FOLDER / "faq-1", asked))
-    assert attempt_of(find_work(tmp_path / FOLDER / "faq-2", spec(name="faq-2"))) == first
-    assert attempt_of(find_work(tmp_path / FOLDER / "faq-1", spec(seed=1))) != first
+    first = name_attempt(find_work(tmp_path / FOLDER / "faq-1", asked))
+    assert name_attempt(find_work(tmp_path / FOLDER / "faq-2", spec(name="faq-2"))) == first
+    assert name_attempt(find_work(tmp_path / FOLDER / "faq-1", spec(seed=1))) != first
     folders.remove_work(asked)
-    assert attempt_of(find_work(tmp_path / FOLDER / "faq-3", asked)) != first
+    assert name_attempt(find_work(tmp_path / FOLDER / "faq-3", asked)) != first
 
 
 def test_a_start_removes_jobs_but_neither_their_work_nor_uploads(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_work_goes_with_any_collection_that_it_reads_and_with_its_mining_set(tmp
     (unmarked / MARK).write_text("{")
     assert folders.list_keys() == {1, 2, 3}
     assert not unmarked.exists()
-    folders.remove_of([3])
+    folders.remove_by_collection([3])
     assert (own.exists(), other.exists(), both.exists()) == (True, True, False)
     folders.remove_made_of(["set"])
     assert (own.exists(), other.exists()) == (False, True)

@@ -250,8 +250,8 @@ async def test_a_purged_mining_set_ends_its_trainings_and_takes_their_work(
         for n, name in enumerate(("gone", "kept"))
     )
     await process.begun.get()
-    await jobs.end_those_of([])
-    await jobs.end_those_of(["gone"])
+    await jobs.end_trainings_on([])
+    await jobs.end_trainings_on(["gone"])
     with pytest.raises(Cancelled):
         await of_it
     process.go_on.set()

@@ -71,7 +71,7 @@ def test_all_of_a_collection_goes_with_it(tmp_path: Path) -> None:
         reports.set_place(key, place)
     assert reports.read_place(1) == place
     assert reports.list_keys() == {1, 2, 3}
-    reports.remove_of({1, 3})
+    reports.remove_by_collection({1, 3})
     assert reports.list_keys() == {2}
     assert reports.read_place(1) == LoopPlace()
 
@@ -81,7 +81,7 @@ def test_a_report_without_a_name_takes_its_own_folder_and_no_other(tmp_path: Pat
     kept(reports, loop_report("other", collection_key=2))
     folder = kept(reports, loop_report("faq-1"))
     write_model(folder / REPORT, loop_report(""))  # as a turn that found too little leaves it for a moment
-    reports.remove_of({1})
+    reports.remove_by_collection({1})
     assert not folder.exists()
     assert [one.name for one in reports.list_newest()] == ["other"]
 

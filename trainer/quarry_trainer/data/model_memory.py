@@ -20,7 +20,8 @@ class Memory:
     reading: TrainingProvenance
     collection: str
 
-    def read(self, query: JudgedQuery) -> bool:
+    def has_read(self, query: JudgedQuery) -> bool:
+        """Tells whether it learned from a query that is the same question."""
         return self.reading.has_query(query.text)
 
     def has_seen(self, query: JudgedQuery) -> bool:
@@ -31,15 +32,15 @@ class Memory:
         """Tells whether it learned none of these as relevant."""
         return not any(self.reading.has_document(self.collection, id) for id in documents)
 
-    def sort_out(self, queries: Sequence[JudgedQuery], entities: Mapping[str, str] = {}) -> Before:
-        """Sorts out what it has read of these.
+    def find_read(self, queries: Sequence[JudgedQuery], entities: Mapping[str, str] = {}) -> Before:
+        """Finds which of these queries, and of their documents, it has read.
 
-        Documents by what they speak of, where ``entities`` names that.
+        Documents are named by what they speak of, where ``entities`` says that.
         """
         documents = {document for query in queries for document in query.judgments}
         seen = (id for id in documents if self.reading.has_document(self.collection, id))
         return Before(
-            frozenset(query.id for query in queries if self.read(query)),
+            frozenset(query.id for query in queries if self.has_read(query)),
             frozenset(entities.get(id, id) for id in seen),
         )
 

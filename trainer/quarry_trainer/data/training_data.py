@@ -100,7 +100,7 @@ def split_queries(
 def _split_one_set(
     examples: Examples, own: Sequence[JudgedQuery], memory: Memory, entities: Entities
 ) -> QuerySplit:
-    before = memory.sort_out(own, entities)
+    before = memory.find_read(own, entities)
     division = divide(judge_by_entity(own, entities), before=before)
     gate = tuple(query for query in own if query.id in division.gate)
     judged = tuple(_keep_judged(gate))
@@ -125,7 +125,7 @@ def _split_judged_apart(
 ) -> QuerySplit:
     texts = {make_question_key(query.text) for query in judgments}
     left = [query for query in own if make_question_key(query.text) not in texts]
-    fresh = [query for query in judgments if not memory.read(query)]
+    fresh = [query for query in judgments if not memory.has_read(query)]
     asked = [query.model_copy(update={"id": f"{JUDGED}{query.id}"}) for query in fresh]
     chosen_by = _choose_by_judgments(asked)
     choosing = [query for query in asked if query.id in chosen_by]
@@ -153,7 +153,7 @@ def _hold_back(
     gives where none of those chooses, and unseen ones where they are nearly all known, or a model that has
     learned its documents by heart would be chosen for that."""
     judged = _keep_judged(own)
-    division = divide(judge_by_entity(judged, entities), before=memory.sort_out(judged, entities))
+    division = divide(judge_by_entity(judged, entities), before=memory.find_read(judged, entities))
     if not choosing:
         return division.development
     learned = list_learned_documents(_select_groups(examples, frozenset(query.id for query in own)))

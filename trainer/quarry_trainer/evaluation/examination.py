@@ -49,7 +49,7 @@ class Explored:
         return cls(depth, int((moved & (displays.rank <= depth)).sum()), *tables)
 
     def estimate_curve(self, weights: Float64) -> Float64:
-        """Examination relative to rank 1, shape ``(resamples, depth)``, over 0.
+        """Estimates examination relative to rank 1, shape ``(resamples, depth)``, over 0.
 
         Args:
             weights: of the queries, shape ``(resamples, queries)``; ones for the log itself.

@@ -18,7 +18,7 @@ WEIGHT_RATE, SCALE_RATE = 3.0, 10.0
 """Learning rates of the tokens' weights and of the two factors, in times of the projection's. They are
 logarithms or large numbers, and have a longer way to go."""
 PULL = 3.0
-"""Of projection and table towards where training began (``optimizer.py``)."""
+"""Of projection and table towards where training began (``anchored_adamw.py``)."""
 
 
 class LateForm:

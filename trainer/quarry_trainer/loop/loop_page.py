@@ -50,7 +50,7 @@ def render_page(report: LoopReport) -> str:
 
 
 def describe_outcome(report: LoopReport) -> str:
-    """The outcome, for whoever reads nothing else."""
+    """Describes the outcome in a sentence, for whoever reads nothing else."""
     before = report.compared_with or "the order without a re-ranker"
     match report.outcome:
         case "PROMOTED":
@@ -72,7 +72,7 @@ def describe_outcome(report: LoopReport) -> str:
 
 
 def list_metric_rows(metrics: Iterable[Metric]) -> list[tuple[str, str, dict[str, Metric]]]:
-    """(slice, measure, metric by subject), of all, known and unseen queries."""
+    """Lists (slice, measure, metric by subject), of all, known and unseen queries."""
     rows: dict[tuple[str, str], dict[str, Metric]] = {}
     for metric in metrics:
         if metric.slice in SLICES:

@@ -28,7 +28,7 @@ def make_result(
     read texts.
 
     Args:
-        attempt: see ``attempt_of``; empty: of what is no verdict.
+        attempt: see ``name_attempt``; empty: of what is no verdict.
         decided_by: marks of the judged queries that the verdict rests on.
     """
     course = {"losses": loop.losses, "development_ndcg": loop.measured, "best_development_ndcg": loop.best}

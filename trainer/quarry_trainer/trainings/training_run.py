@@ -17,7 +17,7 @@ from quarry.models.blend import RERANKER_ALONE, Blend, read_blend, write_blend
 from quarry.models.calibration import write_calibration
 from quarry.questions import make_question_key
 from quarry.registry.evidence_use import EvidenceUse
-from quarry.training.folders import MODEL, attempt_of, find_work
+from quarry.training.folders import MODEL, find_work, name_attempt
 from quarry.training.spec import MAX_EPOCH_STEPS, EvaluationReport, TrainingResult, TrainingSpec
 from quarry_trainer.data.dataset import (
     BadExamplesError,
@@ -71,8 +71,8 @@ class Recipe(Protocol):
         learned_share: of the way from the weights that it began with to those that it ended with.
         learning_rate: unless something else is asked for.
         blends: its score is blended with the fused one.
-        blend: how its score and the fused one are added while it is trained; known once groups are
-            ``prepared``.
+        blend: how its score and the fused one are added while it is trained; known after
+            ``prepare``.
     """
 
     groups: int
@@ -87,7 +87,7 @@ class Recipe(Protocol):
         ...
 
     def prepare(self, texts: list[TextGroup]) -> list[TextGroup]:
-        """Groups as the loss needs them."""
+        """Returns the groups as the loss needs them."""
         ...
 
     def make_trainable(self, learning_rate: float, texts: Sequence[TextGroup]) -> Trainable:
@@ -200,7 +200,7 @@ class _Training:
             loop,
             blend,
             self._examples,
-            attempt=attempt_of(self._work),
+            attempt=name_attempt(self._work),
             decided_by=parts.decided_by,
         )
 
@@ -332,7 +332,7 @@ class _Training:
     def _read_evidence_use(self) -> EvidenceUse:
         """Read when it decides: trainings that were waiting at the time of the request have decided since."""
         found = read_evidence_use(locate_data(self._folder), self._spec.collection)
-        return found.exclude(attempt=attempt_of(self._work))
+        return found.exclude(attempt=name_attempt(self._work))
 
     @property
     def _serving_name(self) -> str:

@@ -22,7 +22,7 @@ from quarry_trainer.measures import (
 )
 
 Values = Mapping[str, Float64]
-"""Each measure of each judged query, in the order of ``judged_queries``."""
+"""Each measure of each judged query, in the order of ``list_judged_queries``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +80,7 @@ class Comparison:
 
 
 def rule_by_judgments(comparison: Comparison, earlier_decisions: int, compared_with: str) -> EvaluationReport:
-    """Rules by judgments. Every query is an unseen one: nothing that shares a document with it was fitted to
+    """Rules by judgments. Every query is unseen: no fit has read a query that shares a document with it.
 
     Args:
         earlier_decisions: verdicts that these queries have given before.

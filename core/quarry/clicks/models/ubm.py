@@ -39,7 +39,7 @@ class UserBrowsing:
         refused = len(keys)
         context = np.where(places.refused, refused, context)
         cells = Cells.from_contexts(places, context, refused + 1)
-        curve = by_rank.parameters["alpha"][_rank(keys) - 1]
+        curve = by_rank.parameters["alpha"][_read_rank(keys) - 1]
         freedom = Freedom(np.arange(refused + 1) < refused, scaled=True, pull=np.append(curve, 1.0))
         learned = fit_contexts(
             cells, Contexts.make_examined(np.append(curve, 1.0)), freedom, choose_prior_strength(by_rank)
@@ -51,7 +51,7 @@ class UserBrowsing:
             "by_rank": by_rank.parameters["alpha"],
             "mean": np.array([prior.mean]),
         }
-        examination = _average_over_contexts(log, cells, learned, _rank(keys))
+        examination = _average_over_contexts(log, cells, learned, _read_rank(keys))
         unsure = (_NO_INTERVALS,) if refused > _MOST_CONTEXTS else ()
         notes = (*by_rank.notes, *_NOTES, *unsure)
         return FittedModel(self.name, estimates, examination, notes, parameters)
@@ -77,7 +77,7 @@ def _make_context_keys(log: ClickLog) -> Int64:
     return key
 
 
-def _rank(keys: Int64) -> Int64:
+def _read_rank(keys: Int64) -> Int64:
     rank: Int64 = keys >> 32
     return rank
 

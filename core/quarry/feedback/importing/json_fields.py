@@ -64,7 +64,7 @@ class JsonFields:
             return None
         return self.read_number(name, least, most)
 
-    def flag(self, name: str) -> bool:
+    def read_flag(self, name: str) -> bool:
         value = self._take(name, False)
         if not isinstance(value, bool):
             raise self._make_error(name, "is neither true nor false")
@@ -82,7 +82,7 @@ class JsonFields:
             raise self._make_error(name, "is not a time such as 2026-01-31T12:00:00Z, years 2000 to 9999")
         return time_us
 
-    def list(self, name: str, most: int) -> list[Any]:
+    def read_list(self, name: str, most: int) -> list[Any]:
         value = self._take(name, [])
         if not isinstance(value, list) or len(value) > most:
             raise self._make_error(name, f"is not a list of at most {most} entries")
@@ -102,8 +102,8 @@ class JsonFields:
             key: fields.read_text(key, 1_024, control=True) for key in list(fields._left) if _is_good_key(key)
         }
 
-    def end(self) -> None:
-        """Nothing else may be there."""
+    def refuse_rest(self) -> None:
+        """Raises LineError if a field is left that nobody has read."""
         for name in self._left:
             raise LineError(f"{self._where}{quote(name)[1:-1]} is not a known field")
 

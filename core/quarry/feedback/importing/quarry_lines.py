@@ -49,7 +49,7 @@ def _read_impression(fields: JsonFields) -> Impression:
         fields.read_text("surface", _LABEL_BYTES),
         fields.read_text("layout", _LABEL_BYTES),
         fields.read_attributes("attributes"),
-        fields.flag("simulated"),
+        fields.read_flag("simulated"),
     )
     offset = fields.read_integer("offset", 0, _MAX_OFFSET)
     impression = Impression(
@@ -58,19 +58,19 @@ def _read_impression(fields: JsonFields) -> Impression:
         fields.read_time("time"),
         fields.read_text("query", MAX_QUERY_BYTES, control=True).strip(),
         context,
-        _read_hits(fields.list("hits", MAX_HITS), "impression.hits", offset),
+        _read_hits(fields.read_list("hits", MAX_HITS), "impression.hits", offset),
         fields.read_text("generation", _LABEL_BYTES),
-        pool=_read_hits(fields.list("pool", MAX_HITS), "impression.pool", 0),
+        pool=_read_hits(fields.read_list("pool", MAX_HITS), "impression.pool", 0),
         pool_rate=fields.read_number("pool_rate", 0, 1, 1.0),
         policy=fields.read_text("policy", _LABEL_BYTES, "none"),
         seed=fields.read_integer("seed", 0),
         configuration=fields.read_text("configuration", _LABEL_BYTES),
         reranker=fields.read_text("reranker", _NAME_BYTES),
         depth=fields.read_integer("depth", 0, MAX_HITS),
-        degraded=tuple(_read_labels(fields.list("degraded", 100))),
+        degraded=tuple(_read_labels(fields.read_list("degraded", 100))),
         source="import",
     )
-    fields.end()
+    fields.refuse_rest()
     return impression
 
 
@@ -94,7 +94,7 @@ def _read_hit(fields: JsonFields, rank: int) -> LoggedHit:
         rank_before=fields.read_integer("rank_before", 1, MAX_POSITION, rank),
         rank_probability=fields.read_number("rank_probability", 5e-324, 1, 1.0),
     )
-    fields.end()
+    fields.refuse_rest()
     return hit
 
 
@@ -104,9 +104,9 @@ def _read_arms(fields: JsonFields | None) -> dict[str, tuple[int, float | None]]
         arm = fields.read_object(name) if fields else None
         if arm:
             found[name] = (arm.read_integer("rank", 0, _MAX_OFFSET), arm.read_optional("score"))
-            arm.end()
+            arm.refuse_rest()
     if fields:
-        fields.end()
+        fields.refuse_rest()
     return found
 
 
@@ -134,7 +134,7 @@ def _read_event(fields: JsonFields, received_us: int) -> Event:
         fields.read_time("time"),
         received_us,
         fields.read_text("document_id", MAX_ID_BYTES, "" if kind in _WITHOUT_DOCUMENT else None),
-        _read_rendered(fields.list("rendered", MAX_RENDERED)),
+        _read_rendered(fields.read_list("rendered", MAX_RENDERED)),
         None if dwell_s is None else round(dwell_s * 1e6),
         fields.read_optional("value", *((0, 1) if kind is EventType.RATING else ())),
         fields.read_text("user_id", _PERSON_BYTES),
@@ -142,7 +142,7 @@ def _read_event(fields: JsonFields, received_us: int) -> Event:
         fields.read_text("action", MAX_ACTION_BYTES),
         fields.read_attributes("attributes"),
     )
-    fields.end()
+    fields.refuse_rest()
     check_belonging(event)
     return event
 
@@ -173,5 +173,5 @@ def _read_rendered(values: list[Any]) -> tuple[tuple[str, int], ...]:
         found.append(
             (fields.read_text("id", MAX_ID_BYTES, None), fields.read_integer("position", 0, MAX_POSITION))
         )
-        fields.end()
+        fields.refuse_rest()
     return tuple(found)

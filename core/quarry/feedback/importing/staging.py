@@ -19,7 +19,7 @@ MAX_APPLICATIONS = 10_000
 
 
 class Staging:
-    """Filled by ``add``, then read by ``queries``; ``close`` removes it. For one thread at a time."""
+    """Filled by ``add``, then read by ``iterate_queries``; ``close`` removes it. For one thread at a time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -112,7 +112,7 @@ def read_impression(query: Record, events: Sequence[Record], base: int, simulate
         ordered = sorted(places, key=lambda place: MAX_POSITION if place[0] is None else place[0])
         ids = _keep_unique(object_id for _, object_id in ordered)[:MAX_HITS]
         ranks = {id: ordinal - base + 1 for ordinal, id in reversed(ordered) if ordinal is not None}
-    hits = [LoggedHit(id, 0, rank, 0.0, rank_before=rank) for id, rank in _rank(ids, ranks)]
+    hits = [LoggedHit(id, 0, rank, 0.0, rank_before=rank) for id, rank in _add_ranks(ids, ranks)]
     session = query["session"] or next((event["session"] for event in events if event["session"]), "")
     context = SearchContext(query["user"], session, query["application"], simulated=simulated)
     return Impression(
@@ -141,7 +141,7 @@ def read_event(record: Record, base: int, received_us: int) -> Event:
     )
 
 
-def _rank(ids: Sequence[str], ranks: Mapping[str, int]) -> list[tuple[str, int]]:
+def _add_ranks(ids: Sequence[str], ranks: Mapping[str, int]) -> list[tuple[str, int]]:
     """Returns ids with ranks: those given, otherwise the place in the list."""
     return [(id, max(1, ranks.get(id, place))) for place, id in enumerate(ids, start=1)]
 

@@ -49,7 +49,9 @@ _ALL = "SELECT key, used, length(value) FROM state ORDER BY used, id"
 
 
 class StateStore:
-    """States by ``make_state_key``. Callable from any thread. Blocks, but for ``put_later`` and ``known``.
+    """States by ``make_state_key``.
+
+    Callable from any thread. All methods block but ``put_later`` and ``find_known``.
 
     Attributes:
         bytes: on disk now; over ``max_bytes`` only while something is written.

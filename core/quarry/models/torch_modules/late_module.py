@@ -127,7 +127,7 @@ def make_late_model(encoder: Path, target: Path, dimension: int = DIMENSION, see
     """Writes an untrained late-interaction re-ranker made of the encoder in ``encoder``; returns ``target``.
 
     It orders about as the encoder does: orthogonal directions at random nearly keep cosines, and all tokens
-    count alike but those that stand for no text. ``rareness`` says how much they should count.
+    count alike but those that stand for no text. A training weighs them by ``measure_rareness``.
 
     Args:
         dimension: of a token's vector, at least 1; at most as many as a state has are made.

@@ -1,4 +1,4 @@
-"""Loading weights without a word on stderr: what is missing from them is checked by whoever loads them."""
+"""Loads weights without a word on stderr: what is missing from them is checked by whoever loads them."""
 
 import logging
 import warnings

@@ -19,7 +19,7 @@ class TextReader:
     Args:
         pad_id: token that fills up shorter texts of a batch.
         precision: to which states are rounded afterwards; in int8 texts of one length are run together, so
-            that they are rounded alike (``alike``).
+            that they are rounded alike (``group_alike``).
     """
 
     def __init__(self, graph: Runner, pad_id: int, precision: Precision) -> None:

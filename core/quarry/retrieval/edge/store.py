@@ -138,7 +138,7 @@ class ShardStore:
 
     @property
     def has_work(self) -> bool:
-        """Whether ``work`` has something to do now."""
+        """Whether ``advance_build`` has something to do now."""
         return self.rebuild is not None and not self.rebuild.running
 
     def needs_rebuild(self) -> bool:

@@ -69,9 +69,9 @@ def write_cli() -> str:
 def write_configuration() -> str:
     return (
         "# Configuration\n"
-        "`quarry serve --config FILE` reads settings from a TOML file. An environment variable goes over the "
+        "`quarry serve --config FILE` reads settings from a TOML file. An environment variable overrides the "
         "file, such as `QUARRY_PORT=50052` or, for a table, `QUARRY_SEARCH__THREADS=8`. An option of "
-        "`quarry serve` goes over both. A key that does not exist is an error, which names the nearest one "
+        "`quarry serve` overrides both. A key that does not exist is an error, which names the nearest one "
         "that does.\n\n"
         "`quarry config --example` prints this page's file, and `quarry config --config FILE` prints what a "
         "server would start with.\n\n"

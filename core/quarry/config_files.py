@@ -1,6 +1,6 @@
 """Reads settings, and writes them as TOML.
 
-A TOML file is read first. `QUARRY_` variables go over it, and arguments over those.
+A TOML file is read first. `QUARRY_` variables override it, and arguments override those.
 """
 
 import os

@@ -38,7 +38,7 @@ def run_import(quarry: Client, options: pb.ImportOptions) -> pb.Model:
 
 
 def write_archive(quarry: Client, name: str, path: Path) -> int:
-    """Writes the version's archive; its size in bytes. What was there stays until it is whole."""
+    """Writes the version's archive; returns its size in bytes. What was there stays until it is whole."""
     with name_file(path):
         return quarry.export_model(name, path)
 

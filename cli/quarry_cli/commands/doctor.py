@@ -23,7 +23,10 @@ def doctor(
     server: ServerOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Look at what is installed, which models load, which ports and folders work. Exit status 1 on a fail."""
+    """Look at what is installed, which models load, which ports and folders work.
+
+    Exit status 1 if a check fails.
+    """
     with err.status("looking"):
         checks = list(run_checks(data, server))
     if json:

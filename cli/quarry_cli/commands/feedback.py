@@ -25,7 +25,7 @@ UPLOAD_S = 24 * 3_600.0
 """Longest upload of one file; it is as long as its file and has no better bound."""
 MAX_REJECTIONS_SHOWN = 10
 
-app = typer.Typer(no_args_is_help=True, help="What people saw and did: read logs of it, count it, delete it.")
+app = typer.Typer(no_args_is_help=True, help="Read logs of what people saw and did, count it, delete it.")
 app.command()(evaluate)
 
 NameArgument = Annotated[str, typer.Argument(help="The collection.", show_default=False)]

@@ -29,7 +29,9 @@ def loop(
     min_new_choices: Annotated[
         int | None, typer.Option(min=1, help="Choices that make a turn worth while. Default: the server's.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="The first turn, however few they are.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Make the first turn, however few choices are new.")
+    ] = False,
     steps: Annotated[int, typer.Option(min=0, max=1_000_000, help="As of `quarry train`.")] = 0,
     max_tokens: Annotated[int | None, typer.Option(min=16, help="As of `quarry train`.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="As of `quarry mine` and `quarry train`.")] = 0,

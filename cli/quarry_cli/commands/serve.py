@@ -35,8 +35,8 @@ def serve(
 ) -> None:
     """Run a server until it is told to stop (SIGTERM or Ctrl-C).
 
-    Prints `quarry: listening on H:P` when it is ready. Options go before QUARRY_ variables, and those
-    before the file.
+    Prints `quarry: listening on H:P` when it is ready. Options override QUARRY_ variables, and these
+    override the file.
     """
     settings = read_settings(config, data=data, host=host, port=port, accept_loss=accept_loss)
     try:

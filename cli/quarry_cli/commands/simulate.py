@@ -39,14 +39,20 @@ def simulate(
     sessions: Annotated[int, typer.Option(min=1, help="Searches to make.")],
     users: Annotated[Users, typer.Option(help="How they look at a page.")] = Users.PBM,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same users again.")] = 0,
-    noise: Annotated[float, typer.Option(min=0, max=0.9, help="Clicks on what is not relevant.")] = 0.1,
-    trust: Annotated[float, typer.Option(min=0, max=0.9, help="More of them at the top.")] = 0.1,
+    noise: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Probability of a click on what is not relevant.")
+    ] = 0.1,
+    trust: Annotated[
+        float, typer.Option(min=0, max=0.9, help="What is added to --noise at the first rank.")
+    ] = 0.1,
     eta: Annotated[float, typer.Option(min=0, max=5, help="pbm: how fast examination falls by rank.")] = 1.0,
     intents: Annotated[int, typer.Option(min=1, max=10, help="Meanings that each query has.")] = 1,
     skew: Annotated[
         float, typer.Option(min=0, max=3, help="How much oftener some queries come; 0: all alike.")
     ] = 1.0,
-    swap: Annotated[float, typer.Option(min=0, max=0.5, help="Exploration: neighbours swapped.")] = 0.0,
+    swap: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Probability that exploration swaps neighbours.")
+    ] = 0.0,
     page_size: Annotated[int, typer.Option("-k", min=1, max=100, help="Hits on a page.")] = 10,
     server: ServerOption = None,
     timeout: TimeoutOption = None,

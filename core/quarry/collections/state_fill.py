@@ -129,7 +129,7 @@ class StateFill:
             self._again_s[name, reranker] = self._clock_s() + RETRY_S
 
     async def _fill_piece(self, name: str, reranker: str) -> bool:
-        """Does a piece of a collection for one of its re-rankers; whether there is more."""
+        """Does a piece of a collection for one of its re-rankers; tells whether there is more."""
         with self._open_collections.use(
             name
         ) as opened:  # no longer than it is read: a deletion waits for that

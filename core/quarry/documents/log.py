@@ -66,7 +66,7 @@ class _Row:
 
 
 def upsert_documents(connection: sa.Connection, key: int, upserts: Sequence[Upsert]) -> list[WriteOutcome]:
-    """Stores each document whose version is as wanted; one outcome each, in order.
+    """Stores each document whose version is as wanted; returns one outcome each, in order.
 
     Of two documents with one id the later wins, as if they had been written one after the other.
     """
@@ -112,7 +112,7 @@ def delete_documents(connection: sa.Connection, key: int, ids: Sequence[str]) ->
 def delete_by_filter(
     connection: sa.Connection, key: int, filter: Filter, view: View = as_stored
 ) -> list[WriteOutcome]:
-    """Deletes every document that passes ``filter`` now, as it is viewed; their outcomes, in order of id."""
+    """Deletes every document that passes ``filter`` now, as it is viewed; returns outcomes, by id."""
     _reserve(connection, key, 0)  # no other writer until the commit
     ids = [d.id for d, _ in scan_documents(connection, key) if matches(filter, view(d.fields))]
     return delete_documents(connection, key, ids)
@@ -126,7 +126,7 @@ def update_document(
     if_version: int | None,
     allow_missing: bool,
 ) -> Document:
-    """Replaces a document's fields by ``change`` of them; the document as written.
+    """Replaces a document's fields by ``change`` of them; returns the document as written.
 
     Raises:
         DocumentNotFoundError: it is not there and ``allow_missing`` is false.

@@ -51,7 +51,7 @@ class FeedbackLog:
         return self.database.engine
 
     async def record(self, key: int, events: Sequence[Event]) -> list[bool]:
-        """Stores events and returns when they are synced; for each, whether its id was there before.
+        """Stores events; once they are synced, returns for each whether its id was there before.
 
         All calls that wait while a commit runs share the next one. A caller that goes away leaves its events
         to be stored: it will send them again, and then they are duplicates.
@@ -100,7 +100,7 @@ class FeedbackLog:
 def insert_events(
     connection: sa.Connection, batches: Sequence[tuple[int, Sequence[Event]]]
 ) -> list[list[bool]]:
-    """Stores events of collections; for each, whether its id was there before, in this call or earlier."""
+    """Stores events of collections; returns for each whether its id was there before, also in this call."""
     wanted: dict[int, set[str]] = {}
     for key, events in batches:
         wanted.setdefault(key, set()).update(event.event_id for event in events)
@@ -126,8 +126,8 @@ def insert_events(
 def insert_impressions(
     connection: sa.Connection, rows: Sequence[tuple[Any, ...]], texts: Mapping[tuple[bytes, int], str]
 ) -> int:
-    """Stores rows as ``make_impression_row`` makes them, with texts by (hash, collection); how many were
-    new."""
+    """Stores rows as ``make_impression_row`` makes them, with texts by (hash, collection); returns how
+    many were new."""
     if texts:
         packed = [(content, key, pack_text(text)) for (content, key), text in texts.items()]
         connection.exec_driver_sql(_INSERT_TEXT, packed)

@@ -96,7 +96,7 @@ async def purge(
 
 
 async def remove_unused_texts(log: FeedbackLog, pages: ImpressionLog, collection: int | None) -> int:
-    """Deletes texts that no impression of their collection refers to; how many."""
+    """Deletes texts that no impression of their collection refers to; returns how many."""
     used, last = await asyncio.to_thread(log.database.read, lambda c: _read_references(c, collection, 0))
     async with pages.writing:  # no impression is written that refers to what is about to go
         newer, _ = await asyncio.to_thread(log.database.read, lambda c: _read_references(c, collection, last))
@@ -109,7 +109,7 @@ async def remove_unused_texts(log: FeedbackLog, pages: ImpressionLog, collection
 
 
 async def remove_orphans(log: FeedbackLog, received_before_us: int) -> int:
-    """Deletes events, got before that time, that have no impression; how many.
+    """Deletes events, got before that time, that have no impression; returns how many.
 
     Such an event names no user if it was sent without one, so that no purge would find it.
     """

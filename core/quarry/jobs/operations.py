@@ -151,7 +151,7 @@ class Operations:
         await self._write(sa.delete(operations).where(operations.c.name == name))
 
     async def forget_telling(self, kind: str, words: Collection[str]) -> int:
-        """Forgets ended operations of a kind whose response holds one of the words; how many.
+        """Forgets ended operations of a kind whose response holds one of the words; returns how many.
 
         The write-ahead log may hold them still; whoever wants them gone empties it.
         """

@@ -139,7 +139,7 @@ def describe_kill(module: str, status: int, last_words: Sequence[str]) -> JobKil
 async def _follow(
     process: asyncio.subprocess.Process, on_progress: OnProgress, on_details: OnDetails
 ) -> QuarryError | None:
-    """Passes progress on until the process closes its stdout; the error that it reported."""
+    """Passes progress on until the process closes its stdout; returns the error that it reported."""
     error: QuarryError | None = None
     assert process.stdout is not None  # noqa: S101  it was asked for
     async for line in process.stdout:

@@ -62,7 +62,7 @@ class MiningJobs:
                 await asyncio.shield(asyncio.to_thread(partial(shutil.rmtree, folder, ignore_errors=True)))
 
     async def purge_mining_sets(self, key: int, start_us: int | None, end_us: int | None) -> list[str]:
-        """Removes sets made from feedback of that time, ends jobs that read feedback; names of the sets.
+        """Removes sets made from feedback of that time, ends jobs that read it; returns the sets' names.
 
         A job that waits for its turn has read nothing yet, and finds what is left.
         """

@@ -50,7 +50,7 @@ class RankingVersion:
 
 
 def insert_ranking(connection: sa.Connection, key: int, result: TuningResult) -> int:
-    """Makes what a tuning has found the collection's next version; its number."""
+    """Makes what a tuning has found the collection's next version; returns its number."""
     assert result.configuration is not None  # noqa: S101  BAD_DATA is not registered
     v = ranking_versions.c
     last = connection.execute(sa.select(sa.func.max(v.number)).where(v.collection_id == key)).scalar()

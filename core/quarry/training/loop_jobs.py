@@ -51,8 +51,10 @@ class LoopJobs:
         return await self._runner.run(spec, self._turning, on_progress, make)
 
     async def purge(self, key: int, start_us: int | None, end_us: int | None) -> list[str]:
-        """Removes reports that tell of feedback of that time, ends turns that read it; names of the
-        reports."""
+        """Removes reports that tell of feedback of that time, ends turns that read it.
+
+        Returns the names of the reports.
+        """
         await self._runner.end(lambda spec: spec.collection_key == key)
         return await asyncio.to_thread(self.reports.purge, key, start_us, end_us)
 

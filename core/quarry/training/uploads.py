@@ -97,7 +97,7 @@ class Upload:
         _write_or_refuse(lambda: self._file.write(piece))
 
     def finish(self) -> tuple[str, int]:
-        """Keeps the file; its name, and how many rows it has.
+        """Keeps the file; returns its name, and how many rows it has.
 
         Raises:
             InvalidArgumentError: it is no Parquet file of examples.

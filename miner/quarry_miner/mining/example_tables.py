@@ -51,7 +51,7 @@ def make_table(examples: Sequence[Example]) -> pa.Table:
 
 
 def write_set(path: Path, tables: Iterable[pa.Table], metadata: Mapping[str, str]) -> int:
-    """Writes a set, a row group a table; the number of rows. The same input gives the same bytes.
+    """Writes a set, a row group a table; returns the number of rows. The same input gives the same bytes.
 
     Args:
         metadata: of the file; names get ``PREFIX``.

@@ -166,7 +166,7 @@ async def upsert(
     wait: bool,
     deadline: Deadline,
 ) -> tuple[list[pb.DocumentStatus], pb.WriteResult]:
-    """Stores the documents that are right; a status for each, right or not, in order."""
+    """Stores the documents that are right; returns a status for each, right or not, in order."""
     check_batch("documents", len(documents))
     schema = collection.row.settings.schema
     parsed: list[Upsert | WriteOutcome] = []

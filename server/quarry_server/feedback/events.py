@@ -49,7 +49,7 @@ _WITHOUT_DOCUMENT = (EventType.RENDERED, EventType.OTHER)
 async def record(
     log: FeedbackLog, signer: TokenSigner, collection: int, messages: Sequence[pb.Event]
 ) -> list[pb.EventStatus]:
-    """Stores the events that are right; a status for each, in order, once they are synced.
+    """Stores the events that are right; returns a status for each, in order, once they are synced.
 
     Raises:
         InvalidArgumentError: there are too many; a single bad event has it in its status instead.

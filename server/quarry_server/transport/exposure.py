@@ -15,7 +15,7 @@ WARNING = (
 
 
 def warn_if_exposed(host: str, address: str) -> bool:
-    """Logs a warning if other machines can reach a server that listens on ``host``; whether it did.
+    """Logs a warning if other machines can reach a server that listens on ``host``; tells whether.
 
     Args:
         host: as it was asked for: an address, or a name.

@@ -79,7 +79,7 @@ class StateCache:
         return set() if self._store is None else self._store.find_known(keys)
 
     def store_if_room(self, states: Mapping[bytes, States]) -> bool:
-        """Stores them, not in memory, if that pushes nothing out; whether it did. Raises DiskFullError."""
+        """Stores them, not in memory, if that pushes nothing out; tells whether. Raises DiskFullError."""
         if self._store is None or not self._store.has_room_for(states.values()):
             return False
         self._store.put_many(states)

@@ -114,7 +114,7 @@ def _visit(quarry: Client, simulation: Simulation, session: int) -> Visit:
 
 
 def _choose_query(simulation: Simulation, session: int) -> tuple[str, str]:
-    """Some are asked again and again, most seldom: the k-th in a random order by ``1 / k ** skew``."""
+    """Chooses some again and again, most seldom: the k-th in a random order by ``1 / k ** skew``."""
     import numpy as np
 
     order = simulation.make_generator(1).permutation(len(simulation.queries))

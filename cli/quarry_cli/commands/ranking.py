@@ -56,7 +56,7 @@ def show_answer(response: search_service_pb2.SearchResponse, view: View) -> None
 
 
 def show_hit(hit: search_service_pb2.Hit, view: View) -> None:
-    """Rank, title, score and id, the part of the text that fits best, and how the hit came there."""
+    """Shows rank, title, score and id, the part of the text that fits best, and how the hit came there."""
     width = min(out.width, MAX_WIDTH)
     fields = hit.document.fields
     title = format_value(fields[view.title]) if view.title in fields else ""

@@ -75,7 +75,7 @@ def _make_table(*headings: str) -> Table:
 
 
 def _list_cells(version: Version) -> tuple[Text | str, ...]:
-    """State, verdict, figures and time."""
+    """Lists state, verdict, figures and time."""
     return (
         make_plain(name_state(version), _STATE_STYLES.get(name_state(version), "")),
         _write_verdict(version),

@@ -216,7 +216,7 @@ class CollectionHandle:
 
     @contextlib.asynccontextmanager
     async def hold_writes(self) -> AsyncIterator[None]:
-        """No write is under way meanwhile; those that come wait until it ends."""
+        """Waits for the writes that are under way, and keeps further ones waiting until the block ends."""
         self._admitting.clear()
         try:
             await self._unwritten.wait()

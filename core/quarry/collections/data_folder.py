@@ -200,7 +200,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def _keep_keys_above(engine: sa.Engine, highest_key: int) -> None:
-    """A new collection must not get a key that something in the folder belongs to already."""
+    """Keeps new collections from getting a key that something in the folder belongs to already."""
     raised = "UPDATE sqlite_sequence SET seq = MAX(seq, ?) WHERE name = 'collections'"
     with engine.begin() as connection:
         if highest_key and not connection.exec_driver_sql(raised, (highest_key,)).rowcount:

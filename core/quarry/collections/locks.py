@@ -15,7 +15,7 @@ class NamedLocks:
 
     @contextlib.asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[None]:
-        """Nobody else is in this block under ``name`` meanwhile."""
+        """Keeps everybody else out of this block under ``name``."""
         lock = self._locks.setdefault(name, asyncio.Lock())
         self._users[name] += 1
         try:

@@ -82,7 +82,7 @@ class ReindexProgress:
 
     @property
     def remaining_s(self) -> float | None:
-        """None while nothing is known."""
+        """Seconds until all documents are there, at this rate; None while nothing is known."""
         left = self.total - self.documents
         return left / self.documents_per_s if self.documents_per_s else None
 

@@ -133,7 +133,7 @@ class Collection:
 
     @property
     def ranking_name(self) -> str:
-        """Of the ranking configuration that serves; empty: the defaults do."""
+        """The name of the ranking configuration that serves; empty: the defaults do."""
         return "" if self.ranking is None else make_ranking_name(self.settings.name, self.ranking.number)
 
 

@@ -24,11 +24,11 @@ class Lag:
 
     @property
     def seconds(self) -> float:
-        """0 if searches find all."""
+        """The estimated age of the oldest write that searches do not find; 0 if they find all."""
         return 0.0 if self._since_s is None else self._clock_s() - self._since_s
 
     def note_write(self) -> None:
-        """The log has grown."""
+        """Notes that the log has grown."""
         self._newer = True
         if self._since_s is None:
             self._since_s = self._clock_s()
@@ -46,7 +46,7 @@ class Lag:
         self._compare()
 
     def note_found(self, visible: int) -> None:
-        """Searches find what was written up to this sequence number."""
+        """Notes that searches find what was written up to this sequence number."""
         self._visible = visible
         self._compare()
 

@@ -104,7 +104,7 @@ class ImpressionLog:
         return self._dropped[key]
 
     def forget(self, key: int) -> None:
-        """The collection is gone: what waits of it is not written."""
+        """Drops what waits of a collection that is gone."""
         self._gone.add(key)
 
     def is_forgotten(self, key: int) -> bool:

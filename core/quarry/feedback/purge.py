@@ -29,7 +29,7 @@ what it was called."""
 
 
 async def forget_nothing(_key: int, _start_us: int | None, _end_us: int | None) -> list[str]:
-    """For whoever makes nothing of feedback."""
+    """Removes nothing: the ``PurgeMade`` of whoever makes nothing of feedback."""
     return []
 
 

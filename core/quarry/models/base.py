@@ -59,5 +59,5 @@ class CrossEncoder(Protocol):
     def info(self) -> ModelInfo: ...
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
-        """One score a pair, in order, higher is better; unbounded (logits). Blocks."""
+        """Returns one score a pair, in order, higher is better; unbounded (logits). Blocks."""
         ...

@@ -50,7 +50,7 @@ class Fused:
 
 
 def fuse_reciprocal_ranks(runs: Sequence[ArmRun], k: float = DEFAULT_RRF_K) -> list[Fused]:
-    """Sum over runs of ``weight / (k + rank)``, ranks from 1, best first.
+    """Gives each document the sum over runs of ``weight / (k + rank)``, ranks from 1, best first.
 
     Source: Cormack, Clarke and Büttcher, SIGIR 2009.
     """

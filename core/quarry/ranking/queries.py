@@ -101,7 +101,7 @@ class RerankPlan:
 
     @property
     def stages(self) -> Cascade:
-        """In the order in which they read; one for a single re-ranker."""
+        """All stages, in the order in which they read; one for a single re-ranker."""
         return *self.before, RerankStage(self.model, self.depth)
 
 

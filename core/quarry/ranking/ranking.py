@@ -114,7 +114,7 @@ class RankedDocument:
 
     @property
     def rerank_score(self) -> float | None:
-        """Raw, of the last model that read it; None if it was not re-ranked."""
+        """The raw score by the last model that read it; None if it was not re-ranked."""
         return self.readings[-1].score if self.readings else None
 
 

@@ -102,7 +102,7 @@ class Encoding(Protocol):
 
     @property
     def dimension(self) -> int:
-        """Of its vectors."""
+        """The length of its vectors."""
         ...
 
 

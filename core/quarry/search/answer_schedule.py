@@ -35,7 +35,7 @@ class MovingEstimate:
 
     @property
     def high_s(self) -> float:
-        """What few measurements exceed."""
+        """Seconds that few measurements exceed."""
         return self.mean_s + DEVIATIONS * self.deviation_s
 
 

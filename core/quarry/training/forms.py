@@ -39,7 +39,7 @@ class ModelForm:
 
     @property
     def name(self) -> FormName:
-        """Of a re-ranker."""
+        """The form of a re-ranker, as ``--form`` names it."""
         return "late" if self.late else "split" if self.joint_layers else "cross"
 
 

@@ -145,7 +145,7 @@ def _mine(
     progress: ProgressReporter,
     check: Callable[[], None],
 ) -> MiningOutcome:
-    """``check`` is called after every block, and raises if documents have changed."""
+    """Mines all blocks; calls ``check`` after each, which raises if documents have changed."""
     if not inputs.positives.queries:
         return _make_empty_set(spec, data, preset, inputs)
     progress("members", 0.1)

@@ -74,7 +74,7 @@ class _Union:
 
     @property
     def owners(self) -> Int64:
-        """Of each document, its query."""
+        """The query that each document is listed for."""
         return np.repeat(np.arange(len(self.borders) - 1), np.diff(self.borders))
 
 

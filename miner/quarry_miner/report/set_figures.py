@@ -130,12 +130,12 @@ class SetFigures:
 
     @property
     def hardest(self) -> list[Suspect]:
-        """By s(q,d) - s(q,p)."""
+        """The negatives with the largest s(q,d) - s(q,p)."""
         return self._hardest.list_all()
 
     @property
     def suspicious(self) -> list[Suspect]:
-        """By what the re-ranker says of them, else by their cosine to the positive."""
+        """The negatives most likely relevant, by the re-ranker, else by their cosine to the positive."""
         return self._suspicious.list_all()
 
     def measure_jaccard(self, first: str, second: str) -> float:

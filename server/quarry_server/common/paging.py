@@ -19,7 +19,10 @@ MAX_PAGE_BYTES = MAX_MESSAGE_BYTES // 2
 
 
 def parse_page_size(value: int, default: int, maximum: int) -> int:
-    """0 means ``default``, more than ``maximum`` is cut to it. Raises InvalidArgumentError if negative."""
+    """Parses a size: 0 means ``default``, more than ``maximum`` is cut to it.
+
+    Raises InvalidArgumentError if it is negative.
+    """
     if value < 0:
         raise OutOfRangeError("page_size", f"{value} is negative")
     return min(value or default, maximum)

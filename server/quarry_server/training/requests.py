@@ -87,7 +87,7 @@ class RequestContext:
 
     @property
     def encoder(self) -> str:
-        """The collection's; empty if it has none."""
+        """The collection's encoder; empty if it has none."""
         name = self.collection.settings.encoder
         return "" if name == NO_ENCODER else name
 

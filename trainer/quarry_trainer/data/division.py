@@ -65,7 +65,7 @@ NOTHING_BEFORE = Before()
 
 
 def divide(queries: Sequence[JudgedQuery], seed: int = 0, before: Before = NOTHING_BEFORE) -> Division:
-    """Chance decides, by a hash of the seed and the text: the order of queries does not matter.
+    """Divides queries by chance: by a hash of the seed and the text, so their order does not matter.
 
     Queries without a relevant document are in ``train``, for nothing can be decided by them. Connected
     components of the graph of queries and relevant documents are moved to a held-out part whole, until a

@@ -88,7 +88,7 @@ class CandidateSample:
 
     @property
     def asked(self) -> int:
-        """Number of questions."""
+        """The number of different questions."""
         return len(np.unique(self.questions))
 
 

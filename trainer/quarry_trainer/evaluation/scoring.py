@@ -23,7 +23,7 @@ class PairModel(Protocol):
     """A model of (query, passage) pairs; a ``CrossEncoder`` is one."""
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
-        """One score a pair, in order, higher is better. Blocks."""
+        """Returns one score a pair, in order, higher is better. Blocks."""
         ...
 
 

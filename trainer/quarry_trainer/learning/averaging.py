@@ -29,7 +29,7 @@ class Averaging:
 
     @contextmanager
     def use_average(self) -> Iterator[None]:
-        """The averaged weights are the model's meanwhile."""
+        """Gives the model the averaged weights until the block ends."""
         trained = self._copy()
         self.apply()
         try:
@@ -38,7 +38,7 @@ class Averaging:
             self._set(trained)
 
     def apply(self) -> None:
-        """The averaged weights are the model's from now on; once, when training has ended."""
+        """Gives the model the averaged weights for good; call it once, when training has ended."""
         if self._share < 1:
             # Training may have moved the model to another device since.
             self._set({n: torch.lerp(self._start[n].to(p), p, self._share) for n, p in self._copy().items()})

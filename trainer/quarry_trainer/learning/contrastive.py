@@ -74,7 +74,7 @@ class EncoderInTraining:
 
     @property
     def device(self) -> torch.device:
-        """That the weights are on now: a training on a GPU moves them."""
+        """The device that the weights are on now: a training on a GPU moves them."""
         return next(self.module.parameters()).device
 
     def make_inputs(self, texts: Sequence[str]) -> list[Tensor]:

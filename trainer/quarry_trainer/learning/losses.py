@@ -87,7 +87,7 @@ def compute_lambda_loss(scores: Tensor, batch: GroupBatch) -> Tensor:
 
 
 def compute_margin_triplet(scores: Tensor, batch: GroupBatch) -> Tensor:
-    """A relevant document is to be ahead of each other by 1."""
+    """Asks each relevant document to be ahead of each other one by 1."""
     better, difference = _make_pairs(scores, batch)
     return _average((TRIPLET_MARGIN - difference).clamp(min=0) * batch.weights[:, None, :], better)
 

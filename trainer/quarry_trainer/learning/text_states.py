@@ -58,7 +58,7 @@ class TextStates:
         return {text: torch.from_numpy(tokens.ids) for text, tokens in found}
 
     def _read_states(self, texts: Collection[str], room: int) -> dict[str, Tensor]:
-        """Each is read by itself: in a batch its last bits would depend on which other texts were missing,
+        """Reads each text by itself: in a batch its last bits would depend on which other texts were missing,
         and a training that goes on after a kill would end elsewhere."""
         some = list(dict.fromkeys(texts))
         known = {text: states for text in some if (states := self._kept.get((room, text))) is not None}

@@ -98,7 +98,10 @@ class RerankerRecipe:
         self._form.save(folder)
 
     def load_served(self, folder: Path) -> PairModel:
-        """In float32 a split one is scored by torch, which keeps states, once its export scores alike."""
+        """Loads a model as it is served.
+
+        In float32 a split one is scored by torch, which keeps states, once its export scores alike.
+        """
         exported = load_as_served(folder, self._data, self._spec.precision, self._states)
         if self._spec.precision == "int8" or not read_model_form(folder).joint_layers:
             return exported

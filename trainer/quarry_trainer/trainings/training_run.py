@@ -330,7 +330,7 @@ class _Training:
         return read_displays(locate_data(self._folder), self._spec.collection_key, self._spec.guards)
 
     def _read_evidence_use(self) -> EvidenceUse:
-        """Read when it decides: trainings that were waiting at the time of the request have decided since."""
+        """Reads it when it decides: trainings that waited when this was asked for have decided since."""
         found = read_evidence_use(locate_data(self._folder), self._spec.collection)
         return found.exclude(attempt=name_attempt(self._work))
 

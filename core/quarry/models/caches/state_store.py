@@ -234,7 +234,7 @@ class StateStore:
             logger.warning("%s: they stay there until they are written again", error)
 
     def _clear_if_begun_anew(self) -> None:
-        """After the file was begun anew nothing is in it."""
+        """Forgets all that was stored, if the file was begun anew."""
         with self._lock:
             if self._begun_anew != self._file.begun_anew:
                 self._begun_anew = self._file.begun_anew

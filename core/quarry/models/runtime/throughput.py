@@ -25,7 +25,7 @@ class Throughput:
 
     @property
     def tokens_per_s(self) -> float:
-        """Of one thread."""
+        """The tokens that one thread runs in a second."""
         with self._lock:
             return self._tokens / self._seconds if self._seconds else INITIAL_TOKENS_PER_S
 

@@ -111,7 +111,7 @@ class Hub:
 
     @contextlib.asynccontextmanager
     async def _make_folder(self) -> AsyncIterator[Path]:
-        """A folder for a fetch, removed after it unless it has been moved away."""
+        """Makes a folder for a fetch, removed after it unless it has been moved away."""
         parent = self._data / FETCHED
 
         def make() -> Path:

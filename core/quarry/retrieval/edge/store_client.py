@@ -71,7 +71,7 @@ class EdgeDenseStore:
 
     @property
     def pid(self) -> int | None:
-        """Of the store process; None while there is none."""
+        """The id of the store process; None while there is none."""
         return None if self._connection is None else self._connection.pid
 
     @property

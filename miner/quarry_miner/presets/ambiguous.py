@@ -14,7 +14,7 @@ from quarry_miner.presets.base import Constants, declare_constant, draw_places
 
 @dataclass(frozen=True)
 class SimAns(Constants):
-    """Drawn with chances as exp(-a (scale (s(q,d) - s(q,p)) - b)^2).
+    """Draws with chances as exp(-a (scale (s(q,d) - s(q,p)) - b)^2).
 
     ``a`` and ``b`` are for inner products, whose differences are of the order of 10; cosines differ by some
     tenths, on which a = 0.5 hardly tells candidates apart, so differences are multiplied by ``scale``.

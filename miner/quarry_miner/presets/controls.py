@@ -11,7 +11,7 @@ from quarry_miner.presets.base import Constants, draw_documents
 
 @dataclass(frozen=True)
 class Random(Constants):
-    """Any documents but the query's positives."""
+    """Takes any documents but the query's positives."""
 
     name: ClassVar[str] = "random"
     members: ClassVar[tuple[str, ...]] = ()
@@ -25,7 +25,7 @@ class Random(Constants):
 
 @dataclass(frozen=True)
 class Bm25(Constants):
-    """The documents that the lexical arm ranks first."""
+    """Takes the documents that the lexical arm ranks first."""
 
     name: ClassVar[str] = "bm25"
     members: ClassVar[tuple[str, ...]] = ("bm25",)
@@ -38,7 +38,7 @@ class Bm25(Constants):
 
 @dataclass(frozen=True)
 class InBatch(Constants):
-    """Positives of other queries of the task, as a batch of training would bring them together."""
+    """Takes positives of other queries of the task, as a batch of training would bring them together."""
 
     name: ClassVar[str] = "in-batch"
     members: ClassVar[tuple[str, ...]] = ()

@@ -16,7 +16,7 @@ from quarry_miner.presets.base import Constants, Need, choose_first, declare_con
 
 @dataclass(frozen=True)
 class Denoised(Constants):
-    """The most similar documents that the re-ranker is sure are no answer."""
+    """Takes the most similar documents that the re-ranker is sure are no answer."""
 
     name: ClassVar[str] = "denoised"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RERANKER, Need.CALIBRATION})
@@ -31,8 +31,10 @@ class Denoised(Constants):
 
 @dataclass(frozen=True)
 class Relabelled(Constants):
-    """The most similar documents: those that the re-ranker puts above the positive become positives, those
-    that are too close below it are dropped, the others are negatives.
+    """Looks at the most similar documents.
+
+    Those that the re-ranker puts above the positive become positives, those that are too close below it
+    are dropped, the others are negatives.
 
     Positives are given beside the ``count`` negatives, at most as many.
     """

@@ -16,7 +16,7 @@ from quarry_miner.presets.base import Constants, Need, declare_constant, draw_pl
 
 @dataclass(frozen=True)
 class Neighborhood(Constants):
-    """Drawn, in proportion to the overlap J, from candidates with 0 < J up to a ceiling; what is above it is
+    """Draws, in proportion to the overlap J, from candidates with 0 < J up to a ceiling; what is above it is
     taken for a false negative, as is what was clicked for the query.
 
     The ceiling is 0 until epoch ``first_epoch``, then rises by ``pace`` an epoch up to ``highest``.

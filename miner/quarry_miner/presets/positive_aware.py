@@ -28,7 +28,7 @@ def is_below_share(s_qd: Float32, s_qp: float, share: float) -> Bool:
 
 @dataclass(frozen=True)
 class TopK(Constants):
-    """The most similar documents, whatever they are: 39 to 47 % of them were relevant when audited."""
+    """Takes the most similar documents, whatever they are: 39 to 47 % of them were relevant when audited."""
 
     name: ClassVar[str] = "topk"
 
@@ -40,7 +40,7 @@ class TopK(Constants):
 
 @dataclass(frozen=True)
 class TopKShifted(Constants):
-    """The most similar documents but the first ``shift``."""
+    """Takes the most similar documents but the first ``shift``."""
 
     name: ClassVar[str] = "topk-shifted"
     shift: int = declare_constant(10, 0, 1_000, "documents that are skipped")
@@ -53,7 +53,7 @@ class TopKShifted(Constants):
 
 @dataclass(frozen=True)
 class TopKAbs(Constants):
-    """The most similar documents under a fixed similarity."""
+    """Takes the most similar documents under a fixed similarity."""
 
     name: ClassVar[str] = "topk-abs"
     ceiling: float = declare_constant(0.7, -1, 1, "similarity that a negative stays under")
@@ -66,7 +66,7 @@ class TopKAbs(Constants):
 
 @dataclass(frozen=True)
 class MarginPos(Constants):
-    """The most similar documents, at least ``margin`` less similar than the positive."""
+    """Takes the most similar documents, at least ``margin`` less similar than the positive."""
 
     name: ClassVar[str] = "margin-pos"
     margin: float = declare_constant(0.05, 0, 2, "how much less similar than the positive")
@@ -80,7 +80,7 @@ class MarginPos(Constants):
 
 @dataclass(frozen=True)
 class PercPos(Constants):
-    """The most similar documents, at most ``share`` as similar as the positive."""
+    """Takes the most similar documents, at most ``share`` as similar as the positive."""
 
     name: ClassVar[str] = "perc-pos"
     share: float = declare_constant(0.95, 0, 1, "of the positive's similarity, that a negative stays under")
@@ -93,7 +93,7 @@ class PercPos(Constants):
 
 @dataclass(frozen=True)
 class SampledTopK(Constants):
-    """Drawn from the first ``among`` that ``perc-pos`` keeps, by softmax of their similarity."""
+    """Draws from the first ``among`` that ``perc-pos`` keeps, by softmax of their similarity."""
 
     name: ClassVar[str] = "sampled-topk"
     share: float = declare_constant(0.95, 0, 1, "of the positive's similarity, that a negative stays under")
@@ -113,7 +113,7 @@ class SampledTopK(Constants):
 
 @dataclass(frozen=True)
 class TopOneSampled(SampledTopK):
-    """The most similar that ``perc-pos`` keeps, and the others drawn as ``sampled-topk`` does."""
+    """Takes the most similar that ``perc-pos`` keeps, and draws the others as ``sampled-topk`` does."""
 
     name: ClassVar[str] = "top1-sampled"
 

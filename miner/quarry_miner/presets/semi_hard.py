@@ -23,7 +23,10 @@ NEGATIVES = 10
 
 @dataclass(frozen=True)
 class SemiHard(Constants):
-    """Under ``share`` of s(q, p); in s(p, d), among the pair's candidates, from ``floor`` to ``top``."""
+    """Takes documents under ``share`` of s(q, p) that lie, in s(p, d), from ``floor`` to ``top``.
+
+    These two are quantiles of the pair's candidates. ``ceiling`` bounds s(p, d) besides.
+    """
 
     name: ClassVar[str] = "semi-hard"
     share: float = declare_constant(

@@ -216,7 +216,7 @@ def _ensembles(found: Found) -> Iterator[str]:
         for arm in [*found.arms(name, ensembles=True), OURS] if found.arms(name, ensembles=True) else []:
             runs = found.lines[name, arm][:1]
             mean = float(np.mean(list(runs[0]["values"][MEASURE].values())))
-            shown = "quarry: fused (three seeds)" if arm == OURS else arm
+            shown = "quarry: fused (the arm above)" if arm == OURS else arm
             gain = _gain(found, [name], arm, FUSED)
             yield f"| {name} | {shown} | {mean:.3f} | {gain} | {_share(runs, 'false_negatives')} |"
 

@@ -25,6 +25,8 @@ from quarry.feedback.purge import (
 from quarry.feedback.tables import events, impressions, texts
 
 logger = logging.getLogger(__name__)
+CLOSE_GRACE_S = 5.0
+"""A run that was cut off could leave a thread that still reads the log."""
 BETWEEN_S = 24 * 3_600.0
 ORPHAN_LIFETIME_US = DAY_US
 """How long an event waits for its page. One that comes after its page was purged finds none."""
@@ -69,12 +71,16 @@ class Upkeep:
         self._retention, self._deleted, self._now_us = retention, deleted, now_us
         self._purge_made = purge_made
         self._task: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="feedback-upkeep")
 
     async def close(self) -> None:
+        """Ends after the run that there is; one that takes long is cut off."""
         if self._task is not None:
+            self._closing.set()
+            await asyncio.wait([self._task], timeout=CLOSE_GRACE_S)
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
@@ -101,7 +107,7 @@ class Upkeep:
         return purged
 
     async def _run(self) -> None:
-        while True:
+        while not self._closing.is_set():
             try:
                 purged = await self.run_once()
                 logger.info(
@@ -112,7 +118,8 @@ class Upkeep:
                 )
             except (QuarryError, sa.exc.SQLAlchemyError) as error:
                 logger.error("the upkeep of the feedback log failed and is tried again: %s", error)
-            await asyncio.sleep(BETWEEN_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), BETWEEN_S)
 
 
 async def remove_collection(log: FeedbackLog, pages: ImpressionLog, key: int) -> None:

@@ -14,8 +14,8 @@ PATIENCE_S = 30.0
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from quarry_cli.server_process import running_server
-with running_server(Path(sys.argv[1])) as address:
+from quarry_cli.server_process import run_server
+with run_server(Path(sys.argv[1])) as address:
     print(address, flush=True)
     time.sleep(600)
 """

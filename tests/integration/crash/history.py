@@ -42,7 +42,7 @@ class Kill:
     after: int
 
 
-ANYWHERE = ("server", "worker", "optimizer")
+ANYWHERE = ("server", "store_worker", "segment_optimizer")
 
 
 @dataclass

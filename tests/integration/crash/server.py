@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -93,6 +94,7 @@ class Server:
     def processes(self, module: str) -> list[psutil.Process]:
         """Its processes that run ``quarry.retrieval.edge.<module>``."""
         name = f"quarry.retrieval.edge.{module}"
+        assert importlib.util.find_spec(name) is not None, name  # or nobody would be killed
         found = []
         with contextlib.suppress(psutil.NoSuchProcess):
             for process in psutil.Process(self.pid).children(recursive=True):

@@ -170,7 +170,7 @@ async def main():
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     await store.apply([VectorChange(n, 1, rows[n : n + 1], {}) for n in range(6_000)], 7)
     building = asyncio.create_task(store.optimize())
-    while not (await store.status()).building:
+    while not (await store.read_status()).building:
         pass
     print(store.pid, flush=True)
     await building

@@ -83,7 +83,7 @@ def degraded(answer: pb.SearchResponse) -> list[tuple[str, int]]:
 
 
 def store_pid(server: Server) -> int:
-    (process,) = server.processes("worker")
+    (process,) = server.processes("store_worker")
     return process.pid
 
 

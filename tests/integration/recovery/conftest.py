@@ -46,7 +46,7 @@ async def folders(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> di
                 while not (await stats_of(channel)).impressions:  # noqa: ASYNC110  written behind the answer
                     await asyncio.sleep(0.05)
         copy_databases(data, copies["databases"])
-        children = server.processes("worker")
+        children = server.processes("store_worker")
         await server.kill()
         await until(lambda: not any(child.is_running() for child in children))
     shutil.copytree(data, copies["killed"])

@@ -5,8 +5,8 @@ preposition of a conversion (`to_message`, `from_row`, `as_dict`). Its docstring
 rows.", "Read the rows.") or with a whole sentence ("The log has grown."). The docstrings of classes and
 modules open with anything but the word of a subordinate clause.
 
-Exempt are tests, properties, methods that Python, gRPC or a foreign base class names, commands of
-the command line, and the names in `ALLOWED`.
+Exempt are tests and fixtures, properties, methods that Python, gRPC or a foreign base class names, commands
+of the command line, and the names in `ALLOWED`.
 """
 
 import ast
@@ -17,8 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("core", "server", "miner", "trainer", "cli", "tools")
-EXEMPT = ("/v1/", "/migrations/", "/testing")
-"""Generated code, and classes of tests for pytest, whose names are statements."""
+GENERATED = ("/v1/", "/migrations/")
 OWN = ("quarry", "quarry_server", "quarry_miner", "quarry_trainer", "quarry_cli", "typing")
 
 
@@ -69,7 +68,7 @@ def main(folders: list[str]) -> int:
 
 def list_modules(folders: list[str]) -> list[Path]:
     found = (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
-    return [path.relative_to(ROOT) for path in found if not any(part in str(path) for part in EXEMPT)]
+    return [path.relative_to(ROOT) for path in found if not any(part in str(path) for part in GENERATED)]
 
 
 def check(source: str, path: str) -> list[str]:
@@ -82,7 +81,7 @@ def check(source: str, path: str) -> list[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             if not is_exempt(node, owner, foreign) and not is_verb(node.name):
                 problems.append(f"{path}:{line}: {node.name} begins with no verb of tools/verbs.txt")
-            if is_property(node) or is_command(node):
+            if is_property(node) or is_command(node) or is_test(node):
                 continue
         text = ast.get_docstring(node)
         if text and is_fragment(text, isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
@@ -118,7 +117,7 @@ def is_exempt(
         return True
     if name.startswith("__") or name[0].isupper():  # Python's methods, and gRPC's
         return True
-    if is_command(node):
+    if is_command(node) or is_test(node):
         return True
     bases = {ast.unparse(base).split(".")[0].split("[")[0] for base in owner.bases} if owner else set()
     return not name.startswith("_") and bool(bases & foreign)
@@ -131,6 +130,11 @@ def is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 def is_command(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Tells whether typer reads the function: its name is typed, and its docstring is printed as help."""
     return any(re.search(r"\.(command|callback)\b", ast.unparse(one)) for one in node.decorator_list)
+
+
+def is_test(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Tells whether pytest reads the function: a test, whose name is a statement, or a fixture, a thing."""
+    return node.name.startswith("test_") or any("fixture" in ast.unparse(one) for one in node.decorator_list)
 
 
 def is_verb(name: str) -> bool:

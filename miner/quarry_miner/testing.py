@@ -18,25 +18,26 @@ SCHEMA = Schema((Field("title", FieldType.TEXT, is_title=True), Field("text", Fi
 WORDS = [f"{a}{b}" for a in ("ba", "de", "ki", "lo", "mu") for b in ("na", "ro", "si", "tu", "fe")]
 
 
-def texts_of(count: int, seed: int, length: int = 6) -> list[str]:
-    """Texts of ``WORDS``, drawn from a seed."""
+def draw_texts(count: int, seed: int, length: int = 6) -> list[str]:
+    """Draws texts of ``WORDS``, drawn from a seed."""
     rng = np.random.default_rng(seed)
     return [" ".join(rng.choice(WORDS, size=length)) for _ in range(count)]
 
 
-def corpus_of(texts: Sequence[str]) -> Corpus:
-    """A corpus of documents called ``d000``, ``d001``, ..., one for each text."""
+def make_corpus(texts: Sequence[str]) -> Corpus:
+    """Makes a corpus of documents called ``d000``, ``d001``, ..., one for each text."""
     documents: list[tuple[str, Fields]] = [(f"d{i:03}", {"text": text}) for i, text in enumerate(texts)]
     return Corpus.from_documents(documents, SCHEMA)
 
 
-TEXTS = texts_of(40, seed=5)
-CORPUS = corpus_of(TEXTS)
+TEXTS = draw_texts(40, seed=5)
+CORPUS = make_corpus(TEXTS)
 QUERIES = [" ".join(text.split()[:3]) for text in TEXTS[:9]]
 
 
 class MemberContract:
-    """What every member of a mining ensemble promises. Subclass it as ``Test...``, and write ``open_member``.
+    """The promises of every member of a mining ensemble. Subclass it as ``Test...`` and write
+    ``open_member``.
 
     A subclass that must close what it opens overrides the fixture ``member`` instead.
 

@@ -16,7 +16,13 @@ from quarry.models.torch_modules.late_module import make_late_model
 from quarry.models.torch_modules.split_module import make_split_model
 from quarry.models.two_steps.two_step_cross_encoder import TwoStepCrossEncoder
 from quarry.testing import make_tiny_cross_encoder, make_tiny_encoder
-from quarry.testing.cross_encoder import SHORT_PAIRS, TOLERANCE, CrossEncoderContract, long_pairs, scores_of
+from quarry.testing.cross_encoder import (
+    SHORT_PAIRS,
+    TOLERANCE,
+    CrossEncoderContract,
+    make_long_pairs,
+    score_each,
+)
 
 Model = TransformerCrossEncoder | TwoStepCrossEncoder
 SMALL_BYTES = 3_000
@@ -85,8 +91,8 @@ class TestCrossEncoders(CrossEncoderContract):
 
 
 async def test_a_batcher_gives_the_same_scores(opened: Model) -> None:
-    pairs = SHORT_PAIRS + long_pairs(opened)
-    expected = scores_of(opened, pairs)
+    pairs = SHORT_PAIRS + make_long_pairs(opened)
+    expected = score_each(opened, pairs)
     batcher = PairBatcher(opened)
     answers = await asyncio.gather(*(batcher.score(pairs[start:] + pairs[:start]) for start in range(5)))
     batcher.close()

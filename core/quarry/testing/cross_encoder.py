@@ -21,8 +21,8 @@ SHORT_PAIRS = [
 ]
 
 
-def long_pairs(model: CrossEncoder) -> list[tuple[str, str]]:
-    """Pairs of which ``model`` cannot read all: in the query, in the passage, and in both."""
+def make_long_pairs(model: CrossEncoder) -> list[tuple[str, str]]:
+    """Makes pairs of which ``model`` cannot read all: in the query, in the passage, and in both."""
     words = model.info.max_tokens + 26
     return [
         ("tari " * words, "lute of sapo to bine"),
@@ -31,12 +31,12 @@ def long_pairs(model: CrossEncoder) -> list[tuple[str, str]]:
     ]
 
 
-def scores_of(model: CrossEncoder, pairs: Sequence[tuple[str, str]]) -> list[float]:
+def score_each(model: CrossEncoder, pairs: Sequence[tuple[str, str]]) -> list[float]:
     return [found.score for found in model.score(pairs)]
 
 
 class CrossEncoderContract:
-    """What every cross-encoder promises. Subclass it as ``Test...``, and write ``open_model``.
+    """The promises of every cross-encoder. Subclass it as ``Test...``, and write ``open_model``.
 
     A subclass that must release its model overrides the fixture ``model`` instead.
     """
@@ -50,8 +50,8 @@ class CrossEncoderContract:
         return self.open_model(tmp_path)
 
     def test_each_pair_has_a_finite_score_of_its_own(self, model: CrossEncoder) -> None:
-        pairs = SHORT_PAIRS + long_pairs(model)
-        scores = scores_of(model, pairs)
+        pairs = SHORT_PAIRS + make_long_pairs(model)
+        scores = score_each(model, pairs)
         assert len(scores) == len(pairs)
         assert all(map(math.isfinite, scores))
         assert len({round(score, 3) for score in scores}) > len(pairs) // 2
@@ -61,7 +61,7 @@ class CrossEncoderContract:
 
     def test_cut_texts_are_told(self, model: CrossEncoder) -> None:
         assert [found.truncated for found in model.score(SHORT_PAIRS)] == [False] * 7
-        assert [found.truncated for found in model.score(long_pairs(model))] == [True] * 3
+        assert [found.truncated for found in model.score(make_long_pairs(model))] == [True] * 3
 
     def test_what_is_beyond_the_cut_is_not_read(self, model: CrossEncoder) -> None:
         passage = "nolo " * (3 * model.info.max_tokens + 8)
@@ -81,20 +81,20 @@ class CrossEncoderContract:
             assert together.truncated == one.truncated
 
     def test_the_order_of_pairs_does_not_matter(self, model: CrossEncoder) -> None:
-        pairs = SHORT_PAIRS + long_pairs(model)
+        pairs = SHORT_PAIRS + make_long_pairs(model)
         order = Random(3).sample(range(len(pairs)), len(pairs))
-        expected = scores_of(model, pairs)
-        for place, score in zip(order, scores_of(model, [pairs[place] for place in order]), strict=True):
+        expected = score_each(model, pairs)
+        for place, score in zip(order, score_each(model, [pairs[place] for place in order]), strict=True):
             assert score == pytest.approx(expected[place], abs=TOLERANCE)
 
     def test_threads_get_the_same_scores(self, model: CrossEncoder) -> None:
-        pairs = SHORT_PAIRS + long_pairs(model)
-        expected = scores_of(model, pairs)
+        pairs = SHORT_PAIRS + make_long_pairs(model)
+        expected = score_each(model, pairs)
 
         def work(seed: int) -> None:
             for _ in range(5):
                 some = Random(seed).choices(range(len(pairs)), k=6)
-                scores = scores_of(model, [pairs[place] for place in some])
+                scores = score_each(model, [pairs[place] for place in some])
                 assert scores == pytest.approx([expected[place] for place in some], abs=TOLERANCE)
 
         with ThreadPoolExecutor(8) as threads:

@@ -50,14 +50,14 @@ NAMES = st.sampled_from(sorted(VALUES))
 
 
 @st.composite
-def documents(draw: st.DrawFn) -> Fields:
-    """Fields with no value, an empty list, one value or several."""
+def draw_documents(draw: st.DrawFn) -> Fields:
+    """Draws fields with no value, an empty list, one value or several."""
     names = draw(st.sets(NAMES))
     return {name: draw(VALUES[name] | st.lists(VALUES[name], max_size=4)) for name in sorted(names)}
 
 
 @st.composite
-def conditions(draw: st.DrawFn) -> Filter:
+def draw_conditions(draw: st.DrawFn) -> Filter:
     name = draw(NAMES)
     value = VALUES[name]
     kinds: dict[str, Callable[[], Filter]] = {
@@ -82,7 +82,7 @@ def draw_range(draw: st.DrawFn, name: str, value: st.SearchStrategy[Any]) -> Fil
 
 
 FILTERS = st.recursive(
-    conditions(),
+    draw_conditions(),
     lambda inner: (
         st.lists(inner, max_size=3).map(lambda f: AllOf(tuple(f)))
         | st.lists(inner, max_size=3).map(lambda f: AnyOf(tuple(f)))
@@ -102,8 +102,8 @@ EDGES: dict[str, tuple[FieldScalar, ...]] = {
 """The values at which each type is most likely to go wrong, by the field that holds them."""
 
 
-def held_edges() -> Iterator[Fields]:
-    """One document for each edge, and some with no value or several."""
+def list_edges() -> Iterator[Fields]:
+    """Lists one document for each edge, and some with no value or several."""
     yield {}
     yield {"kw": [], "num": [], "real": [], "flag": [], "time": []}
     for name, values in EDGES.items():
@@ -113,10 +113,10 @@ def held_edges() -> Iterator[Fields]:
     yield {"kw": ["a", "z"], "num": [1, 10], "real": [0.1, 1.0], "time": [0, 10**17]}
 
 
-HELD = list(held_edges())
+HELD = list(list_edges())
 
 
-def edge_cases() -> Iterator[Filter]:
+def list_edge_cases() -> Iterator[Filter]:
     yield from (
         AllOf(()),
         AnyOf(()),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from quarry.filters import AllOf, AnyOf, EqualTo, Exists, Filter, NoneOf, OneOf, Prefix, Range, matches
 from quarry.retrieval.base import LexicalIndex, LexicalResult
-from quarry.testing.strategies import FILTER_SCHEMA, VALUES, documents, filters
+from quarry.testing.strategies import FILTER_SCHEMA, VALUES, draw_documents, draw_filters
 from quarry.types import Change, Docno, Fields, Position
 
 GENERATION = "g1"
@@ -25,23 +25,23 @@ FIELDS: list[Fields] = [
 ]
 
 
-def filled(index: LexicalIndex, fields: list[Fields]) -> LexicalIndex:
-    """``index`` with these documents, docno 0, 1, ..., at version docno + 1."""
+def fill_index(index: LexicalIndex, fields: list[Fields]) -> LexicalIndex:
+    """Fills ``index`` with these documents, docno 0, 1, ..., at version docno + 1."""
     index.apply([Change(Docno(n), n + 1, values) for n, values in enumerate(fields)])
     index.commit(len(fields))
     return index
 
 
-def docnos(result: LexicalResult) -> list[int]:
+def list_docnos(result: LexicalResult) -> list[int]:
     return [candidate.docno for candidate in result.candidates]
 
 
-def versions(index: LexicalIndex) -> dict[int, int]:
+def list_versions(index: LexicalIndex) -> dict[int, int]:
     return {int(docno): version for docno, version in index.read_versions()}
 
 
-def all_conditions() -> Iterator[Filter]:
-    """Each kind of condition with each edge value of each field."""
+def list_conditions() -> Iterator[Filter]:
+    """Lists each kind of condition with each edge value of each field."""
     for field in FILTER_SCHEMA.filterable:
         yield Exists(field.name)
         yield OneOf(field.name, ())
@@ -55,7 +55,7 @@ def all_conditions() -> Iterator[Filter]:
 
 
 class LexicalIndexContract:
-    """What every lexical index promises. Subclass it as ``Test...``, and write ``open_index``."""
+    """The promises of every lexical index. Subclass it as ``Test...``, and write ``open_index``."""
 
     def open_index(self, folder: Path) -> LexicalIndex:
         """Opens the index of ``folder``, empty at first, with the schema ``FILTER_SCHEMA`` and the generation
@@ -78,7 +78,7 @@ class LexicalIndexContract:
 
     @pytest.fixture
     def shop(self, index: LexicalIndex) -> LexicalIndex:
-        return filled(index, FIELDS)
+        return fill_index(index, FIELDS)
 
     def test_a_new_index_is_empty_and_at_sequence_0(self, index: LexicalIndex) -> None:
         assert index.position == Position(GENERATION, 0)
@@ -86,13 +86,13 @@ class LexicalIndexContract:
         assert index.browse(10, None) == LexicalResult([], 0)
         assert index.browse(10, NoneOf((Exists("tag"),))) == LexicalResult([], 0)
         assert index.score_documents("shoe", [Docno(1)]) == {}
-        assert versions(index) == {}
+        assert list_versions(index) == {}
 
     def test_a_search_finds_documents_with_any_of_its_words_best_first(self, shop: LexicalIndex) -> None:
         result = shop.search("red shoe", 10, None)
         assert result.total == 3
-        assert docnos(result)[0] == 0
-        assert set(docnos(result)) == {0, 1, 3}
+        assert list_docnos(result)[0] == 0
+        assert set(list_docnos(result)) == {0, 1, 3}
         scores = [candidate.score for candidate in result.candidates]
         assert scores == sorted(scores, reverse=True)
         assert all(candidate.passage == 0 for candidate in result.candidates)
@@ -101,11 +101,11 @@ class LexicalIndexContract:
         assert shop.search("RED Shoe", 10, None) == shop.search("red shoe", 10, None)
 
     def test_a_boosted_field_weighs_more(self, index: LexicalIndex) -> None:
-        filled(index, [{"title": "hat", "text": "shoe"}, {"title": "shoe", "text": "hat"}])
-        assert docnos(index.search("shoe", 10, None)) == [1, 0]
+        fill_index(index, [{"title": "hat", "text": "shoe"}, {"title": "shoe", "text": "hat"}])
+        assert list_docnos(index.search("shoe", 10, None)) == [1, 0]
 
     def test_boosts_are_scaled_and_at_0_a_boosted_field_counts_once(self, index: LexicalIndex) -> None:
-        filled(index, [{"title": "hat", "text": "shoe"}, {"title": "shoe", "text": "hat"}])
+        fill_index(index, [{"title": "hat", "text": "shoe"}, {"title": "shoe", "text": "hat"}])
         usual, none, double = (index.search("shoe", 10, None, scale) for scale in (1.0, 0.0, 2.0))
         assert usual == index.search("shoe", 10, None)
         plain, titled = Docno(0), Docno(1)
@@ -124,8 +124,8 @@ class LexicalIndexContract:
         assert shop.score_documents("red Red red", [Docno(0)]) == shop.score_documents("red", [Docno(0)])
 
     def test_all_values_of_a_text_field_are_searched(self, index: LexicalIndex) -> None:
-        filled(index, [{"text": ["first", "second"]}])
-        assert docnos(index.search("second", 10, None)) == [0]
+        fill_index(index, [{"text": ["first", "second"]}])
+        assert list_docnos(index.search("second", 10, None)) == [0]
 
     def test_the_total_counts_matches_that_pass_the_filter_whatever_the_depth(
         self, shop: LexicalIndex
@@ -171,12 +171,12 @@ class LexicalIndexContract:
             "red^9", "+red -shoe~2", "\x00red\x00", "🙂red🙂", "red\\", "red" + " " * 100_000, "/red/",
             "_docno:0 red",
         ):  # fmt: skip
-            assert {0, 1, 3} <= set(docnos(shop.search(text, 10, None))), text
+            assert {0, 1, 3} <= set(list_docnos(shop.search(text, 10, None))), text
 
     def test_a_query_of_100_000_characters_is_answered(self, shop: LexicalIndex) -> None:
         text = "red " + " ".join(f"w{n}" for n in range(16_000))
         assert len(text) > 100_000
-        assert set(docnos(shop.search(text, 10, None))) == {0, 1, 3}
+        assert set(list_docnos(shop.search(text, 10, None))) == {0, 1, 3}
         assert shop.search("x" * 100_000, 10, None).total == 0
 
     @given(text=st.text(max_size=50))
@@ -193,16 +193,16 @@ class LexicalIndexContract:
         for depth in (1, 7, 25, 79, 80, 100):
             for filter in (None, NoneOf((Exists("tag"),))):
                 result = index.search("same shoe", depth, filter)
-                assert docnos(result) == list(range(min(depth, 80)))
+                assert list_docnos(result) == list(range(min(depth, 80)))
                 assert result.total == 80
 
     def test_browsing_is_in_order_of_docno(self, index: LexicalIndex) -> None:
         for docno in (5, 2, 9, 2**48 - 1, 0):
             index.apply([Change(Docno(docno), 1, {"tag": "a"})])
             index.commit(1)
-        assert docnos(index.browse(10, None)) == [0, 2, 5, 9, 2**48 - 1]
+        assert list_docnos(index.browse(10, None)) == [0, 2, 5, 9, 2**48 - 1]
         result = index.browse(2, EqualTo("tag", "a"))
-        assert (docnos(result), result.total) == ([0, 2], 5)
+        assert (list_docnos(result), result.total) == ([0, 2], 5)
         assert [c.score for c in result.candidates] == [0.0, 0.0]
         assert index.browse(0, None) == LexicalResult([], 5)
 
@@ -213,55 +213,55 @@ class LexicalIndexContract:
             (Exists("time"), [3]),
         ):
             result = shop.browse(len(expected), filter)
-            assert (docnos(result), result.total) == (expected, len(expected))
+            assert (list_docnos(result), result.total) == (expected, len(expected))
 
     def test_changes_are_not_seen_before_the_commit(self, shop: LexicalIndex) -> None:
         shop.apply([Change(Docno(0), 9, None), Change(Docno(7), 10, {"title": "red"})])
-        assert set(docnos(shop.search("red", 10, None))) == {0, 1, 3}
-        assert versions(shop) == {0: 1, 1: 2, 2: 3, 3: 4}
+        assert set(list_docnos(shop.search("red", 10, None))) == {0, 1, 3}
+        assert list_versions(shop) == {0: 1, 1: 2, 2: 3, 3: 4}
         assert shop.position.sequence == 4
         shop.commit(10)
-        assert set(docnos(shop.search("red", 10, None))) == {1, 3, 7}
+        assert set(list_docnos(shop.search("red", 10, None))) == {1, 3, 7}
         assert shop.position == Position(GENERATION, 10)
 
     def test_a_document_replaces_what_its_docno_had(self, shop: LexicalIndex) -> None:
         shop.apply([Change(Docno(0), 5, {"title": "black boot", "tag": "winter"})])
         shop.commit(5)
-        assert 0 not in docnos(shop.search("shoe running", 10, None))
-        assert docnos(shop.search("boot", 10, None)) == [0]
-        assert 0 not in docnos(shop.browse(10, EqualTo("tag", "sport")))
-        assert versions(shop)[0] == 5
+        assert 0 not in list_docnos(shop.search("shoe running", 10, None))
+        assert list_docnos(shop.search("boot", 10, None)) == [0]
+        assert 0 not in list_docnos(shop.browse(10, EqualTo("tag", "sport")))
+        assert list_versions(shop)[0] == 5
         assert shop.browse(10, None).total == 4
 
     def test_a_deleted_document_is_gone_and_can_come_back(self, shop: LexicalIndex) -> None:
         shop.apply([Change(Docno(0), 5, None)])
         shop.commit(5)
-        assert docnos(shop.browse(10, None)) == [1, 2, 3]
+        assert list_docnos(shop.browse(10, None)) == [1, 2, 3]
         assert shop.score_documents("shoe", [Docno(0)]) == {}
         shop.apply([Change(Docno(0), 6, FIELDS[0])])
         shop.commit(6)
-        assert docnos(shop.search("running", 10, None)) == [0]
-        assert versions(shop) == {0: 6, 1: 2, 2: 3, 3: 4}
+        assert list_docnos(shop.search("running", 10, None)) == [0]
+        assert list_versions(shop) == {0: 6, 1: 2, 2: 3, 3: 4}
 
     def test_the_last_change_of_a_docno_counts_within_and_across_batches(self, index: LexicalIndex) -> None:
         one, two = Docno(1), Docno(2)
         index.apply([Change(one, 1, {"text": "old"}), Change(two, 2, {"text": "old"}), Change(one, 3, None)])
         index.apply([Change(two, 4, {"text": "new"}), Change(one, 5, {"text": "new"})])
         index.commit(5)
-        assert docnos(index.search("new old", 10, None)) == [1, 2]
-        assert versions(index) == {1: 5, 2: 4}
+        assert list_docnos(index.search("new old", 10, None)) == [1, 2]
+        assert list_versions(index) == {1: 5, 2: 4}
 
     def test_deleting_what_is_not_there_does_no_harm(self, index: LexicalIndex) -> None:
         index.apply([Change(Docno(5), 1, None)])
         index.apply([])
         index.commit(1)
-        assert versions(index) == {}
+        assert list_versions(index) == {}
 
     def test_applying_changes_again_does_no_harm(self, shop: LexicalIndex) -> None:
         before = shop.browse(10, None)
-        filled(shop, FIELDS)
+        fill_index(shop, FIELDS)
         assert shop.browse(10, None) == before
-        assert versions(shop) == {0: 1, 1: 2, 2: 3, 3: 4}
+        assert list_versions(shop) == {0: 1, 1: 2, 2: 3, 3: 4}
 
     def test_a_commit_can_move_the_position_alone(self, shop: LexicalIndex) -> None:
         shop.commit(77)
@@ -269,14 +269,14 @@ class LexicalIndexContract:
         assert shop.browse(10, None).total == 4
 
     def test_after_reopening_only_what_was_committed_is_there(self, reopen: Reopen) -> None:
-        index = filled(reopen(), FIELDS)
+        index = fill_index(reopen(), FIELDS)
         index.apply([Change(Docno(0), 5, None), Change(Docno(9), 6, {"title": "red"})])
         index.close()
         again = reopen()
         assert again.position == Position(GENERATION, 4)
-        assert versions(again) == {0: 1, 1: 2, 2: 3, 3: 4}
+        assert list_versions(again) == {0: 1, 1: 2, 2: 3, 3: 4}
         again.commit(6)
-        assert set(docnos(again.search("red", 10, None))) == {0, 1, 3}
+        assert set(list_docnos(again.search("red", 10, None))) == {0, 1, 3}
         again.close()
 
     def test_the_position_is_no_document(self, shop: LexicalIndex) -> None:
@@ -290,15 +290,15 @@ class LexicalIndexContract:
         for filter in everything:
             expected = [n for n, fields in enumerate(FIELDS) if filter is None or matches(filter, fields)]
             result = shop.browse(10, filter)
-            assert (docnos(result), result.total) == (expected, len(expected))
+            assert (list_docnos(result), result.total) == (expected, len(expected))
         for text in (GENERATION, "4", "1", "marker"):
             assert shop.search(text, 10, None).total == 0
-        assert versions(shop).keys() == {0, 1, 2, 3}
+        assert list_versions(shop).keys() == {0, 1, 2, 3}
 
     def test_unknown_fields_are_kept_out(self, index: LexicalIndex) -> None:
-        filled(index, [{"title": "hat", "colour": "red", "size": [1, 2]}])
-        assert docnos(index.search("red", 10, None)) == []
-        assert docnos(index.search("hat", 10, None)) == [0]
+        fill_index(index, [{"title": "hat", "colour": "red", "size": [1, 2]}])
+        assert list_docnos(index.search("red", 10, None)) == []
+        assert list_docnos(index.search("hat", 10, None)) == [0]
 
     def test_versions_are_those_of_all_documents_at_the_time_of_the_call(self, shop: LexicalIndex) -> None:
         streamed = shop.read_versions()
@@ -308,27 +308,27 @@ class LexicalIndexContract:
 
     @pytest.fixture
     def edges(self, index: LexicalIndex) -> tuple[LexicalIndex, list[Fields]]:
-        """An index with one document per edge value, one per pair of neighbours, and one without values."""
+        """Opens an index with a document an edge value, one a pair of neighbours, and one without values."""
         fields: list[Fields] = [{}]
         for field in FILTER_SCHEMA.filterable:
             several = VALUES[field.type]
             fields += [{field.name: value} for value in several]
             fields += [{field.name: [a, b]} for a, b in pairwise(several)]  # type: ignore[dict-item]
-        return filled(index, fields), fields
+        return fill_index(index, fields), fields
 
     def test_each_condition_on_each_edge_value_means_what_matches_says(
         self,
         edges: tuple[LexicalIndex, list[Fields]],
     ) -> None:
         index, fields = edges
-        for condition in all_conditions():
+        for condition in list_conditions():
             for filter in (condition, NoneOf((condition,))):
                 expected = [n for n, values in enumerate(fields) if matches(filter, values)]
-                assert docnos(index.browse(len(fields), filter)) == expected, filter
+                assert list_docnos(index.browse(len(fields), filter)) == expected, filter
 
     @given(
-        contents=st.lists(documents(FILTER_SCHEMA), max_size=20),
-        drawn=st.lists(filters(FILTER_SCHEMA), min_size=20, max_size=20),
+        contents=st.lists(draw_documents(FILTER_SCHEMA), max_size=20),
+        drawn=st.lists(draw_filters(FILTER_SCHEMA), min_size=20, max_size=20),
     )
     @settings(
         max_examples=12,
@@ -338,13 +338,13 @@ class LexicalIndexContract:
     )
     def test_filters_mean_what_matches_says(self, contents: list[Fields], drawn: list[Filter]) -> None:
         with TemporaryDirectory() as folder:
-            index = filled(self.open_index(Path(folder)), contents)
-            found = set(docnos(index.search("red shoe", 99, None)))
+            index = fill_index(self.open_index(Path(folder)), contents)
+            found = set(list_docnos(index.search("red shoe", 99, None)))
             for filter in drawn:
                 expected = [n for n, fields in enumerate(contents) if matches(filter, fields)]
                 result = index.browse(99, filter)
-                assert (docnos(result), result.total) == (expected, len(expected)), filter
+                assert (list_docnos(result), result.total) == (expected, len(expected)), filter
                 searched = index.search("red shoe", 99, filter)
-                assert set(docnos(searched)) == found.intersection(expected)
+                assert set(list_docnos(searched)) == found.intersection(expected)
                 assert searched.total == len(searched.candidates)
             index.close()

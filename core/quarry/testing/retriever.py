@@ -34,13 +34,13 @@ QUERY = "apple garden"
 TOLERANCE = 1e-5
 
 
-def docnos(found: Retrieved) -> list[int]:
+def list_docnos(found: Retrieved) -> list[int]:
     return [int(candidate.docno) for candidate in found.candidates]
 
 
 @pytest.mark.asyncio
 class RetrieverContract:
-    """What every arm of the first stage promises. Subclass it as ``Test...``, and write ``open_retriever``.
+    """The promises of every arm of the first stage. Subclass it as ``Test...``, and write ``open_retriever``.
 
     A subclass that must close what it opens overrides the fixture ``retriever`` instead.
     """
@@ -60,8 +60,8 @@ class RetrieverContract:
     async def test_documents_come_once_and_best_first(self, retriever: Retriever, depth: int) -> None:
         found = await retriever.retrieve(QUERY, depth, None)
         assert 0 < len(found.candidates) <= depth
-        assert len(set(docnos(found))) == len(found.candidates)
-        assert DOCUMENTS.keys() >= set(docnos(found))
+        assert len(set(list_docnos(found))) == len(found.candidates)
+        assert DOCUMENTS.keys() >= set(list_docnos(found))
         places = [(-candidate.score, candidate.docno) for candidate in found.candidates]
         assert places == sorted(places), "best first, ties by docno"
 
@@ -70,7 +70,7 @@ class RetrieverContract:
 
     async def test_a_shallow_list_is_the_beginning_of_a_deep_one(self, retriever: Retriever) -> None:
         deep, shallow = [await retriever.retrieve(QUERY, depth, None) for depth in (40, 5)]
-        assert docnos(shallow) == docnos(deep)[:5]
+        assert list_docnos(shallow) == list_docnos(deep)[:5]
 
     async def test_scores_lie_between_the_lowest_and_the_highest_that_it_names(
         self, retriever: Retriever
@@ -88,7 +88,7 @@ class RetrieverContract:
         everything = await retriever.retrieve(QUERY, 40, None)
         found = await retriever.retrieve(QUERY, 40, filter)
         passing = [c for c in everything.candidates if matches(filter, DOCUMENTS[c.docno])]
-        assert docnos(found) == [int(candidate.docno) for candidate in passing]
+        assert list_docnos(found) == [int(candidate.docno) for candidate in passing]
         for one, other in zip(found.candidates, passing, strict=True):
             assert one.score == pytest.approx(other.score, abs=TOLERANCE)
 
@@ -114,13 +114,13 @@ class RetrieverContract:
             assert (await retriever.retrieve(QUERY, 1, filter)).total == found.total
 
     async def test_calls_at_the_same_time_each_get_their_own_answer(self, retriever: Retriever) -> None:
-        alone = [docnos(await retriever.retrieve(word, 10, None)) for word in WORDS]
+        alone = [list_docnos(await retriever.retrieve(word, 10, None)) for word in WORDS]
         together = await asyncio.gather(*(retriever.retrieve(word, 10, None) for word in WORDS * 5))
-        assert [docnos(found) for found in together] == alone * 5
+        assert [list_docnos(found) for found in together] == alone * 5
 
     async def test_a_caller_with_time_gets_the_same_answer(self, retriever: Retriever) -> None:
         hurried = await retriever.retrieve(QUERY, 10, None, Deadline.set_after(60.0))
-        assert docnos(hurried) == docnos(await retriever.retrieve(QUERY, 10, None))
+        assert list_docnos(hurried) == list_docnos(await retriever.retrieve(QUERY, 10, None))
 
     @pytest.mark.parametrize("text", ['"apple', "apple*", "title:apple AND (", "\x00", "🍎", "a" * 100_000])
     async def test_any_text_can_be_asked_for(self, retriever: Retriever, text: str) -> None:

@@ -45,42 +45,44 @@ VALUES: dict[FieldType, tuple[FieldScalar, ...]] = {
 """Few values a type, so that documents and filters meet; the ends of each range among them."""
 
 
-def values(kind: FieldType) -> SearchStrategy[FieldScalar]:
-    """One value of this type, as it is stored."""
+def draw_values(kind: FieldType) -> SearchStrategy[FieldScalar]:
+    """Draws one value of this type, as it is stored."""
     return st.sampled_from(VALUES[kind])
 
 
-def documents(schema: Schema) -> SearchStrategy[Fields]:
-    """Fields of a document, each one missing, single or a list of up to three values."""
-    return st.fixed_dictionaries({}, optional={field.name: _field_value(field) for field in schema.fields})
+def draw_documents(schema: Schema) -> SearchStrategy[Fields]:
+    """Draws the fields of a document, each missing, single or a list of up to three values."""
+    return st.fixed_dictionaries(
+        {}, optional={field.name: _draw_field_value(field) for field in schema.fields}
+    )
 
 
-def filters(schema: Schema) -> SearchStrategy[Filter]:
-    """Checked filters over every filterable field, up to three levels of AllOf, AnyOf and NoneOf deep."""
-    conditions = st.one_of([_condition(field) for field in schema.filterable])
-    return st.recursive(conditions, _combined, max_leaves=6)
+def draw_filters(schema: Schema) -> SearchStrategy[Filter]:
+    """Draws checked filters over every filterable field, up to three levels of AllOf, AnyOf and NoneOf."""
+    conditions = st.one_of([_draw_condition(field) for field in schema.filterable])
+    return st.recursive(conditions, _combine, max_leaves=6)
 
 
-def _field_value(field: Field) -> SearchStrategy[FieldValue]:
-    one = values(field.type)
+def _draw_field_value(field: Field) -> SearchStrategy[FieldValue]:
+    one = draw_values(field.type)
     several: SearchStrategy[FieldValue] = st.lists(one, max_size=3)  # type: ignore[assignment]  # of one type
     return one | several
 
 
-def _combined(inner: SearchStrategy[Filter]) -> SearchStrategy[Filter]:
+def _combine(inner: SearchStrategy[Filter]) -> SearchStrategy[Filter]:
     some = st.lists(inner, max_size=3).map(tuple)
     return st.builds(AllOf, some) | st.builds(AnyOf, some) | st.builds(NoneOf, some)
 
 
-def _condition(field: Field) -> SearchStrategy[Filter]:
-    one, name = values(field.type), st.just(field.name)
+def _draw_condition(field: Field) -> SearchStrategy[Filter]:
+    one, name = draw_values(field.type), st.just(field.name)
     choices: list[SearchStrategy[Filter]] = [
         st.builds(EqualTo, name, one),
         st.builds(OneOf, name, st.lists(one, max_size=3).map(tuple)),
         st.builds(Exists, name),
     ]
     if field.type is not FieldType.BOOLEAN:
-        choices.append(_range(field.name, one))
+        choices.append(_draw_range(field.name, one))
     if field.type is FieldType.KEYWORD:
         prefixes = st.builds(_cut, one, st.integers(0, 2) | st.just(MAX_KEYWORD_BYTES))
         choices.append(st.builds(Prefix, name, prefixes))
@@ -91,11 +93,11 @@ def _cut(value: FieldScalar, length: int) -> str:
     return str(value)[:length]
 
 
-def _range(name: str, one: SearchStrategy[FieldScalar]) -> SearchStrategy[Filter]:
-    def side(*names: str) -> SearchStrategy[dict[str, FieldScalar]]:
+def _draw_range(name: str, one: SearchStrategy[FieldScalar]) -> SearchStrategy[Filter]:
+    def draw_side(*names: str) -> SearchStrategy[dict[str, FieldScalar]]:
         return st.one_of([st.fixed_dictionaries({bound: one}) for bound in names])
 
-    low, high = side("gt", "gte"), side("lt", "lte")
+    low, high = draw_side("gt", "gte"), draw_side("lt", "lte")
     both = st.builds(lambda a, b: a | b, low, high)
     build: Callable[[dict[str, FieldScalar]], Filter] = lambda bounds: Range(name, **bounds)  # noqa: E731
     return (low | high | both).map(build)

@@ -16,8 +16,8 @@ from quarry_miner.members.spaces import VectorSpace
 from quarry_miner.mining.task import MiningTask
 from quarry_miner.testing import SCHEMA as SCHEMA
 from quarry_miner.testing import WORDS as WORDS
-from quarry_miner.testing import corpus_of as corpus_of
-from quarry_miner.testing import texts_of as texts_of
+from quarry_miner.testing import draw_texts as draw_texts
+from quarry_miner.testing import make_corpus as make_corpus
 
 DIMENSION = 16
 
@@ -45,8 +45,8 @@ def space_of(corpus: Corpus, name: str = "dense") -> VectorSpace:
 
 def task_of(documents: int = 80, queries: int = 12, seed: int = 0, **other: Any) -> MiningTask:
     """Queries are parts of their first positive's text; every third has a second positive."""
-    texts = texts_of(documents, seed)
-    corpus = corpus_of(texts)
+    texts = draw_texts(documents, seed)
+    corpus = make_corpus(texts)
     asked = []
     for i in range(queries):
         positives = [Positive(i * 3)] + ([Positive(i * 3 + 1, 0.5, "clicked")] if i % 3 == 0 else [])

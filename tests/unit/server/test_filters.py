@@ -18,7 +18,7 @@ from quarry.filters import (
     Range,
 )
 from quarry.schema import FieldType
-from quarry.testing.strategies import FILTER_SCHEMA, filters
+from quarry.testing.strategies import FILTER_SCHEMA, draw_filters
 from quarry.types import FieldScalar
 from quarry.v1 import types_pb2
 from quarry_server.common.values import to_timestamp
@@ -65,7 +65,7 @@ def message_of(filter: Filter) -> types_pb2.Filter:
             return made(range=types_pb2.RangeFilter(field=filter.field, **bounds))
 
 
-@given(filter=filters(FILTER_SCHEMA))
+@given(filter=draw_filters(FILTER_SCHEMA))
 def test_filters_come_back_as_they_were(filter: Filter) -> None:
     wire = types_pb2.Filter.FromString(message_of(filter).SerializeToString())
     assert parse_filter(wire, FILTER_SCHEMA) == filter

@@ -92,6 +92,11 @@ class Own(Base):
 
 @app.command("list")
 def all_of_them(): ...
+
+@pytest.fixture
+def folder(): ...
+
+def test_rows_are_whole(): ...
 """
     assert [problem.split(": ")[1].split()[0] for problem in names.check(source, "a.py")] == ["_made", "rows"]
 

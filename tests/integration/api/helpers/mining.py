@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from google.longrunning import operations_pb2
 from google.protobuf import duration_pb2
+from tests.integration.api.helpers.corpus import seeded_documents
 from tests.integration.api.helpers.served import CALL_S, Api, Failure, checked_status
 
 from quarry.v1 import mining_service_pb2 as pb
@@ -69,3 +70,14 @@ def judged(queries: Mapping[str, tuple[str, Mapping[str, int]]]) -> Sequence[pb.
         )
         for id, (text, grades) in queries.items()
     ]
+
+
+DOCUMENTS = seeded_documents()
+QUERIES = judged(
+    {
+        f"q{n}": (str(DOCUMENTS[f"d{n:03}"]["text"]), {f"d{n:03}": 1, f"d{n + 40:03}": 2, "d119": 0})
+        for n in range(20)
+    }
+)
+"""Judged queries over the seeded documents."""
+LOOSE = {"share": 1.0}  # the tiny encoder finds all documents alike

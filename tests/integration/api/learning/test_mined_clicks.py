@@ -1,39 +1,18 @@
 """Relevance and hard negatives from clicks, over the API."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import orjson
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from tests.integration.api.helpers.corpus import SCHEMA_MESSAGE, WORDS, seeded_documents
-from tests.integration.api.helpers.mining import Mining, judged
+from tests.integration.api.helpers.corpus import SCHEMA_MESSAGE, WORDS
+from tests.integration.api.helpers.mining import DOCUMENTS, QUERIES, Mining, judged
 from tests.integration.api.helpers.served import CALL_S, refused, served, tiny_settings
 
 from quarry.v1 import feedback_service_pb2
 from quarry.v1 import mining_service_pb2 as pb
 from quarry.v1.feedback_service_pb2_grpc import FeedbackServiceStub
-
-DOCUMENTS = seeded_documents()
-QUERIES = judged(
-    {
-        f"q{n}": (str(DOCUMENTS[f"d{n:03}"]["text"]), {f"d{n:03}": 1, f"d{n + 40:03}": 2, "d119": 0})
-        for n in range(20)
-    }
-)
-"""Judged queries over the seeded documents."""
-LOOSE = {"share": 1.0}  # the tiny encoder finds all documents alike
-
-
-@pytest.fixture(scope="module")
-def mining(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path) -> Iterator[Mining]:
-    """A server of its own, whose collection ``full`` only ``changed`` tests write to."""
-    data = tmp_path_factory.mktemp("mining")
-    with served(tiny_settings(data, encoder_folder)) as api:
-        api.create("full", schema=SCHEMA_MESSAGE)
-        api.upsert("full", DOCUMENTS)
-        yield Mining(api)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +15,14 @@ import psutil
 import pytest
 from google.longrunning import operations_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
-from tests.integration.api.helpers.corpus import SCHEMA_MESSAGE, WORDS, seeded_documents
+from tests.integration.api.helpers.corpus import SCHEMA_MESSAGE, WORDS
 from tests.integration.api.helpers.hostile import TEXTS
-from tests.integration.api.helpers.mining import Mining, failure_of, judged
-from tests.integration.api.helpers.served import CALL_S, refused, served, tiny_settings
+from tests.integration.api.helpers.mining import DOCUMENTS, LOOSE, QUERIES, Mining, failure_of, judged
+from tests.integration.api.helpers.served import CALL_S, refused
 
 from quarry.questions import has_words
 from quarry.v1 import collection_service_pb2
 from quarry.v1 import mining_service_pb2 as pb
-
-DOCUMENTS = seeded_documents()
-QUERIES = judged(
-    {
-        f"q{n}": (str(DOCUMENTS[f"d{n:03}"]["text"]), {f"d{n:03}": 1, f"d{n + 40:03}": 2, "d119": 0})
-        for n in range(20)
-    }
-)
-"""Judged queries over the seeded documents."""
-LOOSE = {"share": 1.0}  # the tiny encoder finds all documents alike
-
-
-@pytest.fixture(scope="module")
-def mining(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path) -> Iterator[Mining]:
-    """A server of its own, whose collection ``full`` only ``changed`` tests write to."""
-    data = tmp_path_factory.mktemp("mining")
-    with served(tiny_settings(data, encoder_folder)) as api:
-        api.create("full", schema=SCHEMA_MESSAGE)
-        api.upsert("full", DOCUMENTS)
-        yield Mining(api)
 
 
 @pytest.fixture(scope="module")

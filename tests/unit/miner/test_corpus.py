@@ -2,7 +2,7 @@
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.unit.miner.small import corpus_of
+from tests.unit.miner.small import make_corpus
 
 BEGINNINGS = st.sampled_from(
     ["", "same beginning " * 8, "SAME  beginning\t" * 8, " " * 300 + "late", "Straße", "STRASSE"]
@@ -15,7 +15,7 @@ def plain(text: str) -> str:
 
 
 def test_a_document_without_a_letter_or_digit_is_known() -> None:
-    corpus = corpus_of(["red fruit", "", " \n", "?! --", "5", "水"])
+    corpus = make_corpus(["red fruit", "", " \n", "?! --", "5", "水"])
     assert corpus.wordless.tolist() == [1, 2, 3]
     assert corpus.telling.tolist() == [True, False, False, False, True, True]
 
@@ -25,4 +25,4 @@ def test_a_document_without_a_letter_or_digit_is_known() -> None:
 def test_documents_of_a_group_have_the_same_text(texts: list[str]) -> None:
     read = [plain(text) for text in texts]
     expected = [read.index(text) if text else number for number, text in enumerate(read)]
-    assert corpus_of(texts).groups.tolist() == expected
+    assert make_corpus(texts).groups.tolist() == expected

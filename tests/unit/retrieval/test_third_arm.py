@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import grpc
 import pytest
-from tests.unit.miner.small import corpus_of
+from tests.unit.miner.small import make_corpus
 from tests.unit.retrieval.length_arm import LENGTH, OPENING
 from tests.unit.search.searched import RecordingLog
 
@@ -168,7 +168,7 @@ async def test_retrieve_gives_its_candidates_its_bounds_and_its_trait(faq: Faq) 
 
 async def test_it_proposes_candidates_to_a_mining_job(faq: Faq) -> None:
     check_members(["length"])
-    corpus = corpus_of(TEXTS)
+    corpus = make_corpus(TEXTS)
     nothing: Any = None
     sources = Sources(corpus, nothing, None, PassagePolicy(), nothing, arms=LiveArms(faq.client, "faq"))
     queries = [MiningQuery("q", "red shoe", (Positive(0),))]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.unit.clicks.logs import page
 from tests.unit.miner.presets.pairs import pair
-from tests.unit.miner.small import corpus_of, texts_of
+from tests.unit.miner.small import draw_texts, make_corpus
 
 from quarry.clicks.log import ClickLog
 from quarry.clicks.registry import CLICK_MODELS
@@ -22,7 +22,7 @@ def seen(pages: list[ObservedPage], model: str) -> Seen:
     names = [f"d{number:03}" for number in range(6)]
     letters = dict(zip("abcdef", names, strict=True))
     log.documents[:] = [letters[letter] for letter in log.documents]  # type: ignore[index]
-    feedback = FeedbackEvidence(log, estimates, corpus_of(texts_of(6, seed=0)))
+    feedback = FeedbackEvidence(log, estimates, make_corpus(draw_texts(6, seed=0)))
     zero = np.zeros(2, np.int32)
     return feedback.observe(["q"], zero, zero, np.array([1, 2], np.int32))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.miner.small import corpus_of, texts_of
+from tests.unit.miner.small import draw_texts, make_corpus
 
 from quarry.clicks.log import ClickLog
 from quarry.clicks.model import Estimates
@@ -93,7 +93,7 @@ def test_a_query_without_a_click_shares_none_whatever_its_number() -> None:
 
 
 def test_feedback_answers_by_the_text_of_the_query_and_the_number_of_the_document() -> None:
-    corpus = corpus_of(texts_of(6, seed=0))
+    corpus = make_corpus(draw_texts(6, seed=0))
     log = ClickLog(
         queries=["bana kisi", "lotu"],
         texts=["bana kisi", "lotu"],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from numpy.typing import NDArray
-from tests.unit.miner.small import corpus_of
+from tests.unit.miner.small import make_corpus
 
 from quarry.documents.catalog import NO_ENCODER, Collection, CollectionSettings
 from quarry.mining.spec import MiningSpec
@@ -36,7 +36,7 @@ def test_a_split_rerankers_lower_layers_read_each_passage_once(
             read.append(len(inputs["input_ids"]))
         return run(runner, inputs)
 
-    with open_materials(tmp_path, collection, corpus_of(PASSAGES), spec, preset, (), None) as sources:
+    with open_materials(tmp_path, collection, make_corpus(PASSAGES), spec, preset, (), None) as sources:
         assert sources.cross_encoder is not None
         monkeypatch.setattr(OnnxRunner, "run", counted)
         for query in QUERIES:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from tests.unit.miner.small import corpus_of, task_of
+from tests.unit.miner.small import make_corpus, task_of
 
 from quarry.errors import FailedPreconditionError
 from quarry.models.base import ModelInfo, PairScore
@@ -27,7 +27,7 @@ class WordOverlap:
 
 
 def test_each_query_is_scored_with_its_own_documents() -> None:
-    reranker = Reranker(WordOverlap(), corpus_of(["red apple", "green apple pie", "blue"]))
+    reranker = Reranker(WordOverlap(), make_corpus(["red apple", "green apple pie", "blue"]))
     first, none, second = reranker.compute_logits(
         ["red apple", "x", "apple pie"],
         [np.array([0, 1], np.int32), np.array([], np.int32), np.array([2, 1], np.int32)],
@@ -37,12 +37,12 @@ def test_each_query_is_scored_with_its_own_documents() -> None:
 
 def test_it_reads_the_passage_that_matches_the_query_not_the_beginning() -> None:
     long = " ".join(["blue sky over the sea."] * 60) + " A red apple. " + " ".join(["grey rock."] * 60)
-    reranker = Reranker(WordOverlap(), corpus_of([long]))
+    reranker = Reranker(WordOverlap(), make_corpus([long]))
     (logits,) = reranker.compute_logits(["red apple."], [np.array([0], np.int32)])
     assert logits.tolist() == [0]
 
     cut = Reranker(
-        WordOverlap(), corpus_of(["red apple. green pear."]), lambda source: source.text.split(". ")
+        WordOverlap(), make_corpus(["red apple. green pear."]), lambda source: source.text.split(". ")
     )
     (logits,) = cut.compute_logits(["green pear."], [np.array([0], np.int32)])
     assert logits.tolist() == [0]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.unit.miner.small import DIMENSION, WordVectors, corpus_of, space_of, texts_of
+from tests.unit.miner.small import DIMENSION, WordVectors, draw_texts, make_corpus, space_of
 
 from quarry.documents.catalog import PassagePolicy
 from quarry.documents.vector_cache import VectorCache
@@ -24,7 +24,7 @@ from quarry_miner.members.lsa import fit_lsa, normalize
 from quarry_miner.members.matrix import DocumentMatrix
 from quarry_miner.members.spaces import build_encoder_space
 
-CORPUS = corpus_of(texts_of(60, seed=1))
+CORPUS = make_corpus(draw_texts(60, seed=1))
 
 
 class CountingEncoder:
@@ -58,7 +58,7 @@ def test_nothing_is_encoded_twice(tmp_path: Path) -> None:
 
 def test_one_vector_mode_has_one_vector_a_document(tmp_path: Path) -> None:
     cache = VectorCache(tmp_path / "vectors.db")
-    corpus = corpus_of(texts_of(5, seed=2, length=60))
+    corpus = make_corpus(draw_texts(5, seed=2, length=60))
     several = build_encoder_space("dense", corpus, CountingEncoder(), PassagePolicy(), cache)
     one = build_encoder_space("dense", corpus, CountingEncoder(), PassagePolicy(first_only=True), cache)
     assert not several.documents.is_flat

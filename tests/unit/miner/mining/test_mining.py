@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.miner.small import corpus_of, space_of, task_of, texts_of
+from tests.unit.miner.small import draw_texts, make_corpus, space_of, task_of
 
 from quarry.errors import FailedPreconditionError, InvalidArgumentError
 from quarry.models.calibration import Calibration
@@ -41,8 +41,8 @@ def by_query(examples: list[Example]) -> dict[str, list[dict[str, object]]]:
 @pytest.mark.parametrize("name", WITHOUT_NEEDS)
 def test_a_document_without_a_word_is_no_negative_of_any_preset(name: str) -> None:
     """Half of the corpus has none: members list it, and whoever draws from all documents would meet it."""
-    words = texts_of(6, seed=3)
-    corpus = corpus_of([*words, "", " \n", "?!", "--", "...", "()"])
+    words = draw_texts(6, seed=3)
+    corpus = make_corpus([*words, "", " \n", "?!", "--", "...", "()"])
     asked = tuple(MiningQuery(f"q{n}", words[n].split()[0], (Positive(n),)) for n in range(6))
     space = space_of(corpus)
     listed = (VectorMember(space), VectorMember(space_of(corpus, "lsa")))
@@ -135,9 +135,9 @@ def test_a_positives_weight_is_that_of_its_examples() -> None:
 
 
 def test_copies_of_a_positives_text_are_left_out_and_counted() -> None:
-    texts = texts_of(20, seed=3)
+    texts = draw_texts(20, seed=3)
     texts[5] = f"  {texts[0].upper()} "
-    corpus = corpus_of(texts)
+    corpus = make_corpus(texts)
     space = space_of(corpus)
     queries = (MiningQuery("q", texts[0], (Positive(0),)),)
     task = dataclasses.replace(

@@ -36,7 +36,7 @@ from quarry.models.loading import load_model
 from quarry.models.run_settings import ModelKind
 from quarry.models.runtime.onnx_runner import count_cores
 from quarry.models.runtime.runner import Precision
-from quarry.models.serving import ServedReranker
+from quarry.models.served_reranker import ServedReranker
 from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.tokenization import TextTokenizer
 from quarry.models.torch_modules.late_module import make_late_model

@@ -20,7 +20,8 @@ from quarry.collections.collection_handle import CollectionHandle
 from quarry.collections.collections import Collections
 from quarry.errors import CollectionNotFoundError, QuarryError, UnavailableError
 from quarry.models.runtime.batcher import BULK_NICENESS
-from quarry.models.serving import ServedModels, StateKeeper
+from quarry.models.served_reranker import StateKeeper
+from quarry.models.serving import ServedModels
 
 logger = logging.getLogger(__name__)
 

@@ -2,30 +2,25 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from quarry.deadline import Deadline
-from quarry.models.base import CrossEncoder, Encoder, PairScore
-from quarry.models.blend import Blend, read_blend
+from quarry.models.blend import read_blend
 from quarry.models.caches.score_cache import ScoreCache
 from quarry.models.caches.state_cache import StateCache
-from quarry.models.calibration import Calibration, read_calibration
+from quarry.models.calibration import read_calibration
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.encoder import load_encoder
 from quarry.models.pool import ModelPool
 from quarry.models.run_settings import ModelKind
-from quarry.models.runtime.batcher import NO_DEADLINE, EncoderBatcher, PairBatcher
 from quarry.models.runtime.runner import Device, Precision
+from quarry.models.served_encoder import ServedEncoder
+from quarry.models.served_reranker import ServedReranker
 from quarry.models.sources.resolve import resolve_model
 
-_SPECIAL_TOKENS = 2
 LOADING_THREADS = 2
 """Models that are loaded, and exported where that is needed, at the same time; others wait."""
 WARM_UP = [("what is warm", "word " * length) for length in (1, 16, 64)]
@@ -65,87 +60,6 @@ class NoVersions:
 
     def list_kept(self) -> Collection[str]:
         return ()
-
-
-@runtime_checkable
-class StateKeeper(Protocol):
-    """A model that can do a passage's part of the work beforehand. Blocks."""
-
-    def keep(self, passages: Sequence[str]) -> bool:
-        """Stores what it makes of each; False if there is no room. Raises ModelError or DiskFullError."""
-        ...
-
-
-class ServedEncoder:
-    """An encoder and its batcher."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self.encoder = encoder
-        self.batcher = EncoderBatcher(encoder)
-
-    async def encode_query(
-        self, text: str, limit: Deadline = NO_DEADLINE
-    ) -> tuple[NDArray[np.float32], bool]:
-        """Encodes ``text`` to its unit vector, and says whether it was cut to what the model reads.
-
-        Raises DeadlineExceeded, at once where others' queries take until ``limit``.
-        """
-        vectors = await self.batcher.encode([text], deadline=limit)
-        return vectors[0], await self._is_cut(text)
-
-    async def _is_cut(self, text: str) -> bool:
-        room = self.encoder.info.max_tokens - _SPECIAL_TOKENS
-        if len(text) <= room:  # a token has at least one character
-            return False
-        (spans,) = await asyncio.to_thread(self.encoder.find_token_spans, [text])
-        return len(spans) > room
-
-
-class ServedReranker:
-    """A cross-encoder, its batcher, how its scores join the fused ones, and what both say of relevance.
-
-    Attributes:
-        calibration: None: what its scores say of relevance is not known.
-        folder: of a registered version; None for another model.
-        keeper: the model, if it can store what it makes of a passage before anybody asks.
-    """
-
-    def __init__(
-        self,
-        model: CrossEncoder,
-        blend: Blend,
-        folder: Path | None = None,
-        cache: ScoreCache | None = None,
-        calibration: Calibration | None = None,
-    ) -> None:
-        self.blend, self.folder, self.calibration = blend, folder, calibration
-        self.keeper = model if isinstance(model, StateKeeper) else None
-        self.batcher = PairBatcher(model)
-        self._cache = ScoreCache(0) if cache is None else cache
-
-    async def score(self, pairs: Sequence[tuple[str, str]]) -> list[PairScore]:
-        """Scores each pair, in order; only pairs that were not scored of late are run."""
-        fingerprint = self.batcher.info.fingerprint
-        known = self._cache.get(fingerprint, pairs)
-        missing = [pair for pair, score in zip(pairs, known, strict=True) if score is None]
-        scores = await self.batcher.score(missing)
-        self._cache.put(fingerprint, missing, scores)
-        new = iter(scores)
-        return [next(new) if score is None else score for score in known]
-
-    async def score_in_time(self, pairs: Sequence[tuple[str, str]], seconds: float) -> list[PairScore]:
-        """Scores as many of ``pairs``, from the first, as are likely to be scored in ``seconds``."""
-        return await self.score(pairs[: self.count_fitting(pairs, seconds)])
-
-    def count_fitting(self, pairs: Sequence[tuple[str, str]], seconds: float) -> int:
-        """Counts how many of ``pairs``, from the first, are likely to be scored in ``seconds``."""
-        known = self._cache.get(self.batcher.info.fingerprint, pairs, count=False)
-        places = [place for place, score in enumerate(known) if score is None]
-        fit = self.batcher.count_fitting([pairs[place] for place in places], seconds)
-        return len(pairs) if fit == len(places) else places[fit]
-
-    def close(self) -> None:
-        self.batcher.close()
 
 
 class _Once(Generic[Loaded]):

@@ -11,7 +11,7 @@ from quarry.models.base import ModelInfo, PairScore
 from quarry.models.blend import RERANKER_ALONE
 from quarry.models.caches.score_cache import ENTRY_BYTES, ScoreCache
 from quarry.models.cross_encoder import TransformerCrossEncoder
-from quarry.models.serving import ServedReranker
+from quarry.models.served_reranker import ServedReranker
 
 PAIRS = [(query, f"{passage} of the bado") for query in ("rata", "neli") for passage in ("a", "b", "c")]
 TEXTS = st.text(alphabet="a:1\x00é\ud800", max_size=4)
@@ -69,12 +69,21 @@ async def test_two_models_never_share_a_score() -> None:
 
 async def test_what_is_known_costs_no_time() -> None:
     served = ServedReranker(Counting(), RERANKER_ALONE, cache=ScoreCache(10_000))
-    assert served.count_fitting(PAIRS, 1e-9) == 0
+    assert await served.score_in_time(PAIRS, 1e-9) == []
     await served.score([PAIRS[0], PAIRS[1], PAIRS[3]])
-    assert served.count_fitting(PAIRS, 1e-9) == 2
-    assert served.count_fitting(PAIRS, 1_000) == len(PAIRS)
-    await served.score(PAIRS)
-    assert served.count_fitting(PAIRS, 1e-9) == len(PAIRS)
+    assert len(await served.score_in_time(PAIRS, 1e-9)) == 2
+    every = await served.score_in_time(PAIRS, 1_000)
+    assert len(every) == len(PAIRS)
+    assert await served.score_in_time(PAIRS, 1e-9) == every
+    served.close()
+
+
+async def test_a_search_looks_each_pair_up_once() -> None:
+    cache = ScoreCache(10_000)
+    served = ServedReranker(Counting(), RERANKER_ALONE, cache=cache)
+    for _ in range(2):
+        await served.score_in_time(PAIRS, 1_000)
+    assert (cache.asked, cache.hits) == (2 * len(PAIRS), len(PAIRS))
     served.close()
 
 

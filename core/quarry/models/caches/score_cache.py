@@ -33,21 +33,19 @@ class ScoreCache:
     def __len__(self) -> int:
         return len(self._scores)
 
-    def get(self, fingerprint: str, pairs: Sequence[Pair], count: bool = True) -> list[PairScore | None]:
+    def get(self, fingerprint: str, pairs: Sequence[Pair]) -> list[PairScore | None]:
         """Returns the score of each pair, None for one that is not kept.
 
         Args:
             fingerprint: the model's; two models never share a score unless they give the same.
-            count: whether the look-up counts as asked.
         """
         if not self._most:
             return [None] * len(pairs)
         keys = _make_keys(fingerprint, pairs)
         with self._lock:
             found = [self._scores.get(key) for key in keys]
-            if count:
-                self.asked += len(found)
-                self.hits += sum(score is not None for score in found)
+            self.asked += len(found)
+            self.hits += sum(score is not None for score in found)
         return found
 
     def put(self, fingerprint: str, pairs: Sequence[Pair], scores: Sequence[PairScore]) -> None:

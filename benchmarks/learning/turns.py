@@ -3,8 +3,9 @@
 Each turn SIMULATED users click on what serves, with exploration on, negatives are mined from all clicks so
 far, a re-ranker is trained on them and promoted if the gate says IMPROVED. 100 judged train queries, which
 are not learned from, choose and decide. The test queries are measured after each turn with the new version,
-whether it serves or not. One JSON line a turn. The data are a copy of what flywheel.py has indexed and
-clicked in for the first turn.
+whether it serves or not: nDCG@10, and how far ``Hit.relevance`` is off over their ten best hits (ECE), beside
+what probabilities that are right would show by chance. One JSON line a turn. The data are a copy of what
+flywheel.py has indexed and clicked in for the first turn.
 
     python benchmarks/learning/turns.py --data build/flywheel --work build/turns --set "stackfaq, known"
 """
@@ -24,6 +25,10 @@ from flywheel import JUDGED, LEARNED, SESSIONS_A_QUERY, TESTED
 from judged_sets import SETS, chance
 from pyarrow import parquet
 
+from quarry.client import Client
+from quarry.models.calibration import ECE_BINS, measure_calibration_error
+from quarry.v1.search_service_pb2 import SearchRequest
+from quarry_cli.inputs.judgments import read_queries
 from quarry_cli.server_process import run_server
 
 Qrels = dict[str, dict[str, int]]
@@ -40,7 +45,8 @@ class Turns:
         self._sessions = SESSIONS_A_QUERY * len(train)
         self._asked = self._write("asked", {id: of for id, of in train.items() if id not in judged})
         self._judged = self._write("judged", {id: train[id] for id in judged})
-        self._test = self._write("test", self._set.qrels(self._set.test, TESTED))
+        self._tested = self._set.qrels(self._set.test, TESTED)
+        self._test = self._write("test", self._tested)
 
     def turn(self, number: int) -> dict[str, Any]:
         started = time.monotonic()
@@ -50,7 +56,9 @@ class Turns:
         examples = self._work / f"turn-{number}.parquet"
         examples.unlink(missing_ok=True)
         mined = self._run("mine", "--from-feedback", "--out", str(examples))
+        began = time.monotonic()
         trained = self._run("train", "--examples", str(examples), *self._with(self._judged))
+        training_s = time.monotonic() - began
         version = trained["model_version"]
         if trained["verdict"] == "IMPROVED":  # a person weighs the cautions: the judged queries are few
             self._quarry("model", "promote", version)
@@ -67,7 +75,33 @@ class Turns:
             "gate": [m for m in trained["metrics"] if m["measure"] == "nDCG@10" and m["slice"] == "all"],
             "fused": measured["fused"]["nDCG@10"],
             "reranked": measured["reranked"]["nDCG@10"],
+            "calibration": self._quarry("model", "show", version).get("calibration"),
+            "test_ece": self._measure_relevance(version),
+            "training_seconds": round(training_s),
             "seconds": round(time.monotonic() - started),
+        }
+
+    def _measure_relevance(self, version: str) -> dict[str, float] | None:
+        """Compares the relevance of the ten best hits of each test query with its judgments; None without."""
+        believed, relevant = [], []
+        texts = read_queries(self._set.file("queries.jsonl"), set(self._tested))
+        with Client(self._address, timeout_s=60) as quarry:
+            for id, text in texts.items():
+                request = SearchRequest(collection="bench", query=text, unlogged=True)
+                request.rerank.model = version
+                for hit in quarry.search.Search(request).hits:
+                    if hit.HasField("relevance"):
+                        believed.append(hit.relevance)
+                        relevant.append(self._tested[id].get(hit.document.id, 0) > 0)
+        if not believed:
+            return None
+        found = np.array(believed)
+        draws = np.random.default_rng(0).random((200, len(found))) < found
+        by_chance = [measure_calibration_error(found, draw, ECE_BINS) for draw in draws]
+        return {
+            "ece": round(measure_calibration_error(found, np.array(relevant), ECE_BINS), 4),
+            "chance": round(float(np.quantile(by_chance, 0.95)), 4),
+            "hits": len(found),
         }
 
     def _with(self, qrels: Path) -> list[str]:

@@ -4,9 +4,10 @@ For each set a server indexes the documents, SIMULATED users (position and trust
 with train queries and click on what the server really shows, and each arm mines its negatives from these
 clicks. Every rule has the same positives, steps and base, as many negatives, and three seeds of training.
 The judgments of 40 train queries that are not learned from make the choices, those of 60 more the verdict;
-figures are of test queries, which no training reads. The encoder's states of a passage do not change in
-training, so they are computed once for all trainings of a set. Each (set, arm, seed) gives one JSON line with
-the measures of every query; a run goes on where an earlier one was ended.
+figures are of test queries, which no training reads, or with ``--development`` of queries to choose by. The
+encoder's states of a passage do not change in training, so they are computed once for all trainings of a set.
+Each (set, arm, seed) gives one JSON line with the measures of every query; a run goes on where an earlier one
+was ended.
 
     python benchmarks/learning/flywheel.py --data build/flywheel --out benchmarks/results/flywheel.jsonl
 """
@@ -37,7 +38,7 @@ from shared_trainings import SharedStates, asking_once
 from quarry.client import Client, QuarryCallError
 from quarry.jobs.child import ProgressReporter
 from quarry.jobs.files import write_model
-from quarry.mining.spec import JudgedQuery
+from quarry.mining.spec import DEFAULT_NEGATIVES, JudgedQuery
 from quarry.models.blend import read_blend
 from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.questions import make_question_key
@@ -77,7 +78,9 @@ class Arm:
         naive: every clicked document is a positive, whatever its rank and the noise.
         unjudged: no judgments choose or decide: clicks alone.
         ensemble: it shows what members are worth, and runs on ``ENSEMBLE_SETS`` alone.
+        negatives: mined for each pair; a training draws seven of them, anew each epoch.
         seeds: how many are run.
+        development: it answers a question that is decided on development queries, and is run on these alone.
     """
 
     preset: str = ""
@@ -87,8 +90,10 @@ class Arm:
     naive: bool = False
     unjudged: bool = False
     form: FormName = "late"
+    negatives: int = DEFAULT_NEGATIVES
     seeds: int = 1
     ensemble: bool = False
+    development: bool = False
 
     @property
     def is_rule(self) -> bool:
@@ -123,6 +128,10 @@ ENSEMBLES = {
     "enterprise-2025: dense, paraphrase, lsa": ("enterprise-2025", "dense", PARAPHRASE, "lsa"),
 }
 ARMS |= {name: Arm(preset, tuple(members), ensemble=True) for name, (preset, *members) in ENSEMBLES.items()}
+ARMS |= {
+    f"quarry, {count} negatives": Arm("quarry", negatives=count, seeds=2, development=True)
+    for count in (14, 21)
+}
 ENSEMBLE_SETS = {"medquad", "stackfaq, known"}
 SPLIT_STEPS = 150
 
@@ -130,12 +139,17 @@ SPLIT_STEPS = 150
 class Bench:
     """One set on one server: documents, clicks, and what is measured."""
 
-    def __init__(self, name: str, quarry: Client, address: str, work: Path, paraphrase: Path) -> None:
+    def __init__(
+        self, name: str, quarry: Client, address: str, work: Path, paraphrase: Path, development: bool = False
+    ) -> None:
+        self.development = development
         self.paraphrase = f"encoder:{paraphrase}"
         self.name, self.set = name, SETS[name]
         self.quarry, self.address, self.work = quarry, address, work
         self.train = self.set.qrels(self.set.train, LEARNED)
-        self.test = self.set.qrels(self.set.test, TESTED)
+        self.test = (
+            self.set.development(LEARNED, TESTED) if development else self.set.qrels(self.set.test, TESTED)
+        )
         self.data = work / "data"
         self.key = 0
         self.candidates: list[RankedQuery] = []
@@ -154,7 +168,7 @@ class Bench:
             (self.key,) = database.execute("SELECT id FROM collections").fetchone()
         with open_search(self.data, self.address, "bench", self.key) as live:
             texts = self.texts(self.test)
-            place = self.work / "test"
+            place = self.work / ("development" if self.development else "test")
             place.mkdir(exist_ok=True)
             found = rank_once(live, texts, 50, place, lambda _done, _of: None)
             self.candidates = [found[id] for id in sorted(texts)]
@@ -166,7 +180,11 @@ class Bench:
             return target
         members = [self.paraphrase if member == PARAPHRASE else member for member in arm.members]
         request = mining_service_pb2.MineHardNegativesRequest(
-            collection="bench", preset=arm.preset, members=members, parameters=dict(arm.constants)
+            collection="bench",
+            preset=arm.preset,
+            members=members,
+            parameters=dict(arm.constants),
+            negatives=arm.negatives,
         )
         if arm.judged:
             for id, text in self.texts(self.train).items():
@@ -271,8 +289,10 @@ def runs(bench: Bench, arms: list[str], seeds: int, steps: int, done: set[Run]) 
         for name in arms:
             arm = ARMS[name]
             fits = seed < arm.seeds and (bench.name in ENSEMBLE_SETS or not arm.ensemble)
+            fits = fits and (bench.development or not arm.development)
             if fits and (bench.name, name, seed) not in done:
-                which = {"set": bench.name, "arm": name, "seed": seed, "steps": steps}
+                part = "development" if bench.development else "test"
+                which = {"set": bench.name, "part": part, "arm": name, "seed": seed, "steps": steps}
                 yield {"benchmark": "flywheel", **which, **line(bench, name, arm, seed, steps)}
 
 
@@ -342,6 +362,9 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=SEEDS, help="most of an arm")
     parser.add_argument("--steps", type=int, default=LATE_STEPS, help="of late interaction")
+    parser.add_argument(
+        "--development", action="store_true", help="measure development queries, to choose by"
+    )
     options = parser.parse_args()
     paraphrase = (options.data / "paraphrase-minilm-l3").resolve()
     if not paraphrase.exists():
@@ -353,7 +376,7 @@ def main() -> None:
         work = options.data / name.replace(",", "").replace(" ", "-")
         work.mkdir(parents=True, exist_ok=True)
         with run_server(work) as address, connect(address, 600.0) as quarry:
-            bench = Bench(name, quarry, address, work, paraphrase)
+            bench = Bench(name, quarry, address, work, paraphrase, options.development)
             bench.prepare()
             for result in runs(bench, options.arms, options.seeds, options.steps, _done(options.out)):
                 with options.out.open("a") as out:

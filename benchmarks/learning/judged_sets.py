@@ -45,6 +45,13 @@ class TestSet:
         found = read_qrels(self.path / "qrels" / f"{part}.tsv")
         return {id: found[id] for id in sorted(sorted(found, key=chance)[:most])}
 
+    def development(self, learned: int, most: int) -> dict[str, dict[str, int]]:
+        """The judgments of queries to choose by: the set's own, or train queries that none learn from."""
+        if (self.path / "qrels" / "dev.tsv").exists():
+            return self.qrels("dev", most)
+        found = read_qrels(self.path / "qrels" / f"{self.train}.tsv")
+        return {id: found[id] for id in sorted(sorted(found, key=chance)[learned : learned + most])}
+
 
 def chance(id: str) -> int:
     """By which queries are drawn: the same ones each time."""

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup demo docs site reference check-reference check check-lowest test lint names types imports protos release-protos check-protos check-languages lint-protos breaking unit integration crash-test bench bench-learning bench-flywheel clean
+.PHONY: help setup demo docs site reference check-reference check check-lowest test lint names types imports protos release-protos check-protos check-languages lint-protos breaking unit integration crash-test mutants bench bench-learning bench-flywheel clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -102,6 +102,9 @@ breaking: ## Fail if the API breaks clients of what protos/quarry.v1.binpb holds
 
 crash-test: setup ## Kill and restart a server for HOURS (default 1)
 	python -m pytest tests/integration/recovery/test_crashes.py --crash-hours $(or $(HOURS),1)
+
+mutants: setup ## Plant faults, all or those of FAULTS, one at a time, and fail if the tests miss too many
+	python tools/mutants.py $(FAULTS)
 
 bench-learning: setup ## The figures on feedback and mining, into build/learning.jsonl (half an hour)
 	mkdir -p build

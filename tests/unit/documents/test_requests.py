@@ -6,11 +6,14 @@ import sqlalchemy as sa
 from tests.unit.documents.database import new_collection, new_database, upsert
 
 from quarry.documents import log, requests
+from quarry.documents.catalog import read_now_us
 from quarry.documents.log import WriteOutcome
 from quarry.documents.outcomes import dump_outcomes, load_outcomes
 from quarry.documents.requests import LIFETIME_US, check_request_id, run_once
 from quarry.documents.store import Database, DocumentLog, RequestId
+from quarry.documents.tables import marks
 from quarry.errors import ConflictError, DocumentNotFoundError, InvalidArgumentError
+from quarry.storage.trusted_clock import MARK
 
 
 @pytest.fixture
@@ -79,6 +82,18 @@ def test_an_id_is_forgotten_after_a_day(engine: sa.Engine, monkeypatch: pytest.M
     for moment, answer in ((0, 1), (LIFETIME_US, 1), (LIFETIME_US + 1, 2), (LIFETIME_US + 2, 2)):
         monkeypatch.setattr(requests, "read_now_us", lambda moment=moment: now + moment)
         assert sent(engine, write, "id") == answer
+
+
+def test_a_clock_that_jumps_ahead_does_not_let_a_retry_write_twice(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, now = Counter(), read_now_us()
+    assert sent(engine, write, "id") == 1
+    with engine.begin() as connection:
+        connection.execute(sa.insert(marks).values(name=MARK, value=f"{now},{now}"))
+    monkeypatch.setattr(requests, "read_now_us", lambda: now + 365 * LIFETIME_US)
+    assert sent(engine, write, "id") == 1
+    assert write.done == 1
 
 
 @pytest.mark.parametrize("id", ["x" * 37, "tab\t", "é", " ", "\x00"])

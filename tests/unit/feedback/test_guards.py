@@ -232,6 +232,14 @@ def test_an_event_that_names_another_user_counts_for_both(tmp_path: Path) -> Non
     assert found == dict.fromkeys([events[1].event_id, events[3].event_id], EventMark.CAPPED)
 
 
+def test_who_adds_to_what_others_have_clicked_is_capped_too(tmp_path: Path) -> None:
+    pages = [page(f"s{n}", user=f"u{n}") for n in range(5)]
+    clicks = [event(document="a", search_id=f"s{n}", after_s=n * DAY_S + 1) for n in range(5)]
+    views = [event(EventType.VIEW, "a", f"s{n}", user_id="v", after_s=n * DAY_S + 2) for n in range(5)]
+    over = [e.event_id for e in (*clicks[3:], *views[3:])]  # what is said of a hit is one choice of both
+    assert marks(tmp_path, pages, clicks + views, UNSHARED) == dict.fromkeys(over, EventMark.CAPPED)
+
+
 KINDS = sorted(CHOICES)
 
 

@@ -152,6 +152,22 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     assert faq.register("second").name == "faq@2"
 
 
+def test_a_version_has_a_row_only_once_its_files_and_folders_are_on_the_disk(
+    faq: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder that was renamed, a power cut forgets the new name until the folder above it is synced."""
+    place, synced = faq.registry.root / "1" / "1", set[Path]()
+
+    def note_sync(path: Path) -> None:
+        assert not faq.registry.read_page("faq", None, 10)
+        if place.exists():
+            synced.add(path)
+
+    monkeypatch.setattr(artefacts, "sync_path", note_sync)
+    assert faq.register().number == 1
+    assert synced >= {place.parent, faq.registry.root}
+
+
 def test_what_a_kill_between_files_and_row_leaves_is_given_away_and_its_number_free(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with small(data) as faq:

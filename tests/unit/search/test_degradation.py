@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.unit.search.fakes import PLAN, FixedArm, FixedScorer, Stack
+from tests.unit.search.fakes import PLAN, FixedArm, FixedDocuments, FixedScorer, Stack
 
 from quarry.deadline import Deadline
 from quarry.errors import (
@@ -185,6 +185,28 @@ async def test_hits_that_are_gone_or_no_longer_pass_are_dropped(threads: ThreadP
     ranking = await stack.searcher().rank(stack.make_query(filter=EqualTo("tag", "a")), Deadline())
     assert sorted(ids(ranking)) == ["d1", "d4"]
     assert [d.fused_rank for d in ranking.documents] == [1, 2]
+
+
+@pytest.mark.parametrize("behind", ["bm25", "dense"])
+async def test_while_one_arm_is_behind_no_hit_fails_the_filter(
+    threads: ThreadPoolExecutor, behind: str
+) -> None:
+    """What an arm has not read yet may pass the filter there, however far the other arm is."""
+    log = FixedDocuments({n: {"tag": "a"} for n in range(1, 6)}, version=1)
+    log.put(4, {"tag": "b"}, version=3)
+    states = {name: ArmState(1 if name == behind else 9, None) for name in ("bm25", "dense")}
+    stack = Stack([FixedArm("bm25", BM25), FixedArm("dense", DENSE)], threads, states=states)
+    ranking = await stack.searcher(log).rank(stack.make_query(filter=EqualTo("tag", "a")), Deadline())
+    assert sorted(ids(ranking)) == ["d1", "d2", "d3", "d5"]
+
+
+async def test_documents_with_equal_scores_stand_in_the_order_of_their_ids(
+    threads: ThreadPoolExecutor,
+) -> None:
+    """Their numbers say in which order they were written, which another copy of the collection need not."""
+    stack = Stack([FixedArm("bm25", dict.fromkeys((9, 10, 2, 21), 5.0))], threads)
+    ranking = await stack.searcher().rank(stack.make_query(), Deadline())
+    assert ids(ranking) == ["d10", "d2", "d21", "d9"]
 
 
 async def test_a_dense_search_counts_what_matches_by_words(threads: ThreadPoolExecutor) -> None:

@@ -16,7 +16,7 @@ from quarry.models.calibration import read_calibration
 from quarry.models.runtime.runner import Precision
 from quarry.questions import make_question_key
 from quarry.registry.evidence_use import EvidenceUse, read_decisions
-from quarry.training.provenance import join_provenances, read_provenance
+from quarry.training.provenance import TrainingProvenance, join_provenances, read_provenance
 from quarry.training.spec import EvaluationReport, EvaluationSpec, Metric, ModelRef, Subject
 from quarry_trainer.data.judged_sample import CandidateSample
 from quarry_trainer.data.live import Counted, Float64, LiveSearch, RankedQuery, open_search
@@ -66,7 +66,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
     data = folder.resolve().parent.parent
     compared_with = spec.serving.name if spec.serving else ""
     memory = Memory(read_provenance(Path(spec.candidate.folder), spec.candidate.name), spec.collection)
-    either = join_provenances(read_provenance(Path(model.folder), model.name) for model in _list_models(spec))
+    either = read_either(spec)
     spent_by_others = read_evidence_use(data, spec.collection).exclude(model=spec.candidate.name)
     log = read_displays(data, spec.collection_key, spec.guards)
     with open_search(data, spec.server, spec.collection, spec.collection_key) as search:
@@ -126,6 +126,11 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
             unseen=[query for query, documents in clicked.items() if memory.is_new(documents)],
         )
         return with_memory(report, either, kept_out)
+
+
+def read_either(spec: EvaluationSpec) -> TrainingProvenance:
+    """Reads what either model was trained on, which decides for neither of them. Raises ModelError."""
+    return join_provenances(read_provenance(Path(model.folder), model.name) for model in _list_models(spec))
 
 
 _SEARCHED, _COMPARING = 0.3, 0.95

@@ -69,6 +69,15 @@ def test_a_wrong_event_is_named_and_the_others_are_kept(
     assert right.status.code == 0
 
 
+def test_a_click_on_an_answer_of_one_collection_is_no_feedback_on_another(api: Api, faq: str) -> None:
+    other = api.create(f"{faq}-other", encoder="none").name
+    answer = api.search(faq, "red")
+    refusal, counted = record(api, other, click(answer))[0], record(api, faq, click(answer))[0]
+    assert problem(refusal) == "events[0].attribution_token"
+    assert counted.status.code == 0
+    assert stats(api, other) == pb.GetFeedbackStatsResponse()
+
+
 def test_a_stream_opens_with_its_collection_and_answers_each_batch(api: Api, faq: str) -> None:
     answer = api.search(faq, "red")
     config = pb.StreamEventsRequest(config={"collection": faq})

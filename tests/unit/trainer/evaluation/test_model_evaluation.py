@@ -1,15 +1,19 @@
 """Comparisons by judgments."""
 
 from math import log2
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.unit.trainer.evaluation.simulated import World
 from tests.unit.trainer.ranked import candidates, grades_of, ranked_query, scores_by
+from tests.unit.training.samples import evaluation_spec
 
 from quarry.models.blend import Blend
-from quarry.training.spec import EvaluationReport, Metric, Subject
-from quarry_trainer.evaluation.model_evaluation import Scored, count_frequency, evaluate_ranked
+from quarry.training.hashes import mark_queries
+from quarry.training.provenance import TrainingProvenance
+from quarry.training.spec import EvaluationReport, Metric, ModelRef, Subject
+from quarry_trainer.evaluation.model_evaluation import Scored, count_frequency, evaluate_ranked, read_either
 from quarry_trainer.evaluation.scoring import FUSED_ALONE
 
 
@@ -126,6 +130,22 @@ def test_broken_evidence_has_a_verdict_of_its_own() -> None:
     few = evaluate_ranked(ranked[:19], qrels, Scored(zeros[:19]))
     assert few.verdict == "INSUFFICIENT_DATA"
     assert metric(few, "fused").queries == 19
+
+
+def test_a_query_that_either_model_was_trained_on_decides_for_neither(tmp_path: Path) -> None:
+    models = {}
+    for name, query in (("candidate", "the candidate's"), ("serving", "what serves learned it")):
+        folder = tmp_path / name
+        folder.mkdir()
+        TrainingProvenance(mark_queries([query])).write(folder)
+        models[name] = ModelRef(name=name, folder=str(folder))
+    both = read_either(evaluation_spec(**models))
+    assert both.has_query("the candidate's")
+    assert both.has_query("what  serves learned it")
+    assert not both.has_query("nobody's")
+    alone = read_either(evaluation_spec(candidate=models["candidate"]))
+    assert alone.has_query("the candidate's")
+    assert not alone.has_query("what serves learned it")
 
 
 def test_where_the_candidate_learned_all_judged_queries_there_is_too_little_to_tell() -> None:

@@ -44,6 +44,7 @@ UNSEEN_CLICKS = replace(CLICKED, unseen=10, unseen_doubly_robust=UNSURE, unseen_
         ),
         (replace(GOOD, differences={"all": BETTER, "unseen": Interval(-0.01, -0.1, 0.08)}), "IMPROVED", ""),
         (replace(GOOD, differences={"all": BETTER, "unseen": WORSE}, unseen=9), "IMPROVED", "too few"),
+        (replace(GOOD, differences={"all": BETTER, "unseen": WORSE}, unseen=10), "REGRESSED", "by heart"),
         (replace(GOOD, queries=19), "INSUFFICIENT_DATA", "19 judged queries"),
         (replace(GOOD, queries=19, differences={"all": WORSE}), "INSUFFICIENT_DATA", "--qrels"),
         (replace(GOOD, queries=0, found=0), "BAD_DATA", "grade over 0"),

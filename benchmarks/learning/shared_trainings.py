@@ -9,11 +9,13 @@ from unittest.mock import patch
 
 from quarry.training.forms import FormName, read_model_form
 from quarry.training.spec import TrainingSpec
+from quarry_trainer.data.dataset import TextGroup
 from quarry_trainer.data.live import DEPTH, Counted, LiveSearch, RankedQuery, open_search
 from quarry_trainer.evaluation.scoring import PairModel
 from quarry_trainer.learning import text_states
 from quarry_trainer.learning.trainable_forms import Form, FormScorer, open_form
 from quarry_trainer.trainings import training_run
+from quarry_trainer.trainings.recipe import PreparedModel
 from quarry_trainer.trainings.reranker import RerankerRecipe
 
 STATE_BYTES = 6 * 2**30
@@ -33,7 +35,7 @@ class SharedStates:
         self._first: dict[FormName, Form] = {}
 
     def open(self, spec: TrainingSpec, data: Path, work: Path) -> RerankerRecipe:
-        """As ``quarry_trainer.trainings.training_run.OpenRecipe``."""
+        """As ``quarry_trainer.trainings.recipe.OpenRecipe``."""
         return _Recipe(spec, data, work, self)
 
     def get_scorer(self, folder: Path) -> PairModel:
@@ -88,5 +90,18 @@ class _Recipe(RerankerRecipe):
         shared.prepare(self._form)
         self._shared = shared
 
-    def load_served(self, folder: Path) -> PairModel:
+    def prepare(self, texts: list[TextGroup], rate: float | None = None) -> PreparedModel:
+        return replace(super().prepare(texts, rate), served=_Served(self._shared))
+
+
+class _Served:
+    """As ``quarry_trainer.evaluation.trained_model.ServedModelLoader``."""
+
+    def __init__(self, shared: SharedStates) -> None:
+        self._shared = shared
+
+    def load(self, folder: Path) -> PairModel:
         return self._shared.get_scorer(folder)
+
+    def load_exact(self, folder: Path) -> None:
+        """Returns None: nothing serves in int8 here."""

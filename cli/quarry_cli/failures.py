@@ -50,6 +50,12 @@ def name_file(path: Path) -> Iterator[None]:
         raise CliError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file. Raises CliError as ``name_file``."""
+    with name_file(path):
+        path.write_text(text, encoding="utf-8")
+
+
 def describe(error: CliError | QuarryError) -> str:
     """Describes ``error`` in one line: code, message, wrong fields, hint."""
     if isinstance(error, CliError):

@@ -1,7 +1,8 @@
 """Waiting for work that others may cancel, and that must not be left behind."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Iterable
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from quarry.errors import Cancelled
@@ -60,8 +61,42 @@ class TimedWork:
         await end(self._tasks)
 
 
+class OngoingWork:
+    """Work that goes on to its end when its caller goes. Lives on one event loop.
+
+    Args:
+        on_end: called when a piece of work has ended, well or not.
+    """
+
+    def __init__(self, on_end: Callable[[], None] | None = None) -> None:
+        self._on_end = on_end
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Starts the work and returns its result. Who is cancelled meanwhile leaves at once."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._note_end)
+        return await asyncio.shield(task)
+
+    async def wait(self, timeout_s: float | None = None) -> None:
+        """Waits until nothing is under way, what begins meanwhile included, at most ``timeout_s``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+
+    def _note_end(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if self._on_end is not None:
+            self._on_end()
+
+
 async def finish_undisturbed(work: Awaitable[T]) -> T:
-    """Finishes ``work`` and returns its result, which a cancellation neither ends nor leaves behind."""
+    """Finishes ``work`` and returns its result, which a cancellation neither ends nor leaves behind.
+
+    Who is cancelled meanwhile stays to the end; with ``OngoingWork`` they would leave.
+    """
     task = asyncio.ensure_future(work)
     while not task.done():
         try:

@@ -1,5 +1,6 @@
 """The code as a house: no folder is crowded, no module is too long to read, and no import goes round."""
 
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -39,3 +40,9 @@ def test_no_folder_is_crowded_and_no_module_is_long(package: str) -> None:
     lines = {str(path): len(path.read_text().splitlines()) for path in modules}
     assert crowded == {}
     assert {path: count for path, count in lines.items() if count > MOST_LINES} == {}
+
+
+def test_no_folder_of_tests_is_crowded() -> None:
+    sizes = Counter(path.parent for path in (ROOT / "tests").rglob("*.py"))
+    assert sizes
+    assert {str(folder): size for folder, size in sizes.items() if size > MOST_MODULES} == {}

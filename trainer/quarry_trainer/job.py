@@ -18,7 +18,7 @@ from quarry.training.spec import EvaluationSpec, TrainingResult, TrainingSpec, T
 
 def train(folder: Path, progress: ProgressReporter) -> None:
     spec = read_spec(folder / SPEC, TrainingSpec)
-    write_model(folder / RESULT, _TRAININGS[spec.what](spec, folder, progress))
+    write_model(folder / RESULT, _TRAININGS[spec.kind](spec, folder, progress))
 
 
 def evaluate(folder: Path, progress: ProgressReporter) -> None:
@@ -37,16 +37,16 @@ def tune(folder: Path, progress: ProgressReporter) -> None:
 
 def run_loop(folder: Path, progress: ProgressReporter) -> None:
     spec = read_spec(folder / SPEC, LoopSpec)
-    from quarry_trainer.loop.loop_run import make_turn
+    from quarry_trainer.loop.loop_run import run_once
 
-    make_turn(spec, folder, progress)
+    run_once(spec, folder, progress)
 
 
 # What these import takes longer than reading a broken spec.
 
 
 def _train_reranker(spec: TrainingSpec, folder: Path, progress: ProgressReporter) -> TrainingResult:
-    if spec.bootstrap is not None:
+    if spec.document_pretraining is not None:
         from quarry_trainer.trainings.document_pretraining import pretrain_reranker
 
         return pretrain_reranker(spec, folder, progress)

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from google.longrunning import operations_pb2
-
 from quarry.client import Client
 from quarry.v1 import mining_service_pb2 as pb
-from quarry_cli.calls.operations import wait_until_done
-from quarry_cli.failures import name_file
+from quarry_cli.calls.operations import make_describer, run_operation
+from quarry_cli.failures import name_file, write_text
 
 
 def run_mining(quarry: Client, request: pb.MineHardNegativesRequest) -> pb.MiningSet:
@@ -17,15 +15,8 @@ def run_mining(quarry: Client, request: pb.MineHardNegativesRequest) -> pb.Minin
     Raises CliError if the operation fails.
     """
     operation = quarry.mining.MineHardNegatives(request)
-    made = pb.MiningSet()
-    wait_until_done(quarry, operation, "mining", _describe_progress).response.Unpack(made)
-    return made
-
-
-def _describe_progress(operation: operations_pb2.Operation) -> tuple[float, str]:
-    metadata = pb.MineHardNegativesMetadata()
-    operation.metadata.Unpack(metadata)
-    return metadata.progress, metadata.stage
+    describe = make_describer(pb.MineHardNegativesMetadata())
+    return run_operation(quarry, operation, "mining", describe, pb.MiningSet())
 
 
 def write_examples(quarry: Client, name: str, path: Path) -> None:
@@ -37,6 +28,4 @@ def write_examples(quarry: Client, name: str, path: Path) -> None:
 def write_page(quarry: Client, name: str, path: Path) -> None:
     """Writes the set's report as one HTML page."""
     request = pb.GetMiningSetRequest(name=name, include_html=True)
-    html = quarry.mining.GetMiningSet(request).html
-    with name_file(path):
-        path.write_text(html, encoding="utf-8")
+    write_text(path, quarry.mining.GetMiningSet(request).html)

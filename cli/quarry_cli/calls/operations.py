@@ -2,18 +2,40 @@
 
 import contextlib
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from google.longrunning import operations_pb2
+from google.protobuf.message import Message
 from rich.progress import TaskProgressColumn, TextColumn
 
 from quarry.client import Client, QuarryCallError
 from quarry_cli.console import make_progress, note
 from quarry_cli.failures import check_outcome
 
+M = TypeVar("M", bound=Message)
+
 SAID = "{task.fields[said]}"
 
 Describe = Callable[[operations_pb2.Operation], tuple[float, str]]
 """How far the operation is, 0 to 1, and what it is doing, from its metadata."""
+
+
+def run_operation(
+    quarry: Client, operation: operations_pb2.Operation, name: str, describe: Describe, answer: M
+) -> M:
+    """Waits as ``wait_until_done``, and returns ``answer``, which holds what the operation gave."""
+    wait_until_done(quarry, operation, name, describe).response.Unpack(answer)
+    return answer
+
+
+def make_describer(metadata: Any) -> Describe:
+    """Makes what reads progress and stage out of metadata of this kind."""
+
+    def describe(operation: operations_pb2.Operation) -> tuple[float, str]:
+        operation.metadata.Unpack(metadata)
+        return metadata.progress, metadata.stage
+
+    return describe
 
 
 def wait_until_done(

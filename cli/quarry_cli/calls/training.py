@@ -10,7 +10,7 @@ from google.longrunning import operations_pb2
 from quarry.client import Client, QuarryCallError
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
-from quarry_cli.calls.operations import wait_until_done
+from quarry_cli.calls.operations import run_operation
 from quarry_cli.failures import name_file
 
 PROMOTER, TUNER = "quarry train --promote", "quarry tune"
@@ -38,9 +38,7 @@ def run_training(
         operation = quarry.training.TrainReranker(request)
     else:
         operation = quarry.training.TrainEncoder(request)
-    made = models_pb.Model()
-    wait_until_done(quarry, operation, "training", describe_progress).response.Unpack(made)
-    return made
+    return run_operation(quarry, operation, "training", describe_progress, models_pb.Model())
 
 
 def promote_version(quarry: Client, made: models_pb.Model) -> models_pb.Model:

@@ -1,8 +1,9 @@
 """`quarry model`: the versions there are, which one serves, and ways back."""
 
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 from uuid import uuid4
 
 import typer
@@ -16,10 +17,13 @@ from quarry_cli.failures import CliError
 from quarry_cli.views.model import print_model, show_model, show_models, show_rankings
 from quarry_cli.views.tune import read_boosts, show_ranking
 
+M = TypeVar("M", pb.Model, pb.Ranking)
+
 LOADING_S = 300.0
 """A server may export a model before it answers."""
 
 app = typer.Typer(no_args_is_help=True, help="List, promote, take back, retire, import and export models.")
+CollectionFilter = Annotated[str, typer.Argument(help="Of this collection alone.", show_default=False)]
 CollectionArgument = Annotated[str, typer.Argument(help="The collection.", show_default=False)]
 VersionArgument = Annotated[
     str, typer.Argument(metavar="VERSION", help="COLLECTION@NUMBER, such as faq@3.", show_default=False)
@@ -41,7 +45,7 @@ class Kind(StrEnum):
 
 @app.command("list")
 def list_models(
-    collection: Annotated[str, typer.Argument(help="Of this collection alone.", show_default=False)] = "",
+    collection: CollectionFilter = "",
     server: ServerOption = None,
     timeout: TimeoutOption = None,
     json: JsonOption = False,
@@ -49,15 +53,12 @@ def list_models(
     """List versions, newest first, with what their evaluation found."""
     with connect(server, timeout) as quarry:
         found = fetch_models(quarry, collection)
-    if json:
-        print_json([as_json(model) for model in found])
-    else:
-        show_models(found)
+    _show_all(found, show_models, json)
 
 
 @app.command("rankings")
 def list_rankings(
-    collection: Annotated[str, typer.Argument(help="Of this collection alone.", show_default=False)] = "",
+    collection: CollectionFilter = "",
     server: ServerOption = None,
     timeout: TimeoutOption = None,
     json: JsonOption = False,
@@ -65,10 +66,14 @@ def list_rankings(
     """List the ranking configurations that `quarry tune` made, newest first, with what was measured."""
     with connect(server, timeout) as quarry:
         found = fetch_rankings(quarry, collection)
+    _show_all(found, show_rankings, json)
+
+
+def _show_all(found: Sequence[M], show: Callable[[Sequence[M]], None], json: bool) -> None:
     if json:
-        print_json([as_json(ranking) for ranking in found])
+        print_json([as_json(one) for one in found])
     else:
-        show_rankings(found)
+        show(found)
 
 
 @app.command()

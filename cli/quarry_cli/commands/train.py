@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from quarry.training.spec import DEFAULT_BOOTSTRAP_QUERIES, DEFAULT_FORM, DEFAULT_JOINT_LAYERS, DEFAULT_LOSS
+from quarry.training.spec import DEFAULT_FORM, DEFAULT_JOINT_LAYERS, DEFAULT_LOSS, DEFAULT_PRETRAINING_QUERIES
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
 from quarry_cli.calls.training import promote_version, run_training, upload
@@ -20,7 +20,7 @@ CALL_S = 120.0
 FAILED = 1
 
 
-class What(StrEnum):
+class TrainedKind(StrEnum):
     RERANKER = "reranker"
     ENCODER = "encoder"
 
@@ -48,7 +48,7 @@ def train(
     mining_set: Annotated[
         str | None, typer.Option(metavar="SET", help="A mining set of the server, instead of a file.")
     ] = None,
-    bootstrap: Annotated[
+    pretrain_on: Annotated[
         list[str] | None,
         typer.Option(metavar="COLLECTION", help="Train on a collection's documents alone. May be repeated."),
     ] = None,
@@ -57,10 +57,10 @@ def train(
         typer.Option(
             min=1,
             max=1_000_000,
-            help=f"Queries to make with --bootstrap. Default: {DEFAULT_BOOTSTRAP_QUERIES:,}.",
+            help=f"Queries to make with --pretrain-on. Default: {DEFAULT_PRETRAINING_QUERIES:,}.",
         ),
     ] = None,
-    what: Annotated[What, typer.Option(help="What to train.")] = What.RERANKER,
+    kind: Annotated[TrainedKind, typer.Option(help="The kind of model to train.")] = TrainedKind.RERANKER,
     base: Annotated[
         str,
         typer.Option(
@@ -113,9 +113,9 @@ def train(
     Examples come from `quarry mine`. The model is held to queries that it was not trained on: a part of the
     examples', or those of --queries and --qrels. Status 1 if no model comes of it.
     """
-    sources = [given for given in (examples, mining_set, bootstrap) if given]
+    sources = [given for given in (examples, mining_set, pretrain_on) if given]
     if len(sources) != 1:
-        raise CliError("one of --examples, --mining-set and --bootstrap says what to train on")
+        raise CliError("one of --examples, --mining-set and --pretrain-on says what to train on")
     common = {
         "collection": name,
         "base": base,
@@ -127,10 +127,10 @@ def train(
         "description": description,
     }
     request: pb.TrainRerankerRequest | pb.TrainEncoderRequest
-    if what is What.ENCODER:
-        if bootstrap or form or joint_layers or loss or promote:
+    if kind is TrainedKind.ENCODER:
+        if pretrain_on or form or joint_layers or loss or promote:
             raise CliError(
-                "--bootstrap, --form, --joint-layers, --loss and --promote are for re-rankers",
+                "--pretrain-on, --form, --joint-layers, --loss and --promote are for re-rankers",
                 "`quarry collection reindex` makes an encoder serve",
             )
         request = pb.TrainEncoderRequest(**common)  # type: ignore[arg-type]
@@ -141,11 +141,11 @@ def train(
             loss=pb.TrainingLoss.Value(f"TRAINING_LOSS_{(loss or Loss(DEFAULT_LOSS)).name}"),
             **common,  # type: ignore[arg-type]
         )
-        if bootstrap:
-            request.bootstrap.collections.extend(bootstrap)
-            request.bootstrap.max_queries = max_queries or 0
-    if max_queries and not bootstrap:
-        raise CliError("--max-queries is for --bootstrap")
+        if pretrain_on:
+            request.document_pretraining.collections.extend(pretrain_on)
+            request.document_pretraining.max_queries = max_queries or 0
+    if max_queries and not pretrain_on:
+        raise CliError("--max-queries is for --pretrain-on")
     with connect(server, timeout, default_timeout_s=CALL_S) as quarry:
         if examples:
             request.examples = upload(quarry, examples)

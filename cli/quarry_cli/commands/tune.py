@@ -6,7 +6,7 @@ import typer
 
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
-from quarry_cli.calls.operations import wait_until_done
+from quarry_cli.calls.operations import run_operation
 from quarry_cli.calls.training import TUNER, describe_progress, promote_ranking
 from quarry_cli.commands.mine import QrelsOption, QueriesOption, read_judged_queries
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
@@ -55,8 +55,7 @@ def tune(
     with connect(server, timeout) as quarry:
         request = pb.TuneRankingRequest(collection=name, judgments=judged, seed=seed)
         operation = quarry.training.TuneRanking(request)
-        made = models_pb.Ranking()
-        wait_until_done(quarry, operation, "tuning", describe_progress).response.Unpack(made)
+        made = run_operation(quarry, operation, "tuning", describe_progress, models_pb.Ranking())
         proven = name_verdict(made) == IMPROVED and not made.cautions
         if promote and proven and made.state != models_pb.MODEL_STATE_SERVING:
             made = promote_ranking(quarry, made)

@@ -9,7 +9,7 @@ from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
 from quarry_cli.console import make_plain, note, out, print_json, warn
-from quarry_cli.views.training import make_figures_table, to_numbers
+from quarry_cli.views.training import show_advice, show_difference, to_numbers
 
 SHOWN_CHANGES = 5
 _STYLES = {"PROMOTED": "bold green", "IMPROVED_NOT_PROMOTED": "bold green", "BAD_EXAMPLES": "bold red"}
@@ -46,13 +46,8 @@ def show_report(report: pb.LoopReport) -> None:
     outcome = name_outcome(report)
     name = f"  {report.model}" if report.model else ""
     out.print(make_plain(f"{outcome}{name}", _STYLES.get(outcome, "bold yellow")))
-    for advice in report.advice:
-        out.print(make_plain(f"  {advice}", "yellow"), soft_wrap=True)
-    if report.metrics:
-        out.print(make_figures_table(report.metrics))
-        note(
-            "difference: candidate less what served, with its 95 % interval, by paired bootstrap over queries"
-        )
+    show_advice(report.advice)
+    show_difference(report.metrics, "what served")
     if report.queries_compared:
         _show_changes(report)
     if report.simulated:

@@ -1,6 +1,6 @@
 """A trained version in a terminal: the verdict first, then what it rests on, then what to type next."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -67,19 +67,35 @@ def to_numbers(message: Message) -> dict[str, Any]:
     }
 
 
-def show_model(model: models_pb.Model, promoted: bool) -> None:
-    verdict = name_verdict(model)
-    name = f"  {model.name}" if model.name else ""
+def show_verdict(made: models_pb.Model | models_pb.Ranking) -> None:
+    """Shows the verdict, the version's name, its cautions and the advice."""
+    verdict = name_verdict(made)
+    name = f"  {made.name}" if made.name else ""
     out.print(make_plain(f"{verdict}{name}", STYLES.get(verdict, "bold yellow")))
-    if cautions := list_cautions(model):
+    if cautions := list_cautions(made):
         out.print(make_plain(f"  cautions: {', '.join(cautions)}", "yellow"))
-    for advice in model.advice:
-        out.print(make_plain(f"  {advice}", "yellow"), soft_wrap=True)
-    if model.metrics:
-        out.print(make_figures_table(model.metrics))
+    show_advice(made.advice)
+
+
+def show_advice(advice: Iterable[str]) -> None:
+    for one in advice:
+        out.print(make_plain(f"  {one}", "yellow"), soft_wrap=True)
+
+
+def show_difference(metrics: Sequence[models_pb.ModelMetric], compared_with: str) -> None:
+    """Shows the figures, if there are any, and says what the candidate is compared with: what serves or
+    served."""
+    if metrics:
+        out.print(make_figures_table(metrics))
         note(
-            "difference: candidate less what serves, with its 95 % interval, by paired bootstrap over queries"
+            f"difference: candidate less {compared_with}, with its 95 % interval, by paired bootstrap over "
+            "queries"
         )
+
+
+def show_model(model: models_pb.Model, promoted: bool) -> None:
+    show_verdict(model)
+    show_difference(model.metrics, "what serves")
     if told := describe_calibration(model):
         note(f"relevance {told}")
     if model.lineage.simulated:

@@ -11,10 +11,10 @@ from quarry_cli.connection import read_collection
 from quarry_cli.console import make_plain, note, out, print_json, warn
 from quarry_cli.views.training import (
     IMPROVED,
-    STYLES,
     list_cautions,
     make_figures_table,
     name_verdict,
+    show_verdict,
     to_numbers,
 )
 
@@ -69,13 +69,7 @@ def print_ranking(ranking: pb.Ranking, boosts: Boosts) -> None:
 
 
 def show_ranking(ranking: pb.Ranking, boosts: Boosts) -> None:
-    verdict = name_verdict(ranking)
-    name = f"  {ranking.name}" if ranking.name else ""
-    out.print(make_plain(f"{verdict}{name}", STYLES.get(verdict, "bold yellow")))
-    if cautions := list_cautions(ranking):
-        out.print(make_plain(f"  cautions: {', '.join(cautions)}", "yellow"))
-    for advice in ranking.advice:
-        out.print(make_plain(f"  {advice}", "yellow"), soft_wrap=True)
+    show_verdict(ranking)
     if ranking.name:
         out.print(make_plain(_write_merging(_describe_merging(ranking.arms, ranking.fusion, boosts))))
     if ranking.metrics:

@@ -1,15 +1,13 @@
 """Changes of collections: one at a time for each name, each to its end, and what they retire."""
 
 import asyncio
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
 
 from quarry.collections.collection_handle import CollectionHandle
 from quarry.collections.data_folder import remove_folder
 from quarry.collections.locks import NamedLocks
+from quarry.waiting import OngoingWork
 
-T = TypeVar("T")
 CLOSE_GRACE_S = 30.0
 
 
@@ -18,16 +16,11 @@ class Changes:
 
     def __init__(self) -> None:
         self._locks = NamedLocks()
-        self._running: set[asyncio.Task[Any]] = set()
+        self._ongoing = OngoingWork()
         self._retiring: dict[int, set[asyncio.Task[None]]] = {}
         self.held = self._locks.hold
-
-    async def finish(self, change: Coroutine[Any, Any, T]) -> T:
-        """Returns the change's result. It goes on if the caller goes, or half a change would be left."""
-        task = asyncio.create_task(change)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        self.finish = self._ongoing.finish  # or half a change would be left
+        self.wait = self._ongoing.wait
 
     def retire(
         self, key: int, opened: CollectionHandle | None, removed: Path | None = None
@@ -54,8 +47,3 @@ class Changes:
     def take_retiring(self, key: int) -> set["asyncio.Task[None]"]:
         """Returns what of a collection is being closed, and forgets it: the caller waits for that."""
         return self._retiring.pop(key, set())
-
-    async def wait(self, grace_s: float) -> None:
-        """Waits for the changes that are under way, at most ``grace_s``."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=grace_s)

@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
 from quarry.collections.consistency import ArmDifferences, compare, reapply
 from quarry.collections.generation import Generation
@@ -18,8 +17,8 @@ from quarry.filters import Filter
 from quarry.retrieval.inspection import VectorSample
 from quarry.search.requests import SearchedCollection
 from quarry.types import Document, Fields
+from quarry.waiting import OngoingWork
 
-T = TypeVar("T")
 SOME_VECTORS = VectorSample()
 ALL_VECTORS, ALL_ENCODED = VectorSample(documents=None), VectorSample(documents=None, encoded=None)
 
@@ -69,9 +68,7 @@ class CollectionHandle:
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()
-        self._writes = 0
-        self._unwritten = asyncio.Event()
-        self._unwritten.set()
+        self._writes = OngoingWork(self._notify_followers)
         self._admitting = asyncio.Event()
         self._admitting.set()
 
@@ -118,7 +115,7 @@ class CollectionHandle:
                 return await serving.adopt(upserts, self, request, wait, deadline)
         self._check_writable()
         return await self._report_written(
-            await self._finish_write(self.log.upsert(upserts, request)), wait, deadline
+            await self._writes.finish(self.log.upsert(upserts, request)), wait, deadline
         )
 
     async def adopt(
@@ -156,7 +153,7 @@ class CollectionHandle:
         await self._admitting.wait()
         self._check_writable()
         return await self._report_written(
-            await self._finish_write(self.log.delete(ids, request)), wait, deadline
+            await self._writes.finish(self.log.delete(ids, request)), wait, deadline
         )
 
     async def delete_by_filter(
@@ -164,7 +161,7 @@ class CollectionHandle:
     ) -> WriteSummary:
         await self._admitting.wait()
         self._check_writable()
-        outcomes = await self._finish_write(self.log.delete_by_filter(filter, request))
+        outcomes = await self._writes.finish(self.log.delete_by_filter(filter, request))
         return await self._report_written(outcomes, wait, deadline)
 
     async def update(
@@ -191,26 +188,15 @@ class CollectionHandle:
 
                 return await serving.update(id, check_fit, if_version, allow_missing, request, wait, deadline)
         self._check_writable()
-        document = await self._finish_write(self.log.update(id, change, if_version, allow_missing, request))
+        document = await self._writes.finish(self.log.update(id, change, if_version, allow_missing, request))
         return document, await self._report_written([WriteOutcome(id, document.version)], wait, deadline)
 
     def _check_writable(self) -> None:
         if problem := self.read_only:
             raise problem
 
-    async def _finish_write(self, write: Coroutine[Any, Any, T]) -> T:
-        """Returns the write's result. It goes on if the caller goes, since followers must hear of its
-        commit."""
-        self._writes += 1
-        self._unwritten.clear()
-        running = asyncio.create_task(write)
-        running.add_done_callback(self._note_end)
-        return await asyncio.shield(running)
-
-    def _note_end(self, _write: "asyncio.Task[Any]") -> None:
-        self._writes -= 1
-        if not self._writes:
-            self._unwritten.set()
+    def _notify_followers(self) -> None:
+        """Tells followers of a write that has ended, whether or not its caller is still there."""
         for generation in self.generations:
             generation.notify()
 
@@ -219,7 +205,7 @@ class CollectionHandle:
         """Waits for the writes that are under way, and keeps further ones waiting until the block ends."""
         self._admitting.clear()
         try:
-            await self._unwritten.wait()
+            await self._writes.wait()
             yield
         finally:
             self._admitting.set()

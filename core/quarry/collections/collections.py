@@ -14,7 +14,7 @@ from quarry.collections.changes import CLOSE_GRACE_S, Changes
 from quarry.collections.collection_handle import CollectionHandle, Consistency
 from quarry.collections.data_folder import DataFolder, remove_folder
 from quarry.collections.generation import BEHIND_AFTER_S
-from quarry.collections.opening import CollectionOpener, Models, resolve_settings
+from quarry.collections.opening import CollectionModelLoader, CollectionOpener, resolve_settings
 from quarry.collections.side_generations import SideGenerations
 from quarry.deadline import Deadline
 from quarry.documents import catalog
@@ -49,7 +49,7 @@ class Collections:
         folder: DataFolder,
         database: Database,
         engines: Engines,
-        models: Models,
+        models: CollectionModelLoader,
         search_threads: int,
         behind_after_s: float = BEHIND_AFTER_S,
     ) -> None:
@@ -204,12 +204,12 @@ class Collections:
             logger.error("the folder of the deleted collection %s is left: %s", name, error)
         await self._tell_deleted(gone)
 
-    def notify_when_deleted(self, told: OnDelete) -> None:
+    def notify_when_deleted(self, on_delete: OnDelete) -> None:
         """Calls ``told`` for each collection that was deleted, when it is gone; the last one added first.
 
         Whatever it leaves undone or fails at must be made up for at the next start: the deletion stands.
         """
-        self._on_delete.append(told)
+        self._on_delete.append(on_delete)
 
     async def _tell_deleted(self, gone: Collection) -> None:
         for told in reversed(self._on_delete):  # jobs end before what they read goes

@@ -20,7 +20,7 @@ ANSWERING_THREADS = 2
 """They fuse what the arms gave and read the log, for a few milliseconds a search."""
 
 
-class Models(Protocol):
+class CollectionModelLoader(Protocol):
     """The models that collections use. Raises ModelError for one that cannot be had."""
 
     async def load_dense_parts(self, settings: CollectionSettings) -> DenseParts | None:
@@ -47,7 +47,7 @@ class CollectionOpener:
         self,
         database: Database,
         engines: Engines,
-        models: Models,
+        models: CollectionModelLoader,
         search_threads: int,
         behind_after_s: float = BEHIND_AFTER_S,
     ) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from quarry.collections.collection_handle import CollectionHandle
 from quarry.collections.collections import Collections
-from quarry.collections.reindex_plan import Plan, Wanted, check_documents, plan_reindex
+from quarry.collections.reindex_plan import ReindexPlan, Wanted, check_documents, plan_reindex
 from quarry.deadline import Deadline
 from quarry.documents import catalog
 from quarry.documents.catalog import Collection
@@ -103,7 +103,7 @@ class Reindexer:
         self._wakeups: dict[int, asyncio.Event] = {}
         self._rolling_back: dict[int, str] = {}
 
-    async def plan(self, name: str, revision: int | None, wanted: Wanted) -> Plan:
+    async def plan(self, name: str, revision: int | None, wanted: Wanted) -> ReindexPlan:
         """Does the same as ``plan_reindex``, for the collection as it is now.
 
         Raises, too:
@@ -122,7 +122,7 @@ class Reindexer:
         await self._refuse_second(current)
         return current
 
-    async def begin(self, plan: Plan, operation: str) -> None:
+    async def begin(self, plan: ReindexPlan, operation: str) -> None:
         """Records what is planned, to be made by ``run``.
 
         Raises ReindexRunningError, or FailedPreconditionError if the collection has changed since.

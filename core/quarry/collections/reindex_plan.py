@@ -37,7 +37,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReindexPlan:
     """A reindex that can begin.
 
     Attributes:
@@ -55,7 +55,7 @@ class Plan:
         return _compare_schemas(self.before.settings.schema, self.after.settings.schema) is not None
 
 
-async def plan_reindex(open_collections: Collections, before: Collection, wanted: Wanted) -> Plan:
+async def plan_reindex(open_collections: Collections, before: Collection, wanted: Wanted) -> ReindexPlan:
     """Checks a reindex, loads its encoder and estimates what it costs; changes nothing.
 
     Raises:
@@ -70,7 +70,7 @@ async def plan_reindex(open_collections: Collections, before: Collection, wanted
     after = replace(after, settings=resolve_settings(after.settings, parts))
     if after.settings == before.settings:
         raise FailedPreconditionError(f"{before.settings.name!r} is indexed so already: nothing would change")
-    plan = Plan(before, after, ReindexEstimate(0, 0, 0, 0.0, 0, 0, 0))
+    plan = ReindexPlan(before, after, ReindexEstimate(0, 0, 0, 0.0, 0, 0, 0))
     if plan.reads_differently:
         await check_documents(open_collections.database, before, after)
     view = make_view(after.settings.schema, after.mixed_fields)

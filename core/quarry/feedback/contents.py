@@ -22,7 +22,7 @@ Texts = dict[tuple[bytes, int], str]
 """By hash and collection."""
 
 
-class LoggedDocuments(Protocol):
+class DocumentReader(Protocol):
     """The document log of a collection; calls block."""
 
     def read(self, docnos: Collection[Docno]) -> Mapping[Docno, Document]: ...
@@ -38,7 +38,7 @@ class TextSource:
     """
 
     key: int
-    documents: LoggedDocuments
+    documents: DocumentReader
     text: Callable[[Fields], str]
 
 

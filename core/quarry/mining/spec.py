@@ -1,8 +1,9 @@
 """A mining job as it is written down for the process that does it, and its summary when it is done."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from quarry.feedback.reading.guards import GuardPolicy
 
@@ -21,7 +22,21 @@ CLICK_ID_PREFIX = "click:"
 
 
 class JsonModel(BaseModel):
+    """A strict model of a JSON file.
+
+    Attributes:
+        FORMER_NAMES: today's name of a field, by the one that older files have.
+    """
+
     model_config = ConfigDict(frozen=True, extra="forbid")
+    FORMER_NAMES: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former_names(cls, values: Any) -> Any:
+        if not cls.FORMER_NAMES or not isinstance(values, dict):
+            return values
+        return {cls.FORMER_NAMES.get(name, name): value for name, value in values.items()}
 
 
 class JudgedQuery(JsonModel):

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from quarry.errors import ModelError
-from quarry.models.base import ModelInfo, PairScore
+from quarry.models.base import PairScore
 from quarry.models.caches.state_cache import StateCache
 from quarry.models.export.onnx_export import read_export_facts
-from quarry.models.loading import LoadedModel, export_model, load_exported
+from quarry.models.loading import TransformerModel, export_model, load_exported
 from quarry.models.run_settings import ModelKind
 from quarry.models.runtime.packing import group_alike, make_arrays
 from quarry.models.runtime.runner import Device, Precision, resolve_device
@@ -52,17 +52,8 @@ def load_cross_encoder(
     return TwoStepCrossEncoder(model.describe(precision), model.load_split_tokenizer(), steps, kept)
 
 
-class TransformerCrossEncoder:
+class TransformerCrossEncoder(TransformerModel):
     """A ``CrossEncoder`` that a batcher can also drive in steps. Callable from any thread."""
-
-    def __init__(self, model: LoadedModel) -> None:
-        self._model = model
-        self.batch_tokens = model.runner.batch_tokens
-        self.parallel = model.runner.parallel
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._model.info
 
     def score(self, pairs: Sequence[Pair]) -> list[PairScore]:
         return run_all(self, self.prepare(pairs))

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarry.errors import ModelError
-from quarry.models.base import ModelInfo
-from quarry.models.loading import LoadedModel, load_model
+from quarry.models.loading import TransformerModel, load_model
 from quarry.models.run_settings import ModelKind
 from quarry.models.runtime.packing import make_arrays
 from quarry.models.runtime.runner import Device
@@ -26,17 +25,8 @@ def load_encoder(
     return TransformerEncoder(load_model(name, ModelKind.ENCODER, data, device, folder))
 
 
-class TransformerEncoder:
+class TransformerEncoder(TransformerModel):
     """An ``Encoder`` that a batcher can also drive in steps. Callable from any thread."""
-
-    def __init__(self, model: LoadedModel) -> None:
-        self._model = model
-        self.batch_tokens = model.runner.batch_tokens
-        self.parallel = model.runner.parallel
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._model.info
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         rows = run_all(self, self.prepare(texts))

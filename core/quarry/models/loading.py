@@ -27,6 +27,19 @@ class LoadedModel:
     runner: Runner
 
 
+class TransformerModel:
+    """A loaded model that a batcher can drive in steps."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self.batch_tokens = model.runner.batch_tokens
+        self.parallel = model.runner.parallel
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._model.info
+
+
 @dataclass(frozen=True, slots=True)
 class ExportedModel:
     """A model that is ready to be loaded.

@@ -10,7 +10,7 @@ from quarry.errors import OutOfRangeError
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class NumberRange:
     """Numbers from ``least`` to ``most``.
 
     Attributes:
@@ -33,18 +33,18 @@ class Range:
         return f"{self.least:g} to {self.most:g}"
 
 
-ARM_DEPTH = Range(1, 1_000)
+ARM_DEPTH = NumberRange(1, 1_000)
 """Candidates to take of an arm."""
-ARM_WEIGHT = Range(0, 1_000)
+ARM_WEIGHT = NumberRange(0, 1_000)
 """What an arm counts in the fused score."""
-BOOST_SCALE = Range(0, 100)
+BOOST_SCALE = NumberRange(0, 100)
 """What the boosts of the schema's fields are multiplied by."""
-RRF_K = Range(1, 10_000)
-RERANK_DEPTH = Range(1, 1_000)
+RRF_K = NumberRange(1, 10_000)
+RERANK_DEPTH = NumberRange(1, 1_000)
 """Candidates that one model reads."""
-MIN_RELEVANCE = Range(0, 1, open_below=True)
+MIN_RELEVANCE = NumberRange(0, 1, open_below=True)
 """Probability that a hit is relevant, at least."""
-SWAP_PROBABILITY = Range(0, 0.5)
+SWAP_PROBABILITY = NumberRange(0, 0.5)
 """Of each pair of neighbours, when a search explores."""
-EXPLORED_DEPTH = Range(2, 100)
+EXPLORED_DEPTH = NumberRange(2, 100)
 """Ranks that a search explores."""

@@ -15,38 +15,20 @@ from quarry.ranking.names import make_ranking_name, parse_ranking_name
 from quarry.ranking.ranking_configuration import RankingConfiguration, ServedRanking
 from quarry.registry.serving import NOTHING, Note, list_served_before, read_history, write_change
 from quarry.registry.tables import promotions, ranking_versions
-from quarry.registry.versions import ModelState, Place, select_newest
+from quarry.registry.versions import ModelState, Place, RegisteredVersion, select_newest
 from quarry.training.spec import TuningResult
 
 
-@dataclass(frozen=True, slots=True)
-class RankingVersion:
-    """A ranking configuration as it is now. Only whether it serves ever changes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankingVersion(RegisteredVersion):
+    """A ranking configuration. Only whether it serves ever changes."""
 
-    Attributes:
-        key: the collection's number in the log.
-        number: from 1, counted for each key, never reused.
-        promote_time_us: of the last promotion; None if there was none.
-    """
-
-    collection: str
-    key: int
-    number: int
-    state: ModelState
     configuration: RankingConfiguration
     result: TuningResult
-    quarry_version: str
-    create_time_us: int
-    promote_time_us: int | None
-    promoted_by: str
 
     @property
     def name(self) -> str:
         return make_ranking_name(self.collection, self.number)
-
-    @property
-    def place(self) -> Place:
-        return self.create_time_us, self.key, self.number
 
 
 def insert_ranking(connection: sa.Connection, key: int, result: TuningResult) -> int:
@@ -152,14 +134,14 @@ def _select_versions() -> sa.Select[Any]:
 def _from_row(row: Any) -> RankingVersion:
     serves = row.ranking is not None and row.ranking["number"] == row.number
     return RankingVersion(
-        row.name,
-        row.collection_id,
-        row.number,
-        ModelState.SERVING if serves else ModelState.CANDIDATE,
-        RankingConfiguration.model_validate_json(row.configuration),
-        TuningResult.model_validate_json(row.result),
-        row.quarry_version,
-        row.create_time_us,
-        row.time_us,
-        row.promoted_by or "",
+        collection=row.name,
+        key=row.collection_id,
+        number=row.number,
+        state=ModelState.SERVING if serves else ModelState.CANDIDATE,
+        configuration=RankingConfiguration.model_validate_json(row.configuration),
+        result=TuningResult.model_validate_json(row.result),
+        quarry_version=row.quarry_version,
+        create_time_us=row.create_time_us,
+        promote_time_us=row.time_us,
+        promoted_by=row.promoted_by or "",
     )

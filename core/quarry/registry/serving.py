@@ -12,7 +12,7 @@ from quarry.errors import FailedPreconditionError, NotFoundError
 from quarry.registry.names import check_usable, parse_name
 from quarry.registry.tables import promotions
 
-What = Literal["reranker", "ranking"]
+PromotedKind = Literal["reranker", "ranking"]
 NOTHING = ""
 """In place of a model's name: no re-ranker."""
 
@@ -59,7 +59,7 @@ def write_change(
     before: str,
     note: Note,
     rollback: bool,
-    what: What = "reranker",
+    kind: PromotedKind = "reranker",
 ) -> None:
     """Writes into the history what serves ``now`` and what did ``before``."""
     connection.execute(
@@ -71,7 +71,7 @@ def write_change(
             promoted_by=note.by,
             reason=note.reason,
             time_us=read_now_us(),
-            what=what,
+            kind=kind,
         )
     )
 
@@ -93,9 +93,9 @@ def find_earlier_reranker(connection: sa.Connection, collection: Collection) -> 
     return next((m for m in reversed(below) if m != now and _may_serve(connection, collection, m)), None)
 
 
-def read_history(connection: sa.Connection, key: int, what: What = "reranker") -> Sequence[Any]:
+def read_history(connection: sa.Connection, key: int, kind: PromotedKind = "reranker") -> Sequence[Any]:
     """Reads rows of the collection's promotions, oldest first."""
-    own = sa.and_(promotions.c.collection_id == key, promotions.c.what == what)
+    own = sa.and_(promotions.c.collection_id == key, promotions.c.kind == kind)
     query = sa.select(promotions).where(own).order_by(promotions.c.id)
     return connection.execute(query).all()
 

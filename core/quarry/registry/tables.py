@@ -33,7 +33,7 @@ promotions = sa.Table(
     sa.Column("promoted_by", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("time_us", sa.BigInteger, nullable=False),
-    sa.Column("what", sa.String(16), nullable=False, server_default="reranker"),
+    sa.Column("kind", sa.String(16), nullable=False, server_default="reranker"),
     sqlite_autoincrement=True,
 )
 

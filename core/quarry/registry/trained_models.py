@@ -93,14 +93,14 @@ class TrainedModels:
         version = await asyncio.to_thread(
             self._models.register,
             spec.collection,
-            spec.what,
+            spec.kind,
             folder,
             result,
             spec.description,
             f"training {spec.name}",
             key=spec.collection_key,
         )
-        if result.what != "reranker":
+        if result.kind != "reranker":
             return Taken(version)
 
         async def promote(note: Note) -> ModelVersion:

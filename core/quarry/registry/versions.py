@@ -26,18 +26,13 @@ class ModelState(StrEnum):
     RETIRED = "retired"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelVersion:
-    """A version as it is now. Only whether it serves or is retired ever changes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredVersion:
+    """A version as it is now, of whatever serves a collection.
 
     Attributes:
         collection: name, and ``key`` its number in the log.
         number: from 1, counted for each key, never reused.
-        source: what it came from, for people: a training, an archive, a model's name.
-        calibration: how its blended scores become probabilities; None: it has none.
-        result: of the training that made it; None if it was made elsewhere and says nothing.
-        artefact_hash: hex SHA-256 of names and hashes of the model's files.
-        artefact_bytes: size of those files.
         quarry_version: of the server that registered it first.
         promote_time_us: of the last promotion; None if there was none.
     """
@@ -45,8 +40,30 @@ class ModelVersion:
     collection: str
     key: int
     number: int
-    kind: KindName
     state: ModelState
+    quarry_version: str
+    create_time_us: int
+    promote_time_us: int | None
+    promoted_by: str
+
+    @property
+    def place(self) -> Place:
+        return self.create_time_us, self.key, self.number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersion(RegisteredVersion):
+    """A model's version. Only whether it serves or is retired ever changes.
+
+    Attributes:
+        source: what it came from, for people: a training, an archive, a model's name.
+        calibration: how its blended scores become probabilities; None: it has none.
+        result: of the training that made it; None if it was made elsewhere and says nothing.
+        artefact_hash: hex SHA-256 of names and hashes of the model's files.
+        artefact_bytes: size of those files.
+    """
+
+    kind: KindName
     source: str
     result: TrainingResult | None
     blend: Blend
@@ -54,18 +71,10 @@ class ModelVersion:
     artefact_hash: str
     artefact_bytes: int
     description: str
-    quarry_version: str
-    create_time_us: int
-    promote_time_us: int | None
-    promoted_by: str
 
     @property
     def name(self) -> str:
         return make_version_name(self.collection, self.number)
-
-    @property
-    def place(self) -> Place:
-        return self.create_time_us, self.key, self.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,20 +214,20 @@ def _from_row(row: Any) -> ModelVersion:
     serves = name in {row.reranker, row.encoder} | cascade
     retired = row.retire_time_us is not None
     return ModelVersion(
-        row.name,
-        row.collection_id,
-        row.number,
-        row.kind,
-        ModelState.RETIRED if retired else ModelState.SERVING if serves else ModelState.CANDIDATE,
-        row.source,
-        None if row.result is None else TrainingResult.model_validate_json(row.result),
-        Blend.model_validate_json(row.blend),
-        None if row.calibration is None else Calibration.model_validate_json(row.calibration),
-        row.artefact_hash,
-        row.artefact_bytes,
-        row.description,
-        row.quarry_version,
-        row.create_time_us,
-        row.time_us,
-        row.promoted_by or "",
+        collection=row.name,
+        key=row.collection_id,
+        number=row.number,
+        kind=row.kind,
+        state=ModelState.RETIRED if retired else ModelState.SERVING if serves else ModelState.CANDIDATE,
+        source=row.source,
+        result=None if row.result is None else TrainingResult.model_validate_json(row.result),
+        blend=Blend.model_validate_json(row.blend),
+        calibration=None if row.calibration is None else Calibration.model_validate_json(row.calibration),
+        artefact_hash=row.artefact_hash,
+        artefact_bytes=row.artefact_bytes,
+        description=row.description,
+        quarry_version=row.quarry_version,
+        create_time_us=row.create_time_us,
+        promote_time_us=row.time_us,
+        promoted_by=row.promoted_by or "",
     )

@@ -38,6 +38,11 @@ class TrainingMark(BaseModel):
     examples: str
 
 
+def locate_data(folder: Path) -> Path:
+    """Locates the server's data folder that a job's folder lies in."""
+    return folder.resolve().parent.parent
+
+
 def find_work(folder: Path, spec: TrainingSpec) -> Path:
     """Finds a folder for the checkpoints of the job in ``folder``, there already if the same was asked
     before.
@@ -60,7 +65,8 @@ def name_attempt(work: Path) -> str:
 
 def list_keys(spec: AnySpec) -> tuple[int, ...]:
     """Lists keys of the collections that a job reads."""
-    others = spec.bootstrap.collections if isinstance(spec, TrainingSpec) and spec.bootstrap else ()
+    pretraining = spec.document_pretraining if isinstance(spec, TrainingSpec) else None
+    others = pretraining.collections if pretraining else ()
     return tuple(sorted({spec.collection_key, *(key for _, key in others)}))
 
 

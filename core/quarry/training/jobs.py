@@ -28,8 +28,10 @@ T = TypeVar("T")
 MODULE = "quarry_trainer.job"
 NEEDED = ("quarry_trainer", "accelerate", "pyarrow", "scipy")
 
-Take = Callable[[TrainingResult, Path], Awaitable[T]]
-"""Gets what a training gave, and the folder of its model, which goes when the call has ended."""
+Take = Callable[[TrainingSpec, TrainingResult, Path], Awaitable[T]]
+"""Gets what was asked for, what a training gave, and the folder of its model, which goes when the call has
+ended."""
+TakeTuning = Callable[[TuningSpec, TuningResult], Awaitable[T]]
 
 
 class TrainingJobs:
@@ -58,8 +60,8 @@ class TrainingJobs:
 
     async def train(
         self, spec: TrainingSpec, on_progress: OnProgress, on_details: OnDetails, take: Take[T]
-    ) -> T:
-        """Trains, and returns what ``take`` makes of the result. Other trainings go first.
+    ) -> tuple[TrainingResult, T]:
+        """Trains, and returns the result and what ``take`` makes of it. Other trainings go first.
 
         Nothing cancels ``take`` once it has begun. Unless it ends well, the job's work stays, and the same
         request goes on where it was.
@@ -69,12 +71,12 @@ class TrainingJobs:
             Cancelled: what it is made from was deleted meanwhile.
         """
 
-        async def fill(folder: Path) -> T:
+        async def fill(folder: Path) -> tuple[TrainingResult, T]:
             await self._run(MODULE, ["train", str(folder)], on_progress, on_details)
             result = await asyncio.to_thread(_read_result, folder)
-            taken = await finish_undisturbed(take(result, folder / MODEL))
+            taken = await finish_undisturbed(take(spec, result, folder / MODEL))
             await asyncio.to_thread(self.folders.remove_work, spec)
-            return taken
+            return result, taken
 
         return await self._runner.run(spec, self._training, on_progress, fill)
 
@@ -90,21 +92,18 @@ class TrainingJobs:
         return await self._runner.run(spec, self._evaluating, on_progress, compare)
 
     async def tune(
-        self,
-        spec: TuningSpec,
-        on_progress: OnProgress,
-        on_details: OnDetails,
-        take: Callable[[TuningResult], Awaitable[T]],
-    ) -> T:
-        """Tunes, and returns what ``take`` makes of the result; nothing cancels that. Evaluations go first.
+        self, spec: TuningSpec, on_progress: OnProgress, on_details: OnDetails, take: TakeTuning[T]
+    ) -> tuple[TuningResult, T]:
+        """Tunes, and returns the result and what ``take`` makes of it; nothing cancels that. Evaluations go
+        first.
 
         Raises as ``train``.
         """
 
-        async def fit(folder: Path) -> T:
+        async def fit(folder: Path) -> tuple[TuningResult, T]:
             await self._run(MODULE, ["tune", str(folder)], on_progress, on_details)
             result = await asyncio.to_thread(read_answer, folder / RESULT, TuningResult)
-            return await finish_undisturbed(take(result))
+            return result, await finish_undisturbed(take(spec, result))
 
         return await self._runner.run(spec, self._evaluating, on_progress, fit)
 

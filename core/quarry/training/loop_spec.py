@@ -1,6 +1,7 @@
 """A turn of the loop as it is written down for the process that makes it, and its report at the end."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -98,15 +99,17 @@ class VerdictEvidence(JsonModel):
     Attributes:
         source: ``judgments``, ``examples`` or ``clicks``.
         queries: that decided.
-        spent: verdicts that the same evidence has given before.
+        earlier_decisions: verdicts that the same evidence has given before.
         level: of the interval that decides, 0 to 1; None where nothing was decided.
         explored_clicks: clicks on hits that exploration had moved; only from clicks.
         owner_share: of the held-out clicks, those of whoever has most; only from clicks.
     """
 
+    FORMER_NAMES: ClassVar[Mapping[str, str]] = {"spent": "earlier_decisions"}
+
     source: str = ""
     queries: int = 0
-    spent: int = 0
+    earlier_decisions: int = 0
     level: float | None = None
     off_policy: tuple[OffPolicyEstimate, ...] = ()
     explored_clicks: int | None = None

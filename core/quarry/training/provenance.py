@@ -1,10 +1,10 @@
 """The provenance of a model: what it was trained on, so that what is trained from it is not held to it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, ValidationError
 
@@ -21,7 +21,7 @@ from quarry.training.hashes import (
     unpack_marks,
 )
 
-READING = "reading.json"
+PROVENANCE, FORMER_PROVENANCE = "provenance.json", "reading.json"
 """In the model's folder: it is hashed, exported and imported with it. Eight bytes a query and a document."""
 
 
@@ -32,7 +32,7 @@ class TrainingProvenance:
     Attributes:
         queries: that were learned from; those that only chose when to stop are not among them.
         documents: that were learned as relevant, by collection and id.
-        silent: names of the models in its line that do not say what they were trained on.
+        unknown_lineage: names of the models in its line that do not say what they were trained on.
     """
 
     queries: Marks = frozenset()
@@ -57,9 +57,9 @@ class TrainingProvenance:
         kept = _Kept(
             queries=pack_marks(self.queries),
             documents=pack_marks(self.documents),
-            silent=tuple(sorted(self.unknown_lineage)),
+            unknown_lineage=tuple(sorted(self.unknown_lineage)),
         )
-        write_model(folder / READING, kept)
+        write_model(folder / PROVENANCE, kept)
 
 
 def read_provenance(folder: Path, name: str) -> TrainingProvenance:
@@ -68,27 +68,32 @@ def read_provenance(folder: Path, name: str) -> TrainingProvenance:
     Raises:
         ModelError: its file cannot be read.
     """
+    path = folder / PROVENANCE
+    if not path.exists():
+        path = folder / FORMER_PROVENANCE  # of a version that was made before the file was renamed
     try:
-        kept = _Kept.model_validate_json((folder / READING).read_bytes())
+        kept = _Kept.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return TrainingProvenance(unknown_lineage=frozenset({name}))
     except (OSError, ValidationError) as error:
         raise ModelError(
-            f"{READING} of {name[:80]} cannot be read: {type(error).__name__}", model=name[:80]
+            f"{path.name} of {name[:80]} cannot be read: {type(error).__name__}", model=name[:80]
         ) from error
     return TrainingProvenance(
-        unpack_marks(kept.queries), unpack_marks(kept.documents), frozenset(kept.silent)
+        unpack_marks(kept.queries), unpack_marks(kept.documents), frozenset(kept.unknown_lineage)
     )
 
 
-def join_provenances(readings: Iterable[TrainingProvenance]) -> TrainingProvenance:
+def join_provenances(provenances: Iterable[TrainingProvenance]) -> TrainingProvenance:
     """Joins what any of them has read."""
     join: Callable[[TrainingProvenance, TrainingProvenance], TrainingProvenance] = TrainingProvenance.__or__
-    return reduce(join, readings, TrainingProvenance())
+    return reduce(join, provenances, TrainingProvenance())
 
 
 class _Kept(JsonModel):
+    FORMER_NAMES: ClassVar[Mapping[str, str]] = {"silent": "unknown_lineage"}
+
     format: Literal[1] = 1
     queries: Annotated[str, AfterValidator(check_marks)]
     documents: Annotated[str, AfterValidator(check_marks)]
-    silent: tuple[str, ...]
+    unknown_lineage: tuple[str, ...]

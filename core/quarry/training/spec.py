@@ -1,6 +1,7 @@
 """A training job as it is written down for the process that does it, and what it leaves when it is done."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -23,7 +24,7 @@ DEFAULT_LOSS: LossName = "lce"
 DEFAULT_FORM: FormName = "late"
 DEFAULT_JOINT_LAYERS = 1
 DEFAULT_MAX_TOKENS = 128
-DEFAULT_BOOTSTRAP_QUERIES = 20_000
+DEFAULT_PRETRAINING_QUERIES = 20_000
 MAX_EPOCH_STEPS = 1_000
 """Steps of a training that is not told how many, at most."""
 
@@ -39,7 +40,7 @@ class DocumentPretraining(JsonModel):
     """Train on documents alone: the collections, by name and number in the log."""
 
     collections: tuple[tuple[str, int], ...]
-    max_queries: int = Field(DEFAULT_BOOTSTRAP_QUERIES, ge=1, le=1_000_000)
+    max_queries: int = Field(DEFAULT_PRETRAINING_QUERIES, ge=1, le=1_000_000)
 
 
 class TrainingSpec(JsonModel):
@@ -49,7 +50,8 @@ class TrainingSpec(JsonModel):
         name: of the job, ``[a-z0-9-]+``; also its folder's.
         collection: name, and ``collection_key`` its number in the log.
         server: ``host:port`` of the server that is asked for candidates.
-        examples: Parquet file with the columns of docs/reference/file-formats.md; None with ``bootstrap``.
+        examples: Parquet file with the columns of docs/reference/file-formats.md; None with
+            ``document_pretraining``.
         examples_name: mining set, or name of the uploaded file.
         max_text_bytes: of the texts in all rows of the examples.
         base: model to start from; a re-ranker of ``form`` is made of it if it is an encoder.
@@ -69,11 +71,11 @@ class TrainingSpec(JsonModel):
     collection_key: int
     server: str
     ranking: str = ""
-    what: KindName = "reranker"
+    kind: KindName = "reranker"
     examples: str | None = None
     examples_name: str = ""
     max_text_bytes: int = Field(MAX_TEXT_BYTES, ge=1)
-    bootstrap: DocumentPretraining | None = None
+    document_pretraining: DocumentPretraining | None = None
     base: ModelRef
     serving: ModelRef | None = None
     precision: PrecisionName = "fp32"
@@ -159,8 +161,10 @@ class TrainingResult(JsonModel):
             there are none.
     """
 
+    FORMER_NAMES: ClassVar[Mapping[str, str]] = {"what": "kind"}
+
     evaluation: EvaluationReport
-    what: KindName
+    kind: KindName
     base: str
     examples: str
     data_hash: str

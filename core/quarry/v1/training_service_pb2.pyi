@@ -183,7 +183,7 @@ class TrainRerankerRequest(_message.Message):
     COLLECTION_FIELD_NUMBER: _builtins.int
     MINING_SET_FIELD_NUMBER: _builtins.int
     EXAMPLES_FIELD_NUMBER: _builtins.int
-    BOOTSTRAP_FIELD_NUMBER: _builtins.int
+    DOCUMENT_PRETRAINING_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
     JOINT_LAYERS_FIELD_NUMBER: _builtins.int
     LOSS_FIELD_NUMBER: _builtins.int
@@ -228,7 +228,7 @@ class TrainRerankerRequest(_message.Message):
     from the collection's encoder; a `base` of another form is INVALID_ARGUMENT.
     """
     @_builtins.property
-    def bootstrap(self) -> Global___Bootstrap:
+    def document_pretraining(self) -> Global___DocumentPretraining:
         """Train on the documents alone, without queries or clicks."""
 
     @_builtins.property
@@ -243,7 +243,7 @@ class TrainRerankerRequest(_message.Message):
         collection: _builtins.str = ...,
         mining_set: _builtins.str = ...,
         examples: _builtins.str = ...,
-        bootstrap: Global___Bootstrap | None = ...,
+        document_pretraining: Global___DocumentPretraining | None = ...,
         base: _builtins.str = ...,
         joint_layers: _builtins.int = ...,
         loss: Global___TrainingLoss.ValueType = ...,
@@ -256,11 +256,11 @@ class TrainRerankerRequest(_message.Message):
         request_id: _builtins.str = ...,
         form: Global___RerankerForm.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bootstrap", b"bootstrap", "examples", b"examples", "mining_set", b"mining_set", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document_pretraining", b"document_pretraining", "examples", b"examples", "mining_set", b"mining_set", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "bootstrap", b"bootstrap", "collection", b"collection", "description", b"description", "examples", b"examples", "form", b"form", "joint_layers", b"joint_layers", "judgments", b"judgments", "learning_rate", b"learning_rate", "loss", b"loss", "max_tokens", b"max_tokens", "mining_set", b"mining_set", "request_id", b"request_id", "seed", b"seed", "source", b"source", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "collection", b"collection", "description", b"description", "document_pretraining", b"document_pretraining", "examples", b"examples", "form", b"form", "joint_layers", b"joint_layers", "judgments", b"judgments", "learning_rate", b"learning_rate", "loss", b"loss", "max_tokens", b"max_tokens", "mining_set", b"mining_set", "request_id", b"request_id", "seed", b"seed", "source", b"source", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["mining_set", "examples", "bootstrap"]  # noqa: Y015
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["mining_set", "examples", "document_pretraining"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 
@@ -323,7 +323,7 @@ class TrainEncoderRequest(_message.Message):
 Global___TrainEncoderRequest: _TypeAlias = TrainEncoderRequest  # noqa: Y015
 
 @_typing.final
-class Bootstrap(_message.Message):
+class DocumentPretraining(_message.Message):
     """Titles, headings and first sentences become queries, the passages that they stand above their positives."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -348,7 +348,7 @@ class Bootstrap(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Bootstrap: _TypeAlias = Bootstrap  # noqa: Y015
+Global___DocumentPretraining: _TypeAlias = DocumentPretraining  # noqa: Y015
 
 @_typing.final
 class TrainingMetadata(_message.Message):

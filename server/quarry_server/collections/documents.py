@@ -18,7 +18,6 @@ from quarry.errors import (
     DocumentNotFoundError,
     InvalidArgumentError,
     OutOfRangeError,
-    RequiredError,
     UnknownFieldError,
     UnknownValueError,
 )
@@ -36,6 +35,7 @@ from quarry_server.common.paging import (
     parse_page_size,
     take_fitting,
 )
+from quarry_server.common.streams import read_batches
 from quarry_server.common.values import make_etag, parse_etag, parse_fields, set_fields, to_document_message
 from quarry_server.search.filters import parse_filter
 
@@ -60,24 +60,16 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
     async def UpsertDocuments(
         self, request_iterator: AsyncIterator[pb.UpsertDocumentsRequest], context: Context
     ) -> AsyncIterator[pb.UpsertDocumentsResponse]:
-        config: pb.UpsertDocumentsConfig | None = None
-        wait = False
-        async for request in request_iterator:
-            kind = request.WhichOneof("message")
-            if (kind == "config") != (config is None):
-                raise InvalidArgumentError("message", "the stream opens with config, and only once")
-            if kind == "config":
-                config = request.config
-                with _move_errors_under("config"):
-                    wait = parse_wait(config.wait)
-                with self._open_collections.use(config.collection):
-                    continue
-            if config is None or kind is None:
-                raise RequiredError("message", "holds neither config nor batch")
+        def open_stream(config: pb.UpsertDocumentsConfig) -> tuple[str, bool]:
+            with _move_errors_under("config"):
+                wait = parse_wait(config.wait)
+            with self._open_collections.use(config.collection):
+                return config.collection, wait
+
+        async for (name, wait), batch in read_batches(request_iterator, open_stream):
             # A stream has no deadline of its own for a batch, unless the caller gave the whole stream one.
             deadline = resolve_deadline(context, self._default_deadline_s)
-            batch = request.batch
-            with _move_errors_under("batch"), self._open_collections.use(config.collection) as collection:
+            with _move_errors_under("batch"), self._open_collections.use(name) as collection:
                 request_id = parse_request_id(batch.request_id, "upsert", batch)
                 statuses, result = await upsert(collection, batch.documents, request_id, wait, deadline)
             yield pb.UpsertDocumentsResponse(statuses=statuses, result=result)

@@ -12,7 +12,7 @@ from quarry.collections.collection_handle import CollectionHandle
 from quarry.collections.collections import Collections
 from quarry.collections.reindex import Reindexer, ReindexProgress, ReindexState, Report
 from quarry.collections.reindex_cost import ReindexEstimate
-from quarry.collections.reindex_plan import Plan, Wanted
+from quarry.collections.reindex_plan import ReindexPlan, Wanted
 from quarry.documents.catalog import Collection, read_now_us
 from quarry.documents.generations import Role, SideGeneration
 from quarry.errors import RequiredError
@@ -67,11 +67,11 @@ class ReindexJobs:
             job = self._reindex(side.key, metadata)
             await self._operations.resume(side.operation, pack_any(metadata), job)
 
-    async def start(self, plan: Plan) -> operations_pb2.Operation:
+    async def start(self, plan: ReindexPlan) -> operations_pb2.Operation:
         """Raises as ``Reindexer.begin``."""
         return to_operation_message(await finish_undisturbed(self._begin(plan)))
 
-    async def _begin(self, plan: Plan) -> Operation:
+    async def _begin(self, plan: ReindexPlan) -> Operation:
         """Begins a reindex; a caller that went in between would leave one that nobody runs."""
         name = make_name(KIND)
         await self.reindexer.begin(plan, name)

@@ -29,8 +29,8 @@ class CollectionWork(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A request that was checked, and can begin.
+class OperationPlan:
+    """An operation that can begin: its request was checked.
 
     Attributes:
         metadata: of the operation. It has ``stage`` and ``progress``.
@@ -71,28 +71,38 @@ class CollectionJobs:
             pass
         return await self._open_collections.read_current(name)
 
-    async def start_once(
-        self, collection: Collection, request: RequestId, kind: str, prepare: Callable[[], Awaitable[Plan]]
-    ) -> operations_pb2.Operation:
-        """Starts an operation, or finds the one that the first call with this request id has started.
+    async def find_started(
+        self, collection: Collection, request: RequestId
+    ) -> operations_pb2.Operation | None:
+        """Finds the operation that an earlier call with this request id has started.
 
-        Args:
-            kind: the operation's name begins with it.
-            prepare: checks the request. A repeated request is not checked again: what it names may be gone.
+        Ask before the request is checked: a repeated request is not checked again, for what it names may be
+        gone.
 
         Raises:
             InvalidArgumentError: the request id was used for another request.
-            QuarryError: the one that ``prepare`` raised.
         """
-        scope = f"{collection.key}/{request.method}"
-        database = self._open_collections.database
+        scope = _make_scope(collection, request)
         async with self._starting:
             first = await asyncio.to_thread(
-                database.read, lambda c: recall(c, scope, request.id, request.request, bytes.decode)
+                self._open_collections.database.read,
+                lambda c: recall(c, scope, request.id, request.request, bytes.decode),
             )
-        if first:
-            return to_operation_message(await self._operations.get(first))
-        plan, name = await prepare(), make_name(kind)
+        return to_operation_message(await self._operations.get(first)) if first else None
+
+    async def start_once(
+        self, collection: Collection, request: RequestId, kind: str, plan: OperationPlan
+    ) -> operations_pb2.Operation:
+        """Starts an operation, or finds the one that another call with this request id has started meanwhile.
+
+        Args:
+            kind: the operation's name begins with it.
+
+        Raises:
+            InvalidArgumentError: the request id was used for another request.
+        """
+        scope, name = _make_scope(collection, request), make_name(kind)
+        database = self._open_collections.database
 
         async def begin() -> Operation:
             async with self._starting:  # or a repeat might not find the operation that it should return
@@ -112,7 +122,7 @@ class CollectionJobs:
         # A caller that goes in between would leave a request id that finds no operation.
         return to_operation_message(await finish_undisturbed(begin()))
 
-    async def start(self, plan: Plan, name: str) -> Operation:
+    async def start(self, plan: OperationPlan, name: str) -> Operation:
         """Starts an operation; ``name`` comes from ``make_name``."""
         metadata = plan.metadata
 
@@ -126,3 +136,7 @@ class CollectionJobs:
             return response
 
         return await self._operations.start("", pack_any(metadata), make_job(metadata, work), name)
+
+
+def _make_scope(collection: Collection, request: RequestId) -> str:
+    return f"{collection.key}/{request.method}"

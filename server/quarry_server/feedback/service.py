@@ -9,7 +9,7 @@ from google.protobuf import timestamp_pb2
 from quarry.collections.collections import Collections
 from quarry.config import Settings
 from quarry.documents.catalog import read_now_us
-from quarry.errors import InvalidArgumentError, RequiredError
+from quarry.errors import InvalidArgumentError
 from quarry.feedback.purge import PurgeMade, forget_nothing
 from quarry.feedback.reading.stats import Statistics, read_statistics
 from quarry.feedback.types import EventMark
@@ -18,6 +18,7 @@ from quarry.v1 import feedback_service_pb2 as pb
 from quarry.v1 import feedback_service_pb2_grpc
 from quarry_server.common.context import Context, resolve_deadline
 from quarry_server.common.operations import Tell, start_operation
+from quarry_server.common.streams import read_batches
 from quarry_server.common.values import to_timestamp
 from quarry_server.feedback.events import TYPES, record
 from quarry_server.feedback.jobs import (
@@ -65,23 +66,15 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
     async def StreamEvents(
         self, request_iterator: AsyncIterator[pb.StreamEventsRequest], context: Context
     ) -> AsyncIterator[pb.StreamEventsResponse]:
-        config: pb.StreamEventsConfig | None = None
-        async for request in request_iterator:
-            kind = request.WhichOneof("message")
-            if (kind == "config") != (config is None):
-                raise InvalidArgumentError("message", "the stream opens with config, and only once")
-            if kind == "config":
-                config = request.config
-                with self._open_collections.use(config.collection):
-                    continue
-            if config is None or kind is None:
-                raise RequiredError("message", "holds neither config nor batch")
-            with self._open_collections.use(config.collection) as collection:
+        def open_stream(config: pb.StreamEventsConfig) -> str:
+            with self._open_collections.use(config.collection):
+                return config.collection
+
+        async for name, batch in read_batches(request_iterator, open_stream):
+            with self._open_collections.use(name) as collection:
                 key = collection.row.key
                 try:
-                    statuses = await record(
-                        self._feedback.log, self._feedback.signer, key, request.batch.events
-                    )
+                    statuses = await record(self._feedback.log, self._feedback.signer, key, batch.events)
                 except InvalidArgumentError as error:
                     raise error.move_under("batch") from None
             yield pb.StreamEventsResponse(statuses=statuses)

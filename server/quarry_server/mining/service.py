@@ -2,15 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import partial
 
 from google.longrunning import operations_pb2
 
 from quarry.collections.collections import Collections
-from quarry.documents.catalog import Collection, read_now_us
+from quarry.documents.catalog import read_now_us
 from quarry.errors import FailedPreconditionError
 from quarry.jobs.operations import Operations
-from quarry.jobs.process import OnProgress
 from quarry.mining.jobs import MiningJobs
 from quarry.mining.members import ENCODER_PREFIX
 from quarry.mining.sets import EXAMPLES, PAGE, REPORT, MiningSets
@@ -19,12 +17,12 @@ from quarry.v1 import mining_service_pb2_grpc
 from quarry.waiting import TimedWork
 from quarry_server.collections.documents import parse_request_id
 from quarry_server.common.context import Context, resolve_deadline
-from quarry_server.common.jobs import CollectionJobs, Plan
+from quarry_server.common.jobs import CollectionJobs
 from quarry_server.common.model_names import RequestedModels, list_names
 from quarry_server.common.page_tokens import MINING_SETS
 from quarry_server.common.paging import ListPage
-from quarry_server.common.values import to_timestamp
 from quarry_server.mining.messages import to_relevance_message, to_set_message
+from quarry_server.mining.plans import MiningPlans
 from quarry_server.mining.requests import parse_estimate, parse_mining
 from quarry_server.wiring import OpenFeedback
 
@@ -54,7 +52,7 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         self._clock, self._jobs = open_collections.folder.clock, jobs
         self._feedback, self._requested = feedback, requested
         self._default_deadline_s, self._address = default_deadline_s, address
-        self._estimates = TimedWork()
+        self._estimates, self._plans = TimedWork(), MiningPlans(jobs, feedback)
         self._calls = CollectionJobs(open_collections, operations, jobs)
 
     async def tidy(self) -> None:
@@ -68,11 +66,8 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
     ) -> operations_pb2.Operation:
         collection = await self._calls.find_collection(request.collection)
         request_id = parse_request_id(request.request_id, "mine-hard-negatives", request)
-        return await self._calls.start_once(
-            collection, request_id, KIND, partial(self._plan, request, collection)
-        )
-
-    async def _plan(self, request: pb.MineHardNegativesRequest, collection: Collection) -> Plan:
+        if (started := await self._calls.find_started(collection, request_id)) is not None:
+            return started
         spec = await asyncio.to_thread(
             parse_mining, request, collection, self._feedback.guards, self._address, read_now_us()
         )
@@ -80,20 +75,7 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         encoders = [member.removeprefix(ENCODER_PREFIX) for member in named]
         await self._requested.admit(*encoders, known=list_names(collection))
         self._jobs.check_installed()
-
-        async def mine(on_progress: OnProgress) -> pb.MiningSet:
-            if spec.feedback is not None:
-                await self._feedback.impressions.flush()  # or the job would miss the last answers
-            summary = await self._jobs.mine(spec, on_progress)
-            return to_set_message(
-                summary, await asyncio.to_thread(self._jobs.sets.read_text, spec.name, REPORT)
-            )
-
-        start_time = to_timestamp(read_now_us())
-        metadata = pb.MineHardNegativesMetadata(
-            collection=spec.collection, mining_set=spec.name, start_time=start_time
-        )
-        return Plan(metadata, mine)
+        return await self._calls.start_once(collection, request_id, KIND, self._plans.plan_mining(spec))
 
     async def EstimateRelevance(
         self, request: pb.EstimateRelevanceRequest, context: Context

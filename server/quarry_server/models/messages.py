@@ -1,13 +1,18 @@
 """Versions of models, as messages."""
 
+from quarry.documents.store import RequestId
 from quarry.errors import OutOfRangeError
 from quarry.registry.serving import Note
 from quarry.registry.versions import ModelState, ModelVersion
 from quarry.training.spec import Caution, KindName, Metric, ModelVerdict, TrainingResult
 from quarry.v1 import model_service_pb2 as pb
+from quarry_server.collections.documents import parse_request_id
 from quarry_server.common.values import to_timestamp
 from quarry_server.search.search_context import check_label
 
+Change = (
+    pb.PromoteModelRequest | pb.RollbackModelRequest | pb.PromoteRankingRequest | pb.RollbackRankingRequest
+)
 MAX_PROMOTER_BYTES = 128
 MAX_REASON_BYTES = 1_024
 
@@ -97,6 +102,13 @@ def to_lineage_message(result: TrainingResult) -> pb.Lineage:
         seed=result.seed,
         max_tokens=result.max_tokens,
         train_seconds=result.train_s,
+    )
+
+
+def parse_change(request: Change, method: str) -> tuple[RequestId, Note]:
+    """Parses the request's id, and who changes what serves, and why. Raises InvalidArgumentError."""
+    return parse_request_id(request.request_id, method, request), parse_note(
+        request.promoted_by, request.reason
     )
 
 

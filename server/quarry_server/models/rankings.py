@@ -10,11 +10,10 @@ from quarry.retrieval.registry import ARMS, list_arms
 from quarry.training.spec import EvaluationReport, Fold, TuningResult
 from quarry.v1 import model_service_pb2 as pb
 from quarry.v1 import search_service_pb2 as search_pb
-from quarry_server.collections.documents import parse_request_id
 from quarry_server.common.page_tokens import RANKINGS
 from quarry_server.common.paging import ListPage
 from quarry_server.common.values import to_timestamp
-from quarry_server.models.messages import CAUTIONS, STATES, parse_note, to_metric_message, to_verdict_value
+from quarry_server.models.messages import CAUTIONS, STATES, parse_change, to_metric_message, to_verdict_value
 
 
 class RankingCalls:
@@ -36,14 +35,12 @@ class RankingCalls:
         return pb.ListRankingsResponse(rankings=rankings, next_page_token=token)
 
     async def promote(self, request: pb.PromoteRankingRequest) -> pb.PromoteRankingResponse:
-        request_id = parse_request_id(request.request_id, "promote-ranking", request)
-        note = parse_note(request.promoted_by, request.reason)
+        request_id, note = parse_change(request, "promote-ranking")
         _, previous = await self._rankings.promote(request.name, note, request_id, request.if_unchanged)
         return pb.PromoteRankingResponse(ranking=await self._to_message(request.name), previous=previous)
 
     async def roll_back(self, request: pb.RollbackRankingRequest) -> pb.RollbackRankingResponse:
-        request_id = parse_request_id(request.request_id, "rollback-ranking", request)
-        note = parse_note(request.promoted_by, request.reason)
+        request_id, note = parse_change(request, "rollback-ranking")
         with self._open_collections.use(request.collection):
             pass
         serving, previous = await self._rankings.roll_back(request.collection, note, request_id)

@@ -2,11 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from quarry.collections.collections import Collections
 from quarry.collections.promotion import Promotions
@@ -20,13 +20,13 @@ from quarry.registry.unpacking import ArchiveLimits
 from quarry.registry.versions import ModelVersion
 from quarry.v1 import model_service_pb2 as pb
 from quarry.v1 import model_service_pb2_grpc
-from quarry_server.collections.documents import parse_request_id
+from quarry.waiting import OngoingWork
 from quarry_server.common.context import Context
 from quarry_server.common.model_names import RequestedModels
 from quarry_server.common.page_tokens import MODELS
 from quarry_server.common.paging import ListPage
 from quarry_server.models.imports import receive_import
-from quarry_server.models.messages import parse_note, to_model_message
+from quarry_server.models.messages import parse_change, to_model_message
 from quarry_server.models.rankings import RankingCalls
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self._stopping = threading.Event()
         # Of their own, so that imports leave the threads that answer searches alone.
         self._importing = ThreadPoolExecutor(IMPORT_THREADS, "import")
-        self._running: set[asyncio.Task[Any]] = set()
+        self._registering = OngoingWork()
 
     def tidy(self) -> None:
         """Sees to the versions of collections that will be deleted. Called at the start."""
@@ -79,8 +79,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def PromoteModel(
         self, request: pb.PromoteModelRequest, context: Context
     ) -> pb.PromoteModelResponse:
-        request_id = parse_request_id(request.request_id, "promote-model", request)
-        note = parse_note(request.promoted_by, request.reason)
+        request_id, note = parse_change(request, "promote-model")
         _, previous = await self._promotions.promote(request.name, note, request_id, request.if_unchanged)
         return pb.PromoteModelResponse(
             model=to_model_message(await self._get(request.name)), previous=previous
@@ -89,8 +88,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def RollbackModel(
         self, request: pb.RollbackModelRequest, context: Context
     ) -> pb.RollbackModelResponse:
-        request_id = parse_request_id(request.request_id, "rollback-model", request)
-        note = parse_note(request.promoted_by, request.reason)
+        request_id, note = parse_change(request, "rollback-model")
         with self._open_collections.use(request.collection):
             pass
         serving, previous = await self._promotions.roll_back(request.collection, note, request_id)
@@ -117,7 +115,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
                         self._registry, plan, archive, folder, self._limits, self._stopping.is_set
                     )
 
-            version = await self._finish_change(self._run_in_import_thread(register))
+            version = await self._registering.finish(self._run_in_import_thread(register))
         return pb.ImportModelResponse(model=to_model_message(version))
 
     async def ExportModel(
@@ -156,15 +154,8 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def _run_in_import_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._importing, work)
 
-    async def _finish_change(self, change: Coroutine[Any, Any, T]) -> T:
-        """Finishes a change and returns its result. It goes on if the caller goes."""
-        task = asyncio.create_task(change)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
-
     async def close(self) -> None:
         """Stops what is being unpacked, and waits for the imports that are being registered."""
         self._stopping.set()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._registering.wait()
         self._importing.shutdown(wait=False)

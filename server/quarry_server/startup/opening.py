@@ -44,7 +44,7 @@ LookAtStop = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
+class OpenModels:
     """The models of a server.
 
     Attributes:
@@ -82,7 +82,7 @@ class Parts:
 
     settings: Settings
     folder: DataFolder
-    models: Models
+    models: OpenModels
     open_collections: Collections
     jobs: Jobs
     feedback: OpenFeedback
@@ -133,7 +133,7 @@ async def close_folder(folder: DataFolder, ending: Ending) -> None:
         await asyncio.to_thread(folder.close)
 
 
-async def _open_models(settings: Settings, database: Database, ending: Ending) -> Models:
+async def _open_models(settings: Settings, database: Database, ending: Ending) -> OpenModels:
     trials = open_trials(settings)
     registry = open_registry(settings, database, trials)
     served = ServedModels(
@@ -148,11 +148,11 @@ async def _open_models(settings: Settings, database: Database, ending: Ending) -
     of_collections = CollectionModels(served, settings, database, requested)
     ending.push("the models", of_collections.close)
     ending.push("fetches from the hub", requested.close)
-    return Models(registry, trials, served, requested, of_collections)
+    return OpenModels(registry, trials, served, requested, of_collections)
 
 
 def _make_collections(
-    settings: Settings, folder: DataFolder, database: Database, models: Models, ending: Ending
+    settings: Settings, folder: DataFolder, database: Database, models: OpenModels, ending: Ending
 ) -> Collections:
     open_collections = Collections(
         folder,

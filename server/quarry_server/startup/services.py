@@ -43,7 +43,8 @@ from quarry_server.models.service import ModelServicer
 from quarry_server.search.service import SearchServicer
 from quarry_server.startup.opening import Parts
 from quarry_server.training.loop_runs import LoopRuns
-from quarry_server.training.models import find_model
+from quarry_server.training.plans import TrainingPlans
+from quarry_server.training.request_context import RequestContexts
 from quarry_server.training.service import TrainingServicer
 from quarry_server.transport.connections import ConnectionLimits
 from quarry_server.wiring import read_archive_limits
@@ -140,19 +141,29 @@ async def _build_training(
 ) -> Register:
     settings, sets = parts.settings, parts.jobs.mining.sets
     policy_of = partial(read_policy, parts.open_collections, settings.training.promotion)
+    contexts = RequestContexts(
+        parts.open_collections,
+        parts.models.registry,
+        sets,
+        parts.jobs.training.uploads,
+        parts.feedback.guards,
+        settings,
+        address,
+    )
+    plans = TrainingPlans(
+        parts.jobs.training,
+        parts.feedback,
+        TrainedModels(parts.models.registry, promotions, sets, policy_of),
+        TunedRankings(rankings, policy_of),
+    )
     training = TrainingServicer(
         parts.open_collections,
         parts.jobs.operations,
         parts.jobs.training,
-        sets,
-        parts.feedback,
-        TrainedModels(parts.models.registry, promotions, sets, policy_of),
-        TunedRankings(rankings, policy_of),
-        partial(find_model, parts.models.registry, settings.data),
+        contexts,
+        plans,
         loops,
-        settings,
         parts.models.requested,
-        address,
     )
     await training.tidy()
     await loops.tidy()  # after that of trainings: what is told of a deletion last ends first

@@ -15,7 +15,7 @@ from quarry.training.loop_jobs import LoopJobs
 from quarry.training.loop_spec import LoopReport, LoopSpec
 from quarry.v1 import training_service_pb2 as pb
 from quarry_server.collections.documents import parse_request_id
-from quarry_server.common.jobs import CollectionJobs, Plan
+from quarry_server.common.jobs import CollectionJobs, OperationPlan
 from quarry_server.common.page_tokens import LOOP_REPORTS
 from quarry_server.common.paging import ListPage
 from quarry_server.common.values import to_timestamp
@@ -56,12 +56,10 @@ class LoopRuns:
         cannot mine or train."""
         collection = await self._calls.find_collection(request.collection)
         request_id = parse_request_id(request.request_id, LOOP, request)
-
-        async def prepare() -> Plan:
-            plan, _ = await self._plan(request, collection)
-            return plan
-
-        return await self._calls.start_once(collection, request_id, LOOP, prepare)
+        if (started := await self._calls.find_started(collection, request_id)) is not None:
+            return started
+        plan, _ = await self._plan(request, collection)
+        return await self._calls.start_once(collection, request_id, LOOP, plan)
 
     async def turn(self, name: str) -> LoopReport:
         """Runs the loop of a collection as the server's policy says, to its end, as an operation that all can
@@ -139,7 +137,7 @@ class LoopRuns:
 
     async def _plan(
         self, request: pb.RunLoopRequest, collection: Collection
-    ) -> tuple[Plan, "asyncio.Future[LoopReport]"]:
+    ) -> tuple[OperationPlan, "asyncio.Future[LoopReport]"]:
         """Prepares a turn that can begin, and what will come of it."""
         spec = await asyncio.to_thread(self._make_spec, request, collection)
         self._jobs.check_installed()
@@ -162,4 +160,5 @@ class LoopRuns:
             return to_report_message(report)
 
         start_time = to_timestamp(spec.create_time_us)
-        return Plan(pb.RunLoopMetadata(collection=spec.collection, start_time=start_time), turn), ended
+        metadata = pb.RunLoopMetadata(collection=spec.collection, start_time=start_time)
+        return OperationPlan(metadata, turn), ended

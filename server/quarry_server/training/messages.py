@@ -25,7 +25,7 @@ def to_unregistered_message(result: TrainingResult, spec: TrainingSpec) -> model
     report = result.evaluation
     return models_pb.Model(
         collection=spec.collection,
-        kind=KINDS[result.what],
+        kind=KINDS[result.kind],
         verdict=to_verdict_value(report.verdict),
         advice=report.advice,
         lineage=to_lineage_message(result),

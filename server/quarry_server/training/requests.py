@@ -1,12 +1,10 @@
 """Training requests: messages to what is asked of the job, every field checked."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quarry.documents.catalog import MAX_DESCRIPTION_BYTES, NO_ENCODER, Collection
+from quarry.documents.catalog import MAX_DESCRIPTION_BYTES
 from quarry.errors import (
     ConflictingFieldsError,
     DuplicateError,
@@ -16,29 +14,25 @@ from quarry.errors import (
     RequiredError,
     UnknownValueError,
 )
-from quarry.feedback.reading.guards import GuardPolicy
-from quarry.mining.sets import EXAMPLES, MiningSets
-from quarry.models.blend import read_blend
-from quarry.models.calibration import read_calibration
+from quarry.mining.sets import EXAMPLES
 from quarry.models.run_settings import ModelKind
-from quarry.models.runtime.runner import Precision
 from quarry.training.examples_limits import LEAST_DECIDING
 from quarry.training.forms import FormName, ModelForm, read_model_form
 from quarry.training.spec import (
-    DEFAULT_BOOTSTRAP_QUERIES,
     DEFAULT_FORM,
     DEFAULT_JOINT_LAYERS,
     DEFAULT_LOSS,
     DEFAULT_MAX_TOKENS,
+    DEFAULT_PRETRAINING_QUERIES,
     EvaluationSpec,
     LossName,
     ModelRef,
     TrainingSpec,
     TuningSpec,
 )
-from quarry.training.uploads import Uploads
 from quarry.v1 import training_service_pb2 as pb
-from quarry_server.mining.requests import check_values, make_unique_name, parse_judged
+from quarry_server.mining.requests import check_values, parse_judged
+from quarry_server.training.request_context import RequestContext
 
 DEFAULT_STUDENT_LAYERS = 3
 
@@ -60,66 +54,6 @@ FORMS: dict[int, FormName | None] = {
 }
 
 Request = pb.TrainRerankerRequest | pb.TrainEncoderRequest | pb.DistillRerankerRequest
-
-
-@dataclass(frozen=True, slots=True)
-class RequestContext:
-    """The facts that a request is read against. All of it blocks.
-
-    Attributes:
-        base_reranker: the server's, or empty.
-        precision: of the re-rankers that it serves.
-        server: ``host:port`` where the job reaches it.
-        resolve: finds a version, a fetched model, a folder or a package; raises ModelError or NotFoundError.
-        key_of: of another collection, by name; raises CollectionNotFoundError.
-    """
-
-    collection: Collection
-    base_reranker: str
-    precision: Precision
-    guards: GuardPolicy
-    server: str
-    now_us: int
-    resolve: Callable[[str], ModelRef]
-    key_of: Callable[[str], int]
-    mining_sets: MiningSets
-    uploads: Uploads
-
-    @property
-    def encoder(self) -> str:
-        """The collection's encoder; empty if it has none."""
-        name = self.collection.settings.encoder
-        return "" if name == NO_ENCODER else name
-
-    @property
-    def serving(self) -> ModelRef | None:
-        """The re-ranker that serves."""
-        name = self.collection.settings.reranker
-        return self.resolve(name) if name else None
-
-    def can_give_relevance(self, reranker: str) -> bool:
-        """Tells whether it says how relevant a hit is, and only while the present ranking configuration
-        serves."""
-        folder = Path(self.resolve(reranker).folder)
-        calibration = read_calibration(folder)
-        return (
-            calibration is not None
-            and calibration.ranking == self.collection.ranking_name
-            and read_blend(folder).fused > 0
-        )
-
-    @property
-    def common(self) -> dict[str, object]:
-        """What every job is told."""
-        return {
-            "name": make_unique_name(self.collection.settings.name, self.now_us),
-            "collection": self.collection.settings.name,
-            "collection_key": self.collection.key,
-            "server": self.server,
-            "precision": self.precision,
-            "guards": self.guards,
-            "create_time_us": self.now_us,
-        }
 
 
 def parse_training(request: pb.TrainRerankerRequest, context: RequestContext) -> TrainingSpec:
@@ -175,7 +109,7 @@ def _start(request: pb.TrainRerankerRequest, context: RequestContext) -> tuple[M
 def parse_encoder_training(request: pb.TrainEncoderRequest, context: RequestContext) -> TrainingSpec:
     """Parses an encoder's training. Raises as ``parse_training``."""
     values = _parse_common(request, context) | {
-        "what": "encoder",
+        "kind": "encoder",
         "description": _check_description(request.description),
         "learning_rate": _check_learning_rate(request.learning_rate),
         "serving": context.resolve(context.encoder) if context.encoder else None,
@@ -298,8 +232,8 @@ def _parse_source(request: Request, context: RequestContext) -> dict[str, object
             path = context.uploads.locate(request.examples)
             most = context.uploads.limits.text_bytes
             return {"examples": str(path), "examples_name": request.examples, "max_text_bytes": most}
-        case "bootstrap" if isinstance(request, pb.TrainRerankerRequest):
-            return {"bootstrap": _parse_pretraining(request.bootstrap, context)}
+        case "document_pretraining" if isinstance(request, pb.TrainRerankerRequest):
+            return {"document_pretraining": _parse_pretraining(request.document_pretraining, context)}
     raise RequiredError("examples", "is missing: say what to train on")
 
 
@@ -310,20 +244,24 @@ def _parse_mining_set(name: str, context: RequestContext) -> dict[str, object]:
     return {"examples": str(context.mining_sets.locate(name) / EXAMPLES), "examples_name": name}
 
 
-def _parse_pretraining(message: pb.Bootstrap, context: RequestContext) -> dict[str, object]:
+def _parse_pretraining(message: pb.DocumentPretraining, context: RequestContext) -> dict[str, object]:
     names = list(message.collections)
     if not names:
-        raise RequiredError("bootstrap.collections", "are none")
+        raise RequiredError("document_pretraining.collections", "are none")
     for place, name in enumerate(names):
         if not name:
-            raise RequiredError(f"bootstrap.collections[{place}]", "is empty")
+            raise RequiredError(f"document_pretraining.collections[{place}]", "is empty")
         if name in names[:place]:
-            raise DuplicateError(f"bootstrap.collections[{place}]", f"{name[:80]!r} is there twice")
+            raise DuplicateError(
+                f"document_pretraining.collections[{place}]", f"{name[:80]!r} is there twice"
+            )
     if message.max_queries < 0:
-        raise OutOfRangeError("bootstrap.max_queries", f"is {message.max_queries}, not 1 to 1,000,000")
+        raise OutOfRangeError(
+            "document_pretraining.max_queries", f"is {message.max_queries}, not 1 to 1,000,000"
+        )
     return {
         "collections": tuple((name, context.key_of(name)) for name in names),
-        "max_queries": message.max_queries or DEFAULT_BOOTSTRAP_QUERIES,
+        "max_queries": message.max_queries or DEFAULT_PRETRAINING_QUERIES,
     }
 
 

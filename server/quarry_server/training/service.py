@@ -1,66 +1,46 @@
 """TrainingService."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 from google.longrunning import operations_pb2
-from google.protobuf.message import Message
 
 from quarry.collections.collections import Collections
-from quarry.config import Settings
-from quarry.documents.catalog import Collection, get_collection, read_now_us
+from quarry.documents.catalog import Collection
+from quarry.documents.store import RequestId
 from quarry.errors import InvalidArgumentError, RequiredError
 from quarry.feedback.purge import PurgeMade
 from quarry.jobs.operations import Operations
-from quarry.jobs.process import OnDetails, OnProgress
-from quarry.mining.sets import MiningSets
 from quarry.registry.names import parse_name
-from quarry.registry.trained_models import TrainedModels, TunedRankings
-from quarry.training.folders import AnySpec
 from quarry.training.jobs import TrainingJobs
-from quarry.training.spec import ModelRef, TrainingResult, TrainingSpec, TuningResult, TuningSpec
+from quarry.training.spec import TrainingSpec
 from quarry.training.uploads import FIELD
-from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
 from quarry.v1 import training_service_pb2_grpc
 from quarry_server.collections.documents import parse_request_id
 from quarry_server.common.context import Context
-from quarry_server.common.jobs import CollectionJobs, Plan
+from quarry_server.common.jobs import CollectionJobs
 from quarry_server.common.model_names import RequestedModels, list_names
-from quarry_server.models.messages import to_model_message
-from quarry_server.models.rankings import to_found_message, to_ranking_message
 from quarry_server.training.loop_runs import LoopRuns
-from quarry_server.training.messages import (
-    add_advice,
-    make_metadata,
-    set_details,
-    to_evaluation_message,
-    to_unregistered_message,
-)
+from quarry_server.training.plans import TrainingPlans
+from quarry_server.training.request_context import RequestContext, RequestContexts
 from quarry_server.training.requests import (
     Request,
-    RequestContext,
     parse_distillation,
     parse_encoder_training,
     parse_evaluation,
     parse_training,
     parse_tuning,
 )
-from quarry_server.wiring import OpenFeedback, choose_precision
 
 R = TypeVar("R", bound=Request)
-AnyRequest = Request | pb.EvaluateRerankerRequest | pb.TuneRankingRequest
-Work = Callable[[OnProgress, OnDetails], Awaitable[Message]]
-"""Does what an operation is for; its response."""
 
 
 class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
     """
     Args:
-        address: where jobs reach this server.
+        plans: of what requests ask for, once ``contexts`` have let them be checked.
     """
 
     def __init__(
@@ -68,22 +48,14 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         open_collections: Collections,
         operations: Operations,
         jobs: TrainingJobs,
-        mining_sets: MiningSets,
-        feedback: OpenFeedback,
-        trained: TrainedModels,
-        tuned: TunedRankings,
-        find_model: Callable[[str], ModelRef],
+        contexts: RequestContexts,
+        plans: TrainingPlans,
         loops: LoopRuns,
-        settings: Settings,
         requested: RequestedModels,
-        address: str,
     ) -> None:
         self._open_collections, self._jobs = open_collections, jobs
-        self._mining_sets, self._feedback = mining_sets, feedback
-        self._trained, self._tuned, self._find_model = trained, tuned, find_model
-        self._loops, self._requested, self._address = loops, requested, address
-        self._base_reranker = settings.models.base_reranker
-        self._precision = choose_precision(settings)
+        self._contexts, self._plans = contexts, plans
+        self._loops, self._requested = loops, requested
         self._calls = CollectionJobs(open_collections, operations, jobs)
 
     async def tidy(self) -> None:
@@ -130,34 +102,25 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         if version is None:
             raise InvalidArgumentError("model", f"{request.model[:80]!r} is not COLLECTION@NUMBER")
         collection = await self._calls.find_collection(version[0])
-
-        async def plan() -> Plan:
-            await self._requested.admit(request.compare_with, known=list_names(collection))
-            spec = await asyncio.to_thread(lambda: parse_evaluation(request, self._read_context(collection)))
-
-            async def evaluate(on_progress: OnProgress, on_details: OnDetails) -> Message:
-                return to_evaluation_message(await self._jobs.evaluate(spec, on_progress, on_details), spec)
-
-            return self._plan(spec, evaluate)
-
-        return await self._start("evaluate-reranker", request, collection, plan)
+        request_id = parse_request_id(request.request_id, "evaluate-reranker", request)
+        if (started := await self._find_started(collection, request_id)) is not None:
+            return started
+        await self._requested.admit(request.compare_with, known=list_names(collection))
+        spec = await asyncio.to_thread(lambda: parse_evaluation(request, self._contexts.read(collection)))
+        return await self._calls.start_once(
+            collection, request_id, "evaluate-reranker", self._plans.plan_evaluation(spec)
+        )
 
     async def TuneRanking(self, request: pb.TuneRankingRequest, context: Context) -> operations_pb2.Operation:
         collection = await self._calls.find_collection(request.collection)
-
-        async def plan() -> Plan:
-            with self._open_collections.use(request.collection) as opened:
-                arms = opened.generation.searcher.arms
-            spec = await asyncio.to_thread(
-                lambda: parse_tuning(request, self._read_context(collection), arms)
-            )
-
-            async def tune(on_progress: OnProgress, on_details: OnDetails) -> Message:
-                return await self._jobs.tune(spec, on_progress, on_details, partial(self._take_ranking, spec))
-
-            return self._plan(spec, tune)
-
-        return await self._start("tune-ranking", request, collection, plan)
+        request_id = parse_request_id(request.request_id, "tune-ranking", request)
+        if (started := await self._find_started(collection, request_id)) is not None:
+            return started
+        with self._open_collections.use(request.collection) as opened:
+            arms = opened.generation.searcher.arms
+        spec = await asyncio.to_thread(lambda: parse_tuning(request, self._contexts.read(collection), arms))
+        plan = self._plans.plan_tuning(spec)
+        return await self._calls.start_once(collection, request_id, "tune-ranking", plan)
 
     async def RunLoop(self, request: pb.RunLoopRequest, context: Context) -> operations_pb2.Operation:
         return await self._loops.run(request)
@@ -176,72 +139,26 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         self, kind: str, request: R, parse: Callable[[R, RequestContext], TrainingSpec]
     ) -> operations_pb2.Operation:
         collection = await self._calls.find_collection(request.collection)
-
-        async def plan() -> Plan:
-            teacher = request.teacher if isinstance(request, pb.DistillRerankerRequest) else ""
-            named = request.base, teacher, self._base_reranker
-            await self._requested.admit(*named, known=list_names(collection))
-            spec = await asyncio.to_thread(lambda: parse(request, self._read_context(collection)))
-
-            async def train(on_progress: OnProgress, on_details: OnDetails) -> Message:
-                return await self._jobs.train(spec, on_progress, on_details, partial(self._take, spec))
-
-            return self._plan(spec, train)
-
-        return await self._start(kind, request, collection, plan)
-
-    async def _take(self, spec: TrainingSpec, result: TrainingResult, folder: Path) -> models_pb.Model:
-        """Says what became of a training's model."""
-        taken = await self._trained.take(spec, result, folder)
-        if taken.version is None:
-            return to_unregistered_message(result, spec)
-        return add_advice(to_model_message(taken.version), taken.advice)
-
-    async def _take_ranking(self, spec: TuningSpec, result: TuningResult) -> models_pb.Ranking:
-        """Says what became of the ranking configuration that a tuning found."""
-        taken = await self._tuned.take(spec, result)
-        if taken.version is None:
-            return to_found_message(spec.collection, result)
-        return add_advice(to_ranking_message(taken.version), taken.advice)
-
-    async def _start(
-        self, kind: str, request: AnyRequest, collection: Collection, plan: Callable[[], Awaitable[Plan]]
-    ) -> operations_pb2.Operation:
-        """Starts what ``plan`` has checked, once for the request's id."""
         request_id = parse_request_id(request.request_id, kind, request)
+        if (started := await self._find_started(collection, request_id)) is not None:
+            return started
+        teacher = request.teacher if isinstance(request, pb.DistillRerankerRequest) else ""
+        named = request.base, teacher, self._contexts.base_reranker
+        await self._requested.admit(*named, known=list_names(collection))
+        spec = await asyncio.to_thread(lambda: parse(request, self._contexts.read(collection)))
+        return await self._calls.start_once(collection, request_id, kind, self._plans.plan_training(spec))
 
-        async def prepare() -> Plan:
+    async def _find_started(
+        self, collection: Collection, request_id: RequestId
+    ) -> operations_pb2.Operation | None:
+        """Finds what a repeated request has started.
+
+        Raises FailedPreconditionError if the request is new, and this server cannot train.
+        """
+        started = await self._calls.find_started(collection, request_id)
+        if started is None:
             self._jobs.check_installed()
-            return await plan()
-
-        return await self._calls.start_once(collection, request_id, kind, prepare)
-
-    def _plan(self, spec: AnySpec, work: Work) -> Plan:
-        metadata = make_metadata(spec)
-
-        async def run(on_progress: OnProgress) -> Message:
-            await self._feedback.impressions.flush()  # or the job would miss the last answers
-            response = await work(on_progress, partial(set_details, metadata))
-            metadata.ClearField("eta")
-            return response
-
-        return Plan(metadata, run)
-
-    def _read_context(self, collection: Collection) -> RequestContext:
-        """Reads what a request is read against. Blocks."""
-        database = self._open_collections.database
-        return RequestContext(
-            collection=collection,
-            base_reranker=self._base_reranker,
-            precision=self._precision,
-            guards=self._feedback.guards,
-            server=self._address,
-            now_us=read_now_us(),
-            resolve=self._find_model,
-            key_of=lambda name: database.read(lambda c: get_collection(c, name)).key,
-            mining_sets=self._mining_sets,
-            uploads=self._jobs.uploads,
-        )
+        return started
 
 
 def end_trainings(purge_sets: PurgeMade, jobs: TrainingJobs) -> PurgeMade:

@@ -163,12 +163,12 @@ def test_a_mining_set_or_documents_alone_are_named_instead_of_a_file(fake: tuple
     service, address = fake
     assert call(address, "--mining-set", "faq-1").exit_code == 0
     service.waits = 0
-    documents = ["--bootstrap", "faq", "--bootstrap", "web", "--max-queries", "50"]
+    documents = ["--pretrain-on", "faq", "--pretrain-on", "web", "--max-queries", "50"]
     assert call(address, *documents).exit_code == 0
     by_set, by_documents = service.requests
     assert by_set.mining_set == "faq-1"
-    assert list(by_documents.bootstrap.collections) == ["faq", "web"]
-    assert by_documents.bootstrap.max_queries == 50
+    assert list(by_documents.document_pretraining.collections) == ["faq", "web"]
+    assert by_documents.document_pretraining.max_queries == 50
     assert not service.uploaded
 
 
@@ -176,10 +176,10 @@ def test_a_mining_set_or_documents_alone_are_named_instead_of_a_file(fake: tuple
     ("options", "told"),
     [
         ([], "what to train on"),
-        (["--mining-set", "a", "--bootstrap", "b"], "what to train on"),
-        (["--what", "encoder", "--bootstrap", "b"], "are for re-rankers"),
-        (["--what", "encoder", "--mining-set", "a", "--promote"], "are for re-rankers"),
-        (["--mining-set", "a", "--max-queries", "5"], "--max-queries is for --bootstrap"),
+        (["--mining-set", "a", "--pretrain-on", "b"], "what to train on"),
+        (["--kind", "encoder", "--pretrain-on", "b"], "are for re-rankers"),
+        (["--kind", "encoder", "--mining-set", "a", "--promote"], "are for re-rankers"),
+        (["--mining-set", "a", "--max-queries", "5"], "--max-queries is for --pretrain-on"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_the_server_is_asked(
@@ -224,7 +224,7 @@ def test_an_encoder_is_made_to_serve_by_a_reindex(
     fake: tuple[FakeTraining, str], examples: list[str]
 ) -> None:
     fake[0].model = model(name="faq@4", kind=models_pb.MODEL_KIND_ENCODER)
-    ended = call(fake[1], *examples, "--what", "encoder", "--steps", "3")
+    ended = call(fake[1], *examples, "--kind", "encoder", "--steps", "3")
     assert fake[0].requests == [pb.TrainEncoderRequest(collection="faq", examples="hash", steps=3)]
     assert "`quarry collection reindex faq --encoder faq@4`" in ended.output
 

@@ -296,7 +296,7 @@ async def test_pairs_whose_states_are_kept_are_promised_in_less_time(
     assert model.estimate_shares(PAIRS) == [1.0] * len(PAIRS)
     await batcher.score(PAIRS[: len(PASSAGES)])
     assert model.estimate_shares([*PAIRS, ("mo", "new")]) == [0.75] * len(PAIRS) + [1.0]  # 1.5 of 2 layers
-    speed = batcher._lanes[next(iter(batcher._lanes))].throughput.tokens_per_s * model.parallel
+    speed = batcher._queues[next(iter(batcher._queues))].throughput.tokens_per_s * model.parallel
     tokens = sum(len(one) for one in model.prepare(PAIRS))
     new = [(query, passage + " new") for query, passage in PAIRS]
     assert batcher.count_fitting(new, 0.8 * tokens / speed) < batcher.count_fitting(

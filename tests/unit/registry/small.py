@@ -30,7 +30,7 @@ RESULT = TrainingResult(
         source="judgments",
         queries=50,
     ),
-    what="reranker", base="a-base", examples="set-1", data_hash="abc", loss="lce", steps=7, seed=3,
+    kind="reranker", base="a-base", examples="set-1", data_hash="abc", loss="lce", steps=7, seed=3,
     joint_layers=2, max_tokens=128, train_s=1.5, simulated=True, feedback_start_us=1, feedback_end_us=2,
 )  # fmt: skip
 

@@ -64,11 +64,11 @@ class Found:
     async def train(self, verdict: str = "IMPROVED", **changes: Any) -> Taken[ModelVersion]:
         cautions = changes.pop("cautions", ())
         compared = changes.pop("compared_with", "")
-        what = changes.pop("what", "reranker")
+        kind = changes.pop("kind", "reranker")
         evaluation = report(verdict, cautions=cautions, compared_with=compared)
         folder = model_folder(self.faq.data / "made", f"weights {verdict}")
-        made = result(evaluation=evaluation, what=what, **changes)
-        return await self.models.take(spec(what=what, description="ours"), made, folder)
+        made = result(evaluation=evaluation, kind=kind, **changes)
+        return await self.models.take(spec(kind=kind, description="ours"), made, folder)
 
     async def tune(self, verdict: str = "IMPROVED", **changes: Any) -> Taken[RankingVersion]:
         cautions, compared = changes.pop("cautions", ()), changes.pop("compared_with", "")
@@ -144,7 +144,7 @@ async def test_a_result_without_a_model_or_a_configuration_leaves_no_version(
 async def test_an_encoder_never_serves_by_itself(found: Found) -> None:
     """It would need a generation of its own."""
     found.policy = DESPITE
-    taken = await found.train(what="encoder")
+    taken = await found.train(kind="encoder")
     assert taken.version is not None
     assert (taken.version.kind, taken.version.state, taken.advice) == ("encoder", CANDIDATE, "")
     assert (found.asked_of, found.serves("model")) == ([], "")

@@ -8,7 +8,7 @@ import pytest
 
 from quarry.errors import InvalidArgumentError
 from quarry.ranking import ranges
-from quarry.ranking.ranges import Range
+from quarry.ranking.ranges import NumberRange
 
 PROTO = Path(__file__).parents[3] / "protos" / "quarry" / "v1" / "search_service.proto"
 FIELDS = {
@@ -37,7 +37,7 @@ def comment_of(message: str, field: str) -> str:
     raise AssertionError(f"there is no field {message}.{field}")
 
 
-def words_of(one: Range) -> str:
+def words_of(one: NumberRange) -> str:
     return f"{'over ' if one.open_below else ''}{one.least:g} to {one.most:,g}"
 
 
@@ -48,13 +48,13 @@ def test_the_protos_say_the_range_that_is_checked(message: str, field: str) -> N
 
 
 def test_every_range_belongs_to_a_field() -> None:
-    declared = [one for one in vars(ranges).values() if isinstance(one, Range)]
+    declared = [one for one in vars(ranges).values() if isinstance(one, NumberRange)]
     assert len(declared) == len(FIELDS)
     assert all(any(one is known for known in FIELDS.values()) for one in declared)
 
 
 @pytest.mark.parametrize("one", [*FIELDS.values()], ids=lambda one: str(one))
-def test_borders_belong_to_a_range_and_what_lies_beyond_does_not(one: Range) -> None:
+def test_borders_belong_to_a_range_and_what_lies_beyond_does_not(one: NumberRange) -> None:
     one.check(one.most, "field")
     outside = [one.most + 1e-9, one.least - 1e-9, math.nan, math.inf, -math.inf]
     if one.open_below:

@@ -21,14 +21,14 @@ def test_what_is_trained_decides_who_trains_it(tmp_path: Path, monkeypatch: pyte
     def train(spec: object, folder: Path, progress: ProgressReporter) -> TrainingResult:
         progress("training", 0.5)
         asked.append(folder.name)
-        return result(what=folder.name)
+        return result(kind=folder.name)
 
     monkeypatch.setattr(job, "_TRAININGS", {"reranker": train, "encoder": train})
     folders, lines = TrainingFolders(tmp_path), list[bytes]()
-    for what in ("reranker", "encoder"):
-        folder = folders.create(spec(name=what, what=what))
+    for kind in ("reranker", "encoder"):
+        folder = folders.create(spec(name=kind, kind=kind))
         job.train(folder, ProgressReporter(lines.append))
-        assert read_answer(folder / RESULT, TrainingResult).what == what
+        assert read_answer(folder / RESULT, TrainingResult).kind == kind
     assert asked == ["reranker", "encoder"]
     assert lines
 

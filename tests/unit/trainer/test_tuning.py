@@ -32,7 +32,7 @@ from quarry_trainer.tuning.fitting import (
 )
 from quarry_trainer.tuning.folds import split_folds
 from quarry_trainer.tuning.tuning_data import MAX_QUERIES, draw_queries, read_chosen
-from quarry_trainer.tuning.tuning_data import keep_judged as judged_material
+from quarry_trainer.tuning.tuning_data import keep_judged as judged_data
 from quarry_trainer.tuning.tuning_job import make_configuration
 from quarry_trainer.tuning.verdict import Comparison, rule_by_judgments
 
@@ -194,14 +194,14 @@ def test_judgments_of_documents_that_nobody_holds_are_bad_data() -> None:
 
 
 def test_of_many_queries_some_are_drawn_the_same_ones_by_the_same_seed() -> None:
-    many = judged_material([query(f"q{n}", f"text {n}", f"d{n}") for n in range(MAX_QUERIES + 500)])
+    many = judged_data([query(f"q{n}", f"text {n}", f"d{n}") for n in range(MAX_QUERIES + 500)])
     some = draw_queries(many, 1)
     assert len(some.queries) == MAX_QUERIES
     kept = {q.id for q in some.queries}
     assert [q.id for q in some.queries] == [q.id for q in many.queries if q.id in kept]
     assert draw_queries(many, 1) == some
     assert draw_queries(many, 2) != some
-    few = judged_material([query("q", "text", "d"), JudgedQuery(id="n", text="none", judgments={"d": 0})])
+    few = judged_data([query("q", "text", "d"), JudgedQuery(id="n", text="none", judgments={"d": 0})])
     assert draw_queries(few, 0) == few
     assert [q.id for q in few.queries] == ["q"]
 

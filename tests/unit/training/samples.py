@@ -54,7 +54,7 @@ def report(verdict: str = "IMPROVED", **changes: Any) -> EvaluationReport:
 
 def result(verdict: str = "IMPROVED", **changes: Any) -> TrainingResult:
     values = {
-        "evaluation": report(verdict), "what": "reranker", "base": "base", "examples": "set",
+        "evaluation": report(verdict), "kind": "reranker", "base": "base", "examples": "set",
         "data_hash": "h", "loss": "lce", "steps": 3, "seed": 0, "joint_layers": 2, "max_tokens": 128,
         "train_s": 1.0, "simulated": False,
     }  # fmt: skip

@@ -73,7 +73,7 @@ def test_work_goes_with_any_collection_that_it_reads_and_with_its_mining_set(tmp
     folder = tmp_path / FOLDER / "faq-1"
     own, other = find_work(folder, spec()), find_work(folder, spec(key=2, examples_name="kept"))
     documents = {"collections": (("faq", 1), ("web", 3)), "max_queries": 5}
-    both = find_work(folder, spec(examples=None, examples_name="", bootstrap=documents))
+    both = find_work(folder, spec(examples=None, examples_name="", document_pretraining=documents))
     unmarked = find_work(folder, spec(seed=5))
     (unmarked / MARK).write_text("{")
     assert folders.list_keys() == {1, 2, 3}
@@ -89,7 +89,7 @@ def test_work_goes_with_any_collection_that_it_reads_and_with_its_mining_set(tmp
 def test_a_job_reads_its_collection_and_those_that_it_bootstraps_from() -> None:
     assert list_keys(spec(key=4)) == (4,)
     assert list_keys(evaluation_spec()) == (1,)
-    assert list_keys(spec(key=4, bootstrap={"collections": (("a", 2), ("b", 4))})) == (2, 4)
+    assert list_keys(spec(key=4, document_pretraining={"collections": (("a", 2), ("b", 4))})) == (2, 4)
 
 
 def test_an_answer_that_cannot_be_read_is_a_typed_error(tmp_path: Path) -> None:

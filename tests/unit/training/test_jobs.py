@@ -13,7 +13,7 @@ from quarry.jobs.process import OnDetails, OnProgress
 from quarry.jobs.waited_for import note_operation
 from quarry.training.folders import EVALUATION, FOLDER, MODEL, RESULT, find_work
 from quarry.training.jobs import TrainingJobs
-from quarry.training.spec import TrainingResult, TrainingSpec, TuningResult
+from quarry.training.spec import TrainingResult, TrainingSpec, TuningResult, TuningSpec
 
 
 class FakeProcess:
@@ -66,7 +66,7 @@ class Heard:
     async def progress(self, stage: str, _progress: float) -> None:
         self.stages.append(stage)
 
-    async def take(self, made: TrainingResult, folder: Path) -> str:
+    async def take(self, _spec: TrainingSpec, made: TrainingResult, folder: Path) -> str:
         self.taken.append((made, exists(folder)))
         return "faq@1"
 
@@ -106,7 +106,7 @@ async def test_a_result_is_handed_over_with_its_model_and_nothing_is_left(
     jobs: TrainingJobs, tmp_path: Path
 ) -> None:
     heard = Heard()
-    assert await jobs.train(spec(), heard.progress, heard.details.append, heard.take) == "faq@1"
+    assert await jobs.train(spec(), heard.progress, heard.details.append, heard.take) == (result(), "faq@1")
     assert heard.stages == ["waiting", "training"]
     assert heard.details == [{"step": 1.0, "loss": 0.5}]
     assert heard.taken == [(result(), True)]
@@ -144,7 +144,7 @@ async def test_a_failed_training_keeps_its_work_and_nothing_else(
 
 
 async def test_what_cannot_be_registered_keeps_its_work(jobs: TrainingJobs, tmp_path: Path) -> None:
-    async def take(_made: TrainingResult, _folder: Path) -> str:
+    async def take(_spec: TrainingSpec, _made: TrainingResult, _folder: Path) -> str:
         raise UnavailableError("no registry")
 
     heard = Heard()
@@ -169,7 +169,7 @@ async def test_trainings_wait_for_one_another_but_evaluations_do_not_wait_for_th
     assert process.begun.empty()
     process.go_on.set()
     assert (await evaluation).verdict == "REGRESSED"
-    assert await asyncio.gather(*trainings) == ["faq@1"] * 3
+    assert await asyncio.gather(*trainings) == [(result(), "faq@1")] * 3
     assert process.most == 2
 
 
@@ -189,7 +189,7 @@ async def test_a_cancelled_training_is_cancelled_whether_it_runs_or_waits(
     with pytest.raises(asyncio.CancelledError):
         await cancelled
     process.go_on.set()
-    assert await other == "faq@1"
+    assert await other == (result(), "faq@1")
     assert left(tmp_path) == []
 
 
@@ -201,7 +201,7 @@ async def test_a_tuning_that_does_not_end_well_ends_the_mining_that_it_waits_for
     process.error = error
     heard = Heard()
 
-    async def take(_made: TuningResult) -> str:
+    async def take(_spec: TuningSpec, _made: TuningResult) -> str:
         raise AssertionError("there is no result")
 
     task = asyncio.create_task(jobs.tune(tuning_spec(), heard.progress, heard.details.append, take))
@@ -221,7 +221,7 @@ async def test_once_it_is_being_registered_a_training_cannot_be_cancelled(
 ) -> None:
     registering, go_on = asyncio.Event(), asyncio.Event()
 
-    async def take(_made: TrainingResult, folder: Path) -> str:
+    async def take(_spec: TrainingSpec, _made: TrainingResult, folder: Path) -> str:
         registering.set()
         await go_on.wait()
         assert exists(folder)
@@ -233,7 +233,7 @@ async def test_once_it_is_being_registered_a_training_cannot_be_cancelled(
     task.cancel()
     await asyncio.sleep(0)
     go_on.set()
-    assert await task == "faq@1"
+    assert await task == (result(), "faq@1")
     assert left(tmp_path) == []
     assert work(tmp_path) == []
 
@@ -255,7 +255,7 @@ async def test_a_purged_mining_set_ends_its_trainings_and_takes_their_work(
     with pytest.raises(Cancelled):
         await of_it
     process.go_on.set()
-    assert await other == "faq@1"
+    assert await other == (result(), "faq@1")
     assert work(tmp_path) == []
 
 
@@ -266,7 +266,7 @@ async def test_a_deleted_collection_ends_its_jobs_even_those_that_only_bootstrap
     heard = Heard()
     documents = {"collections": (("web", 9),), "max_queries": 5}
     task = asyncio.create_task(
-        jobs.train(spec(bootstrap=documents), heard.progress, heard.details.append, heard.take)
+        jobs.train(spec(document_pretraining=documents), heard.progress, heard.details.append, heard.take)
     )
     await process.begun.get()
 

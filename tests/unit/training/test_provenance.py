@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import orjson
 import pytest
 
 from quarry.errors import ModelError
 from quarry.training.hashes import mark_document, mark_former_query, mark_queries
-from quarry.training.provenance import READING, TrainingProvenance, join_provenances, read_provenance
+from quarry.training.provenance import PROVENANCE, TrainingProvenance, join_provenances, read_provenance
 
 FIRST = TrainingProvenance(
     mark_queries(["how do I pay?"]), frozenset({mark_document("faq", "d1")}), frozenset({"base"})
@@ -29,6 +30,15 @@ def test_what_an_earlier_version_wrote_down_is_known_by_the_text_that_it_read(tm
     assert not found.has_query("how do we pay?")
 
 
+def test_a_version_from_before_the_file_was_renamed_still_says_what_it_read(tmp_path: Path) -> None:
+    FIRST.write(tmp_path)
+    kept = orjson.loads((tmp_path / PROVENANCE).read_bytes())
+    (tmp_path / PROVENANCE).unlink()
+    kept["silent"] = kept.pop("unknown_lineage")
+    (tmp_path / "reading.json").write_bytes(orjson.dumps(kept))
+    assert read_provenance(tmp_path, "faq@1") == FIRST
+
+
 def test_documents_are_known_by_collection_and_id(tmp_path: Path) -> None:
     FIRST.write(tmp_path)
     found = read_provenance(tmp_path, "faq@1")
@@ -49,13 +59,13 @@ def test_a_model_that_was_made_elsewhere_is_silent(tmp_path: Path) -> None:
     assert read_provenance(tmp_path, "faq@1") == TrainingProvenance(unknown_lineage=frozenset({"faq@1"}))
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"queries": "AAAA", "documents": "", "silent": []}'])
+@pytest.mark.parametrize("text", ["", "{}", '{"queries": "AAAA", "documents": "", "unknown_lineage": []}'])
 def test_a_damaged_file_is_an_error(tmp_path: Path, text: str) -> None:
-    (tmp_path / READING).write_text(text)
+    (tmp_path / PROVENANCE).write_text(text)
     with pytest.raises(ModelError, match="faq@1"):
         read_provenance(tmp_path, "faq@1")
 
 
 def test_it_takes_eleven_bytes_a_mark(tmp_path: Path) -> None:
     TrainingProvenance(mark_queries(f"query {n}" for n in range(20_000))).write(tmp_path)
-    assert (tmp_path / READING).stat().st_size < 20_000 * 11
+    assert (tmp_path / PROVENANCE).stat().st_size < 20_000 * 11

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quarry.mining.spec import JudgedQuery
-from quarry.registry.names import parse_name
 from quarry.training.hashes import mark_document, mark_queries
 from quarry.training.provenance import TrainingProvenance, join_provenances, read_provenance
-from quarry.training.spec import EvaluationReport, TrainingSpec
+from quarry.training.spec import TrainingSpec
 from quarry_trainer.data.dataset import Group, list_learned_documents
 from quarry_trainer.data.division import Before
 
@@ -17,12 +16,12 @@ from quarry_trainer.data.division import Before
 class Memory:
     """The queries and documents that a model has read, as far as they concern one collection."""
 
-    reading: TrainingProvenance
+    provenance: TrainingProvenance
     collection: str
 
     def has_read(self, query: JudgedQuery) -> bool:
         """Tells whether it learned from a query that is the same question."""
-        return self.reading.has_query(query.text)
+        return self.provenance.has_query(query.text)
 
     def has_seen(self, query: JudgedQuery) -> bool:
         """Tells whether it learned a relevant document of the query as relevant to some query."""
@@ -30,7 +29,7 @@ class Memory:
 
     def is_new(self, documents: Iterable[str]) -> bool:
         """Tells whether it learned none of these as relevant."""
-        return not any(self.reading.has_document(self.collection, id) for id in documents)
+        return not any(self.provenance.has_document(self.collection, id) for id in documents)
 
     def find_read(self, queries: Sequence[JudgedQuery], entities: Mapping[str, str] = {}) -> Before:
         """Finds which of these queries, and of their documents, it has read.
@@ -38,7 +37,7 @@ class Memory:
         Documents are named by what they speak of, where ``entities`` says that.
         """
         documents = {document for query in queries for document in query.judgments}
-        seen = (id for id in documents if self.reading.has_document(self.collection, id))
+        seen = (id for id in documents if self.provenance.has_document(self.collection, id))
         return Before(
             frozenset(query.id for query in queries if self.has_read(query)),
             frozenset(entities.get(id, id) for id in seen),
@@ -48,7 +47,7 @@ class Memory:
 NO_MEMORY = Memory(TrainingProvenance(), "")
 
 
-def read_before(spec: TrainingSpec) -> TrainingProvenance:
+def read_base_provenance(spec: TrainingSpec) -> TrainingProvenance:
     """Reads the provenance of the models that a training starts and learns from. Raises ModelError."""
     models = [spec.base, *([spec.teacher] if spec.teacher else [])]
     return join_provenances(read_provenance(Path(model.folder), model.name) for model in models)
@@ -59,33 +58,3 @@ def make_provenance(groups: Iterable[Group], collection: str) -> TrainingProvena
     groups = list(groups)
     documents = (mark_document(collection, id) for id in list_learned_documents(groups))
     return TrainingProvenance(mark_queries(group.query for group in groups), frozenset(documents))
-
-
-def with_memory(report: EvaluationReport, before: TrainingProvenance, kept_out: int) -> EvaluationReport:
-    """Adds to ``report`` what was known of the base, or of both models of a comparison, and what follows.
-
-    Args:
-        kept_out: queries that did not decide, since one of these had been trained on them.
-    """
-    details = {
-        **report.details,
-        "read_before": {
-            "queries": len(before.queries),
-            "documents": len(before.documents),
-            "kept_out": kept_out,
-            "silent": sorted(before.unknown_lineage),
-        },
-    }
-    advice = list(report.advice)
-    if kept_out and (report.source == "judgments" or report.verdict == "INSUFFICIENT_DATA"):
-        advice.append(f"{kept_out:,} queries do not decide, for the model learned from them before")
-    # Of a name that is no version's nobody expects that it saw a collection's queries.
-    if versions := sorted(name for name in before.unknown_lineage if parse_name(name)):
-        advice.append(f"{', '.join(versions)} {_SILENT}")
-    return report.model_copy(update={"details": details, "advice": tuple(advice)})
-
-
-_SILENT = (
-    "was made elsewhere and does not say what it was trained on: if that was some of these queries or their "
-    "documents, the figures flatter what is made of it"
-)

@@ -131,7 +131,7 @@ def _make_details(
     searches = log.first_pages
     span = log.time_us[held_out & searches]
     return {
-        "decides": {"level": choose_level(earlier_decisions), "spent": earlier_decisions},
+        "decides": {"level": choose_level(earlier_decisions), "earlier_decisions": earlier_decisions},
         "held_out_searches": len(span),
         "held_out_start_us": int(span.min()) if len(span) else None,
         "searches": int(searches.sum()),

@@ -323,7 +323,7 @@ _WORSE: Mapping[str, str] = {
     ALL: "do not promote it; look at the examples' verdict, lower the learning rate, or train for less long",
     UNSEEN: (
         "it knows its examples by heart; train for fewer steps, on more documents, or start with the "
-        "documents alone (bootstrap)"
+        "documents alone (--pretrain-on)"
     ),
 }
 _UNCHANGED = (

@@ -27,7 +27,7 @@ def read_evidence(report: EvaluationReport) -> VerdictEvidence:
     return VerdictEvidence(
         source=report.source,
         queries=report.queries,
-        spent=int(decides.get("spent", 0)),
+        earlier_decisions=int(decides.get("earlier_decisions", 0)),
         level=float(decides["level"]) if decided and "level" in decides else None,
         off_policy=report.off_policy,
         explored_clicks=explored if isinstance(explored, int) else None,

@@ -37,7 +37,7 @@ GO_ON_AFTER = (UnavailableError, Cancelled)
 """What a turn is interrupted by: the next one goes on with its work."""
 
 
-def make_turn(spec: LoopSpec, folder: Path, progress: ProgressReporter) -> LoopReport:
+def run_once(spec: LoopSpec, folder: Path, progress: ProgressReporter) -> LoopReport:
     """Makes the turn and leaves its report in ``folder``, which lies in a server's data folder.
 
     Raises:

@@ -13,9 +13,10 @@ from ir_measures import nDCG
 from quarry.models.blend import RERANKER_ALONE, Blend
 from quarry_trainer.data.known_unseen import Places, average_over_parts, split_by_known
 from quarry_trainer.data.live import Float64, RankedQuery
-from quarry_trainer.evaluation.scoring import FUSED_ALONE, order_by_blend
+from quarry_trainer.evaluation.scoring import FUSED_ALONE, PairModel, order_by_blend, score_ranked
 from quarry_trainer.evaluation.training_gate import DEFAULT_POLICY
 from quarry_trainer.measures import NDCG, Qrels, list_clusters, list_judged_queries, measure_per_query
+from quarry_trainer.trainings.development import Development
 
 TIMES = (1.0, 2.0, 4.0, 8.0)
 """By how much the fused score may count more than it did in training."""
@@ -40,6 +41,14 @@ class _Asked(NamedTuple):
 class _Tried:
     blend: Blend
     ndcg: Float64
+
+
+def choose_blend(model: PairModel, trained: Blend, development: Development) -> Blend:
+    """Chooses how a model serves that was ``trained`` with a blend."""
+    if not development.whole:
+        return choose_unproven_blend(trained)
+    scores = score_ranked(model, development.whole)
+    return fit_blend(development.whole, scores, development.qrels, trained, development.known)
 
 
 def fit_blend(

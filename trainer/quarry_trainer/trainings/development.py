@@ -9,9 +9,9 @@ from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import Blend
 from quarry_trainer.data.known_unseen import average_over_parts, split_by_known
 from quarry_trainer.data.live import RankedQuery
+from quarry_trainer.data.query_split import QuerySplit
 from quarry_trainer.evaluation.scoring import PairModel, order_by_blend, score_ranked
 from quarry_trainer.measures import NDCG, list_clusters, list_judged_queries, measure_per_query
-from quarry_trainer.trainings.blending import choose_unproven_blend, fit_blend
 
 MEASURED_QUERIES, MEASURED_DEPTH = 48, 30
 """Development queries, and candidates of each, that are scored again and again while training goes on."""
@@ -40,12 +40,10 @@ class Development:
         self.ranked = [query.take(range(min(MEASURED_DEPTH, len(query)))) for query in some]
         self.qrels = {query.id: query.judgments for query in queries}
 
-    def choose_blend(self, model: PairModel, trained: Blend) -> Blend:
-        """Chooses how a model serves that was ``trained`` with a blend."""
-        if not self.whole:
-            return choose_unproven_blend(trained)
-        scores = score_ranked(model, self.whole)
-        return fit_blend(self.whole, scores, self.qrels, trained, self.known)
+    @classmethod
+    def from_split(cls, split: QuerySplit, ranked: Mapping[str, RankedQuery]) -> "Development":
+        """Takes the queries that ``split`` leaves for choices, with their candidates by id."""
+        return cls([ranked[query.id] for query in split.development], split.development, split.known)
 
     def measure_ndcg(self, model: PairModel, blend: Blend) -> float:
         """Measures the mean nDCG@10 of the order in training; known and unseen queries, if ``split_by_known``

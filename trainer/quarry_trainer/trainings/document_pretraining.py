@@ -19,23 +19,22 @@ from quarry.documents.vectors import SourceReader
 from quarry.documents.view import make_view
 from quarry.jobs.child import ProgressReporter
 from quarry.models.blend import write_blend
-from quarry.training.folders import MODEL, find_work
+from quarry.training.folders import MODEL, find_work, locate_data
 from quarry.training.spec import MAX_EPOCH_STEPS, TrainingResult, TrainingSpec
-from quarry_trainer.data.dataset import BadExamplesError, GroupDataset, TextGroup
+from quarry_trainer.data.dataset import BadExamplesError, TextGroup
 from quarry_trainer.data.live import DEPTH, RankedQuery, open_search
 from quarry_trainer.data.matching_passages import open_documents
-from quarry_trainer.data.model_memory import read_before
+from quarry_trainer.data.model_memory import read_base_provenance
 from quarry_trainer.data.pseudo_queries import PseudoQuery, drop_title, make_pseudo_queries
 from quarry_trainer.data.training_data import rank_once
-from quarry_trainer.evaluation.model_evaluation import Scored, evaluate_ranked
+from quarry_trainer.evaluation.judgment_evaluation import evaluate_ranked
+from quarry_trainer.evaluation.orders import Scored
 from quarry_trainer.evaluation.scoring import score_ranked
-from quarry_trainer.learning.averaging import Averaging
 from quarry_trainer.learning.listwise import GROUP_SIZE
-from quarry_trainer.learning.training_loop import TrainingLoopSettings, run_loop
 from quarry_trainer.trainings.blending import choose_unproven_blend
 from quarry_trainer.trainings.reranker import RerankerRecipe
 from quarry_trainer.trainings.results import make_result, refuse
-from quarry_trainer.trainings.training_run import locate_data
+from quarry_trainer.trainings.weights import train_weights
 
 HELD_OUT, HELD_OUT_SHARE = 200, 0.15
 """Pseudo-queries that say what came of it, at most."""
@@ -50,7 +49,7 @@ CLEARLY_BELOW = 0.97
 
 
 def pretrain_reranker(spec: TrainingSpec, folder: Path, progress: ProgressReporter) -> TrainingResult:
-    """Trains a base re-ranker as ``spec.bootstrap`` says.
+    """Trains a base re-ranker as ``spec.document_pretraining`` says.
 
     Raises as ``quarry_trainer.trainings.training_run.train``.
     """
@@ -65,33 +64,22 @@ def _pretrain(spec: TrainingSpec, folder: Path, progress: ProgressReporter, star
     data, work = locate_data(folder), find_work(folder, spec)
     recipe = RerankerRecipe(spec, data, work)
     held, groups = _make_training_data(spec, data, work, progress)
-    groups = recipe.prepare(groups)
-    steps = spec.steps or recipe.choose_steps(len(groups))
-    groups = plan_course(groups, min(steps, MAX_EPOCH_STEPS) * recipe.groups, spec.seed)
-    rate = spec.learning_rate or BASE_RATE
+    prepared = recipe.prepare(groups, BASE_RATE)
+    read = min(prepared.steps, MAX_EPOCH_STEPS) * prepared.groups_a_step
+    course = plan_course(prepared.groups, read, spec.seed)
 
     def on_step(share: float, details: Mapping[str, float]) -> None:
         progress("training", 0.25 + 0.65 * share, details)
 
-    trainable = recipe.make_trainable(rate, groups)
-    averaging = Averaging(trainable.model, recipe.learned_share)
-    loop = run_loop(
-        trainable,
-        GroupDataset(groups, GROUP_SIZE, spec.seed),
-        TrainingLoopSettings(steps, recipe.groups, spec.seed, rate, shuffle=False),
-        work,
-        None,
-        on_step,
-    )
-    averaging.apply()
+    loop = train_weights(prepared, spec.seed, work, on_step, course=course)
     progress("evaluating", 0.9)
     model = folder / MODEL
-    recipe.save(model)
+    prepared.save(model)
     # Documents that were all read alike, for queries that nobody asked, make none of them known.
-    read_before(spec).write(model)
-    blend = choose_unproven_blend(recipe.blend)
+    read_base_provenance(spec).write(model)
+    blend = choose_unproven_blend(prepared.blend)
     write_blend(model, blend)
-    scores = score_ranked(recipe.load_served(model), [query for query, _ in held])
+    scores = score_ranked(prepared.served.load(model), [query for query, _ in held])
     report = evaluate_ranked(
         [query for query, _ in held],
         {query.query_id: {document: 1} for query, document in held},
@@ -111,11 +99,11 @@ def _make_training_data(
     spec: TrainingSpec, data: Path, work: Path, progress: ProgressReporter
 ) -> tuple[Held, list[TextGroup]]:
     """Raises BadExamplesError if the documents make no queries."""
-    assert spec.bootstrap is not None  # noqa: S101  the job was dispatched by it
+    assert spec.document_pretraining is not None  # noqa: S101  the job was dispatched by it
     held: Held = []
     groups: list[TextGroup] = []
-    collections = spec.bootstrap.collections
-    each = spec.bootstrap.max_queries // len(collections) + 1
+    collections = spec.document_pretraining.collections
+    each = spec.document_pretraining.max_queries // len(collections) + 1
     for number, (name, key) in enumerate(collections):
         sources = _read_sources(data, key)
         queries = make_pseudo_queries(sources.items(), each, spec.seed)

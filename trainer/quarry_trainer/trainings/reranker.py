@@ -9,9 +9,8 @@ from quarry.models.caches.state_cache import StateCache
 from quarry.models.cross_encoder import load_cross_encoder
 from quarry.models.run_settings import ModelKind
 from quarry.training.forms import FormName, read_model_form
-from quarry.training.spec import ModelRef, TrainingSpec
+from quarry.training.spec import MAX_EPOCH_STEPS, ModelRef, TrainingSpec
 from quarry_trainer.data.dataset import TextGroup, with_teacher
-from quarry_trainer.evaluation.scoring import PairModel, load_as_served
 from quarry_trainer.learning.averaging import LEARNED_SHARE
 from quarry_trainer.learning.late_form import LateForm
 from quarry_trainer.learning.late_start import fit_start
@@ -19,8 +18,9 @@ from quarry_trainer.learning.listwise import GROUP_SIZE, GROUPS_A_STEP, make_lis
 from quarry_trainer.learning.offset import NEW_OFFSET, fit_offset
 from quarry_trainer.learning.student import cut_student
 from quarry_trainer.learning.trainable_forms import Form, FormScorer, open_form, start_folder
-from quarry_trainer.learning.training_loop import Trainable
-from quarry_trainer.trainings.training_run import choose_step_count
+from quarry_trainer.trainings.recipe import PreparedModel
+from quarry_trainer.trainings.served_reranker import STATE_BYTES, ServedRerankers
+from quarry_trainer.trainings.steps import choose_step_count
 
 RATES: dict[FormName, float] = {"split": 3e-4, "late": 4e-3, "cross": 2e-5}
 """Learning rate by form."""
@@ -34,8 +34,6 @@ LATE_STEPS = 200
 of many it learns too much of documents that it has seen. A training that makes more steps makes them smaller,
 so that the weights go as far (docs/explanation/learning.md)."""
 START, STUDENT = "start", "student"
-STATE_BYTES = 2**29
-"""Of passages that several models are scored on: some 5,400 of 128 tokens, twice as many in int8."""
 
 
 class RerankerRecipe:
@@ -48,8 +46,6 @@ class RerankerRecipe:
         like: a form whose states are shared, as ``open_form`` has it.
     """
 
-    group_size, blends = GROUP_SIZE, True
-
     def __init__(self, spec: TrainingSpec, data: Path, work: Path, like: Form | None = None) -> None:
         if spec.loss == "margin-mse" and spec.teacher is None:
             raise InvalidArgumentError("loss", "margin-mse learns a teacher's scores, and there is none")
@@ -59,59 +55,64 @@ class RerankerRecipe:
         form = read_model_form(start)
         room = min(spec.max_tokens, form.max_tokens)
         self._spec, self._data, self._form = spec, data, open_form(start, room, spec.seed, like)
-        self._new = read_model_form(Path(spec.base.folder)).kind is ModelKind.ENCODER
-        self._states = StateCache(STATE_BYTES)
-        self.blend = RERANKER_ALONE
-        self.groups, self.learned_share = GROUPS[form.name], LEARNED_SHARES[form.name]
-        self.learning_rate = RATES[form.name]
-        if form.name == "late" and spec.steps > LATE_STEPS:
-            self.learning_rate *= LATE_STEPS / spec.steps
+        self._name, self._groups_a_step = form.name, GROUPS[form.name]
+        steps = spec.steps or (LATE_STEPS if isinstance(self._form, LateForm) else MAX_EPOCH_STEPS)
+        self.most_groups = self._groups_a_step * steps
 
-    def choose_steps(self, groups: int) -> int:
-        return LATE_STEPS if isinstance(self._form, LateForm) else choose_step_count(groups, self.groups)
+    def prepare(self, texts: list[TextGroup], rate: float | None = None) -> PreparedModel:
+        """Makes the model ready to learn from ``texts``.
 
-    def prepare(self, texts: list[TextGroup]) -> list[TextGroup]:
-        teacher = self._spec.teacher
-        if teacher is None:
-            self.blend = _read_blend(self._spec.base) or Blend(rerank=1.0, fused=self._fit_offset(texts))
+        Args:
+            rate: learning rate unless the request names one; None: that of the form.
+
+        Raises:
+            BadExamplesError: the teacher does not tell the documents apart.
+        """
+        spec, blend = self._spec, self._choose_blend(texts)
+        offset = 0.0 if spec.teacher else blend.fused  # a teacher's scores are without it
+        rate = spec.learning_rate or rate or self._choose_rate()
+        return PreparedModel(
+            groups=self._add_teacher(texts),
+            group_size=GROUP_SIZE,
+            groups_a_step=self._groups_a_step,
+            steps=spec.steps or self._choose_steps(len(texts)),
+            learning_rate=rate,
+            learned_share=LEARNED_SHARES[self._name],
+            trainable=make_listwise(self._form, spec.loss, rate, offset),
+            blends=True,
+            blend=blend,
+            scorer=FormScorer(self._form),
+            save=self._form.save,
+            served=ServedRerankers(self._data, spec.precision, self._form),
+        )
+
+    def _choose_steps(self, groups: int) -> int:
+        late = isinstance(self._form, LateForm)
+        return LATE_STEPS if late else choose_step_count(groups, self._groups_a_step)
+
+    def _choose_rate(self) -> float:
+        rate, steps = RATES[self._name], self._spec.steps
+        return rate * (LATE_STEPS / steps) if self._name == "late" and steps > LATE_STEPS else rate
+
+    def _choose_blend(self, texts: Sequence[TextGroup]) -> Blend:
+        """Chooses how the model's score and the fused one are added in training; fits what is not known."""
+        if self._spec.teacher is not None:
+            return _read_blend(self._spec.teacher) or RERANKER_ALONE
+        return _read_blend(self._spec.base) or Blend(rerank=1.0, fused=self._fit_offset(texts))
+
+    def _add_teacher(self, texts: list[TextGroup]) -> list[TextGroup]:
+        if self._spec.teacher is None:
             return texts
-        self.blend = _read_blend(teacher) or RERANKER_ALONE
         states = StateCache(STATE_BYTES)
-        return with_teacher(texts, load_cross_encoder(teacher.folder, self._data, states=states))
-
-    def make_trainable(self, learning_rate: float, texts: Sequence[TextGroup]) -> Trainable:
-        offset = 0.0 if self._spec.teacher else self.blend.fused  # a teacher's scores are without it
-        return make_listwise(self._form, self._spec.loss, learning_rate, offset)
+        return with_teacher(texts, load_cross_encoder(self._spec.teacher.folder, self._data, states=states))
 
     def _fit_offset(self, texts: Sequence[TextGroup]) -> float:
         """Fits how much the fused score counts beside a model that does not blend yet."""
-        if not self._new:
-            return fit_offset(texts, self.make_scorer())
+        if read_model_form(Path(self._spec.base.folder)).kind is not ModelKind.ENCODER:
+            return fit_offset(texts, FormScorer(self._form))
         if isinstance(self._form, LateForm):
             fit_start(self._form, texts, NEW_OFFSET)
         return NEW_OFFSET
-
-    def make_scorer(self) -> PairModel:
-        return FormScorer(self._form)
-
-    def save(self, folder: Path) -> None:
-        self._form.save(folder)
-
-    def load_served(self, folder: Path) -> PairModel:
-        """Loads a model as it is served.
-
-        In float32 a split one is scored by torch, which keeps states, once its export scores alike.
-        """
-        exported = load_as_served(folder, self._data, self._spec.precision, self._states)
-        if self._spec.precision == "int8" or not read_model_form(folder).joint_layers:
-            return exported
-        return self._load_in_torch(folder)
-
-    def load_exact(self, folder: Path) -> PairModel | None:
-        return self._load_in_torch(folder) if self._spec.precision == "int8" else None
-
-    def _load_in_torch(self, folder: Path) -> PairModel:
-        return FormScorer(open_form(folder, read_model_form(folder).max_tokens, 0, like=self._form))
 
 
 def _read_blend(model: ModelRef) -> Blend | None:

@@ -1,7 +1,7 @@
 """The written results of a training, with a model or without one."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from quarry.models.blend import Blend
@@ -21,6 +21,7 @@ def make_result(
     blend: Blend,
     examples: Examples | None = None,
     *,
+    usable: Mapping[str, object] = {},
     attempt: str = "",
     decided_by: Iterable[bytes] = (),
 ) -> TrainingResult:
@@ -28,12 +29,13 @@ def make_result(
     read texts.
 
     Args:
+        usable: how many groups and negatives there were, and how many can be read.
         attempt: see ``name_attempt``; empty: of what is no verdict.
         decided_by: marks of the judged queries that the verdict rests on.
     """
     course = {"losses": loop.losses, "development_ndcg": loop.measured, "best_development_ndcg": loop.best}
     evaluation = _with_dropped(evaluation, examples)
-    details = {**evaluation.details, "training": course}
+    details = {**evaluation.details, **usable, "training": course}
     return _make_empty_result(spec, started, examples).model_copy(
         update={
             "evaluation": evaluation.model_copy(update={"details": details}),
@@ -70,7 +72,7 @@ def _make_empty_result(spec: TrainingSpec, started: float, examples: Examples | 
     first_us, last_us = (examples.feedback_us if examples else None) or (None, None)
     return TrainingResult(
         evaluation=EvaluationReport(verdict="BAD_DATA"),
-        what=spec.what,
+        kind=spec.kind,
         base=spec.base.name,
         teacher=spec.teacher.name if spec.teacher else "",
         examples=spec.examples_name or _describe_documents(spec),
@@ -89,5 +91,5 @@ def _make_empty_result(spec: TrainingSpec, started: float, examples: Examples | 
 
 
 def _describe_documents(spec: TrainingSpec) -> str:
-    collections = spec.bootstrap.collections if spec.bootstrap else ()
-    return "bootstrap: " + ", ".join(name for name, _ in collections)
+    collections = spec.document_pretraining.collections if spec.document_pretraining else ()
+    return "documents: " + ", ".join(name for name, _ in collections)

@@ -14,12 +14,13 @@ from quarry.ranking.ranking_configuration import RankingConfiguration
 from quarry.ranking.weighting import SHARED
 from quarry.retrieval.registry import ARMS
 from quarry.training.examples_limits import LEAST_DECIDING
+from quarry.training.folders import locate_data
 from quarry.training.hashes import pack_marks
 from quarry.training.spec import EvaluationReport, Fold, TuningResult, TuningSpec
 from quarry_trainer.data.dataset import BadExamplesError
 from quarry_trainer.data.linked_queries import number_components
-from quarry_trainer.data.training_data import mark_judged
-from quarry_trainer.evaluation.model_evaluation import read_displays, read_evidence_use
+from quarry_trainer.data.query_split import mark_judged
+from quarry_trainer.evaluation.evidence import read_displays, read_evidence_use
 from quarry_trainer.loop.calls import ServerCalls
 from quarry_trainer.measures import NDCG, Orders
 from quarry_trainer.tuning.advice import with_advice
@@ -49,7 +50,7 @@ def tune_ranking(spec: TuningSpec, folder: Path, progress: ProgressReporter) -> 
     Raises:
         QuarryError: the server does not answer, or something else serves meanwhile.
     """
-    started, data = time.monotonic(), folder.resolve().parent.parent
+    started, data = time.monotonic(), locate_data(folder)
     with ServerCalls(spec.server) as server:
         try:
             progress("positives", 0.0)
@@ -90,7 +91,7 @@ class _Tuning:
         data: Path,
         progress: ProgressReporter,
     ) -> None:
-        self._spec, self._material, self._data, self._progress = spec, tuning_queries, data, progress
+        self._spec, self._tuning_queries, self._data, self._progress = spec, tuning_queries, data, progress
         self._lists = LiveLists(server, spec.collection, spec.arms)
         self._searches = Searches(server, spec)
         self._queries = tuning_queries.queries
@@ -108,7 +109,7 @@ class _Tuning:
         comparison = Comparison.search(self._queries, tuned, serving)
         report = with_advice(self._rule(comparison, own, final), self._spec)
         details = {**report.details, "configuration": final.model_dump(mode="json")}
-        tuning_queries = self._material
+        tuning_queries = self._tuning_queries
         return TuningResult(
             evaluation=report.model_copy(update={"details": details}),
             configuration=final,
@@ -145,7 +146,7 @@ class _Tuning:
         self, comparison: Comparison, own: Mapping[str, RankingConfiguration], final: RankingConfiguration
     ) -> EvaluationReport:
         spec, earlier_decisions = self._spec, read_evidence_use(self._data, self._spec.collection)
-        if self._material.source == "judgments":
+        if self._tuning_queries.source == "judgments":
             texts = (query.text for query in self._queries)
             times = earlier_decisions.renew_marks(texts).count_by_queries(mark_judged(self._queries))
             return rule_by_judgments(comparison, times, spec.serving)

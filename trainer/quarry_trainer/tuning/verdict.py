@@ -97,7 +97,7 @@ def rule_by_judgments(comparison: Comparison, earlier_decisions: int, compared_w
     level = choose_level(earlier_decisions)
     decides = {
         "level": level,
-        "spent": earlier_decisions,
+        "earlier_decisions": earlier_decisions,
         "differences": {ALL: asdict(difference.widen(level))},
     }
     return EvaluationReport(

@@ -59,7 +59,7 @@ class Batcher(Generic[Item, Output]):
     def __init__(self, model: BatchModel[Item, Any, Output], limits: BatcherLimits = BatcherLimits()) -> None:
         self._model = ObservedModel(model)
         threads = limits.threads or model.parallel
-        self._lanes: dict[Priority, BatchQueue[Item, Output]] = {
+        self._queues: dict[Priority, BatchQueue[Item, Output]] = {
             priority: BatchQueue(
                 self._model, f"{priority.value}-{model.info.name}", threads, nice, limits.queued_items
             )
@@ -107,12 +107,12 @@ class Batcher(Generic[Item, Output]):
                 loop.call_soon_threadsafe(settle, result)
 
         request = BatchRequest(items, deadline, finish, answer.cancelled, self._expect_tokens(items))
-        self._lanes[priority].put(request)
+        self._queues[priority].put(request)
         return await answer
 
     def count_tokens_within(self, seconds: float, priority: Priority = Priority.INTERACTIVE) -> int:
         """Counts tokens likely to be run in ``seconds`` from now, after what is waiting already."""
-        return self._lanes[priority].count_tokens_within(seconds)
+        return self._queues[priority].count_tokens_within(seconds)
 
     def _expect_tokens(self, items: Sequence[Item]) -> int:
         """Estimates the tokens of the work that ``items`` are."""
@@ -127,7 +127,7 @@ class Batcher(Generic[Item, Output]):
 
     def close(self) -> None:
         """Ends the threads; requests that wait fail with UnavailableError. Blocks for the running batches."""
-        for queue in self._lanes.values():
+        for queue in self._queues.values():
             queue.close()
 
 

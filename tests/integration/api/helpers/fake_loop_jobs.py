@@ -56,7 +56,7 @@ def train(folder: Path, progress: ProgressReporter) -> None:
         compared_with=spec.serving.name if spec.serving else "",
     )  # fmt: skip
     result = TrainingResult(
-        evaluation=report, what=spec.what, base=spec.base.name, examples=spec.examples_name,
+        evaluation=report, kind=spec.kind, base=spec.base.name, examples=spec.examples_name,
         data_hash=f"begun {times + 1}", loss=spec.loss, steps=10, seed=spec.seed, joint_layers=0,
         max_tokens=spec.max_tokens, train_s=1.5, simulated=False,
     )  # fmt: skip

@@ -57,7 +57,7 @@ def train(folder: Path, progress: ProgressReporter) -> None:
     source = "judgments" if spec.judgments else "clicks"
     result = TrainingResult(
         evaluation=report("BAD_DATA" if bad else verdict, spec.serving.name if spec.serving else "", source),
-        what=spec.what, base=spec.base.name, examples=spec.examples_name, data_hash=f"begun {times + 1}",
+        kind=spec.kind, base=spec.base.name, examples=spec.examples_name, data_hash=f"begun {times + 1}",
         loss=spec.loss, steps=10, seed=spec.seed, joint_layers=0, max_tokens=spec.max_tokens, train_s=1.5,
         simulated=False, blend=Blend(rerank=0.5, fused=0.5), has_model=not bad,
     )  # fmt: skip

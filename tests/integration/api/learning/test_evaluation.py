@@ -220,7 +220,7 @@ def test_clicks_on_explored_pages_tell_a_better_model(
     served_now = spec.model_copy(update={"serving": spec.candidate})
     same = evaluate_models(served_now, data / "training" / "one", lambda stage, share: None)
     assert same.verdict == "NO_IMPROVEMENT"
-    assert same.details["read_before"]["kept_out"] == 0  # type: ignore[index]
+    assert same.details["provenance"]["kept_out"] == 0  # type: ignore[index]
     rival = make_tiny_cross_encoder(tmp_path / "rival", seed=6)
     TrainingProvenance(queries=mark_queries(list(QUERIES.values())[:10])).write(liked)
     TrainingProvenance(queries=mark_queries(list(QUERIES.values())[10:12])).write(rival)
@@ -229,7 +229,7 @@ def test_clicks_on_explored_pages_tell_a_better_model(
         told = evaluate_models(one, data / "training" / "one", lambda stage, share: None)
         assert told.source == "clicks"
         assert 0 < told.queries <= 48 - kept_out
-        assert told.details["read_before"]["kept_out"] == kept_out  # type: ignore[index]
+        assert told.details["provenance"]["kept_out"] == kept_out  # type: ignore[index]
         by_judgments = one.model_copy(update={"judgments": judged})
         sliced = evaluate_models(by_judgments, data / "training" / "one", lambda stage, share: None)
         assert sliced.queries == 48 - kept_out

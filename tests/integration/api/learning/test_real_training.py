@@ -231,7 +231,7 @@ def test_where_int8_serves_it_is_what_is_judged_and_held_to_float32(
 def decides(report_json: str) -> tuple[int, float]:
     """How often the evidence had decided, and the level that this gives."""
     found = orjson.loads(report_json)["details"]["decides"]
-    return found["spent"], found["level"]
+    return found["earlier_decisions"], found["level"]
 
 
 def test_judgments_that_decide_again_count_for_less_after_a_restart_too(
@@ -288,8 +288,8 @@ def test_what_a_version_was_trained_on_decides_on_none_that_starts_from_it(
     assert (len(read), len(first.queries), len(first.documents)) == (20, 20, 20)
     again = training.trained("full", **asked, base=made.name)
     found = orjson.loads(again.report_json)
-    assert found["details"]["read_before"] | {"silent": 0} == {
-        "queries": 20, "documents": 20, "kept_out": 20, "silent": 0,
+    assert found["details"]["provenance"] | {"unknown_lineage": 0} == {
+        "queries": 20, "documents": 20, "kept_out": 20, "unknown_lineage": 0,
     }  # fmt: skip
     assert found["queries"] == 10
     assert reading_in(training, again.name, tmp_path / "second").queries == first.queries
@@ -338,8 +338,8 @@ def test_an_encoder_is_trained_and_registered(training: Training, mining_set: st
 
 
 def test_documents_alone_make_a_base_in_as_many_steps_as_any_training(training: Training) -> None:
-    documents = pb.Bootstrap(collections=["full"], max_queries=40)
-    operation = training.wait(training.start("full", bootstrap=documents, max_tokens=32))
+    documents = pb.DocumentPretraining(collections=["full"], max_queries=40)
+    operation = training.wait(training.start("full", document_pretraining=documents, max_tokens=32))
     assert operation.done
     made = training.made(operation)
     assert made.verdict != models_pb.MODEL_VERDICT_UNSPECIFIED

@@ -194,10 +194,19 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"judgments": judged({"q": ("", {"a": 1})})}, "judgments[0].text"),
     ({"description": "x" * 1_025}, "description"),
     ({"request_id": "é"}, "request_id"),
-    ({"bootstrap": pb.Bootstrap()}, "bootstrap.collections"),
-    ({"bootstrap": pb.Bootstrap(collections=["full", "full"])}, "bootstrap.collections[1]"),
-    ({"bootstrap": pb.Bootstrap(collections=["full"], max_queries=-1)}, "bootstrap.max_queries"),
-    ({"bootstrap": pb.Bootstrap(collections=["full"], max_queries=2_000_000)}, "bootstrap.max_queries"),
+    ({"document_pretraining": pb.DocumentPretraining()}, "document_pretraining.collections"),
+    (
+        {"document_pretraining": pb.DocumentPretraining(collections=["full", "full"])},
+        "document_pretraining.collections[1]",
+    ),
+    (
+        {"document_pretraining": pb.DocumentPretraining(collections=["full"], max_queries=-1)},
+        "document_pretraining.max_queries",
+    ),
+    (
+        {"document_pretraining": pb.DocumentPretraining(collections=["full"], max_queries=2_000_000)},
+        "document_pretraining.max_queries",
+    ),
 ]
 
 
@@ -205,7 +214,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 def test_a_wrong_field_is_named_before_anything_is_begun(
     training: Training, examples: str, wrong: dict[str, Any], field: str
 ) -> None:
-    settings: dict[str, Any] = ({} if "bootstrap" in wrong else {"examples": examples}) | wrong
+    settings: dict[str, Any] = ({} if "document_pretraining" in wrong else {"examples": examples}) | wrong
     request = pb.TrainRerankerRequest(collection="full", **settings)
     ended = refused(training.stub.TrainReranker, request)
     assert (ended.code, ended.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
@@ -226,7 +235,12 @@ def test_what_is_named_and_not_there_is_not_found(training: Training, examples: 
         (train, pb.TrainRerankerRequest(collection="full", examples="0" * 32)),
         (train, pb.TrainRerankerRequest(collection="full", mining_set="no")),
         (train, pb.TrainRerankerRequest(collection="full", examples=examples, base="full@999")),
-        (train, pb.TrainRerankerRequest(collection="full", bootstrap=pb.Bootstrap(collections=["no"]))),
+        (
+            train,
+            pb.TrainRerankerRequest(
+                collection="full", document_pretraining=pb.DocumentPretraining(collections=["no"])
+            ),
+        ),
         (evaluate, pb.EvaluateRerankerRequest(model="full@999")),
         (evaluate, pb.EvaluateRerankerRequest(model="no@1")),
     ]

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from tests.integration.api.helpers import fake_loop_jobs, fake_trainer
+from tests.integration.api.helpers.mining import judged
 from tests.integration.api.helpers.served import Api, served, tiny_settings
+from tests.integration.api.helpers.training import Training, examples_file
 from tests.unit.training.loops import loop_report
 
 from quarry.errors import QuarryError
@@ -26,6 +28,8 @@ from quarry.training.loop_reports import REPORT
 from quarry.training.loop_spec import LoopSpec
 from quarry.training.spec import EvaluationReport, TuningResult, TuningSpec
 
+ROWS = [(f"q{n}", f"red {n}", "d1", "d2") for n in range(8)]
+JUDGED = judged({f"q{n}": (f"red {n}", {"d1": 1}) for n in range(60)})
 FAILS, HANGS = 7, 8
 """Seeds with which an estimate fails, and with which it does not end."""
 Told = Callable[..., None]
@@ -143,3 +147,14 @@ def faq(api: Api, new_name: Callable[[], str]) -> str:
     documents = {f"d{n}": {"title": "red", "text": f"red thing {'red ' * n}"} for n in range(1, 4)}
     api.upsert(name, documents)
     return name
+
+
+@pytest.fixture
+def training(api: Api) -> Training:
+    return Training(api)
+
+
+@pytest.fixture
+def examples(training: Training, tmp_path: Path) -> str:
+    """An uploaded file."""
+    return training.upload(examples_file(tmp_path / "examples", ROWS))

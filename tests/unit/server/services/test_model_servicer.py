@@ -1,4 +1,4 @@
-"""ModelService and TrainingService: from examples to a version, and what is said of it on the way."""
+"""ModelService: versions as trainings and tunings make them, and what becomes of them."""
 
 import io
 import tarfile
@@ -6,41 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
-from tests.integration.api.helpers.mining import judged
-from tests.integration.api.helpers.served import CALL_S, Api, refused
-from tests.integration.api.helpers.training import Training, examples_file
+from tests.integration.api.helpers.served import CALL_S, refused
+from tests.integration.api.helpers.training import Training
+from tests.unit.server.services.conftest import JUDGED
 
-from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
-
-ROWS = [(f"q{n}", f"red {n}", "d1", "d2") for n in range(8)]
-JUDGED = judged({f"q{n}": (f"red {n}", {"d1": 1}) for n in range(60)})
-
-
-@pytest.fixture
-def training(api: Api) -> Training:
-    return Training(api)
-
-
-@pytest.fixture
-def examples(training: Training, tmp_path: Path) -> str:
-    return training.upload(examples_file(tmp_path / "examples", ROWS))
 
 
 def get(training: Training, name: str) -> models_pb.Model:
     return training.models.GetModel(models_pb.GetModelRequest(name=name), timeout=CALL_S).model
-
-
-def test_what_is_uploaded_is_counted_and_what_is_no_file_of_examples_is_refused(training: Training) -> None:
-    def upload(pieces: list[bytes], timeout: float) -> Any:
-        requests = [pb.UploadExamplesRequest(parquet=piece) for piece in pieces]
-        return training.stub.UploadExamples(iter(requests), timeout=timeout)
-
-    for pieces in ([b"no parquet"], [b""], []):
-        found = refused(upload, pieces)
-        assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, "parquet")
 
 
 def test_a_training_becomes_a_version_that_is_listed_exported_and_retired(
@@ -95,59 +70,6 @@ def test_an_archive_of_a_version_becomes_another_version(training: Training, faq
         assert refused(send, messages).field == field
 
 
-def test_a_training_of_bad_data_registers_nothing_and_says_so(
-    training: Training, faq: str, examples: str
-) -> None:
-    found = training.trained(faq, examples=examples, description="bad")
-    assert (found.name, found.verdict) == ("", models_pb.MODEL_VERDICT_BAD_DATA)
-    assert training.names(faq) == []
-    assert training.failed(faq, examples=examples, description="full").code is (
-        grpc.StatusCode.RESOURCE_EXHAUSTED
-    )
-
-
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"loss": 99}, "loss"),
-        ({"loss": pb.TRAINING_LOSS_MARGIN_MSE}, "loss"),
-        ({"form": 99}, "form"),
-        ({"steps": -1}, "steps"),
-        ({"max_tokens": 15}, "max_tokens"),
-        ({"learning_rate": float("nan")}, "learning_rate"),
-        ({"description": "x" * 10_000}, "description"),
-        ({"examples": ""}, "examples"),
-        ({"bootstrap": {}}, "bootstrap.collections"),
-        ({"bootstrap": {"collections": ["a", "a"]}}, "bootstrap.collections[0]"),
-    ],
-)
-def test_a_wrong_training_is_named(
-    training: Training, faq: str, examples: str, changes: Any, field: str
-) -> None:
-    values = {"collection": faq} | ({} if "bootstrap" in changes else {"examples": examples}) | changes
-    found = refused(training.stub.TrainReranker, pb.TrainRerankerRequest(**values))
-    if changes == {"bootstrap": {"collections": ["a", "a"]}}:
-        assert found.code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
-        return
-    assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
-
-
-def test_a_version_is_compared_with_what_serves_or_with_another(
-    training: Training, faq: str, examples: str
-) -> None:
-    made = training.trained(faq, examples=examples)
-    request = pb.EvaluateRerankerRequest(model=made.name, judgments=JUDGED)
-    done = training.wait(training.stub.EvaluateReranker(request, timeout=CALL_S))
-    found = pb.Evaluation()
-    assert done.response.Unpack(found)
-    assert (found.model, found.compared_with) == (made.name, "")
-    assert found.verdict == models_pb.MODEL_VERDICT_REGRESSED
-    assert [(one.measure, one.value) for one in found.metrics] == [("nDCG@10", 0.1)]
-    for changes, field in (({"model": "no version"}, "model"), ({"compare_with": made.name}, "compare_with")):
-        wrong = pb.EvaluateRerankerRequest(**{"model": made.name, "judgments": JUDGED, **changes})
-        assert refused(training.stub.EvaluateReranker, wrong).field == field
-
-
 def test_a_ranking_is_tuned_registered_promoted_and_taken_back(training: Training, faq: str) -> None:
     request = pb.TuneRankingRequest(collection=faq, judgments=JUDGED)
     done = training.wait(training.stub.TuneRanking(request, timeout=CALL_S))
@@ -171,25 +93,6 @@ def test_a_ranking_is_tuned_registered_promoted_and_taken_back(training: Trainin
     assert refused(training.models.PromoteRanking, wrong).field == "reason"
     few = pb.TuneRankingRequest(collection=faq, judgments=JUDGED[:1])
     assert refused(training.stub.TuneRanking, few).field == "judgments"
-
-
-def test_a_turn_of_the_loop_leaves_a_report(training: Training, faq: str) -> None:
-    request = pb.RunLoopRequest(collection=faq, min_new_choices=1, force=True)
-    done = training.wait(training.stub.RunLoop(request, timeout=CALL_S))
-    made, metadata = pb.LoopReport(), pb.RunLoopMetadata()
-    assert done.response.Unpack(made), done
-    assert done.metadata.Unpack(metadata)
-    assert (metadata.collection, metadata.stage, metadata.progress) == (faq, "done", 1.0)
-    assert (made.collection, made.outcome, made.new_choices) == (faq, pb.LOOP_OUTCOME_PROMOTED, 1_234)
-    assert (made.mining_set, made.mining_verdict) == ("faq-set", mining_pb.MINING_VERDICT_GOOD)
-    assert [(one.query, one.times_asked) for one in made.changes] == [("lost password", 7)]
-    get_report = pb.GetLoopReportRequest(name=made.name)
-    assert training.stub.GetLoopReport(get_report, timeout=CALL_S).report == made
-    listed = pb.ListLoopReportsRequest(collection=faq)
-    assert [one.name for one in training.stub.ListLoopReports(listed, timeout=CALL_S).reports] == [made.name]
-    for changes, field in (({"min_new_choices": 0}, "min_new_choices"), ({"max_tokens": 3}, "max_tokens")):
-        wrong = pb.RunLoopRequest(collection=faq, **changes)
-        assert refused(training.stub.RunLoop, wrong).field == field
 
 
 def test_what_is_not_there_is_named(training: Training, faq: str) -> None:

@@ -7,7 +7,7 @@ from tests.unit.trainer.data.test_training_data import group
 from quarry.mining.spec import JudgedQuery
 from quarry_trainer.data.dataset import Examples
 from quarry_trainer.data.entities import MOST_OF_ONE, find_entities, judge_by_entity
-from quarry_trainer.data.training_data import split_queries
+from quarry_trainer.data.query_split import split_queries
 
 
 def facets(ids: Sequence[str]) -> Mapping[str, str]:

@@ -15,13 +15,9 @@ from quarry_trainer.data.drop_reasons import Dropped
 from quarry_trainer.data.known_unseen import LEAST_OF_HALF
 from quarry_trainer.data.live import RankedQuery
 from quarry_trainer.data.model_memory import Memory, make_provenance
-from quarry_trainer.data.training_data import (
-    JUDGED,
-    LEAST_TO_DIVIDE,
-    make_text_groups,
-    rank_once,
-    split_queries,
-)
+from quarry_trainer.data.query_split import JUDGED, LEAST_TO_DIVIDE, split_queries
+from quarry_trainer.data.text_groups import make_text_groups
+from quarry_trainer.data.training_data import rank_once
 
 
 def group(id: str, positive: str, *others: str, text: str = "") -> Group:
@@ -67,7 +63,7 @@ def test_what_the_base_was_trained_on_neither_chooses_nor_decides() -> None:
     assert second.source == "examples"
     assert {query.id for query in (*second.development, *second.gate)}.isdisjoint(trained)
     assert len(second.gate) == 40
-    elsewhere = split_queries(own, (), Memory(memory.reading, "another collection"))
+    elsewhere = split_queries(own, (), Memory(memory.provenance, "another collection"))
     assert {query.id for query in elsewhere.gate}.isdisjoint(trained), "a query is one in every collection"
 
 

@@ -85,7 +85,10 @@ def test_what_was_decided_before_makes_it_harder() -> None:
     orders = giving(WORLD.orders(WORLD.attraction), WORLD.logged())
     later = evaluate_clicks(log, orders, "fused", earlier_decisions=1_000)
     assert later.verdict in ("IMPROVED", "NO_IMPROVEMENT")
-    assert later.details["decides"] == {"level": pytest.approx(1 - 0.05 / 1_001**2), "spent": 1_000}
+    assert later.details["decides"] == {
+        "level": pytest.approx(1 - 0.05 / 1_001**2),
+        "earlier_decisions": 1_000,
+    }
 
 
 def test_no_more_queries_are_ranked_than_can_be_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,10 @@ from quarry.models.blend import Blend
 from quarry.training.hashes import mark_queries
 from quarry.training.provenance import TrainingProvenance
 from quarry.training.spec import EvaluationReport, Metric, ModelRef, Subject
-from quarry_trainer.evaluation.model_evaluation import Scored, count_frequency, evaluate_ranked, read_either
+from quarry_trainer.evaluation.evidence import count_frequency
+from quarry_trainer.evaluation.judgment_evaluation import evaluate_ranked
+from quarry_trainer.evaluation.model_evaluation import read_either
+from quarry_trainer.evaluation.orders import Scored
 from quarry_trainer.evaluation.scoring import FUSED_ALONE
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from quarry.models.encoder import load_encoder
 from quarry.testing import make_tiny_encoder
 from quarry_trainer.data.dataset import TextGroup
+from quarry_trainer.evaluation.encoder_scoring import load_served_encoder
 from quarry_trainer.learning.contrastive import (
     EncoderInTraining,
     collect_positives,
@@ -20,7 +21,6 @@ from quarry_trainer.learning.contrastive import (
     make_teacher,
     remember,
 )
-from quarry_trainer.trainings.encoder import load_served_encoder
 
 
 def pair(query: str, positive: str, negative: str) -> TextGroup:

@@ -24,7 +24,7 @@ from quarry.training.loop_spec import LoopReport
 from quarry.training.spec import OffPolicyEstimate
 from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry.v1 import model_service_pb2 as models_pb
-from quarry_trainer.loop.loop_run import make_turn
+from quarry_trainer.loop.loop_run import run_once
 
 DAY_US = 24 * 3_600 * 10**6
 QUERIES = ("Lost password", "no invoice", "lost password ")
@@ -62,7 +62,7 @@ def turn(data: Path, address: str, **settings: Any) -> tuple[LoopReport, list[by
     spec = loop_spec(server=address, **settings)
     lines: list[bytes] = []
     folder = LoopReports(data).create(spec)
-    return make_turn(spec, folder, ProgressReporter(lines.append)), lines
+    return run_once(spec, folder, ProgressReporter(lines.append)), lines
 
 
 def failing(code: int, reason: str, message: str = "no") -> status_pb2.Status:
@@ -278,7 +278,11 @@ def test_versions_that_clicks_judged_are_told_by_their_estimates(
         OffPolicyEstimate(estimator=one, effective_sample_size=80, support=0.9, **estimate)  # type: ignore[arg-type]
         for one in ("snips", "doubly_robust")
     )
-    details = {"explored_clicks": 44, "owner_share": 0.1, "decides": {"level": 0.9875, "spent": 1}}
+    details = {
+        "explored_clicks": 44,
+        "owner_share": 0.1,
+        "decides": {"level": 0.9875, "earlier_decisions": 1},
+    }
     found = evaluation(source="clicks", metrics=(), off_policy=estimates, queries=33, details=details)
     service.model.ClearField("metrics")
     service.model.report_json = found.model_dump_json()
@@ -287,7 +291,7 @@ def test_versions_that_clicks_judged_are_told_by_their_estimates(
     made, _ = turn(tmp_path, address)
     assert made.evidence is not None
     assert (made.evidence.source, made.evidence.queries, made.evidence.level) == ("clicks", 33, 0.9875)
-    assert (made.evidence.explored_clicks, made.evidence.spent) == (44, 1)
+    assert (made.evidence.explored_clicks, made.evidence.earlier_decisions) == (44, 1)
     assert [one.estimator for one in made.versions[0].off_policy] == ["doubly_robust"]
     page = LoopReports(tmp_path).read_page("faq-1")
     for told in ("doubly robust", "clicks a search, less what served", "90.0 %", "Busiest user"):

@@ -9,7 +9,7 @@ from quarry.mining.spec import JudgedQuery
 from quarry.models.base import PairScore
 from quarry.models.blend import RERANKER_ALONE, Blend
 from quarry_trainer.data.known_unseen import LEAST_OF_HALF
-from quarry_trainer.trainings.blending import CAREFUL
+from quarry_trainer.trainings.blending import CAREFUL, choose_blend
 from quarry_trainer.trainings.development import MEASURED_QUERIES, Development
 
 
@@ -27,7 +27,7 @@ class ByText:
 def test_where_nothing_is_judged_the_blend_is_the_careful_one() -> None:
     nobody = Development([], [], {})
     assert nobody.ranked == []
-    assert nobody.choose_blend(ByText(), Blend(rerank=1.0, fused=30.0)).fused == CAREFUL * 30.0
+    assert choose_blend(ByText(), Blend(rerank=1.0, fused=30.0), nobody).fused == CAREFUL * 30.0
 
 
 def test_queries_at_the_end_choose_when_to_stop_as_well() -> None:

@@ -14,13 +14,15 @@ from quarry.training.forms import FormName
 from quarry.training.spec import ModelRef, TrainingSpec
 from quarry_trainer.data.dataset import BadExamplesError, TextGroup, with_teacher
 from quarry_trainer.learning.trainable_forms import FormScorer
+from quarry_trainer.trainings.recipe import PreparedModel
 from quarry_trainer.trainings.reranker import RerankerRecipe
 
 PAIRS = [("the bado", "cobe fidu nami"), ("gira", "lute of sapo to bine"), ("the bado", "mo mo mo")]
 
 
-def recipe(base: Path, data: Path, precision: Precision, form: FormName = "split") -> RerankerRecipe:
-    return RerankerRecipe(spec(base, precision=precision, form=form), data, data / "work")
+def prepare(base: Path, data: Path, precision: Precision, form: FormName = "split") -> PreparedModel:
+    asked = spec(base, precision=precision, form=form)
+    return RerankerRecipe(asked, data, data / "work").prepare(groups_of_pairs())
 
 
 def spec(base: Path, **asked: Any) -> TrainingSpec:
@@ -37,14 +39,14 @@ def spec(base: Path, **asked: Any) -> TrainingSpec:
 @pytest.mark.parametrize("form", ["split", "cross"])
 def test_where_int8_serves_a_model_is_scored_in_that_and_in_float32(form: FormName, tmp_path: Path) -> None:
     make = make_tiny_cross_encoder if form == "cross" else make_tiny_encoder
-    rounded = recipe(make(tmp_path / "base", seed=3), tmp_path, "int8", form)
+    rounded = prepare(make(tmp_path / "base", seed=3), tmp_path, "int8", form)
     rounded.save(tmp_path / "model")
 
     def scores(precision: Precision) -> list[float]:
         model = load_cross_encoder(str(tmp_path / "model"), tmp_path, "cpu", precision=precision)
         return [one.score for one in model.score(PAIRS)]
 
-    served, exact = rounded.load_served(tmp_path / "model"), rounded.load_exact(tmp_path / "model")
+    served, exact = rounded.served.load(tmp_path / "model"), rounded.served.load_exact(tmp_path / "model")
     assert exact is not None
     found = [one.score for one in served.score(PAIRS)]
     assert found == pytest.approx(scores("int8"), abs=1e-6)
@@ -53,18 +55,18 @@ def test_where_int8_serves_a_model_is_scored_in_that_and_in_float32(form: FormNa
 
 
 def test_where_float32_serves_there_is_nothing_to_hold_it_to(tmp_path: Path) -> None:
-    plain = recipe(make_tiny_encoder(tmp_path / "base", seed=3), tmp_path, "fp32")
+    plain = prepare(make_tiny_encoder(tmp_path / "base", seed=3), tmp_path, "fp32")
     plain.save(tmp_path / "model")
-    assert plain.load_exact(tmp_path / "model") is None
-    assert isinstance(plain.load_served(tmp_path / "model"), FormScorer)
+    assert plain.served.load_exact(tmp_path / "model") is None
+    assert isinstance(plain.served.load(tmp_path / "model"), FormScorer)
 
 
 def test_a_late_one_is_judged_with_its_vectors_as_they_are_kept(tmp_path: Path) -> None:
-    made = recipe(make_tiny_encoder(tmp_path / "base", seed=3), tmp_path, "fp32", "late")
+    made = prepare(make_tiny_encoder(tmp_path / "base", seed=3), tmp_path, "fp32", "late")
     made.save(tmp_path / "model")
     served = [one.score for one in load_cross_encoder(str(tmp_path / "model"), tmp_path, "cpu").score(PAIRS)]
-    assert [one.score for one in made.load_served(tmp_path / "model").score(PAIRS)] == pytest.approx(served)
-    assert [one.score for one in made.make_scorer().score(PAIRS)] != pytest.approx(served, abs=1e-6)
+    assert [one.score for one in made.served.load(tmp_path / "model").score(PAIRS)] == pytest.approx(served)
+    assert [one.score for one in made.scorer.score(PAIRS)] != pytest.approx(served, abs=1e-6)
 
 
 def groups_of_pairs() -> list[TextGroup]:
@@ -82,7 +84,7 @@ def test_a_teacher_of_another_vocabulary_reads_the_texts_with_its_own(tmp_path: 
     )
     assert (base / "tokenizer.json").read_bytes() != (taught / "tokenizer.json").read_bytes()
     asked = spec(base, teacher=ModelRef(name="teacher", folder=str(taught)), loss="margin-mse")
-    prepared = RerankerRecipe(asked, tmp_path, tmp_path / "work").prepare(groups_of_pairs())
+    prepared = RerankerRecipe(asked, tmp_path, tmp_path / "work").prepare(groups_of_pairs()).groups
     model = load_cross_encoder(str(taught), tmp_path, "cpu")
     for group in prepared:
         own = [one.score for one in model.score([(group.query, passage) for passage in group.passages])]

@@ -18,7 +18,7 @@ from quarry.jobs.process import OnProgress
 from quarry.jobs.runner import ReadDeleted
 from quarry.schema import DEFAULT_SCHEMA
 from quarry.v1 import training_service_pb2 as pb
-from quarry_server.common.jobs import CollectionJobs, Plan
+from quarry_server.common.jobs import CollectionJobs, OperationPlan
 from quarry_server.common.operations import describe_error
 
 FAQ = Collection(7, CollectionSettings("faq", DEFAULT_SCHEMA, "none"), "g", 0, 0, 1, 0, 0)
@@ -58,7 +58,7 @@ class FakeJobs:
     async def remove_of_deleted(self, read_deleted: ReadDeleted) -> None:
         self.removed.append(set(await read_deleted()))
 
-    async def prepare(self) -> Plan:
+    async def prepare(self) -> OperationPlan:
         self.prepared += 1
         metadata = pb.TrainingMetadata(collection="faq")
 
@@ -71,7 +71,7 @@ class FakeJobs:
                 raise self.error
             return pb.Evaluation(model="faq@1")
 
-        return Plan(metadata, work)
+        return OperationPlan(metadata, work)
 
 
 class Served:
@@ -83,7 +83,9 @@ class Served:
 
     async def start(self, id: str = "", request: bytes = b"asked") -> operations_pb2.Operation:
         named = RequestId(id, "train-reranker", request)
-        return await self.calls.start_once(FAQ, named, "train-reranker", self.jobs.prepare)
+        if (started := await self.calls.find_started(FAQ, named)) is not None:
+            return started
+        return await self.calls.start_once(FAQ, named, "train-reranker", await self.jobs.prepare())
 
     async def end(self, operation: operations_pb2.Operation) -> Any:
         """Returns the operation's row when it has ended."""

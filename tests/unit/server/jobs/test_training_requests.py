@@ -14,8 +14,8 @@ from quarry.models.torch_modules.late_module import make_late_model
 from quarry.testing import make_tiny_cross_encoder, make_tiny_encoder
 from quarry.training.spec import DEFAULT_FORM, ModelRef
 from quarry.v1 import training_service_pb2 as pb
+from quarry_server.training.request_context import RequestContext
 from quarry_server.training.requests import (
-    RequestContext,
     parse_distillation,
     parse_evaluation,
     parse_training,
@@ -53,7 +53,7 @@ def context(
 
 
 def asked(**fields: object) -> pb.TrainRerankerRequest:
-    return pb.TrainRerankerRequest(bootstrap=pb.Bootstrap(collections=["faq"]), **fields)  # type: ignore[arg-type]
+    return pb.TrainRerankerRequest(document_pretraining=pb.DocumentPretraining(collections=["faq"]), **fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

@@ -3,7 +3,10 @@
 ``quarry_server.common.errors`` holds the one table from these to status codes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+MAX_NAMED = 20
+"""Names that one message lists."""
 
 
 class QuarryError(Exception):
@@ -138,6 +141,15 @@ class ModelNotFoundError(NotFoundError):
         super().__init__(f"no model is called {name[:80]!r}", model=name[:80])
 
 
+class AliasNotFoundError(NotFoundError):
+    """No alias is called so."""
+
+    reason = "ALIAS_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no alias is called {name[:80]!r}", alias=name[:80])
+
+
 class AlreadyExistsError(QuarryError):
     reason = "ALREADY_EXISTS"
 
@@ -165,6 +177,21 @@ class ReindexRunningError(FailedPreconditionError):
             f"the collection {collection!r} is being reindexed or rolled back already",
             collection=collection,
             operation=operation,
+        )
+
+
+class CollectionHasAliasesError(FailedPreconditionError):
+    """A collection cannot go while an alias names it."""
+
+    reason = "COLLECTION_HAS_ALIASES"
+
+    def __init__(self, collection: str, aliases: Sequence[str]) -> None:
+        named = ", ".join(aliases[:MAX_NAMED]) + (", ..." if len(aliases) > MAX_NAMED else "")
+        super().__init__(
+            f"the collection {collection!r} has aliases ({named}): give them to another one, or delete them, "
+            "first",
+            collection=collection,
+            aliases=named,
         )
 
 

@@ -34,7 +34,10 @@ LOGGED: Mapping[str, Sequence[str]] = {
     "quarry.v1.CollectionService/ResumeReindex": ("name",),
     "quarry.v1.CollectionService/RollbackReindex": ("name",),
     "quarry.v1.CollectionService/DropPreviousGeneration": ("name",),
+    "quarry.v1.CollectionService/SetAlias": ("name", "collection"),
+    "quarry.v1.CollectionService/DeleteAlias": ("name",),
     "quarry.v1.DocumentService/DeleteDocumentsByFilter": ("collection",),
+    "quarry.v1.DocumentService/UpdateDocumentsByFilter": ("collection",),
     "quarry.v1.FeedbackService/ImportEvents": ("config.collection",),
     "quarry.v1.FeedbackService/PurgeFeedback": ("collection",),  # not whose: the log would keep the person
     "quarry.v1.MiningService/MineHardNegatives": ("collection",),

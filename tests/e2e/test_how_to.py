@@ -110,7 +110,11 @@ def test_the_how_to_pages_run_as_they_are_written(tmp_path: Path) -> None:
     printed = ["INVALID_ARGUMENT VALUE_OUT_OF_RANGE page_size", "2", "books", "faq", "True", "['0', '1']"]
     assert said_by["call-from-python.md"].splitlines() == printed
     shown = re.findall(r"^ *1 .*\d  (\w) *$", said_by["filter.md"], re.MULTILINE)
-    assert shown == ["a", "b", "b"], said_by["filter.md"]
+    assert shown == ["a", "b", "a", "b"], said_by["filter.md"]
+    assert "warning: 2 documents have no text in a field that is searched" in said_by["warnings.md"]
+    assert "1 documents changed in laws, of 1 that meet the condition" in said_by["change-documents.md"]
+    assert "1 deleted from laws" in said_by["change-documents.md"]
+    assert "lawbook names laws-next (before: laws)" in said_by["alias.md"]
     assert re.search(r"^\[0\]$", said_by["send-clicks.md"], re.MULTILINE)
     assert (tmp_path / "clicks.parquet").stat().st_size > 10_000
     assert (tmp_path / "backup" / "documents.db").exists()

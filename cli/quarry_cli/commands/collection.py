@@ -1,4 +1,4 @@
-"""`quarry collection`: make, list, change, reindex, check and repair collections."""
+"""`quarry collection`: make, list, change, name, reindex, check and repair collections."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,12 +17,14 @@ from quarry_cli.failures import check_outcome
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
 from quarry_cli.inputs.promotion import PromotionOption, to_promotion_value
 from quarry_cli.inputs.schema_file import read_schema
-from quarry_cli.views.collection import show_collection, show_collections, show_consistency
+from quarry_cli.views.collection import show_aliases, show_collection, show_collections, show_consistency
 
 POLL_S = 0.5
 LIST_PAGE = 1_000
 
 app = typer.Typer(no_args_is_help=True, help="Make, list, change, reindex, check and repair collections.")
+aliases = typer.Typer(no_args_is_help=True, help="Give collections second names, and switch them.")
+app.add_typer(aliases, name="alias")
 NameArgument = Annotated[str, typer.Argument(help="The collection.", show_default=False)]
 
 
@@ -179,6 +181,52 @@ def repair(
 
 
 app.command()(reindex)
+
+AliasArgument = Annotated[str, typer.Argument(help="The alias.", show_default=False)]
+
+
+@aliases.command("set")
+def set_alias(
+    alias: AliasArgument,
+    name: NameArgument,
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make an alias, or point it at another collection, at once. It can stand wherever a collection's name
+    can."""
+    request = collection_service_pb2.SetAliasRequest(name=alias, collection=name)
+    with connect(server, timeout) as quarry:
+        answer = quarry.collections.SetAlias(request)
+    if json:
+        print_json(as_json(answer))
+        return
+    before = answer.previous_collection
+    was = f" (before: {before})" if before not in ("", answer.current.collection) else ""
+    out.print(f"{answer.current.name} names {answer.current.collection}{was}", soft_wrap=True)
+
+
+@aliases.command("list")
+def list_aliases(
+    server: ServerOption = None, timeout: TimeoutOption = None, json: JsonOption = False
+) -> None:
+    """List all aliases."""
+    request = collection_service_pb2.ListAliasesRequest(page_size=LIST_PAGE)
+    with connect(server, timeout) as quarry:
+        pages = quarry.pages(quarry.collections.ListAliases, request)
+        found = [alias for page in pages for alias in page.aliases]
+    if json:
+        print_json([as_json(alias) for alias in found])
+    else:
+        show_aliases(found)
+
+
+@aliases.command("delete")
+def delete_alias(alias: AliasArgument, server: ServerOption = None, timeout: TimeoutOption = None) -> None:
+    """Delete an alias. Its collection stays."""
+    with connect(server, timeout) as quarry:
+        quarry.collections.DeleteAlias(collection_service_pb2.DeleteAliasRequest(name=alias))
+    out.print(f"deleted the alias {alias}", soft_wrap=True)
 
 
 def _wait_until_done(quarry: Client, operation: operations_pb2.Operation) -> operations_pb2.Operation:

@@ -1,7 +1,7 @@
 """`quarry index`: documents from files into a collection."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,12 +11,16 @@ from rich.progress import DownloadColumn, ProgressColumn, Task, TimeRemainingCol
 from rich.text import Text
 
 from quarry.client import Client
+from quarry.client.upsert_warnings import WarningCounts
 from quarry.client.upserts import Response
 from quarry_cli.calls.visibility import wait_searchable
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
-from quarry_cli.console import make_progress, note, out, print_json, say, warn
+from quarry_cli.console import as_json, make_progress, note, out, print_json, say, warn
 from quarry_cli.inputs.batches import Failures, FileBatch, FilePacker
 from quarry_cli.inputs.values import list_field_types
+
+WARNED = 3
+"""Exit status: all was written, and most likely not as it was meant."""
 
 
 class Wait(StrEnum):
@@ -34,6 +38,7 @@ class Summary:
         sequence: of the last write.
         seconds: wall clock, the wait included.
         reached: how far the writes had come at the end.
+        warnings: what about the written documents is most likely a mistake.
     """
 
     collection: str
@@ -42,6 +47,7 @@ class Summary:
     sequence: int = 0
     seconds: float = 0
     reached: Wait = Wait.LOGGED
+    warnings: WarningCounts = field(default_factory=WarningCounts)
 
     def take(self, batch: FileBatch, response: Response, failures: Failures) -> None:
         for place, status in zip(batch.places, response.statuses, strict=True):
@@ -50,6 +56,7 @@ class Summary:
             else:
                 self.documents += 1
         self.sequence = max(self.sequence, response.result.sequence)
+        self.warnings.add(response.warnings)
 
 
 class DocumentRate(ProgressColumn):
@@ -79,7 +86,8 @@ def index(
 
     JSON lines as BEIR has them (_id, title, text; other keys become fields), CSV and TSV with a header,
     and Parquet; .jsonl, .csv and .tsv may be gzipped. Values take the type of the collection's field.
-    Times are ISO 8601 (UTC unless they say otherwise) or numbers of seconds since 1970.
+    Times are ISO 8601 (UTC unless they say otherwise) or numbers of seconds since 1970. Exit status 3 means
+    that all was written, and that no query can find some of it, or that nothing reads some fields.
     """
     failures, summary = Failures(), Summary(name)
     start = time.monotonic()
@@ -109,9 +117,15 @@ def write_files(
 
 
 def report(summary: Summary, failures: Failures, json: bool) -> None:
-    """Says what was written and what was not; exit status 1 if anything was not."""
+    """Says what was written and what was not. Exit status 1 if anything was not; else 3 if there is a
+    warning."""
+    warnings = summary.warnings.list()
     if json:
-        print_json({**asdict(summary), "failures": [asdict(failure) for failure in failures.first]})
+        found = {
+            "failures": [asdict(failure) for failure in failures.first],
+            "warnings": [as_json(warning) for warning in warnings],
+        }
+        print_json({**asdict(summary), **found})
     else:
         rate = summary.documents / summary.seconds if summary.seconds else 0
         out.print(
@@ -119,6 +133,8 @@ def report(summary: Summary, failures: Failures, json: bool) -> None:
             f" in {summary.seconds:.1f} s ({rate:,.0f}/s)",
             soft_wrap=True,
         )
+    for warning in warnings:
+        say(f"warning: {warning.message}", "bold red")
     if failures.count:
         warn(f"{failures.count:,} documents were not written:")
         for failure in failures.first:
@@ -126,3 +142,5 @@ def report(summary: Summary, failures: Failures, json: bool) -> None:
         if failures.count > len(failures.first):
             note(f"  and {failures.count - len(failures.first):,} more")
         raise typer.Exit(1)
+    if warnings:
+        raise typer.Exit(WARNED)

@@ -6,13 +6,16 @@ from typing import Annotated
 import typer
 
 from quarry.client import Client
-from quarry.v1 import search_service_pb2, types_pb2
+from quarry.v1 import search_service_pb2
+from quarry_cli.calls.conditions import WhereOption, parse_conditions
 from quarry_cli.commands.ranking import make_view, show_answer
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
-from quarry_cli.console import as_json, print_json
+from quarry_cli.console import as_json, note, print_json
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
-from quarry_cli.inputs.conditions import parse_condition, parse_filter, require_all
-from quarry_cli.inputs.values import list_field_types
+from quarry_cli.inputs.conditions import parse_filter, require_all
+
+SURFACE = "command-line"
+"""Where the answer is shown, as the feedback log calls it."""
 
 
 class FusionName(StrEnum):
@@ -45,10 +48,7 @@ def search(
         str | None,
         typer.Option(metavar="JSON", callback=parse_filter_option, help="A Filter message as JSON."),
     ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FIELD=VALUE", help="Condition (=, !=, <, <=, >, >=, ^= prefix); repeatable."),
-    ] = None,
+    where: WhereOption = None,
     arm: Annotated[
         list[str] | None,
         typer.Option(metavar="ARM", help="Ask only this arm, such as bm25 or dense; repeatable."),
@@ -66,12 +66,20 @@ def search(
         float | None,
         typer.Option(metavar="P", help="Only hits that are relevant with this probability, over 0 to 1."),
     ] = None,
-    page_token: Annotated[str, typer.Option(metavar="TOKEN", help="The next page of a search.")] = "",
+    page_token: Annotated[
+        str, typer.Option(metavar="TOKEN", help="The next page of a search, whose end says the token.")
+    ] = "",
+    unlogged: Annotated[
+        bool, typer.Option("--unlogged", help="Keep nothing of this search in the feedback log.")
+    ] = False,
     server: ServerOption = None,
     timeout: TimeoutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Search a collection. The query is plain words: no character of it has a special meaning."""
+    """Search a collection. The query is plain words: no character of it has a special meaning.
+
+    The search is logged as a trial of the command line, and nothing is learned from it.
+    """
     request = search_service_pb2.SearchRequest(
         collection=name,
         query=query,
@@ -84,6 +92,8 @@ def search(
         ),
         explain=explain,
         min_relevance=min_relevance,
+        unlogged=unlogged,
+        context=search_service_pb2.SearchContext(surface=SURFACE, trial=True),
     )
     with connect(server, timeout) as quarry:
         wanted = [parse_filter(filter)] if filter is not None else []
@@ -96,18 +106,10 @@ def search(
             show_search(quarry, request)
 
 
-def parse_conditions(quarry: Client, name: str, texts: list[str]) -> list[types_pb2.Filter]:
-    """Parses what ``--where`` says, by the types of the collection's schema."""
-    if not texts:
-        return []
-    types = list_field_types(read_collection(quarry, name).schema)
-    try:
-        return [parse_condition(text, types) for text in texts]
-    except ValueError as error:
-        raise typer.BadParameter(f"--where: {error}") from None
-
-
 def show_search(quarry: Client, request: search_service_pb2.SearchRequest) -> None:
     """Runs a search and prints its ranking."""
     view = make_view(read_collection(quarry, request.collection), request.query)
-    show_answer(quarry.search.Search(request), view)
+    answer = quarry.search.Search(request)
+    show_answer(answer, view)
+    if answer.next_page_token:
+        note(f"next page: the same command with --page-token {answer.next_page_token}")

@@ -1,6 +1,5 @@
-"""Filters on the command line: the Filter message as JSON, and `field=value` for short."""
+"""Filters on the command line: the Filter message as JSON, and what one condition on a field becomes."""
 
-import re
 from collections.abc import Sequence
 
 from google.protobuf.json_format import Parse, ParseError
@@ -10,7 +9,6 @@ from quarry.v1 import types_pb2
 from quarry_cli.inputs.schema_file import suggest
 from quarry_cli.inputs.values import FieldTypes, to_scalar
 
-CONDITION = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(>=|<=|!=|\^=|=|>|<)(.*)", re.DOTALL)
 BOUNDS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
 
 
@@ -22,21 +20,16 @@ def parse_filter(text: str) -> types_pb2.Filter:
         raise ValueError(f"is not a Filter message in JSON: {error}") from None
 
 
-def parse_condition(text: str, types: FieldTypes) -> types_pb2.Filter:
-    """Parses ``field OPERATOR value`` to a filter: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` or ``^=``
-    (prefix).
+def compare(name: str, operator: str, value: str, types: FieldTypes) -> types_pb2.Filter:
+    """Makes the filter of a condition: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` or ``^=`` (prefix).
 
-    The value goes to the end of the text and takes the field's type; spaces around it count only for
-    keywords. ``!=`` is the complement of ``=``, so it holds for documents without the field.
+    The value takes the field's type. ``!=`` is the complement of ``=``, so it holds for documents without the
+    field.
 
     Raises:
-        ValueError: it is not of this form, or the collection has no such field to filter on.
+        ValueError: the field cannot have such a value, or the collection has no such field to filter on.
     """
-    found = CONDITION.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{text!r} is not FIELD=VALUE (or !=, <, <=, >, >=, ^= for a prefix)")
-    name, operator, value = found.groups()
-    kind = _find_filterable(name, types)
+    kind = find_filterable(name, types)
     if operator == "^=":
         return types_pb2.Filter(prefix=types_pb2.PrefixFilter(field=name, prefix=value))
     try:
@@ -51,7 +44,8 @@ def parse_condition(text: str, types: FieldTypes) -> types_pb2.Filter:
     return negate(equal) if operator == "!=" else equal
 
 
-def _find_filterable(name: str, types: FieldTypes) -> FieldType:
+def find_filterable(name: str, types: FieldTypes) -> FieldType:
+    """Finds the type of a field to filter on. Raises ValueError if there is none of this name."""
     known = tuple(field for field, kind in types.items() if kind is not FieldType.TEXT)
     if name in known:
         return types[name]

@@ -33,9 +33,24 @@ def show_collections(collections: Iterable[collection_service_pb2.Collection]) -
         out.print("no collections")
 
 
+def show_aliases(aliases: Iterable[collection_service_pb2.Alias]) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("alias", "collection", "since"):
+        table.add_column(column)
+    for alias in aliases:
+        since = alias.update_time.ToJsonString()
+        table.add_row(make_plain(alias.name, "bold"), make_plain(alias.collection), since)
+    if table.row_count:
+        out.print(table)
+    else:
+        out.print("no aliases")
+
+
 def show_collection(c: collection_service_pb2.Collection) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_row("name", make_plain(c.name, "bold"))
+    if c.aliases:
+        table.add_row("aliases", make_plain(", ".join(c.aliases)))
     if c.description:
         table.add_row("description", make_plain(c.description))
     table.add_row("documents", f"{c.status.document_count:,}")

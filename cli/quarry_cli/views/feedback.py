@@ -15,6 +15,7 @@ MARKS = {
     pb.EVENT_MARK_CAPPED: "capped",
     pb.EVENT_MARK_BURST: "burst",
     pb.EVENT_MARK_BOT: "bot",
+    pb.EVENT_MARK_TRIAL: "trial",
 }
 """Columns, in the order in which an event falls through the guards."""
 BAR = 30
@@ -23,6 +24,8 @@ BAR = 30
 def show_stats(found: pb.GetFeedbackStatsResponse) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_row("impressions", _with(found.impressions, found.simulated_impressions, "simulated"))
+    if found.trial_impressions:
+        table.add_row("trials", f"{found.trial_impressions:,} of them: nothing is learned from these")
     if found.dropped_impressions:
         table.add_row("dropped", f"[red]{found.dropped_impressions:,}[/] since the server started")
     if found.impressions:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 _SAFE: Mapping[str, frozenset[str]] = {
-    "quarry.v1.CollectionService": frozenset({"GetCollection", "ListCollections", "CheckConsistency"}),
+    "quarry.v1.CollectionService": frozenset(
+        {"GetCollection", "ListCollections", "ListAliases", "CheckConsistency"}
+    ),
     "quarry.v1.DocumentService": frozenset({"GetDocument", "ListDocuments"}),
     # An event that is sent twice counts once, by its `event_id`.
     "quarry.v1.FeedbackService": frozenset({"GetFeedbackStats", "RecordEvents"}),

@@ -13,6 +13,7 @@ from uuid import uuid4
 import grpc
 
 from quarry.client.errors import ProtocolError, QuarryCallError, StreamStalledError
+from quarry.client.upsert_warnings import WarningCounts
 from quarry.errors import QuarryError
 from quarry.v1 import document_service_pb2 as pb
 from quarry.v1 import types_pb2
@@ -103,6 +104,8 @@ class UpsertSummary:
         sequence: number of the last write, 0 if there was none.
         reached: how far the last batch had come when it was acknowledged. LOGGED although SEARCHABLE was
             asked for: it is safe on disk, and searches find it later.
+        warnings: what about the written documents is most likely a mistake, such as that no query can find
+            them; one a kind, over all batches.
     """
 
     written: int = 0
@@ -110,6 +113,11 @@ class UpsertSummary:
     refusals: list[pb.DocumentStatus] = field(default_factory=list)
     sequence: int = 0
     reached: pb.WriteVisibility.ValueType = pb.WRITE_VISIBILITY_UNSPECIFIED
+    _warnings: WarningCounts = field(default_factory=WarningCounts)
+
+    @property
+    def warnings(self) -> list[pb.UpsertWarning]:
+        return self._warnings.list()
 
     def add(self, response: Response) -> None:
         refusals = [status for status in response.statuses if status.status.code]
@@ -118,6 +126,7 @@ class UpsertSummary:
         self.written += len(response.statuses) - len(refusals)
         self.sequence = max(self.sequence, response.result.sequence)
         self.reached = response.result.reached
+        self._warnings.add(response.warnings)
 
     def raise_if_refused(self) -> "UpsertSummary":
         """Returns itself. Raises DocumentsRefusedError if a document was not written."""

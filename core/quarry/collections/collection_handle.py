@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from quarry.collections.consistency import ArmDifferences, compare, reapply
 from quarry.collections.generation import Generation
 from quarry.deadline import Deadline
+from quarry.documents.bulk_updates import BulkProgress, FieldsChange
 from quarry.documents.catalog import Collection
 from quarry.documents.log import Upsert, WriteOutcome
 from quarry.documents.store import DocumentLog, RequestId
 from quarry.documents.view import DocumentView
-from quarry.errors import DataLossError, InvalidArgumentError, UnavailableError
+from quarry.errors import DataLossError, DeadlineExceeded, InvalidArgumentError, UnavailableError
 from quarry.filters import Filter
 from quarry.retrieval.inspection import VectorSample
 from quarry.search.requests import SearchedCollection
@@ -190,6 +191,29 @@ class CollectionHandle:
         self._check_writable()
         document = await self._writes.finish(self.log.update(id, change, if_version, allow_missing, request))
         return document, await self._report_written([WriteOutcome(id, document.version)], wait, deadline)
+
+    async def update_by_filter(
+        self, filter: Filter, change: FieldsChange, request: RequestId, wait: bool, deadline: Deadline
+    ) -> tuple[BulkProgress, WriteSummary]:
+        """Changes all documents that pass ``filter``, a batch at a time; goes on where the same request was.
+
+        Raises:
+            DeadlineExceeded: what was changed by then stays.
+            UnavailableError: a reindex has switched the schema meanwhile.
+        """
+        progress = await asyncio.to_thread(self.log.recall_update, request)
+        while not progress.done:
+            if deadline.timeout_s is not None and deadline.remaining_s <= 0:
+                raise DeadlineExceeded(
+                    f"{progress.updated:,} documents are changed; the same request goes on"
+                )
+            await self._admitting.wait()
+            if self.successor is not None:
+                raise UnavailableError("the collection has other indexes since: the same request goes on")
+            self._check_writable()
+            progress = await self._writes.finish(self.log.update_batch(filter, change, request, progress))
+        written = [WriteOutcome("", progress.sequence)] if progress.sequence else []
+        return progress, await self._report_written(written, wait, deadline)
 
     def _check_writable(self) -> None:
         if problem := self.read_only:

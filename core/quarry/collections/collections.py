@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from quarry.collections.aliases import Aliases
 from quarry.collections.changes import CLOSE_GRACE_S, Changes
 from quarry.collections.collection_handle import CollectionHandle, Consistency
 from quarry.collections.data_folder import DataFolder, remove_folder
@@ -39,6 +40,7 @@ class Collections:
         folder: where everything lies.
         database: of the folder; closed with the collections.
         side_generations: those that are open and do not serve.
+        aliases: second names of collections. ``use`` and ``find_name`` take them; all else takes own names.
 
     Args:
         behind_after_s: how long an arm may lack what was written before answers name it.
@@ -57,6 +59,7 @@ class Collections:
         self.folder = folder
         self.models = models
         self._opener = CollectionOpener(database, engines, models, search_threads, behind_after_s)
+        self.aliases = Aliases(database)
         self._open: dict[str, CollectionHandle] = {}
         self._unopened: dict[str, str] = {}
         self._changes = Changes()
@@ -70,6 +73,7 @@ class Collections:
 
         If that fails, ``close`` closes what is open by then.
         """
+        await self.aliases.load()
         known = await asyncio.to_thread(self.database.read, catalog.list_collections)
         sides = await asyncio.to_thread(self.database.read, list_generations)
         needed: dict[int, set[str]] = {collection.key: {collection.generation} for collection in known}
@@ -87,18 +91,24 @@ class Collections:
         """The names of the collections that are open."""
         return list(self._open)
 
+    def find_keys(self, name: str) -> frozenset[int]:
+        """Returns the keys of the open collections that ``name`` means; if it is an alias, may have meant."""
+        means = self._open if self.aliases.resolve(name) != name else (name,)
+        return frozenset(self._open[one].row.key for one in means if one in self._open)
+
     def locate_folder(self, collection: Collection) -> Path:
         """Locates the folder of the generation that serves the collection."""
         return self.folder.locate(collection.key) / collection.generation
 
     @contextlib.contextmanager
     def use(self, name: str) -> Iterator[CollectionHandle]:
-        """Yields the collection, kept open meanwhile.
+        """Yields the collection of this name or alias, kept open meanwhile.
 
         Raises:
             CollectionNotFoundError: there is none of this name.
             UnavailableError: there is one, and its indexes cannot be opened.
         """
+        name = self.aliases.resolve(name)
         if name in self._unopened:
             raise UnavailableError(f"the collection {name!r} cannot be opened: {self._unopened[name]}")
         if name not in self._open:
@@ -106,8 +116,14 @@ class Collections:
         with self._open[name].use() as collection:
             yield collection
 
+    def find_name(self, name: str) -> str:
+        """Returns the own name of the collection of this name or alias. Raises as ``use``."""
+        with self.use(name) as collection:
+            return collection.row.settings.name
+
     async def create(self, settings: CollectionSettings, request: RequestId) -> CollectionHandle:
-        """Raises AlreadyExistsError, or ModelError if its encoder or re-ranker cannot be loaded."""
+        """Raises AlreadyExistsError if a collection or an alias is called so, or ModelError if its encoder or
+        re-ranker cannot be loaded."""
         settings = resolve_settings(settings, await self.models.load_dense_parts(settings))
         return await self._changes.finish(self._create(settings, request))
 
@@ -184,12 +200,13 @@ class Collections:
             return result
 
     async def delete(self, name: str, revision: int | None) -> None:
-        """Removes the collection, after the requests that use it."""
+        """Removes the collection, after the requests that use it. Raises as ``catalog.delete_collection``."""
         await self._changes.finish(self._delete(name, revision))
 
     async def _delete(self, name: str, revision: int | None) -> None:
         async with self._changes.held(name):
-            gone = await self.database.write(lambda c: catalog.delete_collection(c, name, revision))
+            async with self.aliases.hold():
+                gone = await self.database.write(lambda c: catalog.delete_collection(c, name, revision))
             self._unopened.pop(name, None)
             for opened in [self._open.pop(name, None), *self.side_generations.take_all(gone.key)]:
                 self._changes.retire(gone.key, opened)

@@ -9,9 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from quarry.documents.aliases import refuse_alias, refuse_aliased, refuse_taken
 from quarry.documents.tables import collections, deleted_collections, documents, side_generations
 from quarry.errors import (
-    AlreadyExistsError,
     CollectionNotFoundError,
     ConflictError,
     InvalidArgumentError,
@@ -29,6 +29,14 @@ MAX_DESCRIPTION_BYTES = 1_024
 MAX_MODEL_NAME_BYTES = 1_024
 MIN_PASSAGE_TOKENS = 32
 DEFAULT_OVERLAP_TOKENS = 64
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidArgumentError unless a collection or an alias can be called so."""
+    if not NAME.fullmatch(name):
+        raise InvalidArgumentError(
+            "name", f"{name[:80]!r} is not 1 to 64 of a-z, 0-9, _ and -, starting with a letter or digit"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +88,7 @@ class CollectionSettings:
     promotion: PromotionPolicy | None = None
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
-            raise InvalidArgumentError(
-                "name",
-                f"{self.name[:80]!r} is not 1 to 64 of a-z, 0-9, _ and -, starting with a letter or digit",
-            )
+        check_name(self.name)
         for attribute, limit in [
             ("description", MAX_DESCRIPTION_BYTES),
             ("encoder", MAX_MODEL_NAME_BYTES),
@@ -138,12 +142,9 @@ class Collection:
 
 
 def create_collection(connection: sa.Connection, settings: CollectionSettings) -> Collection:
-    """Raises AlreadyExistsError if the name is taken."""
-    taken = connection.execute(sa.select(collections.c.id).where(collections.c.name == settings.name)).first()
-    if taken:
-        raise AlreadyExistsError(
-            f"a collection is already called {settings.name!r}", collection=settings.name
-        )
+    """Raises AlreadyExistsError if a collection or an alias has the name."""
+    refuse_taken(connection, settings.name)
+    refuse_alias(connection, settings.name)
     now = read_now_us()
     connection.execute(
         sa.insert(collections).values(
@@ -221,10 +222,16 @@ def set_ranking(connection: sa.Connection, key: int, ranking: ServedRanking | No
 
 
 def delete_collection(connection: sa.Connection, name: str, revision: int | None) -> Collection:
-    """Removes the collection and its documents, and notes that this was on purpose; returns what it was."""
+    """Removes the collection and its documents, and notes that this was on purpose; returns what it was.
+
+    Raises:
+        ConflictError: ``revision`` is not the current one.
+        CollectionHasAliasesError: an alias names it.
+    """
     current = get_collection(connection, name)
     if revision is not None and revision != current.revision:
         raise ConflictError(f"the collection {name!r} has changed since", collection=name)
+    refuse_aliased(connection, name)
     connection.execute(sa.delete(documents).where(documents.c.collection_id == current.key))
     connection.execute(sa.delete(side_generations).where(side_generations.c.collection_id == current.key))
     connection.execute(sa.delete(collections).where(collections.c.id == current.key))

@@ -154,6 +154,14 @@ def get_document(connection: sa.Connection, key: int, id: str) -> Document | Non
     return None if row is None else _make_document(row)
 
 
+def read_documents_by_ids(connection: sa.Connection, key: int, ids: Sequence[str]) -> Iterator[Document]:
+    """Yields those of the documents that exist."""
+    for some in _split_chunks(list(ids)):
+        query = sa.select(documents).where(documents.c.collection_id == key, documents.c.id.in_(some))
+        for row in connection.execute(query.where(documents.c.deleted.is_(False))):
+            yield _make_document(row)
+
+
 def scan_documents(connection: sa.Connection, key: int, after: str = "") -> Iterator[tuple[Document, int]]:
     """Yields documents in order of id (UTF-8 bytes), those above ``after``, with the bytes of their
     content."""

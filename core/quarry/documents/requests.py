@@ -61,6 +61,17 @@ def run_once(
     return result
 
 
+def remember(connection: sa.Connection, scope: str, request_id: str, request: bytes, result: bytes) -> None:
+    """Keeps how far a request is that is done in several transactions, in place of what was kept before."""
+    known = requests.c.scope == scope, requests.c.request_id == request_id
+    if connection.execute(sa.update(requests).where(*known).values(result=result)).rowcount:
+        return
+    _forget_old(connection)
+    digest = _compute_digest(request)
+    values = {"scope": scope, "request_id": request_id, "request_hash": digest, "result": result}
+    connection.execute(sa.insert(requests).values(**values, create_time_us=read_now_us()))
+
+
 def recall(
     connection: sa.Connection, scope: str, request_id: str, request: bytes, load: Callable[[bytes], T]
 ) -> T | None:

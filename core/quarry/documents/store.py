@@ -8,9 +8,10 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from quarry.documents import log
+from quarry.documents.bulk_updates import BulkProgress, FieldsChange, find_matching, update_found
 from quarry.documents.log import Upsert, WriteOutcome
 from quarry.documents.outcomes import dump_document, dump_outcomes, load_document, load_outcomes
-from quarry.documents.requests import run_once
+from quarry.documents.requests import recall, remember, run_once
 from quarry.documents.view import View, as_stored
 from quarry.documents.writer import GroupCommitWriter, Write
 from quarry.filters import Filter, matches
@@ -101,6 +102,35 @@ class DocumentLog:
             )
 
         return await self._database.write(write)
+
+    async def update_batch(
+        self, filter: Filter, change: FieldsChange, request: RequestId, progress: BulkProgress
+    ) -> BulkProgress:
+        """Changes the next few documents that pass ``filter``; returns how far the whole is then.
+
+        Raises InvalidArgumentError if the request id was used for another request.
+        """
+        key, scope = self._key, self._make_scope(request)
+        found = await asyncio.to_thread(
+            self._database.read, lambda c: find_matching(c, key, progress.after, filter, self.view)
+        )
+
+        def write(connection: sa.Connection) -> BulkProgress:
+            known = recall(connection, scope, request.id, request.request, BulkProgress.load)
+            if known is not None and known.after != progress.after:
+                return known  # the same request came twice, and the other one is ahead
+            after = update_found(connection, key, found, progress, filter, change, self.view)
+            if request.id:
+                remember(connection, scope, request.id, request.request, after.dump())
+            return after
+
+        return await self._database.write(write)
+
+    def recall_update(self, request: RequestId) -> BulkProgress:
+        """Reads how far ``update_batch`` came under this request id. Raises as that does. Blocks."""
+        scope, load = self._make_scope(request), BulkProgress.load
+        found = self._database.read(lambda c: recall(c, scope, request.id, request.request, load))
+        return found or BulkProgress()
 
     async def _run_once(
         self, request: RequestId, write: Callable[[sa.Connection], list[WriteOutcome]]

@@ -44,6 +44,15 @@ collections = sa.Table(
     sqlite_autoincrement=True,
 )
 
+aliases = sa.Table(
+    "aliases",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("collection_id", sa.Integer, nullable=False, index=True),
+    sa.Column("create_time_us", sa.BigInteger, nullable=False),
+    sa.Column("update_time_us", sa.BigInteger, nullable=False),
+)
+
 side_generations = sa.Table(
     "side_generations",
     metadata,

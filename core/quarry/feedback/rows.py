@@ -12,7 +12,7 @@ from quarry.search.logged_request import SearchContext
 
 IMPRESSION_COLUMNS = (
     "collection_id", "search_id", "page_offset", "time_us", "received_us", "query", "user_id", "session_id",
-    "simulated", "hits", "details", "shown", "pool",
+    "simulated", "hits", "details", "shown", "pool", "trial",
 )  # fmt: skip
 EVENT_COLUMNS = (
     "collection_id", "event_id", "type", "search_id", "page_offset", "time_us", "received_us", "document_id",
@@ -50,6 +50,7 @@ def make_impression_row(key: int, impression: Impression, received_us: int) -> t
         _dump_details(impression),
         pack_hits(impression.shown),
         pack_hits(impression.pool) if impression.pool else None,
+        context.trial,
     )
 
 
@@ -63,6 +64,7 @@ def read_impression(row: Any) -> Impression:
         details.get("layout", ""),
         details.get("attributes", {}),
         bool(row.simulated),
+        bool(row.trial),
     )
     return Impression(
         row.search_id,

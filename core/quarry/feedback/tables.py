@@ -32,6 +32,7 @@ impressions = sa.Table(
     sa.Column("details", sa.LargeBinary, nullable=False),
     sa.Column("shown", sa.LargeBinary, nullable=False),
     sa.Column("pool", sa.LargeBinary),
+    sa.Column("trial", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("collection_id", "search_id", "page_offset"),
     sa.Index("impressions_by_time", "collection_id", "time_us"),
     sqlite_autoincrement=True,

@@ -27,6 +27,7 @@ class EventMark(StrEnum):
     CAPPED = "capped"
     BURST = "burst"
     BOT = "bot"
+    TRIAL = "trial"
 
 
 @dataclass(frozen=True, slots=True)

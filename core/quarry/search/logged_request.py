@@ -8,7 +8,12 @@ from quarry.search.exploration import FairPairs
 
 @dataclass(frozen=True, slots=True)
 class SearchContext:
-    """The person who searches, and where the answer is shown. ``simulated``: a program, not a person."""
+    """The person who searches, and where the answer is shown.
+
+    Attributes:
+        simulated: a program searches, not a person.
+        trial: somebody tries the search out: nothing is learned from it.
+    """
 
     user_id: str = ""
     session_id: str = ""
@@ -16,6 +21,7 @@ class SearchContext:
     layout: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
     simulated: bool = False
+    trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,21 @@ class CollectionServiceStub:
                 request_serializer=quarry_dot_v1_dot_collection__service__pb2.DropPreviousGenerationRequest.SerializeToString,
                 response_deserializer=quarry_dot_v1_dot_collection__service__pb2.DropPreviousGenerationResponse.FromString,
                 _registered_method=True)
+        self.SetAlias = channel.unary_unary(
+                '/quarry.v1.CollectionService/SetAlias',
+                request_serializer=quarry_dot_v1_dot_collection__service__pb2.SetAliasRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_collection__service__pb2.SetAliasResponse.FromString,
+                _registered_method=True)
+        self.ListAliases = channel.unary_unary(
+                '/quarry.v1.CollectionService/ListAliases',
+                request_serializer=quarry_dot_v1_dot_collection__service__pb2.ListAliasesRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_collection__service__pb2.ListAliasesResponse.FromString,
+                _registered_method=True)
+        self.DeleteAlias = channel.unary_unary(
+                '/quarry.v1.CollectionService/DeleteAlias',
+                request_serializer=quarry_dot_v1_dot_collection__service__pb2.DeleteAliasRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_collection__service__pb2.DeleteAliasResponse.FromString,
+                _registered_method=True)
 
 
 class CollectionServiceServicer:
@@ -131,7 +146,8 @@ class CollectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteCollection(self, request, context):
-        """Removes the collection, its documents and its indexes. There is no undo.
+        """Removes the collection, its documents and its indexes. There is no undo. FAILED_PRECONDITION, with the reason
+        COLLECTION_HAS_ALIASES, while an alias names it, even if it is called by that alias.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,6 +221,29 @@ class CollectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetAlias(self, request, context):
+        """Makes an alias, or points it at another collection in one transaction: a call that begins before it uses the
+        one, a call that begins after it the other. An alias can stand wherever a request names a collection.
+        ALREADY_EXISTS if a collection has this name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAliases(self, request, context):
+        """Lists aliases by name, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAlias(self, request, context):
+        """Removes an alias; its collection stays. NOT_FOUND, with the reason ALIAS_NOT_FOUND, if there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CollectionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -267,6 +306,21 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.DropPreviousGeneration,
                     request_deserializer=quarry_dot_v1_dot_collection__service__pb2.DropPreviousGenerationRequest.FromString,
                     response_serializer=quarry_dot_v1_dot_collection__service__pb2.DropPreviousGenerationResponse.SerializeToString,
+            ),
+            'SetAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAlias,
+                    request_deserializer=quarry_dot_v1_dot_collection__service__pb2.SetAliasRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_collection__service__pb2.SetAliasResponse.SerializeToString,
+            ),
+            'ListAliases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAliases,
+                    request_deserializer=quarry_dot_v1_dot_collection__service__pb2.ListAliasesRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_collection__service__pb2.ListAliasesResponse.SerializeToString,
+            ),
+            'DeleteAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAlias,
+                    request_deserializer=quarry_dot_v1_dot_collection__service__pb2.DeleteAliasRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_collection__service__pb2.DeleteAliasResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -594,6 +648,87 @@ class CollectionService:
             '/quarry.v1.CollectionService/DropPreviousGeneration',
             quarry_dot_v1_dot_collection__service__pb2.DropPreviousGenerationRequest.SerializeToString,
             quarry_dot_v1_dot_collection__service__pb2.DropPreviousGenerationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.CollectionService/SetAlias',
+            quarry_dot_v1_dot_collection__service__pb2.SetAliasRequest.SerializeToString,
+            quarry_dot_v1_dot_collection__service__pb2.SetAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAliases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.CollectionService/ListAliases',
+            quarry_dot_v1_dot_collection__service__pb2.ListAliasesRequest.SerializeToString,
+            quarry_dot_v1_dot_collection__service__pb2.ListAliasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.CollectionService/DeleteAlias',
+            quarry_dot_v1_dot_collection__service__pb2.DeleteAliasRequest.SerializeToString,
+            quarry_dot_v1_dot_collection__service__pb2.DeleteAliasResponse.FromString,
             options,
             channel_credentials,
             insecure,

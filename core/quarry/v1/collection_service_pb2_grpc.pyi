@@ -43,7 +43,9 @@ class CollectionServiceStub:
     UpdateCollection: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.UpdateCollectionRequest, _collection_service_pb2.UpdateCollectionResponse]
     """Changes what needs no new index: `reranker`, `cascade`, `promotion`, `description`."""
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteCollectionRequest, _collection_service_pb2.DeleteCollectionResponse]
-    """Removes the collection, its documents and its indexes. There is no undo."""
+    """Removes the collection, its documents and its indexes. There is no undo. FAILED_PRECONDITION, with the reason
+    COLLECTION_HAS_ALIASES, while an alias names it, even if it is called by that alias.
+    """
     CheckConsistency: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.CheckConsistencyRequest, _collection_service_pb2.CheckConsistencyResponse]
     """Compares ids and versions of the document log with those of each arm, and looks for damaged vectors and
     files.
@@ -83,6 +85,15 @@ class CollectionServiceStub:
     """Removes the previous generation, which costs disk, memory and the encoding of each new document.
     FAILED_PRECONDITION if none is kept.
     """
+    SetAlias: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.SetAliasRequest, _collection_service_pb2.SetAliasResponse]
+    """Makes an alias, or points it at another collection in one transaction: a call that begins before it uses the
+    one, a call that begins after it the other. An alias can stand wherever a request names a collection.
+    ALREADY_EXISTS if a collection has this name.
+    """
+    ListAliases: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.ListAliasesRequest, _collection_service_pb2.ListAliasesResponse]
+    """Lists aliases by name, in pages."""
+    DeleteAlias: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteAliasRequest, _collection_service_pb2.DeleteAliasResponse]
+    """Removes an alias; its collection stays. NOT_FOUND, with the reason ALIAS_NOT_FOUND, if there is none."""
 
 @_typing.type_check_only
 class CollectionServiceAsyncStub(CollectionServiceStub):
@@ -98,7 +109,9 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     UpdateCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.UpdateCollectionRequest, _collection_service_pb2.UpdateCollectionResponse]  # type: ignore[assignment]
     """Changes what needs no new index: `reranker`, `cascade`, `promotion`, `description`."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteCollectionRequest, _collection_service_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
-    """Removes the collection, its documents and its indexes. There is no undo."""
+    """Removes the collection, its documents and its indexes. There is no undo. FAILED_PRECONDITION, with the reason
+    COLLECTION_HAS_ALIASES, while an alias names it, even if it is called by that alias.
+    """
     CheckConsistency: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.CheckConsistencyRequest, _collection_service_pb2.CheckConsistencyResponse]  # type: ignore[assignment]
     """Compares ids and versions of the document log with those of each arm, and looks for damaged vectors and
     files.
@@ -138,6 +151,15 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     """Removes the previous generation, which costs disk, memory and the encoding of each new document.
     FAILED_PRECONDITION if none is kept.
     """
+    SetAlias: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.SetAliasRequest, _collection_service_pb2.SetAliasResponse]  # type: ignore[assignment]
+    """Makes an alias, or points it at another collection in one transaction: a call that begins before it uses the
+    one, a call that begins after it the other. An alias can stand wherever a request names a collection.
+    ALREADY_EXISTS if a collection has this name.
+    """
+    ListAliases: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ListAliasesRequest, _collection_service_pb2.ListAliasesResponse]  # type: ignore[assignment]
+    """Lists aliases by name, in pages."""
+    DeleteAlias: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteAliasRequest, _collection_service_pb2.DeleteAliasResponse]  # type: ignore[assignment]
+    """Removes an alias; its collection stays. NOT_FOUND, with the reason ALIAS_NOT_FOUND, if there is none."""
 
 class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Makes, describes, checks and repairs the collections that documents live in."""
@@ -180,7 +202,9 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.DeleteCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.DeleteCollectionResponse, _abc.Awaitable[_collection_service_pb2.DeleteCollectionResponse]]:
-        """Removes the collection, its documents and its indexes. There is no undo."""
+        """Removes the collection, its documents and its indexes. There is no undo. FAILED_PRECONDITION, with the reason
+        COLLECTION_HAS_ALIASES, while an alias names it, even if it is called by that alias.
+        """
 
     @_abc_1.abstractmethod
     def CheckConsistency(
@@ -262,5 +286,32 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Removes the previous generation, which costs disk, memory and the encoding of each new document.
         FAILED_PRECONDITION if none is kept.
         """
+
+    @_abc_1.abstractmethod
+    def SetAlias(
+        self,
+        request: _collection_service_pb2.SetAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_service_pb2.SetAliasResponse, _abc.Awaitable[_collection_service_pb2.SetAliasResponse]]:
+        """Makes an alias, or points it at another collection in one transaction: a call that begins before it uses the
+        one, a call that begins after it the other. An alias can stand wherever a request names a collection.
+        ALREADY_EXISTS if a collection has this name.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAliases(
+        self,
+        request: _collection_service_pb2.ListAliasesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_service_pb2.ListAliasesResponse, _abc.Awaitable[_collection_service_pb2.ListAliasesResponse]]:
+        """Lists aliases by name, in pages."""
+
+    @_abc_1.abstractmethod
+    def DeleteAlias(
+        self,
+        request: _collection_service_pb2.DeleteAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_service_pb2.DeleteAliasResponse, _abc.Awaitable[_collection_service_pb2.DeleteAliasResponse]]:
+        """Removes an alias; its collection stays. NOT_FOUND, with the reason ALIAS_NOT_FOUND, if there is none."""
 
 def add_CollectionServiceServicer_to_server(servicer: CollectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,7 +28,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from quarry.v1 import types_pb2 as quarry_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n quarry/v1/document_service.proto\x12\tquarry.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x17google/rpc/status.proto\x1a\x15quarry/v1/types.proto\"L\n\x0bWriteResult\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12+\n\x07reached\x18\x02 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\"\x9d\x01\n\x1b\x42\x61tchUpsertDocumentsRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12&\n\tdocuments\x18\x02 \x03(\x0b\x32\x13.quarry.v1.Document\x12(\n\x04wait\x18\x03 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"s\n\x1c\x42\x61tchUpsertDocumentsResponse\x12+\n\x08statuses\x18\x01 \x03(\x0b\x32\x19.quarry.v1.DocumentStatus\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\"N\n\x0e\x44ocumentStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"\x89\x01\n\x16UpsertDocumentsRequest\x12\x32\n\x06\x63onfig\x18\x01 \x01(\x0b\x32 .quarry.v1.UpsertDocumentsConfigH\x00\x12\x30\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1f.quarry.v1.UpsertDocumentsBatchH\x00\x42\t\n\x07message\"[\n\x15UpsertDocumentsConfig\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12(\n\x04wait\x18\x02 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\"R\n\x14UpsertDocumentsBatch\x12&\n\tdocuments\x18\x01 \x03(\x0b\x32\x13.quarry.v1.Document\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"n\n\x17UpsertDocumentsResponse\x12+\n\x08statuses\x18\x01 \x03(\x0b\x32\x19.quarry.v1.DocumentStatus\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\"\xde\x01\n\x15UpdateDocumentRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12%\n\x08\x64ocument\x18\x02 \x01(\x0b\x32\x13.quarry.v1.Document\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x04 \x01(\x08\x12(\n\x04wait\x18\x05 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"g\n\x16UpdateDocumentResponse\x12%\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x13.quarry.v1.Document\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\":\n\x12GetDocumentRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\n\n\x02id\x18\x02 \x01(\t\"<\n\x13GetDocumentResponse\x12%\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x13.quarry.v1.Document\"z\n\x14ListDocumentsRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12!\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x11.quarry.v1.Filter\"X\n\x15ListDocumentsResponse\x12&\n\tdocuments\x18\x01 \x03(\x0b\x32\x13.quarry.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x82\x01\n\x1b\x42\x61tchDeleteDocumentsRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12(\n\x04wait\x18\x03 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"s\n\x1c\x42\x61tchDeleteDocumentsResponse\x12+\n\x08statuses\x18\x01 \x03(\x0b\x32\x19.quarry.v1.DocumentStatus\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\"\x9b\x01\n\x1e\x44\x65leteDocumentsByFilterRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12!\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x11.quarry.v1.Filter\x12(\n\x04wait\x18\x03 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"`\n\x1f\x44\x65leteDocumentsByFilterResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x03\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult*q\n\x0fWriteVisibility\x12 \n\x1cWRITE_VISIBILITY_UNSPECIFIED\x10\x00\x12\x1b\n\x17WRITE_VISIBILITY_LOGGED\x10\x01\x12\x1f\n\x1bWRITE_VISIBILITY_SEARCHABLE\x10\x02\x32\xac\x05\n\x0f\x44ocumentService\x12g\n\x14\x42\x61tchUpsertDocuments\x12&.quarry.v1.BatchUpsertDocumentsRequest\x1a\'.quarry.v1.BatchUpsertDocumentsResponse\x12\\\n\x0fUpsertDocuments\x12!.quarry.v1.UpsertDocumentsRequest\x1a\".quarry.v1.UpsertDocumentsResponse(\x01\x30\x01\x12U\n\x0eUpdateDocument\x12 .quarry.v1.UpdateDocumentRequest\x1a!.quarry.v1.UpdateDocumentResponse\x12L\n\x0bGetDocument\x12\x1d.quarry.v1.GetDocumentRequest\x1a\x1e.quarry.v1.GetDocumentResponse\x12R\n\rListDocuments\x12\x1f.quarry.v1.ListDocumentsRequest\x1a .quarry.v1.ListDocumentsResponse\x12g\n\x14\x42\x61tchDeleteDocuments\x12&.quarry.v1.BatchDeleteDocumentsRequest\x1a\'.quarry.v1.BatchDeleteDocumentsResponse\x12p\n\x17\x44\x65leteDocumentsByFilter\x12).quarry.v1.DeleteDocumentsByFilterRequest\x1a*.quarry.v1.DeleteDocumentsByFilterResponseB~\n\x13\x63om.quarrysearch.v1B\x14\x44ocumentServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xa2\x02\x03QRY\xaa\x02\tQuarry.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n quarry/v1/document_service.proto\x12\tquarry.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x17google/rpc/status.proto\x1a\x15quarry/v1/types.proto\"L\n\x0bWriteResult\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12+\n\x07reached\x18\x02 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\"\x9d\x01\n\x1b\x42\x61tchUpsertDocumentsRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12&\n\tdocuments\x18\x02 \x03(\x0b\x32\x13.quarry.v1.Document\x12(\n\x04wait\x18\x03 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x9f\x01\n\x1c\x42\x61tchUpsertDocumentsResponse\x12+\n\x08statuses\x18\x01 \x03(\x0b\x32\x19.quarry.v1.DocumentStatus\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\x12*\n\x08warnings\x18\x03 \x03(\x0b\x32\x18.quarry.v1.UpsertWarning\"\x9d\x01\n\rUpsertWarning\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.quarry.v1.UpsertWarningKind\x12\x16\n\x0e\x64ocument_count\x18\x02 \x01(\x03\x12\x0e\n\x06\x66ields\x18\x03 \x03(\t\x12\x13\n\x0b\x66ield_count\x18\x04 \x01(\x05\x12\x12\n\nsample_ids\x18\x05 \x03(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\"N\n\x0e\x44ocumentStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"\x89\x01\n\x16UpsertDocumentsRequest\x12\x32\n\x06\x63onfig\x18\x01 \x01(\x0b\x32 .quarry.v1.UpsertDocumentsConfigH\x00\x12\x30\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1f.quarry.v1.UpsertDocumentsBatchH\x00\x42\t\n\x07message\"[\n\x15UpsertDocumentsConfig\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12(\n\x04wait\x18\x02 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\"R\n\x14UpsertDocumentsBatch\x12&\n\tdocuments\x18\x01 \x03(\x0b\x32\x13.quarry.v1.Document\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x9a\x01\n\x17UpsertDocumentsResponse\x12+\n\x08statuses\x18\x01 \x03(\x0b\x32\x19.quarry.v1.DocumentStatus\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\x12*\n\x08warnings\x18\x03 \x03(\x0b\x32\x18.quarry.v1.UpsertWarning\"\xde\x01\n\x15UpdateDocumentRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12%\n\x08\x64ocument\x18\x02 \x01(\x0b\x32\x13.quarry.v1.Document\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x04 \x01(\x08\x12(\n\x04wait\x18\x05 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"g\n\x16UpdateDocumentResponse\x12%\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x13.quarry.v1.Document\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\":\n\x12GetDocumentRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\n\n\x02id\x18\x02 \x01(\t\"<\n\x13GetDocumentResponse\x12%\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x13.quarry.v1.Document\"z\n\x14ListDocumentsRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12!\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x11.quarry.v1.Filter\"X\n\x15ListDocumentsResponse\x12&\n\tdocuments\x18\x01 \x03(\x0b\x32\x13.quarry.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x82\x01\n\x1b\x42\x61tchDeleteDocumentsRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12(\n\x04wait\x18\x03 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"s\n\x1c\x42\x61tchDeleteDocumentsResponse\x12+\n\x08statuses\x18\x01 \x03(\x0b\x32\x19.quarry.v1.DocumentStatus\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\"\x9b\x01\n\x1e\x44\x65leteDocumentsByFilterRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12!\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x11.quarry.v1.Filter\x12(\n\x04wait\x18\x03 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"`\n\x1f\x44\x65leteDocumentsByFilterResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x03\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.quarry.v1.WriteResult\"\xc0\x02\n\x1eUpdateDocumentsByFilterRequest\x12\x18\n\ncollection\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12!\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x11.quarry.v1.Filter\x12\x45\n\x06\x66ields\x18\x03 \x03(\x0b\x32\x35.quarry.v1.UpdateDocumentsByFilterRequest.FieldsEntry\x12\x16\n\x0eremoved_fields\x18\x04 \x03(\t\x12(\n\x04wait\x18\x05 \x01(\x0e\x32\x1a.quarry.v1.WriteVisibility\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x1a\x44\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.quarry.v1.FieldValue:\x02\x38\x01\"\xbb\x01\n\x1fUpdateDocumentsByFilterResponse\x12\x15\n\rmatched_count\x18\x01 \x01(\x03\x12\x15\n\rupdated_count\x18\x02 \x01(\x03\x12\x15\n\rrefused_count\x18\x03 \x01(\x03\x12+\n\x08refusals\x18\x04 \x03(\x0b\x32\x19.quarry.v1.DocumentStatus\x12&\n\x06result\x18\x05 \x01(\x0b\x32\x16.quarry.v1.WriteResult*q\n\x0fWriteVisibility\x12 \n\x1cWRITE_VISIBILITY_UNSPECIFIED\x10\x00\x12\x1b\n\x17WRITE_VISIBILITY_LOGGED\x10\x01\x12\x1f\n\x1bWRITE_VISIBILITY_SEARCHABLE\x10\x02*\x8a\x01\n\x11UpsertWarningKind\x12#\n\x1fUPSERT_WARNING_KIND_UNSPECIFIED\x10\x00\x12(\n$UPSERT_WARNING_KIND_NO_SEARCHED_TEXT\x10\x01\x12&\n\"UPSERT_WARNING_KIND_UNKNOWN_FIELDS\x10\x02\x32\x9e\x06\n\x0f\x44ocumentService\x12g\n\x14\x42\x61tchUpsertDocuments\x12&.quarry.v1.BatchUpsertDocumentsRequest\x1a\'.quarry.v1.BatchUpsertDocumentsResponse\x12\\\n\x0fUpsertDocuments\x12!.quarry.v1.UpsertDocumentsRequest\x1a\".quarry.v1.UpsertDocumentsResponse(\x01\x30\x01\x12U\n\x0eUpdateDocument\x12 .quarry.v1.UpdateDocumentRequest\x1a!.quarry.v1.UpdateDocumentResponse\x12L\n\x0bGetDocument\x12\x1d.quarry.v1.GetDocumentRequest\x1a\x1e.quarry.v1.GetDocumentResponse\x12R\n\rListDocuments\x12\x1f.quarry.v1.ListDocumentsRequest\x1a .quarry.v1.ListDocumentsResponse\x12g\n\x14\x42\x61tchDeleteDocuments\x12&.quarry.v1.BatchDeleteDocumentsRequest\x1a\'.quarry.v1.BatchDeleteDocumentsResponse\x12p\n\x17\x44\x65leteDocumentsByFilter\x12).quarry.v1.DeleteDocumentsByFilterRequest\x1a*.quarry.v1.DeleteDocumentsByFilterResponse\x12p\n\x17UpdateDocumentsByFilter\x12).quarry.v1.UpdateDocumentsByFilterRequest\x1a*.quarry.v1.UpdateDocumentsByFilterResponseB~\n\x13\x63om.quarrysearch.v1B\x14\x44ocumentServiceProtoP\x01Z=github.com/quarry-search/quarry/clients/go/quarry/v1;quarryv1\xa2\x02\x03QRY\xaa\x02\tQuarry.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,44 +50,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHDELETEDOCUMENTSREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
   _globals['_DELETEDOCUMENTSBYFILTERREQUEST'].fields_by_name['collection']._loaded_options = None
   _globals['_DELETEDOCUMENTSBYFILTERREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
-  _globals['_WRITEVISIBILITY']._serialized_start=2198
-  _globals['_WRITEVISIBILITY']._serialized_end=2311
+  _globals['_UPDATEDOCUMENTSBYFILTERREQUEST_FIELDSENTRY']._loaded_options = None
+  _globals['_UPDATEDOCUMENTSBYFILTERREQUEST_FIELDSENTRY']._serialized_options = b'8\001'
+  _globals['_UPDATEDOCUMENTSBYFILTERREQUEST'].fields_by_name['collection']._loaded_options = None
+  _globals['_UPDATEDOCUMENTSBYFILTERREQUEST'].fields_by_name['collection']._serialized_options = b'\342A\001\002'
+  _globals['_WRITEVISIBILITY']._serialized_start=2961
+  _globals['_WRITEVISIBILITY']._serialized_end=3074
+  _globals['_UPSERTWARNINGKIND']._serialized_start=3077
+  _globals['_UPSERTWARNINGKIND']._serialized_end=3215
   _globals['_WRITERESULT']._serialized_start=162
   _globals['_WRITERESULT']._serialized_end=238
   _globals['_BATCHUPSERTDOCUMENTSREQUEST']._serialized_start=241
   _globals['_BATCHUPSERTDOCUMENTSREQUEST']._serialized_end=398
-  _globals['_BATCHUPSERTDOCUMENTSRESPONSE']._serialized_start=400
-  _globals['_BATCHUPSERTDOCUMENTSRESPONSE']._serialized_end=515
-  _globals['_DOCUMENTSTATUS']._serialized_start=517
-  _globals['_DOCUMENTSTATUS']._serialized_end=595
-  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_start=598
-  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_end=735
-  _globals['_UPSERTDOCUMENTSCONFIG']._serialized_start=737
-  _globals['_UPSERTDOCUMENTSCONFIG']._serialized_end=828
-  _globals['_UPSERTDOCUMENTSBATCH']._serialized_start=830
-  _globals['_UPSERTDOCUMENTSBATCH']._serialized_end=912
-  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_start=914
-  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_end=1024
-  _globals['_UPDATEDOCUMENTREQUEST']._serialized_start=1027
-  _globals['_UPDATEDOCUMENTREQUEST']._serialized_end=1249
-  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_start=1251
-  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_end=1354
-  _globals['_GETDOCUMENTREQUEST']._serialized_start=1356
-  _globals['_GETDOCUMENTREQUEST']._serialized_end=1414
-  _globals['_GETDOCUMENTRESPONSE']._serialized_start=1416
-  _globals['_GETDOCUMENTRESPONSE']._serialized_end=1476
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1478
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1600
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1602
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1690
-  _globals['_BATCHDELETEDOCUMENTSREQUEST']._serialized_start=1693
-  _globals['_BATCHDELETEDOCUMENTSREQUEST']._serialized_end=1823
-  _globals['_BATCHDELETEDOCUMENTSRESPONSE']._serialized_start=1825
-  _globals['_BATCHDELETEDOCUMENTSRESPONSE']._serialized_end=1940
-  _globals['_DELETEDOCUMENTSBYFILTERREQUEST']._serialized_start=1943
-  _globals['_DELETEDOCUMENTSBYFILTERREQUEST']._serialized_end=2098
-  _globals['_DELETEDOCUMENTSBYFILTERRESPONSE']._serialized_start=2100
-  _globals['_DELETEDOCUMENTSBYFILTERRESPONSE']._serialized_end=2196
-  _globals['_DOCUMENTSERVICE']._serialized_start=2314
-  _globals['_DOCUMENTSERVICE']._serialized_end=2998
+  _globals['_BATCHUPSERTDOCUMENTSRESPONSE']._serialized_start=401
+  _globals['_BATCHUPSERTDOCUMENTSRESPONSE']._serialized_end=560
+  _globals['_UPSERTWARNING']._serialized_start=563
+  _globals['_UPSERTWARNING']._serialized_end=720
+  _globals['_DOCUMENTSTATUS']._serialized_start=722
+  _globals['_DOCUMENTSTATUS']._serialized_end=800
+  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_start=803
+  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_end=940
+  _globals['_UPSERTDOCUMENTSCONFIG']._serialized_start=942
+  _globals['_UPSERTDOCUMENTSCONFIG']._serialized_end=1033
+  _globals['_UPSERTDOCUMENTSBATCH']._serialized_start=1035
+  _globals['_UPSERTDOCUMENTSBATCH']._serialized_end=1117
+  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_start=1120
+  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_end=1274
+  _globals['_UPDATEDOCUMENTREQUEST']._serialized_start=1277
+  _globals['_UPDATEDOCUMENTREQUEST']._serialized_end=1499
+  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_start=1501
+  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_end=1604
+  _globals['_GETDOCUMENTREQUEST']._serialized_start=1606
+  _globals['_GETDOCUMENTREQUEST']._serialized_end=1664
+  _globals['_GETDOCUMENTRESPONSE']._serialized_start=1666
+  _globals['_GETDOCUMENTRESPONSE']._serialized_end=1726
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1728
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1850
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1852
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1940
+  _globals['_BATCHDELETEDOCUMENTSREQUEST']._serialized_start=1943
+  _globals['_BATCHDELETEDOCUMENTSREQUEST']._serialized_end=2073
+  _globals['_BATCHDELETEDOCUMENTSRESPONSE']._serialized_start=2075
+  _globals['_BATCHDELETEDOCUMENTSRESPONSE']._serialized_end=2190
+  _globals['_DELETEDOCUMENTSBYFILTERREQUEST']._serialized_start=2193
+  _globals['_DELETEDOCUMENTSBYFILTERREQUEST']._serialized_end=2348
+  _globals['_DELETEDOCUMENTSBYFILTERRESPONSE']._serialized_start=2350
+  _globals['_DELETEDOCUMENTSBYFILTERRESPONSE']._serialized_end=2446
+  _globals['_UPDATEDOCUMENTSBYFILTERREQUEST']._serialized_start=2449
+  _globals['_UPDATEDOCUMENTSBYFILTERREQUEST']._serialized_end=2769
+  _globals['_UPDATEDOCUMENTSBYFILTERREQUEST_FIELDSENTRY']._serialized_start=2701
+  _globals['_UPDATEDOCUMENTSBYFILTERREQUEST_FIELDSENTRY']._serialized_end=2769
+  _globals['_UPDATEDOCUMENTSBYFILTERRESPONSE']._serialized_start=2772
+  _globals['_UPDATEDOCUMENTSBYFILTERRESPONSE']._serialized_end=2959
+  _globals['_DOCUMENTSERVICE']._serialized_start=3218
+  _globals['_DOCUMENTSERVICE']._serialized_end=4016
 # @@protoc_insertion_point(module_scope)

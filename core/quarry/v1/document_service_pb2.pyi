@@ -46,6 +46,32 @@ WRITE_VISIBILITY_SEARCHABLE: WriteVisibility.ValueType  # 2
 """Searches find it, in every arm."""
 Global___WriteVisibility: _TypeAlias = WriteVisibility  # noqa: Y015
 
+class _UpsertWarningKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UpsertWarningKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UpsertWarningKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UPSERT_WARNING_KIND_UNSPECIFIED: _UpsertWarningKind.ValueType  # 0
+    UPSERT_WARNING_KIND_NO_SEARCHED_TEXT: _UpsertWarningKind.ValueType  # 1
+    """The documents have no text in any field that is searched, so no query finds them, by words or by meaning."""
+    UPSERT_WARNING_KIND_UNKNOWN_FIELDS: _UpsertWarningKind.ValueType  # 2
+    """The documents have fields that the schema does not name: they are kept and returned, but they are neither
+    searched nor filterable.
+    """
+
+class UpsertWarningKind(_UpsertWarningKind, metaclass=_UpsertWarningKindEnumTypeWrapper):
+    """What about written documents is most likely a mistake. Kinds are added over time."""
+
+UPSERT_WARNING_KIND_UNSPECIFIED: UpsertWarningKind.ValueType  # 0
+UPSERT_WARNING_KIND_NO_SEARCHED_TEXT: UpsertWarningKind.ValueType  # 1
+"""The documents have no text in any field that is searched, so no query finds them, by words or by meaning."""
+UPSERT_WARNING_KIND_UNKNOWN_FIELDS: UpsertWarningKind.ValueType  # 2
+"""The documents have fields that the schema does not name: they are kept and returned, but they are neither
+searched nor filterable.
+"""
+Global___UpsertWarningKind: _TypeAlias = UpsertWarningKind  # noqa: Y015
+
 @_typing.final
 class WriteResult(_message.Message):
     """What became of one write call."""
@@ -114,25 +140,78 @@ class BatchUpsertDocumentsResponse(_message.Message):
 
     STATUSES_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___DocumentStatus]:
         """One for each document, in the request's order."""
 
     @_builtins.property
     def result(self) -> Global___WriteResult: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpsertWarning]:
+        """What is most likely not what was meant, of documents that were written all the same. At most one a kind."""
+
     def __init__(
         self,
         *,
         statuses: _abc.Iterable[Global___DocumentStatus] | None = ...,
         result: Global___WriteResult | None = ...,
+        warnings: _abc.Iterable[Global___UpsertWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "statuses", b"statuses", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchUpsertDocumentsResponse: _TypeAlias = BatchUpsertDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class UpsertWarning(_message.Message):
+    """One kind of mistake in the documents of one batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    FIELD_COUNT_FIELD_NUMBER: _builtins.int
+    SAMPLE_IDS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    kind: Global___UpsertWarningKind.ValueType
+    document_count: _builtins.int
+    """Documents of this batch that have it, at least 1."""
+    field_count: _builtins.int
+    """How many such fields there are."""
+    message: _builtins.str
+    """A sentence for people, which says all of this and what to do."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """NO_SEARCHED_TEXT: the fields that are searched; UNKNOWN_FIELDS: the fields that the schema does not name.
+        By name, at most 20.
+        """
+
+    @_builtins.property
+    def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the first such documents, at most 5."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___UpsertWarningKind.ValueType = ...,
+        document_count: _builtins.int = ...,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
+        field_count: _builtins.int = ...,
+        sample_ids: _abc.Iterable[_builtins.str] | None = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_count", b"document_count", "field_count", b"field_count", "fields", b"fields", "kind", b"kind", "message", b"message", "sample_ids", b"sample_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpsertWarning: _TypeAlias = UpsertWarning  # noqa: Y015
 
 @_typing.final
 class DocumentStatus(_message.Message):
@@ -248,19 +327,25 @@ class UpsertDocumentsResponse(_message.Message):
 
     STATUSES_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___DocumentStatus]: ...
     @_builtins.property
     def result(self) -> Global___WriteResult: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpsertWarning]:
+        """As in BatchUpsertDocuments, of this batch."""
+
     def __init__(
         self,
         *,
         statuses: _abc.Iterable[Global___DocumentStatus] | None = ...,
         result: Global___WriteResult | None = ...,
+        warnings: _abc.Iterable[Global___UpsertWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "statuses", b"statuses", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -542,3 +627,106 @@ class DeleteDocumentsByFilterResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteDocumentsByFilterResponse: _TypeAlias = DeleteDocumentsByFilterResponse  # noqa: Y015
+
+@_typing.final
+class UpdateDocumentsByFilterRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FieldsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _types_pb2.FieldValue: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _types_pb2.FieldValue | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELDS_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    wait: Global___WriteVisibility.ValueType
+    request_id: _builtins.str
+    """As in BatchUpsertDocuments. A repeat with the same id finishes what the first call began."""
+    @_builtins.property
+    def filter(self) -> _types_pb2.Filter:
+        """Required, as in DeleteDocumentsByFilter."""
+
+    @_builtins.property
+    def fields(self) -> _containers.MessageMap[_builtins.str, _types_pb2.FieldValue]:
+        """Values by field name, in place of what a document has there. Checked as in an upsert."""
+
+    @_builtins.property
+    def removed_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of fields to take away, at most 256, none of them in `fields`."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        filter: _types_pb2.Filter | None = ...,
+        fields: _abc.Mapping[_builtins.str, _types_pb2.FieldValue] | None = ...,
+        removed_fields: _abc.Iterable[_builtins.str] | None = ...,
+        wait: Global___WriteVisibility.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "fields", b"fields", "filter", b"filter", "removed_fields", b"removed_fields", "request_id", b"request_id", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateDocumentsByFilterRequest: _TypeAlias = UpdateDocumentsByFilterRequest  # noqa: Y015
+
+@_typing.final
+class UpdateDocumentsByFilterResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCHED_COUNT_FIELD_NUMBER: _builtins.int
+    UPDATED_COUNT_FIELD_NUMBER: _builtins.int
+    REFUSED_COUNT_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    matched_count: _builtins.int
+    """Documents that passed the filter when their turn came."""
+    updated_count: _builtins.int
+    """Of those, documents that were written; what would not change is not written."""
+    refused_count: _builtins.int
+    """Of those, documents that stay as they were because they would become larger than documents may be."""
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___DocumentStatus]:
+        """The first of them, at most 20, and why."""
+
+    @_builtins.property
+    def result(self) -> Global___WriteResult: ...
+    def __init__(
+        self,
+        *,
+        matched_count: _builtins.int = ...,
+        updated_count: _builtins.int = ...,
+        refused_count: _builtins.int = ...,
+        refusals: _abc.Iterable[Global___DocumentStatus] | None = ...,
+        result: Global___WriteResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matched_count", b"matched_count", "refusals", b"refusals", "refused_count", b"refused_count", "result", b"result", "updated_count", b"updated_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateDocumentsByFilterResponse: _TypeAlias = UpdateDocumentsByFilterResponse  # noqa: Y015

@@ -70,6 +70,11 @@ class DocumentServiceStub:
                 request_serializer=quarry_dot_v1_dot_document__service__pb2.DeleteDocumentsByFilterRequest.SerializeToString,
                 response_deserializer=quarry_dot_v1_dot_document__service__pb2.DeleteDocumentsByFilterResponse.FromString,
                 _registered_method=True)
+        self.UpdateDocumentsByFilter = channel.unary_unary(
+                '/quarry.v1.DocumentService/UpdateDocumentsByFilter',
+                request_serializer=quarry_dot_v1_dot_document__service__pb2.UpdateDocumentsByFilterRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_document__service__pb2.UpdateDocumentsByFilterResponse.FromString,
+                _registered_method=True)
 
 
 class DocumentServiceServicer:
@@ -126,6 +131,16 @@ class DocumentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateDocumentsByFilter(self, request, context):
+        """Gives fields of every document that passes the filter other values, or takes them away, a few hundred
+        documents at a time, beside other writes. A document is looked at once, when its turn comes, by id. A call
+        that ends early leaves what it has changed; the same call with the same `request_id` goes on where it was,
+        also after the server was killed, and its answer counts all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DocumentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -163,6 +178,11 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     servicer.DeleteDocumentsByFilter,
                     request_deserializer=quarry_dot_v1_dot_document__service__pb2.DeleteDocumentsByFilterRequest.FromString,
                     response_serializer=quarry_dot_v1_dot_document__service__pb2.DeleteDocumentsByFilterResponse.SerializeToString,
+            ),
+            'UpdateDocumentsByFilter': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateDocumentsByFilter,
+                    request_deserializer=quarry_dot_v1_dot_document__service__pb2.UpdateDocumentsByFilterRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_document__service__pb2.UpdateDocumentsByFilterResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -355,6 +375,33 @@ class DocumentService:
             '/quarry.v1.DocumentService/DeleteDocumentsByFilter',
             quarry_dot_v1_dot_document__service__pb2.DeleteDocumentsByFilterRequest.SerializeToString,
             quarry_dot_v1_dot_document__service__pb2.DeleteDocumentsByFilterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateDocumentsByFilter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.DocumentService/UpdateDocumentsByFilter',
+            quarry_dot_v1_dot_document__service__pb2.UpdateDocumentsByFilterRequest.SerializeToString,
+            quarry_dot_v1_dot_document__service__pb2.UpdateDocumentsByFilterResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,12 @@ class DocumentServiceStub:
     """Deletes by id. Deleting what is not there succeeds, with status NOT_FOUND for that id."""
     DeleteDocumentsByFilter: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.DeleteDocumentsByFilterRequest, _document_service_pb2.DeleteDocumentsByFilterResponse]
     """Deletes every document that passes the filter at the moment of the call."""
+    UpdateDocumentsByFilter: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.UpdateDocumentsByFilterRequest, _document_service_pb2.UpdateDocumentsByFilterResponse]
+    """Gives fields of every document that passes the filter other values, or takes them away, a few hundred
+    documents at a time, beside other writes. A document is looked at once, when its turn comes, by id. A call
+    that ends early leaves what it has changed; the same call with the same `request_id` goes on where it was,
+    also after the server was killed, and its answer counts all.
+    """
 
 @_typing.type_check_only
 class DocumentServiceAsyncStub(DocumentServiceStub):
@@ -71,6 +77,12 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     """Deletes by id. Deleting what is not there succeeds, with status NOT_FOUND for that id."""
     DeleteDocumentsByFilter: _aio.UnaryUnaryMultiCallable[_document_service_pb2.DeleteDocumentsByFilterRequest, _document_service_pb2.DeleteDocumentsByFilterResponse]  # type: ignore[assignment]
     """Deletes every document that passes the filter at the moment of the call."""
+    UpdateDocumentsByFilter: _aio.UnaryUnaryMultiCallable[_document_service_pb2.UpdateDocumentsByFilterRequest, _document_service_pb2.UpdateDocumentsByFilterResponse]  # type: ignore[assignment]
+    """Gives fields of every document that passes the filter other values, or takes them away, a few hundred
+    documents at a time, beside other writes. A document is looked at once, when its turn comes, by id. A call
+    that ends early leaves what it has changed; the same call with the same `request_id` goes on where it was,
+    also after the server was killed, and its answer counts all.
+    """
 
 class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Writes and reads documents. A write is acknowledged when it is on disk; nothing acknowledged is lost."""
@@ -132,5 +144,17 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_document_service_pb2.DeleteDocumentsByFilterResponse, _abc.Awaitable[_document_service_pb2.DeleteDocumentsByFilterResponse]]:
         """Deletes every document that passes the filter at the moment of the call."""
+
+    @_abc_1.abstractmethod
+    def UpdateDocumentsByFilter(
+        self,
+        request: _document_service_pb2.UpdateDocumentsByFilterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_document_service_pb2.UpdateDocumentsByFilterResponse, _abc.Awaitable[_document_service_pb2.UpdateDocumentsByFilterResponse]]:
+        """Gives fields of every document that passes the filter other values, or takes them away, a few hundred
+        documents at a time, beside other writes. A document is looked at once, when its turn comes, by id. A call
+        that ends early leaves what it has changed; the same call with the same `request_id` goes on where it was,
+        also after the server was killed, and its answer counts all.
+        """
 
 def add_DocumentServiceServicer_to_server(servicer: DocumentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -60,6 +60,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No document of the collection has this id."""
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 15
     """There is no version of a model with this name."""
+    ERROR_REASON_ALIAS_NOT_FOUND: _ErrorReason.ValueType  # 60
+    """No alias has this name."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 16
     """ALREADY_EXISTS: something that the request would make is there.
 
@@ -84,6 +86,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The server's settings do not let requests name this model."""
     ERROR_REASON_MODEL_UNUSABLE: _ErrorReason.ValueType  # 24
     """A model cannot be loaded or exported, or does not give what is asked of it."""
+    ERROR_REASON_COLLECTION_HAS_ALIASES: _ErrorReason.ValueType  # 61
+    """An alias names the collection: point it at another one, or delete it, first."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 25
     """ABORTED: read again, then write again.
 
@@ -181,6 +185,8 @@ ERROR_REASON_DOCUMENT_NOT_FOUND: ErrorReason.ValueType  # 14
 """No document of the collection has this id."""
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 15
 """There is no version of a model with this name."""
+ERROR_REASON_ALIAS_NOT_FOUND: ErrorReason.ValueType  # 60
+"""No alias has this name."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 16
 """ALREADY_EXISTS: something that the request would make is there.
 
@@ -205,6 +211,8 @@ ERROR_REASON_MODEL_NOT_ALLOWED: ErrorReason.ValueType  # 23
 """The server's settings do not let requests name this model."""
 ERROR_REASON_MODEL_UNUSABLE: ErrorReason.ValueType  # 24
 """A model cannot be loaded or exported, or does not give what is asked of it."""
+ERROR_REASON_COLLECTION_HAS_ALIASES: ErrorReason.ValueType  # 61
+"""An alias names the collection: point it at another one, or delete it, first."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 25
 """ABORTED: read again, then write again.
 

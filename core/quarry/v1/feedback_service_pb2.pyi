@@ -112,6 +112,8 @@ class _EventMarkEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventMark.V
     """Its user did more in a minute than a person does."""
     EVENT_MARK_BOT: _EventMark.ValueType  # 5
     """Its user clicks like a program."""
+    EVENT_MARK_TRIAL: _EventMark.ValueType  # 6
+    """Its search was marked as a trial (SearchContext)."""
 
 class EventMark(_EventMark, metaclass=_EventMarkEnumTypeWrapper):
     """Why an event is kept and not counted."""
@@ -130,6 +132,8 @@ EVENT_MARK_BURST: EventMark.ValueType  # 4
 """Its user did more in a minute than a person does."""
 EVENT_MARK_BOT: EventMark.ValueType  # 5
 """Its user clicks like a program."""
+EVENT_MARK_TRIAL: EventMark.ValueType  # 6
+"""Its search was marked as a trial (SearchContext)."""
 Global___EventMark: _TypeAlias = EventMark  # noqa: Y015
 
 @_typing.final
@@ -259,6 +263,9 @@ class RecordEventsRequest(_message.Message):
     COLLECTION_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
+    """Whose answers the events are about. Under an alias each event belongs to the collection that gave the answer,
+    as its token says, also after the alias was pointed at another one.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """At most 1,000."""
@@ -700,6 +707,7 @@ class GetFeedbackStatsResponse(_message.Message):
     QUERIES_FIELD_NUMBER: _builtins.int
     USERS_FIELD_NUMBER: _builtins.int
     SESSIONS_FIELD_NUMBER: _builtins.int
+    TRIAL_IMPRESSIONS_FIELD_NUMBER: _builtins.int
     impressions: _builtins.int
     """Pages of searches that were logged."""
     simulated_impressions: _builtins.int
@@ -712,6 +720,8 @@ class GetFeedbackStatsResponse(_message.Message):
     """Different queries, users and sessions."""
     users: _builtins.int
     sessions: _builtins.int
+    trial_impressions: _builtins.int
+    """Of the impressions, those of searches that were marked as trials: nothing is learned from them."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventCount]: ...
     @_builtins.property
@@ -738,10 +748,11 @@ class GetFeedbackStatsResponse(_message.Message):
         queries: _builtins.int = ...,
         users: _builtins.int = ...,
         sessions: _builtins.int = ...,
+        trial_impressions: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_time", b"first_time", "last_time", b"last_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_impressions", b"dropped_impressions", "events", b"events", "first_time", b"first_time", "impressions", b"impressions", "last_time", b"last_time", "queries", b"queries", "ranks", b"ranks", "sessions", b"sessions", "simulated_impressions", b"simulated_impressions", "texts", b"texts", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_impressions", b"dropped_impressions", "events", b"events", "first_time", b"first_time", "impressions", b"impressions", "last_time", b"last_time", "queries", b"queries", "ranks", b"ranks", "sessions", b"sessions", "simulated_impressions", b"simulated_impressions", "texts", b"texts", "trial_impressions", b"trial_impressions", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -240,6 +240,7 @@ class SearchContext(_message.Message):
     LAYOUT_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     SIMULATED_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """A pseudonym, at most 128 bytes. Feedback can be deleted by it."""
     session_id: _builtins.str
@@ -250,6 +251,10 @@ class SearchContext(_message.Message):
     """How, such as `list` or `grid`; at most 100 bytes."""
     simulated: _builtins.bool
     """A program searches, not a person: kept apart in statistics, named in what is learned from it."""
+    trial: _builtins.bool
+    """Somebody tries the search out, as `quarry search` does: the answer is logged and counted apart, and nothing is
+    learned from it, nor from events about it.
+    """
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """At most 32, names at most 100 and values at most 1,024 bytes."""
@@ -263,10 +268,11 @@ class SearchContext(_message.Message):
         layout: _builtins.str = ...,
         attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         simulated: _builtins.bool = ...,
+        trial: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "layout", b"layout", "session_id", b"session_id", "simulated", b"simulated", "surface", b"surface", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "layout", b"layout", "session_id", b"session_id", "simulated", b"simulated", "surface", b"surface", "trial", b"trial", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,19 +10,32 @@ from google.protobuf.message import Message
 from quarry.collections.collection_handle import CollectionHandle, WriteSummary
 from quarry.collections.collections import Collections
 from quarry.deadline import Deadline
+from quarry.documents.bulk_updates import Refusal
+from quarry.documents.catalog import NO_ENCODER
 from quarry.documents.log import Upsert, WriteOutcome
 from quarry.documents.requests import check_request_id
 from quarry.documents.store import RequestId
+from quarry.documents.upsert_checker import UpsertChecker
 from quarry.errors import (
     ConflictingFieldsError,
     DocumentNotFoundError,
     InvalidArgumentError,
     OutOfRangeError,
+    RequiredError,
     UnknownFieldError,
     UnknownValueError,
 )
-from quarry.schema import FIELD_NAME, MAX_DOCUMENT_BYTES, MAX_FIELDS, Schema, check_fields, check_id
+from quarry.schema import (
+    FIELD_NAME,
+    MAX_DOCUMENT_BYTES,
+    MAX_FIELDS,
+    Schema,
+    UnknownFields,
+    check_fields,
+    check_id,
+)
 from quarry.types import Fields
+from quarry.upsert_warnings import UpsertWarning, WarningKind
 from quarry.v1 import document_service_pb2 as pb
 from quarry.v1 import document_service_pb2_grpc, types_pb2
 from quarry_server.common.context import Context, resolve_deadline
@@ -41,6 +54,10 @@ from quarry_server.search.filters import parse_filter
 
 MAX_BATCH_DOCUMENTS = 10_000
 _PARSED_AT_ONCE = 200
+_WARNINGS = {
+    WarningKind.NO_SEARCHED_TEXT: pb.UPSERT_WARNING_KIND_NO_SEARCHED_TEXT,
+    WarningKind.UNKNOWN_FIELDS: pb.UPSERT_WARNING_KIND_UNKNOWN_FIELDS,
+}
 
 
 class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
@@ -54,8 +71,10 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
         request_id = parse_request_id(request.request_id, "upsert", request)
         wait = parse_wait(request.wait)
         with self._open_collections.use(request.collection) as collection:
-            statuses, result = await upsert(collection, request.documents, request_id, wait, deadline)
-        return pb.BatchUpsertDocumentsResponse(statuses=statuses, result=result)
+            done = await upsert(collection, request.documents, request_id, wait, deadline)
+        return pb.BatchUpsertDocumentsResponse(
+            statuses=done.statuses, result=done.result, warnings=done.warnings
+        )
 
     async def UpsertDocuments(
         self, request_iterator: AsyncIterator[pb.UpsertDocumentsRequest], context: Context
@@ -63,16 +82,17 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
         def open_stream(config: pb.UpsertDocumentsConfig) -> tuple[str, bool]:
             with _move_errors_under("config"):
                 wait = parse_wait(config.wait)
-            with self._open_collections.use(config.collection):
-                return config.collection, wait
+            return self._open_collections.find_name(config.collection), wait  # one collection for all batches
 
         async for (name, wait), batch in read_batches(request_iterator, open_stream):
             # A stream has no deadline of its own for a batch, unless the caller gave the whole stream one.
             deadline = resolve_deadline(context, self._default_deadline_s)
             with _move_errors_under("batch"), self._open_collections.use(name) as collection:
                 request_id = parse_request_id(batch.request_id, "upsert", batch)
-                statuses, result = await upsert(collection, batch.documents, request_id, wait, deadline)
-            yield pb.UpsertDocumentsResponse(statuses=statuses, result=result)
+                done = await upsert(collection, batch.documents, request_id, wait, deadline)
+            yield pb.UpsertDocumentsResponse(
+                statuses=done.statuses, result=done.result, warnings=done.warnings
+            )
 
     async def UpdateDocument(
         self, request: pb.UpdateDocumentRequest, context: Context
@@ -150,6 +170,33 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
             deleted_count=len(written.outcomes), result=to_result_message(written)
         )
 
+    async def UpdateDocumentsByFilter(
+        self, request: pb.UpdateDocumentsByFilterRequest, context: Context
+    ) -> pb.UpdateDocumentsByFilterResponse:
+        deadline = resolve_deadline(context, self._default_deadline_s)
+        request_id = parse_request_id(request.request_id, "update-by-filter", request)
+        wait = parse_wait(request.wait)
+        with self._open_collections.use(request.collection) as collection:
+            schema = collection.row.settings.schema
+            filter, change = parse_filter(request.filter, schema), parse_bulk_change(request, schema)
+            done, written = await collection.update_by_filter(filter, change, request_id, wait, deadline)
+        return pb.UpdateDocumentsByFilterResponse(
+            matched_count=done.matched,
+            updated_count=done.updated,
+            refused_count=done.refused,
+            refusals=[to_refusal_message(refusal) for refusal in done.refusals],
+            result=to_result_message(written),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Upserted:
+    """The answer to one batch: a status for each document, right or not, in order, and what it warns of."""
+
+    statuses: list[pb.DocumentStatus]
+    result: pb.WriteResult
+    warnings: list[pb.UpsertWarning]
+
 
 async def upsert(
     collection: CollectionHandle,
@@ -157,8 +204,8 @@ async def upsert(
     request: RequestId,
     wait: bool,
     deadline: Deadline,
-) -> tuple[list[pb.DocumentStatus], pb.WriteResult]:
-    """Stores the documents that are right; returns a status for each, right or not, in order."""
+) -> Upserted:
+    """Stores the documents that are right."""
     check_batch("documents", len(documents))
     schema = collection.row.settings.schema
     parsed: list[Upsert | WriteOutcome] = []
@@ -170,7 +217,14 @@ async def upsert(
     written = await collection.upsert([p for p in parsed if isinstance(p, Upsert)], request, wait, deadline)
     done = iter(written.outcomes)
     outcomes = [next(done) if isinstance(p, Upsert) else p for p in parsed]
-    return [to_status_message(outcome) for outcome in outcomes], to_result_message(written)
+    right = zip(parsed, outcomes, strict=True)
+    stored = [(p.id, p.fields) for p, outcome in right if isinstance(p, Upsert) and outcome.error is None]
+    checker = UpsertChecker(schema, collection.row.settings.encoder != NO_ENCODER)
+    return Upserted(
+        [to_status_message(outcome) for outcome in outcomes],
+        to_result_message(written),
+        [to_warning_message(warning) for warning in checker.find(stored)],
+    )
 
 
 def parse_document(message: types_pb2.Document, schema: Schema) -> Upsert | WriteOutcome:
@@ -212,6 +266,23 @@ def parse_mask(mask: Sequence[str], given: Fields, schema: Schema) -> "FieldChan
     if surplus := given.keys() - names:
         raise ConflictingFieldsError("update_mask", f"lacks {min(surplus)}, which the document holds")
     return FieldChange(given, names, schema)
+
+
+def parse_bulk_change(request: pb.UpdateDocumentsByFilterRequest, schema: Schema) -> "FieldChange":
+    """Parses what is set and what is taken away. Raises InvalidArgumentError."""
+    given = check_fields(parse_fields(types_pb2.Document(fields=request.fields)), schema)
+    removed, field = request.removed_fields, "removed_fields"
+    if len(removed) > MAX_FIELDS:
+        raise OutOfRangeError(field, f"has {len(removed)} names, at most {MAX_FIELDS} are allowed")
+    for index, name in enumerate(removed):
+        kept = schema.unknown_fields is UnknownFields.STORE and FIELD_NAME.fullmatch(name)
+        if not kept and schema.get(name) is None:
+            raise UnknownFieldError(f"{field}[{index}]", f"{name[:80]!r} is not a field of this collection")
+        if name in given:
+            raise ConflictingFieldsError(f"{field}[{index}]", f"{name} is in fields, too")
+    if not given and not removed:
+        raise RequiredError("fields", f"is empty, and so is {field}: nothing would change")
+    return FieldChange(given, frozenset([*given, *removed]), schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +337,23 @@ def to_status_message(outcome: WriteOutcome) -> pb.DocumentStatus:
     if outcome.error is not None:
         return pb.DocumentStatus(id=outcome.id, status=make_status(outcome.error))
     return pb.DocumentStatus(id=outcome.id, status=make_ok_status(), etag=make_etag(outcome.version))
+
+
+def to_refusal_message(refusal: Refusal) -> pb.DocumentStatus:
+    error = InvalidArgumentError(refusal.field, refusal.problem)
+    error.reason = refusal.reason
+    return pb.DocumentStatus(id=refusal.id, status=make_status(error))
+
+
+def to_warning_message(warning: UpsertWarning) -> pb.UpsertWarning:
+    return pb.UpsertWarning(
+        kind=_WARNINGS[warning.kind],
+        document_count=warning.documents,
+        fields=warning.fields,
+        field_count=warning.field_count,
+        sample_ids=warning.sample_ids,
+        message=str(warning),
+    )
 
 
 def to_result_message(written: WriteSummary) -> pb.WriteResult:

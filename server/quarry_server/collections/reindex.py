@@ -141,9 +141,10 @@ class ReindexServicer(collection_service_pb2_grpc.CollectionServiceServicer):
             parse_schema(request.schema) if request.HasField("schema") else None,
             parse_passages(request.passages) if request.HasField("passages") else None,
         )
+        name = self._open_collections.find_name(request.name)
         if wanted.encoder is not None:
-            await self._admit(request.name, wanted.encoder)
-        plan = await self._reindexes.reindexer.plan(request.name, parse_etag(request.etag), wanted)
+            await self._admit(name, wanted.encoder)
+        plan = await self._reindexes.reindexer.plan(name, parse_etag(request.etag), wanted)
         if not request.validate_only:
             return await self._reindexes.start(plan)
         answer = pb.ReindexResponse(
@@ -151,7 +152,7 @@ class ReindexServicer(collection_service_pb2_grpc.CollectionServiceServicer):
         )
         operation = operations_pb2.Operation(done=True)
         operation.response.Pack(answer)
-        operation.metadata.Pack(_make_metadata(request.name, plan.estimate))
+        operation.metadata.Pack(_make_metadata(name, plan.estimate))
         return operation
 
     async def _admit(self, name: str, encoder: str) -> None:
@@ -164,34 +165,38 @@ class ReindexServicer(collection_service_pb2_grpc.CollectionServiceServicer):
     async def PauseReindex(
         self, request: pb.PauseReindexRequest, context: Context
     ) -> pb.PauseReindexResponse:
-        with self._open_collections.use(request.name):
-            await self._reindexes.reindexer.pause(request.name)
-            return pb.PauseReindexResponse(collection=await self._read_state(request.name))
+        with self._open_collections.use(request.name) as opened:
+            name = opened.row.settings.name
+            await self._reindexes.reindexer.pause(name)
+            return pb.PauseReindexResponse(collection=await self._read_state(name))
 
     async def ResumeReindex(
         self, request: pb.ResumeReindexRequest, context: Context
     ) -> pb.ResumeReindexResponse:
-        with self._open_collections.use(request.name):
-            await self._reindexes.reindexer.resume(request.name)
-            return pb.ResumeReindexResponse(collection=await self._read_state(request.name))
+        with self._open_collections.use(request.name) as opened:
+            name = opened.row.settings.name
+            await self._reindexes.reindexer.resume(name)
+            return pb.ResumeReindexResponse(collection=await self._read_state(name))
 
     async def RollbackReindex(
         self, request: pb.RollbackReindexRequest, context: Context
     ) -> operations_pb2.Operation:
-        with self._open_collections.use(request.name):
-            return await self._reindexes.roll_back(request.name, parse_etag(request.etag))
+        with self._open_collections.use(request.name) as opened:
+            return await self._reindexes.roll_back(opened.row.settings.name, parse_etag(request.etag))
 
     async def DropPreviousGeneration(
         self, request: pb.DropPreviousGenerationRequest, context: Context
     ) -> pb.DropPreviousGenerationResponse:
-        with self._open_collections.use(request.name):
-            await self._reindexes.reindexer.drop_previous(request.name)
-            return pb.DropPreviousGenerationResponse(collection=await self._read_state(request.name))
+        with self._open_collections.use(request.name) as opened:
+            name = opened.row.settings.name
+            await self._reindexes.reindexer.drop_previous(name)
+            return pb.DropPreviousGenerationResponse(collection=await self._read_state(name))
 
     async def _read_state(self, name: str) -> pb.Collection:
         """Reads the collection with its status; counts are read from the log."""
         with self._open_collections.use(name) as opened:
             message = to_collection_message(await self._open_collections.read_current(name))
+            message.aliases.extend(self._open_collections.aliases.list_of(name))
             message.status.read_only_reason = str(opened.read_only or "")
             message.status.arms.extend(to_arm_messages(opened.generation))
             await self._reindexes.add_status(opened, message.status)

@@ -15,6 +15,7 @@ from quarry.jobs.operations import Operations
 from quarry.ranking.cascade import Cascade
 from quarry.ranking.promotion_policy import PromotionPolicy
 from quarry.v1 import collection_service_pb2 as pb
+from quarry_server.collections.aliases import AliasServicer
 from quarry_server.collections.documents import parse_request_id
 from quarry_server.collections.messages import (
     parse_promotion,
@@ -35,7 +36,7 @@ from quarry_server.search.queries import parse_cascade
 UPDATABLE = ("reranker", "cascade", "promotion", "description")
 
 
-class CollectionServicer(ReindexServicer):
+class CollectionServicer(ReindexServicer, AliasServicer):
     def __init__(
         self,
         open_collections: Collections,
@@ -85,12 +86,13 @@ class CollectionServicer(ReindexServicer):
             if path not in UPDATABLE:
                 kind = UnknownValueError if path else RequiredError
                 raise kind("update_mask", f"{path[:80]!r} is not one of {', '.join(UPDATABLE)}")
-        with self._open_collections.use(request.collection.name):
+        with self._open_collections.use(request.collection.name) as opened:
+            name = opened.row.settings.name
             try:
                 values = {path: _parse_value(request.collection, path) for path in paths}
                 revision = parse_etag(request.collection.etag)
-                await self._admit_changes(request.collection.name, values)
-                updated = await self._open_collections.update(request.collection.name, revision, values)
+                await self._admit_changes(name, values)
+                updated = await self._open_collections.update(name, revision, values)
             except InvalidArgumentError as error:
                 raise error.move_under("collection") from None
             return pb.UpdateCollectionResponse(collection=await self._to_message(updated))
@@ -98,9 +100,8 @@ class CollectionServicer(ReindexServicer):
     async def DeleteCollection(
         self, request: pb.DeleteCollectionRequest, context: Context
     ) -> pb.DeleteCollectionResponse:
-        with self._open_collections.use(request.name):
-            pass
-        await self._open_collections.delete(request.name, parse_etag(request.etag))
+        name = self._open_collections.find_name(request.name)
+        await self._open_collections.delete(name, parse_etag(request.etag))
         return pb.DeleteCollectionResponse()
 
     async def CheckConsistency(
@@ -113,14 +114,13 @@ class CollectionServicer(ReindexServicer):
     async def RepairCollection(
         self, request: pb.RepairCollectionRequest, context: Context
     ) -> operations_pb2.Operation:
-        with self._open_collections.use(request.name):
-            pass
+        name = self._open_collections.find_name(request.name)
         metadata = pb.RepairCollectionMetadata(
-            collection=request.name, start_time=to_timestamp(read_now_us()), progress=0.0
+            collection=name, start_time=to_timestamp(read_now_us()), progress=0.0
         )
 
         async def repair(tell: Tell) -> pb.RepairCollectionResponse:
-            found, after = await self._open_collections.repair(request.name, Deadline())
+            found, after = await self._open_collections.repair(name, Deadline())
             metadata.progress = 1.0
             await tell()
             return pb.RepairCollectionResponse(
@@ -139,6 +139,7 @@ class CollectionServicer(ReindexServicer):
         """Reads the collection with its status; counts are read from the log."""
         current = await self._open_collections.read_current(opened.row.settings.name)
         message = to_collection_message(current)
+        message.aliases.extend(self._open_collections.aliases.list_of(current.settings.name))
         status = message.status
         status.read_only_reason = str(opened.read_only or "")
         status.arms.extend(to_arm_messages(opened.generation))

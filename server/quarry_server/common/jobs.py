@@ -66,10 +66,12 @@ class CollectionJobs:
         await self._jobs.remove_of_deleted(self._open_collections.read_deleted_keys)
 
     async def find_collection(self, name: str) -> Collection:
-        """Returns the collection's row. Raises as ``Collections.use``."""
-        with self._open_collections.use(name):
-            pass
-        return await self._open_collections.read_current(name)
+        """Returns the row of the collection of this name or alias. Raises as ``Collections.use``."""
+        return await self._open_collections.read_current(self._open_collections.find_name(name))
+
+    def find_name(self, name: str) -> str:
+        """Returns the own name of the collection of a list; none for none. Raises as ``Collections.use``."""
+        return self._open_collections.find_name(name) if name else ""
 
     async def find_started(
         self, collection: Collection, request: RequestId

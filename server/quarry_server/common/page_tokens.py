@@ -103,6 +103,8 @@ def _refuse(problem: str) -> InvalidArgumentError:
 
 COLLECTIONS: PageTokens[tuple[str]] = PageTokens(collection_service_pb2.ListCollectionsRequest, str)
 """The last name of the page before."""
+ALIASES: PageTokens[tuple[str]] = PageTokens(collection_service_pb2.ListAliasesRequest, str)
+"""The last name of the page before."""
 DOCUMENTS: PageTokens[tuple[str]] = PageTokens(document_service_pb2.ListDocumentsRequest, str)
 """The last id of the page before."""
 OPERATIONS: PageTokens[tuple[str]] = PageTokens(operations_pb2.ListOperationsRequest, str)
@@ -120,6 +122,7 @@ SEARCH: PageTokens[tuple[str, int]] = PageTokens(search_service_pb2.SearchReques
 
 ALL: tuple[PageTokens[Any], ...] = (
     COLLECTIONS,
+    ALIASES,
     DOCUMENTS,
     OPERATIONS,
     MODELS,

@@ -1,7 +1,7 @@
 """Events: messages to domain, each refused on its own, and a status for each."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
@@ -47,9 +47,13 @@ _WITHOUT_DOCUMENT = (EventType.RENDERED, EventType.OTHER)
 
 
 async def record(
-    log: FeedbackLog, signer: TokenSigner, collection: int, messages: Sequence[pb.Event]
+    log: FeedbackLog, signer: TokenSigner, collections: Set[int], messages: Sequence[pb.Event]
 ) -> list[pb.EventStatus]:
     """Stores the events that are right; returns a status for each, in order, once they are synced.
+
+    Args:
+        collections: keys of those whose answers events may be of. Each event belongs to the collection that
+            gave the answer, which its token names.
 
     Raises:
         InvalidArgumentError: there are too many; a single bad event has it in its status instead.
@@ -58,28 +62,37 @@ async def record(
         problem = f"has {len(messages)} entries, at most {MAX_BATCH_EVENTS} are allowed"
         raise OutOfRangeError("events", problem)
     received_us = read_now_us()
-    parsed = [_parse_event(signer, collection, n, message, received_us) for n, message in enumerate(messages)]
-    events = [event for event in parsed if isinstance(event, Event)]
-    duplicates = iter(await log.record(collection, events) if events else ())
+    parsed = [
+        _parse_event(signer, collections, n, message, received_us) for n, message in enumerate(messages)
+    ]
+    events: dict[int, list[Event]] = {}
+    for one in parsed:
+        if not isinstance(one, InvalidArgumentError):
+            events.setdefault(one[0], []).append(one[1])
+    duplicates = {key: iter(await log.record(key, some)) for key, some in events.items()}
     return [
-        pb.EventStatus(event_id=event.event_id, status=make_ok_status(), duplicate=next(duplicates))
-        if isinstance(event, Event)
-        else pb.EventStatus(event_id=message.event_id, status=make_status(event))
-        for message, event in zip(messages, parsed, strict=True)
+        pb.EventStatus(event_id=message.event_id, status=make_status(one))
+        if isinstance(one, InvalidArgumentError)
+        else pb.EventStatus(
+            event_id=message.event_id, status=make_ok_status(), duplicate=next(duplicates[one[0]])
+        )
+        for message, one in zip(messages, parsed, strict=True)
     ]
 
 
 def _parse_event(
-    signer: TokenSigner, collection: int, index: int, message: pb.Event, received_us: int
-) -> Event | InvalidArgumentError:
+    signer: TokenSigner, collections: Set[int], index: int, message: pb.Event, received_us: int
+) -> tuple[int, Event] | InvalidArgumentError:
+    """Parses an event, and the collection that it belongs to, or says what is wrong with it."""
     try:
-        return parse_event(message, parse_token(message.attribution_token, signer, collection), received_us)
+        attribution = parse_token(message.attribution_token, signer, collections)
+        return attribution.collection, parse_event(message, attribution, received_us)
     except InvalidArgumentError as error:
         return error.move_under(f"events[{index}]")
 
 
-def parse_token(token: str, signer: TokenSigner, collection: int) -> Attribution:
-    """Raises InvalidArgumentError unless this server gave it for an answer of this collection."""
+def parse_token(token: str, signer: TokenSigner, collections: Set[int]) -> Attribution:
+    """Raises InvalidArgumentError unless this server gave it for an answer of one of these collections."""
     if len(token) > MAX_TOKEN_BYTES:
         raise OutOfRangeError("attribution_token", f"has over {MAX_TOKEN_BYTES} bytes")
     try:
@@ -87,7 +100,7 @@ def parse_token(token: str, signer: TokenSigner, collection: int) -> Attribution
     except TokenError as error:
         wrong = InvalidTokenError if token else RequiredError
         raise wrong("attribution_token", str(error)) from None
-    if attribution.collection != collection:
+    if attribution.collection not in collections:
         raise InvalidTokenError("attribution_token", "is of an answer of another collection")
     return attribution
 

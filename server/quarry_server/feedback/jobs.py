@@ -100,8 +100,10 @@ async def write_spool(
         if config.format not in FORMATS:
             kind = UnknownValueError if config.format else RequiredError
             raise kind("config.format", f"{config.format} is not a FeedbackFormat, or is missing")
-        with open_collections.use(config.collection):
-            return config
+        config.collection = open_collections.find_name(
+            config.collection
+        )  # an alias may be switched meanwhile
+        return config
 
     try:
         config, _ = await receive_file(requests, _FORM, check, path, most_bytes)

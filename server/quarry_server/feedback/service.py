@@ -38,6 +38,7 @@ _MARKS = {
     EventMark.CAPPED: pb.EVENT_MARK_CAPPED,
     EventMark.BURST: pb.EVENT_MARK_BURST,
     EventMark.BOT: pb.EVENT_MARK_BOT,
+    EventMark.TRIAL: pb.EVENT_MARK_TRIAL,
 }
 
 
@@ -58,9 +59,9 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
     async def RecordEvents(
         self, request: pb.RecordEventsRequest, context: Context
     ) -> pb.RecordEventsResponse:
-        with self._open_collections.use(request.collection) as collection:
-            key = collection.row.key
-            statuses = await record(self._feedback.log, self._feedback.signer, key, request.events)
+        with self._open_collections.use(request.collection):
+            keys = self._open_collections.find_keys(request.collection)
+            statuses = await record(self._feedback.log, self._feedback.signer, keys, request.events)
         return pb.RecordEventsResponse(statuses=statuses)
 
     async def StreamEvents(
@@ -71,10 +72,10 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
                 return config.collection
 
         async for name, batch in read_batches(request_iterator, open_stream):
-            with self._open_collections.use(name) as collection:
-                key = collection.row.key
+            with self._open_collections.use(name):
+                keys = self._open_collections.find_keys(name)
                 try:
-                    statuses = await record(self._feedback.log, self._feedback.signer, key, batch.events)
+                    statuses = await record(self._feedback.log, self._feedback.signer, keys, batch.events)
                 except InvalidArgumentError as error:
                     raise error.move_under("batch") from None
             yield pb.StreamEventsResponse(statuses=statuses)
@@ -96,8 +97,8 @@ class FeedbackServicer(feedback_service_pb2_grpc.FeedbackServiceServicer):
         self, request: pb.PurgeFeedbackRequest, context: Context
     ) -> operations_pb2.Operation:
         with self._open_collections.use(request.collection) as collection:
-            selection = parse_selection(request, collection.row.key)
-        metadata = pb.PurgeFeedbackMetadata(collection=request.collection, start_time=_make_now())
+            name, selection = collection.row.settings.name, parse_selection(request, collection.row.key)
+        metadata = pb.PurgeFeedbackMetadata(collection=name, start_time=_make_now())
 
         async def work(tell: Tell) -> pb.PurgeFeedbackResponse:
             documents = self._open_collections.database
@@ -127,6 +128,7 @@ def to_stats_message(found: Statistics, dropped: int) -> pb.GetFeedbackStatsResp
     response = pb.GetFeedbackStatsResponse(
         impressions=found.impressions,
         simulated_impressions=found.simulated_impressions,
+        trial_impressions=found.trial_impressions,
         dropped_impressions=dropped,
         events=[
             pb.EventCount(type=_TYPE_VALUES[kind], mark=_MARKS[mark], count=count)

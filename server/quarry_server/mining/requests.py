@@ -81,8 +81,8 @@ def parse_mining(
     return check_values(
         MiningSpec,
         {
-            "name": make_unique_name(request.collection, now_us),
-            "collection": request.collection,
+            "name": make_unique_name(collection.settings.name, now_us),
+            "collection": collection.settings.name,
             "collection_key": collection.key,
             "server": server,
             "preset": preset,
@@ -107,7 +107,7 @@ def parse_estimate(
     return check_values(
         EstimateSpec,
         {
-            "collection": request.collection,
+            "collection": collection.settings.name,
             "collection_key": collection.key,
             "guards": guards,
             "model": _parse_model(request.model, "model"),

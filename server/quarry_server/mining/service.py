@@ -110,10 +110,9 @@ class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
         self, request: pb.ListMiningSetsRequest, context: Context
     ) -> pb.ListMiningSetsResponse:
         page = ListPage(MINING_SETS, request)
-        if request.collection:
-            await self._calls.find_collection(request.collection)
+        name = self._calls.find_name(request.collection)
         await self._calls.remove_of_deleted()
-        found = await asyncio.to_thread(self._jobs.sets.list_newest, request.collection)
+        found = await asyncio.to_thread(self._jobs.sets.list_newest, name)
         sets, token = page.fill_newest(found, lambda s: (s.create_time_us, s.name), to_set_message)
         return pb.ListMiningSetsResponse(mining_sets=sets, next_page_token=token)
 

@@ -62,5 +62,5 @@ async def parse_options(options: pb.ImportOptions, open_collections: Collections
         problem = f"has {size} bytes, at most {MAX_DESCRIPTION_BYTES} are allowed"
         raise OutOfRangeError("options.description", problem)
     with open_collections.use(options.collection) as collection:
-        key = collection.row.key
-    return ModelImportPlan(options.collection, key, _KINDS[options.kind], options.source, options.description)
+        name, key = collection.row.settings.name, collection.row.key
+    return ModelImportPlan(name, key, _KINDS[options.kind], options.source, options.description)

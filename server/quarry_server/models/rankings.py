@@ -27,10 +27,8 @@ class RankingCalls:
 
     async def list_rankings(self, request: pb.ListRankingsRequest) -> pb.ListRankingsResponse:
         page = ListPage(RANKINGS, request)
-        if request.collection:
-            with self._open_collections.use(request.collection):
-                pass
-        found = await self._rankings.read_page(request.collection, page.after, page.size + 1)
+        name = self._open_collections.find_name(request.collection) if request.collection else ""
+        found = await self._rankings.read_page(name, page.after, page.size + 1)
         rankings, token = page.fill(found, lambda v: v.place, partial(to_ranking_message, report=False))
         return pb.ListRankingsResponse(rankings=rankings, next_page_token=token)
 
@@ -41,9 +39,8 @@ class RankingCalls:
 
     async def roll_back(self, request: pb.RollbackRankingRequest) -> pb.RollbackRankingResponse:
         request_id, note = parse_change(request, "rollback-ranking")
-        with self._open_collections.use(request.collection):
-            pass
-        serving, previous = await self._rankings.roll_back(request.collection, note, request_id)
+        name = self._open_collections.find_name(request.collection)
+        serving, previous = await self._rankings.roll_back(name, note, request_id)
         return pb.RollbackRankingResponse(serving=serving, previous=previous)
 
     async def _to_message(self, name: str) -> pb.Ranking:

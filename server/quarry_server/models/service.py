@@ -67,12 +67,8 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         page = ListPage(MODELS, request)
-        if request.collection:
-            with self._open_collections.use(request.collection):
-                pass
-        found = await asyncio.to_thread(
-            self._registry.read_page, request.collection, page.after, page.size + 1
-        )
+        name = self._open_collections.find_name(request.collection) if request.collection else ""
+        found = await asyncio.to_thread(self._registry.read_page, name, page.after, page.size + 1)
         models, token = page.fill(found, lambda v: v.place, partial(to_model_message, report=False))
         return pb.ListModelsResponse(models=models, next_page_token=token)
 
@@ -89,9 +85,8 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self, request: pb.RollbackModelRequest, context: Context
     ) -> pb.RollbackModelResponse:
         request_id, note = parse_change(request, "rollback-model")
-        with self._open_collections.use(request.collection):
-            pass
-        serving, previous = await self._promotions.roll_back(request.collection, note, request_id)
+        name = self._open_collections.find_name(request.collection)
+        serving, previous = await self._promotions.roll_back(name, note, request_id)
         return pb.RollbackModelResponse(serving=serving, previous=previous)
 
     async def RetireModel(self, request: pb.RetireModelRequest, context: Context) -> pb.RetireModelResponse:

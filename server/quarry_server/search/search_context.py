@@ -25,6 +25,7 @@ def parse_context(message: pb.SearchContext) -> SearchContext:
             check_label("layout", message.layout, MAX_LABEL_BYTES),
             check_attributes(message.attributes),
             message.simulated,
+            message.trial,
         )
     except InvalidArgumentError as error:
         raise error.move_under("context") from None

@@ -90,10 +90,9 @@ class LoopRuns:
 
     async def list_reports(self, request: pb.ListLoopReportsRequest) -> pb.ListLoopReportsResponse:
         page = ListPage(LOOP_REPORTS, request)
-        if request.collection:
-            await self._calls.find_collection(request.collection)
+        name = self._calls.find_name(request.collection)
         await self._calls.remove_of_deleted()
-        found = await asyncio.to_thread(self._jobs.reports.list_newest, request.collection)
+        found = await asyncio.to_thread(self._jobs.reports.list_newest, name)
         reports, token = page.fill_newest(
             found, lambda report: (report.start_us, report.name), partial(to_report_message, whole=False)
         )
@@ -120,8 +119,8 @@ class LoopRuns:
         least = self._settings.min_new_choices
         now = read_now_us()
         values = {
-            "name": make_unique_name(request.collection, now),
-            "collection": request.collection,
+            "name": make_unique_name(collection.settings.name, now),
+            "collection": collection.settings.name,
             "collection_key": collection.key,
             "server": self._address,
             "min_new_choices": request.min_new_choices if request.HasField("min_new_choices") else least,

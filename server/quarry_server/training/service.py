@@ -116,7 +116,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         request_id = parse_request_id(request.request_id, "tune-ranking", request)
         if (started := await self._find_started(collection, request_id)) is not None:
             return started
-        with self._open_collections.use(request.collection) as opened:
+        with self._open_collections.use(collection.settings.name) as opened:
             arms = opened.generation.searcher.arms
         spec = await asyncio.to_thread(lambda: parse_tuning(request, self._contexts.read(collection), arms))
         plan = self._plans.plan_tuning(spec)

@@ -67,6 +67,7 @@ class FakeQuarry(
         silent: acknowledge nothing.
         runs: ranked document ids by arm (``fused`` and ``reranked`` too) and query text.
         relevance: of hits, by document id.
+        warnings: that come with each acknowledged batch.
     """
 
     def __init__(self) -> None:
@@ -89,6 +90,8 @@ class FakeQuarry(
         self.polls = 0
         self.consistent = True
         self.lag = 0
+        self.warnings: list[Any] = []
+        self.aliases: dict[str, str] = {}
 
     def find(self, name: str, context: grpc.ServicerContext) -> Any:
         if name not in self.collections:
@@ -188,6 +191,7 @@ class FakeQuarry(
                 self.sequence += 1
                 self.documents[collection, document.id] = document
         response.result.sequence = self.sequence
+        response.warnings.extend(self.warnings)
         return response
 
     def GetDocument(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -203,13 +207,39 @@ class FakeQuarry(
             response.statuses.add(id=id).status.code = code_pb2.OK if found else code_pb2.NOT_FOUND
         return response
 
+    def UpdateDocumentsByFilter(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.requests.append(request)
+        return self.response
+
+    def DeleteDocumentsByFilter(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.requests.append(request)
+        return document_service_pb2.DeleteDocumentsByFilterResponse(deleted_count=7)
+
+    def SetAlias(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.find(request.collection, context)
+        before, self.aliases[request.name] = self.aliases.get(request.name, ""), request.collection
+        alias = collection_service_pb2.Alias(name=request.name, collection=request.collection)
+        return collection_service_pb2.SetAliasResponse(current=alias, previous_collection=before)
+
+    def ListAliases(self, request: Any, context: grpc.ServicerContext) -> Any:
+        found = [
+            collection_service_pb2.Alias(name=name, collection=self.aliases[name])
+            for name in sorted(self.aliases)
+        ]
+        return collection_service_pb2.ListAliasesResponse(aliases=found)
+
+    def DeleteAlias(self, request: Any, context: grpc.ServicerContext) -> Any:
+        if self.aliases.pop(request.name, None) is None:
+            abort(context, code_pb2.NOT_FOUND, "no alias is called so", "ALIAS_NOT_FOUND")
+        return collection_service_pb2.DeleteAliasResponse()
+
     def Search(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.requests.append(request)
-        if self.response is not None:
+        if isinstance(self.response, search_service_pb2.SearchResponse):
             return self.response
         run = "fused" if request.rerank.disabled else "reranked"
         response = search_service_pb2.SearchResponse()
-        for rank, id in enumerate(self.runs[run].get(request.query, []), 1):
+        for rank, id in enumerate(self.runs.get(run, {}).get(request.query, []), 1):
             response.hits.add(rank=rank, relevance=self.relevance.get(id)).document.id = id
         return response
 

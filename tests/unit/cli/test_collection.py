@@ -143,3 +143,24 @@ def test_an_interrupt_ends_with_130_and_no_traceback(cli, monkeypatch):
     monkeypatch.setattr("quarry_cli.commands.collection.connect", interrupted)
     ended = cli("collection", "list")
     assert (ended.status, ended.out, ended.err) == (130, "", "quarry: interrupted\n")
+
+
+def test_aliases_are_set_listed_and_deleted(quarry, cli):
+    for name in ("first", "second"):
+        quarry.collections[name] = pb.Collection(name=name)
+    assert cli("collection", "alias", "list").out == "no aliases\n"
+    assert cli("collection", "alias", "set", "shop", "first").out == "shop names first\n"
+    assert cli("collection", "alias", "set", "shop", "first").out == "shop names first\n"
+    assert cli("collection", "alias", "set", "shop", "second").out == "shop names second (before: first)\n"
+    assert cli("collection", "alias", "list").out.split()[-3:][:2] == ["shop", "second"]
+    (listed,) = cli("collection", "alias", "list", "--json").json
+    assert (listed["name"], listed["collection"]) == ("shop", "second")
+    assert cli("collection", "alias", "delete", "shop").status == 0
+    gone = cli("collection", "alias", "delete", "shop")
+    assert gone.status == 1
+    assert "`quarry collection alias list` lists all" in gone.err
+
+
+def test_a_collection_is_shown_with_its_aliases(quarry, cli):
+    quarry.collections["first"] = pb.Collection(name="first", aliases=["a", "b"])
+    assert "a, b" in cli("collection", "show", "first").out

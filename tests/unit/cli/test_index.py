@@ -7,6 +7,7 @@ import pytest
 
 from quarry.client import upserts
 from quarry.v1 import collection_service_pb2 as pb
+from quarry.v1 import document_service_pb2
 
 
 @pytest.fixture(autouse=True)
@@ -191,3 +192,54 @@ def test_parquet_without_pyarrow_says_what_to_install(faq, cli, tmp_path, monkey
     ended = cli("index", "faq", tmp_path / "c.parquet")
     assert ended.status == 1
     assert "pip install pyarrow" in ended.err
+
+
+def warning(kind, fields, message="20 documents cannot be found"):
+    return document_service_pb2.UpsertWarning(
+        kind=kind,
+        document_count=20,
+        fields=fields,
+        field_count=len(fields),
+        sample_ids=["d0"],
+        message=message,
+    )
+
+
+def test_what_is_most_likely_a_mistake_is_said_in_red_and_ends_with_3(faq, cli, tmp_path, monkeypatch):
+    faq.warnings = [warning(document_service_pb2.UPSERT_WARNING_KIND_NO_SEARCHED_TEXT, ["title"])]
+    file = write_lines(tmp_path / "c.jsonl", numbered(40))
+    ended = cli("index", "faq", file)
+    assert ended.status == 3
+    assert "40 documents logged in faq" in ended.out
+    assert "warning: 20 documents cannot be found" in ended.err
+    said = []
+    monkeypatch.setattr("quarry_cli.commands.index.say", lambda text, style="": said.append((text, style)))
+    cli("index", "faq", file)
+    assert said == [("warning: 20 documents cannot be found", "bold red")]
+
+
+def test_warnings_are_counted_over_batches_and_in_json(faq, cli, tmp_path):
+    unknown = document_service_pb2.UPSERT_WARNING_KIND_UNKNOWN_FIELDS
+    faq.warnings = [warning(unknown, ["name", "price"])]
+    file = write_lines(tmp_path / "c.jsonl", numbered(40, text="x" * 500))
+    ended = cli("index", "faq", file, "--batch-bytes", 12_000, "--json")
+    assert ended.status == 3
+    batches = len(faq.batches)
+    assert batches > 1
+    (found,) = ended.json["warnings"]
+    assert (found["kind"], found["fields"]) == ("UPSERT_WARNING_KIND_UNKNOWN_FIELDS", ["name", "price"])
+    assert int(found["document_count"]) == 20 * batches
+    assert found["message"].startswith(
+        f"{20 * batches} documents have fields that the schema does not name: name"
+    )
+
+
+def test_what_was_not_written_counts_more_than_a_warning(faq, cli, tmp_path):
+    faq.warnings = [warning(document_service_pb2.UPSERT_WARNING_KIND_NO_SEARCHED_TEXT, ["title"])]
+    faq.refused = {"d1": "is wrong"}
+    assert cli("index", "faq", write_lines(tmp_path / "c.jsonl", numbered(3))).status == 1
+
+
+def test_without_warnings_all_is_well(faq, cli, tmp_path):
+    ended = cli("index", "faq", write_lines(tmp_path / "c.jsonl", numbered(3)), "--json")
+    assert (ended.status, ended.json["warnings"]) == (0, [])

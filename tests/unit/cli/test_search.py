@@ -106,6 +106,7 @@ def test_options_reach_the_request(faq, cli):
         "arms": [{"name": "bm25"}],
         "fusion": {"rrf": {}},
         "rerank": {"depth": 9, "model": "m"},
+        "context": {"surface": "command-line", "trial": True},
         "filter": {
             "all_of": {
                 "filters": [
@@ -167,6 +168,7 @@ def test_a_search_without_hits_says_so(faq, cli):
         ["--filter", "{"],
         ["--filter", '{"equal": {}}'],
         ["--where", "yaer=1"],
+        ["--where", "year=1 and"],
         ["-k", "0"],
         ["--cascade", "small"],
         ["--cascade", "small:"],
@@ -192,3 +194,37 @@ def test_relevance_is_shown_and_bounds_a_search(faq, cli):
     assert faq.requests[-1].min_relevance == 0.25
     assert cli("search", "faq", "delete a card", "--json").json["hits"][0]["relevance"] == 0.375
     assert not faq.requests[-1].HasField("min_relevance")
+
+
+def test_a_search_is_marked_as_one_of_the_command_line(faq, cli):
+    for options in ([], ["--json"], ["--unlogged"]):
+        cli("search", "faq", "q", *options)
+        context = faq.requests[-1].context
+        assert (context.surface, context.trial, context.simulated) == ("command-line", True, False)
+        assert faq.requests[-1].unlogged == ("--unlogged" in options)
+
+
+def test_conditions_are_joined_by_words(faq, cli):
+    cli("search", "faq", "q", "--where", "year in (2020, 2021) or not exists(year)", "--where", "year<9")
+    first, second = faq.requests[-1].filter.all_of.filters
+    assert [one.WhichOneof("condition") for one in first.any_of.filters] == ["one_of", "none_of"]
+    assert second.range.lt.integer_value == 9
+
+
+def test_a_wrong_condition_is_said_with_its_place(faq, cli):
+    ended = cli("search", "faq", "q", "--where", "year<20 and yaer>1")
+    assert ended.status == 2
+    said = " ".join(ended.err.replace("│", " ").split())
+    assert "at character 13: the collection's schema has no field yaer; did you mean year?" in said
+
+
+def test_the_end_says_how_to_get_the_next_page(faq, cli):
+    assert "next page" not in cli("search", "faq", "q").err
+    token = faq.response.next_page_token = "".join(["WyJh", "Il0="])
+    ended = cli("search", "faq", "q")
+    assert ended.err == f"next page: the same command with --page-token {token}\n"
+    cli("search", "faq", "q", "--page-token", token)
+    first, second = faq.requests[-2:]
+    assert second.page_token == token
+    second.ClearField("page_token")
+    assert second == first, "or the server would refuse the token"

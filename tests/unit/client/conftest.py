@@ -55,6 +55,7 @@ class FakeServer(
         breaks_before: numbers of the batches, from 1, before whose acknowledgement the stream breaks.
         silent: acknowledges nothing.
         refused: ids of documents that are not written.
+        warnings: that come with each acknowledged batch.
         peers: addresses that calls came from: one for each connection.
     """
 
@@ -68,6 +69,7 @@ class FakeServer(
         self.breaks_before: set[int] = set()
         self.silent = False
         self.refused: set[str] = set()
+        self.warnings: list[Any] = []
         self.configs: list[Any] = []
         self.deadlines: list[float | None] = []
         self.peers: set[str] = set()
@@ -125,6 +127,7 @@ class FakeServer(
                 response.statuses.add(id=document.id, status=status)
             response.result.sequence = 10 * len(self.batches)
             response.result.reached = self.configs[-1].wait
+            response.warnings.extend(self.warnings)
             yield response
 
     def WaitOperation(self, request: Any, context: grpc.ServicerContext) -> Any:

@@ -217,3 +217,22 @@ async def test_an_upsert_cancelled_while_it_waits_for_documents_ends(server):
         with pytest.raises(asyncio.CancelledError):
             await task
     assert_no_thread_is_left()
+
+
+async def test_warnings_of_all_batches_are_one_a_kind(quarry, server):
+    unknown, later = pb.UPSERT_WARNING_KIND_UNKNOWN_FIELDS, 99
+    server.warnings = [
+        pb.UpsertWarning(kind=unknown, document_count=2, fields=["b"], field_count=1, sample_ids=["d0"]),
+        pb.UpsertWarning(kind=later, document_count=3, message="of a later server"),
+    ]
+    summary = await quarry.upsert("faq", documents(4), batch_bytes=1_100)
+    batches = len(server.batches)
+    assert batches == 2
+    known, other = summary.warnings
+    assert (known.kind, known.document_count, list(known.fields)) == (unknown, 4, ["b"])
+    assert known.message.startswith("4 documents have fields that the schema does not name: b")
+    assert (other.kind, other.message) == (later, "of a later server")
+
+
+async def test_a_summary_without_warnings_has_none(quarry, server):
+    assert (await quarry.upsert("faq", documents(4))).warnings == []

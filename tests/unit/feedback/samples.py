@@ -31,13 +31,14 @@ def page(
     user: str = "",
     session: str = "",
     simulated: bool = False,
+    trial: bool = False,
     **values: Any,
 ) -> Impression:
     shown = tuple(
         LoggedHit(id, 1, offset + n, 1.0 / n, rank_before=offset + n)
         for n, id in enumerate(documents, start=1)
     )
-    context = SearchContext(user, session, simulated=simulated)
+    context = SearchContext(user, session, simulated=simulated, trial=trial)
     return Impression(search_id, offset, time_us, query, context, shown, **values)
 
 

@@ -50,6 +50,7 @@ def _read_impression(fields: JsonFields) -> Impression:
         fields.read_text("layout", _LABEL_BYTES),
         fields.read_attributes("attributes"),
         fields.read_flag("simulated"),
+        fields.read_flag("trial"),
     )
     offset = fields.read_integer("offset", 0, _MAX_OFFSET)
     impression = Impression(

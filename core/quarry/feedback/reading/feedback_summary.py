@@ -30,7 +30,8 @@ class FeedbackSummary:
     Attributes:
         choices: hits of pages that were chosen, each once however often events say so; of events that the
             log got in the time asked for, and that the guards let count.
-        asked: most asked first, on the latest days that the log knows; queries without any word are left out.
+        asked: most asked first, on the latest days that the log knows; queries without any word, and trials,
+            are left out.
         first_us: when the first of those days began; None without any impression. ``last_us``: when the
             newest impression was answered.
     """
@@ -99,7 +100,7 @@ def _read_asked(connection: sa.Connection, key: int, first_us: int, most: int) -
     c = impressions.c
     query = (
         sa.select(c.query, sa.func.count())
-        .where(c.collection_id == key, c.time_us >= first_us, c.page_offset == 0)
+        .where(c.collection_id == key, c.time_us >= first_us, c.page_offset == 0, c.trial.is_(False))
         .group_by(c.query)
     )
     times: Counter[str] = Counter()

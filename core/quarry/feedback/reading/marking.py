@@ -34,7 +34,9 @@ _JOIN = (
     "events e JOIN impressions i ON i.collection_id = e.collection_id AND i.search_id = e.search_id "
     "AND i.page_offset = e.page_offset"
 )
-_WINDOW = "i.collection_id = ? AND i.time_us >= ? AND i.time_us < ?"
+_PAGES = "i.collection_id = ? AND i.time_us >= ? AND i.time_us < ?"
+_WINDOW = f"{_PAGES} AND NOT i.trial"
+_TRIALS = f"SELECT e.id FROM {_JOIN} WHERE {_PAGES} AND i.trial"  # noqa: S608
 
 _PERSON = """CASE WHEN {0}.user_id <> '' THEN 'u:' || {0}.user_id
     WHEN {0}.session_id <> '' THEN 's:' || {0}.session_id"""
@@ -57,13 +59,15 @@ def mark_events(
 ) -> dict[int, EventMark]:
     """Marks events of the pages of [start_us, end_us) that do not count, by row.
 
-    What is done outside the window is not seen. Memory grows with what is marked, and with the events of one
-    owner and the choices of one query, not with the log.
+    Events of trials do not count, and they make no other event count less. What is done outside the window is
+    not seen. Memory grows with what is marked, and with the events of one owner and the choices of one query,
+    not with the log.
     """
     window = (key, start_us, end_us)
     totals = _stream_rows(connection, _HITS, window)
     owner, hits = "", 0
-    marks: dict[int, EventMark] = {}
+    trials = _stream_rows(connection, _TRIALS, window)
+    marks: dict[int, EventMark] = {row.id: EventMark.TRIAL for row in trials}
     for who, rows in groupby(_stream_rows(connection, _EVENTS, window), key=lambda row: str(row[0])):
         while owner < who and (total := next(totals, None)) is not None:
             owner, hits = str(total[0]), int(total[1])

@@ -36,9 +36,9 @@ def read_observed_pages(
 ) -> Iterator[ObservedPage]:
     """Yields pages that were answered in [start_us, end_us), in that order.
 
-    Left out are pages without hits, and pages where a choice does not count and leaves its hit without one
-    (see ``guards``): such a hit would seem to have been passed over. Left out of their page are hits below
-    ``MAX_RANK`` and hits whose place is unknown or another's (see ``_place_hits``).
+    Left out are trials (see ``SearchContext``), pages without hits, and pages where a choice does not count
+    and leaves its hit without one (see ``guards``): such a hit would seem to have been passed over. Left out
+    of their page are hits below ``MAX_RANK`` and hits whose place is unknown or another's (``_place_hits``).
 
     Args:
         database: ``feedback.db``, or an engine for it.
@@ -51,6 +51,7 @@ def read_observed_pages(
                 impressions.c.collection_id == collection_key,
                 impressions.c.time_us >= start_us,
                 impressions.c.time_us < end_us,
+                impressions.c.trial.is_(False),
             )
             .order_by(impressions.c.time_us, impressions.c.id)
         )

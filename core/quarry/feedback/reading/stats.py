@@ -26,10 +26,12 @@ class Statistics:
         displayed: how often each of the first ranks was displayed, from rank 1; counted pages only.
         clicked: how often something was chosen there.
         queries: how many different ones were asked, forms of one query counted once.
+        trial_impressions: of searches that somebody tried out: nothing is learned from them.
     """
 
     impressions: int
     simulated_impressions: int
+    trial_impressions: int
     events: Mapping[tuple[EventType, EventMark], int]
     texts: int
     first_us: int | None
@@ -49,6 +51,7 @@ def read_statistics(engine: sa.Engine, key: int, policy: GuardPolicy) -> Statist
             sa.select(
                 sa.func.count(),
                 sa.func.coalesce(sa.func.sum(sa.cast(c.simulated, sa.Integer)), 0),
+                sa.func.coalesce(sa.func.sum(sa.cast(c.trial, sa.Integer)), 0),
                 sa.func.min(c.time_us),
                 sa.func.max(c.time_us),
                 sa.func.count(sa.func.nullif(c.user_id, "").distinct()),
@@ -69,15 +72,16 @@ def read_statistics(engine: sa.Engine, key: int, policy: GuardPolicy) -> Statist
     return Statistics(
         int(totals[0]),
         int(totals[1]),
+        int(totals[2]),
         counts,
         text_count,
-        totals[2],
         totals[3],
+        totals[4],
         tuple(displayed),
         tuple(clicked),
         queries,
-        int(totals[4]),
         int(totals[5]),
+        int(totals[6]),
     )
 
 

@@ -1,13 +1,18 @@
 """From pages to negatives: what was examined and not chosen weighs more, what nobody reached does not."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tests.unit.clicks.logs import page
+from tests.unit.feedback.samples import KEY, event, log_with
+from tests.unit.feedback.samples import page as logged_page
 from tests.unit.miner.presets.pairs import pair
 from tests.unit.miner.small import draw_texts, make_corpus
 
 from quarry.clicks.log import ClickLog
 from quarry.clicks.registry import CLICK_MODELS
+from quarry.feedback.reading.observed_pages import read_observed_pages
 from quarry.feedback.types import ObservedPage
 from quarry_miner.evidence.pair_evidence import FeedbackEvidence, Seen
 from quarry_miner.presets.quarry import POOL, Quarry
@@ -65,3 +70,17 @@ def test_a_hit_that_nobody_reached_is_shown_and_not_examined() -> None:
 def test_what_was_clicked_once_is_no_negative_and_makes_no_other_one() -> None:
     found = seen([page("q", "bac", "b"), *[page("q", "bac", "a")] * 5, *elsewhere(10)], "sdbn")
     assert set(weights(found)) == {2}
+
+
+def test_what_the_command_line_asked_is_no_evidence(tmp_path: Path) -> None:
+    """Trials show ``b`` above the positive and choose it, as somebody does who tries a query out."""
+    people = [logged_page(f"s{n}", "ac", user=f"u{n}") for n in range(20)]
+    chosen = [event(document="a", search_id=one.search_id) for one in people]
+    tried = [logged_page(f"t{n}", "bac", user=f"v{n}", trial=True) for n in range(20)]
+    chosen += [event(document="b", search_id=one.search_id) for one in tried[:5]]
+    engine = log_with(tmp_path, [*people, *tried], chosen)
+    found = seen([*read_observed_pages(engine, KEY), *elsewhere(10)], "sdbn")
+    engine.dispose()
+    assert found.shown.tolist() == [0, 20]
+    assert found.clicked.tolist() == [0, 0]
+    assert set(weights(found)) == {1, 2}

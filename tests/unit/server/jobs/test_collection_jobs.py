@@ -37,6 +37,10 @@ class FakeLibrary:
             raise CollectionNotFoundError(name)
         yield
 
+    def find_name(self, name: str) -> str:
+        with self.use(name):
+            return name
+
     async def read_current(self, _name: str) -> Collection:
         return FAQ
 

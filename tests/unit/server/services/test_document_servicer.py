@@ -171,3 +171,30 @@ def test_a_wait_that_is_none_is_refused(api: Api, faq: str) -> None:
     request = pb.BatchDeleteDocumentsRequest(collection=faq, ids=["d1"], wait=9)  # type: ignore[arg-type]
     assert refused(api.documents.BatchDeleteDocuments, request).field == "wait"
     assert "d1" in ids(api, faq)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_batch_that_no_query_can_find_is_warned_of(api: Api, faq: str, streamed: bool) -> None:
+    batch = [document("x", name="lamp", price=7), document("", text="no id"), document("y", text="right")]
+    if streamed:
+        config = pb.UpsertDocumentsRequest(config={"collection": faq})
+        requests = [config, pb.UpsertDocumentsRequest(batch={"documents": batch})]
+        (answer,) = api.documents.UpsertDocuments(iter(requests), timeout=CALL_S)
+        found = list(answer.warnings)
+    else:
+        request = pb.BatchUpsertDocumentsRequest(collection=faq, documents=batch, request_id=f"w-{faq}")
+        found = list(api.documents.BatchUpsertDocuments(request, timeout=CALL_S).warnings)
+        repeated = api.documents.BatchUpsertDocuments(request, timeout=CALL_S)
+        assert list(repeated.warnings) == found, "a repeat says what the first call said"
+    silent, unknown = found
+    assert silent.kind == pb.UPSERT_WARNING_KIND_NO_SEARCHED_TEXT
+    assert (silent.document_count, list(silent.sample_ids)) == (1, ["x"])
+    assert (list(silent.fields), silent.field_count) == (["text", "title"], 2)
+    assert unknown.kind == pb.UPSERT_WARNING_KIND_UNKNOWN_FIELDS
+    assert list(unknown.fields) == ["name", "price"]
+    assert "No query can find it" in silent.message
+
+
+def test_a_batch_that_is_right_is_not_warned_of(api: Api, faq: str) -> None:
+    request = pb.BatchUpsertDocumentsRequest(collection=faq, documents=[document("x", text="lamp")])
+    assert not api.documents.BatchUpsertDocuments(request, timeout=CALL_S).warnings

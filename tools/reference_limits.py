@@ -34,6 +34,8 @@ SETTINGS = {
     "store_restart_after": "liveness.restart_after_s",
     "max_connections": "connections.max_connections",
     "connection_idle": "connections.idle_s",
+    "connection_age": "connections.age_s",
+    "connection_age_grace": "connections.age_grace_s",
     "connection_handshake": "connections.handshake_s",
     "max_calls_per_connection": "connections.max_calls",
     "drain_notice": "drain_notice_s",

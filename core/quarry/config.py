@@ -170,6 +170,11 @@ class ConnectionSettings(Section):
     """A connection that does not speak HTTP/2 by then is closed."""
     max_calls: int = Field(1_000, ge=1, le=1_000_000)
     """Calls at once on one connection. Clients keep further ones back."""
+    age_s: float = Field(1_800.0, ge=1, le=86_400)
+    """A connection that is so old takes no further calls. Clients open another one by themselves, and load
+    balancers can spread them anew. gRPC adds or takes up to a tenth by chance."""
+    age_grace_s: float = Field(300.0, ge=0.1, le=86_400)
+    """The calls of such a connection that still run after this time are cut with UNAVAILABLE, streams too."""
 
 
 class LoopSettings(Section):

@@ -93,5 +93,7 @@ def _add_upload_limits(limits: pb.Limits, settings: Settings) -> None:
 def _add_connection_limits(limits: pb.Limits, connections: ConnectionLimits) -> None:
     limits.max_connections = connections.most
     limits.connection_idle.FromMicroseconds(round(connections.idle_s * 1e6))
+    limits.connection_age.FromMicroseconds(round(connections.age_s * 1e6))
+    limits.connection_age_grace.FromMicroseconds(round(connections.age_grace_s * 1e6))
     limits.connection_handshake.FromMicroseconds(round(connections.handshake_s * 1e6))
     limits.max_calls_per_connection = connections.calls

@@ -10,7 +10,7 @@ from tests.unit.miner.small import space_of
 from quarry.deadline import Deadline
 from quarry.filters import Filter
 from quarry.models.base import CrossEncoder, ModelInfo, PairScore
-from quarry.retrieval.base import DenseStore, LexicalIndex, LexicalResult, VectorChange
+from quarry.retrieval.base import FIRST_DOCNO, DenseStore, LexicalIndex, LexicalResult, VectorChange
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.retrieval.memory_dense import MemoryDenseStore
 from quarry.retrieval.retriever import NO_LIMIT, Retrieved, Retriever
@@ -55,10 +55,10 @@ class EarlyPosition(MemoryDenseStore):
 class FilterAfterTheCut(MemoryLexicalIndex):
     """Filters the best documents, in place of finding the best that pass."""
 
-    def browse(self, depth: int, filter: Filter | None) -> LexicalResult:
-        first = super().browse(depth, None).candidates
+    def browse(self, depth: int, filter: Filter | None, first: Docno = FIRST_DOCNO) -> LexicalResult:
+        listed = super().browse(depth, None, first).candidates
         passing = {c.docno for c in super().browse(10_000, filter).candidates}
-        return LexicalResult([c for c in first if c.docno in passing], len(passing))
+        return LexicalResult([c for c in listed if c.docno in passing], len(passing))
 
 
 class AtOnce(MemoryLexicalIndex):

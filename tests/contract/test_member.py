@@ -39,6 +39,7 @@ class FakeSearch(search_service_pb2_grpc.SearchServiceServicer):
         self.requests: list[pb.RetrieveRequest] = []
         self.searches: list[pb.SearchRequest] = []
         self.relevance: dict[str, float] = {}
+        self.merged = 1_000
 
     def Retrieve(self, request: pb.RetrieveRequest, context: grpc.ServicerContext) -> pb.RetrieveResponse:
         if self._failures:
@@ -77,6 +78,7 @@ class FakeSearch(search_service_pb2_grpc.SearchServiceServicer):
             hit = response.hits.add()
             hit.document.id = "written later" if number == 11 else CORPUS.ids[number]
             hit.explanation.fused_score, hit.explanation.fused_rank = score, rank
+            hit.scored_by = pb.SCORE_BASIS_FUSED if rank <= self.merged else pb.SCORE_BASIS_BM25
             if not request.rerank.disabled and hit.document.id in self.relevance:
                 hit.relevance = self.relevance[hit.document.id]
         return response
@@ -215,6 +217,20 @@ def test_the_live_first_stage_is_asked_without_a_trace_and_as_a_re_ranker_would_
         assert request.require_complete
         assert request.rerank.disabled
     assert 11 not in listed.documents
+
+
+def test_what_the_first_stage_did_not_merge_is_not_listed(
+    pool: Callable[..., tuple[LivePool, FakeSearch, list[float]]],
+) -> None:
+    """BM25 found it below its depth, and no other arm scored it."""
+    member, search, _ = pool()
+    whole = member.search(QUERIES[:1], 20).documents[0].tolist()
+    search.searches.clear()
+    search.merged = 9
+    listed = [n for n in member.search(QUERIES[:1], 20).documents[0].tolist() if n != NO_DOCUMENT]
+    assert 0 < len(listed) <= 9
+    assert set(listed) < set(whole)
+    assert len(search.searches) == 2, "what follows is not asked for"
 
 
 def test_a_first_stage_that_is_away_is_asked_again_and_given_up_in_the_end(

@@ -107,7 +107,15 @@ def test_the_how_to_pages_run_as_they_are_written(tmp_path: Path) -> None:
     assert ended.returncode == 0, said_text[-4_000:]
     said_by = dict(re.findall(r"^--- (\S+)\n(.*?)(?=^--- |\Z)", said_text, re.DOTALL | re.MULTILINE))
     assert "719 documents searchable in faq" in said_by["index.md"]
-    printed = ["INVALID_ARGUMENT VALUE_OUT_OF_RANGE page_size", "2", "books", "faq", "True", "['0', '1']"]
+    printed = [
+        "INVALID_ARGUMENT VALUE_OUT_OF_RANGE page_size",
+        "2",
+        "1",
+        "books",
+        "faq",
+        "True",
+        "['0', '1']",
+    ]
     assert said_by["call-from-python.md"].splitlines() == printed
     shown = re.findall(r"^ *1 .*\d  (\w) *$", said_by["filter.md"], re.MULTILINE)
     assert shown == ["a", "b", "a", "b"], said_by["filter.md"]
@@ -115,6 +123,10 @@ def test_the_how_to_pages_run_as_they_are_written(tmp_path: Path) -> None:
     assert "1 documents changed in laws, of 1 that meet the condition" in said_by["change-documents.md"]
     assert "1 deleted from laws" in said_by["change-documents.md"]
     assert "lawbook names laws-next (before: laws)" in said_by["alias.md"]
+    paged = said_by["page.md"]
+    assert re.search(r"^\d+ match a word, \d+ were found by meaning alone$", paged, re.MULTILINE), paged
+    assert "\nTrue " in paged, paged
+    assert paged.endswith("719 documents\n"), paged
     assert re.search(r"^\[0\]$", said_by["send-clicks.md"], re.MULTILINE)
     assert (tmp_path / "clicks.parquet").stat().st_size > 10_000
     assert (tmp_path / "backup" / "documents.db").exists()

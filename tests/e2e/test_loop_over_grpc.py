@@ -115,7 +115,7 @@ def test_the_loop(channel: grpc.Channel) -> None:
             model.blend.rerank * hit.explanation.rerank_score
             + model.blend.fused * hit.explanation.fused_score
         )
-        assert hit.score == pytest.approx(blended, abs=1e-4)
+        assert hit.explanation.raw_score == pytest.approx(blended, abs=1e-4)
 
     click(channel, clicked, first_user=SESSIONS_A_QUERY)
     assert_no_easier_and_no_more_wrong(

@@ -68,8 +68,8 @@ class Traffic:
             raw, fused = hit.explanation.rerank_score, hit.explanation.fused_score
             if abs(raw - expected[query, hit.document.id]) > 1e-4:
                 self.wrong.append(f"{answer.reranker} did not give {raw} to {hit.document.id}")
-            if hit.score != blend.score(raw, fused):
-                self.wrong.append(f"{hit.score} is not the blend of {raw} and {fused}")
+            if hit.explanation.raw_score != blend.score(raw, fused):
+                self.wrong.append(f"{hit.explanation.raw_score} is not the blend of {raw} and {fused}")
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """An answered search as a person reads it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from google.protobuf.duration_pb2 import Duration
@@ -21,6 +21,13 @@ EXCERPT_LINES = 3
 MAX_WIDTH = 110
 STAGES_AROUND_ARMS = ("encode",), ("fuse", "hydrate", "rerank")
 """Stages of a search before and after its arms."""
+LIMITS: Mapping[int, str] = {
+    search_service_pb2.REACH_LIMIT_LIST_SIZE: "a list ranks no more; a filter or more words narrow it down",
+    search_service_pb2.REACH_LIMIT_ARM_DEPTH: "the depth of the arms",
+    search_service_pb2.REACH_LIMIT_RERANK_DEPTH: "the re-ranker read no more",
+    search_service_pb2.REACH_LIMIT_DEGRADED: "what matches was not counted",
+}
+"""What keeps paging from reaching all that matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,7 @@ def _write_footer(response: search_service_pb2.SearchResponse) -> Iterator[str]:
         yield f"at least {matching.count:,} documents match"
     else:
         yield f"{matching.count:,} document{'' if matching.count == 1 else 's'} match"
+    yield from _write_reach(response)
     taken = {
         replace_controls(name): format_milliseconds(duration) for name, duration in response.timings.items()
     }
@@ -150,6 +158,21 @@ def _write_footer(response: search_service_pb2.SearchResponse) -> Iterator[str]:
     if response.weights:
         yield ", ".join(f"{weight.arm} {weight.weight:.2f}" for weight in response.weights)
     yield f"re-ranked by {', then '.join(models)}" if response.reranker else "not re-ranked"
+
+
+def _write_reach(response: search_service_pb2.SearchResponse) -> Iterator[str]:
+    """Writes how many hits paging reaches, where that is not what matches, and why."""
+    by_meaning, reach = response.found_by_meaning, response.reach
+    if by_meaning.count:
+        yield f"{_write_count(by_meaning)} found by meaning"
+    limit = LIMITS.get(reach.limit, "")
+    if limit or by_meaning.count:
+        yield f"{_write_count(reach)} can be paged to" + (f": {limit}" if limit else "")
+
+
+def _write_count(total: search_service_pb2.Total | search_service_pb2.Reach) -> str:
+    least = total.relation == search_service_pb2.TOTAL_RELATION_LOWER_BOUND
+    return f"at least {total.count:,}" if least else f"{total.count:,}"
 
 
 def format_milliseconds(duration: Duration) -> str:

@@ -6,6 +6,7 @@ Importing it loads grpcio and protobuf and what they need; none of the libraries
 from quarry.client.aio_client import AsyncClient
 from quarry.client.client import Client
 from quarry.client.errors import ClientClosedError, ProtocolError, QuarryCallError, StreamStalledError
+from quarry.client.events import EventsRefusedError, EventSummary
 from quarry.client.upserts import Batch, DocumentsRefusedError, UpsertSummary
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "Client",
     "ClientClosedError",
     "DocumentsRefusedError",
+    "EventSummary",
+    "EventsRefusedError",
     "ProtocolError",
     "QuarryCallError",
     "StreamStalledError",

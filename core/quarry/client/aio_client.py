@@ -9,10 +9,20 @@ from typing import Any, Self
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
 from quarry.client.aio_channel import CheckedAioChannel
-from quarry.client.aio_upserts import Documents, pack_documents_async, write_in_thread
+from quarry.client.aio_streams import write_in_thread
 from quarry.client.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, CheckedChannel, Options
+from quarry.client.events import (
+    BATCH_EVENTS,
+    EventBatch,
+    Events,
+    EventStream,
+    EventSummary,
+    pack_events_async,
+)
+from quarry.client.events import Response as EventResponse
 from quarry.client.operations import Result, Watch, follow_async, ignore, read_result
 from quarry.client.paging import Page, Request, read_pages_async
+from quarry.client.streams import ACKNOWLEDGEMENT_S
 from quarry.client.transfers import (
     make_requests_async,
     read_pieces,
@@ -22,12 +32,13 @@ from quarry.client.transfers import (
     wrap_log,
 )
 from quarry.client.upserts import (
-    ACKNOWLEDGEMENT_S,
     BATCH_BYTES,
     AnyBatch,
+    Documents,
     Response,
     UpsertStream,
     UpsertSummary,
+    pack_documents_async,
 )
 from quarry.v1 import (
     document_service_pb2,
@@ -122,14 +133,42 @@ class AsyncClient:
     ) -> AsyncIterator[tuple[AnyBatch, Response]]:
         """Yields each batch with its acknowledgement; it writes as far as the caller iterates."""
         self.channel.check_open()
-        stream: UpsertStream[AnyBatch] = UpsertStream(self._make_stream_stub(), collection, wait, timeout_s)
+        stub = DocumentServiceStub(self._open_stream_channel())
+        stream: UpsertStream[AnyBatch] = UpsertStream(stub, collection, wait, timeout_s)
         return write_in_thread(stream, batches)
 
-    def _make_stream_stub(self) -> DocumentServiceStub:
-        """Returns a stub on a synchronous channel to the same server, which the first stream opens."""
+    async def record_events(
+        self,
+        collection: str,
+        events: Events,
+        *,
+        batch_events: int = BATCH_EVENTS,
+        timeout_s: float = ACKNOWLEDGEMENT_S,
+    ) -> EventSummary:
+        """Records any number of events in one stream, as ``Client.record_events`` does."""
+        summary = EventSummary()
+        batches = pack_events_async(events, batch_events)
+        async for _, response in self.record_event_batches(collection, batches, timeout_s=timeout_s):
+            summary.add(response)
+        return summary.raise_if_refused()
+
+    def record_event_batches(
+        self,
+        collection: str,
+        batches: Iterable[EventBatch] | AsyncIterable[EventBatch],
+        *,
+        timeout_s: float = ACKNOWLEDGEMENT_S,
+    ) -> AsyncIterator[tuple[EventBatch, EventResponse]]:
+        """Yields each batch with its acknowledgement; it records as far as the caller iterates."""
+        self.channel.check_open()
+        stub = FeedbackServiceStub(self._open_stream_channel())
+        return write_in_thread(EventStream(stub, collection, timeout_s), batches)
+
+    def _open_stream_channel(self) -> CheckedChannel:
+        """Returns the synchronous channel to the same server, which the first stream opens."""
         if self._stream_channel is None:
             self._stream_channel = CheckedChannel(self.address, self.timeout_s, self._options)
-        return DocumentServiceStub(self._stream_channel)
+        return self._stream_channel
 
     async def follow(
         self, operation: operations_pb2.Operation, watch: Watch = ignore

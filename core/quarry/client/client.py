@@ -8,8 +8,11 @@ from typing import Any, Self
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
 from quarry.client.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, CheckedChannel, Options
+from quarry.client.events import BATCH_EVENTS, EventBatch, EventStream, EventSummary, pack_events
+from quarry.client.events import Response as EventResponse
 from quarry.client.operations import Result, Watch, follow, ignore, read_result
 from quarry.client.paging import Page, Request, read_pages
+from quarry.client.streams import ACKNOWLEDGEMENT_S
 from quarry.client.transfers import (
     make_requests,
     read_pieces,
@@ -19,7 +22,6 @@ from quarry.client.transfers import (
     wrap_log,
 )
 from quarry.client.upserts import (
-    ACKNOWLEDGEMENT_S,
     BATCH_BYTES,
     AnyBatch,
     Response,
@@ -147,6 +149,41 @@ class Client:
         self.channel.check_open()
         stream: UpsertStream[AnyBatch] = UpsertStream(self.documents, collection, wait, timeout_s)
         return stream.write(batches)
+
+    def record_events(
+        self,
+        collection: str,
+        events: Iterable[feedback_service_pb2.Event],
+        *,
+        batch_events: int = BATCH_EVENTS,
+        timeout_s: float = ACKNOWLEDGEMENT_S,
+    ) -> EventSummary:
+        """Records any number of events in one stream, each under its ``event_id``.
+
+        A stream that breaks is opened again, and nothing is lost or recorded twice.
+
+        Args:
+            batch_events: of one message, 1 to 1,000. From a slow source take few: a batch is sent when it is
+                full.
+            timeout_s: longest wait for the acknowledgement of one batch.
+
+        Raises:
+            EventsRefusedError: some events were not recorded; its summary says which. All others were.
+            QuarryCallError: the server refused the stream, or stayed unavailable.
+            StreamStalledError: it acknowledged nothing in time.
+        """
+        summary = EventSummary()
+        batches = pack_events(events, batch_events)
+        for _, response in self.record_event_batches(collection, batches, timeout_s=timeout_s):
+            summary.add(response)
+        return summary.raise_if_refused()
+
+    def record_event_batches(
+        self, collection: str, batches: Iterable[EventBatch], *, timeout_s: float = ACKNOWLEDGEMENT_S
+    ) -> Iterator[tuple[EventBatch, EventResponse]]:
+        """Yields each batch with its acknowledgement; it records as far as the caller iterates."""
+        self.channel.check_open()
+        return EventStream(self.feedback, collection, timeout_s).write(batches)
 
     def follow(self, operation: operations_pb2.Operation, watch: Watch = ignore) -> operations_pb2.Operation:
         """Returns a long-running operation when it has ended, well or not, however long that takes."""

@@ -1,18 +1,12 @@
-"""Documents packed into batches by their bytes, and streamed ahead of their acknowledgements."""
+"""Documents packed into batches by their bytes, and streamed."""
 
-import math
-import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from queue import SimpleQueue
 from typing import Any, Generic, TypeAlias, TypeVar
 from uuid import uuid4
 
-import grpc
-
-from quarry.client.errors import ProtocolError, QuarryCallError, StreamStalledError
+from quarry.client.streams import ACKNOWLEDGEMENT_S, AcknowledgedStream
+from quarry.client.transfers import iterate_async
 from quarry.client.upsert_warnings import WarningCounts
 from quarry.errors import QuarryError
 from quarry.v1 import document_service_pb2 as pb
@@ -20,17 +14,11 @@ from quarry.v1 import types_pb2
 
 Request: TypeAlias = pb.UpsertDocumentsRequest
 Response: TypeAlias = pb.UpsertDocumentsResponse
+Documents: TypeAlias = Iterable[types_pb2.Document] | AsyncIterable[types_pb2.Document]
 Item = TypeVar("Item")
 
 BATCH_BYTES = 2**20
 MAX_BATCH_DOCUMENTS = 500
-WINDOW = 4
-"""Batches that are sent and not yet acknowledged, at most."""
-ACKNOWLEDGEMENT_S = 120.0
-RETRIES = 6
-"""Streams that are opened anew, one after another, while none gets an acknowledgement."""
-BACKOFF_S = 0.25
-"""Wait before the first of them; it doubles each time."""
 KEPT_REFUSALS = 100
 
 
@@ -83,6 +71,16 @@ def pack_documents(
     """Yields batches in the order of ``documents``."""
     packer: Packer[types_pb2.Document] = Packer(lambda document: document.ByteSize(), batch_bytes)
     for document in documents:
+        if ready := packer.add(document):
+            yield make_batch(ready)
+    if rest := packer.take_rest():
+        yield make_batch(rest)
+
+
+async def pack_documents_async(documents: Documents, batch_bytes: int = BATCH_BYTES) -> AsyncIterator[Batch]:
+    """Yields what ``pack_documents`` yields, for asyncio."""
+    packer: Packer[types_pb2.Document] = Packer(lambda document: document.ByteSize(), batch_bytes)
+    async for document in iterate_async(documents):
         if ready := packer.add(document):
             yield make_batch(ready)
     if rest := packer.take_rest():
@@ -153,35 +151,6 @@ class DocumentsRefusedError(QuarryError):
         self.summary = summary
 
 
-class Window(Generic[AnyBatch]):
-    """The batches that are sent and not yet acknowledged, oldest first, and how often a stream broke.
-
-    After a break they are sent again under the same request ids: the server knows those it has written.
-    """
-
-    def __init__(self) -> None:
-        self.batches: deque[AnyBatch] = deque()
-        self._failed = 0
-
-    @property
-    def has_room(self) -> bool:
-        return len(self.batches) < WINDOW
-
-    def acknowledge(self, response: Response | None) -> AnyBatch:
-        """Returns the batch that ``response`` belongs to. Raises ProtocolError if it fits none."""
-        if response is None or len(response.statuses) != len(self.batches[0].documents):
-            raise ProtocolError("an acknowledgement does not fit its batch")
-        self._failed = 0
-        return self.batches.popleft()
-
-    def pause_after(self, error: QuarryCallError) -> float:
-        """Returns the seconds to wait before the next stream. Raises ``error`` if there is to be none."""
-        if error.code is not grpc.StatusCode.UNAVAILABLE or self._failed == RETRIES:
-            raise error
-        self._failed += 1
-        return BACKOFF_S * 2.0 ** (self._failed - 1)
-
-
 def make_config_message(collection: str, wait: pb.WriteVisibility.ValueType) -> Request:
     return Request(config=pb.UpsertDocumentsConfig(collection=collection, wait=wait))
 
@@ -190,15 +159,13 @@ def make_batch_message(batch: Batch) -> Request:
     return Request(batch=pb.UpsertDocumentsBatch(documents=batch.documents, request_id=batch.request_id))
 
 
-class UpsertStream(Generic[AnyBatch]):
+class UpsertStream(AcknowledgedStream[AnyBatch, Response]):
     """Writes batches and yields what became of each, in order.
-
-    A stream that breaks with UNAVAILABLE is opened again, and goes on where it was.
 
     Args:
         stub: of DocumentService, made on a CheckedChannel.
         wait: how far each batch must have come before it is acknowledged.
-        timeout_s: longest wait for one acknowledgement. A stream as long as its input can have no deadline.
+        timeout_s: longest wait for one acknowledgement.
     """
 
     def __init__(
@@ -208,82 +175,10 @@ class UpsertStream(Generic[AnyBatch]):
         wait: pb.WriteVisibility.ValueType = pb.WRITE_VISIBILITY_UNSPECIFIED,
         timeout_s: float = ACKNOWLEDGEMENT_S,
     ) -> None:
-        self._stub, self._timeout_s = stub, timeout_s
-        self._config = make_config_message(collection, wait)
-        self._window: Window[AnyBatch] = Window()
-        self._stopped = threading.Event()
-        self._call: Any = None
-
-    def stop(self) -> None:
-        """Ends the stream, from another thread: ``write`` raises, and opens no other."""
-        self._stopped.set()
-        if self._call is not None:
-            self._call.cancel()
-
-    def write(self, batches: Iterable[AnyBatch]) -> Generator[tuple[AnyBatch, Response], None, None]:
-        """Yields each batch with its acknowledgement.
-
-        Raises:
-            QuarryCallError: the server refused the stream, or stayed unavailable.
-            StreamStalledError: it acknowledged nothing in time.
-            ProtocolError: an acknowledgement does not fit its batch.
-        """
-        left = iter(batches)
-        while True:
-            try:
-                yield from self._write_once(left)
-                return
-            except QuarryCallError as error:
-                if self._stopped.wait(self._window.pause_after(error)):
-                    raise
-
-    def _write_once(self, batches: Iterator[AnyBatch]) -> Iterator[tuple[AnyBatch, Response]]:
-        requests: SimpleQueue[Request | None] = SimpleQueue()
-        call = self._call = self._stub.UpsertDocuments(iter(requests.get, None))
-        if self._stopped.is_set():  # `stop` came before there was a call to end
-            call.cancel()
-        try:
-            requests.put(self._config)
-            for batch in self._window.batches:
-                requests.put(make_batch_message(batch))
-            while self._fill(batches, requests):
-                with self._watch(call):
-                    response: Any = next(call, None)
-                yield self._window.acknowledge(response), response
-            requests.put(None)
-            with self._watch(call):
-                next(call, None)  # the server ends the stream too
-        finally:
-            requests.put(None)
-            call.cancel()
-
-    def _fill(self, batches: Iterator[AnyBatch], requests: "SimpleQueue[Request | None]") -> bool:
-        """Sends batches while the window has room. Returns whether any is on its way."""
-        while self._window.has_room and (batch := next(batches, None)) is not None:
-            self._window.batches.append(batch)
-            requests.put(make_batch_message(batch))
-        return bool(self._window.batches)
-
-    @contextmanager
-    def _watch(self, call: Any) -> Iterator[None]:
-        """Ends the call, and what waits for it, if nothing comes in time; with no bound, never."""
-        if math.isinf(self._timeout_s):
-            yield
-            return
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            call.cancel()
-
-        timer = threading.Timer(self._timeout_s, expire)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        except QuarryCallError as error:
-            if expired.is_set():
-                raise StreamStalledError(self._timeout_s) from error
-            raise
-        finally:
-            timer.cancel()
+        super().__init__(
+            stub.UpsertDocuments,
+            make_config_message(collection, wait),
+            make_batch_message,
+            lambda batch: len(batch.documents),
+            timeout_s=timeout_s,
+        )

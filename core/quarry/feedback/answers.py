@@ -126,7 +126,7 @@ class ImpressionMaker:
         return rerankers if len(rerankers) > 1 else ()
 
     def _make_shown(self, content: ContentOf) -> Iterator[LoggedHit]:
-        exploration, length = self.page.request.exploration, len(self.page.ranking.documents)
+        exploration, length = self.page.request.exploration, self.page.explored
         order = exploration.draw_order(compute_seed(self.page.place.key), length)
         for place, ranked, id, version in self.page.shown:
             before = order[place] if place < len(order) else place

@@ -114,6 +114,7 @@ class Query:
         filter: checked against the schema.
         arms: each arm once.
         tuned: name of the collection's ranking configuration that arms and fusion are from; empty: of none.
+        deepens: what BM25 finds beyond its depth follows below what is merged.
     """
 
     text: str
@@ -123,6 +124,7 @@ class Query:
     rerank: RerankPlan | None = None
     require_complete: bool = False
     tuned: str = ""
+    deepens: bool = False
 
     def __post_init__(self) -> None:
         check_query_text(self.text)
@@ -132,8 +134,9 @@ class Query:
         return None if self.rerank is None else self.rerank.min_relevance
 
     def hash_configuration(self) -> str:
-        """Hashes what decides the order, the text and the filter left out."""
+        """Hashes what decides the order of what is merged, the text and the filter left out."""
         ranking = asdict(replace(self, text="", filter=None))
+        del ranking["deepens"]
         fusion = asdict(self.fusion)
         ranking["fusion"] = [type(self.fusion).__name__, fusion]
         # The hash is as old as the feedback log: without what came later it stays what it was.

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import overload
 
-from quarry.ranking.fusion import Fused
+from quarry.ranking.fusion import ArmRun, Fused
+from quarry.ranking.score_scale import ScoreBasis
 from quarry.types import Candidate, Docno
 
 
@@ -93,12 +94,13 @@ class RankedDocument:
     Attributes:
         score: what it is ranked by: if it was re-ranked, what the blend of the last model that read it makes
             of both scores, which is the re-ranker's own score where the model does not blend; else the fused
-            score.
+            score. Raw: ``scale_score`` makes of it what is given out.
         version: of the document when it was ranked.
         passage: number of its best passage; None where no vector was compared.
         fused_rank: from 1.
         readings: by each re-ranker that read it, in the order in which they did; empty if none did.
         relevance: probability, 0 to 1, by the calibration of the last model that read it; None: not known.
+        scored_by: what ``score`` rests on.
     """
 
     docno: Docno
@@ -111,6 +113,7 @@ class RankedDocument:
     fused_score: float = 0.0
     readings: tuple[RerankScore, ...] = ()
     relevance: float | None = None
+    scored_by: ScoreBasis = ScoreBasis.FUSED
 
     @property
     def rerank_score(self) -> float | None:
@@ -183,17 +186,22 @@ class FusedDocuments(LazyDocuments):
 
 
 class BareDocuments(LazyDocuments):
-    """A ranked list of which the order, scores and relevance are left, 24 bytes an entry. Its entries have no
-    id or version.
+    """A ranked list of which the order, scores, what they rest on, and relevance are left, 25 bytes an entry.
+    Its entries have no id or version.
 
     Args:
+        bases: of the first documents; the others are ranked by their fused scores.
         relevances: of the first documents; those of the others are not known.
     """
 
     def __init__(
-        self, docnos: Iterable[Docno], scores: Iterable[float], relevances: Iterable[float | None] = ()
+        self,
+        docnos: Iterable[Docno],
+        scores: Iterable[float],
+        bases: Iterable[ScoreBasis] = (),
+        relevances: Iterable[float | None] = (),
     ) -> None:
-        self._docnos, self._scores = array("Q", docnos), array("d", scores)
+        self._docnos, self._scores, self._bases = array("Q", docnos), array("d", scores), array("b", bases)
         self._relevances = array("d", (math.nan if r is None else r for r in relevances))
 
     def __len__(self) -> int:
@@ -201,16 +209,22 @@ class BareDocuments(LazyDocuments):
 
     def _make(self, place: int) -> RankedDocument:
         docno, score = Docno(self._docnos[place]), self._scores[place]
+        basis = ScoreBasis(self._bases[place]) if place < len(self._bases) else ScoreBasis.FUSED
         relevance = self._relevances[place] if place < len(self._relevances) else math.nan
-        return RankedDocument(docno, "", 0, score, relevance=None if math.isnan(relevance) else relevance)
+        known = None if math.isnan(relevance) else relevance
+        return RankedDocument(docno, "", 0, score, relevance=known, scored_by=basis)
 
 
 def drop_explanations(documents: Sequence[RankedDocument]) -> BareDocuments:
     """Drops explanations from ``documents``, for later pages that explain nothing."""
     if isinstance(documents, FusedDocuments):
         return BareDocuments((f.docno for f in documents.fused), (f.score for f in documents.fused))
-    docnos, scores = (d.docno for d in documents), (d.score for d in documents)
-    return BareDocuments(docnos, scores, (d.relevance for d in documents))
+    return BareDocuments(
+        (d.docno for d in documents),
+        (d.score for d in documents),
+        (d.scored_by for d in documents),
+        (d.relevance for d in documents),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +233,54 @@ class Total:
 
     count: int
     exact: bool
+
+
+class ReachLimit(StrEnum):
+    """The reason why paging does not reach every document that matches a word of the query."""
+
+    NONE = "none"
+    """Nothing does."""
+    LIST_SIZE = "list_size"
+    """A list ranks at most 1,000 documents."""
+    ARM_DEPTH = "arm_depth"
+    """The search says how many candidates each arm gives."""
+    RERANK_DEPTH = "rerank_depth"
+    """Only what a re-ranker read can be known to be relevant."""
+    DEGRADED = "degraded"
+    """Nobody counted what matches, or BM25 did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The hits that all pages of a search give together.
+
+    Attributes:
+        found_by_meaning: those of them that match no word.
+    """
+
+    hits: Total
+    limit: ReachLimit
+    found_by_meaning: Total
+
+
+@dataclass(frozen=True, slots=True)
+class RestByDocno:
+    """A list of what was browsed goes on with the documents from ``first`` on."""
+
+    first: Docno
+
+
+@dataclass(frozen=True, slots=True)
+class RestByWords:
+    """A list goes on with what BM25 finds beyond its depth.
+
+    Attributes:
+        highest: what the last merged document scored.
+        runs: of the arms that answered, without their candidates.
+    """
+
+    highest: float
+    runs: tuple[ArmRun, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +294,7 @@ class Ranking:
         tuned: name of the ranking configuration that merged the arms; empty: none of the collection's.
         weights: of each arm that answered, as they were for this query.
         highest_fused: fused score that no document can exceed.
+        rest: how the list goes on below ``documents``; None if it does not.
     """
 
     documents: Sequence[RankedDocument]
@@ -241,9 +304,11 @@ class Ranking:
     generation: str
     rerankers: tuple[str, ...]
     configuration: str
+    reach: Reach
     tuned: str = ""
     weights: Mapping[str, float] = field(default_factory=dict)
     highest_fused: float = 1.0
+    rest: RestByDocno | RestByWords | None = None
 
     @property
     def reranker(self) -> str:

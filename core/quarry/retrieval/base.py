@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the command line reads the list of arms, and needs no numbe
     import numpy as np
     from numpy.typing import NDArray
 
+FIRST_DOCNO = Docno(0)
 MAX_PASSAGES = 2**16
 """Passages a document can have; their numbers share the dense store's 64-bit ids with the docno."""
 
@@ -68,8 +69,11 @@ class LexicalIndex(Protocol):
         """
         ...
 
-    def browse(self, depth: int, filter: Filter | None) -> LexicalResult:
-        """Finds the first ``depth`` documents by docno that pass ``filter``; scores are 0."""
+    def browse(self, depth: int, filter: Filter | None, first: Docno = FIRST_DOCNO) -> LexicalResult:
+        """Finds the first ``depth`` documents by docno, from ``first`` on, that pass ``filter``.
+
+        Scores are 0. The total counts those before ``first``, too.
+        """
         ...
 
     def score_documents(

@@ -36,6 +36,11 @@ class FairPairs:
         EXPLORED_DEPTH.check(self.depth, "depth")
 
     @property
+    def settled(self) -> int:
+        """Ranks whose order it may change, from the first on."""
+        return self.depth if self.swap_probability else 0
+
+    @property
     def policy(self) -> str:
         """Its name in an impression, with what it was set to."""
         if not self.swap_probability:
@@ -85,6 +90,10 @@ class ExploredDocuments(LazyDocuments):
     def __len__(self) -> int:
         return len(self.ranked)
 
+    def apply_order(self, documents: Sequence[RankedDocument]) -> "ExploredDocuments":
+        """Gives other ``documents`` the order of these."""
+        return ExploredDocuments(documents, self._order)
+
     def _make(self, place: int) -> RankedDocument:
         return self.ranked[self._order[place] if place < len(self._order) else place]
 
@@ -95,6 +104,14 @@ def explore(
     """Puts ``documents`` in the order that ``policy`` gives this search."""
     order = policy.draw_order(compute_seed(search_id), len(documents))
     return ExploredDocuments(documents, order) if order else documents
+
+
+def join_documents(
+    documents: Sequence[RankedDocument], below: Sequence[RankedDocument]
+) -> Sequence[RankedDocument]:
+    """Puts more documents below an explored list."""
+    joined = [*undo_exploration(documents), *below]
+    return documents.apply_order(joined) if isinstance(documents, ExploredDocuments) else joined
 
 
 def undo_exploration(documents: Sequence[RankedDocument]) -> Sequence[RankedDocument]:

@@ -7,7 +7,7 @@ from typing import Protocol
 from quarry.ranking.ranking import RankedDocument, Ranking
 from quarry.schema import Schema
 from quarry.search.logged_request import LoggedRequest
-from quarry.search.pipeline import Documents
+from quarry.search.resolving import Documents
 from quarry.search.result_pages import ListPlace
 
 
@@ -19,7 +19,8 @@ class GivenPage:
         collection: its key.
         documents: the collection's log.
         ranking: explored already.
-        shown: each hit's place in the ranking from 0, the hit, and the id and version that were given out.
+        shown: each hit's place in the list from 0, the hit, and the id and version that were given out.
+        explored: entries of the list that were there when it was explored.
     """
 
     collection: int
@@ -29,6 +30,7 @@ class GivenPage:
     request: LoggedRequest
     ranking: Ranking
     shown: Sequence[tuple[int, RankedDocument, str, int]]
+    explored: int
 
 
 class PageLog(Protocol):

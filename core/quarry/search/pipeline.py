@@ -2,17 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded, QuarryError
-from quarry.filters import Filter, matches
+from quarry.filters import Filter
 from quarry.ranking.fusion import (
     ArmRun,
-    Fused,
 )
 from quarry.ranking.queries import MAX_RANKED, ArmPlan, Query, RerankPlan, Rrf, WeightedSum, plan_default_arms
 from quarry.ranking.ranking import (
@@ -21,28 +20,25 @@ from quarry.ranking.ranking import (
     FusedDocuments,
     RankedDocument,
     Ranking,
+    Reach,
+    ReachLimit,
+    RestByWords,
     Total,
 )
 from quarry.ranking.relevance import FusedScale, keep_relevant, lacks_arm, with_unknown_named
-from quarry.retrieval.base import LexicalIndex
-from quarry.retrieval.registry import ARMS, find_browsing_arm
+from quarry.retrieval.base import FIRST_DOCNO, LexicalIndex
+from quarry.retrieval.registry import find_browsing_arm
 from quarry.retrieval.retriever import Retrieved, Retriever
 from quarry.search.answer_schedule import Slot
+from quarry.search.browsing import browse
+from quarry.search.deepening import fuse_below, leave_rest, rank_below
 from quarry.search.merging import compute_highest_score, fuse_runs, weigh_runs
+from quarry.search.reach import count_word_matches, measure_reach, measure_relevant_reach
+from quarry.search.resolving import Documents, resolve_documents
 from quarry.search.shortfalls import ArmState, count_total, find_shortfall, refuse_incomplete, report_late
-from quarry.types import Candidate, Docno, Document
+from quarry.types import Candidate, Docno
 
 T = TypeVar("T")
-
-
-class Documents(Protocol):
-    """The log, as a search reads it; calls block."""
-
-    def read_ids(self, docnos: Collection[Docno]) -> Mapping[Docno, tuple[str, int]]:
-        """Reads id and version of those documents that exist."""
-        ...
-
-    def read(self, docnos: Collection[Docno]) -> Mapping[Docno, Document]: ...
 
 
 class Reranking(Protocol):
@@ -127,8 +123,7 @@ class Searcher:
             NotCalibratedError: the query has a bound of relevance, and nothing tells relevance.
         """
         if not query.text:
-            async with asyncio.timeout(deadline.timeout_s):
-                return await self._browse(query)
+            return await self.browse(query, deadline)
         timings: dict[str, float] = {}
         visible = min((self._arm_state(plan.name).visible for plan in query.arms), default=0)
         slot = slot or Slot.make_single(deadline)
@@ -145,13 +140,14 @@ class Searcher:
         degraded += late
         runs = weigh_runs(query, runs)
 
-        def merge() -> Sequence[RankedDocument]:
+        def merge() -> FusedDocuments:
             fused = fuse_runs(query, runs)
             timings["fuse"] = time.perf_counter() - clock
-            return self._resolve(fused, runs, candidates, query.filter, visible)
+            return resolve_documents(self._documents, fused, runs, candidates, query.filter, visible)
 
         with slot.measure_work():
-            ranked = await asyncio.get_running_loop().run_in_executor(self._answering, merge)
+            merged = await asyncio.get_running_loop().run_in_executor(self._answering, merge)
+        ranked: Sequence[RankedDocument] = merged
         timings["hydrate"] = time.perf_counter() - clock - timings["fuse"]
         rerankers: tuple[str, ...] = ()
         if query.rerank is not None and (ranked or query.min_relevance is not None):
@@ -168,16 +164,26 @@ class Searcher:
             degraded += late
             timings["rerank"] = time.perf_counter() - clock
             rerankers = _list_readers(query.rerank, ranked)
+        words = next((run for run in runs if run.arm == self._browsing), None)
+        matching = candidates.get(self._browsing, {})
+        rest: RestByWords | None = None
         if query.min_relevance is None:
             total = count_total(
                 next((r.total for r in found.values() if r.total is not None), counted), degraded
             )
             refuse_incomplete(query, degraded, nothing=False)
+            matches = count_word_matches([f.docno for f in merged.fused], words, matching, total)
+            deepens = query.deepens and words is not None
+            reach = measure_reach(matches, len(merged), deepens)
+            if deepens and matches.below and len(merged) < MAX_RANKED:
+                rest = leave_rest(runs, merged.fused)
         else:
             ranked, total = keep_relevant(ranked, query.min_relevance)
             # An empty answer says that nothing is relevant: where work is left undone that is not known.
             refuse_incomplete(query, degraded, nothing=not ranked and any(d.incomplete for d in degraded))
             degraded = [with_unknown_named(note) for note in degraded]
+            matches = count_word_matches([d.docno for d in ranked], words, matching, total)
+            reach = measure_relevant_reach(matches, total)
         return Ranking(
             ranked,
             total,
@@ -186,9 +192,56 @@ class Searcher:
             self._generation,
             rerankers,
             query.hash_configuration(),
+            reach,
             query.tuned,
             {run.arm: run.weight for run in runs},
             compute_highest_score(query, runs),
+            rest,
+        )
+
+    async def find_below(
+        self, query: Query, listed: Sequence[RankedDocument], rest: RestByWords, limit: Deadline
+    ) -> list[RankedDocument]:
+        """Finds what BM25 ranks below its depth and what is not ``listed``, best first.
+
+        Raises:
+            TimeoutError: there was not time enough.
+            QuarryError: BM25 does not answer.
+        """
+        name = self._browsing
+        scale = next((plan.boost_scale for plan in query.arms if plan.name == name), 1.0)
+        async with asyncio.timeout(limit.timeout_s):
+            deep = await self._retrievers[name].retrieve(query.text, MAX_RANKED, query.filter, limit, scale)
+            below = fuse_below(query, rest, name, deep, listed)
+            ids = await self._run_in_thread(self._documents.read_ids, [fused.docno for fused in below])
+        return rank_below(below, ids, name, deep.candidates, rest.highest, len(listed) + 1)
+
+    async def browse(
+        self, query: Query, deadline: Deadline, first: Docno = FIRST_DOCNO, size: int = MAX_RANKED
+    ) -> Ranking:
+        """Lists at most ``size`` documents that pass the filter, from ``first`` on, oldest first.
+
+        Raises:
+            TimeoutError: there was not time enough.
+            UnavailableError: ``require_complete``, and the index does not hold all documents.
+        """
+        clock, state = time.perf_counter(), self._arm_state(self._browsing)
+        async with asyncio.timeout(deadline.timeout_s):
+            found = await self._run_in_thread(
+                browse, self._lexical, self._documents, query.filter, first, size
+            )
+        degraded = find_shortfall(self._browsing, state)
+        refuse_incomplete(query, degraded, nothing=False)
+        return Ranking(
+            found.documents,
+            found.total,
+            tuple(degraded),
+            {self._browsing: time.perf_counter() - clock},
+            self._generation,
+            (),
+            query.hash_configuration(),
+            Reach(found.total, ReachLimit.NONE, Total(0, exact=True)),
+            rest=found.rest,
         )
 
     async def retrieve(
@@ -218,22 +271,6 @@ class Searcher:
         runs, _, late = await self._complete_runs(query, found, deadline)
         refuse_incomplete(query, late, nothing=False)
         return runs
-
-    async def _browse(self, query: Query) -> Ranking:
-        clock = time.perf_counter()
-        found = await self._run_in_thread(self._lexical.browse, MAX_RANKED, query.filter)
-        timings = {self._browsing: time.perf_counter() - clock}
-        fused = [Fused(candidate.docno, 0.0, {}) for candidate in found.candidates]
-        state = self._arm_state(self._browsing)
-        ranked = await self._run_in_thread(self._resolve, fused, [], {}, query.filter, state.visible)
-        ranked = sorted(ranked, key=lambda document: document.docno)
-        ranked = [replace(document, fused_rank=place) for place, document in enumerate(ranked, start=1)]
-        degraded = find_shortfall(self._browsing, state)
-        refuse_incomplete(query, degraded, nothing=False)
-        total = Total(found.total, exact=True)
-        return Ranking(
-            tuple(ranked), total, tuple(degraded), timings, self._generation, (), query.hash_configuration()
-        )
 
     def _name_ranking(self, query: Query) -> str | None:
         """Names the ranking as ``FusedScale.ranking`` says; how deep an arm is asked changes no score."""
@@ -322,35 +359,9 @@ class Searcher:
         runs = await asyncio.gather(*(complete_one(name, retrieved) for name, retrieved in found.items()))
         return list(runs), known, degraded
 
-    def _resolve(
-        self,
-        fused: Sequence[Fused],
-        runs: Sequence[ArmRun],
-        known: Mapping[str, Mapping[Docno, Candidate]],
-        filter: Filter | None,
-        visible: int,
-    ) -> Sequence[RankedDocument]:
-        """Reads the fused documents that exist and pass the filter as they are now, ties by id."""
-        ids = self._documents.read_ids([f.docno for f in fused])
-        stale = [docno for docno, (_, version) in ids.items() if version > visible] if filter else []
-        current = self._documents.read(stale) if stale else {}
-        refused = {d.docno for d in current.values() if filter is not None and not matches(filter, d.fields)}
-        ranks = {run.arm: {c.docno: n for n, c in enumerate(run.candidates, 1)} for run in runs}
-        alive = [f for f in fused if f.docno in ids and f.docno not in refused]
-        alive.sort(key=lambda f: (-f.score, ids[f.docno][0]))
-        return FusedDocuments(alive[:MAX_RANKED], ids, ranks, known, _pick_compared(known))
-
     async def _run_in_thread(self, call: Callable[..., T], *args: Any) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, call, *args)
-
-
-def _pick_compared(known: Mapping[str, Mapping[Docno, Candidate]]) -> Mapping[Docno, Candidate]:
-    """Picks the candidate of each document from the first arm that compares passages and has any."""
-    arms = [own for arm, own in known.items() if ARMS[arm].compares_passages]
-    if len(arms) == 1:
-        return arms[0]
-    return {docno: candidate for own in reversed(arms) for docno, candidate in own.items()}
 
 
 def _list_readers(plan: RerankPlan, ranked: Sequence[RankedDocument]) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from typing import Generic, TypeVar
 
 from quarry.schema import Schema
 from quarry.search.logged_request import LoggedRequest
-from quarry.search.pipeline import Documents, Searcher
+from quarry.search.pipeline import Searcher
+from quarry.search.resolving import Documents
 from quarry.types import Document, Fields
 
 M = TypeVar("M")

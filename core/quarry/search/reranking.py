@@ -15,8 +15,9 @@ from quarry.ranking.cascade import RerankStage
 from quarry.ranking.queries import RerankPlan
 from quarry.ranking.ranking import Degradation, DegradationReason, DegradedStage, RankedDocument, RerankScore
 from quarry.ranking.relevance import FusedScale
+from quarry.ranking.score_scale import ScoreBasis
 from quarry.search.matching_passage import find_matching_passage
-from quarry.search.pipeline import Documents
+from quarry.search.resolving import Documents
 from quarry.types import Docno, Fields
 
 
@@ -95,7 +96,8 @@ class CrossEncoderReranking:
         scorers = {stage.model: self._take_scorer(stage.model) for stage in plan.stages}
         if plan.min_relevance is not None:
             _check_calibrated(plan.model, scorers[plan.model], fused)
-        search = _Search(text, fused, deadline, self._passages, scorers)
+        bases = {stage.model: ScoreBasis(number) for number, stage in enumerate(plan.stages, start=1)}
+        search = _Search(text, fused, deadline, self._passages, scorers, bases)
         order, degraded = list(ranked), []
         for stage in plan.stages if order else ():
             try:
@@ -128,8 +130,9 @@ class CrossEncoderReranking:
         pairs = [(search.text, passage) for passage in await search.read_passages(first)]
         scores = await scorer.score_in_time(pairs, search.deadline.remaining_s)
         depth = len(scores)
+        basis = search.bases[stage.model]
         scored = [
-            _apply_score(document, stage.model, score, scorer, search.fused)
+            _apply_score(document, stage.model, basis, score, scorer, search.fused)
             for document, score in zip(first[:depth], scores, strict=True)
         ]
         notes = []
@@ -148,6 +151,7 @@ class _Search:
     deadline: Deadline
     passages: PassageTexts
     scorers: Mapping[str, PairScorer | QuarryError]
+    bases: Mapping[str, ScoreBasis]
     _found: dict[Docno, str] = field(default_factory=dict)
 
     async def read_passages(self, documents: Sequence[RankedDocument]) -> list[str]:
@@ -179,7 +183,12 @@ def _check_calibrated(model: str, scorer: PairScorer | QuarryError, fused: Fused
 
 
 def _apply_score(
-    document: RankedDocument, model: str, found: PairScore, scorer: PairScorer, fused: FusedScale
+    document: RankedDocument,
+    model: str,
+    basis: ScoreBasis,
+    found: PairScore,
+    scorer: PairScorer,
+    fused: FusedScale,
 ) -> RankedDocument:
     score = scorer.blend.score(found.score, document.fused_score / fused.highest)
     reading = RerankScore(model, found.score, found.truncated)
@@ -188,6 +197,7 @@ def _apply_score(
         score=score,
         readings=(*document.readings, reading),
         relevance=_estimate_relevance(scorer, score, fused),
+        scored_by=basis,
     )
 
 

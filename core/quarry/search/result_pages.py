@@ -9,10 +9,12 @@ from cachetools import TTLCache
 
 from quarry.errors import PageExpiredError
 from quarry.filters import Filter, matches
-from quarry.ranking.ranking import RankedDocument, Ranking
-from quarry.search.pipeline import Documents
+from quarry.ranking.queries import Query
+from quarry.ranking.ranking import RankedDocument, Ranking, RestByDocno
+from quarry.retrieval.base import FIRST_DOCNO
 from quarry.search.requests import PageRequest
-from quarry.types import Document
+from quarry.search.resolving import Documents
+from quarry.types import Docno, Document
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -20,23 +22,58 @@ _READ_AT_ONCE = 100
 
 
 class ListPlace(NamedTuple):
-    """A place in a kept list.
+    """A place in the list of a search.
 
     Attributes:
-        key: of the list.
+        key: of the search, and of the list that is kept for it.
         offset: entries before the page, from 0.
+        docno: of what was browsed, the first document that may be on the page: the list is read from there.
+            0: the list is kept.
     """
 
     key: str
     offset: int
+    docno: Docno = FIRST_DOCNO
 
 
 @dataclass(frozen=True, slots=True)
 class KeptSearch:
-    """A ranked list in the order in which it is given out, and what later pages need of its search."""
+    """A ranked list in the order in which it is given out, and what later pages need of its search.
+
+    Attributes:
+        first: place of its first entry in what is browsed, of which the list is a piece; else 0.
+        explored: entries that there were when the order was explored; what came below them since was not.
+    """
 
     ranking: Ranking
-    filter: Filter | None
+    query: Query
+    first: int = 0
+    explored: int = 0
+
+    @property
+    def end(self) -> int:
+        """The place after its last entry."""
+        return self.first + len(self.ranking.documents)
+
+    @property
+    def filter(self) -> Filter | None:
+        return self.query.filter
+
+    def find_next(self, key: str, end: int, settled: int) -> ListPlace | None:
+        """Finds the place of the page after one that ended at ``end``; None if that was the last one.
+
+        Args:
+            settled: first places of what is browsed whose order exploration may have changed; below them the
+                order is that of docnos, and needs no list.
+        """
+        rest = self.ranking.rest
+        if self.query.text:
+            return ListPlace(key, end) if end < self.end or rest is not None else None
+        if end < min(settled, self.explored):
+            return ListPlace(key, end)
+        if end < self.end:
+            return ListPlace(key, end, self.ranking.documents[end - self.first].docno)
+        return ListPlace(key, end, rest.first) if isinstance(rest, RestByDocno) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +101,7 @@ def cut_page(
     """
     ranked = kept.ranking.documents
     page: list[Hit[M]] = []
-    place, room = min(offset, len(ranked)), request.max_bytes
+    place, room = min(offset - kept.first, len(ranked)), request.max_bytes
     while len(page) < request.size and place < len(ranked):
         some = ranked[place : place + min(request.size - len(page), _READ_AT_ONCE)]
         current = documents.read([r.docno for r in some])
@@ -74,10 +111,10 @@ def cut_page(
                 rendered, size = request.render(document)
                 room -= size
                 if page and room < 0:
-                    return page, place
-                page.append(Hit(place, r, document, rendered))
+                    return page, kept.first + place
+                page.append(Hit(kept.first + place, r, document, rendered))
             place += 1
-    return page, place
+    return page, kept.first + place
 
 
 class PageStore(Generic[T]):

@@ -7,11 +7,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from quarry.errors import PageExpiredError
+from quarry.errors import PageExpiredError, QuarryError
 from quarry.ranking.queries import Query
-from quarry.ranking.ranking import Ranking, drop_explanations
+from quarry.ranking.ranking import Ranking, RestByWords, drop_explanations
 from quarry.search.answer_schedule import Slot
-from quarry.search.exploration import explore
+from quarry.search.exploration import explore, join_documents
 from quarry.search.page_log import GivenPage, PageLog
 from quarry.search.requests import PageRequest, SearchedCollection
 from quarry.search.result_pages import Hit, KeptSearch, ListPlace, PageStore, cut_page
@@ -19,7 +19,9 @@ from quarry.types import Docno
 
 M = TypeVar("M")
 
-LIST_BYTES, BARE_BYTES, EXPLAINED_BYTES = 2_000, 24, 1_000
+BROWSED_AT_ONCE = 100
+"""Documents that are browsed for a page at least: what exploration chooses from, and the log keeps."""
+LIST_BYTES, BARE_BYTES, EXPLAINED_BYTES = 2_000, 25, 1_000
 """Memory that a kept list takes, and an entry of it without and with its explanation; measured."""
 
 HeldRerankers = AbstractAsyncContextManager["asyncio.Future[None]"]
@@ -69,24 +71,46 @@ class SearchService:
         """
         place = ListPlace(uuid.uuid4().hex, 0)
         async with rerankers as loading:
-            ranking = await collection.searcher.rank(query, slot.deadline, slot, loading)
+            if query.text:
+                ranking = await collection.searcher.rank(query, slot.deadline, slot, loading)
+            else:
+                ranking = await _browse(collection, query, place, request, slot)
         order = explore(ranking.documents, request.logged.exploration, place.key)
-        kept = KeptSearch(replace(ranking, documents=order), query.filter)
+        explored = len(ranking.documents)
+        kept = KeptSearch(replace(ranking, documents=order), query, explored=explored)
         return await self._give(collection, kept, place, request, slot)
 
     async def turn_page(
         self, collection: SearchedCollection, place: ListPlace, request: PageRequest[M], slot: Slot
     ) -> SearchPage[M]:
-        """Gives the page that starts at ``place``.
+        """Gives the page that starts at ``place`` in a kept list.
 
         Raises:
             PageExpiredError: the list is no longer kept, or other indexes than its own serve now.
             TimeoutError: as ``search``.
+            QuarryError: the page lies below what is kept, and nothing was found there because BM25 failed.
         """
         kept = self._pages.get(place.key)
         if kept.ranking.generation != collection.generation:
             raise PageExpiredError
         return await self._give(collection, kept, place, request, slot)
+
+    async def browse_on(
+        self,
+        collection: SearchedCollection,
+        query: Query,
+        place: ListPlace,
+        request: PageRequest[M],
+        slot: Slot,
+    ) -> SearchPage[M]:
+        """Gives the page that starts at ``place`` of what is browsed, for which no list is kept.
+
+        Raises:
+            TimeoutError: as ``search``.
+            QuarryError: as ``Searcher.browse``.
+        """
+        ranking = await _browse(collection, query, place, request, slot)
+        return await self._give(collection, KeptSearch(ranking, query, place.offset), place, request, slot)
 
     async def _give(
         self,
@@ -96,18 +120,50 @@ class SearchService:
         request: PageRequest[M],
         slot: Slot,
     ) -> SearchPage[M]:
+        if isinstance(kept.ranking.rest, RestByWords) and place.offset + request.size > kept.end:
+            kept = await self._add_below(collection, kept, place, request, slot)
         with slot.measure_work():
             async with asyncio.timeout(slot.deadline.timeout_s):
                 hits, end = await asyncio.to_thread(
                     cut_page, collection.documents, kept, place.offset, request
                 )
                 passages = await _read_passages(collection, hits) if request.explain else {}
-            more = end < len(kept.ranking.documents)
-            if more and place.offset == 0:
+            following = kept.find_next(place.key, end, request.logged.exploration.settled)
+            if following is not None and not following.docno and place.offset == 0:
                 self._keep(place.key, kept, request.explain)
-            following = ListPlace(place.key, end) if more else None
-            token = "" if request.unlogged else self._log(collection, kept.ranking, place, request, hits)
+            token = "" if request.unlogged else self._log(collection, kept, place, request, hits)
         return SearchPage(place, kept.ranking, hits, passages, following, token)
+
+    async def _add_below(
+        self,
+        collection: SearchedCollection,
+        kept: KeptSearch,
+        place: ListPlace,
+        request: PageRequest[M],
+        slot: Slot,
+    ) -> KeptSearch:
+        """Puts what BM25 finds beyond its depth below a list that ends before the page does.
+
+        If BM25 is late or fails, the list stays as it is, and the next page tries again.
+
+        Raises QuarryError or TimeoutError, as BM25 does, if the page would be empty then.
+        """
+        ranking = kept.ranking
+        if not isinstance(ranking.rest, RestByWords):
+            return kept
+        try:
+            below = await collection.searcher.find_below(
+                kept.query, ranking.documents, ranking.rest, slot.limit
+            )
+        except (TimeoutError, QuarryError):
+            if place.offset < kept.end:
+                return kept
+            raise
+        documents = join_documents(ranking.documents, below)
+        kept = replace(kept, ranking=replace(ranking, documents=documents, rest=None))
+        if place.offset:
+            self._keep(place.key, kept, request.explain)
+        return kept
 
     def _keep(self, key: str, kept: KeptSearch, explain: bool) -> None:
         """Keeps the list for later pages, which ask for explanations if the first one did."""
@@ -116,12 +172,12 @@ class SearchService:
             ranking = replace(kept.ranking, documents=drop_explanations(documents))
             kept = replace(kept, ranking=ranking)
         size = len(documents) * (EXPLAINED_BYTES if explain else BARE_BYTES)
-        self._pages.keep(key, LIST_BYTES + size, kept)
+        self._pages.keep(key, LIST_BYTES + len(kept.query.text) + size, kept)
 
     def _log(
         self,
         collection: SearchedCollection,
-        ranking: Ranking,
+        kept: KeptSearch,
         place: ListPlace,
         request: PageRequest[M],
         hits: Sequence[Hit[M]],
@@ -134,10 +190,18 @@ class SearchService:
                 collection.documents,
                 place,
                 request.logged,
-                ranking,
+                kept.ranking,
                 shown,
+                kept.explored,
             )
         )
+
+
+async def _browse(
+    collection: SearchedCollection, query: Query, place: ListPlace, request: PageRequest[M], slot: Slot
+) -> Ranking:
+    size = max(request.size, BROWSED_AT_ONCE)
+    return await collection.searcher.browse(query, slot.deadline, place.docno, size)
 
 
 async def _read_passages(collection: SearchedCollection, hits: Sequence[Hit[M]]) -> dict[Docno, str]:

@@ -215,6 +215,19 @@ class LexicalIndexContract:
             result = shop.browse(len(expected), filter)
             assert (list_docnos(result), result.total) == (expected, len(expected))
 
+    def test_browsing_goes_on_at_any_docno_and_counts_what_came_before(self, index: LexicalIndex) -> None:
+        docnos = (0, 1, 2, 5, 9, 2**48 - 1)
+        for version, docno in enumerate(docnos, start=1):
+            index.apply([Change(Docno(docno), version, {"tag": "a" if docno != 2 else "b"})])
+        index.commit(len(docnos))
+        for filter in (None, EqualTo("tag", "a")):
+            passing = [docno for docno in docnos if filter is None or docno != 2]
+            for first in (0, 1, 2, 3, 9, 10, 2**48 - 1):
+                left = [docno for docno in passing if docno >= first]
+                for depth in (0, 1, 3, 10):
+                    result = index.browse(depth, filter, Docno(first))
+                    assert (list_docnos(result), result.total) == (left[:depth], len(passing))
+
     def test_changes_are_not_seen_before_the_commit(self, shop: LexicalIndex) -> None:
         shop.apply([Change(Docno(0), 9, None), Change(Docno(7), 10, {"title": "red"})])
         assert set(list_docnos(shop.search("red", 10, None))) == {0, 1, 3}

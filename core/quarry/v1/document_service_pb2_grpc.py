@@ -90,7 +90,9 @@ class DocumentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpsertDocuments(self, request_iterator, context):
-        """Does the same as a stream: settings first, then batches, each acknowledged in order.
+        """Does the same as a stream: settings first, then batches, each acknowledged in order. The server cuts a long
+        stream with UNAVAILABLE (`Limits.connection_age_grace`). Open another one then, and send what was not
+        acknowledged again under the same request ids, which are written once. `quarry.client` does so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,10 @@ class DocumentServiceStub:
     stop the others: see `statuses`.
     """
     UpsertDocuments: _grpc.StreamStreamMultiCallable[_document_service_pb2.UpsertDocumentsRequest, _document_service_pb2.UpsertDocumentsResponse]
-    """Does the same as a stream: settings first, then batches, each acknowledged in order."""
+    """Does the same as a stream: settings first, then batches, each acknowledged in order. The server cuts a long
+    stream with UNAVAILABLE (`Limits.connection_age_grace`). Open another one then, and send what was not
+    acknowledged again under the same request ids, which are written once. `quarry.client` does so.
+    """
     UpdateDocument: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.UpdateDocumentRequest, _document_service_pb2.UpdateDocumentResponse]
     """Changes the fields that the mask names."""
     GetDocument: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentRequest, _document_service_pb2.GetDocumentResponse]
@@ -66,7 +69,10 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     stop the others: see `statuses`.
     """
     UpsertDocuments: _aio.StreamStreamMultiCallable[_document_service_pb2.UpsertDocumentsRequest, _document_service_pb2.UpsertDocumentsResponse]  # type: ignore[assignment]
-    """Does the same as a stream: settings first, then batches, each acknowledged in order."""
+    """Does the same as a stream: settings first, then batches, each acknowledged in order. The server cuts a long
+    stream with UNAVAILABLE (`Limits.connection_age_grace`). Open another one then, and send what was not
+    acknowledged again under the same request ids, which are written once. `quarry.client` does so.
+    """
     UpdateDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.UpdateDocumentRequest, _document_service_pb2.UpdateDocumentResponse]  # type: ignore[assignment]
     """Changes the fields that the mask names."""
     GetDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentRequest, _document_service_pb2.GetDocumentResponse]  # type: ignore[assignment]
@@ -103,7 +109,10 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_document_service_pb2.UpsertDocumentsRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_document_service_pb2.UpsertDocumentsResponse], _abc.AsyncIterator[_document_service_pb2.UpsertDocumentsResponse]]:
-        """Does the same as a stream: settings first, then batches, each acknowledged in order."""
+        """Does the same as a stream: settings first, then batches, each acknowledged in order. The server cuts a long
+        stream with UNAVAILABLE (`Limits.connection_age_grace`). Open another one then, and send what was not
+        acknowledged again under the same request ids, which are written once. `quarry.client` does so.
+        """
 
     @_abc_1.abstractmethod
     def UpdateDocument(

@@ -77,7 +77,9 @@ class FeedbackServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamEvents(self, request_iterator, context):
-        """Does the same as a stream: settings first, then batches, each acknowledged in order.
+        """Does the same as a stream: settings first, then batches, each acknowledged in order. The server cuts a long
+        stream with UNAVAILABLE (`Limits.connection_age_grace`). Open another one then, and send what was not
+        acknowledged again: an event id that is stored already changes nothing. `quarry.client` does so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,7 +88,8 @@ class FeedbackServiceServicer:
     def ImportEvents(self, request_iterator, context):
         """Reads a log of impressions and events: settings first, then the file in pieces of any size. The
         operation's response is an ImportEventsResponse, its metadata an ImportEventsMetadata. What was imported
-        before, by event id or search id, is skipped and counted.
+        before, by event id or search id, is skipped and counted. A stream that the server cuts
+        (`Limits.connection_age_grace`) has imported nothing: make the call again.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """

@@ -39,11 +39,15 @@ class FeedbackServiceStub:
     RecordEvents: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.RecordEventsRequest, _feedback_service_pb2.RecordEventsResponse]
     """Stores events. One bad event does not stop the others: see `statuses`."""
     StreamEvents: _grpc.StreamStreamMultiCallable[_feedback_service_pb2.StreamEventsRequest, _feedback_service_pb2.StreamEventsResponse]
-    """Does the same as a stream: settings first, then batches, each acknowledged in order."""
+    """Does the same as a stream: settings first, then batches, each acknowledged in order. The server cuts a long
+    stream with UNAVAILABLE (`Limits.connection_age_grace`). Open another one then, and send what was not
+    acknowledged again: an event id that is stored already changes nothing. `quarry.client` does so.
+    """
     ImportEvents: _grpc.StreamUnaryMultiCallable[_feedback_service_pb2.ImportEventsRequest, _operations_pb2.Operation]
     """Reads a log of impressions and events: settings first, then the file in pieces of any size. The
     operation's response is an ImportEventsResponse, its metadata an ImportEventsMetadata. What was imported
-    before, by event id or search id, is skipped and counted.
+    before, by event id or search id, is skipped and counted. A stream that the server cuts
+    (`Limits.connection_age_grace`) has imported nothing: make the call again.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -67,11 +71,15 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     RecordEvents: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.RecordEventsRequest, _feedback_service_pb2.RecordEventsResponse]  # type: ignore[assignment]
     """Stores events. One bad event does not stop the others: see `statuses`."""
     StreamEvents: _aio.StreamStreamMultiCallable[_feedback_service_pb2.StreamEventsRequest, _feedback_service_pb2.StreamEventsResponse]  # type: ignore[assignment]
-    """Does the same as a stream: settings first, then batches, each acknowledged in order."""
+    """Does the same as a stream: settings first, then batches, each acknowledged in order. The server cuts a long
+    stream with UNAVAILABLE (`Limits.connection_age_grace`). Open another one then, and send what was not
+    acknowledged again: an event id that is stored already changes nothing. `quarry.client` does so.
+    """
     ImportEvents: _aio.StreamUnaryMultiCallable[_feedback_service_pb2.ImportEventsRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Reads a log of impressions and events: settings first, then the file in pieces of any size. The
     operation's response is an ImportEventsResponse, its metadata an ImportEventsMetadata. What was imported
-    before, by event id or search id, is skipped and counted.
+    before, by event id or search id, is skipped and counted. A stream that the server cuts
+    (`Limits.connection_age_grace`) has imported nothing: make the call again.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -104,7 +112,10 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_feedback_service_pb2.StreamEventsRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_feedback_service_pb2.StreamEventsResponse], _abc.AsyncIterator[_feedback_service_pb2.StreamEventsResponse]]:
-        """Does the same as a stream: settings first, then batches, each acknowledged in order."""
+        """Does the same as a stream: settings first, then batches, each acknowledged in order. The server cuts a long
+        stream with UNAVAILABLE (`Limits.connection_age_grace`). Open another one then, and send what was not
+        acknowledged again: an event id that is stored already changes nothing. `quarry.client` does so.
+        """
 
     @_abc_1.abstractmethod
     def ImportEvents(
@@ -114,7 +125,8 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
         """Reads a log of impressions and events: settings first, then the file in pieces of any size. The
         operation's response is an ImportEventsResponse, its metadata an ImportEventsMetadata. What was imported
-        before, by event id or search id, is skipped and counted.
+        before, by event id or search id, is skipped and counted. A stream that the server cuts
+        (`Limits.connection_age_grace`) has imported nothing: make the call again.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """

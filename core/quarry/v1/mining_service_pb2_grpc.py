@@ -99,7 +99,8 @@ class MiningServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadExamples(self, request, context):
-        """Reads a set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns.
+        """Reads a set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns. If the server
+        cuts the stream (`Limits.connection_age_grace`), make the call again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

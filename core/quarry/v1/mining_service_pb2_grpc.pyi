@@ -47,7 +47,9 @@ class MiningServiceStub:
     ListMiningSets: _grpc.UnaryUnaryMultiCallable[_mining_service_pb2.ListMiningSetsRequest, _mining_service_pb2.ListMiningSetsResponse]
     """Lists sets, newest first, in pages."""
     ReadExamples: _grpc.UnaryStreamMultiCallable[_mining_service_pb2.ReadExamplesRequest, _mining_service_pb2.ReadExamplesResponse]
-    """Reads a set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns."""
+    """Reads a set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns. If the server
+    cuts the stream (`Limits.connection_age_grace`), make the call again.
+    """
 
 @_typing.type_check_only
 class MiningServiceAsyncStub(MiningServiceStub):
@@ -67,7 +69,9 @@ class MiningServiceAsyncStub(MiningServiceStub):
     ListMiningSets: _aio.UnaryUnaryMultiCallable[_mining_service_pb2.ListMiningSetsRequest, _mining_service_pb2.ListMiningSetsResponse]  # type: ignore[assignment]
     """Lists sets, newest first, in pages."""
     ReadExamples: _aio.UnaryStreamMultiCallable[_mining_service_pb2.ReadExamplesRequest, _mining_service_pb2.ReadExamplesResponse]  # type: ignore[assignment]
-    """Reads a set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns."""
+    """Reads a set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns. If the server
+    cuts the stream (`Limits.connection_age_grace`), make the call again.
+    """
 
 class MiningServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns feedback and judgments into training examples. The work runs in a process of its own, below searches."""
@@ -114,6 +118,8 @@ class MiningServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mining_service_pb2.ReadExamplesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_mining_service_pb2.ReadExamplesResponse], _abc.AsyncIterator[_mining_service_pb2.ReadExamplesResponse]]:
-        """Reads a set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns."""
+        """Reads a set's Parquet file, in pieces. docs/reference/file-formats.md describes its columns. If the server
+        cuts the stream (`Limits.connection_age_grace`), make the call again.
+        """
 
 def add_MiningServiceServicer_to_server(servicer: MiningServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

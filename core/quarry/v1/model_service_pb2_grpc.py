@@ -134,14 +134,16 @@ class ModelServiceServicer:
 
     def ImportModel(self, request_iterator, context):
         """Registers a model made elsewhere: what ExportModel gave, or any cross-encoder in Hugging Face's layout, as
-        a tar archive. The first message holds the options.
+        a tar archive. The first message holds the options. A stream that the server cuts
+        (`Limits.connection_age_grace`) has registered nothing: make the call again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportModel(self, request, context):
-        """Reads a version's files as a tar archive, in pieces.
+        """Reads a version's files as a tar archive, in pieces. If the server cuts the stream
+        (`Limits.connection_age_grace`), make the call again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

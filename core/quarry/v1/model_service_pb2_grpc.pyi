@@ -47,10 +47,13 @@ class ModelServiceStub:
     """Marks a version that does not serve as not to be used. Its record stays, its files go."""
     ImportModel: _grpc.StreamUnaryMultiCallable[_model_service_pb2.ImportModelRequest, _model_service_pb2.ImportModelResponse]
     """Registers a model made elsewhere: what ExportModel gave, or any cross-encoder in Hugging Face's layout, as
-    a tar archive. The first message holds the options.
+    a tar archive. The first message holds the options. A stream that the server cuts
+    (`Limits.connection_age_grace`) has registered nothing: make the call again.
     """
     ExportModel: _grpc.UnaryStreamMultiCallable[_model_service_pb2.ExportModelRequest, _model_service_pb2.ExportModelResponse]
-    """Reads a version's files as a tar archive, in pieces."""
+    """Reads a version's files as a tar archive, in pieces. If the server cuts the stream
+    (`Limits.connection_age_grace`), make the call again.
+    """
     GetRanking: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetRankingRequest, _model_service_pb2.GetRankingResponse]
     """Returns a version of how a collection's arms are merged. NOT_FOUND if there is none of this name."""
     ListRankings: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListRankingsRequest, _model_service_pb2.ListRankingsResponse]
@@ -79,10 +82,13 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Marks a version that does not serve as not to be used. Its record stays, its files go."""
     ImportModel: _aio.StreamUnaryMultiCallable[_model_service_pb2.ImportModelRequest, _model_service_pb2.ImportModelResponse]  # type: ignore[assignment]
     """Registers a model made elsewhere: what ExportModel gave, or any cross-encoder in Hugging Face's layout, as
-    a tar archive. The first message holds the options.
+    a tar archive. The first message holds the options. A stream that the server cuts
+    (`Limits.connection_age_grace`) has registered nothing: make the call again.
     """
     ExportModel: _aio.UnaryStreamMultiCallable[_model_service_pb2.ExportModelRequest, _model_service_pb2.ExportModelResponse]  # type: ignore[assignment]
-    """Reads a version's files as a tar archive, in pieces."""
+    """Reads a version's files as a tar archive, in pieces. If the server cuts the stream
+    (`Limits.connection_age_grace`), make the call again.
+    """
     GetRanking: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetRankingRequest, _model_service_pb2.GetRankingResponse]  # type: ignore[assignment]
     """Returns a version of how a collection's arms are merged. NOT_FOUND if there is none of this name."""
     ListRankings: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListRankingsRequest, _model_service_pb2.ListRankingsResponse]  # type: ignore[assignment]
@@ -144,7 +150,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ImportModelResponse, _abc.Awaitable[_model_service_pb2.ImportModelResponse]]:
         """Registers a model made elsewhere: what ExportModel gave, or any cross-encoder in Hugging Face's layout, as
-        a tar archive. The first message holds the options.
+        a tar archive. The first message holds the options. A stream that the server cuts
+        (`Limits.connection_age_grace`) has registered nothing: make the call again.
         """
 
     @_abc_1.abstractmethod
@@ -153,7 +160,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.ExportModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_model_service_pb2.ExportModelResponse], _abc.AsyncIterator[_model_service_pb2.ExportModelResponse]]:
-        """Reads a version's files as a tar archive, in pieces."""
+        """Reads a version's files as a tar archive, in pieces. If the server cuts the stream
+        (`Limits.connection_age_grace`), make the call again.
+        """
 
     @_abc_1.abstractmethod
     def GetRanking(

@@ -22,6 +22,72 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ReachLimit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReachLimitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReachLimit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REACH_LIMIT_UNSPECIFIED: _ReachLimit.ValueType  # 0
+    REACH_LIMIT_NONE: _ReachLimit.ValueType  # 1
+    """Nothing: it reaches all documents that match a word; of an empty query, all that pass the filter."""
+    REACH_LIMIT_LIST_SIZE: _ReachLimit.ValueType  # 2
+    """A list ranks at most 1,000 documents. A filter, or more words, narrow it down; an empty query has no limit."""
+    REACH_LIMIT_ARM_DEPTH: _ReachLimit.ValueType  # 3
+    """The arms that the search states gave as many candidates as their `depth` says."""
+    REACH_LIMIT_RERANK_DEPTH: _ReachLimit.ValueType  # 4
+    """There is `min_relevance`, and what lies below the re-ranker's `depth` has no known relevance."""
+    REACH_LIMIT_DEGRADED: _ReachLimit.ValueType  # 5
+    """Nobody counted what matches, or BM25 did not answer: see `degraded`."""
+
+class ReachLimit(_ReachLimit, metaclass=_ReachLimitEnumTypeWrapper):
+    """What keeps paging from reaching every document that matches a word of the query. What is found by meaning has
+    no end of its own: the arms give the nearest, as many as their depth says.
+    """
+
+REACH_LIMIT_UNSPECIFIED: ReachLimit.ValueType  # 0
+REACH_LIMIT_NONE: ReachLimit.ValueType  # 1
+"""Nothing: it reaches all documents that match a word; of an empty query, all that pass the filter."""
+REACH_LIMIT_LIST_SIZE: ReachLimit.ValueType  # 2
+"""A list ranks at most 1,000 documents. A filter, or more words, narrow it down; an empty query has no limit."""
+REACH_LIMIT_ARM_DEPTH: ReachLimit.ValueType  # 3
+"""The arms that the search states gave as many candidates as their `depth` says."""
+REACH_LIMIT_RERANK_DEPTH: ReachLimit.ValueType  # 4
+"""There is `min_relevance`, and what lies below the re-ranker's `depth` has no known relevance."""
+REACH_LIMIT_DEGRADED: ReachLimit.ValueType  # 5
+"""Nobody counted what matches, or BM25 did not answer: see `degraded`."""
+Global___ReachLimit: _TypeAlias = ReachLimit  # noqa: Y015
+
+class _ScoreBasis:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ScoreBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreBasis.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SCORE_BASIS_UNSPECIFIED: _ScoreBasis.ValueType  # 0
+    SCORE_BASIS_RE_RANKED: _ScoreBasis.ValueType  # 1
+    """A re-ranker read it; of a cascade, the whole part of `score` says which stage was the last to do so."""
+    SCORE_BASIS_FUSED: _ScoreBasis.ValueType  # 2
+    """No re-ranker read it: the arms' scores, merged."""
+    SCORE_BASIS_BM25: _ScoreBasis.ValueType  # 3
+    """BM25 found it beyond the depth that is merged, and it was not compared by meaning."""
+    SCORE_BASIS_BROWSED: _ScoreBasis.ValueType  # 4
+    """The query is empty, and the oldest document comes first."""
+
+class ScoreBasis(_ScoreBasis, metaclass=_ScoreBasisEnumTypeWrapper):
+    """What the score of a hit rests on."""
+
+SCORE_BASIS_UNSPECIFIED: ScoreBasis.ValueType  # 0
+SCORE_BASIS_RE_RANKED: ScoreBasis.ValueType  # 1
+"""A re-ranker read it; of a cascade, the whole part of `score` says which stage was the last to do so."""
+SCORE_BASIS_FUSED: ScoreBasis.ValueType  # 2
+"""No re-ranker read it: the arms' scores, merged."""
+SCORE_BASIS_BM25: ScoreBasis.ValueType  # 3
+"""BM25 found it beyond the depth that is merged, and it was not compared by meaning."""
+SCORE_BASIS_BROWSED: ScoreBasis.ValueType  # 4
+"""The query is empty, and the oldest document comes first."""
+Global___ScoreBasis: _TypeAlias = ScoreBasis  # noqa: Y015
+
 class _TotalRelation:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -133,7 +199,10 @@ class SearchRequest(_message.Message):
     """Hits to return, 1 to 1,000; 0 means 10; more is cut to 1,000. Never changes the order."""
     page_token: _builtins.str
     """From the answer before. All other fields but page_size must be as they were. A token lives
-    for the time that ServerService.GetServerInfo says; after that FAILED_PRECONDITION.
+    for the time that ServerService.GetServerInfo says; after that FAILED_PRECONDITION. One of an empty query
+    without exploration has no end: its page goes on behind the last document of the page before, in the order
+    in which documents were first written. It shows what passes the filter by then and leaves out what was
+    deleted; what is written meanwhile comes at the end, and nothing comes twice.
     """
     explain: _builtins.bool
     """Say how each hit came to its rank."""
@@ -154,7 +223,8 @@ class SearchRequest(_message.Message):
     @_builtins.property
     def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Arm]:
         """Which retrievers to ask. Empty: all that the collection has, with defaults. A search that states arms or
-        fusion does not use the collection's ranking configuration.
+        fusion does not use the collection's ranking configuration. If it states arms, its list ends with their
+        candidates; else what BM25 finds beyond its depth follows below them, in BM25's order.
         """
 
     @_builtins.property
@@ -553,6 +623,8 @@ class SearchResponse(_message.Message):
     RANKING_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
     HIGHEST_FUSED_FIELD_NUMBER: _builtins.int
+    REACH_FIELD_NUMBER: _builtins.int
+    FOUND_BY_MEANING_FIELD_NUMBER: _builtins.int
     search_id: _builtins.str
     """Names this search in logs and in feedback; the same on all its pages."""
     next_page_token: _builtins.str
@@ -579,8 +651,9 @@ class SearchResponse(_message.Message):
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]: ...
     @_builtins.property
     def total(self) -> Global___Total:
-        """Documents that pass the filter and match a word of the query (the filter only, for an empty query). With
-        `min_relevance` the hits that reach it: exact if every candidate was read.
+        """Documents that pass the filter and match a word of the query (the filter only, for an empty query), however
+        many of them paging can reach: `reach` says that. With `min_relevance` the hits that reach it: exact if every
+        candidate was read.
         """
 
     @_builtins.property
@@ -601,6 +674,17 @@ class SearchResponse(_message.Message):
     def weights(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmWeight]:
         """With `explain`: what each arm that answered counted for this query."""
 
+    @_builtins.property
+    def reach(self) -> Global___Reach:
+        """How many hits all pages together give, and what limits that."""
+
+    @_builtins.property
+    def found_by_meaning(self) -> Global___Total:
+        """Hits that paging can reach and that match no word of the query: the arms that compare meaning found them.
+        `total` counts none of them, but with `min_relevance`. A lower bound where BM25 did not score every hit, as
+        in reciprocal rank fusion.
+        """
+
     def __init__(
         self,
         *,
@@ -618,14 +702,46 @@ class SearchResponse(_message.Message):
         ranking: _builtins.str = ...,
         weights: _abc.Iterable[Global___ArmWeight] | None = ...,
         highest_fused: _builtins.float = ...,
+        reach: Global___Reach | None = ...,
+        found_by_meaning: Global___Total | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["found_by_meaning", b"found_by_meaning", "reach", b"reach", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "degraded", b"degraded", "generation", b"generation", "highest_fused", b"highest_fused", "hits", b"hits", "next_page_token", b"next_page_token", "ranking", b"ranking", "ranking_configuration", b"ranking_configuration", "reranker", b"reranker", "rerankers", b"rerankers", "search_id", b"search_id", "timings", b"timings", "total", b"total", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "degraded", b"degraded", "found_by_meaning", b"found_by_meaning", "generation", b"generation", "highest_fused", b"highest_fused", "hits", b"hits", "next_page_token", b"next_page_token", "ranking", b"ranking", "ranking_configuration", b"ranking_configuration", "reach", b"reach", "reranker", b"reranker", "rerankers", b"rerankers", "search_id", b"search_id", "timings", b"timings", "total", b"total", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SearchResponse: _TypeAlias = SearchResponse  # noqa: Y015
+
+@_typing.final
+class Reach(_message.Message):
+    """The hits that paging can reach, as the first page found them. Documents that are deleted between two pages
+    are missing from the later one.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    RELATION_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """From the first hit on."""
+    relation: Global___TotalRelation.ValueType
+    limit: Global___ReachLimit.ValueType
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        relation: Global___TotalRelation.ValueType = ...,
+        limit: Global___ReachLimit.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "limit", b"limit", "relation", b"relation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reach: _TypeAlias = Reach  # noqa: Y015
 
 @_typing.final
 class ArmWeight(_message.Message):
@@ -661,14 +777,21 @@ class Hit(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
     RELEVANCE_FIELD_NUMBER: _builtins.int
+    SCORED_BY_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """1 is best; counted over pages."""
     score: _builtins.float
-    """What the order is by: of what was re-ranked, what the model's blend makes of the re-ranker's score and the
-    fused one (of a model that does not blend: the re-ranker's score); below that the fused score. The blend
-    takes a fused score from 0 to 1: of RRF, the share of what a document has that is first in every arm.
-    Of a cascade, that of the last model that read the document. Comparable within this search, this kind and
-    this model only. See `explanation` for both, and for raw scores.
+    """What the order is by, on one scale over the whole list: it never rises from one rank to the next, but where
+    `exploration` has swapped two hits, each of which keeps its own. `scored_by` says what it rests on:
+    - RE_RANKED: n to n + 1, where n counts the stages of the cascade up to the last one that read the document;
+      1 to 2 with a single re-ranker. With x for `raw_score`, n + 1 - 0.5 / (1 + x) if x is 0 or more, and else
+      n + 0.5 / (1 - x).
+    - FUSED: 0 to 1. The fused score of a weighted sum; of RRF, the share of what a document has that is first in
+      every arm.
+    - BM25: the fused score as if the other arms had found nothing, and at most what the last merged hit has.
+    - BROWSED: 0.
+    Comparable within this search only. `relevance` can be compared between searches, and `explanation` has the
+    raw scores.
     """
     relevance: _builtins.float
     """Probability that the document is relevant to the query, 0 to 1, by the calibration of the model that read it
@@ -677,6 +800,7 @@ class Hit(_message.Message):
     calibration, or its blend counts the fused score and the search changes the arms, their weights or the
     fusion, or lacks an arm.
     """
+    scored_by: Global___ScoreBasis.ValueType
     @_builtins.property
     def document(self) -> _types_pb2.Document:
         """Its `fields` are those of `return_fields`."""
@@ -693,10 +817,11 @@ class Hit(_message.Message):
         score: _builtins.float = ...,
         explanation: Global___Explanation | None = ...,
         relevance: _builtins.float | None = ...,
+        scored_by: Global___ScoreBasis.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_relevance", b"_relevance", "document", b"document", "explanation", b"explanation", "relevance", b"relevance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relevance", b"_relevance", "document", b"document", "explanation", b"explanation", "rank", b"rank", "relevance", b"relevance", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relevance", b"_relevance", "document", b"document", "explanation", b"explanation", "rank", b"rank", "relevance", b"relevance", "score", b"score", "scored_by", b"scored_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__relevance: _TypeAlias = _typing.Literal["relevance"]  # noqa: Y015
     _WhichOneofArgType__relevance: _TypeAlias = _typing.Literal["_relevance", b"_relevance"]  # noqa: Y015
@@ -717,6 +842,7 @@ class Explanation(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     PASSAGE_FIELD_NUMBER: _builtins.int
     RERANKERS_FIELD_NUMBER: _builtins.int
+    RAW_SCORE_FIELD_NUMBER: _builtins.int
     fused_rank: _builtins.int
     """1 is best."""
     fused_score: _builtins.float
@@ -728,6 +854,11 @@ class Explanation(_message.Message):
     """The re-ranker saw a cut text."""
     passage: _builtins.str
     """The passage that matched best, where an arm that compares passages found one."""
+    raw_score: _builtins.float
+    """What `score` was made of: if the document was re-ranked, what the model's blend makes of `rerank_score` and
+    the fused score (of a model that does not blend: `rerank_score`); else the fused score. The blend takes a
+    fused score from 0 to 1: of RRF, the share of what a document has that is first in every arm.
+    """
     @_builtins.property
     def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmExplanation]: ...
     @_builtins.property
@@ -744,10 +875,11 @@ class Explanation(_message.Message):
         truncated: _builtins.bool = ...,
         passage: _builtins.str = ...,
         rerankers: _abc.Iterable[Global___RerankExplanation] | None = ...,
+        raw_score: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score", "rerank_score", b"rerank_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score", "arms", b"arms", "fused_rank", b"fused_rank", "fused_score", b"fused_score", "passage", b"passage", "rerank_score", b"rerank_score", "rerankers", b"rerankers", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score", "arms", b"arms", "fused_rank", b"fused_rank", "fused_score", b"fused_score", "passage", b"passage", "raw_score", b"raw_score", "rerank_score", b"rerank_score", "rerankers", b"rerankers", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rerank_score: _TypeAlias = _typing.Literal["rerank_score"]  # noqa: Y015
     _WhichOneofArgType__rerank_score: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score"]  # noqa: Y015

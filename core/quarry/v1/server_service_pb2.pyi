@@ -162,6 +162,8 @@ class Limits(_message.Message):
     MAX_CALLS_PER_CONNECTION_FIELD_NUMBER: _builtins.int
     DRAIN_NOTICE_FIELD_NUMBER: _builtins.int
     MAX_PAGE_TOKEN_BYTES_FIELD_NUMBER: _builtins.int
+    CONNECTION_AGE_FIELD_NUMBER: _builtins.int
+    CONNECTION_AGE_GRACE_FIELD_NUMBER: _builtins.int
     max_message_bytes: _builtins.int
     """Largest message in either direction. Set your client's receive limit to it: gRPC's default is 4 MiB."""
     max_batch_documents: _builtins.int
@@ -242,6 +244,18 @@ class Limits(_message.Message):
     def drain_notice(self) -> _duration_pb2.Duration:
         """How long a server that stops says NOT_SERVING (grpc.health.v1) before it refuses calls."""
 
+    @_builtins.property
+    def connection_age(self) -> _duration_pb2.Duration:
+        """A connection that is so old takes no further calls; gRPC clients open another one. gRPC adds or takes up to
+        a tenth by chance.
+        """
+
+    @_builtins.property
+    def connection_age_grace(self) -> _duration_pb2.Duration:
+        """The calls of such a connection that still run after this time are cut with UNAVAILABLE. So a stream lasts
+        this long at least and `connection_age` more at most: go on in a new one with what was not acknowledged.
+        """
+
     def __init__(
         self,
         *,
@@ -282,10 +296,12 @@ class Limits(_message.Message):
         max_calls_per_connection: _builtins.int = ...,
         drain_notice: _duration_pb2.Duration | None = ...,
         max_page_token_bytes: _builtins.int = ...,
+        connection_age: _duration_pb2.Duration | None = ...,
+        connection_age_grace: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["behind_after", b"behind_after", "connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "hub_timeout", b"hub_timeout", "model_trial_time", b"model_trial_time", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime", "store_restart_after", b"store_restart_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["behind_after", b"behind_after", "connection_age", b"connection_age", "connection_age_grace", b"connection_age_grace", "connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "hub_timeout", b"hub_timeout", "model_trial_time", b"model_trial_time", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime", "store_restart_after", b"store_restart_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["behind_after", b"behind_after", "connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "hub_timeout", b"hub_timeout", "job_memory_bytes", b"job_memory_bytes", "max_archive_bytes", b"max_archive_bytes", "max_archive_files", b"max_archive_files", "max_archive_ratio", b"max_archive_ratio", "max_batch_documents", b"max_batch_documents", "max_batch_events", b"max_batch_events", "max_calls_per_connection", b"max_calls_per_connection", "max_connections", b"max_connections", "max_depth", b"max_depth", "max_document_bytes", b"max_document_bytes", "max_event_line_bytes", b"max_event_line_bytes", "max_events_bytes", b"max_events_bytes", "max_examples_bytes", b"max_examples_bytes", "max_examples_rows", b"max_examples_rows", "max_examples_text_bytes", b"max_examples_text_bytes", "max_fields", b"max_fields", "max_filter_conditions", b"max_filter_conditions", "max_filter_levels", b"max_filter_levels", "max_hub_fetches", b"max_hub_fetches", "max_id_bytes", b"max_id_bytes", "max_keyword_bytes", b"max_keyword_bytes", "max_message_bytes", b"max_message_bytes", "max_mining_queries", b"max_mining_queries", "max_page_size", b"max_page_size", "max_page_token_bytes", b"max_page_token_bytes", "max_query_bytes", b"max_query_bytes", "max_retrieve_queries", b"max_retrieve_queries", "max_values_per_field", b"max_values_per_field", "model_trial_time", b"model_trial_time", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime", "store_restart_after", b"store_restart_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["behind_after", b"behind_after", "connection_age", b"connection_age", "connection_age_grace", b"connection_age_grace", "connection_handshake", b"connection_handshake", "connection_idle", b"connection_idle", "drain_notice", b"drain_notice", "hub_timeout", b"hub_timeout", "job_memory_bytes", b"job_memory_bytes", "max_archive_bytes", b"max_archive_bytes", "max_archive_files", b"max_archive_files", "max_archive_ratio", b"max_archive_ratio", "max_batch_documents", b"max_batch_documents", "max_batch_events", b"max_batch_events", "max_calls_per_connection", b"max_calls_per_connection", "max_connections", b"max_connections", "max_depth", b"max_depth", "max_document_bytes", b"max_document_bytes", "max_event_line_bytes", b"max_event_line_bytes", "max_events_bytes", b"max_events_bytes", "max_examples_bytes", b"max_examples_bytes", "max_examples_rows", b"max_examples_rows", "max_examples_text_bytes", b"max_examples_text_bytes", "max_fields", b"max_fields", "max_filter_conditions", b"max_filter_conditions", "max_filter_levels", b"max_filter_levels", "max_hub_fetches", b"max_hub_fetches", "max_id_bytes", b"max_id_bytes", "max_keyword_bytes", b"max_keyword_bytes", "max_message_bytes", b"max_message_bytes", "max_mining_queries", b"max_mining_queries", "max_page_size", b"max_page_size", "max_page_token_bytes", b"max_page_token_bytes", "max_query_bytes", b"max_query_bytes", "max_retrieve_queries", b"max_retrieve_queries", "max_values_per_field", b"max_values_per_field", "model_trial_time", b"model_trial_time", "page_lifetime", b"page_lifetime", "request_id_lifetime", b"request_id_lifetime", "store_restart_after", b"store_restart_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -90,7 +90,8 @@ class TrainingServiceServicer:
     """
 
     def UploadExamples(self, request_iterator, context):
-        """Keeps a file of examples on the server, for a training to name. The same bytes are kept once.
+        """Keeps a file of examples on the server, for a training to name. The same bytes are kept once. If the server
+        cuts the stream (`Limits.connection_age_grace`), make the call again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

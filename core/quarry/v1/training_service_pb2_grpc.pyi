@@ -37,7 +37,9 @@ class TrainingServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TrainingServiceAsyncStub: ...
     UploadExamples: _grpc.StreamUnaryMultiCallable[_training_service_pb2.UploadExamplesRequest, _training_service_pb2.UploadExamplesResponse]
-    """Keeps a file of examples on the server, for a training to name. The same bytes are kept once."""
+    """Keeps a file of examples on the server, for a training to name. The same bytes are kept once. If the server
+    cuts the stream (`Limits.connection_age_grace`), make the call again.
+    """
     TrainReranker: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.TrainRerankerRequest, _operations_pb2.Operation]
     """Trains a re-ranker, evaluates it on queries that it did not see, and registers it. The operation's
     response is a Model, its metadata a TrainingMetadata.
@@ -88,7 +90,9 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UploadExamples: _aio.StreamUnaryMultiCallable[_training_service_pb2.UploadExamplesRequest, _training_service_pb2.UploadExamplesResponse]  # type: ignore[assignment]
-    """Keeps a file of examples on the server, for a training to name. The same bytes are kept once."""
+    """Keeps a file of examples on the server, for a training to name. The same bytes are kept once. If the server
+    cuts the stream (`Limits.connection_age_grace`), make the call again.
+    """
     TrainReranker: _aio.UnaryUnaryMultiCallable[_training_service_pb2.TrainRerankerRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Trains a re-ranker, evaluates it on queries that it did not see, and registers it. The operation's
     response is a Model, its metadata a TrainingMetadata.
@@ -142,7 +146,9 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_training_service_pb2.UploadExamplesRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_training_service_pb2.UploadExamplesResponse, _abc.Awaitable[_training_service_pb2.UploadExamplesResponse]]:
-        """Keeps a file of examples on the server, for a training to name. The same bytes are kept once."""
+        """Keeps a file of examples on the server, for a training to name. The same bytes are kept once. If the server
+        cuts the stream (`Limits.connection_age_grace`), make the call again.
+        """
 
     @_abc_1.abstractmethod
     def TrainReranker(

@@ -98,7 +98,7 @@ class LivePool:
 
     def _fetch_hits(self, text: str, depth: int) -> list[pb.Hit]:
         """Fetches the first ``depth`` of the fused order, in whatever order: a re-ranker may have put some of
-        them on later pages."""
+        them on later pages. What BM25 alone has scored comes below all of them, and is left out."""
         request = pb.SearchRequest(
             collection=self._collection,
             query=text,
@@ -112,9 +112,10 @@ class LivePool:
         found: list[pb.Hit] = []
         while len(found) < depth:
             response = self._search(request)
-            found += [hit for hit in response.hits if hit.explanation.fused_rank <= depth]
+            merged = [hit for hit in response.hits if hit.scored_by != pb.SCORE_BASIS_BM25]
+            found += [hit for hit in merged if hit.explanation.fused_rank <= depth]
             request.page_token = response.next_page_token
-            if not response.next_page_token:
+            if not response.next_page_token or len(merged) < len(response.hits):
                 break
         return found
 

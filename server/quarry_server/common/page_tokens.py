@@ -117,8 +117,8 @@ MINING_SETS: PageTokens[tuple[int, str]] = PageTokens(mining_service_pb2.ListMin
 """Create time in microseconds, and name, of the last set of the page before."""
 LOOP_REPORTS: PageTokens[tuple[int, str]] = PageTokens(training_service_pb2.ListLoopReportsRequest, int, str)
 """Start time in microseconds, and name, of the last report of the page before."""
-SEARCH: PageTokens[tuple[str, int]] = PageTokens(search_service_pb2.SearchRequest, str, int)
-"""The kept list's key, and how many of its entries come before the page."""
+SEARCH: PageTokens[tuple[str, int, int]] = PageTokens(search_service_pb2.SearchRequest, str, int, int)
+"""As ``quarry.search.result_pages.ListPlace``."""
 
 ALL: tuple[PageTokens[Any], ...] = (
     COLLECTIONS,

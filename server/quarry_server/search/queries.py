@@ -69,6 +69,7 @@ def parse_query(request: pb.SearchRequest, collection: Collection, arms: tuple[s
         rerank,
         request.require_complete,
         collection.ranking_name if tuned is not None else "",
+        deepens=not request.arms,
     )
 
 

@@ -5,7 +5,16 @@ from collections.abc import Mapping
 
 from google.protobuf import duration_pb2
 
-from quarry.ranking.ranking import Degradation, DegradationReason, DegradedStage, RankedDocument, Ranking
+from quarry.ranking.ranking import (
+    Degradation,
+    DegradationReason,
+    DegradedStage,
+    RankedDocument,
+    Reach,
+    ReachLimit,
+    Total,
+)
+from quarry.ranking.score_scale import ScoreBasis, scale_score
 from quarry.search.service import SearchPage
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import types_pb2
@@ -24,6 +33,19 @@ _REASONS = {
     DegradationReason.BEHIND: pb.DEGRADATION_REASON_BEHIND,
 }
 
+_LIMITS = {
+    ReachLimit.NONE: pb.REACH_LIMIT_NONE,
+    ReachLimit.LIST_SIZE: pb.REACH_LIMIT_LIST_SIZE,
+    ReachLimit.ARM_DEPTH: pb.REACH_LIMIT_ARM_DEPTH,
+    ReachLimit.RERANK_DEPTH: pb.REACH_LIMIT_RERANK_DEPTH,
+    ReachLimit.DEGRADED: pb.REACH_LIMIT_DEGRADED,
+}
+_BASES = {
+    ScoreBasis.FUSED: pb.SCORE_BASIS_FUSED,
+    ScoreBasis.BM25: pb.SCORE_BASIS_BM25,
+    ScoreBasis.BROWSED: pb.SCORE_BASIS_BROWSED,
+}
+
 
 def to_search_response(page: SearchPage[types_pb2.Document], request: pb.SearchRequest) -> pb.SearchResponse:
     """Writes the answer to ``request``; how long it took in all is for the caller to add."""
@@ -31,7 +53,7 @@ def to_search_response(page: SearchPage[types_pb2.Document], request: pb.SearchR
     response = pb.SearchResponse(
         search_id=page.place.key,
         attribution_token=page.attribution_token,
-        total=_to_total_message(ranking),
+        total=_to_total_message(ranking.total),
         degraded=[to_degradation_message(d) for d in ranking.degraded],
         timings=_to_timings(ranking.timings_s if page.place.offset == 0 else {}),
         generation=ranking.generation,
@@ -39,6 +61,8 @@ def to_search_response(page: SearchPage[types_pb2.Document], request: pb.SearchR
         rerankers=ranking.rerankers,
         ranking_configuration=ranking.configuration,
         ranking=ranking.tuned,
+        reach=_to_reach_message(ranking.reach),
+        found_by_meaning=_to_total_message(ranking.reach.found_by_meaning),
     )
     if request.explain:
         weights = ranking.weights.items()
@@ -48,8 +72,9 @@ def to_search_response(page: SearchPage[types_pb2.Document], request: pb.SearchR
         hit = response.hits.add(
             document=shown.rendered,
             rank=shown.place + 1,
-            score=shown.ranked.score,
+            score=scale_score(shown.ranked.scored_by, shown.ranked.score, ranking.highest_fused),
             relevance=shown.ranked.relevance,
+            scored_by=_to_basis_message(shown.ranked.scored_by),
         )
         if request.explain:
             passage = page.passages.get(shown.ranked.docno, "")
@@ -59,10 +84,21 @@ def to_search_response(page: SearchPage[types_pb2.Document], request: pb.SearchR
     return response
 
 
-def _to_total_message(ranking: Ranking) -> pb.Total:
-    exact = ranking.total.exact
-    relation = pb.TOTAL_RELATION_EXACT if exact else pb.TOTAL_RELATION_LOWER_BOUND
-    return pb.Total(count=ranking.total.count, relation=relation)
+def _to_total_message(total: Total) -> pb.Total:
+    return pb.Total(count=total.count, relation=_to_relation_message(total))
+
+
+def _to_relation_message(total: Total) -> pb.TotalRelation.ValueType:
+    return pb.TOTAL_RELATION_EXACT if total.exact else pb.TOTAL_RELATION_LOWER_BOUND
+
+
+def _to_reach_message(reach: Reach) -> pb.Reach:
+    hits = reach.hits
+    return pb.Reach(count=hits.count, relation=_to_relation_message(hits), limit=_LIMITS[reach.limit])
+
+
+def _to_basis_message(basis: ScoreBasis) -> pb.ScoreBasis.ValueType:
+    return pb.SCORE_BASIS_RE_RANKED if basis.re_ranked else _BASES[basis]
 
 
 def to_degradation_message(degradation: Degradation) -> pb.Degradation:
@@ -97,6 +133,7 @@ def _to_explanation(ranked: RankedDocument, passage: str) -> pb.Explanation:
         rerank_score=ranked.rerank_score,
         truncated=bool(ranked.readings) and ranked.readings[-1].truncated,
         passage=passage,
+        raw_score=ranked.score,
         rerankers=[
             pb.RerankExplanation(model=reading.model, score=reading.score, truncated=reading.truncated)
             for reading in ranked.readings

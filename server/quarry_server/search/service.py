@@ -8,11 +8,12 @@ from quarry.collections.collection_handle import CollectionHandle
 from quarry.collections.collections import Collections
 from quarry.config import MAX_MESSAGE_BYTES
 from quarry.documents.catalog import Collection
-from quarry.errors import LimitExceededError, OutOfRangeError, RequiredError
+from quarry.errors import InvalidTokenError, LimitExceededError, OutOfRangeError, RequiredError
 from quarry.ranking.queries import Query, WeightedSum
 from quarry.search.answer_schedule import AnswerSchedule, Slot
 from quarry.search.result_pages import ListPlace
 from quarry.search.service import HeldRerankers, SearchPage, SearchService
+from quarry.types import Docno
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import search_service_pb2_grpc, types_pb2
 from quarry_server.common.context import Context, resolve_deadline
@@ -34,6 +35,8 @@ from quarry_server.search.retrieval import retrieve_complete, retrieve_own
 from quarry_server.search.return_fields import parse_return_fields
 
 _ENVELOPE_BYTES = 16_384
+MAX_RANK = 2**31 - 1
+"""``Hit.rank`` holds no more."""
 
 HoldRerankers = Callable[[Mapping[str, str], Collection], HeldRerankers]
 """Keeps re-rankers loaded for a search of a collection; each has the field of the request that names it."""
@@ -105,13 +108,29 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
     ) -> SearchPage[types_pb2.Document]:
         row, collection = opened.row, opened.as_searched()  # once: its settings may change meanwhile
         names = parse_return_fields(request.return_fields, collection.schema)
-        place = SEARCH.parse(request)
+        place = _read_place(request)
         page = parse_page(request, size, collection.schema, names)
-        if place is not None:
-            return await self._searches.turn_page(collection, ListPlace(*place), page, slot)
+        if place is not None and not place.docno:
+            return await self._searches.turn_page(collection, place, page, slot)
         query = parse_query(request, row, collection.searcher.arms)
+        if place is not None:
+            return await self._searches.browse_on(collection, query, place, page, slot)
         rerankers = self._rerankers(name_model_fields(request.rerank, query.rerank), row)
         return await self._searches.search(collection, query, page, rerankers, slot)
+
+
+def _read_place(request: pb.SearchRequest) -> ListPlace | None:
+    """Reads the place that the request's token names; None if it asks for the first page.
+
+    Raises InvalidTokenError for a place that no search gives out.
+    """
+    parts = SEARCH.parse(request)
+    if parts is None:
+        return None
+    place = ListPlace(parts[0], parts[1], Docno(parts[2]))
+    if place.offset > MAX_RANK - MAX_PAGE_SIZE or (place.docno and request.query.strip()):
+        raise InvalidTokenError("page_token", "names a place that no search has")
+    return place
 
 
 def _retrieve_text(index: int, query: pb.RetrieveQuery) -> str:

@@ -28,12 +28,16 @@ class ConnectionLimits:
         idle_s: a connection without a call is closed after it. Clients connect anew by themselves.
         handshake_s: a connection that has not opened HTTP/2 is closed after it.
         calls: at once on one connection; a client keeps further ones back.
+        age_s: a connection that is so old takes no further calls.
+        age_grace_s: its calls that still run after it are cut.
     """
 
     most: int
     idle_s: float
     handshake_s: float
     calls: int
+    age_s: float
+    age_grace_s: float
 
 
 def raise_descriptor_limit() -> None:
@@ -59,7 +63,14 @@ def choose_connection_limits(
         most = max(1, min(most, int(descriptors * CONNECTIONS_SHARE)))
         if descriptors < FEW_DESCRIPTORS:
             logger.warning("this process may open %d files only: raise its limit (ulimit -n)", descriptors)
-    return ConnectionLimits(most, settings.idle_s, settings.handshake_s, settings.max_calls)
+    return ConnectionLimits(
+        most,
+        settings.idle_s,
+        settings.handshake_s,
+        settings.max_calls,
+        settings.age_s,
+        settings.age_grace_s,
+    )
 
 
 def make_grpc_options(limits: ConnectionLimits) -> Sequence[tuple[str, int]]:
@@ -69,8 +80,8 @@ def make_grpc_options(limits: ConnectionLimits) -> Sequence[tuple[str, int]]:
         # Clients behind load balancers ping more often than gRPC's five minutes, and are cut off for it.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.max_connection_age_ms", 30 * 60_000),
-        ("grpc.max_connection_age_grace_ms", 5 * 60_000),
+        ("grpc.max_connection_age_ms", _to_milliseconds(limits.age_s)),
+        ("grpc.max_connection_age_grace_ms", _to_milliseconds(limits.age_grace_s)),
         ("grpc.so_reuseport", 0),  # two servers on one port would answer in turn
         ("grpc.max_allowed_incoming_connections", limits.most),
         ("grpc.max_connection_idle_ms", _to_milliseconds(limits.idle_s)),

@@ -5,14 +5,14 @@ import json
 
 import pytest
 
-from quarry.client import upserts
+from quarry.client import streams
 from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1 import document_service_pb2
 
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch):
-    monkeypatch.setattr(upserts, "BACKOFF_S", 0.001)
+    monkeypatch.setattr(streams, "BACKOFF_S", 0.001)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_server_that_stays_away_is_an_error_of_one_line(faq, cli, tmp_path):
     assert ended.status == 1
     assert ended.err.startswith("quarry: UNAVAILABLE: shutting down")
     assert ended.err.count("\n") == 1
-    assert faq.streams == 1 + upserts.RETRIES
+    assert faq.streams == 1 + streams.RETRIES
 
 
 def test_a_server_that_acknowledges_nothing_is_given_up(faq, cli, tmp_path):

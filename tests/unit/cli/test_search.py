@@ -75,6 +75,19 @@ def test_a_person_sees_rank_score_title_id_and_what_is_to_be_said(faq, cli):
     assert max(len(line.rstrip()) for line in ended.out.splitlines()) <= 100
 
 
+def test_a_person_sees_how_many_hits_can_be_reached_and_what_limits_that(faq, cli):
+    response, exact = faq.response, search_service_pb2.TOTAL_RELATION_EXACT
+    response.total.MergeFrom(search_service_pb2.Total(count=2_500, relation=exact))
+    response.found_by_meaning.MergeFrom(search_service_pb2.Total(count=38, relation=exact))
+    limit = search_service_pb2.REACH_LIMIT_LIST_SIZE
+    response.reach.MergeFrom(search_service_pb2.Reach(count=1_000, relation=exact, limit=limit))
+    said = " ".join(cli("search", "faq", "fox").out.split())
+    assert "2,500 documents match · 38 found by meaning · 1,000 can be paged to: a list ranks no more" in said
+    response.ClearField("found_by_meaning")
+    response.reach.limit = search_service_pb2.REACH_LIMIT_NONE
+    assert "can be paged to" not in cli("search", "faq", "fox").out
+
+
 def test_explain_shows_a_line_for_each_arm_and_the_rest_of_the_way(faq, cli):
     ended = cli("search", "faq", "delete a card", "--explain")
     lines = [" ".join(line.split()) for line in ended.out.splitlines()]

@@ -18,6 +18,7 @@ from quarry.v1 import (
     collection_service_pb2_grpc,
     document_service_pb2,
     document_service_pb2_grpc,
+    feedback_service_pb2,
     feedback_service_pb2_grpc,
     mining_service_pb2,
     mining_service_pb2_grpc,
@@ -54,6 +55,7 @@ class FakeServer(
         batches: that streams brought, in order of arrival.
         breaks_before: numbers of the batches, from 1, before whose acknowledgement the stream breaks.
         silent: acknowledges nothing.
+        events: ids of events that have come.
         refused: ids of documents that are not written.
         warnings: that come with each acknowledged batch.
         peers: addresses that calls came from: one for each connection.
@@ -68,6 +70,7 @@ class FakeServer(
         self.arrived = threading.Event()
         self.breaks_before: set[int] = set()
         self.silent = False
+        self.events: set[str] = set()
         self.refused: set[str] = set()
         self.warnings: list[Any] = []
         self.configs: list[Any] = []
@@ -128,6 +131,26 @@ class FakeServer(
             response.result.sequence = 10 * len(self.batches)
             response.result.reached = self.configs[-1].wait
             response.warnings.extend(self.warnings)
+            yield response
+
+    def StreamEvents(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        self.enter("StreamEvents", context)
+        for request in requests:
+            if request.HasField("config"):
+                self.configs.append(request.config)
+                continue
+            self.batches.append(request.batch)
+            stored = {event.event_id for event in request.batch.events}
+            seen, self.events = self.events & stored, self.events | stored
+            if len(self.batches) in self.breaks_before:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "max connection age")
+            response = feedback_service_pb2.StreamEventsResponse()
+            for event in request.batch.events:
+                refusal = failed(code_pb2.INVALID_ARGUMENT, "type: is not set")
+                status = refusal if event.event_id in self.refused else None
+                response.statuses.add(
+                    event_id=event.event_id, status=status, duplicate=event.event_id in seen
+                )
             yield response
 
     def WaitOperation(self, request: Any, context: grpc.ServicerContext) -> Any:

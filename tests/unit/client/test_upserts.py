@@ -13,6 +13,7 @@ from quarry.client import (
     ProtocolError,
     QuarryCallError,
     StreamStalledError,
+    streams,
     upserts,
 )
 from quarry.v1 import document_service_pb2 as pb
@@ -21,7 +22,7 @@ from quarry.v1 import types_pb2
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(upserts, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(streams, "BACKOFF_S", 0.0)
 
 
 def documents(count, size=500):
@@ -100,7 +101,7 @@ async def test_a_server_that_stays_away_is_given_up(quarry, server):
     server.unavailable = 1_000
     with pytest.raises(QuarryCallError, match="shutting down"):
         await quarry.upsert("faq", documents(3))
-    assert server.calls["UpsertDocuments"] == 1 + upserts.RETRIES
+    assert server.calls["UpsertDocuments"] == 1 + streams.RETRIES
 
 
 async def test_a_refused_stream_is_not_opened_again(quarry, server, wrong_field):
@@ -134,7 +135,7 @@ async def test_documents_may_come_one_by_one_from_asyncio(server):
 
 
 def test_an_acknowledgement_of_another_batch_breaks_the_protocol():
-    window = upserts.Window()
+    window = streams.Window(4, lambda batch: len(batch.documents))
     window.batches.append(upserts.make_batch(list(documents(2))))
     with pytest.raises(ProtocolError, match="does not fit its batch"):
         window.acknowledge(pb.UpsertDocumentsResponse())

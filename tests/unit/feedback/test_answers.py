@@ -16,6 +16,8 @@ from quarry.ranking.ranking import (
     DegradationReason,
     RankedDocument,
     Ranking,
+    Reach,
+    ReachLimit,
     RerankScore,
     Total,
 )
@@ -54,11 +56,14 @@ def ranked(n: int) -> RankedDocument:
 def given(exploration: FairPairs, offset: int = 0, size: int = 3) -> GivenPage:
     documents = explore([ranked(n) for n in (1, 0, 2, 3, 4, 5)], exploration, SEARCH)
     degraded = (Degradation("dense", DegradationReason.TIMEOUT, "late"),)
-    ranking = Ranking(documents, Total(6, True), degraded, {}, "g", ("m",), "00000000000000ab", "faq/1")
+    reach = Reach(Total(6, True), ReachLimit.NONE, Total(0, True))
+    ranking = Ranking(
+        documents, Total(6, True), degraded, {}, "g", ("m",), "00000000000000ab", reach, "faq/1"
+    )
     shown = [(n, documents[n], documents[n].id, 7) for n in range(offset, offset + size)]
     request = LoggedRequest("two words", b"filter", CONTEXT, exploration)
     log = FixedDocuments({n: {"title": "T", "text": f"t{n}"} for n in range(COUNT)})
-    return GivenPage(9, DEFAULT_SCHEMA, log, ListPlace(SEARCH, offset), request, ranking, shown)
+    return GivenPage(9, DEFAULT_SCHEMA, log, ListPlace(SEARCH, offset), request, ranking, shown, COUNT)
 
 
 def logged(page: GivenPage, pool: PoolPolicy | None = None) -> tuple[Impression, str]:

@@ -192,7 +192,7 @@ async def test_its_state_and_its_definition_are_told(faq: Faq) -> None:
         ("bm25", 3, True),
         ("length", 3, True),
     ]
-    info = make_server_info(Settings(), "cpu", ConnectionLimits(1, 1, 1, 1))
+    info = make_server_info(Settings(), "cpu", ConnectionLimits(1, 1, 1, 1, 1, 1))
     assert [arm.name for arm in info.arms] == ["bm25", "dense", "length"]
     assert (info.arms[2].weight, info.arms[2].highest) == (0.5, 1.0)
     assert not info.arms[0].HasField("highest")

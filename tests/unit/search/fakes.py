@@ -17,8 +17,9 @@ from quarry.ranking.ranking import RankedDocument
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.retrieval.retriever import NO_LIMIT, Retrieved
 from quarry.schema import DEFAULT_SCHEMA
-from quarry.search.pipeline import Documents, Reranking, Searcher
+from quarry.search.pipeline import Reranking, Searcher
 from quarry.search.reranking import CrossEncoderReranking
+from quarry.search.resolving import Documents
 from quarry.search.shortfalls import ArmState
 from quarry.types import Candidate, Change, Docno, Document, Fields
 

@@ -77,13 +77,25 @@ class Searched:
         searcher = self.stack.searcher(self.documents)
         return SearchedCollection(7, SCHEMA, self.documents, self.generation, searcher, cut_passages)
 
-    async def search(self, filter: Filter | None = None, **changes: Any) -> SearchPage[str]:
-        query = self.stack.make_query(filter=filter)
+    async def search(
+        self, filter: Filter | None = None, text: str = "words", deepens: bool = False, **changes: Any
+    ) -> SearchPage[str]:
+        query = self.stack.make_query(text, filter=filter, deepens=deepens)
         return await self.service.search(self.collection, query, asked(**changes), self.hold(), slot())
 
     async def turn(self, place: ListPlace | None, **changes: Any) -> SearchPage[str]:
         assert place is not None
         return await self.service.turn_page(self.collection, place, asked(**changes), slot())
+
+    async def browse_on(
+        self, place: ListPlace | None, filter: Filter | None = None, **changes: Any
+    ) -> SearchPage[str]:
+        """Gives a later page of an empty query, as the server does: from a list only where one is kept."""
+        assert place is not None
+        if not place.docno:
+            return await self.turn(place, **changes)
+        query = self.stack.make_query("", filter=filter)
+        return await self.service.browse_on(self.collection, query, place, asked(**changes), slot())
 
     @contextlib.asynccontextmanager
     async def hold(self) -> AsyncIterator["asyncio.Future[None]"]:

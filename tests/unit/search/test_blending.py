@@ -17,6 +17,7 @@ from quarry.ranking.fusion import ArmRun, compute_highest_reciprocal_rank, fuse_
 from quarry.ranking.queries import RerankPlan, Rrf, WeightedSum, plan_default_arms
 from quarry.ranking.ranking import RankedDocument
 from quarry.ranking.relevance import FusedScale
+from quarry.ranking.score_scale import ScoreBasis
 from quarry.types import Candidate, Docno
 
 DENSE = {1: 0.9, 2: 0.7, 3: 0.5, 4: 0.3, 5: 0.1}
@@ -102,7 +103,10 @@ def test_fused_scores_that_a_multiple_cannot_tell_apart_keep_their_order(
         RankedDocument(Docno(n), f"d{9 - n}", 1, score, fused_rank=n + 1, fused_score=score)
         for n, score in enumerate(best_first)
     ]
-    scored = [_apply_score(d, "model", PairScore(1.0, False), scorer, FusedScale()) for d in documents]
+    scored = [
+        _apply_score(d, "model", ScoreBasis.FIRST_STAGE, PairScore(1.0, False), scorer, FusedScale())
+        for d in documents
+    ]
     assert [d.docno for d in _order(scored, blend)] == [d.docno for d in documents]
 
 

@@ -203,7 +203,7 @@ async def test_later_pages_explain_what_the_first_one_did(faq: Searched) -> None
 
 async def test_a_kept_list_takes_the_memory_that_it_is_counted_for(faq: Searched) -> None:
     for explain, entry in ((False, BARE_BYTES), (True, EXPLAINED_BYTES)):
-        size = LIST_BYTES + COUNT * entry
+        size = LIST_BYTES + len("words") + COUNT * entry
         for room, fits in ((size, True), (size - 1, False)):
             with searched(max_kept_bytes=room) as small:
                 first = await small.search(explain=explain)

@@ -45,11 +45,11 @@ def test_a_place_comes_back_as_it_was_whatever_the_page_size(id: str, size: int)
     assert DOCUMENTS.parse(again) == (id,)
 
 
-@given(key=st.text(CHARACTERS), offset=st.integers(0, 2**63 - 1))
-def test_a_place_of_several_parts_comes_back(key: str, offset: int) -> None:
+@given(key=st.text(CHARACTERS), offset=st.integers(0, 2**63 - 1), docno=st.integers(0, 2**63 - 1))
+def test_a_place_of_several_parts_comes_back(key: str, offset: int, docno: int) -> None:
     request = SearchRequest(collection="a", query="b")
-    request.page_token = SEARCH.encode((key, offset), request)
-    assert SEARCH.parse(request) == (key, offset)
+    request.page_token = SEARCH.encode((key, offset, docno), request)
+    assert SEARCH.parse(request) == (key, offset, docno)
 
 
 def test_the_longest_id_fits_into_a_token() -> None:

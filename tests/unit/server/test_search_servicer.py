@@ -9,9 +9,10 @@ from tests.unit.search.fakes import FixedScorer
 from tests.unit.search.searched import COUNT, SCHEMA, Searched, searched
 
 from quarry.documents.catalog import Collection, CollectionSettings
-from quarry.errors import CollectionNotFoundError, InvalidArgumentError, PageExpiredError
+from quarry.errors import CollectionNotFoundError, InvalidArgumentError, InvalidTokenError, PageExpiredError
 from quarry.search.requests import SearchedCollection
 from quarry.v1 import search_service_pb2 as pb
+from quarry_server.common.page_tokens import SEARCH
 from quarry_server.search.service import SearchServicer
 
 TAGGED = {"prefix": {"field": "tag", "prefix": "x"}}
@@ -201,3 +202,37 @@ async def test_each_model_that_is_asked_for_comes_with_the_field_that_names_it(s
         {"fast": "rerank.cascade[0].model", "m": "rerank.cascade[1].model"},
     ]
     assert [list(answer.rerankers) for answer in answers] == [["m"], ["fast", "m"]]
+
+
+async def test_browsing_pages_to_the_end_by_tokens_that_need_no_list(served: Served) -> None:
+    answers = [await served.search(query="")]
+    while token := answers[-1].next_page_token:
+        answers.append(await served.search(query="", page_token=token))
+    assert [hit.rank for answer in answers for hit in answer.hits] == list(range(1, COUNT + 1))
+    exact = pb.TOTAL_RELATION_EXACT
+    reach = pb.Reach(count=COUNT, relation=exact, limit=pb.REACH_LIMIT_NONE)
+    for answer in answers:
+        assert (answer.reach, answer.total) == (reach, pb.Total(count=COUNT, relation=exact))
+        assert {(hit.score, hit.scored_by) for hit in answer.hits} == {(0.0, pb.SCORE_BASIS_BROWSED)}
+    assert len({answer.search_id for answer in answers}) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "place"),
+    [("", ("key", 2**31 - 1, 3)), ("words", ("key", 4, 3)), ("words", ("key", 2**62, 0))],
+)
+async def test_a_made_up_place_is_refused(served: Served, query: str, place: tuple[str, int, int]) -> None:
+    """Anyone can compute a token; nothing that one says may break an answer."""
+    request = pb.SearchRequest(collection="faq", query=query)
+    token = SEARCH.encode(place, request)
+    with pytest.raises(InvalidTokenError, match="names a place that no search has"):
+        await served.search(query=query, page_token=token)
+
+
+async def test_an_answer_says_how_far_its_pages_come_and_what_scores_rest_on(served: Served) -> None:
+    first = await served.search(explain=True)
+    exact = pb.TOTAL_RELATION_EXACT
+    assert first.reach == pb.Reach(count=COUNT, relation=exact, limit=pb.REACH_LIMIT_NONE)
+    assert first.found_by_meaning == pb.Total(count=0, relation=exact)
+    assert {hit.scored_by for hit in first.hits} == {pb.SCORE_BASIS_FUSED}
+    assert [hit.explanation.raw_score for hit in first.hits] == [hit.score for hit in first.hits]

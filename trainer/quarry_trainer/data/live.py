@@ -138,7 +138,7 @@ class LiveSearch:
         )
 
     def _fetch_hits(self, text: str, depth: int) -> tuple[list[pb.Hit], float]:
-        """Fetches the hits, and the highest fused score that there can be.
+        """Fetches the hits that all arms have scored, and the highest fused score that there can be.
 
         As many pages as it takes: one is cut short if its texts are too long for a message.
         """
@@ -157,10 +157,11 @@ class LiveSearch:
         while len(hits) < depth:
             response = self._search(request)
             self._check_ranking(response.ranking)
-            hits += response.hits
+            merged = [hit for hit in response.hits if hit.scored_by != pb.SCORE_BASIS_BM25]
+            hits += merged
             highest = response.highest_fused or highest
             request.page_token = response.next_page_token
-            if not response.next_page_token:
+            if not response.next_page_token or len(merged) < len(response.hits):
                 break
         return hits[:depth], highest
 

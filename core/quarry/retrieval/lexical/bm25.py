@@ -18,7 +18,7 @@ from quarry.errors import (
     RetrieverUnavailableError,
 )
 from quarry.filters import Filter
-from quarry.retrieval.base import LexicalResult
+from quarry.retrieval.base import FIRST_DOCNO, LexicalResult
 from quarry.retrieval.lexical.analysis import build_analyser, name_analyser
 from quarry.retrieval.lexical.tantivy_checksums import find_damaged_file
 from quarry.retrieval.lexical.tantivy_documents import (
@@ -137,12 +137,15 @@ class TantivyIndex:
             candidates, total = _find_best(searcher, query, depth)
             return LexicalResult(candidates, total, compute_score_ceiling(searcher, words))
 
-    def browse(self, depth: int, filter: Filter | None) -> LexicalResult:
+    def browse(self, depth: int, filter: Filter | None, first: Docno = FIRST_DOCNO) -> LexicalResult:
         with self._open_reading() as searcher:
             query = self._filters.match_documents(filter)
+            total = _count(searcher.search(query, 1)) if first else None
+            if first:
+                query = narrow_query(query, self._make_range(first))
             found = searcher.search(query, max(depth, 1), order_by_field=DOCNO, order=Order.Asc)
             candidates = [Candidate(Docno(docno), 0.0) for docno, _ in found.hits[:depth]]
-            return LexicalResult(candidates, _count(found))
+            return LexicalResult(candidates, _count(found) if total is None else total)
 
     def score_documents(
         self, text: str, docnos: Collection[Docno], boost_scale: float = 1.0
@@ -172,13 +175,20 @@ class TantivyIndex:
         self._closed = True
         self._writer = None  # dropping it ends its threads and releases the folder
 
+    def _make_range(self, first: int) -> Query:
+        """Makes the query that every document from docno ``first`` on matches."""
+        return Query.range_query(self._engine_schema, DOCNO, tantivy.FieldType.Integer, first)
+
     def _read_versions(self, searcher: tantivy.Searcher) -> Iterator[tuple[Docno, int]]:
-        following, kind = 0, tantivy.FieldType.Integer
+        following = 0
         while True:
             with translate_engine_errors():
-                query = Query.range_query(self._engine_schema, DOCNO, kind, following)
                 found = searcher.search(
-                    query, VERSIONS_AT_ONCE, count=False, order_by_field=DOCNO, order=Order.Asc
+                    self._make_range(following),
+                    VERSIONS_AT_ONCE,
+                    count=False,
+                    order_by_field=DOCNO,
+                    order=Order.Asc,
                 )
                 versions = searcher.fast_field_values(VERSION, [address for _, address in found.hits])
             yield from (

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from quarry.deadline import Deadline
 from quarry.filters import Filter, matches
-from quarry.retrieval.base import LexicalResult
+from quarry.retrieval.base import FIRST_DOCNO, LexicalResult
 from quarry.retrieval.lexical.text_fields import list_text_fields, scale_boosts
 from quarry.schema import Schema, as_list
 from quarry.types import Candidate, Change, Docno, Fields, Position
@@ -52,9 +52,10 @@ class MemoryLexicalIndex:
         candidates = [Candidate(docno, scores[docno]) for docno in best]
         return LexicalResult(candidates, len(scores), self._compute_ceiling(set(_split(text)), boost_scale))
 
-    def browse(self, depth: int, filter: Filter | None) -> LexicalResult:
+    def browse(self, depth: int, filter: Filter | None, first: Docno = FIRST_DOCNO) -> LexicalResult:
         passing = sorted(self._list_passing(filter))
-        return LexicalResult([Candidate(docno, 0.0) for docno in passing[:depth]], len(passing))
+        listed = [docno for docno in passing if docno >= first][:depth]
+        return LexicalResult([Candidate(docno, 0.0) for docno in listed], len(passing))
 
     def score_documents(
         self, text: str, docnos: Collection[Docno], boost_scale: float = 1.0

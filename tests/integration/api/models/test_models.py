@@ -39,7 +39,7 @@ def test_a_promoted_version_answers_the_next_search_and_a_rollback_takes_it_back
     assert answer.reranker == second.name
     for hit in answer.hits:
         explained = hit.explanation
-        assert hit.score == BLEND.score(explained.rerank_score, explained.fused_score)
+        assert explained.raw_score == BLEND.score(explained.rerank_score, explained.fused_score)
     assert models.get(first.name).state == pb.MODEL_STATE_CANDIDATE
     assert models.get(first.name).promoted_by == "me"
     rolled = models.rollback(collection)
@@ -227,7 +227,7 @@ def test_a_plain_model_in_an_archive_orders_alone(
     assert (made.blend.rerank, made.blend.fused, made.verdict) == (1.0, 0.0, pb.MODEL_VERDICT_UNSPECIFIED)
     models.promote(made.name)
     for hit in api.search(collection, QUERY, explain=True).hits:
-        assert hit.score == hit.explanation.rerank_score
+        assert hit.explanation.raw_score == hit.explanation.rerank_score
 
 
 def test_what_is_no_model_is_refused_and_leaves_nothing(

@@ -1,5 +1,6 @@
 """Cascades over the API: a small re-ranker reads many candidates, the collection's own the best of those."""
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -111,10 +112,27 @@ def test_each_model_blends_as_it_was_fitted(faq: Faq) -> None:
     for hit in answer.hits[:WIDE]:
         explained, last = hit.explanation, hit.explanation.rerankers[-1]
         assert explained.rerank_score == last.score
-        assert hit.score == blends[last.model].score(last.score, explained.fused_score)
+        assert explained.raw_score == blends[last.model].score(last.score, explained.fused_score)
     for first, last in ((0, NARROW), (NARROW, WIDE), (WIDE, len(answer.hits))):
-        found = [hit.score for hit in answer.hits[first:last]]
+        found = [hit.explanation.raw_score for hit in answer.hits[first:last]]
         assert found == sorted(found, reverse=True)
+
+
+def test_scores_fall_from_stage_to_stage_and_say_what_they_rest_on(faq: Faq) -> None:
+    """On later pages, too, which keep no explanations."""
+    hits = list(faq.search().hits)
+    scores = [hit.score for hit in hits]
+    assert scores == sorted(scores, reverse=True)
+    stages = [2] * NARROW + [1] * (WIDE - NARROW) + [0] * (len(hits) - WIDE)
+    assert [math.floor(score) for score in scores] == stages
+    read, fused = search_service_pb2.SCORE_BASIS_RE_RANKED, search_service_pb2.SCORE_BASIS_FUSED
+    assert [hit.scored_by for hit in hits] == [read if stage else fused for stage in stages]
+    request = {"page_size": 3, "explain": False}
+    paged = [answer := faq.search(**request)]
+    while answer.next_page_token:
+        paged.append(answer := faq.search(page_token=answer.next_page_token, **request))
+    later = [(hit.score, hit.scored_by) for page in paged for hit in page.hits]
+    assert later == [(hit.score, hit.scored_by) for hit in hits]
 
 
 def test_page_sizes_change_no_order(faq: Faq) -> None:

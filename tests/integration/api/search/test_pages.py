@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.integration.api.helpers.corpus import SIZE, seeded_documents
 from tests.integration.api.helpers.served import Api, refused, served, tiny_settings
 
+from quarry.ranking.queries import DEFAULT_DEPTH
 from quarry.v1 import search_service_pb2 as pb
 
 
@@ -49,7 +50,8 @@ def test_reranked_pages_come_from_one_list(api: Api, reranked: str) -> None:
 def test_writes_between_pages_neither_repeat_nor_hide(
     api: Api, new_name: Callable[[], str], query: str
 ) -> None:
-    """Later pages show the first page's list, less what has been deleted since."""
+    """Later pages show the first page's list, less what has been deleted since. Browsing also shows what was
+    written since, at the end."""
     name = api.create(new_name()).name
     documents = seeded_documents(seed=3, size=60)
     api.upsert(name, documents)
@@ -61,7 +63,10 @@ def test_writes_between_pages_neither_repeat_nor_hide(
     first = answer.search_id
     while True:
         shown += [hit.document.id for hit in answer.hits]
-        assert [listed.index(hit.document.id) + 1 for hit in answer.hits] == [hit.rank for hit in answer.hits]
+        ranks = [hit.rank for hit in answer.hits]
+        if query:
+            assert [listed.index(hit.document.id) + 1 for hit in answer.hits] == ranks
+        assert ranks == sorted(set(ranks))
         if not answer.next_page_token:
             break
         gone = random.choice([id for id in listed if id not in deleted])
@@ -73,7 +78,65 @@ def test_writes_between_pages_neither_repeat_nor_hide(
         answer = api.search(name, query, page_size=7, page_token=answer.next_page_token)
         assert answer.search_id == first
     still = [id for id in listed if id in shown or id not in deleted]
-    assert shown == still
+    assert [id for id in shown if not id.startswith("new")] == still
+    written = [id for id in shown if id.startswith("new")]
+    assert shown == still + written
+    assert bool(written) is not bool(query)
+
+
+MANY = 2_501
+
+
+@pytest.fixture(scope="module")
+def many(api: Api) -> str:
+    """A collection of ``MANY`` documents, all but the first of which have a word."""
+    name = api.create("many-to-page", encoder="none").name
+    for start in range(0, MANY, 500):
+        some = range(start, min(MANY, start + 500))
+        api.upsert(name, {f"d{n:04}": {"text": "fox" if n else "owl"} for n in some})
+    return name
+
+
+def test_browsing_pages_to_the_end(api: Api, many: str) -> None:
+    everything = [f"d{n:04}" for n in range(MANY)]
+    for sizes in ([1_000], [999, 77]):
+        hits = pages(api, many, "", sizes)
+        assert [hit.document.id for hit in hits] == everything
+        assert [hit.rank for hit in hits] == list(range(1, MANY + 1))
+    first = api.search(many, "", page_size=10)
+    assert (first.total.count, first.reach.count) == (MANY, MANY)
+    assert first.reach.limit == pb.REACH_LIMIT_NONE
+
+
+def test_what_matches_can_be_paged_as_far_as_the_answer_says(api: Api, many: str) -> None:
+    exact = pb.TOTAL_RELATION_EXACT
+    first = api.search(many, "fox", page_size=10)
+    assert (first.total.count, first.found_by_meaning.count) == (MANY - 1, 0)
+    assert first.reach == pb.Reach(count=1_000, relation=exact, limit=pb.REACH_LIMIT_LIST_SIZE)
+    hits = pages(api, many, "fox", [300])
+    assert len({hit.document.id for hit in hits}) == 1_000
+    assert [hit.rank for hit in hits] == list(range(1, 1_001))
+    scores = [hit.score for hit in hits]
+    assert scores == sorted(scores, reverse=True)
+    assert [hit.scored_by for hit in hits] == [pb.SCORE_BASIS_FUSED] * 100 + [pb.SCORE_BASIS_BM25] * 900
+    stated = {"arms": [{"name": "bm25", "depth": 30}]}
+    first = api.search(many, "fox", page_size=10, **stated)
+    assert first.reach == pb.Reach(count=30, relation=exact, limit=pb.REACH_LIMIT_ARM_DEPTH)
+    assert len(pages(api, many, "fox", [7], **stated)) == 30
+
+
+def test_what_matches_a_word_and_what_is_found_by_meaning_are_counted_apart(api: Api, corpus: str) -> None:
+    exact = pb.TOTAL_RELATION_EXACT
+    answer = api.search(corpus, "zzyzx", page_size=1_000)
+    assert (answer.total, len(answer.hits)) == (pb.Total(count=0, relation=exact), DEFAULT_DEPTH)
+    assert answer.found_by_meaning == pb.Total(count=DEFAULT_DEPTH, relation=exact)
+    assert answer.reach == pb.Reach(count=DEFAULT_DEPTH, relation=exact, limit=pb.REACH_LIMIT_NONE)
+    for query in ("barata", "barata deneli", "neli zzyzx"):
+        for changes in ({}, {"arms": [{"name": "bm25"}, {"name": "dense", "depth": 7}]}):
+            answer = api.search(corpus, query, page_size=1_000, explain=True, **changes)
+            by_meaning = [h for h in answer.hits if not h.explanation.arms[0].HasField("score")]
+            assert answer.found_by_meaning == pb.Total(count=len(by_meaning), relation=exact)
+            assert answer.reach.count == len(answer.hits)
 
 
 def test_a_document_that_no_longer_passes_the_filter_is_not_on_later_pages(

@@ -55,8 +55,9 @@ def refusal(api: Api, collection: str, query: str = "rata", **settings: object) 
 
 
 def scores(api: Api, collection: str, query: str, model: str) -> dict[str, float]:
-    answer = api.search(collection, query, rerank={"model": model, "depth": 100}, **ALL)
-    return {hit.document.id: hit.score for hit in answer.hits}
+    rerank = {"model": model, "depth": 100}
+    answer = api.search(collection, query, rerank=rerank, explain=True, **ALL)
+    return {hit.document.id: hit.explanation.raw_score for hit in answer.hits}
 
 
 def test_a_bound_without_anything_that_tells_relevance_is_refused(
@@ -93,10 +94,11 @@ def test_pages_hold_what_reaches_the_bound_and_nothing_else(
     made = models.imported(collection, calibrated(plain_folder, tmp_path / "m", PLAIN))
     assert (made.calibration.formula, made.calibration.queries, made.calibration.ece) == ("platt", 40, 0.02)
     models.promote(made.name)
-    whole = api.search(collection, "rata neli", **ALL)
+    whole = api.search(collection, "rata neli", explain=True, **ALL)
     assert whole.hits and not whole.degraded
     for hit in whole.hits:
-        assert hit.relevance == pytest.approx(float(PLAIN.estimate_probability(hit.score)))
+        raw = hit.explanation.raw_score
+        assert hit.relevance == pytest.approx(float(PLAIN.estimate_probability(raw)))
     middle = float(np.median([hit.relevance for hit in whole.hits]))
     wanted = [hit.document.id for hit in whole.hits if hit.relevance >= middle]
     request = {

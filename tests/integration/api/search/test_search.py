@@ -56,7 +56,9 @@ def test_contributions_add_up_to_the_fused_score(
     for place, hit in enumerate(answer.hits, 1):
         explanation = hit.explanation
         assert explanation.fused_rank == place
-        assert hit.score == explanation.fused_score
+        assert explanation.raw_score == explanation.fused_score
+        assert hit.score == pytest.approx(explanation.fused_score / answer.highest_fused, abs=1e-12)
+        assert hit.scored_by == pb.SCORE_BASIS_FUSED
         assert explanation.fused_score == pytest.approx(
             math.fsum(arm.contribution for arm in explanation.arms), abs=1e-12
         )
@@ -146,6 +148,9 @@ def test_an_empty_query_browses_what_passes_the_filter_oldest_first(api: Api, co
         answer = api.search(corpus, query, page_size=1_000)
         assert ids(answer) == list(DOCUMENTS)
         assert (answer.total.count, answer.total.relation) == (SIZE, pb.TOTAL_RELATION_EXACT)
+        reach = pb.Reach(count=SIZE, relation=pb.TOTAL_RELATION_EXACT, limit=pb.REACH_LIMIT_NONE)
+        assert (answer.reach, answer.found_by_meaning.count) == (reach, 0)
+        assert {(hit.score, hit.scored_by) for hit in answer.hits} == {(0.0, pb.SCORE_BASIS_BROWSED)}
 
 
 def test_the_same_scores_are_in_order_of_id(api: Api, new_name: Callable[[], str]) -> None:

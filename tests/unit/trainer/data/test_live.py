@@ -23,6 +23,7 @@ class TwoAPage(search_service_pb2_grpc.SearchServiceServicer):
         self.failures: list[grpc.StatusCode] = []
         self.asked: list[pb.SearchRequest] = []
         self.highest_fused = 0.0
+        self.merged = 5
 
     def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:
         if self.failures:
@@ -32,7 +33,8 @@ class TwoAPage(search_service_pb2_grpc.SearchServiceServicer):
         token = str(start + 2) if start + 2 < 5 else ""
         response = pb.SearchResponse(next_page_token=token, highest_fused=self.highest_fused)
         for place in range(start, min(start + 2, 5)):
-            hit = response.hits.add(rank=place + 1)
+            basis = pb.SCORE_BASIS_FUSED if place < self.merged else pb.SCORE_BASIS_BM25
+            hit = response.hits.add(rank=place + 1, scored_by=basis)
             hit.document.id = f"{request.query.strip()}-{place}"
             hit.explanation.fused_score = 1 - 0.1 * place
             hit.explanation.passage = f"passage {place}" if place % 2 == 0 else ""
@@ -98,6 +100,15 @@ def test_no_more_than_the_depth_is_taken(server: tuple[TwoAPage, Client]) -> Non
     (one,) = live(client).rank({"q": "x"}, depth=3)
     assert one.documents == ("x-0", "x-1", "x-2")
     assert len(servicer.asked) == 2
+
+
+def test_what_was_not_merged_is_no_candidate(server: tuple[TwoAPage, Client]) -> None:
+    """BM25 found it below its depth, and no other arm scored it: a re-ranker never reads it."""
+    servicer, client = server
+    servicer.merged = 3
+    (one,) = live(client).rank({"q": "x"})
+    assert one.documents == ("x-0", "x-1", "x-2")
+    assert len(servicer.asked) == 2, "what follows is not asked for"
 
 
 def test_a_server_that_is_away_for_a_while_is_asked_again(server: tuple[TwoAPage, Client]) -> None:

@@ -29,9 +29,9 @@ from quarry.models.torch_modules.split_module import (
 from quarry.v1 import collection_service_pb2
 from quarry_cli.calls.visibility import wait_searchable
 from quarry_cli.commands.demo import SCHEMA
-from quarry_cli.commands.index import Summary, write_files
+from quarry_cli.commands.index import Conversion, Reading, Summary, write_files
 from quarry_cli.connection import connect
-from quarry_cli.inputs.batches import Failures
+from quarry_cli.files.batches import Failures
 from quarry_cli.inputs.judgments import read_qrels, read_queries
 from quarry_cli.inputs.sample import find_sample
 from quarry_cli.inputs.schema_file import to_schema_message
@@ -55,7 +55,7 @@ def candidates(work: Path, queries: int) -> tuple[list[RankedQuery], dict[str, d
         request = collection_service_pb2.CreateCollectionRequest(collection=wanted)
         quarry.collections.CreateCollection(request)
         summary = Summary("bench")
-        write_files(quarry, [sample.corpus], BATCH_BYTES, summary, Failures())
+        write_files(quarry, Reading([sample.corpus]), Conversion(BATCH_BYTES), summary, Failures())
         wait_searchable(quarry, "bench", summary.sequence, summary.documents)
         with sqlite3.connect(work / "data" / "documents.db") as database:
             (key,) = database.execute("SELECT id FROM collections").fetchone()

@@ -18,8 +18,8 @@ from quarry.client import Client
 from quarry.v1 import collection_service_pb2 as collections
 from quarry.v1 import search_service_pb2 as search
 from quarry_cli.connection import connect
+from quarry_cli.inputs.compression import open_unpacked
 from quarry_cli.inputs.judgments import Qrels, read_qrels, read_queries
-from quarry_cli.inputs.records import open_maybe_gzipped
 from quarry_cli.server_process import run_server
 from quarry_cli.views.figures import measure_figures
 
@@ -63,7 +63,7 @@ def corpus_of(test_set: TestSet, folder: Path) -> Path:
         return source
     target = folder / f"{test_set.folder}-text.jsonl"
     with source.open("rb") as raw, target.open("w") as out:
-        for line in open_maybe_gzipped(raw):
+        for line in open_unpacked(raw):
             document = json.loads(line)
             out.write(json.dumps({"_id": document["_id"], "text": document["text"]}) + "\n")
     return target

@@ -12,7 +12,6 @@ from quarry.client.channel import DEFAULT_ADDRESS
 from quarry.errors import QuarryError
 from quarry_cli.commands import (
     collection,
-    config,
     demo,
     doctor,
     documents,
@@ -22,6 +21,7 @@ from quarry_cli.commands import (
     loop,
     mine,
     model,
+    schema,
     search,
     serve,
     simulate,
@@ -89,9 +89,10 @@ def quarry(
 
 
 app.command()(serve.serve)
-app.command()(config.config)
+app.command()(serve.config)
 app.add_typer(collection.app, name="collection")
 app.command()(index.index)
+app.add_typer(schema.app, name="schema")
 app.command()(documents.get)
 app.command()(documents.delete)
 app.add_typer(documents.app, name="document")

@@ -31,7 +31,7 @@ TITLE_BOOST = 0.3
 """Of a title that is given no boost."""
 
 CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
-FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+FIELD_NAME = re.compile(r"(?!.{65})[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*", re.DOTALL)
 LANGUAGES = {
     "ar": "arabic", "da": "danish", "nl": "dutch", "en": "english", "fi": "finnish", "fr": "french",
     "de": "german", "el": "greek", "hu": "hungarian", "it": "italian", "no": "norwegian",
@@ -67,7 +67,8 @@ class Field:
     """One field of a schema.
 
     Attributes:
-        name: a letter, then letters, digits and ``_``; at most 64.
+        name: a letter, then letters, digits and ``_``, or several such parts with dots between them; at most
+            64 characters.
         type: what its values are.
         boost: TEXT: what a match here counts in BM25 beside the 1 that it counts anywhere, 0 to 100.
         language: TEXT: a key of ``LANGUAGES``, or ``none`` for an analyser without stemming.
@@ -90,7 +91,9 @@ class Field:
     def __post_init__(self) -> None:
         if not FIELD_NAME.fullmatch(self.name):
             raise InvalidArgumentError(
-                "name", f"{self.name[:80]!r} is not a letter followed by at most 63 letters, digits and _"
+                "name",
+                f"{self.name[:80]!r} is not a letter followed by at most 63 letters, digits and _, or "
+                "such parts joined by dots",
             )
         if not 0 <= self.boost <= MAX_BOOST:
             raise OutOfRangeError("boost", f"{self.boost} is not 0 to {MAX_BOOST:g}")

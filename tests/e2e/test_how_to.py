@@ -127,6 +127,14 @@ def test_the_how_to_pages_run_as_they_are_written(tmp_path: Path) -> None:
     assert re.search(r"^\d+ match a word, \d+ were found by meaning alone$", paged, re.MULTILINE), paged
     assert "\nTrue " in paged, paged
     assert paged.endswith("719 documents\n"), paged
+    for said in (
+        "2 documents searchable in parts",
+        "2 documents searchable in spares",
+        "2 documents searchable in library",
+    ):
+        assert said in said_by["index-files.md"]
+    shown = re.findall(r"^ *1 (.+?)  ", said_by["index-files.md"], re.MULTILINE)
+    assert shown == ["Chain oil", "Rivers at night"], said_by["index-files.md"]
     assert re.search(r"^\[0\]$", said_by["send-clicks.md"], re.MULTILINE)
     assert (tmp_path / "clicks.parquet").stat().st_size > 10_000
     assert (tmp_path / "backup" / "documents.db").exists()

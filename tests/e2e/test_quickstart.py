@@ -62,6 +62,20 @@ def test_the_quickstart_of_the_readme_runs_as_it_is_written(tmp_path: Path) -> N
     assert "<svg" in (tmp_path / "negatives.html").read_text()
 
 
+def test_a_csv_of_ones_own_is_searched_after_three_commands(tmp_path: Path) -> None:
+    tutorial = blocks("docs/tutorial/own-file.md", "tutorial")
+    table = re.search(r"^cat > products.csv <<'END'\n.*?^END\n", tutorial, re.DOTALL | re.MULTILINE)
+    assert table
+    commands = blocks("README.md", "own-file").splitlines()
+    assert len(commands) == 3
+    assert commands[0] == "quarry serve"
+    in_one_terminal = "quarry serve --port 50051 &\nuntil quarry collection list; do sleep 0.3; done"
+    said = run("\n".join([table[0], in_one_terminal, *commands[1:], "kill %1"]), tmp_path)
+    assert "5 documents searchable in shop" in said, said
+    assert re.search(r"name +title, searched", said), said
+    assert re.findall(r"^ +1 +(.+?)  ", said, re.MULTILINE) == ["Trail running shoe"], said
+
+
 def test_the_tutorial_runs_as_it_is_written(tmp_path: Path) -> None:
     said = run(blocks("docs/tutorial/own-file.md", "tutorial"), tmp_path)
     assert "5 documents searchable in shop" in said, said

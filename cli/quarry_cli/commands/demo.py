@@ -30,14 +30,14 @@ from quarry_cli.calls.training import promote_version, run_training, upload
 from quarry_cli.calls.visibility import wait_searchable
 from quarry_cli.checks.check import SERVER_EXTRA, is_server_installed
 from quarry_cli.commands.evaluate import make_runs, measure_runs, show_figures
-from quarry_cli.commands.index import Summary, write_files
+from quarry_cli.commands.index import Conversion, Reading, Summary, write_files
 from quarry_cli.commands.mine import read_judged_queries
 from quarry_cli.commands.search import show_search
 from quarry_cli.commands.simulate import make_simulated_users, report
 from quarry_cli.connection import connect
 from quarry_cli.console import err, make_plain, make_progress, note, out
 from quarry_cli.failures import CliError
-from quarry_cli.inputs.batches import Failures
+from quarry_cli.files.batches import Failures
 from quarry_cli.inputs.judgments import Qrels, read_qrels, read_queries
 from quarry_cli.inputs.sample import SampleFiles, find_sample
 from quarry_cli.inputs.schema_file import to_schema_message
@@ -137,7 +137,7 @@ def fill(quarry: Client, sample: SampleFiles, folder: Path) -> None:
     with err.status("loading the encoder"):
         quarry.collections.CreateCollection(request)
     summary, failures, start = Summary(COLLECTION), Failures(), time.monotonic()
-    write_files(quarry, [sample.corpus], BATCH_BYTES, summary, failures)
+    write_files(quarry, Reading([sample.corpus]), Conversion(BATCH_BYTES), summary, failures)
     if failures.count:
         raise CliError(f"{failures.count} documents were not written, the first: {failures.first[0].reason}")
     wait_searchable(quarry, COLLECTION, summary.sequence, summary.documents)

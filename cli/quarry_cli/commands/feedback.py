@@ -18,7 +18,7 @@ from quarry_cli.commands.feedback_evaluate import evaluate
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
 from quarry_cli.console import as_json, make_progress, note, out, print_json, say
 from quarry_cli.failures import check_outcome, name_file
-from quarry_cli.inputs.records import open_maybe_gzipped
+from quarry_cli.inputs.compression import open_unpacked
 from quarry_cli.views.feedback import show_purged, show_rejections, show_stats
 
 UPLOAD_S = 24 * 3_600.0
@@ -194,7 +194,7 @@ def _import(
 
 
 def _read_pieces(raw: BinaryIO, bar: Progress, task: TaskID) -> Iterator[bytes]:
-    content = open_maybe_gzipped(raw)
+    content = open_unpacked(raw)
     while piece := content.read(PIECE_BYTES):
         bar.update(task, completed=raw.tell())
         yield piece

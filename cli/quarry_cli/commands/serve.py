@@ -1,4 +1,4 @@
-"""`quarry serve`: runs the server, whose packages are an extra."""
+"""`quarry serve` runs the server, whose packages are an extra; `quarry config` prints its settings."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from quarry.config import Settings
-from quarry.config_files import load_settings
+from quarry.config_files import load_settings, write_example, write_settings
 from quarry.errors import InvalidArgumentError
 from quarry_cli.checks.check import SERVER_EXTRA
 from quarry_cli.failures import CliError
@@ -57,3 +57,18 @@ def read_settings(config: Path | None, **arguments: Any) -> Settings:
         return load_settings(config, **arguments)
     except InvalidArgumentError as error:
         raise CliError(f"{config or 'settings'}: {error}") from None
+
+
+def config(
+    example: Annotated[
+        bool, typer.Option("--example", help="Print a file with every setting, its meaning and its default.")
+    ] = False,
+    file: Annotated[
+        Path | None, typer.Option("--config", exists=True, dir_okay=False, help="TOML file of settings.")
+    ] = None,
+) -> None:
+    """Print the settings that `quarry serve --config FILE` would start with, or say what is wrong with them.
+
+    `quarry config --example > quarry.toml` makes a file to begin with.
+    """
+    typer.echo(write_example() if example else write_settings(read_settings(file)), nl=False)

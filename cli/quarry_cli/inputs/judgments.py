@@ -9,7 +9,7 @@ import orjson
 from quarry.questions import has_words
 from quarry_cli.console import warn
 from quarry_cli.failures import CliError
-from quarry_cli.inputs.records import open_maybe_gzipped
+from quarry_cli.inputs.compression import open_unpacked
 
 HEADERS = (
     {"query-id", "query_id", "queryid", "query", "qid", "topic", "topic_id"},
@@ -114,7 +114,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yields lines that are not blank, with their numbers from 1."""
     try:
         with path.open("rb") as raw:
-            for number, line in enumerate(open_maybe_gzipped(raw), 1):
+            for number, line in enumerate(open_unpacked(raw), 1):
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip("\r\n")
                 if text.strip():
                     yield number, text

@@ -74,8 +74,12 @@ def _convert_untyped(value: Any) -> types_pb2.FieldValue:
 def _to_string(value: Any) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):  # of a field that has strings in other documents
         return str(value)
+    if isinstance(value, date):
+        return value.isoformat()
     raise ValueError(f"is {_name_kind(value)}, not a string")
 
 

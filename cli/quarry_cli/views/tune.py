@@ -20,13 +20,14 @@ from quarry_cli.views.training import (
 
 NDCG = "nDCG@10"
 Boosts = Mapping[str, float]
-"""Of a schema's fields, those over 0, by name."""
+"""Of a schema's fields, those over 0, by name; the title's under ``TITLE``, whatever its name is."""
+TITLE = "title"
 
 
 def read_boosts(quarry: Client, collection: str) -> Boosts:
     fields = read_collection(quarry, collection).schema.fields
     searched = [f for f in fields if f.type == collections_pb.SCHEMA_FIELD_TYPE_TEXT and f.searchable]
-    return {field.name: field.boost for field in searched if field.boost}
+    return {TITLE if field.is_title else field.name: field.boost for field in searched if field.boost}
 
 
 def print_ranking(ranking: pb.Ranking, boosts: Boosts) -> None:
@@ -96,7 +97,7 @@ def _describe_merging(
     return {
         "fusion": fusion.WhichOneof("kind"),
         "weights": {arm.name: arm.weight for arm in own},
-        "title_weight": boosts["title"] * scale if "title" in boosts else None,
+        "title_weight": boosts[TITLE] * scale if TITLE in boosts else None,
         "boost_scale": scale,
         "depth": own[0].depth,
         "per_query": bool(traits),

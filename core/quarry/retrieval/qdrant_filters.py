@@ -47,6 +47,12 @@ def format_timestamp(microseconds: int) -> str:
     return (EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec="microseconds") + "Z"
 
 
+def to_payload_key(name: str) -> str:
+    """Returns the key of a field in payloads: to Qdrant a dot is a step into an object, so a hyphen stands
+    for it, which no field's name holds."""
+    return name.replace(".", "-")
+
+
 def to_stored_scalar(value: Any, kind: FieldType) -> str | int | float:
     match kind:
         case FieldType.BOOLEAN:
@@ -61,7 +67,7 @@ def to_stored_scalar(value: Any, kind: FieldType) -> str | int | float:
 def to_stored_fields(fields: Fields, types: FieldTypes) -> dict[str, list[str | int | float]]:
     """Returns the payload of ``fields``: always lists; fields that cannot be filtered on are left out."""
     return {
-        name: [to_stored_scalar(value, types[name]) for value in as_list(values)]
+        to_payload_key(name): [to_stored_scalar(value, types[name]) for value in as_list(values)]
         for name, values in fields.items()
         if name in types
     }
@@ -105,28 +111,30 @@ def translate(filter: Filter, types: FieldTypes, conditions: Conditions[C]) -> C
         case OneOf(name, values):
             return _has_any(name, values, types[name], conditions)
         case Exists(name):
-            return conditions.has_field(name)
+            return conditions.has_field(to_payload_key(name))
         case Prefix(name, prefix):
-            return conditions.has_prefix(name, prefix)
+            return conditions.has_prefix(to_payload_key(name), prefix)
         case Range():
             return _has_between(filter, types[filter.field], conditions)
 
 
 def _has_any(name: str, values: Sequence[FieldScalar], kind: FieldType, conditions: Conditions[C]) -> C:
+    key = to_payload_key(name)
     stored: list[Any] = [to_stored_scalar(value, kind) for value in values]
     if not stored:
         return conditions.require_any([])
     match kind:
         case FieldType.FLOAT:
-            return conditions.require_any([conditions.has_number(name, gte=v, lte=v) for v in stored])
+            return conditions.require_any([conditions.has_number(key, gte=v, lte=v) for v in stored])
         case FieldType.TIMESTAMP:
-            return conditions.require_any([conditions.has_time(name, gte=v, lte=v) for v in stored])
-    return conditions.has_value(name, stored)
+            return conditions.require_any([conditions.has_time(key, gte=v, lte=v) for v in stored])
+    return conditions.has_value(key, stored)
 
 
 def _has_between(range: Range, kind: FieldType, conditions: Conditions[C]) -> C:
+    key = to_payload_key(range.field)
     sides = {side: getattr(range, side) for side in ("gt", "gte", "lt", "lte")}
     bounds: dict[str, Any] = {side: to_stored_scalar(v, kind) for side, v in sides.items() if v is not None}
     if kind is FieldType.TIMESTAMP:
-        return conditions.has_time(range.field, **bounds)
-    return conditions.has_number(range.field, **{side: float(bound) for side, bound in bounds.items()})
+        return conditions.has_time(key, **bounds)
+    return conditions.has_number(key, **{side: float(bound) for side, bound in bounds.items()})

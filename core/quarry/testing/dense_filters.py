@@ -11,6 +11,7 @@ from quarry.types import Fields, FieldScalar
 
 FIELDS = (
     Field("kw", FieldType.KEYWORD),
+    Field("kw.part", FieldType.KEYWORD),  # a name that some engines read as a place in an object
     Field("num", FieldType.INTEGER),
     Field("real", FieldType.FLOAT),
     Field("flag", FieldType.BOOLEAN),
@@ -41,6 +42,7 @@ TIMES = [0, 1, -1, MIN_TIMESTAMP_US, MIN_TIMESTAMP_US + 1, MAX_TIMESTAMP_US, MAX
 TIMES += [1_700_000_000_123_456, 1_700_000_000_123_457, -(10**16) - 1, -(10**16), 10**17, 10**17 + 1]
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "kw": st.sampled_from(WORDS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=3),
+    "kw.part": st.sampled_from(WORDS[:6]),
     "num": st.sampled_from(INTEGERS) | st.integers(-MAX_INTEGER, MAX_INTEGER),
     "real": st.sampled_from(REALS) | st.floats(allow_nan=False, allow_infinity=False).map(lambda x: x + 0.0),
     "flag": st.booleans(),
@@ -94,6 +96,7 @@ FILTERS = st.recursive(
 
 EDGES: dict[str, tuple[FieldScalar, ...]] = {
     "kw": tuple(WORDS),
+    "kw.part": tuple(WORDS[:6]),
     "num": tuple(INTEGERS),
     "real": tuple(REALS),
     "time": tuple(TIMES),

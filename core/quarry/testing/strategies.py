@@ -22,13 +22,14 @@ FILTER_SCHEMA = Schema(
         Field("title", FieldType.TEXT, boost=2.0, is_title=True),
         Field("text", FieldType.TEXT),
         Field("tag", FieldType.KEYWORD),
+        Field("maker.name", FieldType.KEYWORD),
         Field("count", FieldType.INTEGER),
         Field("price", FieldType.FLOAT),
         Field("sale", FieldType.BOOLEAN),
         Field("time", FieldType.TIMESTAMP),
     )
 )
-"""One field of each type, and two that are searched."""
+"""One field of each type, one with a dot in its name, and two that are searched."""
 
 VALUES: dict[FieldType, tuple[FieldScalar, ...]] = {
     FieldType.TEXT: ("", "red shoe", "Red, red wine!", "the blue shoes", "émigré ＡＢＣ", "\x00 shoe"),

@@ -322,7 +322,7 @@ class SchemaField(_message.Message):
     EMBEDDED_FIELD_NUMBER: _builtins.int
     IS_TITLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """1 to 64 characters: a letter, then letters, digits and `_`."""
+    """1 to 64 characters: a letter, then letters, digits and `_`; a dot may join parts, as in `author.name`."""
     type: Global___SchemaFieldType.ValueType
     boost: _builtins.float
     """TEXT: what a match in this field counts in BM25, beside the 1 that it counts anywhere in the

@@ -6,17 +6,18 @@ import pytest
 
 from quarry_cli import server_process
 from quarry_cli.failures import CliError
+from quarry_cli.files.reading import ReadOptions, read_rows
+from quarry_cli.files.records import Row
 from quarry_cli.inputs import sample
 from quarry_cli.inputs.judgments import read_qrels, read_queries
-from quarry_cli.inputs.records import Record, read_records
 from quarry_cli.server_process import run_server
 
 
 def test_the_sample_is_whole():
     found = sample.find_sample()
-    records = list(read_records(found.corpus))
+    records = list(read_rows(found.corpus, ReadOptions(), print))
     assert len(records) == 719
-    ids = {record.id for record in records if isinstance(record, Record)}
+    ids = {record.content["_id"] for record in records if isinstance(record, Row)}
     qrels = read_qrels(found.qrels)
     assert len(qrels) == len(read_queries(found.queries, set(qrels))) == 375
     assert {id for judged in qrels.values() for id in judged} <= ids

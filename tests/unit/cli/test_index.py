@@ -121,7 +121,13 @@ def test_a_server_that_acknowledges_nothing_is_given_up(faq, cli, tmp_path):
 def test_what_was_not_written_is_named_with_its_place_and_reason(faq, cli, tmp_path):
     faq.refused = {"d1": "fields.year: is beyond 2^53"}
     lines = [json.dumps(d) for d in numbered(3)]
-    bad = ["{not json", "[1]", '{"title": "no id"}', '{"_id": "y", "year": "soon"}', '{"_id": "z", "a": {}}']
+    bad = [
+        "{not json",
+        "[1]",
+        '{"title": "no id"}',
+        '{"_id": "y", "year": "soon"}',
+        '{"_id": "z", "a": [[1]]}',
+    ]
     file = tmp_path / "c.jsonl"
     file.write_text("\n".join(lines + bad))
     ended = cli("index", "faq", file, "--json")
@@ -133,7 +139,7 @@ def test_what_was_not_written_is_named_with_its_place_and_reason(faq, cli, tmp_p
     assert found["5"][1] == "is not a JSON object"
     assert found["6"][1] == "has no _id"
     assert found["7"] == ("y", "year is 'soon', not a whole number")
-    assert found["8"][1].startswith("a is an object")
+    assert found["8"][1].startswith("a is a list in a list")
     assert "6 documents were not written" in ended.err
 
 

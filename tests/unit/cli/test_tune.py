@@ -86,7 +86,11 @@ class FakeTuning(
 
     def GetCollection(self, request: Any, context: grpc.ServicerContext) -> Any:
         title = collections_pb.SchemaField(
-            name="title", type=collections_pb.SCHEMA_FIELD_TYPE_TEXT, boost=0.3, searchable=True
+            name="headline",
+            type=collections_pb.SCHEMA_FIELD_TYPE_TEXT,
+            boost=0.3,
+            searchable=True,
+            is_title=True,
         )
         schema = collections_pb.Schema(fields=[title])
         collection = collections_pb.Collection(name="faq", schema=schema)

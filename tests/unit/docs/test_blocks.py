@@ -41,7 +41,17 @@ def choose(language: str) -> list[tuple[str, str]]:
 
 
 def test_each_block_has_a_language_that_a_test_knows() -> None:
-    known = {"console", "console quickstart", "console tutorial", "python", "json", "toml", "text", ""}
+    known = {
+        "console",
+        "console quickstart",
+        "console own-file",
+        "console tutorial",
+        "python",
+        "json",
+        "toml",
+        "text",
+        "",
+    }
     assert {language for _, language, _ in BLOCKS} <= known
     assert {page for page, _ in choose("")} == DRAWINGS
 

@@ -26,6 +26,7 @@ from quarry.retrieval.qdrant_filters import (
     find_string_ranges,
     list_field_types,
     spell_out,
+    to_payload_key,
     to_stored_fields,
     translate,
 )
@@ -102,7 +103,7 @@ class Shard:
         for key in (DOCNO, VERSION):
             engine.update(create_index(key, numbers))
         for name, kind in list_field_types(settings.fields).items():
-            engine.update(create_index(name, _make_field_index(kind)))
+            engine.update(create_index(to_payload_key(name), _make_field_index(kind)))
         engine.flush()
         return cls(engine, settings)
 
@@ -204,7 +205,7 @@ class Shard:
         return translate(spell_out(filter, self._types, values), self._types, self._conditions)
 
     def _read_distinct(self, name: str) -> list[str]:
-        hits = self._engine.facet(edge.FacetRequest(name, limit=ALL_VALUES)).hits
+        hits = self._engine.facet(edge.FacetRequest(to_payload_key(name), limit=ALL_VALUES)).hits
         return [str(hit.value) for hit in hits]
 
     def _count_matching(self, filter: Filter, condition: Condition | None) -> int:

@@ -34,6 +34,7 @@ from quarry.retrieval.qdrant_filters import (
     find_string_ranges,
     list_field_types,
     spell_out,
+    to_payload_key,
     to_stored_fields,
     translate,
 )
@@ -143,7 +144,7 @@ class QdrantDenseStore:
         for key in (DOCNO, VERSION):
             await self._create_index(key, models.PayloadSchemaType.INTEGER)
         for name, kind in self._types.items():
-            await self._create_index(name, INDEXES[kind])
+            await self._create_index(to_payload_key(name), INDEXES[kind])
 
     async def _create_index(self, key: str, schema: Any) -> None:
         await self._server.ask(self._client.create_payload_index(self._collection, key, schema, wait=True))
@@ -261,7 +262,7 @@ class QdrantDenseStore:
 
     async def _read_distinct(self, name: str) -> list[str]:
         response = await self._server.ask(
-            self._client.facet(self._collection, name, limit=ALL_VALUES, exact=True)
+            self._client.facet(self._collection, to_payload_key(name), limit=ALL_VALUES, exact=True)
         )
         return [str(hit.value) for hit in response.hits]
 

@@ -1,18 +1,23 @@
 """Documents of files, converted and packed into batches that one message holds."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from quarry.client.channel import MAX_MESSAGE_BYTES
 from quarry.client.upserts import Batch, Packer
+from quarry.schema import FieldType
 from quarry.v1 import types_pb2
-from quarry_cli.inputs.records import BadRecord, Record, read_records
+from quarry_cli.files.inference import split_cell
+from quarry_cli.files.records import BadRecord, Record
+from quarry_cli.files.value_kinds import is_nan
 from quarry_cli.inputs.values import FieldTypes, to_field_value
 
 SHOWN_FAILURES = 10
+NUMBERS = (FieldType.INTEGER, FieldType.FLOAT)
+ZEROS_IN_FRONT = re.compile(r"\s*[+-]?0\d")
 MAX_DOCUMENT_BYTES = MAX_MESSAGE_BYTES - 2**16
 """Largest document that a message holds; the server's limit on documents is lower, and its own to state."""
 
@@ -28,9 +33,14 @@ class Failure:
 
 @dataclass(slots=True)
 class Failures:
-    """The number of documents that failed, and the first few of them."""
+    """The number of documents that failed, and the first few of them.
+
+    Attributes:
+        not_numbers: values that were NaN, and were left out.
+    """
 
     count: int = 0
+    not_numbers: int = 0
     first: list[Failure] = field(default_factory=list)
 
     def add(self, where: str, id: str, reason: str) -> None:
@@ -66,28 +76,27 @@ class FilePacker:
         types: of the collection's fields.
         batch_bytes: largest batch.
         failures: takes what cannot be sent.
+        list_separator: between the values of one cell, in all fields but text; empty: a cell is one value.
+        exact: whether a whole number refuses zeros in front. The first records had none, or the field
+            would be a keyword.
     """
 
     types: FieldTypes
     batch_bytes: int
     failures: Failures
+    list_separator: str = ""
+    exact: bool = False
 
-    def read_batches(self, files: Iterable[Path]) -> Iterator[FileBatch]:
-        before = 0
-        for path in files:
-            yield from self.pack(read_records(path), before)
-            before += path.stat().st_size
-
-    def pack(self, records: Iterable[Record | BadRecord], before: int = 0) -> Iterator[FileBatch]:
+    def pack(self, records: Iterable[Record | BadRecord]) -> Iterator[FileBatch]:
         packer: Packer[_Placed] = Packer(lambda placed: placed.document.ByteSize(), self.batch_bytes)
         for record in records:
             document = self._read_document(record)
             if document is None or isinstance(record, BadRecord):
                 continue
             if ready := packer.add(_Placed(document, record.where, record.position)):
-                yield _make_file_batch(ready, before)
+                yield _make_file_batch(ready)
         if rest := packer.take_rest():
-            yield _make_file_batch(rest, before)
+            yield _make_file_batch(rest)
 
     def _read_document(self, record: Record | BadRecord) -> types_pb2.Document | None:
         if isinstance(record, BadRecord):
@@ -98,7 +107,8 @@ class FilePacker:
         try:
             document.id = record.id
             for name, value in record.fields.items():
-                document.fields[name].CopyFrom(to_field_value(value, self.types.get(name)))
+                if (found := self._convert(value, self.types.get(name))) is not None:
+                    document.fields[name].CopyFrom(found)
             if document.ByteSize() > MAX_DOCUMENT_BYTES:
                 name = "document"
                 raise ValueError(f"has {document.ByteSize():,} bytes, over {MAX_DOCUMENT_BYTES:,}")
@@ -107,7 +117,21 @@ class FilePacker:
             return None
         return document
 
+    def _convert(self, value: Any, kind: FieldType | None) -> types_pb2.FieldValue | None:
+        """Converts one value, or None if a column of numbers says that there is none. Raises ValueError."""
+        if self.list_separator and kind not in (None, FieldType.TEXT):
+            parts = split_cell(value, self.list_separator)
+            value = parts if len(parts) != 1 else parts[0]
+        if kind in NUMBERS and is_nan(value):
+            self.failures.not_numbers += 1
+            return None
+        if self.exact and kind is FieldType.INTEGER:
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, str) and ZEROS_IN_FRONT.match(one):
+                    raise ValueError(f"is {one[:60]!r}, whose zeros in front a whole number would lose")
+        return to_field_value(value, kind)
 
-def _make_file_batch(placed: list[_Placed], before: int) -> FileBatch:
+
+def _make_file_batch(placed: list[_Placed]) -> FileBatch:
     documents = [one.document for one in placed]
-    return FileBatch(str(uuid4()), documents, [one.where for one in placed], before + placed[-1].position)
+    return FileBatch(str(uuid4()), documents, [one.where for one in placed], placed[-1].position)

@@ -1,0 +1,1 @@
+"""Documents in files as people have them: formats, ids, and the schema that fits them."""

@@ -1,0 +1,200 @@
+"""`quarry index --create` and `quarry schema suggest`: a schema that fits the file, shown first."""
+
+import json
+import re
+
+import pytest
+
+from quarry.v1 import collection_service_pb2 as pb
+from quarry_cli.inputs.schema_file import read_schema
+
+TABLE = """id,name,description,price,zip,notes
+p1,Trail shoe,Light shoe with deep grip for mud,119,01234,
+p2,Road shoe,Cushioned shoe for long runs,139.5,11234,
+"""
+TYPES = {
+    "name": pb.SCHEMA_FIELD_TYPE_TEXT,
+    "description": pb.SCHEMA_FIELD_TYPE_TEXT,
+    "price": pb.SCHEMA_FIELD_TYPE_FLOAT,
+    "zip": pb.SCHEMA_FIELD_TYPE_KEYWORD,
+}
+
+
+@pytest.fixture
+def table(tmp_path):
+    (tmp_path / "products.csv").write_text(TABLE)
+    return tmp_path / "products.csv"
+
+
+def test_a_collection_is_made_with_the_schema_that_was_shown_and_waited_for(quarry, cli, table):
+    ended = cli("index", "shop", table, "--create", "--json")
+    assert ended.status == 0, ended.err
+    assert (ended.json["documents"], ended.json["failed"], ended.json["reached"]) == (2, 0, "searchable")
+    made = quarry.collections["shop"].schema
+    assert {field.name: field.type for field in made.fields} == TYPES
+    assert [field.name for field in made.fields if field.is_title] == ["name"]
+    assert made.unknown_fields == pb.UNKNOWN_FIELDS_REJECT
+    assert quarry.documents["shop", "p1"].fields["zip"].string_value == "01234"
+    assert quarry.documents["shop", "p2"].fields["price"].float_value == 139.5
+    for said in (
+        "cells between commas",
+        "title, searched",
+        "searched text",
+        "2 of 2",
+        "notes",
+        "made the collection",
+    ):
+        assert said in ended.err
+
+
+def test_a_collection_that_is_there_keeps_its_schema(quarry, cli, table):
+    field = pb.SchemaField(name="name", type=pb.SCHEMA_FIELD_TYPE_TEXT)
+    quarry.collections["shop"] = pb.Collection(name="shop", schema=pb.Schema(fields=[field]))
+    ended = cli("index", "shop", table, "--create")
+    assert ended.status == 0
+    assert "its own schema holds" in ended.err
+    assert [field.name for field in quarry.collections["shop"].schema.fields] == ["name"]
+    refused = cli("index", "shop", table, "--create", "--title", "name")
+    assert refused.status == 1
+    assert "shop is there already" in refused.err
+
+
+def test_wishes_for_a_schema_need_a_collection_to_be_made(quarry, cli, table):
+    ended = cli("index", "shop", table, "--title", "name")
+    assert ended.status == 2
+    assert "add --create" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "said"),
+    [
+        ("", [], "hold no records"),
+        ("id,price\n1,2\n", [], "no field looks like text"),
+        (TABLE, ["--text", "desc"], "did you mean description"),
+        (TABLE, ["--id-field", "sku"], "no record has a field 'sku'"),
+        ("id,name\n1,caf\xe9 noir\n", [], "--encoding"),
+    ],
+)
+def test_nothing_is_made_where_nothing_can_be_inferred(quarry, cli, tmp_path, content, options, said):
+    (tmp_path / "c.csv").write_bytes(content.encode("latin-1"))
+    ended = cli("index", "shop", tmp_path / "c.csv", "--create", *options)
+    assert (ended.status, quarry.collections) == (1, {})
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_what_does_not_fit_after_the_first_records_is_an_error_of_its_line(quarry, cli, tmp_path):
+    rows = [f"p{n},Shoe with a number {n},{n + 1}" for n in range(1_000)]
+    rows += [
+        "x1,Boot,many",
+        "x2,Boot,007",
+        "x3,Boot",
+        "x4,Boot,12345678901234567890",
+        "x5,Boot,NaN",
+        "x6,Boot,7",
+    ]
+    (tmp_path / "c.csv").write_text("\n".join(["id,name,count", *rows]))
+    ended = cli("index", "shop", tmp_path / "c.csv", "--create", "--json")
+    assert ended.status == 1
+    assert (ended.json["documents"], ended.json["failed"], ended.json["not_numbers"]) == (1_002, 4, 1)
+    found = {f["where"].rpartition(":")[2]: f["reason"] for f in ended.json["failures"]}
+    assert found["1002"] == "count is 'many', not a whole number"
+    assert found["1003"] == "count is '007', whose zeros in front a whole number would lose"
+    assert "more or fewer cells" in found["1004"]
+    assert "beyond 2^53" in found["1005"]
+    assert "4 documents were not written" in ended.err
+    assert "count" not in quarry.documents["shop", "x5"].fields
+
+
+def test_a_file_that_cannot_be_read_to_its_end_says_what_was_written(quarry, cli, tmp_path):
+    rows = [f"{n},Shoe with a number {n}" for n in range(6_000)]
+    (tmp_path / "c.csv").write_bytes("\n".join(["id,name", *rows, "x,caf\xe9"]).encode("latin-1"))
+    ended = cli("index", "shop", tmp_path / "c.csv", "--create", "--batch-bytes", 1_024)
+    assert ended.status == 1
+    assert "c.csv:6002: is not CSV in UTF-8: byte 0xe9" in ended.err
+    said = re.search(r"at least ([\d,]+) documents were written", ended.err)
+    assert said
+    assert (
+        5_000 < int(said[1].replace(",", "")) <= len(quarry.documents)
+    )  # batches on their way are not counted
+
+
+def test_standard_input_is_read_once_whole_with_its_format_named(quarry, cli):
+    rows = "".join(json.dumps({"id": n, "text": f"some words on {n}"}) + "\n" for n in range(1_500))
+    ended = cli("index", "notes", "-", "--create", "--format", "jsonl", "--json", input=rows)
+    assert ended.status == 0, ended.err
+    assert ended.json["documents"] == len(quarry.documents) == 1_500
+    unnamed = cli("index", "notes", "-", input=rows)
+    assert unnamed.status == 1
+    assert "--format" in unnamed.err
+
+
+def test_a_file_that_is_not_there_is_a_mistake_of_usage(quarry, cli, tmp_path):
+    for path in (tmp_path / "nothing.csv", tmp_path):
+        ended = cli("index", "shop", path)
+        assert ended.status == 2
+        assert "isnofilethatcanberead" in "".join(ended.err.replace("│", "").split())
+
+
+def test_ids_that_occur_twice_are_counted_and_said(quarry, cli, tmp_path):
+    (tmp_path / "c.csv").write_text("id,name\n1,a b\n2,c d\n1,e f\n")
+    ended = cli("index", "shop", tmp_path / "c.csv", "--create")
+    assert ended.status == 0
+    assert "records with the id of an earlier one, which they replaced: 1 (1 at" in ended.err
+    assert "c.csv:4" in ended.err
+    assert quarry.documents["shop", "1"].fields["name"].string_value == "e f"
+
+
+def test_hashed_ids_are_said_and_the_same_file_writes_the_same_documents(quarry, cli, tmp_path):
+    (tmp_path / "c.csv").write_text("name;price\nRed shoe;1\nBlue shoe;2\n")
+    for options in (["--create"], []):
+        ended = cli("index", "shop", tmp_path / "c.csv", *options)
+        assert ended.status == 0, ended.err
+        assert len(quarry.documents) == 2
+        assert "a hash of the content, as no field is called like an id" in ended.err
+        assert "becomes another document" in ended.err
+        assert "semicolons" in ended.err
+
+
+def test_lists_maps_and_delimiters_are_read_as_asked(quarry, cli, tmp_path):
+    (tmp_path / "c.txt").write_text("Art~Titel~Farben~secret\n7~Ein roter Schuh~rot/blau~x\n8~Hut~~x\n")
+    options = ["--format", "csv", "--delimiter", "~", "--list-separator", "/"]
+    options += ["--map", "Art=id", "--map", "Titel=title", "--map", "secret="]
+    ended = cli("index", "shop", tmp_path / "c.txt", "--create", *options)
+    assert ended.status == 0, ended.err
+    fields = quarry.documents["shop", "7"].fields
+    assert set(fields) == {"title", "Farben"}
+    assert [value.string_value for value in fields["Farben"].list_value.values] == ["rot", "blau"]
+    assert "keyword, list" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--map", "a"), ("--map", "=b"), ("--delimiter", "::"), ("--encoding", "latin-17"), ("--format", "xml")],
+)
+def test_options_that_say_nothing_are_mistakes_of_usage(quarry, cli, table, option, value):
+    ended = cli("index", "shop", table, "--create", option, value)
+    assert ended.status == 2
+    assert "Traceback" not in ended.err
+
+
+def test_the_suggested_schema_is_one_that_a_collection_is_made_of(quarry, cli, table, tmp_path):
+    ended = cli("schema", "suggest", table, "--out", tmp_path / "shop.toml")
+    assert (ended.status, ended.out) == (0, ""), ended.err
+    assert {field.name: field.type for field in read_schema(tmp_path / "shop.toml").fields} == TYPES
+    assert cli("collection", "create", "shop", "--schema", tmp_path / "shop.toml").status == 0
+    assert cli("index", "shop", table).status == 0
+    printed = cli("schema", "suggest", table, "--id-field", "zip", "--map", "notes=")
+    assert printed.status == 0
+    assert printed.out.startswith(
+        "# quarry collection create NAME --schema SCHEMA.toml\n# quarry index NAME "
+    )
+    assert "--id-field zip --map notes=\n" in printed.out
+    assert "zip" not in printed.out.partition("fields = [")[2]
+
+
+def test_what_cannot_be_suggested_is_an_error(cli, tmp_path):
+    (tmp_path / "c.jsonl").write_text("?\n")
+    ended = cli("schema", "suggest", tmp_path / "c.jsonl")
+    assert ended.status == 1
+    assert "c.jsonl:1: is not JSON" in ended.err

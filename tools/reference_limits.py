@@ -12,7 +12,7 @@ from quarry.feedback.reading.observed_pages import MAX_RANK
 from quarry.mining.members import MAX_MEMBERS
 from quarry.ranking import cascade, queries, ranges
 from quarry.retrieval.base import MAX_PASSAGES
-from quarry.retrieval.lexical.tantivy_query import MAX_QUERY_WORDS
+from quarry.retrieval.lexical.clauses import MAX_QUERY_WORDS
 from quarry.schema import MAX_BOOST, MAX_INTEGER
 from quarry.v1 import server_service_pb2 as pb
 from quarry_server.info import make_server_info

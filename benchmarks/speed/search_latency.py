@@ -86,7 +86,7 @@ class BareParts:
         return vector
 
     def _lexical(self, query: str) -> list[tuple[float, int]]:
-        parsed = self._queries.make_query(self._queries.list_words(query))
+        parsed = self._queries.make_query(self._searcher, self._queries.list_clauses(query))
         hits = self._searcher.search(parsed, DEPTH).hits
         docnos = self._searcher.fast_field_values("_docno", [address for _, address in hits])
         return [(score, int(docno or 0)) for (score, _), docno in zip(hits, docnos, strict=True)]

@@ -39,6 +39,14 @@ LANGUAGES = {
     "ta": "tamil", "tr": "turkish",
 }  # fmt: skip
 """Languages that Tantivy has a stemmer for, by ISO 639-1 code."""
+UNSTEMMED = frozenset({
+    "af", "az", "be", "bg", "bn", "bs", "ca", "cs", "cy", "et", "eu", "fa", "ga", "gl", "gu", "he",
+    "hi", "hr", "hy", "id", "is", "ja", "ka", "kk", "km", "kn", "ko", "lo", "lt", "lv", "mk", "ml",
+    "mn", "mr", "ms", "mt", "my", "ne", "pa", "pl", "si", "sk", "sl", "sq", "sr", "sw", "te", "th",
+    "tl", "uk", "ur", "uz", "vi", "zh",
+})  # fmt: skip
+"""Languages that Tantivy has no stemmer for, by ISO 639-1 code; docs/reference/languages.md says what each
+gets."""
 
 
 class Microseconds(int):
@@ -71,7 +79,8 @@ class Field:
             64 characters.
         type: what its values are.
         boost: TEXT: what a match here counts in BM25 beside the 1 that it counts anywhere, 0 to 100.
-        language: TEXT: a key of ``LANGUAGES``, or ``none`` for an analyser without stemming.
+        language: TEXT: a key of ``LANGUAGES``, one of ``UNSTEMMED``, or ``none``: words of any language,
+            without stemming.
         searchable: TEXT: whether BM25 searches it.
         embedded: TEXT: whether the encoder reads it.
         is_title: TEXT: whether it stands in front of each passage.
@@ -97,8 +106,8 @@ class Field:
             )
         if not 0 <= self.boost <= MAX_BOOST:
             raise OutOfRangeError("boost", f"{self.boost} is not 0 to {MAX_BOOST:g}")
-        if self.language != "none" and self.language not in LANGUAGES:
-            known = ", ".join(sorted(LANGUAGES))
+        if self.language != "none" and self.language not in LANGUAGES and self.language not in UNSTEMMED:
+            known = ", ".join(sorted({*LANGUAGES, *UNSTEMMED}))
             raise UnknownValueError("language", f"{self.language[:80]!r} is not none, {known}")
         if self.is_title and self.type is not FieldType.TEXT:
             raise WrongTypeError("is_title", f"{self.name} is {self.type}, and a title is text")

@@ -11,12 +11,15 @@ from quarry.deadline import Deadline
 from quarry.filters import Filter
 from quarry.models.base import CrossEncoder, ModelInfo, PairScore
 from quarry.retrieval.base import FIRST_DOCNO, DenseStore, LexicalIndex, LexicalResult, VectorChange
+from quarry.retrieval.lexical.clauses import Clause, WordClause
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.retrieval.memory_dense import MemoryDenseStore
 from quarry.retrieval.retriever import NO_LIMIT, Retrieved, Retriever
+from quarry.schema import Schema
 from quarry.testing.cross_encoder import CrossEncoderContract
 from quarry.testing.dense_store import DIMENSION, GENERATION, DenseStoreContract
 from quarry.testing.lexical_index import LexicalIndexContract
+from quarry.testing.lexical_languages import LexicalLanguagesContract
 from quarry.testing.retriever import DOCUMENTS, RetrieverContract
 from quarry.testing.strategies import FILTER_SCHEMA
 from quarry.types import Candidate, Change, Docno
@@ -67,6 +70,14 @@ class AtOnce(MemoryLexicalIndex):
     def apply(self, changes: Sequence[Change]) -> None:
         super().apply(changes)
         self.commit(self.position.sequence)
+
+
+class ExactSpelling(MemoryLexicalIndex):
+    """Finds words only as they are written."""
+
+    def _list_clauses(self, text: str, boost_scale: float) -> list[Clause]:
+        clauses = super()._list_clauses(text, boost_scale)
+        return [c._replace(others=()) if isinstance(c, WordClause) else c for c in clauses]
 
 
 class NoIndex:
@@ -196,6 +207,11 @@ class TestAtOnce(LexicalIndexContract):
         return AtOnce("g1", FILTER_SCHEMA)
 
 
+class TestExactSpelling(LexicalLanguagesContract):
+    def open_index(self, folder: Path, schema: Schema) -> LexicalIndex:
+        return ExactSpelling("g1", schema)
+
+
 class TestUnbounded(RetrieverContract):
     async def open_retriever(self, folder: Path) -> Retriever:
         return Unbounded()
@@ -244,6 +260,7 @@ NOTICED: dict[type, list[str]] = {
     TestEarlyPosition: ["test_the_position_moves_with_flush_and_not_before"],
     TestFilterAfterTheCut: ["test_browsing_finds_the_first_that_pass_however_many_do_not"],
     TestAtOnce: ["test_changes_are_not_seen_before_the_commit"],
+    TestExactSpelling: ["test_a_title_is_found_without_its_accents_and_counts_more"],
     TestUnbounded: ["test_documents_come_once_and_best_first"],
     TestTooHigh: ["test_scores_lie_between_the_lowest_and_the_highest_that_it_names"],
     TestOtherScores: ["test_other_documents_get_the_scores_that_a_deeper_search_gives_them"],

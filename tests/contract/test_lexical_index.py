@@ -5,7 +5,9 @@ from pathlib import Path
 from quarry.retrieval.base import LexicalIndex
 from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
+from quarry.schema import Schema
 from quarry.testing.lexical_index import GENERATION, LexicalIndexContract
+from quarry.testing.lexical_languages import LexicalLanguagesContract
 from quarry.testing.strategies import FILTER_SCHEMA
 
 
@@ -19,3 +21,13 @@ class TestMemory(LexicalIndexContract):
 
     def open_index(self, folder: Path) -> LexicalIndex:
         return self.kept.setdefault(folder, MemoryLexicalIndex(GENERATION, FILTER_SCHEMA))
+
+
+class TestLanguagesInTantivy(LexicalLanguagesContract):
+    def open_index(self, folder: Path, schema: Schema) -> LexicalIndex:
+        return TantivyIndex(folder / "lexical", GENERATION, schema, heap_bytes=15_000_000)
+
+
+class TestLanguagesInMemory(LexicalLanguagesContract):
+    def open_index(self, folder: Path, schema: Schema) -> LexicalIndex:
+        return MemoryLexicalIndex(GENERATION, schema)

@@ -15,8 +15,9 @@ import tantivy
 from quarry.errors import DataLossError, InvalidArgumentError, RetrieverUnavailableError
 from quarry.filters import EqualTo
 from quarry.retrieval.base import LexicalResult
-from quarry.retrieval.lexical.analysis import MAX_WORD_BYTES
+from quarry.retrieval.lexical.analysis import MAX_WORD_BYTES, VERSION
 from quarry.retrieval.lexical.bm25 import TantivyIndex
+from quarry.retrieval.lexical.cutting import FORM
 from quarry.schema import DEFAULT_SCHEMA, LANGUAGES, Field, FieldType, Schema
 from quarry.types import Change, Docno, Fields, Position
 
@@ -91,6 +92,50 @@ def test_an_index_whose_folder_was_deleted_still_reads_and_can_be_rebuilt(
     again = open_index()
     assert again.position == Position(GENERATION, 0)
     assert docnos(filled(again, "first", "second").browse(9, None)) == {0, 1}
+
+
+def test_an_index_of_an_older_analysis_is_dropped_and_begins_anew(
+    open_index: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    filled(open_index(), "first").close()
+    meta = tmp_path / "lexical" / "meta.json"
+    described = meta.read_text()
+    assert f'"quarry{VERSION}_en"' in described
+    meta.write_text(described.replace(f'"quarry{VERSION}_', '"quarry_'))
+    again = open_index()
+    assert "built anew from the log: its texts were analysed in way 1" in caplog.text
+    assert again.position == Position(GENERATION, 0)
+    assert again.browse(9, None).total == 0
+    filled(again, "manutenção").close()
+    assert docnos(open_index().search("manutencao", 9, None)) == {0}
+
+
+def test_positions_of_words_stay_when_their_other_forms_are_indexed(open_index: Open) -> None:
+    schema = Schema((Field("text", FieldType.TEXT, language="es"),))
+    index = filled(open_index(schema), "el niño pequeño 備份 come")
+    searcher, engine_schema = index._searcher, index._engine_schema
+
+    def has_phrase(*words: str) -> bool:
+        query = tantivy.Query.phrase_query(engine_schema, "_text_es", list(words))
+        return bool(searcher.search(query).hits)
+
+    assert has_phrase("niñ", "pequeñ")
+    assert has_phrase(f"{FORM}nin", f"{FORM}pequen")
+    assert has_phrase("el", f"{FORM}nin")
+    assert has_phrase("pequeñ", "備份", "com")
+    assert not has_phrase("nin", "pequeñ")
+    assert not has_phrase("niñ", f"{FORM}nin")
+
+
+def test_long_texts_of_each_kind_are_indexed_and_looked_for(open_index: Open) -> None:
+    index = open_index(Schema((Field("text", FieldType.TEXT, language="fr"),)))
+    texts = ["é" * 100_000, "備" * 100_000, "\u0301" * 100_000, "न्" * 50_000, "น้ำ" * 30_000, "🍕" * 30_000]
+    index.apply([Change(Docno(n), 1, {"text": f"forêt {text}"}) for n, text in enumerate(texts)])
+    index.commit(1)
+    assert docnos(index.search("foret", 9, None)) == set(range(len(texts)))
+    assert docnos(index.search("備備備", 9, None)) == {1}
+    for query in ("備份" * 50_000, "備 " * 50_000, "".join(map(chr, range(0x4E00, 0x9E00))) * 5):
+        assert index.search(query, 9, None).total <= 1
 
 
 def test_a_closed_index_says_so(open_index: Open) -> None:

@@ -329,7 +329,9 @@ class SchemaField(_message.Message):
     document, 0 to 100. Default 0.3 for the title, 0 for others.
     """
     language: _builtins.str
-    """TEXT: language of the analyser: `en` (default), `de`, `fr`, ..., or `none` for no stemming."""
+    """TEXT: language of the analyser, by ISO 639-1 code: `en` (default), `de`, `ja`, ..., or `none` for
+    any language, without stemming. docs/reference/languages.md lists them.
+    """
     searchable: _builtins.bool
     """TEXT: whether BM25 searches it. Default true."""
     embedded: _builtins.bool

@@ -1,10 +1,19 @@
-"""The analysis of text into words, the same way when it is indexed and when it is searched."""
+"""The analysis of text into words in Tantivy, the same way when it is indexed and when it is searched."""
 
-import unicodedata
+import re
+from pathlib import Path
 
 import tantivy
+from tantivy import PreTokenizedString, Token
 
+from quarry.retrieval.lexical.cutting import Run, Split, TextCutter, Word
 from quarry.schema import LANGUAGES
+
+VERSION = 2
+"""Raise it when a text is analysed into other words than before: an index of another version is built anew.
+
+1: ordinary words only. 2: accents left out beside exact forms, scripts without spaces, symbols.
+"""
 
 MAX_WORD_BYTES = 255
 """Longer words, in UTF-8 and before stemming, are not indexed and match nothing."""
@@ -14,40 +23,75 @@ _WITHOUT_STOP_WORDS = frozenset({"ar", "el", "ro", "ta", "tr"})
 
 
 def name_analyser(language: str) -> str:
-    """Names the analyser of ``language`` (a key of ``LANGUAGES``, or ``none``) in an index."""
-    return f"quarry_{language}"
+    """Names the analyser of ``language`` in an index, and the version of the whole analysis."""
+    return f"quarry{VERSION}_{language}"
 
 
-def build_analyser(language: str, stop_words: bool = True) -> tantivy.TextAnalyzer:
-    """Builds the analyser of runs of letters and digits, lowercased, and stemmed unless ``language`` is
-    ``none``.
+def read_version(folder: Path) -> int | None:
+    """Reads by which version of the analysis the index in ``folder`` was made; None if there is none."""
+    path = folder / "meta.json"
+    described = path.read_text(errors="replace") if path.exists() else ""
+    found = re.search(r'"tokenizer":\s*"quarry(\d*)_', described)
+    return int(found[1] or 1) if found else None
 
-    Only English is folded to ASCII, since its accents are optional (café, naïve); in other languages they
-    part words, and the stemmers read them. Documents keep their stop words: a query may be made of them.
+
+def build_analyser(language: str, stop_words: bool = True, whole: bool = False) -> tantivy.TextAnalyzer:
+    """Builds the analyser of runs of letters and digits, lowercased, and stemmed if the language has a
+    stemmer.
+
+    Only English is folded to ASCII here, since its accents are optional (café, naïve); in other languages
+    they part words, and the stemmers read them. Documents keep their stop words: a query may be made of them.
+
+    Args:
+        whole: takes all of a text for one word.
     """
-    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    tokenizer = tantivy.Tokenizer.raw() if whole else tantivy.Tokenizer.simple()
+    builder = tantivy.TextAnalyzerBuilder(tokenizer)
     builder = builder.filter(tantivy.Filter.remove_long(MAX_WORD_BYTES + 1))
     builder = builder.filter(tantivy.Filter.lowercase())
     if language == "en":
         builder = builder.filter(tantivy.Filter.ascii_fold())
-    if language != "none":
+    if language in LANGUAGES:
         if not stop_words and language not in _WITHOUT_STOP_WORDS:
             builder = builder.filter(tantivy.Filter.stopword(LANGUAGES[language]))
         builder = builder.filter(tantivy.Filter.stemmer(LANGUAGES[language]))
     return builder.build()
 
 
+def build_cutter(language: str, stop_words: bool = True) -> TextCutter:
+    """Builds what cuts texts of a language as its analyser does, and scripts and spellings beside."""
+    ordinary, whole = (build_analyser(language, stop_words, whole) for whole in (False, True))
+    return TextCutter(language, _make_split(ordinary), _make_split(whole))
+
+
+def make_tokens(cutter: TextCutter, text: str) -> PreTokenizedString:
+    """Cuts the normalised ``text`` of a document into what the index takes as it is."""
+    tokens = [
+        Token(term, position, part.start, part.end)
+        for part in cutter.cut(text)
+        for term, position in part.list_terms()
+    ]
+    return PreTokenizedString("", tokens)  # the words count, and the text itself is not stored
+
+
 class QueryAnalyser:
     """The words of a query: stop words are left out, unless it has no others (``The Who``)."""
 
     def __init__(self, language: str) -> None:
-        self._all = build_analyser(language)
-        self._telling = build_analyser(language, stop_words=False)
+        self._all = build_cutter(language)
+        self._telling = build_cutter(language, stop_words=False)
 
-    def split_words(self, text: str) -> list[str]:
-        return self._telling.analyze(text) or self._all.analyze(text)
+    def cut(self, text: str) -> list[Word | Run]:
+        """Cuts ``text`` into what is looked for."""
+        text = self._all.normalize(text)
+        return self._telling.cut(text) or self._all.cut(text)
 
 
-def compose(text: str) -> str:
-    """Puts ``text`` in Unicode's form NFC: the tokenizer takes a combining accent for the end of a word."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+def _make_split(analyser: tantivy.TextAnalyzer) -> Split:
+    def split(text: str) -> list[Word]:
+        return [
+            Word(token.text, token.position, token.char_offset_from, token.char_offset_to)
+            for token in analyser.pre_tokenize(text).tokens
+        ]
+
+    return split

@@ -1,6 +1,8 @@
 """The lexical arm: BM25 in an embedded Tantivy index."""
 
 import contextlib
+import logging
+import shutil
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,8 @@ from quarry.errors import (
 )
 from quarry.filters import Filter
 from quarry.retrieval.base import FIRST_DOCNO, LexicalResult
-from quarry.retrieval.lexical.analysis import build_analyser, name_analyser
+from quarry.retrieval.lexical.analysis import VERSION as ANALYSIS
+from quarry.retrieval.lexical.analysis import build_analyser, name_analyser, read_version
 from quarry.retrieval.lexical.tantivy_checksums import find_damaged_file
 from quarry.retrieval.lexical.tantivy_documents import (
     DOCNO,
@@ -39,6 +42,8 @@ from quarry.schema import Schema
 from quarry.storage.disk import is_nearly_full
 from quarry.types import Candidate, Change, Docno, Position
 
+logger = logging.getLogger(__name__)
+
 HEAP_BYTES = 64_000_000
 MIN_HEAP_BYTES_PER_THREAD = 15_000_000
 VERSIONS_AT_ONCE = 20_000
@@ -52,6 +57,9 @@ class TantivyIndex:
 
     Reads see the last commit. A failed write loses what was applied since that commit, and raises: read
     ``position`` again and replay from there. Writes after that start a new writer.
+
+    An index whose texts an older Quarry analysed otherwise is dropped, and begins at sequence 0: the log
+    fills it again.
 
     Scores move a little with deletions: until segments merge, statistics count what was deleted.
 
@@ -74,6 +82,7 @@ class TantivyIndex:
             raise ValueError(f"{heap_bytes} bytes are too few for {threads} indexing threads")
         self._folder, self._heap_bytes, self._threads = folder, heap_bytes, threads
         with translate_opening_errors(str(folder)):
+            _drop_outdated_index(folder)
             self._index = _open_index(folder, schema)
             self._engine_schema = self._index.schema
         self._documents = DocumentMaker(schema, self._engine_schema)
@@ -113,7 +122,7 @@ class TantivyIndex:
                 ):  # a new docno has nothing to delete, which spares bulk loads 13 %
                     writer.delete_documents_by_term(DOCNO, docno)
             for document in documents:
-                writer.add_document(document)
+                writer.add_document(document.complete())
         self._last_docno = max(self._last_docno, *latest, -1)
 
     def commit(self, sequence: int) -> None:
@@ -128,14 +137,14 @@ class TantivyIndex:
 
     def search(self, text: str, depth: int, filter: Filter | None, boost_scale: float = 1.0) -> LexicalResult:
         with self._open_reading() as searcher:
-            words = self._queries.list_words(text, boost_scale)
-            if not words:
+            clauses = self._queries.list_clauses(text, boost_scale)
+            if not clauses:
                 return LexicalResult([], 0)
-            query = self._queries.make_query(words)
+            query = self._queries.make_query(searcher, clauses)
             if filter is not None:
                 query = narrow_query(query, self._filters.translate_condition(filter))
             candidates, total = _find_best(searcher, query, depth)
-            return LexicalResult(candidates, total, compute_score_ceiling(searcher, words))
+            return LexicalResult(candidates, total, compute_score_ceiling(searcher, clauses))
 
     def browse(self, depth: int, filter: Filter | None, first: Docno = FIRST_DOCNO) -> LexicalResult:
         with self._open_reading() as searcher:
@@ -151,11 +160,11 @@ class TantivyIndex:
         self, text: str, docnos: Collection[Docno], boost_scale: float = 1.0
     ) -> dict[Docno, float]:
         with self._open_reading() as searcher:
-            words = self._queries.list_words(text, boost_scale)
-            if not words or not docnos:
+            clauses = self._queries.list_clauses(text, boost_scale)
+            if not clauses or not docnos:
                 return {}
             given = match_any_term(self._engine_schema, DOCNO, docnos)
-            query = narrow_query(self._queries.make_query(words), given)
+            query = narrow_query(self._queries.make_query(searcher, clauses), given)
             return dict(_read_docnos(searcher, searcher.search(query, len(docnos), count=False).hits))
 
     def read_versions(self) -> Iterator[tuple[Docno, int]]:
@@ -232,6 +241,19 @@ class TantivyIndex:
             # takes the engine's writer out of the binding's object; it fails as the writer has
             with contextlib.suppress(QuarryError), translate_engine_errors():
                 writer.wait_merging_threads()
+
+
+def _drop_outdated_index(folder: Path) -> None:
+    version = read_version(folder)
+    if version not in (None, ANALYSIS):
+        logger.warning(
+            "the lexical index in %s is built anew from the log: its texts were analysed in way %s, and now"
+            " they are in way %s",
+            folder,
+            version,
+            ANALYSIS,
+        )
+        shutil.rmtree(folder)
 
 
 def _open_index(folder: Path, schema: Schema) -> tantivy.Index:

@@ -1,18 +1,24 @@
 """A lexical index in memory: exact, slow, and the reference for the contract that all of them keep."""
 
 import math
-import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import regex
 
 from quarry.deadline import Deadline
 from quarry.filters import Filter, matches
 from quarry.retrieval.base import FIRST_DOCNO, LexicalResult
-from quarry.retrieval.lexical.text_fields import list_text_fields, scale_boosts
+from quarry.retrieval.lexical.clauses import FORM_SHARE, Clause, RunClause, WordClause, list_clauses
+from quarry.retrieval.lexical.cutting import TextCutter, Word
+from quarry.retrieval.lexical.folding import list_folds
+from quarry.retrieval.lexical.text_fields import TextField, list_text_fields, scale_boosts
 from quarry.schema import Schema, as_list
 from quarry.types import Candidate, Change, Docno, Fields, Position
 
 K1, B = 1.2, 0.75
+
+_WORD = regex.compile(r"[\p{Alphabetic}\p{N}]+")
 
 
 class MemoryLexicalIndex:
@@ -24,6 +30,7 @@ class MemoryLexicalIndex:
 
     def __init__(self, generation: str, schema: Schema) -> None:
         self._fields = list_text_fields(schema)
+        self._cutters = {field.language: _make_cutter(field.language) for field in self._fields}
         self._position = Position(generation, 0)
         self._documents: dict[Docno, Change] = {}
         self._pending: dict[Docno, Change] = {}
@@ -40,7 +47,7 @@ class MemoryLexicalIndex:
         merged = self._documents | self._pending
         self._documents = {n: c for n, c in merged.items() if c.fields is not None}
         self._words = {
-            field.name: {n: _count_words(c.fields, field.sources) for n, c in self._documents.items()}
+            field.name: {n: self._count_terms(c.fields, field) for n, c in self._documents.items()}
             for field in self._fields
         }
         self._pending = {}
@@ -50,7 +57,8 @@ class MemoryLexicalIndex:
         scores = self.score_documents(text, self._list_passing(filter), boost_scale)
         best = sorted(scores, key=lambda docno: (-scores[docno], docno))[:depth]
         candidates = [Candidate(docno, scores[docno]) for docno in best]
-        return LexicalResult(candidates, len(scores), self._compute_ceiling(set(_split(text)), boost_scale))
+        ceiling = math.fsum(map(self._compute_ceiling, self._list_clauses(text, boost_scale)))
+        return LexicalResult(candidates, len(scores), ceiling)
 
     def browse(self, depth: int, filter: Filter | None, first: Docno = FIRST_DOCNO) -> LexicalResult:
         passing = sorted(self._list_passing(filter))
@@ -60,16 +68,11 @@ class MemoryLexicalIndex:
     def score_documents(
         self, text: str, docnos: Collection[Docno], boost_scale: float = 1.0
     ) -> dict[Docno, float]:
-        asked = set(_split(text))
-        fields = scale_boosts(self._fields, boost_scale)
-        found = {n for n in docnos for f in fields if asked & self._words.get(f.name, {}).get(n, {}).keys()}
+        clauses = self._list_clauses(text, boost_scale)
         return {
-            docno: math.fsum(
-                field.weight * self._score_bm25(self._words[field.name], word, docno)
-                for field in fields
-                for word in asked
-            )
-            for docno in found
+            docno: math.fsum(self._score_clause(clause, docno) for clause in clauses)
+            for docno in docnos
+            if any(self._matches(clause, docno) for clause in clauses)
         }
 
     def read_versions(self) -> Iterator[tuple[Docno, int]]:
@@ -84,34 +87,83 @@ class MemoryLexicalIndex:
     def _list_passing(self, filter: Filter | None) -> list[Docno]:
         return [n for n, c in self._documents.items() if filter is None or matches(filter, c.fields or {})]
 
-    def _compute_ceiling(self, asked: set[str], boost_scale: float) -> float:
-        return math.fsum(
-            field.weight * _compute_idf(self._words[field.name], word) * (K1 + 1)
-            for field in scale_boosts(self._fields, boost_scale)
-            for word in asked
-            if any(word in words for words in self._words.get(field.name, {}).values())
+    def _list_clauses(self, text: str, boost_scale: float) -> list[Clause]:
+        parts = {language: cutter.cut(cutter.normalize(text)) for language, cutter in self._cutters.items()}
+        return list_clauses(scale_boosts(self._fields, boost_scale), parts)
+
+    def _matches(self, clause: Clause, docno: Docno) -> bool:
+        has = self._words.get(clause.field, {}).get(docno, Counter())
+        if isinstance(clause, WordClause):
+            return any(term in has for term in (clause.text, *clause.others))
+        return any(sum(pair in has for pair in group.pairs) >= group.needed for group in clause.groups)
+
+    def _score_clause(self, clause: Clause, docno: Docno) -> float:
+        field = self._words.get(clause.field, {})
+        if docno not in field:
+            return 0.0
+        if isinstance(clause, RunClause):
+            saturated = (
+                _compute_idf(field, [pair]) * _compute_saturation(field, pair, docno) for pair in clause.pairs
+            )
+            return clause.weight * math.fsum(saturated)
+        spellings = _list_spellings(field, clause)
+        best = max(
+            (share * _compute_saturation(field, term, docno) for term, share in spellings), default=0.0
         )
+        return clause.weight * _compute_idf(field, [term for term, _ in spellings]) * best
 
-    def _score_bm25(self, field: dict[Docno, Counter[str]], word: str, docno: Docno) -> float:
-        frequency, length = field[docno][word], field[docno].total()
-        average = sum(words.total() for words in field.values()) / len(field)
-        return (
-            _compute_idf(field, word)
-            * frequency
-            * (K1 + 1)
-            / (frequency + K1 * (1 - B + B * length / (average or 1)))
-        )
+    def _compute_ceiling(self, clause: Clause) -> float:
+        field = self._words.get(clause.field, {})
+        if isinstance(clause, RunClause):
+            having = (_compute_idf(field, [pair]) for pair in clause.pairs if _has_term(field, pair))
+            return clause.weight * math.fsum(having) * (K1 + 1)
+        spellings = _list_spellings(field, clause)
+        share = max((share for _, share in spellings), default=0.0)
+        return clause.weight * _compute_idf(field, [term for term, _ in spellings]) * share * (K1 + 1)
+
+    def _count_terms(self, fields: Fields | None, field: TextField) -> Counter[str]:
+        cutter = self._cutters[field.language]
+        texts = (cutter.normalize(v) for name in field.sources for v in as_list((fields or {}).get(name)))
+        parts = (part for text in texts for part in cutter.cut(text))
+        return Counter(term for part in parts for term, _ in part.list_terms())
 
 
-def _compute_idf(field: dict[Docno, Counter[str]], word: str) -> float:
-    having = sum(word in words for words in field.values())
+_Field = Mapping[Docno, Counter[str]]
+
+
+def _list_spellings(field: _Field, clause: WordClause) -> list[tuple[str, float]]:
+    """Lists the spellings of a word that occur, each with its share."""
+    terms = (clause.text, *clause.others)
+    return [(term, 1.0 if term == clause.text else FORM_SHARE) for term in terms if _has_term(field, term)]
+
+
+def _has_term(field: _Field, term: str) -> bool:
+    return any(term in words for words in field.values())
+
+
+def _compute_saturation(field: _Field, term: str, docno: Docno) -> float:
+    """Computes what a document's frequency of ``term`` makes of its idf."""
+    frequency, length = field[docno][term], field[docno].total()
+    average = sum(words.total() for words in field.values()) / len(field)
+    return frequency * (K1 + 1) / (frequency + K1 * (1 - B + B * length / (average or 1)))
+
+
+def _compute_idf(field: _Field, terms: Sequence[str]) -> float:
+    """Computes one idf for all ``terms``, that of the most frequent one."""
+    having = max((sum(term in words for words in field.values()) for term in terms), default=0)
     return math.log1p((len(field) - having + 0.5) / (having + 0.5))
 
 
-def _count_words(fields: Fields | None, names: Sequence[str]) -> Counter[str]:
-    values = (value for name in names for value in as_list((fields or {}).get(name)))
-    return Counter(word for value in values for word in _split(value))
+def _make_cutter(language: str) -> TextCutter:
+    def split(text: str) -> Iterator[Word]:
+        for n, found in enumerate(_WORD.finditer(text)):
+            yield Word(_lower(found[0], language), n, *found.span())
+
+    def read_word(text: str) -> Iterator[Word]:
+        yield Word(_lower(text, language), 0, 0, len(text))
+
+    return TextCutter(language, split, read_word)
 
 
-def _split(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+", text.lower())
+def _lower(word: str, language: str) -> str:
+    return word.translate(list_folds("en")[0]).lower() if language == "en" else word.lower()

@@ -1,12 +1,14 @@
 """The form of a collection's documents, and of the marker that holds the position, in Tantivy."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tantivy
 
 from quarry.errors import DataLossError, InvalidArgumentError
-from quarry.retrieval.lexical.analysis import compose, name_analyser
+from quarry.retrieval.lexical.analysis import build_cutter, make_tokens, name_analyser
+from quarry.retrieval.lexical.cutting import TextCutter
 from quarry.retrieval.lexical.text_fields import list_text_fields
 from quarry.schema import Field, FieldType, Schema, as_list
 from quarry.types import Change, Position
@@ -59,17 +61,34 @@ def make_keyword_term(keyword: str) -> str:
     return "x" + keyword.encode().hex()
 
 
+@dataclass(frozen=True, slots=True)
+class MadeDocument:
+    """A document that Tantivy can take, but for the texts that its analyser would cut wrongly.
+
+    Those are cut in ``complete``, right before the document is added: words take many times the memory of
+    their text.
+    """
+
+    document: tantivy.Document
+    texts: Sequence[tuple[str, TextCutter, str]]
+
+    def complete(self) -> tantivy.Document:
+        for name, cutter, text in self.texts:
+            self.document.add_pre_tokenized_text(name, make_tokens(cutter, text))
+        return self.document
+
+
 class DocumentMaker:
     """Makes Tantivy documents of changes, checked so that no value can kill the writer."""
 
     def __init__(self, schema: Schema, engine_schema: tantivy.Schema) -> None:
         self._engine_schema = engine_schema
-        self._texts = list_text_fields(schema)
+        self._texts = [(text, build_cutter(text.language)) for text in list_text_fields(schema)]
         self._filterable: list[tuple[str, Callable[[str], str] | None]] = [
             (f.name, make_keyword_term if f.type is FieldType.KEYWORD else None) for f in schema.filterable
         ]
 
-    def make_document(self, change: Change) -> tantivy.Document:
+    def make_document(self, change: Change) -> MadeDocument:
         """Makes the document after ``change``, which is no deletion.
 
         Raises:
@@ -77,14 +96,22 @@ class DocumentMaker:
         """
         values: dict[str, Any] = {KIND: DOCUMENT, DOCNO: change.docno, VERSION: change.version}
         fields = change.fields or {}
+        to_cut: list[tuple[str, TextCutter, str]] = []
         try:
-            for text in self._texts:
-                values[text.name] = [compose(v) for name in text.sources for v in as_list(fields.get(name))]
+            for text, cutter in self._texts:
+                plain = values[text.name] = []
+                for value in (v for name in text.sources for v in as_list(fields.get(name))):
+                    normal = cutter.normalize(value)
+                    if cutter.is_plain(normal):
+                        plain.append(normal)
+                    else:
+                        normal.encode()  # raises ValueError for what is no text
+                        to_cut.append((text.name, cutter, normal))
             for name, encode in self._filterable:
                 if name in fields:
                     given = fields[name]
                     values[name] = given if encode is None else _encode_values(encode, as_list(given))
-            return tantivy.Document.from_dict(values, self._engine_schema)
+            return MadeDocument(tantivy.Document.from_dict(values, self._engine_schema), to_cut)
         except (ValueError, TypeError, AttributeError) as error:
             raise InvalidArgumentError("fields", f"of document {change.docno}: {error}"[:500]) from error
 

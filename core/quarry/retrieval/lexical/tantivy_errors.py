@@ -10,8 +10,8 @@ from quarry.storage.disk import FULL_NUMBERS
 
 ARM = "bm25"
 
-_OS_ERROR = re.compile(r"Os \{ code: (\d+)|\(os error (\d+)\)")
-"""How the engine writes the system's error number: for programmers in some messages, for people in others."""
+_OS_ERROR = re.compile(r"Os \{ code: (\d+)|\(os error (\d+)\)|\[Errno (\d+)\]")
+"""How the engine writes the system's error number, for programmers and for people, and how Python does."""
 
 
 @contextmanager
@@ -52,4 +52,4 @@ def _to_typed_error(error: Exception) -> QuarryError:
 
 def _find_system_error(message: str) -> int | None:
     found = _OS_ERROR.search(message)
-    return int(found[1] or found[2]) if found else None
+    return int(found[1] or found[2] or found[3]) if found else None

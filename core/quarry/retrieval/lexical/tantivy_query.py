@@ -2,37 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import tantivy
 from tantivy import Occur, Query
 
-from quarry.retrieval.lexical.analysis import QueryAnalyser, compose
+from quarry.retrieval.lexical.analysis import QueryAnalyser
+from quarry.retrieval.lexical.clauses import FORM_SHARE, Clause, Group, RunClause, WordClause, list_clauses
 from quarry.retrieval.lexical.tantivy_documents import count_documents
+from quarry.retrieval.lexical.tantivy_filters import narrow_query
 from quarry.retrieval.lexical.text_fields import list_text_fields, scale_boosts
 from quarry.schema import Schema
-
-MAX_QUERY_WORDS = 512
-"""Different words of a query that count, for each analyser; the first ones are taken."""
 
 _K1 = 1.2  # Tantivy's, and not to be changed from Python
 _ROUNDING = 1 + 2**-18
 """Scores are sums of 32-bit floats, so they can come out above the exact sum."""
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word that is looked for.
-
-    Attributes:
-        field: where.
-        text: as the field's analyser leaves it.
-        weight: what its BM25 is multiplied by: the field's.
-    """
-
-    field: str
-    text: str
-    weight: float
 
 
 class TextQueryBuilder:
@@ -43,33 +26,87 @@ class TextQueryBuilder:
         self._fields = list_text_fields(schema)
         self._analysers = {field.language: QueryAnalyser(field.language) for field in self._fields}
 
-    def list_words(self, text: str, boost_scale: float = 1.0) -> list[Word]:
-        """Lists the words of ``text`` in each field, each once; none if nothing can match.
+    def list_clauses(self, text: str, boost_scale: float = 1.0) -> list[Clause]:
+        """Lists what ``text`` looks for in each field; none if nothing can match."""
+        parts = {language: analyser.cut(text) for language, analyser in self._analysers.items()}
+        return list_clauses(scale_boosts(self._fields, boost_scale), parts)
 
-        Counting a word as often as the query has it ranked worse on five collections of six.
-        """
-        text = compose(text)
-        words = {
-            language: list(dict.fromkeys(analyser.split_words(text)))[:MAX_QUERY_WORDS]
-            for language, analyser in self._analysers.items()
-        }
-        fields = scale_boosts(self._fields, boost_scale)
-        return [Word(field.name, word, field.weight) for field in fields for word in words[field.language]]
+    def make_query(self, searcher: tantivy.Searcher, clauses: Sequence[Clause]) -> Query:
+        """Makes the query for the index as ``searcher`` sees it, which says how rare a spelling is."""
+        queries: list[Query] = []
+        groups: list[Query] = []
+        matches_by_any = True
+        for clause in clauses:
+            if isinstance(clause, RunClause):
+                queries += [self._make_term(clause.field, pair, clause.weight) for pair in clause.pairs]
+                groups += [self._make_group(clause.field, group) for group in clause.groups]
+                matches_by_any = matches_by_any and clause.matches_by_any
+            elif clause.others:
+                queries += self._make_spellings(searcher, clause)
+            else:
+                queries.append(self._make_term(clause.field, clause.text, clause.weight))
+        if not queries:
+            return Query.empty_query()
+        query = Query.boolean_query([(Occur.Should, query) for query in queries])
+        if matches_by_any:
+            return query
+        words = [clause for clause in clauses if isinstance(clause, WordClause)]
+        if words:
+            groups.append(self.make_query(searcher, words))
+        matching = Query.boolean_query([(Occur.Should, group) for group in groups])
+        return narrow_query(query, matching)
 
-    def make_query(self, words: Sequence[Word]) -> Query:
-        return Query.boolean_query([(Occur.Should, self._make_word_query(word)) for word in words])
+    def _make_group(self, field: str, group: Group) -> Query:
+        pairs = [self._make_term(field, pair, 1.0) for pair in group.pairs]
+        return Query.boolean_query([(Occur.Should, pair) for pair in pairs], group.needed)
 
-    def _make_word_query(self, word: Word) -> Query:
-        query = Query.term_query(self._engine_schema, word.field, word.text, "freq")
-        return query if word.weight == 1 else Query.boost_query(query, word.weight)
+    def _make_spellings(self, searcher: tantivy.Searcher, clause: WordClause) -> list[Query]:
+        shares, idf, total = _share_idf(searcher, clause)
+        queries = [
+            self._make_term(clause.field, term, clause.weight * share * idf / _compute_idf(total, n))
+            for term, share, n in shares
+        ]
+        return queries if len(queries) < 2 else [Query.disjunction_max_query(queries)]
+
+    def _make_term(self, field: str, text: str, weight: float) -> Query:
+        query = Query.term_query(self._engine_schema, field, text, "freq")
+        return query if weight == 1 else Query.boost_query(query, weight)
 
 
-def compute_score_ceiling(searcher: tantivy.Searcher, words: Sequence[Word]) -> float:
+def compute_score_ceiling(searcher: tantivy.Searcher, clauses: Sequence[Clause]) -> float:
     """Computes what no score can exceed: each word as often as can be in the shortest document."""
     total = count_documents(searcher)
-    frequencies = [searcher.doc_freq(word.field, word.text) for word in words]
-    weights = (w.weight * _compute_idf(total, n) for w, n in zip(words, frequencies, strict=True) if n)
+    terms: list[tuple[float, str, str]] = []
+    weights: list[float] = []
+    for clause in clauses:
+        if isinstance(clause, RunClause):
+            terms += [(clause.weight, clause.field, pair) for pair in clause.pairs]
+        elif clause.others:
+            shares, idf, _ = _share_idf(searcher, clause)
+            weights += [clause.weight * idf * max(share for _, share, _ in shares)] if shares else []
+        else:
+            terms.append((clause.weight, clause.field, clause.text))
+    frequencies = [searcher.doc_freq(field, text) for _, field, text in terms]
+    weights += [w * _compute_idf(total, n) for (w, _, _), n in zip(terms, frequencies, strict=True) if n]
     return math.fsum(weights) * (_K1 + 1) * _ROUNDING
+
+
+def _share_idf(
+    searcher: tantivy.Searcher, clause: WordClause
+) -> tuple[list[tuple[str, float, int]], float, int]:
+    """Finds what spellings of a word occur, and one idf for them all.
+
+    A spelling that few documents have is no rarer a word: by an idf of its own a slip of the pen would count
+    more than the word itself.
+
+    Returns:
+        Each spelling with its share and how many documents have it; the idf of the most frequent one; how
+        many documents there are.
+    """
+    counted = ((term, searcher.doc_freq(clause.field, term)) for term in (clause.text, *clause.others))
+    shares = [(term, 1.0 if term == clause.text else FORM_SHARE, n) for term, n in counted if n]
+    total = count_documents(searcher)
+    return shares, _compute_idf(total, max((n for _, _, n in shares), default=0)), total
 
 
 def _compute_idf(total: int, having: int) -> float:

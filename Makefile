@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# A script that fails in a pipe fails its target. `sh` cannot say so everywhere.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 INSTALLED := $(VENV)/installed
 
 .PHONY: help setup demo docs site reference check-reference check check-lowest test lint names types imports protos release-protos check-protos check-languages lint-protos breaking unit integration crash-test mutants bench bench-learning bench-flywheel clean

@@ -62,7 +62,7 @@ class Turns:
         version = trained["model_version"]
         if trained["verdict"] == "IMPROVED":  # a person weighs the cautions: the judged queries are few
             self._quarry("model", "promote", version)
-        measured = self._run("evaluate", "--model", version, *self._with(self._test))
+        measured = self._measure(version) if version else {"advice": trained["advice"]}
         rows = parquet.read_table(examples, columns=["label", "s_qd"]).to_pandas()
         return {
             "turn": number,
@@ -73,12 +73,18 @@ class Turns:
             "verdict": trained["verdict"],
             "cautions": trained["cautions"],
             "gate": [m for m in trained["metrics"] if m["measure"] == "nDCG@10" and m["slice"] == "all"],
-            "fused": measured["fused"]["nDCG@10"],
-            "reranked": measured["reranked"]["nDCG@10"],
-            "calibration": self._quarry("model", "show", version).get("calibration"),
-            "test_ece": self._measure_relevance(version),
+            **measured,
             "training_seconds": round(training_s),
             "seconds": round(time.monotonic() - started),
+        }
+
+    def _measure(self, version: str) -> dict[str, Any]:
+        """Measures a version on the test queries: nDCG@10 by run, and how far its relevance is off."""
+        runs = self._run("evaluate", "--model", version, *self._with(self._test))
+        return {
+            **{name: runs[name]["nDCG@10"] for name in ("fused", "reranked")},
+            "calibration": self._quarry("model", "show", version).get("calibration"),
+            "test_ece": self._measure_relevance(version),
         }
 
     def _measure_relevance(self, version: str) -> dict[str, float] | None:
@@ -145,6 +151,8 @@ def main() -> None:
         for number in range(1, options.turns + 1):
             found = {"benchmark": "turns", "set": options.set, **turns.turn(number)}
             print(json.dumps(found), flush=True)
+            if not found["version"]:  # the next turn would measure whatever serves, under this turn's number
+                sys.exit(f"turn {number}: {found['verdict']} and no model: {'; '.join(found['advice'])}")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 All but one positive of each query are hidden; a negative that is a hidden positive is a true false
 negative. Hardness is the similarity and the rank that two encoders give that are no member. Every preset is
-asked for the same number of negatives. ``half`` is ``fit`` for the queries that the constants of `quarry`
-were chosen on, and ``held-out`` for the others, by a hash of the query's id. One JSON line for each preset,
-set and half, and for all sets together; rates are of queries that have hidden positives, with 95 %
-intervals by bootstrap over queries. ``same`` compares with perc-pos at equal counts for each query: where
-one has fewer negatives, the other's last ones are left out. ``harder`` is by how much the preset's
+asked for the same number of negatives. Presets that need feedback, a re-ranker or, as `quarry` does, a server
+are left out; the first JSON line names them. Then comes one line for each preset, set and half of the
+queries (by a hash of their ids), and for all sets together; rates are of queries that have hidden positives,
+with 95 % intervals by bootstrap over queries. ``same`` compares with perc-pos at equal counts for each query:
+where one has fewer negatives, the other's last ones are left out. ``harder`` is by how much the preset's
 negatives are more similar (or, by log rank, lower) than those of perc-pos.
 """
 
@@ -33,6 +33,9 @@ SETS = {"scifact": True, "cranfield": True, "stackfaq-webapps": False}
 RESAMPLES = 1_000
 Figures = NDArray[np.float64]
 HALVES = ("fit", "held-out")
+"""Constants may be chosen on the first; what is published is of the second."""
+SERVED_MEMBER = "fused"
+"""The live first stage, which only a server has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,16 +185,27 @@ def _joined(parts: list[Counted]) -> Counted:
     return Counted(np.concatenate([part.hidden for part in parts]), figures)
 
 
+def split_presets() -> tuple[list[str], dict[str, list[str]]]:
+    """Splits the presets into those that documents and judgments suffice for, and, with what they need, the
+    others."""
+    needs = {
+        name: sorted({*preset.needs, *({"server"} if SERVED_MEMBER in preset.members else ())})
+        for name, preset in PRESETS.items()
+    }
+    return [name for name, some in needs.items() if not some], {n: some for n, some in needs.items() if some}
+
+
 def main() -> None:
-    without_feedback = [name for name, preset in PRESETS.items() if not preset.needs]
+    measurable, left_out = split_presets()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder that keeps vectors and models")
-    parser.add_argument("--presets", nargs="+", choices=without_feedback, default=without_feedback)
+    parser.add_argument("--presets", nargs="+", choices=measurable, default=measurable)
     parser.add_argument("--negatives", type=int, default=7)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     options = parser.parse_args()
     if not COLLECTIONS.exists():
         sys.exit(f"the test collections are not there: {COLLECTIONS}")
+    print(json.dumps({"benchmark": "mining_quality", "left_out": left_out}), flush=True)
     for result in measured(options.data, options.presets, options.negatives, options.sets):
         print(json.dumps(result), flush=True)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SHOWN_ABSENT = 3
 SHOWN_HITS = 10
-ECE = "ECE@10"
+ECE, MISSING = "ECE@10", "missing_queries"
 USUAL, FUSED = search_service_pb2.Rerank(), search_service_pb2.Rerank(disabled=True)
 
 
@@ -48,9 +48,10 @@ def evaluate(
     nDCG@10, RR@3, RR@10 and R@100, averaged over all judged queries with a text. The re-ranked run is what
     searches give: those of the collection's cascade, if it has one, in which VERSION takes the place of its
     re-ranker; or those of the cascade that is given here. If the re-ranker is calibrated, ECE@10 says how far
-    the relevance of the ten best hits is off, 0 to 1.
+    the relevance of the ten best hits is off, 0 to 1. If judged queries have no text, the JSON has their
+    number as missing_queries: two runs are comparable over the same queries only.
     """
-    texts, judged = read_judged(queries, qrels)
+    texts, judged, left_out = read_judged(queries, qrels)
     with connect(server, timeout, default_timeout_s=120) as quarry:
         rerank = search_service_pb2.Rerank(model=model, cascade=parse_stages(cascade or ()))
         answers = make_runs(quarry, name, texts, rerank)
@@ -64,7 +65,7 @@ def evaluate(
         found = {run: dict(result.means) for run, result in results.items()}
         if error is not None:
             found["reranked"][ECE] = error
-        print_json(found)
+        print_json({**found, MISSING: left_out} if left_out else found)
     else:
         show_figures(results)
         if error is not None:

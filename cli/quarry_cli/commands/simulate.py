@@ -63,7 +63,7 @@ def simulate(
     They see what the server really answers, and find relevant what the judgments say. Everything that they
     leave in the log is marked as simulated, and so is whatever is learned from it.
     """
-    texts, judged = read_judged(queries, qrels)
+    texts, judged, _ = read_judged(queries, qrels)
     behaviour = make_simulated_users(users, noise, trust, eta, intents)
     simulation = Simulation(
         name, list(texts.items()), judged, behaviour, page_size, intents, skew, swap, seed

@@ -27,10 +27,17 @@ Qrels = dict[str, dict[str, int]]
 
 
 class JudgedQueries(NamedTuple):
-    """Judged queries: their texts and their judgments, by the same ids."""
+    """Judged queries.
+
+    Attributes:
+        texts: by id.
+        qrels: their judgments, by the same ids.
+        left_out: how many are judged and have no text in the file of queries, or one without a word.
+    """
 
     texts: dict[str, str]
     qrels: Qrels
+    left_out: int
 
 
 def read_judged(queries: Path, qrels: Path) -> JudgedQueries:
@@ -41,7 +48,7 @@ def read_judged(queries: Path, qrels: Path) -> JudgedQueries:
     """
     judged = read_qrels(qrels)
     texts = read_queries(queries, set(judged))
-    return JudgedQueries(texts, {id: judged[id] for id in texts})
+    return JudgedQueries(texts, {id: judged[id] for id in texts}, len(judged) - len(texts))
 
 
 def read_qrels(path: Path) -> Qrels:
@@ -140,8 +147,10 @@ def _parse_judgment(cells: Sequence[str], where: str) -> tuple[str, str, int]:
 
 
 def _parse_grade(text: str, where: str) -> int:
-    """Parses a whole number, also as ``1.0``."""
+    """Parses a whole number, also as ``1.0``. Python's ``float`` takes ``1_0`` for 10, and other digits."""
     try:
+        if "_" in text or not text.isascii():
+            raise ValueError
         value = float(text)
         grade = int(value)
     except (ValueError, OverflowError):

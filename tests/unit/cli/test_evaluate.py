@@ -115,7 +115,13 @@ def test_judged_queries_that_the_file_lacks_are_named_and_the_others_are_measure
     assert ended.status == 0
     assert "1 of 2 queries that are judged are missing: q1; the others are used" in ended.err
     (tmp_path / "r.tsv").write_text("q2\ta\t1\n")
-    assert cli(*judged, "--json").out == ended.out, "the missing query does not count as zero"
+    figures = cli(*judged, "--json").json
+    assert ended.json == {**figures, "missing_queries": 1}, "the missing query does not count as zero"
+
+
+def test_queries_without_a_word_are_missing_from_the_figures_too(judged, cli, tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"_id": "q1", "text": "?"}\n{"_id": "q2", "text": "two"}\n')
+    assert cli(*judged, "--json").json["missing_queries"] == 1
 
 
 def test_a_file_that_lacks_all_judged_queries_is_an_error(judged, cli, tmp_path):
@@ -145,6 +151,8 @@ def test_judgments_are_read_in_both_forms_packed_or_not(tmp_path):
         ("q1\ta\tnan\n", ":1: the grade 'nan' is no number"),
         ("q1\ta\t1\nq1\tb\t0.5\n", ":2: the grade '0.5' is no whole number"),
         ("q1\ta\t1\nquery-id\tcorpus-id\tscore\n", ":2: the grade 'score' is no number"),
+        ("q1\ta\t1_0\n", ":1: the grade '1_0' is no number"),
+        ("q1\ta\t\u0661\n", ":1: the grade '\u0661' is no number"),
         ("q1\ta\t99999999999\n", ":1: the grade '99999999999' is no whole number"),
     ],
 )

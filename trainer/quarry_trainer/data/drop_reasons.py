@@ -12,6 +12,7 @@ class DropReason(StrEnum):
     """The reason for which a row, a document of a group or a group is dropped."""
 
     REPEATED = "repeated rows"
+    OWN_POSITIVE = "rows of label 1 whose negative is their positive"
     CONTRADICTED = "negatives that answer the same question elsewhere in the examples"
     QUERY_WITHOUT_TEXT = "rows whose query has no word"
     UNKNOWN_POSITIVE = "groups whose positive the collection lacks"

@@ -50,7 +50,8 @@ def choose_rows(columns: Columns, dropped: Dropped) -> list[int]:
 
     A negative of a query that is relevant in another row of the same question (``make_question_key``) is
     dropped: one of the two rows is wrong, and a positive is more likely to be looked at. The second of two
-    equal rows is dropped, too, and rows whose query has no word.
+    equal rows is dropped, too, and so are rows whose query has no word, and rows of label 1 that name their
+    positive twice.
 
     Raises:
         BadExamplesError: ``MOST_CONTRADICTED`` of the rows contradict others, or no row is left.
@@ -65,7 +66,9 @@ def choose_rows(columns: Columns, dropped: Dropped) -> list[int]:
             dropped.add(DropReason.QUERY_WITHOUT_TEXT, query_id)
         elif not label and negative in relevant[keys[query]]:
             dropped.add(DropReason.CONTRADICTED, query_id, negative)
-        elif row in seen or negative == positive:
+        elif negative == positive:
+            dropped.add(DropReason.OWN_POSITIVE, query_id, negative)
+        elif row in seen:
             dropped.add(DropReason.REPEATED, query_id, negative)
         else:
             seen.add(row)

@@ -151,6 +151,16 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
         read_examples(tmp_path / "columns")
 
 
+def test_a_row_that_names_its_positive_twice_is_counted_by_its_own_name(tmp_path: Path) -> None:
+    rows = [row("q", "a", "b"), row("q", "a", "a", label=1), row("q", "a", "b")]
+    examples = read_examples(written(tmp_path / "x.parquet", rows))
+    assert [group.documents for group in examples.groups] == [("b",)]
+    assert examples.dropped.as_json() == {
+        "repeated": {"count": 1, "examples": ["q/b"]},
+        "own_positive": {"count": 1, "examples": ["q/a"]},
+    }
+
+
 def test_a_few_contradictions_are_dropped_and_named(tmp_path: Path) -> None:
     """Of A before B and B before A both are dropped; the documents stay answers of the query."""
     sound = [row(f"q{n}", "p", "n") for n in range(30)]

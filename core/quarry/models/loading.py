@@ -63,6 +63,10 @@ class ExportedModel:
         dimension = read_dimension(self.target)
         return ModelInfo(self.name, self.fingerprint + suffix, self.settings.max_tokens, dimension)
 
+    def load_tokenizer(self) -> TextTokenizer:
+        """Loads the tokenizer of a model that reads whole inputs."""
+        return TextTokenizer(self.target / TOKENIZER_FILE, self.settings.max_tokens)
+
     def load_split_tokenizer(self) -> SplitTokenizer:
         """Loads the tokenizer of a re-ranker that encodes texts separately."""
         return SplitTokenizer(self.target / TOKENIZER_FILE, self.settings.max_tokens)
@@ -102,11 +106,7 @@ def load_exported(
     model: ExportedModel, device: Device = "auto", precision: Precision = "fp32"
 ) -> LoadedModel:
     """Loads the model as a whole. Raises ModelError if it cannot be loaded or the device is not there."""
-    tokenizer = (
-        model.load_split_tokenizer()
-        if make_separate_key(model.folder)
-        else TextTokenizer(model.target / TOKENIZER_FILE, model.settings.max_tokens)
-    )
+    tokenizer = model.load_split_tokenizer() if make_separate_key(model.folder) else model.load_tokenizer()
     runner = _make_runner(device, model, precision)
     return LoadedModel(model.describe(runner.precision), model.settings, tokenizer, runner)
 

@@ -1,5 +1,6 @@
 """Text to token ids: one tokenizer object a thread at a time, cuts counted, special tokens by template."""
 
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -114,6 +115,27 @@ class TextTokenizer:
             added = tokenizer.get_added_tokens_decoder()
         return sorted(number for number, token in added.items() if token.special)
 
+    def measure_unknown_share(self, texts: Sequence[str]) -> float:
+        """Measures which share of the texts, in characters that are not white space, 0 to 1, has no token but
+        the one for what is not known.
+
+        It is 0 for a vocabulary without such a token, as one of bytes, and for texts without characters.
+        """
+        with self._borrow() as tokenizer:
+            unknown = _find_unknown_id(tokenizer)
+            if unknown is None:
+                return 0.0
+            clean = [replace_surrogates(text) for text in texts]
+            encodings = tokenizer.encode_batch(clean, add_special_tokens=False)
+        characters = sum(_count_characters(text) for text in clean)
+        missed = sum(
+            _count_characters(text[start:end])
+            for text, encoding in zip(clean, encodings, strict=True)
+            for id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
+            if id == unknown
+        )
+        return missed / characters if characters else 0.0
+
     def find_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """Finds (start, end) characters of each token of each text, uncut, without special tokens."""
         with self._borrow() as tokenizer:
@@ -163,6 +185,19 @@ def cut_pair(a: int, b: int, room: int) -> tuple[int, int]:
     if short + long > room:
         short, long = room // 2, room - room // 2
     return (short, long) if a <= b else (long, short)
+
+
+def _find_unknown_id(tokenizer: Tokenizer) -> int | None:
+    """Finds the token for what is not known. Some models name it by its id, others by its text."""
+    model = json.loads(tokenizer.to_str())["model"]
+    if (id := model.get("unk_id")) is not None:
+        return int(id)
+    name = model.get("unk_token")
+    return None if name is None else tokenizer.token_to_id(name)
+
+
+def _count_characters(text: str) -> int:
+    return len("".join(text.split()))
 
 
 def _load_tokenizer(source: str) -> Tokenizer:

@@ -220,8 +220,7 @@ def with_teacher(groups: Sequence[TextGroup], teacher: CrossEncoder) -> list[Tex
     The teacher reads the texts with its own tokenizer, so its vocabulary may be another than the student's.
 
     Raises:
-        BadExamplesError: a score is not finite, or the teacher tells the documents of no group apart, as one
-            does that knows none of their words.
+        BadExamplesError: a score is not finite, or the teacher tells the documents of no group apart.
     """
     pairs = [(group.query, passage) for group in groups for passage in group.passages]
     scores = iter(found.score for found in teacher.score(pairs))
@@ -230,6 +229,6 @@ def with_teacher(groups: Sequence[TextGroup], teacher: CrossEncoder) -> list[Tex
         raise BadExamplesError("a score of the teacher is not a finite number")
     if all(np.ptp(group.teacher) < LEAST_DIFFERENCE for group in told):
         raise BadExamplesError(
-            "the teacher gives all documents of a query the same score: does it know the language?"
+            "the teacher gives all documents of each query the same score: there is nothing to learn from it"
         )
     return told

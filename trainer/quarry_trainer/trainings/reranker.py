@@ -7,10 +7,12 @@ from quarry.errors import InvalidArgumentError
 from quarry.models.blend import RERANKER_ALONE, Blend, read_blend
 from quarry.models.caches.state_cache import StateCache
 from quarry.models.cross_encoder import load_cross_encoder
+from quarry.models.loading import export_model
 from quarry.models.run_settings import ModelKind
 from quarry.training.forms import FormName, read_model_form
 from quarry.training.spec import MAX_EPOCH_STEPS, ModelRef, TrainingSpec
 from quarry_trainer.data.dataset import TextGroup, with_teacher
+from quarry_trainer.data.vocabulary import check_vocabulary
 from quarry_trainer.learning.averaging import LEARNED_SHARE
 from quarry_trainer.learning.late_form import LateForm
 from quarry_trainer.learning.late_start import fit_start
@@ -26,13 +28,13 @@ RATES: dict[FormName, float] = {"split": 3e-4, "late": 4e-3, "cross": 2e-5}
 """Learning rate by form."""
 GROUPS: dict[FormName, int] = {"split": GROUPS_A_STEP, "late": 16, "cross": GROUPS_A_STEP}
 """Groups that a step reads. A step of late interaction costs little, and sixteen groups taught it more of
-simulated clicks than eight (docs/explanation/learning.md)."""
+simulated clicks than eight, on development queries in trials that no command repeats."""
 LEARNED_SHARES: dict[FormName, float] = {"split": LEARNED_SHARE, "late": 1.0, "cross": 1.0}
 """Of the way that weights went (``averaging.py``). A new head has to go all of it."""
 LATE_STEPS = 200
 """Of late interaction, however many groups there are: of few it learns more each time that it reads them, and
 of many it learns too much of documents that it has seen. A training that makes more steps makes them smaller,
-so that the weights go as far (docs/explanation/learning.md)."""
+so that the weights go as far. Chosen on development queries in trials that no command repeats."""
 START, STUDENT = "start", "student"
 
 
@@ -66,7 +68,7 @@ class RerankerRecipe:
             rate: learning rate unless the request names one; None: that of the form.
 
         Raises:
-            BadExamplesError: the teacher does not tell the documents apart.
+            BadExamplesError: the teacher lacks the language, or does not tell the documents apart.
         """
         spec, blend = self._spec, self._choose_blend(texts)
         offset = 0.0 if spec.teacher else blend.fused  # a teacher's scores are without it
@@ -103,8 +105,10 @@ class RerankerRecipe:
     def _add_teacher(self, texts: list[TextGroup]) -> list[TextGroup]:
         if self._spec.teacher is None:
             return texts
-        states = StateCache(STATE_BYTES)
-        return with_teacher(texts, load_cross_encoder(self._spec.teacher.folder, self._data, states=states))
+        folder, states = self._spec.teacher.folder, StateCache(STATE_BYTES)
+        exported = export_model(folder, ModelKind.CROSS_ENCODER, self._data)
+        check_vocabulary(texts, exported.load_tokenizer())
+        return with_teacher(texts, load_cross_encoder(folder, self._data, states=states))
 
     def _fit_offset(self, texts: Sequence[TextGroup]) -> float:
         """Fits how much the fused score counts beside a model that does not blend yet."""

@@ -91,6 +91,25 @@ def test_a_teacher_of_another_vocabulary_reads_the_texts_with_its_own(tmp_path: 
         assert group.teacher == pytest.approx(own, abs=1e-5)
 
 
+RUSSIAN = [
+    ("как восстановить пароль", "откройте страницу входа и нажмите на ссылку под полем"),
+    ("где мой заказ 12", "состояние заказа показано в личном кабинете"),
+]
+
+
+def test_a_teacher_that_lacks_the_letters_of_the_texts_makes_no_model(tmp_path: Path) -> None:
+    """It gives such texts different scores all the same, by their length and their commas."""
+    taught = make_tiny_cross_encoder(tmp_path / "t", seed=8)
+    base = make_tiny_cross_encoder(tmp_path / "base", seed=3)
+    asked = spec(base, teacher=ModelRef(name="teacher", folder=str(taught)), loss="margin-mse")
+    groups = [
+        TextGroup(query, ("p", "n"), (passage, "другое"), (0.5, 0.5), (True, False), (1.0, 1.0))
+        for query, passage in RUSSIAN
+    ]
+    with pytest.raises(BadExamplesError, match="lacks 98% of the text"):
+        RerankerRecipe(asked, tmp_path, tmp_path / "work").prepare(groups)
+
+
 class Says:
     """A teacher that gives every pair one score."""
 

@@ -22,8 +22,8 @@ TIMES = (1.0, 2.0, 4.0, 8.0)
 """By how much the fused score may count more than it did in training."""
 CAREFUL = 2.0
 """Of ``TIMES``, the least where too few of the questions that choose are for documents that training did not
-see. Models harm those, and twice the fused score takes little from the others
-(docs/explanation/learning.md)."""
+see. Models harm those, and twice the fused score takes little from the others (by development queries, in
+trials that no command repeats)."""
 LEAST_PROOF = DEFAULT_POLICY.min_unseen
 """Unseen questions, however many wordings they have, from which on less can be chosen."""
 MAX_LOSS = 0.005

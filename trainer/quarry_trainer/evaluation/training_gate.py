@@ -36,7 +36,7 @@ class TrainingGatePolicy:
 
     min_queries: int = LEAST_DECIDING
     min_unseen: int = 10
-    max_unseen_loss: float = 0.01
+    max_unseen_loss: float = 0.005
     max_quantization_loss: float = 0.01
     max_owner_share: float = 0.5
     min_explored_clicks: int = 30

@@ -26,7 +26,7 @@ see. Models harm those, and twice the fused score takes little from the others (
 trials that no command repeats)."""
 LEAST_PROOF = DEFAULT_POLICY.min_unseen
 """Unseen questions, however many wordings they have, from which on less can be chosen."""
-MAX_LOSS = 0.005
+MAX_LOSS = DEFAULT_POLICY.max_unseen_loss
 """Of nDCG@10 on known or on unseen queries, against the fused order, whatever the others win by it."""
 
 

@@ -45,7 +45,12 @@ UNSEEN_CLICKS = replace(CLICKED, unseen=10, unseen_doubly_robust=UNSURE, unseen_
             "NO_IMPROVEMENT",
             "documents that training saw",
         ),
-        (replace(GOOD, differences={"all": BETTER, "unseen": Interval(-0.01, -0.1, 0.08)}), "IMPROVED", ""),
+        (replace(GOOD, differences={"all": BETTER, "unseen": Interval(-0.005, -0.1, 0.08)}), "IMPROVED", ""),
+        (
+            replace(GOOD, differences={"all": BETTER, "unseen": Interval(-0.006, -0.1, 0.08)}),
+            "NO_IMPROVEMENT",
+            "documents that training saw",
+        ),
         (replace(GOOD, differences={"all": BETTER, "unseen": WORSE}, unseen=9), "IMPROVED", "too few"),
         (replace(GOOD, differences={"all": BETTER, "unseen": WORSE}, unseen=10), "REGRESSED", "by heart"),
         (replace(GOOD, queries=19), "INSUFFICIENT_DATA", "19 judged queries"),
@@ -107,7 +112,12 @@ def test_clicks_give_a_verdict_and_advice(evidence: ClickEvidence, verdict: str,
             "NO_IMPROVEMENT",
             "did not see",
         ),
-        (replace(UNSEEN_CLICKS, unseen_doubly_robust=Interval(-0.01, -0.1, 0.08)), "IMPROVED", ""),
+        (replace(UNSEEN_CLICKS, unseen_doubly_robust=Interval(-0.005, -0.1, 0.08)), "IMPROVED", ""),
+        (
+            replace(UNSEEN_CLICKS, unseen_doubly_robust=Interval(-0.006, -0.1, 0.08)),
+            "NO_IMPROVEMENT",
+            "did not see",
+        ),
         (
             replace(UNSEEN_CLICKS, unseen=9, unseen_doubly_robust=WORSE, unseen_snips=WORSE),
             "IMPROVED",
@@ -140,8 +150,9 @@ def measure_false_improvements(queries: int, policy: TrainingGatePolicy, tries: 
 
 def test_forty_queries_keep_the_promised_error_and_twenty_do_not() -> None:
     asking_less = replace(DEFAULT_POLICY, min_queries=20)
-    assert measure_false_improvements(40, DEFAULT_POLICY) == pytest.approx(0.025, abs=0.006)
-    assert measure_false_improvements(20, asking_less) > 0.033
+    near = pytest.approx(0.025, abs=0.006)
+    assert measure_false_improvements(40, DEFAULT_POLICY) == near
+    assert measure_false_improvements(20, asking_less) != near
     assert measure_false_improvements(20, DEFAULT_POLICY, tries=100) == 0
 
 

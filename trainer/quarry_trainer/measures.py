@@ -23,10 +23,12 @@ def list_judged_queries(qrels: Qrels) -> list[str]:
     return sorted(id for id, grades in qrels.items() if any(grade > 0 for grade in grades.values()))
 
 
-def list_clusters(judged: Sequence[str], qrels: Qrels) -> list[frozenset[str]]:
-    """Lists the relevant documents of each query: of two with the same ones, one hardly tells more than
-    both."""
-    return [frozenset(d for d, grade in qrels[id].items() if grade > 0) for id in judged]
+def list_clusters(
+    judged: Sequence[str], qrels: Qrels, entities: Mapping[str, str] = {}
+) -> list[frozenset[str]]:
+    """Lists the relevant documents of each query, or what they speak of, where ``entities`` names it: of two
+    with the same ones, one hardly tells more than both."""
+    return [frozenset(entities.get(d, d) for d, grade in qrels[id].items() if grade > 0) for id in judged]
 
 
 def measure_per_query(

@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from quarry.client import Client
+from quarry.judgments import describe_disputed, settle_judgments
 from quarry.v1 import search_service_pb2
 from quarry_cli.calls.runs import Ranked, find_absent_documents, rank_hits, retrieve_runs, search_queries
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 SHOWN_ABSENT = 3
 SHOWN_HITS = 10
-ECE, MISSING = "ECE@10", "missing_queries"
+ECE = "ECE@10"
+MISSING, DISPUTED = "missing_queries", "disputed_judgments"
+"""In the JSON where they are over 0."""
 USUAL, FUSED = search_service_pb2.Rerank(), search_service_pb2.Rerank(disabled=True)
 
 
@@ -49,9 +52,13 @@ def evaluate(
     searches give: those of the collection's cascade, if it has one, in which VERSION takes the place of its
     re-ranker; or those of the cascade that is given here. If the re-ranker is calibrated, ECE@10 says how far
     the relevance of the ten best hits is off, 0 to 1. If judged queries have no text, the JSON has their
-    number as missing_queries: two runs are comparable over the same queries only.
+    number as missing_queries: two runs are comparable over the same queries only. A document that is relevant
+    to one of two queries that ask the same counts for both, and disputed_judgments has the number of these.
     """
-    texts, judged, left_out = read_judged(queries, qrels)
+    texts, given, left_out = read_judged(queries, qrels)
+    judged, disputed = settle_judgments(texts, given)
+    for said in describe_disputed(disputed):
+        warn(said)
     with connect(server, timeout, default_timeout_s=120) as quarry:
         rerank = search_service_pb2.Rerank(model=model, cascade=parse_stages(cascade or ()))
         answers = make_runs(quarry, name, texts, rerank)
@@ -65,7 +72,8 @@ def evaluate(
         found = {run: dict(result.means) for run, result in results.items()}
         if error is not None:
             found["reranked"][ECE] = error
-        print_json({**found, MISSING: left_out} if left_out else found)
+        counts = {MISSING: left_out, DISPUTED: len(disputed)}
+        print_json({**found, **{name: count for name, count in counts.items() if count}})
     else:
         show_figures(results)
         if error is not None:

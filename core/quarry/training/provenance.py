@@ -33,11 +33,14 @@ class TrainingProvenance:
         queries: that were learned from; those that only chose when to stop are not among them.
         documents: that were learned as relevant, by collection and id.
         unknown_lineage: names of the models in its line that do not say what they were trained on.
+        entities: what these documents speak of, by collection and name, such as a title. A model that was
+            made before these were written down has none.
     """
 
     queries: Marks = frozenset()
     documents: Marks = frozenset()
     unknown_lineage: frozenset[str] = frozenset()
+    entities: Marks = frozenset()
 
     def has_query(self, text: str) -> bool:
         return not self.queries.isdisjoint((mark_query(text), mark_former_query(text)))
@@ -45,11 +48,15 @@ class TrainingProvenance:
     def has_document(self, collection: str, id: str) -> bool:
         return mark_document(collection, id) in self.documents
 
+    def has_entity(self, collection: str, name: str) -> bool:
+        return mark_document(collection, name) in self.entities
+
     def __or__(self, other: "TrainingProvenance") -> "TrainingProvenance":
         return TrainingProvenance(
             self.queries | other.queries,
             self.documents | other.documents,
             self.unknown_lineage | other.unknown_lineage,
+            self.entities | other.entities,
         )
 
     def write(self, folder: Path) -> None:
@@ -58,6 +65,7 @@ class TrainingProvenance:
             queries=pack_marks(self.queries),
             documents=pack_marks(self.documents),
             unknown_lineage=tuple(sorted(self.unknown_lineage)),
+            entities=pack_marks(self.entities),
         )
         write_model(folder / PROVENANCE, kept)
 
@@ -80,7 +88,10 @@ def read_provenance(folder: Path, name: str) -> TrainingProvenance:
             f"{path.name} of {name[:80]} cannot be read: {type(error).__name__}", model=name[:80]
         ) from error
     return TrainingProvenance(
-        unpack_marks(kept.queries), unpack_marks(kept.documents), frozenset(kept.unknown_lineage)
+        unpack_marks(kept.queries),
+        unpack_marks(kept.documents),
+        frozenset(kept.unknown_lineage),
+        unpack_marks(kept.entities),
     )
 
 
@@ -97,3 +108,4 @@ class _Kept(JsonModel):
     queries: Annotated[str, AfterValidator(check_marks)]
     documents: Annotated[str, AfterValidator(check_marks)]
     unknown_lineage: tuple[str, ...]
+    entities: Annotated[str, AfterValidator(check_marks)] = ""

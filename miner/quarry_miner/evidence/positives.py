@@ -7,6 +7,7 @@ import numpy as np
 
 from quarry.clicks.log import Bool, ClickLog
 from quarry.clicks.model import Estimates
+from quarry.judgments import settle_judgments
 from quarry.mining.spec import CLICK_ID_PREFIX, JudgedQuery
 from quarry.questions import make_question_key
 from quarry_miner.corpus import Corpus
@@ -109,13 +110,13 @@ def join_positives(
     all, so that the best of them weighs as much as a judged one.
     """
     grades: dict[str, dict[str, int]] = {}
-    disputed: set[tuple[str, str]] = set()
+    disputed = settle_judgments(
+        {query.id: query.text for query in judged}, {query.id: query.judgments for query in judged}
+    ).disputed
     for query in judged:
         key = make_question_key(query.text)
         of_text = grades.setdefault(key, {})
         for id, grade in query.judgments.items():
-            if (of_text.get(id, grade) > 0) != (grade > 0):
-                disputed.add((key, id))
             of_text[id] = max(grade, of_text.get(id, grade))
     by_text: dict[str, list[ClickedDocument]] = {}
     for pair in clicked:
@@ -136,7 +137,7 @@ def join_positives(
         for text in sorted(by_text.keys() - grades.keys())
         if (positives := joining.join([], by_text[text], {}))
     )
-    return replace(joining.make_result(queries), disputed=tuple(sorted(disputed)))
+    return replace(joining.make_result(queries), disputed=disputed)
 
 
 class _Joining:

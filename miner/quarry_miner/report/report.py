@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from quarry.judgments import describe_disputed
 from quarry.mining.spec import MiningSpec, MiningSummary
 from quarry_miner.evidence.positives import SHOWN_UNKNOWN, Positives
 from quarry_miner.report.false_negative_rows import FalseNegativeRows
@@ -181,12 +182,7 @@ def _describe_left_out(positives: Positives) -> Iterator[str]:
     if positives.wordless:
         named = ", ".join(positives.wordless[:SHOWN_UNKNOWN])
         yield (f"{positives.wordless_pairs:,} positives have no word in them, and make no example: {named}")
-    if positives.disputed:
-        named = ", ".join(f"{query!r} and {id}" for query, id in positives.disputed[:SHOWN_UNKNOWN])
-        yield (
-            f"{len(positives.disputed):,} documents are judged relevant under one id of a question and not "
-            f"relevant under another, and count as relevant: {named}"
-        )
+    yield from describe_disputed(positives.disputed)
 
 
 def _make_summary(

@@ -119,6 +119,17 @@ def test_judged_queries_that_the_file_lacks_are_named_and_the_others_are_measure
     assert ended.json == {**figures, "missing_queries": 1}, "the missing query does not count as zero"
 
 
+def test_a_document_that_is_relevant_to_one_of_two_equal_questions_counts_for_both(judged, cli, tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"_id": "q1", "text": "one"}\n{"_id": "q2", "text": "One?"}\n')
+    (tmp_path / "r.tsv").write_text("q1\ta\t1\nq2\ta\t0\nq2\tb\t0\n")
+    ended = cli(*judged, "--json")
+    assert ended.json["disputed_judgments"] == 1
+    assert "1 documents are judged relevant under one id of a question and not relevant under" in ended.err
+    (tmp_path / "r.tsv").write_text("q1\ta\t1\nq2\ta\t1\nq2\tb\t0\n")
+    agreed = cli(*judged, "--json").json
+    assert ended.json == {**agreed, "disputed_judgments": 1}
+
+
 def test_queries_without_a_word_are_missing_from_the_figures_too(judged, cli, tmp_path):
     (tmp_path / "q.jsonl").write_text('{"_id": "q1", "text": "?"}\n{"_id": "q2", "text": "two"}\n')
     assert cli(*judged, "--json").json["missing_queries"] == 1

@@ -201,6 +201,11 @@ def test_of_many_queries_some_are_drawn_the_same_ones_by_the_same_seed() -> None
     assert [q.id for q in some.queries] == [q.id for q in many.queries if q.id in kept]
     assert draw_queries(many, 1) == some
     assert draw_queries(many, 2) != some
+    one = JudgedQuery(id="a", text="red fruit", judgments={"d": 1})
+    other = JudgedQuery(id="b", text="Red fruit?", judgments={"d": 0})
+    settled = judged_data([one, other])
+    assert [query.judgments for query in settled.queries] == [{"d": 1}, {"d": 1}]
+    assert settled.disputed == (("red fruit", "d"),), "as in mining, it counts as relevant and is named"
     few = judged_data([query("q", "text", "d"), JudgedQuery(id="n", text="none", judgments={"d": 0})])
     assert draw_queries(few, 0) == few
     assert [q.id for q in few.queries] == ["q"]

@@ -10,7 +10,10 @@ from quarry.training.hashes import mark_document, mark_former_query, mark_querie
 from quarry.training.provenance import PROVENANCE, TrainingProvenance, join_provenances, read_provenance
 
 FIRST = TrainingProvenance(
-    mark_queries(["how do I pay?"]), frozenset({mark_document("faq", "d1")}), frozenset({"base"})
+    mark_queries(["how do I pay?"]),
+    frozenset({mark_document("faq", "d1")}),
+    frozenset({"base"}),
+    frozenset({mark_document("faq", "title:paying")}),
 )
 
 
@@ -46,11 +49,28 @@ def test_documents_are_known_by_collection_and_id(tmp_path: Path) -> None:
     assert not found.has_document("help", "d1")
 
 
+def test_what_documents_speak_of_is_known_by_collection_and_name(tmp_path: Path) -> None:
+    FIRST.write(tmp_path)
+    found = read_provenance(tmp_path, "faq@1")
+    assert found.has_entity("faq", "title:paying")
+    assert not found.has_entity("help", "title:paying")
+    assert not found.has_document("faq", "title:paying")
+
+
+def test_a_file_that_names_nothing_that_documents_speak_of_is_read(tmp_path: Path) -> None:
+    text = '{"format": 1, "queries": "", "documents": "", "unknown_lineage": []}'
+    (tmp_path / PROVENANCE).write_text(text)
+    assert read_provenance(tmp_path, "faq@1") == TrainingProvenance()
+
+
 def test_a_line_of_models_has_read_what_any_of_them_has() -> None:
     second = TrainingProvenance(mark_queries(["another"]), frozenset({mark_document("faq", "d2")}))
     both = join_provenances([FIRST, second])
     assert both == TrainingProvenance(
-        FIRST.queries | second.queries, FIRST.documents | second.documents, FIRST.unknown_lineage
+        FIRST.queries | second.queries,
+        FIRST.documents | second.documents,
+        FIRST.unknown_lineage,
+        FIRST.entities,
     )
     assert join_provenances([]) == TrainingProvenance()
 

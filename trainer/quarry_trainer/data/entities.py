@@ -27,11 +27,19 @@ def read_no_titles(_ids: Sequence[str]) -> Mapping[str, str]:
 
 
 def find_entities(documents: Iterable[str], titles: TitlesOf) -> Entities:
-    """Finds the documents that share a title with another one, and names them by it."""
+    """Names documents by their titles, those of at most ``MOST_OF_ONE`` of them.
+
+    One that shares its title with none of them is named, too: a later training may learn of another one.
+    """
     ids = sorted(set(documents))
     keys = {id: make_question_key(title) for id, title in titles(ids).items() if has_words(title)}
     sizes = Counter(keys.values())
-    return {id: f"title:{key}" for id, key in keys.items() if 1 < sizes[key] <= MOST_OF_ONE}
+    return {id: f"title:{key}" for id, key in keys.items() if sizes[key] <= MOST_OF_ONE}
+
+
+def list_relevant(queries: Iterable[JudgedQuery]) -> list[str]:
+    """Lists the relevant documents of the queries; one that several ask for is there several times."""
+    return [id for query in queries for id, grade in query.judgments.items() if grade > 0]
 
 
 def judge_by_entity(queries: Sequence[JudgedQuery], entities: Entities) -> list[JudgedQuery]:

@@ -1,6 +1,6 @@
 """The memory of a training's base: what it was trained on before, and is not held to again."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from quarry.training.provenance import TrainingProvenance, join_provenances, rea
 from quarry.training.spec import TrainingSpec
 from quarry_trainer.data.dataset import Group, list_learned_documents
 from quarry_trainer.data.division import Before
+from quarry_trainer.data.entities import NO_ENTITIES, Entities
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +24,28 @@ class Memory:
         """Tells whether it learned from a query that is the same question."""
         return self.provenance.has_query(query.text)
 
-    def has_seen(self, query: JudgedQuery) -> bool:
-        """Tells whether it learned a relevant document of the query as relevant to some query."""
-        return not self.is_new(id for id, grade in query.judgments.items() if grade > 0)
+    def has_seen(self, query: JudgedQuery, entities: Entities = NO_ENTITIES) -> bool:
+        """Tells whether it learned a relevant document of the query, or one that speaks of the same thing, as
+        relevant to some query."""
+        return not self.is_new((id for id, grade in query.judgments.items() if grade > 0), entities)
 
-    def is_new(self, documents: Iterable[str]) -> bool:
-        """Tells whether it learned none of these as relevant."""
-        return not any(self.provenance.has_document(self.collection, id) for id in documents)
+    def is_new(self, documents: Iterable[str], entities: Entities = NO_ENTITIES) -> bool:
+        """Tells whether it learned none of these as relevant, and nothing that they speak of."""
+        return not any(self._knows(id, entities) for id in documents)
 
-    def find_read(self, queries: Sequence[JudgedQuery], entities: Mapping[str, str] = {}) -> Before:
+    def _knows(self, id: str, entities: Entities) -> bool:
+        thing = entities.get(id)
+        return self.provenance.has_document(self.collection, id) or (
+            thing is not None and self.provenance.has_entity(self.collection, thing)
+        )
+
+    def find_read(self, queries: Sequence[JudgedQuery], entities: Entities = NO_ENTITIES) -> Before:
         """Finds which of these queries, and of their documents, it has read.
 
         Documents are named by what they speak of, where ``entities`` says that.
         """
         documents = {document for query in queries for document in query.judgments}
-        seen = (id for id in documents if self.provenance.has_document(self.collection, id))
+        seen = (id for id in documents if self._knows(id, entities))
         return Before(
             frozenset(query.id for query in queries if self.has_read(query)),
             frozenset(entities.get(id, id) for id in seen),
@@ -53,8 +61,14 @@ def read_base_provenance(spec: TrainingSpec) -> TrainingProvenance:
     return join_provenances(read_provenance(Path(model.folder), model.name) for model in models)
 
 
-def make_provenance(groups: Iterable[Group], collection: str) -> TrainingProvenance:
+def make_provenance(
+    groups: Iterable[Group], collection: str, entities: Entities = NO_ENTITIES
+) -> TrainingProvenance:
     """Makes the provenance that is written down of a training on ``groups``."""
     groups = list(groups)
-    documents = (mark_document(collection, id) for id in list_learned_documents(groups))
-    return TrainingProvenance(mark_queries(group.query for group in groups), frozenset(documents))
+    learned = list_learned_documents(groups)
+    return TrainingProvenance(
+        mark_queries(group.query for group in groups),
+        frozenset(mark_document(collection, id) for id in learned),
+        entities=frozenset(mark_document(collection, entities[id]) for id in learned if id in entities),
+    )

@@ -162,14 +162,13 @@ def _keep_judged(queries: Iterable[JudgedQuery]) -> list[JudgedQuery]:
 def _find_known(
     queries: Sequence[JudgedQuery], learned: Collection[str], memory: Memory, entities: Entities
 ) -> dict[str, bool]:
-    """Finds whether training sees what a relevant document of each speaks of, or the base has seen the
-    document."""
+    """Finds whether training sees, or the base has seen, what a relevant document of each speaks of."""
     things = {entities.get(id, id) for id in learned}
 
     def sees(query: JudgedQuery) -> bool:
         return any(entities.get(d, d) in things for d, grade in query.judgments.items() if grade > 0)
 
-    return {query.id: sees(query) or memory.has_seen(query) for query in queries}
+    return {query.id: sees(query) or memory.has_seen(query, entities) for query in queries}
 
 
 def _choose_by_judgments(judgments: Sequence[JudgedQuery]) -> frozenset[str]:

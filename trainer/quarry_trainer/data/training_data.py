@@ -1,6 +1,6 @@
 """The data of a training: its examples with the passages and scores that the live first stage gives them."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +8,13 @@ import numpy as np
 import orjson
 
 from quarry.jobs.files import write_bytes
+from quarry.judgments import Disputed
 from quarry.mining.spec import JudgedQuery
 from quarry.training.provenance import TrainingProvenance
 from quarry.training.spec import TrainingSpec
+from quarry_trainer.data.contradictions import settle_queries
 from quarry_trainer.data.dataset import BadExamplesError, Examples, Group, TextGroup
-from quarry_trainer.data.entities import find_entities
+from quarry_trainer.data.entities import Entities, find_entities, list_relevant
 from quarry_trainer.data.judged_sample import find_relabelled
 from quarry_trainer.data.live import DEPTH, Counted, LiveSearch, RankedQuery
 from quarry_trainer.data.model_memory import Memory, make_provenance, read_base_provenance
@@ -34,6 +36,9 @@ class TrainingData:
         base_provenance: what the models had read that the training starts and learns from.
         provenance: the same with ``groups``.
         relabelled: by held-out query, documents that only a model has called relevant.
+        in_file: groups and negatives of the whole file, without what was dropped as it was read.
+        entities: what relevant documents speak of.
+        disputed: judgments that contradicted each other.
     """
 
     split: QuerySplit
@@ -43,6 +48,9 @@ class TrainingData:
     base_provenance: TrainingProvenance
     provenance: TrainingProvenance
     relabelled: Mapping[str, Set[str]]
+    in_file: tuple[int, int]
+    entities: Entities
+    disputed: Disputed
 
     @classmethod
     def gather(
@@ -65,8 +73,9 @@ class TrainingData:
             ModelError: what the base has read cannot be told.
         """
         base_provenance = read_base_provenance(spec)
-        entities = find_entities(_list_relevant(examples, spec.judgments), live.titles)
-        split = split_queries(examples, spec.judgments, Memory(base_provenance, spec.collection), entities)
+        judgments, disputed = settle_queries(spec.judgments)
+        entities = find_entities(_list_relevant(examples, judgments), live.titles)
+        split = split_queries(examples, judgments, Memory(base_provenance, spec.collection), entities)
         groups = _draw(split.train, most_groups, spec.seed)
         held_out = {query.id: query.text for query in (*split.development, *split.gate)}
         asked = {group.query_id: group.query for group in groups} | held_out
@@ -74,24 +83,54 @@ class TrainingData:
         texts = make_text_groups(groups, ranked, live.matching_passages, examples.dropped)
         if not texts:
             raise BadExamplesError("of no example are both the positive and a negative in the collection")
-        provenance = base_provenance | make_provenance(groups, spec.collection)
+        provenance = base_provenance | make_provenance(groups, spec.collection, entities)
         relabelled = find_relabelled(examples, [*split.development, *split.gate])
-        return cls(split, tuple(groups), tuple(texts), ranked, base_provenance, provenance, relabelled)
+        return cls(
+            split,
+            tuple(groups),
+            tuple(texts),
+            ranked,
+            base_provenance,
+            provenance,
+            relabelled,
+            _count(examples.groups),
+            entities,
+            disputed,
+        )
 
     def count_usable(self) -> dict[str, object]:
-        """Counts how many groups and negatives there were for training, and how many can be read."""
-        mined = sum(not relevant for group in self.groups for relevant in group.relevant)
-        read = sum(not relevant for text in self.texts for relevant in text.relevant)
+        """Counts groups, and negatives alike: of the whole file, without what was dropped; held out; drawn,
+        for as many steps as the training makes; and, of those, with a text that can be read."""
+        drawn, usable = _count(self.groups), _count(self.texts)
+        free = _count(self.split.train)
         return {
-            "groups": {"drawn": len(self.groups), "usable": len(self.texts)},
-            "negatives": {"mined": mined, "read": read},
+            name: {"file": of, "held_out": of - left, "drawn": taken, "usable": read}
+            for name, of, left, taken, read in zip(
+                ("groups", "negatives"), self.in_file, free, drawn, usable, strict=True
+            )
         }
+
+    def describe_unreached(self, steps: int) -> tuple[str, ...]:
+        """Describes in one sentence which groups a training of so many steps does not reach; none if it
+        reaches all."""
+        left = len(self.split.train) - len(self.groups)
+        if not left:
+            return ()
+        return (
+            f"{left:,} of {len(self.split.train):,} groups are not reached in {steps:,} steps; with more "
+            "steps (--steps) others are drawn, too",
+        )
+
+
+def _count(groups: Iterable[Group] | Iterable[TextGroup]) -> tuple[int, int]:
+    """Counts groups and their negatives."""
+    sizes = [sum(not relevant for relevant in group.relevant) for group in groups]
+    return len(sizes), sum(sizes)
 
 
 def _list_relevant(examples: Examples, judged: Sequence[JudgedQuery]) -> list[str]:
     own = (id for grades in examples.positives.values() for id in grades)
-    given = (id for query in judged for id, grade in query.judgments.items() if grade > 0)
-    return [*own, *given]
+    return [*own, *list_relevant(judged)]
 
 
 def _draw(groups: Sequence[Group], most: int, seed: int) -> list[Group]:

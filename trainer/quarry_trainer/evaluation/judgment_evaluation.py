@@ -8,6 +8,7 @@ from ir_measures import nDCG
 
 from quarry.models.blend import Blend
 from quarry.training.spec import EvaluationReport, Metric, Subject
+from quarry_trainer.data.entities import NO_ENTITIES, Entities
 from quarry_trainer.data.live import Float64, RankedQuery
 from quarry_trainer.evaluation.orders import Scored, order_by_scores, score_by_fusion
 from quarry_trainer.evaluation.resampling import Interval, estimate_mean_intervals
@@ -39,11 +40,13 @@ def evaluate_ranked(
     compared_with: str = "",
     frequency: Mapping[str, int] | None = None,
     exact: Scored | None = None,
+    entities: Entities = NO_ENTITIES,
     policy: TrainingGatePolicy = DEFAULT_POLICY,
 ) -> EvaluationReport:
     """Measures candidate, serving and fused orders of held-out queries, and judges the candidate.
 
-    Intervals are paired over queries, those with the same relevant documents drawn together. ``metrics``
+    Intervals are paired over queries; those whose relevant documents are the same, or speak of the same
+    things, are drawn together. ``metrics``
     have 95 % intervals; the one that decides is wider once evidence is ``earlier_decisions``, and in
     ``details``.
 
@@ -56,6 +59,7 @@ def evaluate_ranked(
         compared_with: name of what serves.
         frequency: how often each query is asked, by id.
         exact: the candidate in float32, if it serves in int8.
+        entities: what relevant documents speak of.
     """
     grades = {query.query_id: qrels.get(query.query_id, {}) for query in ranked}
     judged = list_judged_queries(grades)
@@ -80,7 +84,8 @@ def evaluate_ranked(
     base: Subject = "fused" if serving is None else "serving"
     values["difference"] = {m: v - values[base][m] for m, v in values["candidate"].items()}
     groups = {ALL: frozenset(judged), **make_slices(ranked, grades, known, frequency)}
-    metrics = _make_metrics(values, judged, groups, grades)
+    clusters = list_clusters(judged, grades, entities)
+    metrics = _make_metrics(values, judged, groups, clusters)
     differences = {
         m.slice: Interval(m.value, m.lower, m.upper)
         for m in metrics
@@ -89,7 +94,7 @@ def evaluate_ranked(
     unseen = len(groups.get(UNSEEN, frozenset()) & set(judged))
     found = sum(any(grades[q.query_id].get(d, 0) > 0 for d in q.documents) for q in ranked)
     changed = any(orders["candidate"][id] != orders[base][id] for id in judged)
-    quantization = _measure_quantization(ranked, exact, values["candidate"][NDCG], grades)
+    quantization = _measure_quantization(ranked, exact, values["candidate"][NDCG], grades, clusters)
     evidence = JudgmentEvidence(
         len(judged), found, differences, unseen, kept_out, changed, quantization=quantization
     )
@@ -102,30 +107,31 @@ def evaluate_ranked(
         source=source,
         queries=len(judged),
         compared_with=compared_with,
-        details=_make_details(
-            evidence, earlier_decisions, len(ranked), list_clusters(judged, grades), candidate.blend
-        ),
+        details=_make_details(evidence, earlier_decisions, len(ranked), clusters, candidate.blend),
     )
 
 
 def _measure_quantization(
-    ranked: Sequence[RankedQuery], exact: Scored | None, served: Float64, grades: Qrels
+    ranked: Sequence[RankedQuery],
+    exact: Scored | None,
+    served: Float64,
+    grades: Qrels,
+    clusters: Sequence[frozenset[str]],
 ) -> Interval | None:
     """Measures, in nDCG@10, what serves less the same in float32."""
     if exact is None:
         return None
     lost = served - measure_per_query(order_by_scores(ranked, exact), grades, [nDCG @ 10])[NDCG]
-    return estimate_mean_intervals(lost[:, None], list_clusters(list_judged_queries(grades), grades))[0]
+    return estimate_mean_intervals(lost[:, None], clusters)[0]
 
 
 def _make_metrics(
     values: Mapping[Subject, Mapping[str, Float64]],
     judged: Sequence[str],
     groups: Mapping[str, frozenset[str]],
-    grades: Qrels,
+    clusters: Sequence[frozenset[str]],
 ) -> tuple[Metric, ...]:
     """Makes all measures of the slices that the gate and people look at first, nDCG@10 of the others."""
-    clusters = list_clusters(judged, grades)
     found: list[Metric] = []
     for name, ids in groups.items():
         rows = [place for place, id in enumerate(judged) if id in ids]

@@ -9,6 +9,8 @@ from quarry.models.runtime.runner import Precision
 from quarry.training.folders import locate_data
 from quarry.training.provenance import TrainingProvenance, join_provenances, read_provenance
 from quarry.training.spec import EvaluationReport, EvaluationSpec, ModelRef
+from quarry_trainer.data.contradictions import add_disputed, settle_queries
+from quarry_trainer.data.entities import find_entities, list_relevant
 from quarry_trainer.data.judged_sample import CandidateSample
 from quarry_trainer.data.live import Counted, LiveSearch, RankedQuery, open_search
 from quarry_trainer.data.model_memory import Memory
@@ -52,7 +54,10 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
     log = read_displays(data, spec.collection_key, spec.guards)
     with open_search(data, spec.server, spec.collection, spec.collection_key) as search:
         if spec.judgments:
-            deciding = [query for query in spec.judgments if not either.has_query(query.text)]
+            judgments, disputed = settle_queries(spec.judgments)
+            deciding = [query for query in judgments if not either.has_query(query.text)]
+            entities = find_entities(list_relevant(deciding), search.titles)
+            known = {query.id: memory.has_seen(query, entities) for query in deciding}
             kept_out = len(spec.judgments) - len(deciding)
             ranked, candidate, serving = _rank_and_score(
                 {query.id: query.text for query in deciding}, search, spec, data, progress
@@ -64,7 +69,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
                 qrels,
                 candidate,
                 serving,
-                {query.id: memory.has_seen(query) for query in deciding},
+                known,
                 earlier_decisions=decided_by_others.renew_marks(q.text for q in deciding).count_by_queries(
                     mark_judged(deciding)
                 ),
@@ -72,6 +77,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
                 compared_with=compared_with,
                 frequency=count_frequency(log, ranked),
                 exact=_score_exact(spec, data, ranked),
+                entities=entities,
             )
             report = with_errors(
                 report,
@@ -81,11 +87,11 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
                     candidate.scores,
                     candidate.blend,
                     deciding,
-                    {query.id: memory.has_seen(query) for query in deciding},
+                    known,
                 ),
                 search.ranking if candidate.blend.fused else None,
             )
-            return add_lineage(report, either, kept_out)
+            return add_disputed(add_lineage(report, either, kept_out), disputed)
 
         def order_queries(queries: Mapping[str, str]) -> tuple[Orders, Orders]:
             ranked, candidate, serving = _rank_and_score(queries, search, spec, data, progress)
@@ -96,6 +102,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
 
         unread = [text for text in log.texts if not either.has_query(text)]
         kept_out, clicked = len(log.texts) - len(unread), collect_clicked_documents(log)
+        entities = find_entities((id for documents in clicked.values() for id in documents), search.titles)
         report = evaluate_clicks(
             log,
             order_queries,
@@ -104,7 +111,7 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
             seed=spec.seed,
             compared_with=compared_with,
             queries=unread if kept_out else None,
-            unseen=[query for query, documents in clicked.items() if memory.is_new(documents)],
+            unseen=[query for query, documents in clicked.items() if memory.is_new(documents, entities)],
         )
         return add_lineage(report, either, kept_out)
 

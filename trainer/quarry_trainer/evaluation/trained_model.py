@@ -107,6 +107,7 @@ class _Trial:
             compared_with=self._serving_name,
             frequency=count_frequency(self._feedback, gate),
             exact=exact,
+            entities=self.data.entities,
         )
 
     def _judge_by_clicks(self) -> EvaluationReport:

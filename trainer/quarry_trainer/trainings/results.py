@@ -22,6 +22,7 @@ def make_result(
     examples: Examples | None = None,
     *,
     usable: Mapping[str, object] = {},
+    notes: tuple[str, ...] = (),
     attempt: str = "",
     decided_by: Iterable[bytes] = (),
 ) -> TrainingResult:
@@ -30,6 +31,7 @@ def make_result(
 
     Args:
         usable: how many groups and negatives there were, and how many can be read.
+        notes: of what was not read, for people.
         attempt: see ``name_attempt``; empty: of what is no verdict.
         decided_by: marks of the judged queries that the verdict rests on.
     """
@@ -38,7 +40,9 @@ def make_result(
     details = {**evaluation.details, **usable, "training": course}
     return _make_empty_result(spec, started, examples).model_copy(
         update={
-            "evaluation": evaluation.model_copy(update={"details": details}),
+            "evaluation": evaluation.model_copy(
+                update={"details": details, "advice": (*evaluation.advice, *notes)}
+            ),
             "steps": loop.steps,
             "joint_layers": read_model_form(model).joint_layers,
             "blend": blend,

@@ -7,6 +7,7 @@ from quarry.jobs.child import ProgressReporter
 from quarry.models.blend import RERANKER_ALONE, write_blend
 from quarry.training.folders import MODEL, find_work, locate_data, name_attempt
 from quarry.training.spec import TrainingResult, TrainingSpec
+from quarry_trainer.data.contradictions import add_disputed
 from quarry_trainer.data.dataset import BadExamplesError, Examples, read_examples
 from quarry_trainer.data.live import LiveSearch, open_search
 from quarry_trainer.data.training_data import TrainingData
@@ -75,13 +76,14 @@ def _train(
         write_blend(model, blend)
     return make_result(
         spec,
-        evaluation,
+        add_disputed(evaluation, data.disputed),
         started,
         model,
         loop,
         blend,
         examples,
         usable=data.count_usable(),
+        notes=data.describe_unreached(prepared.steps),
         attempt=name_attempt(work),
         decided_by=data.split.decided_by,
     )

@@ -9,10 +9,12 @@ from typing import Literal
 import orjson
 
 from quarry.jobs.waited_for import note_operation
+from quarry.judgments import Disputed
 from quarry.mining.sets import EXAMPLES, MiningSets
 from quarry.mining.spec import JudgedQuery
 from quarry.training.spec import TuningSpec
 from quarry.v1 import mining_service_pb2 as mining_pb
+from quarry_trainer.data.contradictions import settle_queries
 from quarry_trainer.data.dataset import BadExamplesError, read_examples
 from quarry_trainer.loop.calls import ServerCalls
 
@@ -24,6 +26,7 @@ class TuningData:
     Attributes:
         data_hash: of queries and judgments, or of the file of positives.
         feedback_us: times of the first and the last page that positives rest on; None: of judgments.
+        disputed: judgments that contradicted each other.
     """
 
     queries: tuple[JudgedQuery, ...]
@@ -31,6 +34,7 @@ class TuningData:
     data_hash: str
     simulated: bool = False
     feedback_us: tuple[int, int] | None = None
+    disputed: Disputed = ()
 
 
 MAX_QUERIES = 2_000
@@ -53,9 +57,10 @@ def draw_queries(tuning_queries: TuningData, seed: int) -> TuningData:
 
 def keep_judged(queries: Sequence[JudgedQuery]) -> TuningData:
     """Keeps the queries with a relevant document: by the others nothing can be told."""
-    own = tuple(query for query in queries if max(query.judgments.values(), default=0) > 0)
+    settled, disputed = settle_queries(queries)
+    own = tuple(query for query in settled if max(query.judgments.values(), default=0) > 0)
     written = orjson.dumps([query.model_dump() for query in own], option=orjson.OPT_SORT_KEYS)
-    return TuningData(own, "judgments", hashlib.sha256(written).hexdigest())
+    return TuningData(own, "judgments", hashlib.sha256(written).hexdigest(), disputed=disputed)
 
 
 def read_chosen(server: ServerCalls, spec: TuningSpec, data: Path, folder: Path) -> TuningData:

@@ -17,6 +17,7 @@ from quarry.training.examples_limits import LEAST_DECIDING
 from quarry.training.folders import locate_data
 from quarry.training.hashes import pack_marks
 from quarry.training.spec import EvaluationReport, Fold, TuningResult, TuningSpec
+from quarry_trainer.data.contradictions import add_disputed
 from quarry_trainer.data.dataset import BadExamplesError
 from quarry_trainer.data.linked_queries import number_components
 from quarry_trainer.data.query_split import mark_judged
@@ -107,7 +108,8 @@ class _Tuning:
         serving = self._searches.order_as_served(texts, self._make_counter("searching: serving"))
         tuned = self._searches.order_by_choice(own, texts, self._make_counter("searching: tuned"))
         comparison = Comparison.search(self._queries, tuned, serving)
-        report = with_advice(self._rule(comparison, own, final), self._spec)
+        report = add_disputed(self._rule(comparison, own, final), self._tuning_queries.disputed)
+        report = with_advice(report, self._spec)
         details = {**report.details, "configuration": final.model_dump(mode="json")}
         tuning_queries = self._tuning_queries
         return TuningResult(

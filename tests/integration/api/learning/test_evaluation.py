@@ -14,10 +14,11 @@ from quarry.errors import CollectionNotFoundError, DataLossError
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import Blend, write_blend
 from quarry.testing import make_tiny_cross_encoder
-from quarry.training.hashes import mark_queries
+from quarry.training.hashes import mark_document, mark_queries
 from quarry.training.provenance import TrainingProvenance
 from quarry.training.spec import EvaluationSpec, ModelRef
 from quarry.v1 import search_service_pb2
+from quarry_trainer.data.entities import find_entities
 from quarry_trainer.data.live import RankedQuery, open_search
 from quarry_trainer.data.matching_passages import MatchingPassages, open_documents, read_collection
 from quarry_trainer.evaluation.model_evaluation import evaluate_models, score_model
@@ -152,6 +153,28 @@ def test_two_models_are_compared_by_judgments(api: Api, data: Path, model: Path,
     assert said[-1] == ("comparing", 0.95)
     turned = spec.model_copy(update={"candidate": spec.serving, "serving": spec.candidate})
     assert evaluate_models(turned, folder, lambda stage, share: None).verdict != "REGRESSED"
+
+
+def test_what_a_model_learned_of_a_title_is_known_and_contradictions_are_named(
+    api: Api, data: Path, tmp_path: Path
+) -> None:
+    candidate = make_tiny_cross_encoder(tmp_path / "candidate", seed=6)
+    entitled = [id for id in (f"d{n:03}" for n in range(48)) if DOCUMENTS[id].get("title")]
+    things = find_entities(entitled, lambda ids: {id: str(DOCUMENTS[id]["title"]) for id in ids})
+    learned = frozenset(mark_document("full", things[id]) for id in entitled[:5])
+    TrainingProvenance(entities=learned).write(candidate)
+    judged = [JudgedQuery(id=f"q{n}", text=QUERIES[f"q{n}"], judgments={f"d{n:03}": 1}) for n in range(48)]
+    judged.append(JudgedQuery(id="again", text=QUERIES["q0"] + "?", judgments={"d000": 0, "d001": 1}))
+    spec = spec_of(api, data, candidate, judgments=tuple(judged))
+    report = evaluate_models(spec, data / "training" / "one", lambda stage, share: None)
+    known = {m.queries for m in report.metrics if (m.slice, m.subject) == ("known", "candidate")}
+    expected = sum(
+        any(d in things and mark_document("full", things[d]) in learned for d in documents)
+        for documents in (*([f"d{n:03}"] for n in range(48)), ["d000", "d001"])
+    )
+    assert known == {expected}, "the model learned none of the documents, and what five are about"
+    assert report.details["disputed"]["count"] == 1  # type: ignore[index]
+    assert "count as relevant" in " ".join(report.advice)
 
 
 def test_without_judgments_and_clicks_there_is_too_little_data(api: Api, data: Path, model: Path) -> None:

@@ -70,9 +70,10 @@ def test_a_model_is_trained_registered_promoted_and_answers(training: Training, 
     assert all(math.isfinite(metric.value) for metric in made.metrics)
     details = orjson.loads(made.report_json)["details"]
     assert "quantization" not in details
-    assert details["negatives"]["read"] == details["negatives"]["mined"] > 0, (
-        "nothing that was mined is spared"
+    assert details["negatives"]["usable"] == details["negatives"]["drawn"] > 0, (
+        "nothing that was drawn is spared"
     )
+    assert details["negatives"]["file"] >= details["negatives"]["drawn"] + details["negatives"]["held_out"]
     assert details["groups"]["drawn"] >= details["groups"]["usable"] > 0
     assert orjson.loads(made.report_json)["verdict"] in models_pb.ModelVerdict.Name(made.verdict)
     before = training.api.search(

@@ -7,6 +7,7 @@ from tests.unit.trainer.data.test_training_data import group
 from quarry.mining.spec import JudgedQuery
 from quarry_trainer.data.dataset import Examples
 from quarry_trainer.data.entities import MOST_OF_ONE, find_entities, judge_by_entity
+from quarry_trainer.data.model_memory import Memory, make_provenance
 from quarry_trainer.data.query_split import split_queries
 
 
@@ -17,7 +18,11 @@ def facets(ids: Sequence[str]) -> Mapping[str, str]:
 
 def test_documents_that_share_a_title_speak_of_one_thing() -> None:
     titles = {"a": "Gout", "b": " gout ", "c": "Anemia", "d": "", "e": "?"}
-    assert find_entities([*titles, "gone"], lambda _ids: titles) == {"a": "title:gout", "b": "title:gout"}
+    assert find_entities([*titles, "gone"], lambda _ids: titles) == {
+        "a": "title:gout",
+        "b": "title:gout",
+        "c": "title:anemia",
+    }
 
 
 def test_a_title_that_all_documents_have_says_nothing() -> None:
@@ -60,3 +65,19 @@ def test_given_judgments_are_known_by_entity_too() -> None:
         "d2-cure": False,
         "d2-causes": False,
     }
+
+
+def test_what_an_earlier_training_saw_of_a_disease_is_known_in_the_next() -> None:
+    """The next one's examples and judgments do not have the document that the earlier one learned."""
+    first = group("q", "d1-causes", "x")
+    before = make_provenance([first], "faq", find_entities(["d1-causes"], facets))
+    memory = Memory(before, "faq")
+    own = Examples((group("r", "d9-cure", "x"),), simulated=False, data_hash="")
+    judged = [JudgedQuery(id=id, text=f"about {id}", judgments={id: 1}) for id in ("d1-cure", "d2-cure")]
+    entities = find_entities(["d9-cure", "d1-cure", "d2-cure"], facets)
+    parts = split_queries(own, judged, memory, entities)
+    assert parts.known == {"judged:d1-cure": True, "judged:d2-cure": False}
+    assert memory.find_read(judged, entities).documents == {"title:disease d1"}
+    assert not memory.is_new(["d1-cure"], entities)
+    assert memory.is_new(["d1-cure"]), "by document alone it is unseen"
+    assert Memory(before, "another").is_new(["d1-cure"], entities)

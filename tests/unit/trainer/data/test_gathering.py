@@ -8,6 +8,7 @@ from tests.unit.trainer.data.test_training_data import examples, judged
 from tests.unit.trainer.ranked import ranked_query
 from tests.unit.training.samples import spec
 
+from quarry.mining.spec import JudgedQuery
 from quarry.training.hashes import mark_document, mark_query
 from quarry.training.provenance import TrainingProvenance
 from quarry.training.spec import TrainingSpec
@@ -77,10 +78,38 @@ def test_every_query_of_the_training_is_ranked_once_and_no_other(asked: Training
 def test_negatives_that_are_gone_are_counted_and_not_read(asked: TrainingSpec, tmp_path: Path) -> None:
     data = gather(asked, FakeLive(*DOCUMENTS, "x"), tmp_path)
     groups = len(data.groups)
+    held = 100 - groups
     assert data.count_usable() == {
-        "groups": {"drawn": groups, "usable": groups},
-        "negatives": {"mined": 2 * groups, "read": groups},
+        "groups": {"file": 100, "held_out": held, "drawn": groups, "usable": groups},
+        "negatives": {"file": 200, "held_out": 2 * held, "drawn": 2 * groups, "usable": groups},
     }
+    assert data.describe_unreached(200) == ()
     (tmp_path / "another").mkdir()
     with pytest.raises(BadExamplesError, match="both the positive and a negative"):
         gather(asked, FakeLive(*DOCUMENTS), tmp_path / "another")
+
+
+def test_what_the_steps_do_not_reach_is_counted_of_the_whole_file_and_told(
+    asked: TrainingSpec, tmp_path: Path
+) -> None:
+    data = gather(asked, FakeLive(*DOCUMENTS, "x"), tmp_path, most_groups=10)
+    free = len(data.split.train)
+    assert data.count_usable() == {
+        "groups": {"file": 100, "held_out": 100 - free, "drawn": 10, "usable": 10},
+        "negatives": {"file": 200, "held_out": 200 - 2 * free, "drawn": 20, "usable": 10},
+    }
+    (said,) = data.describe_unreached(7)
+    assert said.startswith(f"{free - 10} of {free} groups are not reached in 7 steps")
+
+
+def test_judgments_that_contradict_each_other_count_as_relevant_and_are_named(
+    asked: TrainingSpec, tmp_path: Path
+) -> None:
+    """The same rule as in mining."""
+    one = JudgedQuery(id="a", text="red fruit", judgments={"d1": 1, "d2": 0})
+    other = JudgedQuery(id="b", text="Red fruit?", judgments={"d1": 0, "d3": 1})
+    contradicted = asked.model_copy(update={"judgments": (one, other)})
+    data = gather(contradicted, FakeLive(*DOCUMENTS, "x"), tmp_path)
+    assert data.disputed == (("red fruit", "d1"),)
+    found = {query.id: query.judgments for query in data.split.gate}
+    assert found == {"judged:a": {"d1": 1, "d2": 0}, "judged:b": {"d1": 1, "d3": 1}}

@@ -48,6 +48,21 @@ def test_figures_are_as_worked_by_hand() -> None:
     assert report.details["clusters"] == 1
 
 
+def test_questions_on_one_thing_are_drawn_together() -> None:
+    """Each disease has four answers, each asked for once, and a model knows a disease or does not."""
+    ranked = [ranked_query(f"q{n}-{a}", [f"x{n}", f"d{n}-{a}"]) for n in range(15) for a in range(4)]
+    qrels = {query.query_id: {query.documents[1]: 1} for query in ranked}
+    up, down = np.array([0.0, 1.0]), np.array([1.0, 0.0])
+    candidate = Scored([up if n % 3 else down for n in range(15) for _ in range(4)])
+    entities = {document: f"title:{document.split('-')[0]}" for one in qrels.values() for document in one}
+    apart = evaluate_ranked(ranked, qrels, candidate)
+    together = evaluate_ranked(ranked, qrels, candidate, entities=entities)
+    assert (apart.details["clusters"], together.details["clusters"]) == (60, 15)
+    narrow, wide = metric(apart, "difference"), metric(together, "difference")
+    assert narrow.value == wide.value
+    assert wide.upper - wide.lower > 1.8 * (narrow.upper - narrow.lower)
+
+
 def test_a_better_model_is_found_better_than_what_serves_and_than_the_fused_order() -> None:
     random = np.random.default_rng(0)
     ranked = candidates(120)

@@ -157,16 +157,17 @@ def tables(found: Found) -> Iterator[str]:
 
 
 def _of_set(found: Found, name: str) -> Iterator[str]:
-    columns = "seeds | nDCG@10 | less fused | 95 % | less random | 95 % | wrong positives | false negatives"
+    columns = (
+        "seeds | nDCG@10 | less fused | 95 % | less random | 95 % | pairs | wrong positives | false negatives"
+    )
     yield f"| arm | {columns} |"
-    yield "|---" * 9 + "|"
+    yield "|---" * 10 + "|"
     for arm in found.arms(name):
         runs = found.lines[name, arm]
         mean = found.sample([name], arm).interval.value
         gains = " | ".join(_gain(found, [name], arm, than) for than in (FUSED, RANDOM))
-        yield f"| {arm} | {len(runs)} | {mean:.3f} | {gains} | {_share(runs, 'wrong_positives')} | " + (
-            f"{_share(runs, 'false_negatives')} |"
-        )
+        shares = " | ".join(_share(runs, of) for of in ("wrong_positives", "false_negatives"))
+        yield f"| {arm} | {len(runs)} | {mean:.3f} | {gains} | {_count(runs, 'pairs')} | {shares} |"
 
 
 def _gain(found: Found, sets: list[str], arm: str, than: str, only: str = "") -> str:
@@ -182,21 +183,22 @@ def _share(runs: list[Line], name: str) -> str:
     return f"{100 * material[name]:.1f} %" if material else ""
 
 
+def _count(runs: list[Line], name: str) -> str:
+    material = runs[0].get("material")
+    return f"{material[name]:,}" if material else ""
+
+
 def _against(found: Found) -> Iterator[str]:
-    yield "| arm | nDCG@10 | 95 % | p |"
-    yield "|---|---|---|---|"
-    samples = {
-        arm: found.sample(sets, OURS, arm)
-        for arm in ARMS
-        if arm != OURS
-        and not ARMS[arm].ensemble
-        and (sets := [s for s in found.sets if arm in found.arms(s)])
-    }
+    yield "| arm | sets | queries | nDCG@10 | 95 % | p |"
+    yield "|---|---|---|---|---|---|"
+    others = [arm for arm in ARMS if arm != OURS and not ARMS[arm].ensemble]
+    sets = {arm: [name for name in found.sets if arm in found.arms(name)] for arm in others}
+    samples = {arm: found.sample(sets[arm], OURS, arm) for arm in others if sets[arm]}
     p_values = {arm: one.p_value for arm, one in samples.items()}
     p_values |= holm({arm: p for arm, p in p_values.items() if ARMS[arm].is_rule})
     for arm, one in samples.items():
-        at = one.interval
-        yield f"| {arm} | {at.value:+.3f} | {at.lower:+.3f} to {at.upper:+.3f} | {p_values[arm]:.4f} |"
+        at, of = one.interval, f"{len(sets[arm])} | {len(one.values)}"
+        yield f"| {arm} | {of} | {at.value:+.3f} | {at.lower:+.3f} to {at.upper:+.3f} | {p_values[arm]:.4f} |"
 
 
 def _write_shared_thing(found: Found) -> Iterator[str]:
@@ -210,15 +212,16 @@ def _write_shared_thing(found: Found) -> Iterator[str]:
 
 
 def _ensembles(found: Found) -> Iterator[str]:
-    yield "| set | members | nDCG@10 | less fused | 95 % | false negatives |"
-    yield "|---|---|---|---|---|---|"
+    yield "| set | members | seeds | nDCG@10 | less fused | 95 % | negatives | false negatives |"
+    yield "|---|---|---|---|---|---|---|---|"
     for name in found.sets:
         for arm in [*found.arms(name, ensembles=True), OURS] if found.arms(name, ensembles=True) else []:
-            runs = found.lines[name, arm][:1]
-            mean = float(np.mean(list(runs[0]["values"][MEASURE].values())))
+            runs = found.lines[name, arm]
+            mean = found.sample([name], arm).interval.value
             shown = "quarry: fused (the arm above)" if arm == OURS else arm
-            gain = _gain(found, [name], arm, FUSED)
-            yield f"| {name} | {shown} | {mean:.3f} | {gain} | {_share(runs, 'false_negatives')} |"
+            gain = f"{mean:.3f} | {_gain(found, [name], arm, FUSED)}"
+            mined = f"{_count(runs, 'negatives')} | {_share(runs, 'false_negatives')}"
+            yield f"| {name} | {shown} | {len(runs)} | {gain} | {mined} |"
 
 
 def plot(found: Found, target: Path) -> None:

@@ -29,6 +29,7 @@ NOT_RUN = {
     ("README.md", "grpcurl"): "grpcurl is another program",
     ("CONTRIBUTING.md", "make setup"): "it makes the environment that the tests run in",
     ("docs/explanation/flywheel.md", "make bench-flywheel"): "it takes hours",
+    ("docs/explanation/flywheel.md", "cd benchmarks/learning && python "): "it takes hours",
     ("docs/reference/cli.md", "$ "): "it shows the form of each command",
 }
 """Shell blocks that no test runs: page, how they begin, and why."""

@@ -255,7 +255,7 @@ def test_judgments_that_decide_again_count_for_less_after_a_restart_too(
         waiting = [training.start("full", **asked | {"seed": seed, "judgments": grown}) for seed in (1, 2)]
         later = [training.made(operation) for operation in waiting]
         assert [decides(one.report_json)[0] for one in later] == [1, 2]
-        assert "has decided 1 time before" in later[0].advice[-1]
+        assert any("has decided 1 time before" in one for one in later[0].advice)
     with served(own) as api:
         training = Training(api)
         assert decides(training.trained("full", **asked, seed=3).report_json) == (3, 1 - 0.05 / 16)
@@ -307,9 +307,9 @@ def test_a_base_that_was_made_elsewhere_is_named(
 ) -> None:
     foreign = Models(training.api).imported("full", source=cross_encoder_folder)
     made = training.trained("full", mining_set=mining_set, base=foreign.name, steps=1)
-    assert f"{foreign.name} was made elsewhere" in made.advice[-1]
+    assert any(f"{foreign.name} was made elsewhere" in one for one in made.advice)
     child = training.trained("full", mining_set=mining_set, base=made.name, steps=1)
-    assert f"{foreign.name} was made elsewhere" in child.advice[-1]
+    assert any(f"{foreign.name} was made elsewhere" in one for one in child.advice)
     own = training.trained("full", mining_set=mining_set, steps=1)
     assert not any("made elsewhere" in one for one in own.advice)
 

@@ -151,7 +151,7 @@ def test_a_mask_sets_removes_and_leaves_fields(api: Api, typed: str) -> None:
         ({"count": 1, "tag": "a"}, ["count"], "update_mask"),
         ({}, ["*", "count"], "update_mask"),
         ({}, ["fields."], "update_mask"),
-        ({}, ["a.b"], "update_mask"),
+        ({}, ["a..b"], "update_mask"),
         ({"count": "x"}, ["count"], "document.fields.count"),
     ],
 )

@@ -45,6 +45,9 @@ def tokens(api: Api, corpus: str, tmp_path_factory: pytest.TempPathFactory) -> M
         models.imported(corpus, folder)
         repair = collection_service_pb2.RepairCollectionRequest(name="another")
         api.collections.RepairCollection(repair, timeout=CALL_S)
+    for name in ("first", "second"):
+        alias = collection_service_pb2.SetAliasRequest(collection="another", name=name)
+        api.collections.SetAlias(alias, timeout=CALL_S)
     made = {
         "ListMiningSets": MINING_SETS.encode((1, "a"), MINING_SETS.request()),
         "ListRankings": RANKINGS.encode((1, 1, 1), RANKINGS.request()),
@@ -62,7 +65,7 @@ def tokens(api: Api, corpus: str, tmp_path_factory: pytest.TempPathFactory) -> M
 def test_every_method_with_pages_has_tokens_of_its_own() -> None:
     asked = {method.descriptor.input_type.full_name for method in paged()}
     assert asked == {tokens.request.DESCRIPTOR.full_name for tokens in ALL}
-    assert len(asked) == len(ALL) == 8
+    assert len(asked) == len(ALL) == 9
 
 
 @pytest.mark.parametrize("method", paged(), ids=str)

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 COLLECTION = "faq"
 BATCH_BYTES = 2**20
 CALL_TIMEOUT_S = 240.0
-ASKED, SESSIONS, SWAP = 300, 2_400, 0.1
+ASKED, SESSIONS, SWAP = 400, 3_200, 0.1
 """Queries that simulated users ask, how often in all, and how often two neighbours change places."""
 TURNS = 2
 """Of the loop. The second one learns from clicks on what the first one has made."""

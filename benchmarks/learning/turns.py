@@ -137,15 +137,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that flywheel.py has filled")
-    parser.add_argument("--work", type=Path, required=True, help="folder that is written")
+    parser.add_argument("--work", type=Path, required=True, help="folder that is made")
     parser.add_argument("--set", choices=SETS, default="stackfaq, known")
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
     name = options.set.replace(",", "").replace(" ", "-")
-    work = options.work / name
-    if not work.exists():
-        work.mkdir(parents=True)
-        shutil.copytree(options.data / name / "data", work / "data")
+    source, work = options.data / name / "data", options.work / name
+    if not source.exists():
+        sys.exit(f"{source} is not there: flywheel.py makes it")
+    if work.exists():  # the first turn would begin with the clicks and models of those that were made there
+        sys.exit(f"{work} is there, with what other turns have left: remove it, or name another --work")
+    shutil.copytree(source, work / "data")
     with run_server(work) as address:
         turns = Turns(options.set, work, address)
         for number in range(1, options.turns + 1):

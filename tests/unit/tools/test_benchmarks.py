@@ -84,3 +84,21 @@ def test_a_turn_that_makes_no_model_is_written_down_and_the_last(
     found = json.loads(line)
     assert (found["verdict"], found["version"], found["advice"]) == ("BAD_DATA", "", ["no row is left"])
     assert {arguments[0] for arguments in asked} == {"mine", "train"}, "the empty version is not evaluated"
+
+
+@pytest.mark.parametrize("there", ["work", ""])
+def test_turns_begin_with_the_data_of_flywheel_and_with_nothing_that_other_turns_have_left(
+    turns: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    def serve(work: Path) -> Iterator[str]:
+        pytest.fail(f"a server was started in {work}")
+
+    monkeypatch.setattr(turns, "run_server", serve)
+    if there:
+        (tmp_path / "data" / "medquad" / "data").mkdir(parents=True)
+        (tmp_path / there / "medquad").mkdir(parents=True)
+    folders = ["--data", str(tmp_path / "data"), "--work", str(tmp_path / "work")]
+    monkeypatch.setattr(sys, "argv", ["turns.py", *folders, "--set", "medquad"])
+    for _ in range(2):  # what fails leaves nothing that a second try would take for a start
+        with pytest.raises(SystemExit, match="work/medquad is there" if there else "data is not there"):
+            turns.main()

@@ -65,6 +65,8 @@ LEARNED, TESTED = 800, 300
 """Train queries that users ask, and test queries that are measured, at most; by chance."""
 MEASURES = [RR @ 3, RR @ 10, nDCG @ 10]
 SEEDS = 3
+TEST, DEVELOPMENT = "test", "development"
+"""Which queries a line is of; older lines do not say it, and are of test queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class Bench:
     def __init__(
         self, name: str, quarry: Client, address: str, work: Path, paraphrase: Path, development: bool = False
     ) -> None:
-        self.development = development
+        self.development, self.part = development, DEVELOPMENT if development else TEST
         self.paraphrase = f"encoder:{paraphrase}"
         self.name, self.set = name, SETS[name]
         self.quarry, self.address, self.work = quarry, address, work
@@ -168,7 +170,7 @@ class Bench:
             (self.key,) = database.execute("SELECT id FROM collections").fetchone()
         with open_search(self.data, self.address, "bench", self.key) as live:
             texts = self.texts(self.test)
-            place = self.work / ("development" if self.development else "test")
+            place = self.work / self.part
             place.mkdir(exist_ok=True)
             found = rank_once(live, texts, 50, place, lambda _done, _of: None)
             self.candidates = [found[id] for id in sorted(texts)]
@@ -291,8 +293,7 @@ def runs(bench: Bench, arms: list[str], seeds: int, steps: int, done: set[Run]) 
             fits = seed < arm.seeds and (bench.name in ENSEMBLE_SETS or not arm.ensemble)
             fits = fits and (bench.development or not arm.development)
             if fits and (bench.name, name, seed) not in done:
-                part = "development" if bench.development else "test"
-                which = {"set": bench.name, "part": part, "arm": name, "seed": seed, "steps": steps}
+                which = {"set": bench.name, "part": bench.part, "arm": name, "seed": seed, "steps": steps}
                 yield {"benchmark": "flywheel", **which, **line(bench, name, arm, seed, steps)}
 
 
@@ -346,9 +347,12 @@ def _means(values: dict[str, dict[str, float]]) -> dict[str, float]:
     return {name: round(float(np.mean(list(of.values()))), 4) for name, of in values.items()}
 
 
-def _done(out: Path) -> set[Run]:
+def _done(out: Path, part: str) -> set[Run]:
+    """The runs that ``out`` has. Exits if it holds figures of other queries, which no table may mix."""
     lines = out.read_text().splitlines() if out.exists() else []
-    found = map(json.loads, lines)
+    found = [json.loads(line) for line in lines]
+    if others := {one.get("part", TEST) for one in found} - {part}:
+        sys.exit(f"{out} has figures of {', '.join(others)} queries: name another --out for {part} ones")
     return {(one["set"], one["arm"], one["seed"]) for one in found}
 
 
@@ -366,6 +370,7 @@ def main() -> None:
         "--development", action="store_true", help="measure development queries, to choose by"
     )
     options = parser.parse_args()
+    done = _done(options.out, DEVELOPMENT if options.development else TEST)
     paraphrase = (options.data / "paraphrase-minilm-l3").resolve()
     if not paraphrase.exists():
         write_paraphrase(paraphrase)
@@ -378,7 +383,7 @@ def main() -> None:
         with run_server(work) as address, connect(address, 600.0) as quarry:
             bench = Bench(name, quarry, address, work, paraphrase, options.development)
             bench.prepare()
-            for result in runs(bench, options.arms, options.seeds, options.steps, _done(options.out)):
+            for result in runs(bench, options.arms, options.seeds, options.steps, done):
                 with options.out.open("a") as out:
                     out.write(json.dumps(result) + "\n")
                 shown = {k: v for k, v in result.items() if k not in ("values", "training")}

@@ -4,7 +4,7 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ import pytest
 from pyarrow import parquet
 
 ROOT = Path(__file__).parents[3]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 @pytest.mark.parametrize("target", ["bench", "bench-learning"])
@@ -34,13 +35,19 @@ def test_a_benchmark_that_fails_fails_its_target_and_ends_it(target: str, tmp_pa
 
 
 @pytest.fixture
-def turns(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def learning(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """Imports scripts of benchmarks/learning by name."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "learning"))
     before = set(sys.modules)
-    yield importlib.import_module("turns")
+    yield importlib.import_module
     for name in set(sys.modules) - before:
-        if name in ("turns", "flywheel", "judged_sets"):
+        if name in ("turns", "flywheel", "flywheel_table", "judged_sets", "shared_trainings"):
             del sys.modules[name]
+
+
+@pytest.fixture
+def turns(learning: Callable[[str], ModuleType]) -> ModuleType:
+    return learning("turns")
 
 
 def test_a_turn_that_makes_no_model_is_written_down_and_the_last(
@@ -102,3 +109,22 @@ def test_turns_begin_with_the_data_of_flywheel_and_with_nothing_that_other_turns
     for _ in range(2):  # what fails leaves nothing that a second try would take for a start
         with pytest.raises(SystemExit, match="work/medquad is there" if there else "data is not there"):
             turns.main()
+
+
+@pytest.mark.parametrize(
+    ("options", "file"),
+    [(("--development",), "flywheel.jsonl"), ((), "flywheel_development.jsonl")],
+)
+def test_figures_of_test_and_of_development_queries_are_not_written_into_one_file(
+    learning: Callable[[str], ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    file: str,
+) -> None:
+    flywheel = learning("flywheel")
+    monkeypatch.setattr(flywheel, "write_paraphrase", lambda _: pytest.fail("the run began"))
+    folders = ["--data", str(tmp_path), "--out", str(RESULTS / file)]
+    monkeypatch.setattr(sys, "argv", ["flywheel.py", *folders, *options])
+    with pytest.raises(SystemExit, match="name another --out"):
+        flywheel.main()

@@ -75,6 +75,23 @@ def test_the_files_that_the_architecture_names_exist() -> None:
     ] == []
 
 
+def test_each_step_of_the_walks_says_which_file_it_means() -> None:
+    """Several folders have a `service.py`: a name is a path, or the name of a file beside the last path."""
+    page = ARCHITECTURE.read_text()
+    walks = page[page.index("## A search") : page.index("## The data model")]
+    steps = [re.findall(r"`([\w/]+\.py)`", step) for step in re.split(r"\n(?=\S)", walks)]
+    assert sum(map(len, steps)) > 80
+    unclear = []
+    for names in steps:
+        folder = Path("nowhere")
+        for name in names:
+            file = ROOT / name if "/" in name else ROOT / folder / name
+            folder = file.parent
+            if not file.is_file():
+                unclear.append(name)
+    assert unclear == []
+
+
 def test_the_data_model_names_every_table() -> None:
     page = ARCHITECTURE.read_text()
     rows = "\n".join(line for line in page[page.index("## The data model") :].splitlines() if line[:1] == "|")

@@ -1,0 +1,99 @@
+"""What docs/explanation/flywheel.md and relevance.md say was found follows from benchmarks/results."""
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGE, RELEVANCE = ((ROOT / "docs/explanation" / name).read_text() for name in ("flywheel.md", "relevance.md"))
+Runs = dict[tuple[str, str], list[dict[str, Any]]]
+
+
+def read_lines(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (ROOT / "benchmarks/results" / name).read_text().splitlines()]
+
+
+def read_runs(name: str) -> Runs:
+    """Reads the runs of each set and arm."""
+    runs: Runs = defaultdict(list)
+    for line in read_lines(name):
+        runs[line["set"], line["arm"]].append(line)
+    return runs
+
+
+RUNS = read_runs("flywheel.jsonl")
+SETS = list(dict.fromkeys(name for name, _ in RUNS))
+
+
+def measure(runs: list[dict[str, Any]]) -> list[float]:
+    """Measures nDCG@10 of each run."""
+    return [mean(run["values"]["nDCG@10"].values()) for run in runs]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_table_of_a_set_has_the_lines_of_its_runs(name: str) -> None:
+    table = PAGE.partition(f"**{name}**\n")[2].partition("**")[0]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines() if "|" in row][2:]
+    assert len(rows) == 12
+    for arm, seeds, ndcg, _, _, _, _, pairs, *shares in rows:
+        runs = RUNS[name, arm]
+        assert (seeds, ndcg) == (str(len(runs)), f"{mean(measure(runs)):.3f}")
+        if material := runs[0].get("material"):
+            found = [f"{100 * material[of]:.1f} %" for of in ("wrong_positives", "false_negatives")]
+            assert (pairs, shares) == (f"{material['pairs']:,}", found)
+
+
+def test_what_the_text_says_of_all_sets_is_what_was_measured() -> None:
+    pairs = [
+        sum(RUNS[name, arm][0]["material"]["pairs"] for name in SETS) for arm in ("enterprise-2025", "quarry")
+    ]
+    assert f"leaves {100 - 100 * pairs[0] / pairs[1]:.0f} % of all pairs without negatives" in PAGE
+    seconds = {key: mean(run.get("cpu_seconds", 0) for run in runs) for key, runs in RUNS.items()}
+    times = [seconds[name, "quarry, split"] / seconds[name, "quarry"] for name in SETS]
+    assert f"took {min(times):.0f} to {max(times):.0f} times the processor time" in PAGE
+    hours = sum(run.get("cpu_seconds", 0) for runs in RUNS.values() for run in runs) / 3_600
+    assert f"{hours:.1f} for trainings" in PAGE
+    seeds = ("scifact", "stackfaq, known", "stackfaq, unseen")
+    spread = [f"{stdev(measure(RUNS[name, 'quarry'])):.3f}" for name in seeds]
+    told = re.search(
+        r"deviation of (\S+) on scifact, (\S+) on stackfaq's known and (\S+) on its unseen", PAGE
+    )
+    assert told is not None and list(told.groups()) == spread
+
+
+def test_negatives_of_an_ensemble_are_as_few_as_the_text_says() -> None:
+    negatives = {key: runs[0]["material"]["negatives"] for key, runs in RUNS.items() if "material" in runs[0]}
+    shares = [
+        100 * count / negatives[name, "quarry"]
+        for (name, arm), count in negatives.items()
+        if arm.startswith("enterprise-2025: ")
+    ]
+    assert f"keeps {min(shares):.0f} to {max(shares):.0f} % as many negatives" in PAGE
+
+
+def test_the_table_of_negatives_to_draw_from_has_the_lines_of_its_runs() -> None:
+    runs = read_runs("flywheel_development.jsonl")
+    arms = ("fused", "quarry", "quarry, 14 negatives", "quarry, 21 negatives")
+    for name in ("stackfaq, known", "stackfaq, unseen"):
+        queries = len(runs[name, "fused"][0]["values"]["nDCG@10"])
+        means = " | ".join(f"{mean(measure(runs[name, arm])):.3f}" for arm in arms)
+        assert f"| {name} ({queries} queries) | {means} |" in PAGE
+
+
+def test_both_pages_say_what_the_turns_measured() -> None:
+    turns = read_lines("turns.jsonl")
+    for turn in turns:
+        ece = f"{turn['test_ece']['ece']:.3f} ({turn['test_ece']['chance']:.3f})"
+        (row,) = re.findall(rf"(?m)^\| {turn['turn']} \| {turn['mining']} \|.*$", PAGE)
+        assert row.endswith(f"| {turn['reranked']:.3f} | {ece} |")
+        rows, s_qd = re.findall(r"[\d.,]+", row)[1:3]
+        assert (rows, float(s_qd)) == (f"{turn['rows']:,}", pytest.approx(turn["s_qd"], abs=5.1e-4))
+        assert f"| {turn['verdict']}" in row
+    said = "{:.3f}, {:.3f} and {:.3f}".format
+    assert f"off by {said(*(turn['test_ece']['ece'] for turn in turns))}." in RELEVANCE
+    assert f"({said(*(turn['calibration']['ece'] for turn in turns))})" in RELEVANCE

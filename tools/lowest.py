@@ -73,12 +73,14 @@ def read_bounds() -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> None:
-    ours, _, tests = " ".join(arguments).partition(" -- ")
-    folder, *pins = ours.split()
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    if not end:
+        sys.exit(__doc__)
+    (folder, *pins), tests = arguments[:end], arguments[end + 1 :]
     python = install(Path(folder).resolve(), pins)
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
     warnings = ("-W", "default::DeprecationWarning")
-    run(python, "-m", "pytest", *warnings, *(tests.split() or TESTS), PATH=path, PYTHONPATH="")
+    run(python, "-m", "pytest", *warnings, *(tests or TESTS), PATH=path, PYTHONPATH="")
 
 
 if __name__ == "__main__":

@@ -14,14 +14,14 @@ from quarry.training.provenance import TrainingProvenance
 from quarry.training.spec import TrainingSpec
 from quarry_trainer.data.contradictions import settle_queries
 from quarry_trainer.data.dataset import BadExamplesError, Examples, Group, TextGroup
-from quarry_trainer.data.entities import Entities, find_entities, list_relevant
+from quarry_trainer.data.entities import Entities, TitlesOf, find_entities, list_relevant
 from quarry_trainer.data.judged_sample import find_relabelled
 from quarry_trainer.data.live import DEPTH, Counted, LiveSearch, RankedQuery
 from quarry_trainer.data.model_memory import Memory, make_provenance, read_base_provenance
 from quarry_trainer.data.query_split import QuerySplit, split_queries
 from quarry_trainer.data.text_groups import make_text_groups
 
-RANKED = "ranked.json"
+RANKED, ENTITIES = "ranked.json", "entities.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class TrainingData:
 
         Args:
             most_groups: that are drawn.
-            work: keeps the candidates, should the job be interrupted.
+            work: keeps entities and candidates, should the job be interrupted.
 
         Raises:
             BadExamplesError: nothing is left to learn from.
@@ -74,7 +74,7 @@ class TrainingData:
         """
         base_provenance = read_base_provenance(spec)
         judgments, disputed = settle_queries(spec.judgments)
-        entities = find_entities(_list_relevant(examples, judgments), live.titles)
+        entities = find_entities_once(_list_relevant(examples, judgments), live.titles, work)
         split = split_queries(examples, judgments, Memory(base_provenance, spec.collection), entities)
         groups = _draw(split.train, most_groups, spec.seed)
         held_out = {query.id: query.text for query in (*split.development, *split.gate)}
@@ -139,6 +139,20 @@ def _draw(groups: Sequence[Group], most: int, seed: int) -> list[Group]:
         return list(groups)
     drawn = np.random.default_rng(seed).choice(len(groups), most, replace=False)
     return [groups[place] for place in np.sort(drawn)]
+
+
+def find_entities_once(documents: Sequence[str], titles: TitlesOf, work: Path) -> Entities:
+    """Names documents as ``find_entities`` does; as they were at first if the job was interrupted.
+
+    By other names other queries would be held out, and a checkpoint may have learned from those.
+    """
+    kept = work / ENTITIES
+    if kept.exists():
+        named: Entities = orjson.loads(kept.read_bytes())
+        return named
+    found = find_entities(documents, titles)
+    write_bytes(kept, orjson.dumps(found))
+    return found
 
 
 def rank_once(

@@ -22,9 +22,10 @@ class FakeLive:
 
     def __init__(self, *found: str) -> None:
         self.found, self.asked = found, list[str]()
+        self.entitled: dict[str, str] = {}
 
-    def titles(self, _ids: Sequence[str]) -> Mapping[str, str]:
-        return {}
+    def titles(self, ids: Sequence[str]) -> Mapping[str, str]:
+        return {id: self.entitled[id] for id in ids if id in self.entitled}
 
     def matching_passages(self, _text: str, ids: Sequence[str]) -> Mapping[str, str]:
         return {id: f"text of {id}" for id in ids if id in self.found}
@@ -73,6 +74,21 @@ def test_every_query_of_the_training_is_ranked_once_and_no_other(asked: Training
     again = gather(asked, FakeLive(), tmp_path, most_groups=10)
     assert again.groups == data.groups
     assert again.texts == data.texts, "an interrupted job goes on with what it got at first"
+
+
+def test_an_interrupted_job_holds_out_what_it_held_out_though_titles_have_changed(
+    asked: TrainingSpec, tmp_path: Path
+) -> None:
+    """Or its checkpoint would have learned from what decides now."""
+    unjudged, live = asked.model_copy(update={"judgments": ()}), FakeLive(*DOCUMENTS, "x")
+    first = gather(unjudged, live, tmp_path)
+    live.entitled = {id: f"title {n % 7}" for n, id in enumerate(DOCUMENTS)}
+    again = gather(unjudged, live, tmp_path)
+    assert (again.split, again.provenance) == (first.split, first.provenance)
+    (tmp_path / "another").mkdir()
+    anew = gather(unjudged, live, tmp_path / "another")
+    learned = {group.query_id for group in first.groups}
+    assert learned & {query.id for query in anew.split.gate}, "by the new titles others are held out"
 
 
 def test_negatives_that_are_gone_are_counted_and_not_read(asked: TrainingSpec, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ WORDS = [f"{a}{b}" for a in ("ba", "de", "ki", "lo", "mu") for b in ("na", "ro",
 
 
 def draw_texts(count: int, seed: int, length: int = 6) -> list[str]:
-    """Draws texts of ``WORDS``, drawn from a seed."""
+    """Draws texts of ``WORDS`` by a seed."""
     rng = np.random.default_rng(seed)
     return [" ".join(rng.choice(WORDS, size=length)) for _ in range(count)]
 

@@ -35,6 +35,7 @@ PREDICATES = split_words(
 PREPOSITIONS = {"to", "from", "as", "with", "on"}
 
 OPENS_A_CLAUSE = split_words("of what whether as by why how where which whose that who when if because until")
+SECTIONS = {"Args", "Attributes", "Raises"}
 AUXILIARIES = split_words("is are was were has have had can cannot could may might must does do will would")
 ENDS_A_NOUN = split_words("that which whose with in and or for from")
 
@@ -145,7 +146,7 @@ def is_fragment(text: str, of_function: bool) -> bool:
     """Tells whether a docstring opens with neither a verb nor a whole sentence."""
     sentence = re.split(r"[.:;](?=\s|$)", text, maxsplit=1)[0]
     words = re.findall(r"[\w'`.-]+", sentence)
-    if not words or words[0].lower() in OPENS_A_CLAUSE:
+    if not words or words[0].lower() in OPENS_A_CLAUSE or sentence in SECTIONS:
         return True
     if not of_function or is_verb_first(words):
         return False

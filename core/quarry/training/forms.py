@@ -22,7 +22,8 @@ _CROSS_ENCODER = "ForSequenceClassification"
 
 @dataclass(frozen=True, slots=True)
 class ModelForm:
-    """
+    """The form of a model in a folder.
+
     Attributes:
         kind: a re-ranker of any form is a cross-encoder.
         max_tokens: longest input, special tokens included.

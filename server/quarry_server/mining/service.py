@@ -34,7 +34,8 @@ so that the caller gets an answer and not silence."""
 
 
 class MiningServicer(mining_service_pb2_grpc.MiningServiceServicer):
-    """
+    """MiningService: starts mining as operations, and gives out the sets that they make.
+
     Args:
         address: where jobs reach this server.
     """

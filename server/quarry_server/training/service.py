@@ -38,7 +38,8 @@ R = TypeVar("R", bound=Request)
 
 
 class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
-    """
+    """TrainingService: checks requests, and starts what they ask for as operations.
+
     Args:
         plans: of what requests ask for, once ``contexts`` have let them be checked.
     """

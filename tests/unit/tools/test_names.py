@@ -63,6 +63,7 @@ def test_a_class_may_open_with_a_noun_and_not_with_a_clause() -> None:
     assert not names.is_fragment("A document of a collection.", of_function=False)
     assert not names.is_fragment("Weights by rank.", of_function=False)
     assert names.is_fragment("How an encoder is trained.", of_function=False)
+    assert names.is_fragment("Attributes:\n    name: of a collection.", of_function=False)
 
 
 def test_each_problem_is_told_with_its_place() -> None:

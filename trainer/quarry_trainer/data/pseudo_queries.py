@@ -30,7 +30,8 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 @dataclass(frozen=True, slots=True)
 class PseudoQuery:
-    """
+    """A query that was made of a document.
+
     Attributes:
         document: whose text answers it.
         passage: that text, the query taken out.

@@ -26,7 +26,8 @@ class AskedQuery:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackSummary:
-    """
+    """A summary of a collection's feedback, by which a run of the loop decides whether to begin.
+
     Attributes:
         choices: hits of pages that were chosen, each once however often events say so; of events that the
             log got in the time asked for, and that the guards let count.

@@ -8,7 +8,8 @@ TOGETHER_FILE = "together.onnx"
 
 @dataclass(frozen=True, slots=True)
 class SplitParts:
-    """
+    """The sizes of a re-ranker that is served in two steps.
+
     Attributes:
         lower: fingerprint of the lower layers: models that have the same one make the same states of a text.
         width: of a token's state.

@@ -20,6 +20,7 @@ NO_NUMBERS = (b"NaN", b"Infinity")
 """What Python writes into JSON, and orjson does not know."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 DECODER = json.JSONDecoder()
+LINES_HINT = "--format jsonl reads one object a line"
 
 
 def read_json_lines(source: Source) -> Iterator[Row | BadRecord]:
@@ -153,10 +154,12 @@ def _decode(source: Source, text: str, place: int) -> tuple[Any, int]:
         return DECODER.raw_decode(text, place)
     except json.JSONDecodeError as error:
         raise _describe(source, text, error.pos, error.msg) from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, objects in objects
-        raise _describe(source, text, place, str(error)) from None
+    except RecursionError:
+        raise _describe(source, text, place, "it is nested too deeply", hint="") from None
+    except ValueError:  # Python converts no more than 4,300 digits
+        raise _describe(source, text, place, "a number has too many digits", hint="") from None
 
 
-def _describe(source: Source, text: str, place: int, problem: str) -> CliError:
+def _describe(source: Source, text: str, place: int, problem: str, hint: str = LINES_HINT) -> CliError:
     line = 1 + text.count("\n", 0, place)
-    return CliError(f"{source.name}:{line}: is not JSON: {problem}", "--format jsonl reads one object a line")
+    return CliError(f"{source.name}:{line}: is not JSON: {problem}", hint)

@@ -47,7 +47,7 @@ class Shaper:
         """Returns the values by field name, those that are none left out.
 
         Raises:
-            ValueError: it is nested too deeply, or one field has two values.
+            ValueError: it is nested too deeply, one field has two values, or a list holds lists or objects.
             CliError: a name cannot be a field's, or two are the same.
         """
         fields: dict[str, Any] = {}
@@ -55,7 +55,13 @@ class Shaper:
             new = self.names.get(old)
             if new is None:
                 new = self._add_name(old)
-            if not new or (value := self._read_value(value)) is None:
+            if not new:
+                continue
+            try:
+                value = self._read_value(value)
+            except ValueError as error:
+                raise ValueError(f"{new} {error}; --map '{old}=' leaves it out") from None
+            if value is None:
                 continue
             if new in fields:
                 raise ValueError(f"has two values for {new}")
@@ -77,11 +83,19 @@ class Shaper:
         return new
 
     def _read_value(self, value: Any) -> Any:
-        """Returns the value, or None for what is none."""
+        """Returns the value, one or a list, or None for what is none."""
+        if isinstance(value, list | tuple):
+            return [read for one in value if (read := self._read_scalar(one)) is not None] or None
+        return self._read_scalar(value)
+
+    def _read_scalar(self, value: Any) -> Any:
         if isinstance(value, str):
             return value
-        if isinstance(value, list | tuple):
-            return [read for one in value if (read := self._read_value(one)) is not None] or None
+        if isinstance(value, list | tuple | Mapping):
+            if not value:
+                return None
+            kind = "an object" if isinstance(value, Mapping) else "a list"
+            raise ValueError(f"is {kind} in a list, which no field can have")
         if isinstance(value, Decimal):
             value = int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
         if isinstance(value, float) and math.isnan(value):

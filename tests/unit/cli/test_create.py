@@ -193,6 +193,19 @@ def test_the_suggested_schema_is_one_that_a_collection_is_made_of(quarry, cli, t
     assert "zip" not in printed.out.partition("fields = [")[2]
 
 
+def test_nothing_is_made_of_records_that_no_field_can_hold(quarry, cli, tmp_path):
+    deep = "[" * 700 + "1" + "]" * 700
+    (tmp_path / "c.json").write_text(f'[{{"id": 1, "text": "some words to search", "shape": {deep}}}]')
+    for command in (
+        ("index", "shop", tmp_path / "c.json", "--create"),
+        ("schema", "suggest", tmp_path / "c.json"),
+    ):
+        ended = cli(*command)
+        assert (ended.status, quarry.collections) == (1, {})
+        assert "c.json:1: shape is a list in a list" in ended.err
+        assert "--map 'shape=' leaves it out" in ended.err
+
+
 def test_what_cannot_be_suggested_is_an_error(cli, tmp_path):
     (tmp_path / "c.jsonl").write_text("?\n")
     ended = cli("schema", "suggest", tmp_path / "c.jsonl")

@@ -189,6 +189,16 @@ def test_json_that_is_wrong_is_an_error_with_its_line(tmp_path: Path, text: str,
         read(write(tmp_path, "c.json", text))
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("[" * 100_000, "it is nested too deeply"), ("9" * 5_000, "a number has too many digits")],
+)
+def test_json_that_python_cannot_hold_is_said_in_plain_words(tmp_path: Path, value: str, said: str) -> None:
+    with pytest.raises(CliError, match=f"c.json:2: is not JSON: {said}$") as caught:
+        read(write(tmp_path, "c.json", f'[{{"id": 1}},\n{{"id": 2, "x": {value}}}]'))
+    assert caught.value.hint == ""
+
+
 def test_a_format_that_is_named_overrules_the_files_name(tmp_path: Path) -> None:
     assert read_contents(write(tmp_path, "export.txt", TABLE), format=FileFormat.CSV) == CONTENTS
     with pytest.raises(CliError, match=r"ends in none of \.jsonl") as caught:

@@ -57,6 +57,19 @@ def test_an_object_that_is_too_deep_or_says_a_field_twice_is_a_bad_record() -> N
     assert "deep" in second.problem
 
 
+def test_a_list_in_which_no_scalars_are_makes_a_bad_record_however_deep_it_is() -> None:
+    deep: Any = [1]
+    for _ in range(3_000):
+        deep = [deep]
+    lists, objects, plain = make_reader({"id": 1, "a": deep}, {"id": 2, "b": [1, {"c": 1}]}, {"id": 3})
+    assert isinstance(lists, BadRecord)
+    assert lists.problem == "a is a list in a list, which no field can have; --map 'a=' leaves it out"
+    assert isinstance(objects, BadRecord)
+    assert objects.problem.startswith("b is an object in a list")
+    assert isinstance(plain, Record)
+    assert read(make_reader({"id": 1, "a": deep, "b": [[]]}, a="")) == [("1", {})]
+
+
 @pytest.mark.parametrize(
     ("name", "made"),
     [

@@ -39,8 +39,9 @@ def parse_encoding(text: str | None) -> str | None:
     if text is None:
         return None
     try:
+        "".encode(text)  # a codec such as hex is there as well, and is none of text
         return codecs.lookup(text).name
-    except LookupError:
+    except (LookupError, UnicodeError):
         raise typer.BadParameter(f"{text!r} is no encoding: utf-8, utf-16, cp1252, ...") from None
 
 

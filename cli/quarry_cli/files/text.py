@@ -44,7 +44,7 @@ class TextLines:
     def __next__(self) -> str:
         try:
             line = next(self._text)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
             raise self._describe(error) from None
         self.count += 1
         return line
@@ -53,19 +53,21 @@ class TextLines:
         """Reads all that is left."""
         try:
             return self._text.read()
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
             raise self._describe(error) from None
 
-    def _describe(self, error: UnicodeDecodeError) -> CliError:
+    def _describe(self, error: UnicodeError) -> CliError:
         """Describes a byte. What could not be decoded begins in the line that would be next."""
+        said = f"is not {self._what} in {name_encoding(self.encoding)}"
+        if not isinstance(error, UnicodeDecodeError):  # UTF-16 or UTF-32 without its mark
+            return CliError(f"{self._name}: {said}: it has no byte order mark", MARK_HINT)
         byte, line = error.object[error.start], self.count + 1 + error.object[: error.start].count(b"\n")
-        message = (
-            f"{self._name}:{line}: is not {self._what} in {name_encoding(self.encoding)}: byte 0x{byte:02x}"
-        )
-        return CliError(message, ENCODING_HINT)
+        return CliError(f"{self._name}:{line}: {said}: byte 0x{byte:02x}", ENCODING_HINT)
 
 
 ENCODING_HINT = "--encoding names another one: cp1252 is that of Windows, of which Latin-1 is a part"
+
+MARK_HINT = "--encoding utf-16-le or utf-16-be says the order, and UTF-8 is read without the option"
 
 
 def find_encoding(name: str, stream: io.BufferedReader) -> str:

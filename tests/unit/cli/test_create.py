@@ -170,7 +170,15 @@ def test_lists_maps_and_delimiters_are_read_as_asked(quarry, cli, tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--map", "a"), ("--map", "=b"), ("--delimiter", "::"), ("--encoding", "latin-17"), ("--format", "xml")],
+    [
+        ("--map", "a"),
+        ("--map", "=b"),
+        ("--delimiter", "::"),
+        ("--encoding", "latin-17"),
+        ("--encoding", "hex"),
+        ("--encoding", "rot13"),
+        ("--format", "xml"),
+    ],
 )
 def test_options_that_say_nothing_are_mistakes_of_usage(quarry, cli, table, option, value):
     ended = cli("index", "shop", table, "--create", option, value)

@@ -132,6 +132,13 @@ def test_other_encodings_are_read_as_named_and_utf_16_by_its_mark(tmp_path: Path
         read(write(tmp_path, "f.csv", "id,name\n1,x\n".encode("utf-16-le")))
 
 
+@pytest.mark.parametrize("name", ["c.csv", "c.json", "c.jsonl"])
+def test_utf_16_without_its_mark_is_an_error_with_what_to_type(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CliError, match=f"{name}: is not .* in UTF-16: it has no byte order mark") as caught:
+        read(write(tmp_path, name, '{"id": 1}\n'), encoding="utf-16")
+    assert "utf-16-le" in caught.value.hint
+
+
 def test_a_bad_line_of_json_is_one_bad_record_with_its_line(tmp_path: Path) -> None:
     lines = [b'{"id": 1}', b"", b'{"id": "\xe9"}', b"[1]", b'{"id": 1', b"[" * 5_000, b'{"id": 2}']
     rows, _ = read(write(tmp_path, "c.jsonl", b"\n".join(lines)))

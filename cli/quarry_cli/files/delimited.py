@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -12,7 +12,7 @@ from quarry_cli.files.source import Source
 from quarry_cli.files.text import UTF_8, TextLines, name_encoding
 
 MAX_CELL = 64 * 2**20
-SNIFFED_LINES = 200
+SNIFFED_LINES, SNIFFED_CHARACTERS = 200, 2**20
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 """The delimiters that are looked for, in the order in which ties are decided."""
 FITTING = 0.9
@@ -31,7 +31,7 @@ def read_delimited(source: Source, delimiter: str | None) -> Iterator[Row | BadR
     """
     csv.field_size_limit(MAX_CELL)
     with TextLines(source.name, source.content, source.encoding, "CSV") as lines:
-        first = list(islice(lines, SNIFFED_LINES))
+        first = list(take_first(lines))
         if first and (found := EXCEL_LINE.fullmatch(first[0])):
             delimiter, first[0] = delimiter or found[1], "\n"
         used = delimiter or find_delimiter(first)
@@ -45,6 +45,16 @@ def read_delimited(source: Source, delimiter: str | None) -> Iterator[Row | BadR
         except csv.Error as error:
             said = f"is not CSV in {name_encoding(lines.encoding)}"
             raise CliError(f"{source.name}:{rows.line_num}: {said}: {error}") from None
+
+
+def take_first(lines: Iterable[str]) -> Iterator[str]:
+    """Takes the lines by which a delimiter is found: together they are shorter than ``MAX_CELL``."""
+    characters = 0
+    for line in islice(lines, SNIFFED_LINES):
+        yield line
+        characters += len(line)
+        if characters >= SNIFFED_CHARACTERS:
+            return
 
 
 def _read_table(source: Source, rows: Any) -> Iterator[Row | BadRecord]:

@@ -3,14 +3,15 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from itertools import count
+from typing import Any, BinaryIO
 
 import orjson
 
 from quarry_cli.failures import CliError
 from quarry_cli.files.records import BadRecord, Row
 from quarry_cli.files.source import Source
-from quarry_cli.files.text import ENCODING_HINT, UTF_8, TextLines, find_encoding, name_encoding
+from quarry_cli.files.text import ENCODING_HINT, UTF_8, TextLines, find_encoding, name_encoding, read_line
 from quarry_cli.inputs.compression import make_buffered
 
 BLANK = re.compile(r"[\s]*")
@@ -29,10 +30,17 @@ def read_json_lines(source: Source) -> Iterator[Row | BadRecord]:
     encoding = source.encoding or find_encoding(source.name, content)
     source.describe(name_encoding(encoding), unusual=encoding != UTF_8)
     if encoding == UTF_8:
-        yield from _read_lines(source, content)
+        yield from _read_lines(source, _split_lines(source.name, content))
         return
     with TextLines(source.name, content, encoding, "JSON") as text:
         yield from _read_lines(source, (line.encode("utf-8", "surrogatepass") for line in text))
+
+
+def _split_lines(name: str, content: BinaryIO) -> Iterator[bytes]:
+    for number in count(1):
+        if not (line := read_line(name, number, content)):
+            return
+        yield line
 
 
 def _read_lines(source: Source, lines: Iterable[bytes]) -> Iterator[Row | BadRecord]:
@@ -94,7 +102,7 @@ def read_json(source: Source) -> Iterator[Row | BadRecord]:
         CliError: it is not JSON, or no text of its encoding.
     """
     with TextLines(source.name, source.content, source.encoding, "JSON") as lines:
-        text = lines.read().removeprefix("\ufeff")
+        text = lines.read_all().removeprefix("\ufeff")
     end, unusual = source.tell(), lines.encoding != UTF_8
     place = _skip_blank(text, 0)
     if not text.startswith("{", place):

@@ -2,13 +2,18 @@
 
 import codecs
 import io
-from typing import BinaryIO
+from typing import IO, AnyStr, BinaryIO
 
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.compression import make_buffered
 
 UTF_8 = "utf-8-sig"
 """UTF-8, with a byte order mark or without."""
+MAX_LINE = 2**25
+"""Longest line, in characters, or in bytes where lines are read as such. No document is so large, and a small
+packed file may hold a line that no memory takes."""
+MAX_WHOLE_BYTES = 2**30
+"""Largest text that is read as a whole."""
 MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -22,15 +27,15 @@ class TextLines:
         what: the format, for errors.
 
     Raises:
-        CliError: a byte is not of the encoding; the message names the line and both.
+        CliError: a byte is not of the encoding, the message names the line and both; or a line is too long.
     """
 
     def __init__(self, name: str, content: BinaryIO, encoding: str | None, what: str) -> None:
         self.count = 0
         self._name, self._what = name, what
-        stream = make_buffered(content)
-        self.encoding = encoding or find_encoding(name, stream)
-        self._text = io.TextIOWrapper(stream, encoding=self.encoding, newline="")
+        self._stream = make_buffered(content)
+        self.encoding = encoding or find_encoding(name, self._stream)
+        self._text = io.TextIOWrapper(self._stream, encoding=self.encoding, newline="")
 
     def __enter__(self) -> "TextLines":
         return self
@@ -43,16 +48,21 @@ class TextLines:
 
     def __next__(self) -> str:
         try:
-            line = next(self._text)
+            line = read_line(self._name, self.count + 1, self._text)
         except UnicodeError as error:
             raise self._describe(error) from None
+        if not line:
+            raise StopIteration
         self.count += 1
         return line
 
-    def read(self) -> str:
-        """Reads all that is left."""
+    def read_all(self) -> str:
+        """Reads the whole file, instead of its lines. Raises CliError also for one that is too large."""
+        content = self._stream.read(MAX_WHOLE_BYTES + 1)
+        if len(content) > MAX_WHOLE_BYTES:
+            raise CliError(f"{self._name}: has over {MAX_WHOLE_BYTES:,} bytes in one text", WHOLE_HINT)
         try:
-            return self._text.read()
+            return codecs.getincrementaldecoder(self.encoding)().decode(content, final=True)
         except UnicodeError as error:
             raise self._describe(error) from None
 
@@ -68,6 +78,16 @@ class TextLines:
 ENCODING_HINT = "--encoding names another one: cp1252 is that of Windows, of which Latin-1 is a part"
 
 MARK_HINT = "--encoding utf-16-le or utf-16-be says the order, and UTF-8 is read without the option"
+WHOLE_HINT = "JSON lines, one object a line, may have any size: jq -c '.[]' FILE makes them of an array"
+LINE_HINT = "is this its format? --format json reads a file that is one JSON value"
+
+
+def read_line(name: str, number: int, stream: IO[AnyStr]) -> AnyStr:
+    """Reads the next line with its end; empty at the end of the file. Raises CliError if it is too long."""
+    line = stream.readline(MAX_LINE)
+    if len(line) == MAX_LINE:
+        raise CliError(f"{name}:{number}: is a line of {MAX_LINE:,} characters or more", LINE_HINT)
+    return line
 
 
 def find_encoding(name: str, stream: io.BufferedReader) -> str:

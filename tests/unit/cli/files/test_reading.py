@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from quarry_cli.failures import CliError
-from quarry_cli.files.delimited import find_delimiter
+from quarry_cli.files.delimited import find_delimiter, take_first
 from quarry_cli.files.reading import FileFormat, ReadOptions, read_files
 from quarry_cli.files.records import BadRecord, Row
 from quarry_cli.files.source import Layout
@@ -204,6 +205,38 @@ def test_json_that_python_cannot_hold_is_said_in_plain_words(tmp_path: Path, val
     with pytest.raises(CliError, match=f"c.json:2: is not JSON: {said}$") as caught:
         read(write(tmp_path, "c.json", f'[{{"id": 1}},\n{{"id": 2, "x": {value}}}]'))
     assert caught.value.hint == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [("c.csv", "id,name\n1,"), ("c.csv", 'id,name\n1,"'), ("c.jsonl", '{"id": 1}\n{"id": "')],
+)
+def test_a_line_that_no_memory_takes_is_an_error_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, head: str
+) -> None:
+    monkeypatch.setattr("quarry_cli.files.text.MAX_LINE", 2**16)
+    packed = gzip.compress(head.encode() + b"a" * 2**24)
+    tracemalloc.start()
+    with pytest.raises(CliError, match=f"{name}:2: is a line of 65,536 characters or more"):
+        read(write(tmp_path, name, packed))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2**22
+
+
+def test_one_json_text_that_no_memory_takes_is_an_error_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quarry_cli.files.text.MAX_WHOLE_BYTES", 20)
+    assert read_contents(write(tmp_path, "c.json", '[{"id": 1}, {"i":2}]'))[1] == {"i": 2}
+    with pytest.raises(CliError, match=r"c\.json: has over 20 bytes in one text") as caught:
+        read(write(tmp_path, "c.json", gzip.compress(b'[{"id": 1}, {"i": 2}]')))
+    assert "jq" in caught.value.hint
+
+
+def test_a_delimiter_is_found_without_reading_more_than_a_cell_may_have(tmp_path: Path) -> None:
+    lines = iter(['id,"name\n', *["x" * 2**20] * 9])
+    assert len(list(take_first(lines))) == 2
 
 
 def test_a_format_that_is_named_overrules_the_files_name(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from rich.text import Text
 from quarry.client import Client, QuarryCallError
 from quarry.client.upsert_warnings import WarningCounts
 from quarry.client.upserts import Response
+from quarry.errors import QuarryError
 from quarry.v1 import collection_service_pb2
 from quarry_cli.calls.visibility import wait_searchable
 from quarry_cli.commands.schema import infer, show_inference
@@ -40,7 +41,7 @@ from quarry_cli.files.record_reader import RecordReader
 from quarry_cli.files.shaping import Shaper
 from quarry_cli.files.source import Layout
 from quarry_cli.inputs.values import list_field_types
-from quarry_cli.views.schema import show_ids, show_layouts
+from quarry_cli.views.schema import shorten, show_ids, show_layouts
 
 UPSERT_S = 120.0
 CREATE_S = 300.0
@@ -239,8 +240,9 @@ def write_files(
             for batch, response in quarry.upsert_batches(name, batches, timeout_s=quarry.timeout_s):
                 summary.take(batch, response, failures)
                 bar.update(task, completed=batch.position, documents=summary.documents)
-        except CliError:  # the file cannot be read to its end
-            note(f"at least {summary.documents:,} documents were written; it is safe to index them again")
+        except (CliError, QuarryError, KeyboardInterrupt):  # the file cannot be read, or the server is away
+            if summary.documents:
+                note(f"at least {summary.documents:,} documents were written; it is safe to index them again")
             raise
     if not conversion.exact:
         show_layouts(reading.layouts, all=False)
@@ -273,7 +275,9 @@ def report(summary: Summary, failures: Failures, json: bool) -> None:
     for warning in warnings:
         say(f"warning: {warning.message}", "bold red")
     if summary.repeated:
-        places = ", ".join(f"{replace_controls(id)} at {where}" for id, where in summary.first_repeats)
+        places = ", ".join(
+            f"{replace_controls(shorten(id))} at {where}" for id, where in summary.first_repeats
+        )
         warn(
             f"records with the id of an earlier one, which they replaced: {summary.repeated:,} ({places}"
             f"{', ...' if summary.repeated > len(summary.first_repeats) else ''})"
@@ -283,7 +287,7 @@ def report(summary: Summary, failures: Failures, json: bool) -> None:
     if failures.count:
         warn(f"{failures.count:,} documents were not written:")
         for failure in failures.first:
-            say(f"  {failure.where}: {failure.id + ': ' if failure.id else ''}{failure.reason}")
+            say(f"  {failure.where}: {shorten(failure.id) + ': ' if failure.id else ''}{failure.reason}")
         if failures.count > len(failures.first):
             note(f"  and {failures.count - len(failures.first):,} more")
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from quarry_cli.console import replace_controls
 from quarry_cli.files.reading import STANDARD_INPUT, FileFormat
 
 DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|", "space": " "}
@@ -49,7 +50,7 @@ def check_files(files: list[Path]) -> list[Path]:
     """Refuses what is no file, a pipe or standard input, and standard input that is there twice."""
     for path in files:
         if path != STANDARD_INPUT and (path.is_dir() or not os.access(path, os.R_OK)):
-            raise typer.BadParameter(f"{path} is no file that can be read")
+            raise typer.BadParameter(f"{replace_controls(str(path))} is no file that can be read")
     if files.count(STANDARD_INPUT) > 1:
         raise typer.BadParameter("- is there twice")
     return files

@@ -63,6 +63,7 @@ class FakeQuarry(
     Attributes:
         broken_after: batches written after which the stream breaks before their acknowledgement.
         always_breaks: acknowledge nothing, break instead.
+        breaks_for_good_after: batches written after which nothing is acknowledged any more; 0: never so.
         refused: ids that are not written.
         silent: acknowledge nothing.
         runs: ranked document ids by arm (``fused`` and ``reranked`` too) and query text.
@@ -84,6 +85,7 @@ class FakeQuarry(
         self.refused: dict[str, str] = {}
         self.silent = False
         self.always_breaks = False
+        self.breaks_for_good_after = 0
         self.runs: dict[str, dict[str, list[str]]] = {}
         self.failing_arm = ""
         self.response: Any = None
@@ -172,7 +174,8 @@ class FakeQuarry(
                 for _ in requests:
                     pass
                 return
-            if self.always_breaks or len(self.written) in self.broken_after:
+            gone = 0 < self.breaks_for_good_after < len(self.written)
+            if self.always_breaks or gone or len(self.written) in self.broken_after:
                 self.broken_after.discard(len(self.written))
                 abort(context, code_pb2.UNAVAILABLE, "shutting down", "UNAVAILABLE")
             yield response

@@ -136,6 +136,13 @@ def test_a_file_that_is_not_there_is_a_mistake_of_usage(quarry, cli, tmp_path):
         assert "isnofilethatcanberead" in "".join(ended.err.replace("│", "").split())
 
 
+def test_the_name_of_a_file_cannot_colour_the_terminal(quarry, cli, tmp_path):
+    ended = cli("index", "shop", tmp_path / "\x1b[31m[red].csv")
+    assert ended.status == 2
+    assert "\x1b[31m" not in ended.err
+    assert "[red].csv" in "".join(ended.err.replace("│", "").split())
+
+
 def test_ids_that_occur_twice_are_counted_and_said(quarry, cli, tmp_path):
     (tmp_path / "c.csv").write_text("id,name\n1,a b\n2,c d\n1,e f\n")
     ended = cli("index", "shop", tmp_path / "c.csv", "--create")

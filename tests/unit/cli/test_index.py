@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import pytest
 
@@ -109,6 +110,25 @@ def test_a_server_that_stays_away_is_an_error_of_one_line(faq, cli, tmp_path):
     assert ended.err.startswith("quarry: UNAVAILABLE: shutting down")
     assert ended.err.count("\n") == 1
     assert faq.streams == 1 + streams.RETRIES
+
+
+def test_a_server_that_goes_away_in_the_middle_leaves_a_word_on_what_was_written(faq, cli, tmp_path):
+    faq.breaks_for_good_after = 3
+    corpus = write_lines(tmp_path / "c.jsonl", numbered(200))
+    ended = cli("index", "faq", corpus, "--batch-bytes", 1_024)
+    assert ended.status == 1
+    said = re.search(r"at least (\d+) documents were written; it is safe to index them again", ended.err)
+    assert said
+    assert 0 < int(said[1]) <= len(faq.documents) < 200
+    assert "quarry: UNAVAILABLE" in ended.err
+
+
+def test_a_long_id_is_shortened_where_its_failure_is_said(faq, cli, tmp_path):
+    faq.refused = {"x" * 900: "id: has 900 bytes, not 1 to 512"}
+    ended = cli("index", "faq", write_lines(tmp_path / "c.jsonl", [{"_id": "x" * 900, "title": "a"}]))
+    assert ended.status == 1
+    assert "xxx…: id: has 900 bytes" in ended.err
+    assert "x" * 100 not in ended.err
 
 
 def test_a_server_that_acknowledges_nothing_is_given_up(faq, cli, tmp_path):

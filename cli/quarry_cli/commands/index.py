@@ -41,7 +41,7 @@ from quarry_cli.files.record_reader import RecordReader
 from quarry_cli.files.shaping import Shaper
 from quarry_cli.files.source import Layout
 from quarry_cli.inputs.values import list_field_types
-from quarry_cli.views.schema import shorten, show_ids, show_layouts
+from quarry_cli.views.schema import shorten, show_ids, show_layouts, warn_of_unused
 
 UPSERT_S = 120.0
 CREATE_S = 300.0
@@ -246,6 +246,7 @@ def write_files(
             raise
     if not conversion.exact:
         show_layouts(reading.layouts, all=False)
+        warn_of_unused(records.shaper)
     summary.repeated, summary.not_numbers = (
         records.repeats.count,
         records.shaper.not_numbers + failures.not_numbers,

@@ -26,7 +26,7 @@ from quarry_cli.files.reading import ReadOptions, read_files
 from quarry_cli.files.record_reader import RecordReader
 from quarry_cli.files.shaping import Shaper
 from quarry_cli.files.source import Layout
-from quarry_cli.views.schema import format_toml, show_ids, show_layouts, show_schema
+from quarry_cli.views.schema import format_toml, show_ids, show_layouts, show_schema, warn_of_unused
 
 app = typer.Typer(no_args_is_help=True, help="Find the schema that fits your files.")
 
@@ -87,8 +87,9 @@ def show_inference(records: RecordReader, found: InferredSchema, layouts: Sequen
     """Shows what the files are and what was inferred, on stderr."""
     show_layouts(layouts, all=True)
     note(f"the schema of the first {found.records:,} records:")
-    show_schema(found, records.id_name, records.shaper.renamed)
+    show_schema(found, records.id_name, records.shaper.new_names)
     show_ids(records.ids)
+    warn_of_unused(records.shaper)
 
 
 def describe_next_steps(out: Path | None, files: Sequence[Path], flags: Sequence[str]) -> list[str]:

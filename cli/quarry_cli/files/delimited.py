@@ -81,7 +81,9 @@ def name_columns(file: str, header: Sequence[str]) -> list[str]:
     names = [cell.strip() or f"column{place}" for place, cell in enumerate(header, 1)]
     for name in names:
         if names.count(name) > 1:
-            raise CliError(f"{file}: the header names {name!r:.80} twice")
+            raise CliError(
+                f"{file}: the header names {name!r:.80} twice", "rename one of the columns in the file"
+            )
     return names
 
 

@@ -63,13 +63,16 @@ def choose_ids(sample: Sequence[Mapping[str, Any]], wanted: str | None) -> IdRul
             named like an id and has another value in each record, else a hash.
 
     Raises:
-        CliError: no record has the field that was named.
+        CliError: no record has the field that was named, or ``_id`` would be a field beside it.
     """
     names = list(dict.fromkeys(name for fields in sample for name in fields))
     if wanted is not None:
         found = next((name for name in (wanted, to_field_name(wanted)) if name in names), None)
         if found is None:
             raise CliError(f"no record has a field {wanted!r:.80}{suggest(wanted, tuple(names))}")
+        if found != BEIR_ID and BEIR_ID in names:
+            advice = f"--map '{BEIR_ID}=NAME' gives it one, --map '{BEIR_ID}=' leaves it out"
+            raise CliError(f"{BEIR_ID!r} is no name of a field, unless it is the id", advice)
         return IdRule((found,))
     if not sample or any(key in names for key in USUAL_IDS):
         return IdRule()

@@ -35,13 +35,18 @@ class Shaper:
     not_numbers: int = 0
 
     @property
-    def renamed(self) -> dict[str, str]:
-        """Returns what was renamed although nobody asked for it."""
+    def new_names(self) -> dict[str, str]:
+        """Fields whose names nobody asked for, by the names of the file."""
         return {
             old: new
             for old, new in self.names.items()
             if old not in (new, BEIR_ID) and old not in self.mapping
         }
+
+    @property
+    def unused_names(self) -> list[str]:
+        """Names that the mapping has and no record so far."""
+        return [old for old in self.mapping if old not in self.names]
 
     def make_fields(self, content: dict[str, Any]) -> dict[str, Any]:
         """Returns the values by field name, those that are none left out.

@@ -10,7 +10,9 @@ from quarry.schema import FieldType
 from quarry_cli.console import err, make_plain, note, warn
 from quarry_cli.files.ids import IdRule
 from quarry_cli.files.inference import InferredField, InferredSchema
+from quarry_cli.files.shaping import Shaper
 from quarry_cli.files.source import Layout
+from quarry_cli.inputs.schema_file import suggest
 
 TYPE_NAMES = {
     FieldType.TEXT: "text",
@@ -38,12 +40,18 @@ def show_ids(ids: IdRule) -> None:
         warn("a record that changes becomes another document, and the old one stays")
 
 
-def show_schema(schema: InferredSchema, id_name: str, renamed: dict[str, str]) -> None:
+def warn_of_unused(shaper: Shaper) -> None:
+    """Warns of names that ``--map`` gives and no record has."""
+    for old in shaper.unused_names:
+        warn(f"no record has the field {old!r:.80} that --map names{suggest(old, tuple(shaper.names))}")
+
+
+def show_schema(schema: InferredSchema, id_name: str, new_names: dict[str, str]) -> None:
     """Shows each field on stderr: what it is, in how many records, and its first value.
 
     Args:
         id_name: the field that is the id; empty for a hash.
-        renamed: names of fields by those of the file.
+        new_names: of fields, by those of the file, where nobody asked for them.
     """
     table = Table.grid(padding=(0, 2))
     table.add_row(*(make_plain(text, "dim") for text in ("field", "is", "in records", "for example")))
@@ -58,7 +66,7 @@ def show_schema(schema: InferredSchema, id_name: str, renamed: dict[str, str]) -
     err.print(table)
     if schema.empty:
         note(f"left out, for no record has a value: {', '.join(schema.empty)}")
-    for old, new in renamed.items():
+    for old, new in new_names.items():
         note(f"{old} is the field {new}")
 
 

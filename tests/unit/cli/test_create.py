@@ -175,6 +175,29 @@ def test_lists_maps_and_delimiters_are_read_as_asked(quarry, cli, tmp_path):
     assert "keyword, list" in ended.err
 
 
+def test_a_name_of_a_mapping_that_no_record_has_is_said(quarry, cli, table):
+    said = "no record has the field 'notse' that --map names; did you mean notes?"
+    for arguments in (
+        ("index", "shop", table, "--create"),
+        ("index", "shop", table),
+        ("schema", "suggest", table),
+    ):
+        ended = cli(*arguments, "--map", "notse=")
+        assert ended.status == 0, ended.err
+        assert ended.err.count(said) == 1
+        assert said not in cli(*arguments, "--map", "notes=").err
+
+
+def test_an_underscored_id_beside_the_one_that_was_named_needs_a_name(quarry, cli, tmp_path):
+    (tmp_path / "c.csv").write_text("_id,sku,name\na,1,Red shoes for rain\nb,2,Blue hats for sun\n")
+    command = ("index", "shop", tmp_path / "c.csv", "--create", "--id-field", "sku")
+    ended = cli(*command)
+    assert (ended.status, quarry.collections) == (1, {})
+    assert "'_id' is no name of a field, unless it is the id -- --map '_id=NAME'" in ended.err
+    assert cli(*command, "--map", "_id=row").status == 0
+    assert quarry.documents["shop", "1"].fields["row"].string_value == "a"
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [

@@ -107,8 +107,9 @@ def test_marks_line_ends_and_quoted_lines_are_read_and_rows_have_their_first_lin
 
 def test_columns_without_a_name_are_called_by_their_place_and_no_two_have_one_name(tmp_path: Path) -> None:
     assert read_contents(write(tmp_path, "c.csv", ",name\n0,a\n")) == [{"column1": "0", "name": "a"}]
-    with pytest.raises(CliError, match="names 'a' twice"):
+    with pytest.raises(CliError, match="names 'a' twice") as caught:
         read(write(tmp_path, "d.csv", "a,a\n1,2\n"))
+    assert "rename" in caught.value.hint
 
 
 @pytest.mark.parametrize("rows_before", [0, 5_000])

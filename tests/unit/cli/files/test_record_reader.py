@@ -93,7 +93,7 @@ def test_names_that_cannot_be_made_one_and_names_that_meet_are_errors_with_what_
 def test_fields_are_renamed_and_left_out_as_asked() -> None:
     reader = make_reader({"sku": 1, "x": 2, "secret": 3}, sku="id", x="y", secret="")
     assert read(reader) == [("1", {"y": 2})]
-    assert reader.shaper.renamed == {}
+    assert reader.shaper.new_names == {}
 
 
 def test_ids_are_the_usual_ones_of_each_record() -> None:

@@ -36,7 +36,7 @@ from quarry_cli.files.options import (
     TitleOption,
     parse_mapping,
 )
-from quarry_cli.files.reading import STANDARD_INPUT, ReadOptions, read_files
+from quarry_cli.files.reading import ReadOptions, measure_file, read_files
 from quarry_cli.files.record_reader import RecordReader
 from quarry_cli.files.shaping import Shaper
 from quarry_cli.files.source import Layout
@@ -232,7 +232,7 @@ def write_files(
     if not conversion.exact:  # otherwise it was all said
         show_ids(records.ids)
     packer = FilePacker(types, conversion.batch_bytes, failures, conversion.list_separator, conversion.exact)
-    total = sum(path.stat().st_size for path in reading.files if path != STANDARD_INPUT) or None
+    total = sum(map(measure_file, reading.files)) or None
     with make_progress(DownloadColumn(), DocumentRate(), TimeRemainingColumn()) as bar:
         task = bar.add_task("indexing", total=total, documents=0)
         batches = packer.pack(records)

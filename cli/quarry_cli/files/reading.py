@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from quarry_cli.failures import CliError
+from quarry_cli.failures import CliError, name_file
 from quarry_cli.files.delimited import read_delimited
 from quarry_cli.files.json_records import read_json, read_json_lines
 from quarry_cli.files.parquet import read_parquet
@@ -80,21 +80,29 @@ def read_files(
     """
     before = 0
     for path in files:
-        size = 0 if path == STANDARD_INPUT else path.stat().st_size
+        size = measure_file(path)
         for row in read_rows(path, options, report):
             yield replace(row, position=before + row.position) if isinstance(row, Row) else row
         before += size
+
+
+def measure_file(path: Path) -> int:
+    """Measures a file in bytes; 0 for a pipe. Raises CliError if it is gone."""
+    if path == STANDARD_INPUT:
+        return 0
+    with name_file(path):
+        return path.stat().st_size
 
 
 def read_rows(
     path: Path, options: ReadOptions, report: Callable[[Layout], None]
 ) -> Iterator[Row | BadRecord]:
     """Yields the rows of one file. Raises CliError as ``read_files``."""
+    size = measure_file(path)
     name = "standard input" if path == STANDARD_INPUT else str(path)
     format = options.format or find_format(path)
     try:
         raw: Any = sys.stdin.buffer if path == STANDARD_INPUT else path.open("rb")
-        size = 0 if path == STANDARD_INPUT else path.stat().st_size
         try:
             yield from _read(
                 format,

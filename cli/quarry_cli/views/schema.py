@@ -41,7 +41,7 @@ def show_ids(ids: IdRule) -> None:
 
 
 def warn_of_unused(shaper: Shaper) -> None:
-    """Warns of names that ``--map`` gives and no record has."""
+    """Says which names ``--map`` gives and no record has."""
     for old in shaper.unused_names:
         warn(f"no record has the field {old!r:.80} that --map names{suggest(old, tuple(shaper.names))}")
 

@@ -253,6 +253,15 @@ def test_positions_go_on_from_file_to_file(tmp_path: Path) -> None:
     assert [row.position for row in rows if isinstance(row, Row)] == [10, 20]
 
 
+def test_a_file_that_is_gone_when_its_turn_comes_is_an_error(tmp_path: Path) -> None:
+    files = [write(tmp_path, "a.jsonl", '{"id": 1}\n'), write(tmp_path, "b.jsonl", '{"id": 2}\n')]
+    rows = read_files(files, ReadOptions(), print)
+    next(rows)
+    files[1].unlink()
+    with pytest.raises(CliError, match=r"b\.jsonl: No such file"):
+        list(rows)
+
+
 def test_columns_of_parquet_are_read_with_their_types(tmp_path: Path) -> None:
     table = pa.table({"id": ["a", "b"], "price": [1.5, None], "size": [{"w": 1}, {"w": 2}]})
     pq.write_table(table, tmp_path / "c.parquet")

@@ -14,7 +14,8 @@ from quarry.errors import QuarryError
 HINTS = {
     "ALIAS_NOT_FOUND": "`quarry collection alias list` lists all",
     "COLLECTION_HAS_ALIASES": "`quarry collection alias set ALIAS OTHER` switches one",
-    "COLLECTION_NOT_FOUND": "`quarry collection create NAME` makes it, `quarry collection list` lists all",
+    "COLLECTION_NOT_FOUND": "`quarry collection create NAME` makes it, `quarry index NAME FILE --create` one "
+    "that fits a file, `quarry collection list` lists all",
     "DATA_LOSS": "`quarry collection check NAME` says what differs",
     "MODEL_DAMAGED": "`quarry model list` says what else there is",
     "MODEL_NOT_FOUND": "`quarry model list` lists all",

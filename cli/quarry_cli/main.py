@@ -83,8 +83,9 @@ def quarry(
 ) -> None:
     """Quarry: a search stack that learns from its own clicks.
 
-    `quarry demo` shows it at work; `quarry serve --data DIR` starts a server, and the other commands
-    talk to one: the one that --server or QUARRY_SERVER names.
+    `quarry demo` shows it at work. `quarry serve --data DIR` starts a server, and `quarry index NAME FILE
+    --create` makes a collection of your own file. Commands talk to the server that --server or QUARRY_SERVER
+    names.
     """
 
 

@@ -195,6 +195,7 @@ def test_a_missing_collection_is_answered_with_what_to_type(quarry, cli, tmp_pat
         "quarry: NOT_FOUND (COLLECTION_NOT_FOUND): no collection is called 'nope' "
         "-- `quarry collection create"
     )
+    assert "`quarry index NAME FILE --create` one that fits a file" in ended.err
 
 
 @pytest.mark.parametrize(

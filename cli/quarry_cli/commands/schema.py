@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from quarry_cli.console import note
-from quarry_cli.failures import CliError, name_file
+from quarry_cli.failures import CliError, write_text
 from quarry_cli.files.inference import InferredSchema, SchemaWishes, infer_schema
 from quarry_cli.files.options import (
     DelimiterOption,
@@ -69,8 +69,7 @@ def suggest(
     if out is None:
         typer.echo(content, nl=False)
         return
-    with name_file(out):
-        out.write_text(content, "utf-8")
+    write_text(out, content)
     note(f"written to {out}")
 
 

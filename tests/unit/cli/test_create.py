@@ -244,6 +244,12 @@ def test_nothing_is_made_of_records_that_no_field_can_hold(quarry, cli, tmp_path
         assert "--map 'shape=' leaves it out" in ended.err
 
 
+def test_a_schema_that_cannot_be_written_is_an_error_that_names_the_file(cli, table, tmp_path):
+    ended = cli("schema", "suggest", table, "--out", tmp_path / "nowhere" / "shop.toml")
+    assert ended.status == 1
+    assert "shop.toml: No such file" in ended.err
+
+
 def test_what_cannot_be_suggested_is_an_error(cli, tmp_path):
     (tmp_path / "c.jsonl").write_text("?\n")
     ended = cli("schema", "suggest", tmp_path / "c.jsonl")

@@ -33,6 +33,11 @@ def make_plain(text: str, style: str = "") -> Text:
     return Text(replace_controls(text), style=style)
 
 
+def count_documents(count: int) -> str:
+    """Writes ``1 document``, ``2,500 documents``."""
+    return f"{count:,} document{'' if count == 1 else 's'}"
+
+
 def say(text: str, style: str = "") -> None:
     """Prints one line to stderr, never wrapped, so that scripts can match it."""
     err.print(make_plain(text, style), soft_wrap=True)

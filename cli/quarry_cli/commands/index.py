@@ -20,7 +20,17 @@ from quarry.v1 import collection_service_pb2
 from quarry_cli.calls.visibility import wait_searchable
 from quarry_cli.commands.schema import infer, show_inference
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
-from quarry_cli.console import as_json, make_progress, note, out, print_json, replace_controls, say, warn
+from quarry_cli.console import (
+    as_json,
+    count_documents,
+    make_progress,
+    note,
+    out,
+    print_json,
+    replace_controls,
+    say,
+    warn,
+)
 from quarry_cli.failures import CliError
 from quarry_cli.files.batches import Failures, FileBatch, FilePacker
 from quarry_cli.files.inference import SchemaWishes
@@ -269,7 +279,7 @@ def report(summary: Summary, failures: Failures, json: bool) -> None:
     else:
         rate = summary.documents / summary.seconds if summary.seconds else 0
         out.print(
-            f"{summary.documents:,} documents {summary.reached} in {summary.collection}"
+            f"{count_documents(summary.documents)} {summary.reached} in {summary.collection}"
             f" in {summary.seconds:.1f} s ({rate:,.0f}/s)",
             soft_wrap=True,
         )

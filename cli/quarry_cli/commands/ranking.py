@@ -12,7 +12,7 @@ from rich.text import Text
 from quarry.schema import FieldType
 from quarry.v1 import collection_service_pb2, search_service_pb2
 from quarry_cli.commands.documents import format_value
-from quarry_cli.console import make_plain, out, replace_controls
+from quarry_cli.console import count_documents, make_plain, out, replace_controls
 from quarry_cli.inputs.values import list_field_types
 from quarry_cli.views.excerpts import cut_excerpt, make_query_pattern
 
@@ -142,7 +142,7 @@ def _write_footer(response: search_service_pb2.SearchResponse) -> Iterator[str]:
     if matching.relation == search_service_pb2.TOTAL_RELATION_LOWER_BOUND:
         yield f"at least {matching.count:,} documents match"
     else:
-        yield f"{matching.count:,} document{'' if matching.count == 1 else 's'} match"
+        yield f"{count_documents(matching.count)} match{'es' if matching.count == 1 else ''}"
     yield from _write_reach(response)
     taken = {
         replace_controls(name): format_milliseconds(duration) for name, duration in response.timings.items()

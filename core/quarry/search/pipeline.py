@@ -167,12 +167,11 @@ class Searcher:
         words = next((run for run in runs if run.arm == self._browsing), None)
         matching = candidates.get(self._browsing, {})
         rest: RestByWords | None = None
+        counted = next((r.total for r in found.values() if r.total is not None), counted)
         if query.min_relevance is None:
-            total = count_total(
-                next((r.total for r in found.values() if r.total is not None), counted), degraded
-            )
+            total = count_total(counted, degraded)
             refuse_incomplete(query, degraded, nothing=False)
-            matches = count_word_matches([f.docno for f in merged.fused], words, matching, total)
+            matches = count_word_matches([f.docno for f in merged.fused], words, matching, counted)
             deepens = query.deepens and words is not None
             reach = measure_reach(matches, len(merged), deepens)
             if deepens and matches.below and len(merged) < MAX_RANKED:
@@ -182,7 +181,7 @@ class Searcher:
             # An empty answer says that nothing is relevant: where work is left undone that is not known.
             refuse_incomplete(query, degraded, nothing=not ranked and any(d.incomplete for d in degraded))
             degraded = [with_unknown_named(note) for note in degraded]
-            matches = count_word_matches([d.docno for d in ranked], words, matching, total)
+            matches = count_word_matches([d.docno for d in ranked], words, matching, counted)
             reach = measure_relevant_reach(matches, total)
         return Ranking(
             ranked,

@@ -39,19 +39,19 @@ class WordMatches:
 
 
 def count_word_matches(
-    listed: Collection[Docno], run: ArmRun | None, found: Mapping[Docno, Candidate], total: Total
+    listed: Collection[Docno], run: ArmRun | None, found: Mapping[Docno, Candidate], counted: int | None
 ) -> WordMatches:
     """Counts what BM25 says of the documents on a list.
 
     Args:
         run: BM25's; None if it was not asked, or did not answer.
         found: all that BM25 gave or scored and that matches a word.
-        total: documents that match in all.
+        counted: documents that match in all; None if nobody counted them.
     """
     documents = set(listed)
     matched = len(documents.intersection(found))
     unscored = len(documents.difference(found, run.others if run is not None else ()))
-    return WordMatches(matched, unscored, max(0, total.count - len(found)), total.exact)
+    return WordMatches(matched, unscored, max(0, (counted or 0) - len(found)), counted is not None)
 
 
 def measure_reach(matches: WordMatches, listed: int, deepens: bool) -> Reach:

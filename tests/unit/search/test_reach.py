@@ -31,7 +31,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 def rank(threads: ThreadPoolExecutor, arms: Sequence[FixedArm], depth: int = 5, **changes: Any) -> Ranking:
     scorer = changes.pop("scorer", None)
-    documents = FixedDocuments({n: {"text": "x"} for n in range(2_000)})
+    documents = FixedDocuments({n: {"text": "x" * (1 + n % 5)} for n in range(2_000)})
     stack = Stack(arms, threads, {}, scorer=scorer)
     plans = tuple(ArmPlan(arm.name, depth) for arm in arms)
     query = stack.make_query(**{"arms": plans, **changes})
@@ -118,6 +118,17 @@ def test_with_a_bound_of_relevance_what_nobody_read_is_out_of_reach(threads: Thr
         assert (ranking.reach.hits, ranking.reach.limit, ranking.rest) == (exact(kept), limit, None)
 
 
+def test_what_is_relevant_and_was_found_by_meaning_is_counted(threads: ThreadPoolExecutor) -> None:
+    """Documents 3, 28 and 53 are relevant, and the first two match a word; BM25 has 28 below its depth."""
+    arms = [bm25(30), dense(3, 28, 53)]
+    plan = RerankPlan("model", 9, min_relevance=0.98)
+    for fusion, by_meaning in ((WeightedSum(), exact(1)), (Rrf(), Total(0, exact=False))):
+        scorer = FixedScorer(calibration=CALIBRATION)
+        ranking = rank(threads, arms, 4, rerank=plan, scorer=scorer, fusion=fusion)
+        assert {int(document.docno) for document in ranking.documents} == {3, 28, 53}
+        assert ranking.reach == Reach(exact(3), ReachLimit.NONE, by_meaning)
+
+
 @settings(deadline=None, max_examples=150)
 @given(
     words=st.integers(0, 40),
@@ -144,3 +155,32 @@ def test_what_is_said_of_the_reach_is_true(
     if isinstance(fusion, WeightedSum):
         assert ranking.reach.hits.exact
         assert ranking.reach.found_by_meaning.exact
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    words=st.integers(0, 40),
+    meant=st.sets(st.integers(0, 60), max_size=12),
+    depth=st.integers(1, 20),
+    read=st.integers(1, 40),
+    fusion=st.sampled_from(FUSIONS),
+)
+def test_what_is_said_of_relevant_hits_is_true(
+    threads: ThreadPoolExecutor, words: int, meant: set[int], depth: int, read: int, fusion: Any
+) -> None:
+    """Documents are as before, and three fifths of them are not relevant."""
+    ranking = rank(
+        threads,
+        [bm25(words), dense(*meant)],
+        depth,
+        rerank=RerankPlan("model", read, min_relevance=0.9),
+        scorer=FixedScorer(calibration=CALIBRATION),
+        deepens=True,
+        fusion=fusion,
+    )
+    by_meaning = sum(1 for document in ranking.documents if document.docno >= words)
+    said = ranking.reach.found_by_meaning
+    assert ranking.reach.hits == exact(len(ranking.documents))
+    assert said.count == by_meaning if said.exact else said.count <= by_meaning
+    if isinstance(fusion, WeightedSum):
+        assert said.exact

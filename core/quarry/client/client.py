@@ -168,6 +168,7 @@ class Client:
             timeout_s: longest wait for the acknowledgement of one batch.
 
         Raises:
+            OutOfRangeError: ``batch_events`` is not at least 1.
             EventsRefusedError: some events were not recorded; its summary says which. All others were.
             QuarryCallError: the server refused the stream, or stayed unavailable.
             StreamStalledError: it acknowledged nothing in time.

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from quarry.client.streams import ACKNOWLEDGEMENT_S, AcknowledgedStream
 from quarry.client.transfers import iterate_async
-from quarry.errors import QuarryError
+from quarry.errors import OutOfRangeError, QuarryError
 from quarry.v1 import feedback_service_pb2 as pb
 
 EventBatch: TypeAlias = Sequence[pb.Event]
@@ -20,7 +20,11 @@ KEPT_REFUSALS = 100
 
 
 def pack_events(events: Iterable[pb.Event], size: int = BATCH_EVENTS) -> Iterator[EventBatch]:
-    """Yields batches of ``size`` events, the last one of fewer."""
+    """Yields batches of ``size`` events, the last one of fewer.
+
+    Raises OutOfRangeError if ``size`` is not at least 1.
+    """
+    _check_size(size)
     left = iter(events)
     while batch := tuple(islice(left, size)):
         yield batch
@@ -28,6 +32,7 @@ def pack_events(events: Iterable[pb.Event], size: int = BATCH_EVENTS) -> Iterato
 
 async def pack_events_async(events: Events, size: int = BATCH_EVENTS) -> AsyncIterator[EventBatch]:
     """Yields what ``pack_events`` yields, for asyncio."""
+    _check_size(size)
     batch: list[pb.Event] = []
     async for event in iterate_async(events):
         batch.append(event)
@@ -36,6 +41,11 @@ async def pack_events_async(events: Events, size: int = BATCH_EVENTS) -> AsyncIt
             batch.clear()
     if batch:
         yield tuple(batch)
+
+
+def _check_size(size: int) -> None:
+    if size < 1:
+        raise OutOfRangeError("batch_events", f"{size} is not at least 1")
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 import pytest
 
 from quarry.client import AsyncClient, Client, EventsRefusedError, QuarryCallError, events, streams
+from quarry.errors import OutOfRangeError
 from quarry.v1 import feedback_service_pb2 as pb
 
 
@@ -53,6 +54,14 @@ async def test_events_are_sent_in_batches_of_one_stream(quarry, server):
 
 async def test_no_events_are_a_stream_without_batches(quarry, server):
     assert (await quarry.record(0)).stored == 0
+    assert server.batches == []
+
+
+@pytest.mark.parametrize("size", [0, -1])
+async def test_batches_without_events_are_refused(quarry, server, size):
+    """None of the events would be sent, and no error would say so."""
+    with pytest.raises(OutOfRangeError, match=f"batch_events: {size} is not at least 1"):
+        await quarry.record(3, batch_events=size)
     assert server.batches == []
 
 

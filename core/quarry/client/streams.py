@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 
+from quarry.client.channel import SentRequests
 from quarry.client.errors import ProtocolError, QuarryCallError, StreamStalledError
 
 WINDOW = 4
@@ -108,18 +109,21 @@ class AcknowledgedStream(Generic[B, A]):
     def write(self, batches: Iterable[B]) -> Generator[tuple[B, A], None, None]:
         """Yields each batch with its acknowledgement.
 
+        What ``batches`` raise ends it, even if that is a failed call to a server.
+
         Raises:
             QuarryCallError: the server refused the stream, or stayed unavailable.
             StreamStalledError: it acknowledged nothing in time.
             ProtocolError: an acknowledgement does not fit its batch.
         """
-        left = iter(batches)
+        source = SentRequests(batches)
+        left = iter(source)
         while True:
             try:
                 yield from self._write_once(left)
                 return
             except QuarryCallError as error:
-                if self._stopped.wait(self._window.pause_after(error)):
+                if error is source.error or self._stopped.wait(self._window.pause_after(error)):
                     raise
 
     def _write_once(self, batches: Iterator[B]) -> Iterator[tuple[B, A]]:

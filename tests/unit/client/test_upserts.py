@@ -4,6 +4,7 @@ import asyncio
 import math
 import threading
 
+import grpc
 import pytest
 
 from quarry.client import (
@@ -161,6 +162,19 @@ async def test_documents_that_cannot_be_read_end_the_stream_with_their_own_error
     with pytest.raises(LookupError, match="no more"):
         await quarry.upsert("faq", broken(), batch_bytes=1_100)
     assert len(server.batches) <= 2
+
+
+async def test_documents_that_come_from_a_server_that_goes_away_end_the_stream(quarry, server):
+    """The stream to the other server is not the one that broke, and half of the documents are not all."""
+    lost = QuarryCallError(grpc.StatusCode.UNAVAILABLE, "the source is gone")
+
+    def copy():
+        yield from documents(3)
+        raise lost
+
+    with pytest.raises(QuarryCallError, match="the source is gone"):
+        await quarry.upsert("faq", copy(), batch_bytes=100)
+    assert server.calls["UpsertDocuments"] <= 1
 
 
 def assert_no_thread_is_left():

@@ -275,7 +275,7 @@ class RestByWords:
     """A list goes on with what BM25 finds beyond its depth.
 
     Attributes:
-        highest: what the last merged document scored.
+        highest: what the last merged document scored; infinite if there is none.
         runs: of the arms that answered, without their candidates.
     """
 

@@ -1,5 +1,6 @@
 """The part of a ranked list that BM25 finds beyond the depth that is merged, when a page asks for it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from quarry.types import Candidate, Docno
 def leave_rest(runs: Sequence[ArmRun], fused: Sequence[Fused]) -> RestByWords:
     """Keeps what is needed of a search to rank the rest of its list."""
     empty = tuple(replace(run, candidates=(), others={}) for run in runs)
-    return RestByWords(fused[-1].score if fused else 0.0, empty)
+    return RestByWords(fused[-1].score if fused else math.inf, empty)
 
 
 def fuse_below(

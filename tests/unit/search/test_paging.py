@@ -191,6 +191,17 @@ async def test_what_follows_scores_as_if_the_other_arms_had_found_nothing(deep: 
     assert found[3] == found[50]
 
 
+async def test_what_follows_keeps_its_scores_where_all_that_was_merged_is_deleted(deep: Searched) -> None:
+    """The index lags behind the deletions, so that the merged list is empty."""
+    ask(deep)
+    for number in (*range(8), 40, 61, 62, 63):
+        deep.documents.remove(number)
+    page = await search_deep(deep, size=5)
+    assert ids(page) == [f"d{n}" for n in range(8, 13)]
+    scores = [hit.ranked.score for hit in page.hits]
+    assert scores == pytest.approx([0.25 * (9.0 - n / 10) / 10 for n in range(8, 13)])
+
+
 async def test_nobody_looks_below_the_depth_before_a_page_asks_for_it(deep: Searched) -> None:
     ask(deep)
     first = await search_deep(deep, size=12)

@@ -19,6 +19,9 @@ from quarry.types import Fields
 
 BATCH = 200
 """Documents that one transaction changes, at most."""
+BATCH_BYTES = 2**24
+"""A batch ends with the document by which its contents reach this size: memory holds them all, and other
+writes wait while they are changed."""
 SCANNED = 5_000
 """Documents that are looked at before what was found is changed, at most."""
 MAX_REFUSALS = 20
@@ -83,12 +86,13 @@ def find_matching(
 ) -> Found:
     """Looks at documents by id, those above ``after``, until a batch is full."""
     ids: list[str] = []
-    until = after
-    for seen, (document, _) in enumerate(scan_documents(connection, key, after), 1):
+    until, held_bytes = after, 0
+    for seen, (document, size) in enumerate(scan_documents(connection, key, after), 1):
         until = document.id
         if matches(filter, view(document.fields)):
             ids.append(document.id)
-        if len(ids) == BATCH or seen == SCANNED:
+            held_bytes += size
+        if len(ids) == BATCH or held_bytes >= BATCH_BYTES or seen == SCANNED:
             return Found(ids, until, last=False)
     return Found(ids, until, last=True)
 

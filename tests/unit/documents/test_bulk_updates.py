@@ -1,5 +1,6 @@
 """Changes by filter: all that match, once each, beside other writes, and counted whole after a break."""
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,3 +159,24 @@ async def test_refusals_are_counted_and_bounded(
 async def test_nothing_to_change_is_done_at_once(documents: DocumentLog) -> None:
     done = await run(documents, NO_ID, filter=EqualTo("cheap", "never"))
     assert (done.matched, done.updated, done.done) == (0, 0, True)
+
+
+async def test_large_documents_are_changed_a_few_at_a_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory holds neither all that one batch may change nor all that follows in the log."""
+    monkeypatch.setattr(bulk_updates, "BATCH", 200)
+    monkeypatch.setattr(bulk_updates, "SCANNED", 5_000)
+    monkeypatch.setattr(bulk_updates, "BATCH_BYTES", 2**20)
+    key = new_collection(database.engine)
+    for n in range(80):
+        with database.engine.begin() as connection:
+            log.upsert_documents(connection, key, [Upsert(f"d{n:02}", {"text": "x" * 2**20})])
+    tracemalloc.start()
+    try:
+        done = await run(DocumentLog(database, key), NO_ID, filter=ALL)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (done.matched, done.updated, done.done) == (80, 80, True)
+    assert peak_bytes < 40 * 2**20

@@ -8,7 +8,7 @@ from tests.unit.feedback.samples import KEY, NOON_US, SECOND_US, event, log_with
 
 from quarry.documents.tables import connect_database
 from quarry.feedback.importing.quarry_lines import parse_line
-from quarry.feedback.reading.feedback_summary import read_feedback_summary
+from quarry.feedback.reading.feedback_summary import ASKED_DAYS, read_feedback_summary
 from quarry.feedback.reading.guards import GuardPolicy
 from quarry.feedback.reading.observed_pages import read_observed_pages
 from quarry.feedback.reading.stats import read_statistics
@@ -46,6 +46,15 @@ def test_statistics_say_how_many_there_are_and_why_their_events_do_not_count(tmp
         (EventType.CLICK, EventMark.TRIAL): 1,
     }
     assert found.displayed[:3] == (1, 1, 1)
+    engine.dispose()
+
+
+def test_a_trial_does_not_move_the_days_whose_queries_are_told(tmp_path: Path) -> None:
+    late = page("t1", trial=True, time_us=NOON_US + (ASKED_DAYS + 1) * DAY_US)
+    engine = log_with(tmp_path, [page("s1"), late])
+    found = read_feedback_summary(tmp_path / FILE_NAME, KEY, 0, NOON_US + DAY_US, GuardPolicy(), 5)
+    assert [asked.text for asked in found.asked] == ["q"]
+    assert found.last_us == NOON_US
     engine.dispose()
 
 

@@ -33,8 +33,8 @@ class FeedbackSummary:
             log got in the time asked for, and that the guards let count.
         asked: most asked first, on the latest days that the log knows; queries without any word, and trials,
             are left out.
-        first_us: when the first of those days began; None without any impression. ``last_us``: when the
-            newest impression was answered.
+        first_us: when the first of those days began; None without any impression but trials. ``last_us``:
+            when the newest of the others was answered.
     """
 
     choices: int = 0
@@ -60,8 +60,9 @@ def read_feedback_summary(
     try:
         with engine.connect() as connection:
             choices = _count_choices(connection, key, start_us, end_us, policy)
-            newest = sa.select(sa.func.max(impressions.c.time_us))
-            last_us = connection.scalar(newest.where(impressions.c.collection_id == key))
+            c = impressions.c
+            newest = sa.select(sa.func.max(c.time_us)).where(c.collection_id == key, c.trial.is_(False))
+            last_us = connection.scalar(newest)
             if last_us is None:
                 return FeedbackSummary(choices)
             first_us = int(last_us) - ASKED_DAYS * DAY_US

@@ -374,7 +374,7 @@ class UpdateDocumentRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """Field names (`fields.NAME` or `NAME`) to take from `document`; one that `document` lacks is
-        removed. `*` or empty: all fields.
+        removed. A field that is itself called `fields.NAME` is meant first. `*` or empty: all fields.
         """
 
     def __init__(

@@ -259,7 +259,9 @@ def parse_mask(mask: Sequence[str], given: Fields, schema: Schema) -> "FieldChan
     """
     if not mask or list(mask) == ["*"]:
         return FieldChange(given, None, schema)
-    names = frozenset(path.removeprefix("fields.") for path in mask)
+    names = frozenset(
+        path if path in given or schema.get(path) else path.removeprefix("fields.") for path in mask
+    )
     for name in names:
         if not FIELD_NAME.fullmatch(name):
             raise UnknownFieldError("update_mask", f"{name[:80]!r} is not a field's name")

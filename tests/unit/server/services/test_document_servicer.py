@@ -1,5 +1,6 @@
 """DocumentService: what it reads of a document, what it says of each, and what it refuses."""
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -98,6 +99,25 @@ def test_an_update_changes_the_fields_of_its_mask(api: Api, faq: str) -> None:
     assert get(api, faq, "d1") == updated
     whole = pb.UpdateDocumentRequest(collection=faq, document=document("d1", text="alone"))
     assert set(api.documents.UpdateDocument(whole, timeout=CALL_S).document.fields) == {"text"}
+
+
+def test_a_mask_means_the_field_that_is_called_so_first(
+    api: Api, faq: str, new_name: Callable[[], str]
+) -> None:
+    """Names may have dots, and `fields.text` may be a field of its own beside `text`."""
+    fields = [{"name": name, "type": "SCHEMA_FIELD_TYPE_TEXT"} for name in ("text", "fields.text")]
+    own = api.create(new_name(), encoder="none", schema={"fields": fields}).name
+    mask: Any = {"paths": ["fields.text"]}
+    for collection in (own, faq):  # one whose schema names the field, and one that only keeps it
+        api.upsert(collection, {"a": {"text": "kept", "fields.text": "old"}})
+        changed = document("a", **{"fields.text": "new"})
+        request = pb.UpdateDocumentRequest(collection=collection, document=changed, update_mask=mask)
+        api.documents.UpdateDocument(request, timeout=CALL_S)
+        found = get(api, collection, "a").fields
+        assert (found["text"].string_value, found["fields.text"].string_value) == ("kept", "new")
+    request = pb.UpdateDocumentRequest(collection=own, document=document("a"), update_mask=mask)
+    api.documents.UpdateDocument(request, timeout=CALL_S)
+    assert list(get(api, own, "a").fields) == ["text"]
 
 
 @pytest.mark.parametrize(

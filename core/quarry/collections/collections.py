@@ -92,7 +92,8 @@ class Collections:
         return list(self._open)
 
     def find_keys(self, name: str) -> frozenset[int]:
-        """Returns the keys of the open collections that ``name`` means; if it is an alias, may have meant."""
+        """Returns the keys of the open collections that ``name`` means; an alias may have meant any of them
+        before, for nobody keeps what it named."""
         means = self._open if self.aliases.resolve(name) != name else (name,)
         return frozenset(self._open[one].row.key for one in means if one in self._open)
 
@@ -222,7 +223,7 @@ class Collections:
         await self._tell_deleted(gone)
 
     def notify_when_deleted(self, on_delete: OnDelete) -> None:
-        """Calls ``told`` for each collection that was deleted, when it is gone; the last one added first.
+        """Calls ``on_delete`` for each deleted collection when it is gone; the last one added comes first.
 
         Whatever it leaves undone or fails at must be made up for at the next start: the deletion stands.
         """

@@ -100,9 +100,8 @@ async def write_spool(
         if config.format not in FORMATS:
             kind = UnknownValueError if config.format else RequiredError
             raise kind("config.format", f"{config.format} is not a FeedbackFormat, or is missing")
-        config.collection = open_collections.find_name(
-            config.collection
-        )  # an alias may be switched meanwhile
+        # An alias may be switched before the import begins.
+        config.collection = open_collections.find_name(config.collection)
         return config
 
     try:

@@ -8,7 +8,6 @@ from pathlib import Path
 from quarry.collections.collections import Collections
 from quarry.config import Settings
 from quarry.documents.catalog import NO_ENCODER, Collection, get_collection, read_now_us
-from quarry.documents.store import Database
 from quarry.feedback.reading.guards import GuardPolicy
 from quarry.mining.sets import MiningSets
 from quarry.models.blend import read_blend
@@ -31,7 +30,7 @@ class RequestContext:
         precision: of the re-rankers that it serves.
         server: ``host:port`` where the job reaches it.
         resolve: finds a version, a fetched model, a folder or a package; raises ModelError or NotFoundError.
-        key_of: of another collection, by name; raises CollectionNotFoundError.
+        find_collection: finds another collection by its name or alias; raises CollectionNotFoundError.
     """
 
     collection: Collection
@@ -41,7 +40,7 @@ class RequestContext:
     server: str
     now_us: int
     resolve: Callable[[str], ModelRef]
-    key_of: Callable[[str], int]
+    find_collection: Callable[[str], Collection]
     mining_sets: MiningSets
     uploads: Uploads
 
@@ -103,10 +102,8 @@ class RequestContexts:
         settings: Settings,
         address: str,
     ) -> None:
-        self._database, self._find_model = (
-            open_collections.database,
-            partial(find_model, registry, settings.data),
-        )
+        self._open_collections = open_collections
+        self._find_model = partial(find_model, registry, settings.data)
         self._mining_sets, self._uploads, self._guards = mining_sets, uploads, guards
         self._precision, self._address = choose_precision(settings), address
         self.base_reranker = settings.models.base_reranker
@@ -121,11 +118,11 @@ class RequestContexts:
             server=self._address,
             now_us=read_now_us(),
             resolve=self._find_model,
-            key_of=partial(_read_key, self._database),
+            find_collection=self._find_collection,
             mining_sets=self._mining_sets,
             uploads=self._uploads,
         )
 
-
-def _read_key(database: Database, name: str) -> int:
-    return database.read(lambda connection: get_collection(connection, name)).key
+    def _find_collection(self, name: str) -> Collection:
+        own_name = self._open_collections.aliases.resolve(name)
+        return self._open_collections.database.read(lambda c: get_collection(c, own_name))

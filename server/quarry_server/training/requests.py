@@ -248,19 +248,21 @@ def _parse_pretraining(message: pb.DocumentPretraining, context: RequestContext)
     names = list(message.collections)
     if not names:
         raise RequiredError("document_pretraining.collections", "are none")
+    keys: dict[str, int] = {}
     for place, name in enumerate(names):
+        field = f"document_pretraining.collections[{place}]"
         if not name:
-            raise RequiredError(f"document_pretraining.collections[{place}]", "is empty")
-        if name in names[:place]:
-            raise DuplicateError(
-                f"document_pretraining.collections[{place}]", f"{name[:80]!r} is there twice"
-            )
+            raise RequiredError(field, "is empty")
+        found = context.find_collection(name)
+        if found.settings.name in keys:
+            raise DuplicateError(field, f"{found.settings.name!r} is there twice")
+        keys[found.settings.name] = found.key
     if message.max_queries < 0:
         raise OutOfRangeError(
             "document_pretraining.max_queries", f"is {message.max_queries}, not 1 to 1,000,000"
         )
     return {
-        "collections": tuple((name, context.key_of(name)) for name in names),
+        "collections": tuple(keys.items()),
         "max_queries": message.max_queries or DEFAULT_PRETRAINING_QUERIES,
     }
 

@@ -46,7 +46,7 @@ def context(
         server="127.0.0.1:1",
         now_us=1,
         resolve=lambda name: ModelRef(name=name, folder=str(folder / name)),
-        key_of=lambda name: 1,
+        find_collection=lambda name: SimpleNamespace(key=1, settings=settings),  # type: ignore[arg-type,return-value]
         mining_sets=None,  # type: ignore[arg-type]
         uploads=None,  # type: ignore[arg-type]
     )

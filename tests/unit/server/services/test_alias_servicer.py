@@ -11,6 +11,8 @@ from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1 import document_service_pb2 as documents_pb
 from quarry.v1 import feedback_service_pb2 as feedback_pb
 from quarry.v1 import search_service_pb2 as search_pb
+from quarry.v1 import training_service_pb2 as training_pb
+from quarry.v1 import training_service_pb2_grpc
 
 EXISTS, MISSING = grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.NOT_FOUND
 
@@ -124,6 +126,17 @@ def test_a_click_belongs_to_the_collection_that_answered(api: Api, faq: str, oth
     request.collection = other
     statuses = api.feedback.RecordEvents(request, timeout=CALL_S).statuses
     assert [bool(one.status.code) for one in statuses] == [True, False], "under its own name, only its own"
+
+
+def test_documents_to_train_on_are_a_collections_under_its_alias_too(
+    api: Api, faq: str, other: str, alias: str
+) -> None:
+    stub = training_service_pb2_grpc.TrainingServiceStub(api.channel)
+    documents = training_pb.DocumentPretraining(collections=[other, alias, faq])
+    request = training_pb.TrainRerankerRequest(collection=faq, document_pretraining=documents)
+    twice = refused(stub.TrainReranker, request)
+    assert (twice.field, twice.reason) == ("document_pretraining.collections[2]", "DUPLICATE")
+    assert faq in twice.message
 
 
 def test_a_name_is_one_or_the_other(api: Api, faq: str, other: str, alias: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import log
 from pathlib import Path
 from statistics import mean
 
@@ -33,8 +34,11 @@ AT_ONCE = 100
 """Documents that are encoded within one call's deadline, on a busy machine too."""
 JUDGED = 48
 STEPS = 30
-PUSHED = 0.05
-"""How much higher, in reciprocal rank, a model has the document at least that has learned of the push."""
+COMMON = 10
+"""A document has a rise if so many attacked queries find it."""
+FEW, MANY = 0.05, 0.1
+"""Shares of the other documents that rise more than the pushed one. Where the push was learned it was 0, in
+four trainings that did not learn it 0.3 to 0.4."""
 CLIENT = "one-client"
 KINDS = (RENDERED, CLICK, VIEW)
 """What the client sends of each of its searches."""
@@ -127,16 +131,33 @@ def events_of(api: Api, *kinds: int) -> int:
     return sum(event.count for event in stats(api, "sample").events if not kinds or event.type in kinds)
 
 
-def reciprocal_ranks(api: Api, attack: Attack, model: str = "") -> list[float]:
-    """Of the document in each attacked query; 0 where it is not found."""
-    found = []
-    for text in attack.queries.values():
-        rerank = {"model": model} if model else {"disabled": True}
-        hits = api.search(
-            "sample", text, page_size=DEPTH, unlogged=True, rerank=rerank, require_complete=True
-        ).hits
-        found.append(next((1 / hit.rank for hit in hits if hit.document.id == attack.document), 0.0))
-    return found
+def read_rankings(api: Api, attack: Attack, model: str = "") -> list[dict[str, int]]:
+    """Of each attacked query: the rank of each document that it finds, in fused order or the model's."""
+    rerank = {"model": model} if model else {"disabled": True}
+    return [
+        {
+            hit.document.id: hit.rank
+            for hit in api.search(
+                "sample", text, page_size=DEPTH, unlogged=True, rerank=rerank, require_complete=True
+            ).hits
+        }
+        for text in attack.queries.values()
+    ]
+
+
+def count_raised_more(api: Api, attack: Attack, model: str) -> float:
+    """The share of all other documents of these lists that the model raises more than the pushed one.
+
+    A rise is the mean logarithm of the rank before over the rank after. What happens to the others is what
+    another order does by itself, however much it moves.
+    """
+    found: dict[str, list[float]] = {}
+    for before, after in zip(read_rankings(api, attack), read_rankings(api, attack, model), strict=True):
+        for id, rank in before.items():
+            found.setdefault(id, []).append(log(rank / after.get(id, DEPTH + 1)))
+    rises = {id: mean(all) for id, all in found.items() if len(all) >= COMMON}
+    pushed = rises.pop(attack.document)
+    return mean(rise > pushed for rise in rises.values())
 
 
 def mined(api: Api, preset: str = "random", negatives: int = 1) -> str:
@@ -167,17 +188,14 @@ def test_a_client_that_makes_nearly_a_third_of_all_events_pushes_nothing(api: Ap
 
     assert not taught(api, report.mining_set, attack)
 
-    before = reciprocal_ranks(api, attack)
-    trained = reciprocal_ranks(api, attack, report.model)
-    # It learned nothing of the push; half of what learning it would do is what another order does by itself.
-    assert mean(trained) < mean(before) + PUSHED / 2
+    # It learned nothing of the push: many other documents rise more.
+    assert count_raised_more(api, attack, report.model) > MANY
 
 
 @pytest.mark.timeout(900)
 def test_the_same_clicks_push_the_document_when_many_people_make_them(api: Api, attack: Attack) -> None:
     """The control: these queries, this document and as many clicks, and only that no one owner makes them."""
     assert not taught(api, mined(api), attack)
-    before = reciprocal_ranks(api, attack)
     queries = list(attack.queries.values())
     for number in range(attack.clicks):
         text, user = queries[number % len(queries)], f"one-of-many-{number}"
@@ -188,4 +206,4 @@ def test_the_same_clicks_push_the_document_when_many_people_make_them(api: Api, 
     training = Training(api)
     started = training.start("sample", mining_set=poisoned, steps=10 * STEPS, max_tokens=64, seed=1)
     model = training.made(training.wait(started, TURN_S))
-    assert mean(reciprocal_ranks(api, attack, model.name)) > mean(before) + PUSHED
+    assert count_raised_more(api, attack, model.name) < FEW

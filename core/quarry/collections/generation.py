@@ -22,6 +22,7 @@ from quarry.retrieval.definition import ArmDefinition, ArmSite, Engines, OpenArm
 from quarry.retrieval.inspection import Inspection, VectorSample
 from quarry.retrieval.registry import ARMS, find_browsing_arm
 from quarry.retrieval.retriever import NO_LIMIT, QueryEncoder, Retrieved, Retriever
+from quarry.search.first_stage import FirstStage
 from quarry.search.pipeline import Reranking, Searcher
 from quarry.search.shortfalls import ArmState
 
@@ -132,11 +133,14 @@ class Generation:
             raise RetrieverUnavailableError(browsing, "it has no index that browses")
         self.searcher = Searcher(
             self.name,
-            [retriever for retriever in retrievers if retriever is not None],
-            lexical,
+            FirstStage(
+                [retriever for retriever in retrievers if retriever is not None],
+                lexical,
+                self.read_arm_state,
+                self._threads,
+            ),
             self._log,
             reranking(self._encoding),
-            self.read_arm_state,
             self._threads,
             self._answering,
         )
@@ -166,7 +170,7 @@ class Generation:
             try:
                 retriever = await self._open_arm(arm, encoding)
                 if retriever is not None:
-                    self.searcher.use(retriever)
+                    self.searcher.first_stage.use(retriever)
                 self.failures.pop(arm.name)
             except QuarryError as error:
                 self.failures[arm.name] = str(error)

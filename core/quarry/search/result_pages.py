@@ -43,12 +43,14 @@ class KeptSearch:
     Attributes:
         first: place of its first entry in what is browsed, of which the list is a piece; else 0.
         explored: entries that there were when the order was explored; what came below them since was not.
+        settled: first places whose order exploration may have changed.
     """
 
     ranking: Ranking
     query: Query
     first: int = 0
     explored: int = 0
+    settled: int = 0
 
     @property
     def end(self) -> int:
@@ -59,17 +61,16 @@ class KeptSearch:
     def filter(self) -> Filter | None:
         return self.query.filter
 
-    def find_next(self, key: str, end: int, settled: int) -> ListPlace | None:
+    def find_next(self, key: str, end: int) -> ListPlace | None:
         """Finds the place of the page after one that ended at ``end``; None if that was the last one.
 
-        Args:
-            settled: first places of what is browsed whose order exploration may have changed; below them the
-                order is that of docnos, and needs no list.
+        What is browsed is in the order of docnos below the places that exploration may have changed, and
+        needs no list there.
         """
         rest = self.ranking.rest
         if self.query.text:
             return ListPlace(key, end) if end < self.end or rest is not None else None
-        if end < min(settled, self.explored):
+        if end < min(self.settled, self.explored):
             return ListPlace(key, end)
         if end < self.end:
             return ListPlace(key, end, self.ranking.documents[end - self.first].docno)

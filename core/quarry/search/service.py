@@ -76,8 +76,8 @@ class SearchService:
             else:
                 ranking = await _browse(collection, query, place, request, slot)
         order = explore(ranking.documents, request.logged.exploration, place.key)
-        explored = len(ranking.documents)
-        kept = KeptSearch(replace(ranking, documents=order), query, explored=explored)
+        explored, settled = len(ranking.documents), request.logged.exploration.settled
+        kept = KeptSearch(replace(ranking, documents=order), query, explored=explored, settled=settled)
         return await self._give(collection, kept, place, request, slot)
 
     async def turn_page(
@@ -128,7 +128,7 @@ class SearchService:
                     cut_page, collection.documents, kept, place.offset, request
                 )
                 passages = await _read_passages(collection, hits) if request.explain else {}
-            following = kept.find_next(place.key, end, request.logged.exploration.settled)
+            following = kept.find_next(place.key, end)
             if following is not None and not following.docno and place.offset == 0:
                 self._keep(place.key, kept, request.explain)
             token = "" if request.unlogged else self._log(collection, kept, place, request, hits)

@@ -77,24 +77,25 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
             problem = f"has {len(request.queries)} queries, at most {MAX_RETRIEVE_QUERIES} are allowed"
             raise OutOfRangeError("queries", problem)
         with self._open_collections.use(request.collection) as collection:
-            searcher = collection.generation.searcher
-            arms = parse_arms(request.arms, searcher.arms, WeightedSum())
+            first_stage = collection.generation.searcher.first_stage
+            arms = parse_arms(request.arms, first_stage.arms, WeightedSum())
             schema = collection.row.settings.schema
             filter = parse_filter(request.filter, schema) if request.HasField("filter") else None
+            shortfalls = first_stage.find_shortfalls(plan.name for plan in arms)
             texts = [_retrieve_text(index, query) for index, query in enumerate(request.queries)]
             response = pb.RetrieveResponse(
                 generation=collection.generation.name,
-                degraded=[to_degradation_message(d) for d in searcher.find_degradations(arms)],
+                degraded=[to_degradation_message(note) for note in shortfalls],
             )
             size = 0
             async with asyncio.timeout(deadline.timeout_s):
                 for query, text in zip(request.queries, texts, strict=True):
                     async with self._retrieving:  # one at a time: a search waits for one query at most
                         if request.complete:
-                            runs = await searcher.retrieve_runs(Query(text, arms, filter), deadline)
+                            runs = await first_stage.retrieve_runs(Query(text, arms, filter), deadline)
                             make = partial(retrieve_complete, collection, query.id, text, runs)
                         else:
-                            found = await searcher.retrieve(text, arms, filter)
+                            found = await first_stage.retrieve_own(text, arms, filter)
                             make = partial(retrieve_own, collection, query.id, found)
                     result = await asyncio.to_thread(make)
                     size += result.ByteSize()
@@ -107,12 +108,13 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         self, request: pb.SearchRequest, size: int, opened: CollectionHandle, slot: Slot
     ) -> SearchPage[types_pb2.Document]:
         row, collection = opened.row, opened.as_searched()  # once: its settings may change meanwhile
+        arms = collection.searcher.first_stage.arms
         names = parse_return_fields(request.return_fields, collection.schema)
         place = _read_place(request)
         page = parse_page(request, size, collection.schema, names)
         if place is not None and not place.docno:
             return await self._searches.turn_page(collection, place, page, slot)
-        query = parse_query(request, row, collection.searcher.arms)
+        query = parse_query(request, row, arms)
         if place is not None:
             return await self._searches.browse_on(collection, query, place, page, slot)
         rerankers = self._rerankers(name_model_fields(request.rerank, query.rerank), row)

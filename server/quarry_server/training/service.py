@@ -118,7 +118,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         if (started := await self._find_started(collection, request_id)) is not None:
             return started
         with self._open_collections.use(collection.settings.name) as opened:
-            arms = opened.generation.searcher.arms
+            arms = opened.generation.searcher.first_stage.arms
         spec = await asyncio.to_thread(lambda: parse_tuning(request, self._contexts.read(collection), arms))
         plan = self._plans.plan_tuning(spec)
         return await self._calls.start_once(collection, request_id, "tune-ranking", plan)

@@ -17,6 +17,7 @@ from quarry.ranking.ranking import RankedDocument
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.retrieval.retriever import NO_LIMIT, Retrieved
 from quarry.schema import DEFAULT_SCHEMA
+from quarry.search.first_stage import FirstStage
 from quarry.search.pipeline import Reranking, Searcher
 from quarry.search.reranking import CrossEncoderReranking
 from quarry.search.resolving import Documents
@@ -193,7 +194,8 @@ class Stack:
         reranking: Reranking = NoReranking()
         if self.scorer is not None:
             reranking = CrossEncoderReranking(self._scorer, Texts(log))
-        return Searcher("g", self.arms, lexical, log, reranking, self._read_state, self.threads)
+        first_stage = FirstStage(self.arms, lexical, self._read_state, self.threads)
+        return Searcher("g", first_stage, log, reranking, self.threads)
 
     def make_query(self, text: str = "words", **settings: object) -> Query:
         arms = plan_default_arms(tuple(arm.name for arm in self.arms), WeightedSum())

@@ -217,7 +217,7 @@ async def test_a_kept_list_takes_the_memory_that_it_is_counted_for(faq: Searched
 async def test_an_explained_hit_has_the_passage_that_was_compared(faq: Searched) -> None:
     faq.stack.arms = [FixedArm("dense", {1: 0.9, 2: 0.8})]
     found = faq.stack.searcher(faq.documents)
-    assert found.arms == ("dense",)
+    assert found.first_stage.arms == ("dense",)
     page = await faq.search(explain=True)
     assert [hit.ranked.passage for hit in page.hits] == [0, 0]
     assert list(page.passages.values()) == ["first of t1", "first of t2"]

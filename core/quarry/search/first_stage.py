@@ -1,0 +1,217 @@
+"""The first stage of a search: each arm gives its candidates, and scores those that only others gave."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+from quarry.deadline import Deadline
+from quarry.errors import DeadlineExceeded, QuarryError
+from quarry.filters import Filter
+from quarry.ranking.fusion import ArmRun
+from quarry.ranking.queries import MAX_RANKED, ArmPlan, Query, Rrf
+from quarry.ranking.ranking import Degradation, DegradationReason
+from quarry.retrieval.base import LexicalIndex
+from quarry.retrieval.registry import find_browsing_arm
+from quarry.retrieval.retriever import Retrieved, Retriever
+from quarry.search.answer_schedule import Slot
+from quarry.search.shortfalls import ArmState, find_shortfall, refuse_incomplete, report_late
+from quarry.types import Candidate, Docno
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The findings of all arms for one query.
+
+    Attributes:
+        runs: of the arms that answered, in the order in which the query names them.
+        known: by arm, all that it gave or scored.
+        counted: documents that match a word, in all; None if nobody counted them.
+        visible: sequence number up to which each arm that was asked answers with current versions.
+        degraded: what the arms did not do.
+        timings_s: seconds by stage: encode, and each arm by its name.
+        answered_s: when the arms had answered, by ``time.perf_counter``: completing runs comes after it.
+    """
+
+    runs: Sequence[ArmRun]
+    known: Mapping[str, Mapping[Docno, Candidate]]
+    counted: int | None
+    visible: int
+    degraded: Sequence[Degradation]
+    timings_s: Mapping[str, float]
+    answered_s: float
+
+    def get_run(self, arm: str) -> ArmRun | None:
+        """Returns the run of an arm; None if it was not asked, or did not answer."""
+        return next((run for run in self.runs if run.arm == arm), None)
+
+
+class FirstStage:
+    """Asks the arms of one generation. Holds no state of a request.
+
+    Attributes:
+        browsing: name of the arm that browses, which is the one that matches words.
+        lexical: index of that arm.
+    """
+
+    def __init__(
+        self,
+        retrievers: Iterable[Retriever],
+        lexical: LexicalIndex,
+        arm_state: Callable[[str], ArmState],
+        threads: Executor,
+    ) -> None:
+        self.browsing, self.lexical = find_browsing_arm().name, lexical
+        self._retrievers = {retriever.name: retriever for retriever in retrievers}
+        self._arm_state = arm_state
+        self._threads = threads
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        return tuple(self._retrievers)
+
+    def use(self, retriever: Retriever) -> None:
+        """Puts ``retriever`` in the place of the one of its name."""
+        self._retrievers[retriever.name] = retriever
+
+    def find_shortfalls(self, arms: Iterable[str]) -> list[Degradation]:
+        """Tells why these arms do not hold all documents, of those that do not."""
+        return [note for arm in arms for note in find_shortfall(arm, self._arm_state(arm))]
+
+    async def gather(self, query: Query, slot: Slot) -> Found:
+        """Retrieves what each arm gives, and its scores of what the others give.
+
+        Raises:
+            DeadlineExceeded: no arm answered in time, or ``require_complete`` and one was late.
+            UnavailableError: no arm could answer, or ``require_complete`` and one failed.
+        """
+        visible = min((self._arm_state(plan.name).visible for plan in query.arms), default=0)
+        (found, degraded), counted = await asyncio.gather(
+            self._retrieve(query, slot), self._count(query, slot.limit)
+        )
+        refuse_incomplete(query, degraded, nothing=not found)
+        answered_s = time.perf_counter()
+        runs, known, late = await self._complete_runs(query, found, slot.limit)
+        counted = next((r.total for r in found.values() if r.total is not None), counted)
+        return Found(runs, known, counted, visible, degraded + late, _list_timings(found), answered_s)
+
+    async def retrieve_runs(self, query: Query, deadline: Deadline) -> list[ArmRun]:
+        """Retrieves what each arm gives, and its true scores of what the others give.
+
+        Raises DeadlineExceeded or UnavailableError if an arm does not answer in full.
+        """
+        query = replace(query, require_complete=True)
+        found, degraded = await self._retrieve(query, Slot.make_single(deadline))
+        refuse_incomplete(query, degraded, nothing=not found)
+        runs, _, late = await self._complete_runs(query, found, deadline)
+        refuse_incomplete(query, late, nothing=False)
+        return runs
+
+    async def retrieve_own(
+        self, text: str, arms: Sequence[ArmPlan], filter: Filter | None
+    ) -> dict[str, list[Candidate] | QuarryError]:
+        """Retrieves each arm's own candidates, or why it has none; nothing is fused or dropped."""
+
+        async def retrieve_one(plan: ArmPlan) -> list[Candidate] | QuarryError:
+            try:
+                arm = self._retrievers[plan.name]
+                found = await arm.retrieve(text, plan.depth, filter, boost_scale=plan.boost_scale)
+                return found.candidates
+            except QuarryError as error:
+                return error
+
+        return dict(zip((p.name for p in arms), await asyncio.gather(*map(retrieve_one, arms)), strict=True))
+
+    async def retrieve_by_words(self, query: Query, limit: Deadline) -> Retrieved:
+        """Retrieves as many documents as a list may have that match a word. Raises as the arm does."""
+        plan = next((plan for plan in query.arms if plan.name == self.browsing), ArmPlan(self.browsing))
+        arm = self._retrievers[self.browsing]
+        return await arm.retrieve(query.text, MAX_RANKED, query.filter, limit, plan.boost_scale)
+
+    async def _retrieve(self, query: Query, slot: Slot) -> tuple[dict[str, Retrieved], list[Degradation]]:
+        """Retrieves what the arms give until the slot's limit, and if none has by then what the first one
+        gives."""
+        asked = {plan.name: asyncio.create_task(self._ask(plan, query, slot.limit)) for plan in query.arms}
+        arms = asked.values()
+        try:
+            await asyncio.wait(arms, timeout=slot.limit.timeout_s)
+            while slot.last.remaining_s and not any(task.done() and task.result()[0] for task in arms):
+                waiting = [task for task in arms if not task.done()]
+                if not waiting:
+                    break
+                await asyncio.wait(waiting, timeout=slot.last.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in arms:
+                task.cancel()
+            await asyncio.gather(*arms, return_exceptions=True)
+        results = {
+            name: report_late(name) if task.cancelled() else task.result() for name, task in asked.items()
+        }
+        found = {name: retrieved for name, (retrieved, _) in results.items() if retrieved is not None}
+        return found, [note for _, notes in results.values() for note in notes]
+
+    async def _ask(
+        self, plan: ArmPlan, query: Query, limit: Deadline
+    ) -> tuple[Retrieved | None, list[Degradation]]:
+        arm = self._retrievers[plan.name]
+        try:
+            retrieved = await arm.retrieve(query.text, plan.depth, query.filter, limit, plan.boost_scale)
+        except (TimeoutError, DeadlineExceeded):
+            return report_late(plan.name)
+        except QuarryError as error:
+            return None, [Degradation(plan.name, DegradationReason.UNAVAILABLE, str(error))]
+        notes = self.find_shortfalls([plan.name])
+        if retrieved.truncated:
+            cut = "the encoder read the query's beginning"
+            notes.append(Degradation(plan.name, DegradationReason.TRUNCATED_QUERY, cut))
+        return retrieved, notes
+
+    async def _count(self, query: Query, deadline: Deadline) -> int | None:
+        """Counts the documents that match, unless an arm that is asked counts them; None if that fails."""
+        if query.min_relevance is not None or any(plan.name == self.browsing for plan in query.arms):
+            return None
+        search, loop = self.lexical.search, asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(deadline.timeout_s):
+                found = await loop.run_in_executor(self._threads, search, query.text, 0, query.filter)
+                return found.total
+        except (TimeoutError, QuarryError):
+            return None
+
+    async def _complete_runs(
+        self, query: Query, found: Mapping[str, Retrieved], deadline: Deadline
+    ) -> tuple[list[ArmRun], dict[str, dict[Docno, Candidate]], list[Degradation]]:
+        """Completes runs for fusion: in a weighted sum, each arm's true score for what the other arms
+        proposed."""
+        weights = {plan.name: plan.weight for plan in query.arms}
+        known = {name: {c.docno: c for c in r.candidates} for name, r in found.items()}
+        wanted = {docno for own in known.values() for docno in own}
+        degraded: list[Degradation] = []
+
+        async def complete_one(name: str, retrieved: Retrieved) -> ArmRun:
+            missing = wanted - known[name].keys()
+            others: dict[Docno, float] = {}
+            if missing and not isinstance(query.fusion, Rrf):
+                if retrieved.absent_is_low:
+                    others = dict.fromkeys(missing, retrieved.low)
+                try:
+                    async with asyncio.timeout(deadline.timeout_s):
+                        completed = await retrieved.complete(missing)
+                    known[name].update(completed)
+                    others.update((docno, candidate.score) for docno, candidate in completed.items())
+                except (TimeoutError, QuarryError) as error:
+                    late = isinstance(error, TimeoutError | DeadlineExceeded)
+                    reason = DegradationReason.TIMEOUT if late else DegradationReason.UNAVAILABLE
+                    degraded.append(Degradation(name, reason, f"the {name} arm scored only its own"))
+                    others = {}
+            return ArmRun(name, retrieved.candidates, weights[name], retrieved.low, retrieved.high, others)
+
+        runs = await asyncio.gather(*(complete_one(name, retrieved) for name, retrieved in found.items()))
+        return list(runs), known, degraded
+
+
+def _list_timings(found: Mapping[str, Retrieved]) -> dict[str, float]:
+    timings = {name: retrieved.search_s for name, retrieved in found.items()}
+    encoding = [retrieved.encode_s for retrieved in found.values() if retrieved.encode_s]
+    return {**timings, "encode": encoding[-1]} if encoding else timings

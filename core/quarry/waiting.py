@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 from quarry.errors import Cancelled
@@ -62,21 +63,20 @@ class TimedWork:
 
 
 class OngoingWork:
-    """Work that goes on to its end when its caller goes. Lives on one event loop.
+    """Work that goes on to its end when its caller goes. Lives on one event loop."""
 
-    Args:
-        on_end: called when a piece of work has ended, well or not.
-    """
-
-    def __init__(self, on_end: Callable[[], None] | None = None) -> None:
-        self._on_end = on_end
+    def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """Starts the work and returns its result. Who is cancelled meanwhile leaves at once."""
+    async def finish(self, work: Coroutine[Any, Any, T], on_end: Callable[[], None] | None = None) -> T:
+        """Starts the work and returns its result. Who is cancelled meanwhile leaves at once.
+
+        Args:
+            on_end: called when the work has ended, well or not.
+        """
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._note_end)
+        task.add_done_callback(partial(self._note_end, on_end))
         return await asyncio.shield(task)
 
     async def wait(self, timeout_s: float | None = None) -> None:
@@ -86,10 +86,10 @@ class OngoingWork:
                 while self._tasks:
                     await asyncio.wait(self._tasks)
 
-    def _note_end(self, task: "asyncio.Task[Any]") -> None:
+    def _note_end(self, on_end: Callable[[], None] | None, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
-        if self._on_end is not None:
-            self._on_end()
+        if on_end is not None:
+            on_end()
 
 
 async def finish_undisturbed(work: Awaitable[T]) -> T:

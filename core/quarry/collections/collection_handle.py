@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
 
 from quarry.collections.consistency import ArmDifferences, compare, reapply
-from quarry.collections.generation import Generation
+from quarry.collections.generation import Generation, notify_all
 from quarry.deadline import Deadline
 from quarry.documents.bulk_updates import BulkProgress, FieldsChange
 from quarry.documents.catalog import Collection
@@ -19,6 +21,8 @@ from quarry.retrieval.inspection import VectorSample
 from quarry.search.requests import SearchedCollection
 from quarry.types import Document, Fields
 from quarry.waiting import OngoingWork
+
+T = TypeVar("T")
 
 SOME_VECTORS = VectorSample()
 ALL_VECTORS, ALL_ENCODED = VectorSample(documents=None), VectorSample(documents=None, encoded=None)
@@ -69,7 +73,7 @@ class CollectionHandle:
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()
-        self._writes = OngoingWork(self._notify_followers)
+        self._writes = OngoingWork()
         self._admitting = asyncio.Event()
         self._admitting.set()
 
@@ -115,9 +119,8 @@ class CollectionHandle:
             with self.serving.use() as serving:
                 return await serving.adopt(upserts, self, request, wait, deadline)
         self._check_writable()
-        return await self._report_written(
-            await self._writes.finish(self.log.upsert(upserts, request)), wait, deadline
-        )
+        outcomes = await self._write(self.log.upsert(upserts, request))
+        return await self._report_written(outcomes, wait, deadline)
 
     async def adopt(
         self,
@@ -153,16 +156,15 @@ class CollectionHandle:
     ) -> WriteSummary:
         await self._admitting.wait()
         self._check_writable()
-        return await self._report_written(
-            await self._writes.finish(self.log.delete(ids, request)), wait, deadline
-        )
+        outcomes = await self._write(self.log.delete(ids, request))
+        return await self._report_written(outcomes, wait, deadline)
 
     async def delete_by_filter(
         self, filter: Filter, request: RequestId, wait: bool, deadline: Deadline
     ) -> WriteSummary:
         await self._admitting.wait()
         self._check_writable()
-        outcomes = await self._writes.finish(self.log.delete_by_filter(filter, request))
+        outcomes = await self._write(self.log.delete_by_filter(filter, request))
         return await self._report_written(outcomes, wait, deadline)
 
     async def update(
@@ -189,7 +191,7 @@ class CollectionHandle:
 
                 return await serving.update(id, check_fit, if_version, allow_missing, request, wait, deadline)
         self._check_writable()
-        document = await self._writes.finish(self.log.update(id, change, if_version, allow_missing, request))
+        document = await self._write(self.log.update(id, change, if_version, allow_missing, request))
         return document, await self._report_written([WriteOutcome(id, document.version)], wait, deadline)
 
     async def update_by_filter(
@@ -211,7 +213,7 @@ class CollectionHandle:
             if self.successor is not None:
                 raise UnavailableError("the collection has other indexes since: the same request goes on")
             self._check_writable()
-            progress = await self._writes.finish(self.log.update_batch(filter, change, request, progress))
+            progress = await self._write(self.log.update_batch(filter, change, request, progress))
         written = [WriteOutcome("", progress.sequence)] if progress.sequence else []
         return progress, await self._report_written(written, wait, deadline)
 
@@ -219,10 +221,9 @@ class CollectionHandle:
         if problem := self.read_only:
             raise problem
 
-    def _notify_followers(self) -> None:
-        """Tells followers of a write that has ended, whether or not its caller is still there."""
-        for generation in self.generations:
-            generation.notify()
+    async def _write(self, write: Coroutine[Any, Any, T]) -> T:
+        """Writes; followers are told when that has ended, whether or not the caller is still there."""
+        return await self._writes.finish(write, partial(notify_all, self.generations))
 
     @contextlib.asynccontextmanager
     async def hold_writes(self) -> AsyncIterator[None]:

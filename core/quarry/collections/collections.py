@@ -130,7 +130,7 @@ class Collections:
 
     async def _create(self, settings: CollectionSettings, request: RequestId) -> CollectionHandle:
         def write(connection: sa.Connection) -> Collection:
-            def make() -> Collection:
+            def make(connection: sa.Connection) -> Collection:
                 made = catalog.create_collection(connection, settings)
                 check_own(connection, made)
                 return made

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -294,6 +294,12 @@ class Generation:
         async with contextlib.AsyncExitStack() as closing:
             for opened in self._arms.values():
                 closing.push_async_callback(opened.close)
+
+
+def notify_all(generations: Iterable[Generation]) -> None:
+    """Tells all who follow one log that it has grown."""
+    for generation in generations:
+        generation.notify()
 
 
 async def _open_or_set_aside(arm: ArmDefinition, site: ArmSite) -> OpenArm | None:

@@ -113,7 +113,7 @@ class Promotions:
         def write(connection: sa.Connection) -> Change:
             current = catalog.get_collection(connection, collection)
 
-            def change() -> Change:
+            def change(connection: sa.Connection) -> Change:
                 if wanted(connection) != model:
                     raise _MovedOn
                 serve_reranker(connection, current, model, note, rollback)

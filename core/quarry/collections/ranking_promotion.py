@@ -91,7 +91,7 @@ class Rankings:
         def write(connection: sa.Connection) -> Change:
             current = catalog.get_collection(connection, collection)
 
-            def change() -> Change:
+            def change(connection: sa.Connection) -> Change:
                 name = wanted(connection, current)
                 serve_ranking(connection, current, name, note, rollback)
                 return name, current.ranking_name

@@ -27,11 +27,11 @@ def run_once(
     scope: str,
     request_id: str,
     request: bytes,
-    write: Callable[[], T],
+    write: Callable[[sa.Connection], T],
     dump: Callable[[T], bytes],
     load: Callable[[bytes], T],
 ) -> T:
-    """Runs ``write()``, or returns what it gave when ``request_id`` was first used in ``scope``.
+    """Runs ``write``, or returns what it gave when ``request_id`` was first used in ``scope``.
 
     The result is kept in the write's own transaction, so either both are on disk or neither.
 
@@ -43,12 +43,12 @@ def run_once(
         InvalidArgumentError: the id was used for another request.
     """
     if not request_id:
-        return write()
+        return write(connection)
     _forget_old(connection)
     known = recall(connection, scope, request_id, request, load)
     if known is not None:
         return known
-    result = write()
+    result = write(connection)
     connection.execute(
         sa.insert(requests).values(
             scope=scope,

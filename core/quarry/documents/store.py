@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -67,13 +68,14 @@ class DocumentLog:
         self._database, self._key, self.view = database, key, view
 
     async def upsert(self, upserts: Sequence[Upsert], request: RequestId) -> list[WriteOutcome]:
-        return await self._run_once(request, lambda c: log.upsert_documents(c, self._key, upserts))
+        return await self._write_all(request, partial(log.upsert_documents, key=self._key, upserts=upserts))
 
     async def delete(self, ids: Sequence[str], request: RequestId) -> list[WriteOutcome]:
-        return await self._run_once(request, lambda c: log.delete_documents(c, self._key, ids))
+        return await self._write_all(request, partial(log.delete_documents, key=self._key, ids=ids))
 
     async def delete_by_filter(self, filter: Filter, request: RequestId) -> list[WriteOutcome]:
-        return await self._run_once(request, lambda c: log.delete_by_filter(c, self._key, filter, self.view))
+        delete = partial(log.delete_by_filter, key=self._key, filter=filter, view=self.view)
+        return await self._write_all(request, delete)
 
     async def update(
         self,
@@ -88,20 +90,15 @@ class DocumentLog:
         def read_viewed(fields: Fields) -> Fields:
             return change(self.view(fields))
 
-        def write(connection: sa.Connection) -> Document:
-            return run_once(
-                connection,
-                self._make_scope(request),
-                request.id,
-                request.request,
-                lambda: log.update_document(
-                    connection, self._key, id, read_viewed, if_version, allow_missing
-                ),
-                dump_document,
-                load_document,
-            )
-
-        return await self._database.write(write)
+        update = partial(
+            log.update_document,
+            key=self._key,
+            id=id,
+            change=read_viewed,
+            if_version=if_version,
+            allow_missing=allow_missing,
+        )
+        return await self._write_once(request, update, dump_document, load_document)
 
     async def update_batch(
         self, filter: Filter, change: FieldsChange, request: RequestId, progress: BulkProgress
@@ -132,21 +129,23 @@ class DocumentLog:
         found = self._database.read(lambda c: recall(c, scope, request.id, request.request, load))
         return found or BulkProgress()
 
-    async def _run_once(
-        self, request: RequestId, write: Callable[[sa.Connection], list[WriteOutcome]]
-    ) -> list[WriteOutcome]:
-        def run(connection: sa.Connection) -> list[WriteOutcome]:
-            return run_once(
-                connection,
-                self._make_scope(request),
-                request.id,
-                request.request,
-                lambda: write(connection),
-                dump_outcomes,
-                load_outcomes,
-            )
+    async def _write_all(self, request: RequestId, write: Write[list[WriteOutcome]]) -> list[WriteOutcome]:
+        return await self._write_once(request, write, dump_outcomes, load_outcomes)
 
-        return await self._database.write(run)
+    async def _write_once(
+        self, request: RequestId, write: Write[T], dump: Callable[[T], bytes], load: Callable[[bytes], T]
+    ) -> T:
+        """Writes in the writer's thread, which calls ``run_once`` itself and does not come back here."""
+        once = partial(
+            run_once,
+            scope=self._make_scope(request),
+            request_id=request.id,
+            request=request.request,
+            write=write,
+            dump=dump,
+            load=load,
+        )
+        return await self._database.write(once)
 
     def _make_scope(self, request: RequestId) -> str:
         return f"{self._key}/{request.method}"

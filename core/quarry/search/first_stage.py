@@ -42,15 +42,12 @@ class Found:
     timings_s: Mapping[str, float]
     answered_s: float
 
-    def get_run(self, arm: str) -> ArmRun | None:
-        """Returns the run of an arm; None if it was not asked, or did not answer."""
-        return next((run for run in self.runs if run.arm == arm), None)
-
 
 class FirstStage:
     """Asks the arms of one generation. Holds no state of a request.
 
     Attributes:
+        arms: names of all.
         browsing: name of the arm that browses, which is the one that matches words.
         lexical: index of that arm.
     """
@@ -64,12 +61,9 @@ class FirstStage:
     ) -> None:
         self.browsing, self.lexical = find_browsing_arm().name, lexical
         self._retrievers = {retriever.name: retriever for retriever in retrievers}
+        self.arms = tuple(self._retrievers)
         self._arm_state = arm_state
         self._threads = threads
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        return tuple(self._retrievers)
 
     def use(self, retriever: Retriever) -> None:
         """Puts ``retriever`` in the place of the one of its name."""

@@ -192,7 +192,8 @@ class Searcher:
             listed: what is merged and resolved; of it ``ranked`` is what is given out.
         """
         browsing, counted = self.first_stage.browsing, found.counted
-        words, matching = found.get_run(browsing), found.known.get(browsing, {})
+        words = next((run for run in found.runs if run.arm == browsing), None)
+        matching = found.known.get(browsing, {})
         if query.min_relevance is not None:
             matches = count_word_matches([d.docno for d in ranked], words, matching, counted)
             return measure_relevant_reach(matches, total), None

@@ -110,7 +110,7 @@ class CollectionJobs:
             async with self._starting:  # or a repeat might not find the operation that it should return
                 first = await database.write(
                     lambda c: run_once(
-                        c, scope, request.id, request.request, lambda: name, str.encode, bytes.decode
+                        c, scope, request.id, request.request, lambda _: name, str.encode, bytes.decode
                     )
                 )
                 if first != name:

@@ -28,7 +28,7 @@ class Counter:
     def __init__(self) -> None:
         self.done = 0
 
-    def __call__(self) -> int:
+    def __call__(self, connection: sa.Connection) -> int:
         self.done += 1
         return self.done
 
@@ -69,7 +69,7 @@ def test_a_request_without_an_id_is_done_every_time(engine: sa.Engine) -> None:
 
 
 def test_an_id_whose_write_failed_can_be_used_again(engine: sa.Engine) -> None:
-    def fail() -> int:
+    def fail(connection: sa.Connection) -> int:
         raise DocumentNotFoundError("a")
 
     with pytest.raises(DocumentNotFoundError), engine.begin() as connection:

@@ -10,14 +10,14 @@ from quarry.waiting import OngoingWork
 async def test_work_goes_on_when_its_caller_goes() -> None:
     ended: list[str] = []
     begun, go_on = asyncio.Event(), asyncio.Event()
-    ongoing = OngoingWork(lambda: ended.append("told"))
+    ongoing = OngoingWork()
 
     async def work() -> None:
         begun.set()
         await go_on.wait()
         ended.append("done")
 
-    caller = asyncio.create_task(ongoing.finish(work()))
+    caller = asyncio.create_task(ongoing.finish(work(), lambda: ended.append("told")))
     await begun.wait()
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -48,12 +48,12 @@ async def test_what_begins_while_others_are_waited_for_is_waited_for() -> None:
 
 async def test_work_that_fails_fails_its_caller_and_is_over() -> None:
     told: list[int] = []
-    ongoing = OngoingWork(lambda: told.append(1))
+    ongoing = OngoingWork()
 
     async def fail() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        await ongoing.finish(fail())
+        await ongoing.finish(fail(), lambda: told.append(1))
     await ongoing.wait()
     assert told == [1]

@@ -6,8 +6,9 @@ from typing import Any
 
 import grpc
 
-from quarry.client.channel import DEFAULT_TIMEOUT_S, Options, SentRequests, StubMethods, resolve_deadline
+from quarry.client.channel import DEFAULT_TIMEOUT_S, Options, StubMethods, resolve_deadline
 from quarry.client.retries import is_safe_to_repeat
+from quarry.client.sources import SentRequests
 
 
 class _Method:

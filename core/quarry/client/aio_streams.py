@@ -11,8 +11,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, I
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
+from quarry.client.sources import iterate_async
 from quarry.client.streams import AcknowledgedStream, Acknowledgement
-from quarry.client.transfers import iterate_async
 
 B = TypeVar("B")
 A = TypeVar("A", bound=Acknowledgement)

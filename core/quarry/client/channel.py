@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import grpc
 
 from quarry.client.errors import ClientClosedError, read_call_error
 from quarry.client.retries import build_retry_config, is_safe_to_repeat
+from quarry.client.sources import SentRequests
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 30.0
@@ -41,38 +42,6 @@ def resolve_deadline(timeout_s: float | None, default_s: float | None) -> float 
     """Returns the deadline of a call in seconds; None, which an infinite number asks for, means none."""
     chosen = default_s if timeout_s is None else timeout_s
     return None if chosen is None or math.isinf(chosen) else chosen
-
-
-class SentRequests:
-    """A stream of requests that remembers what its source raised: gRPC tells the caller nothing of it.
-
-    Attributes:
-        error: of the source, if there was one.
-    """
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        self.error: Exception | None = None
-
-    def __iter__(self) -> Iterator[Any]:
-        try:
-            yield from self._source
-        except Exception as error:
-            self.error = error
-            raise
-
-    async def read(self) -> AsyncIterator[Any]:
-        """Iterates like a plain loop, where the source may be asynchronous."""
-        try:
-            if isinstance(self._source, AsyncIterable):
-                async for request in self._source:
-                    yield request
-            else:
-                for request in self._source:
-                    yield request
-        except Exception as error:
-            self.error = error
-            raise
 
 
 class StubMethods:

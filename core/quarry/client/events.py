@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeAlias
 
+from quarry.client.sources import iterate_async
 from quarry.client.streams import ACKNOWLEDGEMENT_S, AcknowledgedStream
-from quarry.client.transfers import iterate_async
 from quarry.errors import OutOfRangeError, QuarryError
 from quarry.v1 import feedback_service_pb2 as pb
 

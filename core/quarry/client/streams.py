@@ -14,8 +14,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 
-from quarry.client.channel import SentRequests
 from quarry.client.errors import ProtocolError, QuarryCallError, StreamStalledError
+from quarry.client.sources import SentRequests
 
 WINDOW = 4
 """Batches that are sent and not yet acknowledged, at most."""

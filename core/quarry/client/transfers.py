@@ -12,7 +12,6 @@ from quarry.v1 import feedback_service_pb2, model_service_pb2, training_service_
 
 PIECE_BYTES = 2**20
 
-Item = TypeVar("Item")
 Request = TypeVar("Request")
 
 
@@ -32,16 +31,6 @@ async def read_pieces_async(pieces: Iterable[bytes] | AsyncIterable[bytes]) -> A
     source = iter(pieces)
     while (taken := await asyncio.to_thread(next, source, None)) is not None:
         yield taken
-
-
-async def iterate_async(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Item]:
-    """Yields the items of either kind of source."""
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item
 
 
 def make_requests(

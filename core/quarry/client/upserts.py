@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 from uuid import uuid4
 
+from quarry.client.sources import iterate_async
 from quarry.client.streams import ACKNOWLEDGEMENT_S, AcknowledgedStream
-from quarry.client.transfers import iterate_async
 from quarry.client.upsert_warnings import WarningCounts
 from quarry.errors import QuarryError
 from quarry.v1 import document_service_pb2 as pb

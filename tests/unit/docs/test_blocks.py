@@ -28,6 +28,7 @@ RUN = re.compile(r"docs/how-to/|docs/tutorial/|README\.md")
 NOT_RUN = {
     ("README.md", "grpcurl"): "grpcurl is another program",
     ("CONTRIBUTING.md", "make setup"): "it makes the environment that the tests run in",
+    ("docs/explanation/benchmarks.md", "cd benchmarks/learning && python "): "it takes an hour",
     ("docs/explanation/flywheel.md", "make bench-flywheel"): "it takes hours",
     ("docs/explanation/flywheel.md", "cd benchmarks/learning && python "): "it takes hours",
     ("docs/reference/cli.md", "$ "): "it shows the form of each command",

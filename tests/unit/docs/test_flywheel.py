@@ -1,4 +1,4 @@
-"""What docs/explanation/flywheel.md and relevance.md say was found follows from benchmarks/results."""
+"""What docs/explanation/flywheel.md, relevance.md and benchmarks.md say was found follows from benchmarks/results."""
 
 import json
 import re
@@ -85,6 +85,12 @@ def test_the_table_of_negatives_to_draw_from_has_the_lines_of_its_runs() -> None
         queries = len(runs[name, "fused"][0]["values"]["nDCG@10"])
         means = " | ".join(f"{mean(measure(runs[name, arm])):.3f}" for arm in arms)
         assert f"| {name} ({queries} queries) | {means} |" in PAGE
+
+
+def test_the_table_of_what_is_kept_of_a_passage_has_the_lines_of_its_runs() -> None:
+    page = (ROOT / "docs/explanation/benchmarks.md").read_text().replace("**", "")
+    for line in read_lines("state_sizes.jsonl"):
+        assert f"| {line['form']} | {line['bytes']:,} | {mean(measure([line])):.3f} |" in page
 
 
 def test_both_pages_say_what_the_turns_measured() -> None:

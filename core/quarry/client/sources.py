@@ -1,4 +1,4 @@
-"""Where what is sent in a stream comes from: iterables of both kinds, and what they raise."""
+"""Sources of streams, asynchronous or not, and the errors that they raise."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any, TypeVar

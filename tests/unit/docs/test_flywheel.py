@@ -1,4 +1,4 @@
-"""What docs/explanation/flywheel.md, relevance.md and benchmarks.md say was found follows from benchmarks/results."""
+"""What the pages on learning and its benchmarks say was found follows from benchmarks/results."""
 
 import json
 import re

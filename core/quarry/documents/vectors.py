@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from quarry.documents.passages import Cut, PassageCutter, SourceText, build_passage_texts
 from quarry.documents.vector_cache import CachedVectors, VectorCache, make_vector_key
 from quarry.models.runtime.batcher import EncoderBatcher, Priority
+from quarry.models.runtime.encoding_turns import EncodingTurns
 from quarry.schema import Schema, as_list
 from quarry.types import Fields
 
@@ -49,6 +50,7 @@ class DocumentVectors:
         self, schema: Schema, cutter: PassageCutter, encoder: EncoderBatcher, cache: VectorCache
     ) -> None:
         self._cutter, self._encoder, self._cache = cutter, encoder, cache
+        self._turns = EncodingTurns(encoder)
         self._scope = cutter.scope
         self._sources = SourceReader(schema)
 
@@ -140,7 +142,7 @@ class DocumentVectors:
             for source, cut in zip(sources.values(), cuts, strict=True)
             for t in build_passage_texts(source, cut)
         ]
-        vectors = await self._encoder.encode(texts, Priority.BULK)
+        vectors = await self._turns.encode(texts)
         return dict(zip(sources, _split(cuts, vectors), strict=True))
 
 

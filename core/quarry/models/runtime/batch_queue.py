@@ -84,9 +84,13 @@ class BatchQueue(Generic[Item, Output]):
 
     def count_tokens_within(self, seconds: float) -> int:
         """Counts tokens likely to be run in ``seconds`` from now, after what is running or waits already."""
-        possible = int(min(seconds, 3_600.0) * self.throughput.tokens_per_s * len(self._threads))
+        possible = self.count_tokens_alone(seconds)
         with self._changed:
             return max(0, possible - self._count_tokens_ahead())
+
+    def count_tokens_alone(self, seconds: float) -> int:
+        """Counts tokens likely to be run in ``seconds``, if nothing else is running or waits."""
+        return int(min(seconds, 3_600.0) * self.throughput.tokens_per_s * len(self._threads))
 
     def _count_tokens_ahead(self) -> int:
         """Counts half of the tokens of batches that are running, and all that wait. Called with the lock

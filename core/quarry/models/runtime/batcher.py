@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -113,6 +113,15 @@ class Batcher(Generic[Item, Output]):
     def count_tokens_within(self, seconds: float, priority: Priority = Priority.INTERACTIVE) -> int:
         """Counts tokens likely to be run in ``seconds`` from now, after what is waiting already."""
         return self._queues[priority].count_tokens_within(seconds)
+
+    def count_in_turn(self, items: Sequence[Item], seconds: float, priority: Priority) -> int:
+        """Counts how many of ``items``, from the first, are likely to be run in a turn of ``seconds``.
+
+        At least one, and as many as one batch has.
+        """
+        budget = max(self._queues[priority].count_tokens_alone(seconds), self._model.batch_tokens)
+        sizes = accumulate(self._estimate_item_tokens(count_characters(item)) for item in items)
+        return max(1, sum(1 for _ in takewhile(lambda size: size <= budget, sizes)))
 
     def _expect_tokens(self, items: Sequence[Item]) -> int:
         """Estimates the tokens of the work that ``items`` are."""

@@ -1,0 +1,57 @@
+"""Encodes many texts a slice at a time, so that nobody waits for all of them.
+
+The encoder runs what waits in the order of its arrival. A collection has two slices there at most, so those
+of other collections come in between; and of the texts of one collection, whoever has waited longest gives
+the next slice.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarry.models.runtime.batcher import EncoderBatcher, Priority
+from quarry.waiting import end
+
+TURN_S = 0.25
+"""Encoding that a slice is likely to take: slices of this size cost up to 4 % more CPU than all at once."""
+MOST_AT_A_TURN = 512
+AT_ONCE = 2
+"""Slices of a collection that wait or run: one is prepared while another runs, so that no thread idles."""
+
+
+class EncodingTurns:
+    """The turns of one collection. Lives on one event loop at a time."""
+
+    def __init__(self, encoder: EncoderBatcher, turn_s: float = TURN_S) -> None:
+        self._encoder, self._turn_s = encoder, turn_s
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    async def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encodes unit vectors, float32, shape ``(len(texts), dimension)``. Raises as ``Batcher.run``."""
+        vectors = np.empty((len(texts), self._encoder.info.dimension), np.float32)
+        slices = self._cut_slices(texts)
+
+        async def encode_some() -> None:
+            for places in slices:
+                async with self._places:
+                    some = [texts[place] for place in places]
+                    vectors[places] = await self._encoder.encode(some, Priority.BULK)
+
+        running = [asyncio.create_task(encode_some()) for _ in range(AT_ONCE)]
+        try:
+            await asyncio.gather(*running)
+        finally:
+            await end(running)
+        return vectors
+
+    def _cut_slices(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        """Yields places of texts of like length, which waste little of a batch, as many as a turn has."""
+        left = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        start = 0
+        while start < len(left):
+            some = [texts[place] for place in left[start : start + MOST_AT_A_TURN]]
+            after = start + self._encoder.count_in_turn(some, self._turn_s, Priority.BULK)
+            yield left[start:after]
+            start = after

@@ -218,6 +218,16 @@ class JobSettings(Section):
     """How long a new model may take to be loaded, exported and run once before it is registered."""
 
 
+class ErasureSettings(Section):
+    """The times in which what was deleted leaves the disk."""
+
+    files_s: float = Field(60.0, gt=0, le=86_400)
+    """The time between two runs that erase deleted documents from the databases' logs and from the caches of
+    vectors and passage states."""
+    indexes_s: float = Field(86_400.0, ge=0, le=2_592_000)
+    """How long files of an index may hold something of a deleted document before they are written anew."""
+
+
 class Settings(BaseSettings):
     """All settings of a server."""
 
@@ -257,6 +267,7 @@ class Settings(BaseSettings):
     loop: LoopSettings = LoopSettings()
     uploads: UploadSettings = UploadSettings()
     jobs: JobSettings = JobSettings()
+    erasure: ErasureSettings = ErasureSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -99,21 +99,25 @@ class SettingsEngines:
 
 
 class CollectionModels:
-    """The models that collections use, and the cache of what encoding cost. Ended by ``close``."""
+    """The models that collections use. Ended by ``close``.
+
+    Attributes:
+        vector_cache: of what encoding cost.
+    """
 
     def __init__(
         self, models: ServedModels, settings: Settings, database: Database, requested: RequestedModels
     ) -> None:
         self._models, self._settings, self._database = models, settings, database
         self._requested = requested
-        self._cache = VectorCache(settings.data / "vectors.db")
+        self.vector_cache = VectorCache(settings.data / "vectors.db")
 
     async def load_dense_parts(self, settings: CollectionSettings) -> DenseParts | None:
         if settings.encoder == NO_ENCODER:
             return None
         served = await _translate_errors(settings.encoder, self._models.load_encoder(settings.encoder))
         cutter = PassageCutter(served.encoder, settings.passages)
-        vectors = DocumentVectors(settings.schema, cutter, served.batcher, self._cache)
+        vectors = DocumentVectors(settings.schema, cutter, served.batcher, self.vector_cache)
         info = served.encoder.info
         return DenseParts(served, vectors, info.dimension, info.max_tokens)
 
@@ -187,7 +191,7 @@ class CollectionModels:
 
     async def close(self) -> None:
         await self._models.close()
-        await asyncio.to_thread(self._cache.close)
+        await asyncio.to_thread(self.vector_cache.close)
 
 
 def choose_precision(settings: Settings) -> Precision:

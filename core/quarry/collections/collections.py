@@ -14,7 +14,7 @@ from quarry.collections.aliases import Aliases
 from quarry.collections.changes import CLOSE_GRACE_S, Changes
 from quarry.collections.collection_handle import CollectionHandle, Consistency
 from quarry.collections.data_folder import DataFolder, remove_folder
-from quarry.collections.generation import BEHIND_AFTER_S
+from quarry.collections.generation import BEHIND_AFTER_S, Generation
 from quarry.collections.opening import CollectionModelLoader, CollectionOpener, resolve_settings
 from quarry.collections.side_generations import SideGenerations
 from quarry.deadline import Deadline
@@ -90,6 +90,19 @@ class Collections:
     def names(self) -> list[str]:
         """The names of the collections that are open."""
         return list(self._open)
+
+    def list_generations(self) -> list[Generation]:
+        """Lists the generations that are open, those beside the serving ones included."""
+        return [one.generation for one in [*self._open.values(), *self.side_generations.list_open()]]
+
+    async def read_generations(self) -> set[str]:
+        """Reads the names of all generations that collections have, open or not."""
+
+        def read(connection: sa.Connection) -> set[str]:
+            serving = {collection.generation for collection in catalog.list_collections(connection)}
+            return serving | {side.name for side in list_generations(connection)}
+
+        return await asyncio.to_thread(self.database.read, read)
 
     def find_keys(self, name: str) -> frozenset[int]:
         """Returns the keys of the open collections that ``name`` means; an alias may have meant any of them

@@ -144,6 +144,12 @@ class DataFolder:
         self.clock.follow_wall()
         self.quarantine.remove_old(self.clock.now_us)
 
+    def empty_logs(self) -> None:
+        """Empties the write-ahead logs of the databases, where others have written since the last time."""
+        with _translate_errors():
+            for held in list(self._in_use.values()):
+                held.empty_log()
+
     def close(self) -> None:
         """Ends the use of all databases, whose engines are closed by now, and gives the lock back."""
         for held in reversed(list(self._in_use.values())):

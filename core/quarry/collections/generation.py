@@ -5,12 +5,14 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from quarry.collections.consistency import ArmDifferences
+from quarry.collections.erased_marks import ErasedMarks
 from quarry.deadline import Deadline
 from quarry.documents.catalog import Collection
 from quarry.documents.follower import Follower
@@ -25,6 +27,7 @@ from quarry.retrieval.retriever import NO_LIMIT, QueryEncoder, Retrieved, Retrie
 from quarry.search.first_stage import FirstStage
 from quarry.search.pipeline import Reranking, Searcher
 from quarry.search.shortfalls import ArmState
+from quarry.types import Change, Docno
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +102,7 @@ class Generation:
         self._threads = threads
         self._catch_up_to = collection.last_sequence
         self._arms: dict[str, OpenArm] = {}
+        self._erased = ErasedMarks(folder)
         self._encoding: DenseParts | None = None
         self._reopening: list[asyncio.Task[None]] = []
         self.followers: dict[str, Follower] = {}
@@ -279,6 +283,26 @@ class Generation:
             encoded=found.encoded,
             wrongly_encoded=found.wrongly_encoded,
         )
+
+    async def erase(self, before_us: int) -> None:
+        """Lets the arms erase deleted documents from their files, if one was deleted before that time.
+
+        Raises QuarryError if one cannot do it now.
+        """
+        for arm, opened in list(self._arms.items()):
+            follower = self.followers[arm]
+            erased, until = self._erased.read(arm), follower.durable
+            deleted_us = await asyncio.to_thread(self._log.find_deletion, erased, until)
+            if deleted_us is None:
+                self._erased.skip_to(arm, until)
+            elif deleted_us < before_us:
+                await opened.erase(partial(self._rewrite, follower))
+                await asyncio.to_thread(self._erased.write, arm, until)
+
+    async def _rewrite(self, follower: Follower, docnos: Sequence[Docno]) -> None:
+        async with follower.pause():
+            documents = await asyncio.to_thread(self._log.read, docnos)
+            await follower.correct([Change(d.docno, d.version, d.fields) for d in documents.values()])
 
     async def close(self) -> None:
         """Stops following and releases files and processes, all of them whatever fails on the way."""

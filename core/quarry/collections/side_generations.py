@@ -46,6 +46,10 @@ class SideGenerations:
         serving = self._serving.get(name)
         return None if serving is None else self._open.get((serving.row.key, role))
 
+    def list_open(self) -> list[CollectionHandle]:
+        """Lists those that are open, of all collections."""
+        return list(self._open.values())
+
     async def open(self, key: int, role: Role) -> CollectionHandle:
         """Opens the generation in this role, which then follows the log.
 

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from quarry.documents.aliases import refuse_alias, refuse_aliased, refuse_taken
-from quarry.documents.tables import collections, deleted_collections, documents, side_generations
+from quarry.documents.tables import collections, deleted_collections, documents, requests, side_generations
 from quarry.errors import (
     CollectionNotFoundError,
     ConflictError,
@@ -233,6 +233,7 @@ def delete_collection(connection: sa.Connection, name: str, revision: int | None
         raise ConflictError(f"the collection {name!r} has changed since", collection=name)
     refuse_aliased(connection, name)
     connection.execute(sa.delete(documents).where(documents.c.collection_id == current.key))
+    connection.execute(sa.delete(requests).where(requests.c.scope.like(f"{current.key}/%")))
     connection.execute(sa.delete(side_generations).where(side_generations.c.collection_id == current.key))
     connection.execute(sa.delete(collections).where(collections.c.id == current.key))
     connection.execute(

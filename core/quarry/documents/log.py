@@ -281,6 +281,20 @@ def read_versions(connection: sa.Connection, key: int) -> Iterator[tuple[Docno, 
     yield from _stream_rows(connection, query)
 
 
+def find_deletion(connection: sa.Connection, key: int, after: int, until: int) -> int | None:
+    """Finds when the first document was deleted of those last written after sequence number ``after``, at
+    ``until`` at the latest; microseconds since 1970. None if none was."""
+    query = (
+        sa.select(documents.c.update_time_us)
+        .where(documents.c.collection_id == key, documents.c.version > after, documents.c.version <= until)
+        .where(documents.c.deleted.is_(True))
+        .order_by(documents.c.version)
+        .limit(1)
+    )
+    found = connection.scalar(query)
+    return None if found is None else int(found)
+
+
 def read_last_sequence(connection: sa.Connection, key: int) -> int:
     """Raises CollectionNotFoundError if the collection was deleted meanwhile."""
     found = connection.scalar(sa.select(collections.c.last_sequence).where(collections.c.id == key))

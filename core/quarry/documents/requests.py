@@ -44,7 +44,7 @@ def run_once(
     """
     if not request_id:
         return write(connection)
-    _forget_old(connection)
+    forget_old(connection)
     known = recall(connection, scope, request_id, request, load)
     if known is not None:
         return known
@@ -66,7 +66,7 @@ def remember(connection: sa.Connection, scope: str, request_id: str, request: by
     known = requests.c.scope == scope, requests.c.request_id == request_id
     if connection.execute(sa.update(requests).where(*known).values(result=result)).rowcount:
         return
-    _forget_old(connection)
+    forget_old(connection)
     digest = _compute_digest(request)
     values = {"scope": scope, "request_id": request_id, "request_hash": digest, "result": result}
     connection.execute(sa.insert(requests).values(**values, create_time_us=read_now_us()))
@@ -99,7 +99,7 @@ def _compute_digest(request: bytes) -> bytes:
     return hashlib.blake2b(request, digest_size=16).digest()
 
 
-def _forget_old(connection: sa.Connection) -> None:
+def forget_old(connection: sa.Connection) -> None:
     """Forgets old requests: a clock that jumps ahead must not let a retry double its write, so the
     folder's own clock counts."""
     remembered = connection.scalar(sa.select(marks.c.value).where(marks.c.name == MARK))

@@ -205,6 +205,10 @@ class DocumentLog:
         """Counts documents as ``log.count_documents`` does."""
         return self._database.read(lambda c: log.count_documents(c, self._key, until))
 
+    def find_deletion(self, after: int, until: int) -> int | None:
+        """Finds a time as ``log.find_deletion`` does."""
+        return self._database.read(lambda c: log.find_deletion(c, self._key, after, until))
+
     def read_last_sequence(self) -> int:
         return self._database.read(lambda c: log.read_last_sequence(c, self._key))
 

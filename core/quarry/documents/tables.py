@@ -17,7 +17,13 @@ from quarry.errors import DataLossError
 from quarry.storage.sync import sync_path
 
 UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "cache_size=-65536")
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "busy_timeout=30000",
+    "cache_size=-65536",
+    "secure_delete=ON",
+)
 
 metadata = sa.MetaData()
 

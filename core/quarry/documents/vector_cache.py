@@ -1,5 +1,8 @@
 """Keeps what encoding cost: a document's cut and vectors by what was encoded and how, in one SQLite file.
 
+It knows which documents use a value; with the last of them the value goes, and is overwritten on the disk.
+What no document ever used, such as what mining has made, goes after some days.
+
 It is a cache. A value that does not match its checksum is a miss, and a file that SQLite cannot read is set
 aside and begun anew; nothing is lost but time.
 """
@@ -9,8 +12,9 @@ import logging
 import sqlite3
 import struct
 import threading
+import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarry.documents.passages import Cut, SourceText
-from quarry.storage.cache_file import CacheFile, write_all
+from quarry.storage.cache_file import CacheFile, write_all, write_whole
+from quarry.types import Docno
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +37,23 @@ QUERY_KEYS = 500
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS vector (id INTEGER PRIMARY KEY, key BLOB NOT NULL, value BLOB NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS vector_key ON vector (key);
+CREATE TABLE IF NOT EXISTS made (key BLOB PRIMARY KEY, time_us INTEGER NOT NULL, texts BLOB NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS used (docno INTEGER, owner TEXT, key BLOB NOT NULL, PRIMARY KEY (docno, owner))
+    WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS used_key ON used (key);
+CREATE TABLE IF NOT EXISTS gone (id INTEGER PRIMARY KEY, texts BLOB NOT NULL);
 """
+_PUT = "INSERT OR REPLACE INTO vector (key, value) VALUES (?, ?)"
+_NOTE_MADE = "INSERT OR REPLACE INTO made (key, time_us, texts) VALUES (?, ?, ?)"
+_USE = "INSERT OR REPLACE INTO used (docno, owner, key) VALUES (?, ?, ?)"
+_LEAVE = "DELETE FROM used WHERE docno = ? AND (owner = ? OR ? IS NULL)"
+_FIND_USED = "SELECT key FROM used WHERE docno = ? AND (owner = ? OR ? IS NULL)"
+_IS_USED = "SELECT 1 FROM used WHERE key = ? LIMIT 1"
+_NOTE_GONE = "INSERT INTO gone (texts) SELECT texts FROM made WHERE key = ? AND texts != x''"
+_FIND_UNUSED = (
+    "SELECT key FROM made WHERE time_us < ? AND NOT EXISTS (SELECT 1 FROM used WHERE used.key = made.key)"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,10 +63,12 @@ class CachedVectors:
     Attributes:
         cut: its passages.
         vectors: float32, shape ``(passages, dimension)``.
+        texts: digests of its passages, one after the other; only given, never returned.
     """
 
     cut: Cut
     vectors: NDArray[np.float32]
+    texts: bytes = b""
 
 
 def make_vector_key(scope: str, source: SourceText) -> bytes:
@@ -93,8 +116,49 @@ class VectorCache:
     def put_many(self, values: Mapping[bytes, CachedVectors]) -> None:
         """Keeps values, in place of what was there. Raises DiskFullError."""
         rows = [(key, _encode(key, value)) for key, value in values.items()]
-        statement = "INSERT OR REPLACE INTO vector (key, value) VALUES (?, ?)"
-        self._file.run(lambda connection: write_all(connection, (statement, rows)), None)
+        made = [(key, time.time_ns() // 1_000, value.texts) for key, value in values.items()]
+        self._file.run(lambda connection: write_all(connection, (_PUT, rows), (_NOTE_MADE, made)), None)
+
+    def note_uses(self, owner: str, keys: Mapping[Docno, bytes | None]) -> None:
+        """Notes which value each document uses from now on, in the index ``owner``.
+
+        None for one that is deleted: no index uses anything of it. What nothing uses any more is deleted.
+        Raises DiskFullError.
+        """
+        if keys:
+            self._file.run(lambda connection: write_whole(connection, partial(_note_uses, owner, keys)), None)
+
+    def read_owners(self) -> set[str]:
+        """Reads the names of the indexes that use anything."""
+        select = "SELECT DISTINCT owner FROM used"
+        rows: list[tuple[str]] = self._file.run(lambda c: c.execute(select).fetchall(), [])
+        return {owner for (owner,) in rows}
+
+    def forget_owners(self, owners: Collection[str]) -> None:
+        """Deletes what only these indexes use. Raises DiskFullError."""
+        for owner in owners:
+            self._file.run(lambda c, owner=owner: write_whole(c, partial(_forget_owner, owner)), None)  # type: ignore[misc]
+
+    def delete_unused(self, before_us: int) -> None:
+        """Deletes what was made before that time and nothing uses. Raises DiskFullError."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            _delete_keys(connection, {key for (key,) in connection.execute(_FIND_UNUSED, (before_us,))})
+
+        self._file.run(lambda connection: write_whole(connection, write), None)
+
+    def read_gone_texts(self) -> dict[int, bytes]:
+        """Reads the digests of passages whose vectors were deleted, until ``forget_gone_texts``."""
+        return self._file.run(lambda c: dict(c.execute("SELECT id, texts FROM gone")), {})
+
+    def forget_gone_texts(self, ids: Collection[int]) -> None:
+        """Forgets some of what ``read_gone_texts`` gives: all else that was made of them has gone, too."""
+        rows = [(id,) for id in ids]
+        self._file.run(lambda c: write_all(c, ("DELETE FROM gone WHERE id = ?", rows)), None)
+
+    def empty_log(self) -> None:
+        """Cuts the file's log, as ``CacheFile.empty_log`` does."""
+        self._file.empty_log()
 
     def delete_many(self, keys: Iterable[bytes]) -> None:
         """Forgets values."""
@@ -113,6 +177,39 @@ class VectorCache:
 def _select(keys: Sequence[bytes], connection: sqlite3.Connection) -> list[tuple[bytes, bytes]]:
     marks = ", ".join("?" * len(keys))
     return connection.execute(f"SELECT key, value FROM vector WHERE key IN ({marks})", keys).fetchall()  # noqa: S608
+
+
+def _note_uses(owner: str, keys: Mapping[Docno, bytes | None], connection: sqlite3.Connection) -> None:
+    left: set[bytes] = set()
+    for docno, key in keys.items():
+        whose = None if key is None else owner
+        before = {old for (old,) in connection.execute(_FIND_USED, (docno, whose, whose))}
+        if before == {key}:
+            continue
+        left |= before
+        if before:
+            connection.execute(_LEAVE, (docno, whose, whose))
+        if key is not None:
+            connection.execute(_USE, (docno, owner, key))
+    _delete_unless_used(connection, left)
+
+
+def _forget_owner(owner: str, connection: sqlite3.Connection) -> None:
+    left = {key for (key,) in connection.execute("SELECT key FROM used WHERE owner = ?", (owner,))}
+    connection.execute("DELETE FROM used WHERE owner = ?", (owner,))
+    _delete_unless_used(connection, left)
+
+
+def _delete_unless_used(connection: sqlite3.Connection, keys: Collection[bytes]) -> None:
+    _delete_keys(connection, {key for key in keys if not connection.execute(_IS_USED, (key,)).fetchone()})
+
+
+def _delete_keys(connection: sqlite3.Connection, keys: Collection[bytes]) -> None:
+    """Deletes values, and notes of which texts they were."""
+    rows = [(key,) for key in keys]
+    connection.executemany(_NOTE_GONE, rows)
+    connection.executemany("DELETE FROM made WHERE key = ?", rows)
+    connection.executemany("DELETE FROM vector WHERE key = ?", rows)
 
 
 def _encode(key: bytes, value: CachedVectors) -> bytes:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from quarry.documents.passages import Cut, PassageCutter, SourceText, build_passage_texts
 from quarry.documents.vector_cache import CachedVectors, VectorCache, make_vector_key
+from quarry.models.caches.state_cache import make_text_digest
 from quarry.models.runtime.batcher import EncoderBatcher, Priority
 from quarry.models.runtime.encoding_turns import EncodingTurns
 from quarry.schema import Schema, as_list
-from quarry.types import Fields
+from quarry.types import Docno, Fields
 
 DEFAULT_LANGUAGE = "en"
 WARM_UP, MEASURED_AT_ONCE = 4, 16
@@ -70,6 +71,21 @@ class DocumentVectors:
             await asyncio.to_thread(self._cache.put_many, made)
             known |= {key: value.vectors for key, value in made.items()}
         return [known[key] for key in keys]
+
+    async def note_uses(self, owner: str, documents: Mapping[Docno, Fields | None]) -> None:
+        """Notes which documents the index ``owner`` holds from now on, None for those that are deleted.
+
+        What nothing uses any more is deleted from the cache. Call it before ``read_vectors``, so that
+        nothing is kept that no document is known to use. Raises LimitExceededError if the disk is full.
+        """
+        await asyncio.to_thread(self._note_uses, owner, documents)
+
+    def _note_uses(self, owner: str, documents: Mapping[Docno, Fields | None]) -> None:
+        keys = {
+            docno: None if fields is None else make_vector_key(self._scope, self._sources.read(fields))
+            for docno, fields in documents.items()
+        }
+        self._cache.note_uses(owner, keys)
 
     async def read_kept(self, documents: Sequence[Fields]) -> list[NDArray[np.float32] | None]:
         """Reads the cached vectors of each document, None where the cache holds nothing."""
@@ -137,13 +153,9 @@ class DocumentVectors:
 
     async def _encode_sources(self, sources: dict[bytes, SourceText]) -> dict[bytes, CachedVectors]:
         cuts = await asyncio.to_thread(self._cutter.cut, list(sources.values()))
-        texts = [
-            t
-            for source, cut in zip(sources.values(), cuts, strict=True)
-            for t in build_passage_texts(source, cut)
-        ]
-        vectors = await self._turns.encode(texts)
-        return dict(zip(sources, _split(cuts, vectors), strict=True))
+        texts = [build_passage_texts(source, cut) for source, cut in zip(sources.values(), cuts, strict=True)]
+        vectors = await self._turns.encode([text for some in texts for text in some])
+        return dict(zip(sources, _split(cuts, texts, vectors), strict=True))
 
 
 class SourceReader:
@@ -167,6 +179,11 @@ def read_source(schema: Schema, fields: Fields) -> SourceText:
     return SourceReader(schema).read(fields)
 
 
-def _split(cuts: Sequence[Cut], vectors: NDArray[np.float32]) -> list[CachedVectors]:
+def _split(
+    cuts: Sequence[Cut], texts: Sequence[Sequence[str]], vectors: NDArray[np.float32]
+) -> list[CachedVectors]:
     ends = np.cumsum([len(cut.spans) for cut in cuts])[:-1]
-    return [CachedVectors(cut, rows) for cut, rows in zip(cuts, np.split(vectors, ends), strict=True)]
+    return [
+        CachedVectors(cut, rows, b"".join(map(make_text_digest, some)))
+        for cut, rows, some in zip(cuts, np.split(vectors, ends), texts, strict=True)
+    ]

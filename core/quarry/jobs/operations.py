@@ -198,17 +198,9 @@ class Operations:
         await self._write(sa.update(operations).where(operations.c.name == name).values(**values))
 
     async def _write(self, statement: sa.Insert | sa.Update | sa.Delete) -> int:
-        """Writes, and returns how many rows changed. What goes is overwritten on disk: responses may tell
-        of people."""
-
-        def write(connection: sa.Connection) -> int:
-            connection.exec_driver_sql("PRAGMA secure_delete=ON").close()
-            try:
-                return max(0, connection.execute(statement).rowcount)
-            finally:
-                connection.exec_driver_sql("PRAGMA secure_delete=OFF").close()
-
-        return await asyncio.wrap_future(self._writer.submit(write))
+        """Writes, and returns how many rows changed."""
+        writing = self._writer.submit(lambda connection: max(0, connection.execute(statement).rowcount))
+        return await asyncio.wrap_future(writing)
 
     def _read(self, query: sa.Select[Any]) -> list[Operation]:
         with self._engine.connect() as connection:

@@ -98,6 +98,16 @@ class LexicalIndex(Protocol):
         """
         ...
 
+    def find_beside_deleted(self, thorough: bool = False) -> list[Docno]:
+        """Finds documents that share files with deleted ones; empty if nothing of a deleted one is left.
+
+        Once all of them have been applied again and committed, those files are gone.
+
+        Args:
+            thorough: all that may share files with one, where it is not known which do.
+        """
+        ...
+
     def close(self) -> None:
         """Releases files and locks; what was not committed is dropped."""
         ...
@@ -176,6 +186,13 @@ class DenseStore(Protocol):
 
     async def count(self) -> int:
         """Counts documents in the store."""
+        ...
+
+    async def erase(self) -> None:
+        """Leaves nothing in its files of what was deleted before. Searches and writes go on meanwhile.
+
+        A store whose files are another server's does nothing.
+        """
         ...
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded
 from quarry.filters import Filter
 from quarry.retrieval.base import LexicalIndex
-from quarry.retrieval.definition import ArmDefinition, ArmSite, FollowPolicy, OpenArm
+from quarry.retrieval.definition import ArmDefinition, ArmSite, FollowPolicy, OpenArm, Rewrite
 from quarry.retrieval.inspection import Findings, Inspection
 from quarry.retrieval.retriever import NO_LIMIT, Retrieved
 from quarry.storage.faults import reach
@@ -18,6 +18,8 @@ from quarry.types import Candidate, Change, Docno, Position
 
 P = ParamSpec("P")
 T = TypeVar("T")
+REWRITTEN_AT_ONCE = 1_000
+"""Documents that are written again while other writes wait, for some tenths of a second."""
 FILE_CHECKS = ThreadPoolExecutor(1, "check-files")
 """A thread of their own: they read whole indexes, and would keep all others from what searches need."""
 
@@ -116,6 +118,14 @@ class Bm25Arm(OpenArm):
         except TimeoutError:
             problem = "there was not time enough to read all files of the lexical index"
             raise DeadlineExceeded(problem) from None
+
+    async def erase(self, rewrite: Rewrite) -> None:
+        """Writes again what shares a segment with something deleted: the engine drops what it replaces."""
+        await rewrite([])  # moves the marker, which may be all that keeps a segment
+        for thorough in (False, True):
+            docnos = await asyncio.to_thread(self._index.find_beside_deleted, thorough)
+            for start in range(0, len(docnos), REWRITTEN_AT_ONCE):
+                await rewrite(docnos[start : start + REWRITTEN_AT_ONCE])
 
     async def close(self) -> None:
         await asyncio.to_thread(self._index.close)

@@ -7,7 +7,7 @@ arms; whatever opens, follows, searches, merges, explains or mines goes through 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +73,11 @@ class FollowPolicy:
 
 class PassageVectors(Protocol):
     """Makes the vectors of documents' passages, and keeps them. Raises ModelError if the encoder fails."""
+
+    async def note_uses(self, owner: str, documents: Mapping[Docno, Fields | None]) -> None:
+        """Notes which documents the index ``owner`` holds from now on, None for those that are deleted: what
+        nothing uses any more is not kept."""
+        ...
 
     async def read_vectors(self, documents: Sequence[Fields]) -> list[NDArray[np.float32]]:
         """Reads the vectors of each document, float32, shape ``(passages, dimension)``."""
@@ -143,6 +148,10 @@ class ArmSite:
     encoding: Callable[[], Awaitable[Encoding | None]]
 
 
+Rewrite = Callable[[Sequence[Docno]], Awaitable[None]]
+"""Puts documents into the arm's index again, as the log holds them, and settles that."""
+
+
 class OpenArm(Protocol):
     """An arm of one generation that is open. A class that names this one as its base gets its defaults.
 
@@ -178,6 +187,13 @@ class OpenArm(Protocol):
 
     async def forget(self, documents: Sequence[Fields]) -> None:
         """Drops what it keeps of documents beside its index, so that it makes that anew."""
+        return
+
+    async def erase(self, rewrite: Rewrite) -> None:
+        """Leaves nothing in its files of documents that were deleted before. Raises QuarryError.
+
+        Searches and writes go on meanwhile; what is deleted meanwhile may stay until the next time.
+        """
         return
 
     async def close(self) -> None:

@@ -14,6 +14,7 @@ from quarry.retrieval.definition import (
     FollowPolicy,
     OpenArm,
     PassageVectors,
+    Rewrite,
 )
 from quarry.retrieval.inspection import Findings, Inspection
 from quarry.retrieval.retriever import NO_LIMIT, QueryEncoder, Retrieved
@@ -61,8 +62,8 @@ class FollowedDense:
 
     visible_at_once = True
 
-    def __init__(self, store: DenseStore, vectors: PassageVectors, schema: Schema) -> None:
-        self.arm = DENSE.name
+    def __init__(self, store: DenseStore, vectors: PassageVectors, schema: Schema, generation: str) -> None:
+        self.arm, self._generation = DENSE.name, generation
         self._store, self._vectors = store, vectors
         self._filterable = frozenset(field.name for field in schema.filterable)
 
@@ -70,6 +71,7 @@ class FollowedDense:
         return await self._store.read_position()
 
     async def apply(self, changes: Sequence[Change], sequence: int) -> None:
+        await self._vectors.note_uses(self._generation, {c.docno: c.fields for c in changes})
         written = [change.fields for change in changes if change.fields is not None]
         vectors = iter(await self._vectors.read_vectors(written))
         await self._store.apply(
@@ -94,10 +96,10 @@ class FollowedDense:
 class DenseArm(OpenArm):
     """An open dense store, followed and searched."""
 
-    def __init__(self, store: DenseStore, encoding: Encoding, schema: Schema) -> None:
+    def __init__(self, store: DenseStore, encoding: Encoding, schema: Schema, generation: str) -> None:
         self._store, self._vectors = store, encoding.vectors
         self.retriever = DenseRetriever(encoding.encoder, store)
-        self.index = FollowedDense(store, encoding.vectors, schema)
+        self.index = FollowedDense(store, encoding.vectors, schema, generation)
 
     @property
     def problem(self) -> str | None:
@@ -121,6 +123,9 @@ class DenseArm(OpenArm):
     async def forget(self, documents: Sequence[Fields]) -> None:
         await self._vectors.forget(documents)
 
+    async def erase(self, rewrite: Rewrite) -> None:
+        await self._store.erase()
+
     async def close(self) -> None:
         await self._store.close()
 
@@ -136,7 +141,7 @@ async def open_dense(site: ArmSite) -> DenseArm | None:
     if encoding is None:
         return None
     store = await site.engines.open_dense(site.folder, site.generation, site.schema, encoding.dimension)
-    return DenseArm(store, encoding, site.schema)
+    return DenseArm(store, encoding, site.schema, site.generation)
 
 
 COSINES = -1.0, 1.0

@@ -77,6 +77,9 @@ class MemoryDenseStore:
         for docno, held in list(self._documents.items()):
             yield docno, held.version
 
+    async def erase(self) -> None:
+        """Does nothing: there are no files."""
+
     async def count(self) -> int:
         return len(self._documents)
 

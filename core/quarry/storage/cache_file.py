@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from quarry.errors import DiskFullError
 from quarry.storage.disk import is_nearly_full
+from quarry.storage.write_ahead import empty_log
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -65,6 +66,10 @@ class CacheFile:
             return is_nearly_full(self._path.parent)
         return code == sqlite3.SQLITE_FULL
 
+    def empty_log(self) -> None:
+        """Cuts the write-ahead log if nobody else reads now. Raises DiskFullError."""
+        self.run(empty_log, False)
+
     def close(self) -> None:
         with self._lock:
             self._connection.close()
@@ -81,10 +86,19 @@ class CacheFile:
 
 def write_all(connection: sqlite3.Connection, *writes: tuple[str, Sequence[tuple[Any, ...]]]) -> None:
     """Runs each statement once for each of its rows; all of it or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+
+    def write(connection: sqlite3.Connection) -> None:
         for statement, rows in writes:
             connection.executemany(statement, rows)
+
+    write_whole(connection, write)
+
+
+def write_whole(connection: sqlite3.Connection, write: Callable[[sqlite3.Connection], None]) -> None:
+    """Does all that ``write`` does, or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        write(connection)
         connection.execute("COMMIT")
     except sqlite3.Error:
         if connection.in_transaction:  # SQLite has already rolled back after some errors
@@ -98,6 +112,7 @@ def _connect(path: Path, schema: str) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA secure_delete = ON")
         connection.executescript(schema)
     except sqlite3.DatabaseError:
         connection.close()

@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from quarry.storage.write_ahead import empty_log
+
 logger = logging.getLogger(__name__)
 TABLE = "marks"
 IDENTITY, IN_USE = "identity", "in_use"
@@ -39,6 +41,7 @@ class DatabaseInUse:
         """Connects to the database at ``path``, which must exist, and changes nothing."""
         self.path = path
         self._lock = threading.Lock()
+        self._emptied: int | None = None
         self._connection: sqlite3.Connection | None = sqlite3.connect(
             path, check_same_thread=False, isolation_level=None, timeout=_BUSY_S
         )
@@ -50,6 +53,22 @@ class DatabaseInUse:
         The log keeps its space on the disk, so that a full disk does not keep ``end`` from its own mark.
         """
         self.write({IDENTITY: identity, IN_USE: "1"})
+        self._fold_log("PASSIVE")
+
+    def empty_log(self) -> None:
+        """Empties the log, which holds older copies of what was deleted, if others have written meanwhile.
+
+        It keeps a little space on the disk, as ``begin`` says. Whoever reads an older state holds it back
+        until the next time.
+        """
+        with self._lock:
+            if self._connection is None:
+                return
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+            if version == self._emptied or not empty_log(self._connection):
+                return
+            self._emptied = version
+        self.write({IN_USE: "1"})
         self._fold_log("PASSIVE")
 
     def write(self, marks: Mapping[str, str]) -> None:

@@ -102,6 +102,20 @@ class DenseStoreContract:
         assert await list_docnos(store, depth=3) == [7, 8, 9]
         assert await list_docnos(store, depth=4) == [7, 8, 9]
 
+    async def test_erasing_leaves_what_was_not_deleted(self, store: DenseStore) -> None:
+        rows = {docno: draw_units(np.random.default_rng(docno), 3) for docno in range(1, 9)}
+        await store.apply([upsert(docno, docno, vectors) for docno, vectors in rows.items()], 8)
+        await store.apply([delete(3, 9), delete(5, 10)], 10)
+        await store.flush()
+        await store.erase()
+        assert (await collect_versions(store)).keys() == rows.keys() - {3, 5}
+        read = await store.read_vectors([Docno(docno) for docno in rows])
+        assert read.keys() == rows.keys() - {3, 5}
+        for docno, vectors in read.items():
+            np.testing.assert_allclose(vectors, rows[docno], atol=1e-6)
+        await store.apply([upsert(3, 11, rows[3])], 11)
+        assert (await store.find_nearest(rows[3][0], 1, None))[0].docno == 3
+
     async def test_vectors_come_back_as_they_were_stored(self, store: DenseStore) -> None:
         crowd = make_units(*([10.0, n / 100] for n in range(300)))
         given = {1: make_units([0, 1], [3, 4]), 2: make_units(), 7: crowd}

@@ -97,6 +97,18 @@ class LexicalIndexContract:
         assert scores == sorted(scores, reverse=True)
         assert all(candidate.passage == 0 for candidate in result.candidates)
 
+    def test_what_shared_files_with_something_deleted_can_be_written_again(self, shop: LexicalIndex) -> None:
+        shop.apply([Change(Docno(1), 9, None)])
+        shop.commit(9)
+        left = list_versions(shop).keys()
+        for thorough in (False, True):
+            found = shop.find_beside_deleted(thorough)
+            assert set(found) <= left
+            shop.apply([Change(docno, 5, FIELDS[docno]) for docno in found])
+            shop.commit(9)
+        assert shop.find_beside_deleted() == []
+        assert list_versions(shop).keys() == left
+
     def test_case_does_not_matter(self, shop: LexicalIndex) -> None:
         assert shop.search("RED Shoe", 10, None) == shop.search("red shoe", 10, None)
 

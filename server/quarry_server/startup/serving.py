@@ -6,6 +6,7 @@ import contextlib
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from quarry.collections.erasing import Eraser, ErasurePolicy
 from quarry.collections.state_fill import StateFill
 from quarry.config import Settings
 from quarry.ending import Ending
@@ -115,6 +116,16 @@ def _start_background(parts: Parts, loops: LoopRuns, ending: Ending) -> None:
     housekeeping = Housekeeping(parts.folder.keep_house)
     ending.push("housekeeping", housekeeping.close)
     housekeeping.start()
+    erasure = parts.settings.erasure
+    eraser = Eraser(
+        parts.open_collections,
+        parts.models.of_collections.vector_cache,
+        parts.models.served.states,
+        parts.folder.empty_logs,
+        ErasurePolicy(erasure.files_s, erasure.indexes_s),
+    )
+    ending.push("the erasing of what was deleted", eraser.close)
+    eraser.start()
     schedule = LoopSchedule(parts.settings.loop, loops.list_collections, loops.read_turned_us, loops.turn)
     ending.push("the schedule of the loop", schedule.close)
     schedule.start()

@@ -250,12 +250,15 @@ class ForgetfulStore(MemoryDenseStore):
 
 
 class NoVectors:
+    async def note_uses(self, owner: str, documents: object) -> None:
+        return
+
     async def read_vectors(self, documents: Sequence[object]) -> list[object]:
         return [np.zeros((0, 4), np.float32) for _ in documents]
 
 
 async def test_a_flush_that_holds_less_than_was_applied_is_a_failure() -> None:
-    index = FollowedDense(ForgetfulStore(GENERATION, 4), NoVectors(), DEFAULT_SCHEMA)  # type: ignore[arg-type]
+    index = FollowedDense(ForgetfulStore(GENERATION, 4), NoVectors(), DEFAULT_SCHEMA, GENERATION)  # type: ignore[arg-type]
     await index.apply([Change(Docno(1), 1, {"text": "a"})], 1)
     with pytest.raises(RetrieverUnavailableError, match="up to 0 only"):
         await index.settle(1)
@@ -268,7 +271,7 @@ async def test_the_dense_position_is_that_of_the_log_not_of_the_last_change() ->
         async def apply(self, changes: Sequence[VectorChange], sequence: int) -> None:
             told.append(sequence)
 
-    index = FollowedDense(Store(GENERATION, 4), NoVectors(), DEFAULT_SCHEMA)  # type: ignore[arg-type]
+    index = FollowedDense(Store(GENERATION, 4), NoVectors(), DEFAULT_SCHEMA, GENERATION)  # type: ignore[arg-type]
     await index.apply([Change(Docno(1), 9, {"text": "a"})], 7)
     assert told == [7]
 

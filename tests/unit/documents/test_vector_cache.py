@@ -1,5 +1,7 @@
 import sqlite3
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from quarry.documents.passages import Cut, SourceText
 from quarry.documents.vector_cache import CachedVectors, VectorCache, make_vector_key
+from quarry.types import Docno
 
 
 @pytest.fixture
@@ -139,3 +142,79 @@ def test_keys_differ_by_scope_language_title_and_text() -> None:
 def test_vectors_that_do_not_match_the_cut_are_refused(cache: VectorCache) -> None:
     with pytest.raises(ValueError, match="passages"):
         cache.put_many({_key(1): CachedVectors(Cut(0, ()), np.ones((1, 4), np.float32))})
+
+
+# who uses what
+
+
+def _made(cache: VectorCache, *numbers: int) -> None:
+    cache.put_many({_key(n): replace(_value(n), texts=bytes([n]) * 16) for n in numbers})
+
+
+def _kept(cache: VectorCache, *numbers: int) -> list[int]:
+    return [n for n in numbers if cache.get_vectors([_key(n)])]
+
+
+def test_with_the_last_document_that_uses_it_a_value_goes(cache: VectorCache) -> None:
+    first, second, third = Docno(1), Docno(2), Docno(3)
+    cache.note_uses("a", {first: _key(1), second: _key(2)})
+    cache.note_uses("b", {third: _key(1)})
+    _made(cache, 1, 2)
+    cache.note_uses("a", {first: None})
+    assert _kept(cache, 1, 2) == [1, 2]
+    assert cache.read_gone_texts() == {}
+    cache.note_uses("b", {third: None})
+    assert _kept(cache, 1, 2) == [2]
+    gone = cache.read_gone_texts()
+    assert list(gone.values()) == [bytes([1]) * 16]
+    cache.forget_gone_texts(gone)
+    assert cache.read_gone_texts() == {}
+
+
+def test_a_document_that_is_written_again_uses_its_old_value_no_more(cache: VectorCache) -> None:
+    cache.note_uses("a", {Docno(1): _key(1)})
+    _made(cache, 1, 2)
+    cache.note_uses("a", {Docno(1): _key(1)})
+    assert _kept(cache, 1, 2) == [1, 2]
+    cache.note_uses("a", {Docno(1): _key(2)})
+    assert _kept(cache, 1, 2) == [2]
+
+
+def test_a_deletion_counts_for_every_index_and_a_write_for_its_own(cache: VectorCache) -> None:
+    cache.note_uses("a", {Docno(1): _key(1)})
+    cache.note_uses("b", {Docno(1): _key(2)})
+    _made(cache, 1, 2)
+    cache.note_uses("a", {Docno(1): _key(3)})
+    assert _kept(cache, 1, 2) == [2]
+    cache.note_uses("a", {Docno(1): None})
+    assert _kept(cache, 1, 2) == []
+
+
+def test_what_only_forgotten_indexes_use_goes(cache: VectorCache) -> None:
+    cache.note_uses("a", {Docno(n): _key(n) for n in range(3)})
+    cache.note_uses("b", {Docno(7): _key(1)})
+    _made(cache, 0, 1, 2)
+    assert cache.read_owners() == {"a", "b"}
+    cache.forget_owners({"a"})
+    assert cache.read_owners() == {"b"}
+    assert _kept(cache, 0, 1, 2) == [1]
+
+
+def test_what_nothing_ever_used_goes_when_it_is_old(cache: VectorCache) -> None:
+    cache.note_uses("a", {Docno(1): _key(1)})
+    _made(cache, 1, 2)
+    now_us = time.time_ns() // 1_000
+    cache.delete_unused(now_us - 60_000_000)
+    assert _kept(cache, 1, 2) == [1, 2]
+    cache.delete_unused(now_us + 60_000_000)
+    assert _kept(cache, 1, 2) == [1]
+
+
+def test_no_byte_of_a_deleted_value_is_left_once_the_log_is_empty(cache: VectorCache, path: Path) -> None:
+    cache.note_uses("a", {Docno(n): _key(n) for n in range(50)})
+    _made(cache, *range(50))
+    vectors = _value(7).vectors.tobytes()
+    cache.note_uses("a", {Docno(7): None})
+    cache.empty_log()
+    assert not any(vectors in file.read_bytes() for file in path.parent.iterdir())
+    assert _kept(cache, *range(50)) == [n for n in range(50) if n != 7]

@@ -12,7 +12,7 @@ import pytest
 
 from quarry.errors import DiskFullError
 from quarry.models.caches import state_store
-from quarry.models.caches.state_cache import StateCache
+from quarry.models.caches.state_cache import StateCache, make_state_key, make_text_digest
 from quarry.models.caches.state_forms import ByteStates, HalfStates, States
 from quarry.models.caches.state_store import ENTRY_BYTES, HEADER, StateStore, remove_store
 
@@ -44,6 +44,21 @@ def open_store(path: Path) -> Iterator[Open]:
     yield open_one
     for one in opened:
         one.close()
+
+
+def test_all_states_of_a_text_are_erased_by_its_digest(open_store: Open, path: Path) -> None:
+    ids = np.arange(3, dtype=np.int64)
+    keys = [make_state_key(model, "half", ids, text) for model in ("a", "b") for text in ("this", "that")]
+    store = open_store()
+    store.put_many({key: states(n + 0.5, tokens=9) for n, key in enumerate(keys)})
+    erased = [states(n + 0.5, tokens=9).tobytes() for n in (0, 2)]
+    store.erase({make_text_digest("this")})
+    store.empty_log()
+    assert store.find_known(keys) == {keys[1], keys[3]}
+    assert store.get_many(keys).keys() == {keys[1], keys[3]}
+    for file in path.parent.glob("states.db*"):
+        assert not any(one in file.read_bytes() for one in erased)
+    assert open_store().find_known(keys) == {keys[1], keys[3]}
 
 
 def test_states_are_found_after_a_restart_as_they_were(open_store: Open) -> None:

@@ -9,24 +9,28 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from quarry.models.caches.state_forms import States
-from quarry.models.caches.state_store import StateStore
+from quarry.models.caches.state_store import DIGEST_BYTES, StateStore
 
 ENTRY_BYTES = 512
 """Memory that an entry takes beside its states: its key, the array's head and their place in the table."""
-_KEY_BYTES = 16
 
 
-def make_state_key(lower: str, form: str, ids: NDArray[np.int64]) -> bytes:
-    """Makes the key that the states of a text are kept under.
+def make_text_digest(text: str) -> bytes:
+    """Makes the end of the keys that all states of a passage are kept under."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
+
+
+def make_state_key(lower: str, form: str, ids: NDArray[np.int64], text: str = "") -> bytes:
+    """Makes the key that the states of a text are kept under: whoever deletes the text finds it by its end.
 
     Args:
         lower: fingerprint of the lower layers; versions that share it share their states.
         form: name of the form that they are kept in.
         ids: the tokens that are read, cut and framed.
     """
-    digest = hashlib.blake2b(f"{lower}:{form}:".encode(), digest_size=_KEY_BYTES)
+    digest = hashlib.blake2b(f"{lower}:{form}:".encode(), digest_size=DIGEST_BYTES)
     digest.update(np.ascontiguousarray(ids, "<i8").tobytes())
-    return digest.digest()
+    return digest.digest() + make_text_digest(text)
 
 
 class StateCache:
@@ -84,6 +88,19 @@ class StateCache:
             return False
         self._store.put_many(states)
         return True
+
+    def erase(self, digests: Collection[bytes]) -> None:
+        """Deletes all stored states of these texts, by ``make_text_digest``. Blocks. Raises DiskFullError.
+
+        What is in memory goes when there is no room for it, or with the server.
+        """
+        if self._store is not None:
+            self._store.erase(digests)
+
+    def empty_log(self) -> None:
+        """Cuts the log of the file, if there is one, which holds older copies of what was deleted."""
+        if self._store is not None:
+            self._store.empty_log()
 
     def close(self) -> None:
         """Writes what waits for the store, and closes it."""

@@ -23,6 +23,8 @@ from quarry.storage.cache_file import CacheFile, write_all
 
 logger = logging.getLogger(__name__)
 
+DIGEST_BYTES = 16
+"""A key is a digest of what made the states, and one of their text."""
 ENTRY_BYTES = 128
 """On disk beside the states: key, header and places in table and index."""
 HEADER = struct.Struct("<IIII")  # CRC-32 of key and the rest, kind of number, tokens, numbers a token
@@ -140,6 +142,19 @@ class StateStore:
             self._waiting.put_nowait((key, states))
         except queue.Full:
             self.dropped += 1
+
+    def erase(self, digests: Collection[bytes]) -> None:
+        """Deletes all states of these texts. Raises DiskFullError."""
+        with self._writing:
+            with self._lock:
+                gone = [key for key in self._sizes if key[DIGEST_BYTES:] in digests]
+                for key in gone:
+                    self._forget(key)
+            self._write([], {}, gone)
+
+    def empty_log(self) -> None:
+        """Cuts the file's log, as ``CacheFile.empty_log`` does."""
+        self._file.empty_log()
 
     def close(self) -> None:
         """Writes what waits; a second time it does nothing."""

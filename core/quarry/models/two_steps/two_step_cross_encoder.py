@@ -3,7 +3,6 @@
 What the states are and how a pair is scored from them is for its ``Steps``.
 """
 
-import hashlib
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from math import ceil
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from quarry.errors import ModelError
 from quarry.models.base import ModelInfo, PairScore
-from quarry.models.caches.state_cache import StateCache, make_state_key
+from quarry.models.caches.state_cache import StateCache, make_state_key, make_text_digest
 from quarry.models.caches.state_forms import StateForm, States
 from quarry.models.runtime.packing import group_alike
 from quarry.models.runtime.running import run_all
@@ -22,7 +21,6 @@ from quarry.models.tokenization import Tokens
 from quarry.models.two_steps.split_tokens import SplitTokenizer
 
 Pair = tuple[str, str]
-_DIGEST_BYTES = 16
 REMEMBERED_TEXTS = 100_000
 """Passages that need not be read again to know what their states are kept under; about 40 MB."""
 
@@ -138,7 +136,7 @@ class TwoStepCrossEncoder:
     def estimate_shares(self, pairs: Sequence[Pair]) -> list[float]:
         """Estimates how much of each pair's work is left at most, in (0, 1]: less where the states are
         kept."""
-        passages = [self._read.get(_compute_digest(passage)) for _, passage in pairs]
+        passages = [self._read.get(make_text_digest(passage)) for _, passage in pairs]
         known = self._states.find_known({passage.key for passage in passages if passage is not None})
         kept = self._steps.promised_share
         return [kept if passage is not None and passage.key in known else 1.0 for passage in passages]
@@ -165,14 +163,14 @@ class TwoStepCrossEncoder:
 
     def _read_passages(self, texts: Sequence[str]) -> dict[str, tuple[Passage, Tokens | None]]:
         """Reads what is known of each, and the tokens of those that had to be read."""
-        digests = {text: _compute_digest(text) for text in texts}
+        digests = {text: make_text_digest(text) for text in texts}
         known = {text: self._read.get(digest) for text, digest in digests.items()}
         new = [text for text, passage in known.items() if passage is None]
         found = {text: (passage, None) for text, passage in known.items() if passage is not None}
         read = dict(zip(new, self._tokenizer.encode_passages(new), strict=True))
         by, form = self._steps.fingerprint, self._steps.form.name
         made = {
-            text: Passage(make_state_key(by, form, tokens.ids), len(tokens), tokens.truncated)
+            text: Passage(make_state_key(by, form, tokens.ids, text), len(tokens), tokens.truncated)
             for text, tokens in read.items()
         }
         if len(self._read) + len(made) > REMEMBERED_TEXTS:
@@ -241,7 +239,3 @@ class TwoStepCrossEncoder:
         if not np.isfinite(self._steps.form.read(rounded)).all():
             raise ModelError(f"{self.info.name} gave a state that is not finite", model=self.info.name)
         return rounded
-
-
-def _compute_digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).digest()

@@ -21,21 +21,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from quarry.errors import DataLossError, RetrieverUnavailableError
-from quarry.storage.sync import sync_path
+from quarry.storage.sync import sync_path, write_durably
 from quarry.types import Position
 
 logger = logging.getLogger(__name__)
-
-
-def write_durably(path: Path, content: str) -> None:
-    """Replaces ``path`` in one step that outlives a power cut."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_path(path.parent)
 
 
 def sync_tree(path: Path) -> None:

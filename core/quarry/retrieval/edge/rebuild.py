@@ -32,9 +32,12 @@ class Rebuild:
         source: its folder.
         target: folder that the new one gets.
         settings: of the store.
+        erase: leave nothing of what was deleted before.
     """
 
-    def __init__(self, live: Shard, source: Path, target: Path, settings: StoreSettings) -> None:
+    def __init__(
+        self, live: Shard, source: Path, target: Path, settings: StoreSettings, erase: bool = False
+    ) -> None:
         self.target = target
         self.stage = BuildStage.STARTING
         self._live = live
@@ -43,6 +46,7 @@ class Rebuild:
         self._touched: set[Docno] = set()
         self._steps: Iterator[int] = iter(())
         arguments = [str(source), str(target), str(settings.graph.niceness), str(os.getpid())]
+        arguments.append(str(settings.dimension if erase else 0))
         module = "quarry.retrieval.edge.segment_optimizer"
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
             [sys.executable, "-P", "-m", module, *arguments], stdout=subprocess.PIPE, stdin=subprocess.PIPE

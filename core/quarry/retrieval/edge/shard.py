@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from quarry.filters import Filter
 from quarry.retrieval.edge.conditions import Condition, EdgeConditions
-from quarry.retrieval.edge.store_settings import GraphPolicy, StoreSettings
+from quarry.retrieval.edge.store_settings import VECTOR, GraphPolicy, StoreSettings
 from quarry.retrieval.points import (
     Fetch,
     Hits,
@@ -33,12 +33,13 @@ from quarry.retrieval.qdrant_filters import (
 from quarry.schema import FieldType
 from quarry.types import Candidate, Docno
 
-VECTOR = "passage"
 DOCNO = "_docno"
 VERSION = "_version"  # only point 0 of a document has it, so these points count documents
 ALL_VALUES = 2**31
 MAX_GRAPH_LIMIT = 2_000  # above it the graph costs more than looking at every vector
 COUNTED_FILTERS = 256
+VACUUM_SHARE, VACUUM_POINTS = 0.2, 1_000
+"""A build copies a segment anew when so large a part of its points is deleted, and it has so many."""
 
 
 def _make_field_index(kind: FieldType) -> "edge.PayloadSchemaParams":
@@ -69,7 +70,11 @@ def _make_config(dimension: int, graph: GraphPolicy, segments: int) -> edge.Edge
             full_scan_threshold=graph.indexing_threshold_kb,
             max_indexing_threads=graph.threads,
         ),
-        optimizers=edge.EdgeOptimizersConfig(indexing_threshold=graph.indexing_threshold_kb),
+        optimizers=edge.EdgeOptimizersConfig(
+            indexing_threshold=graph.indexing_threshold_kb,
+            deleted_threshold=VACUUM_SHARE,  # given each time: a build that erases has kept another one
+            vacuum_min_vector_number=VACUUM_POINTS,
+        ),
         wal_enabled=True,  # its lock keeps a second process out, and the engine is built to recover from it
     )
 

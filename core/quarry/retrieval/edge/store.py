@@ -151,12 +151,15 @@ class ShardStore:
             and time.monotonic() > self._retry_build_at
         )
 
-    def start_rebuild(self) -> Rebuild:
-        """Begins a build; one may not be running already."""
+    def start_rebuild(self, erase: bool = False) -> Rebuild:
+        """Begins a build, after which nothing is left of what was deleted before, if it is to ``erase``.
+
+        One may not be running already.
+        """
         current = self._folder.find_current_shard()
         if current is None:
             raise RetrieverUnavailableError("dense", "its shard folder has been removed")
-        self.rebuild = Rebuild(self._shard, current, self._folder.locate_new_shard(), self._settings)
+        self.rebuild = Rebuild(self._shard, current, self._folder.locate_new_shard(), self._settings, erase)
         return self.rebuild
 
     def advance_build(self) -> bool:

@@ -148,6 +148,14 @@ class EdgeDenseStore:
         """
         await self._call("optimize")
 
+    async def erase(self) -> None:
+        """Copies what is there to new files, without what was deleted before, and builds the graph.
+
+        Raises:
+            RetrieverUnavailableError: it failed, or another build is running; try again later.
+        """
+        await self._call("erase")
+
     async def close(self) -> None:
         if self._closed:
             return

@@ -6,6 +6,9 @@ from pathlib import Path
 from quarry.retrieval.heartbeat import DEFAULT_PATIENCE, Patience
 from quarry.schema import Field
 
+VECTOR = "passage"
+"""What the engine calls the vector of a point."""
+
 
 @dataclass(frozen=True, slots=True)
 class GraphPolicy:

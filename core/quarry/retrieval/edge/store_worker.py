@@ -82,9 +82,13 @@ class StoreWorker:
             self._write(self._writes.popleft())
 
     def _write(self, request: StoreRequest) -> None:
-        if request.method == "optimize":
+        if request.method in ("optimize", "erase"):
+            erase = request.method == "erase"
+            if erase and self._store.rebuild is not None:
+                self._send(Reply(request.id, error="a graph is being built: erase after that"))
+                return
             self._awaiting_build.append(request.id)
-            self._guard(self._start_build)
+            self._guard(lambda: self._start_build(erase))
             return
         self._answer(request, self._write_methods)
         if request.method == "flush" and self._store.needs_rebuild():
@@ -130,9 +134,9 @@ class StoreWorker:
             self._store.give_up_rebuild(str(error))
             self._tell_builders(f"the build failed: {error}")
 
-    def _start_build(self) -> None:
+    def _start_build(self, erase: bool = False) -> None:
         if self._store.rebuild is None:
-            rebuild = self._store.start_rebuild()
+            rebuild = self._store.start_rebuild(erase)
             self._selector.register(rebuild, selectors.EVENT_READ, self._build_event)
 
     def _build_event(self) -> None:

@@ -26,6 +26,7 @@ from quarry.retrieval.lexical.analysis import build_analyser, name_analyser, rea
 from quarry.retrieval.lexical.tantivy_checksums import find_damaged_file
 from quarry.retrieval.lexical.tantivy_documents import (
     DOCNO,
+    DOCUMENT,
     KIND,
     MARKER,
     VERSION,
@@ -179,6 +180,28 @@ class TantivyIndex:
                 raise DeadlineExceeded("there was not time enough to read all files of the lexical index")
 
         return find_damaged_file(self._folder, go_on)
+
+    def find_beside_deleted(self, thorough: bool = False) -> list[Docno]:
+        """Does the same as ``LexicalIndex.find_beside_deleted``.
+
+        The engine drops a segment when none of its documents is left, and does not say which has lost some:
+        it numbers the documents of a segment, so that a number is missing where one was deleted, unless it
+        was the last.
+        """
+        with self._open_reading() as searcher:
+            every = tantivy.Query.exists_query(DOCNO)
+            count = _count(searcher.search(every, 1))
+            if searcher.doc_freq(KIND, DOCUMENT) == count:
+                return []
+            living: dict[int, list[tuple[int, Docno]]] = {}
+            for docno, address in searcher.search(every, max(count, 1), order_by_field=DOCNO).hits:
+                living.setdefault(address.segment_ord, []).append((address.doc, Docno(int(docno))))
+        return [
+            docno
+            for segment in living.values()
+            if thorough or max(number for number, _ in segment) >= len(segment)
+            for _, docno in segment
+        ]
 
     def close(self) -> None:
         self._closed = True

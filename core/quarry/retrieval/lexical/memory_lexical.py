@@ -81,6 +81,9 @@ class MemoryLexicalIndex:
     def find_damage(self, deadline: Deadline) -> str:
         return ""
 
+    def find_beside_deleted(self, thorough: bool = False) -> list[Docno]:
+        return []
+
     def close(self) -> None:
         self._pending = {}
 

@@ -325,6 +325,9 @@ class QdrantDenseStore:
             if start is None:
                 return
 
+    async def erase(self) -> None:
+        """Does nothing: when the Qdrant server copies segments anew is a setting of its own."""
+
     async def count(self) -> int:
         return await self._count_matching(self._conditions.has_field(VERSION))
 

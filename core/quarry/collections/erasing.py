@@ -1,0 +1,138 @@
+"""Erases from the disk, behind the callers' backs, what is left of deleted documents and collections.
+
+What is to be done is always read off the files themselves, so a kill leaves nothing that the next start does
+not find. Files that are removed are not overwritten: that is the business of the file system.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from quarry.collections.collections import Collections
+from quarry.collections.generation import Generation
+from quarry.documents.catalog import Collection, read_now_us
+from quarry.documents.requests import forget_old
+from quarry.documents.vector_cache import VectorCache
+from quarry.errors import QuarryError
+from quarry.models.caches.state_cache import StateCache
+from quarry.models.caches.state_store import DIGEST_BYTES
+
+logger = logging.getLogger(__name__)
+LEFTOVERS_S = 3_600.0
+"""Between two looks for what dropped generations, mining and kills have left in the vector cache."""
+UNUSED_LIFETIME_US = 7 * 24 * 3_600 * 1_000_000
+"""How long the cache keeps vectors that no document uses: those that mining makes for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErasurePolicy:
+    """The times of erasing.
+
+    Attributes:
+        files_s: between two runs.
+        indexes_s: how long an index may hold something of a deleted document.
+    """
+
+    files_s: float = 60.0
+    indexes_s: float = 86_400.0
+
+
+class Eraser:
+    """Begun by ``start``, ended by ``close``. Lives on the event loop of the open collections.
+
+    Args:
+        empty_logs: empties the write-ahead logs of the databases; blocks.
+    """
+
+    def __init__(
+        self,
+        open_collections: Collections,
+        vectors: VectorCache,
+        states: StateCache,
+        empty_logs: Callable[[], None],
+        policy: ErasurePolicy,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._open_collections, self._vectors, self._states = open_collections, vectors, states
+        self._empty_databases, self._policy, self._clock_s = empty_logs, policy, clock_s
+        self._leftovers_s = 0.0
+        self._seen_texts: set[int] = set()
+        self._erasing: dict[Generation, asyncio.Task[None]] = {}
+        self._task: asyncio.Task[None] | None = None
+        open_collections.notify_when_deleted(self._look_for_leftovers)
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="erase")
+
+    async def close(self) -> None:
+        tasks = [task for task in (self._task, *self._erasing.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await self.run_once()
+            await asyncio.sleep(self._policy.files_s)
+
+    async def run_once(self) -> None:
+        """Erases what can be erased now. What fails is tried again the next time, and waits for no index."""
+        for generation in self._open_collections.list_generations():
+            if generation not in self._erasing:
+                task = asyncio.create_task(self._erase_index(generation), name=f"erase-{generation.name}")
+                self._erasing[generation] = task
+                task.add_done_callback(lambda _, generation=generation: self._erasing.pop(generation))  # type: ignore[misc]
+        try:
+            await self._erase_leftovers()
+            await asyncio.to_thread(self._erase_states)
+            await asyncio.to_thread(self._empty_logs)
+        except (QuarryError, OSError, sqlite3.Error, sa.exc.SQLAlchemyError) as error:
+            logger.warning("erasing what was deleted failed, and is tried again: %s", error)
+
+    async def _erase_index(self, generation: Generation) -> None:
+        try:
+            await generation.erase(read_now_us() - int(self._policy.indexes_s * 1_000_000))
+        except (QuarryError, OSError, sa.exc.SQLAlchemyError) as error:
+            logger.warning(
+                "an index still holds what was deleted, and is tried again: %s: %s", generation.name, error
+            )
+
+    async def _erase_leftovers(self) -> None:
+        """Erases what no collection has any more; now and then, since it looks at everything."""
+        if self._clock_s() < self._leftovers_s:
+            return
+        self._leftovers_s = self._clock_s() + LEFTOVERS_S
+        owners = await asyncio.to_thread(self._vectors.read_owners)  # first, or a new one would be forgotten
+        left = owners - await self._open_collections.read_generations()
+        await asyncio.to_thread(self._vectors.forget_owners, left)
+        await asyncio.to_thread(self._vectors.delete_unused, read_now_us() - UNUSED_LIFETIME_US)
+        await self._open_collections.database.write(forget_old)
+
+    def _erase_states(self) -> None:
+        """Erases states of passages that have gone, twice: a search that was running may have stored one."""
+        gone = self._vectors.read_gone_texts()
+        if not gone:
+            return
+        digests = {
+            texts[start : start + DIGEST_BYTES]
+            for texts in gone.values()
+            for start in range(0, len(texts), DIGEST_BYTES)
+        }
+        self._states.erase(digests)
+        self._vectors.forget_gone_texts(self._seen_texts & gone.keys())
+        self._seen_texts = set(gone)
+
+    def _empty_logs(self) -> None:
+        self._empty_databases()
+        self._vectors.empty_log()
+        self._states.empty_log()
+
+    async def _look_for_leftovers(self, _gone: Collection) -> None:
+        self._leftovers_s = 0.0

@@ -202,6 +202,7 @@ class Collection(_message.Message):
     PROMOTION_FIELD_NUMBER: _builtins.int
     RANKING_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
+    RERANKER_UNPROVEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 64 characters: a lower-case letter or digit, then those, `_` and `-`."""
     encoder: _builtins.str
@@ -221,6 +222,10 @@ class Collection(_message.Message):
     ranking: _builtins.str
     """Output only. The ranking configuration that merges the arms, such as `faq/ranking@2`: TuneRanking makes
     them, PromoteRanking and RollbackRanking change which one serves. Empty: the defaults do.
+    """
+    reranker_unproven: _builtins.bool
+    """Output only. No verdict says that `reranker` is better than what served before it: it is no version of a
+    training here, or its verdict is another one than IMPROVED. Not in lists of collections.
     """
     @_builtins.property
     def schema(self) -> Global___Schema:
@@ -271,10 +276,11 @@ class Collection(_message.Message):
         promotion: Global___PromotionPolicy.ValueType = ...,
         ranking: _builtins.str = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
+        reranker_unproven: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "passages", b"passages", "schema", b"schema", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "cascade", b"cascade", "create_time", b"create_time", "description", b"description", "encoder", b"encoder", "etag", b"etag", "name", b"name", "passages", b"passages", "promotion", b"promotion", "ranking", b"ranking", "reranker", b"reranker", "schema", b"schema", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "cascade", b"cascade", "create_time", b"create_time", "description", b"description", "encoder", b"encoder", "etag", b"etag", "name", b"name", "passages", b"passages", "promotion", b"promotion", "ranking", b"ranking", "reranker", b"reranker", "reranker_unproven", b"reranker_unproven", "schema", b"schema", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -757,6 +763,11 @@ class UpdateCollectionRequest(_message.Message):
 
     COLLECTION_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    UNPROVEN_FIELD_NUMBER: _builtins.int
+    unproven: _builtins.bool
+    """Put another `reranker` in place although no verdict IMPROVED speaks for it. Without this such a change is
+    FAILED_PRECONDITION, with the reason RERANKER_UNPROVEN.
+    """
     @_builtins.property
     def collection(self) -> Global___Collection:
         """`name` says which; with an `etag` that is not current the call fails with ABORTED."""
@@ -770,10 +781,11 @@ class UpdateCollectionRequest(_message.Message):
         *,
         collection: Global___Collection | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
+        unproven: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "unproven", b"unproven", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -21,6 +21,7 @@ HINTS = {
     "MODEL_NOT_FOUND": "`quarry model list` lists all",
     "MODEL_UNUSABLE": "`quarry doctor` says which models load",
     "PAGE_EXPIRED": "search again, without --page-token",
+    "RERANKER_UNPROVEN": "`quarry evaluate NAME --model MODEL` measures it, --unproven takes it all the same",
     "STREAM_STALLED": "--timeout SECONDS waits longer; the same command again is safe",
 }
 """What to do about an error, by the reason in its ErrorInfo."""

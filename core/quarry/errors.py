@@ -195,6 +195,21 @@ class CollectionHasAliasesError(FailedPreconditionError):
         )
 
 
+class UnprovenRerankerError(FailedPreconditionError):
+    """No verdict says that a re-ranker is better than what serves."""
+
+    reason = "RERANKER_UNPROVEN"
+
+    def __init__(self, collection: str, model: str, verdict: str = "") -> None:
+        said = f"its verdict is {verdict}" if verdict else "it has no verdict"
+        super().__init__(
+            f"nothing proves that the re-ranker {model!r} is better than what serves {collection}: {said}. "
+            "Compare them on judged queries first, or set `unproven`",
+            collection=collection,
+            model=model,
+        )
+
+
 class DocumentDoesNotFitError(FailedPreconditionError):
     """A stored document has a value that the new schema cannot read."""
 

@@ -92,6 +92,9 @@ def update(
     reranker: Annotated[
         str | None, typer.Option(metavar="MODEL", help='Cross-encoder that re-ranks; "": none.')
     ] = None,
+    unproven: Annotated[
+        bool, typer.Option("--unproven", help="Take a re-ranker that no verdict IMPROVED speaks for.")
+    ] = False,
     cascade: CascadeOption = None,
     promotion: PromotionOption = None,
     description: Annotated[str | None, typer.Option(help="For people.")] = None,
@@ -119,6 +122,7 @@ def update(
             description=description or "",
         ),
         update_mask=mask,
+        unproven=unproven,
     )
     with connect(server, timeout, default_timeout_s=300) as quarry:
         _show(quarry.collections.UpdateCollection(request).collection, json)

@@ -12,6 +12,7 @@ from quarry_cli.inputs.promotion import format_promotion
 
 USUAL = {"boost": 0.0, "language": "en", "searchable": True, "embedded": True, "is_title": False}
 """Settings of a text field that go without saying."""
+UNPROVEN = "unproven: no verdict says that it helps"
 
 
 def show_collections(collections: Iterable[collection_service_pb2.Collection]) -> None:
@@ -55,7 +56,8 @@ def show_collection(c: collection_service_pb2.Collection) -> None:
         table.add_row("description", make_plain(c.description))
     table.add_row("documents", f"{c.status.document_count:,}")
     table.add_row("encoder", make_plain(c.encoder))
-    table.add_row("re-ranker", make_plain(c.reranker or "none"))
+    unproven = f" ({UNPROVEN})" if c.reranker_unproven else ""
+    table.add_row("re-ranker", make_plain(f"{c.reranker or 'none'}{unproven}", "yellow" if unproven else ""))
     if c.ranking:
         table.add_row("ranking", make_plain(c.ranking))
     if c.cascade:

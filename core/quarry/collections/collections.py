@@ -25,7 +25,7 @@ from quarry.documents.requests import forget, run_once
 from quarry.documents.store import Database, RequestId
 from quarry.errors import CollectionNotFoundError, QuarryError, UnavailableError
 from quarry.ranking.cascade import OWN, Cascade
-from quarry.registry.serving import Note, check_own, note_change
+from quarry.registry.serving import Note, check_own, check_proven, is_unproven, note_change
 from quarry.retrieval.definition import Engines
 
 logger = logging.getLogger(__name__)
@@ -172,14 +172,28 @@ class Collections:
         """Reads the collection's row as it is now. Raises CollectionNotFoundError."""
         return await asyncio.to_thread(self.database.read, lambda c: catalog.get_collection(c, name))
 
+    async def is_unproven(self, collection: Collection) -> bool:
+        """Tells whether the collection has a re-ranker that no verdict speaks for."""
+        return await asyncio.to_thread(self.database.read, lambda c: is_unproven(c, collection))
+
     async def read_page(self, after: str, limit: int) -> Sequence[Collection]:
         """Reads collections by name, those whose name is greater than ``after``."""
         return await asyncio.to_thread(
             self.database.read, lambda c: catalog.list_collections(c, after, limit)
         )
 
-    async def update(self, name: str, revision: int | None, values: dict[str, Any]) -> CollectionHandle:
-        """Sets what ``catalog.update_collection`` sets. Raises as that does, or ModelError."""
+    async def update(
+        self, name: str, revision: int | None, values: dict[str, Any], *, unproven: bool = False
+    ) -> CollectionHandle:
+        """Sets what ``catalog.update_collection`` sets.
+
+        Args:
+            unproven: allow another re-ranker that no verdict speaks for.
+
+        Raises:
+            UnprovenRerankerError: the re-ranker is one, and that is not allowed.
+            QuarryError: as ``catalog.update_collection`` does, or ModelError.
+        """
 
         def write(connection: sa.Connection) -> None:
             before = catalog.get_collection(connection, name)
@@ -187,6 +201,11 @@ class Collections:
             note_change(connection, before, after, Note(reason="UpdateCollection"))
 
         replace((await self.read_current(name)).settings, **values)  # checked before anything is loaded
+        if "reranker" in values and not unproven:
+            model = values["reranker"]
+            await asyncio.to_thread(
+                self.database.read, lambda c: check_proven(c, catalog.get_collection(c, name), model)
+            )
         cascade: Cascade = values.get("cascade", ())
         new = {values.get("reranker", ""), *(stage.model for stage in cascade)} - {OWN}
         await self.change(name, new, write)

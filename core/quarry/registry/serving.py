@@ -8,13 +8,20 @@ import sqlalchemy as sa
 
 from quarry.documents import catalog
 from quarry.documents.catalog import Collection, read_now_us
-from quarry.errors import FailedPreconditionError, NotFoundError
+from quarry.errors import (
+    FailedPreconditionError,
+    ModelNotFoundError,
+    NotFoundError,
+    UnprovenRerankerError,
+)
 from quarry.registry.names import check_usable, parse_name
 from quarry.registry.tables import promotions
+from quarry.registry.versions import get_version
 
 PromotedKind = Literal["reranker", "ranking"]
 NOTHING = ""
 """In place of a model's name: no re-ranker."""
+PROVEN = "IMPROVED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,21 @@ def check_own(connection: sa.Connection, collection: Collection) -> None:
         check_usable(connection, collection.key, settings.encoder, "encoder")
 
 
+def check_proven(connection: sa.Connection, collection: Collection, model: str) -> None:
+    """Raises UnprovenRerankerError if ``model`` would replace another re-ranker without the verdict
+    IMPROVED. To have none is proven."""
+    if model not in (NOTHING, collection.settings.reranker):
+        verdict = _read_verdict(connection, model)
+        if verdict != PROVEN:
+            raise UnprovenRerankerError(collection.settings.name, model, verdict)
+
+
+def is_unproven(connection: sa.Connection, collection: Collection) -> bool:
+    """Tells whether the collection has a re-ranker without the verdict IMPROVED."""
+    model = collection.settings.reranker
+    return model != NOTHING and _read_verdict(connection, model) != PROVEN
+
+
 def find_earlier_reranker(connection: sa.Connection, collection: Collection) -> str | None:
     """Finds what served before what serves now and may serve again; None if nothing did."""
     now = collection.settings.reranker
@@ -120,6 +142,15 @@ def refuse_rollback(collection: str) -> FailedPreconditionError:
     return FailedPreconditionError(
         f"no other re-ranker served {collection} before the present one", collection=collection
     )
+
+
+def _read_verdict(connection: sa.Connection, model: str) -> str:
+    """Reads the verdict of a version; empty where there is none, as of a package."""
+    try:
+        result = get_version(connection, model).result
+    except ModelNotFoundError:
+        return ""
+    return "" if result is None else result.evaluation.verdict
 
 
 def _may_serve(connection: sa.Connection, collection: Collection, model: str) -> bool:

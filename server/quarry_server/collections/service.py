@@ -92,7 +92,9 @@ class CollectionServicer(ReindexServicer, AliasServicer):
                 values = {path: _parse_value(request.collection, path) for path in paths}
                 revision = parse_etag(request.collection.etag)
                 await self._admit_changes(name, values)
-                updated = await self._open_collections.update(name, revision, values)
+                updated = await self._open_collections.update(
+                    name, revision, values, unproven=request.unproven
+                )
             except InvalidArgumentError as error:
                 raise error.move_under("collection") from None
             return pb.UpdateCollectionResponse(collection=await self._to_message(updated))
@@ -139,6 +141,7 @@ class CollectionServicer(ReindexServicer, AliasServicer):
         """Reads the collection with its status; counts are read from the log."""
         current = await self._open_collections.read_current(opened.row.settings.name)
         message = to_collection_message(current)
+        message.reranker_unproven = await self._open_collections.is_unproven(current)
         message.aliases.extend(self._open_collections.aliases.list_of(current.settings.name))
         status = message.status
         status.read_only_reason = str(opened.read_only or "")

@@ -47,6 +47,17 @@ def test_only_what_is_given_is_updated(quarry, cli):
     assert cli("collection", "update", "faq").status == 2
 
 
+def test_an_unproven_reranker_is_asked_for_and_shown_as_one(quarry, cli):
+    for option in ([], ["--unproven"]):
+        assert cli("collection", "update", "faq", "--reranker", "a-package", *option).status == 0
+        assert quarry.requests[-1].unproven == bool(option)
+    quarry.collections["faq"] = pb.Collection(name="faq", reranker="a-package", reranker_unproven=True)
+    shown = cli("collection", "show", "faq").out
+    assert "a-package (unproven: no verdict says that it helps)" in shown
+    quarry.collections["faq"].reranker_unproven = False
+    assert "unproven" not in cli("collection", "show", "faq").out
+
+
 def test_who_promotes_is_said_shown_changed_and_left_to_the_server(quarry, cli):
     assert cli("collection", "create", "faq", "--promotion", "despite_cautions").status == 0
     assert quarry.collections["faq"].promotion == pb.PROMOTION_POLICY_DESPITE_CAUTIONS

@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.registry.small import Small
+from tests.unit.registry.small import RESULT, Small, model_folder
 
-from quarry.errors import FailedPreconditionError, ModelNotFoundError
-from quarry.registry.serving import list_served_before
+from quarry.errors import FailedPreconditionError, ModelNotFoundError, UnprovenRerankerError
+from quarry.registry.serving import check_proven, is_unproven, list_served_before
 from quarry.registry.versions import ModelState
 
 
@@ -56,6 +56,27 @@ def test_a_reranker_that_is_no_version_is_gone_back_to_as_well(faq: Small) -> No
     faq.serve("faq@1")
     assert faq.earlier() == "a-package"
     assert faq.registry.list_kept() == {"faq@1", "a-package"}
+
+
+def test_only_a_verdict_of_better_proves_a_reranker(faq: Small) -> None:
+    worse = RESULT.evaluation.model_copy(update={"verdict": "REGRESSED"})
+    for number, result in enumerate((RESULT, RESULT.model_copy(update={"evaluation": worse}), None)):
+        folder = model_folder(faq.data / "made" / str(number), str(number))
+        faq.registry.register("faq", "reranker", folder, result)
+
+    def check(model: str) -> None:
+        faq.database.read(lambda c: check_proven(c, faq.read_collection(), model))
+
+    check("faq@1")
+    check("")
+    for model, said in (("faq@2", "REGRESSED"), ("faq@3", "no verdict"), ("a-package", "no verdict")):
+        with pytest.raises(UnprovenRerankerError, match=said):
+            check(model)
+        faq.serve(model)
+        check(model)
+        assert faq.database.read(lambda c: is_unproven(c, faq.read_collection()))
+    faq.serve("faq@1")
+    assert not faq.database.read(lambda c: is_unproven(c, faq.read_collection()))
 
 
 def test_serving_what_serves_changes_nothing(faq: Small) -> None:

@@ -155,7 +155,12 @@ def test_an_update_changes_what_its_mask_names_and_the_etag(
     assert (failed.code, failed.reason) == (grpc.StatusCode.ABORTED, "ETAG_MISMATCH")
     request.collection.etag = after.etag
     request.update_mask.paths[:] = ["reranker"]
-    assert api.collections.UpdateCollection(request, timeout=CALL_S).collection.reranker
+    failed = refused(api.collections.UpdateCollection, request)
+    assert (failed.code, failed.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RERANKER_UNPROVEN")
+    request.unproven = True
+    updated = api.collections.UpdateCollection(request, timeout=CALL_S).collection
+    assert updated.reranker == str(cross_encoder_folder)
+    assert updated.reranker_unproven
 
 
 @pytest.mark.parametrize("paths", [[], ["schema"], ["name"], ["description", "encoder"], [""]])

@@ -162,7 +162,9 @@ def test_a_collections_reranker_set_by_hand_counts_as_promoted(
 
 def update(api: Api, collection: str, reranker: str) -> Any:
     request = collection_service_pb2.UpdateCollectionRequest(
-        collection={"name": collection, "reranker": reranker}, update_mask={"paths": ["reranker"]}
+        collection={"name": collection, "reranker": reranker},
+        update_mask={"paths": ["reranker"]},
+        unproven=True,
     )
     return api.collections.UpdateCollection(request, timeout=CALL_S).collection
 

@@ -8,6 +8,7 @@ import pytest
 from google.longrunning import operations_pb2
 from tests.integration.api.helpers.feedback import waited
 from tests.integration.api.helpers.served import CALL_S, Api, refused
+from tests.integration.api.helpers.training import Training
 
 from quarry.v1 import collection_service_pb2 as pb
 
@@ -96,6 +97,31 @@ def test_the_policy_of_promotion_is_kept_as_it_was_asked(api: Api, faq: str, pol
     collection.promotion = 99  # type: ignore[assignment]
     request = pb.UpdateCollectionRequest(collection=collection, update_mask={"paths": ["promotion"]})
     assert refused(api.collections.UpdateCollection, request).field == "collection.promotion"
+
+
+def test_a_reranker_that_no_verdict_speaks_for_is_put_in_place_only_as_unproven(
+    api: Api, training: Training, faq: str, examples: str
+) -> None:
+    proven = training.made(training.start(faq, examples=examples, description="IMPROVED")).name
+    other = training.made(training.start(faq, examples=examples, description="NO_IMPROVEMENT")).name
+
+    def ask(model: str, **options: Any) -> pb.UpdateCollectionRequest:
+        changed = pb.Collection(name=faq, reranker=model)
+        return pb.UpdateCollectionRequest(collection=changed, update_mask={"paths": ["reranker"]}, **options)
+
+    def update(model: str, **options: Any) -> tuple[str, bool]:
+        api.collections.UpdateCollection(ask(model, **options), timeout=CALL_S)
+        found = get(api, faq)
+        return found.reranker, found.reranker_unproven
+
+    assert update(proven) == (proven, False)
+    found = refused(api.collections.UpdateCollection, ask(other))
+    assert (found.code, found.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RERANKER_UNPROVEN")
+    assert "its verdict is NO_IMPROVEMENT" in found.message
+    assert get(api, faq).reranker == proven
+    assert update(other, unproven=True) == (other, True)
+    assert update(other) == (other, True), "what serves already is not put in place"
+    assert update("") == ("", False), "to re-rank no more needs no proof"
 
 
 def test_a_deleted_collection_is_found_by_no_call(api: Api, faq: str) -> None:

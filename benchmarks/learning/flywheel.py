@@ -51,7 +51,7 @@ from quarry_cli.calls.sessions import Simulation, run_sessions
 from quarry_cli.commands.simulate import make_simulated_users
 from quarry_cli.connection import connect
 from quarry_cli.console import make_progress
-from quarry_cli.inputs.judgments import read_queries
+from quarry_cli.inputs.topics import read_queries
 from quarry_cli.server_process import run_server
 from quarry_trainer.data.dataset import BadExamplesError
 from quarry_trainer.data.live import RankedQuery, open_search

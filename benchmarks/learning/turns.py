@@ -28,7 +28,7 @@ from pyarrow import parquet
 from quarry.client import Client
 from quarry.models.calibration import ECE_BINS, measure_calibration_error
 from quarry.v1.search_service_pb2 import SearchRequest
-from quarry_cli.inputs.judgments import read_queries
+from quarry_cli.inputs.topics import read_queries
 from quarry_cli.server_process import run_server
 
 Qrels = dict[str, dict[str, int]]

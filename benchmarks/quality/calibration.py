@@ -31,7 +31,8 @@ from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.torch_modules.split_module import make_split_model
 from quarry.v1 import collection_service_pb2
 from quarry_cli.connection import connect
-from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_cli.inputs.judgments import read_qrels
+from quarry_cli.inputs.topics import read_queries
 from quarry_cli.server_process import run_server
 from quarry_trainer.data.judged_sample import CandidateSample
 from quarry_trainer.data.live import Float64, RankedQuery, open_search

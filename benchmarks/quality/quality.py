@@ -18,7 +18,8 @@ from typing import Any
 from quarry.v1 import collection_service_pb2 as collections
 from quarry.v1 import search_service_pb2 as search
 from quarry_cli.connection import connect
-from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_cli.inputs.judgments import read_qrels
+from quarry_cli.inputs.topics import read_queries
 from quarry_cli.server_process import run_server
 from quarry_cli.views.figures import measure_figures
 

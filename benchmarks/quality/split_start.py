@@ -32,9 +32,10 @@ from quarry_cli.commands.demo import SCHEMA
 from quarry_cli.commands.index import Conversion, Reading, Summary, write_files
 from quarry_cli.connection import connect
 from quarry_cli.files.batches import Failures
-from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_cli.inputs.judgments import read_qrels
 from quarry_cli.inputs.sample import find_sample
 from quarry_cli.inputs.schema_file import to_schema_message
+from quarry_cli.inputs.topics import read_queries
 from quarry_cli.server_process import run_server
 from quarry_trainer.data.live import RankedQuery, open_search
 from quarry_trainer.evaluation.scoring import FUSED_ALONE, order_by_blend, score_ranked

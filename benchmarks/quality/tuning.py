@@ -19,7 +19,8 @@ from quarry.v1 import collection_service_pb2 as collections
 from quarry.v1 import search_service_pb2 as search
 from quarry_cli.connection import connect
 from quarry_cli.inputs.compression import open_unpacked
-from quarry_cli.inputs.judgments import Qrels, read_qrels, read_queries
+from quarry_cli.inputs.judgments import Qrels, read_qrels
+from quarry_cli.inputs.topics import read_queries
 from quarry_cli.server_process import run_server
 from quarry_cli.views.figures import measure_figures
 

@@ -25,8 +25,9 @@ from split_quality import candidates
 from quarry.models.encoder import load_encoder
 from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.torch_modules.late_module import make_late_model
-from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_cli.inputs.judgments import read_qrels
 from quarry_cli.inputs.sample import find_sample
+from quarry_cli.inputs.topics import read_queries
 from quarry_trainer.data.dataset import GroupDataset, TextGroup
 from quarry_trainer.learning import late_form
 from quarry_trainer.learning.late_form import LateForm

@@ -32,8 +32,9 @@ from quarry.models.sources.resolve import DEFAULT_ENCODER, resolve_model
 from quarry.models.torch_modules.late_module import make_late_model
 from quarry.models.torch_modules.split_module import make_split_model
 from quarry.models.two_steps.two_step_cross_encoder import TwoStepCrossEncoder
-from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_cli.inputs.judgments import read_qrels
 from quarry_cli.inputs.sample import find_sample
+from quarry_cli.inputs.topics import read_queries
 from quarry_trainer.measures import NDCG, measure_per_query
 
 DEPTH = 50

@@ -15,7 +15,6 @@ from quarry_cli.commands import (
     demo,
     doctor,
     documents,
-    evaluate,
     feedback,
     index,
     loop,
@@ -28,6 +27,7 @@ from quarry_cli.commands import (
     train,
     tune,
 )
+from quarry_cli.commands.evaluation import compare, evaluate, judgments
 from quarry_cli.connection import choose_server
 from quarry_cli.console import say
 from quarry_cli.failures import CliError, describe
@@ -99,6 +99,8 @@ app.command()(documents.delete)
 app.add_typer(documents.app, name="document")
 app.command()(search.search)
 app.command()(evaluate.evaluate)
+app.command()(compare.compare)
+app.add_typer(judgments.app, name="judgments")
 app.add_typer(feedback.app, name="feedback")
 app.command()(simulate.simulate)
 app.command()(mine.mine)

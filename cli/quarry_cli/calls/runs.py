@@ -5,13 +5,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-import grpc
 from rich.progress import Progress
 
-from quarry.client import Client, QuarryCallError
-from quarry.v1 import document_service_pb2, search_service_pb2
+from quarry.client import Client
+from quarry.v1 import search_service_pb2
 from quarry_cli.failures import CliError
-from quarry_cli.inputs.judgments import Qrels
+from quarry_cli.inputs.run_file import Ranked
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -19,9 +18,6 @@ U = TypeVar("U")
 DEPTH = 100
 RETRIEVE_QUERIES = 32
 CONCURRENT_CALLS = 4
-
-Ranked = dict[str, list[str]]
-"""Document ids by query id, best first."""
 
 
 @contextmanager
@@ -107,27 +103,3 @@ def call_concurrently(call: Callable[[T], U], arguments: Iterable[T]) -> list[U]
     with open_workers() as pool:
         futures: list[Future[U]] = [pool.submit(call, argument) for argument in arguments]
         return [future.result() for future in futures]
-
-
-def find_absent_documents(quarry: Client, collection: str, qrels: Qrels, runs: Iterable[Ranked]) -> list[str]:
-    """Finds relevant documents that the collection lacks, sorted: no run can find them.
-
-    Only those that no run returned are asked for.
-    """
-    relevant = {id for judged in qrels.values() for id, score in judged.items() if score > 0}
-    found = {id for run in runs for ids in run.values() for id in ids}
-    doubtful = sorted(relevant - found)
-
-    def is_present(id: str) -> bool:
-        request = document_service_pb2.GetDocumentRequest(collection=collection, id=id)
-        try:
-            quarry.documents.GetDocument(request)
-        except QuarryCallError as error:
-            if error.code is grpc.StatusCode.NOT_FOUND:
-                return False
-            raise
-        return True
-
-    return [
-        id for id, there in zip(doubtful, call_concurrently(is_present, doubtful), strict=True) if not there
-    ]

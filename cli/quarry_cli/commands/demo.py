@@ -29,7 +29,7 @@ from quarry_cli.calls.sessions import Simulation, run_sessions
 from quarry_cli.calls.training import promote_version, run_training, upload
 from quarry_cli.calls.visibility import wait_searchable
 from quarry_cli.checks.check import SERVER_EXTRA, is_server_installed
-from quarry_cli.commands.evaluate import make_runs, measure_runs, show_figures
+from quarry_cli.commands.evaluation.evaluate import make_runs, measure_runs, show_figures
 from quarry_cli.commands.index import Conversion, Reading, Summary, write_files
 from quarry_cli.commands.mine import read_judged_queries
 from quarry_cli.commands.search import show_search
@@ -38,9 +38,10 @@ from quarry_cli.connection import connect
 from quarry_cli.console import err, make_plain, make_progress, note, out
 from quarry_cli.failures import CliError
 from quarry_cli.files.batches import Failures
-from quarry_cli.inputs.judgments import Qrels, read_qrels, read_queries
+from quarry_cli.inputs.judgments import Qrels, read_qrels
 from quarry_cli.inputs.sample import SampleFiles, find_sample
 from quarry_cli.inputs.schema_file import to_schema_message
+from quarry_cli.inputs.topics import read_queries
 from quarry_cli.server_process import run_server
 from quarry_cli.views.mining import show_set
 from quarry_cli.views.training import IMPROVED, name_verdict, show_model

@@ -14,7 +14,7 @@ from rich.progress import DownloadColumn, Progress, TaskID, TextColumn
 from quarry.client import Client
 from quarry.client.transfers import PIECE_BYTES
 from quarry.v1 import feedback_service_pb2 as pb
-from quarry_cli.commands.feedback_evaluate import evaluate
+from quarry_cli.commands.evaluation.feedback_evaluate import evaluate
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect
 from quarry_cli.console import as_json, make_progress, note, out, print_json, say
 from quarry_cli.failures import check_outcome, name_file

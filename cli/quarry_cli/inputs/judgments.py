@@ -1,15 +1,14 @@
-"""Queries and judgments in files, plain or gzipped: BEIR's and TREC's."""
+"""Judgments in files, plain or packed: BEIR's and TREC's."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import orjson
-
-from quarry.questions import has_words
 from quarry_cli.console import warn
 from quarry_cli.failures import CliError
-from quarry_cli.inputs.compression import open_unpacked
+from quarry_cli.inputs.lines import list_names, read_lines
+from quarry_cli.inputs.topics import read_queries
 
 HEADERS = (
     {"query-id", "query_id", "queryid", "query", "qid", "topic", "topic_id"},
@@ -17,10 +16,7 @@ HEADERS = (
     {"score", "grade", "relevance", "rel", "label", "judgment"},
 )
 """What a first line may call the query, the document and the grade."""
-QUERY_IDS, QUERY_TEXTS = ("_id", "id", "query_id", "qid"), ("text", "query")
-"""Keys of a query's id and text in JSON lines, the first that is there."""
 MOST_GRADE = 2**31 - 1
-SHOWN = 5
 
 Qrels = dict[str, dict[str, int]]
 """Grade of each judged document, by query id and document id; above 0 is relevant."""
@@ -54,8 +50,8 @@ def read_judged(queries: Path, qrels: Path) -> JudgedQueries:
 def read_qrels(path: Path) -> Qrels:
     """Reads judgments: query, document and grade, or TREC's four columns (query, iteration, document, grade).
 
-    Columns stand between tabs, or else between white space; a header may come first. Lines that say the same
-    twice are named in a warning.
+    Columns stand between tabs, or else between white space or commas; a header may come first. Lines that say
+    the same twice are named in a warning.
 
     Raises:
         CliError: a line has other columns, a grade is no whole number, two lines give one document two grades
@@ -65,8 +61,8 @@ def read_qrels(path: Path) -> Qrels:
     lines: dict[tuple[str, str], int] = {}
     repeated: list[int] = []
     first = True
-    for number, line in _read_lines(path):
-        cells = [cell.strip() for cell in (line.split("\t") if "\t" in line else line.split())]
+    for number, line in read_lines(path):
+        cells = _split(line)
         header, first = first and _is_header(cells), False
         if header:
             continue
@@ -83,52 +79,15 @@ def read_qrels(path: Path) -> Qrels:
     if not qrels:
         raise CliError(f"{path}: holds no judgments")
     if repeated:
-        warn(f"{path}: {len(repeated):,} lines repeat an earlier judgment: {_list_names(map(str, repeated))}")
+        warn(f"{path}: {len(repeated):,} lines repeat an earlier judgment: {list_names(map(str, repeated))}")
     return qrels
 
 
-def read_queries(path: Path, wanted: set[str]) -> dict[str, str]:
-    """Reads texts of the wanted queries by id, from JSON lines with ``_id`` and ``text``.
-
-    Wanted queries that are missing, and those without a word, are left out and named in a warning.
-
-    Raises:
-        CliError: a line is not a query, an id has two texts, or no wanted query is left.
-    """
-    queries: dict[str, str] = {}
-    for number, line in _read_lines(path):
-        id, text = _parse_query(line, f"{path}:{number}")
-        if id in wanted and queries.setdefault(id, text) != text:
-            raise CliError(f"{path}:{number}: query {id} has another text than before")
-    left_out = {
-        "that are judged are missing": sorted(wanted - queries.keys()),
-        "have no word in their text": sorted(id for id, text in queries.items() if not has_words(text)),
-    }
-    found = {id: text for id, text in queries.items() if has_words(text)}
-    said = [
-        f"{path}: {len(ids):,} of {len(wanted):,} queries {what}: {_list_names(ids)}"
-        for what, ids in left_out.items()
-        if ids
-    ]
-    if said and not found:
-        raise CliError("; ".join(said))
-    for one in said:
-        warn(f"{one}; the others are used")
-    return found
-
-
-def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields lines that are not blank, with their numbers from 1."""
-    try:
-        with path.open("rb") as raw:
-            for number, line in enumerate(open_unpacked(raw), 1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip("\r\n")
-                if text.strip():
-                    yield number, text
-    except UnicodeDecodeError as error:
-        raise CliError(f"{path}: is not UTF-8: {error}") from None
-    except (OSError, EOFError) as error:
-        raise CliError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+def _split(line: str) -> list[str]:
+    if "\t" in line:
+        return [cell.strip() for cell in line.split("\t")]
+    cells = line.split()
+    return [cell.strip() for cell in next(csv.reader([line]))] if len(cells) < 3 and "," in line else cells
 
 
 def _is_header(cells: Sequence[str]) -> bool:
@@ -139,14 +98,14 @@ def _is_header(cells: Sequence[str]) -> bool:
 def _parse_judgment(cells: Sequence[str], where: str) -> tuple[str, str, int]:
     match cells:
         case [query, document, grade] | [query, _, document, grade] if query and document:
-            return query, document, _parse_grade(grade, where)
+            return query, document, parse_grade(grade, where)
     raise CliError(
         f"{where}: has the columns {' | '.join(cells)[:80]!r}, not query, document and grade, nor TREC's "
         "query, iteration, document and grade"
     )
 
 
-def _parse_grade(text: str, where: str) -> int:
+def parse_grade(text: str, where: str) -> int:
     """Parses a whole number, also as ``1.0``. Python's ``float`` takes ``1_0`` for 10, and other digits."""
     try:
         if "_" in text or not text.isascii():
@@ -158,22 +117,3 @@ def _parse_grade(text: str, where: str) -> int:
     if grade != value or abs(grade) > MOST_GRADE:
         raise CliError(f"{where}: the grade {text[:20]!r} is no whole number up to {MOST_GRADE:,}")
     return grade
-
-
-def _parse_query(line: str, where: str) -> tuple[str, str]:
-    try:
-        content = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        content = None
-    if not isinstance(content, dict):
-        raise CliError(f"{where}: is not a JSON object with _id and text")
-    id = next((content[key] for key in QUERY_IDS if key in content), None)
-    text = next((content[key] for key in QUERY_TEXTS if key in content), None)
-    if isinstance(id, bool) or not isinstance(id, str | int) or not isinstance(text, str):
-        raise CliError(f"{where}: is not a JSON object with _id and text")
-    return str(id), text
-
-
-def _list_names(names: Iterable[str]) -> str:
-    found = list(names)
-    return ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")

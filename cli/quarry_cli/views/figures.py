@@ -11,9 +11,11 @@ from quarry_cli.inputs.judgments import Qrels
 
 MEASURES: tuple[Measure, ...] = (nDCG @ 10, RR @ 3, RR @ 10, R @ 100)
 RESAMPLES = 2_000
+TOP = 10
 
 Run = Mapping[str, Sequence[str]]
 """Document ids by query id, best first."""
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,33 +24,53 @@ class Figures:
 
     Attributes:
         means: each metric over all judged queries; one that the run lacks counts 0, as in trec_eval -c.
-        ndcg_interval: 95 % confidence interval of nDCG@10's mean over queries.
+        intervals: 95 % confidence intervals of the means over queries.
+        judged_share: share of the ten best hits that have a judgment, averaged over queries with hits; None
+            without hits.
         queries: judged ones.
     """
 
     means: dict[str, float]
-    ndcg_interval: tuple[float, float]
+    intervals: dict[str, Interval]
+    judged_share: float | None
     queries: int
 
 
 def measure_figures(run: Run, qrels: Qrels) -> Figures:
     """Measures ``run``. Documents without a judgment count as not relevant."""
-    per_query: dict[str, list[float]] = {str(measure): [] for measure in MEASURES}
-    for metric in ir_measures.iter_calc(MEASURES, qrels, _measure_per_query(run)):
-        per_query[str(metric.measure)].append(metric.value)
+    per_query = measure_queries(run, qrels, MEASURES)
+    values = {name: list(found.values()) for name, found in per_query.items()}
     return Figures(
-        {name: float(np.mean(values)) for name, values in per_query.items()},
-        bootstrap_interval(sorted(per_query["nDCG@10"])),  # sorted: the order of queries changes nothing
+        {name: float(np.mean(found)) for name, found in values.items()},
+        # sorted: the order of queries changes nothing
+        {name: bootstrap_interval(sorted(found)) for name, found in values.items()},
+        measure_judged_share(run, qrels),
         len(qrels),
     )
 
 
-def _measure_per_query(run: Run) -> dict[str, dict[str, float]]:
+def measure_queries(run: Run, qrels: Qrels, measures: Sequence[Measure]) -> dict[str, dict[str, float]]:
+    """Measures each judged query: values by measure and query id, 0 for a query that the run lacks."""
+    found: dict[str, dict[str, float]] = {str(measure): dict.fromkeys(qrels, 0.0) for measure in measures}
+    for metric in ir_measures.iter_calc(measures, qrels, _score_ranks(run)):
+        if metric.query_id in qrels:
+            found[str(metric.measure)][metric.query_id] = metric.value
+    return found
+
+
+def measure_judged_share(run: Run, qrels: Qrels) -> float | None:
+    """Measures which share of the ten best hits has a judgment; None without hits."""
+    tops = {query: ids[:TOP] for query, ids in run.items() if ids and query in qrels}
+    shares = [sum(id in qrels[query] for id in ids) / len(ids) for query, ids in tops.items()]
+    return float(np.mean(shares)) if shares else None
+
+
+def _score_ranks(run: Run) -> dict[str, dict[str, float]]:
     # Scores that fall with the rank: measures sort by score and break ties in ways of their own.
     return {query: {id: float(-rank) for rank, id in enumerate(ids)} for query, ids in run.items()}
 
 
-def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(values: Sequence[float], seed: int = 0) -> Interval:
     """Computes the 2.5th and 97.5th percentile of the mean over resamples of ``values``, at least one.
 
     Source: percentile bootstrap; Efron and Tibshirani 1993, chapter 13.

@@ -9,7 +9,8 @@ from quarry_cli.failures import CliError
 from quarry_cli.files.reading import ReadOptions, read_rows
 from quarry_cli.files.records import Row
 from quarry_cli.inputs import sample
-from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_cli.inputs.judgments import read_qrels
+from quarry_cli.inputs.topics import read_queries
 from quarry_cli.server_process import run_server
 
 

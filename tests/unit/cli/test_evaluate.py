@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from quarry.v1 import collection_service_pb2 as pb
 from quarry_cli.failures import CliError
-from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_cli.inputs.judgments import read_qrels
+from quarry_cli.inputs.topics import read_queries
 from quarry_cli.views.figures import bootstrap_interval, measure_figures
 
 QRELS = "query-id\tcorpus-id\tscore\nq1\ta\t2\nq1\tb\t1\nq1\tc\t0\nq2\ta\t1\n"
@@ -47,7 +48,7 @@ def test_figures_are_those_worked_by_hand(judged, cli):
         "dense": {"nDCG@10": (1 + dense) / 2, "RR@3": 0.5, "RR@10": 0.625, "R@100": 1.0},
         "fused": {"nDCG@10": (fused + 1) / 2, "RR@3": 1.0, "RR@10": 1.0, "R@100": 1.0},
     }
-    assert list(ended.json) == list(expected)
+    assert list(ended.json) == [*expected, "intervals", "judged_at_10", "counts"]
     for run, means in expected.items():
         assert ended.json[run] == pytest.approx(means), run
 
@@ -55,13 +56,13 @@ def test_figures_are_those_worked_by_hand(judged, cli):
 def test_a_collection_with_a_reranker_is_measured_with_it_too(judged, quarry, cli):
     quarry.collections["faq"].reranker = "tiny"
     ended = cli(*judged, "--json")
-    assert list(ended.json) == ["bm25", "dense", "fused", "reranked"]
+    assert list(ended.json)[:4] == ["bm25", "dense", "fused", "reranked"]
     assert ended.json["reranked"]["RR@10"] == pytest.approx(0.75)
 
 
 def test_any_version_is_measured_in_place_of_the_collections_reranker(judged, quarry, cli):
     ended = cli(*judged, "--json", "--model", "faq@3")
-    assert list(ended.json) == ["bm25", "dense", "fused", "reranked"]
+    assert list(ended.json)[:4] == ["bm25", "dense", "fused", "reranked"]
     assert ended.json["reranked"]["RR@10"] == pytest.approx(0.75)
     asked = [r.rerank for r in quarry.requests if hasattr(r, "page_size") and not r.rerank.disabled]
     assert {rerank.model for rerank in asked} == {"faq@3"}
@@ -70,7 +71,7 @@ def test_any_version_is_measured_in_place_of_the_collections_reranker(judged, qu
 
 def test_a_cascade_is_measured_as_what_searches_would_give(judged, quarry, cli):
     ended = cli(*judged, "--json", "--model", "faq@3", "--cascade", "small:200", "--cascade", ":20")
-    assert list(ended.json) == ["bm25", "dense", "fused", "reranked"]
+    assert list(ended.json)[:4] == ["bm25", "dense", "fused", "reranked"]
     asked = [r.rerank for r in quarry.requests if hasattr(r, "page_size") and not r.rerank.disabled]
     assert len(asked) == 2
     for rerank in asked:
@@ -100,6 +101,79 @@ def test_judged_documents_that_the_collection_lacks_are_counted(judged, quarry, 
     ended = cli(*judged, "--json")
     assert ended.status == 0
     assert "the collection lacks 1 documents that are judged relevant: b" in ended.err
+
+
+def test_judgments_of_another_collection_are_an_error_before_anything_is_asked(judged, quarry, cli):
+    quarry.documents.clear()
+    ended = cli(*judged, "--json")
+    assert (ended.status, ended.out) == (1, "")
+    assert "0 of 3 judged documents are in this collection (a, b, c)" in ended.err
+    assert not [request for request in quarry.requests if hasattr(request, "page_size")]
+
+
+def test_judged_documents_that_are_partly_unknown_are_said_and_counted(judged, quarry, cli):
+    for id in "bc":
+        del quarry.documents["faq", id]
+    quarry.runs = {"bm25": {}, "fused": {"one": ["a"]}}
+    ended = cli(*judged, "--json")
+    assert "2 of 3 judged documents are not in this collection; the collection lacks 1 documents" in ended.err
+    assert ended.json["counts"] == {
+        "queries": 2, "judgments": 4, "judged_documents": 3, "relevant_documents": 2, "absent_documents": 2,
+    }  # fmt: skip
+
+
+def test_the_json_says_how_sure_the_figures_are_and_how_much_was_judged(judged, cli):
+    found = cli(*judged, "--json").json
+    for run in ("bm25", "dense", "fused"):
+        assert list(found["intervals"][run]) == ["nDCG@10", "RR@3", "RR@10", "R@100"]
+        for measure, (low, high) in found["intervals"][run].items():
+            assert low <= found[run][measure] <= high
+    # Of dense's hits a and b are judged for q1; of b, c, x and a only a is for q2.
+    assert found["judged_at_10"] == {"bm25": 1.0, "dense": (1 + 1 / 4) / 2, "fused": 1.0}
+
+
+def test_runs_are_written_and_measured_as_they_were(judged, quarry, cli, tmp_path):
+    quarry.collections["faq"].reranker = "tiny"
+    given = ["--run-out", tmp_path / "best.run", "--run-out", f"dense={tmp_path / 'dense.run'}"]
+    found = cli(*judged, *given, "--json").json
+    first = "q1 Q0 a 1 3 quarry-reranked"
+    assert (tmp_path / "best.run").read_text().splitlines()[0] == first
+    qrels = ["--qrels", tmp_path / "r.tsv"]
+    for file, name in (("best.run", "reranked"), ("dense.run", "dense")):
+        quarry.requests.clear()
+        again = cli("evaluate", *qrels, "--run", tmp_path / file, "--json").json
+        assert again[str(tmp_path / file)] == found[name]
+        assert again["intervals"][str(tmp_path / file)] == found["intervals"][name]
+        assert not quarry.requests
+    beside = cli(*judged, "--run", tmp_path / "dense.run", "--json").json
+    assert beside[str(tmp_path / "dense.run")] == beside["dense"]
+
+
+def test_a_run_that_is_not_there_is_not_written(judged, cli, tmp_path):
+    ended = cli(*judged, "--run-out", f"reranked={tmp_path / 'r.run'}")
+    assert ended.status == 1
+    assert "there is no run reranked -- there are bm25, dense, fused" in ended.err
+    assert not (tmp_path / "r.run").exists()
+
+
+def test_options_that_lack_a_part_say_which(judged, cli, tmp_path):
+    qrels = judged[-2:]
+    (tmp_path / "other.run").write_text("q9 Q0 a 1 1 x\n")
+    for arguments, said in (
+        (["evaluate", *qrels], "there is nothing to measure"),
+        (["evaluate", "faq", *qrels], "--queries says what to ask"),
+        (
+            ["evaluate", *qrels, "--run", tmp_path / "other.run"],
+            "other.run: has none of the 2 judged queries",
+        ),
+        (
+            ["evaluate", *qrels, "--run", tmp_path / "other.run", "--run-out", "x"],
+            "--run-out, --model and --cascade are for a collection",
+        ),
+    ):
+        ended = cli(*arguments)
+        assert ended.status == 1
+        assert said in ended.err
 
 
 def test_an_arm_that_fails_is_an_error_not_a_low_figure(judged, quarry, cli):
@@ -182,6 +256,7 @@ def test_a_file_that_holds_no_judgments_is_an_error(tmp_path, text, said):
         "Query_ID doc_id Relevance\nq1 d1 1\nq1 d2 0",
         "q1 0 d1 1\nq1 Q0 d2 0\n",
         "qid iter docno rel\nq1\t0\td1\t+1\nq1\t0\td2\t0\n",
+        "query_id,doc_id,relevance\nq1,d1,1.0\nq1,d2,0\n",
     ],
 )
 def test_judgments_are_read_as_a_stranger_writes_them(tmp_path, text):
@@ -219,7 +294,7 @@ def test_queries_without_a_word_are_named_and_left_out_because_they_would_browse
         ('{"_id": null, "text": "one"}\n', ":1: is not a JSON object with _id and text"),
         ('{"_id": "q1", "text": 7}\n', ":1: is not a JSON object with _id and text"),
         ("[]\n", ":1: is not a JSON object with _id and text"),
-        ("q1\tone\n", ":1: is not a JSON object with _id and text"),
+        ("q1 one\n", ":1: 'q1 one' is no query"),
     ],
 )
 def test_a_line_that_is_no_query_is_an_error(tmp_path, lines, said):

@@ -22,8 +22,9 @@ from quarry_cli.calls.sessions import Simulation, run_sessions
 from quarry_cli.commands.simulate import make_simulated_users
 from quarry_cli.connection import connect
 from quarry_cli.console import make_progress
-from quarry_cli.inputs.judgments import read_qrels, read_queries
+from quarry_cli.inputs.judgments import read_qrels
 from quarry_cli.inputs.sample import find_sample
+from quarry_cli.inputs.topics import read_queries
 
 SESSIONS = 300
 POISON = 0.3

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -12,36 +12,61 @@ from rich.table import Table
 from quarry.client import Client
 from quarry.judgments import describe_disputed, settle_judgments
 from quarry.v1 import search_service_pb2
-from quarry_cli.calls.runs import Ranked, find_absent_documents, rank_hits, retrieve_runs, search_queries
+from quarry_cli.calls.judged import (
+    ABSENT,
+    check_judged_documents,
+    count_judgments,
+    find_absent_documents,
+    warn_of_absent_documents,
+)
+from quarry_cli.calls.runs import rank_hits, retrieve_runs, search_queries
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
-from quarry_cli.console import make_progress, note, out, print_json, warn
+from quarry_cli.console import make_plain, make_progress, note, out, print_json, warn
+from quarry_cli.failures import CliError
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
-from quarry_cli.inputs.judgments import Qrels, read_judged
+from quarry_cli.inputs.judgments import JudgedQueries, Qrels, read_judged, read_qrels
+from quarry_cli.inputs.run_file import Ranked, read_run, write_run
 
 if TYPE_CHECKING:
     from quarry_cli.views.figures import Figures
 
-SHOWN_ABSENT = 3
 SHOWN_HITS = 10
 ECE = "ECE@10"
 MISSING, DISPUTED = "missing_queries", "disputed_judgments"
 """In the JSON where they are over 0."""
+LOW_JUDGED = 0.5
+"""Share of judged hits in the ten best under which figures are said to be doubtful."""
 USUAL, FUSED = search_service_pb2.Rerank(), search_service_pb2.Rerank(disabled=True)
 
 
 def evaluate(
-    name: Annotated[str, typer.Argument(help="The collection.", show_default=False)],
-    queries: Annotated[
-        Path, typer.Option(exists=True, dir_okay=False, help="JSON lines with _id and text, maybe gzipped.")
-    ],
     qrels: Annotated[
-        Path, typer.Option(exists=True, dir_okay=False, help="BEIR's or TREC's judgments, maybe gzipped.")
+        Path, typer.Option(exists=True, dir_okay=False, help="BEIR's or TREC's judgments, maybe packed.")
     ],
+    name: Annotated[
+        str, typer.Argument(help="The collection; with --run alone none is asked.", show_default=False)
+    ] = "",
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="JSON lines, TREC's topics, or a table of ids and texts."
+        ),
+    ] = None,
     model: Annotated[
         str,
         typer.Option(metavar="VERSION", help="Re-ranker to measure instead of the collection's, as faq@3."),
     ] = "",
     cascade: CascadeOption = None,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="Measure this run, in TREC's format, as well."),
+    ] = None,
+    run_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[RUN=]FILE", help="Write a run, such as bm25=FILE. Default: what searches give."
+        ),
+    ] = None,
     server: ServerOption = None,
     timeout: TimeoutOption = None,
     json: JsonOption = False,
@@ -54,30 +79,81 @@ def evaluate(
     the relevance of the ten best hits is off, 0 to 1. If judged queries have no text, the JSON has their
     number as missing_queries: two runs are comparable over the same queries only. A document that is relevant
     to one of two queries that ask the same counts for both, and disputed_judgments has the number of these.
+
+    The JSON also has the 95 % intervals, the judged share of the ten best hits, and what was counted.
+    Status 1 if the collection has none of the judged documents.
     """
-    texts, given, left_out = read_judged(queries, qrels)
-    judged, disputed = settle_judgments(texts, given)
+    if not name and not run:
+        raise CliError("there is nothing to measure", "give a collection, or --run FILE")
+    if name and queries is None:
+        raise CliError("--queries says what to ask the collection")
+    if not name and (run_out or model or cascade):
+        raise CliError("--run-out, --model and --cascade are for a collection")
+    texts, given, left_out = _read(queries, qrels)
+    judged, disputed = settle_judgments(texts, given) if queries else (given, ())
     for said in describe_disputed(disputed):
         warn(said)
-    with connect(server, timeout, default_timeout_s=120) as quarry:
-        rerank = search_service_pb2.Rerank(model=model, cascade=parse_stages(cascade or ()))
-        answers = make_runs(quarry, name, texts, rerank)
-        runs = answers.runs
-        absent = find_absent_documents(quarry, name, judged, runs.values())
-    results, error = measure_runs(runs, judged), measure_relevance_error(answers.relevance, judged)
-    if absent:
-        shown = ", ".join(absent[:SHOWN_ABSENT]) + (", ..." if len(absent) > SHOWN_ABSENT else "")
-        warn(f"the collection lacks {len(absent):,} documents that are judged relevant: {shown}")
+    runs = {str(path): read_run(path) for path in run or ()}
+    for path, read in runs.items():
+        if not read.keys() & judged.keys():
+            raise CliError(f"{path}: has none of the {len(judged):,} judged queries of {qrels}")
+    relevance: dict[str, dict[str, float]] = {}
+    counts = count_judgments(judged)
+    if name:
+        with connect(server, timeout, default_timeout_s=120) as quarry:
+            check_judged_documents(quarry, name, judged)
+            rerank = search_service_pb2.Rerank(model=model, cascade=parse_stages(cascade or ()))
+            answers = make_runs(quarry, name, texts, rerank)
+            relevance = answers.relevance
+            absent = find_absent_documents(quarry, name, judged, answers.runs.values())
+        warn_of_absent_documents(absent, judged)
+        counts[ABSENT] = len(absent)
+        runs = {**answers.runs, **runs}
+        for target in run_out or ():
+            write_named_run(target, answers.runs)
+    results, error = measure_runs(runs, judged), measure_relevance_error(relevance, judged)
     if json:
-        found = {run: dict(result.means) for run, result in results.items()}
+        found: dict[str, Any] = {run: dict(result.means) for run, result in results.items()}
         if error is not None:
             found["reranked"][ECE] = error
-        counts = {MISSING: left_out, DISPUTED: len(disputed)}
-        print_json({**found, **{name: count for name, count in counts.items() if count}})
+        odd = {MISSING: left_out, DISPUTED: len(disputed)}
+        print_json(
+            {**found, **{name: count for name, count in odd.items() if count}, **_detail(results, counts)}
+        )
     else:
         show_figures(results)
         if error is not None:
             note(f"relevance of the ten best hits is off by {error:.3f} on average ({ECE})")
+
+
+def _read(queries: Path | None, qrels: Path) -> JudgedQueries:
+    if queries is not None:
+        return read_judged(queries, qrels)
+    return JudgedQueries({}, read_qrels(qrels), 0)
+
+
+def _detail(results: "dict[str, Figures]", counts: dict[str, int]) -> dict[str, Any]:
+    """Details for the JSON, beside the means of each run."""
+    return {
+        "intervals": {
+            run: {measure: list(one) for measure, one in result.intervals.items()}
+            for run, result in results.items()
+        },
+        "judged_at_10": {run: result.judged_share for run, result in results.items()},
+        "counts": counts,
+    }
+
+
+def write_named_run(target: str, runs: dict[str, Ranked]) -> None:
+    """Writes the run that ``RUN=FILE`` names, or what searches give. Raises CliError for a name of none."""
+    name, equals, file = target.partition("=")
+    if not equals or name not in {*runs, "reranked"}:
+        name, file = ("reranked" if "reranked" in runs else "fused"), target
+    if name not in runs:
+        raise CliError(f"--run-out {target}: there is no run {name}", f"there are {', '.join(runs)}")
+    path = Path(file)
+    write_run(path, runs[name], f"quarry-{name}")
+    note(f"{name}: {len(runs[name]):,} queries in {path}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +224,16 @@ def show_figures(results: "dict[str, Figures]") -> None:
         table.add_column(measure, justify="right")
         if measure == "nDCG@10":
             table.add_column("95 % interval", justify="center", style="dim")
+    table.add_column("judged", justify="right", style="dim")
     for name, result in results.items():
         style = "bold" if result.means["nDCG@10"] == best else ""
         ndcg, *others = (f"{value:.3f}" for value in result.means.values())
-        low, high = result.ndcg_interval
-        table.add_row(name, ndcg, f"{low:.3f} to {high:.3f}", *others, style=style)
+        low, high = result.intervals["nDCG@10"]
+        judged = "-" if result.judged_share is None else f"{result.judged_share:.0%}"
+        table.add_row(make_plain(name), ndcg, f"{low:.3f} to {high:.3f}", *others, judged, style=style)
     out.print(table)
-    note(f"{first.queries:,} queries; interval by bootstrap over queries")
+    note(f"{first.queries:,} queries; interval by bootstrap over queries; judged: share of the ten best hits")
+    if any(
+        result.judged_share is not None and result.judged_share < LOW_JUDGED for result in results.values()
+    ):
+        note("hits without a judgment count as not relevant, so figures of little judged runs are too low")

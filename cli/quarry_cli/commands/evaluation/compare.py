@@ -1,0 +1,66 @@
+"""`quarry compare`: which of two runs is better, by how much, and for which queries."""
+
+from pathlib import Path
+from typing import Annotated
+
+import ir_measures
+import typer
+
+from quarry_cli.connection import JsonOption
+from quarry_cli.console import print_json
+from quarry_cli.failures import CliError
+from quarry_cli.inputs.judgments import read_qrels
+from quarry_cli.inputs.run_file import read_run
+from quarry_cli.inputs.topics import read_queries
+from quarry_cli.views.comparison import Comparison, compare_runs, show_comparison, to_json
+from quarry_cli.views.figures import MEASURES
+
+RunArgument = Annotated[Path, typer.Argument(exists=True, dir_okay=False, show_default=False)]
+
+
+def compare(
+    first: RunArgument,
+    second: RunArgument,
+    qrels: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="BEIR's or TREC's judgments, maybe packed.")
+    ],
+    queries: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Texts of the queries, to show those that changed."),
+    ] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="As ir-measures names it, such as AP or P@5; the first one decides."
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare two runs in TREC's format on the same judgments: SECOND less FIRST.
+
+    Each difference comes with its 95 % interval by paired bootstrap over the judged queries, and with the
+    queries that became better and worse. A query that a run lacks counts 0. `quarry evaluate --run-out FILE`
+    writes runs; no server is needed here.
+    """
+    judged = read_qrels(qrels)
+    runs = read_run(first), read_run(second)
+    for path, run in zip((first, second), runs, strict=True):
+        if not run.keys() & judged.keys():
+            raise CliError(f"{path}: has none of the {len(judged):,} judged queries of {qrels}")
+    measures = [_parse_measure(name) for name in measure] if measure else MEASURES
+    try:
+        found: Comparison = compare_runs(*runs, judged, measures)
+    except (ValueError, AssertionError, OSError) as error:
+        raise CliError(f"ir-measures cannot compute that: {error}") from None
+    texts = read_queries(queries, {change.query for change in found.changed}) if queries else {}
+    if json:
+        print_json(to_json(found, texts))
+    else:
+        show_comparison(found, str(first), str(second), texts)
+
+
+def _parse_measure(name: str) -> ir_measures.Measure:
+    try:
+        return ir_measures.parse_measure(name)
+    except (NameError, ValueError, SyntaxError) as error:
+        raise CliError(f"--measure {name}: {error}") from None

@@ -1,0 +1,72 @@
+"""`quarry judgments`: judgments that other tools export, as files that Quarry's commands read."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from quarry_cli.connection import JsonOption
+from quarry_cli.console import out, print_json, warn
+from quarry_cli.failures import CliError, write_text
+from quarry_cli.inputs.ratings import import_ratings, read_quepid, read_ubi
+
+app = typer.Typer(no_args_is_help=True, help="Import judgments from other tools.")
+
+
+class RatingsFormat(StrEnum):
+    QUEPID = "quepid"
+    UBI = "ubi"
+
+
+READERS = {RatingsFormat.QUEPID: read_quepid, RatingsFormat.UBI: read_ubi}
+
+
+@app.callback()
+def judgments() -> None:
+    """Import judgments from other tools."""
+
+
+@app.command("import")
+def import_judgments(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, show_default=False)],
+    format: Annotated[RatingsFormat, typer.Option(help="quepid: CSV of a case; ubi: OpenSearch's JSON.")],
+    queries: Annotated[Path, typer.Option(dir_okay=False, help="Queries to write, as JSON lines.")],
+    qrels: Annotated[Path, typer.Option(dir_okay=False, help="Judgments to write.")],
+    relevant_from: Annotated[
+        float | None,
+        typer.Option(help="Make grades of ratings that are no whole numbers: 1 from this on, else 0."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Make files of queries and judgments from Quepid's ratings or OpenSearch's judgments.
+
+    `quarry evaluate`, `mine`, `train`, `tune` and `loop` read what it writes. Ratings are taken as grades,
+    and a grade over 0 is relevant. No server is needed.
+    """
+    found = import_ratings(READERS[format](file), relevant_from)
+    if not found.texts:
+        raise CliError(f"{file}: holds no rating")
+    lines = (orjson.dumps({"_id": id, "text": text}).decode() for id, text in found.texts.items())
+    judged = [(id, document, grade) for id, own in found.qrels.items() for document, grade in own.items()]
+    for _, document, _ in judged:
+        if not document.isprintable():
+            raise CliError(f"{file}: no file of judgments can hold the document id {document[:80]!r}")
+    rows = [f"{id}\t{document}\t{grade}" for id, document, grade in judged]
+    write_text(queries, "".join(f"{line}\n" for line in lines))
+    write_text(qrels, "\n".join(["query-id\tcorpus-id\tscore", *rows, ""]))
+    relevant = sum(grade > 0 for _, _, grade in judged)
+    if found.unrated:
+        warn(f"{file}: {found.unrated:,} lines have no rating and are left out")
+    if not relevant:
+        warn(f"{file}: no rating makes a document relevant: a grade over 0 does")
+    if json:
+        counts = {"queries": len(found.texts), "judgments": len(rows), "relevant": relevant}
+        print_json({**counts, "unrated": found.unrated})
+    else:
+        out.print(
+            f"{len(found.texts):,} queries in {queries}, {len(rows):,} judgments in {qrels}, {relevant:,} of "
+            "them relevant",
+            soft_wrap=True,
+        )

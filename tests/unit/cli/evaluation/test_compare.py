@@ -1,0 +1,82 @@
+"""`quarry compare`: figures worked by hand."""
+
+import math
+
+import pytest
+
+QRELS = "q1 0 a 1\nq1 0 b 0\nq2 0 a 1\nq3 0 c 1\nq4 0 d 1\n"
+FIRST = {"q1": "ba", "q2": "a", "q3": "xc", "q4": "d"}
+SECOND = {"q1": "ab", "q2": "a", "q3": "xyc"}
+SECOND_AT_RANK_2 = 1 / math.log2(3)
+
+
+def write(path, run):
+    lines = [f"{q} Q0 {d} {r} {9 - r} tag\n" for q, ds in run.items() for r, d in enumerate(ds, 1)]
+    path.write_text("".join(lines))
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "r.tsv").write_text(QRELS)
+    return [
+        write(tmp_path / "a.run", FIRST),
+        write(tmp_path / "b.run", SECOND),
+        "--qrels",
+        tmp_path / "r.tsv",
+    ]
+
+
+def test_differences_are_paired_and_those_who_win_and_lose_are_counted(files, cli):
+    ended = cli("compare", *files, "--json")
+    assert ended.status == 0
+    found = ended.json["measures"]["nDCG@10"]
+    first = (SECOND_AT_RANK_2 + 1 + SECOND_AT_RANK_2 + 1) / 4
+    second = (1 + 1 + 0.5 + 0) / 4
+    assert found["first"] == pytest.approx(first)
+    assert found["second"] == pytest.approx(second)
+    assert found["difference"] == pytest.approx(second - first)
+    assert (found["better"], found["worse"], found["equal"]) == (1, 2, 1)
+    low, high = found["interval"]
+    assert low < second - first < high
+    assert list(ended.json["measures"]) == ["nDCG@10", "RR@3", "RR@10", "R@100"]
+    assert ended.json["lacking_queries"] == {"first": 0, "second": 1}
+    assert ended.json["judged_at_10"]["first"] == pytest.approx((1 + 1 + 0.5 + 1) / 4)
+
+
+def test_the_queries_that_changed_most_are_named_those_that_lost_first(files, cli, tmp_path):
+    (tmp_path / "q.tsv").write_text("q1\tone\nq3\tthree\nq4\tfour\n")
+    ended = cli("compare", *files, "--json", "--queries", tmp_path / "q.tsv")
+    changed = ended.json["changed"]
+    assert [(one["query_id"], one["text"]) for one in changed] == [
+        ("q4", "four"),
+        ("q3", "three"),
+        ("q1", "one"),
+    ]
+    assert [round(one["difference"], 3) for one in changed] == [-1.0, -0.131, 0.369]
+    shown = cli("compare", *files, "--queries", tmp_path / "q.tsv")
+    assert "q4  four" in shown.out
+    assert "b.run lacks 1 of the 4 judged queries, which count 0" in shown.err
+
+
+def test_a_run_against_itself_differs_in_nothing(files, cli):
+    found = cli("compare", files[0], files[0], *files[2:], "--json").json
+    for one in found["measures"].values():
+        assert (one["difference"], one["interval"], one["equal"]) == (0, [0, 0], 4)
+    assert found["changed"] == []
+
+
+def test_any_measure_of_ir_measures_can_be_asked_for(files, cli):
+    found = cli("compare", *files, "--measure", "P@1", "--measure", "AP", "--json").json["measures"]
+    assert list(found) == ["P@1", "AP"]
+    assert (found["P@1"]["first"], found["P@1"]["second"]) == (0.5, 0.5)
+    for wrong in ("nothing@10", "P@", "RBP"):
+        ended = cli("compare", *files, "--measure", wrong, "--json")
+        assert (ended.status, ended.out) == (1, "")
+
+
+def test_a_run_of_other_queries_is_an_error_not_a_zero(files, cli, tmp_path):
+    other = write(tmp_path / "c.run", {"other": "a"})
+    ended = cli("compare", files[0], other, *files[2:])
+    assert ended.status == 1
+    assert "c.run: has none of the 4 judged queries" in ended.err

@@ -31,7 +31,7 @@ def check_judged_documents(quarry: Client, collection: str, qrels: Qrels) -> Non
     """Raises CliError if the collection has none of the judged documents: it looks until it finds one."""
     documents = sorted(_list_documents(qrels))
     for piece in _cut(documents):
-        if any(_are_present(quarry, collection, piece)):
+        if any(_check_present(quarry, collection, piece)):
             return
     raise CliError(
         f"0 of {len(documents):,} judged documents are in this collection ({_name(documents)})",
@@ -50,7 +50,7 @@ def find_absent_documents(quarry: Client, collection: str, qrels: Qrels, runs: I
     with make_progress() as bar:
         task = bar.add_task("judged documents", total=len(doubtful))
         for piece in _cut(doubtful):
-            there = _are_present(quarry, collection, piece)
+            there = _check_present(quarry, collection, piece)
             absent += [id for id, present in zip(piece, there, strict=True) if not present]
             bar.advance(task, len(piece))
     return absent
@@ -81,7 +81,7 @@ def _name(ids: Sequence[str]) -> str:
     return ", ".join(ids[:SHOWN]) + (", ..." if len(ids) > SHOWN else "")
 
 
-def _are_present(quarry: Client, collection: str, ids: Sequence[str]) -> list[bool]:
+def _check_present(quarry: Client, collection: str, ids: Sequence[str]) -> list[bool]:
     def is_present(id: str) -> bool:
         request = document_service_pb2.GetDocumentRequest(collection=collection, id=id)
         try:

@@ -8,15 +8,10 @@ import sqlalchemy as sa
 
 from quarry.documents import catalog
 from quarry.documents.catalog import Collection, read_now_us
-from quarry.errors import (
-    FailedPreconditionError,
-    ModelNotFoundError,
-    NotFoundError,
-    UnprovenRerankerError,
-)
+from quarry.documents.tables import collections
+from quarry.errors import FailedPreconditionError, NotFoundError, UnprovenRerankerError
 from quarry.registry.names import check_usable, parse_name
-from quarry.registry.tables import promotions
-from quarry.registry.versions import get_version
+from quarry.registry.tables import model_versions, promotions
 
 PromotedKind = Literal["reranker", "ranking"]
 NOTHING = ""
@@ -146,11 +141,13 @@ def refuse_rollback(collection: str) -> FailedPreconditionError:
 
 def _read_verdict(connection: sa.Connection, model: str) -> str:
     """Reads the verdict of a version; empty where there is none, as of a package."""
-    try:
-        result = get_version(connection, model).result
-    except ModelNotFoundError:
+    parsed = parse_name(model)
+    if parsed is None:
         return ""
-    return "" if result is None else result.evaluation.verdict
+    v, c = model_versions.c, collections.c
+    verdict = sa.func.json_extract(v.result, "$.evaluation.verdict")
+    query = sa.select(verdict).join_from(model_versions, collections, c.id == v.collection_id)
+    return connection.execute(query.where(c.name == parsed[0], v.number == parsed[1])).scalar() or ""
 
 
 def _may_serve(connection: sa.Connection, collection: Collection, model: str) -> bool:

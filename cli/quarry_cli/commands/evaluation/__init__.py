@@ -1,1 +1,1 @@
-"""What measures: collections and runs by judgments, click models by clicks; and judgments from elsewhere."""
+"""Commands that measure: collections and runs by judgments, and click models by clicks."""

@@ -118,7 +118,11 @@ def evaluate(
             found["reranked"][ECE] = error
         odd = {MISSING: left_out, DISPUTED: len(disputed)}
         print_json(
-            {**found, **{name: count for name, count in odd.items() if count}, **_detail(results, counts)}
+            {
+                **found,
+                **{name: count for name, count in odd.items() if count},
+                **_describe_results(results, counts),
+            }
         )
     else:
         show_figures(results)
@@ -132,8 +136,8 @@ def _read(queries: Path | None, qrels: Path) -> JudgedQueries:
     return JudgedQueries({}, read_qrels(qrels), 0)
 
 
-def _detail(results: "dict[str, Figures]", counts: dict[str, int]) -> dict[str, Any]:
-    """Details for the JSON, beside the means of each run."""
+def _describe_results(results: "dict[str, Figures]", counts: dict[str, int]) -> dict[str, Any]:
+    """Describes for the JSON how sure the figures are, and what was counted."""
     return {
         "intervals": {
             run: {measure: list(one) for measure, one in result.intervals.items()}

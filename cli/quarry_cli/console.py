@@ -2,17 +2,29 @@
 
 import json
 import sys
+import threading
 import unicodedata
+from datetime import timedelta
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.text import Text
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+SAY_EVERY_S = 5.0
+"""Between two lines on a long task, where nobody looks at a terminal."""
 
 
 def replace_controls(text: str) -> str:
@@ -66,7 +78,9 @@ def as_json(message: Message) -> dict[str, Any]:
 
 
 def make_progress(*columns: ProgressColumn) -> Progress:
-    """Makes a progress bar on stderr that shows nothing unless a person looks at it."""
+    """Makes a progress bar on stderr; where nobody looks at a terminal, plain lines every few seconds."""
+    if not err.is_terminal:
+        return LineProgress()
     middle = columns or (TextColumn("{task.completed:.0f}/{task.total:.0f}"),)
     return Progress(
         SpinnerColumn(),
@@ -76,5 +90,36 @@ def make_progress(*columns: ProgressColumn) -> Progress:
         TimeElapsedColumn(),
         console=err,
         transient=True,
-        disable=not err.is_terminal,
     )
+
+
+class LineProgress(Progress):
+    """Says how far its tasks are, in one line each, as long as they last."""
+
+    def __init__(self) -> None:
+        super().__init__(console=err, disable=True)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._say_again, name="progress", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _say_again(self) -> None:
+        while not self._ended.wait(SAY_EVERY_S):
+            for task in self.tasks:
+                if task.total is None or task.completed < task.total:
+                    note(describe_task(task))
+
+
+def describe_task(task: Task) -> str:
+    """Describes how far a task is: ``mining: 45 %, reading, 0:02:05``."""
+    parts = [str(task.fields.get("said") or ""), str(timedelta(seconds=int(task.elapsed or 0)))]
+    if task.total == 1:
+        parts.insert(0, f"{task.percentage:.0f} %")
+    elif task.total:
+        parts.insert(0, f"{task.completed:,.0f} of {task.total:,.0f}")
+    return f"{task.description}: {', '.join(filter(None, parts))}"

@@ -108,14 +108,17 @@ def describe_next_step(model: models_pb.Model, promoted: bool) -> str:
     """Describes what to type, now that there is a version."""
     if promoted:
         return f"{model.name} serves; `quarry model rollback {model.collection}` takes it back"
+    if name_verdict(model) != IMPROVED:
+        return (
+            f"{model.name} is not proven to be better, so it should not serve, and what served stays: train "
+            "with more examples, or hold it to more judged queries (--queries, --qrels)"
+        )
     if model.kind == models_pb.MODEL_KIND_ENCODER:
         return f"`quarry collection reindex {model.collection} --encoder {model.name}` makes it the encoder"
     if cautions := list_cautions(model):
         told = f"it has cautions ({', '.join(cautions)}), so whether it serves is for a person to say"
         return f"{told}; `quarry model promote {model.name}` makes it serve"
-    if name_verdict(model) == IMPROVED:
-        return f"`quarry model promote {model.name}` makes it serve"
-    return f"it is not proven to be better; `quarry model promote {model.name}` makes it serve all the same"
+    return f"`quarry model promote {model.name}` makes it serve"
 
 
 def make_figures_table(metrics: Iterable[models_pb.ModelMetric]) -> Table:

@@ -259,6 +259,7 @@ def test_only_what_is_improved_is_promoted_at_once(
     assert [r.name for r in fake[0].promoted if r.if_unchanged] == (["faq@3"] if promoted else [])
     assert ("faq@3 serves" in ended.output) is promoted
     assert ("not proven to be better" in ended.output) is not promoted
+    assert "model promote" not in ended.output, "nobody is told to promote what is not proven"
 
 
 def test_what_has_cautions_is_left_to_a_person(fake: tuple[FakeTraining, str], examples: list[str]) -> None:

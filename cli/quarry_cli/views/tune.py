@@ -127,9 +127,6 @@ def _is_serving(ranking: pb.Ranking) -> bool:
 def _describe_next_step(ranking: pb.Ranking) -> str:
     if _is_serving(ranking):
         return f"{ranking.name} serves; `quarry tune {ranking.collection} --rollback` takes it back"
-    told = (
-        "it waits"
-        if name_verdict(ranking) == IMPROVED
-        else "it is not proven to be better, so nothing changes"
-    )
-    return f"{told}; `quarry model promote {ranking.name}` makes it serve"
+    if name_verdict(ranking) != IMPROVED:
+        return f"{ranking.name} is not proven to be better, so what served stays"
+    return f"it waits; `quarry model promote {ranking.name}` makes it serve"

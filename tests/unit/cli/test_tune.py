@@ -159,7 +159,9 @@ def test_what_is_not_proven_or_not_wanted_does_not_serve(
     ended = call(address, *judged, *options)
     assert ended.exit_code == 0, ended.output
     assert len(service.requests) == 1
-    assert "quarry model promote faq/ranking@2" in ended.output
+    proven = "verdict" not in changes
+    assert ("quarry model promote faq/ranking@2" in ended.output) is proven
+    assert ("is not proven to be better" in ended.output) is not proven
 
 
 @pytest.mark.parametrize("known", [[], ["it is not promoted: faq/ranking@1 serves now"]])

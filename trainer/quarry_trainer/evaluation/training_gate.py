@@ -351,7 +351,4 @@ _EXPLORE = (
     "clicks favour whatever was displayed first; search with `exploration.swap_probability`, or give "
     "judgments (--queries, --qrels)"
 )
-_SUPPORT = (
-    "clicks say nothing of what nobody saw; promote it by hand to a part of the traffic, or give judgments "
-    "(--queries, --qrels)"
-)
+_SUPPORT = "clicks say nothing of what nobody saw; give judgments (--queries, --qrels)"

@@ -1,10 +1,12 @@
 """A turn of the loop in a terminal: the outcome first, then what it rests on and changes."""
 
-from typing import Any
+from typing import Any, cast
 
 from rich import box
 from rich.table import Table
 
+from quarry.training.loop_outcomes import describe_outcome
+from quarry.training.loop_spec import LoopOutcome
 from quarry.v1 import mining_service_pb2 as mining_pb
 from quarry.v1 import model_service_pb2 as models_pb
 from quarry.v1 import training_service_pb2 as pb
@@ -46,6 +48,13 @@ def show_report(report: pb.LoopReport) -> None:
     outcome = name_outcome(report)
     name = f"  {report.model}" if report.model else ""
     out.print(make_plain(f"{outcome}{name}", _STYLES.get(outcome, "bold yellow")))
+    verdict = _name_model_verdict(report)
+    out.print(
+        make_plain(
+            f"  {describe_outcome(cast(LoopOutcome, outcome), report.model, report.compared_with, verdict)}"
+        ),
+        soft_wrap=True,
+    )
     show_advice(report.advice)
     show_difference(report.metrics, "what served")
     if report.queries_compared:

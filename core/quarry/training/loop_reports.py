@@ -10,6 +10,7 @@ from quarry.documents.catalog import read_now_us
 from quarry.errors import QuarryError, UnavailableError
 from quarry.jobs.files import remove_folder, write_model
 from quarry.jobs.folders import SPEC, JobFolders, JobRecords
+from quarry.training.loop_outcomes import describe_next_command
 from quarry.training.loop_spec import LoopReport, LoopSpec
 
 logger = logging.getLogger(__name__)
@@ -127,6 +128,6 @@ def report_failure(spec: LoopSpec, error: QuarryError) -> LoopReport:
         end_us=read_now_us(),
         outcome="FAILED",
         min_new_choices=spec.min_new_choices,
-        advice=(str(error),),
+        advice=(str(error), describe_next_command("FAILED", spec.collection, "")),
         reason=error.reason,
     )

@@ -141,6 +141,7 @@ def test_one_turn_tells_the_outcome_the_figures_and_what_to_type(fake: tuple[Fak
     assert ended.exit_code == 0, ended.output
     for told in (
         "IMPROVED_NOT_PROMOTED  faq@2",
+        "faq@2 is better than the order without a re-ranker, and waits to be promoted.",
         "quarry model promote faq@2",
         "+0.125",
         "lost [red]password",

@@ -1,6 +1,7 @@
 """A turn's report as one HTML page that needs nothing else: styles and charts are inside, and no script."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
@@ -8,6 +9,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from quarry.glossary import TERMS
+from quarry.training.loop_outcomes import describe_outcome
 from quarry.training.loop_spec import LoopReport, VersionInShort
 from quarry.training.spec import Metric, OffPolicyEstimate
 from quarry_trainer.loop.loop_charts import Point, draw_timeline
@@ -36,49 +38,43 @@ def render_page(report: LoopReport) -> str:
         "figure": _format_figure,
         "signed": _format_signed,
         "rank": _format_rank,
+        "commands": format_commands,
     }
     rows = list_metric_rows(report.metrics)
     return environment.get_template(TEMPLATE).render(
         report=report,
-        sentence=describe_outcome(report),
+        sentence=describe_outcome(
+            report.outcome, report.model, report.compared_with, report.model_verdict or ""
+        ),
         good=report.outcome in GOOD,
         ended=_format_time(report.end_us),
         rows=rows,
+        all_simulated=report.simulated and all(version.simulated for version in report.versions),
         charts=[Markup(svg) for svg in _draw_charts(report.versions)],  # noqa: S704  matplotlib escapes
         subjects=[name for name in SUBJECTS if any(name in found for _, _, found in rows)],
     )
 
 
-def describe_outcome(report: LoopReport) -> str:
-    """Describes the outcome in a sentence, for whoever reads nothing else."""
-    before = report.compared_with or "the order without a re-ranker"
-    match report.outcome:
-        case "PROMOTED":
-            return f"{report.model} is better than {before}, and serves now."
-        case "IMPROVED_NOT_PROMOTED":
-            return f"{report.model} is better than {before}, and waits to be promoted."
-        case "NOT_BETTER" if report.model_verdict == "REGRESSED":
-            return f"{report.model} is worse than {before}; nothing has changed."
-        case "NOT_BETTER" if report.model_verdict == "INSUFFICIENT_DATA":
-            return f"Nobody can tell yet whether {report.model} is better than {before}; nothing has changed."
-        case "NOT_BETTER":
-            return f"{report.model} is not proven better than {before}; nothing has changed."
-        case "BAD_EXAMPLES":
-            return "What was mined is not to be trained on; nothing has changed."
-        case "NOT_ENOUGH_FEEDBACK":
-            return "There is too little new feedback; nothing was done."
-        case "FAILED":
-            return "The turn did not come to its end; nothing has changed."
-
-
 def list_metric_rows(metrics: Iterable[Metric]) -> list[tuple[str, str, dict[str, Metric]]]:
-    """Lists (slice, measure, metric by subject), of all, known and unseen queries."""
+    """Lists (slice, measure, metric by subject), of all, known and unseen queries.
+
+    A slice that holds all queries says what the row of all says, and is left out.
+    """
     rows: dict[tuple[str, str], dict[str, Metric]] = {}
     for metric in metrics:
         if metric.slice in SLICES:
             rows.setdefault((metric.slice, metric.measure), {})[metric.subject] = metric
     ordered = sorted(rows, key=lambda key: SLICES.index(key[0]))
-    return [(slice, measure, rows[slice, measure]) for slice, measure in ordered]
+    return [
+        (slice, measure, rows[slice, measure])
+        for slice, measure in ordered
+        if slice == SLICES[0]
+        or _count_queries(rows[slice, measure]) != _count_queries(rows.get((SLICES[0], measure), {}))
+    ]
+
+
+def _count_queries(row: Mapping[str, Metric]) -> int:
+    return max((metric.queries for metric in row.values()), default=0)
 
 
 def _draw_charts(versions: Iterable[VersionInShort]) -> list[str]:
@@ -103,6 +99,13 @@ def _draw_charts(versions: Iterable[VersionInShort]) -> list[str]:
 
 def _make_point(name: str, found: Metric | OffPolicyEstimate) -> Point:
     return Point(name, found.value, found.lower, found.upper)
+
+
+def format_commands(text: str) -> Markup:
+    """Formats what stands between backticks as code; all of the text is escaped."""
+    parts = re.split(r"`([^`]+)`", text)  # every second one is code
+    code, plain = Markup("<code>{}</code>"), Markup("{}")
+    return Markup("").join((code if place % 2 else plain).format(part) for place, part in enumerate(parts))
 
 
 def _format_time(time_us: int) -> str:

@@ -17,6 +17,7 @@ from quarry.jobs.child import ProgressReporter
 from quarry.jobs.files import write_bytes, write_model
 from quarry.jobs.waited_for import note_operation
 from quarry.mining.spec import Verdict
+from quarry.training.loop_outcomes import describe_next_command
 from quarry.training.loop_reports import PAGE, REPORT, LoopPlace, LoopReports, Unfinished
 from quarry.training.loop_spec import MOST_ASKED, LoopOutcome, LoopReport, LoopSpec, MinedInShort
 from quarry.training.spec import EvaluationReport, ModelVerdict
@@ -174,7 +175,9 @@ class LoopRun:
             lambda: TopTens(self._server, self._spec.collection).search_all(summary.asked, report.model)
         )
         if after is None:
-            return report.model_copy(update={"advice": (*report.advice, *self._advice)})
+            return report.model_copy(
+                update={"advice": (*report.advice[:-1], *self._advice, *report.advice[-1:])}
+            )
         changes = list_rank_changes(summary.asked, before, after)
         return report.model_copy(update={"changes": changes, "queries_compared": len(summary.asked)})
 
@@ -191,7 +194,7 @@ class LoopRun:
     def _report_too_few(self, summary: FeedbackSummary) -> LoopReport:
         """Writes a report for the server to read; it keeps no report without a name."""
         report = self._make_outline("NOT_ENOUGH_FEEDBACK", summary).model_copy(
-            update={"name": "", "advice": (_describe_too_few(summary, self._spec),)}
+            update={"name": "", "advice": _advise_too_few(summary, self._spec)}
         )
         write_model(self._folder / REPORT, report)
         return report
@@ -210,7 +213,7 @@ class LoopRun:
                 "feedback_start_us": summary.first_us,
                 "feedback_end_us": summary.last_us,
                 "versions": list_versions(self._server, self._spec.collection),
-                "advice": (*mined.advice, *self._advice),
+                "advice": _list_advice(outcome, self._spec, "", (*mined.advice, *self._advice)),
             }
         )
         if model is None:
@@ -224,7 +227,7 @@ class LoopRun:
                 "metrics": tuple(read_metric(metric) for metric in model.metrics),
                 "evidence": read_evidence(found),
                 "simulated": mined.simulated or model.lineage.simulated,
-                "advice": (*model.advice, *self._advice, *_describe_next_step(outcome, model)),
+                "advice": _list_advice(outcome, self._spec, model.name, (*model.advice, *self._advice)),
             }
         )
 
@@ -259,20 +262,19 @@ def _choose_outcome(model: models_pb.Model) -> LoopOutcome:
     return "IMPROVED_NOT_PROMOTED" if improved else "NOT_BETTER"
 
 
-def _describe_next_step(outcome: LoopOutcome, model: models_pb.Model) -> tuple[str, ...]:
-    """Describes what to type, now that there is a version."""
-    if outcome == "PROMOTED":
-        return (f"{model.name} serves; `quarry model rollback {model.collection}` takes it back",)
-    if outcome == "IMPROVED_NOT_PROMOTED":
-        return (f"`quarry model promote {model.name}` makes it serve",)
-    return ()
+def _list_advice(outcome: LoopOutcome, spec: LoopSpec, model: str, advice: Sequence[str]) -> tuple[str, ...]:
+    """Lists the advice, each sentence once, and what to type next."""
+    return tuple(dict.fromkeys((*advice, describe_next_command(outcome, spec.collection, model))))
 
 
-def _describe_too_few(summary: FeedbackSummary, spec: LoopSpec) -> str:
+def _advise_too_few(summary: FeedbackSummary, spec: LoopSpec) -> tuple[str, ...]:
     if spec.force or summary.choices >= spec.min_new_choices:
-        return "no choice in the log can be learned from: look at `quarry feedback stats`"
+        return (
+            f"no choice in the log can be learned from: look at `quarry feedback stats {spec.collection}`",
+        )
     new = f"{summary.choices:,} choice{'s are' if summary.choices != 1 else ' is'} new"
-    return f"{new}, under {spec.min_new_choices:,}: wait for more, or turn all the same (--force)"
+    few = f"{new}, under {spec.min_new_choices:,}: wait for more"
+    return few, describe_next_command("NOT_ENOUGH_FEEDBACK", spec.collection, "")
 
 
 def _summarize_mining(made: mining_pb.MiningSet) -> MinedInShort:

@@ -8,17 +8,24 @@ import pytest
 from tests.unit.training.loops import loop_report
 from tests.unit.training.samples import metric
 
+from quarry.training.loop_outcomes import describe_next_command, describe_outcome
 from quarry.training.loop_spec import (
     LoopOutcome,
+    LoopReport,
     MinedInShort,
     QueryChange,
     RankChange,
     VerdictEvidence,
     VersionInShort,
 )
-from quarry_trainer.loop.loop_page import describe_outcome, render_page
+from quarry.training.spec import OffPolicyEstimate
+from quarry_trainer.loop.loop_page import list_metric_rows, render_page
 
 HOSTILE = '<script>alert("x")</script>&$\\frac'
+
+
+def describe(report: LoopReport) -> str:
+    return describe_outcome(report.outcome, report.model, report.compared_with, report.model_verdict or "")
 
 
 def version(number: int, value: float = 0.1) -> VersionInShort:
@@ -71,7 +78,9 @@ def test_every_outcome_has_a_sentence_and_a_page(outcome: LoopOutcome) -> None:
         outcome=outcome, mining=None, metrics=(), changes=(), queries_compared=0, advice=(), model=""
     )
     for report in (bare, loop_report(outcome=outcome, compared_with="")):
-        assert describe_outcome(report).endswith(".")
+        assert describe(report).endswith(".")
+        assert re.search("`quarry .*faq.*`", describe_next_command(outcome, "faq", "faq@2"))
+        assert f"<strong>{outcome}</strong> {describe(report)}" in render_page(report)
         checked = Checked()
         checked.feed(render_page(report))
         assert not checked.open
@@ -86,7 +95,63 @@ def test_every_outcome_has_a_sentence_and_a_page(outcome: LoopOutcome) -> None:
     ],
 )
 def test_what_is_not_better_is_told_apart(verdict: str, told: str) -> None:
-    assert told in describe_outcome(loop_report(outcome="NOT_BETTER", model_verdict=verdict))
+    assert told in describe(loop_report(outcome="NOT_BETTER", model_verdict=verdict))
+
+
+WIDE = {"evidence": VerdictEvidence(
+    source="clicks", queries=40,
+    off_policy=tuple(
+        OffPolicyEstimate(
+            estimator=estimator, subject=subject, value=0.5, lower=0.4, upper=0.6, effective_sample_size=9.0,
+            support=0.5,
+        )
+        for estimator in ("snips", "doubly_robust") for subject in ("candidate", "serving", "difference")
+    ),
+)}  # fmt: skip
+
+
+def test_a_row_of_a_wide_table_can_be_read_without_its_heading_on_a_narrow_screen() -> None:
+    page = render_page(loop_report(**WIDE))
+    tables = re.findall(r"(?s)<table(.*?)>(.*?)</table>", page)
+    wide = [body for attributes, body in tables if len(re.findall("<th[ >]", body)) > 3]
+    assert len(wide) == 2
+    for attributes, body in tables:
+        if body in wide:
+            assert 'class="wide"' in attributes
+            headings = re.findall(r"<th[^>]*>(.*?)</th>", body)
+            for row in re.findall(r"(?s)<tr>(<td.*?)</tr>", body):
+                assert re.findall(r'<td[^>]*data-label="([^"]*)"', row) == headings
+                assert row.count("<td") == len(headings)
+    style = re.search(r"(?s)@media \(max-width: 30rem\) \{(.*?)\n\}", page)
+    assert style is not None, "30rem are 480 px"
+    assert "table.wide thead { display: none; }" in style[1]
+    assert "content: attr(data-label)" in style[1]
+    assert "white-space: normal" in style[1]
+
+
+def test_what_to_type_is_set_apart_and_only_that_is_code() -> None:
+    page = render_page(
+        loop_report(advice=("`quarry model promote faq@2` makes it <b>serve</b>", "a ` alone"))
+    )
+    assert "<li><code>quarry model promote faq@2</code> makes it &lt;b&gt;serve&lt;/b&gt;</li>" in page
+    assert "<li>a ` alone</li>" in page
+
+
+def test_a_slice_that_holds_all_queries_is_left_out_because_it_repeats_them() -> None:
+    known = metric("difference", 0.1).model_copy(update={"slice": "known"})
+    unseen = metric("difference", 0.3).model_copy(update={"slice": "unseen", "queries": known.queries - 1})
+    rows = list_metric_rows([metric("difference", 0.1), known, unseen])
+    assert [slice for slice, _, _ in rows] == ["all", "unseen"]
+
+
+def test_what_a_program_made_is_said_once() -> None:
+    versions = tuple(version(number).model_copy(update={"simulated": True}) for number in (1, 2))
+    page = render_page(loop_report(versions=versions, simulated=True, evidence=VerdictEvidence(queries=4)))
+    assert page.count("A program made the feedback") == 1
+    assert "simulated users" not in page
+    assert "a program, wholly" not in page
+    mixed = (versions[0], version(2))
+    assert render_page(loop_report(versions=mixed, simulated=True)).count("(simulated users)") == 1
 
 
 def test_texts_of_users_are_escaped_wherever_they_stand() -> None:

@@ -16,6 +16,7 @@ from quarry_cli.failures import CliError
 from quarry_cli.inputs.judgments import read_judged
 from quarry_cli.views.mining import ClickModelOption, name_click_model, print_report, show_presets, show_set
 
+NO_DATA = 1
 DEFAULT_MODEL = ClickModelOption(DEFAULT_CLICK_MODEL)
 QueriesOption = Annotated[
     Path | None,
@@ -100,7 +101,8 @@ def mine(
     """Mine hard negatives to train a re-ranker on.
 
     Positives come from judgments (--queries and --qrels), from clicks (--from-feedback), or from both. The
-    verdict says whether to train on the set; one is written whatever it says.
+    verdict says whether to train on the set; one is written whatever it says. Status 1 if there is nothing
+    to train on (NO_DATA).
     """
     for path in filter(None, (out, report)):
         check_folder(path)
@@ -132,6 +134,8 @@ def mine(
         print_report(made, out)
     else:
         show_set(made, out)
+    if made.verdict == pb.MINING_VERDICT_NO_DATA:
+        raise typer.Exit(NO_DATA)
 
 
 def check_folder(path: Path) -> None:

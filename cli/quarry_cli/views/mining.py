@@ -10,8 +10,9 @@ from rich import box
 from rich.table import Table
 
 from quarry.mining.presets import ALIASES, PRESETS
+from quarry.mining.verdicts import VERDICTS
 from quarry.v1 import mining_service_pb2 as pb
-from quarry_cli.console import make_plain, note, out, print_json, warn
+from quarry_cli.console import make_plain, note, out, print_json
 
 SHOWN_TEXTS = 3
 BARS = " ▁▂▃▄▅▆▇█"
@@ -47,8 +48,12 @@ def show_set(made: pb.MiningSet, path: Path) -> None:
     report = orjson.loads(made.report_json)
     good = report["verdict"] == "GOOD"
     out.print(make_plain(report["verdict"], "bold green" if good else "bold yellow"))
+    if meaning := VERDICTS.get(report["verdict"], ""):
+        out.print(make_plain(f"  {meaning}"), soft_wrap=True)
     for advice in report["advice"]:
         out.print(make_plain(f"  {advice}", "yellow"), soft_wrap=True)
+    for warning in report.get("warnings", ()):
+        out.print(make_plain(f"  warning: {warning}", "yellow"), soft_wrap=True)
     out.print(_make_figures_table(report))
     if report["rows"]:
         out.print(_make_members_table(report["members"]))
@@ -56,12 +61,6 @@ def show_set(made: pb.MiningSet, path: Path) -> None:
         out.print(make_plain(f"  s(p,d)           {draw_sparkline(report['histograms']['s_pd'])}"))
         _show_texts("hardest", report["hardest"])
         _show_texts("most suspicious", report["suspicious"])
-    if report["simulated"]:
-        warn("the feedback was made by a program, wholly or in part")
-    if report["positives"]["unknown_documents"]:
-        names = ", ".join(report["positives"]["unknown_examples"])
-        lacking = report["positives"]["unknown_documents"]
-        warn(f"the collection lacks {lacking:,} judged or clicked documents: {names}")
     for remark in report["notes"]:
         note(f"  {remark}")
     note(f"{report['rows']:,} rows in {path}; {report['name']} on the server")
@@ -123,3 +122,5 @@ def _show_texts(title: str, some: list[Mapping[str, Any]]) -> None:
         for which in ("positive", "negative"):
             text = f"    {which} {one[f'{which}_id']}  {one[which]}"
             out.print(make_plain(text[: out.width]), soft_wrap=True)
+        if "advice" in one:
+            out.print(make_plain(f"    {one['advice']}", "yellow"), soft_wrap=True)

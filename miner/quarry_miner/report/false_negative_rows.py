@@ -85,7 +85,7 @@ class FalseNegativeRows:
             if source == "audit":
                 return estimate_from_counts(values > 0.5, queries, source), tuple(notes)
             return estimate_from_probabilities(values, queries, source), (*notes, _CAVEATS[source])
-        return None, (*notes, "nothing tells how many negatives are relevant: audit some queries")
+        return None, tuple(notes)
 
     def _keep(self, source: str, values: Float64, numbers: NDArray[np.int64]) -> None:
         known = np.isfinite(values)

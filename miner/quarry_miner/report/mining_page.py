@@ -8,6 +8,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from quarry.glossary import TERMS
+from quarry.mining.verdicts import VERDICTS
 from quarry_miner.report.mining_charts import draw_heat_map, draw_histogram
 
 TEMPLATE = "report.html"
@@ -32,6 +33,7 @@ def render_page(report: Mapping[str, Any]) -> str:
     created = datetime.fromtimestamp(report["create_time_us"] / 1e6, UTC)
     return environment.get_template(TEMPLATE).render(
         report=report,
+        meaning=VERDICTS[report["verdict"]],
         created=created.strftime("%Y-%m-%d %H:%M UTC"),
         margins=_make_chart(draw_histogram(histograms["s_qd_minus_s_qp"], "s(q,d) - s(q,p)", 0.0)),
         cosines=_make_chart(draw_histogram(histograms["s_pd"], "s(p,d)", near)),

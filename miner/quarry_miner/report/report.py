@@ -82,6 +82,7 @@ def make_report(
     report = {
         "verdict": verdict,
         "advice": list(advice),
+        "warnings": list(_list_warnings(facts, figures.negatives, estimate)),
         **{
             name: getattr(spec, name)
             for name in ("name", "collection", "preset", "negatives", "depth", "seed")
@@ -102,13 +103,13 @@ def make_report(
         "near_positive": {"from": policy.near_positive, "share": measured.near_positive},
         "random": measured.random,
         "histograms": {"s_qd_minus_s_qp": figures.margins.as_json(), "s_pd": figures.cosines.as_json()},
-        **_list_texts(figures, excerpts),
+        **_list_texts(figures, excerpts, policy.near_positive),
         "positives": _describe_positives(facts.positives),
         "reuse": dict(facts.reuse),
         "calibration": facts.calibration,
         "policy": asdict(policy),
         "simulated": facts.simulated,
-        "notes": [*facts.notes, *_describe_left_out(facts.positives), *remarks],
+        "notes": [*facts.notes, *remarks],
         "versions": dict(facts.versions),
         "data_hash": facts.data_hash,
     }
@@ -139,7 +140,9 @@ def _describe_member(name: str, figures: SetFigures, pairs: int) -> dict[str, An
     }
 
 
-def _list_texts(figures: SetFigures, excerpts: Excerpts) -> dict[str, list[dict[str, Any]]]:
+def _list_texts(
+    figures: SetFigures, excerpts: Excerpts, near_positive: float
+) -> dict[str, list[dict[str, Any]]]:
     lists = {"hardest": figures.hardest, "suspicious": figures.suspicious}
     wanted = {id for some in lists.values() for one in some for id in (one.positive_id, one.negative_id)}
     texts = excerpts(sorted(wanted))
@@ -150,7 +153,24 @@ def _list_texts(figures: SetFigures, excerpts: Excerpts) -> dict[str, list[dict[
         }
         return {**asdict(one), **shown}
 
-    return {name: [with_texts(one) for one in some] for name, some in lists.items()}
+    found = {name: [with_texts(one) for one in some] for name, some in lists.items()}
+    for row, one in zip(found["suspicious"], figures.suspicious, strict=True):
+        row["advice"] = describe_what_to_do(one, near_positive)
+    return found
+
+
+def describe_what_to_do(one: Suspect, near_positive: float) -> str:
+    """Describes what a person does about a negative that may be an answer."""
+    if one.s_pd >= near_positive:
+        why = f"It says nearly what {one.positive_id} says"
+    elif one.s_qd > one.s_qp:
+        why = f"It is nearer to the query than {one.positive_id} is"
+    else:
+        why = "It may be an answer"
+    return (
+        f"{why}: read it. If it answers the query, judge it relevant (--queries, --qrels) and mine "
+        "again; if not, leave it, for it is worth learning from."
+    )
 
 
 def _cut(text: str) -> str:
@@ -177,11 +197,23 @@ def _describe_positives(positives: Positives) -> dict[str, Any]:
     }
 
 
-def _describe_left_out(positives: Positives) -> Iterator[str]:
-    """Describes what judgments and clicks said and was not followed, for people."""
+def _list_warnings(facts: MinedFacts, negatives: int, estimate: FalseNegatives | None) -> Iterator[str]:
+    """Lists what whoever trusts the verdict must know, and what was asked and not followed."""
+    positives = facts.positives
+    if facts.simulated:
+        yield "a program made the feedback, wholly or in part: that shows how mining works, and not how well"
+    if negatives and estimate is None:
+        yield (
+            "how many negatives are false is not known, for nothing tells of enough of them, and the verdict "
+            "does not count it: judge all relevant documents of some queries (--calibrate, --audit), and "
+            "read the most suspicious negatives"
+        )
+    if positives.unknown:
+        named = ", ".join(positives.unknown[:SHOWN_UNKNOWN])
+        yield f"the collection lacks {len(positives.unknown):,} judged or clicked documents: {named}"
     if positives.wordless:
         named = ", ".join(positives.wordless[:SHOWN_UNKNOWN])
-        yield (f"{positives.wordless_pairs:,} positives have no word in them, and make no example: {named}")
+        yield f"{positives.wordless_pairs:,} positives have no word in them, and make no example: {named}"
     yield from describe_disputed(positives.disputed)
 
 

@@ -29,7 +29,9 @@ REPORT: dict[str, Any] = {
     "histograms": {name: {"edges": [0, 1, 2], "counts": [1, 3]} for name in ("s_qd_minus_s_qp", "s_pd")},
     "hardest": [{"query": "q\x1b[31m", "positive_id": "p", "positive": "yes", "negative_id": "n",
                  "negative": "no"}],
-    "suspicious": [], "simulated": True,
+    "suspicious": [{"query": "s", "positive_id": "p", "positive": "yes", "negative_id": "n", "negative": "no",
+                    "advice": "read it"}],
+    "simulated": True, "warnings": ["how many negatives are false is not known"],
     "positives": {"unknown_documents": 1, "unknown_examples": ["gone"]}, "notes": ["a note"],
 }  # fmt: skip
 
@@ -60,7 +62,8 @@ class FakeMining(
         if done and self.error:
             operation.error.CopyFrom(self.error)
         elif done:
-            made = pb.MiningSet(name="set-1", report_json=json.dumps(self.report))
+            verdict = pb.MiningVerdict.Value(f"MINING_VERDICT_{self.report['verdict']}")
+            made = pb.MiningSet(name="set-1", verdict=verdict, report_json=json.dumps(self.report))
             operation.response.Pack(made)
         return operation
 
@@ -131,7 +134,13 @@ def test_judgments_and_options_reach_the_server_and_the_files_come_back(
     assert request.calibration.target_false_negatives == 0.2
     assert list(request.calibration.judgments) == list(request.queries)
     assert not request.HasField("feedback")
-    assert ended.output.splitlines()[0] == "GOOD"
+    lines = [line.strip() for line in ended.stdout.splitlines()]
+    assert lines[:3] == [
+        "GOOD",
+        "Nothing that was measured speaks against training on it.",
+        "warning: how many negatives are false is not known",
+    ]
+    assert "read it" in lines, "a suspicious row says what to do with it"
     assert "\x1b[31m" not in ended.output
 
 
@@ -155,6 +164,18 @@ def test_a_bad_verdict_still_ends_well(
     assert ended.exit_code == 0
     assert "TOO_EASY" in ended.output
     assert "do this" in ended.output
+
+
+def test_nothing_to_train_on_is_a_failure_to_a_script(
+    fake: tuple[FakeMining, str], files: list[str], tmp_path: Path
+) -> None:
+    fake[0].report |= {"verdict": "NO_DATA", "advice": ["give judgments"], "rows": 0}
+    for options in ([], ["--json"]):
+        fake[0].waits = 0
+        ended = call(fake[1], "mine", "faq", *files, "--out", str(tmp_path / "x"), *options)
+        assert ended.exit_code == 1
+        assert "NO_DATA" in ended.stdout
+    assert (tmp_path / "x").exists()
 
 
 def test_feedback_alone_and_beside_judgments(

@@ -194,7 +194,7 @@ class LoopRun:
     def _report_too_few(self, summary: FeedbackSummary) -> LoopReport:
         """Writes a report for the server to read; it keeps no report without a name."""
         report = self._make_outline("NOT_ENOUGH_FEEDBACK", summary).model_copy(
-            update={"name": "", "advice": _advise_too_few(summary, self._spec)}
+            update={"name": "", "advice": _describe_too_few(summary, self._spec)}
         )
         write_model(self._folder / REPORT, report)
         return report
@@ -267,7 +267,7 @@ def _list_advice(outcome: LoopOutcome, spec: LoopSpec, model: str, advice: Seque
     return tuple(dict.fromkeys((*advice, describe_next_command(outcome, spec.collection, model))))
 
 
-def _advise_too_few(summary: FeedbackSummary, spec: LoopSpec) -> tuple[str, ...]:
+def _describe_too_few(summary: FeedbackSummary, spec: LoopSpec) -> tuple[str, ...]:
     if spec.force or summary.choices >= spec.min_new_choices:
         return (
             f"no choice in the log can be learned from: look at `quarry feedback stats {spec.collection}`",

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from quarry.mining.spec import MiningSpec
+from quarry.mining.spec import MiningSpec, Verdict
+from quarry.mining.verdicts import VERDICTS
 from quarry_miner.evidence.positives import Positives
 from quarry_miner.examples import Example
 from quarry_miner.mining.example_tables import make_table
@@ -145,8 +146,55 @@ def test_clicks_say_nothing_of_pairs_that_they_do_not_know() -> None:
     assert (found["rows"], found["share"]) == (30, pytest.approx(0.2))
 
 
-def test_without_a_source_the_share_is_unknown() -> None:
-    assert report_of(many(50), 50)["false_negatives"] is None
+def test_without_a_source_the_share_is_unknown_and_a_good_set_says_so_under_its_verdict() -> None:
+    report = report_of(many(50), 50)
+    assert (report["false_negatives"], report["verdict"]) == (None, "GOOD")
+    (warning,) = report["warnings"]
+    assert "how many negatives are false is not known" in warning
+    page = render_page(report)
+    verdict = page[page.index("<strong>GOOD") : page.index("What was mined")]
+    assert "how many negatives are false is not known" in verdict
+    assert VERDICTS["GOOD"] in verdict
+    known = report_of(many(50, evidence={"rerank": 0.1}), 50)
+    assert known["warnings"] == []
+    assert '<div class="verdict good">' in render_page(known)
+
+
+def test_every_warning_stands_under_the_verdict_and_once() -> None:
+    positives = Positives((), 3, 0, ("gone",), 1, 0, 0, wordless=("void",), wordless_pairs=2)
+    page = render_page(report_of(many(50), 50, simulated=True, positives=positives))
+    verdict = page[page.index("<strong>GOOD") : page.index("What was mined")]
+    for told in (
+        "a program made the feedback",
+        "lacks 1 judged or clicked documents: gone",
+        "no word in them",
+    ):
+        assert told in verdict
+        assert page.count(told) == 1
+
+
+def test_each_suspicious_row_says_what_to_do_with_it() -> None:
+    examples = [
+        example(1, "copy", s_pd=0.95, s_qd=0.2, s_qp=0.5),
+        example(2, "nearer", s_pd=0.5, s_qd=0.8, s_qp=0.5),
+        example(3, "other", s_pd=0.4, s_qd=0.2, s_qp=0.5),
+    ]
+    report = report_of(examples, pairs=3)
+    advice = {one["negative_id"]: one["advice"] for one in report["suspicious"]}
+    assert advice["copy"].startswith(
+        "It says nearly what p1 says: read it. If it answers the query, judge it"
+    )
+    assert advice["nearer"].startswith("It is nearer to the query than p2 is: read it.")
+    assert advice["other"].startswith("It may be an answer: read it.")
+    page = render_page(report)
+    assert all(one in page for one in advice.values())
+    assert "advice" not in report["hardest"][0]
+
+
+@pytest.mark.parametrize("verdict", get_args(Verdict))
+def test_every_verdict_has_the_words_of_page_and_terminal(verdict: Verdict) -> None:
+    report = report_of(many(50), 50) | {"verdict": verdict}
+    assert f"<strong>{verdict}</strong> {VERDICTS[verdict]}" in render_page(report)
 
 
 def test_rows_of_one_query_count_for_less_than_those_of_many() -> None:

@@ -31,7 +31,7 @@ NOT_RUN = {
     r"quarry mine .*--preset perc-pos": "a second mining takes a minute; the first one runs",
     r"quarry feedback evaluate ": "it fits six models to many splits, which takes minutes",
     r"pip install ": "nothing is published yet, and the environment of the tests has the package",
-    r"quarry evaluate faq --queries": "1,174 queries take minutes; test_quickstart.py evaluates 250",
+    r"quarry evaluate faq --queries queries": "1,174 queries take minutes; test_quickstart.py evaluates 250",
 }
 """Patterns of commands, each with the reason why this test leaves them out."""
 
@@ -126,6 +126,12 @@ def test_the_how_to_pages_run_as_they_are_written(tmp_path: Path) -> None:
     assert re.search(r"^\d+ match a word, \d+ were found by meaning alone$", paged, re.MULTILINE), paged
     assert "\nTrue " in paged, paged
     assert paged.endswith("719 documents\n"), paged
+    measured = said_by["evaluate.md"]
+    assert measured.count("2 queries; interval by bootstrap") == 3, measured
+    assert '"judged_at_10"' in measured
+    assert "both.run; 2 judged queries, paired bootstrap over queries" in measured
+    assert "2 queries in quepid.jsonl, 3 judgments in quepid.tsv" in said_by["import-judgments.md"]
+    assert "1 queries in ubi.jsonl, 2 judgments in ubi.tsv, 1 of them" in said_by["import-judgments.md"]
     for said in (
         "2 documents searchable in parts",
         "2 documents searchable in spares",

@@ -135,13 +135,13 @@ def to_json(found: Comparison, texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def show_comparison(found: Comparison, first: str, second: str, texts: Mapping[str, str]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)  # fits into 80 columns
     table.add_column("measure")
     for heading in ("first", "second", "difference"):
-        table.add_column(heading, justify="right")
-    table.add_column("95 % interval", justify="center", style="dim")
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("95 % interval", justify="center", style="dim", no_wrap=True)
     for heading in ("better", "worse", "equal"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for one in found.differences:
         low, high = one.interval
         style = "green" if low > 0 else "red" if high < 0 else ""

@@ -98,6 +98,7 @@ def evaluate(
         if not read.keys() & judged.keys():
             raise CliError(f"{path}: has none of the {len(judged):,} judged queries of {qrels}")
     relevance: dict[str, dict[str, float]] = {}
+    made: dict[str, Ranked] = {}
     counts = count_judgments(judged)
     if name:
         with connect(server, timeout, default_timeout_s=120) as quarry:
@@ -108,9 +109,8 @@ def evaluate(
             absent = find_absent_documents(quarry, name, judged, answers.runs.values())
         warn_of_absent_documents(absent, judged)
         counts[ABSENT] = len(absent)
-        runs = {**answers.runs, **runs}
-        for target in run_out or ():
-            write_named_run(target, answers.runs)
+        made = answers.runs
+        runs = {**made, **runs}
     results, error = measure_runs(runs, judged), measure_relevance_error(relevance, judged)
     if json:
         found: dict[str, Any] = {run: dict(result.means) for run, result in results.items()}
@@ -128,6 +128,8 @@ def evaluate(
         show_figures(results)
         if error is not None:
             note(f"relevance of the ten best hits is off by {error:.3f} on average ({ECE})")
+    for target in run_out or ():
+        write_named_run(target, made)
 
 
 def _read(queries: Path | None, qrels: Path) -> JudgedQueries:

@@ -56,6 +56,7 @@ def test_the_queries_that_changed_most_are_named_those_that_lost_first(files, cl
     assert [round(one["difference"], 3) for one in changed] == [-1.0, -0.131, 0.369]
     shown = cli("compare", *files, "--queries", tmp_path / "q.tsv")
     assert "q4  four" in shown.out
+    assert max(map(len, shown.out.splitlines())) <= 80
     assert "b.run lacks 1 of the 4 judged queries, which count 0" in shown.err
 
 

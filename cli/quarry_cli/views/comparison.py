@@ -135,7 +135,7 @@ def to_json(found: Comparison, texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def show_comparison(found: Comparison, first: str, second: str, texts: Mapping[str, str]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)  # fits into 80 columns
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), pad_edge=False)  # fits into 80 columns
     table.add_column("measure")
     for heading in ("first", "second", "difference"):
         table.add_column(heading, justify="right", no_wrap=True)

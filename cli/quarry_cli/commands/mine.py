@@ -20,11 +20,11 @@ NO_DATA = 1
 DEFAULT_MODEL = ClickModelOption(DEFAULT_CLICK_MODEL)
 QueriesOption = Annotated[
     Path | None,
-    typer.Option(exists=True, dir_okay=False, help="JSON lines with _id and text, maybe gzipped."),
+    typer.Option(exists=True, dir_okay=False, help="JSON lines, TREC topics, or a table of ids and texts."),
 ]
 QrelsOption = Annotated[
     Path | None,
-    typer.Option(exists=True, dir_okay=False, help="BEIR's or TREC's judgments, maybe gzipped."),
+    typer.Option(exists=True, dir_okay=False, help="BEIR's or TREC's judgments, maybe packed."),
 ]
 
 

@@ -31,7 +31,10 @@ class Users(StrEnum):
 def simulate(
     name: Annotated[str, typer.Argument(help="The collection.", show_default=False)],
     queries: Annotated[
-        Path, typer.Option(exists=True, dir_okay=False, help="JSON lines with _id and text, maybe gzipped.")
+        Path,
+        typer.Option(
+            exists=True, dir_okay=False, help="JSON lines, TREC topics, or a table of ids and texts."
+        ),
     ],
     qrels: Annotated[
         Path, typer.Option(exists=True, dir_okay=False, help="What the users find relevant, maybe gzipped.")

@@ -236,6 +236,17 @@ class NotCalibratedError(FailedPreconditionError):
         )
 
 
+class NoVectorsError(FailedPreconditionError):
+    """The search compares vectors of documents, and there are none."""
+
+    reason = "NO_VECTORS"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the collection has no encoder, and so no vectors to compare: give it one by a reindex"
+        )
+
+
 class NoFeedbackError(FailedPreconditionError):
     """There is no click, or not one that counts, to learn from."""
 

@@ -22,6 +22,46 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _BoostMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BoostModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BoostMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BOOST_MODE_UNSPECIFIED: _BoostMode.ValueType  # 0
+    """MULTIPLY."""
+    BOOST_MODE_MULTIPLY: _BoostMode.ValueType  # 1
+    BOOST_MODE_ADD: _BoostMode.ValueType  # 2
+
+class BoostMode(_BoostMode, metaclass=_BoostModeEnumTypeWrapper): ...
+
+BOOST_MODE_UNSPECIFIED: BoostMode.ValueType  # 0
+"""MULTIPLY."""
+BOOST_MODE_MULTIPLY: BoostMode.ValueType  # 1
+BOOST_MODE_ADD: BoostMode.ValueType  # 2
+Global___BoostMode: _TypeAlias = BoostMode  # noqa: Y015
+
+class _NotPinnedReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NotPinnedReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NotPinnedReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOT_PINNED_REASON_UNSPECIFIED: _NotPinnedReason.ValueType  # 0
+    NOT_PINNED_REASON_NOT_FOUND: _NotPinnedReason.ValueType  # 1
+    """No document has this id."""
+    NOT_PINNED_REASON_FILTERED: _NotPinnedReason.ValueType  # 2
+    """It does not pass the filter."""
+
+class NotPinnedReason(_NotPinnedReason, metaclass=_NotPinnedReasonEnumTypeWrapper): ...
+
+NOT_PINNED_REASON_UNSPECIFIED: NotPinnedReason.ValueType  # 0
+NOT_PINNED_REASON_NOT_FOUND: NotPinnedReason.ValueType  # 1
+"""No document has this id."""
+NOT_PINNED_REASON_FILTERED: NotPinnedReason.ValueType  # 2
+"""It does not pass the filter."""
+Global___NotPinnedReason: _TypeAlias = NotPinnedReason  # noqa: Y015
+
 class _ReachLimit:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -73,6 +113,8 @@ class _ScoreBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreBasis
     """BM25 found it beyond the depth that is merged, and it was not compared by meaning."""
     SCORE_BASIS_BROWSED: _ScoreBasis.ValueType  # 4
     """The query is empty, and the oldest document comes first."""
+    SCORE_BASIS_PINNED: _ScoreBasis.ValueType  # 6
+    """It is pinned, and no arm found it."""
 
 class ScoreBasis(_ScoreBasis, metaclass=_ScoreBasisEnumTypeWrapper):
     """What the score of a hit rests on."""
@@ -86,6 +128,8 @@ SCORE_BASIS_BM25: ScoreBasis.ValueType  # 3
 """BM25 found it beyond the depth that is merged, and it was not compared by meaning."""
 SCORE_BASIS_BROWSED: ScoreBasis.ValueType  # 4
 """The query is empty, and the oldest document comes first."""
+SCORE_BASIS_PINNED: ScoreBasis.ValueType  # 6
+"""It is pinned, and no arm found it."""
 Global___ScoreBasis: _TypeAlias = ScoreBasis  # noqa: Y015
 
 class _TotalRelation:
@@ -190,6 +234,12 @@ class SearchRequest(_message.Message):
     UNLOGGED_FIELD_NUMBER: _builtins.int
     EXPLORATION_FIELD_NUMBER: _builtins.int
     MIN_RELEVANCE_FIELD_NUMBER: _builtins.int
+    COLLAPSE_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
+    PINNED_IDS_FIELD_NUMBER: _builtins.int
+    EXCLUDE_IDS_FIELD_NUMBER: _builtins.int
+    BOOSTS_FIELD_NUMBER: _builtins.int
+    MORE_LIKE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     query: _builtins.str
     """What the user typed, at most 8,192 bytes. It is analysed, never parsed: no character has a special
@@ -217,6 +267,11 @@ class SearchRequest(_message.Message):
     arm or a re-ranker was late or failed and nothing reaches the bound, the search fails with
     DEADLINE_EXCEEDED or UNAVAILABLE: an empty answer always means that nothing is relevant. If something
     does, `degraded` says what is missing, and `require_complete` makes the search fail.
+    """
+    more_like: _builtins.str
+    """Id of a document: search for what is like it, in the place of a `query`. The dense arm compares the mean of
+    its passages' vectors, and BM25 its 25 most telling words; it is left out itself. Not re-ranked. A document
+    that does not exist is NOT_FOUND.
     """
     @_builtins.property
     def filter(self) -> _types_pb2.Filter: ...
@@ -249,6 +304,32 @@ class SearchRequest(_message.Message):
     def exploration(self) -> Global___Exploration:
         """Show some hits in each other's place, so that the effect of a rank can be told from that of a document."""
 
+    @_builtins.property
+    def collapse(self) -> Global___Collapse:
+        """One hit of each group of documents, the best one. Needs a query."""
+
+    @_builtins.property
+    def diversity(self) -> Global___Diversity:
+        """Hits that repeat those above them come later. Needs a query, and a collection that has vectors: else
+        FAILED_PRECONDITION, reason NO_VECTORS.
+        """
+
+    @_builtins.property
+    def pinned_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Documents that stand on top in this order, whatever the query says; at most 100, each once. They must exist
+        and pass the filter: `SearchResponse.not_pinned` names those that do not.
+        """
+
+    @_builtins.property
+    def exclude_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Documents that this search does not see, as that which asks, or what was shown before; at most 1,000. Ids
+        that no document has do no harm.
+        """
+
+    @_builtins.property
+    def boosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Boost]:
+        """What moves hits up or down beside the query, at most 32. Needs a query."""
+
     def __init__(
         self,
         *,
@@ -267,16 +348,155 @@ class SearchRequest(_message.Message):
         unlogged: _builtins.bool = ...,
         exploration: Global___Exploration | None = ...,
         min_relevance: _builtins.float | None = ...,
+        collapse: Global___Collapse | None = ...,
+        diversity: Global___Diversity | None = ...,
+        pinned_ids: _abc.Iterable[_builtins.str] | None = ...,
+        exclude_ids: _abc.Iterable[_builtins.str] | None = ...,
+        boosts: _abc.Iterable[Global___Boost] | None = ...,
+        more_like: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance", "context", b"context", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "min_relevance", b"min_relevance", "rerank", b"rerank"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance", "collapse", b"collapse", "context", b"context", "diversity", b"diversity", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "min_relevance", b"min_relevance", "rerank", b"rerank"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance", "arms", b"arms", "collection", b"collection", "context", b"context", "explain", b"explain", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "min_relevance", b"min_relevance", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "require_complete", b"require_complete", "rerank", b"rerank", "return_fields", b"return_fields", "unlogged", b"unlogged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance", "arms", b"arms", "boosts", b"boosts", "collapse", b"collapse", "collection", b"collection", "context", b"context", "diversity", b"diversity", "exclude_ids", b"exclude_ids", "explain", b"explain", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "min_relevance", b"min_relevance", "more_like", b"more_like", "page_size", b"page_size", "page_token", b"page_token", "pinned_ids", b"pinned_ids", "query", b"query", "require_complete", b"require_complete", "rerank", b"rerank", "return_fields", b"return_fields", "unlogged", b"unlogged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_relevance: _TypeAlias = _typing.Literal["min_relevance"]  # noqa: Y015
     _WhichOneofArgType__min_relevance: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_relevance) -> _WhichOneofReturnType__min_relevance | None: ...
 
 Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
+
+@_typing.final
+class Collapse(_message.Message):
+    """Groups of which one hit is shown. Documents without a value stand for themselves. A list is collapsed as a
+    whole: as many as 1,000 ranked documents, whose groups `reach` then counts; `total` still counts documents.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """A KEYWORD or INTEGER field, or the title: documents with the same value are a group. If a document that is
+    ranked has several values, the search fails with INVALID_ARGUMENT, reason WRONG_TYPE.
+    """
+    members: _builtins.int
+    """Others of the group that come with the hit, best first: 0 to 10."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        members: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "members", b"members"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Collapse: _TypeAlias = Collapse  # noqa: Y015
+
+@_typing.final
+class Diversity(_message.Message):
+    """Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998) over the first hits: the next one is that with
+    the highest relevance_weight * relevance - (1 - relevance_weight) * similarity. Relevance is the score, from 0
+    for the lowest to 1 for the highest of those hits. Similarity is the highest cosine, 0 at least, between its
+    passage that matched best and those of the hits above it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEVANCE_WEIGHT_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    relevance_weight: _builtins.float
+    """Of relevance, over 0 to 1; 1 changes nothing. Default 0.5."""
+    depth: _builtins.int
+    """First hits that change places, 2 to 100; 0 means 50. Only what was read by the same re-ranker as the first
+    hit, or, like it, by none.
+    """
+    def __init__(
+        self,
+        *,
+        relevance_weight: _builtins.float | None = ...,
+        depth: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_relevance_weight", b"_relevance_weight", "relevance_weight", b"relevance_weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relevance_weight", b"_relevance_weight", "depth", b"depth", "relevance_weight", b"relevance_weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__relevance_weight: _TypeAlias = _typing.Literal["relevance_weight"]  # noqa: Y015
+    _WhichOneofArgType__relevance_weight: _TypeAlias = _typing.Literal["_relevance_weight", b"_relevance_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relevance_weight) -> _WhichOneofReturnType__relevance_weight | None: ...
+
+Global___Diversity: _TypeAlias = Diversity  # noqa: Y015
+
+@_typing.final
+class Boost(_message.Message):
+    """Moves documents up or down. Each document has a strength from 0 to 1, and its score becomes
+    ((score * product of (1 + weight * strength) over MULTIPLY) + sum of (weight * strength) over ADD), brought back to
+    what one stage of re-ranking can give, by the least and the most that the boosts of the request allow. So a
+    document leaves no stage: what a re-ranker read stays above what it did not read.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    FRESHNESS_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    weight: _builtins.float
+    """-1 to 10; not 0."""
+    mode: Global___BoostMode.ValueType
+    @_builtins.property
+    def filter(self) -> _types_pb2.Filter:
+        """Documents that pass it have the strength 1, others 0."""
+
+    @_builtins.property
+    def freshness(self) -> Global___Freshness: ...
+    def __init__(
+        self,
+        *,
+        filter: _types_pb2.Filter | None = ...,
+        freshness: Global___Freshness | None = ...,
+        weight: _builtins.float = ...,
+        mode: Global___BoostMode.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "freshness", b"freshness", "kind", b"kind"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "freshness", b"freshness", "kind", b"kind", "mode", b"mode", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["filter", "freshness"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Boost: _TypeAlias = Boost  # noqa: Y015
+
+@_typing.final
+class Freshness(_message.Message):
+    """Strength 0.5 ^ (age / half_life), by the server's clock; 1 for what lies ahead, 0 without a value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    HALF_LIFE_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """A TIMESTAMP field; of several values the latest counts."""
+    @_builtins.property
+    def half_life(self) -> _duration_pb2.Duration:
+        """A second at least."""
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        half_life: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["half_life", b"half_life"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "half_life", b"half_life"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Freshness: _TypeAlias = Freshness  # noqa: Y015
 
 @_typing.final
 class SearchContext(_message.Message):
@@ -625,6 +845,7 @@ class SearchResponse(_message.Message):
     HIGHEST_FUSED_FIELD_NUMBER: _builtins.int
     REACH_FIELD_NUMBER: _builtins.int
     FOUND_BY_MEANING_FIELD_NUMBER: _builtins.int
+    NOT_PINNED_FIELD_NUMBER: _builtins.int
     search_id: _builtins.str
     """Names this search in logs and in feedback; the same on all its pages."""
     next_page_token: _builtins.str
@@ -680,10 +901,15 @@ class SearchResponse(_message.Message):
 
     @_builtins.property
     def found_by_meaning(self) -> Global___Total:
-        """Hits that paging can reach and that match no word of the query: the arms that compare meaning found them.
+        """Hits that paging can reach and that match no word of the query: the arms that compare meaning found them, or
+        they are pinned.
         `total` counts none of them, but with `min_relevance`. A lower bound where BM25 did not score every hit, as
         in reciprocal rank fusion.
         """
+
+    @_builtins.property
+    def not_pinned(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotPinned]:
+        """Those of `pinned_ids` that are not on top, in their order."""
 
     def __init__(
         self,
@@ -704,14 +930,39 @@ class SearchResponse(_message.Message):
         highest_fused: _builtins.float = ...,
         reach: Global___Reach | None = ...,
         found_by_meaning: Global___Total | None = ...,
+        not_pinned: _abc.Iterable[Global___NotPinned] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["found_by_meaning", b"found_by_meaning", "reach", b"reach", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "degraded", b"degraded", "found_by_meaning", b"found_by_meaning", "generation", b"generation", "highest_fused", b"highest_fused", "hits", b"hits", "next_page_token", b"next_page_token", "ranking", b"ranking", "ranking_configuration", b"ranking_configuration", "reach", b"reach", "reranker", b"reranker", "rerankers", b"rerankers", "search_id", b"search_id", "timings", b"timings", "total", b"total", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "degraded", b"degraded", "found_by_meaning", b"found_by_meaning", "generation", b"generation", "highest_fused", b"highest_fused", "hits", b"hits", "next_page_token", b"next_page_token", "not_pinned", b"not_pinned", "ranking", b"ranking", "ranking_configuration", b"ranking_configuration", "reach", b"reach", "reranker", b"reranker", "rerankers", b"rerankers", "search_id", b"search_id", "timings", b"timings", "total", b"total", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SearchResponse: _TypeAlias = SearchResponse  # noqa: Y015
+
+@_typing.final
+class NotPinned(_message.Message):
+    """A document that was to be pinned, and why it is not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    document_id: _builtins.str
+    reason: Global___NotPinnedReason.ValueType
+    def __init__(
+        self,
+        *,
+        document_id: _builtins.str = ...,
+        reason: Global___NotPinnedReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_id", b"document_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotPinned: _TypeAlias = NotPinned  # noqa: Y015
 
 @_typing.final
 class Reach(_message.Message):
@@ -778,18 +1029,23 @@ class Hit(_message.Message):
     EXPLANATION_FIELD_NUMBER: _builtins.int
     RELEVANCE_FIELD_NUMBER: _builtins.int
     SCORED_BY_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    COLLAPSED_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """1 is best; counted over pages."""
     score: _builtins.float
     """What the order is by, on one scale over the whole list: it never rises from one rank to the next, but where
-    `exploration` has swapped two hits, each of which keeps its own. `scored_by` says what it rests on:
+    `exploration` has swapped two hits, or one is pinned: each keeps its own. `scored_by` says what it rests on:
     - RE_RANKED: n to n + 1, where n counts the stages of the cascade up to the last one that read the document;
       1 to 2 with a single re-ranker. With x for `raw_score`, n + 1 - 0.5 / (1 + x) if x is 0 or more, and else
       n + 0.5 / (1 - x).
     - FUSED: 0 to 1. The fused score of a weighted sum; of RRF, the share of what a document has that is first in
       every arm.
     - BM25: the fused score as if the other arms had found nothing, and at most what the last merged hit has.
-    - BROWSED: 0.
+    - BROWSED, PINNED: 0.
+    `boosts` move it within the same bounds. `diversity` takes from it what the hit repeats of those above it, to
+    the lowest score of the hits that change places at least.
     Comparable within this search only. `relevance` can be compared between searches, and `explanation` has the
     raw scores.
     """
@@ -801,6 +1057,10 @@ class Hit(_message.Message):
     fusion, or lacks an arm.
     """
     scored_by: Global___ScoreBasis.ValueType
+    pinned: _builtins.bool
+    """It stands here because the request pins it."""
+    collapsed: _builtins.int
+    """With `collapse`: how many other documents of the ranked list are of its group."""
     @_builtins.property
     def document(self) -> _types_pb2.Document:
         """Its `fields` are those of `return_fields`."""
@@ -808,6 +1068,10 @@ class Hit(_message.Message):
     @_builtins.property
     def explanation(self) -> Global___Explanation:
         """With `explain`."""
+
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupMember]:
+        """The best of those, as many as `Collapse.members` says and as exist by now."""
 
     def __init__(
         self,
@@ -818,16 +1082,47 @@ class Hit(_message.Message):
         explanation: Global___Explanation | None = ...,
         relevance: _builtins.float | None = ...,
         scored_by: Global___ScoreBasis.ValueType = ...,
+        pinned: _builtins.bool = ...,
+        collapsed: _builtins.int = ...,
+        members: _abc.Iterable[Global___GroupMember] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_relevance", b"_relevance", "document", b"document", "explanation", b"explanation", "relevance", b"relevance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relevance", b"_relevance", "document", b"document", "explanation", b"explanation", "rank", b"rank", "relevance", b"relevance", "score", b"score", "scored_by", b"scored_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relevance", b"_relevance", "collapsed", b"collapsed", "document", b"document", "explanation", b"explanation", "members", b"members", "pinned", b"pinned", "rank", b"rank", "relevance", b"relevance", "score", b"score", "scored_by", b"scored_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__relevance: _TypeAlias = _typing.Literal["relevance"]  # noqa: Y015
     _WhichOneofArgType__relevance: _TypeAlias = _typing.Literal["_relevance", b"_relevance"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__relevance) -> _WhichOneofReturnType__relevance | None: ...
 
 Global___Hit: _TypeAlias = Hit  # noqa: Y015
+
+@_typing.final
+class GroupMember(_message.Message):
+    """Another document of a hit's group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    score: _builtins.float
+    """As `Hit.score`."""
+    @_builtins.property
+    def document(self) -> _types_pb2.Document:
+        """Its `fields` are those of `return_fields`."""
+
+    def __init__(
+        self,
+        *,
+        document: _types_pb2.Document | None = ...,
+        score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupMember: _TypeAlias = GroupMember  # noqa: Y015
 
 @_typing.final
 class Explanation(_message.Message):
@@ -843,6 +1138,8 @@ class Explanation(_message.Message):
     PASSAGE_FIELD_NUMBER: _builtins.int
     RERANKERS_FIELD_NUMBER: _builtins.int
     RAW_SCORE_FIELD_NUMBER: _builtins.int
+    BOOSTS_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
     fused_rank: _builtins.int
     """1 is best."""
     fused_score: _builtins.float
@@ -859,11 +1156,17 @@ class Explanation(_message.Message):
     the fused score (of a model that does not blend: `rerank_score`); else the fused score. The blend takes a
     fused score from 0 to 1: of RRF, the share of what a document has that is first in every arm.
     """
+    similarity: _builtins.float
+    """With `diversity`, of a hit that may change places: how similar it is to the hits above it, 0 to 1."""
     @_builtins.property
     def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmExplanation]: ...
     @_builtins.property
     def rerankers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RerankExplanation]:
         """Each model that read the document, in order. The last one's score is `rerank_score`."""
+
+    @_builtins.property
+    def boosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___BoostExplanation]:
+        """What each of the request's `boosts` did to it, in their order; those that did nothing are left out."""
 
     def __init__(
         self,
@@ -876,16 +1179,53 @@ class Explanation(_message.Message):
         passage: _builtins.str = ...,
         rerankers: _abc.Iterable[Global___RerankExplanation] | None = ...,
         raw_score: _builtins.float = ...,
+        boosts: _abc.Iterable[Global___BoostExplanation] | None = ...,
+        similarity: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score", "rerank_score", b"rerank_score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score", "_similarity", b"_similarity", "rerank_score", b"rerank_score", "similarity", b"similarity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score", "arms", b"arms", "fused_rank", b"fused_rank", "fused_score", b"fused_score", "passage", b"passage", "raw_score", b"raw_score", "rerank_score", b"rerank_score", "rerankers", b"rerankers", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score", "_similarity", b"_similarity", "arms", b"arms", "boosts", b"boosts", "fused_rank", b"fused_rank", "fused_score", b"fused_score", "passage", b"passage", "raw_score", b"raw_score", "rerank_score", b"rerank_score", "rerankers", b"rerankers", "similarity", b"similarity", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rerank_score: _TypeAlias = _typing.Literal["rerank_score"]  # noqa: Y015
     _WhichOneofArgType__rerank_score: _TypeAlias = _typing.Literal["_rerank_score", b"_rerank_score"]  # noqa: Y015
+    _WhichOneofReturnType__similarity: _TypeAlias = _typing.Literal["similarity"]  # noqa: Y015
+    _WhichOneofArgType__similarity: _TypeAlias = _typing.Literal["_similarity", b"_similarity"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rerank_score) -> _WhichOneofReturnType__rerank_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__similarity) -> _WhichOneofReturnType__similarity | None: ...
 
 Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
+
+@_typing.final
+class BoostExplanation(_message.Message):
+    """What one boost did to a hit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOST_FIELD_NUMBER: _builtins.int
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    boost: _builtins.int
+    """Place in the request's `boosts`, from 0."""
+    strength: _builtins.float
+    """0 to 1."""
+    effect: _builtins.float
+    """Of MULTIPLY the factor 1 + weight * strength; of ADD what was added, weight * strength."""
+    def __init__(
+        self,
+        *,
+        boost: _builtins.int = ...,
+        strength: _builtins.float = ...,
+        effect: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boost", b"boost", "effect", b"effect", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BoostExplanation: _TypeAlias = BoostExplanation  # noqa: Y015
 
 @_typing.final
 class RerankExplanation(_message.Message):

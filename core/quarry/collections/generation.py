@@ -5,11 +5,14 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from quarry.collections.consistency import ArmDifferences
 from quarry.collections.erased_marks import ErasedMarks
@@ -71,6 +74,12 @@ class FailedRetriever:
         boost_scale: float = 1.0,
     ) -> Retrieved:
         raise RetrieverUnavailableError(self.name, self._cause)
+
+    async def read_vectors(self, docnos: Iterable[Docno]) -> Mapping[Docno, NDArray[np.float32]]:
+        raise RetrieverUnavailableError(self.name, self._cause)
+
+    def aim(self, vector: NDArray[np.float32] | None) -> "FailedRetriever":
+        return self
 
 
 class Generation:

@@ -187,6 +187,11 @@ class DocumentLog:
             return found
         return {docno: self._view(document) for docno, document in found.items()}
 
+    def read_named(self, ids: Collection[str]) -> Mapping[str, Document]:
+        """Reads those documents that exist, by id."""
+        found = self._database.read(lambda c: list(log.read_documents_by_ids(c, self._key, list(ids))))
+        return {document.id: self._view(document) for document in found}
+
     def read_changes(self, after: int, max_rows: int, max_bytes: int) -> list[Change]:
         found = self._database.read(lambda c: log.read_changes(c, self._key, after, max_rows, max_bytes))
         if self.view is as_stored:

@@ -119,6 +119,7 @@ class ImpressionMaker:
             tuple(f"{d.stage}:{d.reason}" for d in ranking.degraded),
             cascade=self._name_cascade(),
             tuned=ranking.tuned,
+            pinned=ranking.pinned,
         )
 
     def _name_cascade(self) -> tuple[str, ...]:
@@ -126,19 +127,25 @@ class ImpressionMaker:
         return rerankers if len(rerankers) > 1 else ()
 
     def _make_shown(self, content: ContentOf) -> Iterator[LoggedHit]:
-        exploration, length = self.page.request.exploration, self.page.explored
+        exploration, pinned = self.page.request.exploration, self.page.ranking.pinned
+        length = max(0, self.page.explored - pinned)
         order = exploration.draw_order(compute_seed(self.page.place.key), length)
         for place, ranked, id, version in self.page.shown:
-            before = order[place] if place < len(order) else place
-            probability = exploration.compute_probability(before, place, length)
             text = content(ranked.docno, version)
-            yield self._make_hit(ranked, id, version, place + 1, text, before + 1, probability)
+            if place < pinned:
+                yield self._make_hit(ranked, id, version, place + 1, text)
+                continue
+            shown = place - pinned
+            before = order[shown] if shown < len(order) else shown
+            probability = exploration.compute_probability(before, shown, length)
+            yield self._make_hit(ranked, id, version, place + 1, text, pinned + before + 1, probability)
 
     def _select_pool(self) -> list[RankedDocument]:
         """Selects the best fused candidates; re-ranking has moved those that it read among themselves."""
         if self._pool is None:
-            reach = max(self.pool_depth, self._count_depth()) if self.pool_depth else 0
-            first = undo_exploration(self.page.ranking.documents)[:reach]
+            ranking = self.page.ranking
+            reach = max(self.pool_depth, self._count_depth()) + ranking.pinned if self.pool_depth else 0
+            first = undo_exploration(ranking.documents)[:reach]
             found = [ranked for ranked in first if 0 < ranked.fused_rank <= self.pool_depth]
             self._pool = sorted(found, key=lambda ranked: ranked.fused_rank)
         return self._pool
@@ -146,7 +153,7 @@ class ImpressionMaker:
     def _count_depth(self) -> int:
         if not self.page.ranking.reranker:
             return 0
-        documents = undo_exploration(self.page.ranking.documents)
+        documents = undo_exploration(self.page.ranking.documents)[self.page.ranking.pinned :]
         return sum(1 for _ in itertools.takewhile(lambda d: d.rerank_score is not None, documents))
 
     def _make_hit(

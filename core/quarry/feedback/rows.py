@@ -29,6 +29,7 @@ _PLAIN = (
     "depth",
     "source",
     "tuned",
+    "pinned",
 )
 _DEFAULTS = Impression("", 0, 0, "", SearchContext(), ())
 

@@ -83,6 +83,8 @@ class Impression:
         source: ``live`` or ``import``.
         cascade: of several models that re-ranked, all in the order in which they read; empty for one.
         tuned: name of the ranking configuration that merged the arms; empty for none.
+        pinned: so many of the first ranks the request had given away: no click there says what a rank or a
+            document deserves, and what learns leaves them out.
     """
 
     search_id: str
@@ -104,6 +106,7 @@ class Impression:
     source: str = "live"
     cascade: tuple[str, ...] = ()
     tuned: str = ""
+    pinned: int = 0
 
 
 @dataclass(frozen=True, slots=True)

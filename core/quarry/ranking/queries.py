@@ -10,6 +10,7 @@ from quarry.filters import Filter
 from quarry.ranking.cascade import DEFAULT_RERANK_DEPTH, Cascade, RerankStage, check_cascade
 from quarry.ranking.fusion import DEFAULT_RRF_K
 from quarry.ranking.ranges import ARM_DEPTH, ARM_WEIGHT, BOOST_SCALE, MIN_RELEVANCE, RERANK_DEPTH, RRF_K
+from quarry.ranking.shaping import Shaping
 from quarry.ranking.weighting import QueryWeights
 from quarry.retrieval.registry import ARMS
 
@@ -115,6 +116,7 @@ class Query:
         arms: each arm once.
         tuned: name of the collection's ranking configuration that arms and fusion are from; empty: of none.
         deepens: what BM25 finds beyond its depth follows below what is merged.
+        shaping: what is asked of the list beside; None: nothing.
     """
 
     text: str
@@ -125,6 +127,7 @@ class Query:
     require_complete: bool = False
     tuned: str = ""
     deepens: bool = False
+    shaping: Shaping | None = None
 
     def __post_init__(self) -> None:
         check_query_text(self.text)
@@ -135,8 +138,10 @@ class Query:
 
     def hash_configuration(self) -> str:
         """Hashes what decides the order of what is merged, the text and the filter left out."""
-        ranking = asdict(replace(self, text="", filter=None))
-        del ranking["deepens"]
+        ranking = asdict(replace(self, text="", filter=None, shaping=None))
+        del ranking["deepens"], ranking["shaping"]
+        if self.shaping is not None and (shape := self.shaping.describe()):
+            ranking["shaping"] = shape
         fusion = asdict(self.fusion)
         ranking["fusion"] = [type(self.fusion).__name__, fusion]
         # The hash is as old as the feedback log: without what came later it stays what it was.

@@ -48,3 +48,11 @@ SWAP_PROBABILITY = NumberRange(0, 0.5)
 """Of each pair of neighbours, when a search explores."""
 EXPLORED_DEPTH = NumberRange(2, 100)
 """Ranks that a search explores."""
+BOOST_WEIGHT = NumberRange(-1, 10)
+"""How far a boost moves the strongest document; 0 is refused, too."""
+GROUP_MEMBERS = NumberRange(0, 10)
+"""Documents that come with the one that stands for their group."""
+RELEVANCE_WEIGHT = NumberRange(0, 1, open_below=True)
+"""Of relevance beside dissimilarity."""
+DIVERSE_DEPTH = NumberRange(2, 100)
+"""Hits that change places so that they do not repeat each other."""

@@ -4,12 +4,12 @@ import math
 from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import overload
 
 from quarry.ranking.fusion import ArmRun, Fused
-from quarry.ranking.score_scale import ScoreBasis
+from quarry.ranking.score_scale import ScoreBasis, scale_score
 from quarry.types import Candidate, Docno
 
 
@@ -88,6 +88,45 @@ class RerankScore:
 
 
 @dataclass(frozen=True, slots=True)
+class BoostEffect:
+    """What one boost did to a document.
+
+    Attributes:
+        boost: its place among those of the search, from 0.
+        strength: of the document, 0 to 1.
+        effect: the factor, or what was added.
+    """
+
+    boost: int
+    strength: float
+    effect: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a search's shaping made of a document.
+
+    Attributes:
+        score: as it is given out; None: as ``scale_score`` makes it.
+        boosts: those that did something.
+        similarity: to the documents above it, 0 to 1; None: it was not compared.
+        pinned: it stands where it does because the search says so.
+        others: how many documents of its group are not shown.
+        members: the best of those, without shapes of their own members.
+    """
+
+    score: float | None = None
+    boosts: tuple[BoostEffect, ...] = ()
+    similarity: float | None = None
+    pinned: bool = False
+    others: int = 0
+    members: tuple["RankedDocument", ...] = ()
+
+
+NO_SHAPE = Shape()
+
+
+@dataclass(frozen=True, slots=True)
 class RankedDocument:
     """One entry of a ranked list.
 
@@ -101,6 +140,7 @@ class RankedDocument:
         readings: by each re-ranker that read it, in the order in which they did; empty if none did.
         relevance: probability, 0 to 1, by the calibration of the last model that read it; None: not known.
         scored_by: what ``score`` rests on.
+        shape: what the search's shaping made of it.
     """
 
     docno: Docno
@@ -114,6 +154,7 @@ class RankedDocument:
     readings: tuple[RerankScore, ...] = ()
     relevance: float | None = None
     scored_by: ScoreBasis = ScoreBasis.FUSED
+    shape: Shape = NO_SHAPE
 
     @property
     def rerank_score(self) -> float | None:
@@ -215,8 +256,10 @@ class BareDocuments(LazyDocuments):
         return RankedDocument(docno, "", 0, score, relevance=known, scored_by=basis)
 
 
-def drop_explanations(documents: Sequence[RankedDocument]) -> BareDocuments:
+def drop_explanations(documents: Sequence[RankedDocument], shaped: bool = False) -> Sequence[RankedDocument]:
     """Drops explanations from ``documents``, for later pages that explain nothing."""
+    if shaped:
+        return [_drop_explanation(document) for document in documents]
     if isinstance(documents, FusedDocuments):
         return BareDocuments((f.docno for f in documents.fused), (f.score for f in documents.fused))
     return BareDocuments(
@@ -225,6 +268,17 @@ def drop_explanations(documents: Sequence[RankedDocument]) -> BareDocuments:
         (d.scored_by for d in documents),
         (d.relevance for d in documents),
     )
+
+
+def _drop_explanation(document: RankedDocument) -> RankedDocument:
+    return replace(document, arms={}, readings=(), shape=replace(document.shape, boosts=(), similarity=None))
+
+
+class NotPinned(StrEnum):
+    """The reason why a document that was to be pinned is not."""
+
+    NOT_FOUND = "not_found"
+    FILTERED = "filtered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +349,9 @@ class Ranking:
         weights: of each arm that answered, as they were for this query.
         highest_fused: fused score that no document can exceed.
         rest: how the list goes on below ``documents``; None if it does not.
+        shaped: its documents have shapes.
+        pinned: so many documents at its top are pinned.
+        not_pinned: ids of those that were to be, and why they are not.
     """
 
     documents: Sequence[RankedDocument]
@@ -309,6 +366,15 @@ class Ranking:
     weights: Mapping[str, float] = field(default_factory=dict)
     highest_fused: float = 1.0
     rest: RestByDocno | RestByWords | None = None
+    shaped: bool = False
+    pinned: int = 0
+    not_pinned: Mapping[str, NotPinned] = field(default_factory=dict)
+
+    def scale(self, document: RankedDocument) -> float:
+        """Returns the score that one of its documents is given out with."""
+        if document.shape.score is not None:
+            return document.shape.score
+        return scale_score(document.scored_by, document.score, self.highest_fused)
 
     @property
     def reranker(self) -> str:

@@ -9,6 +9,8 @@ MOST_SPREAD = 0.5
 class ScoreBasis(IntEnum):
     """The basis of a document's score. A number over 0 is the stage of the last re-ranker that read it."""
 
+    PINNED = -4
+    """Nothing: no arm found it."""
     BROWSED = -2
     """Nothing: the query is empty."""
     BM25 = -1

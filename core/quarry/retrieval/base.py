@@ -85,6 +85,13 @@ class LexicalIndex(Protocol):
         """
         ...
 
+    def find_telling_words(self, fields: Fields, most: int) -> list[str]:
+        """Finds words of a document's searched text that tell most of it, best first, as the text has them.
+
+        Words count that the text has often and few documents have, but two at least.
+        """
+        ...
+
     def read_versions(self) -> Iterator[tuple[Docno, int]]:
         """Reads each document's version, as of the last commit, in any order."""
         ...

@@ -1,7 +1,10 @@
 """The arm that compares vectors: cosines of the query's vector with those of documents' passages."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
+from typing import TYPE_CHECKING
 
 from quarry.deadline import Deadline
 from quarry.errors import RetrieverUnavailableError
@@ -20,6 +23,10 @@ from quarry.retrieval.inspection import Findings, Inspection
 from quarry.retrieval.retriever import NO_LIMIT, QueryEncoder, Retrieved
 from quarry.schema import Schema
 from quarry.types import Candidate, Change, Docno, Fields, Position
+
+if TYPE_CHECKING:  # the command line reads the list of arms, and needs no numbers
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class DenseRetriever:
@@ -55,6 +62,25 @@ class DenseRetriever:
             encode_s=encoded - started,
             search_s=time.perf_counter() - encoded,
         )
+
+    async def read_vectors(self, docnos: Collection[Docno]) -> dict[Docno, NDArray[np.float32]]:
+        return await self._store.read_vectors(docnos)
+
+    def aim(self, vector: NDArray[np.float32] | None) -> DenseRetriever:
+        return DenseRetriever(FixedEncoder(vector), self._store)
+
+
+class FixedEncoder:
+    """Gives every query the same vector."""
+
+    def __init__(self, vector: NDArray[np.float32] | None) -> None:
+        self._vector = vector
+
+    async def encode_query(self, text: str, limit: Deadline = NO_LIMIT) -> tuple[NDArray[np.float32], bool]:
+        """Gives the vector. Raises RetrieverUnavailableError if there is none."""
+        if self._vector is None:
+            raise RetrieverUnavailableError(DENSE.name, "it has no vector of the document")
+        return self._vector, False
 
 
 class FollowedDense:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from quarry.deadline import Deadline
 from quarry.filters import Filter
@@ -67,6 +67,22 @@ class Retriever(Protocol):
         Args:
             limit: until when the caller waits at least; what cannot be done by then need not be begun.
             boost_scale: what an arm that reads the boosts of the schema's fields multiplies them by.
+        """
+        ...
+
+
+@runtime_checkable
+class PassageRetriever(Retriever, Protocol):
+    """A retriever that compares the vectors of documents' passages."""
+
+    async def read_vectors(self, docnos: Collection[Docno]) -> Mapping[Docno, NDArray[np.float32]]:
+        """Reads the vectors of each document that has any, shape ``(passages, dimension)``."""
+        ...
+
+    def aim(self, vector: NDArray[np.float32] | None) -> Retriever:
+        """Makes a retriever that finds what is nearest to ``vector`` (unit length), whatever the text is.
+
+        Without one it does not answer.
         """
         ...
 

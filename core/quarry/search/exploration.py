@@ -99,10 +99,11 @@ class ExploredDocuments(LazyDocuments):
 
 
 def explore(
-    documents: Sequence[RankedDocument], policy: FairPairs, search_id: str
+    documents: Sequence[RankedDocument], policy: FairPairs, search_id: str, pinned: int = 0
 ) -> Sequence[RankedDocument]:
-    """Puts ``documents`` in the order that ``policy`` gives this search."""
-    order = policy.draw_order(compute_seed(search_id), len(documents))
+    """Puts ``documents`` in the order that ``policy`` gives this search; the first ones, ``pinned``, stay."""
+    order = policy.draw_order(compute_seed(search_id), len(documents) - pinned)
+    order = (*range(pinned), *(pinned + place for place in order)) if order and pinned else order
     return ExploredDocuments(documents, order) if order else documents
 
 

@@ -2,19 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from copy import copy
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from quarry.deadline import Deadline
-from quarry.errors import DeadlineExceeded, QuarryError
+from quarry.errors import DeadlineExceeded, NoVectorsError, QuarryError
 from quarry.filters import Filter
 from quarry.ranking.fusion import ArmRun
 from quarry.ranking.queries import MAX_RANKED, ArmPlan, Query, Rrf
 from quarry.ranking.ranking import Degradation, DegradationReason
 from quarry.retrieval.base import LexicalIndex
-from quarry.retrieval.registry import find_browsing_arm
-from quarry.retrieval.retriever import Retrieved, Retriever
+from quarry.retrieval.registry import ARMS, find_browsing_arm
+from quarry.retrieval.retriever import PassageRetriever, Retrieved, Retriever
 from quarry.search.answer_schedule import Slot
 from quarry.search.shortfalls import ArmState, find_shortfall, refuse_incomplete, report_late
 from quarry.types import Candidate, Docno
@@ -69,6 +73,42 @@ class FirstStage:
         """Puts ``retriever`` in the place of the one of its name."""
         self._retrievers[retriever.name] = retriever
 
+    def put(self, retriever: Retriever) -> "FirstStage":
+        """Makes a first stage that has ``retriever`` in the place of the one of its name."""
+        changed = copy(self)
+        changed._retrievers = {**self._retrievers, retriever.name: retriever}
+        return changed
+
+    @property
+    def comparing(self) -> str:
+        """Name of the arm that compares passages. Raises NoVectorsError if there is none."""
+        name = next((name for name in self.arms if ARMS[name].compares_passages), None)
+        if name is None:
+            raise NoVectorsError
+        return name
+
+    async def read_vectors(
+        self, docnos: Collection[Docno], limit: Deadline
+    ) -> Mapping[Docno, NDArray[np.float32]]:
+        """Reads the vectors of documents' passages, shape ``(passages, dimension)``; of those that have any.
+
+        Raises TimeoutError, NoVectorsError, or as the arm does.
+        """
+        async with asyncio.timeout(limit.timeout_s):
+            return await self._get_comparing().read_vectors(docnos)
+
+    def aim(self, vector: NDArray[np.float32] | None) -> "FirstStage":
+        """Makes a first stage that looks for what is nearest to ``vector``, whatever the query's text is.
+
+        Without one, the arm that compares passages does not answer.
+        """
+        return self.put(self._get_comparing().aim(vector))
+
+    def _get_comparing(self) -> PassageRetriever:
+        found = self._retrievers[self.comparing]
+        assert isinstance(found, PassageRetriever)  # noqa: S101  as its definition says
+        return found
+
     def find_shortfalls(self, arms: Iterable[str]) -> list[Degradation]:
         """Tells why these arms do not hold all documents, of those that do not."""
         return [note for arm in arms for note in find_shortfall(arm, self._arm_state(arm))]
@@ -122,6 +162,16 @@ class FirstStage:
         plan = next((plan for plan in query.arms if plan.name == self.browsing), ArmPlan(self.browsing))
         arm = self._retrievers[self.browsing]
         return await arm.retrieve(query.text, MAX_RANKED, query.filter, limit, plan.boost_scale)
+
+    async def find_matching(self, query: Query, docnos: Collection[Docno], limit: Deadline) -> set[Docno]:
+        """Finds which of these documents match a word of the query.
+
+        Raises TimeoutError, or as the index does.
+        """
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(limit.timeout_s):
+            scores = self.lexical.score_documents
+            return set(await loop.run_in_executor(self._threads, scores, query.text, docnos))
 
     async def _retrieve(self, query: Query, slot: Slot) -> tuple[dict[str, Retrieved], list[Degradation]]:
         """Retrieves what the arms give until the slot's limit, and if none has by then what the first one

@@ -16,6 +16,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from copy import copy
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -88,6 +89,12 @@ class Searcher:
         self._reranking = reranking
         self._threads = threads
         self._answering = answering or threads
+
+    def read_from(self, documents: Documents, first_stage: FirstStage) -> "Searcher":
+        """Makes a searcher of the same generation that knows ``documents`` and asks ``first_stage``."""
+        changed = copy(self)
+        changed._documents, changed.first_stage = documents, first_stage
+        return changed
 
     async def rank(
         self,

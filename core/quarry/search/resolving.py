@@ -20,6 +20,10 @@ class Documents(Protocol):
 
     def read(self, docnos: Collection[Docno]) -> Mapping[Docno, Document]: ...
 
+    def read_named(self, ids: Collection[str]) -> Mapping[str, Document]:
+        """Reads those documents that exist, by id."""
+        ...
+
 
 def resolve_documents(
     documents: Documents,

@@ -1,7 +1,7 @@
 """Pages of a search: cut from the ranked list, which is kept for later ones."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -70,7 +70,8 @@ class KeptSearch:
         rest = self.ranking.rest
         if self.query.text:
             return ListPlace(key, end) if end < self.end or rest is not None else None
-        if end < min(self.settled, self.explored):
+        pinned = self.ranking.pinned
+        if end < max(pinned, min(pinned + self.settled, self.explored)):
             return ListPlace(key, end)
         if end < self.end:
             return ListPlace(key, end, self.ranking.documents[end - self.first].docno)
@@ -85,12 +86,14 @@ class Hit(Generic[M]):
         place: in the ranked list, from 0.
         document: as it is now.
         rendered: what is given out of it.
+        members: what is given out of others of its group, with the ranked document of each.
     """
 
     place: int
     ranked: RankedDocument
     document: Document
     rendered: M
+    members: Sequence[tuple[RankedDocument, M]] = ()
 
 
 def cut_page(
@@ -110,12 +113,28 @@ def cut_page(
             document = current.get(r.docno)
             if document is not None and (kept.filter is None or matches(kept.filter, document.fields)):
                 rendered, size = request.render(document)
-                room -= size
+                members, of_members = (
+                    _render_members(documents, kept, r, request) if r.shape.members else ((), 0)
+                )
+                room -= size + of_members
                 if page and room < 0:
                     return page, kept.first + place
-                page.append(Hit(kept.first + place, r, document, rendered))
+                page.append(Hit(kept.first + place, r, document, rendered, members))
             place += 1
     return page, kept.first + place
+
+
+def _render_members(
+    documents: Documents, kept: KeptSearch, head: RankedDocument, request: PageRequest[M]
+) -> tuple[list[tuple[RankedDocument, M]], int]:
+    """Renders the others of a group that exist and pass the filter as they are now; the bytes of all come
+    second."""
+    current = documents.read([member.docno for member in head.shape.members])
+    alive = [member for member in head.shape.members if member.docno in current]
+    passing = [m for m in alive if kept.filter is None or matches(kept.filter, current[m.docno].fields)]
+    rendered = [request.render(current[member.docno]) for member in passing]
+    pairs = [(member, message) for member, (message, _) in zip(passing, rendered, strict=True)]
+    return pairs, sum(size for _, size in rendered)
 
 
 class PageStore(Generic[T]):

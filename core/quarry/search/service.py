@@ -15,14 +15,16 @@ from quarry.search.exploration import explore, join_documents
 from quarry.search.page_log import GivenPage, PageLog
 from quarry.search.requests import PageRequest, SearchedCollection
 from quarry.search.result_pages import Hit, KeptSearch, ListPlace, PageStore, cut_page
+from quarry.search.shaping.shaped_search import browse_shaped, rank_shaped
 from quarry.types import Docno
 
 M = TypeVar("M")
 
 BROWSED_AT_ONCE = 100
 """Documents that are browsed for a page at least: what exploration chooses from, and the log keeps."""
-LIST_BYTES, BARE_BYTES, EXPLAINED_BYTES = 2_000, 25, 1_000
-"""Memory that a kept list takes, and an entry of it without and with its explanation; measured."""
+LIST_BYTES, BARE_BYTES, SHAPED_BYTES, EXPLAINED_BYTES = 2_000, 25, 700, 1_000
+"""Memory that a kept list takes, and an entry of it without its explanation, of a shaped list, and with its
+explanation; measured."""
 
 HeldRerankers = AbstractAsyncContextManager["asyncio.Future[None]"]
 """Keeps the re-rankers of a search loaded; yields what is done when all are.
@@ -71,11 +73,15 @@ class SearchService:
         """
         place = ListPlace(uuid.uuid4().hex, 0)
         async with rerankers as loading:
-            if query.text:
+            if query.shaping is not None and (query.text or query.shaping.like):
+                query, ranking = await rank_shaped(
+                    collection.searcher, collection.documents, query, query.shaping, slot, loading
+                )
+            elif query.text:
                 ranking = await collection.searcher.rank(query, slot.deadline, slot, loading)
             else:
                 ranking = await _browse(collection, query, place, request, slot)
-        order = explore(ranking.documents, request.logged.exploration, place.key)
+        order = explore(ranking.documents, request.logged.exploration, place.key, ranking.pinned)
         explored, settled = len(ranking.documents), request.logged.exploration.settled
         kept = KeptSearch(replace(ranking, documents=order), query, explored=explored, settled=settled)
         return await self._give(collection, kept, place, request, slot)
@@ -169,9 +175,11 @@ class SearchService:
         """Keeps the list for later pages, which ask for explanations if the first one did."""
         documents = kept.ranking.documents
         if not explain:
-            ranking = replace(kept.ranking, documents=drop_explanations(documents))
+            shaped = kept.ranking.shaped
+            ranking = replace(kept.ranking, documents=drop_explanations(documents, shaped))
             kept = replace(kept, ranking=ranking)
-        size = len(documents) * (EXPLAINED_BYTES if explain else BARE_BYTES)
+        entry_bytes = SHAPED_BYTES if kept.ranking.shaped else BARE_BYTES
+        size = len(documents) * (EXPLAINED_BYTES if explain else entry_bytes)
         self._pages.keep(key, LIST_BYTES + len(kept.query.text) + size, kept)
 
     def _log(
@@ -201,6 +209,10 @@ async def _browse(
     collection: SearchedCollection, query: Query, place: ListPlace, request: PageRequest[M], slot: Slot
 ) -> Ranking:
     size = max(request.size, BROWSED_AT_ONCE)
+    if query.shaping is not None:
+        return await browse_shaped(
+            collection.searcher, collection.documents, query, query.shaping, slot, place.docno, size
+        )
     return await collection.searcher.browse(query, slot.deadline, place.docno, size)
 
 

@@ -36,6 +36,7 @@ from quarry_server.common.paging import MAX_PAGE_BYTES
 from quarry_server.common.values import to_document_message
 from quarry_server.search.filters import parse_filter
 from quarry_server.search.search_context import parse_context, parse_exploration
+from quarry_server.search.shaping import asks_for_shape, parse_shaping
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1_000
@@ -53,8 +54,9 @@ def parse_query(request: pb.SearchRequest, collection: Collection, arms: tuple[s
     """
     settings = collection.settings
     text = parse_text(request.query, "query")
+    shaping = parse_shaping(request, settings.schema, text, arms) if asks_for_shape(request) else None
     fusion = parse_fusion(request.fusion)
-    rerank = parse_rerank(request.rerank, settings)
+    rerank = None if request.more_like else parse_rerank(request.rerank, settings)
     if request.HasField("min_relevance"):
         rerank = _bound_relevance(rerank, request, text)
     plans = parse_arms(request.arms, arms, fusion)
@@ -70,6 +72,7 @@ def parse_query(request: pb.SearchRequest, collection: Collection, arms: tuple[s
         request.require_complete,
         collection.ranking_name if tuned is not None else "",
         deepens=not request.arms,
+        shaping=shaping,
     )
 
 

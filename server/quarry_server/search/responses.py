@@ -14,11 +14,12 @@ from quarry.ranking.ranking import (
     ReachLimit,
     Total,
 )
-from quarry.ranking.score_scale import ScoreBasis, scale_score
+from quarry.ranking.score_scale import ScoreBasis
 from quarry.search.service import SearchPage
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import types_pb2
 from quarry_server.common.page_tokens import SEARCH
+from quarry_server.search.shaping import add_shape, explain_shape, to_not_pinned_messages
 
 _STAGES: Mapping[str, pb.Stage.ValueType] = {
     DegradedStage.RERANK: pb.STAGE_RERANK,
@@ -44,6 +45,7 @@ _BASES = {
     ScoreBasis.FUSED: pb.SCORE_BASIS_FUSED,
     ScoreBasis.BM25: pb.SCORE_BASIS_BM25,
     ScoreBasis.BROWSED: pb.SCORE_BASIS_BROWSED,
+    ScoreBasis.PINNED: pb.SCORE_BASIS_PINNED,
 }
 
 
@@ -63,6 +65,7 @@ def to_search_response(page: SearchPage[types_pb2.Document], request: pb.SearchR
         ranking=ranking.tuned,
         reach=_to_reach_message(ranking.reach),
         found_by_meaning=_to_total_message(ranking.reach.found_by_meaning),
+        not_pinned=to_not_pinned_messages(ranking.not_pinned),
     )
     if request.explain:
         weights = ranking.weights.items()
@@ -72,13 +75,16 @@ def to_search_response(page: SearchPage[types_pb2.Document], request: pb.SearchR
         hit = response.hits.add(
             document=shown.rendered,
             rank=shown.place + 1,
-            score=scale_score(shown.ranked.scored_by, shown.ranked.score, ranking.highest_fused),
+            score=ranking.scale(shown.ranked),
             relevance=shown.ranked.relevance,
             scored_by=_to_basis_message(shown.ranked.scored_by),
         )
+        if ranking.shaped:
+            add_shape(hit, shown, ranking)
         if request.explain:
             passage = page.passages.get(shown.ranked.docno, "")
             hit.explanation.CopyFrom(_to_explanation(shown.ranked, passage))
+            explain_shape(hit.explanation, shown.ranked.shape)
     if page.next is not None:
         response.next_page_token = SEARCH.encode(page.next, request)
     return response

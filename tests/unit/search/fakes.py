@@ -111,6 +111,9 @@ class FixedDocuments:
     def read(self, docnos: Collection[Docno]) -> dict[Docno, Document]:
         return {n: self._documents[n] for n in docnos if n in self._documents}
 
+    def read_named(self, ids: Collection[str]) -> dict[str, Document]:
+        return {d.id: d for d in self._documents.values() if d.id in ids}
+
 
 class FixedScorer:
     """A cross-encoder: the longer the passage, the better.

@@ -20,6 +20,10 @@ FIELDS = {
     ("SearchRequest", "min_relevance"): ranges.MIN_RELEVANCE,
     ("Exploration", "swap_probability"): ranges.SWAP_PROBABILITY,
     ("Exploration", "depth"): ranges.EXPLORED_DEPTH,
+    ("Boost", "weight"): ranges.BOOST_WEIGHT,
+    ("Collapse", "members"): ranges.GROUP_MEMBERS,
+    ("Diversity", "relevance_weight"): ranges.RELEVANCE_WEIGHT,
+    ("Diversity", "depth"): ranges.DIVERSE_DEPTH,
 }
 
 

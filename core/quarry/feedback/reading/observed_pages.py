@@ -38,7 +38,8 @@ def read_observed_pages(
 
     Left out are trials (see ``SearchContext``), pages without hits, and pages where a choice does not count
     and leaves its hit without one (see ``guards``): such a hit would seem to have been passed over. Left out
-    of their page are hits below ``MAX_RANK`` and hits whose place is unknown or another's (``_place_hits``).
+    of their page are pinned hits, hits below ``MAX_RANK``, and hits whose place is unknown or another's
+    (``_place_hits``).
 
     Args:
         database: ``feedback.db``, or an engine for it.
@@ -105,7 +106,9 @@ def _make_observed(
     row: Any, joined: Sequence[tuple[int, Event]], marks: Mapping[int, EventMark]
 ) -> ObservedPage | None:
     """Makes the page, or None if it must not be counted."""
-    hits = unpack_hits(row.shown)
+    details = orjson.loads(row.details)
+    pinned = details.get("pinned", 0)
+    hits = tuple(hit for hit in unpack_hits(row.shown) if hit.rank > pinned)
     if not hits:
         return None
     counted = [event for id, event in joined if id not in marks]
@@ -119,7 +122,6 @@ def _make_observed(
     placed = _place_hits(hits, renders, clicked | refused)
     if not placed:
         return None
-    details = orjson.loads(row.details)
     kept = [hit for hit, _, _ in placed]
     documents = tuple(hit.document_id for hit in kept)
     return ObservedPage(

@@ -75,16 +75,20 @@ def make_tokens(cutter: TextCutter, text: str) -> PreTokenizedString:
 
 
 class QueryAnalyser:
-    """The words of a query: stop words are left out, unless it has no others (``The Who``)."""
+    """The words of a query: stop words are left out, unless it has no others (``The Who``).
+
+    Attributes:
+        telling: cuts a normalised text, and leaves stop words out.
+    """
 
     def __init__(self, language: str) -> None:
         self._all = build_cutter(language)
-        self._telling = build_cutter(language, stop_words=False)
+        self.telling = build_cutter(language, stop_words=False)
 
     def cut(self, text: str) -> list[Word | Run]:
         """Cuts ``text`` into what is looked for."""
         text = self._all.normalize(text)
-        return self._telling.cut(text) or self._all.cut(text)
+        return self.telling.cut(text) or self._all.cut(text)
 
 
 def _make_split(analyser: tantivy.TextAnalyzer) -> Split:

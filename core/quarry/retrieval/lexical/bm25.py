@@ -31,6 +31,7 @@ from quarry.retrieval.lexical.tantivy_documents import (
     MARKER,
     VERSION,
     DocumentMaker,
+    count_documents,
     make_index_schema,
     make_marker_document,
     read_position,
@@ -38,10 +39,11 @@ from quarry.retrieval.lexical.tantivy_documents import (
 from quarry.retrieval.lexical.tantivy_errors import ARM, translate_engine_errors, translate_opening_errors
 from quarry.retrieval.lexical.tantivy_filters import FilterTranslator, match_any_term, narrow_query
 from quarry.retrieval.lexical.tantivy_query import TextQueryBuilder, compute_score_ceiling
+from quarry.retrieval.lexical.telling_words import find_telling_words
 from quarry.retrieval.lexical.text_fields import list_text_fields
 from quarry.schema import Schema
 from quarry.storage.disk import is_nearly_full
-from quarry.types import Candidate, Change, Docno, Position
+from quarry.types import Candidate, Change, Docno, Fields, Position
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +169,11 @@ class TantivyIndex:
             given = match_any_term(self._engine_schema, DOCNO, docnos)
             query = narrow_query(self._queries.make_query(searcher, clauses), given)
             return dict(_read_docnos(searcher, searcher.search(query, len(docnos), count=False).hits))
+
+    def find_telling_words(self, fields: Fields, most: int) -> list[str]:
+        with self._open_reading() as searcher:
+            texts = self._queries.list_texts()
+            return find_telling_words(fields, texts, searcher.doc_freq, count_documents(searcher), most)
 
     def read_versions(self) -> Iterator[tuple[Docno, int]]:
         with self._open_reading() as searcher:

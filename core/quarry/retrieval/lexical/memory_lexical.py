@@ -12,6 +12,7 @@ from quarry.retrieval.base import FIRST_DOCNO, LexicalResult
 from quarry.retrieval.lexical.clauses import FORM_SHARE, Clause, RunClause, WordClause, list_clauses
 from quarry.retrieval.lexical.cutting import TextCutter, Word
 from quarry.retrieval.lexical.folding import list_folds
+from quarry.retrieval.lexical.telling_words import find_telling_words
 from quarry.retrieval.lexical.text_fields import TextField, list_text_fields, scale_boosts
 from quarry.schema import Schema, as_list
 from quarry.types import Candidate, Change, Docno, Fields, Position
@@ -74,6 +75,13 @@ class MemoryLexicalIndex:
             for docno in docnos
             if any(self._matches(clause, docno) for clause in clauses)
         }
+
+    def find_telling_words(self, fields: Fields, most: int) -> list[str]:
+        def count_having(field: str, term: str) -> int:
+            return sum(term in words for words in self._words.get(field, {}).values())
+
+        texts = [(field, self._cutters[field.language]) for field in self._fields if not field.boosted]
+        return find_telling_words(fields, texts, count_having, len(self._documents), most)
 
     def read_versions(self) -> Iterator[tuple[Docno, int]]:
         return iter([(docno, change.version) for docno, change in self._documents.items()])

@@ -8,9 +8,10 @@ from tantivy import Occur, Query
 
 from quarry.retrieval.lexical.analysis import QueryAnalyser
 from quarry.retrieval.lexical.clauses import FORM_SHARE, Clause, Group, RunClause, WordClause, list_clauses
+from quarry.retrieval.lexical.cutting import TextCutter
 from quarry.retrieval.lexical.tantivy_documents import count_documents
 from quarry.retrieval.lexical.tantivy_filters import narrow_query
-from quarry.retrieval.lexical.text_fields import list_text_fields, scale_boosts
+from quarry.retrieval.lexical.text_fields import TextField, list_text_fields, scale_boosts
 from quarry.schema import Schema
 
 _K1 = 1.2  # Tantivy's, and not to be changed from Python
@@ -25,6 +26,11 @@ class TextQueryBuilder:
         self._engine_schema = engine_schema
         self._fields = list_text_fields(schema)
         self._analysers = {field.language: QueryAnalyser(field.language) for field in self._fields}
+
+    def list_texts(self) -> list[tuple[TextField, TextCutter]]:
+        """Lists the fields that hold all text together, and what cuts it with its stop words left out."""
+        whole = (field for field in self._fields if not field.boosted)
+        return [(field, self._analysers[field.language].telling) for field in whole]
 
     def list_clauses(self, text: str, boost_scale: float = 1.0) -> list[Clause]:
         """Lists what ``text`` looks for in each field; none if nothing can match."""

@@ -1,0 +1,86 @@
+"""Puts documents on top of a list that a search names, and leaves out others."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from quarry.filters import Filter, matches
+from quarry.ranking.ranking import NotPinned, RankedDocument
+from quarry.ranking.score_scale import ScoreBasis
+from quarry.ranking.shaping import Shaping
+from quarry.search.resolving import Documents
+from quarry.types import Docno, Document
+
+
+@dataclass(frozen=True, slots=True)
+class NamedDocuments:
+    """What a search names, as it is now.
+
+    Attributes:
+        pinned: those that exist and pass the filter, in the order in which they were named.
+        not_pinned: ids of the others, and why.
+        hidden: those that exist.
+        passing: of the hidden ones, those that pass the filter: without being hidden they could be found.
+    """
+
+    pinned: Sequence[Document]
+    not_pinned: Mapping[str, NotPinned]
+    hidden: frozenset[Docno]
+    passing: frozenset[Docno]
+
+
+def read_named_documents(documents: Documents, shaping: Shaping, filter: Filter | None) -> NamedDocuments:
+    """Reads the documents that are to be pinned or hidden. Blocks."""
+    named = [*shaping.pinned, *shaping.excluded, *filter_empty(shaping.like)]
+    found = documents.read_named(named) if named else {}
+
+    def passes(document: Document) -> bool:
+        return filter is None or matches(filter, document.fields)
+
+    pinned = [found[id] for id in shaping.pinned if id in found and passes(found[id])]
+    kept = {document.id for document in pinned}
+    refused = {
+        id: NotPinned.FILTERED if id in found else NotPinned.NOT_FOUND
+        for id in shaping.pinned
+        if id not in kept
+    }
+    hidden = [found[id] for id in {*shaping.excluded, shaping.like} if id in found]
+    return NamedDocuments(
+        pinned,
+        refused,
+        frozenset(document.docno for document in hidden),
+        frozenset(document.docno for document in hidden if passes(document)),
+    )
+
+
+def filter_empty(id: str) -> list[str]:
+    return [id] if id else []
+
+
+def pin_documents(documents: Sequence[RankedDocument], pinned: Sequence[Document]) -> list[RankedDocument]:
+    """Puts ``pinned`` on top, as they were ranked; what was not ranked has the score 0."""
+    wanted = {document.docno for document in pinned}
+    ranked = {document.docno: document for document in documents if document.docno in wanted}
+    top = [ranked.get(document.docno) or _make_unranked(document) for document in pinned]
+    rest = [document for document in documents if document.docno not in wanted]
+    return [*(replace(document, shape=replace(document.shape, pinned=True)) for document in top), *rest]
+
+
+def _make_unranked(document: Document) -> RankedDocument:
+    return RankedDocument(document.docno, document.id, document.version, 0.0, scored_by=ScoreBasis.PINNED)
+
+
+class HidingDocuments:
+    """A log as if some of its documents did not exist, to whoever asks for numbers."""
+
+    def __init__(self, documents: Documents, hidden: Collection[Docno]) -> None:
+        self._documents, self._hidden = documents, frozenset(hidden)
+
+    def read_ids(self, docnos: Collection[Docno]) -> Mapping[Docno, tuple[str, int]]:
+        return self._documents.read_ids([docno for docno in docnos if docno not in self._hidden])
+
+    def read(self, docnos: Collection[Docno]) -> Mapping[Docno, Document]:
+        return self._documents.read([docno for docno in docnos if docno not in self._hidden])
+
+    def read_named(self, ids: Collection[str]) -> Mapping[str, Document]:
+        found = self._documents.read_named(ids)
+        return {id: document for id, document in found.items() if document.docno not in self._hidden}

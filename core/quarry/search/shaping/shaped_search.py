@@ -1,0 +1,206 @@
+"""A search whose list is shaped: what is on it, in which order, and how many documents there are."""
+
+import asyncio
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+from quarry.errors import DeadlineExceeded, QuarryError
+from quarry.ranking.queries import MAX_RANKED, Query
+from quarry.ranking.ranges import ARM_DEPTH
+from quarry.ranking.ranking import (
+    Degradation,
+    DegradationReason,
+    RankedDocument,
+    Ranking,
+    Reach,
+    ReachLimit,
+    RestByWords,
+    Total,
+)
+from quarry.ranking.shaping import Diversity, Shaping
+from quarry.retrieval.base import FIRST_DOCNO
+from quarry.search.answer_schedule import Slot
+from quarry.search.pipeline import Searcher
+from quarry.search.resolving import Documents
+from quarry.search.shaping.boosting import Strengths, apply_boosts, measure_strengths
+from quarry.search.shaping.collapsing import collapse_groups, read_group
+from quarry.search.shaping.diversifying import diversify, list_first_hits
+from quarry.search.shaping.pinning import HidingDocuments, NamedDocuments, pin_documents, read_named_documents
+from quarry.search.shaping.similar import aim_at_document
+from quarry.search.shortfalls import refuse_incomplete
+from quarry.types import Docno, FieldScalar
+
+_READ_AT_ONCE = 100
+
+
+@dataclass(slots=True)
+class _Traits:
+    """What the log says of the documents of a list."""
+
+    strengths: dict[Docno, Strengths] = field(default_factory=dict)
+    groups: dict[Docno, FieldScalar | None] = field(default_factory=dict)
+
+
+async def rank_shaped(
+    searcher: Searcher,
+    documents: Documents,
+    query: Query,
+    shaping: Shaping,
+    slot: Slot,
+    loading: "asyncio.Future[None] | None" = None,
+) -> tuple[Query, Ranking]:
+    """Ranks the documents as ``Searcher.rank`` does, and shapes the list, which is then a whole.
+
+    Returns:
+        The query as it was asked, which is another one for what is like a document; and its ranking.
+
+    Raises:
+        QuarryError: as ``Searcher.rank``.
+        DocumentNotFoundError: what it is to be like does not exist.
+        WrongTypeError: a document has several values where it is to have the one of its group.
+    """
+    named = await asyncio.to_thread(read_named_documents, documents, shaping, query.filter)
+    stage = searcher.first_stage
+    if shaping.like:
+        query, stage = await aim_at_document(stage, documents, query, shaping.like, slot.limit)
+    searcher = searcher.read_from(HidingDocuments(documents, named.hidden), stage)
+    ranking = await searcher.rank(_ask_deeper(query, len(named.hidden)), slot.deadline, slot, loading)
+    ranking = await _list_below(searcher, query, ranking, slot)
+    listed = {document.docno for document in ranking.documents}
+    if shaping.boosts or shaping.collapse:
+        ordered = await asyncio.to_thread(_order_by_fields, documents, ranking, shaping)
+        ranking = replace(ranking, documents=ordered)
+    if shaping.diversity is not None:
+        ranking = await _diversify(searcher, ranking, shaping.diversity, slot)
+    refuse_incomplete(query, ranking.degraded, nothing=False)
+    ranking = replace(
+        ranking,
+        documents=pin_documents(ranking.documents, named.pinned),
+        configuration=query.hash_configuration(),
+        shaped=True,
+        pinned=len(named.pinned),
+        not_pinned=named.not_pinned,
+    )
+    listed.update(document.docno for document in named.pinned)
+    return query, await _count_again(searcher, query, ranking, named, listed, slot)
+
+
+async def browse_shaped(
+    searcher: Searcher,
+    documents: Documents,
+    query: Query,
+    shaping: Shaping,
+    slot: Slot,
+    first: Docno,
+    size: int,
+) -> Ranking:
+    """Lists documents as ``Searcher.browse`` does, with those on top of the first page that are pinned."""
+    named = await asyncio.to_thread(read_named_documents, documents, shaping, query.filter)
+    pinned = {document.docno for document in named.pinned}
+    known = HidingDocuments(documents, named.hidden | pinned)
+    ranking = await searcher.read_from(known, searcher.first_stage).browse(query, slot.deadline, first, size)
+    top = named.pinned if first == FIRST_DOCNO else ()
+    total = replace(ranking.total, count=max(0, ranking.total.count - len(named.passing)))
+    return replace(
+        ranking,
+        documents=pin_documents(ranking.documents, top),
+        total=total,
+        reach=replace(ranking.reach, hits=total),
+        shaped=True,
+        pinned=len(top),
+        not_pinned=named.not_pinned,
+    )
+
+
+def _ask_deeper(query: Query, more: int) -> Query:
+    """Asks each arm for as many candidates more as are hidden."""
+    most = int(ARM_DEPTH.most)
+    arms = tuple(replace(plan, depth=min(most, plan.depth + more)) for plan in query.arms) if more else None
+    return query if arms is None else replace(query, arms=arms)
+
+
+async def _list_below(searcher: Searcher, query: Query, ranking: Ranking, slot: Slot) -> Ranking:
+    """Adds what BM25 finds beyond its depth, so that the list is a whole."""
+    if not isinstance(ranking.rest, RestByWords):
+        return ranking
+    try:
+        below = await searcher.find_below(query, ranking.documents, ranking.rest, slot.limit)
+    except (TimeoutError, QuarryError) as error:
+        name = searcher.first_stage.browsing
+        note = _make_note(name, error, f"what {name} finds beyond its depth is missing")
+        reach = replace(ranking.reach, limit=ReachLimit.DEGRADED)
+        return replace(ranking, degraded=(*ranking.degraded, note), reach=reach, rest=None)
+    return replace(ranking, documents=[*ranking.documents, *below], rest=None)
+
+
+def _order_by_fields(documents: Documents, ranking: Ranking, shaping: Shaping) -> Sequence[RankedDocument]:
+    """Boosts and collapses the list by the documents' fields. Blocks."""
+    traits = _read_traits(documents, [document.docno for document in ranking.documents], shaping)
+    ordered = ranking.documents
+    if shaping.boosts:
+        ordered = apply_boosts(ordered, shaping.boosts, traits.strengths, ranking.scale)
+    if shaping.collapse:
+        ordered = collapse_groups(ordered, traits.groups, shaping.collapse.members)
+    return ordered
+
+
+def _read_traits(documents: Documents, docnos: Sequence[Docno], shaping: Shaping) -> _Traits:
+    """Reads what boosts and groups need, some documents at a time: each may have 4 MiB."""
+    traits, now_us = _Traits(), time.time_ns() // 1_000
+    for start in range(0, len(docnos), _READ_AT_ONCE):
+        for docno, document in documents.read(docnos[start : start + _READ_AT_ONCE]).items():
+            if shaping.boosts:
+                traits.strengths[docno] = measure_strengths(shaping.boosts, document.fields, now_us)
+            if shaping.collapse:
+                traits.groups[docno] = read_group(shaping.collapse, document)
+    return traits
+
+
+async def _diversify(searcher: Searcher, ranking: Ranking, diversity: Diversity, slot: Slot) -> Ranking:
+    """Puts hits further down that repeat others; if the vectors cannot be had, the order stays."""
+    first = list_first_hits(ranking.documents, diversity.depth)
+    try:
+        vectors = await searcher.first_stage.read_vectors([d.docno for d in first], slot.limit)
+    except (TimeoutError, QuarryError) as error:
+        name = searcher.first_stage.comparing
+        note = _make_note(name, error, f"the vectors of {name}, which tell repeated hits, are missing")
+        return replace(ranking, degraded=(*ranking.degraded, note))
+    ordered = await asyncio.to_thread(diversify, ranking.documents, vectors, diversity, ranking.scale)
+    return replace(ranking, documents=ordered)
+
+
+async def _count_again(
+    searcher: Searcher,
+    query: Query,
+    ranking: Ranking,
+    named: NamedDocuments,
+    listed: Collection[Docno],
+    slot: Slot,
+) -> Ranking:
+    """Counts what matches, what paging reaches, and what of it matches no word, as the list is now.
+
+    Args:
+        listed: documents on the list, those included that another one of their group stands for.
+    """
+    hits = Total(min(len(ranking.documents), MAX_RANKED + ranking.pinned), exact=True)
+    try:
+        asked = {*listed, *named.passing}
+        matching = await searcher.first_stage.find_matching(query, asked, slot.limit)
+    except (TimeoutError, QuarryError):
+        reach = Reach(hits, ReachLimit.DEGRADED, Total(0, exact=False))
+        return replace(ranking, reach=reach, total=replace(ranking.total, exact=False))
+    total, limit = ranking.total, ranking.reach.limit
+    if query.min_relevance is None:
+        total = replace(total, count=max(0, total.count - len(matching & named.passing)))
+        if limit is not ReachLimit.DEGRADED:
+            whole = len(matching.intersection(listed)) >= total.count
+            limit = ReachLimit.NONE if whole else ReachLimit.LIST_SIZE if limit is ReachLimit.NONE else limit
+    by_meaning = sum(document.docno not in matching for document in ranking.documents)
+    reach = Reach(hits, limit, Total(by_meaning, exact=True))
+    return replace(ranking, total=total, reach=reach)
+
+
+def _make_note(arm: str, error: Exception, detail: str) -> Degradation:
+    late = isinstance(error, TimeoutError | DeadlineExceeded)
+    return Degradation(arm, DegradationReason.TIMEOUT if late else DegradationReason.UNAVAILABLE, detail)

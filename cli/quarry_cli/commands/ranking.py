@@ -72,7 +72,12 @@ def show_hit(hit: search_service_pb2.Hit, view: View) -> None:
         head.append(f"  relevant {hit.relevance:.0%}", "not bold cyan")
     if title:
         head.append(f"  {replace_controls(hit.document.id)}", "not bold dim")
+    if hit.pinned:
+        head.append("  pinned", "not bold magenta")
+    if hit.collapsed:
+        head.append(f"  and {hit.collapsed:,} alike", "not bold dim")
     parts = [head, _write_body(hit, title, view, width)]
+    parts += [_write_member(member, view) for member in hit.members]
     if hit.HasField("explanation"):
         parts.append(write_explanation(hit.explanation))
     grid = Table.grid(padding=(0, 1, 0, 0))
@@ -96,6 +101,13 @@ def _write_body(hit: search_service_pb2.Hit, title: str, view: View, width: int)
     return body
 
 
+def _write_member(member: search_service_pb2.GroupMember, view: View) -> Text:
+    """Writes another document of the group in one line."""
+    fields = member.document.fields
+    title = format_value(fields[view.title]) if view.title in fields else ""
+    return Text(f"also {replace_controls(title or member.document.id)}  {member.score:.4f}", "dim")
+
+
 def _find_fullest(texts: list[str], pattern: re.Pattern[str] | None) -> str:
     """Finds the text with most query words, and of those the longest."""
 
@@ -116,7 +128,15 @@ def write_explanation(explained: search_service_pb2.Explanation) -> Text:
     after = [
         Text(f"read by {replace_controls(reader.model)}: {reader.score:.4f}", "dim") for reader in readers
     ]
-    return Text("\n").join([*lines, Text(end.rstrip(), "dim"), *after])
+    return Text("\n").join([*lines, Text(end.rstrip(), "dim"), *after, *_write_moves(explained)])
+
+
+def _write_moves(explained: search_service_pb2.Explanation) -> Iterator[Text]:
+    """Writes what moved a hit beside the query."""
+    for one in explained.boosts:
+        yield Text(f"boost {one.boost + 1}: strength {one.strength:.2f}, effect {one.effect:.4f}", "dim")
+    if explained.HasField("similarity"):
+        yield Text(f"repeats {explained.similarity:.2f} of the hits above", "dim")
 
 
 def _name_arm(arm: search_service_pb2.ArmExplanation) -> str:
@@ -127,6 +147,10 @@ def _name_arm(arm: search_service_pb2.ArmExplanation) -> str:
 
 def show_footer(response: search_service_pb2.SearchResponse) -> None:
     out.print(Text(" · ".join(_write_footer(response)), "dim"))
+    for one in response.not_pinned:
+        reason = search_service_pb2.NotPinnedReason.Name(one.reason).removeprefix("NOT_PINNED_REASON_")
+        words = reason.replace("_", " ").lower()
+        out.print(Text(f"not pinned: {replace_controls(one.document_id)}: {words}", "yellow"))
     for degraded in response.degraded:
         stage = search_service_pb2.Stage.Name(degraded.stage).removeprefix("STAGE_").lower()
         stage = replace_controls(degraded.arm) or stage

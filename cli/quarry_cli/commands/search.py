@@ -8,6 +8,17 @@ import typer
 from quarry.client import Client
 from quarry.v1 import search_service_pb2
 from quarry_cli.calls.conditions import WhereOption, parse_conditions
+from quarry_cli.calls.shaping import (
+    BoostOption,
+    CollapseOption,
+    DiversityOption,
+    ExcludeOption,
+    FreshOption,
+    MembersOption,
+    MoreLikeOption,
+    PinOption,
+    ShapingOptions,
+)
 from quarry_cli.commands.ranking import make_view, show_answer
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
 from quarry_cli.console import as_json, note, print_json
@@ -66,6 +77,14 @@ def search(
         float | None,
         typer.Option(metavar="P", help="Only hits that are relevant with this probability, over 0 to 1."),
     ] = None,
+    pin: PinOption = None,
+    exclude: ExcludeOption = None,
+    collapse: CollapseOption = "",
+    members: MembersOption = 0,
+    diversity: DiversityOption = None,
+    boost: BoostOption = None,
+    fresh: FreshOption = None,
+    more_like: MoreLikeOption = "",
     page_token: Annotated[
         str, typer.Option(metavar="TOKEN", help="The next page of a search, whose end says the token.")
     ] = "",
@@ -95,11 +114,15 @@ def search(
         unlogged=unlogged,
         context=search_service_pb2.SearchContext(surface=SURFACE, trial=True),
     )
+    shaping = ShapingOptions(
+        pin or [], exclude or [], collapse, members, diversity, boost or [], fresh or [], more_like
+    )
     with connect(server, timeout) as quarry:
         wanted = [parse_filter(filter)] if filter is not None else []
         condition = require_all([*wanted, *parse_conditions(quarry, name, where or [])])
         if condition is not None:
             request.filter.CopyFrom(condition)
+        shaping.add_to(request, quarry)
         if json:
             print_json(as_json(quarry.search.Search(request)))
         else:

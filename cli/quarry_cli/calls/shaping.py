@@ -1,0 +1,85 @@
+"""The options of `quarry search` that shape its list, and the part of a request that they make."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from quarry.client import Client
+from quarry.v1 import search_service_pb2
+from quarry_cli.connection import read_collection
+from quarry_cli.inputs.shaping import parse_boost, parse_fresh
+from quarry_cli.inputs.values import list_field_types
+
+PinOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ID", help="A document to put on top; repeatable, in this order."),
+]
+ExcludeOption = Annotated[
+    list[str] | None, typer.Option(metavar="ID", help="A document to leave out; repeatable.")
+]
+CollapseOption = Annotated[
+    str, typer.Option(metavar="FIELD", help="One hit for each value of a keyword, an integer or the title.")
+]
+MembersOption = Annotated[
+    int, typer.Option(min=0, max=10, help="With --collapse: others of the group to show with each hit.")
+]
+DiversityOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="WEIGHT",
+        help="Put hits further down that repeat others: what relevance counts beside that, over 0 to 1.",
+    ),
+]
+BoostOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CONDITION[:WEIGHT]",
+        help="Move up what meets a condition, as in --where: its score times 1 + WEIGHT, or plus WEIGHT where "
+        "there is a + before it; -1 to 10. Repeatable.",
+    ),
+]
+FreshOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FIELD:AGE[:WEIGHT]",
+        help="Move up what is young by a timestamp; at AGE, such as 30d, half of it is left. Repeatable.",
+    ),
+]
+MoreLikeOption = Annotated[
+    str, typer.Option(metavar="ID", help='Search for what is like this document; the query is then "".')
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ShapingOptions:
+    """What was typed of them."""
+
+    pin: list[str]
+    exclude: list[str]
+    collapse: str
+    members: int
+    diversity: float | None
+    boost: list[str]
+    fresh: list[str]
+    more_like: str
+
+    def add_to(self, request: search_service_pb2.SearchRequest, quarry: Client) -> None:
+        """Adds them to ``request``. Raises typer.BadParameter for one that cannot be read."""
+        request.pinned_ids.extend(self.pin)
+        request.exclude_ids.extend(self.exclude)
+        request.more_like = self.more_like
+        if self.collapse:
+            request.collapse.field, request.collapse.members = self.collapse, self.members
+        elif self.members:
+            raise typer.BadParameter("--members needs --collapse")
+        if self.diversity is not None:
+            request.diversity.relevance_weight = self.diversity
+        types = list_field_types(read_collection(quarry, request.collection).schema) if self.boost else {}
+        for option, texts in (("--boost", self.boost), ("--fresh", self.fresh)):
+            for text in texts:
+                try:
+                    boost = parse_boost(text, types) if option == "--boost" else parse_fresh(text)
+                except ValueError as error:
+                    raise typer.BadParameter(f"{option}: {error}") from None
+                request.boosts.append(boost)

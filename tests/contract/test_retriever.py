@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tests.unit.miner.small import DIMENSION, WordVectors
 
 from quarry.deadline import Deadline
+from quarry.errors import RetrieverUnavailableError
 from quarry.retrieval.base import DenseStore, LexicalIndex, VectorChange
 from quarry.retrieval.bm25_arm import Bm25Retriever
 from quarry.retrieval.dense_arm import DenseRetriever
@@ -75,6 +76,18 @@ class TestBm25(RetrieverContract):
             opened = TantivyIndex(tmp_path, "g", FILTER_SCHEMA, heap_bytes=15_000_000)
         yield Bm25Retriever(filled_index(opened), threads)
         opened.close()
+
+
+async def test_a_dense_arm_that_is_aimed_finds_what_is_nearest_whatever_the_text_is() -> None:
+    arm = DenseRetriever(WordEncoder(), await filled_store(MemoryDenseStore("g", DIMENSION)))
+    vectors = await arm.read_vectors(DOCUMENTS)
+    assert set(vectors) == set(DOCUMENTS)
+    for docno, rows in vectors.items():
+        found = await arm.aim(rows[0]).retrieve("nothing of it", 3, None)
+        assert found.candidates[0].score == pytest.approx(1.0, abs=1e-5)
+        assert (await found.complete([docno]))[docno].score == pytest.approx(1.0, abs=1e-5)
+    with pytest.raises(RetrieverUnavailableError, match="no vector"):
+        await arm.aim(None).retrieve("text", 3, None)
 
 
 class TestDense(RetrieverContract):

@@ -35,8 +35,8 @@ BoostOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="CONDITION[:WEIGHT]",
-        help="Move up what meets a condition, as in --where: its score times 1 + WEIGHT, or plus WEIGHT where "
-        "there is a + before it; -1 to 10. Repeatable.",
+        help="Move up what meets a condition, as in --where: its score times 1 + WEIGHT, or plus WEIGHT "
+        "where there is a + before it; -1 to 10. Repeatable.",
     ),
 ]
 FreshOption = Annotated[

@@ -241,3 +241,57 @@ def test_the_end_says_how_to_get_the_next_page(faq, cli):
     assert second.page_token == token
     second.ClearField("page_token")
     assert second == first, "or the server would refuse the token"
+
+
+def test_options_that_shape_the_list_reach_the_request(faq, cli):
+    options = ["--pin", "d2", "--pin", "d1", "--exclude", "d3", "--collapse", "year", "--members", 2]
+    options += ["--diversity", 0.4, "--boost", "year>=2020:0.5", "--boost", "year=1999:+-0.2"]
+    assert cli("search", "faq", "q", *options, "--fresh", "written:30d:+1.5").status == 0
+    request = faq.requests[-1]
+    assert (request.pinned_ids, request.exclude_ids) == (["d2", "d1"], ["d3"])
+    assert (request.collapse.field, request.collapse.members) == ("year", 2)
+    assert request.diversity.relevance_weight == 0.4
+    newer, older, fresh = request.boosts
+    assert (newer.filter.range.gte.integer_value, newer.weight) == (2020, 0.5)
+    assert (newer.mode, older.mode, fresh.mode) == (1, 2, 2)
+    assert (older.filter.equal_to.value.integer_value, older.weight) == (1999, -0.2)
+    assert (fresh.freshness.field, fresh.freshness.half_life.seconds, fresh.weight) == (
+        "written",
+        2_592_000,
+        1.5,
+    )
+    cli("search", "faq", "", "--more-like", "d7")
+    assert faq.requests[-1].more_like == "d7"
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--boost", "nope=1"], "--boost: at character 1"),
+        (["--fresh", "written"], "is not FIELD:AGE"),
+        (["--fresh", "written:soon"], "is not FIELD:AGE"),
+        (["--fresh", ":30d"], "is not FIELD:AGE"),
+        (["--members", "2"], "--members needs --collapse"),
+    ],
+)
+def test_an_option_that_cannot_be_read_is_a_mistake_of_usage(faq, cli, options, problem):
+    ended = cli("search", "faq", "q", *options)
+    assert ended.status == 2
+    assert problem in " ".join(ended.err.replace("│", " ").split())
+
+
+def test_a_person_sees_what_is_pinned_alike_and_why_it_moved(faq, cli):
+    hit = faq.response.hits[0]
+    hit.pinned, hit.collapsed = True, 3
+    member = hit.members.add(score=0.5)
+    member.document.id = "d8"
+    hit.explanation.similarity = 0.25
+    hit.explanation.boosts.add(boost=1, strength=0.5, effect=1.5)
+    faq.response.not_pinned.add(document_id="gone", reason=1)
+    ended = cli("search", "faq", "q", "--explain")
+    said = " ".join(ended.out.split())
+    assert "d7 pinned and 3 alike" in said
+    assert "also d8 0.5000" in said
+    assert "boost 2: strength 0.50, effect 1.5000" in said
+    assert "repeats 0.25 of the hits above" in said
+    assert "not pinned: gone: not found" in said

@@ -36,6 +36,13 @@ def test_a_page_without_events_was_displayed_and_left(tmp_path: Path) -> None:
     assert one.rank_probabilities == (1.0, 1.0, 1.0)
 
 
+def test_pinned_hits_and_what_was_done_with_them_are_left_out(tmp_path: Path) -> None:
+    """Somebody has put them on top: neither a click nor its lack says what they deserve."""
+    events = [event(EventType.CLICK, "a"), event(EventType.CLICK, "c")]
+    (one,) = observed(tmp_path, [page(pinned=2), page("t", pinned=3)], events)
+    assert (one.documents, one.ranks, one.clicked) == (("c",), (3,), (True,))
+
+
 @pytest.mark.parametrize(
     ("type", "values", "clicked", "refused"),
     [

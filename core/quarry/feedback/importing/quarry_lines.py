@@ -70,6 +70,7 @@ def _read_impression(fields: JsonFields) -> Impression:
         depth=fields.read_integer("depth", 0, MAX_HITS),
         degraded=tuple(_read_labels(fields.read_list("degraded", 100))),
         source="import",
+        pinned=fields.read_integer("pinned", 0, MAX_HITS),
     )
     fields.refuse_rest()
     return impression

@@ -132,6 +132,16 @@ def test_the_how_to_pages_run_as_they_are_written(tmp_path: Path) -> None:
     assert "both.run; 2 judged queries, paired bootstrap over queries" in measured
     assert "2 queries in quepid.jsonl, 3 judgments in quepid.tsv" in said_by["import-judgments.md"]
     assert "1 queries in ubi.jsonl, 2 judgments in ubi.tsv, 1 of them" in said_by["import-judgments.md"]
+    assert re.search(r"^ *1 .+  t001-a0  pinned *$", said_by["pin.md"], re.MULTILINE)
+    assert "not pinned: discontinued: not found" in said_by["pin.md"]
+    assert "[('t001-a0', True)," in said_by["pin.md"]
+    assert said_by["collapse.md"].count("  r1  and 1 alike") == 2
+    assert said_by["collapse.md"].count("also Rivers, chapter 2") == 1
+    shown = re.findall(r"^ *1 .+\d  (\w+) *$", said_by["boost.md"], re.MULTILINE)
+    assert shown[:2] == ["r2", "l1"], said_by["boost.md"]
+    assert "boost 1: strength 1.00, effect 1.5000" in said_by["boost.md"]
+    assert "t000-a" in said_by["similar.md"]
+    assert "t000-a0" not in said_by["similar.md"]
     for said in (
         "2 documents searchable in parts",
         "2 documents searchable in spares",

@@ -271,7 +271,9 @@ def drop_explanations(documents: Sequence[RankedDocument], shaped: bool = False)
 
 
 def _drop_explanation(document: RankedDocument) -> RankedDocument:
-    return replace(document, arms={}, readings=(), shape=replace(document.shape, boosts=(), similarity=None))
+    members = tuple(map(_drop_explanation, document.shape.members))
+    shape = replace(document.shape, boosts=(), similarity=None, members=members)
+    return replace(document, arms={}, readings=(), shape=shape)
 
 
 class NotPinned(StrEnum):

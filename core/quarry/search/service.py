@@ -22,7 +22,7 @@ M = TypeVar("M")
 
 BROWSED_AT_ONCE = 100
 """Documents that are browsed for a page at least: what exploration chooses from, and the log keeps."""
-LIST_BYTES, BARE_BYTES, SHAPED_BYTES, EXPLAINED_BYTES = 2_000, 25, 700, 1_000
+LIST_BYTES, BARE_BYTES, SHAPED_BYTES, EXPLAINED_BYTES = 2_000, 25, 500, 1_000
 """Memory that a kept list takes, and an entry of it without its explanation, of a shaped list, and with its
 explanation; measured."""
 
@@ -178,8 +178,11 @@ class SearchService:
             shaped = kept.ranking.shaped
             ranking = replace(kept.ranking, documents=drop_explanations(documents, shaped))
             kept = replace(kept, ranking=ranking)
-        entry_bytes = SHAPED_BYTES if kept.ranking.shaped else BARE_BYTES
-        size = len(documents) * (EXPLAINED_BYTES if explain else entry_bytes)
+        entries, entry_bytes = len(documents), EXPLAINED_BYTES if explain else BARE_BYTES
+        if kept.ranking.shaped:
+            entries += sum(len(document.shape.members) for document in documents)
+            entry_bytes = max(entry_bytes, SHAPED_BYTES)
+        size = entries * entry_bytes
         self._pages.keep(key, LIST_BYTES + len(kept.query.text) + size, kept)
 
     def _log(

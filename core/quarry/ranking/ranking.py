@@ -354,6 +354,7 @@ class Ranking:
         shaped: its documents have shapes.
         pinned: so many documents at its top are pinned.
         not_pinned: ids of those that were to be, and why they are not.
+        hidden: what the search does not see.
     """
 
     documents: Sequence[RankedDocument]
@@ -371,6 +372,7 @@ class Ranking:
     shaped: bool = False
     pinned: int = 0
     not_pinned: Mapping[str, NotPinned] = field(default_factory=dict)
+    hidden: frozenset[Docno] = frozenset()
 
     def scale(self, document: RankedDocument) -> float:
         """Returns the score that one of its documents is given out with."""

@@ -130,6 +130,11 @@ class Shaping:
         if self.like:
             _check_id(self.like, "more_like")
 
+    @property
+    def reorders(self) -> bool:
+        """Whether it changes the order of what is ranked, pinned documents left out."""
+        return bool(self.collapse or self.diversity or self.boosts)
+
     def describe(self) -> dict[str, Any]:
         """Describes what of it makes an order; which documents it names says nothing of a ranking."""
         described: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from quarry.search.exploration import explore, join_documents
 from quarry.search.page_log import GivenPage, PageLog
 from quarry.search.requests import PageRequest, SearchedCollection
 from quarry.search.result_pages import Hit, KeptSearch, ListPlace, PageStore, cut_page
-from quarry.search.shaping.shaped_search import browse_shaped, rank_shaped
+from quarry.search.shaping.shaped_search import browse_shaped, hide_documents, rank_shaped
 from quarry.types import Docno
 
 M = TypeVar("M")
@@ -158,9 +158,8 @@ class SearchService:
         if not isinstance(ranking.rest, RestByWords):
             return kept
         try:
-            below = await collection.searcher.find_below(
-                kept.query, ranking.documents, ranking.rest, slot.limit
-            )
+            searcher = hide_documents(collection.searcher, collection.documents, ranking.hidden)
+            below = await searcher.find_below(kept.query, ranking.documents, ranking.rest, slot.limit)
         except (TimeoutError, QuarryError):
             if place.offset < kept.end:
                 return kept

@@ -42,6 +42,13 @@ class _Traits:
     groups: dict[Docno, FieldScalar | None] = field(default_factory=dict)
 
 
+def hide_documents(searcher: Searcher, documents: Documents, hidden: frozenset[Docno]) -> Searcher:
+    """Makes a searcher that does not see ``hidden`` documents."""
+    return (
+        searcher.read_from(HidingDocuments(documents, hidden), searcher.first_stage) if hidden else searcher
+    )
+
+
 async def rank_shaped(
     searcher: Searcher,
     documents: Documents,
@@ -50,7 +57,9 @@ async def rank_shaped(
     slot: Slot,
     loading: "asyncio.Future[None] | None" = None,
 ) -> tuple[Query, Ranking]:
-    """Ranks the documents as ``Searcher.rank`` does, and shapes the list, which is then a whole.
+    """Ranks the documents as ``Searcher.rank`` does, and shapes the list.
+
+    If its order changes, it is ranked as a whole: no later page may bring a better hit.
 
     Returns:
         The query as it was asked, which is another one for what is like a document; and its ranking.
@@ -66,7 +75,8 @@ async def rank_shaped(
         query, stage = await aim_at_document(stage, documents, query, shaping.like, slot.limit)
     searcher = searcher.read_from(HidingDocuments(documents, named.hidden), stage)
     ranking = await searcher.rank(_ask_deeper(query, len(named.hidden)), slot.deadline, slot, loading)
-    ranking = await _list_below(searcher, query, ranking, slot)
+    if shaping.reorders:
+        ranking = await _list_below(searcher, query, ranking, slot)
     listed = {document.docno for document in ranking.documents}
     if shaping.boosts or shaping.collapse:
         ordered = await asyncio.to_thread(_order_by_fields, documents, ranking, shaping)
@@ -81,6 +91,7 @@ async def rank_shaped(
         shaped=True,
         pinned=len(named.pinned),
         not_pinned=named.not_pinned,
+        hidden=named.hidden,
     )
     listed.update(document.docno for document in named.pinned)
     return query, await _count_again(searcher, query, ranking, named, listed, slot)
@@ -183,22 +194,37 @@ async def _count_again(
     Args:
         listed: documents on the list, those included that another one of their group stands for.
     """
-    hits = Total(min(len(ranking.documents), MAX_RANKED + ranking.pinned), exact=True)
+    hits = Total(len(ranking.documents), exact=True)
     try:
         asked = {*listed, *named.passing}
         matching = await searcher.first_stage.find_matching(query, asked, slot.limit)
     except (TimeoutError, QuarryError):
         reach = Reach(hits, ReachLimit.DEGRADED, Total(0, exact=False))
         return replace(ranking, reach=reach, total=replace(ranking.total, exact=False))
+    hidden = len(matching & named.passing)
     total, limit = ranking.total, ranking.reach.limit
     if query.min_relevance is None:
-        total = replace(total, count=max(0, total.count - len(matching & named.passing)))
+        total = replace(total, count=max(0, total.count - hidden))
         if limit is not ReachLimit.DEGRADED:
             whole = len(matching.intersection(listed)) >= total.count
             limit = ReachLimit.NONE if whole else ReachLimit.LIST_SIZE if limit is ReachLimit.NONE else limit
+    if ranking.rest is not None:
+        below = total.count - len(matching.intersection(listed))
+        limit = ReachLimit.NONE if hits.count + below <= MAX_RANKED else ReachLimit.LIST_SIZE
+        hits = _reach_below(below, hits.count, hidden)
     by_meaning = sum(document.docno not in matching for document in ranking.documents)
     reach = Reach(hits, limit, Total(by_meaning, exact=True))
     return replace(ranking, total=total, reach=reach)
+
+
+def _reach_below(below: int, listed: int, hidden: int) -> Total:
+    """Counts the hits of a list that goes on with ``below`` documents that match.
+
+    BM25 gives so many at most as a list may have, and the ``hidden`` ones may be among them.
+    """
+    if listed + below <= MAX_RANKED or not hidden:
+        return Total(max(listed, min(MAX_RANKED, listed + below)), exact=True)
+    return Total(max(listed, MAX_RANKED - hidden), exact=False)
 
 
 def _make_note(arm: str, error: Exception, detail: str) -> Degradation:

@@ -101,6 +101,14 @@ async def test_hidden_documents_that_match_are_not_counted(faq: Searched) -> Non
     assert page.ranking.total.count == COUNT - 1, "of both, only d1 has the word"
 
 
+async def test_a_later_page_brings_what_lies_below_but_nothing_hidden_or_pinned(faq: Searched) -> None:
+    arms = tuple(replace(plan, depth=3) for plan in faq.stack.make_query().arms)
+    shape = {"pinned": ("d8",), "excluded": frozenset({"d1", "d6"})}
+    page = await search(faq, query={"arms": arms, "deepens": True}, size=2, **shape)
+    assert page.ranking.rest is not None, "the whole list is not needed for it"
+    assert await read_pages(faq, page) == ["d8", "d0", "d2", "d3", "d4", "d5", "d7", "d9"]
+
+
 async def test_exploration_leaves_pinned_hits_alone_and_says_so(faq: Searched) -> None:
     moved = 0
     for _ in range(20):
@@ -195,7 +203,8 @@ async def test_bm25_failing_below_is_said_and_the_rest_is_given(faq: Searched) -
 
     faq.stack.arms = [FailsLater("bm25", {n: float(COUNT - n) for n in range(COUNT)})]
     arms = tuple(replace(plan, depth=3) for plan in faq.stack.make_query().arms)
-    page = await search(faq, pinned=("d2",), query={"arms": arms, "deepens": True}, size=100)
+    shape = {"pinned": ("d2",), "collapse": Collapse("text")}
+    page = await search(faq, query={"arms": arms, "deepens": True}, size=100, **shape)
     assert ids(page) == ["d2", "d0", "d1"]
     assert [note.detail for note in page.ranking.degraded] == ["what bm25 finds beyond its depth is missing"]
     assert page.ranking.reach.limit is ReachLimit.DEGRADED

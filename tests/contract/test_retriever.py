@@ -83,11 +83,11 @@ async def test_a_dense_arm_that_is_aimed_finds_what_is_nearest_whatever_the_text
     vectors = await arm.read_vectors(DOCUMENTS)
     assert set(vectors) == set(DOCUMENTS)
     for docno, rows in vectors.items():
-        found = await arm.aim(rows[0]).retrieve("nothing of it", 3, None)
+        found = await arm.search_for_vector(rows[0]).retrieve("nothing of it", 3, None)
         assert found.candidates[0].score == pytest.approx(1.0, abs=1e-5)
         assert (await found.complete([docno]))[docno].score == pytest.approx(1.0, abs=1e-5)
     with pytest.raises(RetrieverUnavailableError, match="no vector"):
-        await arm.aim(None).retrieve("text", 3, None)
+        await arm.search_for_vector(None).retrieve("text", 3, None)
 
 
 class TestDense(RetrieverContract):

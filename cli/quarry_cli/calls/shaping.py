@@ -53,7 +53,7 @@ MoreLikeOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class ShapingOptions:
-    """What was typed of them."""
+    """The values that were typed."""
 
     pin: list[str]
     exclude: list[str]

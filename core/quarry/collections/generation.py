@@ -78,7 +78,7 @@ class FailedRetriever:
     async def read_vectors(self, docnos: Iterable[Docno]) -> Mapping[Docno, NDArray[np.float32]]:
         raise RetrieverUnavailableError(self.name, self._cause)
 
-    def aim(self, vector: NDArray[np.float32] | None) -> "FailedRetriever":
+    def search_for_vector(self, vector: NDArray[np.float32] | None) -> "FailedRetriever":
         return self
 
 

@@ -89,7 +89,7 @@ class RerankScore:
 
 @dataclass(frozen=True, slots=True)
 class BoostEffect:
-    """What one boost did to a document.
+    """The effect of one boost on a document.
 
     Attributes:
         boost: its place among those of the search, from 0.
@@ -104,7 +104,7 @@ class BoostEffect:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a search's shaping made of a document.
+    """The marks that a search's shaping left on a document.
 
     Attributes:
         score: as it is given out; None: as ``scale_score`` makes it.

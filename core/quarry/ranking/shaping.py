@@ -1,4 +1,4 @@
-"""What a search asks of its list beside the query: what is on top, what is hidden, and what moves."""
+"""The wishes of a search for its list beside the query: what is on top, what is hidden, and what moves."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -92,7 +92,7 @@ class Diversity:
 
 @dataclass(frozen=True, slots=True)
 class Shaping:
-    """What one search asks of its list.
+    """The wishes of one search for its list.
 
     Attributes:
         pinned: ids of what stands on top, each once, in order.

@@ -66,7 +66,7 @@ class DenseRetriever:
     async def read_vectors(self, docnos: Collection[Docno]) -> dict[Docno, NDArray[np.float32]]:
         return await self._store.read_vectors(docnos)
 
-    def aim(self, vector: NDArray[np.float32] | None) -> DenseRetriever:
+    def search_for_vector(self, vector: NDArray[np.float32] | None) -> DenseRetriever:
         return DenseRetriever(FixedEncoder(vector), self._store)
 
 

@@ -79,7 +79,7 @@ class PassageRetriever(Retriever, Protocol):
         """Reads the vectors of each document that has any, shape ``(passages, dimension)``."""
         ...
 
-    def aim(self, vector: NDArray[np.float32] | None) -> Retriever:
+    def search_for_vector(self, vector: NDArray[np.float32] | None) -> Retriever:
         """Makes a retriever that finds what is nearest to ``vector`` (unit length), whatever the text is.
 
         Without one it does not answer.

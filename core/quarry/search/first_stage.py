@@ -97,12 +97,12 @@ class FirstStage:
         async with asyncio.timeout(limit.timeout_s):
             return await self._get_comparing().read_vectors(docnos)
 
-    def aim(self, vector: NDArray[np.float32] | None) -> "FirstStage":
+    def search_for_vector(self, vector: NDArray[np.float32] | None) -> "FirstStage":
         """Makes a first stage that looks for what is nearest to ``vector``, whatever the query's text is.
 
         Without one, the arm that compares passages does not answer.
         """
-        return self.put(self._get_comparing().aim(vector))
+        return self.put(self._get_comparing().search_for_vector(vector))
 
     def _get_comparing(self) -> PassageRetriever:
         found = self._retrievers[self.comparing]

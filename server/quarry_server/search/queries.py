@@ -36,7 +36,7 @@ from quarry_server.common.paging import MAX_PAGE_BYTES
 from quarry_server.common.values import to_document_message
 from quarry_server.search.filters import parse_filter
 from quarry_server.search.search_context import parse_context, parse_exploration
-from quarry_server.search.shaping import asks_for_shape, parse_shaping
+from quarry_server.search.shaping import is_shaped, parse_shaping
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1_000
@@ -54,7 +54,7 @@ def parse_query(request: pb.SearchRequest, collection: Collection, arms: tuple[s
     """
     settings = collection.settings
     text = parse_text(request.query, "query")
-    shaping = parse_shaping(request, settings.schema, text, arms) if asks_for_shape(request) else None
+    shaping = parse_shaping(request, settings.schema, text, arms) if is_shaped(request) else None
     fusion = parse_fusion(request.fusion)
     rerank = None if request.more_like else parse_rerank(request.rerank, settings)
     if request.HasField("min_relevance"):

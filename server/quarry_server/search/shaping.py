@@ -1,4 +1,4 @@
-"""What a search asks of its list beside the query, from messages; and what became of it, as messages."""
+"""The wishes of a search for its list, from messages; and what became of them, as messages."""
 
 from collections.abc import Iterator, Mapping
 
@@ -34,7 +34,7 @@ _MODES = {
 """Whether each mode adds."""
 
 
-def asks_for_shape(request: pb.SearchRequest) -> bool:
+def is_shaped(request: pb.SearchRequest) -> bool:
     """Tells whether the request has anything that ``parse_shaping`` reads."""
     return bool(
         request.pinned_ids

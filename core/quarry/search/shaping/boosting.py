@@ -39,7 +39,7 @@ def apply_boosts(
     lowest = math.fsum(min(0.0, boost.weight) for boost in boosts if boost.adds)
     weak = (0.0,) * len(boosts)
 
-    def boost_one(document: RankedDocument) -> RankedDocument:
+    def move_document(document: RankedDocument) -> RankedDocument:
         stage = max(0, document.scored_by)
         effects = [
             BoostEffect(place, strength, boost.weight * strength + (0.0 if boost.adds else 1.0))
@@ -54,7 +54,7 @@ def apply_boosts(
         score = stage + min(1.0, max(0.0, part))
         return replace(document, shape=replace(document.shape, score=score, boosts=tuple(effects)))
 
-    boosted = map(boost_one, documents)
+    boosted = map(move_document, documents)
     return sorted(boosted, key=lambda d: (-max(0, d.scored_by), -(d.shape.score or 0.0)))
 
 

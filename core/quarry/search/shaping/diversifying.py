@@ -23,7 +23,7 @@ def list_first_hits(documents: Sequence[RankedDocument], depth: int) -> list[Ran
     return list(takewhile(lambda d: max(0, d.scored_by) == stage, documents[:depth]))
 
 
-def diversify(
+def order_by_novelty(
     documents: Sequence[RankedDocument],
     vectors: Vectors,
     diversity: Diversity,

@@ -13,7 +13,7 @@ from quarry.types import Docno, Document
 
 @dataclass(frozen=True, slots=True)
 class NamedDocuments:
-    """What a search names, as it is now.
+    """The documents that a search names, as they are now.
 
     Attributes:
         pinned: those that exist and pass the filter, in the order in which they were named.
@@ -33,10 +33,10 @@ def read_named_documents(documents: Documents, shaping: Shaping, filter: Filter 
     named = [*shaping.pinned, *shaping.excluded, *filter_empty(shaping.like)]
     found = documents.read_named(named) if named else {}
 
-    def passes(document: Document) -> bool:
+    def may_show(document: Document) -> bool:
         return filter is None or matches(filter, document.fields)
 
-    pinned = [found[id] for id in shaping.pinned if id in found and passes(found[id])]
+    pinned = [found[id] for id in shaping.pinned if id in found and may_show(found[id])]
     kept = {document.id for document in pinned}
     refused = {
         id: NotPinned.FILTERED if id in found else NotPinned.NOT_FOUND
@@ -48,7 +48,7 @@ def read_named_documents(documents: Documents, shaping: Shaping, filter: Filter 
         pinned,
         refused,
         frozenset(document.docno for document in hidden),
-        frozenset(document.docno for document in hidden if passes(document)),
+        frozenset(document.docno for document in hidden if may_show(document)),
     )
 
 

@@ -25,9 +25,9 @@ from quarry.search.pipeline import Searcher
 from quarry.search.resolving import Documents
 from quarry.search.shaping.boosting import Strengths, apply_boosts, measure_strengths
 from quarry.search.shaping.collapsing import collapse_groups, read_group
-from quarry.search.shaping.diversifying import diversify, list_first_hits
+from quarry.search.shaping.diversifying import list_first_hits, order_by_novelty
 from quarry.search.shaping.pinning import HidingDocuments, NamedDocuments, pin_documents, read_named_documents
-from quarry.search.shaping.similar import aim_at_document
+from quarry.search.shaping.similar import find_like_query
 from quarry.search.shortfalls import refuse_incomplete
 from quarry.types import Docno, FieldScalar
 
@@ -36,7 +36,7 @@ _READ_AT_ONCE = 100
 
 @dataclass(slots=True)
 class _Traits:
-    """What the log says of the documents of a list."""
+    """The strengths and groups of the documents of a list, as the log has them."""
 
     strengths: dict[Docno, Strengths] = field(default_factory=dict)
     groups: dict[Docno, FieldScalar | None] = field(default_factory=dict)
@@ -72,7 +72,7 @@ async def rank_shaped(
     named = await asyncio.to_thread(read_named_documents, documents, shaping, query.filter)
     stage = searcher.first_stage
     if shaping.like:
-        query, stage = await aim_at_document(stage, documents, query, shaping.like, slot.limit)
+        query, stage = await find_like_query(stage, documents, query, shaping.like, slot.limit)
     searcher = searcher.read_from(HidingDocuments(documents, named.hidden), stage)
     ranking = await searcher.rank(_ask_deeper(query, len(named.hidden)), slot.deadline, slot, loading)
     if shaping.reorders:
@@ -82,7 +82,7 @@ async def rank_shaped(
         ordered = await asyncio.to_thread(_order_by_fields, documents, ranking, shaping)
         ranking = replace(ranking, documents=ordered)
     if shaping.diversity is not None:
-        ranking = await _diversify(searcher, ranking, shaping.diversity, slot)
+        ranking = await _order_by_new(searcher, ranking, shaping.diversity, slot)
     refuse_incomplete(query, ranking.degraded, nothing=False)
     ranking = replace(
         ranking,
@@ -146,7 +146,7 @@ async def _list_below(searcher: Searcher, query: Query, ranking: Ranking, slot: 
 
 
 def _order_by_fields(documents: Documents, ranking: Ranking, shaping: Shaping) -> Sequence[RankedDocument]:
-    """Boosts and collapses the list by the documents' fields. Blocks."""
+    """Gives the list the order and the groups that the documents' fields make. Blocks."""
     traits = _read_traits(documents, [document.docno for document in ranking.documents], shaping)
     ordered = ranking.documents
     if shaping.boosts:
@@ -168,7 +168,7 @@ def _read_traits(documents: Documents, docnos: Sequence[Docno], shaping: Shaping
     return traits
 
 
-async def _diversify(searcher: Searcher, ranking: Ranking, diversity: Diversity, slot: Slot) -> Ranking:
+async def _order_by_new(searcher: Searcher, ranking: Ranking, diversity: Diversity, slot: Slot) -> Ranking:
     """Puts hits further down that repeat others; if the vectors cannot be had, the order stays."""
     first = list_first_hits(ranking.documents, diversity.depth)
     try:
@@ -177,7 +177,7 @@ async def _diversify(searcher: Searcher, ranking: Ranking, diversity: Diversity,
         name = searcher.first_stage.comparing
         note = _make_note(name, error, f"the vectors of {name}, which tell repeated hits, are missing")
         return replace(ranking, degraded=(*ranking.degraded, note))
-    ordered = await asyncio.to_thread(diversify, ranking.documents, vectors, diversity, ranking.scale)
+    ordered = await asyncio.to_thread(order_by_novelty, ranking.documents, vectors, diversity, ranking.scale)
     return replace(ranking, documents=ordered)
 
 

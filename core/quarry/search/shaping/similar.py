@@ -19,7 +19,7 @@ _NO_WORDS = " "
 """A text that matches nothing, and is not empty: that would browse."""
 
 
-async def aim_at_document(
+async def find_like_query(
     stage: FirstStage, documents: Documents, query: Query, like: str, limit: Deadline
 ) -> tuple[Query, FirstStage]:
     """Makes the query, and what answers it, for the documents that are like the one with the id ``like``.
@@ -34,7 +34,7 @@ async def aim_at_document(
         raise DocumentNotFoundError(like)
     words = await asyncio.to_thread(stage.lexical.find_telling_words, found.fields, TELLING_WORDS)
     if any(ARMS[plan.name].compares_passages for plan in query.arms):
-        stage = stage.aim(await _compute_mean(stage, found.docno, limit))
+        stage = stage.search_for_vector(await _compute_mean(stage, found.docno, limit))
     return replace(query, text=" ".join(words) or _NO_WORDS, rerank=None), stage
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from quarry.ranking.ranking import RankedDocument
 from quarry.ranking.score_scale import ScoreBasis, scale_score
 from quarry.ranking.shaping import Diversity
-from quarry.search.shaping.diversifying import diversify
+from quarry.search.shaping.diversifying import order_by_novelty
 from quarry.types import Docno
 
 EAST, NORTH = (1.0, 0.0), (0.0, 1.0)
@@ -35,14 +35,14 @@ LIST = [ranked(0, 0.9), ranked(1, 0.8), ranked(2, 0.5)]
 
 
 def test_a_copy_of_the_first_hit_comes_after_what_is_new() -> None:
-    found = diversify(LIST, vectors(EAST, EAST, NORTH), Diversity(0.5), scale)
+    found = order_by_novelty(LIST, vectors(EAST, EAST, NORTH), Diversity(0.5), scale)
     assert ids(found) == ["d0", "d2", "d1"]
     assert [document.shape.similarity for document in found] == [0.0, 0.0, 1.0]
     assert [document.shape.score for document in found] == [0.9, 0.5, 0.5]
 
 
 def test_with_all_weight_on_relevance_nothing_moves() -> None:
-    found = diversify(LIST, vectors(EAST, EAST, EAST), Diversity(1.0), scale)
+    found = order_by_novelty(LIST, vectors(EAST, EAST, EAST), Diversity(1.0), scale)
     assert ids(found) == ["d0", "d1", "d2"]
     assert [document.shape.score for document in found] == [scale(document) for document in LIST]
 
@@ -50,32 +50,32 @@ def test_with_all_weight_on_relevance_nothing_moves() -> None:
 def test_the_passage_that_matched_is_the_one_that_is_compared() -> None:
     two = np.array([EAST, NORTH], dtype=np.float32)
     other = RankedDocument(Docno(1), "d1", 1, 0.8, passage=1)
-    found = diversify(
+    found = order_by_novelty(
         [LIST[0], other, LIST[2]], {**vectors(EAST, EAST, EAST), Docno(1): two}, Diversity(), scale
     )
     assert ids(found) == ["d0", "d1", "d2"]
 
 
 def test_what_has_no_vector_repeats_nothing() -> None:
-    found = diversify(LIST, {}, Diversity(0.1), scale)
+    found = order_by_novelty(LIST, {}, Diversity(0.1), scale)
     assert ids(found) == ["d0", "d1", "d2"]
 
 
 def test_only_what_the_same_model_read_changes_places() -> None:
     read = [ranked(0, 2.0, ScoreBasis.FIRST_STAGE), ranked(1, 1.0, ScoreBasis.FIRST_STAGE)]
-    found = diversify([*read, ranked(2, 0.9)], vectors(EAST, EAST, NORTH), Diversity(0.1), scale)
+    found = order_by_novelty([*read, ranked(2, 0.9)], vectors(EAST, EAST, NORTH), Diversity(0.1), scale)
     assert ids(found) == ["d0", "d1", "d2"]
     assert found[2].shape.similarity is None
 
 
 def test_what_lies_below_the_depth_stays() -> None:
-    found = diversify(LIST, vectors(EAST, EAST, NORTH), Diversity(0.1, depth=2), scale)
+    found = order_by_novelty(LIST, vectors(EAST, EAST, NORTH), Diversity(0.1, depth=2), scale)
     assert ids(found) == ["d0", "d1", "d2"]
 
 
 @pytest.mark.parametrize("documents", [[], LIST[:1]])
 def test_a_list_of_one_hit_or_none_stays(documents: list[RankedDocument]) -> None:
-    assert diversify(documents, {}, Diversity(), scale) == documents
+    assert order_by_novelty(documents, {}, Diversity(), scale) == documents
 
 
 @pytest.mark.parametrize("weight", [0.01, 0.3, 0.5, 0.9, 1.0])
@@ -87,7 +87,7 @@ def test_no_score_rises_and_the_order_is_the_greedy_one(weight: float) -> None:
         scores = np.sort(random.random(size))[::-1]
         documents = [ranked(n, float(score)) for n, score in enumerate(scores)]
         held = {Docno(n): row[None].astype(np.float32) for n, row in enumerate(rows)}
-        found = diversify(documents, held, Diversity(weight, 50), scale)
+        found = order_by_novelty(documents, held, Diversity(weight, 50), scale)
         given = [d.shape.score if d.shape.score is not None else scale(d) for d in found]
         assert all(above >= below for above, below in itertools.pairwise(given))
         first = min(size, 50)

@@ -219,7 +219,8 @@ class ArmDefinition:
         boosts: whether it reads the boosts of the schema's fields.
         browses: whether it lists and counts what passes a filter. One arm does, and no generation opens
             without it.
-        compares_passages: whether its candidates say which passage of the document matched.
+        compares_passages: whether its candidates say which passage of the document matched. If its retriever
+            is a ``PassageRetriever``, searches for diversity and for what is like a document use its vectors.
 
     Raises:
         ValueError: the name or a number is out of its range.

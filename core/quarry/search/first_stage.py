@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarry.deadline import Deadline
-from quarry.errors import DeadlineExceeded, NoVectorsError, QuarryError
+from quarry.errors import DeadlineExceeded, NoVectorsError, QuarryError, RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.ranking.fusion import ArmRun
 from quarry.ranking.queries import MAX_RANKED, ArmPlan, Query, Rrf
@@ -106,7 +106,8 @@ class FirstStage:
 
     def _get_comparing(self) -> PassageRetriever:
         found = self._retrievers[self.comparing]
-        assert isinstance(found, PassageRetriever)  # noqa: S101  as its definition says
+        if not isinstance(found, PassageRetriever):
+            raise RetrieverUnavailableError(self.comparing, "it gives no vectors of documents")
         return found
 
     def find_shortfalls(self, arms: Iterable[str]) -> list[Degradation]:

@@ -6,15 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.search.fakes import FixedArm
+from tests.unit.search.fakes import FixedArm, FixedScorer
 from tests.unit.search.searched import ALWAYS, COUNT, TAGGED, Searched, asked, ids, searched, slot
+from tests.unit.search.test_relevance import EVEN_AT_3
 
-from quarry.errors import InvalidArgumentError, RetrieverUnavailableError, WrongTypeError
+from quarry.errors import InvalidArgumentError, RetrieverUnavailableError, UnavailableError, WrongTypeError
 from quarry.feedback.answers import ImpressionMaker
 from quarry.filters import EqualTo
-from quarry.ranking.ranking import NotPinned, ReachLimit
+from quarry.ranking.queries import RerankPlan
+from quarry.ranking.ranking import DegradationReason, NotPinned, ReachLimit
 from quarry.ranking.score_scale import ScoreBasis
-from quarry.ranking.shaping import Boost, Collapse, Shaping
+from quarry.ranking.shaping import Boost, Collapse, Diversity, Shaping
 from quarry.search.exploration import compute_seed
 from quarry.search.service import SearchPage
 
@@ -208,6 +210,26 @@ async def test_bm25_failing_below_is_said_and_the_rest_is_given(faq: Searched) -
     assert ids(page) == ["d2", "d0", "d1"]
     assert [note.detail for note in page.ranking.degraded] == ["what bm25 finds beyond its depth is missing"]
     assert page.ranking.reach.limit is ReachLimit.DEGRADED
+
+
+async def test_without_the_vectors_the_order_stays_and_the_answer_says_so(faq: Searched) -> None:
+    scores = {n: 1.0 - n / 10 for n in range(COUNT)}
+    faq.stack.arms = [FixedArm("dense", scores)]
+    page = await search(faq, diversity=Diversity(0.1), size=100)
+    assert ids(page) == BEST
+    (note,) = page.ranking.degraded
+    assert (note.arm, note.reason) == ("dense", DegradationReason.UNAVAILABLE)
+    with pytest.raises(UnavailableError, match="vectors of dense"):
+        await search(faq, diversity=Diversity(0.1), query={"require_complete": True})
+
+
+async def test_a_pinned_hit_needs_no_relevance_and_does_not_count_as_relevant(faq: Searched) -> None:
+    faq.stack.scorer = FixedScorer(calibration=EVEN_AT_3)
+    plan = RerankPlan("model", depth=3, min_relevance=0.1)
+    page = await search(faq, pinned=("d7",), query={"rerank": plan}, size=100)
+    assert ids(page) == ["d7", "d0", "d1", "d2"]
+    assert (page.ranking.total.count, page.ranking.reach.hits.count) == (3, 4)
+    assert page.hits[0].ranked.relevance is None
 
 
 async def test_without_a_shape_nothing_is_read_by_name(faq: Searched) -> None:

@@ -88,6 +88,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A model cannot be loaded or exported, or does not give what is asked of it."""
     ERROR_REASON_COLLECTION_HAS_ALIASES: _ErrorReason.ValueType  # 61
     """An alias names the collection: point it at another one, or delete it, first."""
+    ERROR_REASON_RERANKER_UNPROVEN: _ErrorReason.ValueType  # 62
+    """No verdict says that the re-ranker is better than what serves, and the request does not say `unproven`."""
     ERROR_REASON_NO_VECTORS: _ErrorReason.ValueType  # 70
     """The search compares vectors of documents, and the collection has none."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 25
@@ -215,6 +217,8 @@ ERROR_REASON_MODEL_UNUSABLE: ErrorReason.ValueType  # 24
 """A model cannot be loaded or exported, or does not give what is asked of it."""
 ERROR_REASON_COLLECTION_HAS_ALIASES: ErrorReason.ValueType  # 61
 """An alias names the collection: point it at another one, or delete it, first."""
+ERROR_REASON_RERANKER_UNPROVEN: ErrorReason.ValueType  # 62
+"""No verdict says that the re-ranker is better than what serves, and the request does not say `unproven`."""
 ERROR_REASON_NO_VECTORS: ErrorReason.ValueType  # 70
 """The search compares vectors of documents, and the collection has none."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 25

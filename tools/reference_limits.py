@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from google.protobuf.duration_pb2 import Duration
 
+from quarry import vocabulary
 from quarry.config import Settings
 from quarry.feedback import event_limits as feedback
 from quarry.feedback.importing.json_fields import MAX_ATTRIBUTES
@@ -13,6 +14,8 @@ from quarry.mining.members import MAX_MEMBERS
 from quarry.ranking import cascade, queries, ranges
 from quarry.retrieval.base import MAX_PASSAGES
 from quarry.retrieval.lexical.clauses import MAX_QUERY_WORDS
+from quarry.retrieval.lexical.near_words import MAX_TYPOS
+from quarry.retrieval.query_syntax import MAX_TERMS
 from quarry.schema import MAX_BOOST, MAX_INTEGER
 from quarry.v1 import server_service_pb2 as pb
 from quarry_server.info import make_server_info
@@ -65,7 +68,13 @@ ANY = resource.RLIM_INFINITY
 UNPUBLISHED = (
     ("candidates that one search ranks", queries.MAX_RANKED),
     ("words of a query that BM25 looks for", MAX_QUERY_WORDS),
+    ("words of a query that may be typos", MAX_TYPOS),
     ("passages of a document", MAX_PASSAGES),
+    ("terms with marks in a query of the query language", MAX_TERMS),
+    ("rules of synonyms of a collection", vocabulary.MAX_SYNONYM_RULES),
+    ("words and phrases of such a rule", vocabulary.MAX_RULE_PHRASES),
+    ("bytes of such a phrase", vocabulary.MAX_PHRASE_BYTES),
+    ("stop words of a collection", vocabulary.MAX_STOP_WORDS),
     ("re-rankers in a cascade", cascade.MAX_STAGES),
     ("candidates that a re-ranker reads", int(ranges.RERANK_DEPTH.most)),
     ("hits that exploration may move", int(ranges.EXPLORED_DEPTH.most)),
@@ -92,7 +101,7 @@ HEAD = (
     "| limit | default | setting | meaning |\n|---|---|---|---|\n"
 )
 REST = (
-    "\nFurther limits are fixed and not published. A search leaves out what is beyond the first three, and "
+    "\nFurther limits are fixed and not published. A search leaves out what is beyond the first four, and "
     "learning leaves out deeper ranks. A request beyond one of the others is refused with "
     "INVALID_ARGUMENT.\n\n"
     "| limit | |\n|---|---|\n"

@@ -103,6 +103,21 @@ class InvalidTokenError(InvalidArgumentError):
     reason = "INVALID_TOKEN"
 
 
+class QuerySyntaxError(InvalidArgumentError):
+    """A query is not in the language that the search asks for.
+
+    Args:
+        position: of the character where it goes wrong, from 1.
+    """
+
+    reason = "QUERY_SYNTAX"
+
+    def __init__(self, field: str, problem: str, position: int = 0) -> None:
+        super().__init__(field, f"at character {position}: {problem}" if position else problem)
+        if position:
+            self.metadata = {"field": field, "position": str(position)}
+
+
 class RequestIdReusedError(InvalidArgumentError):
     """The request id was given to another request before."""
 

@@ -35,6 +35,7 @@ LOGGED: Mapping[str, Sequence[str]] = {
     "quarry.v1.CollectionService/RollbackReindex": ("name",),
     "quarry.v1.CollectionService/DropPreviousGeneration": ("name",),
     "quarry.v1.CollectionService/SetAlias": ("name", "collection"),
+    "quarry.v1.CollectionService/SetVocabulary": ("collection", "update_mask.paths"),
     "quarry.v1.CollectionService/DeleteAlias": ("name",),
     "quarry.v1.DocumentService/DeleteDocumentsByFilter": ("collection",),
     "quarry.v1.DocumentService/UpdateDocumentsByFilter": ("collection",),

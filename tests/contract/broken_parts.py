@@ -15,6 +15,7 @@ from quarry.retrieval.lexical.clauses import Clause, WordClause
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.retrieval.memory_dense import MemoryDenseStore
 from quarry.retrieval.retriever import NO_LIMIT, Retrieved, Retriever
+from quarry.retrieval.text_query import SearchText
 from quarry.schema import Schema
 from quarry.testing.cross_encoder import CrossEncoderContract
 from quarry.testing.dense_store import DIMENSION, GENERATION, DenseStoreContract
@@ -87,7 +88,7 @@ class NoIndex:
 
     async def retrieve(
         self,
-        text: str,
+        text: SearchText,
         depth: int,
         filter: Filter | None,
         limit: Deadline = NO_LIMIT,

@@ -8,6 +8,7 @@ from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.schema import Schema
 from quarry.testing.lexical_index import GENERATION, LexicalIndexContract
 from quarry.testing.lexical_languages import LexicalLanguagesContract
+from quarry.testing.lexical_terms import LexicalTermsContract
 from quarry.testing.strategies import FILTER_SCHEMA
 
 
@@ -26,6 +27,16 @@ class TestMemory(LexicalIndexContract):
 class TestLanguagesInTantivy(LexicalLanguagesContract):
     def open_index(self, folder: Path, schema: Schema) -> LexicalIndex:
         return TantivyIndex(folder / "lexical", GENERATION, schema, heap_bytes=15_000_000)
+
+
+class TestTermsInTantivy(LexicalTermsContract):
+    def open_index(self, folder: Path, schema: Schema) -> LexicalIndex:
+        return TantivyIndex(folder / "lexical", GENERATION, schema, heap_bytes=15_000_000)
+
+
+class TestTermsInMemory(LexicalTermsContract):
+    def open_index(self, folder: Path, schema: Schema) -> LexicalIndex:
+        return MemoryLexicalIndex(GENERATION, schema)
 
 
 class TestLanguagesInMemory(LexicalLanguagesContract):

@@ -122,6 +122,16 @@ def test_the_how_to_pages_run_as_they_are_written(tmp_path: Path) -> None:
     assert "1 documents changed in laws, of 1 that meet the condition" in said_by["change-documents.md"]
     assert "1 deleted from laws" in said_by["change-documents.md"]
     assert "lawbook names laws-next (before: laws)" in said_by["alias.md"]
+    shown = re.findall(r"^ *1 (.+?)  ", said_by["query-syntax.md"], re.MULTILINE)
+    assert shown[1:] == ["Cold brew", "Espresso", "Espresso"], said_by["query-syntax.md"]
+    assert re.findall(r"^b |^a ", said_by["query-syntax.md"], re.MULTILINE), said_by["query-syntax.md"]
+    assert re.findall(r"^no hits|^ *1 Espresso", said_by["typos.md"], re.MULTILINE) == [
+        "no hits",
+        "  1 Espresso",
+    ]
+    shown = re.findall(r"^ *1 (.+?)  ", said_by["synonyms.md"], re.MULTILINE)
+    assert shown == ["Cold brew", "Green tea", "Espresso"], said_by["synonyms.md"]
+    assert "\ncoffee, espresso, cold brew\ninfusion, cuppa => green tea\n" in said_by["synonyms.md"]
     paged = said_by["page.md"]
     assert re.search(r"^\d+ match a word, \d+ were found by meaning alone$", paged, re.MULTILINE), paged
     assert "\nTrue " in paged, paged

@@ -1,5 +1,6 @@
 """`quarry collection`: make, list, change, name, reindex, check and repair collections."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
@@ -12,11 +13,12 @@ from quarry.client import Client
 from quarry.v1 import collection_service_pb2
 from quarry_cli.commands.reindex import reindex
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
-from quarry_cli.console import as_json, make_progress, note, out, print_json
+from quarry_cli.console import as_json, make_plain, make_progress, note, out, print_json
 from quarry_cli.failures import check_outcome
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
 from quarry_cli.inputs.promotion import PromotionOption, to_promotion_value
 from quarry_cli.inputs.schema_file import read_schema
+from quarry_cli.inputs.vocabulary_file import dump_synonyms, parse_stop_words, parse_synonyms
 from quarry_cli.views.collection import show_aliases, show_collection, show_collections, show_consistency
 
 POLL_S = 0.5
@@ -233,6 +235,70 @@ def delete_alias(alias: AliasArgument, server: ServerOption = None, timeout: Tim
     out.print(f"deleted the alias {alias}", soft_wrap=True)
 
 
+@app.command("synonyms")
+def set_synonyms(
+    name: NameArgument,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            exists=True, dir_okay=False, help="`a, b` or `a => b` on each line.", show_default=False
+        ),
+    ] = None,
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give a collection the synonyms of FILE instead of those that it has; without FILE, print those.
+
+    They hold from the next search on. An empty file takes all away.
+    """
+    vocabulary = None
+    if file is not None:
+        try:
+            rules = list(parse_synonyms(file.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise typer.BadParameter(f"{file}: {error}") from None
+        vocabulary = collection_service_pb2.Vocabulary(synonyms=rules)
+    known = _set_or_get(name, "synonyms", vocabulary, server, timeout)
+    if json:
+        print_json(as_json(known))
+    elif file is not None:
+        out.print(f"{name} has {len(known.synonyms):,} rules of synonyms", soft_wrap=True)
+    else:
+        _print_lines(dump_synonyms(known.synonyms))
+
+
+@app.command("stop-words")
+def set_stop_words(
+    name: NameArgument,
+    file: Annotated[
+        Path | None,
+        typer.Argument(exists=True, dir_okay=False, help="A word on each line.", show_default=False),
+    ] = None,
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give a collection the stop words of FILE instead of those that it has; without FILE, print those.
+
+    They hold from the next search on. An empty file takes all away. Those of the language stay.
+    """
+    vocabulary = None
+    if file is not None:
+        try:
+            words = parse_stop_words(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise typer.BadParameter(f"{file}: {error}") from None
+        vocabulary = collection_service_pb2.Vocabulary(stop_words=words)
+    known = _set_or_get(name, "stop_words", vocabulary, server, timeout)
+    if json:
+        print_json(as_json(known))
+    elif file is not None:
+        out.print(f"{name} has {len(known.stop_words):,} stop words", soft_wrap=True)
+    else:
+        _print_lines(known.stop_words)
+
+
 def _wait_until_done(quarry: Client, operation: operations_pb2.Operation) -> operations_pb2.Operation:
     """Waits until the operation is done, under a progress bar. Interrupted, it goes on in the server."""
     with make_progress() as bar:
@@ -251,3 +317,25 @@ def _show(collection: collection_service_pb2.Collection, json: bool) -> None:
         print_json(as_json(collection))
     else:
         show_collection(collection)
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        out.print(make_plain(line), soft_wrap=True)
+
+
+def _set_or_get(
+    name: str,
+    part: str,
+    vocabulary: collection_service_pb2.Vocabulary | None,
+    server: str | None,
+    timeout: float | None,
+) -> collection_service_pb2.Vocabulary:
+    with connect(server, timeout) as quarry:
+        if vocabulary is None:
+            get = collection_service_pb2.GetVocabularyRequest(collection=name)
+            return quarry.collections.GetVocabulary(get).vocabulary
+        put = collection_service_pb2.SetVocabularyRequest(
+            collection=name, vocabulary=vocabulary, update_mask=FieldMask(paths=[part])
+        )
+        return quarry.collections.SetVocabulary(put).vocabulary

@@ -40,6 +40,12 @@ FUSIONS = {
 }
 
 
+SYNTAXES = {
+    False: search_service_pb2.QUERY_SYNTAX_UNSPECIFIED,
+    True: search_service_pb2.QUERY_SYNTAX_ADVANCED,
+}
+
+
 def parse_filter_option(text: str | None) -> str | None:
     """Refuses a filter that is not one, as a mistake of usage."""
     if text is not None:
@@ -53,8 +59,17 @@ def parse_filter_option(text: str | None) -> str | None:
 def search(
     name: Annotated[str, typer.Argument(help="The collection.", show_default=False)],
     query: Annotated[str, typer.Argument(help='Any text; "" browses.', show_default=False)],
+    advanced: Annotated[
+        bool,
+        typer.Option(
+            "--advanced", help='Read the query language: "phrase", prefix*, fuzzy~, +must, -not, field:word.'
+        ),
+    ] = False,
     k: Annotated[int, typer.Option("-k", min=1, max=1_000, help="Hits to show.")] = 10,
     explain: Annotated[bool, typer.Option("--explain", help="Say how each hit came to its rank.")] = False,
+    typos: Annotated[
+        bool, typer.Option("--typos", help="A word that no document has finds words spelled nearly so.")
+    ] = False,
     filter: Annotated[
         str | None,
         typer.Option(metavar="JSON", callback=parse_filter_option, help="A Filter message as JSON."),
@@ -95,13 +110,16 @@ def search(
     timeout: TimeoutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Search a collection. The query is plain words: no character of it has a special meaning.
+    """Search a collection. The query is plain words: no character of it has a special meaning, unless
+    --advanced says so.
 
     The search is logged as a trial of the command line, and nothing is learned from it.
     """
     request = search_service_pb2.SearchRequest(
         collection=name,
         query=query,
+        syntax=SYNTAXES[advanced],
+        typo_tolerance=typos,
         page_size=k,
         page_token=page_token,
         arms=[search_service_pb2.Arm(name=a) for a in arm or ()],

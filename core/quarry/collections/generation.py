@@ -27,6 +27,7 @@ from quarry.retrieval.definition import ArmDefinition, ArmSite, Engines, OpenArm
 from quarry.retrieval.inspection import Inspection, VectorSample
 from quarry.retrieval.registry import ARMS, find_browsing_arm
 from quarry.retrieval.retriever import NO_LIMIT, QueryEncoder, Retrieved, Retriever
+from quarry.retrieval.text_query import SearchText
 from quarry.search.first_stage import FirstStage
 from quarry.search.pipeline import Reranking, Searcher
 from quarry.search.shortfalls import ArmState
@@ -67,7 +68,7 @@ class FailedRetriever:
 
     async def retrieve(
         self,
-        text: str,
+        text: SearchText,
         depth: int,
         filter: Filter | None,
         limit: Deadline = NO_LIMIT,

@@ -22,6 +22,7 @@ from quarry.ranking.names import make_ranking_name
 from quarry.ranking.promotion_policy import PromotionPolicy
 from quarry.ranking.ranking_configuration import ServedRanking
 from quarry.schema import Field, FieldType, Schema, UnknownFields
+from quarry.vocabulary import SynonymRule, Vocabulary
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 NO_ENCODER = "none"
@@ -72,6 +73,7 @@ class CollectionSettings:
         reranker: a model's name, or empty for none.
         cascade: how the re-ranker works together with others; empty for it alone.
         promotion: of re-rankers that are proven better; None: as the server has it.
+        vocabulary: its synonyms and stop words, checked; None for none.
 
     Raises:
         InvalidArgumentError: the name has other characters than it may, a text is too long, or the cascade
@@ -86,6 +88,7 @@ class CollectionSettings:
     description: str = ""
     cascade: Cascade = ()
     promotion: PromotionPolicy | None = None
+    vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -162,6 +165,7 @@ def create_collection(connection: sa.Connection, settings: CollectionSettings) -
             update_time_us=now,
             cascade=dump_cascade(settings.cascade),
             promotion=settings.promotion,
+            vocabulary=dump_vocabulary(settings.vocabulary),
         )
     )
     return get_collection(connection, settings.name)
@@ -194,7 +198,7 @@ def list_collections(
 def update_collection(
     connection: sa.Connection, name: str, revision: int | None, **values: Any
 ) -> Collection:
-    """Sets ``reranker``, ``cascade``, ``promotion`` and ``description``.
+    """Sets ``reranker``, ``cascade``, ``promotion``, ``description`` and ``vocabulary``.
 
     Raises:
         ConflictError: ``revision`` is not the current one.
@@ -206,6 +210,8 @@ def update_collection(
     dataclasses.replace(current.settings, **values)  # only to check the values
     if "cascade" in values:
         values["cascade"] = dump_cascade(values["cascade"])
+    if "vocabulary" in values:
+        values["vocabulary"] = dump_vocabulary(values["vocabulary"])
     connection.execute(
         sa.update(collections)
         .where(collections.c.id == current.key)
@@ -279,6 +285,17 @@ def load_cascade(value: list[dict[str, Any]]) -> Cascade:
     return tuple(RerankStage(**stage) for stage in value)
 
 
+def dump_vocabulary(vocabulary: Vocabulary | None) -> dict[str, Any] | None:
+    return None if vocabulary is None else dataclasses.asdict(vocabulary)
+
+
+def load_vocabulary(value: dict[str, Any] | None) -> Vocabulary | None:
+    if value is None:
+        return None
+    rules = (SynonymRule(tuple(rule["phrases"]), tuple(rule["finds"])) for rule in value["synonyms"])
+    return Vocabulary(tuple(rules), tuple(value["stop_words"]))
+
+
 def _from_row(row: Any) -> Collection:
     settings = CollectionSettings(
         row.name,
@@ -289,6 +306,7 @@ def _from_row(row: Any) -> Collection:
         row.description,
         load_cascade(row.cascade),
         None if row.promotion is None else PromotionPolicy(row.promotion),
+        load_vocabulary(row.vocabulary),
     )
     return Collection(
         row.id,

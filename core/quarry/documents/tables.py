@@ -47,6 +47,7 @@ collections = sa.Table(
     sa.Column("cascade", sa.JSON, nullable=False, server_default="[]"),
     sa.Column("promotion", sa.String(32)),
     sa.Column("ranking", sa.JSON(none_as_null=True)),
+    sa.Column("vocabulary", sa.JSON(none_as_null=True)),
     sqlite_autoincrement=True,
 )
 

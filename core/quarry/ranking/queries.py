@@ -13,6 +13,7 @@ from quarry.ranking.ranges import ARM_DEPTH, ARM_WEIGHT, BOOST_SCALE, MIN_RELEVA
 from quarry.ranking.shaping import Shaping
 from quarry.ranking.weighting import QueryWeights
 from quarry.retrieval.registry import ARMS
+from quarry.retrieval.text_query import SearchText, TextQuery
 
 MAX_QUERY_BYTES = 8_192
 DEFAULT_DEPTH = 100
@@ -111,12 +112,13 @@ class Query:
     """One search.
 
     Attributes:
-        text: what the user typed, spaces around it cut; empty to browse.
+        text: what models read: what the user typed, spaces around it cut; empty to browse.
         filter: checked against the schema.
         arms: each arm once.
         tuned: name of the collection's ranking configuration that arms and fusion are from; empty: of none.
         deepens: what BM25 finds beyond its depth follows below what is merged.
         shaping: what is asked of the list beside; None: nothing.
+        terms: what is looked for in texts, if that is more than the words of ``text``.
     """
 
     text: str
@@ -128,9 +130,15 @@ class Query:
     tuned: str = ""
     deepens: bool = False
     shaping: Shaping | None = None
+    terms: TextQuery | None = None
 
     def __post_init__(self) -> None:
         check_query_text(self.text)
+
+    @property
+    def wanted(self) -> SearchText:
+        """What the arms look for."""
+        return self.text if self.terms is None else self.terms
 
     @property
     def min_relevance(self) -> float | None:
@@ -138,8 +146,8 @@ class Query:
 
     def hash_configuration(self) -> str:
         """Hashes what decides the order of what is merged, the text and the filter left out."""
-        ranking = asdict(replace(self, text="", filter=None, shaping=None))
-        del ranking["deepens"], ranking["shaping"]
+        ranking = asdict(replace(self, text="", filter=None, shaping=None, terms=None))
+        del ranking["deepens"], ranking["shaping"], ranking["terms"]
         if self.shaping is not None and (shape := self.shaping.describe()):
             ranking["shaping"] = shape
         fusion = asdict(self.fusion)

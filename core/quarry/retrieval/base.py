@@ -7,12 +7,13 @@ no harm, so after a crash the log is replayed from that position.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from quarry.deadline import Deadline
 from quarry.filters import Filter
+from quarry.retrieval.text_query import SearchText, TextQuery
 from quarry.types import Candidate, Change, Docno, Fields, Position
 
 if TYPE_CHECKING:  # the command line reads the list of arms, and needs no numbers
@@ -59,10 +60,13 @@ class LexicalIndex(Protocol):
         """Makes what was applied durable and visible, and the position ``sequence``, in one step."""
         ...
 
-    def search(self, text: str, depth: int, filter: Filter | None, boost_scale: float = 1.0) -> LexicalResult:
+    def search(
+        self, text: SearchText, depth: int, filter: Filter | None, boost_scale: float = 1.0
+    ) -> LexicalResult:
         """Finds the ``depth`` best documents with a word of ``text`` that pass ``filter``.
 
-        A ``text`` without words matches nothing.
+        A ``text`` without words matches nothing. A document matches a query of terms if it has each required
+        one, none that is excluded, and one of the optional ones if none is required.
 
         Args:
             boost_scale: what the boosts of the schema's fields are multiplied by, 0 or more.
@@ -77,11 +81,11 @@ class LexicalIndex(Protocol):
         ...
 
     def score_documents(
-        self, text: str, docnos: Collection[Docno], boost_scale: float = 1.0
+        self, text: SearchText, docnos: Collection[Docno], boost_scale: float = 1.0
     ) -> dict[Docno, float]:
         """Scores these documents by BM25 for ``text``.
 
-        One without any of its words is left out (its score is 0).
+        One that does not match is left out (its score is 0).
         """
         ...
 
@@ -90,6 +94,18 @@ class LexicalIndex(Protocol):
 
         Words count that the text has often and few documents have, but two at least.
         """
+        ...
+
+    def settle(self, query: TextQuery) -> TextQuery:
+        """Says what ``query`` comes to in this index: synonyms stand beside the words that they are for, stop
+        words are left out, and FUZZY terms are there with their distance only where near words are found.
+
+        ``quarry.retrieval.lexical.matched_words`` finds in a text what it matches.
+        """
+        ...
+
+    def keep_admitted(self, query: TextQuery, docnos: Collection[Docno]) -> Set[Docno]:
+        """Keeps those of the documents that have each required term and none that is excluded."""
         ...
 
     def read_versions(self) -> Iterator[tuple[Docno, int]]:

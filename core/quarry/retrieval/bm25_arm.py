@@ -13,6 +13,7 @@ from quarry.retrieval.base import LexicalIndex
 from quarry.retrieval.definition import ArmDefinition, ArmSite, FollowPolicy, OpenArm, Rewrite
 from quarry.retrieval.inspection import Findings, Inspection
 from quarry.retrieval.retriever import NO_LIMIT, Retrieved
+from quarry.retrieval.text_query import SearchText
 from quarry.storage.faults import reach
 from quarry.types import Candidate, Change, Docno, Position
 
@@ -33,7 +34,7 @@ class Bm25Retriever:
 
     async def retrieve(
         self,
-        text: str,
+        text: SearchText,
         depth: int,
         filter: Filter | None,
         limit: Deadline = NO_LIMIT,

@@ -21,6 +21,7 @@ from quarry.retrieval.definition import (
 )
 from quarry.retrieval.inspection import Findings, Inspection
 from quarry.retrieval.retriever import NO_LIMIT, QueryEncoder, Retrieved
+from quarry.retrieval.text_query import SearchText
 from quarry.schema import Schema
 from quarry.types import Candidate, Change, Docno, Fields, Position
 
@@ -38,14 +39,14 @@ class DenseRetriever:
 
     async def retrieve(
         self,
-        text: str,
+        text: SearchText,
         depth: int,
         filter: Filter | None,
         limit: Deadline = NO_LIMIT,
         boost_scale: float = 1.0,
     ) -> Retrieved:
         started = time.perf_counter()
-        vector, truncated = await self._encoder.encode_query(text, limit)
+        vector, truncated = await self._encoder.encode_query(str(text), limit)
         encoded = time.perf_counter()
         candidates = await self._store.find_nearest(vector, depth, filter)
 

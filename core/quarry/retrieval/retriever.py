@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from quarry.deadline import Deadline
 from quarry.filters import Filter
+from quarry.retrieval.text_query import SearchText
 from quarry.types import Candidate, Docno
 
 if TYPE_CHECKING:  # the command line reads the list of arms, and needs no numbers
@@ -56,7 +57,7 @@ class Retriever(Protocol):
 
     async def retrieve(
         self,
-        text: str,
+        text: SearchText,
         depth: int,
         filter: Filter | None,
         limit: Deadline = NO_LIMIT,
@@ -65,6 +66,8 @@ class Retriever(Protocol):
         """Retrieves the best documents.
 
         Args:
+            text: of a query of terms, an arm that compares no words reads the words alone. Whoever searches
+                drops what it gives that lacks a required term or has an excluded one.
             limit: until when the caller waits at least; what cannot be done by then need not be begun.
             boost_scale: what an arm that reads the boosts of the schema's fields multiplies them by.
         """

@@ -19,6 +19,7 @@ from quarry.ranking.ranking import Degradation, DegradationReason
 from quarry.retrieval.base import LexicalIndex
 from quarry.retrieval.registry import ARMS, find_browsing_arm
 from quarry.retrieval.retriever import PassageRetriever, Retrieved, Retriever
+from quarry.retrieval.text_query import SearchText, TextQuery
 from quarry.search.answer_schedule import Slot
 from quarry.search.shortfalls import ArmState, find_shortfall, refuse_incomplete, report_late
 from quarry.types import Candidate, Docno
@@ -144,7 +145,7 @@ class FirstStage:
         return runs
 
     async def retrieve_own(
-        self, text: str, arms: Sequence[ArmPlan], filter: Filter | None
+        self, text: SearchText, arms: Sequence[ArmPlan], filter: Filter | None
     ) -> dict[str, list[Candidate] | QuarryError]:
         """Retrieves each arm's own candidates, or why it has none; nothing is fused or dropped."""
 
@@ -162,7 +163,7 @@ class FirstStage:
         """Retrieves as many documents as a list may have that match a word. Raises as the arm does."""
         plan = next((plan for plan in query.arms if plan.name == self.browsing), ArmPlan(self.browsing))
         arm = self._retrievers[self.browsing]
-        return await arm.retrieve(query.text, MAX_RANKED, query.filter, limit, plan.boost_scale)
+        return await arm.retrieve(query.wanted, MAX_RANKED, query.filter, limit, plan.boost_scale)
 
     async def find_matching(self, query: Query, docnos: Collection[Docno], limit: Deadline) -> set[Docno]:
         """Finds which of these documents match a word of the query.
@@ -172,7 +173,7 @@ class FirstStage:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(limit.timeout_s):
             scores = self.lexical.score_documents
-            return set(await loop.run_in_executor(self._threads, scores, query.text, docnos))
+            return set(await loop.run_in_executor(self._threads, scores, query.wanted, docnos))
 
     async def _retrieve(self, query: Query, slot: Slot) -> tuple[dict[str, Retrieved], list[Degradation]]:
         """Retrieves what the arms give until the slot's limit, and if none has by then what the first one
@@ -201,7 +202,9 @@ class FirstStage:
     ) -> tuple[Retrieved | None, list[Degradation]]:
         arm = self._retrievers[plan.name]
         try:
-            retrieved = await arm.retrieve(query.text, plan.depth, query.filter, limit, plan.boost_scale)
+            retrieved = await arm.retrieve(query.wanted, plan.depth, query.filter, limit, plan.boost_scale)
+            if query.terms is not None and query.terms.restricts and plan.name != self.browsing:
+                retrieved = await self._drop_excluded(retrieved, query.terms)
         except (TimeoutError, DeadlineExceeded):
             return report_late(plan.name)
         except QuarryError as error:
@@ -212,6 +215,12 @@ class FirstStage:
             notes.append(Degradation(plan.name, DegradationReason.TRUNCATED_QUERY, cut))
         return retrieved, notes
 
+    async def _drop_excluded(self, retrieved: Retrieved, query: TextQuery) -> Retrieved:
+        """Drops candidates that lack a required term or have an excluded one, as the lexical index says."""
+        docnos, loop = [candidate.docno for candidate in retrieved.candidates], asyncio.get_running_loop()
+        kept = await loop.run_in_executor(self._threads, self.lexical.keep_admitted, query, docnos)
+        return replace(retrieved, candidates=[c for c in retrieved.candidates if c.docno in kept])
+
     async def _count(self, query: Query, deadline: Deadline) -> int | None:
         """Counts the documents that match, unless an arm that is asked counts them; None if that fails."""
         if query.min_relevance is not None or any(plan.name == self.browsing for plan in query.arms):
@@ -219,7 +228,7 @@ class FirstStage:
         search, loop = self.lexical.search, asyncio.get_running_loop()
         try:
             async with asyncio.timeout(deadline.timeout_s):
-                found = await loop.run_in_executor(self._threads, search, query.text, 0, query.filter)
+                found = await loop.run_in_executor(self._threads, search, query.wanted, 0, query.filter)
                 return found.total
         except (TimeoutError, QuarryError):
             return None

@@ -10,6 +10,7 @@ import pytest_asyncio
 from quarry.deadline import Deadline
 from quarry.filters import AllOf, EqualTo, Exists, Filter, NoneOf, matches
 from quarry.retrieval.retriever import Retrieved, Retriever
+from quarry.retrieval.text_query import Term, TextQuery
 from quarry.types import Candidate, Docno, Fields
 
 WORDS = ("apple", "bread", "candle", "daisy", "ember", "feather", "garden", "harbour")
@@ -55,6 +56,13 @@ class RetrieverContract:
 
     async def test_it_has_a_name(self, retriever: Retriever) -> None:
         assert retriever.name
+
+    async def test_a_query_of_terms_is_read_as_its_words_are(self, retriever: Retriever) -> None:
+        plain = await retriever.retrieve(QUERY, 10, None)
+        marked = await retriever.retrieve(TextQuery((Term(QUERY),)), 10, None)
+        assert list_docnos(marked) == list_docnos(plain)
+        scores = [candidate.score for candidate in plain.candidates]
+        assert [candidate.score for candidate in marked.candidates] == pytest.approx(scores, abs=TOLERANCE)
 
     @pytest.mark.parametrize("depth", [1, 7, 40, 1_000])
     async def test_documents_come_once_and_best_first(self, retriever: Retriever, depth: int) -> None:

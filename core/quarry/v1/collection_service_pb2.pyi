@@ -145,6 +145,74 @@ REINDEX_STATE_DONE: ReindexState.ValueType  # 6
 Global___ReindexState: _TypeAlias = ReindexState  # noqa: Y015
 
 @_typing.final
+class Vocabulary(_message.Message):
+    """What BM25 knows of the words of a collection's queries. Encoders and re-rankers read queries as they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYNONYMS_FIELD_NUMBER: _builtins.int
+    STOP_WORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def synonyms(self) -> _containers.RepeatedCompositeFieldContainer[Global___SynonymRule]:
+        """At most 10,000. What a rule finds is not looked up in other rules. A pair that two rules have is
+        INVALID_ARGUMENT with the reason DUPLICATE; rules with `finds` that go in a circle, or a phrase that is a
+        stop word, too, with CONFLICTING_FIELDS.
+        """
+
+    @_builtins.property
+    def stop_words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Single words that are left out of a query which has others, whatever their case and accents; at most 10,000.
+        Beside them every language has its own.
+        """
+
+    def __init__(
+        self,
+        *,
+        synonyms: _abc.Iterable[Global___SynonymRule] | None = ...,
+        stop_words: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stop_words", b"stop_words", "synonyms", b"synonyms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Vocabulary: _TypeAlias = Vocabulary  # noqa: Y015
+
+@_typing.final
+class SynonymRule(_message.Message):
+    """Words, or phrases of several words, that mean the same. Their endings do not matter where the language of a
+    searched field has a stemmer. A match of what is found counts 0.7 of one of what the query says. A rule has
+    at most 32 phrases, of at most 200 bytes each.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHRASES_FIELD_NUMBER: _builtins.int
+    FINDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Two at least, each of which finds all others; or, with `finds`, one at least."""
+
+    @_builtins.property
+    def finds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Not empty: each of `phrases` finds each of these, which find none of them."""
+
+    def __init__(
+        self,
+        *,
+        phrases: _abc.Iterable[_builtins.str] | None = ...,
+        finds: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finds", b"finds", "phrases", b"phrases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SynonymRule: _TypeAlias = SynonymRule  # noqa: Y015
+
+@_typing.final
 class Alias(_message.Message):
     """A second name of a collection, which can be given to another one. Impressions, mining sets and models belong to
     the collection that answered or that they were made from, whatever name a request gave.
@@ -1502,3 +1570,103 @@ class DeleteAliasResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteAliasResponse: _TypeAlias = DeleteAliasResponse  # noqa: Y015
+
+@_typing.final
+class SetVocabularyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    VOCABULARY_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    etag: _builtins.str
+    """Of the collection; one that is not current fails with ABORTED. Empty: whatever the state is."""
+    @_builtins.property
+    def vocabulary(self) -> Global___Vocabulary: ...
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Of `synonyms` and `stop_words`. What it does not name stays as it is."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        vocabulary: Global___Vocabulary | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask", "vocabulary", b"vocabulary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "etag", b"etag", "update_mask", b"update_mask", "vocabulary", b"vocabulary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetVocabularyRequest: _TypeAlias = SetVocabularyRequest  # noqa: Y015
+
+@_typing.final
+class SetVocabularyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOCABULARY_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """Of the collection."""
+    @_builtins.property
+    def vocabulary(self) -> Global___Vocabulary: ...
+    def __init__(
+        self,
+        *,
+        vocabulary: Global___Vocabulary | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["vocabulary", b"vocabulary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "vocabulary", b"vocabulary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetVocabularyResponse: _TypeAlias = SetVocabularyResponse  # noqa: Y015
+
+@_typing.final
+class GetVocabularyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetVocabularyRequest: _TypeAlias = GetVocabularyRequest  # noqa: Y015
+
+@_typing.final
+class GetVocabularyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOCABULARY_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """Of the collection."""
+    @_builtins.property
+    def vocabulary(self) -> Global___Vocabulary: ...
+    def __init__(
+        self,
+        *,
+        vocabulary: Global___Vocabulary | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["vocabulary", b"vocabulary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "vocabulary", b"vocabulary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetVocabularyResponse: _TypeAlias = GetVocabularyResponse  # noqa: Y015

@@ -111,6 +111,16 @@ class CollectionServiceStub:
                 request_serializer=quarry_dot_v1_dot_collection__service__pb2.DeleteAliasRequest.SerializeToString,
                 response_deserializer=quarry_dot_v1_dot_collection__service__pb2.DeleteAliasResponse.FromString,
                 _registered_method=True)
+        self.SetVocabulary = channel.unary_unary(
+                '/quarry.v1.CollectionService/SetVocabulary',
+                request_serializer=quarry_dot_v1_dot_collection__service__pb2.SetVocabularyRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_collection__service__pb2.SetVocabularyResponse.FromString,
+                _registered_method=True)
+        self.GetVocabulary = channel.unary_unary(
+                '/quarry.v1.CollectionService/GetVocabulary',
+                request_serializer=quarry_dot_v1_dot_collection__service__pb2.GetVocabularyRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_collection__service__pb2.GetVocabularyResponse.FromString,
+                _registered_method=True)
 
 
 class CollectionServiceServicer:
@@ -244,6 +254,21 @@ class CollectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetVocabulary(self, request, context):
+        """Gives a collection other synonyms, or other stop words. They hold from the next search on, since BM25 reads
+        them in the query: no document is indexed again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetVocabulary(self, request, context):
+        """Returns the synonyms and stop words of a collection.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CollectionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -321,6 +346,16 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.DeleteAlias,
                     request_deserializer=quarry_dot_v1_dot_collection__service__pb2.DeleteAliasRequest.FromString,
                     response_serializer=quarry_dot_v1_dot_collection__service__pb2.DeleteAliasResponse.SerializeToString,
+            ),
+            'SetVocabulary': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetVocabulary,
+                    request_deserializer=quarry_dot_v1_dot_collection__service__pb2.SetVocabularyRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_collection__service__pb2.SetVocabularyResponse.SerializeToString,
+            ),
+            'GetVocabulary': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetVocabulary,
+                    request_deserializer=quarry_dot_v1_dot_collection__service__pb2.GetVocabularyRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_collection__service__pb2.GetVocabularyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -729,6 +764,60 @@ class CollectionService:
             '/quarry.v1.CollectionService/DeleteAlias',
             quarry_dot_v1_dot_collection__service__pb2.DeleteAliasRequest.SerializeToString,
             quarry_dot_v1_dot_collection__service__pb2.DeleteAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetVocabulary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.CollectionService/SetVocabulary',
+            quarry_dot_v1_dot_collection__service__pb2.SetVocabularyRequest.SerializeToString,
+            quarry_dot_v1_dot_collection__service__pb2.SetVocabularyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetVocabulary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.CollectionService/GetVocabulary',
+            quarry_dot_v1_dot_collection__service__pb2.GetVocabularyRequest.SerializeToString,
+            quarry_dot_v1_dot_collection__service__pb2.GetVocabularyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -94,6 +94,12 @@ class CollectionServiceStub:
     """Lists aliases by name, in pages."""
     DeleteAlias: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteAliasRequest, _collection_service_pb2.DeleteAliasResponse]
     """Removes an alias; its collection stays. NOT_FOUND, with the reason ALIAS_NOT_FOUND, if there is none."""
+    SetVocabulary: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.SetVocabularyRequest, _collection_service_pb2.SetVocabularyResponse]
+    """Gives a collection other synonyms, or other stop words. They hold from the next search on, since BM25 reads
+    them in the query: no document is indexed again.
+    """
+    GetVocabulary: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.GetVocabularyRequest, _collection_service_pb2.GetVocabularyResponse]
+    """Returns the synonyms and stop words of a collection."""
 
 @_typing.type_check_only
 class CollectionServiceAsyncStub(CollectionServiceStub):
@@ -160,6 +166,12 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     """Lists aliases by name, in pages."""
     DeleteAlias: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteAliasRequest, _collection_service_pb2.DeleteAliasResponse]  # type: ignore[assignment]
     """Removes an alias; its collection stays. NOT_FOUND, with the reason ALIAS_NOT_FOUND, if there is none."""
+    SetVocabulary: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.SetVocabularyRequest, _collection_service_pb2.SetVocabularyResponse]  # type: ignore[assignment]
+    """Gives a collection other synonyms, or other stop words. They hold from the next search on, since BM25 reads
+    them in the query: no document is indexed again.
+    """
+    GetVocabulary: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.GetVocabularyRequest, _collection_service_pb2.GetVocabularyResponse]  # type: ignore[assignment]
+    """Returns the synonyms and stop words of a collection."""
 
 class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Makes, describes, checks and repairs the collections that documents live in."""
@@ -313,5 +325,23 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.DeleteAliasResponse, _abc.Awaitable[_collection_service_pb2.DeleteAliasResponse]]:
         """Removes an alias; its collection stays. NOT_FOUND, with the reason ALIAS_NOT_FOUND, if there is none."""
+
+    @_abc_1.abstractmethod
+    def SetVocabulary(
+        self,
+        request: _collection_service_pb2.SetVocabularyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_service_pb2.SetVocabularyResponse, _abc.Awaitable[_collection_service_pb2.SetVocabularyResponse]]:
+        """Gives a collection other synonyms, or other stop words. They hold from the next search on, since BM25 reads
+        them in the query: no document is indexed again.
+        """
+
+    @_abc_1.abstractmethod
+    def GetVocabulary(
+        self,
+        request: _collection_service_pb2.GetVocabularyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_service_pb2.GetVocabularyResponse, _abc.Awaitable[_collection_service_pb2.GetVocabularyResponse]]:
+        """Returns the synonyms and stop words of a collection."""
 
 def add_CollectionServiceServicer_to_server(servicer: CollectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -49,6 +49,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A page token, an attribution token or an etag is not one that this server gave for this request."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 11
     """The request id was given to another request before."""
+    ERROR_REASON_QUERY_SYNTAX: _ErrorReason.ValueType  # 74
+    """A query is not in the language that the search asks for. ErrorInfo's metadata has the `position` of the
+    character where it goes wrong, from 1.
+    """
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 12
     """NOT_FOUND: something that the request names is not there.
 
@@ -178,6 +182,10 @@ ERROR_REASON_INVALID_TOKEN: ErrorReason.ValueType  # 10
 """A page token, an attribution token or an etag is not one that this server gave for this request."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 11
 """The request id was given to another request before."""
+ERROR_REASON_QUERY_SYNTAX: ErrorReason.ValueType  # 74
+"""A query is not in the language that the search asks for. ErrorInfo's metadata has the `position` of the
+character where it goes wrong, from 1.
+"""
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 12
 """NOT_FOUND: something that the request names is not there.
 

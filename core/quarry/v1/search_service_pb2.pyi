@@ -41,6 +41,38 @@ BOOST_MODE_MULTIPLY: BoostMode.ValueType  # 1
 BOOST_MODE_ADD: BoostMode.ValueType  # 2
 Global___BoostMode: _TypeAlias = BoostMode  # noqa: Y015
 
+class _QuerySyntax:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QuerySyntaxEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QuerySyntax.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUERY_SYNTAX_UNSPECIFIED: _QuerySyntax.ValueType  # 0
+    """As PLAIN."""
+    QUERY_SYNTAX_PLAIN: _QuerySyntax.ValueType  # 1
+    """Words. No character has a special meaning."""
+    QUERY_SYNTAX_ADVANCED: _QuerySyntax.ValueType  # 2
+    """The query language of docs/how-to/query-syntax.md: "phrase", prefix*, fuzzy~, +required, -excluded,
+    field:word. What is required or excluded holds for the hits of every arm. The encoder and re-rankers read
+    the words that are not excluded, without marks, and these are what is logged. At most 64 terms have marks.
+    A query that is not in the language is INVALID_ARGUMENT, reason QUERY_SYNTAX, with the position.
+    """
+
+class QuerySyntax(_QuerySyntax, metaclass=_QuerySyntaxEnumTypeWrapper):
+    """How a query is read."""
+
+QUERY_SYNTAX_UNSPECIFIED: QuerySyntax.ValueType  # 0
+"""As PLAIN."""
+QUERY_SYNTAX_PLAIN: QuerySyntax.ValueType  # 1
+"""Words. No character has a special meaning."""
+QUERY_SYNTAX_ADVANCED: QuerySyntax.ValueType  # 2
+"""The query language of docs/how-to/query-syntax.md: "phrase", prefix*, fuzzy~, +required, -excluded,
+field:word. What is required or excluded holds for the hits of every arm. The encoder and re-rankers read
+the words that are not excluded, without marks, and these are what is logged. At most 64 terms have marks.
+A query that is not in the language is INVALID_ARGUMENT, reason QUERY_SYNTAX, with the position.
+"""
+Global___QuerySyntax: _TypeAlias = QuerySyntax  # noqa: Y015
+
 class _NotPinnedReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -234,16 +266,18 @@ class SearchRequest(_message.Message):
     UNLOGGED_FIELD_NUMBER: _builtins.int
     EXPLORATION_FIELD_NUMBER: _builtins.int
     MIN_RELEVANCE_FIELD_NUMBER: _builtins.int
+    SYNTAX_FIELD_NUMBER: _builtins.int
     COLLAPSE_FIELD_NUMBER: _builtins.int
     DIVERSITY_FIELD_NUMBER: _builtins.int
     PINNED_IDS_FIELD_NUMBER: _builtins.int
     EXCLUDE_IDS_FIELD_NUMBER: _builtins.int
     BOOSTS_FIELD_NUMBER: _builtins.int
     MORE_LIKE_FIELD_NUMBER: _builtins.int
+    TYPO_TOLERANCE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     query: _builtins.str
     """What the user typed, at most 8,192 bytes. It is analysed, never parsed: no character has a special
-    meaning. Empty (or only spaces): browse what passes the filter, oldest documents first.
+    meaning, unless `syntax` says so. Empty (or only spaces): browse what passes the filter, oldest documents first.
     """
     page_size: _builtins.int
     """Hits to return, 1 to 1,000; 0 means 10; more is cut to 1,000. Never changes the order."""
@@ -268,10 +302,17 @@ class SearchRequest(_message.Message):
     DEADLINE_EXCEEDED or UNAVAILABLE: an empty answer always means that nothing is relevant. If something
     does, `degraded` says what is missing, and `require_complete` makes the search fail.
     """
+    syntax: Global___QuerySyntax.ValueType
+    """How `query` is read."""
     more_like: _builtins.str
     """Id of a document: search for what is like it, in the place of a `query`. The dense arm compares the mean of
     its passages' vectors, and BM25 its 25 most telling words; it is left out itself. Not re-ranked. A document
     that does not exist is NOT_FOUND.
+    """
+    typo_tolerance: _builtins.bool
+    """A word that no document has finds words that differ in one letter, or in two if it has 8 letters or more;
+    words of 3 letters find none. What has only such words stands below what has a word of the query itself, as
+    far as BM25 orders it. The first 32 words count.
     """
     @_builtins.property
     def filter(self) -> _types_pb2.Filter: ...
@@ -348,16 +389,18 @@ class SearchRequest(_message.Message):
         unlogged: _builtins.bool = ...,
         exploration: Global___Exploration | None = ...,
         min_relevance: _builtins.float | None = ...,
+        syntax: Global___QuerySyntax.ValueType = ...,
         collapse: Global___Collapse | None = ...,
         diversity: Global___Diversity | None = ...,
         pinned_ids: _abc.Iterable[_builtins.str] | None = ...,
         exclude_ids: _abc.Iterable[_builtins.str] | None = ...,
         boosts: _abc.Iterable[Global___Boost] | None = ...,
         more_like: _builtins.str = ...,
+        typo_tolerance: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance", "collapse", b"collapse", "context", b"context", "diversity", b"diversity", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "min_relevance", b"min_relevance", "rerank", b"rerank"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance", "arms", b"arms", "boosts", b"boosts", "collapse", b"collapse", "collection", b"collection", "context", b"context", "diversity", b"diversity", "exclude_ids", b"exclude_ids", "explain", b"explain", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "min_relevance", b"min_relevance", "more_like", b"more_like", "page_size", b"page_size", "page_token", b"page_token", "pinned_ids", b"pinned_ids", "query", b"query", "require_complete", b"require_complete", "rerank", b"rerank", "return_fields", b"return_fields", "unlogged", b"unlogged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance", "arms", b"arms", "boosts", b"boosts", "collapse", b"collapse", "collection", b"collection", "context", b"context", "diversity", b"diversity", "exclude_ids", b"exclude_ids", "explain", b"explain", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "min_relevance", b"min_relevance", "more_like", b"more_like", "page_size", b"page_size", "page_token", b"page_token", "pinned_ids", b"pinned_ids", "query", b"query", "require_complete", b"require_complete", "rerank", b"rerank", "return_fields", b"return_fields", "syntax", b"syntax", "typo_tolerance", b"typo_tolerance", "unlogged", b"unlogged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_relevance: _TypeAlias = _typing.Literal["min_relevance"]  # noqa: Y015
     _WhichOneofArgType__min_relevance: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance"]  # noqa: Y015

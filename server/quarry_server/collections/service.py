@@ -25,6 +25,7 @@ from quarry_server.collections.messages import (
     to_consistency_message,
 )
 from quarry_server.collections.reindex import ReindexJobs, ReindexServicer
+from quarry_server.collections.vocabularies import VocabularyServicer
 from quarry_server.common.context import Context, resolve_deadline
 from quarry_server.common.model_names import RequestedModels, list_names
 from quarry_server.common.operations import Tell, start_operation
@@ -36,7 +37,7 @@ from quarry_server.search.queries import parse_cascade
 UPDATABLE = ("reranker", "cascade", "promotion", "description")
 
 
-class CollectionServicer(ReindexServicer, AliasServicer):
+class CollectionServicer(ReindexServicer, AliasServicer, VocabularyServicer):
     def __init__(
         self,
         open_collections: Collections,

@@ -25,13 +25,16 @@ from quarry.ranking.queries import (
 )
 from quarry.ranking.ranges import MIN_RELEVANCE
 from quarry.ranking.weighting import QueryWeights, Trait, check_trait
+from quarry.retrieval.query_syntax import parse_text_query
 from quarry.retrieval.registry import ARMS
+from quarry.retrieval.text_query import Term, TextQuery
 from quarry.schema import Schema
 from quarry.search.logged_request import LoggedRequest
 from quarry.search.requests import PageRequest
 from quarry.types import Document
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import types_pb2
+from quarry.vocabulary import Vocabulary
 from quarry_server.common.paging import MAX_PAGE_BYTES
 from quarry_server.common.values import to_document_message
 from quarry_server.search.filters import parse_filter
@@ -53,7 +56,7 @@ def parse_query(request: pb.SearchRequest, collection: Collection, arms: tuple[s
         NotCalibratedError: it has a bound of relevance, and the collection has no re-ranker.
     """
     settings = collection.settings
-    text = parse_text(request.query, "query")
+    text, terms = parse_terms(request, settings.schema)
     shaping = parse_shaping(request, settings.schema, text, arms) if is_shaped(request) else None
     fusion = parse_fusion(request.fusion)
     rerank = None if request.more_like else parse_rerank(request.rerank, settings)
@@ -73,6 +76,7 @@ def parse_query(request: pb.SearchRequest, collection: Collection, arms: tuple[s
         collection.ranking_name if tuned is not None else "",
         deepens=not request.arms,
         shaping=shaping,
+        terms=add_vocabulary(text, terms, settings.vocabulary, request.typo_tolerance),
     )
 
 
@@ -89,12 +93,35 @@ def parse_page(
         return message, message.ByteSize()
 
     logged = LoggedRequest(
-        request.query.strip(),
+        parse_terms(request, schema)[0],
         request.filter.SerializeToString(deterministic=True) if request.HasField("filter") else b"",
         parse_context(request.context),
         parse_exploration(request.exploration),
     )
     return PageRequest(logged, size, MAX_PAGE_BYTES, render, request.explain, request.unlogged)
+
+
+def parse_terms(request: pb.SearchRequest, schema: Schema) -> tuple[str, TextQuery | None]:
+    """Parses the text that models read, which is what the log keeps, and the terms if there are any."""
+    text = parse_text(request.query, "query")
+    match request.syntax:
+        case pb.QUERY_SYNTAX_UNSPECIFIED | pb.QUERY_SYNTAX_PLAIN:
+            return text, None
+        case pb.QUERY_SYNTAX_ADVANCED:
+            terms = parse_text_query(request.query, schema, "query") if text else None
+            return str(terms or ""), terms
+        case _:
+            raise UnknownValueError("syntax", f"{request.syntax} is not a QuerySyntax")
+
+
+def add_vocabulary(
+    text: str, terms: TextQuery | None, vocabulary: Vocabulary | None, tolerates_typos: bool = False
+) -> TextQuery | None:
+    """Adds to the terms of a query what else BM25 is to find; None if that is no more than the ``text``."""
+    if not text or (vocabulary is None and not tolerates_typos):
+        return terms
+    terms = terms or TextQuery((Term(text),))
+    return replace(terms, vocabulary=vocabulary, tolerates_typos=tolerates_typos)
 
 
 def parse_text(text: str, field: str) -> str:

@@ -24,6 +24,7 @@ from quarry_server.search.queries import (
     DEFAULT_PAGE_SIZE,
     MAX_PAGE_SIZE,
     MAX_RETRIEVE_QUERIES,
+    add_vocabulary,
     name_model_fields,
     parse_arms,
     parse_page,
@@ -83,6 +84,7 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
             filter = parse_filter(request.filter, schema) if request.HasField("filter") else None
             shortfalls = first_stage.find_shortfalls(plan.name for plan in arms)
             texts = [_retrieve_text(index, query) for index, query in enumerate(request.queries)]
+            vocabulary = collection.row.settings.vocabulary
             response = pb.RetrieveResponse(
                 generation=collection.generation.name,
                 degraded=[to_degradation_message(note) for note in shortfalls],
@@ -91,11 +93,12 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
             async with asyncio.timeout(deadline.timeout_s):
                 for query, text in zip(request.queries, texts, strict=True):
                     async with self._retrieving:  # one at a time: a search waits for one query at most
+                        asked = Query(text, arms, filter, terms=add_vocabulary(text, None, vocabulary))
                         if request.complete:
-                            runs = await first_stage.retrieve_runs(Query(text, arms, filter), deadline)
+                            runs = await first_stage.retrieve_runs(asked, deadline)
                             make = partial(retrieve_complete, collection, query.id, text, runs)
                         else:
-                            found = await first_stage.retrieve_own(text, arms, filter)
+                            found = await first_stage.retrieve_own(asked.wanted, arms, filter)
                             make = partial(retrieve_own, collection, query.id, found)
                     result = await asyncio.to_thread(make)
                     size += result.ByteSize()

@@ -132,6 +132,12 @@ def test_options_reach_the_request(faq, cli):
     assert request == ParseDict(expected, search_service_pb2.SearchRequest())
 
 
+def test_how_the_query_is_read_reaches_the_request(faq, cli):
+    cli("search", "faq", "+q -r", "--advanced", "--typos")
+    assert faq.requests[-1].syntax == search_service_pb2.QUERY_SYNTAX_ADVANCED
+    assert faq.requests[-1].typo_tolerance
+
+
 def test_a_cascade_is_shown_model_by_model(faq, cli):
     explained = faq.response.hits[0].explanation
     explained.rerankers.add(model="small", score=1.5)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import tantivy
 
 from quarry.errors import UnknownValueError
 from quarry.retrieval.lexical.analysis import build_analyser
@@ -25,6 +26,17 @@ def test_the_table_has_each_language_with_a_stemmer_and_none() -> None:
 def test_the_list_has_each_language_without_a_stemmer() -> None:
     (sentence,) = re.findall(r"These codes are taken, too.*?\. ", PAGE)
     assert set(re.findall(r"`([a-z]{2})`", sentence)) == UNSTEMMED
+
+
+def test_the_engine_stems_no_language_of_the_list() -> None:
+    (sentence,) = re.findall(r"These codes are taken, too.*?\. ", PAGE)
+    names = re.findall(r"`[a-z]{2}` \((\w+)\)", sentence)
+    assert len(names) == len(UNSTEMMED)
+    for name in names:
+        with pytest.raises(ValueError, match="Unsupported language"):
+            tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).filter(
+                tantivy.Filter.stemmer(name.lower())
+            )
 
 
 @pytest.mark.parametrize("code", [*ROWS])

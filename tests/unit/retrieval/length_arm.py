@@ -8,6 +8,7 @@ from quarry.errors import QuarryError
 from quarry.filters import Filter, matches
 from quarry.retrieval.definition import ArmDefinition, ArmSite, OpenArm
 from quarry.retrieval.retriever import NO_LIMIT, Retrieved
+from quarry.retrieval.text_query import SearchText
 from quarry.types import Candidate, Change, Docno, Fields, Position
 
 NAME = "length"
@@ -56,7 +57,7 @@ class LengthArm(OpenArm):
 
     async def retrieve(
         self,
-        text: str,
+        text: SearchText,
         depth: int,
         filter: Filter | None,
         limit: Deadline = NO_LIMIT,
@@ -68,7 +69,9 @@ class LengthArm(OpenArm):
             raise self.failure
 
         def score(docno: Docno) -> Candidate:
-            return Candidate(docno, 1 / (1 + abs(len(str(self._documents[docno][1]["text"])) - len(text))))
+            return Candidate(
+                docno, 1 / (1 + abs(len(str(self._documents[docno][1]["text"])) - len(str(text))))
+            )
 
         async def complete(docnos: Collection[Docno]) -> dict[Docno, Candidate]:
             return {docno: score(docno) for docno in docnos if docno in self._documents}

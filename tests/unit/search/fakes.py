@@ -16,6 +16,7 @@ from quarry.ranking.queries import Query, RerankPlan, WeightedSum, plan_default_
 from quarry.ranking.ranking import RankedDocument
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.retrieval.retriever import NO_LIMIT, Retrieved
+from quarry.retrieval.text_query import SearchText
 from quarry.schema import DEFAULT_SCHEMA
 from quarry.search.first_stage import FirstStage
 from quarry.search.pipeline import Reranking, Searcher
@@ -53,7 +54,7 @@ class FixedArm:
 
     async def retrieve(
         self,
-        text: str,
+        text: SearchText,
         depth: int,
         filter: Filter | None,
         limit: Deadline = NO_LIMIT,

@@ -9,7 +9,14 @@ from tests.unit.search.fakes import FixedScorer
 from tests.unit.search.searched import COUNT, SCHEMA, Searched, searched
 
 from quarry.documents.catalog import Collection, CollectionSettings
-from quarry.errors import CollectionNotFoundError, InvalidArgumentError, InvalidTokenError, PageExpiredError
+from quarry.errors import (
+    CollectionNotFoundError,
+    InvalidArgumentError,
+    InvalidTokenError,
+    PageExpiredError,
+    QuerySyntaxError,
+    UnknownValueError,
+)
 from quarry.search.requests import SearchedCollection
 from quarry.v1 import search_service_pb2 as pb
 from quarry_server.common.page_tokens import SEARCH
@@ -96,6 +103,7 @@ async def test_a_page_token_leads_through_the_whole_list(served: Served) -> None
         {"require_complete": True},
         {"context": {"user_id": "u"}},
         {"exploration": {"swap_probability": 0.5}},
+        {"syntax": "QUERY_SYNTAX_ADVANCED"},
     ],
 )
 async def test_a_page_token_is_refused_with_another_request(served: Served, change: Any) -> None:
@@ -236,3 +244,25 @@ async def test_an_answer_says_how_far_its_pages_come_and_what_scores_rest_on(ser
     assert first.found_by_meaning == pb.Total(count=0, relation=exact)
     assert {hit.scored_by for hit in first.hits} == {pb.SCORE_BASIS_FUSED}
     assert [hit.explanation.raw_score for hit in first.hits] == [hit.score for hit in first.hits]
+
+
+async def test_a_query_of_the_language_is_logged_as_the_words_that_were_looked_for(served: Served) -> None:
+    await served.search(query='+words -others text:"two words" pre*', syntax=pb.QUERY_SYNTAX_ADVANCED)
+    await served.search(query='+words -others text:"two words" pre*')
+    logged = [page.request.text for page in served.faq.log.pages]
+    assert logged == ["words two words pre", '+words -others text:"two words" pre*']
+
+
+@pytest.mark.parametrize("query", ["", "  "])
+async def test_an_empty_query_of_the_language_browses(served: Served, query: str) -> None:
+    await served.search(query=query, syntax=pb.QUERY_SYNTAX_ADVANCED)
+    assert served.faq.arm.held_when_asked == []
+
+
+async def test_an_error_of_the_language_names_its_character(served: Served) -> None:
+    with pytest.raises(QuerySyntaxError) as caught:
+        await served.search(query='  words "open', syntax=pb.QUERY_SYNTAX_ADVANCED)
+    assert caught.value.metadata == {"field": "query", "position": "9"}
+    with pytest.raises(UnknownValueError) as unknown:
+        await served.search(syntax=7)
+    assert unknown.value.field == "syntax"

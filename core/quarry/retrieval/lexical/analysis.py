@@ -9,11 +9,13 @@ from tantivy import PreTokenizedString, Token
 from quarry.retrieval.lexical.cutting import Run, Split, TextCutter, Word
 from quarry.schema import LANGUAGES
 
-VERSION = 2
+VERSION = 3
 """Raise it when a text is analysed into other words than before: an index of another version is built anew.
 
 1: ordinary words only. 2: accents left out beside exact forms, scripts without spaces, symbols.
+3: each field by itself, and words without stemming.
 """
+
 
 MAX_WORD_BYTES = 255
 """Longer words, in UTF-8 and before stemming, are not indexed and match nothing."""
@@ -22,9 +24,9 @@ _WITHOUT_STOP_WORDS = frozenset({"ar", "el", "ro", "ta", "tr"})
 """Languages that Tantivy stems and has no list of stop words for."""
 
 
-def name_analyser(language: str) -> str:
+def name_analyser(language: str, stems: bool = True) -> str:
     """Names the analyser of ``language`` in an index, and the version of the whole analysis."""
-    return f"quarry{VERSION}_{language}"
+    return f"quarry{VERSION}_{language}" if stems else f"quarry{VERSION}_{language}_surface"
 
 
 def read_version(folder: Path) -> int | None:
@@ -35,7 +37,9 @@ def read_version(folder: Path) -> int | None:
     return int(found[1] or 1) if found else None
 
 
-def build_analyser(language: str, stop_words: bool = True, whole: bool = False) -> tantivy.TextAnalyzer:
+def build_analyser(
+    language: str, stop_words: bool = True, whole: bool = False, stems: bool = True
+) -> tantivy.TextAnalyzer:
     """Builds the analyser of runs of letters and digits, lowercased, and stemmed if the language has a
     stemmer.
 
@@ -44,6 +48,7 @@ def build_analyser(language: str, stop_words: bool = True, whole: bool = False) 
 
     Args:
         whole: takes all of a text for one word.
+        stems: whether it stems where the language has a stemmer.
     """
     tokenizer = tantivy.Tokenizer.raw() if whole else tantivy.Tokenizer.simple()
     builder = tantivy.TextAnalyzerBuilder(tokenizer)
@@ -54,7 +59,8 @@ def build_analyser(language: str, stop_words: bool = True, whole: bool = False) 
     if language in LANGUAGES:
         if not stop_words and language not in _WITHOUT_STOP_WORDS:
             builder = builder.filter(tantivy.Filter.stopword(LANGUAGES[language]))
-        builder = builder.filter(tantivy.Filter.stemmer(LANGUAGES[language]))
+        if stems:
+            builder = builder.filter(tantivy.Filter.stemmer(LANGUAGES[language]))
     return builder.build()
 
 
@@ -62,6 +68,27 @@ def build_cutter(language: str, stop_words: bool = True) -> TextCutter:
     """Builds what cuts texts of a language as its analyser does, and scripts and spellings beside."""
     ordinary, whole = (build_analyser(language, stop_words, whole) for whole in (False, True))
     return TextCutter(language, _make_split(ordinary), _make_split(whole))
+
+
+def build_surface_cutter(language: str) -> TextCutter:
+    """Builds what cuts texts of a language into words as they are written."""
+    ordinary, whole = (build_analyser(language, whole=whole, stems=False) for whole in (False, True))
+    return TextCutter(language, _make_split(ordinary), _make_split(whole))
+
+
+def list_surfaces(part: Word | Run) -> tuple[str, ...]:
+    """Lists the spellings without accents of a word; none of characters without spaces."""
+    return (part.forms or (part.text,)) if isinstance(part, Word) else ()
+
+
+def make_surface_tokens(cutter: TextCutter, text: str) -> PreTokenizedString:
+    """Cuts the normalised ``text`` of a document into words as ``list_surfaces`` spells them."""
+    tokens = [
+        Token(surface, part.position, part.start, part.end)
+        for part in cutter.cut(text)
+        for surface in list_surfaces(part)
+    ]
+    return PreTokenizedString("", tokens)
 
 
 def make_tokens(cutter: TextCutter, text: str) -> PreTokenizedString:
@@ -89,6 +116,14 @@ class QueryAnalyser:
         """Cuts ``text`` into what is looked for."""
         text = self._all.normalize(text)
         return self.telling.cut(text) or self._all.cut(text)
+
+    def normalize(self, text: str) -> str:
+        """Puts a text in the form to which the places of its parts refer."""
+        return self._all.normalize(text)
+
+    def cut_whole(self, text: str) -> list[Word | Run]:
+        """Cuts ``text`` as a document is cut, stop words included."""
+        return self._all.cut(self._all.normalize(text))
 
 
 def _make_split(analyser: tantivy.TextAnalyzer) -> Split:

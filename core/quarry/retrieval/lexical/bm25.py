@@ -4,7 +4,7 @@ import contextlib
 import logging
 import shutil
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from quarry.retrieval.lexical.tantivy_documents import (
     VERSION,
     DocumentMaker,
     count_documents,
+    count_hits,
     make_index_schema,
     make_marker_document,
     read_position,
@@ -39,8 +40,10 @@ from quarry.retrieval.lexical.tantivy_documents import (
 from quarry.retrieval.lexical.tantivy_errors import ARM, translate_engine_errors, translate_opening_errors
 from quarry.retrieval.lexical.tantivy_filters import FilterTranslator, match_any_term, narrow_query
 from quarry.retrieval.lexical.tantivy_query import TextQueryBuilder, compute_score_ceiling
+from quarry.retrieval.lexical.tantivy_terms import TermQueryBuilder
 from quarry.retrieval.lexical.telling_words import find_telling_words
 from quarry.retrieval.lexical.text_fields import list_text_fields
+from quarry.retrieval.text_query import SearchText, TextQuery
 from quarry.schema import Schema
 from quarry.storage.disk import is_nearly_full
 from quarry.types import Candidate, Change, Docno, Fields, Position
@@ -90,6 +93,7 @@ class TantivyIndex:
             self._engine_schema = self._index.schema
         self._documents = DocumentMaker(schema, self._engine_schema)
         self._queries = TextQueryBuilder(schema, self._engine_schema)
+        self._terms = TermQueryBuilder(self._queries, schema, self._engine_schema)
         self._filters = FilterTranslator(schema, self._index)
         self._writer: tantivy.IndexWriter | None = None
         self._closed = False
@@ -138,37 +142,57 @@ class TantivyIndex:
             self._searcher = self._index.searcher()
         self._position = position
 
-    def search(self, text: str, depth: int, filter: Filter | None, boost_scale: float = 1.0) -> LexicalResult:
+    def search(
+        self, text: SearchText, depth: int, filter: Filter | None, boost_scale: float = 1.0
+    ) -> LexicalResult:
         with self._open_reading() as searcher:
-            clauses = self._queries.list_clauses(text, boost_scale)
-            if not clauses:
-                return LexicalResult([], 0)
-            query = self._queries.make_query(searcher, clauses)
+            if isinstance(text, str):
+                clauses = self._queries.list_clauses(text, boost_scale)
+                if not clauses:
+                    return LexicalResult([], 0)
+                query = self._queries.make_query(searcher, clauses)
+                ceiling = compute_score_ceiling(searcher, clauses)
+            else:
+                query, ceiling, _ = self._terms.build(searcher, text, boost_scale)
             if filter is not None:
                 query = narrow_query(query, self._filters.translate_condition(filter))
             candidates, total = _find_best(searcher, query, depth)
-            return LexicalResult(candidates, total, compute_score_ceiling(searcher, clauses))
+            return LexicalResult(candidates, total, ceiling)
 
     def browse(self, depth: int, filter: Filter | None, first: Docno = FIRST_DOCNO) -> LexicalResult:
         with self._open_reading() as searcher:
             query = self._filters.match_documents(filter)
-            total = _count(searcher.search(query, 1)) if first else None
+            total = count_hits(searcher.search(query, 1)) if first else None
             if first:
                 query = narrow_query(query, self._make_range(first))
             found = searcher.search(query, max(depth, 1), order_by_field=DOCNO, order=Order.Asc)
             candidates = [Candidate(Docno(docno), 0.0) for docno, _ in found.hits[:depth]]
-            return LexicalResult(candidates, _count(found) if total is None else total)
+            return LexicalResult(candidates, count_hits(found) if total is None else total)
 
     def score_documents(
-        self, text: str, docnos: Collection[Docno], boost_scale: float = 1.0
+        self, text: SearchText, docnos: Collection[Docno], boost_scale: float = 1.0
     ) -> dict[Docno, float]:
         with self._open_reading() as searcher:
-            clauses = self._queries.list_clauses(text, boost_scale)
-            if not clauses or not docnos:
+            if not docnos:
                 return {}
-            given = match_any_term(self._engine_schema, DOCNO, docnos)
-            query = narrow_query(self._queries.make_query(searcher, clauses), given)
-            return dict(_read_docnos(searcher, searcher.search(query, len(docnos), count=False).hits))
+            if isinstance(text, str):
+                clauses = self._queries.list_clauses(text, boost_scale)
+                if not clauses:
+                    return {}
+                query = self._queries.make_query(searcher, clauses)
+            else:
+                query, _, _ = self._terms.build(searcher, text, boost_scale)
+            return self._score_given(searcher, query, docnos)
+
+    def settle(self, query: TextQuery) -> TextQuery:
+        with self._open_reading() as searcher:
+            return self._terms.settle(searcher, query)
+
+    def keep_admitted(self, query: TextQuery, docnos: Collection[Docno]) -> Set[Docno]:
+        with self._open_reading() as searcher:
+            if not docnos:
+                return set()
+            return self._score_given(searcher, self._terms.build_restriction(searcher, query), docnos).keys()
 
     def find_telling_words(self, fields: Fields, most: int) -> list[str]:
         with self._open_reading() as searcher:
@@ -197,7 +221,7 @@ class TantivyIndex:
         """
         with self._open_reading() as searcher:
             every = tantivy.Query.exists_query(DOCNO)
-            count = _count(searcher.search(every, 1))
+            count = count_hits(searcher.search(every, 1))
             if searcher.doc_freq(KIND, DOCUMENT) == count:
                 return []
             living: dict[int, list[tuple[int, Docno]]] = {}
@@ -213,6 +237,12 @@ class TantivyIndex:
     def close(self) -> None:
         self._closed = True
         self._writer = None  # dropping it ends its threads and releases the folder
+
+    def _score_given(
+        self, searcher: tantivy.Searcher, query: Query, docnos: Collection[Docno]
+    ) -> dict[Docno, float]:
+        query = narrow_query(query, match_any_term(self._engine_schema, DOCNO, docnos))
+        return dict(_read_docnos(searcher, searcher.search(query, len(docnos), count=False).hits))
 
     def _make_range(self, first: int) -> Query:
         """Makes the query that every document from docno ``first`` on matches."""
@@ -291,6 +321,7 @@ def _open_index(folder: Path, schema: Schema) -> tantivy.Index:
     index = tantivy.Index(make_index_schema(schema), path=str(folder))
     for language in {field.language for field in list_text_fields(schema)}:
         index.register_tokenizer(name_analyser(language), build_analyser(language))
+        index.register_tokenizer(name_analyser(language, stems=False), build_analyser(language, stems=False))
     index.config_reader("manual")
     return index
 
@@ -307,7 +338,7 @@ def _find_best(searcher: tantivy.Searcher, query: Query, depth: int) -> tuple[li
     """
     limit = max(depth, 1) + TIED_AT_ONCE
     found = searcher.search(query, limit)
-    hits, total = found.hits, _count(found)
+    hits, total = found.hits, count_hits(found)
     while depth > 0 and total > limit and hits[-1][0] == hits[depth - 1][0]:
         limit *= 4
         hits = searcher.search(query, limit, count=False).hits
@@ -321,8 +352,3 @@ def _find_best(searcher: tantivy.Searcher, query: Query, depth: int) -> tuple[li
 def _read_docnos(searcher: tantivy.Searcher, hits: Sequence[_Hit]) -> Iterator[tuple[Docno, float]]:
     docnos = searcher.fast_field_values(DOCNO, [address for _, address in hits])
     return ((Docno(int(docno or 0)), score) for docno, (score, _) in zip(docnos, hits, strict=True))
-
-
-def _count(found: tantivy.SearchResult) -> int:
-    count: int = found.count  # type: ignore[attr-defined]  # missing from the stub
-    return count

@@ -108,7 +108,25 @@ def _list_words(parts: Sequence[Word | Run], language: str) -> dict[str, tuple[s
     for part in parts:
         if isinstance(part, Word) and (part.text in words or len(words) < MAX_QUERY_WORDS):
             words.setdefault(part.text, {}).update(dict.fromkeys(part.forms))
-    return {text: (*forms, *(FORM + form for form in (text, *forms))) for text, forms in words.items()}
+    return {text: _list_other_terms(text, list(forms)) for text, forms in words.items()}
+
+
+def _list_other_terms(text: str, forms: Sequence[str]) -> tuple[str, ...]:
+    return *forms, *(FORM + form for form in (text, *forms))
+
+
+def list_steps(parts: Sequence[Word | Run], language: str) -> list[tuple[int, tuple[str, ...]]]:
+    """Lists what has to stand in a row for ``parts`` to be a phrase: places from 0, and the terms that may
+    stand at each."""
+    steps: list[tuple[int, tuple[str, ...]]] = []
+    for part in parts[:MAX_QUERY_WORDS]:
+        place = part.position - parts[0].position
+        if isinstance(part, Run):
+            steps += [(place + n, (term,)) for n, term in enumerate(part.pairs or part.characters)]
+        else:
+            others = () if language == "en" else _list_other_terms(part.text, part.forms)
+            steps.append((place, (part.text, *others)))
+    return steps
 
 
 def _list_runs(parts: Sequence[Word | Run]) -> list[tuple[tuple[str, ...], tuple[Group, ...]]]:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 
 import regex
 
@@ -10,10 +10,17 @@ from quarry.deadline import Deadline
 from quarry.filters import Filter, matches
 from quarry.retrieval.base import FIRST_DOCNO, LexicalResult
 from quarry.retrieval.lexical.clauses import FORM_SHARE, Clause, RunClause, WordClause, list_clauses
-from quarry.retrieval.lexical.cutting import TextCutter, Word
+from quarry.retrieval.lexical.cutting import Run, TextCutter, Word
 from quarry.retrieval.lexical.folding import list_folds
+from quarry.retrieval.lexical.memory_terms import MemoryTerms
 from quarry.retrieval.lexical.telling_words import find_telling_words
-from quarry.retrieval.lexical.text_fields import TextField, list_text_fields, scale_boosts
+from quarry.retrieval.lexical.text_fields import (
+    TextField,
+    list_indexed_fields,
+    list_text_fields,
+    scale_boosts,
+)
+from quarry.retrieval.text_query import SearchText, TextQuery
 from quarry.schema import Schema, as_list
 from quarry.types import Candidate, Change, Docno, Fields, Position
 
@@ -30,7 +37,8 @@ class MemoryLexicalIndex:
     """
 
     def __init__(self, generation: str, schema: Schema) -> None:
-        self._fields = list_text_fields(schema)
+        self._schema = schema
+        self._fields, self._indexed = list_text_fields(schema), list_indexed_fields(schema)
         self._cutters = {field.language: _make_cutter(field.language) for field in self._fields}
         self._position = Position(generation, 0)
         self._documents: dict[Docno, Change] = {}
@@ -49,16 +57,21 @@ class MemoryLexicalIndex:
         self._documents = {n: c for n, c in merged.items() if c.fields is not None}
         self._words = {
             field.name: {n: self._count_terms(c.fields, field) for n, c in self._documents.items()}
-            for field in self._fields
+            for field in self._indexed
         }
         self._pending = {}
         self._position = Position(self._position.generation, sequence)
 
-    def search(self, text: str, depth: int, filter: Filter | None, boost_scale: float = 1.0) -> LexicalResult:
+    def search(
+        self, text: SearchText, depth: int, filter: Filter | None, boost_scale: float = 1.0
+    ) -> LexicalResult:
         scores = self.score_documents(text, self._list_passing(filter), boost_scale)
         best = sorted(scores, key=lambda docno: (-scores[docno], docno))[:depth]
         candidates = [Candidate(docno, scores[docno]) for docno in best]
-        ceiling = math.fsum(map(self._compute_ceiling, self._list_clauses(text, boost_scale)))
+        if isinstance(text, str):
+            ceiling = math.fsum(map(self._compute_ceiling, self._list_clauses(text, boost_scale)))
+        else:
+            ceiling = max(scores.values(), default=0.0)
         return LexicalResult(candidates, len(scores), ceiling)
 
     def browse(self, depth: int, filter: Filter | None, first: Docno = FIRST_DOCNO) -> LexicalResult:
@@ -67,14 +80,18 @@ class MemoryLexicalIndex:
         return LexicalResult([Candidate(docno, 0.0) for docno in listed], len(passing))
 
     def score_documents(
-        self, text: str, docnos: Collection[Docno], boost_scale: float = 1.0
+        self, text: SearchText, docnos: Collection[Docno], boost_scale: float = 1.0
     ) -> dict[Docno, float]:
-        clauses = self._list_clauses(text, boost_scale)
-        return {
-            docno: math.fsum(self._score_clause(clause, docno) for clause in clauses)
-            for docno in docnos
-            if any(self._matches(clause, docno) for clause in clauses)
-        }
+        if isinstance(text, str):
+            return self._score_clauses(self._list_clauses(text, boost_scale), docnos)
+        scores = self._make_terms().score(text, boost_scale)
+        return {docno: scores[docno] for docno in docnos if docno in scores}
+
+    def settle(self, query: TextQuery) -> TextQuery:
+        return self._make_terms().settle(query)
+
+    def keep_admitted(self, query: TextQuery, docnos: Collection[Docno]) -> Set[Docno]:
+        return self._make_terms().keep_admitted(query, docnos)
 
     def find_telling_words(self, fields: Fields, most: int) -> list[str]:
         def count_having(field: str, term: str) -> int:
@@ -98,9 +115,26 @@ class MemoryLexicalIndex:
     def _list_passing(self, filter: Filter | None) -> list[Docno]:
         return [n for n, c in self._documents.items() if filter is None or matches(filter, c.fields or {})]
 
+    def _make_terms(self) -> MemoryTerms:
+        documents = {docno: change.fields or {} for docno, change in self._documents.items()}
+
+        def score_words(text: str, fields: Sequence[TextField]) -> dict[Docno, float]:
+            return self._score_clauses(list_clauses(fields, self._cut(text)), documents)
+
+        return MemoryTerms(self._schema, self._cutters, documents, score_words)
+
+    def _score_clauses(self, clauses: Sequence[Clause], docnos: Collection[Docno]) -> dict[Docno, float]:
+        return {
+            docno: math.fsum(self._score_clause(clause, docno) for clause in clauses)
+            for docno in docnos
+            if any(self._matches(clause, docno) for clause in clauses)
+        }
+
+    def _cut(self, text: str) -> dict[str, list[Word | Run]]:
+        return {language: cutter.cut(cutter.normalize(text)) for language, cutter in self._cutters.items()}
+
     def _list_clauses(self, text: str, boost_scale: float) -> list[Clause]:
-        parts = {language: cutter.cut(cutter.normalize(text)) for language, cutter in self._cutters.items()}
-        return list_clauses(scale_boosts(self._fields, boost_scale), parts)
+        return list_clauses(scale_boosts(self._fields, boost_scale), self._cut(text))
 
     def _matches(self, clause: Clause, docno: Docno) -> bool:
         has = self._words.get(clause.field, {}).get(docno, Counter())

@@ -7,9 +7,15 @@ from typing import Any
 import tantivy
 
 from quarry.errors import DataLossError, InvalidArgumentError
-from quarry.retrieval.lexical.analysis import build_cutter, make_tokens, name_analyser
+from quarry.retrieval.lexical.analysis import (
+    build_cutter,
+    build_surface_cutter,
+    make_surface_tokens,
+    make_tokens,
+    name_analyser,
+)
 from quarry.retrieval.lexical.cutting import TextCutter
-from quarry.retrieval.lexical.text_fields import list_text_fields
+from quarry.retrieval.lexical.text_fields import list_indexed_fields, name_surface_field
 from quarry.schema import Field, FieldType, Schema, as_list
 from quarry.types import Change, Position
 
@@ -33,8 +39,13 @@ def make_index_schema(schema: Schema) -> tantivy.Schema:
     builder.add_integer_field(VERSION, fast=True)
     builder.add_text_field(GENERATION, stored=True, tokenizer_name="raw", index_option="basic")
     builder.add_integer_field(SEQUENCE, stored=True)
-    for text in list_text_fields(schema):
+    for text in list_indexed_fields(schema):
         builder.add_text_field(text.name, tokenizer_name=name_analyser(text.language))
+    for field in schema.searchable:
+        name = name_surface_field(field.name)
+        builder.add_text_field(
+            name, tokenizer_name=name_analyser(field.language, stems=False), index_option="basic"
+        )
     for field in schema.filterable:
         _add_field(builder, field)
     return builder.build()
@@ -62,6 +73,20 @@ def make_keyword_term(keyword: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class _IndexedText:
+    """A field of the index that holds text.
+
+    Attributes:
+        sources: fields of the schema that it is from.
+    """
+
+    name: str
+    sources: Sequence[str]
+    cutter: TextCutter
+    make_tokens: Callable[[TextCutter, str], tantivy.PreTokenizedString]
+
+
+@dataclass(frozen=True, slots=True)
 class MadeDocument:
     """A document that Tantivy can take, but for the texts that its analyser would cut wrongly.
 
@@ -70,11 +95,12 @@ class MadeDocument:
     """
 
     document: tantivy.Document
-    texts: Sequence[tuple[str, TextCutter, str]]
+    texts: Sequence[tuple["_IndexedText", str]]
 
     def complete(self) -> tantivy.Document:
-        for name, cutter, text in self.texts:
-            self.document.add_pre_tokenized_text(name, make_tokens(cutter, text))
+        for indexed, text in self.texts:
+            tokens = indexed.make_tokens(indexed.cutter, text)
+            self.document.add_pre_tokenized_text(indexed.name, tokens)
         return self.document
 
 
@@ -83,7 +109,15 @@ class DocumentMaker:
 
     def __init__(self, schema: Schema, engine_schema: tantivy.Schema) -> None:
         self._engine_schema = engine_schema
-        self._texts = [(text, build_cutter(text.language)) for text in list_text_fields(schema)]
+        self._texts = [
+            _IndexedText(text.name, text.sources, build_cutter(text.language), make_tokens)
+            for text in list_indexed_fields(schema)
+        ]
+        for f in schema.searchable:
+            cutter = build_surface_cutter(f.language)
+            self._texts.append(
+                _IndexedText(name_surface_field(f.name), (f.name,), cutter, make_surface_tokens)
+            )
         self._filterable: list[tuple[str, Callable[[str], str] | None]] = [
             (f.name, make_keyword_term if f.type is FieldType.KEYWORD else None) for f in schema.filterable
         ]
@@ -96,17 +130,18 @@ class DocumentMaker:
         """
         values: dict[str, Any] = {KIND: DOCUMENT, DOCNO: change.docno, VERSION: change.version}
         fields = change.fields or {}
-        to_cut: list[tuple[str, TextCutter, str]] = []
+        to_cut: list[tuple[_IndexedText, str]] = []
         try:
-            for text, cutter in self._texts:
-                plain = values[text.name] = []
+            for text in self._texts:
+                plain: list[str] = []
+                cutter, values[text.name] = text.cutter, plain
                 for value in (v for name in text.sources for v in as_list(fields.get(name))):
                     normal = cutter.normalize(value)
                     if cutter.is_plain(normal):
                         plain.append(normal)
                     else:
                         normal.encode()  # raises ValueError for what is no text
-                        to_cut.append((text.name, cutter, normal))
+                        to_cut.append((text, normal))
             for name, encode in self._filterable:
                 if name in fields:
                     given = fields[name]
@@ -133,6 +168,11 @@ def make_marker_document(position: Position) -> tantivy.Document:
 def count_documents(searcher: tantivy.Searcher) -> int:
     """Counts as the engine does for BM25: the marker and what is deleted but not yet merged away included."""
     return searcher.doc_freq(KIND, DOCUMENT) + searcher.doc_freq(KIND, MARKER)
+
+
+def count_hits(found: tantivy.SearchResult) -> int:
+    count: int = found.count  # type: ignore[attr-defined]  # missing from the stub
+    return count
 
 
 def read_position(searcher: tantivy.Searcher, engine_schema: tantivy.Schema) -> Position | None:

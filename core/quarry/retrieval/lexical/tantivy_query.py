@@ -1,22 +1,36 @@
 """Text that a user typed as a Tantivy query: analysed and built, never parsed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import tantivy
 from tantivy import Occur, Query
 
 from quarry.retrieval.lexical.analysis import QueryAnalyser
 from quarry.retrieval.lexical.clauses import FORM_SHARE, Clause, Group, RunClause, WordClause, list_clauses
-from quarry.retrieval.lexical.cutting import TextCutter
+from quarry.retrieval.lexical.cutting import Run, TextCutter, Word
 from quarry.retrieval.lexical.tantivy_documents import count_documents
 from quarry.retrieval.lexical.tantivy_filters import narrow_query
 from quarry.retrieval.lexical.text_fields import TextField, list_text_fields, scale_boosts
 from quarry.schema import Schema
 
-_K1 = 1.2  # Tantivy's, and not to be changed from Python
-_ROUNDING = 1 + 2**-18
+K1 = 1.2  # Tantivy's, and not to be changed from Python
+ROUNDING = 1 + 2**-18
 """Scores are sums of 32-bit floats, so they can come out above the exact sum."""
+
+
+class BuiltQuery(NamedTuple):
+    """A query of the engine.
+
+    Attributes:
+        ceiling: what no score of it can exceed; 0 only if it matches nothing.
+        distance: letters by which the words that it matches may differ from those looked for.
+    """
+
+    query: Query
+    ceiling: float
+    distance: int = 0
 
 
 class TextQueryBuilder:
@@ -24,18 +38,35 @@ class TextQueryBuilder:
 
     def __init__(self, schema: Schema, engine_schema: tantivy.Schema) -> None:
         self._engine_schema = engine_schema
-        self._fields = list_text_fields(schema)
-        self._analysers = {field.language: QueryAnalyser(field.language) for field in self._fields}
+        self.fields = list_text_fields(schema)
+        self._analysers = {field.language: QueryAnalyser(field.language) for field in self.fields}
 
     def list_texts(self) -> list[tuple[TextField, TextCutter]]:
         """Lists the fields that hold all text together, and what cuts it with its stop words left out."""
-        whole = (field for field in self._fields if not field.boosted)
+        whole = (field for field in self.fields if not field.boosted)
         return [(field, self._analysers[field.language].telling) for field in whole]
 
     def list_clauses(self, text: str, boost_scale: float = 1.0) -> list[Clause]:
         """Lists what ``text`` looks for in each field; none if nothing can match."""
-        parts = {language: analyser.cut(text) for language, analyser in self._analysers.items()}
-        return list_clauses(scale_boosts(self._fields, boost_scale), parts)
+        return self.list_clauses_in(text, scale_boosts(self.fields, boost_scale))
+
+    def list_clauses_in(self, text: str, fields: Sequence[TextField]) -> list[Clause]:
+        """Lists what ``text`` looks for in each of these fields."""
+        languages = {field.language for field in fields}
+        return list_clauses(fields, {name: self._analysers[name].cut(text) for name in languages})
+
+    def cut_whole(self, text: str, language: str) -> list[Word | Run]:
+        """Cuts ``text`` as a document of this language is cut."""
+        return self._analysers[language].cut_whole(text)
+
+    def list_words(self, text: str, languages: Iterable[str]) -> list[str]:
+        """Lists the words of ``text`` as they are written there, once each, stop words left out."""
+        words: dict[str, None] = {}
+        for analyser in (self._analysers[language] for language in languages):
+            normal = analyser.normalize(text)
+            parts = (part for part in analyser.cut(normal) if isinstance(part, Word))
+            words.update(dict.fromkeys(normal[part.start : part.end] for part in parts))
+        return list(words)
 
     def make_query(self, searcher: tantivy.Searcher, clauses: Sequence[Clause]) -> Query:
         """Makes the query for the index as ``searcher`` sees it, which says how rare a spelling is."""
@@ -69,7 +100,7 @@ class TextQueryBuilder:
     def _make_spellings(self, searcher: tantivy.Searcher, clause: WordClause) -> list[Query]:
         shares, idf, total = _share_idf(searcher, clause)
         queries = [
-            self._make_term(clause.field, term, clause.weight * share * idf / _compute_idf(total, n))
+            self._make_term(clause.field, term, clause.weight * share * idf / compute_idf(total, n))
             for term, share, n in shares
         ]
         return queries if len(queries) < 2 else [Query.disjunction_max_query(queries)]
@@ -93,8 +124,8 @@ def compute_score_ceiling(searcher: tantivy.Searcher, clauses: Sequence[Clause])
         else:
             terms.append((clause.weight, clause.field, clause.text))
     frequencies = [searcher.doc_freq(field, text) for _, field, text in terms]
-    weights += [w * _compute_idf(total, n) for (w, _, _), n in zip(terms, frequencies, strict=True) if n]
-    return math.fsum(weights) * (_K1 + 1) * _ROUNDING
+    weights += [w * compute_idf(total, n) for (w, _, _), n in zip(terms, frequencies, strict=True) if n]
+    return math.fsum(weights) * (K1 + 1) * ROUNDING
 
 
 def _share_idf(
@@ -112,8 +143,8 @@ def _share_idf(
     counted = ((term, searcher.doc_freq(clause.field, term)) for term in (clause.text, *clause.others))
     shares = [(term, 1.0 if term == clause.text else FORM_SHARE, n) for term, n in counted if n]
     total = count_documents(searcher)
-    return shares, _compute_idf(total, max((n for _, _, n in shares), default=0)), total
+    return shares, compute_idf(total, max((n for _, _, n in shares), default=0)), total
 
 
-def _compute_idf(total: int, having: int) -> float:
+def compute_idf(total: int, having: int) -> float:
     return math.log1p((total - having + 0.5) / (having + 0.5))

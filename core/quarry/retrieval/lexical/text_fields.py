@@ -48,6 +48,30 @@ def list_text_fields(schema: Schema) -> tuple[TextField, ...]:
     return (*whole, *boosted)
 
 
+def list_own_fields(schema: Schema) -> dict[str, TextField]:
+    """Lists, by each searched field of the schema, the field of the index that holds its text alone."""
+    single = {field.sources[0]: field for field in list_text_fields(schema) if len(field.sources) == 1}
+    return {
+        f.name: replace(single[f.name], weight=1.0)
+        if f.name in single
+        else TextField(f.name, (f.name,), f.language, 1.0)
+        for f in schema.searchable
+    }
+
+
+def list_indexed_fields(schema: Schema) -> tuple[TextField, ...]:
+    """Lists all fields of analysed text: those that a plain query searches, then those that only a query
+    with field names does."""
+    scored = list_text_fields(schema)
+    names = {field.name for field in scored}
+    return (*scored, *(field for field in list_own_fields(schema).values() if field.name not in names))
+
+
+def name_surface_field(name: str) -> str:
+    """Names the field of the index with the words of the schema's field ``name`` as they are written."""
+    return f"_surface_{name}"
+
+
 def scale_boosts(fields: Iterable[TextField], boost_scale: float) -> tuple[TextField, ...]:
     """Multiplies all boosts of the fields by ``boost_scale``; at 0 the boosted ones count for nothing."""
     changed = (replace(f, weight=f.weight * boost_scale) if f.boosted else f for f in fields)

@@ -1,0 +1,114 @@
+"""A query with the vocabulary of its collection: stop words left out, synonyms beside what they stand for."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from quarry.retrieval.lexical.analysis import QueryAnalyser, build_surface_cutter, list_surfaces
+from quarry.retrieval.lexical.cutting import Run, Word
+from quarry.retrieval.text_query import Occurrence, Term, TermKind, TextQuery
+from quarry.schema import Schema
+from quarry.vocabulary import Vocabulary
+
+MAX_EXPANDED = 64
+"""Words and phrases of one text whose synonyms are looked for; the first ones are taken."""
+
+Key = tuple[str, ...]
+"""A phrase as an analyser leaves its words."""
+
+
+def apply_vocabulary(query: TextQuery, schema: Schema) -> TextQuery:
+    """Applies the query's vocabulary to its words: those that are required are looked for by their synonyms,
+    too; stop words are left out of the optional ones, unless there are no others.
+
+    Phrases, prefixes, near spellings and what is excluded stay as they are.
+    """
+    if query.vocabulary is None or not schema.searchable:
+        return query
+    reader = _make_reader(schema, query.vocabulary)
+    terms: list[Term] = []
+    for term in query.terms:
+        if term.kind is not TermKind.WORDS or term.occurs is Occurrence.EXCLUDED:
+            terms.append(term)
+        elif term.occurs is Occurrence.REQUIRED:
+            terms.append(replace(term, others=reader.find_others(term.text)))
+        else:
+            terms += reader.read_words(term)
+    return replace(query, terms=tuple(dict.fromkeys(terms)))  # a word counts once, as in plain text
+
+
+@functools.lru_cache(maxsize=64)
+def _make_reader(schema: Schema, vocabulary: Vocabulary) -> "_VocabularyReader":
+    """Makes the reader once: a large vocabulary takes some tenths of a second."""
+    return _VocabularyReader(schema, vocabulary)
+
+
+class _VocabularyReader:
+    """Finds stop words and synonyms in texts: in any language of the schema, whatever their endings are."""
+
+    def __init__(self, schema: Schema, vocabulary: Vocabulary) -> None:
+        languages = dict.fromkeys(field.language for field in schema.searchable)
+        self._analysers = [QueryAnalyser(language) for language in languages]
+        self._surfaces = [build_surface_cutter(language) for language in languages]
+        self._finds: dict[Key, dict[str, None]] = {}
+        for rule in vocabulary.synonyms:
+            for phrase, other in rule.list_pairs():
+                for key in self._make_keys(phrase):
+                    self._finds.setdefault(key, {})[other] = None
+        self._longest = max(map(len, self._finds), default=0)
+        self._stop_words = {
+            surface
+            for word in vocabulary.stop_words
+            for surfaces in self._cut_surfaces(word)
+            for surface in surfaces
+        }
+
+    def find_others(self, text: str) -> tuple[str, ...]:
+        """Finds the synonyms of the whole ``text``."""
+        return tuple(
+            dict.fromkeys(other for key in self._make_keys(text) for other in self._finds.get(key, ()))
+        )
+
+    def read_words(self, term: Term) -> Iterator[Term]:
+        """Reads the words of a text: those with synonyms, longest phrases first, and all others as one."""
+        text = self._analysers[0].normalize(term.text)
+        cuts = self._cut_all(text)
+        stops = [bool(self._stop_words.intersection(surfaces)) for surfaces in self._cut_surfaces(text)]
+        rest: list[str] = []
+        stopped: list[str] = []
+        found = place = 0
+        while place < len(cuts[0]):
+            length, others = self._find_longest(cuts, place) if found < MAX_EXPANDED else (0, ())
+            words = text[cuts[0][place].start : cuts[0][place + max(length, 1) - 1].end]
+            if others:
+                found += 1
+                yield replace(term, text=words, others=others)
+            else:
+                (stopped if stops[place] else rest).append(words)
+            place += max(length, 1)
+        if rest or (stopped and not found):
+            yield replace(term, text=" ".join(rest or stopped))
+
+    def _find_longest(self, cuts: Sequence[Sequence[Word | Run]], place: int) -> tuple[int, tuple[str, ...]]:
+        for length in range(min(self._longest, len(cuts[0]) - place), 0, -1):
+            keys = (_make_key(cut[place : place + length]) for cut in cuts)
+            others = dict.fromkeys(other for key in keys for other in self._finds.get(key, ()))
+            if others:
+                return length, tuple(others)
+        return 0, ()
+
+    def _make_keys(self, phrase: str) -> set[Key]:
+        return {_make_key(analyser.cut_whole(phrase)) for analyser in self._analysers} - {()}
+
+    def _cut_all(self, text: str) -> list[list[Word | Run]]:
+        """Cuts a text in each language, as far as that makes the same parts."""
+        cuts = [analyser.cut_whole(text) for analyser in self._analysers]
+        return [cut for cut in cuts if len(cut) == len(cuts[0])]
+
+    def _cut_surfaces(self, text: str) -> list[tuple[str, ...]]:
+        cutter = self._surfaces[0]
+        return [list_surfaces(part) or _make_key([part]) for part in cutter.cut(cutter.normalize(text))]
+
+
+def _make_key(parts: Sequence[Word | Run]) -> Key:
+    return tuple(part.text if isinstance(part, Word) else "".join(part.characters) for part in parts)

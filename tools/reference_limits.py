@@ -14,9 +14,11 @@ from quarry.mining.members import MAX_MEMBERS
 from quarry.ranking import cascade, queries, ranges
 from quarry.retrieval.base import MAX_PASSAGES
 from quarry.retrieval.lexical.clauses import MAX_QUERY_WORDS
+from quarry.retrieval.lexical.excerpts import excerpts
 from quarry.retrieval.lexical.near_words import MAX_TYPOS
 from quarry.retrieval.query_syntax import MAX_TERMS
 from quarry.schema import MAX_BOOST, MAX_INTEGER
+from quarry.search import suggesting
 from quarry.v1 import server_service_pb2 as pb
 from quarry_server.info import make_server_info
 from quarry_server.transport.connections import choose_connection_limits
@@ -69,6 +71,10 @@ UNPUBLISHED = (
     ("candidates that one search ranks", queries.MAX_RANKED),
     ("words of a query that BM25 looks for", MAX_QUERY_WORDS),
     ("words of a query that may be typos", MAX_TYPOS),
+    ("suggestions of one call", suggesting.MAX_SUGGESTIONS),
+    ("bytes of a text that is completed", suggesting.MAX_TYPED_BYTES),
+    ("characters of a title that is suggested", excerpts.MAX_TITLE_CHARACTERS),
+    ("characters of a document, beside its title, in which phrases are found", excerpts.MAX_TEXT_CHARACTERS),
     ("passages of a document", MAX_PASSAGES),
     ("terms with marks in a query of the query language", MAX_TERMS),
     ("rules of synonyms of a collection", vocabulary.MAX_SYNONYM_RULES),

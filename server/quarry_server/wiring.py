@@ -42,11 +42,12 @@ from quarry.models.serving import ServedModels
 from quarry.registry.names import check_usable, parse_name
 from quarry.registry.store import ModelRegistry
 from quarry.registry.unpacking import ArchiveLimits
-from quarry.retrieval.base import DenseStore, LexicalIndex
+from quarry.retrieval.base import DenseStore, ExcerptIndex, LexicalIndex
 from quarry.retrieval.edge.store_client import EdgeDenseStore
 from quarry.retrieval.edge.store_settings import GraphPolicy, StoreSettings
 from quarry.retrieval.heartbeat import Patience
 from quarry.retrieval.lexical.bm25 import TantivyIndex
+from quarry.retrieval.lexical.excerpts.excerpt_index import TantivyExcerptIndex
 from quarry.retrieval.qdrant.store import QdrantDenseStore
 from quarry.schema import Schema
 from quarry.search.reranking import BestPassages, CrossEncoderReranking
@@ -72,6 +73,9 @@ class SettingsEngines:
 
     def open_lexical(self, folder: Path, generation: str, schema: Schema) -> LexicalIndex:
         return TantivyIndex(folder, generation, schema)
+
+    def open_excerpts(self, folder: Path, generation: str, schema: Schema) -> ExcerptIndex:
+        return TantivyExcerptIndex(folder, generation, schema)
 
     async def open_dense(self, folder: Path, generation: str, schema: Schema, dimension: int) -> DenseStore:
         qdrant = self._settings.qdrant

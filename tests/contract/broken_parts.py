@@ -10,15 +10,25 @@ from tests.unit.miner.small import space_of
 from quarry.deadline import Deadline
 from quarry.filters import Filter
 from quarry.models.base import CrossEncoder, ModelInfo, PairScore
-from quarry.retrieval.base import FIRST_DOCNO, DenseStore, LexicalIndex, LexicalResult, VectorChange
+from quarry.retrieval.base import (
+    FIRST_DOCNO,
+    DenseStore,
+    ExcerptIndex,
+    ExcerptQuery,
+    Excerpts,
+    LexicalIndex,
+    LexicalResult,
+    VectorChange,
+)
 from quarry.retrieval.lexical.clauses import Clause, WordClause
-from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
+from quarry.retrieval.lexical.memory_lexical import MemoryExcerptIndex, MemoryLexicalIndex
 from quarry.retrieval.memory_dense import MemoryDenseStore
 from quarry.retrieval.retriever import NO_LIMIT, Retrieved, Retriever
 from quarry.retrieval.text_query import SearchText
 from quarry.schema import Schema
 from quarry.testing.cross_encoder import CrossEncoderContract
 from quarry.testing.dense_store import DIMENSION, GENERATION, DenseStoreContract
+from quarry.testing.excerpt_index import ExcerptIndexContract
 from quarry.testing.lexical_index import LexicalIndexContract
 from quarry.testing.lexical_languages import LexicalLanguagesContract
 from quarry.testing.retriever import DOCUMENTS, RetrieverContract
@@ -79,6 +89,13 @@ class ExactSpelling(MemoryLexicalIndex):
     def _list_clauses(self, text: str, boost_scale: float) -> list[Clause]:
         clauses = super()._list_clauses(text, boost_scale)
         return [c._replace(others=()) if isinstance(c, WordClause) else c for c in clauses]
+
+
+class HiddenBeginnings(MemoryExcerptIndex):
+    """Gives the beginnings of documents that do not pass the filter."""
+
+    def find_excerpts(self, query: ExcerptQuery, depth: int, filter: Filter | None) -> Excerpts:
+        return super().find_excerpts(query, depth, None)
 
 
 class NoIndex:
@@ -213,6 +230,11 @@ class TestExactSpelling(LexicalLanguagesContract):
         return ExactSpelling("g1", schema)
 
 
+class TestHiddenBeginnings(ExcerptIndexContract):
+    def open_index(self, folder: Path, schema: Schema) -> ExcerptIndex:
+        return HiddenBeginnings("g1", schema)
+
+
 class TestUnbounded(RetrieverContract):
     async def open_retriever(self, folder: Path) -> Retriever:
         return Unbounded()
@@ -261,6 +283,7 @@ NOTICED: dict[type, list[str]] = {
     TestEarlyPosition: ["test_the_position_moves_with_flush_and_not_before"],
     TestFilterAfterTheCut: ["test_browsing_finds_the_first_that_pass_however_many_do_not"],
     TestAtOnce: ["test_changes_are_not_seen_before_the_commit"],
+    TestHiddenBeginnings: ["test_only_what_passes_the_filter_is_read"],
     TestExactSpelling: ["test_a_title_is_found_without_its_accents_and_counts_more"],
     TestUnbounded: ["test_documents_come_once_and_best_first"],
     TestTooHigh: ["test_scores_lie_between_the_lowest_and_the_highest_that_it_names"],

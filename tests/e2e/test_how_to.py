@@ -152,6 +152,13 @@ def test_the_how_to_pages_run_as_they_are_written(tmp_path: Path) -> None:
     assert "boost 1: strength 1.00, effect 1.5000" in said_by["boost.md"]
     assert "t000-a" in said_by["similar.md"]
     assert "t000-a0" not in said_by["similar.md"]
+    suggested = said_by["suggest.md"]
+    assert "How do I delete my Facebook account?  " in suggested, suggested
+    assert re.search(r"^SUGGESTION_KIND_\w+ .* \['delete', 'my', 'acc'\] \d", suggested, re.MULTILINE), (
+        suggested
+    )
+    assert re.search(r"^Travel expenses  1 document  1$", suggested, re.MULTILINE), suggested
+    assert "Travel ban" not in suggested
     for said in (
         "2 documents searchable in parts",
         "2 documents searchable in spares",

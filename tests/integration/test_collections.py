@@ -16,7 +16,9 @@ from quarry.deadline import Deadline
 from quarry.documents.catalog import CollectionSettings
 from quarry.documents.store import Database, RequestId
 from quarry.errors import CollectionNotFoundError, DataLossError
+from quarry.retrieval.base import ExcerptIndex
 from quarry.retrieval.lexical.bm25 import TantivyIndex
+from quarry.retrieval.lexical.excerpts.excerpt_index import TantivyExcerptIndex
 from quarry.schema import Field, FieldType, Schema
 
 
@@ -36,6 +38,9 @@ class LexicalEngines:
 
     def open_lexical(self, folder: Path, generation: str, schema: Schema) -> SlowIndex:
         return SlowIndex(folder, generation, schema)
+
+    def open_excerpts(self, folder: Path, generation: str, schema: Schema) -> ExcerptIndex:
+        return TantivyExcerptIndex(folder, generation, schema)
 
     async def open_dense(self, *_: Any) -> Any:
         raise AssertionError

@@ -1,7 +1,7 @@
 """An answered search as a person reads it."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from google.protobuf.duration_pb2 import Duration
@@ -151,7 +151,12 @@ def show_footer(response: search_service_pb2.SearchResponse) -> None:
         reason = search_service_pb2.NotPinnedReason.Name(one.reason).removeprefix("NOT_PINNED_REASON_")
         words = reason.replace("_", " ").lower()
         out.print(Text(f"not pinned: {replace_controls(one.document_id)}: {words}", "yellow"))
-    for degraded in response.degraded:
+    show_degraded(response.degraded)
+
+
+def show_degraded(notes: Iterable[search_service_pb2.Degradation]) -> None:
+    """Says what an answer is without."""
+    for degraded in notes:
         stage = search_service_pb2.Stage.Name(degraded.stage).removeprefix("STAGE_").lower()
         stage = replace_controls(degraded.arm) or stage
         reason = search_service_pb2.DegradationReason.Name(degraded.reason)

@@ -1,4 +1,4 @@
-"""`quarry search`: a query and its ranking."""
+"""`quarry search`: a query and its ranking. `quarry suggest`: what completes a query."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from quarry.client import Client
-from quarry.v1 import search_service_pb2
+from quarry.v1 import search_service_pb2, types_pb2
 from quarry_cli.calls.conditions import WhereOption, parse_conditions
 from quarry_cli.calls.shaping import (
     BoostOption,
@@ -19,9 +19,9 @@ from quarry_cli.calls.shaping import (
     PinOption,
     ShapingOptions,
 )
-from quarry_cli.commands.ranking import make_view, show_answer
+from quarry_cli.commands.ranking import make_view, show_answer, show_degraded
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
-from quarry_cli.console import as_json, note, print_json
+from quarry_cli.console import as_json, count_documents, make_plain, note, out, print_json
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
 from quarry_cli.inputs.conditions import parse_filter, require_all
 
@@ -56,6 +56,20 @@ def parse_filter_option(text: str | None) -> str | None:
     return text
 
 
+FilterOption = Annotated[
+    str | None,
+    typer.Option(metavar="JSON", callback=parse_filter_option, help="A Filter message as JSON."),
+]
+
+
+def parse_condition(
+    quarry: Client, name: str, filter: str | None, where: list[str] | None
+) -> types_pb2.Filter | None:
+    """Parses what ``--filter`` and ``--where`` say together; None if they say nothing."""
+    wanted = [parse_filter(filter)] if filter is not None else []
+    return require_all([*wanted, *parse_conditions(quarry, name, where or [])])
+
+
 def search(
     name: Annotated[str, typer.Argument(help="The collection.", show_default=False)],
     query: Annotated[str, typer.Argument(help='Any text; "" browses.', show_default=False)],
@@ -70,10 +84,7 @@ def search(
     typos: Annotated[
         bool, typer.Option("--typos", help="A word that no document has finds words spelled nearly so.")
     ] = False,
-    filter: Annotated[
-        str | None,
-        typer.Option(metavar="JSON", callback=parse_filter_option, help="A Filter message as JSON."),
-    ] = None,
+    filter: FilterOption = None,
     where: WhereOption = None,
     arm: Annotated[
         list[str] | None,
@@ -136,8 +147,7 @@ def search(
         pin or [], exclude or [], collapse, members, diversity, boost or [], fresh or [], more_like
     )
     with connect(server, timeout) as quarry:
-        wanted = [parse_filter(filter)] if filter is not None else []
-        condition = require_all([*wanted, *parse_conditions(quarry, name, where or [])])
+        condition = parse_condition(quarry, name, filter, where)
         if condition is not None:
             request.filter.CopyFrom(condition)
         shaping.add_to(request, quarry)
@@ -154,3 +164,42 @@ def show_search(quarry: Client, request: search_service_pb2.SearchRequest) -> No
     show_answer(answer, view)
     if answer.next_page_token:
         note(f"next page: the same command with --page-token {answer.next_page_token}")
+
+
+def suggest(
+    name: Annotated[str, typer.Argument(help="The collection.", show_default=False)],
+    text: Annotated[str, typer.Argument(help="What is typed so far.", show_default=False)],
+    limit: Annotated[int, typer.Option("--limit", "-k", min=1, max=20, help="Most suggestions.")] = 10,
+    filter: FilterOption = None,
+    where: WhereOption = None,
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Complete a query that is being typed, by titles and frequent phrases. What is typed stands in bold."""
+    with connect(server, timeout) as quarry:
+        request = search_service_pb2.SuggestRequest(
+            collection=name, text=text, limit=limit, filter=parse_condition(quarry, name, filter, where)
+        )
+        answer = quarry.search.Suggest(request)
+        if json:
+            print_json(as_json(answer))
+        else:
+            show_suggestions(answer)
+
+
+def show_suggestions(answer: search_service_pb2.SuggestResponse) -> None:
+    """Prints a suggestion a line, with the document or how many documents have it."""
+    if not answer.suggestions:
+        out.print("no suggestions")
+    for suggestion in answer.suggestions:
+        line = make_plain(suggestion.text)
+        for part in suggestion.highlights:
+            line.stylize("bold", part.start, part.end)
+        total = suggestion.documents
+        least = "" if total.relation == search_service_pb2.TOTAL_RELATION_EXACT else "at least "
+        line.append(f"  {least}{count_documents(total.count)}", "dim")
+        if suggestion.document_id:
+            line.append(make_plain(f"  {suggestion.document_id}", "dim"))
+        out.print(line, soft_wrap=True)
+    show_degraded(answer.degraded)

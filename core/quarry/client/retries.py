@@ -18,7 +18,7 @@ _SAFE: Mapping[str, frozenset[str]] = {
     "quarry.v1.ModelService": frozenset(
         {"GetModel", "ListModels", "ExportModel", "GetRanking", "ListRankings"}
     ),
-    "quarry.v1.SearchService": frozenset({"Search", "Retrieve"}),
+    "quarry.v1.SearchService": frozenset({"Search", "Retrieve", "Suggest"}),
     "quarry.v1.ServerService": frozenset({"GetServerInfo"}),
     "quarry.v1.TrainingService": frozenset({"GetLoopReport", "ListLoopReports"}),
     "google.longrunning.Operations": frozenset({"GetOperation", "ListOperations", "WaitOperation"}),

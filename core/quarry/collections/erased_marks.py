@@ -1,4 +1,4 @@
-"""The record of how far the files of a generation's arms are free of what was deleted."""
+"""The record of how far the files of a generation's indexes are free of what was deleted."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ FILE = "erased.json"
 
 
 class ErasedMarks:
-    """A sequence number for each arm: its files hold nothing of what was deleted up to there.
+    """A sequence number for each index: its files hold nothing of what was deleted up to there.
 
     The log knows the deletions after it. So one whose erasing a kill has interrupted is found again.
 

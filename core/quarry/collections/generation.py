@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from quarry.collections.consistency import ArmDifferences
 from quarry.collections.erased_marks import ErasedMarks
+from quarry.collections.suggestions import NAME as SUGGESTIONS
+from quarry.collections.suggestions import SuggestionIndex
 from quarry.deadline import Deadline
 from quarry.documents.catalog import Collection
 from quarry.documents.follower import Follower
@@ -23,14 +25,17 @@ from quarry.documents.store import DocumentLog
 from quarry.documents.vectors import DocumentVectors
 from quarry.errors import DataLossError, ModelError, QuarryError, RetrieverUnavailableError
 from quarry.filters import Filter
+from quarry.ranking.ranking import Degradation
 from quarry.retrieval.definition import ArmDefinition, ArmSite, Engines, OpenArm
 from quarry.retrieval.inspection import Inspection, VectorSample
 from quarry.retrieval.registry import ARMS, find_browsing_arm
 from quarry.retrieval.retriever import NO_LIMIT, QueryEncoder, Retrieved, Retriever
 from quarry.retrieval.text_query import SearchText
 from quarry.search.first_stage import FirstStage
+from quarry.search.phrases import IsStopWord
 from quarry.search.pipeline import Reranking, Searcher
-from quarry.search.shortfalls import ArmState
+from quarry.search.shortfalls import ArmState, find_shortfall
+from quarry.search.suggesting import Suggesting, Suggestion, SuggestRequest
 from quarry.types import Change, Docno
 
 logger = logging.getLogger(__name__)
@@ -115,6 +120,9 @@ class Generation:
         self._erased = ErasedMarks(folder)
         self._encoding: DenseParts | None = None
         self._reopening: list[asyncio.Task[None]] = []
+        self._suggestions = SuggestionIndex(
+            folder / SUGGESTIONS, self.name, self._schema, engines, log, behind_after_s
+        )
         self.followers: dict[str, Follower] = {}
         self.failures: dict[str, str] = {}
         self.searcher: Searcher
@@ -266,6 +274,24 @@ class Generation:
         """Tells the followers that the log has grown."""
         for follower in self.followers.values():
             follower.notify()
+        self._suggestions.notify()
+
+    async def suggest(
+        self, request: SuggestRequest, is_stop: IsStopWord, deadline: Deadline
+    ) -> tuple[list[Suggestion], list[Degradation]]:
+        """Completes what is typed, and tells why documents may be missing.
+
+        Raises:
+            TimeoutError: there was not time enough.
+            RetrieverUnavailableError: the index cannot be had.
+        """
+        async with asyncio.timeout(deadline.timeout_s):
+            index = await self._suggestions.open(deadline, self.visible)
+            suggesting = Suggesting(index, self._log, request, is_stop)
+            state = self._suggestions.read_state()
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._threads, suggesting.suggest)
+        return found, find_shortfall(SUGGESTIONS, state)
 
     async def wait_visible(self, sequence: int, timeout_s: float | None) -> bool:
         """Waits until every arm answers with everything up to ``sequence``, at the latest after
@@ -295,19 +321,27 @@ class Generation:
         )
 
     async def erase(self, before_us: int) -> None:
-        """Lets the arms erase deleted documents from their files, if one was deleted before that time.
+        """Erases deleted documents from the files of all indexes, if one was deleted before that time.
 
-        Raises QuarryError if one cannot do it now.
+        Raises QuarryError or OSError if it cannot be done now.
         """
         for arm, opened in list(self._arms.items()):
             follower = self.followers[arm]
-            erased, until = self._erased.read(arm), follower.durable
-            deleted_us = await asyncio.to_thread(self._log.find_deletion, erased, until)
-            if deleted_us is None:
-                self._erased.skip_to(arm, until)
-            elif deleted_us < before_us:
-                await opened.erase(partial(self._rewrite, follower))
-                await asyncio.to_thread(self._erased.write, arm, until)
+            rewrite = partial(opened.erase, partial(self._rewrite, follower))
+            await self._erase_index(arm, follower.durable, before_us, rewrite)
+        written = await asyncio.to_thread(self._log.read_last_sequence)
+        await self._erase_index(SUGGESTIONS, written, before_us, self._suggestions.erase)
+
+    async def _erase_index(
+        self, name: str, until: int, before_us: int, erase: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Erases what was deleted up to the sequence number ``until``."""
+        deleted_us = await asyncio.to_thread(self._log.find_deletion, self._erased.read(name), until)
+        if deleted_us is None:
+            self._erased.skip_to(name, until)
+        elif deleted_us < before_us:
+            await erase()
+            await asyncio.to_thread(self._erased.write, name, until)
 
     async def _rewrite(self, follower: Follower, docnos: Sequence[Docno]) -> None:
         async with follower.pause():
@@ -318,6 +352,7 @@ class Generation:
         """Stops following and releases files and processes, all of them whatever fails on the way."""
         async with contextlib.AsyncExitStack() as closing:
             closing.push_async_callback(self._close_arms)
+            closing.push_async_callback(self._suggestions.close)
             for task in self._reopening:
                 task.cancel()
             await asyncio.gather(*self._reopening, return_exceptions=True)

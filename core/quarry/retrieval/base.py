@@ -41,6 +41,67 @@ class LexicalResult:
     ceiling: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class TypedWord:
+    """A word of what somebody is typing.
+
+    Attributes:
+        text: without accents and capitals; of a script without spaces, one character.
+        ends: False if further letters may follow.
+    """
+
+    text: str
+    ends: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExcerptQuery:
+    """The words that the beginnings of documents are looked for by; a document has to have them all.
+
+    Attributes:
+        words: in the order in which they were typed; one at least.
+        in_titles: looks in titles alone; else in titles and the first words of the texts.
+        begins: the title has to begin with the first word; only with ``in_titles``.
+        tolerant: a word of four letters or more may differ by one letter that is missing, added, changed or
+            swapped with its neighbour.
+    """
+
+    words: tuple[TypedWord, ...]
+    in_titles: bool
+    begins: bool = False
+    tolerant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """The beginning of a document, as the index has it.
+
+    Attributes:
+        docno: the document.
+        version: sequence number of the write that it comes from.
+        title: empty if it has none, or a longer one than the index keeps.
+        texts: the beginnings of its other texts.
+    """
+
+    docno: Docno
+    version: int
+    title: str
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpts:
+    """The answer to a query for beginnings.
+
+    Attributes:
+        found: of titles the shortest first; of texts in an order that has nothing to do with their content.
+        total: how many documents match in all.
+    """
+
+    found: list[Excerpt]
+    total: int
+
+
 class LexicalIndex(Protocol):
     """BM25 over TEXT fields. Calls block; writes come from one thread at a time, reads from any.
 
@@ -129,6 +190,34 @@ class LexicalIndex(Protocol):
         Args:
             thorough: all that may share files with one, where it is not known which do.
         """
+        ...
+
+    def close(self) -> None:
+        """Releases files and locks; what was not committed is dropped."""
+        ...
+
+
+class ExcerptIndex(Protocol):
+    """The beginnings of documents, for suggestions. Calls block; writes come from one thread at a time.
+
+    Raises RetrieverUnavailableError where the engine fails.
+    """
+
+    @property
+    def position(self) -> Position:
+        """What the last commit holds; sequence 0 for a new index."""
+        ...
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Adds changes to the next commit: a document replaces what its docno had."""
+        ...
+
+    def commit(self, sequence: int) -> None:
+        """Makes what was applied durable and visible, and the position ``sequence``, in one step."""
+        ...
+
+    def find_excerpts(self, query: ExcerptQuery, depth: int, filter: Filter | None) -> Excerpts:
+        """Finds the beginnings of ``depth`` documents that match ``query`` and pass ``filter``."""
         ...
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded
 from quarry.filters import Filter
-from quarry.retrieval.base import LexicalIndex
+from quarry.retrieval.base import ExcerptIndex, LexicalIndex
 from quarry.retrieval.definition import ArmDefinition, ArmSite, FollowPolicy, OpenArm, Rewrite
 from quarry.retrieval.inspection import Findings, Inspection
 from quarry.retrieval.retriever import NO_LIMIT, Retrieved
@@ -64,12 +64,13 @@ class Bm25Retriever:
 
 
 class FollowedLexical:
-    """Puts documents into a lexical index: a commit makes changes visible and durable in one step."""
+    """Puts documents, or their beginnings, into an index whose commit makes changes visible and durable at
+    once."""
 
     visible_at_once = False
 
-    def __init__(self, index: LexicalIndex) -> None:
-        self.arm = BM25.name
+    def __init__(self, index: LexicalIndex | ExcerptIndex, arm: str = "bm25") -> None:
+        self.arm = arm
         self._index = index
 
     async def read_position(self) -> Position:
@@ -77,11 +78,11 @@ class FollowedLexical:
 
     async def apply(self, changes: Sequence[Change], sequence: int) -> None:
         await _run_to_its_end(self._index.apply, changes)
-        reach("bm25-applied")
+        reach(f"{self.arm}-applied")
 
     async def settle(self, sequence: int) -> None:
         await _run_to_its_end(self._index.commit, sequence)
-        reach("bm25-committed")
+        reach(f"{self.arm}-committed")
 
 
 class Bm25Arm(OpenArm):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from quarry.retrieval.base import DenseStore, LexicalIndex
+from quarry.retrieval.base import DenseStore, ExcerptIndex, LexicalIndex
 from quarry.retrieval.inspection import Findings, Inspection
 from quarry.retrieval.retriever import QueryEncoder, Retriever
 from quarry.schema import Schema
@@ -119,6 +119,10 @@ class Engines(Protocol):
 
     def open_lexical(self, folder: Path, generation: str, schema: Schema) -> LexicalIndex:
         """Opens the index, in the thread of the caller."""
+        ...
+
+    def open_excerpts(self, folder: Path, generation: str, schema: Schema) -> ExcerptIndex:
+        """Opens the index for suggestions, in the thread of the caller."""
         ...
 
     async def open_dense(

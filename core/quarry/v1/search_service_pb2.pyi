@@ -247,6 +247,33 @@ A bulk load does that to the dense arm until all is encoded.
 """
 Global___DegradationReason: _TypeAlias = DegradationReason  # noqa: Y015
 
+class _SuggestionKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SuggestionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SuggestionKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SUGGESTION_KIND_UNSPECIFIED: _SuggestionKind.ValueType  # 0
+    SUGGESTION_KIND_TITLE: _SuggestionKind.ValueType  # 1
+    """The title of a document, of at most 300 characters."""
+    SUGGESTION_KIND_PHRASE: _SuggestionKind.ValueType  # 2
+    """Two to four words, or as many as are typed, that follow one another in at least two documents, and not in one
+    and the same title or text alone. They begin with the first typed word and have no stop word at either end. Where only one word of less than three letters is
+    typed there are none, nor are there in scripts without spaces.
+    """
+
+class SuggestionKind(_SuggestionKind, metaclass=_SuggestionKindEnumTypeWrapper): ...
+
+SUGGESTION_KIND_UNSPECIFIED: SuggestionKind.ValueType  # 0
+SUGGESTION_KIND_TITLE: SuggestionKind.ValueType  # 1
+"""The title of a document, of at most 300 characters."""
+SUGGESTION_KIND_PHRASE: SuggestionKind.ValueType  # 2
+"""Two to four words, or as many as are typed, that follow one another in at least two documents, and not in one
+and the same title or text alone. They begin with the first typed word and have no stop word at either end. Where only one word of less than three letters is
+typed there are none, nor are there in scripts without spaces.
+"""
+Global___SuggestionKind: _TypeAlias = SuggestionKind  # noqa: Y015
+
 @_typing.final
 class SearchRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -1607,3 +1634,149 @@ class Candidate(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
+
+@_typing.final
+class SuggestRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    text: _builtins.str
+    """What is typed so far, 1 to 512 bytes. Capitals and accents do not matter. The last word may go on, unless a
+    space or a punctuation mark follows it. Without a letter, a digit or a symbol nothing is suggested.
+    """
+    limit: _builtins.int
+    """Most suggestions, 1 to 20; 0 means 10."""
+    @_builtins.property
+    def filter(self) -> _types_pb2.Filter:
+        """Only documents that pass it are read: a title or phrase that others alone have is not suggested, and what they
+        have is not counted.
+        """
+
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___SuggestionKind.ValueType]:
+        """What to suggest. Empty: both."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        text: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        filter: _types_pb2.Filter | None = ...,
+        kinds: _abc.Iterable[Global___SuggestionKind.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "kinds", b"kinds", "limit", b"limit", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuggestRequest: _TypeAlias = SuggestRequest  # noqa: Y015
+
+@_typing.final
+class SuggestResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUGGESTIONS_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def suggestions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suggestion]:
+        """Titles first, then phrases; before both what matches as it is typed, and after it what differs by a letter that
+        is missing, added, changed or swapped with its neighbour, in words of four letters or more. Of titles those
+        come first that begin with what is typed, then those that have it further on, then those that have its words
+        scattered; of several the shortest. Of phrases the most frequent comes first.
+        """
+
+    @_builtins.property
+    def degraded(self) -> _containers.RepeatedCompositeFieldContainer[Global___Degradation]:
+        """Why documents may be missing: the first call for a collection has the index made that suggestions come from,
+        and waits for it for half of its time. The `arm` is `suggestions`.
+        """
+
+    def __init__(
+        self,
+        *,
+        suggestions: _abc.Iterable[Global___Suggestion] | None = ...,
+        degraded: _abc.Iterable[Global___Degradation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "suggestions", b"suggestions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuggestResponse: _TypeAlias = SuggestResponse  # noqa: Y015
+
+@_typing.final
+class Suggestion(_message.Message):
+    """A completion of what is typed. No two of an answer differ in capitals and accents alone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    HIGHLIGHTS_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Plain text as documents have it: escape it before you put it into HTML."""
+    kind: Global___SuggestionKind.ValueType
+    document_id: _builtins.str
+    """Of a title: a document that has it, the first one written. Else empty."""
+    @_builtins.property
+    def highlights(self) -> _containers.RepeatedCompositeFieldContainer[Global___TextSpan]:
+        """The parts of `text` that stand for what is typed, in order and apart from each other. The rest completes it."""
+
+    @_builtins.property
+    def documents(self) -> Global___Total:
+        """Documents that have it. A lower bound where more match than are read for one call. A phrase is looked for in
+        the title of a document and the first 200 characters of its other text.
+        """
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        kind: Global___SuggestionKind.ValueType = ...,
+        highlights: _abc.Iterable[Global___TextSpan] | None = ...,
+        document_id: _builtins.str = ...,
+        documents: Global___Total | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_id", b"document_id", "documents", b"documents", "highlights", b"highlights", "kind", b"kind", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Suggestion: _TypeAlias = Suggestion  # noqa: Y015
+
+@_typing.final
+class TextSpan(_message.Message):
+    """A part of a text, in Unicode characters (code points)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """Of its first character, from 0."""
+    end: _builtins.int
+    """Behind its last one."""
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextSpan: _TypeAlias = TextSpan  # noqa: Y015

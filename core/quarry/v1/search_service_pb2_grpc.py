@@ -45,6 +45,11 @@ class SearchServiceStub:
                 request_serializer=quarry_dot_v1_dot_search__service__pb2.RetrieveRequest.SerializeToString,
                 response_deserializer=quarry_dot_v1_dot_search__service__pb2.RetrieveResponse.FromString,
                 _registered_method=True)
+        self.Suggest = channel.unary_unary(
+                '/quarry.v1.SearchService/Suggest',
+                request_serializer=quarry_dot_v1_dot_search__service__pb2.SuggestRequest.SerializeToString,
+                response_deserializer=quarry_dot_v1_dot_search__service__pb2.SuggestResponse.FromString,
+                _registered_method=True)
 
 
 class SearchServiceServicer:
@@ -66,6 +71,14 @@ class SearchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Suggest(self, request, context):
+        """Completes what somebody is typing, by titles and by phrases that several documents have. All of it is read
+        from documents that pass the filter, never from what others searched for. Nothing is logged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SearchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +91,11 @@ def add_SearchServiceServicer_to_server(servicer, server):
                     servicer.Retrieve,
                     request_deserializer=quarry_dot_v1_dot_search__service__pb2.RetrieveRequest.FromString,
                     response_serializer=quarry_dot_v1_dot_search__service__pb2.RetrieveResponse.SerializeToString,
+            ),
+            'Suggest': grpc.unary_unary_rpc_method_handler(
+                    servicer.Suggest,
+                    request_deserializer=quarry_dot_v1_dot_search__service__pb2.SuggestRequest.FromString,
+                    response_serializer=quarry_dot_v1_dot_search__service__pb2.SuggestResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +153,33 @@ class SearchService:
             '/quarry.v1.SearchService/Retrieve',
             quarry_dot_v1_dot_search__service__pb2.RetrieveRequest.SerializeToString,
             quarry_dot_v1_dot_search__service__pb2.RetrieveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Suggest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quarry.v1.SearchService/Suggest',
+            quarry_dot_v1_dot_search__service__pb2.SuggestRequest.SerializeToString,
+            quarry_dot_v1_dot_search__service__pb2.SuggestResponse.FromString,
             options,
             channel_credentials,
             insecure,

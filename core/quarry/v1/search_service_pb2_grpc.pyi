@@ -39,6 +39,10 @@ class SearchServiceStub:
     """Says what each arm proposes for many queries, with raw scores and before fusion: for evaluation and
     mining. A lower class of work than Search.
     """
+    Suggest: _grpc.UnaryUnaryMultiCallable[_search_service_pb2.SuggestRequest, _search_service_pb2.SuggestResponse]
+    """Completes what somebody is typing, by titles and by phrases that several documents have. All of it is read
+    from documents that pass the filter, never from what others searched for. Nothing is logged.
+    """
 
 @_typing.type_check_only
 class SearchServiceAsyncStub(SearchServiceStub):
@@ -50,6 +54,10 @@ class SearchServiceAsyncStub(SearchServiceStub):
     Retrieve: _aio.UnaryUnaryMultiCallable[_search_service_pb2.RetrieveRequest, _search_service_pb2.RetrieveResponse]  # type: ignore[assignment]
     """Says what each arm proposes for many queries, with raw scores and before fusion: for evaluation and
     mining. A lower class of work than Search.
+    """
+    Suggest: _aio.UnaryUnaryMultiCallable[_search_service_pb2.SuggestRequest, _search_service_pb2.SuggestResponse]  # type: ignore[assignment]
+    """Completes what somebody is typing, by titles and by phrases that several documents have. All of it is read
+    from documents that pass the filter, never from what others searched for. Nothing is logged.
     """
 
 class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -71,6 +79,16 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_search_service_pb2.RetrieveResponse, _abc.Awaitable[_search_service_pb2.RetrieveResponse]]:
         """Says what each arm proposes for many queries, with raw scores and before fusion: for evaluation and
         mining. A lower class of work than Search.
+        """
+
+    @_abc_1.abstractmethod
+    def Suggest(
+        self,
+        request: _search_service_pb2.SuggestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_search_service_pb2.SuggestResponse, _abc.Awaitable[_search_service_pb2.SuggestResponse]]:
+        """Completes what somebody is typing, by titles and by phrases that several documents have. All of it is read
+        from documents that pass the filter, never from what others searched for. Nothing is logged.
         """
 
 def add_SearchServiceServicer_to_server(servicer: SearchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -55,7 +55,7 @@ def to_search_response(page: SearchPage[types_pb2.Document], request: pb.SearchR
     response = pb.SearchResponse(
         search_id=page.place.key,
         attribution_token=page.attribution_token,
-        total=_to_total_message(ranking.total),
+        total=to_total_message(ranking.total),
         degraded=[to_degradation_message(d) for d in ranking.degraded],
         timings=_to_timings(ranking.timings_s if page.place.offset == 0 else {}),
         generation=ranking.generation,
@@ -64,7 +64,7 @@ def to_search_response(page: SearchPage[types_pb2.Document], request: pb.SearchR
         ranking_configuration=ranking.configuration,
         ranking=ranking.tuned,
         reach=_to_reach_message(ranking.reach),
-        found_by_meaning=_to_total_message(ranking.reach.found_by_meaning),
+        found_by_meaning=to_total_message(ranking.reach.found_by_meaning),
         not_pinned=to_not_pinned_messages(ranking.not_pinned),
     )
     if request.explain:
@@ -90,7 +90,7 @@ def to_search_response(page: SearchPage[types_pb2.Document], request: pb.SearchR
     return response
 
 
-def _to_total_message(total: Total) -> pb.Total:
+def to_total_message(total: Total) -> pb.Total:
     return pb.Total(count=total.count, relation=_to_relation_message(total))
 
 

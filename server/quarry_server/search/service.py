@@ -10,6 +10,7 @@ from quarry.config import MAX_MESSAGE_BYTES
 from quarry.documents.catalog import Collection
 from quarry.errors import InvalidTokenError, LimitExceededError, OutOfRangeError, RequiredError
 from quarry.ranking.queries import Query, WeightedSum
+from quarry.retrieval.lexical.analysis import build_stop_test
 from quarry.search.answer_schedule import AnswerSchedule, Slot
 from quarry.search.result_pages import ListPlace
 from quarry.search.service import HeldRerankers, SearchPage, SearchService
@@ -34,6 +35,7 @@ from quarry_server.search.queries import (
 from quarry_server.search.responses import to_degradation_message, to_duration_message, to_search_response
 from quarry_server.search.retrieval import retrieve_complete, retrieve_own
 from quarry_server.search.return_fields import parse_return_fields
+from quarry_server.search.suggestions import parse_suggest_request, to_suggest_response
 
 _ENVELOPE_BYTES = 16_384
 MAX_RANK = 2**31 - 1
@@ -106,6 +108,14 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
                         raise LimitExceededError("the answer is too large: ask fewer queries or less depth")
                     response.results.append(result)
         return response
+
+    async def Suggest(self, request: pb.SuggestRequest, context: Context) -> pb.SuggestResponse:
+        deadline = resolve_deadline(context, self._default_deadline_s)
+        with self._open_collections.use(request.collection) as opened:
+            schema = opened.row.settings.schema
+            wanted = parse_suggest_request(request, schema)
+            is_stop = build_stop_test(frozenset(field.language for field in schema.searchable))
+            return to_suggest_response(*await opened.generation.suggest(wanted, is_stop, deadline))
 
     async def _search(
         self, request: pb.SearchRequest, size: int, opened: CollectionHandle, slot: Slot

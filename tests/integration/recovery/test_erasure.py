@@ -13,6 +13,7 @@ from tests.integration.crash.server import CALL_S, Client, serving, until
 from quarry.testing import make_tiny_encoder
 from quarry.v1 import collection_service_pb2 as collections_pb
 from quarry.v1 import document_service_pb2 as documents_pb
+from quarry.v1 import search_service_pb2 as search_pb
 from quarry.v1 import types_pb2
 
 KEPT, DROPPED = "kept", "dropped"
@@ -107,10 +108,17 @@ async def fill(client: Client, data: Path, encoder: Path) -> dict[str, bytes]:
     secret = read_vectors(data)
     for name in (KEPT, DROPPED):
         await upsert(client, name, make_others(name))
+        assert f"tells {MARKER} to nobody" in await suggest(client, name, "tells zan")
     assert len(secret) == 40
     marks = MARKS | {f"vector {n}": vector for n, vector in enumerate(sorted(secret))}
     assert {name for name, _ in find(data, marks)} >= marks.keys() - {"keyword in BM25"}
     return marks
+
+
+async def suggest(client: Client, name: str, text: str) -> list[str]:
+    request = search_pb.SuggestRequest(collection=name, text=text)
+    answer = await client.search.Suggest(request, timeout=CALL_S)
+    return [one.text for one in answer.suggestions]
 
 
 async def delete(client: Client) -> None:
@@ -125,6 +133,8 @@ async def delete(client: Client) -> None:
 
 
 async def check_kept(client: Client, data: Path) -> None:
+    assert await suggest(client, KEPT, "tells zan") == []
+    assert "document" in " ".join(await suggest(client, KEPT, "kept doc"))
     found = await client.consistency(KEPT)
     assert found.consistent
     assert [arm.documents for arm in found.arms] == [31, 31]

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,7 +40,7 @@ def generation(index: LargeIndex) -> Generation:
     settings: Any = SimpleNamespace(schema=DEFAULT_SCHEMA)
     collection: Any = SimpleNamespace(generation="g1", settings=settings, last_sequence=0)
     nothing: Any = None
-    made = Generation(collection, nothing, nothing, nothing, nothing, nothing)
+    made = Generation(collection, Path("never opened"), nothing, nothing, nothing, nothing)
     made._arms["bm25"] = Bm25Arm(index, nothing)  # type: ignore[arg-type]
     made.followers["bm25"] = nothing
     return made

@@ -26,7 +26,7 @@ from quarry.errors import RetrieverUnavailableError
 from quarry.mining.members import check_members
 from quarry.ranking.fusion import ArmRun
 from quarry.ranking.weighting import QueryWeights, Trait, weigh_by_query
-from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
+from quarry.retrieval.lexical.memory_lexical import MemoryExcerptIndex, MemoryLexicalIndex
 from quarry.retrieval.registry import ARMS, compute_default_share, list_arms, register_arm
 from quarry.schema import Field, FieldType, Schema
 from quarry.search.result_pages import KeptSearch, PageStore
@@ -49,6 +49,9 @@ WAIT_S = 20.0
 
 class MemoryEngines:
     """Opens lexical indexes in memory, and no dense stores."""
+
+    def open_excerpts(self, folder: Path, generation: str, schema: Schema) -> MemoryExcerptIndex:
+        return MemoryExcerptIndex(generation, schema)
 
     def open_lexical(self, folder: Path, generation: str, schema: Schema) -> MemoryLexicalIndex:
         return MemoryLexicalIndex(generation, schema)

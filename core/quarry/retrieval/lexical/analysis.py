@@ -1,6 +1,8 @@
 """The analysis of text into words in Tantivy, the same way when it is indexed and when it is searched."""
 
+import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import tantivy
@@ -62,6 +64,19 @@ def build_analyser(
         if stems:
             builder = builder.filter(tantivy.Filter.stemmer(LANGUAGES[language]))
     return builder.build()
+
+
+@functools.cache
+def build_stop_test(languages: frozenset[str]) -> Callable[[str], bool]:
+    """Builds what tells whether a word in small letters is a stop word of one of these languages.
+
+    Languages without a list have none.
+    """
+    analysers = []
+    for language in sorted(languages & LANGUAGES.keys() - _WITHOUT_STOP_WORDS):
+        builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.raw())
+        analysers.append(builder.filter(tantivy.Filter.stopword(LANGUAGES[language])).build())
+    return lambda word: any(not analyser.analyze(word) for analyser in analysers)
 
 
 def build_cutter(language: str, stop_words: bool = True) -> TextCutter:

@@ -23,6 +23,7 @@ from quarry.filters import Filter
 from quarry.retrieval.base import FIRST_DOCNO, LexicalResult
 from quarry.retrieval.lexical.analysis import VERSION as ANALYSIS
 from quarry.retrieval.lexical.analysis import build_analyser, name_analyser, read_version
+from quarry.retrieval.lexical.excerpts.tantivy_excerpts import EXCERPT_ANALYSER, build_surface_analyser
 from quarry.retrieval.lexical.tantivy_checksums import find_damaged_file
 from quarry.retrieval.lexical.tantivy_documents import (
     DOCNO,
@@ -81,6 +82,9 @@ class TantivyIndex:
         RetrieverUnavailableError: another index object has the folder, or the system refuses it.
     """
 
+    holds_excerpts = False
+    """Whether it holds the beginnings of documents, in place of all their text."""
+
     def __init__(
         self, folder: Path, generation: str, schema: Schema, heap_bytes: int = HEAP_BYTES, threads: int = 1
     ) -> None:
@@ -89,9 +93,9 @@ class TantivyIndex:
         self._folder, self._heap_bytes, self._threads = folder, heap_bytes, threads
         with translate_opening_errors(str(folder)):
             _drop_outdated_index(folder)
-            self._index = _open_index(folder, schema)
+            self._index = _open_index(folder, schema, self.holds_excerpts)
             self._engine_schema = self._index.schema
-        self._documents = DocumentMaker(schema, self._engine_schema)
+        self._documents = DocumentMaker(schema, self._engine_schema, self.holds_excerpts)
         self._queries = TextQueryBuilder(schema, self._engine_schema)
         self._terms = TermQueryBuilder(self._queries, schema, self._engine_schema)
         self._filters = FilterTranslator(schema, self._index)
@@ -316,9 +320,10 @@ def _drop_outdated_index(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _open_index(folder: Path, schema: Schema) -> tantivy.Index:
+def _open_index(folder: Path, schema: Schema, excerpts: bool) -> tantivy.Index:
     folder.mkdir(parents=True, exist_ok=True)
-    index = tantivy.Index(make_index_schema(schema), path=str(folder))
+    index = tantivy.Index(make_index_schema(schema, excerpts), path=str(folder))
+    index.register_tokenizer(EXCERPT_ANALYSER, build_surface_analyser())
     for language in {field.language for field in list_text_fields(schema)}:
         index.register_tokenizer(name_analyser(language), build_analyser(language))
         index.register_tokenizer(name_analyser(language, stems=False), build_analyser(language, stems=False))

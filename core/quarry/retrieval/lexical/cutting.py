@@ -25,14 +25,14 @@ _SYMBOL = (
 """Emoji and their like, flags as one; shades of skin and joiners count for nothing."""
 _RUN = rf"(?P<run>{_UNSPACED}(?:{_UNSPACED}|\p{{M}})*+)|(?P<symbol>{_SYMBOL})"
 _RUNS = regex.compile(_RUN, regex.V1)
-_RUNS_AND_WORDS = regex.compile(rf"{_RUN}|(?P<word>[[\p{{L}}\p{{N}}\p{{M}}]--{_UNSPACED}]++)", regex.V1)
+RUNS_AND_WORDS = regex.compile(rf"{_RUN}|(?P<word>[[\p{{L}}\p{{N}}\p{{M}}]--{_UNSPACED}]++)", regex.V1)
 _HIGH = re.compile("[\u0e00-\U0010ffff]+")
 """Runs and symbols are in here; to look at each character's script takes much longer."""
 _BREAKING_MARK = regex.compile(r"[\p{M}--\p{Alphabetic}]", regex.V1)
 """Marks that are no letters: a word may hold them, and a tokenizer of letters and digits breaks there."""
 _FOREIGN_MARK = re.compile("[\u0300-\u036f\u20d0-\u20ff]+")
 """Accents and their like, which no script without spaces uses."""
-_CHARACTER = regex.compile(r".(?:[\u17d2\u1039]\p{L}|\p{M}){0,8}+", regex.V1 | regex.DOTALL)
+CHARACTER = regex.compile(r".(?:[\u17d2\u1039]\p{L}|\p{M}){0,8}+", regex.V1 | regex.DOTALL)
 """A letter with its marks, and with the consonants below it in Khmer and Burmese."""
 
 
@@ -134,7 +134,7 @@ class TextCutter:
                 position += 1
             else:
                 text_of_run = _FOREIGN_MARK.sub("", found[0])
-                characters = _CHARACTER.findall(text_of_run) if found.lastgroup == "run" else [found[0]]
+                characters = CHARACTER.findall(text_of_run) if found.lastgroup == "run" else [found[0]]
                 parts.append(Run(tuple(characters), position, start, end))
                 position += max(1, len(characters) - 1)
             ended = end
@@ -162,7 +162,7 @@ class TextCutter:
 def _find_runs(text: str) -> Iterator[regex.Match[str]]:
     """Finds runs and symbols, and whole words where a text has words with marks that a tokenizer breaks."""
     if _BREAKING_MARK.search(text):
-        yield from _RUNS_AND_WORDS.finditer(text)
+        yield from RUNS_AND_WORDS.finditer(text)
         return
     for high in _HIGH.finditer(text):
         yield from _RUNS.finditer(text, *high.span())

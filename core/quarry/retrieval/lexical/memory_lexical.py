@@ -8,9 +8,15 @@ import regex
 
 from quarry.deadline import Deadline
 from quarry.filters import Filter, matches
-from quarry.retrieval.base import FIRST_DOCNO, LexicalResult
+from quarry.retrieval.base import FIRST_DOCNO, ExcerptQuery, Excerpts, LexicalResult
 from quarry.retrieval.lexical.clauses import FORM_SHARE, Clause, RunClause, WordClause, list_clauses
 from quarry.retrieval.lexical.cutting import Run, TextCutter, Word
+from quarry.retrieval.lexical.excerpts.excerpts import (
+    ExcerptMaker,
+    compute_draw,
+    matches_excerpt,
+    order_titles,
+)
 from quarry.retrieval.lexical.folding import list_folds
 from quarry.retrieval.lexical.memory_terms import MemoryTerms
 from quarry.retrieval.lexical.telling_words import find_telling_words
@@ -171,6 +177,22 @@ class MemoryLexicalIndex:
         texts = (cutter.normalize(v) for name in field.sources for v in as_list((fields or {}).get(name)))
         parts = (part for text in texts for part in cutter.cut(text))
         return Counter(term for part in parts for term, _ in part.list_terms())
+
+
+class MemoryExcerptIndex(MemoryLexicalIndex):
+    """An ExcerptIndex in memory: exact, slow, and the reference for the contract."""
+
+    def __init__(self, generation: str, schema: Schema) -> None:
+        super().__init__(generation, schema)
+        self._maker = ExcerptMaker(schema)
+
+    def find_excerpts(self, query: ExcerptQuery, depth: int, filter: Filter | None) -> Excerpts:
+        excerpts = [self._maker.make_excerpt(self._documents[n]) for n in self._list_passing(filter)]
+        found = [excerpt for excerpt in excerpts if matches_excerpt(query, excerpt)]
+        ordered = (
+            order_titles(found) if query.in_titles else sorted(found, key=lambda e: compute_draw(e.docno))
+        )
+        return Excerpts(ordered[:depth], len(found))
 
 
 _Field = Mapping[Docno, Counter[str]]

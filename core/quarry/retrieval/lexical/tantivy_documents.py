@@ -15,6 +15,7 @@ from quarry.retrieval.lexical.analysis import (
     name_analyser,
 )
 from quarry.retrieval.lexical.cutting import TextCutter
+from quarry.retrieval.lexical.excerpts.tantivy_excerpts import ExcerptValues, add_excerpt_fields
 from quarry.retrieval.lexical.text_fields import list_indexed_fields, name_surface_field
 from quarry.schema import Field, FieldType, Schema, as_list
 from quarry.types import Change, Position
@@ -26,8 +27,10 @@ KIND, DOCUMENT, MARKER = "_kind", 0, 1
 """Field that tells documents from the marker, and its values."""
 
 
-def make_index_schema(schema: Schema) -> tantivy.Schema:
-    """Makes the Tantivy schema: nothing of a document is stored, since hits are hydrated from the log.
+def make_index_schema(schema: Schema, excerpts: bool = False) -> tantivy.Schema:
+    """Makes the Tantivy schema, for all text or for ``excerpts``.
+
+    Of all text nothing is stored, since hits are hydrated from the log.
 
     Positions of words are kept, for phrases. Filterable fields are fast fields too, which ranges and
     ``exists`` read. TIMESTAMP is an i64, for Tantivy cuts its dates to seconds. So are docnos: of an unsigned
@@ -39,9 +42,11 @@ def make_index_schema(schema: Schema) -> tantivy.Schema:
     builder.add_integer_field(VERSION, fast=True)
     builder.add_text_field(GENERATION, stored=True, tokenizer_name="raw", index_option="basic")
     builder.add_integer_field(SEQUENCE, stored=True)
-    for text in list_indexed_fields(schema):
+    if excerpts:
+        add_excerpt_fields(builder)
+    for text in () if excerpts else list_indexed_fields(schema):
         builder.add_text_field(text.name, tokenizer_name=name_analyser(text.language))
-    for field in schema.searchable:
+    for field in () if excerpts else schema.searchable:
         name = name_surface_field(field.name)
         builder.add_text_field(
             name, tokenizer_name=name_analyser(field.language, stems=False), index_option="basic"
@@ -104,20 +109,26 @@ class MadeDocument:
         return self.document
 
 
+def _list_indexed_texts(schema: Schema) -> list["_IndexedText"]:
+    texts = [
+        _IndexedText(text.name, text.sources, build_cutter(text.language), make_tokens)
+        for text in list_indexed_fields(schema)
+    ]
+    return texts + [
+        _IndexedText(
+            name_surface_field(f.name), (f.name,), build_surface_cutter(f.language), make_surface_tokens
+        )
+        for f in schema.searchable
+    ]
+
+
 class DocumentMaker:
     """Makes Tantivy documents of changes, checked so that no value can kill the writer."""
 
-    def __init__(self, schema: Schema, engine_schema: tantivy.Schema) -> None:
+    def __init__(self, schema: Schema, engine_schema: tantivy.Schema, excerpts: bool = False) -> None:
         self._engine_schema = engine_schema
-        self._texts = [
-            _IndexedText(text.name, text.sources, build_cutter(text.language), make_tokens)
-            for text in list_indexed_fields(schema)
-        ]
-        for f in schema.searchable:
-            cutter = build_surface_cutter(f.language)
-            self._texts.append(
-                _IndexedText(name_surface_field(f.name), (f.name,), cutter, make_surface_tokens)
-            )
+        self._excerpts = ExcerptValues(schema) if excerpts else None
+        self._texts = [] if excerpts else _list_indexed_texts(schema)
         self._filterable: list[tuple[str, Callable[[str], str] | None]] = [
             (f.name, make_keyword_term if f.type is FieldType.KEYWORD else None) for f in schema.filterable
         ]
@@ -146,6 +157,8 @@ class DocumentMaker:
                 if name in fields:
                     given = fields[name]
                     values[name] = given if encode is None else _encode_values(encode, as_list(given))
+            if self._excerpts is not None:
+                values |= self._excerpts.make_values(change)
             return MadeDocument(tantivy.Document.from_dict(values, self._engine_schema), to_cut)
         except (ValueError, TypeError, AttributeError) as error:
             raise InvalidArgumentError("fields", f"of document {change.docno}: {error}"[:500]) from error

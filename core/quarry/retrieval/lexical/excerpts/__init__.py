@@ -1,0 +1,1 @@
+"""Beginnings of documents: what suggestions are made from."""

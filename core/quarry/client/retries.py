@@ -7,7 +7,7 @@ from typing import Any
 
 _SAFE: Mapping[str, frozenset[str]] = {
     "quarry.v1.CollectionService": frozenset(
-        {"GetCollection", "ListCollections", "ListAliases", "CheckConsistency"}
+        {"GetCollection", "ListCollections", "ListAliases", "GetVocabulary", "CheckConsistency"}
     ),
     "quarry.v1.DocumentService": frozenset({"GetDocument", "ListDocuments"}),
     # An event that is sent twice counts once, by its `event_id`.

@@ -20,7 +20,7 @@ from quarry_server.startup.services import SERVICES
 
 PEER = "ipv4:10.0.0.7:50000"
 DELETE = "quarry.v1.CollectionService/DeleteCollection"
-READ_ONLY = re.compile("Get|List|Search|Retrieve|Check|Read|Export|Wait|Estimate")
+READ_ONLY = re.compile("Get|List|Search|Suggest|Retrieve|Check|Read|Export|Wait|Estimate")
 WRITES_OF_DATA = {
     "BatchUpsertDocuments",
     "UpsertDocuments",

@@ -96,7 +96,8 @@ async def test_a_failed_turn_says_why_and_ends_its_operation(tmp_path: Path) -> 
     with pytest.raises(UnavailableError):
         await jobs.turn(loop_spec(), heard)
     report = jobs.reports.get("faq-1")
-    assert (report.outcome, report.advice, report.reason) == ("FAILED", ("killed",), "UNAVAILABLE")
+    again = "`quarry loop faq --once` goes on with it, or begins it anew"
+    assert (report.outcome, report.advice, report.reason) == ("FAILED", ("killed", again), "UNAVAILABLE")
     assert ended.names == ["train-reranker-1"]
 
 

@@ -25,6 +25,7 @@ TERMS: Mapping[str, str] = {
     "examination": "Whether a person looked at a hit at all. Deeper ranks are examined less.",
     "exploration": "Some hits change places with their neighbours, so that the effect of a rank can be told "
     "from that of a document.",
+    "facet": "How many of the documents that match a search have each value of a field.",
     "false negative": "A document that a set takes for a wrong answer although it is a right one.",
     "fused score": "The score that merging the arms gives, before re-ranking.",
     "gate": "The comparison that a version must pass before it serves, on queries that it did not learn "
@@ -56,6 +57,7 @@ TERMS: Mapping[str, str] = {
     "old ones serve.",
     "simulated": "A program made it, not a person. What is learned from simulated clicks carries the word "
     "wherever it appears.",
+    "snippet": "The part of a hit's text that is shown, with the words of the query marked.",
     "split cross-encoder": "A re-ranker whose lower layers read query and passage by themselves, so that "
     "their work on a passage can be kept.",
     "states": "What the frozen layers of a re-ranker made of a passage.",

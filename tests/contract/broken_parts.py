@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tests.unit.miner.small import space_of
 
 from quarry.deadline import Deadline
+from quarry.facets import Facet, FacetRequest
 from quarry.filters import Filter
 from quarry.models.base import CrossEncoder, ModelInfo, PairScore
 from quarry.retrieval.base import (
@@ -18,11 +19,13 @@ from quarry.retrieval.base import (
     Excerpts,
     LexicalIndex,
     LexicalResult,
+    OrderedResult,
     VectorChange,
 )
 from quarry.retrieval.lexical.clauses import Clause, WordClause
 from quarry.retrieval.lexical.memory_lexical import MemoryExcerptIndex, MemoryLexicalIndex
 from quarry.retrieval.memory_dense import MemoryDenseStore
+from quarry.retrieval.ordering import MAX_ORDERED, OrderBy
 from quarry.retrieval.retriever import NO_LIMIT, Retrieved, Retriever
 from quarry.retrieval.text_query import SearchText
 from quarry.schema import Schema
@@ -31,6 +34,7 @@ from quarry.testing.dense_store import DIMENSION, GENERATION, DenseStoreContract
 from quarry.testing.excerpt_index import ExcerptIndexContract
 from quarry.testing.lexical_index import LexicalIndexContract
 from quarry.testing.lexical_languages import LexicalLanguagesContract
+from quarry.testing.lexical_results import LexicalResultsContract
 from quarry.testing.retriever import DOCUMENTS, RetrieverContract
 from quarry.testing.strategies import FILTER_SCHEMA
 from quarry.types import Candidate, Change, Docno
@@ -96,6 +100,35 @@ class HiddenBeginnings(MemoryExcerptIndex):
 
     def find_excerpts(self, query: ExcerptQuery, depth: int, filter: Filter | None) -> Excerpts:
         return super().find_excerpts(query, depth, None)
+
+
+class UnfilteredCounts(MemoryLexicalIndex):
+    """Counts facets of what the filter leaves out, too."""
+
+    def count_facets(
+        self,
+        text: SearchText,
+        filter: Filter | None,
+        facets: Sequence[FacetRequest],
+        hidden: Collection[Docno] = (),
+    ) -> list[Facet]:
+        return super().count_facets(text, None, facets, hidden)
+
+
+class MissingFirst(MemoryLexicalIndex):
+    """Orders documents without a value before those with one."""
+
+    def order(
+        self,
+        text: SearchText,
+        depth: int,
+        filter: Filter | None,
+        order: Sequence[OrderBy],
+        hidden: Collection[Docno] = (),
+    ) -> OrderedResult:
+        found = super().order(text, MAX_ORDERED, filter, order, hidden)
+        missing = [tie for tie in found.ties if self._read_first(tie[0], order[0].field) is None]
+        return OrderedResult([*missing, *(tie for tie in found.ties if tie not in missing)], found.total)
 
 
 class NoIndex:
@@ -235,6 +268,16 @@ class TestHiddenBeginnings(ExcerptIndexContract):
         return HiddenBeginnings("g1", schema)
 
 
+class TestUnfilteredCounts(LexicalResultsContract):
+    def open_index(self, folder: Path) -> LexicalIndex:
+        return UnfilteredCounts("g1", FILTER_SCHEMA)
+
+
+class TestMissingFirst(LexicalResultsContract):
+    def open_index(self, folder: Path) -> LexicalIndex:
+        return MissingFirst("g1", FILTER_SCHEMA)
+
+
 class TestUnbounded(RetrieverContract):
     async def open_retriever(self, folder: Path) -> Retriever:
         return Unbounded()
@@ -285,6 +328,8 @@ NOTICED: dict[type, list[str]] = {
     TestAtOnce: ["test_changes_are_not_seen_before_the_commit"],
     TestHiddenBeginnings: ["test_only_what_passes_the_filter_is_read"],
     TestExactSpelling: ["test_a_title_is_found_without_its_accents_and_counts_more"],
+    TestUnfilteredCounts: ["test_the_filter_counts_and_a_text_without_words_matches_nothing"],
+    TestMissingFirst: ["test_an_order_has_missing_values_last_either_way"],
     TestUnbounded: ["test_documents_come_once_and_best_first"],
     TestTooHigh: ["test_scores_lie_between_the_lowest_and_the_highest_that_it_names"],
     TestOtherScores: ["test_other_documents_get_the_scores_that_a_deeper_search_gives_them"],

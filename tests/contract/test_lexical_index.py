@@ -8,6 +8,7 @@ from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.schema import Schema
 from quarry.testing.lexical_index import GENERATION, LexicalIndexContract
 from quarry.testing.lexical_languages import LexicalLanguagesContract
+from quarry.testing.lexical_results import LexicalResultsContract
 from quarry.testing.lexical_terms import LexicalTermsContract
 from quarry.testing.strategies import FILTER_SCHEMA
 
@@ -42,3 +43,13 @@ class TestTermsInMemory(LexicalTermsContract):
 class TestLanguagesInMemory(LexicalLanguagesContract):
     def open_index(self, folder: Path, schema: Schema) -> LexicalIndex:
         return MemoryLexicalIndex(GENERATION, schema)
+
+
+class TestResultsInTantivy(LexicalResultsContract):
+    def open_index(self, folder: Path) -> LexicalIndex:
+        return TantivyIndex(folder / "lexical", GENERATION, FILTER_SCHEMA, heap_bytes=15_000_000)
+
+
+class TestResultsInMemory(LexicalResultsContract):
+    def open_index(self, folder: Path) -> LexicalIndex:
+        return MemoryLexicalIndex(GENERATION, FILTER_SCHEMA)

@@ -44,6 +44,7 @@ from quarry_cli.inputs.schema_file import to_schema_message
 from quarry_cli.inputs.topics import read_queries
 from quarry_cli.server_process import run_server
 from quarry_cli.views.mining import show_set
+from quarry_cli.views.snippets import SHOWN
 from quarry_cli.views.training import IMPROVED, name_verdict, show_model
 
 if TYPE_CHECKING:
@@ -152,7 +153,11 @@ def search_it(quarry: Client) -> None:
             " ".join(("quarry search", COLLECTION, shlex.quote(query), "-k", str(SHOWN_HITS), *options)),
         )
         request = search_service_pb2.SearchRequest(
-            collection=COLLECTION, query=query, page_size=SHOWN_HITS, explain="--explain" in options
+            collection=COLLECTION,
+            query=query,
+            page_size=SHOWN_HITS,
+            explain="--explain" in options,
+            snippets=SHOWN,
         )
         show_search(quarry, request)
 

@@ -1,23 +1,19 @@
 """An answered search as a person reads it."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from google.protobuf.duration_pb2 import Duration
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from quarry.schema import FieldType
-from quarry.v1 import collection_service_pb2, search_service_pb2
+from quarry.v1 import search_service_pb2
 from quarry_cli.commands.documents import format_value
 from quarry_cli.console import count_documents, make_plain, out, replace_controls
-from quarry_cli.inputs.values import list_field_types
-from quarry_cli.views.excerpts import cut_excerpt, make_query_pattern
+from quarry_cli.views.facets import write_facet
+from quarry_cli.views.snippets import write_best
 
 INDENT = 4
-EXCERPT_LINES = 3
 MAX_WIDTH = 110
 STAGES_AROUND_ARMS = ("encode",), ("fuse", "hydrate", "rerank")
 """Stages of a search before and after its arms."""
@@ -30,43 +26,26 @@ LIMITS: Mapping[int, str] = {
 """What keeps paging from reaching all that matches."""
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """The fields of a hit that are shown.
+def show_answer(response: search_service_pb2.SearchResponse, title: str) -> None:
+    """Prints the hits, then what there is to say about the search.
 
-    Attributes:
+    Args:
         title: name of the title field.
-        texts: names of the other text fields.
-        pattern: the query's words, to mark.
     """
-
-    title: str
-    texts: tuple[str, ...]
-    pattern: re.Pattern[str] | None
-
-
-def make_view(collection: collection_service_pb2.Collection, query: str) -> View:
-    """Makes the view in which hits of this collection are shown."""
-    types = list_field_types(collection.schema)
-    title = next((f.name for f in collection.schema.fields if f.is_title), "title")
-    texts = tuple(n for n, kind in types.items() if kind is FieldType.TEXT and n != title)
-    return View(title, texts or ("text",), make_query_pattern(query))
-
-
-def show_answer(response: search_service_pb2.SearchResponse, view: View) -> None:
-    """Prints the hits, then what there is to say about the search."""
     if not response.hits:
         out.print("no hits")
     for hit in response.hits:
-        show_hit(hit, view)
+        show_hit(hit, title)
+    for facet in response.facets:
+        out.print(write_facet(facet))
     show_footer(response)
 
 
-def show_hit(hit: search_service_pb2.Hit, view: View) -> None:
-    """Shows rank, title, score and id, the part of the text that fits best, and how the hit came there."""
+def show_hit(hit: search_service_pb2.Hit, title_field: str) -> None:
+    """Shows rank, title, score and id, the snippet that fits best, and how the hit came there."""
     width = min(out.width, MAX_WIDTH)
     fields = hit.document.fields
-    title = format_value(fields[view.title]) if view.title in fields else ""
+    title = format_value(fields[title_field]) if title_field in fields else ""
     head = make_plain(title or hit.document.id, "bold").append(f"  {hit.score:.4f}", "not bold green")
     if hit.HasField("relevance"):
         head.append(f"  relevant {hit.relevance:.0%}", "not bold cyan")
@@ -76,8 +55,8 @@ def show_hit(hit: search_service_pb2.Hit, view: View) -> None:
         head.append("  pinned", "not bold magenta")
     if hit.collapsed:
         head.append(f"  and {hit.collapsed:,} alike", "not bold dim")
-    parts = [head, _write_body(hit, title, view, width)]
-    parts += [_write_member(member, view) for member in hit.members]
+    parts = [head, write_best(hit.snippets, title_field)]
+    parts += [_write_member(member, title_field) for member in hit.members]
     if hit.HasField("explanation"):
         parts.append(write_explanation(hit.explanation))
     grid = Table.grid(padding=(0, 1, 0, 0))
@@ -88,33 +67,11 @@ def show_hit(hit: search_service_pb2.Hit, view: View) -> None:
     out.print()
 
 
-def _write_body(hit: search_service_pb2.Hit, title: str, view: View, width: int) -> Text:
-    """Writes an excerpt of the passage that matched, or of the text that has most of the query's words."""
-    fields = hit.document.fields
-    texts = [format_value(fields[name]) for name in view.texts if name in fields]
-    best = hit.explanation.passage.removeprefix(title).lstrip() or _find_fullest(texts, view.pattern)
-    body = make_plain(
-        cut_excerpt(replace_controls(best), view.pattern, EXCERPT_LINES * (width - INDENT) - 20)
-    )
-    if view.pattern:
-        body.highlight_regex(view.pattern, "yellow")
-    return body
-
-
-def _write_member(member: search_service_pb2.GroupMember, view: View) -> Text:
+def _write_member(member: search_service_pb2.GroupMember, title_field: str) -> Text:
     """Writes another document of the group in one line."""
     fields = member.document.fields
-    title = format_value(fields[view.title]) if view.title in fields else ""
+    title = format_value(fields[title_field]) if title_field in fields else ""
     return Text(f"also {replace_controls(title or member.document.id)}  {member.score:.4f}", "dim")
-
-
-def _find_fullest(texts: list[str], pattern: re.Pattern[str] | None) -> str:
-    """Finds the text with most query words, and of those the longest."""
-
-    def count_words(text: str) -> int:
-        return len(set(pattern.findall(text.casefold()))) if pattern else 0
-
-    return max(texts, key=lambda text: (count_words(text), len(text)), default="")
 
 
 def write_explanation(explained: search_service_pb2.Explanation) -> Text:

@@ -7,7 +7,7 @@ import typer
 
 from quarry.client import Client
 from quarry.v1 import search_service_pb2, types_pb2
-from quarry_cli.calls.conditions import WhereOption, parse_conditions
+from quarry_cli.calls.conditions import WhereOption, parse_conditions, parse_facets
 from quarry_cli.calls.shaping import (
     BoostOption,
     CollapseOption,
@@ -19,11 +19,13 @@ from quarry_cli.calls.shaping import (
     PinOption,
     ShapingOptions,
 )
-from quarry_cli.commands.ranking import make_view, show_answer, show_degraded
+from quarry_cli.commands.ranking import show_answer, show_degraded
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
 from quarry_cli.console import as_json, count_documents, make_plain, note, out, print_json
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
 from quarry_cli.inputs.conditions import parse_filter, require_all
+from quarry_cli.inputs.results import FacetOption, OrderOption, parse_orders
+from quarry_cli.views.snippets import SHOWN
 
 SURFACE = "command-line"
 """Where the answer is shown, as the feedback log calls it."""
@@ -111,6 +113,8 @@ def search(
     boost: BoostOption = None,
     fresh: FreshOption = None,
     more_like: MoreLikeOption = "",
+    facet: FacetOption = None,
+    order_by: OrderOption = None,
     page_token: Annotated[
         str, typer.Option(metavar="TOKEN", help="The next page of a search, whose end says the token.")
     ] = "",
@@ -142,6 +146,8 @@ def search(
         min_relevance=min_relevance,
         unlogged=unlogged,
         context=search_service_pb2.SearchContext(surface=SURFACE, trial=True),
+        snippets=SHOWN,
+        order_by=parse_orders(order_by),
     )
     shaping = ShapingOptions(
         pin or [], exclude or [], collapse, members, diversity, boost or [], fresh or [], more_like
@@ -151,6 +157,7 @@ def search(
         if condition is not None:
             request.filter.CopyFrom(condition)
         shaping.add_to(request, quarry)
+        request.facets.extend(parse_facets(quarry, name, facet or []))
         if json:
             print_json(as_json(quarry.search.Search(request)))
         else:
@@ -159,9 +166,9 @@ def search(
 
 def show_search(quarry: Client, request: search_service_pb2.SearchRequest) -> None:
     """Runs a search and prints its ranking."""
-    view = make_view(read_collection(quarry, request.collection), request.query)
+    schema = read_collection(quarry, request.collection).schema
     answer = quarry.search.Search(request)
-    show_answer(answer, view)
+    show_answer(answer, next((field.name for field in schema.fields if field.is_title), "title"))
     if answer.next_page_token:
         note(f"next page: the same command with --page-token {answer.next_page_token}")
 

@@ -12,6 +12,7 @@ from quarry.ranking.fusion import DEFAULT_RRF_K
 from quarry.ranking.ranges import ARM_DEPTH, ARM_WEIGHT, BOOST_SCALE, MIN_RELEVANCE, RERANK_DEPTH, RRF_K
 from quarry.ranking.shaping import Shaping
 from quarry.ranking.weighting import QueryWeights
+from quarry.retrieval.ordering import OrderBy
 from quarry.retrieval.registry import ARMS
 from quarry.retrieval.text_query import SearchText, TextQuery
 
@@ -119,6 +120,7 @@ class Query:
         deepens: what BM25 finds beyond its depth follows below what is merged.
         shaping: what is asked of the list beside; None: nothing.
         terms: what is looked for in texts, if that is more than the words of ``text``.
+        order_by: fields that what matches by words is ordered by; empty for the order by relevance.
     """
 
     text: str
@@ -131,6 +133,7 @@ class Query:
     deepens: bool = False
     shaping: Shaping | None = None
     terms: TextQuery | None = None
+    order_by: tuple[OrderBy, ...] = ()
 
     def __post_init__(self) -> None:
         check_query_text(self.text)
@@ -160,6 +163,8 @@ class Query:
                 del arm["boost_scale"]
         if not self.tuned:
             del ranking["tuned"]
+        if not self.order_by:
+            del ranking["order_by"]
         if self.rerank is not None and not self.rerank.before:
             del ranking["rerank"]["before"]
         if self.rerank is not None and self.rerank.min_relevance is None:

@@ -56,3 +56,7 @@ RELEVANCE_WEIGHT = NumberRange(0, 1, open_below=True)
 """Of relevance beside dissimilarity."""
 DIVERSE_DEPTH = NumberRange(2, 100)
 """Hits that change places so that they do not repeat each other."""
+FRAGMENT_LENGTH = NumberRange(20, 1_000)
+"""Characters of a text that a snippet shows at once."""
+FRAGMENTS = NumberRange(1, 10)
+"""Parts of a text that a snippet shows."""

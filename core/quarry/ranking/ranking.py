@@ -18,6 +18,7 @@ class DegradedStage(StrEnum):
 
     RERANK = "rerank"
     TOTAL = "total"
+    FACETS = "facets"
 
 
 class DegradationReason(StrEnum):
@@ -260,6 +261,8 @@ def drop_explanations(documents: Sequence[RankedDocument], shaped: bool = False)
     """Drops explanations from ``documents``, for later pages that explain nothing."""
     if shaped:
         return [_drop_explanation(document) for document in documents]
+    if isinstance(documents, BareDocuments):
+        return documents
     if isinstance(documents, FusedDocuments):
         return BareDocuments((f.docno for f in documents.fused), (f.score for f in documents.fused))
     return BareDocuments(
@@ -340,11 +343,18 @@ class RestByWords:
 
 
 @dataclass(frozen=True, slots=True)
+class RestByOrder:
+    """A list that is ordered by fields goes on; its first ``depth`` documents are to be read next."""
+
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking:
     """A search's whole answer, of which pages are cut.
 
     Attributes:
-        documents: best first, at most 1,000.
+        documents: best first, at most 1,000; in the order of fields, at most ``MAX_ORDERED``.
         timings_s: seconds by stage: encode, each arm by its name, fuse, rerank, hydrate; those that ran.
         rerankers: names of the models that re-ranked, in the order in which they read; empty if none did.
         tuned: name of the ranking configuration that merged the arms; empty: none of the collection's.
@@ -368,7 +378,7 @@ class Ranking:
     tuned: str = ""
     weights: Mapping[str, float] = field(default_factory=dict)
     highest_fused: float = 1.0
-    rest: RestByDocno | RestByWords | None = None
+    rest: RestByDocno | RestByWords | RestByOrder | None = None
     shaped: bool = False
     pinned: int = 0
     not_pinned: Mapping[str, NotPinned] = field(default_factory=dict)

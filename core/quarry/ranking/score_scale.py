@@ -11,6 +11,8 @@ class ScoreBasis(IntEnum):
 
     PINNED = -4
     """Nothing: no arm found it."""
+    ORDERED = -3
+    """BM25's own score, on a list that is ordered by fields."""
     BROWSED = -2
     """Nothing: the query is empty."""
     BM25 = -1
@@ -38,10 +40,13 @@ def scale_score(basis: ScoreBasis, raw: float, highest_fused: float = 1.0) -> fl
         highest_fused: fused score that no document can exceed, over 0.
 
     Returns:
-        From ``n`` to ``n + 1`` for stage ``n``; 0 to 1 for what was not re-ranked.
+        From ``n`` to ``n + 1`` for stage ``n``; 0 to 1 for what was not re-ranked. What is ordered by fields
+        keeps its score.
     """
     if basis.re_ranked:
         return basis + _bound_value(raw)
+    if basis is ScoreBasis.ORDERED:
+        return raw
     return min(1.0, max(0.0, raw / highest_fused))
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from quarry.deadline import Deadline
+from quarry.facets import Facet, FacetRequest
 from quarry.filters import Filter
+from quarry.retrieval.ordering import OrderBy
 from quarry.retrieval.text_query import SearchText, TextQuery
 from quarry.types import Candidate, Change, Docno, Fields, Position
 
@@ -102,6 +104,19 @@ class Excerpts:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class OrderedResult:
+    """The first documents in the order of their fields.
+
+    Attributes:
+        ties: docnos in that order; those of one tuple have equal values, and are in the order of docnos.
+        total: how many documents match in all.
+    """
+
+    ties: list[tuple[Docno, ...]]
+    total: int
+
+
 class LexicalIndex(Protocol):
     """BM25 over TEXT fields. Calls block; writes come from one thread at a time, reads from any.
 
@@ -141,6 +156,42 @@ class LexicalIndex(Protocol):
         """
         ...
 
+    def order(
+        self,
+        text: SearchText,
+        depth: int,
+        filter: Filter | None,
+        order: Sequence[OrderBy],
+        hidden: Collection[Docno] = (),
+    ) -> OrderedResult:
+        """Orders the documents that ``text`` finds and that pass ``filter``, and gives the first ``depth``.
+
+        With them come all that have equal values with the last one, up to ``MAX_ORDERED`` documents in all.
+
+        Args:
+            text: empty for all documents that pass ``filter``; one without words matches nothing.
+            depth: 1 to ``MAX_ORDERED``.
+            order: one field or more, checked against the schema.
+            hidden: documents that are left out.
+        """
+        ...
+
+    def count_facets(
+        self,
+        text: SearchText,
+        filter: Filter | None,
+        facets: Sequence[FacetRequest],
+        hidden: Collection[Docno] = (),
+    ) -> list[Facet]:
+        """Counts the documents that ``text`` finds and that pass ``filter``, for each of ``facets``.
+
+        Args:
+            text: as of ``order``.
+            facets: checked against the schema.
+            hidden: as of ``order``.
+        """
+        ...
+
     def score_documents(
         self, text: SearchText, docnos: Collection[Docno], boost_scale: float = 1.0
     ) -> dict[Docno, float]:
@@ -161,7 +212,7 @@ class LexicalIndex(Protocol):
         """Says what ``query`` comes to in this index: synonyms stand beside the words that they are for, stop
         words are left out, and FUZZY terms are there with their distance only where near words are found.
 
-        ``quarry.retrieval.lexical.matched_words`` finds in a text what it matches.
+        ``quarry.retrieval.lexical.marking.matched_words`` finds in a text what it matches.
         """
         ...
 

@@ -6,16 +6,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarry.deadline import Deadline
 from quarry.errors import DeadlineExceeded, NoVectorsError, QuarryError, RetrieverUnavailableError
+from quarry.facets import Facet, FacetRequest
 from quarry.filters import Filter
 from quarry.ranking.fusion import ArmRun
 from quarry.ranking.queries import MAX_RANKED, ArmPlan, Query, Rrf
-from quarry.ranking.ranking import Degradation, DegradationReason
+from quarry.ranking.ranking import Degradation, DegradationReason, DegradedStage
 from quarry.retrieval.base import LexicalIndex
 from quarry.retrieval.registry import ARMS, find_browsing_arm
 from quarry.retrieval.retriever import PassageRetriever, Retrieved, Retriever
@@ -174,6 +176,52 @@ class FirstStage:
         async with asyncio.timeout(limit.timeout_s):
             scores = self.lexical.score_documents
             return set(await loop.run_in_executor(self._threads, scores, query.wanted, docnos))
+
+    async def count_facets(
+        self,
+        query: Query,
+        facets: Sequence[FacetRequest],
+        limit: Deadline,
+        hidden: Collection[Docno] = (),
+    ) -> tuple[list[Facet], list[Degradation]]:
+        """Counts what matches by words, passes the filter and is not ``hidden``; nothing, and why, if that
+        fails or is late.
+
+        Raises DeadlineExceeded or UnavailableError then if ``require_complete``.
+        """
+        count = partial(self.lexical.count_facets, query.wanted, query.filter, facets, hidden)
+        try:
+            async with asyncio.timeout(limit.timeout_s):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, count), []
+        except (TimeoutError, QuarryError) as error:
+            late = isinstance(error, TimeoutError | DeadlineExceeded)
+            reason = DegradationReason.TIMEOUT if late else DegradationReason.UNAVAILABLE
+            note = Degradation(DegradedStage.FACETS, reason, "facets were not counted")
+        refuse_incomplete(query, [note], nothing=False)
+        return [], [note]
+
+    async def settle(self, query: Query, limit: Deadline) -> SearchText:
+        """Says what BM25 finds for the query, for whoever marks it in texts.
+
+        If the index does not answer in time, these are the terms as they were typed, so that a search does
+        not fail for want of marks.
+        """
+        if query.terms is None:
+            return query.text
+        try:
+            async with asyncio.timeout(limit.timeout_s):
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._threads, self.lexical.settle, query.terms)
+        except (TimeoutError, QuarryError):
+            return query.terms
+
+    async def score_by_words(
+        self, query: Query, docnos: Collection[Docno], limit: Deadline
+    ) -> Mapping[Docno, float]:
+        """Scores documents by BM25. Raises TimeoutError, or QuarryError as BM25 does."""
+        score = partial(self.lexical.score_documents, query.wanted, docnos)
+        async with asyncio.timeout(limit.timeout_s):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, score)
 
     async def _retrieve(self, query: Query, slot: Slot) -> tuple[dict[str, Retrieved], list[Degradation]]:
         """Retrieves what the arms give until the slot's limit, and if none has by then what the first one

@@ -41,6 +41,7 @@ from quarry.search.first_stage import FirstStage, Found
 from quarry.search.merging import Merged, merge
 from quarry.search.reach import count_word_matches, measure_reach, measure_relevant_reach
 from quarry.search.resolving import Documents, resolve_documents
+from quarry.search.results.ordered import order_matching
 from quarry.search.shortfalls import count_total, refuse_incomplete
 from quarry.types import Docno
 
@@ -252,6 +253,34 @@ class Searcher:
             query.hash_configuration(),
             Reach(found.total, ReachLimit.NONE, Total(0, exact=True)),
             rest=found.rest,
+        )
+
+    async def order(
+        self, query: Query, deadline: Deadline, depth: int, hidden: frozenset[Docno] = frozenset()
+    ) -> Ranking:
+        """Lists what matches by words, passes the filter and is not ``hidden`` in the order of fields,
+        ``depth`` documents at least if there are as many.
+
+        Raises as ``browse``.
+        """
+        clock, stage = time.perf_counter(), self.first_stage
+        degraded = stage.find_shortfalls([stage.browsing])
+        async with asyncio.timeout(deadline.timeout_s):
+            found = await self._run_in_thread(
+                order_matching, stage.lexical, self._documents, query, depth, hidden
+            )
+        refuse_incomplete(query, degraded, nothing=False)
+        return Ranking(
+            found.documents,
+            found.total,
+            tuple(degraded),
+            {stage.browsing: time.perf_counter() - clock},
+            self._generation,
+            (),
+            query.hash_configuration(),
+            found.measure_reach(),
+            rest=found.rest,
+            hidden=hidden,
         )
 
     def _name_ranking(self, query: Query) -> str | None:

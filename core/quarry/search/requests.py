@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from quarry.facets import FacetRequest
 from quarry.schema import Schema
 from quarry.search.logged_request import LoggedRequest
 from quarry.search.pipeline import Searcher
 from quarry.search.resolving import Documents
+from quarry.search.results.snippets import SnippetPlan
 from quarry.types import Document, Fields
 
 M = TypeVar("M")
@@ -49,6 +51,8 @@ class PageRequest(Generic[M]):
         size: hits on the page, at most.
         max_bytes: that the rendered documents of a page of two or more take, at most.
         explain: each hit comes with its passage, and later pages keep their explanations.
+        snippets: of each hit; None for none.
+        facets: to be counted for the first page.
     """
 
     logged: LoggedRequest
@@ -57,3 +61,10 @@ class PageRequest(Generic[M]):
     render: Render[M]
     explain: bool = False
     unlogged: bool = False
+    snippets: SnippetPlan | None = None
+    facets: tuple[FacetRequest, ...] = ()
+
+    @property
+    def reads_passages(self) -> bool:
+        """Whether a hit's best passage has to be known on later pages, too."""
+        return self.explain or self.snippets is not None

@@ -14,6 +14,7 @@ from quarry.ranking.ranking import RankedDocument, Ranking, RestByDocno
 from quarry.retrieval.base import FIRST_DOCNO
 from quarry.search.requests import PageRequest
 from quarry.search.resolving import Documents
+from quarry.search.results.snippets import Snippet, SnippetMaker
 from quarry.types import Docno, Document
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class KeptSearch:
         needs no list there.
         """
         rest = self.ranking.rest
-        if self.query.text:
+        if self.query.text or self.query.order_by:
             return ListPlace(key, end) if end < self.end or rest is not None else None
         pinned = self.ranking.pinned
         if end < max(pinned, min(pinned + self.settled, self.explored)):
@@ -87,6 +88,7 @@ class Hit(Generic[M]):
         document: as it is now.
         rendered: what is given out of it.
         members: what is given out of others of its group, with the ranked document of each.
+        snippets: of its texts, if the request asks for them.
     """
 
     place: int
@@ -94,10 +96,15 @@ class Hit(Generic[M]):
     document: Document
     rendered: M
     members: Sequence[tuple[RankedDocument, M]] = ()
+    snippets: Sequence[Snippet] = ()
 
 
 def cut_page(
-    documents: Documents, kept: KeptSearch, offset: int, request: PageRequest[M]
+    documents: Documents,
+    kept: KeptSearch,
+    offset: int,
+    request: PageRequest[M],
+    maker: SnippetMaker | None = None,
 ) -> tuple[list[Hit[M]], int]:
     """Cuts the hits from ``offset`` on that still exist and pass the search's filter as they are now. Blocks.
 
@@ -116,10 +123,11 @@ def cut_page(
                 members, of_members = (
                     _render_members(documents, kept, r, request) if r.shape.members else ((), 0)
                 )
-                room -= size + of_members
+                snippets = maker.make_snippets(document.fields) if maker else ()
+                room -= size + of_members + sum(fragment.size for s in snippets for fragment in s.fragments)
                 if page and room < 0:
                     return page, kept.first + place
-                page.append(Hit(kept.first + place, r, document, rendered, members))
+                page.append(Hit(kept.first + place, r, document, rendered, members, snippets))
             place += 1
     return page, kept.first + place
 

@@ -8,13 +8,25 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from quarry.errors import PageExpiredError, QuarryError
+from quarry.facets import Facet
 from quarry.ranking.queries import Query
-from quarry.ranking.ranking import Ranking, RestByWords, drop_explanations
+from quarry.ranking.ranking import (
+    ArmPlace,
+    BareDocuments,
+    Degradation,
+    Ranking,
+    RestByOrder,
+    RestByWords,
+    drop_explanations,
+)
 from quarry.search.answer_schedule import Slot
 from quarry.search.exploration import explore, join_documents
 from quarry.search.page_log import GivenPage, PageLog
 from quarry.search.requests import PageRequest, SearchedCollection
 from quarry.search.result_pages import Hit, KeptSearch, ListPlace, PageStore, cut_page
+from quarry.search.results.ordered import ORDERED_AT_FIRST, join_below
+from quarry.search.results.snippets import SnippetMaker
+from quarry.search.shaping.pinning import find_hidden
 from quarry.search.shaping.shaped_search import browse_shaped, hide_documents, rank_shaped
 from quarry.types import Docno
 
@@ -41,6 +53,7 @@ class SearchPage(Generic[M]):
         passages: by document, the passage that the dense arm compared; empty without explanations.
         next: place of the page after this one; None if this is the last.
         attribution_token: by which events refer to this page; empty if it is not logged.
+        facets: what the request asks to be counted; on the first page, if it could be.
     """
 
     place: ListPlace
@@ -49,6 +62,7 @@ class SearchPage(Generic[M]):
     passages: Mapping[Docno, str]
     next: ListPlace | None
     attribution_token: str
+    facets: Sequence[Facet] = ()
 
 
 class SearchService:
@@ -73,18 +87,23 @@ class SearchService:
         """
         place = ListPlace(uuid.uuid4().hex, 0)
         async with rerankers as loading:
-            if query.shaping is not None and (query.text or query.shaping.like):
-                query, ranking = await rank_shaped(
-                    collection.searcher, collection.documents, query, query.shaping, slot, loading
-                )
-            elif query.text:
-                ranking = await collection.searcher.rank(query, slot.deadline, slot, loading)
-            else:
-                ranking = await _browse(collection, query, place, request, slot)
+            listing = _list(collection, query, place, request, slot, loading)
+            facets: Sequence[Facet] = ()
+            if not request.facets:
+                query, ranking = await listing
+            elif query.shaping is None:
+                counting = collection.searcher.first_stage.count_facets(query, request.facets, slot.limit)
+                (query, ranking), counted = await asyncio.gather(listing, counting)
+                ranking, facets = _add_facets(ranking, *counted)
+            else:  # the list says what is looked for, and what is hidden
+                query, ranking = await listing
+                stage, hidden = collection.searcher.first_stage, ranking.hidden
+                counted = await stage.count_facets(query, request.facets, slot.deadline, hidden)
+                ranking, facets = _add_facets(ranking, *counted)
         order = explore(ranking.documents, request.logged.exploration, place.key, ranking.pinned)
         explored, settled = len(ranking.documents), request.logged.exploration.settled
         kept = KeptSearch(replace(ranking, documents=order), query, explored=explored, settled=settled)
-        return await self._give(collection, kept, place, request, slot)
+        return await self._give(collection, kept, place, request, slot, facets)
 
     async def turn_page(
         self, collection: SearchedCollection, place: ListPlace, request: PageRequest[M], slot: Slot
@@ -125,20 +144,28 @@ class SearchService:
         place: ListPlace,
         request: PageRequest[M],
         slot: Slot,
+        facets: Sequence[Facet] = (),
     ) -> SearchPage[M]:
         if isinstance(kept.ranking.rest, RestByWords) and place.offset + request.size > kept.end:
             kept = await self._add_below(collection, kept, place, request, slot)
+        if isinstance(kept.ranking.rest, RestByOrder) and place.offset + request.size > kept.end:
+            kept = await self._order_further(collection, kept, kept.ranking.rest, place, request, slot)
         with slot.measure_work():
             async with asyncio.timeout(slot.deadline.timeout_s):
+                maker = await _make_snippet_maker(collection, kept.query, request, slot)
                 hits, end = await asyncio.to_thread(
-                    cut_page, collection.documents, kept, place.offset, request
+                    cut_page, collection.documents, kept, place.offset, request, maker
                 )
                 passages = await _read_passages(collection, hits) if request.explain else {}
+                if kept.query.order_by and kept.query.text:
+                    hits = await _score_by_words(collection, kept.query, hits, slot)
+                if maker is not None:
+                    hits = await _show_passages(collection, hits, maker)
             following = kept.find_next(place.key, end)
             if following is not None and not following.docno and place.offset == 0:
-                self._keep(place.key, kept, request.explain)
+                self._keep(place.key, kept, request.reads_passages)
             token = "" if request.unlogged else self._log(collection, kept, place, request, hits)
-        return SearchPage(place, kept.ranking, hits, passages, following, token)
+        return SearchPage(place, kept.ranking, hits, passages, following, token, facets)
 
     async def _add_below(
         self,
@@ -167,20 +194,39 @@ class SearchService:
         documents = join_documents(ranking.documents, below)
         kept = replace(kept, ranking=replace(ranking, documents=documents, rest=None))
         if place.offset:
-            self._keep(place.key, kept, request.explain)
+            self._keep(place.key, kept, request.reads_passages)
+        return kept
+
+    async def _order_further(
+        self,
+        collection: SearchedCollection,
+        kept: KeptSearch,
+        rest: RestByOrder,
+        place: ListPlace,
+        request: PageRequest[M],
+        slot: Slot,
+    ) -> KeptSearch:
+        """Orders as many documents more as the page needs, at least. Raises as ``Searcher.order``."""
+        depth = max(rest.depth, place.offset + request.size + 1)
+        found = await collection.searcher.order(kept.query, slot.deadline, depth, kept.ranking.hidden)
+        documents = join_below(kept.ranking.documents, found.documents)
+        kept = replace(kept, ranking=replace(kept.ranking, documents=documents, rest=found.rest))
+        if place.offset:
+            self._keep(place.key, kept, request.reads_passages)
         return kept
 
     def _keep(self, key: str, kept: KeptSearch, explain: bool) -> None:
-        """Keeps the list for later pages, which ask for explanations if the first one did."""
+        """Keeps the list for later pages, which need explanations if the first one did."""
         documents = kept.ranking.documents
         if not explain:
             shaped = kept.ranking.shaped
             ranking = replace(kept.ranking, documents=drop_explanations(documents, shaped))
             kept = replace(kept, ranking=ranking)
-        entries, entry_bytes = len(documents), EXPLAINED_BYTES if explain else BARE_BYTES
+        entries, bare = len(documents), isinstance(kept.ranking.documents, BareDocuments)
+        entry_bytes = BARE_BYTES if bare else EXPLAINED_BYTES
         if kept.ranking.shaped:
             entries += sum(len(document.shape.members) for document in documents)
-            entry_bytes = max(entry_bytes, SHAPED_BYTES)
+            entry_bytes = entry_bytes if bare or explain else SHAPED_BYTES
         size = entries * entry_bytes
         self._pages.keep(key, LIST_BYTES + len(kept.query.text) + size, kept)
 
@@ -207,6 +253,35 @@ class SearchService:
         )
 
 
+async def _list(
+    collection: SearchedCollection,
+    query: Query,
+    place: ListPlace,
+    request: PageRequest[M],
+    slot: Slot,
+    loading: "asyncio.Future[None]",
+) -> tuple[Query, Ranking]:
+    """Lists what the query finds. The query is another one for what is like a document."""
+    if query.order_by:
+        depth, hidden = max(request.size + 1, ORDERED_AT_FIRST), frozenset[Docno]()
+        if query.shaping is not None:
+            hidden = await asyncio.to_thread(find_hidden, collection.documents, query.shaping)
+        return query, await collection.searcher.order(query, slot.deadline, depth, hidden)
+    if query.shaping is not None and (query.text or query.shaping.like):
+        return await rank_shaped(
+            collection.searcher, collection.documents, query, query.shaping, slot, loading
+        )
+    if query.text:
+        return query, await collection.searcher.rank(query, slot.deadline, slot, loading)
+    return query, await _browse(collection, query, place, request, slot)
+
+
+def _add_facets(
+    ranking: Ranking, facets: Sequence[Facet], notes: Sequence[Degradation]
+) -> tuple[Ranking, Sequence[Facet]]:
+    return replace(ranking, degraded=(*ranking.degraded, *notes)), facets
+
+
 async def _browse(
     collection: SearchedCollection, query: Query, place: ListPlace, request: PageRequest[M], slot: Slot
 ) -> Ranking:
@@ -216,6 +291,46 @@ async def _browse(
             collection.searcher, collection.documents, query, query.shaping, slot, place.docno, size
         )
     return await collection.searcher.browse(query, slot.deadline, place.docno, size)
+
+
+async def _score_by_words(
+    collection: SearchedCollection, query: Query, hits: Sequence[Hit[M]], slot: Slot
+) -> list[Hit[M]]:
+    """Gives hits of a list that is ordered by fields the scores that BM25 gives them."""
+    stage = collection.searcher.first_stage
+    scores = await stage.score_by_words(query, [hit.ranked.docno for hit in hits], slot.deadline)
+
+    def give(hit: Hit[M]) -> Hit[M]:
+        score = scores.get(hit.ranked.docno)
+        place = {} if score is None else {stage.browsing: ArmPlace(0, score, 0.0)}
+        return replace(hit, ranked=replace(hit.ranked, score=score or 0.0, arms=place))
+
+    return [give(hit) for hit in hits]
+
+
+async def _make_snippet_maker(
+    collection: SearchedCollection, query: Query, request: PageRequest[M], slot: Slot
+) -> SnippetMaker | None:
+    """Makes what makes the snippets of one page; None if the request asks for none."""
+    if request.snippets is None:
+        return None
+    wanted = await collection.searcher.first_stage.settle(query, slot.deadline)
+    return SnippetMaker(request.snippets, wanted, collection.schema)
+
+
+async def _show_passages(
+    collection: SearchedCollection, hits: Sequence[Hit[M]], maker: SnippetMaker
+) -> list[Hit[M]]:
+    """Shows the best passage of hits that have no word of the query in a text that the encoder reads."""
+    passages = await _read_passages(collection, [hit for hit in hits if maker.lacks_words(hit.snippets)])
+    return [
+        replace(
+            hit, snippets=maker.show_passage(hit.snippets, hit.document.fields, passages[hit.ranked.docno])
+        )
+        if hit.ranked.docno in passages and maker.lacks_words(hit.snippets)
+        else hit
+        for hit in hits
+    ]
 
 
 async def _read_passages(collection: SearchedCollection, hits: Sequence[Hit[M]]) -> dict[Docno, str]:

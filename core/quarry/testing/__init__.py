@@ -16,7 +16,15 @@ from quarry.testing.tiny_models import (
 
 __all__ = ["SYLLABLES", "make_tiny_cross_encoder", "make_tiny_encoder", "make_tiny_vocabulary"]
 
-_CONTRACTS = ("cross_encoder", "dense_filters", "dense_store", "lexical_index", "lexical_terms", "retriever")
+_CONTRACTS = (
+    "cross_encoder",
+    "dense_filters",
+    "dense_store",
+    "lexical_index",
+    "lexical_results",
+    "lexical_terms",
+    "retriever",
+)
 
 with contextlib.suppress(ModuleNotFoundError):  # the tiny models do without it
     import pytest

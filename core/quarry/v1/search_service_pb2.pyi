@@ -73,6 +73,52 @@ A query that is not in the language is INVALID_ARGUMENT, reason QUERY_SYNTAX, wi
 """
 Global___QuerySyntax: _TypeAlias = QuerySyntax  # noqa: Y015
 
+class _HighlightTag:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HighlightTagEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HighlightTag.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HIGHLIGHT_TAG_UNSPECIFIED: _HighlightTag.ValueType  # 0
+    HIGHLIGHT_TAG_EM: _HighlightTag.ValueType  # 1
+    HIGHLIGHT_TAG_MARK: _HighlightTag.ValueType  # 2
+    HIGHLIGHT_TAG_STRONG: _HighlightTag.ValueType  # 3
+    HIGHLIGHT_TAG_B: _HighlightTag.ValueType  # 4
+
+class HighlightTag(_HighlightTag, metaclass=_HighlightTagEnumTypeWrapper): ...
+
+HIGHLIGHT_TAG_UNSPECIFIED: HighlightTag.ValueType  # 0
+HIGHLIGHT_TAG_EM: HighlightTag.ValueType  # 1
+HIGHLIGHT_TAG_MARK: HighlightTag.ValueType  # 2
+HIGHLIGHT_TAG_STRONG: HighlightTag.ValueType  # 3
+HIGHLIGHT_TAG_B: HighlightTag.ValueType  # 4
+Global___HighlightTag: _TypeAlias = HighlightTag  # noqa: Y015
+
+class _CalendarInterval:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CalendarIntervalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CalendarInterval.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CALENDAR_INTERVAL_UNSPECIFIED: _CalendarInterval.ValueType  # 0
+    CALENDAR_INTERVAL_DAY: _CalendarInterval.ValueType  # 1
+    CALENDAR_INTERVAL_WEEK: _CalendarInterval.ValueType  # 2
+    """From Monday on."""
+    CALENDAR_INTERVAL_MONTH: _CalendarInterval.ValueType  # 3
+    CALENDAR_INTERVAL_QUARTER: _CalendarInterval.ValueType  # 4
+    CALENDAR_INTERVAL_YEAR: _CalendarInterval.ValueType  # 5
+
+class CalendarInterval(_CalendarInterval, metaclass=_CalendarIntervalEnumTypeWrapper): ...
+
+CALENDAR_INTERVAL_UNSPECIFIED: CalendarInterval.ValueType  # 0
+CALENDAR_INTERVAL_DAY: CalendarInterval.ValueType  # 1
+CALENDAR_INTERVAL_WEEK: CalendarInterval.ValueType  # 2
+"""From Monday on."""
+CALENDAR_INTERVAL_MONTH: CalendarInterval.ValueType  # 3
+CALENDAR_INTERVAL_QUARTER: CalendarInterval.ValueType  # 4
+CALENDAR_INTERVAL_YEAR: CalendarInterval.ValueType  # 5
+Global___CalendarInterval: _TypeAlias = CalendarInterval  # noqa: Y015
+
 class _NotPinnedReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -104,7 +150,9 @@ class _ReachLimitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReachLimit
     REACH_LIMIT_NONE: _ReachLimit.ValueType  # 1
     """Nothing: it reaches all documents that match a word; of an empty query, all that pass the filter."""
     REACH_LIMIT_LIST_SIZE: _ReachLimit.ValueType  # 2
-    """A list ranks at most 1,000 documents. A filter, or more words, narrow it down; an empty query has no limit."""
+    """A list ranks at most 1,000 documents, and `order_by` orders at most 100,000. A filter, or more words, narrow it
+    down; an empty query without `order_by` has no limit.
+    """
     REACH_LIMIT_ARM_DEPTH: _ReachLimit.ValueType  # 3
     """The arms that the search states gave as many candidates as their `depth` says."""
     REACH_LIMIT_RERANK_DEPTH: _ReachLimit.ValueType  # 4
@@ -121,7 +169,9 @@ REACH_LIMIT_UNSPECIFIED: ReachLimit.ValueType  # 0
 REACH_LIMIT_NONE: ReachLimit.ValueType  # 1
 """Nothing: it reaches all documents that match a word; of an empty query, all that pass the filter."""
 REACH_LIMIT_LIST_SIZE: ReachLimit.ValueType  # 2
-"""A list ranks at most 1,000 documents. A filter, or more words, narrow it down; an empty query has no limit."""
+"""A list ranks at most 1,000 documents, and `order_by` orders at most 100,000. A filter, or more words, narrow it
+down; an empty query without `order_by` has no limit.
+"""
 REACH_LIMIT_ARM_DEPTH: ReachLimit.ValueType  # 3
 """The arms that the search states gave as many candidates as their `depth` says."""
 REACH_LIMIT_RERANK_DEPTH: ReachLimit.ValueType  # 4
@@ -129,6 +179,36 @@ REACH_LIMIT_RERANK_DEPTH: ReachLimit.ValueType  # 4
 REACH_LIMIT_DEGRADED: ReachLimit.ValueType  # 5
 """Nobody counted what matches, or BM25 did not answer: see `degraded`."""
 Global___ReachLimit: _TypeAlias = ReachLimit  # noqa: Y015
+
+class _SnippetBasis:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SnippetBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SnippetBasis.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SNIPPET_BASIS_UNSPECIFIED: _SnippetBasis.ValueType  # 0
+    SNIPPET_BASIS_WORDS: _SnippetBasis.ValueType  # 1
+    """Words of the query."""
+    SNIPPET_BASIS_PASSAGE: _SnippetBasis.ValueType  # 2
+    """The beginning of the passage that is nearest to the query by meaning: the field has no word of the query."""
+    SNIPPET_BASIS_BEGINNING: _SnippetBasis.ValueType  # 3
+    """The beginning of the field: it has no word of the query and no passage is known to be nearest, or over
+    5,000,000 characters had been analysed for the page.
+    """
+
+class SnippetBasis(_SnippetBasis, metaclass=_SnippetBasisEnumTypeWrapper):
+    """What a snippet shows."""
+
+SNIPPET_BASIS_UNSPECIFIED: SnippetBasis.ValueType  # 0
+SNIPPET_BASIS_WORDS: SnippetBasis.ValueType  # 1
+"""Words of the query."""
+SNIPPET_BASIS_PASSAGE: SnippetBasis.ValueType  # 2
+"""The beginning of the passage that is nearest to the query by meaning: the field has no word of the query."""
+SNIPPET_BASIS_BEGINNING: SnippetBasis.ValueType  # 3
+"""The beginning of the field: it has no word of the query and no passage is known to be nearest, or over
+5,000,000 characters had been analysed for the page.
+"""
+Global___SnippetBasis: _TypeAlias = SnippetBasis  # noqa: Y015
 
 class _ScoreBasis:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -145,6 +225,8 @@ class _ScoreBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreBasis
     """BM25 found it beyond the depth that is merged, and it was not compared by meaning."""
     SCORE_BASIS_BROWSED: _ScoreBasis.ValueType  # 4
     """The query is empty, and the oldest document comes first."""
+    SCORE_BASIS_ORDERED: _ScoreBasis.ValueType  # 5
+    """`order_by` orders the list, and the score says how well the words match."""
     SCORE_BASIS_PINNED: _ScoreBasis.ValueType  # 6
     """It is pinned, and no arm found it."""
 
@@ -160,6 +242,8 @@ SCORE_BASIS_BM25: ScoreBasis.ValueType  # 3
 """BM25 found it beyond the depth that is merged, and it was not compared by meaning."""
 SCORE_BASIS_BROWSED: ScoreBasis.ValueType  # 4
 """The query is empty, and the oldest document comes first."""
+SCORE_BASIS_ORDERED: ScoreBasis.ValueType  # 5
+"""`order_by` orders the list, and the score says how well the words match."""
 SCORE_BASIS_PINNED: ScoreBasis.ValueType  # 6
 """It is pinned, and no arm found it."""
 Global___ScoreBasis: _TypeAlias = ScoreBasis  # noqa: Y015
@@ -195,6 +279,8 @@ class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stage.ValueType
     STAGE_RERANK: _Stage.ValueType  # 2
     STAGE_TOTAL: _Stage.ValueType  # 3
     """Counting the documents that match."""
+    STAGE_FACETS: _Stage.ValueType  # 4
+    """Counting them by the values of fields."""
 
 class Stage(_Stage, metaclass=_StageEnumTypeWrapper): ...
 
@@ -204,6 +290,8 @@ STAGE_ARM: Stage.ValueType  # 1
 STAGE_RERANK: Stage.ValueType  # 2
 STAGE_TOTAL: Stage.ValueType  # 3
 """Counting the documents that match."""
+STAGE_FACETS: Stage.ValueType  # 4
+"""Counting them by the values of fields."""
 Global___Stage: _TypeAlias = Stage  # noqa: Y015
 
 class _DegradationReason:
@@ -294,6 +382,9 @@ class SearchRequest(_message.Message):
     EXPLORATION_FIELD_NUMBER: _builtins.int
     MIN_RELEVANCE_FIELD_NUMBER: _builtins.int
     SYNTAX_FIELD_NUMBER: _builtins.int
+    SNIPPETS_FIELD_NUMBER: _builtins.int
+    FACETS_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     COLLAPSE_FIELD_NUMBER: _builtins.int
     DIVERSITY_FIELD_NUMBER: _builtins.int
     PINNED_IDS_FIELD_NUMBER: _builtins.int
@@ -311,8 +402,8 @@ class SearchRequest(_message.Message):
     page_token: _builtins.str
     """From the answer before. All other fields but page_size must be as they were. A token lives
     for the time that ServerService.GetServerInfo says; after that FAILED_PRECONDITION. One of an empty query
-    without exploration has no end: its page goes on behind the last document of the page before, in the order
-    in which documents were first written. It shows what passes the filter by then and leaves out what was
+    without exploration and `order_by` has no end: its page goes on behind the last document of the page before, in
+    the order in which documents were first written. It shows what passes the filter by then and leaves out what was
     deleted; what is written meanwhile comes at the end, and nothing comes twice.
     """
     explain: _builtins.bool
@@ -373,6 +464,26 @@ class SearchRequest(_message.Message):
         """Show some hits in each other's place, so that the effect of a rank can be told from that of a document."""
 
     @_builtins.property
+    def snippets(self) -> Global___Snippets:
+        """Show parts of each hit's texts, with the words of the query marked. Unset: none."""
+
+    @_builtins.property
+    def facets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FacetRequest]:
+        """Count the documents that match, by the values of fields; at most 16. Not together with `min_relevance`. With
+        `collapse` they count documents, too, and not groups; those of `exclude_ids` are not counted.
+        """
+
+    @_builtins.property
+    def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderBy]:
+        """Order by fields instead of relevance, the most important one first; at most 4, each once. The list then
+        has the documents that match a word of the query (or its terms, with `syntax`) and pass the filter (the filter
+        only, for an empty query), at most 100,000. What is found by meaning alone is not on it. Missing values are last, of a list its first
+        value counts, strings are in the order of their UTF-8 bytes, and false is before true; ties by id. No arms
+        are merged and nothing is re-ranked: not together with `arms`, `fusion`, `min_relevance`, `exploration`,
+        `collapse`, `diversity`, `pinned_ids`, `boosts`, `more_like`, nor a `rerank` that is not `disabled`.
+        """
+
+    @_builtins.property
     def collapse(self) -> Global___Collapse:
         """One hit of each group of documents, the best one. Needs a query."""
 
@@ -417,6 +528,9 @@ class SearchRequest(_message.Message):
         exploration: Global___Exploration | None = ...,
         min_relevance: _builtins.float | None = ...,
         syntax: Global___QuerySyntax.ValueType = ...,
+        snippets: Global___Snippets | None = ...,
+        facets: _abc.Iterable[Global___FacetRequest] | None = ...,
+        order_by: _abc.Iterable[Global___OrderBy] | None = ...,
         collapse: Global___Collapse | None = ...,
         diversity: Global___Diversity | None = ...,
         pinned_ids: _abc.Iterable[_builtins.str] | None = ...,
@@ -425,9 +539,9 @@ class SearchRequest(_message.Message):
         more_like: _builtins.str = ...,
         typo_tolerance: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance", "collapse", b"collapse", "context", b"context", "diversity", b"diversity", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "min_relevance", b"min_relevance", "rerank", b"rerank"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance", "collapse", b"collapse", "context", b"context", "diversity", b"diversity", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "min_relevance", b"min_relevance", "rerank", b"rerank", "snippets", b"snippets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance", "arms", b"arms", "boosts", b"boosts", "collapse", b"collapse", "collection", b"collection", "context", b"context", "diversity", b"diversity", "exclude_ids", b"exclude_ids", "explain", b"explain", "exploration", b"exploration", "filter", b"filter", "fusion", b"fusion", "min_relevance", b"min_relevance", "more_like", b"more_like", "page_size", b"page_size", "page_token", b"page_token", "pinned_ids", b"pinned_ids", "query", b"query", "require_complete", b"require_complete", "rerank", b"rerank", "return_fields", b"return_fields", "syntax", b"syntax", "typo_tolerance", b"typo_tolerance", "unlogged", b"unlogged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance", "arms", b"arms", "boosts", b"boosts", "collapse", b"collapse", "collection", b"collection", "context", b"context", "diversity", b"diversity", "exclude_ids", b"exclude_ids", "explain", b"explain", "exploration", b"exploration", "facets", b"facets", "filter", b"filter", "fusion", b"fusion", "min_relevance", b"min_relevance", "more_like", b"more_like", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "pinned_ids", b"pinned_ids", "query", b"query", "require_complete", b"require_complete", "rerank", b"rerank", "return_fields", b"return_fields", "snippets", b"snippets", "syntax", b"syntax", "typo_tolerance", b"typo_tolerance", "unlogged", b"unlogged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_relevance: _TypeAlias = _typing.Literal["min_relevance"]  # noqa: Y015
     _WhichOneofArgType__min_relevance: _TypeAlias = _typing.Literal["_min_relevance", b"_min_relevance"]  # noqa: Y015
@@ -567,6 +681,238 @@ class Freshness(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Freshness: _TypeAlias = Freshness  # noqa: Y015
+
+@_typing.final
+class Snippets(_message.Message):
+    """Which texts of the hits are shown, and how much of them. A snippet has the part of a field that holds most words
+    of the query, by the analysis that BM25 compares them by: stems, spellings without accents, and pairs of
+    characters of scripts without spaces. What else BM25 finds counts as well: synonyms, what a prefix begins, words
+    that are near a mistyped one, and, with `more_like`, the telling words. Each word of a phrase is marked wherever it
+    stands, and no word that is excluded. A field that has none of them is shown from where the passage begins that
+    is nearest by meaning, if the passage is of this field, and else from its beginning.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELDS_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    FRAGMENTS_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    length: _builtins.int
+    """Characters (Unicode code points) of a fragment at most, 20 to 1,000; 0 means 200."""
+    fragments: _builtins.int
+    """Fragments of a field at most, 1 to 10; 0 means 1."""
+    tag: Global___HighlightTag.ValueType
+    """The element around a marked word in `html`. Unspecified: EM."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___SnippetField]:
+        """Text fields, each once. Empty: all that the schema has."""
+
+    def __init__(
+        self,
+        *,
+        fields: _abc.Iterable[Global___SnippetField] | None = ...,
+        length: _builtins.int = ...,
+        fragments: _builtins.int = ...,
+        tag: Global___HighlightTag.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "fragments", b"fragments", "length", b"length", "tag", b"tag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Snippets: _TypeAlias = Snippets  # noqa: Y015
+
+@_typing.final
+class SnippetField(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    FRAGMENTS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Of a TEXT field."""
+    length: _builtins.int
+    """As in Snippets; 0: as there."""
+    fragments: _builtins.int
+    """As in Snippets; 0: as there."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        length: _builtins.int = ...,
+        fragments: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fragments", b"fragments", "length", b"length", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnippetField: _TypeAlias = SnippetField  # noqa: Y015
+
+@_typing.final
+class FacetRequest(_message.Message):
+    """Counts the documents that match a search by the values of one field: those that `total` counts, all pages
+    together. What is found by meaning alone is not counted. A document that has several values counts for each.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    RANGES_FIELD_NUMBER: _builtins.int
+    CALENDAR_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    @_builtins.property
+    def terms(self) -> Global___TermsFacet: ...
+    @_builtins.property
+    def ranges(self) -> Global___RangesFacet: ...
+    @_builtins.property
+    def calendar(self) -> Global___CalendarFacet: ...
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        terms: Global___TermsFacet | None = ...,
+        ranges: Global___RangesFacet | None = ...,
+        calendar: Global___CalendarFacet | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "calendar", b"calendar", "ranges", b"ranges", "terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "calendar", b"calendar", "field", b"field", "ranges", b"ranges", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_by: _TypeAlias = _typing.Literal["terms", "ranges", "calendar"]  # noqa: Y015
+    _WhichOneofArgType_by: _TypeAlias = _typing.Literal["by", b"by"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_by) -> _WhichOneofReturnType_by | None: ...
+
+Global___FacetRequest: _TypeAlias = FacetRequest  # noqa: Y015
+
+@_typing.final
+class TermsFacet(_message.Message):
+    """The most frequent values of a KEYWORD, BOOLEAN or INTEGER field, ties by value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """Values to list, 1 to 1,000; 0 means 10."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TermsFacet: _TypeAlias = TermsFacet  # noqa: Y015
+
+@_typing.final
+class RangesFacet(_message.Message):
+    """Documents with a value within each range, of an INTEGER, FLOAT or TIMESTAMP field. Ranges may overlap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___FacetRange]:
+        """1 to 64."""
+
+    def __init__(
+        self,
+        *,
+        ranges: _abc.Iterable[Global___FacetRange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ranges", b"ranges"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RangesFacet: _TypeAlias = RangesFacet  # noqa: Y015
+
+@_typing.final
+class FacetRange(_message.Message):
+    """One bound at least."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GTE_FIELD_NUMBER: _builtins.int
+    LT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def gte(self) -> _types_pb2.FieldValue:
+        """Inclusive lower bound."""
+
+    @_builtins.property
+    def lt(self) -> _types_pb2.FieldValue:
+        """Exclusive upper bound, not below `gte`."""
+
+    def __init__(
+        self,
+        *,
+        gte: _types_pb2.FieldValue | None = ...,
+        lt: _types_pb2.FieldValue | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gte", b"gte", "lt", b"lt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gte", b"gte", "lt", b"lt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FacetRange: _TypeAlias = FacetRange  # noqa: Y015
+
+@_typing.final
+class CalendarFacet(_message.Message):
+    """Documents with a value in each period of a TIMESTAMP field, in UTC; periods without any are left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    interval: Global___CalendarInterval.ValueType
+    limit: _builtins.int
+    """The newest periods to list, 1 to 1,000; 0 means 100."""
+    def __init__(
+        self,
+        *,
+        interval: Global___CalendarInterval.ValueType = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CalendarFacet: _TypeAlias = CalendarFacet  # noqa: Y015
+
+@_typing.final
+class OrderBy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    DESCENDING_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """A KEYWORD, INTEGER, FLOAT, BOOLEAN or TIMESTAMP field."""
+    descending: _builtins.bool
+    """Greatest first."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        descending: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descending", b"descending", "field", b"field"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderBy: _TypeAlias = OrderBy  # noqa: Y015
 
 @_typing.final
 class SearchContext(_message.Message):
@@ -915,6 +1261,7 @@ class SearchResponse(_message.Message):
     HIGHEST_FUSED_FIELD_NUMBER: _builtins.int
     REACH_FIELD_NUMBER: _builtins.int
     FOUND_BY_MEANING_FIELD_NUMBER: _builtins.int
+    FACETS_FIELD_NUMBER: _builtins.int
     NOT_PINNED_FIELD_NUMBER: _builtins.int
     search_id: _builtins.str
     """Names this search in logs and in feedback; the same on all its pages."""
@@ -978,6 +1325,12 @@ class SearchResponse(_message.Message):
         """
 
     @_builtins.property
+    def facets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Facet]:
+        """One for each of the request's `facets`, in their order. On the first page only. If they could not be counted,
+        there are none, and `degraded` says so.
+        """
+
+    @_builtins.property
     def not_pinned(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotPinned]:
         """Those of `pinned_ids` that are not on top, in their order."""
 
@@ -1000,11 +1353,12 @@ class SearchResponse(_message.Message):
         highest_fused: _builtins.float = ...,
         reach: Global___Reach | None = ...,
         found_by_meaning: Global___Total | None = ...,
+        facets: _abc.Iterable[Global___Facet] | None = ...,
         not_pinned: _abc.Iterable[Global___NotPinned] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["found_by_meaning", b"found_by_meaning", "reach", b"reach", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "degraded", b"degraded", "found_by_meaning", b"found_by_meaning", "generation", b"generation", "highest_fused", b"highest_fused", "hits", b"hits", "next_page_token", b"next_page_token", "not_pinned", b"not_pinned", "ranking", b"ranking", "ranking_configuration", b"ranking_configuration", "reach", b"reach", "reranker", b"reranker", "rerankers", b"rerankers", "search_id", b"search_id", "timings", b"timings", "total", b"total", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_token", b"attribution_token", "degraded", b"degraded", "facets", b"facets", "found_by_meaning", b"found_by_meaning", "generation", b"generation", "highest_fused", b"highest_fused", "hits", b"hits", "next_page_token", b"next_page_token", "not_pinned", b"not_pinned", "ranking", b"ranking", "ranking_configuration", b"ranking_configuration", "reach", b"reach", "reranker", b"reranker", "rerankers", b"rerankers", "search_id", b"search_id", "timings", b"timings", "total", b"total", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1033,6 +1387,78 @@ class NotPinned(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NotPinned: _TypeAlias = NotPinned  # noqa: Y015
+
+@_typing.final
+class Facet(_message.Message):
+    """The counts of one field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    RELATION_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    others: _builtins.int
+    """Of terms, the sum of the counts of the values that are not listed; of periods, the documents with a value
+    before the first one that is listed; 0 of ranges.
+    """
+    relation: Global___TotalRelation.ValueType
+    """Of `counts`. LOWER_BOUND only of terms, where one part of the index has more than 100,000 different values of
+    the documents that match: each count is then at least what it says, and `others` at most.
+    """
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___FacetCount]:
+        """Of terms the most frequent first, ranges in the request's order, periods oldest first."""
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        counts: _abc.Iterable[Global___FacetCount] | None = ...,
+        others: _builtins.int = ...,
+        relation: Global___TotalRelation.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "field", b"field", "others", b"others", "relation", b"relation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Facet: _TypeAlias = Facet  # noqa: Y015
+
+@_typing.final
+class FacetCount(_message.Message):
+    """The number of documents with a value, or with a value within a range."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    @_builtins.property
+    def value(self) -> _types_pb2.FieldValue:
+        """Of terms."""
+
+    @_builtins.property
+    def range(self) -> Global___FacetRange:
+        """Of ranges and periods. The last period of the year 9999 has no upper bound."""
+
+    def __init__(
+        self,
+        *,
+        value: _types_pb2.FieldValue | None = ...,
+        range: Global___FacetRange | None = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["range", b"range", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "range", b"range", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FacetCount: _TypeAlias = FacetCount  # noqa: Y015
 
 @_typing.final
 class Reach(_message.Message):
@@ -1099,14 +1525,16 @@ class Hit(_message.Message):
     EXPLANATION_FIELD_NUMBER: _builtins.int
     RELEVANCE_FIELD_NUMBER: _builtins.int
     SCORED_BY_FIELD_NUMBER: _builtins.int
+    SNIPPETS_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     COLLAPSED_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """1 is best; counted over pages."""
     score: _builtins.float
-    """What the order is by, on one scale over the whole list: it never rises from one rank to the next, but where
-    `exploration` has swapped two hits, or one is pinned: each keeps its own. `scored_by` says what it rests on:
+    """What the order is by, on one scale over the whole list: it never rises from one rank to the next, but with
+    `order_by`, and where `exploration` has swapped two hits, or one is pinned: each keeps its own. `scored_by`
+    says what it rests on:
     - RE_RANKED: n to n + 1, where n counts the stages of the cascade up to the last one that read the document;
       1 to 2 with a single re-ranker. With x for `raw_score`, n + 1 - 0.5 / (1 + x) if x is 0 or more, and else
       n + 0.5 / (1 - x).
@@ -1114,6 +1542,8 @@ class Hit(_message.Message):
       every arm.
     - BM25: the fused score as if the other arms had found nothing, and at most what the last merged hit has.
     - BROWSED, PINNED: 0.
+    - ORDERED: BM25's own score, 0 or more, and 0 for an empty query. It rises and falls along the list, which
+      `order_by` orders.
     `boosts` move it within the same bounds. `diversity` takes from it what the hit repeats of those above it, to
     the lowest score of the hits that change places at least.
     Comparable within this search only. `relevance` can be compared between searches, and `explanation` has the
@@ -1140,8 +1570,12 @@ class Hit(_message.Message):
         """With `explain`."""
 
     @_builtins.property
+    def snippets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Snippet]:
+        """One for each field that `snippets` asks for and that the document has, in the request's or the schema's order."""
+
+    @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupMember]:
-        """The best of those, as many as `Collapse.members` says and as exist by now."""
+        """The best of those, as many as `Collapse.members` says and as exist by now. They come without snippets."""
 
     def __init__(
         self,
@@ -1152,13 +1586,14 @@ class Hit(_message.Message):
         explanation: Global___Explanation | None = ...,
         relevance: _builtins.float | None = ...,
         scored_by: Global___ScoreBasis.ValueType = ...,
+        snippets: _abc.Iterable[Global___Snippet] | None = ...,
         pinned: _builtins.bool = ...,
         collapsed: _builtins.int = ...,
         members: _abc.Iterable[Global___GroupMember] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_relevance", b"_relevance", "document", b"document", "explanation", b"explanation", "relevance", b"relevance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relevance", b"_relevance", "collapsed", b"collapsed", "document", b"document", "explanation", b"explanation", "members", b"members", "pinned", b"pinned", "rank", b"rank", "relevance", b"relevance", "score", b"score", "scored_by", b"scored_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relevance", b"_relevance", "collapsed", b"collapsed", "document", b"document", "explanation", b"explanation", "members", b"members", "pinned", b"pinned", "rank", b"rank", "relevance", b"relevance", "score", b"score", "scored_by", b"scored_by", "snippets", b"snippets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__relevance: _TypeAlias = _typing.Literal["relevance"]  # noqa: Y015
     _WhichOneofArgType__relevance: _TypeAlias = _typing.Literal["_relevance", b"_relevance"]  # noqa: Y015
@@ -1193,6 +1628,106 @@ class GroupMember(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GroupMember: _TypeAlias = GroupMember  # noqa: Y015
+
+@_typing.final
+class Snippet(_message.Message):
+    """Parts of one field of a hit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    FRAGMENTS_FIELD_NUMBER: _builtins.int
+    BASIS_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    basis: Global___SnippetBasis.ValueType
+    @_builtins.property
+    def fragments(self) -> _containers.RepeatedCompositeFieldContainer[Global___SnippetFragment]:
+        """One at least, in the order of the text; they do not overlap."""
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        fragments: _abc.Iterable[Global___SnippetFragment] | None = ...,
+        basis: Global___SnippetBasis.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "field", b"field", "fragments", b"fragments"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Snippet: _TypeAlias = Snippet  # noqa: Y015
+
+@_typing.final
+class SnippetFragment(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    HIGHLIGHTS_FIELD_NUMBER: _builtins.int
+    HTML_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    GOES_ON_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """A part of the field's value as it is."""
+    html: _builtins.str
+    """`text` with `&`, `<`, `>` and both quotation marks escaped, and the tag around each marked part. Safe in the
+    content of an HTML element and in a quoted attribute's value without its tags.
+    """
+    start: _builtins.int
+    """Place of `text` in the value, in characters (Unicode code points). Over 0: there is text before it."""
+    goes_on: _builtins.bool
+    """There is text behind it."""
+    value: _builtins.int
+    """Which value of a field that has several, from 0."""
+    @_builtins.property
+    def highlights(self) -> _containers.RepeatedCompositeFieldContainer[Global___Highlight]:
+        """The marked parts of `text`, in order, apart from each other. None, unless the basis is WORDS."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        highlights: _abc.Iterable[Global___Highlight] | None = ...,
+        html: _builtins.str = ...,
+        start: _builtins.int = ...,
+        goes_on: _builtins.bool = ...,
+        value: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["goes_on", b"goes_on", "highlights", b"highlights", "html", b"html", "start", b"start", "text", b"text", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnippetFragment: _TypeAlias = SnippetFragment  # noqa: Y015
+
+@_typing.final
+class Highlight(_message.Message):
+    """A marked part of a text, in characters: Unicode code points, as Python counts. JavaScript, Java and C# count
+    UTF-16 units, so in those languages go through the text by code points, or use `html`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    length: _builtins.int
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Highlight: _TypeAlias = Highlight  # noqa: Y015
 
 @_typing.final
 class Explanation(_message.Message):

@@ -95,6 +95,13 @@ def set_fields(
             _set_value(message.fields[name], value, name in moments)
 
 
+def to_value_message(value: FieldValue, moment: bool) -> types_pb2.FieldValue:
+    """Writes ``value``; a number of microseconds as a timestamp if it is a ``moment``."""
+    message = types_pb2.FieldValue()
+    _set_value(message, value, moment)
+    return message
+
+
 def _set_value(message: types_pb2.FieldValue, value: FieldValue, moment: bool) -> None:
     match value:
         case list():

@@ -37,9 +37,12 @@ from quarry.v1 import types_pb2
 from quarry.vocabulary import Vocabulary
 from quarry_server.common.paging import MAX_PAGE_BYTES
 from quarry_server.common.values import to_document_message
+from quarry_server.search.facets import parse_facets
 from quarry_server.search.filters import parse_filter
+from quarry_server.search.ordering import parse_order
 from quarry_server.search.search_context import parse_context, parse_exploration
 from quarry_server.search.shaping import is_shaped, parse_shaping
+from quarry_server.search.snippets import parse_snippets
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 1_000
@@ -57,13 +60,14 @@ def parse_query(request: pb.SearchRequest, collection: Collection, arms: tuple[s
     """
     settings = collection.settings
     text, terms = parse_terms(request, settings.schema)
+    order = parse_order(request, settings.schema)
     shaping = parse_shaping(request, settings.schema, text, arms) if is_shaped(request) else None
     fusion = parse_fusion(request.fusion)
-    rerank = None if request.more_like else parse_rerank(request.rerank, settings)
+    rerank = None if order or request.more_like else parse_rerank(request.rerank, settings)
     if request.HasField("min_relevance"):
         rerank = _bound_relevance(rerank, request, text)
     plans = parse_arms(request.arms, arms, fusion)
-    tuned = collection.ranking if not request.arms and not request.HasField("fusion") else None
+    tuned = None if order or request.arms or request.HasField("fusion") else collection.ranking
     if tuned is not None:
         fusion, plans = tuned.configuration.method, tuned.configuration.plan_arms(arms)
     return Query(
@@ -77,6 +81,7 @@ def parse_query(request: pb.SearchRequest, collection: Collection, arms: tuple[s
         deepens=not request.arms,
         shaping=shaping,
         terms=add_vocabulary(text, terms, settings.vocabulary, request.typo_tolerance),
+        order_by=order,
     )
 
 
@@ -98,7 +103,16 @@ def parse_page(
         parse_context(request.context),
         parse_exploration(request.exploration),
     )
-    return PageRequest(logged, size, MAX_PAGE_BYTES, render, request.explain, request.unlogged)
+    return PageRequest(
+        logged,
+        size,
+        MAX_PAGE_BYTES,
+        render,
+        request.explain,
+        request.unlogged,
+        parse_snippets(request, schema),
+        parse_facets(request, schema),
+    )
 
 
 def parse_terms(request: pb.SearchRequest, schema: Schema) -> tuple[str, TextQuery | None]:

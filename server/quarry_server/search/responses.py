@@ -19,11 +19,14 @@ from quarry.search.service import SearchPage
 from quarry.v1 import search_service_pb2 as pb
 from quarry.v1 import types_pb2
 from quarry_server.common.page_tokens import SEARCH
+from quarry_server.search.facets import to_facet_messages
 from quarry_server.search.shaping import add_shape, explain_shape, to_not_pinned_messages
+from quarry_server.search.snippets import to_snippet_message
 
 _STAGES: Mapping[str, pb.Stage.ValueType] = {
     DegradedStage.RERANK: pb.STAGE_RERANK,
     DegradedStage.TOTAL: pb.STAGE_TOTAL,
+    DegradedStage.FACETS: pb.STAGE_FACETS,
 }
 _REASONS = {
     DegradationReason.TIMEOUT: pb.DEGRADATION_REASON_TIMEOUT,
@@ -46,6 +49,7 @@ _BASES = {
     ScoreBasis.BM25: pb.SCORE_BASIS_BM25,
     ScoreBasis.BROWSED: pb.SCORE_BASIS_BROWSED,
     ScoreBasis.PINNED: pb.SCORE_BASIS_PINNED,
+    ScoreBasis.ORDERED: pb.SCORE_BASIS_ORDERED,
 }
 
 
@@ -66,6 +70,7 @@ def to_search_response(page: SearchPage[types_pb2.Document], request: pb.SearchR
         reach=_to_reach_message(ranking.reach),
         found_by_meaning=to_total_message(ranking.reach.found_by_meaning),
         not_pinned=to_not_pinned_messages(ranking.not_pinned),
+        facets=to_facet_messages(page.facets, request),
     )
     if request.explain:
         weights = ranking.weights.items()
@@ -78,6 +83,7 @@ def to_search_response(page: SearchPage[types_pb2.Document], request: pb.SearchR
             score=ranking.scale(shown.ranked),
             relevance=shown.ranked.relevance,
             scored_by=_to_basis_message(shown.ranked.scored_by),
+            snippets=map(to_snippet_message, shown.snippets),
         )
         if ranking.shaped:
             add_shape(hit, shown, ranking)

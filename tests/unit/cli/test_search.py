@@ -8,6 +8,7 @@ from google.protobuf.json_format import ParseDict
 from quarry.v1 import collection_service_pb2 as pb
 from quarry.v1 import search_service_pb2
 from quarry_cli.console import replace_controls
+from quarry_cli.views.snippets import write_best
 
 ANSWER = {
     "search_id": "s1",
@@ -120,6 +121,7 @@ def test_options_reach_the_request(faq, cli):
         "fusion": {"rrf": {}},
         "rerank": {"depth": 9, "model": "m"},
         "context": {"surface": "command-line", "trial": True},
+        "snippets": {"length": 300},
         "filter": {
             "all_of": {
                 "filters": [
@@ -189,6 +191,10 @@ def test_a_search_without_hits_says_so(faq, cli):
         ["--where", "yaer=1"],
         ["--where", "year=1 and"],
         ["-k", "0"],
+        ["--facet", "year:soon"],
+        ["--facet", "year:1..x"],
+        ["--facet", "year:1..2,3"],
+        ["--order-by", "year:down"],
         ["--cascade", "small"],
         ["--cascade", "small:"],
         ["--cascade", "small:-1"],
@@ -301,3 +307,59 @@ def test_a_person_sees_what_is_pinned_alike_and_why_it_moved(faq, cli):
     assert "boost 2: strength 0.50, effect 1.5000" in said
     assert "repeats 0.25 of the hits above" in said
     assert "not pinned: gone: not found" in said
+
+
+def test_the_snippet_with_most_words_is_shown_with_its_words_marked(faq, cli):
+    def add(field, basis, *fragments):
+        snippet = faq.response.hits[0].snippets.add(field=field, basis=basis)
+        for fragment in fragments:
+            snippet.fragments.add(**fragment)
+
+    marks = [{"start": 4, "length": 4}, {"start": 16, "length": 6}]
+    shown = {"text": "the card, then\n\ndelete \x1b it", "highlights": marks, "start": 90, "goes_on": True}
+    add(
+        "headline",
+        search_service_pb2.SNIPPET_BASIS_WORDS,
+        {"text": "card card", "highlights": [{"length": 4}]},
+    )
+    add("text", search_service_pb2.SNIPPET_BASIS_BEGINNING, {"text": "Long beginning. " * 10})
+    add("other", search_service_pb2.SNIPPET_BASIS_WORDS, shown)
+    lines = cli("search", "faq", "delete a card").out.splitlines()
+    assert lines[1].strip() == "… the card, then delete � it …"
+    written = write_best(faq.response.hits[0].snippets, "headline")
+    assert [written.plain[span.start : span.end] for span in written.spans] == ["card", "delete"]
+
+
+def test_what_is_nearest_by_meaning_is_shown_before_a_longer_beginning(faq, cli):
+    for basis, text in (("BEGINNING", "a long beginning"), ("PASSAGE", "a passage")):
+        snippet = faq.response.hits[0].snippets.add(
+            field=basis, basis=search_service_pb2.SnippetBasis.Value(f"SNIPPET_BASIS_{basis}")
+        )
+        snippet.fragments.add(text=text)
+    assert cli("search", "faq", "q").out.splitlines()[1].strip() == "a passage"
+
+
+def test_facets_and_orders_reach_the_request(faq, cli):
+    options = ["--facet", "tag", "--facet", "year:..2000,2000..2010,2010..", "--facet", "time:month"]
+    cli("search", "faq", "q", *options, "--order-by", "year:desc", "--order-by", "tag")
+    tag, year, time = faq.requests[-1].facets
+    assert (tag.field, tag.WhichOneof("by")) == ("tag", None)
+    assert [r.gte.integer_value for r in year.ranges.ranges] == [0, 2000, 2010]
+    assert [r.HasField("lt") for r in year.ranges.ranges] == [True, True, False]
+    assert time.calendar.interval == search_service_pb2.CALENDAR_INTERVAL_MONTH
+    assert [(o.field, o.descending) for o in faq.requests[-1].order_by] == [("year", True), ("tag", False)]
+
+
+def test_facets_are_shown_a_line_each(faq, cli):
+    tag = faq.response.facets.add(field="tag", others=7)
+    tag.counts.add(count=1_200).value.string_value = "sport\x1b"
+    year = faq.response.facets.add(field="year", relation=search_service_pb2.TOTAL_RELATION_LOWER_BOUND)
+    year.counts.add(count=2).range.gte.integer_value = 2000
+    month = faq.response.facets.add(field="time")
+    month.counts.add(count=3).range.gte.timestamp_value.FromJsonString("2026-01-01T00:00:00Z")
+    faq.response.facets.add(field="empty")
+    lines = cli("search", "faq", "q").out.splitlines()
+    assert "tag  sport� 1,200  others 7" in lines
+    assert "year  2000.. at least 2" in lines
+    assert "time  2026-01-01.. 3" in lines
+    assert "empty  no document has a value" in lines

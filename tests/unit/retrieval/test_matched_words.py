@@ -2,7 +2,7 @@
 
 import pytest
 
-from quarry.retrieval.lexical.matched_words import list_matched_words
+from quarry.retrieval.lexical.marking.matched_words import list_matched_words
 from quarry.retrieval.lexical.near_words import choose_distance, compute_distance
 from quarry.retrieval.query_syntax import parse_text_query
 from quarry.retrieval.text_query import Term, TermKind, TextQuery

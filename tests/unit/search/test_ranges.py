@@ -24,6 +24,8 @@ FIELDS = {
     ("Collapse", "members"): ranges.GROUP_MEMBERS,
     ("Diversity", "relevance_weight"): ranges.RELEVANCE_WEIGHT,
     ("Diversity", "depth"): ranges.DIVERSE_DEPTH,
+    ("Snippets", "length"): ranges.FRAGMENT_LENGTH,
+    ("Snippets", "fragments"): ranges.FRAGMENTS,
 }
 
 

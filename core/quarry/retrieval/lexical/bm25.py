@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import tantivy
-from tantivy import Order, Query
+from tantivy import Occur, Order, Query
 
 from quarry.deadline import Deadline
 from quarry.errors import (
@@ -19,11 +19,14 @@ from quarry.errors import (
     QuarryError,
     RetrieverUnavailableError,
 )
+from quarry.facets import Facet, FacetRequest
 from quarry.filters import Filter
-from quarry.retrieval.base import FIRST_DOCNO, LexicalResult
+from quarry.retrieval.base import FIRST_DOCNO, LexicalResult, OrderedResult
 from quarry.retrieval.lexical.analysis import VERSION as ANALYSIS
 from quarry.retrieval.lexical.analysis import build_analyser, name_analyser, read_version
 from quarry.retrieval.lexical.excerpts.tantivy_excerpts import EXCERPT_ANALYSER, build_surface_analyser
+from quarry.retrieval.lexical.results.tantivy_facets import FacetCounter
+from quarry.retrieval.lexical.results.tantivy_order import order_matching
 from quarry.retrieval.lexical.tantivy_checksums import find_damaged_file
 from quarry.retrieval.lexical.tantivy_documents import (
     DOCNO,
@@ -40,10 +43,11 @@ from quarry.retrieval.lexical.tantivy_documents import (
 )
 from quarry.retrieval.lexical.tantivy_errors import ARM, translate_engine_errors, translate_opening_errors
 from quarry.retrieval.lexical.tantivy_filters import FilterTranslator, match_any_term, narrow_query
-from quarry.retrieval.lexical.tantivy_query import TextQueryBuilder, compute_score_ceiling
+from quarry.retrieval.lexical.tantivy_query import BuiltQuery, TextQueryBuilder, compute_score_ceiling
 from quarry.retrieval.lexical.tantivy_terms import TermQueryBuilder
 from quarry.retrieval.lexical.telling_words import find_telling_words
 from quarry.retrieval.lexical.text_fields import list_text_fields
+from quarry.retrieval.ordering import OrderBy
 from quarry.retrieval.text_query import SearchText, TextQuery
 from quarry.schema import Schema
 from quarry.storage.disk import is_nearly_full
@@ -99,6 +103,7 @@ class TantivyIndex:
         self._queries = TextQueryBuilder(schema, self._engine_schema)
         self._terms = TermQueryBuilder(self._queries, schema, self._engine_schema)
         self._filters = FilterTranslator(schema, self._index)
+        self._facets = FacetCounter(self._filters)
         self._writer: tantivy.IndexWriter | None = None
         self._closed = False
         with self._open_writing(), translate_opening_errors(str(folder)):
@@ -150,18 +155,9 @@ class TantivyIndex:
         self, text: SearchText, depth: int, filter: Filter | None, boost_scale: float = 1.0
     ) -> LexicalResult:
         with self._open_reading() as searcher:
-            if isinstance(text, str):
-                clauses = self._queries.list_clauses(text, boost_scale)
-                if not clauses:
-                    return LexicalResult([], 0)
-                query = self._queries.make_query(searcher, clauses)
-                ceiling = compute_score_ceiling(searcher, clauses)
-            else:
-                query, ceiling, _ = self._terms.build(searcher, text, boost_scale)
-            if filter is not None:
-                query = narrow_query(query, self._filters.translate_condition(filter))
-            candidates, total = _find_best(searcher, query, depth)
-            return LexicalResult(candidates, total, ceiling)
+            built = self._build(searcher, text, boost_scale)
+            candidates, total = _find_best(searcher, self._narrow(built.query, filter), depth)
+            return LexicalResult(candidates, total, built.ceiling)
 
     def browse(self, depth: int, filter: Filter | None, first: Docno = FIRST_DOCNO) -> LexicalResult:
         with self._open_reading() as searcher:
@@ -173,20 +169,36 @@ class TantivyIndex:
             candidates = [Candidate(Docno(docno), 0.0) for docno, _ in found.hits[:depth]]
             return LexicalResult(candidates, count_hits(found) if total is None else total)
 
+    def order(
+        self,
+        text: SearchText,
+        depth: int,
+        filter: Filter | None,
+        order: Sequence[OrderBy],
+        hidden: Collection[Docno] = (),
+    ) -> OrderedResult:
+        with self._open_reading() as searcher:
+            query = self._match(searcher, text, filter, hidden)
+            return order_matching(searcher, self._engine_schema, query, depth, order)
+
+    def count_facets(
+        self,
+        text: SearchText,
+        filter: Filter | None,
+        facets: Sequence[FacetRequest],
+        hidden: Collection[Docno] = (),
+    ) -> list[Facet]:
+        with self._open_reading() as searcher:
+            query = self._match(searcher, text, filter, hidden)
+            return [self._facets.count(searcher, query, facet) for facet in facets]
+
     def score_documents(
         self, text: SearchText, docnos: Collection[Docno], boost_scale: float = 1.0
     ) -> dict[Docno, float]:
         with self._open_reading() as searcher:
             if not docnos:
                 return {}
-            if isinstance(text, str):
-                clauses = self._queries.list_clauses(text, boost_scale)
-                if not clauses:
-                    return {}
-                query = self._queries.make_query(searcher, clauses)
-            else:
-                query, _, _ = self._terms.build(searcher, text, boost_scale)
-            return self._score_given(searcher, query, docnos)
+            return self._score_given(searcher, self._build(searcher, text, boost_scale).query, docnos)
 
     def settle(self, query: TextQuery) -> TextQuery:
         with self._open_reading() as searcher:
@@ -241,6 +253,31 @@ class TantivyIndex:
     def close(self) -> None:
         self._closed = True
         self._writer = None  # dropping it ends its threads and releases the folder
+
+    def _match(
+        self, searcher: tantivy.Searcher, text: SearchText, filter: Filter | None, hidden: Collection[Docno]
+    ) -> Query:
+        """Makes the query of what matches ``text``, or all for an empty one, and passes; nothing hidden."""
+        if text:
+            query = self._narrow(self._build(searcher, text).query, filter)
+        else:
+            query = self._filters.match_documents(filter)
+        if not hidden:
+            return query
+        return Query.boolean_query(
+            [(Occur.Must, query), (Occur.MustNot, match_any_term(self._engine_schema, DOCNO, hidden))]
+        )
+
+    def _build(self, searcher: tantivy.Searcher, text: SearchText, boost_scale: float = 1.0) -> BuiltQuery:
+        """Makes the query of all that match ``text``; its ceiling is 0 if nothing can."""
+        if not isinstance(text, str):
+            return self._terms.build(searcher, text, boost_scale)
+        clauses = self._queries.list_clauses(text, boost_scale)
+        query = self._queries.make_query(searcher, clauses)
+        return BuiltQuery(query, compute_score_ceiling(searcher, clauses))
+
+    def _narrow(self, query: Query, filter: Filter | None) -> Query:
+        return query if filter is None else narrow_query(query, self._filters.translate_condition(filter))
 
     def _score_given(
         self, searcher: tantivy.Searcher, query: Query, docnos: Collection[Docno]

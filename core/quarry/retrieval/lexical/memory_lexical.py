@@ -3,12 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from itertools import accumulate, groupby
 
 import regex
 
 from quarry.deadline import Deadline
+from quarry.facets import Facet, FacetRequest, count_facet
 from quarry.filters import Filter, matches
-from quarry.retrieval.base import FIRST_DOCNO, ExcerptQuery, Excerpts, LexicalResult
+from quarry.retrieval.base import FIRST_DOCNO, ExcerptQuery, Excerpts, LexicalResult, OrderedResult
 from quarry.retrieval.lexical.clauses import FORM_SHARE, Clause, RunClause, WordClause, list_clauses
 from quarry.retrieval.lexical.cutting import Run, TextCutter, Word
 from quarry.retrieval.lexical.excerpts.excerpts import (
@@ -26,9 +28,10 @@ from quarry.retrieval.lexical.text_fields import (
     list_text_fields,
     scale_boosts,
 )
+from quarry.retrieval.ordering import MAX_ORDERED, OrderBy, sort_by_fields
 from quarry.retrieval.text_query import SearchText, TextQuery
 from quarry.schema import Schema, as_list
-from quarry.types import Candidate, Change, Docno, Fields, Position
+from quarry.types import Candidate, Change, Docno, Fields, FieldScalar, Position
 
 K1, B = 1.2, 0.75
 
@@ -85,6 +88,35 @@ class MemoryLexicalIndex:
         listed = [docno for docno in passing if docno >= first][:depth]
         return LexicalResult([Candidate(docno, 0.0) for docno in listed], len(passing))
 
+    def order(
+        self,
+        text: SearchText,
+        depth: int,
+        filter: Filter | None,
+        order: Sequence[OrderBy],
+        hidden: Collection[Docno] = (),
+    ) -> OrderedResult:
+        matching = self._list_matching(text, filter, hidden)
+        ordered = sort_by_fields(matching, order, self._read_first)[:MAX_ORDERED]
+        ties = [
+            tuple(tie)
+            for _, tie in groupby(ordered, lambda docno: [self._read_first(docno, by.field) for by in order])
+        ]
+        ends = accumulate(map(len, ties))
+        needed = next((n for n, end in enumerate(ends, 1) if end >= depth), len(ties))
+        return OrderedResult(ties[:needed], len(matching))
+
+    def count_facets(
+        self,
+        text: SearchText,
+        filter: Filter | None,
+        facets: Sequence[FacetRequest],
+        hidden: Collection[Docno] = (),
+    ) -> list[Facet]:
+        matching = self._list_matching(text, filter, hidden)
+        contents = [self._documents[docno].fields or {} for docno in matching]
+        return [count_facet(facet, contents) for facet in facets]
+
     def score_documents(
         self, text: SearchText, docnos: Collection[Docno], boost_scale: float = 1.0
     ) -> dict[Docno, float]:
@@ -138,6 +170,17 @@ class MemoryLexicalIndex:
 
     def _cut(self, text: str) -> dict[str, list[Word | Run]]:
         return {language: cutter.cut(cutter.normalize(text)) for language, cutter in self._cutters.items()}
+
+    def _list_matching(
+        self, text: SearchText, filter: Filter | None, hidden: Collection[Docno]
+    ) -> list[Docno]:
+        """Lists all documents that match by docno, and all that pass ``filter`` for an empty ``text``."""
+        passing = sorted(set(self._list_passing(filter)).difference(hidden))
+        return sorted(self.score_documents(text, passing)) if text else passing
+
+    def _read_first(self, docno: Docno, name: str) -> FieldScalar | None:
+        values = as_list((self._documents[docno].fields or {}).get(name))
+        return values[0] if values else None
 
     def _list_clauses(self, text: str, boost_scale: float) -> list[Clause]:
         return list_clauses(scale_boosts(self._fields, boost_scale), self._cut(text))

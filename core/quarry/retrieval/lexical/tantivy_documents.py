@@ -77,6 +77,11 @@ def make_keyword_term(keyword: str) -> str:
     return "x" + keyword.encode().hex()
 
 
+def read_keyword_term(term: str) -> str:
+    """Reads the keyword that ``make_keyword_term`` wrote."""
+    return bytes.fromhex(term[1:]).decode()
+
+
 @dataclass(frozen=True, slots=True)
 class _IndexedText:
     """A field of the index that holds text.

@@ -30,6 +30,10 @@ class FilterTranslator:
         self._engine_schema = index.schema
         self._types = {field.name: field.type for field in schema.filterable}
 
+    def get_type(self, name: str) -> FieldType:
+        """Returns the type of a filterable field."""
+        return self._types[name]
+
     def match_documents(self, filter: Filter | None) -> Query:
         """Matches the documents that pass ``filter``, or all for None; never the marker."""
         documents = Query.term_query(self._engine_schema, KIND, DOCUMENT, "basic")

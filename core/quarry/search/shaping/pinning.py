@@ -52,6 +52,12 @@ def read_named_documents(documents: Documents, shaping: Shaping, filter: Filter 
     )
 
 
+def find_hidden(documents: Documents, shaping: Shaping) -> frozenset[Docno]:
+    """Finds the documents that are to be left out, of those that exist. Blocks."""
+    found = documents.read_named(shaping.excluded) if shaping.excluded else {}
+    return frozenset(document.docno for document in found.values())
+
+
 def filter_empty(id: str) -> list[str]:
     return [id] if id else []
 

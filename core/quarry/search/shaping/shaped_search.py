@@ -121,6 +121,7 @@ async def browse_shaped(
         shaped=True,
         pinned=len(top),
         not_pinned=named.not_pinned,
+        hidden=named.hidden,
     )
 
 

@@ -41,6 +41,12 @@ def list_matched_words(query: TextQuery, field: Field, text: str) -> list[str]:
     return list(words)
 
 
+def needs_text(query: TextQuery) -> bool:
+    """Tells whether ``list_matched_words`` reads the text: it does for prefixes and near spellings."""
+    kinds = {term.kind for term in query.terms if term.occurs is not Occurrence.EXCLUDED}
+    return not kinds.isdisjoint((TermKind.PREFIX, TermKind.FUZZY))
+
+
 def _is_near(surface: str, word: str, distance: int) -> bool:
     return abs(len(surface) - len(word)) <= distance and compute_distance(surface, word) <= distance
 

@@ -1,0 +1,1 @@
+"""Finds in a text what a query matches, for whoever marks it."""

@@ -1,0 +1,1 @@
+"""Counts and orders documents by the values of fields in Tantivy."""

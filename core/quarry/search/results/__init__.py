@@ -1,0 +1,1 @@
+"""Makes snippets of hits, and lists in the order of fields."""

@@ -1,0 +1,81 @@
+"""What is marked in a text is what BM25 finds a document by."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from quarry.retrieval.lexical.bm25 import TantivyIndex
+from quarry.retrieval.lexical.marking.highlighting import BLOCK_CHARACTERS, Mark, QueryMarker
+from quarry.schema import Field, FieldType, Schema
+from quarry.types import Change, Docno
+
+LANGUAGES = ["en", "pt", "de", "tr", "ru", "zh", "ja", "ko", "th", "none"]
+TEXTS = [
+    "The foxes were running",
+    "He runs, she ran",
+    "Manutenção dos carros",
+    "uma manutencao",
+    "Äpfel und Öl",
+    "aepfel, oel",
+    "İSTANBUL",
+    "ıstanbul Istanbul",
+    "ＦＵＬＬ width ﬁne",
+    "cafe\u0301 naïve",
+    "поиск документов",
+    "документы",
+    "您可以備份您的資料",
+    "備",
+    "データベースの管理",
+    "データ",
+    "데이터베이스를 쓰다",
+    "คำว่าสวัสดีครับ",
+    "pizza 🍕",
+    "🇩🇪 flag",
+    "x",
+    "",
+    "...",
+    "it’s Smith's",
+    "a\u0301\u0302b",
+    "שָׁלוֹם",
+    "العربية",
+    "π²",
+]
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def searched(request: pytest.FixtureRequest) -> Iterator[tuple[str, TantivyIndex]]:
+    """An index of all texts in one language, each a document."""
+    schema = Schema((Field("text", FieldType.TEXT, language=request.param),))
+    with TemporaryDirectory() as folder:
+        index = TantivyIndex(Path(folder) / "i", "g", schema, heap_bytes=15_000_000)
+        index.apply([Change(Docno(n), n + 1, {"text": text}) for n, text in enumerate(TEXTS)])
+        index.commit(1)
+        yield request.param, index
+        index.close()
+
+
+@given(query=st.lists(st.sampled_from([w for text in TEXTS for w in text.split()]), max_size=4).map(" ".join))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_text_is_marked_if_bm25_finds_it(searched: tuple[str, TantivyIndex], query: str) -> None:
+    language, index = searched
+    found = {candidate.docno for candidate in index.search(query, 100, None).candidates}
+    marker = QueryMarker(query)
+    marked = {n for n, text in enumerate(TEXTS) if any(m for m, _ in marker.find_marks(text, language))}
+    assert found <= marked
+    assert all(not text.isascii() for text in (TEXTS[n] for n in marked - found))  # pairs that are too few
+
+
+def test_a_long_text_is_read_in_blocks_and_marked_in_all_of_them() -> None:
+    text = "no words here " * BLOCK_CHARACTERS + "a fox"
+    blocks = list(QueryMarker("fox").find_marks(text, "en"))
+    assert len(blocks) > 10
+    assert blocks[-1] == ([Mark(len(text) - 3, len(text), "fox")], len(text))
+    assert not any(marks for marks, _ in blocks[:-1])
+    unspaced = "無" * 5 * BLOCK_CHARACTERS + "備份"
+    assert [m for marks, _ in QueryMarker("備份").find_marks(unspaced, "zh") for m in marks] == [
+        Mark(len(unspaced) - 2, len(unspaced), "備份")
+    ]

@@ -1,0 +1,108 @@
+"""Facets are checked before they are counted, and a search says if they were not."""
+
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from tests.unit.search.fakes import FixedArm, Stack
+from tests.unit.search.searched import searched
+
+from quarry.deadline import Deadline
+from quarry.errors import InvalidArgumentError, RetrieverUnavailableError, UnavailableError
+from quarry.facets import (
+    CalendarFacet,
+    Facet,
+    FacetCount,
+    FacetRequest,
+    Interval,
+    RangesFacet,
+    TermsFacet,
+    check_facet,
+    count_facet,
+)
+from quarry.filters import Filter, Range
+from quarry.ranking.ranking import DegradationReason, DegradedStage
+from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
+from quarry.retrieval.text_query import SearchText
+from quarry.schema import MAX_TIMESTAMP_US, MIN_TIMESTAMP_US, Microseconds
+from quarry.testing.strategies import FILTER_SCHEMA
+from quarry.types import Docno
+
+DAY_US = 86_400_000_000
+
+
+class BrokenIndex(MemoryLexicalIndex):
+    """Counts nothing."""
+
+    def count_facets(
+        self,
+        text: SearchText,
+        filter: Filter | None,
+        facets: Sequence[FacetRequest],
+        hidden: Collection[Docno] = (),
+    ) -> list[Facet]:
+        raise RetrieverUnavailableError("bm25", "the index is closed")
+
+
+@pytest.mark.parametrize(
+    ("interval", "moment", "start", "end"),
+    [
+        (Interval.DAY, -1, -DAY_US, 0),
+        (Interval.WEEK, 0, -3 * DAY_US, 4 * DAY_US),
+        (Interval.MONTH, 31 * DAY_US - 1, 0, 31 * DAY_US),
+        (Interval.QUARTER, 31 * DAY_US, 0, 90 * DAY_US),
+        (Interval.YEAR, 364 * DAY_US, 0, 365 * DAY_US),
+        (Interval.YEAR, MAX_TIMESTAMP_US, 253_370_764_800_000_000, None),
+        (Interval.WEEK, MIN_TIMESTAMP_US, MIN_TIMESTAMP_US, MIN_TIMESTAMP_US + 7 * DAY_US),
+    ],
+)
+def test_periods_are_those_of_the_calendar(
+    interval: Interval, moment: int, start: int, end: int | None
+) -> None:
+    facet = count_facet(CalendarFacet("time", interval), [{"time": moment}])
+    assert facet.counts == (FacetCount(Range("time", gte=start, lt=end), 1),)
+
+
+@pytest.mark.parametrize(
+    ("facet", "path"),
+    [
+        (TermsFacet("nowhere"), "field"),
+        (TermsFacet("text"), "field"),
+        (TermsFacet("price"), "field"),
+        (TermsFacet("tag", 0), "terms.limit"),
+        (CalendarFacet("count", Interval.DAY), "field"),
+        (CalendarFacet("time", Interval.DAY, 1_001), "calendar.limit"),
+        (RangesFacet("tag", (Range("tag", gte="a"),)), "field"),
+        (RangesFacet("count", ()), "ranges.ranges"),
+        (RangesFacet("count", (Range("count", gte=1),) * 65), "ranges.ranges"),
+        (RangesFacet("count", (Range("count"),)), "ranges.ranges[0]"),
+        (RangesFacet("count", (Range("count", lt=1.5),)), "ranges.ranges[0].lt"),
+        (RangesFacet("time", (Range("time", gte=Microseconds(2), lt=Microseconds(1)),)), "ranges.ranges[0]"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(facet: FacetRequest, path: str) -> None:
+    with pytest.raises(InvalidArgumentError) as refused:
+        check_facet(facet, FILTER_SCHEMA)
+    assert refused.value.field == path
+
+
+async def test_an_answer_says_if_facets_were_not_counted() -> None:
+    with ThreadPoolExecutor(1) as threads:
+        stack = Stack([FixedArm("bm25", {1: 1.0})], threads)
+        stage = stack.searcher().first_stage
+        stage.lexical = BrokenIndex("g", FILTER_SCHEMA)
+        query, facets = stack.make_query(), [TermsFacet("tag")]
+        counted, notes = await stage.count_facets(query, facets, Deadline.set_after(5))
+        assert counted == []
+        assert [(n.stage, n.reason) for n in notes] == [(DegradedStage.FACETS, DegradationReason.UNAVAILABLE)]
+        with pytest.raises(UnavailableError):
+            await stage.count_facets(replace(query, require_complete=True), facets, Deadline.set_after(5))
+
+
+async def test_facets_come_with_the_first_page_only() -> None:
+    with searched() as collection:
+        page = await collection.search(facets=(TermsFacet("tag"),))
+        later = await collection.turn(page.next, facets=(TermsFacet("tag"),))
+        assert [facet.field for facet in page.facets] == ["tag"]
+        assert later.facets == ()

@@ -115,6 +115,19 @@ class UnfilteredCounts(MemoryLexicalIndex):
         return super().count_facets(text, None, facets, hidden)
 
 
+class HiddenCounts(MemoryLexicalIndex):
+    """Counts facets of what is hidden, too."""
+
+    def count_facets(
+        self,
+        text: SearchText,
+        filter: Filter | None,
+        facets: Sequence[FacetRequest],
+        hidden: Collection[Docno] = (),
+    ) -> list[Facet]:
+        return super().count_facets(text, filter, facets)
+
+
 class MissingFirst(MemoryLexicalIndex):
     """Orders documents without a value before those with one."""
 
@@ -273,6 +286,11 @@ class TestUnfilteredCounts(LexicalResultsContract):
         return UnfilteredCounts("g1", FILTER_SCHEMA)
 
 
+class TestHiddenCounts(LexicalResultsContract):
+    def open_index(self, folder: Path) -> LexicalIndex:
+        return HiddenCounts("g1", FILTER_SCHEMA)
+
+
 class TestMissingFirst(LexicalResultsContract):
     def open_index(self, folder: Path) -> LexicalIndex:
         return MissingFirst("g1", FILTER_SCHEMA)
@@ -329,6 +347,7 @@ NOTICED: dict[type, list[str]] = {
     TestHiddenBeginnings: ["test_only_what_passes_the_filter_is_read"],
     TestExactSpelling: ["test_a_title_is_found_without_its_accents_and_counts_more"],
     TestUnfilteredCounts: ["test_the_filter_counts_and_a_text_without_words_matches_nothing"],
+    TestHiddenCounts: ["test_hidden_documents_are_not_counted_or_ordered"],
     TestMissingFirst: ["test_an_order_has_missing_values_last_either_way"],
     TestUnbounded: ["test_documents_come_once_and_best_first"],
     TestTooHigh: ["test_scores_lie_between_the_lowest_and_the_highest_that_it_names"],

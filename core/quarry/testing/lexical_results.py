@@ -20,6 +20,7 @@ from quarry.facets import (
 from quarry.filters import EqualTo, Exists, Filter, Range, matches
 from quarry.retrieval.base import LexicalIndex, OrderedResult
 from quarry.retrieval.ordering import OrderBy, sort_by_fields
+from quarry.retrieval.query_syntax import parse_text_query
 from quarry.schema import FieldType, as_list
 from quarry.testing.strategies import FILTER_SCHEMA, VALUES, draw_documents, draw_filters
 from quarry.types import Change, Docno, Fields
@@ -92,6 +93,30 @@ class LexicalResultsContract:
         (tags,) = shop.count_facets("red", EqualTo("tag", "sale"), [TermsFacet("tag")])
         assert [c.value for c in tags.counts] == ["sale", "sport"]
         assert shop.count_facets("?!", None, [TermsFacet("tag")])[0].counts == ()
+
+    def test_what_a_query_of_terms_finds_is_counted_and_ordered(self, shop: LexicalIndex) -> None:
+        for text, found in [
+            ("red -coat", [1, 0]),
+            ("+red hat", [1, 0, 3]),
+            ('"red hat"', [1]),
+            ("ha* -blue", [1]),
+            ("+zzz red", []),
+            ("blau~2", [2]),
+        ]:
+            query = parse_text_query(text, FILTER_SCHEMA)
+            (tags,) = shop.count_facets(query, None, [TermsFacet("tag")])
+            assert tags == count_facet(TermsFacet("tag"), [SHOP[n] for n in found]), text
+            assert list_order(shop.order(query, 10, None, [OrderBy("count")])) == found, text
+            narrowed = shop.order(query, 10, Exists("price"), [OrderBy("count")])
+            assert list_order(narrowed) == [n for n in found if "price" in SHOP[n]], text
+
+    def test_hidden_documents_are_not_counted_or_ordered(self, shop: LexicalIndex) -> None:
+        hidden = [Docno(n) for n in (1, *range(3, 400))]
+        for text in ("", "red hat", parse_text_query("red hat", FILTER_SCHEMA)):
+            (tags,) = shop.count_facets(text, None, [TermsFacet("tag")], hidden)
+            assert tags == count_facet(TermsFacet("tag"), [SHOP[0], SHOP[2]])
+            found = shop.order(text, 10, None, [OrderBy("price", True)], hidden)
+            assert found == OrderedResult([(Docno(0),), (Docno(2),)], 2)
 
     def test_a_document_with_two_values_in_a_range_counts_once(self, shop: LexicalIndex) -> None:
         whole = Range("time", gte=0, lt=50 * DAY_US)

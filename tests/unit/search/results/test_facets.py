@@ -24,7 +24,8 @@ from quarry.facets import (
 from quarry.filters import Filter, Range
 from quarry.ranking.ranking import DegradationReason, DegradedStage
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
-from quarry.retrieval.text_query import SearchText
+from quarry.retrieval.query_syntax import parse_text_query
+from quarry.retrieval.text_query import SearchText, TextQuery
 from quarry.schema import MAX_TIMESTAMP_US, MIN_TIMESTAMP_US, Microseconds
 from quarry.testing.strategies import FILTER_SCHEMA
 from quarry.types import Docno
@@ -33,7 +34,7 @@ DAY_US = 86_400_000_000
 
 
 class BrokenIndex(MemoryLexicalIndex):
-    """Counts nothing."""
+    """Counts nothing, and settles nothing."""
 
     def count_facets(
         self,
@@ -42,6 +43,9 @@ class BrokenIndex(MemoryLexicalIndex):
         facets: Sequence[FacetRequest],
         hidden: Collection[Docno] = (),
     ) -> list[Facet]:
+        raise RetrieverUnavailableError("bm25", "the index is closed")
+
+    def settle(self, query: TextQuery) -> TextQuery:
         raise RetrieverUnavailableError("bm25", "the index is closed")
 
 
@@ -106,3 +110,14 @@ async def test_facets_come_with_the_first_page_only() -> None:
         later = await collection.turn(page.next, facets=(TermsFacet("tag"),))
         assert [facet.field for facet in page.facets] == ["tag"]
         assert later.facets == ()
+
+
+async def test_snippets_do_without_an_index_that_does_not_settle_terms() -> None:
+    terms = parse_text_query("word* -other", FILTER_SCHEMA)
+    with ThreadPoolExecutor(1) as threads:
+        stack = Stack([FixedArm("bm25", {1: 1.0})], threads)
+        stage = stack.searcher().first_stage
+        stage.lexical = BrokenIndex("g", FILTER_SCHEMA)
+        limit = Deadline.set_after(5)
+        assert await stage.settle(stack.make_query("word", terms=terms), limit) is terms
+        assert await stage.settle(stack.make_query("word"), limit) == "word"

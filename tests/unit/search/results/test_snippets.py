@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quarry.errors import DuplicateError, OutOfRangeError, UnknownFieldError, WrongTypeError
+from quarry.retrieval.query_syntax import parse_text_query
+from quarry.retrieval.text_query import SearchText, Term, TextQuery
 from quarry.schema import Field, FieldType, Schema
+from quarry.search.results import snippets as snippets_module
 from quarry.search.results.snippets import (
     Fragment,
     HighlightTag,
@@ -38,7 +41,7 @@ texts = st.lists(st.sampled_from(WORDS) | st.text(max_size=8), max_size=60).map(
 
 
 def make(
-    query: str, fields: Fields, *asked: SnippetField, tag: HighlightTag = HighlightTag.EM
+    query: SearchText, fields: Fields, *asked: SnippetField, tag: HighlightTag = HighlightTag.EM
 ) -> list[Snippet]:
     chosen = asked or choose_all_texts(SCHEMA, 200, 1)
     return list(SnippetMaker(SnippetPlan(tuple(chosen), tag), query, SCHEMA).make_snippets(fields))
@@ -65,6 +68,37 @@ def test_words_are_marked_as_bm25_compares_them(field: str, query: str, text: st
     (snippet,) = make(query, {field: text})
     assert (snippet.field, snippet.basis) == (field, SnippetBasis.WORDS)
     assert list_marked(snippet.fragments[0]) == marked
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "marked"),
+    [
+        ("foxes -dog", "a fox, a dog", ["fox"]),
+        ("+fox -title:dog cat*", "The cats and the fox", ["cats", "fox"]),
+        ("cat*", "A Cäte, scatter, CATEGORY", ["Cäte", "CATEGORY"]),
+        ('"red fox"', "a fox is red, no red fox", ["fox", "red", "red", "fox"]),
+        ("espreso~1 x", "one espresso", ["espresso"]),
+        ("title:fox", "a fox", []),
+        ("-fox dog", "a fox", []),
+    ],
+)
+def test_marks_are_those_of_the_terms_that_bm25_finds(query: str, text: str, marked: list[str]) -> None:
+    (snippet,) = make(parse_text_query(query, SCHEMA), {"text": text})
+    assert [word for part in snippet.fragments for word in list_marked(part)] == marked
+
+
+def test_synonyms_are_marked() -> None:
+    (snippet,) = make(TextQuery((Term("boot", others=("rubber shoe",)),)), {"text": "rubber shoes, boots"})
+    assert list_marked(snippet.fragments[0]) == ["rubber", "shoes", "boots"]
+
+
+def test_what_is_read_twice_counts_twice_for_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snippets_module, "MOST_READ", 100)
+    maker = SnippetMaker(
+        SnippetPlan(choose_all_texts(SCHEMA, 200, 1)), parse_text_query("fo*", SCHEMA), SCHEMA
+    )
+    bases = [maker.make_snippets({"text": "a fox here " * 5})[0].basis for _ in range(3)]
+    assert bases == [SnippetBasis.WORDS, SnippetBasis.BEGINNING, SnippetBasis.BEGINNING]
 
 
 def test_the_part_with_most_different_words_is_shown_even_if_it_is_deep_in_the_text() -> None:

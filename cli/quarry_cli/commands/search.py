@@ -202,7 +202,7 @@ def show_suggestions(answer: search_service_pb2.SuggestResponse) -> None:
     for suggestion in answer.suggestions:
         line = make_plain(suggestion.text)
         for part in suggestion.highlights:
-            line.stylize("bold", part.start, part.end)
+            line.stylize("bold", part.start, part.start + part.length)
         total = suggestion.documents
         least = "" if total.relation == search_service_pb2.TOTAL_RELATION_EXACT else "at least "
         line.append(f"  {least}{count_documents(total.count)}", "dim")

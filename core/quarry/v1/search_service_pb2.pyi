@@ -2264,7 +2264,7 @@ class Suggestion(_message.Message):
     document_id: _builtins.str
     """Of a title: a document that has it, the first one written. Else empty."""
     @_builtins.property
-    def highlights(self) -> _containers.RepeatedCompositeFieldContainer[Global___TextSpan]:
+    def highlights(self) -> _containers.RepeatedCompositeFieldContainer[Global___Highlight]:
         """The parts of `text` that stand for what is typed, in order and apart from each other. The rest completes it."""
 
     @_builtins.property
@@ -2278,7 +2278,7 @@ class Suggestion(_message.Message):
         *,
         text: _builtins.str = ...,
         kind: Global___SuggestionKind.ValueType = ...,
-        highlights: _abc.Iterable[Global___TextSpan] | None = ...,
+        highlights: _abc.Iterable[Global___Highlight] | None = ...,
         document_id: _builtins.str = ...,
         documents: Global___Total | None = ...,
     ) -> None: ...
@@ -2289,29 +2289,3 @@ class Suggestion(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Suggestion: _TypeAlias = Suggestion  # noqa: Y015
-
-@_typing.final
-class TextSpan(_message.Message):
-    """A part of a text, in Unicode characters (code points)."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    START_FIELD_NUMBER: _builtins.int
-    END_FIELD_NUMBER: _builtins.int
-    start: _builtins.int
-    """Of its first character, from 0."""
-    end: _builtins.int
-    """Behind its last one."""
-    def __init__(
-        self,
-        *,
-        start: _builtins.int = ...,
-        end: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___TextSpan: _TypeAlias = TextSpan  # noqa: Y015

@@ -36,7 +36,7 @@ def to_suggest_response(
             pb.Suggestion(
                 text=found.text,
                 kind=_MESSAGES[found.kind],
-                highlights=[pb.TextSpan(start=start, end=end) for start, end in found.highlights],
+                highlights=[pb.Highlight(start=start, length=end - start) for start, end in found.highlights],
                 document_id=found.document_id,
                 documents=to_total_message(found.documents),
             )

@@ -54,7 +54,7 @@ def test_titles_complete_what_is_typed_and_lead_to_their_documents(api: Api, man
     titles = [s for s in answer.suggestions if s.kind == pb.SUGGESTION_KIND_TITLE]
     assert [t.text for t in titles] == ["Java memory leaks", "Java memory of Project X", "Tuning Java memory"]
     assert [t.document_id for t in titles] == ["leaks", "secret", "tuning"]
-    assert [(part.start, part.end) for part in titles[2].highlights] == [(7, 11), (12, 15)]
+    assert [(part.start, part.length) for part in titles[2].highlights] == [(7, 4), (12, 3)]
     assert all(t.documents == pb.Total(count=1, relation="TOTAL_RELATION_EXACT") for t in titles)
     assert not answer.degraded
 
@@ -72,7 +72,7 @@ def test_what_only_hidden_documents_have_is_neither_suggested_nor_counted(api: A
 def test_markup_is_given_as_it_is_with_offsets_beside(api: Api, manuals: str) -> None:
     (found,) = suggest(api, manuals, "bol").suggestions
     assert found.text == "<b>Bold</b> & brave"
-    assert [(part.start, part.end) for part in found.highlights] == [(3, 6)]
+    assert [(part.start, part.length) for part in found.highlights] == [(3, 3)]
 
 
 def test_deleted_documents_disappear_and_changed_ones_change(api: Api) -> None:

@@ -52,13 +52,12 @@ unit: ## The unit and contract tests, side by side
 # when it has two tests left, so the two files that take longest come first, and fall to a worker each.
 LONGEST := tests/integration/api/learning/test_poisoned_loop.py \
 	tests/integration/api/learning/test_real_training.py
-SIDE_BY_SIDE := $(LONGEST) $(filter-out $(LONGEST), $(wildcard tests/e2e/test_*.py \
-	tests/integration/api/*/test_*.py tests/integration/test_bm25_tantivy.py \
-	tests/integration/test_mining_agreement.py))
 # These measure time, stop processes, fill disks, or count what the whole machine does.
 ONE_BY_ONE := tests/integration/crash tests/integration/liveness tests/integration/network \
 	tests/integration/recovery tests/integration/test_hot_swap.py tests/integration/test_collections.py \
 	tests/integration/test_server_log.py
+SIDE_BY_SIDE := $(LONGEST) $(filter-out $(LONGEST) $(ONE_BY_ONE), $(wildcard tests/e2e/test_*.py \
+	tests/integration/api/*/test_*.py tests/integration/test_*.py))
 
 integration: ## The tests with servers and real jobs
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SIDE_BY_SIDE)

@@ -193,7 +193,8 @@ class _SnippetBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SnippetB
     """The beginning of the passage that is nearest to the query by meaning: the field has no word of the query."""
     SNIPPET_BASIS_BEGINNING: _SnippetBasis.ValueType  # 3
     """The beginning of the field: it has no word of the query and no passage is known to be nearest, or over
-    5,000,000 characters had been analysed for the page.
+    5,000,000 characters had been analysed for the page; each counts as five where prefixes or near spellings are
+    looked for.
     """
 
 class SnippetBasis(_SnippetBasis, metaclass=_SnippetBasisEnumTypeWrapper):
@@ -206,7 +207,8 @@ SNIPPET_BASIS_PASSAGE: SnippetBasis.ValueType  # 2
 """The beginning of the passage that is nearest to the query by meaning: the field has no word of the query."""
 SNIPPET_BASIS_BEGINNING: SnippetBasis.ValueType  # 3
 """The beginning of the field: it has no word of the query and no passage is known to be nearest, or over
-5,000,000 characters had been analysed for the page.
+5,000,000 characters had been analysed for the page; each counts as five where prefixes or near spellings are
+looked for.
 """
 Global___SnippetBasis: _TypeAlias = SnippetBasis  # noqa: Y015
 

@@ -22,6 +22,8 @@ DEFAULT_LENGTH, DEFAULT_FRAGMENTS = 200, 1
 MOST_READ = 5_000_000
 """Characters that are analysed for one page; what is left then is shown from its beginning. They take about a
 second."""
+NEAR_COST = 5
+"""What a character counts where prefixes or near spellings are looked for: that takes so much longer."""
 MOST_MARKS = 20_000
 """Marks of one text that are chosen from, about; what comes behind them is not read."""
 KNOWN_WORD = 0.1
@@ -158,6 +160,7 @@ class SnippetMaker:
     def __init__(self, plan: SnippetPlan, wanted: SearchText, schema: Schema) -> None:
         self._fields, self._tag, self._wanted = plan.fields, plan.tag, wanted
         self._markers: dict[str, QueryMarker] = {}
+        self._cost = NEAR_COST if not isinstance(wanted, str) and needs_text(wanted) else 1
         self._texts = {field.name: field for field in schema.fields if field.type is FieldType.TEXT}
         self._embedded = tuple(field.name for field in schema.embedded)
         self._title = schema.title.name if schema.title else ""
@@ -206,12 +209,13 @@ class SnippetMaker:
     def _find_marks(self, text: str, field: SnippetField) -> Iterator[Mark]:
         """Finds the marks of ``text``, up to where all words of the query are close together."""
         language, read, given = self._texts[field.name].language, 0, 0
-        text = text[: self._left]
+        text = text[: self._left // self._cost]
+        self._left -= len(text) * (self._cost - 1)
         marker = self._choose_marker(self._texts[field.name], text)
         wanted = marker.count_words(language)
         for block, end in marker.find_marks(text, language):
             yield from block
-            self._left, read = max(0, self._left - (end - read)), end
+            self._left, read = self._left - (end - read), end
             given += len(block)
             if given > MOST_MARKS or (block and len(_find_best(block, field.length, set())[1]) == wanted):
                 return
@@ -222,7 +226,6 @@ class SnippetMaker:
             words = self._wanted
         else:
             words = " ".join(list_matched_words(self._wanted, field, text))
-            self._left -= len(text) if needs_text(self._wanted) else 0
         if words not in self._markers:
             self._markers[words] = QueryMarker(words)
         return self._markers[words]

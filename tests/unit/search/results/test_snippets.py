@@ -92,7 +92,7 @@ def test_synonyms_are_marked() -> None:
     assert list_marked(snippet.fragments[0]) == ["rubber", "shoes", "boots"]
 
 
-def test_what_is_read_twice_counts_twice_for_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_near_words_of_long_texts_are_looked_for_in_less_of_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snippets_module, "MOST_READ", 100)
     maker = SnippetMaker(
         SnippetPlan(choose_all_texts(SCHEMA, 200, 1)), parse_text_query("fo*", SCHEMA), SCHEMA

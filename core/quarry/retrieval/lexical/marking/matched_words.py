@@ -35,7 +35,7 @@ def list_matched_words(query: TextQuery, field: Field, text: str) -> list[str]:
         else:
             words.update(dict.fromkeys((term.text, *term.others)))
     if beginnings or near:
-        for written, surface in _cut(cutter, text):
+        for written, surface in dict.fromkeys(_cut(cutter, text)):
             if any(map(surface.startswith, beginnings)) or any(_is_near(surface, *one) for one in near):
                 words[written] = None
     return list(words)

@@ -31,6 +31,7 @@ class Term:
         field: of the schema, the only one that is looked at; empty for all.
         distance: FUZZY: letters that may differ, 1 or 2; 0 for as many as suit the word's length.
         others: words or phrases that stand for the term as well; a document counts by the best one.
+        languages: of the fields that are looked at; empty for all.
     """
 
     text: str
@@ -39,6 +40,16 @@ class Term:
     field: str = ""
     distance: int = 0
     others: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+
+    @property
+    def is_optional_words(self) -> bool:
+        """Whether a document may have any of its words, and need not have one."""
+        return self.kind is TermKind.WORDS and self.occurs is Occurrence.OPTIONAL
+
+    def is_for(self, language: str) -> bool:
+        """Tells whether it is looked for in fields of this language."""
+        return not self.languages or language in self.languages
 
 
 @dataclass(frozen=True, slots=True)

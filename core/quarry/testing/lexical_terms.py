@@ -238,6 +238,45 @@ class LexicalTermsContract:
         query = replace(parse_text_query('+red "red wool"', SCHEMA), vocabulary=known["vocabulary"])
         assert set(list_docnos(index.search(query, 10, None))) == {0, 1, 3}
 
+    def test_stop_words_of_the_language_are_not_looked_for_beside_a_synonym(
+        self, index: LexicalIndex
+    ) -> None:
+        rule = SynonymRule(("boot", "shoe"))
+        assert set(self.search(index, "the boot", vocabulary=Vocabulary((rule,)))) == {0, 1}
+        assert set(self.search(index, "by the boot of", vocabulary=Vocabulary((rule,)))) == {0, 1}
+        index.apply([Change(Docno(4), 5, {"note": "the boot"}), Change(Docno(5), 6, {"note": "The Who"})])
+        index.commit(6)
+        known = Vocabulary((rule,), ("who",))
+        assert set(self.search(index, "the boot", vocabulary=known)) == {0, 1, 4, 5}  # no stop word of "es"
+        assert set(self.search(index, "the who", vocabulary=known)) == {2, 4, 5}
+        query = replace(parse_text_query("title:the-boot", SCHEMA), vocabulary=known, tolerates_typos=True)
+        assert set(list_docnos(index.search(query, 10, None))) == {0, 1}
+        assert index.settle(query).terms
+
+    def test_stop_words_of_both_kinds_are_one_set(self, index: LexicalIndex) -> None:
+        known = Vocabulary(stop_words=("red",))
+        assert set(self.search(index, "the red", vocabulary=known)) == {0, 1, 3}
+        assert set(self.search(index, "the red of by", vocabulary=known)) == {0, 1, 3}
+        assert set(self.search(index, "the red shoe", vocabulary=known)) & {0, 1, 3} == {0, 1}
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ('"red wool" the', {3}),
+            ('the "red wool" by', {3}),
+            ("configura* the", {1}),
+            ("expresso~ the", {0}),
+            ("title:hat the", {2, 3}),
+            ('the -"red wool"', {0, 2}),
+        ],
+    )
+    def test_a_stop_word_beside_another_term_is_not_looked_for(
+        self, index: LexicalIndex, text: str, expected: set[int]
+    ) -> None:
+        query = parse_text_query(text, SCHEMA)
+        found = index.search(query, 10, None)
+        assert (set(list_docnos(found)), found.total) == (expected, len(expected))
+
     @pytest.mark.parametrize(
         ("text", "settled"),
         [
@@ -248,6 +287,8 @@ class LexicalTermsContract:
             ("zzzzzzz~", []),
             ("title:expresso~ -hat", [Term("hat", occurs=Occurrence.EXCLUDED)]),
             ('con* "a b"', [Term("con", TermKind.PREFIX), Term("a b", TermKind.PHRASE)]),
+            ("red -band the", [Term("red the"), Term("band", occurs=Occurrence.EXCLUDED)]),
+            ("the +hat", [Term("the", languages=("es",)), Term("hat", occurs=Occurrence.REQUIRED)]),
         ],
     )
     def test_a_query_is_settled_by_what_the_index_has(

@@ -30,6 +30,11 @@ def test_words_that_are_typed_come_with_those_of_the_text_that_are_like_them(
     assert list_matched_words(parse_text_query(query, SCHEMA), TITLE, text) == words
 
 
+def test_a_term_for_other_languages_has_no_words_in_a_field() -> None:
+    query = TextQuery((Term("the", languages=("en",)), Term("red", languages=("es", "en"))))
+    assert list_matched_words(query, TITLE, "") == ["red"]
+
+
 def test_synonyms_are_among_them() -> None:
     query = TextQuery((Term("boot", others=("shoe", "rubber boot")), Term("hat", TermKind.FUZZY, distance=1)))
     assert list_matched_words(query, TITLE, "a cat") == ["boot", "shoe", "rubber boot", "cat"]

@@ -9,7 +9,7 @@ from quarry.retrieval.lexical.clauses import FORM_SHARE, list_steps
 from quarry.retrieval.lexical.cutting import TextCutter, Word
 from quarry.retrieval.lexical.near_words import FUZZY_SHARE, choose_distance, compute_distance
 from quarry.retrieval.lexical.text_fields import TextField, list_own_fields, list_text_fields, scale_boosts
-from quarry.retrieval.lexical.vocabulary_terms import apply_vocabulary
+from quarry.retrieval.lexical.vocabulary_terms import arrange_terms
 from quarry.retrieval.text_query import Occurrence, Term, TermKind, TextQuery
 from quarry.schema import Schema, as_list
 from quarry.types import Docno, Fields
@@ -41,14 +41,14 @@ class MemoryTerms:
 
     def score(self, query: TextQuery, boost_scale: float) -> Scores:
         """Scores the documents that match."""
-        query = apply_vocabulary(query, self._schema)
+        query = arrange_terms(query, self._schema)
         exact: list[Scores] = []
         near: list[Scores] = []
         for term in query.terms:
             if term.occurs is not Occurrence.EXCLUDED:
                 found, is_near = self._find(term, boost_scale)
                 (near if is_near else exact).append(found)
-            if query.tolerates_typos and term == Term(term.text, field=term.field):
+            if query.tolerates_typos and term.is_optional_words and not term.others:
                 near += [self._find_near(typo)[0] for typo in self._list_typos(term)]
         total = _add(exact)
         alone = not total or any(term.occurs is Occurrence.REQUIRED for term in query.terms)
@@ -59,10 +59,10 @@ class MemoryTerms:
     def settle(self, query: TextQuery) -> TextQuery:
         """Settles a query as ``LexicalIndex.settle`` says."""
         terms: list[Term] = []
-        for term in apply_vocabulary(query, self._schema).terms:
+        for term in arrange_terms(query, self._schema).terms:
             if term.kind is not TermKind.FUZZY:
                 terms.append(term)
-                if query.tolerates_typos and term == Term(term.text, field=term.field):
+                if query.tolerates_typos and term.is_optional_words and not term.others:
                     terms += self._list_typos(term)
             elif self._score_words(term.text, self._choose_fields(term, 1.0)):
                 terms.append(replace(term, kind=TermKind.WORDS, distance=0))
@@ -73,7 +73,7 @@ class MemoryTerms:
 
     def keep_admitted(self, query: TextQuery, docnos: Collection[Docno]) -> set[Docno]:
         """Keeps the documents that have each required term and none that is excluded."""
-        query = apply_vocabulary(query, self._schema)
+        query = arrange_terms(query, self._schema)
         return {docno for docno in docnos if docno in self._documents and self._check_admitted(query, docno)}
 
     def _check_admitted(self, query: TextQuery, docno: Docno) -> bool:
@@ -93,7 +93,7 @@ class MemoryTerms:
         if term.kind is TermKind.FUZZY and not unspaced:
             exact = self._score_words(term.text, fields)
             return (exact, False) if exact else (self._find_near(term)[0], True)
-        if term.kind is TermKind.WORDS and term.occurs is Occurrence.OPTIONAL:
+        if term.is_optional_words:
             found = self._score_words(term.text, fields)
         else:
             found = _add([self._find_phrase(term.text, field) for field in fields])
@@ -104,10 +104,12 @@ class MemoryTerms:
         return found, False
 
     def _list_own(self, term: Term) -> Sequence[TextField]:
-        return (self._own[term.field],) if term.field else tuple(self._own.values())
+        own = (self._own[term.field],) if term.field else tuple(self._own.values())
+        return [field for field in own if term.is_for(field.language)]
 
     def _choose_fields(self, term: Term, boost_scale: float) -> Sequence[TextField]:
-        return self._list_own(term) if term.field else scale_boosts(self._scored, boost_scale)
+        scored = self._list_own(term) if term.field else scale_boosts(self._scored, boost_scale)
+        return [field for field in scored if term.is_for(field.language)]
 
     def _list_typos(self, term: Term) -> list[Term]:
         """Lists the words of a term that no document has, as terms with the distance of what is near."""

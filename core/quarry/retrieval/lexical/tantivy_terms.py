@@ -24,7 +24,7 @@ from quarry.retrieval.lexical.tantivy_query import (
     compute_score_ceiling,
 )
 from quarry.retrieval.lexical.text_fields import TextField, list_own_fields, name_surface_field, scale_boosts
-from quarry.retrieval.lexical.vocabulary_terms import apply_vocabulary
+from quarry.retrieval.lexical.vocabulary_terms import arrange_terms
 from quarry.retrieval.text_query import Occurrence, Term, TermKind, TextQuery
 from quarry.schema import Schema
 
@@ -62,7 +62,7 @@ class TermQueryBuilder:
 
     def build(self, searcher: tantivy.Searcher, query: TextQuery, boost_scale: float) -> BuiltQuery:
         """Builds the query for the index as ``searcher`` sees it."""
-        query = apply_vocabulary(query, self._schema)
+        query = arrange_terms(query, self._schema)
         optional: list[BuiltQuery] = []
         scored: list[BuiltQuery] = []
         strict: list[tuple[Occur, Query]] = []
@@ -87,7 +87,7 @@ class TermQueryBuilder:
 
     def build_restriction(self, searcher: tantivy.Searcher, query: TextQuery) -> Query:
         """Builds what any document must match, however it was found."""
-        query = apply_vocabulary(query, self._schema)
+        query = arrange_terms(query, self._schema)
         strict = [term for term in query.terms if term.occurs is not Occurrence.OPTIONAL]
         parts = [
             (_OCCURS[term.occurs], self._build_term(searcher, term, self._choose_scope(term, 1.0)).query)
@@ -96,9 +96,11 @@ class TermQueryBuilder:
         return Query.boolean_query([(Occur.Must, Query.all_query()), *parts])
 
     def _choose_scope(self, term: Term, boost_scale: float) -> "_Scope":
-        if term.field:
-            return _Scope((self._own[term.field],), (self._own[term.field],))
-        return _Scope(scale_boosts(self._texts.fields, boost_scale), tuple(self._own.values()))
+        own = (self._own[term.field],) if term.field else tuple(self._own.values())
+        scored = own if term.field else scale_boosts(self._texts.fields, boost_scale)
+        if term.languages:
+            own, scored = (tuple(f for f in some if term.is_for(f.language)) for some in (own, scored))
+        return _Scope(scored, own)
 
     def _build_term(self, searcher: tantivy.Searcher, term: Term, scope: "_Scope") -> BuiltQuery:
         match term.kind:
@@ -109,7 +111,7 @@ class TermQueryBuilder:
                 built = (
                     exact if _has_hit(searcher, exact) else self._build_surfaces(searcher, term, scope.own)
                 )
-            case TermKind.WORDS if term.occurs is Occurrence.OPTIONAL:
+            case TermKind.WORDS if term.is_optional_words:
                 built = self._build_words(searcher, term.text, scope.scored)
             case TermKind.WORDS | TermKind.PHRASE:
                 built = self._build_phrase(searcher, term.text, scope.scored)
@@ -119,7 +121,7 @@ class TermQueryBuilder:
     def settle(self, searcher: tantivy.Searcher, query: TextQuery) -> TextQuery:
         """Settles a query as ``LexicalIndex.settle`` says."""
         terms: list[Term] = []
-        for term in apply_vocabulary(query, self._schema).terms:
+        for term in arrange_terms(query, self._schema).terms:
             scope = self._choose_scope(term, 1.0)
             if term.kind is not TermKind.FUZZY:
                 terms.append(term)
@@ -136,7 +138,7 @@ class TermQueryBuilder:
         self, searcher: tantivy.Searcher, term: Term, scope: "_Scope"
     ) -> Iterator[tuple[Term, BuiltQuery]]:
         """Builds near spellings of the optional words of a term that no document has."""
-        if term.kind is not TermKind.WORDS or term.occurs is not Occurrence.OPTIONAL or term.others:
+        if not term.is_optional_words or term.others:
             return
         for word in self._texts.list_words(term.text, {field.language for field in scope.own})[:MAX_TYPOS]:
             if not _has_hit(searcher, self._build_words(searcher, word, scope.scored)):

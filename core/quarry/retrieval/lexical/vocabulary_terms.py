@@ -1,4 +1,5 @@
-"""A query with the vocabulary of its collection: stop words left out, synonyms beside what they stand for."""
+"""The words of a query as they are looked for: without stop words, and with synonyms beside what they stand
+for."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -13,27 +14,37 @@ from quarry.vocabulary import Vocabulary
 MAX_EXPANDED = 64
 """Words and phrases of one text whose synonyms are looked for; the first ones are taken."""
 
+_NO_VOCABULARY = Vocabulary()
+
 Key = tuple[str, ...]
 """A phrase as an analyser leaves its words."""
 
 
-def apply_vocabulary(query: TextQuery, schema: Schema) -> TextQuery:
-    """Applies the query's vocabulary to its words: those that are required are looked for by their synonyms,
-    too; stop words are left out of the optional ones, unless there are no others.
+def arrange_terms(query: TextQuery, schema: Schema) -> TextQuery:
+    """Arranges the words of a query as they are looked for.
+
+    The optional words without a mark are one text, wherever they stand. Stop words are left out of it, those
+    of the language and those of the query's vocabulary, unless the query looks for nothing else. Words that
+    are required or optional are looked for by their synonyms, too.
 
     Phrases, prefixes, near spellings and what is excluded stay as they are.
     """
-    if query.vocabulary is None or not schema.searchable:
+    plain = [term for term in query.terms if term == Term(term.text)]
+    is_plain = len(plain) in (0, len(query.terms))
+    if not schema.searchable or (query.vocabulary is None and is_plain):
         return query
-    reader = _make_reader(schema, query.vocabulary)
+    reader = _make_reader(schema, query.vocabulary or _NO_VOCABULARY)
+    beside = any(term.occurs is not Occurrence.EXCLUDED and term not in plain for term in query.terms)
     terms: list[Term] = []
     for term in query.terms:
-        if term.kind is not TermKind.WORDS or term.occurs is Occurrence.EXCLUDED:
-            terms.append(term)
-        elif term.occurs is Occurrence.REQUIRED:
+        if plain and term is plain[0]:
+            terms += reader.read_words(Term(" ".join(one.text for one in plain)), beside)
+        elif term.is_optional_words:
+            terms += () if term in plain else reader.read_words(term)
+        elif term.kind is TermKind.WORDS and term.occurs is Occurrence.REQUIRED:
             terms.append(replace(term, others=reader.find_others(term.text)))
         else:
-            terms += reader.read_words(term)
+            terms.append(term)
     return replace(query, terms=tuple(dict.fromkeys(terms)))  # a word counts once, as in plain text
 
 
@@ -47,9 +58,9 @@ class _VocabularyReader:
     """Finds stop words and synonyms in texts: in any language of the schema, whatever their endings are."""
 
     def __init__(self, schema: Schema, vocabulary: Vocabulary) -> None:
-        languages = dict.fromkeys(field.language for field in schema.searchable)
-        self._analysers = [QueryAnalyser(language) for language in languages]
-        self._surfaces = [build_surface_cutter(language) for language in languages]
+        self._languages = tuple(dict.fromkeys(field.language for field in schema.searchable))
+        self._analysers = [QueryAnalyser(language) for language in self._languages]
+        self._surfaces = [build_surface_cutter(language) for language in self._languages]
         self._finds: dict[Key, dict[str, None]] = {}
         for rule in vocabulary.synonyms:
             for phrase, other in rule.list_pairs():
@@ -69,8 +80,12 @@ class _VocabularyReader:
             dict.fromkeys(other for key in self._make_keys(text) for other in self._finds.get(key, ()))
         )
 
-    def read_words(self, term: Term) -> Iterator[Term]:
-        """Reads the words of a text: those with synonyms, longest phrases first, and all others as one."""
+    def read_words(self, term: Term, beside: bool = False) -> Iterator[Term]:
+        """Reads the words of a text: those with synonyms, longest phrases first, and all others as one.
+
+        Args:
+            beside: the query looks for another term, too, so that stop words need not be looked for.
+        """
         text = self._analysers[0].normalize(term.text)
         cuts = self._cut_all(text)
         stops = [bool(self._stop_words.intersection(surfaces)) for surfaces in self._cut_surfaces(text)]
@@ -86,8 +101,20 @@ class _VocabularyReader:
             else:
                 (stopped if stops[place] else rest).append(words)
             place += max(length, 1)
-        if rest or (stopped and not found):
-            yield replace(term, text=" ".join(rest or stopped))
+        left = " ".join(rest) if found or stopped else term.text
+        yield from self._keep_telling(term, left, "" if beside or found else " ".join(stopped) or left)
+
+    def _keep_telling(self, term: Term, text: str, instead: str) -> Iterator[Term]:
+        """Keeps ``text`` for the languages in which it has more than stop words, and ``instead`` for the
+        others."""
+        kept: dict[str, list[str]] = {}
+        for language, analyser in zip(self._languages, self._analysers, strict=True):
+            has_telling = analyser.telling.cut(analyser.normalize(text))
+            kept.setdefault(text if has_telling else instead, []).append(language)
+        for left, languages in kept.items():
+            if left:
+                is_all = len(languages) == len(self._languages)
+                yield replace(term, text=left, languages=() if is_all else tuple(languages))
 
     def _find_longest(self, cuts: Sequence[Sequence[Word | Run]], place: int) -> tuple[int, tuple[str, ...]]:
         for length in range(min(self._longest, len(cuts[0]) - place), 0, -1):

@@ -24,7 +24,8 @@ def list_matched_words(query: TextQuery, field: Field, text: str) -> list[str]:
     near: list[tuple[str, int]] = []
     cutter = _get_cutter(field.language)
     for term in query.terms:
-        if term.occurs is Occurrence.EXCLUDED or term.field not in ("", field.name):
+        is_elsewhere = term.field not in ("", field.name) or not term.is_for(field.language)
+        if term.occurs is Occurrence.EXCLUDED or is_elsewhere:
             continue
         surfaces = [s for _, s in _cut(cutter, term.text)]
         if term.kind is TermKind.PREFIX and surfaces:

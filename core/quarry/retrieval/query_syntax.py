@@ -21,7 +21,7 @@ from quarry.schema import FieldType, Schema
 MAX_TERMS = 64
 """Terms that are not merely optional words, in one query."""
 MIN_PREFIX = 2
-"""Letters before a star."""
+"""Letters and digits in a row before a star."""
 _SPACE = re.compile(r"\s*")
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9_.]{0,63}):")
 _PHRASE = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
@@ -29,6 +29,8 @@ _WORD = re.compile(r'(?:[^\s"\\*~()]|\\.)+', re.DOTALL)
 _ENDING = re.compile(r"(\*)|~([0-9]*)")
 _TERM_END = re.compile(r"\s|$")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_INVISIBLE = re.compile("[\u00ad\ufe00-\ufe0f]")
+"""Soft hyphens and variation selectors, which part no word."""
 _JOINTS = frozenset({"AND", "OR", "NOT"})
 _OCCURRENCES = {"+": Occurrence.REQUIRED, "-": Occurrence.EXCLUDED}
 
@@ -125,8 +127,8 @@ class _Parser:
         if ending is None:
             return Term(word, TermKind.WORDS, occurs, field)
         if ending[1]:
-            if len(word) < MIN_PREFIX:
-                self._fail(f"a star needs {MIN_PREFIX} characters before it", start)
+            if _count_before_star(word) < MIN_PREFIX:
+                self._fail(f"a star needs {MIN_PREFIX} letters or digits in a row before it", start)
             return Term(word, TermKind.PREFIX, occurs, field)
         if ending[2] not in ("", "1", "2"):
             self._fail(f"{ending[2]} letters may not differ: write ~, ~1 or ~2", ending.start())
@@ -156,6 +158,17 @@ class _Parser:
     def _fail(self, problem: str, place: int | None = None) -> NoReturn:
         position = (self._place if place is None else place) + 1
         raise QuerySyntaxError(self._path, problem, position)
+
+
+def _count_before_star(word: str) -> int:
+    """Counts the characters of the last word that an index makes of ``word``, without accents."""
+    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", word))
+    words = [list(group) for is_part, group in groupby(text, _is_part_of_word) if is_part]
+    return sum(not unicodedata.combining(character) for character in words[-1]) if words else 0
+
+
+def _is_part_of_word(character: str) -> bool:
+    return _can_be_found(character) or unicodedata.category(character).startswith("M")
 
 
 def _can_be_found(text: str) -> bool:

@@ -30,6 +30,8 @@ DOCUMENTS: list[Fields] = [
     {"title": "green hat", "text": "wool, by The Who, over Wi-Fi", "note": "備份資料庫 mañana"},
     {"title": "red hat", "text": "red wool, red band, fast running, café", "note": "la manana azul"},
 ]
+LONG = "x" * 256
+"""A word that is too long for an index."""
 FINDS: list[tuple[str, set[int]]] = [
     ("red shoe", {0, 1, 3}),
     ('"running fast"', {0}),
@@ -81,6 +83,12 @@ FINDS: list[tuple[str, set[int]]] = [
     ("+資庫", set()),
     ("備份*", {2}),
     ("zzz", set()),
+    (f'"red {LONG}"', set()),
+    (f'+"{LONG} hat"', set()),
+    (f'red -"wool {LONG}"', {0, 1, 3}),
+    (f"+hat-{LONG} red", set()),
+    (f"{LONG}-ha*", set()),
+    (f"red {LONG}", {0, 1, 3}),
 ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import tantivy
 from tantivy import PreTokenizedString, Token
 
-from quarry.retrieval.lexical.cutting import Run, Split, TextCutter, Word
+from quarry.retrieval.lexical.cutting import RUNS_AND_WORDS, Run, Split, TextCutter, Word
 from quarry.schema import LANGUAGES
 
 VERSION = 3
@@ -91,6 +91,15 @@ def build_surface_cutter(language: str) -> TextCutter:
     return TextCutter(language, _make_split(ordinary), _make_split(whole))
 
 
+def has_long_word(text: str) -> bool:
+    """Tells whether the normalised ``text`` has a word that is too long for an index."""
+    return len(text.encode()) > MAX_WORD_BYTES and any(
+        len(found[0].encode()) > MAX_WORD_BYTES
+        for found in RUNS_AND_WORDS.finditer(text)
+        if found.lastgroup == "word"
+    )
+
+
 def list_surfaces(part: Word | Run) -> tuple[str, ...]:
     """Lists the spellings without accents of a word; none of characters without spaces."""
     return (part.forms or (part.text,)) if isinstance(part, Word) else ()
@@ -139,6 +148,11 @@ class QueryAnalyser:
     def cut_whole(self, text: str) -> list[Word | Run]:
         """Cuts ``text`` as a document is cut, stop words included."""
         return self._all.cut(self._all.normalize(text))
+
+    def cut_phrase(self, text: str) -> list[Word | Run]:
+        """Cuts ``text`` as ``cut_whole`` does; into nothing if a word of it is too long for an index."""
+        text = self._all.normalize(text)
+        return [] if has_long_word(text) else self._all.cut(text)
 
 
 def _make_split(analyser: tantivy.TextAnalyzer) -> Split:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
+from quarry.retrieval.lexical.analysis import has_long_word
 from quarry.retrieval.lexical.clauses import FORM_SHARE, list_steps
 from quarry.retrieval.lexical.cutting import TextCutter, Word
 from quarry.retrieval.lexical.near_words import FUZZY_SHARE, choose_distance, compute_distance
@@ -121,7 +122,8 @@ class MemoryTerms:
 
     def _find_phrase(self, text: str, field: TextField) -> Scores:
         cutter = self._cutters[field.language]
-        steps = list_steps(cutter.cut(cutter.normalize(text)), field.language)
+        normal = cutter.normalize(text)
+        steps = list_steps([] if has_long_word(normal) else cutter.cut(normal), field.language)
         ways = list(product(*([(place, term) for term in terms] for place, terms in steps)))
         found: Scores = {}
         for docno, fields in self._documents.items():
@@ -171,7 +173,8 @@ class MemoryTerms:
 
     def _is_of_words(self, text: str, language: str) -> bool:
         cutter = self._cutters[language]
-        return all(isinstance(part, Word) for part in cutter.cut(cutter.normalize(text)))
+        text = cutter.normalize(text)
+        return not has_long_word(text) and all(isinstance(part, Word) for part in cutter.cut(text))
 
     def _list_surfaces(self, text: str, language: str) -> list[str]:
         cutter = self._cutters[language]

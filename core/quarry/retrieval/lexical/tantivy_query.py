@@ -55,9 +55,9 @@ class TextQueryBuilder:
         languages = {field.language for field in fields}
         return list_clauses(fields, {name: self._analysers[name].cut(text) for name in languages})
 
-    def cut_whole(self, text: str, language: str) -> list[Word | Run]:
-        """Cuts ``text`` as a document of this language is cut."""
-        return self._analysers[language].cut_whole(text)
+    def cut_phrase(self, text: str, language: str) -> list[Word | Run]:
+        """Cuts ``text`` as a document of this language is cut; into nothing if a word is too long."""
+        return self._analysers[language].cut_phrase(text)
 
     def list_words(self, text: str, languages: Iterable[str]) -> list[str]:
         """Lists the words of ``text`` as they are written there, once each, stop words left out."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import tantivy
 from tantivy import Occur, Query
 
-from quarry.retrieval.lexical.analysis import build_surface_cutter, list_surfaces
+from quarry.retrieval.lexical.analysis import build_surface_cutter, has_long_word, list_surfaces
 from quarry.retrieval.lexical.clauses import FORM_SHARE, list_steps
 from quarry.retrieval.lexical.near_words import FUZZY_SHARE, MAX_TYPOS, choose_distance
 from quarry.retrieval.lexical.tantivy_documents import count_documents, count_hits
@@ -153,7 +153,10 @@ class TermQueryBuilder:
         return BuiltQuery(query, compute_score_ceiling(searcher, clauses))
 
     def _build_phrase(self, searcher: tantivy.Searcher, text: str, fields: Sequence[TextField]) -> BuiltQuery:
-        """Builds what matches the words in a row, stop words included, in any of the fields."""
+        """Builds what matches the words in a row, stop words included, in any of the fields.
+
+        A phrase with a word that is too long for the index matches nothing.
+        """
         built = [self._build_phrase_in(searcher, text, field) for field in fields]
         return BuiltQuery(_match_any([b.query for b in built]), math.fsum(b.ceiling for b in built))
 
@@ -162,7 +165,7 @@ class TermQueryBuilder:
         total = count_documents(searcher)
         steps: list[list[tuple[int, str]]] = []
         idf = 0.0
-        for place, spellings in list_steps(self._texts.cut_whole(text, field.language), field.language):
+        for place, spellings in list_steps(self._texts.cut_phrase(text, field.language), field.language):
             having = {term: n for term in spellings if (n := searcher.doc_freq(field.name, term))}
             if not having:
                 return BuiltQuery(Query.empty_query(), 0.0)
@@ -204,9 +207,10 @@ class TermQueryBuilder:
         return BuiltQuery(Query.empty_query(), 0.0)
 
     def _cut_surfaces(self, text: str, language: str) -> list[str]:
-        """Cuts a text into words as they are written; none if it has anything else."""
+        """Cuts a text into words as they are written; none if it has anything else, or a word too long."""
         cutter = self._surfaces[language]
-        surfaces = [list_surfaces(part) for part in cutter.cut(cutter.normalize(text))]
+        text = cutter.normalize(text)
+        surfaces = [] if has_long_word(text) else [list_surfaces(part) for part in cutter.cut(text)]
         return [spellings[0] for spellings in surfaces] if all(surfaces) else []
 
     def _match_prefix(self, name: str, words: Sequence[str]) -> Query:

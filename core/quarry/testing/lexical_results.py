@@ -21,9 +21,11 @@ from quarry.filters import EqualTo, Exists, Filter, Range, matches
 from quarry.retrieval.base import LexicalIndex, OrderedResult
 from quarry.retrieval.ordering import OrderBy, sort_by_fields
 from quarry.retrieval.query_syntax import parse_text_query
+from quarry.retrieval.text_query import SearchText, Term, TextQuery
 from quarry.schema import FieldType, as_list
 from quarry.testing.strategies import FILTER_SCHEMA, VALUES, draw_documents, draw_filters
 from quarry.types import Change, Docno, Fields
+from quarry.vocabulary import SynonymRule, Vocabulary
 
 DAY_US = 86_400_000_000
 SETTINGS = settings(
@@ -38,6 +40,20 @@ SHOP: list[Fields] = [
     {"title": "blue hat", "tag": "wool", "count": 3, "sale": False, "time": [40 * DAY_US, 41 * DAY_US]},
     {"title": "red coat", "tag": "sport", "price": 9.5},
 ]
+
+
+ADVANCED = ('"red shoe" the', "wine -shoe the", "+red the", "sh* -red of", "the -shoe", "+shoe -blue red")
+"""Queries of terms that often find something; words that are stop words among them."""
+
+
+def draw_texts() -> st.SearchStrategy[SearchText]:
+    """Draws an empty text, a plain one, or a query of terms, which may leave out or want a synonym."""
+    known = Vocabulary((SynonymRule(("wine", "shoe")),), ("red",))
+    advanced = st.sampled_from(ADVANCED).map(lambda text: parse_text_query(text, FILTER_SCHEMA))
+    taught = st.sampled_from(["the wine", "the red"]).map(
+        lambda text: TextQuery((Term(text),), vocabulary=known)
+    )
+    return st.sampled_from(["", "red shoe"]) | advanced | taught
 
 
 def list_facets() -> Iterator[FacetRequest]:
@@ -154,18 +170,19 @@ class LexicalResultsContract:
     @given(
         contents=st.lists(draw_documents(FILTER_SCHEMA), max_size=20),
         drawn=st.lists(draw_filters(FILTER_SCHEMA), min_size=2, max_size=2),
+        advanced=draw_texts(),
         doomed=st.integers(0, 3),
     )
     @SETTINGS
     def test_facets_equal_a_count_by_hand(
-        self, contents: list[Fields], drawn: list[Filter], doomed: int
+        self, contents: list[Fields], drawn: list[Filter], advanced: SearchText, doomed: int
     ) -> None:
         facets = list(list_facets())
         with TemporaryDirectory() as folder:
             index = self.open_index(Path(folder))
             fill(index, contents, min(doomed, len(contents)))
             for filter in (None, *drawn):
-                for text in ("", "red shoe"):
+                for text in ("", "red shoe", advanced):
                     listed = index.search(text, 99, filter) if text else index.browse(99, filter)
                     matching = [contents[candidate.docno] for candidate in listed.candidates]
                     expected = [count_facet(facet, matching) for facet in facets]
@@ -174,6 +191,7 @@ class LexicalResultsContract:
 
     @given(
         contents=st.lists(draw_documents(FILTER_SCHEMA), max_size=20),
+        text=draw_texts(),
         filter=st.none() | draw_filters(FILTER_SCHEMA),
         order=st.lists(
             st.builds(OrderBy, st.sampled_from([f.name for f in FILTER_SCHEMA.filterable]), st.booleans()),
@@ -186,7 +204,13 @@ class LexicalResultsContract:
     )
     @SETTINGS
     def test_an_order_equals_one_by_hand(
-        self, contents: list[Fields], filter: Filter | None, order: list[OrderBy], depth: int, doomed: int
+        self,
+        contents: list[Fields],
+        text: SearchText,
+        filter: Filter | None,
+        order: list[OrderBy],
+        depth: int,
+        doomed: int,
     ) -> None:
         def read(docno: int, name: str) -> object:
             values = as_list(contents[docno].get(name))
@@ -196,11 +220,12 @@ class LexicalResultsContract:
             index = self.open_index(Path(folder))
             gone = min(doomed, len(contents))
             fill(index, contents, gone)
-            passing = [
-                n for n in range(gone, len(contents)) if filter is None or matches(filter, contents[n])
-            ]
+            every = index.search(text, 99, None).candidates if text else index.browse(99, None).candidates
+            finds = sorted(candidate.docno for candidate in every)
+            assert text or finds == list(range(gone, len(contents)))
+            passing = [n for n in finds if filter is None or matches(filter, contents[n])]
             expected = sort_by_fields(passing, order, read)  # type: ignore[arg-type]
-            found = index.order("", depth, filter, order)
+            found = index.order(text, depth, filter, order)
             listed = list_order(found)
             assert (listed, found.total) == (expected[: len(listed)], len(expected))
             assert len(listed) >= min(depth, len(expected))

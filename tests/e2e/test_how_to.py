@@ -129,8 +129,8 @@ def test_the_how_to_pages_run_as_they_are_written(tmp_path: Path) -> None:
         "no hits",
         "  1 Espresso",
     ]
-    shown = re.findall(r"^ *1 (.+?)  ", said_by["synonyms.md"], re.MULTILINE)
-    assert shown == ["Cold brew", "Green tea", "Espresso"], said_by["synonyms.md"]
+    shown = re.findall(r"^ *\d .*\d  (\w) *$", said_by["synonyms.md"], re.MULTILINE)
+    assert shown == ["b", "a", "c", "a", "b"], said_by["synonyms.md"]
     assert "\ncoffee, espresso, cold brew\ninfusion, cuppa => green tea\n" in said_by["synonyms.md"]
     paged = said_by["page.md"]
     assert re.search(r"^\d+ match a word, \d+ were found by meaning alone$", paged, re.MULTILINE), paged

@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quarry.retrieval.lexical.bm25 import TantivyIndex
-from quarry.retrieval.lexical.marking.highlighting import BLOCK_CHARACTERS, Mark, QueryMarker
+from quarry.retrieval.lexical.marking.blocks import BLOCK_CHARACTERS
+from quarry.retrieval.lexical.marking.highlighting import Mark, QueryMarker
+from quarry.retrieval.text_query import Term, TermKind
 from quarry.schema import Field, FieldType, Schema
 from quarry.types import Change, Docno
 
@@ -79,3 +81,43 @@ def test_a_long_text_is_read_in_blocks_and_marked_in_all_of_them() -> None:
     assert [m for marks, _ in QueryMarker("備份").find_marks(unspaced, "zh") for m in marks] == [
         Mark(len(unspaced) - 2, len(unspaced), "備份")
     ]
+
+
+@pytest.mark.parametrize("before", range(2 * BLOCK_CHARACTERS - 3, 2 * BLOCK_CHARACTERS + 1))
+@pytest.mark.parametrize(
+    ("filling", "text", "language"), [("無", "備份", "zh"), ("ก", "สวัสดี", "th"), ("x, ", "a fox.", "en")]
+)
+def test_what_lies_across_two_blocks_is_marked(before: int, filling: str, text: str, language: str) -> None:
+    whole = (filling * before)[:before] + text + filling * BLOCK_CHARACTERS
+    marks = [m for found, _ in QueryMarker(text).find_marks(whole, language) for m in found]
+    alone = [m for found, _ in QueryMarker(text).find_marks(text, language) for m in found]
+    assert [(m.start - before, m.end - before) for m in marks] == [(m.start, m.end) for m in alone]
+
+
+def test_a_phrase_across_two_blocks_is_marked_once() -> None:
+    text = "no " * (BLOCK_CHARACTERS // 3) + "red fox " * 3 + "no " * BLOCK_CHARACTERS
+    marks = [
+        m for ms, _ in QueryMarker([Term("red fox", TermKind.PHRASE)]).find_marks(text, "en") for m in ms
+    ]
+    assert [text[m.start : m.end] for m in marks] == ["red", "fox"] * 3
+
+
+@pytest.mark.parametrize(
+    ("term", "text", "marked"),
+    [
+        (Term("man", TermKind.PREFIX), "Mañana manual, umano", ["Mañana", "manual"]),
+        (Term("espresso", TermKind.FUZZY, distance=1), "ESPRESO y expreso", ["ESPRESO"]),
+        (Term("espresso", TermKind.FUZZY), "ESPRESO y expreso", ["ESPRESO", "expreso"]),
+        (Term("rojo zap", TermKind.PREFIX), "zapato rojo", ["zapato", "rojo"]),
+        (Term("備份", TermKind.PREFIX), "備份", ["備份"]),
+        (Term("manana roja", TermKind.PHRASE), "mañana roja, mañana", ["mañana", "roja"]),
+        (
+            Term("x", others=("zapato rojo", "bota")),
+            "rojo, bota, zapatos rojos",
+            ["bota", "zapatos", "rojos"],
+        ),
+    ],
+)
+def test_each_kind_of_term_is_marked_as_it_is_found(term: Term, text: str, marked: list[str]) -> None:
+    ((marks, _),) = QueryMarker([term]).find_marks(text, "es")
+    assert [text[mark.start : mark.end] for mark in marks] == marked

@@ -12,7 +12,7 @@ import regex
 
 from quarry.retrieval.lexical.folding import list_english_folds, list_folds, normalize_text
 
-_UNSPACED = (
+UNSPACED = (
     r"[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Script=Bopomofo}\p{Script=Yi}"
     r"\p{Line_Break=Complex_Context}ー]"
 )
@@ -23,9 +23,9 @@ _SYMBOL = (
     r"|[[\p{Extended_Pictographic}\p{Emoji_Presentation}]--[\u0000-\u22ff\p{Emoji_Modifier}]]"
 )
 """Emoji and their like, flags as one; shades of skin and joiners count for nothing."""
-_RUN = rf"(?P<run>{_UNSPACED}(?:{_UNSPACED}|\p{{M}})*+)|(?P<symbol>{_SYMBOL})"
+_RUN = rf"(?P<run>{UNSPACED}(?:{UNSPACED}|\p{{M}})*+)|(?P<symbol>{_SYMBOL})"
 _RUNS = regex.compile(_RUN, regex.V1)
-RUNS_AND_WORDS = regex.compile(rf"{_RUN}|(?P<word>[[\p{{L}}\p{{N}}\p{{M}}]--{_UNSPACED}]++)", regex.V1)
+RUNS_AND_WORDS = regex.compile(rf"{_RUN}|(?P<word>[[\p{{L}}\p{{N}}\p{{M}}]--{UNSPACED}]++)", regex.V1)
 _HIGH = re.compile("[\u0e00-\U0010ffff]+")
 """Runs and symbols are in here; to look at each character's script takes much longer."""
 _BREAKING_MARK = regex.compile(r"[\p{M}--\p{Alphabetic}]", regex.V1)

@@ -10,20 +10,21 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from quarry.deadline import Deadline
 from quarry.errors import DuplicateError, UnknownFieldError, WrongTypeError
 from quarry.ranking.ranges import FRAGMENT_LENGTH, FRAGMENTS
 from quarry.retrieval.lexical.marking.highlighting import Mark, QueryMarker
-from quarry.retrieval.lexical.marking.matched_words import list_matched_words, needs_text
-from quarry.retrieval.text_query import SearchText
-from quarry.schema import Field, FieldType, Schema, as_list
+from quarry.retrieval.text_query import Occurrence, SearchText, TermKind
+from quarry.schema import FieldType, Schema, as_list
 from quarry.types import Fields
 
 DEFAULT_LENGTH, DEFAULT_FRAGMENTS = 200, 1
 MOST_READ = 5_000_000
 """Characters that are analysed for one page; what is left then is shown from its beginning. They take about a
 second."""
-NEAR_COST = 5
-"""What a character counts where prefixes or near spellings are looked for: that takes so much longer."""
+WRITTEN_COST, NEAR_COST = 1, 1
+"""What a character counts more where prefixes or near spellings are looked for, and for each near one."""
+NO_LIMIT = Deadline()
 MOST_MARKS = 20_000
 """Marks of one text that are chosen from, about; what comes behind them is not read."""
 KNOWN_WORD = 0.1
@@ -155,12 +156,18 @@ class SnippetMaker:
     Args:
         wanted: what the search looks for, as ``LexicalIndex.settle`` leaves it; empty if nothing is to be
             marked.
+        limit: until when texts are analysed; what is left then is shown from its beginning.
+
+    Attributes:
+        late: whether anything was left then.
     """
 
-    def __init__(self, plan: SnippetPlan, wanted: SearchText, schema: Schema) -> None:
-        self._fields, self._tag, self._wanted = plan.fields, plan.tag, wanted
-        self._markers: dict[str, QueryMarker] = {}
-        self._cost = NEAR_COST if not isinstance(wanted, str) and needs_text(wanted) else 1
+    def __init__(
+        self, plan: SnippetPlan, wanted: SearchText, schema: Schema, limit: Deadline = NO_LIMIT
+    ) -> None:
+        self._fields, self._tag, self._limit, self.late = plan.fields, plan.tag, limit, False
+        self._markers = {field.name: _make_marker(wanted, field.name) for field in plan.fields}
+        self._cost = _compute_cost(wanted)
         self._texts = {field.name: field for field in schema.fields if field.type is FieldType.TEXT}
         self._embedded = tuple(field.name for field in schema.embedded)
         self._title = schema.title.name if schema.title else ""
@@ -209,26 +216,23 @@ class SnippetMaker:
     def _find_marks(self, text: str, field: SnippetField) -> Iterator[Mark]:
         """Finds the marks of ``text``, up to where all words of the query are close together."""
         language, read, given = self._texts[field.name].language, 0, 0
-        text = text[: self._left // self._cost]
-        self._left -= len(text) * (self._cost - 1)
-        marker = self._choose_marker(self._texts[field.name], text)
+        marker = self._markers[field.name]
         wanted = marker.count_words(language)
-        for block, end in marker.find_marks(text, language):
+        blocks = marker.find_marks(text, language)
+        while self._may_read():
+            block, end = next(blocks, ([], 0))
+            if not end:
+                return
             yield from block
-            self._left, read = self._left - (end - read), end
+            self._left, read = self._left - (end - read) * self._cost, end
             given += len(block)
             if given > MOST_MARKS or (block and len(_find_best(block, field.length, set())[1]) == wanted):
                 return
 
-    def _choose_marker(self, field: Field, text: str) -> QueryMarker:
-        """Chooses what marks ``text``: prefixes and near spellings have found words of it by then."""
-        if isinstance(self._wanted, str):
-            words = self._wanted
-        else:
-            words = " ".join(list_matched_words(self._wanted, field, text))
-        if words not in self._markers:
-            self._markers[words] = QueryMarker(words)
-        return self._markers[words]
+    def _may_read(self) -> bool:
+        """Tells whether there is room and time to analyse one block more."""
+        self.late = self.late or not self._limit.remaining_s
+        return self._left > 0 and not self.late
 
     def _make_fragment(self, window: _Window, text: str) -> Fragment:
         part = text[window.start : window.end]
@@ -255,6 +259,22 @@ class SnippetMaker:
                 return {name: (value, place)}
             place -= len(text) + len("\n\n")
         return {}
+
+
+def _make_marker(wanted: SearchText, field: str) -> QueryMarker:
+    """Makes what marks the values of ``field``."""
+    if isinstance(wanted, str):
+        return QueryMarker(wanted)
+    terms = (term for term in wanted.terms if term.occurs is not Occurrence.EXCLUDED)
+    return QueryMarker([term for term in terms if term.field in ("", field)])
+
+
+def _compute_cost(wanted: SearchText) -> int:
+    """Computes what each character counts."""
+    terms = () if isinstance(wanted, str) else wanted.terms
+    kinds = [term.kind for term in terms if term.occurs is not Occurrence.EXCLUDED]
+    near = kinds.count(TermKind.FUZZY)
+    return 1 + NEAR_COST * near + (WRITTEN_COST if near or TermKind.PREFIX in kinds else 0)
 
 
 def _choose_windows(

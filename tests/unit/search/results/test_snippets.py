@@ -1,15 +1,19 @@
 """Snippets show where a text has the query's words, whatever the text holds, and no HTML of its own."""
 
 import re
+import time
 from html.parser import HTMLParser
+from random import Random
+from string import ascii_lowercase
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quarry.deadline import Deadline
 from quarry.errors import DuplicateError, OutOfRangeError, UnknownFieldError, WrongTypeError
 from quarry.retrieval.query_syntax import parse_text_query
-from quarry.retrieval.text_query import SearchText, Term, TextQuery
+from quarry.retrieval.text_query import SearchText, Term, TermKind, TextQuery
 from quarry.schema import Field, FieldType, Schema
 from quarry.search.results import snippets as snippets_module
 from quarry.search.results.snippets import (
@@ -76,10 +80,16 @@ def test_words_are_marked_as_bm25_compares_them(field: str, query: str, text: st
         ("foxes -dog", "a fox, a dog", ["fox"]),
         ("+fox -title:dog cat*", "The cats and the fox", ["cats", "fox"]),
         ("cat*", "A Cäte, scatter, CATEGORY", ["Cäte", "CATEGORY"]),
-        ('"red fox"', "a fox is red, no red fox", ["fox", "red", "red", "fox"]),
+        ('"red fox"', "a fox is red, no red fox", ["red", "fox"]),
+        ('"red fox"', "a fox is red", []),
+        ("th* cow", "this and that, a dog", ["this", "that"]),
+        ('"of the" cow', "one of the cows, the best of them", ["of", "the", "cows"]),
+        ("+the cow", "the dog", ["the"]),
+        ('"備份資料"', "資料 備份資料", ["備份資料"]),
         ("espreso~1 x", "one espresso", ["espresso"]),
         ("title:fox", "a fox", []),
         ("-fox dog", "a fox", []),
+        ("text:fox title:dog", "a dog, a fox", ["fox"]),
     ],
 )
 def test_marks_are_those_of_the_terms_that_bm25_finds(query: str, text: str, marked: list[str]) -> None:
@@ -90,6 +100,8 @@ def test_marks_are_those_of_the_terms_that_bm25_finds(query: str, text: str, mar
 def test_synonyms_are_marked() -> None:
     (snippet,) = make(TextQuery((Term("boot", others=("rubber shoe",)),)), {"text": "rubber shoes, boots"})
     assert list_marked(snippet.fragments[0]) == ["rubber", "shoes", "boots"]
+    (snippet,) = make(TextQuery((Term("boot", others=("rubber shoe",)),)), {"text": "a shoe of rubber"})
+    assert snippet.basis is SnippetBasis.BEGINNING
 
 
 def test_near_words_of_long_texts_are_looked_for_in_less_of_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +111,37 @@ def test_near_words_of_long_texts_are_looked_for_in_less_of_a_page(monkeypatch: 
     )
     bases = [maker.make_snippets({"text": "a fox here " * 5})[0].basis for _ in range(3)]
     assert bases == [SnippetBasis.WORDS, SnippetBasis.BEGINNING, SnippetBasis.BEGINNING]
+
+
+def test_a_page_has_room_for_less_text_the_more_near_words_are_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snippets_module, "MOST_READ", 1_000)
+    shown = []
+    for query in ("fxx~1", "fxx~1 doggg~2 catttt~2"):
+        maker = SnippetMaker(
+            SnippetPlan(choose_all_texts(SCHEMA, 200, 1)), parse_text_query(query, SCHEMA), SCHEMA
+        )
+        bases = [maker.make_snippets({"text": "a fox here " * 8})[0].basis for _ in range(20)]
+        shown.append(bases.count(SnippetBasis.WORDS))
+    assert shown == [4, 3]
+
+
+def test_many_near_words_in_a_text_of_different_words_take_no_seconds() -> None:
+    chosen = Random(16)
+    words = ["".join(chosen.choices(ascii_lowercase, k=8)) for _ in range(60_000)]
+    terms = tuple(Term(f"qqzz{letter * 4}", TermKind.FUZZY, distance=2) for letter in "abcdefgh")
+    begun_s = time.thread_time()
+    make(TextQuery(terms), {"text": " ".join(words)})
+    assert time.thread_time() - begun_s < 2.0  # eight seconds when each word was compared by itself
+
+
+def test_texts_are_shown_from_their_beginning_when_the_time_is_up() -> None:
+    plan, wanted = SnippetPlan(choose_all_texts(SCHEMA, 200, 1)), parse_text_query("fox~1", SCHEMA)
+    maker = SnippetMaker(plan, wanted, SCHEMA, Deadline.set_after(60))
+    assert (maker.make_snippets({"text": "a fox"})[0].basis, maker.late) == (SnippetBasis.WORDS, False)
+    maker = SnippetMaker(plan, wanted, SCHEMA, Deadline.set_after(0))
+    assert (maker.make_snippets({"text": "a fox"})[0].basis, maker.late) == (SnippetBasis.BEGINNING, True)
 
 
 def test_the_part_with_most_different_words_is_shown_even_if_it_is_deep_in_the_text() -> None:

@@ -1,25 +1,22 @@
 """The words of a query in a text, found by the analysis that BM25 compares them by."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 import regex
 import tantivy
 
-from quarry.retrieval.lexical.analysis import QueryAnalyser, build_analyser, build_cutter
-from quarry.retrieval.lexical.clauses import WordClause, list_clauses
-from quarry.retrieval.lexical.cutting import Run, TextCutter, Word
-from quarry.retrieval.lexical.text_fields import TextField
-
-BLOCK_CHARACTERS = 20_000
-"""A text is analysed in blocks of about this size, so that its reader can stop early."""
+from quarry.retrieval.lexical.analysis import build_analyser, build_cutter, list_surfaces
+from quarry.retrieval.lexical.cutting import Run, TextCutter
+from quarry.retrieval.lexical.marking.blocks import list_blocks
+from quarry.retrieval.lexical.marking.wanted_words import Steps, WantedWords, get_surface_cutter
+from quarry.retrieval.text_query import Term
 
 _CLUSTER = regex.compile(r"\X", regex.DOTALL)
 """A character with all marks that belong to it; Unicode's forms change nothing beyond one."""
 _NOT_ASCII = regex.compile(r".?[^\x00-\x7f]+", regex.DOTALL)
 """With the character before, which a mark may belong to."""
-_BORDER = regex.compile(r"\s")
 
 
 class Mark(NamedTuple):
@@ -36,38 +33,45 @@ class Mark(NamedTuple):
     word: str
 
 
-class QueryMarker:
-    """Marks the words of one query in texts of any language: stems, spellings without accents, and pairs of
-    characters of scripts without spaces, as in the index. Callable from any thread."""
+class _Spot(NamedTuple):
+    """Where a text has a term of the index."""
 
-    def __init__(self, query: str) -> None:
-        self._query = query
-        self._words: dict[str, dict[str, str]] = {}
+    term: str
+    position: int
+    start: int
+    end: int
+
+
+class QueryMarker:
+    """Marks what one query looks for in texts of any language: stems, spellings without accents, pairs of
+    characters of scripts without spaces, phrases, prefixes and near spellings, as the index finds them.
+    Callable from any thread.
+
+    Args:
+        query: words, or terms as ``LexicalIndex.settle`` leaves them; none is excluded.
+    """
+
+    def __init__(self, query: str | Sequence[Term]) -> None:
+        self._terms = (Term(query),) if isinstance(query, str) else query
+        self._wanted: dict[str, WantedWords] = {}
 
     def count_words(self, language: str) -> int:
         """Counts the different words and pairs that a text of this language can have."""
-        return len(set(self._list_words(language).values()))
+        return self._get_wanted(language).count()
 
     def find_marks(self, text: str, language: str) -> Iterator[tuple[list[Mark], int]]:
         """Finds the marks of one block of ``text`` after another, in order, and where the block ends."""
-        words = self._list_words(language)
-        if not words:
+        wanted = self._get_wanted(language)
+        if not wanted:
             return
-        for start, end in _list_blocks(text):
-            yield _find_marks(language, text[start:end], start, words), end
+        for start, end, read_to in list_blocks(text):
+            found = _find_marks(language, text[start:read_to], start, wanted)
+            yield sorted({mark for marks in found if marks[0].start < end for mark in marks}), end
 
-    def _list_words(self, language: str) -> dict[str, str]:
-        """Lists each term that matches, with the word of the query that it is a spelling of."""
-        if language not in self._words:
-            parts = {language: _get_query_analyser(language).cut(self._query)}
-            words: dict[str, str] = {}
-            for clause in list_clauses([TextField("", (), language, 1.0)], parts):
-                if isinstance(clause, WordClause):
-                    words.update(dict.fromkeys((clause.text, *clause.others), clause.text))
-                else:
-                    words.update((pair, pair) for pair in clause.pairs)
-            self._words[language] = words
-        return self._words[language]
+    def _get_wanted(self, language: str) -> WantedWords:
+        if language not in self._wanted:
+            self._wanted[language] = WantedWords(self._terms, language)
+        return self._wanted[language]
 
 
 @functools.cache
@@ -76,39 +80,51 @@ def _get_cutter(language: str) -> TextCutter:
 
 
 @functools.cache
-def _get_analyser(language: str) -> tantivy.TextAnalyzer:
-    return build_analyser(language)
+def _get_analyser(language: str, stems: bool) -> tantivy.TextAnalyzer:
+    return build_analyser(language, stems=stems)
 
 
-@functools.cache
-def _get_query_analyser(language: str) -> QueryAnalyser:
-    return QueryAnalyser(language)
-
-
-def _list_blocks(text: str) -> Iterator[tuple[int, int]]:
-    """Cuts a long text where there is white space, if there is any."""
-    start = 0
-    while start < len(text):
-        border = _BORDER.search(text, start + BLOCK_CHARACTERS, start + 2 * BLOCK_CHARACTERS)
-        end = border.end() if border else min(len(text), start + 2 * BLOCK_CHARACTERS)
-        if len(text) - start <= BLOCK_CHARACTERS:
-            end = len(text)
-        yield start, end
-        start = end
-
-
-def _find_marks(language: str, text: str, offset: int, words: dict[str, str]) -> list[Mark]:
+def _find_marks(language: str, text: str, offset: int, wanted: WantedWords) -> Iterator[list[Mark]]:
+    """Finds each thing that is marked in ``text``: one mark, or those of a phrase."""
     cutter = _get_cutter(language)
     normal, places = cutter.normalize(text), None
     if normal != text:
         normal, places = _align(cutter, text)
-    if cutter.is_plain(normal):
-        found = list(_match_plain(_get_analyser(language), normal, words))
-    else:
-        found = [mark for part in cutter.cut(normal) for mark in _match_part(part, normal, words)]
-    if places is not None:
-        found = [Mark(places[start][0], places[end - 1][1], word) for start, end, word in found]
-    return [Mark(offset + start, offset + end, word) for start, end, word in found]
+    is_plain = cutter.is_plain(normal)
+    for marks in _match(language, normal, is_plain, wanted):
+        if places is not None:
+            marks = [Mark(places[start][0], places[end - 1][1], word) for start, end, word in marks]
+        yield [Mark(offset + start, offset + end, word) for start, end, word in marks]
+
+
+def _match(language: str, text: str, is_plain: bool, wanted: WantedWords) -> Iterator[list[Mark]]:
+    places: dict[str, dict[int, _Spot]] = {term: {} for term in wanted.phrase_terms}
+    if wanted.words or places:
+        for spot in _list_spots(language, text, is_plain, wanted.words.keys() | places.keys()):
+            if spot.term in wanted.words:
+                yield [Mark(spot.start, spot.end, wanted.words[spot.term])]
+            if spot.term in places:
+                places[spot.term][spot.position] = spot
+    for steps in wanted.phrases:
+        yield from _match_phrase(steps, places)
+    if wanted.surfaces is not None:
+        written = _list_written(language, text, is_plain)
+        found = wanted.surfaces.find(surface for surface, _, _ in written)
+        yield from ([Mark(start, end, found[surface])] for surface, start, end in written if found[surface])
+
+
+def _match_phrase(steps: Steps, places: Mapping[str, Mapping[int, _Spot]]) -> Iterator[list[Mark]]:
+    """Matches the terms of a phrase where they stand in a row."""
+    first = steps[0][0]
+    for start in {position - first for term in steps[0][1] for position in places[term]}:
+        marks: list[Mark] = []
+        for place, terms in steps:
+            spot = next((places[t][start + place] for t in terms if start + place in places[t]), None)
+            if spot is None:
+                break
+            marks.append(Mark(spot.start, spot.end, terms[0]))
+        if len(marks) == len(steps):
+            yield marks
 
 
 def _align(cutter: TextCutter, text: str) -> tuple[str, list[tuple[int, int]]]:
@@ -137,31 +153,37 @@ def _align(cutter: TextCutter, text: str) -> tuple[str, list[tuple[int, int]]]:
     return "".join(pieces), places
 
 
-def _match_plain(analyser: tantivy.TextAnalyzer, text: str, words: dict[str, str]) -> Iterator[Mark]:
-    """Matches ordinary words without other spellings, which most texts have, several times as fast."""
-    for token in analyser.pre_tokenize(text).tokens:
-        word = words.get(token.text)
-        if word is not None:
-            yield Mark(token.char_offset_from, token.char_offset_to, word)
-
-
-def _match_part(part: Word | Run, text: str, words: dict[str, str]) -> Iterator[Mark]:
-    if isinstance(part, Run):
-        yield from _match_run(part, text, words)
+def _list_spots(language: str, text: str, is_plain: bool, terms: Set[str]) -> Iterator[_Spot]:
+    """Lists where ``text`` has any of ``terms``. A plain one, as most are, takes a fraction of the time."""
+    if is_plain:
+        for token in _get_analyser(language, stems=True).pre_tokenize(text).tokens:
+            if token.text in terms:
+                yield _Spot(token.text, token.position, token.char_offset_from, token.char_offset_to)
         return
-    word = next((words[term] for term, _ in part.list_terms() if term in words), None)
-    if word is not None:
-        yield Mark(part.start, part.end, word)
+    for part in _get_cutter(language).cut(text):
+        if isinstance(part, Run):
+            yield from (spot for spot in _list_pairs(part, text) if spot.term in terms)
+            continue
+        for term, position in part.list_terms():
+            if term in terms:
+                yield _Spot(term, position, part.start, part.end)
 
 
-def _match_run(run: Run, text: str, words: dict[str, str]) -> Iterator[Mark]:
-    """Matches pairs, and characters that stand alone in the query."""
+def _list_written(language: str, text: str, is_plain: bool) -> list[tuple[str, int, int]]:
+    """Lists the words of ``text`` as they are written, each spelling without accents for itself."""
+    if is_plain:
+        tokens = _get_analyser(language, stems=False).pre_tokenize(text).tokens
+        return [(token.text, token.char_offset_from, token.char_offset_to) for token in tokens]
+    parts = get_surface_cutter(language).cut(text)
+    return [(surface, part.start, part.end) for part in parts for surface in list_surfaces(part)]
+
+
+def _list_pairs(run: Run, text: str) -> Iterator[_Spot]:
+    """Lists the characters of a run, and its pairs."""
     ends = _list_ends(run, text)
     for size, terms in ((1, run.characters), (2, run.pairs)):
-        for place, term in enumerate(terms):
-            if term in words:
-                start = ends[place - 1] if place else run.start
-                yield Mark(start, ends[place + size - 1], words[term])
+        for n, term in enumerate(terms):
+            yield _Spot(term, run.position + n, ends[n - 1] if n else run.start, ends[n + size - 1])
 
 
 def _list_ends(run: Run, text: str) -> Sequence[int]:

@@ -19,6 +19,7 @@ class DegradedStage(StrEnum):
     RERANK = "rerank"
     TOTAL = "total"
     FACETS = "facets"
+    SNIPPETS = "snippets"
 
 
 class DegradationReason(StrEnum):

@@ -78,6 +78,10 @@ class Slot:
         limit = _leave_time_to_send(deadline)
         return cls(deadline, limit, limit)
 
+    def leave_time_to_send(self) -> Deadline:
+        """Returns until when the answer may be worked at from now on, so that it still arrives in time."""
+        return _leave_time_to_send(self.deadline)
+
     @contextlib.contextmanager
     def measure_work(self) -> Iterator[None]:
         """Measures a piece of answering, which is everything that a search does after it has waited."""

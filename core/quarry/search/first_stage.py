@@ -1,6 +1,7 @@
 """The first stage of a search: each arm gives its candidates, and scores those that only others gave."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -25,6 +26,8 @@ from quarry.retrieval.text_query import SearchText, TextQuery
 from quarry.search.answer_schedule import Slot
 from quarry.search.shortfalls import ArmState, find_shortfall, refuse_incomplete, report_late
 from quarry.types import Candidate, Docno
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,26 +197,28 @@ class FirstStage:
             async with asyncio.timeout(limit.timeout_s):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, count), []
         except (TimeoutError, QuarryError) as error:
-            late = isinstance(error, TimeoutError | DeadlineExceeded)
-            reason = DegradationReason.TIMEOUT if late else DegradationReason.UNAVAILABLE
-            note = Degradation(DegradedStage.FACETS, reason, "facets were not counted")
+            note = _report_failure(DegradedStage.FACETS, error, "facets were not counted")
         refuse_incomplete(query, [note], nothing=False)
         return [], [note]
 
-    async def settle(self, query: Query, limit: Deadline) -> SearchText:
+    async def settle(self, query: Query, limit: Deadline) -> tuple[SearchText, list[Degradation]]:
         """Says what BM25 finds for the query, for whoever marks it in texts.
 
-        If the index does not answer in time, these are the terms as they were typed, so that a search does
-        not fail for want of marks.
+        If the index does not answer in time, these are the terms as they were typed, and why.
+
+        Raises DeadlineExceeded or UnavailableError then if ``require_complete``.
         """
         if query.terms is None:
-            return query.text
+            return query.text, []
         try:
             async with asyncio.timeout(limit.timeout_s):
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._threads, self.lexical.settle, query.terms)
-        except (TimeoutError, QuarryError):
-            return query.terms
+                return await loop.run_in_executor(self._threads, self.lexical.settle, query.terms), []
+        except (TimeoutError, QuarryError) as error:
+            logger.warning("the index did not say what snippets are to mark: %r", error)
+            note = _report_failure(DegradedStage.SNIPPETS, error, "words may not be marked in snippets")
+        refuse_incomplete(query, [note], nothing=False)
+        return query.terms, [note]
 
     async def score_by_words(
         self, query: Query, docnos: Collection[Docno], limit: Deadline
@@ -317,3 +322,9 @@ def _list_timings(found: Mapping[str, Retrieved]) -> dict[str, float]:
     timings = {name: retrieved.search_s for name, retrieved in found.items()}
     encoding = [retrieved.encode_s for retrieved in found.values() if retrieved.encode_s]
     return {**timings, "encode": encoding[-1]} if encoding else timings
+
+
+def _report_failure(stage: DegradedStage, error: Exception, detail: str) -> Degradation:
+    """Says that a stage failed or was late."""
+    late = isinstance(error, TimeoutError | DeadlineExceeded)
+    return Degradation(stage, DegradationReason.TIMEOUT if late else DegradationReason.UNAVAILABLE, detail)

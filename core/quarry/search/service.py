@@ -14,6 +14,8 @@ from quarry.ranking.ranking import (
     ArmPlace,
     BareDocuments,
     Degradation,
+    DegradationReason,
+    DegradedStage,
     Ranking,
     RestByOrder,
     RestByWords,
@@ -28,6 +30,7 @@ from quarry.search.results.ordered import ORDERED_AT_FIRST, join_below
 from quarry.search.results.snippets import SnippetMaker
 from quarry.search.shaping.pinning import find_hidden
 from quarry.search.shaping.shaped_search import browse_shaped, hide_documents, rank_shaped
+from quarry.search.shortfalls import refuse_incomplete
 from quarry.types import Docno
 
 M = TypeVar("M")
@@ -152,7 +155,7 @@ class SearchService:
             kept = await self._order_further(collection, kept, kept.ranking.rest, place, request, slot)
         with slot.measure_work():
             async with asyncio.timeout(slot.deadline.timeout_s):
-                maker = await _make_snippet_maker(collection, kept.query, request, slot)
+                maker, notes = await _make_snippet_maker(collection, kept.query, request, slot)
                 hits, end = await asyncio.to_thread(
                     cut_page, collection.documents, kept, place.offset, request, maker
                 )
@@ -161,11 +164,15 @@ class SearchService:
                     hits = await _score_by_words(collection, kept.query, hits, slot)
                 if maker is not None:
                     hits = await _show_passages(collection, hits, maker)
+                    notes = notes or _report_late_snippets(kept.query, maker)
             following = kept.find_next(place.key, end)
             if following is not None and not following.docno and place.offset == 0:
                 self._keep(place.key, kept, request.reads_passages)
             token = "" if request.unlogged else self._log(collection, kept, place, request, hits)
-        return SearchPage(place, kept.ranking, hits, passages, following, token, facets)
+        ranking = kept.ranking
+        if notes:
+            ranking = replace(ranking, degraded=(*ranking.degraded, *notes))
+        return SearchPage(place, ranking, hits, passages, following, token, facets)
 
     async def _add_below(
         self,
@@ -310,12 +317,21 @@ async def _score_by_words(
 
 async def _make_snippet_maker(
     collection: SearchedCollection, query: Query, request: PageRequest[M], slot: Slot
-) -> SnippetMaker | None:
-    """Makes what makes the snippets of one page; None if the request asks for none."""
+) -> tuple[SnippetMaker | None, list[Degradation]]:
+    """Makes what makes the snippets of one page, and says what it lacks; None if none are asked for."""
     if request.snippets is None:
-        return None
-    wanted = await collection.searcher.first_stage.settle(query, slot.deadline)
-    return SnippetMaker(request.snippets, wanted, collection.schema)
+        return None, []
+    limit = slot.leave_time_to_send()
+    wanted, notes = await collection.searcher.first_stage.settle(query, limit)
+    return SnippetMaker(request.snippets, wanted, collection.schema, limit), notes
+
+
+def _report_late_snippets(query: Query, maker: SnippetMaker) -> list[Degradation]:
+    """Says if texts were left unread. Raises DeadlineExceeded then if ``require_complete``."""
+    detail = "there was no time to look for words in all texts that are shown"
+    notes = [Degradation(DegradedStage.SNIPPETS, DegradationReason.TIMEOUT, detail)] if maker.late else []
+    refuse_incomplete(query, notes, nothing=False)
+    return notes
 
 
 async def _show_passages(

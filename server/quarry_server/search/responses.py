@@ -27,6 +27,7 @@ _STAGES: Mapping[str, pb.Stage.ValueType] = {
     DegradedStage.RERANK: pb.STAGE_RERANK,
     DegradedStage.TOTAL: pb.STAGE_TOTAL,
     DegradedStage.FACETS: pb.STAGE_FACETS,
+    DegradedStage.SNIPPETS: pb.STAGE_SNIPPETS,
 }
 _REASONS = {
     DegradationReason.TIMEOUT: pb.DEGRADATION_REASON_TIMEOUT,

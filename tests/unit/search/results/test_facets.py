@@ -112,12 +112,22 @@ async def test_facets_come_with_the_first_page_only() -> None:
         assert later.facets == ()
 
 
-async def test_snippets_do_without_an_index_that_does_not_settle_terms() -> None:
+async def test_snippets_do_without_an_index_that_does_not_settle_terms_and_say_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     terms = parse_text_query("word* -other", FILTER_SCHEMA)
     with ThreadPoolExecutor(1) as threads:
         stack = Stack([FixedArm("bm25", {1: 1.0})], threads)
         stage = stack.searcher().first_stage
         stage.lexical = BrokenIndex("g", FILTER_SCHEMA)
         limit = Deadline.set_after(5)
-        assert await stage.settle(stack.make_query("word", terms=terms), limit) is terms
-        assert await stage.settle(stack.make_query("word"), limit) == "word"
+        query = stack.make_query("word", terms=terms)
+        wanted, notes = await stage.settle(query, limit)
+        assert wanted is terms
+        assert [(n.stage, n.reason) for n in notes] == [
+            (DegradedStage.SNIPPETS, DegradationReason.UNAVAILABLE)
+        ]
+        assert "the index is closed" in caplog.text
+        assert await stage.settle(stack.make_query("word"), limit) == ("word", [])
+        with pytest.raises(UnavailableError):
+            await stage.settle(replace(query, require_complete=True), limit)

@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from random import Random
 from string import ascii_lowercase
@@ -9,12 +10,15 @@ from string import ascii_lowercase
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.search.searched import asked, searched
 
 from quarry.deadline import Deadline
-from quarry.errors import DuplicateError, OutOfRangeError, UnknownFieldError, WrongTypeError
+from quarry.errors import DeadlineExceeded, DuplicateError, OutOfRangeError, UnknownFieldError, WrongTypeError
+from quarry.ranking.ranking import DegradationReason, DegradedStage
 from quarry.retrieval.query_syntax import parse_text_query
 from quarry.retrieval.text_query import SearchText, Term, TermKind, TextQuery
 from quarry.schema import Field, FieldType, Schema
+from quarry.search.answer_schedule import Slot
 from quarry.search.results import snippets as snippets_module
 from quarry.search.results.snippets import (
     Fragment,
@@ -27,6 +31,7 @@ from quarry.search.results.snippets import (
     check_snippet_fields,
     choose_all_texts,
 )
+from quarry.search.service import SearchPage
 from quarry.types import Fields
 
 SCHEMA = Schema(
@@ -265,3 +270,27 @@ def test_fields_without_snippets_are_refused(names: list[str], error: type, path
 def test_numbers_out_of_range_are_refused(length: int, fragments: int) -> None:
     with pytest.raises(OutOfRangeError):
         SnippetField("text", length, fragments)
+
+
+class LateSlot(Slot):
+    """Has no time left for what an answer can do without."""
+
+    def leave_time_to_send(self) -> Deadline:
+        return Deadline.set_after(0)
+
+
+async def test_an_answer_says_if_there_was_no_time_for_snippets() -> None:
+    request = asked(snippets=SnippetPlan((SnippetField("text"),)))
+    end = Deadline.set_after(30)
+    with searched() as found:
+
+        async def search(slot: Slot, require_complete: bool = False) -> SearchPage[str]:
+            query = replace(found.stack.make_query("t0"), require_complete=require_complete)
+            return await found.service.search(found.collection, query, request, found.hold(), slot)
+
+        in_time, late = await search(Slot(end, end, end)), await search(LateSlot(end, end, end))
+        with pytest.raises(DeadlineExceeded):
+            await search(LateSlot(end, end, end), require_complete=True)
+    assert [page.hits[0].snippets[0].basis for page in (in_time, late)] == ["words", "beginning"]
+    notes = [[(note.stage, note.reason) for note in page.ranking.degraded] for page in (in_time, late)]
+    assert notes == [[], [(DegradedStage.SNIPPETS, DegradationReason.TIMEOUT)]]

@@ -193,8 +193,8 @@ class _SnippetBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SnippetB
     """The beginning of the passage that is nearest to the query by meaning: the field has no word of the query."""
     SNIPPET_BASIS_BEGINNING: _SnippetBasis.ValueType  # 3
     """The beginning of the field: it has no word of the query and no passage is known to be nearest, or over
-    5,000,000 characters had been analysed for the page; each counts as five where prefixes or near spellings are
-    looked for.
+    5,000,000 characters had been analysed for the page, or there was no time: `degraded` then says so. Each
+    character counts twice where prefixes or near spellings are looked for, and once more for each near one.
     """
 
 class SnippetBasis(_SnippetBasis, metaclass=_SnippetBasisEnumTypeWrapper):
@@ -207,8 +207,8 @@ SNIPPET_BASIS_PASSAGE: SnippetBasis.ValueType  # 2
 """The beginning of the passage that is nearest to the query by meaning: the field has no word of the query."""
 SNIPPET_BASIS_BEGINNING: SnippetBasis.ValueType  # 3
 """The beginning of the field: it has no word of the query and no passage is known to be nearest, or over
-5,000,000 characters had been analysed for the page; each counts as five where prefixes or near spellings are
-looked for.
+5,000,000 characters had been analysed for the page, or there was no time: `degraded` then says so. Each
+character counts twice where prefixes or near spellings are looked for, and once more for each near one.
 """
 Global___SnippetBasis: _TypeAlias = SnippetBasis  # noqa: Y015
 
@@ -283,6 +283,8 @@ class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stage.ValueType
     """Counting the documents that match."""
     STAGE_FACETS: _Stage.ValueType  # 4
     """Counting them by the values of fields."""
+    STAGE_SNIPPETS: _Stage.ValueType  # 5
+    """Marking in texts what was found."""
 
 class Stage(_Stage, metaclass=_StageEnumTypeWrapper): ...
 
@@ -294,6 +296,8 @@ STAGE_TOTAL: Stage.ValueType  # 3
 """Counting the documents that match."""
 STAGE_FACETS: Stage.ValueType  # 4
 """Counting them by the values of fields."""
+STAGE_SNIPPETS: Stage.ValueType  # 5
+"""Marking in texts what was found."""
 Global___Stage: _TypeAlias = Stage  # noqa: Y015
 
 class _DegradationReason:

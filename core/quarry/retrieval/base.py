@@ -210,7 +210,8 @@ class LexicalIndex(Protocol):
 
     def settle(self, query: TextQuery) -> TextQuery:
         """Says what ``query`` comes to in this index: synonyms stand beside the words that they are for, stop
-        words are left out, and FUZZY terms are there with their distance only where near words are found.
+        words are left out, and FUZZY terms are there with their distance only where near words are found. One
+        whose words are found as they are is there as optional WORDS, for any of them is enough.
 
         ``quarry.retrieval.lexical.marking.matched_words`` finds in a text what it matches.
         """

@@ -290,6 +290,7 @@ class LexicalTermsContract:
         [
             ("red shoe", [Term("red shoe")]),
             ("espresso~", [Term("espresso")]),
+            ("+espresso~", [Term("espresso")]),
             ("expresso~", [Term("expresso", TermKind.FUZZY, distance=1)]),
             ("+confogurateon~", [Term("confogurateon", TermKind.FUZZY, Occurrence.REQUIRED, distance=2)]),
             ("zzzzzzz~", []),

@@ -8,7 +8,7 @@ from itertools import product
 from quarry.retrieval.lexical.analysis import has_long_word
 from quarry.retrieval.lexical.clauses import FORM_SHARE, list_steps
 from quarry.retrieval.lexical.cutting import TextCutter, Word
-from quarry.retrieval.lexical.near_words import FUZZY_SHARE, choose_distance, compute_distance
+from quarry.retrieval.lexical.near_words import FUZZY_SHARE, choose_distance, compute_distance, settle_exact
 from quarry.retrieval.lexical.text_fields import TextField, list_own_fields, list_text_fields, scale_boosts
 from quarry.retrieval.lexical.vocabulary_terms import arrange_terms
 from quarry.retrieval.text_query import Occurrence, Term, TermKind, TextQuery
@@ -66,7 +66,7 @@ class MemoryTerms:
                 if query.tolerates_typos and term.is_optional_words and not term.others:
                     terms += self._list_typos(term)
             elif self._score_words(term.text, self._choose_fields(term, 1.0)):
-                terms.append(replace(term, kind=TermKind.WORDS, distance=0))
+                terms.append(settle_exact(term))
             else:
                 distance = self._find_near(term)[1]
                 terms += [replace(term, distance=distance)] if distance else []

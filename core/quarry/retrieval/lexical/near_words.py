@@ -4,16 +4,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from quarry.retrieval.text_query import Occurrence, Term
+
 MAX_TYPOS = 32
 """Words of a query that are looked for under near spellings."""
 
 FUZZY_SHARE = 0.5
 """What a near word counts beside one that is spelled as in the query."""
+_OF_EXACT = {Occurrence.REQUIRED: Occurrence.OPTIONAL}
+"""Required words would have to stand in a row."""
 
 
 def choose_distance(word: str) -> int:
     """Chooses how many letters of ``word`` may differ: none of 3, 1 of 4 to 7, 2 of 8 and more."""
     return 0 if len(word) < 4 else 1 if len(word) < 8 else 2
+
+
+def settle_exact(term: Term) -> Term:
+    """Makes of a FUZZY term whose words documents have what is looked for then: any of the words."""
+    return Term(term.text, occurs=_OF_EXACT.get(term.occurs, term.occurs), field=term.field)
 
 
 def compute_distance(a: str, b: str) -> int:

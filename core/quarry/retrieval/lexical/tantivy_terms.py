@@ -12,7 +12,7 @@ from tantivy import Occur, Query
 
 from quarry.retrieval.lexical.analysis import build_surface_cutter, has_long_word, list_surfaces
 from quarry.retrieval.lexical.clauses import FORM_SHARE, list_steps
-from quarry.retrieval.lexical.near_words import FUZZY_SHARE, MAX_TYPOS, choose_distance
+from quarry.retrieval.lexical.near_words import FUZZY_SHARE, MAX_TYPOS, choose_distance, settle_exact
 from quarry.retrieval.lexical.tantivy_documents import count_documents, count_hits
 from quarry.retrieval.lexical.tantivy_filters import narrow_query
 from quarry.retrieval.lexical.tantivy_query import (
@@ -128,7 +128,7 @@ class TermQueryBuilder:
                 if query.tolerates_typos:
                     terms += [typo for typo, _ in self._build_typos(searcher, term, scope)]
             elif _has_hit(searcher, self._build_words(searcher, term.text, scope.scored)):
-                terms.append(replace(term, kind=TermKind.WORDS, distance=0))
+                terms.append(settle_exact(term))
             else:
                 near = self._build_surfaces(searcher, term, scope.own)
                 terms += [replace(term, distance=near.distance)] if near.ceiling else []

@@ -34,7 +34,7 @@ class Mark(NamedTuple):
 
 
 class _Spot(NamedTuple):
-    """Where a text has a term of the index."""
+    """A place where a text has a term of the index."""
 
     term: str
     position: int

@@ -1,4 +1,4 @@
-"""What a query looks for in texts of one language, for whoever marks it there."""
+"""The words that a query looks for in texts of one language, for whoever marks them there."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ Steps = Sequence[tuple[int, tuple[str, ...]]]
 
 
 class WantedWords:
-    """What the terms of a query look for, each term by itself, as the lexical index builds them.
+    """The words that the terms of a query look for, each term by itself, as the lexical index builds them.
 
     Attributes:
         words: each term of the index that is to be marked wherever it stands, with the word of the query that

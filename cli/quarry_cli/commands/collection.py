@@ -95,7 +95,8 @@ def update(
         str | None, typer.Option(metavar="MODEL", help='Cross-encoder that re-ranks; "": none.')
     ] = None,
     unproven: Annotated[
-        bool, typer.Option("--unproven", help="Take a re-ranker that no verdict IMPROVED speaks for.")
+        bool,
+        typer.Option("--unproven", help="Take a re-ranker, or a stage, that no verdict IMPROVED speaks for."),
     ] = False,
     cascade: CascadeOption = None,
     promotion: PromotionOption = None,

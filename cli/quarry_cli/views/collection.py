@@ -56,12 +56,14 @@ def show_collection(c: collection_service_pb2.Collection) -> None:
         table.add_row("description", make_plain(c.description))
     table.add_row("documents", f"{c.status.document_count:,}")
     table.add_row("encoder", make_plain(c.encoder))
-    unproven = f" ({UNPROVEN})" if c.reranker_unproven else ""
-    table.add_row("re-ranker", make_plain(f"{c.reranker or 'none'}{unproven}", "yellow" if unproven else ""))
+    said, style = (f" ({UNPROVEN})", "yellow") if c.reranker_unproven else ("", "")
+    alone = not c.cascade
+    shown = f"{c.reranker or 'none'}{said if alone else ''}"
+    table.add_row("re-ranker", make_plain(shown, style if alone else ""))
     if c.ranking:
         table.add_row("ranking", make_plain(c.ranking))
     if c.cascade:
-        table.add_row("cascade", make_plain(format_stages(c.cascade)))
+        table.add_row("cascade", make_plain(f"{format_stages(c.cascade)}{said}", style))
     if c.promotion:
         table.add_row("promotion", make_plain(format_promotion(c.promotion)))
     table.add_row("passages", _describe_passages(c.passages))

@@ -173,7 +173,7 @@ class Collections:
         return await asyncio.to_thread(self.database.read, lambda c: catalog.get_collection(c, name))
 
     async def is_unproven(self, collection: Collection) -> bool:
-        """Tells whether the collection has a re-ranker that no verdict speaks for."""
+        """Tells whether a model that no verdict speaks for re-ranks the collection, in whichever stage."""
         return await asyncio.to_thread(self.database.read, lambda c: is_unproven(c, collection))
 
     async def read_page(self, after: str, limit: int) -> Sequence[Collection]:
@@ -188,7 +188,7 @@ class Collections:
         """Sets what ``catalog.update_collection`` sets.
 
         Args:
-            unproven: allow another re-ranker that no verdict speaks for.
+            unproven: allow another re-ranker that no verdict speaks for, in the cascade too.
 
         Raises:
             UnprovenRerankerError: the re-ranker is one, and that is not allowed.
@@ -199,13 +199,10 @@ class Collections:
             before = catalog.get_collection(connection, name)
             after = catalog.update_collection(connection, name, revision, **values)
             note_change(connection, before, after, Note(reason="UpdateCollection"))
+            if not unproven:
+                check_proven(connection, before, after)
 
         replace((await self.read_current(name)).settings, **values)  # checked before anything is loaded
-        if "reranker" in values and not unproven:
-            model = values["reranker"]
-            await asyncio.to_thread(
-                self.database.read, lambda c: check_proven(c, catalog.get_collection(c, name), model)
-            )
         cascade: Cascade = values.get("cascade", ())
         new = {values.get("reranker", ""), *(stage.model for stage in cascade)} - {OWN}
         await self.change(name, new, write)

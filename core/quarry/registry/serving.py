@@ -88,19 +88,22 @@ def check_own(connection: sa.Connection, collection: Collection) -> None:
         check_usable(connection, collection.key, settings.encoder, "encoder")
 
 
-def check_proven(connection: sa.Connection, collection: Collection, model: str) -> None:
-    """Raises UnprovenRerankerError if ``model`` would replace another re-ranker without the verdict
-    IMPROVED. To have none is proven."""
-    if model not in (NOTHING, collection.settings.reranker):
+def check_proven(connection: sa.Connection, before: Collection, after: Collection) -> None:
+    """Raises UnprovenRerankerError if ``after`` has a model to re-rank, in whichever stage, that ``before``
+    has not, without the verdict IMPROVED. To have none is proven."""
+    new = after.settings.rerankers - before.settings.rerankers
+    if after.settings.reranker != before.settings.reranker:
+        new |= {after.settings.reranker} - {NOTHING}
+    for model in sorted(new):
         verdict = _read_verdict(connection, model)
         if verdict != PROVEN:
-            raise UnprovenRerankerError(collection.settings.name, model, verdict)
+            raise UnprovenRerankerError(after.settings.name, model, verdict)
 
 
 def is_unproven(connection: sa.Connection, collection: Collection) -> bool:
-    """Tells whether the collection has a re-ranker without the verdict IMPROVED."""
-    model = collection.settings.reranker
-    return model != NOTHING and _read_verdict(connection, model) != PROVEN
+    """Tells whether a model that re-ranks the collection, in whichever stage, is without the verdict
+    IMPROVED."""
+    return any(_read_verdict(connection, model) != PROVEN for model in collection.settings.rerankers)
 
 
 def find_earlier_reranker(connection: sa.Connection, collection: Collection) -> str | None:

@@ -292,8 +292,9 @@ class Collection(_message.Message):
     them, PromoteRanking and RollbackRanking change which one serves. Empty: the defaults do.
     """
     reranker_unproven: _builtins.bool
-    """Output only. No verdict says that `reranker` is better than what served before it: it is no version of a
-    training here, or its verdict is another one than IMPROVED. Not in lists of collections.
+    """Output only. No verdict says that `reranker`, or a model of `cascade`, is better than what served before
+    it: it is no version of a training here, or its verdict is another one than IMPROVED. Not in lists of
+    collections.
     """
     @_builtins.property
     def schema(self) -> Global___Schema:
@@ -833,8 +834,8 @@ class UpdateCollectionRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     UNPROVEN_FIELD_NUMBER: _builtins.int
     unproven: _builtins.bool
-    """Put another `reranker` in place although no verdict IMPROVED speaks for it. Without this such a change is
-    FAILED_PRECONDITION, with the reason RERANKER_UNPROVEN.
+    """Put another `reranker`, or another model of `cascade`, in place although no verdict IMPROVED speaks for
+    it. Without this such a change is FAILED_PRECONDITION, with the reason RERANKER_UNPROVEN.
     """
     @_builtins.property
     def collection(self) -> Global___Collection:

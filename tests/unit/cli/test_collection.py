@@ -54,6 +54,9 @@ def test_an_unproven_reranker_is_asked_for_and_shown_as_one(quarry, cli):
     quarry.collections["faq"] = pb.Collection(name="faq", reranker="a-package", reranker_unproven=True)
     shown = cli("collection", "show", "faq").out
     assert "a-package (unproven: no verdict says that it helps)" in shown
+    quarry.collections["faq"].cascade.add(model="small", depth=50)
+    quarry.collections["faq"].cascade.add(depth=9)
+    assert "small:50, :9 (unproven: no verdict says that it helps)" in cli("collection", "show", "faq").out
     quarry.collections["faq"].reranker_unproven = False
     assert "unproven" not in cli("collection", "show", "faq").out
 

@@ -1,11 +1,15 @@
 """Who served when: promotions are laid on a stack, rollbacks take them off."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.registry.small import RESULT, Small, model_folder
 
+from quarry.documents.catalog import Collection
 from quarry.errors import FailedPreconditionError, ModelNotFoundError, UnprovenRerankerError
+from quarry.ranking.cascade import OWN, RerankStage
 from quarry.registry.serving import check_proven, is_unproven, list_served_before
 from quarry.registry.versions import ModelState
 
@@ -65,7 +69,9 @@ def test_only_a_verdict_of_better_proves_a_reranker(faq: Small) -> None:
         faq.registry.register("faq", "reranker", folder, result)
 
     def check(model: str) -> None:
-        faq.database.read(lambda c: check_proven(c, faq.read_collection(), model))
+        before = faq.read_collection()
+        after = replace(before, settings=replace(before.settings, reranker=model))
+        faq.database.read(lambda c: check_proven(c, before, after))
 
     check("faq@1")
     check("")
@@ -77,6 +83,34 @@ def test_only_a_verdict_of_better_proves_a_reranker(faq: Small) -> None:
         assert faq.database.read(lambda c: is_unproven(c, faq.read_collection()))
     faq.serve("faq@1")
     assert not faq.database.read(lambda c: is_unproven(c, faq.read_collection()))
+
+
+def test_every_stage_of_a_cascade_is_to_be_proven(faq: Small) -> None:
+    worse = RESULT.evaluation.model_copy(update={"verdict": "REGRESSED"})
+    for number, result in enumerate((RESULT, RESULT.model_copy(update={"evaluation": worse}))):
+        folder = model_folder(faq.data / "made" / str(number), str(number))
+        faq.registry.register("faq", "reranker", folder, result)
+    faq.serve("faq@1")
+    one = faq.read_collection()
+
+    def add_stage(model: str) -> Collection:
+        cascade = (RerankStage(model, 50), RerankStage(OWN, 20))
+        return replace(one, settings=replace(one.settings, cascade=cascade))
+
+    def check(before: Collection, after: Collection) -> None:
+        faq.database.read(lambda c: check_proven(c, before, after))
+
+    proven, unproven = add_stage("faq@1"), add_stage("faq@2")
+    check(one, proven)
+    with pytest.raises(UnprovenRerankerError, match="REGRESSED"):
+        check(one, unproven)
+    check(unproven, unproven)
+    check(unproven, one)
+    assert not faq.database.read(lambda c: is_unproven(c, proven))
+    assert faq.database.read(lambda c: is_unproven(c, unproven))
+    promoted = replace(unproven, settings=replace(unproven.settings, reranker="faq@2"))
+    with pytest.raises(UnprovenRerankerError, match="REGRESSED"):
+        check(unproven, promoted)
 
 
 def test_serving_what_serves_changes_nothing(faq: Small) -> None:

@@ -45,7 +45,7 @@ class Faq:
 
     def update(self, **changes: Any) -> collection_service_pb2.Collection:
         request = collection_service_pb2.UpdateCollectionRequest(
-            collection={"name": self.name, **changes}, update_mask={"paths": list(changes)}
+            collection={"name": self.name, **changes}, update_mask={"paths": list(changes)}, unproven=True
         )
         return self.api.collections.UpdateCollection(request, timeout=CALL_S).collection
 
@@ -213,7 +213,9 @@ def test_a_version_in_a_cascade_serves_and_cannot_be_retired(faq: Faq) -> None:
     faq.update(cascade=[])
     assert faq.models.retire(faq.small).state == models_pb.MODEL_STATE_RETIRED
     request = collection_service_pb2.UpdateCollectionRequest(
-        collection={"name": faq.name, "cascade": faq.usual()}, update_mask={"paths": ["cascade"]}
+        collection={"name": faq.name, "cascade": faq.usual()},
+        update_mask={"paths": ["cascade"]},
+        unproven=True,
     )
     failed = refused(faq.api.collections.UpdateCollection, request)
     assert failed.code is grpc.StatusCode.FAILED_PRECONDITION

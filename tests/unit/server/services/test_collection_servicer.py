@@ -124,6 +124,21 @@ def test_a_reranker_that_no_verdict_speaks_for_is_put_in_place_only_as_unproven(
     assert update("") == ("", False), "to re-rank no more needs no proof"
 
 
+def test_a_stage_that_no_verdict_speaks_for_is_put_in_place_only_as_unproven(
+    api: Api, training: Training, faq: str, examples: str
+) -> None:
+    other = training.made(training.start(faq, examples=examples, description="REGRESSED")).name
+    changed = pb.Collection(name=faq)
+    changed.cascade.add(model=other, depth=50)
+    changed.cascade.add(depth=20)
+    request = pb.UpdateCollectionRequest(collection=changed, update_mask={"paths": ["cascade"]})
+    found = refused(api.collections.UpdateCollection, request)
+    assert (found.reason, get(api, faq).cascade) == ("RERANKER_UNPROVEN", [])
+    request.unproven = True
+    api.collections.UpdateCollection(request, timeout=CALL_S)
+    assert get(api, faq).reranker_unproven
+
+
 def test_a_deleted_collection_is_found_by_no_call(api: Api, faq: str) -> None:
     request = pb.DeleteCollectionRequest(name=faq, etag="0")
     assert refused(api.collections.DeleteCollection, request).code is not grpc.StatusCode.OK

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -28,6 +29,9 @@ LEFTOVERS_S = 3_600.0
 """Between two looks for what dropped generations, mining and kills have left in the vector cache."""
 UNUSED_LIFETIME_US = 7 * 24 * 3_600 * 1_000_000
 """How long the cache keeps vectors that no document uses: those that mining makes for itself."""
+
+EXPECTED = (QuarryError, OSError, sqlite3.Error, sa.exc.SQLAlchemyError)
+"""Failures whose message says enough; of any other the log has the traceback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,30 +83,42 @@ class Eraser:
 
     async def _run(self) -> None:
         while True:
-            await self.run_once()
+            try:
+                await self.run_once()
+            except Exception:
+                logger.exception("erasing what was deleted failed, and is tried again")
             await asyncio.sleep(self._policy.files_s)
 
     async def run_once(self) -> None:
-        """Erases what can be erased now. What fails is tried again the next time, and waits for no index."""
+        """Erases what can be erased now, and waits for no index. What fails is tried again the next time, and
+        keeps nothing else from being erased."""
         for generation in self._open_collections.list_generations():
             if generation not in self._erasing:
                 task = asyncio.create_task(self._erase_index(generation), name=f"erase-{generation.name}")
                 self._erasing[generation] = task
                 task.add_done_callback(lambda _, generation=generation: self._erasing.pop(generation))  # type: ignore[misc]
-        try:
-            await self._erase_leftovers()
-            await asyncio.to_thread(self._erase_states)
-            await asyncio.to_thread(self._empty_logs)
-        except (QuarryError, OSError, sqlite3.Error, sa.exc.SQLAlchemyError) as error:
-            logger.warning("erasing what was deleted failed, and is tried again: %s", error)
+        for step in (
+            self._erase_leftovers,
+            partial(asyncio.to_thread, self._erase_states),
+            partial(asyncio.to_thread, self._empty_databases),
+            partial(asyncio.to_thread, self._vectors.empty_log),
+            partial(asyncio.to_thread, self._states.empty_log),
+        ):
+            try:
+                await step()
+            except EXPECTED as error:
+                logger.warning("erasing what was deleted failed, and is tried again: %s", error)
+            except Exception:
+                logger.exception("erasing what was deleted failed, and is tried again")
 
     async def _erase_index(self, generation: Generation) -> None:
         try:
             await generation.erase(read_now_us() - int(self._policy.indexes_s * 1_000_000))
-        except (QuarryError, OSError, sa.exc.SQLAlchemyError) as error:
-            logger.warning(
-                "an index still holds what was deleted, and is tried again: %s: %s", generation.name, error
-            )
+        except* EXPECTED as some:
+            causes = "; ".join(map(str, some.exceptions))
+            logger.warning("%s still holds what was deleted, and is tried again: %s", generation.name, causes)
+        except* Exception:
+            logger.exception("%s still holds what was deleted, and is tried again", generation.name)
 
     async def _erase_leftovers(self) -> None:
         """Erases what no collection has any more; now and then, since it looks at everything."""
@@ -128,11 +144,6 @@ class Eraser:
         self._states.erase(digests)
         self._vectors.forget_gone_texts(self._seen_texts & gone.keys())
         self._seen_texts = set(gone)
-
-    def _empty_logs(self) -> None:
-        self._empty_databases()
-        self._vectors.empty_log()
-        self._states.empty_log()
 
     async def _look_for_leftovers(self, _gone: Collection) -> None:
         self._leftovers_s = 0.0

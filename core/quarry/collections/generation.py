@@ -323,19 +323,26 @@ class Generation:
     async def erase(self, before_us: int) -> None:
         """Erases deleted documents from the files of all indexes, if one was deleted before that time.
 
-        Raises QuarryError or OSError if it cannot be done now.
+        Raises ExceptionGroup of what failed; it keeps no other index from being erased.
         """
-        for arm, opened in list(self._arms.items()):
-            follower = self.followers[arm]
-            rewrite = partial(opened.erase, partial(self._rewrite, follower))
-            await self._erase_index(arm, follower.durable, before_us, rewrite)
-        written = await asyncio.to_thread(self._log.read_last_sequence)
-        await self._erase_index(SUGGESTIONS, written, before_us, self._suggestions.erase)
+        failures: dict[str, Exception] = {}
+        for name in [*self._arms, SUGGESTIONS]:
+            try:
+                await self._erase_index(name, before_us)
+            except Exception as error:  # noqa: BLE001  raised below
+                failures[name] = error
+        if failures:
+            raise ExceptionGroup(f"not erased: {', '.join(failures)}", list(failures.values()))
 
-    async def _erase_index(
-        self, name: str, until: int, before_us: int, erase: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Erases what was deleted up to the sequence number ``until``."""
+    async def _erase_index(self, name: str, before_us: int) -> None:
+        """Erases what was deleted up to the sequence number that the files of the index have reached."""
+        erase: Callable[[], Awaitable[None]]
+        if name == SUGGESTIONS:
+            until = await asyncio.to_thread(self._log.read_last_sequence)
+            erase = self._suggestions.erase
+        else:
+            until = self.followers[name].durable
+            erase = partial(self._arms[name].erase, partial(self._rewrite, self.followers[name]))
         deleted_us = await asyncio.to_thread(self._log.find_deletion, self._erased.read(name), until)
         if deleted_us is None:
             self._erased.skip_to(name, until)

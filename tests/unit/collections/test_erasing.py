@@ -1,0 +1,105 @@
+"""Erasing goes on, whatever fails."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.retrieval.length_arm import OPENING
+from tests.unit.retrieval.test_third_arm import served
+from tests.unit.retrieval.test_third_arm import third_arm as third_arm
+
+from quarry.collections.erasing import Eraser, ErasurePolicy
+from quarry.deadline import Deadline
+from quarry.documents.catalog import read_now_us
+from quarry.documents.store import RequestId
+from quarry.errors import RetrieverUnavailableError
+
+WAIT_S = 20.0
+
+
+class Nothing:
+    """Collections, vectors and states of which nothing is left to erase, apart from what a test puts in."""
+
+    def __init__(self, list_generations: Callable[[], list[Any]]) -> None:
+        self.list_generations = list_generations
+        self.emptied: list[str] = []
+
+    def notify_when_deleted(self, _: Any) -> None:
+        pass
+
+    def read_owners(self) -> set[str]:
+        return set()
+
+    async def read_generations(self) -> set[str]:
+        raise ZeroDivisionError("leftovers")
+
+    def read_gone_texts(self) -> dict[int, bytes]:
+        return {}
+
+    def empty_log(self) -> None:
+        self.emptied.append("log")
+
+    def empty_databases(self) -> None:
+        raise RecursionError("databases")
+
+
+def make_eraser(list_generations: Callable[[], list[Any]]) -> tuple[Eraser, Nothing]:
+    nothing = Nothing(list_generations)
+    left: Any = nothing
+    return Eraser(left, left, left, nothing.empty_databases, ErasurePolicy(files_s=0.0)), nothing
+
+
+async def test_erasing_goes_on_after_any_failure_and_tells_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    again, failures = asyncio.Event(), [KeyError("nobody expects it")]
+
+    def list_generations() -> list[Any]:
+        if failures:
+            raise failures.pop()
+        again.set()
+        return []
+
+    eraser, _ = make_eraser(list_generations)
+    eraser.start()
+    try:
+        async with asyncio.timeout(WAIT_S):
+            await again.wait()
+    finally:
+        await eraser.close()
+    told = [record for record in caplog.records if record.exc_info and record.exc_info[0] is KeyError]
+    assert [record.levelno for record in told] == [logging.ERROR]
+
+
+async def test_what_fails_keeps_nothing_else_from_being_erased(caplog: pytest.LogCaptureFixture) -> None:
+    eraser, nothing = make_eraser(list)
+    await eraser.run_once()
+    assert nothing.emptied == ["log", "log"]
+    causes = [record.exc_info[0] for record in caplog.records if record.exc_info]
+    assert causes == [ZeroDivisionError, RecursionError]
+
+
+async def test_an_index_that_cannot_be_erased_keeps_no_other_from_it(
+    third_arm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(tmp_path) as faq:
+        with faq.open_collections.use("faq") as collection:
+            await collection.delete(["d000"], RequestId("", "delete", b""), True, Deadline.set_after(WAIT_S))
+            generation = collection.generation
+        erased: list[str] = []
+
+        async def fail(_: Any) -> None:
+            raise RetrieverUnavailableError("bm25", "it is stuck")
+
+        async def erase(_: Any) -> None:
+            erased.append("length")
+
+        monkeypatch.setattr(generation.get_open_arm("bm25"), "erase", fail)
+        monkeypatch.setattr(OPENING.arm, "erase", erase)
+        for follower in generation.followers.values():
+            monkeypatch.setattr(follower, "durable", follower.visible)
+        with pytest.raises(ExceptionGroup, match="bm25") as failed:
+            await generation.erase(read_now_us() + 1)
+        assert [type(error) for error in failed.value.exceptions] == [RetrieverUnavailableError]
+        assert erased == ["length"]

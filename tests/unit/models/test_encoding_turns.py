@@ -80,6 +80,23 @@ async def test_a_small_document_waits_two_seconds_at_most_for_its_own_collection
     assert texts * SECONDS_A_TEXT < 2.0
 
 
+async def test_a_small_document_waits_two_seconds_at_most_for_six_other_collections(
+    encoder: SlowEncoder, batcher: EncoderBatcher
+) -> None:
+    others = [EncodingTurns(batcher) for _ in range(6)]
+    large = [asyncio.create_task(turns.encode([PASSAGE] * PASSAGES_OF_400_KB)) for turns in others]
+    while len(encoder.given) < PASSAGES_OF_400_KB // 3:  # by then it knows its speed
+        encoder.begun.clear()
+        await encoder.begun.wait()
+    before = len(encoder.given)
+    await EncodingTurns(batcher).encode(["five words make this document"])
+    texts = len(encoder.given) - before
+    for task in large:
+        task.cancel()
+    await asyncio.gather(*large, return_exceptions=True)
+    assert texts * SECONDS_A_TEXT < 2.0
+
+
 async def test_each_text_gets_its_own_vector(batcher: EncoderBatcher) -> None:
     texts = ["x" * (n * 37 % 101) for n in range(100)]
     vectors = await EncodingTurns(batcher, turn_s=0.001).encode(texts)

@@ -13,7 +13,15 @@ from quarry.filters import Filter
 from quarry.ranking.ranking import Total
 from quarry.retrieval.base import Excerpt, ExcerptIndex, ExcerptQuery, TypedWord
 from quarry.retrieval.lexical.excerpts.excerpts import matches_word
-from quarry.retrieval.lexical.surface import Span, find_words, fold_text, list_words, map_spans, parse_typed
+from quarry.retrieval.lexical.surface import (
+    Span,
+    find_words,
+    fold_text,
+    list_signed_words,
+    list_words,
+    map_spans,
+    parse_typed,
+)
 from quarry.search.phrases import IsStopWord, count_phrases
 from quarry.search.resolving import Documents
 from quarry.types import Docno
@@ -81,11 +89,17 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class _Title:
-    """A title that completes what is typed; ``place`` is better the smaller it is."""
+    """A title that completes what is typed; ``place`` is better the smaller it is.
+
+    Attributes:
+        words: of the title, and those with signs once more: other titles have others.
+        length: of its words alone, in characters.
+    """
 
     excerpt: Excerpt
     place: int
     words: str
+    length: int
     spans: Sequence[Span]
     documents: Total
 
@@ -103,6 +117,8 @@ class Suggesting:
         self._index, self._documents = index, documents
         self._request, self._is_stop = request, is_stop
         self._typed = parse_typed(request.typed)
+        self._folded = " ".join(fold_text(request.typed).split())
+        self._signed = list_signed_words(self._folded)
         self._ids: dict[Docno, tuple[str, int]] = {}
 
     def suggest(self) -> list[Suggestion]:
@@ -130,7 +146,7 @@ class Suggesting:
             titles |= {t.words: t for t in self._read_titles(query) if t.words not in titles}
             if sum(t.place == 0 for t in titles.values()) >= self._request.limit:
                 break
-        best = sorted(titles.values(), key=lambda t: (t.place, len(t.words), t.words))
+        best = sorted(titles.values(), key=self._rank_title)
         return {
             title.words: Suggestion(
                 title.excerpt.title,
@@ -145,16 +161,30 @@ class Suggesting:
     def _read_titles(self, query: ExcerptQuery) -> list[_Title]:
         for share in TITLES_READ:
             excerpts, complete = self._read(query, share * self._request.limit)
-            titles = _join_titles(query, excerpts, complete)
+            titles = [t for t in _join_titles(query, excerpts, complete) if self._has_signs(t)]
             if complete or len(titles) >= self._request.limit:
                 break
         return titles
+
+    def _has_signs(self, title: _Title) -> bool:
+        """Tells whether the title has the words that are typed with signs; the last one may get more of
+        them."""
+        there = list_signed_words(fold_text(title.excerpt.title))
+        return all(
+            word in there or (self._folded.endswith(word) and any(one.startswith(word) for one in there))
+            for word in self._signed
+        )
+
+    def _rank_title(self, title: _Title) -> tuple[int, bool, int, str]:
+        as_typed = self._folded in fold_text(title.excerpt.title)
+        return title.place, not as_typed, title.length, title.words
 
     def _find_phrases(self, tolerant: bool) -> dict[str, Suggestion]:
         words = tuple(word for word in self._typed if word.ends or len(word.text) >= PHRASES_FROM)
         if (
             SuggestionKind.PHRASE not in self._request.kinds
             or not words
+            or self._signed  # phrases are of letters alone
             or self._is_stop(self._typed[0].text)
         ):
             return {}
@@ -184,16 +214,18 @@ class Suggesting:
 
 def _join_titles(query: ExcerptQuery, excerpts: Sequence[Excerpt], complete: bool) -> list[_Title]:
     """Joins documents of one title, and leaves out what does not complete what is typed."""
-    same: dict[str, list[Excerpt]] = {}
+    same: dict[tuple[str, ...], list[Excerpt]] = {}
     for excerpt in excerpts:
-        same.setdefault(" ".join(list_words(fold_text(excerpt.title))), []).append(excerpt)
-    last = len(next(reversed(same), ""))  # the shortest come first, so that all shorter ones are there
+        folded = fold_text(excerpt.title)
+        words = " ".join(list_words(folded)), *list_signed_words(folded)
+        same.setdefault(words, []).append(excerpt)
+    last = len(next(reversed(same), ("",))[0])  # the shortest come first, so that all shorter ones are there
     titles = []
     for words, alike in same.items():
         first = min(alike, key=lambda e: e.docno)
         if placed := _place_typed(query, fold_text(first.title)):
-            total = Total(len(alike), complete or len(words) < last)
-            titles.append(_Title(first, placed[0], words, placed[1], total))
+            total = Total(len(alike), complete or len(words[0]) < last)
+            titles.append(_Title(first, placed[0], " ".join(words), len(words[0]), placed[1], total))
     return titles
 
 

@@ -241,6 +241,57 @@ class ExcerptIndexContract:
         assert self.list_texts(index, "red sh", limit=1) == ["Red shoe"]
         index.close()
 
+    @pytest.mark.parametrize(
+        ("typed", "titles"),
+        [
+            (
+                "c",
+                [
+                    "C++: why?",
+                    "C generics",
+                    "C# generics",
+                    "C++ generics",
+                    "Cooking",
+                    "Notes on C++",
+                    "Net cafe",
+                ],
+            ),
+            ("c ", ["C++: why?", "C generics", "C# generics", "C++ generics", "Notes on C++"]),
+            ("c+", ["C++: why?", "C++ generics", "Notes on C++"]),
+            ("C++", ["C++: why?", "C++ generics", "Notes on C++"]),
+            ("c++ g", ["C++ generics"]),
+            ("c+ g", []),
+            ("c#", ["C# generics"]),
+            ("generics c#", ["C# generics"]),
+            ("c++++", []),
+            ("c gen", ["C generics", "C# generics", "C++ generics"]),
+            ("net", ["Net cafe", ".NET tools"]),
+            (".net", [".NET tools", "Net cafe"]),
+            ("generics+c", ["C generics", "C# generics", "C++ generics"]),
+        ],
+    )
+    def test_signs_after_a_word_are_part_of_what_is_typed(
+        self, reopen: Reopen, typed: str, titles: list[str]
+    ) -> None:
+        index = reopen()
+        titled = ["C# generics", "C++ generics", "C generics", "Cooking", "Notes on C++", "C++: why?"]
+        titled += ["Net cafe", ".NET tools"]
+        index.apply([Change(Docno(n), n + 1, {"title": title}) for n, title in enumerate(titled)])
+        index.commit(len(titled))
+        found = self.list_texts(index, typed)
+        assert sorted(found) == sorted(titles)
+        assert found[:1] == titles[:1]
+        index.close()
+
+    def test_no_phrase_stands_for_a_word_with_signs(self, reopen: Reopen) -> None:
+        index = reopen()
+        texts = ["learn c quickly", "we learn c now"]
+        index.apply([Change(Docno(n), n + 1, {"text": text}) for n, text in enumerate(texts)])
+        index.commit(len(texts))
+        assert self.list_texts(index, "learn c", PHRASES) == ["learn c"]
+        assert self.list_texts(index, "learn c++", PHRASES) == []
+        index.close()
+
     def test_a_schema_without_text_suggests_nothing(self, tmp_path: Path) -> None:
         schema = Schema((Field("tag", FieldType.KEYWORD),))
         index = self.open_index(tmp_path / "bare", schema)

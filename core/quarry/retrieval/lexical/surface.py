@@ -12,6 +12,7 @@ from quarry.retrieval.lexical.folding import list_folds, normalize_text
 
 _ASCII_WORD = re.compile("[a-z0-9]+")
 _PIECES = regex.compile(r"\s+|\S+")
+_SIGNED = regex.compile(r"(?<![\p{L}\p{N}\p{M}+#])[\p{L}\p{N}\p{M}]++[+#]++(?![\p{L}\p{N}\p{M}])")
 _CLUSTERS = regex.compile(r"\X")
 
 Span = tuple[int, int]
@@ -37,6 +38,13 @@ def list_words(folded: str) -> list[str]:
     if folded.isascii():
         return _ASCII_WORD.findall(folded)
     return [folded[start:end] for (start, end), _ in _find_words(folded)]
+
+
+def list_signed_words(folded: str) -> tuple[str, ...]:
+    """Lists words with the signs that end them, as ``c++`` and ``c#``; ``find_words`` finds ``c`` of both."""
+    if "+" not in folded and "#" not in folded:
+        return ()
+    return tuple(_SIGNED.findall(folded))
 
 
 def parse_typed(text: str) -> tuple[TypedWord, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from quarry.judgments import describe_disputed, settle_judgments
 from quarry_cli.console import warn
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.lines import list_names, read_lines
@@ -17,6 +18,8 @@ HEADERS = (
 )
 """What a first line may call the query, the document and the grade."""
 MOST_GRADE = 2**31 - 1
+MISSING, DISPUTED = "missing_queries", "disputed_judgments"
+"""In the JSON of what measures runs, where they are over 0."""
 
 Qrels = dict[str, dict[str, int]]
 """Grade of each judged document, by query id and document id; above 0 is relevant."""
@@ -34,6 +37,41 @@ class JudgedQueries(NamedTuple):
     texts: dict[str, str]
     qrels: Qrels
     left_out: int
+
+
+class MeasuredQueries(NamedTuple):
+    """Judged queries that runs are measured on.
+
+    Attributes:
+        texts: by id; none without a file of queries.
+        qrels: their judgments; those of one question do not contradict each other.
+        odd: what was left out or settled, by its name in the JSON; nothing that is 0.
+    """
+
+    texts: dict[str, str]
+    qrels: Qrels
+    odd: dict[str, int]
+
+
+def read_measured(queries: Path | None, qrels: Path) -> MeasuredQueries:
+    """Reads judgments to measure runs on, by one rule for all commands that do so.
+
+    With a file of queries, those without a text are left out, and the judgments of one question under several
+    ids are settled as ``settle_judgments`` does. Without it nobody knows which ids ask the same, and a
+    warning says so.
+
+    Raises:
+        CliError: as ``read_judged``.
+    """
+    if queries is None:
+        warn("without --queries, the judgments of one question under several ids are not joined")
+        return MeasuredQueries({}, read_qrels(qrels), {})
+    texts, given, left_out = read_judged(queries, qrels)
+    settled, disputed = settle_judgments(texts, given)
+    for said in describe_disputed(disputed):
+        warn(said)
+    odd = {MISSING: left_out, DISPUTED: len(disputed)}
+    return MeasuredQueries(texts, settled, {name: count for name, count in odd.items() if count})
 
 
 def read_judged(queries: Path, qrels: Path) -> JudgedQueries:

@@ -9,9 +9,8 @@ import typer
 from quarry_cli.connection import JsonOption
 from quarry_cli.console import print_json
 from quarry_cli.failures import CliError
-from quarry_cli.inputs.judgments import read_qrels
+from quarry_cli.inputs.judgments import read_measured
 from quarry_cli.inputs.run_file import read_run
-from quarry_cli.inputs.topics import read_queries
 from quarry_cli.views.comparison import Comparison, compare_runs, show_comparison, to_json
 from quarry_cli.views.figures import MEASURES
 
@@ -26,7 +25,11 @@ def compare(
     ],
     queries: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Texts of the queries, to show those that changed."),
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Texts of the judged queries: JSON lines, TREC's topics, or a table.",
+        ),
     ] = None,
     measure: Annotated[
         list[str] | None,
@@ -39,10 +42,12 @@ def compare(
     """Compare two runs in TREC's format on the same judgments: SECOND less FIRST.
 
     Each difference comes with its 95 % interval by paired bootstrap over the judged queries, and with the
-    queries that became better and worse. A query that a run lacks counts 0. `quarry evaluate --run-out FILE`
-    writes runs; no server is needed here.
+    queries that became better and worse. A query that a run lacks counts 0. With --queries, judgments are
+    read as `quarry evaluate` reads them: over queries with a text, and a document that is relevant to one of
+    two that ask the same counts for both. `quarry evaluate --run-out FILE` writes runs; no
+    server is needed here.
     """
-    judged = read_qrels(qrels)
+    texts, judged, odd = read_measured(queries, qrels)
     runs = read_run(first), read_run(second)
     for path, run in zip((first, second), runs, strict=True):
         if not run.keys() & judged.keys():
@@ -52,9 +57,8 @@ def compare(
         found: Comparison = compare_runs(*runs, judged, measures)
     except (ValueError, AssertionError, OSError) as error:
         raise CliError(f"ir-measures cannot compute that: {error}") from None
-    texts = read_queries(queries, {change.query for change in found.changed}) if queries else {}
     if json:
-        print_json(to_json(found, texts))
+        print_json({**to_json(found, texts), **odd})
     else:
         show_comparison(found, str(first), str(second), texts)
 

@@ -10,7 +10,6 @@ from rich import box
 from rich.table import Table
 
 from quarry.client import Client
-from quarry.judgments import describe_disputed, settle_judgments
 from quarry.v1 import search_service_pb2
 from quarry_cli.calls.judged import (
     ABSENT,
@@ -21,10 +20,10 @@ from quarry_cli.calls.judged import (
 )
 from quarry_cli.calls.runs import rank_hits, retrieve_runs, search_queries
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
-from quarry_cli.console import make_plain, make_progress, note, out, print_json, warn
+from quarry_cli.console import make_plain, make_progress, note, out, print_json
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
-from quarry_cli.inputs.judgments import JudgedQueries, Qrels, read_judged, read_qrels
+from quarry_cli.inputs.judgments import Qrels, read_measured
 from quarry_cli.inputs.run_file import Ranked, read_run, write_run
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 SHOWN_HITS = 10
 ECE = "ECE@10"
-MISSING, DISPUTED = "missing_queries", "disputed_judgments"
-"""In the JSON where they are over 0."""
 LOW_JUDGED = 0.5
 """Share of judged hits in the ten best under which figures are said to be doubtful."""
 USUAL, FUSED = search_service_pb2.Rerank(), search_service_pb2.Rerank(disabled=True)
@@ -89,10 +86,7 @@ def evaluate(
         raise CliError("--queries says what to ask the collection")
     if not name and (run_out or model or cascade):
         raise CliError("--run-out, --model and --cascade are for a collection")
-    texts, given, left_out = _read(queries, qrels)
-    judged, disputed = settle_judgments(texts, given) if queries else (given, ())
-    for said in describe_disputed(disputed):
-        warn(said)
+    texts, judged, odd = read_measured(queries, qrels)
     runs = {str(path): read_run(path) for path in run or ()}
     for path, read in runs.items():
         if not read.keys() & judged.keys():
@@ -116,26 +110,13 @@ def evaluate(
         found: dict[str, Any] = {run: dict(result.means) for run, result in results.items()}
         if error is not None:
             found["reranked"][ECE] = error
-        odd = {MISSING: left_out, DISPUTED: len(disputed)}
-        print_json(
-            {
-                **found,
-                **{name: count for name, count in odd.items() if count},
-                **_describe_results(results, counts),
-            }
-        )
+        print_json({**found, **odd, **_describe_results(results, counts)})
     else:
         show_figures(results)
         if error is not None:
             note(f"relevance of the ten best hits is off by {error:.3f} on average ({ECE})")
     for target in run_out or ():
         write_named_run(target, made)
-
-
-def _read(queries: Path | None, qrels: Path) -> JudgedQueries:
-    if queries is not None:
-        return read_judged(queries, qrels)
-    return JudgedQueries({}, read_qrels(qrels), 0)
 
 
 def _describe_results(results: "dict[str, Figures]", counts: dict[str, int]) -> dict[str, Any]:

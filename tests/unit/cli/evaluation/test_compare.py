@@ -45,7 +45,7 @@ def test_differences_are_paired_and_those_who_win_and_lose_are_counted(files, cl
 
 
 def test_the_queries_that_changed_most_are_named_those_that_lost_first(files, cli, tmp_path):
-    (tmp_path / "q.tsv").write_text("q1\tone\nq3\tthree\nq4\tfour\n")
+    (tmp_path / "q.tsv").write_text("q1\tone\nq2\ttwo\nq3\tthree\nq4\tfour\n")
     ended = cli("compare", *files, "--json", "--queries", tmp_path / "q.tsv")
     changed = ended.json["changed"]
     assert [(one["query_id"], one["text"]) for one in changed] == [
@@ -81,3 +81,20 @@ def test_a_run_of_other_queries_is_an_error_not_a_zero(files, cli, tmp_path):
     ended = cli("compare", files[0], other, *files[2:])
     assert ended.status == 1
     assert "c.run: has none of the 4 judged queries" in ended.err
+
+
+def test_compare_and_evaluate_measure_one_run_on_the_same_judgments(cli, tmp_path):
+    (tmp_path / "q.tsv").write_text("q1\tred shoes\nq2\tRed shoes?\nq3\tblue\n")
+    (tmp_path / "r.tsv").write_text("q1 a 1\nq2 a 0\nq2 b 1\nq3 c 1\nq4 d 1\n")
+    run = write(tmp_path / "qa.run", {"q1": "a", "q2": "ab", "q3": "c"})
+    qrels, queries = ["--qrels", tmp_path / "r.tsv"], ["--queries", tmp_path / "q.tsv"]
+    for given in (qrels, [*qrels, *queries]):
+        compared = cli("compare", run, run, *given, "--json")
+        evaluated = cli("evaluate", "--run", run, *given, "--json")
+        figures = {name: one["first"] for name, one in compared.json["measures"].items()}
+        assert figures == evaluated.json[str(run)]
+        for ended in (compared, evaluated):
+            assert ("without --queries, the judgments of one question" in ended.err) is (given == qrels)
+    assert figures["nDCG@10"] == 1, "a counts for both, and q4 has no text"
+    assert (compared.json["missing_queries"], compared.json["disputed_judgments"]) == (1, 1)
+    assert compared.json["queries"] == 3

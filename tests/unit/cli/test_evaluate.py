@@ -156,6 +156,21 @@ def test_a_run_that_is_not_there_is_not_written(judged, cli, tmp_path):
     assert not (tmp_path / "r.run").exists()
 
 
+@pytest.mark.parametrize("name", ["bm52", "dense", "reranked", ""])
+def test_a_run_that_this_evaluation_does_not_make_is_an_error_before_it_searches(
+    judged, quarry, cli, tmp_path, monkeypatch, name
+):
+    monkeypatch.chdir(tmp_path)
+    del quarry.runs["dense"]
+    ended = cli(*judged, "--run-out", f"{name}=d.run")
+    assert ended.status == 1
+    assert f"./{name}=d.run is a file" in ended.err
+    assert not [request for request in quarry.requests if hasattr(request, "page_size")]
+    assert not list(tmp_path.glob("*.run"))
+    assert cli(*judged, "--run-out", f"./{name}=d.run").status == 0
+    assert (tmp_path / f"{name}=d.run").read_text().endswith(" quarry-fused\n")
+
+
 def test_options_that_lack_a_part_say_which(judged, cli, tmp_path):
     qrels = judged[-2:]
     (tmp_path / "other.run").write_text("q9 Q0 a 1 1 x\n")

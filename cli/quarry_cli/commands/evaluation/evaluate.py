@@ -1,6 +1,6 @@
 """`quarry evaluate`: how well a collection answers judged queries."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,12 +19,13 @@ from quarry_cli.calls.judged import (
     warn_of_absent_documents,
 )
 from quarry_cli.calls.runs import rank_hits, retrieve_runs, search_queries
+from quarry_cli.commands.evaluation.run_out import check_run_outs, parse_run_outs, write_run_outs
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
 from quarry_cli.console import make_plain, make_progress, note, out, print_json
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
 from quarry_cli.inputs.judgments import Qrels, read_measured
-from quarry_cli.inputs.run_file import Ranked, read_run, write_run
+from quarry_cli.inputs.run_file import Ranked, read_run
 
 if TYPE_CHECKING:
     from quarry_cli.views.figures import Figures
@@ -86,6 +87,7 @@ def evaluate(
         raise CliError("--queries says what to ask the collection")
     if not name and (run_out or model or cascade):
         raise CliError("--run-out, --model and --cascade are for a collection")
+    wanted = parse_run_outs(run_out or ())
     texts, judged, odd = read_measured(queries, qrels)
     runs = {str(path): read_run(path) for path in run or ()}
     for path, read in runs.items():
@@ -98,6 +100,8 @@ def evaluate(
         with connect(server, timeout, default_timeout_s=120) as quarry:
             check_judged_documents(quarry, name, judged)
             rerank = search_service_pb2.Rerank(model=model, cascade=parse_stages(cascade or ()))
+            if any(one.run for one in wanted):
+                check_run_outs(wanted, list_runs(quarry, name, texts, rerank))
             answers = make_runs(quarry, name, texts, rerank)
             relevance = answers.relevance
             absent = find_absent_documents(quarry, name, judged, answers.runs.values())
@@ -115,8 +119,7 @@ def evaluate(
         show_figures(results)
         if error is not None:
             note(f"relevance of the ten best hits is off by {error:.3f} on average ({ECE})")
-    for target in run_out or ():
-        write_named_run(target, made)
+    write_run_outs(wanted, made)
 
 
 def _describe_results(results: "dict[str, Figures]", counts: dict[str, int]) -> dict[str, Any]:
@@ -129,18 +132,6 @@ def _describe_results(results: "dict[str, Figures]", counts: dict[str, int]) -> 
         "judged_at_10": {run: result.judged_share for run, result in results.items()},
         "counts": counts,
     }
-
-
-def write_named_run(target: str, runs: dict[str, Ranked]) -> None:
-    """Writes the run that ``RUN=FILE`` names, or what searches give. Raises CliError for a name of none."""
-    name, equals, file = target.partition("=")
-    if not equals or name not in {*runs, "reranked"}:
-        name, file = ("reranked" if "reranked" in runs else "fused"), target
-    if name not in runs:
-        raise CliError(f"--run-out {target}: there is no run {name}", f"there are {', '.join(runs)}")
-    path = Path(file)
-    write_run(path, runs[name], f"quarry-{name}")
-    note(f"{name}: {len(runs[name]):,} queries in {path}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,15 +155,29 @@ def make_runs(
 ) -> CollectionRuns:
     """Makes the runs of each arm, their fusion, and the re-ranker that ``rerank`` or the collection names."""
     relevance: dict[str, dict[str, float]] = {}
-    collection = read_collection(quarry, name)
+    reranked = is_reranked(quarry, name, rerank)
     with make_progress() as bar:
         runs = retrieve_runs(quarry, name, texts, bar)
         runs["fused"] = rank_hits(search_queries(quarry, name, texts, bar, rerank=FUSED))
-        if rerank.model or rerank.cascade or collection.reranker:
+        if reranked:
             hits = search_queries(quarry, name, texts, bar, rerank=rerank)
             runs["reranked"] = rank_hits(hits)
             relevance = {query: _read_relevance(some[:SHOWN_HITS]) for query, some in hits.items()}
     return CollectionRuns(runs, relevance)
+
+
+def list_runs(
+    quarry: Client, name: str, texts: Mapping[str, str], rerank: search_service_pb2.Rerank
+) -> list[str]:
+    """Lists the runs that ``make_runs`` makes, by asking the arms one of the queries."""
+    first = dict([next(iter(texts.items()))])
+    with make_progress() as bar:
+        arms = retrieve_runs(quarry, name, first, bar)
+    return [*arms, "fused", *(["reranked"] if is_reranked(quarry, name, rerank) else [])]
+
+
+def is_reranked(quarry: Client, name: str, rerank: search_service_pb2.Rerank) -> bool:
+    return bool(rerank.model or rerank.cascade or read_collection(quarry, name).reranker)
 
 
 def _read_relevance(hits: Sequence[search_service_pb2.Hit]) -> dict[str, float]:

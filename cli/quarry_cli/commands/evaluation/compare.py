@@ -14,6 +14,9 @@ from quarry_cli.inputs.run_file import read_run
 from quarry_cli.views.comparison import Comparison, compare_runs, show_comparison, to_json
 from quarry_cli.views.figures import MEASURES
 
+MOST = 2**31 - 1
+"""The highest cutoff and the highest grade from which on a document is relevant."""
+
 RunArgument = Annotated[Path, typer.Argument(exists=True, dir_okay=False, show_default=False)]
 
 
@@ -55,8 +58,9 @@ def compare(
     measures = [_parse_measure(name) for name in measure] if measure else MEASURES
     try:
         found: Comparison = compare_runs(*runs, judged, measures)
-    except (ValueError, AssertionError, OSError) as error:
-        raise CliError(f"ir-measures cannot compute that: {error}") from None
+    except Exception as error:
+        names = ", ".join(map(str, measures))
+        raise CliError(f"ir-measures cannot compute {names}: {_describe(error)}") from error
     if json:
         print_json({**to_json(found, texts), **odd})
     else:
@@ -64,7 +68,20 @@ def compare(
 
 
 def _parse_measure(name: str) -> ir_measures.Measure:
+    """Parses a measure. Raises CliError for none, and for numbers that crash trec_eval's code."""
     try:
-        return ir_measures.parse_measure(name)
-    except (NameError, ValueError, SyntaxError) as error:
-        raise CliError(f"--measure {name}: {error}") from None
+        measure = ir_measures.parse_measure(name)
+    except Exception as error:
+        raise CliError(f"--measure {name}: {_describe(error)}") from error
+    for unknown in sorted(measure.params.keys() - measure.SUPPORTED_PARAMS.keys()):
+        raise CliError(f"--measure {name}: {measure.NAME} has no parameter {unknown}")
+    for parameter in ("cutoff", "rel"):
+        value = measure.params.get(parameter, 1)
+        if not isinstance(value, int) or not 1 <= value <= MOST:
+            raise CliError(f"--measure {name}: {parameter} is a whole number, 1 to {MOST:,}")
+    return measure
+
+
+def _describe(error: Exception) -> str:
+    # some say nothing but a value, such as KeyError
+    return f"{type(error).__name__}: {error}"

@@ -76,6 +76,30 @@ def test_any_measure_of_ir_measures_can_be_asked_for(files, cli):
         assert (ended.status, ended.out) == (1, "")
 
 
+@pytest.mark.parametrize("parameter", ["cutoff", "rel"])
+@pytest.mark.parametrize("value", ["0", "2147483648", "99999999999999999999", "1.5", "'a'"])
+@pytest.mark.parametrize("measure", ["P", "R", "AP"])
+def test_a_number_that_trec_eval_cannot_take_is_refused_before_it_gets_there(
+    files, cli, parameter, value, measure
+):
+    ended = cli("compare", *files, "--measure", f"{measure}({parameter}={value})")
+    assert (ended.status, ended.out) == (1, "")
+    assert f"{parameter} is a whole number, 1 to 2,147,483,647" in ended.err
+
+
+@pytest.mark.parametrize("measure", ["P@0", "nDCG(max_rel=0)@5", "Accuracy@5", "RBP(p=2)", "alpha_nDCG@5"])
+def test_what_ir_measures_cannot_compute_is_an_error_in_one_line(files, cli, measure):
+    ended = cli("compare", *files, "--measure", measure)
+    assert (ended.status, ended.out) == (1, "")
+    assert measure.partition("@")[0].partition("(")[0] in ended.err.splitlines()[-1]
+
+
+def test_the_highest_numbers_are_computed(files, cli):
+    found = cli("compare", *files, "--measure", "R@2147483647", "--measure", "AP(rel=2)", "--json").json
+    assert found["measures"]["R@2147483647"]["first"] == 1
+    assert found["measures"]["AP(rel=2)"]["first"] == 0
+
+
 def test_a_run_of_other_queries_is_an_error_not_a_zero(files, cli, tmp_path):
     other = write(tmp_path / "c.run", {"other": "a"})
     ended = cli("compare", files[0], other, *files[2:])

@@ -19,6 +19,7 @@ HEADERS = (
 """What a first line may call the query, the document and the grade."""
 MOST_GRADE = 2**31 - 1
 MISSING, DISPUTED = "missing_queries", "disputed_judgments"
+ODDITIES = MISSING, DISPUTED
 """In the JSON of what measures runs, where they are over 0."""
 
 Qrels = dict[str, dict[str, int]]

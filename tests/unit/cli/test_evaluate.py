@@ -149,6 +149,18 @@ def test_runs_are_written_and_measured_as_they_were(judged, quarry, cli, tmp_pat
     assert beside[str(tmp_path / "dense.run")] == beside["dense"]
 
 
+def test_a_file_that_is_named_like_an_arm_does_not_take_its_row(judged, cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    without = cli(*judged, "--json").json
+    for name in ("bm25", "fused", "counts"):
+        (tmp_path / name).write_text("q1 Q0 c 1 1 x\n")
+        both = cli(*judged, "--run", name, "--json").json
+        assert both[name] == without[name]
+        assert both[f"run:{name}"]["nDCG@10"] == 0
+    alone = cli("evaluate", "--qrels", "r.tsv", "--run", "counts", "--json").json
+    assert (alone["counts"]["queries"], alone["run:counts"]["R@100"]) == (2, 0)
+
+
 def test_a_run_that_is_not_there_is_not_written(judged, cli, tmp_path):
     ended = cli(*judged, "--run-out", f"reranked={tmp_path / 'r.run'}")
     assert ended.status == 1

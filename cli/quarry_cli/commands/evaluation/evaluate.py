@@ -24,7 +24,7 @@ from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, conne
 from quarry_cli.console import make_plain, make_progress, note, out, print_json
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
-from quarry_cli.inputs.judgments import Qrels, read_measured
+from quarry_cli.inputs.judgments import ODDITIES, Qrels, read_measured
 from quarry_cli.inputs.run_file import Ranked, read_run
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 SHOWN_HITS = 10
 ECE = "ECE@10"
+INTERVALS, JUDGED, COUNTS = "intervals", "judged_at_10", "counts"
+KEYS = frozenset((INTERVALS, JUDGED, COUNTS, *ODDITIES))
+"""Keys of the JSON beside those of runs."""
 LOW_JUDGED = 0.5
 """Share of judged hits in the ten best under which figures are said to be doubtful."""
 USUAL, FUSED = search_service_pb2.Rerank(), search_service_pb2.Rerank(disabled=True)
@@ -108,7 +111,7 @@ def evaluate(
         warn_of_absent_documents(absent, judged)
         counts[ABSENT] = len(absent)
         made = answers.runs
-        runs = {**made, **runs}
+    runs = merge_runs(made, runs)
     results, error = measure_runs(runs, judged), measure_relevance_error(relevance, judged)
     if json:
         found: dict[str, Any] = {run: dict(result.means) for run, result in results.items()}
@@ -125,13 +128,25 @@ def evaluate(
 def _describe_results(results: "dict[str, Figures]", counts: dict[str, int]) -> dict[str, Any]:
     """Describes for the JSON how sure the figures are, and what was counted."""
     return {
-        "intervals": {
+        INTERVALS: {
             run: {measure: list(one) for measure, one in result.intervals.items()}
             for run, result in results.items()
         },
-        "judged_at_10": {run: result.judged_share for run, result in results.items()},
-        "counts": counts,
+        JUDGED: {run: result.judged_share for run, result in results.items()},
+        COUNTS: counts,
     }
+
+
+def merge_runs(made: Mapping[str, Ranked], given: Mapping[str, Ranked]) -> dict[str, Ranked]:
+    """Puts the runs of files behind those of the collection, with ``run:`` before a file's name that is
+    the name of another run or a key of the JSON."""
+    found = dict(made)
+    for name, run in given.items():
+        free = name
+        while free in found or free in KEYS or (free != name and free in given):
+            free = f"run:{free}"
+        found[free] = run
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """`quarry judgments`: judgments that other tools export, as files that Quarry's commands read."""
 
 from enum import StrEnum
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,7 @@ def import_judgments(
     `quarry evaluate`, `mine`, `train`, `tune` and `loop` read what it writes. Ratings are taken as grades,
     and a grade over 0 is relevant. No server is needed.
     """
+    _check_apart({"FILE": file, "--queries": queries, "--qrels": qrels})
     found = import_ratings(READERS[format](file), relevant_from)
     if not found.texts:
         raise CliError(f"{file}: holds no rating")
@@ -70,3 +72,10 @@ def import_judgments(
             "them relevant",
             soft_wrap=True,
         )
+
+
+def _check_apart(paths: dict[str, Path]) -> None:
+    """Raises CliError if two names are of one file, which the command would overwrite."""
+    for (first, one), (second, other) in combinations(paths.items(), 2):
+        if one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other)):
+            raise CliError(f"{first} {one} and {second} {other} are one file", "nothing was written")

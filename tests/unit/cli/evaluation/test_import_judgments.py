@@ -113,3 +113,23 @@ def test_what_cannot_be_read_is_an_error_and_nothing_is_written(take, tmp_path, 
     assert said in ended.err
     assert not (tmp_path / "q.jsonl").exists()
     assert take(format, text, "--relevant-from", "1")[0].status == 1
+
+
+def test_no_file_is_written_over_another_one_of_the_command(cli, tmp_path):
+    (tmp_path / "export").write_text(QUEPID)
+    (tmp_path / "link").symlink_to(tmp_path / "export")
+    (tmp_path / "hard").hardlink_to(tmp_path / "export")
+    before = sorted(tmp_path.iterdir())
+    for queries, qrels in (
+        ("export", "r.tsv"),
+        ("q.jsonl", "export"),
+        ("q.jsonl", "link"),
+        ("hard", "r.tsv"),
+        ("new", "../" + tmp_path.name + "/new"),
+    ):
+        given = ["--queries", tmp_path / queries, "--qrels", tmp_path / qrels]
+        ended = cli("judgments", "import", tmp_path / "export", "--format", "quepid", *given)
+        assert ended.status == 1
+        assert "are one file" in ended.err
+    assert (tmp_path / "export").read_text() == QUEPID
+    assert sorted(tmp_path.iterdir()) == before

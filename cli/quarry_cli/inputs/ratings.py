@@ -1,6 +1,7 @@
 """Judgments that other tools export: Quepid's ratings, and OpenSearch's lists of judgments (UBI)."""
 
 import csv
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,8 +54,11 @@ def import_ratings(ratings: Iterator[Rating], relevant_from: float | None) -> Im
             must be a whole number.
 
     Raises:
-        CliError: a rating is no grade, or two lines rate one document differently for one query.
+        CliError: ``relevant_from`` is not finite, a rating is no grade, or two lines rate one document
+            differently for one query.
     """
+    if relevant_from is not None and not math.isfinite(relevant_from):
+        raise CliError(f"--relevant-from {relevant_from}: is no finite number")
     found = ImportedJudgments()
     ids: dict[str, str] = {}
     exact: dict[tuple[str, str], Rating] = {}
@@ -174,6 +178,6 @@ def _make_grade(one: Rating, relevant_from: float | None) -> int:
         value = float(one.rating)
     except ValueError:
         raise CliError(f"{one.where}: the rating {one.rating[:20]!r} is no number") from None
-    if value != value or abs(value) == float("inf"):
+    if not math.isfinite(value):
         raise CliError(f"{one.where}: the rating {one.rating[:20]!r} is no number")
     return int(value >= relevant_from)

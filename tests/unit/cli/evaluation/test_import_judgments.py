@@ -133,3 +133,11 @@ def test_no_file_is_written_over_another_one_of_the_command(cli, tmp_path):
         assert "are one file" in ended.err
     assert (tmp_path / "export").read_text() == QUEPID
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_bound_that_is_no_number_makes_no_grades(take, tmp_path, value):
+    ended, _, _ = take("quepid", QUEPID, "--relevant-from", value)
+    assert ended.status == 1
+    assert f"--relevant-from {value}: is no finite number" in ended.err
+    assert not (tmp_path / "q.jsonl").exists()

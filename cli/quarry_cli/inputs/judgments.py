@@ -19,7 +19,8 @@ HEADERS = (
 """What a first line may call the query, the document and the grade."""
 MOST_GRADE = 2**31 - 1
 MISSING, DISPUTED = "missing_queries", "disputed_judgments"
-ODDITIES = MISSING, DISPUTED
+NO_RELEVANT = "queries_without_relevant_documents"
+ODDITIES = MISSING, DISPUTED, NO_RELEVANT
 """In the JSON of what measures runs, where they are over 0."""
 
 Qrels = dict[str, dict[str, int]]
@@ -62,17 +63,41 @@ def read_measured(queries: Path | None, qrels: Path) -> MeasuredQueries:
     warning says so.
 
     Raises:
-        CliError: as ``read_judged``.
+        CliError: as ``read_judged``, or no query has a relevant document, so that every run would get 0.
     """
     if queries is None:
         warn("without --queries, the judgments of one question under several ids are not joined")
-        return MeasuredQueries({}, read_qrels(qrels), {})
+        judged = read_qrels(qrels)
+        return MeasuredQueries({}, judged, _keep_counted({NO_RELEVANT: _count_hopeless(judged, qrels)}))
     texts, given, left_out = read_judged(queries, qrels)
     settled, disputed = settle_judgments(texts, given)
     for said in describe_disputed(disputed):
         warn(said)
-    odd = {MISSING: left_out, DISPUTED: len(disputed)}
-    return MeasuredQueries(texts, settled, {name: count for name, count in odd.items() if count})
+    odd = {
+        MISSING: left_out,
+        DISPUTED: len(disputed),
+        NO_RELEVANT: _count_hopeless(settled, qrels),
+    }
+    return MeasuredQueries(texts, settled, _keep_counted(odd))
+
+
+def _keep_counted(odd: dict[str, int]) -> dict[str, int]:
+    return {name: count for name, count in odd.items() if count}
+
+
+def _count_hopeless(qrels: Qrels, path: Path) -> int:
+    """Counts queries for which no run can find anything relevant, and warns of them.
+
+    Raises CliError if all are such.
+    """
+    found = sorted(id for id, grades in qrels.items() if max(grades.values()) <= 0)
+    if not found:
+        return 0
+    said = f"{path}: {len(found):,} of {len(qrels):,} queries have no relevant document and count 0"
+    if len(found) == len(qrels):
+        raise CliError(said, "a grade over 0 makes a document relevant")
+    warn(f"{said}: {list_names(found)}")
+    return len(found)
 
 
 def read_judged(queries: Path, qrels: Path) -> JudgedQueries:

@@ -122,3 +122,19 @@ def test_compare_and_evaluate_measure_one_run_on_the_same_judgments(cli, tmp_pat
     assert figures["nDCG@10"] == 1, "a counts for both, and q4 has no text"
     assert (compared.json["missing_queries"], compared.json["disputed_judgments"]) == (1, 1)
     assert compared.json["queries"] == 3
+
+
+def test_queries_without_a_relevant_document_are_counted_and_nothing_else_is_an_error(cli, tmp_path):
+    (tmp_path / "q.tsv").write_text("q1\tone\nq2\ttwo\n")
+    run = write(tmp_path / "a.run", {"q1": "a", "q2": "a"})
+    qrels = ["--qrels", tmp_path / "r.tsv"]
+    for given in (qrels, [*qrels, "--queries", tmp_path / "q.tsv"]):
+        for command in (["compare", run, run], ["evaluate", "--run", run]):
+            (tmp_path / "r.tsv").write_text("q1 a 1\nq2 a 0\nq2 b -1\n")
+            ended = cli(*command, *given, "--json")
+            assert "r.tsv: 1 of 2 queries have no relevant document and count 0: q2" in ended.err
+            assert ended.json["queries_without_relevant_documents"] == 1
+            (tmp_path / "r.tsv").write_text("q1 a 0\nq2 a 0\n")
+            ended = cli(*command, *given, "--json")
+            assert (ended.status, ended.out) == (1, "")
+            assert "2 of 2 queries have no relevant document" in ended.err

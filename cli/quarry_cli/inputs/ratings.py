@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from quarry_cli.console import warn
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.judgments import Qrels, parse_grade
 from quarry_cli.inputs.lines import read_all_lines
@@ -120,7 +121,9 @@ def read_ubi(path: Path) -> Iterator[Rating]:
     for number, text in enumerate(objects, 1):
         if not text.strip():
             continue
-        for list_of_ratings in _find_lists(_load(text, f"{path}:{number}")):
+        value = _load(text, f"{path}:{number}")
+        _warn_of_cut_answer(value, f"{path}:{number}")
+        for list_of_ratings in _find_lists(value):
             read += 1
             yield from _read_list(list_of_ratings, f"{path}:{number}")
     if not read:
@@ -152,6 +155,13 @@ def _find_lists(value: Any) -> Iterator[Any]:
             yield value[RATINGS]
         for name in ("_source", HITS):
             yield from _find_lists(value.get(name))
+
+
+def _warn_of_cut_answer(value: Any, where: str) -> None:
+    """Warns of an answer to a search that found more than it lists: OpenSearch lists 10 unless told."""
+    match value:
+        case {"hits": {"total": {"value": int(total)} | int(total), "hits": list(hits)}} if total > len(hits):
+            warn(f"{where}: lists {len(hits):,} of {total:,} lists of judgments, and the others are not read")
 
 
 def _read_list(queries: Any, where: str) -> Iterator[Rating]:

@@ -141,3 +141,13 @@ def test_a_bound_that_is_no_number_makes_no_grades(take, tmp_path, value):
     assert ended.status == 1
     assert f"--relevant-from {value}: is no finite number" in ended.err
     assert not (tmp_path / "q.jsonl").exists()
+
+
+@pytest.mark.parametrize("total", [{"value": 12, "relation": "eq"}, 12])
+def test_an_answer_that_lists_a_part_of_what_it_found_is_not_taken_for_the_whole(take, total):
+    hits = [{"_id": "1", "_source": UBI}]
+    ended, texts, _ = take("ubi", {"hits": {"total": total, "hits": hits}})
+    assert len(texts) == 2
+    assert "export:1: lists 1 of 12 lists of judgments, and the others are not read" in ended.err
+    whole = {"value": 1, "relation": "eq"}
+    assert "not read" not in take("ubi", {"hits": {"total": whole, "hits": hits}})[0].err

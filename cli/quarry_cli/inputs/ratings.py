@@ -55,8 +55,8 @@ def import_ratings(ratings: Iterator[Rating], relevant_from: float | None) -> Im
             must be a whole number.
 
     Raises:
-        CliError: ``relevant_from`` is not finite, a rating is no grade, or two lines rate one document
-            differently for one query.
+        CliError: ``relevant_from`` is not finite, a rating is no grade, or has no query or no document,
+            or two lines rate one document differently for one query.
     """
     if relevant_from is not None and not math.isfinite(relevant_from):
         raise CliError(f"--relevant-from {relevant_from}: is no finite number")
@@ -64,9 +64,12 @@ def import_ratings(ratings: Iterator[Rating], relevant_from: float | None) -> Im
     ids: dict[str, str] = {}
     exact: dict[tuple[str, str], Rating] = {}
     for one in ratings:
-        if not one.query or not (one.document and one.rating):
+        if not one.rating:
             found.unrated += 1
             continue
+        for what, value in (("query", one.query), ("document", one.document)):
+            if not value:
+                raise CliError(f"{one.where}: the rating {one.rating[:20]!r} has no {what}")
         grade = _make_grade(one, relevant_from)
         earlier = exact.setdefault((one.query, one.document), one)
         if float(earlier.rating) != float(one.rating):

@@ -99,6 +99,8 @@ def test_ratings_from_clicks_are_no_grades_until_someone_says_from_where(take):
         ("quepid", "query,docid,rating\nred,d,good\n", ":2: the grade 'good' is no number"),
         ("quepid", "query,docid,rating\nred,d,1\nred,d,2\n", ":3: rates document d for 'red' as 2, and"),
         ("quepid", "query,docid,rating\nred,,\n", "holds no rating"),
+        ("quepid", "query,docid,rating\nred,a,1\nred,,2\n", ":3: the rating '2' has no document"),
+        ("quepid", "query,docid,rating\nred,a,1\n,b,0\n", ":3: the rating '0' has no query"),
         ("quepid", "query,docid,rating\nred,a\tb,1\n", "no file of judgments can hold the document id"),
         ("ubi", "{}", "holds no object with judgmentRatings"),
         ("ubi", "not json", ":1: is not JSON"),

@@ -121,15 +121,19 @@ def _read_table(path: Path, lines: Lines, delimiter: str) -> Iterator[Topic]:
     else:
         rows = csv.reader(ended, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     columns: tuple[int, int] | None = None
+    width = 0
     try:
         for row in rows:
             cells = [cell.strip() for cell in row]
             if not any(cells):
                 continue
             if columns is None and (columns := _find_columns(cells)):
+                width = len(cells)
                 continue
             place = columns = columns or (0, 1)
-            if len(cells) <= max(place) or (place == (0, 1) and len(cells) != 2) or not cells[place[0]]:
+            # more cells than columns: a text with commas and without quotes
+            fits = not any(cells[width:]) if width else len(cells) == 2
+            if len(cells) <= max(place) or not fits or not cells[place[0]]:
                 raise CliError(f"{path}:{rows.line_num}: {_describe_row(cells)}")
             yield Topic(rows.line_num, cells[place[0]], cells[place[1]])
     except csv.Error as error:

@@ -39,11 +39,22 @@ NUMBERED = """<?xml version="1.0"?>
         "\ufeffQid\tquery\n301\tInternational Organized Crime\n\n302\tPoliomyelitis & Post-Polio\n",
         "id,text\n301,International Organized Crime\n302,Poliomyelitis & Post-Polio\n",
         '301,"International Organized Crime"\r\n302,Poliomyelitis & Post-Polio\r\n',
+        "id,text,notes\n301,International Organized Crime,old\n302,Poliomyelitis & Post-Polio\n",
         "lang,text,topic_id\nen,International Organized Crime,301\nen,Poliomyelitis & Post-Polio,302\n",
         '{"_id": "301", "text": "International Organized Crime"}\n'
         '{"qid": 302, "query": "Poliomyelitis & Post-Polio"}\n',
     ],
-    ids=["trec", "numbered", "tabs", "tabs, header", "csv", "csv, no header", "csv, more columns", "json"],
+    ids=[
+        "trec",
+        "numbered",
+        "tabs",
+        "tabs, header",
+        "csv",
+        "csv, no header",
+        "csv, notes",
+        "csv, more columns",
+        "json",
+    ],
 )
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_same_queries_are_read_from_every_format(tmp_path, text, packed):
@@ -64,6 +75,9 @@ def test_a_quoted_text_keeps_its_commas_and_its_lines(tmp_path):
         ("<top>\n<num> 1\n<title> a\n</top>\n<top><title> b</top>\n", ":5: the topic has no"),
         ("<topics>\n</topics>\n", "begins like TREC's topics, and holds no <top>"),
         ("1,red, green\n", ":1: '1 | red | green' is no query"),
+        ("id,text\n1,red, green\n", ":2: '1 | red | green' is no query"),
+        ("id,text,notes\n1,red, green,old\n", ":2: '1 | red | green | old' is no query"),
+        ("id,text,notes\n1\n", ":2: '1' is no query"),
         ("1\tred\n2\n", ":2: '2' is no query"),
         ("id\ttext\n\tred\n", ":2: ' | red' is no query"),
         ('id,text\n1,"red\n', "is not CSV"),

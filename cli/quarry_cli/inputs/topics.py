@@ -21,8 +21,17 @@ ID_COLUMNS = ("_id", "id", "query_id", "query-id", "qid", "topic", "topic_id", "
 TEXT_COLUMNS = ("text", "query", "query_text", "title", "question")
 """What the first line of a table may call the id and the text, the first that is there."""
 TOP = re.compile(r"<top>(.*?)</top>|<topic\b([^>]*)>(.*?)</topic>", re.DOTALL | re.IGNORECASE)
+TOP_BEGIN = re.compile(r"<top>|<topic\b", re.IGNORECASE)
 TOP_ID = re.compile(r"<num>\s*(?:number\s*:)?\s*([^\s<]+)", re.IGNORECASE)
-TOP_TEXT = re.compile(r"<(?:title|query)>\s*(?:topic\s*:)?([^<]*)", re.IGNORECASE)
+TAGS = (
+    "num|title|query|question|desc|description|narr|narrative|smry|con|fac|def|dom|nat|head|time|date|"
+    "querytweettime|querytime|subtopic|source"
+)
+TOP_TEXT = re.compile(
+    rf"<(?:title|query)>\s*(?:topic\s*:)?(.*?)(?=</?(?:{TAGS})\b[^<>]*>|\n\s*</?[a-z]|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+"""Up to a tag that topics have, or a line that begins with any tag: a ``<`` alone belongs to the text."""
 TOPIC_ID = re.compile(r"\bnumber\s*=\s*[\"']([^\"']+)[\"']", re.IGNORECASE)
 
 Lines = Iterable[tuple[int, str]]
@@ -101,8 +110,11 @@ def _read_json(path: Path, lines: Lines) -> Iterator[Topic]:
 
 def _read_trec(path: Path, lines: Lines) -> Iterator[Topic]:
     content = "\n".join(line for _, line in lines)
-    found = None
-    for found in TOP.finditer(content):
+    topics = list(TOP.finditer(content))
+    if not topics:
+        raise CliError(f"{path}: begins like TREC's topics, and holds no <top> ... </top>")
+    _check_ends(path, content, topics)
+    for found in topics:
         number = content.count("\n", 0, found.start()) + 1
         body = found[1] if found[1] is not None else found[3]
         id = TOP_ID.search(body) if found[1] is not None else TOPIC_ID.search(found[2])
@@ -110,8 +122,16 @@ def _read_trec(path: Path, lines: Lines) -> Iterator[Topic]:
         if id is None or text is None:
             raise CliError(f"{path}:{number}: the topic has no <num> or no <title>")
         yield Topic(number, id[1], " ".join(html.unescape(text[1]).split()))
-    if found is None:
-        raise CliError(f"{path}: begins like TREC's topics, and holds no <top> ... </top>")
+
+
+def _check_ends(path: Path, content: str, topics: Sequence[re.Match[str]]) -> None:
+    """Raises CliError for a topic without its end, which hides the next one or is hidden itself."""
+    starts = {topic.start() for topic in topics}
+    for begin in TOP_BEGIN.finditer(content):
+        if begin.start() not in starts:
+            around = (topic.start() for topic in topics if topic.start() < begin.start() < topic.end())
+            number = content.count("\n", 0, next(around, begin.start())) + 1
+            raise CliError(f"{path}:{number}: the topic does not end, as with </top>")
 
 
 def _read_table(path: Path, lines: Lines, delimiter: str) -> Iterator[Topic]:

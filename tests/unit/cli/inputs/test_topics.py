@@ -73,6 +73,15 @@ def test_a_quoted_text_keeps_its_commas_and_its_lines(tmp_path):
     [
         ("<top>\n<num> Number: 1\n</top>\n", ":1: the topic has no <num> or no <title>"),
         ("<top>\n<num> 1\n<title> a\n</top>\n<top><title> b</top>\n", ":5: the topic has no"),
+        (
+            "<top><num> 1 <title> a\n</top>\n<top><num> 2 <title> b\n<top><num> 3 <title> c</top>",
+            ":3: the topic does",
+        ),
+        ("<top><num> 1 <title> a\n</top>\n\n<top><num> 2 <title> b\n", ":4: the topic does not end"),
+        (
+            "<topic number='1'><title>a</title>\n<topic number='2'><title>b</title></topic>",
+            ":1: the topic does",
+        ),
         ("<topics>\n</topics>\n", "begins like TREC's topics, and holds no <top>"),
         ("1,red, green\n", ":1: '1 | red | green' is no query"),
         ("id,text\n1,red, green\n", ":2: '1 | red | green' is no query"),
@@ -91,3 +100,18 @@ def test_what_holds_no_queries_is_an_error_that_names_the_line(tmp_path, text, s
     with pytest.raises(CliError) as caught:
         read_queries(tmp_path / "q", {"1"})
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("title", "text"),
+    [
+        ("<title> strike < text\n", "strike < text"),
+        ("<title> a <b and c> d\n<desc> Description:\nx", "a <b and c> d"),
+        ("<title> Topic: red < 5\nand blue\n<nar> x", "red < 5 and blue"),
+        ("<title>vec<int> &lt; vec</title><desc>x</desc>", "vec<int> < vec"),
+        ("<title> red <desc> x", "red"),
+    ],
+)
+def test_a_title_keeps_what_is_no_tag_of_a_topic(tmp_path, title, text):
+    (tmp_path / "q").write_text(f"<top>\n<num> 1\n{title}</top>\n")
+    assert read_queries(tmp_path / "q", {"1"}) == {"1": text}

@@ -45,9 +45,13 @@ def make_plain(text: str, style: str = "") -> Text:
     return Text(replace_controls(text), style=style)
 
 
-def count_documents(count: int) -> str:
-    """Writes ``1 document``, ``2,500 documents``."""
-    return f"{count:,} document{'' if count == 1 else 's'}"
+def count_things(count: int, one: str, many: str = "") -> str:
+    """Writes ``1 document``, ``2,500 documents``, ``1 query``.
+
+    Args:
+        many: the words for other numbers than 1; as a default, ``one`` and an s.
+    """
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def say(text: str, style: str = "") -> None:

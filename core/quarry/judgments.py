@@ -52,8 +52,9 @@ def describe_disputed(disputed: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     """Describes contradictions in one sentence; none where there are none."""
     if not disputed:
         return ()
+    is_one = len(disputed) == 1
     named = ", ".join(f"{query[:SHOWN_CHARACTERS]!r} and {id}" for query, id in disputed[:SHOWN])
     return (
-        f"{len(disputed):,} documents are judged relevant under one id of a question and not relevant under "
-        f"another, and count as relevant: {named}",
+        f"{len(disputed):,} {'document is' if is_one else 'documents are'} judged relevant under one id of a "
+        f"question and not relevant under another, and count{'s' if is_one else ''} as relevant: {named}",
     )

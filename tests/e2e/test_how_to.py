@@ -141,7 +141,7 @@ def test_the_how_to_pages_run_as_they_are_written(tmp_path: Path) -> None:
     assert '"judged_at_10"' in measured
     assert "both.run; 2 judged queries, paired bootstrap over queries" in measured
     assert "2 queries in quepid.jsonl, 3 judgments in quepid.tsv" in said_by["import-judgments.md"]
-    assert "1 queries in ubi.jsonl, 2 judgments in ubi.tsv, 1 of them" in said_by["import-judgments.md"]
+    assert "1 query in ubi.jsonl, 2 judgments in ubi.tsv, 1 of them" in said_by["import-judgments.md"]
     assert re.search(r"^ *1 .+  t001-a0  pinned *$", said_by["pin.md"], re.MULTILINE)
     assert "not pinned: discontinued: not found" in said_by["pin.md"]
     assert "[('t001-a0', True)," in said_by["pin.md"]

@@ -13,8 +13,8 @@ def test_one_judgment_of_two_that_contradict_holds_for_both_and_is_named() -> No
     assert found.disputed == (("red fruit", "a"),)
     (said,) = describe_disputed(found.disputed)
     assert said == (
-        "1 documents are judged relevant under one id of a question and not relevant under another, and "
-        "count as relevant: 'red fruit' and a"
+        "1 document is judged relevant under one id of a question and not relevant under another, and "
+        "counts as relevant: 'red fruit' and a"
     )
 
 

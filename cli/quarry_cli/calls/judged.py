@@ -7,7 +7,7 @@ import grpc
 from quarry.client import Client, QuarryCallError
 from quarry.v1 import document_service_pb2
 from quarry_cli.calls.runs import CONCURRENT_CALLS, call_concurrently
-from quarry_cli.console import make_progress, warn
+from quarry_cli.console import count_things, make_progress, warn
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.judgments import Qrels
 from quarry_cli.inputs.run_file import Ranked
@@ -63,9 +63,10 @@ def warn_of_absent_documents(absent: Sequence[str], qrels: Qrels) -> None:
     relevant = sorted(_list_documents(qrels, relevant=True) & set(absent))
     said = f"{len(absent):,} of {len(_list_documents(qrels)):,} judged documents are not in this collection"
     if relevant:
-        said += (
-            f"; the collection lacks {len(relevant):,} documents that are judged relevant: {_name(relevant)}"
+        lacks = count_things(
+            len(relevant), "document that is judged relevant", "documents that are judged relevant"
         )
+        said += f"; the collection lacks {lacks}: {_name(relevant)}"
     warn(said)
 
 

@@ -22,7 +22,7 @@ from quarry_cli.commands.schema import infer, show_inference
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
 from quarry_cli.console import (
     as_json,
-    count_documents,
+    count_things,
     make_progress,
     note,
     out,
@@ -279,7 +279,7 @@ def report(summary: Summary, failures: Failures, json: bool) -> None:
     else:
         rate = summary.documents / summary.seconds if summary.seconds else 0
         out.print(
-            f"{count_documents(summary.documents)} {summary.reached} in {summary.collection}"
+            f"{count_things(summary.documents, 'document')} {summary.reached} in {summary.collection}"
             f" in {summary.seconds:.1f} s ({rate:,.0f}/s)",
             soft_wrap=True,
         )

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from quarry.v1 import search_service_pb2
 from quarry_cli.commands.documents import format_value
-from quarry_cli.console import count_documents, make_plain, out, replace_controls
+from quarry_cli.console import count_things, make_plain, out, replace_controls
 from quarry_cli.views.facets import write_facet
 from quarry_cli.views.snippets import write_best
 
@@ -128,7 +128,7 @@ def _write_footer(response: search_service_pb2.SearchResponse) -> Iterator[str]:
     if matching.relation == search_service_pb2.TOTAL_RELATION_LOWER_BOUND:
         yield f"at least {matching.count:,} documents match"
     else:
-        yield f"{count_documents(matching.count)} match{'es' if matching.count == 1 else ''}"
+        yield f"{count_things(matching.count, 'document')} match{'es' if matching.count == 1 else ''}"
     yield from _write_reach(response)
     taken = {
         replace_controls(name): format_milliseconds(duration) for name, duration in response.timings.items()

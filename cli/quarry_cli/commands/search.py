@@ -21,7 +21,7 @@ from quarry_cli.calls.shaping import (
 )
 from quarry_cli.commands.ranking import show_answer, show_degraded
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
-from quarry_cli.console import as_json, count_documents, make_plain, note, out, print_json
+from quarry_cli.console import as_json, count_things, make_plain, note, out, print_json
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
 from quarry_cli.inputs.conditions import parse_filter, require_all
 from quarry_cli.inputs.results import FacetOption, OrderOption, parse_orders
@@ -205,7 +205,7 @@ def show_suggestions(answer: search_service_pb2.SuggestResponse) -> None:
             line.stylize("bold", part.start, part.start + part.length)
         total = suggestion.documents
         least = "" if total.relation == search_service_pb2.TOTAL_RELATION_EXACT else "at least "
-        line.append(f"  {least}{count_documents(total.count)}", "dim")
+        line.append(f"  {least}{count_things(total.count, 'document')}", "dim")
         if suggestion.document_id:
             line.append(make_plain(f"  {suggestion.document_id}", "dim"))
         out.print(line, soft_wrap=True)

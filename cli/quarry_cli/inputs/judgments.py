@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from quarry.judgments import describe_disputed, settle_judgments
-from quarry_cli.console import warn
+from quarry_cli.console import count_things, warn
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.lines import list_names, read_lines
 from quarry_cli.inputs.topics import read_queries
@@ -143,7 +143,8 @@ def read_qrels(path: Path) -> Qrels:
     if not qrels:
         raise CliError(f"{path}: holds no judgments")
     if repeated:
-        warn(f"{path}: {len(repeated):,} lines repeat an earlier judgment: {list_names(map(str, repeated))}")
+        lines_repeat = count_things(len(repeated), "line repeats", "lines repeat")
+        warn(f"{path}: {lines_repeat} an earlier judgment: {list_names(map(str, repeated))}")
     return qrels
 
 

@@ -9,7 +9,7 @@ from ir_measures import Measure
 from rich import box
 from rich.table import Table
 
-from quarry_cli.console import make_plain, note, out, warn
+from quarry_cli.console import count_things, make_plain, note, out, warn
 from quarry_cli.inputs.judgments import Qrels
 from quarry_cli.views.figures import (
     Interval,
@@ -154,10 +154,12 @@ def show_comparison(found: Comparison, first: str, second: str, texts: Mapping[s
             *(f"{count:,}" for count in (one.better, one.worse, one.equal)),
         )
     out.print(table)
-    note(f"first: {first}, second: {second}; {found.queries:,} judged queries, paired bootstrap over queries")
+    queries = count_things(found.queries, "judged query", "judged queries")
+    note(f"first: {first}, second: {second}; {queries}, paired bootstrap over queries")
     for name, lacking, share in zip((first, second), found.lacking, found.judged_shares, strict=True):
         if lacking:
-            warn(f"{name} lacks {lacking:,} of the {found.queries:,} judged queries, which count 0")
+            counts = "which counts 0" if lacking == 1 else "which count 0"
+            warn(f"{name} lacks {lacking:,} of {queries}, {counts}")
         if share is not None and share < LOW_JUDGED:
             warn(f"{name}: {share:.0%} of the ten best hits have a judgment, and the others count as wrong")
     if found.changed:

@@ -38,7 +38,7 @@ def describe_next_command(outcome: LoopOutcome, collection: str, model: str) -> 
         case "IMPROVED_NOT_PROMOTED":
             return f"`quarry model promote {model}` makes it serve"
         case "NOT_BETTER":
-            return f"`quarry loop {collection} --once` turns again when more feedback has come"
+            return f"when more feedback has come, type `quarry loop {collection} --once`"
         case "BAD_EXAMPLES":
             mine = f"quarry mine {collection} --from-feedback --out examples.parquet --report examples.html"
             return f"`{mine}` shows what is wrong with the examples"

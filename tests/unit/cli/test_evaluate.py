@@ -100,7 +100,7 @@ def test_judged_documents_that_the_collection_lacks_are_counted(judged, quarry, 
     quarry.documents["faq", "a"] = None
     ended = cli(*judged, "--json")
     assert ended.status == 0
-    assert "the collection lacks 1 documents that are judged relevant: b" in ended.err
+    assert "the collection lacks 1 document that is judged relevant: b" in ended.err
 
 
 def test_judgments_of_another_collection_are_an_error_before_anything_is_asked(judged, quarry, cli):
@@ -116,7 +116,7 @@ def test_judged_documents_that_are_partly_unknown_are_said_and_counted(judged, q
         del quarry.documents["faq", id]
     quarry.runs = {"bm25": {}, "fused": {"one": ["a"]}}
     ended = cli(*judged, "--json")
-    assert "2 of 3 judged documents are not in this collection; the collection lacks 1 documents" in ended.err
+    assert "2 of 3 judged documents are not in this collection; the collection lacks 1 document " in ended.err
     assert ended.json["counts"] == {
         "queries": 2, "judgments": 4, "judged_documents": 3, "relevant_documents": 2, "absent_documents": 2,
     }  # fmt: skip
@@ -225,7 +225,7 @@ def test_a_document_that_is_relevant_to_one_of_two_equal_questions_counts_for_bo
     (tmp_path / "r.tsv").write_text("q1\ta\t1\nq2\ta\t0\nq2\tb\t0\n")
     ended = cli(*judged, "--json")
     assert ended.json["disputed_judgments"] == 1
-    assert "1 documents are judged relevant under one id of a question and not relevant under" in ended.err
+    assert "1 document is judged relevant under one id of a question and not relevant under" in ended.err
     (tmp_path / "r.tsv").write_text("q1\ta\t1\nq2\ta\t1\nq2\tb\t0\n")
     agreed = cli(*judged, "--json").json
     assert ended.json == {**agreed, "disputed_judgments": 1}
@@ -301,7 +301,7 @@ def test_two_grades_of_one_document_are_an_error_that_names_both_lines(tmp_path)
 def test_a_judgment_that_is_there_twice_is_named(tmp_path, capfd):
     (tmp_path / "r.tsv").write_text("q1 d1 1\nq1 d1 1.0\nq1 d2 1\n")
     assert read_qrels(tmp_path / "r.tsv") == {"q1": {"d1": 1, "d2": 1}}
-    assert "1 lines repeat an earlier judgment: 2" in capfd.readouterr().err
+    assert "1 line repeats an earlier judgment: 2" in capfd.readouterr().err
 
 
 def test_queries_without_a_word_are_named_and_left_out_because_they_would_browse(tmp_path, capfd):

@@ -21,7 +21,7 @@ from quarry_cli.calls.judged import (
 from quarry_cli.calls.runs import rank_hits, retrieve_runs, search_queries
 from quarry_cli.commands.evaluation.run_out import check_run_outs, parse_run_outs, write_run_outs
 from quarry_cli.connection import JsonOption, ServerOption, TimeoutOption, connect, read_collection
-from quarry_cli.console import make_plain, make_progress, note, out, print_json
+from quarry_cli.console import count_things, make_plain, make_progress, note, out, print_json
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
 from quarry_cli.inputs.judgments import ODDITIES, Qrels, read_measured
@@ -239,7 +239,8 @@ def show_figures(results: "dict[str, Figures]") -> None:
         judged = "-" if result.judged_share is None else f"{result.judged_share:.0%}"
         table.add_row(make_plain(name), ndcg, f"{low:.3f} to {high:.3f}", *others, judged, style=style)
     out.print(table)
-    note(f"{first.queries:,} queries; interval by bootstrap over queries; judged: share of the ten best hits")
+    queries = count_things(first.queries, "query", "queries")
+    note(f"{queries}; interval by bootstrap over queries; judged: share of the ten best hits")
     if any(
         result.judged_share is not None and result.judged_share < LOW_JUDGED for result in results.values()
     ):

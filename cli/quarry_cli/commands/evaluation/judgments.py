@@ -9,7 +9,7 @@ import orjson
 import typer
 
 from quarry_cli.connection import JsonOption
-from quarry_cli.console import out, print_json, warn
+from quarry_cli.console import count_things, out, print_json, warn
 from quarry_cli.failures import CliError, write_text
 from quarry_cli.inputs.ratings import import_ratings, read_quepid, read_ubi
 
@@ -60,7 +60,8 @@ def import_judgments(
     write_text(qrels, "\n".join(["query-id\tcorpus-id\tscore", *rows, ""]))
     relevant = sum(grade > 0 for _, _, grade in judged)
     if found.unrated:
-        warn(f"{file}: {found.unrated:,} lines have no rating and are left out")
+        unrated = count_things(found.unrated, "line has no rating and is", "lines have no rating and are")
+        warn(f"{file}: {unrated} left out")
     if not relevant:
         warn(f"{file}: no rating makes a document relevant: a grade over 0 does")
     if json:
@@ -68,8 +69,8 @@ def import_judgments(
         print_json({**counts, "unrated": found.unrated})
     else:
         out.print(
-            f"{len(found.texts):,} queries in {queries}, {len(rows):,} judgments in {qrels}, {relevant:,} of "
-            "them relevant",
+            f"{count_things(len(found.texts), 'query', 'queries')} in {queries}, "
+            f"{count_things(len(rows), 'judgment')} in {qrels}, {relevant:,} of them relevant",
             soft_wrap=True,
         )
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from quarry_cli.console import note
+from quarry_cli.console import count_things, note
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.run_file import Ranked, write_run
 
@@ -55,4 +55,4 @@ def write_run_outs(wanted: Sequence[RunOut], runs: dict[str, Ranked]) -> None:
     for one in wanted:
         name = one.run or ("reranked" if "reranked" in runs else "fused")
         write_run(one.path, runs[name], f"quarry-{name}")
-        note(f"{name}: {len(runs[name]):,} queries in {one.path}")
+        note(f"{name}: {count_things(len(runs[name]), 'query', 'queries')} in {one.path}")

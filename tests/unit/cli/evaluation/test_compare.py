@@ -57,7 +57,7 @@ def test_the_queries_that_changed_most_are_named_those_that_lost_first(files, cl
     shown = cli("compare", *files, "--queries", tmp_path / "q.tsv")
     assert "q4  four" in shown.out
     assert max(map(len, shown.out.splitlines())) <= 80
-    assert "b.run lacks 1 of the 4 judged queries, which count 0" in shown.err
+    assert "b.run lacks 1 of 4 judged queries, which counts 0" in shown.err
 
 
 def test_a_run_against_itself_differs_in_nothing(files, cli):

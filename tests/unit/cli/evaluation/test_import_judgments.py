@@ -153,3 +153,10 @@ def test_an_answer_that_lists_a_part_of_what_it_found_is_not_taken_for_the_whole
     assert "export:1: lists 1 of 12 lists of judgments, and the others are not read" in ended.err
     whole = {"value": 1, "relation": "eq"}
     assert "not read" not in take("ubi", {"hits": {"total": whole, "hits": hits}})[0].err
+
+
+def test_one_of_a_kind_is_written_in_the_singular(take):
+    ended, _, _ = take("quepid", "query,docid,rating\nred,a,1\nblue,,\n")
+    assert "1 line has no rating and is left out" in ended.err
+    assert ended.out.startswith("1 query in ")
+    assert "1 judgment in " in ended.out

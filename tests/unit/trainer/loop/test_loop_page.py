@@ -179,3 +179,8 @@ def test_the_same_report_gives_the_same_page_and_needs_nothing_from_elsewhere() 
     assert page == render_page(report)
     addresses = re.findall(r"https?://[^\"' ]+", page)
     assert all(re.match(r"https?://(www\.w3\.org|purl\.org|creativecommons\.org)/", one) for one in addresses)
+
+
+def test_the_next_command_after_no_gain_is_for_later_because_it_does_not_wait():
+    said = describe_next_command("NOT_BETTER", "faq", "faq@2")
+    assert said == "when more feedback has come, type `quarry loop faq --once`"

@@ -161,7 +161,7 @@ def _find_lists(value: Any) -> Iterator[Any]:
 
 
 def _warn_of_cut_answer(value: Any, where: str) -> None:
-    """Warns of an answer to a search that found more than it lists: OpenSearch lists 10 unless told."""
+    """Says in a warning if a search found more than its answer lists. OpenSearch lists 10 by default."""
     match value:
         case {"hits": {"total": {"value": int(total)} | int(total), "hits": list(hits)}} if total > len(hits):
             warn(f"{where}: lists {len(hits):,} of {total:,} lists of judgments, and the others are not read")

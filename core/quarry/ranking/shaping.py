@@ -15,6 +15,8 @@ from quarry.schema import check_id
 
 MOST_PINNED, MOST_EXCLUDED, MOST_BOOSTS = 100, 1_000, 32
 SHORTEST_HALF_LIFE_US = 1_000_000
+LONGEST_HALF_LIFE_US = 315_576_000_000 * 1_000_000
+"""10,000 years, which is the longest time that a google.protobuf.Duration can state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class Freshness:
 
     Attributes:
         field: of timestamps.
-        half_life_us: age, in microseconds, at which half of the strength is left; a second at least.
+        half_life_us: age, in microseconds, at which half of the strength is left; a second to 10,000
+            years.
     """
 
     field: str
@@ -32,6 +35,8 @@ class Freshness:
     def __post_init__(self) -> None:
         if self.half_life_us < SHORTEST_HALF_LIFE_US:
             raise OutOfRangeError("half_life", "is less than a second")
+        if self.half_life_us > LONGEST_HALF_LIFE_US:
+            raise OutOfRangeError("half_life", "is more than 10,000 years (315,576,000,000 seconds)")
 
 
 @dataclass(frozen=True, slots=True)

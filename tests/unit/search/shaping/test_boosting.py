@@ -8,9 +8,10 @@ import pytest
 
 from quarry.errors import InvalidArgumentError
 from quarry.filters import EqualTo
+from quarry.ranking.queries import Query
 from quarry.ranking.ranking import RankedDocument
 from quarry.ranking.score_scale import ScoreBasis, scale_score
-from quarry.ranking.shaping import Boost, Freshness
+from quarry.ranking.shaping import LONGEST_HALF_LIFE_US, Boost, Freshness, Shaping
 from quarry.search.shaping.boosting import apply_boosts, measure_strengths
 from quarry.types import Docno
 
@@ -114,6 +115,12 @@ def test_a_weight_out_of_its_range_is_refused(weight: float) -> None:
         Boost(RED, weight)
 
 
-def test_a_half_life_of_less_than_a_second_is_refused() -> None:
+@pytest.mark.parametrize("half_life_us", [999_999, LONGEST_HALF_LIFE_US + 1, 2**62 * 1_000_000])
+def test_a_half_life_out_of_its_range_is_refused(half_life_us: int) -> None:
     with pytest.raises(InvalidArgumentError, match="half_life"):
-        Freshness("date", 999_999)
+        Freshness("date", half_life_us)
+
+
+def test_a_search_with_the_longest_half_life_has_a_hash() -> None:
+    shaping = Shaping(boosts=(Boost(Freshness("date", LONGEST_HALF_LIFE_US), 1.0),))
+    assert Query("words", (), shaping=shaping).hash_configuration()

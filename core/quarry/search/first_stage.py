@@ -38,6 +38,7 @@ class Found:
         runs: of the arms that answered, in the order in which the query names them.
         known: by arm, all that it gave or scored.
         counted: documents that match a word, in all; None if nobody counted them.
+        why_uncounted: what kept BM25 from counting them; empty if it did, or if nobody asked it to.
         visible: sequence number up to which each arm that was asked answers with current versions.
         degraded: what the arms did not do.
         timings_s: seconds by stage: encode, and each arm by its name.
@@ -47,6 +48,7 @@ class Found:
     runs: Sequence[ArmRun]
     known: Mapping[str, Mapping[Docno, Candidate]]
     counted: int | None
+    why_uncounted: str
     visible: int
     degraded: Sequence[Degradation]
     timings_s: Mapping[str, float]
@@ -128,14 +130,14 @@ class FirstStage:
             UnavailableError: no arm could answer, or ``require_complete`` and one failed.
         """
         visible = min((self._arm_state(plan.name).visible for plan in query.arms), default=0)
-        (found, degraded), counted = await asyncio.gather(
+        (found, degraded), (counted, why) = await asyncio.gather(
             self._retrieve(query, slot), self._count(query, slot.limit)
         )
         refuse_incomplete(query, degraded, nothing=not found)
         answered_s = time.perf_counter()
         runs, known, late = await self._complete_runs(query, found, slot.limit)
         counted = next((r.total for r in found.values() if r.total is not None), counted)
-        return Found(runs, known, counted, visible, degraded + late, _list_timings(found), answered_s)
+        return Found(runs, known, counted, why, visible, degraded + late, _list_timings(found), answered_s)
 
     async def retrieve_runs(self, query: Query, deadline: Deadline) -> list[ArmRun]:
         """Retrieves what each arm gives, and its true scores of what the others give.
@@ -274,17 +276,20 @@ class FirstStage:
         kept = await loop.run_in_executor(self._threads, self.lexical.keep_admitted, query, docnos)
         return replace(retrieved, candidates=[c for c in retrieved.candidates if c.docno in kept])
 
-    async def _count(self, query: Query, deadline: Deadline) -> int | None:
-        """Counts the documents that match, unless an arm that is asked counts them; None if that fails."""
+    async def _count(self, query: Query, deadline: Deadline) -> tuple[int | None, str]:
+        """Counts the documents that match, unless an arm that is asked counts them; None, and why, if that
+        fails."""
         if query.min_relevance is not None or any(plan.name == self.browsing for plan in query.arms):
-            return None
+            return None, ""
         search, loop = self.lexical.search, asyncio.get_running_loop()
         try:
             async with asyncio.timeout(deadline.timeout_s):
                 found = await loop.run_in_executor(self._threads, search, query.wanted, 0, query.filter)
-                return found.total
-        except (TimeoutError, QuarryError):
-            return None
+                return found.total, ""
+        except TimeoutError:
+            return None, "not in time"
+        except QuarryError as error:
+            return None, str(error)
 
     async def _complete_runs(
         self, query: Query, found: Mapping[str, Retrieved], deadline: Deadline

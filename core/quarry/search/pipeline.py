@@ -135,7 +135,7 @@ class Searcher:
             timings["rerank"] = time.perf_counter() - clock
             rerankers = _list_readers(query.rerank, ranked)
         if query.min_relevance is None:
-            total = count_total(found.counted, degraded)
+            total = count_total(found.counted, degraded, found.why_uncounted)
             refuse_incomplete(query, degraded, nothing=False)
         else:
             ranked, total = keep_relevant(ranked, query.min_relevance)

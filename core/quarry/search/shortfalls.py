@@ -50,11 +50,9 @@ def refuse_incomplete(query: Query, degraded: Sequence[Degradation], nothing: bo
     raise UnavailableError(problem)
 
 
-def count_total(counted: int | None, degraded: list[Degradation]) -> Total:
+def count_total(counted: int | None, degraded: list[Degradation], why: str = "") -> Total:
     """Counts how many documents match; adds to ``degraded`` where that could not be counted."""
     if counted is None:
-        note = Degradation(
-            DegradedStage.TOTAL, DegradationReason.UNAVAILABLE, "matching documents were not counted"
-        )
-        degraded.append(note)
+        detail = "matching documents were not counted" + (f": {why}" if why else "")
+        degraded.append(Degradation(DegradedStage.TOTAL, DegradationReason.UNAVAILABLE, detail))
     return Total(counted or 0, exact=counted is not None)

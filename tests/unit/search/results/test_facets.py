@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.unit.search.fakes import FixedArm, Stack
@@ -35,6 +36,9 @@ DAY_US = 86_400_000_000
 
 class BrokenIndex(MemoryLexicalIndex):
     """Counts nothing, and settles nothing."""
+
+    def search(self, *arguments: Any, **named: Any) -> Any:
+        raise RetrieverUnavailableError("bm25", "the index is closed")
 
     def count_facets(
         self,
@@ -100,8 +104,20 @@ async def test_an_answer_says_if_facets_were_not_counted() -> None:
         counted, notes = await stage.count_facets(query, facets, Deadline.set_after(5))
         assert counted == []
         assert [(n.stage, n.reason) for n in notes] == [(DegradedStage.FACETS, DegradationReason.UNAVAILABLE)]
+        assert "the index is closed" in notes[0].detail
         with pytest.raises(UnavailableError):
             await stage.count_facets(replace(query, require_complete=True), facets, Deadline.set_after(5))
+
+
+async def test_why_matching_documents_are_not_counted_is_said() -> None:
+    with ThreadPoolExecutor(1) as threads:
+        stack = Stack([FixedArm("dense", {1: 1.0})], threads)
+        searcher = stack.searcher()
+        searcher.first_stage.lexical = BrokenIndex("g", FILTER_SCHEMA)
+        ranking = await searcher.rank(stack.make_query(), Deadline.set_after(5))
+    (note,) = ranking.degraded
+    assert note.stage is DegradedStage.TOTAL
+    assert note.detail.endswith("not counted: the bm25 arm is unavailable: the index is closed")
 
 
 async def test_facets_come_with_the_first_page_only() -> None:

@@ -29,6 +29,8 @@ def collapse_groups(
 ) -> list[RankedDocument]:
     """Keeps the first document of each group, which says how many others there are and has the best of them.
 
+    A pinned document is kept, too, if another one of its group is pinned above it.
+
     Args:
         groups: of each document that still exists.
         members: others that it has at most.
@@ -37,12 +39,12 @@ def collapse_groups(
     places: dict[FieldScalar, list[RankedDocument]] = {}
     for document in documents:
         group = groups.get(document.docno)
-        if group is not None and group in places:
+        if group is not None and group in places and not document.shape.pinned:
             places[group].append(document)
             continue
         heads.append([document])
         if group is not None:
-            places[group] = heads[-1]
+            places.setdefault(group, heads[-1])
     return [
         replace(head, shape=replace(head.shape, others=len(others), members=tuple(others[:members])))
         for head, *others in heads

@@ -18,6 +18,7 @@ from quarry.ranking.ranking import (
     RestByWords,
     Total,
 )
+from quarry.ranking.score_scale import ScoreBasis
 from quarry.ranking.shaping import Diversity, Shaping
 from quarry.retrieval.base import FIRST_DOCNO
 from quarry.search.answer_schedule import Slot
@@ -29,7 +30,7 @@ from quarry.search.shaping.diversifying import list_first_hits, order_by_novelty
 from quarry.search.shaping.pinning import HidingDocuments, NamedDocuments, pin_documents, read_named_documents
 from quarry.search.shaping.similar import find_like_query
 from quarry.search.shortfalls import refuse_incomplete
-from quarry.types import Docno, FieldScalar
+from quarry.types import Docno, Document, FieldScalar
 
 _READ_AT_ONCE = 100
 
@@ -78,15 +79,13 @@ async def rank_shaped(
     if shaping.reorders:
         ranking = await _list_below(searcher, query, ranking, slot)
     listed = {document.docno for document in ranking.documents}
-    if shaping.boosts or shaping.collapse:
-        ordered = await asyncio.to_thread(_order_by_fields, documents, ranking, shaping)
-        ranking = replace(ranking, documents=ordered)
+    ordered = await asyncio.to_thread(_order_by_fields, documents, ranking, shaping, named.pinned)
+    ranking = replace(ranking, documents=ordered)
     if shaping.diversity is not None:
-        ranking = await _order_by_new(searcher, ranking, shaping.diversity, slot)
+        ranking = await _order_by_new(searcher, ranking, shaping.diversity, len(named.pinned), slot)
     refuse_incomplete(query, ranking.degraded, nothing=False)
     ranking = replace(
         ranking,
-        documents=pin_documents(ranking.documents, named.pinned),
         configuration=query.hash_configuration(),
         shaped=True,
         pinned=len(named.pinned),
@@ -146,12 +145,22 @@ async def _list_below(searcher: Searcher, query: Query, ranking: Ranking, slot: 
     return replace(ranking, documents=[*ranking.documents, *below], rest=None)
 
 
-def _order_by_fields(documents: Documents, ranking: Ranking, shaping: Shaping) -> Sequence[RankedDocument]:
-    """Gives the list the order and the groups that the documents' fields make. Blocks."""
-    traits = _read_traits(documents, [document.docno for document in ranking.documents], shaping)
+def _order_by_fields(
+    documents: Documents, ranking: Ranking, shaping: Shaping, pinned: Sequence[Document]
+) -> Sequence[RankedDocument]:
+    """Gives the list the order and groups that the documents' fields make, with ``pinned`` on top. Blocks.
+
+    Documents are pinned with the scores that boosts gave them, and before the list is collapsed: so a pinned
+    document stands for its group, and is shown once.
+    """
+    traits = _Traits()
+    if shaping.boosts or shaping.collapse:
+        asked = {document.docno for document in (*ranking.documents, *pinned)}
+        traits = _read_traits(documents, list(asked), shaping)
     ordered = ranking.documents
     if shaping.boosts:
         ordered = apply_boosts(ordered, shaping.boosts, traits.strengths, ranking.scale)
+    ordered = pin_documents(ordered, pinned) if pinned else ordered
     if shaping.collapse:
         ordered = collapse_groups(ordered, traits.groups, shaping.collapse.members)
     return ordered
@@ -169,17 +178,23 @@ def _read_traits(documents: Documents, docnos: Sequence[Docno], shaping: Shaping
     return traits
 
 
-async def _order_by_new(searcher: Searcher, ranking: Ranking, diversity: Diversity, slot: Slot) -> Ranking:
-    """Puts hits further down that repeat others; if the vectors cannot be had, the order stays."""
-    first = list_first_hits(ranking.documents, diversity.depth)
+async def _order_by_new(
+    searcher: Searcher, ranking: Ranking, diversity: Diversity, pinned: int, slot: Slot
+) -> Ranking:
+    """Puts hits further down that repeat others; if the vectors cannot be had, the order stays.
+
+    The ``pinned`` documents on top take no part.
+    """
+    top, rest = ranking.documents[:pinned], ranking.documents[pinned:]
+    first = list_first_hits(rest, diversity.depth)
     try:
         vectors = await searcher.first_stage.read_vectors([d.docno for d in first], slot.limit)
     except (TimeoutError, QuarryError) as error:
         name = searcher.first_stage.comparing
         note = _make_note(name, error, f"the vectors of {name}, which tell repeated hits, are missing")
         return replace(ranking, degraded=(*ranking.degraded, note))
-    ordered = await asyncio.to_thread(order_by_novelty, ranking.documents, vectors, diversity, ranking.scale)
-    return replace(ranking, documents=ordered)
+    ordered = await asyncio.to_thread(order_by_novelty, rest, vectors, diversity, ranking.scale)
+    return replace(ranking, documents=[*top, *ordered])
 
 
 async def _count_again(
@@ -213,7 +228,10 @@ async def _count_again(
         below = total.count - len(matching.intersection(listed))
         limit = ReachLimit.NONE if hits.count + below <= MAX_RANKED else ReachLimit.LIST_SIZE
         hits = _reach_below(below, hits.count, hidden)
-    by_meaning = sum(document.docno not in matching for document in ranking.documents)
+    by_meaning = sum(
+        document.scored_by is not ScoreBasis.PINNED and document.docno not in matching
+        for document in ranking.documents
+    )
     reach = Reach(hits, limit, Total(by_meaning, exact=True))
     return replace(ranking, total=total, reach=reach)
 

@@ -153,7 +153,8 @@ def test_totals_stay_true_when_documents_are_hidden_and_pinned(api: Api, shop: s
     assert shaped.total.count == len(matching - set(hidden))
     assert shaped.total.relation == pb.TOTAL_RELATION_EXACT
     assert shaped.reach.count == len(shaped.hits)
-    by_meaning = [hit for hit in shaped.hits if hit.document.id not in matching]
+    found = [hit for hit in shaped.hits if hit.scored_by != pb.SCORE_BASIS_PINNED]
+    by_meaning = [hit for hit in found if hit.document.id not in matching]
     assert shaped.found_by_meaning.count == len(by_meaning)
     assert [hit.pinned for hit in shaped.hits][:3] == [True, True, False]
     assert shaped.reach.limit == pb.REACH_LIMIT_NONE
@@ -187,6 +188,21 @@ def test_a_group_shows_its_best_hit_and_counts_the_others(api: Api, read_shop: s
     assert shown == [group[1:3] for group in groups.values()]
     assert found.total == plain.total
     assert all(hit.score >= member.score for hit in found.hits for member in hit.members)
+
+
+def test_a_pinned_document_stands_for_its_group_and_is_shown_once(api: Api, read_shop: str) -> None:
+    plain = api.search(read_shop, QUERY, page_size=1_000)
+    pin = next(hit for hit in plain.hits[20:] if DOCUMENTS[hit.document.id].get("brand") == "bee")
+    asked: dict[str, Any] = {"collapse": {"field": "brand", "members": 2}, "pinned_ids": [pin.document.id]}
+    collapsed = api.search(read_shop, QUERY, collapse=asked["collapse"])
+    found = api.search(read_shop, QUERY, page_size=1_000, **asked)
+    shown = [id for hit in found.hits for id in (hit.document.id, *(m.document.id for m in hit.members))]
+    assert len(set(shown)) == len(shown)
+    assert (found.hits[0].score, found.hits[0].scored_by) == (pin.score, pin.scored_by)
+    bees = [id for id in ids(plain) if DOCUMENTS[id].get("brand") == "bee" and id != pin.document.id]
+    assert [member.document.id for member in found.hits[0].members] == bees[:2]
+    assert found.hits[0].collapsed == len(bees)
+    assert found.reach.count == collapsed.reach.count
 
 
 def test_boosts_are_explained_and_move_what_they_should(api: Api, shop: str) -> None:
@@ -267,6 +283,12 @@ FRESH = {"field": "written", "half_life": {"seconds": 60}}
 UNKNOWN = {"filter": {"exists": {"field": "nope"}}, "weight": 1}
 UNDATED = {"freshness": {**FRESH, "field": "brand"}, "weight": 1}
 AGELESS = {"freshness": {"field": "written"}, "weight": 1}
+
+
+def make_fresh(seconds: int) -> dict[str, Any]:
+    return {"freshness": {"field": "written", "half_life": {"seconds": seconds}}, "weight": 1}
+
+
 RANGE, TYPE, CONFLICT = "VALUE_OUT_OF_RANGE", "WRONG_TYPE", "CONFLICTING_FIELDS"
 
 
@@ -293,6 +315,10 @@ RANGE, TYPE, CONFLICT = "VALUE_OUT_OF_RANGE", "WRONG_TYPE", "CONFLICTING_FIELDS"
         ({"boosts": [UNKNOWN]}, "boosts[0].filter.exists.field", "UNKNOWN_FIELD"),
         ({"boosts": [UNDATED]}, "boosts[0].freshness.field", TYPE),
         ({"boosts": [AGELESS]}, "boosts[0].freshness.half_life", RANGE),
+        ({"boosts": [make_fresh(315_576_000_001)]}, "boosts[0].freshness.half_life", RANGE),
+        ({"boosts": [make_fresh(2**53)]}, "boosts[0].freshness.half_life", RANGE),
+        ({"boosts": [make_fresh(2**62)]}, "boosts[0].freshness.half_life", RANGE),
+        ({"boosts": [make_fresh(-(2**62))]}, "boosts[0].freshness.half_life", RANGE),
         ({"query": "", "collapse": {"field": "brand"}}, "collapse", CONFLICT),
         ({"query": "", "diversity": {}}, "diversity", CONFLICT),
         ({"query": "", "boosts": [{"filter": BEE, "weight": 1}]}, "boosts", CONFLICT),

@@ -75,6 +75,7 @@ async def test_a_document_that_no_arm_found_is_pinned_without_a_score(faq: Searc
     assert page.ranking.scale(page.hits[0].ranked) == 0.0
     assert page.ranking.reach.hits.count == COUNT + 1
     assert page.ranking.total.count == COUNT, "it matches no word"
+    assert page.ranking.reach.found_by_meaning.count == COUNT, "nothing found it"
 
 
 async def test_what_cannot_be_pinned_is_named(faq: Searched) -> None:
@@ -193,7 +194,32 @@ async def test_boosts_hold_over_pages_without_explanations(faq: Searched) -> Non
 
 async def test_pins_go_before_groups_and_boosts(faq: Searched) -> None:
     page = await search(faq, pinned=("d9",), collapse=Collapse("tag"), boosts=(Boost(TAGGED, 1.0),))
-    assert ids(page) == ["d9", "d0"]
+    assert ids(page) == ["d9"], "all are of its group"
+    (head,) = page.hits
+    assert [head.ranked.shape.boosts[0].effect, page.ranking.scale(head.ranked)] == pytest.approx([2.0, 0.1])
+    assert (head.ranked.shape.others, page.ranking.reach.hits.count) == (COUNT - 1, 1)
+
+
+async def test_a_pinned_document_stands_for_its_group_and_is_shown_once(faq: Searched) -> None:
+    for number, brand in enumerate("aabbc"):
+        faq.documents.put(number, {"text": f"t{number}", "tag": brand})
+    faq.documents.put(77, {"text": "other", "tag": "c"})
+    collapse = Collapse("tag", members=2)
+    page = await search(faq, pinned=("d1", "d77"), collapse=collapse, size=100)
+    assert ids(page) == ["d1", "d77", "d2", "d5"]
+    shapes = [hit.ranked.shape for hit in page.hits]
+    assert [[member.id for member in shape.members] for shape in shapes] == [
+        ["d0"],
+        ["d4"],
+        ["d3"],
+        ["d6", "d7"],
+    ]
+    assert [shape.others for shape in shapes] == [1, 1, 1, 4]
+    assert [hit.ranked.scored_by for hit in page.hits][:2] == [ScoreBasis.FUSED, ScoreBasis.PINNED]
+    assert page.ranking.scale(page.hits[0].ranked) == pytest.approx(0.9)
+    assert page.ranking.reach.hits.count == 4
+    both = await search(faq, pinned=("d1", "d0"), collapse=collapse, size=100)
+    assert ids(both) == ["d1", "d0", "d2", "d4", "d5"], "whoever pins two of a group gets both"
 
 
 async def test_bm25_failing_below_is_said_and_the_rest_is_given(faq: Searched) -> None:

@@ -1,5 +1,6 @@
 """The options of `quarry search` that shape its list, and the part of a request that they make."""
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 from quarry.client import Client
 from quarry.v1 import search_service_pb2
 from quarry_cli.connection import read_collection
-from quarry_cli.inputs.shaping import parse_boost, parse_fresh
+from quarry_cli.inputs.shaping import describe_boost, parse_boost, parse_fresh
 from quarry_cli.inputs.values import list_field_types
 
 PinOption = Annotated[
@@ -36,7 +37,8 @@ BoostOption = Annotated[
     typer.Option(
         metavar="CONDITION[:WEIGHT]",
         help="Move up what meets a condition, as in --where: its score times 1 + WEIGHT, or plus WEIGHT "
-        "where there is a + before it; -1 to 10. Repeatable.",
+        "where there is a + before it; -1 to 10, or 1 if there is none. A value with a colon needs quotes. "
+        "Repeatable.",
     ),
 ]
 FreshOption = Annotated[
@@ -76,10 +78,23 @@ class ShapingOptions:
         if self.diversity is not None:
             request.diversity.relevance_weight = self.diversity
         types = list_field_types(read_collection(quarry, request.collection).schema) if self.boost else {}
+        for option, text in self._list_boosts():
+            try:
+                boost = parse_boost(text, types) if option == "--boost" else parse_fresh(text)
+            except ValueError as error:
+                raise typer.BadParameter(f"{option}: {error}") from None
+            request.boosts.append(boost)
+
+    def list_unmet_boosts(
+        self, request: search_service_pb2.SearchRequest, hits: Collection[search_service_pb2.Hit]
+    ) -> Iterator[str]:
+        """Says how each boost was read that met none of ``hits``, which come with explanations."""
+        met = {effect.boost for hit in hits for effect in hit.explanation.boosts}
+        for number, (option, text) in enumerate(self._list_boosts()):
+            if hits and number not in met:
+                yield f"{option} met none of these hits: {describe_boost(text, request.boosts[number])}"
+
+    def _list_boosts(self) -> Iterator[tuple[str, str]]:
+        """Lists what was typed of boosts, with the name of its option, in the order of the request."""
         for option, texts in (("--boost", self.boost), ("--fresh", self.fresh)):
-            for text in texts:
-                try:
-                    boost = parse_boost(text, types) if option == "--boost" else parse_fresh(text)
-                except ValueError as error:
-                    raise typer.BadParameter(f"{option}: {error}") from None
-                request.boosts.append(boost)
+            yield from ((option, text) for text in texts)

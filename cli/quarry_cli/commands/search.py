@@ -161,16 +161,40 @@ def search(
         if json:
             print_json(as_json(quarry.search.Search(request)))
         else:
-            show_search(quarry, request)
+            request.explain = explain or bool(request.boosts)  # explanations say which boosts met a hit
+            show_search(quarry, request, shaping, explain)
 
 
-def show_search(quarry: Client, request: search_service_pb2.SearchRequest) -> None:
-    """Runs a search and prints its ranking."""
+def show_search(
+    quarry: Client,
+    request: search_service_pb2.SearchRequest,
+    shaping: ShapingOptions | None = None,
+    explain: bool = True,
+) -> None:
+    """Runs a search and prints its ranking.
+
+    Args:
+        shaping: options that the request has boosts of.
+        explain: print the explanations that the answer has.
+    """
     schema = read_collection(quarry, request.collection).schema
     answer = quarry.search.Search(request)
+    unmet = list(shaping.list_unmet_boosts(request, answer.hits)) if shaping else []
+    if request.explain and not explain:
+        drop_explanations(answer)
     show_answer(answer, next((field.name for field in schema.fields if field.is_title), "title"))
+    for said in unmet:
+        note(said)
     if answer.next_page_token:
         note(f"next page: the same command with --page-token {answer.next_page_token}")
+
+
+def drop_explanations(answer: search_service_pb2.SearchResponse) -> None:
+    """Leaves out what an answer has only because the request asks for explanations."""
+    for hit in answer.hits:
+        hit.ClearField("explanation")
+    answer.ClearField("weights")
+    answer.ClearField("highest_fused")
 
 
 def suggest(

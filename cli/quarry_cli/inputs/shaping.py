@@ -17,13 +17,14 @@ _UNITS = {
     "w": timedelta(weeks=1),
     "y": timedelta(days=365),
 }
-_WEIGHT = re.compile(r"(.*):(\+?)(-?\d+(?:\.\d+)?)", re.DOTALL)
+_WEIGHT = re.compile(r"(.*):(\+?)(-?(?:\d+(?:\.\d*)?|\.\d+))", re.DOTALL)
 
 
 def parse_boost(text: str, types: FieldTypes) -> pb.Boost:
     """Parses ``CONDITION[:WEIGHT]``, whose condition is one of ``--where``.
 
-    A weight multiplies by ``1 + WEIGHT``; with ``+`` before it, or ``+-``, it is added.
+    A weight multiplies by ``1 + WEIGHT``; with ``+`` before it, or ``+-``, it is added. A number after the
+    last colon is the weight, so a value that ends with one needs quotes.
 
     Raises ValueError, which says what is wrong.
     """
@@ -45,6 +46,16 @@ def parse_fresh(text: str) -> pb.Boost:
     boost.freshness.field = field
     boost.freshness.half_life.FromTimedelta(int(found[1]) * _UNITS[found[2]])
     return boost
+
+
+def describe_boost(text: str, boost: pb.Boost) -> str:
+    """Says what ``text``, as it was typed, was read as."""
+    kind = boost.WhichOneof("kind")
+    if kind == "filter":
+        what = f"the condition {_split_weight(text)[0]}"
+    else:
+        what = f"the field {getattr(boost, kind or '').field}"
+    return f"{text} was read as {what} with the weight {boost.weight:g}"
 
 
 def _split_weight(text: str) -> tuple[str, float, pb.BoostMode.ValueType]:

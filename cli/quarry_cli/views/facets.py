@@ -12,11 +12,12 @@ from quarry_cli.console import make_plain
 def write_facet(facet: pb.Facet) -> Text:
     """Writes one line: the field, each value with its count, and the count of the others."""
     line = make_plain(facet.field, "bold")
-    at_least = "at least " if facet.relation == pb.TOTAL_RELATION_LOWER_BOUND else ""
+    bounds = facet.relation == pb.TOTAL_RELATION_LOWER_BOUND
+    at_least, at_most = ("at least ", "at most ") if bounds else ("", "")
     for name, count in _list_counts(facet):
-        line.append("  ").append(make_plain(name)).append(f" {at_least}{count:,}", "green")
+        line.append("  ").append(make_plain(name)).append(f": {at_least}{count:,}", "green")
     if facet.others:
-        line.append("  others").append(f" {at_least}{facet.others:,}", "green")
+        line.append("  others").append(f": {at_most}{facet.others:,}", "green")
     return line if facet.counts or facet.others else line.append("  no document has a value", "dim")
 
 

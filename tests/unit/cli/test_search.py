@@ -50,6 +50,7 @@ def faq(quarry):
         pb.SchemaField(name="headline", type=pb.SCHEMA_FIELD_TYPE_TEXT, is_title=True),
         pb.SchemaField(name="text", type=pb.SCHEMA_FIELD_TYPE_TEXT),
         pb.SchemaField(name="year", type=pb.SCHEMA_FIELD_TYPE_INTEGER),
+        pb.SchemaField(name="tag", type=pb.SCHEMA_FIELD_TYPE_KEYWORD),
     ]
     quarry.collections["faq"] = pb.Collection(name="faq", schema=pb.Schema(fields=fields))
     quarry.response = ParseDict(ANSWER, search_service_pb2.SearchResponse())
@@ -272,6 +273,8 @@ def test_options_that_shape_the_list_reach_the_request(faq, cli):
         2_592_000,
         1.5,
     )
+    cli("search", "faq", "q", "--boost", "year=1999:.5", "--boost", "year=1999:+-.5", "--boost", "year=1:2.")
+    assert [boost.weight for boost in faq.requests[-1].boosts] == [0.5, -0.5, 2]
     cli("search", "faq", "", "--more-like", "d7")
     assert faq.requests[-1].more_like == "d7"
 
@@ -290,6 +293,24 @@ def test_an_option_that_cannot_be_read_is_a_mistake_of_usage(faq, cli, options, 
     ended = cli("search", "faq", "q", *options)
     assert ended.status == 2
     assert problem in " ".join(ended.err.replace("│", " ").split())
+
+
+def test_a_boost_that_met_no_hit_says_how_it_was_read(faq, cli):
+    faq.response.hits[0].explanation.boosts.add(boost=1, strength=1, effect=2)
+    options = ["--boost", "tag=a:1", "--boost", 'tag="a:1"', "--fresh", "written:30d:0.5"]
+    ended = cli("search", "faq", "q", *options)
+    assert ended.err.splitlines() == [
+        "--boost met none of these hits: tag=a:1 was read as the condition tag=a with the weight 1",
+        "--fresh met none of these hits: written:30d:0.5 was read as the field written with the weight 0.5",
+    ]
+    assert faq.requests[-1].explain
+    assert "bm25   rank" not in ended.out, "nobody asked for explanations"
+    assert "boost 2" in cli("search", "faq", "q", *options, "--explain").out
+    cli("search", "faq", "q", *options, "--json")
+    assert not faq.requests[-1].explain, "the answer has what was asked for"
+    assert not cli("search", "faq", "q").err
+    del faq.response.hits[:]
+    assert not cli("search", "faq", "q", *options).err, "there was nothing to meet"
 
 
 def test_a_person_sees_what_is_pinned_alike_and_why_it_moved(faq, cli):
@@ -353,13 +374,15 @@ def test_facets_and_orders_reach_the_request(faq, cli):
 def test_facets_are_shown_a_line_each(faq, cli):
     tag = faq.response.facets.add(field="tag", others=7)
     tag.counts.add(count=1_200).value.string_value = "sport\x1b"
-    year = faq.response.facets.add(field="year", relation=search_service_pb2.TOTAL_RELATION_LOWER_BOUND)
+    year = faq.response.facets.add(
+        field="year", others=9, relation=search_service_pb2.TOTAL_RELATION_LOWER_BOUND
+    )
     year.counts.add(count=2).range.gte.integer_value = 2000
     month = faq.response.facets.add(field="time")
     month.counts.add(count=3).range.gte.timestamp_value.FromJsonString("2026-01-01T00:00:00Z")
     faq.response.facets.add(field="empty")
     lines = cli("search", "faq", "q").out.splitlines()
-    assert "tag  sport� 1,200  others 7" in lines
-    assert "year  2000.. at least 2" in lines
-    assert "time  2026-01-01.. 3" in lines
+    assert "tag  sport�: 1,200  others: 7" in lines
+    assert "year  2000..: at least 2  others: at most 9" in lines
+    assert "time  2026-01-01..: 3" in lines
     assert "empty  no document has a value" in lines

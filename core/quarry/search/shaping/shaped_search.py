@@ -155,7 +155,7 @@ def _order_by_fields(
     """
     traits = _Traits()
     if shaping.boosts or shaping.collapse:
-        asked = {document.docno for document in (*ranking.documents, *pinned)}
+        asked = {document.docno for document in ranking.documents} | {document.docno for document in pinned}
         traits = _read_traits(documents, list(asked), shaping)
     ordered = ranking.documents
     if shaping.boosts:

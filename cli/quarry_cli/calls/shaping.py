@@ -9,7 +9,7 @@ import typer
 from quarry.client import Client
 from quarry.v1 import search_service_pb2
 from quarry_cli.connection import read_collection
-from quarry_cli.inputs.shaping import describe_boost, parse_boost, parse_fresh
+from quarry_cli.inputs.shaping import describe_boost, parse_boost, parse_fresh, parse_popular
 from quarry_cli.inputs.values import list_field_types
 
 PinOption = Annotated[
@@ -48,6 +48,13 @@ FreshOption = Annotated[
         help="Move up what is young by a timestamp; at AGE, such as 30d, half of it is left. Repeatable.",
     ),
 ]
+PopularOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FIELD:HALF[:WEIGHT]",
+        help="Move up what has a great number, such as views; a number of HALF counts half. Repeatable.",
+    ),
+]
 MoreLikeOption = Annotated[
     str, typer.Option(metavar="ID", help='Search for what is like this document; the query is then "".')
 ]
@@ -64,6 +71,7 @@ class ShapingOptions:
     diversity: float | None
     boost: list[str]
     fresh: list[str]
+    popular: list[str]
     more_like: str
 
     def add_to(self, request: search_service_pb2.SearchRequest, quarry: Client) -> None:
@@ -80,7 +88,13 @@ class ShapingOptions:
         types = list_field_types(read_collection(quarry, request.collection).schema) if self.boost else {}
         for option, text in self._list_boosts():
             try:
-                boost = parse_boost(text, types) if option == "--boost" else parse_fresh(text)
+                match option:
+                    case "--boost":
+                        boost = parse_boost(text, types)
+                    case "--fresh":
+                        boost = parse_fresh(text)
+                    case _:
+                        boost = parse_popular(text)
             except ValueError as error:
                 raise typer.BadParameter(f"{option}: {error}") from None
             request.boosts.append(boost)
@@ -96,5 +110,9 @@ class ShapingOptions:
 
     def _list_boosts(self) -> Iterator[tuple[str, str]]:
         """Lists what was typed of boosts, with the name of its option, in the order of the request."""
-        for option, texts in (("--boost", self.boost), ("--fresh", self.fresh)):
+        for option, texts in (
+            ("--boost", self.boost),
+            ("--fresh", self.fresh),
+            ("--popular", self.popular),
+        ):
             yield from ((option, text) for text in texts)

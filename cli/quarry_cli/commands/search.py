@@ -17,6 +17,7 @@ from quarry_cli.calls.shaping import (
     MembersOption,
     MoreLikeOption,
     PinOption,
+    PopularOption,
     ShapingOptions,
 )
 from quarry_cli.commands.ranking import show_answer, show_degraded
@@ -112,6 +113,7 @@ def search(
     diversity: DiversityOption = None,
     boost: BoostOption = None,
     fresh: FreshOption = None,
+    popular: PopularOption = None,
     more_like: MoreLikeOption = "",
     facet: FacetOption = None,
     order_by: OrderOption = None,
@@ -150,7 +152,15 @@ def search(
         order_by=parse_orders(order_by),
     )
     shaping = ShapingOptions(
-        pin or [], exclude or [], collapse, members, diversity, boost or [], fresh or [], more_like
+        pin or [],
+        exclude or [],
+        collapse,
+        members,
+        diversity,
+        boost or [],
+        fresh or [],
+        popular or [],
+        more_like,
     )
     with connect(server, timeout) as quarry:
         condition = parse_condition(quarry, name, filter, where)

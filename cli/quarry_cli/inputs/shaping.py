@@ -1,5 +1,6 @@
-"""Options of `quarry search` that shape the list: boosts by fields and by age, as they are typed."""
+"""Options of `quarry search` that shape the list: boosts by fields, by age and by size, as they are typed."""
 
+import math
 import re
 from datetime import timedelta
 
@@ -45,6 +46,25 @@ def parse_fresh(text: str) -> pb.Boost:
     boost = pb.Boost(weight=weight, mode=mode)
     boost.freshness.field = field
     boost.freshness.half_life.FromTimedelta(int(found[1]) * _UNITS[found[2]])
+    return boost
+
+
+def parse_popular(text: str) -> pb.Boost:
+    """Parses ``FIELD:HALF[:WEIGHT]``; a number of the size HALF has half of the strength.
+
+    Raises ValueError, which says what is wrong.
+    """
+    field, _, rest = text.partition(":")
+    half, _, _ = rest.partition(":")
+    what, weight, mode = _split_weight(rest)
+    try:
+        number = float(half)
+    except ValueError:
+        number = 0.0
+    if not field or what != half or not 0 < number < math.inf:
+        raise ValueError(f"{text!r} is not FIELD:HALF[:WEIGHT], such as views:1000 or rating:3.5:0.5")
+    boost = pb.Boost(weight=weight, mode=mode)
+    boost.popularity.field, boost.popularity.half = field, number
     return boost
 
 

@@ -1,5 +1,6 @@
 """The wishes of a search for its list beside the query: what is on top, what is hidden, and what moves."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,6 +41,23 @@ class Freshness:
 
 
 @dataclass(frozen=True, slots=True)
+class Popularity:
+    """Makes a document the stronger the greater a number of it is: ``v / (v + half)`` for ``v`` over 0.
+
+    Attributes:
+        field: of integers or floats.
+        half: number that has the strength 0.5, over 0 and finite.
+    """
+
+    field: str
+    half: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.half < math.inf:
+            raise OutOfRangeError("half", f"is {self.half:g}, and not over 0 and finite")
+
+
+@dataclass(frozen=True, slots=True)
 class Boost:
     """Moves documents up or down by their fields.
 
@@ -52,7 +70,7 @@ class Boost:
         InvalidArgumentError: out of range.
     """
 
-    by: Filter | Freshness
+    by: Filter | Freshness | Popularity
     weight: float
     adds: bool = False
 

@@ -352,8 +352,9 @@ class _SuggestionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sugges
     """The title of a document, of at most 300 characters."""
     SUGGESTION_KIND_PHRASE: _SuggestionKind.ValueType  # 2
     """Two to four words, or as many as are typed, that follow one another in at least two documents, and not in one
-    and the same title or text alone. They begin with the first typed word and have no stop word at either end. Where only one word of less than three letters is
-    typed there are none, nor are there in scripts without spaces.
+    and the same title or text alone. They begin with the first typed word and have no stop word at either end.
+    Where only one word of less than three letters is typed there are none, nor are there in scripts without
+    spaces.
     """
 
 class SuggestionKind(_SuggestionKind, metaclass=_SuggestionKindEnumTypeWrapper): ...
@@ -363,8 +364,9 @@ SUGGESTION_KIND_TITLE: SuggestionKind.ValueType  # 1
 """The title of a document, of at most 300 characters."""
 SUGGESTION_KIND_PHRASE: SuggestionKind.ValueType  # 2
 """Two to four words, or as many as are typed, that follow one another in at least two documents, and not in one
-and the same title or text alone. They begin with the first typed word and have no stop word at either end. Where only one word of less than three letters is
-typed there are none, nor are there in scripts without spaces.
+and the same title or text alone. They begin with the first typed word and have no stop word at either end.
+Where only one word of less than three letters is typed there are none, nor are there in scripts without
+spaces.
 """
 Global___SuggestionKind: _TypeAlias = SuggestionKind  # noqa: Y015
 
@@ -408,9 +410,10 @@ class SearchRequest(_message.Message):
     page_token: _builtins.str
     """From the answer before. All other fields but page_size must be as they were. A token lives
     for the time that ServerService.GetServerInfo says; after that FAILED_PRECONDITION. One of an empty query
-    without exploration and `order_by` has no end: its page goes on behind the last document of the page before, in
-    the order in which documents were first written. It shows what passes the filter by then and leaves out what was
-    deleted; what is written meanwhile comes at the end, and nothing comes twice.
+    without exploration, without `order_by` and without pins left to show has no end: its page goes on behind the
+    last document of the page before, in the order in which documents were first written. It shows what passes the
+    filter by then and leaves out what was deleted; what is written meanwhile comes at the end, and nothing comes
+    twice.
     """
     explain: _builtins.bool
     """Say how each hit came to its rank."""
@@ -481,17 +484,23 @@ class SearchRequest(_message.Message):
 
     @_builtins.property
     def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderBy]:
-        """Order by fields instead of relevance, the most important one first; at most 4, each once. The list then
-        has the documents that match a word of the query (or its terms, with `syntax`) and pass the filter (the filter
-        only, for an empty query), at most 100,000. What is found by meaning alone is not on it. Missing values are last, of a list its first
-        value counts, strings are in the order of their UTF-8 bytes, and false is before true; ties by id. No arms
-        are merged and nothing is re-ranked: not together with `arms`, `fusion`, `min_relevance`, `exploration`,
-        `collapse`, `diversity`, `pinned_ids`, `boosts`, `more_like`, nor a `rerank` that is not `disabled`.
+        """Order by fields instead of relevance, the most important one first; at most 4, each once.
+        - The list has the documents that match a word of the query (or its terms, with `syntax`) and pass the filter.
+        - For an empty query it has all that pass the filter.
+        - It has at most 100,000 documents.
+        - What is found by meaning alone is not on it.
+        - Documents without a value are last.
+        - Of a list of values the first one counts.
+        - Strings are in the order of their UTF-8 bytes, and false is before true.
+        - Ties are in the order of their ids.
+        - No arms are merged and nothing is re-ranked. So it does not go together with `arms`, `fusion`,
+          `min_relevance`, `exploration`, `collapse`, `diversity`, `pinned_ids`, `boosts`, `more_like`, nor with a
+          `rerank` that is not `disabled`.
         """
 
     @_builtins.property
     def collapse(self) -> Global___Collapse:
-        """One hit of each group of documents, the best one. Needs a query."""
+        """One hit of each group of documents, the best one, or each that is pinned. Needs a query."""
 
     @_builtins.property
     def diversity(self) -> Global___Diversity:
@@ -590,7 +599,7 @@ class Diversity(_message.Message):
     """Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998) over the first hits: the next one is that with
     the highest relevance_weight * relevance - (1 - relevance_weight) * similarity. Relevance is the score, from 0
     for the lowest to 1 for the highest of those hits. Similarity is the highest cosine, 0 at least, between its
-    passage that matched best and those of the hits above it.
+    passage that matched best and those of the hits above it. Pinned hits take no part.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -621,16 +630,22 @@ Global___Diversity: _TypeAlias = Diversity  # noqa: Y015
 
 @_typing.final
 class Boost(_message.Message):
-    """Moves documents up or down. Each document has a strength from 0 to 1, and its score becomes
-    ((score * product of (1 + weight * strength) over MULTIPLY) + sum of (weight * strength) over ADD), brought back to
-    what one stage of re-ranking can give, by the least and the most that the boosts of the request allow. So a
-    document leaves no stage: what a re-ranker read stays above what it did not read.
+    """Moves documents up or down. By each boost a document has a strength from 0 to 1.
+    - A score has a whole part, the stage of the re-ranker that read the document last (0 if none did), and a place
+      within that stage, from 0 to 1. Boosts move only the place, so a document leaves no stage: what a re-ranker
+      read stays above what it did not read.
+    - Each MULTIPLY multiplies the place by 1 + weight * strength. Then each ADD adds weight * strength.
+    - The least and the most that the request's boosts can make of a place are then mapped to 0 and 1. The least is
+      the sum of the weights of ADD that are under 0. The most is the product of 1 + weight over MULTIPLY plus the sum
+      of the weights of ADD; here only weights over 0 count.
+    - So scores are lower than without boosts, also those of documents that no boost meets.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FILTER_FIELD_NUMBER: _builtins.int
     FRESHNESS_FIELD_NUMBER: _builtins.int
+    POPULARITY_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     weight: _builtins.float
@@ -642,19 +657,22 @@ class Boost(_message.Message):
 
     @_builtins.property
     def freshness(self) -> Global___Freshness: ...
+    @_builtins.property
+    def popularity(self) -> Global___Popularity: ...
     def __init__(
         self,
         *,
         filter: _types_pb2.Filter | None = ...,
         freshness: Global___Freshness | None = ...,
+        popularity: Global___Popularity | None = ...,
         weight: _builtins.float = ...,
         mode: Global___BoostMode.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "freshness", b"freshness", "kind", b"kind"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "freshness", b"freshness", "kind", b"kind", "popularity", b"popularity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "freshness", b"freshness", "kind", b"kind", "mode", b"mode", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "freshness", b"freshness", "kind", b"kind", "mode", b"mode", "popularity", b"popularity", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["filter", "freshness"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["filter", "freshness", "popularity"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -672,7 +690,7 @@ class Freshness(_message.Message):
     """A TIMESTAMP field; of several values the latest counts."""
     @_builtins.property
     def half_life(self) -> _duration_pb2.Duration:
-        """A second at least."""
+        """A second to 10,000 years, which is the most that a Duration can state."""
 
     def __init__(
         self,
@@ -687,6 +705,34 @@ class Freshness(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Freshness: _TypeAlias = Freshness  # noqa: Y015
+
+@_typing.final
+class Popularity(_message.Message):
+    """Strength v / (v + half) of a number v over 0: it rises with v and never reaches 1. 0 for other numbers and
+    without a value.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    HALF_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """An INTEGER or FLOAT field; of several values the greatest counts."""
+    half: _builtins.float
+    """The number that has the strength 0.5: over 0 and finite."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        half: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "half", b"half"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Popularity: _TypeAlias = Popularity  # noqa: Y015
 
 @_typing.final
 class Snippets(_message.Message):
@@ -1324,8 +1370,7 @@ class SearchResponse(_message.Message):
 
     @_builtins.property
     def found_by_meaning(self) -> Global___Total:
-        """Hits that paging can reach and that match no word of the query: the arms that compare meaning found them, or
-        they are pinned.
+        """Hits that paging can reach and that match no word of the query: the arms that compare meaning found them.
         `total` counts none of them, but with `min_relevance`. A lower bound where BM25 did not score every hit, as
         in reciprocal rank fusion.
         """

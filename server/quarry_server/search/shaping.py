@@ -13,7 +13,7 @@ from quarry.errors import (
 )
 from quarry.filters import Filter
 from quarry.ranking.ranking import NotPinned, RankedDocument, Ranking, Shape
-from quarry.ranking.shaping import Boost, Collapse, Diversity, Freshness, Shaping
+from quarry.ranking.shaping import Boost, Collapse, Diversity, Freshness, Popularity, Shaping
 from quarry.retrieval.registry import ARMS
 from quarry.schema import Field, FieldType, Schema
 from quarry.search.result_pages import Hit
@@ -22,6 +22,7 @@ from quarry.v1 import types_pb2
 from quarry_server.search.filters import parse_filter
 
 _GROUPING = (FieldType.KEYWORD, FieldType.INTEGER)
+_NUMBERS = (FieldType.INTEGER, FieldType.FLOAT)
 _REASONS = {
     NotPinned.NOT_FOUND: pb.NOT_PINNED_REASON_NOT_FOUND,
     NotPinned.FILTERED: pb.NOT_PINNED_REASON_FILTERED,
@@ -123,15 +124,17 @@ def _parse_boosts(request: pb.SearchRequest, schema: Schema) -> Iterator[Boost]:
         try:
             if message.mode not in _MODES:
                 raise UnknownValueError("mode", f"{message.mode} is no BoostMode")
-            by: Filter | Freshness
+            by: Filter | Freshness | Popularity
             match message.WhichOneof("kind"):
                 case "filter":
                     by = parse_filter(message.filter, schema)
                 case "freshness":
                     by = _parse_freshness(message.freshness, schema)
+                case "popularity":
+                    by = _parse_popularity(message.popularity, schema)
                 case _:
                     raise RequiredError(
-                        "filter", "is not there, and freshness neither: one of them is needed"
+                        "filter", "is not there, nor freshness, nor popularity: one of them is needed"
                     )
             yield Boost(by, message.weight, _MODES[message.mode])
         except InvalidArgumentError as error:
@@ -146,6 +149,16 @@ def _parse_freshness(message: pb.Freshness, schema: Schema) -> Freshness:
         return Freshness(field.name, message.half_life.ToMicroseconds())
     except InvalidArgumentError as error:
         raise error.move_under("freshness") from None
+
+
+def _parse_popularity(message: pb.Popularity, schema: Schema) -> Popularity:
+    field = _find_field(message.field, schema, "popularity.field")
+    if field.type not in _NUMBERS:
+        raise WrongTypeError("popularity.field", f"{field.name} is {field.type}, and no number")
+    try:
+        return Popularity(field.name, message.half)
+    except InvalidArgumentError as error:
+        raise error.move_under("popularity") from None
 
 
 def _find_field(name: str, schema: Schema, path: str) -> Field:

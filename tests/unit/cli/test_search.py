@@ -275,6 +275,9 @@ def test_options_that_shape_the_list_reach_the_request(faq, cli):
     )
     cli("search", "faq", "q", "--boost", "year=1999:.5", "--boost", "year=1999:+-.5", "--boost", "year=1:2.")
     assert [boost.weight for boost in faq.requests[-1].boosts] == [0.5, -0.5, 2]
+    cli("search", "faq", "q", "--popular", "year:1000", "--popular", "year:3.5:+.5")
+    popular = [(b.popularity.field, b.popularity.half, b.weight, b.mode) for b in faq.requests[-1].boosts]
+    assert popular == [("year", 1000, 1, 1), ("year", 3.5, 0.5, 2)]
     cli("search", "faq", "", "--more-like", "d7")
     assert faq.requests[-1].more_like == "d7"
 
@@ -286,6 +289,11 @@ def test_options_that_shape_the_list_reach_the_request(faq, cli):
         (["--fresh", "written"], "is not FIELD:AGE"),
         (["--fresh", "written:soon"], "is not FIELD:AGE"),
         (["--fresh", ":30d"], "is not FIELD:AGE"),
+        (["--popular", "views"], "is not FIELD:HALF"),
+        (["--popular", "views:0"], "is not FIELD:HALF"),
+        (["--popular", "views:inf"], "is not FIELD:HALF"),
+        (["--popular", "views:3:x"], "is not FIELD:HALF"),
+        (["--popular", ":3"], "is not FIELD:HALF"),
         (["--members", "2"], "--members needs --collapse"),
     ],
 )

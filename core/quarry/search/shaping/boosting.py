@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from quarry.filters import matches
 from quarry.ranking.ranking import BoostEffect, RankedDocument
-from quarry.ranking.shaping import Boost, Freshness
+from quarry.ranking.shaping import Boost, Freshness, Popularity
 from quarry.schema import as_list
 from quarry.types import Docno, Fields
 
@@ -59,10 +59,13 @@ def apply_boosts(
 
 
 def _measure_strength(boost: Boost, fields: Fields, now_us: int) -> float:
-    if not isinstance(boost.by, Freshness):
+    if not isinstance(boost.by, Freshness | Popularity):
         return 1.0 if matches(boost.by, fields) else 0.0
-    moments = as_list(fields.get(boost.by.field))
-    if not moments:
+    values = as_list(fields.get(boost.by.field))
+    if not values:
         return 0.0
-    age_us = max(0, now_us - max(moments))
+    if isinstance(boost.by, Popularity):
+        number = float(max(values))
+        return 1 / (1 + boost.by.half / number) if number > 0 else 0.0
+    age_us = max(0, now_us - max(values))
     return float(0.5 ** (age_us / boost.by.half_life_us))

@@ -226,6 +226,22 @@ def test_what_is_fresh_comes_first(api: Api, shop: str) -> None:
     assert effect.strength == pytest.approx(0.5 ** int(first.document.id[1:]), rel=0.01)
 
 
+def test_a_great_number_moves_up_and_is_explained(api: Api, shop: str) -> None:
+    boost = {"popularity": {"field": "shelf", "half": 3}, "weight": 10}
+    plain = {hit.document.id: hit for hit in api.search(shop, QUERY, page_size=1_000).hits}
+    found = api.search(shop, QUERY, page_size=1_000, boosts=[boost], explain=True)
+    assert set(ids(found)) == set(plain)
+    assert never_rises(list(found.hits))
+    for hit in found.hits:
+        shelf = DOCUMENTS[hit.document.id]["shelf"]
+        strength = shelf / (shelf + 3)
+        expected = plain[hit.document.id].score * (1 + 10 * strength) / 11
+        assert hit.score == pytest.approx(expected, abs=1e-6)
+        effects = [(effect.strength, effect.effect) for effect in hit.explanation.boosts]
+        assert effects == ([pytest.approx((strength, 1 + 10 * strength))] if shelf else [])
+    assert read_pages(api, shop, QUERY, 100, boosts=[boost])[0].document.id == ids(found)[0]
+
+
 def test_diversity_changes_the_order_and_says_how_similar_hits_are(api: Api, shop: str) -> None:
     plain = api.search(shop, QUERY, page_size=20)
     found = api.search(shop, QUERY, page_size=20, diversity={"relevance_weight": 0.2}, explain=True)
@@ -285,6 +301,10 @@ UNDATED = {"freshness": {**FRESH, "field": "brand"}, "weight": 1}
 AGELESS = {"freshness": {"field": "written"}, "weight": 1}
 
 
+def make_popular(field: str, half: float = 3) -> dict[str, Any]:
+    return {"popularity": {"field": field, "half": half}, "weight": 1}
+
+
 def make_fresh(seconds: int) -> dict[str, Any]:
     return {"freshness": {"field": "written", "half_life": {"seconds": seconds}}, "weight": 1}
 
@@ -319,6 +339,11 @@ RANGE, TYPE, CONFLICT = "VALUE_OUT_OF_RANGE", "WRONG_TYPE", "CONFLICTING_FIELDS"
         ({"boosts": [make_fresh(2**53)]}, "boosts[0].freshness.half_life", RANGE),
         ({"boosts": [make_fresh(2**62)]}, "boosts[0].freshness.half_life", RANGE),
         ({"boosts": [make_fresh(-(2**62))]}, "boosts[0].freshness.half_life", RANGE),
+        ({"boosts": [make_popular("brand")]}, "boosts[0].popularity.field", TYPE),
+        ({"boosts": [make_popular("nope")]}, "boosts[0].popularity.field", "UNKNOWN_FIELD"),
+        ({"boosts": [make_popular("shelf", 0)]}, "boosts[0].popularity.half", RANGE),
+        ({"boosts": [make_popular("shelf", float("inf"))]}, "boosts[0].popularity.half", RANGE),
+        ({"boosts": [make_popular("shelf", float("nan"))]}, "boosts[0].popularity.half", RANGE),
         ({"query": "", "collapse": {"field": "brand"}}, "collapse", CONFLICT),
         ({"query": "", "diversity": {}}, "diversity", CONFLICT),
         ({"query": "", "boosts": [{"filter": BEE, "weight": 1}]}, "boosts", CONFLICT),

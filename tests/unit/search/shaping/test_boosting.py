@@ -3,6 +3,7 @@
 import itertools
 import math
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from quarry.filters import EqualTo
 from quarry.ranking.queries import Query
 from quarry.ranking.ranking import RankedDocument
 from quarry.ranking.score_scale import ScoreBasis, scale_score
-from quarry.ranking.shaping import LONGEST_HALF_LIFE_US, Boost, Freshness, Shaping
+from quarry.ranking.shaping import LONGEST_HALF_LIFE_US, Boost, Freshness, Popularity, Shaping
 from quarry.search.shaping.boosting import apply_boosts, measure_strengths
 from quarry.types import Docno
 
@@ -124,3 +125,34 @@ def test_a_half_life_out_of_its_range_is_refused(half_life_us: int) -> None:
 def test_a_search_with_the_longest_half_life_has_a_hash() -> None:
     shaping = Shaping(boosts=(Boost(Freshness("date", LONGEST_HALF_LIFE_US), 1.0),))
     assert Query("words", (), shaping=shaping).hash_configuration()
+
+
+@pytest.mark.parametrize(
+    ("views", "strength"),
+    [
+        (100, 0.5),
+        (300, 0.75),
+        ([3, 300], 0.75),
+        (0, 0.0),
+        (-5, 0.0),
+        (None, 0.0),
+        (2**63 - 1, 1.0),
+        (1e308, 1.0),
+    ],
+)
+def test_strength_rises_with_a_number_and_is_half_where_it_says(views: Any, strength: float) -> None:
+    fields = {} if views is None else {"views": views}
+    measured = measure_strengths([Boost(Popularity("views", 100.0), 1.0)], fields, NOW_US)
+    assert measured == pytest.approx((strength,))
+
+
+def test_the_smallest_numbers_have_a_strength() -> None:
+    for half, number in ((5e-324, 1e308), (1e308, 5e-324)):
+        (strength,) = measure_strengths([Boost(Popularity("views", half), 1.0)], {"views": number}, NOW_US)
+        assert 0 <= strength <= 1
+
+
+@pytest.mark.parametrize("half", [0.0, -1.0, math.nan, math.inf])
+def test_a_half_that_is_not_over_0_and_finite_is_refused(half: float) -> None:
+    with pytest.raises(InvalidArgumentError, match="half"):
+        Popularity("views", half)

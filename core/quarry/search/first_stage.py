@@ -330,6 +330,7 @@ def _list_timings(found: Mapping[str, Retrieved]) -> dict[str, float]:
 
 
 def _report_failure(stage: DegradedStage, error: Exception, detail: str) -> Degradation:
-    """Says that a stage failed or was late."""
-    late = isinstance(error, TimeoutError | DeadlineExceeded)
-    return Degradation(stage, DegradationReason.TIMEOUT if late else DegradationReason.UNAVAILABLE, detail)
+    """Says that a stage failed, and why, or was late."""
+    if isinstance(error, TimeoutError | DeadlineExceeded):
+        return Degradation(stage, DegradationReason.TIMEOUT, detail)
+    return Degradation(stage, DegradationReason.UNAVAILABLE, f"{detail}: {error}")

@@ -21,7 +21,7 @@ def choose_distance(word: str) -> int:
 
 
 def settle_exact(term: Term) -> Term:
-    """Makes of a FUZZY term whose words documents have what is looked for then: any of the words."""
+    """Turns a FUZZY term whose words documents have into what is looked for: any of these words."""
     return Term(term.text, occurs=_OF_EXACT.get(term.occurs, term.occurs), field=term.field)
 
 

@@ -163,10 +163,10 @@ def test_the_how_to_pages_run_as_they_are_written(tmp_path: Path) -> None:
     assert re.search(r"^text SNIPPET_BASIS_WORDS \[.*'account'", snippets, re.MULTILINE), snippets
     assert "<mark>account</mark>" in snippets
     for said in (
-        "tag  sport 2  sale 1  wool 1",
-        "price  ..20 2  20.. 1",
-        "added  2026-01-01..2026-02-01 2  2026-03-01..2026-04-01 1",
-        "tag  sport 1  wool 1",
+        "tag  sport: 2  sale: 1  wool: 1",
+        "price  ..20: 2  20..: 1",
+        "added  2026-01-01..2026-02-01: 2  2026-03-01..2026-04-01: 1",
+        "tag  sport: 1  wool: 1",
         "[('sport', 2)] 2",
     ):
         assert f"\n{said}\n" in said_by["facets.md"], said_by["facets.md"]

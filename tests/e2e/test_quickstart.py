@@ -103,4 +103,4 @@ def test_evaluation_of_the_sample_is_at_its_documented_level(tmp_path: Path) -> 
     assert figures["bm25"]["nDCG@10"] > 0.77
     assert figures["dense"]["nDCG@10"] > 0.945
     assert figures["fused"]["nDCG@10"] > 0.942
-    assert figures.keys() == {"bm25", "dense", "fused"}
+    assert figures.keys() == {"bm25", "dense", "fused", "intervals", "judged_at_10", "counts"}

@@ -219,6 +219,13 @@ def _right_requests(collection: str, operation: str) -> dict[str, tuple[Message,
             ),
         ),
         "SetAlias": (c.SetAliasRequest(name=f"{collection}-alias", collection=collection),),
+        "SetVocabulary": (
+            c.SetVocabularyRequest(
+                collection=collection,
+                vocabulary={"stop_words": ["brew"]},
+                update_mask={"paths": ["stop_words"]},
+            ),
+        ),
         "DeleteAlias": (c.DeleteAliasRequest(name=f"{collection}-no-alias"),),
         "Search": (s.SearchRequest(collection=collection, query="the title"),),
         "Retrieve": (s.RetrieveRequest(collection=collection, queries=[{"id": "1", "text": "the title"}]),),

@@ -174,7 +174,7 @@ def test_what_a_model_learned_of_a_title_is_known_and_contradictions_are_named(
     )
     assert known == {expected}, "the model learned none of the documents, and what five are about"
     assert report.details["disputed"]["count"] == 1  # type: ignore[index]
-    assert "count as relevant" in " ".join(report.advice)
+    assert "counts as relevant" in " ".join(report.advice)
 
 
 def test_without_judgments_and_clicks_there_is_too_little_data(api: Api, data: Path, model: Path) -> None:

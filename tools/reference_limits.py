@@ -71,10 +71,10 @@ UNPUBLISHED = (
     ("candidates that one search ranks", queries.MAX_RANKED),
     ("words of a query that BM25 looks for", MAX_QUERY_WORDS),
     ("words of a query that may be typos", MAX_TYPOS),
-    ("suggestions of one call", suggesting.MAX_SUGGESTIONS),
-    ("bytes of a text that is completed", suggesting.MAX_TYPED_BYTES),
     ("characters of a title that is suggested", excerpts.MAX_TITLE_CHARACTERS),
     ("characters of a document, beside its title, in which phrases are found", excerpts.MAX_TEXT_CHARACTERS),
+    ("suggestions of one call", suggesting.MAX_SUGGESTIONS),
+    ("bytes of a text that is completed", suggesting.MAX_TYPED_BYTES),
     ("passages of a document", MAX_PASSAGES),
     ("terms with marks in a query of the query language", MAX_TERMS),
     ("rules of synonyms of a collection", vocabulary.MAX_SYNONYM_RULES),
@@ -107,7 +107,7 @@ HEAD = (
     "| limit | default | setting | meaning |\n|---|---|---|---|\n"
 )
 REST = (
-    "\nFurther limits are fixed and not published. A search leaves out what is beyond the first four, and "
+    "\nFurther limits are fixed and not published. Quarry leaves out what is beyond the first five, and "
     "learning leaves out deeper ranks. A request beyond one of the others is refused with "
     "INVALID_ARGUMENT.\n\n"
     "| limit | |\n|---|---|\n"

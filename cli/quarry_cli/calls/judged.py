@@ -10,10 +10,10 @@ from quarry_cli.calls.runs import CONCURRENT_CALLS, call_concurrently
 from quarry_cli.console import count_things, make_progress, warn
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.judgments import Qrels
+from quarry_cli.inputs.lines import list_names
 from quarry_cli.inputs.run_file import Ranked
 
 ABSENT = "absent_documents"
-SHOWN = 3
 PIECE = 16 * CONCURRENT_CALLS
 
 
@@ -34,7 +34,7 @@ def check_judged_documents(quarry: Client, collection: str, qrels: Qrels) -> Non
         if any(_check_present(quarry, collection, piece)):
             return
     raise CliError(
-        f"0 of {len(documents):,} judged documents are in this collection ({_name(documents)})",
+        f"0 of {len(documents):,} judged documents are in this collection ({list_names(documents)})",
         "are the judgments of another collection, or its ids others than these?",
     )
 
@@ -66,7 +66,7 @@ def warn_of_absent_documents(absent: Sequence[str], qrels: Qrels) -> None:
         lacks = count_things(
             len(relevant), "document that is judged relevant", "documents that are judged relevant"
         )
-        said += f"; the collection lacks {lacks}: {_name(relevant)}"
+        said += f"; the collection lacks {lacks}: {list_names(relevant)}"
     warn(said)
 
 
@@ -76,10 +76,6 @@ def _list_documents(qrels: Qrels, relevant: bool = False) -> set[str]:
 
 def _cut(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + PIECE] for start in range(0, len(ids), PIECE))
-
-
-def _name(ids: Sequence[str]) -> str:
-    return ", ".join(ids[:SHOWN]) + (", ..." if len(ids) > SHOWN else "")
 
 
 def _check_present(quarry: Client, collection: str, ids: Sequence[str]) -> list[bool]:

@@ -14,10 +14,10 @@ from quarry_cli.inputs.values import list_field_types
 
 PinOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="ID", help="A document to put on top; repeatable, in this order."),
+    typer.Option(metavar="ID", help="A document to put on top, up to 100; repeatable, in this order."),
 ]
 ExcludeOption = Annotated[
-    list[str] | None, typer.Option(metavar="ID", help="A document to leave out; repeatable.")
+    list[str] | None, typer.Option(metavar="ID", help="A document to leave out, up to 1,000; repeatable.")
 ]
 CollapseOption = Annotated[
     str, typer.Option(metavar="FIELD", help="One hit for each value of a keyword, an integer or the title.")
@@ -29,30 +29,33 @@ DiversityOption = Annotated[
     float | None,
     typer.Option(
         metavar="WEIGHT",
-        help="Put hits further down that repeat others: what relevance counts beside that, over 0 to 1.",
+        help="Move down hits that repeat those above. WEIGHT is how much relevance counts against "
+        "repetition: above 0, up to 1 (changes nothing), such as 0.5.",
     ),
 ]
 BoostOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="CONDITION[:WEIGHT]",
-        help="Move up what meets a condition, as in --where: its score times 1 + WEIGHT, or plus WEIGHT "
-        "where there is a + before it; -1 to 10, or 1 if there is none. A value with a colon needs quotes. "
-        "Repeatable.",
+        help="Move up what meets a condition, as in --where, such as 'stock>0:0.5': its score times "
+        "1 + WEIGHT, or plus WEIGHT where there is a + before it; -1 to 10, or 1 if there is none. A value "
+        "with a colon needs quotes. Repeatable.",
     ),
 ]
 FreshOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="FIELD:AGE[:WEIGHT]",
-        help="Move up what is young by a timestamp; at AGE, such as 30d, half of it is left. Repeatable.",
+        help="Move up what is young by a timestamp: full strength now, half at AGE (s, m, h, d, w or y), "
+        "such as updated:30d:0.5. WEIGHT as in --boost. Repeatable.",
     ),
 ]
 PopularOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="FIELD:HALF[:WEIGHT]",
-        help="Move up what has a great number, such as views; a number of HALF counts half. Repeatable.",
+        help="Move up what has a great number: half strength at HALF, such as views:1000:0.5. WEIGHT as in "
+        "--boost. Repeatable.",
     ),
 ]
 MoreLikeOption = Annotated[

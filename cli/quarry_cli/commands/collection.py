@@ -242,7 +242,11 @@ def set_synonyms(
     file: Annotated[
         Path | None,
         typer.Argument(
-            exists=True, dir_okay=False, help="`a, b` or `a => b` on each line.", show_default=False
+            exists=True,
+            dir_okay=False,
+            help="One rule a line: `car, auto` (each finds the other) or `pc => computer` (one way); at most "
+            "10,000.",
+            show_default=False,
         ),
     ] = None,
     server: ServerOption = None,

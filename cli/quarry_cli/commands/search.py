@@ -79,7 +79,8 @@ def search(
     advanced: Annotated[
         bool,
         typer.Option(
-            "--advanced", help='Read the query language: "phrase", prefix*, fuzzy~, +must, -not, field:word.'
+            "--advanced",
+            help='Read the query language: "phrase", prefix*, fuzzy~, +required, -excluded, field:word.',
         ),
     ] = False,
     k: Annotated[int, typer.Option("-k", min=1, max=1_000, help="Hits to show.")] = 10,

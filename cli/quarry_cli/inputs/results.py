@@ -12,8 +12,8 @@ FacetOption = Annotated[
     typer.Option(
         "--facet",
         metavar="FIELD[:HOW]",
-        help="Count what matches by the values of FIELD; repeatable. HOW: day, week, month, quarter or year "
-        "of a timestamp, or ranges such as 0..10,10..100,100..",
+        help="Count what matches by the values of FIELD; repeatable, up to 16. HOW: day, week, month, "
+        "quarter or year of a timestamp, or ranges such as 0..10,10..100,100..",
     ),
 ]
 OrderOption = Annotated[
@@ -21,7 +21,8 @@ OrderOption = Annotated[
     typer.Option(
         "--order-by",
         metavar="FIELD[:desc]",
-        help="Order by a field instead of relevance, :desc for the greatest first; repeatable.",
+        help="Order by a field instead of relevance, such as price:desc for the greatest first; up to 4, the "
+        "first counts most.",
     ),
 ]
 INTERVALS = ("day", "week", "month", "quarter", "year")

@@ -36,6 +36,12 @@ def read_run(path: Path) -> Ranked:
     return {query: sorted(places, key=places.__getitem__) for query, places in found.items()}
 
 
+def check_run(path: Path, run: Ranked, qrels: Mapping[str, object], judgments: Path) -> None:
+    """Raises CliError for a run that ranks nothing for any of the judged queries."""
+    if not run.keys() & qrels.keys():
+        raise CliError(f"{path}: has none of the {len(qrels):,} judged queries of {judgments}")
+
+
 def write_run(path: Path, run: Mapping[str, Sequence[str]], tag: str) -> None:
     """Writes a run. The scores fall by 1 a rank, so that every tool orders the documents as they are here.
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from quarry_cli.console import count_things, make_plain, note, out, warn
 from quarry_cli.inputs.judgments import Qrels
 from quarry_cli.views.figures import (
+    LOW_JUDGED,
     Interval,
     Run,
     bootstrap_interval,
@@ -22,7 +23,6 @@ from quarry_cli.views.figures import (
 SHOWN_CHANGES = 10
 SAME = 1e-9
 """Values that are nearer than this are equal."""
-LOW_JUDGED = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from ir_measures import RR, Measure, R, nDCG
 
 from quarry_cli.inputs.judgments import Qrels
 
+LOW_JUDGED = 0.5
+"""Share of judged hits in the ten best under which figures are said to be doubtful."""
 MEASURES: tuple[Measure, ...] = (nDCG @ 10, RR @ 3, RR @ 10, R @ 100)
 RESAMPLES = 2_000
 TOP = 10

@@ -1587,7 +1587,9 @@ class SetVocabularyRequest(_message.Message):
     def vocabulary(self) -> Global___Vocabulary: ...
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Of `synonyms` and `stop_words`. What it does not name stays as it is."""
+        """`synonyms`, `stop_words` or both; required. A part that it names is replaced as a whole, and a part that it does
+        not name stays as it is.
+        """
 
     def __init__(
         self,

@@ -93,9 +93,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_COLLECTION_HAS_ALIASES: _ErrorReason.ValueType  # 61
     """An alias names the collection: point it at another one, or delete it, first."""
     ERROR_REASON_RERANKER_UNPROVEN: _ErrorReason.ValueType  # 62
-    """No verdict says that the re-ranker is better than what serves, and the request does not say `unproven`."""
+    """No verdict IMPROVED speaks for the re-ranker. `UpdateCollectionRequest.unproven` takes it all the same."""
     ERROR_REASON_NO_VECTORS: _ErrorReason.ValueType  # 70
-    """The search compares vectors of documents, and the collection has none."""
+    """The search asks for `diversity`, and the collection has no encoder."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 25
     """ABORTED: read again, then write again.
 
@@ -226,9 +226,9 @@ ERROR_REASON_MODEL_UNUSABLE: ErrorReason.ValueType  # 24
 ERROR_REASON_COLLECTION_HAS_ALIASES: ErrorReason.ValueType  # 61
 """An alias names the collection: point it at another one, or delete it, first."""
 ERROR_REASON_RERANKER_UNPROVEN: ErrorReason.ValueType  # 62
-"""No verdict says that the re-ranker is better than what serves, and the request does not say `unproven`."""
+"""No verdict IMPROVED speaks for the re-ranker. `UpdateCollectionRequest.unproven` takes it all the same."""
 ERROR_REASON_NO_VECTORS: ErrorReason.ValueType  # 70
-"""The search compares vectors of documents, and the collection has none."""
+"""The search asks for `diversity`, and the collection has no encoder."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 25
 """ABORTED: read again, then write again.
 

@@ -409,9 +409,9 @@ class SearchRequest(_message.Message):
     """Hits to return, 1 to 1,000; 0 means 10; more is cut to 1,000. Never changes the order."""
     page_token: _builtins.str
     """From the answer before. All other fields but page_size must be as they were. A token lives
-    for the time that ServerService.GetServerInfo says; after that FAILED_PRECONDITION. One of an empty query
-    without exploration, without `order_by` and without pins left to show has no end: its page goes on behind the
-    last document of the page before, in the order in which documents were first written. It shows what passes the
+    for the time that ServerService.GetServerInfo says; after that FAILED_PRECONDITION. The token of
+    an empty query does not expire, unless the search has `exploration` or `order_by`, or pinned hits are still to
+    be shown. Its page goes on behind the last document of the page before, in the order in which documents were first written. It shows what passes the
     filter by then and leaves out what was deleted; what is written meanwhile comes at the end, and nothing comes
     twice.
     """
@@ -433,12 +433,13 @@ class SearchRequest(_message.Message):
     """How `query` is read."""
     more_like: _builtins.str
     """Id of a document: search for what is like it, in the place of a `query`. The dense arm compares the mean of
-    its passages' vectors, and BM25 its 25 most telling words; it is left out itself. Not re-ranked. A document
-    that does not exist is NOT_FOUND.
+    its passages' vectors, and BM25 its 25 most telling words; it is left out itself, and cannot be pinned. Not
+    re-ranked. A document that does not exist is NOT_FOUND. CONFLICTING_FIELDS beside a `query`, `min_relevance`,
+    `order_by`, or a `rerank` with a model, depth or cascade.
     """
     typo_tolerance: _builtins.bool
     """A word that no document has finds words that differ in one letter, or in two if it has 8 letters or more;
-    words of 3 letters find none. What has only such words stands below what has a word of the query itself, as
+    words of 3 letters or fewer find only themselves. What has only such words stands below what has a word of the query itself, as
     far as BM25 orders it. The first 32 words count.
     """
     @_builtins.property
@@ -500,29 +501,30 @@ class SearchRequest(_message.Message):
 
     @_builtins.property
     def collapse(self) -> Global___Collapse:
-        """One hit of each group of documents, the best one, or each that is pinned. Needs a query."""
+        """One hit of each group of documents, the best one, or each that is pinned. Needs a `query` or `more_like`."""
 
     @_builtins.property
     def diversity(self) -> Global___Diversity:
-        """Hits that repeat those above them come later. Needs a query, and a collection that has vectors: else
-        FAILED_PRECONDITION, reason NO_VECTORS.
+        """Hits that repeat those above them come later. Needs a `query` or `more_like`, and a collection that has vectors:
+        else FAILED_PRECONDITION, reason NO_VECTORS.
         """
 
     @_builtins.property
     def pinned_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Documents that stand on top in this order, whatever the query says; at most 100, each once. They must exist
-        and pass the filter: `SearchResponse.not_pinned` names those that do not.
+        and pass the filter: `SearchResponse.not_pinned` names those that do not. An id that is in `exclude_ids`, too, is
+        INVALID_ARGUMENT, reason CONFLICTING_FIELDS.
         """
 
     @_builtins.property
     def exclude_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Documents that this search does not see, as that which asks, or what was shown before; at most 1,000. Ids
-        that no document has do no harm.
+        """Documents that this search leaves out, such as the one whose page the reader is on, or those that were shown
+        before; at most 1,000. Ids that no document has do no harm.
         """
 
     @_builtins.property
     def boosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Boost]:
-        """What moves hits up or down beside the query, at most 32. Needs a query."""
+        """What moves hits up or down beside the query, at most 32. Needs a `query` or `more_like`."""
 
     def __init__(
         self,
@@ -638,7 +640,8 @@ class Boost(_message.Message):
     - The least and the most that the request's boosts can make of a place are then mapped to 0 and 1. The least is
       the sum of the weights of ADD that are under 0. The most is the product of 1 + weight over MULTIPLY plus the sum
       of the weights of ADD; here only weights over 0 count.
-    - So scores are lower than without boosts, also those of documents that no boost meets.
+    - So the score of a document that meets no boost changes, too: it gets lower with weights over 0, higher with ADD
+      weights under 0.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -739,8 +742,8 @@ class Snippets(_message.Message):
     """Which texts of the hits are shown, and how much of them. A snippet has the part of a field that holds most words
     of the query, by the analysis that BM25 compares them by: stems, spellings without accents, and pairs of
     characters of scripts without spaces. What else BM25 finds counts as well: synonyms, what a prefix begins, words
-    that are near a mistyped one, and, with `more_like`, the telling words. Each word of a phrase is marked wherever it
-    stands, and no word that is excluded. A field that has none of them is shown from where the passage begins that
+    that are near a mistyped one, and, with `more_like`, the telling words. A phrase is marked where its words stand in a
+    row, and no word that is excluded is marked. A field that has none of them is shown from where the passage begins that
     is nearest by meaning, if the passage is of this field, and else from its beginning.
     """
 
@@ -2272,16 +2275,17 @@ class SuggestResponse(_message.Message):
     DEGRADED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def suggestions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suggestion]:
-        """Titles first, then phrases; before both what matches as it is typed, and after it what differs by a letter that
-        is missing, added, changed or swapped with its neighbour, in words of four letters or more. Of titles those
+        """What matches as it is typed comes first: titles, then phrases; where both abound, half of each. Only if that
+        fills less than half of `limit`, titles and then phrases follow in which a word of four letters or more differs
+        by one letter (missing, added, changed, or swapped with its neighbour). Of titles those
         come first that begin with what is typed, then those that have it further on, then those that have its words
         scattered; of several the shortest. Of phrases the most frequent comes first.
         """
 
     @_builtins.property
     def degraded(self) -> _containers.RepeatedCompositeFieldContainer[Global___Degradation]:
-        """Why documents may be missing: the first call for a collection has the index made that suggestions come from,
-        and waits for it for half of its time. The `arm` is `suggestions`.
+        """Why documents may be missing: the first call for a collection builds the index of suggestions, and waits for
+        it for at most half of the call's deadline. The `arm` is `suggestions`.
         """
 
     def __init__(

@@ -10,14 +10,16 @@ from quarry_cli.connection import JsonOption
 from quarry_cli.console import print_json
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.judgments import read_measured
-from quarry_cli.inputs.run_file import read_run
+from quarry_cli.inputs.run_file import check_run, read_run
 from quarry_cli.views.comparison import Comparison, compare_runs, show_comparison, to_json
 from quarry_cli.views.figures import MEASURES
 
 MOST = 2**31 - 1
 """The highest cutoff and the highest grade from which on a document is relevant."""
 
-RunArgument = Annotated[Path, typer.Argument(exists=True, dir_okay=False, show_default=False)]
+RunArgument = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, show_default=False, help="A run in TREC's format.")
+]
 
 
 def compare(
@@ -53,8 +55,7 @@ def compare(
     texts, judged, odd = read_measured(queries, qrels)
     runs = read_run(first), read_run(second)
     for path, run in zip((first, second), runs, strict=True):
-        if not run.keys() & judged.keys():
-            raise CliError(f"{path}: has none of the {len(judged):,} judged queries of {qrels}")
+        check_run(path, run, judged, qrels)
     measures = [_parse_measure(name) for name in measure] if measure else MEASURES
     try:
         found: Comparison = compare_runs(*runs, judged, measures)

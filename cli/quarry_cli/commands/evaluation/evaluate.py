@@ -25,7 +25,7 @@ from quarry_cli.console import count_things, make_plain, make_progress, note, ou
 from quarry_cli.failures import CliError
 from quarry_cli.inputs.cascade import CascadeOption, parse_stages
 from quarry_cli.inputs.judgments import ODDITIES, Qrels, read_measured
-from quarry_cli.inputs.run_file import Ranked, read_run
+from quarry_cli.inputs.run_file import Ranked, check_run, read_run
 
 if TYPE_CHECKING:
     from quarry_cli.views.figures import Figures
@@ -35,8 +35,6 @@ ECE = "ECE@10"
 INTERVALS, JUDGED, COUNTS = "intervals", "judged_at_10", "counts"
 KEYS = frozenset((INTERVALS, JUDGED, COUNTS, *ODDITIES))
 """Keys of the JSON beside those of runs."""
-LOW_JUDGED = 0.5
-"""Share of judged hits in the ten best under which figures are said to be doubtful."""
 USUAL, FUSED = search_service_pb2.Rerank(), search_service_pb2.Rerank(disabled=True)
 
 
@@ -50,7 +48,10 @@ def evaluate(
     queries: Annotated[
         Path | None,
         typer.Option(
-            exists=True, dir_okay=False, help="JSON lines, TREC's topics, or a table of ids and texts."
+            exists=True,
+            dir_okay=False,
+            help="Queries to ask; needed with a collection: JSON lines, TREC's topics, or a table of ids and "
+            "texts.",
         ),
     ] = None,
     model: Annotated[
@@ -87,15 +88,14 @@ def evaluate(
     if not name and not run:
         raise CliError("there is nothing to measure", "give a collection, or --run FILE")
     if name and queries is None:
-        raise CliError("--queries says what to ask the collection")
+        raise CliError("--queries says what to ask the collection, so it is needed")
     if not name and (run_out or model or cascade):
         raise CliError("--run-out, --model and --cascade are for a collection")
     wanted = parse_run_outs(run_out or ())
     texts, judged, odd = read_measured(queries, qrels)
     runs = {str(path): read_run(path) for path in run or ()}
     for path, read in runs.items():
-        if not read.keys() & judged.keys():
-            raise CliError(f"{path}: has none of the {len(judged):,} judged queries of {qrels}")
+        check_run(Path(path), read, judged, qrels)
     relevance: dict[str, dict[str, float]] = {}
     made: dict[str, Ranked] = {}
     counts = count_judgments(judged)
@@ -223,6 +223,8 @@ def measure_runs(runs: dict[str, Ranked], qrels: Qrels) -> "dict[str, Figures]":
 
 def show_figures(results: "dict[str, Figures]") -> None:
     """Shows a row for each run, the best nDCG@10 in bold."""
+    from quarry_cli.views.figures import LOW_JUDGED
+
     first = next(iter(results.values()))
     best = max(result.means["nDCG@10"] for result in results.values())
     table = Table(box=box.SIMPLE_HEAD)

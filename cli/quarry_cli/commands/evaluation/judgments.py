@@ -31,13 +31,19 @@ def judgments() -> None:
 
 @app.command("import")
 def import_judgments(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(exists=True, dir_okay=False, show_default=False, help="What the other tool exported."),
+    ],
     format: Annotated[RatingsFormat, typer.Option(help="quepid: CSV of a case; ubi: OpenSearch's JSON.")],
     queries: Annotated[Path, typer.Option(dir_okay=False, help="Queries to write, as JSON lines.")],
     qrels: Annotated[Path, typer.Option(dir_okay=False, help="Judgments to write.")],
     relevant_from: Annotated[
         float | None,
-        typer.Option(help="Make grades of ratings that are no whole numbers: 1 from this on, else 0."),
+        typer.Option(
+            help="Grade 1 for a rating of this or more, 0 for any other, such as 1.0; needed where ratings "
+            "are no whole numbers."
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:

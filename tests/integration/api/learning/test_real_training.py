@@ -367,4 +367,4 @@ def test_the_commands_train_a_version_and_measure_it(
     qrels.write_text("\n".join(f"q{n} 0 {IDS[n]} 1" for n in range(5)))
     judged = ["--queries", str(queries), "--qrels", str(qrels)]
     runs = call("evaluate", "full", *judged, "--model", found["model_version"])
-    assert list(runs) == ["bm25", "dense", "fused", "reranked"]
+    assert list(runs)[:4] == ["bm25", "dense", "fused", "reranked"]

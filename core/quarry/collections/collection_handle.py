@@ -214,8 +214,8 @@ class CollectionHandle:
                 raise UnavailableError("the collection has other indexes since: the same request goes on")
             self._check_writable()
             progress = await self._write(self.log.update_batch(filter, change, request, progress))
-        written = [WriteOutcome("", progress.sequence)] if progress.sequence else []
-        return progress, await self._report_written(written, wait, deadline)
+        summary = WriteSummary([], progress.sequence or 0, searchable=False)
+        return progress, await self._wait_until_found(summary, 0, deadline) if wait else summary
 
     def _check_writable(self) -> None:
         if problem := self.read_only:
@@ -246,16 +246,21 @@ class CollectionHandle:
     async def _report_written(
         self, outcomes: Sequence[WriteOutcome], wait: bool, deadline: Deadline
     ) -> WriteSummary:
-        sequence = max((outcome.version for outcome in outcomes), default=0)
-        if not wait:
-            return WriteSummary(outcomes, sequence, searchable=False)
+        versions = [outcome.version for outcome in outcomes]
+        summary = WriteSummary(outcomes, max(versions, default=0), searchable=False)
+        return (
+            await self._wait_until_found(summary, min(versions, default=1) - 1, deadline) if wait else summary
+        )
+
+    async def _wait_until_found(self, summary: WriteSummary, after: int, deadline: Deadline) -> WriteSummary:
+        """Waits until searches find all that was written after ``after``, or the deadline is near."""
         waited, seen, until = None, False, Deadline.set_after(_keep_margin(deadline))
         while waited is not self.serving:  # a switch meanwhile makes the next search ask other indexes
             waited = self.serving
             with waited.use():
-                seen = await waited.generation.wait_visible(sequence, until.timeout_s)
+                seen = await waited.generation.wait_visible(summary.sequence, until.timeout_s, after)
                 seen = await waited._wait_for_switch(until.timeout_s) and seen
-        return WriteSummary(outcomes, sequence, searchable=seen)
+        return replace(summary, searchable=seen)
 
     async def _wait_for_switch(self, timeout_s: float | None) -> bool:
         """Waits until a switch that is under way has ended, at the latest after ``timeout_s``; tells whether

@@ -293,10 +293,12 @@ class Generation:
             found = await loop.run_in_executor(self._threads, suggesting.suggest)
         return found, find_shortfall(SUGGESTIONS, state)
 
-    async def wait_visible(self, sequence: int, timeout_s: float | None) -> bool:
-        """Waits until every arm answers with everything up to ``sequence``, at the latest after
-        ``timeout_s``; tells whether it does."""
-        waits = (f.wait_visible(sequence, timeout_s) for f in self.followers.values())
+    async def wait_visible(self, sequence: int, timeout_s: float | None, after: int = 0) -> bool:
+        """Waits until every arm answers with everything that was written after ``after``, up to ``sequence``.
+
+        Returns at the latest after ``timeout_s``, and tells whether they do.
+        """
+        waits = (f.wait_visible(sequence, timeout_s, after) for f in self.followers.values())
         return all(await asyncio.gather(*waits)) and not self.failures
 
     def get_open_arm(self, arm: str) -> OpenArm:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from quarry.documents.lag import Lag
+from quarry.documents.set_aside import SetAside
 from quarry.errors import DataLossError, DiskFullError, QuarryError
 from quarry.retrieval.definition import FollowedIndex, FollowPolicy
 from quarry.types import Change
@@ -26,7 +27,8 @@ ReadChanges = Callable[[int, int, int], list[Change]]
 class Follower:
     """Applies the log to one index, from the index's own position, for as long as it runs.
 
-    After any failure it reads the position again and replays from there.
+    After any failure it reads the position again and replays from there. An index that can prepare a change
+    gets a large one when that is prepared, and those after it before; its position stays below.
 
     Attributes:
         visible: every write up to this sequence number is found by searches.
@@ -59,6 +61,10 @@ class Follower:
         self._wanted = 0
         self._moving = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._aside = SetAside(index, self._written.set)
+        self._reached = 0
+        self._lacking: list[int] = []
+        """The writes up to ``_reached`` that searches do not find yet."""
         self._log_at_start: int | None = None
         self._from_beginning = False
         self._must_replay = False
@@ -86,6 +92,7 @@ class Follower:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+        await self._aside.clear()
 
     def notify(self) -> None:
         """Tells that the log has grown."""
@@ -107,16 +114,23 @@ class Follower:
         await self.index.settle(self.visible)
         self._must_replay = False
 
-    async def wait_visible(self, sequence: int, timeout_s: float | None) -> bool:
-        """Waits until searches find everything up to ``sequence``, at the latest after ``timeout_s``;
-        tells whether they do."""
-        if self.visible < sequence:
+    async def wait_visible(self, sequence: int, timeout_s: float | None, after: int = 0) -> bool:
+        """Waits until searches find everything that was written after ``after``, up to ``sequence``.
+
+        Returns at the latest after ``timeout_s``, and tells whether they do.
+        """
+        if not self._is_found(after, sequence):
             self._wanted = max(self._wanted, sequence)
             self._written.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s), self._progress:
-                    await self._progress.wait_for(lambda: self.visible >= sequence or self.halted is not None)
-        return self.visible >= sequence
+                    await self._progress.wait_for(
+                        lambda: self._is_found(after, sequence) or self.halted is not None
+                    )
+        return self._is_found(after, sequence)
+
+    def _is_found(self, after: int, until: int) -> bool:
+        return self._reached >= until and not any(after < version <= until for version in self._lacking)
 
     async def _run(self) -> None:
         pause = self._policy.retry_s
@@ -148,7 +162,8 @@ class Follower:
 
     async def _follow(self) -> None:
         async with self._moving:
-            read = settled = await self._start_position()
+            await self._aside.clear()
+            read = await self._start_position()
             self._from_beginning = False
         pending, settled_at = 0, time.monotonic() - self._policy.idle_settle_s
         while True:
@@ -157,27 +172,36 @@ class Follower:
                 if self._must_replay:
                     self._must_replay = False
                     return
-                self.lag.note_reading()
-                changes, end = await asyncio.to_thread(self._read_log, read)
-                self.lag.read(end)
-                if changes:
-                    await self.index.apply(changes, changes[-1].version)
-                    read, pending = changes[-1].version, pending + 1
-                    if self.index.visible_at_once:
-                        await self._advance(visible=read)
+                changes = await self._read_next(read)
+                read = changes[-1].version if changes else read
+                ready = await self._aside.sort(changes)
+                if ready:
+                    await self.index.apply(ready, self._aside.limit(read))
+                    pending += 1
+                if self.index.visible_at_once and (changes or ready):
+                    await self._advance(read)
                 self.error = None
                 since = time.monotonic() - settled_at
-                settle = read > settled and self._is_due(bool(changes), pending, since)
+                settle = pending > 0 and self._is_due(bool(changes), pending, since)
                 if settle:
-                    await self.index.settle(read)
-                    settled, pending, settled_at = read, 0, time.monotonic()
-                    await self._advance(visible=read, durable=read)
+                    await self.index.settle(self._aside.limit(read))
+                    pending, settled_at = 0, time.monotonic()
+                    await self._advance(read, durable=self._aside.limit(read))
             if not changes and not settle:
-                await self._wait_for_writes(self._policy.idle_settle_s - since if read > settled else None)
+                await self._wait_for_writes(self._policy.idle_settle_s - since if pending else None)
+
+    async def _read_next(self, after: int) -> list[Change]:
+        """Reads the next changes; none while too much is set aside."""
+        self.lag.note_reading()
+        changes, end = await asyncio.to_thread(self._read_log, after)
+        self.lag.read(end)
+        return changes
 
     def _read_log(self, after: int) -> tuple[list[Change], int]:
         """Reads the next changes, and where the log ended before they were read."""
         end = self._last_sequence()
+        if self._aside.is_full:
+            return [], end
         return self._read_changes(after, self._policy.batch_rows, self._policy.batch_bytes), end
 
     def _is_due(self, more: bool, pending: int, since_s: float) -> bool:
@@ -205,13 +229,14 @@ class Follower:
             )
         self._log_at_start = None
         start = 0 if self._from_beginning else position.sequence
-        await self._advance(visible=start, durable=start)
+        await self._advance(start, durable=start)
         return start
 
-    async def _advance(self, visible: int, durable: int | None = None) -> None:
+    async def _advance(self, reached: int, durable: int | None = None) -> None:
         async with self._progress:
-            self.visible = visible
-            self.lag.note_found(visible)
+            self._reached, self._lacking = reached, self._aside.versions
+            self.visible = self._aside.limit(reached)
+            self.lag.note_found(self.visible)
             if durable is not None:
                 self.durable = durable
             self._progress.notify_all()

@@ -97,6 +97,12 @@ class FollowedDense:
     async def read_position(self) -> Position:
         return await self._store.read_position()
 
+    async def prepare(self, change: Change) -> None:
+        """Encodes a document into the cache, from where ``apply`` takes its vectors."""
+        await self._vectors.note_uses(self._generation, {change.docno: change.fields})
+        if change.fields is not None:
+            await self._vectors.read_vectors([change.fields])
+
     async def apply(self, changes: Sequence[Change], sequence: int) -> None:
         await self._vectors.note_uses(self._generation, {c.docno: c.fields for c in changes})
         written = [change.fields for change in changes if change.fields is not None]

@@ -675,7 +675,9 @@ class ArmStatus(_message.Message):
     arm: _builtins.str
     """Such as `bm25` or `dense`."""
     applied_sequence: _builtins.int
-    """All writes up to this sequence number are visible to searches."""
+    """All writes up to this sequence number are visible to searches. Later ones may be, too: small documents do not
+    wait for a large one that is still being encoded.
+    """
     durable_sequence: _builtins.int
     """All writes up to this one survive a crash without replay."""
     error: _builtins.str

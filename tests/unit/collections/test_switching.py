@@ -50,7 +50,7 @@ class Followers:
     def notify(self) -> None:
         self.told += 1
 
-    async def wait_visible(self, sequence: int, timeout_s: float | None) -> bool:
+    async def wait_visible(self, sequence: int, timeout_s: float | None, after: int = 0) -> bool:
         await self.seen.wait()
         return True
 

@@ -11,8 +11,8 @@ from google.rpc import code_pb2
 from tests.integration.api.helpers.corpus import SCHEMA_MESSAGE, equals
 from tests.integration.api.helpers.served import CALL_S, Api, checked_status, document, field_value, refused
 
+from quarry.v1 import collection_service_pb2, types_pb2
 from quarry.v1 import document_service_pb2 as pb
-from quarry.v1 import types_pb2
 
 SEARCHABLE = pb.WRITE_VISIBILITY_SEARCHABLE
 
@@ -350,3 +350,26 @@ def test_batches_have_a_limit(api: Api, lexical: str) -> None:
     assert refused(api.documents.BatchUpsertDocuments, upsert).field == "documents"
     removal = pb.BatchDeleteDocumentsRequest(collection=lexical, ids=["a"] * 10_001)
     assert refused(api.documents.BatchDeleteDocuments, removal).field == "ids"
+
+
+def test_a_small_document_does_not_wait_for_a_large_one_before_it(
+    api: Api, new_name: Callable[[], str]
+) -> None:
+    name = api.create(new_name()).name
+    words = Random(1)
+    large = " ".join(f"word{words.randrange(5_000)}" for _ in range(60_000))
+    request = pb.BatchUpsertDocumentsRequest(collection=name, documents=[document("large", text=large)])
+    written = api.documents.BatchUpsertDocuments(request, timeout=CALL_S).result.sequence
+    api.upsert(name, {"small": {"text": "five words about red foxes"}})
+    assert read_dense_position(api, name) < written
+    answer = api.search(name, "red foxes", explain=True)
+    assert answer.hits[0].document.id == "small"
+    assert {found.arm for found in answer.hits[0].explanation.arms} == {"bm25", "dense"}
+    api.delete(name, "large")
+    assert read_dense_position(api, name) > written
+
+
+def read_dense_position(api: Api, collection: str) -> int:
+    request = collection_service_pb2.GetCollectionRequest(name=collection)
+    arms = api.collections.GetCollection(request, timeout=CALL_S).collection.status.arms
+    return next(arm.applied_sequence for arm in arms if arm.arm == "dense")

@@ -1,0 +1,103 @@
+"""Large changes that are prepared beside the log, so that small ones after them need not wait."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from quarry.retrieval.definition import FollowedIndex
+from quarry.types import Change, Docno, Fields
+from quarry.waiting import end
+
+LARGE_CHARS = 2**15
+"""Text of a document that takes some two seconds to encode on one core."""
+MOST_CHARS = 2**24
+"""Text that is set aside at a time; more of it waits in the log."""
+AT_ONCE = 2
+"""Changes that are prepared at a time: one is cut while another is encoded."""
+
+
+@runtime_checkable
+class PreparedIndex(FollowedIndex, Protocol):
+    """An index that can do what takes long of a change before it is applied."""
+
+    async def prepare(self, change: Change) -> None:
+        """Does what takes long, so that ``apply`` of the change is quick. Changes nothing that is found."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    change: Change
+    chars: int
+    task: "asyncio.Task[None]"
+
+
+class SetAside:
+    """The large changes of one follower that are being prepared. Lives on one event loop.
+
+    Args:
+        on_prepared: called when one is prepared, or has failed.
+    """
+
+    def __init__(self, index: FollowedIndex, on_prepared: Callable[[], None]) -> None:
+        self._index = index if isinstance(index, PreparedIndex) else None
+        self._on_prepared = on_prepared
+        self._waiting: dict[Docno, _Waiting] = {}
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    @property
+    def is_full(self) -> bool:
+        return sum(one.chars for one in self._waiting.values()) >= MOST_CHARS
+
+    @property
+    def versions(self) -> list[int]:
+        """The sequence numbers of the changes that are here."""
+        return [one.change.version for one in self._waiting.values()]
+
+    def limit(self, sequence: int) -> int:
+        """Returns up to where an index has all of the log that has it up to ``sequence`` but for these."""
+        return min((version - 1 for version in self.versions), default=sequence)
+
+    async def sort(self, changes: Sequence[Change]) -> list[Change]:
+        """Takes in the large ones of the next changes of the log.
+
+        Returns what can be applied now: the changes that are prepared, which leave, and the small ones.
+        Raises what the preparation of one raised.
+        """
+        await self._drop({change.docno for change in changes})
+        ready = [one.change for one in self._waiting.values() if one.task.done()]
+        for change in ready:
+            self._waiting.pop(change.docno).task.result()
+        for change in changes:
+            if self._index is None or (chars := _count_chars(change.fields)) < LARGE_CHARS:
+                ready.append(change)
+            else:
+                task = asyncio.create_task(self._prepare(self._index, change))
+                self._waiting[change.docno] = _Waiting(change, chars, task)
+        return ready
+
+    async def clear(self) -> None:
+        """Gives up what is being prepared, and forgets all of it."""
+        await self._drop(list(self._waiting))
+
+    async def _drop(self, docnos: Iterable[Docno]) -> None:
+        dropped = [self._waiting.pop(docno).task for docno in docnos if docno in self._waiting]
+        await end(dropped)
+        for task in dropped:
+            if not task.cancelled():
+                task.exception()  # looked at: the change is prepared again, if it is still in the log
+
+    async def _prepare(self, index: PreparedIndex, change: Change) -> None:
+        try:
+            async with self._turns:
+                await index.prepare(change)
+        finally:
+            self._on_prepared()
+
+
+def _count_chars(fields: Fields | None) -> int:
+    """Counts the characters of a document's texts, lists of them included."""
+    values = fields.values() if fields else ()
+    texts = (text for value in values for text in (value if isinstance(value, list) else [value]))
+    return sum(len(text) for text in texts if isinstance(text, str))

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
+from threading import Lock
 
 import numpy as np
 import pytest
@@ -32,15 +33,18 @@ class Log:
     def __init__(self) -> None:
         self.rows: dict[Docno, Change] = {}
         self.last = 0
+        self._lock = Lock()  # a follower reads in a thread, and never half of a write
 
     def write(self, docno: int, value: int | str | None) -> int:
-        self.last += 1
         fields = None if value is None else {"value": value}
-        self.rows[Docno(docno)] = Change(Docno(docno), self.last, fields)
-        return self.last
+        with self._lock:
+            self.last += 1
+            self.rows[Docno(docno)] = Change(Docno(docno), self.last, fields)
+            return self.last
 
     def read_changes(self, after: int, max_rows: int, max_bytes: int) -> list[Change]:
-        later = sorted((c for c in self.rows.values() if c.version > after), key=lambda c: c.version)
+        with self._lock:
+            later = sorted((c for c in self.rows.values() if c.version > after), key=lambda c: c.version)
         return later[:max_rows]
 
     def read_last_sequence(self) -> int:

@@ -94,16 +94,17 @@ def write_all(connection: sqlite3.Connection, *writes: tuple[str, Sequence[tuple
     write_whole(connection, write)
 
 
-def write_whole(connection: sqlite3.Connection, write: Callable[[sqlite3.Connection], None]) -> None:
-    """Does all that ``write`` does, or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
+def write_whole(connection: sqlite3.Connection, write: Callable[[sqlite3.Connection], T]) -> T:
+    """Does all that ``write`` does, or nothing, whatever it raises; returns what it returns."""
     try:
-        write(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        result = write(connection)
         connection.execute("COMMIT")
-    except sqlite3.Error:
+    except BaseException:
         if connection.in_transaction:  # SQLite has already rolled back after some errors
             connection.execute("ROLLBACK")
         raise
+    return result
 
 
 def _connect(path: Path, schema: str) -> sqlite3.Connection:

@@ -5,15 +5,15 @@ write-ahead log beside it. Therefore the file itself says that it is in use, fro
 until the last commit is part of the file. That mark shows that a copy was made without the log.
 """
 
-import contextlib
 import ctypes
 import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+from quarry.storage.cache_file import write_all
 from quarry.storage.write_ahead import empty_log
 
 logger = logging.getLogger(__name__)
@@ -75,8 +75,7 @@ class DatabaseInUse:
         """Stores marks and returns when they are synced."""
         with self._lock:
             if self._connection is not None:
-                with _open_transaction(self._connection):
-                    self._connection.executemany(_WRITE, list(marks.items()))
+                write_all(self._connection, (_WRITE, list(marks.items())))
 
     def read(self) -> dict[str, str]:
         with self._lock:
@@ -127,14 +126,3 @@ class DatabaseInUse:
                 return
             time.sleep(_FOLD_PAUSE_S)
         logger.warning("the log of %s is not part of the file yet: somebody is reading it", self.path)
-
-
-@contextlib.contextmanager
-def _open_transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")

@@ -21,9 +21,8 @@ TABLE = "marks"
 IDENTITY, IN_USE = "identity", "in_use"
 _BUSY_S = 30.0
 _FOLD_TRIES, _FOLD_PAUSE_S = 20, 0.05
-_WRITE = (
-    "INSERT INTO marks (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-)
+_WRITE = "INSERT OR REPLACE INTO marks (name, value) VALUES (?, ?)"
+"""It replaces the row: SQLite leaves out an update that changes nothing, which takes no space in the log."""
 
 
 def read_marks(connection: sqlite3.Connection) -> dict[str, str]:
@@ -40,7 +39,7 @@ class DatabaseInUse:
     def __init__(self, path: Path) -> None:
         """Connects to the database at ``path``, which must exist, and changes nothing."""
         self.path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._emptied: int | None = None
         self._connection: sqlite3.Connection | None = sqlite3.connect(
             path, check_same_thread=False, isolation_level=None, timeout=_BUSY_S
@@ -61,15 +60,15 @@ class DatabaseInUse:
         It keeps a little space on the disk, as ``begin`` says. Whoever reads an older state holds it back
         until the next time.
         """
-        with self._lock:
+        with self._lock:  # to the end: the mark that this writes must not follow that of ``end``
             if self._connection is None:
                 return
             (version,) = self._connection.execute("PRAGMA data_version").fetchone()
             if version == self._emptied or not empty_log(self._connection):
                 return
+            self.write({IN_USE: "1"})
+            self._fold_log("PASSIVE")
             self._emptied = version
-        self.write({IN_USE: "1"})
-        self._fold_log("PASSIVE")
 
     def write(self, marks: Mapping[str, str]) -> None:
         """Stores marks and returns when they are synced."""
@@ -86,15 +85,14 @@ class DatabaseInUse:
 
         Where the mark cannot be written, the log stays beside the file, as it does after a kill.
         """
-        try:
-            if TABLE in self._read_tables():  # there is none if the migration failed
-                self.write({IN_USE: "0"})
-                self._fold_log("TRUNCATE")
-        except sqlite3.Error as error:
-            logger.error("%s keeps the mark that it is in use, and its log: %s", self.path, error)
-            self.abandon()
-            return
-        with self._lock:
+        with self._lock:  # nothing else is written between the last mark and the end
+            try:
+                if TABLE in self._read_tables():  # there is none if the migration failed
+                    self.write({IN_USE: "0"})
+                    self._fold_log("TRUNCATE")
+            except sqlite3.Error as error:
+                logger.error("%s keeps the mark that it is in use, and its log: %s", self.path, error)
+                self.abandon()
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None

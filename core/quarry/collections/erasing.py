@@ -5,13 +5,14 @@ not find. Files that are removed are not overwritten: that is the business of th
 """
 
 import asyncio
-import contextlib
 import logging
 import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -23,8 +24,10 @@ from quarry.documents.vector_cache import VectorCache
 from quarry.errors import QuarryError
 from quarry.models.caches.state_cache import StateCache
 from quarry.models.caches.state_store import DIGEST_BYTES
+from quarry.waiting import end, finish_undisturbed
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 LEFTOVERS_S = 3_600.0
 """Between two looks for what dropped generations, mining and kills have left in the vector cache."""
 UNUSED_LIFETIME_US = 7 * 24 * 3_600 * 1_000_000
@@ -68,6 +71,7 @@ class Eraser:
         self._leftovers_s = 0.0
         self._seen_texts: set[int] = set()
         self._erasing: dict[Generation, asyncio.Task[None]] = {}
+        self._thread = ThreadPoolExecutor(1, "erase")
         self._task: asyncio.Task[None] | None = None
         open_collections.notify_when_deleted(self._look_for_leftovers)
 
@@ -75,11 +79,12 @@ class Eraser:
         self._task = asyncio.create_task(self._run(), name="erase")
 
     async def close(self) -> None:
-        tasks = [task for task in (self._task, *self._erasing.values()) if task is not None]
-        for task in tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
+        """Returns when nothing is erased any more, also if the caller is cancelled: the files close next."""
+        await finish_undisturbed(self._end())
+
+    async def _end(self) -> None:
+        await end(task for task in (self._task, *self._erasing.values()) if task is not None)
+        await asyncio.to_thread(self._thread.shutdown)
 
     async def _run(self) -> None:
         while True:
@@ -99,10 +104,10 @@ class Eraser:
                 task.add_done_callback(lambda _, generation=generation: self._erasing.pop(generation))  # type: ignore[misc]
         for step in (
             self._erase_leftovers,
-            partial(asyncio.to_thread, self._erase_states),
-            partial(asyncio.to_thread, self._empty_databases),
-            partial(asyncio.to_thread, self._vectors.empty_log),
-            partial(asyncio.to_thread, self._states.empty_log),
+            partial(self._run_in_thread, self._erase_states),
+            partial(self._run_in_thread, self._empty_databases),
+            partial(self._run_in_thread, self._vectors.empty_log),
+            partial(self._run_in_thread, self._states.empty_log),
         ):
             try:
                 await step()
@@ -110,6 +115,10 @@ class Eraser:
                 logger.warning("erasing what was deleted failed, and is tried again: %s", error)
             except Exception:
                 logger.exception("erasing what was deleted failed, and is tried again")
+
+    async def _run_in_thread(self, call: Callable[..., T], *arguments: object) -> T:
+        """Runs ``call`` in the thread whose end ``close`` waits for."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *arguments))
 
     async def _erase_index(self, generation: Generation) -> None:
         try:
@@ -125,10 +134,12 @@ class Eraser:
         if self._clock_s() < self._leftovers_s:
             return
         self._leftovers_s = self._clock_s() + LEFTOVERS_S
-        owners = await asyncio.to_thread(self._vectors.read_owners)  # first, or a new one would be forgotten
+        owners = await self._run_in_thread(
+            self._vectors.read_owners
+        )  # first, or a new one would be forgotten
         left = owners - await self._open_collections.read_generations()
-        await asyncio.to_thread(self._vectors.forget_owners, left)
-        await asyncio.to_thread(self._vectors.delete_unused, read_now_us() - UNUSED_LIFETIME_US)
+        await self._run_in_thread(self._vectors.forget_owners, left)
+        await self._run_in_thread(self._vectors.delete_unused, read_now_us() - UNUSED_LIFETIME_US)
         await self._open_collections.database.write(forget_old)
 
     def _erase_states(self) -> None:

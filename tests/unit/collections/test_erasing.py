@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ class Nothing:
     def __init__(self, list_generations: Callable[[], list[Any]]) -> None:
         self.list_generations = list_generations
         self.emptied: list[str] = []
+        self.empties, self.may_empty = threading.Event(), threading.Event()
+        self.may_empty.set()
 
     def notify_when_deleted(self, _: Any) -> None:
         pass
@@ -40,6 +43,8 @@ class Nothing:
         return {}
 
     def empty_log(self) -> None:
+        self.empties.set()
+        assert self.may_empty.wait(WAIT_S)
         self.emptied.append("log")
 
     def empty_databases(self) -> None:
@@ -78,6 +83,21 @@ async def test_what_fails_keeps_nothing_else_from_being_erased(caplog: pytest.Lo
     assert nothing.emptied == ["log", "log"]
     causes = [record.exc_info[0] for record in caplog.records if record.exc_info]
     assert causes == [ZeroDivisionError, RecursionError]
+
+
+async def test_a_close_waits_for_the_emptying_of_a_log_even_if_it_is_cancelled() -> None:
+    eraser, nothing = make_eraser(list)
+    nothing.may_empty.clear()
+    eraser.start()
+    assert await asyncio.to_thread(nothing.empties.wait, WAIT_S)
+    closing = asyncio.create_task(eraser.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    ended, _ = await asyncio.wait([closing], timeout=0.2)
+    assert not ended
+    nothing.may_empty.set()
+    await closing
+    assert nothing.emptied == ["log"]
 
 
 async def test_an_index_that_cannot_be_erased_keeps_no_other_from_it(

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from quarry.collections.collections import Collections
 from quarry.collections.generation import Generation
 from quarry.documents.catalog import Collection, read_now_us
 from quarry.documents.requests import forget_old
-from quarry.documents.vector_cache import VectorCache
+from quarry.documents.vector_cache import ERASED_ROWS, VectorCache
 from quarry.errors import QuarryError
 from quarry.models.caches.state_cache import StateCache
 from quarry.models.caches.state_store import DIGEST_BYTES
@@ -104,7 +104,7 @@ class Eraser:
                 task.add_done_callback(lambda _, generation=generation: self._erasing.pop(generation))  # type: ignore[misc]
         for step in (
             self._erase_leftovers,
-            partial(self._run_in_thread, self._erase_states),
+            self._erase_states,
             partial(self._run_in_thread, self._empty_databases),
             partial(self._run_in_thread, self._vectors.empty_log),
             partial(self._run_in_thread, self._states.empty_log),
@@ -134,17 +134,27 @@ class Eraser:
         if self._clock_s() < self._leftovers_s:
             return
         self._leftovers_s = self._clock_s() + LEFTOVERS_S
+        await self._forget_owners()
+        await self._delete_unused_vectors()
+        await self._open_collections.database.write(forget_old)
+
+    async def _forget_owners(self) -> None:
         owners = await self._run_in_thread(
             self._vectors.read_owners
         )  # first, or a new one would be forgotten
-        left = owners - await self._open_collections.read_generations()
-        await self._run_in_thread(self._vectors.forget_owners, left)
-        await self._run_in_thread(self._vectors.delete_unused, read_now_us() - UNUSED_LIFETIME_US)
-        await self._open_collections.database.write(forget_old)
+        for owner in owners - await self._open_collections.read_generations():
+            while await self._run_in_thread(self._vectors.forget_some, owner):
+                pass
 
-    def _erase_states(self) -> None:
+    async def _delete_unused_vectors(self) -> None:
+        before_us = read_now_us() - UNUSED_LIFETIME_US
+        last: bytes | None = b""
+        while last is not None:
+            last = await self._run_in_thread(self._vectors.delete_unused, before_us, last)
+
+    async def _erase_states(self) -> None:
         """Erases states of passages that have gone, twice: a search that was running may have stored one."""
-        gone = self._vectors.read_gone_texts()
+        gone = await self._run_in_thread(self._vectors.read_gone_texts)
         if not gone:
             return
         digests = {
@@ -152,9 +162,15 @@ class Eraser:
             for texts in gone.values()
             for start in range(0, len(texts), DIGEST_BYTES)
         }
-        self._states.erase(digests)
-        self._vectors.forget_gone_texts(self._seen_texts & gone.keys())
+        keys = await self._run_in_thread(self._states.find_of_texts, digests)
+        await self._run_in_parts(self._states.erase, keys)
+        await self._run_in_parts(self._vectors.forget_gone_texts, list(self._seen_texts & gone.keys()))
         self._seen_texts = set(gone)
+
+    async def _run_in_parts(self, call: Callable[[Sequence[T]], None], values: Sequence[T]) -> None:
+        """Runs ``call`` with some of the values at a time, so that others write in between."""
+        for start in range(0, len(values), ERASED_ROWS):
+            await self._run_in_thread(call, values[start : start + ERASED_ROWS])
 
     async def _look_for_leftovers(self, _gone: Collection) -> None:
         self._leftovers_s = 0.0

@@ -34,6 +34,8 @@ SPAN = struct.Struct("<II")
 LENGTH = struct.Struct("<Q")
 FLOAT = np.dtype("<f4")
 QUERY_KEYS = 500
+ERASED_ROWS = 500
+"""Rows of one transaction that erases: others write in between."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS vector (id INTEGER PRIMARY KEY, key BLOB NOT NULL, value BLOB NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS vector_key ON vector (key);
@@ -42,6 +44,7 @@ CREATE TABLE IF NOT EXISTS made (key BLOB PRIMARY KEY, time_us INTEGER NOT NULL,
 CREATE TABLE IF NOT EXISTS used (docno INTEGER, owner TEXT, key BLOB NOT NULL, PRIMARY KEY (docno, owner))
     WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS used_key ON used (key);
+CREATE INDEX IF NOT EXISTS used_owner ON used (owner);
 CREATE TABLE IF NOT EXISTS gone (id INTEGER PRIMARY KEY, texts BLOB NOT NULL);
 """
 _PUT = "INSERT OR REPLACE INTO vector (key, value) VALUES (?, ?)"
@@ -51,9 +54,12 @@ _LEAVE = "DELETE FROM used WHERE docno = ? AND (owner = ? OR ? IS NULL)"
 _FIND_USED = "SELECT key FROM used WHERE docno = ? AND (owner = ? OR ? IS NULL)"
 _IS_USED = "SELECT 1 FROM used WHERE key = ? LIMIT 1"
 _NOTE_GONE = "INSERT INTO gone (texts) SELECT texts FROM made WHERE key = ? AND texts != x''"
-_FIND_UNUSED = (
-    "SELECT key FROM made WHERE time_us < ? AND NOT EXISTS (SELECT 1 FROM used WHERE used.key = made.key)"
-)
+_FIND_USES = "SELECT docno, key FROM used WHERE owner = ? LIMIT ?"
+_FORGET_USE = "DELETE FROM used WHERE docno = ? AND owner = ?"
+_FIND_UNUSED = """
+SELECT key, time_us < ? AND NOT EXISTS (SELECT 1 FROM used WHERE used.key = made.key)
+FROM made WHERE key > ? ORDER BY key LIMIT ?
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,18 +140,27 @@ class VectorCache:
         rows: list[tuple[str]] = self._file.run(lambda c: c.execute(select).fetchall(), [])
         return {owner for (owner,) in rows}
 
-    def forget_owners(self, owners: Collection[str]) -> None:
-        """Deletes what only these indexes use. Raises DiskFullError."""
-        for owner in owners:
-            self._file.run(lambda c, owner=owner: write_whole(c, partial(_forget_owner, owner)), None)  # type: ignore[misc]
+    def find_document(self, owner: str) -> Docno | None:
+        """Finds a document that uses anything in this index: the oldest one; None if there is none."""
+        select = "SELECT MIN(docno) FROM used WHERE owner = ?"
+        (docno,) = self._file.run(lambda c: c.execute(select, (owner,)).fetchone(), (None,))
+        return None if docno is None else Docno(docno)
 
-    def delete_unused(self, before_us: int) -> None:
-        """Deletes what was made before that time and nothing uses. Raises DiskFullError."""
+    def forget_some(self, owner: str) -> bool:
+        """Forgets ``ERASED_ROWS`` documents of this index and deletes what only they use; tells whether there
+        may be more.
 
-        def write(connection: sqlite3.Connection) -> None:
-            _delete_keys(connection, {key for (key,) in connection.execute(_FIND_UNUSED, (before_us,))})
+        Raises DiskFullError.
+        """
+        return self._file.run(lambda c: write_whole(c, partial(_forget_some, owner)), False)
 
-        self._file.run(lambda connection: write_whole(connection, write), None)
+    def delete_unused(self, before_us: int, after: bytes = b"") -> bytes | None:
+        """Deletes what was made before that time and nothing uses: looks at the ``ERASED_ROWS`` keys after
+        ``after``.
+
+        Returns the last of these keys, to go on after it; None at the end. Raises DiskFullError.
+        """
+        return self._file.run(lambda c: write_whole(c, partial(_delete_unused, before_us, after)), None)
 
     def read_gone_texts(self) -> dict[int, bytes]:
         """Reads the digests of passages whose vectors were deleted, until ``forget_gone_texts``."""
@@ -194,10 +209,17 @@ def _note_uses(owner: str, keys: Mapping[Docno, bytes | None], connection: sqlit
     _delete_unless_used(connection, left)
 
 
-def _forget_owner(owner: str, connection: sqlite3.Connection) -> None:
-    left = {key for (key,) in connection.execute("SELECT key FROM used WHERE owner = ?", (owner,))}
-    connection.execute("DELETE FROM used WHERE owner = ?", (owner,))
-    _delete_unless_used(connection, left)
+def _forget_some(owner: str, connection: sqlite3.Connection) -> bool:
+    uses = connection.execute(_FIND_USES, (owner, ERASED_ROWS)).fetchall()
+    connection.executemany(_FORGET_USE, [(docno, owner) for docno, _ in uses])
+    _delete_unless_used(connection, {key for _, key in uses})
+    return len(uses) == ERASED_ROWS
+
+
+def _delete_unused(before_us: int, after: bytes, connection: sqlite3.Connection) -> bytes | None:
+    rows = connection.execute(_FIND_UNUSED, (before_us, after, ERASED_ROWS)).fetchall()
+    _delete_keys(connection, {key for key, is_unused in rows if is_unused})
+    return rows[-1][0] if len(rows) == ERASED_ROWS else None
 
 
 def _delete_unless_used(connection: sqlite3.Connection, keys: Collection[bytes]) -> None:

@@ -1,3 +1,4 @@
+import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quarry.documents import vector_cache
 from quarry.documents.passages import Cut, SourceText
 from quarry.documents.vector_cache import CachedVectors, VectorCache, make_vector_key
 from quarry.types import Docno
@@ -190,24 +192,56 @@ def test_a_deletion_counts_for_every_index_and_a_write_for_its_own(cache: Vector
     assert _kept(cache, 1, 2) == []
 
 
-def test_what_only_forgotten_indexes_use_goes(cache: VectorCache) -> None:
+def test_what_only_a_forgotten_index_uses_goes(cache: VectorCache) -> None:
     cache.note_uses("a", {Docno(n): _key(n) for n in range(3)})
     cache.note_uses("b", {Docno(7): _key(1)})
     _made(cache, 0, 1, 2)
     assert cache.read_owners() == {"a", "b"}
-    cache.forget_owners({"a"})
+    assert (cache.find_document("a"), cache.find_document("b"), cache.find_document("c")) == (0, 7, None)
+    assert not cache.forget_some("a")
     assert cache.read_owners() == {"b"}
     assert _kept(cache, 0, 1, 2) == [1]
 
 
-def test_what_nothing_ever_used_goes_when_it_is_old(cache: VectorCache) -> None:
+def test_an_index_is_forgotten_part_by_part(cache: VectorCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_cache, "ERASED_ROWS", 2)
+    cache.note_uses("a", {Docno(n): _key(n) for n in range(5)})
+    _made(cache, *range(5))
+    left = []
+    while cache.forget_some("a"):
+        left.append(len(_kept(cache, *range(5))))
+    assert left == [3, 1]
+    assert cache.count() == 0
+
+
+def test_a_file_of_an_earlier_version_finds_by_index_what_an_owner_uses(path: Path) -> None:
+    VectorCache(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as earlier:
+        earlier.execute("DROP INDEX used_owner")
+    VectorCache(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as now:
+        plan = now.execute(f"EXPLAIN QUERY PLAN {vector_cache._FIND_USES}", ("a", 1)).fetchall()
+    assert "USING INDEX used_owner (owner=?)" in str(plan)
+
+
+@pytest.mark.parametrize("rows", [2, 500])
+def test_what_nothing_ever_used_goes_when_it_is_old(
+    cache: VectorCache, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    def delete_unused(before_us: int) -> int:
+        last, parts = cache.delete_unused(before_us), 1
+        while last is not None:
+            last, parts = cache.delete_unused(before_us, last), parts + 1
+        return parts
+
+    monkeypatch.setattr(vector_cache, "ERASED_ROWS", rows)
     cache.note_uses("a", {Docno(1): _key(1)})
-    _made(cache, 1, 2)
+    _made(cache, *range(1, 6))
     now_us = time.time_ns() // 1_000
-    cache.delete_unused(now_us - 60_000_000)
-    assert _kept(cache, 1, 2) == [1, 2]
-    cache.delete_unused(now_us + 60_000_000)
-    assert _kept(cache, 1, 2) == [1]
+    delete_unused(now_us - 60_000_000)
+    assert _kept(cache, *range(1, 6)) == [1, 2, 3, 4, 5]
+    assert delete_unused(now_us + 60_000_000) == 5 // rows + 1
+    assert _kept(cache, *range(1, 6)) == [1]
 
 
 def test_no_byte_of_a_deleted_value_is_left_once_the_log_is_empty(cache: VectorCache, path: Path) -> None:

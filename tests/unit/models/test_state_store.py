@@ -1,5 +1,6 @@
 """Stored states outlive the server, within a bound; what is damaged is made again."""
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ def test_all_states_of_a_text_are_erased_by_its_digest(open_store: Open, path: P
     store = open_store()
     store.put_many({key: states(n + 0.5, tokens=9) for n, key in enumerate(keys)})
     erased = [states(n + 0.5, tokens=9).tobytes() for n in (0, 2)]
-    store.erase({make_text_digest("this")})
+    store.erase(store.find_of_texts({make_text_digest("this")}))
     store.empty_log()
     assert store.find_known(keys) == {keys[1], keys[3]}
     assert store.get_many(keys).keys() == {keys[1], keys[3]}
@@ -150,6 +151,47 @@ def test_a_full_disk_is_typed_and_nothing_is_promised(
     with pytest.raises(DiskFullError, match="passage states"):
         store.put_many({key: states(1, tokens=5_000) for key in KEYS})
     assert (store.find_known(KEYS), store.bytes) == (set(), 0)
+
+
+def fill_disk(call: object, otherwise: object) -> None:
+    raise DiskFullError("no space")
+
+
+def read_keys(path: Path) -> set[bytes]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return {key for (key,) in connection.execute("SELECT key FROM state")}
+
+
+def test_an_erasure_that_fails_for_a_full_disk_is_still_to_be_done(
+    open_store: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = make_state_key("a", "half", np.arange(3, dtype=np.int64), "this")
+    store, digests = open_store(), {make_text_digest("this")}
+    store.put_many({key: states(1)})
+    with monkeypatch.context() as full:
+        full.setattr(store._file, "run", fill_disk)
+        for _ in range(2):
+            with pytest.raises(DiskFullError):
+                store.erase(store.find_of_texts(digests))
+    assert read_keys(path) == {key}
+    store.erase(store.find_of_texts(digests))
+    assert read_keys(path) == set()
+    assert store.find_of_texts(digests) == []
+
+
+@pytest.mark.parametrize("pushed_out", [True, False])
+def test_what_a_full_disk_kept_in_the_file_goes_with_the_next_write(
+    open_store: Open, path: Path, monkeypatch: pytest.MonkeyPatch, pushed_out: bool
+) -> None:
+    store = open_store(SIZE)
+    store.put_many({KEYS[0]: states(0)})
+    with monkeypatch.context() as full:
+        full.setattr(store._file, "run", fill_disk)
+        with pytest.raises(DiskFullError):
+            store.put_many({KEYS[1 if pushed_out else 0]: states(1)})
+    assert read_keys(path) == {KEYS[0]}
+    store.put_many({KEYS[2]: states(2)})
+    assert read_keys(path) == {KEYS[2]}
 
 
 def unreadable(call: object, otherwise: object) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from cachetools import LRUCache
@@ -89,13 +89,17 @@ class StateCache:
         self._store.put_many(states)
         return True
 
-    def erase(self, digests: Collection[bytes]) -> None:
-        """Deletes all stored states of these texts, by ``make_text_digest``. Blocks. Raises DiskFullError.
+    def find_of_texts(self, digests: Collection[bytes]) -> list[bytes]:
+        """Finds the keys of all stored states of these texts, by ``make_text_digest``. Blocks."""
+        return [] if self._store is None else self._store.find_of_texts(digests)
+
+    def erase(self, keys: Sequence[bytes]) -> None:
+        """Deletes what is stored under ``keys``. Blocks. Raises DiskFullError.
 
         What is in memory goes when there is no room for it, or with the server.
         """
         if self._store is not None:
-            self._store.erase(digests)
+            self._store.erase(keys)
 
     def empty_log(self) -> None:
         """Cuts the log of the file, if there is one, which holds older copies of what was deleted."""

@@ -70,6 +70,7 @@ class StateStore:
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._sizes: OrderedDict[bytes, int] = OrderedDict()  # the one used last is last
         self._touched: dict[bytes, int] = {}
+        self._undeleted: set[bytes] = set()
         self._closed = False
         self._clock = self.bytes = self.damaged = self.dropped = 0
         self._begun_anew = self._file.begun_anew
@@ -134,6 +135,7 @@ class StateStore:
                 with self._lock:
                     for key in fitting:
                         self._forget(key)
+                    self._undeleted.update(fitting)  # what was there before
                 raise
 
     def put_later(self, key: bytes, states: States) -> None:
@@ -143,14 +145,18 @@ class StateStore:
         except queue.Full:
             self.dropped += 1
 
-    def erase(self, digests: Collection[bytes]) -> None:
-        """Deletes all states of these texts. Raises DiskFullError."""
+    def find_of_texts(self, digests: Collection[bytes]) -> list[bytes]:
+        """Finds the keys of all states of these texts, also of those that could not be deleted before."""
+        with self._lock:
+            return [key for key in (*self._sizes, *self._undeleted) if key[DIGEST_BYTES:] in digests]
+
+    def erase(self, keys: Sequence[bytes]) -> None:
+        """Deletes what is stored under ``keys``. Raises DiskFullError."""
         with self._writing:
             with self._lock:
-                gone = [key for key in self._sizes if key[DIGEST_BYTES:] in digests]
-                for key in gone:
+                for key in keys:
                     self._forget(key)
-            self._write([], {}, gone)
+            self._write([], {}, keys)
 
     def empty_log(self) -> None:
         """Cuts the file's log, as ``CacheFile.empty_log`` does."""
@@ -230,23 +236,30 @@ class StateStore:
     def _write(
         self, puts: Sequence[tuple[bytes, int, bytes]], touched: Mapping[bytes, int], gone: Sequence[bytes]
     ) -> None:
+        """Writes all of it or nothing. What it should have deleted is deleted with the next write, then."""
+        with self._lock:
+            self._undeleted.update(gone)
+            deleted = list(self._undeleted)
         writes = (
-            (_DELETE, [(key,) for key in gone]),
+            (_DELETE, [(key,) for key in deleted]),
             (_TOUCH, [(used, key) for key, used in touched.items()]),
             (_PUT, puts),
         )
         self._file.run(lambda c: write_all(c, *writes), None)
+        with self._lock:
+            self._undeleted.difference_update(deleted)
         self._clear_if_begun_anew()
 
     def _drop(self, keys: Sequence[bytes]) -> None:
-        with self._lock:
-            self.damaged += len(keys)
-            for key in keys:
-                self._forget(key)
-        try:
-            self._write([], {}, keys)
-        except _FAILURES as error:
-            logger.warning("%s: they stay there until they are written again", error)
+        with self._writing:
+            with self._lock:
+                self.damaged += len(keys)
+                for key in keys:
+                    self._forget(key)
+            try:
+                self._write([], {}, keys)
+            except _FAILURES as error:
+                logger.warning("%s: they stay there until something is written", error)
 
     def _clear_if_begun_anew(self) -> None:
         """Forgets all that was stored, if the file was begun anew."""
@@ -255,6 +268,7 @@ class StateStore:
                 self._begun_anew = self._file.begun_anew
                 self._sizes.clear()
                 self._touched.clear()
+                self._undeleted.clear()
                 self.bytes = 0
 
     def _use(self, key: bytes) -> int:

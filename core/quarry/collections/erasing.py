@@ -133,10 +133,16 @@ class Eraser:
         """Erases what no collection has any more; now and then, since it looks at everything."""
         if self._clock_s() < self._leftovers_s:
             return
-        self._leftovers_s = self._clock_s() + LEFTOVERS_S
-        await self._forget_owners()
-        await self._delete_unused_vectors()
-        await self._open_collections.database.write(forget_old)
+        self._leftovers_s = (
+            self._clock_s() + LEFTOVERS_S
+        )  # first: who deletes meanwhile asks for another look
+        try:
+            await self._forget_owners()
+            await self._delete_unused_vectors()
+            await self._open_collections.database.write(forget_old)
+        except Exception:
+            self._leftovers_s = 0.0
+            raise
 
     async def _forget_owners(self) -> None:
         owners = await self._run_in_thread(

@@ -85,6 +85,16 @@ async def test_what_fails_keeps_nothing_else_from_being_erased(caplog: pytest.Lo
     assert causes == [ZeroDivisionError, RecursionError]
 
 
+async def test_a_look_for_leftovers_that_fails_is_tried_in_the_next_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    eraser, _ = make_eraser(list)
+    for _ in range(2):
+        await eraser.run_once()
+    causes = [record.exc_info[0] for record in caplog.records if record.exc_info]
+    assert causes.count(ZeroDivisionError) == 2
+
+
 async def test_a_close_waits_for_the_emptying_of_a_log_even_if_it_is_cancelled() -> None:
     eraser, nothing = make_eraser(list)
     nothing.may_empty.clear()

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from quarry.errors import CollectionNotFoundError, QuarryError, UnavailableError
 from quarry.ranking.cascade import OWN, Cascade
 from quarry.registry.serving import Note, check_own, check_proven, is_unproven, note_change
 from quarry.retrieval.definition import Engines
+from quarry.types import Docno
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -103,6 +105,18 @@ class Collections:
             return serving | {side.name for side in list_generations(connection)}
 
         return await asyncio.to_thread(self.database.read, read)
+
+    async def is_being_filled(self, docno: Docno) -> bool:
+        """Tells whether the indexes that serve this document's collection do not hold all documents yet, or
+        are not open. A document that the log does not know has no collection."""
+        find = partial(catalog.find_collection_of, docno=docno)
+        collection = await asyncio.to_thread(self.database.read, find)
+        if collection is None:
+            return False
+        opened = self._open.get(collection.settings.name)
+        if opened is None or opened.generation.name != collection.generation:
+            return True
+        return not opened.generation.is_filled
 
     def find_keys(self, name: str) -> frozenset[int]:
         """Returns the keys of the open collections that ``name`` means; an alias may have meant any of them

@@ -145,10 +145,17 @@ class Eraser:
             raise
 
     async def _forget_owners(self) -> None:
-        owners = await self._run_in_thread(
-            self._vectors.read_owners
-        )  # first, or a new one would be forgotten
+        """Forgets the indexes that no collection has any more.
+
+        Those that a repair replaced wait until the new ones are full, which read vectors that nothing else
+        uses.
+        """
+        # the owners first, or a new one would be forgotten
+        owners = await self._run_in_thread(self._vectors.read_owners)
         for owner in owners - await self._open_collections.read_generations():
+            docno = await self._run_in_thread(self._vectors.find_document, owner)
+            if docno is not None and await self._open_collections.is_being_filled(docno):
+                continue
             while await self._run_in_thread(self._vectors.forget_some, owner):
                 pass
 

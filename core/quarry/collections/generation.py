@@ -244,6 +244,11 @@ class Generation:
             return 0
         return min((follower.visible for follower in self.followers.values()), default=0)
 
+    @property
+    def is_filled(self) -> bool:
+        """Whether every arm has held all documents that there were when the generation was opened."""
+        return self.visible >= self._catch_up_to
+
     def find_problem(self, arm: str) -> str:
         """Tells why an arm stands still now; empty if it does not."""
         follower, opened = self.followers.get(arm), self._arms.get(arm)

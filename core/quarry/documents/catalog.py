@@ -22,6 +22,7 @@ from quarry.ranking.names import make_ranking_name
 from quarry.ranking.promotion_policy import PromotionPolicy
 from quarry.ranking.ranking_configuration import ServedRanking
 from quarry.schema import Field, FieldType, Schema, UnknownFields
+from quarry.types import Docno
 from quarry.vocabulary import SynonymRule, Vocabulary
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -185,6 +186,13 @@ def read_collection_by_key(connection: sa.Connection, key: int) -> Collection:
     if row is None:
         raise CollectionNotFoundError
     return _from_row(row)
+
+
+def find_collection_of(connection: sa.Connection, docno: Docno) -> Collection | None:
+    """Finds the collection that a document was written to; None if the log does not know the document."""
+    of_document = sa.select(documents.c.collection_id).where(documents.c.docno == docno)
+    row = connection.execute(sa.select(collections).where(collections.c.id.in_(of_document))).first()
+    return None if row is None else _from_row(row)
 
 
 def list_collections(

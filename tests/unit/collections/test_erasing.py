@@ -1,22 +1,30 @@
 """Erasing goes on, whatever fails."""
 
 import asyncio
+import itertools
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.unit.retrieval.length_arm import OPENING
 from tests.unit.retrieval.test_third_arm import served
 from tests.unit.retrieval.test_third_arm import third_arm as third_arm
 
-from quarry.collections.erasing import Eraser, ErasurePolicy
+from quarry.collections import generation
+from quarry.collections.erasing import LEFTOVERS_S, Eraser, ErasurePolicy
 from quarry.deadline import Deadline
 from quarry.documents.catalog import read_now_us
+from quarry.documents.passages import Cut
 from quarry.documents.store import RequestId
-from quarry.errors import RetrieverUnavailableError
+from quarry.documents.vector_cache import KEY_BYTES, CachedVectors, VectorCache
+from quarry.errors import DataLossError, RetrieverUnavailableError, UnavailableError
+from quarry.models.caches.state_cache import StateCache
+from quarry.types import Docno
 
 WAIT_S = 20.0
 
@@ -110,13 +118,58 @@ async def test_a_close_waits_for_the_emptying_of_a_log_even_if_it_is_cancelled()
     assert nothing.emptied == ["log"]
 
 
+async def test_vectors_outlive_the_indexes_that_a_repair_replaced_until_the_new_ones_are_full(
+    third_arm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again, sleep = asyncio.Event(), asyncio.sleep
+
+    async def wait(seconds: float) -> None:
+        await (again.wait() if seconds == 123.0 else sleep(seconds))
+
+    monkeypatch.setattr(generation, "FIRST_RETRY_S", 123.0)
+    monkeypatch.setattr(generation.asyncio, "sleep", wait)
+    vectors, docnos = VectorCache(tmp_path / "vectors.db"), [Docno(1), Docno(2), Docno(3)]
+    async with served(tmp_path) as faq:
+        with faq.open_collections.use("faq") as collection:
+            for follower in collection.generation.followers.values():
+                follower.halted = DataLossError("for the test")
+            replaced = collection.generation.name
+        vectors.note_uses(replaced, {docno: make_key(docno) for docno in docnos})
+        vectors.note_uses("dropped", {Docno(7): make_key(7)})
+        vectors.put_many({make_key(n): CachedVectors(Cut(0, ()), NO_VECTORS) for n in (*docnos, 7)})
+        OPENING.failures = [RetrieverUnavailableError("length", "no ruler yet")]
+        with pytest.raises(UnavailableError, match="caught up"):
+            await faq.open_collections.repair("faq", Deadline.set_after(0.0))
+        hours = itertools.count(0.0, LEFTOVERS_S)
+        parts = (faq.open_collections, vectors, StateCache(0), lambda: None)
+        eraser = Eraser(*parts, ErasurePolicy(), clock_s=partial(next, hours))
+        await eraser.run_once()
+        assert (vectors.read_owners(), vectors.count()) == ({replaced}, 3)
+        again.set()
+        with faq.open_collections.use("faq") as collection:
+            assert collection.generation.name != replaced
+            await asyncio.wait_for(collection.generation._reopening[0], WAIT_S)
+            assert await collection.generation.wait_visible(3, WAIT_S)
+        await eraser.run_once()
+        assert (vectors.read_owners(), vectors.count()) == (set(), 0)
+        await eraser.close()
+    vectors.close()
+
+
+NO_VECTORS = np.empty((0, 4), np.float32)
+
+
+def make_key(number: int) -> bytes:
+    return bytes([number]) * KEY_BYTES
+
+
 async def test_an_index_that_cannot_be_erased_keeps_no_other_from_it(
     third_arm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with served(tmp_path) as faq:
         with faq.open_collections.use("faq") as collection:
             await collection.delete(["d000"], RequestId("", "delete", b""), True, Deadline.set_after(WAIT_S))
-            generation = collection.generation
+            faulty = collection.generation
         erased: list[str] = []
 
         async def fail(_: Any) -> None:
@@ -125,11 +178,11 @@ async def test_an_index_that_cannot_be_erased_keeps_no_other_from_it(
         async def erase(_: Any) -> None:
             erased.append("length")
 
-        monkeypatch.setattr(generation.get_open_arm("bm25"), "erase", fail)
+        monkeypatch.setattr(faulty.get_open_arm("bm25"), "erase", fail)
         monkeypatch.setattr(OPENING.arm, "erase", erase)
-        for follower in generation.followers.values():
+        for follower in faulty.followers.values():
             monkeypatch.setattr(follower, "durable", follower.visible)
         with pytest.raises(ExceptionGroup, match="bm25") as failed:
-            await generation.erase(read_now_us() + 1)
+            await faulty.erase(read_now_us() + 1)
         assert [type(error) for error in failed.value.exceptions] == [RetrieverUnavailableError]
         assert erased == ["length"]

@@ -12,7 +12,7 @@ FILE = "erased.json"
 class ErasedMarks:
     """A sequence number for each index: its files hold nothing of what was deleted up to there.
 
-    The log knows the deletions after it. So one whose erasing a kill has interrupted is found again.
+    The log knows the deletions after that number. So an erasure that a kill interrupts is done again.
 
     Args:
         folder: of the generation.
@@ -26,11 +26,17 @@ class ErasedMarks:
         return self._load().get(arm, 0)
 
     def skip_to(self, arm: str, sequence: int) -> None:
-        """Notes, until the server ends, that nothing was deleted up to this sequence number."""
+        """Notes in memory that nothing was deleted up to this sequence number.
+
+        The next ``write`` stores it. If none comes before the server ends, the log is looked through again.
+        """
         self._load()[arm] = sequence
 
     def write(self, arm: str, sequence: int) -> None:
-        """Notes for good that the arm was erased after it had followed the log up to this sequence number."""
+        """Notes for good that the arm was erased after it had followed the log up to this sequence number.
+
+        It stores what ``skip_to`` noted, too. Raises OSError.
+        """
         sequences = self._load()
         sequences[arm] = sequence
         write_durably(self._folder / FILE, json.dumps(sequences))

@@ -134,6 +134,18 @@ ARMS |= {
     f"quarry, {count} negatives": Arm("quarry", negatives=count, seeds=2, development=True)
     for count in (14, 21)
 }
+CONSTANTS = {
+    "spread": (2.0, 4.0, 20.0, 1e6),
+    "pool": (15, 60),
+    "duplicate": (0.9, 1.01),
+    "together": (0.1, 1.01),
+}
+"""Other values of the constants of `quarry`, one at a time; 1e6 and 1.01 leave one out."""
+ARMS |= {
+    f"quarry, {name} {value:g}": Arm("quarry", constants=((name, value),), seeds=2, development=True)
+    for name, values in CONSTANTS.items()
+    for value in values
+}
 ENSEMBLE_SETS = {"medquad", "stackfaq, known"}
 SPLIT_STEPS = 150
 

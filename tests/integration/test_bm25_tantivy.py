@@ -13,11 +13,13 @@ import pytest
 import tantivy
 
 from quarry.errors import DataLossError, InvalidArgumentError, RetrieverUnavailableError
+from quarry.facets import TermsFacet
 from quarry.filters import EqualTo
 from quarry.retrieval.base import LexicalResult
 from quarry.retrieval.lexical.analysis import MAX_WORD_BYTES, VERSION
 from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.retrieval.lexical.cutting import FORM
+from quarry.retrieval.ordering import OrderBy
 from quarry.schema import DEFAULT_SCHEMA, LANGUAGES, Field, FieldType, Schema
 from quarry.types import Change, Docno, Fields, Position
 
@@ -136,6 +138,45 @@ def test_long_texts_of_each_kind_are_indexed_and_looked_for(open_index: Open) ->
     assert docnos(index.search("備備備", 9, None)) == {1}
     for query in ("備份" * 50_000, "備 " * 50_000, "".join(map(chr, range(0x4E00, 0x9E00))) * 5):
         assert index.search(query, 9, None).total <= 1
+
+
+def test_only_a_search_computes_what_no_score_can_exceed(
+    open_index: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a look at how rare each word is, and every search scores documents, too."""
+    index = filled(open_index(PRICED), "red shoe", "red hat")
+    asked: list[object] = []
+    monkeypatch.setattr(
+        "quarry.retrieval.lexical.tantivy_query.compute_score_ceiling", lambda *of: asked.append(of) or 1.0
+    )
+    assert len(index.score_documents("red", [Docno(0), Docno(1)])) == 2
+    assert index.count_facets("red", None, [TermsFacet("price")])[0].counts == ()
+    assert index.order("red", 2, None, [OrderBy("price")]).total == 2
+    assert not asked
+    assert index.search("red", 2, None).ceiling == 1.0
+
+
+def test_documents_that_share_a_segment_with_a_deleted_one_are_found(open_index: Open) -> None:
+    index = filled(open_index(), "one", "two", "three")
+    index.apply([written(n, "another segment") for n in (3, 4)])
+    index.commit(5)
+    assert index.find_beside_deleted() == index.find_beside_deleted(thorough=True) == []
+    index.apply([Change(Docno(1), 9, None)])
+    index.commit(9)
+    assert set(index.find_beside_deleted()) == {0, 2}
+    assert set(index.find_beside_deleted(thorough=True)) == {0, 2, 3, 4}
+    index.apply([written(0, "one"), written(2, "three")])
+    index.commit(9)
+    assert index.find_beside_deleted(thorough=True) == []
+
+
+def test_the_last_document_of_a_segment_leaves_no_gap_and_a_thorough_look_finds_what_is_beside_it(
+    open_index: Open,
+) -> None:
+    index = filled(open_index(), "one", "two", "three")
+    index.apply([Change(Docno(2), 9, None)])
+    index.commit(9)
+    assert set(index.find_beside_deleted(thorough=True)) == {0, 1}
 
 
 def test_a_closed_index_says_so(open_index: Open) -> None:

@@ -30,20 +30,20 @@ from quarry.retrieval.lexical.results.tantivy_order import order_matching
 from quarry.retrieval.lexical.tantivy_checksums import find_damaged_file
 from quarry.retrieval.lexical.tantivy_documents import (
     DOCNO,
-    DOCUMENT,
     KIND,
     MARKER,
     VERSION,
     DocumentMaker,
     count_documents,
     count_hits,
+    find_beside_deleted,
     make_index_schema,
     make_marker_document,
     read_position,
 )
 from quarry.retrieval.lexical.tantivy_errors import ARM, translate_engine_errors, translate_opening_errors
 from quarry.retrieval.lexical.tantivy_filters import FilterTranslator, match_any_term, narrow_query
-from quarry.retrieval.lexical.tantivy_query import BuiltQuery, TextQueryBuilder, compute_score_ceiling
+from quarry.retrieval.lexical.tantivy_query import BuiltQuery, TextQueryBuilder
 from quarry.retrieval.lexical.tantivy_terms import TermQueryBuilder
 from quarry.retrieval.lexical.telling_words import find_telling_words
 from quarry.retrieval.lexical.text_fields import list_text_fields
@@ -198,7 +198,7 @@ class TantivyIndex:
         with self._open_reading() as searcher:
             if not docnos:
                 return {}
-            return self._score_given(searcher, self._build(searcher, text, boost_scale).query, docnos)
+            return self._score_given(searcher, self._make_query(searcher, text, boost_scale), docnos)
 
     def settle(self, query: TextQuery) -> TextQuery:
         with self._open_reading() as searcher:
@@ -229,26 +229,8 @@ class TantivyIndex:
         return find_damaged_file(self._folder, go_on)
 
     def find_beside_deleted(self, thorough: bool = False) -> list[Docno]:
-        """Does the same as ``LexicalIndex.find_beside_deleted``.
-
-        The engine drops a segment when none of its documents is left, and does not say which has lost some:
-        it numbers the documents of a segment, so that a number is missing where one was deleted, unless it
-        was the last.
-        """
         with self._open_reading() as searcher:
-            every = tantivy.Query.exists_query(DOCNO)
-            count = count_hits(searcher.search(every, 1))
-            if searcher.doc_freq(KIND, DOCUMENT) == count:
-                return []
-            living: dict[int, list[tuple[int, Docno]]] = {}
-            for docno, address in searcher.search(every, max(count, 1), order_by_field=DOCNO).hits:
-                living.setdefault(address.segment_ord, []).append((address.doc, Docno(int(docno))))
-        return [
-            docno
-            for segment in living.values()
-            if thorough or max(number for number, _ in segment) >= len(segment)
-            for _, docno in segment
-        ]
+            return find_beside_deleted(searcher, thorough)
 
     def close(self) -> None:
         self._closed = True
@@ -259,7 +241,7 @@ class TantivyIndex:
     ) -> Query:
         """Makes the query of what matches ``text``, or all for an empty one, and passes; nothing hidden."""
         if text:
-            query = self._narrow(self._build(searcher, text).query, filter)
+            query = self._narrow(self._make_query(searcher, text), filter)
         else:
             query = self._filters.match_documents(filter)
         if not hidden:
@@ -269,12 +251,16 @@ class TantivyIndex:
         )
 
     def _build(self, searcher: tantivy.Searcher, text: SearchText, boost_scale: float = 1.0) -> BuiltQuery:
-        """Makes the query of all that match ``text``; its ceiling is 0 if nothing can."""
+        """Builds the query of all that match ``text``; its ceiling is 0 if nothing can."""
         if not isinstance(text, str):
             return self._terms.build(searcher, text, boost_scale)
-        clauses = self._queries.list_clauses(text, boost_scale)
-        query = self._queries.make_query(searcher, clauses)
-        return BuiltQuery(query, compute_score_ceiling(searcher, clauses))
+        return self._queries.build(searcher, self._queries.list_clauses(text, boost_scale))
+
+    def _make_query(self, searcher: tantivy.Searcher, text: SearchText, boost_scale: float = 1.0) -> Query:
+        """Makes the same query without its ceiling, which takes a look at how rare each word is."""
+        if not isinstance(text, str):
+            return self._terms.build(searcher, text, boost_scale).query
+        return self._queries.make_query(searcher, self._queries.list_clauses(text, boost_scale))
 
     def _narrow(self, query: Query, filter: Filter | None) -> Query:
         return query if filter is None else narrow_query(query, self._filters.translate_condition(filter))

@@ -18,7 +18,7 @@ from quarry.retrieval.lexical.cutting import TextCutter
 from quarry.retrieval.lexical.excerpts.tantivy_excerpts import ExcerptValues, add_excerpt_fields
 from quarry.retrieval.lexical.text_fields import list_indexed_fields, name_surface_field
 from quarry.schema import Field, FieldType, Schema, as_list
-from quarry.types import Change, Position
+from quarry.types import Change, Docno, Position
 
 # No field of a collection begins with an underscore.
 DOCNO, VERSION = "_docno", "_version"
@@ -191,6 +191,28 @@ def count_documents(searcher: tantivy.Searcher) -> int:
 def count_hits(found: tantivy.SearchResult) -> int:
     count: int = found.count  # type: ignore[attr-defined]  # missing from the stub
     return count
+
+
+def find_beside_deleted(searcher: tantivy.Searcher, thorough: bool) -> list[Docno]:
+    """Finds documents as ``LexicalIndex.find_beside_deleted`` does.
+
+    The engine drops a segment when none of its documents is left, and does not say which has lost some: it
+    numbers the documents of a segment, so that a number is missing where one was deleted, unless it was the
+    last.
+    """
+    every = tantivy.Query.exists_query(DOCNO)
+    count = count_hits(searcher.search(every, 1))
+    if searcher.doc_freq(KIND, DOCUMENT) == count:
+        return []
+    living: dict[int, list[tuple[int, Docno]]] = {}
+    for docno, address in searcher.search(every, max(count, 1), order_by_field=DOCNO).hits:
+        living.setdefault(address.segment_ord, []).append((address.doc, Docno(int(docno))))
+    return [
+        docno
+        for segment in living.values()
+        if thorough or max(number for number, _ in segment) >= len(segment)
+        for _, docno in segment
+    ]
 
 
 def read_position(searcher: tantivy.Searcher, engine_schema: tantivy.Schema) -> Position | None:

@@ -68,6 +68,10 @@ class TextQueryBuilder:
             words.update(dict.fromkeys(normal[part.start : part.end] for part in parts))
         return list(words)
 
+    def build(self, searcher: tantivy.Searcher, clauses: Sequence[Clause]) -> BuiltQuery:
+        """Builds the query with its ceiling; who needs no ceiling calls ``make_query``."""
+        return BuiltQuery(self.make_query(searcher, clauses), compute_score_ceiling(searcher, clauses))
+
     def make_query(self, searcher: tantivy.Searcher, clauses: Sequence[Clause]) -> Query:
         """Makes the query for the index as ``searcher`` sees it, which says how rare a spelling is."""
         queries: list[Query] = []

@@ -21,7 +21,6 @@ from quarry.retrieval.lexical.tantivy_query import (
     BuiltQuery,
     TextQueryBuilder,
     compute_idf,
-    compute_score_ceiling,
 )
 from quarry.retrieval.lexical.text_fields import TextField, list_own_fields, name_surface_field, scale_boosts
 from quarry.retrieval.lexical.vocabulary_terms import arrange_terms
@@ -148,9 +147,7 @@ class TermQueryBuilder:
                     yield replace(typo, distance=near.distance), near
 
     def _build_words(self, searcher: tantivy.Searcher, text: str, fields: Sequence[TextField]) -> BuiltQuery:
-        clauses = self._texts.list_clauses_in(text, fields)
-        query = self._texts.make_query(searcher, clauses)
-        return BuiltQuery(query, compute_score_ceiling(searcher, clauses))
+        return self._texts.build(searcher, self._texts.list_clauses_in(text, fields))
 
     def _build_phrase(self, searcher: tantivy.Searcher, text: str, fields: Sequence[TextField]) -> BuiltQuery:
         """Builds what matches the words in a row, stop words included, in any of the fields.

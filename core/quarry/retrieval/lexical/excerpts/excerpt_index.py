@@ -8,6 +8,7 @@ from quarry.filters import Filter
 from quarry.retrieval.base import ExcerptQuery, Excerpts
 from quarry.retrieval.lexical.bm25 import MIN_HEAP_BYTES_PER_THREAD, TantivyIndex
 from quarry.retrieval.lexical.excerpts.tantivy_excerpts import DRAW, TITLE_LENGTH, ExcerptReader
+from quarry.retrieval.lexical.tantivy_documents import count_hits
 from quarry.retrieval.lexical.tantivy_filters import narrow_query
 from quarry.schema import Schema
 
@@ -28,4 +29,4 @@ class TantivyExcerptIndex(TantivyIndex):
                 wanted = narrow_query(wanted, self._filters.translate_condition(filter))
             order = TITLE_LENGTH if query.in_titles else DRAW
             found = searcher.search(wanted, depth, order_by_field=order, order=Order.Asc)
-            return Excerpts(self._reader.read(searcher, found.hits), found.count)  # type: ignore[attr-defined]
+            return Excerpts(self._reader.read(searcher, found.hits), count_hits(found))

@@ -7,7 +7,7 @@ import tantivy
 from tantivy import Order, Query
 
 from quarry.retrieval.base import OrderedResult
-from quarry.retrieval.lexical.tantivy_documents import DOCNO
+from quarry.retrieval.lexical.tantivy_documents import DOCNO, count_hits
 from quarry.retrieval.lexical.tantivy_filters import match_any_term
 from quarry.retrieval.ordering import MAX_ORDERED, OrderBy, sort_by_fields
 from quarry.types import Docno, FieldScalar
@@ -56,8 +56,7 @@ def _read_ordered(
     found = searcher.search(query, limit, order_by_field=by.field, order=direction)
     docnos = searcher.fast_field_values(DOCNO, [address for _, address in found.hits])
     values = {Docno(int(docno or 0)): value for docno, (value, _) in zip(docnos, found.hits, strict=True)}
-    total: int = found.count  # type: ignore[attr-defined]  # missing from the stub
-    return values, total
+    return values, count_hits(found)
 
 
 def _cut_ties(

@@ -33,3 +33,6 @@ class Deadline:
     def limit_to(self, seconds: float | None) -> "Deadline":
         """Returns this moment, or ``seconds`` from now if that is earlier."""
         return self if seconds is None else Deadline(min(self.at_s, time.monotonic() + seconds))
+
+
+NO_LIMIT = Deadline()

@@ -24,11 +24,11 @@ from quarry.schema import Field, FieldType, Schema, as_list, check_scalar
 from quarry.types import Fields, FieldScalar
 
 MAX_FACETS = 16
-"""Of one search."""
+"""A search asks for at most so many facets."""
 MAX_VALUES = 1_000
-"""That one facet lists."""
+"""A facet lists at most so many values or periods."""
 MAX_RANGES = 64
-"""That one facet counts."""
+"""A facet counts at most so many ranges."""
 DEFAULT_VALUES = 10
 DEFAULT_PERIODS = 100
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tests.unit.miner.small import space_of
 
-from quarry.deadline import Deadline
+from quarry.deadline import NO_LIMIT, Deadline
 from quarry.facets import Facet, FacetRequest
 from quarry.filters import Filter
 from quarry.models.base import CrossEncoder, ModelInfo, PairScore
@@ -26,7 +26,7 @@ from quarry.retrieval.lexical.clauses import Clause, WordClause
 from quarry.retrieval.lexical.memory_lexical import MemoryExcerptIndex, MemoryLexicalIndex
 from quarry.retrieval.memory_dense import MemoryDenseStore
 from quarry.retrieval.ordering import MAX_ORDERED, OrderBy
-from quarry.retrieval.retriever import NO_LIMIT, Retrieved, Retriever
+from quarry.retrieval.retriever import Retrieved, Retriever
 from quarry.retrieval.text_query import SearchText
 from quarry.schema import Schema
 from quarry.testing.cross_encoder import CrossEncoderContract
@@ -112,7 +112,7 @@ class UnfilteredCounts(MemoryLexicalIndex):
         facets: Sequence[FacetRequest],
         hidden: Collection[Docno] = (),
     ) -> list[Facet]:
-        return super().count_facets(text, None, facets, hidden)
+        return super().count_facets(text, None, facets, hidden, limit)
 
 
 class HiddenCounts(MemoryLexicalIndex):
@@ -125,7 +125,7 @@ class HiddenCounts(MemoryLexicalIndex):
         facets: Sequence[FacetRequest],
         hidden: Collection[Docno] = (),
     ) -> list[Facet]:
-        return super().count_facets(text, filter, facets)
+        return super().count_facets(text, filter, facets, (), limit)
 
 
 class MissingFirst(MemoryLexicalIndex):
@@ -133,6 +133,7 @@ class MissingFirst(MemoryLexicalIndex):
 
     def order(
         self,
+        limit: Deadline = NO_LIMIT,
         text: SearchText,
         depth: int,
         filter: Filter | None,
@@ -146,6 +147,7 @@ class MissingFirst(MemoryLexicalIndex):
 
 class NoIndex:
     """Answers with fixed scores, and is wrong in what a subclass changes."""
+        limit: Deadline = NO_LIMIT,
 
     name = "fixed"
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.unit.miner.small import DIMENSION, WordVectors
 
-from quarry.deadline import Deadline
+from quarry.deadline import NO_LIMIT, Deadline
 from quarry.errors import RetrieverUnavailableError
 from quarry.retrieval.base import DenseStore, LexicalIndex, VectorChange
 from quarry.retrieval.bm25_arm import Bm25Retriever
@@ -17,7 +17,7 @@ from quarry.retrieval.dense_arm import DenseRetriever
 from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.retrieval.memory_dense import MemoryDenseStore
-from quarry.retrieval.retriever import NO_LIMIT, Retriever
+from quarry.retrieval.retriever import Retriever
 from quarry.testing.retriever import DOCUMENTS, RetrieverContract
 from quarry.testing.strategies import FILTER_SCHEMA
 from quarry.types import Change

@@ -18,7 +18,7 @@ from quarry.collections.consistency import ArmDifferences
 from quarry.collections.erased_marks import ErasedMarks
 from quarry.collections.suggestions import NAME as SUGGESTIONS
 from quarry.collections.suggestions import SuggestionIndex
-from quarry.deadline import Deadline
+from quarry.deadline import NO_LIMIT, Deadline
 from quarry.documents.catalog import Collection
 from quarry.documents.follower import Follower
 from quarry.documents.store import DocumentLog
@@ -29,7 +29,7 @@ from quarry.ranking.ranking import Degradation
 from quarry.retrieval.definition import ArmDefinition, ArmSite, Engines, OpenArm
 from quarry.retrieval.inspection import Inspection, VectorSample
 from quarry.retrieval.registry import ARMS, find_browsing_arm
-from quarry.retrieval.retriever import NO_LIMIT, QueryEncoder, Retrieved, Retriever
+from quarry.retrieval.retriever import QueryEncoder, Retrieved, Retriever
 from quarry.retrieval.text_query import SearchText
 from quarry.search.first_stage import FirstStage
 from quarry.search.phrases import IsStopWord

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from quarry.deadline import Deadline
+from quarry.deadline import NO_LIMIT, Deadline
 from quarry.facets import Facet, FacetRequest
 from quarry.filters import Filter
 from quarry.retrieval.ordering import OrderBy
@@ -182,6 +182,7 @@ class LexicalIndex(Protocol):
         filter: Filter | None,
         facets: Sequence[FacetRequest],
         hidden: Collection[Docno] = (),
+        limit: Deadline = NO_LIMIT,
     ) -> list[Facet]:
         """Counts the documents that ``text`` finds and that pass ``filter``, for each of ``facets``.
 
@@ -189,6 +190,9 @@ class LexicalIndex(Protocol):
             text: as of ``order``.
             facets: checked against the schema.
             hidden: as of ``order``.
+            limit: until when the caller waits; the index stops counting then.
+
+        Raises DeadlineExceeded if they could not all be counted by ``limit``.
         """
         ...
 

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from quarry.deadline import Deadline
+from quarry.deadline import NO_LIMIT, Deadline
 from quarry.errors import DeadlineExceeded
 from quarry.filters import Filter
 from quarry.retrieval.base import ExcerptIndex, LexicalIndex
 from quarry.retrieval.definition import ArmDefinition, ArmSite, FollowPolicy, OpenArm, Rewrite
 from quarry.retrieval.inspection import Findings, Inspection
-from quarry.retrieval.retriever import NO_LIMIT, Retrieved
+from quarry.retrieval.retriever import Retrieved
 from quarry.retrieval.text_query import SearchText
 from quarry.storage.faults import reach
 from quarry.types import Candidate, Change, Docno, Position

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import TYPE_CHECKING
 
-from quarry.deadline import Deadline
+from quarry.deadline import NO_LIMIT, Deadline
 from quarry.errors import RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.retrieval.base import DenseStore, VectorChange
@@ -20,7 +20,7 @@ from quarry.retrieval.definition import (
     Rewrite,
 )
 from quarry.retrieval.inspection import Findings, Inspection
-from quarry.retrieval.retriever import NO_LIMIT, QueryEncoder, Retrieved
+from quarry.retrieval.retriever import QueryEncoder, Retrieved
 from quarry.retrieval.text_query import SearchText
 from quarry.schema import Schema
 from quarry.types import Candidate, Change, Docno, Fields, Position

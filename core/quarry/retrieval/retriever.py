@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from quarry.deadline import Deadline
+from quarry.deadline import NO_LIMIT, Deadline
 from quarry.filters import Filter
 from quarry.retrieval.text_query import SearchText
 from quarry.types import Candidate, Docno
@@ -14,8 +14,6 @@ from quarry.types import Candidate, Docno
 if TYPE_CHECKING:  # the command line reads the list of arms, and needs no numbers
     import numpy as np
     from numpy.typing import NDArray
-
-NO_LIMIT = Deadline()
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,8 @@ class Slot:
     Attributes:
         deadline: when the answer must have arrived.
         limit: until when the search waits for what its answer can do without.
-        last: until when it waits for the first arm, without which there is no answer.
+        last: until when it waits for the first arm, without which there is no answer, and for what can begin
+            only when the list is there.
         times: that its own are counted in.
     """
 

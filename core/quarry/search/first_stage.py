@@ -1,13 +1,13 @@
 """The first stage of a search: each arm gives its candidates, and scores those that only others gave."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,16 @@ from quarry.retrieval.registry import ARMS, find_browsing_arm
 from quarry.retrieval.retriever import PassageRetriever, Retrieved, Retriever
 from quarry.retrieval.text_query import SearchText, TextQuery
 from quarry.search.answer_schedule import Slot
-from quarry.search.shortfalls import ArmState, find_shortfall, refuse_incomplete, report_late
+from quarry.search.shortfalls import (
+    ArmState,
+    find_shortfall,
+    refuse_incomplete,
+    report_failure,
+    report_late,
+)
 from quarry.types import Candidate, Docno
 
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +174,22 @@ class FirstStage:
 
     async def retrieve_by_words(self, query: Query, limit: Deadline) -> Retrieved:
         """Retrieves as many documents as a list may have that match a word. Raises as the arm does."""
-        plan = next((plan for plan in query.arms if plan.name == self.browsing), ArmPlan(self.browsing))
-        arm = self._retrievers[self.browsing]
-        return await arm.retrieve(query.wanted, MAX_RANKED, query.filter, limit, plan.boost_scale)
+        arm, scale = self._retrievers[self.browsing], self._plan_words(query).boost_scale
+        return await arm.retrieve(query.wanted, MAX_RANKED, query.filter, limit, scale)
 
     async def find_matching(self, query: Query, docnos: Collection[Docno], limit: Deadline) -> set[Docno]:
-        """Finds which of these documents match a word of the query.
+        """Finds which of these documents match a word of the query. Raises as ``score_by_words``."""
+        return set(await self.score_by_words(query, docnos, limit))
 
-        Raises TimeoutError, or as the index does.
+    async def score_by_words(
+        self, query: Query, docnos: Collection[Docno], limit: Deadline
+    ) -> Mapping[Docno, float]:
+        """Scores those of the documents that match a word, as the query asks BM25 to.
+
+        Raises TimeoutError, or QuarryError as BM25 does.
         """
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(limit.timeout_s):
-            scores = self.lexical.score_documents
-            return set(await loop.run_in_executor(self._threads, scores, query.wanted, docnos))
+        scale = self._plan_words(query).boost_scale
+        return await self._run(partial(self.lexical.score_documents, query.wanted, docnos, scale), limit)
 
     async def count_facets(
         self,
@@ -194,12 +203,11 @@ class FirstStage:
 
         Raises DeadlineExceeded or UnavailableError then if ``require_complete``.
         """
-        count = partial(self.lexical.count_facets, query.wanted, query.filter, facets, hidden)
+        count = partial(self.lexical.count_facets, query.wanted, query.filter, facets, hidden, limit)
         try:
-            async with asyncio.timeout(limit.timeout_s):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, count), []
+            return await self._run(count, limit), []
         except (TimeoutError, QuarryError) as error:
-            note = _report_failure(DegradedStage.FACETS, error, "facets were not counted")
+            note = report_failure(DegradedStage.FACETS, error, "facets were not counted")
         refuse_incomplete(query, [note], nothing=False)
         return [], [note]
 
@@ -213,22 +221,20 @@ class FirstStage:
         if query.terms is None:
             return query.text, []
         try:
-            async with asyncio.timeout(limit.timeout_s):
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._threads, self.lexical.settle, query.terms), []
+            return await self._run(partial(self.lexical.settle, query.terms), limit), []
         except (TimeoutError, QuarryError) as error:
-            logger.warning("the index did not say what snippets are to mark: %r", error)
-            note = _report_failure(DegradedStage.SNIPPETS, error, "words may not be marked in snippets")
+            note = report_failure(DegradedStage.SNIPPETS, error, "words may not be marked in snippets")
         refuse_incomplete(query, [note], nothing=False)
         return query.terms, [note]
 
-    async def score_by_words(
-        self, query: Query, docnos: Collection[Docno], limit: Deadline
-    ) -> Mapping[Docno, float]:
-        """Scores documents by BM25. Raises TimeoutError, or QuarryError as BM25 does."""
-        score = partial(self.lexical.score_documents, query.wanted, docnos)
+    def _plan_words(self, query: Query) -> ArmPlan:
+        """Returns how the query asks BM25, or the default if it does not."""
+        return next((plan for plan in query.arms if plan.name == self.browsing), ArmPlan(self.browsing))
+
+    async def _run(self, call: Callable[[], T], limit: Deadline) -> T:
+        """Runs a call that blocks in a thread. Raises TimeoutError at ``limit``, or as the call does."""
         async with asyncio.timeout(limit.timeout_s):
-            return await asyncio.get_running_loop().run_in_executor(self._threads, score)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def _retrieve(self, query: Query, slot: Slot) -> tuple[dict[str, Retrieved], list[Degradation]]:
         """Retrieves what the arms give until the slot's limit, and if none has by then what the first one
@@ -281,11 +287,9 @@ class FirstStage:
         fails."""
         if query.min_relevance is not None or any(plan.name == self.browsing for plan in query.arms):
             return None, ""
-        search, loop = self.lexical.search, asyncio.get_running_loop()
+        search = partial(self.lexical.search, query.wanted, 0, query.filter)
         try:
-            async with asyncio.timeout(deadline.timeout_s):
-                found = await loop.run_in_executor(self._threads, search, query.wanted, 0, query.filter)
-                return found.total, ""
+            return (await self._run(search, deadline)).total, ""
         except TimeoutError:
             return None, "not in time"
         except QuarryError as error:
@@ -313,9 +317,7 @@ class FirstStage:
                     known[name].update(completed)
                     others.update((docno, candidate.score) for docno, candidate in completed.items())
                 except (TimeoutError, QuarryError) as error:
-                    late = isinstance(error, TimeoutError | DeadlineExceeded)
-                    reason = DegradationReason.TIMEOUT if late else DegradationReason.UNAVAILABLE
-                    degraded.append(Degradation(name, reason, f"the {name} arm scored only its own"))
+                    degraded.append(report_failure(name, error, f"the {name} arm scored only its own"))
                     others = {}
             return ArmRun(name, retrieved.candidates, weights[name], retrieved.low, retrieved.high, others)
 
@@ -327,10 +329,3 @@ def _list_timings(found: Mapping[str, Retrieved]) -> dict[str, float]:
     timings = {name: retrieved.search_s for name, retrieved in found.items()}
     encoding = [retrieved.encode_s for retrieved in found.values() if retrieved.encode_s]
     return {**timings, "encode": encoding[-1]} if encoding else timings
-
-
-def _report_failure(stage: DegradedStage, error: Exception, detail: str) -> Degradation:
-    """Says that a stage failed, and why, or was late."""
-    if isinstance(error, TimeoutError | DeadlineExceeded):
-        return Degradation(stage, DegradationReason.TIMEOUT, detail)
-    return Degradation(stage, DegradationReason.UNAVAILABLE, f"{detail}: {error}")

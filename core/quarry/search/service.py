@@ -101,7 +101,7 @@ class SearchService:
             else:  # the list says what is looked for, and what is hidden
                 query, ranking = await listing
                 stage, hidden = collection.searcher.first_stage, ranking.hidden
-                counted = await stage.count_facets(query, request.facets, slot.deadline, hidden)
+                counted = await stage.count_facets(query, request.facets, slot.last, hidden)
                 ranking, facets = _add_facets(ranking, *counted)
         order = explore(ranking.documents, request.logged.exploration, place.key, ranking.pinned)
         explored, settled = len(ranking.documents), request.logged.exploration.settled

@@ -28,6 +28,18 @@ def report_late(arm: str) -> tuple[None, list[Degradation]]:
     return None, [Degradation(arm, DegradationReason.TIMEOUT, f"the {arm} arm did not answer in time")]
 
 
+def report_failure(stage: str, error: Exception, detail: str) -> Degradation:
+    """Says that a stage was late, or that it failed, and why.
+
+    Args:
+        stage: the name of an arm, or a ``DegradedStage``.
+        detail: what the answer is without.
+    """
+    if isinstance(error, TimeoutError | DeadlineExceeded):
+        return Degradation(stage, DegradationReason.TIMEOUT, detail)
+    return Degradation(stage, DegradationReason.UNAVAILABLE, f"{detail}: {error}")
+
+
 def find_shortfall(arm: str, state: ArmState) -> list[Degradation]:
     """Tells why the arm's answers lack documents, if they do."""
     for reason, why in (

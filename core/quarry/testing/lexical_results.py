@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from quarry.deadline import Deadline
+from quarry.errors import DeadlineExceeded
 from quarry.facets import (
     CalendarFacet,
     FacetCount,
@@ -141,6 +143,14 @@ class LexicalResultsContract:
         )
         assert ranges.counts == (FacetCount(whole, 3),)
         assert [count.count for count in months.counts] == [1, 2]
+
+    def test_a_limit_that_has_passed_ends_the_counting(self, shop: LexicalIndex) -> None:
+        within = (Range("time", gte=0),)
+        asked = (TermsFacet("tag"), RangesFacet("time", within), CalendarFacet("time", Interval.DAY))
+        for facet in asked:
+            with pytest.raises(DeadlineExceeded):
+                shop.count_facets("red", None, [facet], (), Deadline.set_after(0))
+            assert shop.count_facets("red", None, [facet], (), Deadline.set_after(60))[0].counts
 
     def test_an_order_has_missing_values_last_either_way(self, shop: LexicalIndex) -> None:
         for descending in (False, True):

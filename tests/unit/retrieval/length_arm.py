@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 
-from quarry.deadline import Deadline
+from quarry.deadline import NO_LIMIT, Deadline
 from quarry.errors import QuarryError
 from quarry.filters import Filter, matches
 from quarry.retrieval.definition import ArmDefinition, ArmSite, OpenArm
-from quarry.retrieval.retriever import NO_LIMIT, Retrieved
+from quarry.retrieval.retriever import Retrieved
 from quarry.retrieval.text_query import SearchText
 from quarry.types import Candidate, Change, Docno, Fields, Position
 

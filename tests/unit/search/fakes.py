@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from quarry.deadline import Deadline
+from quarry.deadline import NO_LIMIT, Deadline
 from quarry.errors import QuarryError
 from quarry.filters import Filter
 from quarry.models.base import PairScore
@@ -15,7 +15,7 @@ from quarry.models.calibration import Calibration
 from quarry.ranking.queries import Query, RerankPlan, WeightedSum, plan_default_arms
 from quarry.ranking.ranking import RankedDocument
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
-from quarry.retrieval.retriever import NO_LIMIT, Retrieved
+from quarry.retrieval.retriever import Retrieved
 from quarry.retrieval.text_query import SearchText
 from quarry.schema import DEFAULT_SCHEMA
 from quarry.search.first_stage import FirstStage

@@ -11,7 +11,7 @@ from pathlib import Path
 import tantivy
 from tantivy import Occur, Order, Query
 
-from quarry.deadline import Deadline
+from quarry.deadline import NO_LIMIT, Deadline
 from quarry.errors import (
     DataLossError,
     DeadlineExceeded,
@@ -187,10 +187,11 @@ class TantivyIndex:
         filter: Filter | None,
         facets: Sequence[FacetRequest],
         hidden: Collection[Docno] = (),
+        limit: Deadline = NO_LIMIT,
     ) -> list[Facet]:
         with self._open_reading() as searcher:
             query = self._match(searcher, text, filter, hidden)
-            return [self._facets.count(searcher, query, facet) for facet in facets]
+            return self._facets.count(searcher, query, facets, limit)
 
     def score_documents(
         self, text: SearchText, docnos: Collection[Docno], boost_scale: float = 1.0

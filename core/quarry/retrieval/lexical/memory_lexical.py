@@ -7,7 +7,8 @@ from itertools import accumulate, groupby
 
 import regex
 
-from quarry.deadline import Deadline
+from quarry.deadline import NO_LIMIT, Deadline
+from quarry.errors import DeadlineExceeded
 from quarry.facets import Facet, FacetRequest, count_facet
 from quarry.filters import Filter, matches
 from quarry.retrieval.base import FIRST_DOCNO, ExcerptQuery, Excerpts, LexicalResult, OrderedResult
@@ -112,8 +113,11 @@ class MemoryLexicalIndex:
         filter: Filter | None,
         facets: Sequence[FacetRequest],
         hidden: Collection[Docno] = (),
+        limit: Deadline = NO_LIMIT,
     ) -> list[Facet]:
         matching = self._list_matching(text, filter, hidden)
+        if not limit.remaining_s:
+            raise DeadlineExceeded("there was not time enough to count facets")
         contents = [self._documents[docno].fields or {} for docno in matching]
         return [count_facet(facet, contents) for facet in facets]
 

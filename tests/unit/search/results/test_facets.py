@@ -3,13 +3,14 @@
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import pytest
 from tests.unit.search.fakes import FixedArm, Stack
-from tests.unit.search.searched import searched
+from tests.unit.search.searched import asked, searched
 
-from quarry.deadline import Deadline
+from quarry.deadline import NO_LIMIT, Deadline
 from quarry.errors import InvalidArgumentError, RetrieverUnavailableError, UnavailableError
 from quarry.facets import (
     CalendarFacet,
@@ -24,10 +25,12 @@ from quarry.facets import (
 )
 from quarry.filters import Filter, Range
 from quarry.ranking.ranking import DegradationReason, DegradedStage
+from quarry.ranking.shaping import Shaping
 from quarry.retrieval.lexical.memory_lexical import MemoryLexicalIndex
 from quarry.retrieval.query_syntax import parse_text_query
 from quarry.retrieval.text_query import SearchText, TextQuery
 from quarry.schema import MAX_TIMESTAMP_US, MIN_TIMESTAMP_US, Microseconds
+from quarry.search.answer_schedule import Slot
 from quarry.testing.strategies import FILTER_SCHEMA
 from quarry.types import Docno
 
@@ -46,6 +49,7 @@ class BrokenIndex(MemoryLexicalIndex):
         filter: Filter | None,
         facets: Sequence[FacetRequest],
         hidden: Collection[Docno] = (),
+        limit: Deadline = NO_LIMIT,
     ) -> list[Facet]:
         raise RetrieverUnavailableError("bm25", "the index is closed")
 
@@ -120,6 +124,35 @@ async def test_why_matching_documents_are_not_counted_is_said() -> None:
     assert note.detail.endswith("not counted: the bm25 arm is unavailable: the index is closed")
 
 
+class SlowIndex(MemoryLexicalIndex):
+    """Begins to count when its limit has passed, if that is soon."""
+
+    def count_facets(
+        self,
+        text: SearchText,
+        filter: Filter | None,
+        facets: Sequence[FacetRequest],
+        hidden: Collection[Docno] = (),
+        limit: Deadline = NO_LIMIT,
+    ) -> list[Facet]:
+        Event().wait(min(1.0, limit.remaining_s))
+        return super().count_facets(text, filter, facets, hidden, limit)
+
+
+@pytest.mark.parametrize("shaping", [None, Shaping(pinned=("d7",)), Shaping(excluded=frozenset({"d1"}))])
+async def test_a_search_whose_facets_are_late_answers_without_them(shaping: Shaping | None) -> None:
+    soon = Deadline.set_after(0.1)
+    with searched() as faq:
+        collection = faq.collection
+        collection.searcher.first_stage.lexical = SlowIndex("g", FILTER_SCHEMA)
+        query, page = faq.stack.make_query(shaping=shaping), asked(facets=(TermsFacet("tag"),))
+        in_time = Slot(Deadline.set_after(30), Deadline.set_after(30) if shaping else soon, soon)
+        answer = await faq.service.search(collection, query, page, faq.hold(), in_time)
+    assert (len(answer.hits), list(answer.facets)) == (4, [])
+    late = [note for note in answer.ranking.degraded if note.stage is DegradedStage.FACETS]
+    assert [note.reason for note in late] == [DegradationReason.TIMEOUT]
+
+
 async def test_facets_come_with_the_first_page_only() -> None:
     with searched() as collection:
         page = await collection.search(facets=(TermsFacet("tag"),))
@@ -128,9 +161,7 @@ async def test_facets_come_with_the_first_page_only() -> None:
         assert later.facets == ()
 
 
-async def test_snippets_do_without_an_index_that_does_not_settle_terms_and_say_so(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_snippets_do_without_an_index_that_does_not_settle_terms_and_say_so() -> None:
     terms = parse_text_query("word* -other", FILTER_SCHEMA)
     with ThreadPoolExecutor(1) as threads:
         stack = Stack([FixedArm("bm25", {1: 1.0})], threads)
@@ -143,7 +174,7 @@ async def test_snippets_do_without_an_index_that_does_not_settle_terms_and_say_s
         assert [(n.stage, n.reason) for n in notes] == [
             (DegradedStage.SNIPPETS, DegradationReason.UNAVAILABLE)
         ]
-        assert "the index is closed" in caplog.text
+        assert "the index is closed" in notes[0].detail
         assert await stage.settle(stack.make_query("word"), limit) == ("word", [])
         with pytest.raises(UnavailableError):
             await stage.settle(replace(query, require_complete=True), limit)

@@ -198,6 +198,12 @@ def read_ids(connection: sa.Connection, docnos: Collection[Docno]) -> dict[Docno
     return found
 
 
+def find_docnos(connection: sa.Connection, key: int, ids: Sequence[str]) -> dict[str, tuple[Docno, int]]:
+    """Finds docno and version of those of the documents that exist, by id."""
+    rows = _read_current(connection, key, ids)
+    return {id: (row.docno, row.version) for id, row in rows.items() if not row.deleted}
+
+
 def _select_rows(connection: sa.Connection, columns: str, docnos: Collection[Docno]) -> Iterator[Any]:
     """Yields rows of those of the documents that exist."""
     for statement in _make_selects(columns, docnos):

@@ -187,10 +187,9 @@ class DocumentLog:
             return found
         return {docno: self._view(document) for docno, document in found.items()}
 
-    def read_named(self, ids: Collection[str]) -> Mapping[str, Document]:
-        """Reads those documents that exist, by id."""
-        found = self._database.read(lambda c: list(log.read_documents_by_ids(c, self._key, list(ids))))
-        return {document.id: self._view(document) for document in found}
+    def find_docnos(self, ids: Collection[str]) -> Mapping[str, tuple[Docno, int]]:
+        """Finds docno and version as ``log.find_docnos`` does."""
+        return self._database.read(lambda c: log.find_docnos(c, self._key, list(ids)))
 
     def read_changes(self, after: int, max_rows: int, max_bytes: int) -> list[Change]:
         found = self._database.read(lambda c: log.read_changes(c, self._key, after, max_rows, max_bytes))

@@ -1,6 +1,6 @@
 """A merged list after a look into the log: what exists, under its id, and passes the filter as it is now."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from quarry.filters import Filter, matches
@@ -9,6 +9,9 @@ from quarry.ranking.queries import MAX_RANKED
 from quarry.ranking.ranking import FusedDocuments
 from quarry.retrieval.registry import ARMS
 from quarry.types import Candidate, Docno, Document
+
+READ_AT_ONCE = 100
+"""Documents that are in memory together at most where a search reads many for a little of each."""
 
 
 class Documents(Protocol):
@@ -20,9 +23,15 @@ class Documents(Protocol):
 
     def read(self, docnos: Collection[Docno]) -> Mapping[Docno, Document]: ...
 
-    def read_named(self, ids: Collection[str]) -> Mapping[str, Document]:
-        """Reads those documents that exist, by id."""
+    def find_docnos(self, ids: Collection[str]) -> Mapping[str, tuple[Docno, int]]:
+        """Finds docno and version of those documents that exist, by id."""
         ...
+
+
+def read_in_parts(documents: Documents, docnos: Sequence[Docno]) -> Iterator[Document]:
+    """Reads those documents that exist, some at a time: each may have 4 MiB. Blocks."""
+    for start in range(0, len(docnos), READ_AT_ONCE):
+        yield from documents.read(docnos[start : start + READ_AT_ONCE]).values()
 
 
 def resolve_documents(

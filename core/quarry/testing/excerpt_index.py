@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from quarry.filters import EqualTo, Filter
-from quarry.retrieval.base import ExcerptIndex
+from quarry.retrieval.base import Excerpt, ExcerptIndex, ExcerptQuery, Excerpts, TypedWord
 from quarry.retrieval.lexical.analysis import build_stop_test
-from quarry.schema import Field, FieldType, Schema
+from quarry.schema import Field, FieldType, Schema, as_list
 from quarry.search.suggesting import Suggesting, Suggestion, SuggestionKind, SuggestRequest
 from quarry.types import Change, Docno, Document, Fields, Position
 
@@ -47,6 +47,12 @@ FIELDS: list[Fields] = [
 ]
 
 
+def make_excerpt(number: int) -> Excerpt:
+    """Makes what an index has of one of the ``FIELDS`` that are short enough to be there as a whole."""
+    title, text = FIELDS[number]["title"], as_list(FIELDS[number]["text"])
+    return Excerpt(Docno(number), number + 1, str(title), tuple(map(str, text)))
+
+
 class LoggedDocuments:
     """The log of the contract: document n is called ``dn``, at version n + 1."""
 
@@ -59,7 +65,7 @@ class LoggedDocuments:
     def read(self, docnos: Collection[Docno]) -> Mapping[Docno, Document]:
         raise AssertionError("suggestions read no whole documents")
 
-    def read_named(self, ids: Collection[str]) -> Mapping[str, Document]:
+    def find_docnos(self, ids: Collection[str]) -> Mapping[str, tuple[Docno, int]]:
         raise AssertionError("suggestions read no documents by their ids")
 
 
@@ -229,6 +235,42 @@ class ExcerptIndexContract:
         assert self.list_texts(again, "java") == ["Memory in Java and in C"]
         assert self.list_texts(again, "mem", PHRASES) == []
         again.close()
+
+    def test_a_query_gives_as_many_as_it_asks_for_and_says_how_many_match(self, index: ExcerptIndex) -> None:
+        java = ExcerptQuery((TypedWord("java", True),), in_titles=True)
+        found = index.find_excerpts(java, 10, None)
+        assert found == Excerpts([make_excerpt(n) for n in (1, 0, 2)], 3), "the shortest title comes first"
+        assert index.find_excerpts(java, 1, None) == Excerpts(found.found[:1], 3)
+        assert index.find_excerpts(java, 10, EqualTo("tag", "all")) == Excerpts([make_excerpt(0)], 1)
+
+    @pytest.mark.parametrize(
+        ("words", "settings", "docnos"),
+        [
+            ("java memo", {}, {0, 1, 2}),
+            ("java memo ", {}, set()),
+            ("java lea", {}, {1}),
+            ("java", {"begins": True}, {1}),
+            ("j", {"begins": True}, {1}),
+            ("model", {}, set()),
+            ("model", {"in_titles": False}, {0, 1}),
+            ("java model", {"in_titles": False}, {0, 1}),
+            ("secret wi", {"in_titles": False}, {2, 6}),
+            ("jova", {}, set()),
+            ("jova", {"tolerant": True}, {0, 1, 2}),
+            ("modle ", {"in_titles": False}, set()),
+            ("modle ", {"in_titles": False, "tolerant": True}, {0, 1}),
+            ("beyond", {"in_titles": False}, set()),
+        ],
+    )
+    def test_a_query_finds_the_beginnings_with_all_its_words_and_no_others(
+        self, index: ExcerptIndex, words: str, settings: dict[str, bool], docnos: set[int]
+    ) -> None:
+        typed = [TypedWord(word, True) for word in words.split()]
+        typed[-1] = TypedWord(typed[-1].text, words.endswith(" "))
+        query = ExcerptQuery(tuple(typed), **{"in_titles": True, **settings})
+        found = index.find_excerpts(query, 10, None)
+        assert sorted(found.found, key=lambda e: e.docno) == [make_excerpt(n) for n in sorted(docnos)]
+        assert found.total == len(docnos)
 
     def test_repeated_titles_leave_room_for_others(self, reopen: Reopen) -> None:
         index = reopen()

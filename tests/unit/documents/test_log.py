@@ -140,6 +140,16 @@ def test_a_document_born_again_keeps_its_docno_and_counts_once(engine: sa.Engine
         assert document_count(connection) == 1
 
 
+def test_documents_are_found_by_id_in_their_collection_if_they_exist(engine: sa.Engine, key: int) -> None:
+    with engine.begin() as connection:
+        log.upsert_documents(connection, key, [upsert("a"), upsert("gone"), upsert("b")])
+        log.delete_documents(connection, key, ["gone"])
+        (a, version), (b, _) = (log.find_docnos(connection, key, ["b", "a", "gone", "z"])[id] for id in "ab")
+        assert log.find_docnos(connection, key, ["gone", "z"]) == {}
+        assert log.read_ids(connection, [a, b])[a] == ("a", version)
+        assert log.find_docnos(connection, key + 1, ["a"]) == {}
+
+
 def test_deleting_what_is_not_there_is_an_error_of_that_document_alone(engine: sa.Engine, key: int) -> None:
     with engine.begin() as connection:
         log.upsert_documents(connection, key, [upsert("a")])

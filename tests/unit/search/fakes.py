@@ -112,8 +112,8 @@ class FixedDocuments:
     def read(self, docnos: Collection[Docno]) -> dict[Docno, Document]:
         return {n: self._documents[n] for n in docnos if n in self._documents}
 
-    def read_named(self, ids: Collection[str]) -> dict[str, Document]:
-        return {d.id: d for d in self._documents.values() if d.id in ids}
+    def find_docnos(self, ids: Collection[str]) -> dict[str, tuple[Docno, int]]:
+        return {d.id: (d.docno, d.version) for d in self._documents.values() if d.id in ids}
 
 
 class FixedScorer:

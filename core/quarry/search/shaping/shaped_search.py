@@ -5,12 +5,10 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from quarry.errors import DeadlineExceeded, QuarryError
+from quarry.errors import QuarryError
 from quarry.ranking.queries import MAX_RANKED, Query
 from quarry.ranking.ranges import ARM_DEPTH
 from quarry.ranking.ranking import (
-    Degradation,
-    DegradationReason,
     RankedDocument,
     Ranking,
     Reach,
@@ -23,16 +21,14 @@ from quarry.ranking.shaping import Diversity, Shaping
 from quarry.retrieval.base import FIRST_DOCNO
 from quarry.search.answer_schedule import Slot
 from quarry.search.pipeline import Searcher
-from quarry.search.resolving import Documents
+from quarry.search.resolving import Documents, read_in_parts
 from quarry.search.shaping.boosting import Strengths, apply_boosts, measure_strengths
 from quarry.search.shaping.collapsing import collapse_groups, read_group
 from quarry.search.shaping.diversifying import list_first_hits, order_by_novelty
 from quarry.search.shaping.pinning import HidingDocuments, NamedDocuments, pin_documents, read_named_documents
 from quarry.search.shaping.similar import find_like_query
-from quarry.search.shortfalls import refuse_incomplete
-from quarry.types import Docno, Document, FieldScalar
-
-_READ_AT_ONCE = 100
+from quarry.search.shortfalls import refuse_incomplete, report_failure
+from quarry.types import Docno, FieldScalar
 
 
 @dataclass(slots=True)
@@ -139,14 +135,14 @@ async def _list_below(searcher: Searcher, query: Query, ranking: Ranking, slot: 
         below = await searcher.find_below(query, ranking.documents, ranking.rest, slot.limit)
     except (TimeoutError, QuarryError) as error:
         name = searcher.first_stage.browsing
-        note = _make_note(name, error, f"what {name} finds beyond its depth is missing")
+        note = report_failure(name, error, f"what {name} finds beyond its depth is missing")
         reach = replace(ranking.reach, limit=ReachLimit.DEGRADED)
         return replace(ranking, degraded=(*ranking.degraded, note), reach=reach, rest=None)
     return replace(ranking, documents=[*ranking.documents, *below], rest=None)
 
 
 def _order_by_fields(
-    documents: Documents, ranking: Ranking, shaping: Shaping, pinned: Sequence[Document]
+    documents: Documents, ranking: Ranking, shaping: Shaping, pinned: Sequence[RankedDocument]
 ) -> Sequence[RankedDocument]:
     """Gives the list the order and groups that the documents' fields make, with ``pinned`` on top. Blocks.
 
@@ -167,14 +163,13 @@ def _order_by_fields(
 
 
 def _read_traits(documents: Documents, docnos: Sequence[Docno], shaping: Shaping) -> _Traits:
-    """Reads what boosts and groups need, some documents at a time: each may have 4 MiB."""
+    """Reads what boosts and groups need."""
     traits, now_us = _Traits(), time.time_ns() // 1_000
-    for start in range(0, len(docnos), _READ_AT_ONCE):
-        for docno, document in documents.read(docnos[start : start + _READ_AT_ONCE]).items():
-            if shaping.boosts:
-                traits.strengths[docno] = measure_strengths(shaping.boosts, document.fields, now_us)
-            if shaping.collapse:
-                traits.groups[docno] = read_group(shaping.collapse, document)
+    for document in read_in_parts(documents, docnos):
+        if shaping.boosts:
+            traits.strengths[document.docno] = measure_strengths(shaping.boosts, document.fields, now_us)
+        if shaping.collapse:
+            traits.groups[document.docno] = read_group(shaping.collapse, document)
     return traits
 
 
@@ -191,7 +186,7 @@ async def _order_by_new(
         vectors = await searcher.first_stage.read_vectors([d.docno for d in first], slot.limit)
     except (TimeoutError, QuarryError) as error:
         name = searcher.first_stage.comparing
-        note = _make_note(name, error, f"the vectors of {name}, which tell repeated hits, are missing")
+        note = report_failure(name, error, f"the vectors of {name}, which tell repeated hits, are missing")
         return replace(ranking, degraded=(*ranking.degraded, note))
     ordered = await asyncio.to_thread(order_by_novelty, rest, vectors, diversity, ranking.scale)
     return replace(ranking, documents=[*top, *ordered])
@@ -244,8 +239,3 @@ def _reach_below(below: int, listed: int, hidden: int) -> Total:
     if listed + below <= MAX_RANKED or not hidden:
         return Total(max(listed, min(MAX_RANKED, listed + below)), exact=True)
     return Total(max(listed, MAX_RANKED - hidden), exact=False)
-
-
-def _make_note(arm: str, error: Exception, detail: str) -> Degradation:
-    late = isinstance(error, TimeoutError | DeadlineExceeded)
-    return Degradation(arm, DegradationReason.TIMEOUT if late else DegradationReason.UNAVAILABLE, detail)

@@ -11,7 +11,7 @@ from quarry.ranking.queries import Query
 from quarry.retrieval.registry import ARMS
 from quarry.search.first_stage import FirstStage
 from quarry.search.resolving import Documents
-from quarry.types import Docno
+from quarry.types import Docno, Document
 
 TELLING_WORDS = 25
 """Words of the document that BM25 looks for, as in Lucene's and Tantivy's queries of this kind."""
@@ -29,13 +29,19 @@ async def find_like_query(
 
     Raises DocumentNotFoundError if there is no such document, or as BM25 does.
     """
-    found = (await asyncio.to_thread(documents.read_named, [like])).get(like)
+    found = await asyncio.to_thread(_read_document, documents, like)
     if found is None:
         raise DocumentNotFoundError(like)
     words = await asyncio.to_thread(stage.lexical.find_telling_words, found.fields, TELLING_WORDS)
     if any(ARMS[plan.name].compares_passages for plan in query.arms):
         stage = stage.search_for_vector(await _compute_mean(stage, found.docno, limit))
     return replace(query, text=" ".join(words) or _NO_WORDS, rerank=None), stage
+
+
+def _read_document(documents: Documents, id: str) -> Document | None:
+    """Reads a document by its id; None if there is none. Blocks."""
+    docnos = [docno for docno, _ in documents.find_docnos([id]).values()]
+    return next(iter(documents.read(docnos).values()), None)
 
 
 async def _compute_mean(

@@ -1,12 +1,12 @@
 """Shaped searches through the whole use case: pages, totals, and what is logged."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.search.fakes import FixedArm, FixedScorer
+from tests.unit.search.fakes import FixedArm, FixedDocuments, FixedScorer
 from tests.unit.search.searched import ALWAYS, COUNT, TAGGED, Searched, asked, ids, searched, slot
 from tests.unit.search.test_relevance import EVEN_AT_3
 
@@ -19,6 +19,8 @@ from quarry.ranking.score_scale import ScoreBasis
 from quarry.ranking.shaping import Boost, Collapse, Diversity, Shaping
 from quarry.search.exploration import compute_seed
 from quarry.search.service import SearchPage
+from quarry.search.shaping.pinning import find_hidden, read_named_documents
+from quarry.types import Docno, Document, Fields
 
 BEST = [f"d{n}" for n in range(COUNT)]
 
@@ -234,7 +236,8 @@ async def test_bm25_failing_below_is_said_and_the_rest_is_given(faq: Searched) -
     shape = {"pinned": ("d2",), "collapse": Collapse("text")}
     page = await search(faq, query={"arms": arms, "deepens": True}, size=100, **shape)
     assert ids(page) == ["d2", "d0", "d1"]
-    assert [note.detail for note in page.ranking.degraded] == ["what bm25 finds beyond its depth is missing"]
+    (note,) = page.ranking.degraded
+    assert note.detail.startswith("what bm25 finds beyond its depth is missing: the bm25 arm is unavailable")
     assert page.ranking.reach.limit is ReachLimit.DEGRADED
 
 
@@ -258,11 +261,38 @@ async def test_a_pinned_hit_needs_no_relevance_and_does_not_count_as_relevant(fa
     assert page.hits[0].ranked.relevance is None
 
 
+class CountedReads(FixedDocuments):
+    """Keeps how many documents each call reads with their fields."""
+
+    def __init__(self, documents: dict[int, Fields]) -> None:
+        super().__init__(documents)
+        self.read_at_once: list[int] = []
+
+    def read(self, docnos: Collection[Docno]) -> dict[Docno, Document]:
+        self.read_at_once.append(len(docnos))
+        return super().read(docnos)
+
+
+def test_named_documents_are_read_only_for_a_filter_and_some_at_a_time() -> None:
+    documents = CountedReads({n: {"tag": "x" if n % 2 else "y"} for n in range(250)})
+    shaping = Shaping(pinned=("d3", "d2", "gone"), excluded=frozenset(f"d{n}" for n in range(10, 250)))
+    named = read_named_documents(documents, shaping, None)
+    assert [(d.id, d.docno, d.version) for d in named.pinned] == [("d3", 3, 1), ("d2", 2, 1)]
+    assert named.hidden == named.passing == set(range(10, 250))
+    assert find_hidden(documents, shaping) == named.hidden
+    assert documents.read_at_once == []
+    named = read_named_documents(documents, shaping, TAGGED)
+    assert [d.id for d in named.pinned] == ["d3"]
+    assert named.not_pinned == {"d2": NotPinned.FILTERED, "gone": NotPinned.NOT_FOUND}
+    assert (named.hidden, named.passing) == (set(range(10, 250)), set(range(11, 250, 2)))
+    assert documents.read_at_once == [100, 100, 42]
+
+
 async def test_without_a_shape_nothing_is_read_by_name(faq: Searched) -> None:
     def fail(ids: object) -> Any:
         raise AssertionError("nobody named a document")
 
-    faq.documents.read_named = fail  # type: ignore[method-assign]
+    faq.documents.find_docnos = fail  # type: ignore[method-assign]
     page = await faq.search()
     assert not page.ranking.shaped
 

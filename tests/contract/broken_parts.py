@@ -1,6 +1,7 @@
 """Parts that break their contracts, each in one way, and what notices; run by test_broken_parts.py."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,27 @@ class HiddenBeginnings(MemoryExcerptIndex):
         return super().find_excerpts(query, depth, None)
 
 
+class UncutBeginnings(MemoryExcerptIndex):
+    """Gives all beginnings that match, however few are asked for."""
+
+    def find_excerpts(self, query: ExcerptQuery, depth: int, filter: Filter | None) -> Excerpts:
+        return super().find_excerpts(query, 10_000, filter)
+
+
+class AnyBeginnings(MemoryExcerptIndex):
+    """Gives beginnings that have the first word alone; whoever suggests drops them again."""
+
+    def find_excerpts(self, query: ExcerptQuery, depth: int, filter: Filter | None) -> Excerpts:
+        return super().find_excerpts(replace(query, words=query.words[:1]), depth, filter)
+
+
+class DeletedNeighbours(MemoryLexicalIndex):
+    """Names a document that is deleted among those to write again."""
+
+    def find_beside_deleted(self, thorough: bool = False) -> list[Docno]:
+        return [Docno(1)]
+
+
 class UnfilteredCounts(MemoryLexicalIndex):
     """Counts facets of what the filter leaves out, too."""
 
@@ -111,6 +133,7 @@ class UnfilteredCounts(MemoryLexicalIndex):
         filter: Filter | None,
         facets: Sequence[FacetRequest],
         hidden: Collection[Docno] = (),
+        limit: Deadline = NO_LIMIT,
     ) -> list[Facet]:
         return super().count_facets(text, None, facets, hidden, limit)
 
@@ -124,6 +147,7 @@ class HiddenCounts(MemoryLexicalIndex):
         filter: Filter | None,
         facets: Sequence[FacetRequest],
         hidden: Collection[Docno] = (),
+        limit: Deadline = NO_LIMIT,
     ) -> list[Facet]:
         return super().count_facets(text, filter, facets, (), limit)
 
@@ -133,7 +157,6 @@ class MissingFirst(MemoryLexicalIndex):
 
     def order(
         self,
-        limit: Deadline = NO_LIMIT,
         text: SearchText,
         depth: int,
         filter: Filter | None,
@@ -147,7 +170,6 @@ class MissingFirst(MemoryLexicalIndex):
 
 class NoIndex:
     """Answers with fixed scores, and is wrong in what a subclass changes."""
-        limit: Deadline = NO_LIMIT,
 
     name = "fixed"
 
@@ -283,6 +305,21 @@ class TestHiddenBeginnings(ExcerptIndexContract):
         return HiddenBeginnings("g1", schema)
 
 
+class TestUncutBeginnings(ExcerptIndexContract):
+    def open_index(self, folder: Path, schema: Schema) -> ExcerptIndex:
+        return UncutBeginnings("g1", schema)
+
+
+class TestAnyBeginnings(ExcerptIndexContract):
+    def open_index(self, folder: Path, schema: Schema) -> ExcerptIndex:
+        return AnyBeginnings("g1", schema)
+
+
+class TestDeletedNeighbours(LexicalIndexContract):
+    def open_index(self, folder: Path) -> LexicalIndex:
+        return DeletedNeighbours("g1", FILTER_SCHEMA)
+
+
 class TestUnfilteredCounts(LexicalResultsContract):
     def open_index(self, folder: Path) -> LexicalIndex:
         return UnfilteredCounts("g1", FILTER_SCHEMA)
@@ -347,6 +384,9 @@ NOTICED: dict[type, list[str]] = {
     TestFilterAfterTheCut: ["test_browsing_finds_the_first_that_pass_however_many_do_not"],
     TestAtOnce: ["test_changes_are_not_seen_before_the_commit"],
     TestHiddenBeginnings: ["test_only_what_passes_the_filter_is_read"],
+    TestUncutBeginnings: ["test_a_query_gives_as_many_as_it_asks_for_and_says_how_many_match"],
+    TestAnyBeginnings: ["test_a_query_finds_the_beginnings_with_all_its_words_and_no_others"],
+    TestDeletedNeighbours: ["test_what_shared_files_with_something_deleted_can_be_written_again"],
     TestExactSpelling: ["test_a_title_is_found_without_its_accents_and_counts_more"],
     TestUnfilteredCounts: ["test_the_filter_counts_and_a_text_without_words_matches_nothing"],
     TestHiddenCounts: ["test_hidden_documents_are_not_counted_or_ordered"],

@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 import pytest
 from tests.contract.broken_parts import NOTICED
 
+from quarry import testing
+
 BROKEN = Path(__file__).with_name("broken_parts.py")
 ROOT = BROKEN.parents[2]
 PAGE = "TestMyIndex"
@@ -46,6 +48,12 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
             found[kind].add(case.attrib["name"].partition("[")[0])
     assert ran == found.keys()
     return found
+
+
+def test_pytest_shows_the_values_of_every_contract_that_fails() -> None:
+    for file in (ROOT / "core/quarry/testing").glob("*.py"):
+        if re.search(r"^class \w+Contract\b", file.read_text(), re.MULTILINE):
+            assert file.stem in testing._CONTRACTS
 
 
 @pytest.mark.parametrize("kind", NOTICED, ids=lambda kind: kind.__name__)

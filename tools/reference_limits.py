@@ -80,6 +80,7 @@ UNPUBLISHED = (
     ("rules of synonyms of a collection", vocabulary.MAX_SYNONYM_RULES),
     ("words and phrases of such a rule", vocabulary.MAX_RULE_PHRASES),
     ("bytes of such a phrase", vocabulary.MAX_PHRASE_BYTES),
+    ("pairs of a phrase and one that it finds, in all such rules", vocabulary.MAX_SYNONYM_PAIRS),
     ("stop words of a collection", vocabulary.MAX_STOP_WORDS),
     ("re-rankers in a cascade", cascade.MAX_STAGES),
     ("candidates that a re-ranker reads", int(ranges.RERANK_DEPTH.most)),

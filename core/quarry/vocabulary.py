@@ -11,6 +11,8 @@ from quarry.questions import has_words
 
 MAX_SYNONYM_RULES = 10_000
 MAX_RULE_PHRASES = 32
+MAX_SYNONYM_PAIRS = 200_000
+"""Of a phrase and another that it finds, in all rules together."""
 MAX_PHRASE_BYTES = 200
 MAX_STOP_WORDS = 10_000
 
@@ -27,15 +29,20 @@ class SynonymRule:
     phrases: tuple[str, ...]
     finds: tuple[str, ...] = ()
 
+    def list_others(self, phrase: str) -> Iterator[str]:
+        """Lists what ``phrase``, which is one of ``phrases``, finds."""
+        return (other for other in self.finds or self.phrases if other is not phrase)
+
     def list_pairs(self) -> Iterator[tuple[str, str]]:
         """Lists what finds what."""
-        for phrase in self.phrases:
-            for other in self.finds or self.phrases:
-                if other is not phrase:
-                    yield phrase, other
+        return ((phrase, other) for phrase in self.phrases for other in self.list_others(phrase))
+
+    def count_pairs(self) -> int:
+        """Counts what ``list_pairs`` lists."""
+        return len(self.phrases) * (len(self.finds) or len(self.phrases) - 1)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Vocabulary:
     """The synonyms and stop words of a collection. Two are the same only if they are one object.
 
@@ -61,18 +68,13 @@ def check_vocabulary(vocabulary: Vocabulary) -> None:
         if len(getattr(vocabulary, name)) > limit:
             raise OutOfRangeError(name, f"has {len(getattr(vocabulary, name))} entries, at most {limit}")
     stop_words = _check_stop_words(vocabulary.stop_words)
-    one_way: dict[tuple[str, str], int] = {}
-    two_way: dict[tuple[str, str], int] = {}
-    for number, rule in enumerate(vocabulary.synonyms):
-        path = f"synonyms[{number}]"
-        _check_rule(rule, path, stop_words)
-        for pair in rule.list_pairs():
-            key = (make_word_key(pair[0]), make_word_key(pair[1]))
-            if key in one_way or key in two_way:
-                earlier = one_way[key] if key in one_way else two_way[key]
-                raise DuplicateError(path, f"says of {pair[0]!r} and {pair[1]!r} what rule {earlier} says")
-            (one_way if rule.finds else two_way)[key] = number
-    _check_directions(one_way)
+    rules = [_check_rule(rule, f"synonyms[{n}]", stop_words) for n, rule in enumerate(vocabulary.synonyms)]
+    pairs = sum(rule.count_pairs() for rule in rules)
+    if pairs > MAX_SYNONYM_PAIRS:
+        raise OutOfRangeError(
+            "synonyms", f"have {pairs} pairs of what finds what, at most {MAX_SYNONYM_PAIRS}"
+        )
+    _check_pairs(rules)
 
 
 def _check_stop_words(words: Sequence[str]) -> set[str]:
@@ -89,13 +91,14 @@ def _check_stop_words(words: Sequence[str]) -> set[str]:
     return keys
 
 
-def _check_rule(rule: SynonymRule, path: str, stop_words: set[str]) -> None:
+def _check_rule(rule: SynonymRule, path: str, stop_words: set[str]) -> SynonymRule:
+    """Returns the rule with the word keys of its phrases: to make keys for each pair would take minutes."""
     phrases = [*rule.phrases, *rule.finds]
     if len(phrases) > MAX_RULE_PHRASES:
         raise OutOfRangeError(path, f"has {len(phrases)} phrases, at most {MAX_RULE_PHRASES} are allowed")
     if not rule.phrases or len(phrases) < 2:
         raise RequiredError(path, "needs two phrases, or one that finds another")
-    keys: set[str] = set()
+    keys: dict[str, None] = {}
     for number, phrase in enumerate(phrases):
         side, place = (
             ("phrases", number) if number < len(rule.phrases) else ("finds", number - len(rule.phrases))
@@ -107,7 +110,9 @@ def _check_rule(rule: SynonymRule, path: str, stop_words: set[str]) -> None:
             raise DuplicateError(where, f"{phrase!r} is there twice")
         if key in stop_words:
             raise ConflictingFieldsError(where, f"{phrase!r} is a stop word, too")
-        keys.add(key)
+        keys[key] = None
+    ordered = tuple(keys)
+    return SynonymRule(ordered[: len(rule.phrases)], ordered[len(rule.phrases) :])
 
 
 def _check_phrase(phrase: str, path: str) -> None:
@@ -115,6 +120,20 @@ def _check_phrase(phrase: str, path: str) -> None:
         raise RequiredError(path, "has no letter and no digit")
     if len(phrase.encode()) > MAX_PHRASE_BYTES:
         raise OutOfRangeError(path, f"is longer than {MAX_PHRASE_BYTES} bytes")
+
+
+def _check_pairs(rules: Sequence[SynonymRule]) -> None:
+    """Checks that rules of word keys say nothing twice, and do not lead in a circle."""
+    one_way: dict[tuple[str, str], int] = {}
+    two_way: dict[tuple[str, str], int] = {}
+    for number, rule in enumerate(rules):
+        for pair in rule.list_pairs():
+            earlier = one_way.get(pair, two_way.get(pair))
+            if earlier is not None:
+                problem = f"says of {pair[0]!r} and {pair[1]!r} what rule {earlier} says"
+                raise DuplicateError(f"synonyms[{number}]", problem)
+            (one_way if rule.finds else two_way)[pair] = number
+    _check_directions(one_way)
 
 
 def _check_directions(one_way: dict[tuple[str, str], int]) -> None:

@@ -154,7 +154,8 @@ class Vocabulary(_message.Message):
     STOP_WORDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def synonyms(self) -> _containers.RepeatedCompositeFieldContainer[Global___SynonymRule]:
-        """At most 10,000. What a rule finds is not looked up in other rules. A pair that two rules have is
+        """At most 10,000, with at most 200,000 pairs of a phrase and one that it finds: a rule of 5 phrases that find
+        each other makes 20. What a rule finds is not looked up in other rules. A pair that two rules have is
         INVALID_ARGUMENT with the reason DUPLICATE; rules with `finds` that go in a circle, or a phrase that is a
         stop word, too, with CONFLICTING_FIELDS.
         """

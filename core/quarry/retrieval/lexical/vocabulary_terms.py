@@ -1,23 +1,23 @@
 """The words of a query as they are looked for: without stop words, and with synonyms beside what they stand
 for."""
 
-import functools
-from collections.abc import Iterator, Sequence
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from quarry.retrieval.lexical.analysis import QueryAnalyser, build_surface_cutter, list_surfaces
 from quarry.retrieval.lexical.cutting import Run, Word
 from quarry.retrieval.text_query import Occurrence, Term, TermKind, TextQuery
 from quarry.schema import Schema
-from quarry.vocabulary import Vocabulary
+from quarry.vocabulary import SynonymRule, Vocabulary
 
 MAX_EXPANDED = 64
 """Words and phrases of one text whose synonyms are looked for; the first ones are taken."""
 
-_NO_VOCABULARY = Vocabulary()
-
 Key = tuple[str, ...]
 """A phrase as an analyser leaves its words."""
+Languages = tuple[str, ...]
 
 
 def arrange_terms(query: TextQuery, schema: Schema) -> TextQuery:
@@ -33,7 +33,8 @@ def arrange_terms(query: TextQuery, schema: Schema) -> TextQuery:
     is_plain = len(plain) in (0, len(query.terms))
     if not schema.searchable or (query.vocabulary is None and is_plain):
         return query
-    reader = _make_reader(schema, query.vocabulary or _NO_VOCABULARY)
+    languages = tuple(dict.fromkeys(field.language for field in schema.searchable))
+    reader = _find_reader(query.vocabulary or _NO_VOCABULARY, languages)
     beside = any(term.occurs is not Occurrence.EXCLUDED and term not in plain for term in query.terms)
     terms: list[Term] = []
     for term in query.terms:
@@ -48,25 +49,19 @@ def arrange_terms(query: TextQuery, schema: Schema) -> TextQuery:
     return replace(query, terms=tuple(dict.fromkeys(terms)))  # a word counts once, as in plain text
 
 
-@functools.lru_cache(maxsize=64)
-def _make_reader(schema: Schema, vocabulary: Vocabulary) -> "_VocabularyReader":
-    """Makes the reader once: a large vocabulary takes some tenths of a second."""
-    return _VocabularyReader(schema, vocabulary)
-
-
 class _VocabularyReader:
     """Finds stop words and synonyms in texts: in any language of the schema, whatever their endings are."""
 
-    def __init__(self, schema: Schema, vocabulary: Vocabulary) -> None:
-        self._languages = tuple(dict.fromkeys(field.language for field in schema.searchable))
-        self._analysers = [QueryAnalyser(language) for language in self._languages]
-        self._surfaces = [build_surface_cutter(language) for language in self._languages]
-        self._finds: dict[Key, dict[str, None]] = {}
+    def __init__(self, languages: Languages, vocabulary: Vocabulary) -> None:
+        self._languages = languages
+        self._analysers = [QueryAnalyser(language) for language in languages]
+        self._surfaces = [build_surface_cutter(language) for language in languages]
+        self._rules: dict[Key, list[tuple[SynonymRule, str]]] = {}
         for rule in vocabulary.synonyms:
-            for phrase, other in rule.list_pairs():
+            for phrase in rule.phrases:
                 for key in self._make_keys(phrase):
-                    self._finds.setdefault(key, {})[other] = None
-        self._longest = max(map(len, self._finds), default=0)
+                    self._rules.setdefault(key, []).append((rule, phrase))
+        self._longest = max(map(len, self._rules), default=0)
         self._stop_words = {
             surface
             for word in vocabulary.stop_words
@@ -76,9 +71,7 @@ class _VocabularyReader:
 
     def find_others(self, text: str) -> tuple[str, ...]:
         """Finds the synonyms of the whole ``text``."""
-        return tuple(
-            dict.fromkeys(other for key in self._make_keys(text) for other in self._finds.get(key, ()))
-        )
+        return self._list_others(self._make_keys(text))
 
     def read_words(self, term: Term, beside: bool = False) -> Iterator[Term]:
         """Reads the words of a text: those with synonyms, longest phrases first, and all others as one.
@@ -118,11 +111,14 @@ class _VocabularyReader:
 
     def _find_longest(self, cuts: Sequence[Sequence[Word | Run]], place: int) -> tuple[int, tuple[str, ...]]:
         for length in range(min(self._longest, len(cuts[0]) - place), 0, -1):
-            keys = (_make_key(cut[place : place + length]) for cut in cuts)
-            others = dict.fromkeys(other for key in keys for other in self._finds.get(key, ()))
+            others = self._list_others(_make_key(cut[place : place + length]) for cut in cuts)
             if others:
-                return length, tuple(others)
+                return length, others
         return 0, ()
+
+    def _list_others(self, keys: Iterable[Key]) -> tuple[str, ...]:
+        found = (found for key in keys for found in self._rules.get(key, ()))
+        return tuple(dict.fromkeys(other for rule, phrase in found for other in rule.list_others(phrase)))
 
     def _make_keys(self, phrase: str) -> set[Key]:
         return {_make_key(analyser.cut_whole(phrase)) for analyser in self._analysers} - {()}
@@ -139,3 +135,32 @@ class _VocabularyReader:
 
 def _make_key(parts: Sequence[Word | Run]) -> Key:
     return tuple(part.text if isinstance(part, Word) else "".join(part.characters) for part in parts)
+
+
+class _Readers:
+    """The readers of one vocabulary, by languages.
+
+    Each is made once, and whoever needs it meanwhile waits: that of a large vocabulary takes seconds.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_languages: dict[Languages, _VocabularyReader] = {}
+
+    def find(self, vocabulary: Vocabulary, languages: Languages) -> _VocabularyReader:
+        with self._lock:
+            if languages not in self._by_languages:
+                self._by_languages[languages] = _VocabularyReader(languages, vocabulary)
+            return self._by_languages[languages]
+
+
+_NO_VOCABULARY = Vocabulary()
+_LOCK = threading.Lock()
+_READERS: weakref.WeakKeyDictionary[Vocabulary, _Readers] = weakref.WeakKeyDictionary()
+"""Readers go with their vocabulary, so none may hold it."""
+
+
+def _find_reader(vocabulary: Vocabulary, languages: Languages) -> _VocabularyReader:
+    with _LOCK:
+        readers = _READERS.setdefault(vocabulary, _Readers())
+    return readers.find(vocabulary, languages)

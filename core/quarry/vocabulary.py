@@ -54,6 +54,11 @@ class Vocabulary:
     synonyms: tuple[SynonymRule, ...] = ()
     stop_words: tuple[str, ...] = ()
 
+    @property
+    def parts(self) -> tuple[tuple[SynonymRule, ...], tuple[str, ...]]:
+        """All that it says, to compare it by."""
+        return self.synonyms, self.stop_words
+
 
 def check_vocabulary(vocabulary: Vocabulary) -> None:
     """Checks what a caller gives.

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from quarry.ranking.cascade import OWN, Cascade
 from quarry.registry.serving import Note, check_own, check_proven, is_unproven, note_change
 from quarry.retrieval.definition import Engines
 from quarry.types import Docno
+from quarry.vocabulary import Vocabulary, check_vocabulary
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -222,6 +223,30 @@ class Collections:
         await self.change(name, new, write)
         with self.use(name) as updated:
             return updated
+
+    async def set_vocabulary(
+        self, name: str, revision: int | None, parts: Mapping[str, tuple[Any, ...]]
+    ) -> Collection:
+        """Sets ``synonyms``, ``stop_words`` or both; a part that is not named stays as the write finds it.
+
+        Raises:
+            ConflictError: ``revision`` is not the current one.
+            InvalidArgumentError: as ``check_vocabulary``.
+        """
+
+        def merge(before: Collection) -> Vocabulary:
+            return replace(before.settings.vocabulary or Vocabulary(), **parts)
+
+        def write(connection: sa.Connection) -> Collection:
+            vocabulary = merge(catalog.get_collection(connection, name))
+            if vocabulary.parts != checked.parts:  # the other part has changed meanwhile
+                check_vocabulary(vocabulary)
+            value = vocabulary if any(vocabulary.parts) else None
+            return catalog.update_collection(connection, name, revision, vocabulary=value)
+
+        checked = merge(await self.read_current(name))
+        await asyncio.to_thread(check_vocabulary, checked)  # a large one would hold the writer for a second
+        return await self.change(name, (), write)
 
     async def change(self, name: str, rerankers: Iterable[str], write: Callable[[sa.Connection], T]) -> T:
         """Runs ``write`` on the row of a collection, whose searches see what it left from then on.

@@ -106,6 +106,17 @@ async def finish_undisturbed(work: Awaitable[T]) -> T:
     return task.result()
 
 
+async def run_to_its_end(work: Awaitable[T]) -> T:
+    """Returns what ``work`` gives. Whoever is cancelled meanwhile stays to its end, and is cancelled then: so
+    nobody closes what a thread still uses."""
+    running = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await finish_undisturbed(asyncio.wait([running]))
+        raise
+
+
 async def end(tasks: Iterable["asyncio.Task[T]"]) -> None:
     """Cancels them, and waits until they have ended."""
     ending = list(tasks)

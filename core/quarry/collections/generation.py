@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarry.collections.consistency import ArmDifferences
-from quarry.collections.erased_marks import ErasedMarks
+from quarry.collections.index_erasing import ErasableIndex, IndexEraser
 from quarry.collections.suggestions import NAME as SUGGESTIONS
 from quarry.collections.suggestions import SuggestionIndex
 from quarry.deadline import NO_LIMIT, Deadline
@@ -117,7 +117,7 @@ class Generation:
         self._threads = threads
         self._catch_up_to = collection.last_sequence
         self._arms: dict[str, OpenArm] = {}
-        self._erased = ErasedMarks(folder)
+        self._eraser = IndexEraser(folder, log)
         self._encoding: DenseParts | None = None
         self._reopening: list[asyncio.Task[None]] = []
         self._suggestions = SuggestionIndex(
@@ -328,34 +328,13 @@ class Generation:
         )
 
     async def erase(self, before_us: int) -> None:
-        """Erases deleted documents from the files of all indexes, if one was deleted before that time.
+        """Erases deleted documents from the files of all indexes, as ``IndexEraser.erase`` says."""
+        indexes = {name: self._make_erasable(arm, self.followers[name]) for name, arm in self._arms.items()}
+        indexes[SUGGESTIONS] = ErasableIndex(self._log.read_last_sequence, self._suggestions.erase)
+        await self._eraser.erase(indexes, before_us)
 
-        Raises ExceptionGroup of what failed; it keeps no other index from being erased.
-        """
-        failures: dict[str, Exception] = {}
-        for name in [*self._arms, SUGGESTIONS]:
-            try:
-                await self._erase_index(name, before_us)
-            except Exception as error:  # noqa: BLE001  raised below
-                failures[name] = error
-        if failures:
-            raise ExceptionGroup(f"not erased: {', '.join(failures)}", list(failures.values()))
-
-    async def _erase_index(self, name: str, before_us: int) -> None:
-        """Erases what was deleted up to the sequence number that the files of the index have reached."""
-        erase: Callable[[], Awaitable[None]]
-        if name == SUGGESTIONS:
-            until = await asyncio.to_thread(self._log.read_last_sequence)
-            erase = self._suggestions.erase
-        else:
-            until = self.followers[name].durable
-            erase = partial(self._arms[name].erase, partial(self._rewrite, self.followers[name]))
-        deleted_us = await asyncio.to_thread(self._log.find_deletion, self._erased.read(name), until)
-        if deleted_us is None:
-            self._erased.skip_to(name, until)
-        elif deleted_us < before_us:
-            await erase()
-            await asyncio.to_thread(self._erased.write, name, until)
+    def _make_erasable(self, arm: OpenArm, follower: Follower) -> ErasableIndex:
+        return ErasableIndex(lambda: follower.durable, partial(arm.erase, partial(self._rewrite, follower)))
 
     async def _rewrite(self, follower: Follower, docnos: Sequence[Docno]) -> None:
         async with follower.pause():
@@ -367,6 +346,7 @@ class Generation:
         async with contextlib.AsyncExitStack() as closing:
             closing.push_async_callback(self._close_arms)
             closing.push_async_callback(self._suggestions.close)
+            await self._eraser.close()
             for task in self._reopening:
                 task.cancel()
             await asyncio.gather(*self._reopening, return_exceptions=True)

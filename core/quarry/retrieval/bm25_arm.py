@@ -2,9 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
 
 from quarry.deadline import NO_LIMIT, Deadline
 from quarry.errors import DeadlineExceeded
@@ -16,9 +15,8 @@ from quarry.retrieval.retriever import Retrieved
 from quarry.retrieval.text_query import SearchText
 from quarry.storage.faults import reach
 from quarry.types import Candidate, Change, Docno, Position
+from quarry.waiting import run_to_its_end
 
-P = ParamSpec("P")
-T = TypeVar("T")
 REWRITTEN_AT_ONCE = 1_000
 """Documents that are written again while other writes wait, for some tenths of a second."""
 FILE_CHECKS = ThreadPoolExecutor(1, "check-files")
@@ -77,11 +75,11 @@ class FollowedLexical:
         return self._index.position
 
     async def apply(self, changes: Sequence[Change], sequence: int) -> None:
-        await _run_to_its_end(self._index.apply, changes)
+        await run_to_its_end(asyncio.to_thread(self._index.apply, changes))
         reach(f"{self.arm}-applied")
 
     async def settle(self, sequence: int) -> None:
-        await _run_to_its_end(self._index.commit, sequence)
+        await run_to_its_end(asyncio.to_thread(self._index.commit, sequence))
         reach(f"{self.arm}-committed")
 
 
@@ -137,16 +135,6 @@ async def open_bm25(site: ArmSite) -> Bm25Arm:
     """Opens the lexical index in the site's folder. Raises DataLossError for one that cannot be read."""
     index = await asyncio.to_thread(site.engines.open_lexical, site.folder, site.generation, site.schema)
     return Bm25Arm(index, site.threads)
-
-
-async def _run_to_its_end(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Runs ``call`` in a thread; whoever is cancelled waits too, so that nobody closes what it still uses."""
-    running = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
 
 
 BM25 = ArmDefinition(

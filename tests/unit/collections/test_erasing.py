@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tests.unit.retrieval.test_third_arm import third_arm as third_arm
 
 from quarry.collections import generation
 from quarry.collections.erasing import LEFTOVERS_S, Eraser, ErasurePolicy
+from quarry.collections.generation import Generation
 from quarry.deadline import Deadline
 from quarry.documents.catalog import read_now_us
 from quarry.documents.passages import Cut
@@ -59,10 +60,12 @@ class Nothing:
         raise RecursionError("databases")
 
 
-def make_eraser(list_generations: Callable[[], list[Any]]) -> tuple[Eraser, Nothing]:
+def make_eraser(
+    list_generations: Callable[[], list[Any]], indexes_s: float = 86_400.0
+) -> tuple[Eraser, Nothing]:
     nothing = Nothing(list_generations)
     left: Any = nothing
-    return Eraser(left, left, left, nothing.empty_databases, ErasurePolicy(files_s=0.0)), nothing
+    return Eraser(left, left, left, nothing.empty_databases, ErasurePolicy(0.0, indexes_s)), nothing
 
 
 async def test_erasing_goes_on_after_any_failure_and_tells_of_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -163,26 +166,61 @@ def make_key(number: int) -> bytes:
     return bytes([number]) * KEY_BYTES
 
 
-async def test_an_index_that_cannot_be_erased_keeps_no_other_from_it(
+@pytest.fixture
+async def deleted(
     third_arm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> AsyncIterator[Generation]:
+    """A generation whose files hold a deleted document, and two that exist."""
     async with served(tmp_path) as faq:
         with faq.open_collections.use("faq") as collection:
             await collection.delete(["d000"], RequestId("", "delete", b""), True, Deadline.set_after(WAIT_S))
-            faulty = collection.generation
-        erased: list[str] = []
+            for follower in collection.generation.followers.values():
+                monkeypatch.setattr(follower, "durable", follower.visible)
+            yield collection.generation
 
-        async def fail(_: Any) -> None:
-            raise RetrieverUnavailableError("bm25", "it is stuck")
 
-        async def erase(_: Any) -> None:
-            erased.append("length")
+async def test_an_index_that_cannot_be_erased_keeps_no_other_from_it(
+    deleted: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    erased: list[str] = []
 
-        monkeypatch.setattr(faulty.get_open_arm("bm25"), "erase", fail)
-        monkeypatch.setattr(OPENING.arm, "erase", erase)
-        for follower in faulty.followers.values():
-            monkeypatch.setattr(follower, "durable", follower.visible)
-        with pytest.raises(ExceptionGroup, match="bm25") as failed:
-            await faulty.erase(read_now_us() + 1)
-        assert [type(error) for error in failed.value.exceptions] == [RetrieverUnavailableError]
-        assert erased == ["length"]
+    async def fail(_: Any) -> None:
+        raise RetrieverUnavailableError("bm25", "it is stuck")
+
+    async def erase(_: Any) -> None:
+        erased.append("length")
+
+    monkeypatch.setattr(deleted.get_open_arm("bm25"), "erase", fail)
+    monkeypatch.setattr(OPENING.arm, "erase", erase)
+    with pytest.raises(ExceptionGroup, match="bm25") as failed:
+        await deleted.erase(read_now_us() + 1)
+    assert [type(error) for error in failed.value.exceptions] == [RetrieverUnavailableError]
+    assert erased == ["length"]
+
+
+async def test_a_generation_that_closes_ends_its_erasing_first_and_begins_none(
+    deleted: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    begun = asyncio.Event()
+
+    async def erase(_: Any) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            happened.append("erasing ended")
+
+    async def close() -> None:
+        happened.append("closed")
+
+    monkeypatch.setattr(OPENING.arm, "erase", erase)
+    monkeypatch.setattr(OPENING.arm, "close", close)
+    eraser, _ = make_eraser(lambda: [deleted], indexes_s=-1.0)
+    await eraser.run_once()
+    async with asyncio.timeout(WAIT_S):
+        await begun.wait()
+        await deleted.close()
+    assert happened == ["erasing ended", "closed"]
+    await deleted.erase(read_now_us() + 1)
+    assert happened == ["erasing ended", "closed"]

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from quarry.collections.erased_marks import FILE, ErasedMarks
+from quarry.collections.index_erasing import FILE, ErasedMarks
 
 
 def test_what_was_skipped_is_stored_with_the_next_erasure(tmp_path: Path) -> None:

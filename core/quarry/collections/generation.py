@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 BEHIND_AFTER_S = 2.0
 """How long an arm may lack what was written before it counts as behind."""
+REWRITTEN_BYTES = 16 * 2**20
+"""Of documents that are written again at once: they are in memory, and other writes wait for them."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 """Pauses before an arm that could not be opened is tried again."""
 
@@ -337,9 +339,10 @@ class Generation:
         return ErasableIndex(lambda: follower.durable, partial(arm.erase, partial(self._rewrite, follower)))
 
     async def _rewrite(self, follower: Follower, docnos: Sequence[Docno]) -> None:
-        async with follower.pause():
-            documents = await asyncio.to_thread(self._log.read, docnos)
-            await follower.correct([Change(d.docno, d.version, d.fields) for d in documents.values()])
+        for some in await asyncio.to_thread(self._log.split_by_size, docnos, REWRITTEN_BYTES):
+            async with follower.pause():
+                documents = await asyncio.to_thread(self._log.read, some)
+                await follower.correct([Change(d.docno, d.version, d.fields) for d in documents.values()])
 
     async def close(self) -> None:
         """Stops following and releases files and processes, all of them whatever fails on the way."""

@@ -148,11 +148,7 @@ def update_document(
 
 
 def get_document(connection: sa.Connection, key: int, id: str) -> Document | None:
-    query = sa.select(documents).where(
-        documents.c.collection_id == key, documents.c.id == id, documents.c.deleted.is_(False)
-    )
-    row = connection.execute(query).first()
-    return None if row is None else _make_document(row)
+    return next(read_documents_by_ids(connection, key, [id]), None)
 
 
 def read_documents_by_ids(connection: sa.Connection, key: int, ids: Sequence[str]) -> Iterator[Document]:
@@ -202,6 +198,11 @@ def find_docnos(connection: sa.Connection, key: int, ids: Sequence[str]) -> dict
     """Finds docno and version of those of the documents that exist, by id."""
     rows = _read_current(connection, key, ids)
     return {id: (row.docno, row.version) for id, row in rows.items() if not row.deleted}
+
+
+def read_sizes(connection: sa.Connection, docnos: Collection[Docno]) -> dict[Docno, int]:
+    """Reads how many bytes the content has of those of the documents that exist."""
+    return dict(_select_rows(connection, "docno, length(fields)", docnos))
 
 
 def _select_rows(connection: sa.Connection, columns: str, docnos: Collection[Docno]) -> Iterator[Any]:

@@ -191,6 +191,22 @@ class DocumentLog:
         """Finds docno and version as ``log.find_docnos`` does."""
         return self._database.read(lambda c: log.find_docnos(c, self._key, list(ids)))
 
+    def split_by_size(self, docnos: Collection[Docno], most_bytes: int) -> list[list[Docno]]:
+        """Splits those of the documents that exist into parts, to read one after the other.
+
+        A part has at most ``most_bytes`` of content, or one document that has more. There is one part at
+        least, which may be empty.
+        """
+        parts: list[list[Docno]] = [[]]
+        held = 0
+        for docno, size in self._database.read(lambda c: log.read_sizes(c, docnos)).items():
+            if parts[-1] and held + size > most_bytes:
+                parts.append([])
+                held = 0
+            parts[-1].append(docno)
+            held += size
+        return parts
+
     def read_changes(self, after: int, max_rows: int, max_bytes: int) -> list[Change]:
         found = self._database.read(lambda c: log.read_changes(c, self._key, after, max_rows, max_bytes))
         if self.view is as_stored:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from quarry.documents.store import RequestId
 from quarry.documents.vector_cache import KEY_BYTES, CachedVectors, VectorCache
 from quarry.errors import DataLossError, RetrieverUnavailableError, UnavailableError
 from quarry.models.caches.state_cache import StateCache
-from quarry.types import Docno
+from quarry.retrieval.definition import Rewrite
+from quarry.types import Change, Docno
 
 WAIT_S = 20.0
 
@@ -224,3 +225,23 @@ async def test_a_generation_that_closes_ends_its_erasing_first_and_begins_none(
     assert happened == ["erasing ended", "closed"]
     await deleted.erase(read_now_us() + 1)
     assert happened == ["erasing ended", "closed"]
+
+
+async def test_documents_are_written_again_a_few_bytes_at_a_time(
+    deleted: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[list[Docno]] = []
+    follower = deleted.followers["length"]
+
+    async def erase(rewrite: Rewrite) -> None:
+        await rewrite([])
+        await rewrite([Docno(1), Docno(2), Docno(3)])
+
+    async def correct(changes: Sequence[Change]) -> None:
+        written.append([change.docno for change in changes])
+
+    monkeypatch.setattr(generation, "REWRITTEN_BYTES", 20)
+    monkeypatch.setattr(OPENING.arm, "erase", erase)
+    monkeypatch.setattr(follower, "correct", correct)
+    await deleted.erase(read_now_us() + 1)
+    assert written == [[], [2], [3]]

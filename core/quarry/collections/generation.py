@@ -26,6 +26,7 @@ from quarry.documents.vectors import DocumentVectors
 from quarry.errors import DataLossError, ModelError, QuarryError, RetrieverUnavailableError
 from quarry.filters import Filter
 from quarry.ranking.ranking import Degradation
+from quarry.retrieval.base import ExcerptIndex
 from quarry.retrieval.definition import ArmDefinition, ArmSite, Engines, OpenArm
 from quarry.retrieval.inspection import Inspection, VectorSample
 from quarry.retrieval.registry import ARMS, find_browsing_arm
@@ -292,13 +293,15 @@ class Generation:
             TimeoutError: there was not time enough.
             RetrieverUnavailableError: the index cannot be had.
         """
-        async with asyncio.timeout(deadline.timeout_s):
-            index = await self._suggestions.open(deadline, self.visible)
+        loop = asyncio.get_running_loop()
+
+        async def ask(index: ExcerptIndex) -> tuple[list[Suggestion], list[Degradation]]:
             suggesting = Suggesting(index, self._log, request, is_stop)
-            state = self._suggestions.read_state()
-            loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(self._threads, suggesting.suggest)
-        return found, find_shortfall(SUGGESTIONS, state)
+            shortfall = find_shortfall(SUGGESTIONS, self._suggestions.read_state())
+            return await loop.run_in_executor(self._threads, suggesting.suggest), shortfall
+
+        async with asyncio.timeout(deadline.timeout_s):
+            return await self._suggestions.ask(deadline, self.visible, ask)
 
     async def wait_visible(self, sequence: int, timeout_s: float | None, after: int = 0) -> bool:
         """Waits until every arm answers with everything that was written after ``after``, up to ``sequence``.

@@ -3,27 +3,38 @@
 import asyncio
 import logging
 import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from quarry.deadline import Deadline
 from quarry.documents.follower import Follower
 from quarry.documents.store import DocumentLog
-from quarry.errors import DataLossError
+from quarry.errors import DataLossError, RetrieverUnavailableError
 from quarry.retrieval.base import ExcerptIndex
 from quarry.retrieval.bm25_arm import FollowedLexical
 from quarry.retrieval.definition import Engines
 from quarry.schema import Schema
 from quarry.search.shortfalls import ArmState
+from quarry.waiting import run_to_its_end
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 NAME = "suggestions"
 LONGEST_WAIT_S = 0.25
 """For what was written before a call, so that whoever waited for a write gets it suggested."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    index: ExcerptIndex
+    follower: Follower
+
+
 class SuggestionIndex:
-    """An index of one generation, beside its arms: it follows the log from the first call of ``open`` on.
+    """An index of one generation, beside its arms: it follows the log from the first call of ``ask`` on.
 
     No write waits for it, and a collection without suggestions has none. It can be thrown away.
 
@@ -43,36 +54,63 @@ class SuggestionIndex:
     ) -> None:
         self._folder, self._generation, self._schema = folder, generation, schema
         self._engines, self._log, self._behind_after_s = engines, log, behind_after_s
-        self._opening = asyncio.Lock()
-        self._index: ExcerptIndex | None = None
-        self._follower: Follower | None = None
+        self._changing = asyncio.Lock()
+        self._opening: asyncio.Task[_Opened] | None = None
+        self._opened: _Opened | None = None
+        self._closed = False
         self._catch_up_to = 0
 
-    async def open(self, deadline: Deadline, searchable: int) -> ExcerptIndex:
-        """Returns the index. The first call waits until it is filled, or half of its time is over.
+    async def ask(
+        self, deadline: Deadline, searchable: int, question: Callable[[ExcerptIndex], Awaitable[T]]
+    ) -> T:
+        """Asks the index a question, and once more if the index was erased meanwhile.
+
+        The question waits until the index is filled, or half of the time is over.
 
         Args:
-            searchable: sequence number up to which searches find what was written; a later call waits for it
+            searchable: sequence number up to which searches find what was written; the question waits for it
                 for a moment.
 
-        Raises RetrieverUnavailableError if it cannot be had.
+        Raises RetrieverUnavailableError if the index cannot be had, or as ``question``.
         """
-        remaining = deadline.remaining_s / 2
-        wait_s = min(remaining, LONGEST_WAIT_S)
-        async with self._opening:
-            if self._index is None or self._follower is None:
-                searchable = self._catch_up_to = await asyncio.to_thread(self._log.read_last_sequence)
-                self._index, self._follower = await self._open_or_make_anew()
-                wait_s = remaining
-            index, follower = self._index, self._follower
-        await follower.wait_visible(searchable, wait_s)
-        return index
+        index = await self._open_filled(deadline, searchable)
+        try:
+            return await question(index)
+        except RetrieverUnavailableError:
+            if self._opened is not None and self._opened.index is index:
+                raise
+            return await question(await self._open_filled(deadline, searchable))
+
+    async def _open_filled(self, deadline: Deadline, searchable: int) -> ExcerptIndex:
+        opened = await self._open()
+        if await opened.follower.wait_visible(self._catch_up_to, deadline.remaining_s / 2):
+            await opened.follower.wait_visible(searchable, min(deadline.remaining_s / 2, LONGEST_WAIT_S))
+        return opened.index
+
+    async def _open(self) -> _Opened:
+        """Opens the index for all who ask meanwhile: whoever gives up leaves the others to it."""
+        if self._opened is not None:
+            return self._opened
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open_alone(), name="open-suggestions")
+        return await asyncio.shield(self._opening)
+
+    async def _open_alone(self) -> _Opened:
+        try:
+            async with self._changing:
+                if self._closed:
+                    raise RetrieverUnavailableError(NAME, "the index is closed")
+                self._catch_up_to = await asyncio.to_thread(self._log.read_last_sequence)
+                self._opened = await self._open_or_make_anew()
+                return self._opened
+        finally:
+            self._opening = None
 
     def read_state(self) -> ArmState:
         """Tells how far it is."""
-        follower = self._follower
-        if follower is None:
+        if self._opened is None:
             return ArmState(0, None)
+        follower = self._opened.follower
         lacking = follower.error
         if lacking is None and follower.visible < self._catch_up_to:
             lacking = "they are not made of all documents yet"
@@ -82,8 +120,8 @@ class SuggestionIndex:
 
     def notify(self) -> None:
         """Tells that the log has grown."""
-        if self._follower is not None:
-            self._follower.notify()
+        if self._opened is not None:
+            self._opened.follower.notify()
 
     async def erase(self) -> None:
         """Removes the index with all that it holds of deleted documents; one that is in use is filled anew.
@@ -92,45 +130,51 @@ class SuggestionIndex:
             OSError: a file cannot be removed.
             RetrieverUnavailableError: the new one cannot be opened; the next call tries again.
         """
-        async with self._opening:
-            in_use = self._index is not None
+        if await run_to_its_end(self._remove()):
+            await self._open()
+
+    async def _remove(self) -> bool:
+        """Removes the index, and tells whether it was in use."""
+        async with self._changing:
+            in_use = self._opened is not None
             await self._release()
             if self._folder.exists():
                 await asyncio.to_thread(shutil.rmtree, self._folder)
-            if in_use:
-                self._catch_up_to = await asyncio.to_thread(self._log.read_last_sequence)
-                self._index, self._follower = await self._open()
+            return in_use
 
     async def close(self) -> None:
-        """Stops following, and releases the files."""
-        async with self._opening:
+        """Stops following, and releases the files. What is asked from now on is refused."""
+        self._closed = True
+        async with self._changing:
             await self._release()
 
     async def _release(self) -> None:
-        if self._follower is not None:
-            await self._follower.stop()
-        if self._index is not None:
-            await asyncio.to_thread(self._index.close)
-        self._index = self._follower = None
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.follower.stop()
+            await asyncio.to_thread(opened.index.close)
 
-    async def _open_or_make_anew(self) -> tuple[ExcerptIndex, Follower]:
+    async def _open_or_make_anew(self) -> _Opened:
         try:
-            return await self._open()
+            return await self._open_files()
         except DataLossError as error:
             logger.warning("the index %s is made anew from the log: %s", self._folder, error)
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
-            return await self._open()
+            return await self._open_files()
 
-    async def _open(self) -> tuple[ExcerptIndex, Follower]:
+    async def _open_files(self) -> _Opened:
         """Raises DataLossError if what lies in the folder cannot be read, or contradicts the log."""
         index = await asyncio.to_thread(
             self._engines.open_excerpts, self._folder, self._generation, self._schema
         )
         followed = FollowedLexical(index, NAME)
         follower = Follower(followed, self._generation, self._log.read_changes, self._log.read_last_sequence)
-        await follower.start()
-        if follower.halted is not None:
+        try:
+            await follower.start()
+            if follower.halted is not None:
+                raise follower.halted
+        except BaseException:
             await follower.stop()
             await asyncio.to_thread(index.close)
-            raise follower.halted
-        return index, follower
+            raise
+        return _Opened(index, follower)

@@ -2284,8 +2284,9 @@ class SuggestResponse(_message.Message):
 
     @_builtins.property
     def degraded(self) -> _containers.RepeatedCompositeFieldContainer[Global___Degradation]:
-        """Why documents may be missing: the first call for a collection builds the index of suggestions, and waits for
-        it for at most half of the call's deadline. The `arm` is `suggestions`.
+        """Why documents may be missing: the first call for a collection builds the index of suggestions, and so does an
+        erasing of deleted documents. Until it is complete, calls wait for it for at most half of their deadline. The
+        `arm` is `suggestions`.
         """
 
     def __init__(

@@ -89,6 +89,7 @@ documents = sa.Table(
     sa.Column("update_time_us", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("collection_id", "id"),
     sa.Index("documents_by_version", "collection_id", "version"),
+    sa.Index("documents_deleted", "collection_id", "version", sqlite_where=sa.text("deleted IS 1")),
     sqlite_autoincrement=True,
 )
 

@@ -74,6 +74,7 @@ def test_a_database_of_before_has_none(tmp_path: Path) -> None:
     open_database(path).dispose()
     old = connect_database(path)
     with old.begin() as connection:
+        connection.execute(sa.text("DROP INDEX documents_deleted"))
         connection.execute(sa.text("DROP TABLE aliases"))
         connection.execute(sa.text("ALTER TABLE collections DROP COLUMN vocabulary"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0009'"))

@@ -129,6 +129,28 @@ def test_a_deleted_document_stays_as_a_row_without_content(engine: sa.Engine, ke
         assert document_count(connection) == 0
 
 
+def test_the_first_deletion_is_found_without_reading_the_documents_before_it(
+    engine: sa.Engine, key: int
+) -> None:
+    with engine.begin() as connection:
+        log.upsert_documents(connection, key, [upsert(id) for id in "abc"])
+        log.delete_documents(connection, key, ["b"])
+        first = connection.scalar(sa.text("SELECT update_time_us FROM documents WHERE id = 'b'"))
+        log.delete_documents(connection, key, ["a"])
+    asked: list[tuple[str, Any]] = []
+    with engine.connect() as connection:
+
+        def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            asked.append((statement, parameters))
+
+        sa.event.listen(connection, "before_cursor_execute", note)
+        assert log.find_deletion(connection, key, 0, 5) == first
+        assert log.find_deletion(connection, key, 0, 3) is log.find_deletion(connection, key, 5, 9) is None
+        statement, parameters = asked[-1]
+        (step,) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+    assert "USING INDEX documents_deleted (collection_id=? AND version>? AND version<?)" in step[-1]
+
+
 def test_a_document_born_again_keeps_its_docno_and_counts_once(engine: sa.Engine, key: int) -> None:
     with engine.begin() as connection:
         log.upsert_documents(connection, key, [upsert("a", 1)])

@@ -247,7 +247,9 @@ def delete_collection(connection: sa.Connection, name: str, revision: int | None
         raise ConflictError(f"the collection {name!r} has changed since", collection=name)
     refuse_aliased(connection, name)
     connection.execute(sa.delete(documents).where(documents.c.collection_id == current.key))
-    connection.execute(sa.delete(requests).where(requests.c.scope.like(f"{current.key}/%")))
+    # From "7/" to "70", for "0" comes right after "/": a range reads the index, and LIKE reads every row.
+    own = requests.c.scope >= f"{current.key}/", requests.c.scope < f"{current.key}0"
+    connection.execute(sa.delete(requests).where(*own))
     connection.execute(sa.delete(side_generations).where(side_generations.c.collection_id == current.key))
     connection.execute(sa.delete(collections).where(collections.c.id == current.key))
     connection.execute(

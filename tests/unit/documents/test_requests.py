@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from tests.unit.documents.database import new_collection, new_database, upsert
 
 from quarry.documents import log, requests
-from quarry.documents.catalog import read_now_us
+from quarry.documents.catalog import delete_collection, read_now_us
 from quarry.documents.log import WriteOutcome
 from quarry.documents.outcomes import dump_outcomes, load_outcomes
 from quarry.documents.requests import LIFETIME_US, check_request_id, run_once
@@ -126,3 +126,28 @@ async def test_a_repeated_write_is_not_undone_by_what_came_between(engine: sa.En
         found = log.get_document(connection, key, "a")
         assert found is not None and found.fields == {"number": 2}
     database.writer.close()
+
+
+def test_a_deleted_collection_takes_its_requests_along_and_no_others_and_reads_no_others(
+    engine: sa.Engine,
+) -> None:
+    assert new_collection(engine) == 1
+    for scope in ("1/upsert", "10/upsert", "1", "2/upsert", "create-collection"):
+        sent(engine, Counter(), "id", scope=scope)
+    plans: list[str] = []
+
+    def explain(
+        connection: sa.Connection, _: object, statement: str, parameters: tuple[str], *__: object
+    ) -> None:
+        if statement.startswith("DELETE FROM requests"):
+            (step,) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.append(step[-1])
+
+    with engine.begin() as connection:
+        sa.event.listen(connection, "before_cursor_execute", explain)
+        delete_collection(connection, "things", None)
+        left = connection.execute(sa.select(requests.requests.c.scope)).scalars().all()
+    assert sorted(left) == ["1", "10/upsert", "2/upsert", "create-collection"]
+    assert [plan.partition(" (")[0] for plan in plans] == [
+        "SEARCH requests USING INDEX sqlite_autoindex_requests_1"
+    ]

@@ -8,7 +8,7 @@ from itertools import product
 from quarry.retrieval.lexical.analysis import has_long_word
 from quarry.retrieval.lexical.clauses import FORM_SHARE, list_steps
 from quarry.retrieval.lexical.cutting import TextCutter, Word
-from quarry.retrieval.lexical.near_words import FUZZY_SHARE, choose_distance, compute_distance, settle_exact
+from quarry.retrieval.lexical.near_words import FUZZY_SHARE, choose_distance, find_near_words, settle_exact
 from quarry.retrieval.lexical.text_fields import TextField, list_own_fields, list_text_fields, scale_boosts
 from quarry.retrieval.lexical.vocabulary_terms import arrange_terms
 from quarry.retrieval.text_query import Occurrence, Term, TermKind, TextQuery
@@ -150,7 +150,7 @@ class MemoryTerms:
         for distance in range(1, farthest + 1):
 
             def is_near(word: str, wanted: str, most: int = distance) -> bool:
-                return compute_distance(word, wanted) <= most
+                return bool(find_near_words([word], wanted, most))
 
             found = self._find_surfaces(term.text, self._list_own(term), is_near)
             if found:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from quarry.retrieval.lexical.bm25 import TantivyIndex
 from quarry.retrieval.lexical.marking.blocks import BLOCK_CHARACTERS
 from quarry.retrieval.lexical.marking.highlighting import Mark, QueryMarker
-from quarry.retrieval.text_query import Term, TermKind
+from quarry.retrieval.text_query import Occurrence, Term, TermKind
 from quarry.schema import Field, FieldType, Schema
 from quarry.types import Change, Docno
 
@@ -120,4 +120,25 @@ def test_a_phrase_across_two_blocks_is_marked_once() -> None:
 )
 def test_each_kind_of_term_is_marked_as_it_is_found(term: Term, text: str, marked: list[str]) -> None:
     ((marks, _),) = QueryMarker([term]).find_marks(text, "es")
+    assert [text[mark.start : mark.end] for mark in marks] == marked
+
+
+LONG = "x" * 256
+"""A word that is too long for an index."""
+
+
+@pytest.mark.parametrize(
+    ("term", "marked"),
+    [
+        (Term(f"red {LONG}"), ["red"]),
+        (Term(f"hat-{LONG}", occurs=Occurrence.REQUIRED), []),
+        (Term(f"{LONG} hat", TermKind.PHRASE), []),
+        (Term(f"{LONG}-ha", TermKind.PREFIX), []),
+        (Term(f"{LONG}-hats", TermKind.FUZZY, distance=1), []),
+        (Term("red", others=(f"{LONG} hat",)), ["red"]),
+    ],
+)
+def test_a_term_with_a_word_that_is_too_long_marks_what_it_finds(term: Term, marked: list[str]) -> None:
+    text = f"red {LONG} hat"
+    marks = [mark for found, _ in QueryMarker([term]).find_marks(text, "en") for mark in found]
     assert [text[mark.start : mark.end] for mark in marks] == marked

@@ -39,6 +39,7 @@ def read_version(folder: Path) -> int | None:
     return int(found[1] or 1) if found else None
 
 
+@functools.cache
 def build_analyser(
     language: str, stop_words: bool = True, whole: bool = False, stems: bool = True
 ) -> tantivy.TextAnalyzer:
@@ -79,12 +80,14 @@ def build_stop_test(languages: frozenset[str]) -> Callable[[str], bool]:
     return lambda word: any(not analyser.analyze(word) for analyser in analysers)
 
 
+@functools.cache
 def build_cutter(language: str, stop_words: bool = True) -> TextCutter:
     """Builds what cuts texts of a language as its analyser does, and scripts and spellings beside."""
     ordinary, whole = (build_analyser(language, stop_words, whole) for whole in (False, True))
     return TextCutter(language, _make_split(ordinary), _make_split(whole))
 
 
+@functools.cache
 def build_surface_cutter(language: str) -> TextCutter:
     """Builds what cuts texts of a language into words as they are written."""
     ordinary, whole = (build_analyser(language, whole=whole, stems=False) for whole in (False, True))
@@ -103,6 +106,27 @@ def has_long_word(text: str) -> bool:
 def list_surfaces(part: Word | Run) -> tuple[str, ...]:
     """Lists the spellings without accents of a word; none of characters without spaces."""
     return (part.forms or (part.text,)) if isinstance(part, Word) else ()
+
+
+def cut_phrase(cutter: TextCutter, text: str) -> list[Word | Run]:
+    """Cuts ``text`` as a document is cut, with its stop words.
+
+    The result is empty if a word is too long for an index.
+    """
+    text = cutter.normalize(text)
+    return [] if has_long_word(text) else cutter.cut(text)
+
+
+def cut_surfaces(cutter: TextCutter, text: str) -> list[str]:
+    """Cuts ``text`` into words, each as ``list_surfaces`` spells it first.
+
+    The result is empty if the text has anything else, or a word that is too long for an index.
+
+    Args:
+        cutter: one that stems no words.
+    """
+    surfaces = [list_surfaces(part) for part in cut_phrase(cutter, text)]
+    return [spellings[0] for spellings in surfaces] if all(surfaces) else []
 
 
 def make_surface_tokens(cutter: TextCutter, text: str) -> PreTokenizedString:
@@ -148,11 +172,6 @@ class QueryAnalyser:
     def cut_whole(self, text: str) -> list[Word | Run]:
         """Cuts ``text`` as a document is cut, stop words included."""
         return self._all.cut(self._all.normalize(text))
-
-    def cut_phrase(self, text: str) -> list[Word | Run]:
-        """Cuts ``text`` as ``cut_whole`` does; into nothing if a word of it is too long for an index."""
-        text = self._all.normalize(text)
-        return [] if has_long_word(text) else self._all.cut(text)
 
 
 def _make_split(analyser: tantivy.TextAnalyzer) -> Split:

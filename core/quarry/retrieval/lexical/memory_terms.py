@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
-from quarry.retrieval.lexical.analysis import has_long_word
+from quarry.retrieval.lexical.analysis import cut_phrase, cut_surfaces, list_surfaces
 from quarry.retrieval.lexical.clauses import FORM_SHARE, list_steps
-from quarry.retrieval.lexical.cutting import TextCutter, Word
+from quarry.retrieval.lexical.cutting import TextCutter
 from quarry.retrieval.lexical.near_words import FUZZY_SHARE, choose_distance, find_near_words, settle_exact
 from quarry.retrieval.lexical.text_fields import TextField, list_own_fields, list_text_fields, scale_boosts
 from quarry.retrieval.lexical.vocabulary_terms import arrange_terms
@@ -88,10 +88,10 @@ class MemoryTerms:
     def _find(self, term: Term, boost_scale: float) -> tuple[Scores, bool]:
         """Finds the documents with a term, and tells whether by near words."""
         own, fields = self._list_own(term), self._choose_fields(term, boost_scale)
-        unspaced = any(not self._is_of_words(term.text, field.language) for field in own)
-        if term.kind is TermKind.PREFIX and not unspaced:
+        has_words = all(cut_surfaces(self._cutters[field.language], term.text) for field in own)
+        if term.kind is TermKind.PREFIX and has_words:
             return self._find_surfaces(term.text, own, str.startswith), False
-        if term.kind is TermKind.FUZZY and not unspaced:
+        if term.kind is TermKind.FUZZY and has_words:
             exact = self._score_words(term.text, fields)
             return (exact, False) if exact else (self._find_near(term)[0], True)
         if term.is_optional_words:
@@ -121,9 +121,7 @@ class MemoryTerms:
         return [replace(typo, distance=near) for typo in typos if (near := self._find_near(typo)[1])]
 
     def _find_phrase(self, text: str, field: TextField) -> Scores:
-        cutter = self._cutters[field.language]
-        normal = cutter.normalize(text)
-        steps = list_steps([] if has_long_word(normal) else cutter.cut(normal), field.language)
+        steps = list_steps(cut_phrase(self._cutters[field.language], text), field.language)
         ways = list(product(*([(place, term) for term in terms] for place, terms in steps)))
         found: Scores = {}
         for docno, fields in self._documents.items():
@@ -171,15 +169,9 @@ class MemoryTerms:
                     found[docno] = math.log1p(len(self._documents))
         return found
 
-    def _is_of_words(self, text: str, language: str) -> bool:
-        cutter = self._cutters[language]
-        text = cutter.normalize(text)
-        return not has_long_word(text) and all(isinstance(part, Word) for part in cutter.cut(text))
-
     def _list_surfaces(self, text: str, language: str) -> list[str]:
         cutter = self._cutters[language]
-        parts = cutter.cut(cutter.normalize(text))
-        return [form for part in parts if isinstance(part, Word) for form in part.forms or (part.text,)]
+        return [surface for part in cutter.cut(cutter.normalize(text)) for surface in list_surfaces(part)]
 
 
 def _count_ways(places: set[tuple[int, str]], ways: Sequence[Sequence[tuple[int, str]]]) -> int:

@@ -9,7 +9,7 @@ from tantivy import Occur, Query
 
 from quarry.retrieval.lexical.analysis import QueryAnalyser
 from quarry.retrieval.lexical.clauses import FORM_SHARE, Clause, Group, RunClause, WordClause, list_clauses
-from quarry.retrieval.lexical.cutting import Run, TextCutter, Word
+from quarry.retrieval.lexical.cutting import TextCutter, Word
 from quarry.retrieval.lexical.tantivy_documents import count_documents
 from quarry.retrieval.lexical.tantivy_filters import narrow_query
 from quarry.retrieval.lexical.text_fields import TextField, list_text_fields, scale_boosts
@@ -54,10 +54,6 @@ class TextQueryBuilder:
         """Lists what ``text`` looks for in each of these fields."""
         languages = {field.language for field in fields}
         return list_clauses(fields, {name: self._analysers[name].cut(text) for name in languages})
-
-    def cut_phrase(self, text: str, language: str) -> list[Word | Run]:
-        """Cuts ``text`` as a document of this language is cut; into nothing if a word is too long."""
-        return self._analysers[language].cut_phrase(text)
 
     def list_words(self, text: str, languages: Iterable[str]) -> list[str]:
         """Lists the words of ``text`` as they are written there, once each, stop words left out."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import tantivy
 from tantivy import Occur, Query
 
-from quarry.retrieval.lexical.analysis import build_surface_cutter, has_long_word, list_surfaces
+from quarry.retrieval.lexical.analysis import build_cutter, build_surface_cutter, cut_phrase, cut_surfaces
 from quarry.retrieval.lexical.clauses import FORM_SHARE, list_steps
 from quarry.retrieval.lexical.near_words import FUZZY_SHARE, MAX_TYPOS, choose_distance, settle_exact
 from quarry.retrieval.lexical.tantivy_documents import count_documents, count_hits
@@ -55,9 +55,6 @@ class TermQueryBuilder:
     def __init__(self, texts: TextQueryBuilder, schema: Schema, engine_schema: tantivy.Schema) -> None:
         self._texts, self._schema, self._engine_schema = texts, schema, engine_schema
         self._own = list_own_fields(schema)
-        self._surfaces = {
-            field.language: build_surface_cutter(field.language) for field in self._own.values()
-        }
 
     def build(self, searcher: tantivy.Searcher, query: TextQuery, boost_scale: float) -> BuiltQuery:
         """Builds the query for the index as ``searcher`` sees it."""
@@ -162,7 +159,8 @@ class TermQueryBuilder:
         total = count_documents(searcher)
         steps: list[list[tuple[int, str]]] = []
         idf = 0.0
-        for place, spellings in list_steps(self._texts.cut_phrase(text, field.language), field.language):
+        parts = cut_phrase(build_cutter(field.language), text)
+        for place, spellings in list_steps(parts, field.language):
             having = {term: n for term in spellings if (n := searcher.doc_freq(field.name, term))}
             if not having:
                 return BuiltQuery(Query.empty_query(), 0.0)
@@ -188,7 +186,8 @@ class TermQueryBuilder:
 
         What is written without spaces has no words, and is looked for as it stands.
         """
-        cut = {language: self._cut_surfaces(term.text, language) for language in {f.language for f in fields}}
+        languages = {field.language for field in fields}
+        cut = {name: cut_surfaces(build_surface_cutter(name), term.text) for name in languages}
         if not cut or not all(cut.values()):
             return self._build_phrase(searcher, term.text, fields)
         if term.kind is TermKind.PREFIX:
@@ -202,13 +201,6 @@ class TermQueryBuilder:
             if found.ceiling:
                 return found._replace(distance=distance)
         return BuiltQuery(Query.empty_query(), 0.0)
-
-    def _cut_surfaces(self, text: str, language: str) -> list[str]:
-        """Cuts a text into words as they are written; none if it has anything else, or a word too long."""
-        cutter = self._surfaces[language]
-        text = cutter.normalize(text)
-        surfaces = [] if has_long_word(text) else [list_surfaces(part) for part in cutter.cut(text)]
-        return [spellings[0] for spellings in surfaces] if all(surfaces) else []
 
     def _match_prefix(self, name: str, words: Sequence[str]) -> Query:
         field = name_surface_field(name)

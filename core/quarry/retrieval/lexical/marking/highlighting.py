@@ -1,16 +1,19 @@
 """The words of a query in a text, found by the analysis that BM25 compares them by."""
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 import regex
-import tantivy
 
-from quarry.retrieval.lexical.analysis import build_analyser, build_cutter, list_surfaces
+from quarry.retrieval.lexical.analysis import (
+    build_analyser,
+    build_cutter,
+    build_surface_cutter,
+    list_surfaces,
+)
 from quarry.retrieval.lexical.cutting import Run, TextCutter
 from quarry.retrieval.lexical.marking.blocks import list_blocks
-from quarry.retrieval.lexical.marking.wanted_words import Steps, WantedWords, get_surface_cutter
+from quarry.retrieval.lexical.marking.wanted_words import Steps, WantedWords
 from quarry.retrieval.text_query import Term
 
 _CLUSTER = regex.compile(r"\X", regex.DOTALL)
@@ -74,19 +77,9 @@ class QueryMarker:
         return self._wanted[language]
 
 
-@functools.cache
-def _get_cutter(language: str) -> TextCutter:
-    return build_cutter(language)
-
-
-@functools.cache
-def _get_analyser(language: str, stems: bool) -> tantivy.TextAnalyzer:
-    return build_analyser(language, stems=stems)
-
-
 def _find_marks(language: str, text: str, offset: int, wanted: WantedWords) -> Iterator[list[Mark]]:
     """Finds each thing that is marked in ``text``: one mark, or those of a phrase."""
-    cutter = _get_cutter(language)
+    cutter = build_cutter(language)
     normal, places = cutter.normalize(text), None
     if normal != text:
         normal, places = _align(cutter, text)
@@ -156,11 +149,11 @@ def _align(cutter: TextCutter, text: str) -> tuple[str, list[tuple[int, int]]]:
 def _list_spots(language: str, text: str, is_plain: bool, terms: Set[str]) -> Iterator[_Spot]:
     """Lists where ``text`` has any of ``terms``. A plain one, as most are, takes a fraction of the time."""
     if is_plain:
-        for token in _get_analyser(language, stems=True).pre_tokenize(text).tokens:
+        for token in build_analyser(language).pre_tokenize(text).tokens:
             if token.text in terms:
                 yield _Spot(token.text, token.position, token.char_offset_from, token.char_offset_to)
         return
-    for part in _get_cutter(language).cut(text):
+    for part in build_cutter(language).cut(text):
         if isinstance(part, Run):
             yield from (spot for spot in _list_pairs(part, text) if spot.term in terms)
             continue
@@ -172,9 +165,9 @@ def _list_spots(language: str, text: str, is_plain: bool, terms: Set[str]) -> It
 def _list_written(language: str, text: str, is_plain: bool) -> list[tuple[str, int, int]]:
     """Lists the words of ``text`` as they are written, each spelling without accents for itself."""
     if is_plain:
-        tokens = _get_analyser(language, stems=False).pre_tokenize(text).tokens
+        tokens = build_analyser(language, stems=False).pre_tokenize(text).tokens
         return [(token.text, token.char_offset_from, token.char_offset_to) for token in tokens]
-    parts = get_surface_cutter(language).cut(text)
+    parts = build_surface_cutter(language).cut(text)
     return [(surface, part.start, part.end) for part in parts for surface in list_surfaces(part)]
 
 

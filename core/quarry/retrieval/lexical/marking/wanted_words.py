@@ -1,14 +1,18 @@
 """The words that a query looks for in texts of one language, for whoever marks them there."""
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 
-from quarry.retrieval.lexical.analysis import QueryAnalyser, build_surface_cutter, list_surfaces
+from quarry.retrieval.lexical.analysis import (
+    QueryAnalyser,
+    build_cutter,
+    build_surface_cutter,
+    cut_phrase,
+    cut_surfaces,
+)
 from quarry.retrieval.lexical.clauses import WordClause, list_clauses, list_steps
-from quarry.retrieval.lexical.cutting import TextCutter
 from quarry.retrieval.lexical.near_words import choose_distance, find_near_words
 from quarry.retrieval.lexical.text_fields import TextField
-from quarry.retrieval.text_query import Occurrence, Term, TermKind
+from quarry.retrieval.text_query import Term, TermKind
 
 Steps = Sequence[tuple[int, tuple[str, ...]]]
 """What stands in a row in a text: places from 0, and the terms that may stand at each."""
@@ -28,19 +32,20 @@ class WantedWords:
         self.words: dict[str, str] = {}
         self.phrases: list[Steps] = []
         self._language = language
+        surfaces = build_surface_cutter(language)
         whole: set[str] = set()
         beginnings: list[str] = []
         near: dict[tuple[str, int], None] = {}
         for term in terms:
             if not term.is_for(language):
                 continue
-            cut = _cut_surfaces(term.text, language) if term.kind in (TermKind.PREFIX, TermKind.FUZZY) else []
+            cut = cut_surfaces(surfaces, term.text) if term.kind in (TermKind.PREFIX, TermKind.FUZZY) else []
             if term.kind is TermKind.PREFIX and cut:
                 whole.update(cut[:-1])
                 beginnings.append(cut[-1])
             elif term.kind is TermKind.FUZZY and cut:
                 near.update(dict.fromkeys((word, term.distance or choose_distance(word)) for word in cut))
-            elif term.kind is TermKind.WORDS and term.occurs is Occurrence.OPTIONAL:
+            elif term.is_optional_words:
                 self._add_words(term.text)
             else:
                 self._add_phrase(term.text)
@@ -58,7 +63,7 @@ class WantedWords:
         return len({*self.words.values(), *of_phrases}) + (self.surfaces.count if self.surfaces else 0)
 
     def _add_words(self, text: str) -> None:
-        parts = {self._language: _get_query_analyser(self._language).cut(text)}
+        parts = {self._language: QueryAnalyser(self._language).cut(text)}
         for clause in list_clauses([TextField("", (), self._language, 1.0)], parts):
             if isinstance(clause, WordClause):
                 self.words.update(dict.fromkeys((clause.text, *clause.others), clause.text))
@@ -66,7 +71,7 @@ class WantedWords:
                 self.words.update((pair, pair) for pair in clause.pairs)
 
     def _add_phrase(self, text: str) -> None:
-        steps = list_steps(_get_query_analyser(self._language).cut_whole(text), self._language)
+        steps = list_steps(cut_phrase(build_cutter(self._language), text), self._language)
         if len(steps) > 1:
             self.phrases.append(steps)
         for _, terms in steps if len(steps) == 1 else ():
@@ -101,21 +106,3 @@ class SurfaceFinder:
         if surface.startswith(self._beginnings):
             return next(beginning for beginning in self._beginnings if surface.startswith(beginning))
         return surface if surface in self._whole else ""
-
-
-def _cut_surfaces(text: str, language: str) -> list[str]:
-    """Cuts a text into words as they are written; none if it has anything else."""
-    cutter = get_surface_cutter(language)
-    surfaces = [list_surfaces(part) for part in cutter.cut(cutter.normalize(text))]
-    return [spellings[0] for spellings in surfaces] if all(surfaces) else []
-
-
-@functools.cache
-def _get_query_analyser(language: str) -> QueryAnalyser:
-    return QueryAnalyser(language)
-
-
-@functools.cache
-def get_surface_cutter(language: str) -> TextCutter:
-    """Returns what cuts texts of a language into words as they are written."""
-    return build_surface_cutter(language)

@@ -83,17 +83,19 @@ def read_keyword_term(term: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _IndexedText:
-    """A field of the index that holds text.
+class _SearchedField:
+    """A searched field of the schema.
 
     Attributes:
-        sources: fields of the schema that it is from.
+        indexed: fields of the index that hold its analysed text.
+        surface: the field of the index that holds its words as they are written.
     """
 
     name: str
-    sources: Sequence[str]
+    indexed: Sequence[str]
+    surface: str
     cutter: TextCutter
-    make_tokens: Callable[[TextCutter, str], tantivy.PreTokenizedString]
+    surface_cutter: TextCutter
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +107,29 @@ class MadeDocument:
     """
 
     document: tantivy.Document
-    texts: Sequence[tuple["_IndexedText", str]]
+    texts: Sequence[tuple[_SearchedField, str]]
 
     def complete(self) -> tantivy.Document:
-        for indexed, text in self.texts:
-            tokens = indexed.make_tokens(indexed.cutter, text)
-            self.document.add_pre_tokenized_text(indexed.name, tokens)
+        for field, text in self.texts:
+            tokens = make_tokens(field.cutter, text)
+            for name in field.indexed:
+                self.document.add_pre_tokenized_text(name, tokens)
+            surfaces = make_surface_tokens(field.surface_cutter, text)
+            self.document.add_pre_tokenized_text(field.surface, surfaces)
         return self.document
 
 
-def _list_indexed_texts(schema: Schema) -> list["_IndexedText"]:
-    texts = [
-        _IndexedText(text.name, text.sources, build_cutter(text.language), make_tokens)
-        for text in list_indexed_fields(schema)
-    ]
-    return texts + [
-        _IndexedText(
-            name_surface_field(f.name), (f.name,), build_surface_cutter(f.language), make_surface_tokens
+def _list_searched_fields(schema: Schema) -> list[_SearchedField]:
+    texts = list_indexed_fields(schema)
+    return [
+        _SearchedField(
+            field.name,
+            [text.name for text in texts if field.name in text.sources],
+            name_surface_field(field.name),
+            build_cutter(field.language),
+            build_surface_cutter(field.language),
         )
-        for f in schema.searchable
+        for field in schema.searchable
     ]
 
 
@@ -133,7 +139,7 @@ class DocumentMaker:
     def __init__(self, schema: Schema, engine_schema: tantivy.Schema, excerpts: bool = False) -> None:
         self._engine_schema = engine_schema
         self._excerpts = ExcerptValues(schema) if excerpts else None
-        self._texts = [] if excerpts else _list_indexed_texts(schema)
+        self._searched = [] if excerpts else _list_searched_fields(schema)
         self._filterable: list[tuple[str, Callable[[str], str] | None]] = [
             (f.name, make_keyword_term if f.type is FieldType.KEYWORD else None) for f in schema.filterable
         ]
@@ -146,18 +152,19 @@ class DocumentMaker:
         """
         values: dict[str, Any] = {KIND: DOCUMENT, DOCNO: change.docno, VERSION: change.version}
         fields = change.fields or {}
-        to_cut: list[tuple[_IndexedText, str]] = []
+        to_cut: list[tuple[_SearchedField, str]] = []
         try:
-            for text in self._texts:
+            for field in self._searched:
                 plain: list[str] = []
-                cutter, values[text.name] = text.cutter, plain
-                for value in (v for name in text.sources for v in as_list(fields.get(name))):
-                    normal = cutter.normalize(value)
-                    if cutter.is_plain(normal):
+                for value in as_list(fields.get(field.name)):
+                    normal = field.cutter.normalize(value)
+                    if field.cutter.is_plain(normal):
                         plain.append(normal)
                     else:
                         normal.encode()  # raises ValueError for what is no text
-                        to_cut.append((text, normal))
+                        to_cut.append((field, normal))
+                for name in (*field.indexed, field.surface):
+                    values.setdefault(name, []).extend(plain)
             for name, encode in self._filterable:
                 if name in fields:
                     given = fields[name]

@@ -13,8 +13,8 @@ from quarry.filters import Filter
 from quarry.ranking.ranking import Total
 from quarry.retrieval.base import Excerpt, ExcerptIndex, ExcerptQuery, TypedWord
 from quarry.retrieval.lexical.excerpts.excerpts import matches_word
+from quarry.retrieval.lexical.spans import Span, join_spans
 from quarry.retrieval.lexical.surface import (
-    Span,
     find_words,
     fold_text,
     list_signed_words,
@@ -151,7 +151,7 @@ class Suggesting:
             title.words: Suggestion(
                 title.excerpt.title,
                 SuggestionKind.TITLE,
-                _join_spans(map_spans(title.excerpt.title, title.spans)),
+                join_spans(map_spans(title.excerpt.title, title.spans)),
                 title.documents,
                 self._ids[title.excerpt.docno][0],
             )
@@ -195,7 +195,7 @@ class Suggesting:
             phrase.words: Suggestion(
                 phrase.text,
                 SuggestionKind.PHRASE,
-                _join_spans(map_spans(phrase.text, _cover(self._typed, find_words(fold_text(phrase.text))))),
+                join_spans(map_spans(phrase.text, _cover(self._typed, find_words(fold_text(phrase.text))))),
                 Total(phrase.documents, complete),
             )
             for phrase in phrases
@@ -268,17 +268,6 @@ def _cover(typed: Sequence[TypedWord], spans: Sequence[Span]) -> list[Span]:
         (start, end if word.ends else min(end, start + len(word.text)))
         for word, (start, end) in zip(typed, spans, strict=False)
     ]
-
-
-def _join_spans(spans: Sequence[Span]) -> list[Span]:
-    """Joins spans that touch one another, as characters of a script without spaces do."""
-    joined: list[Span] = []
-    for start, end in spans:
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return joined
 
 
 def _share(

@@ -1,6 +1,5 @@
 """The words of a text as people type them: without accents and capitals, and never stemmed."""
 
-import functools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -9,14 +8,10 @@ import regex
 from quarry.retrieval.base import TypedWord
 from quarry.retrieval.lexical.cutting import CHARACTER, RUNS_AND_WORDS
 from quarry.retrieval.lexical.folding import list_folds, normalize_text
+from quarry.retrieval.lexical.spans import Span, align_text
 
 _ASCII_WORD = re.compile("[a-z0-9]+")
-_PIECES = regex.compile(r"\s+|\S+")
 _SIGNED = regex.compile(r"(?<![\p{L}\p{N}\p{M}+#])[\p{L}\p{N}\p{M}]++[+#]++(?![\p{L}\p{N}\p{M}])")
-_CLUSTERS = regex.compile(r"\X")
-
-Span = tuple[int, int]
-"""Where something begins and ends in a text, in characters."""
 
 
 def fold_text(text: str) -> str:
@@ -64,18 +59,8 @@ def map_spans(text: str, spans: Sequence[Span]) -> list[Span]:
     folded = fold_text(text)
     if len(folded) == len(text) and all(fold_text(text[s:e]) == folded[s:e] for s, e in spans):
         return list(spans)
-    places = [
-        (piece.start() + start, piece.start() + end)
-        for piece in _PIECES.finditer(text)
-        for start, end in _place_folded(piece[0])
-    ]
+    _, places = align_text(text, fold_text)
     return [(places[start][0], places[end - 1][1]) for start, end in spans if end <= len(places)]
-
-
-@functools.lru_cache(8_192)
-def _place_folded(text: str) -> tuple[Span, ...]:
-    """Finds for each character of the folded ``text`` the part of ``text`` that it comes from."""
-    return tuple(found.span() for found in _CLUSTERS.finditer(text) for _ in range(len(fold_text(found[0]))))
 
 
 def _find_words(folded: str) -> Iterator[tuple[Span, bool]]:

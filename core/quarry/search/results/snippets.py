@@ -14,6 +14,7 @@ from quarry.deadline import Deadline
 from quarry.errors import DuplicateError, UnknownFieldError, WrongTypeError
 from quarry.ranking.ranges import FRAGMENT_LENGTH, FRAGMENTS
 from quarry.retrieval.lexical.marking.highlighting import Mark, QueryMarker
+from quarry.retrieval.lexical.spans import Span, join_spans
 from quarry.retrieval.text_query import Occurrence, SearchText, TermKind
 from quarry.schema import FieldType, Schema, as_list
 from quarry.types import Fields
@@ -238,7 +239,7 @@ class SnippetMaker:
         part = text[window.start : window.end]
         start = window.start + len(part) - len(part.lstrip())
         part = part.strip()
-        highlights = tuple(_join_marks(window.marks, start, start + len(part)))
+        highlights = _join_marks(window.marks, start, start + len(part))
         written = _write_html(part, highlights, self._tag)
         goes_on = bool(text[start + len(part) :].strip())
         return Fragment(window.value, start, part, highlights, written, goes_on)
@@ -365,21 +366,10 @@ def _end_at_word(text: str, start: int, end: int, least: int = 0) -> int:
     return end
 
 
-def _join_marks(marks: Sequence[Mark], start: int, end: int) -> Iterator[tuple[int, int]]:
+def _join_marks(marks: Sequence[Mark], start: int, end: int) -> tuple[Span, ...]:
     """Lists the marked parts between two places, from the first of them; what overlaps or meets is one."""
-    begun: tuple[int, int] | None = None
-    for mark in sorted(marks):
-        first, last = max(mark.start, start) - start, min(mark.end, end) - start
-        if first >= last:
-            continue
-        if begun is not None and first <= begun[1]:
-            begun = (begun[0], max(begun[1], last))
-            continue
-        if begun is not None:
-            yield begun
-        begun = (first, last)
-    if begun is not None:
-        yield begun
+    inside = (mark for mark in marks if mark.start < end and mark.end > start)
+    return tuple(join_spans((max(m.start, start) - start, min(m.end, end) - start) for m in inside))
 
 
 def _write_html(text: str, highlights: Sequence[tuple[int, int]], tag: HighlightTag) -> str:

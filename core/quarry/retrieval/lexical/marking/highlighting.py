@@ -3,23 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
-import regex
-
 from quarry.retrieval.lexical.analysis import (
     build_analyser,
     build_cutter,
     build_surface_cutter,
     list_surfaces,
 )
-from quarry.retrieval.lexical.cutting import Run, TextCutter
+from quarry.retrieval.lexical.cutting import Run
 from quarry.retrieval.lexical.marking.blocks import list_blocks
 from quarry.retrieval.lexical.marking.wanted_words import Steps, WantedWords
+from quarry.retrieval.lexical.spans import align_text
 from quarry.retrieval.text_query import Term
-
-_CLUSTER = regex.compile(r"\X", regex.DOTALL)
-"""A character with all marks that belong to it; Unicode's forms change nothing beyond one."""
-_NOT_ASCII = regex.compile(r".?[^\x00-\x7f]+", regex.DOTALL)
-"""With the character before, which a mark may belong to."""
 
 
 class Mark(NamedTuple):
@@ -82,7 +76,7 @@ def _find_marks(language: str, text: str, offset: int, wanted: WantedWords) -> I
     cutter = build_cutter(language)
     normal, places = cutter.normalize(text), None
     if normal != text:
-        normal, places = _align(cutter, text)
+        normal, places = align_text(text, cutter.normalize)
     is_plain = cutter.is_plain(normal)
     for marks in _match(language, normal, is_plain, wanted):
         if places is not None:
@@ -118,32 +112,6 @@ def _match_phrase(steps: Steps, places: Mapping[str, Mapping[int, _Spot]]) -> It
             marks.append(Mark(spot.start, spot.end, terms[0]))
         if len(marks) == len(steps):
             yield marks
-
-
-def _align(cutter: TextCutter, text: str) -> tuple[str, list[tuple[int, int]]]:
-    """Puts ``text`` in the form that is analysed, piece by piece.
-
-    The second result is where each character of the normalised text comes from.
-    """
-    pieces: list[str] = []
-    places: list[tuple[int, int]] = []
-    known: dict[str, str] = {}
-
-    def add_ascii(start: int, end: int) -> None:
-        pieces.append(cutter.normalize(text[start:end]))
-        places.extend((place, place + 1) for place in range(start, end))
-
-    ended = 0
-    for run in _NOT_ASCII.finditer(text):
-        add_ascii(ended, run.start())
-        for cluster in _CLUSTER.finditer(text, *run.span()):
-            if (normal := known.get(cluster[0])) is None:
-                normal = known[cluster[0]] = cutter.normalize(cluster[0])
-            pieces.append(normal)
-            places += [cluster.span()] * len(normal)
-        ended = run.end()
-    add_ascii(ended, len(text))
-    return "".join(pieces), places
 
 
 def _list_spots(language: str, text: str, is_plain: bool, terms: Set[str]) -> Iterator[_Spot]:

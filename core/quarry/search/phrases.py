@@ -9,8 +9,8 @@ import regex
 
 from quarry.retrieval.base import Excerpt, TypedWord
 from quarry.retrieval.lexical.excerpts.excerpts import TOLERANT_FROM, matches_word
+from quarry.retrieval.lexical.folded_words import fold_text, list_words, map_spans
 from quarry.retrieval.lexical.spans import Span
-from quarry.retrieval.lexical.surface import fold_text, list_words, map_spans
 from quarry.types import Docno
 
 MOST_WORDS = 4

@@ -13,8 +13,7 @@ from quarry.filters import Filter
 from quarry.ranking.ranking import Total
 from quarry.retrieval.base import Excerpt, ExcerptIndex, ExcerptQuery, TypedWord
 from quarry.retrieval.lexical.excerpts.excerpts import matches_word
-from quarry.retrieval.lexical.spans import Span, join_spans
-from quarry.retrieval.lexical.surface import (
+from quarry.retrieval.lexical.folded_words import (
     find_words,
     fold_text,
     list_signed_words,
@@ -22,6 +21,7 @@ from quarry.retrieval.lexical.surface import (
     map_spans,
     parse_typed,
 )
+from quarry.retrieval.lexical.spans import Span, join_spans
 from quarry.search.phrases import IsStopWord, count_phrases
 from quarry.search.resolving import Documents
 from quarry.types import Docno

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quarry.retrieval.lexical.analysis import build_cutter
+from quarry.retrieval.lexical.folded_words import fold_text, map_spans
 from quarry.retrieval.lexical.spans import align_text, join_spans
-from quarry.retrieval.lexical.surface import fold_text, map_spans
 
 PIECES = st.sampled_from(["a", "B", " ", "é", "e\u0301", "Straße", "ﬁ", "ｶﾞ", "각", "🇩🇪", "İ", "…", "備"])
 TEXTS = st.lists(PIECES, max_size=8).map("".join)

@@ -12,12 +12,12 @@ from quarry.retrieval.lexical.cutting import RUNS_AND_WORDS, Run, Split, TextCut
 from quarry.schema import LANGUAGES
 
 VERSION = 3
-"""Raise it when a text is analysed into other words than before: an index of another version is built anew.
+"""Raise it when texts are analysed into other words than before.
 
-1: ordinary words only. 2: accents left out beside exact forms, scripts without spaces, symbols.
-3: each field by itself, and words without stemming.
+Quarry builds an index of another version anew. Version 1 had ordinary words only. Version 2 added spellings
+without accents, scripts without spaces, and symbols. Version 3 added an index of each field by itself, and
+one of its words without stemming.
 """
-
 
 MAX_WORD_BYTES = 255
 """Longer words, in UTF-8 and before stemming, are not indexed and match nothing."""
@@ -104,7 +104,8 @@ def has_long_word(text: str) -> bool:
 
 
 def list_surfaces(part: Word | Run) -> tuple[str, ...]:
-    """Lists the spellings without accents of a word; none of characters without spaces."""
+    """Lists the surface forms of a word, which are its spellings without accents; none of characters without
+    spaces."""
     return (part.forms or (part.text,)) if isinstance(part, Word) else ()
 
 

@@ -24,7 +24,7 @@ from quarry.filters import Filter
 from quarry.retrieval.base import FIRST_DOCNO, LexicalResult, OrderedResult
 from quarry.retrieval.lexical.analysis import VERSION as ANALYSIS
 from quarry.retrieval.lexical.analysis import build_analyser, name_analyser, read_version
-from quarry.retrieval.lexical.excerpts.tantivy_excerpts import EXCERPT_ANALYSER, build_surface_analyser
+from quarry.retrieval.lexical.excerpts.tantivy_excerpts import EXCERPT_ANALYSER, build_excerpt_analyser
 from quarry.retrieval.lexical.results.tantivy_facets import FacetCounter
 from quarry.retrieval.lexical.results.tantivy_order import order_matching
 from quarry.retrieval.lexical.tantivy_checksums import find_damaged_file
@@ -347,7 +347,7 @@ def _drop_outdated_index(folder: Path) -> None:
 def _open_index(folder: Path, schema: Schema, excerpts: bool) -> tantivy.Index:
     folder.mkdir(parents=True, exist_ok=True)
     index = tantivy.Index(make_index_schema(schema, excerpts), path=str(folder))
-    index.register_tokenizer(EXCERPT_ANALYSER, build_surface_analyser())
+    index.register_tokenizer(EXCERPT_ANALYSER, build_excerpt_analyser())
     for language in {field.language for field in list_text_fields(schema)}:
         index.register_tokenizer(name_analyser(language), build_analyser(language))
         index.register_tokenizer(name_analyser(language, stems=False), build_analyser(language, stems=False))

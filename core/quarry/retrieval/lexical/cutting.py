@@ -152,10 +152,10 @@ class TextCutter:
             forms = self._list_forms(word.text, text[word.start : word.end]) if has_forms else ()
             yield Word(word.text, position + word.position, offset + word.start, offset + word.end, forms)
 
-    def _list_forms(self, word: str, surface: str) -> tuple[str, ...]:
-        if not self._foldable.search(surface):
+    def _list_forms(self, word: str, written: str) -> tuple[str, ...]:
+        if not self._foldable.search(written):
             return ()
-        read = (self._read_word(surface.translate(table)) for table in self._folds)
+        read = (self._read_word(written.translate(table)) for table in self._folds)
         return tuple(dict.fromkeys(form.text for words in read for form in words if form.text != word))
 
 

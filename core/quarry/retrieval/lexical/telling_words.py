@@ -35,24 +35,24 @@ def find_telling_words(
     for field, cutter in texts:
         values = [value for name in field.sources for value in as_list(fields.get(name))]
         text = cutter.normalize("\n".join(map(str, values))[:MOST_CHARACTERS])
-        for term, (surface, frequency) in _count_terms(cutter.cut(text), text).items():
+        for term, (spelling, frequency) in _count_terms(cutter.cut(text), text).items():
             having = count_documents(field.name, term)
             if having >= LEAST_DOCUMENTS:
                 idf = math.log1p((documents - having + 0.5) / (having + 0.5))
-                found.append((-frequency * idf, surface))
-    return list(dict.fromkeys(surface for _, surface in sorted(found)))[:most]
+                found.append((-frequency * idf, spelling))
+    return list(dict.fromkeys(spelling for _, spelling in sorted(found)))[:most]
 
 
 def _count_terms(parts: Sequence[Word | Run], text: str) -> dict[str, tuple[str, int]]:
     """Counts each term, and says how the text spells it first."""
-    surfaces: dict[str, str] = {}
+    spellings: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for part in parts:
         if isinstance(part, Word):
             pairs = [(part.text, text[part.start : part.end])]
         else:
             pairs = [(pair, pair) for pair in part.pairs or part.characters]
-        for term, surface in pairs:
-            surfaces.setdefault(term, surface)
+        for term, spelling in pairs:
+            spellings.setdefault(term, spelling)
             counts[term] += 1
-    return {term: (surfaces[term], count) for term, count in counts.items()}
+    return {term: (spellings[term], count) for term, count in counts.items()}

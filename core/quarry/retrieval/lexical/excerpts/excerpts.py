@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from rapidfuzz.distance import OSA
 
 from quarry.retrieval.base import Excerpt, ExcerptQuery, TypedWord
-from quarry.retrieval.lexical.surface import fold_text, list_words
+from quarry.retrieval.lexical.folded_words import fold_text, list_words
 from quarry.schema import Schema, as_list
 from quarry.types import Change, Docno
 

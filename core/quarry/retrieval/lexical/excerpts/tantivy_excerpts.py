@@ -15,7 +15,7 @@ from quarry.retrieval.lexical.excerpts.excerpts import (
     compute_draw,
     compute_title_length,
 )
-from quarry.retrieval.lexical.surface import fold_text, list_words
+from quarry.retrieval.lexical.folded_words import fold_text, list_words
 from quarry.schema import Schema
 from quarry.types import Change, Docno
 
@@ -23,6 +23,7 @@ from quarry.types import Change, Docno
 TITLE_WORDS, TEXT_WORDS, STORED = "_title_words", "_excerpt_words", "_excerpt"
 TITLE_LENGTH, DRAW = "_title_length", "_draw"
 EXCERPT_ANALYSER = name_analyser("surface")
+"""Named as in the indexes that are there, for none can be opened with another name."""
 MAX_WORD_BYTES = 64
 
 SHORT = 2
@@ -40,7 +41,7 @@ def add_excerpt_fields(builder: tantivy.SchemaBuilder) -> None:
     builder.add_integer_field(DRAW, fast=True)
 
 
-def build_surface_analyser() -> tantivy.TextAnalyzer:
+def build_excerpt_analyser() -> tantivy.TextAnalyzer:
     """Builds the analyser of runs of letters and digits, in small letters without accents."""
     builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
     builder = builder.filter(tantivy.Filter.remove_long(MAX_WORD_BYTES + 1))
@@ -79,7 +80,7 @@ class ExcerptReader:
 
     def __init__(self, engine_schema: tantivy.Schema) -> None:
         self._engine_schema = engine_schema
-        self._analyser = build_surface_analyser()
+        self._analyser = build_excerpt_analyser()
 
     def make_query(self, query: ExcerptQuery) -> Query:
         if query.in_titles:

@@ -1,4 +1,5 @@
-"""The words of a text as people type them: without accents and capitals, and never stemmed."""
+"""The words of a folded text, which has neither accents nor capitals: what somebody types is compared with
+them."""
 
 import re
 from collections.abc import Iterator, Sequence

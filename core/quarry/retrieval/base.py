@@ -205,10 +205,10 @@ class LexicalIndex(Protocol):
         """
         ...
 
-    def find_telling_words(self, fields: Fields, most: int) -> list[str]:
-        """Finds words of a document's searched text that tell most of it, best first, as the text has them.
+    def find_key_terms(self, fields: Fields, most: int) -> list[str]:
+        """Finds the key terms of a document's searched text, best first, as the text has them.
 
-        Words count that the text has often and few documents have, but two at least.
+        These are the words that the text has often and few documents have, but two at least.
         """
         ...
 

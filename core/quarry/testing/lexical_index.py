@@ -374,13 +374,13 @@ class LexicalIndexContract:
                 assert searched.total == len(searched.candidates)
             index.close()
 
-    def test_telling_words_are_frequent_in_the_text_and_rare_elsewhere(self, tmp_path: Path) -> None:
+    def test_key_terms_are_frequent_in_the_text_and_rare_elsewhere(self, tmp_path: Path) -> None:
         index = fill_index(self.open_index(tmp_path), FIELDS)
         fields: Fields = {"title": "Red hats", "text": "wool wool, of unheard quality", "tag": "wool"}
-        words = index.find_telling_words(fields, 10)
+        words = index.find_key_terms(fields, 10)
         assert words[0] == "wool"
         assert {word.lower() for word in words} <= {"red", "wool", "hats"}, "no other document has the rest"
         assert "Red" in words or "red" in words
-        assert index.find_telling_words(fields, 1) == ["wool"]
-        assert index.find_telling_words({"tag": "sport"}, 10) == []
-        assert index.find_telling_words({"text": "red " * 100_000}, 3) == ["red"]
+        assert index.find_key_terms(fields, 1) == ["wool"]
+        assert index.find_key_terms({"tag": "sport"}, 10) == []
+        assert index.find_key_terms({"text": "red " * 100_000}, 3) == ["red"]

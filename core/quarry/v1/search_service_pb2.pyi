@@ -433,7 +433,7 @@ class SearchRequest(_message.Message):
     """How `query` is read."""
     more_like: _builtins.str
     """Id of a document: search for what is like it, in the place of a `query`. The dense arm compares the mean of
-    its passages' vectors, and BM25 its 25 most telling words; it is left out itself, and cannot be pinned. Not
+    its passages' vectors, and BM25 its 25 key terms; it is left out itself, and cannot be pinned. Not
     re-ranked. A document that does not exist is NOT_FOUND. CONFLICTING_FIELDS beside a `query`, `min_relevance`,
     `order_by`, or a `rerank` with a model, depth or cascade.
     """
@@ -742,7 +742,7 @@ class Snippets(_message.Message):
     """Which texts of the hits are shown, and how much of them. A snippet has the part of a field that holds most words
     of the query, by the analysis that BM25 compares them by: stems, spellings without accents, and pairs of
     characters of scripts without spaces. What else BM25 finds counts as well: synonyms, what a prefix begins, words
-    that are near a mistyped one, and, with `more_like`, the telling words. A phrase is marked where its words stand in a
+    that are near a mistyped one, and, with `more_like`, the key terms. A phrase is marked where its words stand in a
     row, and no word that is excluded is marked. A field that has none of them is shown from where the passage begins that
     is nearest by meaning, if the passage is of this field, and else from its beginning.
     """

@@ -154,17 +154,17 @@ class QueryAnalyser:
     """The words of a query: stop words are left out, unless it has no others (``The Who``).
 
     Attributes:
-        telling: cuts a normalised text, and leaves stop words out.
+        content_cutter: cuts a normalised text, and leaves stop words out.
     """
 
     def __init__(self, language: str) -> None:
         self._all = build_cutter(language)
-        self.telling = build_cutter(language, stop_words=False)
+        self.content_cutter = build_cutter(language, stop_words=False)
 
     def cut(self, text: str) -> list[Word | Run]:
         """Cuts ``text`` into what is looked for."""
         text = self._all.normalize(text)
-        return self.telling.cut(text) or self._all.cut(text)
+        return self.content_cutter.cut(text) or self._all.cut(text)
 
     def normalize(self, text: str) -> str:
         """Puts a text in the form to which the places of its parts refer."""

@@ -25,6 +25,7 @@ from quarry.retrieval.base import FIRST_DOCNO, LexicalResult, OrderedResult
 from quarry.retrieval.lexical.analysis import VERSION as ANALYSIS
 from quarry.retrieval.lexical.analysis import build_analyser, name_analyser, read_version
 from quarry.retrieval.lexical.excerpts.tantivy_excerpts import EXCERPT_ANALYSER, build_excerpt_analyser
+from quarry.retrieval.lexical.key_terms import find_key_terms
 from quarry.retrieval.lexical.results.tantivy_facets import FacetCounter
 from quarry.retrieval.lexical.results.tantivy_order import order_matching
 from quarry.retrieval.lexical.tantivy_checksums import find_damaged_file
@@ -45,7 +46,6 @@ from quarry.retrieval.lexical.tantivy_errors import ARM, translate_engine_errors
 from quarry.retrieval.lexical.tantivy_filters import FilterTranslator, match_any_term, narrow_query
 from quarry.retrieval.lexical.tantivy_query import BuiltQuery, TextQueryBuilder
 from quarry.retrieval.lexical.tantivy_terms import TermQueryBuilder
-from quarry.retrieval.lexical.telling_words import find_telling_words
 from quarry.retrieval.lexical.text_fields import list_text_fields
 from quarry.retrieval.ordering import OrderBy
 from quarry.retrieval.text_query import SearchText, TextQuery
@@ -211,10 +211,10 @@ class TantivyIndex:
                 return set()
             return self._score_given(searcher, self._terms.build_restriction(searcher, query), docnos).keys()
 
-    def find_telling_words(self, fields: Fields, most: int) -> list[str]:
+    def find_key_terms(self, fields: Fields, most: int) -> list[str]:
         with self._open_reading() as searcher:
             texts = self._queries.list_texts()
-            return find_telling_words(fields, texts, searcher.doc_freq, count_documents(searcher), most)
+            return find_key_terms(fields, texts, searcher.doc_freq, count_documents(searcher), most)
 
     def read_versions(self) -> Iterator[tuple[Docno, int]]:
         with self._open_reading() as searcher:

@@ -21,8 +21,8 @@ from quarry.retrieval.lexical.excerpts.excerpts import (
     order_titles,
 )
 from quarry.retrieval.lexical.folding import list_folds
+from quarry.retrieval.lexical.key_terms import find_key_terms
 from quarry.retrieval.lexical.memory_terms import MemoryTerms
-from quarry.retrieval.lexical.telling_words import find_telling_words
 from quarry.retrieval.lexical.text_fields import (
     TextField,
     list_indexed_fields,
@@ -135,12 +135,12 @@ class MemoryLexicalIndex:
     def keep_admitted(self, query: TextQuery, docnos: Collection[Docno]) -> Set[Docno]:
         return self._make_terms().keep_admitted(query, docnos)
 
-    def find_telling_words(self, fields: Fields, most: int) -> list[str]:
+    def find_key_terms(self, fields: Fields, most: int) -> list[str]:
         def count_having(field: str, term: str) -> int:
             return sum(term in words for words in self._words.get(field, {}).values())
 
         texts = [(field, self._cutters[field.language]) for field in self._fields if not field.boosted]
-        return find_telling_words(fields, texts, count_having, len(self._documents), most)
+        return find_key_terms(fields, texts, count_having, len(self._documents), most)
 
     def read_versions(self) -> Iterator[tuple[Docno, int]]:
         return iter([(docno, change.version) for docno, change in self._documents.items()])

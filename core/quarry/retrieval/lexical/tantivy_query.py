@@ -44,7 +44,7 @@ class TextQueryBuilder:
     def list_texts(self) -> list[tuple[TextField, TextCutter]]:
         """Lists the fields that hold all text together, and what cuts it with its stop words left out."""
         whole = (field for field in self.fields if not field.boosted)
-        return [(field, self._analysers[field.language].telling) for field in whole]
+        return [(field, self._analysers[field.language].content_cutter) for field in whole]
 
     def list_clauses(self, text: str, boost_scale: float = 1.0) -> list[Clause]:
         """Lists what ``text`` looks for in each field; none if nothing can match."""

@@ -95,15 +95,15 @@ class _VocabularyReader:
                 (stopped if stops[place] else rest).append(words)
             place += max(length, 1)
         left = " ".join(rest) if found or stopped else term.text
-        yield from self._keep_telling(term, left, "" if beside or found else " ".join(stopped) or left)
+        yield from self._keep_content_words(term, left, "" if beside or found else " ".join(stopped) or left)
 
-    def _keep_telling(self, term: Term, text: str, instead: str) -> Iterator[Term]:
+    def _keep_content_words(self, term: Term, text: str, instead: str) -> Iterator[Term]:
         """Keeps ``text`` for the languages in which it has more than stop words, and ``instead`` for the
         others."""
         kept: dict[str, list[str]] = {}
         for language, analyser in zip(self._languages, self._analysers, strict=True):
-            has_telling = analyser.telling.cut(analyser.normalize(text))
-            kept.setdefault(text if has_telling else instead, []).append(language)
+            has_content_words = analyser.content_cutter.cut(analyser.normalize(text))
+            kept.setdefault(text if has_content_words else instead, []).append(language)
         for left, languages in kept.items():
             if left:
                 is_all = len(languages) == len(self._languages)

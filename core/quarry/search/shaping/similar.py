@@ -1,4 +1,4 @@
-"""The search for what is like a document: by its vectors, and by its telling words."""
+"""The search for what is like a document: by its vectors, and by its key terms."""
 
 import asyncio
 from dataclasses import replace
@@ -13,7 +13,7 @@ from quarry.search.first_stage import FirstStage
 from quarry.search.resolving import Documents
 from quarry.types import Docno, Document
 
-TELLING_WORDS = 25
+KEY_TERMS = 25
 """Words of the document that BM25 looks for, as in Lucene's and Tantivy's queries of this kind."""
 _NO_WORDS = " "
 """A text that matches nothing, and is not empty: that would browse."""
@@ -24,7 +24,7 @@ async def find_like_query(
 ) -> tuple[Query, FirstStage]:
     """Makes the query, and what answers it, for the documents that are like the one with the id ``like``.
 
-    BM25 looks for its most telling words. The arm that compares passages looks for the mean of its passages'
+    BM25 looks for its key terms. The arm that compares passages looks for the mean of its passages'
     vectors; if it has none by now, the arm does not answer.
 
     Raises DocumentNotFoundError if there is no such document, or as BM25 does.
@@ -32,7 +32,7 @@ async def find_like_query(
     found = await asyncio.to_thread(_read_document, documents, like)
     if found is None:
         raise DocumentNotFoundError(like)
-    words = await asyncio.to_thread(stage.lexical.find_telling_words, found.fields, TELLING_WORDS)
+    words = await asyncio.to_thread(stage.lexical.find_key_terms, found.fields, KEY_TERMS)
     if any(ARMS[plan.name].compares_passages for plan in query.arms):
         stage = stage.search_for_vector(await _compute_mean(stage, found.docno, limit))
     return replace(query, text=" ".join(words) or _NO_WORDS, rerank=None), stage

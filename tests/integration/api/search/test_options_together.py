@@ -99,7 +99,7 @@ def test_snippets_mark_what_was_found(
     assert list_marked(api, query, **settings, **order) == words
 
 
-def test_snippets_of_what_is_like_a_document_mark_its_telling_words(api: Api, kitchen: str) -> None:
+def test_snippets_of_what_is_like_a_document_mark_its_key_terms(api: Api, kitchen: str) -> None:
     marked = list_marked(api, "", more_like="kettle-03")
     assert {"kettle", "red"} <= marked
     assert not marked & {"the", "for"}

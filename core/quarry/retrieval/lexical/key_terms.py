@@ -1,4 +1,4 @@
-"""The words of a text that tell most of it: frequent in it, and rare elsewhere."""
+"""The key terms of a text: words that are frequent in it, and rare elsewhere."""
 
 import math
 from collections import Counter
@@ -18,14 +18,14 @@ CountDocuments = Callable[[str, str], int]
 """Counts the documents that have a term in a field."""
 
 
-def find_telling_words(
+def find_key_terms(
     fields: Fields,
     texts: Iterable[tuple[TextField, TextCutter]],
     count_documents: CountDocuments,
     documents: int,
     most: int,
 ) -> list[str]:
-    """Finds the words of a document with the highest ``tf * idf``, best first, each as the document has it.
+    """Finds the terms of a document with the highest ``tf * idf``, best first, each as the document has it.
 
     Args:
         texts: fields of the index that hold all text together, and what cuts it.

@@ -139,7 +139,7 @@ class Query:
         check_query_text(self.text)
 
     @property
-    def wanted(self) -> SearchText:
+    def search_text(self) -> SearchText:
         """What the arms look for."""
         return self.text if self.terms is None else self.terms
 

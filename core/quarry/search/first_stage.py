@@ -175,7 +175,7 @@ class FirstStage:
     async def retrieve_by_words(self, query: Query, limit: Deadline) -> Retrieved:
         """Retrieves as many documents as a list may have that match a word. Raises as the arm does."""
         arm, scale = self._retrievers[self.browsing], self._plan_words(query).boost_scale
-        return await arm.retrieve(query.wanted, MAX_RANKED, query.filter, limit, scale)
+        return await arm.retrieve(query.search_text, MAX_RANKED, query.filter, limit, scale)
 
     async def find_matching(self, query: Query, docnos: Collection[Docno], limit: Deadline) -> set[Docno]:
         """Finds which of these documents match a word of the query. Raises as ``score_by_words``."""
@@ -189,7 +189,7 @@ class FirstStage:
         Raises TimeoutError, or QuarryError as BM25 does.
         """
         scale = self._plan_words(query).boost_scale
-        return await self._run(partial(self.lexical.score_documents, query.wanted, docnos, scale), limit)
+        return await self._run(partial(self.lexical.score_documents, query.search_text, docnos, scale), limit)
 
     async def count_facets(
         self,
@@ -203,7 +203,7 @@ class FirstStage:
 
         Raises DeadlineExceeded or UnavailableError then if ``require_complete``.
         """
-        count = partial(self.lexical.count_facets, query.wanted, query.filter, facets, hidden, limit)
+        count = partial(self.lexical.count_facets, query.search_text, query.filter, facets, hidden, limit)
         try:
             return await self._run(count, limit), []
         except (TimeoutError, QuarryError) as error:
@@ -263,7 +263,7 @@ class FirstStage:
     ) -> tuple[Retrieved | None, list[Degradation]]:
         arm = self._retrievers[plan.name]
         try:
-            retrieved = await arm.retrieve(query.wanted, plan.depth, query.filter, limit, plan.boost_scale)
+            retrieved = await arm.retrieve(query.search_text, plan.depth, query.filter, limit, plan.boost_scale)
             if query.terms is not None and query.terms.restricts and plan.name != self.browsing:
                 retrieved = await self._drop_excluded(retrieved, query.terms)
         except (TimeoutError, DeadlineExceeded):
@@ -287,7 +287,7 @@ class FirstStage:
         fails."""
         if query.min_relevance is not None or any(plan.name == self.browsing for plan in query.arms):
             return None, ""
-        search = partial(self.lexical.search, query.wanted, 0, query.filter)
+        search = partial(self.lexical.search, query.search_text, 0, query.filter)
         try:
             return (await self._run(search, deadline)).total, ""
         except TimeoutError:

@@ -322,8 +322,8 @@ async def _make_snippet_maker(
     if request.snippets is None:
         return None, []
     limit = slot.leave_time_to_send()
-    wanted, notes = await collection.searcher.first_stage.settle(query, limit)
-    return SnippetMaker(request.snippets, wanted, collection.schema, limit), notes
+    search_text, notes = await collection.searcher.first_stage.settle(query, limit)
+    return SnippetMaker(request.snippets, search_text, collection.schema, limit), notes
 
 
 def _report_late_snippets(query: Query, maker: SnippetMaker) -> list[Degradation]:

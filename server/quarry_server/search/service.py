@@ -100,7 +100,7 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
                             runs = await first_stage.retrieve_runs(asked, deadline)
                             make = partial(retrieve_complete, collection, query.id, text, runs)
                         else:
-                            found = await first_stage.retrieve_own(asked.wanted, arms, filter)
+                            found = await first_stage.retrieve_own(asked.search_text, arms, filter)
                             make = partial(retrieve_own, collection, query.id, found)
                     result = await asyncio.to_thread(make)
                     size += result.ByteSize()

@@ -51,7 +51,7 @@ def order_matching(
     Whether each still passes the filter is for the page to see.
     """
     depth = min(depth, MAX_ORDERED)
-    found = lexical.order(query.wanted, depth, query.filter, query.order_by, hidden)
+    found = lexical.order(query.search_text, depth, query.filter, query.order_by, hidden)
     ids = documents.read_ids([docno for tie in found.ties for docno in tie])
     listed = [
         docno

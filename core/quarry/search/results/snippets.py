@@ -155,8 +155,8 @@ class SnippetMaker:
     """Makes the snippets of one page.
 
     Args:
-        wanted: what the search looks for, as ``LexicalIndex.settle`` leaves it; empty if nothing is to be
-            marked.
+        search_text: what the search looks for, as ``LexicalIndex.settle`` leaves it; empty if nothing is to
+            be marked.
         limit: until when texts are analysed; what is left then is shown from its beginning.
 
     Attributes:
@@ -164,11 +164,11 @@ class SnippetMaker:
     """
 
     def __init__(
-        self, plan: SnippetPlan, wanted: SearchText, schema: Schema, limit: Deadline = NO_LIMIT
+        self, plan: SnippetPlan, search_text: SearchText, schema: Schema, limit: Deadline = NO_LIMIT
     ) -> None:
         self._fields, self._tag, self._limit, self.late = plan.fields, plan.tag, limit, False
-        self._markers = {field.name: _make_marker(wanted, field.name) for field in plan.fields}
-        self._cost = _compute_cost(wanted)
+        self._markers = {field.name: _make_marker(search_text, field.name) for field in plan.fields}
+        self._cost = _compute_cost(search_text)
         self._texts = {field.name: field for field in schema.fields if field.type is FieldType.TEXT}
         self._embedded = tuple(field.name for field in schema.embedded)
         self._title = schema.title.name if schema.title else ""
@@ -262,17 +262,17 @@ class SnippetMaker:
         return {}
 
 
-def _make_marker(wanted: SearchText, field: str) -> QueryMarker:
+def _make_marker(search_text: SearchText, field: str) -> QueryMarker:
     """Makes what marks the values of ``field``."""
-    if isinstance(wanted, str):
-        return QueryMarker(wanted)
-    terms = (term for term in wanted.terms if term.occurs is not Occurrence.EXCLUDED)
+    if isinstance(search_text, str):
+        return QueryMarker(search_text)
+    terms = (term for term in search_text.terms if term.occurs is not Occurrence.EXCLUDED)
     return QueryMarker([term for term in terms if term.field in ("", field)])
 
 
-def _compute_cost(wanted: SearchText) -> int:
+def _compute_cost(search_text: SearchText) -> int:
     """Computes what each character counts."""
-    terms = () if isinstance(wanted, str) else wanted.terms
+    terms = () if isinstance(search_text, str) else search_text.terms
     kinds = [term.kind for term in terms if term.occurs is not Occurrence.EXCLUDED]
     near = kinds.count(TermKind.FUZZY)
     return 1 + NEAR_COST * near + (WRITTEN_COST if near or TermKind.PREFIX in kinds else 0)

@@ -169,8 +169,8 @@ async def test_snippets_do_without_an_index_that_does_not_settle_terms_and_say_s
         stage.lexical = BrokenIndex("g", FILTER_SCHEMA)
         limit = Deadline.set_after(5)
         query = stack.make_query("word", terms=terms)
-        wanted, notes = await stage.settle(query, limit)
-        assert wanted is terms
+        search_text, notes = await stage.settle(query, limit)
+        assert search_text is terms
         assert [(n.stage, n.reason) for n in notes] == [
             (DegradedStage.SNIPPETS, DegradationReason.UNAVAILABLE)
         ]

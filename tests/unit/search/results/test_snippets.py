@@ -142,10 +142,10 @@ def test_many_near_words_in_a_text_of_different_words_take_no_seconds() -> None:
 
 
 def test_texts_are_shown_from_their_beginning_when_the_time_is_up() -> None:
-    plan, wanted = SnippetPlan(choose_all_texts(SCHEMA, 200, 1)), parse_text_query("fox~1", SCHEMA)
-    maker = SnippetMaker(plan, wanted, SCHEMA, Deadline.set_after(60))
+    plan, search_text = SnippetPlan(choose_all_texts(SCHEMA, 200, 1)), parse_text_query("fox~1", SCHEMA)
+    maker = SnippetMaker(plan, search_text, SCHEMA, Deadline.set_after(60))
     assert (maker.make_snippets({"text": "a fox"})[0].basis, maker.late) == (SnippetBasis.WORDS, False)
-    maker = SnippetMaker(plan, wanted, SCHEMA, Deadline.set_after(0))
+    maker = SnippetMaker(plan, search_text, SCHEMA, Deadline.set_after(0))
     assert (maker.make_snippets({"text": "a fox"})[0].basis, maker.late) == (SnippetBasis.BEGINNING, True)
 
 

@@ -212,12 +212,14 @@ class LexicalIndex(Protocol):
         """
         ...
 
-    def settle(self, query: TextQuery) -> TextQuery:
-        """Says what ``query`` comes to in this index: synonyms stand beside the words that they are for, stop
-        words are left out, and FUZZY terms are there with their distance only where near words are found. One
-        whose words are found as they are is there as optional WORDS, for any of them is enough.
+    def rewrite_query(self, query: TextQuery) -> TextQuery:
+        """Rewrites ``query`` into what this index looks for.
 
-        ``quarry.retrieval.lexical.marking.matched_words`` finds in a text what it matches.
+        Synonyms stand beside the words that they are for, and stop words are left out. A FUZZY term stays,
+        with its distance, only where near words are found. If its words are found as they are, optional WORDS
+        replace it, for any of them is enough.
+
+        ``quarry.retrieval.lexical.marking.highlighting.QueryMarker`` finds in a text what the result matches.
         """
         ...
 

@@ -211,7 +211,7 @@ class FirstStage:
         refuse_incomplete(query, [note], nothing=False)
         return [], [note]
 
-    async def settle(self, query: Query, limit: Deadline) -> tuple[SearchText, list[Degradation]]:
+    async def rewrite_query(self, query: Query, limit: Deadline) -> tuple[SearchText, list[Degradation]]:
         """Says what BM25 finds for the query, for whoever marks it in texts.
 
         If the index does not answer in time, these are the terms as they were typed, and why.
@@ -221,7 +221,7 @@ class FirstStage:
         if query.terms is None:
             return query.text, []
         try:
-            return await self._run(partial(self.lexical.settle, query.terms), limit), []
+            return await self._run(partial(self.lexical.rewrite_query, query.terms), limit), []
         except (TimeoutError, QuarryError) as error:
             note = report_failure(DegradedStage.SNIPPETS, error, "words may not be marked in snippets")
         refuse_incomplete(query, [note], nothing=False)

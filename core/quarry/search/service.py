@@ -322,7 +322,7 @@ async def _make_snippet_maker(
     if request.snippets is None:
         return None, []
     limit = slot.leave_time_to_send()
-    search_text, notes = await collection.searcher.first_stage.settle(query, limit)
+    search_text, notes = await collection.searcher.first_stage.rewrite_query(query, limit)
     return SnippetMaker(request.snippets, search_text, collection.schema, limit), notes
 
 

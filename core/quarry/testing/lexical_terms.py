@@ -259,7 +259,7 @@ class LexicalTermsContract:
         assert set(self.search(index, "the who", vocabulary=known)) == {2, 4, 5}
         query = replace(parse_text_query("title:the-boot", SCHEMA), vocabulary=known, tolerates_typos=True)
         assert set(list_docnos(index.search(query, 10, None))) == {0, 1}
-        assert index.settle(query).terms
+        assert index.rewrite_query(query).terms
 
     def test_stop_words_of_both_kinds_are_one_set(self, index: LexicalIndex) -> None:
         known = Vocabulary(stop_words=("red",))
@@ -286,7 +286,7 @@ class LexicalTermsContract:
         assert (set(list_docnos(found)), found.total) == (expected, len(expected))
 
     @pytest.mark.parametrize(
-        ("text", "settled"),
+        ("text", "rewritten"),
         [
             ("red shoe", [Term("red shoe")]),
             ("espresso~", [Term("espresso")]),
@@ -300,15 +300,15 @@ class LexicalTermsContract:
             ("the +hat", [Term("the", languages=("es",)), Term("hat", occurs=Occurrence.REQUIRED)]),
         ],
     )
-    def test_a_query_is_settled_by_what_the_index_has(
-        self, index: LexicalIndex, text: str, settled: list[Term]
+    def test_a_query_is_rewritten_for_what_the_index_has(
+        self, index: LexicalIndex, text: str, rewritten: list[Term]
     ) -> None:
-        assert list(index.settle(parse_text_query(text, SCHEMA)).terms) == settled
+        assert list(index.rewrite_query(parse_text_query(text, SCHEMA)).terms) == rewritten
 
-    def test_typos_and_synonyms_are_settled_too(self, index: LexicalIndex) -> None:
+    def test_typos_and_synonyms_are_rewritten_too(self, index: LexicalIndex) -> None:
         known = Vocabulary((SynonymRule(("boot", "shoe")),), ("the",))
         query = TextQuery((Term("the boot expresso zzzzzzz"),), tolerates_typos=True, vocabulary=known)
-        assert set(index.settle(query).terms) == {
+        assert set(index.rewrite_query(query).terms) == {
             Term("boot", others=("shoe",)),
             Term("expresso zzzzzzz"),
             Term("expresso", TermKind.FUZZY, distance=1),
@@ -326,5 +326,5 @@ class LexicalTermsContract:
                 assert (found.candidates, found.total) == ([], 0), text
                 assert index.score_documents(query, [Docno(0)]) == {}
                 assert not index.keep_admitted(parse_text_query("+boot", SCHEMA), [Docno(0)])
-                assert TermKind.FUZZY not in {term.kind for term in index.settle(query).terms}
+                assert TermKind.FUZZY not in {term.kind for term in index.rewrite_query(query).terms}
             index.close()

@@ -201,9 +201,9 @@ class TantivyIndex:
                 return {}
             return self._score_given(searcher, self._make_query(searcher, text, boost_scale), docnos)
 
-    def settle(self, query: TextQuery) -> TextQuery:
+    def rewrite_query(self, query: TextQuery) -> TextQuery:
         with self._open_reading() as searcher:
-            return self._terms.settle(searcher, query)
+            return self._terms.rewrite_query(searcher, query)
 
     def keep_admitted(self, query: TextQuery, docnos: Collection[Docno]) -> Set[Docno]:
         with self._open_reading() as searcher:

@@ -129,8 +129,8 @@ class MemoryLexicalIndex:
         scores = self._make_terms().score(text, boost_scale)
         return {docno: scores[docno] for docno in docnos if docno in scores}
 
-    def settle(self, query: TextQuery) -> TextQuery:
-        return self._make_terms().settle(query)
+    def rewrite_query(self, query: TextQuery) -> TextQuery:
+        return self._make_terms().rewrite_query(query)
 
     def keep_admitted(self, query: TextQuery, docnos: Collection[Docno]) -> Set[Docno]:
         return self._make_terms().keep_admitted(query, docnos)

@@ -8,7 +8,7 @@ from itertools import product
 from quarry.retrieval.lexical.analysis import cut_phrase, cut_surfaces, list_surfaces
 from quarry.retrieval.lexical.clauses import FORM_SHARE, list_steps
 from quarry.retrieval.lexical.cutting import TextCutter
-from quarry.retrieval.lexical.near_words import FUZZY_SHARE, choose_distance, find_near_words, settle_exact
+from quarry.retrieval.lexical.near_words import FUZZY_SHARE, choose_distance, find_near_words, make_exact
 from quarry.retrieval.lexical.text_fields import TextField, list_own_fields, list_text_fields, scale_boosts
 from quarry.retrieval.lexical.vocabulary_terms import arrange_terms
 from quarry.retrieval.text_query import Occurrence, Term, TermKind, TextQuery
@@ -57,8 +57,8 @@ class MemoryTerms:
             total[docno] = total.get(docno, 0.0) + (score if alone or docno in total else _BELOW)
         return {docno: score for docno, score in total.items() if self._check_admitted(query, docno)}
 
-    def settle(self, query: TextQuery) -> TextQuery:
-        """Settles a query as ``LexicalIndex.settle`` says."""
+    def rewrite_query(self, query: TextQuery) -> TextQuery:
+        """Rewrites a query as ``LexicalIndex.rewrite_query`` says."""
         terms: list[Term] = []
         for term in arrange_terms(query, self._schema).terms:
             if term.kind is not TermKind.FUZZY:
@@ -66,7 +66,7 @@ class MemoryTerms:
                 if query.tolerates_typos and term.is_optional_words and not term.others:
                     terms += self._list_typos(term)
             elif self._score_words(term.text, self._choose_fields(term, 1.0)):
-                terms.append(settle_exact(term))
+                terms.append(make_exact(term))
             else:
                 distance = self._find_near(term)[1]
                 terms += [replace(term, distance=distance)] if distance else []

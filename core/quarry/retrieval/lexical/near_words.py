@@ -22,7 +22,7 @@ def choose_distance(word: str) -> int:
     return 0 if len(word) < 4 else 1 if len(word) < 8 else 2
 
 
-def settle_exact(term: Term) -> Term:
+def make_exact(term: Term) -> Term:
     """Turns a FUZZY term whose words documents have into what is looked for: any of these words."""
     return Term(term.text, occurs=_OF_EXACT.get(term.occurs, term.occurs), field=term.field)
 

@@ -12,7 +12,7 @@ from tantivy import Occur, Query
 
 from quarry.retrieval.lexical.analysis import build_cutter, build_surface_cutter, cut_phrase, cut_surfaces
 from quarry.retrieval.lexical.clauses import FORM_SHARE, list_steps
-from quarry.retrieval.lexical.near_words import FUZZY_SHARE, MAX_TYPOS, choose_distance, settle_exact
+from quarry.retrieval.lexical.near_words import FUZZY_SHARE, MAX_TYPOS, choose_distance, make_exact
 from quarry.retrieval.lexical.tantivy_documents import count_documents, count_hits
 from quarry.retrieval.lexical.tantivy_filters import narrow_query
 from quarry.retrieval.lexical.tantivy_query import (
@@ -114,8 +114,8 @@ class TermQueryBuilder:
         others = [self._build_phrase(searcher, other, scope.scored) for other in term.others]
         return _choose_best(built, [other for other in others if other.ceiling])
 
-    def settle(self, searcher: tantivy.Searcher, query: TextQuery) -> TextQuery:
-        """Settles a query as ``LexicalIndex.settle`` says."""
+    def rewrite_query(self, searcher: tantivy.Searcher, query: TextQuery) -> TextQuery:
+        """Rewrites a query as ``LexicalIndex.rewrite_query`` says."""
         terms: list[Term] = []
         for term in arrange_terms(query, self._schema).terms:
             scope = self._choose_scope(term, 1.0)
@@ -124,7 +124,7 @@ class TermQueryBuilder:
                 if query.tolerates_typos:
                     terms += [typo for typo, _ in self._build_typos(searcher, term, scope)]
             elif _has_hit(searcher, self._build_words(searcher, term.text, scope.scored)):
-                terms.append(settle_exact(term))
+                terms.append(make_exact(term))
             else:
                 near = self._build_surfaces(searcher, term, scope.own)
                 terms += [replace(term, distance=near.distance)] if near.ceiling else []

@@ -155,8 +155,8 @@ class SnippetMaker:
     """Makes the snippets of one page.
 
     Args:
-        search_text: what the search looks for, as ``LexicalIndex.settle`` leaves it; empty if nothing is to
-            be marked.
+        search_text: what the search looks for, as ``LexicalIndex.rewrite_query`` leaves it; empty if nothing
+            is to be marked.
         limit: until when texts are analysed; what is left then is shown from its beginning.
 
     Attributes:

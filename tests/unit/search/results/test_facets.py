@@ -38,7 +38,7 @@ DAY_US = 86_400_000_000
 
 
 class BrokenIndex(MemoryLexicalIndex):
-    """Counts nothing, and settles nothing."""
+    """Counts nothing, and rewrites nothing."""
 
     def search(self, *arguments: Any, **named: Any) -> Any:
         raise RetrieverUnavailableError("bm25", "the index is closed")
@@ -53,7 +53,7 @@ class BrokenIndex(MemoryLexicalIndex):
     ) -> list[Facet]:
         raise RetrieverUnavailableError("bm25", "the index is closed")
 
-    def settle(self, query: TextQuery) -> TextQuery:
+    def rewrite_query(self, query: TextQuery) -> TextQuery:
         raise RetrieverUnavailableError("bm25", "the index is closed")
 
 
@@ -161,7 +161,7 @@ async def test_facets_come_with_the_first_page_only() -> None:
         assert later.facets == ()
 
 
-async def test_snippets_do_without_an_index_that_does_not_settle_terms_and_say_so() -> None:
+async def test_snippets_do_without_an_index_that_does_not_rewrite_queries_and_say_so() -> None:
     terms = parse_text_query("word* -other", FILTER_SCHEMA)
     with ThreadPoolExecutor(1) as threads:
         stack = Stack([FixedArm("bm25", {1: 1.0})], threads)
@@ -169,12 +169,12 @@ async def test_snippets_do_without_an_index_that_does_not_settle_terms_and_say_s
         stage.lexical = BrokenIndex("g", FILTER_SCHEMA)
         limit = Deadline.set_after(5)
         query = stack.make_query("word", terms=terms)
-        search_text, notes = await stage.settle(query, limit)
+        search_text, notes = await stage.rewrite_query(query, limit)
         assert search_text is terms
         assert [(n.stage, n.reason) for n in notes] == [
             (DegradedStage.SNIPPETS, DegradationReason.UNAVAILABLE)
         ]
         assert "the index is closed" in notes[0].detail
-        assert await stage.settle(stack.make_query("word"), limit) == ("word", [])
+        assert await stage.rewrite_query(stack.make_query("word"), limit) == ("word", [])
         with pytest.raises(UnavailableError):
-            await stage.settle(replace(query, require_complete=True), limit)
+            await stage.rewrite_query(replace(query, require_complete=True), limit)

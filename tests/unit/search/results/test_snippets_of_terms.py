@@ -102,7 +102,7 @@ def index() -> Iterator[TantivyIndex]:
 
 def list_marked(index: TantivyIndex, query: TextQuery) -> set[int]:
     """Lists the documents that have a snippet with the query's words."""
-    maker = SnippetMaker(PLAN, index.settle(query), SCHEMA)
+    maker = SnippetMaker(PLAN, index.rewrite_query(query), SCHEMA)
     marked = set[int]()
     for n, fields in enumerate(DOCUMENTS):
         for snippet in maker.make_snippets(fields):

@@ -45,7 +45,7 @@ class QueryMarker:
     Callable from any thread.
 
     Args:
-        query: words, or terms as ``LexicalIndex.settle`` leaves them; none is excluded.
+        query: words, or terms as ``LexicalIndex.rewrite_query`` leaves them; none is excluded.
     """
 
     def __init__(self, query: str | Sequence[Term]) -> None:

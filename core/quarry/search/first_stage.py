@@ -263,7 +263,9 @@ class FirstStage:
     ) -> tuple[Retrieved | None, list[Degradation]]:
         arm = self._retrievers[plan.name]
         try:
-            retrieved = await arm.retrieve(query.search_text, plan.depth, query.filter, limit, plan.boost_scale)
+            retrieved = await arm.retrieve(
+                query.search_text, plan.depth, query.filter, limit, plan.boost_scale
+            )
             if query.terms is not None and query.terms.restricts and plan.name != self.browsing:
                 retrieved = await self._drop_excluded(retrieved, query.terms)
         except (TimeoutError, DeadlineExceeded):

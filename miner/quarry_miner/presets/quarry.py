@@ -34,7 +34,7 @@ class Quarry(Constants):
     members: ClassVar[tuple[str, ...]] = ("fused",)
     pool: int = declare_constant(30, 1, 1_000, "candidates of each member that are drawn from")
     spread: float = declare_constant(
-        10.0, 0.1, 1_000_000, "places over which the chance to be drawn falls by e"
+        4.0, 0.1, 1_000_000, "places over which the chance to be drawn falls by e"
     )
     duplicate: float = declare_constant(
         0.95, -1, 1.01, "similarity to the positive from which a text is nearly the same; over 1: none is"

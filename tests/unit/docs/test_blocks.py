@@ -31,6 +31,7 @@ NOT_RUN = {
     ("docs/explanation/benchmarks.md", "cd benchmarks/learning && python "): "it takes an hour",
     ("docs/explanation/flywheel.md", "make bench-flywheel"): "it takes hours",
     ("docs/explanation/flywheel.md", "cd benchmarks/learning && python "): "it takes hours",
+    ("docs/explanation/mining.md", "cd benchmarks/learning && python "): "it takes hours",
     ("docs/reference/cli.md", "$ "): "it shows the form of each command",
 }
 """Shell blocks that no test runs: page, how they begin, and why."""

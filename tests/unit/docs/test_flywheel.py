@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE, RELEVANCE = ((ROOT / "docs/explanation" / name).read_text() for name in ("flywheel.md", "relevance.md"))
+TURNS = PAGE.partition("## The loop, turned three times")[2]
 Runs = dict[tuple[str, str], list[dict[str, Any]]]
 
 
@@ -94,14 +95,39 @@ def test_the_table_of_what_is_kept_of_a_passage_has_the_lines_of_its_runs() -> N
 
 
 def test_both_pages_say_what_the_turns_measured() -> None:
-    turns = read_lines("turns.jsonl")
-    for turn in turns:
+    turns = defaultdict(list)
+    for turn in read_lines("turns.jsonl"):
+        turns[turn["set"]].append(turn)
+        table = TURNS.partition(f"**{turn['set']}**")[2].partition("**")[0]
         ece = f"{turn['test_ece']['ece']:.3f} ({turn['test_ece']['chance']:.3f})"
-        (row,) = re.findall(rf"(?m)^\| {turn['turn']} \| {turn['mining']} \|.*$", PAGE)
+        (row,) = re.findall(rf"(?m)^\| {turn['turn']} \| {turn['mining']} \|.*$", table)
         assert row.endswith(f"| {turn['reranked']:.3f} | {ece} |")
         rows, s_qd = re.findall(r"[\d.,]+", row)[1:3]
         assert (rows, float(s_qd)) == (f"{turn['rows']:,}", pytest.approx(turn["s_qd"], abs=5.1e-4))
         assert f"| {turn['verdict']}" in row
-    said = "{:.3f}, {:.3f} and {:.3f}".format
-    assert f"off by {said(*(turn['test_ece']['ece'] for turn in turns))}." in RELEVANCE
-    assert f"({said(*(turn['calibration']['ece'] for turn in turns))})" in RELEVANCE
+    for name, found in turns.items():
+        off = [f"{turn['test_ece']['ece']:.3f}" for turn in found]
+        assert f"are off by {', '.join(off[:-1])} and {off[-1]}" in RELEVANCE, name
+    own = [f"{turn['calibration']['ece']:.3f}" for turn in turns["stackfaq, known"]]
+    assert f"({', '.join(own[:-1])} and {own[-1]})" in RELEVANCE
+
+
+def test_the_constants_of_quarry_are_told_as_they_were_measured() -> None:
+    runs = read_runs("flywheel_constants.jsonl")
+    rows = {
+        "[the fused order](../reference/glossary.md#candidate)": "fused",
+        "`spread` 2": "quarry, spread 2",
+        "`spread` 4": "quarry, spread 4",
+        "`spread` 10": "quarry",
+        "`spread` 20": "quarry, spread 20",
+        "`spread` 10, `pool` 15": "quarry, pool 15",
+        "`spread` 10, `pool` 60": "quarry, pool 60",
+        "`spread` 10, no `duplicate`": "quarry, duplicate 1.01",
+        "`spread` 10, no `together`": "quarry, together 1.01",
+    }
+    sets = ("medquad", "stackfaq, known", "stackfaq, unseen")
+    page = (ROOT / "docs/explanation/mining.md").read_text().replace("**", "")
+    for told, arm in rows.items():
+        found = [f"{mean(measure(runs[name, arm])):.3f}" if (name, arm) in runs else "" for name in sets]
+        assert "| " + " | ".join([told, *found]).replace(" |  |", " | |") in page
+    assert {arm for _, arm in runs} == set(rows.values())

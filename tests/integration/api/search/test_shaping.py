@@ -223,7 +223,8 @@ def test_what_is_fresh_comes_first(api: Api, shop: str) -> None:
     first = found.hits[0]
     assert int(first.document.id[1:]) < 10
     (effect,) = first.explanation.boosts
-    assert effect.strength == pytest.approx(0.5 ** int(first.document.id[1:]), rel=0.01)
+    age_s = time.time() - DOCUMENTS[first.document.id]["written"].seconds
+    assert effect.strength == pytest.approx(0.5 ** (age_s / DAY_S), rel=0.01)
 
 
 def test_a_great_number_moves_up_and_is_explained(api: Api, shop: str) -> None:

@@ -133,9 +133,8 @@ class Eraser:
         """Erases what no collection has any more; now and then, since it looks at everything."""
         if self._clock_s() < self._leftovers_s:
             return
-        self._leftovers_s = (
-            self._clock_s() + LEFTOVERS_S
-        )  # first: who deletes meanwhile asks for another look
+        # first: a deletion that comes meanwhile asks for another look
+        self._leftovers_s = self._clock_s() + LEFTOVERS_S
         try:
             await self._forget_owners()
             await self._delete_unused_vectors()

@@ -27,8 +27,9 @@ ReadChanges = Callable[[int, int, int], list[Change]]
 class Follower:
     """Applies the log to one index, from the index's own position, for as long as it runs.
 
-    After any failure it reads the position again and replays from there. An index that can prepare a change
-    gets a large one when that is prepared, and those after it before; its position stays below.
+    After any failure it reads the position again and replays from there. If the index can prepare changes,
+    large ones are set aside while it does, and smaller ones after them are applied first. The position of the
+    index stays below the first change that is set aside.
 
     Attributes:
         visible: every write up to this sequence number is found by searches.

@@ -18,11 +18,11 @@ AT_ONCE = 2
 
 
 @runtime_checkable
-class PreparedIndex(FollowedIndex, Protocol):
-    """An index that can do what takes long of a change before it is applied."""
+class PreparingIndex(FollowedIndex, Protocol):
+    """An index that can do the slow part of a change before the change is applied."""
 
     async def prepare(self, change: Change) -> None:
-        """Does what takes long, so that ``apply`` of the change is quick. Changes nothing that is found."""
+        """Does the slow part, so that ``apply`` of the change is quick. Searches find the same as before."""
         ...
 
 
@@ -41,7 +41,7 @@ class SetAside:
     """
 
     def __init__(self, index: FollowedIndex, on_prepared: Callable[[], None]) -> None:
-        self._index = index if isinstance(index, PreparedIndex) else None
+        self._index = index if isinstance(index, PreparingIndex) else None
         self._on_prepared = on_prepared
         self._waiting: dict[Docno, _Waiting] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -56,7 +56,7 @@ class SetAside:
         return [one.change.version for one in self._waiting.values()]
 
     def limit(self, sequence: int) -> int:
-        """Returns up to where an index has all of the log that has it up to ``sequence`` but for these."""
+        """Returns the last sequence number before the first of these changes; without any, ``sequence``."""
         return min((version - 1 for version in self.versions), default=sequence)
 
     async def sort(self, changes: Sequence[Change]) -> list[Change]:
@@ -88,7 +88,7 @@ class SetAside:
             if not task.cancelled():
                 task.exception()  # looked at: the change is prepared again, if it is still in the log
 
-    async def _prepare(self, index: PreparedIndex, change: Change) -> None:
+    async def _prepare(self, index: PreparingIndex, change: Change) -> None:
         try:
             async with self._turns:
                 await index.prepare(change)

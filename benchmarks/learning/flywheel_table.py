@@ -10,6 +10,7 @@ thing's differences. p values of rules for negatives, which are many, have Holm'
 
 import argparse
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from flywheel import ARMS
+from flywheel_arms import ARMS
 from judged_sets import SETS
 from matplotlib import pyplot
 from numpy.typing import NDArray
@@ -251,6 +252,9 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     found = Found(options.lines)
+    for name in found.sets:
+        if not SETS[name].path.exists():
+            sys.exit(f"the judgments of {name} are not there: {SETS[name].path}")
     print("\n".join(tables(found)))
     if options.plot:
         plot(found, options.plot)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from flywheel import ARMS, Arm, Bench, line
+from flywheel import Bench, line
+from flywheel_arms import ARMS, Arm
 from judged_sets import SETS
 from shared_trainings import SharedStates
 from torch import Tensor, nn

@@ -17,7 +17,7 @@ ECE_BINS = 10
 """Bins of equal width that ``measure_calibration_error`` compares probabilities and relevance in."""
 
 Float64 = NDArray[np.float64]
-Source = Literal["judgments", "clicks"]
+Source = Literal["judgments"]
 
 
 class Calibration(BaseModel):

@@ -151,6 +151,7 @@ def assemble(
             *space_notes,
             *(note for _, note in found if note),
             *(() if knows_relevance else _describe_doubt(judge)),
+            *_describe_unused_relevance(preset, names, sources.belief),
         ),
     )
 
@@ -162,6 +163,16 @@ def _describe_doubt(judge: Reranker | None) -> tuple[str, ...]:
     return (
         f"{judge.belief.lacking}: its order counts, and no candidate is dropped, refuted or re-labelled by a "
         "probability",
+    )
+
+
+def _describe_unused_relevance(preset: Preset, names: Sequence[str], belief: Belief) -> tuple[str, ...]:
+    """Describes that the re-ranker tells relevance, and that the named members do not bring it."""
+    if belief.unknown or FUSED in names or FUSED not in preset.members:
+        return ()
+    return (
+        f"the re-ranker that serves tells relevance, and only the member {FUSED} knows it, which is not "
+        f"named: {_UNJUDGED}",
     )
 
 

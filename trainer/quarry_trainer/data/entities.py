@@ -21,9 +21,9 @@ NO_ENTITIES: Entities = {}
 """Every document speaks of itself."""
 
 
-def read_no_titles(_ids: Sequence[str]) -> Mapping[str, str]:
-    """Reads no titles: for documents that have none."""
-    return {}
+def read_no_titles(ids: Sequence[str]) -> Mapping[str, str]:
+    """Reads empty titles: for documents that are there and have none."""
+    return dict.fromkeys(ids, "")
 
 
 def find_entities(documents: Iterable[str], titles: TitlesOf) -> Entities:

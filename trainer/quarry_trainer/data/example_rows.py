@@ -14,6 +14,8 @@ from quarry_trainer.data.example_files import TEXTS, Columns
 MOST_CONTRADICTED = 0.1
 """Of the rows. A file with more of them was labelled by mistake, and the rest of it cannot be trusted."""
 SHOWN_CHARACTERS = 80
+MOST_WEIGHT = 1e12
+"""Weights count relative to each other, so no file needs larger ones, and sums of larger ones overflow."""
 
 
 class BadExamplesError(QuarryError):
@@ -111,6 +113,10 @@ def _check_weights(values: Sequence[object]) -> NDArray[np.float64]:
         raise BadExamplesError("a weight is not a number") from None
     if not np.isfinite(weights).all() or (weights <= 0).any():
         raise BadExamplesError("a weight is not a number over 0")
+    if weights.max() > MOST_WEIGHT:
+        raise BadExamplesError(
+            f"a weight is over {MOST_WEIGHT:g}: weights are relative, so give smaller ones"
+        )
     return weights
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import Blend
 from quarry_trainer.data.dataset import Examples
+from quarry_trainer.data.entities import NO_ENTITIES, Entities, judge_by_entity
 from quarry_trainer.data.linked_queries import number_components
 from quarry_trainer.data.live import Float64, RankedQuery
 
@@ -24,8 +25,8 @@ class CandidateSample:
         scores: blended, float64, shape ``(n,)``.
         relevant: bool, shape ``(n,)``.
         ranks: int64, shape ``(n,)``, from 1, by the blended score.
-        questions: int64, shape ``(n,)``: one number for queries that share a relevant document or a text, and
-            for those that are linked by others.
+        questions: int64, shape ``(n,)``: one number for queries that share a relevant document, what one
+            speaks of, or a text, and for those that are linked by others.
         unseen: bool, shape ``(n,)``: training did not see the query's documents.
         queries: how many they are.
     """
@@ -46,6 +47,7 @@ class CandidateSample:
         queries: Sequence[JudgedQuery],
         known: Mapping[str, bool],
         doubtful: Mapping[str, Collection[str]] | None = None,
+        entities: Entities = NO_ENTITIES,
     ) -> "CandidateSample":
         """Makes the sample of these queries, as a server with this blend orders their candidates.
 
@@ -55,6 +57,7 @@ class CandidateSample:
             ranked: candidates of each of ``queries``, with the model's ``scores``.
             known: whether training saw a relevant document of a query.
             doubtful: documents of a query that are left out, since no person has judged them.
+            entities: what relevant documents speak of.
         """
         blended: list[Float64] = []
         relevant: list[bool] = []
@@ -65,12 +68,13 @@ class CandidateSample:
             blended.append(both[order])
             relevant += [query.judgments.get(one.documents[n], 0) > 0 for n in order]
         sizes = [len(some) for some in blended]
+        questions = number_components(judge_by_entity(queries, entities))
         unseen = [not known.get(query.id, True) for query in queries]
         return cls(
             np.concatenate([np.empty(0), *blended]),
             np.array(relevant, np.bool_),
             np.concatenate([np.empty(0, np.int64), *(np.arange(1, size + 1) for size in sizes)]),
-            np.repeat(np.array(number_components(queries), np.int64), sizes),
+            np.repeat(np.array(questions, np.int64), sizes),
             np.repeat(np.array(unseen, np.bool_), sizes),
             len(queries),
         )

@@ -43,6 +43,17 @@ def read_collection(database: Database, key: int) -> Collection:
     return database.read(lambda connection: read_collection_by_key(connection, key))
 
 
+def read_titles(data: Path, key: int, ids: Sequence[str]) -> Mapping[str, str]:
+    """Reads titles as ``MatchingPassages.read_titles`` does, of a collection that is not searched.
+
+    Raises:
+        CollectionNotFoundError: it was deleted meanwhile.
+        DataLossError: there is no document log.
+    """
+    with open_documents(data) as database:
+        return MatchingPassages(database, read_collection(database, key), data).read_titles(ids)
+
+
 class MatchingPassages:
     """Reads and cuts as the server does for its re-ranker where no vector was compared. Callable from any
     thread; blocks.

@@ -12,6 +12,7 @@ from quarry.judgments import Disputed
 from quarry.mining.spec import JudgedQuery
 from quarry.training.provenance import TrainingProvenance
 from quarry.training.spec import TrainingSpec
+from quarry_trainer.data.absent_documents import find_absent_documents
 from quarry_trainer.data.contradictions import settle_queries
 from quarry_trainer.data.dataset import BadExamplesError, Examples, Group, TextGroup
 from quarry_trainer.data.entities import Entities, TitlesOf, find_entities, list_relevant
@@ -39,6 +40,7 @@ class TrainingData:
         in_file: groups and negatives of the whole file, without what was dropped as it was read.
         entities: what relevant documents speak of.
         disputed: judgments that contradicted each other.
+        absent: documents that judgments call relevant and the collection lacks.
     """
 
     split: QuerySplit
@@ -51,6 +53,7 @@ class TrainingData:
     in_file: tuple[int, int]
     entities: Entities
     disputed: Disputed
+    absent: tuple[str, ...]
 
     @classmethod
     def gather(
@@ -96,6 +99,7 @@ class TrainingData:
             _count(examples.groups),
             entities,
             disputed,
+            find_absent_documents(judgments, live.titles),
         )
 
     def count_usable(self) -> dict[str, object]:

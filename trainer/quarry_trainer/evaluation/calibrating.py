@@ -74,13 +74,12 @@ class Errors:
             _limit_by_chance(probabilities[unseen]) if told else None,
         )
 
-    @property
-    def advice(self) -> tuple[str, ...]:
-        """What is to know of an error that is large, and not by chance."""
+    def describe_large(self, queries: str) -> tuple[str, ...]:
+        """Describes errors that are large, and not by chance, and says by which ``queries`` they are told."""
         parts = (("", self.ece, self.chance), (" of unseen documents", self.ece_unseen, self.chance_unseen))
         return tuple(
-            f"the relevance that searches give{name} is off by {error:.3f} on average, on queries that it "
-            f"was not fitted on: more than {GOOD_ECE}, so judge more queries before you rely on min_relevance"
+            f"the relevance that searches give{name} is off by {error:.3f} on average, on {queries}: more "
+            f"than {GOOD_ECE}, so judge more queries before you rely on min_relevance"
             for name, error, chance in parts
             if error is not None and chance is not None and error > max(GOOD_ECE, chance)
         )
@@ -129,7 +128,8 @@ def with_calibration(
         return _leave_uncalibrated(report, str(error)), None
     calibration = fitted.model_copy(update={"ranking": ranking})
     told = {**calibration.model_dump(), **asdict(errors)}
-    return _add_finding(report, told, errors.advice, errors.ece), calibration
+    advice = errors.describe_large("queries that it was not fitted on")
+    return _add_finding(report, told, advice, errors.ece), calibration
 
 
 def with_errors(
@@ -139,6 +139,8 @@ def with_errors(
     ranking: str | None = None,
 ) -> EvaluationReport:
     """Adds to the report how far the relevance of a version that exists is off on ``sample``, likewise.
+
+    Nothing tells whether the version was fitted on queries of ``sample``; on those the error is too small.
 
     Args:
         ranking: configuration that merged the fused scores; None: the version counts none.
@@ -152,7 +154,8 @@ def with_errors(
         return report
     errors = Errors.measure(calibration.estimate_probability(sample.scores), sample)
     sizes = {"queries": sample.queries, "pairs": len(sample.scores), "relevant": int(sample.relevant.sum())}
-    return _add_finding(report, {**sizes, **asdict(errors)}, errors.advice, errors.ece)
+    advice = errors.describe_large("the queries of this evaluation")
+    return _add_finding(report, {**sizes, **asdict(errors)}, advice, errors.ece)
 
 
 def _leave_uncalibrated(report: EvaluationReport, why: str) -> EvaluationReport:

@@ -9,6 +9,7 @@ from quarry.models.runtime.runner import Precision
 from quarry.training.folders import locate_data
 from quarry.training.provenance import TrainingProvenance, join_provenances, read_provenance
 from quarry.training.spec import EvaluationReport, EvaluationSpec, ModelRef
+from quarry_trainer.data.absent_documents import add_absent, find_absent_documents
 from quarry_trainer.data.contradictions import add_disputed, settle_queries
 from quarry_trainer.data.entities import find_entities, list_relevant
 from quarry_trainer.data.judged_sample import CandidateSample
@@ -88,9 +89,11 @@ def evaluate_models(spec: EvaluationSpec, folder: Path, progress: Progress) -> E
                     candidate.blend,
                     deciding,
                     known,
+                    entities=entities,
                 ),
                 search.ranking if candidate.blend.fused else None,
             )
+            report = add_absent(report, find_absent_documents(deciding, search.titles), deciding)
             return add_disputed(add_lineage(report, either, kept_out), disputed)
 
         def order_queries(queries: Mapping[str, str]) -> tuple[Orders, Orders]:

@@ -140,7 +140,9 @@ class _Trial:
         ranked = [self.data.ranked[query.id] for query in held_out]
         scores = score_ranked(model.scorer, ranked)
         doubtful = self.data.relabelled
-        sample = CandidateSample.from_ranked(ranked, scores, model.blend, held_out, split.known, doubtful)
+        sample = CandidateSample.from_ranked(
+            ranked, scores, model.blend, held_out, split.known, doubtful, self.data.entities
+        )
         report, calibration = with_calibration(report, sample, self.spec.ranking)
         write_calibration(model.folder, calibration)
         return report

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ir_measures import nDCG
 
 from quarry.models.blend import RERANKER_ALONE, Blend
+from quarry_trainer.data.entities import NO_ENTITIES, Entities
 from quarry_trainer.data.known_unseen import Places, average_over_parts, split_by_known
 from quarry_trainer.data.live import Float64, RankedQuery
 from quarry_trainer.evaluation.scoring import FUSED_ALONE, PairModel, order_by_blend, score_ranked
@@ -48,7 +49,9 @@ def choose_blend(model: PairModel, trained: Blend, development: Development) -> 
     if not development.whole:
         return choose_unproven_blend(trained)
     scores = score_ranked(model, development.whole)
-    return fit_blend(development.whole, scores, development.qrels, trained, development.known)
+    return fit_blend(
+        development.whole, scores, development.qrels, trained, development.known, development.entities
+    )
 
 
 def fit_blend(
@@ -57,6 +60,7 @@ def fit_blend(
     qrels: Qrels,
     trained: Blend,
     known: Mapping[str, bool] | None = None,
+    entities: Entities = NO_ENTITIES,
 ) -> Blend:
     """Chooses the blend with the best nDCG@10; of equally good ones that nearest to the fused order.
 
@@ -70,6 +74,7 @@ def fit_blend(
         scores: of the candidates of each.
         trained: how the model's score and the fused one were added in training.
         known: whether training saw a relevant document of the query; None: nothing is told apart.
+        entities: what relevant documents speak of; queries on the same things are one question.
 
     Returns:
         ``FUSED_ALONE`` if no blend is better than the fused order; ``choose_unproven_blend`` if nothing is
@@ -78,7 +83,7 @@ def fit_blend(
     judged = list_judged_queries({query.query_id: qrels.get(query.query_id, {}) for query in ranked})
     if not judged:
         return choose_unproven_blend(trained)
-    clusters = list_clusters(judged, qrels)
+    clusters = list_clusters(judged, qrels, entities)
     asked = _Asked(split_by_known(judged, clusters, known), clusters)
     least = TIMES[0] if _can_prove(judged, known, asked) else CAREFUL
     wanted = {id: qrels[id] for id in judged}

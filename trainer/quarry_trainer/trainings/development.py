@@ -7,6 +7,7 @@ from ir_measures import nDCG
 
 from quarry.mining.spec import JudgedQuery
 from quarry.models.blend import Blend
+from quarry_trainer.data.entities import NO_ENTITIES, Entities
 from quarry_trainer.data.known_unseen import average_over_parts, split_by_known
 from quarry_trainer.data.live import RankedQuery
 from quarry_trainer.data.query_split import QuerySplit
@@ -23,6 +24,7 @@ class Development:
     Attributes:
         whole: with all candidates; ``ranked`` has some of them, which are cheaper to score often.
         known: whether training sees a relevant document, by query.
+        entities: what relevant documents speak of.
     """
 
     def __init__(
@@ -30,20 +32,24 @@ class Development:
         whole: Sequence[RankedQuery],
         queries: Sequence[JudgedQuery],
         known: Mapping[str, bool],
+        entities: Entities = NO_ENTITIES,
     ) -> None:
         relevant = {q.id: {d for d, grade in q.judgments.items() if grade > 0} for q in queries}
         # A query whose relevant documents are not among its candidates tells two orders apart in nothing.
         whole = [query for query in whole if relevant[query.query_id] & set(query.documents)]
-        self.whole, self.known = whole, known
+        self.whole, self.known, self.entities = whole, known, entities
         places = np.linspace(0, len(whole) - 1, min(len(whole), MEASURED_QUERIES)).round().astype(int)
         some = [whole[place] for place in places]
         self.ranked = [query.take(range(min(MEASURED_DEPTH, len(query)))) for query in some]
         self.qrels = {query.id: query.judgments for query in queries}
 
     @classmethod
-    def from_split(cls, split: QuerySplit, ranked: Mapping[str, RankedQuery]) -> "Development":
+    def from_split(
+        cls, split: QuerySplit, ranked: Mapping[str, RankedQuery], entities: Entities = NO_ENTITIES
+    ) -> "Development":
         """Takes the queries that ``split`` leaves for choices, with their candidates by id."""
-        return cls([ranked[query.id] for query in split.development], split.development, split.known)
+        whole = [ranked[query.id] for query in split.development]
+        return cls(whole, split.development, split.known, entities)
 
     def measure_ndcg(self, model: PairModel, blend: Blend) -> float:
         """Measures the mean nDCG@10 of the order in training; known and unseen queries, if ``split_by_known``
@@ -56,4 +62,5 @@ class Development:
         qrels = {id: self.qrels[id] for id in orders}
         values = measure_per_query(orders, qrels, [nDCG @ 10])[NDCG]
         judged = list_judged_queries(qrels)
-        return average_over_parts(values, split_by_known(judged, list_clusters(judged, qrels), self.known))
+        clusters = list_clusters(judged, qrels, self.entities)
+        return average_over_parts(values, split_by_known(judged, clusters, self.known))

@@ -7,6 +7,7 @@ from quarry.jobs.child import ProgressReporter
 from quarry.models.blend import RERANKER_ALONE, write_blend
 from quarry.training.folders import MODEL, find_work, locate_data, name_attempt
 from quarry.training.spec import TrainingResult, TrainingSpec
+from quarry_trainer.data.absent_documents import add_absent
 from quarry_trainer.data.contradictions import add_disputed
 from quarry_trainer.data.dataset import BadExamplesError, Examples, read_examples
 from quarry_trainer.data.live import LiveSearch, open_search
@@ -56,7 +57,7 @@ def _train(
     counter = stages.make_counter("candidates")
     data = TrainingData.gather(spec, examples, live, recipe.most_groups, work, counter)
     prepared = recipe.prepare(list(data.texts))
-    development = Development.from_split(data.split, data.ranked)
+    development = Development.from_split(data.split, data.ranked, data.entities)
     loop = train_weights(prepared, spec.seed, work, stages.begin_training(), development)
     prepared.save(model)
     data.provenance.write(model)
@@ -76,7 +77,7 @@ def _train(
         write_blend(model, blend)
     return make_result(
         spec,
-        add_disputed(evaluation, data.disputed),
+        add_absent(add_disputed(evaluation, data.disputed), data.absent, spec.judgments),
         started,
         model,
         loop,

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,12 @@ from quarry.training.examples_limits import LEAST_DECIDING
 from quarry.training.folders import locate_data
 from quarry.training.hashes import pack_marks
 from quarry.training.spec import EvaluationReport, Fold, TuningResult, TuningSpec
+from quarry_trainer.data.absent_documents import add_absent, find_absent_documents
 from quarry_trainer.data.contradictions import add_disputed
 from quarry_trainer.data.dataset import BadExamplesError
+from quarry_trainer.data.entities import find_entities, judge_by_entity, list_relevant
 from quarry_trainer.data.linked_queries import number_components
+from quarry_trainer.data.matching_passages import read_titles
 from quarry_trainer.data.query_split import mark_judged
 from quarry_trainer.evaluation.evidence import read_displays, read_evidence_use
 from quarry_trainer.loop.calls import ServerCalls
@@ -96,7 +100,10 @@ class _Tuning:
         self._lists = LiveLists(server, spec.collection, spec.arms)
         self._searches = Searches(server, spec)
         self._queries = tuning_queries.queries
-        self._components = number_components(self._queries)
+        titles = partial(read_titles, data, spec.collection_key)
+        self._entities = find_entities(list_relevant(self._queries), titles)
+        self._components = number_components(judge_by_entity(self._queries, self._entities))
+        self._absent = find_absent_documents(self._queries, titles)
 
     def run(self, started: float) -> TuningResult:
         scales = SCALES if self._spec.boosts and any(ARMS[arm].boosts for arm in self._spec.arms) else (1.0,)
@@ -107,9 +114,9 @@ class _Tuning:
         own = {query.id: by_part[fold] for query, fold in zip(self._queries, part, strict=True)}
         serving = self._searches.order_as_served(texts, self._make_counter("searching: serving"))
         tuned = self._searches.order_by_choice(own, texts, self._make_counter("searching: tuned"))
-        comparison = Comparison.search(self._queries, tuned, serving)
+        comparison = Comparison.search(self._queries, tuned, serving, self._entities)
         report = add_disputed(self._rule(comparison, own, final), self._tuning_queries.disputed)
-        report = with_advice(report, self._spec)
+        report = add_absent(with_advice(report, self._spec), self._absent, self._queries)
         details = {**report.details, "configuration": final.model_dump(mode="json")}
         tuning_queries = self._tuning_queries
         return TuningResult(

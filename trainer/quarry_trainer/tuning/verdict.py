@@ -8,6 +8,7 @@ import numpy as np
 from quarry.clicks.log import ClickLog
 from quarry.mining.spec import JudgedQuery
 from quarry.training.spec import EvaluationReport, Metric, Subject
+from quarry_trainer.data.entities import NO_ENTITIES, Entities
 from quarry_trainer.evaluation.click_evaluation import OrdersOf, evaluate_clicks
 from quarry_trainer.evaluation.resampling import Interval, estimate_mean_intervals
 from quarry_trainer.evaluation.slices import ALL
@@ -42,13 +43,20 @@ class Comparison:
     changed: bool
 
     @classmethod
-    def search(cls, queries: Sequence[JudgedQuery], tuned: Orders, serving: Orders) -> "Comparison":
+    def search(
+        cls,
+        queries: Sequence[JudgedQuery],
+        tuned: Orders,
+        serving: Orders,
+        entities: Entities = NO_ENTITIES,
+    ) -> "Comparison":
+        """Compares the orders. Queries on the same things, which ``entities`` names, are one cluster."""
         qrels = {query.id: query.judgments for query in queries}
         ids = list_judged_queries(qrels)
         found = sum(any(qrels[id].get(d, 0) > 0 for d in (*tuned[id], *serving[id])) for id in ids)
         return cls(
             tuple(ids),
-            tuple(list_clusters(ids, qrels)),
+            tuple(list_clusters(ids, qrels, entities)),
             measure_per_query(tuned, qrels),
             measure_per_query(serving, qrels),
             found,
@@ -80,7 +88,8 @@ class Comparison:
 
 
 def rule_by_judgments(comparison: Comparison, earlier_decisions: int, compared_with: str) -> EvaluationReport:
-    """Rules by judgments. Every query is unseen: no fit has read a query that shares a document with it.
+    """Rules by judgments. Every query is unseen: no fit has read a query that shares a document with it, or
+    what a document speaks of.
 
     Args:
         earlier_decisions: verdicts that these queries have given before.

@@ -15,7 +15,7 @@ import orjson
 import pytest
 from google.longrunning import operations_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
-from tests.integration.api.helpers.corpus import SCHEMA_MESSAGE, seeded_documents
+from tests.integration.api.helpers.corpus import SCHEMA_MESSAGE, WORDS, seeded_documents
 from tests.integration.api.helpers.mining import failure_of, judged
 from tests.integration.api.helpers.models import Models, tiny_reranker
 from tests.integration.api.helpers.served import CALL_S, Api, refused, served, tiny_settings
@@ -229,6 +229,18 @@ def test_judgments_of_unknown_documents_are_bad_data_and_no_version(tuning: Tuni
     found = tuning.tuned("full", judgments=judged(unknown))
     assert (found.name, found.verdict) == ("", models_pb.MODEL_VERDICT_BAD_DATA)
     assert found.advice
+
+
+def test_queries_on_one_title_are_one_question_and_absent_documents_are_counted(tuning: Tuning) -> None:
+    tuning.api.create("titled", schema=SCHEMA_MESSAGE)
+    titles = {id: f"{WORDS[n // 2 % len(WORDS)]} {n // 2}" for n, id in enumerate(IDS)}
+    tuning.api.upsert("titled", {id: {**own, "title": titles[id]} for id, own in DOCUMENTS.items()})
+    gone = {"gone": ("a question on nothing", {"no-document": 1})}
+    found = tuning.tuned("titled", judgments=judged(QUERIES | gone))
+    details = orjson.loads(found.report_json)["evaluation"]["details"]
+    assert details["clusters"] == len(QUERIES) // 2 + 1
+    assert details["absent"] == {"count": 1, "of": len(QUERIES) + 1, "examples": ["no-document"]}
+    assert any("1 of 41 documents" in said for said in found.advice)
 
 
 def test_feedback_that_is_not_there_is_no_version(tuning: Tuning) -> None:

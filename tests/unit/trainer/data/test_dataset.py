@@ -113,6 +113,7 @@ def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
         ([], "no examples"),
         ([row("q", "a", "b", weight=float("nan"))], "not a number over 0"),
         ([row("q", "a", "b", weight=0.0)], "not a number over 0"),
+        ([row("q", "a", "b", weight=1e308), row("r", "a", "b", weight=1e308)], "a weight is over 1e"),
         ([row("q", "a", "b", weight=None)], "not a number over 0"),
         ([row("q", "a", "b", weight="1")], "a weight is not a number"),
         ([row("q", "a", "b", label=7)], "a label is 7, not 0"),

@@ -83,7 +83,7 @@ def test_probabilities_are_those_that_relevance_was_drawn_by() -> None:
     errors = Errors.measure(fitted.estimate_probability(made.sample().scores), made.sample())
     assert max(errors.ece, errors.ece_all, errors.ece_unseen or 1.0) <= 0.05
     assert (fitted.ece, fitted.ece_unseen) == (found.ece, found.ece_unseen)
-    assert fitted.ece <= found.chance and not found.advice
+    assert fitted.ece <= found.chance and not found.describe_large("queries")
 
 
 def test_the_sigmoid_of_a_raw_score_is_no_probability() -> None:
@@ -197,12 +197,13 @@ def test_the_report_says_what_became_of_it() -> None:
 def test_what_is_off_by_more_than_chance_explains_is_named() -> None:
     made = Made(60, seed=12)
     wrong = np.where(made.sample().relevant, 0.4, 0.6)
-    (told,) = Errors.measure(wrong, replace(made.sample(), unseen=np.zeros(len(wrong), np.bool_))).advice
-    assert "off by 0.6" in told
+    errors = Errors.measure(wrong, replace(made.sample(), unseen=np.zeros(len(wrong), np.bool_)))
+    (told,) = errors.describe_large("other queries")
+    assert "off by 0.6" in told and "on other queries" in told
     truth = np.concatenate([one[np.argsort(-s)] for one, s in zip(made.truth, made.scores, strict=True)])
     errors = Errors.measure(truth, made.sample())
     assert errors.ece_unseen is not None and errors.ece_unseen > 0.03  # of few queries, by chance
-    assert not errors.advice
+    assert not errors.describe_large("queries")
 
 
 def test_an_evaluation_says_how_far_a_versions_relevance_is_off() -> None:
@@ -244,3 +245,13 @@ def test_the_error_is_the_mean_distance_between_belief_and_truth() -> None:
     assert measure_calibration_error(probabilities, np.array([0, 0, 1, 1], bool), 10) == pytest.approx(0.1)
     assert measure_calibration_error(probabilities, np.array([1, 1, 0, 0], bool), 10) == pytest.approx(0.9)
     assert measure_calibration_error(np.array([1.0, 1.0]), np.array([1, 0], bool), 10) == pytest.approx(0.5)
+
+
+def test_queries_on_documents_of_one_title_are_one_question() -> None:
+    made = Made(40, seed=14)
+    relevant = {d: "one thing" for query in made.queries[:2] for d, yes in query.judgments.items() if yes}
+    assert made.sample().asked == 40
+    named = CandidateSample.from_ranked(
+        made.ranked, made.scores, ALONE, made.queries, made.known, entities=relevant
+    )
+    assert named.asked == 39
